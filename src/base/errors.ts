@@ -39,6 +39,7 @@ export class CodedError extends Error {
 
 /** One line for a log or a person from anything that was thrown. */
 export function messageOf(error: unknown): string {
-  if (error instanceof CodedError) return error.advice === undefined ? error.message : `${error.message} ${error.advice}`;
+  if (error instanceof CodedError)
+    return error.advice === undefined ? error.message : `${error.message} ${error.advice}`;
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,0 +1,69 @@
+/**
+ * Branded identifiers: a string that names a VM does not compile where one that names a disk is asked for.
+ * The `parse…` functions are the only way from untrusted text to an identifier.
+ */
+import { CodedError } from './errors.ts';
+
+declare const brand: unique symbol;
+type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** `vm-` and 12 hexadecimal digits; never reused. */
+export type VmId = Brand<string, 'VmId'>;
+/** `disk-` and 12 hexadecimal digits; never reused. */
+export type DiskId = Brand<string, 'DiskId'>;
+/** `task-` and 12 hexadecimal digits. */
+export type TaskId = Brand<string, 'TaskId'>;
+/** A host's name is its identity: a host that is wiped and joins again under its name is the same host. */
+export type HostName = Brand<string, 'HostName'>;
+export type StorageName = Brand<string, 'StorageName'>;
+export type ControlName = Brand<string, 'ControlName'>;
+export type NetworkName = Brand<string, 'NetworkName'>;
+export type ImageName = Brand<string, 'ImageName'>;
+/** SHA-256 in lower-case hexadecimal of a stored file's content. */
+export type Sha256 = Brand<string, 'Sha256'>;
+/** A VM's fencing token: 1, 2, 3 …; only ever grows. */
+export type Generation = Brand<number, 'Generation'>;
+/** A leader's term: the create revision of its election key in etcd; a later leader's is larger. */
+export type Term = Brand<number, 'Term'>;
+
+/** RFC 1123 label, at most 40 characters: usable as a host name in a guest, a file name and a path element. */
+const NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
+const ID = /^(vm|disk|task)-[0-9a-f]{12}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
+
+function checked<T extends string>(text: string, pattern: RegExp, what: string): T {
+  if (!pattern.test(text)) {
+    throw new CodedError('bad-input', `${JSON.stringify(text.slice(0, 60))} is not a valid ${what}.`, {
+      advice: what.endsWith('name')
+        ? 'Use 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit.'
+        : 'Nothing was changed.',
+    });
+  }
+  return text as T;
+}
+
+/** True for what may name a VM, host, network or image. */
+export function isName(text: string): boolean {
+  return NAME.test(text);
+}
+
+export const parseVmId = (text: string): VmId => checked<VmId>(text, ID, 'VM id');
+export const parseDiskId = (text: string): DiskId => checked<DiskId>(text, ID, 'disk id');
+export const parseTaskId = (text: string): TaskId => checked<TaskId>(text, ID, 'task id');
+export const parseHostName = (text: string): HostName => checked<HostName>(text, NAME, 'host name');
+export const parseStorageName = (text: string): StorageName => checked<StorageName>(text, NAME, 'storage node name');
+export const parseControlName = (text: string): ControlName => checked<ControlName>(text, NAME, 'control node name');
+export const parseNetworkName = (text: string): NetworkName => checked<NetworkName>(text, NAME, 'network name');
+export const parseImageName = (text: string): ImageName => checked<ImageName>(text, NAME, 'image name');
+export const parseSha256 = (text: string): Sha256 => checked<Sha256>(text, SHA256, 'SHA-256');
+
+/** A generation from a number: a positive safe integer, or CodedError. */
+export function parseGeneration(value: number): Generation {
+  if (!Number.isSafeInteger(value) || value < 1) throw new CodedError('bad-input', `${value} is not a generation.`);
+  return value as Generation;
+}
+
+/** The generation after `current` (0 stands for a VM that never ran). */
+export function nextGeneration(current: Generation | 0): Generation {
+  return (current + 1) as Generation;
+}

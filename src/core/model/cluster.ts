@@ -1,0 +1,113 @@
+/** The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events. All of them live in etcd only. */
+import type { DiskId, HostName, ImageName, NetworkName, Sha256, StorageName, TaskId, VmId } from '../../base/ids.ts';
+
+/** A host that joined. What runs on it is observed, never recorded here. */
+export interface HostRecord {
+  readonly name: HostName;
+  /** Where its agent and QEMUs are reached: one address per path. */
+  readonly addresses: HostAddresses;
+  readonly capacity: HostCapacity;
+  /** No new VM is placed here. */
+  readonly cordoned: boolean;
+  /** Set in the transaction that declares one of its VMs lost; every other host drops its tunnel until it is seen clean. */
+  readonly quarantine: { readonly since: number; readonly reason: string } | null;
+  readonly joinedAt: number;
+}
+
+export interface HostAddresses {
+  readonly control: string;
+  readonly storage: string;
+  readonly overlay: string;
+}
+
+export interface HostCapacity {
+  readonly memoryBytes: number;
+  readonly vcpus: number;
+  /** `tcg` where the probe guest did not run under KVM. */
+  readonly accelerator: 'kvm' | 'tcg';
+  readonly cpuModels: readonly string[];
+}
+
+export interface StorageRecord {
+  readonly name: StorageName;
+  readonly addresses: { readonly control: string; readonly storage: string };
+  readonly joinedAt: number;
+}
+
+export interface DiskRecord {
+  readonly id: DiskId;
+  readonly vm: VmId;
+  readonly node: StorageName;
+  /** TCP port of its NBD server on the node's storage address; unique on the node, the same for the disk's whole life. */
+  readonly port: number;
+  readonly sizeBytes: number;
+  readonly source: DiskSource;
+  readonly phase: 'creating' | 'ready' | 'deleting';
+}
+
+export type DiskSource =
+  | { readonly kind: 'blank' }
+  /** A thin clone of an imported disk image. */
+  | { readonly kind: 'image'; readonly artifact: Sha256; readonly format: 'qcow2' | 'raw' }
+  /** A small file given by value (NoCloud seed), base64. */
+  | { readonly kind: 'content'; readonly base64: string }
+  /** UEFI variables from the firmware's template. */
+  | { readonly kind: 'nvram' };
+
+export interface ArtifactRef {
+  readonly sha256: Sha256;
+  readonly sizeBytes: number;
+}
+
+export interface ImageRecord {
+  readonly name: ImageName;
+  readonly disk: (ArtifactRef & { readonly format: 'qcow2' | 'raw'; readonly virtualSizeBytes: number }) | null;
+  readonly direct: {
+    readonly kernel: ArtifactRef;
+    readonly initrd: ArtifactRef | null;
+    readonly append: string;
+  } | null;
+  /** What a VM gets that says nothing else. */
+  readonly defaults: { readonly memoryBytes: number; readonly vcpus: number; readonly blankDiskBytes: number | null };
+  /** The storage nodes that hold all its files. */
+  readonly nodes: readonly StorageName[];
+  readonly createdAt: number;
+}
+
+export interface NetworkRecord {
+  readonly name: NetworkName;
+  /** VXLAN network identifier, 1 to 16,777,215. */
+  readonly vni: number;
+  /** IPv4 range in CIDR form, or null for a network without addresses of ours. */
+  readonly cidr: string | null;
+  /** The gateway's address, the same on every host: the first of the range. */
+  readonly gateway: string | null;
+  readonly dhcp: boolean;
+  readonly nat: boolean;
+  /** Reserved addresses by MAC. */
+  readonly reservations: Readonly<
+    Record<string, { readonly address: string; readonly vm: VmId; readonly hostname: string }>
+  >;
+  readonly createdAt: number;
+}
+
+export interface TaskRecord {
+  readonly id: TaskId;
+  readonly kind: string;
+  readonly target: { readonly kind: 'vm' | 'image' | 'host' | 'network'; readonly name: string };
+  readonly state: 'running' | 'succeeded' | 'failed' | 'cancelled';
+  readonly progressPercent: number | null;
+  readonly message: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+}
+
+export interface EventRecord {
+  readonly at: number;
+  readonly kind: string;
+  readonly vm: VmId | null;
+  readonly vmName: string | null;
+  readonly host: HostName | null;
+  readonly generation: number | null;
+  readonly message: string;
+}

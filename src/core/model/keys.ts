@@ -1,0 +1,36 @@
+/** Where each object lives in etcd. Values are JSON of the record types in this folder. */
+import type { DiskId, HostName, ImageName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
+
+export const PREFIX = {
+  vm: '/gp/vm/',
+  vmName: '/gp/vm-name/',
+  host: '/gp/host/',
+  storage: '/gp/storage/',
+  control: '/gp/control/',
+  disk: '/gp/disk/',
+  diskPort: '/gp/disk-port/',
+  image: '/gp/image/',
+  network: '/gp/network/',
+  networkVni: '/gp/network-vni/',
+  task: '/gp/task/',
+  event: '/gp/event/',
+  token: '/gp/token/',
+  election: '/gp/election/',
+} as const;
+
+/** Everything but events and the election: what a server keeps in memory. */
+export const ROOT = '/gp/';
+
+export const keyOf = {
+  vm: (id: VmId): string => PREFIX.vm + id,
+  /** Holds the id: the name's uniqueness is this key's. */
+  vmName: (name: string): string => PREFIX.vmName + name,
+  host: (name: HostName): string => PREFIX.host + name,
+  storage: (name: StorageName): string => PREFIX.storage + name,
+  disk: (id: DiskId): string => PREFIX.disk + id,
+  diskPort: (node: StorageName, port: number): string => `${PREFIX.diskPort}${node}/${port}`,
+  image: (name: ImageName): string => PREFIX.image + name,
+  network: (name: NetworkName): string => PREFIX.network + name,
+  networkVni: (vni: number): string => PREFIX.networkVni + vni,
+  task: (id: TaskId): string => PREFIX.task + id,
+} as const;

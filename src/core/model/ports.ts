@@ -1,0 +1,41 @@
+/** Which TCP ports the parts listen on. Fixed, so that a control node can reach a QEMU without asking its host. */
+
+export const PORTS = {
+  /** Control node: API, join, relay (HTTPS). */
+  control: 7440,
+  /** Agent (HTTPS, mutual TLS). */
+  agent: 7443,
+  /** Storage service (HTTPS, mutual TLS). */
+  storage: 7444,
+  etcdClient: 2379,
+  etcdPeer: 2380,
+  vxlan: 4789,
+} as const;
+
+const SLOT_BASE = 21_000;
+const PORTS_PER_SLOT = 8;
+/** Slots per host: the largest number of QEMU processes on one host. */
+export const SLOTS_PER_HOST = 1_000;
+
+/** First port of the NBD servers of a storage node; the disk's own port is in its record. */
+export const DISK_PORT_BASE = 30_000;
+export const DISK_PORTS_PER_NODE = 20_000;
+
+export interface SlotPorts {
+  /** QMP monitors, one client each: the leader's, a spare, and one for relayed connections. */
+  readonly qmp: readonly [number, number, number];
+  readonly serial: number;
+  /** Where a destination listens for the migration stream. */
+  readonly migration: number;
+}
+
+/** The ports of the QEMU in `slot` (0 to SLOTS_PER_HOST - 1) of a host, on every address of that host. */
+export function portsOfSlot(slot: number): SlotPorts {
+  const first = SLOT_BASE + slot * PORTS_PER_SLOT;
+  return { qmp: [first, first + 1, first + 2], serial: first + 3, migration: first + 4 };
+}
+
+/** True for ports a relay may connect to: those of QEMUs, and of agents. */
+export function isRelayPort(port: number): boolean {
+  return port === PORTS.agent || (port >= SLOT_BASE && port < SLOT_BASE + SLOTS_PER_HOST * PORTS_PER_SLOT);
+}

@@ -1,0 +1,178 @@
+/**
+ * The VM: what etcd keeps of it. One record per VM holds specification, intent and the state of its incarnations, so that
+ * every step of the protocol (DESIGN.md, section 5) is one compare-and-swap of one key.
+ *
+ *                     start                     QMP says running
+ *        ┌──────────┐ ─────────► ┌──────────┐ ────────────────► ┌─────────┐ ◄──────────────┐
+ *        │ stopped  │            │ starting │                   │ running │ ──────┐        │
+ *        └──────────┘ ◄───┐      └──────────┘ ◄──────────────── └─────────┘       │        │
+ *             │ delete    │        ▲  │  ▲      lost, crashed     │    ▲          │ stop   │ done
+ *             ▼           │   lost │  │  └──── generation + 1 ────┘    │ undone   │        │
+ *        (no record)      │        │  │ stop       migrate │           │          │        │
+ *                         │        │  ▼                    ▼           │          ▼        │
+ *                         │  ┌──────────┐   postmigrate ┌───────────┐  │   ┌───────────┐   │
+ *                         └─ │ stopping │   ┌────────── │ migrating │ ─┴─► │ unwinding │   │
+ *                            └──────────┘   │  commit   └───────────┘ fail └───────────┘   │
+ *                                           ▼                                              │
+ *                                     ┌───────────┐                                        │
+ *                                     │ switching │ ───────────────────────────────────────┘
+ *                                     └───────────┘
+ *
+ * Invariants (docs/specs/generations.md): G1 `generation` only grows; G2 every generation in the record is <= `generation`;
+ * G3 at most one generation is current; G4 a generation is granted only while `admittedGenerations` names it.
+ */
+import type { DiskId, Generation, HostName, ImageName, NetworkName, Sha256, TaskId, VmId } from '../../base/ids.ts';
+
+/** What the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
+export type Intent = 'running' | 'suspended' | 'stopped';
+
+/** What happens when a guest ends by itself: `on-failure` restarts a crash or panic, not a power-off from inside. */
+export type RestartPolicy = 'always' | 'on-failure' | 'never';
+
+/** One run of the VM: one QEMU process on one host. */
+export interface Incarnation {
+  readonly generation: Generation;
+  readonly host: HostName;
+  /** Which block of ports and which user id it has on its host (ports.ts). */
+  readonly slot: number;
+}
+
+export type VmPhase =
+  | { readonly kind: 'stopped' }
+  /** Fence below, grant, launch, run. `avoid`: hosts where launching this VM failed since it last ran. */
+  | {
+      readonly kind: 'starting';
+      readonly incarnation: Incarnation;
+      readonly reason: StartReason;
+      readonly avoid: readonly HostName[];
+    }
+  | { readonly kind: 'running'; readonly incarnation: Incarnation }
+  | {
+      readonly kind: 'stopping';
+      readonly incarnation: Incarnation;
+      readonly mode: 'acpi' | 'hard';
+      readonly deadlineAt: number;
+      readonly reason: StopReason;
+    }
+  /** The source is current; the destination is granted beside it and receives memory. */
+  | {
+      readonly kind: 'migrating';
+      readonly source: Incarnation;
+      readonly destination: Incarnation;
+      readonly taskId: TaskId | null;
+      readonly deadlineAt: number;
+    }
+  /** Committed: the destination is current. The source is fenced and ended, the destination continued. */
+  | {
+      readonly kind: 'switching';
+      readonly source: Incarnation;
+      readonly destination: Incarnation;
+      readonly taskId: TaskId | null;
+    }
+  /** Given up before the commit: the source is current and continued, the destination revoked and ended. */
+  | {
+      readonly kind: 'unwinding';
+      readonly source: Incarnation;
+      readonly destination: Incarnation;
+      readonly taskId: TaskId | null;
+      readonly reason: string;
+    };
+
+export type StartReason = 'requested' | 'lost' | 'crashed' | 'guest-reset' | 'launch-failed';
+export type StopReason = 'requested' | 'guest-shutdown' | 'deleted' | 'failed';
+
+export interface VmRecord {
+  readonly id: VmId;
+  readonly name: string;
+  readonly spec: VmSpec;
+  readonly intent: Intent;
+  /** The highest generation ever given to this VM; 0 before its first start. */
+  readonly generation: Generation | 0;
+  readonly phase: VmPhase;
+  /** A wish to migrate that has not begun: taken up by the leader, which then sets phase migrating. `to: null` = anywhere. */
+  readonly migrationRequest: { readonly to: HostName | null; readonly taskId: TaskId } | null;
+  /** A stop, reset or delete that was asked for and is not carried out yet. */
+  readonly stopRequest: { readonly mode: 'acpi' | 'hard'; readonly patienceMs: number; readonly taskId: TaskId } | null;
+  readonly resetRequest: { readonly taskId: TaskId } | null;
+  readonly deleting: boolean;
+  /** Consecutive failures to start or crashes soon after a start, for the back-off. */
+  readonly failures: { readonly count: number; readonly lastAt: number; readonly message: string } | null;
+  readonly createdAt: number;
+  /** When the phase last changed (Unix time in ms, the writer's clock: for people, never for decisions of safety). */
+  readonly phaseSince: number;
+}
+
+export interface VmSpec {
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  /** A CPU model every host can offer: `baseline`, or a QEMU model name. */
+  readonly cpuModel: string;
+  readonly boot: VmBoot;
+  readonly disks: readonly VmDisk[];
+  readonly nics: readonly VmNic[];
+  readonly restartPolicy: RestartPolicy;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly image: ImageName | null;
+  /** How long a guest's I/O waits for its storage before it is paused with an error, in ms. */
+  readonly storagePatienceMs: number;
+}
+
+export type VmBoot =
+  | { readonly firmware: 'bios' }
+  | { readonly firmware: 'uefi' }
+  | { readonly firmware: 'direct'; readonly kernel: Sha256; readonly initrd: Sha256 | null; readonly append: string };
+
+/** `data`: the guest's own; `seed`: NoCloud ISO, read only; `nvram`: UEFI variables. */
+export interface VmDisk {
+  readonly disk: DiskId;
+  readonly role: 'data' | 'seed' | 'nvram';
+  readonly bus: 'virtio' | 'scsi';
+}
+
+export interface VmNic {
+  readonly network: NetworkName;
+  /** Lower-case, colon separated, locally administered. */
+  readonly mac: string;
+  /** IPv4 address reserved for it in the network's range, or null where the network has none. */
+  readonly address: string | null;
+}
+
+/** The incarnations that may exist now, the current one first; every other one on any host is stale and is killed. */
+export function expectedIncarnations(phase: VmPhase): readonly Incarnation[] {
+  switch (phase.kind) {
+    case 'stopped':
+      return [];
+    case 'starting':
+    case 'running':
+    case 'stopping':
+      return [phase.incarnation];
+    case 'migrating':
+    case 'unwinding':
+      return [phase.source, phase.destination];
+    case 'switching':
+      return [phase.destination, phase.source];
+  }
+}
+
+/** The current incarnation: the one that may run the guest. */
+export function currentIncarnation(phase: VmPhase): Incarnation | null {
+  return expectedIncarnations(phase)[0] ?? null;
+}
+
+/** The generations storage may serve now. A storage service that restarts grants exactly these, read linearizably from etcd. */
+export function admittedGenerations(phase: VmPhase): readonly Generation[] {
+  switch (phase.kind) {
+    case 'stopped':
+      return [];
+    case 'starting':
+    case 'running':
+    case 'stopping':
+      return [phase.incarnation.generation];
+    case 'migrating':
+      return [phase.source.generation, phase.destination.generation];
+    case 'unwinding':
+      return [phase.source.generation];
+    case 'switching':
+      return [phase.destination.generation];
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What a controller may ask of a host's agent. HTTPS with mutual TLS on PORTS.agent; only identities `control:*` are served.
+ *
+ *   GET  /v1/report                      -> HostReport
+ *   POST /v1/launch   LaunchOrder        -> LaunchResult     idempotent by (vm, generation)
+ *   POST /v1/kill     KillOrder          -> KillResult       idempotent
+ *   POST /v1/network  NetworkPlan        -> {}               idempotent; an older revision is refused
+ *   GET  /v1/log?vm=ID&generation=N&bytes=N -> text/plain, the tail of that incarnation's serial log
+ *
+ * An agent remembers the highest term it was given for as long as it lives and refuses orders of a lower one ('stale-order').
+ */
+import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } from '../../base/ids.ts';
+import type { HostCapacity } from '../model/cluster.ts';
+import type { VmDisk } from '../model/vm.ts';
+
+/** Every order to a host carries the leader's term. */
+export interface Order {
+  readonly term: Term;
+}
+
+export interface HostReport {
+  readonly host: HostName;
+  /** Changes when the host boots. */
+  readonly bootId: string;
+  readonly agentVersion: string;
+  readonly capacity: HostCapacity;
+  /** From the operating system's process table, at the time of the call. */
+  readonly incarnations: readonly RunningIncarnation[];
+  /** Revision of the network plan in force; 0 where none was given since the agent started. */
+  readonly networkRevision: number;
+}
+
+export interface RunningIncarnation {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly slot: number;
+  readonly pid: number;
+  /** Start time of the process in clock ticks since boot: with the pid it names the process for ever. */
+  readonly startTicks: string;
+  readonly incoming: boolean;
+}
+
+/** A QEMU to start with its vCPUs halted (`-S`). The control plane continues it over QMP. */
+export interface LaunchOrder extends Order {
+  readonly vm: VmId;
+  readonly vmName: string;
+  readonly generation: Generation;
+  readonly slot: number;
+  /** True: wait for a migration stream (`-incoming defer`). */
+  readonly incoming: boolean;
+  readonly machine: LaunchMachine;
+  readonly disks: readonly LaunchDisk[];
+  readonly nics: readonly { readonly mac: string; readonly network: NetworkName; readonly vni: number }[];
+  /** This incarnation's own certificate: NBD client, QMP server, migration peer. PEM. */
+  readonly credentials: { readonly caPem: string; readonly certPem: string; readonly keyPem: string };
+  /** The host's whole network state, applied first. */
+  readonly network: NetworkPlan;
+}
+
+export interface LaunchMachine {
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  readonly cpuModel: string;
+  readonly firmware: 'bios' | 'uefi' | 'direct';
+  readonly kernel: ArtifactLocation | null;
+  readonly initrd: ArtifactLocation | null;
+  readonly append: string | null;
+}
+
+/** A file the agent fetches from a storage node (GET /v1/artifacts/SHA256, mutual TLS as `host:*`) and checks. */
+export interface ArtifactLocation {
+  readonly sha256: Sha256;
+  readonly sizeBytes: number;
+  readonly from: readonly { readonly node: string; readonly address: string; readonly port: number }[];
+}
+
+export interface LaunchDisk {
+  readonly disk: DiskId;
+  readonly role: VmDisk['role'];
+  readonly bus: VmDisk['bus'];
+  readonly readOnly: boolean;
+  /** NBD over TLS: address, port, export name, and the name its certificate must carry. */
+  readonly export: { readonly address: string; readonly port: number; readonly name: string; readonly tlsName: string };
+  /** NBD reconnect delay: how long I/O waits for the storage service, in ms. */
+  readonly patienceMs: number;
+}
+
+export interface LaunchResult {
+  readonly pid: number;
+  readonly startTicks: string;
+  /** True when it ran already: nothing was done. */
+  readonly already: boolean;
+}
+
+/** Ends the incarnations of `vm` that are named, at once (SIGKILL), with their taps and files. */
+export interface KillOrder extends Order {
+  readonly vm: VmId;
+  readonly generations: readonly Generation[];
+  readonly reason: string;
+}
+
+export interface KillResult {
+  readonly killed: readonly Generation[];
+}
+
+/** The whole network state of one host. */
+export interface NetworkPlan {
+  /** Grows with every change (etcd revision); a host refuses an older one. */
+  readonly revision: number;
+  readonly networks: readonly NetworkOnHost[];
+  /** Overlay addresses of hosts whose tunnels are dropped, whatever they send. */
+  readonly drop: readonly string[];
+}
+
+export interface NetworkOnHost {
+  readonly name: NetworkName;
+  readonly vni: number;
+  /** Overlay addresses of the other hosts with members: the flood list. */
+  readonly peers: readonly string[];
+  readonly gateway: { readonly address: string; readonly prefixLength: number } | null;
+  readonly nat: boolean;
+  /** Reservations to answer by DHCP; null where DHCP is off. */
+  readonly dhcp: readonly { readonly mac: string; readonly address: string; readonly hostname: string }[] | null;
+}
+
+/** The port. Every call has a deadline; a failure is a CodedError ('deadline', 'unavailable', 'stale-order', 'failed' …). */
+export interface HostLink {
+  report(host: HostName, options: CallOptions): Promise<HostReport>;
+  launch(host: HostName, order: LaunchOrder, options: CallOptions): Promise<LaunchResult>;
+  kill(host: HostName, order: KillOrder, options: CallOptions): Promise<KillResult>;
+  applyNetwork(host: HostName, order: NetworkPlan & Order, options: CallOptions): Promise<void>;
+}
+
+export interface CallOptions {
+  readonly deadlineMs: number;
+}

@@ -1,0 +1,97 @@
+/**
+ * What a controller may ask of a storage service. HTTPS with mutual TLS on PORTS.storage.
+ *
+ *   GET    /v1/report                    -> StorageReport
+ *   POST   /v1/fence    FenceOrder       -> FenceResult    answered only when no revoked connection can write any more
+ *   POST   /v1/grant    GrantOrder       -> GrantResult    idempotent; a generation below the floor is refused ('stale-order')
+ *   POST   /v1/revoke   RevokeOrder      -> {}             exactly one generation (an abandoned migration's destination)
+ *   PUT    /v1/disks/ID   DiskOrder      -> {}             idempotent
+ *   POST   /v1/disks/ID/resize  {term, sizeBytes}
+ *   DELETE /v1/disks/ID?term=N           -> {}             idempotent; refused ('conflict') while granted
+ *   PUT    /v1/artifacts/SHA256?kind=disk-qcow2|disk-raw|kernel|initrd   body: the file   -> ArtifactInfo
+ *   GET    /v1/artifacts/SHA256          -> the file (also for `host:*`)
+ *   DELETE /v1/artifacts/SHA256?term=N   -> {}             refused while a disk is cloned from it
+ *   POST   /v1/probe   {address, port, deadlineMs} -> ProbeResult     one TCP connection attempt from this node
+ *   CONNECT address:port                 -> a relayed TCP connection; only isRelayPort(port)
+ *
+ * Only `control:*` is served, but for GET /v1/artifacts.
+ */
+import type { DiskId, Generation, Sha256, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskSource } from '../model/cluster.ts';
+import type { CallOptions, Order } from './host-link.ts';
+
+export interface StorageReport {
+  readonly node: StorageName;
+  readonly pool: { readonly totalBytes: number; readonly freeBytes: number };
+  readonly artifacts: readonly Sha256[];
+  readonly disks: readonly DiskReport[];
+}
+
+export interface DiskReport {
+  readonly disk: DiskId;
+  readonly grants: readonly GrantReport[];
+}
+
+export interface GrantReport {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  /** Remote addresses of its open connections, as this node's kernel sees them, with ms since the last packet. */
+  readonly connections: readonly { readonly address: string; readonly idleMs: number | null }[];
+}
+
+/** Revokes every grant of `vm` below `below` on the disks named, and never grants one again. */
+export interface FenceOrder extends Order {
+  readonly vm: VmId;
+  readonly below: Generation;
+  readonly disks: readonly DiskId[];
+}
+
+export interface FenceResult {
+  readonly revoked: readonly { readonly disk: DiskId; readonly generation: Generation }[];
+}
+
+export interface GrantOrder extends Order {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly disks: readonly { readonly disk: DiskId; readonly port: number; readonly readOnly: boolean }[];
+}
+
+export interface GrantResult {
+  readonly exports: readonly { readonly disk: DiskId; readonly port: number; readonly name: string }[];
+}
+
+export interface RevokeOrder extends Order {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly disks: readonly DiskId[];
+}
+
+export interface DiskOrder extends Order {
+  readonly vm: VmId;
+  readonly sizeBytes: number;
+  readonly source: DiskSource;
+}
+
+export interface ArtifactInfo {
+  readonly sha256: Sha256;
+  readonly sizeBytes: number;
+  /** For disk images. */
+  readonly virtualSizeBytes: number | null;
+}
+
+/** What one TCP connection attempt met. Both `accepted` and `refused` prove that the peer's kernel is alive and reachable. */
+export interface ProbeResult {
+  readonly outcome: 'accepted' | 'refused' | 'silent' | 'void';
+  /** How late the prober's own timer fired; above a bound the outcome is `void`: the prober was not running. */
+  readonly lateMs: number;
+}
+
+export interface StorageLink {
+  report(node: StorageName, options: CallOptions): Promise<StorageReport>;
+  fence(node: StorageName, order: FenceOrder, options: CallOptions): Promise<FenceResult>;
+  grant(node: StorageName, order: GrantOrder, options: CallOptions): Promise<GrantResult>;
+  revoke(node: StorageName, order: RevokeOrder, options: CallOptions): Promise<void>;
+  createDisk(node: StorageName, disk: DiskId, order: DiskOrder, options: CallOptions): Promise<void>;
+  deleteDisk(node: StorageName, disk: DiskId, order: Order, options: CallOptions): Promise<void>;
+  probe(node: StorageName, target: { address: string; port: number }, options: CallOptions): Promise<ProbeResult>;
+}
