@@ -1,0 +1,128 @@
+/**
+ * The operating system's list of processes (/proc): where the agent finds what runs, because it remembers nothing.
+ * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as gone.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { deadlineError, pause } from './deadline.ts';
+import { monotonicMs } from './monotonic.ts';
+
+/** A process of this boot: the kernel gives no two of them the same pair. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks since boot. */
+  readonly startTicks: number;
+}
+
+export interface ProcessRecord extends ProcessIdentity {
+  readonly ppid: number;
+  /** Effective user. */
+  readonly uid: number;
+  /** Empty for kernel threads and zombies. */
+  readonly argv: readonly string[];
+  /** The kernel's letter: R, S, D, T (stopped), Z (zombie), X… */
+  readonly state: string;
+}
+
+const WAIT_STEP_MS_MIN = 2;
+const WAIT_STEP_MS_MAX = 50;
+
+/** Every process we can see. One that ends while we read is left out. */
+export function listProcesses(): readonly ProcessRecord[] {
+  const records: ProcessRecord[] = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const record = readProcess(Number(name));
+    if (record !== undefined) records.push(record);
+  }
+  return records;
+}
+
+/** One process, or undefined when there is none of that pid. */
+export function readProcess(pid: number): ProcessRecord | undefined {
+  const stat = readStat(pid);
+  const status = readProc(pid, 'status');
+  const cmdline = readProc(pid, 'cmdline');
+  if (stat === undefined || status === undefined || cmdline === undefined) return undefined;
+  const uid = /^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1];
+  const argv = cmdline === '' ? [] : cmdline.replace(/\0$/, '').split('\0');
+  return { pid, startTicks: stat.startTicks, ppid: stat.ppid, state: stat.state, uid: Number(uid), argv };
+}
+
+/** The start time of the process that has this pid now (a zombie included), or undefined. */
+export function processIdentity(pid: number): ProcessIdentity | undefined {
+  const stat = readStat(pid);
+  return stat === undefined ? undefined : { pid, startTicks: stat.startTicks };
+}
+
+/** Whether that very process still exists and is not a zombie. */
+export function isRunning(identity: ProcessIdentity): boolean {
+  const stat = readStat(identity.pid);
+  return stat !== undefined && stat.startTicks === identity.startTicks && stat.state !== 'Z' && stat.state !== 'X';
+}
+
+/**
+ * Sends a signal to that very process; false when it is gone (a zombie included) or its pid belongs to another one.
+ * Node has no pidfd: the start time is compared in the same turn, which leaves the microseconds between two system
+ * calls, in which the kernel would have to go once round its whole pid space. For our own children there is no gap at
+ * all: they stay unreaped until the event loop turns. Throws when the kernel refuses (EPERM).
+ */
+export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+  if (!isRunning(identity)) return false;
+  try {
+    process.kill(identity.pid, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+/**
+ * Resolves when that process is gone (or a zombie); CodedError 'deadline' after `deadlineMs`. Polls /proc, in steps of
+ * 2 growing to 50 ms: there is nothing to wait on for a process that is not our child.
+ */
+export async function waitGone(identity: ProcessIdentity, deadlineMs: number, signal?: AbortSignal): Promise<void> {
+  const startedMs = monotonicMs();
+  let stepMs = WAIT_STEP_MS_MIN;
+  while (isRunning(identity)) {
+    const leftMs = startedMs + deadlineMs - monotonicMs();
+    if (leftMs <= 0) throw deadlineError(`process ${identity.pid}`, deadlineMs);
+    await pause(Math.min(stepMs, leftMs), signal);
+    stepMs = Math.min(stepMs * 2, WAIT_STEP_MS_MAX);
+  }
+}
+
+/** The kernel's random name of this boot: start times are only comparable within one. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+interface Stat {
+  readonly state: string;
+  readonly ppid: number;
+  readonly startTicks: number;
+}
+
+function readStat(pid: number): Stat | undefined {
+  const text = readProc(pid, 'stat');
+  return text === undefined ? undefined : parseStat(text);
+}
+
+/** Parses /proc/PID/stat (proc(5)); the name in parentheses may itself hold spaces and parentheses. */
+export function parseStat(text: string): Stat | undefined {
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state, ppid] = fields;
+  const startTicks = fields[19];
+  if (state === undefined || ppid === undefined || startTicks === undefined) return undefined;
+  return { state, ppid: Number(ppid), startTicks: Number(startTicks) };
+}
+
+function readProc(pid: number, file: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    // Gone between two reads, or hidden from us by hidepid: not there, for our purposes.
+    return undefined;
+  }
+}
