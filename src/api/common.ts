@@ -1,0 +1,83 @@
+/**
+ * Building blocks of every schema of the API: names, revisions, sizes, times. A schema here validates requests, describes the
+ * OpenAPI document and gives the TypeScript type: the three cannot differ.
+ */
+import { type Static, type TSchema, Type } from 'typebox';
+
+/** A schema's type, read-only all the way down. */
+export type View<T extends TSchema> = Frozen<Static<T>>;
+
+/** Read-only all the way down: records of the core are assignable to the API's views. */
+export type Frozen<T> = T extends readonly (infer Item)[]
+  ? readonly Frozen<Item>[]
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+/** RFC 1123 label of at most 40 characters: the same rule as base/ids.ts (a test compares them). */
+export const NAME_PATTERN = '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$';
+export const SHA256_PATTERN = '^[0-9a-f]{64}$';
+export const MAC_PATTERN = '^[0-9a-f][26ae](:[0-9a-f]{2}){5}$';
+const IPV4_OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
+export const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
+export const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
+
+/** Largest number of bytes of a JSON request body. */
+export const BODY_BYTES_MAX = 1024 * 1024;
+/** Largest number of bytes of one stored file (disk image, kernel, initrd). */
+export const ARTIFACT_BYTES_MAX = 512 * 1024 ** 3;
+const MEMORY_BYTES_MIN = 16 * 1024 ** 2;
+const MEMORY_BYTES_MAX = 16 * 1024 ** 4;
+const DISK_BYTES_MIN = 1024 ** 2;
+const DISK_BYTES_MAX = 64 * 1024 ** 4;
+
+/** An object that rejects unknown properties. */
+export const strict = { additionalProperties: false } as const;
+
+export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+export const oneOf = <const T extends readonly string[]>(values: T, options: { description?: string } = {}) =>
+  Type.Enum([...values] as unknown as [...T], options);
+
+export const Name = Type.String({
+  pattern: NAME_PATTERN,
+  description: '1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit',
+});
+export const Sha256Hex = Type.String({ pattern: SHA256_PATTERN, description: 'SHA-256 in lower-case hexadecimal' });
+export const MacAddress = Type.String({
+  pattern: MAC_PATTERN,
+  description: 'locally administered unicast MAC address, lower case',
+});
+export const Ipv4 = Type.String({ pattern: IPV4_PATTERN, description: 'IPv4 address' });
+export const Cidr = Type.String({ pattern: CIDR_PATTERN, description: 'IPv4 range, prefix length 8 to 30' });
+export const Revision = Type.String({
+  pattern: '^[0-9]{1,19}$',
+  description: 'revision of the object in the store; grows with each change',
+});
+export const Time = Type.String({ description: 'RFC 3339 time in UTC with milliseconds' });
+export const Labels = Type.Record(
+  Type.String({ pattern: '^[a-z0-9]([a-z0-9./-]{0,61}[a-z0-9])?$' }),
+  Type.String({ maxLength: 256 }),
+  {
+    maxProperties: 32,
+    additionalProperties: false,
+    description: 'free key-value pairs to select by',
+  },
+);
+
+export const Vcpus = Type.Integer({ minimum: 1, maximum: 256 });
+export const MemoryBytes = Type.Integer({
+  minimum: MEMORY_BYTES_MIN,
+  maximum: MEMORY_BYTES_MAX,
+  multipleOf: 1024 ** 2,
+  description: 'memory in bytes, whole MiB',
+});
+export const DiskBytes = Type.Integer({
+  minimum: DISK_BYTES_MIN,
+  maximum: DISK_BYTES_MAX,
+  multipleOf: 512,
+  description: 'size in bytes, a multiple of 512',
+});
+/** Milliseconds from now; at most a day. */
+export const PatienceMs = Type.Integer({ minimum: 0, maximum: 86_400_000 });
+export const RestartPolicySchema = oneOf(['always', 'on-failure', 'never']);
+export const FirmwareSchema = oneOf(['bios', 'uefi', 'direct']);

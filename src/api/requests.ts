@@ -1,0 +1,223 @@
+/** What the API accepts: bodies and query strings. Unknown properties are refused everywhere. */
+import { Type } from 'typebox';
+import {
+  Cidr,
+  DiskBytes,
+  FirmwareSchema,
+  Ipv4,
+  Labels,
+  MacAddress,
+  MemoryBytes,
+  Name,
+  oneOf,
+  PatienceMs,
+  RestartPolicySchema,
+  Sha256Hex,
+  strict,
+  Vcpus,
+  type View,
+} from './common.ts';
+import { NODE_ROLES, WATCH_KINDS } from './views.ts';
+
+const KIB = 1024;
+const CpuModel = Type.String({
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$',
+  description: '`baseline`, or a QEMU CPU model every host can offer',
+});
+const Append = Type.String({
+  maxLength: 2 * KIB,
+  pattern: '^[^\\u0000-\\u001f]*$',
+  description: 'kernel command line',
+});
+
+export const NicRequestSchema = Type.Union([
+  Name,
+  Type.Object({ network: Name, address: Type.Optional(Ipv4), mac: Type.Optional(MacAddress) }, strict),
+]);
+
+export const DiskRequestSchema = Type.Union([
+  Type.Object({ sizeBytes: DiskBytes }, { ...strict, description: 'a blank disk' }),
+  Type.Object(
+    { image: Name, sizeBytes: Type.Optional(DiskBytes) },
+    { ...strict, description: 'a clone of an image’s disk, grown to sizeBytes' },
+  ),
+]);
+
+export const CreateVmSchema = Type.Object(
+  {
+    name: Name,
+    image: Type.Optional(Name),
+    vcpus: Type.Optional(Vcpus),
+    memoryBytes: Type.Optional(MemoryBytes),
+    cpuModel: Type.Optional(CpuModel),
+    firmware: Type.Optional(FirmwareSchema),
+    append: Type.Optional(Append),
+    disks: Type.Optional(Type.Array(DiskRequestSchema, { maxItems: 16 })),
+    networks: Type.Optional(Type.Array(NicRequestSchema, { maxItems: 8 })),
+    cloudInit: Type.Optional(
+      Type.Object(
+        {
+          userData: Type.Optional(Type.String({ maxLength: 256 * KIB })),
+          networkConfig: Type.Optional(Type.String({ maxLength: 64 * KIB })),
+          metaData: Type.Optional(Type.String({ maxLength: 64 * KIB })),
+        },
+        { ...strict, description: 'NoCloud seed' },
+      ),
+    ),
+    restartPolicy: Type.Optional(RestartPolicySchema),
+    labels: Type.Optional(Labels),
+    storagePatienceMs: Type.Optional(PatienceMs),
+    start: Type.Optional(Type.Boolean({ description: 'start it at once; default true' })),
+  },
+  { ...strict, title: 'CreateVm' },
+);
+export type CreateVm = View<typeof CreateVmSchema>;
+
+export const PatchVmSchema = Type.Object(
+  {
+    labels: Type.Optional(Labels),
+    restartPolicy: Type.Optional(RestartPolicySchema),
+    vcpus: Type.Optional(Vcpus),
+    memoryBytes: Type.Optional(MemoryBytes),
+  },
+  { ...strict, title: 'PatchVm', minProperties: 1 },
+);
+export type PatchVm = View<typeof PatchVmSchema>;
+
+export const StopVmSchema = Type.Object(
+  {
+    mode: Type.Optional(
+      oneOf(['acpi', 'hard'], { description: 'acpi (default): ask the guest, hard after patienceMs; hard: at once' }),
+    ),
+    patienceMs: Type.Optional(PatienceMs),
+  },
+  { ...strict, title: 'StopVm' },
+);
+export type StopVm = View<typeof StopVmSchema>;
+
+export const MigrateVmSchema = Type.Object(
+  { to: Type.Optional(Name) },
+  { ...strict, title: 'MigrateVm', description: 'to: a host; without it the cluster chooses' },
+);
+export type MigrateVm = View<typeof MigrateVmSchema>;
+
+export const PatchHostSchema = Type.Object({ cordoned: Type.Boolean() }, { ...strict, title: 'PatchHost' });
+export type PatchHost = View<typeof PatchHostSchema>;
+
+export const CreateNetworkSchema = Type.Object(
+  {
+    name: Name,
+    cidr: Type.Optional(Cidr),
+    dhcp: Type.Optional(Type.Boolean()),
+    nat: Type.Optional(Type.Boolean()),
+  },
+  { ...strict, title: 'CreateNetwork' },
+);
+export type CreateNetwork = View<typeof CreateNetworkSchema>;
+
+export const PutImageSchema = Type.Object(
+  {
+    disk: Type.Optional(Type.Object({ sha256: Sha256Hex, format: oneOf(['qcow2', 'raw']) }, strict)),
+    direct: Type.Optional(
+      Type.Object(
+        { kernel: Sha256Hex, initrd: Type.Optional(Sha256Hex), append: Type.Optional(Append) },
+        { ...strict, description: 'direct boot' },
+      ),
+    ),
+    defaults: Type.Optional(
+      Type.Object(
+        {
+          memoryBytes: Type.Optional(MemoryBytes),
+          vcpus: Type.Optional(Vcpus),
+          blankDiskBytes: Type.Optional(DiskBytes),
+        },
+        { ...strict, description: 'what a VM gets that says nothing else' },
+      ),
+    ),
+  },
+  { ...strict, title: 'PutImage' },
+);
+export type PutImage = View<typeof PutImageSchema>;
+
+export const ARTIFACT_KINDS = ['disk', 'kernel', 'initrd'] as const;
+export type ArtifactKind = (typeof ARTIFACT_KINDS)[number];
+
+export const CreateTokenSchema = Type.Object({ name: Name }, { ...strict, title: 'CreateToken' });
+export type CreateToken = View<typeof CreateTokenSchema>;
+
+export const CreateJoinTokenSchema = Type.Object(
+  {
+    role: oneOf(NODE_ROLES),
+    name: Name,
+    validMs: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 7 * 86_400_000 })),
+  },
+  { ...strict, title: 'CreateJoinToken' },
+);
+export type CreateJoinToken = View<typeof CreateJoinTokenSchema>;
+
+export const JoinSchema = Type.Object(
+  {
+    token: Type.String({ minLength: 16, maxLength: 256 }),
+    role: oneOf(NODE_ROLES),
+    name: Name,
+    csrPem: Type.String({ minLength: 64, maxLength: 16 * KIB }),
+    addresses: Type.Object(
+      { control: Ipv4, storage: Type.Optional(Ipv4), overlay: Type.Optional(Ipv4) },
+      { ...strict, description: 'one per path; storage and overlay default to control' },
+    ),
+  },
+  { ...strict, title: 'Join' },
+);
+export type Join = View<typeof JoinSchema>;
+
+const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 }));
+const LabelSelector = Type.String({ maxLength: 400, description: 'key or key=value; repeat to require several' });
+
+export const VmQuerySchema = Type.Object(
+  {
+    name: Type.Optional(Name),
+    host: Type.Optional(Name),
+    label: Type.Optional(Type.Array(LabelSelector, { maxItems: 16 })),
+  },
+  strict,
+);
+export type VmQuery = View<typeof VmQuerySchema>;
+
+export const VmLogQuerySchema = Type.Object({ lines: limit }, strict);
+export type VmLogQuery = View<typeof VmLogQuerySchema>;
+
+export const EventQuerySchema = Type.Object({ limit, vm: Type.Optional(Name), host: Type.Optional(Name) }, strict);
+export type EventQuery = View<typeof EventQuerySchema>;
+
+export const VmEventQuerySchema = Type.Object({ limit }, strict);
+
+export const TaskQuerySchema = Type.Object(
+  {
+    limit,
+    state: Type.Optional(oneOf(['running', 'succeeded', 'failed', 'cancelled'])),
+    vm: Type.Optional(Name),
+  },
+  strict,
+);
+export type TaskQuery = View<typeof TaskQuerySchema>;
+
+/** Longest long-poll, in seconds. */
+export const WAIT_SECONDS_MAX = 60;
+export const TaskWaitQuerySchema = Type.Object(
+  {
+    wait: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: WAIT_SECONDS_MAX, description: 'seconds to wait for the task’s end' }),
+    ),
+  },
+  strict,
+);
+
+export const ArtifactQuerySchema = Type.Object({ kind: oneOf(ARTIFACT_KINDS) }, strict);
+
+export const WatchQuerySchema = Type.Object(
+  {
+    kind: Type.Optional(Type.Array(oneOf(WATCH_KINDS), { maxItems: WATCH_KINDS.length })),
+    from: Type.Optional(Type.String({ pattern: '^[0-9]{1,19}$', description: 'changes after this revision' })),
+  },
+  strict,
+);

@@ -1,0 +1,368 @@
+/** What the API answers with. Each schema that has a `title` is a component of the OpenAPI document. */
+import { Type } from 'typebox';
+import { FirmwareSchema, nullable, oneOf, RestartPolicySchema, strict, type View } from './common.ts';
+
+const text = Type.String();
+const bytes = Type.Integer({ minimum: 0 });
+const time = Type.String({ description: 'RFC 3339 time in UTC with milliseconds' });
+const revision = Type.String({ description: 'revision of the object in the store; send it back as If-Match' });
+const ageMs = nullable(Type.Integer({ minimum: 0, description: 'milliseconds since it was observed; null: never' }));
+
+export const VERDICTS = [
+  'starting',
+  'running',
+  'suspended',
+  'paused',
+  'migrating',
+  'stopping',
+  'stopped',
+  'crashed',
+  'lost',
+  'fenced',
+  'storage-trouble',
+  'unresponsive',
+  'guest-shutdown',
+  'unknown',
+] as const;
+/** What the cluster concludes about a VM from its record and its observations. */
+export type Verdict = (typeof VERDICTS)[number];
+
+export const PHASES = ['stopped', 'starting', 'running', 'stopping', 'migrating', 'switching', 'unwinding'] as const;
+
+export const TaskSchema = Type.Object(
+  {
+    id: text,
+    revision,
+    kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
+    target: Type.Object({ kind: oneOf(['vm', 'image', 'host', 'network']), name: text }, strict),
+    state: oneOf(['running', 'succeeded', 'failed', 'cancelled']),
+    progressPercent: nullable(Type.Integer({ minimum: 0, maximum: 100 })),
+    message: text,
+    startedAt: time,
+    endedAt: nullable(time),
+  },
+  { ...strict, title: 'Task' },
+);
+export type Task = View<typeof TaskSchema>;
+
+const vmFields = {
+  id: text,
+  name: text,
+  revision,
+  verdict: oneOf(VERDICTS, { description: 'what the cluster concludes about the VM' }),
+  host: nullable(Type.String({ description: 'name of the host of the current incarnation' })),
+  generation: Type.Integer({ minimum: 0, description: 'fencing token of the current incarnation; 0: never started' }),
+  intent: oneOf(['running', 'suspended', 'stopped']),
+  phase: oneOf(PHASES),
+  phaseSince: time,
+  destination: nullable(Type.String({ description: 'host it is being migrated to' })),
+  because: Type.Array(Type.String(), { description: 'why the verdict is what it is, one reason per line' }),
+  spec: Type.Object(
+    {
+      vcpus: Type.Integer(),
+      memoryBytes: bytes,
+      cpuModel: text,
+      firmware: FirmwareSchema,
+      append: nullable(Type.String({ description: 'kernel command line, with direct boot' })),
+      image: nullable(text),
+      restartPolicy: RestartPolicySchema,
+      storagePatienceMs: Type.Integer(),
+    },
+    strict,
+  ),
+  nics: Type.Array(Type.Object({ network: text, mac: text, address: nullable(text) }, strict)),
+  disks: Type.Array(
+    Type.Object(
+      {
+        id: text,
+        role: oneOf(['data', 'seed', 'nvram']),
+        bus: oneOf(['virtio', 'scsi']),
+        sizeBytes: bytes,
+        node: nullable(Type.String({ description: 'storage node' })),
+      },
+      strict,
+    ),
+  ),
+  labels: Type.Record(Type.String(), Type.String()),
+  task: nullable(TaskSchema),
+  failure: nullable(
+    Type.Object(
+      { count: Type.Integer(), lastAt: time, message: text },
+      { ...strict, description: 'consecutive failures to start, or crashes soon after a start' },
+    ),
+  ),
+  createdAt: time,
+};
+
+export const VmSchema = Type.Object(vmFields, { ...strict, title: 'Vm' });
+export type Vm = View<typeof VmSchema>;
+
+export const ObservationsSchema = Type.Object(
+  {
+    agent: Type.Object(
+      {
+        host: nullable(text),
+        state: oneOf(['alive', 'dead', 'unknown']),
+        process: oneOf(['present', 'gone', 'unknown'], { description: 'the QEMU process, as the agent last reported' }),
+        ageMs,
+      },
+      { ...strict, description: 'heartbeat and report of the agent on the VM’s host' },
+    ),
+    qmp: Type.Object(
+      {
+        state: oneOf(['answers', 'silent', 'refused', 'unknown']),
+        status: nullable(Type.String({ description: 'run state of QEMU (query-status)' })),
+        ageMs,
+      },
+      { ...strict, description: 'QMP answering a control node directly' },
+    ),
+    storage: Type.Array(
+      Type.Object(
+        {
+          node: text,
+          disk: text,
+          admitted: Type.Array(Type.Integer(), { description: 'generations the storage service serves' }),
+          connected: Type.Array(Type.Integer(), { description: 'generations with an open connection' }),
+          ageMs,
+        },
+        { ...strict, description: 'the storage side’s view of one disk' },
+      ),
+    ),
+  },
+  { ...strict, title: 'Observations' },
+);
+export type Observations = View<typeof ObservationsSchema>;
+
+export const VmDetailSchema = Type.Object(
+  { ...vmFields, observations: ObservationsSchema },
+  { ...strict, title: 'VmDetail' },
+);
+export type VmDetail = View<typeof VmDetailSchema>;
+
+export const VmLogSchema = Type.Object(
+  {
+    vm: text,
+    host: nullable(text),
+    generation: Type.Integer(),
+    text: Type.String({ description: 'end of the serial console’s output' }),
+    truncated: Type.Boolean({ description: 'earlier output was left out' }),
+  },
+  { ...strict, title: 'VmLog' },
+);
+export type VmLog = View<typeof VmLogSchema>;
+
+export const HostSchema = Type.Object(
+  {
+    name: text,
+    revision,
+    agent: oneOf(['alive', 'dead']),
+    agentAgeMs: ageMs,
+    drainable: Type.Boolean({ description: 'all its VMs could be migrated away now' }),
+    drainBlockers: Type.Array(Type.String(), { description: 'why it is not drainable' }),
+    cordoned: Type.Boolean({ description: 'no VM is placed here' }),
+    quarantined: Type.Boolean({ description: 'a VM of it was declared lost; other hosts drop its tunnel' }),
+    quarantineReason: nullable(text),
+    vms: Type.Array(Type.String(), { description: 'names of the VMs whose current incarnation is here' }),
+    memoryUsedBytes: bytes,
+    memoryTotalBytes: bytes,
+    vcpus: Type.Integer(),
+    accelerator: oneOf(['kvm', 'tcg']),
+    cpuModels: Type.Array(Type.String()),
+    addresses: Type.Object({ control: text, storage: text, overlay: text }, strict),
+    joinedAt: time,
+  },
+  { ...strict, title: 'Host' },
+);
+export type Host = View<typeof HostSchema>;
+
+export const StorageNodeSchema = Type.Object(
+  {
+    name: text,
+    revision,
+    state: oneOf(['alive', 'dead']),
+    ageMs,
+    addresses: Type.Object({ control: text, storage: text }, strict),
+    disks: Type.Integer({ description: 'number of disks' }),
+    usedBytes: nullable(bytes),
+    totalBytes: nullable(bytes),
+    joinedAt: time,
+  },
+  { ...strict, title: 'StorageNode' },
+);
+export type StorageNode = View<typeof StorageNodeSchema>;
+
+export const ControlNodeSchema = Type.Object(
+  {
+    name: text,
+    leader: Type.Boolean(),
+    state: oneOf(['alive', 'dead']),
+    address: nullable(text),
+    version: nullable(text),
+  },
+  { ...strict, title: 'ControlNode' },
+);
+export type ControlNode = View<typeof ControlNodeSchema>;
+
+export const NetworkSchema = Type.Object(
+  {
+    name: text,
+    revision,
+    vni: Type.Integer({ description: 'VXLAN network identifier' }),
+    cidr: nullable(text),
+    gateway: nullable(text),
+    dhcp: Type.Boolean(),
+    nat: Type.Boolean(),
+    reservations: Type.Array(Type.Object({ mac: text, address: text, vm: text, hostname: text }, strict)),
+    createdAt: time,
+  },
+  { ...strict, title: 'Network' },
+);
+export type Network = View<typeof NetworkSchema>;
+
+const artifactRef = Type.Object({ sha256: text, sizeBytes: bytes }, strict);
+
+export const ArtifactSchema = Type.Object(
+  { sha256: text, sizeBytes: bytes, nodes: Type.Array(Type.String(), { description: 'storage nodes that hold it' }) },
+  { ...strict, title: 'Artifact' },
+);
+export type Artifact = View<typeof ArtifactSchema>;
+
+export const ImageSchema = Type.Object(
+  {
+    name: text,
+    revision,
+    disk: nullable(
+      Type.Object({ sha256: text, sizeBytes: bytes, format: oneOf(['qcow2', 'raw']), virtualSizeBytes: bytes }, strict),
+    ),
+    direct: nullable(Type.Object({ kernel: artifactRef, initrd: nullable(artifactRef), append: text }, strict)),
+    defaults: Type.Object({ memoryBytes: bytes, vcpus: Type.Integer(), blankDiskBytes: nullable(bytes) }, strict),
+    nodes: Type.Array(Type.String()),
+    createdAt: time,
+  },
+  { ...strict, title: 'Image' },
+);
+export type Image = View<typeof ImageSchema>;
+
+export const DiskSchema = Type.Object(
+  {
+    id: text,
+    revision,
+    vm: Type.String({ description: 'name of its VM' }),
+    role: oneOf(['data', 'seed', 'nvram']),
+    node: text,
+    sizeBytes: bytes,
+    source: oneOf(['blank', 'image', 'content', 'nvram']),
+    phase: oneOf(['creating', 'ready', 'deleting']),
+  },
+  { ...strict, title: 'Disk' },
+);
+export type Disk = View<typeof DiskSchema>;
+
+export const EventSchema = Type.Object(
+  {
+    revision,
+    at: time,
+    kind: text,
+    vm: nullable(Type.String({ description: 'name' })),
+    vmId: nullable(text),
+    host: nullable(text),
+    generation: nullable(Type.Integer()),
+    message: text,
+  },
+  { ...strict, title: 'Event' },
+);
+export type Event = View<typeof EventSchema>;
+
+const apiTokenFields = {
+  id: text,
+  name: text,
+  createdAt: time,
+};
+export const ApiTokenSchema = Type.Object(apiTokenFields, { ...strict, title: 'ApiToken' });
+export type ApiToken = View<typeof ApiTokenSchema>;
+
+export const ApiTokenCreatedSchema = Type.Object(
+  { ...apiTokenFields, token: Type.String({ description: 'shown this once; only its SHA-256 is stored' }) },
+  { ...strict, title: 'ApiTokenCreated' },
+);
+export type ApiTokenCreated = View<typeof ApiTokenCreatedSchema>;
+
+export const NODE_ROLES = ['host', 'storage', 'control'] as const;
+export type NodeRole = (typeof NODE_ROLES)[number];
+
+export const JoinTokenSchema = Type.Object(
+  {
+    token: Type.String({ description: 'shown this once; usable once' }),
+    role: oneOf(NODE_ROLES),
+    name: text,
+    expiresAt: time,
+  },
+  { ...strict, title: 'JoinToken' },
+);
+export type JoinToken = View<typeof JoinTokenSchema>;
+
+export const JoinedSchema = Type.Object(
+  { certPem: text, caPem: text, etcdEndpoints: Type.Array(Type.String()) },
+  { ...strict, title: 'Joined' },
+);
+export type Joined = View<typeof JoinedSchema>;
+
+export const ClusterSchema = Type.Object(
+  {
+    version: Type.String({ description: 'version of Groundplane' }),
+    revision: Type.String({ description: 'revision of the store' }),
+    leader: nullable(Type.String({ description: 'name of the leading control node' })),
+    term: nullable(Type.Integer()),
+    controlNodes: Type.Object({ total: Type.Integer(), alive: Type.Integer() }, strict),
+    storageNodes: Type.Object({ total: Type.Integer(), alive: Type.Integer() }, strict),
+    hosts: Type.Object({ total: Type.Integer(), alive: Type.Integer(), drainable: Type.Integer() }, strict),
+    vms: Type.Object({ total: Type.Integer(), byVerdict: Type.Record(Type.String(), Type.Integer()) }, strict),
+    memoryUsedBytes: bytes,
+    memoryTotalBytes: bytes,
+  },
+  { ...strict, title: 'Cluster' },
+);
+export type Cluster = View<typeof ClusterSchema>;
+
+export const HealthSchema = Type.Object(
+  {
+    ok: Type.Boolean(),
+    name: text,
+    leader: nullable(text),
+    storeReachable: Type.Boolean(),
+  },
+  { ...strict, title: 'Health' },
+);
+export type Health = View<typeof HealthSchema>;
+
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'urn:groundplane:error:<code>' }),
+    title: text,
+    status: Type.Integer(),
+    code: text,
+    detail: text,
+    advice: Type.Optional(Type.String({ description: 'what was kept and what to do' })),
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({ pointer: Type.String({ description: 'JSON pointer into the request' }), detail: text }, strict),
+      ),
+    ),
+  },
+  { ...strict, title: 'Problem', description: 'RFC 9457 problem details' },
+);
+export type Problem = View<typeof ProblemSchema>;
+
+export const WATCH_KINDS = ['vm', 'host', 'storage', 'control', 'network', 'image', 'disk', 'task', 'event'] as const;
+export type WatchKind = (typeof WATCH_KINDS)[number];
+
+export const WatchChangeSchema = Type.Object(
+  {
+    revision: text,
+    kind: oneOf(WATCH_KINDS),
+    name: Type.String({ description: 'name, or id of what has no name' }),
+    object: Type.Unknown({ description: 'the object as its GET shows it; null: deleted' }),
+  },
+  { ...strict, title: 'WatchChange', description: 'data of one server-sent event' },
+);
+export type WatchChange = View<typeof WatchChangeSchema>;

@@ -1,0 +1,187 @@
+/**
+ * The seam between the HTTP routes and the control core: everything a route may ask for. The routes validate, authenticate and
+ * write HTTP; the backend decides and reads. Both the real control core and the stateful fake of the tests implement it.
+ *
+ * For every method: expected failures are CodedErrors (`not-found`, `exists`, `conflict`, `stale-revision`, `no-capacity` …);
+ * `vm` is a name or an id; answers are complete views, so that a route adds nothing; waits end when `call.signal` aborts.
+ * A method that changes something has changed it durably when its promise resolves.
+ */
+import type { Duplex, Readable } from 'node:stream';
+import type {
+  ArtifactKind,
+  CreateJoinToken,
+  CreateNetwork,
+  CreateToken,
+  CreateVm,
+  EventQuery,
+  Join,
+  MigrateVm,
+  PatchHost,
+  PatchVm,
+  PutImage,
+  StopVm,
+  TaskQuery,
+  VmLogQuery,
+  VmQuery,
+} from '../../api/requests.ts';
+import type {
+  ApiToken,
+  ApiTokenCreated,
+  Artifact,
+  Cluster,
+  ControlNode,
+  Disk,
+  Event,
+  Health,
+  Host,
+  Image,
+  Joined,
+  JoinToken,
+  Network,
+  StorageNode,
+  Task,
+  Vm,
+  VmDetail,
+  VmLog,
+  WatchChange,
+  WatchKind,
+} from '../../api/views.ts';
+
+/** Who asks. */
+export interface Principal {
+  /** Name of the API token. */
+  readonly name: string;
+}
+
+/** The circumstances of one request. */
+export interface Call {
+  readonly principal: Principal;
+  /** Aborts when the client went away, the request's deadline passed or the server closes. */
+  readonly signal: AbortSignal;
+}
+
+/** A change that holds only if the object is still at `ifMatch` (else `stale-revision`); null: unconditional. */
+export interface Conditional {
+  readonly ifMatch: string | null;
+}
+
+/** Where the leader is: this process, another control node, or (null) nowhere at present. */
+export type Leader =
+  | { readonly self: true; readonly name: string }
+  /** `origin`: https://address:port of its API. */
+  | { readonly self: false; readonly name: string; readonly origin: string };
+
+/** One family of samples for /metrics. */
+export interface MetricFamily {
+  /** `groundplane_…`, by the Prometheus naming rules. */
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge';
+  readonly samples: readonly { readonly labels: Readonly<Record<string, string>>; readonly value: number }[];
+}
+
+export interface ArtifactUpload {
+  /** The content's hash: what arrives with another hash or size is refused (`bad-input`) and leaves nothing behind. */
+  readonly sha256: string;
+  readonly kind: ArtifactKind;
+  readonly sizeBytes: number;
+  /** Exactly `sizeBytes` bytes, or an error. */
+  readonly body: Readable;
+}
+
+export interface WatchOptions {
+  /** Changes after this revision; null: from now. A compacted revision throws `conflict`. */
+  readonly after: string | null;
+  /** Empty: every kind. */
+  readonly kinds: readonly WatchKind[];
+}
+
+/** Everything the API offers, apart from HTTP. */
+export interface Backend {
+  /** Compares the token's SHA-256 in constant time with the stored ones; null where none matches. */
+  authenticate(token: string): Promise<Principal | null>;
+  leader(): Leader | null;
+  health(): Promise<Health>;
+  metrics(): Promise<readonly MetricFamily[]>;
+  cluster(call: Call): Promise<Cluster>;
+
+  listVms(query: VmQuery, call: Call): Promise<readonly Vm[]>;
+  getVm(vm: string, call: Call): Promise<VmDetail>;
+  /** With `start` (default true) the answer's `task` is the start. */
+  createVm(request: CreateVm, call: Call): Promise<Vm>;
+  patchVm(vm: string, patch: PatchVm & Conditional, call: Call): Promise<Vm>;
+  deleteVm(vm: string, condition: Conditional, call: Call): Promise<Task>;
+  startVm(vm: string, call: Call): Promise<Task>;
+  stopVm(vm: string, request: StopVm, call: Call): Promise<Task>;
+  resetVm(vm: string, call: Call): Promise<Task>;
+  suspendVm(vm: string, call: Call): Promise<Task>;
+  resumeVm(vm: string, call: Call): Promise<Task>;
+  migrateVm(vm: string, request: MigrateVm, call: Call): Promise<Task>;
+  vmLog(vm: string, query: VmLogQuery, call: Call): Promise<VmLog>;
+  /** The serial port of the current incarnation as raw bytes both ways; any control node can serve it. */
+  openConsole(vm: string, call: Call): Promise<Duplex>;
+
+  listHosts(call: Call): Promise<readonly Host[]>;
+  getHost(name: string, call: Call): Promise<Host>;
+  patchHost(name: string, patch: PatchHost & Conditional, call: Call): Promise<Host>;
+  listStorageNodes(call: Call): Promise<readonly StorageNode[]>;
+  getStorageNode(name: string, call: Call): Promise<StorageNode>;
+  listControlNodes(call: Call): Promise<readonly ControlNode[]>;
+
+  listNetworks(call: Call): Promise<readonly Network[]>;
+  getNetwork(name: string, call: Call): Promise<Network>;
+  createNetwork(request: CreateNetwork, call: Call): Promise<Network>;
+  /** `conflict` while a VM uses it. */
+  deleteNetwork(name: string, condition: Conditional, call: Call): Promise<void>;
+
+  listImages(call: Call): Promise<readonly Image[]>;
+  getImage(name: string, call: Call): Promise<Image>;
+  /** Refers to uploaded artifacts (`not-found` where one is missing, `bad-image` where one is unusable); `exists` where the name is taken. */
+  putImage(name: string, request: PutImage, call: Call): Promise<Image>;
+  deleteImage(name: string, condition: Conditional, call: Call): Promise<void>;
+  /** `not-found` unless the whole file is stored. */
+  getArtifact(sha256: string, call: Call): Promise<Artifact>;
+  putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact>;
+
+  listDisks(call: Call): Promise<readonly Disk[]>;
+  getDisk(id: string, call: Call): Promise<Disk>;
+
+  listTasks(query: TaskQuery, call: Call): Promise<readonly Task[]>;
+  /** With `waitMs` > 0 answers when the task has ended or the time is over, whichever is first. */
+  getTask(id: string, waitMs: number, call: Call): Promise<Task>;
+  /** Oldest first; the latest `limit` (default 100). `vm`: name or id. */
+  listEvents(query: EventQuery, call: Call): Promise<readonly Event[]>;
+  /** Ends only by `call.signal` or an error. */
+  watch(options: WatchOptions, call: Call): AsyncIterable<WatchChange>;
+
+  listTokens(call: Call): Promise<readonly ApiToken[]>;
+  createToken(request: CreateToken, call: Call): Promise<ApiTokenCreated>;
+  /** By name or id. */
+  deleteToken(token: string, call: Call): Promise<void>;
+  createJoinToken(request: CreateJoinToken, call: Call): Promise<JoinToken>;
+  /** Not authenticated by a bearer token: the one-time token in the request is the permission (`unauthorized` where it is not valid). */
+  join(request: Join, signal: AbortSignal): Promise<Joined>;
+}
+
+/** One HTTP request that reached a follower. */
+export interface ForwardRequest {
+  readonly method: string;
+  /** Path and query, as received. */
+  readonly path: string;
+  /** Lower-case names; hop-by-hop headers and `host` are left out, `authorization` is kept: the leader authenticates again. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Null for GET, HEAD and DELETE. */
+  readonly body: Readable | null;
+}
+
+export interface ForwardResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Readable;
+}
+
+/**
+ * Carries a request to the leader at `origin` and its answer back, both as streams (server-sent events included).
+ * Throws `unavailable` where the leader cannot be reached. Requests forwarded once are never forwarded again.
+ */
+export type Forward = (origin: string, request: ForwardRequest, signal: AbortSignal) => Promise<ForwardResponse>;
