@@ -35,8 +35,8 @@ const DISK_BYTES_MAX = 64 * 1024 ** 4;
 export const strict = { additionalProperties: false } as const;
 
 export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
-export const oneOf = <const T extends readonly string[]>(values: T, options: { description?: string } = {}) =>
-  Type.Enum([...values] as unknown as [...T], options);
+export const oneOf = <Values extends string[]>(values: readonly [...Values], options: { description?: string } = {}) =>
+  Type.Enum<Values>(values, options);
 
 export const Name = Type.String({
   pattern: NAME_PATTERN,
