@@ -1,0 +1,70 @@
+/**
+ * What a leader sees of the world. Observations are never stored: a new leader starts with `unknown` everywhere and looks.
+ * Ages are in ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a clock's value.
+ */
+import type { HostName, StorageName } from '../../base/ids.ts';
+import type { Incarnation } from './vm.ts';
+
+/** One host as its leader sees it. */
+export interface HostObservation {
+  readonly host: HostName;
+  /** Its agent: `silent` when no report came within the deadline, `unknown` before the first attempt ended. */
+  readonly agent: 'alive' | 'silent' | 'unknown';
+  /** Age of the last report, or null where there was none. */
+  readonly agentAgeMs: number | null;
+  readonly agentError: string | null;
+  /** Its kernel: one TCP attempt on each path. `silent` only after the configured number of rounds in which every path was silent. */
+  readonly kernel: KernelObservation;
+  /** Slots its processes occupy, stale ones included. */
+  readonly occupiedSlots: readonly number[];
+}
+
+export type KernelObservation =
+  | { readonly kind: 'unknown' }
+  /** Some path met a kernel that answered (accepted or refused). */
+  | { readonly kind: 'reachable'; readonly via: string; readonly ageMs: number }
+  /** Every path that could try met silence, `rounds` times in a row. `nodes`: the storage nodes among those paths. */
+  | { readonly kind: 'silent'; readonly rounds: number; readonly paths: readonly string[]; readonly nodes: readonly StorageName[] };
+
+/** A QMP run state (QEMU QAPI RunState), or `unknown-…` for one this version does not know. */
+export type RunState = string;
+
+export type QmpObservation =
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'answers'; readonly status: RunState; readonly via: string; readonly ageMs: number; readonly migration: MigrationState | null }
+  /** The host's kernel says that nobody listens: the process is gone. */
+  | { readonly kind: 'refused'; readonly via: string; readonly ageMs: number }
+  /** The kernel accepts, QEMU does not speak. */
+  | { readonly kind: 'mute'; readonly via: string; readonly ageMs: number }
+  | { readonly kind: 'silent'; readonly paths: readonly string[]; readonly ageMs: number };
+
+/** QMP query-migrate at the source. */
+export interface MigrationState {
+  readonly status: 'none' | 'active' | 'completed' | 'failed' | 'cancelled';
+  readonly transferredBytes: number;
+  readonly remainingBytes: number;
+  readonly totalBytes: number;
+  readonly downtimeMs: number | null;
+  readonly error: string | null;
+}
+
+/** One incarnation as the leader sees it. */
+export interface IncarnationObservation {
+  readonly incarnation: Incarnation;
+  /** From the host's latest report, where that report is younger than the incarnation's launch; `unknown` otherwise. */
+  readonly process: 'present' | 'absent' | 'unknown';
+  readonly qmp: QmpObservation;
+  readonly host: HostObservation;
+}
+
+/** A storage node's side of a VM. */
+export interface StorageObservation {
+  readonly node: StorageName;
+  readonly state: 'answers' | 'silent' | 'unknown';
+  readonly ageMs: number | null;
+  /** Of the generation's connections: how many, and ms since the last packet on any of them. */
+  readonly connections: number;
+  readonly idleMs: number | null;
+  /** Whether this node's own attempt to reach the VM's host met a kernel. */
+  readonly reachesHost: boolean | null;
+}

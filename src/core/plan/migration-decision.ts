@@ -1,0 +1,152 @@
+/**
+ * Live migration, decided: the second half of vm-decision.ts.
+ *
+ * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state and the source
+ * is either in postmigrate or out of reach; the source is continued only in phase unwinding or running, after the destination's
+ * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
+ */
+import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
+import { type Decision, inPhase, judgementOf, perform, startNext, type TaskOutcome, type VmSituation, wait, wantsStop } from './vm-decision.ts';
+
+type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
+type Switching = Extract<VmPhase, { kind: 'switching' }>;
+type Unwinding = Extract<VmPhase, { kind: 'unwinding' }>;
+
+function outcome(taskId: TaskOutcome['id'] | null, state: TaskOutcome['state'], message: string): { task?: TaskOutcome } {
+  return taskId === null ? {} : { task: { id: taskId, state, message } };
+}
+
+function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): Decision {
+  const { source, destination, taskId } = phase;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'unwinding', source, destination, taskId, reason }, now),
+    event: { kind: 'migration-undone', message: `The migration of ${vm.name} to ${destination.host} is undone: ${reason}` },
+  };
+}
+
+/** Phase migrating: grant, launch, listen, send, then the commit. */
+export function decideMigrating(situation: VmSituation, phase: Migrating): Decision {
+  const { vm, acknowledged, see, now } = situation;
+  const { source, destination } = phase;
+  const from = judgementOf(situation, source);
+  const to = see(destination);
+  const sent = acknowledged.sent.has(destination.generation);
+  // In `paused` without being in `inmigrate` the destination has loaded everything: it can be reached only through a complete stream.
+  const complete = to.qmp.kind === 'answers' && to.qmp.status === 'paused';
+  const sourceDone = from.verdict === 'moved-out' || from.verdict === 'lost' || from.verdict === 'crashed';
+  if (complete && sourceDone) return switchOver(vm, phase, now);
+  if (from.verdict === 'lost' || from.verdict === 'crashed') return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
+  if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked') return unwind(vm, phase, 'the guest ended.', now);
+  if (wantsStop(vm)) return unwind(vm, phase, 'it is to be stopped.', now);
+  if (now >= phase.deadlineAt) return unwind(vm, phase, 'it took too long.', now);
+  const failure = failureOf(situation, phase);
+  if (failure !== null) return unwind(vm, phase, failure, now);
+  const generation = destination.generation;
+  if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
+  if (!acknowledged.launched.has(generation)) {
+    return to.host.agent === 'silent'
+      ? unwind(vm, phase, `the agent of ${destination.host} is silent.`, now)
+      : perform({ do: 'launch', incarnation: destination, incoming: true });
+  }
+  if (judgementOf(situation, destination).verdict === 'crashed') return unwind(vm, phase, `QEMU ended on ${destination.host}.`, now);
+  if (judgementOf(situation, destination).verdict === 'lost') return unwind(vm, phase, `${destination.host} was lost.`, now);
+  if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
+  if (!sent) return perform({ do: 'send', source, destination });
+  return wait(`${vm.name} migrates to ${destination.host}.`, 250);
+}
+
+/** A reason to give up, seen in the source's own report or in steps that failed again and again. */
+function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
+  const { failure } = acknowledged;
+  if (failure !== null && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
+  if (failure !== null && failure.step.do === 'launch') return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
+  const { qmp } = see(source);
+  if (qmp.kind !== 'answers' || qmp.migration === null || !acknowledged.sent.has(destination.generation)) return null;
+  if (qmp.migration.status === 'failed' || qmp.migration.status === 'cancelled') return `QEMU on ${source.host} reports: ${qmp.migration.error ?? qmp.migration.status}.`;
+  return null;
+}
+
+function switchOver(vm: VmRecord, phase: Migrating, now: number): Decision {
+  const { source, destination, taskId } = phase;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'switching', source, destination, taskId }, now),
+    event: { kind: 'switched', message: `${vm.name} is on ${destination.host}, generation ${destination.generation}.` },
+  };
+}
+
+/** The source is gone and the destination is not complete: the guest's memory is lost, the next generation starts. */
+function sourceEnded(situation: VmSituation, { source, destination, taskId }: Migrating, verdict: 'lost' | 'crashed', because: string): Decision {
+  const { vm } = situation;
+  const why = verdict === 'lost' ? `${source.host} was lost during a migration to ${destination.host}: ${because}` : `QEMU of ${vm.name} ended on ${source.host} during a migration.`;
+  return startNext(situation, {
+    reason: verdict,
+    avoid: verdict === 'lost' ? [source.host] : [],
+    why,
+    failure: why,
+    ...(verdict === 'lost' ? { quarantine: { host: source.host, reason: `lost with ${vm.name}` } } : {}),
+    ...outcome(taskId, 'failed', why),
+  });
+}
+
+/** Phase switching: fence the source, continue the destination, end the source. Only forward. */
+export function decideSwitching(situation: VmSituation, phase: Switching): Decision {
+  const { vm, acknowledged, see, now } = situation;
+  const { source, destination, taskId } = phase;
+  const at = judgementOf(situation, destination);
+  if (acknowledged.fencedBelow < destination.generation) return perform({ do: 'fence', below: destination.generation });
+  if (at.verdict === 'lost' || at.verdict === 'crashed') {
+    const why = `${destination.host} ${at.verdict === 'lost' ? 'was lost' : `lost QEMU of ${vm.name}`} right after its migration.`;
+    return startNext(situation, {
+      reason: at.verdict,
+      avoid: at.verdict === 'lost' ? [destination.host] : [],
+      why,
+      failure: why,
+      ...(at.verdict === 'lost' ? { quarantine: { host: destination.host, reason: `lost with ${vm.name}` } } : {}),
+      ...outcome(taskId, 'failed', why),
+    });
+  }
+  // A VM that was paused on its owner's wish arrives paused; any other is continued.
+  const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
+  if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });
+  const arrived = at.verdict === 'running' || at.verdict === 'guest-shutdown' || at.verdict === 'panicked' || (halted && vm.intent !== 'running');
+  if (!arrived) return wait(`Waiting for QMP of ${vm.name} on ${destination.host}.`);
+  const end = endIncarnation(situation, source);
+  if (end !== null) return end;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'running', incarnation: destination }, now),
+    event: { kind: 'migrated', message: `${vm.name} runs on ${destination.host}, generation ${destination.generation}; it came from ${source.host}.` },
+    ...outcome(taskId, 'succeeded', `${vm.name} is on ${destination.host}.${see(source).host.agent === 'silent' ? ` ${source.host} has no agent.` : ''}`),
+  };
+}
+
+/** Phase unwinding: revoke and end the destination, then the source goes on. */
+export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decision {
+  const { vm, acknowledged, now } = situation;
+  const { source, destination, taskId, reason } = phase;
+  if (!acknowledged.revoked.has(destination.generation)) return perform({ do: 'revoke', generation: destination.generation });
+  const from = situation.see(source);
+  const active = from.qmp.kind === 'answers' && from.qmp.migration?.status === 'active';
+  if (active) return perform({ do: 'cancel-send', source });
+  const end = endIncarnation(situation, destination);
+  if (end !== null) return end;
+  return {
+    kind: 'commit',
+    // Phase running continues a source that stands in postmigrate, restarts one that crashed, and stops one that is to be stopped.
+    vm: inPhase(vm, { kind: 'running', incarnation: source }, now),
+    event: { kind: 'migration-undone', message: `${vm.name} stays on ${source.host}, generation ${source.generation}.` },
+    ...outcome(taskId, 'failed', `${reason} ${vm.name} runs on, on ${source.host}.`),
+  };
+}
+
+/** The step that ends a process that has no business any more, or null when it is over or out of reach (it is fenced in either case). */
+function endIncarnation(situation: VmSituation, incarnation: Incarnation): Decision | null {
+  const { acknowledged, see } = situation;
+  if (acknowledged.ended.has(incarnation.generation)) return null;
+  const seen = see(incarnation);
+  if (seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
+  if (seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
+  return null;
+}

@@ -1,0 +1,102 @@
+/**
+ * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
+ * no return lies. The executor (control/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
+ */
+import type { DiskId, Generation, HostName } from '../../base/ids.ts';
+import type { Incarnation } from '../model/vm.ts';
+
+/** An effect to carry out. Every one is idempotent: a new leader may repeat any of them. */
+export type Step =
+  | { readonly do: 'create-disk'; readonly disk: DiskId }
+  | { readonly do: 'delete-disk'; readonly disk: DiskId }
+  /** Every storage node that holds a disk of the VM revokes all below, and acknowledges. */
+  | { readonly do: 'fence'; readonly below: Generation }
+  | { readonly do: 'grant'; readonly generation: Generation }
+  | { readonly do: 'revoke'; readonly generation: Generation }
+  | { readonly do: 'launch'; readonly incarnation: Incarnation; readonly incoming: boolean }
+  | { readonly do: 'cont'; readonly incarnation: Incarnation }
+  | { readonly do: 'halt'; readonly incarnation: Incarnation }
+  | { readonly do: 'reset'; readonly incarnation: Incarnation }
+  | { readonly do: 'power-down'; readonly incarnation: Incarnation }
+  /** Ends the process: by the agent where it is alive, else by QMP. */
+  | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
+  | { readonly do: 'listen'; readonly destination: Incarnation }
+  | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
+  | { readonly do: 'cancel-send'; readonly source: Incarnation };
+
+export type StepName = Step['do'];
+
+interface WorkflowStep {
+  /** An effect, or `commit:PHASE`: one transaction in etcd. */
+  readonly step: StepName | `commit:${string}`;
+  /** What takes it back if the workflow is given up after it. */
+  readonly undo: string;
+  /** From here on the workflow can only be finished. */
+  readonly irreversible?: true;
+}
+
+/** Each workflow in its order when nothing goes wrong. */
+export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover', readonly WorkflowStep[]>> = {
+  start: [
+    { step: 'commit:starting', undo: 'commit:stopping' },
+    { step: 'fence', undo: 'none: a fence only ever takes from generations that ended' },
+    { step: 'grant', undo: 'fence of the next generation' },
+    { step: 'launch', undo: 'end' },
+    { step: 'cont', undo: 'end' },
+    { step: 'commit:running', undo: 'commit:stopping' },
+  ],
+  stop: [
+    { step: 'commit:stopping', undo: 'none: a stop that was asked for is carried out' },
+    { step: 'power-down', undo: 'none' },
+    { step: 'end', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'commit:stopped', undo: 'commit:starting' },
+  ],
+  migrate: [
+    { step: 'commit:migrating', undo: 'commit:unwinding' },
+    { step: 'grant', undo: 'revoke' },
+    { step: 'launch', undo: 'end' },
+    { step: 'listen', undo: 'end' },
+    { step: 'send', undo: 'cancel-send, then cont of the source' },
+    // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
+    { step: 'commit:switching', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'cont', undo: 'none' },
+    { step: 'end', undo: 'none' },
+    { step: 'commit:running', undo: 'none' },
+  ],
+  recover: [
+    // The old incarnation may still run, cut off; after this transaction its generation is history.
+    { step: 'commit:starting', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'grant', undo: 'fence of the next generation' },
+    { step: 'launch', undo: 'end' },
+    { step: 'cont', undo: 'end' },
+    { step: 'commit:running', undo: 'none' },
+  ],
+};
+
+/** What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be repeated. */
+export interface Acknowledged {
+  /** Every storage node of the VM revoked all below this; 0 for none. */
+  readonly fencedBelow: number;
+  readonly granted: ReadonlySet<Generation>;
+  readonly launched: ReadonlySet<Generation>;
+  readonly listening: ReadonlySet<Generation>;
+  readonly sent: ReadonlySet<Generation>;
+  readonly revoked: ReadonlySet<Generation>;
+  readonly ended: ReadonlySet<Generation>;
+  readonly poweredDown: ReadonlySet<Generation>;
+  readonly reset: boolean;
+  /** The last step that failed, and when by the wall clock in ms. */
+  readonly failure: StepFailure | null;
+}
+
+export interface StepFailure {
+  readonly step: Step;
+  readonly message: string;
+  readonly at: number;
+  /** How often this step failed in a row. */
+  readonly count: number;
+  readonly host: HostName | null;
+}

@@ -1,0 +1,433 @@
+/**
+ * What to do next for one VM: a pure function of its record, what is seen of it, and what this leader had acknowledged.
+ *
+ * Guarantees: no step is decided that the protocol (DESIGN.md, section 5) does not allow in the record's phase; `cont` of an
+ * incarnation only while it is current and everything below it is fenced; `launch` only of a generation that is granted.
+ * The caller repeats: decide, carry out one thing, decide again, until `wait`.
+ */
+import { unreachable } from '../../base/assert.ts';
+import type { Generation, StorageName } from '../../base/ids.ts';
+import { nextGeneration } from '../../base/ids.ts';
+import type { DiskRecord, HostRecord } from '../model/cluster.ts';
+import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
+import type { Incarnation, StartReason, VmPhase, VmRecord } from '../model/vm.ts';
+import { currentIncarnation } from '../model/vm.ts';
+import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
+import { place } from './placement.ts';
+import type { Acknowledged, Step } from './steps.ts';
+import { type Judgement, judge } from './verdict.ts';
+
+export interface VmSituation {
+  readonly vm: VmRecord;
+  readonly disks: readonly DiskRecord[];
+  readonly see: (incarnation: Incarnation) => IncarnationObservation;
+  readonly acknowledged: Acknowledged;
+  readonly cluster: ClusterSituation;
+  /** Unix time in ms. */
+  readonly now: number;
+}
+
+export interface ClusterSituation {
+  readonly vms: Iterable<VmRecord>;
+  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+  /** Storage nodes that answered the leader's last call. */
+  readonly storageAnswers: (node: StorageName) => boolean;
+  /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
+  readonly storageCutFrom: (host: Incarnation['host']) => readonly StorageName[];
+}
+
+export type Decision =
+  /** Nothing now; look again when something changes, at the latest after `againInMs`. */
+  | { readonly kind: 'wait'; readonly why: string; readonly againInMs: number }
+  | { readonly kind: 'do'; readonly step: Step }
+  | { readonly kind: 'commit'; readonly vm: VmRecord; readonly event: DecisionEvent; readonly quarantine?: Quarantine; readonly task?: TaskOutcome }
+  /** Deletes the record: nothing of the VM is left. */
+  | { readonly kind: 'remove'; readonly event: DecisionEvent };
+
+export interface DecisionEvent {
+  readonly kind: string;
+  readonly message: string;
+}
+
+export interface Quarantine {
+  readonly host: Incarnation['host'];
+  readonly reason: string;
+}
+
+export interface TaskOutcome {
+  readonly id: NonNullable<VmRecord['migrationRequest']>['taskId'];
+  readonly state: 'succeeded' | 'failed';
+  readonly message: string;
+}
+
+/** Back-off between attempts to start after failures: 1 s, doubling, at most 60 s. */
+const BACKOFF_FIRST_MS = 1_000;
+const BACKOFF_MAX_MS = 60_000;
+/** A run this long clears the failure count. */
+const STABLE_RUN_MS = 60_000;
+/** A step that failed is tried again after this. */
+const STEP_RETRY_MS = 500;
+/** A launch that failed this often on one host is tried on another. */
+const LAUNCH_ATTEMPTS = 2;
+/** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
+const DISK_ERROR_RESTART_MS = 3_000;
+const SOON_MS = 1_000;
+const IDLE_MS = 30_000;
+/** The longest a live migration may take before it is undone. */
+export const MIGRATION_DEADLINE_MS = 600_000;
+
+export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
+export const perform = (step: Step): Decision => ({ kind: 'do', step });
+
+/** A record whose phase changed. */
+export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
+  return { ...vm, ...more, phase, phaseSince: now };
+}
+
+/** Decides the next thing for one VM. */
+export function decide(situation: VmSituation): Decision {
+  const retry = retryPause(situation);
+  if (retry !== null) return retry;
+  const { phase } = situation.vm;
+  switch (phase.kind) {
+    case 'stopped':
+      return decideStopped(situation);
+    case 'starting':
+      return decideStarting(situation, phase);
+    case 'running':
+      return decideRunning(situation, phase.incarnation);
+    case 'stopping':
+      return decideStopping(situation, phase);
+    case 'migrating':
+      return decideMigrating(situation, phase);
+    case 'switching':
+      return decideSwitching(situation, phase);
+    case 'unwinding':
+      return decideUnwinding(situation, phase);
+    default:
+      return unreachable(phase);
+  }
+}
+
+/** The storage nodes that hold disks of the VM. */
+export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
+  return [...new Set(disks.map((disk) => disk.node))];
+}
+
+/** The judgement on one incarnation. */
+export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
+  return judge(situation.see(incarnation), diskNodes(situation.disks));
+}
+
+function retryPause({ acknowledged, now }: VmSituation): Decision | null {
+  const { failure } = acknowledged;
+  if (failure === null || failure.step.do === 'launch') return null;
+  const left = failure.at + STEP_RETRY_MS - now;
+  return left > 0 && left <= STEP_RETRY_MS ? wait(`${failure.step.do} failed: ${failure.message}`, left) : null;
+}
+
+function decideStopped(situation: VmSituation): Decision {
+  const { vm, disks, now } = situation;
+  if (vm.deleting) {
+    const [disk] = disks;
+    if (disk !== undefined) return perform({ do: 'delete-disk', disk: disk.id });
+    return { kind: 'remove', event: { kind: 'deleted', message: `${vm.name} was deleted.` } };
+  }
+  if (vm.stopRequest !== null) {
+    return {
+      kind: 'commit',
+      vm: { ...vm, stopRequest: null },
+      event: { kind: 'stopped', message: `${vm.name} is stopped already.` },
+      task: { id: vm.stopRequest.taskId, state: 'succeeded', message: 'It was stopped already.' },
+    };
+  }
+  const creating = disks.find((disk) => disk.phase === 'creating');
+  if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
+  if (vm.intent === 'stopped') return wait('stopped, as intended', IDLE_MS);
+  const pause = backoffLeft(vm, now);
+  if (pause > 0) return wait(`Waiting ${Math.ceil(pause / 1000)} s after ${vm.failures?.count ?? 0} failures: ${vm.failures?.message ?? ''}`, pause);
+  return startNext(situation, { reason: 'requested', avoid: [], why: `${vm.name} is to run.` });
+}
+
+/** The pause before the next attempt, in ms; the clock going backwards ends it. */
+function backoffLeft(vm: VmRecord, now: number): number {
+  if (vm.failures === null || vm.failures.count === 0) return 0;
+  const pause = Math.min(BACKOFF_FIRST_MS * 2 ** (vm.failures.count - 1), BACKOFF_MAX_MS);
+  const left = vm.failures.lastAt + pause - now;
+  return left > pause ? 0 : Math.max(0, left);
+}
+
+export interface StartOptions {
+  readonly reason: StartReason;
+  readonly avoid: readonly Incarnation['host'][];
+  readonly why: string;
+  readonly failure?: string;
+  readonly quarantine?: Quarantine;
+  readonly task?: TaskOutcome;
+}
+
+/** Commits the next generation on some host; if there is none, says why not. */
+export function startNext(situation: VmSituation, options: StartOptions): Decision {
+  const { vm, cluster, now } = situation;
+  // The old incarnation no longer counts: its memory is free, or its host is out of the game.
+  const others = [...cluster.vms].filter((other) => other.id !== vm.id);
+  const request = { vm, vms: others, hosts: cluster.hosts, only: null };
+  let placement = place({ ...request, exclude: options.avoid });
+  let avoid = options.avoid;
+  if (placement.kind === 'nowhere' && avoid.length > 0) {
+    // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no candidate).
+    avoid = [];
+    placement = place({ ...request, exclude: [] });
+  }
+  if (placement.kind === 'nowhere') return wait(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
+  const generation = nextGeneration(vm.generation);
+  const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
+  const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, { generation, failures }),
+    event: { kind: options.reason === 'requested' ? 'starting' : options.reason, message: `${options.why} Generation ${generation} starts on ${placement.host}.` },
+    ...(options.quarantine === undefined ? {} : { quarantine: options.quarantine }),
+    ...(options.task === undefined ? {} : { task: options.task }),
+  };
+}
+
+function countFailure(vm: VmRecord, message: string, now: number): VmRecord['failures'] {
+  const recent = vm.failures !== null && now - vm.failures.lastAt < STABLE_RUN_MS;
+  return { count: recent && vm.failures !== null ? vm.failures.count + 1 : 1, lastAt: now, message };
+}
+
+function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
+  const { vm, disks, acknowledged, now } = situation;
+  const { incarnation } = phase;
+  const { generation, host } = incarnation;
+  if (wantsStop(vm)) return beginStop(situation, 'hard');
+  const { verdict, because } = judgementOf(situation, incarnation);
+  if (verdict === 'lost') {
+    return startNext(situation, {
+      reason: 'lost',
+      avoid: [...phase.avoid, host],
+      why: `${host} was lost while ${vm.name} started there: ${because.at(-1) ?? ''}`,
+      quarantine: { host, reason: `lost with ${vm.name}` },
+    });
+  }
+  const creating = disks.find((disk) => disk.phase === 'creating');
+  if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
+  if (acknowledged.fencedBelow < generation) return perform({ do: 'fence', below: generation });
+  if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
+  if (!acknowledged.launched.has(generation)) return decideLaunch(situation, phase);
+  if (verdict === 'crashed') {
+    return startNext(situation, { reason: 'launch-failed', avoid: [], why: `QEMU of ${vm.name} ended on ${host} while it started.`, failure: 'QEMU ended while it started' });
+  }
+  if (verdict === 'running' || (verdict === 'paused' && vm.intent === 'suspended')) {
+    return {
+      kind: 'commit',
+      vm: inPhase(vm, { kind: 'running', incarnation }, now),
+      event: { kind: 'running', message: `${vm.name} runs on ${host}, generation ${generation}.` },
+    };
+  }
+  if (verdict === 'paused' || verdict === 'disk-error') return perform({ do: 'cont', incarnation });
+  if (verdict === 'guest-shutdown' || verdict === 'panicked') {
+    return { kind: 'commit', vm: inPhase(vm, { kind: 'running', incarnation }, now), event: { kind: 'running', message: `${vm.name} ran on ${host} and ended.` } };
+  }
+  return wait(`Waiting for QMP of ${vm.name} on ${host}.`);
+}
+
+function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
+  const { vm, acknowledged, now, see } = situation;
+  const { incarnation } = phase;
+  const { failure } = acknowledged;
+  const failedHere = failure?.step.do === 'launch' && failure.step.incarnation.generation === incarnation.generation ? failure : null;
+  if (failedHere !== null && failedHere.count >= LAUNCH_ATTEMPTS) {
+    const pause = backoffLeft(vm, now);
+    if (pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
+    return startNext(situation, {
+      reason: 'launch-failed',
+      avoid: [...phase.avoid, incarnation.host],
+      why: `QEMU of ${vm.name} could not be launched on ${incarnation.host}: ${failedHere.message}`,
+      failure: failedHere.message,
+    });
+  }
+  if (failedHere !== null && now - failedHere.at < STEP_RETRY_MS && now >= failedHere.at) {
+    return wait(`Launch on ${incarnation.host} failed: ${failedHere.message}`, STEP_RETRY_MS - (now - failedHere.at));
+  }
+  if (see(incarnation).host.agent === 'silent') return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
+  return perform({ do: 'launch', incarnation, incoming: false });
+}
+
+/** True when somebody asked for this VM not to run. */
+export function wantsStop(vm: VmRecord): boolean {
+  return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
+}
+
+function beginStop(situation: VmSituation, mode: 'acpi' | 'hard'): Decision {
+  const { vm, now } = situation;
+  const incarnation = currentIncarnation(vm.phase);
+  if (incarnation === null) return wait('Nothing runs.');
+  const reason = vm.deleting ? 'deleted' : 'requested';
+  const patienceMs = vm.stopRequest?.patienceMs ?? 0;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'stopping', incarnation, mode, deadlineAt: now + patienceMs, reason }, now),
+    event: { kind: 'stopping', message: `${vm.name} is being stopped${mode === 'acpi' ? ' by its guest' : ''}.` },
+  };
+}
+
+function decideRunning(situation: VmSituation, incarnation: Incarnation): Decision {
+  const { vm, acknowledged, now } = situation;
+  const judgement = judgementOf(situation, incarnation);
+  if (wantsStop(vm)) return beginStop(situation, vm.deleting ? 'hard' : (vm.stopRequest?.mode ?? 'hard'));
+  const ended = decideEnded(situation, incarnation, judgement);
+  if (ended !== null) return ended;
+  if (vm.resetRequest !== null) {
+    if (!acknowledged.reset) return perform({ do: 'reset', incarnation });
+    return {
+      kind: 'commit',
+      vm: { ...vm, resetRequest: null },
+      event: { kind: 'reset', message: `${vm.name} was reset.` },
+      task: { id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' },
+    };
+  }
+  if (judgement.verdict === 'disk-error') return decideDiskError(situation, incarnation);
+  // A migration that was undone leaves its source in postmigrate; only a record in phase running may continue it.
+  const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
+  if (vm.intent === 'running' && halted) return perform({ do: 'cont', incarnation });
+  if (vm.intent === 'suspended' && judgement.verdict === 'running') return perform({ do: 'halt', incarnation });
+  if (vm.migrationRequest !== null) return beginMigration(situation, incarnation, vm.migrationRequest);
+  if (vm.failures !== null && judgement.verdict === 'running' && now - vm.phaseSince > STABLE_RUN_MS) {
+    return { kind: 'commit', vm: { ...vm, failures: null }, event: { kind: 'stable', message: `${vm.name} has run for a minute.` } };
+  }
+  return wait(`${judgement.verdict}: ${judgement.because.join(' ')}`, IDLE_MS);
+}
+
+/** What follows when the incarnation ended, whatever made it end; null while it has not. */
+function decideEnded(situation: VmSituation, incarnation: Incarnation, { verdict, because }: Judgement): Decision | null {
+  const { vm } = situation;
+  const { host } = incarnation;
+  switch (verdict) {
+    case 'lost':
+      if (vm.spec.restartPolicy === 'never') return endFor(situation, incarnation, 'failed', `${host} was lost and ${vm.name} is never restarted.`, host);
+      return startNext(situation, {
+        reason: 'lost',
+        avoid: [host],
+        why: `${host} was lost: ${because.at(-1) ?? ''}`,
+        quarantine: { host, reason: `lost with ${vm.name}` },
+        ...interrupted(vm, `${host} was lost.`),
+      });
+    case 'crashed':
+    case 'panicked': {
+      const what = verdict === 'crashed' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
+      if (vm.spec.restartPolicy === 'never') return endFor(situation, incarnation, 'failed', `${what}; it is never restarted.`, null);
+      return afterCrash(situation, what);
+    }
+    case 'guest-shutdown':
+      if (vm.spec.restartPolicy === 'always') return afterCrash(situation, `${vm.name} was shut down from inside and is to run always`);
+      return endFor(situation, incarnation, 'guest-shutdown', `${vm.name} was shut down from inside.`, null);
+    default:
+      return null;
+  }
+}
+
+function afterCrash(situation: VmSituation, what: string): Decision {
+  const pause = backoffLeft(situation.vm, situation.now);
+  if (pause > 0) return wait(`${what}; starting again in ${Math.ceil(pause / 1000)} s.`, pause);
+  return startNext(situation, { reason: 'crashed', avoid: [], why: `${what}.`, failure: what, ...interrupted(situation.vm, what) });
+}
+
+function interrupted(vm: VmRecord, message: string): { task?: TaskOutcome } {
+  return vm.resetRequest === null ? {} : { task: { id: vm.resetRequest.taskId, state: 'failed', message } };
+}
+
+function endFor(situation: VmSituation, incarnation: Incarnation, reason: 'guest-shutdown' | 'failed', message: string, lost: Incarnation['host'] | null): Decision {
+  const { vm, now } = situation;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'stopping', incarnation, mode: 'hard', deadlineAt: now, reason }, now, { intent: 'stopped' }),
+    event: { kind: reason, message },
+    ...(lost === null ? {} : { quarantine: { host: lost, reason: `lost with ${vm.name}` } }),
+  };
+}
+
+/** A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is cut off. */
+function decideDiskError(situation: VmSituation, incarnation: Incarnation): Decision {
+  const { vm, disks, cluster, now } = situation;
+  const nodes = diskNodes(disks);
+  const down = nodes.filter((node) => !cluster.storageAnswers(node));
+  if (down.length > 0) return wait(`${vm.name} is paused by a disk error; storage node ${down.join(', ')} does not answer.`);
+  const cut = cluster.storageCutFrom(incarnation.host).filter((node) => nodes.includes(node));
+  if (cut.length === 0) return perform({ do: 'cont', incarnation });
+  const elsewhere = cluster.hosts.some(({ record }) => record.name !== incarnation.host && cluster.storageCutFrom(record.name).length === 0);
+  if (!elsewhere || now - vm.phaseSince < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
+    return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
+  }
+  return startNext(situation, {
+    reason: 'lost',
+    avoid: cluster.hosts.map(({ record }) => record.name).filter((name) => name === incarnation.host || cluster.storageCutFrom(name).length > 0),
+    why: `${incarnation.host} lost its storage (${cut.join(', ')}) and ${vm.name} was paused by it.`,
+  });
+}
+
+function beginMigration(situation: VmSituation, source: Incarnation, request: NonNullable<VmRecord['migrationRequest']>): Decision {
+  const { vm, cluster, now } = situation;
+  const refuse = (message: string): Decision => ({
+    kind: 'commit',
+    vm: { ...vm, migrationRequest: null },
+    event: { kind: 'migration-refused', message },
+    task: { id: request.taskId, state: 'failed', message },
+  });
+  if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
+  if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
+  const placement = place({ vm, vms: cluster.vms, hosts: cluster.hosts, exclude: [source.host], only: request.to });
+  if (placement.kind === 'nowhere') return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
+  const generation: Generation = nextGeneration(vm.generation);
+  const destination: Incarnation = { generation, host: placement.host, slot: placement.slot };
+  const phase: VmPhase = { kind: 'migrating', source, destination, taskId: request.taskId, deadlineAt: now + MIGRATION_DEADLINE_MS };
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, phase, now, { generation, migrationRequest: null }),
+    event: { kind: 'migrating', message: `${vm.name} migrates from ${source.host} to ${destination.host}, generation ${generation}.` },
+  };
+}
+
+function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 'stopping' }>): Decision {
+  const { vm, acknowledged, now } = situation;
+  const { incarnation } = phase;
+  const { verdict } = judgementOf(situation, incarnation);
+  const seen = situation.see(incarnation);
+  const over = acknowledged.ended.has(incarnation.generation) || verdict === 'crashed' || verdict === 'lost';
+  if (!over && phase.mode === 'acpi' && verdict !== 'guest-shutdown' && verdict !== 'panicked') {
+    const hardNow = vm.deleting || (vm.stopRequest?.mode === 'hard' && vm.stopRequest.patienceMs === 0);
+    if (now >= phase.deadlineAt || hardNow) {
+      return {
+        kind: 'commit',
+        vm: inPhase(vm, { ...phase, mode: 'hard' }, now),
+        event: { kind: 'stopping', message: hardNow ? `${vm.name} is powered off.` : `The guest of ${vm.name} did not shut down in time: it is powered off.` },
+      };
+    }
+    if (verdict === 'paused') return perform({ do: 'cont', incarnation });
+    if (!acknowledged.poweredDown.has(incarnation.generation)) return perform({ do: 'power-down', incarnation });
+    return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, phase.deadlineAt - now));
+  }
+  if (!over && seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
+  if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
+  // Neither way reaches it: the fence is what ends it. Whatever still computes there reaches no disk and is killed when its host is seen again.
+  const below = nextGeneration(vm.generation);
+  if (acknowledged.fencedBelow < below) return perform({ do: 'fence', below });
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'stopped' }, now, {
+      stopRequest: null,
+      resetRequest: null,
+      migrationRequest: null,
+      ...(phase.reason === 'requested' ? { failures: null } : {}),
+    }),
+    event: { kind: 'stopped', message: `${vm.name} is stopped.` },
+    ...stopTask(vm),
+  };
+}
+
+function stopTask(vm: VmRecord): { task?: TaskOutcome } {
+  if (vm.stopRequest !== null) return { task: { id: vm.stopRequest.taskId, state: 'succeeded', message: 'Stopped.' } };
+  const pending = vm.migrationRequest ?? vm.resetRequest;
+  return pending === null ? {} : { task: { id: pending.taskId, state: 'failed', message: `${vm.name} was stopped.` } };
+}
