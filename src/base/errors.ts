@@ -16,6 +16,7 @@ export const ERROR_CODES = {
   'no-capacity': { status: 409, title: 'No host or pool has room for this' },
   'bad-image': { status: 422, title: 'The file is not a usable disk image' },
   'too-large': { status: 413, title: 'The request is larger than allowed' },
+  'too-many': { status: 429, title: 'Too many failed attempts' },
   unavailable: { status: 503, title: 'A part that is needed does not answer' },
   deadline: { status: 504, title: 'The deadline passed before an answer came' },
   'not-installed': { status: 500, title: 'A program that is needed is missing on this machine' },
