@@ -1,0 +1,123 @@
+/**
+ * Import boundaries: who may import whom, as one table. A folder under src/ that is not in the table may import nothing, so a new
+ * folder is a decision. Test files and everything outside src/ may import anything, except that nothing goes round in circles.
+ */
+
+/** Folder -> what it may import besides itself. `node`: Node's builtin modules. A folder with a slash refines its parent. */
+const FOLDERS = {
+  base: { src: [], npm: [], node: false },
+  core: { src: ['base'], npm: [], node: false },
+  wire: { src: ['base'], npm: [], node: false },
+  os: { src: ['base', 'wire'], npm: [], node: true },
+  pki: { src: ['base', 'wire', 'os'], npm: ['@peculiar/x509', 'reflect-metadata'], node: true },
+  qmp: { src: ['base', 'wire', 'os'], npm: [], node: true },
+  rpc: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
+  etcd: { src: ['base', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
+  images: { src: ['base', 'wire', 'os'], npm: [], node: true },
+  api: { src: ['base', 'core'], npm: ['typebox'], node: false },
+  client: { src: ['base', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
+  agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: ['pino'], node: true },
+  storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: ['pino'], node: true },
+  control: {
+    src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
+    npm: ['pino', 'fastify', 'typebox', 'undici'],
+    node: true,
+  },
+  lab: {
+    src: [
+      'base',
+      'core',
+      'wire',
+      'os',
+      'pki',
+      'qmp',
+      'rpc',
+      'etcd',
+      'images',
+      'api',
+      'client',
+      'agent',
+      'storage',
+      'control',
+    ],
+    npm: ['pino', 'yaml', 'undici'],
+    node: true,
+  },
+  cli: {
+    src: ['base', 'os', 'client', 'images', 'lab', 'api'],
+    npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
+    node: true,
+  },
+};
+
+/** Third-party modules that only part of a folder may touch. */
+const NARROWER = [
+  { npm: 'fastify', only: '^src/control/api/' },
+  { npm: 'typebox', only: '^src/(control/api|api)/' },
+];
+
+const TEST = '[.]test[.]ts$';
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+const npmPath = (names) => `node_modules/(${names.map(escaped).join('|')})(/|$)`;
+
+const perFolder = Object.entries(FOLDERS).flatMap(([folder, may]) => {
+  const from = { path: `^src/${folder}/`, pathNot: TEST };
+  const rules = [
+    {
+      name: `${folder}-imports`,
+      comment: `src/${folder} may import ${may.src.map((name) => `src/${name}`).join(', ') || 'nothing else'}`,
+      severity: 'error',
+      from,
+      to: { path: '^(src|test|bench|scripts)/', pathNot: `^src/(${[folder, ...may.src].join('|')})/` },
+    },
+    {
+      name: `${folder}-third-party`,
+      comment: `src/${folder} may use ${may.npm.join(', ') || 'no third-party module'}`,
+      severity: 'error',
+      from,
+      to: { path: 'node_modules/', ...(may.npm.length > 0 ? { pathNot: npmPath(may.npm) } : {}) },
+    },
+  ];
+  if (!may.node) {
+    const comment = `src/${folder} does no I/O: Node's modules stay outside`;
+    rules.push({ name: `${folder}-no-node`, comment, severity: 'error', from, to: { dependencyTypes: ['core'] } });
+  }
+  return rules;
+});
+
+const narrower = NARROWER.map(({ npm, only }) => ({
+  name: `only-there-${npm}`,
+  comment: `${npm} is used only in ${only}`,
+  severity: 'error',
+  from: { path: '^src/', pathNot: [only, TEST] },
+  to: { path: npmPath([npm]) },
+}));
+
+module.exports = {
+  forbidden: [
+    ...perFolder,
+    ...narrower,
+    {
+      name: 'undeclared-folder',
+      comment: 'add the folder to the table in .dependency-cruiser.cjs, with a reason in the commit',
+      severity: 'error',
+      from: { path: '^src/', pathNot: [`^src/(${Object.keys(FOLDERS).join('|')})/`, TEST] },
+      to: {},
+    },
+    { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'tests-are-leaves',
+      comment: 'what two tests share is a module of its own',
+      severity: 'error',
+      from: {},
+      to: { path: TEST },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['types', 'import', 'node', 'default'] },
+  },
+};

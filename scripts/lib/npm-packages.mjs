@@ -1,0 +1,54 @@
+/**
+ * npm packages of the clone. Guarantees: `npm ci` runs only where node_modules is missing or was made from another lockfile; a
+ * stamp is written last, so an interrupted installation is repeated; `npx gp` finds the command without asking any registry.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { root, runProgram, Stop, say } from './tell.mjs';
+
+const DEADLINE_MS = 10 * 60_000;
+const stampFile = join(root, 'node_modules/.groundplane-stamp');
+
+/** Installs the locked npm packages where they are missing or out of date. Throws Stop(4) with npm's last words. */
+export async function ensureNpmPackages() {
+  const lockHash = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
+  if (readStamp() !== lockHash) await install(lockHash);
+  if (!existsSync(join(root, 'node_modules/.bin/node'))) {
+    throw new Stop(4, 'Node 24 is missing in node_modules. Remove the folder node_modules and run this again.');
+  }
+  linkCommand();
+}
+
+function readStamp() {
+  return existsSync(stampFile) ? readFileSync(stampFile, 'utf8').trim() : undefined;
+}
+
+async function install(lockHash) {
+  const startedMs = performance.now();
+  say('installing npm packages (npm ci), about half a minute…');
+  // npm itself must not run on the Node that it is about to delete.
+  const inClone = join(root, 'node_modules');
+  const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.startsWith(inClone));
+  const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
+  const env = { ...process.env, PATH: path.join(delimiter) };
+  const { exitCode, output } = await runProgram('npm', args, { env, deadlineMs: DEADLINE_MS });
+  if (exitCode !== 0) throw new Stop(4, `npm ci failed; run this again once the cause is gone:\n${output.trim()}`);
+  writeFileSync(stampFile, `${lockHash}\n`);
+  say(`npm packages installed in ${Math.round((performance.now() - startedMs) / 1000)} s`);
+}
+
+/** npm links no bins of the root package, and npx would copy it into its cache first: link them ourselves. */
+function linkCommand() {
+  const { bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const folder = join(root, 'node_modules/.bin');
+  for (const [name, file] of Object.entries(bin)) {
+    const link = join(folder, name);
+    if (existsSync(link)) continue;
+    mkdirSync(folder, { recursive: true });
+    rmSync(link, { force: true });
+    symlinkSync(join('../..', file), link);
+  }
+}

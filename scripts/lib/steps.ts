@@ -1,0 +1,111 @@
+/**
+ * The quick checks as a table, and a runner for tables. Needs neither root nor Debian packages. A check that has nothing to look at yet
+ * passes; a check that cannot run fails.
+ */
+import { existsSync, globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { runProcess } from './processes.ts';
+import { addCounts, findTestFiles, NO_TESTS, runTestFiles, type TestCount } from './test-files.ts';
+
+/** The clone's root directory. */
+export const root = join(import.meta.dirname, '../..');
+
+const STEP_DEADLINE_MS = 120_000;
+const UNIT_FILE_DEADLINE_MS = 60_000;
+
+/** One line of the table. */
+export type Step = { readonly name: string; readonly run: (signal: AbortSignal) => Promise<TestCount> };
+
+/** A step that ran. */
+export type StepResult = { readonly name: string; readonly count: TestCount; readonly durationMs: number };
+
+/** All quick checks, the slowest first, so that the last to end is a short one. */
+export function quickSteps(): Step[] {
+  return [...unitSteps(''), ...toolSteps()];
+}
+
+/** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */
+export function toolSteps(): Step[] {
+  const folders = ['src', 'scripts', 'test', 'bench', 'scenarios'].filter((folder) => holdsSource(folder));
+  const bin = (name: string): string => join('node_modules/.bin', name);
+  const tsc = [process.execPath, 'node_modules/typescript-native/bin/tsc'] as const;
+  return [
+    tool('knip', [bin('knip'), '--no-progress', '--no-config-hints']),
+    tool('boundaries', [bin('depcruise'), '--config', '.dependency-cruiser.cjs', '--output-type', 'err', ...folders]),
+    tool('tidy', [process.execPath, 'scripts/tidy.ts']),
+    tool('types', [...tsc, '-p', 'tsconfig.json', '--pretty', 'false']),
+    tool('core types', [...tsc, '-p', 'tsconfig.core.json', '--pretty', 'false']),
+    tool('promises', [bin('oxlint'), '--type-aware', '--deny-warnings', ...folders]),
+    tool('format, lint', [
+      bin('biome'),
+      'check',
+      '--error-on-warnings',
+      '--diagnostic-level=warn',
+      '--colors=off',
+      '--max-diagnostics=30',
+      '.',
+    ]),
+  ];
+}
+
+/** Unit tests. What is free of I/O shares one process; every other file has its own. */
+export function unitSteps(filter: string): Step[] {
+  const files = findTestFiles({ root, kinds: ['unit'], filter });
+  const pure = files.filter((file) => /^src\/(base|core|wire)\//.test(file));
+  const groups = [
+    ...files.filter((file) => !pure.includes(file)).map((file) => [file]),
+    ...(pure.length > 0 ? [pure] : []),
+  ];
+  return groups.map((group) => ({
+    name: group === pure ? `unit: base, core, wire (${pure.length} files)` : (group[0] ?? ''),
+    run: (signal) => runTestFiles({ root, files: group, deadlineMs: UNIT_FILE_DEADLINE_MS, signal }),
+  }));
+}
+
+/** Runs steps, as many at a time as there are processors; results in the order of the steps. */
+export async function runSteps(
+  steps: readonly Step[],
+  options: { signal: AbortSignal; onResult: (result: StepResult) => void },
+): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  const queue = steps.entries();
+  const worker = async (): Promise<void> => {
+    for (const [index, step] of queue) {
+      const startedMs = performance.now();
+      const count = options.signal.aborted ? failure(step.name, 'was cancelled') : await step.run(options.signal);
+      const result = { name: step.name, count, durationMs: performance.now() - startedMs };
+      results[index] = result;
+      options.onResult(result);
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  return results;
+}
+
+/** The sum over results. */
+export function total(results: readonly StepResult[]): TestCount {
+  return results.map((result) => result.count).reduce(addCounts, NO_TESTS);
+}
+
+function tool(name: string, argv: readonly [string, ...string[]]): Step {
+  return {
+    name,
+    run: async (signal) => {
+      const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
+      const ended = await runProcess({ argv, deadlineMs: STEP_DEADLINE_MS, signal, env });
+      if (ended.exitCode === 0) return { ...NO_TESTS, passed: 1 };
+      const why = ended.why === 'ended' ? '' : `${name}: ${ended.why} after ${STEP_DEADLINE_MS / 1000} s at most\n`;
+      const again = argv.map((word) => (word === process.execPath ? 'node' : word)).join(' ');
+      return failure(name, `${why}again: ${again}\n${ended.output}`);
+    },
+  };
+}
+
+function failure(name: string, message: string): TestCount {
+  return { ...NO_TESTS, failed: 1, failures: [{ file: '', name, message }] };
+}
+
+function holdsSource(folder: string): boolean {
+  return existsSync(join(root, folder)) && globSync(`${folder}/**/*.ts`, { cwd: root }).length > 0;
+}

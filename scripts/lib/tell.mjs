@@ -1,0 +1,56 @@
+/** What the parts of bootstrap share: where the clone is, how they speak, how they stop, how they run a program. */
+import { spawn } from 'node:child_process';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The clone's root directory. */
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+
+/** One progress line, on standard error: standard output belongs to the command. */
+export function say(text) {
+  process.stderr.write(`groundplane: ${text}\n`);
+}
+
+/** An expected reason to stop, with the exit code for scripts. */
+export class Stop extends Error {
+  constructor(exitCode, message) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/**
+ * Runs a program to its end. Resolves with {exitCode, output}; exitCode is undefined if it could not start or was ended at
+ * `deadlineMs`. With `onLine`, each line of both streams is passed on as it comes. After the deadline the program gets
+ * SIGTERM, and SIGKILL 10 s later.
+ */
+export function runProgram(program, args, { env = process.env, deadlineMs, onLine = () => {} }) {
+  return new Promise((done) => {
+    const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    let killTimer;
+    const timer = setTimeout(() => {
+      child.kill('SIGTERM');
+      killTimer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    }, deadlineMs);
+    const finish = (exitCode) => {
+      clearTimeout(timer);
+      clearTimeout(killTimer);
+      done({ exitCode, output });
+    };
+    for (const stream of [child.stdout, child.stderr]) {
+      let rest = '';
+      stream.setEncoding('utf8').on('data', (text) => {
+        output = (output + text).slice(-200_000);
+        const lines = (rest + text).split('\n');
+        rest = lines.pop();
+        for (const line of lines) onLine(line);
+      });
+    }
+    child.on('error', (error) => {
+      output += error.message;
+      finish(undefined);
+    });
+    child.on('close', (code) => finish(code ?? undefined));
+  });
+}

@@ -1,0 +1,55 @@
+/**
+ * Reporter for `node --test`: one JSON record per finished test, each on a line that starts with the record separator (RFC 7464),
+ * so that whatever tests print to the same stream can be told apart.
+ */
+import type { TestEvent } from 'node:test/reporters';
+
+/** Starts each record's line. */
+export const RECORD_SEPARATOR = '\u001e';
+
+/** One finished test as it crosses from the test process to ours. */
+export type TestRecord = {
+  readonly file: string;
+  readonly name: string;
+  readonly outcome: 'passed' | 'failed' | 'skipped';
+  readonly isSuite: boolean;
+  /** True where the failure is only that of tests inside, which have records of their own. */
+  readonly onlyInside: boolean;
+  readonly durationMs: number;
+  /** Empty unless failed. */
+  readonly message: string;
+};
+
+const MESSAGE_CHARS_MAX = 4000;
+
+/** Turns the runner's events into records; everything that is not the end of a test is left out. */
+export default async function* report(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  for await (const event of events) {
+    if (event.type === 'test:pass' || event.type === 'test:fail') {
+      yield `${RECORD_SEPARATOR}${JSON.stringify(recordOf(event))}\n`;
+    }
+  }
+}
+
+function recordOf(event: Extract<TestEvent, { type: 'test:pass' | 'test:fail' }>): TestRecord {
+  const { data } = event;
+  const failed = event.type === 'test:fail' && data.todo === undefined;
+  const skipped = data.skip !== undefined || data.todo !== undefined;
+  const error = event.type === 'test:fail' ? event.data.details.error : undefined;
+  return {
+    file: data.file ?? '',
+    name: data.name,
+    outcome: failed ? 'failed' : skipped ? 'skipped' : 'passed',
+    isSuite: data.details.type === 'suite',
+    onlyInside: error !== undefined && 'failureType' in error && error.failureType === 'subtestsFailed',
+    durationMs: data.details.duration_ms,
+    message: failed ? describe(error) : '',
+  };
+}
+
+function describe(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const text = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+  const ownFrames = text.split('\n').filter((line) => !/\(?node:internal/.test(line));
+  return ownFrames.join('\n').slice(0, MESSAGE_CHARS_MAX);
+}

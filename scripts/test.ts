@@ -1,0 +1,46 @@
+/**
+ * All tests: the quick checks, then the suites with real processes, one file at a time. `npm test -- FILTER` runs only the test files
+ * whose path contains FILTER. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was tested.
+ */
+import { closingLine, failureText, stepLine } from './lib/show.ts';
+import { quickSteps, root, runSteps, total, unitSteps } from './lib/steps.ts';
+import { addCounts, findTestFiles, NO_TESTS, type TestCount } from './lib/test-files.ts';
+import type { TestRecord } from './lib/test-reporter.ts';
+import { runSuite } from './lib/test-run.ts';
+
+const TOTAL_DEADLINE_MS = 20 * 60_000;
+
+const filter = process.argv[2] ?? '';
+const endMs = performance.now() + TOTAL_DEADLINE_MS;
+const cancelled = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
+
+function showTest(record: TestRecord): void {
+  const mark = { passed: 'ok  ', failed: 'FAIL', skipped: 'skip' }[record.outcome];
+  console.log(`  ${mark} ${record.name} (${(record.durationMs / 1000).toFixed(1)} s)`);
+}
+
+async function quick(): Promise<TestCount> {
+  const steps = filter === '' ? quickSteps() : unitSteps(filter);
+  const onResult = (result: Parameters<typeof stepLine>[0]): void => console.log(stepLine(result));
+  return total(await runSteps(steps, { signal: cancelled.signal, onResult }));
+}
+
+async function suites(): Promise<TestCount> {
+  const files = (['etcd', 'net', 'qemu', 'story'] as const).flatMap((kind) =>
+    findTestFiles({ root, kinds: [kind], filter }),
+  );
+  const onFile = (file: string): void => console.log(`\n${file}`);
+  return await runSuite({ root, files, endMs, signal: cancelled.signal, onFile, onTest: showTest });
+}
+
+function withSomething(count: TestCount): TestCount {
+  if (count.passed + count.failed + count.skipped > 0) return count;
+  const message = filter === '' ? 'no tests were found' : `no test file's path contains "${filter}"`;
+  return { ...NO_TESTS, failed: 1, failures: [{ file: '', name: 'tests', message }] };
+}
+
+const count = withSomething(addCounts(await quick(), await suites()));
+if (count.failed > 0) console.log(`\n${failureText(count)}`);
+console.log(`\n${closingLine(count)}`);
+process.exitCode = count.failed > 0 || count.passed === 0 ? 1 : 0;
