@@ -24,14 +24,25 @@ export type KernelObservation =
   /** Some path met a kernel that answered (accepted or refused). */
   | { readonly kind: 'reachable'; readonly via: string; readonly ageMs: number }
   /** Every path that could try met silence, `rounds` times in a row. `nodes`: the storage nodes among those paths. */
-  | { readonly kind: 'silent'; readonly rounds: number; readonly paths: readonly string[]; readonly nodes: readonly StorageName[] };
+  | {
+      readonly kind: 'silent';
+      readonly rounds: number;
+      readonly paths: readonly string[];
+      readonly nodes: readonly StorageName[];
+    };
 
 /** A QMP run state (QEMU QAPI RunState), or `unknown-…` for one this version does not know. */
 export type RunState = string;
 
 export type QmpObservation =
   | { readonly kind: 'unknown' }
-  | { readonly kind: 'answers'; readonly status: RunState; readonly via: string; readonly ageMs: number; readonly migration: MigrationState | null }
+  | {
+      readonly kind: 'answers';
+      readonly status: RunState;
+      readonly via: string;
+      readonly ageMs: number;
+      readonly migration: MigrationState | null;
+    }
   /** The host's kernel says that nobody listens: the process is gone. */
   | { readonly kind: 'refused'; readonly via: string; readonly ageMs: number }
   /** The kernel accepts, QEMU does not speak. */

@@ -94,6 +94,8 @@ export interface VmRecord {
   /** A stop, reset or delete that was asked for and is not carried out yet. */
   readonly stopRequest: { readonly mode: 'acpi' | 'hard'; readonly patienceMs: number; readonly taskId: TaskId } | null;
   readonly resetRequest: { readonly taskId: TaskId } | null;
+  /** The task that waits for this VM to run. */
+  readonly startTask: TaskId | null;
   readonly deleting: boolean;
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: { readonly count: number; readonly lastAt: number; readonly message: string } | null;
@@ -120,7 +122,14 @@ export interface VmSpec {
 export type VmBoot =
   | { readonly firmware: 'bios' }
   | { readonly firmware: 'uefi' }
-  | { readonly firmware: 'direct'; readonly kernel: Sha256; readonly initrd: Sha256 | null; readonly append: string };
+  | {
+      readonly firmware: 'direct';
+      readonly kernel: Sha256;
+      readonly kernelBytes: number;
+      readonly initrd: Sha256 | null;
+      readonly initrdBytes: number;
+      readonly append: string;
+    };
 
 /** `data`: the guest's own; `seed`: NoCloud ISO, read only; `nvram`: UEFI variables. */
 export interface VmDisk {

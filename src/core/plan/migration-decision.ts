@@ -2,17 +2,31 @@
  * Live migration, decided: the second half of vm-decision.ts.
  *
  * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state and the source
- * is either in postmigrate or out of reach; the source is continued only in phase unwinding or running, after the destination's
+ * says that it is in postmigrate; the source is continued only in phase unwinding or running, after the destination's
  * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
  */
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
-import { type Decision, inPhase, judgementOf, perform, startNext, type TaskOutcome, type VmSituation, wait, wantsStop } from './vm-decision.ts';
+import {
+  type Decision,
+  inPhase,
+  judgementOf,
+  perform,
+  startNext,
+  type TaskOutcome,
+  type VmSituation,
+  wait,
+  wantsStop,
+} from './vm-decision.ts';
 
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
 type Switching = Extract<VmPhase, { kind: 'switching' }>;
 type Unwinding = Extract<VmPhase, { kind: 'unwinding' }>;
 
-function outcome(taskId: TaskOutcome['id'] | null, state: TaskOutcome['state'], message: string): { task?: TaskOutcome } {
+function outcome(
+  taskId: TaskOutcome['id'] | null,
+  state: TaskOutcome['state'],
+  message: string,
+): { task?: TaskOutcome } {
   return taskId === null ? {} : { task: { id: taskId, state, message } };
 }
 
@@ -21,7 +35,10 @@ function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): De
   return {
     kind: 'commit',
     vm: inPhase(vm, { kind: 'unwinding', source, destination, taskId, reason }, now),
-    event: { kind: 'migration-undone', message: `The migration of ${vm.name} to ${destination.host} is undone: ${reason}` },
+    event: {
+      kind: 'migration-undone',
+      message: `The migration of ${vm.name} to ${destination.host} is undone: ${reason}`,
+    },
   };
 }
 
@@ -34,10 +51,14 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const sent = acknowledged.sent.has(destination.generation);
   // In `paused` without being in `inmigrate` the destination has loaded everything: it can be reached only through a complete stream.
   const complete = to.qmp.kind === 'answers' && to.qmp.status === 'paused';
-  const sourceDone = from.verdict === 'moved-out' || from.verdict === 'lost' || from.verdict === 'crashed';
-  if (complete && sourceDone) return switchOver(vm, phase, now);
-  if (from.verdict === 'lost' || from.verdict === 'crashed') return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
-  if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked') return unwind(vm, phase, 'the guest ended.', now);
+  // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
+  // complete destination beside a silent source may hold memory that is older than the disk.
+  const left = see(source).qmp;
+  if (complete && left.kind === 'answers' && left.status === 'postmigrate') return switchOver(vm, phase, now);
+  if (from.verdict === 'lost' || from.verdict === 'crashed')
+    return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
+  if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
+    return unwind(vm, phase, 'the guest ended.', now);
   if (wantsStop(vm)) return unwind(vm, phase, 'it is to be stopped.', now);
   if (now >= phase.deadlineAt) return unwind(vm, phase, 'it took too long.', now);
   const failure = failureOf(situation, phase);
@@ -49,8 +70,10 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
       ? unwind(vm, phase, `the agent of ${destination.host} is silent.`, now)
       : perform({ do: 'launch', incarnation: destination, incoming: true });
   }
-  if (judgementOf(situation, destination).verdict === 'crashed') return unwind(vm, phase, `QEMU ended on ${destination.host}.`, now);
-  if (judgementOf(situation, destination).verdict === 'lost') return unwind(vm, phase, `${destination.host} was lost.`, now);
+  if (judgementOf(situation, destination).verdict === 'crashed')
+    return unwind(vm, phase, `QEMU ended on ${destination.host}.`, now);
+  if (judgementOf(situation, destination).verdict === 'lost')
+    return unwind(vm, phase, `${destination.host} was lost.`, now);
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
   if (!sent) return perform({ do: 'send', source, destination });
   return wait(`${vm.name} migrates to ${destination.host}.`, 250);
@@ -60,10 +83,12 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
 function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
   const { failure } = acknowledged;
   if (failure !== null && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
-  if (failure !== null && failure.step.do === 'launch') return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
+  if (failure !== null && failure.step.do === 'launch')
+    return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
   const { qmp } = see(source);
   if (qmp.kind !== 'answers' || qmp.migration === null || !acknowledged.sent.has(destination.generation)) return null;
-  if (qmp.migration.status === 'failed' || qmp.migration.status === 'cancelled') return `QEMU on ${source.host} reports: ${qmp.migration.error ?? qmp.migration.status}.`;
+  if (qmp.migration.status === 'failed' || qmp.migration.status === 'cancelled')
+    return `QEMU on ${source.host} reports: ${qmp.migration.error ?? qmp.migration.status}.`;
   return null;
 }
 
@@ -77,9 +102,17 @@ function switchOver(vm: VmRecord, phase: Migrating, now: number): Decision {
 }
 
 /** The source is gone and the destination is not complete: the guest's memory is lost, the next generation starts. */
-function sourceEnded(situation: VmSituation, { source, destination, taskId }: Migrating, verdict: 'lost' | 'crashed', because: string): Decision {
+function sourceEnded(
+  situation: VmSituation,
+  { source, destination, taskId }: Migrating,
+  verdict: 'lost' | 'crashed',
+  because: string,
+): Decision {
   const { vm } = situation;
-  const why = verdict === 'lost' ? `${source.host} was lost during a migration to ${destination.host}: ${because}` : `QEMU of ${vm.name} ended on ${source.host} during a migration.`;
+  const why =
+    verdict === 'lost'
+      ? `${source.host} was lost during a migration to ${destination.host}: ${because}`
+      : `QEMU of ${vm.name} ended on ${source.host} during a migration.`;
   return startNext(situation, {
     reason: verdict,
     avoid: verdict === 'lost' ? [source.host] : [],
@@ -110,15 +143,26 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   // A VM that was paused on its owner's wish arrives paused; any other is continued.
   const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
   if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });
-  const arrived = at.verdict === 'running' || at.verdict === 'guest-shutdown' || at.verdict === 'panicked' || (halted && vm.intent !== 'running');
+  const arrived =
+    at.verdict === 'running' ||
+    at.verdict === 'guest-shutdown' ||
+    at.verdict === 'panicked' ||
+    (halted && vm.intent !== 'running');
   if (!arrived) return wait(`Waiting for QMP of ${vm.name} on ${destination.host}.`);
   const end = endIncarnation(situation, source);
   if (end !== null) return end;
   return {
     kind: 'commit',
     vm: inPhase(vm, { kind: 'running', incarnation: destination }, now),
-    event: { kind: 'migrated', message: `${vm.name} runs on ${destination.host}, generation ${destination.generation}; it came from ${source.host}.` },
-    ...outcome(taskId, 'succeeded', `${vm.name} is on ${destination.host}.${see(source).host.agent === 'silent' ? ` ${source.host} has no agent.` : ''}`),
+    event: {
+      kind: 'migrated',
+      message: `${vm.name} runs on ${destination.host}, generation ${destination.generation}; it came from ${source.host}.`,
+    },
+    ...outcome(
+      taskId,
+      'succeeded',
+      `${vm.name} is on ${destination.host}.${see(source).host.agent === 'silent' ? ` ${source.host} has no agent.` : ''}`,
+    ),
   };
 }
 
@@ -126,7 +170,8 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
 export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decision {
   const { vm, acknowledged, now } = situation;
   const { source, destination, taskId, reason } = phase;
-  if (!acknowledged.revoked.has(destination.generation)) return perform({ do: 'revoke', generation: destination.generation });
+  if (!acknowledged.revoked.has(destination.generation))
+    return perform({ do: 'revoke', generation: destination.generation });
   const from = situation.see(source);
   const active = from.qmp.kind === 'answers' && from.qmp.migration?.status === 'active';
   if (active) return perform({ do: 'cancel-send', source });
@@ -136,7 +181,10 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
     kind: 'commit',
     // Phase running continues a source that stands in postmigrate, restarts one that crashed, and stops one that is to be stopped.
     vm: inPhase(vm, { kind: 'running', incarnation: source }, now),
-    event: { kind: 'migration-undone', message: `${vm.name} stays on ${source.host}, generation ${source.generation}.` },
+    event: {
+      kind: 'migration-undone',
+      message: `${vm.name} stays on ${source.host}, generation ${source.generation}.`,
+    },
     ...outcome(taskId, 'failed', `${reason} ${vm.name} runs on, on ${source.host}.`),
   };
 }

@@ -37,17 +37,27 @@ export function planNetworks(snapshot: NetworkSnapshot): Map<HostName, NetworkPl
     for (const [name, hosts] of [...members].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const network = snapshot.networks.get(name);
       if (network === undefined || !hosts.has(host.name)) continue;
-      const peers = trusted.filter((peer) => peer.name !== host.name && hosts.has(peer.name)).map((peer) => peer.addresses.overlay);
+      const peers = trusted
+        .filter((peer) => peer.name !== host.name && hosts.has(peer.name))
+        .map((peer) => peer.addresses.overlay);
       networks.push(onHost(network, peers));
     }
-    plans.set(host.name, { revision: snapshot.revision, networks, drop: drop.filter((address) => address !== host.addresses.overlay) });
+    plans.set(host.name, {
+      revision: snapshot.revision,
+      networks,
+      drop: drop.filter((address) => address !== host.addresses.overlay),
+    });
   }
   return plans;
 }
 
 function onHost(network: NetworkRecord, peers: readonly string[]): NetworkPlan['networks'][number] {
   const prefixLength = network.cidr === null ? 0 : Number(network.cidr.split('/')[1]);
-  const reservations = Object.entries(network.reservations).map(([mac, { address, hostname }]) => ({ mac, address, hostname }));
+  const reservations = Object.entries(network.reservations).map(([mac, { address, hostname }]) => ({
+    mac,
+    address,
+    hostname,
+  }));
   return {
     name: network.name,
     vni: network.vni,

@@ -48,27 +48,38 @@ export function place(input: PlacementInput): Placement {
       best = { host: record.name, free, seen };
     }
   }
-  if (input.only !== null && !input.hosts.some(({ record }) => record.name === input.only)) reasons.push(`${input.only}: no such host`);
+  if (input.only !== null && !input.hosts.some(({ record }) => record.name === input.only))
+    reasons.push(`${input.only}: no such host`);
   if (best === null) return { kind: 'nowhere', reasons };
   const slot = freeSlot(best.host, vms, best.seen.occupiedSlots);
-  return slot === null ? { kind: 'nowhere', reasons: [...reasons, `${best.host}: no free slot`] } : { kind: 'placed', host: best.host, slot };
+  return slot === null
+    ? { kind: 'nowhere', reasons: [...reasons, `${best.host}: no free slot`] }
+    : { kind: 'placed', host: best.host, slot };
 }
 
-function obstacleOn(record: HostRecord, seen: HostObservation, freeBytes: number, { vm, exclude, only }: PlacementInput): string | null {
+function obstacleOn(
+  record: HostRecord,
+  seen: HostObservation,
+  freeBytes: number,
+  { vm, exclude, only }: PlacementInput,
+): string | null {
   if (only !== null && record.name !== only) return 'another host was asked for';
   if (exclude.includes(record.name)) return 'excluded';
   if (seen.agent !== 'alive') return 'its agent does not answer';
   if (record.quarantine !== null) return `quarantined: ${record.quarantine.reason}`;
   if (record.cordoned && only === null) return 'cordoned';
   const needed = vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
-  if (freeBytes < needed) return `too little memory: ${Math.floor(freeBytes / 1048576)} MiB free, ${Math.ceil(needed / 1048576)} MiB needed`;
-  if (record.capacity.vcpus > 0 && vm.spec.vcpus > record.capacity.vcpus * 8) return `too few CPUs for ${vm.spec.vcpus} vCPUs`;
+  if (freeBytes < needed)
+    return `too little memory: ${Math.floor(freeBytes / 1048576)} MiB free, ${Math.ceil(needed / 1048576)} MiB needed`;
+  if (record.capacity.vcpus > 0 && vm.spec.vcpus > record.capacity.vcpus * 8)
+    return `too few CPUs for ${vm.spec.vcpus} vCPUs`;
   return null;
 }
 
 function freeSlot(host: HostName, vms: readonly VmRecord[], occupied: readonly number[]): number | null {
   const used = new Set(occupied);
-  for (const vm of vms) for (const incarnation of expectedIncarnations(vm.phase)) if (incarnation.host === host) used.add(incarnation.slot);
+  for (const vm of vms)
+    for (const incarnation of expectedIncarnations(vm.phase)) if (incarnation.host === host) used.add(incarnation.slot);
   for (let slot = 0; slot < SLOTS_PER_HOST; slot++) if (!used.has(slot)) return slot;
   return null;
 }

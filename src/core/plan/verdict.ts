@@ -55,11 +55,17 @@ export function judge(seen: IncarnationObservation, diskNodes: readonly StorageN
   const { host, qmp, process } = seen;
   const agentless = host.agent === 'silent';
   const because = [agentReason(seen), ...qmpReasons(seen)];
-  const say = (verdict: Verdict, ...more: string[]): Judgement => ({ verdict, agentless, because: [...because, ...more] });
+  const say = (verdict: Verdict, ...more: string[]): Judgement => ({
+    verdict,
+    agentless,
+    because: [...because, ...more],
+  });
 
-  if (process === 'absent' && host.agent === 'alive') return say('crashed', `The agent of ${host.host} reports no such process.`);
+  if (process === 'absent' && host.agent === 'alive')
+    return say('crashed', `The agent of ${host.host} reports no such process.`);
   if (qmp.kind === 'answers') return say(BY_RUN_STATE[qmp.status] ?? 'unresponsive');
-  if (qmp.kind === 'refused' && agentless) return say('crashed', `The kernel of ${host.host} refuses its port: the process is gone.`);
+  if (qmp.kind === 'refused' && agentless)
+    return say('crashed', `The kernel of ${host.host} refuses its port: the process is gone.`);
   if (host.agent === 'alive') return say(qmp.kind === 'unknown' ? 'unknown' : 'unresponsive');
   if (!agentless) return say('unknown');
   return judgeAgentless(seen, diskNodes, say);
@@ -71,11 +77,16 @@ function judgeAgentless(
   say: (verdict: Verdict, ...more: string[]) => Judgement,
 ): Judgement {
   const { kernel, host } = seen.host;
-  if (kernel.kind === 'reachable') return say('unresponsive', `The kernel of ${host} answers via ${kernel.via}: the host is not lost.`);
+  if (kernel.kind === 'reachable')
+    return say('unresponsive', `The kernel of ${host} answers via ${kernel.via}: the host is not lost.`);
   if (kernel.kind === 'unknown') return say('unknown');
   if (kernel.rounds < LOST_ROUNDS) return say('unknown', `Silent in ${kernel.rounds} round of ${LOST_ROUNDS}.`);
   const untried = diskNodes.filter((node) => !kernel.nodes.includes(node));
-  if (untried.length > 0) return say('unknown', `Storage node ${untried.join(', ')} could not try to reach ${host}, so nothing is concluded.`);
+  if (untried.length > 0)
+    return say(
+      'unknown',
+      `Storage node ${untried.join(', ')} could not try to reach ${host}, so nothing is concluded.`,
+    );
   return say('lost', `${host} was silent on every path, ${kernel.rounds} times: ${kernel.paths.join(', ')}.`);
 }
 

@@ -40,7 +40,13 @@ export type Decision =
   /** Nothing now; look again when something changes, at the latest after `againInMs`. */
   | { readonly kind: 'wait'; readonly why: string; readonly againInMs: number }
   | { readonly kind: 'do'; readonly step: Step }
-  | { readonly kind: 'commit'; readonly vm: VmRecord; readonly event: DecisionEvent; readonly quarantine?: Quarantine; readonly task?: TaskOutcome }
+  | {
+      readonly kind: 'commit';
+      readonly vm: VmRecord;
+      readonly event: DecisionEvent;
+      readonly quarantine?: Quarantine;
+      readonly task?: TaskOutcome;
+    }
   /** Deletes the record: nothing of the VM is left. */
   | { readonly kind: 'remove'; readonly event: DecisionEvent };
 
@@ -145,7 +151,11 @@ function decideStopped(situation: VmSituation): Decision {
   if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
   if (vm.intent === 'stopped') return wait('stopped, as intended', IDLE_MS);
   const pause = backoffLeft(vm, now);
-  if (pause > 0) return wait(`Waiting ${Math.ceil(pause / 1000)} s after ${vm.failures?.count ?? 0} failures: ${vm.failures?.message ?? ''}`, pause);
+  if (pause > 0)
+    return wait(
+      `Waiting ${Math.ceil(pause / 1000)} s after ${vm.failures?.count ?? 0} failures: ${vm.failures?.message ?? ''}`,
+      pause,
+    );
   return startNext(situation, { reason: 'requested', avoid: [], why: `${vm.name} is to run.` });
 }
 
@@ -186,7 +196,10 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   return {
     kind: 'commit',
     vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, { generation, failures }),
-    event: { kind: options.reason === 'requested' ? 'starting' : options.reason, message: `${options.why} Generation ${generation} starts on ${placement.host}.` },
+    event: {
+      kind: options.reason === 'requested' ? 'starting' : options.reason,
+      message: `${options.why} Generation ${generation} starts on ${placement.host}.`,
+    },
     ...(options.quarantine === undefined ? {} : { quarantine: options.quarantine }),
     ...(options.task === undefined ? {} : { task: options.task }),
   };
@@ -217,18 +230,30 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
   if (!acknowledged.launched.has(generation)) return decideLaunch(situation, phase);
   if (verdict === 'crashed') {
-    return startNext(situation, { reason: 'launch-failed', avoid: [], why: `QEMU of ${vm.name} ended on ${host} while it started.`, failure: 'QEMU ended while it started' });
+    return startNext(situation, {
+      reason: 'launch-failed',
+      avoid: [],
+      why: `QEMU of ${vm.name} ended on ${host} while it started.`,
+      failure: 'QEMU ended while it started',
+    });
   }
   if (verdict === 'running' || (verdict === 'paused' && vm.intent === 'suspended')) {
     return {
       kind: 'commit',
-      vm: inPhase(vm, { kind: 'running', incarnation }, now),
+      vm: inPhase(vm, { kind: 'running', incarnation }, now, { startTask: null }),
       event: { kind: 'running', message: `${vm.name} runs on ${host}, generation ${generation}.` },
+      ...(vm.startTask === null
+        ? {}
+        : { task: { id: vm.startTask, state: 'succeeded', message: `${vm.name} runs on ${host}.` } }),
     };
   }
   if (verdict === 'paused' || verdict === 'disk-error') return perform({ do: 'cont', incarnation });
   if (verdict === 'guest-shutdown' || verdict === 'panicked') {
-    return { kind: 'commit', vm: inPhase(vm, { kind: 'running', incarnation }, now), event: { kind: 'running', message: `${vm.name} ran on ${host} and ended.` } };
+    return {
+      kind: 'commit',
+      vm: inPhase(vm, { kind: 'running', incarnation }, now),
+      event: { kind: 'running', message: `${vm.name} ran on ${host} and ended.` },
+    };
   }
   return wait(`Waiting for QMP of ${vm.name} on ${host}.`);
 }
@@ -237,7 +262,8 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   const { vm, acknowledged, now, see } = situation;
   const { incarnation } = phase;
   const { failure } = acknowledged;
-  const failedHere = failure?.step.do === 'launch' && failure.step.incarnation.generation === incarnation.generation ? failure : null;
+  const failedHere =
+    failure?.step.do === 'launch' && failure.step.incarnation.generation === incarnation.generation ? failure : null;
   if (failedHere !== null && failedHere.count >= LAUNCH_ATTEMPTS) {
     const pause = backoffLeft(vm, now);
     if (pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
@@ -251,7 +277,8 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   if (failedHere !== null && now - failedHere.at < STEP_RETRY_MS && now >= failedHere.at) {
     return wait(`Launch on ${incarnation.host} failed: ${failedHere.message}`, STEP_RETRY_MS - (now - failedHere.at));
   }
-  if (see(incarnation).host.agent === 'silent') return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
+  if (see(incarnation).host.agent === 'silent')
+    return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
   return perform({ do: 'launch', incarnation, incoming: false });
 }
 
@@ -295,18 +322,27 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   if (vm.intent === 'suspended' && judgement.verdict === 'running') return perform({ do: 'halt', incarnation });
   if (vm.migrationRequest !== null) return beginMigration(situation, incarnation, vm.migrationRequest);
   if (vm.failures !== null && judgement.verdict === 'running' && now - vm.phaseSince > STABLE_RUN_MS) {
-    return { kind: 'commit', vm: { ...vm, failures: null }, event: { kind: 'stable', message: `${vm.name} has run for a minute.` } };
+    return {
+      kind: 'commit',
+      vm: { ...vm, failures: null },
+      event: { kind: 'stable', message: `${vm.name} has run for a minute.` },
+    };
   }
   return wait(`${judgement.verdict}: ${judgement.because.join(' ')}`, IDLE_MS);
 }
 
 /** What follows when the incarnation ended, whatever made it end; null while it has not. */
-function decideEnded(situation: VmSituation, incarnation: Incarnation, { verdict, because }: Judgement): Decision | null {
+function decideEnded(
+  situation: VmSituation,
+  incarnation: Incarnation,
+  { verdict, because }: Judgement,
+): Decision | null {
   const { vm } = situation;
   const { host } = incarnation;
   switch (verdict) {
     case 'lost':
-      if (vm.spec.restartPolicy === 'never') return endFor(situation, incarnation, 'failed', `${host} was lost and ${vm.name} is never restarted.`, host);
+      if (vm.spec.restartPolicy === 'never')
+        return endFor(situation, incarnation, 'failed', `${host} was lost and ${vm.name} is never restarted.`, host);
       return startNext(situation, {
         reason: 'lost',
         avoid: [host],
@@ -316,12 +352,15 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, { verdict
       });
     case 'crashed':
     case 'panicked': {
-      const what = verdict === 'crashed' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
-      if (vm.spec.restartPolicy === 'never') return endFor(situation, incarnation, 'failed', `${what}; it is never restarted.`, null);
+      const what =
+        verdict === 'crashed' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
+      if (vm.spec.restartPolicy === 'never')
+        return endFor(situation, incarnation, 'failed', `${what}; it is never restarted.`, null);
       return afterCrash(situation, what);
     }
     case 'guest-shutdown':
-      if (vm.spec.restartPolicy === 'always') return afterCrash(situation, `${vm.name} was shut down from inside and is to run always`);
+      if (vm.spec.restartPolicy === 'always')
+        return afterCrash(situation, `${vm.name} was shut down from inside and is to run always`);
       return endFor(situation, incarnation, 'guest-shutdown', `${vm.name} was shut down from inside.`, null);
     default:
       return null;
@@ -331,18 +370,32 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, { verdict
 function afterCrash(situation: VmSituation, what: string): Decision {
   const pause = backoffLeft(situation.vm, situation.now);
   if (pause > 0) return wait(`${what}; starting again in ${Math.ceil(pause / 1000)} s.`, pause);
-  return startNext(situation, { reason: 'crashed', avoid: [], why: `${what}.`, failure: what, ...interrupted(situation.vm, what) });
+  return startNext(situation, {
+    reason: 'crashed',
+    avoid: [],
+    why: `${what}.`,
+    failure: what,
+    ...interrupted(situation.vm, what),
+  });
 }
 
 function interrupted(vm: VmRecord, message: string): { task?: TaskOutcome } {
   return vm.resetRequest === null ? {} : { task: { id: vm.resetRequest.taskId, state: 'failed', message } };
 }
 
-function endFor(situation: VmSituation, incarnation: Incarnation, reason: 'guest-shutdown' | 'failed', message: string, lost: Incarnation['host'] | null): Decision {
+function endFor(
+  situation: VmSituation,
+  incarnation: Incarnation,
+  reason: 'guest-shutdown' | 'failed',
+  message: string,
+  lost: Incarnation['host'] | null,
+): Decision {
   const { vm, now } = situation;
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'stopping', incarnation, mode: 'hard', deadlineAt: now, reason }, now, { intent: 'stopped' }),
+    vm: inPhase(vm, { kind: 'stopping', incarnation, mode: 'hard', deadlineAt: now, reason }, now, {
+      intent: 'stopped',
+    }),
     event: { kind: reason, message },
     ...(lost === null ? {} : { quarantine: { host: lost, reason: `lost with ${vm.name}` } }),
   };
@@ -353,21 +406,30 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
   const { vm, disks, cluster, now } = situation;
   const nodes = diskNodes(disks);
   const down = nodes.filter((node) => !cluster.storageAnswers(node));
-  if (down.length > 0) return wait(`${vm.name} is paused by a disk error; storage node ${down.join(', ')} does not answer.`);
+  if (down.length > 0)
+    return wait(`${vm.name} is paused by a disk error; storage node ${down.join(', ')} does not answer.`);
   const cut = cluster.storageCutFrom(incarnation.host).filter((node) => nodes.includes(node));
   if (cut.length === 0) return perform({ do: 'cont', incarnation });
-  const elsewhere = cluster.hosts.some(({ record }) => record.name !== incarnation.host && cluster.storageCutFrom(record.name).length === 0);
+  const elsewhere = cluster.hosts.some(
+    ({ record }) => record.name !== incarnation.host && cluster.storageCutFrom(record.name).length === 0,
+  );
   if (!elsewhere || now - vm.phaseSince < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
     return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
   }
   return startNext(situation, {
     reason: 'lost',
-    avoid: cluster.hosts.map(({ record }) => record.name).filter((name) => name === incarnation.host || cluster.storageCutFrom(name).length > 0),
+    avoid: cluster.hosts
+      .map(({ record }) => record.name)
+      .filter((name) => name === incarnation.host || cluster.storageCutFrom(name).length > 0),
     why: `${incarnation.host} lost its storage (${cut.join(', ')}) and ${vm.name} was paused by it.`,
   });
 }
 
-function beginMigration(situation: VmSituation, source: Incarnation, request: NonNullable<VmRecord['migrationRequest']>): Decision {
+function beginMigration(
+  situation: VmSituation,
+  source: Incarnation,
+  request: NonNullable<VmRecord['migrationRequest']>,
+): Decision {
   const { vm, cluster, now } = situation;
   const refuse = (message: string): Decision => ({
     kind: 'commit',
@@ -378,14 +440,24 @@ function beginMigration(situation: VmSituation, source: Incarnation, request: No
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
   const placement = place({ vm, vms: cluster.vms, hosts: cluster.hosts, exclude: [source.host], only: request.to });
-  if (placement.kind === 'nowhere') return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
+  if (placement.kind === 'nowhere')
+    return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
   const generation: Generation = nextGeneration(vm.generation);
   const destination: Incarnation = { generation, host: placement.host, slot: placement.slot };
-  const phase: VmPhase = { kind: 'migrating', source, destination, taskId: request.taskId, deadlineAt: now + MIGRATION_DEADLINE_MS };
+  const phase: VmPhase = {
+    kind: 'migrating',
+    source,
+    destination,
+    taskId: request.taskId,
+    deadlineAt: now + MIGRATION_DEADLINE_MS,
+  };
   return {
     kind: 'commit',
     vm: inPhase(vm, phase, now, { generation, migrationRequest: null }),
-    event: { kind: 'migrating', message: `${vm.name} migrates from ${source.host} to ${destination.host}, generation ${generation}.` },
+    event: {
+      kind: 'migrating',
+      message: `${vm.name} migrates from ${source.host} to ${destination.host}, generation ${generation}.`,
+    },
   };
 }
 
@@ -401,7 +473,12 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       return {
         kind: 'commit',
         vm: inPhase(vm, { ...phase, mode: 'hard' }, now),
-        event: { kind: 'stopping', message: hardNow ? `${vm.name} is powered off.` : `The guest of ${vm.name} did not shut down in time: it is powered off.` },
+        event: {
+          kind: 'stopping',
+          message: hardNow
+            ? `${vm.name} is powered off.`
+            : `The guest of ${vm.name} did not shut down in time: it is powered off.`,
+        },
       };
     }
     if (verdict === 'paused') return perform({ do: 'cont', incarnation });
@@ -419,6 +496,7 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       stopRequest: null,
       resetRequest: null,
       migrationRequest: null,
+      startTask: null,
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
     event: { kind: 'stopped', message: `${vm.name} is stopped.` },
@@ -428,6 +506,6 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
 
 function stopTask(vm: VmRecord): { task?: TaskOutcome } {
   if (vm.stopRequest !== null) return { task: { id: vm.stopRequest.taskId, state: 'succeeded', message: 'Stopped.' } };
-  const pending = vm.migrationRequest ?? vm.resetRequest;
-  return pending === null ? {} : { task: { id: pending.taskId, state: 'failed', message: `${vm.name} was stopped.` } };
+  const pending = vm.startTask ?? vm.migrationRequest?.taskId ?? vm.resetRequest?.taskId;
+  return pending === undefined ? {} : { task: { id: pending, state: 'failed', message: `${vm.name} was stopped.` } };
 }

@@ -1,0 +1,316 @@
+/**
+ * Carries out steps. One handler per step; each is idempotent and makes no choice. What was acknowledged is kept per VM for as long as
+ * this leader leads, and forgotten with it.
+ */
+import { assert, unreachable } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { DiskId, Generation, HostName, StorageName } from '../../base/ids.ts';
+import type { DiskRecord } from '../model/cluster.ts';
+import { PORTS } from '../model/ports.ts';
+import type { Incarnation, VmRecord } from '../model/vm.ts';
+import type { Acknowledged, Step } from '../plan/steps.ts';
+import type { HostLink, LaunchMachine, LaunchOrder, NetworkPlan } from '../ports/host-link.ts';
+import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
+import type { StorageLink } from '../ports/storage-link.ts';
+import type { LeaderStore } from '../ports/store.ts';
+
+/** Issues the certificate of one incarnation: client of its disks, server of its QMP. */
+export interface CredentialIssuer {
+  issue(vm: VmRecord['id'], generation: Generation): Promise<LaunchOrder['credentials']>;
+}
+
+export interface ExecutorPorts {
+  readonly store: LeaderStore;
+  readonly hosts: HostLink;
+  readonly storage: StorageLink;
+  readonly qmp: QmpLink;
+  readonly credentials: CredentialIssuer;
+  /** The name a storage node's certificate carries. */
+  readonly storageTlsName: (node: StorageName) => string;
+  /** The network state a host should have now. */
+  readonly networkPlan: (host: HostName) => NetworkPlan;
+}
+
+/** Deadlines of single orders, in ms. */
+const DEADLINE = { fence: 3_000, grant: 5_000, launch: 20_000, kill: 5_000, disk: 30_000 } as const;
+
+/** The mutable side of Acknowledged. */
+export interface Ledger extends Acknowledged {
+  fencedBelow: number;
+  readonly granted: Set<Generation>;
+  readonly launched: Set<Generation>;
+  readonly listening: Set<Generation>;
+  readonly sent: Set<Generation>;
+  readonly revoked: Set<Generation>;
+  readonly ended: Set<Generation>;
+  readonly poweredDown: Set<Generation>;
+  reset: boolean;
+  failure: Acknowledged['failure'];
+}
+
+export function emptyLedger(): Ledger {
+  return {
+    fencedBelow: 0,
+    granted: new Set(),
+    launched: new Set(),
+    listening: new Set(),
+    sent: new Set(),
+    revoked: new Set(),
+    ended: new Set(),
+    poweredDown: new Set(),
+    reset: false,
+    failure: null,
+  };
+}
+
+export class Executor {
+  readonly #ports: ExecutorPorts;
+
+  constructor(ports: ExecutorPorts) {
+    this.#ports = ports;
+  }
+
+  /** Carries out `step` for `vm` and notes it in `ledger`. Throws CodedError; then nothing is noted. */
+  async perform(vm: VmRecord, step: Step, ledger: Ledger): Promise<void> {
+    const { qmp } = this.#ports;
+    switch (step.do) {
+      case 'create-disk':
+        return this.#createDisk(step.disk);
+      case 'delete-disk':
+        return this.#deleteDisk(step.disk);
+      case 'fence':
+        await this.#fence(vm, step.below);
+        ledger.fencedBelow = Math.max(ledger.fencedBelow, step.below);
+        return;
+      case 'grant':
+        await this.#grant(vm, step.generation);
+        ledger.granted.add(step.generation);
+        return;
+      case 'revoke':
+        await this.#revoke(vm, step.generation);
+        ledger.granted.delete(step.generation);
+        ledger.revoked.add(step.generation);
+        return;
+      case 'launch':
+        await this.#launch(vm, step.incarnation, step.incoming);
+        ledger.launched.add(step.incarnation.generation);
+        return;
+      case 'cont':
+        return qmp.cont(this.target(vm, step.incarnation));
+      case 'halt':
+        return qmp.halt(this.target(vm, step.incarnation));
+      case 'reset':
+        await qmp.reset(this.target(vm, step.incarnation));
+        ledger.reset = true;
+        return;
+      case 'power-down':
+        await qmp.powerDown(this.target(vm, step.incarnation));
+        ledger.poweredDown.add(step.incarnation.generation);
+        return;
+      case 'end':
+        await this.#end(vm, step.incarnation, step.by);
+        ledger.ended.add(step.incarnation.generation);
+        return;
+      case 'listen':
+        return this.#listen(vm, step.destination, ledger);
+      case 'send':
+        await qmp.send(this.target(vm, step.source), this.target(vm, step.destination));
+        ledger.sent.add(step.destination.generation);
+        return;
+      case 'cancel-send':
+        return qmp.cancelSend(this.target(vm, step.source));
+      default:
+        return unreachable(step);
+    }
+  }
+
+  /** Where the QEMU of an incarnation is reached. */
+  target(vm: VmRecord, incarnation: Incarnation): QmpTarget {
+    const host = this.#ports.store.snapshot.hosts.get(incarnation.host);
+    if (host === undefined) throw new CodedError('not-found', `Host ${incarnation.host} is not in the cluster.`);
+    return {
+      vm: vm.id,
+      generation: incarnation.generation,
+      slot: incarnation.slot,
+      host: incarnation.host,
+      addresses: host.value.addresses,
+    };
+  }
+
+  #byNode(vm: VmRecord): Map<StorageName, DiskRecord[]> {
+    const nodes = new Map<StorageName, DiskRecord[]>();
+    for (const disk of this.#ports.store.snapshot.disksOf(vm.id))
+      nodes.set(disk.node, [...(nodes.get(disk.node) ?? []), disk]);
+    return nodes;
+  }
+
+  /** All nodes at once; one that does not acknowledge fails the step: the VM's disk is there anyway. */
+  async #onEveryNode(
+    vm: VmRecord,
+    order: (node: StorageName, disks: readonly DiskRecord[]) => Promise<unknown>,
+  ): Promise<void> {
+    const failures: unknown[] = [];
+    const one = async (node: StorageName, disks: readonly DiskRecord[]): Promise<void> => {
+      try {
+        await order(node, disks);
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    await Promise.all([...this.#byNode(vm)].map(([node, disks]) => one(node, disks)));
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #fence(vm: VmRecord, below: Generation): Promise<void> {
+    const { storage, store } = this.#ports;
+    await this.#onEveryNode(vm, (node, disks) =>
+      storage.fence(
+        node,
+        { term: store.term, vm: vm.id, below, disks: disks.map((disk) => disk.id) },
+        { deadlineMs: DEADLINE.fence },
+      ),
+    );
+  }
+
+  async #grant(vm: VmRecord, generation: Generation): Promise<void> {
+    const { storage, store } = this.#ports;
+    const readOnly = new Set(vm.spec.disks.filter((disk) => disk.role === 'seed').map((disk) => disk.disk));
+    await this.#onEveryNode(vm, (node, disks) =>
+      storage.grant(
+        node,
+        {
+          term: store.term,
+          vm: vm.id,
+          generation,
+          disks: disks.map((disk) => ({ disk: disk.id, port: disk.port, readOnly: readOnly.has(disk.id) })),
+        },
+        { deadlineMs: DEADLINE.grant },
+      ),
+    );
+  }
+
+  async #revoke(vm: VmRecord, generation: Generation): Promise<void> {
+    const { storage, store } = this.#ports;
+    await this.#onEveryNode(vm, (node, disks) =>
+      storage.revoke(
+        node,
+        { term: store.term, vm: vm.id, generation, disks: disks.map((disk) => disk.id) },
+        { deadlineMs: DEADLINE.fence },
+      ),
+    );
+  }
+
+  async #launch(vm: VmRecord, incarnation: Incarnation, incoming: boolean): Promise<void> {
+    const { hosts, store, credentials, networkPlan } = this.#ports;
+    const { snapshot } = store;
+    const disks = new Map(snapshot.disksOf(vm.id).map((disk) => [disk.id, disk]));
+    const order: LaunchOrder = {
+      term: store.term,
+      vm: vm.id,
+      vmName: vm.name,
+      generation: incarnation.generation,
+      slot: incarnation.slot,
+      incoming,
+      machine: this.#machine(vm),
+      disks: vm.spec.disks.map((use) => this.#launchDisk(vm, use, disks.get(use.disk), incarnation.generation)),
+      nics: vm.spec.nics.map(({ mac, network }) => {
+        const record = snapshot.networks.get(network);
+        if (record === undefined) throw new CodedError('not-found', `Network ${network} of ${vm.name} is gone.`);
+        return { mac, network, vni: record.value.vni };
+      }),
+      credentials: await credentials.issue(vm.id, incarnation.generation),
+      network: networkPlan(incarnation.host),
+    };
+    await hosts.launch(incarnation.host, order, { deadlineMs: DEADLINE.launch });
+  }
+
+  #launchDisk(
+    vm: VmRecord,
+    use: VmRecord['spec']['disks'][number],
+    disk: DiskRecord | undefined,
+    generation: Generation,
+  ): LaunchOrder['disks'][number] {
+    const node = disk === undefined ? undefined : this.#ports.store.snapshot.storage.get(disk.node);
+    assert(disk !== undefined && node !== undefined, `disk ${use.disk} of ${vm.name} has a record and a node`);
+    return {
+      disk: disk.id,
+      role: use.role,
+      bus: use.bus,
+      readOnly: use.role === 'seed',
+      export: {
+        address: node.value.addresses.storage,
+        port: disk.port,
+        name: `g${generation}`,
+        tlsName: this.#ports.storageTlsName(disk.node),
+      },
+      patienceMs: vm.spec.storagePatienceMs,
+    };
+  }
+
+  #machine(vm: VmRecord): LaunchMachine {
+    const { vcpus, memoryBytes, cpuModel, boot } = vm.spec;
+    const from = [...this.#ports.store.snapshot.storage.values()].map(({ value }) => ({
+      node: value.name,
+      address: value.addresses.storage,
+      port: PORTS.storage,
+    }));
+    const direct = boot.firmware === 'direct' ? boot : null;
+    return {
+      vcpus,
+      memoryBytes,
+      cpuModel,
+      firmware: boot.firmware,
+      kernel: direct === null ? null : { sha256: direct.kernel, sizeBytes: direct.kernelBytes, from },
+      initrd:
+        direct === null || direct.initrd === null
+          ? null
+          : { sha256: direct.initrd, sizeBytes: direct.initrdBytes, from },
+      append: direct === null ? null : direct.append,
+    };
+  }
+
+  async #listen(vm: VmRecord, destination: Incarnation, ledger: Ledger): Promise<void> {
+    const { phase } = vm;
+    assert(phase.kind === 'migrating', 'a destination listens in phase migrating only');
+    await this.#ports.qmp.listen(this.target(vm, destination), this.target(vm, phase.source));
+    ledger.listening.add(destination.generation);
+  }
+
+  async #end(vm: VmRecord, incarnation: Incarnation, by: 'agent' | 'qmp'): Promise<void> {
+    const { hosts, qmp, store } = this.#ports;
+    if (by === 'qmp') {
+      await qmp.quit(this.target(vm, incarnation));
+    } else {
+      const order = {
+        term: store.term,
+        vm: vm.id,
+        generations: [incarnation.generation],
+        reason: `phase ${vm.phase.kind}`,
+      };
+      await hosts.kill(incarnation.host, order, { deadlineMs: DEADLINE.kill });
+    }
+    qmp.forget(vm.id, incarnation.generation);
+  }
+
+  async #createDisk(id: DiskId): Promise<void> {
+    const { store, storage } = this.#ports;
+    const entry = store.snapshot.disks.get(id);
+    if (entry === undefined) return;
+    const disk = entry.value;
+    await storage.createDisk(
+      disk.node,
+      id,
+      { term: store.term, vm: disk.vm, sizeBytes: disk.sizeBytes, source: disk.source },
+      { deadlineMs: DEADLINE.disk },
+    );
+    await store.commit({ changes: [{ kind: 'disk', id, value: { ...disk, phase: 'ready' } }], event: null });
+  }
+
+  async #deleteDisk(id: DiskId): Promise<void> {
+    const { store, storage } = this.#ports;
+    const entry = store.snapshot.disks.get(id);
+    if (entry === undefined) return;
+    await storage.deleteDisk(entry.value.node, id, { term: store.term }, { deadlineMs: DEADLINE.disk });
+    await store.commit({ changes: [{ kind: 'disk', id, value: null }], event: null });
+  }
+}

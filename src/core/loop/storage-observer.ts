@@ -1,0 +1,95 @@
+/** Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is left. */
+import { messageOf } from '../../base/errors.ts';
+import type { Generation, StorageName, VmId } from '../../base/ids.ts';
+import type { StorageObservation } from '../model/observation.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { StorageLink, StorageReport } from '../ports/storage-link.ts';
+
+interface WatchedNode {
+  state: 'answers' | 'silent' | 'unknown';
+  report: StorageReport | null;
+  at: number | null;
+  error: string | null;
+  stopped: boolean;
+}
+
+const POLL_MS = 1_000;
+const DEADLINE_MS = 1_500;
+
+export class StorageObserver {
+  readonly #clock: Clock;
+  readonly #link: StorageLink;
+  readonly #nodes = new Map<StorageName, WatchedNode>();
+  readonly #onState: (node: StorageName) => void;
+
+  constructor(ports: { clock: Clock; storage: StorageLink }, onState: (node: StorageName) => void) {
+    this.#clock = ports.clock;
+    this.#link = ports.storage;
+    this.#onState = onState;
+  }
+
+  /** Watches exactly these nodes from now on. */
+  watch(names: readonly StorageName[]): void {
+    for (const [name, node] of this.#nodes) {
+      if (names.includes(name)) continue;
+      node.stopped = true;
+      this.#nodes.delete(name);
+    }
+    for (const name of names) {
+      if (this.#nodes.has(name)) continue;
+      const node: WatchedNode = { state: 'unknown', report: null, at: null, error: null, stopped: false };
+      this.#nodes.set(name, node);
+      void this.#poll(name, node);
+    }
+  }
+
+  stop(): void {
+    this.watch([]);
+  }
+
+  answers(name: StorageName): boolean {
+    return this.#nodes.get(name)?.state === 'answers';
+  }
+
+  report(name: StorageName): StorageReport | null {
+    return this.#nodes.get(name)?.report ?? null;
+  }
+
+  /** What `name` sees of one incarnation of a VM. */
+  see(name: StorageName, vm: VmId, generation: Generation | null, reachesHost: boolean | null): StorageObservation {
+    const node = this.#nodes.get(name);
+    if (node === undefined)
+      return { node: name, state: 'unknown', ageMs: null, connections: 0, idleMs: null, reachesHost };
+    const grants =
+      node.report?.disks
+        .flatMap((disk) => disk.grants)
+        .filter((grant) => grant.vm === vm && grant.generation === generation) ?? [];
+    const connections = grants.flatMap((grant) => grant.connections);
+    const idle = connections.flatMap(({ idleMs }) => (idleMs === null ? [] : [idleMs]));
+    return {
+      node: name,
+      state: node.state,
+      ageMs: node.at === null ? null : Math.round(this.#clock.monotonicMs() - node.at),
+      connections: connections.length,
+      idleMs: idle.length === 0 ? null : Math.min(...idle),
+      reachesHost,
+    };
+  }
+
+  async #poll(name: StorageName, node: WatchedNode): Promise<void> {
+    while (!node.stopped) {
+      const before = node.state;
+      try {
+        node.report = await this.#link.report(name, { deadlineMs: DEADLINE_MS });
+        node.at = this.#clock.monotonicMs();
+        node.state = 'answers';
+        node.error = null;
+      } catch (error) {
+        node.state = 'silent';
+        node.error = messageOf(error);
+      }
+      if (before !== node.state) this.#onState(name);
+      await new Promise<void>((resolve) => void this.#clock.after(POLL_MS, resolve));
+    }
+  }
+}

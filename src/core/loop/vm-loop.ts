@@ -1,0 +1,402 @@
+/**
+ * Drives every VM: decide, do one thing, decide again, until there is nothing to do.
+ *
+ * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an activation is
+ * not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
+ */
+import { messageOf } from '../../base/errors.ts';
+import type { HostName, VmId } from '../../base/ids.ts';
+import type { EventRecord, TaskRecord } from '../model/cluster.ts';
+import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
+import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
+import type { Step } from '../plan/steps.ts';
+import { type Decision, decide, judgementOf, type VmSituation } from '../plan/vm-decision.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { QmpLink } from '../ports/qmp-link.ts';
+import type { Change, Entry, LeaderStore } from '../ports/store.ts';
+import { type Executor, emptyLedger, type Ledger } from './executor.ts';
+import type { HostObserver } from './observer.ts';
+
+/** A point that a crash story may name: before each step and commit. */
+export type CrashPoint = (workflow: string, step: string) => Promise<void>;
+
+export interface VmLoopPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: LeaderStore;
+  readonly qmp: QmpLink;
+  readonly executor: Executor;
+  readonly observer: HostObserver;
+  readonly storageAnswers: (node: VmSituation['disks'][number]['node']) => boolean;
+  readonly crashPoint: CrashPoint;
+  /** After a commit that changes where VMs may run. */
+  readonly onPlacementChange: () => void;
+}
+
+/** Things one activation may do before it yields to the next wake-up. */
+const THINGS_PER_ACTIVATION = 40;
+/** A QMP observation older than this is made again before it is used. */
+const QMP_FRESH_MS = 250;
+const QMP_STEADY_MS = 5_000;
+/** Other hosts tried for one guest that lost its storage. */
+const CANDIDATES_PROBED = 8;
+/** Steps after which QMP has something new to say. */
+const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
+  'launch',
+  'cont',
+  'halt',
+  'reset',
+  'power-down',
+  'end',
+  'listen',
+  'send',
+  'cancel-send',
+]);
+
+interface VmState {
+  ledger: Ledger;
+  /** Monotonic ms of the last launch acknowledged: older reports say nothing about its process. */
+  launchedAt: Map<number, number>;
+  qmp: Map<number, { seen: QmpObservation; at: number }>;
+  active: boolean;
+  again: boolean;
+  dirty: boolean;
+  cancelTimer: (() => void) | null;
+  /** Ends a wait for QMP answers that will not come, because the host was found silent. */
+  interrupt: (() => void) | null;
+  why: string;
+}
+
+export class VmLoop {
+  readonly #ports: VmLoopPorts;
+  readonly #states = new Map<VmId, VmState>();
+  #stopped = false;
+
+  constructor(ports: VmLoopPorts) {
+    this.#ports = ports;
+    ports.qmp.onEvent((target) => this.wake(target.vm, { fresh: true }));
+  }
+
+  /** Ends the loop: running activations finish their present step and stop. */
+  stop(): void {
+    this.#stopped = true;
+    for (const state of this.#states.values()) state.cancelTimer?.();
+  }
+
+  /** Looks at a VM soon. `fresh`: what QMP said before counts no more. */
+  wake(id: VmId, options: { fresh?: boolean } = {}): void {
+    if (this.#stopped) return;
+    const state = this.#state(id);
+    if (options.fresh === true) state.dirty = true;
+    state.cancelTimer?.();
+    state.cancelTimer = null;
+    if (state.active) {
+      state.again = true;
+      if (options.fresh === true) state.interrupt?.();
+      return;
+    }
+    state.active = true;
+    void this.#activate(id, state);
+  }
+
+  /** Looks at every VM that has something on `host`. */
+  wakeHost(host: HostName): void {
+    for (const [id, { value }] of this.#ports.store.snapshot.vms) {
+      if (expectedIncarnations(value.phase).some((incarnation) => incarnation.host === host))
+        this.wake(id, { fresh: true });
+      else if (value.phase.kind === 'stopped' && value.intent !== 'stopped') this.wake(id);
+    }
+  }
+
+  wakeAll(): void {
+    for (const id of this.#ports.store.snapshot.vms.keys()) this.wake(id, { fresh: true });
+  }
+
+  /** What is seen of an incarnation, for people and for verdicts. */
+  see(vm: VmRecord, incarnation: Incarnation): IncarnationObservation {
+    const { observer, clock } = this.#ports;
+    const state = this.#states.get(vm.id);
+    const host = observer.see(incarnation.host);
+    const since = state?.launchedAt.get(incarnation.generation) ?? 0;
+    const noted = state?.qmp.get(incarnation.generation);
+    let qmp: QmpObservation =
+      noted === undefined ? { kind: 'unknown' } : aged(noted.seen, clock.monotonicMs() - noted.at);
+    if (host.kernel.kind === 'silent' && host.agent === 'silent')
+      qmp = { kind: 'silent', paths: host.kernel.paths, ageMs: 0 };
+    return {
+      incarnation,
+      process: observer.processState(incarnation.host, vm.id, incarnation.generation, since),
+      qmp,
+      host,
+    };
+  }
+
+  /** Why this VM is not further, in words. */
+  whyOf(id: VmId): string {
+    return this.#states.get(id)?.why ?? '';
+  }
+
+  /** The situation a decision is made from; also what verdicts shown to people are made from. */
+  situation(vm: VmRecord): VmSituation {
+    const { store, observer, clock, storageAnswers } = this.#ports;
+    const { snapshot } = store;
+    return {
+      vm,
+      disks: snapshot.disksOf(vm.id),
+      see: (incarnation) => this.see(vm, incarnation),
+      acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
+      cluster: {
+        vms: values(snapshot.vms),
+        hosts: [...snapshot.hosts.values()].map(({ value }) => ({ record: value, seen: observer.see(value.name) })),
+        storageAnswers,
+        storageCutFrom: (host) => observer.storageCutFrom(host),
+      },
+      now: clock.wallMs(),
+    };
+  }
+
+  #state(id: VmId): VmState {
+    let state = this.#states.get(id);
+    if (state === undefined) {
+      state = {
+        ledger: emptyLedger(),
+        launchedAt: new Map(),
+        qmp: new Map(),
+        active: false,
+        again: false,
+        dirty: true,
+        cancelTimer: null,
+        interrupt: null,
+        why: '',
+      };
+      this.#states.set(id, state);
+    }
+    return state;
+  }
+
+  async #activate(id: VmId, state: VmState): Promise<void> {
+    let againInMs: number | null = null;
+    try {
+      do {
+        state.again = false;
+        againInMs = await this.#rounds(id, state);
+      } while (state.again && !this.#stopped);
+    } catch (error) {
+      this.#ports.log.warn('activation failed', { vm: id, error: messageOf(error) });
+      againInMs = 1_000;
+    } finally {
+      state.active = false;
+    }
+    if (againInMs !== null && !this.#stopped)
+      state.cancelTimer = this.#ports.clock.after(againInMs, () => this.wake(id));
+    if (againInMs === null) this.#states.delete(id);
+  }
+
+  /** Does things until a decision says wait; the answer is the pause, or null when the VM is gone. */
+  async #rounds(id: VmId, state: VmState): Promise<number | null> {
+    for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
+      const entry = this.#ports.store.snapshot.vms.get(id);
+      if (entry === undefined) return null;
+      await this.#refresh(entry.value, state);
+      const decision = decide(this.situation(entry.value));
+      if (decision.kind === 'wait') {
+        state.why = decision.why;
+        return Math.min(decision.againInMs, QMP_STEADY_MS);
+      }
+      const outcome = await this.#carryOut(entry, decision, state);
+      if (outcome !== 'on') return outcome;
+    }
+    return 100;
+  }
+
+  async #carryOut(
+    entry: Entry<VmRecord>,
+    decision: Exclude<Decision, { kind: 'wait' }>,
+    state: VmState,
+  ): Promise<'on' | number | null> {
+    const vm = entry.value;
+    if (decision.kind === 'do') {
+      await this.#ports.crashPoint(workflowOf(vm), decision.step.do);
+      return (await this.#perform(vm, decision.step, state)) ? 'on' : 500;
+    }
+    await this.#ports.crashPoint(
+      workflowOf(vm),
+      decision.kind === 'remove' ? 'commit:removed' : `commit:${decision.vm.phase.kind}`,
+    );
+    const result = await this.#ports.store.commit({
+      changes: this.#changesOf(vm, decision),
+      event: this.#eventOf(vm, decision),
+    });
+    if (result === 'deposed') return 60_000;
+    if (result === 'committed') this.#committed(vm, decision, state);
+    return decision.kind === 'remove' && result === 'committed' ? null : 'on';
+  }
+
+  #committed(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): void {
+    this.#ports.log.info(decision.event.message, { vm: vm.id, event: decision.event.kind });
+    state.ledger.failure = null;
+    state.ledger.reset = false;
+    if (decision.kind === 'remove' || decision.vm.phase !== vm.phase) {
+      const expected =
+        decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);
+      for (const { generation } of expectedIncarnations(vm.phase))
+        if (!expected.includes(generation)) this.#forget(vm, generation, state);
+      this.#ports.onPlacementChange();
+    }
+  }
+
+  #forget(vm: VmRecord, generation: Incarnation['generation'], state: VmState): void {
+    this.#ports.qmp.forget(vm.id, generation);
+    state.qmp.delete(generation);
+    state.launchedAt.delete(generation);
+  }
+
+  async #perform(vm: VmRecord, step: Step, state: VmState): Promise<boolean> {
+    const { clock, log, executor } = this.#ports;
+    try {
+      await executor.perform(vm, step, state.ledger);
+      if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
+      state.ledger.failure = null;
+      if (CHANGES_QMP.has(step.do)) state.dirty = true;
+      return true;
+    } catch (error) {
+      const before = state.ledger.failure;
+      const count = before !== null && before.step.do === step.do ? before.count + 1 : 1;
+      const host = 'incarnation' in step ? step.incarnation.host : null;
+      state.ledger.failure = { step, message: messageOf(error), at: clock.wallMs(), count, host };
+      state.why = `${step.do} failed: ${messageOf(error)}`;
+      state.dirty = true;
+      log.warn('step failed', { vm: vm.id, name: vm.name, step: step.do, count, error: messageOf(error) });
+      // A failed launch is decided upon at once: another host may take it.
+      return step.do === 'launch';
+    }
+  }
+
+  /** Asks QMP where what is known is too old for the phase. */
+  async #refresh(vm: VmRecord, state: VmState): Promise<void> {
+    const { clock, qmp, executor, observer } = this.#ports;
+    const dirty = state.dirty;
+    state.dirty = false;
+    const asked = expectedIncarnations(vm.phase).filter(({ generation, host }) => {
+      const seen = observer.see(host);
+      // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
+      if (seen.agent === 'silent' && seen.kernel.kind !== 'reachable') return false;
+      if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) return false;
+      const noted = state.qmp.get(generation);
+      return (
+        noted === undefined ||
+        dirty ||
+        clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_STEADY_MS : QMP_FRESH_MS)
+      );
+    });
+    if (asked.length > 0) {
+      const interrupted = new Promise<void>((resolve) => {
+        state.interrupt = resolve;
+      });
+      const answered = asked.map(async (incarnation) => {
+        const seen = await qmp.observe(executor.target(vm, incarnation));
+        state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
+      });
+      await Promise.race([Promise.all(answered), interrupted]);
+      state.interrupt = null;
+    }
+    if (vm.phase.kind === 'running' && judgementOf(this.situation(vm), vm.phase.incarnation).verdict === 'disk-error')
+      await this.#tryStoragePaths(vm.phase.incarnation.host);
+  }
+
+  /** A guest was paused by a disk error: find out which hosts the storage nodes reach, its own first. */
+  async #tryStoragePaths(host: HostName): Promise<void> {
+    const { observer, store } = this.#ports;
+    const others = [...store.snapshot.hosts.keys()].filter((other) => other !== host).slice(0, CANDIDATES_PROBED);
+    await Promise.all([host, ...others].map((candidate) => observer.probeNow(candidate)));
+  }
+
+  #changesOf(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): Change[] {
+    const { snapshot } = this.#ports.store;
+    const changes: Change[] = [{ kind: 'vm', id: vm.id, value: decision.kind === 'remove' ? null : decision.vm }];
+    if (decision.kind === 'remove') {
+      for (const { network } of vm.spec.nics) {
+        const record = snapshot.networks.get(network)?.value;
+        if (record === undefined) continue;
+        const reservations = Object.fromEntries(
+          Object.entries(record.reservations).filter(([, { vm: owner }]) => owner !== vm.id),
+        );
+        changes.push({ kind: 'network', id: network, value: { ...record, reservations } });
+      }
+      return [...changes, ...this.#taskChanges(deletionTask(snapshot.tasks, vm))];
+    }
+    if (decision.quarantine !== undefined) {
+      const host = snapshot.hosts.get(decision.quarantine.host)?.value;
+      if (host !== undefined && host.quarantine === null) {
+        const quarantine = { since: this.#ports.clock.wallMs(), reason: decision.quarantine.reason };
+        changes.push({ kind: 'host', id: host.name, value: { ...host, quarantine } });
+      }
+    }
+    return decision.task === undefined ? changes : [...changes, ...this.#taskChanges(decision.task)];
+  }
+
+  #taskChanges(outcome: { id: TaskRecord['id']; state: TaskRecord['state']; message: string } | null): Change[] {
+    const task = outcome === null ? undefined : this.#ports.store.snapshot.tasks.get(outcome.id)?.value;
+    if (outcome === null || task === undefined || task.state !== 'running') return [];
+    const value: TaskRecord = {
+      ...task,
+      state: outcome.state,
+      message: outcome.message,
+      progressPercent: 100,
+      endedAt: this.#ports.clock.wallMs(),
+    };
+    return [{ kind: 'task', id: task.id, value }];
+  }
+
+  #eventOf(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): EventRecord {
+    const record = decision.kind === 'remove' ? vm : decision.vm;
+    const [current] = expectedIncarnations(record.phase);
+    return {
+      at: this.#ports.clock.wallMs(),
+      kind: decision.event.kind,
+      vm: vm.id,
+      vmName: vm.name,
+      host: current?.host ?? null,
+      generation: current?.generation ?? null,
+      message: decision.event.message,
+    };
+  }
+}
+
+function* values<K, T>(map: ReadonlyMap<K, Entry<T>>): Generator<T> {
+  for (const { value } of map.values()) yield value;
+}
+
+function aged(seen: QmpObservation, ms: number): QmpObservation {
+  return seen.kind === 'unknown' ? seen : { ...seen, ageMs: Math.round(ms) };
+}
+
+function deletionTask(
+  tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>,
+  vm: VmRecord,
+): { id: TaskRecord['id']; state: 'succeeded'; message: string } | null {
+  for (const { value } of tasks.values()) {
+    if (value.kind === 'delete' && value.state === 'running' && value.target.name === vm.name)
+      return { id: value.id, state: 'succeeded', message: 'Deleted.' };
+  }
+  return null;
+}
+
+/** Which table of WORKFLOWS the present phase belongs to, for crash points. */
+function workflowOf({ phase }: VmRecord): string {
+  switch (phase.kind) {
+    case 'stopped':
+      return 'start';
+    case 'starting':
+      return phase.reason === 'requested' || phase.reason === 'launch-failed' ? 'start' : 'recover';
+    case 'running':
+      return 'running';
+    case 'stopping':
+      return 'stop';
+    case 'migrating':
+    case 'switching':
+    case 'unwinding':
+      return 'migrate';
+  }
+}

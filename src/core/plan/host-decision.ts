@@ -1,0 +1,60 @@
+/**
+ * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow the records.
+ * Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that generation.
+ */
+import type { Generation, HostName, VmId } from '../../base/ids.ts';
+import type { HostRecord } from '../model/cluster.ts';
+import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import type { HostReport } from '../ports/host-link.ts';
+
+export type HostStep =
+  | {
+      readonly do: 'kill-stale';
+      readonly vm: VmId;
+      readonly generations: readonly Generation[];
+      readonly reason: string;
+    }
+  | { readonly do: 'lift-quarantine' };
+
+export interface HostSituation {
+  readonly host: HostRecord;
+  /** The latest report, made after every commit in `vms` that concerns this host. */
+  readonly report: HostReport;
+  readonly vms: ReadonlyMap<VmId, VmRecord>;
+}
+
+/** The processes on the host that no record expects there. */
+export function staleIncarnations({ host, report, vms }: HostSituation): ReadonlyMap<VmId, Generation[]> {
+  const stale = new Map<VmId, Generation[]>();
+  for (const { vm, generation } of report.incarnations) {
+    const record = vms.get(vm);
+    if (record !== undefined && isExpected(record, host.name, generation)) continue;
+    stale.set(vm, [...(stale.get(vm) ?? []), generation]);
+  }
+  return stale;
+}
+
+function isExpected(record: VmRecord, host: HostName, generation: Generation): boolean {
+  return expectedIncarnations(record.phase).some(
+    (incarnation) => incarnation.host === host && incarnation.generation === generation,
+  );
+}
+
+/** Steps for one host whose agent answers, in their order. */
+export function decideHost(situation: HostSituation): readonly HostStep[] {
+  const stale = staleIncarnations(situation);
+  const steps: HostStep[] = [...stale].map(([vm, generations]) => ({
+    do: 'kill-stale',
+    vm,
+    generations,
+    reason: situation.vms.has(vm) ? 'a newer generation took its place' : 'the VM was deleted',
+  }));
+  // The tunnel opens again only after a report without anything stale: the kill must have been seen to have worked.
+  if (steps.length === 0 && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });
+  return steps;
+}
+
+export interface Drainability {
+  readonly drainable: boolean;
+  readonly blockers: readonly string[];
+}

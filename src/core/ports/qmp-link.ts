@@ -1,0 +1,35 @@
+/**
+ * QMP to one QEMU, by whatever path leads there: directly, through another control node, or through a storage node.
+ * Every call has a deadline of its own; a failure is a CodedError.
+ */
+import type { Generation, HostName, VmId } from '../../base/ids.ts';
+import type { HostAddresses } from '../model/cluster.ts';
+import type { QmpObservation } from '../model/observation.ts';
+
+/** Which QEMU, and where its slot is. */
+export interface QmpTarget {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly slot: number;
+  readonly host: HostName;
+  readonly addresses: HostAddresses;
+}
+
+export interface QmpLink {
+  /** query-status, and query-migrate while it migrates. Never throws: silence is an observation. */
+  observe(target: QmpTarget): Promise<QmpObservation>;
+  cont(target: QmpTarget): Promise<void>;
+  halt(target: QmpTarget): Promise<void>;
+  reset(target: QmpTarget): Promise<void>;
+  powerDown(target: QmpTarget): Promise<void>;
+  quit(target: QmpTarget): Promise<void>;
+  /** Makes a QEMU that was launched for it wait for the stream of `source` only (migrate-incoming). Idempotent. */
+  listen(destination: QmpTarget, source: QmpTarget): Promise<void>;
+  /** Begins to send (migrate). Idempotent while it is under way or completed. */
+  send(source: QmpTarget, destination: QmpTarget): Promise<void>;
+  cancelSend(source: QmpTarget): Promise<void>;
+  /** Calls back when this QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. */
+  onEvent(listener: (target: QmpTarget) => void): void;
+  /** Closes what is open to it. */
+  forget(vm: VmId, generation: Generation): void;
+}

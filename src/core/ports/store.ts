@@ -1,0 +1,61 @@
+/**
+ * The cluster's only memory, as the loops see it: a snapshot that a watch keeps up to date, and guarded commits.
+ *
+ * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it touches; the
+ * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first.
+ */
+import type { DiskId, HostName, NetworkName, StorageName, Term, VmId } from '../../base/ids.ts';
+import type {
+  DiskRecord,
+  EventRecord,
+  HostRecord,
+  NetworkRecord,
+  StorageRecord,
+  TaskRecord,
+} from '../model/cluster.ts';
+import type { VmRecord } from '../model/vm.ts';
+
+export interface Entry<T> {
+  readonly value: T;
+  /** etcd's mod_revision of the key. */
+  readonly revision: number;
+}
+
+export interface Snapshot {
+  /** Revision of the newest change seen. */
+  readonly revision: number;
+  readonly vms: ReadonlyMap<VmId, Entry<VmRecord>>;
+  readonly disks: ReadonlyMap<DiskId, Entry<DiskRecord>>;
+  readonly hosts: ReadonlyMap<HostName, Entry<HostRecord>>;
+  readonly storage: ReadonlyMap<StorageName, Entry<StorageRecord>>;
+  readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
+  readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
+  /** Disks of a VM, in the order of their ids. */
+  disksOf(vm: VmId): readonly DiskRecord[];
+}
+
+/** One object's change: `value: null` deletes. */
+export type Change =
+  | { readonly kind: 'vm'; readonly id: VmId; readonly value: VmRecord | null }
+  | { readonly kind: 'disk'; readonly id: DiskId; readonly value: DiskRecord | null }
+  | { readonly kind: 'host'; readonly id: HostName; readonly value: HostRecord | null }
+  | { readonly kind: 'network'; readonly id: NetworkName; readonly value: NetworkRecord | null }
+  | { readonly kind: 'task'; readonly id: TaskRecord['id']; readonly value: TaskRecord | null };
+
+export interface Commit {
+  /** Each object must be unchanged since the snapshot; one that the snapshot lacks must not exist. */
+  readonly changes: readonly Change[];
+  readonly event: EventRecord | null;
+}
+
+/** The leader's hand on the store. */
+export interface LeaderStore {
+  readonly term: Term;
+  readonly snapshot: Snapshot;
+  /** `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was written. */
+  commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
+  /** Called after every change of the snapshot with what changed. */
+  onChange(
+    listener: (change: { readonly kind: Change['kind'] | 'storage' | 'other'; readonly id: string }) => void,
+  ): void;
+}
