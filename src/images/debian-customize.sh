@@ -1,0 +1,50 @@
+#!/bin/sh
+# Run by mmdebstrap in the new system's namespace, $1 = its root. Makes it bootable and neutral: nothing of the machine
+# that built it, no key or identity that two VMs would share.
+set -eu
+root=$1
+echo debian >"$root/etc/hostname"
+printf '127.0.0.1 localhost\n127.0.1.1 debian\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
+echo 'LABEL=gp-root / ext4 defaults,errors=remount-ro 0 1' >"$root/etc/fstab"
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+: >"$root/etc/machine-id"
+rm -f "$root"/etc/ssh/ssh_host_*
+
+# Interfaces without a configuration of cloud-init's ask DHCP; a boot does not wait long for a network that is not there.
+mkdir -p "$root/etc/systemd/network" "$root/etc/systemd/system/systemd-networkd-wait-online.service.d" \
+  "$root/etc/systemd/system/ssh.service.d"
+printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/90-dhcp.network"
+printf '[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=15\n' \
+  >"$root/etc/systemd/system/systemd-networkd-wait-online.service.d/patience.conf"
+printf '[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n' \
+  >"$root/etc/systemd/system/ssh.service.d/host-keys.conf"
+chroot "$root" systemctl enable systemd-networkd systemd-resolved ssh
+# The seed is the only source of configuration, so nothing on a network is asked for one.
+echo 'datasource_list: [ NoCloud, None ]' >"$root/etc/cloud/cloud.cfg.d/90-groundplane.cfg"
+
+# GRUB for BIOS and UEFI. Both find the root file system by its label; /vmlinuz and /initrd.img follow kernel updates.
+mkdir -p "$root/boot/grub" "$root/boot/groundplane"
+cat >"$root/boot/grub/grub.cfg" <<'GRUB'
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+set timeout=0
+search --no-floppy --label gp-root --set=root
+menuentry 'Debian GNU/Linux' {
+  linux /vmlinuz root=LABEL=gp-root ro console=tty0 console=ttyS0,115200 quiet
+  initrd /initrd.img
+}
+GRUB
+printf 'search --no-floppy --label gp-root --set=root\nset prefix=($root)/boot/grub\nconfigfile ($root)/boot/grub/grub.cfg\n' \
+  >"$root/boot/groundplane/early.cfg"
+modules='part_gpt ext2 search search_label normal configfile linux serial terminal echo test minicmd'
+chroot "$root" grub-mkimage -O i386-pc -p /boot/grub -c /boot/groundplane/early.cfg -o /boot/groundplane/core.img biosdisk $modules
+chroot "$root" grub-mkimage -O x86_64-efi -p /boot/grub -c /boot/groundplane/early.cfg -o /boot/groundplane/bootx64.efi \
+  efi_gop all_video $modules
+cp "$root/usr/lib/grub/i386-pc/boot.img" "$root/boot/groundplane/boot.img"
+truncate -s "$ESP_BYTES" "$root/boot/groundplane/esp.img"
+chroot "$root" sh -ec 'cd /boot/groundplane
+export MTOOLS_SKIP_CHECK=1
+mformat -i esp.img -v ESP ::
+mmd -i esp.img ::/EFI ::/EFI/BOOT
+mcopy -i esp.img bootx64.efi ::/EFI/BOOT/BOOTX64.EFI'
