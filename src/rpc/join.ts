@@ -1,0 +1,137 @@
+/**
+ * How a machine joins the cluster. Guarantees: its key is made here and never leaves; the token's secret is only told to a
+ * server whose certificate is of the authority that the token pins, and that is a control node.
+ */
+
+import { request as httpsRequest } from 'node:https';
+import { CodedError, messageOf } from '../base/errors.ts';
+import { withDeadline } from '../os/deadline.ts';
+import { createRequest } from '../pki/authority.ts';
+import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
+import { parseDnsName } from '../pki/identity.ts';
+import { parseJoinToken } from '../pki/join-token.ts';
+import { fetchPinnedAuthority } from '../pki/tls.ts';
+import { arrayOf, object, optional, parseJson, text } from './parse.ts';
+import { connectionError, errorOfAnswer } from './problem.ts';
+
+export interface JoinOptions {
+  /** Control nodes to ask, in this order, until one answers. */
+  readonly controls: readonly { readonly address: string; readonly port: number }[];
+  readonly token: string;
+  readonly role: 'host' | 'storage';
+  readonly name: string;
+  readonly addresses: Readonly<Record<string, string>>;
+  /** For each control node. */
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Joined {
+  readonly credentials: Credentials;
+  /** Where the control node told us; undefined for roles that do not read etcd. */
+  readonly etcdEndpoints: readonly string[] | undefined;
+}
+
+const parseAnswer = object({
+  certPem: text({ charsMax: 16_384, pattern: /^-----BEGIN CERTIFICATE-----/ }),
+  caPem: text({ charsMax: 16_384, pattern: /^-----BEGIN CERTIFICATE-----/ }),
+  etcdEndpoints: optional(arrayOf(text({ charsMax: 200 }), { itemsMax: 16 })),
+});
+
+const ANSWER_CHARS_MAX = 64 * 1024;
+
+/** The identity kept in `directory`, or a new one by joining, kept there before it is returned. */
+export async function loadOrJoin(directory: string, join: () => Promise<Joined>): Promise<Credentials> {
+  const existing = await readCredentials(directory);
+  if (existing !== undefined) return existing;
+  const { credentials } = await join();
+  await writeCredentials(directory, credentials);
+  return credentials;
+}
+
+/**
+ * Joins by the first control node that can be reached. CodedError 'unauthorized' when the token is refused, 'forbidden' when
+ * a server is not of the token's cluster, 'unavailable' when none answers. The token is used up when this succeeds.
+ */
+export async function joinCluster(options: JoinOptions): Promise<Joined> {
+  const { secret, caFingerprint } = parseJoinToken(options.token);
+  const { requestPem, keyPem } = await createRequest();
+  const body = JSON.stringify({
+    token: secret,
+    role: options.role,
+    name: options.name,
+    csrPem: requestPem,
+    addresses: options.addresses,
+  });
+  const failures: string[] = [];
+  for (const control of options.controls) {
+    const waiting = { deadlineMs: options.deadlineMs, signal: options.signal };
+    const where = `The control node at ${control.address}:${control.port}`;
+    try {
+      const caPem = await fetchPinnedAuthority({ host: control.address, port: control.port }, caFingerprint, waiting);
+      const answer = await withDeadline((signal) => post({ ...control, caPem, body, where, signal }), {
+        ...waiting,
+        what: `the answer of ${control.address}:${control.port}`,
+      });
+      const { certPem, etcdEndpoints } = parseAnswer(parseJson(answer, `The answer of ${where}`), 'answer');
+      return { credentials: { caPem, certPem, keyPem }, etcdEndpoints };
+    } catch (error) {
+      const elsewhere = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
+      if (!elsewhere) throw error;
+      failures.push(messageOf(error));
+    }
+  }
+  throw new CodedError('unavailable', `No control node could be reached: ${failures.join(' ')}`, {
+    advice: 'Nothing was changed; the token is still good.',
+  });
+}
+
+function post(options: {
+  readonly address: string;
+  readonly port: number;
+  readonly caPem: string;
+  readonly body: string;
+  readonly where: string;
+  readonly signal: AbortSignal;
+}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const { address, port, caPem, body, where, signal } = options;
+    const request = httpsRequest({
+      host: address,
+      port,
+      method: 'POST',
+      path: '/v1/join',
+      agent: false,
+      minVersion: 'TLSv1.3',
+      ca: caPem,
+      servername: '',
+      // Which control node it is does not matter here, but a host's certificate must not do.
+      checkServerIdentity: (_host, certificate) => {
+        const names = (certificate.subjectaltname ?? '').split(', ').filter((name) => name.startsWith('DNS:'));
+        const control = names.some((name) => parseDnsName(name.slice('DNS:'.length))?.kind === 'control');
+        return control
+          ? undefined
+          : new CodedError('forbidden', `${where} is not a control node; nothing was sent to it.`);
+      },
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      signal,
+    });
+    request.once('error', (error) => reject(connectionError(error, where)));
+    request.once('response', (response) => {
+      let answer = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        answer += chunk;
+        if (answer.length > ANSWER_CHARS_MAX)
+          response.destroy(new CodedError('too-large', `${where} answered too much.`));
+      });
+      response.once('error', (error) => reject(connectionError(error, where)));
+      response.once('end', () => {
+        const status = response.statusCode ?? 0;
+        if (status >= 200 && status <= 299) resolve(answer);
+        else reject(errorOfAnswer(status, answer, where));
+      });
+    });
+    request.end(body);
+  });
+}

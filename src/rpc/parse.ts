@@ -1,0 +1,149 @@
+/**
+ * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; an unknown field,
+ * a missing one, or a value out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
+ */
+
+import { CodedError } from '../base/errors.ts';
+import { parseGeneration, type Term } from '../base/ids.ts';
+
+/** Turns an unchecked value into a T or throws CodedError 'bad-input'. `at` is the value's place, for the message. */
+export type Parser<T> = (value: unknown, at: string) => T;
+
+/** The type a parser yields. */
+export type Parsed<P> = P extends Parser<infer T> ? T : never;
+
+function refuse(at: string, expected: string): never {
+  throw new CodedError('bad-input', `${at === '' ? 'The value' : at} must be ${expected}.`, {
+    advice: 'Nothing was changed.',
+  });
+}
+
+export const parseBoolean: Parser<boolean> = (value, at) =>
+  typeof value === 'boolean' ? value : refuse(at, 'true or false');
+
+/** A safe integer from `min` to `max`, both included. */
+export function integer({ min, max = Number.MAX_SAFE_INTEGER }: { min: number; max?: number }): Parser<number> {
+  return (value, at) =>
+    typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max
+      ? value
+      : refuse(at, `an integer from ${min} to ${max}`);
+}
+
+/** A string of at most `charsMax` UTF-16 units that matches `pattern` where one is given. */
+export function text({ charsMax, pattern }: { charsMax: number; pattern?: RegExp }): Parser<string> {
+  return (value, at) => {
+    if (typeof value !== 'string') return refuse(at, 'a string');
+    if (value.length > charsMax) return refuse(at, `at most ${charsMax} characters long`);
+    return pattern === undefined || pattern.test(value) ? value : refuse(at, `of the form ${pattern.source}`);
+  };
+}
+
+/** One of the given strings. */
+export function oneOf<const T extends string>(...allowed: readonly T[]): Parser<T> {
+  return (value, at) => allowed.find((candidate) => candidate === value) ?? refuse(at, `one of ${allowed.join(', ')}`);
+}
+
+/** A string that `convert` accepts: for the identifiers of base/ids.ts. */
+export function idOf<T>(convert: (text: string) => T): Parser<T> {
+  const shape = text({ charsMax: 200 });
+  return (value, at) => {
+    const checked = shape(value, at);
+    try {
+      return convert(checked);
+    } catch (cause) {
+      if (!(cause instanceof CodedError)) throw cause;
+      throw new CodedError('bad-input', `${at}: ${cause.message}`, { cause, advice: 'Nothing was changed.' });
+    }
+  };
+}
+
+export function nullable<T>(inner: Parser<T>): Parser<T | null> {
+  return (value, at) => (value === null ? null : inner(value, at));
+}
+
+export function arrayOf<T>(inner: Parser<T>, { itemsMax }: { itemsMax: number }): Parser<readonly T[]> {
+  return (value, at) => {
+    if (!Array.isArray(value)) return refuse(at, 'an array');
+    if (value.length > itemsMax) return refuse(at, `an array of at most ${itemsMax} items`);
+    return value.map((item: unknown, index) => inner(item, `${at}[${index}]`));
+  };
+}
+
+/** An object with these fields and no other; a field whose parser is wrapped in `optional` may be absent. */
+export function object<Shape extends Record<string, Parser<unknown>>>(
+  shape: Shape,
+): Parser<{ readonly [Field in keyof Shape]: Parsed<Shape[Field]> }> {
+  return (value, at) => {
+    if (!isRecord(value)) return refuse(at, 'an object');
+    for (const field of Object.keys(value)) {
+      if (!Object.hasOwn(shape, field)) refuse(place(at, field.slice(0, 60)), 'absent: there is no such field');
+    }
+    const entries = Object.entries(shape).map(([field, parser]) => [
+      field,
+      parser(Object.hasOwn(value, field) ? value[field] : undefined, place(at, field)),
+    ]);
+    return Object.fromEntries(entries) as { readonly [Field in keyof Shape]: Parsed<Shape[Field]> };
+  };
+}
+
+/** A field that may be absent and is then undefined. */
+export function optional<T>(inner: Parser<T>): Parser<T | undefined> {
+  return (value, at) => (value === undefined ? undefined : inner(value, at));
+}
+
+/**
+ * An object told apart by its field `kind`: `byKind({ blank: {}, content: { base64: … } })`. The result is typed by the
+ * caller's parser annotation, as a union of the members.
+ */
+export function byKind<Members extends Record<string, Record<string, Parser<unknown>>>>(
+  members: Members,
+): Parser<
+  {
+    [Kind in keyof Members & string]: { readonly kind: Kind } & {
+      readonly [Field in keyof Members[Kind]]: Parsed<Members[Kind][Field]>;
+    };
+  }[keyof Members & string]
+> {
+  const kindOf = oneOf(...Object.keys(members));
+  return (value, at) => {
+    if (!isRecord(value)) return refuse(at, 'an object');
+    const kind = kindOf(value['kind'], place(at, 'kind'));
+    const parser = object({ kind: kindOf, ...members[kind] });
+    return parser(value, at) as ReturnType<ReturnType<typeof byKind<Members>>>;
+  };
+}
+
+/** Any JSON object, unchecked inside. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export const parseGenerationField: Parser<ReturnType<typeof parseGeneration>> = (value, at) =>
+  parseGeneration(integer({ min: 1 })(value, at));
+
+export const parseTermField: Parser<Term> = (value, at) => integer({ min: 1 })(value, at) as Term;
+
+export const parsePort = integer({ min: 1, max: 65_535 });
+
+/** Nothing: an answer that carries no information (`{}`). */
+export const parseNothing: Parser<undefined> = () => undefined;
+
+/** JSON text to an unchecked value; CodedError 'bad-input' when it is none. Empty text is undefined. */
+export function parseJson(json: string, what: string): unknown {
+  if (json === '') return undefined;
+  try {
+    return JSON.parse(json);
+  } catch (cause) {
+    throw new CodedError('bad-input', `${what} is not valid JSON.`, { cause, advice: 'Nothing was changed.' });
+  }
+}
+
+/** The value of a query parameter as a positive integer. */
+export function integerParameter(query: URLSearchParams, name: string): number {
+  const raw = query.get(name) ?? '';
+  return integer({ min: 0 })(/^\d{1,16}$/.test(raw) ? Number(raw) : undefined, `query parameter ${name}`);
+}
+
+function place(at: string, field: string): string {
+  return at === '' ? field : `${at}.${field}`;
+}
