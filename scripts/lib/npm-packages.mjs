@@ -1,9 +1,9 @@
 /**
  * npm packages of the clone. Guarantees: `npm ci` runs only where node_modules is missing or was made from another lockfile; a
- * stamp is written last, so an interrupted installation is repeated; `npx gp` finds the command without asking any registry.
+ * stamp is written last, so an interrupted installation is repeated. No package's install script runs (see .npmrc).
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { root, runProgram, Stop, say } from './tell.mjs';
 
@@ -19,7 +19,6 @@ export async function ensureNpmPackages() {
   if (!existsSync(join(root, 'node_modules/.bin/node'))) {
     throw new Stop(4, 'Node 24 is missing in node_modules. Remove the folder node_modules and run this again.');
   }
-  linkCommand();
 }
 
 function readStamp() {
@@ -38,17 +37,4 @@ async function install(lockHash) {
   if (exitCode !== 0) throw new Stop(4, `npm ci failed; run this again once the cause is gone:\n${output.trim()}`);
   writeFileSync(stampFile, `${lockHash}\n`);
   say(`npm packages installed in ${Math.round((performance.now() - startedMs) / 1000)} s`);
-}
-
-/** npm links no bins of the root package, and npx would copy it into its cache first: link them ourselves. */
-function linkCommand() {
-  const { bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const folder = join(root, 'node_modules/.bin');
-  for (const [name, file] of Object.entries(bin)) {
-    const link = join(folder, name);
-    if (existsSync(link)) continue;
-    mkdirSync(folder, { recursive: true });
-    rmSync(link, { force: true });
-    symlinkSync(join('../..', file), link);
-  }
 }

@@ -16,6 +16,7 @@ export type Ended = {
 export type ProcessOptions = {
   readonly argv: readonly [string, ...string[]];
   readonly env?: NodeJS.ProcessEnv;
+  readonly cwd: string;
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   /** True where the line is dealt with and need not be kept. */
@@ -31,6 +32,7 @@ export function runProcess(options: ProcessOptions): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       env: options.env ?? process.env,
+      cwd: options.cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });

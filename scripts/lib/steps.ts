@@ -93,7 +93,7 @@ function tool(name: string, argv: readonly [string, ...string[]]): Step {
     name,
     run: async (signal) => {
       const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
-      const ended = await runProcess({ argv, deadlineMs: STEP_DEADLINE_MS, signal, env });
+      const ended = await runProcess({ argv, cwd: root, deadlineMs: STEP_DEADLINE_MS, signal, env });
       if (ended.exitCode === 0) return { ...NO_TESTS, passed: 1 };
       const why = ended.why === 'ended' ? '' : `${name}: ${ended.why} after ${STEP_DEADLINE_MS / 1000} s at most\n`;
       const again = argv.map((word) => (word === process.execPath ? 'node' : word)).join(' ');

@@ -79,6 +79,7 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
   const flags = ['--test', '--test-isolation=none', `--test-reporter=${reporter}`];
   const ended = await runProcess({
     argv: [process.execPath, ...flags, ...options.files],
+    cwd: options.root,
     deadlineMs: options.deadlineMs,
     signal: options.signal,
     env: options.env ?? process.env,
