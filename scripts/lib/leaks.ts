@@ -90,7 +90,9 @@ function processSeen(pid: string, runId: string): ProcessSeen[] {
 
 function mountPoints(): string[] {
   const lines = readIfThere('/proc/self/mountinfo').split('\n');
-  return lines.filter((line) => line !== '').map((line) => line.split(' ')[4] ?? '');
+  const points = lines.filter((line) => line !== '').map((line) => line.split(' ')[4] ?? '');
+  // iproute2 mounts it once per boot, with the first named namespace; it holds nothing by itself.
+  return points.filter((path) => path !== '/run/netns');
 }
 
 function namesIn(folder: string): string[] {
