@@ -1,5 +1,5 @@
 /**
- * Builds a bootable Debian disk image: GPT with GRUB for BIOS and for UEFI, ext4 root, systemd, cloud-init (NoCloud), a serial
+ * Builds a bootable Debian disk image: GPT with GRUB for BIOS and systemd-boot for UEFI, ext4 root, systemd, cloud-init (NoCloud), a serial
  * console. Guarantees: no loop device, no mount on this machine, no root where user namespaces with subordinate ids are
  * allowed; the image appears in the cache complete or not at all.
  */
@@ -35,10 +35,12 @@ const PACKAGES = [
   'qemu-guest-agent',
   'ca-certificates',
   'grub-pc-bin',
-  'grub-efi-amd64-bin',
+  'systemd-boot-efi',
   'mtools',
 ];
 const CUSTOMIZE = fileURLToPath(new URL('debian-customize.sh', import.meta.url));
+/** Raised when this file changes what it builds from the same script and packages. */
+const BUILD_VERSION = 1;
 const BOOTSTRAP_DEADLINE_MS = 20 * 60_000;
 const FILE_SYSTEM_DEADLINE_MS = 10 * 60_000;
 const COPY_BLOCK_BYTES = 1024 * 1024;
@@ -47,7 +49,7 @@ const ZEROS = Buffer.alloc(COPY_BLOCK_BYTES);
 const MIB = 1024 * 1024;
 const BIOS_FIRST_SECTOR = 2048;
 const ESP_FIRST_SECTOR = 4096;
-const ESP_BYTES = 16 * MIB;
+const ESP_BYTES = 96 * MIB;
 const ROOT_FIRST_SECTOR = ESP_FIRST_SECTOR + ESP_BYTES / SECTOR_BYTES;
 /** What the system itself needs, with some air; more is the caller's choice. */
 const SIZE_BYTES_MIN = 1536 * MIB;
@@ -82,7 +84,7 @@ export async function buildDebian(options: DebianOptions): Promise<DebianImage> 
   const hash = createHash('sha256')
     .update(customize)
     .update(PACKAGES.join())
-    .update(`${suite} ${sizeBytes} 1`)
+    .update(`${suite} ${sizeBytes} ${BUILD_VERSION}`)
     .digest('hex');
   const diskPath = join(cacheDir, `debian-${suite}-${hash.slice(0, 16)}.qcow2`);
   const image = { diskPath, sizeBytes, suite };
@@ -123,7 +125,6 @@ async function bootstrap(work: string, suite: string, options: DebianOptions): P
     '--quiet',
     '--variant=minbase',
     '--format=tar',
-    '--skip=output/dev',
     '--aptopt=Acquire::Languages "none"',
     '--aptopt=APT::Install-Recommends "false"',
     '--dpkgopt=path-exclude=/usr/share/doc/*',
@@ -239,7 +240,7 @@ async function makeRootFileSystem(work: string, sizeBytes: number, signal: Abort
   const script = [
     'set -eu',
     'work=$(mktemp -d); trap "rm -rf \\"$work\\"" EXIT',
-    'mkdir "$work/root"; tar --extract --numeric-owner --directory "$work/root"',
+    'mkdir "$work/root"; tar --extract --numeric-owner --exclude "./dev/*" --directory "$work/root"',
     'rm -rf "$work/root/boot/groundplane"',
     `mke2fs -q -t ext4 -L gp-root -d "$work/root" "$work/image" ${sizeBytes / 1024}k >&2`,
     'dd if="$work/image" bs=64k conv=sparse status=none',
