@@ -1,0 +1,273 @@
+/**
+ * Every operation of the API as data: the routes register it, the OpenAPI document prints it, the tests walk through it.
+ * Paths are OpenAPI's; a path parameter has the schema of PARAMETERS under its name.
+ */
+import { type TObject, type TSchema, Type } from 'typebox';
+import type { ErrorCode } from '../base/errors.ts';
+import { Name, Sha256Hex } from './common.ts';
+import * as requests from './requests.ts';
+import * as views from './views.ts';
+
+export const PARAMETERS = {
+  vm: Type.String({ ...Name, description: 'name or id of a VM' }),
+  host: Name,
+  node: Name,
+  network: Name,
+  image: Name,
+  disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
+  task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
+  token: Name,
+  sha256: Sha256Hex,
+} as const;
+export type ParameterName = keyof typeof PARAMETERS;
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** How a request or an answer travels. */
+export type Medium = 'json' | 'bytes' | 'text' | 'event-stream' | 'upgrade' | 'none';
+
+/** One operation. Everything optional has its usual value: token needed, leader needed, no query, no body. */
+export interface Operation {
+  readonly method: Method;
+  readonly path: `/${string}`;
+  readonly tag: string;
+  readonly summary: string;
+  readonly query: TObject | null;
+  readonly body: TSchema | null;
+  readonly bodyMedium: 'json' | 'bytes' | 'none';
+  /** An optional If-Match header with the object's revision. */
+  readonly ifMatch: boolean;
+  readonly status: 101 | 200 | 201 | 202 | 204;
+  readonly answer: TSchema | null;
+  readonly answerMedium: Medium;
+  /** `none`: anybody may ask. */
+  readonly auth: 'bearer' | 'none';
+  /** Answered by the control node that was asked, leader or not. */
+  readonly anyNode: boolean;
+  /** Refusals beyond those every operation can give. */
+  readonly errors: readonly ErrorCode[];
+}
+
+type Partially = Partial<Omit<Operation, 'method' | 'path' | 'tag' | 'summary'>>;
+type Defined<O extends Partially> = Omit<Operation, keyof O> & O;
+
+function operation<const O extends Partially>(
+  route: `${Method} /${string}`,
+  tag: string,
+  summary: string,
+  options: O,
+): Defined<O> {
+  const [method, path] = route.split(' ') as [Method, `/${string}`];
+  return {
+    method,
+    path,
+    tag,
+    summary,
+    query: null,
+    body: null,
+    bodyMedium: options.body ? 'json' : 'none',
+    ifMatch: false,
+    status: 200,
+    answer: null,
+    answerMedium: options.answer ? 'json' : 'none',
+    auth: 'bearer',
+    anyNode: false,
+    errors: [],
+    ...options,
+  } as Defined<O>;
+}
+
+const list = <T extends TSchema>(item: T) => Type.Array(item);
+const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
+
+export const OPERATIONS = {
+  listVms: operation('GET /v1/vms', 'vms', 'List VMs', { query: requests.VmQuerySchema, answer: list(views.VmSchema) }),
+  createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless told otherwise', {
+    body: requests.CreateVmSchema,
+    status: 201,
+    answer: views.VmSchema,
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'bad-image'],
+  }),
+  getVm: operation('GET /v1/vms/{vm}', 'vms', 'Show a VM with the observations behind its verdict', {
+    answer: views.VmDetailSchema,
+    errors: ['not-found'],
+  }),
+  patchVm: operation('PATCH /v1/vms/{vm}', 'vms', 'Change a VM; vcpus and memory only while it is stopped', {
+    body: requests.PatchVmSchema,
+    ifMatch: true,
+    answer: views.VmSchema,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
+  deleteVm: operation('DELETE /v1/vms/{vm}', 'vms', 'Stop a VM at once and delete it with its disks', {
+    ...vmAction,
+    ifMatch: true,
+    errors: ['not-found', 'stale-revision'],
+  }),
+  startVm: operation('POST /v1/vms/{vm}/start', 'vms', 'Start a VM', vmAction),
+  stopVm: operation('POST /v1/vms/{vm}/stop', 'vms', 'Stop a VM: ACPI, then hard after a deadline', {
+    ...vmAction,
+    body: requests.StopVmSchema,
+  }),
+  resetVm: operation('POST /v1/vms/{vm}/reset', 'vms', 'Reset a VM as its reset button would', vmAction),
+  suspendVm: operation('POST /v1/vms/{vm}/suspend', 'vms', 'Pause a VM’s vCPUs', vmAction),
+  resumeVm: operation('POST /v1/vms/{vm}/resume', 'vms', 'Let a paused VM’s vCPUs run', vmAction),
+  migrateVm: operation('POST /v1/vms/{vm}/migrate', 'vms', 'Live-migrate a VM', {
+    ...vmAction,
+    body: requests.MigrateVmSchema,
+  }),
+  vmLog: operation('GET /v1/vms/{vm}/log', 'vms', 'End of the serial console’s output', {
+    query: requests.VmLogQuerySchema,
+    answer: views.VmLogSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  vmEvents: operation('GET /v1/vms/{vm}/events', 'vms', 'What happened to a VM, oldest first', {
+    query: requests.VmEventQuerySchema,
+    answer: list(views.EventSchema),
+    errors: ['not-found'],
+  }),
+  vmConsole: operation(
+    'GET /v1/vms/{vm}/console',
+    'vms',
+    'Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways',
+    {
+      status: 101,
+      answerMedium: 'upgrade',
+      anyNode: true,
+      errors: ['not-found', 'conflict'],
+    },
+  ),
+  listHosts: operation('GET /v1/hosts', 'hosts', 'List hosts', { answer: list(views.HostSchema) }),
+  getHost: operation('GET /v1/hosts/{host}', 'hosts', 'Show a host', {
+    answer: views.HostSchema,
+    errors: ['not-found'],
+  }),
+  patchHost: operation('PATCH /v1/hosts/{host}', 'hosts', 'Cordon or uncordon a host', {
+    body: requests.PatchHostSchema,
+    ifMatch: true,
+    answer: views.HostSchema,
+    errors: ['not-found', 'stale-revision'],
+  }),
+  listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', {
+    answer: list(views.StorageNodeSchema),
+  }),
+  getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
+    answer: views.StorageNodeSchema,
+    errors: ['not-found'],
+  }),
+  listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', {
+    answer: list(views.ControlNodeSchema),
+  }),
+  listNetworks: operation('GET /v1/networks', 'networks', 'List networks', { answer: list(views.NetworkSchema) }),
+  createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {
+    body: requests.CreateNetworkSchema,
+    status: 201,
+    answer: views.NetworkSchema,
+    errors: ['exists', 'conflict'],
+  }),
+  getNetwork: operation('GET /v1/networks/{network}', 'networks', 'Show a network', {
+    answer: views.NetworkSchema,
+    errors: ['not-found'],
+  }),
+  deleteNetwork: operation('DELETE /v1/networks/{network}', 'networks', 'Delete a network no VM uses', {
+    ifMatch: true,
+    status: 204,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
+  listImages: operation('GET /v1/images', 'images', 'List images', { answer: list(views.ImageSchema) }),
+  getImage: operation('GET /v1/images/{image}', 'images', 'Show an image', {
+    answer: views.ImageSchema,
+    errors: ['not-found'],
+  }),
+  putImage: operation('PUT /v1/images/{image}', 'images', 'Make an image of uploaded artifacts', {
+    body: requests.PutImageSchema,
+    status: 201,
+    answer: views.ImageSchema,
+    errors: ['not-found', 'exists', 'bad-image'],
+  }),
+  deleteImage: operation('DELETE /v1/images/{image}', 'images', 'Delete an image; disks made of it stay', {
+    ifMatch: true,
+    status: 204,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
+  getArtifact: operation('GET /v1/artifacts/{sha256}', 'images', 'Show where an uploaded file is stored', {
+    answer: views.ArtifactSchema,
+    errors: ['not-found'],
+  }),
+  putArtifact: operation('PUT /v1/artifacts/{sha256}', 'images', 'Upload a file under the SHA-256 of its content', {
+    query: requests.ArtifactQuerySchema,
+    bodyMedium: 'bytes',
+    status: 201,
+    answer: views.ArtifactSchema,
+    errors: ['too-large', 'bad-image', 'no-capacity'],
+  }),
+  listDisks: operation('GET /v1/disks', 'storage', 'List disks', { answer: list(views.DiskSchema) }),
+  getDisk: operation('GET /v1/disks/{disk}', 'storage', 'Show a disk', {
+    answer: views.DiskSchema,
+    errors: ['not-found'],
+  }),
+  listTasks: operation('GET /v1/tasks', 'tasks', 'List tasks, oldest first', {
+    query: requests.TaskQuerySchema,
+    answer: list(views.TaskSchema),
+  }),
+  getTask: operation('GET /v1/tasks/{task}', 'tasks', 'Show a task, waiting for its end if asked to', {
+    query: requests.TaskWaitQuerySchema,
+    answer: views.TaskSchema,
+    errors: ['not-found'],
+  }),
+  listEvents: operation('GET /v1/events', 'events', 'List events, oldest first', {
+    query: requests.EventQuerySchema,
+    answer: list(views.EventSchema),
+  }),
+  watch: operation(
+    'GET /v1/watch',
+    'events',
+    'Changes as server-sent events; Last-Event-ID is the revision to go on from',
+    {
+      query: requests.WatchQuerySchema,
+      answer: views.WatchChangeSchema,
+      answerMedium: 'event-stream',
+      errors: ['conflict'],
+    },
+  ),
+  listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', { answer: list(views.ApiTokenSchema) }),
+  createToken: operation('POST /v1/tokens', 'access', 'Create an API token; it is shown once', {
+    body: requests.CreateTokenSchema,
+    status: 201,
+    answer: views.ApiTokenCreatedSchema,
+    errors: ['exists'],
+  }),
+  deleteToken: operation('DELETE /v1/tokens/{token}', 'access', 'Revoke an API token', {
+    status: 204,
+    errors: ['not-found', 'conflict'],
+  }),
+  createJoinToken: operation('POST /v1/join-tokens', 'access', 'Create a one-time token with which a node joins', {
+    body: requests.CreateJoinTokenSchema,
+    status: 201,
+    answer: views.JoinTokenSchema,
+  }),
+  join: operation('POST /v1/join', 'access', 'Join the cluster with a one-time token', {
+    body: requests.JoinSchema,
+    answer: views.JoinedSchema,
+    auth: 'none',
+    errors: ['unauthorized', 'conflict'],
+  }),
+  getCluster: operation('GET /v1/cluster', 'cluster', 'Summary of the cluster', { answer: views.ClusterSchema }),
+  health: operation('GET /healthz', 'cluster', 'Whether this control node works', {
+    answer: views.HealthSchema,
+    auth: 'none',
+    anyNode: true,
+  }),
+  metrics: operation('GET /metrics', 'cluster', 'Prometheus metrics', { answerMedium: 'text', anyNode: true }),
+  openapi: operation('GET /v1/openapi.json', 'cluster', 'This document', {
+    answer: Type.Object({}, { additionalProperties: true }),
+    auth: 'none',
+    anyNode: true,
+  }),
+} as const satisfies Record<string, Operation>;
+
+export type OperationId = keyof typeof OPERATIONS;
+
+/** Names of the parameters in a path, in order. */
+export function parametersOf(path: string): readonly ParameterName[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] as ParameterName);
+}

@@ -1,0 +1,154 @@
+/** RFC 9457 problem details from errors, and readable sentences from what the validator found. Pure. */
+import { CodedError, ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import type { Problem } from './views.ts';
+
+/** One finding of the JSON Schema validator (ajv's shape). */
+export interface Finding {
+  readonly instancePath: string;
+  readonly schemaPath: string;
+  readonly keyword: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly message?: string | undefined;
+}
+
+export interface FieldError {
+  /** JSON pointer (RFC 6901) into the part of the request. */
+  readonly pointer: string;
+  readonly detail: string;
+}
+
+/** Most field errors reported for one request. */
+const FIELD_ERRORS_MAX = 20;
+
+/** A request that does not fit its schema: `bad-input` with one sentence per field. */
+export class InvalidRequest extends CodedError {
+  readonly fields: readonly FieldError[];
+
+  constructor(part: 'body' | 'query string' | 'path' | 'headers', fields: readonly FieldError[]) {
+    const first = fields[0];
+    const where = first === undefined || first.pointer === '' ? '' : ` at ${first.pointer}`;
+    super('bad-input', `The ${part} is not valid${where}: ${first?.detail ?? 'it does not fit the schema'}.`, {
+      advice: 'Nothing was changed.',
+    });
+    this.fields = fields;
+  }
+}
+
+/** Problem details of a coded error. */
+export function problemOf(error: CodedError): Problem {
+  const { status, title } = ERROR_CODES[error.code];
+  return {
+    type: `urn:groundplane:error:${error.code}`,
+    title,
+    status,
+    code: error.code,
+    detail: error.message,
+    ...(error.advice === undefined ? {} : { advice: error.advice }),
+    ...(error instanceof InvalidRequest ? { errors: error.fields } : {}),
+  };
+}
+
+/** The error that problem details describe; what is not of this API becomes `failed`. */
+export function errorOfProblem(status: number, body: unknown): CodedError {
+  if (isProblem(body)) {
+    const more = (body.errors ?? []).slice(1).map((field) => `${field.pointer || '/'}: ${field.detail}.`);
+    return new CodedError(codeOf(body.code, status), [body.detail, ...more].join(' '), {
+      ...(body.advice === undefined ? {} : { advice: body.advice }),
+    });
+  }
+  return new CodedError(codeOf('', status), `The server answered with HTTP status ${status} and no explanation.`, {
+    advice: 'Look at the log of the control node.',
+  });
+}
+
+function isProblem(body: unknown): body is Problem {
+  return (
+    typeof body === 'object' && body !== null && 'code' in body && 'detail' in body && typeof body.detail === 'string'
+  );
+}
+
+function codeOf(code: string, status: number): ErrorCode {
+  if (Object.hasOwn(ERROR_CODES, code)) return code as ErrorCode;
+  if (status === 401) return 'unauthorized';
+  if (status === 404) return 'not-found';
+  return status === 502 || status === 503 ? 'unavailable' : 'failed';
+}
+
+/** One readable sentence per field; of a union, only what the nearest alternative lacks. */
+export function fieldErrors(findings: readonly Finding[]): readonly FieldError[] {
+  const seen = new Map<string, FieldError>();
+  for (const finding of withoutOtherAlternatives(findings)) {
+    const field = { pointer: pointerOf(finding), detail: sentence(finding) };
+    seen.set(`${field.pointer} ${field.detail}`, field);
+  }
+  return [...seen.values()].slice(0, FIELD_ERRORS_MAX);
+}
+
+/** Where the fault is: the property itself, not the object around it. */
+function pointerOf(finding: Finding): string {
+  const property =
+    finding.params['missingProperty'] ?? finding.params['additionalProperty'] ?? finding.params['propertyName'];
+  if (typeof property !== 'string') return finding.instancePath;
+  return `${finding.instancePath}/${property.slice(0, 60).replaceAll('~', '~0').replaceAll('/', '~1')}`;
+}
+
+/** For each union that failed, keeps only the findings of the alternative that fits best. */
+function withoutOtherAlternatives(findings: readonly Finding[]): readonly Finding[] {
+  const unions = findings.filter((finding) => finding.keyword === 'anyOf');
+  let rest = findings;
+  for (const union of unions) {
+    const prefix = `${union.schemaPath}/`;
+    const inUnion = rest.filter(
+      (f) => f.schemaPath.startsWith(prefix) && f.instancePath.startsWith(union.instancePath),
+    );
+    const alternatives = Map.groupBy(inUnion, (f) => f.schemaPath.slice(prefix.length).split('/')[0] ?? '');
+    const fitting = [...alternatives.values()].filter((of) => !of.some((f) => isTypeMismatch(f, union)));
+    const best = fitting.sort((a, b) => score(a) - score(b))[0];
+    // Where no alternative is of the right type the union's own sentence lists what is possible.
+    const drop = new Set(best === undefined ? inUnion : inUnion.filter((f) => !best.includes(f)));
+    if (best !== undefined) drop.add(union);
+    rest = rest
+      .filter((f) => !drop.has(f))
+      .map((f) => (f === union ? { ...f, params: { ...f.params, types: typesOf(inUnion, union) } } : f));
+  }
+  return rest;
+}
+
+const isTypeMismatch = (finding: Finding, union: Finding): boolean =>
+  finding.instancePath === union.instancePath && finding.keyword === 'type';
+
+/** A missing or an unknown property says more about which alternative was meant than a value out of range. */
+const score = (of: readonly Finding[]): number =>
+  of.reduce((sum, f) => sum + (f.keyword === 'additionalProperties' || f.keyword === 'required' ? 10 : 1), 0);
+
+const typesOf = (inUnion: readonly Finding[], union: Finding): readonly string[] => [
+  ...new Set(inUnion.filter((f) => isTypeMismatch(f, union)).map((f) => String(f.params['type']))),
+];
+
+function sentence(finding: Finding): string {
+  const { keyword, params } = finding;
+  switch (keyword) {
+    case 'required':
+      return 'it is missing';
+    case 'additionalProperties':
+      return 'it is not known here';
+    case 'type':
+      return `it must be of type ${String(params['type'])}`;
+    case 'enum':
+      return `it must be one of ${(params['allowedValues'] as readonly unknown[]).join(', ')}`;
+    case 'pattern':
+      return `it must match ${String(params['pattern'])}`;
+    case 'minimum':
+      return `it must be at least ${String(params['limit'])}`;
+    case 'maximum':
+      return `it must be at most ${String(params['limit'])}`;
+    case 'multipleOf':
+      return `it must be a multiple of ${String(params['multipleOf'])}`;
+    case 'anyOf': {
+      const types = (params['types'] as readonly string[] | undefined) ?? [];
+      return types.length === 0 ? 'it fits none of the alternatives' : `it must be of type ${types.join(' or ')}`;
+    }
+    default:
+      return finding.message ?? 'it is not valid';
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Serial consoles over HTTP Upgrade: after `101 Switching Protocols` the connection is the serial port, raw both ways.
+ * Guarantees: same authentication and problem details as every route; back-pressure both ways; either end closing closes the
+ * other; a bounded number of consoles; all end when the server closes.
+ */
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { problemOf } from '../../api/problem.ts';
+import { CodedError } from '../../base/errors.ts';
+import { isName } from '../../base/ids.ts';
+import type { Authenticator } from './auth.ts';
+import type { Backend } from './backend.ts';
+import type { UpgradeHandler } from './server.ts';
+
+export const CONSOLE_PROTOCOL = 'groundplane-console';
+const CONSOLES_MAX = 256;
+const OPEN_MS = 10_000;
+const PATH = /^\/v1\/vms\/([^/?]+)\/console$/;
+
+export interface ConsoleOptions {
+  readonly backend: Backend;
+  readonly authenticator: Authenticator;
+  readonly signal: AbortSignal;
+}
+
+/** Serves consoles on `server`; other protocols go to the handler of the returned map, unknown ones are refused. */
+export function acceptConsoles(server: Pick<Server, 'on'>, options: ConsoleOptions): Map<string, UpgradeHandler> {
+  const others = new Map<string, UpgradeHandler>();
+  let consoles = 0;
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Without a listener an error of a socket nobody reads from would end the process.
+    socket.on('error', () => socket.destroy());
+    const protocol = (request.headers.upgrade ?? '').toLowerCase();
+    const other = others.get(protocol);
+    if (other !== undefined) {
+      other({ url: request.url ?? '/', headers: request.headers }, socket, head);
+      return;
+    }
+    consoles += 1;
+    serve(request, socket, head, { ...options, full: consoles > CONSOLES_MAX, known: protocol === CONSOLE_PROTOCOL })
+      .catch((error: unknown) => refuse(socket, error))
+      .finally(() => {
+        consoles -= 1;
+      });
+  });
+  return others;
+}
+
+async function serve(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  options: ConsoleOptions & { readonly full: boolean; readonly known: boolean },
+): Promise<void> {
+  const address = request.socket.remoteAddress ?? '';
+  const principal = await options.authenticator.principal(request.headers.authorization, address);
+  const vm = PATH.exec(request.url ?? '')?.[1];
+  if (!options.known || vm === undefined || !isName(vm)) {
+    throw new CodedError('bad-input', 'There is nothing of this protocol at this path.', {
+      advice: 'A console is GET /v1/vms/NAME/console with Upgrade: groundplane-console.',
+    });
+  }
+  if (options.full) {
+    throw new CodedError('unavailable', `${CONSOLES_MAX} consoles are open already.`, { advice: 'Close one of them.' });
+  }
+  const gone = new AbortController();
+  socket.once('close', () => gone.abort(new CodedError('failed', 'The client went away.')));
+  const signal = AbortSignal.any([options.signal, gone.signal]);
+  const opening = AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)]);
+  const serial = await options.backend.openConsole(vm, { principal, signal: opening });
+  if (signal.aborted) {
+    serial.destroy();
+    return;
+  }
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`);
+  if (head.length > 0) socket.unshift(head);
+  // From here on there is no answer to give: whichever end fails, both are closed.
+  await Promise.allSettled([pipeline(socket, serial, { signal }), pipeline(serial, socket, { signal })]);
+  socket.destroy();
+  serial.destroy();
+}
+
+function refuse(socket: Duplex, error: unknown): void {
+  const coded =
+    error instanceof CodedError
+      ? error
+      : new CodedError('failed', 'The console could not be opened.', { cause: error, advice: 'Try again.' });
+  const problem = problemOf(coded);
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problem.title}\r\nContent-Type: application/problem+json; charset=utf-8\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,180 @@
+/** What each operation does: a call of the backend, and nothing else. The table must be complete to compile. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { TSchema } from 'typebox';
+import { ARTIFACT_BYTES_MAX, type View } from '../../api/common.ts';
+import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { Backend, Call, Conditional } from './backend.ts';
+import { eventStream } from './event-stream.ts';
+import { prometheusText } from './prometheus.ts';
+
+type ViewOf<S> = S extends TSchema ? View<S> : null;
+
+/** A validated request. */
+export interface Input<Id extends OperationId> {
+  readonly params: Readonly<Record<ParameterName, string>>;
+  readonly query: ViewOf<(typeof OPERATIONS)[Id]['query']>;
+  readonly body: ViewOf<(typeof OPERATIONS)[Id]['body']>;
+  readonly condition: Conditional;
+  readonly headers: IncomingHttpHeaders;
+  /** The body of an operation that takes bytes. */
+  readonly bytes: Readable | null;
+  readonly call: Call;
+}
+
+type Answer<Id extends OperationId> = (typeof OPERATIONS)[Id]['answer'] extends TSchema
+  ? (typeof OPERATIONS)[Id]['answerMedium'] extends 'event-stream'
+    ? Readable
+    : ViewOf<(typeof OPERATIONS)[Id]['answer']>
+  : string | undefined;
+
+/** One handler per operation; the console is an upgrade and has its own module. */
+export type Handlers = { readonly [Id in OperationId]: (input: Input<Id>) => Promise<Answer<Id>> };
+
+export interface HandlerOptions {
+  readonly backend: Backend;
+  readonly heartbeatMs: number;
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+export function handlersFor({ backend, heartbeatMs, document }: HandlerOptions): Handlers {
+  return {
+    ...vmHandlers(backend),
+    ...nodeHandlers(backend),
+    ...imageHandlers(backend),
+    ...accessHandlers(backend),
+    listTasks: ({ query, call }) => backend.listTasks(query, call),
+    getTask: ({ params, query, call }) => backend.getTask(params.task, (query.wait ?? 0) * 1_000, call),
+    listEvents: ({ query, call }) => backend.listEvents(query, call),
+    watch: async ({ query, headers, call }) => {
+      const after = lastEventId(headers) ?? query.from ?? null;
+      return eventStream(backend.watch({ after, kinds: query.kind ?? [] }, call), heartbeatMs, call.signal);
+    },
+    getCluster: ({ call }) => backend.cluster(call),
+    health: () => backend.health(),
+    metrics: async () => prometheusText(await backend.metrics()),
+    openapi: async () => document,
+  };
+}
+
+type VmOperations = Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${string}`>;
+
+function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
+  return {
+    listVms: ({ query, call }) => backend.listVms(query, call),
+    createVm: ({ body, call }) => backend.createVm(body, call),
+    getVm: ({ params, call }) => backend.getVm(params.vm, call),
+    patchVm: ({ params, body, condition, call }) => backend.patchVm(params.vm, { ...body, ...condition }, call),
+    deleteVm: ({ params, condition, call }) => backend.deleteVm(params.vm, condition, call),
+    startVm: ({ params, call }) => backend.startVm(params.vm, call),
+    stopVm: ({ params, body, call }) => backend.stopVm(params.vm, body, call),
+    resetVm: ({ params, call }) => backend.resetVm(params.vm, call),
+    suspendVm: ({ params, call }) => backend.suspendVm(params.vm, call),
+    resumeVm: ({ params, call }) => backend.resumeVm(params.vm, call),
+    migrateVm: ({ params, body, call }) => backend.migrateVm(params.vm, body, call),
+    vmLog: ({ params, query, call }) => backend.vmLog(params.vm, query, call),
+    vmEvents: ({ params, query, call }) => backend.listEvents({ ...query, vm: params.vm }, call),
+    vmConsole: async () => {
+      throw new CodedError('bad-input', 'The console is reached by an HTTP Upgrade.', {
+        advice: 'Send "Connection: Upgrade" and "Upgrade: groundplane-console", or use `gp vm console`.',
+      });
+    },
+  };
+}
+
+type NodeOperations =
+  | Extract<OperationId, `${string}Host` | `${string}Hosts` | `${string}Nodes` | `${string}Node`>
+  | Extract<OperationId, `${string}Network` | `${string}Networks` | `${string}Disk` | `${string}Disks`>;
+
+function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
+  return {
+    listHosts: ({ call }) => backend.listHosts(call),
+    getHost: ({ params, call }) => backend.getHost(params.host, call),
+    patchHost: ({ params, body, condition, call }) => backend.patchHost(params.host, { ...body, ...condition }, call),
+    listStorageNodes: ({ call }) => backend.listStorageNodes(call),
+    getStorageNode: ({ params, call }) => backend.getStorageNode(params.node, call),
+    listControlNodes: ({ call }) => backend.listControlNodes(call),
+    listNetworks: ({ call }) => backend.listNetworks(call),
+    createNetwork: ({ body, call }) => backend.createNetwork(body, call),
+    getNetwork: ({ params, call }) => backend.getNetwork(params.network, call),
+    deleteNetwork: async ({ params, condition, call }) => {
+      await backend.deleteNetwork(params.network, condition, call);
+      return undefined;
+    },
+    listDisks: ({ call }) => backend.listDisks(call),
+    getDisk: ({ params, call }) => backend.getDisk(params.disk, call),
+  };
+}
+
+type ImageOperations = Extract<OperationId, `${string}Image` | `${string}Images` | `${string}Artifact`>;
+
+function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
+  return {
+    listImages: ({ call }) => backend.listImages(call),
+    getImage: ({ params, call }) => backend.getImage(params.image, call),
+    putImage: ({ params, body, call }) => {
+      if (body.disk === undefined && body.direct === undefined) {
+        throw new CodedError('bad-input', 'An image needs a disk, a kernel or both.', {
+          advice: 'Nothing was changed.',
+        });
+      }
+      return backend.putImage(params.image, body, call);
+    },
+    deleteImage: async ({ params, condition, call }) => {
+      await backend.deleteImage(params.image, condition, call);
+      return undefined;
+    },
+    getArtifact: ({ params, call }) => backend.getArtifact(params.sha256, call),
+    putArtifact: async ({ params, query, headers, bytes, call }) => {
+      if (bytes === null) {
+        throw new CodedError('bad-input', 'The upload has no content.', {
+          advice: 'Send the file with Content-Type application/octet-stream.',
+        });
+      }
+      const upload = { sha256: params.sha256, kind: query.kind, sizeBytes: uploadSize(headers), body: bytes };
+      return backend.putArtifact(upload, call);
+    },
+  };
+}
+
+type AccessOperations = Extract<OperationId, `${string}Token` | `${string}Tokens` | 'join'>;
+
+function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
+  return {
+    listTokens: ({ call }) => backend.listTokens(call),
+    createToken: ({ body, call }) => backend.createToken(body, call),
+    deleteToken: async ({ params, call }) => {
+      await backend.deleteToken(params.token, call);
+      return undefined;
+    },
+    createJoinToken: ({ body, call }) => backend.createJoinToken(body, call),
+    join: ({ body, call }) => backend.join(body, call.signal),
+  };
+}
+
+function uploadSize(headers: IncomingHttpHeaders): number {
+  const sizeBytes = Number(headers['content-length'] ?? Number.NaN);
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 1) {
+    throw new CodedError('bad-input', 'An upload needs a Content-Length of at least 1.', {
+      advice: 'Nothing was stored.',
+    });
+  }
+  if (sizeBytes > ARTIFACT_BYTES_MAX) {
+    throw new CodedError('too-large', `The file has ${sizeBytes} bytes; at most ${ARTIFACT_BYTES_MAX} are taken.`, {
+      advice: 'Nothing was stored.',
+    });
+  }
+  return sizeBytes;
+}
+
+function lastEventId(headers: IncomingHttpHeaders): string | null {
+  const id = headers['last-event-id'];
+  if (id === undefined || id === '') return null;
+  if (typeof id !== 'string' || !/^[0-9]{1,19}$/.test(id)) {
+    throw new CodedError('bad-input', 'Last-Event-ID is not a revision.', {
+      advice: 'Send the id of the last event received.',
+    });
+  }
+  return id;
+}

@@ -1,0 +1,382 @@
+/**
+ * The HTTP server of a control node. Guarantees: no operation without a valid token unless its table entry says so; nothing
+ * unvalidated reaches the backend; each request ends at a deadline; each refusal is problem details (RFC 9457) without
+ * internals; a follower hands requests to the leader, once.
+ */
+import type { ServerOptions } from 'node:https';
+import type { Duplex, Readable } from 'node:stream';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { type TSchema, Type } from 'typebox';
+import { BODY_BYTES_MAX, strict } from '../../api/common.ts';
+import { buildOpenApi } from '../../api/openapi.ts';
+import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
+import { type FieldError, type Finding, fieldErrors, InvalidRequest, problemOf } from '../../api/problem.ts';
+import { AssertionFailed, present } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
+import { Authenticator } from './auth.ts';
+import type { Backend, Call, Forward, Principal } from './backend.ts';
+import { acceptConsoles } from './console.ts';
+import { forwardToLeader } from './forward.ts';
+import { type Handlers, handlersFor, type Input } from './handlers.ts';
+import { PROMETHEUS_TYPE } from './prometheus.ts';
+import { typedQuery } from './query.ts';
+
+const DEADLINE_MS = 30_000;
+/** A long-poll may take its wait and this. */
+const LONG_POLL_EXTRA_MS = 10_000;
+/** An upload may take as long as bytes arrive. */
+const UPLOAD_IDLE_MS = 60_000;
+const HEADERS_MS = 10_000;
+const HEARTBEAT_MS = 15_000;
+const CONNECTIONS_MAX = 2_000;
+
+export interface ApiServerOptions {
+  readonly backend: Backend;
+  /** Carries requests to the leader; without it a follower answers `unavailable`. */
+  readonly forward?: Forward;
+  /** Server certificate and key (PEM). Client certificates may be asked for here; the API itself looks at tokens only. */
+  readonly tls?: Pick<ServerOptions, 'key' | 'cert' | 'ca' | 'requestCert' | 'rejectUnauthorized'>;
+  /** Version of Groundplane, for the OpenAPI document. */
+  readonly version: string;
+  readonly logger?: FastifyBaseLogger;
+  /** Called with an AssertionFailed from a handler, after its request was answered: the process should end itself. */
+  readonly onBug?: (error: AssertionFailed) => void;
+  /** For tests. */
+  readonly heartbeatMs?: number;
+  readonly deadlineMs?: number;
+}
+
+/** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
+export type UpgradeHandler = (
+  request: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> },
+  socket: Duplex,
+  head: Buffer,
+) => void;
+
+export interface ApiServer {
+  readonly app: FastifyInstance;
+  /** Registers the handler of another upgrade protocol on this port (the relay's). */
+  onUpgrade(protocol: string, handler: UpgradeHandler): void;
+  /** Listens (loopback unless told otherwise; port 0: any) and returns the port. */
+  listen(options?: { readonly host?: string; readonly port?: number }): Promise<number>;
+  /** Ends watches, consoles and requests, then the server. */
+  close(): Promise<void>;
+}
+
+/** One request's circumstances, between its hooks. */
+interface Context {
+  readonly operation: Operation;
+  readonly operationId: OperationId;
+  readonly abort: AbortController;
+  principal: Principal;
+}
+
+const NOBODY: Principal = { name: '' };
+
+/** Builds the server; it listens only after `listen`. */
+export function createApiServer(options: ApiServerOptions): ApiServer {
+  const app = fastify(options);
+  const closing = new AbortController();
+  const contexts = new WeakMap<FastifyRequest, Context>();
+  const authenticator = new Authenticator(options.backend);
+  const handlers = handlersFor({
+    backend: options.backend,
+    heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+    document: buildOpenApi(options.version) as Record<string, unknown>,
+  });
+  acceptOnly(app);
+  answerErrors(app, options);
+  app.addHook('onRequest', async (request, reply) => {
+    const id = operationIdOf(request);
+    if (id === null) return undefined;
+    const context: Context = {
+      operationId: id,
+      operation: OPERATIONS[id],
+      abort: new AbortController(),
+      principal: NOBODY,
+    };
+    contexts.set(request, context);
+    endWith({ request, reply, context, closing: closing.signal, deadlineMs: options.deadlineMs ?? DEADLINE_MS });
+    if (context.operation.auth === 'bearer') {
+      context.principal = await authenticator.principal(request.headers.authorization, request.ip);
+    } else if (id === 'join') authenticator.demandPatience(request.ip);
+    if (context.operation.anyNode) return undefined;
+    return forwardToLeader({
+      request,
+      reply,
+      backend: options.backend,
+      forward: options.forward,
+      signal: context.abort.signal,
+    });
+  });
+  for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
+    register(app, { id: id as OperationId, operation, handlers, contexts, authenticator });
+  }
+  const upgrades = acceptConsoles(app.server, { backend: options.backend, authenticator, signal: closing.signal });
+  return {
+    app,
+    onUpgrade: (protocol, handler) => upgrades.set(protocol.toLowerCase(), handler),
+    listen: async ({ host = '127.0.0.1', port = 0 } = {}) => {
+      app.server.maxConnections = CONNECTIONS_MAX;
+      await app.listen({ host, port });
+      const address = present(app.server.address(), 'address of a listening server');
+      return typeof address === 'string' ? 0 : address.port;
+    },
+    close: async () => {
+      closing.abort(new CodedError('unavailable', 'The control node is shutting down.', { advice: 'Try again.' }));
+      await app.close();
+    },
+  };
+}
+
+function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
+  const common = {
+    bodyLimit: BODY_BYTES_MAX,
+    disableRequestLogging: true,
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 200 },
+    http: { headersTimeout: HEADERS_MS },
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: true } },
+    schemaErrorFormatter: invalid,
+    ...(logger === undefined ? {} : { loggerInstance: logger }),
+  } as const;
+  if (tls === undefined) return Fastify(common);
+  return Fastify({
+    ...common,
+    https: { ...tls, minVersion: 'TLSv1.3', headersTimeout: HEADERS_MS },
+  }) as unknown as FastifyInstance;
+}
+
+const PARTS: Readonly<Record<string, 'body' | 'query string' | 'path' | 'headers'>> = {
+  body: 'body',
+  querystring: 'query string',
+  params: 'path',
+  headers: 'headers',
+};
+
+function invalid(findings: readonly Finding[], part: string): InvalidRequest {
+  return new InvalidRequest(PARTS[part] ?? 'body', fieldErrors(findings));
+}
+
+/** JSON and plain bytes are the only bodies. */
+function acceptOnly(app: FastifyInstance): void {
+  app.removeContentTypeParser('text/plain');
+  app.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
+}
+
+function operationIdOf(request: FastifyRequest): OperationId | null {
+  const config = request.routeOptions.config as { readonly operationId?: OperationId };
+  return config.operationId ?? null;
+}
+
+interface Ending {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  readonly context: Context;
+  readonly closing: AbortSignal;
+  readonly deadlineMs: number;
+}
+
+/** Aborts the request's signal when the client goes, the server closes or the deadline passes. */
+function endWith({ request, reply, context, closing, deadlineMs }: Ending): void {
+  const { abort, operation } = context;
+  const end = (): void => abort.abort(closing.reason);
+  closing.addEventListener('abort', end, { once: true });
+  if (closing.aborted) end();
+  const timer =
+    operation.answerMedium === 'event-stream' ? undefined : setTimeout(expire, deadlineFor(request, deadlineMs));
+  if (operation.bodyMedium === 'bytes') {
+    clearTimeout(timer);
+    request.raw.setTimeout(UPLOAD_IDLE_MS, () => request.raw.destroy());
+  }
+  function expire(): void {
+    abort.abort(
+      new CodedError('deadline', `No answer was ready within ${deadlineMs} ms.`, {
+        advice: 'What was asked may still happen; look before asking again.',
+      }),
+    );
+  }
+  reply.raw.once('close', () => {
+    clearTimeout(timer);
+    closing.removeEventListener('abort', end);
+    if (!reply.raw.writableFinished) abort.abort(new CodedError('failed', 'The client went away.'));
+  });
+}
+
+function deadlineFor(request: FastifyRequest, deadlineMs: number): number {
+  const wait = (request.query as { readonly wait?: unknown }).wait;
+  if (typeof wait !== 'string' || !/^[0-9]{1,2}$/.test(wait)) return deadlineMs;
+  return Math.max(deadlineMs, Number(wait) * 1_000 + LONG_POLL_EXTRA_MS);
+}
+
+interface Registration {
+  readonly id: OperationId;
+  readonly operation: Operation;
+  readonly handlers: Handlers;
+  readonly contexts: WeakMap<FastifyRequest, Context>;
+  readonly authenticator: Authenticator;
+}
+
+function register(app: FastifyInstance, { id, operation, handlers, contexts, authenticator }: Registration): void {
+  const handler = handlers[id] as (input: Input<OperationId>) => Promise<unknown>;
+  app.route({
+    method: operation.method,
+    url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    exposeHeadRoute: false,
+    config: { operationId: id },
+    schema: schemaOf(operation),
+    preValidation: async (request) => prepare(request, operation),
+    handler: async (request, reply) => {
+      const context = present(contexts.get(request), 'context of a request');
+      const { signal } = context.abort;
+      const input = {
+        params: request.params,
+        query: request.query,
+        body: request.body,
+        condition: { ifMatch: operation.ifMatch ? ifMatchOf(request) : null },
+        headers: request.headers,
+        bytes: operation.bodyMedium === 'bytes' ? ((request.body as Readable | null | undefined) ?? null) : null,
+        call: { principal: context.principal, signal } satisfies Call,
+      } as unknown as Input<OperationId>;
+      const answer = await untilAborted(started(handler, input), signal).catch((error: unknown) => {
+        if (id === 'join' && error instanceof CodedError && error.code === 'unauthorized')
+          authenticator.failed(request.ip);
+        throw error;
+      });
+      return send(reply, operation, answer);
+    },
+  });
+}
+
+/** A throw before the first await is a rejection like any other. */
+async function started(
+  handler: (input: Input<OperationId>) => Promise<unknown>,
+  input: Input<OperationId>,
+): Promise<unknown> {
+  return handler(input);
+}
+
+function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {
+  const names = parametersOf(operation.path);
+  return {
+    ...(names.length === 0
+      ? {}
+      : { params: Type.Object(Object.fromEntries(names.map((name) => [name, PARAMETERS[name]])), strict) }),
+    querystring: operation.query ?? Type.Object({}, strict),
+    ...(operation.body === null ? {} : { body: operation.body }),
+  };
+}
+
+/** Makes the request what its schema can judge: typed query values, `{}` for an absent body, nothing where nothing is taken. */
+function prepare(request: FastifyRequest, operation: Operation): void {
+  if (operation.query !== null) request.query = typedQuery(request.query, operation.query);
+  if (operation.body !== null) {
+    if (request.body === undefined || request.body === null) request.body = {};
+    // An upload's content type with a JSON operation: the stream is not the object that is asked for.
+    else if (isBytes(request)) throw wrongType('application/json');
+  } else if (operation.bodyMedium === 'none' && request.body !== undefined && !isEmptyObject(request.body)) {
+    throw new CodedError('bad-input', 'This request takes no body.', { advice: 'Nothing was changed.' });
+  } else if (operation.bodyMedium === 'bytes' && !isBytes(request)) throw wrongType('application/octet-stream');
+}
+
+const isBytes = (request: FastifyRequest): boolean =>
+  (request.headers['content-type'] ?? '').toLowerCase().startsWith('application/octet-stream');
+
+const isEmptyObject = (body: unknown): boolean =>
+  body === null || (typeof body === 'object' && Object.keys(body).length === 0 && !('pipe' in body));
+
+function wrongType(wanted: string): CodedError {
+  return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, { advice: 'Nothing was changed.' });
+}
+
+/** The revision in If-Match, with or without the quotes of an entity tag. */
+function ifMatchOf(request: FastifyRequest): string | null {
+  const header = request.headers['if-match'];
+  if (header === undefined || header === '*') return null;
+  const revision = /^"?([0-9]{1,19})"?$/.exec(header)?.[1];
+  if (revision === undefined) {
+    const field: FieldError = { pointer: '/if-match', detail: 'it must be a revision' };
+    throw new InvalidRequest('headers', [field]);
+  }
+  return revision;
+}
+
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+function send(reply: FastifyReply, operation: Operation, answer: unknown): FastifyReply {
+  reply.code(operation.status).header('cache-control', 'no-store');
+  switch (operation.answerMedium) {
+    case 'event-stream':
+      return reply.header('content-type', 'text/event-stream').send(answer);
+    case 'text':
+      return reply.header('content-type', PROMETHEUS_TYPE).send(answer);
+    case 'none':
+      return reply.send();
+    default:
+      if (isRevisioned(answer)) reply.header('etag', `"${answer.revision}"`);
+      return reply.header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(answer));
+  }
+}
+
+function isRevisioned(answer: unknown): answer is { readonly revision: string } {
+  return typeof answer === 'object' && answer !== null && 'revision' in answer && typeof answer.revision === 'string';
+}
+
+function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
+  app.setNotFoundHandler((request, reply) => {
+    sendProblem(
+      reply,
+      new CodedError('not-found', `There is no ${request.method} of this path.`, {
+        advice: 'GET /v1/openapi.json lists every path.',
+      }),
+    );
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const coded = codedOf(error);
+    if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
+    sendProblem(reply, coded);
+    if (error instanceof AssertionFailed) onBug?.(error);
+  });
+}
+
+function sendProblem(reply: FastifyReply, error: CodedError): void {
+  if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
+  if (error.code === 'too-many' || error.code === 'unavailable') reply.header('retry-after', '1');
+  const problem = problemOf(error);
+  void reply
+    .code(problem.status)
+    .header('cache-control', 'no-store')
+    .header('content-type', 'application/problem+json; charset=utf-8')
+    .send(JSON.stringify(problem));
+}
+
+/** Expected errors as they are, HTTP's own by their status, and for a bug a sentence without internals. */
+function codedOf(error: unknown): CodedError {
+  if (error instanceof CodedError) return error;
+  const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
+  if (status === 413) {
+    return new CodedError('too-large', `The body is larger than ${BODY_BYTES_MAX} bytes.`, {
+      advice: 'Nothing was changed.',
+    });
+  }
+  if (typeof status === 'number' && status >= 400 && status < 500 && error instanceof Error) {
+    return new CodedError('bad-input', `The request cannot be read: ${error.message}.`.replace('..', '.'), {
+      advice: 'Nothing was changed.',
+    });
+  }
+  return new CodedError('failed', 'The control node failed to answer this request.', {
+    cause: error,
+    advice: 'Its log says why. Look at the object before asking again.',
+  });
+}
