@@ -1,0 +1,123 @@
+/**
+ * Mutual TLS between the cluster's processes. Guarantees: TLS 1.3 only; nobody is trusted but by the cluster's own
+ * authority, never by the system's; the peer's identity is the expected one, or the connection does not come about.
+ */
+
+import { createHash, X509Certificate } from 'node:crypto';
+import { type ConnectionOptions, connect, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls';
+import { CodedError } from '../base/errors.ts';
+import { withDeadline } from '../os/deadline.ts';
+import type { Credentials } from './credentials.ts';
+import { dnsName, type PeerIdentity, parseCommonName, parseDnsName, sameIdentity } from './identity.ts';
+
+/** For a server whose every client must have a certificate of the cluster; then ask `peerIdentity` who it is. */
+export function serverTlsOptions(credentials: Credentials): TlsOptions {
+  return { ...publicServerTlsOptions(credentials), requestCert: true, rejectUnauthorized: true };
+}
+
+/**
+ * For a server whose clients are people and joining hosts: they have tokens, no certificates. The authority's certificate
+ * is sent along, so that a joining host that knows only its fingerprint can find it.
+ */
+export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): TlsOptions {
+  return { minVersion: 'TLSv1.3', ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };
+}
+
+/**
+ * For a client: the server must be exactly `peer`, at whatever address it is reached. Without a certificate of our own
+ * (`caPem` alone) only public servers answer.
+ */
+export function clientTlsOptions(
+  credentials: Credentials | Pick<Credentials, 'caPem'>,
+  peer: PeerIdentity,
+): ConnectionOptions {
+  const own = 'keyPem' in credentials ? { cert: credentials.certPem, key: credentials.keyPem } : {};
+  return {
+    minVersion: 'TLSv1.3',
+    ca: credentials.caPem,
+    ...own,
+    servername: dnsName(peer),
+    rejectUnauthorized: true,
+    checkServerIdentity: (_hostname, certificate) => identityMismatch(certificate, peer),
+  };
+}
+
+/**
+ * Who is at the other end, once the handshake is done and the certificate verified; undefined when there is no
+ * certificate of the cluster, or one whose two names do not agree.
+ */
+export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {
+  if (!socket.authorized) return undefined;
+  return certificateIdentity(socket.getPeerCertificate());
+}
+
+/** SHA-256 of the certificate's DER form, base64url: what a join token pins. */
+export function certificateFingerprint(certPem: string): string {
+  return createHash('sha256').update(new X509Certificate(certPem).raw).digest('base64url');
+}
+
+/**
+ * Asks a public server for the authority's certificate and returns it (PEM) if its fingerprint is the expected one;
+ * CodedError 'forbidden' if not. Nothing is sent and the server is not trusted by this: connect again with the result.
+ */
+export function fetchPinnedAuthority(
+  address: { readonly host: string; readonly port: number },
+  expectedFingerprint: string,
+  { deadlineMs, signal }: { readonly deadlineMs: number; readonly signal?: AbortSignal | undefined },
+): Promise<string> {
+  const what = `the certificate of ${address.host}:${address.port}`;
+  const fetchChain = (inner: AbortSignal): Promise<readonly string[]> =>
+    new Promise((resolve, reject) => {
+      const socket = connect({ ...address, minVersion: 'TLSv1.3', rejectUnauthorized: false });
+      inner.addEventListener('abort', () => socket.destroy(), { once: true });
+      socket.once('error', (cause) =>
+        reject(new CodedError('unavailable', `${what} could not be fetched: ${cause.message}`, { cause })),
+      );
+      socket.once('close', () =>
+        reject(new CodedError('unavailable', `${what} could not be fetched: the connection was closed.`)),
+      );
+      socket.once('secureConnect', () => {
+        resolve(chainOf(socket));
+        socket.destroy();
+      });
+    });
+  return withDeadline(fetchChain, { deadlineMs, signal, what }).then((chain) => {
+    const found = chain.find((certPem) => certificateFingerprint(certPem) === expectedFingerprint);
+    if (found !== undefined) return found;
+    throw new CodedError(
+      'forbidden',
+      `${address.host}:${address.port} does not belong to the cluster that made this token.`,
+      {
+        advice: 'Nothing was sent to it. Check the address, or whether somebody is in between.',
+      },
+    );
+  });
+}
+
+function chainOf(socket: TLSSocket): readonly string[] {
+  const chain: string[] = [];
+  const certificatesMax = 8;
+  let certificate = socket.getPeerX509Certificate();
+  while (certificate !== undefined && chain.length < certificatesMax) {
+    chain.push(certificate.toString());
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+}
+
+function identityMismatch(certificate: PeerCertificate, expected: PeerIdentity): Error | undefined {
+  const identity = certificateIdentity(certificate);
+  if (identity !== undefined && sameIdentity(identity, expected)) return undefined;
+  const found = identity === undefined ? 'a certificate without an identity of this cluster' : dnsName(identity);
+  return new CodedError('forbidden', `Expected ${dnsName(expected)} at the other end and found ${found}.`);
+}
+
+function certificateIdentity(certificate: PeerCertificate): PeerIdentity | undefined {
+  const cn: unknown = certificate.subject?.CN;
+  const alternative = certificate.subjectaltname;
+  if (typeof cn !== 'string' || alternative === undefined) return undefined;
+  const dns = alternative.split(', ').filter((name) => name.startsWith('DNS:'));
+  const identity = dns.length === 1 ? parseDnsName(dns[0]?.slice('DNS:'.length) ?? '') : undefined;
+  const subject = parseCommonName(cn);
+  return identity !== undefined && subject !== undefined && sameIdentity(identity, subject) ? identity : undefined;
+}
