@@ -56,7 +56,8 @@ const NARROWER = [
   { npm: 'typebox', only: '^src/(control/api|api)/' },
 ];
 
-const TEST = '[.]test[.]ts$';
+/** Tests, and the `testing/` folders with what several tests share. */
+const TEST = '([.]test[.]ts$|/testing/)';
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
 const npmPath = (names) => `node_modules/(${names.map(escaped).join('|')})(/|$)`;
 
@@ -107,11 +108,18 @@ module.exports = {
     { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
+      name: 'testing-is-for-tests',
+      comment: 'what is only for tests must not be loaded in production',
+      severity: 'error',
+      from: { path: '^src/', pathNot: TEST },
+      to: { path: '/testing/' },
+    },
+    {
       name: 'tests-are-leaves',
       comment: 'what two tests share is a module of its own',
       severity: 'error',
       from: {},
-      to: { path: TEST },
+      to: { path: '[.]test[.]ts$' },
     },
   ],
   options: {

@@ -12,7 +12,8 @@ export type Rule = {
   readonly find: (source: Source) => Iterable<Hit>;
 };
 
-const isTest = (path: string): boolean => path.endsWith('.test.ts') || path.startsWith('test/');
+const isTest = (path: string): boolean =>
+  path.endsWith('.test.ts') || path.startsWith('test/') || path.includes('/testing/');
 const isCode = (path: string): boolean => /\.(ts|mjs|cjs)$/.test(path);
 const isPure = (path: string): boolean => /^src\/(base|core|wire)\//.test(path) && !isTest(path);
 const everywhere = (): boolean => true;
@@ -125,10 +126,10 @@ export const RULES: readonly Rule[] = [
   },
   {
     name: 'child-process',
-    ban: 'child_process outside src/os, scripts and bin',
+    ban: 'child_process outside src/os, scripts, bin and tests',
     instead: 'src/os/child-process.ts',
     reason: 'every child has an owner that ends it, a deadline and no secret in its arguments',
-    where: (path) => isCode(path) && !/^(src\/os|scripts|bin)\//.test(path),
+    where: (path) => isCode(path) && !isTest(path) && !/^(src\/os|scripts|bin)\//.test(path),
     find: find.childProcesses,
   },
   {
