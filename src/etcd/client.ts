@@ -1,0 +1,296 @@
+/**
+ * The etcd v3 client: everything the rest of Groundplane may do with etcd.
+ *
+ * Guarantees: reads are linearizable unless asked otherwise and move on to other members within their deadline; a
+ * transaction is sent once, never repeated; revisions are numbers, leases decimal strings (see records.ts); every error
+ * is a CodedError (see errors.ts), or the reason of the signal for a read that was aborted.
+ */
+import { create, type MessageShape } from '@bufbuild/protobuf';
+import { CodedError, messageOf } from '../base/errors.ts';
+import { EtcdCompacted } from './errors.ts';
+import {
+  Cluster,
+  CompactionRequestSchema,
+  KV,
+  Lease,
+  LeaseGrantRequestSchema,
+  LeaseRevokeRequestSchema,
+  Maintenance,
+  MemberListRequestSchema,
+  RangeRequestSchema,
+  type RangeResponseSchema,
+  StatusRequestSchema,
+} from './generated/rpc_pb.js';
+import { type GrantedLease, type KeepOptions, type KeptLease, keepLease } from './lease.ts';
+import {
+  type KeyValue,
+  keyBytes,
+  keyValueOf,
+  leaseId,
+  prefixEnd,
+  revisionNumber,
+  type Transaction,
+  txnMessage,
+} from './records.ts';
+import { type EtcdOptions, Transport } from './transport.ts';
+import { monotonicMs } from './waits.ts';
+import { type WatchOptions, watchPrefix } from './watch.ts';
+
+/** Of every call. `deadlineMs`: default `deadlineMsDefault` of the client. */
+export interface CallOptions {
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ReadOptions extends CallOptions {
+  /** True: one member answers from its own state, which may be old; works without a leader. Default false. */
+  readonly serializable?: boolean;
+}
+
+/** `deadlineMs` is that of each page. */
+export interface ListOptions extends ReadOptions {
+  /** Records asked for at once, default 500. */
+  readonly pageEntries?: number;
+  /** More records than this are an error (`too-large`), default 200,000. */
+  readonly entriesMax?: number;
+}
+
+export interface Listing {
+  /** The revision of the whole listing; a watch goes on at the next one. */
+  readonly revision: number;
+  /** In the order of their keys. */
+  readonly entries: readonly KeyValue[];
+}
+
+export interface TxnResult {
+  /** Whether the conditions held. */
+  readonly succeeded: boolean;
+  /** The store's revision after the transaction: the modRevision of what it wrote. */
+  readonly revision: number;
+  /** The answers to the `get`s of the branch that was taken, in order. */
+  readonly reads: readonly (KeyValue | undefined)[];
+}
+
+export interface MemberStatus {
+  readonly endpoint: string;
+  readonly version: string;
+  readonly memberId: string;
+  /** '0' where the member knows no leader. */
+  readonly leaderId: string;
+  readonly isLeader: boolean;
+  readonly raftTerm: string;
+  readonly revision: number;
+  readonly dbSizeBytes: number;
+  readonly dbSizeInUseBytes: number;
+  /** Alarms such as NOSPACE. */
+  readonly errors: readonly string[];
+}
+
+/** The answer of each endpoint, or why there is none. */
+export type EndpointStatus = MemberStatus | { readonly endpoint: string; readonly unreachable: string };
+
+export interface Member {
+  readonly id: string;
+  /** Empty until the member has started once. */
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+  readonly clientUrls: readonly string[];
+}
+
+const PAGE_ENTRIES = 500;
+const ENTRIES_MAX = 200_000;
+const LIST_ATTEMPTS_MAX = 3;
+const STATUS_MS = 1_000;
+
+export class EtcdClient {
+  readonly #transport: Transport;
+
+  constructor(options: EtcdOptions) {
+    this.#transport = new Transport(options);
+  }
+
+  /** Whether close() was called. */
+  get isClosed(): boolean {
+    return this.#transport.isClosed;
+  }
+
+  /** The record of `key`, or undefined. */
+  async get(key: string, options: ReadOptions = {}): Promise<KeyValue | undefined> {
+    const { kvs } = await this.#range({ key: keyBytes(key) }, options);
+    return kvs[0] === undefined ? undefined : keyValueOf(kvs[0]);
+  }
+
+  /** All records under `prefix` as of one revision. Starts again if that one is compacted meanwhile. */
+  async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#listOnce(prefix, options);
+      } catch (error) {
+        if (!(error instanceof EtcdCompacted) || attempt === LIST_ATTEMPTS_MAX) throw error;
+      }
+    }
+  }
+
+  async #listOnce(prefix: string, options: ListOptions): Promise<Listing> {
+    const entriesMax = options.entriesMax ?? ENTRIES_MAX;
+    const rangeEnd = prefixEnd(keyBytes(prefix));
+    const limit = BigInt(options.pageEntries ?? PAGE_ENTRIES);
+    const entries: KeyValue[] = [];
+    let key = keyBytes(prefix);
+    let revision = 0n;
+    for (;;) {
+      const page = await this.#range({ key, rangeEnd, limit, revision }, options);
+      if (revision === 0n) revision = page.header?.revision ?? 0n;
+      for (const kv of page.kvs) entries.push(keyValueOf(kv));
+      if (entries.length > entriesMax) {
+        throw new CodedError('too-large', `etcd holds more than ${entriesMax} records under ${prefix}.`);
+      }
+      const last = page.kvs.at(-1);
+      if (!page.more || last === undefined) return { revision: revisionNumber(revision), entries };
+      key = new Uint8Array([...last.key, 0]); // the first key after the last one
+    }
+  }
+
+  #range(
+    fields: { key: Uint8Array; rangeEnd?: Uint8Array; limit?: bigint; revision?: bigint },
+    { deadlineMs, signal, serializable = false }: ReadOptions,
+  ): Promise<MessageShape<typeof RangeResponseSchema>> {
+    const request = create(RangeRequestSchema, { ...fields, serializable });
+    const requireLeader = !serializable;
+    return this.#transport.unary({
+      method: KV.method.range,
+      request,
+      repeatable: true,
+      deadlineMs,
+      signal,
+      requireLeader,
+    });
+  }
+
+  /**
+   * Applies a transaction, once. Throws EtcdUnavailable (not applied), EtcdDeadlineUnknown (sent, but no answer, also
+   * when aborted), `not-found` for a lease that does not exist, `too-large`, or `failed` for what etcd refuses.
+   */
+  async txn(transaction: Transaction, { deadlineMs, signal }: CallOptions = {}): Promise<TxnResult> {
+    const request = txnMessage(transaction);
+    const answer = await this.#transport.unary({
+      method: KV.method.txn,
+      request,
+      repeatable: false,
+      deadlineMs,
+      signal,
+    });
+    const reads: (KeyValue | undefined)[] = [];
+    for (const { response } of answer.responses) {
+      if (response.case !== 'responseRange') continue;
+      const kv = response.value.kvs[0];
+      reads.push(kv === undefined ? undefined : keyValueOf(kv));
+    }
+    return { succeeded: answer.succeeded, revision: revisionNumber(answer.header?.revision), reads };
+  }
+
+  /** Delivers every change under `prefix` until the signal aborts (see watch.ts). */
+  watch(prefix: string, options: WatchOptions): Promise<void> {
+    return watchPrefix(this.#transport, prefix, options);
+  }
+
+  /** Grants a lease of at least `ttlSeconds`, a whole number. A grant whose answer was lost expires by itself. */
+  async leaseGrant(ttlSeconds: number, { deadlineMs, signal }: CallOptions = {}): Promise<GrantedLease> {
+    if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1) {
+      throw new CodedError(
+        'bad-input',
+        `The TTL of a lease is a whole number of seconds, at least 1, not ${ttlSeconds}.`,
+      );
+    }
+    const request = create(LeaseGrantRequestSchema, { TTL: BigInt(ttlSeconds) });
+    const sentAtMs = monotonicMs();
+    const answer = await this.#transport.unary({
+      method: Lease.method.leaseGrant,
+      request,
+      repeatable: true,
+      deadlineMs,
+      signal,
+    });
+    if (answer.error !== '') throw new CodedError('failed', `etcd granted no lease: ${answer.error}.`);
+    const ttl = Number(answer.TTL);
+    return { lease: answer.ID.toString(), ttlSeconds: ttl, validUntilMs: sentAtMs + ttl * 1_000 };
+  }
+
+  /** Revokes a lease and deletes its keys. A lease that is gone already is no error. */
+  async leaseRevoke(lease: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const request = create(LeaseRevokeRequestSchema, { ID: leaseId(lease) });
+    try {
+      await this.#transport.unary({ method: Lease.method.leaseRevoke, request, repeatable: true, deadlineMs, signal });
+    } catch (error) {
+      if (!(error instanceof CodedError) || error.code !== 'not-found') throw error;
+    }
+  }
+
+  /** Renews a lease until it ends, `stop()` or the signal (see lease.ts). */
+  keepLease(granted: GrantedLease, options: KeepOptions = {}): KeptLease {
+    return keepLease(this.#transport, granted, options);
+  }
+
+  /** Asks each endpoint for its state. Never throws for members that do not answer. */
+  status({ deadlineMs = STATUS_MS, signal }: CallOptions = {}): Promise<EndpointStatus[]> {
+    const { method } = Maintenance;
+    const request = create(StatusRequestSchema);
+    return Promise.all(
+      this.#transport.addresses.map(async (endpoint): Promise<EndpointStatus> => {
+        try {
+          const call = {
+            method: method.status,
+            request,
+            repeatable: true,
+            requireLeader: false,
+            endpoint,
+            deadlineMs,
+            signal,
+          };
+          const answer = await this.#transport.unary(call);
+          const memberId = answer.header?.memberId ?? 0n;
+          return {
+            endpoint,
+            version: answer.version,
+            memberId: memberId.toString(),
+            leaderId: answer.leader.toString(),
+            isLeader: memberId !== 0n && memberId === answer.leader,
+            raftTerm: answer.raftTerm.toString(),
+            revision: revisionNumber(answer.header?.revision),
+            dbSizeBytes: Number(answer.dbSize),
+            dbSizeInUseBytes: Number(answer.dbSizeInUse),
+            errors: answer.errors,
+          };
+        } catch (error) {
+          return { endpoint, unreachable: messageOf(error) };
+        }
+      }),
+    );
+  }
+
+  /** The members of the cluster. */
+  async members({ deadlineMs, signal }: CallOptions = {}): Promise<Member[]> {
+    const request = create(MemberListRequestSchema);
+    const { members } = await this.#transport.unary({
+      method: Cluster.method.memberList,
+      request,
+      repeatable: true,
+      deadlineMs,
+      signal,
+    });
+    return members.map(({ ID, name, peerURLs, clientURLs }) => {
+      return { id: ID.toString(), name, peerUrls: peerURLs, clientUrls: clientURLs };
+    });
+  }
+
+  /** Forgets the history before `revision`. Members do it by themselves (see member.ts). */
+  async compact(revision: number, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const request = create(CompactionRequestSchema, { revision: BigInt(revision), physical: true });
+    await this.#transport.unary({ method: KV.method.compact, request, repeatable: false, deadlineMs, signal });
+  }
+
+  /** Ends every call, watch and renewal, and closes the connections. Leases are left to expire. */
+  close(): void {
+    this.#transport.close();
+  }
+}
