@@ -19,8 +19,9 @@ printf '[Service]\nExecStart=\nExecStart=/lib/systemd/systemd-networkd-wait-onli
 printf '[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n' \
   >"$root/etc/systemd/system/ssh.service.d/host-keys.conf"
 chroot "$root" systemctl enable systemd-networkd systemd-resolved ssh
-# The seed is the only source of configuration, so nothing on a network is asked for one.
-echo 'datasource_list: [ NoCloud, None ]' >"$root/etc/cloud/cloud.cfg.d/90-groundplane.cfg"
+# Only attached seeds are looked at, nothing on a network is asked. With three entries cloud-init's generator looks for itself and
+# stays off where there is no seed; with NoCloud and None it would run all its stages for nothing.
+echo 'datasource_list: [ NoCloud, ConfigDrive, None ]' >"$root/etc/cloud/cloud.cfg.d/90-groundplane.cfg"
 
 # The kernel's command line is the same for both firmwares.
 options='root=LABEL=gp-root ro console=tty0 console=ttyS0,115200 quiet'
