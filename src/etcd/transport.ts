@@ -146,7 +146,7 @@ export class Transport {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       await pause(backoffMs(Math.floor(attempt / this.#endpoints.length), 25, 200), call.signal);
       const endpoint = await this.#ready({ endsAtMs, signal: call.signal, only: call.endpoint, lastError });
-      const leftMs = endsAtMs - monotonicMs();
+      const leftMs = Math.max(1, endsAtMs - monotonicMs());
       const mayMove = call.repeatable && call.endpoint === undefined && this.#endpoints.length > 1;
       const attemptMs = mayMove ? Math.min(leftMs, Math.max(leftMs / 2, ATTEMPT_MS_MIN)) : leftMs;
       try {
@@ -242,10 +242,10 @@ export class Transport {
     for (let round = 0; ; round += 1) {
       wish.signal?.throwIfAborted();
       if (this.#closed) throw new EtcdUnavailable('This etcd client is closed.');
-      const endpoint = this.#choose(wish.only, round > 0);
-      if (endpoint !== undefined) return endpoint;
       const leftMs = wish.endsAtMs - monotonicMs();
       if (leftMs <= 0) throw await this.#unreachable(wish.only, wish.lastError);
+      const endpoint = this.#choose(wish.only, round > 0);
+      if (endpoint !== undefined) return endpoint;
       await pause(Math.min(leftMs, STATE_WAIT_MS), wish.signal, this.#stateChange());
     }
   }
