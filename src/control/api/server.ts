@@ -5,7 +5,13 @@
  */
 import type { ServerOptions } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
 import { type TSchema, Type } from 'typebox';
 import { BODY_BYTES_MAX, strict } from '../../api/common.ts';
 import { buildOpenApi } from '../../api/openapi.ts';
@@ -132,7 +138,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
   const common = {
     bodyLimit: BODY_BYTES_MAX,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
@@ -188,7 +194,8 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
     operation.answerMedium === 'event-stream' ? undefined : setTimeout(expire, deadlineFor(request, deadlineMs));
   if (operation.bodyMedium === 'bytes') {
     clearTimeout(timer);
-    request.raw.setTimeout(UPLOAD_IDLE_MS, () => request.raw.destroy());
+    // A request injected by a test has no socket to set a time on.
+    request.raw.setTimeout?.(UPLOAD_IDLE_MS, () => request.raw.destroy());
   }
   function expire(): void {
     abort.abort(

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CodedError } from '../base/errors.ts';
+import { errorOfProblem, type Finding, fieldErrors, InvalidRequest, problemOf } from './problem.ts';
+
+const finding = (
+  keyword: string,
+  instancePath: string,
+  schemaPath: string,
+  params: Finding['params'] = {},
+): Finding => ({
+  keyword,
+  instancePath,
+  schemaPath,
+  params,
+});
+
+test('a coded error survives the way through problem details', () => {
+  const error = new CodedError('conflict', 'It is running.', { advice: 'Stop it first.' });
+  const back = errorOfProblem(409, problemOf(error));
+  assert.deepEqual([back.code, back.message, back.advice], [error.code, error.message, error.advice]);
+});
+
+test('every field of an invalid request is told to the reader', () => {
+  const error = new InvalidRequest('body', [
+    { pointer: '/name', detail: 'it is missing' },
+    { pointer: '/vcpus', detail: 'it must be at least 1' },
+  ]);
+  const back = errorOfProblem(400, problemOf(error));
+  assert.match(back.message, /at \/name: it is missing\. \/vcpus: it must be at least 1\.$/);
+});
+
+test('what is not of this API is told by its status', () => {
+  for (const [status, code] of [
+    [502, 'unavailable'],
+    [503, 'unavailable'],
+    [401, 'unauthorized'],
+    [404, 'not-found'],
+    [418, 'failed'],
+  ] as const) {
+    for (const body of [undefined, null, 'text', {}, { code: 'made-up', detail: 3 }]) {
+      assert.equal(errorOfProblem(status, body).code, code);
+    }
+  }
+  assert.equal(errorOfProblem(500, { code: 'toString', detail: 'x' }).code, 'failed');
+});
+
+test('of a union only the alternative that fits best is complained about', () => {
+  const at = '/networks/0';
+  const union = '#/properties/networks/items/anyOf';
+  const findings = [
+    finding('type', at, `${union}/0/type`, { type: 'string' }),
+    finding('required', at, `${union}/1/required`, { missingProperty: 'network' }),
+    finding('anyOf', at, union),
+  ];
+  assert.deepEqual(fieldErrors(findings), [{ pointer: '/networks/0/network', detail: 'it is missing' }]);
+  const wrongType = [
+    finding('type', at, `${union}/0/type`, { type: 'string' }),
+    finding('type', at, `${union}/1/type`, { type: 'object' }),
+    finding('anyOf', at, union),
+  ];
+  assert.deepEqual(fieldErrors(wrongType), [{ pointer: at, detail: 'it must be of type string or object' }]);
+});
+
+test('the number of field errors is bounded, and pointers are escaped', () => {
+  const many = Array.from({ length: 500 }, (_, i) =>
+    finding('additionalProperties', '', '#/additionalProperties', { additionalProperty: `a/b~${i}` }),
+  );
+  const errors = fieldErrors(many);
+  assert.equal(errors.length, 20);
+  assert.equal(errors[0]?.pointer, '/a~1b~00');
+});

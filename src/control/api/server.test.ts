@@ -1,0 +1,437 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { request as httpRequest } from 'node:http';
+import { Readable } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import type { InjectOptions } from 'fastify';
+import { Value } from 'typebox/value';
+import { ARTIFACT_BYTES_MAX, BODY_BYTES_MAX } from '../../api/common.ts';
+import { OPERATIONS, type Operation, type ParameterName, parametersOf } from '../../api/operations.ts';
+import { ProblemSchema } from '../../api/views.ts';
+import { AssertionFailed } from '../../base/assert.ts';
+import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
+import type { Backend, Call, ForwardRequest } from './backend.ts';
+import { type ApiServerOptions, createApiServer } from './server.ts';
+import { FakeBackend } from './testing/fake-backend.ts';
+
+type JsonKey =
+  | ('code' | 'detail' | 'advice' | 'type' | 'errors')
+  | ('revision' | 'task' | 'state' | 'body' | 'leader' | 'token');
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Partial<Record<'etag' | 'content-type' | 'retry-after' | 'www-authenticate', unknown>>>;
+  readonly json: Readonly<Partial<Record<JsonKey, unknown>>>;
+  readonly text: string;
+}
+
+const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
+
+function setUp(t: TestContext, options: Partial<ApiServerOptions> = {}) {
+  const backend = new FakeBackend().arrange();
+  const server = createApiServer({ backend, version: '1.2.3', ...options });
+  t.after(() => server.close());
+  const ask = async (route: string, body?: unknown, more: InjectOptions = {}): Promise<Answer> => {
+    const [method, url] = route.split(' ') as ['GET', string];
+    const answer = await server.app.inject({
+      method,
+      url,
+      ...(body === undefined ? {} : { body: body as object }),
+      ...more,
+      headers: { authorization: `Bearer ${backend.token}`, ...more.headers },
+    });
+    const isJson = String(answer.headers['content-type'] ?? '').includes('json');
+    return { status: answer.statusCode, headers: answer.headers, text: answer.body, json: isJson ? answer.json() : {} };
+  };
+  return { backend, server, ask };
+}
+
+function assertProblem(answer: Answer, code: ErrorCode): void {
+  assert.equal(answer.json.code, code, answer.text);
+  assert.equal(answer.status, ERROR_CODES[code].status);
+  assert.match(String(answer.headers['content-type']), /^application\/problem\+json/);
+  assert(Value.Check(ProblemSchema, answer.json), answer.text);
+}
+
+test('every answer fits the schema of its operation', async (t) => {
+  const { ask, backend } = setUp(t);
+  const content = Buffer.from('kernel');
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const join = await backend.createJoinToken({ role: 'host', name: 'h4' }, CALL);
+  const bodies: Record<string, unknown> = {
+    createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
+    patchVm: { labels: { tier: 'web' } },
+    patchHost: { cordoned: true },
+    createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
+    putImage: { direct: { kernel: sha256 } },
+    createToken: { name: 'ci' },
+    createJoinToken: { role: 'host', name: 'h5' },
+    join: { token: join.token, role: 'host', name: 'h4', csrPem: 'x'.repeat(64), addresses: { control: '10.0.0.4' } },
+  };
+  const names: Partial<Record<ParameterName, string>> = {
+    vm: 'web1',
+    host: 'h1',
+    node: 's1',
+    network: 'net2',
+    image: 'img',
+    token: 'ci',
+    sha256,
+  };
+  const order = (id: string): number =>
+    /^(create|put)/.test(id) ? (id === 'putArtifact' ? 0 : 1) : id.startsWith('delete') ? 3 : 2;
+  const operations = Object.entries<Operation>(OPERATIONS)
+    .filter(([, operation]) => operation.answerMedium !== 'event-stream' && operation.answerMedium !== 'upgrade')
+    .sort(([a], [b]) => order(a) - order(b));
+  for (const [id, operation] of operations) {
+    names.disk = backend.vms.get('web1')?.disks[0]?.id ?? '';
+    names.task = [...backend.tasks.keys()][0] ?? '';
+    const query = id === 'putArtifact' ? '?kind=kernel' : '';
+    const path = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: ParameterName) => names[name] ?? '');
+    const bytes = operation.bodyMedium === 'bytes' ? { headers: { 'content-type': 'application/octet-stream' } } : {};
+    const body = operation.bodyMedium === 'bytes' ? content : bodies[id];
+    const answer = await ask(`${operation.method} ${path}${query}`, body, bytes);
+    assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
+    if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
+    if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
+  }
+});
+
+test('without a valid token every operation but the public ones is refused', async (t) => {
+  const { ask, backend } = setUp(t);
+  for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
+    const url = operation.path.replaceAll(/\{(\w+)\}/g, 'x');
+    const headers = { authorization: '' };
+    const answer = await ask(`${operation.method} ${url}`, undefined, { headers });
+    if (operation.auth === 'none') assert.notEqual(answer.status, 401, id);
+    else assertProblem(answer, 'unauthorized');
+  }
+  for (const authorization of [
+    'Bearer',
+    'Bearer wrong',
+    `Basic ${backend.token}`,
+    `Bearer ${backend.token}x`,
+    `Bearer ${'x'.repeat(5_000)}`,
+  ]) {
+    const answer = await ask('GET /v1/vms', undefined, { headers: { authorization } });
+    assertProblem(answer, 'unauthorized');
+    assert(!answer.text.includes(backend.token));
+    assert.equal(answer.headers['www-authenticate'], 'Bearer');
+  }
+});
+
+test('failed authentication is bounded per address, without locking out who was let in before', async (t) => {
+  const { ask, backend } = setUp(t);
+  assert.equal((await ask('GET /v1/vms')).status, 200);
+  const fresh = await backend.createToken({ name: 'fresh' }, CALL);
+  const wrong = { headers: { authorization: 'Bearer wrong' } };
+  let last = await ask('GET /v1/vms', undefined, wrong);
+  for (let i = 0; i < 25; i += 1) last = await ask('GET /v1/vms', undefined, wrong);
+  assertProblem(last, 'too-many');
+  assert.equal(last.headers['retry-after'], '1');
+  assert.equal((await ask('GET /v1/vms')).status, 200);
+  assertProblem(
+    await ask('GET /v1/vms', undefined, { headers: { authorization: `Bearer ${fresh.token}` } }),
+    'too-many',
+  );
+  const elsewhere = { remoteAddress: '10.9.9.9', headers: { authorization: `Bearer ${fresh.token}` } };
+  assert.equal((await ask('GET /v1/vms', undefined, elsewhere)).status, 200);
+});
+
+test('every error code becomes problem details', async (t) => {
+  const { ask, backend } = setUp(t);
+  for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
+    backend.failNext.set('listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
+    const answer = await ask('GET /v1/vms');
+    assertProblem(answer, code);
+    assert.equal(answer.json.detail, 'It happened.');
+    assert.equal(answer.json.advice, 'Do that.');
+    assert.equal(answer.json.type, `urn:groundplane:error:${code}`);
+  }
+});
+
+test('a bug shows nothing of its inside, and is reported where it is an assertion', async (t) => {
+  const bugs: unknown[] = [];
+  const { ask, backend } = setUp(t, { onBug: (error) => bugs.push(error) });
+  backend.failNext.set('listVms', new TypeError('secret inside'));
+  const answer = await ask('GET /v1/vms');
+  assertProblem(answer, 'failed');
+  assert(!answer.text.includes('secret'));
+  assert.equal(bugs.length, 0);
+  backend.failNext.set('listVms', new AssertionFailed('G1'));
+  assertProblem(await ask('GET /v1/vms'), 'failed');
+  assert.equal(bugs.length, 1);
+});
+
+const BAD_VMS: readonly (readonly [string, unknown, string, RegExp])[] = [
+  ['a name that is a path', { name: '../../etc/passwd' }, '/name', /must match/],
+  ['a name in capitals', { name: 'Web1' }, '/name', /must match/],
+  ['no name', {}, '/name', /missing/],
+  ['an unknown field', { name: 'a', memory: 1 }, '/memory', /not known/],
+  ['an unknown field inside', { name: 'a', cloudInit: { users: [] } }, '/cloudInit/users', /not known/],
+  ['a number as text', { name: 'a', vcpus: '2' }, '/vcpus', /of type integer/],
+  ['no vCPU', { name: 'a', vcpus: 0 }, '/vcpus', /at least 1/],
+  ['a fraction', { name: 'a', vcpus: 1.5 }, '/vcpus', /of type integer/],
+  ['impossible memory', { name: 'a', memoryBytes: 2 ** 60 }, '/memoryBytes', /at most/],
+  ['negative memory', { name: 'a', memoryBytes: -1 }, '/memoryBytes', /at least/],
+  ['memory not in whole MiB', { name: 'a', memoryBytes: 64 * 1024 ** 2 + 1 }, '/memoryBytes', /multiple/],
+  ['a disk of no kind', { name: 'a', disks: [{}] }, '/disks/0/sizeBytes', /missing/],
+  ['a disk that is a text', { name: 'a', disks: ['1G'] }, '/disks/0', /of type object/],
+  ['a network that is a number', { name: 'a', networks: [7] }, '/networks/0', /of type string or object/],
+  [
+    'an address that is none',
+    { name: 'a', networks: [{ network: 'lan', address: '10.20.0.256' }] },
+    '/networks/0/address',
+    /match/,
+  ],
+  [
+    'a multicast MAC',
+    { name: 'a', networks: [{ network: 'lan', mac: '01:00:00:00:00:00' }] },
+    '/networks/0/mac',
+    /match/,
+  ],
+  ['an unknown firmware', { name: 'a', firmware: 'coreboot' }, '/firmware', /one of bios, uefi, direct/],
+  ['a line feed on the kernel command line', { name: 'a', append: 'a\nb' }, '/append', /match/],
+  ['a label with a bad key', { name: 'a', labels: { 'A B': 'x' } }, '/labels/A B', /not known/],
+  ['null', null, '', /./],
+  ['a list', [], '', /of type object/],
+];
+
+for (const [what, body, pointer, detail] of BAD_VMS) {
+  test(`create refuses ${what}`, async (t) => {
+    const { ask, backend } = setUp(t);
+    const options = { payload: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+    const answer = await ask('POST /v1/vms', undefined, options);
+    assertProblem(answer, 'bad-input');
+    const errors = answer.json.errors as { pointer: string; detail: string }[];
+    assert(
+      errors.some((error) => (pointer === '' || error.pointer === pointer) && detail.test(error.detail)),
+      answer.text,
+    );
+    assert.equal(backend.vms.size, 0);
+  });
+}
+
+test('what cannot be read as a request is bad input, too large or not found', async (t) => {
+  const { ask } = setUp(t);
+  const json = { 'content-type': 'application/json' };
+  assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"name":', headers: json }), 'bad-input');
+  assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"__proto__":{}}', headers: json }), 'bad-input');
+  assertProblem(
+    await ask('POST /v1/vms', undefined, { payload: 'name=a', headers: { 'content-type': 'text/plain' } }),
+    'bad-input',
+  );
+  const upload = { 'content-type': 'application/octet-stream' };
+  assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"name":"a"}', headers: upload }), 'bad-input');
+  assertProblem(
+    await ask('POST /v1/vms', undefined, { payload: ' '.repeat(BODY_BYTES_MAX + 1), headers: json }),
+    'too-large',
+  );
+  assertProblem(await ask('POST /v1/vms/web1/start', { force: true }), 'bad-input');
+  assertProblem(await ask('GET /v1/vms?limit=1'), 'bad-input');
+  assertProblem(await ask('GET /v1/events?limit=ten'), 'bad-input');
+  assertProblem(await ask('GET /v1/events?limit=0'), 'bad-input');
+  assertProblem(await ask('GET /v1/events?limit=1&limit=2'), 'bad-input');
+  assertProblem(await ask('GET /v1/vms/..%2f..%2fetc'), 'bad-input');
+  assertProblem(await ask('GET /v1/disks/disk-1'), 'bad-input');
+  assertProblem(await ask('GET /v1/nothing'), 'not-found');
+  assertProblem(await ask('DELETE /v1/vms'), 'not-found');
+  assertProblem(await ask('GET /v1/vms/web1/console'), 'bad-input');
+});
+
+test('query values are typed by their schema: lists, numbers', async (t) => {
+  const { ask } = setUp(t);
+  await ask('POST /v1/vms', { name: 'a', labels: { tier: 'web', zone: 'x' } });
+  await ask('POST /v1/vms', { name: 'b', labels: { tier: 'web' } });
+  const names = async (query: string) =>
+    ((await ask(`GET /v1/vms?${query}`)).json as unknown as { name: string }[]).map((vm) => vm.name);
+  assert.deepEqual(await names('label=tier=web'), ['a', 'b']);
+  assert.deepEqual(await names('label=tier=web&label=zone'), ['a']);
+  assert.deepEqual(await names('name=b'), ['b']);
+  assert.equal((await ask('GET /v1/events?limit=5')).status, 200);
+});
+
+test('a stale revision is refused, a current one is taken, with or without quotes', async (t) => {
+  const { ask } = setUp(t);
+  const created = await ask('POST /v1/vms', { name: 'web1', start: false });
+  const shown = await ask('GET /v1/vms/web1');
+  assert.equal(shown.headers.etag, `"${String(shown.json.revision)}"`);
+  const patch = (ifMatch: string) =>
+    ask('PATCH /v1/vms/web1', { labels: { a: 'b' } }, { headers: { 'if-match': ifMatch } });
+  assertProblem(await patch('"1"'), 'stale-revision');
+  const patched = await patch(String(shown.headers.etag));
+  assert.equal(patched.status, 200);
+  assertProblem(await patch(String(created.json.revision)), 'stale-revision');
+  assert.equal((await patch(String(patched.json.revision))).status, 200);
+  assertProblem(await patch('nonsense'), 'bad-input');
+});
+
+test('duplicates, missing objects and states that do not allow it', async (t) => {
+  const { ask } = setUp(t);
+  assert.equal((await ask('POST /v1/vms', { name: 'web1', start: false })).status, 201);
+  assertProblem(await ask('POST /v1/vms', { name: 'web1' }), 'exists');
+  assertProblem(await ask('POST /v1/vms', { name: 'web2', image: 'none' }), 'not-found');
+  assertProblem(await ask('GET /v1/vms/none'), 'not-found');
+  assertProblem(await ask('POST /v1/vms/web1/stop'), 'conflict');
+  assertProblem(await ask('PUT /v1/images/none', {}), 'bad-input');
+});
+
+test('a task is waited for by long-poll', async (t) => {
+  const { ask } = setUp(t);
+  const vm = await ask('POST /v1/vms', { name: 'web1' });
+  const task = vm.json.task as { id: string; state: string };
+  assert.equal(task.state, 'running');
+  const ended = await ask(`GET /v1/tasks/${task.id}?wait=10`);
+  assert.equal(ended.json.state, 'succeeded');
+  assertProblem(await ask(`GET /v1/tasks/${task.id}?wait=61`), 'bad-input');
+});
+
+test('a handler that hangs ends at the deadline, and its signal fires', async (t) => {
+  const { ask, backend } = setUp(t, { deadlineMs: 30 });
+  backend.hanging = 'listHosts';
+  assertProblem(await ask('GET /v1/hosts'), 'deadline');
+});
+
+test('an upload is streamed, bounded and checked', async (t) => {
+  const { ask, backend } = setUp(t);
+  const content = Buffer.alloc(3 * BODY_BYTES_MAX, 7);
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const headers = { 'content-type': 'application/octet-stream' };
+  const put = (of: string, more: object) => ask(`PUT /v1/artifacts/${of}?kind=disk`, undefined, { headers, ...more });
+  assert.equal((await put(sha256, { payload: content })).status, 201);
+  assert.equal(backend.artifacts.get(sha256)?.sizeBytes, content.length);
+  assertProblem(await put('0'.repeat(64), { payload: content }), 'bad-input');
+  assertProblem(await put(sha256, { payload: Readable.from([content]) }), 'bad-input');
+  const huge = { ...headers, 'content-length': String(ARTIFACT_BYTES_MAX + 1) };
+  assertProblem(await put(sha256, { payload: Readable.from([content]), headers: huge }), 'too-large');
+  assertProblem(await ask(`PUT /v1/artifacts/${sha256}?kind=floppy`, content, { headers }), 'bad-input');
+  assertProblem(await ask(`PUT /v1/artifacts/${sha256}?kind=disk`, { a: 1 }), 'bad-input');
+});
+
+test('a follower hands requests to the leader once, whole and unchanged', async (t) => {
+  const seen: ForwardRequest[] = [];
+  const { ask, backend } = setUp(t, {
+    forward: async (origin, request) => {
+      assert.equal(origin, 'https://10.0.0.2:7440');
+      seen.push(request);
+      const body = request.body === null ? '' : Buffer.concat(await request.body.toArray()).toString();
+      const headers = { 'content-type': 'application/json', connection: 'close' };
+      return { status: 201, headers, body: Readable.from([JSON.stringify({ body })]) };
+    },
+  });
+  backend.leadership = { self: false, name: 'c2', origin: 'https://10.0.0.2:7440' };
+  const answer = await ask('POST /v1/vms?x=1', { name: 'Not Valid: the leader judges' });
+  assert.equal(answer.status, 201);
+  assert.deepEqual(JSON.parse(String(answer.json.body)), { name: 'Not Valid: the leader judges' });
+  assert.equal(seen[0]?.path, '/v1/vms?x=1');
+  assert.equal(seen[0]?.headers['authorization'], `Bearer ${backend.token}`);
+  assertProblem(await ask('GET /v1/vms', undefined, { headers: { 'groundplane-forwarded': '1' } }), 'unavailable');
+  assertProblem(await ask('GET /v1/vms', undefined, { headers: { authorization: 'Bearer wrong' } }), 'unauthorized');
+  assert.equal((await ask('GET /healthz')).json.leader, 'c2');
+  backend.leadership = null;
+  assertProblem(await ask('GET /v1/vms'), 'unavailable');
+  assert.equal(seen.length, 1);
+});
+
+test('a join token works once; guessing is bounded', async (t) => {
+  const { ask } = setUp(t);
+  const { json } = await ask('POST /v1/join-tokens', { role: 'host', name: 'h4' });
+  const body = {
+    token: json.token,
+    role: 'host',
+    name: 'h4',
+    csrPem: 'x'.repeat(64),
+    addresses: { control: '10.0.0.4' },
+  };
+  const join = (of: object) => ask('POST /v1/join', of, { headers: { authorization: '' } });
+  assert.equal((await join(body)).status, 200);
+  assertProblem(await join(body), 'unauthorized');
+  let last = await join({ ...body, token: 'y'.repeat(43) });
+  for (let i = 0; i < 25; i += 1) last = await join({ ...body, token: 'y'.repeat(43) });
+  assertProblem(last, 'too-many');
+});
+
+test('the watch streams changes with their revisions, heartbeats in silence, and a problem at a compacted revision', async (t) => {
+  const { server, backend } = setUp(t, { heartbeatMs: 20 });
+  const port = await server.listen();
+  const open = async (headers: Record<string, string>) => {
+    const abort = new AbortController();
+    t.after(() => abort.abort());
+    const answer = await fetch(`http://127.0.0.1:${port}/v1/watch?kind=vm`, {
+      headers: { authorization: `Bearer ${backend.token}`, ...headers },
+      signal: abort.signal,
+    });
+    assert.equal(answer.headers.get('content-type'), 'text/event-stream');
+    let text = '';
+    const chunks = (answer.body as ReadableStream<Uint8Array>).getReader();
+    return async (until: RegExp): Promise<string> => {
+      while (!until.test(text)) {
+        const { done, value } = await chunks.read();
+        if (done) break;
+        text += Buffer.from(value).toString();
+      }
+      return text;
+    };
+  };
+  const read = await open({});
+  await read(/: heartbeat\n\n/);
+  const vm = await backend.createVm({ name: 'web1', start: false }, CALL);
+  const text = await read(/"name":"web1"/);
+  assert.match(text, new RegExp(`id: ${vm.revision}\nevent: vm\ndata: \\{`));
+  const compacted = await open({ 'last-event-id': '3' });
+  assert.match(await compacted(/event: problem\n.*\n/), /"code":"conflict"/);
+});
+
+test('the console is a raw stream both ways, with the same refusals as every route', async (t) => {
+  const { server, backend, ask } = setUp(t);
+  await ask('POST /v1/vms', { name: 'web1' });
+  const port = await server.listen();
+  const upgrade = (path: string, headers: Record<string, string> = {}) => {
+    const all = {
+      connection: 'Upgrade',
+      upgrade: 'groundplane-console',
+      authorization: `Bearer ${backend.token}`,
+      ...headers,
+    };
+    const request = httpRequest({ port, path, headers: all }).end();
+    return new Promise<{ status: number; socket?: import('node:net').Socket; head: Buffer }>((resolve, reject) => {
+      request.on('upgrade', (answer, socket, head) => resolve({ status: answer.statusCode ?? 0, socket, head }));
+      request.on('response', (answer) => resolve({ status: answer.resume().statusCode ?? 0, head: Buffer.alloc(0) }));
+      request.on('error', reject);
+    });
+  };
+  const { socket, status, head } = await upgrade('/v1/vms/web1/console');
+  assert.equal(status, 101);
+  assert(socket !== undefined);
+  socket.write('root\r');
+  let text = head.toString();
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    text += chunk.toString();
+    if (text.includes('ROOT\r')) break;
+  }
+  assert.equal(text, 'web1 login: ROOT\r');
+  assert.equal((await upgrade('/v1/vms/none/console')).status, 404);
+  assert.equal((await upgrade('/v1/vms/web1/console', { authorization: 'Bearer wrong' })).status, 401);
+  assert.equal((await upgrade('/v1/vms/web1/console', { upgrade: 'websocket' })).status, 400);
+  assert.equal((await upgrade('/v1/vms/..%2f/console')).status, 400);
+});
+
+test('metrics are Prometheus text with escaped labels', async (t) => {
+  const { ask } = setUp(t);
+  await ask('POST /v1/vms', { name: 'web1', start: false });
+  const { text, headers } = await ask('GET /metrics');
+  assert.match(String(headers['content-type']), /^text\/plain; version=0.0.4/);
+  assert.match(
+    text,
+    /^# HELP groundplane_vm .*\n# TYPE groundplane_vm gauge\ngroundplane_vm\{vm="web1",verdict="stopped"\} 1\n$/,
+  );
+});
+
+test('every operation with a path parameter names a known one', () => {
+  for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
+    for (const name of parametersOf(operation.path))
+      assert.match(name, /^(vm|host|node|network|image|disk|task|token|sha256)$/, id);
+  }
+});
+
+// A compile-time check: the fake is a whole backend.
+new FakeBackend() satisfies Backend;
