@@ -4,7 +4,7 @@
  * Guarantees: `validUntilMs` is the time of *sending* the last answered request plus the TTL that etcd answered, on the
  * monotonic clock: etcd's own clock for the lease starts later, when it handles the request. A late answer never extends
  * it. Two limits, because of which a lease alone must never guard a write (see election.ts): a machine that is suspended
- * stops the monotonic clock, and etcd before 3.4.28/3.5.9 lets a leader that was deposed and does not know yet renew.
+ * stops the monotonic clock, and etcd before 3.5.13 (all of 3.4 up to 3.4.29 at least) lets a leader that was deposed and does not know yet renew.
  */
 import { create } from '@bufbuild/protobuf';
 import { isConnectionLoss } from './errors.ts';
