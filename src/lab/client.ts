@@ -1,0 +1,141 @@
+/**
+ * Talking to a running one-machine cluster: one request, one answer, each a line of JSON on DIR/lab.sock. Guarantees: a
+ * call ends at its deadline; an error of the lab arrives as the CodedError it was.
+ */
+
+import { connect } from 'node:net';
+import { CodedError, ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import { withDeadline } from '../os/deadline.ts';
+import { readJsonFile } from '../os/files.ts';
+import { isRunning, type ProcessIdentity } from '../os/process-table.ts';
+import type { FaultArguments, MachineStatus } from './faults.ts';
+import { type LabLayout, labLayout } from './layout.ts';
+
+/** Booting machines again takes its time on a busy machine. */
+const CALL_DEADLINE_MS = 120_000;
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+
+export interface LabRequest extends FaultArguments {
+  /** A name of FAULTS. */
+  readonly verb: string;
+}
+
+/** What DIR/lab.json says of the processes that run a cluster. */
+export interface RunningLab {
+  readonly bootId: string;
+  /** The outer process: ending it ends the cluster. */
+  readonly outer: ProcessIdentity;
+  /** The init of the room: when it is gone, everything is. Null while it is being made. */
+  readonly room: ProcessIdentity | null;
+  readonly userNamespace: boolean;
+  readonly startedAt: string;
+}
+
+/**
+ * Carries out a fault and returns what it returns. CodedError 'unavailable' when no cluster runs in `dir`; the errors of
+ * `injectFault`; 'deadline'.
+ */
+export function labCall(dir: string, labRequest: LabRequest, signal?: AbortSignal): Promise<unknown> {
+  const layout = labLayout(dir);
+  return withDeadline((inner) => call(layout, labRequest, inner), {
+    deadlineMs: Math.max(CALL_DEADLINE_MS, (labRequest.deadlineMs ?? 0) + 10_000),
+    signal,
+    what: `${labRequest.verb} in ${layout.dir}`,
+  });
+}
+
+/** The state of every machine. */
+export async function labStatus(dir: string): Promise<readonly MachineStatus[]> {
+  return (await labCall(dir, { verb: 'status' })) as readonly MachineStatus[];
+}
+
+/** What runs in `dir` according to lab.json; undefined when nothing does. */
+export async function readRunning(layout: LabLayout, bootId: string): Promise<RunningLab | undefined> {
+  const running = (await readJsonFile(layout.runningFile)) as RunningLab | undefined;
+  if (running === undefined || running.bootId !== bootId) return undefined;
+  const alive = isRunning(running.outer) || (running.room !== null && isRunning(running.room));
+  return alive ? running : undefined;
+}
+
+/**
+ * The argv with which a terminal gets a program (a shell) on a machine: through the room's namespaces into the machine's.
+ * Needs the user who started the cluster. CodedError 'unavailable' when none runs, 'conflict' when the machine is off.
+ */
+export async function enterMachineArgv(
+  dir: string,
+  { machine, argv, bootId }: { readonly machine: string; readonly argv: readonly string[]; readonly bootId: string },
+): Promise<readonly string[]> {
+  const layout = labLayout(dir);
+  const running = await readRunning(layout, bootId);
+  const status = (await labCall(dir, { verb: 'status', target: machine })) as readonly MachineStatus[];
+  const initPid = status[0]?.initPid ?? null;
+  if (running === undefined || running.room === null) throw nothingRuns(layout);
+  if (initPid === null) throw new CodedError('conflict', `${machine} is off.`, { advice: 'Boot it: gp lab restore.' });
+  const user = running.userNamespace ? ['--user', '--preserve-credentials'] : [];
+  return [
+    ...['nsenter', '--target', String(running.room.pid), ...user, '--mount', '--net', '--pid', '--'],
+    ...['nsenter', '--target', String(initPid), '--mount', '--uts', '--net', '--pid', '--', ...argv],
+  ];
+}
+
+function nothingRuns(layout: LabLayout, cause?: unknown): CodedError {
+  return new CodedError('unavailable', `No one-machine cluster runs in ${layout.dir}.`, {
+    cause,
+    advice: 'Start it with `gp up`.',
+  });
+}
+
+function call(layout: LabLayout, labRequest: LabRequest, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path: layout.labSocket });
+    let text = '';
+    const end = (finish: () => void): void => {
+      socket.destroy();
+      finish();
+    };
+    signal.addEventListener('abort', () => end(() => reject(signal.reason)), { once: true });
+    socket.setEncoding('utf8');
+    socket.once('connect', () => socket.write(`${JSON.stringify(labRequest)}\n`));
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+      if (text.length > ANSWER_BYTES_MAX) end(() => reject(new CodedError('too-large', 'The answer is too long.')));
+    });
+    socket.once('error', (error) => {
+      const absent = 'code' in error && (error.code === 'ENOENT' || error.code === 'ECONNREFUSED');
+      end(() => reject(absent ? nothingRuns(layout, error) : error));
+    });
+    socket.once('end', () => end(() => settle(text, resolve, reject, layout)));
+  });
+}
+
+function settle(
+  text: string,
+  resolve: (value: unknown) => void,
+  reject: (error: unknown) => void,
+  layout: LabLayout,
+): void {
+  if (!text.endsWith('\n')) {
+    reject(new CodedError('unavailable', `The cluster in ${layout.dir} ended before it answered.`));
+    return;
+  }
+  const answer = JSON.parse(text) as { readonly result?: unknown; readonly error?: WireError };
+  if (answer.error === undefined) resolve(answer.result);
+  else reject(fromWire(answer.error));
+}
+
+/** A CodedError as it goes over a socket or pipe. */
+export interface WireError {
+  readonly code: string;
+  readonly message: string;
+  readonly advice?: string | undefined;
+}
+
+export function fromWire(error: WireError): CodedError {
+  const code = Object.hasOwn(ERROR_CODES, error.code) ? (error.code as ErrorCode) : 'failed';
+  return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });
+}
+
+export function toWire(error: unknown): WireError {
+  if (error instanceof CodedError) return { code: error.code, message: error.message, advice: error.advice };
+  return { code: 'failed', message: error instanceof Error ? error.message : String(error) };
+}

@@ -1,0 +1,36 @@
+/**
+ * A stand-in for a role's program in the lab's tests: listens where the role would, says who it is, and can be asked to
+ * start a child that outlives it (as an agent starts QEMUs).
+ *
+ *   node stand-in.ts PORT…                listens on every address (etcd's place)
+ *   node stand-in.ts PORT… --config FILE  also on the configuration's `apiSocket`, if it has one
+ */
+
+import { spawn } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+
+const at = process.argv.indexOf('--config');
+const file = at < 0 ? undefined : process.argv[at + 1];
+const config = file === undefined ? {} : (JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+const ports = process.argv.slice(2).map(Number).filter(Number.isInteger);
+const name = String(config['name'] ?? process.argv.at(-1));
+
+// Answers each line: `who` with its name and pid, `child` by starting one, anything else with the same line.
+function serve(socket: Socket): void {
+  socket.setEncoding('utf8');
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (chunk) => {
+    const line = String(chunk).trim();
+    if (line === 'child') spawn('sleep', ['86399'], { detached: true, stdio: 'ignore' }).unref();
+    socket.write(line === 'who' ? `${name} ${process.pid}\n` : `${line}\n`);
+  });
+}
+
+for (const port of ports) createServer(serve).listen(port, '0.0.0.0');
+const apiSocket = config['apiSocket'];
+if (typeof apiSocket === 'string') {
+  rmSync(apiSocket, { force: true });
+  createServer(serve).listen(apiSocket);
+}
+process.stdout.write(`${name} serves\n`);
