@@ -1,0 +1,414 @@
+/** The lab with stand-ins in the place of the roles: what faults do to machines, links and processes, and what is left. */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { present } from '../base/assert.ts';
+import { CodedError, type ErrorCode } from '../base/errors.ts';
+import { run } from '../os/child-process.ts';
+import { pause } from '../os/deadline.ts';
+import { bootId, isRunning, listProcesses, type ProcessRecord, waitGone } from '../os/process-table.ts';
+import { enterMachineArgv, labCall, labStatus } from './client.ts';
+import type { MachineStatus } from './faults.ts';
+import type { LabInfo, LabOptions } from './outer.ts';
+import { down, type UpResult, up } from './up.ts';
+
+const DEADLINE_MS = 30_000;
+const SHAPE = { hosts: 2, controlNodes: 1, storageNodes: 1 } as const;
+const AGENT = ['10.77.2.1', 7443] as const;
+const NOBODY = 65_534;
+
+const standIn = (port: number): readonly string[] => [
+  process.execPath,
+  fileURLToPath(new URL('testing/stand-in.ts', import.meta.url)),
+  String(port),
+];
+const STAND_INS = { etcd: standIn(2379), control: standIn(7440), storage: standIn(7444), agent: standIn(7443) };
+
+let base: string;
+let dir: string;
+let lab: UpResult;
+const stop = new AbortController();
+
+const options = (directory: string): LabOptions => ({ dir: directory, ...SHAPE, apiPort: 0, standIns: STAND_INS });
+const coded = (code: ErrorCode, message: RegExp) => (error: unknown) =>
+  error instanceof CodedError && error.code === code && message.test(`${error.message} ${error.advice}`);
+
+before(async () => {
+  base = await mkdtemp(join(tmpdir(), 'groundplane-lab-'));
+  await chmod(base, 0o755);
+  dir = join(base, 'one');
+  const steps: string[] = [];
+  lab = await up({
+    ...options(dir),
+    signal: stop.signal,
+    onProgress: ({ step, of, message }) => steps.push(`${step}/${of} ${message}`),
+  });
+  assert.equal(steps.at(-1), '5/5 ready');
+});
+
+after(async () => {
+  stop.abort(new Error('the test is over'));
+  await lab.ended;
+  await rm(base, { recursive: true });
+});
+
+interface Executed {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+const exec = async (target: string, argv: readonly string[]): Promise<Executed> =>
+  (await labCall(dir, { verb: 'exec', target, argv })) as Executed;
+
+/** Asks the stand-in at an address, from a machine: its answer, `refused` or `silence`. */
+async function ask(from: string, [host, port]: readonly [string, number], line = 'who'): Promise<string> {
+  const script = `
+    const socket = require('node:net').connect({ host: '${host}', port: ${port} }, () => socket.write('${line}\\n'));
+    const say = (text) => { process.stdout.write(text); process.exit(0); };
+    socket.once('data', (chunk) => say(String(chunk).trim()));
+    socket.once('error', (error) => say(error.code === 'ECONNREFUSED' ? 'refused' : error.code));
+    setTimeout(() => say('silence'), 700);`;
+  return (await exec(from, [process.execPath, '-e', script])).stdout;
+}
+
+async function statusOf(name: string): Promise<MachineStatus> {
+  const machine = (await labStatus(dir)).find((candidate) => candidate.name === name);
+  return present(machine, name);
+}
+
+async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  const endMs = Date.now() + DEADLINE_MS;
+  while (!(await condition())) {
+    assert(Date.now() < endMs, `not in time: ${what}`);
+    await pause(50);
+  }
+}
+
+const answers = (from: string, at: readonly [string, number], pattern: RegExp): Promise<void> =>
+  until(`${pattern} from ${at.join(':')}`, async () => pattern.test(await ask(from, at)));
+
+test('every machine has its own name, processes, links and disk, and reaches the others on every network', async () => {
+  const { stdout } = await exec('h1', [
+    'sh',
+    '-c',
+    'hostname; ls "$1"; ls "$2"',
+    'sh',
+    join(dir, 'machines'),
+    join(dir, 'authority'),
+  ]);
+  assert.equal(stdout, 'h1\nh1\n');
+  assert.equal((await exec('h1', ['sh', '-c', 'ls /proc | grep -c "^[0-9]"'])).stdout.trim().length, 1);
+  for (const from of ['h2', 's1', 'c1']) assert.match(await ask(from, AGENT), /^h1 \d+$/);
+  assert.match(await ask('h2', ['10.78.1.1', 7444]), /^s1 \d+$/);
+  assert.match(await ask('h1', ['10.79.2.2', 7443]), /^h2 \d+$/);
+  // Beyond the default route: nothing listens there, and the room says so.
+  assert.equal(await ask('h1', ['203.0.113.1', 7]), 'refused');
+  assert.equal((await exec('h1', ['cat', '/proc/sys/net/ipv4/tcp_retries2'])).stdout, '4\n');
+});
+
+test('configuration and logs are where the layout says, and private', async () => {
+  const config = JSON.parse(await readFile(join(dir, 'machines/h1/config/agent.json'), 'utf8'));
+  assert.equal(config.overlayAddress, '10.79.2.1');
+  assert.deepEqual(config.join.controlAddresses, ['10.77.0.11']);
+  assert.equal(await readFile(join(dir, 'machines/h1/log/agent.log'), 'utf8'), 'h1 serves\n');
+  for (const path of ['machines/h1/config/agent.json', 'machines/h1/log/agent.log', 'lab.sock', 'context.json'])
+    assert.equal((await stat(join(dir, path))).mode & 0o077, 0, path);
+});
+
+test('the API port reaches the control node', async () => {
+  const socket = connect({ host: '127.0.0.1', port: lab.info.apiPort });
+  socket.write('who\n');
+  const [chunk] = await once(socket, 'data', { signal: AbortSignal.timeout(DEADLINE_MS) });
+  assert.match(String(chunk), /^c1 \d+\n$/);
+  socket.destroy();
+});
+
+test('a second cluster in the same directory is refused, one beside it runs', async () => {
+  await assert.rejects(up(options(dir)), coded('conflict', new RegExp(`process ${process.pid}, since .*gp down`)));
+  const beside = await up({ ...options(join(base, 'two')), detach: true });
+  try {
+    assert.notEqual(beside.info.apiPort, lab.info.apiPort);
+    assert.equal((await labStatus(beside.info.dir)).length, 4);
+    // Same directory, same shape, same port after a restart; another number of control nodes is refused.
+    await assert.rejects(up({ ...options(beside.info.dir), detach: true }), coded('conflict', /runs in/));
+    assert.deepEqual(await down({ dir: beside.info.dir }), { ended: true });
+    assert.deepEqual(await down({ dir: beside.info.dir }), { ended: false });
+    await assert.rejects(up({ ...options(beside.info.dir), controlNodes: 3 }), coded('conflict', /cannot be changed/));
+    const { hosts: _h, apiPort: _p, ...again } = options(beside.info.dir);
+    const second = await up({ ...again, detach: true });
+    assert.equal(second.info.apiPort, beside.info.apiPort);
+    assert.equal(second.info.shape.hosts, SHAPE.hosts);
+  } finally {
+    await down({ dir: beside.info.dir });
+  }
+  assert.equal((await labStatus(dir)).length, 4);
+});
+
+test('bad directories, shapes and faults are refused with what to do', async () => {
+  await assert.rejects(up(options(join(base, 'x'.repeat(100)))), coded('bad-input', /bytes too long.*--dir/));
+  await assert.rejects(up(options('/run/gp')), coded('bad-input', /under \/run/));
+  await assert.rejects(up({ ...options(join(base, 'three')), controlNodes: 2 }), coded('bad-input', /1 or 3/));
+  await mkdir(join(base, 'photos'));
+  await writeFile(join(base, 'photos/cat.jpg'), '');
+  await assert.rejects(up(options(join(base, 'photos'))), coded('conflict', /not empty/));
+  await assert.rejects(labCall(join(base, 'none'), { verb: 'status' }), coded('unavailable', /gp up/));
+  await assert.rejects(labCall(dir, { verb: 'kill-host', target: 'h9' }), coded('not-found', /c1, s1, h1, h2/));
+  await assert.rejects(labCall(dir, { verb: 'kill-host', target: 's1' }), coded('bad-input', /h1, h2/));
+  await assert.rejects(labCall(dir, { verb: 'kill-host' }), coded('bad-input', /needs a machine/));
+  await assert.rejects(labCall(dir, { verb: 'kill-hots', target: 'h1' }), coded('bad-input', /kill-host/));
+  await assert.rejects(labCall(dir, { verb: 'kill-host', target: 'h1', once: true }), coded('bad-input', /no "once"/));
+  await assert.rejects(labCall(dir, { verb: 'kill-agent', target: 'h1', forSeconds: -1 }), coded('bad-input', /3600/));
+});
+
+test('cut-host: packets vanish both ways, processes run on, heal-host brings all back', async () => {
+  const before_ = await ask('h2', AGENT);
+  await labCall(dir, { verb: 'cut-host', target: 'h1' });
+  assert.deepEqual((await statusOf('h1')).cutFrom, ['control', 'storage', 'overlay']);
+  assert.equal(await ask('h2', AGENT), 'silence');
+  assert.equal(await ask('h2', ['10.78.2.1', 7443]), 'silence');
+  assert.equal(await ask('h1', ['10.77.0.11', 7440]), 'silence');
+  assert.match((await exec('h1', ['ip', 'link', 'show', 'ctl0'])).stdout, /LOWER_UP/);
+  await labCall(dir, { verb: 'heal-host', target: 'h1' });
+  assert.equal(await ask('h2', AGENT), before_);
+});
+
+test('cut-storage and cut-control cut one path only', async () => {
+  await labCall(dir, { verb: 'cut-storage', target: 'h1' });
+  assert.equal(await ask('h1', ['10.78.1.1', 7444]), 'silence');
+  assert.match(await ask('h2', ['10.78.1.1', 7444]), /^s1/);
+  assert.match(await ask('h2', AGENT), /^h1/);
+  await labCall(dir, { verb: 'cut-control', target: 'c1' });
+  assert.equal(await ask('h2', ['10.77.0.11', 7440]), 'silence');
+  await labCall(dir, { verb: 'restore' });
+  assert.match(await ask('h1', ['10.78.1.1', 7444]), /^s1/);
+  assert.match(await ask('h2', ['10.77.0.11', 7440]), /^c1/);
+});
+
+test('a cut for some seconds heals by itself', async () => {
+  await labCall(dir, { verb: 'cut-control', target: 'h1', forSeconds: 1 });
+  assert.equal(await ask('h2', AGENT), 'silence');
+  await answers('h2', AGENT, /^h1/);
+});
+
+test('kill-host: everything on it ends at once and silently; heal-host boots it with its disk', async () => {
+  await ask('h2', AGENT, 'child');
+  await writeFile(join(dir, 'machines/h1/state/identity'), 'kept');
+  const initPid = (await statusOf('h1')).initPid;
+  const watcher = labCall(dir, {
+    verb: 'exec',
+    target: 'h2',
+    argv: [process.execPath, '-e', WATCH_SCRIPT],
+    deadlineMs: 20_000,
+  });
+  await until('a watched connection', async () =>
+    (await exec('h2', ['cat', '/proc/net/tcp'])).stdout.split('\n').some((line) => /:1D13 01 /.test(line)),
+  );
+  await labCall(dir, { verb: 'kill-host', target: 'h1' });
+  const machine = await statusOf('h1');
+  assert.equal(machine.power, 'off');
+  assert.equal(await ask('h2', AGENT), 'silence');
+  await assert.rejects(exec('h1', ['true']), coded('conflict', /off.*restore h1/));
+  await assert.rejects(labCall(dir, { verb: 'kill-agent', target: 'h1' }), coded('conflict', /off/));
+  // No FIN and no RST: the peer still believes in its connection.
+  assert.equal(((await watcher) as Executed).stdout, 'nothing');
+  await labCall(dir, { verb: 'heal-host', target: 'h1' });
+  await answers('h2', AGENT, /^h1/);
+  assert.notEqual((await statusOf('h1')).initPid, initPid);
+  assert.equal((await exec('h1', ['cat', join(dir, 'machines/h1/state/identity')])).stdout, 'kept');
+  assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '0\n');
+});
+
+/** Holds a connection to h1's agent and says what it hears of it within 3 s. */
+const WATCH_SCRIPT = `
+  const socket = require('node:net').connect({ host: '10.77.2.1', port: 7443 });
+  const say = (text) => { process.stdout.write(text); process.exit(0); };
+  for (const event of ['end', 'close', 'error']) socket.once(event, () => say(event));
+  setTimeout(() => say('nothing'), 3000);`;
+
+test('kill-agent: stays dead until restored, its children run on; once: is back at once', async () => {
+  const first = await ask('h2', AGENT);
+  await ask('h2', AGENT, 'child');
+  await labCall(dir, { verb: 'kill-agent', target: 'h1' });
+  assert.equal(await ask('h2', AGENT), 'refused');
+  assert.equal((await statusOf('h1')).processes['agent']?.state, 'dead');
+  assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '1\n');
+  await labCall(dir, { verb: 'restore', target: 'h1' });
+  await answers('h2', AGENT, /^h1/);
+  const second = await ask('h2', AGENT);
+  assert.notEqual(second, first);
+  await labCall(dir, { verb: 'kill-agent', target: 'h1', once: true });
+  await answers('h2', AGENT, /^h1/);
+  assert.notEqual(await ask('h2', AGENT), second);
+  await labCall(dir, { verb: 'kill-agent', target: 'h1', forSeconds: 1 });
+  assert.equal(await ask('h2', AGENT), 'refused');
+  await answers('h2', AGENT, /^h1/);
+  assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '1\n');
+});
+
+test('freeze and thaw keep the process; a frozen one can be killed', async () => {
+  const server = ['10.77.0.11', 7440] as const;
+  const first = await ask('h1', server);
+  await labCall(dir, { verb: 'freeze-server', target: 'c1' });
+  assert.equal(await ask('h1', server), 'silence');
+  assert.equal((await statusOf('c1')).processes['control']?.state, 'frozen');
+  await labCall(dir, { verb: 'thaw', target: 'c1' });
+  assert.equal(await ask('h1', server), first);
+  await labCall(dir, { verb: 'freeze-server', target: 'c1' });
+  await labCall(dir, { verb: 'kill-server', target: 'c1' });
+  assert.equal(await ask('h1', server), 'refused');
+  assert.match(await ask('h1', ['10.77.0.11', 2379]), /^c1/);
+  await labCall(dir, { verb: 'kill-etcd', target: 'c1' });
+  assert.equal(await ask('h1', ['10.77.0.11', 2379]), 'refused');
+  await labCall(dir, { verb: 'restore', target: 'c1' });
+  await answers('h1', server, /^c1/);
+  await answers('h1', ['10.77.0.11', 2379], /^c1/);
+});
+
+test('wipe-host: what the host kept is gone, its other processes run on, its agent is new', async () => {
+  const first = await ask('h2', AGENT);
+  await exec('h1', ['sh', '-c', 'touch /run/groundplane/qmp "$1"/state/identity', 'sh', join(dir, 'machines/h1')]);
+  await labCall(dir, { verb: 'wipe-host', target: 'h1' });
+  await answers('h2', AGENT, /^h1/);
+  assert.notEqual(await ask('h2', AGENT), first);
+  assert.equal(
+    (await exec('h1', ['ls', '/run/groundplane', join(dir, 'machines/h1/state')])).stdout.includes('qmp'),
+    false,
+  );
+  await assert.rejects(stat(join(dir, 'machines/h1/state/identity')));
+  assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '1\n');
+});
+
+test('kill-storage takes the disk servers along, or not', async () => {
+  const service = ['10.78.1.1', 7444] as const;
+  await ask('h1', service, 'child');
+  await labCall(dir, { verb: 'kill-storage', target: 's1', serviceOnly: true });
+  assert.equal(await ask('h1', service), 'refused');
+  assert.equal((await exec('s1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '1\n');
+  await labCall(dir, { verb: 'restore', target: 's1' });
+  await answers('h1', service, /^s1/);
+  await labCall(dir, { verb: 'kill-storage', target: 's1' });
+  assert.equal((await exec('s1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '0\n');
+  await labCall(dir, { verb: 'restore' });
+  await answers('h1', service, /^s1/);
+});
+
+test('kill-everything, restore', async () => {
+  await labCall(dir, { verb: 'kill-everything' });
+  assert.deepEqual(new Set((await labStatus(dir)).map(({ power }) => power)), new Set(['off']));
+  await labCall(dir, { verb: 'restore' });
+  await answers('h2', AGENT, /^h1/);
+  await answers('h1', ['10.78.1.1', 7444], /^s1/);
+  await answers('h1', ['10.77.0.11', 7440], /^c1/);
+  assert.deepEqual((await statusOf('h1')).cutFrom, []);
+});
+
+test('a process that ends by itself is started again', async () => {
+  const before_ = (await statusOf('h2')).processes['agent']?.starts ?? 0;
+  await exec('h2', ['pkill', '-f', 'stand-in.ts']);
+  await answers('h1', ['10.77.2.2', 7443], /^h2/);
+  assert.equal((await statusOf('h2')).processes['agent']?.starts, before_ + 1);
+});
+
+test('a shell can be opened on a machine', async () => {
+  const argv = await enterMachineArgv(dir, { machine: 'h1', argv: ['hostname'], bootId: bootId() });
+  assert.equal((await run(argv, { deadlineMs: DEADLINE_MS })).stdout, 'h1\n');
+});
+
+/** A process and all that came from it. */
+function descendants(pid: number): readonly ProcessRecord[] {
+  const all = listProcesses();
+  const found = all.filter((record) => record.pid === pid);
+  for (const parent of found) found.push(...all.filter(({ ppid }) => ppid === parent.pid));
+  return found;
+}
+
+interface Outer {
+  readonly child: ChildProcess;
+  readonly info: LabInfo;
+}
+
+async function upInProcess(directory: string, uid: number | undefined): Promise<Outer> {
+  const main = fileURLToPath(new URL('testing/up-main.ts', import.meta.url));
+  const identity = uid === undefined ? {} : { uid, gid: uid };
+  const child = spawn(process.execPath, [main, JSON.stringify(options(directory))], {
+    ...identity,
+    env: { PATH: '/usr/bin:/bin' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [chunk] = await once(child.stdout, 'data', { signal: AbortSignal.timeout(DEADLINE_MS) });
+  return { child, info: JSON.parse(String(chunk)) };
+}
+
+async function nothingRemains(directory: string, before_: readonly ProcessRecord[]): Promise<void> {
+  for (const process of before_) await waitGone(process, DEADLINE_MS);
+  assert.deepEqual(
+    listProcesses().filter(
+      ({ argv, pid }) => pid !== process.pid && argv.some((word) => word.includes(`${directory}/`)),
+    ),
+    [],
+  );
+  assert(!readFileSync('/proc/self/mounts', 'utf8').includes(directory));
+  const { stdout } = await run(['ip', '-oneline', 'link'], { deadlineMs: DEADLINE_MS });
+  assert.doesNotMatch(stdout, /\b(ctl|sto|ovl|h1-ctl)\b/);
+}
+
+for (const [who, uid] of [
+  ['root', undefined],
+  ['an ordinary user', NOBODY],
+] as const) {
+  const skip = process.geteuid?.() === 0 ? false : 'needs root to become several users';
+
+  test(`as ${who}: killing the outer process leaves nothing, and the next up works`, { skip }, async () => {
+    const directory = join(base, `killed-${uid ?? 0}`);
+    await mkdir(directory);
+    if (uid !== undefined) await run(['chown', `${uid}:${uid}`, directory], { deadlineMs: DEADLINE_MS });
+    const first = await upInProcess(directory, uid);
+    assert.equal(first.info.userNamespace, uid !== undefined);
+    await labCall(directory, { verb: 'kill-host', target: 'h1' });
+    const processes = descendants(present(first.child.pid, 'pid'));
+    assert(processes.length > 15, `${processes.length} processes`);
+    const exit = once(first.child, 'exit');
+    first.child.kill('SIGKILL');
+    await exit;
+    const second = await upInProcess(directory, uid);
+    await nothingRemains(join(base, 'no-such'), processes);
+    assert.equal((await labStatus(directory)).length, 4);
+    // In order, this time.
+    const rest = descendants(present(second.child.pid, 'pid'));
+    const ended = once(second.child, 'exit');
+    second.child.kill('SIGTERM');
+    assert.deepEqual(await ended, [0, null]);
+    await nothingRemains(directory, rest);
+    for (const file of ['lab.sock', 'lab.json']) await assert.rejects(stat(join(directory, file)));
+  });
+}
+
+test('down ends a cluster whose outer process runs elsewhere', async () => {
+  const outer = await upInProcess(join(base, 'elsewhere'), undefined);
+  const processes = descendants(present(outer.child.pid, 'pid'));
+  assert.deepEqual(await down({ dir: outer.info.dir }), { ended: true });
+  assert.equal(processes.some(isRunning), false);
+});
+
+test('interrupted while it starts, nothing is left', async () => {
+  const controller = new AbortController();
+  const directory = join(base, 'interrupted');
+  const starting = up({
+    ...options(directory),
+    signal: controller.signal,
+    onProgress: ({ step }) => {
+      if (step === 2) controller.abort(new Error('changed my mind'));
+    },
+  });
+  await assert.rejects(starting, /changed my mind/);
+  await nothingRemains(directory, []);
+});
