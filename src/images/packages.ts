@@ -71,6 +71,8 @@ async function ownLists(options: FetchOptions): Promise<Lists> {
     '-o',
     `Dir::State=${state}`,
     '-o',
+    `Dir::State::lists=${join(state, 'lists')}`,
+    '-o',
     `Dir::Cache=${cache}`,
     '-o',
     'Dir::State::status=/var/lib/dpkg/status',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -163,6 +164,25 @@ describe('the tiny guest', () => {
     const report = await check(disk, source.serial, target.serial);
     assert.equal(report.good, true, JSON.stringify(report.counts));
     assert.ok(report.lastSequence >= first + 20);
+  });
+
+  test('the guest agent answers, whoever connects and how often', async () => {
+    const path = join(dir, 'agent');
+    const chardev = ['-chardev', `socket,path=${path},server=on,wait=off,id=a`];
+    const port = ['-device', 'virtio-serial-pci', '-device', 'virtserialport,chardev=a,name=org.qemu.guest_agent.0'];
+    await using guest = scoped(guestOptions('', { args: [...chardev, ...port] }));
+    await guest.waitFor(/tiny# /);
+    for (const id of [41, 42]) {
+      const socket = connect(path);
+      socket.setTimeout(20_000, () => socket.destroy(new Error('the agent is silent')));
+      socket.write(`\xff{"execute":"guest-sync","arguments":{"id":${id}}}\n{"execute":"guest-ping"}\n`, 'latin1');
+      let text = '';
+      for await (const chunk of socket.setEncoding('latin1')) {
+        text += chunk;
+        if (text.includes('{}')) break;
+      }
+      assert.equal(text, `{"return": ${id}}\n{"return": {}}\n`);
+    }
   });
 
   test('a pause is seen from inside', async () => {
