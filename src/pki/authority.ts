@@ -154,7 +154,8 @@ async function leafExtensions(
   ];
   return [
     new BasicConstraintsExtension(false, undefined, true),
-    // Not critical: QEMU 7.2 refuses a critical one without keyEncipherment, which RFC 8813 forbids for ECDSA keys.
+    // Not critical: QEMU releases without a late fix (7.2.22 has it) refuse a critical one without keyEncipherment, which
+    // RFC 8813 forbids for ECDSA keys.
     new KeyUsagesExtension(KeyUsageFlags.digitalSignature, false),
     new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth], false),
     new SubjectAlternativeNameExtension(names, false),
