@@ -1,0 +1,137 @@
+/**
+ * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory above the
+ * working directory. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { CodedError } from '../base/errors.ts';
+import type { Target } from '../client/client.ts';
+import { makePrivateDirectory, readJsonFile, readTextBounded, writeFileAtomic } from '../os/files.ts';
+import type { Io } from './io.ts';
+
+export const DEFAULT_DIR = '.groundplane';
+const SECRET_BYTES_MAX = 64 * 1024;
+
+export interface Location {
+  /** Absolute. */
+  readonly dir: string;
+  readonly foundBy: '--dir' | 'GP_DIR' | 'context file' | 'working directory';
+}
+
+/** How a cluster is reached, and where its files are. */
+export interface Context extends Location {
+  readonly apiUrl: string;
+  readonly caFile: string;
+  readonly tokenFile: string;
+}
+
+/** ~/.config/groundplane/context.json, or below XDG_CONFIG_HOME. */
+export function contextFilePath(env: Io['env']): string {
+  const config = env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config');
+  return join(config, 'groundplane', 'context.json');
+}
+
+/** The directory of the cluster that is meant. `not-found` where nothing points to one. */
+export async function locate(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | undefined): Promise<Location> {
+  if (dirOption !== undefined) return { dir: resolve(io.cwd, dirOption), foundBy: '--dir' };
+  const fromEnv = io.env['GP_DIR'];
+  if (fromEnv !== undefined && fromEnv !== '') return { dir: resolve(io.cwd, fromEnv), foundBy: 'GP_DIR' };
+  const chosen = await readJsonFile(contextFilePath(io.env));
+  if (isRecord(chosen) && typeof chosen['dir'] === 'string') return { dir: chosen['dir'], foundBy: 'context file' };
+  for (let at = resolve(io.cwd); ; at = dirname(at)) {
+    const dir = join(at, DEFAULT_DIR);
+    if (await isDirectory(dir)) return { dir, foundBy: 'working directory' };
+    if (dirname(at) === at) break;
+  }
+  throw new CodedError('not-found', 'No cluster was found from here.', {
+    advice: 'Start one with `gp up`, or name its directory with --dir, GP_DIR or `gp context use DIR`.',
+  });
+}
+
+/** The context of the cluster that is meant. `not-found` where its directory has none. */
+export async function findContext(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | undefined): Promise<Context> {
+  return readContext(await locate(io, dirOption));
+}
+
+/** The context in a located directory. */
+export async function readContext(location: Location): Promise<Context> {
+  const file = join(location.dir, 'context.json');
+  const content = await readJsonFile(file);
+  if (content === undefined) {
+    throw new CodedError('not-found', `There is no cluster in ${location.dir} (by ${location.foundBy}).`, {
+      advice: `Start one there with \`gp up --dir ${location.dir}\`, or name another directory.`,
+    });
+  }
+  const field = (name: string): string => {
+    const value = isRecord(content) ? content[name] : undefined;
+    if (typeof value === 'string' && value !== '') return value;
+    throw new CodedError('bad-input', `${file} has no ${name}.`, {
+      advice: 'Start the cluster again: `gp up` writes it.',
+    });
+  };
+  return {
+    ...location,
+    apiUrl: field('apiUrl'),
+    caFile: resolve(location.dir, field('caFile')),
+    tokenFile: resolve(location.dir, field('tokenFile')),
+  };
+}
+
+/** The context with its secrets read. */
+export async function readTarget(context: Context): Promise<Target> {
+  const [caPem, token] = await Promise.all([secret(context.caFile), secret(context.tokenFile)]);
+  return { apiUrl: context.apiUrl, caPem, token: token.trim() };
+}
+
+/** Makes `dir` the cluster of commands that name none. */
+export async function useContext(io: Pick<Io, 'env' | 'cwd'>, dir: string): Promise<Context> {
+  const context = await readContext({ dir: resolve(io.cwd, dir), foundBy: 'context file' });
+  const file = contextFilePath(io.env);
+  await makePrivateDirectory(dirname(file));
+  await writeFileAtomic(file, `${JSON.stringify({ dir: context.dir }, null, 2)}\n`);
+  return context;
+}
+
+async function secret(file: string): Promise<string> {
+  const text = await readTextBounded(file, SECRET_BYTES_MAX);
+  if (text === undefined) {
+    throw new CodedError('not-found', `${file} is missing.`, { advice: 'Start the cluster again: `gp up` writes it.' });
+  }
+  return text;
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A file given on the command line, as text; the API bounds its size. */
+export async function readInputFile(io: Pick<Io, 'cwd'>, path: string): Promise<string> {
+  try {
+    return await readFile(resolve(io.cwd, path), 'utf8');
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
+}
+
+/** What to say of a file that cannot be read. */
+export function cannotRead(path: string, cause: unknown): CodedError {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : '';
+  const why =
+    code === 'ENOENT'
+      ? 'does not exist'
+      : code === 'EACCES'
+        ? 'may not be read'
+        : code === 'EISDIR'
+          ? 'is a directory'
+          : 'cannot be read';
+  return new CodedError('bad-input', `The file ${path} ${why}.`, { cause, advice: 'Nothing was changed.' });
+}

@@ -1,0 +1,107 @@
+/** How the kinds of objects look as tables. */
+import type { ApiToken, ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
+import type { Presentation } from '../session.ts';
+import { formatAge, formatBytes } from '../units.ts';
+
+const ageOf = (time: string): string => formatAge(Date.now() - Date.parse(time));
+const yes = (value: boolean): string => (value ? 'yes' : 'no');
+
+export const EVENT_TABLE: Presentation<Event> = {
+  header: ['TIME', 'KIND', 'VM', 'HOST', 'GENERATION', 'MESSAGE'],
+  row: (event) => [
+    event.at,
+    event.kind,
+    event.vm ?? '-',
+    event.host ?? '-',
+    event.generation === null ? '-' : String(event.generation),
+    event.message,
+  ],
+  name: (event) => event.revision,
+};
+
+export const HOST_TABLE: Presentation<Host> = {
+  header: ['NAME', 'AGENT', 'DRAINABLE', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
+  row: (host, colours) => [
+    host.name,
+    host.agent === 'alive' ? colours.green(host.agent) : colours.red(host.agent),
+    yes(host.drainable),
+    [host.cordoned ? 'cordoned' : '', host.quarantined ? 'quarantined' : ''].filter(Boolean).join(', ') || '-',
+    String(host.vms.length),
+    `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)}`,
+    String(host.vcpus),
+    host.accelerator,
+  ],
+  name: (host) => host.name,
+};
+
+export const NETWORK_TABLE: Presentation<Network> = {
+  header: ['NAME', 'VNI', 'CIDR', 'GATEWAY', 'DHCP', 'NAT', 'ADDRESSES'],
+  row: (network) => [
+    network.name,
+    String(network.vni),
+    network.cidr ?? '-',
+    network.gateway ?? '-',
+    yes(network.dhcp),
+    yes(network.nat),
+    String(network.reservations.length),
+  ],
+  name: (network) => network.name,
+};
+
+export const IMAGE_TABLE: Presentation<Image> = {
+  header: ['NAME', 'BOOT', 'FORMAT', 'DISK', 'NODES', 'AGE'],
+  row: (image) => [
+    image.name,
+    image.direct === null ? 'disk' : 'direct',
+    image.disk?.format ?? '-',
+    image.disk === null ? '-' : formatBytes(image.disk.virtualSizeBytes),
+    image.nodes.join(', ') || '-',
+    ageOf(image.createdAt),
+  ],
+  name: (image) => image.name,
+};
+
+export const STORAGE_TABLE: Presentation<StorageNode> = {
+  header: ['NAME', 'STATE', 'DISKS', 'USED', 'TOTAL', 'ADDRESS'],
+  row: (node, colours) => [
+    node.name,
+    node.state === 'alive' ? colours.green(node.state) : colours.red(node.state),
+    String(node.disks),
+    node.usedBytes === null ? '-' : formatBytes(node.usedBytes),
+    node.totalBytes === null ? '-' : formatBytes(node.totalBytes),
+    node.addresses.storage,
+  ],
+  name: (node) => node.name,
+};
+
+export const CONTROL_TABLE: Presentation<ControlNode> = {
+  header: ['NAME', 'STATE', 'LEADER', 'ADDRESS', 'VERSION'],
+  row: (node) => [node.name, node.state, yes(node.leader), node.address ?? '-', node.version ?? '-'],
+  name: (node) => node.name,
+};
+
+export const DISK_TABLE: Presentation<Disk> = {
+  header: ['ID', 'VM', 'ROLE', 'NODE', 'SIZE', 'SOURCE', 'PHASE'],
+  row: (disk) => [disk.id, disk.vm, disk.role, disk.node, formatBytes(disk.sizeBytes), disk.source, disk.phase],
+  name: (disk) => disk.id,
+};
+
+export const TASK_TABLE: Presentation<Task> = {
+  header: ['ID', 'KIND', 'TARGET', 'STATE', 'PROGRESS', 'AGE', 'MESSAGE'],
+  row: (task) => [
+    task.id,
+    task.kind,
+    task.target.name,
+    task.state,
+    task.progressPercent === null ? '-' : `${task.progressPercent} %`,
+    ageOf(task.startedAt),
+    task.message,
+  ],
+  name: (task) => task.id,
+};
+
+export const TOKEN_TABLE: Presentation<ApiToken> = {
+  header: ['NAME', 'ID', 'AGE'],
+  row: (token) => [token.name, token.id, ageOf(token.createdAt)],
+  name: (token) => token.name,
+};

@@ -1,0 +1,321 @@
+/** `gp vm`: everything one does with virtual machines. */
+import type { Command } from 'commander';
+import type { CreateVm } from '../../api/requests.ts';
+import type { Task, VmDetail } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { readInputFile } from '../cluster-location.ts';
+import type { Io } from '../io.ts';
+import { present, type Session } from '../session.ts';
+import { parseCount, parseDuration, parseSize } from '../units.ts';
+import { describeVm, VM_TABLE } from '../vm-text.ts';
+import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
+import { EVENT_TABLE } from './presentations.ts';
+
+type DiskRequest = NonNullable<CreateVm['disks']>[number];
+type NicRequest = NonNullable<CreateVm['networks']>[number];
+
+/** Adds `gp vm`. */
+export function addVmCommands(program: Command, io: Io): void {
+  const vm = program.command('vm').description('virtual machines');
+  addCreate(vm, io);
+  addReading(vm, io);
+  addLifecycle(vm, io);
+  addSet(vm, io);
+}
+
+interface CreateOptions extends WaitOptions {
+  readonly image?: string;
+  readonly network?: readonly NicRequest[];
+  readonly disk?: readonly DiskRequest[];
+  readonly vcpus?: number;
+  readonly memory?: number;
+  readonly cpuModel?: string;
+  readonly firmware?: 'bios' | 'uefi' | 'direct';
+  readonly append?: string;
+  readonly userData?: string;
+  readonly networkConfig?: string;
+  readonly metaData?: string;
+  readonly restartPolicy?: 'always' | 'on-failure' | 'never';
+  readonly label?: readonly (readonly [string, string])[];
+  readonly storagePatience?: number;
+  readonly start: boolean;
+}
+
+function addCreate(vm: Command, io: Io): void {
+  const create = vm
+    .command('create')
+    .description('create a VM and start it')
+    .argument('<name>', 'name of the VM', nameArgument)
+    .option('--image <image>', 'image to boot from', nameArgument)
+    .option('--network <network>', 'network, or NETWORK,address=IP,mac=MAC; repeatable', collect(parseNic))
+    .option('--disk <disk>', 'blank disk of SIZE, or image=IMAGE[,size=SIZE]; repeatable', collect(parseDisk))
+    .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
+    .option('--memory <size>', 'memory, such as 512M or 2G', parseSize)
+    .option('--cpu-model <model>', 'CPU model that every host can offer (default: baseline)')
+    .option('--firmware <firmware>', 'bios, uefi or direct')
+    .option('--append <text>', 'added to the kernel command line (direct boot)')
+    .option('--user-data <file>', 'cloud-init user-data (NoCloud)')
+    .option('--network-config <file>', 'cloud-init network-config (NoCloud)')
+    .option('--meta-data <file>', 'cloud-init meta-data (NoCloud)')
+    .option('--restart-policy <policy>', 'always, on-failure or never')
+    .option('--label <key=value>', 'label; repeatable', collect(parsePair))
+    .option('--storage-patience <duration>', 'how long its I/O waits for storage before it is paused', parseDuration)
+    .option('--no-start', 'only create it');
+  withWaiting(create).action(
+    action(io, async (session, name: string, options: CreateOptions) => {
+      const client = await session.client();
+      const body = await createRequest(io, name, options);
+      const created = await client.call(client.http.POST('/v1/vms', { body, signal: io.signal }));
+      if (created.task !== null && !(await settle(session, created.task, options))) return;
+      await printVm(session, name, 'created');
+    }),
+  );
+}
+
+async function createRequest(io: Io, name: string, options: CreateOptions) {
+  const read = async (path: string | undefined) => (path === undefined ? undefined : readInputFile(io, path));
+  const cloudInit = present({
+    userData: await read(options.userData),
+    networkConfig: await read(options.networkConfig),
+    metaData: await read(options.metaData),
+  });
+  return present({
+    name,
+    image: options.image,
+    vcpus: options.vcpus,
+    memoryBytes: options.memory,
+    cpuModel: options.cpuModel,
+    firmware: options.firmware,
+    append: options.append,
+    disks: options.disk?.map((disk) => ({ ...disk })),
+    networks: options.network?.map((nic) => (typeof nic === 'string' ? nic : { ...nic })),
+    cloudInit: Object.keys(cloudInit).length === 0 ? undefined : cloudInit,
+    restartPolicy: options.restartPolicy,
+    labels: options.label === undefined ? undefined : Object.fromEntries(options.label),
+    storagePatienceMs: options.storagePatience,
+    start: options.start,
+  });
+}
+
+/** `NETWORK` or `NETWORK,address=IP,mac=MAC`. Throws `bad-input`. */
+export function parseNic(text: string): NicRequest {
+  const [network = '', ...rest] = text.split(',');
+  nameArgument(network);
+  if (rest.length === 0) return network;
+  const given = keyed(rest, ['address', 'mac'], '--network');
+  return present({ network, address: given.get('address'), mac: given.get('mac')?.toLowerCase() });
+}
+
+/** `SIZE` or `image=IMAGE[,size=SIZE]`. Throws `bad-input`. */
+export function parseDisk(text: string): DiskRequest {
+  if (!text.includes('=')) return { sizeBytes: parseSize(text) };
+  const given = keyed(text.split(','), ['image', 'size'], '--disk');
+  const size = given.get('size');
+  const sizeBytes = size === undefined ? undefined : parseSize(size);
+  const image = given.get('image');
+  if (image !== undefined) return present({ image: nameArgument(image), sizeBytes });
+  return { sizeBytes: sizeBytes ?? parseSize('') };
+}
+
+function keyed(parts: readonly string[], known: readonly string[], option: string): ReadonlyMap<string, string> {
+  const pairs = parts.map(parsePair);
+  const unknown = pairs.find(([key]) => !known.includes(key));
+  if (unknown !== undefined || new Set(pairs.map(([key]) => key)).size < pairs.length) {
+    throw new CodedError('bad-input', `${option} knows ${known.join(' and ')}, each once.`, {
+      advice: 'Nothing was changed.',
+    });
+  }
+  return new Map(pairs);
+}
+
+interface ListOptions {
+  readonly host?: string;
+  readonly label?: readonly string[];
+}
+
+function addReading(vm: Command, io: Io): void {
+  vm.command('list')
+    .description('list VMs')
+    .option('--host <host>', 'only those on this host', nameArgument)
+    .option(
+      '--label <selector>',
+      'only those with this label: KEY or KEY=VALUE; repeatable',
+      collect((text) => text),
+    )
+    .action(
+      action(io, async (session, { host, label }: ListOptions) => {
+        const client = await session.client();
+        const query = present({ host, label: label === undefined ? undefined : [...label] });
+        const vms = await client.call(client.http.GET('/v1/vms', { params: { query }, signal: io.signal }));
+        await session.printList(vms, VM_TABLE);
+      }),
+    );
+  vm.command('show')
+    .description('show a VM, and why the cluster believes what it believes')
+    .argument('<vm>', 'name or id', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        await session.printOne(await getVm(session, name), VM_TABLE, (shown) => describeVm(shown, session.colours));
+      }),
+    );
+  vm.command('log')
+    .description('print the end of the serial console’s output')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--lines <n>', 'number of lines', (text: string) => parseCount(text))
+    .action(
+      action(io, async (session, name: string, { lines }: { readonly lines?: number }) => {
+        const client = await session.client();
+        const params = { path: { vm: name }, query: present({ lines }) };
+        const log = await client.call(client.http.GET('/v1/vms/{vm}/log', { params, signal: io.signal }));
+        if (!(await session.printedAsData(log))) io.out(log.text);
+      }),
+    );
+  vm.command('events')
+    .description('what happened to a VM')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .action(
+      action(io, async (session, name: string, { limit }: { readonly limit?: number }) => {
+        const client = await session.client();
+        const params = { path: { vm: name }, query: present({ limit }) };
+        const events = await client.call(client.http.GET('/v1/vms/{vm}/events', { params, signal: io.signal }));
+        await session.printList(events, EVENT_TABLE);
+      }),
+    );
+  vm.command('console')
+    .description('serial console in this terminal; Ctrl-] leaves')
+    .argument('<vm>', 'name or id', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const { attachConsole } = await import('../console.ts');
+        await attachConsole(session, name);
+      }),
+    );
+}
+
+type Ask = (session: Session, name: string) => Promise<Task>;
+
+const ASK = {
+  start: async (session, name) => {
+    const client = await session.client();
+    return client.call(client.http.POST('/v1/vms/{vm}/start', { params: { path: { vm: name } } }));
+  },
+  reset: async (session, name) => {
+    const client = await session.client();
+    return client.call(client.http.POST('/v1/vms/{vm}/reset', { params: { path: { vm: name } } }));
+  },
+  pause: async (session, name) => {
+    const client = await session.client();
+    return client.call(client.http.POST('/v1/vms/{vm}/suspend', { params: { path: { vm: name } } }));
+  },
+  resume: async (session, name) => {
+    const client = await session.client();
+    return client.call(client.http.POST('/v1/vms/{vm}/resume', { params: { path: { vm: name } } }));
+  },
+} as const satisfies Record<string, Ask>;
+
+const SIMPLE = [
+  ['start', 'start a VM', 'started'],
+  ['reset', 'reset a VM as its reset button would', 'reset'],
+  ['pause', 'pause a VM’s vCPUs', 'paused'],
+  ['resume', 'let a paused VM run on', 'resumed'],
+] as const;
+
+function addLifecycle(vm: Command, io: Io): void {
+  for (const [verb, description, done] of SIMPLE) {
+    const command = vm.command(verb).description(description).argument('<vm>', 'name or id', nameArgument);
+    withWaiting(command).action(
+      action(io, async (session, name: string, options: WaitOptions) => {
+        if (await settle(session, await ASK[verb](session, name), options)) await printVm(session, name, done);
+      }),
+    );
+  }
+  const stop = vm
+    .command('stop')
+    .description('stop a VM: ask its guest (ACPI), then hard after a deadline')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--hard', 'pull the plug at once')
+    .option('--patience <duration>', 'time the guest gets before it is stopped hard', parseDuration);
+  withWaiting(stop).action(
+    action(
+      io,
+      async (session, name: string, options: WaitOptions & { readonly hard?: true; readonly patience?: number }) => {
+        const client = await session.client();
+        const body = present({ mode: options.hard ? ('hard' as const) : undefined, patienceMs: options.patience });
+        const task = await client.call(client.http.POST('/v1/vms/{vm}/stop', { params: { path: { vm: name } }, body }));
+        const timeout = Math.max(options.timeout, (options.patience ?? 0) + options.timeout);
+        if (await settle(session, task, { ...options, timeout })) await printVm(session, name, 'stopped');
+      },
+    ),
+  );
+  const migrate = vm
+    .command('migrate')
+    .description('live-migrate a VM')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--to <host>', 'destination; without it the cluster chooses', nameArgument);
+  withWaiting(migrate).action(
+    action(io, async (session, name: string, options: WaitOptions & { readonly to?: string }) => {
+      const client = await session.client();
+      const request = { params: { path: { vm: name } }, body: present({ to: options.to }) };
+      const task = await client.call(client.http.POST('/v1/vms/{vm}/migrate', request));
+      if (await settle(session, task, options)) await printVm(session, name, 'migrated');
+    }),
+  );
+  const remove = vm
+    .command('delete')
+    .description('stop a VM at once and delete it with its disks')
+    .argument('<vm>', 'name or id', nameArgument);
+  withWaiting(remove).action(
+    action(io, async (session, name: string, options: WaitOptions) => {
+      const client = await session.client();
+      const task = await client.call(client.http.DELETE('/v1/vms/{vm}', { params: { path: { vm: name } } }));
+      if (await settle(session, task, options)) session.say(`${name} deleted`);
+    }),
+  );
+}
+
+interface SetOptions {
+  readonly label?: readonly (readonly [string, string])[];
+  readonly restartPolicy?: 'always' | 'on-failure' | 'never';
+  readonly vcpus?: number;
+  readonly memory?: number;
+  readonly ifRevision?: string;
+}
+
+function addSet(vm: Command, io: Io): void {
+  vm.command('set')
+    .description('change a VM; vCPUs and memory only while it is stopped')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--label <key=value>', 'label; repeatable, replaces all', collect(parsePair))
+    .option('--restart-policy <policy>', 'always, on-failure or never')
+    .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
+    .option('--memory <size>', 'memory', parseSize)
+    .option('--if-revision <revision>', 'only if it is still at this revision')
+    .action(
+      action(io, async (session, name: string, options: SetOptions) => {
+        const client = await session.client();
+        const body = present({
+          labels: options.label === undefined ? undefined : Object.fromEntries(options.label),
+          restartPolicy: options.restartPolicy,
+          vcpus: options.vcpus,
+          memoryBytes: options.memory,
+        });
+        const header = present({ 'If-Match': options.ifRevision });
+        await client.call(client.http.PATCH('/v1/vms/{vm}', { params: { path: { vm: name }, header }, body }));
+        await printVm(session, name, 'changed');
+      }),
+    );
+}
+
+async function getVm(session: Session, name: string): Promise<VmDetail> {
+  const client = await session.client();
+  return client.call(client.http.GET('/v1/vms/{vm}', { params: { path: { vm: name } }, signal: session.io.signal }));
+}
+
+/** After a change: the VM as it is now. */
+async function printVm(session: Session, name: string, done: string): Promise<void> {
+  await session.printOne(await getVm(session, name), VM_TABLE, (vm) => {
+    const where = vm.host === null ? '' : `  host ${vm.host}`;
+    return `${vm.name} ${done}: ${vm.verdict}${where}  generation ${vm.generation}\n`;
+  });
+}

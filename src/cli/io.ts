@@ -1,0 +1,21 @@
+/** What the command may touch of its process, so that a test can give it something else. */
+import pico from 'picocolors';
+
+/** Streams and surroundings of one run of the command. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  readonly outIsTty: boolean;
+  readonly errIsTty: boolean;
+  readonly env: Readonly<NodeJS.ProcessEnv>;
+  readonly cwd: string;
+  /** Fires at Ctrl-C or SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+export type Colours = ReturnType<typeof pico.createColors>;
+
+/** Colours for standard output: only on a terminal, and not where NO_COLOR is set. */
+export function coloursFor(io: Io): Colours {
+  return pico.createColors(io.outIsTty && (io.env['NO_COLOR'] ?? '') === '');
+}

@@ -1,0 +1,98 @@
+/** One run of a command: its global options, its output in the form that was asked for, its connection to the cluster. */
+import type { Command } from 'commander';
+import type { ApiClient, Target } from '../client/client.ts';
+import { findContext, readTarget } from './cluster-location.ts';
+import { type Colours, coloursFor, type Io } from './io.ts';
+import { formatTable } from './table.ts';
+
+export const OUTPUTS = ['table', 'json', 'yaml', 'name'] as const;
+export type Output = (typeof OUTPUTS)[number];
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  readonly dir?: string;
+  readonly output: Output;
+}
+
+/** How objects of one kind look as a table and by name. */
+export interface Presentation<T> {
+  readonly header: readonly string[];
+  row(object: T, colours: Colours): readonly string[];
+  name(object: T): string;
+}
+
+/** See the module's comment. `close` ends the connection. */
+export class Session {
+  readonly io: Io;
+  readonly colours: Colours;
+  readonly options: GlobalOptions;
+  #client: ApiClient | undefined;
+  #target: Target | undefined;
+
+  constructor(io: Io, command: Command) {
+    this.io = io;
+    this.options = command.optsWithGlobals<GlobalOptions>();
+    this.colours = coloursFor(io);
+  }
+
+  /** The client, made at the first use: commands that need none stay quick. */
+  async client(): Promise<ApiClient> {
+    if (this.#client === undefined) {
+      const { createClient } = await import('../client/client.ts');
+      this.#client = createClient(await this.target());
+    }
+    return this.#client;
+  }
+
+  async target(): Promise<Target> {
+    this.#target ??= await readTarget(await findContext(this.io, this.options.dir));
+    return this.#target;
+  }
+
+  async close(): Promise<void> {
+    await this.#client?.close();
+  }
+
+  /** Prints a list of resources. */
+  async printList<T>(objects: readonly T[], as: Presentation<T>): Promise<void> {
+    if (await this.printedAsData(objects)) return;
+    if (this.options.output === 'name') this.io.out(objects.map((object) => `${as.name(object)}\n`).join(''));
+    else
+      this.io.out(
+        formatTable(
+          as.header,
+          objects.map((object) => as.row(object, this.colours)),
+        ),
+      );
+  }
+
+  /** Prints one resource; `text` for people. */
+  async printOne<T>(object: T, as: Pick<Presentation<T>, 'name'>, text: (object: T) => string): Promise<void> {
+    if (await this.printedAsData(object)) return;
+    this.io.out(this.options.output === 'name' ? `${as.name(object)}\n` : text(object));
+  }
+
+  /** A sentence for people who look at a table; silence for scripts. */
+  say(text: string): void {
+    if (this.options.output === 'table') this.io.out(`${text}\n`);
+  }
+
+  /** Prints the value where JSON or YAML was asked for. */
+  async printedAsData(value: unknown): Promise<boolean> {
+    if (this.options.output === 'json') this.io.out(`${JSON.stringify(value, null, 2)}\n`);
+    else if (this.options.output === 'yaml') {
+      const { stringify } = await import('yaml');
+      this.io.out(stringify(value, { aliasDuplicateObjects: false }));
+    } else return false;
+    return true;
+  }
+}
+
+type Present<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+};
+
+/** Without the properties that are undefined: what was not asked for is not sent. */
+export function present<T extends object>(object: T): Present<T> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Present<T>;
+}

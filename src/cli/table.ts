@@ -1,0 +1,46 @@
+/** Plain tables: columns as wide as their widest cell on the screen (string-width), two spaces between, no lines. */
+import stringWidth from 'string-width';
+
+/** `rows`: as many cells each as `header` has. Control characters never reach the terminal. */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = [header, ...rows].map((row) => row.map(printable));
+  const widths = header.map((_title, column) => Math.max(...cells.map((row) => stringWidth(row[column] ?? ''))));
+  return cells.map((row) => `${line(row, widths)}\n`).join('');
+}
+
+/** `Key: value` lines with aligned values; a list becomes one line per item. */
+export function formatFields(fields: readonly (readonly [string, string | readonly string[]])[]): string {
+  const width = Math.max(...fields.map(([key]) => stringWidth(key))) + 2;
+  return fields
+    .flatMap(([key, value]) => {
+      const lines = typeof value === 'string' ? [value] : value.length === 0 ? ['-'] : value;
+      return lines.map((text, index) => `${(index === 0 ? `${key}:` : '').padEnd(width)}${printable(text)}\n`);
+    })
+    .join('');
+}
+
+function line(row: readonly string[], widths: readonly number[]): string {
+  return row
+    .map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - stringWidth(cell)))
+    .join('  ')
+    .trimEnd();
+}
+
+const ESCAPE = '\u001b';
+
+/** Colours (SGR) stay; anything else that would move the cursor or ring the bell becomes a dot. */
+function printable(text: string): string {
+  return [...text]
+    .map((char, index, all) => {
+      const code = char.codePointAt(0) ?? 0;
+      if (char === ESCAPE && all[index + 1] === '[' && isColour(all, index + 2)) return char;
+      return code < 32 || (code >= 127 && code < 160) ? '·' : char;
+    })
+    .join('');
+}
+
+function isColour(chars: readonly string[], from: number): boolean {
+  let at = from;
+  while (/^[0-9;]$/.test(chars[at] ?? '')) at += 1;
+  return chars[at] === 'm';
+}

@@ -1,0 +1,54 @@
+/** Sizes, durations and numbers as people write them: parsed strictly, printed shortly. */
+import { CodedError } from '../base/errors.ts';
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+function refused(text: string, what: string, example: string): CodedError {
+  return new CodedError('bad-input', `${JSON.stringify(text.slice(0, 40))} is not ${what}.`, {
+    advice: `Nothing was changed. Write it like ${example}.`,
+  });
+}
+
+/** Bytes of `512M`, `1G`, `1.5G`, `1GiB`, `4096`: units are powers of 1024. Throws `bad-input`. */
+export function parseSize(text: string): number {
+  const match = /^([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGT]?)(?:iB|B)?$/i.exec(text);
+  const bytes = Number(match?.[1]) * (SIZE_UNITS[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN);
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refused(text, 'a size', '512M, 1.5G or 1048576');
+  return bytes;
+}
+
+/** Milliseconds of `500ms`, `30s`, `5m`, `1h`; a unit is needed. Throws `bad-input`. */
+export function parseDuration(text: string): number {
+  const match = /^([0-9]{1,9})(ms|s|m|h)$/.exec(text);
+  const ms = Number(match?.[1]) * (DURATION_UNITS[match?.[2] ?? ''] ?? Number.NaN);
+  if (!Number.isSafeInteger(ms)) throw refused(text, 'a duration', '500ms, 30s or 5m');
+  return ms;
+}
+
+/** A whole number of at least `min`. Throws `bad-input`. */
+export function parseCount(text: string, min = 1): number {
+  const count = Number(text);
+  if (!/^[0-9]{1,9}$/.test(text) || count < min) throw refused(text, `a whole number of at least ${min}`, String(min));
+  return count;
+}
+
+/** `1 GiB`, `512 MiB`, `1.5 GiB`, `37 B`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+}
+
+/** `3s`, `5m`, `2h`, `4d`: whole units, rounded down. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}

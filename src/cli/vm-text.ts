@@ -1,0 +1,78 @@
+/** VMs for people: a row of the table, and why the cluster believes what it believes. */
+import type { Observations, Verdict, Vm, VmDetail } from '../api/views.ts';
+import type { Colours } from './io.ts';
+import type { Presentation } from './session.ts';
+import { formatFields } from './table.ts';
+import { formatAge, formatBytes } from './units.ts';
+
+const GOOD: readonly Verdict[] = ['running'];
+const BAD: readonly Verdict[] = ['crashed', 'lost', 'fenced', 'storage-trouble', 'unresponsive'];
+const QUIET: readonly Verdict[] = ['stopped', 'guest-shutdown'];
+
+/** The verdict in its colour. */
+export function colouredVerdict(verdict: Verdict, colours: Colours): string {
+  if (GOOD.includes(verdict)) return colours.green(verdict);
+  if (BAD.includes(verdict)) return colours.red(verdict);
+  return QUIET.includes(verdict) ? colours.dim(verdict) : colours.yellow(verdict);
+}
+
+export const VM_TABLE: Presentation<Vm> = {
+  header: ['NAME', 'VERDICT', 'HOST', 'GENERATION', 'VCPUS', 'MEMORY', 'ADDRESSES', 'AGE'],
+  row: (vm, colours) => [
+    vm.name,
+    colouredVerdict(vm.verdict, colours),
+    vm.host ?? '-',
+    String(vm.generation),
+    String(vm.spec.vcpus),
+    formatBytes(vm.spec.memoryBytes),
+    vm.nics.map((nic) => nic.address ?? '-').join(', ') || '-',
+    formatAge(Date.now() - Date.parse(vm.createdAt)),
+  ],
+  name: (vm) => vm.name,
+};
+
+/** Everything about one VM, with the observations behind its verdict. */
+export function describeVm(vm: VmDetail, colours: Colours): string {
+  return formatFields([
+    ['Name', vm.name],
+    ['Id', vm.id],
+    ['Verdict', colouredVerdict(vm.verdict, colours)],
+    ['Because', vm.because],
+    ['Host', vm.destination === null ? (vm.host ?? '-') : `${vm.host ?? '-'} (to ${vm.destination})`],
+    ['Generation', String(vm.generation)],
+    ['Intent', vm.intent],
+    ['Phase', `${vm.phase} for ${formatAge(Date.now() - Date.parse(vm.phaseSince))}`],
+    ['Task', vm.task === null ? '-' : `${vm.task.id} ${vm.task.kind}: ${vm.task.message}`],
+    ['Failures', vm.failure === null ? '-' : `${vm.failure.count} in a row, last: ${vm.failure.message}`],
+    ['CPU', `${vm.spec.vcpus} vCPU, ${vm.spec.cpuModel}`],
+    ['Memory', formatBytes(vm.spec.memoryBytes)],
+    ['Firmware', vm.spec.append === null ? vm.spec.firmware : `${vm.spec.firmware}, append "${vm.spec.append}"`],
+    ['Image', vm.spec.image ?? '-'],
+    [
+      'Disks',
+      vm.disks.map((disk) => `${disk.id}  ${disk.role}  ${formatBytes(disk.sizeBytes)}  on ${disk.node ?? '-'}`),
+    ],
+    ['Networks', vm.nics.map((nic) => `${nic.network}  ${nic.mac}  ${nic.address ?? '-'}`)],
+    ['Restart policy', vm.spec.restartPolicy],
+    ['Storage patience', `${Math.round(vm.spec.storagePatienceMs / 1_000)} s`],
+    ['Labels', Object.entries(vm.labels).map(([key, value]) => `${key}=${value}`)],
+    ['Revision', vm.revision],
+    ['Observed', observed(vm.observations)],
+  ]);
+}
+
+function observed({ agent, qmp, storage }: Observations): readonly string[] {
+  return [
+    `agent    ${agent.host === null ? '' : `of ${agent.host} `}${agent.state}, QEMU process ${agent.process}${age(agent.ageMs)}`,
+    `QMP      ${qmp.state}${qmp.status === null ? '' : ` "${qmp.status}"`}${age(qmp.ageMs)}`,
+    ...storage.map(
+      (disk) =>
+        `storage  ${disk.node} ${disk.disk}: admits ${generations(disk.admitted)}, connected ${generations(disk.connected)}${age(disk.ageMs)}`,
+    ),
+  ];
+}
+
+const generations = (of: readonly number[]): string => (of.length === 0 ? 'none' : `generation ${of.join(', ')}`);
+
+const age = (ageMs: number | null): string =>
+  ageMs === null ? ', never seen' : `, ${(ageMs / 1_000).toFixed(1)} s ago`;

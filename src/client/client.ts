@@ -1,0 +1,221 @@
+/**
+ * The typed client of the API: paths, bodies and answers are checked at compile time against the OpenAPI document. Guarantees:
+ * only a control node of the cluster's own authority is talked to; every request has a deadline; every failure is a CodedError
+ * (`unavailable`: nobody answers; `deadline`; otherwise what the server said).
+ */
+import type { Readable } from 'node:stream';
+import type { PeerCertificate } from 'node:tls';
+import createFetchClient, { type Client, type Middleware } from 'openapi-fetch';
+import { Agent, type Dispatcher, fetch as undiciFetch } from 'undici';
+import { errorOfProblem } from '../api/problem.ts';
+import type { WatchChange } from '../api/views.ts';
+import { CodedError } from '../base/errors.ts';
+import { deadlineError } from '../os/deadline.ts';
+import { parseDnsName } from '../pki/identity.ts';
+import type { paths } from './generated/schema.d.ts';
+import { readEvents } from './server-events.ts';
+
+const CONNECT_MS = 5_000;
+const DEADLINE_MS = 35_000;
+const UPLOAD_IDLE_MS = 120_000;
+const CONNECTIONS_MAX = 16;
+
+/** How a cluster is reached. */
+export interface Target {
+  /** https://address:port, without a path. */
+  readonly apiUrl: string;
+  /** The authority's certificate (PEM): no other is trusted. */
+  readonly caPem: string;
+  readonly token: string;
+}
+
+/** An upload of one file. */
+export interface Upload {
+  readonly sha256: string;
+  readonly kind: 'disk' | 'kernel' | 'initrd';
+  readonly sizeBytes: number;
+  readonly content: Readable;
+}
+
+/** A connection pool to one cluster; `close` it. */
+export interface ApiClient {
+  /** Typed by the document; throws CodedError instead of returning `error`. */
+  readonly http: Client<paths>;
+  /** The result of a call of `http`: its data. */
+  call<T>(work: Promise<{ readonly data?: T }>): Promise<T>;
+  upload(upload: Upload, signal?: AbortSignal): Promise<void>;
+  /** Changes after `after` (a revision), or from now. Ends by `signal` or with an error. */
+  watch(options: { readonly after?: string; readonly signal: AbortSignal }): AsyncIterable<WatchChange>;
+  close(): Promise<void>;
+}
+
+/** TLS of a client without a certificate of its own: any control node of the cluster will do, whatever its address. */
+export function clientTls(caPem: string) {
+  return {
+    ca: caPem,
+    minVersion: 'TLSv1.3',
+    rejectUnauthorized: true,
+    checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined => {
+      const names = (certificate.subjectaltname ?? '')
+        .split(', ')
+        .flatMap((name) => (name.startsWith('DNS:') ? [name.slice(4)] : []));
+      return names.some((name) => parseDnsName(name)?.kind === 'control')
+        ? undefined
+        : new Error('The certificate is not that of a control node.');
+    },
+  } as const;
+}
+
+/** Makes a client; connects at the first request. `deadlineMs`: of one request, 35 s unless given. */
+export function createClient(target: Target, options: { readonly deadlineMs?: number } = {}): ApiClient {
+  const agent = new Agent({
+    connect: { ...clientTls(target.caPem), timeout: CONNECT_MS },
+    connections: CONNECTIONS_MAX,
+    // Deadlines are signals: a long-poll is silent for longer than undici's own limits.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  const baseUrl = target.apiUrl.replace(/\/+$/, '');
+  const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+  const http = createFetchClient<paths>({
+    baseUrl,
+    headers: { authorization: `Bearer ${target.token}` },
+    fetch: (request: Request) => send(request, agent, deadlineMs),
+  });
+  http.use(problemsAsErrors);
+  return {
+    http,
+    call: async <T>(work: Promise<{ readonly data?: T }>): Promise<T> => (await work).data as T,
+    upload: (upload, signal) => sendFile({ agent, baseUrl, target, upload, signal }),
+    watch: ({ after, signal }) => watchChanges({ agent, baseUrl, target, after, signal }),
+    close: () => agent.destroy(),
+  };
+}
+
+const problemsAsErrors: Middleware = {
+  onResponse: async ({ response }) => {
+    if (response.ok) return;
+    throw errorOfProblem(response.status, await response.json().catch(() => undefined));
+  },
+};
+
+/** A request through our own connections: Node's global fetch would not take an Agent of another undici. */
+async function send(request: Request, dispatcher: Dispatcher, deadlineMs: number): Promise<Response> {
+  const deadline = AbortSignal.timeout(deadlineMs);
+  const body = request.body === null ? null : await request.text();
+  try {
+    const answer = await undiciFetch(request.url, {
+      method: request.method,
+      headers: [...request.headers],
+      body,
+      dispatcher,
+      redirect: 'error',
+      signal: AbortSignal.any([request.signal, deadline]),
+    });
+    return answer as unknown as Response;
+  } catch (error) {
+    if (deadline.aborted) throw deadlineError(`${request.method} ${new URL(request.url).pathname}`, deadlineMs);
+    if (request.signal.aborted) throw request.signal.reason;
+    throw unreachable(new URL(request.url).origin, error);
+  }
+}
+
+interface FileRequest {
+  readonly agent: Agent;
+  readonly baseUrl: string;
+  readonly target: Target;
+  readonly upload: Upload;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest): Promise<void> {
+  try {
+    const answer = await agent.request({
+      origin: baseUrl,
+      path: `/v1/artifacts/${upload.sha256}?kind=${upload.kind}`,
+      method: 'PUT',
+      headers: {
+        authorization: `Bearer ${target.token}`,
+        'content-type': 'application/octet-stream',
+        'content-length': String(upload.sizeBytes),
+      },
+      body: upload.content,
+      headersTimeout: UPLOAD_IDLE_MS,
+      bodyTimeout: UPLOAD_IDLE_MS,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const body: unknown = await answer.body.json().catch(() => undefined);
+    if (answer.statusCode >= 300) throw errorOfProblem(answer.statusCode, body);
+  } catch (error) {
+    if (error instanceof CodedError) throw error;
+    if (signal?.aborted === true) throw signal.reason;
+    throw unreachable(baseUrl, error);
+  } finally {
+    upload.content.destroy();
+  }
+}
+
+interface WatchRequest {
+  readonly agent: Agent;
+  readonly baseUrl: string;
+  readonly target: Target;
+  readonly after: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+async function* watchChanges({ agent, baseUrl, target, after, signal }: WatchRequest): AsyncGenerator<WatchChange> {
+  const headers = {
+    authorization: `Bearer ${target.token}`,
+    ...(after === undefined ? {} : { 'last-event-id': after }),
+  };
+  let answer: Dispatcher.ResponseData;
+  try {
+    answer = await agent.request({ origin: baseUrl, path: '/v1/watch', method: 'GET', headers, signal });
+  } catch (error) {
+    if (signal.aborted) return;
+    throw unreachable(baseUrl, error);
+  }
+  if (answer.statusCode !== 200) {
+    throw errorOfProblem(answer.statusCode, await answer.body.json().catch(() => undefined));
+  }
+  try {
+    for await (const event of readEvents(answer.body)) {
+      if (event.name === 'problem') throw errorOfProblem(500, JSON.parse(event.data));
+      yield JSON.parse(event.data) as WatchChange;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    throw error instanceof CodedError ? error : unreachable(baseUrl, error);
+  }
+}
+
+/** What to say when nobody, or somebody else, is at the address. */
+export function unreachable(origin: string, cause: unknown): CodedError {
+  return new CodedError('unavailable', `The cluster cannot be reached at ${origin}: ${reasonOf(cause)}.`, {
+    cause,
+    advice: 'VMs run on without it. Is it running (`gp up`), and is this the right cluster (`gp context show`)?',
+  });
+}
+
+function reasonOf(error: unknown): string {
+  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(inner instanceof Error)) return 'the connection failed';
+  const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
+  switch (code) {
+    case 'ECONNREFUSED':
+      return 'nothing listens there';
+    case 'ECONNRESET':
+    case 'UND_ERR_SOCKET':
+      return 'the connection was cut';
+    case 'UND_ERR_CONNECT_TIMEOUT':
+    case 'ETIMEDOUT':
+      return 'no answer to the connection attempt';
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'CERT_SIGNATURE_FAILURE':
+      return 'its certificate is not of this cluster’s authority';
+    default:
+      return inner.message.replace(/\.$/, '');
+  }
+}
