@@ -47,14 +47,23 @@ export function isName(text: string): boolean {
   return NAME.test(text);
 }
 
+/** A VM's id from untrusted text, or CodedError `bad-input`. */
 export const parseVmId = (text: string): VmId => checked<VmId>(text, ID, 'VM id');
+/** A disk's id from untrusted text, or CodedError `bad-input`. */
 export const parseDiskId = (text: string): DiskId => checked<DiskId>(text, ID, 'disk id');
+/** A task's id from untrusted text, or CodedError `bad-input`. */
 export const parseTaskId = (text: string): TaskId => checked<TaskId>(text, ID, 'task id');
+/** A host's name from untrusted text (an RFC 1123 label of at most 40 characters), or CodedError `bad-input`. */
 export const parseHostName = (text: string): HostName => checked<HostName>(text, NAME, 'host name');
+/** A storage node's name, by the rules of a host's. */
 export const parseStorageName = (text: string): StorageName => checked<StorageName>(text, NAME, 'storage node name');
+/** A control node's name, by the rules of a host's. */
 export const parseControlName = (text: string): ControlName => checked<ControlName>(text, NAME, 'control node name');
+/** A network's name, by the rules of a host's. */
 export const parseNetworkName = (text: string): NetworkName => checked<NetworkName>(text, NAME, 'network name');
+/** An image's name, by the rules of a host's. */
 export const parseImageName = (text: string): ImageName => checked<ImageName>(text, NAME, 'image name');
+/** A SHA-256 in 64 lower-case hexadecimal digits, or CodedError `bad-input`. */
 export const parseSha256 = (text: string): Sha256 => checked<Sha256>(text, SHA256, 'SHA-256');
 
 /** A generation from a number: a positive safe integer, or CodedError. */

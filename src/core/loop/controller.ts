@@ -28,6 +28,7 @@ export interface ControllerPorts {
   readonly crashPoint: CrashPoint;
 }
 
+/** One leader's work, from `start` to `stop`; a new term needs a new one. */
 export class Controller {
   readonly observer: HostObserver;
   readonly storageObserver: StorageObserver;

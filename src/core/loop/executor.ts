@@ -48,6 +48,7 @@ export interface Ledger extends Acknowledged {
   failure: Acknowledged['failure'];
 }
 
+/** What a leader knows of a VM's effects at the beginning of its term: nothing. */
 export function emptyLedger(): Ledger {
   return {
     fencedBelow: 0,
@@ -63,6 +64,7 @@ export function emptyLedger(): Ledger {
   };
 }
 
+/** Turns steps into orders on the ports; holds no state of its own. */
 export class Executor {
   readonly #ports: ExecutorPorts;
 

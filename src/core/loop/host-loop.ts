@@ -28,6 +28,7 @@ interface HostState {
   plan: string | null;
 }
 
+/** One order at a time per host; what a host acknowledged is remembered for this term only. */
 export class HostLoop {
   readonly #ports: HostLoopPorts;
   readonly #states = new Map<HostName, HostState>();

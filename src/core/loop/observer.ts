@@ -55,6 +55,7 @@ export interface ObserverPorts {
   readonly paths: Paths;
 }
 
+/** One per leader. Every question and probe has a deadline (ObserverTiming); `stop` ends all of them. */
 export class HostObserver {
   readonly #ports: ObserverPorts;
   readonly #timing: ObserverTiming;

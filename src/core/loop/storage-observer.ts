@@ -16,6 +16,7 @@ interface WatchedNode {
 const POLL_MS = 1_000;
 const DEADLINE_MS = 1_500;
 
+/** One per leader; a question every second with a deadline of its own, `stop` ends all of them. */
 export class StorageObserver {
   readonly #clock: Clock;
   readonly #link: StorageLink;

@@ -9,8 +9,9 @@ import type { HostName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
+import { type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import type { Step } from '../plan/steps.ts';
-import { type Decision, decide, judgementOf, type VmSituation } from '../plan/vm-decision.ts';
+import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
@@ -68,6 +69,7 @@ interface VmState {
   why: string;
 }
 
+/** One per leader: wakes, decides and carries out, VM by VM. `stop` is final. */
 export class VmLoop {
   readonly #ports: VmLoopPorts;
   readonly #states = new Map<VmId, VmState>();
@@ -377,7 +379,7 @@ function deletionTask(
   vm: VmRecord,
 ): { id: TaskRecord['id']; state: 'succeeded'; message: string } | null {
   for (const { value } of tasks.values()) {
-    if (value.kind === 'delete' && value.state === 'running' && value.target.name === vm.name)
+    if (value.kind === 'vm.delete' && value.state === 'running' && value.target.name === vm.name)
       return { id: value.id, state: 'succeeded', message: 'Deleted.' };
   }
   return null;

@@ -3,10 +3,14 @@
 export const PORTS = {
   /** Control node: API, join, relay (HTTPS). */
   control: 7440,
+  /** Control node: probe and relay for the other control nodes (HTTPS, mutual TLS). */
+  controlPeer: 7441,
   /** Agent (HTTPS, mutual TLS). */
   agent: 7443,
   /** Storage service (HTTPS, mutual TLS). */
   storage: 7444,
+  /** Nothing ever listens here: a host's kernel refuses it whatever its processes do, which is how it is seen to be there. */
+  reachability: 7449,
   etcdClient: 2379,
   etcdPeer: 2380,
   vxlan: 4789,
@@ -37,5 +41,9 @@ export function portsOfSlot(slot: number): SlotPorts {
 
 /** True for ports a relay may connect to: those of QEMUs, and of agents. */
 export function isRelayPort(port: number): boolean {
-  return port === PORTS.agent || (port >= SLOT_BASE && port < SLOT_BASE + SLOTS_PER_HOST * PORTS_PER_SLOT);
+  return (
+    port === PORTS.agent ||
+    port === PORTS.reachability ||
+    (port >= SLOT_BASE && port < SLOT_BASE + SLOTS_PER_HOST * PORTS_PER_SLOT)
+  );
 }

@@ -16,7 +16,7 @@ import {
   type VmSituation,
   wait,
   wantsStop,
-} from './vm-decision.ts';
+} from './decision.ts';
 
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
 type Switching = Extract<VmPhase, { kind: 'switching' }>;

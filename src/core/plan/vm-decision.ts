@@ -6,89 +6,39 @@
  * The caller repeats: decide, carry out one thing, decide again, until `wait`.
  */
 import { unreachable } from '../../base/assert.ts';
-import type { Generation, StorageName } from '../../base/ids.ts';
+import type { Generation } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
-import type { DiskRecord, HostRecord } from '../model/cluster.ts';
-import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
-import type { Incarnation, StartReason, VmPhase, VmRecord } from '../model/vm.ts';
+import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import { currentIncarnation } from '../model/vm.ts';
+import {
+  type Decision,
+  diskNodes,
+  inPhase,
+  judgementOf,
+  perform,
+  STABLE_RUN_MS,
+  startNext,
+  type TaskOutcome,
+  type VmSituation,
+  wait,
+  wantsStop,
+} from './decision.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
 import { place } from './placement.ts';
-import type { Acknowledged, Step } from './steps.ts';
-import { type Judgement, judge } from './verdict.ts';
-
-export interface VmSituation {
-  readonly vm: VmRecord;
-  readonly disks: readonly DiskRecord[];
-  readonly see: (incarnation: Incarnation) => IncarnationObservation;
-  readonly acknowledged: Acknowledged;
-  readonly cluster: ClusterSituation;
-  /** Unix time in ms. */
-  readonly now: number;
-}
-
-export interface ClusterSituation {
-  readonly vms: Iterable<VmRecord>;
-  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
-  /** Storage nodes that answered the leader's last call. */
-  readonly storageAnswers: (node: StorageName) => boolean;
-  /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
-  readonly storageCutFrom: (host: Incarnation['host']) => readonly StorageName[];
-}
-
-export type Decision =
-  /** Nothing now; look again when something changes, at the latest after `againInMs`. */
-  | { readonly kind: 'wait'; readonly why: string; readonly againInMs: number }
-  | { readonly kind: 'do'; readonly step: Step }
-  | {
-      readonly kind: 'commit';
-      readonly vm: VmRecord;
-      readonly event: DecisionEvent;
-      readonly quarantine?: Quarantine;
-      readonly task?: TaskOutcome;
-    }
-  /** Deletes the record: nothing of the VM is left. */
-  | { readonly kind: 'remove'; readonly event: DecisionEvent };
-
-export interface DecisionEvent {
-  readonly kind: string;
-  readonly message: string;
-}
-
-export interface Quarantine {
-  readonly host: Incarnation['host'];
-  readonly reason: string;
-}
-
-export interface TaskOutcome {
-  readonly id: NonNullable<VmRecord['migrationRequest']>['taskId'];
-  readonly state: 'succeeded' | 'failed';
-  readonly message: string;
-}
+import type { Judgement } from './verdict.ts';
 
 /** Back-off between attempts to start after failures: 1 s, doubling, at most 60 s. */
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
-/** A run this long clears the failure count. */
-const STABLE_RUN_MS = 60_000;
 /** A step that failed is tried again after this. */
 const STEP_RETRY_MS = 500;
 /** A launch that failed this often on one host is tried on another. */
 const LAUNCH_ATTEMPTS = 2;
 /** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
 const DISK_ERROR_RESTART_MS = 3_000;
-const SOON_MS = 1_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
 export const MIGRATION_DEADLINE_MS = 600_000;
-
-export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
-export const perform = (step: Step): Decision => ({ kind: 'do', step });
-
-/** A record whose phase changed. */
-export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
-  return { ...vm, ...more, phase, phaseSince: now };
-}
 
 /** Decides the next thing for one VM. */
 export function decide(situation: VmSituation): Decision {
@@ -113,16 +63,6 @@ export function decide(situation: VmSituation): Decision {
     default:
       return unreachable(phase);
   }
-}
-
-/** The storage nodes that hold disks of the VM. */
-export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
-  return [...new Set(disks.map((disk) => disk.node))];
-}
-
-/** The judgement on one incarnation. */
-export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
-  return judge(situation.see(incarnation), diskNodes(situation.disks));
 }
 
 function retryPause({ acknowledged, now }: VmSituation): Decision | null {
@@ -165,49 +105,6 @@ function backoffLeft(vm: VmRecord, now: number): number {
   const pause = Math.min(BACKOFF_FIRST_MS * 2 ** (vm.failures.count - 1), BACKOFF_MAX_MS);
   const left = vm.failures.lastAt + pause - now;
   return left > pause ? 0 : Math.max(0, left);
-}
-
-export interface StartOptions {
-  readonly reason: StartReason;
-  readonly avoid: readonly Incarnation['host'][];
-  readonly why: string;
-  readonly failure?: string;
-  readonly quarantine?: Quarantine;
-  readonly task?: TaskOutcome;
-}
-
-/** Commits the next generation on some host; if there is none, says why not. */
-export function startNext(situation: VmSituation, options: StartOptions): Decision {
-  const { vm, cluster, now } = situation;
-  // The old incarnation no longer counts: its memory is free, or its host is out of the game.
-  const others = [...cluster.vms].filter((other) => other.id !== vm.id);
-  const request = { vm, vms: others, hosts: cluster.hosts, only: null };
-  let placement = place({ ...request, exclude: options.avoid });
-  let avoid = options.avoid;
-  if (placement.kind === 'nowhere' && avoid.length > 0) {
-    // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no candidate).
-    avoid = [];
-    placement = place({ ...request, exclude: [] });
-  }
-  if (placement.kind === 'nowhere') return wait(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
-  const generation = nextGeneration(vm.generation);
-  const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
-  const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);
-  return {
-    kind: 'commit',
-    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, { generation, failures }),
-    event: {
-      kind: options.reason === 'requested' ? 'starting' : options.reason,
-      message: `${options.why} Generation ${generation} starts on ${placement.host}.`,
-    },
-    ...(options.quarantine === undefined ? {} : { quarantine: options.quarantine }),
-    ...(options.task === undefined ? {} : { task: options.task }),
-  };
-}
-
-function countFailure(vm: VmRecord, message: string, now: number): VmRecord['failures'] {
-  const recent = vm.failures !== null && now - vm.failures.lastAt < STABLE_RUN_MS;
-  return { count: recent && vm.failures !== null ? vm.failures.count + 1 : 1, lastAt: now, message };
 }
 
 function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
@@ -280,11 +177,6 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   if (see(incarnation).host.agent === 'silent')
     return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
   return perform({ do: 'launch', incarnation, incoming: false });
-}
-
-/** True when somebody asked for this VM not to run. */
-export function wantsStop(vm: VmRecord): boolean {
-  return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
 }
 
 function beginStop(situation: VmSituation, mode: 'acpi' | 'hard'): Decision {

@@ -1,0 +1,141 @@
+/**
+ * What a decision is and what it is made from, with the few moves that several phases share (vm-decision.ts, migration-decision.ts).
+ *
+ * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest ever given.
+ */
+import type { StorageName } from '../../base/ids.ts';
+import { nextGeneration } from '../../base/ids.ts';
+import type { DiskRecord, HostRecord } from '../model/cluster.ts';
+import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
+import type { Incarnation, StartReason, VmPhase, VmRecord } from '../model/vm.ts';
+import { place } from './placement.ts';
+import type { Acknowledged, Step } from './steps.ts';
+import { type Judgement, judge } from './verdict.ts';
+
+/** Everything one decision about one VM is made from. */
+export interface VmSituation {
+  readonly vm: VmRecord;
+  readonly disks: readonly DiskRecord[];
+  readonly see: (incarnation: Incarnation) => IncarnationObservation;
+  readonly acknowledged: Acknowledged;
+  readonly cluster: ClusterSituation;
+  /** Unix time in ms. */
+  readonly now: number;
+}
+
+/** What a placement and a disk error need to know of the rest of the cluster. */
+export interface ClusterSituation {
+  readonly vms: Iterable<VmRecord>;
+  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+  /** Storage nodes that answered the leader's last call. */
+  readonly storageAnswers: (node: StorageName) => boolean;
+  /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
+  readonly storageCutFrom: (host: Incarnation['host']) => readonly StorageName[];
+}
+
+/** The next thing for one VM; the caller carries it out and asks again. */
+export type Decision =
+  /** Nothing now; look again when something changes, at the latest after `againInMs`. */
+  | { readonly kind: 'wait'; readonly why: string; readonly againInMs: number }
+  | { readonly kind: 'do'; readonly step: Step }
+  | {
+      readonly kind: 'commit';
+      readonly vm: VmRecord;
+      readonly event: DecisionEvent;
+      readonly quarantine?: Quarantine;
+      readonly task?: TaskOutcome;
+    }
+  /** Deletes the record: nothing of the VM is left. */
+  | { readonly kind: 'remove'; readonly event: DecisionEvent };
+
+/** What the cluster's event list says of a commit. */
+export interface DecisionEvent {
+  readonly kind: string;
+  readonly message: string;
+}
+
+/** A host that every other host drops from now on, set in the same transaction. */
+export interface Quarantine {
+  readonly host: Incarnation['host'];
+  readonly reason: string;
+}
+
+/** A task that ends in the same transaction. */
+export interface TaskOutcome {
+  readonly id: NonNullable<VmRecord['migrationRequest']>['taskId'];
+  readonly state: 'succeeded' | 'failed';
+  readonly message: string;
+}
+
+/** A run this long clears the failure count, in ms. */
+export const STABLE_RUN_MS = 60_000;
+const SOON_MS = 1_000;
+
+/** Nothing now: `why` for people, and how long until the next look at the latest, in ms. */
+export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
+/** One effect to carry out now. */
+export const perform = (step: Step): Decision => ({ kind: 'do', step });
+
+/** A record whose phase changed. */
+export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
+  return { ...vm, ...more, phase, phaseSince: now };
+}
+
+/** The storage nodes that hold disks of the VM. */
+export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
+  return [...new Set(disks.map((disk) => disk.node))];
+}
+
+/** The judgement on one incarnation. */
+export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
+  return judge(situation.see(incarnation), diskNodes(situation.disks));
+}
+
+/** True when somebody asked for this VM not to run. */
+export function wantsStop(vm: VmRecord): boolean {
+  return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
+}
+
+/** Why the next generation starts, and what its transaction does besides. */
+export interface StartOptions {
+  readonly reason: StartReason;
+  readonly avoid: readonly Incarnation['host'][];
+  readonly why: string;
+  readonly failure?: string;
+  readonly quarantine?: Quarantine;
+  readonly task?: TaskOutcome;
+}
+
+/** Commits the next generation on some host; if there is none, says why not. */
+export function startNext(situation: VmSituation, options: StartOptions): Decision {
+  const { vm, cluster, now } = situation;
+  // The old incarnation no longer counts: its memory is free, or its host is out of the game.
+  const others = [...cluster.vms].filter((other) => other.id !== vm.id);
+  const request = { vm, vms: others, hosts: cluster.hosts, only: null };
+  let placement = place({ ...request, exclude: options.avoid });
+  let avoid = options.avoid;
+  if (placement.kind === 'nowhere' && avoid.length > 0) {
+    // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no candidate).
+    avoid = [];
+    placement = place({ ...request, exclude: [] });
+  }
+  if (placement.kind === 'nowhere') return wait(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
+  const generation = nextGeneration(vm.generation);
+  const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
+  const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, { generation, failures }),
+    event: {
+      kind: options.reason === 'requested' ? 'starting' : options.reason,
+      message: `${options.why} Generation ${generation} starts on ${placement.host}.`,
+    },
+    ...(options.quarantine === undefined ? {} : { quarantine: options.quarantine }),
+    ...(options.task === undefined ? {} : { task: options.task }),
+  };
+}
+
+function countFailure(vm: VmRecord, message: string, now: number): VmRecord['failures'] {
+  const recent = vm.failures !== null && now - vm.failures.lastAt < STABLE_RUN_MS;
+  return { count: recent && vm.failures !== null ? vm.failures.count + 1 : 1, lastAt: now, message };
+}
