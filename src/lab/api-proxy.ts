@@ -25,12 +25,14 @@ export interface ApiProxy {
 export async function startApiProxy(options: {
   readonly ports: readonly number[];
   readonly socketPaths: readonly string[];
+  /** How long a node may keep silent to a client's first bytes, 2 s by default. */
+  readonly firstAnswerMs?: number;
 }): Promise<ApiProxy> {
   const open = new Set<Socket>();
   const order = [...options.socketPaths];
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (client) => {
     track(open, client);
-    new Piping(client, order, open).next();
+    new Piping(client, { order, open, firstAnswerMs: options.firstAnswerMs ?? FIRST_ANSWER_MS }).next();
   });
   server.maxConnections = CONNECTIONS_MAX;
   for (const port of options.ports) {
@@ -48,23 +50,27 @@ export async function startApiProxy(options: {
   });
 }
 
+interface Shared {
+  /** A node that failed goes to the end. */
+  readonly order: string[];
+  readonly open: Set<Socket>;
+  readonly firstAnswerMs: number;
+}
+
 /** One client: first a search for a node that answers, then a pipe. */
 class Piping {
   readonly #client: Socket;
-  readonly #order: string[];
-  readonly #open: Set<Socket>;
+  readonly #shared: Shared;
   readonly #candidates: string[];
   #firstFlight: Uint8Array[] = [];
   #firstFlightBytes = 0;
   #server: Socket | undefined;
   #patience: NodeJS.Timeout | undefined;
 
-  /** `order`: shared by all clients; a node that failed goes to its end. */
-  constructor(client: Socket, order: string[], open: Set<Socket>) {
+  constructor(client: Socket, shared: Shared) {
     this.#client = client;
-    this.#order = order;
-    this.#open = open;
-    this.#candidates = [...order];
+    this.#shared = shared;
+    this.#candidates = [...shared.order];
     client.on('data', (chunk) => this.#keep(chunk));
     client.on('error', () => client.destroy());
     client.once('close', () => {
@@ -82,7 +88,7 @@ class Piping {
     }
     const server = connect({ path, allowHalfOpen: true });
     this.#server = server;
-    track(this.#open, server);
+    track(this.#shared.open, server);
     const fail = (): void => {
       if (this.#server !== server) return;
       this.#stopWaiting();
@@ -115,7 +121,7 @@ class Piping {
   #waitForAnswer(): void {
     const server = this.#server;
     if (this.#patience !== undefined || this.#firstFlightBytes === 0 || this.#candidates.length === 0) return;
-    this.#patience = setTimeout(() => server?.destroy(), FIRST_ANSWER_MS);
+    this.#patience = setTimeout(() => server?.destroy(), this.#shared.firstAnswerMs);
   }
 
   #stopWaiting(): void {
@@ -131,7 +137,7 @@ class Piping {
     server.removeAllListeners('close');
     server.on('error', () => client.destroy());
     server.once('close', () => {
-      this.#open.delete(server);
+      this.#shared.open.delete(server);
       client.destroy();
     });
     client.write(first);
@@ -141,8 +147,9 @@ class Piping {
   }
 
   #demote(path: string): void {
-    const at = this.#order.indexOf(path);
-    if (at >= 0) this.#order.push(...this.#order.splice(at, 1));
+    const { order } = this.#shared;
+    const at = order.indexOf(path);
+    if (at >= 0) order.push(...order.splice(at, 1));
   }
 }
 

@@ -37,7 +37,13 @@ let dir: string;
 let lab: UpResult;
 const stop = new AbortController();
 
-const options = (directory: string): LabOptions => ({ dir: directory, ...SHAPE, apiPort: 0, standIns: STAND_INS });
+const options = (directory: string): LabOptions => ({
+  dir: directory,
+  ...SHAPE,
+  apiPort: 0,
+  standIns: STAND_INS,
+  bare: true,
+});
 const coded = (code: ErrorCode, message: RegExp) => (error: unknown) =>
   error instanceof CodedError && error.code === code && message.test(`${error.message} ${error.advice}`);
 
@@ -194,7 +200,7 @@ test('cut-storage and cut-control cut one path only', async () => {
 });
 
 test('a cut for some seconds heals by itself', async () => {
-  await labCall(dir, { verb: 'cut-control', target: 'h1', forSeconds: 1 });
+  await labCall(dir, { verb: 'cut-control', target: 'h1', forSeconds: 3 });
   assert.equal(await ask('h2', AGENT), 'silence');
   await answers('h2', AGENT, /^h1/);
 });
@@ -248,7 +254,7 @@ test('kill-agent: stays dead until restored, its children run on; once: is back 
   await labCall(dir, { verb: 'kill-agent', target: 'h1', once: true });
   await answers('h2', AGENT, /^h1/);
   assert.notEqual(await ask('h2', AGENT), second);
-  await labCall(dir, { verb: 'kill-agent', target: 'h1', forSeconds: 1 });
+  await labCall(dir, { verb: 'kill-agent', target: 'h1', forSeconds: 3 });
   assert.equal(await ask('h2', AGENT), 'refused');
   await answers('h2', AGENT, /^h1/);
   assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '1\n');

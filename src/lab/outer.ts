@@ -51,8 +51,10 @@ export interface LabOptions {
   readonly hostMemoryBytes?: number | undefined;
   /** Machines reach the real outside through slirp4netns. */
   readonly outside?: boolean | undefined;
-  /** Stand-ins for the roles' programs (tests): no certificates, no joining. */
+  /** Stand-ins for the roles' programs (tests). */
   readonly standIns?: RoleCommands | undefined;
+  /** With stand-ins: no certificates, no joining, nothing asked of the API. */
+  readonly bare?: boolean | undefined;
 }
 
 export interface LabInfo {
@@ -96,7 +98,7 @@ export async function startLab(
   const layout = labLayout(options.dir);
   signal?.throwIfAborted();
   const isolation = await checkPrerequisites({
-    bare: options.standIns !== undefined,
+    bare: options.bare === true,
     outside: options.outside === true,
   });
   await checkOwnDirectory(layout);
@@ -162,7 +164,7 @@ class Outer {
         dir: layout.dir,
         shape,
         commands: options.standIns ?? realCommands(),
-        bare: options.standIns !== undefined,
+        bare: options.bare === true,
         hostMemoryBytes: options.hostMemoryBytes ?? defaultHostMemoryBytes(shape.hosts),
       },
       how,

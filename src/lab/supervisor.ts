@@ -69,6 +69,7 @@ export class SupervisedProcess {
     this.#wanted = 'running';
     this.#backoffMs = BACKOFF_MS_MIN;
     this.#logTimer ??= setInterval(() => this.#boundLog(), LOG_CHECK_MS).unref();
+    this.#cancelRestart();
     if (this.#child === undefined) this.#spawn();
   }
 

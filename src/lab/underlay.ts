@@ -41,9 +41,11 @@ export async function createUnderlay(): Promise<void> {
 
 /** Lets the room forward to the real outside through `device` (a slirp4netns tap), hiding the machines' addresses. */
 export async function openOutside(device: string): Promise<void> {
-  await nft(
-    `table ip outside { chain post { type nat hook postrouting priority 100; oifname "${device}" masquerade; } }`,
-  );
+  await nft(`
+table ip outside {
+  chain post { type nat hook postrouting priority 100; oifname "${device}" masquerade; }
+}
+`);
 }
 
 /** Plugs a machine in: veths from the bridges into the network namespace of process `pid`, addresses, default route. */
