@@ -1,13 +1,14 @@
 /**
  * A stand-in for a role's program in the lab's tests: listens where the role would, says who it is, and can be asked to
- * start a child that outlives it (as an agent starts QEMUs).
+ * start a child that outlives it (as an agent starts QEMUs). Where there is a join token it joins: it keeps the token
+ * as its identity.
  *
  *   node stand-in.ts PORT…                listens on every address (etcd's place)
  *   node stand-in.ts PORT… --config FILE  also on the configuration's `apiSocket`, if it has one
  */
 
 import { spawn } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 
 const at = process.argv.indexOf('--config');
@@ -28,6 +29,10 @@ function serve(socket: Socket): void {
 }
 
 for (const port of ports) createServer(serve).listen(port, '0.0.0.0');
+const join = config['join'] as { readonly tokenFile: string } | undefined;
+const stateDir = String(config['stateDir']);
+if (join !== undefined && existsSync(join.tokenFile) && readdirSync(stateDir).length === 0)
+  writeFileSync(`${stateDir}/identity`, readFileSync(join.tokenFile));
 const apiSocket = config['apiSocket'];
 if (typeof apiSocket === 'string') {
   rmSync(apiSocket, { force: true });
