@@ -36,12 +36,15 @@ import { backoffMs, monotonicMs, pause } from './waits.ts';
 export interface EtcdOptions {
   /** `host:port` of each member. The one that connects first is used until it fails; at a tie the first of the list. */
   readonly endpoints: readonly string[];
-  /** Mutual TLS. `serverName`: the name in the members' certificates. Without it the connection is in clear: tests only. */
+  /**
+   * Mutual TLS. `serverName`: a name that all members' certificates hold; without it each member's must hold the host of its endpoint.
+   * Without `tls` the connection is in clear: tests only.
+   */
   readonly tls?: {
     readonly caPem: string;
     readonly certPem: string;
     readonly keyPem: string;
-    readonly serverName: string;
+    readonly serverName?: string;
   };
   /** Deadline of calls that name none, default 2000 ms. */
   readonly deadlineMsDefault?: number;
@@ -112,7 +115,7 @@ export class Transport {
         ? credentials.createInsecure()
         : credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
     const channelOptions: ChannelOptions = { ...CHANNEL_OPTIONS };
-    if (tls !== undefined) {
+    if (tls?.serverName !== undefined) {
       channelOptions['grpc.ssl_target_name_override'] = tls.serverName;
       channelOptions['grpc.default_authority'] = tls.serverName;
     }

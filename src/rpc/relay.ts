@@ -83,7 +83,7 @@ export class Relay {
   }
 }
 
-function connectTcp(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+export function connectTcp(host: string, port: number, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });
     const onAbort = (): void => void socket.destroy();

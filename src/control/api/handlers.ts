@@ -38,6 +38,7 @@ export interface HandlerOptions {
   readonly document: Readonly<Record<string, unknown>>;
 }
 
+/** The whole table for one backend; its errors pass through. */
 export function handlersFor({ backend, heartbeatMs, document }: HandlerOptions): Handlers {
   return {
     ...vmHandlers(backend),

@@ -93,5 +93,4 @@ export interface StorageLink {
   revoke(node: StorageName, order: RevokeOrder, options: CallOptions): Promise<void>;
   createDisk(node: StorageName, disk: DiskId, order: DiskOrder, options: CallOptions): Promise<void>;
   deleteDisk(node: StorageName, disk: DiskId, order: Order, options: CallOptions): Promise<void>;
-  probe(node: StorageName, target: { address: string; port: number }, options: CallOptions): Promise<ProbeResult>;
 }

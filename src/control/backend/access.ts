@@ -1,0 +1,183 @@
+/** Who may do what: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
+import { randomBytes } from 'node:crypto';
+import type { CreateJoinToken, CreateToken, Join } from '../../api/requests.ts';
+import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { type HostName, parseHostName, parseStorageName } from '../../base/ids.ts';
+import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
+import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import { issueForRequest } from '../../pki/authority.ts';
+import type { PeerIdentity } from '../../pki/identity.ts';
+import { createApiToken, createJoinToken, tokenMatches } from '../../pki/join-token.ts';
+import type { Principal } from '../api/backend.ts';
+import type { TokenRecord, Write } from '../store/cluster-store.ts';
+import { type BackendContext, change } from './context.ts';
+
+const JOIN_VALID_MS = 3_600_000;
+const NODE_CERTIFICATE_DAYS = 825;
+
+export class AccessBackend {
+  readonly #context: BackendContext;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  authenticate(token: string): Principal | null {
+    if (tokenMatches(token, this.#context.adminTokenSha256)) return { name: 'admin' };
+    for (const { value } of this.#context.store.tokens.values()) {
+      if (value.kind === 'api' && tokenMatches(token, value.sha256)) return { name: value.name };
+    }
+    return null;
+  }
+
+  list(): readonly ApiToken[] {
+    return [...this.#context.store.tokens.values()]
+      .filter(({ value }) => value.kind === 'api')
+      .map(({ value }) => tokenView(value));
+  }
+
+  async create(request: CreateToken): Promise<ApiTokenCreated> {
+    const { token, tokenSha256 } = createApiToken();
+    const record: TokenRecord = {
+      id: newTokenId(),
+      kind: 'api',
+      name: request.name,
+      sha256: tokenSha256,
+      role: null,
+      createdAt: Date.now(),
+      expiresAt: null,
+    };
+    await change(this.#context, () => {
+      if (this.list().some(({ name }) => name === request.name))
+        throw new CodedError('exists', `A token named ${request.name} exists.`, {
+          advice: 'Nothing was created. Choose another name, or revoke that one.',
+        });
+      return { writes: [{ key: PREFIX.token + record.id, value: record, expect: 0 }], result: null };
+    });
+    return { ...tokenView(record), token };
+  }
+
+  async delete(nameOrId: string): Promise<void> {
+    await change(this.#context, () => {
+      const entry = [...this.#context.store.tokens.values()].find(
+        ({ value }) => value.kind === 'api' && (value.id === nameOrId || value.name === nameOrId),
+      );
+      if (entry === undefined)
+        throw new CodedError('not-found', `There is no token ${nameOrId}.`, {
+          advice: 'List them with "gp token list".',
+        });
+      return { writes: [{ key: PREFIX.token + entry.value.id, value: null, expect: entry.revision }], result: null };
+    });
+  }
+
+  async createJoinToken(request: CreateJoinToken): Promise<JoinToken> {
+    if (request.role === 'control') {
+      throw new CodedError(
+        'bad-input',
+        'A control node does not join by a token: it needs a member of etcd and a copy of the authority.',
+        { advice: 'Nothing was created. See docs/operating.' },
+      );
+    }
+    const { token, tokenSha256 } = createJoinToken(this.#context.authority.certPem);
+    const expiresAt = Date.now() + (request.validMs ?? JOIN_VALID_MS);
+    const record: TokenRecord = {
+      id: newTokenId(),
+      kind: 'join',
+      name: request.name,
+      sha256: tokenSha256,
+      role: request.role,
+      createdAt: Date.now(),
+      expiresAt,
+    };
+    const expired = [...this.#context.store.tokens.values()].filter(
+      ({ value }) => value.expiresAt !== null && value.expiresAt < Date.now(),
+    );
+    await change(this.#context, () => ({
+      writes: [
+        { key: PREFIX.token + record.id, value: record, expect: 0 },
+        ...expired
+          .slice(0, 50)
+          .map(({ value }): Write => ({ key: PREFIX.token + value.id, value: null, expect: null })),
+      ],
+      result: null,
+    }));
+    return { token, role: request.role, name: request.name, expiresAt: new Date(expiresAt).toISOString() };
+  }
+
+  /** Certifies the joiner's key for the identity of its token, and uses the token up in the same transaction. */
+  async join(request: Join): Promise<Joined> {
+    const { authority, etcdEndpoints } = this.#context;
+    const identity = identityOf(request);
+    // A request that cannot be certified must not cost the token.
+    const find = (): Entry<TokenRecord> => this.#joinToken(request);
+    find();
+    const certPem = await issueForRequest(authority, request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
+    await change(this.#context, () => {
+      const token = find();
+      return {
+        writes: [{ key: PREFIX.token + token.value.id, value: null, expect: token.revision }, this.#nodeWrite(request)],
+        result: null,
+      };
+    });
+    return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
+  }
+
+  #joinToken({ token, role, name }: Join): Entry<TokenRecord> {
+    const entry = [...this.#context.store.tokens.values()].find(
+      ({ value }) => value.kind === 'join' && tokenMatches(token, value.sha256),
+    );
+    const valid =
+      entry !== undefined &&
+      entry.value.role === role &&
+      entry.value.name === name &&
+      (entry.value.expiresAt ?? 0) > Date.now();
+    if (!valid) {
+      throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
+        advice: 'Nothing was changed. A token is for one name, once, and expires: make a new one with "gp token join".',
+      });
+    }
+    return entry;
+  }
+
+  #nodeWrite({ role, name, addresses }: Join): Write {
+    const { store } = this.#context;
+    const { control } = addresses;
+    const storage = addresses.storage ?? control;
+    if (role === 'storage') {
+      const known = store.storage.get(name);
+      const record: StorageRecord = {
+        name: parseStorageName(name),
+        addresses: { control, storage },
+        joinedAt: known?.value.joinedAt ?? Date.now(),
+      };
+      return { key: keyOf.storage(record.name), value: record, expect: known?.revision ?? 0 };
+    }
+    const hostName: HostName = parseHostName(name);
+    const known = store.hosts.get(hostName);
+    const record: HostRecord = {
+      name: hostName,
+      addresses: { control, storage, overlay: addresses.overlay ?? control },
+      capacity: known?.value.capacity ?? { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
+      cordoned: known?.value.cordoned ?? false,
+      quarantine: known?.value.quarantine ?? null,
+      joinedAt: known?.value.joinedAt ?? Date.now(),
+    };
+    return { key: keyOf.host(hostName), value: record, expect: known?.revision ?? 0 };
+  }
+}
+
+function identityOf({ role, name }: Join): PeerIdentity {
+  if (role === 'host') return { kind: 'host', name: parseHostName(name) };
+  if (role === 'storage') return { kind: 'storage', name: parseStorageName(name) };
+  throw new CodedError('bad-input', 'A control node does not join by a token.', { advice: 'Nothing was changed.' });
+}
+
+function newTokenId(): string {
+  return `token-${randomBytes(6).toString('hex')}`;
+}
+
+function tokenView({ id, name, createdAt }: TokenRecord): ApiToken {
+  return { id, name, createdAt: new Date(createdAt).toISOString() };
+}

@@ -1,0 +1,73 @@
+/** IPv4 ranges and what may be given out of them. Pure. */
+import { CodedError } from '../../base/errors.ts';
+import type { NetworkRecord } from '../../core/model/cluster.ts';
+
+export interface Ipv4Range {
+  readonly first: number;
+  readonly prefixLength: number;
+  readonly size: number;
+}
+
+export function ipv4ToNumber(text: string): number {
+  const octets = text.split('.').map(Number);
+  if (octets.length !== 4 || octets.some((octet) => !Number.isInteger(octet) || octet < 0 || octet > 255))
+    throw new CodedError('bad-input', `${text} is not an IPv4 address.`);
+  return octets.reduce((sum, octet) => sum * 256 + octet, 0);
+}
+
+export function numberToIpv4(value: number): string {
+  return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
+}
+
+/** The range of a CIDR text; its host bits must be zero and it must hold at least a gateway and two guests (/8 to /29). */
+export function parseRange(cidr: string): Ipv4Range {
+  const [address = '', length = ''] = cidr.split('/');
+  const prefixLength = Number(length);
+  if (!Number.isInteger(prefixLength) || prefixLength < 8 || prefixLength > 29) {
+    throw new CodedError('bad-input', `${cidr} is not usable: the prefix length must be 8 to 29.`);
+  }
+  const first = ipv4ToNumber(address);
+  const size = 2 ** (32 - prefixLength);
+  if (first % size !== 0)
+    throw new CodedError(
+      'bad-input',
+      `${cidr} has host bits set; the range begins at ${numberToIpv4(first - (first % size))}/${prefixLength}.`,
+    );
+  return { first, prefixLength, size };
+}
+
+/** The gateway of a range: its first usable address. */
+export function gatewayOf(range: Ipv4Range): string {
+  return numberToIpv4(range.first + 1);
+}
+
+/** The address asked for, or the lowest free one; CodedError where it is taken or none is left. Guests begin at .10 where the range is large. */
+export function allocateAddress(network: NetworkRecord, wanted: string | null): string | null {
+  if (network.cidr === null) {
+    if (wanted !== null)
+      throw new CodedError(
+        'bad-input',
+        `Network ${network.name} has no address range, so ${wanted} cannot be reserved in it.`,
+      );
+    return null;
+  }
+  const range = parseRange(network.cidr);
+  const taken = new Set(Object.values(network.reservations).map(({ address }) => address));
+  if (wanted !== null) {
+    const offset = ipv4ToNumber(wanted) - range.first;
+    if (offset < 2 || offset >= range.size - 1)
+      throw new CodedError('bad-input', `${wanted} cannot be given to a VM in ${network.cidr}.`);
+    if (taken.has(wanted))
+      throw new CodedError('conflict', `${wanted} is taken in network ${network.name}.`, {
+        advice: 'Nothing was changed. Choose another address.',
+      });
+    return wanted;
+  }
+  for (let offset = range.size > 64 ? 10 : 2; offset < range.size - 1; offset++) {
+    const address = numberToIpv4(range.first + offset);
+    if (!taken.has(address)) return address;
+  }
+  throw new CodedError('no-capacity', `Network ${network.name} (${network.cidr}) has no free address.`, {
+    advice: 'Nothing was created. Delete VMs or use another network.',
+  });
+}

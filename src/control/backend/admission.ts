@@ -1,0 +1,324 @@
+/**
+ * Admission of a new VM: a request becomes records, or a refusal that says what is wrong. Nothing is written here.
+ *
+ * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image and has room; its
+ * addresses and ports are free at the revisions the writes compare; nothing in it ties the VM to a host.
+ */
+import { randomBytes } from 'node:crypto';
+import type { CreateVm } from '../../api/requests.ts';
+import { present } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
+import {
+  type DiskId,
+  parseDiskId,
+  parseImageName,
+  parseNetworkName,
+  parseVmId,
+  type StorageName,
+  type VmId,
+} from '../../base/ids.ts';
+import type { DiskRecord, DiskSource, ImageRecord, NetworkRecord, TaskRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
+import type { VmBoot, VmDisk, VmNic, VmRecord } from '../../core/model/vm.ts';
+import { place } from '../../core/plan/placement.ts';
+import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
+import type { Write } from '../store/cluster-store.ts';
+import { allocateAddress } from './addresses.ts';
+import { type BackendContext, newTask, taskWrite } from './context.ts';
+
+const MIB = 1024 * 1024;
+const DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1, storagePatienceMs: 30_000 } as const;
+/** Kept free in a pool: a thin disk that is created there must at least be able to begin. */
+const POOL_RESERVE_BYTES = 64 * MIB;
+/** OVMF_VARS_4M.fd of Debian 12. */
+const NVRAM_BYTES = 540_672;
+
+export interface Admitted {
+  readonly vm: VmRecord;
+  readonly task: TaskRecord | null;
+  readonly writes: readonly Write[];
+}
+
+interface PlannedDisk {
+  readonly role: VmDisk['role'];
+  readonly sizeBytes: number;
+  readonly source: DiskSource;
+}
+
+/** Admits `request` against the present state. */
+export function admitVm(context: BackendContext, request: CreateVm): Admitted {
+  if (context.store.vmNames.get(request.name) !== undefined) {
+    throw new CodedError('exists', `A VM named ${request.name} exists.`, {
+      advice: 'Nothing was created. Choose another name, or delete that VM first.',
+    });
+  }
+  const id = parseVmId(`vm-${randomBytes(6).toString('hex')}`);
+  const image = request.image === undefined ? null : findImage(context, request.image);
+  const boot = bootOf(request, image);
+  const planned = [...dataDisks(context, request, image), ...specialDisks(request, boot, id)];
+  if (planned.length === 0 && boot.firmware !== 'direct') {
+    throw new CodedError('bad-input', `${request.name} has nothing to boot from.`, {
+      advice: 'Nothing was created. Name an image or a disk.',
+    });
+  }
+  const node = planned.length === 0 ? null : chooseNode(context, planned);
+  const disks = planned.map((disk, index) =>
+    diskRecord(
+      id,
+      disk,
+      present(node, 'storage node'),
+      portsFree(context, present(node, 'storage node'), planned.length)[index] ?? 0,
+    ),
+  );
+  const { nics, networkWrites } = nicsOf(context, request, id);
+  const start = request.start ?? true;
+  const task = start ? newTask('vm.start', { kind: 'vm', name: request.name }, 'Starting.') : null;
+  const now = Date.now();
+  const vm: VmRecord = {
+    id,
+    name: request.name,
+    spec: {
+      vcpus: request.vcpus ?? image?.defaults.vcpus ?? DEFAULTS.vcpus,
+      memoryBytes: request.memoryBytes ?? image?.defaults.memoryBytes ?? DEFAULTS.memoryBytes,
+      cpuModel: request.cpuModel ?? 'baseline',
+      boot,
+      disks: disks.map((disk, index) => ({ disk: disk.id, role: planned[index]?.role ?? 'data', bus: 'virtio' })),
+      nics,
+      restartPolicy: request.restartPolicy ?? 'on-failure',
+      labels: request.labels ?? {},
+      image: image?.name ?? null,
+      storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
+    },
+    intent: start ? 'running' : 'stopped',
+    generation: 0,
+    phase: { kind: 'stopped' },
+    migrationRequest: null,
+    stopRequest: null,
+    resetRequest: null,
+    startTask: task?.id ?? null,
+    deleting: false,
+    failures: null,
+    createdAt: now,
+    phaseSince: now,
+  };
+  checkFits(context, vm, start);
+  const writes: Write[] = [
+    { key: keyOf.vm(id), value: vm, expect: 0 },
+    { key: keyOf.vmName(vm.name), value: id, expect: 0 },
+    ...disks.flatMap((disk) => [
+      { key: keyOf.disk(disk.id), value: disk, expect: 0 },
+      { key: keyOf.diskPort(disk.node, disk.port), value: disk.id, expect: 0 },
+    ]),
+    ...networkWrites,
+    ...(task === null ? [] : [taskWrite(task)]),
+  ];
+  return { vm, task, writes };
+}
+
+function findImage(context: BackendContext, name: string): ImageRecord {
+  const image = context.store.images.get(parseImageName(name))?.value;
+  if (image === undefined)
+    throw new CodedError('not-found', `There is no image ${name}.`, {
+      advice: 'Nothing was created. List them with "gp image list", or import one.',
+    });
+  return image;
+}
+
+function bootOf(request: CreateVm, image: ImageRecord | null): VmBoot {
+  const firmware = request.firmware ?? (image?.direct ? 'direct' : 'bios');
+  if (firmware !== 'direct') {
+    if (request.append !== undefined)
+      throw new CodedError('bad-input', 'A kernel command line needs firmware direct.', {
+        advice: 'Nothing was created.',
+      });
+    return { firmware };
+  }
+  const direct = image?.direct ?? null;
+  if (direct === null) {
+    throw new CodedError(
+      'bad-input',
+      `Firmware direct needs an image with a kernel${image === null ? '' : `, and ${image.name} has none`}.`,
+      {
+        advice: 'Nothing was created. Import one with --kernel, or boot by bios or uefi.',
+      },
+    );
+  }
+  const append = [direct.append, request.append].filter((part) => part !== undefined && part !== '').join(' ');
+  return {
+    firmware,
+    kernel: direct.kernel.sha256,
+    kernelBytes: direct.kernel.sizeBytes,
+    initrd: direct.initrd?.sha256 ?? null,
+    initrdBytes: direct.initrd?.sizeBytes ?? 0,
+    append,
+  };
+}
+
+function cloneOf(image: ImageRecord, sizeBytes: number | undefined): PlannedDisk {
+  const { disk } = image;
+  if (disk === null)
+    throw new CodedError('bad-input', `Image ${image.name} has no disk to clone.`, { advice: 'Nothing was created.' });
+  if (sizeBytes !== undefined && sizeBytes < disk.virtualSizeBytes) {
+    throw new CodedError(
+      'bad-input',
+      `A clone of ${image.name} needs at least ${disk.virtualSizeBytes} bytes, not ${sizeBytes}.`,
+      { advice: 'Nothing was created.' },
+    );
+  }
+  return {
+    role: 'data',
+    sizeBytes: sizeBytes ?? disk.virtualSizeBytes,
+    source: { kind: 'image', artifact: disk.sha256, format: disk.format },
+  };
+}
+
+/** The image's own disk first, then those asked for; an image without one brings its default blank disk when no other is asked for. */
+function dataDisks(context: BackendContext, request: CreateVm, image: ImageRecord | null): PlannedDisk[] {
+  const asked = (request.disks ?? []).map(
+    (disk): PlannedDisk =>
+      'image' in disk
+        ? cloneOf(findImage(context, disk.image), disk.sizeBytes)
+        : { role: 'data', sizeBytes: disk.sizeBytes, source: { kind: 'blank' } },
+  );
+  if (image?.disk) return [cloneOf(image, undefined), ...asked];
+  const blank = image?.defaults.blankDiskBytes ?? null;
+  if (asked.length === 0 && blank !== null) return [{ role: 'data', sizeBytes: blank, source: { kind: 'blank' } }];
+  return asked;
+}
+
+function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] {
+  const disks: PlannedDisk[] = [];
+  if (request.cloudInit !== undefined) {
+    const { userData, networkConfig, metaData } = request.cloudInit;
+    const files = [
+      { name: 'meta-data', content: metaData ?? `instance-id: ${id}\nlocal-hostname: ${request.name}\n` },
+      { name: 'user-data', content: userData ?? '#cloud-config\n{}\n' },
+      ...(networkConfig === undefined ? [] : [{ name: 'network-config', content: networkConfig }]),
+    ];
+    const iso = makeSeedIso({ volumeLabel: 'CIDATA', files });
+    disks.push({
+      role: 'seed',
+      sizeBytes: iso.length,
+      source: { kind: 'content', base64: Buffer.from(iso).toString('base64') },
+    });
+  }
+  if (boot.firmware === 'uefi') disks.push({ role: 'nvram', sizeBytes: NVRAM_BYTES, source: { kind: 'nvram' } });
+  return disks;
+}
+
+/** The storage node that answers, holds every image that is cloned, and has the most room. */
+function chooseNode(context: BackendContext, disks: readonly PlannedDisk[]): StorageName {
+  const observer = context.leading()?.controller.storageObserver;
+  const artifacts = disks.flatMap(({ source }) => (source.kind === 'image' ? [source.artifact] : []));
+  const needed = disks.reduce(
+    (sum, { source }) => sum + (source.kind === 'content' || source.kind === 'nvram' ? 2 * MIB : MIB),
+    POOL_RESERVE_BYTES,
+  );
+  const reasons: string[] = [];
+  let best: { node: StorageName; free: number } | null = null;
+  for (const { value } of context.store.storage.values()) {
+    const report = observer?.answers(value.name) === true ? observer.report(value.name) : null;
+    if (report === null) reasons.push(`${value.name} does not answer`);
+    else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
+      reasons.push(`${value.name} does not hold the image`);
+    else if (report.pool.freeBytes < needed)
+      reasons.push(`${value.name} has ${Math.floor(report.pool.freeBytes / MIB)} MiB free`);
+    else if (best === null || report.pool.freeBytes > best.free)
+      best = { node: value.name, free: report.pool.freeBytes };
+  }
+  if (best !== null) return best.node;
+  const none = context.store.storage.size === 0 ? 'no storage node has joined' : reasons.join('; ');
+  throw new CodedError('no-capacity', `No storage node can hold the disks: ${none}.`, {
+    advice: 'Nothing was created. Free some room, or start the storage service.',
+  });
+}
+
+function portsFree(context: BackendContext, node: StorageName, count: number): number[] {
+  const ports: number[] = [];
+  for (let port = DISK_PORT_BASE; port < DISK_PORT_BASE + DISK_PORTS_PER_NODE && ports.length < count; port++) {
+    if (context.store.diskPorts.get(`${node}/${port}`) === undefined) ports.push(port);
+  }
+  if (ports.length < count)
+    throw new CodedError('no-capacity', `${node} serves ${DISK_PORTS_PER_NODE} disks already.`, {
+      advice: 'Nothing was created.',
+    });
+  return ports;
+}
+
+function diskRecord(vm: VmId, disk: PlannedDisk, node: StorageName, port: number): DiskRecord {
+  const id: DiskId = parseDiskId(`disk-${randomBytes(6).toString('hex')}`);
+  return { id, vm, node, port, sizeBytes: disk.sizeBytes, source: disk.source, phase: 'creating' };
+}
+
+function nicsOf(context: BackendContext, request: CreateVm, vm: VmId): { nics: VmNic[]; networkWrites: Write[] } {
+  const changed = new Map<string, NetworkRecord>();
+  const nics: VmNic[] = [];
+  for (const asked of request.networks ?? []) {
+    const wanted = typeof asked === 'string' ? { network: asked } : asked;
+    const entry = context.store.networks.get(parseNetworkName(wanted.network));
+    if (entry === undefined) {
+      throw new CodedError('not-found', `There is no network ${wanted.network}.`, {
+        advice: 'Nothing was created. Create it with "gp network create".',
+      });
+    }
+    const network = changed.get(wanted.network) ?? entry.value;
+    const mac = ('mac' in wanted ? wanted.mac : undefined)?.toLowerCase() ?? randomMac();
+    if (nics.some((nic) => nic.mac === mac) || network.reservations[mac] !== undefined) {
+      throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
+        advice: 'Nothing was created. Choose another one, or none.',
+      });
+    }
+    const address = allocateAddress(network, ('address' in wanted ? wanted.address : undefined) ?? null);
+    nics.push({ network: network.name, mac, address });
+    if (address === null) continue;
+    const reservations = { ...network.reservations, [mac]: { address, vm, hostname: request.name } };
+    changed.set(wanted.network, { ...network, reservations });
+  }
+  const networkWrites = [...changed.values()].map((network): Write => {
+    return {
+      key: keyOf.network(network.name),
+      value: network,
+      expect: context.store.networks.get(network.name)?.revision ?? 0,
+    };
+  });
+  return { nics, networkWrites };
+}
+
+function randomMac(): string {
+  return ['52', '54', '00', ...[...randomBytes(3)].map((octet) => octet.toString(16).padStart(2, '0'))].join(':');
+}
+
+/** Refuses what no host could ever run, and what is to start now and fits nowhere. */
+function checkFits(context: BackendContext, vm: VmRecord, start: boolean): void {
+  const controller = context.leading()?.controller;
+  if (controller === undefined) return;
+  const records = [...context.store.hosts.values()].map(({ value }) => value);
+  const largest = Math.max(0, ...records.map(({ capacity }) => capacity.memoryBytes));
+  if (records.length > 0 && vm.spec.memoryBytes > largest) {
+    throw new CodedError(
+      'no-capacity',
+      `${vm.name} wants ${Math.ceil(vm.spec.memoryBytes / MIB)} MiB of memory; the largest host gives ${Math.floor(largest / MIB)} MiB.`,
+      {
+        advice: 'Nothing was created. Give it less memory, or add a larger host.',
+      },
+    );
+  }
+  if (!start) return;
+  const hosts = records.map((record) => ({ record, seen: controller.observer.see(record.name) }));
+  const placement = place({
+    vm,
+    vms: [...context.store.vms.values()].map(({ value }) => value),
+    hosts,
+    exclude: [],
+    only: null,
+  });
+  if (placement.kind === 'placed') return;
+  throw new CodedError(
+    'no-capacity',
+    `No host can run ${vm.name}. ${records.length === 0 ? 'No host has joined' : placement.reasons.join('; ')}.`,
+    {
+      advice: 'Nothing was created. Free a host, or create it stopped (start: false).',
+    },
+  );
+}

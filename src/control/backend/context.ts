@@ -1,0 +1,109 @@
+/** What all parts of the backend share: the store, the links, and the leadership while this node has it. */
+import { randomBytes } from 'node:crypto';
+import { CodedError } from '../../base/errors.ts';
+import { parseTaskId, type TaskId } from '../../base/ids.ts';
+import type { Controller } from '../../core/loop/controller.ts';
+import type { TaskRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { EtcdClient } from '../../etcd/client.ts';
+import type { CertifiedKey } from '../../pki/authority.ts';
+import type { createHostLink } from '../links/host-link.ts';
+import type { QmpConnector } from '../links/qmp-connector.ts';
+import type { StorageClient } from '../links/storage-link.ts';
+import type { ClusterStore, Write } from '../store/cluster-store.ts';
+
+/** This node as leader. */
+export interface Leading {
+  readonly term: number;
+  readonly controller: Controller;
+}
+
+export interface BackendContext {
+  readonly name: string;
+  readonly version: string;
+  readonly store: ClusterStore;
+  readonly etcd: EtcdClient;
+  readonly hosts: ReturnType<typeof createHostLink>;
+  readonly storage: StorageClient;
+  readonly qmp: QmpConnector;
+  readonly authority: CertifiedKey;
+  readonly etcdEndpoints: readonly string[];
+  readonly adminTokenSha256: string;
+  /** Null while another node leads, or none. */
+  leading(): Leading | null;
+  /** The leader by the election, whoever it is. */
+  leader(): { readonly name: string; readonly address: string } | null;
+}
+
+/** Attempts of one compare-and-swap that others keep winning. */
+const ATTEMPTS = 8;
+
+/** The VM of a name or id; CodedError 'not-found'. */
+export function findVm(context: BackendContext, nameOrId: string): Entry<VmRecord> {
+  const { store } = context;
+  const id = store.vmNames.get(nameOrId)?.value ?? nameOrId;
+  const entry = store.vms.get(id);
+  if (entry === undefined)
+    throw new CodedError('not-found', `There is no VM ${nameOrId}.`, { advice: 'List them with "gp vm list".' });
+  return entry;
+}
+
+/** Refuses when the caller's revision is not the object's. */
+export function checkRevision(entry: Entry<unknown>, ifMatch: string | null, what: string): void {
+  if (ifMatch === null || ifMatch.replaceAll('"', '') === String(entry.revision)) return;
+  throw new CodedError(
+    'stale-revision',
+    `${what} was changed by somebody else: it is at revision ${entry.revision}, not ${ifMatch}.`,
+    {
+      advice: 'Nothing was changed. Read it again and repeat the change.',
+    },
+  );
+}
+
+export function newTaskId(): TaskId {
+  return parseTaskId(`task-${randomBytes(6).toString('hex')}`);
+}
+
+/** A task that begins now. */
+export function newTask(kind: string, target: TaskRecord['target'], message: string): TaskRecord {
+  return {
+    id: newTaskId(),
+    kind,
+    target,
+    state: 'running',
+    progressPercent: null,
+    message,
+    startedAt: Date.now(),
+    endedAt: null,
+  };
+}
+
+/** A task that had nothing to do. */
+export function endedTask(task: TaskRecord, message: string): TaskRecord {
+  return { ...task, state: 'succeeded', progressPercent: 100, message, endedAt: Date.now() };
+}
+
+export function taskWrite(task: TaskRecord): Write {
+  return { key: keyOf.task(task.id), value: task, expect: 0 };
+}
+
+/**
+ * Makes a change that is computed from the present state, again when somebody else was faster. `attempt` reads the store and answers the
+ * writes and the result; it throws to refuse.
+ */
+export async function change<T>(
+  context: BackendContext,
+  attempt: () => { readonly writes: readonly Write[]; readonly result: T },
+): Promise<T> {
+  for (let tries = 0; tries < ATTEMPTS; tries++) {
+    const { writes, result } = attempt();
+    if (writes.length === 0) return result;
+    const outcome = await context.store.transact(writes, null);
+    if (outcome.kind === 'committed') return result;
+  }
+  throw new CodedError('conflict', 'Others kept changing the same objects.', {
+    advice: 'Nothing was changed. Try again.',
+  });
+}

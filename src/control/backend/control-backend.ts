@@ -1,0 +1,317 @@
+/** The control core behind the HTTP routes (control/api/backend.ts): each group of methods has its own module; this one joins them. */
+import type { Duplex } from 'node:stream';
+import type {
+  CreateJoinToken,
+  CreateNetwork,
+  CreateToken,
+  CreateVm,
+  EventQuery,
+  Join,
+  MigrateVm,
+  PatchHost,
+  PatchVm,
+  PutImage,
+  StopVm,
+  TaskQuery,
+  VmLogQuery,
+  VmQuery,
+} from '../../api/requests.ts';
+import type { Cluster, ControlNode, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { HostRecord, TaskRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import { currentIncarnation } from '../../core/model/vm.ts';
+import { committedMemory } from '../../core/plan/placement.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type {
+  ArtifactUpload,
+  Backend,
+  Call,
+  Conditional,
+  Leader,
+  MetricFamily,
+  Principal,
+  WatchOptions,
+} from '../api/backend.ts';
+import { ClusterStore } from '../store/cluster-store.ts';
+import { AccessBackend } from './access.ts';
+import { type BackendContext, change, checkRevision, findVm } from './context.ts';
+import { ImagesBackend } from './images.ts';
+import { NetworksBackend } from './networks.ts';
+import { diskView, eventView, hostView, storageView, taskView, verdictOf } from './views.ts';
+import { VmsBackend } from './vms.ts';
+import { watchChanges } from './watch.ts';
+
+const EVENTS_DEFAULT = 100;
+const API_PORT = 7440;
+
+export class ControlBackend implements Backend {
+  readonly #context: BackendContext;
+  readonly #vms: VmsBackend;
+  readonly #networks: NetworksBackend;
+  readonly #images: ImagesBackend;
+  readonly #access: AccessBackend;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+    this.#vms = new VmsBackend(context);
+    this.#networks = new NetworksBackend(context);
+    this.#images = new ImagesBackend(context);
+    this.#access = new AccessBackend(context);
+  }
+
+  authenticate = async (token: string): Promise<Principal | null> => this.#access.authenticate(token);
+
+  leader(): Leader | null {
+    const { name } = this.#context;
+    if (this.#context.leading() !== null) return { self: true, name };
+    const leader = this.#context.leader();
+    // A leader that has not begun to lead yet must not forward to itself.
+    if (leader === null || leader.name === name) return null;
+    return { self: false, name: leader.name, origin: `https://${leader.address}:${API_PORT}` };
+  }
+
+  async health(): Promise<Health> {
+    const { store, name } = this.#context;
+    return {
+      ok: store.connected && this.leader() !== null,
+      name,
+      leader: this.leader()?.name ?? null,
+      storeReachable: store.connected,
+    };
+  }
+
+  async metrics(): Promise<readonly MetricFamily[]> {
+    const { store } = this.#context;
+    const vms = [...store.vms.values()].map(({ value }) => value);
+    const memory = process.memoryUsage();
+    const gauge = (name: string, help: string, samples: MetricFamily['samples']): MetricFamily => ({
+      name: `groundplane_${name}`,
+      help,
+      type: 'gauge',
+      samples,
+    });
+    return [
+      gauge('leader', 'Whether this control node leads.', [
+        { labels: {}, value: this.#context.leading() === null ? 0 : 1 },
+      ]),
+      gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
+      gauge(
+        'vm_info',
+        'One sample per VM; the value is its generation.',
+        vms.map((vm) => ({
+          labels: {
+            vm: vm.name,
+            host: currentIncarnation(vm.phase)?.host ?? '',
+            phase: vm.phase.kind,
+            verdict: verdictOf(this.#context, vm).verdict,
+          },
+          value: vm.generation,
+        })),
+      ),
+      gauge(
+        'host_agent_alive',
+        'Whether the agent of a host answers.',
+        [...store.hosts.values()].map(({ value }) => ({
+          labels: { host: value.name },
+          value: this.#context.leading()?.controller.observer.see(value.name).agent === 'alive' ? 1 : 0,
+        })),
+      ),
+    ];
+  }
+
+  async cluster(call: Call): Promise<Cluster> {
+    const { store, version } = this.#context;
+    const hosts = await this.listHosts(call);
+    const storage = await this.listStorageNodes(call);
+    const vms = [...store.vms.values()].map(({ value }) => value);
+    const byVerdict: Record<string, number> = {};
+    for (const vm of vms) {
+      const { verdict } = verdictOf(this.#context, vm);
+      byVerdict[verdict] = (byVerdict[verdict] ?? 0) + 1;
+    }
+    const records = [...store.hosts.values()].map(({ value }) => value);
+    return {
+      version,
+      revision: String(store.revision),
+      leader: this.leader()?.name ?? null,
+      term: this.#context.leading()?.term ?? null,
+      controlNodes: { total: store.controls.size, alive: store.controls.size },
+      storageNodes: { total: storage.length, alive: storage.filter(({ state }) => state === 'alive').length },
+      hosts: {
+        total: hosts.length,
+        alive: hosts.filter(({ agent }) => agent === 'alive').length,
+        drainable: hosts.filter(({ drainable }) => drainable).length,
+      },
+      vms: { total: vms.length, byVerdict },
+      memoryUsedBytes: records.reduce((sum, host) => sum + committedMemory(host.name, vms), 0),
+      memoryTotalBytes: records.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
+    };
+  }
+
+  listVms = async (query: VmQuery): Promise<readonly Vm[]> => this.#vms.list(query);
+  getVm: Backend['getVm'] = async (vm) => this.#vms.get(vm);
+  createVm = (request: CreateVm): Promise<Vm> => this.#vms.create(request);
+  patchVm = (vm: string, patch: PatchVm & Conditional): Promise<Vm> => this.#vms.patch(vm, patch);
+  deleteVm = (vm: string, condition: Conditional): Promise<Task> => this.#vms.delete(vm, condition);
+  startVm = (vm: string): Promise<Task> => this.#vms.start(vm);
+  stopVm = (vm: string, request: StopVm): Promise<Task> => this.#vms.stop(vm, request);
+  resetVm = (vm: string): Promise<Task> => this.#vms.reset(vm);
+  suspendVm = (vm: string): Promise<Task> => this.#vms.suspend(vm);
+  resumeVm = (vm: string): Promise<Task> => this.#vms.resume(vm);
+  migrateVm = (vm: string, request: MigrateVm): Promise<Task> => this.#vms.migrate(vm, request);
+  vmLog: Backend['vmLog'] = (vm: string, query: VmLogQuery) => this.#vms.log(vm, query);
+
+  async openConsole(name: string): Promise<Duplex> {
+    const { value: vm } = findVm(this.#context, name);
+    const current = currentIncarnation(vm.phase);
+    const host = current === null ? undefined : this.#context.store.hosts.get(current.host)?.value;
+    if (current === null || host === undefined)
+      throw new CodedError('conflict', `${vm.name} does not run, so it has no console.`, {
+        advice: `Start it with "gp vm start ${vm.name}".`,
+      });
+    return this.#context.qmp.openSerial({
+      vm: vm.id,
+      generation: current.generation,
+      slot: current.slot,
+      host: host.name,
+      addresses: host.addresses,
+    });
+  }
+
+  async listHosts(_call: Call): Promise<readonly Host[]> {
+    return byName([...this.#context.store.hosts.values()].map((entry) => hostView(this.#context, entry)));
+  }
+
+  async getHost(name: string): Promise<Host> {
+    return hostView(this.#context, this.#findHost(name));
+  }
+
+  async patchHost(name: string, { cordoned, ifMatch }: PatchHost & Conditional): Promise<Host> {
+    await change(this.#context, () => {
+      const entry = this.#findHost(name);
+      checkRevision(entry, ifMatch, `Host ${name}`);
+      return {
+        writes: [ClusterStore.changed(keyOf.host(entry.value.name), entry, { ...entry.value, cordoned })],
+        result: null,
+      };
+    });
+    return this.getHost(name);
+  }
+
+  async listStorageNodes(_call: Call): Promise<readonly StorageNode[]> {
+    return byName([...this.#context.store.storage.values()].map((entry) => storageView(this.#context, entry)));
+  }
+
+  async getStorageNode(name: string): Promise<StorageNode> {
+    const entry = this.#context.store.storage.get(name);
+    if (entry === undefined) throw new CodedError('not-found', `There is no storage node ${name}.`);
+    return storageView(this.#context, entry);
+  }
+
+  async listControlNodes(): Promise<readonly ControlNode[]> {
+    const leader = this.leader()?.name;
+    const { store, version, name: self } = this.#context;
+    return byName(
+      [...store.controls.values()].map(({ value }) => ({
+        name: value.name,
+        leader: value.name === leader,
+        state: 'alive' as const,
+        address: value.address,
+        version: value.name === self ? version : null,
+      })),
+    );
+  }
+
+  listNetworks: Backend['listNetworks'] = async () => this.#networks.list();
+  getNetwork: Backend['getNetwork'] = async (name) => this.#networks.get(name);
+  createNetwork = (request: CreateNetwork) => this.#networks.create(request);
+  deleteNetwork = (name: string, condition: Conditional): Promise<void> => this.#networks.delete(name, condition);
+
+  listImages: Backend['listImages'] = async () => this.#images.list();
+  getImage: Backend['getImage'] = async (name) => this.#images.get(name);
+  putImage = (name: string, request: PutImage) => this.#images.put(name, request);
+  deleteImage = (name: string, condition: Conditional): Promise<void> => this.#images.delete(name, condition);
+  getArtifact: Backend['getArtifact'] = async (sha256) => this.#images.getArtifact(sha256);
+  putArtifact = (upload: ArtifactUpload, call: Call) => this.#images.putArtifact(upload, call);
+
+  listDisks: Backend['listDisks'] = async () =>
+    [...this.#context.store.disks.values()].map((entry) => diskView(this.#context, entry));
+  getDisk: Backend['getDisk'] = async (id) => {
+    const entry = this.#context.store.disks.get(id);
+    if (entry === undefined) throw new CodedError('not-found', `There is no disk ${id}.`);
+    return diskView(this.#context, entry);
+  };
+
+  async listTasks(query: TaskQuery): Promise<readonly Task[]> {
+    const vmName = query.vm;
+    return [...this.#context.store.tasks.values()]
+      .filter(
+        ({ value }) =>
+          (query.state === undefined || value.state === query.state) &&
+          (vmName === undefined || (value.target.kind === 'vm' && value.target.name === vmName)),
+      )
+      .sort((a, b) => a.value.startedAt - b.value.startedAt)
+      .slice(-(query.limit ?? EVENTS_DEFAULT))
+      .map(taskView);
+  }
+
+  async getTask(id: string, waitMs: number, call: Call): Promise<Task> {
+    const find = (): Entry<TaskRecord> => {
+      const entry = this.#context.store.tasks.get(id);
+      if (entry === undefined)
+        throw new CodedError('not-found', `There is no task ${id}.`, {
+          advice: 'Tasks that ended long ago are forgotten.',
+        });
+      return entry;
+    };
+    if (waitMs === 0 || find().value.state !== 'running') return taskView(find());
+    try {
+      await this.#context.store.waitFor(() => (find().value.state === 'running' ? undefined : true), {
+        deadlineMs: waitMs,
+        signal: call.signal,
+        what: 'The end of the task',
+      });
+    } catch (error) {
+      if (!(error instanceof CodedError) || error.code !== 'deadline') throw error;
+    }
+    return taskView(find());
+  }
+
+  async listEvents(query: EventQuery): Promise<readonly Event[]> {
+    const { store } = this.#context;
+    const id = query.vm === undefined ? null : (store.vmNames.get(query.vm)?.value ?? query.vm);
+    return [...store.events.entries]
+      .filter(
+        ([, { value }]) =>
+          (id === null || value.vm === id || value.vmName === query.vm) &&
+          (query.host === undefined || value.host === query.host),
+      )
+      .sort(([, a], [, b]) => a.revision - b.revision)
+      .slice(-(query.limit ?? EVENTS_DEFAULT))
+      .map(([, entry]) => eventView(entry));
+  }
+
+  watch: Backend['watch'] = (options: WatchOptions, call) => watchChanges(this.#context, options, call.signal);
+
+  listTokens: Backend['listTokens'] = async () => this.#access.list();
+  createToken = (request: CreateToken) => this.#access.create(request);
+  deleteToken = (token: string): Promise<void> => this.#access.delete(token);
+  createJoinToken = (request: CreateJoinToken) => this.#access.createJoinToken(request);
+  join = (request: Join) => this.#access.join(request);
+
+  #findHost(name: string): Entry<HostRecord> {
+    const entry = this.#context.store.hosts.get(name);
+    if (entry === undefined) {
+      const known = [...this.#context.store.hosts.keys()].sort().join(', ');
+      throw new CodedError('not-found', `There is no host ${name}.`, {
+        advice: known === '' ? 'No host has joined.' : `Hosts: ${known}.`,
+      });
+    }
+    return entry;
+  }
+}
+
+function byName<T extends { readonly name: string }>(views: readonly T[]): T[] {
+  return [...views].sort((a, b) => (a.name < b.name ? -1 : 1));
+}

@@ -1,0 +1,301 @@
+/** Images and their files through the API. A file is kept on every storage node that answers, so that its loss takes no image with it. */
+import { PassThrough, type Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { PutImage } from '../../api/requests.ts';
+import type { Artifact, Image } from '../../api/views.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import { parseImageName, parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
+import type { ImageRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
+import { type BackendContext, change, checkRevision } from './context.ts';
+import { imageView } from './views.ts';
+
+const MIB = 1024 * 1024;
+const DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1, blankDiskBytes: null } as const;
+/** An upload ends when it moves for longer than this. */
+const UPLOAD_MS_MAX = 3_600_000;
+const DELETE_MS = 10_000;
+
+/** What is known of an uploaded file until an image names it. */
+interface Uploaded {
+  readonly info: ArtifactInfo;
+  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+}
+
+const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
+/** Uploads remembered for the image that will name them. */
+const UPLOADS_MAX = 256;
+
+export class ImagesBackend {
+  readonly #context: BackendContext;
+  readonly #uploads = new Map<Sha256, Uploaded>();
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  list(): readonly Image[] {
+    return [...this.#context.store.images.values()]
+      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
+      .map(imageView);
+  }
+
+  get(name: string): Image {
+    return imageView(this.#find(name));
+  }
+
+  /** Records an image over files that were uploaded before. */
+  async put(name: string, request: PutImage): Promise<Image> {
+    const image = this.#recordOf(name, request);
+    await change(this.#context, () => {
+      if (this.#context.store.images.get(name) !== undefined) {
+        throw new CodedError('exists', `An image named ${name} exists.`, {
+          advice: 'Nothing was changed. Choose another name, or delete that image first.',
+        });
+      }
+      return { writes: [{ key: keyOf.image(image.name), value: image, expect: 0 }], result: null };
+    });
+    return this.get(name);
+  }
+
+  async delete(name: string, { ifMatch }: Conditional): Promise<void> {
+    const image = this.#find(name);
+    checkRevision(image, ifMatch, `Image ${name}`);
+    const files = filesOf(image.value);
+    const users = [...this.#context.store.vms.values()]
+      .filter(({ value: { spec } }) => spec.image === name)
+      .map(({ value }) => value.name);
+    if (users.length > 0) {
+      throw new CodedError('conflict', `Image ${name} is used by ${users.slice(0, 5).join(', ')}.`, {
+        advice: 'Nothing was deleted. Delete those VMs first.',
+      });
+    }
+    await change(this.#context, () => {
+      const entry = this.#find(name);
+      checkRevision(entry, ifMatch, `Image ${name}`);
+      return { writes: [{ key: keyOf.image(entry.value.name), value: null, expect: entry.revision }], result: null };
+    });
+    const kept = new Set([...this.#context.store.images.values()].flatMap(({ value }) => filesOf(value)));
+    for (const sha256 of files) if (!kept.has(sha256)) await this.#deleteFile(sha256);
+  }
+
+  getArtifact(text: string): Artifact {
+    const sha256 = parseSha256(text);
+    const nodes = this.#nodesWith(sha256);
+    const uploaded = this.#uploads.get(sha256)?.info.sizeBytes;
+    const sizeBytes = uploaded ?? this.#sizeOf(sha256);
+    if (nodes.length === 0 || sizeBytes === undefined)
+      throw new CodedError('not-found', `No file ${sha256} is stored.`);
+    return { sha256, sizeBytes, nodes: [...nodes] };
+  }
+
+  /** Streams a file to every storage node that answers, at once. At least one must keep it. */
+  async putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact> {
+    const sha256 = parseSha256(upload.sha256);
+    const nodes = this.#aliveNodes();
+    if (nodes.length === 0)
+      throw new CodedError('unavailable', 'No storage node answers.', {
+        advice: 'Nothing was stored. Start the storage service, then try again.',
+      });
+    const { head, body } = await peek(upload.body, QCOW2_MAGIC.length);
+    const kind = upload.kind === 'disk' ? (head.equals(QCOW2_MAGIC) ? 'disk-qcow2' : 'disk-raw') : upload.kind;
+    const branches = nodes.map((node) => ({ node, stream: new PassThrough() }));
+    const feeding = feed(
+      body,
+      branches.map(({ stream }) => stream),
+    );
+    const results = await Promise.allSettled(
+      branches.map(({ node, stream }) =>
+        this.#context.storage.putArtifact(
+          node,
+          { sha256, kind, sizeBytes: upload.sizeBytes, body: stream },
+          { deadlineMs: UPLOAD_MS_MAX, signal: call.signal },
+        ),
+      ),
+    );
+    await feeding.catch(() => undefined);
+    const kept = results.flatMap((result, index) =>
+      result.status === 'fulfilled' ? [{ node: nodes[index] as StorageName, info: result.value }] : [],
+    );
+    const [first] = kept;
+    if (first === undefined) throw refusalOf(results);
+    if (this.#uploads.size >= UPLOADS_MAX) this.#uploads.delete(this.#uploads.keys().next().value as Sha256);
+    this.#uploads.set(sha256, { info: first.info, kind });
+    return { sha256, sizeBytes: first.info.sizeBytes, nodes: kept.map(({ node }) => node) };
+  }
+
+  #recordOf(name: string, request: PutImage): ImageRecord {
+    const parsed = parseImageName(name);
+    if (request.disk === undefined && request.direct === undefined)
+      throw new CodedError('bad-input', `Image ${name} has neither a disk nor a kernel.`, {
+        advice: 'Nothing was stored.',
+      });
+    const disk = request.disk === undefined ? null : this.#demand(request.disk.sha256, 'disk');
+    const kernel = request.direct === undefined ? null : this.#demand(request.direct.kernel, 'kernel');
+    const initrd = request.direct?.initrd === undefined ? null : this.#demand(request.direct.initrd, 'initrd');
+    const stored = [disk, kernel, initrd].filter((file) => file !== null);
+    const nodes = this.#aliveNodes().filter((node) => stored.every(({ info }) => this.#holds(node, info.sha256)));
+    const ref = ({ info }: Uploaded): { sha256: Sha256; sizeBytes: number } => ({
+      sha256: info.sha256,
+      sizeBytes: info.sizeBytes,
+    });
+    return {
+      name: parsed,
+      disk:
+        disk === null
+          ? null
+          : {
+              ...ref(disk),
+              format: disk.kind === 'disk-qcow2' ? 'qcow2' : 'raw',
+              virtualSizeBytes: disk.info.virtualSizeBytes ?? disk.info.sizeBytes,
+            },
+      direct:
+        kernel === null
+          ? null
+          : { kernel: ref(kernel), initrd: initrd === null ? null : ref(initrd), append: request.direct?.append ?? '' },
+      defaults: {
+        memoryBytes: request.defaults?.memoryBytes ?? DEFAULTS.memoryBytes,
+        vcpus: request.defaults?.vcpus ?? DEFAULTS.vcpus,
+        blankDiskBytes: request.defaults?.blankDiskBytes ?? DEFAULTS.blankDiskBytes,
+      },
+      nodes,
+      createdAt: Date.now(),
+    };
+  }
+
+  #demand(text: string, what: string): Uploaded {
+    const sha256 = parseSha256(text);
+    const uploaded = this.#uploads.get(sha256) ?? this.#known(sha256);
+    if (uploaded === undefined)
+      throw new CodedError('not-found', `The ${what} file ${sha256.slice(0, 12)}… was not uploaded.`, {
+        advice: 'Upload it first: PUT /v1/artifacts/SHA256.',
+      });
+    return uploaded;
+  }
+
+  /** A file that another image names already. */
+  #known(sha256: Sha256): Uploaded | undefined {
+    for (const { value } of this.#context.store.images.values()) {
+      if (value.disk?.sha256 === sha256) {
+        return {
+          kind: value.disk.format === 'qcow2' ? 'disk-qcow2' : 'disk-raw',
+          info: { sha256, sizeBytes: value.disk.sizeBytes, virtualSizeBytes: value.disk.virtualSizeBytes },
+        };
+      }
+      const direct = value.direct;
+      if (direct?.kernel.sha256 === sha256)
+        return { kind: 'kernel', info: { sha256, sizeBytes: direct.kernel.sizeBytes, virtualSizeBytes: null } };
+      if (direct?.initrd?.sha256 === sha256)
+        return { kind: 'initrd', info: { sha256, sizeBytes: direct.initrd.sizeBytes, virtualSizeBytes: null } };
+    }
+    return undefined;
+  }
+
+  #sizeOf(sha256: Sha256): number | undefined {
+    return this.#known(sha256)?.info.sizeBytes;
+  }
+
+  #find(name: string): Entry<ImageRecord> {
+    const entry = this.#context.store.images.get(name);
+    if (entry === undefined)
+      throw new CodedError('not-found', `There is no image ${name}.`, { advice: 'List them with "gp image list".' });
+    return entry;
+  }
+
+  #aliveNodes(): readonly StorageName[] {
+    const observer = this.#context.leading()?.controller.storageObserver;
+    return [...this.#context.store.storage.values()]
+      .map(({ value }) => value.name)
+      .filter((name) => observer?.answers(name) === true);
+  }
+
+  #holds(node: StorageName, sha256: Sha256): boolean {
+    return (
+      this.#uploads.has(sha256) ||
+      (this.#context.leading()?.controller.storageObserver.report(node)?.artifacts.includes(sha256) ?? false)
+    );
+  }
+
+  #nodesWith(sha256: Sha256): readonly StorageName[] {
+    const observer = this.#context.leading()?.controller.storageObserver;
+    return this.#aliveNodes().filter((node) => observer?.report(node)?.artifacts.includes(sha256) === true);
+  }
+
+  /** A node that is away keeps the file; it does no harm there and is deleted with the next image that names it. */
+  async #deleteFile(sha256: Sha256): Promise<void> {
+    const term = this.#context.leading()?.term ?? 0;
+    this.#uploads.delete(sha256);
+    await Promise.allSettled(
+      this.#aliveNodes().map((node) => this.#context.storage.deleteArtifact(node, sha256, term, DELETE_MS)),
+    );
+  }
+}
+
+function filesOf({ disk, direct }: ImageRecord): Sha256[] {
+  return [disk?.sha256, direct?.kernel.sha256, direct?.initrd?.sha256].filter(
+    (sha256): sha256 is Sha256 => sha256 !== undefined,
+  );
+}
+
+/** The most telling of several refusals: one that concerns the file itself, if there is one. */
+function refusalOf(results: readonly PromiseSettledResult<unknown>[]): unknown {
+  const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  return (
+    reasons.find(
+      (reason) => reason instanceof CodedError && reason.code !== 'unavailable' && reason.code !== 'deadline',
+    ) ??
+    reasons[0] ??
+    new CodedError('failed', messageOf('nothing was stored'))
+  );
+}
+
+/** The first bytes of a stream, and the whole of it still to be read. */
+async function peek(source: Readable, bytes: number): Promise<{ head: Buffer; body: Readable }> {
+  const chunks: Buffer[] = [];
+  let have = 0;
+  const iterator = source.iterator({ destroyOnReturn: false });
+  while (have < bytes) {
+    const { value, done } = await iterator.next();
+    if (done === true) break;
+    chunks.push(value as Buffer);
+    have += (value as Buffer).length;
+  }
+  const begun = Buffer.concat(chunks);
+  const body = new Transform({ transform: (chunk, _encoding, done) => done(null, chunk) });
+  body.write(begun);
+  void pipeline(source, body).catch((error: unknown) =>
+    body.destroy(error instanceof Error ? error : new Error(String(error))),
+  );
+  return { head: begun.subarray(0, bytes), body };
+}
+
+/** Copies one stream into several; the slowest sets the pace, one that failed is left out. */
+async function feed(source: Readable, sinks: readonly PassThrough[]): Promise<void> {
+  const live = new Set(sinks);
+  for (const sink of sinks) {
+    sink.once('error', () => live.delete(sink));
+    sink.once('close', () => live.delete(sink));
+  }
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      await Promise.all(
+        [...live].map((sink) =>
+          sink.write(chunk)
+            ? null
+            : new Promise((resolve) => {
+                sink.once('drain', resolve);
+                sink.once('close', resolve);
+              }),
+        ),
+      );
+      if (live.size === 0) return;
+    }
+    for (const sink of live) sink.end();
+  } catch (error) {
+    for (const sink of live) sink.destroy(error instanceof Error ? error : new Error(String(error)));
+    throw error;
+  }
+}

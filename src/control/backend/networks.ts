@@ -1,0 +1,112 @@
+/** Networks through the API. */
+import { randomInt } from 'node:crypto';
+import type { CreateNetwork } from '../../api/requests.ts';
+import type { Network } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseNetworkName } from '../../base/ids.ts';
+import type { NetworkRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { Conditional } from '../api/backend.ts';
+import { gatewayOf, parseRange } from './addresses.ts';
+import { type BackendContext, change, checkRevision } from './context.ts';
+import { networkView } from './views.ts';
+
+const VNI_MIN = 4_096;
+const VNI_MAX = 16_777_216;
+
+export class NetworksBackend {
+  readonly #context: BackendContext;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  list(): readonly Network[] {
+    return [...this.#context.store.networks.values()]
+      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
+      .map((entry) => networkView(this.#context, entry));
+  }
+
+  get(name: string): Network {
+    return networkView(this.#context, this.#find(name));
+  }
+
+  async create(request: CreateNetwork): Promise<Network> {
+    const name = parseNetworkName(request.name);
+    const range = request.cidr === undefined ? null : parseRange(request.cidr);
+    if (range === null && (request.dhcp === true || request.nat === true)) {
+      throw new CodedError(
+        'bad-input',
+        `Network ${name} needs a range for ${request.dhcp === true ? 'DHCP' : 'NAT'}.`,
+        { advice: 'Nothing was created. Give it one with --cidr.' },
+      );
+    }
+    await change(this.#context, () => {
+      if (this.#context.store.networks.get(name) !== undefined) {
+        throw new CodedError('exists', `A network named ${name} exists.`, {
+          advice: 'Nothing was created. Choose another name.',
+        });
+      }
+      const vni = this.#freeVni();
+      const network: NetworkRecord = {
+        name,
+        vni,
+        cidr: request.cidr ?? null,
+        gateway: range === null ? null : gatewayOf(range),
+        dhcp: request.dhcp ?? false,
+        nat: request.nat ?? false,
+        reservations: {},
+        createdAt: Date.now(),
+      };
+      const writes = [
+        { key: keyOf.network(name), value: network, expect: 0 },
+        { key: keyOf.networkVni(vni), value: name, expect: 0 },
+      ];
+      return { writes, result: null };
+    });
+    return this.get(name);
+  }
+
+  async delete(name: string, { ifMatch }: Conditional): Promise<void> {
+    await change(this.#context, () => {
+      const entry = this.#find(name);
+      checkRevision(entry, ifMatch, `Network ${name}`);
+      const users = [...this.#context.store.vms.values()]
+        .filter(({ value }) => value.spec.nics.some((nic) => nic.network === name))
+        .map(({ value }) => value.name);
+      if (users.length > 0) {
+        throw new CodedError(
+          'conflict',
+          `Network ${name} is used by ${users.slice(0, 5).join(', ')}${users.length > 5 ? ` and ${users.length - 5} more` : ''}.`,
+          {
+            advice: 'Nothing was deleted. Delete those VMs first.',
+          },
+        );
+      }
+      const writes = [
+        { key: keyOf.network(entry.value.name), value: null, expect: entry.revision },
+        { key: keyOf.networkVni(entry.value.vni), value: null, expect: null },
+      ];
+      return { writes, result: null };
+    });
+  }
+
+  #find(name: string): Entry<NetworkRecord> {
+    const entry = this.#context.store.networks.get(name);
+    if (entry === undefined)
+      throw new CodedError('not-found', `There is no network ${name}.`, {
+        advice: 'List them with "gp network list".',
+      });
+    return entry;
+  }
+
+  #freeVni(): number {
+    const tries = 1_000;
+    for (let attempt = 0; attempt < tries; attempt++) {
+      const vni = randomInt(VNI_MIN, VNI_MAX);
+      if (this.#context.store.networkVnis.get(String(vni)) === undefined) return vni;
+    }
+    throw new CodedError('no-capacity', 'No free VXLAN network identifier was found.');
+  }
+}

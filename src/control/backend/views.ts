@@ -1,0 +1,306 @@
+/** Records and observations as the API shows them. */
+import type {
+  Disk,
+  Event,
+  Host,
+  Image,
+  Network,
+  Observations,
+  StorageNode,
+  Task,
+  Verdict,
+  Vm,
+  VmDetail,
+} from '../../api/views.ts';
+import type {
+  DiskRecord,
+  EventRecord,
+  HostRecord,
+  ImageRecord,
+  NetworkRecord,
+  StorageRecord,
+  TaskRecord,
+} from '../../core/model/cluster.ts';
+import { currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import { judgementOf } from '../../core/plan/decision.ts';
+import { committedMemory, place } from '../../core/plan/placement.ts';
+import type { Judgement } from '../../core/plan/verdict.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { BackendContext } from './context.ts';
+
+const time = (ms: number): string => new Date(ms).toISOString();
+const revisionOf = (entry: Entry<unknown>): string => String(entry.revision);
+
+export function taskView(entry: Entry<TaskRecord>): Task {
+  const { id, kind, target, state, progressPercent, message, startedAt, endedAt } = entry.value;
+  return {
+    id,
+    revision: revisionOf(entry),
+    kind,
+    target,
+    state,
+    progressPercent,
+    message,
+    startedAt: time(startedAt),
+    endedAt: endedAt === null ? null : time(endedAt),
+  };
+}
+
+const OF_JUDGEMENT: Readonly<Record<Judgement['verdict'], Verdict>> = {
+  unknown: 'unknown',
+  running: 'running',
+  paused: 'paused',
+  'guest-shutdown': 'guest-shutdown',
+  panicked: 'crashed',
+  'disk-error': 'storage-trouble',
+  incoming: 'migrating',
+  'moved-out': 'migrating',
+  unresponsive: 'unresponsive',
+  crashed: 'crashed',
+  lost: 'lost',
+};
+
+/** The verdict on a VM, with its reasons. Only the leader observes; another node says so. */
+export function verdictOf(
+  context: BackendContext,
+  vm: VmRecord,
+): { readonly verdict: Verdict; readonly because: readonly string[] } {
+  const leading = context.leading();
+  const since = `since ${time(vm.phaseSince)}`;
+  if (vm.phase.kind === 'stopped') {
+    const why = leading?.controller.vms.whyOf(vm.id) ?? '';
+    const wanted = vm.intent !== 'stopped';
+    return {
+      verdict: 'stopped',
+      because: [`Nothing of it may run, ${since}.`, ...(wanted && why !== '' ? [why] : [])],
+    };
+  }
+  if (leading === null)
+    return { verdict: 'unknown', because: ['This control node does not lead, so it observes nothing.'] };
+  const current = currentIncarnation(vm.phase);
+  const situation = leading.controller.vms.situation(vm);
+  const judgement = current === null ? null : judgementOf(situation, current);
+  const because = [...(judgement?.because ?? []), `Phase ${vm.phase.kind} ${since}.`];
+  if (judgement?.agentless === true && judgement.verdict !== 'lost')
+    because.push(`${current?.host ?? ''} is agentless: nothing is restarted; over QMP it stays managed.`);
+  const why = leading.controller.vms.whyOf(vm.id);
+  if (vm.phase.kind === 'running') {
+    const verdict = OF_JUDGEMENT[judgement?.verdict ?? 'unknown'];
+    return { verdict: verdict === 'paused' && vm.intent === 'suspended' ? 'suspended' : verdict, because };
+  }
+  if (why !== '') because.push(why);
+  if (vm.phase.kind === 'starting' || vm.phase.kind === 'stopping') return { verdict: vm.phase.kind, because };
+  return { verdict: 'migrating', because };
+}
+
+export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
+  const vm = entry.value;
+  const { spec, phase } = vm;
+  const current = currentIncarnation(phase);
+  const { verdict, because } = verdictOf(context, vm);
+  const destination = phase.kind === 'migrating' ? phase.destination.host : null;
+  return {
+    id: vm.id,
+    name: vm.name,
+    revision: revisionOf(entry),
+    verdict,
+    host: current?.host ?? null,
+    generation: current?.generation ?? vm.generation,
+    intent: vm.intent,
+    phase: phase.kind,
+    phaseSince: time(vm.phaseSince),
+    destination,
+    because: [...because],
+    spec: {
+      vcpus: spec.vcpus,
+      memoryBytes: spec.memoryBytes,
+      cpuModel: spec.cpuModel,
+      firmware: spec.boot.firmware,
+      append: spec.boot.firmware === 'direct' ? spec.boot.append : null,
+      image: spec.image,
+      restartPolicy: spec.restartPolicy,
+      storagePatienceMs: spec.storagePatienceMs,
+    },
+    nics: spec.nics.map(({ network, mac, address }) => ({ network, mac, address })),
+    disks: spec.disks.map(({ disk, role, bus }) => {
+      const record = context.store.disks.get(disk)?.value;
+      return { id: disk, role, bus, sizeBytes: record?.sizeBytes ?? 0, node: record?.node ?? null };
+    }),
+    labels: { ...spec.labels },
+    task: task === null ? null : taskView(task),
+    failure:
+      vm.failures === null
+        ? null
+        : { count: vm.failures.count, lastAt: time(vm.failures.lastAt), message: vm.failures.message },
+    createdAt: time(vm.createdAt),
+  };
+}
+
+export function vmDetailView(
+  context: BackendContext,
+  entry: Entry<VmRecord>,
+  task: Entry<TaskRecord> | null,
+): VmDetail {
+  return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value) };
+}
+
+function observationsOf(context: BackendContext, vm: VmRecord): Observations {
+  const controller = context.leading()?.controller;
+  const current = currentIncarnation(vm.phase);
+  const seen = controller === undefined || current === null ? null : controller.vms.see(vm, current);
+  const agentState =
+    seen === null || seen.host.agent === 'unknown' ? 'unknown' : seen.host.agent === 'alive' ? 'alive' : 'dead';
+  const process = seen === null ? 'unknown' : seen.process === 'absent' ? 'gone' : seen.process;
+  return {
+    agent: { host: current?.host ?? null, state: agentState, process, ageMs: seen?.host.agentAgeMs ?? null },
+    qmp: qmpView(seen?.qmp ?? { kind: 'unknown' }),
+    storage: context.store.disksOf(vm.id).map((disk) => {
+      const report = controller?.storageObserver.report(disk.node)?.disks.find((reported) => reported.disk === disk.id);
+      const grants = report?.grants ?? [];
+      const node = controller?.storageObserver.see(disk.node, vm.id, current?.generation ?? null, null);
+      return {
+        node: disk.node,
+        disk: disk.id,
+        admitted: grants.map(({ generation }) => generation),
+        connected: grants.filter(({ connections }) => connections.length > 0).map(({ generation }) => generation),
+        ageMs: node?.ageMs ?? null,
+      };
+    }),
+  };
+}
+
+function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Observations['qmp'] {
+  switch (qmp.kind) {
+    case 'unknown':
+      return { state: 'unknown', status: null, ageMs: null };
+    case 'answers':
+      return { state: 'answers', status: qmp.status, ageMs: qmp.ageMs };
+    case 'refused':
+      return { state: 'refused', status: null, ageMs: qmp.ageMs };
+    case 'mute':
+    case 'silent':
+      return { state: 'silent', status: null, ageMs: qmp.ageMs };
+  }
+}
+type BackendContextSee = NonNullable<ReturnType<BackendContext['leading']>>['controller']['vms']['see'];
+
+/** Whether every VM of a host could go elsewhere now, each placed in turn beside those placed before it. */
+function drainBlockers(context: BackendContext, host: HostRecord): readonly string[] {
+  const controller = context.leading()?.controller;
+  if (controller === undefined) return ['not known: this control node does not lead'];
+  const hosts = [...context.store.hosts.values()].map(({ value }) => ({
+    record: value,
+    seen: controller.observer.see(value.name),
+  }));
+  let vms = [...context.store.vms.values()].map(({ value }) => value);
+  const blockers: string[] = [];
+  for (const vm of vms) {
+    const current = currentIncarnation(vm.phase);
+    if (current?.host !== host.name) continue;
+    const placement = place({ vm, vms, hosts, exclude: [host.name], only: null });
+    if (placement.kind === 'nowhere') {
+      blockers.push(`${vm.name}: ${placement.reasons.join('; ')}`);
+      continue;
+    }
+    const moved: VmRecord = {
+      ...vm,
+      phase: { kind: 'running', incarnation: { ...current, host: placement.host, slot: placement.slot } },
+    };
+    vms = vms.map((other) => (other.id === vm.id ? moved : other));
+  }
+  return blockers;
+}
+
+export function hostView(context: BackendContext, entry: Entry<HostRecord>): Host {
+  const { value: host } = entry;
+  const seen = context.leading()?.controller.observer.see(host.name);
+  const vms = [...context.store.vms.values()].map(({ value }) => value);
+  const blockers = drainBlockers(context, host);
+  return {
+    name: host.name,
+    revision: revisionOf(entry),
+    agent: seen?.agent === 'alive' ? 'alive' : 'dead',
+    agentAgeMs: seen?.agentAgeMs ?? null,
+    drainable: blockers.length === 0,
+    drainBlockers: [...blockers],
+    cordoned: host.cordoned,
+    quarantined: host.quarantine !== null,
+    quarantineReason: host.quarantine?.reason ?? null,
+    vms: vms
+      .filter((vm) => expectedIncarnations(vm.phase)[0]?.host === host.name)
+      .map(({ name }) => name)
+      .sort(),
+    memoryUsedBytes: committedMemory(host.name, vms),
+    memoryTotalBytes: host.capacity.memoryBytes,
+    vcpus: host.capacity.vcpus,
+    accelerator: host.capacity.accelerator,
+    cpuModels: [...host.capacity.cpuModels],
+    addresses: { ...host.addresses },
+    joinedAt: time(host.joinedAt),
+  };
+}
+
+export function storageView(context: BackendContext, entry: Entry<StorageRecord>): StorageNode {
+  const { value: node } = entry;
+  const observer = context.leading()?.controller.storageObserver;
+  const report = observer?.report(node.name) ?? null;
+  const disks = [...context.store.disks.values()].filter(({ value }) => value.node === node.name).length;
+  return {
+    name: node.name,
+    revision: revisionOf(entry),
+    state: observer?.answers(node.name) === true ? 'alive' : 'dead',
+    ageMs: observer === undefined ? null : ageOf(observer.see(node.name, '' as never, null, null).ageMs),
+    addresses: { ...node.addresses },
+    disks,
+    usedBytes: report === null ? null : report.pool.totalBytes - report.pool.freeBytes,
+    totalBytes: report?.pool.totalBytes ?? null,
+    joinedAt: time(node.joinedAt),
+  };
+}
+
+const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.max(0, ms));
+
+export function networkView(context: BackendContext, entry: Entry<NetworkRecord>): Network {
+  const { name, vni, cidr, gateway, dhcp, nat, reservations, createdAt } = entry.value;
+  return {
+    name,
+    revision: revisionOf(entry),
+    vni,
+    cidr,
+    gateway,
+    dhcp,
+    nat,
+    reservations: Object.entries(reservations).map(([mac, { address, vm, hostname }]) => ({
+      mac,
+      address,
+      vm: context.store.vms.get(vm)?.value.name ?? vm,
+      hostname,
+    })),
+    createdAt: time(createdAt),
+  };
+}
+
+export function imageView(entry: Entry<ImageRecord>): Image {
+  const { name, disk, direct, defaults, nodes, createdAt } = entry.value;
+  return { name, revision: revisionOf(entry), disk, direct, defaults, nodes: [...nodes], createdAt: time(createdAt) };
+}
+
+export function diskView(context: BackendContext, entry: Entry<DiskRecord>): Disk {
+  const { id, vm, node, sizeBytes, source, phase } = entry.value;
+  const owner = context.store.vms.get(vm)?.value;
+  return {
+    id,
+    revision: revisionOf(entry),
+    vm: owner?.name ?? vm,
+    role: owner?.spec.disks.find(({ disk }) => disk === id)?.role ?? 'data',
+    node,
+    sizeBytes,
+    source: source.kind,
+    phase,
+  };
+}
+
+export function eventView(entry: Entry<EventRecord>): Event {
+  const { at, kind, vm, vmName, host, generation, message } = entry.value;
+  return { revision: revisionOf(entry), at: time(at), kind, vm: vmName, vmId: vm, host, generation, message };
+}

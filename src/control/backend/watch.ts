@@ -1,0 +1,119 @@
+/** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
+import type { WatchChange, WatchKind } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { PREFIX, ROOT } from '../../core/model/keys.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import { EtcdCompacted } from '../../etcd/errors.ts';
+import type { WatchEvent } from '../../etcd/records.ts';
+import type { WatchOptions } from '../api/backend.ts';
+import type { BackendContext } from './context.ts';
+import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
+
+/** Changes that wait for a slow reader; one more ends its stream, which it can resume. */
+const WAITING_MAX = 2_000;
+
+const KINDS: readonly (readonly [string, WatchKind])[] = [
+  [PREFIX.vm, 'vm'],
+  [PREFIX.host, 'host'],
+  [PREFIX.storage, 'storage'],
+  [PREFIX.network, 'network'],
+  [PREFIX.image, 'image'],
+  [PREFIX.disk, 'disk'],
+  [PREFIX.task, 'task'],
+  [PREFIX.event, 'event'],
+];
+
+/** Every change after `options.after` of the kinds asked for, until `signal` aborts. */
+export async function* watchChanges(
+  context: BackendContext,
+  options: WatchOptions,
+  signal: AbortSignal,
+): AsyncGenerator<WatchChange> {
+  const ended = new AbortController();
+  const waiting: WatchChange[] = [];
+  let wake: () => void = () => undefined;
+  let failure: unknown = null;
+  const fromRevision = options.after === null ? context.store.revision + 1 : Number(options.after) + 1;
+  const watching = context.etcd
+    .watch(ROOT, {
+      fromRevision,
+      signal: AbortSignal.any([signal, ended.signal]),
+      onEvents: (events) => {
+        for (const event of events) {
+          const change = changeOf(context, event, options.kinds);
+          if (change !== null) waiting.push(change);
+        }
+        if (waiting.length > WAITING_MAX)
+          throw new CodedError('unavailable', 'The reader is too slow for the changes.', {
+            advice: 'Resume with the last revision that was read.',
+          });
+        wake();
+      },
+    })
+    .catch((error: unknown) => {
+      failure =
+        error instanceof EtcdCompacted
+          ? new CodedError('conflict', 'Changes that old are no longer kept.', {
+              cause: error,
+              advice: 'Read everything anew, then watch from its revision.',
+            })
+          : error;
+    })
+    .finally(() => wake());
+  try {
+    while (!signal.aborted && failure === null) {
+      const next = waiting.shift();
+      if (next !== undefined) {
+        yield next;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    if (failure !== null) throw failure;
+  } finally {
+    ended.abort();
+    await watching;
+  }
+}
+
+function changeOf(context: BackendContext, event: WatchEvent, kinds: readonly WatchKind[]): WatchChange | null {
+  const found = KINDS.find(([prefix]) => event.key.startsWith(prefix));
+  if (found === undefined) return null;
+  const [prefix, kind] = found;
+  if (kinds.length > 0 && !kinds.includes(kind)) return null;
+  const id = event.key.slice(prefix.length);
+  const revision = String(event.modRevision);
+  if (event.type === 'delete') return { revision, kind, name: id, object: null };
+  const entry: Entry<never> = { value: JSON.parse(event.kv.value) as never, revision: event.modRevision };
+  return { revision, kind, name: nameOf(entry) ?? id, object: viewOf(context, kind, entry) };
+}
+
+function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): unknown {
+  switch (kind) {
+    case 'vm':
+      return vmView(context, entry, null);
+    case 'host':
+      return hostView(context, entry);
+    case 'storage':
+      return storageView(context, entry);
+    case 'network':
+      return networkView(context, entry);
+    case 'image':
+      return imageView(entry);
+    case 'disk':
+      return diskView(context, entry);
+    case 'task':
+      return taskView(entry);
+    case 'event':
+      return eventView(entry);
+    case 'control':
+      return entry.value;
+  }
+}
+
+function nameOf(entry: Entry<{ readonly name?: string }>): string | undefined {
+  return entry.value.name;
+}

@@ -1,0 +1,40 @@
+/** The configuration file of a control node, checked. */
+import { CodedError } from '../base/errors.ts';
+import { parseControlName } from '../base/ids.ts';
+import { readJsonFile } from '../os/files.ts';
+import { arrayOf, idOf, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
+
+const path = text({ charsMax: 4_096 });
+const address = text({ charsMax: 100 });
+
+const parseConfig = object({
+  name: idOf(parseControlName),
+  /** Where it listens for people's tools, hosts and other control nodes. */
+  address,
+  stateDir: path,
+  runDir: path,
+  /** ca-cert.pem, server-cert.pem, server-key.pem of this control node. */
+  credentialsDir: path,
+  /** ca-cert.pem and ca-key.pem of the cluster. */
+  authorityDir: path,
+  /** Unix socket that serves the API too: a one-machine cluster is reached from outside its namespaces by it. */
+  apiSocket: optional(path),
+  etcd: object({ endpoints: arrayOf(text({ charsMax: 200, pattern: /^https:\/\/[^/]+:\d+$/ }), { itemsMax: 16 }) }),
+  /** Every control node, this one included, in an order that all of them share. */
+  peers: arrayOf(object({ name: idOf(parseControlName), address }), { itemsMax: 16 }),
+  adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
+  /** Allows crash points: for one-machine clusters only. */
+  lab: optional(parseBoolean),
+  /** When this file names the crash point that is reached, the process kills itself there. Only with `lab`. */
+  failpointFile: optional(path),
+});
+
+export type ControlConfig = Parsed<typeof parseConfig>;
+
+/** Reads the file named by `--config`; CodedError 'bad-input' that says what is wrong with it. */
+export async function readConfig(argv: readonly string[]): Promise<ControlConfig> {
+  const index = argv.indexOf('--config');
+  const file = index === -1 ? undefined : argv[index + 1];
+  if (file === undefined) throw new CodedError('bad-input', 'The control server needs --config FILE.');
+  return parseConfig(await readJsonFile(file), file);
+}

@@ -1,0 +1,51 @@
+/** Carries API requests from a follower to the leader, as streams (control/api/backend.ts, Forward). */
+import { request as httpsRequest } from 'node:https';
+import { CodedError } from '../base/errors.ts';
+import type { ControlName } from '../base/ids.ts';
+import { clientTlsOptions } from '../pki/tls.ts';
+import type { Forward } from './api/backend.ts';
+
+/** The leader must be exactly the control node whose address the election names. */
+export function forwardOverTls({
+  caPem,
+  peers,
+}: {
+  readonly caPem: string;
+  readonly peers: readonly { readonly name: ControlName; readonly address: string }[];
+}): Forward {
+  return (origin, { method, path, headers, body }, signal) => {
+    const { hostname, port } = new URL(origin);
+    const peer = peers.find(({ address }) => address === hostname);
+    if (peer === undefined)
+      throw new CodedError('unavailable', `The leader's address ${hostname} is not that of a control node.`);
+    return new Promise((resolve, reject) => {
+      const options = {
+        ...clientTlsOptions({ caPem }, { kind: 'control', name: peer.name }),
+        host: hostname,
+        port: Number(port),
+        method,
+        path,
+        headers,
+        signal,
+        agent: false,
+      };
+      const request = httpsRequest(options, (response) => {
+        const answered = Object.entries(response.headers).map(([name, value]) => [
+          name,
+          Array.isArray(value) ? value.join(', ') : (value ?? ''),
+        ]);
+        resolve({ status: response.statusCode ?? 502, headers: Object.fromEntries(answered), body: response });
+      });
+      request.once('error', (cause) =>
+        reject(
+          new CodedError('unavailable', `The leader ${peer.name} cannot be reached: ${cause.message}.`, {
+            cause,
+            advice: 'Try again in some seconds.',
+          }),
+        ),
+      );
+      if (body === null) request.end();
+      else body.pipe(request);
+    });
+  };
+}

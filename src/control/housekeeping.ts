@@ -1,0 +1,61 @@
+/** What a leader tidies up: old events, tasks that ended long ago. Bounded work each time. */
+import { messageOf } from '../base/errors.ts';
+import { keyOf, PREFIX } from '../core/model/keys.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import type { Log } from '../core/ports/log.ts';
+import type { Compare } from '../etcd/records.ts';
+import type { ClusterStore } from './store/cluster-store.ts';
+
+/** Prefix of the election's keys, without the slash. */
+export const ELECTION = PREFIX.election.slice(0, -1);
+const INTERVAL_MS = 30_000;
+/** Ended tasks that are kept. */
+const TASKS_KEPT = 1_000;
+const DELETIONS_AT_ONCE = 50;
+
+export class KeepingHouse {
+  readonly #options: {
+    readonly store: ClusterStore;
+    readonly compare: Compare;
+    readonly clock: Clock;
+    readonly log: Log;
+  };
+  #cancel: (() => void) | null = null;
+
+  constructor(options: {
+    readonly store: ClusterStore;
+    readonly compare: Compare;
+    readonly clock: Clock;
+    readonly log: Log;
+  }) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#cancel = this.#options.clock.after(INTERVAL_MS, () => void this.#tidy());
+  }
+
+  stop(): void {
+    this.#cancel?.();
+    this.#cancel = null;
+  }
+
+  async #tidy(): Promise<void> {
+    const { store, compare, log } = this.#options;
+    try {
+      await store.pruneEvents(compare);
+      const ended = [...store.tasks.values()]
+        .filter(({ value }) => value.state !== 'running')
+        .sort((a, b) => a.revision - b.revision);
+      const old = ended.slice(0, Math.max(0, ended.length - TASKS_KEPT)).slice(0, DELETIONS_AT_ONCE);
+      if (old.length > 0)
+        await store.transact(
+          old.map(({ value, revision }) => ({ key: keyOf.task(value.id), value: null, expect: revision })),
+          compare,
+        );
+    } catch (error) {
+      log.warn('tidying up failed', { error: messageOf(error) });
+    }
+    if (this.#cancel !== null) this.start();
+  }
+}

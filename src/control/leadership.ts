@@ -1,0 +1,66 @@
+/**
+ * Campaigning and leading: from each election won a Controller lives until the leadership is lost.
+ *
+ * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the leadership ends, its
+ * controller begins no further step, and what it might still write is refused by its guard.
+ */
+import { messageOf } from '../base/errors.ts';
+import type { Term } from '../base/ids.ts';
+import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
+import type { Log } from '../core/ports/log.ts';
+import type { EtcdClient } from '../etcd/client.ts';
+import { campaign, type Leadership } from '../etcd/election.ts';
+import { ELECTION, KeepingHouse } from './housekeeping.ts';
+import type { ClusterStore } from './store/cluster-store.ts';
+import { leaderStore } from './store/leader-store.ts';
+
+/** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
+const LEASE_SECONDS = 2;
+
+export interface LeadershipOptions {
+  readonly client: EtcdClient;
+  readonly store: ClusterStore;
+  readonly log: Log;
+  /** `name address` of this node, for the others. */
+  readonly value: string;
+  readonly ports: Omit<ControllerPorts, 'store'>;
+  readonly signal: AbortSignal;
+  readonly onLead: (leading: { readonly term: Term; readonly controller: Controller } | null) => void;
+}
+
+/** Campaigns again and again until `signal` aborts. */
+export async function leadForEver(options: LeadershipOptions): Promise<void> {
+  const { client, log, signal, value } = options;
+  while (!signal.aborted) {
+    try {
+      const leadership = await campaign(client, { prefix: ELECTION, value, ttlSeconds: LEASE_SECONDS, signal });
+      await lead(leadership, options);
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn('campaign failed', { error: messageOf(error) });
+      await new Promise<void>((resolve) => void options.ports.clock.after(500, resolve));
+    }
+  }
+}
+
+async function lead(leadership: Leadership, options: LeadershipOptions): Promise<void> {
+  const { store, log, ports, signal, onLead } = options;
+  const over = Promise.withResolvers<void>();
+  void leadership.lost.then(over.resolve);
+  signal.addEventListener('abort', () => over.resolve(), { once: true });
+  await store.catchUp();
+  const hand = leaderStore(store, leadership, over.resolve);
+  const controller = new Controller({ ...ports, store: hand });
+  const house = new KeepingHouse({ store, compare: leadership.compare, clock: ports.clock, log });
+  log.info('leading', { term: leadership.createRevision });
+  controller.start();
+  house.start();
+  onLead({ term: hand.term, controller });
+  await over.promise;
+  onLead(null);
+  house.stop();
+  controller.stop();
+  hand.close();
+  log.info('no longer leading', { term: leadership.createRevision });
+  await leadership.resign().catch(() => undefined);
+}

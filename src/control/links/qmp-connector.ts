@@ -1,0 +1,369 @@
+/**
+ * QMP to every QEMU from this control node, by whatever path leads there (core/ports/qmp-link.ts).
+ *
+ * Guarantees: at most one session per incarnation, kept while it works; a session that missed a deadline is closed, never waited for; TLS
+ * is spoken end to end with the incarnation itself, so that a relay can neither read nor order anything.
+ */
+import type { Duplex } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { Generation, VmId } from '../../base/ids.ts';
+import type { MigrationState, QmpObservation } from '../../core/model/observation.ts';
+import { portsOfSlot } from '../../core/model/ports.ts';
+import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
+import { withDeadline } from '../../os/deadline.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
+import type { Credentials } from '../../pki/credentials.ts';
+import { dnsName, type PeerIdentity, qemuAuthzName } from '../../pki/identity.ts';
+import { clientTlsOptions } from '../../pki/tls.ts';
+import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
+import { QmpError, type QmpSession } from '../../qmp/session.ts';
+import { connectTcp } from '../../rpc/relay.ts';
+import { addressOn, type RelayPath } from './paths.ts';
+
+/** Deadline of one connection attempt on one path, and of one command. */
+const CONNECT_MS = 700;
+const COMMAND_MS = 1_000;
+/** Commands that make QEMU do work before it answers. */
+const SLOW_COMMAND_MS = 5_000;
+/** 8 GiB/s: the network is the limit, not a parameter. */
+const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
+const MIGRATION_AUTHZ = 'migration-authz';
+/** QEMU's events after which a decision may be another one. */
+const TELLING_EVENTS = new Set([
+  'SHUTDOWN',
+  'STOP',
+  'RESUME',
+  'RESET',
+  'GUEST_PANICKED',
+  'BLOCK_IO_ERROR',
+  'MIGRATION',
+]);
+
+export interface QmpConnectorOptions {
+  readonly credentials: Credentials;
+  readonly relays: () => readonly RelayPath[];
+  /** Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the others. */
+  readonly monitor: number;
+}
+
+interface Held {
+  readonly target: QmpTarget;
+  session: QmpSession | null;
+  via: string;
+  connecting: Promise<Attempt> | null;
+  sending: boolean;
+}
+
+type Attempt =
+  | { readonly session: QmpSession; readonly via: string }
+  | { readonly session: null; readonly seen: QmpObservation };
+
+export class QmpConnector implements QmpLink {
+  readonly #options: QmpConnectorOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #listeners: ((target: QmpTarget) => void)[] = [];
+
+  constructor(options: QmpConnectorOptions) {
+    this.#options = options;
+  }
+
+  onEvent(listener: (target: QmpTarget) => void): void {
+    this.#listeners.length = 0;
+    this.#listeners.push(listener);
+  }
+
+  /** Closes every session. */
+  close(): void {
+    for (const held of this.#held.values()) held.session?.close();
+    this.#held.clear();
+  }
+
+  forget(vm: VmId, generation: Generation): void {
+    const key = `${vm}:${generation}`;
+    const held = this.#held.get(key);
+    this.#held.delete(key);
+    held?.session?.close();
+  }
+
+  async observe(target: QmpTarget): Promise<QmpObservation> {
+    const attempt = await this.#connect(target);
+    if (attempt.session === null) return attempt.seen;
+    const held = this.#hold(target);
+    const askedAt = monotonicMs();
+    try {
+      const [status, migration] = await Promise.all([
+        attempt.session.execute<{ status: string }>('query-status', undefined, { deadlineMs: COMMAND_MS }),
+        held.sending
+          ? attempt.session.execute<QueryMigrate>('query-migrate', undefined, { deadlineMs: COMMAND_MS })
+          : null,
+      ]);
+      return {
+        kind: 'answers',
+        status: status.status,
+        via: attempt.via,
+        ageMs: 0,
+        migration: migration === null ? null : migrationState(migration),
+      };
+    } catch {
+      attempt.session.close();
+      return { kind: 'mute', via: attempt.via, ageMs: Math.round(monotonicMs() - askedAt) };
+    }
+  }
+
+  async cont(target: QmpTarget): Promise<void> {
+    await this.#execute(target, 'cont', undefined, SLOW_COMMAND_MS);
+  }
+
+  async halt(target: QmpTarget): Promise<void> {
+    await this.#execute(target, 'stop', undefined, SLOW_COMMAND_MS);
+  }
+
+  async reset(target: QmpTarget): Promise<void> {
+    await this.#execute(target, 'system_reset');
+  }
+
+  async powerDown(target: QmpTarget): Promise<void> {
+    await this.#execute(target, 'system_powerdown');
+  }
+
+  async quit(target: QmpTarget): Promise<void> {
+    const attempt = await this.#connect(target);
+    if (attempt.session === null) {
+      if (attempt.seen.kind === 'refused') return;
+      throw unreachableQmp(target, attempt.seen);
+    }
+    await attempt.session.execute('quit', undefined, { deadlineMs: SLOW_COMMAND_MS });
+  }
+
+  async listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
+    const identity = qemuAuthzName(identityOf(source));
+    await this.#setCapabilities(destination, ['events', 'return-path', 'late-block-activate']);
+    await this.#tolerating(/duplicate/, () =>
+      this.#execute(destination, 'object-add', { 'qom-type': 'authz-simple', id: MIGRATION_AUTHZ, identity }),
+    );
+    await this.#tolerating(/already been started/, async () => {
+      await this.#execute(destination, 'migrate-set-parameters', {
+        'tls-creds': 'tls-server',
+        'tls-authz': MIGRATION_AUTHZ,
+      });
+      await this.#execute(destination, 'migrate-incoming', {
+        uri: `tcp:0.0.0.0:${portsOfSlot(destination.slot).migration}`,
+      });
+    });
+  }
+
+  async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
+    const held = this.#hold(source);
+    held.sending = true;
+    const before = migrationState(await this.#execute<QueryMigrate>(source, 'query-migrate'));
+    const status = await this.#execute<{ status: string }>(source, 'query-status');
+    if (before.status === 'active' || status.status === 'postmigrate') return;
+    await this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']);
+    await this.#execute(source, 'migrate-set-parameters', {
+      'tls-creds': 'tls-client',
+      'tls-hostname': dnsName(identityOf(destination)),
+      'max-bandwidth': MIGRATION_BYTES_PER_S,
+    });
+    await this.#execute(
+      source,
+      'migrate',
+      { uri: `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}` },
+      SLOW_COMMAND_MS,
+    );
+  }
+
+  async cancelSend(source: QmpTarget): Promise<void> {
+    await this.#execute(source, 'migrate_cancel', undefined, SLOW_COMMAND_MS);
+  }
+
+  /** The serial port of an incarnation as raw bytes both ways. CodedError 'unavailable' when no path leads there or it is in use. */
+  async openSerial(target: QmpTarget): Promise<Duplex> {
+    const port = portsOfSlot(target.slot).serial;
+    const failures: string[] = [];
+    for (const path of this.#options.relays()) {
+      try {
+        const stream = await this.#openStream(path, target, port);
+        return await withDeadline(() => this.#secure(stream, target), {
+          deadlineMs: CONNECT_MS,
+          what: 'the serial port',
+        }).catch((error: unknown) => {
+          stream.destroy();
+          throw error;
+        });
+      } catch (error) {
+        failures.push(`${path.name}: ${messageOf(error)}`);
+      }
+    }
+    throw new CodedError(
+      'unavailable',
+      `The serial port of ${target.vm} on ${target.host} cannot be reached (${failures.join('; ')}).`,
+      {
+        advice: 'It serves one console at a time: another one may be open.',
+      },
+    );
+  }
+
+  #secure(stream: Duplex, target: QmpTarget): Promise<Duplex> {
+    return new Promise((resolve, reject) => {
+      const secured = connectTls({
+        socket: stream,
+        ...clientTlsOptions(this.#options.credentials, identityOf(target)),
+      });
+      secured.once('secureConnect', () => resolve(secured));
+      secured.once('error', reject);
+    });
+  }
+
+  #openStream(path: RelayPath, target: QmpTarget, port: number): Promise<Duplex> {
+    const address = addressOn(path, target);
+    if (path.relay !== null) return path.relay.connectThrough({ address, port }, { deadlineMs: CONNECT_MS });
+    return withDeadline((signal) => connectTcp(address, port, signal), {
+      deadlineMs: CONNECT_MS,
+      what: `the connection to ${address}:${port}`,
+    });
+  }
+
+  #hold(target: QmpTarget): Held {
+    const key = `${target.vm}:${target.generation}`;
+    let held = this.#held.get(key);
+    if (held === undefined) {
+      held = { target, session: null, via: '', connecting: null, sending: false };
+      this.#held.set(key, held);
+    }
+    return held;
+  }
+
+  async #connect(target: QmpTarget): Promise<Attempt> {
+    const held = this.#hold(target);
+    if (held.session !== null) return { session: held.session, via: held.via };
+    held.connecting ??= this.#open(target, held).finally(() => {
+      held.connecting = null;
+    });
+    return held.connecting;
+  }
+
+  /** Every path in turn, directly first; on each the own monitor, then the spare ones. */
+  async #open(target: QmpTarget, held: Held): Promise<Attempt> {
+    const { qmp } = portsOfSlot(target.slot);
+    const own = this.#options.monitor % qmp.length;
+    const silent: string[] = [];
+    let mute: string | null = null;
+    for (const path of this.#options.relays()) {
+      for (let spare = 0; spare < qmp.length; spare++) {
+        const port = qmp[(own + spare) % qmp.length] ?? qmp[0];
+        const connection = await this.#tryOne(path, target, port);
+        if (connection === null) break;
+        if (connection.outcome === 'answers') return this.#keep(held, connection.session, path.name);
+        if (connection.outcome === 'refused')
+          return { session: null, seen: { kind: 'refused', via: path.name, ageMs: 0 } };
+        if (connection.outcome === 'rejected') mute = path.name;
+        if (connection.outcome === 'accepted-but-silent') {
+          mute = path.name;
+          continue;
+        }
+        break;
+      }
+      if (mute === null) silent.push(path.name);
+      else break;
+    }
+    return {
+      session: null,
+      seen: mute === null ? { kind: 'silent', paths: silent, ageMs: 0 } : { kind: 'mute', via: mute, ageMs: 0 },
+    };
+  }
+
+  /** One attempt; null when the path itself does not work. */
+  async #tryOne(path: RelayPath, target: QmpTarget, port: number): Promise<QmpConnection | null> {
+    const tls = { credentials: this.#options.credentials, peer: identityOf(target) };
+    const options = {
+      deadlineMs: CONNECT_MS,
+      onEvent: ({ name }: { readonly name: string }) => {
+        if (TELLING_EVENTS.has(name)) for (const listener of this.#listeners) listener(target);
+      },
+    };
+    if (path.relay === null) return connectQmp({ kind: 'tls', host: addressOn(path, target), port, ...tls }, options);
+    let stream: Duplex;
+    try {
+      stream = await this.#openStream(path, target, port);
+    } catch {
+      return null;
+    }
+    return connectQmp({ kind: 'stream', stream, tls }, options);
+  }
+
+  #keep(held: Held, session: QmpSession, via: string): Attempt {
+    held.session = session;
+    held.via = via;
+    void session.closed.then(() => {
+      if (held.session === session) held.session = null;
+      if (this.#held.get(`${held.target.vm}:${held.target.generation}`) === held)
+        for (const listener of this.#listeners) listener(held.target);
+    });
+    return { session, via };
+  }
+
+  async #execute<T = unknown>(target: QmpTarget, command: string, args?: object, deadlineMs = COMMAND_MS): Promise<T> {
+    const attempt = await this.#connect(target);
+    if (attempt.session === null) throw unreachableQmp(target, attempt.seen);
+    try {
+      return await attempt.session.execute<T>(command, args, { deadlineMs });
+    } catch (error) {
+      if (!(error instanceof QmpError)) attempt.session.close();
+      throw error;
+    }
+  }
+
+  async #setCapabilities(target: QmpTarget, names: readonly string[]): Promise<void> {
+    await this.#tolerating(/in progress|migration is in/i, () =>
+      this.#execute(target, 'migrate-set-capabilities', {
+        capabilities: names.map((capability) => ({ capability, state: true })),
+      }),
+    );
+  }
+
+  /** Runs `action`; a refusal that says it was done before is no failure: steps may be repeated. */
+  async #tolerating(done: RegExp, action: () => Promise<unknown>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      if (!(error instanceof QmpError) || !done.test(error.description)) throw error;
+    }
+  }
+}
+
+/** QMP query-migrate, as far as it is used (QEMU 7.2, MigrationInfo). */
+interface QueryMigrate {
+  readonly status?: string;
+  readonly downtime?: number;
+  readonly 'error-desc'?: string;
+  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number };
+}
+
+const ENDED: Readonly<Record<string, MigrationState['status']>> = {
+  completed: 'completed',
+  failed: 'failed',
+  cancelled: 'cancelled',
+  none: 'none',
+};
+
+function migrationState(info: QueryMigrate): MigrationState {
+  return {
+    status: info.status === undefined ? 'none' : (ENDED[info.status] ?? 'active'),
+    transferredBytes: info.ram?.transferred ?? 0,
+    remainingBytes: info.ram?.remaining ?? 0,
+    totalBytes: info.ram?.total ?? 0,
+    downtimeMs: info.downtime ?? null,
+    error: info['error-desc'] ?? null,
+  };
+}
+
+function identityOf(target: QmpTarget): PeerIdentity {
+  return { kind: 'incarnation', vmId: target.vm, generation: target.generation };
+}
+
+function unreachableQmp(target: QmpTarget, seen: QmpObservation): CodedError {
+  return new CodedError('unavailable', `QMP of ${target.vm} on ${target.host} does not answer (${seen.kind}).`, {
+    advice: 'Nothing was ordered.',
+  });
+}

@@ -1,0 +1,140 @@
+/** The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked. */
+import type { Readable } from 'node:stream';
+import { CodedError } from '../../base/errors.ts';
+import {
+  parseDiskId,
+  parseSha256,
+  parseStorageName,
+  parseVmId,
+  type Sha256,
+  type StorageName,
+} from '../../base/ids.ts';
+import { PORTS } from '../../core/model/ports.ts';
+import type {
+  ArtifactInfo,
+  FenceResult,
+  GrantResult,
+  ProbeResult,
+  StorageLink,
+  StorageReport,
+} from '../../core/ports/storage-link.ts';
+import type { Snapshot } from '../../core/ports/store.ts';
+import type { RpcClient } from '../../rpc/client.ts';
+import {
+  arrayOf,
+  idOf,
+  integer,
+  nullable,
+  object,
+  oneOf,
+  type Parser,
+  parseGenerationField,
+  parsePort,
+  text,
+} from '../../rpc/parse.ts';
+import type { RpcClients } from './clients.ts';
+
+const bytes = integer({ min: 0 });
+const number: Parser<number> = (value, at) => {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw new CodedError('bad-input', `${at} is not a number.`);
+  return value;
+};
+
+const parseReport: Parser<StorageReport> = object({
+  node: idOf(parseStorageName),
+  pool: object({ totalBytes: bytes, freeBytes: bytes }),
+  artifacts: arrayOf(idOf(parseSha256), { itemsMax: 10_000 }),
+  disks: arrayOf(
+    object({
+      disk: idOf(parseDiskId),
+      grants: arrayOf(
+        object({
+          vm: idOf(parseVmId),
+          generation: parseGenerationField,
+          connections: arrayOf(object({ address: text({ charsMax: 100 }), idleMs: nullable(number) }), {
+            itemsMax: 1_000,
+          }),
+        }),
+        { itemsMax: 100 },
+      ),
+    }),
+    { itemsMax: 100_000 },
+  ),
+});
+const parseFenced: Parser<FenceResult> = object({
+  revoked: arrayOf(object({ disk: idOf(parseDiskId), generation: parseGenerationField }), { itemsMax: 10_000 }),
+});
+const parseGranted: Parser<GrantResult> = object({
+  exports: arrayOf(object({ disk: idOf(parseDiskId), port: parsePort, name: text({ charsMax: 100 }) }), {
+    itemsMax: 1_000,
+  }),
+});
+/** What one connection attempt met, as a relay tells it. */
+export const parseProbe: Parser<ProbeResult> = object({
+  outcome: oneOf('accepted', 'refused', 'silent', 'void'),
+  lateMs: number,
+});
+const parseArtifact: Parser<ArtifactInfo> = object({
+  sha256: idOf(parseSha256),
+  sizeBytes: bytes,
+  virtualSizeBytes: nullable(bytes),
+});
+const anything: Parser<void> = () => undefined;
+
+export interface ArtifactStream {
+  readonly sha256: Sha256;
+  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+  readonly sizeBytes: number;
+  readonly body: Readable;
+}
+
+/** What the API needs beside the loops' port. */
+export interface StorageClient extends StorageLink {
+  putArtifact(
+    node: StorageName,
+    artifact: ArtifactStream,
+    options: { readonly deadlineMs: number; readonly signal: AbortSignal },
+  ): Promise<ArtifactInfo>;
+  deleteArtifact(node: StorageName, sha256: Sha256, term: number, deadlineMs: number): Promise<void>;
+  client(node: StorageName): RpcClient;
+}
+
+/** Storage services, reached at their control addresses. */
+export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 'storage'>): StorageClient {
+  const to = (node: StorageName): RpcClient => {
+    const record = snapshot.storage.get(node);
+    if (record === undefined) throw new CodedError('not-found', `Storage node ${node} is not in the cluster.`);
+    return clients.to({
+      address: record.value.addresses.control,
+      port: PORTS.storage,
+      identity: { kind: 'storage', name: node },
+    });
+  };
+  return {
+    client: to,
+    report: async (node, { deadlineMs }) =>
+      to(node).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport }),
+    fence: async (node, order, { deadlineMs }) =>
+      to(node).call({ method: 'POST', path: '/v1/fence', body: order, deadlineMs, parse: parseFenced }),
+    grant: async (node, order, { deadlineMs }) =>
+      to(node).call({ method: 'POST', path: '/v1/grant', body: order, deadlineMs, parse: parseGranted }),
+    revoke: async (node, order, { deadlineMs }) =>
+      to(node).call({ method: 'POST', path: '/v1/revoke', body: order, deadlineMs, parse: anything }),
+    createDisk: async (node, disk, order, { deadlineMs }) =>
+      to(node).call({ method: 'PUT', path: `/v1/disks/${disk}`, body: order, deadlineMs, parse: anything }),
+    deleteDisk: async (node, disk, { term }, { deadlineMs }) =>
+      to(node).call({ method: 'DELETE', path: `/v1/disks/${disk}?term=${term}`, deadlineMs, parse: anything }),
+    putArtifact: async (node, { sha256, kind, sizeBytes, body }, { deadlineMs, signal }) =>
+      to(node).upload({
+        method: 'PUT',
+        path: `/v1/artifacts/${sha256}?kind=${kind}`,
+        stream: body,
+        sizeBytes,
+        deadlineMs,
+        signal,
+        parse: parseArtifact,
+      }),
+    deleteArtifact: async (node, sha256, term, deadlineMs) =>
+      to(node).call({ method: 'DELETE', path: `/v1/artifacts/${sha256}?term=${term}`, deadlineMs, parse: anything }),
+  };
+}

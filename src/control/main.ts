@@ -1,0 +1,221 @@
+/**
+ * The server of a control node: API, campaign, and while it leads the controllers. Stateless but for caches: it may be killed and started
+ * at any time, and no VM notices.
+ */
+
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { AssertionFailed } from '../base/assert.ts';
+import { CodedError, messageOf } from '../base/errors.ts';
+import { VERSION } from '../base/version.ts';
+import { PREFIX } from '../core/model/keys.ts';
+import { PORTS } from '../core/model/ports.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import { EtcdClient } from '../etcd/client.ts';
+import { observe } from '../etcd/election.ts';
+import { readTextBounded } from '../os/files.ts';
+import { createLog, type Log } from '../os/log.ts';
+import { monotonicMs } from '../os/monotonic.ts';
+import { type CertifiedKey, issue } from '../pki/authority.ts';
+import { type Credentials, readCredentials } from '../pki/credentials.ts';
+import { dnsName } from '../pki/identity.ts';
+import { publicServerTlsOptions } from '../pki/tls.ts';
+import { createApiServer } from './api/server.ts';
+import type { BackendContext, Leading } from './backend/context.ts';
+import { ControlBackend } from './backend/control-backend.ts';
+import { type ControlConfig, readConfig } from './config.ts';
+import { crashPointFrom, noCrashPoint } from './crash-point.ts';
+import { forwardOverTls } from './forward.ts';
+import { ELECTION } from './housekeeping.ts';
+import { leadForEver } from './leadership.ts';
+import { RpcClients } from './links/clients.ts';
+import { createHostLink } from './links/host-link.ts';
+import { createPaths } from './links/paths.ts';
+import { QmpConnector } from './links/qmp-connector.ts';
+import { createStorageLink } from './links/storage-link.ts';
+import { startPeerService } from './peer-service.ts';
+import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
+import { snapshotOf } from './store/leader-store.ts';
+
+const PEM_BYTES_MAX = 64 * 1024;
+/** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
+const INCARNATION_DAYS = 3_650;
+
+const clock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs,
+  after: (delayMs, callback) => {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
+async function main(): Promise<void> {
+  const config = await readConfig(process.argv.slice(2));
+  const log = createLog({ component: 'control', name: config.name });
+  const stopping = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => stopping.abort(new CodedError('unavailable', 'The server is stopping.')));
+  try {
+    await serve(config, log, stopping);
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+  }
+  // Sessions, watches and timers of a process that was told to end are nobody's any more.
+  process.exit(0);
+}
+
+async function serve(config: ControlConfig, log: Log, stopping: AbortController): Promise<void> {
+  const { signal } = stopping;
+  const credentials = await credentialsOf(config);
+  const authority = await authorityOf(config);
+  const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
+  const { caPem, certPem, keyPem } = credentials;
+  const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
+  const store = new ClusterStore(etcd);
+  const snapshot = snapshotOf(store);
+  const clients = new RpcClients(credentials);
+  const hosts = createHostLink(clients, snapshot);
+  const storage = createStorageLink(clients, snapshot);
+  const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
+  const monitor = Math.max(
+    0,
+    config.peers.findIndex(({ name }) => name === config.name),
+  );
+  const qmp = new QmpConnector({ credentials, relays: () => paths.relays(), monitor });
+  let leading: Leading | null = null;
+  let leader: { name: string; address: string } | null = null;
+  const context: BackendContext = {
+    name: config.name,
+    version: VERSION,
+    store,
+    etcd,
+    hosts,
+    storage,
+    qmp,
+    authority,
+    etcdEndpoints: config.etcd.endpoints,
+    adminTokenSha256: config.adminTokenSha256,
+    leading: () => leading,
+    leader: () => leader,
+  };
+  const ready = Promise.withResolvers<void>();
+  const following = store.follow({ signal, onReady: () => ready.resolve() });
+  await Promise.race([ready.promise, following]);
+  await announce(store, config);
+  const peers = await startPeerService({
+    credentials,
+    address: config.address,
+    onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
+  });
+  const api = await startApi(config, credentials, new ControlBackend(context), log);
+  const observing = observe(etcd, ELECTION, {
+    signal,
+    onLeader: (record) => {
+      const [name = '', address = ''] = (record?.value ?? '').split(' ');
+      leader = record === undefined ? null : { name, address };
+    },
+  });
+  const campaigning = leadForEver({
+    client: etcd,
+    store,
+    log,
+    value: `${config.name} ${config.address}`,
+    signal,
+    ports: {
+      clock,
+      log,
+      hosts,
+      storage,
+      qmp,
+      paths,
+      credentials: {
+        issue: async (vmId, generation) => ({
+          caPem: authority.certPem,
+          ...(await issue(authority, {
+            identity: { kind: 'incarnation', vmId, generation },
+            daysValid: INCARNATION_DAYS,
+          })),
+        }),
+      },
+      storageTlsName: (name) => dnsName({ kind: 'storage', name }),
+      crashPoint:
+        config.lab === true && config.failpointFile !== undefined ? crashPointFrom(config.failpointFile) : noCrashPoint,
+    },
+    onLead: (now) => {
+      leading = now;
+    },
+  });
+  log.info('ready', { address: config.address });
+  const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  await Promise.race([stopped, following, observing, campaigning]);
+  await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
+  qmp.close();
+  clients.close();
+  etcd.close();
+}
+
+/** This control node's own record: what the others and people see of it. */
+async function announce(store: ClusterStore, config: ControlConfig): Promise<void> {
+  const record: ControlRecord = { name: config.name, address: config.address, startedAt: Date.now() };
+  await store.transact([{ key: PREFIX.control + config.name, value: record, expect: null }], null);
+}
+
+async function startApi(
+  config: ControlConfig,
+  credentials: Credentials,
+  backend: ControlBackend,
+  log: Log,
+): Promise<{ close(): Promise<void> }> {
+  const server = createApiServer({
+    backend,
+    version: VERSION,
+    tls: publicServerTlsOptions(credentials) as { key: string; cert: string },
+    forward: forwardOverTls({ caPem: credentials.caPem, peers: config.peers }),
+    onBug: (error: AssertionFailed) => {
+      log.warn('a bug', { error: error.stack });
+      process.exit(70);
+    },
+  });
+  await server.listen({ host: config.address, port: PORTS.control });
+  const { apiSocket } = config;
+  if (apiSocket === undefined) return server;
+  await rm(apiSocket, { force: true });
+  // The same TLS server behind a socket that can be reached from outside this machine's namespaces.
+  const local = createServer((socket) => void server.app.server.emit('connection', socket));
+  await new Promise<void>((resolve, reject) => {
+    local.once('error', reject);
+    local.listen(apiSocket, () => resolve());
+  });
+  return {
+    close: async () => {
+      local.close();
+      await server.close();
+    },
+  };
+}
+
+async function credentialsOf({ credentialsDir }: ControlConfig): Promise<Credentials> {
+  const credentials = await readCredentials(credentialsDir);
+  if (credentials === undefined)
+    throw new CodedError('failed', `There are no credentials in ${credentialsDir}.`, {
+      advice: 'Restore them, or set this control node up anew.',
+    });
+  return credentials;
+}
+
+async function authorityOf({ authorityDir }: ControlConfig): Promise<CertifiedKey> {
+  const certPem = await readTextBounded(join(authorityDir, 'ca-cert.pem'), PEM_BYTES_MAX);
+  const keyPem = await readTextBounded(join(authorityDir, 'ca-key.pem'), PEM_BYTES_MAX);
+  if (certPem === undefined || keyPem === undefined)
+    throw new CodedError('failed', `The cluster's authority is not in ${authorityDir}.`, {
+      advice: 'Restore ca-cert.pem and ca-key.pem.',
+    });
+  return { certPem, keyPem };
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${messageOf(error)}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,54 @@
+/** What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here. */
+import { CodedError } from '../base/errors.ts';
+import { isRelayPort, PORTS } from '../core/model/ports.ts';
+import { probeTcp } from '../os/tcp-probe.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import { integer, object, parsePort, text } from '../rpc/parse.ts';
+import { Relay } from '../rpc/relay.ts';
+import { type RpcService, startService } from '../rpc/service.ts';
+
+const PROBE_MS_MAX = 10_000;
+const RELAY = { pairsMax: 256, idleMs: 600_000 } as const;
+const CONNECT_MS = 3_000;
+
+const parseProbeOrder = object({
+  address: text({ charsMax: 100 }),
+  port: parsePort,
+  deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),
+});
+
+/** Listens on the control address for the other control nodes only. */
+export function startPeerService(options: {
+  readonly credentials: Credentials;
+  readonly address: string;
+  readonly onUnexpected: (error: unknown, request: string) => void;
+}): Promise<RpcService> {
+  const relay = new Relay(RELAY);
+  const demandRelayPort = (port: number): void => {
+    if (!isRelayPort(port)) throw new CodedError('forbidden', `Port ${port} is not one that is relayed.`);
+  };
+  return startService({
+    ...options,
+    port: PORTS.controlPeer,
+    routes: [
+      {
+        method: 'POST',
+        path: '/v1/probe',
+        allow: ['control'],
+        handle: async ({ body }) => {
+          const { deadlineMs, ...target } = parseProbeOrder(body, 'body');
+          demandRelayPort(target.port);
+          return { json: await probeTcp(target, deadlineMs) };
+        },
+      },
+    ],
+    connect: {
+      allow: ['control'],
+      open: (target, signal) => {
+        demandRelayPort(target.port);
+        return relay.open(target, { deadlineMs: CONNECT_MS, signal });
+      },
+      join: (client, upstream) => relay.join(client, upstream),
+    },
+  });
+}

@@ -1,0 +1,300 @@
+/**
+ * The cluster's state in memory, followed from etcd, and the only way to change it.
+ *
+ * Guarantees: tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
+ * something newer; a transaction is sent once, and one whose outcome is unknown is read back before anybody decides anything.
+ */
+import { randomBytes } from 'node:crypto';
+import { CodedError } from '../../base/errors.ts';
+import type { VmId } from '../../base/ids.ts';
+import type {
+  DiskRecord,
+  EventRecord,
+  HostRecord,
+  ImageRecord,
+  NetworkRecord,
+  StorageRecord,
+  TaskRecord,
+} from '../../core/model/cluster.ts';
+import { PREFIX, ROOT } from '../../core/model/keys.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { EtcdClient } from '../../etcd/client.ts';
+import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
+import { follow } from '../../etcd/follow.ts';
+import type { Compare, KeyValue, Op, WatchEvent } from '../../etcd/records.ts';
+import { Table } from './table.ts';
+
+/** An API or join token: only its SHA-256 is kept. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly kind: 'api' | 'join';
+  readonly name: string;
+  readonly sha256: string;
+  readonly role: 'host' | 'storage' | null;
+  readonly createdAt: number;
+  readonly expiresAt: number | null;
+}
+
+export interface ControlRecord {
+  readonly name: string;
+  readonly address: string;
+  readonly startedAt: number;
+}
+
+/** One key's change. `expect`: the revision it must have, 0 for absent, null for whatever it is. */
+export interface Write {
+  readonly key: string;
+  readonly value: object | string | null;
+  readonly expect: number | null;
+}
+
+export type Outcome =
+  | { readonly kind: 'committed'; readonly revision: number }
+  | { readonly kind: 'conflict' }
+  | { readonly kind: 'guard-failed' };
+
+/** One applied change, for listeners. */
+export interface Changed {
+  readonly key: string;
+  readonly revision: number;
+  readonly deleted: boolean;
+}
+
+const WRITE_DEADLINE_MS = 2_000;
+/** Events kept in memory; the leader deletes older ones from etcd. */
+export const EVENTS_KEPT = 5_000;
+
+export class ClusterStore {
+  readonly vms = new Table<VmRecord>(PREFIX.vm);
+  readonly vmNames = new Table<string>(PREFIX.vmName);
+  readonly hosts = new Table<HostRecord>(PREFIX.host);
+  readonly storage = new Table<StorageRecord>(PREFIX.storage);
+  readonly controls = new Table<ControlRecord>(PREFIX.control);
+  readonly disks = new Table<DiskRecord>(PREFIX.disk);
+  readonly diskPorts = new Table<string>(PREFIX.diskPort);
+  readonly images = new Table<ImageRecord>(PREFIX.image);
+  readonly networks = new Table<NetworkRecord>(PREFIX.network);
+  readonly networkVnis = new Table<string>(PREFIX.networkVni);
+  readonly tasks = new Table<TaskRecord>(PREFIX.task);
+  readonly events = new Table<EventRecord>(PREFIX.event);
+  readonly tokens = new Table<TokenRecord>(PREFIX.token);
+  readonly #tables: readonly Table<unknown>[] = [
+    this.vms,
+    this.vmNames,
+    this.hosts,
+    this.storage,
+    this.controls,
+    this.disks,
+    this.diskPorts,
+    this.images,
+    this.networks,
+    this.networkVnis,
+    this.tasks,
+    this.events,
+    this.tokens,
+  ];
+  readonly #client: EtcdClient;
+  readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
+  readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
+  #revision = 0;
+  /** Whether the watch stands: what is known is at most a moment old. */
+  #connected = false;
+
+  constructor(client: EtcdClient) {
+    this.#client = client;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Follows etcd until `signal` aborts; `onReady` once the first listing is in. Throws what etcd refuses for good. */
+  async follow(options: { readonly signal: AbortSignal; readonly onReady: () => void }): Promise<void> {
+    await follow(this.#client, ROOT, {
+      signal: options.signal,
+      onListing: ({ entries, revision }) => {
+        this.#replace(entries, revision);
+        this.#connected = true;
+        options.onReady();
+      },
+      onEvents: (events, revision) => this.#apply(events, revision),
+      onProgress: (revision) => {
+        this.#revision = Math.max(this.#revision, revision);
+      },
+      onDisconnected: () => {
+        this.#connected = false;
+      },
+      onConnected: () => {
+        this.#connected = true;
+      },
+    });
+  }
+
+  /** Reads everything linearizably: for one who begins to lead. */
+  async catchUp(): Promise<void> {
+    const { entries, revision } = await this.#client.list(ROOT);
+    this.#replace(entries, revision);
+  }
+
+  /** Calls back after each change of the tables; the answer unsubscribes. */
+  onChange(listener: (changes: readonly Changed[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  disksOf(vm: VmId): readonly DiskRecord[] {
+    const disks = this.#disksByVm.get(vm);
+    return disks === undefined ? [] : [...disks.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** The compare-and-swap of one key whose value was read as `entry`. */
+  static changed<T extends object>(key: string, entry: Entry<T>, value: T | null): Write {
+    return { key, value, expect: entry.revision };
+  }
+
+  /** A new event's write. Its key sorts by time. */
+  static eventWrite(event: EventRecord): Write {
+    const key = `${PREFIX.event}${String(event.at).padStart(15, '0')}-${randomBytes(4).toString('hex')}`;
+    return { key, value: event, expect: null };
+  }
+
+  /**
+   * All writes or none. `guard`: an additional condition (the leader's election key). Throws EtcdUnavailable (nothing changed), or
+   * EtcdDeadlineUnknown when not even reading back was possible.
+   */
+  async transact(writes: readonly Write[], guard: Compare | null): Promise<Outcome> {
+    const compare: Compare[] = writes.flatMap(({ key, expect }) =>
+      expect === null ? [] : [expect === 0 ? { key, exists: false } : { key, modRevision: expect }],
+    );
+    if (guard !== null) compare.push(guard);
+    const success: Op[] = writes.map(({ key, value }) =>
+      value === null ? { delete: key } : { put: key, value: JSON.stringify(value) },
+    );
+    const keys = writes.map(({ key }) => key);
+    const failure: Op[] = [...keys, ...(guard === null ? [] : [guard.key])].map((key) => ({ get: key }));
+    try {
+      const result = await this.#client.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
+      if (!result.succeeded) return this.#refused(keys, guard, result.reads);
+      this.#note(writes.map(({ key, value }) => ({ key, value, revision: result.revision })));
+      return { kind: 'committed', revision: result.revision };
+    } catch (error) {
+      if (!(error instanceof EtcdDeadlineUnknown)) throw error;
+      for (const key of keys) this.#noteRead(key, await this.#client.get(key));
+      return { kind: 'conflict' };
+    }
+  }
+
+  /** Deletes what is older than the newest EVENTS_KEPT events. */
+  async pruneEvents(guard: Compare): Promise<void> {
+    const keys = [...this.events.keys()].sort();
+    const old = keys.slice(0, Math.max(0, keys.length - EVENTS_KEPT)).slice(0, 100);
+    if (old.length > 0)
+      await this.transact(
+        old.map((key) => ({ key: PREFIX.event + key, value: null, expect: null })),
+        guard,
+      );
+  }
+
+  /** Waits until `condition` answers something other than undefined, looking after each change. CodedError 'deadline'. */
+  waitFor<T>(
+    condition: () => T | undefined,
+    options: { readonly deadlineMs: number; readonly signal: AbortSignal; readonly what: string },
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const finish = (act: () => void): void => {
+        clearTimeout(timer);
+        unsubscribe();
+        options.signal.removeEventListener('abort', aborted);
+        act();
+      };
+      const look = (): void => {
+        const found = condition();
+        if (found !== undefined) finish(() => resolve(found));
+      };
+      const aborted = (): void => finish(() => reject(options.signal.reason));
+      const timer = setTimeout(
+        () =>
+          finish(() =>
+            reject(new CodedError('deadline', `${options.what} did not happen within ${options.deadlineMs} ms.`)),
+          ),
+        options.deadlineMs,
+      );
+      const unsubscribe = this.onChange(look);
+      options.signal.addEventListener('abort', aborted, { once: true });
+      look();
+    });
+  }
+
+  #refused(keys: readonly string[], guard: Compare | null, reads: readonly (KeyValue | undefined)[]): Outcome {
+    keys.forEach((key, index) => this.#noteRead(key, reads[index]));
+    if (guard === null || !('createRevision' in guard)) return { kind: 'conflict' };
+    const election = reads[keys.length];
+    return election?.createRevision === guard.createRevision ? { kind: 'conflict' } : { kind: 'guard-failed' };
+  }
+
+  #noteRead(key: string, found: KeyValue | undefined): void {
+    if (found === undefined) this.#note([{ key, value: null, revision: this.#revision }]);
+    else this.#note([{ key, value: JSON.parse(found.value), revision: found.modRevision }]);
+  }
+
+  #replace(entries: readonly KeyValue[], revision: number): void {
+    const present = new Set(entries.map(({ key }) => key));
+    const changes: Noted[] = entries.map(({ key, value, modRevision }) => ({
+      key,
+      value: JSON.parse(value),
+      revision: modRevision,
+    }));
+    for (const table of this.#tables) {
+      for (const key of table.keys())
+        if (!present.has(table.prefix + key)) changes.push({ key: table.prefix + key, value: null, revision });
+    }
+    this.#note(changes);
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
+  #apply(events: readonly WatchEvent[], revision: number): void {
+    this.#note(
+      events.map((event) =>
+        event.type === 'delete'
+          ? { key: event.key, value: null, revision: event.modRevision }
+          : { key: event.key, value: JSON.parse(event.kv.value), revision: event.modRevision },
+      ),
+    );
+    this.#revision = Math.max(this.#revision, revision);
+    for (const table of this.#tables) table.forgetDeletionsBefore(revision);
+  }
+
+  #note(notes: readonly Noted[]): void {
+    const changes: Changed[] = [];
+    for (const { key, value, revision } of notes) {
+      const table = this.#tables.find(({ prefix }) => key.startsWith(prefix));
+      if (table === undefined) continue;
+      const before = table.get(key.slice(table.prefix.length));
+      if (!table.note(key.slice(table.prefix.length), value, revision)) continue;
+      if (table.prefix === PREFIX.disk)
+        this.#indexDisk(key, (before?.value ?? null) as DiskRecord | null, value as DiskRecord | null);
+      changes.push({ key, revision, deleted: value === null });
+      this.#revision = Math.max(this.#revision, revision);
+    }
+    if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
+  }
+
+  #indexDisk(key: string, before: DiskRecord | null, after: DiskRecord | null): void {
+    if (before !== null) this.#disksByVm.get(before.vm)?.delete(key);
+    if (after === null) return;
+    const disks = this.#disksByVm.get(after.vm) ?? new Map<string, DiskRecord>();
+    disks.set(key, after);
+    this.#disksByVm.set(after.vm, disks);
+  }
+}
+
+interface Noted {
+  readonly key: string;
+  readonly value: unknown;
+  readonly revision: number;
+}

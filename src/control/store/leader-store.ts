@@ -1,0 +1,103 @@
+/** The leader's hand on the store: every commit compares the election key (core/ports/store.ts). */
+import { unreachable } from '../../base/assert.ts';
+import type { DiskId, HostName, NetworkName, StorageName, TaskId, Term, VmId } from '../../base/ids.ts';
+import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../core/ports/store.ts';
+import type { Leadership } from '../../etcd/election.ts';
+import { ClusterStore, type Write } from './cluster-store.ts';
+
+/** The tables under the identifiers' types. The keys of a table are what keys.ts put there. */
+export function snapshotOf(store: ClusterStore): Snapshot {
+  const typed = <K, V>(entries: ReadonlyMap<string, Entry<V>>): ReadonlyMap<K & string, Entry<V>> =>
+    entries as ReadonlyMap<K & string, Entry<V>>;
+  return {
+    get revision() {
+      return store.revision;
+    },
+    vms: typed<VmId, never>(store.vms.entries as never),
+    disks: typed<DiskId, never>(store.disks.entries as never),
+    hosts: typed<HostName, never>(store.hosts.entries as never),
+    storage: typed<StorageName, never>(store.storage.entries as never),
+    networks: typed<NetworkName, never>(store.networks.entries as never),
+    tasks: typed<TaskId, never>(store.tasks.entries as never),
+    disksOf: (vm) => store.disksOf(vm),
+  };
+}
+
+/** The writes that one change of an object means, index keys included. */
+export function writesOf(change: Change, snapshot: Snapshot): readonly Write[] {
+  switch (change.kind) {
+    case 'vm': {
+      const before = snapshot.vms.get(change.id);
+      const write: Write = { key: keyOf.vm(change.id), value: change.value, expect: before?.revision ?? 0 };
+      if (change.value !== null || before === undefined) return [write];
+      return [write, { key: keyOf.vmName(before.value.name), value: null, expect: null }];
+    }
+    case 'disk': {
+      const before = snapshot.disks.get(change.id);
+      const write: Write = { key: keyOf.disk(change.id), value: change.value, expect: before?.revision ?? 0 };
+      if (change.value !== null || before === undefined) return [write];
+      return [write, { key: keyOf.diskPort(before.value.node, before.value.port), value: null, expect: null }];
+    }
+    case 'host':
+      return [
+        { key: keyOf.host(change.id), value: change.value, expect: snapshot.hosts.get(change.id)?.revision ?? 0 },
+      ];
+    case 'network':
+      return [
+        { key: keyOf.network(change.id), value: change.value, expect: snapshot.networks.get(change.id)?.revision ?? 0 },
+      ];
+    case 'task':
+      return [
+        { key: keyOf.task(change.id), value: change.value, expect: snapshot.tasks.get(change.id)?.revision ?? 0 },
+      ];
+    default:
+      return unreachable(change);
+  }
+}
+
+const KIND_OF_PREFIX = [
+  [PREFIX.vm, 'vm'],
+  [PREFIX.disk, 'disk'],
+  [PREFIX.host, 'host'],
+  [PREFIX.network, 'network'],
+  [PREFIX.task, 'task'],
+  [PREFIX.storage, 'storage'],
+] as const;
+
+/** The store as one leadership sees it. `onDeposed` is called once when a commit finds the election key gone. */
+export function leaderStore(
+  store: ClusterStore,
+  leadership: Leadership,
+  onDeposed: () => void,
+): LeaderStore & { readonly close: () => void } {
+  const snapshot = snapshotOf(store);
+  const unsubscribes: (() => void)[] = [];
+  return {
+    term: leadership.createRevision as Term,
+    snapshot,
+    commit: async ({ changes, event }: Commit) => {
+      const writes = changes.flatMap((change) => writesOf(change, snapshot));
+      if (event !== null) writes.push(ClusterStore.eventWrite(event));
+      const outcome = await store.transact(writes, leadership.compare);
+      if (outcome.kind === 'guard-failed') {
+        onDeposed();
+        return 'deposed';
+      }
+      return outcome.kind;
+    },
+    onChange: (listener) => {
+      unsubscribes.push(
+        store.onChange((changes) => {
+          for (const { key } of changes) {
+            const match = KIND_OF_PREFIX.find(([prefix]) => key.startsWith(prefix));
+            listener({ kind: match?.[1] ?? 'other', id: match === undefined ? key : key.slice(match[0].length) });
+          }
+        }),
+      );
+    },
+    close: () => {
+      for (const unsubscribe of unsubscribes) unsubscribe();
+    },
+  };
+}
