@@ -231,7 +231,7 @@ export class ClusterStore {
   }
 
   #refused(keys: readonly string[], guard: Compare | null, reads: readonly (KeyValue | undefined)[]): Outcome {
-    keys.forEach((key, index) => this.#noteRead(key, reads[index]));
+    for (const [index, key] of keys.entries()) this.#noteRead(key, reads[index]);
     if (guard === null || !('createRevision' in guard)) return { kind: 'conflict' };
     const election = reads[keys.length];
     return election?.createRevision === guard.createRevision ? { kind: 'conflict' } : { kind: 'guard-failed' };
