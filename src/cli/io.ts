@@ -3,15 +3,26 @@ import pico from 'picocolors';
 
 /** Streams and surroundings of one run of the command. */
 export interface Io {
-  out(text: string): void;
+  out(content: string | Uint8Array): void;
   err(text: string): void;
+  /** The exit code of a command that succeeded in running something that did not. */
+  setExitCode(code: number): void;
+  readonly stdin: TerminalInput;
   readonly outIsTty: boolean;
   readonly errIsTty: boolean;
   readonly env: Readonly<NodeJS.ProcessEnv>;
   readonly cwd: string;
   /** Fires at Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
+  /** Fires at the second Ctrl-C. */
+  readonly killSignal: AbortSignal;
 }
+
+/** Standard input; `setRawMode` where it is a terminal. */
+export type TerminalInput = NodeJS.ReadableStream & {
+  readonly isTTY?: boolean;
+  setRawMode?(raw: boolean): unknown;
+};
 
 export type Colours = ReturnType<typeof pico.createColors>;
 

@@ -1,5 +1,5 @@
 /** What the commands share: running an action with a session, and options that several of them have. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
@@ -8,7 +8,7 @@ import { Session } from '../session.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
 import { parseDuration } from '../units.ts';
 
-export const DEFAULT_TIMEOUT_MS = 120_000;
+const DEFAULT_TIMEOUT_MS = 120_000;
 
 /** Options of commands that wait for a task. */
 export interface WaitOptions {
@@ -20,14 +20,14 @@ export interface WaitOptions {
 
 /** Adds --no-wait and --timeout. */
 export function withWaiting(command: Command): Command {
-  return command
-    .option('--no-wait', 'return as soon as the operation has begun')
-    .option(
-      '--timeout <duration>',
-      'stop waiting after this long; the operation goes on',
-      parseDuration,
-      DEFAULT_TIMEOUT_MS,
-    );
+  return command.option('--no-wait', 'return as soon as the operation has begun').addOption(timeoutOption());
+}
+
+/** --timeout of everything that waits for a task. */
+export function timeoutOption(): Option {
+  return new Option('--timeout <duration>', 'stop waiting after this long; the operation goes on')
+    .argParser(parseDuration)
+    .default(DEFAULT_TIMEOUT_MS, '2m');
 }
 
 /** An action with a session that is closed at its end. Arguments and options come as commander gives them. */

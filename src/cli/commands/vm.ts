@@ -155,7 +155,9 @@ function addReading(vm: Command, io: Io): void {
     .argument('<vm>', 'name or id', nameArgument)
     .action(
       action(io, async (session, name: string) => {
-        await session.printOne(await getVm(session, name), VM_TABLE, (shown) => describeVm(shown, session.colours));
+        await session.printOne<VmDetail>(await getVm(session, name), VM_TABLE, (shown) =>
+          describeVm(shown, session.colours),
+        );
       }),
     );
   vm.command('log')

@@ -1,0 +1,44 @@
+/** The images Groundplane can build itself, built on this machine, cached, and imported. */
+import { join, resolve } from 'node:path';
+import type { Image } from '../api/views.ts';
+import type { ApiClient } from '../client/client.ts';
+import { uploadFile } from './image-upload.ts';
+import type { Io } from './io.ts';
+
+const MIB = 1024 ** 2;
+/** A busybox guest needs no more; its disk is for trying things out. */
+const TINY_DEFAULTS = { memoryBytes: 128 * MIB, vcpus: 1, blankDiskBytes: 64 * MIB };
+const DEBIAN_DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1 };
+
+/** Where builds are kept: GP_CACHE_DIR, shared by several clusters, or DIR/cache. */
+export function imageCacheDir(io: Pick<Io, 'env' | 'cwd'>, clusterDir: string): string {
+  const shared = io.env['GP_CACHE_DIR'];
+  return shared === undefined || shared === '' ? join(clusterDir, 'cache') : resolve(io.cwd, shared);
+}
+
+export interface Build {
+  readonly io: Io;
+  readonly client: ApiClient;
+  readonly name: string;
+  readonly cacheDir: string;
+  readonly onProgress?: (line: string) => void;
+}
+
+/** Debian's cloud kernel with busybox, booted directly. */
+export async function importTiny({ io, client, name, cacheDir, onProgress }: Build): Promise<Image> {
+  const { buildTiny } = await import('../images/tiny.ts');
+  const built = await buildTiny({ cacheDir, onProgress, signal: io.signal });
+  const kernel = await uploadFile(io, client, { path: built.kernelPath, kind: 'kernel' });
+  const initrd = await uploadFile(io, client, { path: built.initrdPath, kind: 'initrd' });
+  const body = { direct: { kernel, initrd, append: built.append }, defaults: TINY_DEFAULTS };
+  return client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+}
+
+/** A Debian disk image that boots by BIOS and UEFI. */
+export async function importDebian({ io, client, name, cacheDir, onProgress }: Build, suite?: string): Promise<Image> {
+  const { buildDebian } = await import('../images/debian.ts');
+  const built = await buildDebian({ cacheDir, suite, onProgress, signal: io.signal });
+  const sha256 = await uploadFile(io, client, { path: built.diskPath, kind: 'disk' });
+  const body = { disk: { sha256, format: 'qcow2' as const }, defaults: DEBIAN_DEFAULTS };
+  return client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+}

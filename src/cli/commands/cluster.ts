@@ -1,0 +1,363 @@
+/** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `cluster`, `context`. */
+import type { Command } from 'commander';
+import type { ApiTokenCreated, Cluster, Host, Network, Task } from '../../api/views.ts';
+import type { Context } from '../cluster-location.ts';
+import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
+import type { Io } from '../io.ts';
+import { present, type Session } from '../session.ts';
+import { formatFields, formatTable } from '../table.ts';
+import { demandSuccess, waitForTask } from '../task-wait.ts';
+import { formatBytes, parseCount } from '../units.ts';
+import { action, nameArgument, timeoutOption } from './common.ts';
+import {
+  CONTROL_TABLE,
+  DISK_TABLE,
+  EVENT_TABLE,
+  HOST_TABLE,
+  NETWORK_TABLE,
+  STORAGE_TABLE,
+  TASK_TABLE,
+  TOKEN_TABLE,
+} from './presentations.ts';
+
+/** Adds the commands named in the module's comment. */
+export function addClusterCommands(program: Command, io: Io): void {
+  addHosts(program, io);
+  addNetworks(program, io);
+  addNodes(program, io);
+  addTasks(program, io);
+  addEvents(program, io);
+  addTokens(program, io);
+  addContext(program, io);
+}
+
+function addHosts(program: Command, io: Io): void {
+  const host = program.command('host').description('hosts');
+  host
+    .command('list')
+    .description('list hosts')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/hosts', { signal: io.signal })), HOST_TABLE);
+      }),
+    );
+  host
+    .command('show')
+    .description('show a host')
+    .argument('<host>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const shown = await client.call(client.http.GET('/v1/hosts/{host}', { params: { path: { host: name } } }));
+        await session.printOne(shown, HOST_TABLE, describeHost);
+      }),
+    );
+  for (const [verb, cordoned] of [
+    ['cordon', true],
+    ['uncordon', false],
+  ] as const) {
+    host
+      .command(verb)
+      .description(cordoned ? 'place no VM on a host any more' : 'place VMs on a host again')
+      .argument('<host>', 'name', nameArgument)
+      .action(
+        action(io, async (session, name: string) => {
+          const client = await session.client();
+          const request = { params: { path: { host: name } }, body: { cordoned } };
+          const changed = await client.call(client.http.PATCH('/v1/hosts/{host}', request));
+          await session.printOne(changed, HOST_TABLE, () => `${name} ${verb}ed\n`);
+        }),
+      );
+  }
+}
+
+function describeHost(host: Host): string {
+  return formatFields([
+    ['Name', host.name],
+    ['Agent', `${host.agent}${host.agentAgeMs === null ? '' : `, seen ${(host.agentAgeMs / 1_000).toFixed(1)} s ago`}`],
+    ['Drainable', host.drainable ? 'yes' : 'no'],
+    ['Blockers', host.drainBlockers],
+    ['Cordoned', host.cordoned ? 'yes' : 'no'],
+    ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
+    ['VMs', host.vms],
+    ['Memory', `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)} used`],
+    ['CPU', `${host.vcpus} vCPU, ${host.accelerator}, ${host.cpuModels.join(', ')}`],
+    ['Addresses', Object.entries(host.addresses).map(([path, address]) => `${path} ${address}`)],
+    ['Joined', host.joinedAt],
+    ['Revision', host.revision],
+  ]);
+}
+
+interface NetworkOptions {
+  readonly cidr?: string;
+  readonly dhcp?: true;
+  readonly nat?: true;
+}
+
+function addNetworks(program: Command, io: Io): void {
+  const network = program.command('network').description('overlay networks');
+  network
+    .command('create')
+    .description('create an overlay network')
+    .argument('<name>', 'name', nameArgument)
+    .option('--cidr <range>', 'IPv4 range, such as 10.20.0.0/24')
+    .option('--dhcp', 'hand out the addresses of the VMs by DHCP')
+    .option('--nat', 'let its VMs reach the outside')
+    .action(
+      action(io, async (session, name: string, { cidr, dhcp, nat }: NetworkOptions) => {
+        const client = await session.client();
+        const body = present({ name, cidr, dhcp, nat });
+        const created = await client.call(client.http.POST('/v1/networks', { body }));
+        await session.printOne(created, NETWORK_TABLE, () => `${name} created\n`);
+      }),
+    );
+  network
+    .command('list')
+    .description('list networks')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(
+          await client.call(client.http.GET('/v1/networks', { signal: io.signal })),
+          NETWORK_TABLE,
+        );
+      }),
+    );
+  network
+    .command('show')
+    .description('show a network')
+    .argument('<network>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const params = { path: { network: name } };
+        const shown = await client.call(client.http.GET('/v1/networks/{network}', { params }));
+        await session.printOne(shown, NETWORK_TABLE, describeNetwork);
+      }),
+    );
+  network
+    .command('delete')
+    .description('delete a network that no VM uses')
+    .argument('<network>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        await client.call(client.http.DELETE('/v1/networks/{network}', { params: { path: { network: name } } }));
+        session.say(`${name} deleted`);
+      }),
+    );
+}
+
+function describeNetwork(network: Network): string {
+  return formatFields([
+    ['Name', network.name],
+    ['VNI', String(network.vni)],
+    ['CIDR', network.cidr ?? '-'],
+    ['Gateway', network.gateway ?? '-'],
+    ['DHCP', network.dhcp ? 'yes' : 'no'],
+    ['NAT', network.nat ? 'yes' : 'no'],
+    ['Addresses', network.reservations.map(({ address, mac, vm }) => `${address}  ${mac}  ${vm}`)],
+    ['Revision', network.revision],
+  ]);
+}
+
+function addNodes(program: Command, io: Io): void {
+  program
+    .command('storage')
+    .description('storage nodes')
+    .command('list')
+    .description('list storage nodes')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/storage-nodes')), STORAGE_TABLE);
+      }),
+    );
+  program
+    .command('control')
+    .description('control nodes')
+    .command('list')
+    .description('list control nodes')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/control-nodes')), CONTROL_TABLE);
+      }),
+    );
+  program
+    .command('disk')
+    .description('disks')
+    .command('list')
+    .description('list disks')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/disks')), DISK_TABLE);
+      }),
+    );
+  program
+    .command('cluster')
+    .description('the cluster as a whole')
+    .command('show')
+    .description('summary of the cluster')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        const cluster = await client.call(client.http.GET('/v1/cluster'));
+        await session.printOne(cluster, { name: (of: Cluster) => of.leader ?? '' }, describeCluster);
+      }),
+    );
+}
+
+function describeCluster(cluster: Cluster): string {
+  const { hosts, controlNodes, storageNodes, vms } = cluster;
+  const verdicts = Object.entries(vms.byVerdict).map(([verdict, count]) => `${count} ${verdict}`);
+  return formatFields([
+    ['Version', cluster.version],
+    ['Leader', cluster.leader === null ? 'none at the moment' : `${cluster.leader}, term ${cluster.term ?? '-'}`],
+    ['Control nodes', `${controlNodes.alive} of ${controlNodes.total} alive`],
+    ['Storage nodes', `${storageNodes.alive} of ${storageNodes.total} alive`],
+    ['Hosts', `${hosts.alive} of ${hosts.total} alive, ${hosts.drainable} drainable`],
+    ['VMs', `${vms.total}${verdicts.length === 0 ? '' : `: ${verdicts.join(', ')}`}`],
+    ['Memory', `${formatBytes(cluster.memoryUsedBytes)} of ${formatBytes(cluster.memoryTotalBytes)} used`],
+    ['Revision', cluster.revision],
+  ]);
+}
+
+function addTasks(program: Command, io: Io): void {
+  const task = program.command('task').description('operations in progress and their results');
+  task
+    .command('list')
+    .description('list tasks, oldest first')
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .action(
+      action(io, async (session, { limit }: { readonly limit?: number }) => {
+        const client = await session.client();
+        const query = present({ limit });
+        await session.printList(await client.call(client.http.GET('/v1/tasks', { params: { query } })), TASK_TABLE);
+      }),
+    );
+  task
+    .command('show')
+    .description('show a task')
+    .argument('<task>', 'id', nameArgument)
+    .action(action(io, async (session, id: string) => printTask(session, await getTask(session, id))));
+  task
+    .command('wait')
+    .description('wait for a task’s end')
+    .argument('<task>', 'id', nameArgument)
+    .addOption(timeoutOption())
+    .action(
+      action(io, async (session, id: string, { timeout }: { readonly timeout: number }) => {
+        const ended = await waitForTask(session, await getTask(session, id), timeout);
+        demandSuccess(ended);
+        await printTask(session, ended);
+      }),
+    );
+}
+
+async function getTask(session: Session, id: string): Promise<Task> {
+  const client = await session.client();
+  return client.call(client.http.GET('/v1/tasks/{task}', { params: { path: { task: id } } }));
+}
+
+function printTask(session: Session, task: Task): Promise<void> {
+  return session.printOne(task, TASK_TABLE, (of) =>
+    formatFields([
+      ['Id', of.id],
+      ['Kind', of.kind],
+      ['Target', `${of.target.kind} ${of.target.name}`],
+      ['State', of.state],
+      ['Message', of.message],
+      ['Started', of.startedAt],
+      ['Ended', of.endedAt ?? '-'],
+    ]),
+  );
+}
+
+interface EventOptions {
+  readonly limit?: number;
+  readonly vm?: string;
+  readonly host?: string;
+  readonly follow?: true;
+}
+
+function addEvents(program: Command, io: Io): void {
+  program
+    .command('events')
+    .description('what happened, oldest first')
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .option('--vm <vm>', 'only of this VM', nameArgument)
+    .option('--host <host>', 'only of this host', nameArgument)
+    .option('-f, --follow', 'go on with what happens, until Ctrl-C')
+    .action(
+      action(io, async (session, { limit, vm, host, follow }: EventOptions) => {
+        const client = await session.client();
+        const cluster = follow ? await client.call(client.http.GET('/v1/cluster')) : null;
+        const query = present({ limit, vm, host });
+        const events = await client.call(client.http.GET('/v1/events', { params: { query } }));
+        if (cluster === null) {
+          await session.printList(events, EVENT_TABLE);
+          return;
+        }
+        const { followEvents } = await import('../follow-events.ts');
+        await followEvents(session, { before: events, after: cluster.revision, vm, host });
+      }),
+    );
+}
+
+function addTokens(program: Command, io: Io): void {
+  const token = program.command('token').description('API tokens');
+  token
+    .command('create')
+    .description('create an API token; it is printed once')
+    .argument('<name>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const created = await client.call(client.http.POST('/v1/tokens', { body: { name } }));
+        await session.printOne<ApiTokenCreated>(created, TOKEN_TABLE, (of) => `${of.token}\n`);
+      }),
+    );
+  token
+    .command('list')
+    .description('list API tokens, without their secrets')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/tokens')), TOKEN_TABLE);
+      }),
+    );
+  token
+    .command('revoke')
+    .description('revoke an API token')
+    .argument('<name>', 'name or id', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        await client.call(client.http.DELETE('/v1/tokens/{token}', { params: { path: { token: name } } }));
+        session.say(`${name} revoked`);
+      }),
+    );
+}
+
+function addContext(program: Command, io: Io): void {
+  const context = program.command('context').description('which cluster commands are for');
+  const print = (session: Session, of: Context): Promise<void> =>
+    session.printOne(of, { name: ({ dir }: Context) => dir }, (shown) =>
+      formatTable(
+        ['DIRECTORY', 'FOUND BY', 'API', 'TOKEN'],
+        [[shown.dir, shown.foundBy, shown.apiUrl, shown.tokenFile]],
+      ),
+    );
+  context
+    .command('show')
+    .description('show which cluster is meant, and why')
+    .action(action(io, async (session) => print(session, await findContext(io, session.options.dir))));
+  context
+    .command('use')
+    .description(`mean this cluster where nothing else says which (written to ${contextFilePath(io.env)})`)
+    .argument('<dir>', 'directory of a cluster')
+    .action(action(io, async (session, dir: string) => print(session, await useContext(io, dir))));
+}

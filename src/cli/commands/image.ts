@@ -1,0 +1,182 @@
+/** `gp image`: import, build, list, show, delete. */
+import type { Command } from 'commander';
+import type { Image } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { locate } from '../cluster-location.ts';
+import type { Io } from '../io.ts';
+import { present, type Session } from '../session.ts';
+import { formatFields } from '../table.ts';
+import { formatBytes, parseCount, parseSize } from '../units.ts';
+import { action, nameArgument } from './common.ts';
+import { IMAGE_TABLE } from './presentations.ts';
+
+/** Adds `gp image`. */
+export function addImageCommands(program: Command, io: Io): void {
+  const image = program.command('image').description('images that VMs are made of');
+  addImport(image, io);
+  addBuild(image, io);
+  addReading(image, io);
+}
+
+interface ImportOptions {
+  readonly format?: string;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly append?: string;
+  readonly memory?: number;
+  readonly vcpus?: number;
+  readonly blankDisk?: number;
+}
+
+function addImport(image: Command, io: Io): void {
+  image
+    .command('import')
+    .description('import a disk image (qcow2 or raw), a kernel for direct boot, or both')
+    .argument('<name>', 'name of the image', nameArgument)
+    .argument('[file]', 'disk image')
+    .option('--format <format>', 'qcow2 or raw; found out when not given')
+    .option('--kernel <file>', 'kernel for direct boot')
+    .option('--initrd <file>', 'initial RAM disk for direct boot')
+    .option('--append <text>', 'kernel command line for direct boot')
+    .option('--memory <size>', 'memory of VMs that say nothing else', parseSize)
+    .option('--vcpus <n>', 'vCPUs of VMs that say nothing else', (text: string) => parseCount(text))
+    .option('--blank-disk <size>', 'blank disk of VMs that say nothing else', parseSize)
+    .action(
+      action(io, async (session, name: string, file: string | undefined, options: ImportOptions) => {
+        await importImage(session, name, file, options);
+      }),
+    );
+}
+
+async function importImage(
+  session: Session,
+  name: string,
+  file: string | undefined,
+  options: ImportOptions,
+): Promise<void> {
+  const { io } = session;
+  if (file === undefined && options.kernel === undefined) throw usage('Give a disk image, --kernel, or both.');
+  if (options.kernel === undefined && (options.initrd ?? options.append) !== undefined) {
+    throw usage('--initrd and --append need --kernel.');
+  }
+  const { uploadFile } = await import('../image-upload.ts');
+  const client = await session.client();
+  const format = file === undefined ? undefined : await formatOf(io, file, options.format);
+  const disk =
+    file === undefined || format === undefined
+      ? undefined
+      : { sha256: await uploadFile(io, client, { path: file, kind: 'disk' }), format };
+  const direct =
+    options.kernel === undefined
+      ? undefined
+      : present({
+          kernel: await uploadFile(io, client, { path: options.kernel, kind: 'kernel' }),
+          initrd:
+            options.initrd === undefined
+              ? undefined
+              : await uploadFile(io, client, { path: options.initrd, kind: 'initrd' }),
+          append: options.append,
+        });
+  const defaults = present({ memoryBytes: options.memory, vcpus: options.vcpus, blankDiskBytes: options.blankDisk });
+  const body = present({ disk, direct, defaults: Object.keys(defaults).length === 0 ? undefined : defaults });
+  const made = await client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+  await session.printOne(made, IMAGE_TABLE, () => `${name} imported\n`);
+}
+
+/** The stated format, or what the file is; storage looks again and trusts neither. */
+async function formatOf(io: Io, file: string, stated: string | undefined): Promise<'qcow2' | 'raw'> {
+  if (stated === 'qcow2' || stated === 'raw') return stated;
+  if (stated !== undefined) throw usage(`--format is qcow2 or raw, not ${JSON.stringify(stated.slice(0, 20))}.`);
+  const { resolve } = await import('node:path');
+  const { access, constants } = await import('node:fs/promises');
+  const { cannotRead } = await import('../cluster-location.ts');
+  const path = resolve(io.cwd, file);
+  await access(path, constants.R_OK).catch((error: unknown) => {
+    throw cannotRead(file, error);
+  });
+  const { inspectImage } = await import('../../images/inspect.ts');
+  return (await inspectImage(path, { signal: io.signal })).format;
+}
+
+function usage(message: string): CodedError {
+  return new CodedError('bad-input', message, { advice: 'Nothing was changed; `gp image import --help` says more.' });
+}
+
+function addBuild(image: Command, io: Io): void {
+  image
+    .command('build')
+    .description('build an image on this machine and import it: tiny (kernel and busybox) or debian')
+    .argument('<kind>', 'tiny or debian')
+    .argument('[name]', 'name of the image (default: the kind)', nameArgument)
+    .option('--suite <suite>', 'Debian suite, such as bookworm')
+    .action(
+      action(io, async (session, kind: string, name: string | undefined, { suite }: { readonly suite?: string }) => {
+        if (kind !== 'tiny' && kind !== 'debian') {
+          throw new CodedError('bad-input', `${JSON.stringify(kind.slice(0, 40))} cannot be built.`, {
+            advice: 'Build tiny or debian.',
+          });
+        }
+        const { imageCacheDir, importDebian, importTiny } = await import('../builtin-images.ts');
+        const { dir } = await locate(io, session.options.dir);
+        const build = {
+          io,
+          client: await session.client(),
+          name: name ?? kind,
+          cacheDir: imageCacheDir(io, dir),
+          onProgress: (line: string) => io.err(`${line}\n`),
+        };
+        const made = kind === 'tiny' ? await importTiny(build) : await importDebian(build, suite);
+        await session.printOne(made, IMAGE_TABLE, (of) => `${of.name} built and imported\n`);
+      }),
+    );
+}
+
+function addReading(image: Command, io: Io): void {
+  image
+    .command('list')
+    .description('list images')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.call(client.http.GET('/v1/images', { signal: io.signal })), IMAGE_TABLE);
+      }),
+    );
+  image
+    .command('show')
+    .description('show an image')
+    .argument('<image>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const shown = await client.call(client.http.GET('/v1/images/{image}', { params: { path: { image: name } } }));
+        await session.printOne(shown, IMAGE_TABLE, describeImage);
+      }),
+    );
+  image
+    .command('delete')
+    .description('delete an image; disks made of it stay')
+    .argument('<image>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        await client.call(client.http.DELETE('/v1/images/{image}', { params: { path: { image: name } } }));
+        session.say(`${name} deleted`);
+      }),
+    );
+}
+
+function describeImage(image: Image): string {
+  const { disk, direct, defaults } = image;
+  return formatFields([
+    ['Name', image.name],
+    ['Disk', disk === null ? '-' : `${disk.format}, ${formatBytes(disk.virtualSizeBytes)}, sha256 ${disk.sha256}`],
+    ['Kernel', direct === null ? '-' : `sha256 ${direct.kernel.sha256}`],
+    ['Initrd', direct?.initrd == null ? '-' : `sha256 ${direct.initrd.sha256}`],
+    ['Append', direct === null ? '-' : direct.append],
+    ['Memory', formatBytes(defaults.memoryBytes)],
+    ['vCPUs', String(defaults.vcpus)],
+    ['Blank disk', defaults.blankDiskBytes === null ? '-' : formatBytes(defaults.blankDiskBytes)],
+    ['Nodes', image.nodes.join(', ') || '-'],
+    ['Revision', image.revision],
+  ]);
+}
