@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { withDeadline } from '../os/deadline.ts';
 import { readJsonFile } from '../os/files.ts';
-import { isRunning, type ProcessIdentity } from '../os/process-table.ts';
+import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
 import type { FaultArguments, MachineStatus } from './faults.ts';
 import { type LabLayout, labLayout } from './layout.ts';
 
@@ -50,9 +50,9 @@ export async function labStatus(dir: string): Promise<readonly MachineStatus[]> 
 }
 
 /** What runs in `dir` according to lab.json; undefined when nothing does. */
-export async function readRunning(layout: LabLayout, bootId: string): Promise<RunningLab | undefined> {
+export async function readRunning(layout: LabLayout): Promise<RunningLab | undefined> {
   const running = (await readJsonFile(layout.runningFile)) as RunningLab | undefined;
-  if (running === undefined || running.bootId !== bootId) return undefined;
+  if (running === undefined || running.bootId !== bootId()) return undefined;
   const alive = isRunning(running.outer) || (running.room !== null && isRunning(running.room));
   return alive ? running : undefined;
 }
@@ -63,10 +63,11 @@ export async function readRunning(layout: LabLayout, bootId: string): Promise<Ru
  */
 export async function enterMachineArgv(
   dir: string,
-  { machine, argv, bootId }: { readonly machine: string; readonly argv: readonly string[]; readonly bootId: string },
+  machine: string,
+  argv: readonly string[],
 ): Promise<readonly string[]> {
   const layout = labLayout(dir);
-  const running = await readRunning(layout, bootId);
+  const running = await readRunning(layout);
   const status = (await labCall(dir, { verb: 'status', target: machine })) as readonly MachineStatus[];
   const initPid = status[0]?.initPid ?? null;
   if (running === undefined || running.room === null) throw nothingRuns(layout);

@@ -14,7 +14,7 @@ import { present } from '../base/assert.ts';
 import { CodedError, type ErrorCode } from '../base/errors.ts';
 import { run } from '../os/child-process.ts';
 import { pause } from '../os/deadline.ts';
-import { bootId, isRunning, listProcesses, type ProcessRecord, waitGone } from '../os/process-table.ts';
+import { isRunning, listProcesses, type ProcessRecord, waitGone } from '../os/process-table.ts';
 import { enterMachineArgv, labCall, labStatus } from './client.ts';
 import type { MachineStatus } from './faults.ts';
 import type { LabInfo, LabOptions } from './outer.ts';
@@ -23,6 +23,7 @@ import { down, type UpResult, up } from './up.ts';
 const DEADLINE_MS = 30_000;
 const SHAPE = { hosts: 2, controlNodes: 1, storageNodes: 1 } as const;
 const AGENT = ['10.77.2.1', 7443] as const;
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 const NOBODY = 65_534;
 
 const standIn = (port: number): readonly string[] => [
@@ -209,6 +210,9 @@ test('kill-host: everything on it ends at once and silently; heal-host boots it 
   await ask('h2', AGENT, 'child');
   await writeFile(join(dir, 'machines/h1/state/identity'), 'kept');
   const initPid = (await statusOf('h1')).initPid;
+  const bootId = (await exec('h1', ['cat', BOOT_ID])).stdout;
+  assert.match(bootId, /^[0-9a-f-]{36}\n$/);
+  assert.notEqual((await exec('h2', ['cat', BOOT_ID])).stdout, bootId);
   const watcher = labCall(dir, {
     verb: 'exec',
     target: 'h2',
@@ -229,6 +233,7 @@ test('kill-host: everything on it ends at once and silently; heal-host boots it 
   await labCall(dir, { verb: 'heal-host', target: 'h1' });
   await answers('h2', AGENT, /^h1/);
   assert.notEqual((await statusOf('h1')).initPid, initPid);
+  assert.notEqual((await exec('h1', ['cat', BOOT_ID])).stdout, bootId);
   assert.equal((await exec('h1', ['cat', join(dir, 'machines/h1/state/identity')])).stdout, 'kept');
   assert.equal((await exec('h1', ['pgrep', '-cf', '^sleep 86399'])).stdout, '0\n');
 });
@@ -325,7 +330,7 @@ test('a process that ends by itself is started again', async () => {
 });
 
 test('a shell can be opened on a machine', async () => {
-  const argv = await enterMachineArgv(dir, { machine: 'h1', argv: ['hostname'], bootId: bootId() });
+  const argv = await enterMachineArgv(dir, 'h1', ['hostname']);
   assert.equal((await run(argv, { deadlineMs: DEADLINE_MS })).stdout, 'h1\n');
 });
 

@@ -1,7 +1,7 @@
 /**
  * A machine of the cluster: network, process, mount and host-name namespaces of its own with an init in them.
  * Guarantees: everything that runs on it is in its process namespace, so that killing its init ends all of it at one
- * moment; its /run is in memory; of the cluster's directory it sees its own part, not the other machines'.
+ * moment; its /run is in memory; it has a boot id of its own, new at every boot; of the cluster's directory it sees its own part, not the other machines'.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -18,6 +18,13 @@ import { plugIn, unplug } from './underlay.ts';
 const BOOT_DEADLINE_MS = 20_000;
 const END_DEADLINE_MS = 10_000;
 
+/** Frames between ports of a bridge are none of the IP filter's business: no connection tracking, no NAT for them. */
+export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[] = [
+  ['net/bridge/bridge-nf-call-iptables', '0'],
+  ['net/bridge/bridge-nf-call-ip6tables', '0'],
+  ['net/bridge/bridge-nf-call-arptables', '0'],
+];
+
 /**
  * The kernel's patience, cut so that a peer that vanished is noticed within seconds: unanswered data after about 6 s
  * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s.
@@ -30,6 +37,7 @@ export const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/tcp_keepalive_probes', '3'],
   // The underlay is IPv4: no neighbour discovery on links that shall be silent when nothing is sent.
   ['net/ipv6/conf/default/disable_ipv6', '1'],
+  ...BRIDGE_SYSCTLS,
 ];
 
 /** $1 host name, $2 the machine's directory, $3 directory of all machines, $4 directory to hide or ''. */
@@ -47,6 +55,8 @@ umount /run/own
 rmdir /run/own
 if [ -n "$4" ]; then mount -t tmpfs -o mode=700,size=64k none "$4"; fi
 ${SYSCTLS.map(([name, value]) => `[ ! -e /proc/sys/${name} ] || echo ${value} > /proc/sys/${name}`).join('\n')}
+cat /proc/sys/kernel/random/uuid > /run/boot-id
+mount --bind /run/boot-id /proc/sys/kernel/random/boot_id
 echo booted
 exec tini -- sleep infinity > /dev/null
 `;

@@ -9,7 +9,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { CodedError } from '../base/errors.ts';
+import { CodedError, messageOf } from '../base/errors.ts';
 import { pause } from '../os/deadline.ts';
 import { type DirectoryLock, lockDirectory, makePrivateDirectory, readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
@@ -338,13 +338,19 @@ class Outer {
 
   #clean(): Promise<void> {
     this.#cleaned ??= (async () => {
-      this.#slirp?.kill('SIGKILL');
-      await this.#proxy?.close();
-      if (this.#roomInit !== undefined) await waitGone(this.#roomInit, LEFTOVER_DEADLINE_MS);
-      await rm(this.#layout.labSocket, { force: true });
-      await rm(this.#layout.runningFile, { force: true });
-      await this.#lock.release();
-      this.#settleEnded({ asked: this.#asked });
+      try {
+        this.#slirp?.kill('SIGKILL');
+        await this.#proxy?.close();
+        if (this.#roomInit !== undefined) await waitGone(this.#roomInit, LEFTOVER_DEADLINE_MS);
+        await rm(this.#layout.labSocket, { force: true });
+        await rm(this.#layout.runningFile, { force: true });
+      } catch (error) {
+        // A process that the kernel does not let go of: the lock is given back, and the next start waits for it.
+        this.#log(`the end of the cluster: ${messageOf(error)}`);
+      } finally {
+        await this.#lock.release();
+        this.#settleEnded({ asked: this.#asked });
+      }
     })();
     return this.#cleaned;
   }
@@ -370,7 +376,7 @@ async function lockLab(layout: LabLayout): Promise<DirectoryLock> {
     lock = await lockDirectory(layout.dir);
   } catch (error) {
     if (!(error instanceof CodedError) || error.code !== 'conflict') throw error;
-    const running = await readRunning(layout, bootId()).catch(() => undefined);
+    const running = await readRunning(layout).catch(() => undefined);
     const who = running === undefined ? '' : ` (process ${running.outer.pid}, since ${running.startedAt})`;
     throw new CodedError('conflict', `A one-machine cluster runs in ${layout.dir} already${who}.`, {
       cause: error,
@@ -378,7 +384,7 @@ async function lockLab(layout: LabLayout): Promise<DirectoryLock> {
     });
   }
   try {
-    const left = await readRunning(layout, bootId());
+    const left = await readRunning(layout);
     if (left?.room != null && isRunning(left.room)) await waitGone(left.room, LEFTOVER_DEADLINE_MS);
     return lock;
   } catch (error) {

@@ -11,6 +11,7 @@ import { toWire } from './client.ts';
 import { LabCluster } from './cluster.ts';
 import { serveFaults } from './lab-socket.ts';
 import { labLayout } from './layout.ts';
+import { BRIDGE_SYSCTLS } from './machine.ts';
 import { lineReader, type RoomEvent, type RoomOptions, type RoomOrder } from './room-protocol.ts';
 import { openOutside } from './underlay.ts';
 
@@ -24,9 +25,7 @@ const say = (line: string): void => tell({ event: 'say', line });
 const SYSCTLS: readonly (readonly [string, string])[] = [
   ['net/ipv4/ip_forward', '1'],
   ['net/ipv6/conf/default/disable_ipv6', '1'],
-  // Frames between bridge ports are none of the IP filter's business.
-  ['net/bridge/bridge-nf-call-iptables', '0'],
-  ['net/bridge/bridge-nf-call-arptables', '0'],
+  ...BRIDGE_SYSCTLS,
 ];
 
 async function setSysctls(): Promise<void> {

@@ -6,7 +6,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
-import { bootId, isRunning, signalProcess, waitGone } from '../os/process-table.ts';
+import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
 import { fromWire, readRunning, type WireError } from './client.ts';
 import type { Progress } from './cluster.ts';
 import { labLayout } from './layout.ts';
@@ -59,7 +59,7 @@ export async function down(options: {
   readonly signal?: AbortSignal | undefined;
 }): Promise<{ readonly ended: boolean }> {
   const layout = labLayout(options.dir);
-  const running = await readRunning(layout, bootId());
+  const running = await readRunning(layout);
   if (running === undefined) return { ended: false };
   signalProcess(running.outer, 'SIGTERM');
   try {
