@@ -21,7 +21,7 @@ export interface LeadershipOptions {
   readonly client: EtcdClient;
   readonly store: ClusterStore;
   readonly log: Log;
-  /** `name address` of this node, for the others. */
+  /** Name and address of this node as JSON, for the others. */
   readonly value: string;
   readonly ports: Omit<ControllerPorts, 'store'>;
   readonly signal: AbortSignal;

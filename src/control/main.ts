@@ -113,15 +113,14 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const observing = observe(etcd, ELECTION, {
     signal,
     onLeader: (record) => {
-      const [name = '', address = ''] = (record?.value ?? '').split(' ');
-      leader = record === undefined ? null : { name, address };
+      leader = record === undefined ? null : (JSON.parse(record.value) as { name: string; address: string });
     },
   });
   const campaigning = leadForEver({
     client: etcd,
     store,
     log,
-    value: `${config.name} ${config.address}`,
+    value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
     ports: {
       clock,
