@@ -37,6 +37,8 @@ const PROBE_DEADLINE_MS = 1_000;
 const API_PAUSE_MS = 100;
 const BOOTS_AT_ONCE = 8;
 const LOG_TAIL_BYTES = 2_000;
+/** While the cluster starts: a role that ended this often less one will not come up (about 6 s). */
+const STARTS_MAX = 6;
 const LOG_BYTES_MAX = 16 * 1024 * 1024;
 /** How long each kind of process gets at the end of the cluster, before it is killed. */
 const END_MS = { control: 1_000, storage: 2_000, etcd: 1_000 };
@@ -69,6 +71,7 @@ export class LabCluster {
   /** Machines that a fault keeps off. */
   readonly #off = new Set<string>();
   #identities: Identities | undefined;
+  #starting = true;
   #ending = false;
 
   constructor(options: ClusterOptions) {
@@ -112,6 +115,7 @@ export class LabCluster {
     await this.#answered(members, signal);
     await this.#seenAlive(signal);
     await Promise.all(members.map(({ name }) => rm(layout.machine(name).joinTokenFile, { force: true })));
+    this.#starting = false;
     next('ready');
   }
 
@@ -316,7 +320,10 @@ export class LabCluster {
     return { nodes, caPem, token: adminToken };
   }
 
-  /** Repeats `probe` until it says true. CodedError 'deadline' with the last reason and the end of the role's log. */
+  /**
+   * Repeats `probe` until it says true. CodedError 'deadline' with the last reason, 'failed' when a role ends again and
+   * again; both with the end of a log where one is to blame.
+   */
   async #until(
     what: string,
     signal: AbortSignal,
@@ -324,6 +331,7 @@ export class LabCluster {
     probe: () => Promise<boolean>,
     from?: { readonly spec: MachineSpec; readonly role: Role },
   ): Promise<void> {
+    const advice = `The logs are in ${this.layout.machinesDir}/*/log. What the cluster keeps was not touched.`;
     const startedMs = monotonicMs();
     let last = '';
     while (monotonicMs() - startedMs < READY_DEADLINE_MS) {
@@ -332,13 +340,30 @@ export class LabCluster {
       } catch (error) {
         last = ` ${messageOf(error)}`;
       }
+      const looping = this.#starting ? this.#looping() : undefined;
+      if (looping !== undefined) {
+        const name = `${looping.role} of ${looping.spec.name}`;
+        throw new CodedError('failed', `${name} ends again and again.${await this.#tail(looping)}`, { advice });
+      }
       await pause(pauseMs, signal);
     }
-    const logFile = from === undefined ? '' : join(this.layout.machine(from.spec.name).logDir, `${from.role}.log`);
-    const said = logFile === '' ? '' : await tail(logFile);
-    throw new CodedError('deadline', `Not ready within ${READY_DEADLINE_MS} ms: ${what}.${last}${said}`, {
-      advice: `The logs are in ${this.layout.machinesDir}/*/log. What the cluster keeps was not touched.`,
-    });
+    const said = from === undefined ? '' : await this.#tail(from);
+    throw new CodedError('deadline', `Not ready within ${READY_DEADLINE_MS} ms: ${what}.${last}${said}`, { advice });
+  }
+
+  /** While the cluster starts: a role that was started too often to hope for it. */
+  #looping(): { readonly spec: MachineSpec; readonly role: Role } | undefined {
+    for (const spec of this.machines) {
+      for (const [role, { starts, state }] of this.#processes.get(spec.name) ?? [])
+        if (starts >= STARTS_MAX && state !== 'dead') return { spec, role };
+    }
+    return undefined;
+  }
+
+  async #tail({ spec, role }: { readonly spec: MachineSpec; readonly role: Role }): Promise<string> {
+    const logFile = join(this.layout.machine(spec.name).logDir, `${role}.log`);
+    const text = (await readTextBounded(logFile, LOG_BYTES_MAX).catch(() => undefined)) ?? '';
+    return text === '' ? ` ${logFile} is empty.` : `\nThe end of ${logFile}:\n${text.slice(-LOG_TAIL_BYTES)}\n`;
   }
 
   async #stopRole(role: Role, deadlineMs: number): Promise<void> {
@@ -384,9 +409,4 @@ function portIsOpen(at: { readonly host: string; readonly port: number }): Promi
     socket.once('timeout', () => end(false));
     socket.once('error', () => end(false));
   });
-}
-
-async function tail(logFile: string): Promise<string> {
-  const text = (await readTextBounded(logFile, LOG_BYTES_MAX).catch(() => undefined)) ?? '';
-  return text === '' ? ` ${logFile} is empty.` : `\nThe end of ${logFile}:\n${text.slice(-LOG_TAIL_BYTES)}\n`;
 }

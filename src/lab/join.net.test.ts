@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { present } from '../base/assert.ts';
+import { CodedError } from '../base/errors.ts';
 import { parseJoinToken } from '../pki/join-token.ts';
 import { labCall } from './client.ts';
 import type { LabOptions } from './outer.ts';
@@ -95,4 +97,20 @@ test('the first start makes identities, the second keeps them, wipe-host gives a
   while ((await identity('h1').catch(() => '')) === '') assert(Date.now() < endMs, 'h1 joined again');
   assert.notEqual(await identity('h1'), identities[0]);
   assert.equal(await identity('h2'), identities[1]);
+});
+
+test('a role that cannot run ends the start, with what it said, and leaves nothing', async () => {
+  const broken = join(base, 'broken');
+  const control = [process.execPath, '-e', 'console.error("no such option: --color"); process.exit(3)', '--'];
+  const standIns = { ...present(OPTIONS.standIns, 'stand-ins'), control };
+  await assert.rejects(up({ ...OPTIONS, dir: broken, standIns, detach: true }), (error) => {
+    assert(error instanceof CodedError);
+    assert.equal(error.code, 'failed');
+    assert.match(
+      error.message,
+      /^control of c\d ends again and again\.\nThe end of .*control\.log:\n(.*\n)*no such option/,
+    );
+    return true;
+  });
+  assert.deepEqual(await down({ dir: broken }), { ended: false });
 });
