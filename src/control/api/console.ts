@@ -76,7 +76,7 @@ async function serve(
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`);
   if (head.length > 0) socket.unshift(head);
   // From here on there is no answer to give: whichever end fails, both are closed.
-  await Promise.allSettled([pipeline(socket, serial, { signal }), pipeline(serial, socket, { signal })]);
+  await pipeline(socket, serial, socket, { signal }).catch(() => undefined);
   socket.destroy();
   serial.destroy();
 }

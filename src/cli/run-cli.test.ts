@@ -1,0 +1,345 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { test } from 'node:test';
+import { Value } from 'typebox/value';
+import { parse } from 'yaml';
+import { VmDetailSchema } from '../api/views.ts';
+import { CodedError } from '../base/errors.ts';
+import { createAuthority } from '../pki/authority.ts';
+import { fakeCluster, runGp } from './testing/fake-cluster.ts';
+
+const words = (line: string): string[] => line.split(' ');
+
+test('the life of a VM, from create to delete', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  const created = await gp(
+    words('vm create web1 --image tiny --network lan --disk 1G --vcpus 2 --memory 256M --label tier=web'),
+  );
+  assert.equal(created.code, 0, created.err);
+  assert.equal(created.out, 'web1 created: running  host h2  generation 1\n');
+  const vm = backend.vms.get('web1');
+  assert.deepEqual([vm?.spec.memoryBytes, vm?.spec.vcpus, vm?.labels], [256 * 1024 ** 2, 2, { tier: 'web' }]);
+  assert.match(
+    (await gp(words('vm list'))).out,
+    /^NAME +VERDICT +HOST .*\nweb1 +running +h2 +1 +2 +256 MiB +10\.20\.0\.10 /,
+  );
+  assert.match(
+    (await gp(words('vm migrate web1 --to h3'))).out,
+    /^web1 migrated: running {2}host h3 {2}generation 2\n$/,
+  );
+  assert.match((await gp(words('vm pause web1'))).out, /suspended/);
+  assert.match((await gp(words('vm resume web1'))).out, /running/);
+  assert.match((await gp(words('vm reset web1'))).out, /web1 reset/);
+  assert.match((await gp(words('vm log web1 --lines 1'))).out, /^Welcome to web1\n$/);
+  assert.match((await gp(words('vm events web1'))).out, /vm\.migrate succeeded/);
+  assert.match((await gp(words('vm stop web1 --patience 1s'))).out, /stopped {2}generation 2/);
+  assert.match((await gp(words('vm set web1 --vcpus 4'))).out, /web1 changed/);
+  assert.equal(backend.vms.get('web1')?.spec.vcpus, 4);
+  assert.match((await gp(words('vm start web1'))).out, /running/);
+  assert.equal((await gp(words('vm delete web1'))).out, 'web1 deleted\n');
+  assert.equal(backend.vms.size, 0);
+});
+
+test('-o prints the API’s resources as they are', async (t) => {
+  const { gp } = await fakeCluster(t);
+  const created = await gp(words('vm create web1 --image tiny -o json'));
+  const vm = JSON.parse(created.out) as { name: string; verdict: string; host: string; generation: number };
+  assert(Value.Check(VmDetailSchema, vm));
+  assert.deepEqual([vm.name, vm.verdict, vm.host, vm.generation], ['web1', 'running', 'h2', 1]);
+  const listed = JSON.parse((await gp(words('-o json vm list'))).out) as { name: string }[];
+  assert.deepEqual(
+    listed.map(({ name }) => name),
+    ['web1'],
+  );
+  const host = (JSON.parse((await gp(words('host list -o json'))).out) as Record<string, unknown>[])[0];
+  assert.deepEqual([host?.['name'], host?.['agent'], host?.['drainable']], ['h1', 'alive', true]);
+  assert.equal((parse((await gp(words('vm show web1 -o yaml'))).out) as { name: string }).name, 'web1');
+  assert.equal((await gp(words('vm list -o name'))).out, 'web1\n');
+  assert.equal((await gp(words('vm list -o xml'))).code, 2);
+});
+
+test('show says why: the observations behind the verdict', async (t) => {
+  const { gp } = await fakeCluster(t);
+  await gp(words('vm create web1 --disk 1G'));
+  const { out } = await gp(words('vm show web1'));
+  assert.match(out, /^Because: +nobody asked/m);
+  assert.match(out, /agent {4}of h2 alive, QEMU process present, 0\.2 s ago/);
+  assert.match(out, /QMP {6}answers "running", 0\.1 s ago/);
+  assert.match(out, /storage {2}s1 disk-[0-9a-f]{12}: admits generation 1, connected generation 1/);
+});
+
+test('every other noun', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  assert.match((await gp(words('host show h1'))).out, /^Drainable: +yes$/m);
+  assert.equal((await gp(words('host cordon h1'))).out, 'h1 cordoned\n');
+  assert.match((await gp(words('host list'))).out, /^h1 +alive +yes +cordoned/m);
+  assert.equal((await gp(words('host uncordon h1'))).out, 'h1 uncordoned\n');
+  assert.equal((await gp(words('network create net2 --cidr 10.30.0.0/24 --dhcp --nat'))).code, 0);
+  assert.match((await gp(words('network list'))).out, /^net2 +2 +10\.30\.0\.0\/24 +10\.30\.0\.1 +yes +yes/m);
+  assert.match((await gp(words('network show net2'))).out, /^VNI: +2$/m);
+  assert.equal((await gp(words('network delete net2'))).out, 'net2 deleted\n');
+  assert.match((await gp(words('storage list'))).out, /^s1 +alive/m);
+  assert.match((await gp(words('control list'))).out, /^c1 +alive +yes/m);
+  await gp(words('vm create web1 --disk 1G'));
+  assert.match((await gp(words('disk list'))).out, /web1 +data +s1 +1 GiB/);
+  assert.match((await gp(words('task list'))).out, /vm\.start +web1 +succeeded/);
+  const task = [...backend.tasks.keys()][0] ?? '';
+  assert.match((await gp(['task', 'show', task])).out, /^State: +succeeded$/m);
+  assert.equal((await gp(['task', 'wait', task])).code, 0);
+  assert.match((await gp(words('events'))).out, /vm\.start succeeded/);
+  const token = await gp(words('token create ci'));
+  assert.match(token.out, /^gp_api_/);
+  assert(!(await gp(words('token list'))).out.includes('gp_api_'));
+  assert.equal((await gp(words('token revoke ci'))).out, 'ci revoked\n');
+  assert.match((await gp(words('cluster show'))).out, /^VMs: +1: 1 running$/m);
+  assert.equal((await gp(words('version'))).out, '1.2.3\n');
+});
+
+test('images: imported by content, sent once, refused where they are none', async (t) => {
+  const { gp, dir, backend } = await fakeCluster(t);
+  const content = Buffer.alloc(3 * 1024 ** 2, 5);
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  await writeFile(join(dir, 'disk.img'), content);
+  await writeFile(join(dir, 'vmlinuz'), 'kernel');
+  await writeFile(join(dir, 'empty'), '');
+  const at = { cwd: dir };
+  const imported = await gp(words('image import debian disk.img --format raw --memory 1G'), at);
+  assert.equal(imported.code, 0, imported.err);
+  assert.equal(backend.images.get('debian')?.disk?.sha256, sha256);
+  backend.failNext.set('putArtifact', new CodedError('failed', 'sent again'));
+  assert.equal((await gp(words('image import copy disk.img --format raw'), at)).code, 0);
+  backend.failNext.clear();
+  const direct = await gp([...words('image import small --kernel vmlinuz --append'), 'console=ttyS0 quiet'], at);
+  assert.equal(direct.code, 0, direct.err);
+  assert.equal(backend.images.get('small')?.direct?.append, 'console=ttyS0 quiet');
+  assert.match((await gp(words('image list'))).out, /^small +direct/m);
+  assert.match((await gp(words('image show debian'))).out, /sha256/);
+  assert.equal((await gp(words('image import debian disk.img --format raw'), at)).code, 5);
+  for (const line of ['missing', 'empty', '.', 'none --initrd vmlinuz', 'disk.img --format vmdk', '']) {
+    const { code, err } = await gp(['image', 'import', 'bad', ...words(line).filter(Boolean)], at);
+    assert.equal(code, 2, `${line}: ${err}`);
+  }
+  assert.equal((await gp(words('image build windows'))).code, 2);
+  assert.equal((await gp(words('image delete debian'))).out, 'debian deleted\n');
+  assert.equal(backend.images.has('bad'), false);
+});
+
+test('cloud-init comes from files', async (t) => {
+  const { gp, dir, backend } = await fakeCluster(t);
+  await writeFile(join(dir, 'user-data'), '#cloud-config\n');
+  const original = backend.createVm.bind(backend);
+  let seen: unknown;
+  backend.createVm = (request, call) => {
+    seen = request.cloudInit;
+    return original(request, call);
+  };
+  assert.equal((await gp(words('vm create web1 --user-data user-data'), { cwd: dir })).code, 0);
+  assert.deepEqual(seen, { userData: '#cloud-config\n' });
+  const { code, err } = await gp(words('vm create web2 --user-data nothing'), { cwd: dir });
+  assert.equal(code, 2);
+  assert.match(err, /^gp: The file nothing does not exist\. Nothing was changed\.\n$/);
+});
+
+test('waiting: not at all, too long, through a failure', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  assert.match((await gp(words('vm create web1 --no-wait'))).out, /^task-[0-9a-f]{12}\n$/);
+  backend.taskFailures.set('vm.migrate', 'the destination did not answer');
+  const failed = await gp(words('vm migrate web1'));
+  assert.equal(failed.code, 1);
+  assert.match(failed.err, /vm\.migrate of web1 failed: the destination did not answer\./);
+  backend.taskMs = 3_600_000;
+  const late = await gp(words('vm migrate web1 --timeout 10ms'));
+  assert.equal(late.code, 7);
+  assert.match(late.err, /It goes on\. `gp task wait task-/);
+  assert.equal(late.out, '');
+});
+
+test('waiting goes on while no control node leads', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  backend.failNext.set('getTask', new CodedError('unavailable', 'No control node leads.'));
+  assert.equal((await gp(words('vm create web1'))).code, 0);
+});
+
+test('progress is shown on a terminal only, and is wiped', async (t) => {
+  const { gp } = await fakeCluster(t);
+  assert.equal((await gp(words('vm create web1'))).err, '');
+  const shown = await gp(words('vm migrate web1'), { tty: true });
+  assert.match(shown.err, /web1: begun \(0 %\)/);
+  assert(shown.err.endsWith('\r\u001b[K'));
+});
+
+test('colours are for terminals, and not with NO_COLOR', async (t) => {
+  const { gp } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  assert(!(await gp(words('vm list'))).out.includes('\u001b'));
+  assert(!(await gp(words('vm list'), { tty: true, env: { NO_COLOR: '1' } })).out.includes('\u001b'));
+  const coloured = await gp(words('vm list'), { tty: true });
+  assert(coloured.out.includes('\u001b[32mrunning\u001b[39m'));
+});
+
+test('Ctrl-C while waiting ends with 130 and says what goes on', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  backend.taskMs = 3_600_000;
+  const ctrlC = new AbortController();
+  const poll = backend.getTask.bind(backend);
+  backend.getTask = (...args) => {
+    ctrlC.abort();
+    return poll(...args);
+  };
+  const { code, err } = await gp(words('vm create web1'), { signal: ctrlC.signal });
+  assert.equal(code, 130);
+  assert.match(err, /vm\.start of web1 goes on\. `gp task wait/);
+});
+
+test('exit codes tell scripts what happened', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  const codes = {
+    'vm show none': 4,
+    'vm create web1': 5,
+    'vm set web1 --restart-policy never --if-revision 1': 5,
+    'vm set web1 --restart-policy sometimes': 2,
+    'vm create ../etc': 2,
+    'vm create web2 --memory 1X': 2,
+    'vm create web2 --memory 1': 2,
+    'vm create web2 --network none': 4,
+    'vm create web2 --disk image=none,size': 2,
+    'vm nothing': 2,
+    vm: 2,
+    'vm show': 2,
+    'vm show web1 web2': 2,
+    '--help': 0,
+    'vm --help': 0,
+    '--version': 0,
+  };
+  for (const [line, code] of Object.entries(codes)) {
+    const ran = await gp(words(line));
+    assert.equal(ran.code, code, `${line}: ${ran.err}`);
+    assert(!/\n +at /.test(ran.err), ran.err);
+  }
+  const byError = {
+    failed: 1,
+    'not-installed': 3,
+    'no-capacity': 5,
+    'bad-image': 2,
+    unavailable: 6,
+    deadline: 7,
+    forbidden: 1,
+  } as const;
+  for (const [code, exit] of Object.entries(byError) as [keyof typeof byError, number][]) {
+    backend.failNext.set('listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
+    const ran = await gp(words('vm list'));
+    assert.deepEqual([ran.code, ran.err], [exit, 'gp: It happened. Do that.\n']);
+  }
+});
+
+test('a server that is not there, or is not this cluster’s, is told apart', async (t) => {
+  const { gp, dir, apiUrl } = await fakeCluster(t);
+  const contextFile = join(dir, 'context.json');
+  const context = JSON.parse(await readFile(contextFile, 'utf8')) as Record<string, string>;
+  const closed = createServer();
+  await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
+  const address = closed.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  await new Promise((resolve) => closed.close(resolve));
+  await writeFile(contextFile, JSON.stringify({ ...context, apiUrl: `https://127.0.0.1:${port}` }));
+  const gone = await gp(words('vm list'));
+  assert.equal(gone.code, 6);
+  assert.match(gone.err, /cannot be reached at https:.*nothing listens there/);
+  await writeFile(contextFile, JSON.stringify({ ...context, apiUrl }));
+  await writeFile(join(dir, 'ca.pem'), (await createAuthority({ clusterName: 'other', daysValid: 1 })).certPem);
+  const foreign = await gp(words('vm list'));
+  assert.equal(foreign.code, 6);
+  assert.match(foreign.err, /certificate is not of this cluster/);
+});
+
+test('a wrong token is told without being shown', async (t) => {
+  const { gp, dir } = await fakeCluster(t);
+  await writeFile(join(dir, 'admin-token'), 'gp_api_secret\n');
+  const { code, err } = await gp(words('vm list'));
+  assert.equal(code, 1);
+  assert.match(err, /token is not valid/);
+  assert(!err.includes('gp_api_secret'));
+});
+
+test('a bug shows its stack only with GP_DEBUG', async (t) => {
+  const { gp } = await fakeCluster(t);
+  const env = { GP_DIR: '\u0000' };
+  const quiet = await gp(words('vm list'), { env });
+  assert.equal(quiet.code, 1);
+  assert(!/\n +at /.test(quiet.err));
+  assert.match((await gp(words('vm list'), { env: { ...env, GP_DEBUG: '1' } })).err, /\n +at /);
+});
+
+test('the cluster is found by --dir, GP_DIR, context file, then the nearest .groundplane', async (t) => {
+  const { dir } = await fakeCluster(t);
+  const home = join(dir, 'home');
+  const env = { HOME: home };
+  const foundBy = async (line: string, options: object): Promise<unknown> => {
+    const ran = await runGp(words(`${line} -o json`), { env, ...options });
+    return ran.code === 0 ? (JSON.parse(ran.out) as { foundBy: string }).foundBy : ran.code;
+  };
+  const inside = join(dir, 'project/sub');
+  await mkdir(join(dir, 'project/.groundplane'), { recursive: true });
+  await mkdir(inside, { recursive: true });
+  for (const file of ['context.json', 'ca.pem', 'admin-token']) {
+    await writeFile(join(dir, 'project/.groundplane', file), await readFile(join(dir, file)));
+  }
+  assert.equal(await foundBy('context show', { cwd: '/' }), 4);
+  assert.equal(await foundBy('context show', { cwd: inside }), 'working directory');
+  assert.equal((await runGp(['vm', 'list'], { env, cwd: inside })).code, 0);
+  assert.equal((await runGp(['context', 'use', join(dir, 'none')], { env })).code, 4);
+  assert.equal((await runGp(['context', 'use', dir], { env })).code, 0);
+  assert.equal(await foundBy('context show', { cwd: inside }), 'context file');
+  assert.equal(await foundBy('context show', { cwd: inside, env: { ...env, GP_DIR: dir } }), 'GP_DIR');
+  assert.equal(await foundBy(`context show --dir ${dir}`, { env: { ...env, GP_DIR: '/none' } }), '--dir');
+});
+
+test('console: raw mode, both ways, Ctrl-] leaves and restores the terminal', async (t) => {
+  const { gp } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  const modes: boolean[] = [];
+  const stdin = Object.assign(new PassThrough(), { isTTY: true, setRawMode: (raw: boolean) => modes.push(raw) });
+  let seen = '';
+  const onOut = (content: string): void => {
+    seen += content;
+    if (seen === 'web1 login: ') stdin.write('root\r');
+    if (seen.endsWith('ROOT\r')) stdin.write('\u001d');
+  };
+  const { code, out, err } = await gp(words('vm console web1'), { stdin, onOut });
+  assert.equal(code, 0);
+  assert.equal(out, 'web1 login: ROOT\r');
+  assert.match(err, /Ctrl-\] leaves/);
+  assert.deepEqual(modes, [true, false]);
+  await gp(words('vm stop web1'));
+  const refused = await gp(words('vm console web1'), { stdin });
+  assert.deepEqual([refused.code, modes], [5, [true, false]]);
+});
+
+test('events --follow prints what was, then what happens, until Ctrl-C', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  const ctrlC = new AbortController();
+  const watch = backend.watch.bind(backend);
+  backend.watch = async function* (options, call) {
+    const event = { ...backend.events[0], revision: '999999', message: 'news' };
+    yield { revision: '999999', kind: 'event', name: '999999', object: event };
+    yield* watch(options, call);
+  };
+  const onOut = (content: string): void => {
+    if (content.includes('news')) ctrlC.abort();
+  };
+  const { code, out } = await gp(words('events --follow -o json'), { signal: ctrlC.signal, onOut });
+  assert.equal(code, 0);
+  assert.deepEqual(
+    out
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { message: string }).message),
+    ['vm.start succeeded', 'news'],
+  );
+});
