@@ -1,0 +1,85 @@
+/**
+ * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a grant is
+ * never derived from a VM older than its disk; a record that cannot be understood grants nothing.
+ */
+
+import {
+  type DiskId,
+  type Generation,
+  parseDiskId,
+  parseGeneration,
+  parseVmId,
+  type StorageName,
+  type VmId,
+} from '../base/ids.ts';
+import type { DiskRecord } from '../core/model/cluster.ts';
+import { PREFIX } from '../core/model/keys.ts';
+import { admittedGenerations, type VmRecord } from '../core/model/vm.ts';
+import { floorOfRecord } from './fencing-ledger.ts';
+
+export interface ClusterView {
+  /** The ready disks of this node. */
+  readonly disks: ReadonlyMap<DiskId, DiskView>;
+  readonly vms: ReadonlyMap<VmId, VmView>;
+}
+
+export interface DiskView {
+  readonly vm: VmId;
+  readonly port: number;
+}
+
+export interface VmView {
+  /** No generation below it can ever be admitted again. */
+  readonly floor: number;
+  readonly admitted: readonly Generation[];
+  /** Its disks that guests only read. */
+  readonly readOnlyDisks: ReadonlySet<DiskId>;
+}
+
+/** The part of the etcd client that is used. */
+export interface RecordReader {
+  list(
+    prefix: string,
+    options?: { readonly deadlineMs?: number },
+  ): Promise<{ readonly entries: readonly { readonly value: string }[] }>;
+}
+
+/** Reads the view; rejects when etcd cannot be reached. `onUnreadable` is told of records that are skipped. */
+export async function readClusterView(
+  etcd: RecordReader,
+  node: StorageName,
+  onUnreadable: (error: unknown) => void,
+): Promise<ClusterView> {
+  const diskRecords = await etcd.list(PREFIX.disk);
+  const vmRecords = await etcd.list(PREFIX.vm);
+  const disks = new Map<DiskId, DiskView>();
+  const vms = new Map<VmId, VmView>();
+  const each = (entries: readonly { readonly value: string }[], take: (value: string) => void): void => {
+    for (const { value } of entries) {
+      try {
+        take(value);
+      } catch (error) {
+        onUnreadable(error);
+      }
+    }
+  };
+  each(diskRecords.entries, (value) => {
+    const record = JSON.parse(value) as DiskRecord;
+    if (record.node !== node || record.phase !== 'ready') return;
+    disks.set(parseDiskId(record.id), { vm: parseVmId(record.vm), port: record.port });
+  });
+  each(vmRecords.entries, (value) => {
+    const record = JSON.parse(value) as VmRecord;
+    vms.set(parseVmId(record.id), viewOf(record));
+  });
+  return { disks, vms };
+}
+
+function viewOf(record: VmRecord): VmView {
+  const seeds = record.spec.disks.filter(({ role }) => role === 'seed');
+  return {
+    floor: floorOfRecord(record),
+    admitted: admittedGenerations(record.phase).map(parseGeneration),
+    readOnlyDisks: new Set(seeds.map(({ disk }) => disk)),
+  };
+}

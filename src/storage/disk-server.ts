@@ -1,0 +1,284 @@
+/**
+ * One disk and its daemon: grants given, revoked, and kept up.
+ * Guarantees: work on a disk is serialized, and a fence goes before everything that has not begun; when `revoke` has answered,
+ * no connection of a revoked generation can write, whatever its holder does; what is granted is served again after the
+ * daemon died, on the same port under the same names.
+ */
+
+import { CodedError, messageOf } from '../base/errors.ts';
+import type { DiskId, Generation, VmId } from '../base/ids.ts';
+import type { Log } from '../os/log.ts';
+import { monotonicMs } from '../os/monotonic.ts';
+import { type Connection, connectionsTo, mayBeRevoked } from './connections.ts';
+import { findDaemons, type Grant, killDaemon, Qsd, type QsdProcess, type QsdSpec } from './qsd.ts';
+import { SerialQueue } from './serial-queue.ts';
+
+/** What a disk server needs from its surroundings; replaced in tests. */
+export interface DiskSurroundings {
+  readonly disk: DiskId;
+  readonly runDir: string;
+  readonly log: Log;
+  /** The daemon's specification for this port, the image made ready for it. CodedError 'not-found' without such a disk. */
+  readonly prepare: (port: number) => Promise<QsdSpec>;
+  /** Told when the daemon ended though grants exist. */
+  readonly onLost: () => void;
+}
+
+interface Held {
+  readonly grant: Grant;
+  /** Connections that were there before it was granted: none of them can be its own. */
+  readonly older: ReadonlySet<string>;
+}
+
+const WAITING_MAX = 64;
+/** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
+const UNUSED_MS = 30_000;
+
+export class DiskServer {
+  readonly #around: DiskSurroundings;
+  readonly #queue: SerialQueue;
+  readonly #held = new Map<Generation, Held>();
+  #port: number | undefined;
+  #qsd: Qsd | undefined;
+  #unusedSinceMs: number | undefined;
+  #isReleased = false;
+
+  constructor(around: DiskSurroundings) {
+    this.#around = around;
+    this.#queue = new SerialQueue({ waitingMax: WAITING_MAX, what: around.disk });
+  }
+
+  get disk(): DiskId {
+    return this.#around.disk;
+  }
+
+  /** The port it serves on; undefined before its first grant. */
+  get port(): number | undefined {
+    return this.#port;
+  }
+
+  /** What is granted now. */
+  get grants(): readonly Grant[] {
+    return [...this.#held.values()].map(({ grant }) => grant);
+  }
+
+  /** Runs `task` in this disk's turn. */
+  run<T>(task: () => Promise<T>): Promise<T> {
+    return this.#queue.run(task);
+  }
+
+  /**
+   * Takes over a daemon that runs since before this service; its exports become the grants. One in the middle of a fence, or
+   * that does not answer, is started anew, which cuts whatever was connected.
+   */
+  adopt(daemon: QsdProcess, vm: VmId): Promise<void> {
+    return this.#queue.run(async () => {
+      this.#port = daemon.port;
+      let qsd: Qsd;
+      try {
+        qsd = await Qsd.adopt(daemon, this.#around.runDir);
+      } catch (error) {
+        this.#around.log.warn('a daemon that does not answer is ended', { disk: this.disk, reason: messageOf(error) });
+        await killDaemon(daemon);
+        return;
+      }
+      this.#take(qsd);
+      for (const grant of await qsd.grants(vm)) this.#held.set(grant.generation, { grant, older: new Set() });
+      if (await qsd.isFencing()) await this.#restart('a fence was not finished');
+      else await qsd.admit(this.grants);
+    });
+  }
+
+  /**
+   * Serves a grant; idempotent. `check` throws when it was fenced meanwhile: called at the beginning and, because a fence may
+   * have been asked for since, at the end; the fence itself then takes back what was done here.
+   */
+  grant(grant: Grant, { port, check }: { readonly port: number; readonly check: () => void }): Promise<void> {
+    return this.#queue.run(async () => {
+      check();
+      if (this.#port !== undefined && this.#port !== port && this.#held.size > 0)
+        throw new CodedError('conflict', `${this.disk} is served on port ${this.#port}; nothing was granted.`);
+      if (this.#port !== port) await this.#end();
+      this.#port = port;
+      this.#unusedSinceMs = undefined;
+      const existing = this.#held.get(grant.generation);
+      if (existing !== undefined && existing.grant.readOnly !== grant.readOnly)
+        throw new CodedError(
+          'conflict',
+          `${this.disk} is granted to generation ${grant.generation} with another access.`,
+        );
+      if (existing === undefined) await this.#add(grant);
+      else await this.#keepUp();
+      check();
+    });
+  }
+
+  /**
+   * Revokes the grants that `isRevoked` names and answers which; urgent. After it no connection of theirs exists. Whatever goes
+   * wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then they may still write.
+   */
+  revoke(isRevoked: (grant: Grant) => boolean): Promise<readonly Generation[]> {
+    return this.#queue.run(
+      async () => {
+        const revoked = this.grants.filter(isRevoked);
+        if (revoked.length === 0) return [];
+        const older = this.#olderThanAll(revoked);
+        for (const { generation } of revoked) this.#held.delete(generation);
+        if (this.#qsd?.isRunning !== true) {
+          await this.#endStrangers();
+          if (this.#held.size > 0) this.#around.onLost();
+          return revoked.map(({ generation }) => generation);
+        }
+        try {
+          const clean = await this.#revokeGently(this.#qsd, { revoked, older });
+          if (!clean) await this.#restart('connections could not be told apart');
+        } catch (error) {
+          await this.#restart(messageOf(error));
+        }
+        return revoked.map(({ generation }) => generation);
+      },
+      { urgent: true },
+    );
+  }
+
+  /** Starts the daemon again if it is gone though something is granted; ends it when nothing has been for a while. */
+  keepUp(): Promise<void> {
+    return this.#queue.run(async () => {
+      if (this.#held.size > 0) {
+        await this.#keepUp();
+        await this.#qsd?.boundLog();
+        return;
+      }
+      if (this.#qsd === undefined) return;
+      this.#unusedSinceMs ??= monotonicMs();
+      if (monotonicMs() - this.#unusedSinceMs >= UNUSED_MS) await this.#end();
+    });
+  }
+
+  /** Ends the daemon so that the image can be deleted; CodedError 'conflict' while anything is granted. In the disk's turn. */
+  async endUnused(): Promise<void> {
+    if (this.#held.size > 0) throw new CodedError('conflict', `${this.disk} is granted; nothing was deleted.`);
+    await this.#end();
+  }
+
+  /**
+   * Runs `change` on the image while no daemon has it open, in the disk's turn; guests stall and reconnect. For growing: an NBD
+   * export of QEMU 7.2 does not let its image be resized ("unshared" permission).
+   */
+  async whileClosed(change: () => Promise<void>): Promise<void> {
+    await this.#end();
+    await this.#endStrangers();
+    try {
+      await change();
+    } finally {
+      if (this.#held.size > 0) await this.#start();
+    }
+  }
+
+  /** Lets go of the daemon, which runs on. */
+  release(): void {
+    this.#isReleased = true;
+    this.#qsd?.release();
+  }
+
+  async #add(grant: Grant): Promise<void> {
+    const held = { grant, older: await this.#connected() };
+    this.#held.set(grant.generation, held);
+    try {
+      if (this.#qsd?.isRunning === true && (await this.#tryAdd(this.#qsd, grant))) return;
+      await this.#start();
+    } catch (error) {
+      this.#held.delete(grant.generation);
+      throw error;
+    }
+  }
+
+  /** False when the daemon would not: then one started anew gets all grants at once. */
+  async #tryAdd(qsd: Qsd, grant: Grant): Promise<boolean> {
+    try {
+      await qsd.addExport(grant);
+      await qsd.admit(this.grants);
+      return true;
+    } catch (error) {
+      this.#around.log.warn('an export could not be added: the storage daemon is started anew', {
+        disk: this.disk,
+        error,
+      });
+      return false;
+    }
+  }
+
+  async #connected(): Promise<ReadonlySet<string>> {
+    return new Set((await this.#connections()).map(({ key }) => key));
+  }
+
+  #connections(): Promise<readonly Connection[]> {
+    return connectionsTo(this.#port ?? 0);
+  }
+
+  #olderThanAll(revoked: readonly Grant[]): ReadonlySet<string> {
+    const [first = new Set<string>(), ...rest] = revoked.map(({ generation }) => this.#held.get(generation)?.older);
+    return new Set([...first].filter((key) => rest.every((older) => older?.has(key) === true)));
+  }
+
+  /** False when a connection is left of which it is not certain whose it is. */
+  async #revokeGently(
+    qsd: Qsd,
+    { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: ReadonlySet<string> },
+  ): Promise<boolean> {
+    await qsd.markFencing();
+    await qsd.admit(this.grants);
+    const before = await this.#connections();
+    for (const grant of revoked) await qsd.removeExport(grant);
+    const after = await this.#connections();
+    if (mayBeRevoked({ before, after, older, survivors: this.#held.size })) return false;
+    await qsd.unmarkFencing();
+    return true;
+  }
+
+  /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */
+  async #restart(reason: string): Promise<void> {
+    this.#around.log.warn('a storage daemon is started anew to cut its connections', { disk: this.disk, reason });
+    const qsd = this.#qsd;
+    this.#qsd = undefined;
+    await qsd?.kill();
+    if (this.#held.size === 0) return;
+    // That the survivors are not served for a moment is no failure of the fence: they are kept up from here on.
+    await this.#start().catch((error: unknown) => {
+      this.#around.log.warn('a storage daemon could not be started', { disk: this.disk, reason: messageOf(error) });
+      this.#around.onLost();
+    });
+  }
+
+  async #keepUp(): Promise<void> {
+    if (this.#qsd?.isRunning === true) return;
+    await this.#start();
+    this.#around.log.warn('a storage daemon that had died was started again', { disk: this.disk, port: this.#port });
+  }
+
+  async #start(): Promise<void> {
+    const port = this.#port;
+    if (port === undefined) throw new CodedError('failed', `${this.disk} has no port.`);
+    await this.#endStrangers();
+    this.#take(await Qsd.start(await this.#around.prepare(port), this.grants));
+  }
+
+  #take(qsd: Qsd): void {
+    this.#qsd = qsd;
+    void qsd.closed.then(() => {
+      if (this.#qsd === qsd && !this.#isReleased && this.#held.size > 0) this.#around.onLost();
+    });
+  }
+
+  /** A daemon of this disk that is not ours to talk to would hold the image's lock, and might serve what is revoked. */
+  async #endStrangers(): Promise<void> {
+    for (const daemon of findDaemons(this.#around.runDir)) if (daemon.disk === this.disk) await killDaemon(daemon);
+  }
+
+  async #end(): Promise<void> {
+    const qsd = this.#qsd;
+    this.#qsd = undefined;
+    this.#unusedSinceMs = undefined;
+    await qsd?.kill();
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * The storage service's process: `node main.ts --config FILE`. SIGTERM and SIGINT end it within two seconds with status 0 and leave
+ * the disks' daemons running: no guest notices. Exit status 1: it could not start (the last line of its log says why).
+ */
+
+import { constants } from 'node:fs';
+import { chmod, mkdir, open, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CodedError, messageOf } from '../base/errors.ts';
+import { PORTS } from '../core/model/ports.ts';
+import { EtcdClient } from '../etcd/client.ts';
+import { lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
+import { createLog, type Log } from '../os/log.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import { joinCluster, loadOrJoin } from '../rpc/join.ts';
+import { startService } from '../rpc/service.ts';
+import { readClusterView } from './cluster-view.ts';
+import { parseStorageConfig, type StorageConfig } from './config.ts';
+import { Pool } from './pool.ts';
+import { storageRelay, storageRoutes } from './routes.ts';
+import { StorageService } from './storage-service.ts';
+
+const NVRAM_TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';
+const GIB = 1024 ** 3;
+const CLOSE_MS = 1_000;
+const JOIN_MS = 10_000;
+const SOCKET_PATH_BYTES_MAX = 107;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  if (values.config === undefined) throw new CodedError('bad-input', 'Usage: main.ts --config FILE');
+  const config = parseStorageConfig(await readJsonFile(values.config), 'configuration');
+  const log = createLog({ component: 'storage', name: config.name });
+  const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinBy(config, log));
+  const runDir = await makeRunDir(config.runDir);
+  const pool = await openPool(config);
+  // Held until this process ends: two services would take each other's daemons.
+  const lock = await lockDirectory(config.poolDir);
+  const etcd = openEtcd(config, credentials);
+  const confine = await canConfine([config.poolDir, runDir]);
+  if (!confine)
+    log.warn('disk daemons run as our own user: not root of the machine, or their directories are closed to others');
+  const onUnreadable = (error: unknown): void =>
+    log.warn('a record in etcd cannot be understood', { reason: messageOf(error) });
+  const service = new StorageService({
+    name: config.name,
+    storageAddress: config.storageAddress,
+    pool,
+    runDir,
+    credentials,
+    confine,
+    direct: await hasDirectIo(config.poolDir),
+    readCluster: () => readClusterView(etcd, config.name, onUnreadable),
+    log,
+  });
+  await service.start();
+  const server = await startService({
+    credentials,
+    address: config.controlAddress,
+    port: PORTS.storage,
+    routes: storageRoutes(service, pool),
+    connect: storageRelay(),
+    onUnexpected: (error, request) => log.warn('a request failed unexpectedly', { request, reason: stackOf(error) }),
+  });
+  log.info('listening', { address: server.address, port: server.port });
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT']) process.once(name, resolve);
+  });
+  log.info('ending; the disks are served on', { signal });
+  await Promise.all([server.close(CLOSE_MS), Promise.race([service.close(), server.close(CLOSE_MS)])]);
+  etcd.close();
+  await lock.release();
+  process.exit(0);
+}
+
+async function joinBy(config: StorageConfig, log: Log): ReturnType<typeof joinCluster> {
+  const token = config.join === undefined ? undefined : await readTextBounded(config.join.tokenFile, 4096);
+  if (config.join === undefined || token === undefined) {
+    throw new CodedError('unauthorized', `Storage node ${config.name} has no identity and no join token.`, {
+      advice: 'Make a token on the control node and name its file in the configuration.',
+    });
+  }
+  const joined = await joinCluster({
+    controls: config.join.controlAddresses.map((address) => ({ address, port: PORTS.control })),
+    token,
+    role: 'storage',
+    name: config.name,
+    addresses: { control: config.controlAddress, storage: config.storageAddress },
+    deadlineMs: JOIN_MS,
+  });
+  log.info('joined the cluster');
+  return joined;
+}
+
+function openEtcd(config: StorageConfig, credentials: Credentials): EtcdClient {
+  const serverName = config.etcdServerName;
+  return new EtcdClient({
+    endpoints: config.etcdEndpoints.map((endpoint) => endpoint.replace('https://', '')),
+    tls: { ...credentials, ...(serverName === undefined ? {} : { serverName }) },
+    deadlineMsDefault: 5_000,
+  });
+}
+
+async function openPool(config: StorageConfig): Promise<Pool> {
+  await mkdir(config.poolDir, { recursive: true });
+  const { bsize, blocks } = await statfs(config.poolDir);
+  return Pool.open({
+    directory: config.poolDir,
+    reserveBytes: config.poolReserveBytes ?? Math.min(GIB, Math.floor((bsize * blocks) / 10)),
+    nvramTemplate: config.nvramTemplate ?? NVRAM_TEMPLATE,
+  });
+}
+
+async function makeRunDir(base: string): Promise<string> {
+  const runDir = join(base, 'disks');
+  const longest = join(runDir, 'disk-0123456789ab', 'qmp.sock');
+  if (Buffer.byteLength(longest) > SOCKET_PATH_BYTES_MAX)
+    throw new CodedError('bad-input', `runDir is too long: ${longest} does not fit in a socket's address.`);
+  await mkdir(runDir, { recursive: true });
+  await chmod(runDir, 0o711);
+  return runDir;
+}
+
+/** Whether each daemon can have a user of its own: users of the whole machine, who can reach the directories. */
+async function canConfine(directories: readonly string[]): Promise<boolean> {
+  if (process.geteuid?.() !== 0) return false;
+  if (!/^\s*0\s+0\s+4294967295\s*$/.test(await readFile('/proc/self/uid_map', 'utf8'))) return false;
+  for (const directory of directories) {
+    for (let path = directory; path !== '/'; path = dirname(path)) {
+      if (((await stat(path)).mode & 0o001) === 0) return false;
+    }
+  }
+  return true;
+}
+
+/** Whether the pool's file system takes O_DIRECT. */
+async function hasDirectIo(directory: string): Promise<boolean> {
+  const probe = join(directory, 'tmp', 'direct-io');
+  try {
+    const file = await open(probe, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT, 0o600);
+    await file.close();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await rm(probe, { force: true });
+  }
+}
+
+/** What a person needs: the message of an expected failure, the stack of a bug. */
+function stackOf(error: unknown): string {
+  return error instanceof Error && !(error instanceof CodedError) ? (error.stack ?? error.message) : messageOf(error);
+}
+
+await main().catch((error: unknown) => {
+  createLog({ component: 'storage', name: '' }).warn('cannot run', { reason: stackOf(error) });
+  process.exit(1);
+});

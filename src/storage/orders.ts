@@ -1,0 +1,73 @@
+/** The orders of core/ports/storage-link.ts, out of unchecked JSON. */
+
+import { parseDiskId, parseSha256, parseVmId } from '../base/ids.ts';
+import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
+import type { DiskOrder, FenceOrder, GrantOrder, RevokeOrder } from '../core/ports/storage-link.ts';
+import {
+  arrayOf,
+  byKind,
+  idOf,
+  integer,
+  object,
+  oneOf,
+  type Parser,
+  parseBoolean,
+  parseGenerationField,
+  parsePort,
+  parseTermField,
+  text,
+} from '../rpc/parse.ts';
+
+const DISKS_MAX = 64;
+const SIZE_BYTES_MAX = 16 * 1024 ** 4;
+/** Of a file given by value. */
+const CONTENT_BASE64_CHARS_MAX = Math.ceil((1024 * 1024) / 3) * 4;
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+const term = parseTermField;
+const vm = idOf(parseVmId);
+const disks = arrayOf(idOf(parseDiskId), { itemsMax: DISKS_MAX });
+const sizeBytes = integer({ min: 0, max: SIZE_BYTES_MAX });
+
+export const parseFenceOrder: Parser<FenceOrder> = object({ term, vm, below: parseGenerationField, disks });
+
+export const parseRevokeOrder: Parser<RevokeOrder> = object({ term, vm, generation: parseGenerationField, disks });
+
+export const parseGrantOrder: Parser<GrantOrder> = object({
+  term,
+  vm,
+  generation: parseGenerationField,
+  disks: arrayOf(
+    object({
+      disk: idOf(parseDiskId),
+      port: integer({ min: DISK_PORT_BASE, max: DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1 }),
+      readOnly: parseBoolean,
+    }),
+    { itemsMax: DISKS_MAX },
+  ),
+});
+
+export const parseDiskOrder: Parser<DiskOrder> = object({
+  term,
+  vm,
+  sizeBytes,
+  source: byKind({
+    blank: {},
+    image: { artifact: idOf(parseSha256), format: oneOf('qcow2', 'raw') },
+    content: { base64: text({ charsMax: CONTENT_BASE64_CHARS_MAX, pattern: BASE64 }) },
+    nvram: {},
+  }),
+});
+
+/** Bytes of a disk order with the largest content. */
+export const DISK_ORDER_BYTES_MAX = CONTENT_BASE64_CHARS_MAX + 4096;
+
+export const parseResizeOrder = object({ term, sizeBytes });
+
+export const parseProbeOrder = object({
+  address: text({ charsMax: 45, pattern: /^[0-9a-fA-F.:]+$/ }),
+  port: parsePort,
+  deadlineMs: integer({ min: 1, max: 10_000 }),
+});
+
+export const parseArtifactKind = oneOf('disk-qcow2', 'disk-raw', 'kernel', 'initrd');

@@ -1,0 +1,353 @@
+/**
+ * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole, synced, or not at all; what an
+ * interrupted creation left is removed at the next start; nothing is created that would eat into the reserve.
+ *
+ *   disks/ID/disk.json    what it was made from (DiskMeta)
+ *   disks/ID/disk.qcow2   or disk.raw
+ *   artifacts/SHA256      read only
+ *   tmp/                  what is being made
+ */
+
+import { createHash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { chmod, chown, copyFile, mkdir, open, readdir, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { CodedError } from '../base/errors.ts';
+import { type DiskId, parseDiskId, parseSha256, parseVmId, type Sha256, type VmId } from '../base/ids.ts';
+import type { ArtifactInfo, DiskOrder } from '../core/ports/storage-link.ts';
+import { inspectImage } from '../images/inspect.ts';
+import { run } from '../os/child-process.ts';
+import { readJsonFile, writeFileAtomic } from '../os/files.ts';
+import { idOf, integer, nullable, object, oneOf, text } from '../rpc/parse.ts';
+
+/** What a disk was made from: kept beside it, because its owner and backing file must be known without etcd. */
+export interface DiskMeta {
+  readonly vm: VmId;
+  readonly format: 'qcow2' | 'raw';
+  /** SHA-256 over kind and content of the source: whether a repeated order is the same one. */
+  readonly sourceSha256: string;
+  readonly backing: { readonly artifact: Sha256; readonly format: 'qcow2' | 'raw' } | null;
+  /** At creation; it may have grown since. */
+  readonly sizeBytes: number;
+}
+
+export type ArtifactKind = 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+
+export interface PoolOptions {
+  readonly directory: string;
+  /** Free space that creations leave alone, for guests that write. */
+  readonly reserveBytes: number;
+  /** The firmware's template of UEFI variables. */
+  readonly nvramTemplate: string;
+}
+
+const TOOL_MS = 30_000;
+const NBD_BLOCK_BYTES = 512;
+const ARTIFACT_BYTES_MAX = 1024 ** 4;
+
+const parseMeta = object({
+  vm: idOf(parseVmId),
+  format: oneOf('qcow2', 'raw'),
+  sourceSha256: text({ charsMax: 64 }),
+  backing: nullable(object({ artifact: idOf(parseSha256), format: oneOf('qcow2', 'raw') })),
+  sizeBytes: integer({ min: 0 }),
+});
+
+export class Pool {
+  readonly #options: PoolOptions;
+  readonly #directory: string;
+
+  private constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#directory = options.directory;
+  }
+
+  /** Opens the pool, making its directories and removing what was left half-made. */
+  static async open(options: PoolOptions): Promise<Pool> {
+    const pool = new Pool(options);
+    await rm(pool.#path('tmp'), { recursive: true, force: true });
+    // Others may pass through (each daemon reaches its own disk and the shared images) but not list.
+    for (const name of ['', 'disks', 'artifacts']) {
+      await mkdir(pool.#path(name), { recursive: true, mode: 0o711 });
+      await chmod(pool.#path(name), 0o711);
+    }
+    await mkdir(pool.#path('tmp'), { mode: 0o700 });
+    return pool;
+  }
+
+  artifactPath(sha256: Sha256): string {
+    return this.#path('artifacts', sha256);
+  }
+
+  diskPath(disk: DiskId, format: 'qcow2' | 'raw'): string {
+    return this.#path('disks', disk, `disk.${format}`);
+  }
+
+  async space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
+    const { bsize, blocks, bavail } = await statfs(this.#directory);
+    return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
+  }
+
+  async listDisks(): Promise<readonly DiskId[]> {
+    return (await readdir(this.#path('disks'))).map(parseDiskId).sort();
+  }
+
+  async listArtifacts(): Promise<readonly Sha256[]> {
+    return (await readdir(this.#path('artifacts'))).map(parseSha256).sort();
+  }
+
+  /** What a disk was made from; undefined when there is no such disk. */
+  async readMeta(disk: DiskId): Promise<DiskMeta | undefined> {
+    const value = await readJsonFile(this.#path('disks', disk, 'disk.json'));
+    return value === undefined ? undefined : parseMeta(value, `disk.json of ${disk}`);
+  }
+
+  /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
+  async createDisk(disk: DiskId, order: Omit<DiskOrder, 'term'>): Promise<void> {
+    const meta = metaOf(order);
+    const existing = await this.readMeta(disk);
+    if (existing !== undefined) {
+      if (existing.vm === meta.vm && existing.sourceSha256 === meta.sourceSha256) return;
+      throw new CodedError('conflict', `There is another disk ${disk}; it was left as it is.`);
+    }
+    await this.#checkSpace(order.source.kind === 'content' ? order.source.base64.length : 1024 * 1024);
+    const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
+    try {
+      await mkdir(temporary, { mode: 0o700 });
+      const file = join(temporary, `disk.${meta.format}`);
+      await this.#makeImage(file, order, meta);
+      await syncPath(file);
+      await writeFileAtomic(join(temporary, 'disk.json'), JSON.stringify(meta));
+      await rename(temporary, this.#path('disks', disk));
+      await syncPath(this.#path('disks'));
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      throw spaceError(error);
+    }
+  }
+
+  /** Idempotent. The caller has ended whoever has it open. */
+  async deleteDisk(disk: DiskId): Promise<void> {
+    const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
+    try {
+      await rename(this.#path('disks', disk), temporary);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return;
+      throw error;
+    }
+    await syncPath(this.#path('disks'));
+    await rm(temporary, { recursive: true, force: true });
+  }
+
+  /** Grows a disk that no daemon has open; one that is larger already stays. */
+  async growDisk(disk: DiskId, { format, sizeBytes }: { format: 'qcow2' | 'raw'; sizeBytes: number }): Promise<void> {
+    const file = this.diskPath(disk, format);
+    if ((await this.diskSizeBytes(disk, format)) >= sizeBytes) return;
+    await run(['qemu-img', 'resize', '-q', '-f', format, file, String(sizeBytes)], { deadlineMs: TOOL_MS });
+    await syncPath(file);
+  }
+
+  /** The size that the guest sees. */
+  async diskSizeBytes(disk: DiskId, format: 'qcow2' | 'raw'): Promise<number> {
+    if (format === 'raw') return (await stat(this.diskPath(disk, format))).size;
+    // -U: read beside the daemon that may hold the lock; only the header is looked at.
+    const argv = ['qemu-img', 'info', '-U', '--output=json', '-f', 'qcow2', this.diskPath(disk, format)];
+    const { stdout } = await run(argv, { deadlineMs: TOOL_MS });
+    const info = JSON.parse(stdout) as { readonly 'virtual-size'?: unknown };
+    return integer({ min: 0 })(info['virtual-size'], 'virtual-size');
+  }
+
+  /** Gives a disk's directory and files to the user whose daemon serves it. */
+  async giveDisk(disk: DiskId, format: 'qcow2' | 'raw', { uid }: { readonly uid: number }): Promise<void> {
+    const directory = this.#path('disks', disk);
+    if ((await stat(directory)).uid === uid && (await stat(this.diskPath(disk, format))).uid === uid) return;
+    await chown(this.diskPath(disk, format), uid, uid);
+    await chown(directory, uid, uid);
+  }
+
+  /**
+   * Takes an upload. CodedError 'bad-input' when the content is not what the name says, 'bad-image' for an unusable disk
+   * image, 'too-large', 'no-capacity'. Nothing is left of one that fails.
+   */
+  async receiveArtifact(
+    sha256: Sha256,
+    options: { readonly kind: ArtifactKind; readonly stream: Readable; readonly sizeBytes: number | undefined },
+  ): Promise<ArtifactInfo> {
+    const { kind, stream, sizeBytes } = options;
+    if (sizeBytes === undefined || !Number.isSafeInteger(sizeBytes) || sizeBytes < 1)
+      throw new CodedError('bad-input', 'An upload must say its length.');
+    if (sizeBytes > ARTIFACT_BYTES_MAX)
+      throw new CodedError('too-large', `A file may have ${ARTIFACT_BYTES_MAX} bytes.`);
+    if (await exists(this.artifactPath(sha256))) {
+      stream.resume();
+      return this.#artifactInfo(sha256, kind);
+    }
+    await this.#checkSpace(sizeBytes);
+    const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
+    try {
+      await writeHashed(temporary, { stream, sizeBytes, sha256 });
+      const info = await inspectArtifact(temporary, { kind, sha256, sizeBytes });
+      await chmod(temporary, 0o444);
+      await rename(temporary, this.artifactPath(sha256));
+      await syncPath(this.#path('artifacts'));
+      return info;
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw spaceError(error);
+    }
+  }
+
+  /** Opens a stored file for reading; CodedError 'not-found'. */
+  async openArtifact(sha256: Sha256): Promise<{ readonly stream: Readable; readonly sizeBytes: number }> {
+    try {
+      const file = await open(this.artifactPath(sha256), 'r');
+      return { stream: file.createReadStream(), sizeBytes: (await file.stat()).size };
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) throw new CodedError('not-found', `There is no file ${sha256} here.`);
+      throw error;
+    }
+  }
+
+  /** Idempotent; CodedError 'conflict' while a disk is cloned from it. */
+  async deleteArtifact(sha256: Sha256): Promise<void> {
+    for (const disk of await this.listDisks()) {
+      const meta = await this.readMeta(disk);
+      if (meta?.backing?.artifact === sha256)
+        throw new CodedError('conflict', `${disk} is a clone of ${sha256}; nothing was deleted.`);
+    }
+    await rm(this.artifactPath(sha256), { force: true });
+  }
+
+  #path(...names: readonly string[]): string {
+    return join(this.#directory, ...names);
+  }
+
+  async #artifactInfo(sha256: Sha256, kind: ArtifactKind): Promise<ArtifactInfo> {
+    const path = this.artifactPath(sha256);
+    return inspectArtifact(path, { kind, sha256, sizeBytes: (await stat(path)).size });
+  }
+
+  async #checkSpace(neededBytes: number): Promise<void> {
+    const { freeBytes } = await this.space();
+    if (freeBytes - neededBytes >= this.#options.reserveBytes) return;
+    throw new CodedError(
+      'no-capacity',
+      `The pool has ${freeBytes} bytes free, of which ${this.#options.reserveBytes} are kept.`,
+      {
+        advice: 'Nothing was created. Delete what is not needed, or make the pool larger.',
+      },
+    );
+  }
+
+  async #makeImage(file: string, { sizeBytes, source }: Omit<DiskOrder, 'term'>, meta: DiskMeta): Promise<void> {
+    switch (source.kind) {
+      case 'blank':
+        await run(['qemu-img', 'create', '-q', '-f', 'qcow2', file, String(sizeBytes)], { deadlineMs: TOOL_MS });
+        return;
+      case 'image': {
+        const backing = this.artifactPath(source.artifact);
+        if (!(await exists(backing))) throw new CodedError('not-found', `There is no file ${source.artifact} here.`);
+        const argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', backing, '-F', source.format, file];
+        const backingBytes = (await inspectImage(backing, { format: source.format })).virtualSizeBytes;
+        await run([...argv, String(Math.max(sizeBytes, backingBytes))], { deadlineMs: TOOL_MS });
+        return;
+      }
+      case 'content':
+        await writeFileAtomic(file, padded(Buffer.from(source.base64, 'base64')));
+        return;
+      case 'nvram':
+        await copyFile(this.#options.nvramTemplate, file, constants.COPYFILE_EXCL);
+        await chmod(file, 0o600);
+        if (meta.format === 'raw') await truncate(file, roundUp((await stat(file)).size));
+        return;
+    }
+  }
+}
+
+function metaOf({ vm, sizeBytes, source }: Omit<DiskOrder, 'term'>): DiskMeta {
+  const backing = source.kind === 'image' ? { artifact: source.artifact, format: source.format } : null;
+  const format = source.kind === 'blank' || source.kind === 'image' ? 'qcow2' : 'raw';
+  const detail =
+    source.kind === 'content' ? source.base64 : backing === null ? '' : `${backing.format}:${backing.artifact}`;
+  const sourceSha256 = createHash('sha256').update(`${source.kind}:${detail}`).digest('hex');
+  return { vm, format, sourceSha256, backing, sizeBytes };
+}
+
+async function writeHashed(
+  path: string,
+  { stream, sizeBytes, sha256 }: { stream: Readable; sizeBytes: number; sha256: Sha256 },
+): Promise<void> {
+  const hash = createHash('sha256');
+  const file = await open(path, 'wx', 0o600);
+  try {
+    let writtenBytes = 0;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      writtenBytes += chunk.length;
+      if (writtenBytes > sizeBytes) throw new CodedError('bad-input', 'The upload is longer than it said.');
+      hash.update(chunk);
+      await file.writeFile(chunk);
+    }
+    if (writtenBytes !== sizeBytes)
+      throw new CodedError(
+        'bad-input',
+        `The upload ended after ${writtenBytes} of ${sizeBytes} bytes; nothing was kept.`,
+      );
+    if (hash.digest('hex') !== sha256)
+      throw new CodedError('bad-input', 'The content does not have the SHA-256 it was sent under; nothing was kept.');
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function inspectArtifact(
+  path: string,
+  { kind, sha256, sizeBytes }: { kind: ArtifactKind; sha256: Sha256; sizeBytes: number },
+): Promise<ArtifactInfo> {
+  if (kind === 'kernel' || kind === 'initrd') return { sha256, sizeBytes, virtualSizeBytes: null };
+  const { virtualSizeBytes } = await inspectImage(path, { format: kind === 'disk-qcow2' ? 'qcow2' : 'raw' });
+  return { sha256, sizeBytes, virtualSizeBytes };
+}
+
+function padded(content: Buffer): Buffer {
+  return Buffer.concat([content, Buffer.alloc(roundUp(content.length) - content.length)]);
+}
+
+/** NBD and direct I/O want whole sectors. */
+function roundUp(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / NBD_BLOCK_BYTES) * NBD_BLOCK_BYTES;
+}
+
+async function syncPath(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+function spaceError(error: unknown): unknown {
+  const full =
+    isErrno(error, 'ENOSPC') || (error instanceof CodedError && /No space left on device/.test(error.message));
+  if (!full) return error;
+  return new CodedError('no-capacity', 'The pool is full.', {
+    cause: error,
+    advice: 'Nothing was created. Delete what is not needed, or make the pool larger.',
+  });
+}

@@ -1,0 +1,152 @@
+/** The storage service on the wire: src/core/ports/storage-link.ts, over mutual TLS. */
+
+import { CodedError } from '../base/errors.ts';
+import { parseDiskId, parseSha256, type Term } from '../base/ids.ts';
+import { isRelayPort } from '../core/model/ports.ts';
+import type { Order } from '../core/ports/host-link.ts';
+import { probeTcp } from '../os/tcp-probe.ts';
+import { idOf, integerParameter } from '../rpc/parse.ts';
+import { Relay } from '../rpc/relay.ts';
+import type { ConnectHook, Route } from '../rpc/service.ts';
+import {
+  DISK_ORDER_BYTES_MAX,
+  parseArtifactKind,
+  parseDiskOrder,
+  parseFenceOrder,
+  parseGrantOrder,
+  parseProbeOrder,
+  parseResizeOrder,
+  parseRevokeOrder,
+} from './orders.ts';
+import type { Pool } from './pool.ts';
+import type { StorageService } from './storage-service.ts';
+
+const CONTROL = ['control'] as const;
+const RELAYED_MAX = 256;
+const RELAY_IDLE_MS = 10 * 60_000;
+const RELAY_CONNECT_MS = 5_000;
+
+const diskOf = ({ disk }: Readonly<Record<string, string>>) => idOf(parseDiskId)(disk, 'disk');
+const shaOf = ({ sha256 }: Readonly<Record<string, string>>) => idOf(parseSha256)(sha256, 'sha256');
+const termOf = (query: URLSearchParams): Order => ({ term: integerParameter(query, 'term') as Term });
+const done = { json: {} };
+
+export function storageRoutes(service: StorageService, pool: Pool): readonly Route[] {
+  return [
+    { method: 'GET', path: '/v1/report', allow: CONTROL, handle: async () => ({ json: await service.report() }) },
+    ...grantRoutes(service),
+    ...diskRoutes(service),
+    ...artifactRoutes(service, pool),
+    {
+      method: 'POST',
+      path: '/v1/probe',
+      allow: CONTROL,
+      handle: async ({ body }) => {
+        const { deadlineMs, ...target } = parseProbeOrder(body, '');
+        return { json: await probeTcp(target, deadlineMs) };
+      },
+    },
+  ];
+}
+
+function grantRoutes(service: StorageService): readonly Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/v1/fence',
+      allow: CONTROL,
+      handle: async ({ body }) => ({ json: await service.fence(parseFenceOrder(body, '')) }),
+    },
+    {
+      method: 'POST',
+      path: '/v1/grant',
+      allow: CONTROL,
+      handle: async ({ body }) => ({ json: await service.grant(parseGrantOrder(body, '')) }),
+    },
+    {
+      method: 'POST',
+      path: '/v1/revoke',
+      allow: CONTROL,
+      handle: async ({ body }) => {
+        await service.revoke(parseRevokeOrder(body, ''));
+        return done;
+      },
+    },
+  ];
+}
+
+function diskRoutes(service: StorageService): readonly Route[] {
+  return [
+    {
+      method: 'PUT',
+      path: '/v1/disks/:disk',
+      allow: CONTROL,
+      body: DISK_ORDER_BYTES_MAX,
+      handle: async ({ parameters, body }) => {
+        await service.createDisk(diskOf(parameters), parseDiskOrder(body, ''));
+        return done;
+      },
+    },
+    {
+      method: 'POST',
+      path: '/v1/disks/:disk/resize',
+      allow: CONTROL,
+      handle: async ({ parameters, body }) => {
+        await service.resizeDisk(diskOf(parameters), parseResizeOrder(body, ''));
+        return done;
+      },
+    },
+    {
+      method: 'DELETE',
+      path: '/v1/disks/:disk',
+      allow: CONTROL,
+      handle: async ({ parameters, query }) => {
+        await service.deleteDisk(diskOf(parameters), termOf(query));
+        return done;
+      },
+    },
+  ];
+}
+
+function artifactRoutes(service: StorageService, pool: Pool): readonly Route[] {
+  return [
+    {
+      method: 'PUT',
+      path: '/v1/artifacts/:sha256',
+      allow: CONTROL,
+      body: 'stream',
+      handle: async ({ parameters, query, stream, sizeBytes }) => {
+        const kind = parseArtifactKind(query.get('kind'), 'query parameter kind');
+        return { json: await pool.receiveArtifact(shaOf(parameters), { kind, stream, sizeBytes }) };
+      },
+    },
+    {
+      method: 'GET',
+      path: '/v1/artifacts/:sha256',
+      allow: ['control', 'host', 'storage'],
+      handle: async ({ parameters }) => pool.openArtifact(shaOf(parameters)),
+    },
+    {
+      method: 'DELETE',
+      path: '/v1/artifacts/:sha256',
+      allow: CONTROL,
+      handle: async ({ parameters, query }) => {
+        await service.deleteArtifact(shaOf(parameters), termOf(query));
+        return done;
+      },
+    },
+  ];
+}
+
+/** Relayed connections to QEMUs and agents, for control nodes that have no path of their own. */
+export function storageRelay(): ConnectHook {
+  const relay = new Relay({ pairsMax: RELAYED_MAX, idleMs: RELAY_IDLE_MS });
+  return {
+    allow: CONTROL,
+    open: (target, signal) => {
+      if (!isRelayPort(target.port)) throw new CodedError('forbidden', `Port ${target.port} is not relayed.`);
+      return relay.open(target, { deadlineMs: RELAY_CONNECT_MS, signal });
+    },
+    join: (client, upstream) => relay.join(client, upstream),
+  };
+}

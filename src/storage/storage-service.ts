@@ -1,0 +1,318 @@
+/**
+ * The storage service's decisions: which order is obeyed, what is served after a restart.
+ * Guarantees: a fence is obeyed always, also while etcd is away, and its floor holds before anything else is done; nothing new is
+ * granted before etcd was read once since the start (an order that was under way before could be of a generation fenced
+ * since); what ran before goes on being served until etcd says otherwise.
+ */
+
+import { CodedError, messageOf } from '../base/errors.ts';
+import type { DiskId, Generation, StorageName, VmId } from '../base/ids.ts';
+import { DISK_PORT_BASE } from '../core/model/ports.ts';
+import type { Order } from '../core/ports/host-link.ts';
+import type {
+  DiskOrder,
+  FenceOrder,
+  FenceResult,
+  GrantOrder,
+  GrantResult,
+  RevokeOrder,
+  StorageReport,
+} from '../core/ports/storage-link.ts';
+import { pause } from '../os/deadline.ts';
+import type { Log } from '../os/log.ts';
+import { monotonicMs } from '../os/monotonic.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import type { ClusterView } from './cluster-view.ts';
+import { connectionAges } from './connections.ts';
+import { DiskServer } from './disk-server.ts';
+import { FencingLedger } from './fencing-ledger.ts';
+import type { DiskMeta, Pool } from './pool.ts';
+import { exportName, findDaemons, killDaemon, type QsdSpec } from './qsd.ts';
+
+export interface StorageServiceOptions {
+  readonly name: StorageName;
+  readonly storageAddress: string;
+  readonly pool: Pool;
+  /** Where the daemons' directories are. */
+  readonly runDir: string;
+  readonly credentials: Credentials;
+  /** Each daemon as a user of its own (needs root in the initial user namespace). */
+  readonly confine: boolean;
+  readonly direct: boolean;
+  readonly readCluster: () => Promise<ClusterView>;
+  readonly log: Log;
+}
+
+const KEEP_UP_MS = 5_000;
+const READ_CLUSTER_MS = 60_000;
+const RETRY_MS_MIN = 200;
+const RETRY_MS_MAX = 5_000;
+/** First of the user ids of daemons; a disk's is this plus its port's number. */
+const UID_BASE = 700_000;
+
+export class StorageService {
+  readonly #options: StorageServiceOptions;
+  readonly #log: Log;
+  readonly #ledger = new FencingLedger();
+  readonly #servers = new Map<DiskId, DiskServer>();
+  /** Generations revoked one by one since the start: not to be restored from a read of etcd that was older. */
+  readonly #revoked = new Map<VmId, Set<Generation>>();
+  /** Disks whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
+  #unrestored: Set<DiskId> | undefined;
+  readonly #stop = new AbortController();
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(options: StorageServiceOptions) {
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */
+  async start(): Promise<void> {
+    for (const daemon of findDaemons(this.#options.runDir)) {
+      const meta = await this.#options.pool.readMeta(daemon.disk);
+      if (meta === undefined) await killDaemon(daemon);
+      else await this.#server(daemon.disk).adopt(daemon, meta.vm);
+    }
+    this.#log.info('running storage daemons were taken over', { count: this.#servers.size });
+    this.#loop = this.#run();
+  }
+
+  /** Stops working; the daemons run on. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    for (const server of this.#servers.values()) server.release();
+    await this.#loop;
+  }
+
+  /** True once etcd was read and every disk brought in line with it. */
+  get isRestored(): boolean {
+    return this.#unrestored?.size === 0;
+  }
+
+  async fence(order: FenceOrder): Promise<FenceResult> {
+    this.#ledger.acceptTerm(order.term);
+    return { revoked: await this.#raiseFloor(order.vm, order.below) };
+  }
+
+  async grant(order: GrantOrder): Promise<GrantResult> {
+    const { vm, generation } = order;
+    this.#ledger.acceptTerm(order.term);
+    this.#ledger.checkGeneration(vm, generation);
+    if (this.#unrestored === undefined) {
+      throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
+        advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
+      });
+    }
+    this.#revoked.get(vm)?.delete(generation);
+    const exports = await Promise.all(
+      order.disks.map(async ({ disk, port, readOnly }) => {
+        const meta = await this.#metaOf(disk);
+        if (meta.vm !== vm) throw new CodedError('conflict', `${disk} belongs to ${meta.vm}, not to ${vm}.`);
+        this.#checkPort(disk, port);
+        await this.#server(disk).grant(
+          { vm, generation, readOnly },
+          { port, check: () => this.#check(vm, generation) },
+        );
+        return { disk, port, name: exportName(generation) };
+      }),
+    );
+    return { exports };
+  }
+
+  async revoke(order: RevokeOrder): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    const revoked = this.#revoked.get(order.vm) ?? new Set();
+    this.#revoked.set(order.vm, revoked.add(order.generation));
+    await this.#revokeWhere((grant) => grant.vm === order.vm && grant.generation === order.generation);
+  }
+
+  async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    await this.#server(disk).run(() => this.#options.pool.createDisk(disk, order));
+  }
+
+  async deleteDisk(disk: DiskId, order: Order): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    const server = this.#server(disk);
+    await server.run(async () => {
+      await server.endUnused();
+      await this.#options.pool.deleteDisk(disk);
+    });
+    this.#servers.delete(disk);
+  }
+
+  /** Grows a disk, running or not; CodedError 'conflict' for a size below the present one. */
+  async resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    const { pool } = this.#options;
+    const { format } = await this.#metaOf(disk);
+    const server = this.#server(disk);
+    await server.run(async () => {
+      const presentBytes = await pool.diskSizeBytes(disk, format);
+      if (order.sizeBytes < presentBytes)
+        throw new CodedError('conflict', `${disk} has ${presentBytes} bytes; a disk is never made smaller.`);
+      if (order.sizeBytes === presentBytes) return;
+      await server.whileClosed(() => pool.growDisk(disk, { format, sizeBytes: order.sizeBytes }));
+    });
+  }
+
+  async deleteArtifact(sha256: Parameters<Pool['deleteArtifact']>[0], order: Order): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    await this.#options.pool.deleteArtifact(sha256);
+  }
+
+  /** With two generations granted (a migration), both show all connections of the disk: the kernel does not tell them apart. */
+  async report(): Promise<StorageReport> {
+    const { pool, name } = this.#options;
+    const [space, artifacts, disks, ages] = await Promise.all([
+      pool.space(),
+      pool.listArtifacts(),
+      pool.listDisks(),
+      connectionAges(),
+    ]);
+    return {
+      node: name,
+      pool: space,
+      artifacts,
+      disks: disks.map((disk) => {
+        const server = this.#servers.get(disk);
+        const connections = ages
+          .filter(({ localPort }) => localPort === server?.port)
+          .map(({ address, idleMs }) => ({ address, idleMs }));
+        const grants = (server?.grants ?? []).map(({ vm, generation }) => ({ vm, generation, connections }));
+        return { disk, grants };
+      }),
+    };
+  }
+
+  #server(disk: DiskId): DiskServer {
+    const existing = this.#servers.get(disk);
+    if (existing !== undefined) return existing;
+    const server: DiskServer = new DiskServer({
+      disk,
+      runDir: this.#options.runDir,
+      log: this.#log,
+      prepare: (port) => this.#prepare(disk, port),
+      onLost: () => void this.#keepUp(server),
+    });
+    this.#servers.set(disk, server);
+    return server;
+  }
+
+  async #metaOf(disk: DiskId): Promise<DiskMeta> {
+    const meta = await this.#options.pool.readMeta(disk);
+    if (meta === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);
+    return meta;
+  }
+
+  async #prepare(disk: DiskId, port: number): Promise<QsdSpec> {
+    const { pool, runDir, credentials, confine, direct, storageAddress } = this.#options;
+    const { format, backing } = await this.#metaOf(disk);
+    const uid = confine ? UID_BASE + port - DISK_PORT_BASE : undefined;
+    if (uid !== undefined) await pool.giveDisk(disk, format, { uid });
+    const image = {
+      path: pool.diskPath(disk, format),
+      format,
+      backing: backing === null ? null : { path: pool.artifactPath(backing.artifact), format: backing.format },
+    };
+    return { disk, image, address: storageAddress, port, runDir, credentials, uid, direct };
+  }
+
+  #checkPort(disk: DiskId, port: number): void {
+    for (const server of this.#servers.values()) {
+      if (server.disk !== disk && server.port === port && server.grants.length > 0)
+        throw new CodedError('conflict', `Port ${port} serves ${server.disk}; nothing was granted.`);
+    }
+  }
+
+  #check(vm: VmId, generation: Generation): void {
+    this.#ledger.checkGeneration(vm, generation);
+    if (this.#revoked.get(vm)?.has(generation) === true)
+      throw new CodedError('stale-order', `Generation ${generation} of ${vm} was revoked meanwhile.`);
+  }
+
+  async #raiseFloor(vm: VmId, below: number): Promise<FenceResult['revoked']> {
+    // First of all, and before the first await: from here on no grant that is under way survives.
+    this.#ledger.raiseFloor(vm, below);
+    for (const generation of this.#revoked.get(vm) ?? [])
+      if (generation < below) this.#revoked.get(vm)?.delete(generation);
+    if (this.#revoked.get(vm)?.size === 0) this.#revoked.delete(vm);
+    return this.#revokeWhere((grant) => grant.vm === vm && grant.generation < this.#ledger.floorOf(vm));
+  }
+
+  /** On every disk, whether the order names it or not. */
+  async #revokeWhere(isRevoked: Parameters<DiskServer['revoke']>[0]): Promise<FenceResult['revoked']> {
+    const perDisk = await Promise.all(
+      [...this.#servers.values()].map(async (server) => {
+        const generations = await server.revoke(isRevoked);
+        return generations.map((generation) => ({ disk: server.disk, generation }));
+      }),
+    );
+    return perDisk.flat();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    let readAtMs = Number.NEGATIVE_INFINITY;
+    let retryMs = RETRY_MS_MIN;
+    while (!signal.aborted) {
+      const isDue = !this.isRestored || monotonicMs() - readAtMs >= READ_CLUSTER_MS;
+      if (isDue) {
+        try {
+          await this.#followCluster(await this.#options.readCluster());
+          readAtMs = monotonicMs();
+        } catch (error) {
+          this.#log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
+        }
+      }
+      for (const server of [...this.#servers.values()]) await this.#keepUp(server);
+      retryMs = this.isRestored ? RETRY_MS_MIN : Math.min(retryMs * 2, RETRY_MS_MAX);
+      await pause(this.isRestored ? KEEP_UP_MS : retryMs, signal).catch(() => undefined);
+    }
+  }
+
+  async #keepUp(server: DiskServer): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    await server.keepUp().catch((error: unknown) => {
+      this.#log.warn('a disk cannot be served', { disk: server.disk, reason: messageOf(error) });
+    });
+  }
+
+  /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
+  async #followCluster(view: ClusterView): Promise<void> {
+    for (const [vm, { floor }] of view.vms) await this.#raiseFloor(vm, floor);
+    if (this.isRestored) return;
+    // Before the first grant is accepted, everything that etcd does not admit goes.
+    if (this.#unrestored === undefined) {
+      await this.#revokeWhere((grant) => view.vms.get(grant.vm)?.admitted.includes(grant.generation) !== true);
+      this.#unrestored = new Set(view.disks.keys());
+    }
+    const restoring = this.#unrestored;
+    for (const disk of restoring) {
+      try {
+        await this.#restore(disk, view);
+        restoring.delete(disk);
+      } catch (error) {
+        this.#log.warn('a disk cannot be served', { disk, reason: messageOf(error) });
+      }
+    }
+    if (this.isRestored) this.#log.info('what etcd admits is served', { disks: view.disks.size });
+  }
+
+  async #restore(disk: DiskId, view: ClusterView): Promise<void> {
+    const record = view.disks.get(disk);
+    const vm = record === undefined ? undefined : view.vms.get(record.vm);
+    if (record === undefined || vm === undefined) return;
+    for (const generation of vm.admitted) {
+      const grant = { vm: record.vm, generation, readOnly: vm.readOnlyDisks.has(disk) };
+      const check = (): void => this.#check(grant.vm, generation);
+      try {
+        await this.#server(disk).grant(grant, { port: record.port, check });
+      } catch (error) {
+        // Fenced or revoked since etcd was read: then it is right as it is.
+        if (!(error instanceof CodedError) || error.code !== 'stale-order') throw error;
+      }
+    }
+  }
+}
