@@ -16,5 +16,8 @@ export function createLog(about: { readonly component: string; readonly name: st
     const line = { time: new Date().toISOString(), level, ...about, message, ...fields };
     process.stdout.write(`${JSON.stringify(line, (name, value) => (SECRET.test(name) ? '(not shown)' : value))}\n`);
   };
-  return { info: (message, fields) => write('info', message, fields), warn: (message, fields) => write('warn', message, fields) };
+  return {
+    info: (message, fields) => write('info', message, fields),
+    warn: (message, fields) => write('warn', message, fields),
+  };
 }

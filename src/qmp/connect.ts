@@ -123,8 +123,9 @@ class Attempt {
       error instanceof CodedError
         ? error
         : new CodedError('unavailable', `QEMU could not be reached: ${message}.`, { cause: error });
-    if (this.accepted) return { outcome: 'rejected', reason };
     const errno = error instanceof Error && 'code' in error ? error.code : undefined;
+    // A connection that is accepted and reset at once reaches us as a connect(2) that fails with ECONNRESET.
+    if (this.accepted || errno === 'ECONNRESET') return { outcome: 'rejected', reason };
     // The kernel gave up before our deadline did: the same observation.
     if (errno === 'ETIMEDOUT') return { outcome: 'silent', lateByMs: 0 };
     if (errno === 'ECONNREFUSED' || errno === 'ENOENT') return { outcome: 'refused', reason };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createInterface, type Interface } from 'node:readline';
-import { type Duplex, duplexPair } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { qmp } from './commands.ts';
@@ -194,5 +194,34 @@ test('a character cut in two by the network arrives whole', async () => {
   peer.stream.write(bytes.subarray(0, cut));
   peer.stream.write(bytes.subarray(cut));
   assert.equal((await name).name, 'ü');
+  session.close();
+});
+
+test('the last character of a command is written alone and last, for TLS monitors of QEMU before 8.0', async () => {
+  const chunks: string[] = [];
+  // Takes a write a turn later, as a socket does; what is written meanwhile arrives joined.
+  const take = (text: string, done: () => void): void => {
+    chunks.push(text);
+    if (text === '\n') stream.push(`{"return": {}, "id": ${chunks.length / 2}}\n`);
+    setImmediate(done);
+  };
+  const stream: Duplex = new Duplex({
+    read: () => undefined,
+    write: (chunk, _encoding, done) => take(String(chunk), done),
+    writev: (parts, done) => take(parts.map(({ chunk }) => String(chunk)).join(''), done),
+  });
+  const opening = QmpSession.open(stream, DEADLINE);
+  stream.push(
+    '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\n',
+  );
+  const session = await opening;
+  await Promise.all(['stop', 'cont', 'stop'].map((command) => session.execute(command, undefined, DEADLINE)));
+  const line = (command: string, id: number) => [`{"execute":"${command}","id":${id}}`, '\n'];
+  assert.deepEqual(chunks, [
+    ...line('qmp_capabilities', 1),
+    ...line('stop', 2),
+    ...line('cont', 3),
+    ...line('stop', 4),
+  ]);
   session.close();
 });

@@ -69,6 +69,9 @@ export class QmpSession {
   readonly #text = new StringDecoder('utf8');
   #greeted = Promise.withResolvers<QmpGreeting>();
   #settleClosed: (reason: CodedError) => void;
+  /** Two entries for each command that the stream has not taken yet; at most 2 x pendingMax. */
+  readonly #outbox: string[] = [];
+  #writing = false;
   #greeting: QmpGreeting | undefined;
   #end: CodedError | undefined;
   #nextId = 1;
@@ -130,11 +133,9 @@ export class QmpSession {
         reject(signal.reason);
         return;
       }
-      const refusal =
-        this.#end ?? (this.#pending.size >= this.#pendingMax ? `${this.#pendingMax} commands wait already` : undefined);
+      const refusal = this.#end?.message ?? this.#overload();
       if (refusal !== undefined) {
-        const why = typeof refusal === 'string' ? refusal : refusal.message;
-        reject(new CodedError('unavailable', `${command} was not sent: ${why}`));
+        reject(new CodedError('unavailable', `${command} was not sent: ${refusal}`));
         return;
       }
       const id = this.#nextId++;
@@ -160,9 +161,7 @@ export class QmpSession {
         resolve: (value) => settle(() => resolve(value as T)),
         reject: (error) => settle(() => reject(error)),
       });
-      this.#stream.write(
-        encodeCommand({ command, arguments: args, id, outOfBand: outOfBand === true && this.#outOfBand }),
-      );
+      this.#send(encodeCommand({ command, arguments: args, id, outOfBand: outOfBand === true && this.#outOfBand }));
     });
   }
 
@@ -236,6 +235,29 @@ export class QmpSession {
     await this.execute('qmp_capabilities', enable.length === 0 ? undefined : { enable }, { deadlineMs, signal });
     this.#outOfBand = enable.length > 0;
     return this;
+  }
+
+  /**
+   * Sends a line as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor one byte
+   * per readiness of the socket and forgets what gnutls has already decrypted: a command in one TLS record is never
+   * read to its end. With the last character in a record of its own, the socket stays readable until the rest is consumed.
+   */
+  #send(line: string): void {
+    this.#outbox.push(line.slice(0, -1), line.slice(-1));
+    if (!this.#writing) this.#writeNext();
+  }
+
+  /** Why no further command may be sent now, if so: given-up commands count while the stream has not taken them. */
+  #overload(): string | undefined {
+    const waiting = Math.max(this.#pending.size, Math.ceil(this.#outbox.length / 2));
+    return waiting < this.#pendingMax ? undefined : `${waiting} commands wait already.`;
+  }
+
+  #writeNext(): void {
+    const text = this.#end === undefined ? this.#outbox.shift() : undefined;
+    this.#writing = text !== undefined;
+    // Only from the callback of the one before: writes that wait in the stream together would become one record.
+    if (text !== undefined) this.#stream.write(text, () => this.#writeNext());
   }
 
   #receive(chunk: Uint8Array): void {
