@@ -15,7 +15,7 @@ const FOLDERS = {
   etcd: { src: ['base', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
   images: { src: ['base', 'wire', 'os'], npm: [], node: true },
   api: { src: ['base', 'core'], npm: ['typebox'], node: false },
-  client: { src: ['base', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
+  client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
   agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: ['pino'], node: true },
   storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: ['pino'], node: true },
   control: {

@@ -34,7 +34,9 @@ const DISK_BYTES_MAX = 64 * 1024 ** 4;
 /** An object that rejects unknown properties. */
 export const strict = { additionalProperties: false } as const;
 
+/** The schema, or null. */
 export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+/** One of the given texts; the type is the union of them. */
 export const oneOf = <Values extends string[]>(values: readonly [...Values], options: { description?: string } = {}) =>
   Type.Enum<Values>(values, options);
 
@@ -49,11 +51,6 @@ export const MacAddress = Type.String({
 });
 export const Ipv4 = Type.String({ pattern: IPV4_PATTERN, description: 'IPv4 address' });
 export const Cidr = Type.String({ pattern: CIDR_PATTERN, description: 'IPv4 range, prefix length 8 to 30' });
-export const Revision = Type.String({
-  pattern: '^[0-9]{1,19}$',
-  description: 'revision of the object in the store; grows with each change',
-});
-export const Time = Type.String({ description: 'RFC 3339 time in UTC with milliseconds' });
 export const Labels = Type.Record(
   Type.String({ pattern: '^[a-z0-9]([a-z0-9./-]{0,61}[a-z0-9])?$' }),
   Type.String({ maxLength: 256 }),

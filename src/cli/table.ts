@@ -30,7 +30,7 @@ const ESCAPE = '\u001b';
 
 /** Colours (SGR) stay; anything else that would move the cursor or ring the bell becomes a dot. */
 function printable(text: string): string {
-  return [...text]
+  return Array.from(text)
     .map((char, index, all) => {
       const code = char.codePointAt(0) ?? 0;
       if (char === ESCAPE && all[index + 1] === '[' && isColour(all, index + 2)) return char;

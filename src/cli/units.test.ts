@@ -100,7 +100,7 @@ test('no control character of any text passes a table', () => {
       const printed = formatTable(['A'], [[text]])
         .slice(2, -1)
         .replaceAll(COLOUR, '');
-      return [...printed].every((char) => (char.codePointAt(0) ?? 0) >= 32 && char !== '\u007f');
+      return Array.from(printed).every((char) => (char.codePointAt(0) ?? 0) >= 32 && char !== '\u007f');
     }),
     { seed: 7, numRuns: 500 },
   );

@@ -1,8 +1,10 @@
 /** `gp image`: import, build, list, show, delete. */
+import { access, constants } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { locate } from '../cluster-location.ts';
+import { cannotRead, locate } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { formatFields } from '../table.ts';
@@ -87,9 +89,6 @@ async function importImage(
 async function formatOf(io: Io, file: string, stated: string | undefined): Promise<'qcow2' | 'raw'> {
   if (stated === 'qcow2' || stated === 'raw') return stated;
   if (stated !== undefined) throw usage(`--format is qcow2 or raw, not ${JSON.stringify(stated.slice(0, 20))}.`);
-  const { resolve } = await import('node:path');
-  const { access, constants } = await import('node:fs/promises');
-  const { cannotRead } = await import('../cluster-location.ts');
   const path = resolve(io.cwd, file);
   await access(path, constants.R_OK).catch((error: unknown) => {
     throw cannotRead(file, error);

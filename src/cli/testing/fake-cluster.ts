@@ -34,7 +34,7 @@ export interface FakeCluster {
   readonly backend: FakeBackend;
   readonly apiUrl: string;
   /** Runs `gp` with these words for this cluster (GP_DIR) unless the environment says otherwise. */
-  gp(words: readonly string[], options?: RunOptions): Promise<Ran>;
+  readonly gp: (words: readonly string[], options?: RunOptions) => Promise<Ran>;
 }
 
 /** Started for one test, gone after it. */

@@ -11,12 +11,18 @@ import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend } from './backend.ts';
-import type { UpgradeHandler } from './server.ts';
 
 export const CONSOLE_PROTOCOL = 'groundplane-console';
 const CONSOLES_MAX = 256;
 const OPEN_MS = 10_000;
 const PATH = /^\/v1\/vms\/([^/?]+)\/console$/;
+
+/** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
+export type UpgradeHandler = (
+  request: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> },
+  socket: Duplex,
+  head: Buffer,
+) => void;
 
 export interface ConsoleOptions {
   readonly backend: Backend;
@@ -75,6 +81,8 @@ async function serve(
   }
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`);
   if (head.length > 0) socket.unshift(head);
+  // The HTTP server's own listeners are still on it, and the pipes add theirs.
+  socket.setMaxListeners(32);
   // From here on there is no answer to give: whichever end fails, both are closed.
   await pipeline(socket, serial, socket, { signal }).catch(() => undefined);
   socket.destroy();

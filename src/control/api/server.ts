@@ -4,7 +4,7 @@
  * internals; a follower hands requests to the leader, once.
  */
 import type { ServerOptions } from 'node:https';
-import type { Duplex, Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -21,7 +21,7 @@ import { AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { Authenticator } from './auth.ts';
 import type { Backend, Call, Forward, Principal } from './backend.ts';
-import { acceptConsoles } from './console.ts';
+import { acceptConsoles, type UpgradeHandler } from './console.ts';
 import { forwardToLeader } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
@@ -51,13 +51,6 @@ export interface ApiServerOptions {
   readonly heartbeatMs?: number;
   readonly deadlineMs?: number;
 }
-
-/** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
-export type UpgradeHandler = (
-  request: { readonly url: string; readonly headers: NodeJS.Dict<string | string[]> },
-  socket: Duplex,
-  head: Buffer,
-) => void;
 
 export interface ApiServer {
   readonly app: FastifyInstance;

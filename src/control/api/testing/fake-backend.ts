@@ -38,7 +38,7 @@ export class FakeBackend implements Backend {
   readonly tokens = new Map<string, { readonly view: views.ApiToken; readonly sha256: string }>();
   readonly joinTokens = new Map<string, views.JoinToken>();
   /** The next call of a method throws this, once. */
-  readonly failNext = new Map<keyof Backend, unknown>();
+  readonly failNext = new Map<keyof Backend, Error>();
   /** The next task of this kind ends so. */
   readonly taskFailures = new Map<string, string>();
   /** How long a task runs. */
