@@ -79,6 +79,7 @@ export class HostLoop {
     if (state.busy || this.#stopped) return;
     state.busy = true;
     try {
+      await this.#capacity(host);
       await this.#network(host, state);
       await this.#processes(host);
     } catch (error) {
@@ -86,6 +87,20 @@ export class HostLoop {
     } finally {
       state.busy = false;
     }
+  }
+
+  /** What the host can give is its agent's to say; placement reads the record. */
+  async #capacity(host: HostName): Promise<void> {
+    const { observer, store } = this.#ports;
+    const record = store.snapshot.hosts.get(host);
+    const capacity = observer.report(host)?.report.capacity;
+    if (
+      record === undefined ||
+      capacity === undefined ||
+      JSON.stringify(capacity) === JSON.stringify(record.value.capacity)
+    )
+      return;
+    await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], event: null });
   }
 
   async #network(host: HostName, state: HostState): Promise<void> {
