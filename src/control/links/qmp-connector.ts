@@ -4,7 +4,7 @@
  * Guarantees: at most one session per incarnation, kept while it works; a session that missed a deadline is closed, never waited for; TLS
  * is spoken end to end with the incarnation itself, so that a relay can neither read nor order anything.
  */
-import type { Duplex } from 'node:stream';
+import { Duplex, Writable } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { Generation, VmId } from '../../base/ids.ts';
@@ -210,7 +210,7 @@ export class QmpConnector implements QmpLink {
         socket: stream,
         ...clientTlsOptions(this.#options.credentials, identityOf(target)),
       });
-      secured.once('secureConnect', () => resolve(secured));
+      secured.once('secureConnect', () => resolve(byteByByte(secured)));
       secured.once('error', reject);
     });
   }
@@ -366,4 +366,26 @@ function unreachableQmp(target: QmpTarget, seen: QmpObservation): CodedError {
   return new CodedError('unavailable', `QMP of ${target.vm} on ${target.host} does not answer (${seen.kind}).`, {
     advice: 'Nothing was ordered.',
   });
+}
+
+/**
+ * A stream whose every written byte travels in a TLS record of its own: QEMU 7.2's chardev takes what its device has room for and does not
+ * look again for what gnutls has decrypted already, so that the rest of a longer record would wait for the next key.
+ */
+function byteByByte(secured: Duplex): Duplex {
+  const writable = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      const next = (index: number): void => {
+        if (index === chunk.length) done();
+        else secured.write(chunk.subarray(index, index + 1), (error) => (error ? done(error) : next(index + 1)));
+      };
+      next(0);
+    },
+    final: (done) => void secured.end(() => done()),
+    destroy: (error, done) => {
+      secured.destroy();
+      done(error);
+    },
+  });
+  return Duplex.from({ readable: secured, writable });
 }
