@@ -8,4 +8,4 @@ rm -rf src/etcd/generated
 mkdir -p src/etcd/generated
 # target=js+dts: the ts target would emit enums, which Node cannot run from TypeScript directly.
 protoc -I src/etcd/proto --plugin=protoc-gen-es=node_modules/.bin/protoc-gen-es \
-  --es_out=src/etcd/generated --es_opt=target=js+dts,import_extension=js kv.proto rpc.proto
+  --es_out=src/etcd/generated --es_opt=target=js+dts,import_extension=js auth.proto kv.proto rpc.proto

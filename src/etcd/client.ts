@@ -5,7 +5,8 @@
  * transaction is sent once, never repeated; revisions are numbers, leases decimal strings (see records.ts); every error
  * is a CodedError (see errors.ts), or the reason of the signal for a read that was aborted.
  */
-import { create, type MessageShape } from '@bufbuild/protobuf';
+import { X509Certificate } from 'node:crypto';
+import { create, type DescMessage, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { EtcdCompacted } from './errors.ts';
 import {
@@ -104,9 +105,18 @@ const STATUS_MS = 1_000;
 
 export class EtcdClient {
   readonly #transport: Transport;
+  readonly #certPem: string | undefined;
 
   constructor(options: EtcdOptions) {
     this.#transport = new Transport(options);
+    this.#certPem = options.tls?.certPem;
+  }
+
+  /** The common name of our certificate: who we are to etcd. Undefined without TLS, or where there is not exactly one. */
+  get commonName(): string | undefined {
+    if (this.#certPem === undefined) return undefined;
+    const { CN }: { CN?: unknown } = new X509Certificate(this.#certPem).toLegacyObject().subject;
+    return typeof CN === 'string' ? CN : undefined;
   }
 
   /** Whether close() was called. */
@@ -287,6 +297,15 @@ export class EtcdClient {
   async compact(revision: number, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(CompactionRequestSchema, { revision: BigInt(revision), physical: true });
     await this.#transport.unary({ method: KV.method.compact, request, repeatable: false, deadlineMs, signal });
+  }
+
+  /** A call about users and roles, one that may be repeated: for authorization.ts. */
+  manage<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    { deadlineMs, signal }: CallOptions,
+  ): Promise<MessageShape<O>> {
+    return this.#transport.unary({ method, request, repeatable: true, deadlineMs, signal });
   }
 
   /** Ends every call, watch and renewal, and closes the connections. Leases are left to expire. */

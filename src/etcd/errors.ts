@@ -63,6 +63,16 @@ export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error;
 }
 
+/**
+ * Answers to a request that another request has overtaken: users or roles were changed, or authorization was enabled,
+ * between taking it in and applying it. etcd checks this before it applies anything; the same request may then succeed.
+ */
+const OVERTAKEN: ReadonlySet<string> = new Set([
+  'etcdserver: revision of auth store is old',
+  'etcdserver: user name is empty',
+  'etcdserver: invalid auth token',
+]);
+
 /** Classifies the error of a call (see CallOutcome). Anything not certainly harmless is `unknown`. */
 export function outcomeOf(error: unknown): CallOutcome {
   if (!isServiceError(error)) return 'unknown';
@@ -70,6 +80,7 @@ export function outcomeOf(error: unknown): CallOutcome {
   if (error.code === status.UNAVAILABLE && error.details === 'etcdserver: no leader') return 'not-applied';
   if (error.code === status.RESOURCE_EXHAUSTED && error.details === 'etcdserver: too many requests')
     return 'not-applied';
+  if (OVERTAKEN.has(error.details)) return 'not-applied';
   if (error.code === status.UNIMPLEMENTED) return 'refused';
   return REFUSED.has(error.code) && DECIDED.test(error.details) ? 'refused' : 'unknown';
 }
@@ -86,6 +97,9 @@ export function refusal(error: unknown, what: string): CodedError {
   const details = isServiceError(error) ? error.details : String(error);
   if (/has been compacted/.test(details)) return new EtcdCompacted(0, error);
   const message = `etcd refused ${what}: ${details}.`;
+  if (/permission denied/.test(details)) return forbidden(message, error);
+  if (/(user|role) name not found/.test(details)) return new CodedError('not-found', message, { cause: error });
+  if (/(user|role) name already exists/.test(details)) return new CodedError('exists', message, { cause: error });
   if (/lease not found/.test(details)) return new CodedError('not-found', message, { cause: error });
   if (/too large|larger than max|too many operations/.test(details)) {
     return new CodedError('too-large', message, { cause: error });
@@ -95,4 +109,11 @@ export function refusal(error: unknown, what: string): CodedError {
     return new CodedError('unavailable', message, { cause: error, advice });
   }
   return new CodedError('failed', message, { cause: error });
+}
+
+/** The CodedError for an identity that etcd does not let do this (see authorization.ts). */
+export function forbidden(message: string, cause: unknown): CodedError {
+  const advice =
+    'Nothing was changed. The common name of the certificate is no user of etcd, or none that may do this: check which certificate is used.';
+  return new CodedError('forbidden', message, { cause, advice });
 }

@@ -9,6 +9,8 @@
  * - Calls carry `hasleader`: a member that knows no leader refuses at once instead of holding them.
  */
 
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
   create,
   type DescMessage,
@@ -19,6 +21,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import {
+  type ChannelCredentials,
   type ChannelOptions,
   Client,
   type ClientDuplexStream,
@@ -37,8 +40,8 @@ export interface EtcdOptions {
   /** `host:port` of each member. The one that connects first is used until it fails; at a tie the first of the list. */
   readonly endpoints: readonly string[];
   /**
-   * Mutual TLS. `serverName`: a name that all members' certificates hold; without it each member's must hold the host of its endpoint.
-   * Without `tls` the connection is in clear: tests only.
+   * Mutual TLS. `serverName`: a name that all members' certificates hold; without it each member's must hold the host of
+   * its endpoint (an IP address as an IP). Without `tls` the connection is in clear: tests only.
    */
   readonly tls?: {
     readonly caPem: string;
@@ -84,6 +87,8 @@ const ATTEMPTS_MAX = 64;
 const OPEN_MS = 2_000;
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
+const NO_NAME = 'etcd.invalid';
+
 const CHANNEL_OPTIONS: ChannelOptions = {
   // Needs `--grpc-keepalive-min-time` of 1 s at the server (see member.ts). Without calls etcd allows no pings at all.
   'grpc.keepalive_time_ms': 2_000,
@@ -109,20 +114,10 @@ export class Transport {
   constructor(options: EtcdOptions) {
     if (options.endpoints.length === 0)
       throw new CodedError('bad-input', 'An etcd client needs at least one endpoint.');
-    const { tls } = options;
-    const channelCredentials =
-      tls === undefined
-        ? credentials.createInsecure()
-        : credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
-    const channelOptions: ChannelOptions = { ...CHANNEL_OPTIONS };
-    if (tls?.serverName !== undefined) {
-      channelOptions['grpc.ssl_target_name_override'] = tls.serverName;
-      channelOptions['grpc.default_authority'] = tls.serverName;
-    }
     this.#deadlineMsDefault = options.deadlineMsDefault ?? 2_000;
     this.#endpoints = options.endpoints.map((address) => ({
       address,
-      client: new Client(address, channelCredentials, channelOptions),
+      client: new Client(address, ...channelOf(address, options.tls)),
       avoidUntilMs: 0,
     }));
   }
@@ -317,6 +312,24 @@ export class Transport {
     const reason = isServiceError(cause) ? cause.details : cause === undefined ? 'slow' : messageOf(cause);
     return new EtcdUnavailable(`No etcd member answered in time (${addresses}): ${reason}.`, cause);
   }
+}
+
+/** How to connect to one member. */
+function channelOf(address: string, tls: EtcdOptions['tls']): [ChannelCredentials, ChannelOptions] {
+  if (tls === undefined) return [credentials.createInsecure(), CHANNEL_OPTIONS];
+  const host = new URL(`https://${address}`).hostname.replace(/^\[|\]$/g, '');
+  const isAddress = tls.serverName === undefined && isIP(host) !== 0;
+  // RFC 6066 wants no IP address as the name to ask for, and Node warns of it: ask for none that exists, verify the address.
+  const serverName = isAddress ? NO_NAME : tls.serverName;
+  const named: ChannelOptions =
+    serverName === undefined
+      ? {}
+      : { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName };
+  const verify = isAddress
+    ? { checkServerIdentity: (_name: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate) }
+    : {};
+  const [ca, key, cert] = [Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem)];
+  return [credentials.createSsl(ca, key, cert, verify), { ...CHANNEL_OPTIONS, ...named }];
 }
 
 function pathOf(method: { readonly parent: { readonly typeName: string }; readonly name: string }): string {

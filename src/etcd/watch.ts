@@ -4,11 +4,14 @@
  * A stream counts as dead when neither an event nor an answer to our progress requests comes for three intervals, when
  * HTTP/2 keepalive finds the connection dead, or when its member has had no leader for three election timeouts. The next
  * stream starts at the first revision not yet delivered (see revisions.ts).
+ *
+ * etcd checks the permission to watch when a watch begins and by what that one member has applied: a member that lags
+ * does not know a new user yet. So a watch that is denied counts as refused only when a linearizable read is refused too.
  */
 import { create } from '@bufbuild/protobuf';
 import { CodedError } from '../base/errors.ts';
-import { EtcdCompacted, isConnectionLoss, outcomeOf, refusal } from './errors.ts';
-import { Watch, WatchRequestSchema, type WatchResponse } from './generated/rpc_pb.js';
+import { EtcdCompacted, EtcdUnavailable, isConnectionLoss, outcomeOf, refusal } from './errors.ts';
+import { KV, RangeRequestSchema, Watch, WatchRequestSchema, type WatchResponse } from './generated/rpc_pb.js';
 import { eventOf, keyBytes, prefixEnd, revisionNumber, type WatchEvent } from './records.ts';
 import { RevisionAssembler } from './revisions.ts';
 import type { Stream, Transport } from './transport.ts';
@@ -38,6 +41,13 @@ const BACKOFF_MS_MAX = 500;
 
 class HandlerFailed extends Error {}
 
+/** The member denied the watch: perhaps a decision, perhaps it lags. */
+class WatchDenied extends CodedError {
+  constructor(reason: string) {
+    super('unavailable', `An etcd member denied the watch: ${reason}.`);
+  }
+}
+
 /**
  * Watches until `signal` aborts (resolves). Throws EtcdCompacted when the history is gone, what a handler threw, a
  * refusal of etcd, or EtcdUnavailable when the client is closed; anything else is a reason to connect again.
@@ -56,8 +66,22 @@ export async function watchPrefix(transport: Transport, prefix: string, options:
       if (error instanceof HandlerFailed) throw error.cause;
       if (outcomeOf(error) === 'refused') throw refusal(error, 'the watch');
       if (transport.isClosed || !isConnectionLoss(error)) throw error;
+      if (error instanceof WatchDenied) await throwIfForbidden(transport, prefix, signal);
+      if (signal?.aborted) return;
       options.onDisconnected?.(error);
     }
+  }
+}
+
+/** Throws the refusal of reading the prefix; returns when it may be read, or when nobody can tell now. */
+async function throwIfForbidden(transport: Transport, prefix: string, signal?: AbortSignal): Promise<void> {
+  const key = keyBytes(prefix);
+  const request = create(RangeRequestSchema, { key, rangeEnd: prefixEnd(key), limit: 1n, countOnly: true });
+  try {
+    await transport.unary({ method: KV.method.range, request, repeatable: true, signal });
+  } catch (error) {
+    if (signal?.aborted || error instanceof EtcdUnavailable) return;
+    throw error;
   }
 }
 
@@ -102,8 +126,10 @@ async function watchOnce({ transport, prefix, assembler, options, onUp }: Once):
 
 async function takeMessage(message: WatchResponse, assembler: RevisionAssembler, options: WatchOptions): Promise<void> {
   if (message.compactRevision > 0n) throw new EtcdCompacted(revisionNumber(message.compactRevision));
-  if (message.canceled)
+  if (message.canceled) {
+    if (/permission denied/.test(message.cancelReason)) throw new WatchDenied(message.cancelReason);
     throw new CodedError('unavailable', `etcd ended the watch: ${message.cancelReason || 'no reason'}.`);
+  }
   if (message.events.length > 0) {
     const events = assembler.push(message.events.map(eventOf), message.fragment);
     const last = events.at(-1);

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { present } from '../../base/assert.ts';
 import { EtcdClient } from '../client.ts';
-import { etcdCommand } from '../member.ts';
+import { type EtcdMemberOptions, type EtcdMemberTls, etcdCommand } from '../member.ts';
 import type { EtcdOptions } from '../transport.ts';
 
 const SERVER_NAME = 'etcd.test';
@@ -35,16 +35,57 @@ export interface TestCluster {
 
 /** Starts `size` members and waits until they have a leader. The caller must stop() it. */
 export async function startCluster(size: 1 | 3, timing: { electionMs?: number } = {}): Promise<TestCluster> {
-  const dir = mkdtempSync(join(tmpdir(), 'gp-etcd-'));
+  const place = newPlace(size);
+  const { dir } = place;
+  makeCertificates(dir, place.hosts);
+  const file = (base: string): string => join(dir, base);
+  const tls: EtcdMemberTls = {
+    caFile: file('ca.pem'),
+    certFile: file('server.pem'),
+    keyFile: file('server.key'),
+    peerCaFile: file('ca.pem'),
+    peerCertFile: file('server.pem'),
+    peerKeyFile: file('server.key'),
+    clientName: 'client.test',
+    peerName: SERVER_NAME,
+  };
+  const members = spawnMembers(place, () => ({ ...timing, tls }));
+  const options = (identity: string, endpoints?: readonly string[]): EtcdOptions => ({
+    endpoints: endpoints ?? members.map((member) => member.clientAddress),
+    tls: { ...readCredentials(dir, identity), serverName: SERVER_NAME },
+  });
+  const cluster: TestCluster = {
+    ...processesOf(dir, members),
+    clientOptions: (endpoints) => options('client', endpoints),
+    strangerOptions: () => options('stranger'),
+  };
+  await untilLed(cluster);
+  return cluster;
+}
+
+/** A directory and addresses of its own. */
+export interface Place {
+  readonly dir: string;
+  /** One loopback address for each member. */
+  readonly hosts: readonly string[];
+}
+
+export function newPlace(size: number): Place {
   const net = `127.${randomInt(1, 255)}.${randomInt(0, 255)}`;
   const hosts = Array.from({ length: size }, (_, i) => `${net}.${i + 1}`);
-  makeCertificates(dir, hosts);
+  return { dir: mkdtempSync(join(tmpdir(), 'gp-etcd-')), hosts };
+}
+
+/** Starts the members m1, m2… */
+export function spawnMembers(
+  { dir, hosts }: Place,
+  optionsOf: (name: string) => Pick<EtcdMemberOptions, 'tls' | 'electionMs'>,
+): readonly TestMember[] {
   const initialCluster = hosts.map((host, i) => ({ name: `m${i + 1}`, peerAddress: `${host}:2380` }));
-  const members = initialCluster.map(({ name, peerAddress }, i): TestMember => {
-    const clientAddress = `${net}.${i + 1}:2379`;
+  return initialCluster.map(({ name, peerAddress }): TestMember => {
+    const clientAddress = peerAddress.replace(/:2380$/, ':2379');
     const dataDir = join(dir, name);
     mkdirSync(dataDir, { mode: 0o700 });
-    const file = (base: string): string => join(dir, base);
     const command = etcdCommand({
       name,
       dataDir,
@@ -52,18 +93,8 @@ export async function startCluster(size: 1 | 3, timing: { electionMs?: number } 
       peerAddress,
       initialCluster,
       clusterToken: dir,
-      ...timing,
+      ...optionsOf(name),
       arch: process.arch,
-      tls: {
-        caFile: file('ca.pem'),
-        certFile: file('server.pem'),
-        keyFile: file('server.key'),
-        peerCaFile: file('ca.pem'),
-        peerCertFile: file('server.pem'),
-        peerKeyFile: file('server.key'),
-        clientName: 'client.test',
-        peerName: SERVER_NAME,
-      },
     });
     // Dies with the test, however that ends.
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', command.program, ...command.argv], {
@@ -72,27 +103,18 @@ export async function startCluster(size: 1 | 3, timing: { electionMs?: number } 
     });
     return { name, clientAddress, process: child };
   });
-  const cluster = clusterOf(dir, members);
-  try {
-    await untilLed(cluster, size);
-  } catch (error) {
-    await cluster.stop();
-    throw error;
-  }
-  return cluster;
 }
 
-function clusterOf(dir: string, members: readonly TestMember[]): TestCluster {
+function readCredentials(dir: string, identity: string): { caPem: string; certPem: string; keyPem: string } {
   const read = (file: string): string => readFileSync(join(dir, file), 'utf8');
-  const options = (identity: string, endpoints?: readonly string[]): EtcdOptions => ({
-    endpoints: endpoints ?? members.map((member) => member.clientAddress),
-    tls: {
-      caPem: read('ca.pem'),
-      certPem: read(`${identity}.pem`),
-      keyPem: read(`${identity}.key`),
-      serverName: SERVER_NAME,
-    },
-  });
+  return { caPem: read('ca.pem'), certPem: read(`${identity}.pem`), keyPem: read(`${identity}.key`) };
+}
+
+/** What a test may do with the members; stop() removes `dir` too. */
+export function processesOf(
+  dir: string,
+  members: readonly TestMember[],
+): Pick<TestCluster, 'members' | 'kill' | 'signal' | 'stop'> {
   const find = (name: string): ChildProcess =>
     present(
       members.find((member) => member.name === name),
@@ -100,8 +122,6 @@ function clusterOf(dir: string, members: readonly TestMember[]): TestCluster {
     ).process;
   return {
     members,
-    clientOptions: (endpoints) => options('client', endpoints),
-    strangerOptions: () => options('stranger'),
     kill: (name) => end(find(name)),
     signal: (name, signal) => {
       find(name).kill(signal);
@@ -120,15 +140,20 @@ async function end(child: ChildProcess): Promise<void> {
   await exited;
 }
 
-async function untilLed(cluster: TestCluster, size: number): Promise<void> {
+/** Waits until all members know a leader; stops them and throws when they do not. */
+export async function untilLed(cluster: Pick<TestCluster, 'members' | 'clientOptions' | 'stop'>): Promise<void> {
   const client = new EtcdClient(cluster.clientOptions());
   try {
     const limit = performance.now() + START_MS;
     for (;;) {
       const states = await client.status({ deadlineMs: 1_000 });
-      if (states.filter((state) => 'leaderId' in state && state.leaderId !== '0').length === size) return;
+      const led = states.filter((state) => 'leaderId' in state && state.leaderId !== '0').length;
+      if (led === cluster.members.length) return;
       if (performance.now() > limit) throw new Error(`etcd did not start: ${JSON.stringify(states)}`);
     }
+  } catch (error) {
+    await cluster.stop();
+    throw error;
   } finally {
     client.close();
   }

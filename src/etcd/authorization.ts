@@ -1,0 +1,177 @@
+/**
+ * Who may do what in etcd. One authority signs the certificates of all processes of a cluster, so a certificate alone must
+ * not open etcd: its common name has to be a user. Control nodes may do everything, readers may read one prefix, and
+ * nobody else gets to any key.
+ *
+ * Guarantees: every step may be repeated, in any order with those of other control nodes; authorization is enabled only
+ * after all users exist, and never so that the caller locks itself out. No user has a password: etcd takes the common
+ * name of the certificate of each request (`--client-cert-auth`, see member.ts), so there is nothing to log in with.
+ *
+ * Limits of etcd (seen with 3.4.23), which a firewall or `clientName` of member.ts has to make up for:
+ * - It asks for no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
+ *   members. Whoever holds any certificate of the authority and reaches the port can disturb, but read or write no key.
+ * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
+ *   authorization was enabled, goes on until its connection ends.
+ */
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { CodedError } from '../base/errors.ts';
+import type { CallOptions, EtcdClient } from './client.ts';
+import { forbidden } from './errors.ts';
+import { type Permission, Permission_Type, type PermissionSchema } from './generated/auth_pb.js';
+import {
+  Auth,
+  AuthEnableRequestSchema,
+  AuthRoleAddRequestSchema,
+  AuthRoleGetRequestSchema,
+  AuthRoleGrantPermissionRequestSchema,
+  AuthUserAddRequestSchema,
+  AuthUserDeleteRequestSchema,
+  AuthUserGetRequestSchema,
+  AuthUserGrantRoleRequestSchema,
+  AuthUserListRequestSchema,
+} from './generated/rpc_pb.js';
+import { keyBytes, prefixEnd } from './records.ts';
+
+/** Users are common names of certificates. */
+export interface Authorization {
+  /** May do everything; the caller is one of them. All control nodes, as the others cannot add themselves later. */
+  readonly controls: readonly string[];
+  /** May read and watch `readPrefix`. */
+  readonly readers: readonly string[];
+  /** With its slash at the end, such as `/gp/`. */
+  readonly readPrefix: string;
+}
+
+/** etcd's name for the user that must exist, and for the role that may do everything. No certificate has this name. */
+const ROOT = 'root';
+const READER_ROLE = 'groundplane-reader';
+
+/**
+ * Makes what is missing of users and roles, then enables authorization. Takes nothing away: see revokeUser. Afterwards
+ * running watches, leases and campaigns of `controls` go on. `deadlineMs` is that of each call.
+ *
+ * Throws bad-input, `forbidden` when authorization is enabled and the caller is not among the controls that it was enabled
+ * with, or EtcdUnavailable: call it again.
+ */
+export async function ensureAuthorization(
+  client: EtcdClient,
+  wanted: Authorization,
+  options: CallOptions = {},
+): Promise<void> {
+  check(client, wanted);
+  const users = new Set(await listUsers(client, options));
+  await ensureReaderRole(client, wanted.readPrefix, options);
+  for (const name of wanted.readers) await ensureUser(client, { name, role: READER_ROLE, users }, options);
+  for (const name of [ROOT, ...wanted.controls]) await ensureUser(client, { name, role: ROOT, users }, options);
+  // Answered with success, and nothing done, where it is enabled already. (3.4 has no way to ask whether it is.)
+  await guarded(() => client.manage(Auth.method.authEnable, create(AuthEnableRequestSchema), options));
+}
+
+/**
+ * Lets a storage service that joined later read. Needs ensureAuthorization before it, or throws not-found; throws
+ * `forbidden` when we are not a control node. It may be called again.
+ */
+export async function allowReader(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
+  checkName(commonName);
+  const users = new Set(await listUsers(client, options));
+  await ensureUser(client, { name: commonName, role: READER_ROLE, users }, options);
+}
+
+/**
+ * Refuses every later request of that common name; it is no error when it is no user. What it watches already goes on
+ * until its connection ends. Throws `forbidden` when we are not a control node.
+ */
+export async function revokeUser(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
+  checkName(commonName);
+  // etcd says "user not found" of the one to be deleted and of a caller that is no user: the list tells which.
+  const users = await listUsers(client, options);
+  if (!users.includes(commonName)) return;
+  const request = create(AuthUserDeleteRequestSchema, { name: commonName });
+  await ignoring('not-found', client.manage(Auth.method.userDelete, request, options));
+}
+
+function check(client: EtcdClient, { controls, readers, readPrefix }: Authorization): void {
+  for (const name of [...controls, ...readers]) checkName(name);
+  const isBoth = controls.find((name) => readers.includes(name));
+  if (isBoth !== undefined) throw new CodedError('bad-input', `${isBoth} is both a control node and a reader of etcd.`);
+  if (!readPrefix.endsWith('/')) {
+    throw new CodedError('bad-input', `A prefix of etcd ends with a slash, unlike ${JSON.stringify(readPrefix)}.`);
+  }
+  const self = client.commonName;
+  if (self === undefined || !controls.includes(self)) {
+    throw new CodedError('bad-input', `${self ?? 'A client without a common name'} is not among the control nodes.`, {
+      advice: 'Nothing was changed: enabling the authorization of etcd would have locked this client out.',
+    });
+  }
+}
+
+function checkName(commonName: string): void {
+  if (commonName === '' || commonName === ROOT) {
+    throw new CodedError('bad-input', `${JSON.stringify(commonName)} is not the common name of a certificate.`);
+  }
+}
+
+async function listUsers(client: EtcdClient, options: CallOptions): Promise<readonly string[]> {
+  const request = create(AuthUserListRequestSchema);
+  return (await guarded(() => client.manage(Auth.method.userList, request, options))).users;
+}
+
+async function ensureReaderRole(client: EtcdClient, prefix: string, options: CallOptions): Promise<void> {
+  const key = keyBytes(prefix);
+  const wanted = { permType: Permission_Type.READ, key, rangeEnd: prefixEnd(key) };
+  if ((await permissions(client, options)).some((perm) => samePermission(perm, wanted))) return;
+  const role = create(AuthRoleAddRequestSchema, { name: READER_ROLE });
+  await ignoring('exists', client.manage(Auth.method.roleAdd, role, options));
+  const grant = create(AuthRoleGrantPermissionRequestSchema, { name: READER_ROLE, perm: wanted });
+  await guarded(() => client.manage(Auth.method.roleGrantPermission, grant, options));
+}
+
+/** What the readers' role may do; nothing where it does not exist. */
+async function permissions(client: EtcdClient, options: CallOptions): Promise<readonly Permission[]> {
+  const request = create(AuthRoleGetRequestSchema, { role: READER_ROLE });
+  const role = await ignoring('not-found', client.manage(Auth.method.roleGet, request, options));
+  return role?.perm ?? [];
+}
+
+function samePermission(perm: Permission, wanted: MessageInitShape<typeof PermissionSchema>): boolean {
+  const same = (a: Uint8Array, b: Uint8Array | undefined): boolean => b !== undefined && Buffer.compare(a, b) === 0;
+  return perm.permType === wanted.permType && same(perm.key, wanted.key) && same(perm.rangeEnd, wanted.rangeEnd);
+}
+
+/** Changes nothing that is right already: each change makes etcd turn back requests that are under way. */
+async function ensureUser(
+  client: EtcdClient,
+  { name, role, users }: { name: string; role: string; users: ReadonlySet<string> },
+  options: CallOptions,
+): Promise<void> {
+  if (users.has(name)) {
+    const request = create(AuthUserGetRequestSchema, { name });
+    const user = await ignoring('not-found', client.manage(Auth.method.userGet, request, options));
+    if (user?.roles.includes(role)) return;
+  }
+  const added = create(AuthUserAddRequestSchema, { name, options: { noPassword: true } });
+  const adding = guarded(() => client.manage(Auth.method.userAdd, added, options));
+  await ignoring('exists', adding);
+  const grant = create(AuthUserGrantRoleRequestSchema, { user: name, role });
+  await client.manage(Auth.method.userGrantRole, grant, options);
+}
+
+/** For calls that name no user: "user not found" then means that the caller is none. */
+async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof CodedError && error.code === 'not-found') throw forbidden(error.message, error);
+    throw error;
+  }
+}
+
+/** The answer, or undefined when etcd refuses with this code. */
+async function ignoring<T>(code: 'exists' | 'not-found', call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof CodedError && error.code === code) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first any of its
+ * certificates opens etcd. Member m1 is control node c1, and so on.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseControlName } from '../../base/ids.ts';
+import { createAuthority, issue } from '../../pki/authority.ts';
+import type { PeerIdentity } from '../../pki/identity.ts';
+import type { EtcdOptions } from '../transport.ts';
+import { newPlace, processesOf, spawnMembers, type TestCluster, untilLed } from './etcd-cluster.ts';
+
+export interface IdentityCluster extends Pick<TestCluster, 'members' | 'kill' | 'signal' | 'stop'> {
+  /** Options for a client with a certificate of `identity`, verifying each member by its address. */
+  optionsOf(identity: PeerIdentity, endpoints?: readonly string[]): Promise<EtcdOptions>;
+  /** As c1. */
+  clientOptions(): EtcdOptions;
+}
+
+/** The source address of connections to loopback addresses, where none is chosen. */
+const LOOPBACK = '127.0.0.1';
+
+/** Starts `size` members and waits until they have a leader. The caller must stop() it. */
+export async function startIdentityCluster(size: 1 | 3): Promise<IdentityCluster> {
+  const place = newPlace(size);
+  const file = (name: string): string => join(place.dir, name);
+  const authority = await createAuthority({ clusterName: 'test', daysValid: 2 });
+  writeFileSync(file('ca.pem'), authority.certPem);
+  for (const [i, host] of place.hosts.entries()) {
+    const identity: PeerIdentity = { kind: 'control', name: parseControlName(`c${i + 1}`) };
+    const own = await issue(authority, { identity, ipAddresses: [host, LOOPBACK], daysValid: 1 });
+    writeFileSync(file(`m${i + 1}.pem`), own.certPem);
+    writeFileSync(file(`m${i + 1}.key`), own.keyPem, { mode: 0o600 });
+  }
+  const members = spawnMembers(place, (name) => {
+    const [caFile, certFile, keyFile] = [file('ca.pem'), file(`${name}.pem`), file(`${name}.key`)];
+    return { tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile } };
+  });
+  const addresses = members.map((member) => member.clientAddress);
+  const optionsOf = async (identity: PeerIdentity, endpoints?: readonly string[]): Promise<EtcdOptions> => {
+    const own = await issue(authority, {
+      identity,
+      daysValid: 1,
+      ...(identity.kind === 'control' ? { ipAddresses: [LOOPBACK] } : {}),
+    });
+    return { endpoints: endpoints ?? addresses, tls: { caPem: authority.certPem, ...own } };
+  };
+  const first = await optionsOf({ kind: 'control', name: parseControlName('c1') });
+  const cluster: IdentityCluster = { ...processesOf(place.dir, members), optionsOf, clientOptions: () => first };
+  await untilLed(cluster);
+  return cluster;
+}
