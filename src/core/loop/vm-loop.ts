@@ -74,6 +74,8 @@ export class VmLoop {
   readonly #ports: VmLoopPorts;
   readonly #states = new Map<VmId, VmState>();
   #stopped = false;
+  /** Kept when the last commit of a new incarnation ended. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(ports: VmLoopPorts) {
     this.#ports = ports;
@@ -222,10 +224,18 @@ export class VmLoop {
       await this.#ports.crashPoint(workflowOf(vm), decision.step.do);
       return (await this.#perform(vm, decision.step, state)) ? 'on' : 500;
     }
-    await this.#ports.crashPoint(
-      workflowOf(vm),
-      decision.kind === 'remove' ? 'commit:removed' : `commit:${decision.vm.phase.kind}`,
-    );
+    await this.#ports.crashPoint(...commitPoint(vm, decision));
+    if (decision.kind === 'remove' || decision.vm.generation === vm.generation)
+      return this.#commit(entry, decision, state);
+    // A new incarnation takes room and a slot: one at a time, each decided with the one before it in the snapshot.
+    return this.#inTurn(() => this.#commit(entry, decide(this.situation(vm)), state));
+  }
+
+  async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<'on' | number | null> {
+    const vm = entry.value;
+    // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
+    const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
+    if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
     const result = await this.#ports.store.commit({
       changes: this.#changesOf(vm, decision),
       event: this.#eventOf(vm, decision),
@@ -233,6 +243,21 @@ export class VmLoop {
     if (result === 'deposed') return 60_000;
     if (result === 'committed') this.#committed(vm, decision, state);
     return decision.kind === 'remove' && result === 'committed' ? null : 'on';
+  }
+
+  /** One after the other. Bounded by the deadline of a commit. */
+  async #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const before = this.#turn;
+    let done: () => void = () => undefined;
+    this.#turn = new Promise((resolve) => {
+      done = resolve;
+    });
+    await before;
+    try {
+      return await act();
+    } finally {
+      done();
+    }
   }
 
   #committed(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): void {
@@ -326,7 +351,7 @@ export class VmLoop {
         );
         changes.push({ kind: 'network', id: network, value: { ...record, reservations } });
       }
-      return [...changes, ...this.#taskChanges(deletionTask(snapshot.tasks, vm))];
+      return [...changes, ...this.#taskChanges(deletionTasks(snapshot.tasks, vm))];
     }
     if (decision.quarantine !== undefined) {
       const host = snapshot.hosts.get(decision.quarantine.host)?.value;
@@ -335,20 +360,17 @@ export class VmLoop {
         changes.push({ kind: 'host', id: host.name, value: { ...host, quarantine } });
       }
     }
-    return decision.task === undefined ? changes : [...changes, ...this.#taskChanges(decision.task)];
+    return [...changes, ...this.#taskChanges(decision.tasks ?? [])];
   }
 
-  #taskChanges(outcome: { id: TaskRecord['id']; state: TaskRecord['state']; message: string } | null): Change[] {
-    const task = outcome === null ? undefined : this.#ports.store.snapshot.tasks.get(outcome.id)?.value;
-    if (outcome === null || task === undefined || task.state !== 'running') return [];
-    const value: TaskRecord = {
-      ...task,
-      state: outcome.state,
-      message: outcome.message,
-      progressPercent: 100,
-      endedAt: this.#ports.clock.wallMs(),
-    };
-    return [{ kind: 'task', id: task.id, value }];
+  #taskChanges(outcomes: readonly TaskEnd[]): Change[] {
+    return outcomes.flatMap((outcome): Change[] => {
+      const task = this.#ports.store.snapshot.tasks.get(outcome.id)?.value;
+      if (task === undefined || task.state !== 'running') return [];
+      const { state, message } = outcome;
+      const value: TaskRecord = { ...task, state, message, progressPercent: 100, endedAt: this.#ports.clock.wallMs() };
+      return [{ kind: 'task', id: task.id, value }];
+    });
   }
 
   #eventOf(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): EventRecord {
@@ -374,15 +396,20 @@ function aged(seen: QmpObservation, ms: number): QmpObservation {
   return seen.kind === 'unknown' ? seen : { ...seen, ageMs: Math.round(ms) };
 }
 
-function deletionTask(
-  tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>,
-  vm: VmRecord,
-): { id: TaskRecord['id']; state: 'succeeded'; message: string } | null {
-  for (const { value } of tasks.values()) {
-    if (value.kind === 'vm.delete' && value.state === 'running' && value.target.name === vm.name)
-      return { id: value.id, state: 'succeeded', message: 'Deleted.' };
-  }
-  return null;
+type TaskEnd = Pick<TaskRecord, 'id' | 'state' | 'message'>;
+
+function deletionTasks(tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>, vm: VmRecord): TaskEnd[] {
+  return [...values(tasks)]
+    .filter(({ kind, state, target }) => kind === 'vm.delete' && state === 'running' && target.name === vm.name)
+    .map(({ id }) => ({ id, state: 'succeeded', message: 'Deleted.' }));
+}
+
+/** The crash point before a commit: a workflow's first transaction belongs to it, not to what went before. */
+function commitPoint(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): [string, string] {
+  if (decision.kind === 'remove') return [workflowOf(vm), 'commit:removed'];
+  const { kind } = decision.vm.phase;
+  const begins = kind === 'starting' || kind === 'stopping' || kind === 'migrating';
+  return [workflowOf(begins ? decision.vm : vm), `commit:${kind}`];
 }
 
 /** Which table of WORKFLOWS the present phase belongs to, for crash points. */

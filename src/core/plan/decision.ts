@@ -43,7 +43,7 @@ export type Decision =
       readonly vm: VmRecord;
       readonly event: DecisionEvent;
       readonly quarantine?: Quarantine;
-      readonly task?: TaskOutcome;
+      readonly tasks?: readonly TaskOutcome[];
     }
   /** Deletes the record: nothing of the VM is left. */
   | { readonly kind: 'remove'; readonly event: DecisionEvent };
@@ -103,7 +103,7 @@ export interface StartOptions {
   readonly why: string;
   readonly failure?: string;
   readonly quarantine?: Quarantine;
-  readonly task?: TaskOutcome;
+  readonly tasks?: readonly TaskOutcome[];
 }
 
 /** Commits the next generation on some host; if there is none, says why not. */
@@ -125,14 +125,23 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, { generation, failures }),
+    vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
+      generation,
+      failures,
+      resetRequest: null,
+    }),
     event: {
       kind: options.reason === 'requested' ? 'starting' : options.reason,
       message: `${options.why} Generation ${generation} starts on ${placement.host}.`,
     },
     ...(options.quarantine === undefined ? {} : { quarantine: options.quarantine }),
-    ...(options.task === undefined ? {} : { task: options.task }),
+    tasks: [...(options.tasks ?? []), ...interrupted(vm, options.why)],
   };
+}
+
+/** A new run has been reset in every sense: who asked for a reset of the one before is told. */
+function interrupted(vm: VmRecord, message: string): TaskOutcome[] {
+  return vm.resetRequest === null ? [] : [{ id: vm.resetRequest.taskId, state: 'failed', message }];
 }
 
 function countFailure(vm: VmRecord, message: string, now: number): VmRecord['failures'] {

@@ -26,8 +26,8 @@ function outcome(
   taskId: TaskOutcome['id'] | null,
   state: TaskOutcome['state'],
   message: string,
-): { task?: TaskOutcome } {
-  return taskId === null ? {} : { task: { id: taskId, state, message } };
+): { tasks: readonly TaskOutcome[] } {
+  return { tasks: taskId === null ? [] : [{ id: taskId, state, message }] };
 }
 
 function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): Decision {
@@ -42,6 +42,12 @@ function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): De
   };
 }
 
+/**
+ * What a destination that has loaded everything says; `inmigrate` is left only through a complete stream. QEMU gives it the run state
+ * of a source that did not run: one that was paused by a disk error arrives as `io-error` (migration/migration.c, 7.2).
+ */
+const COMPLETE: ReadonlySet<string> = new Set(['paused', 'io-error', 'shutdown', 'guest-panicked']);
+
 /** Phase migrating: grant, launch, listen, send, then the commit. */
 export function decideMigrating(situation: VmSituation, phase: Migrating): Decision {
   const { vm, acknowledged, see, now } = situation;
@@ -49,8 +55,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const from = judgementOf(situation, source);
   const to = see(destination);
   const sent = acknowledged.sent.has(destination.generation);
-  // In `paused` without being in `inmigrate` the destination has loaded everything: it can be reached only through a complete stream.
-  const complete = to.qmp.kind === 'answers' && to.qmp.status === 'paused';
+  const complete = to.qmp.kind === 'answers' && COMPLETE.has(to.qmp.status);
   // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
   // complete destination beside a silent source may hold memory that is older than the disk.
   const left = see(source).qmp;

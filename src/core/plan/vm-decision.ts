@@ -84,7 +84,7 @@ function decideStopped(situation: VmSituation): Decision {
       kind: 'commit',
       vm: { ...vm, stopRequest: null },
       event: { kind: 'stopped', message: `${vm.name} is stopped already.` },
-      task: { id: vm.stopRequest.taskId, state: 'succeeded', message: 'It was stopped already.' },
+      tasks: [{ id: vm.stopRequest.taskId, state: 'succeeded', message: 'It was stopped already.' }],
     };
   }
   const creating = disks.find((disk) => disk.phase === 'creating');
@@ -141,7 +141,7 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       event: { kind: 'running', message: `${vm.name} runs on ${host}, generation ${generation}.` },
       ...(vm.startTask === null
         ? {}
-        : { task: { id: vm.startTask, state: 'succeeded', message: `${vm.name} runs on ${host}.` } }),
+        : { tasks: [{ id: vm.startTask, state: 'succeeded', message: `${vm.name} runs on ${host}.` }] }),
     };
   }
   if (verdict === 'paused' || verdict === 'disk-error') return perform({ do: 'cont', incarnation });
@@ -204,7 +204,7 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
       kind: 'commit',
       vm: { ...vm, resetRequest: null },
       event: { kind: 'reset', message: `${vm.name} was reset.` },
-      task: { id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' },
+      tasks: [{ id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' }],
     };
   }
   if (judgement.verdict === 'disk-error') return decideDiskError(situation, incarnation);
@@ -240,7 +240,6 @@ function decideEnded(
         avoid: [host],
         why: `${host} was lost: ${because.at(-1) ?? ''}`,
         quarantine: { host, reason: `lost with ${vm.name}` },
-        ...interrupted(vm, `${host} was lost.`),
       });
     case 'crashed':
     case 'panicked': {
@@ -267,12 +266,7 @@ function afterCrash(situation: VmSituation, what: string): Decision {
     avoid: [],
     why: `${what}.`,
     failure: what,
-    ...interrupted(situation.vm, what),
   });
-}
-
-function interrupted(vm: VmRecord, message: string): { task?: TaskOutcome } {
-  return vm.resetRequest === null ? {} : { task: { id: vm.resetRequest.taskId, state: 'failed', message } };
 }
 
 function endFor(
@@ -327,7 +321,7 @@ function beginMigration(
     kind: 'commit',
     vm: { ...vm, migrationRequest: null },
     event: { kind: 'migration-refused', message },
-    task: { id: request.taskId, state: 'failed', message },
+    tasks: [{ id: request.taskId, state: 'failed', message }],
   });
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
@@ -388,16 +382,27 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       stopRequest: null,
       resetRequest: null,
       migrationRequest: null,
-      startTask: null,
+      ...(startAgain(vm) ? {} : { startTask: null }),
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
     event: { kind: 'stopped', message: `${vm.name} is stopped.` },
-    ...stopTask(vm),
+    tasks: tasksOfStop(vm),
   };
 }
 
-function stopTask(vm: VmRecord): { task?: TaskOutcome } {
-  if (vm.stopRequest !== null) return { task: { id: vm.stopRequest.taskId, state: 'succeeded', message: 'Stopped.' } };
-  const pending = vm.startTask ?? vm.migrationRequest?.taskId ?? vm.resetRequest?.taskId;
-  return pending === undefined ? {} : { task: { id: pending, state: 'failed', message: `${vm.name} was stopped.` } };
+/** How the tasks end that the stop answers. A start that was asked for since then is still to be carried out. */
+function tasksOfStop(vm: VmRecord): TaskOutcome[] {
+  const failed = [vm.migrationRequest?.taskId, vm.resetRequest?.taskId, startAgain(vm) ? null : vm.startTask];
+  return [
+    ...(vm.stopRequest === null
+      ? []
+      : [{ id: vm.stopRequest.taskId, state: 'succeeded', message: 'Stopped.' } as const]),
+    ...failed.flatMap((id): TaskOutcome[] =>
+      id === null || id === undefined ? [] : [{ id, state: 'failed', message: `${vm.name} was stopped.` }],
+    ),
+  ];
+}
+
+function startAgain(vm: VmRecord): boolean {
+  return vm.intent !== 'stopped' && !vm.deleting;
 }

@@ -1,0 +1,35 @@
+/** All checkers together, over a trace as it grows. */
+import {
+  contOnlyCurrentAndFenced,
+  generationsGrow,
+  grantsAreAdmitted,
+  oneCurrentIncarnation,
+} from './generation-checkers.ts';
+import { hostsHaveRoom, stopsLast, switchOnlyWhenBothPaused, tasksEndOnce, wishesAreKept } from './record-checkers.ts';
+import type { Checker, TraceEntry, Violation } from './trace.ts';
+import { lostOnlyWhenUnreached, writesFollowGenerations } from './world-checkers.ts';
+
+/** Each rule of docs/specs/generations.md that a trace can show to be broken, with what makes its checker. */
+export const CHECKERS: Readonly<Record<string, () => Checker>> = {
+  'G1-generations-grow': generationsGrow,
+  'G3-one-current': oneCurrentIncarnation,
+  'G4-grants-admitted': grantsAreAdmitted,
+  'G5-cont-current-and-fenced': contOnlyCurrentAndFenced,
+  'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
+  'C1-hosts-have-room': hostsHaveRoom,
+  'T1-tasks-end-once': tasksEndOnce,
+  'T2-stops-last': stopsLast,
+  'T3-wishes-kept': wishesAreKept,
+  'V1-lost-when-unreached': lostOnlyWhenUnreached,
+  'W1-writes-follow-generations': writesFollowGenerations,
+};
+
+/** A judge of one trace: give it every entry in order; it answers with what each breaks. */
+export function traceJudge(): (entry: TraceEntry) => readonly Violation[] {
+  const checkers = Object.entries(CHECKERS).map(([rule, make]) => ({ rule, check: make() }));
+  return (entry) =>
+    checkers.flatMap(({ rule, check }) => {
+      const what = check(entry);
+      return what === null ? [] : [{ rule, at: entry.at, what }];
+    });
+}

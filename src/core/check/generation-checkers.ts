@@ -1,0 +1,131 @@
+/** Checkers of the fencing token: generations, grants, and who may be continued. */
+import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskRecord } from '../model/cluster.ts';
+import type { VmRecord } from '../model/vm.ts';
+import { currentGeneration, mayBeGranted, namedIncarnations } from './records.ts';
+import type { Checker } from './trace.ts';
+
+/** G1, G2: a VM's generation only grows, by one at a time, and no incarnation in a record is above it. */
+export function generationsGrow(): Checker {
+  const highest = new Map<VmId, number>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    for (const change of entry.changes) {
+      if (change.kind !== 'vm' || change.value === null) continue;
+      const before = highest.get(change.id) ?? 0;
+      const { generation, name } = change.value;
+      if (generation < before || generation > before + 1) return `${name}: generation ${before} became ${generation}`;
+      highest.set(change.id, generation);
+      const beyond = namedIncarnations(change.value).find((incarnation) => incarnation.generation > generation);
+      if (beyond !== undefined) return `${name} names generation ${beyond.generation}, above its own ${generation}`;
+    }
+    return null;
+  };
+}
+
+/** G3: which generation is current never goes back, and an incarnation never changes its host or slot. */
+export function oneCurrentIncarnation(): Checker {
+  const current = new Map<VmId, number>();
+  const places = new Map<string, string>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    for (const change of entry.changes) {
+      if (change.kind !== 'vm' || change.value === null) continue;
+      const { name } = change.value;
+      const now = currentGeneration(change.value);
+      const before = current.get(change.id) ?? 0;
+      if (now !== null && now < before) return `${name}: current went back from ${before} to ${now}`;
+      if (now !== null) current.set(change.id, now);
+      for (const { generation, host, slot } of namedIncarnations(change.value)) {
+        const place = `${host}:${slot}`;
+        const known = places.get(`${change.id}:${generation}`) ?? place;
+        if (known !== place) return `${name}: generation ${generation} moved from ${known} to ${place}`;
+        places.set(`${change.id}:${generation}`, place);
+      }
+    }
+    return null;
+  };
+}
+
+/** G4: storage grants only what the record in etcd admits at that moment, and never again what was fenced. */
+export function grantsAreAdmitted(): Checker {
+  const records = new Map<VmId, VmRecord>();
+  const floors = new Map<string, number>();
+  return (entry) => {
+    if (entry.kind === 'commit') {
+      for (const change of entry.changes)
+        if (change.kind === 'vm' && change.value !== null) records.set(change.id, change.value);
+    }
+    if (entry.kind === 'fenced') {
+      const key = `${entry.node}:${entry.vm}`;
+      floors.set(key, Math.max(floors.get(key) ?? 0, entry.below));
+    }
+    if (entry.kind !== 'granted') return null;
+    const record = records.get(entry.vm);
+    const floor = floors.get(`${entry.node}:${entry.vm}`) ?? 0;
+    if (entry.generation < floor)
+      return `${entry.node} granted ${entry.vm} ${entry.generation}, below its fence ${floor}`;
+    if (record === undefined || mayBeGranted(record, entry.generation)) return null;
+    return `${entry.node} granted ${record.name} generation ${entry.generation} in phase ${record.phase.kind}`;
+  };
+}
+
+/**
+ * G5: a leader continues an incarnation only while it is current, everything below it is fenced on every storage node of the VM,
+ * and nobody else holds a grant.
+ */
+export function contOnlyCurrentAndFenced(): Checker {
+  const records = new Map<VmId, VmRecord>();
+  const disks = new Map<DiskId, DiskRecord>();
+  const fences = new Map<string, number>();
+  const grants = new Grants();
+  return (entry) => {
+    grants.note(entry);
+    if (entry.kind === 'commit') {
+      for (const change of entry.changes) {
+        if (change.kind === 'vm' && change.value !== null) records.set(change.id, change.value);
+        if (change.kind === 'disk' && change.value !== null) disks.set(change.id, change.value);
+      }
+    }
+    if (entry.kind === 'fenced') {
+      const key = `${entry.node}:${entry.vm}`;
+      fences.set(key, Math.max(fences.get(key) ?? 0, entry.below));
+    }
+    if (entry.kind !== 'cont' || entry.stale) return null;
+    const record = records.get(entry.vm);
+    if (record === undefined) return `${entry.vm} was continued without a record`;
+    const who = `${record.name} generation ${entry.generation}`;
+    if (currentGeneration(record) !== entry.generation)
+      return `${who} was continued; current is ${currentGeneration(record)} (${record.phase.kind})`;
+    for (const { vm, node } of disks.values()) {
+      if (vm !== entry.vm) continue;
+      if ((fences.get(`${node}:${vm}`) ?? 0) < entry.generation)
+        return `${who} was continued before ${node} was fenced`;
+      const other = grants.holders(node, vm).find((generation) => generation !== entry.generation);
+      if (other !== undefined) return `${who} was continued while ${node} still granted ${other}`;
+    }
+    return null;
+  };
+}
+
+class Grants {
+  readonly #held = new Map<string, Set<Generation>>();
+
+  note(entry: Parameters<Checker>[0]): void {
+    if (entry.kind === 'restarted') {
+      for (const key of this.#held.keys()) if (key.startsWith(`${entry.node}:`)) this.#held.delete(key);
+      return;
+    }
+    if (entry.kind !== 'granted' && entry.kind !== 'revoked' && entry.kind !== 'fenced') return;
+    const key = `${entry.node}:${entry.vm}`;
+    const held = this.#held.get(key) ?? new Set<Generation>();
+    this.#held.set(key, held);
+    if (entry.kind === 'granted') held.add(entry.generation);
+    if (entry.kind === 'revoked') held.delete(entry.generation);
+    if (entry.kind === 'fenced') for (const generation of held) if (generation < entry.below) held.delete(generation);
+  }
+
+  holders(node: StorageName, vm: VmId): readonly Generation[] {
+    return [...(this.#held.get(`${node}:${vm}`) ?? [])];
+  }
+}

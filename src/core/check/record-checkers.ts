@@ -1,0 +1,120 @@
+/** Checkers of commits: the point of no return of a migration, room on hosts, tasks, and stops that last. */
+import type { HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { HostRecord } from '../model/cluster.ts';
+import type { VmRecord } from '../model/vm.ts';
+import { memoryOn, namedIncarnations } from './records.ts';
+import type { Checker } from './trace.ts';
+
+/** M1: `switching` is committed only after the source said that it is in postmigrate and the destination that it waits, complete. */
+export function switchOnlyWhenBothPaused(): Checker {
+  const statuses = new Map<string, string>();
+  const phases = new Map<VmId, string>();
+  const waiting = new Set(['paused', 'io-error', 'shutdown', 'guest-panicked']);
+  return (entry) => {
+    if (entry.kind === 'status') statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
+    if (entry.kind !== 'commit') return null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm' || value === null) continue;
+      const before = phases.get(id);
+      phases.set(id, value.phase.kind);
+      if (value.phase.kind !== 'switching' || before === 'switching') continue;
+      const source = statuses.get(`${id}:${value.phase.source.generation}`) ?? 'unseen';
+      const destination = statuses.get(`${id}:${value.phase.destination.generation}`) ?? 'unseen';
+      if (before !== 'migrating') return `${value.name} switched from phase ${before}`;
+      if (source !== 'postmigrate') return `${value.name} switched with its source ${source}`;
+      if (!waiting.has(destination)) return `${value.name} switched with its destination ${destination}`;
+    }
+    return null;
+  };
+}
+
+/** C1, C2: what the records put on a host fits into its memory, and no two of them on one slot, at every commit that adds to it. */
+export function hostsHaveRoom(): Checker {
+  const hosts = new Map<HostName, HostRecord>();
+  const vms = new Map<VmId, VmRecord>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    const touched = new Set<HostName>();
+    for (const change of entry.changes) {
+      if (change.kind === 'host' && change.value !== null) hosts.set(change.id, change.value);
+      if (change.kind !== 'vm') continue;
+      for (const { host } of change.value === null ? [] : namedIncarnations(change.value)) touched.add(host);
+      if (change.value === null) vms.delete(change.id);
+      else vms.set(change.id, change.value);
+    }
+    for (const name of touched) {
+      const room = hosts.get(name)?.capacity.memoryBytes ?? 0;
+      const used = [...vms.values()].reduce((sum, vm) => sum + memoryOn(name, vm), 0);
+      if (used > room) return `${name} holds ${used} bytes of guests in ${room}`;
+      const slots = [...vms.values()].flatMap((vm) =>
+        namedIncarnations(vm).flatMap(({ host, slot }) => (host === name ? [slot] : [])),
+      );
+      if (new Set(slots).size < slots.length) return `two incarnations share a slot of ${name}: ${slots.join(', ')}`;
+    }
+    return null;
+  };
+}
+
+/** T1: a task ends at most once, and nothing about it changes after that. That it ends at all is for the end of a run. */
+export function tasksEndOnce(): Checker {
+  const states = new Map<TaskId, string>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'task' || value === null) continue;
+      const before = states.get(id);
+      if (before !== undefined && before !== 'running')
+        return `task ${id} (${value.kind}) was ${before} and became ${value.state}`;
+      states.set(id, value.state);
+    }
+    return null;
+  };
+}
+
+/** T2: a VM that is meant to be stopped is not started by any leader, and only people change a stop back into a run. */
+export function stopsLast(): Checker {
+  const vms = new Map<VmId, VmRecord>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm' || value === null) continue;
+      const before = vms.get(id);
+      vms.set(id, value);
+      if (before === undefined || entry.by === 'people' || before.intent !== 'stopped') continue;
+      if (value.intent !== 'stopped')
+        return `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;
+      const starts = value.phase.kind === 'starting' && before.phase.kind !== 'starting';
+      if (starts || value.generation > before.generation)
+        return `a leader started ${value.name}, which is to be stopped`;
+    }
+    return null;
+  };
+}
+
+/** T3: what people wrote is never lost: a leader only takes a wish back together with the end of its task. */
+export function wishesAreKept(): Checker {
+  const vms = new Map<VmId, VmRecord>();
+  const ended = new Set<TaskId>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    for (const { kind, id, value } of entry.changes) if (kind === 'task' && value?.state !== 'running') ended.add(id);
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm') continue;
+      const before = vms.get(id);
+      if (value === null) vms.delete(id);
+      else vms.set(id, value);
+      if (before === undefined || entry.by === 'people') continue;
+      const kept = new Set(value === null ? [] : wishesOf(value));
+      const lost = wishesOf(before).find((wish) => !kept.has(wish) && !ended.has(wish));
+      if (lost !== undefined) return `${before.name}: the wish of task ${lost} is gone and the task did not end`;
+      if (before.deleting && value !== null && !value.deleting) return `${before.name} is no longer being deleted`;
+    }
+    return null;
+  };
+}
+
+function wishesOf(vm: VmRecord): TaskId[] {
+  const carried = 'taskId' in vm.phase ? vm.phase.taskId : null;
+  const wishes = [vm.startTask, carried, vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.resetRequest?.taskId];
+  return wishes.filter((wish) => wish !== null && wish !== undefined);
+}

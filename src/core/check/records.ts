@@ -1,0 +1,27 @@
+/** How the checkers read a record: written anew from DESIGN.md, so that a mistake in model/ or plan/ is not repeated here. */
+import type { Generation, HostName } from '../../base/ids.ts';
+import type { Incarnation, VmRecord } from '../model/vm.ts';
+
+/** Every incarnation that a record names, whatever for. */
+export function namedIncarnations({ phase }: VmRecord): readonly Incarnation[] {
+  if ('incarnation' in phase) return [phase.incarnation];
+  return 'source' in phase ? [phase.source, phase.destination] : [];
+}
+
+/** The generation that may run the guest; null where none may. */
+export function currentGeneration({ phase }: VmRecord): Generation | null {
+  if ('incarnation' in phase) return phase.incarnation.generation;
+  if (!('source' in phase)) return null;
+  return phase.kind === 'switching' ? phase.destination.generation : phase.source.generation;
+}
+
+/** Whether storage may serve `generation` while this record stands. */
+export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
+  if (generation === currentGeneration(vm)) return true;
+  return vm.phase.kind === 'migrating' && vm.phase.destination.generation === generation;
+}
+
+/** Guest memory of every incarnation that a record puts on `host`, in bytes. */
+export function memoryOn(host: HostName, vm: VmRecord): number {
+  return namedIncarnations(vm).filter((incarnation) => incarnation.host === host).length * vm.spec.memoryBytes;
+}

@@ -1,0 +1,40 @@
+/**
+ * What happened, in the order it happened: commits, orders as they were carried out, and what was seen. The checkers of this folder judge
+ * it without knowing how it was decided; the simulated world records it, and a real one may.
+ */
+import type { DiskId, Generation, HostName, StorageName, Term, VmId } from '../../base/ids.ts';
+import type { Change } from '../ports/store.ts';
+
+/** One happening. `at`: ms since the trace began. */
+export type TraceEntry = { readonly at: number } & (
+  | {
+      readonly kind: 'commit';
+      /** Who wrote it: a leader, by its term, or a person through the API. */
+      readonly by: Term | 'people';
+      readonly changes: readonly Change[];
+    }
+  /** A storage service has revoked everything of `vm` below `below`. */
+  | { readonly kind: 'fenced'; readonly node: StorageName; readonly vm: VmId; readonly below: Generation }
+  | { readonly kind: 'granted'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
+  | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
+  /** A storage service came back: it grants nothing until it does so again, one by one. */
+  | { readonly kind: 'restarted'; readonly node: StorageName }
+  /** A leader ordered a QEMU to run its guest; `stale`: by one that was deposed and did not know yet. */
+  | { readonly kind: 'cont'; readonly vm: VmId; readonly generation: Generation; readonly stale: boolean }
+  /** QMP answered a leader. */
+  | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
+  /** An attempt to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
+  | { readonly kind: 'probe'; readonly host: HostName; readonly path: string; readonly met: boolean | null }
+  /** A guest's write reached a disk. */
+  | { readonly kind: 'write'; readonly vm: VmId; readonly disk: DiskId; readonly generation: Generation }
+);
+
+/** A broken invariant. `rule`: its name in docs/specs/generations.md. */
+export interface Violation {
+  readonly rule: string;
+  readonly at: number;
+  readonly what: string;
+}
+
+/** Judges one happening after the other; the answer says what is wrong with it, or null. It keeps what it needs of those before. */
+export type Checker = (entry: TraceEntry) => string | null;
