@@ -73,7 +73,7 @@ function upDir(io: Io, option: string | undefined): string {
 }
 
 /** The first network and image, where they are missing. A cluster without them is a cluster all the same: a warning, no failure. */
-async function furnish(io: Io, dir: string): Promise<void> {
+export async function furnish(io: Io, dir: string): Promise<void> {
   const { createClient } = await import('../client/client.ts');
   const client = createClient(await readTarget(await readContext({ dir, foundBy: '--dir' })));
   try {

@@ -60,20 +60,25 @@ export async function fakeCluster(t: TestContext): Promise<FakeCluster> {
 
 /** Runs the command in this process. */
 export async function runGp(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  let out = '';
-  let err = '';
-  let setCode: number | undefined;
+  const { io, ran } = fakeIo(options);
+  const code = await runCli(words, io, '1.2.3');
+  return { ...ran, code: code === 0 ? ran.code : code };
+}
+
+/** Streams that remember; `ran` fills as the command goes on. */
+export function fakeIo(options: RunOptions = {}): { readonly io: Io; readonly ran: Ran } {
+  const ran = { code: 0, out: '', err: '' };
   const io: Io = {
     out: (content) => {
       const text = typeof content === 'string' ? content : Buffer.from(content).toString();
-      out += text;
+      ran.out += text;
       options.onOut?.(text);
     },
     err: (text) => {
-      err += text;
+      ran.err += text;
     },
     setExitCode: (code) => {
-      setCode = code;
+      ran.code = code;
     },
     stdin: options.stdin ?? new PassThrough(),
     outIsTty: options.tty === true,
@@ -83,6 +88,5 @@ export async function runGp(words: readonly string[], options: RunOptions = {}):
     signal: options.signal ?? new AbortController().signal,
     killSignal: new AbortController().signal,
   };
-  const code = await runCli(words, io, '1.2.3');
-  return { code: code === 0 ? (setCode ?? 0) : code, out, err };
+  return { io, ran };
 }

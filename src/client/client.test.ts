@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { CodedError } from '../base/errors.ts';
+import { parseControlName, parseHostName } from '../base/ids.ts';
+import { createApiServer } from '../control/api/server.ts';
+import { FakeBackend } from '../control/api/testing/fake-backend.ts';
+import { createAuthority, issue } from '../pki/authority.ts';
+import type { PeerIdentity } from '../pki/identity.ts';
+import { createClient } from './client.ts';
+import { openConsole } from './console.ts';
+import { readEvents, type ServerEvent } from './server-events.ts';
+
+async function serve(t: TestContext, identity: PeerIdentity, deadlineMs?: number) {
+  const authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
+  const { certPem, keyPem } = await issue(authority, { identity, daysValid: 1 });
+  const backend = new FakeBackend().arrange();
+  const server = createApiServer({ backend, version: '1.2.3', tls: { cert: certPem, key: keyPem } });
+  const port = await server.listen();
+  t.after(() => server.close());
+  const target = { apiUrl: `https://127.0.0.1:${port}`, caPem: authority.certPem, token: backend.token };
+  const client = createClient(target, deadlineMs === undefined ? {} : { deadlineMs });
+  t.after(() => client.close());
+  return { backend, client, target };
+}
+
+const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
+
+const hasCode = (code: string) => (error: unknown) => error instanceof CodedError && error.code === code;
+
+test('a certificate of the authority that is a host’s is no control node', async (t) => {
+  const { client, target } = await serve(t, { kind: 'host', name: parseHostName('h1') });
+  const refused = (error: unknown): boolean =>
+    hasCode('unavailable')(error) && /not that of a control node/.test(String(error));
+  await assert.rejects(client.call(client.http.GET('/v1/vms')), refused);
+  await assert.rejects(openConsole(target, 'web1'), refused);
+});
+
+test('a request ends at its deadline, or when its signal fires', async (t) => {
+  const { client, backend } = await serve(t, CONTROL, 50);
+  backend.hanging = 'listVms';
+  await assert.rejects(client.call(client.http.GET('/v1/vms')), hasCode('deadline'));
+  const reason = new Error('stop');
+  await assert.rejects(client.call(client.http.GET('/v1/vms', { signal: AbortSignal.abort(reason) })), reason);
+});
+
+test('problem details become coded errors', async (t) => {
+  const { client } = await serve(t, CONTROL);
+  const asked = client.call(client.http.GET('/v1/vms/{vm}', { params: { path: { vm: 'none' } } }));
+  await assert.rejects(asked, hasCode('not-found'));
+});
+
+test('a watch gives changes, and ends with its signal', async (t) => {
+  const { client, backend } = await serve(t, CONTROL);
+  const abort = new AbortController();
+  const call = { principal: { name: '' }, signal: abort.signal };
+  const watch = backend.watch.bind(backend);
+  backend.watch = async function* (...args) {
+    // The subscription is there once the first value is asked for.
+    const changes = watch(...args);
+    const first = changes.next();
+    setImmediate(() => void backend.createVm({ name: 'web1', start: false }, call));
+    const { value } = await first;
+    if (value !== undefined) yield value;
+    yield* changes;
+  };
+  const names: string[] = [];
+  for await (const change of client.watch({ signal: abort.signal })) {
+    names.push(change.name);
+    abort.abort();
+  }
+  assert.deepEqual(names, ['web1']);
+});
+
+test('server-sent events are put together from any chunks', async () => {
+  const text =
+    'retry: 1\n\n: heartbeat\n\nid: 7\nevent: vm\ndata: {"ä":\ndata: 1}\n\nid: 8\r\ndata:x\r\n\r\ndata: cut off';
+  const bytes = Buffer.from(text);
+  for (const sizeBytes of [1, 2, 3, 1_000]) {
+    const chunks = Array.from({ length: Math.ceil(bytes.length / sizeBytes) }, (_, i) =>
+      bytes.subarray(i * sizeBytes, (i + 1) * sizeBytes),
+    );
+    const events: ServerEvent[] = [];
+    for await (const event of readEvents(
+      (async function* () {
+        yield* chunks;
+      })(),
+    ))
+      events.push(event);
+    assert.deepEqual(events, [
+      { id: '7', name: 'vm', data: '{"ä":\n1}' },
+      { id: '8', name: 'message', data: 'x' },
+    ]);
+  }
+});
