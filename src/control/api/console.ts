@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { problemOf } from '../../api/problem.ts';
 import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
+import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend } from './backend.ts';
 
@@ -73,8 +74,11 @@ async function serve(
   const gone = new AbortController();
   socket.once('close', () => gone.abort(new CodedError('failed', 'The client went away.')));
   const signal = AbortSignal.any([options.signal, gone.signal]);
-  const opening = AbortSignal.any([signal, AbortSignal.timeout(OPEN_MS)]);
-  const serial = await options.backend.openConsole(vm, { principal, signal: opening });
+  const opening = new AbortController();
+  // Cleared once it is open: the signal that the backend got may end the stream as well.
+  const timer = setTimeout(() => opening.abort(deadlineError(`opening the console of ${vm}`, OPEN_MS)), OPEN_MS);
+  const call = { principal, signal: AbortSignal.any([signal, opening.signal]) };
+  const serial = await options.backend.openConsole(vm, call).finally(() => clearTimeout(timer));
   if (signal.aborted) {
     serial.destroy();
     return;

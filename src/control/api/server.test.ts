@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import type { InjectOptions } from 'fastify';
@@ -289,6 +290,19 @@ test('a handler that hangs ends at the deadline, and its signal fires', async (t
   const { ask, backend } = setUp(t, { deadlineMs: 30 });
   backend.hanging = 'listHosts';
   assertProblem(await ask('GET /v1/hosts'), 'deadline');
+});
+
+test('a body that does not come ends at the deadline too', async (t) => {
+  const { server, backend } = setUp(t, { deadlineMs: 30 });
+  const socket = connect(await server.listen());
+  t.after(() => socket.destroy());
+  const head = ['POST /v1/vms HTTP/1.1', 'host: x', `authorization: Bearer ${backend.token}`];
+  socket.write([...head, 'content-type: application/json', 'content-length: 100', '', '{'].join('\r\n'));
+  socket.resume();
+  // Reset or closed: both are an end.
+  socket.on('error', () => undefined);
+  await new Promise((resolve) => socket.once('close', resolve));
+  assert.equal(backend.vms.size, 0);
 });
 
 test('an upload is streamed, bounded and checked', async (t) => {

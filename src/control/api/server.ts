@@ -196,6 +196,8 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
         advice: 'What was asked may still happen; look before asking again.',
       }),
     );
+    // A body that does not come has no handler that could answer.
+    if (request.raw.complete === false) request.raw.destroy();
   }
   reply.raw.once('close', () => {
     clearTimeout(timer);
