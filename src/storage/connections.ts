@@ -67,10 +67,10 @@ export async function connectionAges(): Promise<readonly ConnectionAge[]> {
  * Whether a connection that outlived the deletion of a revoked generation's exports may be that generation's, by way of
  * another generation's export (while two were granted, the older one's credential could open the newer one's).
  *
- * `before`: established after the revoked identities were taken from the authorization and before their exports went;
- * connections made since cannot have authenticated as one of them. `after`: established when the exports were gone.
- * `older`: established before the revoked generation was granted. `survivors`: generations still granted; a QEMU opens one
- * connection per disk, and two generations of a VM never share a host.
+ * `before`: established before the exports went. `after`: established when they were gone; those made since the revoked
+ * identities left the authorization are harmless, but cannot be told apart, and count as well. `older`: established before
+ * the revoked generation was granted. `survivors`: generations still granted; a QEMU opens one connection per disk, and two
+ * generations of a VM never share a host.
  */
 export function mayBeRevoked(options: {
   readonly before: readonly Connection[];
@@ -78,12 +78,11 @@ export function mayBeRevoked(options: {
   readonly older: ReadonlySet<string>;
   readonly survivors: number;
 }): boolean {
-  const { before, older, survivors } = options;
-  const afterKeys = new Set(options.after.map(({ key }) => key));
-  const left = before.filter(({ key }) => afterKeys.has(key));
-  if (survivors === 0) return left.length > 0;
-  const suspects = left.filter(({ key }) => !older.has(key));
+  const { before, after, older, survivors } = options;
+  if (survivors === 0) return after.length > 0;
+  const suspects = after.filter(({ key }) => !older.has(key));
   if (suspects.length === 0) return false;
-  const gone = new Set(before.filter(({ key }) => !afterKeys.has(key)).map(({ address }) => address));
+  const left = new Set(after.map(({ key }) => key));
+  const gone = new Set(before.filter(({ key }) => !left.has(key)).map(({ address }) => address));
   return suspects.length > survivors || gone.size === 0 || suspects.some(({ address }) => gone.has(address));
 }

@@ -38,6 +38,7 @@ export class DiskServer {
   readonly #around: DiskSurroundings;
   readonly #queue: SerialQueue;
   readonly #held = new Map<Generation, Held>();
+  #vm: VmId | undefined;
   #port: number | undefined;
   #qsd: Qsd | undefined;
   #unusedSinceMs: number | undefined;
@@ -50,6 +51,11 @@ export class DiskServer {
 
   get disk(): DiskId {
     return this.#around.disk;
+  }
+
+  /** Whose disk it is: known from the first grant on, also from one that has not begun. */
+  get vm(): VmId | undefined {
+    return this.#vm;
   }
 
   /** The port it serves on; undefined before its first grant. */
@@ -72,6 +78,7 @@ export class DiskServer {
    * that does not answer, is started anew, which cuts whatever was connected.
    */
   adopt(daemon: QsdProcess, vm: VmId): Promise<void> {
+    this.#vm = vm;
     return this.#queue.run(async () => {
       this.#port = daemon.port;
       let qsd: Qsd;
@@ -94,6 +101,7 @@ export class DiskServer {
    * have been asked for since, at the end; the fence itself then takes back what was done here.
    */
   grant(grant: Grant, { port, check }: { readonly port: number; readonly check: () => void }): Promise<void> {
+    this.#vm = grant.vm;
     return this.#queue.run(async () => {
       check();
       if (this.#port !== undefined && this.#port !== port && this.#held.size > 0)
@@ -226,12 +234,16 @@ export class DiskServer {
     qsd: Qsd,
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: ReadonlySet<string> },
   ): Promise<boolean> {
-    await qsd.markFencing();
-    await qsd.admit(this.grants);
-    const before = await this.#connections();
+    const survivors = this.#held.size;
+    // All at once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
+    const [before] = await Promise.all([
+      survivors === 0 ? [] : this.#connections(),
+      qsd.markFencing(),
+      qsd.admit(this.grants),
+    ]);
     for (const grant of revoked) await qsd.removeExport(grant);
     const after = await this.#connections();
-    if (mayBeRevoked({ before, after, older, survivors: this.#held.size })) return false;
+    if (mayBeRevoked({ before, after, older, survivors })) return false;
     await qsd.unmarkFencing();
     return true;
   }

@@ -317,9 +317,13 @@ export class Qsd {
 
   /** Notes in the daemon itself that a fence has begun, so that whoever takes it over finishes it. */
   async markFencing(): Promise<void> {
-    if (await this.isFencing()) return;
     const object = { 'qom-type': 'authz-simple', id: FENCING, identity: 'nobody' } as const;
-    await qmp(this.#session, 'object-add', object, { deadlineMs: COMMAND_MS });
+    try {
+      await qmp(this.#session, 'object-add', object, { deadlineMs: COMMAND_MS });
+    } catch (error) {
+      // Marked already.
+      if (!(error instanceof QmpError) || !(await this.isFencing())) throw error;
+    }
   }
 
   async unmarkFencing(): Promise<void> {

@@ -45,6 +45,8 @@ export interface StorageServiceOptions {
 
 const KEEP_UP_MS = 5_000;
 const READ_CLUSTER_MS = 60_000;
+/** Daemons started at the same time. */
+const AT_ONCE = 8;
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5_000;
 /** First of the user ids of daemons; a disk's is this plus its port's number. */
@@ -92,7 +94,9 @@ export class StorageService {
 
   async fence(order: FenceOrder): Promise<FenceResult> {
     this.#ledger.acceptTerm(order.term);
-    return { revoked: await this.#raiseFloor(order.vm, order.below) };
+    // First of all, and before the first await: from here on no grant that is under way survives.
+    this.#raiseFloor(order.vm, order.below);
+    return { revoked: await this.#revokeFenced(this.#serversOf(order.vm)) };
   }
 
   async grant(order: GrantOrder): Promise<GrantResult> {
@@ -124,7 +128,7 @@ export class StorageService {
     this.#ledger.acceptTerm(order.term);
     const revoked = this.#revoked.get(order.vm) ?? new Set();
     this.#revoked.set(order.vm, revoked.add(order.generation));
-    await this.#revokeWhere((grant) => grant.vm === order.vm && grant.generation === order.generation);
+    await revokeWhere(this.#serversOf(order.vm), ({ generation }) => generation === order.generation);
   }
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
@@ -232,24 +236,20 @@ export class StorageService {
       throw new CodedError('stale-order', `Generation ${generation} of ${vm} was revoked meanwhile.`);
   }
 
-  async #raiseFloor(vm: VmId, below: number): Promise<FenceResult['revoked']> {
-    // First of all, and before the first await: from here on no grant that is under way survives.
+  #raiseFloor(vm: VmId, below: number): void {
     this.#ledger.raiseFloor(vm, below);
-    for (const generation of this.#revoked.get(vm) ?? [])
-      if (generation < below) this.#revoked.get(vm)?.delete(generation);
-    if (this.#revoked.get(vm)?.size === 0) this.#revoked.delete(vm);
-    return this.#revokeWhere((grant) => grant.vm === vm && grant.generation < this.#ledger.floorOf(vm));
+    const revoked = this.#revoked.get(vm);
+    for (const generation of revoked ?? []) if (generation < below) revoked?.delete(generation);
+    if (revoked?.size === 0) this.#revoked.delete(vm);
   }
 
-  /** On every disk, whether the order names it or not. */
-  async #revokeWhere(isRevoked: Parameters<DiskServer['revoke']>[0]): Promise<FenceResult['revoked']> {
-    const perDisk = await Promise.all(
-      [...this.#servers.values()].map(async (server) => {
-        const generations = await server.revoke(isRevoked);
-        return generations.map((generation) => ({ disk: server.disk, generation }));
-      }),
-    );
-    return perDisk.flat();
+  #revokeFenced(servers: readonly DiskServer[]): Promise<FenceResult['revoked']> {
+    return revokeWhere(servers, ({ vm, generation }) => generation < this.#ledger.floorOf(vm));
+  }
+
+  /** All disks of a VM here, whether an order names them or not; other VMs' disks, which may be busy, are not waited for. */
+  #serversOf(vm: VmId): readonly DiskServer[] {
+    return [...this.#servers.values()].filter((server) => server.vm === vm);
   }
 
   async #run(): Promise<void> {
@@ -266,7 +266,7 @@ export class StorageService {
           this.#log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
         }
       }
-      for (const server of [...this.#servers.values()]) await this.#keepUp(server);
+      await eachOf([...this.#servers.values()], (server) => this.#keepUp(server));
       retryMs = this.isRestored ? RETRY_MS_MIN : Math.min(retryMs * 2, RETRY_MS_MAX);
       await pause(this.isRestored ? KEEP_UP_MS : retryMs, signal).catch(() => undefined);
     }
@@ -281,22 +281,26 @@ export class StorageService {
 
   /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
   async #followCluster(view: ClusterView): Promise<void> {
-    for (const [vm, { floor }] of view.vms) await this.#raiseFloor(vm, floor);
+    for (const [vm, { floor }] of view.vms) this.#raiseFloor(vm, floor);
+    await this.#revokeFenced([...this.#servers.values()]);
     if (this.isRestored) return;
     // Before the first grant is accepted, everything that etcd does not admit goes.
     if (this.#unrestored === undefined) {
-      await this.#revokeWhere((grant) => view.vms.get(grant.vm)?.admitted.includes(grant.generation) !== true);
+      await revokeWhere(
+        [...this.#servers.values()],
+        (grant) => view.vms.get(grant.vm)?.admitted.includes(grant.generation) !== true,
+      );
       this.#unrestored = new Set(view.disks.keys());
     }
     const restoring = this.#unrestored;
-    for (const disk of restoring) {
+    await eachOf([...restoring], async (disk) => {
       try {
         await this.#restore(disk, view);
         restoring.delete(disk);
       } catch (error) {
         this.#log.warn('a disk cannot be served', { disk, reason: messageOf(error) });
       }
-    }
+    });
     if (this.isRestored) this.#log.info('what etcd admits is served', { disks: view.disks.size });
   }
 
@@ -315,4 +319,26 @@ export class StorageService {
       }
     }
   }
+}
+
+async function revokeWhere(
+  servers: readonly DiskServer[],
+  isRevoked: Parameters<DiskServer['revoke']>[0],
+): Promise<FenceResult['revoked']> {
+  const perDisk = await Promise.all(
+    servers.map(async (server) => {
+      const generations = await server.revoke(isRevoked);
+      return generations.map((generation) => ({ disk: server.disk, generation }));
+    }),
+  );
+  return perDisk.flat();
+}
+
+/** Applies `work` to all items, some at a time. */
+async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const worker = async (): Promise<void> => {
+    for (const item of queue) await work(item);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }

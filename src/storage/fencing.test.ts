@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CodedError } from '../base/errors.ts';
+import { parseDiskId, parseGeneration, parseHostName, parseStorageName, parseVmId, type Term } from '../base/ids.ts';
+import type { VmPhase, VmRecord } from '../core/model/vm.ts';
+import { readClusterView } from './cluster-view.ts';
+import { type Connection, mayBeRevoked, parseProcNetTcp, parseSs } from './connections.ts';
+import { FencingLedger, floorOfRecord } from './fencing-ledger.ts';
+import { parseDiskOrder } from './orders.ts';
+import { parseExportId, qsdArgv } from './qsd.ts';
+import { SerialQueue } from './serial-queue.ts';
+
+const VM = parseVmId('vm-0123456789ab');
+const DISK = parseDiskId('disk-0123456789ab');
+const g = parseGeneration;
+const stale = (error: unknown) => error instanceof CodedError && error.code === 'stale-order';
+
+test('terms and floors only rise, in whatever order they come', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 20 }))), (steps) => {
+      const ledger = new FencingLedger();
+      let [term, floor] = [0, 1];
+      for (const [isTerm, value] of steps) {
+        if (!isTerm) {
+          ledger.raiseFloor(VM, value);
+          floor = Math.max(floor, value);
+        } else if (value < term) assert.throws(() => ledger.acceptTerm(value as Term), stale);
+        else {
+          ledger.acceptTerm(value as Term);
+          term = value;
+        }
+        assert.equal(ledger.floorOf(VM), floor);
+        ledger.checkGeneration(VM, g(floor));
+        if (floor > 1) assert.throws(() => ledger.checkGeneration(VM, g(floor - 1)), stale);
+      }
+    }),
+    { seed: 1, numRuns: 300 },
+  );
+});
+
+const incarnation = (generation: number) => ({ generation: g(generation), host: parseHostName('h1'), slot: 0 });
+const record = (generation: number, phase: VmPhase) =>
+  ({ id: VM, generation, phase, spec: { disks: [] } }) as unknown as VmRecord;
+const pair = { source: incarnation(3), destination: incarnation(4), taskId: null };
+
+test('the floor of a record is the lowest generation that can still be admitted', () => {
+  assert.equal(floorOfRecord(record(4, { kind: 'stopped' })), 5);
+  assert.equal(floorOfRecord(record(4, { kind: 'running', incarnation: incarnation(4) })), 4);
+  assert.equal(floorOfRecord(record(4, { kind: 'migrating', deadlineAt: 0, ...pair })), 3);
+  assert.equal(floorOfRecord(record(4, { kind: 'unwinding', reason: '', ...pair })), 3);
+  assert.equal(floorOfRecord(record(4, { kind: 'switching', ...pair })), 4);
+});
+
+test('what etcd says about other nodes, unready disks or in an unknown form grants nothing', async () => {
+  const disk = (node: string, phase: string, id: string = DISK) => ({
+    value: JSON.stringify({ id, vm: VM, node, phase, port: 30_001 }),
+  });
+  const listings = new Map([
+    [
+      '/gp/disk/',
+      [
+        disk('s1', 'ready'),
+        disk('s2', 'ready', 'disk-000000000002'),
+        disk('s1', 'deleting', 'disk-000000000003'),
+        { value: '{' },
+      ],
+    ],
+    [
+      '/gp/vm/',
+      [{ value: JSON.stringify(record(4, { kind: 'migrating', deadlineAt: 0, ...pair })) }, { value: '{"id":"x"}' }],
+    ],
+  ]);
+  const unreadable: unknown[] = [];
+  const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
+  const view = await readClusterView(etcd, parseStorageName('s1'), (error) => unreadable.push(error));
+  assert.deepEqual([...view.disks], [[DISK, { vm: VM, port: 30_001 }]]);
+  assert.deepEqual([...view.vms], [[VM, { floor: 3, admitted: [3, 4], readOnlyDisks: new Set() }]]);
+  assert.equal(unreadable.length, 2);
+});
+
+test('a queue never overlaps, urgent work goes first, and a full queue refuses ordinary work only', async () => {
+  const queue = new SerialQueue({ waitingMax: 2, what: 'disk' });
+  const order: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const first = queue.run(async () => {
+    await gate.promise;
+    order.push('first');
+    throw new Error('its own');
+  });
+  const rest = [queue.run(async () => void order.push('a')), queue.run(async () => void order.push('b'))];
+  await assert.rejects(
+    queue.run(async () => undefined),
+    (error) => error instanceof CodedError && error.code === 'unavailable',
+  );
+  rest.push(queue.run(async () => void order.push('fence'), { urgent: true }));
+  gate.resolve();
+  await assert.rejects(first, /its own/);
+  await Promise.all(rest);
+  assert.deepEqual(order, ['first', 'fence', 'a', 'b']);
+});
+
+const at = (text: string): Connection => ({ key: text, address: text.split(':')[0] ?? '' });
+const judge = (before: string[], after: string[], { older = [] as string[], survivors = 1 } = {}) =>
+  mayBeRevoked({ before: before.map(at), after: after.map(at), older: new Set(older), survivors });
+
+test('connections that outlive a fence are told apart, or cut', () => {
+  assert.equal(judge(['h1:1'], [], { survivors: 0 }), false);
+  assert.equal(judge(['h1:1'], ['h1:2'], { survivors: 0 }), true, 'nobody is granted: whoever is left');
+  assert.equal(judge(['h1:1', 'h2:1'], ['h2:1']), false, 'the source went, the destination stays');
+  assert.equal(judge(['h1:1', 'h1:2', 'h2:1'], ['h1:2', 'h2:1']), true, 'one more than can be');
+  assert.equal(judge(['h1:1', 'h1:2'], ['h1:2']), true, "from the revoked one's host");
+  assert.equal(judge(['h1:2'], ['h1:2']), true, 'nothing went: whose is it?');
+  assert.equal(judge(['h1:1'], ['h1:1'], { older: ['h1:1'] }), false, 'an abandoned destination; the source is older');
+  assert.equal(judge([], []), false);
+});
+
+test("the kernel's tables are read", () => {
+  const line = (local: string, remote: string, state: string) =>
+    `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000 0 0 1`;
+  const text = [
+    '  sl  local_address',
+    line('0100007F:7531', '0201000A:C350', '01'),
+    line('0100007F:7531', '00000000:0000', '0A'),
+    line('0100007F:7532', '0201000A:C351', '01'),
+  ].join('\n');
+  assert.deepEqual(parseProcNetTcp(text, 0x7531), [{ address: '10.0.1.2', key: '10.0.1.2:50000' }]);
+  const ss =
+    '0      0      10.0.0.1:30001 10.0.0.2:40000 cubic rto:204 lastsnd:900 lastrcv:800 lastack:350 pacing_rate 1Mbps\n0 0 10.0.0.1:22 10.0.0.3:1 cubic\n';
+  assert.deepEqual(parseSs(ss), [
+    { localPort: 30_001, address: '10.0.0.2', idleMs: 350 },
+    { localPort: 22, address: '10.0.0.3', idleMs: null },
+  ]);
+});
+
+test('a daemon is started with its whole state, no secret on its command line, and no header followed', () => {
+  const spec = {
+    disk: DISK,
+    image: { path: '/p/disk.qcow2', format: 'qcow2', backing: { path: '/p/base', format: 'raw' } },
+    address: '10.0.0.1',
+    port: 30_001,
+    runDir: '/run/a,b',
+    credentials: { caPem: 'CA', certPem: 'CERT', keyPem: 'PRIVATE' },
+    uid: 700_001,
+    direct: true,
+  } as const;
+  const argv = qsdArgv(spec, [{ vm: VM, generation: g(7), readOnly: false }]);
+  const text = argv.join(' ');
+  assert.match(text, /^setpriv --reuid=700001 --regid=700001 --clear-groups --no-new-privs qemu-storage-daemon /);
+  assert.ok(!text.includes('PRIVATE'));
+  assert.ok(
+    text.includes('CN=incarnation:vm-0123456789ab:7') &&
+      text.includes('"id":"g7.rw"') &&
+      text.includes('path=/run/a,,b/'),
+  );
+  assert.ok(text.includes('"backing":"base"'));
+  assert.ok(
+    qsdArgv({ ...spec, image: { ...spec.image, backing: null } }, [])
+      .join(' ')
+      .includes('"backing":null'),
+  );
+  assert.deepEqual(parseExportId('g7.ro', VM), { vm: VM, generation: 7, readOnly: true });
+  for (const id of ['g07.ro', 'g7', 'g7.rw.x', 'x']) assert.equal(parseExportId(id, VM), undefined);
+});
+
+test('disk orders are taken apart strictly', () => {
+  const order = { term: 1, vm: VM, sizeBytes: 1, source: { kind: 'content', base64: 'QUJD' } };
+  assert.deepEqual(parseDiskOrder(order, ''), order);
+  for (const source of [
+    { kind: 'content', base64: 'A' },
+    { kind: 'content', base64: '../x' },
+    { kind: 'image', artifact: '../../etc/passwd', format: 'raw' },
+    { kind: 'blank', more: 1 },
+  ])
+    assert.throws(
+      () => parseDiskOrder({ ...order, source }, ''),
+      (error) => error instanceof CodedError && error.code === 'bad-input',
+    );
+});

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { CodedError } from '../base/errors.ts';
+import { parseDiskId, parseVmId } from '../base/ids.ts';
+import { run } from '../os/child-process.ts';
+import { Pool } from './pool.ts';
+
+const VM = parseVmId('vm-0123456789ab');
+const DISK = parseDiskId('disk-0123456789ab');
+const noCapacity = (error: unknown) => error instanceof CodedError && error.code === 'no-capacity';
+let directory: string;
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'gp-pool-'));
+});
+after(() => rm(directory, { recursive: true, force: true }));
+
+const openPool = (name: string, reserveBytes = 0) =>
+  Pool.open({ directory: join(directory, name), reserveBytes, nvramTemplate: join(directory, 'vars.fd') });
+const blank = { vm: VM, sizeBytes: 1 << 20, source: { kind: 'blank' } } as const;
+
+test('nothing is created that would eat into the reserve', async () => {
+  const pool = await openPool('reserve', Number.MAX_SAFE_INTEGER);
+  await assert.rejects(pool.createDisk(DISK, blank), noCapacity);
+  assert.deepEqual(await pool.listDisks(), []);
+});
+
+test('a file system that runs full in the middle of a creation: refused, nothing left', {
+  skip: process.getuid?.() !== 0,
+}, async () => {
+  const mountPoint = join(directory, 'small');
+  await run(['mkdir', mountPoint], { deadlineMs: 5_000 });
+  await run(['mount', '-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', mountPoint], { deadlineMs: 5_000 });
+  try {
+    const pool = await openPool('small');
+    const base64 = Buffer.alloc(700 * 1024, 1).toString('base64');
+    // The space is looked at first; what is below the bound may still not fit.
+    await assert.rejects(pool.createDisk(DISK, { ...blank, source: { kind: 'content', base64 } }), noCapacity);
+    await writeFile(join(mountPoint, 'ballast'), Buffer.alloc(300 * 1024));
+    await writeFile(join(directory, 'vars.fd'), Buffer.alloc(528 * 1024, 1));
+    await assert.rejects(pool.createDisk(DISK, { ...blank, source: { kind: 'nvram' } }), noCapacity);
+    assert.deepEqual([await pool.listDisks(), await readdir(join(mountPoint, 'tmp'))], [[], []]);
+  } finally {
+    await run(['umount', mountPoint], { deadlineMs: 5_000 });
+  }
+});
+
+test('creation is idempotent, a different disk under the same id is refused, and leftovers go at the next start', async () => {
+  const pool = await openPool('pool');
+  await pool.createDisk(DISK, blank);
+  await pool.createDisk(DISK, blank);
+  const conflict = (error: unknown) => error instanceof CodedError && error.code === 'conflict';
+  await assert.rejects(pool.createDisk(DISK, { ...blank, vm: parseVmId('vm-000000000001') }), conflict);
+  await assert.rejects(pool.createDisk(DISK, { ...blank, source: { kind: 'nvram' } }), conflict);
+  await writeFile(join(directory, 'pool', 'tmp', 'left'), 'x');
+  const again = await openPool('pool');
+  assert.deepEqual(await readdir(join(directory, 'pool', 'tmp')), []);
+  assert.deepEqual(await again.listDisks(), [DISK]);
+  await again.growDisk(DISK, { format: 'qcow2', sizeBytes: 2 << 20 });
+  assert.equal(await again.diskSizeBytes(DISK, 'qcow2'), 2 << 20);
+  await again.deleteDisk(DISK);
+  await again.deleteDisk(DISK);
+  assert.equal(await again.readMeta(DISK), undefined);
+});
+
+test('nvram is a copy of the template, of whole sectors', async () => {
+  const pool = await openPool('nvram');
+  await writeFile(join(directory, 'vars.fd'), Buffer.alloc(1000, 7));
+  await pool.createDisk(DISK, { ...blank, source: { kind: 'nvram' } });
+  assert.equal(await pool.diskSizeBytes(DISK, 'raw'), 1024);
+});
