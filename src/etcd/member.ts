@@ -33,6 +33,13 @@ export interface EtcdMemberOptions {
 }
 
 /**
+ * With one authority for all processes of a cluster and neither of the two names, this keeps the others' certificates out:
+ * - Clients: the common name must be a user, see authorization.ts and what it says about limits.
+ * - Members: etcd (3.4.23, seen) wants the source address of a connection to its peer port among the IP names of the
+ *   certificate, so one without IP names does not get in, and one with them only from there. For a certificate that
+ *   fails this etcd asks DNS whether one of its DNS names belongs to the source address: so our DNS names must never be
+ *   published, neither forward nor reverse. `--peer-cert-allowed-cn` does not fit, as each member has its own.
+ *
  * File names. Each certificate is used to serve and to connect: it needs both extended key usages (or none), and as names
  * the one that clients verify (`serverName` of the client) and the host of its peer address (an IP address as an IP).
  */

@@ -317,7 +317,7 @@ export class Transport {
 /** How to connect to one member. */
 function channelOf(address: string, tls: EtcdOptions['tls']): [ChannelCredentials, ChannelOptions] {
   if (tls === undefined) return [credentials.createInsecure(), CHANNEL_OPTIONS];
-  const host = new URL(`https://${address}`).hostname.replace(/^\[|\]$/g, '');
+  const host = address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const isAddress = tls.serverName === undefined && isIP(host) !== 0;
   // RFC 6066 wants no IP address as the name to ask for, and Node warns of it: ask for none that exists, verify the address.
   const serverName = isAddress ? NO_NAME : tls.serverName;

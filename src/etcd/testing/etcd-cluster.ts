@@ -200,7 +200,11 @@ export interface CutProxy {
 }
 
 /** `closed`: refuses connections until admit(), so that a client surely uses another endpoint first. */
-export async function startProxy(target: string, state: 'open' | 'closed' = 'open'): Promise<CutProxy> {
+export async function startProxy(
+  target: string,
+  state: 'open' | 'closed' = 'open',
+  listenHost = '127.0.0.1',
+): Promise<CutProxy> {
   const [host, port] = target.split(':');
   const sockets = new Set<Socket>();
   let frozen = false;
@@ -226,10 +230,10 @@ export async function startProxy(target: string, state: 'open' | 'closed' = 'ope
       });
     }
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, listenHost);
   await once(server, 'listening');
   return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    address: `${listenHost}:${(server.address() as AddressInfo).port}`,
     cut: () => {
       const count = sockets.size / 2;
       for (const socket of sockets) socket.destroy();
