@@ -9,7 +9,7 @@ import type { Checker } from './trace.ts';
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
   const phases = new Map<VmId, string>();
-  const waiting = new Set(['paused', 'io-error', 'shutdown', 'guest-panicked']);
+  const notComplete = new Set(['unseen', 'inmigrate', 'running']);
   return (entry) => {
     if (entry.kind === 'status') statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
     if (entry.kind !== 'commit') return null;
@@ -22,7 +22,7 @@ export function switchOnlyWhenBothPaused(): Checker {
       const destination = statuses.get(`${id}:${value.phase.destination.generation}`) ?? 'unseen';
       if (before !== 'migrating') return `${value.name} switched from phase ${before}`;
       if (source !== 'postmigrate') return `${value.name} switched with its source ${source}`;
-      if (!waiting.has(destination)) return `${value.name} switched with its destination ${destination}`;
+      if (notComplete.has(destination)) return `${value.name} switched with its destination ${destination}`;
     }
     return null;
   };

@@ -17,6 +17,8 @@ export function currentGeneration({ phase }: VmRecord): Generation | null {
 
 /** Whether storage may serve `generation` while this record stands. */
 export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
+  // What is being powered off is fenced before it is recorded as stopped.
+  if (vm.phase.kind === 'stopping' && vm.phase.mode === 'hard') return false;
   if (generation === currentGeneration(vm)) return true;
   return vm.phase.kind === 'migrating' && vm.phase.destination.generation === generation;
 }

@@ -40,6 +40,8 @@ const THINGS_PER_ACTIVATION = 40;
 /** A QMP observation older than this is made again before it is used. */
 const QMP_FRESH_MS = 250;
 const QMP_STEADY_MS = 5_000;
+/** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
+const TASK_LATE_MS = 2_000;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** Steps after which QMP has something new to say. */
@@ -67,6 +69,8 @@ interface VmState {
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
+  /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
+  tasksLateSince: number | null;
 }
 
 /** One per leader: wakes, decides and carries out, VM by VM. `stop` is final. */
@@ -173,6 +177,7 @@ export class VmLoop {
         cancelTimer: null,
         interrupt: null,
         why: '',
+        tasksLateSince: null,
       };
       this.#states.set(id, state);
     }
@@ -236,6 +241,7 @@ export class VmLoop {
     // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
     const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
+    if (this.#tasksAreLate(decision, state)) return TASK_LATE_MS / 10;
     const result = await this.#ports.store.commit({
       changes: this.#changesOf(vm, decision),
       event: this.#eventOf(vm, decision),
@@ -243,6 +249,18 @@ export class VmLoop {
     if (result === 'deposed') return 60_000;
     if (result === 'committed') this.#committed(vm, decision, state);
     return decision.kind === 'remove' && result === 'committed' ? null : 'on';
+  }
+
+  /** After a conflict a record may be newer than the watch: the task made with it must be seen, or it would never be ended. */
+  #tasksAreLate(decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): boolean {
+    const { clock, store } = this.#ports;
+    const tasks = decision.kind === 'commit' ? (decision.tasks ?? []) : [];
+    if (tasks.every(({ id }) => store.snapshot.tasks.has(id))) {
+      state.tasksLateSince = null;
+      return false;
+    }
+    state.tasksLateSince ??= clock.monotonicMs();
+    return clock.monotonicMs() - state.tasksLateSince < TASK_LATE_MS;
   }
 
   /** One after the other. Bounded by the deadline of a commit. */

@@ -175,8 +175,10 @@ export function admittedGenerations(phase: VmPhase): readonly Generation[] {
       return [];
     case 'starting':
     case 'running':
-    case 'stopping':
       return [phase.incarnation.generation];
+    case 'stopping':
+      // A power-off is fenced before `stopped` is committed: a storage service that restarts in between must not grant again.
+      return phase.mode === 'hard' ? [] : [phase.incarnation.generation];
     case 'migrating':
       return [phase.source.generation, phase.destination.generation];
     case 'unwinding':

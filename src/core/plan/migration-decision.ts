@@ -44,9 +44,17 @@ function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): De
 
 /**
  * What a destination that has loaded everything says; `inmigrate` is left only through a complete stream. QEMU gives it the run state
- * of a source that did not run: one that was paused by a disk error arrives as `io-error` (migration/migration.c, 7.2).
+ * of a source that did not run: one paused by a disk error arrives as `io-error`, one never continued as `prelaunch` (migration.c, 7.2).
  */
-const COMPLETE: ReadonlySet<string> = new Set(['paused', 'io-error', 'shutdown', 'guest-panicked']);
+const COMPLETE: ReadonlySet<string> = new Set([
+  'paused',
+  'prelaunch',
+  'io-error',
+  'shutdown',
+  'guest-panicked',
+  'internal-error',
+  'watchdog',
+]);
 
 /** Phase migrating: grant, launch, listen, send, then the commit. */
 export function decideMigrating(situation: VmSituation, phase: Migrating): Decision {

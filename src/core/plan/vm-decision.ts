@@ -326,6 +326,9 @@ function beginMigration(
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
   const placement = place({ vm, vms: cluster.vms, hosts: cluster.hosts, exclude: [source.host], only: request.to });
+  // A new leader has not heard of every host yet: it says no only when it knows.
+  if (placement.kind === 'nowhere' && cluster.hosts.some(({ seen }) => seen.agent === 'unknown'))
+    return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
   if (placement.kind === 'nowhere')
     return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
   const generation: Generation = nextGeneration(vm.generation);
@@ -370,6 +373,14 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     if (verdict === 'paused') return perform({ do: 'cont', incarnation });
     if (!acknowledged.poweredDown.has(incarnation.generation)) return perform({ do: 'power-down', incarnation });
     return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, phase.deadlineAt - now));
+  }
+  if (phase.mode === 'acpi') {
+    // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage service grants anew.
+    return {
+      kind: 'commit',
+      vm: inPhase(vm, { ...phase, mode: 'hard' }, now),
+      event: { kind: 'stopping', message: `The guest of ${vm.name} has ended.` },
+    };
   }
   if (!over && seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
   if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });

@@ -122,6 +122,7 @@ export class SimStorage {
 
 /** Written from the protocol, not from model/vm.ts. */
 function admittedByRecord({ phase }: VmRecord): Generation[] {
+  if (phase.kind === 'stopping' && phase.mode === 'hard') return [];
   if ('incarnation' in phase) return [phase.incarnation.generation];
   if (!('source' in phase)) return [];
   if (phase.kind === 'switching') return [phase.destination.generation];
