@@ -1,0 +1,94 @@
+/**
+ * Which incarnations run on this host: asked of the operating system each time, remembered nowhere.
+ * Guarantees: an incarnation is found by its QEMU's own arguments, whoever started it and whenever; a zombie is not
+ * running; a process of another network namespace is another host's.
+ */
+
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { type Generation, parseGeneration, parseVmId, type VmId } from '../base/ids.ts';
+import type { RunningIncarnation } from '../core/ports/host-link.ts';
+import { type ProcessIdentity, readProcess } from '../os/process-table.ts';
+import { parseTap, type Tap } from './network/taps.ts';
+
+/** One run of a VM, as an agent names it. */
+export interface IncarnationKey {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly slot: number;
+}
+
+/** A running QEMU. */
+export interface Found extends IncarnationKey {
+  readonly process: ProcessIdentity;
+  /** Launched to receive a migration stream. */
+  readonly incoming: boolean;
+  readonly taps: readonly Tap[];
+}
+
+const MARKER = /^null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9]\d{0,15})\.s(\d{1,3})$/;
+const MARKER_BYTES = Buffer.from('null,id=gp.vm-');
+
+/** The argument of `-chardev` by which a QEMU is recognized: a device without any effect, on the host's side only. */
+export function markerArgument({ vm, generation, slot }: IncarnationKey): string {
+  return `null,id=gp.${vm}.g${generation}.s${slot}`;
+}
+
+/** What the arguments of a process say about it; undefined when it is no QEMU of ours. */
+export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'> | undefined {
+  for (const argument of argv) {
+    const [, vm, generation, slot] = MARKER.exec(argument) ?? [];
+    if (vm === undefined) continue;
+    return {
+      vm: parseVmId(vm),
+      generation: parseGeneration(Number(generation)),
+      slot: Number(slot),
+      incoming: argv.includes('-incoming'),
+      taps: argv.map(parseTap).filter((tap) => tap !== undefined),
+    };
+  }
+  return undefined;
+}
+
+/** Every QEMU of ours in this network namespace. Takes some tens of microseconds per process of the machine. */
+export function findIncarnations(): readonly Found[] {
+  const found: Found[] = [];
+  for (const { pid } of processesWith(MARKER_BYTES)) {
+    const record = readProcess(pid);
+    if (record === undefined || record.state === 'Z' || record.state === 'X') continue;
+    const incarnation = parseIncarnation(record.argv);
+    if (incarnation === undefined || !isOnThisHost(pid)) continue;
+    found.push({ ...incarnation, process: { pid, startTicks: record.startTicks } });
+  }
+  return found;
+}
+
+/** The processes whose arguments contain these bytes; a first, cheap selection. */
+export function processesWith(bytes: Buffer): readonly { readonly pid: number }[] {
+  const pids: { pid: number }[] = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (readFileSync(`/proc/${name}/cmdline`).includes(bytes)) pids.push({ pid: Number(name) });
+    } catch {
+      // Ended since the directory was read.
+    }
+  }
+  return pids;
+}
+
+/**
+ * Whether the process shares our network namespace: on a machine of its own all do; in a one-machine cluster this is
+ * what makes a host. A process we may not look into is not ours.
+ */
+export function isOnThisHost(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`) === readlinkSync('/proc/self/ns/net');
+  } catch {
+    return false;
+  }
+}
+
+/** As the report says it. */
+export function reported({ vm, generation, slot, incoming, process }: Found): RunningIncarnation {
+  return { vm, generation, slot, pid: process.pid, startTicks: String(process.startTicks), incoming };
+}

@@ -1,0 +1,159 @@
+/**
+ * The agent of a host: `main.ts --config FILE`. Guarantees: it keeps no file but its identity; it may be killed at any
+ * moment without disturbing a VM or a network, and finds everything again when it starts.
+ */
+
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import packageJson from '../../package.json' with { type: 'json' };
+import { CodedError, messageOf } from '../base/errors.ts';
+import { PORTS } from '../core/model/ports.ts';
+import { pause } from '../os/deadline.ts';
+import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
+import { createLog, type Log } from '../os/log.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
+import { startService } from '../rpc/service.ts';
+import { ArtifactCache } from './artifacts.ts';
+import { type AgentConfig, readAgentConfig } from './config.ts';
+import { AgentHost } from './host.ts';
+import { boundDeadConnections, NetworkDriver } from './network/driver.ts';
+import { probeAccelerator } from './qemu/probe.ts';
+import { agentRoutes } from './routes.ts';
+
+const TOKEN_BYTES_MAX = 4096;
+const JOIN_DEADLINE_MS = 10_000;
+const JOIN_ATTEMPTS_MAX = 600;
+const JOIN_PAUSE_MS = 500;
+const TIDY_MS = 2_000;
+const CLOSE_DEADLINE_MS = 500;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  if (values.config === undefined) throw new CodedError('bad-input', 'Usage: main.ts --config FILE');
+  const config = await readAgentConfig(values.config);
+  const log = createLog({ component: 'agent', name: config.name });
+  prepareMachine(config, log);
+  await makePrivateDirectory(config.stateDir);
+  const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinPatiently(config, log));
+  checkName(config, credentials);
+
+  const probe = probeAccelerator(config.accelerator ?? 'auto', config.runDir);
+  void probe.then(({ accelerator, reason }) => {
+    if (reason === null) log.info('accelerator', { accelerator });
+    else log.warn('guests run in software emulation, which is slow', { accelerator, reason });
+  });
+  const host = new AgentHost({
+    config,
+    version: packageJson.version,
+    probe,
+    artifacts: new ArtifactCache(join(config.runDir, 'artifacts'), credentials),
+    network: (taps) => networkDriver(config, { taps, log }),
+    log,
+  });
+  const tidy = (): void =>
+    void host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
+  tidy();
+  setInterval(tidy, TIDY_MS);
+  await serve(config, { credentials, host, log });
+}
+
+async function serve(
+  config: AgentConfig,
+  { credentials, host, log }: { readonly credentials: Credentials; readonly host: AgentHost; readonly log: Log },
+): Promise<void> {
+  // The storage address too: when a host's control network is cut, control nodes reach it through a storage node.
+  const addresses = [...new Set([config.controlAddress, config.storageAddress])];
+  const routes = agentRoutes(host);
+  const onUnexpected = (error: unknown, request: string): void =>
+    log.warn('a request failed unexpectedly', {
+      request,
+      reason: messageOf(error),
+      stack: error instanceof Error ? error.stack : undefined,
+    });
+  const services = await Promise.all(
+    addresses.map((address) => startService({ credentials, address, port: PORTS.agent, routes, onUnexpected })),
+  );
+  log.info('serving', { addresses, port: PORTS.agent, incarnations: host.report().incarnations.length });
+  const stop = (): void => {
+    void Promise.all(services.map((service) => service.close(CLOSE_DEADLINE_MS))).finally(() => process.exit(0));
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+function networkDriver(
+  config: AgentConfig,
+  { taps, log }: { readonly taps: ConstructorParameters<typeof NetworkDriver>[0]['taps']; readonly log: Log },
+): NetworkDriver {
+  return new NetworkDriver({
+    endpoint: { address: config.overlayAddress, device: config.overlayDevice },
+    hostAddresses: [config.controlAddress, config.storageAddress, config.overlayAddress],
+    runDir: config.runDir,
+    dropsRoot: config.qemuUsers === 'per-slot',
+    taps,
+    log,
+  });
+}
+
+/** What QEMUs of other users need of the machine. */
+function prepareMachine(config: AgentConfig, log: Log): void {
+  mkdirSync(config.runDir, { recursive: true, mode: 0o755 });
+  boundDeadConnections(log);
+  if (config.qemuUsers !== 'per-slot') return;
+  if (process.geteuid?.() !== 0)
+    throw new CodedError('bad-input', 'qemuUsers "per-slot" needs root.', {
+      advice: 'Run the agent as root, or set qemuUsers to "self".',
+    });
+  // Pass through, not look around.
+  chmodSync(config.runDir, (statSync(config.runDir).mode & 0o777) | 0o711);
+  try {
+    // What systemd-udevd does (50-udev-default.rules): a tap is protected by its owner, not by this file's mode.
+    if ((statSync('/dev/net/tun').mode & 0o006) !== 0o006) chmodSync('/dev/net/tun', 0o666);
+  } catch (error) {
+    log.warn('/dev/net/tun cannot be used: VMs with network cards will not start here', { reason: messageOf(error) });
+  }
+}
+
+/** Joins; a control node that does not answer yet is asked again, for about as long as an operator would wait. */
+async function joinPatiently(config: AgentConfig, log: Log): Promise<Joined> {
+  const { join: joining, name, controlAddress, storageAddress, overlayAddress } = config;
+  if (joining === undefined)
+    throw new CodedError('bad-input', `Host ${name} has no identity and no join token.`, {
+      advice: 'Make a token at a control node and name its file in the configuration (join.tokenFile).',
+    });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const token = await readTextBounded(joining.tokenFile, TOKEN_BYTES_MAX);
+      if (token === undefined) throw new CodedError('not-found', `There is no join token in ${joining.tokenFile}.`);
+      return await joinCluster({
+        controls: joining.controlAddresses.map((address) => ({ address, port: PORTS.control })),
+        token,
+        role: 'host',
+        name,
+        addresses: { control: controlAddress, storage: storageAddress, overlay: overlayAddress },
+        deadlineMs: JOIN_DEADLINE_MS,
+      });
+    } catch (error) {
+      const again = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'not-found');
+      if (!again || attempt >= JOIN_ATTEMPTS_MAX) throw error;
+      if (attempt === 1) log.info('not joined yet', { reason: messageOf(error) });
+      await pause(JOIN_PAUSE_MS);
+    }
+  }
+}
+
+function checkName({ name, stateDir }: AgentConfig, { certPem }: Credentials): void {
+  const { subject } = new X509Certificate(certPem);
+  if (subject === `CN=host:${name}`) return;
+  throw new CodedError('conflict', `The identity in ${stateDir} is ${subject}, and the configuration says ${name}.`, {
+    advice: 'Nothing was changed. Remove the identity to join under the new name.',
+  });
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`agent: ${messageOf(error)}\n`);
+  process.exit(1);
+});

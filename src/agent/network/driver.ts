@@ -1,0 +1,213 @@
+/**
+ * Makes the kernel's networks what the plan says. Guarantees: one change at a time; a plan older than the one in force is
+ * refused; repeating a plan changes nothing; the agent's death takes nothing away.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { NetworkPlan } from '../../core/ports/host-link.ts';
+import { run, tryRun } from '../../os/child-process.ts';
+import type { Log } from '../../os/log.ts';
+import { GUEST_MTU } from '../qemu/arguments.ts';
+import { applyDhcp } from './dhcp.ts';
+import { type LinkPlan, type OverlayEndpoint, planLinks, type WantedTap } from './link-plan.ts';
+import { bridgeName, cidrOf, overlaps, UNDERLAY_MTU_MIN } from './names.ts';
+import { type Observed, observe } from './observed.ts';
+import { ruleScript } from './rules.ts';
+import { slotOfTap } from './taps.ts';
+
+export interface NetworkOptions {
+  readonly endpoint: OverlayEndpoint;
+  /** The host's own addresses: what guests must not reach. */
+  readonly hostAddresses: readonly string[];
+  readonly runDir: string;
+  readonly dropsRoot: boolean;
+  /** The taps of the QEMUs that run, or are being started. */
+  readonly taps: () => readonly WantedTap[];
+  readonly log: Log;
+}
+
+const DEADLINE_MS = 10_000;
+const RESOLV_CONF_BYTES_MAX = 64 * 1024;
+
+export class NetworkDriver {
+  readonly #options: NetworkOptions;
+  #inForce: NetworkPlan | null = null;
+  #rules = '';
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: NetworkOptions) {
+    this.#options = options;
+  }
+
+  /** Of the plan in force; 0 before the first. */
+  get revision(): number {
+    return this.#inForce?.revision ?? 0;
+  }
+
+  /** Puts a plan in force; CodedError 'stale-order' when a newer one is. */
+  apply(plan: NetworkPlan): Promise<void> {
+    return this.#inTurn(async () => {
+      if (plan.revision < this.revision) {
+        throw new CodedError('stale-order', `Plan ${plan.revision} is older than plan ${this.revision} in force.`, {
+          advice: 'Nothing was changed.',
+        });
+      }
+      await this.#make(plan);
+    });
+  }
+
+  /**
+   * Sees to it that a QEMU which is about to start finds its taps in their networks: by the newer of the given plan and
+   * the one in force. CodedError 'stale-order' when that does not know one of its networks any more.
+   */
+  prepare(plan: NetworkPlan, vnis: readonly number[]): Promise<void> {
+    return this.#inTurn(async () => {
+      const newer = this.#inForce !== null && plan.revision < this.#inForce.revision ? this.#inForce : plan;
+      const missing = vnis.find((vni) => !newer.networks.some((network) => network.vni === vni));
+      if (missing !== undefined)
+        throw new CodedError('stale-order', `Plan ${newer.revision} has no network ${missing} on this host.`);
+      await this.#make(newer);
+    });
+  }
+
+  /** Removes the taps of slots that have none of `taps()`. */
+  removeStaleTaps(): Promise<void> {
+    return this.#inTurn(async () => {
+      const wanted = new Set(this.#options.taps().map(({ device }) => device));
+      const stale = tapDevices().filter((device) => !wanted.has(device));
+      if (stale.length > 0)
+        await this.#batch(
+          'ip',
+          stale.map((device) => `link delete ${device}`),
+          true,
+        );
+    });
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(action, action);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+
+  async #make(asked: NetworkPlan): Promise<void> {
+    const { endpoint, hostAddresses, runDir, dropsRoot, log } = this.#options;
+    const observed = await observe();
+    const underlay = observed.addresses.filter(({ address }) => hostAddresses.includes(address));
+    const plan = this.#withoutClashes(asked, underlay);
+    this.#checkUnderlay(observed);
+    const onlyGuests = setForwarding(plan, observed, log);
+    const taps = this.#options.taps();
+    // Rules first: no port is open for a moment before its filter is there.
+    const rules = ruleScript(plan, { taps, underlay: [...new Set(underlay.map(cidrOf))], onlyGuests });
+    if (rules !== this.#rules) {
+      await run(['nft', '-f', '-'], { deadlineMs: DEADLINE_MS, input: rules });
+      this.#rules = rules;
+    }
+    const links = planLinks(plan, taps, { observed, endpoint });
+    await this.#applyLinks(links);
+    setForwarding(plan, observed, log);
+    const nameServers = hostNameServers();
+    await applyDhcp(plan.networks, { runDir, dropsRoot, mtu: GUEST_MTU, nameServers });
+    this.#inForce = asked;
+  }
+
+  async #applyLinks({ ip, flood, forget }: LinkPlan): Promise<void> {
+    await this.#batch('ip', ip, false);
+    await this.#batch('bridge', flood, false);
+    await this.#batch('bridge', forget, true);
+  }
+
+  /** With `force`, a line that fails because its object is gone already does not matter. */
+  async #batch(program: 'ip' | 'bridge', lines: readonly string[], force: boolean): Promise<void> {
+    if (lines.length === 0) return;
+    const argv = [program, ...(force ? ['-force'] : []), '-batch', '-'];
+    const options = { deadlineMs: DEADLINE_MS, input: `${lines.join('\n')}\n` };
+    await (force ? tryRun(argv, options) : run(argv, options));
+  }
+
+  /** A network whose range is the host's own would cut the host off: it stays without a gateway. */
+  #withoutClashes(plan: NetworkPlan, underlay: Observed['addresses']): NetworkPlan {
+    const networks = plan.networks.map((network) => {
+      const { gateway } = network;
+      const clash = gateway === null ? undefined : underlay.find((own) => overlaps(own, gateway));
+      if (clash === undefined) return network;
+      this.#options.log.warn("a network's range is the host's own; it gets no gateway, NAT or DHCP here", {
+        network: network.name,
+        device: clash.device,
+      });
+      return { ...network, gateway: null, dhcp: null, nat: false };
+    });
+    return { ...plan, networks };
+  }
+
+  #checkUnderlay({ links }: Observed): void {
+    const { device } = this.#options.endpoint;
+    const link = links.get(device);
+    if (link === undefined)
+      throw new CodedError('failed', `The overlay device ${device} does not exist on this host.`, {
+        advice: 'No network was changed. Check overlayDevice in the agent configuration.',
+      });
+    if (link.mtu < UNDERLAY_MTU_MIN)
+      throw new CodedError('failed', `The overlay device ${device} has an MTU of ${link.mtu}; tunnels need 1500.`);
+  }
+}
+
+/** The taps there are now, by the kernel's list of interfaces. */
+function tapDevices(): readonly string[] {
+  const lines = readFileSync('/proc/self/net/dev', 'utf8').split('\n');
+  return lines.map((line) => line.split(':')[0]?.trim() ?? '').filter((device) => slotOfTap(device) !== undefined);
+}
+
+/**
+ * Lets packets pass between the bridges with NAT and the outside, by interface, unless the machine forwards everything
+ * already. Returns whether it is us alone who made it forward.
+ */
+function setForwarding(plan: NetworkPlan, { defaultDevice }: Observed, log: Log): boolean {
+  if (readSysctl('net/ipv4/ip_forward') === '1') return false;
+  const bridges = plan.networks.filter(({ nat, gateway }) => nat && gateway !== null).map(({ vni }) => bridgeName(vni));
+  if (bridges.length === 0) return true;
+  for (const device of [...bridges, ...(defaultDevice === null ? [] : [defaultDevice])]) {
+    const name = `net/ipv4/conf/${device}/forwarding`;
+    if (readSysctl(name) === '0') writeSysctl(name, '1', log);
+  }
+  return true;
+}
+
+/**
+ * Bounds how long a dead TCP connection is believed in, for every process of this host: an unanswered segment is given up
+ * after 6.2 s (tcp_retries2 = 4, RTO from 0.2 s) and an unanswered connection attempt after 7 s, so that a QEMU cut off
+ * from its disk notices within seconds, and only then its patience begins.
+ */
+export function boundDeadConnections(log: Log): void {
+  writeSysctl('net/ipv4/tcp_retries2', '4', log);
+  writeSysctl('net/ipv4/tcp_syn_retries', '2', log);
+}
+
+function readSysctl(name: string): string | null {
+  try {
+    return readFileSync(`/proc/sys/${name}`, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+function writeSysctl(name: string, value: string, log: Log): void {
+  try {
+    writeFileSync(`/proc/sys/${name}`, value);
+  } catch (error) {
+    log.warn('a kernel setting could not be changed', { setting: name, value, reason: messageOf(error) });
+  }
+}
+
+/** The host's name servers as far as guests can reach them. */
+function hostNameServers(): readonly string[] {
+  try {
+    const text = readFileSync('/etc/resolv.conf', 'utf8').slice(0, RESOLV_CONF_BYTES_MAX);
+    const found = [...text.matchAll(/^nameserver\s+(\d+\.\d+\.\d+\.\d+)\s*$/gm)].map(([, address]) => address ?? '');
+    return found.filter((address) => !address.startsWith('127.')).slice(0, 3);
+  } catch {
+    return [];
+  }
+}

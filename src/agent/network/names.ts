@@ -1,0 +1,46 @@
+/** Names and constants of the overlay that all hosts share. Pure. */
+
+/** Every gateway's MAC address, the same on every host: a guest that moved finds its gateway where it left it. */
+export const GATEWAY_MAC = '02:67:70:00:00:01';
+/** What VXLAN over IPv4 adds to a frame (RFC 7348): 14 + 20 + 8 + 8. */
+export const VXLAN_OVERHEAD_BYTES = 50;
+/** The smallest underlay: what guests are told (GUEST_MTU) must fit into the tunnel. */
+export const UNDERLAY_MTU_MIN = 1500;
+
+export const bridgeName = (vni: number): string => `gpb${vni}`;
+export const tunnelName = (vni: number): string => `gpx${vni}`;
+
+/** The network that a bridge or tunnel belongs to; undefined for interfaces that are not ours. */
+export function vniOf(device: string): number | undefined {
+  const vni = /^gp[bx](\d{1,8})$/.exec(device)?.[1];
+  return vni === undefined ? undefined : Number(vni);
+}
+
+export interface Ipv4Range {
+  readonly address: string;
+  readonly prefixLength: number;
+}
+
+/** The network's first address and its mask, dotted. */
+export function rangeOf({ address, prefixLength }: Ipv4Range): { readonly network: string; readonly netmask: string } {
+  const mask = prefixLength === 0 ? 0 : (0xffff_ffff << (32 - prefixLength)) >>> 0;
+  return { network: dotted((toNumber(address) & mask) >>> 0), netmask: dotted(mask) };
+}
+
+/** In CIDR form. */
+export function cidrOf(range: Ipv4Range): string {
+  return `${rangeOf(range).network}/${range.prefixLength}`;
+}
+
+export function overlaps(a: Ipv4Range, b: Ipv4Range): boolean {
+  const prefixLength = Math.min(a.prefixLength, b.prefixLength);
+  return rangeOf({ ...a, prefixLength }).network === rangeOf({ ...b, prefixLength }).network;
+}
+
+function toNumber(address: string): number {
+  return address.split('.').reduce((value, octet) => value * 256 + Number(octet), 0);
+}
+
+function dotted(value: number): string {
+  return [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
+}

@@ -1,0 +1,121 @@
+/** What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it. */
+
+import { CodedError } from '../base/errors.ts';
+import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../base/ids.ts';
+import { SLOTS_PER_HOST } from '../core/model/ports.ts';
+import type { KillOrder, LaunchOrder, NetworkPlan, Order } from '../core/ports/host-link.ts';
+import {
+  arrayOf,
+  idOf,
+  integer,
+  nullable,
+  object,
+  oneOf,
+  type Parser,
+  parseBoolean,
+  parseGenerationField,
+  parsePort,
+  parseTermField,
+  text,
+} from '../rpc/parse.ts';
+import { parseIpv4 } from './config.ts';
+
+/** Bounds of one order's JSON: a plan of 200 networks with all their reservations fits. */
+export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
+const MIB = 1024 ** 2;
+const NICS_MAX = 8;
+const DISKS_MAX = 16;
+
+const parseMac = text({ charsMax: 17, pattern: /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/ });
+const parseVni = integer({ min: 1, max: 16_777_215 });
+const parseLabel = text({ charsMax: 63, pattern: /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/ });
+const parsePem = text({ charsMax: 16_384, pattern: /^-----BEGIN [A-Z ]+-----\n/ });
+const parseHostText = text({ charsMax: 253, pattern: /^[A-Za-z0-9.:-]+$/ });
+
+const networkFields = {
+  revision: integer({ min: 0 }),
+  networks: arrayOf(
+    object({
+      name: idOf(parseNetworkName),
+      vni: parseVni,
+      peers: arrayOf(parseIpv4, { itemsMax: 2_000 }),
+      gateway: nullable(object({ address: parseIpv4, prefixLength: integer({ min: 8, max: 30 }) })),
+      nat: parseBoolean,
+      dhcp: nullable(
+        arrayOf(object({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
+      ),
+    }),
+    { itemsMax: 1_000 },
+  ),
+  drop: arrayOf(parseIpv4, { itemsMax: 2_000 }),
+};
+
+const parsePlan: Parser<NetworkPlan> = object(networkFields);
+
+/** POST /v1/network */
+export const parseNetworkOrder: Parser<NetworkPlan & Order> = object({ term: parseTermField, ...networkFields });
+
+/** POST /v1/kill */
+export const parseKillOrder: Parser<KillOrder> = object({
+  term: parseTermField,
+  vm: idOf(parseVmId),
+  generations: arrayOf(parseGenerationField, { itemsMax: 1_000 }),
+  reason: text({ charsMax: 1_000 }),
+});
+
+const parseArtifact = object({
+  sha256: idOf(parseSha256),
+  sizeBytes: integer({ min: 1, max: 1024 * MIB }),
+  from: arrayOf(object({ node: parseLabel, address: parseHostText, port: parsePort }), { itemsMax: 32 }),
+});
+
+const parseLaunchShape: Parser<LaunchOrder> = object({
+  term: parseTermField,
+  vm: idOf(parseVmId),
+  vmName: parseLabel,
+  generation: parseGenerationField,
+  slot: integer({ min: 0, max: SLOTS_PER_HOST - 1 }),
+  incoming: parseBoolean,
+  machine: object({
+    vcpus: integer({ min: 1, max: 255 }),
+    memoryBytes: integer({ min: 16 * MIB, max: 4096 * 1024 * MIB }),
+    cpuModel: text({ charsMax: 60, pattern: /^[A-Za-z0-9._-]+$/ }),
+    firmware: oneOf('bios', 'uefi', 'direct'),
+    kernel: nullable(parseArtifact),
+    initrd: nullable(parseArtifact),
+    append: nullable(text({ charsMax: 2_000, pattern: /^[^\n\0]*$/ })),
+  }),
+  disks: arrayOf(
+    object({
+      disk: idOf(parseDiskId),
+      role: oneOf('data', 'seed', 'nvram'),
+      bus: oneOf('virtio', 'scsi'),
+      readOnly: parseBoolean,
+      export: object({
+        address: parseHostText,
+        port: parsePort,
+        name: text({ charsMax: 200, pattern: /^[A-Za-z0-9._-]+$/ }),
+        tlsName: parseHostText,
+      }),
+      patienceMs: integer({ min: 0, max: 24 * 3600 * 1000 }),
+    }),
+    { itemsMax: DISKS_MAX },
+  ),
+  nics: arrayOf(object({ mac: parseMac, network: idOf(parseNetworkName), vni: parseVni }), { itemsMax: NICS_MAX }),
+  credentials: object({ caPem: parsePem, certPem: parsePem, keyPem: parsePem }),
+  network: parsePlan,
+});
+
+/** POST /v1/launch */
+export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
+  const order = parseLaunchShape(value, at);
+  const refuse = (what: string): never => {
+    throw new CodedError('bad-input', what, { advice: 'Nothing was started.' });
+  };
+  if (order.machine.memoryBytes % MIB !== 0) refuse('machine.memoryBytes must be a multiple of 1 MiB.');
+  if (order.machine.firmware === 'direct' && order.machine.kernel === null) refuse('A direct boot needs a kernel.');
+  const nvrams = order.disks.filter(({ role }) => role === 'nvram').length;
+  if (nvrams !== (order.machine.firmware === 'uefi' ? 1 : 0))
+    refuse('One nvram disk is needed for UEFI, and none otherwise.');
+  return order;
+};

@@ -1,0 +1,142 @@
+/**
+ * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, and its monitors listen; when it rejects,
+ * no process of it is left; the process does not end with the agent; its directory is its user's alone.
+ */
+
+import { chown, rm } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { LaunchOrder } from '../../core/ports/host-link.ts';
+import { type Daemon, spawnDaemon } from '../../os/child-process.ts';
+import { withDeadline } from '../../os/deadline.ts';
+import { makePrivateDirectory } from '../../os/files.ts';
+import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
+import { writeCredentials } from '../../pki/credentials.ts';
+import { QmpSession } from '../../qmp/session.ts';
+import { readTail } from '../tail.ts';
+import { type Confinement, confinementArguments, type QemuContext, qemuArguments } from './arguments.ts';
+
+export interface LaunchOptions {
+  readonly confinement: Confinement;
+  readonly context: QemuContext;
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Where a daemon finds its programs; nothing else of the agent's environment is passed on. */
+export const DAEMON_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+const MESSAGE_BYTES_MAX = 2_000;
+const KILL_DEADLINE_MS = 5_000;
+
+/** What QEMU says on its standard error is in its directory under this name. */
+export const QEMU_LOG = 'qemu.log';
+
+/**
+ * Makes the directory, starts QEMU and waits until it answers. CodedError 'failed' with QEMU's last words when it ends,
+ * 'deadline', or the signal's reason; the directory is then the caller's to remove.
+ */
+export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Promise<ProcessIdentity> {
+  const { confinement, context, deadlineMs, signal } = options;
+  const { directory } = context;
+  const owner = confinement.uid === null ? undefined : { uid: confinement.uid, gid: confinement.uid };
+  await makePrivateDirectory(directory, { owner });
+  await writeCredentials(join(directory, 'tls'), order.credentials, { owner });
+  const ready = await ReadySocket.open(join(directory, 'ready.sock'), owner);
+  let qemu: Daemon | undefined;
+  try {
+    const argv = [...confinementArguments(confinement), ...qemuArguments(order, context)];
+    const log = join(directory, QEMU_LOG);
+    qemu = await spawnDaemon(argv, { stdoutFile: log, stderrFile: log, env: DAEMON_ENV, cwd: directory });
+    const ended = qemu.exited.then(async (status) => {
+      throw new CodedError('failed', `QEMU ended with status ${status}: ${await lastWords(directory)}`, {
+        advice: 'Nothing of it is left on the host.',
+      });
+    });
+    ended.catch(() => undefined);
+    // A QEMU that fails closes its monitor before it ends: its status and its words say more than that.
+    const answered = (inner: AbortSignal): Promise<void> =>
+      ready
+        .answered(deadlineMs, inner)
+        .catch((error: unknown) =>
+          error instanceof CodedError && error.code === 'unavailable' ? ended : Promise.reject(error),
+        );
+    await withDeadline((inner) => Promise.race([answered(inner), ended]), {
+      deadlineMs,
+      signal,
+      what: `the start of QEMU for ${order.vm}`,
+    });
+    return { pid: qemu.pid, startTicks: qemu.startTicks };
+  } catch (error) {
+    if (qemu !== undefined) await killProcess(qemu);
+    throw error;
+  } finally {
+    await ready.close();
+  }
+}
+
+/** Ends a process at once and waits until it is gone; CodedError 'deadline' when the kernel does not let go of it. */
+export async function killProcess(process: ProcessIdentity): Promise<void> {
+  signalProcess(process, 'SIGKILL');
+  await waitGone(process, KILL_DEADLINE_MS);
+}
+
+/** The end of what QEMU printed. */
+export async function lastWords(directory: string): Promise<string> {
+  const text = await readTail(join(directory, QEMU_LOG), MESSAGE_BYTES_MAX);
+  return text.trim().split('\n').slice(-5).join('\n') || 'it said nothing.';
+}
+
+/**
+ * A socket that QEMU connects a monitor to while it starts. The agent asks one question over it: the answer comes from
+ * QEMU's main loop, hence when every device and disk is there. Then the connection ends for good.
+ */
+class ReadySocket {
+  readonly #path: string;
+  readonly #server = createServer();
+  readonly #connected = Promise.withResolvers<Socket>();
+
+  private constructor(path: string) {
+    this.#path = path;
+    this.#connected.promise.catch(() => undefined);
+    this.#server.once('connection', (socket) => {
+      socket.on('error', () => undefined);
+      this.#connected.resolve(socket);
+    });
+  }
+
+  static async open(path: string, owner: { uid: number; gid: number } | undefined): Promise<ReadySocket> {
+    const ready = new ReadySocket(path);
+    await rm(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      ready.#server.once('error', (cause) =>
+        reject(new CodedError('failed', `Cannot listen on ${path}: ${messageOf(cause)}`, { cause })),
+      );
+      ready.#server.listen(path, resolve);
+    });
+    if (owner !== undefined) await chown(path, owner.uid, owner.gid);
+    return ready;
+  }
+
+  async answered(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    const socket = await this.#connected.promise;
+    const session = await QmpSession.open(socket, { deadlineMs, signal });
+    try {
+      await session.execute('query-status', undefined, { deadlineMs, signal });
+    } finally {
+      session.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#connected.reject(new CodedError('unavailable', 'The launch has ended.'));
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      this.#connected.promise.then(
+        (socket) => socket.destroy(),
+        () => undefined,
+      );
+    });
+    await rm(this.#path, { force: true });
+  }
+}

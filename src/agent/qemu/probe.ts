@@ -1,0 +1,112 @@
+/**
+ * What this machine can run guests with. Guarantees: KVM is only reported when a guest really ran under it: on machines
+ * without hardware virtualization /dev/kvm may open, make a VM, and hang in the firmware.
+ */
+
+import { constants } from 'node:fs';
+import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import { run, tryRun } from '../../os/child-process.ts';
+import { isRecord } from '../../rpc/parse.ts';
+import { MACHINE_TYPE } from './arguments.ts';
+
+export interface AcceleratorProbe {
+  readonly accelerator: 'kvm' | 'tcg';
+  /** `baseline` and QEMU's names of the models that can be offered here in full. */
+  readonly cpuModels: readonly string[];
+  /** Why it is not KVM, for people; null when it is, or was not asked for. */
+  readonly reason: string | null;
+}
+
+const KVM_DEADLINE_MS = 4_000;
+const MODELS_DEADLINE_MS = 10_000;
+const DEBUG_EXIT_PORT = 0xf4;
+const DEBUG_EXIT_VALUE = 0x10;
+/** QEMU's isa-debug-exit: status = (value << 1) | 1. */
+const DEBUG_EXIT_STATUS = (DEBUG_EXIT_VALUE << 1) | 1;
+
+/** A boot sector that ends its machine: mov al, value; out port, al; then halt. */
+export function exitSector(): Uint8Array {
+  const sector = new Uint8Array(512);
+  sector.set([0xb0, DEBUG_EXIT_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xf4, 0xeb, 0xfd]);
+  sector.set([0x55, 0xaa], 510);
+  return sector;
+}
+
+/** Never throws: what cannot be found out is TCG with the baseline model. `directory` is for a file of 512 bytes. */
+export async function probeAccelerator(wanted: 'auto' | 'kvm' | 'tcg', directory: string): Promise<AcceleratorProbe> {
+  let reason: string | null = null;
+  if (wanted !== 'tcg') {
+    reason = await whyNotKvm(directory);
+    if (reason === null) return { accelerator: 'kvm', cpuModels: await cpuModels('kvm'), reason };
+  }
+  return { accelerator: 'tcg', cpuModels: await cpuModels('tcg'), reason };
+}
+
+/** null when a guest ran under KVM. */
+async function whyNotKvm(directory: string): Promise<string | null> {
+  try {
+    await access('/dev/kvm', constants.R_OK | constants.W_OK);
+  } catch {
+    return '/dev/kvm is missing or may not be opened: load the kernel module and check its permissions.';
+  }
+  let work: string | undefined;
+  try {
+    work = await mkdtemp(join(directory, 'probe-'));
+    await writeFile(join(work, 'sector'), exitSector());
+    const argv = [
+      ...['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-machine', MACHINE_TYPE, '-accel', 'kvm', '-m', '16M'],
+      ...['-drive', `file=${join(work, 'sector')},format=raw,snapshot=on`],
+      ...['-device', `isa-debug-exit,iobase=${DEBUG_EXIT_PORT},iosize=4`],
+    ];
+    const { exitCode, stderr } = await tryRun(argv, { deadlineMs: KVM_DEADLINE_MS });
+    if (exitCode === DEBUG_EXIT_STATUS) return null;
+    return `A probe guest did not run under KVM (status ${exitCode}): ${stderr.trim().split('\n').at(-1) ?? ''}`;
+  } catch (error) {
+    if (error instanceof CodedError && error.code === 'deadline')
+      return `/dev/kvm opens, but a probe guest did not get through its firmware within ${KVM_DEADLINE_MS} ms.`;
+    return messageOf(error);
+  } finally {
+    if (work !== undefined) await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** QMP query-cpu-definitions (CpuDefinitionInfo): models that can be migrated and of which no feature is missing. */
+async function cpuModels(accelerator: 'kvm' | 'tcg'): Promise<readonly string[]> {
+  try {
+    const { stdout } = await run(
+      [
+        ...['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none', '-S', '-qmp', 'stdio'],
+        ...['-machine', MACHINE_TYPE, '-accel', accelerator, '-m', '16M'],
+      ],
+      {
+        deadlineMs: MODELS_DEADLINE_MS,
+        input: '{"execute":"qmp_capabilities"}\n{"execute":"query-cpu-definitions"}\n{"execute":"quit"}\n',
+      },
+    );
+    return ['baseline', ...parseCpuDefinitions(stdout)];
+  } catch {
+    return ['baseline'];
+  }
+}
+
+/** The usable models in what QEMU printed, sorted. */
+export function parseCpuDefinitions(printed: string): readonly string[] {
+  for (const line of printed.split('\n')) {
+    if (!line.includes('"unavailable-features"')) continue;
+    const answer: unknown = JSON.parse(line);
+    const definitions: unknown = isRecord(answer) ? answer['return'] : undefined;
+    if (!Array.isArray(definitions)) continue;
+    const usable = definitions.filter(isRecord).filter((definition) => {
+      const missing: unknown = definition['unavailable-features'];
+      return definition['migration-safe'] === true && Array.isArray(missing) && missing.length === 0;
+    });
+    return usable
+      .map(({ name }) => name)
+      .filter((name) => typeof name === 'string')
+      .sort();
+  }
+  return [];
+}

@@ -1,0 +1,48 @@
+/** The agent's HTTP service (core/ports/host-link.ts): control nodes only, every body checked before it is acted on. */
+
+import { parseGeneration, parseVmId } from '../base/ids.ts';
+import { integerParameter } from '../rpc/parse.ts';
+import type { Route } from '../rpc/service.ts';
+import type { AgentHost } from './host.ts';
+import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder } from './orders.ts';
+
+const ALLOW = ['control'] as const;
+
+export function agentRoutes(host: AgentHost): readonly Route[] {
+  return [
+    { method: 'GET', path: '/v1/report', allow: ALLOW, handle: async () => ({ json: host.report() }) },
+    {
+      method: 'POST',
+      path: '/v1/launch',
+      allow: ALLOW,
+      body: ORDER_BYTES_MAX,
+      handle: async ({ body }) => ({ json: await host.launch(parseLaunchOrder(body, '')) }),
+    },
+    {
+      method: 'POST',
+      path: '/v1/kill',
+      allow: ALLOW,
+      handle: async ({ body }) => ({ json: await host.kill(parseKillOrder(body, '')) }),
+    },
+    {
+      method: 'POST',
+      path: '/v1/network',
+      allow: ALLOW,
+      body: ORDER_BYTES_MAX,
+      handle: async ({ body }) => {
+        await host.applyNetwork(parseNetworkOrder(body, ''));
+        return { json: {} };
+      },
+    },
+    {
+      method: 'GET',
+      path: '/v1/log',
+      allow: ALLOW,
+      handle: async ({ query }) => {
+        const vm = parseVmId(query.get('vm') ?? '');
+        const generation = parseGeneration(integerParameter(query, 'generation'));
+        return { text: await host.serialTail({ vm, generation }, integerParameter(query, 'bytes')) };
+      },
+    },
+  ];
+}
