@@ -3,6 +3,7 @@ import {
   contOnlyCurrentAndFenced,
   generationsGrow,
   grantsAreAdmitted,
+  nothingElseGranted,
   oneCurrentIncarnation,
 } from './generation-checkers.ts';
 import { hostsHaveRoom, stopsLast, switchOnlyWhenBothPaused, tasksEndOnce, wishesAreKept } from './record-checkers.ts';
@@ -15,6 +16,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G3-one-current': oneCurrentIncarnation,
   'G4-grants-admitted': grantsAreAdmitted,
   'G5-cont-current-and-fenced': contOnlyCurrentAndFenced,
+  'G6-nothing-else-granted': nothingElseGranted,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'C1-hosts-have-room': hostsHaveRoom,
   'T1-tasks-end-once': tasksEndOnce,

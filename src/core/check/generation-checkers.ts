@@ -108,6 +108,24 @@ export function contOnlyCurrentAndFenced(): Checker {
   };
 }
 
+/** G6: once a VM is recorded as running nobody but its current generation is granted, and once it is stopped nobody is. */
+export function nothingElseGranted(): Checker {
+  const grants = new Grants();
+  return (entry) => {
+    grants.note(entry);
+    if (entry.kind !== 'commit' || entry.by === 'people') return null;
+    for (const change of entry.changes) {
+      if (change.kind !== 'vm' || change.value === null) continue;
+      const record = change.value;
+      const { name, phase } = record;
+      if (phase.kind !== 'running' && phase.kind !== 'stopped') continue;
+      const other = grants.everywhere(change.id).find((generation) => generation !== currentGeneration(record));
+      if (other !== undefined) return `${name} is ${phase.kind} and generation ${other} is still granted`;
+    }
+    return null;
+  };
+}
+
 class Grants {
   readonly #held = new Map<string, Set<Generation>>();
 
@@ -123,6 +141,10 @@ class Grants {
     if (entry.kind === 'granted') held.add(entry.generation);
     if (entry.kind === 'revoked') held.delete(entry.generation);
     if (entry.kind === 'fenced') for (const generation of held) if (generation < entry.below) held.delete(generation);
+  }
+
+  everywhere(vm: VmId): readonly Generation[] {
+    return [...this.#held].flatMap(([key, held]) => (key.endsWith(`:${vm}`) ? [...held] : []));
   }
 
   holders(node: StorageName, vm: VmId): readonly Generation[] {

@@ -7,7 +7,7 @@ import type { StorageName } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord } from '../model/cluster.ts';
 import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
-import type { Incarnation, StartReason, VmPhase, VmRecord } from '../model/vm.ts';
+import { currentIncarnation, type Incarnation, type StartReason, type VmPhase, type VmRecord } from '../model/vm.ts';
 import { place } from './placement.ts';
 import type { Acknowledged, Step } from './steps.ts';
 import { type Judgement, judge } from './verdict.ts';
@@ -94,6 +94,21 @@ export function judgementOf(situation: VmSituation, incarnation: Incarnation): J
 /** True when somebody asked for this VM not to run. */
 export function wantsStop(vm: VmRecord): boolean {
   return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
+}
+
+/** Commits the end of the current incarnation, as somebody asked for. `tasks`: what else ends with it. */
+export function beginStop(situation: VmSituation, mode: 'acpi' | 'hard', tasks: readonly TaskOutcome[] = []): Decision {
+  const { vm, now } = situation;
+  const incarnation = currentIncarnation(vm.phase);
+  if (incarnation === null) return wait('Nothing runs.');
+  const reason = vm.deleting ? 'deleted' : 'requested';
+  const patienceMs = vm.stopRequest?.patienceMs ?? 0;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'stopping', incarnation, mode, deadlineAt: now + patienceMs, reason }, now),
+    event: { kind: 'stopping', message: `${vm.name} is being stopped${mode === 'acpi' ? ' by its guest' : ''}.` },
+    tasks,
+  };
 }
 
 /** Why the next generation starts, and what its transaction does besides. */

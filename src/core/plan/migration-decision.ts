@@ -7,6 +7,7 @@
  */
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
+  beginStop,
   type Decision,
   inPhase,
   judgementOf,
@@ -122,6 +123,7 @@ function sourceEnded(
   because: string,
 ): Decision {
   const { vm } = situation;
+  if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
   const why =
     verdict === 'lost'
       ? `${source.host} was lost during a migration to ${destination.host}: ${because}`
@@ -142,6 +144,8 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   const { source, destination, taskId } = phase;
   const at = judgementOf(situation, destination);
   if (acknowledged.fencedBelow < destination.generation) return perform({ do: 'fence', below: destination.generation });
+  if ((at.verdict === 'lost' || at.verdict === 'crashed') && wantsStop(vm))
+    return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
   if (at.verdict === 'lost' || at.verdict === 'crashed') {
     const why = `${destination.host} ${at.verdict === 'lost' ? 'was lost' : `lost QEMU of ${vm.name}`} right after its migration.`;
     return startNext(situation, {

@@ -9,8 +9,8 @@ import { unreachable } from '../../base/assert.ts';
 import type { Generation } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
-import { currentIncarnation } from '../model/vm.ts';
 import {
+  beginStop,
   type Decision,
   diskNodes,
   inPhase,
@@ -177,19 +177,6 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   if (see(incarnation).host.agent === 'silent')
     return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
   return perform({ do: 'launch', incarnation, incoming: false });
-}
-
-function beginStop(situation: VmSituation, mode: 'acpi' | 'hard'): Decision {
-  const { vm, now } = situation;
-  const incarnation = currentIncarnation(vm.phase);
-  if (incarnation === null) return wait('Nothing runs.');
-  const reason = vm.deleting ? 'deleted' : 'requested';
-  const patienceMs = vm.stopRequest?.patienceMs ?? 0;
-  return {
-    kind: 'commit',
-    vm: inPhase(vm, { kind: 'stopping', incarnation, mode, deadlineAt: now + patienceMs, reason }, now),
-    event: { kind: 'stopping', message: `${vm.name} is being stopped${mode === 'acpi' ? ' by its guest' : ''}.` },
-  };
 }
 
 function decideRunning(situation: VmSituation, incarnation: Incarnation): Decision {
