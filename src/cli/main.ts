@@ -47,4 +47,6 @@ const io: Io = {
 // Loaded only now, so that the cache serves it.
 const { runCli } = await import('./run-cli.ts');
 const code = await runCli(process.argv.slice(2), io, version);
-process.exitCode = code === EXIT.ok ? (exitCode ?? EXIT.ok) : code;
+const status = code === EXIT.ok ? (exitCode ?? EXIT.ok) : code;
+// The command is done, whatever connections are still kept for a next call; what was printed is handed over first.
+process.stderr.write('', () => process.stdout.write('', () => process.exit(status)));

@@ -14,7 +14,7 @@ import { lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { joinCluster, loadOrJoin } from '../rpc/join.ts';
-import { startService } from '../rpc/service.ts';
+import { type RpcService, startService } from '../rpc/service.ts';
 import { readClusterView } from './cluster-view.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { Pool } from './pool.ts';
@@ -55,20 +55,22 @@ async function main(): Promise<void> {
     log,
   });
   await service.start();
-  const server = await startService({
-    credentials,
-    address: config.controlAddress,
-    port: PORTS.storage,
-    routes: storageRoutes(service, pool),
-    connect: storageRelay(),
-    onUnexpected: (error, request) => log.warn('a request failed unexpectedly', { request, reason: stackOf(error) }),
-  });
-  log.info('listening', { address: server.address, port: server.port });
+  // Controllers come over the control network, hosts fetch artifacts over the storage network.
+  const addresses = [...new Set([config.controlAddress, config.storageAddress])];
+  const routes = storageRoutes(service, pool);
+  const connect = storageRelay();
+  const servers: RpcService[] = [];
+  for (const address of addresses) {
+    const onUnexpected = (error: unknown, request: string): void => log.warn('a request failed unexpectedly', { request, reason: stackOf(error) });
+    servers.push(await startService({ credentials, address, port: PORTS.storage, routes, connect, onUnexpected }));
+  }
+  log.info('listening', { addresses, port: PORTS.storage });
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT']) process.once(name, resolve);
   });
   log.info('ending; the disks are served on', { signal });
-  await Promise.all([server.close(CLOSE_MS), Promise.race([service.close(), server.close(CLOSE_MS)])]);
+  const closed = Promise.all(servers.map((server) => server.close(CLOSE_MS)));
+  await Promise.all([closed, Promise.race([service.close(), closed])]);
   etcd.close();
   await lock.release();
   process.exit(0);

@@ -1,6 +1,5 @@
 /** Images and their files through the API. A file is kept on every storage node that answers, so that its loss takes no image with it. */
-import { PassThrough, type Readable, Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { PassThrough, type Readable } from 'node:stream';
 import type { PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -253,34 +252,33 @@ function refusalOf(results: readonly PromiseSettledResult<unknown>[]): unknown {
 }
 
 /** The first bytes of a stream, and the whole of it still to be read. */
-async function peek(source: Readable, bytes: number): Promise<{ head: Buffer; body: Readable }> {
+async function peek(source: Readable, bytes: number): Promise<{ head: Buffer; body: AsyncIterable<Buffer> }> {
+  const iterator = (source as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   const chunks: Buffer[] = [];
   let have = 0;
-  const iterator = source.iterator({ destroyOnReturn: false });
   while (have < bytes) {
-    const { value, done } = await iterator.next();
-    if (done === true) break;
-    chunks.push(value as Buffer);
-    have += (value as Buffer).length;
+    const next = await iterator.next();
+    if (next.done === true) break;
+    chunks.push(next.value);
+    have += next.value.length;
   }
   const begun = Buffer.concat(chunks);
-  const body = new Transform({ transform: (chunk, _encoding, done) => done(null, chunk) });
-  body.write(begun);
-  void pipeline(source, body).catch((error: unknown) =>
-    body.destroy(error instanceof Error ? error : new Error(String(error))),
-  );
-  return { head: begun.subarray(0, bytes), body };
+  const rest = async function* (): AsyncGenerator<Buffer> {
+    yield begun;
+    yield* { [Symbol.asyncIterator]: () => iterator };
+  };
+  return { head: begun.subarray(0, bytes), body: rest() };
 }
 
 /** Copies one stream into several; the slowest sets the pace, one that failed is left out. */
-async function feed(source: Readable, sinks: readonly PassThrough[]): Promise<void> {
+async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]): Promise<void> {
   const live = new Set(sinks);
   for (const sink of sinks) {
     sink.once('error', () => live.delete(sink));
     sink.once('close', () => live.delete(sink));
   }
   try {
-    for await (const chunk of source as AsyncIterable<Buffer>) {
+    for await (const chunk of source) {
       await Promise.all(
         [...live].map((sink) =>
           sink.write(chunk)
