@@ -7,6 +7,7 @@
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
+import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { EtcdClient } from '../etcd/client.ts';
 import { campaign, type Leadership } from '../etcd/election.ts';
@@ -16,6 +17,7 @@ import { leaderStore } from './store/leader-store.ts';
 
 /** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
 const LEASE_SECONDS = 2;
+const RETRY_MS = 500;
 
 export interface LeadershipOptions {
   readonly client: EtcdClient;
@@ -38,29 +40,58 @@ export async function leadForEver(options: LeadershipOptions): Promise<void> {
     } catch (error) {
       if (signal.aborted) return;
       log.warn('campaign failed', { error: messageOf(error) });
-      await new Promise<void>((resolve) => void options.ports.clock.after(500, resolve));
+      await pause(options.ports.clock, signal);
     }
   }
 }
 
+/** Between attempts; ends early with the signal. */
+function pause(clock: Clock, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      cancel();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const cancel = clock.after(RETRY_MS, end);
+    signal.addEventListener('abort', end, { once: true });
+  });
+}
+
 async function lead(leadership: Leadership, options: LeadershipOptions): Promise<void> {
-  const { store, log, ports, signal, onLead } = options;
-  const over = Promise.withResolvers<void>();
-  void leadership.lost.then(over.resolve);
-  signal.addEventListener('abort', () => over.resolve(), { once: true });
+  const { log, signal } = options;
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  void leadership.lost.then(end, end);
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
+  try {
+    await reign(leadership, options, over);
+  } finally {
+    signal.removeEventListener('abort', end);
+    // Whatever ended it, a failure to begin included: a key that is kept alive and not used would keep everybody from leading.
+    await leadership.resign().catch((error: unknown) => log.warn('resigning failed', { error: messageOf(error) }));
+  }
+}
+
+async function reign(leadership: Leadership, options: LeadershipOptions, over: AbortController): Promise<void> {
+  const { store, log, ports, onLead } = options;
   await store.catchUp();
-  const hand = leaderStore(store, leadership, over.resolve);
+  if (over.signal.aborted) return;
+  const ended = new Promise<void>((resolve) => {
+    over.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  const hand = leaderStore(store, leadership, () => over.abort());
   const controller = new Controller({ ...ports, store: hand });
   const house = new KeepingHouse({ store, compare: leadership.compare, clock: ports.clock, log });
   log.info('leading', { term: leadership.createRevision });
   controller.start();
   house.start();
   onLead({ term: hand.term, controller });
-  await over.promise;
+  await ended;
   onLead(null);
   house.stop();
   controller.stop();
   hand.close();
   log.info('no longer leading', { term: leadership.createRevision });
-  await leadership.resign().catch(() => undefined);
 }

@@ -19,7 +19,7 @@ import type {
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { EtcdClient } from '../../etcd/client.ts';
+import type { EtcdClient, TxnResult } from '../../etcd/client.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
 import type { Compare, KeyValue, Op, WatchEvent } from '../../etcd/records.ts';
@@ -48,6 +48,9 @@ export interface Write {
   readonly value: object | string | null;
   readonly expect: number | null;
 }
+
+/** A key that a transaction does not write and that must be unchanged all the same. */
+export type Unchanged = Pick<Write, 'key'> & { readonly expect: number };
 
 export type Outcome =
   | { readonly kind: 'committed'; readonly revision: number }
@@ -98,6 +101,7 @@ export class ClusterStore {
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   #revision = 0;
+  #completeRevision = 0;
   /** Whether the watch stands: what is known is at most a moment old. */
   #connected = false;
 
@@ -107,6 +111,11 @@ export class ClusterStore {
 
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Everything up to this revision is in the tables: whoever read them misses nothing that a watch from the next one brings. */
+  get completeRevision(): number {
+    return this.#completeRevision;
   }
 
   get connected(): boolean {
@@ -123,9 +132,7 @@ export class ClusterStore {
         options.onReady();
       },
       onEvents: (events, revision) => this.#apply(events, revision),
-      onProgress: (revision) => {
-        this.#revision = Math.max(this.#revision, revision);
-      },
+      onProgress: (revision) => this.#completed(revision),
       onDisconnected: () => {
         this.#connected = false;
       },
@@ -164,28 +171,32 @@ export class ClusterStore {
   }
 
   /**
-   * All writes or none. `guard`: an additional condition (the leader's election key). Throws EtcdUnavailable (nothing changed), or
+   * All writes or none. `guard`: an additional condition (the leader's election key); `unchanged`: objects it was decided from. One whose
+   * answer was lost is `committed` where reading back finds what it wrote, else `conflict`. Throws EtcdUnavailable (nothing changed), or
    * EtcdDeadlineUnknown when not even reading back was possible.
    */
-  async transact(writes: readonly Write[], guard: Compare | null): Promise<Outcome> {
-    const compare: Compare[] = writes.flatMap(({ key, expect }) =>
+  async transact(
+    writes: readonly Write[],
+    guard: Compare | null,
+    unchanged: readonly Unchanged[] = [],
+  ): Promise<Outcome> {
+    const compare: Compare[] = [...writes, ...unchanged].flatMap(({ key, expect }) =>
       expect === null ? [] : [expect === 0 ? { key, exists: false } : { key, modRevision: expect }],
     );
     if (guard !== null) compare.push(guard);
     const success: Op[] = writes.map(({ key, value }) =>
       value === null ? { delete: key } : { put: key, value: JSON.stringify(value) },
     );
-    const keys = writes.map(({ key }) => key);
+    const keys = [...writes, ...unchanged].map(({ key }) => key);
     const failure: Op[] = [...keys, ...(guard === null ? [] : [guard.key])].map((key) => ({ get: key }));
     try {
       const result = await this.#client.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
-      if (!result.succeeded) return this.#refused(keys, guard, result.reads);
+      if (!result.succeeded) return this.#refused(keys, guard, result);
       this.#note(writes.map(({ key, value }) => ({ key, value, revision: result.revision })));
       return { kind: 'committed', revision: result.revision };
     } catch (error) {
       if (!(error instanceof EtcdDeadlineUnknown)) throw error;
-      for (const key of keys) this.#noteRead(key, await this.#client.get(key));
-      return { kind: 'conflict' };
+      return this.#readBack(writes, keys, error);
     }
   }
 
@@ -213,60 +224,75 @@ export class ClusterStore {
         act();
       };
       const look = (): void => {
-        const found = condition();
-        if (found !== undefined) finish(() => resolve(found));
+        try {
+          const found = condition();
+          if (found !== undefined) finish(() => resolve(found));
+        } catch (error) {
+          finish(() => reject(error));
+        }
       };
       const aborted = (): void => finish(() => reject(options.signal.reason));
-      const timer = setTimeout(
-        () =>
-          finish(() =>
-            reject(new CodedError('deadline', `${options.what} did not happen within ${options.deadlineMs} ms.`)),
-          ),
-        options.deadlineMs,
-      );
+      const late = (): CodedError =>
+        new CodedError('deadline', `${options.what} did not happen within ${options.deadlineMs} ms.`);
+      const timer = setTimeout(() => finish(() => reject(late())), options.deadlineMs);
       const unsubscribe = this.onChange(look);
       options.signal.addEventListener('abort', aborted, { once: true });
-      look();
+      if (options.signal.aborted) aborted();
+      else look();
     });
   }
 
-  #refused(keys: readonly string[], guard: Compare | null, reads: readonly (KeyValue | undefined)[]): Outcome {
-    for (const [index, key] of keys.entries()) this.#noteRead(key, reads[index]);
+  #refused(keys: readonly string[], guard: Compare | null, { reads, revision }: TxnResult): Outcome {
+    this.#note(keys.map((key, index) => notedOf(key, reads[index], revision)));
     if (guard === null || !('createRevision' in guard)) return { kind: 'conflict' };
     const election = reads[keys.length];
     return election?.createRevision === guard.createRevision ? { kind: 'conflict' } : { kind: 'guard-failed' };
   }
 
-  #noteRead(key: string, found: KeyValue | undefined): void {
-    if (found === undefined) this.#note([{ key, value: null, revision: this.#revision }]);
-    else this.#note([{ key, value: JSON.parse(found.value), revision: found.modRevision }]);
+  /** What became of a transaction whose answer was lost: all of it happened if one trace of it is found. */
+  async #readBack(writes: readonly Write[], keys: readonly string[], unknown: EtcdDeadlineUnknown): Promise<Outcome> {
+    const read = async (key: string): Promise<readonly [string, KeyValue | undefined, number]> => {
+      const { entries, revision } = await this.#client.list(key);
+      return [key, entries.find((entry) => entry.key === key), revision];
+    };
+    const reads = await Promise.all(keys.map(read)).catch(() => {
+      // Whatever kept us from reading says nothing about the transaction.
+      throw unknown;
+    });
+    this.#note(reads.map(([key, found, revision]) => notedOf(key, found, revision)));
+    const found = new Map(reads.map(([key, kv]) => [key, kv]));
+    const puts = writes.filter(({ value }) => value !== null);
+    const isOurs = ({ key, value, expect }: Write): boolean => {
+      const kv = found.get(key);
+      return kv !== undefined && kv.value === JSON.stringify(value) && kv.modRevision !== expect;
+    };
+    const applied =
+      puts.length > 0 ? puts.some(isOurs) : writes.every(({ key, expect }) => expect !== 0 && !found.get(key));
+    return applied ? { kind: 'committed', revision: this.#revision } : { kind: 'conflict' };
   }
 
   #replace(entries: readonly KeyValue[], revision: number): void {
     const present = new Set(entries.map(({ key }) => key));
-    const changes: Noted[] = entries.map(({ key, value, modRevision }) => ({
-      key,
-      value: JSON.parse(value),
-      revision: modRevision,
-    }));
+    const changes: Noted[] = entries.map((kv) => notedOf(kv.key, kv, revision));
     for (const table of this.#tables) {
       for (const key of table.keys())
         if (!present.has(table.prefix + key)) changes.push({ key: table.prefix + key, value: null, revision });
     }
     this.#note(changes);
-    this.#revision = Math.max(this.#revision, revision);
+    this.#completed(revision);
   }
 
   #apply(events: readonly WatchEvent[], revision: number): void {
     this.#note(
-      events.map((event) =>
-        event.type === 'delete'
-          ? { key: event.key, value: null, revision: event.modRevision }
-          : { key: event.key, value: JSON.parse(event.kv.value), revision: event.modRevision },
-      ),
+      events.map((event) => notedOf(event.key, event.type === 'put' ? event.kv : undefined, event.modRevision)),
     );
+    this.#completed(revision);
+  }
+
+  #completed(revision: number): void {
     this.#revision = Math.max(this.#revision, revision);
-    for (const table of this.#tables) table.forgetDeletionsBefore(revision);
+    this.#completeRevision = Math.max(this.#completeRevision, revision);
+    for (const table of this.#tables) table.completedTo(revision);
   }
 
   #note(notes: readonly Noted[]): void {
@@ -285,7 +311,11 @@ export class ClusterStore {
   }
 
   #indexDisk(key: string, before: DiskRecord | null, after: DiskRecord | null): void {
-    if (before !== null) this.#disksByVm.get(before.vm)?.delete(key);
+    if (before !== null) {
+      const disks = this.#disksByVm.get(before.vm);
+      disks?.delete(key);
+      if (disks?.size === 0) this.#disksByVm.delete(before.vm);
+    }
     if (after === null) return;
     const disks = this.#disksByVm.get(after.vm) ?? new Map<string, DiskRecord>();
     disks.set(key, after);
@@ -297,4 +327,17 @@ interface Noted {
   readonly key: string;
   readonly value: unknown;
   readonly revision: number;
+}
+
+/** What a read at `readAt` found under `key`. */
+function notedOf(key: string, found: KeyValue | undefined, readAt: number): Noted {
+  if (found === undefined) return { key, value: null, revision: readAt };
+  try {
+    return { key, value: JSON.parse(found.value), revision: found.modRevision };
+  } catch (cause) {
+    throw new CodedError('failed', `What etcd holds at ${key} is not JSON: something else wrote it.`, {
+      cause,
+      advice: 'Nothing was changed. Delete that key, or restore etcd from a backup.',
+    });
+  }
 }

@@ -4,7 +4,9 @@ import type { Entry } from '../../core/ports/store.ts';
 export class Table<T> {
   readonly prefix: string;
   readonly #entries = new Map<string, Entry<T>>();
+  /** Deletions newer than #completeTo. */
   readonly #deletedAt = new Map<string, number>();
+  #completeTo = 0;
 
   constructor(prefix: string) {
     this.prefix = prefix;
@@ -31,23 +33,23 @@ export class Table<T> {
     return this.#entries.values();
   }
 
-  /** Notes a value (null: deleted) as of `revision`; false where something at least as new is known. */
+  /** Notes a value (null: deleted) as of `revision`; false where that changes nothing or something newer is known. */
   note(key: string, value: unknown, revision: number): boolean {
-    const known = this.#entries.get(key)?.revision ?? this.#deletedAt.get(key) ?? 0;
-    if (known > revision || (known === revision && (value !== null) === this.#entries.has(key))) return false;
-    if (value === null) {
-      if (!this.#entries.delete(key)) return false;
-      this.#deletedAt.set(key, revision);
-    } else {
+    const known = this.#entries.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
+    if (known >= revision) return false;
+    if (value !== null) {
       this.#entries.set(key, { value: value as T, revision });
       this.#deletedAt.delete(key);
+      return true;
     }
-    return true;
+    this.#deletedAt.set(key, revision);
+    return this.#entries.delete(key);
   }
 
-  /** What was deleted up to `revision` cannot come back any more: the watch is past it. */
-  forgetDeletionsBefore(revision: number): void {
-    if (this.#deletedAt.size === 0) return;
+  /** Every change up to `revision` was noted: a key that is absent now was absent or deleted then, whatever arrives later. */
+  completedTo(revision: number): void {
+    if (revision <= this.#completeTo) return;
+    this.#completeTo = revision;
     for (const [key, at] of this.#deletedAt) if (at <= revision) this.#deletedAt.delete(key);
   }
 }

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Controller, ControllerPorts } from '../core/loop/controller.ts';
+import { keyOf } from '../core/model/keys.ts';
+import type { Log } from '../core/ports/log.ts';
+import { startCluster, startProxy, type TestCluster } from '../etcd/testing/etcd-cluster.ts';
+import { monotonicMs } from '../os/monotonic.ts';
+import { noCrashPoint } from './crash-point.ts';
+import { leadForEver } from './leadership.ts';
+import { type RunningStore, startStore, vmRecord } from './testing/records.ts';
+
+let etcd: TestCluster;
+before(async () => {
+  etcd = await startCluster(1);
+});
+after(() => etcd.stop());
+
+const never = (): Promise<never> => Promise.reject(new Error('nothing is to be asked'));
+
+/** Ports of a cluster without hosts: nothing is ever called, but the clock. */
+const ports: Omit<ControllerPorts, 'store'> = {
+  clock: {
+    wallMs: () => Date.now(),
+    monotonicMs,
+    after: (delayMs, callback) => {
+      const timer = setTimeout(callback, delayMs);
+      return () => clearTimeout(timer);
+    },
+  },
+  log: { info: () => undefined, warn: () => undefined },
+  hosts: { report: never, launch: never, kill: never, applyNetwork: never },
+  storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
+  qmp: {
+    observe: async () => ({ kind: 'unknown' }),
+    cont: never,
+    halt: never,
+    reset: never,
+    powerDown: never,
+    quit: never,
+    listen: never,
+    send: never,
+    cancelSend: never,
+    onEvent: () => undefined,
+    forget: () => undefined,
+  },
+  paths: { list: () => [], probe: never },
+  credentials: { issue: never },
+  storageTlsName: (name) => name,
+  crashPoint: noCrashPoint,
+};
+
+type Leading = { readonly term: number; readonly controller: Controller } | null;
+
+/** A candidate whose changes of state can be waited for. */
+class Candidate {
+  readonly running: RunningStore;
+  readonly lines: string[] = [];
+  readonly #stop = new AbortController();
+  readonly #campaigning: Promise<void>;
+  readonly #waiting = new Set<() => void>();
+  leading: Leading = null;
+
+  constructor(name: string, running: RunningStore) {
+    this.running = running;
+    const log: Log = { info: (line) => this.lines.push(line), warn: (line) => this.lines.push(line) };
+    this.#campaigning = leadForEver({
+      client: running.client,
+      store: running.store,
+      log,
+      value: JSON.stringify({ name, address: '127.0.0.1' }),
+      ports: { ...ports, log },
+      signal: this.#stop.signal,
+      onLead: (leading) => {
+        this.leading = leading;
+        for (const look of [...this.#waiting]) look();
+      },
+    });
+  }
+
+  /** Resolves when it leads (or does not); fails after 15 s. */
+  async until(state: 'leads' | 'follows'): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`not within 15 s: ${state}: ${this.lines.join(', ')}`)), 15_000);
+      const look = (): void => {
+        if ((this.leading !== null) !== (state === 'leads')) return;
+        clearTimeout(timer);
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('stopping'));
+    await this.#campaigning;
+    await this.running.close();
+  }
+}
+
+test('one leads, the other follows; the one that stops hands over at once, with a higher term', async () => {
+  const one = new Candidate('c1', await startStore(etcd.clientOptions()));
+  await one.until('leads');
+  const term = one.leading?.term ?? 0;
+  const other = new Candidate('c2', await startStore(etcd.clientOptions()));
+  const startedAt = performance.now();
+  await one.stop();
+  await other.until('leads');
+  assert.ok((other.leading?.term ?? 0) > term);
+  assert.ok(performance.now() - startedAt < 1_900, 'resigned: nobody waits for the lease');
+  assert.equal(one.leading, null);
+  await other.stop();
+});
+
+test('a leader that etcd cannot hear any more is replaced, and finds out itself', async () => {
+  const proxy = await startProxy(etcd.members[0]?.clientAddress ?? '');
+  const cut = new Candidate('c1', await startStore(etcd.clientOptions([proxy.address])));
+  await cut.until('leads');
+  const other = new Candidate('c2', await startStore(etcd.clientOptions()));
+  const lost = cut.until('follows');
+  proxy.freeze();
+  await other.until('leads');
+  await lost;
+  assert.ok(cut.lines.includes('no longer leading'));
+  await Promise.all([cut.stop(), other.stop()]);
+  await proxy.close();
+});
+
+test('a leader whose key was deleted writes nothing more, and leads again', async () => {
+  const one = new Candidate('c1', await startStore(etcd.clientOptions()));
+  await one.until('leads');
+  const { client, store } = one.running;
+  const [before] = (await client.list('/gp/election/')).entries;
+  const lost = one.until('follows');
+  await client.txn({ compare: [], success: [{ delete: before?.key ?? '' }] });
+  const vm = vmRecord(1);
+  const guard = { key: before?.key ?? '', createRevision: before?.createRevision ?? 0 };
+  const outcome = await store.transact([{ key: keyOf.vm(vm.id), value: vm, expect: 0 }], guard);
+  assert.deepEqual(outcome, { kind: 'guard-failed' });
+  assert.equal(await client.get(keyOf.vm(vm.id)), undefined);
+  await lost;
+  await one.until('leads');
+  await one.stop();
+});
+
+test('a leadership that cannot begin is given up, so that the next attempt finds the way free', async () => {
+  const running = await startStore(etcd.clientOptions());
+  const catchUp = running.store.catchUp.bind(running.store);
+  let failures = 1;
+  running.store.catchUp = () => (failures-- > 0 ? Promise.reject(new Error('etcd was away')) : catchUp());
+  const one = new Candidate('c1', running);
+  await one.until('leads');
+  assert.deepEqual(one.lines, ['campaign failed', 'leading']);
+  assert.equal((await running.client.list('/gp/election/')).entries.length, 1);
+  await one.stop();
+  assert.deepEqual((await checkElection()).entries, []);
+});
+
+async function checkElection() {
+  const running = await startStore(etcd.clientOptions());
+  const listing = await running.client.list('/gp/election/');
+  await running.close();
+  return listing;
+}
