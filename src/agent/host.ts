@@ -125,6 +125,8 @@ export class AgentHost {
     await Promise.all(targets.map((target) => killProcess(target.process)));
     for (const { vm, generation, slot } of targets)
       this.#options.log.info('incarnation ended by order', { vm, generation, slot, reason: order.reason });
+    // One that began before the kill may have seen them alive.
+    await this.#tidying?.catch(() => undefined);
     await this.tidy();
     return { killed: targets.map(({ generation }) => generation) };
   }

@@ -148,15 +148,7 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       'ifname',
       natted.map(({ bridge }) => bridge),
     ),
-    ...chain(
-      'raw',
-      [
-        'ip saddr @dropped udp dport 4789 drop',
-        'iifname "gpb*" meta nfproto ipv6 drop',
-        ...routed.map(({ bridge, gateway }) => `iifname ${bridge} ip saddr != { 0.0.0.0, ${cidrOf(gateway)} } drop`),
-      ],
-      'filter hook prerouting priority -300',
-    ),
+    ...chain('raw', ['ip saddr @dropped udp dport 4789 drop'], 'filter hook prerouting priority -300'),
     ...chain('input', ['iifname "gpb*" jump guest'], 'filter hook input priority 0'),
     ...chain('guest', [
       'ct state established,related accept',
@@ -167,6 +159,8 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
     ...chain(
       'forward',
       [
+        // Where the kernel shows bridged frames to these chains too (br_netfilter): the bridge's own rules judge them.
+        ...networks.map(({ vni }) => `iifname "${bridgeName(vni)}" oifname "${bridgeName(vni)}" accept`),
         'iifname != "gpb*" oifname "gpb*" ct state established,related accept',
         'oifname "gpb*" drop',
         'iifname "gpb*" jump outward',
@@ -175,6 +169,8 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       'filter hook forward priority 0',
     ),
     ...chain('outward', [
+      'meta nfproto ipv6 drop',
+      ...routed.map(({ bridge, gateway }) => `iifname ${bridge} ip saddr != ${cidrOf(gateway)} drop`),
       `ip daddr { ${['169.254.0.0/16', ...underlay].join(', ')} } drop`,
       'iifname @natted accept',
       'drop',

@@ -1,0 +1,27 @@
+/** A host of network-scenario.ts: applies the plans that come as lines of JSON on standard input, in its own network namespace. */
+
+import { createInterface } from 'node:readline';
+import { messageOf } from '../../base/errors.ts';
+import type { NetworkPlan } from '../../core/ports/host-link.ts';
+import { createLog } from '../../os/log.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
+import { NetworkDriver } from '../network/driver.ts';
+import type { WantedTap } from '../network/link-plan.ts';
+
+const [name = '', controlAddress = '', overlayAddress = '', runDir = ''] = process.argv.slice(2);
+let taps: readonly WantedTap[] = [];
+const driver = new NetworkDriver({
+  endpoint: { address: overlayAddress, device: 'ovl0' },
+  hostAddresses: [controlAddress, overlayAddress],
+  runDir,
+  dropsRoot: false,
+  taps: () => taps,
+  log: createLog({ component: 'test', name }),
+});
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as { readonly plan: NetworkPlan; readonly taps: readonly WantedTap[] };
+  taps = request.taps;
+  const startedMs = monotonicMs();
+  const error = await driver.apply(request.plan).then(() => null, messageOf);
+  process.stdout.write(`answer ${JSON.stringify({ error, tookMs: Math.round(monotonicMs() - startedMs) })}\n`);
+}
