@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NetworkName } from '../../base/ids.ts';
+import type { NetworkRecord } from '../model/cluster.ts';
+import type { VmPhase, VmRecord } from '../model/vm.ts';
+import { planNetworks } from './network-plan.ts';
+import { host, hostRecord, incarnation, vmRecord } from './testing/sample-records.ts';
+
+const NET = 'blue' as NetworkName;
+const blue: NetworkRecord = {
+  name: NET,
+  vni: 100,
+  cidr: '10.9.0.0/24',
+  gateway: '10.9.0.1',
+  dhcp: true,
+  nat: false,
+  reservations: {},
+  createdAt: 0,
+};
+const on = (phase: VmPhase): VmRecord => {
+  const vm = vmRecord(phase);
+  return { ...vm, spec: { ...vm.spec, nics: [{ network: NET, mac: '52:54:00:00:00:01', address: null }] } };
+};
+const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []) =>
+  planNetworks({
+    revision: 7,
+    hosts: [1, 2, 3].map((n) =>
+      hostRecord(n, quarantined.includes(n) ? { quarantine: { since: 0, reason: 'lost' } } : {}),
+    ),
+    vms,
+    networks: new Map([[NET, blue]]),
+  });
+
+test('a host has a network exactly while one of its incarnations may run there; peers are the other members', () => {
+  const plans = plan([
+    on({ kind: 'running', incarnation: incarnation(1, 1) }),
+    on({ kind: 'running', incarnation: incarnation(1, 2) }),
+  ]);
+  assert.deepEqual(plans.get(host(1))?.networks[0]?.peers, ['10.2.0.2']);
+  assert.deepEqual(plans.get(host(2))?.networks[0]?.peers, ['10.2.0.1']);
+  assert.deepEqual(plans.get(host(3))?.networks, []);
+  assert.deepEqual(plans.get(host(1))?.networks[0]?.gateway, { address: '10.9.0.1', prefixLength: 24 });
+});
+
+test('both ends of a migration are members until it is over', () => {
+  const migrating = { source: incarnation(1, 1), destination: incarnation(2, 3), taskId: null };
+  for (const phase of [
+    { kind: 'migrating', deadlineAt: 0, ...migrating },
+    { kind: 'switching', ...migrating },
+  ] as const)
+    assert.deepEqual(plan([on(phase)]).get(host(1))?.networks[0]?.peers, ['10.2.0.3']);
+});
+
+test('P1 a quarantined host is dropped by all others and is in no flood list', () => {
+  const plans = plan(
+    [on({ kind: 'running', incarnation: incarnation(1, 1) }), on({ kind: 'running', incarnation: incarnation(1, 2) })],
+    [1],
+  );
+  for (const n of [2, 3]) {
+    assert.deepEqual(plans.get(host(n))?.drop, ['10.2.0.1']);
+    for (const network of plans.get(host(n))?.networks ?? []) assert.ok(!network.peers.includes('10.2.0.1'));
+  }
+  assert.deepEqual(plans.get(host(2))?.networks[0]?.peers, []);
+  assert.deepEqual(plans.get(host(1))?.drop, []);
+});

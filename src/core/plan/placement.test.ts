@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseVmId } from '../../base/ids.ts';
+import { type PlacementInput, place } from './placement.ts';
+import { host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from './testing/sample-records.ts';
+
+const vm = vmRecord({ kind: 'stopped' });
+const other = (n: number, phase: Parameters<typeof vmRecord>[0]) =>
+  vmRecord(phase, { id: parseVmId(`vm-00000000010${n}`) });
+const input = (more: Partial<PlacementInput> = {}): PlacementInput => ({
+  vm,
+  vms: [vm],
+  hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })),
+  exclude: [],
+  only: null,
+  ...more,
+});
+
+test('C1 the host with most free memory is taken, and names break ties', () => {
+  assert.deepEqual(place(input()), { kind: 'placed', host: host(1), slot: 0 });
+  const vms = [other(1, { kind: 'running', incarnation: incarnation(1, 1) })];
+  assert.deepEqual(place(input({ vms })), { kind: 'placed', host: host(2), slot: 0 });
+});
+
+test('C1 a migration takes room at both ends, whichever way it goes', () => {
+  const small = [1, 2].map((n) => ({
+    record: hostRecord(n, { capacity: { ...hostRecord(n).capacity, memoryBytes: 1.5 * VM_BYTES } }),
+    seen: seenHost(n),
+  }));
+  const migrating = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: null };
+  const placement = place(input({ hosts: small, vms: [other(1, { kind: 'unwinding', reason: '', ...migrating })] }));
+  assert.equal(placement.kind, 'nowhere');
+  assert.match(placement.reasons.join(), /h1: too little memory.*h2: too little memory/);
+});
+
+test('C2 a slot is free only when neither a record nor a process has it', () => {
+  const vms = [other(1, { kind: 'running', incarnation: incarnation(1, 1, 0) })];
+  const hosts = [{ record: hostRecord(1), seen: seenHost(1, { occupiedSlots: [1, 3] }) }];
+  assert.deepEqual(place(input({ vms, hosts })), { kind: 'placed', host: host(1), slot: 2 });
+});
+
+for (const [what, record, seen, reason] of [
+  ['silent', {}, { agent: 'silent' as const }, /does not answer/],
+  ['not asked yet', {}, { agent: 'unknown' as const }, /does not answer/],
+  ['quarantined', { quarantine: { since: 0, reason: 'lost with web' } }, {}, /quarantined: lost with web/],
+  ['cordoned', { cordoned: true }, {}, /cordoned/],
+] as const) {
+  test(`a host that is ${what} takes nothing, and says why`, () => {
+    const placement = place(input({ hosts: [{ record: hostRecord(1, record), seen: seenHost(1, seen) }] }));
+    assert.equal(placement.kind, 'nowhere');
+    assert.match(placement.reasons[0] ?? '', reason);
+  });
+}
+
+test('a cordoned host takes what is sent there by name, an excluded one does not', () => {
+  const hosts = [{ record: hostRecord(1, { cordoned: true }), seen: seenHost(1) }];
+  assert.equal(place(input({ hosts, only: host(1) })).kind, 'placed');
+  assert.equal(place(input({ hosts, only: host(1), exclude: [host(1)] })).kind, 'nowhere');
+  assert.equal(place(input({ only: host(9) })).kind, 'nowhere');
+});

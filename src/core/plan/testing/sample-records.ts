@@ -1,0 +1,176 @@
+/** Records and observations for tests of decisions: plain, and each a function of what the test is about. */
+import {
+  type Generation,
+  type HostName,
+  parseDiskId,
+  parseHostName,
+  parseTaskId,
+  parseVmId,
+  type StorageName,
+  type VmId,
+} from '../../../base/ids.ts';
+import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
+import type {
+  HostObservation,
+  IncarnationObservation,
+  KernelObservation,
+  QmpObservation,
+} from '../../model/observation.ts';
+import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
+import type { VmSituation } from '../decision.ts';
+import type { Acknowledged } from '../steps.ts';
+
+/** Unix time of every sample, in ms. */
+export const NOW = 1_700_000_000_000;
+/** Memory of a sample VM, in bytes. */
+export const VM_BYTES = 2 ** 30;
+
+/** The VM most samples are about. */
+export const VM: VmId = parseVmId('vm-000000000001');
+/** A task id by number. */
+export const task = (n: number): ReturnType<typeof parseTaskId> =>
+  parseTaskId(`task-${n.toString(16).padStart(12, '0')}`);
+/** A host name by number. */
+export const host = (n: number): HostName => parseHostName(`h${n}`);
+/** A storage node by number. */
+export const node = (n: number): StorageName => `s${n}` as StorageName;
+
+/** Generation `generation` on host `h`. */
+export function incarnation(generation: number, h = 1, slot = 0): Incarnation {
+  return { generation: generation as Generation, host: host(h), slot };
+}
+
+/** A host with room for four sample VMs. */
+export function hostRecord(n: number, more: Partial<HostRecord> = {}): HostRecord {
+  return {
+    name: host(n),
+    addresses: { control: `10.0.0.${n}`, storage: `10.1.0.${n}`, overlay: `10.2.0.${n}` },
+    capacity: { memoryBytes: 4.5 * VM_BYTES, vcpus: 8, accelerator: 'tcg', cpuModels: [] },
+    cordoned: false,
+    quarantine: null,
+    joinedAt: 0,
+    ...more,
+  };
+}
+
+/** A host as it is seen: alive unless told otherwise. */
+export function seenHost(n: number, more: Partial<HostObservation> = {}): HostObservation {
+  return {
+    host: host(n),
+    agent: 'alive',
+    agentAgeMs: 10,
+    agentError: null,
+    kernel: { kind: 'reachable', via: 'its agent', ageMs: 10 },
+    occupiedSlots: [],
+    ...more,
+  };
+}
+
+/** A kernel that was silent on the direct path and through `nodes`. */
+export function silentKernel(rounds: number, nodes: readonly StorageName[]): KernelObservation {
+  return { kind: 'silent', rounds, paths: ['direct', ...nodes.map((name) => `via ${name}`)], nodes };
+}
+
+/** QMP that answers. */
+export function answers(status: string): QmpObservation {
+  return { kind: 'answers', status, via: 'direct', ageMs: 5, migration: null };
+}
+
+/** A VM with one disk on s1 that is to run. */
+export function vmRecord(phase: VmPhase, more: Partial<VmRecord> = {}): VmRecord {
+  const generations =
+    'incarnation' in phase ? [phase.incarnation.generation] : 'source' in phase ? [phase.destination.generation] : [1];
+  return {
+    id: VM,
+    name: 'web',
+    spec: {
+      vcpus: 1,
+      memoryBytes: VM_BYTES,
+      cpuModel: 'baseline',
+      boot: { firmware: 'bios' },
+      disks: [{ disk: parseDiskId('disk-000000000001'), role: 'data', bus: 'virtio' }],
+      nics: [],
+      restartPolicy: 'on-failure',
+      labels: {},
+      image: null,
+      storagePatienceMs: 1_000,
+    },
+    intent: 'running',
+    generation: Math.max(...generations) as Generation,
+    phase,
+    migrationRequest: null,
+    stopRequest: null,
+    resetRequest: null,
+    startTask: null,
+    deleting: false,
+    failures: null,
+    createdAt: 0,
+    phaseSince: NOW,
+    ...more,
+  };
+}
+
+/** The sample VM's disk. */
+export function diskRecord(more: Partial<DiskRecord> = {}): DiskRecord {
+  return {
+    id: parseDiskId('disk-000000000001'),
+    vm: VM,
+    node: node(1),
+    port: 30_000,
+    sizeBytes: 2 ** 30,
+    source: { kind: 'blank' },
+    phase: 'ready',
+    ...more,
+  };
+}
+
+/** Nothing acknowledged but what is named. */
+export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
+  return {
+    fencedBelow: 0,
+    granted: new Set(),
+    launched: new Set(),
+    listening: new Set(),
+    sent: new Set(),
+    revoked: new Set(),
+    ended: new Set(),
+    poweredDown: new Set(),
+    reset: false,
+    failure: null,
+    ...more,
+  };
+}
+
+/** What a test says is seen, by generation; what it does not name is present and not asked yet. */
+export type Seen = Readonly<Record<number, Partial<IncarnationObservation>>>;
+
+/** A situation on three hosts. */
+export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituation> = {}): VmSituation {
+  return {
+    vm,
+    disks: [diskRecord()],
+    see: (which) => ({
+      incarnation: which,
+      process: 'present',
+      qmp: { kind: 'unknown' },
+      host: seenHost(Number(which.host.slice(1))),
+      ...seen[which.generation],
+    }),
+    acknowledged: acknowledged(),
+    cluster: {
+      vms: [vm],
+      hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })),
+      storageAnswers: () => true,
+      storageCutFrom: () => [],
+    },
+    now: NOW,
+    ...more,
+  };
+}
+
+/** A host that is lost, as far as a VM with its disk on s1 goes. */
+export const LOST: Partial<IncarnationObservation> = {
+  process: 'unknown',
+  qmp: { kind: 'silent', paths: ['direct', 'via s1'], ageMs: 0 },
+  host: seenHost(1, { agent: 'silent', kernel: silentKernel(2, [node(1)]) }),
+};
