@@ -184,11 +184,17 @@ export class RpcClient {
     sending: Sending,
     write: (request: ClientRequest) => void,
   ): Promise<Answer> {
-    const response = await this.#open(call, sending, write);
+    const sent: { request?: ClientRequest } = {};
+    const response = await this.#open(call, sending, (request) => {
+      sent.request = request;
+      write(request);
+    });
     const body = await readAll(response).catch((error: unknown) => {
       throw connectionError(error, this.#peer);
     });
     const status = response.statusCode ?? 0;
+    // Refused before all of the body was sent: the rest is of no use, and the connection neither.
+    if (sent.request?.writableFinished === false) sent.request.destroy();
     if (status < 200 || status > 299) throw errorOfAnswer(status, body, this.#peer);
     return { response, body };
   }

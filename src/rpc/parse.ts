@@ -18,6 +18,7 @@ function refuse(at: string, expected: string): never {
   });
 }
 
+/** True or false, and nothing that merely looks like it. */
 export const parseBoolean: Parser<boolean> = (value, at) =>
   typeof value === 'boolean' ? value : refuse(at, 'true or false');
 
@@ -57,10 +58,12 @@ export function idOf<T>(convert: (text: string) => T): Parser<T> {
   };
 }
 
+/** What `inner` takes, or null. */
 export function nullable<T>(inner: Parser<T>): Parser<T | null> {
   return (value, at) => (value === null ? null : inner(value, at));
 }
 
+/** An array of at most `itemsMax` items, each taken by `inner`. */
 export function arrayOf<T>(inner: Parser<T>, { itemsMax }: { itemsMax: number }): Parser<readonly T[]> {
   return (value, at) => {
     if (!Array.isArray(value)) return refuse(at, 'an array');
@@ -118,9 +121,11 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A VM's generation: a positive safe integer. */
 export const parseGenerationField: Parser<ReturnType<typeof parseGeneration>> = (value, at) =>
   parseGeneration(integer({ min: 1 })(value, at));
 
+/** A leader's term: a positive safe integer. */
 export const parseTermField: Parser<Term> = (value, at) => integer({ min: 1 })(value, at) as Term;
 
 export const parsePort = integer({ min: 1, max: 65_535 });

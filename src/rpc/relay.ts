@@ -83,6 +83,7 @@ export class Relay {
   }
 }
 
+/** One TCP connection with keepalive; CodedError 'unavailable'. `signal` ends the attempt, not the connection. */
 export function connectTcp(host: string, port: number, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 });

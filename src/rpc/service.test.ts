@@ -188,6 +188,23 @@ test('bodies are streamed both ways', async () => {
   await assert.rejects(control.download('/v1/none', { deadlineMs: 3000 }), coded('not-found'));
 });
 
+test('an upload that is refused while it is being sent is told why', async () => {
+  const host = clientOf(HOST);
+  for (let round = 0; round < 10; round++) {
+    const sizeBytes = 50_000_000;
+    const stream = Readable.from(
+      (function* () {
+        for (let i = 0; i < 500; i++) yield Buffer.alloc(100_000);
+      })(),
+    );
+    await assert.rejects(
+      host.upload({ method: 'PUT', path: '/v1/count', stream, sizeBytes, deadlineMs: 5000, parse: anything }),
+      coded('forbidden'),
+    );
+  }
+  host.close();
+});
+
 test('CONNECT relays bytes, is bounded, and ends both ends together', async () => {
   const echo = createServer((socket) => socket.pipe(socket));
   echo.listen(0, '127.0.0.1');

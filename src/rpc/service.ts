@@ -79,6 +79,8 @@ const BODY_BYTES_DEFAULT = 64 * 1024;
 const CONNECTIONS_MAX = 1024;
 /** Longer than the clients' agents keep an idle connection, so that it is they who close it. */
 const IDLE_MS = 60_000;
+/** How long the rest of a refused body is read. */
+const UNREAD_MS = 30_000;
 /** A connection on which nothing at all moves for this long during a request is ended. */
 const STALL_MS = 10 * 60_000;
 
@@ -231,12 +233,16 @@ function sendProblem(request: IncomingMessage, response: ServerResponse, error: 
   }
   const problem = problemOf(error);
   const body = JSON.stringify(problem);
-  // A body left unread would be taken for the next request: then the connection ends with this answer.
-  const unread = !request.complete;
+  if (!request.complete) {
+    // A connection closed over an unread body is reset, and the peer would not see why: it is read on until the peer,
+    // who has the answer, ends it.
+    const timer = setTimeout(() => request.destroy(), UNREAD_MS);
+    request.once('close', () => clearTimeout(timer));
+    request.resume();
+  }
   response.writeHead(problem.status, {
     'content-type': PROBLEM_TYPE,
     'content-length': Buffer.byteLength(body),
-    ...(unread ? { connection: 'close' } : {}),
   });
   response.end(body);
 }

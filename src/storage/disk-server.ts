@@ -34,6 +34,7 @@ const WAITING_MAX = 64;
 /** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
 
+/** One disk of the pool: what is granted on it, and the daemon that serves it. */
 export class DiskServer {
   readonly #around: DiskSurroundings;
   readonly #queue: SerialQueue;

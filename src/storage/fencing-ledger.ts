@@ -9,6 +9,7 @@ import { CodedError } from '../base/errors.ts';
 import type { Generation, Term, VmId } from '../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../core/model/vm.ts';
 
+/** The highest term heard, and each VM's floor. */
 export class FencingLedger {
   #term = 0;
   readonly #floors = new Map<VmId, number>();

@@ -54,6 +54,7 @@ const parseMeta = object({
   sizeBytes: integer({ min: 0 }),
 });
 
+/** The pool directory; one instance per directory (the process holds its lock). */
 export class Pool {
   readonly #options: PoolOptions;
   readonly #directory: string;

@@ -31,6 +31,7 @@ const shaOf = ({ sha256 }: Readonly<Record<string, string>>) => idOf(parseSha256
 const termOf = (query: URLSearchParams): Order => ({ term: integerParameter(query, 'term') as Term });
 const done = { json: {} };
 
+/** All routes but CONNECT. Errors are those of the service and the pool; a malformed order is CodedError 'bad-input'. */
 export function storageRoutes(service: StorageService, pool: Pool): readonly Route[] {
   return [
     { method: 'GET', path: '/v1/report', allow: CONTROL, handle: async () => ({ json: await service.report() }) },

@@ -5,6 +5,7 @@
 
 import { CodedError } from '../base/errors.ts';
 
+/** A queue of asynchronous work; `what` names it in the refusal when `waitingMax` pieces wait. */
 export class SerialQueue {
   readonly #waitingMax: number;
   readonly #what: string;

@@ -52,6 +52,7 @@ const RETRY_MS_MAX = 5_000;
 /** First of the user ids of daemons; a disk's is this plus its port's number. */
 const UID_BASE = 700_000;
 
+/** Every order of a controller but uploads, and what happens by itself: taking over, restoring, keeping up. */
 export class StorageService {
   readonly #options: StorageServiceOptions;
   readonly #log: Log;

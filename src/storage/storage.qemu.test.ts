@@ -221,28 +221,28 @@ test('how long a fence takes, with a connected writer', async (t) => {
 test('uploads are whole and what their name says, or leave nothing; disks are clones of them; hosts may fetch', async () => {
   const content = randomBytes(3 << 20);
   const sha256 = createHash('sha256').update(content).digest('hex');
-  const put = (name: string, body: Buffer, sizeBytes = body.length, kind = 'disk-raw') =>
+  const put = (name: string, body: Buffer, sizeBytes = body.length, deadlineMs = 20_000) =>
     lab.control.upload({
       method: 'PUT',
-      path: `/v1/artifacts/${name}?kind=${kind}`,
+      path: `/v1/artifacts/${name}?kind=disk-raw`,
       stream: Readable.from([body]),
       sizeBytes,
-      deadlineMs: 3_000,
+      deadlineMs,
       parse: anything,
     });
   await assert.rejects(put('a'.repeat(64), content), coded('bad-input'));
-  await assert.rejects(put(sha256, content.subarray(0, 1 << 20), content.length), coded('deadline'));
+  await assert.rejects(put(sha256, content.subarray(0, 1 << 20), content.length, 1_000), coded('deadline'));
   const temporary = join(lab.dir, 'pool', 'tmp');
   await until('the end of the interrupted upload', async () => (await readdir(temporary)).length === 0);
   assert.deepEqual(await readdir(join(lab.dir, 'pool', 'artifacts')), []);
   assert.deepEqual(await put(sha256, content), { sha256, sizeBytes: content.length, virtualSizeBytes: content.length });
   await put(sha256, content);
-  const { stream } = await lab.host.download(`/v1/artifacts/${sha256}`, { deadlineMs: 3_000 });
+  const { stream } = await lab.host.download(`/v1/artifacts/${sha256}`, { deadlineMs: 20_000 });
   const hash = createHash('sha256');
   for await (const chunk of stream as AsyncIterable<Buffer>) hash.update(chunk);
   assert.equal(hash.digest('hex'), sha256);
   await assert.rejects(
-    lab.host.call({ method: 'GET', path: '/v1/report', deadlineMs: 3_000, parse: anything }),
+    lab.host.call({ method: 'GET', path: '/v1/report', deadlineMs: 20_000, parse: anything }),
     coded('forbidden'),
   );
 
@@ -300,11 +300,11 @@ test('unknown fields, bad values and relays to other ports are refused', async (
   );
   await assert.rejects(grant({ ...one, port: 22 }, 1), coded('bad-input'));
   await assert.rejects(
-    lab.control.connectThrough({ address: lab.address, port: 2379 }, { deadlineMs: 3_000 }),
+    lab.control.connectThrough({ address: lab.address, port: 2379 }, { deadlineMs: 20_000 }),
     coded('forbidden'),
   );
   await assert.rejects(
-    lab.control.connectThrough({ address: lab.address, port: 21_000 }, { deadlineMs: 3_000 }),
+    lab.control.connectThrough({ address: lab.address, port: 21_000 }, { deadlineMs: 20_000 }),
     coded('unavailable'),
   );
   const probe = (port: number) => call('POST', '/v1/probe', { address: lab.address, port, deadlineMs: 1_000 });
