@@ -3,9 +3,9 @@
  * exactly the content that its SHA-256 says; what the host keeps of them is bounded and can be lost at any time.
  */
 
-import { createHash } from 'node:crypto';
+import { chmod, createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -59,7 +59,9 @@ export class ArtifactCache {
 
   async #fetch(artifact: ArtifactLocation, path: string, signal: AbortSignal): Promise<string> {
     // World-readable on purpose: QEMUs of any user read it, and a kernel is no secret.
-    await mkdir(this.#directory, { recursive: true, mode: 0o755 });
+    await mkdir(this.#directory, { recursive: true });
+    // By chmod: what mkdir and open ask for is cut by the umask, which a careful service manager sets to 077.
+    await chmod(this.#directory, 0o755);
     await this.#makeRoom(artifact.sizeBytes);
     const failures: string[] = [];
     for (const from of artifact.from) {
@@ -76,7 +78,9 @@ export class ArtifactCache {
         const options = { deadlineMs: CONNECT_DEADLINE_MS, signal };
         const { stream } = await client.download(`/v1/artifacts/${artifact.sha256}`, options);
         const check = checker(artifact);
-        await pipeline(stream, check, createWriteStream(temporary, { mode: 0o644 }), { signal });
+        await pipeline(stream, check, createWriteStream(temporary), { signal });
+        await chmod(temporary, 0o644);
+        await chmod(temporary, 0o644);
         await rename(temporary, path);
         return path;
       } catch (error) {

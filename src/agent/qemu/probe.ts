@@ -26,15 +26,18 @@ const DEBUG_EXIT_VALUE = 0x10;
 /** QEMU's isa-debug-exit: status = (value << 1) | 1. */
 const DEBUG_EXIT_STATUS = (DEBUG_EXIT_VALUE << 1) | 1;
 
-/** A boot sector that ends its machine: mov al, value; out port, al; then halt. */
-export function exitSector(): Uint8Array {
-  const sector = new Uint8Array(512);
-  sector.set([0xb0, DEBUG_EXIT_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xf4, 0xeb, 0xfd]);
-  sector.set([0x55, 0xaa], 510);
-  return sector;
+/**
+ * A disk whose boot sector ends its machine: mov al, value; out port, al; then halt. As large as a disk with a cylinder: the
+ * firmware does not boot from a smaller one.
+ */
+export function exitDisk(): Uint8Array {
+  const disk = new Uint8Array(1024 ** 2);
+  disk.set([0xb0, DEBUG_EXIT_VALUE, 0xe6, DEBUG_EXIT_PORT, 0xf4, 0xeb, 0xfd]);
+  disk.set([0x55, 0xaa], 510);
+  return disk;
 }
 
-/** Never throws: what cannot be found out is TCG with the baseline model. `directory` is for a file of 512 bytes. */
+/** Never throws: what cannot be found out is TCG with the baseline model. `directory` is for a file of 1 MiB. */
 export async function probeAccelerator(wanted: 'auto' | 'kvm' | 'tcg', directory: string): Promise<AcceleratorProbe> {
   let reason: string | null = null;
   if (wanted !== 'tcg') {
@@ -54,11 +57,11 @@ async function whyNotKvm(directory: string): Promise<string | null> {
   let work: string | undefined;
   try {
     work = await mkdtemp(join(directory, 'probe-'));
-    await writeFile(join(work, 'sector'), exitSector());
+    await writeFile(join(work, 'disk'), exitDisk());
     const argv = [
       ...['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
       ...['-machine', MACHINE_TYPE, '-accel', 'kvm', '-m', '16M'],
-      ...['-drive', `file=${join(work, 'sector')},format=raw,snapshot=on`],
+      ...['-drive', `file=${join(work, 'disk')},format=raw,snapshot=on`],
       ...['-device', `isa-debug-exit,iobase=${DEBUG_EXIT_PORT},iosize=4`],
     ];
     const { exitCode, stderr } = await tryRun(argv, { deadlineMs: KVM_DEADLINE_MS });

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseVmId } from '../../base/ids.ts';
+import type { LaunchOrder } from '../../core/ports/host-link.ts';
+import { parseIncarnation } from '../incarnations.ts';
+import { parseLaunchOrder } from '../orders.ts';
+import { confinementArguments, type QemuContext, qemuArguments, vmUuid } from './arguments.ts';
+
+const CONTEXT: QemuContext = {
+  accelerator: 'tcg',
+  directory: '/run/groundplane/vm-0123456789ab-g5',
+  kernelFile: null,
+  initrdFile: null,
+};
+const pem = (kind: string): string => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
+
+function disk(role: string, bus: string, readOnly = false): object {
+  const location = { address: '10.78.1.1', port: 30_000, name: 'disk-1.g5', tlsName: 's1.storage.groundplane' };
+  return { disk: 'disk-0123456789ab', role, bus, readOnly, export: location, patienceMs: 29_500 };
+}
+
+function order(changes: { machine?: object; [field: string]: unknown } = {}): LaunchOrder {
+  const { machine, ...rest } = changes;
+  return parseLaunchOrder(
+    {
+      term: 7,
+      vm: 'vm-0123456789ab',
+      vmName: 'web1',
+      generation: 5,
+      slot: 2,
+      incoming: false,
+      machine: {
+        vcpus: 2,
+        memoryBytes: 256 * 1024 ** 2,
+        cpuModel: 'baseline',
+        firmware: 'bios',
+        kernel: null,
+        initrd: null,
+        append: null,
+        ...machine,
+      },
+      disks: [disk('data', 'virtio'), disk('seed', 'virtio', true)],
+      nics: [{ mac: '02:00:00:00:00:01', network: 'lan', vni: 100 }],
+      credentials: { caPem: pem('CERTIFICATE'), certPem: pem('CERTIFICATE'), keyPem: pem('PRIVATE KEY') },
+      network: { revision: 1, networks: [], drop: [] },
+      ...rest,
+    },
+    '',
+  );
+}
+
+/** GROUNDPLANE_RECORD=1 records anew; look at the difference before it is committed. */
+const GOLDEN = new URL('../testing/qemu-arguments.golden.txt', import.meta.url);
+
+/** One option per line, as a person would read it. */
+function written(argv: readonly string[]): string {
+  return `${argv.join('\n').replaceAll(/\n(?!-)/g, ' ')}\n`;
+}
+
+test('the whole command line is the recorded one', () => {
+  const uefi = order({
+    incoming: true,
+    machine: { firmware: 'uefi', cpuModel: 'Westmere' },
+    disks: [disk('data', 'scsi'), disk('nvram', 'virtio'), disk('seed', 'scsi', true)],
+    nics: [],
+  });
+  const direct = order({
+    machine: {
+      firmware: 'direct',
+      kernel: { sha256: 'a'.repeat(64), sizeBytes: 1, from: [] },
+      append: 'console=ttyS0,115200 root=/dev/vda',
+    },
+  });
+  const all = [
+    ['BIOS', qemuArguments(order(), CONTEXT)],
+    ['UEFI, SCSI, destination', qemuArguments(uefi, CONTEXT)],
+    ['direct, KVM', qemuArguments(direct, { ...CONTEXT, accelerator: 'kvm', kernelFile: '/k', initrdFile: '/i' })],
+    ['own user', confinementArguments({ uid: 600_002, root: true })],
+    ["an ordinary user's", confinementArguments({ uid: null, root: false })],
+  ] as const;
+  const text = all.map(([name, argv]) => `# ${name}\n${written(argv)}`).join('\n');
+  if (process.env['GROUNDPLANE_RECORD'] === '1') writeFileSync(GOLDEN, text);
+  assert.equal(text, readFileSync(GOLDEN, 'utf8'));
+});
+
+test('nothing of the guest-visible machine differs between two hosts, but for the generation', () => {
+  const machineOf = (o: LaunchOrder, context: QemuContext): readonly string[] => {
+    const argv = qemuArguments(o, context);
+    return argv
+      .filter((_, index) => ['-device', '-machine', '-cpu', '-smp', '-m', '-uuid'].includes(argv[index - 1] ?? ''))
+      .map((argument) => argument.replace(/netdev=[^,]*/, ''));
+  };
+  const there = order({ slot: 9, generation: 6, incoming: true });
+  assert.deepEqual(machineOf(there, { ...CONTEXT, directory: '/elsewhere' }), machineOf(order(), CONTEXT));
+});
+
+test('a command line says again what it was made from', () => {
+  assert.deepEqual(parseIncarnation(qemuArguments(order({ incoming: true }), CONTEXT)), {
+    vm: 'vm-0123456789ab',
+    generation: 5,
+    slot: 2,
+    incoming: true,
+    taps: [{ device: 'gpt2n0', vni: 100, mac: '02:00:00:00:00:01' }],
+  });
+  assert.equal(parseIncarnation(['sh', '-c', 'null,id=gp.vm-0123456789ab.g5.s2 ']), undefined);
+});
+
+test('no secret is in the arguments', () => {
+  assert.doesNotMatch(qemuArguments(order(), CONTEXT).join(' '), /BEGIN|AAAA/);
+});
+
+test('a UUID is stable, and of its own for each VM', () => {
+  assert.equal(vmUuid(parseVmId('vm-0123456789ab')), vmUuid(parseVmId('vm-0123456789ab')));
+  assert.notEqual(vmUuid(parseVmId('vm-0123456789ab')), vmUuid(parseVmId('vm-0123456789ac')));
+  assert.match(
+    vmUuid(parseVmId('vm-0123456789ab')),
+    /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+  );
+});
+
+test('orders that make no machine are refused with their place', () => {
+  const refused = (changes: Parameters<typeof order>[0], message: RegExp): void => {
+    assert.throws(() => order(changes), message);
+  };
+  refused({ slot: 1000 }, /slot must be/);
+  refused({ vmName: '../x' }, /vmName must be/);
+  refused({ generation: 0 }, /generation must be/);
+  refused({ unknown: 1 }, /unknown/);
+  refused({ nics: [{ mac: '03:00:00:00:00:01', network: 'lan', vni: 1 }] }, /nics\[0\]\.mac/);
+  refused({ machine: { memoryBytes: 64 * 1024 ** 2 + 1 } }, /multiple of 1 MiB/);
+  refused({ machine: { cpuModel: 'max,+x' } }, /cpuModel/);
+  refused({ machine: { firmware: 'uefi' } }, /nvram/);
+  refused({ machine: { firmware: 'direct' } }, /kernel/);
+  refused({ disks: [disk('nvram', 'virtio')] }, /nvram/);
+});
