@@ -3,7 +3,7 @@
  * exactly the content that its SHA-256 says; what the host keeps of them is bounded and can be lost at any time.
  */
 
-import { chmod, createHash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -79,7 +79,6 @@ export class ArtifactCache {
         const { stream } = await client.download(`/v1/artifacts/${artifact.sha256}`, options);
         const check = checker(artifact);
         await pipeline(stream, check, createWriteStream(temporary), { signal });
-        await chmod(temporary, 0o644);
         await chmod(temporary, 0o644);
         await rename(temporary, path);
         return path;
