@@ -44,7 +44,7 @@ export interface Ledger extends Acknowledged {
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
   readonly poweredDown: Set<Generation>;
-  reset: boolean;
+  reset: Acknowledged['reset'];
   failure: Acknowledged['failure'];
 }
 
@@ -59,7 +59,7 @@ export function emptyLedger(): Ledger {
     revoked: new Set(),
     ended: new Set(),
     poweredDown: new Set(),
-    reset: false,
+    reset: null,
     failure: null,
   };
 }
@@ -103,7 +103,7 @@ export class Executor {
         return qmp.halt(this.target(vm, step.incarnation));
       case 'reset':
         await qmp.reset(this.target(vm, step.incarnation));
-        ledger.reset = true;
+        ledger.reset = vm.resetRequest?.taskId ?? null;
         return;
       case 'power-down':
         await qmp.powerDown(this.target(vm, step.incarnation));

@@ -281,7 +281,7 @@ export class VmLoop {
   #committed(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): void {
     this.#ports.log.info(decision.event.message, { vm: vm.id, event: decision.event.kind });
     state.ledger.failure = null;
-    state.ledger.reset = false;
+    state.ledger.reset = null;
     if (decision.kind === 'remove' || decision.vm.phase !== vm.phase) {
       const expected =
         decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);

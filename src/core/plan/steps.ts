@@ -2,7 +2,7 @@
  * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
  * no return lies. The executor (control/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
  */
-import type { DiskId, Generation, HostName } from '../../base/ids.ts';
+import type { DiskId, Generation, HostName, TaskId } from '../../base/ids.ts';
 import type { Incarnation } from '../model/vm.ts';
 
 /** An effect to carry out. Every one is idempotent: a new leader may repeat any of them. */
@@ -87,7 +87,8 @@ export interface Acknowledged {
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
   readonly poweredDown: ReadonlySet<Generation>;
-  readonly reset: boolean;
+  /** The task whose reset was carried out. */
+  readonly reset: TaskId | null;
   /** The last step that failed, and when by the wall clock in ms. */
   readonly failure: StepFailure | null;
 }

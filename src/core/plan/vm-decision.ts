@@ -186,7 +186,7 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   const ended = decideEnded(situation, incarnation, judgement);
   if (ended !== null) return ended;
   if (vm.resetRequest !== null) {
-    if (!acknowledged.reset) return perform({ do: 'reset', incarnation });
+    if (acknowledged.reset !== vm.resetRequest.taskId) return perform({ do: 'reset', incarnation });
     return {
       kind: 'commit',
       vm: { ...vm, resetRequest: null },

@@ -86,4 +86,18 @@ export const FOUND: readonly { readonly name: string; readonly scenario: Scenari
       ],
     },
   },
+  {
+    name: 'a power-off that was asked for while a restart was being decided was overwritten',
+    scenario: {
+      seed: 0,
+      vms: 2,
+      actions: [
+        { afterMs: 3, action: { do: 'migrate-to', vm: 0, host: 0 } },
+        { afterMs: 6_000, action: { do: 'guest-panics', vm: 1 } },
+        { afterMs: 0, action: { do: 'power-off', vm: 1 } },
+        { afterMs: 150, action: { do: 'lose', percent: 0 } },
+        { afterMs: 0, action: { do: 'crash-leader' } },
+      ],
+    },
+  },
 ];

@@ -10,10 +10,10 @@ import type { Path, Paths } from '../../ports/paths.ts';
 import type { StorageLink } from '../../ports/storage-link.ts';
 import type { SimHost } from './sim-hosts.ts';
 import type { SimStorage } from './sim-storage.ts';
-import type { SimWorld } from './sim-world.ts';
+import type { SimSurroundings } from './sim-surroundings.ts';
 
 /** Agents on the control network. */
-export function simHostLink(world: SimWorld): HostLink {
+export function simHostLink(world: SimSurroundings): HostLink {
   const onAgent = async <T>(name: HostName, { deadlineMs }: CallOptions, serve: (host: SimHost) => T): Promise<T> => {
     const host = present(world.hosts.get(name), `host ${name}`);
     const reached = (): boolean => host.up && !host.controlCut;
@@ -42,7 +42,7 @@ export function simHostLink(world: SimWorld): HostLink {
 }
 
 /** Storage services on the control network. */
-export function simStorageLink(world: SimWorld): StorageLink {
+export function simStorageLink(world: SimSurroundings): StorageLink {
   const onNode = async <T>(
     name: StorageName,
     { deadlineMs }: CallOptions,
@@ -62,7 +62,7 @@ export function simStorageLink(world: SimWorld): StorageLink {
 }
 
 /** The direct path on the control network, and one through each storage node on the storage network. */
-export function simPaths(world: SimWorld): Paths {
+export function simPaths(world: SimSurroundings): Paths {
   const list = (): Path[] => [
     { name: 'direct', storage: null },
     ...[...world.storage.keys()].map((node) => ({ name: `via ${node}`, storage: node })),
@@ -85,7 +85,7 @@ export function simPaths(world: SimWorld): Paths {
 }
 
 /** Whether a packet on `path` reaches the kernel of `host` and comes back. */
-export function kernelReached(world: SimWorld, host: SimHost, path: Path): boolean {
+export function kernelReached(world: SimSurroundings, host: SimHost, path: Path): boolean {
   if (!host.up) return false;
   if (path.storage === null) return !host.controlCut;
   return world.storage.get(path.storage)?.up === true && !host.storageCut;

@@ -9,19 +9,19 @@ import type { QmpLink, QmpTarget } from '../../ports/qmp-link.ts';
 import type { SimHost } from './sim-hosts.ts';
 import { kernelReached, simPaths } from './sim-links.ts';
 import { migrationIs, type SimQemu } from './sim-qemu.ts';
-import type { SimWorld } from './sim-world.ts';
+import type { SimSurroundings } from './sim-surroundings.ts';
 
 const COMMAND_MS = 1_000;
 const SILENCE_MS = 700;
 
 /** One leader's QMP. `stale`: whether that leader was deposed already. */
 export class SimQmpLink implements QmpLink {
-  readonly #world: SimWorld;
+  readonly #world: SimSurroundings;
   readonly #stale: () => boolean;
   readonly #targets = new Map<string, QmpTarget>();
   #listener: (target: QmpTarget) => void = () => undefined;
 
-  constructor(world: SimWorld, stale: () => boolean) {
+  constructor(world: SimSurroundings, stale: () => boolean) {
     this.#world = world;
     this.#stale = stale;
   }

@@ -20,6 +20,7 @@ import { migrationIs, type SimQemu } from './sim-qemu.ts';
 import { SimQmpLink } from './sim-qmp.ts';
 import { SimStorage } from './sim-storage.ts';
 import { SimStore, type StoreView } from './sim-store.ts';
+import type { Placed, SimSurroundings } from './sim-surroundings.ts';
 
 /** What a world is made of. `settle`: see SimClock. `plant`: replaces ports by broken ones, to show that the checkers notice. */
 export interface WorldOptions {
@@ -46,7 +47,7 @@ interface Leader {
 }
 
 /** See the module. */
-export class SimWorld {
+export class SimWorld implements SimSurroundings {
   readonly clock: SimClock;
   readonly random: SimRandom;
   readonly store: SimStore;
@@ -175,7 +176,7 @@ export class SimWorld {
   }
 
   /** Sends a guest's memory from one QEMU to another, for as long as it takes. */
-  beginStream(source: { host: SimHost; qemu: SimQemu }, destination: { host: SimHost; qemu: SimQemu }): void {
+  beginStream(source: Placed, destination: Placed): void {
     source.qemu.migration = migrationIs('active');
     this.say(`${source.qemu.key} sends to ${destination.qemu.key}`);
     const stream = source.qemu.migration;
@@ -197,11 +198,7 @@ export class SimWorld {
     });
   }
 
-  #breakStream(
-    source: { host: SimHost; qemu: SimQemu },
-    destination: { host: SimHost; qemu: SimQemu },
-    error: string | null,
-  ): void {
+  #breakStream(source: Placed, destination: Placed, error: string | null): void {
     if (error !== null && !source.qemu.ended) source.qemu.migration = migrationIs('failed', error);
     if (!destination.qemu.ended && destination.qemu.status === 'inmigrate') {
       destination.host.end(destination.qemu.start.vm, destination.qemu.start.generation);

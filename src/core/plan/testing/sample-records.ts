@@ -135,7 +135,7 @@ export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
     revoked: new Set(),
     ended: new Set(),
     poweredDown: new Set(),
-    reset: false,
+    reset: null,
     failure: null,
     ...more,
   };

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Generation, Term } from '../../base/ids.ts';
+import type { VmPhase, VmRecord } from '../model/vm.ts';
+import {
+  diskRecord,
+  host,
+  hostRecord,
+  incarnation,
+  NOW,
+  node,
+  task,
+  VM,
+  vmRecord,
+} from '../plan/testing/sample-records.ts';
+import type { Change } from '../ports/store.ts';
+import { CHECKERS, traceJudge } from './check-trace.ts';
+import type { TraceEntry } from './trace.ts';
+
+const gen = (n: number): Generation => n as Generation;
+const ends = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: null };
+const running = (n: number): VmPhase => ({ kind: 'running', incarnation: incarnation(n) });
+const MIGRATING: VmPhase = { kind: 'migrating', deadlineAt: NOW, ...ends };
+const commit = (...changes: Change[]): TraceEntry => ({ at: 1, kind: 'commit', by: 1 as Term, changes });
+const vm = (phase: VmPhase, more: Partial<VmRecord> = {}): TraceEntry =>
+  commit({ kind: 'vm', id: VM, value: vmRecord(phase, more) });
+const wish = (state: 'running' | 'failed'): Change => ({
+  kind: 'task',
+  id: task(1),
+  value: {
+    id: task(1),
+    kind: 'vm.start',
+    target: { kind: 'vm', name: 'web' },
+    state,
+    progressPercent: null,
+    message: '',
+    startedAt: 0,
+    endedAt: null,
+  },
+});
+const people = (entry: TraceEntry): TraceEntry => (entry.kind === 'commit' ? { ...entry, by: 'people' } : entry);
+const granted = (n: number): TraceEntry => ({ at: 1, kind: 'granted', node: node(1), vm: VM, generation: gen(n) });
+const fenced = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(1), vm: VM, below: gen(n) });
+const cont = (n: number): TraceEntry => ({ at: 1, kind: 'cont', vm: VM, generation: gen(n), stale: false });
+const status = (n: number, said: string): TraceEntry => ({
+  at: 1,
+  kind: 'status',
+  vm: VM,
+  generation: gen(n),
+  status: said,
+});
+const write = (n: number): TraceEntry => ({ at: 1, kind: 'write', vm: VM, disk: diskRecord().id, generation: gen(n) });
+const probe = (path: string, met: boolean | null): TraceEntry => ({ at: 1, kind: 'probe', host: host(1), path, met });
+const DISK = commit({ kind: 'disk', id: diskRecord().id, value: diskRecord() });
+const lost = commit({ kind: 'host', id: host(1), value: hostRecord(1, { quarantine: { since: 0, reason: '' } }) });
+const small = commit({
+  kind: 'host',
+  id: host(1),
+  value: hostRecord(1, { capacity: { ...hostRecord(1).capacity, memoryBytes: 1 } }),
+});
+const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
+
+/** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
+const TABLE: Readonly<
+  Record<string, { readonly broken: readonly TraceEntry[]; readonly kept: readonly TraceEntry[] }>
+> = {
+  'G1-generations-grow': { broken: [...STARTED, vm(running(3))], kept: [...STARTED, vm(running(2))] },
+  'G3-one-current': {
+    broken: [...STARTED, vm(running(2)), vm(running(1), { generation: gen(2) })],
+    kept: [...STARTED, vm(MIGRATING), vm(running(1), { generation: gen(2) })],
+  },
+  'G4-grants-admitted': {
+    broken: [vm(running(1)), fenced(2), granted(1)],
+    kept: [vm(running(1)), fenced(1), granted(1)],
+  },
+  'G5-cont-current-and-fenced': {
+    broken: [DISK, vm(running(1)), cont(1)],
+    kept: [DISK, vm(running(1)), fenced(1), cont(1)],
+  },
+  'G6-nothing-else-granted': {
+    broken: [vm(MIGRATING), granted(2), vm(running(1), { generation: gen(2) })],
+    kept: [
+      vm(MIGRATING),
+      granted(2),
+      { at: 1, kind: 'revoked', node: node(1), vm: VM, generation: gen(2) },
+      vm(running(1), { generation: gen(2) }),
+    ],
+  },
+  'M1-switch-when-both-paused': {
+    broken: [vm(MIGRATING), status(1, 'running'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
+    kept: [vm(MIGRATING), status(1, 'postmigrate'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
+  },
+  'C1-hosts-have-room': {
+    broken: [small, vm(running(1))],
+    kept: [commit({ kind: 'host', id: host(1), value: hostRecord(1) }), vm(running(1))],
+  },
+  'T1-tasks-end-once': {
+    broken: [commit(wish('failed')), commit(wish('running'))],
+    kept: [commit(wish('running')), commit(wish('failed'))],
+  },
+  'T2-stops-last': {
+    broken: [people(vm(running(1), { intent: 'stopped' })), vm(running(1))],
+    kept: [people(vm(running(1), { intent: 'stopped' })), people(vm(running(1)))],
+  },
+  'T3-wishes-kept': {
+    broken: [people(vm(running(1), { startTask: task(1) })), vm(running(1))],
+    kept: [
+      people(vm(running(1), { startTask: task(1) })),
+      commit(wish('failed'), { kind: 'vm', id: VM, value: vmRecord(running(1)) }),
+    ],
+  },
+  'V1-lost-when-unreached': {
+    broken: [probe('direct', false), probe('via s1', true), lost],
+    kept: [probe('direct', false), probe('via s1', null), lost],
+  },
+  'W1-writes-follow-generations': { broken: [write(1), write(2), write(1)], kept: [write(1), write(1), write(2)] },
+};
+
+test('every checker has a trace that breaks its rule', () => {
+  assert.deepEqual(Object.keys(TABLE).sort(), Object.keys(CHECKERS).sort());
+});
+
+for (const [rule, { broken, kept }] of Object.entries(TABLE)) {
+  test(`${rule}: notices a trace that breaks it, and no other`, () => {
+    const rulesBroken = (trace: readonly TraceEntry[]): string[] => {
+      const judge = traceJudge();
+      return trace.flatMap((entry) => judge(entry)).flatMap((found) => (found.rule === rule ? [found.what] : []));
+    };
+    assert.equal(rulesBroken(broken).length, 1, rulesBroken(broken).join('; '));
+    assert.deepEqual(rulesBroken(kept), []);
+  });
+}

@@ -1,0 +1,449 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Generation } from '../../base/ids.ts';
+import type { VmPhase, VmRecord } from '../model/vm.ts';
+import type { Decision, VmSituation } from './decision.ts';
+import type { Acknowledged, Step } from './steps.ts';
+import {
+  acknowledged,
+  answers,
+  diskRecord,
+  host,
+  incarnation,
+  LOST,
+  NOW,
+  type Seen,
+  seenHost,
+  situation,
+  task,
+  vmRecord,
+} from './testing/sample-records.ts';
+import { decide } from './vm-decision.ts';
+
+const gens = (...list: number[]): ReadonlySet<Generation> => new Set(list as Generation[]);
+const ends = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: task(1) };
+const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1), reason: 'requested', avoid: [] };
+const RUNNING: VmPhase = { kind: 'running', incarnation: incarnation(1) };
+const stopping = (mode: 'acpi' | 'hard'): VmPhase => ({
+  kind: 'stopping',
+  incarnation: incarnation(1),
+  mode,
+  deadlineAt: NOW + 5_000,
+  reason: 'requested',
+});
+const MIGRATING: VmPhase = { kind: 'migrating', deadlineAt: NOW + 60_000, ...ends };
+const SWITCHING: VmPhase = { kind: 'switching', ...ends };
+const UNWINDING: VmPhase = { kind: 'unwinding', reason: 'it took too long.', ...ends };
+const FENCED: Partial<Acknowledged> = { fencedBelow: 1, granted: gens(1), launched: gens(1) };
+const SENT: Partial<Acknowledged> = { granted: gens(2), launched: gens(2), listening: gens(2), sent: gens(2) };
+const STOP: Partial<VmRecord> = { intent: 'stopped', stopRequest: { mode: 'hard', patienceMs: 0, taskId: task(9) } };
+const GONE = { process: 'absent' } as const;
+const qmp = (status: string) => ({ qmp: answers(status) });
+const agentless = (status: string) =>
+  ({ process: 'unknown', qmp: answers(status), host: seenHost(1, { agent: 'silent' }) }) as const;
+
+/** A decision in one word or two: what a table can hold. */
+function brief(decision: Decision): string {
+  if (decision.kind === 'do') return stepBrief(decision.step);
+  if (decision.kind !== 'commit') return decision.kind;
+  const { phase, generation } = decision.vm;
+  const { quarantine, tasks = [] } = decision;
+  const ended = tasks.map(({ id, state }) => `${Number.parseInt(id.slice(5), 16)} ${state}`);
+  return [
+    `→ ${phase.kind} ${generation}`,
+    ...(quarantine === undefined ? [] : [`quarantine ${quarantine.host}`]),
+    ...ended,
+  ].join(', ');
+}
+
+function stepBrief(step: Step): string {
+  if ('incarnation' in step)
+    return `${step.do} ${step.incarnation.generation}${step.do === 'end' ? ` by ${step.by}` : ''}`;
+  if ('below' in step) return `fence below ${step.below}`;
+  return 'generation' in step ? `${step.do} ${step.generation}` : step.do;
+}
+
+type Row = readonly [
+  name: string,
+  phase: VmPhase,
+  more: Partial<VmRecord>,
+  seen: Seen,
+  known: Partial<Acknowledged>,
+  expected: string,
+];
+
+const TABLE: readonly Row[] = [
+  ['stopped as wanted: nothing', { kind: 'stopped' }, { intent: 'stopped' }, {}, {}, 'wait'],
+  [
+    'G1 stopped, wanted: the next generation',
+    { kind: 'stopped' },
+    { generation: 4 as Generation },
+    {},
+    {},
+    '→ starting 5',
+  ],
+  ['T2 stopped, a stop again: answered, not started', { kind: 'stopped' }, STOP, {}, {}, '→ stopped 1, 9 succeeded'],
+  [
+    'stopped, deleting: its disks first',
+    { kind: 'stopped' },
+    { intent: 'stopped', deleting: true },
+    {},
+    {},
+    'delete-disk',
+  ],
+  ['G5 starting: fence first', STARTING, {}, {}, {}, 'fence below 1'],
+  ['G4 starting: grant after the fence', STARTING, {}, {}, { fencedBelow: 1 }, 'grant 1'],
+  ['starting: launch after the grant', STARTING, {}, {}, { fencedBelow: 1, granted: gens(1) }, 'launch 1'],
+  [
+    'G5 starting, paused, nothing known to a new leader: fence before cont',
+    STARTING,
+    {},
+    { 1: qmp('prelaunch') },
+    {},
+    'fence below 1',
+  ],
+  ['starting: cont when all is acknowledged', STARTING, {}, { 1: qmp('prelaunch') }, FENCED, 'cont 1'],
+  [
+    'starting suspended: not continued',
+    STARTING,
+    { intent: 'suspended' },
+    { 1: qmp('prelaunch') },
+    FENCED,
+    '→ running 1',
+  ],
+  [
+    'T1 starting, running: its task ends',
+    STARTING,
+    { startTask: task(3) },
+    { 1: qmp('running') },
+    FENCED,
+    '→ running 1, 3 succeeded',
+  ],
+  ['starting, crashed: again', STARTING, {}, { 1: GONE }, FENCED, '→ starting 2'],
+  ['V1 starting, host lost: elsewhere, quarantined', STARTING, {}, { 1: LOST }, FENCED, '→ starting 2, quarantine h1'],
+  ['T2 starting, to be stopped: no step of the start', STARTING, STOP, {}, {}, '→ stopping 1'],
+  ['running: nothing', RUNNING, {}, { 1: qmp('running') }, {}, 'wait'],
+  ['running, agentless: nothing', RUNNING, {}, { 1: agentless('running') }, {}, 'wait'],
+  ['running, crashed: the next generation', RUNNING, {}, { 1: GONE }, {}, '→ starting 2'],
+  [
+    'T1 running, crashed: a reset that waits has failed',
+    RUNNING,
+    { resetRequest: { taskId: task(4) } },
+    { 1: GONE },
+    {},
+    '→ starting 2, 4 failed',
+  ],
+  [
+    'running, lost: elsewhere, quarantined in the same transaction',
+    RUNNING,
+    {},
+    { 1: LOST },
+    {},
+    '→ starting 2, quarantine h1',
+  ],
+  ['T2 running, lost, to be stopped: stopped', RUNNING, STOP, { 1: LOST }, {}, '→ stopping 1'],
+  ['running, shut down from inside: ends', RUNNING, {}, { 1: qmp('shutdown') }, {}, '→ stopping 1'],
+  ['running, panicked: the next generation', RUNNING, {}, { 1: qmp('guest-panicked') }, {}, '→ starting 2'],
+  ['running, paused by a disk error, storage there: continued', RUNNING, {}, { 1: qmp('io-error') }, {}, 'cont 1'],
+  ['running, suspended: halted', RUNNING, { intent: 'suspended' }, { 1: qmp('running') }, {}, 'halt 1'],
+  ['M2 running after an undone migration: the source goes on', RUNNING, {}, { 1: qmp('postmigrate') }, {}, 'cont 1'],
+  [
+    'running, reset asked for: carried out',
+    RUNNING,
+    { resetRequest: { taskId: task(4) } },
+    { 1: qmp('running') },
+    {},
+    'reset 1',
+  ],
+  [
+    'T1 a reset of another task is not this one',
+    RUNNING,
+    { resetRequest: { taskId: task(4) } },
+    { 1: qmp('running') },
+    { reset: task(3) },
+    'reset 1',
+  ],
+  [
+    'T1 running, reset carried out: its task ends',
+    RUNNING,
+    { resetRequest: { taskId: task(4) } },
+    { 1: qmp('running') },
+    { reset: task(4) },
+    '→ running 1, 4 succeeded',
+  ],
+  [
+    'running, migration asked for',
+    RUNNING,
+    { migrationRequest: { to: null, taskId: task(5) } },
+    { 1: qmp('running') },
+    {},
+    '→ migrating 2',
+  ],
+  ['stopping by its guest: the power button', stopping('acpi'), STOP_ACPI(), { 1: qmp('running') }, {}, 'power-down 1'],
+  [
+    'stopping by its guest: waits for it',
+    stopping('acpi'),
+    STOP_ACPI(),
+    { 1: qmp('running') },
+    { poweredDown: gens(1) },
+    'wait',
+  ],
+  [
+    'G4 stopping, guest ended: admits nothing before the fence',
+    stopping('acpi'),
+    STOP_ACPI(),
+    { 1: qmp('shutdown') },
+    {},
+    '→ stopping 1',
+  ],
+  ['stopping: ended by its agent', stopping('hard'), STOP, { 1: qmp('running') }, {}, 'end 1 by agent'],
+  [
+    'stopping on an agentless host: ended by QMP',
+    stopping('hard'),
+    STOP,
+    { 1: agentless('running') },
+    {},
+    'end 1 by qmp',
+  ],
+  [
+    'G6 stopping, ended: fenced before it is stopped',
+    stopping('hard'),
+    STOP,
+    { 1: GONE },
+    { ended: gens(1) },
+    'fence below 2',
+  ],
+  ['G6 stopping, lost: the fence is what ends it', stopping('hard'), STOP, { 1: LOST }, {}, 'fence below 2'],
+  [
+    'T1 stopping, fenced: stopped',
+    stopping('hard'),
+    STOP,
+    { 1: GONE },
+    { ended: gens(1), fencedBelow: 2 },
+    '→ stopped 1, 9 succeeded',
+  ],
+  [
+    'T1 stopping with wishes: each is told',
+    stopping('hard'),
+    { ...STOP, startTask: task(3), resetRequest: { taskId: task(4) } },
+    { 1: GONE },
+    { fencedBelow: 2 },
+    '→ stopped 1, 9 succeeded, 4 failed, 3 failed',
+  ],
+  [
+    'T3 stopping, started again meanwhile: that wish stays',
+    stopping('hard'),
+    { ...STOP, intent: 'running', startTask: task(3) },
+    { 1: GONE },
+    { fencedBelow: 2 },
+    '→ stopped 1, 9 succeeded',
+  ],
+  ['migrating: grant beside', MIGRATING, {}, { 1: qmp('running') }, {}, 'grant 2'],
+  ['migrating: launch incoming', MIGRATING, {}, { 1: qmp('running') }, { granted: gens(2) }, 'launch 2'],
+  [
+    'migrating: listen',
+    MIGRATING,
+    {},
+    { 1: qmp('running'), 2: qmp('inmigrate') },
+    { granted: gens(2), launched: gens(2) },
+    'listen',
+  ],
+  ['migrating: send', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...SENT, sent: gens() }, 'send'],
+  ['migrating: waits', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, SENT, 'wait'],
+  [
+    'M1 both paused and complete: the commit',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('paused') },
+    SENT,
+    '→ switching 2',
+  ],
+  [
+    'M1 also for a new leader that sent nothing',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('paused') },
+    {},
+    '→ switching 2',
+  ],
+  [
+    'M1 a destination that arrived with a disk error is complete',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('io-error') },
+    SENT,
+    '→ switching 2',
+  ],
+  [
+    'M1 a destination that was never continued is complete',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('prelaunch') },
+    SENT,
+    '→ switching 2',
+  ],
+  [
+    'M1 a complete destination beside a source that runs: not believed',
+    MIGRATING,
+    {},
+    { 1: qmp('running'), 2: qmp('paused') },
+    SENT,
+    'wait',
+  ],
+  [
+    'M1 a complete destination, source lost: its memory is not believed',
+    MIGRATING,
+    {},
+    { 1: LOST, 2: qmp('paused') },
+    SENT,
+    '→ starting 3, quarantine h1, 1 failed',
+  ],
+  [
+    'migrating, source crashed: the next generation',
+    MIGRATING,
+    {},
+    { 1: GONE, 2: qmp('inmigrate') },
+    SENT,
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'T2 migrating, source crashed, to be stopped: stopped',
+    MIGRATING,
+    STOP,
+    { 1: GONE, 2: qmp('inmigrate') },
+    SENT,
+    '→ stopping 2, 1 failed',
+  ],
+  ['migrating, destination crashed: undone', MIGRATING, {}, { 1: qmp('running'), 2: GONE }, SENT, '→ unwinding 2'],
+  [
+    'migrating, to be stopped: undone first',
+    MIGRATING,
+    STOP,
+    { 1: qmp('running'), 2: qmp('inmigrate') },
+    SENT,
+    '→ unwinding 2',
+  ],
+  [
+    'migrating, too long: undone',
+    { ...MIGRATING, deadlineAt: NOW },
+    {},
+    { 1: qmp('running'), 2: qmp('inmigrate') },
+    SENT,
+    '→ unwinding 2',
+  ],
+  ['G5 switching: fence first', SWITCHING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'fence below 2'],
+  [
+    'switching: cont after the fence',
+    SWITCHING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('paused') },
+    { fencedBelow: 2 },
+    'cont 2',
+  ],
+  [
+    'switching: the source is ended',
+    SWITCHING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('running') },
+    { fencedBelow: 2 },
+    'end 1 by agent',
+  ],
+  [
+    'switching, source lost: it is fenced, so the end is not waited for',
+    SWITCHING,
+    {},
+    { 1: LOST, 2: qmp('running') },
+    { fencedBelow: 2 },
+    '→ running 2, 1 succeeded',
+  ],
+  [
+    'switching, destination crashed: the next generation',
+    SWITCHING,
+    {},
+    { 2: GONE },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'T2 switching, destination crashed, to be stopped: stopped',
+    SWITCHING,
+    STOP,
+    { 2: GONE },
+    { fencedBelow: 2 },
+    '→ stopping 2, 1 failed',
+  ],
+  [
+    'switching suspended: arrives paused',
+    SWITCHING,
+    { intent: 'suspended' },
+    { 2: qmp('paused') },
+    { fencedBelow: 2, ended: gens(1) },
+    '→ running 2, 1 succeeded',
+  ],
+  ['M2 unwinding: revoke first', UNWINDING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'revoke 2'],
+  [
+    'M2 unwinding: the destination is ended before the source goes on',
+    UNWINDING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('paused') },
+    { revoked: gens(2) },
+    'end 2 by agent',
+  ],
+  [
+    'unwinding: over',
+    UNWINDING,
+    {},
+    { 1: qmp('postmigrate') },
+    { revoked: gens(2), ended: gens(2) },
+    '→ running 2, 1 failed',
+  ],
+];
+
+function STOP_ACPI(): Partial<VmRecord> {
+  return { intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: 5_000, taskId: task(9) } };
+}
+
+for (const [name, phase, more, seen, known, expected] of TABLE) {
+  test(name, () => {
+    const decision = decide(situation(vmRecord(phase, more), seen, { acknowledged: acknowledged(known) }));
+    assert.equal(brief(decision), expected, JSON.stringify(decision));
+  });
+}
+
+test('a stopped VM that is deleted and has no disks leaves no record', () => {
+  const vm = vmRecord({ kind: 'stopped' }, { intent: 'stopped', deleting: true });
+  assert.equal(decide(situation(vm, {}, { disks: [] })).kind, 'remove');
+});
+
+test('a disk that does not exist yet is made before anything is started', () => {
+  const disks = [diskRecord({ phase: 'creating' })];
+  assert.equal(brief(decide(situation(vmRecord({ kind: 'stopped' }), {}, { disks }))), 'create-disk');
+});
+
+test('a migration is refused only by a leader that has asked every host', () => {
+  const vm = vmRecord(RUNNING, { migrationRequest: { to: null, taskId: task(5) } });
+  const given = situation(vm, { 1: qmp('running') });
+  const hosts = (agent: 'unknown' | 'silent'): VmSituation['cluster'] => ({
+    ...given.cluster,
+    hosts: given.cluster.hosts.map(({ record }, i) => ({ record, seen: seenHost(i + 1, i === 0 ? {} : { agent }) })),
+  });
+  assert.equal(brief(decide({ ...given, cluster: hosts('unknown') })), 'wait');
+  assert.equal(brief(decide({ ...given, cluster: hosts('silent') })), '→ running 1, 5 failed');
+});
+
+test('a guest that only its own host keeps from its storage is restarted elsewhere after a while, a cluster-wide failure is waited out', () => {
+  const vm = vmRecord(RUNNING, { phaseSince: NOW - 10_000 });
+  const given = situation(vm, { 1: qmp('io-error') });
+  const [s1] = given.disks.map((disk) => disk.node);
+  const cutFrom = (...hosts: number[]): Decision =>
+    decide({
+      ...given,
+      cluster: {
+        ...given.cluster,
+        storageCutFrom: (name) => (hosts.map(host).includes(name) && s1 !== undefined ? [s1] : []),
+      },
+    });
+  assert.equal(brief(cutFrom(1)), '→ starting 2');
+  assert.equal(brief(cutFrom(1, 2, 3)), 'wait');
+  assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
+});
