@@ -1,0 +1,125 @@
+/**
+ * What guests and their QEMUs say to somebody who stands outside of everything: the kernel's list of processes, and the serial logs.
+ *
+ * Guarantees: a log is held open from the moment its incarnation is seen, so that what a guest acknowledged before its host lost power
+ * is known although the host's memory is gone; a process is named by pid and start time.
+ */
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { acknowledgedIn } from '../../src/images/sequence-check.ts';
+import { isRunning, type ProcessIdentity, processIdentity } from '../../src/os/process-table.ts';
+
+/** One QEMU, found by the marker in its arguments (src/agent/incarnations.ts). */
+export interface SeenQemu {
+  readonly vm: string;
+  readonly generation: number;
+  readonly slot: number;
+  readonly process: ProcessIdentity;
+}
+
+const MARKER = /null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9][0-9]*)\.s([0-9]+)\0/;
+const LOG_FILE = /logfile=([^,\0]+)/;
+const LOOK_EVERY_MS = 150;
+const LOG_BYTES_MAX = 4 * 1024 * 1024;
+
+interface OpenLog {
+  readonly generation: number;
+  readonly file: number;
+  text: string;
+  grewAtMs: number;
+}
+
+/** Every QEMU of a cluster that runs now, on whatever host. */
+export function runningQemus(): SeenQemu[] {
+  return qemuProcesses().map(({ seen }) => seen);
+}
+
+function qemuProcesses(): { readonly seen: SeenQemu; readonly logFile: string }[] {
+  const found: { seen: SeenQemu; logFile: string }[] = [];
+  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
+    const line = commandLine(pid);
+    const marker = MARKER.exec(line);
+    // Before QEMU itself there are programs that confine it, with the same arguments: it is the one without them.
+    if (marker === null || !/^[^\0]*qemu-system-[^\0]*\0/.test(line)) continue;
+    const identity = processIdentity(Number(pid));
+    if (identity === undefined || !isRunning(identity)) continue;
+    const [, vm = '', generation, slot] = marker;
+    const seen = { vm, generation: Number(generation), slot: Number(slot), process: identity };
+    found.push({ seen, logFile: LOG_FILE.exec(line)?.[1] ?? '' });
+  }
+  return found;
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Follows the serial console of every incarnation from its first moment. `close` it. */
+export class SerialLogs {
+  readonly #logs = new Map<string, Map<string, OpenLog>>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor() {
+    this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS);
+  }
+
+  /** Opens what is new and reads what was added. */
+  look(): void {
+    for (const { seen, logFile } of qemuProcesses()) this.#open(seen, logFile);
+    for (const logs of this.#logs.values()) for (const log of logs.values()) readMore(log);
+  }
+
+  /** The consoles of a VM's incarnations, by generation. */
+  of(vm: string): readonly { readonly generation: number; readonly text: string }[] {
+    return [...(this.#logs.get(vm)?.values() ?? [])].sort((a, b) => a.generation - b.generation);
+  }
+
+  /** The highest sequence number that any incarnation of the VM acknowledged; 0 for none. */
+  acknowledged(vm: string): number {
+    const numbers = this.of(vm).flatMap(({ text }) =>
+      acknowledgedIn(text.slice(-4_096)).map(({ sequence }) => sequence),
+    );
+    return Math.max(0, ...numbers);
+  }
+
+  /** For how long no console of the VM has said anything, in ms. */
+  silentMs(vm: string): number {
+    const times = [...(this.#logs.get(vm)?.values() ?? [])].map(({ grewAtMs }) => grewAtMs);
+    return performance.now() - Math.max(0, ...times);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    for (const logs of this.#logs.values()) for (const { file } of logs.values()) closeSync(file);
+    this.#logs.clear();
+  }
+
+  #open({ vm, generation, process: { pid, startTicks } }: SeenQemu, logFile: string): void {
+    const logs = this.#logs.get(vm) ?? new Map<string, OpenLog>();
+    this.#logs.set(vm, logs);
+    const key = `${pid}/${startTicks}`;
+    if (logs.has(key)) return;
+    try {
+      // Through the root of the process itself: its host's /run is on a file system that only the host sees.
+      const file = openSync(`/proc/${pid}/root${logFile}`, 'r');
+      logs.set(key, { generation, file, text: '', grewAtMs: performance.now() });
+    } catch {
+      // Not made yet, or gone already: the next look is the retry.
+    }
+  }
+}
+
+function readMore(log: OpenLog): void {
+  const buffer = Buffer.alloc(64 * 1024);
+  for (;;) {
+    // The guest writes ASCII, so bytes are characters.
+    const count = readSync(log.file, buffer, 0, buffer.length, log.text.length);
+    if (count === 0) return;
+    log.text += buffer.toString('latin1', 0, count);
+    log.grewAtMs = performance.now();
+    if (log.text.length > LOG_BYTES_MAX) throw new Error('A serial log is longer than a story can be.');
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * A cluster that stories are told on: started by the real command, observed through its API and from outside.
+ * Guarantees: `end` leaves nothing of it, also after a failure; a command and a request have deadlines.
+ */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Event } from '../../src/api/views.ts';
+import { readContext, readTarget } from '../../src/cli/cluster-location.ts';
+import { type ApiClient, createClient, type Target } from '../../src/client/client.ts';
+import { labCall } from '../../src/lab/client.ts';
+import { labLayout } from '../../src/lab/layout.ts';
+import { type RunResult, run, tryRun } from '../../src/os/child-process.ts';
+import { pause } from '../../src/os/deadline.ts';
+import { SerialLogs } from './guests.ts';
+import type { StoryShape } from './story-language.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const UP_DEADLINE_MS = 120_000;
+const COMMAND_DEADLINE_MS = 130_000;
+const CLEAN_DEADLINE_MS = 45_000;
+const POLL_MS = 150;
+const LOG_LINES = 25;
+const EVENTS_SHOWN = 40;
+/** The node that the API is asked through may die in mid-request: the next poll is the retry. */
+const REQUEST_DEADLINE_MS = 5_000;
+
+/** A running cluster. */
+export class StoryCluster {
+  readonly dir: string;
+  readonly shape: StoryShape;
+  readonly client: ApiClient;
+  readonly target: Target;
+  readonly serial = new SerialLogs();
+  readonly #parent: string;
+
+  private constructor(parent: string, shape: StoryShape, target: Target) {
+    this.#parent = parent;
+    this.dir = join(parent, 'c');
+    this.shape = shape;
+    this.target = target;
+    this.client = createClient(target, { deadlineMs: REQUEST_DEADLINE_MS });
+  }
+
+  /** Starts one as a person would. */
+  static async start(shape: StoryShape): Promise<StoryCluster> {
+    const parent = await mkdtemp(join(tmpdir(), 'gps-'));
+    const dir = join(parent, 'c');
+    try {
+      const counts = [
+        '--hosts',
+        shape.hosts,
+        '--control-nodes',
+        shape.controlNodes,
+        '--storage-nodes',
+        shape.storageNodes,
+      ];
+      const words = ['up', ...counts.map(String), '--host-memory', '2G', '--detach'];
+      await run(command(dir, words), { deadlineMs: UP_DEADLINE_MS, env: commandEnv(dir) });
+      return new StoryCluster(parent, shape, await readTarget(await readContext({ dir, foundBy: '--dir' })));
+    } catch (error) {
+      const logs = await logsOf(dir);
+      await end(parent, dir);
+      throw new Error(`The cluster did not start.\n${logs}`, { cause: error });
+    }
+  }
+
+  /** Runs `gp` in a process of its own. */
+  gp(words: readonly string[], options: { readonly deadlineMs?: number } = {}): Promise<RunResult> {
+    const { deadlineMs = COMMAND_DEADLINE_MS } = options;
+    return tryRun(command(this.dir, words), { deadlineMs, env: commandEnv(this.dir) });
+  }
+
+  /** Asks the API; undefined while it does not answer, which is an observation and no failure. */
+  async observe<T>(ask: (client: ApiClient) => Promise<T>): Promise<T | undefined> {
+    try {
+      return await ask(this.client);
+    } catch (error) {
+      if (isSilence(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** A fault, or `exec`, through the lab's socket. */
+  lab(verb: string, args: object = {}): Promise<unknown> {
+    return labCall(this.dir, { verb, ...args });
+  }
+
+  /** Events after `revision`, oldest first. */
+  async eventsAfter(revision: bigint): Promise<Event[]> {
+    const events = await this.client.call(this.client.http.GET('/v1/events', { params: { query: { limit: 10_000 } } }));
+    return events.filter((event) => BigInt(event.revision) > revision);
+  }
+
+  /** Revision of the newest event; 0 where there is none. */
+  async newestEvent(): Promise<bigint> {
+    const events = await this.eventsAfter(0n);
+    return events.reduce((newest, { revision }) => (BigInt(revision) > newest ? BigInt(revision) : newest), 0n);
+  }
+
+  /** Undoes all faults and deletes all VMs, so that the next story begins as the first one did. */
+  async clean(): Promise<void> {
+    await this.#removeFailpoints();
+    await this.lab('restore');
+    const deadline = performance.now() + CLEAN_DEADLINE_MS;
+    let left = 'nothing was seen yet';
+    while (performance.now() < deadline) {
+      left = (await this.observe((client) => cleanUp(client))) ?? 'the API does not answer';
+      if (left === '') return;
+      await pause(POLL_MS);
+    }
+    throw new Error(`The cluster is not clean after ${CLEAN_DEADLINE_MS} ms: ${left}.`);
+  }
+
+  /** The ends of all logs, and the latest events, for the report of a failure. */
+  async lastWords(): Promise<string> {
+    const events = await this.observe((client) => client.call(client.http.GET('/v1/events'))).catch(() => undefined);
+    const told = (events ?? [])
+      .slice(-EVENTS_SHOWN)
+      .map(({ at, kind, message }) => `${at.slice(11, 23)} ${kind}: ${message}`);
+    return `${await logsOf(this.dir)}\n--- events\n${told.join('\n')}`;
+  }
+
+  async end(): Promise<void> {
+    this.serial.close();
+    await this.client.close();
+    await end(this.#parent, this.dir);
+  }
+
+  async #removeFailpoints(): Promise<void> {
+    const layout = labLayout(this.dir);
+    for (let node = 1; node <= this.shape.controlNodes; node++)
+      await rm(layout.machine(`c${node}`).failpointFile, { force: true });
+  }
+}
+
+/** Deletes what is there; says what still has to be waited for, or nothing. */
+async function cleanUp(client: ApiClient): Promise<string> {
+  const vms = await client.call(client.http.GET('/v1/vms'));
+  for (const vm of vms) {
+    if (vm.task?.kind === 'vm.delete' && vm.task.state === 'running') continue;
+    await client.call(client.http.DELETE('/v1/vms/{vm}', { params: { path: { vm: vm.name } } }));
+  }
+  const [hosts, nodes, controls] = await Promise.all([
+    client.call(client.http.GET('/v1/hosts')),
+    client.call(client.http.GET('/v1/storage-nodes')),
+    client.call(client.http.GET('/v1/control-nodes')),
+  ]);
+  return [
+    ...vms.map(({ name, verdict }) => `${name} is ${verdict}`),
+    ...hosts
+      .filter(({ agent, quarantined }) => agent !== 'alive' || quarantined)
+      .map(({ name }) => `${name} is not back`),
+    ...[...nodes, ...controls].filter(({ state }) => state !== 'alive').map(({ name }) => `${name} is not back`),
+  ].join(', ');
+}
+
+function isSilence(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : '';
+  return code === 'unavailable' || code === 'deadline' || code === 'not-found';
+}
+
+function command(dir: string, words: readonly string[]): string[] {
+  return [process.execPath, join(ROOT, 'src/cli/main.ts'), '--dir', dir, ...words];
+}
+
+function commandEnv(dir: string): NodeJS.ProcessEnv {
+  const cache = join(ROOT, '.cache');
+  return {
+    ...process.env,
+    GP_DIR: dir,
+    GP_CACHE_DIR: join(cache, 'images'),
+    NODE_COMPILE_CACHE: join(cache, 'compiled'),
+  };
+}
+
+async function end(parent: string, dir: string): Promise<void> {
+  try {
+    await run(command(dir, ['down']), { deadlineMs: COMMAND_DEADLINE_MS, env: commandEnv(dir) });
+  } finally {
+    await rm(parent, { recursive: true, force: true });
+  }
+}
+
+async function logsOf(dir: string): Promise<string> {
+  const machines = labLayout(dir).machinesDir;
+  const files = await readdir(machines, { recursive: true }).catch(() => []);
+  const logs = files.filter((file) => /\/log\/[a-z]+\.log$/.test(file)).sort();
+  const parts = logs.map(async (file) => {
+    const text = await readFile(join(machines, file), 'utf8');
+    return `--- ${file}\n${text.trimEnd().split('\n').slice(-LOG_LINES).join('\n')}`;
+  });
+  return (await Promise.all(parts)).join('\n');
+}
