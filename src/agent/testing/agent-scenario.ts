@@ -9,7 +9,7 @@ import { PORTS, portsOfSlot } from '../../core/model/ports.ts';
 import type { HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
 import type { Daemon } from '../../os/child-process.ts';
 import { isRunning, readProcess, signalProcess, waitGone } from '../../os/process-table.ts';
-import type { PeerIdentity } from '../../pki/identity.ts';
+import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
 import { connectQmp } from '../../qmp/connect.ts';
 import { RpcClient } from '../../rpc/client.ts';
 import { CONTROL, exportOf, HOST, incarnation, type Rig, startRig, until, VM } from './rig.ts';
@@ -80,28 +80,33 @@ function network(): object {
   return { revision: revision++, networks: [lan], drop: [] };
 }
 
-/** One QMP command at monitor 0 as `who`; throws when there is no session. */
-async function qmp<T>(generation: number, command: string, who: PeerIdentity = CONTROL, port?: number): Promise<T> {
+interface Command {
+  readonly who?: PeerIdentity;
+  readonly slot?: number;
+  readonly args?: object;
+}
+
+/** One QMP command at monitor 0; throws when there is no session. */
+async function qmp<T>(
+  generation: number,
+  command: string,
+  { who = CONTROL, slot = SLOT, args }: Command = {},
+): Promise<T> {
+  const credentials = await rig.credentialsOf(who);
+  const port = portsOfSlot(slot).qmp[0];
   const connection = await connectQmp(
-    {
-      kind: 'tls',
-      host: '127.0.0.1',
-      port: port ?? portsOfSlot(SLOT).qmp[0],
-      credentials: await rig.credentialsOf(who),
-      peer: incarnation(generation),
-    },
+    { kind: 'tls', host: '127.0.0.1', port, credentials, peer: incarnation(generation) },
     { deadlineMs: 5_000 },
   );
-  assert.equal(connection.outcome, 'answers');
-  assert(connection.outcome === 'answers');
+  assert(connection.outcome === 'answers', connection.outcome);
   try {
-    return await connection.session.execute<T>(command, undefined, { deadlineMs: 5_000 });
+    return await connection.session.execute<T>(command, args, { deadlineMs: 5_000 });
   } finally {
     connection.session.close();
   }
 }
-const status = async (generation: number): Promise<string> =>
-  (await qmp<{ status: string }>(generation, 'query-status')).status;
+const status = async (generation: number, slot = SLOT): Promise<string> =>
+  (await qmp<{ status: string }>(generation, 'query-status', { slot })).status;
 
 const directory = (generation: number): string => join(rig.runDir, `${VM}-g${generation}`);
 const taps = (): readonly string[] => readFileSync('/proc/self/net/dev', 'utf8').match(/gpt\d+n\d+/g) ?? [];
@@ -148,8 +153,8 @@ test('a launched VM stands halted, confined, and only control nodes may speak to
     { vm: VM, generation: 5, slot: SLOT, pid: launched.pid, startTicks: launched.startTicks, incoming: false },
   ]);
   assert.equal(await status(5), 'prelaunch');
-  await assert.rejects(qmp(5, 'query-status', HOST));
-  await assert.rejects(qmp(5, 'query-status', incarnation(5)));
+  await assert.rejects(qmp(5, 'query-status', { who: HOST }));
+  await assert.rejects(qmp(5, 'query-status', { who: incarnation(5) }));
   const proc = readFileSync(`/proc/${launched.pid}/status`, 'utf8');
   assert.match(proc, USERS === 'self' ? /^Uid:\s+0\s/m : new RegExp(`^Uid:\\s+${600_000 + SLOT}\\s`, 'm'));
   assert.match(proc, /^CapEff:\s+0+$/m);
@@ -255,9 +260,29 @@ test('a destination waits for a migration stream; UEFI has its variables on a di
   assert.deepEqual(await kill([8]), { killed: [8] });
 });
 
+test('a running guest migrates to a machine launched for it elsewhere, by the credentials both were launched with', async () => {
+  const slot = SLOT + 1;
+  await call('/v1/launch', await order(10));
+  await qmp(10, 'cont');
+  await until('console output', () => existsSync(join(directory(10), 'serial.log')) && serialBytes(10) > 0);
+  await call('/v1/launch', await order(11, { slot, incoming: true }));
+  const uri = `tcp:127.0.0.1:${portsOfSlot(slot).migration}`;
+  await qmp(11, 'migrate-set-parameters', { slot, args: { 'tls-creds': 'tls-server' } });
+  await qmp(11, 'migrate-incoming', { slot, args: { uri } });
+  const tls = { 'tls-creds': 'tls-client', 'tls-hostname': dnsName(incarnation(11)) };
+  await qmp(10, 'migrate-set-parameters', { args: tls });
+  await qmp(10, 'migrate', { args: { uri } });
+  await until('the source is done', async () => (await status(10)) === 'postmigrate');
+  await until('the destination has it', async () => (await status(11, slot)) === 'paused');
+  await qmp(11, 'cont', { slot });
+  await until('the guest goes on', () => existsSync(join(directory(11), 'serial.log')) && serialBytes(11) > 1000);
+  assert.deepEqual([...(await kill([10, 11])).killed].sort(), [10, 11]);
+  assertNothingLeft();
+});
+
 test('files and taps of a QEMU that ended by itself are removed', async () => {
-  const { pid, startTicks } = await call<LaunchResult>('/v1/launch', await order(9));
+  const { pid, startTicks } = await call<LaunchResult>('/v1/launch', await order(12));
   signalProcess({ pid, startTicks: Number(startTicks) }, 'SIGKILL');
-  await until('tidied', () => taps().length === 0 && !existsSync(directory(9)));
+  await until('tidied', () => taps().length === 0 && !existsSync(directory(12)));
   assert.deepEqual((await report()).incarnations, []);
 });
