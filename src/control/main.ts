@@ -9,9 +9,10 @@ import { join } from 'node:path';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
-import { PREFIX } from '../core/model/keys.ts';
+import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
-import type { Clock } from '../core/ports/clock.ts';
+import { type Clock, pause } from '../core/ports/clock.ts';
+import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
 import { readTextBounded } from '../os/files.ts';
@@ -19,7 +20,7 @@ import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { type CertifiedKey, issue } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
-import { dnsName } from '../pki/identity.ts';
+import { commonName, dnsName } from '../pki/identity.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
 import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
@@ -39,6 +40,7 @@ import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 
 const PEM_BYTES_MAX = 64 * 1024;
+const ETCD_RETRY_MS = 500;
 /** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
 const INCARNATION_DAYS = 3_650;
 
@@ -100,6 +102,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     leading: () => leading,
     leader: () => leader,
   };
+  await authorize(etcd, config, log, signal);
   const ready = Promise.withResolvers<void>();
   const following = store.follow({ signal, onReady: () => ready.resolve() });
   await Promise.race([ready.promise, following]);
@@ -153,6 +156,23 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   qmp.close();
   clients.close();
   etcd.close();
+}
+
+/** Makes etcd admit control nodes only (storage nodes are added as they join). Goes on until etcd has a majority. */
+async function authorize(etcd: EtcdClient, config: ControlConfig, log: Log, signal: AbortSignal): Promise<void> {
+  const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
+  for (;;) {
+    try {
+      await ensureAuthorization(etcd, { controls, readers: [], readPrefix: ROOT }, { signal });
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      const temporary = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
+      if (!temporary) throw error;
+      log.warn('waiting for etcd', { error: messageOf(error) });
+      await pause(clock, ETCD_RETRY_MS);
+    }
+  }
 }
 
 /** This control node's own record: what the others and people see of it. */

@@ -7,8 +7,9 @@ import { type HostName, parseHostName, parseStorageName } from '../../base/ids.t
 import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { allowReader } from '../../etcd/authorization.ts';
 import { issueForRequest } from '../../pki/authority.ts';
-import type { PeerIdentity } from '../../pki/identity.ts';
+import { commonName, type PeerIdentity } from '../../pki/identity.ts';
 import { createApiToken, createJoinToken, tokenMatches } from '../../pki/join-token.ts';
 import type { Principal } from '../api/backend.ts';
 import type { TokenRecord, Write } from '../store/cluster-store.ts';
@@ -114,6 +115,8 @@ export class AccessBackend {
     const find = (): Entry<TokenRecord> => this.#joinToken(request);
     find();
     const certPem = await issueForRequest(authority, request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
+    // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
+    if (identity.kind === 'storage') await allowReader(this.#context.etcd, commonName(identity));
     await change(this.#context, () => {
       const token = find();
       return {
