@@ -1,0 +1,47 @@
+/** What every benchmark gets and gives. A benchmark measures and reports; it never asserts a time. */
+
+/** Given to a benchmark by main.ts. */
+export interface BenchContext {
+  /** Fires at Ctrl-C: the benchmark's waits end, and what was handed to `atEnd` is called. */
+  readonly signal: AbortSignal;
+  /** Fires at a second Ctrl-C. */
+  readonly killSignal: AbortSignal;
+  /** The value of `--NAME`, a positive integer; `otherwise` without it. */
+  number(name: string, otherwise: number): number;
+  /** The value of `--NAME` as it was given; undefined without it. */
+  text(name: string): string | undefined;
+  /** A line of progress, on standard error. */
+  say(line: string): void;
+  /** Called once at the end of the run, whatever its outcome; the last one handed in is called first. */
+  atEnd(end: () => Promise<void> | void): void;
+}
+
+/** A figure beside what it shall reach. */
+export interface Bar {
+  readonly figure: string;
+  /** In words and numbers, as the issue has it. */
+  readonly bar: string;
+  readonly measured: number;
+  readonly unit: string;
+  readonly reached: boolean;
+  /** Why it is missed. */
+  readonly limitedBy?: string;
+}
+
+/** What a benchmark returns; main.ts adds command line, date and machine. */
+export interface BenchResult {
+  readonly bars: readonly Bar[];
+  /** By figure. */
+  readonly summary: Readonly<Record<string, unknown>>;
+  /** As measured, in the order of the runs. */
+  readonly samples: Readonly<Record<string, unknown>>;
+  /** How it was measured, where a reader of the figures must know it. */
+  readonly method: readonly string[];
+}
+
+export type Bench = (context: BenchContext) => Promise<BenchResult>;
+
+/** A bar that is an upper bound. */
+export function atMost(figure: string, { measured, max, unit }: { measured: number; max: number; unit: string }): Bar {
+  return { figure, bar: `at most ${max} ${unit}`, measured, unit, reached: measured <= max };
+}

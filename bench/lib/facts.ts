@@ -1,0 +1,25 @@
+/** The machine that a figure belongs to. */
+
+import { cpus, release, totalmem } from 'node:os';
+import { tryRun } from '../../src/os/child-process.ts';
+
+const TOOL_MS = 10_000;
+
+/** Cores, memory, kernel and the versions of what is measured. What a machine does not have is null. */
+export async function machineFacts(): Promise<Readonly<Record<string, unknown>>> {
+  const firstLine = async (...argv: string[]): Promise<string | null> => {
+    const result = await tryRun(argv, { deadlineMs: TOOL_MS }).catch(() => undefined);
+    return result?.exitCode === 0 ? (result.stdout.split('\n')[0] ?? null) : null;
+  };
+  const processors = cpus();
+  return {
+    cores: processors.length,
+    processor: processors[0]?.model ?? null,
+    memoryMib: Math.round(totalmem() / 1024 ** 2),
+    kernel: release(),
+    node: process.version,
+    qemu: await firstLine('qemu-system-x86_64', '--version'),
+    etcd: await firstLine('etcd', '--version'),
+    commit: await firstLine('git', 'rev-parse', '--short', 'HEAD'),
+  };
+}

@@ -1,0 +1,89 @@
+/**
+ * A program that runs on a control node and watches one live migration on spare monitors: it connects to the source, makes
+ * the file `readyFile`, tries the destination until it answers, and prints when the source stopped and the destination resumed, by
+ * QEMU's own time stamps. Its order is JSON on standard input. It ends by itself at the order's deadline.
+ */
+
+import { writeFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { parseGeneration, parseVmId } from '../../src/base/ids.ts';
+import { portsOfSlot } from '../../src/core/model/ports.ts';
+import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { type Credentials, readCredentials } from '../../src/pki/credentials.ts';
+import { connectQmp } from '../../src/qmp/connect.ts';
+
+/** One end of the migration, which may be in any of some slots of some hosts. */
+export interface TapEnd {
+  readonly generation: number;
+  readonly addresses: readonly string[];
+  readonly slots: readonly number[];
+}
+
+export interface TapOrder {
+  readonly vm: string;
+  readonly credentialsDir: string;
+  readonly readyFile: string;
+  readonly deadlineMs: number;
+  readonly source: TapEnd;
+  readonly destination: TapEnd;
+}
+
+/** Unix time in ms. */
+export interface TapReport {
+  readonly stoppedAtMs: number;
+  readonly resumedAtMs: number;
+}
+
+const CONNECT_MS = 3_000;
+const RETRY_MS = 20;
+/** The last of an incarnation's monitors: the first control node uses the first. */
+const MONITOR = 2;
+
+async function watch(order: TapOrder): Promise<TapReport> {
+  const credentials = await readCredentials(order.credentialsDir);
+  if (credentials === undefined) throw new Error(`no credentials in ${order.credentialsDir}`);
+  const stopped = Promise.withResolvers<number>();
+  const resumed = Promise.withResolvers<number>();
+  await withDeadline(
+    (signal) => connect(order.vm, order.source, { credentials, signal, event: 'STOP', at: stopped.resolve }),
+    { deadlineMs: order.deadlineMs, what: 'the source' },
+  );
+  await writeFile(order.readyFile, '');
+  return withDeadline(
+    async (signal) => {
+      await connect(order.vm, order.destination, { credentials, signal, event: 'RESUME', at: resumed.resolve });
+      return { stoppedAtMs: await stopped.promise, resumedAtMs: await resumed.promise };
+    },
+    { deadlineMs: order.deadlineMs, what: 'the migration' },
+  );
+}
+
+/** Tries the slots in turn until the incarnation answers in one. */
+async function connect(
+  vm: string,
+  end: TapEnd,
+  how: { credentials: Credentials; signal: AbortSignal; event: string; at: (timestampMs: number) => void },
+): Promise<void> {
+  const { credentials, signal, event, at } = how;
+  const peer = { kind: 'incarnation', vmId: parseVmId(vm), generation: parseGeneration(end.generation) } as const;
+  const onEvent = ({ name, timestampMs }: { name: string; timestampMs: number }): void => {
+    if (name === event) at(timestampMs);
+  };
+  for (;;) {
+    for (const host of end.addresses) {
+      for (const slot of end.slots) {
+        const port = portsOfSlot(slot).qmp[MONITOR];
+        const address = { kind: 'tls', host, port, credentials, peer } as const;
+        const { outcome } = await connectQmp(address, { deadlineMs: CONNECT_MS, signal, onEvent });
+        if (outcome === 'answers') return;
+      }
+    }
+    await pause(RETRY_MS, signal);
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const report = await watch(JSON.parse(await text(process.stdin)) as TapOrder);
+  process.stdout.write(JSON.stringify(report));
+  process.exit(0);
+}
