@@ -103,13 +103,13 @@ export class StorageService {
   async grant(order: GrantOrder): Promise<GrantResult> {
     const { vm, generation } = order;
     this.#ledger.acceptTerm(order.term);
-    this.#ledger.checkGeneration(vm, generation);
+    // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too long.
+    this.#check(vm, generation);
     if (this.#unrestored === undefined) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
         advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
       });
     }
-    this.#revoked.get(vm)?.delete(generation);
     const exports = await Promise.all(
       order.disks.map(async ({ disk, port, readOnly }) => {
         const meta = await this.#metaOf(disk);
