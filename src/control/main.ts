@@ -147,6 +147,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     },
     onLead: (now) => {
       leading = now;
+      // A monitor serves one client: what this node keeps open would stand in the next leader's way.
+      if (now === null) qmp.close();
     },
   });
   log.info('ready', { address: config.address });

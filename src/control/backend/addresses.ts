@@ -2,28 +2,34 @@
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 
+/** `size` addresses from `first` on. */
 export interface Ipv4Range {
   readonly first: number;
   readonly prefixLength: number;
   readonly size: number;
 }
 
+/** Decimal without leading zeros: one spelling per address, so that taken ones are found as text. */
+const OCTET = /^(0|[1-9]\d{0,2})$/;
+
+/** The 32-bit number of a dotted IPv4 address; CodedError 'bad-input'. */
 export function ipv4ToNumber(text: string): number {
-  const octets = text.split('.').map(Number);
-  if (octets.length !== 4 || octets.some((octet) => !Number.isInteger(octet) || octet < 0 || octet > 255))
+  const octets = text.split('.').map((octet) => (OCTET.test(octet) ? Number(octet) : 256));
+  if (octets.length !== 4 || octets.some((octet) => octet > 255))
     throw new CodedError('bad-input', `${text} is not an IPv4 address.`);
   return octets.reduce((sum, octet) => sum * 256 + octet, 0);
 }
 
+/** The dotted form of a 32-bit number. */
 export function numberToIpv4(value: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 }
 
 /** The range of a CIDR text; its host bits must be zero and it must hold at least a gateway and two guests (/8 to /29). */
 export function parseRange(cidr: string): Ipv4Range {
-  const [address = '', length = ''] = cidr.split('/');
-  const prefixLength = Number(length);
-  if (!Number.isInteger(prefixLength) || prefixLength < 8 || prefixLength > 29) {
+  const [address = '', length = '', ...rest] = cidr.split('/');
+  const prefixLength = /^\d{1,2}$/.test(length) ? Number(length) : 0;
+  if (rest.length > 0 || prefixLength < 8 || prefixLength > 29) {
     throw new CodedError('bad-input', `${cidr} is not usable: the prefix length must be 8 to 29.`);
   }
   const first = ipv4ToNumber(address);

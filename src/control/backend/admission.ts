@@ -23,7 +23,7 @@ import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord } from '../../core/model/vm.ts';
 import { place } from '../../core/plan/placement.ts';
 import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
-import type { Write } from '../store/cluster-store.ts';
+import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { allocateAddress } from './addresses.ts';
 import { type BackendContext, newTask, taskWrite } from './context.ts';
 
@@ -38,6 +38,8 @@ export interface Admitted {
   readonly vm: VmRecord;
   readonly task: TaskRecord | null;
   readonly writes: readonly Write[];
+  /** The images it was made from: they must still be there. */
+  readonly unchanged: readonly Unchanged[];
 }
 
 interface PlannedDisk {
@@ -53,6 +55,11 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
       advice: 'Nothing was created. Choose another name, or delete that VM first.',
     });
   }
+  if (/^vm-[0-9a-f]{12}$/.test(request.name)) {
+    throw new CodedError('bad-input', `${request.name} has the form of an id, which would make it ambiguous.`, {
+      advice: 'Nothing was created. Choose another name.',
+    });
+  }
   const id = parseVmId(`vm-${randomBytes(6).toString('hex')}`);
   const image = request.image === undefined ? null : findImage(context, request.image);
   const boot = bootOf(request, image);
@@ -63,13 +70,9 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     });
   }
   const node = planned.length === 0 ? null : chooseNode(context, planned);
+  const ports = node === null ? [] : portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
-    diskRecord(
-      id,
-      disk,
-      present(node, 'storage node'),
-      portsFree(context, present(node, 'storage node'), planned.length)[index] ?? 0,
-    ),
+    diskRecord(id, disk, present(node, 'storage node'), present(ports[index], 'port')),
   );
   const { nics, networkWrites } = nicsOf(context, request, id);
   const start = request.start ?? true;
@@ -113,7 +116,16 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     ...networkWrites,
     ...(task === null ? [] : [taskWrite(task)]),
   ];
-  return { vm, task, writes };
+  return { vm, task, writes, unchanged: imagesOf(context, request) };
+}
+
+function imagesOf({ store }: BackendContext, request: CreateVm): Unchanged[] {
+  const names = [request.image, ...(request.disks ?? []).map((disk) => ('image' in disk ? disk.image : undefined))];
+  return [...new Set(names)].flatMap((name): Unchanged[] =>
+    name === undefined
+      ? []
+      : [{ key: keyOf.image(parseImageName(name)), expect: store.images.get(name)?.revision ?? 0 }],
+  );
 }
 
 function findImage(context: BackendContext, name: string): ImageRecord {
@@ -264,15 +276,18 @@ function nicsOf(context: BackendContext, request: CreateVm, vm: VmId): { nics: V
     }
     const network = changed.get(wanted.network) ?? entry.value;
     const mac = ('mac' in wanted ? wanted.mac : undefined)?.toLowerCase() ?? randomMac();
-    if (nics.some((nic) => nic.mac === mac) || network.reservations[mac] !== undefined) {
+    if (nics.some((nic) => nic.mac === mac) || isMacTaken(context, network, mac)) {
       throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
         advice: 'Nothing was created. Choose another one, or none.',
       });
     }
     const address = allocateAddress(network, ('address' in wanted ? wanted.address : undefined) ?? null);
     nics.push({ network: network.name, mac, address });
-    if (address === null) continue;
-    const reservations = { ...network.reservations, [mac]: { address, vm, hostname: request.name } };
+    const reservations =
+      address === null
+        ? network.reservations
+        : { ...network.reservations, [mac]: { address, vm, hostname: request.name } };
+    // Written even where nothing is reserved: a network that is deleted at the same time must notice.
     changed.set(wanted.network, { ...network, reservations });
   }
   const networkWrites = [...changed.values()].map((network): Write => {
@@ -283,6 +298,15 @@ function nicsOf(context: BackendContext, request: CreateVm, vm: VmId): { nics: V
     };
   });
   return { nics, networkWrites };
+}
+
+/** A network without addresses has no reservations to look in. */
+function isMacTaken({ store }: BackendContext, network: NetworkRecord, mac: string): boolean {
+  if (network.reservations[mac] !== undefined) return true;
+  if (network.cidr !== null) return false;
+  return [...store.vms.values()].some(({ value: { spec } }) =>
+    spec.nics.some((nic) => nic.network === network.name && nic.mac === mac),
+  );
 }
 
 function randomMac(): string {

@@ -8,11 +8,12 @@ import { keyOf } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { EtcdClient } from '../../etcd/client.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
 import type { CertifiedKey } from '../../pki/authority.ts';
 import type { createHostLink } from '../links/host-link.ts';
 import type { QmpConnector } from '../links/qmp-connector.ts';
 import type { StorageClient } from '../links/storage-link.ts';
-import type { ClusterStore, Write } from '../store/cluster-store.ts';
+import type { ClusterStore, Unchanged, Write } from '../store/cluster-store.ts';
 
 /** This node as leader. */
 export interface Leading {
@@ -43,8 +44,7 @@ const ATTEMPTS = 8;
 /** The VM of a name or id; CodedError 'not-found'. */
 export function findVm(context: BackendContext, nameOrId: string): Entry<VmRecord> {
   const { store } = context;
-  const id = store.vmNames.get(nameOrId)?.value ?? nameOrId;
-  const entry = store.vms.get(id);
+  const entry = store.vms.get(nameOrId) ?? store.vms.get(store.vmNames.get(nameOrId)?.value ?? '');
   if (entry === undefined)
     throw new CodedError('not-found', `There is no VM ${nameOrId}.`, { advice: 'List them with "gp vm list".' });
   return entry;
@@ -89,21 +89,63 @@ export function taskWrite(task: TaskRecord): Write {
   return { key: keyOf.task(task.id), value: task, expect: 0 };
 }
 
+/** A change as it is to be made: the writes, what else it was decided from, and what the caller gets. */
+export interface Attempt<T> {
+  readonly writes: readonly Write[];
+  readonly unchanged?: readonly Unchanged[];
+  readonly result: T;
+}
+
 /**
  * Makes a change that is computed from the present state, again when somebody else was faster. `attempt` reads the store and answers the
- * writes and the result; it throws to refuse.
+ * writes and the result; it throws to refuse. Changes through this node come one after the other.
  */
-export async function change<T>(
-  context: BackendContext,
-  attempt: () => { readonly writes: readonly Write[]; readonly result: T },
-): Promise<T> {
-  for (let tries = 0; tries < ATTEMPTS; tries++) {
-    const { writes, result } = attempt();
-    if (writes.length === 0) return result;
-    const outcome = await context.store.transact(writes, null);
-    if (outcome.kind === 'committed') return result;
-  }
-  throw new CodedError('conflict', 'Others kept changing the same objects.', {
-    advice: 'Nothing was changed. Try again.',
+export function change<T>(context: BackendContext, attempt: () => Attempt<T>): Promise<T> {
+  return inTurn(context.store, async () => {
+    for (let tries = 0; tries < ATTEMPTS; tries++) {
+      const { writes, unchanged, result } = attempt();
+      if (writes.length === 0) return result;
+      const outcome = await context.store.transact(writes, null, unchanged);
+      if (outcome.kind === 'committed') return result;
+    }
+    throw new CodedError('conflict', 'Others kept changing the same objects.', {
+      advice: 'Nothing was changed. Try again.',
+    });
   });
+}
+
+interface Queue {
+  last: Promise<void>;
+  waiting: number;
+}
+
+/** Of changes computed at the same time from the same free ports and addresses, all but one would be refused by etcd. */
+const queues = new WeakMap<ClusterStore, Queue>();
+const WAITING_MAX = 500;
+/** A change that waited this long is not begun any more: its caller is about to give up. */
+const WAIT_MS_MAX = 10_000;
+
+async function inTurn<T>(store: ClusterStore, act: () => Promise<T>): Promise<T> {
+  const queue = queues.get(store) ?? { last: Promise.resolve(), waiting: 0 };
+  queues.set(store, queue);
+  if (queue.waiting >= WAITING_MAX)
+    throw new CodedError('unavailable', `${WAITING_MAX} changes wait already.`, {
+      advice: 'Nothing was changed. Try again in some seconds.',
+    });
+  const since = monotonicMs();
+  const before = queue.last;
+  const done = Promise.withResolvers<void>();
+  queue.last = done.promise;
+  queue.waiting++;
+  try {
+    await before;
+    if (monotonicMs() - since > WAIT_MS_MAX)
+      throw new CodedError('unavailable', 'Changes are made too slowly at the moment.', {
+        advice: 'Nothing was changed. See whether etcd answers, then try again.',
+      });
+    return await act();
+  } finally {
+    queue.waiting--;
+    done.resolve();
+  }
 }

@@ -133,7 +133,7 @@ export class ControlBackend implements Backend {
     const records = [...store.hosts.values()].map(({ value }) => value);
     return {
       version,
-      revision: String(store.revision),
+      revision: String(store.completeRevision),
       leader: this.leader()?.name ?? null,
       term: this.#context.leading()?.term ?? null,
       controlNodes: { total: store.controls.size, alive: store.controls.size },

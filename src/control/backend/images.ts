@@ -22,6 +22,8 @@ const DELETE_MS = 10_000;
 interface Uploaded {
   readonly info: ArtifactInfo;
   readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+  /** Who kept it when it was uploaded. */
+  readonly nodes: readonly StorageName[];
 }
 
 const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
@@ -77,7 +79,7 @@ export class ImagesBackend {
       checkRevision(entry, ifMatch, `Image ${name}`);
       return { writes: [{ key: keyOf.image(entry.value.name), value: null, expect: entry.revision }], result: null };
     });
-    const kept = new Set([...this.#context.store.images.values()].flatMap(({ value }) => filesOf(value)));
+    const kept = this.#filesInUse();
     for (const sha256 of files) if (!kept.has(sha256)) await this.#deleteFile(sha256);
   }
 
@@ -122,7 +124,7 @@ export class ImagesBackend {
     const [first] = kept;
     if (first === undefined) throw refusalOf(results);
     if (this.#uploads.size >= UPLOADS_MAX) this.#uploads.delete(this.#uploads.keys().next().value as Sha256);
-    this.#uploads.set(sha256, { info: first.info, kind });
+    this.#uploads.set(sha256, { info: first.info, kind, nodes: kept.map(({ node }) => node) });
     return { sha256, sizeBytes: first.info.sizeBytes, nodes: kept.map(({ node }) => node) };
   }
 
@@ -182,15 +184,38 @@ export class ImagesBackend {
         return {
           kind: value.disk.format === 'qcow2' ? 'disk-qcow2' : 'disk-raw',
           info: { sha256, sizeBytes: value.disk.sizeBytes, virtualSizeBytes: value.disk.virtualSizeBytes },
+          nodes: value.nodes,
         };
       }
       const direct = value.direct;
       if (direct?.kernel.sha256 === sha256)
-        return { kind: 'kernel', info: { sha256, sizeBytes: direct.kernel.sizeBytes, virtualSizeBytes: null } };
+        return {
+          kind: 'kernel',
+          nodes: value.nodes,
+          info: { sha256, sizeBytes: direct.kernel.sizeBytes, virtualSizeBytes: null },
+        };
       if (direct?.initrd?.sha256 === sha256)
-        return { kind: 'initrd', info: { sha256, sizeBytes: direct.initrd.sizeBytes, virtualSizeBytes: null } };
+        return {
+          kind: 'initrd',
+          nodes: value.nodes,
+          info: { sha256, sizeBytes: direct.initrd.sizeBytes, virtualSizeBytes: null },
+        };
     }
     return undefined;
+  }
+
+  /** What images, VMs and disks that are still to be cloned name. */
+  #filesInUse(): ReadonlySet<Sha256> {
+    const { images, vms, disks } = this.#context.store;
+    return new Set([
+      ...[...images.values()].flatMap(({ value }) => filesOf(value)),
+      ...[...vms.values()].flatMap(({ value: { spec } }) =>
+        spec.boot.firmware === 'direct'
+          ? [spec.boot.kernel, ...(spec.boot.initrd === null ? [] : [spec.boot.initrd])]
+          : [],
+      ),
+      ...[...disks.values()].flatMap(({ value: { source } }) => (source.kind === 'image' ? [source.artifact] : [])),
+    ]);
   }
 
   #sizeOf(sha256: Sha256): number | undefined {
@@ -213,14 +238,13 @@ export class ImagesBackend {
 
   #holds(node: StorageName, sha256: Sha256): boolean {
     return (
-      this.#uploads.has(sha256) ||
+      this.#uploads.get(sha256)?.nodes.includes(node) === true ||
       (this.#context.leading()?.controller.storageObserver.report(node)?.artifacts.includes(sha256) ?? false)
     );
   }
 
   #nodesWith(sha256: Sha256): readonly StorageName[] {
-    const observer = this.#context.leading()?.controller.storageObserver;
-    return this.#aliveNodes().filter((node) => observer?.report(node)?.artifacts.includes(sha256) === true);
+    return this.#aliveNodes().filter((node) => this.#holds(node, sha256));
   }
 
   /** A node that is away keeps the file; it does no harm there and is deleted with the next image that names it. */

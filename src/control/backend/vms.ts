@@ -27,12 +27,12 @@ export class VmsBackend {
   }
 
   list(query: VmQuery): readonly Vm[] {
-    const wanted = (query.label ?? []).map((selector) => selector.split('=', 2));
+    const wanted = (query.label ?? []).map(parseSelector);
     return [...this.#context.store.vms.values()]
       .filter(({ value: { name, phase, spec } }) => {
         if (query.name !== undefined && name !== query.name) return false;
         if (query.host !== undefined && currentIncarnation(phase)?.host !== query.host) return false;
-        return wanted.every(([key = '', value]) =>
+        return wanted.every(({ key, value }) =>
           value === undefined ? spec.labels[key] !== undefined : spec.labels[key] === value,
         );
       })
@@ -48,7 +48,7 @@ export class VmsBackend {
   async create(request: CreateVm): Promise<Vm> {
     const { vm, task } = await change(this.#context, () => {
       const admitted = admitVm(this.#context, request);
-      return { writes: admitted.writes, result: admitted };
+      return { writes: admitted.writes, unchanged: admitted.unchanged, result: admitted };
     });
     return vmView(this.#context, findVm(this.#context, vm.id), task === null ? null : this.#task(task.id));
   }
@@ -72,13 +72,12 @@ export class VmsBackend {
   }
 
   async delete(name: string, { ifMatch }: Conditional): Promise<Task> {
-    return this.#act(name, 'vm.delete', 'Deleting.', (entry, task) => {
+    return this.#act(name, 'vm.delete', 'Deleting.', (entry) => {
       checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
       if (entry.value.deleting) return { vm: null, already: `${entry.value.name} is being deleted already.` };
       return {
         vm: { ...entry.value, deleting: true, intent: 'stopped', migrationRequest: null },
         failTasks: pendingTasks(entry.value),
-        task,
       };
     });
   }
@@ -87,8 +86,11 @@ export class VmsBackend {
     return this.#act(name, 'vm.start', 'Starting.', ({ value: vm }, task) => {
       refuseDeleting(vm);
       if (vm.phase.kind !== 'stopped' && vm.phase.kind !== 'stopping' && vm.intent !== 'stopped')
-        return { vm: null, already: `${vm.name} runs already.` };
-      return { vm: { ...vm, intent: 'running', startTask: task.id, failures: null } };
+        return { vm: null, already: alreadyOn(vm) };
+      return {
+        vm: { ...vm, intent: 'running', startTask: task.id, failures: null },
+        failTasks: vm.startTask === null ? [] : [vm.startTask],
+      };
     });
   }
 
@@ -97,7 +99,14 @@ export class VmsBackend {
       refuseDeleting(vm);
       if (vm.phase.kind === 'stopped')
         return {
-          vm: { ...vm, intent: 'stopped', startTask: null },
+          vm: {
+            ...vm,
+            intent: 'stopped',
+            startTask: null,
+            stopRequest: null,
+            migrationRequest: null,
+            resetRequest: null,
+          },
           already: `${vm.name} is stopped already.`,
           failTasks: pendingTasks(vm),
         };
@@ -128,21 +137,25 @@ export class VmsBackend {
   async suspend(name: string): Promise<Task> {
     return this.#act(name, 'vm.suspend', 'Pausing.', ({ value: vm }) => {
       demandRunning(vm);
-      return { vm: { ...vm, intent: 'suspended' }, already: `${vm.name} is paused.` };
+      return { vm: { ...vm, intent: 'suspended' }, already: `${vm.name} is paused as soon as its QEMU answers.` };
     });
   }
 
   async resume(name: string): Promise<Task> {
     return this.#act(name, 'vm.resume', 'Resuming.', ({ value: vm }) => {
       demandRunning(vm);
-      return { vm: { ...vm, intent: 'running' }, already: `${vm.name} goes on.` };
+      return { vm: { ...vm, intent: 'running' }, already: `${vm.name} goes on as soon as its QEMU answers.` };
     });
   }
 
   async migrate(name: string, request: MigrateVm): Promise<Task> {
     return this.#act(name, 'vm.migrate', 'Migrating.', ({ value: vm }, task) => {
       demandRunning(vm);
-      if (vm.phase.kind !== 'running' || vm.migrationRequest !== null) {
+      if (vm.migrationRequest !== null)
+        throw new CodedError('conflict', `${vm.name} is about to be migrated already.`, {
+          advice: `Nothing was changed. Its task is ${vm.migrationRequest.taskId}.`,
+        });
+      if (vm.phase.kind !== 'running') {
         throw new CodedError('conflict', `${vm.name} cannot be migrated while it is in phase ${vm.phase.kind}.`, {
           advice: 'Nothing was changed. Wait until it runs, then try again.',
         });
@@ -197,7 +210,7 @@ export class VmsBackend {
     decide: (
       entry: Entry<VmRecord>,
       task: TaskRecord,
-    ) => { vm: VmRecord | null; already?: string; failTasks?: readonly TaskRecord['id'][]; task?: TaskRecord },
+    ) => { vm: VmRecord | null; already?: string; failTasks?: readonly TaskRecord['id'][] },
   ): Promise<Task> {
     const id = await change(this.#context, () => {
       const entry = findVm(this.#context, name);
@@ -232,6 +245,18 @@ function vmWrite(entry: Entry<VmRecord>, vm: VmRecord): Write {
 
 function defined<T extends object>(patch: T): Partial<T> {
   return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+function parseSelector(selector: string): { readonly key: string; readonly value: string | undefined } {
+  const at = selector.indexOf('=');
+  return at === -1
+    ? { key: selector, value: undefined }
+    : { key: selector.slice(0, at), value: selector.slice(at + 1) };
+}
+
+function alreadyOn(vm: VmRecord): string {
+  if (vm.intent === 'suspended') return `${vm.name} is paused; "gp vm resume ${vm.name}" continues it.`;
+  return vm.phase.kind === 'starting' ? `${vm.name} is starting already.` : `${vm.name} runs already.`;
 }
 
 function pendingTasks(vm: VmRecord): TaskRecord['id'][] {

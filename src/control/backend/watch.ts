@@ -33,7 +33,7 @@ export async function* watchChanges(
   const waiting: WatchChange[] = [];
   let wake: () => void = () => undefined;
   let failure: unknown = null;
-  const fromRevision = options.after === null ? context.store.revision + 1 : Number(options.after) + 1;
+  const fromRevision = options.after === null ? context.store.completeRevision + 1 : Number(options.after) + 1;
   const watching = context.etcd
     .watch(ROOT, {
       fromRevision,
@@ -60,6 +60,8 @@ export async function* watchChanges(
           : error;
     })
     .finally(() => wake());
+  const onAbort = (): void => wake();
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
     while (!signal.aborted && failure === null) {
       const next = waiting.shift();
@@ -69,11 +71,11 @@ export async function* watchChanges(
       }
       await new Promise<void>((resolve) => {
         wake = resolve;
-        signal.addEventListener('abort', () => resolve(), { once: true });
       });
     }
     if (failure !== null) throw failure;
   } finally {
+    signal.removeEventListener('abort', onAbort);
     ended.abort();
     await watching;
   }

@@ -18,6 +18,9 @@ import {
 } from '../../rpc/parse.ts';
 import type { RpcClients } from './clients.ts';
 
+/** More than any reader asks for. */
+const LOG_BYTES_MAX = 1024 * 1024;
+
 const short = text({ charsMax: 200 });
 
 const parseReport: Parser<HostReport> = object({
@@ -67,8 +70,12 @@ export function createHostLink(
     });
   };
   return {
-    report: async (host, { deadlineMs }) =>
-      to(host).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport }),
+    report: async (host, { deadlineMs }) => {
+      const report = await to(host).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport });
+      // Its certificate says who it is; a report in another's name would speak for VMs that it cannot know of.
+      if (report.host !== host) throw new CodedError('failed', `Host ${host} reported as ${report.host}.`);
+      return report;
+    },
     launch: async (host, order, { deadlineMs }) =>
       to(host).call({ method: 'POST', path: '/v1/launch', body: order, deadlineMs, parse: parseLaunched }),
     kill: async (host, order, { deadlineMs }) =>
@@ -77,9 +84,15 @@ export function createHostLink(
       to(host).call({ method: 'POST', path: '/v1/network', body: order, deadlineMs, parse: anything }),
     log: async (host, query, deadlineMs) => {
       const { stream } = await to(host).download(`/v1/log?${query}`, { deadlineMs });
-      let content = '';
-      for await (const chunk of stream as AsyncIterable<Buffer>) content += chunk.toString('utf8');
-      return content;
+      const chunks: Buffer[] = [];
+      let size = 0;
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        // Leaving the loop ends the download: a host is not trusted to send no more than it was asked for.
+        if (size > LOG_BYTES_MAX) throw new CodedError('too-large', `Host ${host} sent more log than was asked for.`);
+        chunks.push(chunk);
+      }
+      return Buffer.concat(chunks).toString('utf8');
     },
   };
 }

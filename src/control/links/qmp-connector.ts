@@ -293,6 +293,12 @@ export class QmpConnector implements QmpLink {
   }
 
   #keep(held: Held, session: QmpSession, via: string): Attempt {
+    const { vm, generation } = held.target;
+    if (this.#held.get(`${vm}:${generation}`) !== held) {
+      // Forgotten while it was opened: nobody would close it, and it would keep the monitor from everybody else.
+      session.close();
+      return { session: null, seen: { kind: 'unknown' } };
+    }
     held.session = session;
     held.via = via;
     void session.closed.then(() => {

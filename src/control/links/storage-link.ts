@@ -40,7 +40,7 @@ const number: Parser<number> = (value, at) => {
   return value;
 };
 
-const parseReport: Parser<StorageReport> = object({
+export const parseReport: Parser<StorageReport> = object({
   node: idOf(parseStorageName),
   pool: object({ totalBytes: bytes, freeBytes: bytes }),
   artifacts: arrayOf(idOf(parseSha256), { itemsMax: 10_000 }),
@@ -112,8 +112,11 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
   };
   return {
     client: to,
-    report: async (node, { deadlineMs }) =>
-      to(node).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport }),
+    report: async (node, { deadlineMs }) => {
+      const report = await to(node).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport });
+      if (report.node !== node) throw new CodedError('failed', `Storage node ${node} reported as ${report.node}.`);
+      return report;
+    },
     fence: async (node, order, { deadlineMs }) =>
       to(node).call({ method: 'POST', path: '/v1/fence', body: order, deadlineMs, parse: parseFenced }),
     grant: async (node, order, { deadlineMs }) =>

@@ -1,0 +1,151 @@
+/** For tests: a leading backend on a real store, whose hosts and storage nodes are what a test says. */
+import type { Readable } from 'node:stream';
+import { CodedError } from '../../base/errors.ts';
+import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
+import { Controller } from '../../core/loop/controller.ts';
+import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
+import { type CertifiedKey, createAuthority } from '../../pki/authority.ts';
+import { tokenSha256 } from '../../pki/join-token.ts';
+import type { BackendContext } from '../backend/context.ts';
+import { noCrashPoint } from '../crash-point.ts';
+import type { StorageClient } from '../links/storage-link.ts';
+import { snapshotOf } from '../store/leader-store.ts';
+import { hostRecord, type RunningStore, storageRecord } from './records.ts';
+
+export const MIB = 1024 * 1024;
+export const ADMIN_TOKEN = 'gp_api_test';
+export const sha = (digit: string): Sha256 => parseSha256(digit.repeat(64));
+
+/** What the fake world is like; a test changes it. */
+export interface World {
+  /** Storage nodes that answer, with what they hold. */
+  readonly storage: Map<string, { freeBytes: number; readonly artifacts: Set<Sha256> }>;
+  /** Hosts whose agents answer. */
+  readonly hosts: Set<string>;
+  leads: boolean;
+  /** Takes an upload in. By default it is read to its end and kept. */
+  takeUpload: (node: string, body: Readable, sizeBytes: number) => Promise<void>;
+  readonly deletedFiles: string[];
+}
+
+export interface TestBackend {
+  readonly context: BackendContext;
+  readonly world: World;
+}
+
+let authority: CertifiedKey | null = null;
+const never = (): Promise<never> => Promise.reject(new CodedError('unavailable', 'Nothing answers in this test.'));
+
+async function readToEnd(body: Readable): Promise<void> {
+  for await (const _ of body);
+}
+
+/** A backend with host h1 (1 GiB) and storage node s1 (1 GiB free), which both answer. */
+export async function startBackend({ store, client }: RunningStore): Promise<TestBackend> {
+  authority ??= await createAuthority({ clusterName: 'test', daysValid: 2 });
+  const world: World = {
+    storage: new Map([['s1', { freeBytes: 1024 * MIB, artifacts: new Set() }]]),
+    hosts: new Set(['h1']),
+    leads: true,
+    takeUpload: (_node, body) => readToEnd(body),
+    deletedFiles: [],
+  };
+  const storage = storageOf(world);
+  const hosts = { report: never, launch: never, kill: never, applyNetwork: never, log: never };
+  const controller = controllerOf(store, world);
+  await store.transact(
+    [
+      { key: '/gp/host/h1', value: hostRecord('h1'), expect: null },
+      { key: '/gp/storage/s1', value: storageRecord('s1'), expect: null },
+    ],
+    null,
+  );
+  const context: BackendContext = {
+    name: 'c1',
+    version: '0.0.0',
+    store,
+    etcd: client,
+    hosts,
+    storage,
+    // Consoles are tested with a real QEMU.
+    qmp: {} as BackendContext['qmp'],
+    authority,
+    etcdEndpoints: ['https://127.0.0.1:2379'],
+    adminTokenSha256: tokenSha256(ADMIN_TOKEN),
+    leading: () => (world.leads ? { term: 1, controller } : null),
+    leader: () => null,
+  };
+  return { context, world };
+}
+
+function storageOf(world: World): StorageClient {
+  return {
+    report: never,
+    fence: never,
+    grant: never,
+    revoke: never,
+    createDisk: never,
+    deleteDisk: never,
+    client: () => {
+      throw new CodedError('unavailable', 'Nothing answers in this test.');
+    },
+    putArtifact: async (node, { sha256, sizeBytes, body }): Promise<ArtifactInfo> => {
+      try {
+        await world.takeUpload(node, body, sizeBytes);
+      } finally {
+        body.destroy();
+      }
+      world.storage.get(node)?.artifacts.add(sha256);
+      return { sha256, sizeBytes, virtualSizeBytes: null };
+    },
+    deleteArtifact: async (node, sha256) => {
+      world.deletedFiles.push(`${node} ${sha256.slice(0, 1)}`);
+      world.storage.get(node)?.artifacts.delete(sha256);
+    },
+  };
+}
+
+/** A real controller that was never started, with its observers' answers replaced. */
+function controllerOf(store: RunningStore['store'], world: World): Controller {
+  const controller = new Controller({
+    clock: { wallMs: () => Date.now(), monotonicMs, after: () => () => undefined },
+    log: { info: () => undefined, warn: () => undefined },
+    store: { term: 1 as Term, snapshot: snapshotOf(store), commit: never, onChange: () => undefined },
+    hosts: { report: never, launch: never, kill: never, applyNetwork: never },
+    storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
+    qmp: {
+      observe: async () => ({ kind: 'unknown' }),
+      cont: never,
+      halt: never,
+      reset: never,
+      powerDown: never,
+      quit: never,
+      listen: never,
+      send: never,
+      cancelSend: never,
+      onEvent: () => undefined,
+      forget: () => undefined,
+    },
+    paths: { list: () => [], probe: never },
+    credentials: { issue: never },
+    storageTlsName: (name) => name,
+    crashPoint: noCrashPoint,
+  });
+  controller.observer.see = (host) => ({
+    host,
+    agent: world.hosts.has(host) ? 'alive' : 'silent',
+    agentAgeMs: 1,
+    agentError: null,
+    kernel: { kind: 'reachable', via: 'direct', ageMs: 1 },
+    occupiedSlots: [],
+  });
+  controller.storageObserver.answers = (node) => world.storage.has(node);
+  controller.storageObserver.report = (node): StorageReport | null => {
+    const pool = world.storage.get(node);
+    if (pool === undefined) return null;
+    const { freeBytes, artifacts } = pool;
+    return { node, pool: { totalBytes: 2048 * MIB, freeBytes }, artifacts: [...artifacts], disks: [] };
+  };
+  return controller;
+}
