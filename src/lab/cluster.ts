@@ -14,6 +14,7 @@ import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
 import { type ApiTarget, apiCall } from './api-call.ts';
+import { compileAhead } from './compile-ahead.ts';
 import type { LabLayout } from './layout.ts';
 import { bootMachine, killMachine, type Machine, processesOf } from './machine.ts';
 import { type Identities, makeDirectories, needsToken, provision } from './provision.ts';
@@ -94,7 +95,8 @@ export class LabCluster {
     await run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'none', '/run'], { deadlineMs: PROBE_DEADLINE_MS * 10 });
     await createUnderlay();
     const provisioned = bare ? Promise.resolve(undefined) : provision(layout, this.machines);
-    const [identities] = await Promise.all([provisioned, this.#boot(this.machines)]);
+    const compiled = compileAhead(this.#options.commands, layout);
+    const [identities] = await Promise.all([provisioned, this.#boot(this.machines), compiled]);
     this.#identities = identities;
     signal.throwIfAborted();
 

@@ -21,6 +21,8 @@ export interface RoleCommands {
   readonly control: readonly string[];
   readonly storage: readonly string[];
   readonly agent: readonly string[];
+  /** They are programs for Node that end at once when they get no configuration (compile-ahead.ts). */
+  readonly compile?: boolean | undefined;
 }
 
 /** Everything about the cluster that a configuration says. */
@@ -70,6 +72,7 @@ export function realCommands(): RoleCommands {
     control: node('../control/main.ts', 512),
     storage: node('../storage/main.ts', 256),
     agent: node('../agent/main.ts', 256),
+    compile: true,
   };
 }
 
