@@ -11,7 +11,7 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { type RunResult, tryRun } from '../os/child-process.ts';
 import { withDeadline } from '../os/deadline.ts';
 import { isRunning, listProcesses, type ProcessRecord, signalProcess, waitGone } from '../os/process-table.ts';
-import { type LabLayout, MACHINE_RUN_DIR } from './layout.ts';
+import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import type { MachineSpec } from './shape.ts';
 import { plugIn, unplug } from './underlay.ts';
 
@@ -55,6 +55,10 @@ umount /run/own
 rmdir /run/own
 if [ -n "$4" ]; then mount -t tmpfs -o mode=700,size=64k none "$4"; fi
 ${SYSCTLS.map(([name, value]) => `[ ! -e /proc/sys/${name} ] || echo ${value} > /proc/sys/${name}`).join('\n')}
+# The disks' daemons run as users of their own: they reach the pool past directories that are closed to others.
+if [ -d "$2/pool" ]; then mkdir -m 711 ${MACHINE_POOL_DIR}; mount --bind "$2/pool" ${MACHINE_POOL_DIR}; fi
+# QEMU's users may open this one; the mode of the real machine's is not ours to change. An ordinary user cannot make one.
+if [ -c /dev/net/tun ] && mknod -m 666 /run/tun c 10 200 2> /dev/null; then chmod 666 /run/tun; mount --bind /run/tun /dev/net/tun; fi
 cat /proc/sys/kernel/random/uuid > /run/boot-id
 mount --bind /run/boot-id /proc/sys/kernel/random/boot_id
 echo booted

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { present } from '../base/assert.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { etcdCommand } from '../etcd/member.ts';
-import { type LabLayout, MACHINE_RUN_DIR } from './layout.ts';
+import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import { addressIn, type MachineKind, type MachineSpec } from './shape.ts';
 import type { ProcessSpec } from './supervisor.ts';
 
@@ -135,7 +135,7 @@ function storageConfig(machine: MachineSpec, context: RoleContext): object {
     controlAddress: controlAddress(machine),
     storageAddress: addressIn(machine, 'storage'),
     stateDir: own.stateDir,
-    poolDir: own.poolDir,
+    poolDir: MACHINE_POOL_DIR,
     runDir: MACHINE_RUN_DIR,
     etcdEndpoints: etcdEndpoints(context),
     join: joinConfig(machine, context),
