@@ -39,6 +39,8 @@ import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 
+/** How often a server says that it cannot begin yet. */
+const WAITING_LOG_MS = 5_000;
 const PEM_BYTES_MAX = 64 * 1024;
 const ETCD_RETRY_MS = 500;
 /** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
@@ -105,7 +107,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await authorize(etcd, config, log, signal);
   const ready = Promise.withResolvers<void>();
   const following = store.follow({ signal, onReady: () => ready.resolve() });
-  await Promise.race([ready.promise, following]);
+  const waiting = setInterval(() => log.warn('waiting for etcd', { endpoints }), WAITING_LOG_MS);
+  await Promise.race([ready.promise, following]).finally(() => clearInterval(waiting));
   await announce(store, config);
   const peers = await startPeerService({
     credentials,

@@ -37,6 +37,8 @@ export async function forwardToLeader({
 }: Forwarding): Promise<FastifyReply | undefined> {
   const leader = backend.leader();
   if (leader?.self === true) return undefined;
+  // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd answers.
+  if (leader === null && (request.method === 'GET' || request.method === 'HEAD')) return undefined;
   if (leader === null || forward === undefined || request.headers[FORWARDED] !== undefined) {
     throw new CodedError('unavailable', 'No control node leads at the moment.', {
       advice: 'VMs run on. Nothing was changed; try again in some seconds.',

@@ -303,16 +303,7 @@ async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]
   }
   try {
     for await (const chunk of source) {
-      await Promise.all(
-        [...live].map((sink) =>
-          sink.write(chunk)
-            ? null
-            : new Promise((resolve) => {
-                sink.once('drain', resolve);
-                sink.once('close', resolve);
-              }),
-        ),
-      );
+      await Promise.all([...live].map((sink) => (sink.write(chunk) ? null : writable(sink))));
       if (live.size === 0) return;
     }
     for (const sink of live) sink.end();
@@ -320,4 +311,15 @@ async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]
     for (const sink of live) sink.destroy(error instanceof Error ? error : new Error(String(error)));
     throw error;
   }
+}
+
+/** Resolves when `sink` takes more, or never will. */
+function writable(sink: PassThrough): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      sink.off('drain', end).off('close', end);
+      resolve();
+    };
+    sink.once('drain', end).once('close', end);
+  });
 }

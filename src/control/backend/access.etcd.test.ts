@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import type { Join } from '../../api/requests.ts';
+import { EtcdClient } from '../../etcd/client.ts';
+import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import { createRequest } from '../../pki/authority.ts';
+import { parseJoinToken } from '../../pki/join-token.ts';
+import { ADMIN_TOKEN, startBackend, type TestBackend } from '../testing/backend.ts';
+import { type RunningStore, startStore, wipe } from '../testing/records.ts';
+import { AccessBackend } from './access.ts';
+import { NetworksBackend } from './networks.ts';
+import { VmsBackend } from './vms.ts';
+import { watchChanges } from './watch.ts';
+
+let etcd: TestCluster;
+let running: RunningStore;
+let backend: TestBackend;
+let access: AccessBackend;
+
+before(async () => {
+  etcd = await startCluster(1);
+});
+after(() => etcd.stop());
+beforeEach(async () => {
+  const client = new EtcdClient(etcd.clientOptions());
+  await wipe(client);
+  client.close();
+  running = await startStore(etcd.clientOptions());
+  backend = await startBackend(running);
+  access = new AccessBackend(backend.context);
+});
+afterEach(() => running.close());
+
+async function joinOf(name: string, validMs = 60_000): Promise<Join> {
+  const { token } = await access.createJoinToken({ role: 'host', name, validMs });
+  const { requestPem: csrPem } = await createRequest();
+  return { token: parseJoinToken(token).secret, role: 'host', name, csrPem, addresses: { control: '10.0.0.9' } };
+}
+
+test('a join token is for one name and role, once', async () => {
+  const join = await joinOf('h9');
+  await assert.rejects(access.join({ ...join, name: 'h8' }), { code: 'unauthorized' });
+  await assert.rejects(access.join({ ...join, role: 'storage' }), { code: 'unauthorized' });
+  await assert.rejects(access.join({ ...join, role: 'control' }), { code: 'bad-input' });
+  await assert.rejects(access.join({ ...join, token: `${join.token}x` }), { code: 'unauthorized' });
+  await assert.rejects(access.join({ ...join, csrPem: 'no request at all'.repeat(8) }), { code: 'bad-input' });
+  const joined = await access.join(join);
+  assert.match(joined.certPem, /BEGIN CERTIFICATE/);
+  assert.deepEqual(joined.etcdEndpoints, []);
+  assert.equal(running.store.hosts.get('h9')?.value.addresses.overlay, '10.0.0.9');
+  await assert.rejects(access.join(join), { code: 'unauthorized' });
+  assert.doesNotMatch(JSON.stringify((await running.client.list('/gp/')).entries), new RegExp(join.token));
+});
+
+test('of many that use one token at the same time, exactly one joins', async (t) => {
+  const other = await startStore(etcd.clientOptions());
+  t.after(() => other.close());
+  const join = await joinOf('h9');
+  await other.store.waitFor(() => (other.store.tokens.size > 0 ? true : undefined), {
+    deadlineMs: 5_000,
+    signal: new AbortController().signal,
+    what: 'the token',
+  });
+  const theirs = new AccessBackend({ ...backend.context, store: other.store });
+  const results = await Promise.allSettled([access, theirs, access, theirs].map((one) => one.join(join)));
+  assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+});
+
+test('an expired token is none, and is tidied away', async () => {
+  const join = await joinOf('h9', -1);
+  await assert.rejects(access.join(join), { code: 'unauthorized' });
+  await joinOf('h8');
+  assert.equal(running.store.tokens.size, 1);
+});
+
+test('API tokens: given out once, known by hash, revoked by name', async () => {
+  const { token, id } = await access.create({ name: 'ci' });
+  assert.deepEqual(access.authenticate(token), { name: 'ci' });
+  assert.deepEqual(access.authenticate(ADMIN_TOKEN), { name: 'admin' });
+  assert.equal(access.authenticate(`${token}x`), null);
+  await assert.rejects(access.create({ name: 'ci' }), { code: 'exists' });
+  assert.deepEqual(
+    access.list().map((one) => one.id),
+    [id],
+  );
+  await access.delete('ci');
+  assert.equal(access.authenticate(token), null);
+  await assert.rejects(access.delete('ci'), { code: 'not-found' });
+  const { token: joinToken } = await access.createJoinToken({ role: 'host', name: 'h9' });
+  assert.equal(access.authenticate(parseJoinToken(joinToken).secret), null, 'a join token opens no API');
+});
+
+test('networks: one of a name, deleted only when no VM uses it', async () => {
+  const networks = new NetworksBackend(backend.context);
+  const vms = new VmsBackend(backend.context);
+  const both = await Promise.allSettled([networks.create({ name: 'lan' }), networks.create({ name: 'lan' })]);
+  assert.equal(both.filter(({ status }) => status === 'fulfilled').length, 1);
+  await assert.rejects(networks.create({ name: 'x', dhcp: true }), /needs a range for DHCP/);
+  await assert.rejects(networks.create({ name: 'x', cidr: '10.0.0.0/30' }), { code: 'bad-input' });
+  assert.equal((await networks.create({ name: 'ranged', cidr: '10.0.0.0/24', nat: true })).gateway, '10.0.0.1');
+  await vms.create({ name: 'vm1', disks: [{ sizeBytes: 1024 * 1024 }], networks: ['lan'], start: false });
+  await assert.rejects(networks.delete('lan', { ifMatch: null }), /used by vm1/);
+  await assert.rejects(networks.delete('ranged', { ifMatch: '1' }), { code: 'stale-revision' });
+  await networks.delete('ranged', { ifMatch: null });
+  assert.equal(running.store.networkVnis.size, 1);
+  await assert.rejects(networks.delete('ranged', { ifMatch: null }), { code: 'not-found' });
+});
+
+test('a watch brings every change after its revision, resumes, and says when history is gone', async () => {
+  const { context } = backend;
+  const networks = new NetworksBackend(context);
+  const ending = new AbortController();
+  const start = String(running.store.revision);
+  await networks.create({ name: 'one' });
+  await networks.create({ name: 'two' });
+  const read = async (after: string, count: number): Promise<string[]> => {
+    const names: string[] = [];
+    for await (const { name, revision } of watchChanges(context, { after, kinds: ['network'] }, ending.signal)) {
+      names.push(`${name} ${Number(revision) > Number(after)}`);
+      if (names.length === count) break;
+    }
+    return names;
+  };
+  assert.deepEqual(await read(start, 2), ['one true', 'two true']);
+  assert.deepEqual(await read(networks.get('one').revision, 1), ['two true']);
+  const live = watchChanges(context, { after: null, kinds: [] }, ending.signal);
+  const next = live.next();
+  await networks.delete('one', { ifMatch: null });
+  assert.deepEqual((({ kind, name, object }) => ({ kind, name, object }))((await next).value as never), {
+    kind: 'network',
+    name: 'one',
+    object: null,
+  });
+  const last = live.next();
+  ending.abort();
+  assert.equal((await last).done, true);
+  await running.client.compact(running.store.revision);
+  const late = watchChanges(context, { after: '1', kinds: [] }, new AbortController().signal);
+  await assert.rejects(late.next(), { code: 'conflict' });
+});
+
+test('a reader that is too slow is told so instead of filling the memory', async () => {
+  const { context } = backend;
+  const from = running.store.revision;
+  for (let round = 0; round < 30; round++) {
+    const success = Array.from({ length: 100 }, (_, index) => ({
+      put: `/gp/event/${round}-${index}`,
+      value: JSON.stringify({ at: 1, kind: 'x', vm: null, vmName: null, host: null, generation: null, message: '' }),
+    }));
+    await running.client.txn({ compare: [], success });
+  }
+  const watch = watchChanges(context, { after: String(from), kinds: [] }, new AbortController().signal);
+  await assert.rejects(
+    async () => {
+      for await (const _ of watch)
+        await running.store.waitFor(() => true, {
+          deadlineMs: 1_000,
+          signal: new AbortController().signal,
+          what: 'a turn',
+        });
+    },
+    { code: 'unavailable' },
+  );
+});

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { CodedError } from '../../base/errors.ts';
+import { EtcdClient } from '../../etcd/client.ts';
+import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import type { Call } from '../api/backend.ts';
+import { startBackend, type TestBackend } from '../testing/backend.ts';
+import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
+import { ImagesBackend } from './images.ts';
+import { VmsBackend } from './vms.ts';
+
+const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
+let etcd: TestCluster;
+let running: RunningStore;
+let backend: TestBackend;
+let images: ImagesBackend;
+/** What each node was sent. */
+let received: Map<string, Buffer>;
+
+before(async () => {
+  etcd = await startCluster(1);
+});
+after(() => etcd.stop());
+beforeEach(async () => {
+  const client = new EtcdClient(etcd.clientOptions());
+  await wipe(client);
+  client.close();
+  running = await startStore(etcd.clientOptions());
+  backend = await startBackend(running);
+  await running.store.transact([{ key: '/gp/storage/s2', value: storageRecord('s2'), expect: null }], null);
+  backend.world.storage.set('s2', { freeBytes: 2 ** 30, artifacts: new Set() });
+  received = new Map();
+  backend.world.takeUpload = async (node, body) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
+    received.set(node, Buffer.concat(chunks));
+  };
+  images = new ImagesBackend(backend.context);
+});
+afterEach(() => running.close());
+
+/** Uploads `content` in pieces of `piece` bytes. */
+async function upload(content: Buffer, kind: 'disk' | 'kernel' | 'initrd' = 'disk', piece = 64 * 1024) {
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const pieces = Array.from({ length: Math.ceil(content.length / piece) }, (_, index) =>
+    content.subarray(index * piece, (index + 1) * piece),
+  );
+  const body = Readable.from(pieces, { objectMode: false });
+  return images.putArtifact({ sha256, kind, sizeBytes: content.length, body }, CALL);
+}
+
+test('a file reaches every node whole, however it is cut', async () => {
+  for (const [sizeBytes, piece] of [
+    [3, 1],
+    [4, 4],
+    [1_000_000, 1_000],
+    [5_000_000, 65_536],
+    [100, 3],
+  ] as const) {
+    const content = randomBytes(sizeBytes);
+    const { nodes } = await upload(content, 'disk', piece);
+    assert.deepEqual(nodes, ['s1', 's2']);
+    for (const node of nodes) assert.ok(received.get(node)?.equals(content), `${sizeBytes} in pieces of ${piece}`);
+  }
+});
+
+test('one node that fails does not keep the other from it, and is not said to have it', {
+  timeout: 20_000,
+}, async () => {
+  const { takeUpload } = backend.world;
+  backend.world.takeUpload = async (node, body, sizeBytes) => {
+    if (node !== 's1') return takeUpload(node, body, sizeBytes);
+    for await (const _ of body) throw new CodedError('unavailable', 's1 went away.');
+  };
+  const content = randomBytes(3_000_000);
+  const { nodes, sha256 } = await upload(content);
+  assert.deepEqual(nodes, ['s2']);
+  assert.ok(received.get('s2')?.equals(content));
+  const { nodes: named } = await images.put('web', { disk: { sha256, format: 'raw' } });
+  assert.deepEqual(named, ['s2']);
+  assert.deepEqual(images.getArtifact(sha256).nodes, ['s2']);
+});
+
+test('when every node refuses, the refusal about the file is the one that is told', { timeout: 20_000 }, async () => {
+  backend.world.takeUpload = async (node) => {
+    throw node === 's1' ? new CodedError('unavailable', 'gone') : new CodedError('bad-image', 'This is no disk image.');
+  };
+  await assert.rejects(upload(randomBytes(500_000)), { code: 'bad-image' });
+  backend.world.storage.clear();
+  await assert.rejects(upload(randomBytes(10)), /No storage node answers/);
+});
+
+test('qcow2 is known by its first bytes, whatever was said', async () => {
+  const qcow2 = Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), randomBytes(1_000)]);
+  const { sha256 } = await upload(qcow2, 'disk', 1);
+  assert.equal((await images.put('a', { disk: { sha256, format: 'raw' } })).disk?.format, 'qcow2');
+  const raw = await upload(randomBytes(1_000));
+  assert.equal((await images.put('b', { disk: { sha256: raw.sha256, format: 'qcow2' } })).disk?.format, 'raw');
+});
+
+test('an image names files that are there; its files go with the last image that names them', async () => {
+  const disk = await upload(randomBytes(1_000));
+  const kernel = await upload(randomBytes(1_000), 'kernel');
+  const request = { disk: { sha256: disk.sha256, format: 'raw' as const } };
+  await assert.rejects(images.put('none', {}), { code: 'bad-input' });
+  await assert.rejects(images.put('none', { disk: { sha256: 'f'.repeat(64), format: 'raw' } }), { code: 'not-found' });
+  await images.put('one', { ...request, direct: { kernel: kernel.sha256 } });
+  await assert.rejects(images.put('one', request), { code: 'exists' });
+  await images.put('two', request);
+  await assert.rejects(images.delete('one', { ifMatch: '1' }), { code: 'stale-revision' });
+  await images.delete('one', { ifMatch: null });
+  assert.equal(backend.world.deletedFiles.length, 2, 'the kernel, on both nodes');
+  await images.delete('two', { ifMatch: null });
+  assert.equal(backend.world.deletedFiles.length, 4);
+});
+
+test('an image in use stays, and so do files that a disk is still to be cloned from', async () => {
+  const { sha256 } = await upload(randomBytes(4_096));
+  await images.put('base', { disk: { sha256, format: 'raw' } });
+  await images.put('extra', { disk: { sha256, format: 'raw' } });
+  const vms = new VmsBackend(backend.context);
+  await vms.create({ name: 'vm1', image: 'base', start: false, disks: [{ image: 'extra' }] });
+  await assert.rejects(images.delete('base', { ifMatch: null }), /used by vm1/);
+  await images.delete('extra', { ifMatch: null });
+  assert.deepEqual(backend.world.deletedFiles, []);
+});

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { present } from '../base/assert.ts';
+import { parseControlName } from '../base/ids.ts';
+import { EtcdClient } from '../etcd/client.ts';
+import { type CutProxy, startProxy } from '../etcd/testing/etcd-cluster.ts';
+import { type IdentityCluster, startIdentityCluster } from '../etcd/testing/identity-cluster.ts';
+import { onDeadline } from '../os/deadline.ts';
+import { createAuthority } from '../pki/authority.ts';
+import { type Credentials, writeCredentials } from '../pki/credentials.ts';
+import { createApiToken } from '../pki/join-token.ts';
+
+const SERVER = join(import.meta.dirname, 'main.ts');
+const { token, tokenSha256 } = createApiToken();
+let etcd: IdentityCluster;
+let dir = '';
+let credentials: Credentials;
+
+before(async () => {
+  etcd = await startIdentityCluster(1);
+  dir = await mkdtemp(join(tmpdir(), 'gp-control-'));
+  const options = await etcd.optionsOf({ kind: 'control', name: parseControlName('c1') });
+  const { caPem, certPem, keyPem } = present(options.tls, 'TLS of the cluster');
+  credentials = { caPem, certPem, keyPem };
+  await writeCredentials(join(dir, 'credentials'), credentials);
+  const authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
+  await mkdir(join(dir, 'authority'), { mode: 0o700 });
+  await writeFile(join(dir, 'authority/ca-cert.pem'), authority.certPem);
+  await writeFile(join(dir, 'authority/ca-key.pem'), authority.keyPem, { mode: 0o600 });
+});
+after(async () => {
+  await etcd.stop();
+  await rm(dir, { recursive: true });
+});
+
+/** The server as a process, with what it prints. */
+class Server {
+  readonly address = `127.${randomInt(1, 255)}.${randomInt(0, 255)}.9`;
+  readonly output: string[] = [];
+  child: ChildProcess | null = null;
+  readonly #lookers = new Set<() => void>();
+
+  async start(endpoint: string): Promise<void> {
+    const config = {
+      name: 'c1',
+      address: this.address,
+      stateDir: dir,
+      runDir: dir,
+      credentialsDir: join(dir, 'credentials'),
+      authorityDir: join(dir, 'authority'),
+      etcd: { endpoints: [`https://${endpoint}`] },
+      peers: [{ name: 'c1', address: this.address }],
+      adminTokenSha256: tokenSha256,
+    };
+    const file = join(dir, `${this.address}.json`);
+    await writeFile(file, JSON.stringify(config), { mode: 0o600 });
+    this.child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, SERVER, '--config', file]);
+    for (const stream of [this.child.stdout, this.child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.output.push(text);
+        for (const look of [...this.#lookers]) look();
+      });
+  }
+
+  /** Resolves when the output from `from` on matches; fails after 30 s. */
+  async says(what: RegExp, from = 0): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const look = (): void => {
+        if (!what.test(this.output.slice(from).join(''))) return;
+        cancel();
+        this.#lookers.delete(look);
+        resolve();
+      };
+      const cancel = onDeadline(30_000, () => reject(new Error(`not said: ${what}: ${this.output.join('')}`)));
+      this.#lookers.add(look);
+      look();
+    });
+  }
+
+  ask(method: string, path: string, body?: object): Promise<{ status: number; json: Record<string, unknown> }> {
+    return new Promise((resolve, reject) => {
+      const content = body === undefined ? undefined : JSON.stringify(body);
+      const sending = request(
+        {
+          host: this.address,
+          port: 7440,
+          method,
+          path,
+          agent: false,
+          ca: credentials.caPem,
+          checkServerIdentity: () => undefined,
+          headers: {
+            authorization: `Bearer ${token}`,
+            ...(content === undefined ? {} : { 'content-type': 'application/json' }),
+          },
+        },
+        (response) => {
+          let text = '';
+          response.setEncoding('utf8').on('data', (chunk: string) => {
+            text += chunk;
+          });
+          response.on('end', () => resolve({ status: response.statusCode ?? 0, json: JSON.parse(text) }));
+        },
+      );
+      sending.once('error', reject);
+      sending.end(content);
+    });
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const { child } = this;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    const [code] = await exited;
+    return code;
+  }
+}
+
+test('etcd away at the start and for a while later: the server lives on, reads answer, writes say why, it leads again', async (t) => {
+  const target = etcd.members[0]?.clientAddress ?? '';
+  const proxy: CutProxy = await startProxy(target, 'closed');
+  t.after(() => proxy.close());
+  const server = new Server();
+  t.after(() => server.stop('SIGKILL'));
+  await server.start(proxy.address);
+  await server.says(/waiting for etcd/);
+  proxy.admit();
+  await server.says(/"leading"/);
+  assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan', cidr: '10.1.0.0/24' })).status, 201);
+  assert.equal((await server.ask('GET', '/healthz')).json['storeReachable'], true);
+
+  const from = server.output.length;
+  etcd.signal('m1', 'SIGSTOP');
+  t.after(() => etcd.signal('m1', 'SIGCONT'));
+  const write = await server.ask('POST', '/v1/networks', { name: 'lan2' });
+  assert.ok(write.status === 503 || write.status === 504, String(write.status));
+  await server.says(/no longer leading/, from);
+  const read = await server.ask('GET', '/v1/networks/lan');
+  assert.equal(read.status, 200);
+  assert.equal(read.json['cidr'], '10.1.0.0/24');
+  const health = await server.ask('GET', '/healthz');
+  assert.equal(health.json['storeReachable'], false);
+  assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan3' })).status, 503);
+
+  etcd.signal('m1', 'SIGCONT');
+  await server.says(/"leading"/, from);
+  assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan4' })).status, 201);
+  assert.equal((await server.ask('GET', '/healthz')).json['storeReachable'], true);
+  assert.equal(await server.stop(), 0, server.output.join(''));
+});
+
+test('what cannot be followed ends the process with a message that names it', async (t) => {
+  const server = new Server();
+  t.after(() => server.stop('SIGKILL'));
+  await server.start(etcd.members[0]?.clientAddress ?? '');
+  await server.says(/"leading"/);
+  const exited = once(present(server.child, 'a running server'), 'exit');
+  const client = new EtcdClient(etcd.clientOptions());
+  await client.txn({ compare: [], success: [{ put: '/gp/vm/broken', value: '{' }] });
+  assert.deepEqual(await exited, [1, null]);
+  await server.says(/\/gp\/vm\/broken is not JSON/);
+  await client.txn({ compare: [], success: [{ delete: '/gp/vm/broken' }] });
+  client.close();
+});
