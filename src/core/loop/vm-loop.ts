@@ -361,7 +361,8 @@ export class VmLoop {
     const { snapshot } = this.#ports.store;
     const changes: Change[] = [{ kind: 'vm', id: vm.id, value: decision.kind === 'remove' ? null : decision.vm }];
     if (decision.kind === 'remove') {
-      for (const { network } of vm.spec.nics) {
+      // Two NICs in one network are one change: etcd refuses a transaction that writes a key twice.
+      for (const network of new Set(vm.spec.nics.map((nic) => nic.network))) {
         const record = snapshot.networks.get(network)?.value;
         if (record === undefined) continue;
         const reservations = Object.fromEntries(
