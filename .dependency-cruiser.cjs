@@ -10,17 +10,18 @@ const FOLDERS = {
   wire: { src: ['base'], npm: [], node: false },
   os: { src: ['base', 'wire'], npm: [], node: true },
   pki: { src: ['base', 'wire', 'os'], npm: ['@peculiar/x509', 'reflect-metadata'], node: true },
-  qmp: { src: ['base', 'wire', 'os'], npm: [], node: true },
+  // QMP goes over mutual TLS: who is at the other end is an identity of the cluster's authority.
+  qmp: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
   rpc: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
   etcd: { src: ['base', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
   images: { src: ['base', 'wire', 'os'], npm: [], node: true },
   api: { src: ['base', 'core'], npm: ['typebox'], node: false },
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
-  agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: ['pino'], node: true },
-  storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: ['pino'], node: true },
+  agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: [], node: true },
+  storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
-    npm: ['pino', 'fastify', 'typebox', 'undici'],
+    npm: ['fastify', 'typebox'],
     node: true,
   },
   lab: {
@@ -40,7 +41,7 @@ const FOLDERS = {
       'storage',
       'control',
     ],
-    npm: ['pino', 'yaml', 'undici'],
+    npm: [],
     node: true,
   },
   cli: {
