@@ -81,7 +81,8 @@ test('a file is fetched once, also when it is asked for twice at the same time',
 test('the next storage node is asked where one is not there', async () => {
   await rm(join(work, 'artifacts'), { recursive: true });
   const from = [{ node: 's2', address: '127.0.0.1', port: service.port }, ...artifact().from];
-  await cache.get(artifact({ from }), options());
+  const path = await cache.get(artifact({ from }), options());
+  assert.deepEqual(await readFile(path), CONTENT);
 });
 
 test('what was not used for longest makes room', async () => {

@@ -56,6 +56,11 @@ const SERIAL_LOG = { limitBytes: 1024 * 1024, keepBytes: 256 * 1024 };
 const SERIAL_TAIL_BYTES_MAX = 1024 * 1024;
 const DIRECTORY = /^(vm-[0-9a-f]{12})-g([1-9]\d{0,15})$/;
 
+/**
+ * What the agent does with incarnations. Guarantees: per VM one launch at a time; an order of an older term, of a generation
+ * that was ordered to end, or older than one that was ordered, is refused with CodedError 'stale-order'; a repeated order
+ * finds what runs and starts nothing. Nothing is remembered on disk: what runs is read from the process table.
+ */
 export class AgentHost {
   readonly #options: HostOptions;
   readonly #network: NetworkDriver;

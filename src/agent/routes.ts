@@ -8,6 +8,10 @@ import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder } 
 
 const ALLOW = ['control'] as const;
 
+/**
+ * The routes of a host's agent. A body that is not as announced is answered with CodedError 'bad-input' and changes nothing;
+ * what `host` throws goes to the caller.
+ */
 export function agentRoutes(host: AgentHost): readonly Route[] {
   return [
     { method: 'GET', path: '/v1/report', allow: ALLOW, handle: async () => ({ json: host.report() }) },

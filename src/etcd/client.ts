@@ -103,6 +103,12 @@ const ENTRIES_MAX = 200_000;
 const LIST_ATTEMPTS_MAX = 3;
 const STATUS_MS = 1_000;
 
+/**
+ * etcd's v3 API, as far as we use it, on all members of a cluster. Guarantees: every call ends within its deadline (2 s unless
+ * told otherwise); reads are repeated on other members while there is time, and see every write that ended before them
+ * (but for `serializable` ones); what changes something is sent at most once, and an unknown outcome is
+ * EtcdDeadlineUnknown, never a failure. Revisions and versions are numbers, asserted to be safe integers.
+ */
 export class EtcdClient {
   readonly #transport: Transport;
   readonly #certPem: string | undefined;

@@ -59,6 +59,7 @@ const REFUSED: ReadonlySet<number> = new Set([
 /** Texts of a decision: etcd's own, gRPC's of a request that the server found too large, and grpc-js's before sending. */
 const DECIDED = /^(etcdserver: |grpc: received message larger than max|Attempted to send message)/;
 
+/** Whether a call to etcd ended with this: an error with gRPC's status as `code`, and `details`. */
 export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'details' in error;
 }

@@ -107,6 +107,7 @@ export function leaseId(lease: string): bigint {
   return id;
 }
 
+/** A record as etcd sent it. CodedError 'failed' where key or value are not UTF-8; a revision out of range is a bug and asserted. */
 export function keyValueOf(kv: MessageShape<typeof KeyValueSchema>): KeyValue {
   const key = bytesText(kv.key, 'a key');
   return {
@@ -118,6 +119,7 @@ export function keyValueOf(kv: MessageShape<typeof KeyValueSchema>): KeyValue {
   };
 }
 
+/** A watch's event as etcd sent it: a deletion carries no value. Throws what `keyValueOf` throws. */
 export function eventOf(event: MessageShape<typeof EventSchema>): WatchEvent {
   assert(event.kv !== undefined, 'etcd sent an event without a record');
   if (event.type === Event_EventType.DELETE) {

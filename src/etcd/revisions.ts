@@ -12,6 +12,7 @@
 import { assert } from '../base/assert.ts';
 import type { WatchEvent } from './records.ts';
 
+/** One per watch, over all of its streams: `push` and `progress` take what arrives, `restart` begins the next stream at `next`. */
 export class RevisionAssembler {
   #next: number;
   #held: WatchEvent[] = [];

@@ -102,6 +102,11 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.enable_http_proxy': 0,
 };
 
+/**
+ * Calls and streams to the members of one cluster over gRPC. Guarantees: at most 64 attempts and never longer than the
+ * deadline; only what is `repeatable`, or certainly was not applied, goes to another member; a member that failed is passed
+ * over for a second; close() cuts whatever is under way.
+ */
 export class Transport {
   readonly #endpoints: readonly Endpoint[];
   readonly #deadlineMsDefault: number;

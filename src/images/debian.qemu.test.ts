@@ -47,10 +47,11 @@ describe('the Debian image', { skip }, () => {
       'virtio-blk-pci,drive=s',
     ];
     await using guest = scoped({ directory: dir, memoryMb: 512, args });
-    await Promise.all([
-      guest.waitFor(/seeded1 login:/, { deadlineMs: BOOT_DEADLINE_MS }),
+    const [[prompt]] = await Promise.all([
+      guest.waitFor(/\S+ login:/, { deadlineMs: BOOT_DEADLINE_MS }),
       guest.waitFor(/seed-applied/, { deadlineMs: BOOT_DEADLINE_MS }),
     ]);
+    assert.equal(prompt, 'seeded1 login:');
   });
 
   test('boots by UEFI to a login prompt', async () => {
@@ -59,6 +60,7 @@ describe('the Debian image', { skip }, () => {
     const flash = [`readonly=on,file=${OVMF}/OVMF_CODE_4M.fd`, `file=${variables}`];
     const args = [...disk(), ...flash.flatMap((part) => ['-drive', `if=pflash,format=raw,${part}`])];
     await using guest = scoped({ directory: dir, memoryMb: 512, args });
-    await guest.waitFor(/debian login:/, { deadlineMs: BOOT_DEADLINE_MS });
+    const [prompt] = await guest.waitFor(/\S+ login:/, { deadlineMs: BOOT_DEADLINE_MS });
+    assert.equal(prompt, 'debian login:');
   });
 });

@@ -260,6 +260,6 @@ async function makeRootFileSystem(work: string, sizeBytes: number, signal: Abort
     script,
   ];
   await run(argv, { deadlineMs: FILE_SYSTEM_DEADLINE_MS, signal, env: toolEnv() });
-  const made = await open(join(work, 'root.ext4'), 'r+');
-  await made.truncate(sizeBytes).finally(() => made.close());
+  await using made = await open(join(work, 'root.ext4'), 'r+');
+  await made.truncate(sizeBytes);
 }

@@ -28,8 +28,8 @@ function goodQcow2(name: string): string {
 }
 
 async function patch(path: string, at: number, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, 'r+');
-  await file.write(bytes, 0, bytes.length, at).finally(() => file.close());
+  await using file = await open(path, 'r+');
+  await file.write(bytes, 0, bytes.length, at);
 }
 
 async function refused(path: string, reason: RegExp, options = {}): Promise<void> {

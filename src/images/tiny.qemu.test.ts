@@ -28,10 +28,21 @@ function guestOptions(words: string, options: { generation?: number; args?: read
   return { directory: dir, args: [...boot, '-fw_cfg', `name=opt/groundplane/generation,string=${digits}`, ...args] };
 }
 
+async function writeAtStart(path: string, bytes: Uint8Array): Promise<void> {
+  await using file = await open(path, 'r+');
+  await file.write(bytes, 0, bytes.length, 0);
+}
+
+async function readStart(path: string, sizeBytes: number): Promise<Buffer> {
+  await using file = await open(path);
+  const { buffer } = await file.read({ buffer: Buffer.alloc(sizeBytes), position: 0 });
+  return buffer;
+}
+
 async function newDisk(name: string): Promise<string> {
   const path = join(dir, name);
-  const file = await open(path, 'wx');
-  await file.truncate(DISK_BYTES).finally(() => file.close());
+  await using file = await open(path, 'wx');
+  await file.truncate(DISK_BYTES);
   return path;
 }
 
@@ -141,10 +152,13 @@ describe('the tiny guest', () => {
       await guest.waitFor(/seq-start 1 disk=\/dev\/sda/);
       await guest.waitFor(/seq 30 7\r/);
     }
-    const file = await open(disk, 'r+');
-    await file.write(Buffer.from('a partition table, say'), 0, 22, 0).finally(() => file.close());
+    const others = Buffer.from('a partition table, say');
+    await writeAtStart(disk, others);
     await using guest = scoped(guestOptions('gp.workload=sequence', { args }));
     await guest.waitFor(/seq-refused \/dev\/sda holds something else/);
+    assert.doesNotMatch(guest.serial, /seq-start/);
+    await guest.end();
+    assert.deepEqual(await readStart(disk, others.length), others);
   });
 
   test('a live migration changes the generation under the running guest', async () => {

@@ -53,7 +53,7 @@ async function exchange(port: number, text: string): Promise<string> {
   sockets.push(socket);
   socket.end(text);
   let heard = '';
-  socket.on('data', (chunk) => {
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
     heard += chunk;
   });
   await once(socket, 'close', { signal: AbortSignal.timeout(DEADLINE_MS) });

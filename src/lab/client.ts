@@ -131,11 +131,13 @@ export interface WireError {
   readonly advice?: string | undefined;
 }
 
+/** The error again. A code that this version does not know becomes 'failed'; cause and stack stayed behind. */
 export function fromWire(error: WireError): CodedError {
   const code = Object.hasOwn(ERROR_CODES, error.code) ? (error.code as ErrorCode) : 'failed';
   return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });
 }
 
+/** What of an error goes to the other side; what is not a CodedError goes as 'failed', with its message alone. */
 export function toWire(error: unknown): WireError {
   if (error instanceof CodedError) return { code: error.code, message: error.message, advice: error.advice };
   return { code: 'failed', message: error instanceof Error ? error.message : String(error) };

@@ -62,6 +62,10 @@ export interface ClusterOptions {
   readonly say: (line: string) => void;
 }
 
+/**
+ * The machines of a cluster and the processes on them. `start` once; then faults, on machines that `spec` found by name; `end`
+ * may be called at any time, and does nothing the second time.
+ */
 export class LabCluster {
   readonly machines: readonly MachineSpec[];
   readonly cuts: Cuts;

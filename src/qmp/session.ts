@@ -58,6 +58,10 @@ const PENDING_MAX = 64;
 const EVENT_QUEUE_MAX = 1024;
 const UNKNOWN_OUTCOME = 'Whether QEMU carried it out is unknown: look before repeating it.';
 
+/**
+ * A negotiated conversation: made by `open`, ended by `close` or by QEMU, then `closed` settles and every command is refused
+ * with CodedError 'unavailable'. Commands may be in flight side by side; replies need not come in their order.
+ */
 export class QmpSession {
   /** Settles with the reason when the session has ended; never rejects. */
   readonly closed: Promise<CodedError>;

@@ -246,13 +246,14 @@ test("joining: the pinned authority is required, the key stays here, the certifi
       request.on('data', (chunk: Buffer) => {
         body += chunk.toString();
       });
-      request.on('end', async () => {
+      const answer = async (): Promise<void> => {
         const value: unknown = JSON.parse(body);
         bodies.push(value);
         assert.ok(isRecord(value) && typeof value['csrPem'] === 'string');
         const certPem = await issueForRequest(authority, value['csrPem'], { identity: STORAGE, daysValid: 1 });
         response.end(JSON.stringify({ certPem, caPem: authority.certPem, etcdEndpoints: ['https://e1:2379'] }));
-      });
+      };
+      request.on('end', () => void answer());
     },
   );
   server.listen(0, '127.0.0.1');

@@ -30,6 +30,11 @@ export interface NetworkOptions {
 const DEADLINE_MS = 10_000;
 const RESOLV_CONF_BYTES_MAX = 64 * 1024;
 
+/**
+ * The host's overlay networks: bridges, tunnels, taps' ports, rules and DHCP. Its methods take turns, in the order of their
+ * calls. A plan that could not be made (CodedError 'failed' with what the system said) is not in force; the next one sets
+ * right what it left.
+ */
 export class NetworkDriver {
   readonly #options: NetworkOptions;
   #inForce: NetworkPlan | null = null;

@@ -7,6 +7,7 @@ export const VXLAN_OVERHEAD_BYTES = 50;
 /** The smallest underlay: what guests are told (GUEST_MTU) must fit into the tunnel. */
 export const UNDERLAY_MTU_MIN = 1500;
 
+/** Interfaces of a network: its bridge and its tunnel. At most 15 characters for every VNI (24 bits), as the kernel demands. */
 export const bridgeName = (vni: number): string => `gpb${vni}`;
 export const tunnelName = (vni: number): string => `gpx${vni}`;
 
@@ -32,6 +33,7 @@ export function cidrOf(range: Ipv4Range): string {
   return `${rangeOf(range).network}/${range.prefixLength}`;
 }
 
+/** Whether the ranges share an address. */
 export function overlaps(a: Ipv4Range, b: Ipv4Range): boolean {
   const prefixLength = Math.min(a.prefixLength, b.prefixLength);
   return rangeOf({ ...a, prefixLength }).network === rangeOf({ ...b, prefixLength }).network;

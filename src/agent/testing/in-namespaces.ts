@@ -6,8 +6,11 @@ import { tryRun } from '../../os/child-process.ts';
 
 const DEADLINE_MS = 180_000;
 
-/** `name`: a file of this folder. `user`: as root of a user namespace; otherwise as who we are, which must be root. */
-export async function runInNamespaces(
+/**
+ * Asserts that every test of a file passes, and that there is one. `name`: a file of this folder. `user`: as root of a user
+ * namespace; otherwise as who we are, which must be root.
+ */
+export async function assertPassesInNamespaces(
   name: string,
   { user, env = {} }: { readonly user: boolean; readonly env?: NodeJS.ProcessEnv },
 ): Promise<void> {

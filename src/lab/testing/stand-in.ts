@@ -13,9 +13,13 @@ import { createServer, type Socket } from 'node:net';
 
 const at = process.argv.indexOf('--config');
 const file = at < 0 ? undefined : process.argv[at + 1];
-const config = file === undefined ? {} : (JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+interface Config {
+  readonly name?: string;
+  readonly [key: string]: unknown;
+}
+const config: Config = file === undefined ? {} : (JSON.parse(readFileSync(file, 'utf8')) as Config);
 const ports = process.argv.slice(2).map(Number).filter(Number.isInteger);
-const name = String(config['name'] ?? process.argv.at(-1));
+const name = config.name ?? process.argv.at(-1) ?? '';
 
 // Answers each line: `who` with its name and pid, `child` by starting one, anything else with the same line.
 function serve(socket: Socket): void {
