@@ -3,7 +3,7 @@
  * arguments, so it outlives the agent; an address that was given to somebody else is not held back for its former owner.
  */
 
-import { mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { present } from '../../base/assert.ts';
 import type { NetworkOnHost } from '../../core/ports/host-link.ts';
@@ -95,7 +95,9 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   ]);
   const alive = running !== undefined && isRunning(running.process);
   if (alive && oldConfig === config && oldHosts === hosts) return;
-  await mkdir(directory, { recursive: true, mode: 0o755 });
+  await mkdir(directory, { recursive: true });
+  // Whatever the umask: dnsmasq reads the reservations after it has become nobody.
+  await chmod(directory, 0o755);
   await writeFileAtomic(hostsFile, hosts, { mode: 0o644 });
   // dnsmasq keeps a lease in memory for ever: where a reservation went, only a new process forgets it.
   const kept = new Set(hosts.split('\n'));
