@@ -26,7 +26,7 @@ export function quickSteps(): Step[] {
 }
 
 /** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */
-export function toolSteps(): Step[] {
+function toolSteps(): Step[] {
   const folders = ['src', 'scripts', 'test', 'bench', 'scenarios'].filter((folder) => holdsSource(folder));
   const bin = (name: string): string => join('node_modules/.bin', name);
   const tsc = [process.execPath, 'node_modules/typescript-native/bin/tsc'] as const;

@@ -95,7 +95,7 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
 }
 
 /** Counts what a test process reported; a file that reported no test is a failure. */
-export function countRecords(records: readonly TestRecord[], files: readonly string[]): TestCount {
+function countRecords(records: readonly TestRecord[], files: readonly string[]): TestCount {
   // The runner reports a file that holds no test as a test named like the file.
   const isFile = (record: TestRecord): boolean => record.name.endsWith(record.file) && record.name.endsWith('.ts');
   const real = records.filter((record) => !isFile(record) || record.outcome === 'failed');

@@ -16,11 +16,11 @@ export type Frozen<T> = T extends readonly (infer Item)[]
 
 /** RFC 1123 label of at most 40 characters: the same rule as base/ids.ts (a test compares them). */
 export const NAME_PATTERN = '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$';
-export const SHA256_PATTERN = '^[0-9a-f]{64}$';
-export const MAC_PATTERN = '^[0-9a-f][26ae](:[0-9a-f]{2}){5}$';
+const SHA256_PATTERN = '^[0-9a-f]{64}$';
+const MAC_PATTERN = '^[0-9a-f][26ae](:[0-9a-f]{2}){5}$';
 const IPV4_OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
-export const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
-export const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
+const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
+const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
 
 /** Largest number of bytes of a JSON request body. */
 export const BODY_BYTES_MAX = 1024 * 1024;

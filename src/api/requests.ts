@@ -30,12 +30,12 @@ const Append = Type.String({
   description: 'kernel command line',
 });
 
-export const NicRequestSchema = Type.Union([
+const NicRequestSchema = Type.Union([
   Name,
   Type.Object({ network: Name, address: Type.Optional(Ipv4), mac: Type.Optional(MacAddress) }, strict),
 ]);
 
-export const DiskRequestSchema = Type.Union([
+const DiskRequestSchema = Type.Union([
   Type.Object({ sizeBytes: DiskBytes }, { ...strict, description: 'a blank disk' }),
   Type.Object(
     { image: Name, sizeBytes: Type.Optional(DiskBytes) },
@@ -202,7 +202,7 @@ export const TaskQuerySchema = Type.Object(
 export type TaskQuery = View<typeof TaskQuerySchema>;
 
 /** Longest long-poll, in seconds. */
-export const WAIT_SECONDS_MAX = 60;
+const WAIT_SECONDS_MAX = 60;
 export const TaskWaitQuerySchema = Type.Object(
   {
     wait: Type.Optional(

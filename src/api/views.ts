@@ -27,7 +27,7 @@ export const VERDICTS = [
 /** What the cluster concludes about a VM from its record and its observations. */
 export type Verdict = (typeof VERDICTS)[number];
 
-export const PHASES = ['stopped', 'starting', 'running', 'stopping', 'migrating', 'switching', 'unwinding'] as const;
+const PHASES = ['stopped', 'starting', 'running', 'stopping', 'migrating', 'switching', 'unwinding'] as const;
 
 export const TaskSchema = Type.Object(
   {
@@ -288,7 +288,6 @@ export const ApiTokenCreatedSchema = Type.Object(
 export type ApiTokenCreated = View<typeof ApiTokenCreatedSchema>;
 
 export const NODE_ROLES = ['host', 'storage', 'control'] as const;
-export type NodeRole = (typeof NODE_ROLES)[number];
 
 export const JoinTokenSchema = Type.Object(
   {

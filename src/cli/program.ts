@@ -13,7 +13,7 @@ Exit codes: 0 done, 1 failed, 2 bad input, 3 a program is missing, 4 not found, 
 
 The cluster is found by --dir, GP_DIR, the context file (gp context use DIR), or the nearest .groundplane directory.`;
 
-export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
 export interface Grammar {
   readonly io: Io;

@@ -11,7 +11,7 @@ import type { Io } from './io.ts';
 import { present, type Session } from './session.ts';
 
 export const FIRST_NETWORK = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true } as const;
-export const FIRST_IMAGE = 'tiny';
+const FIRST_IMAGE = 'tiny';
 const DEFAULT_PORT = 7440;
 
 export interface UpFlags {

@@ -10,7 +10,7 @@ const BAD: readonly Verdict[] = ['crashed', 'lost', 'fenced', 'storage-trouble',
 const QUIET: readonly Verdict[] = ['stopped', 'guest-shutdown'];
 
 /** The verdict in its colour. */
-export function colouredVerdict(verdict: Verdict, colours: Colours): string {
+function colouredVerdict(verdict: Verdict, colours: Colours): string {
   if (GOOD.includes(verdict)) return colours.green(verdict);
   if (BAD.includes(verdict)) return colours.red(verdict);
   return QUIET.includes(verdict) ? colours.dim(verdict) : colours.yellow(verdict);

@@ -251,7 +251,7 @@ export async function observe(
 }
 
 /** The candidate with the lowest create revision. */
-export function leaderOf(candidates: Iterable<LeaderRecord>): LeaderRecord | undefined {
+function leaderOf(candidates: Iterable<LeaderRecord>): LeaderRecord | undefined {
   let leader: LeaderRecord | undefined;
   for (const candidate of candidates) {
     if (leader === undefined || candidate.createRevision < leader.createRevision) leader = candidate;

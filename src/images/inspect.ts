@@ -26,7 +26,7 @@ export interface InspectOptions {
 }
 
 /** The largest disk accepted: 16 TiB, ext4's and many controllers' limit. */
-export const VIRTUAL_SIZE_BYTES_MAX = 16 * 1024 ** 4;
+const VIRTUAL_SIZE_BYTES_MAX = 16 * 1024 ** 4;
 const VIRTUAL_SIZE_BYTES_MIN = 512;
 const DEADLINE_MS = 120_000;
 const ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024;

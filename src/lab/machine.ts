@@ -29,7 +29,7 @@ export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[]
  * The kernel's patience, cut so that a peer that vanished is noticed within seconds: unanswered data after about 6 s
  * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s.
  */
-export const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
+const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/tcp_retries2', '4'],
   ['net/ipv4/tcp_syn_retries', '2'],
   ['net/ipv4/tcp_keepalive_time', '5'],

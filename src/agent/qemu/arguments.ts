@@ -30,9 +30,9 @@ export interface Confinement {
 /** One machine type for the whole cluster: versioned, so that hosts with another QEMU offer the same machine. */
 export const MACHINE_TYPE = 'pc-q35-7.2';
 /** UEFI firmware of Debian's package `ovmf`; its variables are a disk of the VM. */
-export const OVMF_CODE_FILE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
+const OVMF_CODE_FILE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 /** Files that QEMU writes (serial log, its own messages) cannot get longer than this. */
-export const FILE_BYTES_MAX = 4 * 1024 * 1024;
+const FILE_BYTES_MAX = 4 * 1024 * 1024;
 /**
  * What guests are told: what is left of Ethernet's 1500 in a VXLAN tunnel (RFC 7348). A constant, not the host's own
  * underlay, because it is a property of the virtual card and must not change in a migration.

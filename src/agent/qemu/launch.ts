@@ -30,7 +30,7 @@ const MESSAGE_BYTES_MAX = 2_000;
 const KILL_DEADLINE_MS = 5_000;
 
 /** What QEMU says on its standard error is in its directory under this name. */
-export const QEMU_LOG = 'qemu.log';
+const QEMU_LOG = 'qemu.log';
 
 /**
  * Makes the directory, starts QEMU and waits until it answers. CodedError 'failed' with QEMU's last words when it ends,

@@ -20,7 +20,7 @@ import { RpcClient } from '../../rpc/client.ts';
 
 export const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 export const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
-export const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
+const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 export const VM = parseVmId('vm-0123456789ab');
 const NBD_PORT = 30_000;
 const OVERLAY_ADDRESS = '10.79.0.1';

@@ -25,7 +25,7 @@ export interface ObserverTiming {
   readonly lateMsMax: number;
 }
 
-export const OBSERVER_TIMING: ObserverTiming = {
+const OBSERVER_TIMING: ObserverTiming = {
   pollMs: 400,
   suspectMs: 250,
   agentDeadlineMs: 900,

@@ -24,7 +24,7 @@ export interface HostSituation {
 }
 
 /** The processes on the host that no record expects there. */
-export function staleIncarnations({ host, report, vms }: HostSituation): ReadonlyMap<VmId, Generation[]> {
+function staleIncarnations({ host, report, vms }: HostSituation): ReadonlyMap<VmId, Generation[]> {
   const stale = new Map<VmId, Generation[]>();
   for (const { vm, generation } of report.incarnations) {
     const record = vms.get(vm);
@@ -52,9 +52,4 @@ export function decideHost(situation: HostSituation): readonly HostStep[] {
   // The tunnel opens again only after a report without anything stale: the kill must have been seen to have worked.
   if (steps.length === 0 && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });
   return steps;
-}
-
-export interface Drainability {
-  readonly drainable: boolean;
-  readonly blockers: readonly string[];
 }

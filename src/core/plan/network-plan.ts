@@ -12,7 +12,7 @@ export interface NetworkSnapshot {
 }
 
 /** Which hosts have members of which network. */
-export function networkMembers(vms: Iterable<VmRecord>): Map<NetworkName, Set<HostName>> {
+function networkMembers(vms: Iterable<VmRecord>): Map<NetworkName, Set<HostName>> {
   const members = new Map<NetworkName, Set<HostName>>();
   for (const vm of vms) {
     for (const { host } of expectedIncarnations(vm.phase)) {

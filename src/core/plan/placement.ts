@@ -6,7 +6,7 @@ import { SLOTS_PER_HOST } from '../model/ports.ts';
 import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 
 /** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
-export const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
+const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
 
 export interface PlacementInput {
   readonly vm: VmRecord;

@@ -48,7 +48,7 @@ const BY_RUN_STATE: Readonly<Record<string, Verdict>> = {
 };
 
 /** Rounds of silence on every path before `lost` may be said. */
-export const LOST_ROUNDS = 2;
+const LOST_ROUNDS = 2;
 
 /** Judges `seen`. `diskNodes`: every storage node that holds one of the VM's disks; each must have tried. */
 export function judge(seen: IncarnationObservation, diskNodes: readonly StorageName[]): Judgement {

@@ -38,7 +38,7 @@ const LAUNCH_ATTEMPTS = 2;
 const DISK_ERROR_RESTART_MS = 3_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
-export const MIGRATION_DEADLINE_MS = 600_000;
+const MIGRATION_DEADLINE_MS = 600_000;
 
 /** Decides the next thing for one VM. */
 export function decide(situation: VmSituation): Decision {

@@ -31,7 +31,7 @@ import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
 import { RpcClient } from '../../rpc/client.ts';
 import { findDaemons, killDaemon, type QsdProcess } from '../qsd.ts';
 
-export const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
+const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
 const MAIN = new URL('../main.ts', import.meta.url).pathname;

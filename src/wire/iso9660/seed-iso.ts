@@ -19,8 +19,8 @@ export interface SeedIsoOptions {
 }
 
 /** Limits: one sector of directory, and no more than a seed can reasonably be. */
-export const SEED_FILES_MAX = 16;
-export const SEED_SIZE_BYTES_MAX = 16 * 1024 * 1024;
+const SEED_FILES_MAX = 16;
+const SEED_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 
 const SECTOR = 2048;
 const PRIMARY_AT = 16;

@@ -45,7 +45,7 @@ export interface QmpMalformed {
 export type QmpMessage = QmpGreeting | QmpReturn | QmpErrorReply | QmpEvent | QmpMalformed;
 
 /** Characters of one line: far above query-qmp-schema's 300,000 and any list of block nodes that was seen. */
-export const QMP_LINE_LENGTH_MAX = 16 * 1024 * 1024;
+const QMP_LINE_LENGTH_MAX = 16 * 1024 * 1024;
 
 /** Cuts text into lines and lines into messages. */
 export class QmpDecoder {

@@ -46,7 +46,7 @@ const VM_BYTES = 2 ** 30;
 /** With 3 hosts: room for the VMs of any two on the third and the overhead of each, and not for much more. */
 const HOST_BYTES = 5 * 2 ** 30;
 /** How long a cluster in which everything works may take to be in order, in ms: the longest back-off and a little. */
-export const CONVERGENCE_MS = 90_000;
+const CONVERGENCE_MS = 90_000;
 
 /** What a run came to. `stuck`: what was not in order when the time was over. */
 export interface Outcome {
@@ -86,7 +86,7 @@ export async function play(scenario: Scenario, options: Pick<WorldOptions, 'sett
 }
 
 /** Everything that broke works again. */
-export function repair(world: SimWorld): void {
+function repair(world: SimWorld): void {
   world.say('-- repair');
   world.store.lossPercent = 0;
   world.crashLeaderAtStep(0);
