@@ -77,7 +77,7 @@ export class Observer {
       case 'machine':
         return ask(async () => named((await this.#cluster.lab('status', { target: subject })) as Named[], subject));
       case 'no':
-        return this.#absent(conditions[0] ?? '');
+        return this.#absent(subject, conditions[0] ?? '');
       case 'sequence':
         return this.#sequence(subject, conditions, waiting);
       case 'process':
@@ -103,10 +103,13 @@ export class Observer {
     return { met: conditions.every((condition) => meets(seen, condition)), what: JSON.stringify(seen) };
   }
 
-  async #absent(name: string): Promise<Seen> {
+  /** `expect no task web1`: nothing that was asked of the VM is still under way. */
+  async #absent(what: string, vm: string): Promise<Seen> {
+    if (what !== 'task') throw new Error('expect no task VM');
     const { http } = this.#cluster.client;
-    const vms = await this.#cluster.observe((client) => client.call(http.GET('/v1/vms')));
-    return { met: vms?.every((vm) => vm.name !== name) === true, what: JSON.stringify(vms?.map((vm) => vm.name)) };
+    const request = { params: { query: { state: 'running' as const, vm } } };
+    const tasks = await this.#cluster.observe((client) => client.call(http.GET('/v1/tasks', request)));
+    return { met: tasks?.length === 0, what: JSON.stringify(tasks) };
   }
 
   async #sequence(name: string, [how = '', , by]: readonly string[], { since }: Waiting): Promise<Seen> {
@@ -230,11 +233,9 @@ export class Observer {
 
   /** Remembered: a sequence is also looked at while no server answers. */
   async #id(name: string): Promise<string | undefined> {
-    const known = this.#ids.get(name);
-    if (known !== undefined) return known;
     const id = await this.#cluster.observe(async () => (await this.#vm(name)).id);
     if (id !== undefined) this.#ids.set(name, id);
-    return id;
+    return this.#ids.get(name);
   }
 
   async #nameProcess(name: string): Promise<string> {

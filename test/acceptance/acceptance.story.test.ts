@@ -1,0 +1,31 @@
+/** What a user is promised, area by area, on one real cluster of three hosts. A case leaves the cluster as it found it, or its area does. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { present } from '../../src/base/assert.ts';
+import { StoryCluster } from '../stories/story-cluster.ts';
+import type { Case } from './case.ts';
+import { verbs } from './verbs.ts';
+
+const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs };
+
+let cluster: StoryCluster | undefined;
+
+before(async () => {
+  cluster = await StoryCluster.start({ hosts: 3, controlNodes: 1, storageNodes: 1 });
+});
+after(() => cluster?.end());
+
+for (const [area, cases] of Object.entries(AREAS)) {
+  for (const one of cases) {
+    test(`${area}: ${one.name}`, async (t) => {
+      const shared = present(cluster, 'cluster');
+      try {
+        await one.run(shared, (line) => t.diagnostic(line));
+      } catch (error) {
+        const words = await shared.lastWords();
+        const said = error instanceof Error ? error.message : String(error);
+        throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
+      }
+    });
+  }
+}

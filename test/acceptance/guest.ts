@@ -1,0 +1,104 @@
+/**
+ * The shell on a tiny guest's serial line, used as a person would: through the API's console. Guarantees: a command's output is told from
+ * what else the guest prints; every wait has a deadline; `close` leaves the console to others.
+ */
+import type { Duplex } from 'node:stream';
+import { openConsole } from '../../src/client/console.ts';
+import { pause, withDeadline } from '../../src/os/deadline.ts';
+import type { StoryCluster } from '../stories/story-cluster.ts';
+
+const READY_DEADLINE_MS = 90_000;
+const COMMAND_DEADLINE_MS = 30_000;
+const ASK_AGAIN_MS = 1_000;
+const KEPT_CHARS = 256 * 1024;
+
+/** What a command printed, and its exit status. */
+export interface Answer {
+  readonly text: string;
+  readonly status: number;
+}
+
+/** A console that is open, with a shell that answers. */
+export class Guest {
+  readonly #stream: Duplex;
+  #said = '';
+  #count = 0;
+
+  private constructor(stream: Duplex) {
+    this.#stream = stream;
+    stream.on('data', (chunk: Buffer) => {
+      this.#said = (this.#said + chunk.toString('latin1')).slice(-KEPT_CHARS);
+    });
+    // The reader of a console that was closed learns of it by what does not come.
+    stream.on('error', () => undefined);
+  }
+
+  /** Opens the console of a running VM and waits until its shell answers. */
+  static async open(cluster: StoryCluster, vm: string, deadlineMs = READY_DEADLINE_MS): Promise<Guest> {
+    const guest = new Guest(await openConsole(cluster.target, vm));
+    try {
+      const endsAtMs = performance.now() + deadlineMs;
+      // What is typed before the shell reads is lost with the line discipline's first setting: so it is asked again.
+      while (!(await guest.#answers(vm))) {
+        if (performance.now() > endsAtMs) throw new Error(`The shell of ${vm} does not answer:\n${guest.#tail()}`);
+      }
+      return guest;
+    } catch (error) {
+      guest.close();
+      throw error;
+    }
+  }
+
+  /** Everything that was seen since the console was opened. */
+  get said(): string {
+    return this.#said;
+  }
+
+  /** Runs a line of shell; `deadlineMs` of the guest's answer. */
+  async run(line: string, deadlineMs = COMMAND_DEADLINE_MS): Promise<Answer> {
+    this.#count += 1;
+    const mark = `m${this.#count}k`;
+    // The marks as they are typed differ from the marks as they are printed, because the line is echoed.
+    this.#stream.write(`echo ${mark}""begin; ${line}; echo ${mark}""end $?\n`);
+    const pattern = new RegExp(`${mark}begin\\r?\\n([^]*?)${mark}end (\\d+)`);
+    const match = await this.waitFor(pattern, deadlineMs, line);
+    return { text: (match[1] ?? '').replaceAll('\r', ''), status: Number(match[2]) };
+  }
+
+  /** Types without waiting for anything. */
+  type(text: string): void {
+    this.#stream.write(text);
+  }
+
+  /** Waits until what was said matches. */
+  waitFor(pattern: RegExp, deadlineMs: number, what: string): Promise<RegExpExecArray> {
+    const found = async (signal: AbortSignal): Promise<RegExpExecArray> => {
+      for (;;) {
+        const match = pattern.exec(this.#said);
+        if (match !== null) return match;
+        await pause(50, signal);
+      }
+    };
+    return withDeadline(found, { deadlineMs, what: `"${what}" in the guest` }).catch((error: unknown) => {
+      throw new Error(`No answer to "${what}". The console's end:\n${this.#tail()}`, { cause: error });
+    });
+  }
+
+  close(): void {
+    this.#stream.destroy();
+  }
+
+  async #answers(vm: string): Promise<boolean> {
+    try {
+      await this.run('true', ASK_AGAIN_MS * 3);
+      return true;
+    } catch (error) {
+      if (this.#stream.destroyed) throw new Error(`The console of ${vm} was closed.`, { cause: error });
+      return false;
+    }
+  }
+
+  #tail(): string {
+    return this.#said.slice(-2_000);
+  }
+}
