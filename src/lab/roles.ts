@@ -65,6 +65,8 @@ export function realCommands(): RoleCommands {
   const node = (main: string, heapMib: number): readonly string[] => [
     process.execPath,
     `--max-old-space-size=${heapMib}`,
+    // About 4 MB less in each; their work is waiting, not computing.
+    '--optimize-for-size',
     '--max-semi-space-size=2',
     '--disable-warning=ExperimentalWarning',
     fileURLToPath(new URL(main, import.meta.url)),
