@@ -212,7 +212,7 @@ export function meets(object: unknown, condition: string): boolean {
   if (path === '') throw new Error(`${condition} is no condition: KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or KEY~PART.`);
   const found = path.split('.').reduce<unknown>((at, key) => fieldOf(at, key), object);
   if (found === undefined) throw new Error(`There is no ${path} in what was observed.`);
-  const text = typeof found === 'object' && found !== null ? JSON.stringify(found) : String(found);
+  const text = typeof found === 'string' ? found : JSON.stringify(found);
   if (operator === '=') return text === wanted;
   if (operator === '!=') return text !== wanted;
   if (operator === '>=') return Number(text) >= Number(wanted);
