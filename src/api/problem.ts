@@ -1,5 +1,5 @@
 /** RFC 9457 problem details from errors, and readable sentences from what the validator found. Pure. */
-import { CodedError, ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import { CodedError, ERROR_CODES, type ErrorCode, isErrorCode } from '../base/errors.ts';
 import type { Problem } from './views.ts';
 
 /** One finding of the JSON Schema validator (ajv's shape). */
@@ -68,7 +68,7 @@ function isProblem(body: unknown): body is Problem {
 }
 
 function codeOf(code: string, status: number): ErrorCode {
-  if (Object.hasOwn(ERROR_CODES, code)) return code as ErrorCode;
+  if (isErrorCode(code)) return code;
   if (status === 401) return 'unauthorized';
   if (status === 404) return 'not-found';
   return status === 502 || status === 503 ? 'unavailable' : 'failed';

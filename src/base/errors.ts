@@ -25,6 +25,11 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** Whether a word from outside is a code of ours: a newer version may have more. */
+export function isErrorCode(word: unknown): word is ErrorCode {
+  return typeof word === 'string' && Object.hasOwn(ERROR_CODES, word);
+}
+
 /** An expected failure. `advice`: what was kept and what to do, shown after the message. */
 export class CodedError extends Error {
   override readonly name = 'CodedError';

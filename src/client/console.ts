@@ -3,6 +3,7 @@ import { request } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { errorOfProblem } from '../api/problem.ts';
 import { CodedError } from '../base/errors.ts';
+import { jsonOf } from '../base/json.ts';
 import { clientTls, type Target, unreachable } from './client.ts';
 
 const OPEN_MS = 15_000;
@@ -37,7 +38,7 @@ export function openConsole(target: Target, vm: string): Promise<Duplex> {
     });
     answer.once('end', () => {
       clearTimeout(timer);
-      reject(errorOfProblem(answer.statusCode ?? 500, parsed(Buffer.concat(chunks).toString())));
+      reject(errorOfProblem(answer.statusCode ?? 500, jsonOf(Buffer.concat(chunks).toString())));
     });
   });
   outgoing.once('error', (error) => {
@@ -46,12 +47,4 @@ export function openConsole(target: Target, vm: string): Promise<Duplex> {
   });
   outgoing.end();
   return promise;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

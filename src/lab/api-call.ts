@@ -6,6 +6,7 @@
 import { request } from 'node:https';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { parseControlName } from '../base/ids.ts';
+import { jsonOf } from '../base/json.ts';
 import { onDeadline } from '../os/deadline.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 
@@ -75,18 +76,10 @@ function callNode(node: ApiTarget['nodes'][number], target: ApiTarget, call: Cal
       response.once('error', reject);
       response.once('end', () => {
         const status = response.statusCode ?? 0;
-        if (status >= 200 && status < 300) resolve(parsed(text));
+        if (status >= 200 && status < 300) resolve(jsonOf(text));
         else reject(new CodedError('failed', `${node.name} answered ${status}: ${text.slice(0, 500)}`));
       });
     });
     outgoing.end(content);
   });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

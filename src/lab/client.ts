@@ -4,7 +4,7 @@
  */
 
 import { connect } from 'node:net';
-import { CodedError, ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import { CodedError, isErrorCode } from '../base/errors.ts';
 import { withDeadline } from '../os/deadline.ts';
 import { readJsonFile } from '../os/files.ts';
 import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
@@ -133,7 +133,7 @@ export interface WireError {
 
 /** The error again. A code that this version does not know becomes 'failed'; cause and stack stayed behind. */
 export function fromWire(error: WireError): CodedError {
-  const code = Object.hasOwn(ERROR_CODES, error.code) ? (error.code as ErrorCode) : 'failed';
+  const code = isErrorCode(error.code) ? error.code : 'failed';
   return new CodedError(code, error.message, error.advice === undefined ? {} : { advice: error.advice });
 }
 

@@ -1,6 +1,6 @@
 /** Errors on the wire: RFC 9457 problem details with our code, and back into the CodedError they were made from. */
 
-import { CodedError, ERROR_CODES, type ErrorCode, messageOf } from '../base/errors.ts';
+import { CodedError, ERROR_CODES, type ErrorCode, isErrorCode, messageOf } from '../base/errors.ts';
 import { isRecord } from './parse.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -49,8 +49,4 @@ export function errorOfAnswer(status: number, body: string, peer: string): Coded
 export function connectionError(error: unknown, peer: string): CodedError {
   if (error instanceof CodedError) return error;
   return new CodedError('unavailable', `${peer} cannot be reached: ${messageOf(error)}.`, { cause: error });
-}
-
-function isErrorCode(value: unknown): value is ErrorCode {
-  return typeof value === 'string' && Object.hasOwn(ERROR_CODES, value);
 }

@@ -61,7 +61,8 @@ async function main(): Promise<void> {
   const connect = storageRelay();
   const servers: RpcService[] = [];
   for (const address of addresses) {
-    const onUnexpected = (error: unknown, request: string): void => log.warn('a request failed unexpectedly', { request, reason: stackOf(error) });
+    const onUnexpected = (error: unknown, request: string): void =>
+      log.warn('a request failed unexpectedly', { request, reason: stackOf(error) });
     servers.push(await startService({ credentials, address, port: PORTS.storage, routes, connect, onUnexpected }));
   }
   log.info('listening', { addresses, port: PORTS.storage });

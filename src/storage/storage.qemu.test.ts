@@ -8,9 +8,10 @@ import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseGeneration, parseHostName, parseVmId, type VmId } from '../base/ids.ts';
 import type { VmPhase } from '../core/model/vm.ts';
 import { monotonicMs } from '../os/monotonic.ts';
+import { until } from '../os/testing/until.ts';
 import { isRecord, type Parser } from '../rpc/parse.ts';
 import { killDaemon } from './qsd.ts';
-import { StorageLab, until } from './testing/storage-lab.ts';
+import { StorageLab } from './testing/storage-lab.ts';
 
 const anything: Parser<unknown> = (value) => value;
 const coded = (code: string) => (error: unknown) => error instanceof CodedError && error.code === code;

@@ -9,10 +9,11 @@ import { PORTS, portsOfSlot } from '../../core/model/ports.ts';
 import type { HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
 import type { Daemon } from '../../os/child-process.ts';
 import { isRunning, readProcess, signalProcess, waitGone } from '../../os/process-table.ts';
+import { until } from '../../os/testing/until.ts';
 import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
 import { connectQmp } from '../../qmp/connect.ts';
 import { RpcClient } from '../../rpc/client.ts';
-import { CONTROL, exportOf, HOST, incarnation, type Rig, startRig, until, VM } from './rig.ts';
+import { CONTROL, exportOf, HOST, incarnation, type Rig, startRig, VM } from './rig.ts';
 
 const USERS = process.env['QEMU_USERS'] === 'self' ? 'self' : 'per-slot';
 const DEADLINE_MS = 30_000;

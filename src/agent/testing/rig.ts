@@ -10,9 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { parseControlName, parseGeneration, parseHostName, parseStorageName, parseVmId } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { type Daemon, run, spawnDaemon } from '../../os/child-process.ts';
-import { pause } from '../../os/deadline.ts';
-import { monotonicMs } from '../../os/monotonic.ts';
 import { signalProcess, waitGone } from '../../os/process-table.ts';
+import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
 import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
@@ -46,15 +45,6 @@ export interface Rig {
 
 export function incarnation(generation: number): PeerIdentity {
   return { kind: 'incarnation', vmId: VM, generation: parseGeneration(generation) };
-}
-
-/** Polls a condition; fails after 30 s. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const startedMs = monotonicMs();
-  while (!(await condition())) {
-    if (monotonicMs() - startedMs > DEADLINE_MS) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`);
-    await pause(20);
-  }
 }
 
 /** The disk `name` on the storage daemon: `disk` boots, `nvram` holds UEFI variables; others do not exist. */

@@ -23,8 +23,7 @@ import type { VmPhase, VmRecord } from '../../core/model/vm.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { etcdCommand } from '../../etcd/member.ts';
 import { tryRun } from '../../os/child-process.ts';
-import { pause } from '../../os/deadline.ts';
-import { monotonicMs } from '../../os/monotonic.ts';
+import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
 import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
@@ -36,15 +35,6 @@ const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
 const MAIN = new URL('../main.ts', import.meta.url).pathname;
 const WAIT_MS = 20_000;
-
-/** Waits for a condition. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const endsAtMs = monotonicMs() + WAIT_MS;
-  while (!(await condition())) {
-    if (monotonicMs() > endsAtMs) throw new Error(`waited in vain for ${what}`);
-    await pause(20);
-  }
-}
 
 export class StorageLab {
   readonly dir: string;

@@ -1,71 +1,30 @@
 /** What fast-check draws scenarios from: migrations often, since they have the most to go wrong. */
 import fc from 'fast-check';
-import type { Action, Scenario } from './scenario.ts';
+import {
+  type Action,
+  GUEST_FAULTS,
+  HOST_FAULTS,
+  LEADER_FAULTS,
+  type Scenario,
+  STORAGE_FAULTS,
+  WISHES,
+} from './scenario.ts';
 
 const vm = fc.nat({ max: 3 });
 const host = fc.nat({ max: 2 });
-const wishes = fc.record({
-  do: fc.constantFrom<('start' | 'stop' | 'power-off' | 'delete' | 'suspend' | 'resume' | 'migrate' | 'reset')[]>(
-    'start',
-    'stop',
-    'power-off',
-    'delete',
-    'suspend',
-    'resume',
-    'migrate',
-    'reset',
-  ),
-  vm,
-});
-const guestFaults = fc.record({
-  do: fc.constantFrom<('crash-qemu' | 'guest-ends' | 'guest-panics')[]>('crash-qemu', 'guest-ends', 'guest-panics'),
-  vm,
-});
-const hostFaults = fc.record({
-  do: fc.constantFrom<
-    (
-      | 'kill-host'
-      | 'power-on'
-      | 'kill-agent'
-      | 'start-agent'
-      | 'cut-control'
-      | 'cut-storage'
-      | 'cut-host'
-      | 'join-host'
-      | 'deafen'
-    )[]
-  >(
-    'kill-host',
-    'power-on',
-    'kill-agent',
-    'start-agent',
-    'cut-control',
-    'cut-storage',
-    'cut-host',
-    'join-host',
-    'deafen',
-  ),
-  host,
-});
+const wishes = fc.record({ do: fc.constantFrom(...WISHES), vm });
+const guestFaults = fc.record({ do: fc.constantFrom(...GUEST_FAULTS), vm });
+const hostFaults = fc.record({ do: fc.constantFrom(...HOST_FAULTS), host });
+const storageFaults = fc.record({ do: fc.constantFrom(...STORAGE_FAULTS), node: fc.nat({ max: 1 }) });
+const leaderFaults = fc.record({ do: fc.constantFrom(...LEADER_FAULTS) });
 const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 6, arbitrary: wishes },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('migrate' as const), vm }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('migrate-to' as const), vm, host }) },
   { weight: 2, arbitrary: guestFaults },
   { weight: 4, arbitrary: hostFaults },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      do: fc.constantFrom<('crash-storage' | 'restart-storage')[]>('crash-storage', 'restart-storage'),
-      node: fc.nat({ max: 1 }),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constantFrom<('crash-leader' | 'depose-leader')[]>('crash-leader', 'depose-leader'),
-    }),
-  },
+  { weight: 2, arbitrary: storageFaults },
+  { weight: 1, arbitrary: leaderFaults },
   {
     weight: 3,
     arbitrary: fc.record({ do: fc.constant('crash-leader-at' as const), step: fc.integer({ min: 1, max: 14 }) }),

@@ -7,29 +7,35 @@ import type { VmRecord } from '../../model/vm.ts';
 import type { Change } from '../../ports/store.ts';
 import { SimWorld, type WorldOptions } from './sim-world.ts';
 
+/** What people ask of a VM. */
+export const WISHES = ['start', 'stop', 'power-off', 'delete', 'suspend', 'resume', 'migrate', 'reset'] as const;
+/** What becomes of a guest by itself. */
+export const GUEST_FAULTS = ['crash-qemu', 'guest-ends', 'guest-panics'] as const;
+/** What befalls hosts, and its repair. */
+export const HOST_FAULTS = [
+  'kill-host',
+  'power-on',
+  'kill-agent',
+  'start-agent',
+  'cut-control',
+  'cut-storage',
+  'cut-host',
+  'join-host',
+  'deafen',
+] as const;
+/** What befalls storage services, and its repair. */
+export const STORAGE_FAULTS = ['crash-storage', 'restart-storage'] as const;
+/** What befalls the leader. */
+export const LEADER_FAULTS = ['crash-leader', 'depose-leader'] as const;
+
 /** Numbers stand for VMs, hosts and nodes, counted round. */
 export type Action =
-  | {
-      readonly do: 'start' | 'stop' | 'power-off' | 'delete' | 'suspend' | 'resume' | 'migrate' | 'reset';
-      readonly vm: number;
-    }
+  | { readonly do: (typeof WISHES)[number]; readonly vm: number }
   | { readonly do: 'migrate-to'; readonly vm: number; readonly host: number }
-  | { readonly do: 'crash-qemu' | 'guest-ends' | 'guest-panics'; readonly vm: number }
-  | {
-      readonly do:
-        | 'kill-host'
-        | 'power-on'
-        | 'kill-agent'
-        | 'start-agent'
-        | 'cut-control'
-        | 'cut-storage'
-        | 'cut-host'
-        | 'join-host'
-        | 'deafen';
-      readonly host: number;
-    }
-  | { readonly do: 'crash-storage' | 'restart-storage'; readonly node: number }
-  | { readonly do: 'crash-leader' | 'depose-leader' }
+  | { readonly do: (typeof GUEST_FAULTS)[number]; readonly vm: number }
+  | { readonly do: (typeof HOST_FAULTS)[number]; readonly host: number }
+  | { readonly do: (typeof STORAGE_FAULTS)[number]; readonly node: number }
+  | { readonly do: (typeof LEADER_FAULTS)[number] }
   | { readonly do: 'crash-leader-at'; readonly step: number }
   | { readonly do: 'lose'; readonly percent: number };
 

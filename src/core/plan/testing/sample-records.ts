@@ -9,6 +9,7 @@ import {
   type StorageName,
   type VmId,
 } from '../../../base/ids.ts';
+import { emptyLedger } from '../../loop/executor.ts';
 import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
 import type {
   HostObservation,
@@ -126,19 +127,7 @@ export function diskRecord(more: Partial<DiskRecord> = {}): DiskRecord {
 
 /** Nothing acknowledged but what is named. */
 export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
-  return {
-    fencedBelow: 0,
-    granted: new Set(),
-    launched: new Set(),
-    listening: new Set(),
-    sent: new Set(),
-    revoked: new Set(),
-    ended: new Set(),
-    poweredDown: new Set(),
-    reset: null,
-    failure: null,
-    ...more,
-  };
+  return { ...emptyLedger(), ...more };
 }
 
 /** What a test says is seen, by generation; what it does not name is present and not asked yet. */

@@ -1,0 +1,19 @@
+/** For tests of real processes: waiting for what they do. */
+
+import { pause } from '../deadline.ts';
+import { monotonicMs } from '../monotonic.ts';
+
+const POLL_MS = 20;
+
+/** Asks until the condition holds; after `deadlineMs` an error that names `what`. A condition that throws ends the wait. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  { deadlineMs = 30_000 } = {},
+): Promise<void> {
+  const endsAtMs = monotonicMs() + deadlineMs;
+  while (!(await condition())) {
+    if (monotonicMs() > endsAtMs) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    await pause(POLL_MS);
+  }
+}
