@@ -13,6 +13,7 @@ const INTERVAL_MS = 30_000;
 const TASKS_KEPT = 1_000;
 const DELETIONS_AT_ONCE = 50;
 
+/** Tidies up every 30 s from `start` to `stop`; a failure is logged and the next round tries again. */
 export class KeepingHouse {
   readonly #options: {
     readonly store: ClusterStore;

@@ -11,7 +11,11 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
+import type { ControllerPorts } from '../core/loop/controller.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
+import type { HostLink } from '../core/ports/host-link.ts';
+import type { Paths } from '../core/ports/paths.ts';
+import type { StorageLink } from '../core/ports/storage-link.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
@@ -31,6 +35,7 @@ import { forwardOverTls } from './forward.ts';
 import { ELECTION } from './housekeeping.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
+import { controlAnswers } from './links/control-peer.ts';
 import { createHostLink } from './links/host-link.ts';
 import { createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
@@ -78,16 +83,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd);
-  const snapshot = snapshotOf(store);
-  const clients = new RpcClients(credentials);
-  const hosts = createHostLink(clients, snapshot);
-  const storage = createStorageLink(clients, snapshot);
-  const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
-  const monitor = Math.max(
-    0,
-    config.peers.findIndex(({ name }) => name === config.name),
-  );
-  const qmp = new QmpConnector({ credentials, relays: () => paths.relays(), monitor });
+  const links = linksOf(config, credentials, store);
+  const { clients, hosts, storage, qmp } = links;
   let leading: Leading | null = null;
   let leader: { name: string; address: string } | null = null;
   const context: BackendContext = {
@@ -101,14 +98,12 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     authority,
     etcdEndpoints: config.etcd.endpoints,
     adminTokenSha256: config.adminTokenSha256,
+    controlAnswers: (control) => controlAnswers(clients, control),
     leading: () => leading,
     leader: () => leader,
   };
   await authorize(etcd, config, log, signal);
-  const ready = Promise.withResolvers<void>();
-  const following = store.follow({ signal, onReady: () => ready.resolve() });
-  const waiting = setInterval(() => log.warn('waiting for etcd', { endpoints }), WAITING_LOG_MS);
-  await Promise.race([ready.promise, following]).finally(() => clearInterval(waiting));
+  const { following } = await readAll(store, { endpoints, log, signal });
   await announce(store, config);
   const peers = await startPeerService({
     credentials,
@@ -128,26 +123,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: {
-      clock,
-      log,
-      hosts,
-      storage,
-      qmp,
-      paths,
-      credentials: {
-        issue: async (vmId, generation) => ({
-          caPem: authority.certPem,
-          ...(await issue(authority, {
-            identity: { kind: 'incarnation', vmId, generation },
-            daysValid: INCARNATION_DAYS,
-          })),
-        }),
-      },
-      storageTlsName: (name) => dnsName({ kind: 'storage', name }),
-      crashPoint:
-        config.lab === true && config.failpointFile !== undefined ? crashPointFrom(config.failpointFile) : noCrashPoint,
-    },
+    ports: { log, ...links, ...portsOf(config, authority) },
     onLead: (now) => {
       leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
@@ -161,6 +137,64 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   qmp.close();
   clients.close();
   etcd.close();
+}
+
+interface Links {
+  readonly clients: RpcClients;
+  readonly hosts: HostLink;
+  readonly storage: StorageLink;
+  readonly paths: Paths;
+  readonly qmp: QmpConnector;
+}
+
+/** How this node talks to all others, wherever the store says that they are. */
+function linksOf(config: ControlConfig, credentials: Credentials, store: ClusterStore): Links {
+  const snapshot = snapshotOf(store);
+  const clients = new RpcClients(credentials);
+  const hosts = createHostLink(clients, snapshot);
+  const storage = createStorageLink(clients, snapshot);
+  const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
+  const monitor = Math.max(
+    0,
+    config.peers.findIndex(({ name }) => name === config.name),
+  );
+  const qmp = new QmpConnector({ credentials, relays: () => paths.relays(), monitor });
+  return { clients, hosts, storage, paths, qmp };
+}
+
+/** What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash at. */
+function portsOf(
+  config: ControlConfig,
+  authority: CertifiedKey,
+): Pick<ControllerPorts, 'clock' | 'credentials' | 'storageTlsName' | 'crashPoint'> {
+  return {
+    clock,
+    credentials: {
+      issue: async (vmId, generation) => ({
+        caPem: authority.certPem,
+        ...(await issue(authority, {
+          identity: { kind: 'incarnation', vmId, generation },
+          daysValid: INCARNATION_DAYS,
+        })),
+      }),
+    },
+    storageTlsName: (name) => dnsName({ kind: 'storage', name }),
+    crashPoint:
+      config.lab === true && config.failpointFile !== undefined ? crashPointFrom(config.failpointFile) : noCrashPoint,
+  };
+}
+
+/** Resolves when everything in the store was read once. `following` goes on from there; it ends with `signal`, or throws. */
+async function readAll(
+  store: ClusterStore,
+  how: { readonly endpoints: readonly string[]; readonly log: Log; readonly signal: AbortSignal },
+): Promise<{ readonly following: Promise<void> }> {
+  const { endpoints, log, signal } = how;
+  const ready = Promise.withResolvers<void>();
+  const following = store.follow({ signal, onReady: () => ready.resolve() });
+  const waiting = setInterval(() => log.warn('waiting for etcd', { endpoints }), WAITING_LOG_MS);
+  await Promise.race([ready.promise, following]).finally(() => clearInterval(waiting));
+  return { following };
 }
 
 /** Makes etcd admit control nodes only (storage nodes are added as they join). Goes on until etcd has a majority. */

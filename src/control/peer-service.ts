@@ -31,6 +31,7 @@ export function startPeerService(options: {
     ...options,
     port: PORTS.controlPeer,
     routes: [
+      { method: 'GET', path: '/v1/alive', allow: ['control'], handle: async () => ({ json: { alive: true } }) },
       {
         method: 'POST',
         path: '/v1/probe',

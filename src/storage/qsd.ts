@@ -177,9 +177,19 @@ function exportOptions(grant: Grant): {
   'node-name': string;
   name: string;
   writable: boolean;
+  writethrough: true;
 } {
   const { generation, readOnly } = grant;
-  return { type: 'nbd', id: exportId(grant), 'node-name': NODE, name: exportName(generation), writable: !readOnly };
+  return {
+    type: 'nbd',
+    id: exportId(grant),
+    'node-name': NODE,
+    name: exportName(generation),
+    writable: !readOnly,
+    // A client that reconnects to a daemon started anew does not send its unflushed writes again, yet its next flush succeeds: with a
+    // write cache in between, that flush would lie. So a write is on stable storage before it is acknowledged.
+    writethrough: true,
+  };
 }
 
 /** The daemons of this run directory that the operating system knows, whoever started them. */

@@ -18,6 +18,7 @@ import { type BackendContext, change } from './context.ts';
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
 
+/** API tokens, join tokens and joining; refusals are CodedErrors after which nothing was changed. */
 export class AccessBackend {
   readonly #context: BackendContext;
 
@@ -78,7 +79,7 @@ export class AccessBackend {
       throw new CodedError(
         'bad-input',
         'A control node does not join by a token: it needs a member of etcd and a copy of the authority.',
-        { advice: 'Nothing was created. See docs/operating.' },
+        { advice: 'Nothing was created. See docs/operating/production.md.' },
       );
     }
     const { token, tokenSha256 } = createJoinToken(this.#context.authority.certPem);
@@ -138,7 +139,8 @@ export class AccessBackend {
       (entry.value.expiresAt ?? 0) > Date.now();
     if (!valid) {
       throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
-        advice: 'Nothing was changed. A token is for one name, once, and expires: make a new one with "gp token join".',
+        advice:
+          'Nothing was changed. A token is for one name, once, and expires: make a new one (POST /v1/join-tokens).',
       });
     }
     return entry;

@@ -64,13 +64,14 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
   const image = request.image === undefined ? null : findImage(context, request.image);
   const boot = bootOf(request, image);
   const planned = [...dataDisks(context, request, image), ...specialDisks(request, boot, id)];
-  if (planned.length === 0 && boot.firmware !== 'direct') {
-    throw new CodedError('bad-input', `${request.name} has nothing to boot from.`, {
-      advice: 'Nothing was created. Name an image or a disk.',
+  if (planned.length === 0) {
+    // Also with direct boot: what is fenced is a VM's access to its disks, so that one without any could not be fenced at all.
+    throw new CodedError('bad-input', `${request.name} has no disk, so it could not be fenced when its host is lost.`, {
+      advice: 'Nothing was created. Name an image with a disk, or a disk of any size.',
     });
   }
-  const node = planned.length === 0 ? null : chooseNode(context, planned);
-  const ports = node === null ? [] : portsFree(context, node, planned.length);
+  const node = chooseNode(context, planned);
+  const ports = portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
     diskRecord(id, disk, present(node, 'storage node'), present(ports[index], 'port')),
   );
@@ -313,8 +314,25 @@ function randomMac(): string {
   return ['52', '54', '00', ...[...randomBytes(3)].map((octet) => octet.toString(16).padStart(2, '0'))].join(':');
 }
 
+/** Refuses a CPU model that some host cannot offer: it would tie the VM to the others. */
+function checkCpuModel(context: BackendContext, cpuModel: string): void {
+  const hosts = [...context.store.hosts.values()].map(({ value }) => value);
+  if (cpuModel === 'baseline' || hosts.length === 0) return;
+  const without = hosts.filter(({ capacity }) => !capacity.cpuModels.includes(cpuModel)).map(({ name }) => name);
+  if (without.length === 0) return;
+  const nobody = without.length === hosts.length;
+  throw new CodedError(
+    'bad-input',
+    `CPU model ${cpuModel} is not offered by ${nobody ? 'any host' : without.join(', ')}.`,
+    {
+      advice: 'Nothing was created. Use a model that every host offers (gp host show), or baseline.',
+    },
+  );
+}
+
 /** Refuses what no host could ever run, and what is to start now and fits nowhere. */
 function checkFits(context: BackendContext, vm: VmRecord, start: boolean): void {
+  checkCpuModel(context, vm.spec.cpuModel);
   const controller = context.leading()?.controller;
   if (controller === undefined) return;
   const records = [...context.store.hosts.values()].map(({ value }) => value);

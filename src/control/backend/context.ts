@@ -13,7 +13,7 @@ import type { CertifiedKey } from '../../pki/authority.ts';
 import type { createHostLink } from '../links/host-link.ts';
 import type { QmpConnector } from '../links/qmp-connector.ts';
 import type { StorageClient } from '../links/storage-link.ts';
-import type { ClusterStore, Unchanged, Write } from '../store/cluster-store.ts';
+import type { ClusterStore, ControlRecord, Unchanged, Write } from '../store/cluster-store.ts';
 
 /** This node as leader. */
 export interface Leading {
@@ -32,6 +32,8 @@ export interface BackendContext {
   readonly authority: CertifiedKey;
   readonly etcdEndpoints: readonly string[];
   readonly adminTokenSha256: string;
+  /** Whether another control node's server answers now. */
+  controlAnswers(control: ControlRecord): Promise<boolean>;
   /** Null while another node leads, or none. */
   leading(): Leading | null;
   /** The leader by the election, whoever it is. */
@@ -62,6 +64,7 @@ export function checkRevision(entry: Entry<unknown>, ifMatch: string | null, wha
   );
 }
 
+/** A random id, new with certainty for all purposes. */
 export function newTaskId(): TaskId {
   return parseTaskId(`task-${randomBytes(6).toString('hex')}`);
 }
@@ -85,6 +88,7 @@ export function endedTask(task: TaskRecord, message: string): TaskRecord {
   return { ...task, state: 'succeeded', progressPercent: 100, message, endedAt: Date.now() };
 }
 
+/** The write of a task that is new. */
 export function taskWrite(task: TaskRecord): Write {
   return { key: keyOf.task(task.id), value: task, expect: 0 };
 }

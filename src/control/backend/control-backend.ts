@@ -45,6 +45,7 @@ import { watchChanges } from './watch.ts';
 const EVENTS_DEFAULT = 100;
 const API_PORT = 7440;
 
+/** The backend of one control node, for as long as its process lives. */
 export class ControlBackend implements Backend {
   readonly #context: BackendContext;
   readonly #vms: VmsBackend;
@@ -109,14 +110,20 @@ export class ControlBackend implements Backend {
           value: vm.generation,
         })),
       ),
-      gauge(
-        'host_agent_alive',
-        'Whether the agent of a host answers.',
-        [...store.hosts.values()].map(({ value }) => ({
-          labels: { host: value.name },
-          value: this.#context.leading()?.controller.observer.see(value.name).agent === 'alive' ? 1 : 0,
-        })),
-      ),
+      ...this.#hostMetrics(),
+    ];
+  }
+
+  /** Only the leader observes hosts: a follower says nothing about them, rather than that they are dead. */
+  #hostMetrics(): MetricFamily[] {
+    const observer = this.#context.leading()?.controller.observer;
+    if (observer === undefined) return [];
+    const samples = [...this.#context.store.hosts.values()].map(({ value }) => ({
+      labels: { host: value.name },
+      value: observer.see(value.name).agent === 'alive' ? 1 : 0,
+    }));
+    return [
+      { name: 'groundplane_host_agent_alive', help: 'Whether the agent of a host answers.', type: 'gauge', samples },
     ];
   }
 
@@ -124,6 +131,7 @@ export class ControlBackend implements Backend {
     const { store, version } = this.#context;
     const hosts = await this.listHosts(call);
     const storage = await this.listStorageNodes(call);
+    const controls = await this.listControlNodes();
     const vms = [...store.vms.values()].map(({ value }) => value);
     const byVerdict: Record<string, number> = {};
     for (const vm of vms) {
@@ -136,7 +144,7 @@ export class ControlBackend implements Backend {
       revision: String(store.completeRevision),
       leader: this.leader()?.name ?? null,
       term: this.#context.leading()?.term ?? null,
-      controlNodes: { total: store.controls.size, alive: store.controls.size },
+      controlNodes: { total: controls.length, alive: controls.filter(({ state }) => state === 'alive').length },
       storageNodes: { total: storage.length, alive: storage.filter(({ state }) => state === 'alive').length },
       hosts: {
         total: hosts.length,
@@ -212,15 +220,18 @@ export class ControlBackend implements Backend {
   async listControlNodes(): Promise<readonly ControlNode[]> {
     const leader = this.leader()?.name;
     const { store, version, name: self } = this.#context;
-    return byName(
-      [...store.controls.values()].map(({ value }) => ({
+    const asked = [...store.controls.values()].map(async ({ value }): Promise<ControlNode> => {
+      const alive = value.name === self || (await this.#context.controlAnswers(value));
+      const state = alive ? 'alive' : 'dead';
+      return {
         name: value.name,
         leader: value.name === leader,
-        state: 'alive' as const,
+        state,
         address: value.address,
         version: value.name === self ? version : null,
-      })),
-    );
+      };
+    });
+    return byName(await Promise.all(asked));
   }
 
   listNetworks: Backend['listNetworks'] = async () => this.#networks.list();

@@ -30,6 +30,7 @@ const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
 /** Uploads remembered for the image that will name them. */
 const UPLOADS_MAX = 256;
 
+/** Images and uploads; what was uploaded is remembered until an image names it, by this process only. */
 export class ImagesBackend {
   readonly #context: BackendContext;
   readonly #uploads = new Map<Sha256, Uploaded>();

@@ -8,13 +8,14 @@ import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
-import { gatewayOf, parseRange } from './addresses.ts';
+import { gatewayOf, type Ipv4Range, parseRange } from './addresses.ts';
 import { type BackendContext, change, checkRevision } from './context.ts';
 import { networkView } from './views.ts';
 
 const VNI_MIN = 4_096;
 const VNI_MAX = 16_777_216;
 
+/** Networks, each with a VXLAN identifier of its own; one in use cannot be deleted. */
 export class NetworksBackend {
   readonly #context: BackendContext;
 
@@ -48,6 +49,7 @@ export class NetworksBackend {
           advice: 'Nothing was created. Choose another name.',
         });
       }
+      if (range !== null) this.#refuseOverlap(name, range);
       const vni = this.#freeVni();
       const network: NetworkRecord = {
         name,
@@ -90,6 +92,18 @@ export class NetworksBackend {
       ];
       return { writes, result: null };
     });
+  }
+
+  /** Every host has a gateway in each of its networks: two ranges that overlap could not both be reached from it. */
+  #refuseOverlap(name: string, range: Ipv4Range): void {
+    for (const { value } of this.#context.store.networks.values()) {
+      if (value.cidr === null) continue;
+      const other = parseRange(value.cidr);
+      if (range.first + range.size <= other.first || other.first + other.size <= range.first) continue;
+      throw new CodedError('conflict', `The range of ${name} overlaps that of network ${value.name} (${value.cidr}).`, {
+        advice: 'Nothing was created. Choose another range, or none.',
+      });
+    }
   }
 
   #find(name: string): Entry<NetworkRecord> {

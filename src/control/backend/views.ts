@@ -31,6 +31,7 @@ import type { BackendContext } from './context.ts';
 const time = (ms: number): string => new Date(ms).toISOString();
 const revisionOf = (entry: Entry<unknown>): string => String(entry.revision);
 
+/** A task; times as RFC 3339 text. */
 export function taskView(entry: Entry<TaskRecord>): Task {
   const { id, kind, target, state, progressPercent, message, startedAt, endedAt } = entry.value;
   return {
@@ -93,6 +94,7 @@ export function verdictOf(
   return { verdict: 'migrating', because };
 }
 
+/** A VM with its verdict; `task`: the one to follow, if any. */
 export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
   const vm = entry.value;
   const { spec, phase } = vm;
@@ -136,6 +138,7 @@ export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: En
   };
 }
 
+/** A VM with what is observed of it: agent, QMP, storage. */
 export function vmDetailView(
   context: BackendContext,
   entry: Entry<VmRecord>,
@@ -211,6 +214,7 @@ function drainBlockers(context: BackendContext, host: HostRecord): readonly stri
   return blockers;
 }
 
+/** A host with whether it can be drained now, and what stands in the way. */
 export function hostView(context: BackendContext, entry: Entry<HostRecord>): Host {
   const { value: host } = entry;
   const seen = context.leading()?.controller.observer.see(host.name);
@@ -240,6 +244,7 @@ export function hostView(context: BackendContext, entry: Entry<HostRecord>): Hos
   };
 }
 
+/** A storage node; sizes are null while it does not answer. */
 export function storageView(context: BackendContext, entry: Entry<StorageRecord>): StorageNode {
   const { value: node } = entry;
   const observer = context.leading()?.controller.storageObserver;
@@ -260,6 +265,7 @@ export function storageView(context: BackendContext, entry: Entry<StorageRecord>
 
 const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.max(0, ms));
 
+/** A network with its reservations, VMs by name. */
 export function networkView(context: BackendContext, entry: Entry<NetworkRecord>): Network {
   const { name, vni, cidr, gateway, dhcp, nat, reservations, createdAt } = entry.value;
   return {
@@ -280,11 +286,13 @@ export function networkView(context: BackendContext, entry: Entry<NetworkRecord>
   };
 }
 
+/** An image and the nodes that hold its files. */
 export function imageView(entry: Entry<ImageRecord>): Image {
   const { name, disk, direct, defaults, nodes, createdAt } = entry.value;
   return { name, revision: revisionOf(entry), disk, direct, defaults, nodes: [...nodes], createdAt: time(createdAt) };
 }
 
+/** A disk with the VM that owns it, by name. */
 export function diskView(context: BackendContext, entry: Entry<DiskRecord>): Disk {
   const { id, vm, node, sizeBytes, source, phase } = entry.value;
   const owner = context.store.vms.get(vm)?.value;
@@ -300,6 +308,7 @@ export function diskView(context: BackendContext, entry: Entry<DiskRecord>): Dis
   };
 }
 
+/** An event as it was recorded. */
 export function eventView(entry: Entry<EventRecord>): Event {
   const { at, kind, vm, vmName, host, generation, message } = entry.value;
   return { revision: revisionOf(entry), at: time(at), kind, vm: vmName, vmId: vm, host, generation, message };

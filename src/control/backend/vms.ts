@@ -19,6 +19,7 @@ const LOG_DEADLINE_MS = 5_000;
 const LOG_BYTES_MAX = 256 * 1024;
 const LOG_LINES_DEFAULT = 200;
 
+/** VMs through the API: a change is recorded when its promise resolves; the leader's loop carries it out. */
 export class VmsBackend {
   readonly #context: BackendContext;
 

@@ -3,6 +3,7 @@ import type { Credentials } from '../../pki/credentials.ts';
 import { commonName } from '../../pki/identity.ts';
 import { RpcClient, type RpcTarget } from '../../rpc/client.ts';
 
+/** The clients of one process, from the first call to `close`. */
 export class RpcClients {
   readonly #credentials: Credentials;
   readonly #clients = new Map<string, { readonly at: string; readonly client: RpcClient }>();

@@ -4,7 +4,7 @@
  * Guarantees: at most one session per incarnation, kept while it works; a session that missed a deadline is closed, never waited for; TLS
  * is spoken end to end with the incarnation itself, so that a relay can neither read nor order anything.
  */
-import { Duplex, Writable } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { Generation, VmId } from '../../base/ids.ts';
@@ -20,6 +20,7 @@ import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../../qmp/session.ts';
 import { connectTcp } from '../../rpc/relay.ts';
 import { addressOn, type RelayPath } from './paths.ts';
+import { parseProbe } from './storage-link.ts';
 
 /** Deadline of one connection attempt on one path, and of one command. */
 const CONNECT_MS = 700;
@@ -59,6 +60,7 @@ type Attempt =
   | { readonly session: QmpSession; readonly via: string }
   | { readonly session: null; readonly seen: QmpObservation };
 
+/** The sessions of one control node; after `close` it can be used again. */
 export class QmpConnector implements QmpLink {
   readonly #options: QmpConnectorOptions;
   readonly #held = new Map<string, Held>();
@@ -262,6 +264,9 @@ export class QmpConnector implements QmpLink {
           mute = path.name;
           continue;
         }
+        // A monitor that others hold drops connections as soon as its short queue is full: only the spare ones tell that from a machine
+        // that is gone. Asked on one path, since all of them lead to the same monitors.
+        if (connection.outcome === 'silent' && (spare > 0 || silent.length === 0)) continue;
         break;
       }
       if (mute === null) silent.push(path.name);
@@ -287,9 +292,29 @@ export class QmpConnector implements QmpLink {
     try {
       stream = await this.#openStream(path, target, port);
     } catch {
-      return null;
+      return this.#refusedAt(path.relay, { address: addressOn(path, target), port });
     }
     return connectQmp({ kind: 'stream', stream, tls }, options);
+  }
+
+  /** A relay says only that it could not connect; whether the host's kernel refused, its probe tells. */
+  async #refusedAt(
+    relay: NonNullable<RelayPath['relay']>,
+    target: { readonly address: string; readonly port: number },
+  ): Promise<QmpConnection | null> {
+    try {
+      const { outcome } = await relay.call({
+        method: 'POST',
+        path: '/v1/probe',
+        body: { ...target, deadlineMs: CONNECT_MS },
+        deadlineMs: 2 * CONNECT_MS,
+        parse: parseProbe,
+      });
+      const reason = new CodedError('unavailable', `${target.address}:${target.port} refused the connection.`);
+      return outcome === 'refused' ? { outcome: 'refused', reason } : null;
+    } catch {
+      return null;
+    }
   }
 
   #keep(held: Held, session: QmpSession, via: string): Attempt {
@@ -379,7 +404,8 @@ function unreachableQmp(target: QmpTarget, seen: QmpObservation): CodedError {
  * look again for what gnutls has decrypted already, so that the rest of a longer record would wait for the next key.
  */
 function byteByByte(secured: Duplex): Duplex {
-  const writable = new Writable({
+  const stream = new Duplex({
+    read: () => void secured.resume(),
     write: (chunk: Buffer, _encoding, done) => {
       const next = (index: number): void => {
         if (index === chunk.length) done();
@@ -393,5 +419,13 @@ function byteByByte(secured: Duplex): Duplex {
       done(error);
     },
   });
-  return Duplex.from({ readable: secured, writable });
+  secured.on('data', (chunk: Buffer) => {
+    if (!stream.push(chunk)) secured.pause();
+  });
+  secured.once('end', () => stream.push(null));
+  secured.on('error', (error) => stream.destroy(error));
+  secured.once('close', () => {
+    if (!secured.readableEnded) stream.destroy();
+  });
+  return stream;
 }

@@ -68,6 +68,7 @@ const WRITE_DEADLINE_MS = 2_000;
 /** Events kept in memory; the leader deletes older ones from etcd. */
 export const EVENTS_KEPT = 5_000;
 
+/** All tables of the cluster and the transactions on them, from `follow` to the end of its signal. */
 export class ClusterStore {
   readonly vms = new Table<VmRecord>(PREFIX.vm);
   readonly vmNames = new Table<string>(PREFIX.vmName);

@@ -1,6 +1,7 @@
 /** The records under one prefix. Guarantees: an older revision never replaces a newer one, not even one that was deleted. */
 import type { Entry } from '../../core/ports/store.ts';
 
+/** One table: what is newest of each key, deletions included. */
 export class Table<T> {
   readonly prefix: string;
   readonly #entries = new Map<string, Entry<T>>();

@@ -73,6 +73,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     authority,
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
+    controlAnswers: async () => true,
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,
   };

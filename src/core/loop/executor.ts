@@ -45,6 +45,7 @@ export interface Ledger extends Acknowledged {
   readonly ended: Set<Generation>;
   readonly poweredDown: Set<Generation>;
   reset: Acknowledged['reset'];
+  diskError: Acknowledged['diskError'];
   failure: Acknowledged['failure'];
 }
 
@@ -60,6 +61,7 @@ export function emptyLedger(): Ledger {
     ended: new Set(),
     poweredDown: new Set(),
     reset: null,
+    diskError: null,
     failure: null,
   };
 }

@@ -44,6 +44,8 @@ const QMP_STEADY_MS = 5_000;
 const TASK_LATE_MS = 2_000;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
+/** A guest that ran this long after a disk error is over it. */
+const DISK_ERROR_OVER_MS = 10_000;
 /** Steps after which QMP has something new to say. */
 const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
   'launch',
@@ -304,6 +306,8 @@ export class VmLoop {
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.dirty = true;
+      if (step.do === 'cont' && state.ledger.diskError !== null)
+        state.ledger.diskError = { ...state.ledger.diskError, continuedAt: clock.wallMs() };
       return true;
     } catch (error) {
       const before = state.ledger.failure;
@@ -346,8 +350,20 @@ export class VmLoop {
       await Promise.race([Promise.all(answered), interrupted]);
       state.interrupt = null;
     }
-    if (vm.phase.kind === 'running' && judgementOf(this.situation(vm), vm.phase.incarnation).verdict === 'disk-error')
-      await this.#tryStoragePaths(vm.phase.incarnation.host);
+    if (vm.phase.kind === 'running') await this.#noteDiskError(vm, vm.phase.incarnation, state);
+  }
+
+  /** Keeps since when a guest is paused by a disk error; one that has run for a while since it was continued has none. */
+  async #noteDiskError(vm: VmRecord, incarnation: Incarnation, state: VmState): Promise<void> {
+    const { verdict } = judgementOf(this.situation(vm), incarnation);
+    const now = this.#ports.clock.wallMs();
+    const { diskError } = state.ledger;
+    if (verdict === 'disk-error') {
+      state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
+      await this.#tryStoragePaths(incarnation.host);
+    } else if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS) {
+      state.ledger.diskError = null;
+    }
   }
 
   /** A guest was paused by a disk error: find out which hosts the storage nodes reach, its own first. */

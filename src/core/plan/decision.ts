@@ -119,6 +119,8 @@ export interface StartOptions {
   readonly failure?: string;
   readonly quarantine?: Quarantine;
   readonly tasks?: readonly TaskOutcome[];
+  /** The hosts of `avoid` cannot run it at all: none of them is tried for want of another. */
+  readonly strict?: true;
 }
 
 /** Commits the next generation on some host; if there is none, says why not. */
@@ -129,7 +131,7 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   const request = { vm, vms: others, hosts: cluster.hosts, only: null };
   let placement = place({ ...request, exclude: options.avoid });
   let avoid = options.avoid;
-  if (placement.kind === 'nowhere' && avoid.length > 0) {
+  if (placement.kind === 'nowhere' && avoid.length > 0 && options.strict !== true) {
     // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no candidate).
     avoid = [];
     placement = place({ ...request, exclude: [] });

@@ -68,6 +68,8 @@ function obstacleOn(
   if (seen.agent !== 'alive') return 'its agent does not answer';
   if (record.quarantine !== null) return `quarantined: ${record.quarantine.reason}`;
   if (record.cordoned && only === null) return 'cordoned';
+  const { cpuModel } = vm.spec;
+  if (cpuModel !== 'baseline' && !record.capacity.cpuModels.includes(cpuModel)) return `its CPUs cannot be ${cpuModel}`;
   const needed = vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
   if (freeBytes < needed)
     return `too little memory: ${Math.floor(freeBytes / 1048576)} MiB free, ${Math.ceil(needed / 1048576)} MiB needed`;

@@ -431,13 +431,23 @@ test('a migration is refused only by a leader that has asked every host', () => 
   assert.equal(brief(decide({ ...given, cluster: hosts('silent') })), '→ running 1, 5 failed');
 });
 
+function cutFromFirst(given: VmSituation): VmSituation['cluster'] {
+  const nodes = given.disks.map((disk) => disk.node);
+  return { ...given.cluster, storageCutFrom: (name) => (name === host(1) ? nodes : []) };
+}
+
 test('a guest that only its own host keeps from its storage is restarted elsewhere after a while, a cluster-wide failure is waited out', () => {
   const vm = vmRecord(RUNNING, { phaseSince: NOW - 10_000 });
   const given = situation(vm, { 1: qmp('io-error') });
   const [s1] = given.disks.map((disk) => disk.node);
+  const erredSince = (since: number, continuedAt: number | null = null): VmSituation['acknowledged'] => ({
+    ...given.acknowledged,
+    diskError: { since, continuedAt },
+  });
   const cutFrom = (...hosts: number[]): Decision =>
     decide({
       ...given,
+      acknowledged: erredSince(NOW - 4_000),
       cluster: {
         ...given.cluster,
         storageCutFrom: (name) => (hosts.map(host).includes(name) && s1 !== undefined ? [s1] : []),
@@ -445,5 +455,11 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
     });
   assert.equal(brief(cutFrom(1)), '→ starting 2');
   assert.equal(brief(cutFrom(1, 2, 3)), 'wait');
+  // Its own host is never taken again for want of another: it would only lose the guest's memory.
+  assert.equal(brief(cutFrom(1, 2)), '→ starting 2');
+  assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW), cluster: cutFromFirst(given) })), 'wait');
+  // What is broken for everybody is tried again, not without end.
+  assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000) })), 'cont 1');
+  assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000, NOW - 1_000) })), 'wait');
   assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
 });

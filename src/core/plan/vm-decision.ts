@@ -36,6 +36,8 @@ const STEP_RETRY_MS = 500;
 const LAUNCH_ATTEMPTS = 2;
 /** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
 const DISK_ERROR_RESTART_MS = 3_000;
+/** A guest whose disk error came back is continued again after this. */
+const DISK_ERROR_RETRY_MS = 5_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
 const MIGRATION_DEADLINE_MS = 600_000;
@@ -276,17 +278,23 @@ function endFor(
 
 /** A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is cut off. */
 function decideDiskError(situation: VmSituation, incarnation: Incarnation): Decision {
-  const { vm, disks, cluster, now } = situation;
+  const { vm, disks, cluster, acknowledged, now } = situation;
   const nodes = diskNodes(disks);
   const down = nodes.filter((node) => !cluster.storageAnswers(node));
   if (down.length > 0)
     return wait(`${vm.name} is paused by a disk error; storage node ${down.join(', ')} does not answer.`);
   const cut = cluster.storageCutFrom(incarnation.host).filter((node) => nodes.includes(node));
-  if (cut.length === 0) return perform({ do: 'cont', incarnation });
+  const { diskError } = acknowledged;
+  if (cut.length === 0) {
+    // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend nothing.
+    const left = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS - now;
+    if (left > 0 && left <= DISK_ERROR_RETRY_MS) return wait(`${vm.name} is paused by a disk error again.`, left);
+    return perform({ do: 'cont', incarnation });
+  }
   const elsewhere = cluster.hosts.some(
     ({ record }) => record.name !== incarnation.host && cluster.storageCutFrom(record.name).length === 0,
   );
-  if (!elsewhere || now - vm.phaseSince < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
+  if (!elsewhere || now - (diskError?.since ?? now) < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
     return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
   }
   return startNext(situation, {
@@ -294,6 +302,7 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     avoid: cluster.hosts
       .map(({ record }) => record.name)
       .filter((name) => name === incarnation.host || cluster.storageCutFrom(name).length > 0),
+    strict: true,
     why: `${incarnation.host} lost its storage (${cut.join(', ')}) and ${vm.name} was paused by it.`,
   });
 }
@@ -312,7 +321,12 @@ function beginMigration(
   });
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
-  const placement = place({ vm, vms: cluster.vms, hosts: cluster.hosts, exclude: [source.host], only: request.to });
+  // A guest begun under KVM cannot go on in software emulation, nor the other way round.
+  const accelerator = cluster.hosts.find(({ record }) => record.name === source.host)?.record.capacity.accelerator;
+  const hosts = cluster.hosts.filter(
+    ({ record }) => accelerator === undefined || record.capacity.accelerator === accelerator,
+  );
+  const placement = place({ vm, vms: cluster.vms, hosts, exclude: [source.host], only: request.to });
   // A new leader has not heard of every host yet: it says no only when it knows.
   if (placement.kind === 'nowhere' && cluster.hosts.some(({ seen }) => seen.agent === 'unknown'))
     return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
@@ -384,6 +398,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
     event: { kind: 'stopped', message: `${vm.name} is stopped.` },
+    // It may still compute there, and speak to its networks.
+    ...(verdict === 'lost' ? { quarantine: { host: incarnation.host, reason: `lost with ${vm.name}` } } : {}),
     tasks: tasksOfStop(vm),
   };
 }
