@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
+import type { ControllerPorts } from '../core/loop/controller.ts';
 import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
-import type { ControllerPorts } from '../core/loop/controller.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
 import type { Paths } from '../core/ports/paths.ts';
@@ -83,8 +83,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd);
-  const links = linksOf(config, credentials, store);
-  const { clients, hosts, storage, qmp } = links;
+  const { clients, hosts, storage, paths, qmp } = linksOf(config, credentials, store);
   let leading: Leading | null = null;
   let leader: { name: string; address: string } | null = null;
   const context: BackendContext = {
@@ -123,7 +122,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, ...links, ...portsOf(config, authority) },
+    ports: { log, hosts, storage, paths, qmp, ...portsOf(config, authority) },
     onLead: (now) => {
       leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.

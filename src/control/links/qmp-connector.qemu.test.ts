@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../../base/ids.ts';
+import { portsOfSlot } from '../../core/model/ports.ts';
+import type { QmpTarget } from '../../core/ports/qmp-link.ts';
+import { spawnDaemon } from '../../os/child-process.ts';
+import { pause } from '../../os/deadline.ts';
+import { makePrivateDirectory } from '../../os/files.ts';
+import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
+import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
+import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
+import { type PeerIdentity, qemuAuthzName } from '../../pki/identity.ts';
+import type { RelayPath } from './paths.ts';
+import { QmpConnector } from './qmp-connector.ts';
+
+const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
+const VM = parseVmId('vm-0123456789ab');
+const DIRECT: RelayPath = { name: 'direct', storage: null, relay: null, network: 'control' };
+const DEADLINE_MS = 20_000;
+
+let work = '';
+let authority: CertifiedKey;
+let own: Credentials;
+const daemons: ProcessIdentity[] = [];
+
+before(async () => {
+  work = await mkdtemp(join(tmpdir(), 'gp-link-'));
+  await makePrivateDirectory(work);
+  authority = await createAuthority({ clusterName: 'lab', daysValid: 1 });
+  own = await credentialsOf(CONTROL);
+});
+after(async () => {
+  for (const daemon of daemons) if (signalProcess(daemon, 'SIGKILL')) await waitGone(daemon, DEADLINE_MS);
+  await rm(work, { recursive: true });
+});
+
+async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
+  return { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
+}
+
+interface Qemu {
+  readonly target: QmpTarget;
+  readonly process: ProcessIdentity;
+}
+
+/** A paused QEMU with three TLS monitors and a TLS chardev, on an address of its own, as the agent starts one. */
+async function startQemu(generation: number, incoming = false): Promise<Qemu> {
+  const address = `127.${randomInt(1, 255)}.${randomInt(0, 255)}.7`;
+  const identity: PeerIdentity = { kind: 'incarnation', vmId: VM, generation: parseGeneration(generation) };
+  const creds = join(work, `creds-${address}`);
+  await writeCredentials(creds, await credentialsOf(identity));
+  const { qmp, serial } = portsOfSlot(0);
+  const tls = 'tls-creds=tls-server,tls-authz=a';
+  const argv = [
+    ...['qemu-system-x86_64', '-M', 'q35', '-m', '64', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S'],
+    ...['-object', `tls-creds-x509,id=tls-server,endpoint=server,verify-peer=on,dir=${creds}`],
+    ...['-object', `tls-creds-x509,id=tls-client,endpoint=client,verify-peer=on,dir=${creds}`],
+    ...['-object', `authz-simple,id=a,identity=${qemuAuthzName(CONTROL)}`],
+    ...qmp.flatMap((port, index) => [
+      ...['-chardev', `socket,id=m${index},host=${address},port=${port},server=on,wait=off,${tls}`],
+      ...['-mon', `chardev=m${index},mode=control`],
+    ]),
+    ...['-chardev', `socket,id=s,host=${address},port=${serial},server=on,wait=off,${tls}`],
+    ...['-serial', 'chardev:s'],
+    ...(incoming ? ['-incoming', 'defer'] : []),
+  ];
+  const process_ = await spawnDaemon(argv, { stderrFile: join(work, 'stderr'), env: { ...process.env }, cwd: work });
+  daemons.push(process_);
+  const target: QmpTarget = {
+    vm: VM,
+    generation: parseGeneration(generation),
+    slot: 0,
+    host: parseHostName('h1'),
+    addresses: { control: address, storage: address, overlay: address },
+  };
+  const looking = connector();
+  for (let attempt = 0; attempt < 400 && isRunning(process_); attempt++) {
+    const seen = await looking.observe(target);
+    if (seen.kind === 'answers') {
+      looking.close();
+      return { target, process: process_ };
+    }
+    await pause(25);
+  }
+  throw new Error('QEMU did not start');
+}
+
+function connector(monitor = 0, relays: readonly RelayPath[] = [DIRECT]): QmpConnector {
+  return new QmpConnector({ credentials: own, relays: () => relays, monitor });
+}
+
+async function statusOf(link: QmpConnector, target: QmpTarget): Promise<string> {
+  const seen = await link.observe(target);
+  return seen.kind === 'answers' ? seen.status : seen.kind;
+}
+
+/** Looks until `wanted`, for 20 s. */
+async function until(what: string, wanted: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 800; attempt++) {
+    if (await wanted()) return;
+    await pause(25);
+  }
+  throw new Error(`It did not come to this: ${what}.`);
+}
+
+test('a session is kept; three control nodes have a monitor each; a fourth hears nothing', async () => {
+  const { target, process: qemu } = await startQemu(1);
+  const links = [connector(0), connector(0), connector(0)];
+  for (const link of links)
+    for (let again = 0; again < 2; again++) assert.equal(await statusOf(link, target), 'prelaunch');
+  const fourth = connector(1);
+  for (let again = 0; again < 3; again++) assert.match(await statusOf(fourth, target), /^(mute|silent)$/);
+  links[1]?.close();
+  // The monitor first serves what waited in its queue and has gone meanwhile.
+  await until('the monitor is free', async () => (await statusOf(fourth, target)) === 'prelaunch');
+  const [first] = links;
+  assert.ok(first !== undefined);
+  const woken = new Promise<string>((resolve) => first.onEvent(({ vm }) => resolve(vm)));
+  await first.cont(target);
+  assert.equal(await woken, VM);
+  assert.equal(await statusOf(first, target), 'running');
+  await first.halt(target);
+  assert.equal(await statusOf(first, target), 'paused');
+  const told = new Promise<string>((resolve) => first.onEvent(({ vm }) => resolve(vm)));
+  signalProcess(qemu, 'SIGKILL');
+  await waitGone(qemu, DEADLINE_MS);
+  assert.equal(await told, VM);
+  assert.equal(await statusOf(first, target), 'refused');
+  await first.quit(target);
+  await assert.rejects(first.cont(target), { code: 'unavailable' });
+  for (const link of [...links, fourth]) link.close();
+});
+
+test('what was forgotten while it was opened holds no monitor', async () => {
+  const { target } = await startQemu(2);
+  const link = connector(0);
+  for (let again = 0; again < 4; again++) {
+    const observing = link.observe(target);
+    link.forget(target.vm, target.generation);
+    assert.equal((await observing).kind, 'unknown');
+  }
+  assert.equal(await statusOf(link, target), 'prelaunch');
+  link.close();
+});
+
+test('a VM moves between two QEMUs over TLS; each step may be repeated', async () => {
+  const [source, destination] = await Promise.all([startQemu(3), startQemu(4, true)]);
+  const link = connector(0);
+  await link.cont(source.target);
+  for (let again = 0; again < 2; again++) await link.listen(destination.target, source.target);
+  for (let again = 0; again < 2; again++) await link.send(source.target, destination.target);
+  await until('the source has sent everything', async () => (await statusOf(link, source.target)) === 'postmigrate');
+  const seen = await link.observe(source.target);
+  assert.equal(seen.kind === 'answers' ? seen.migration?.status : seen.kind, 'completed');
+  await link.send(source.target, destination.target);
+  await until('the destination waits', async () => (await statusOf(link, destination.target)) === 'paused');
+  await link.cont(destination.target);
+  assert.equal(await statusOf(link, destination.target), 'running');
+  for (const { target } of [source, destination]) await link.quit(target);
+  link.close();
+});
+
+test('a destination takes the stream of the expected source only', async () => {
+  const [source, destination] = await Promise.all([startQemu(5), startQemu(6, true)]);
+  const link = connector(0);
+  await link.cont(source.target);
+  await link.listen(destination.target, { ...source.target, generation: parseGeneration(99) });
+  await link.send(source.target, destination.target);
+  await until('the source has failed to send', async () => {
+    const seen = await link.observe(source.target);
+    return seen.kind === 'answers' && seen.migration?.status === 'failed';
+  });
+  assert.equal(await statusOf(link, source.target), 'running');
+  link.close();
+});
+
+test('a console serves one at a time and takes a paste of 500 characters', async () => {
+  const { target } = await startQemu(8);
+  const link = connector(0);
+  const console_ = await link.openSerial(target);
+  const busy = connector(0);
+  await assert.rejects(busy.openSerial(target), { code: 'unavailable' });
+  // The firmware of this machine does not read its serial port: what is sent must at least be taken whole, byte by byte.
+  const pasted = Buffer.alloc(500, 'x');
+  await new Promise<void>((resolve, reject) => {
+    console_.write(pasted, (error) => (error ? reject(error) : resolve()));
+  });
+  console_.destroy();
+  link.close();
+  busy.close();
+});
