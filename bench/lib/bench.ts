@@ -7,13 +7,13 @@ export interface BenchContext {
   /** Fires at a second Ctrl-C. */
   readonly killSignal: AbortSignal;
   /** The value of `--NAME`, a positive integer; `otherwise` without it. */
-  number(name: string, otherwise: number): number;
+  readonly number: (name: string, otherwise: number) => number;
   /** The value of `--NAME` as it was given; undefined without it. */
-  text(name: string): string | undefined;
+  readonly text: (name: string) => string | undefined;
   /** A line of progress, on standard error. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
   /** Called once at the end of the run, whatever its outcome; the last one handed in is called first. */
-  atEnd(end: () => Promise<void> | void): void;
+  readonly atEnd: (end: () => Promise<void> | void) => void;
 }
 
 /** A figure beside what it shall reach. */

@@ -41,6 +41,7 @@ export interface RunningQemu extends Omit<Found, 'process'> {
   readonly startedMs: number;
 }
 
+/** See the module's comment. Calls throw CodedError as the API client does; every wait ends at its deadline or the context's signal. */
 export class BenchCluster {
   readonly dir: string;
   readonly client: ApiClient;

@@ -5,6 +5,7 @@ import { CodedError } from '../../src/base/errors.ts';
 import type { ApiClient } from '../../src/client/client.ts';
 import { withDeadline } from '../../src/os/deadline.ts';
 
+/** See the module's comment. `begin` before what is to be waited for, `end` when done. */
 export class EventFeed {
   readonly #client: ApiClient;
   readonly #events: Event[] = [];

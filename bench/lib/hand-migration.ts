@@ -83,6 +83,7 @@ const BOOT_MS = 60_000;
 const BYTES_PER_S = 8 * 1024 ** 3;
 const ENV = { PATH: process.env['PATH'], LC_ALL: 'C' };
 
+/** See the module's comment. In order: `start`, then `migrate` and `prepareNext` in turns, then `end`. */
 export class HandVm {
   readonly #options: HandOptions;
   readonly #authority: CertifiedKey;
