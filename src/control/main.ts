@@ -13,9 +13,7 @@ import type { ControllerPorts } from '../core/loop/controller.ts';
 import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
-import type { HostLink } from '../core/ports/host-link.ts';
 import type { Paths } from '../core/ports/paths.ts';
-import type { StorageLink } from '../core/ports/storage-link.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
@@ -138,10 +136,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   etcd.close();
 }
 
-interface Links {
+interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
   readonly clients: RpcClients;
-  readonly hosts: HostLink;
-  readonly storage: StorageLink;
   readonly paths: Paths;
   readonly qmp: QmpConnector;
 }
