@@ -44,7 +44,7 @@ function image(name: string, disk: boolean, direct: boolean): ImageRecord {
     name: parseImageName(name),
     disk: disk ? { sha256: sha('a'), sizeBytes: MIB, format: 'qcow2', virtualSizeBytes: 64 * MIB } : null,
     direct: direct ? { kernel: { sha256: sha('b'), sizeBytes: MIB }, initrd: null, append: 'quiet' } : null,
-    defaults: { memoryBytes: 128 * MIB, vcpus: 1, blankDiskBytes: null },
+    defaults: { memoryBytes: 128 * MIB, vcpus: 1, blankDiskBytes: disk ? null : MIB },
     nodes: [parseStorageName('s1')],
     createdAt: 1,
   };
@@ -70,7 +70,7 @@ test('every refusal says why, and leaves nothing behind', async () => {
   await refuses({ name: 'a', image: 'none' }, 'not-found', /no image none/);
   await refuses({ name: 'a', image: 'disk-only', firmware: 'direct' }, 'bad-input', /disk-only has none/);
   await refuses({ name: 'a', firmware: 'direct' }, 'bad-input', /needs an image with a kernel/);
-  await refuses({ name: 'a' }, 'bad-input', /nothing to boot from/);
+  await refuses({ name: 'a' }, 'bad-input', /no disk, so it could not be fenced/);
   await refuses({ name: 'a', image: 'disk-only', append: 'x' }, 'bad-input', /needs firmware direct/);
   await refuses({ name: 'a', disks: [{ image: 'disk-only', sizeBytes: MIB }] }, 'bad-input', /at least 67108864 bytes/);
   await refuses({ name: 'a', disks: [{ image: 'kernel' }] }, 'bad-input', /no disk to clone/);
