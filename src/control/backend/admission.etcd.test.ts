@@ -127,6 +127,7 @@ test('no room: storage that is away, full, or without the image; hosts that are 
   await refuses({ name: 'a', image: 'disk-only' }, 'no-capacity', /does not hold the image/);
   world.storage.clear();
   await refuses(blank, 'no-capacity', /s1 does not answer/);
+  world.storage.set('s1', { freeBytes: 1024 * MIB, artifacts: new Set() });
   world.hosts.clear();
   await refuses({ name: 'a', image: 'kernel' }, 'no-capacity', /No host can run a/);
   assert.equal((await vms.create({ name: 'later', image: 'kernel', start: false })).phase, 'stopped');
