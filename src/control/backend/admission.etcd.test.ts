@@ -172,8 +172,9 @@ test('thirty at once all get a port and an address of their own', async () => {
   assert.equal(again.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-test('two control nodes at once: whoever is second decides anew', async () => {
+test('two control nodes at once: whoever is second decides anew', async (t) => {
   const other = await startStore(etcd.clientOptions());
+  t.after(() => other.close());
   const theirs = new VmsBackend((await startBackend(other)).context);
   const requests = Array.from({ length: 6 }, (_, index) => ({
     name: `n${index}`,
@@ -183,7 +184,6 @@ test('two control nodes at once: whoever is second decides anew', async () => {
   }));
   const created = await Promise.all(requests.map((request, index) => (index % 2 === 0 ? vms : theirs).create(request)));
   assert.equal(new Set(created.map(({ nics }) => nics[0]?.address)).size, 6);
-  await other.close();
 });
 
 test('an image or a network that is deleted meanwhile is noticed', async () => {
