@@ -4,9 +4,12 @@ import { after, before, test } from 'node:test';
 import { present } from '../../src/base/assert.ts';
 import { StoryCluster } from '../stories/story-cluster.ts';
 import type { Case } from './case.ts';
+import { badInput } from './bad-input.ts';
+import { images } from './images.ts';
+import { networks } from './networks.ts';
 import { verbs } from './verbs.ts';
 
-const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs };
+const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs, images, networks, 'bad input': badInput };
 
 let cluster: StoryCluster | undefined;
 

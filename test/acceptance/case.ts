@@ -31,9 +31,9 @@ export async function gpJson<T>(cluster: StoryCluster, words: readonly string[])
   return JSON.parse(stdout) as T;
 }
 
-/** A running VM of the tiny image, as small as it boots. */
+/** A running VM of the tiny image, with as little memory as it boots with. */
 export async function createTiny(cluster: StoryCluster, name: string, words: readonly string[] = []): Promise<void> {
-  await gp(cluster, ['vm', 'create', name, '--image', 'tiny', '--memory', '64M', ...words]);
+  await gp(cluster, ['vm', 'create', name, '--image', 'tiny', '--memory', '96M', ...words]);
 }
 
 export function vmOf(cluster: StoryCluster, name: string): Promise<VmDetail> {

@@ -62,7 +62,9 @@ export class Guest {
     this.#stream.write(`echo ${mark}""begin; ${line}; echo ${mark}""end $?\n`);
     const pattern = new RegExp(`${mark}begin\\r?\\n([^]*?)${mark}end (\\d+)`);
     const match = await this.waitFor(pattern, deadlineMs, line);
-    return { text: (match[1] ?? '').replaceAll('\r', ''), status: Number(match[2]) };
+    // Workloads write to the same line.
+    const text = (match[1] ?? '').replaceAll('\r', '').replace(/^seq \d+ \d+\n/gm, '');
+    return { text, status: Number(match[2]) };
   }
 
   /** Types without waiting for anything. */

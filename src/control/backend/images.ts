@@ -8,6 +8,8 @@ import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { pause } from '../../os/deadline.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import { type BackendContext, change, checkRevision } from './context.ts';
 import { imageView } from './views.ts';
@@ -17,6 +19,9 @@ const DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1, blankDiskBytes: null } as c
 /** An upload ends when it moves for longer than this. */
 const UPLOAD_MS_MAX = 3_600_000;
 const DELETE_MS = 10_000;
+/** Storage nodes report several times a second; one that is slower than this does not hold up an import. */
+const REPORTED_MS = 3_000;
+const LOOK_EVERY_MS = 50;
 
 /** What is known of an uploaded file until an image names it. */
 interface Uploaded {
@@ -60,7 +65,18 @@ export class ImagesBackend {
       }
       return { writes: [{ key: keyOf.image(image.name), value: image, expect: 0 }], result: null };
     });
+    await this.#untilReported(image);
     return this.get(name);
+  }
+
+  /** VMs are placed by what storage reports: an image that was stored can be used at once. */
+  async #untilReported(image: ImageRecord): Promise<void> {
+    const endsAtMs = monotonicMs() + REPORTED_MS;
+    const isReported = (node: StorageName): boolean => {
+      const report = this.#context.leading()?.controller.storageObserver.report(node);
+      return report == null || filesOf(image).every((sha256) => report.artifacts.includes(sha256));
+    };
+    while (!image.nodes.every(isReported) && monotonicMs() < endsAtMs) await pause(LOOK_EVERY_MS);
   }
 
   async delete(name: string, { ifMatch }: Conditional): Promise<void> {
@@ -174,6 +190,10 @@ export class ImagesBackend {
     if (uploaded === undefined)
       throw new CodedError('not-found', `The ${what} file ${sha256.slice(0, 12)}… was not uploaded.`, {
         advice: 'Upload it first: PUT /v1/artifacts/SHA256.',
+      });
+    if (what === 'disk' && !uploaded.kind.startsWith('disk-'))
+      throw new CodedError('bad-input', `The file ${sha256.slice(0, 12)}… was sent as a ${uploaded.kind}, no disk.`, {
+        advice: 'Nothing was stored. Upload it as a disk, so that it is looked at as one.',
       });
     return uploaded;
   }
