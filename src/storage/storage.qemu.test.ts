@@ -133,11 +133,11 @@ test('a daemon that is killed comes back on its port; its guest stalls and goes 
   assert.ok(await guest.io('write -P 1 0 64k'));
   assert.ok(await guest.io('write -f -P 2 64k 64k'));
   // Acknowledged and never flushed, in clusters that the image did not have before: the flush after the reconnect must not lie about it.
-  assert.ok(await guest.io('write -P 4 8M 64k'));
+  assert.ok(await guest.io('write -P 4 4M 64k'));
   const old = lab.daemonOf(disk);
   await killDaemon(old);
   assert.ok(await guest.io('flush'));
-  assert.ok(await guest.io('read -P 4 8M 64k'), 'an acknowledged write survives the daemon');
+  assert.ok(await guest.io('read -P 4 4M 64k'), 'an acknowledged write survives the daemon');
   assert.ok(await guest.io('write -P 3 128k 64k'));
   assert.notEqual(lab.daemonOf(disk).pid, old.pid);
   assert.ok(await guest.io('read -P 2 64k 64k'));
