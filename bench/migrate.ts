@@ -29,6 +29,8 @@ interface ClusterMigration {
   /** The answer that the task succeeded was here. */
   readonly totalMs: number;
   readonly pauseMs: number;
+  /** The part of the pause after both sides were complete. */
+  readonly handoverMs: number;
   /** Transactions: the destination was chosen; both sides were complete; it was over. */
   readonly migrating: number;
   readonly switched: number;
@@ -70,8 +72,8 @@ export async function migrate(context: BenchContext): Promise<BenchResult> {
     await hand.prepareNext();
     await setRunning(cluster, true);
     await pause(SETTLE_MS, context.signal);
-    const text = (one: { totalMs: number; pauseMs: number }): string =>
-      `${Math.round(one.totalMs)} ms, pause ${Math.round(one.pauseMs)} ms`;
+    const text = (one: { totalMs: number; pauseMs: number; handoverMs: number }): string =>
+      `${Math.round(one.totalMs)} ms, pause ${Math.round(one.pauseMs)} ms (${Math.round(one.handoverMs)} after both were complete)`;
     context.say(`pair ${run} of ${pairs}: cluster ${text(byCluster)}; by hand ${text(byHand)}`);
     if (run > 0) samples.push({ cluster: byCluster, hand: byHand });
   }
@@ -97,6 +99,7 @@ function report(samples: readonly Pair[], append: string): BenchResult {
       cluster: {
         totalMs: summarize(cluster.map(({ totalMs }) => totalMs)),
         pauseMs: summarize(cluster.map(({ pauseMs }) => pauseMs)),
+        'of the pause, after both were complete': summarize(cluster.map(({ handoverMs }) => handoverMs)),
         'request -> destination chosen': summarize(cluster.map(({ migrating }) => migrating)),
         'chosen -> both complete, committed': summarize(cluster.map((one) => one.switched - one.migrating)),
         'committed -> over': summarize(cluster.map((one) => one.migrated - one.switched)),
@@ -104,6 +107,7 @@ function report(samples: readonly Pair[], append: string): BenchResult {
       byHand: {
         totalMs: summarize(hand.map(({ totalMs }) => totalMs)),
         pauseMs: summarize(hand.map(({ pauseMs }) => pauseMs)),
+        'of the pause, after both were complete': summarize(hand.map(({ handoverMs }) => handoverMs)),
         'start -> destination answers': summarize(hand.map(({ spawnedMs }) => spawnedMs)),
         'answers -> both complete': summarize(hand.map((one) => one.completedMs - one.spawnedMs)),
       },
@@ -124,7 +128,7 @@ async function migrateByCluster(cluster: BenchCluster): Promise<ClusterMigration
   const startedMs = monotonicMs();
   await cluster.migrateVm(VM);
   const totalMs = monotonicMs() - startedMs;
-  const { stoppedAtMs, resumedAtMs } = await tap.seen;
+  const { stoppedAtMs, completedAtMs, resumedAtMs } = await tap.seen;
   const at = async (kind: string): Promise<number> => {
     const matches = (event: { kind: string }): boolean => event.kind === kind;
     return eventMs(await cluster.events.first(kind, { mark, deadlineMs: TAP_MS, matches }), startedWallMs);
@@ -132,6 +136,7 @@ async function migrateByCluster(cluster: BenchCluster): Promise<ClusterMigration
   return {
     totalMs,
     pauseMs: resumedAtMs - stoppedAtMs,
+    handoverMs: resumedAtMs - completedAtMs,
     migrating: await at('migrating'),
     switched: await at('switched'),
     migrated: await at('migrated'),

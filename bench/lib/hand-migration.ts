@@ -48,6 +48,8 @@ export interface HandMigration {
   readonly totalMs: number;
   /** STOP at the source to RESUME at the destination, by QEMU's time stamps. */
   readonly pauseMs: number;
+  /** The part of the pause after both sides were complete. */
+  readonly handoverMs: number;
   /** The destination's QEMU answered. */
   readonly spawnedMs: number;
   /** Both sides had completed. */
@@ -157,17 +159,18 @@ export class HandVm {
     const arrived = eventOf(destination.session, 'MIGRATION', 'completed');
     await listen(destination, source);
     await send(source, destination);
-    await Promise.all([left, arrived]);
+    const completedAtMs = Math.max(...(await Promise.all([left, arrived])));
     const completedMs = monotonicMs() - startedMs;
     await qsd.removeExport(grant(source.generation));
     await destination.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });
     const totalMs = monotonicMs() - startedMs;
-    const pauseMs = (await resumed) - (await stopped);
+    const resumedAtMs = await resumed;
+    const pauseMs = resumedAtMs - (await stopped);
     this.#qemu = destination;
     source.session.close();
     signalProcess(source.process, 'SIGKILL');
     await waitGone(source.process, COMMAND_MS);
-    return { totalMs, pauseMs, spawnedMs, completedMs };
+    return { totalMs, pauseMs, handoverMs: resumedAtMs - completedAtMs, spawnedMs, completedMs };
   }
 
   async end(): Promise<void> {

@@ -11,6 +11,7 @@ import { portsOfSlot } from '../../src/core/model/ports.ts';
 import { pause, withDeadline } from '../../src/os/deadline.ts';
 import { type Credentials, readCredentials } from '../../src/pki/credentials.ts';
 import { connectQmp } from '../../src/qmp/connect.ts';
+import type { QmpEvent } from '../../src/wire/qmp/codec.ts';
 
 /** One end of the migration, which may be in any of some slots of some hosts. */
 export interface TapEnd {
@@ -31,8 +32,12 @@ export interface TapOrder {
 /** Unix time in ms. */
 export interface TapReport {
   readonly stoppedAtMs: number;
+  /** Both sides had said that they were complete. */
+  readonly completedAtMs: number;
   readonly resumedAtMs: number;
 }
+
+type Moment = 'STOP' | 'completed' | 'RESUME';
 
 const CONNECT_MS = 3_000;
 const RETRY_MS = 20;
@@ -42,33 +47,55 @@ const MONITOR = 2;
 async function watch(order: TapOrder): Promise<TapReport> {
   const credentials = await readCredentials(order.credentialsDir);
   if (credentials === undefined) throw new Error(`no credentials in ${order.credentialsDir}`);
-  const stopped = Promise.withResolvers<number>();
-  const resumed = Promise.withResolvers<number>();
-  await withDeadline(
-    (signal) => connect(order.vm, order.source, { credentials, signal, event: 'STOP', at: stopped.resolve }),
-    { deadlineMs: order.deadlineMs, what: 'the source' },
-  );
+  const source = new Moments();
+  const destination = new Moments();
+  await withDeadline((signal) => connect(order.vm, order.source, { credentials, signal, moments: source }), {
+    deadlineMs: order.deadlineMs,
+    what: 'the source',
+  });
   await writeFile(order.readyFile, '');
   return withDeadline(
     async (signal) => {
-      await connect(order.vm, order.destination, { credentials, signal, event: 'RESUME', at: resumed.resolve });
-      return { stoppedAtMs: await stopped.promise, resumedAtMs: await resumed.promise };
+      await connect(order.vm, order.destination, { credentials, signal, moments: destination });
+      return {
+        stoppedAtMs: await source.of('STOP'),
+        completedAtMs: Math.max(await source.of('completed'), await destination.of('completed')),
+        resumedAtMs: await destination.of('RESUME'),
+      };
     },
     { deadlineMs: order.deadlineMs, what: 'the migration' },
   );
+}
+
+/** When what happened first, by QEMU's time stamps. */
+class Moments {
+  readonly #seen = new Map<Moment, PromiseWithResolvers<number>>();
+
+  note({ name, data, timestampMs }: QmpEvent): void {
+    if (name === 'STOP' || name === 'RESUME') this.#at(name).resolve(timestampMs);
+    if (name === 'MIGRATION' && data['status'] === 'completed') this.#at('completed').resolve(timestampMs);
+  }
+
+  of(moment: Moment): Promise<number> {
+    return this.#at(moment).promise;
+  }
+
+  #at(moment: Moment): PromiseWithResolvers<number> {
+    const known = this.#seen.get(moment) ?? Promise.withResolvers<number>();
+    this.#seen.set(moment, known);
+    return known;
+  }
 }
 
 /** Tries the slots in turn until the incarnation answers in one. */
 async function connect(
   vm: string,
   end: TapEnd,
-  how: { credentials: Credentials; signal: AbortSignal; event: string; at: (timestampMs: number) => void },
+  how: { credentials: Credentials; signal: AbortSignal; moments: Moments },
 ): Promise<void> {
-  const { credentials, signal, event, at } = how;
+  const { credentials, signal, moments } = how;
   const peer = { kind: 'incarnation', vmId: parseVmId(vm), generation: parseGeneration(end.generation) } as const;
-  const onEvent = ({ name, timestampMs }: { name: string; timestampMs: number }): void => {
-    if (name === event) at(timestampMs);
-  };
+  const onEvent = (event: QmpEvent): void => moments.note(event);
   for (;;) {
     for (const host of end.addresses) {
       for (const slot of end.slots) {
