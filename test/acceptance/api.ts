@@ -31,7 +31,9 @@ export function ask(target: Target, asked: Asked): Promise<Answered> {
   const body = json === undefined ? asked.body : JSON.stringify(json);
   const headers = {
     ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-    ...(body === undefined ? {} : { 'content-type': json === undefined ? 'application/octet-stream' : 'application/json' }),
+    ...(body === undefined
+      ? {}
+      : { 'content-type': json === undefined ? 'application/octet-stream' : 'application/json' }),
     ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
     ...asked.headers,
   };

@@ -144,7 +144,10 @@ const refused: Case = {
       await refusedByStorage(cluster, file, await readFile(join(dir, file)));
     await refusedAsDisk(cluster, await readFile(join(dir, 'backing.qcow2')));
     const images = await gpJson<readonly Image[]>(cluster, ['image', 'list']);
-    assert.deepEqual(images.map(({ name }) => name), ['tiny']);
+    assert.deepEqual(
+      images.map(({ name }) => name),
+      ['tiny'],
+    );
     assert.deepEqual(await poolOf(cluster), before);
     await rm(dir, { recursive: true });
   },

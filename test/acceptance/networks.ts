@@ -63,7 +63,10 @@ const addresses: Case = {
       const [, address] = await untilSaid(cluster, name, /groundplane-tiny net eth0 ([0-9.]+)\/24/);
       assert.equal(address, await addressOf(cluster, name));
       const reservations = networks.find((one) => one.name === network)?.reservations ?? [];
-      assert.ok(reservations.some((one) => one.vm === name && one.address === address), JSON.stringify(reservations));
+      assert.ok(
+        reservations.some((one) => one.vm === name && one.address === address),
+        JSON.stringify(reservations),
+      );
       assert.equal(await using(cluster, name, async (guest) => (await guest.run('hostname')).text.trim()), name);
     }
   },

@@ -47,7 +47,11 @@ const create: Case = {
     assert.deepEqual(shown.labels, { tier: 'web', site: 'here' });
     assert.deepEqual(
       shown.disks.map(({ role, sizeBytes }) => [role, role === 'seed' ? 0 : sizeBytes]),
-      [['data', 8 * MIB], ['data', 16 * MIB], ['seed', 0]],
+      [
+        ['data', 8 * MIB],
+        ['data', 16 * MIB],
+        ['seed', 0],
+      ],
     );
     const guest = await Guest.open(cluster, 'v1');
     try {
@@ -56,7 +60,9 @@ const create: Case = {
       assert.ok(memory > 64 * 1024 && memory <= 128 * 1024, `MemTotal ${memory} kB`);
       assert.equal((await guest.run('cat /sys/block/vda/size /sys/block/vdb/size')).text.trim(), '16384\n32768');
       assert.equal((await guest.run('hostname')).text.trim(), 'chosen');
-      const seed = await guest.run(`grep -c ${MARKER} /dev/vdc; grep -c CIDATA /dev/vdc; grep -c local-hostname /dev/vdc`);
+      const seed = await guest.run(
+        `grep -c ${MARKER} /dev/vdc; grep -c CIDATA /dev/vdc; grep -c local-hostname /dev/vdc`,
+      );
       assert.doesNotMatch(seed.text, /^0/m, 'user-data, volume label and meta-data are on the seed');
       assert.equal((await guest.run('cat /sys/block/vdc/ro')).text.trim(), '1');
     } finally {
@@ -247,9 +253,14 @@ const remove: Case = {
     };
     assert.equal((await stored()).length, 3);
     await gp(cluster, ['vm', 'delete', 'v1']);
-    await until('the disks are gone', async () => ((await stored()).length === 0 ? true : undefined), { seen: () => pool });
+    await until('the disks are gone', async () => ((await stored()).length === 0 ? true : undefined), {
+      seen: () => pool,
+    });
     const left = await gpJson<readonly Disk[]>(cluster, ['disk', 'list']);
-    assert.deepEqual(left.filter(({ vm }) => vm === 'v1'), []);
+    assert.deepEqual(
+      left.filter(({ vm }) => vm === 'v1'),
+      [],
+    );
     await gp(cluster, ['vm', 'show', 'v1'], 4);
     await gp(cluster, ['vm', 'create', 'v1', '--image', 'tiny', '--network', `lan,address=${address}`, '--no-start']);
     assert.equal((await vmOf(cluster, 'v1')).nics[0]?.address, address);

@@ -8,7 +8,7 @@ import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
-import { gatewayOf, type Ipv4Range, parseRange } from './addresses.ts';
+import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
 import { type BackendContext, change, checkRevision } from './context.ts';
 import { networkView } from './views.ts';
 
@@ -49,7 +49,10 @@ export class NetworksBackend {
           advice: 'Nothing was created. Choose another name.',
         });
       }
-      if (range !== null) this.#refuseOverlap(name, range);
+      if (range !== null) {
+        this.#refuseOverlap(name, range);
+        this.#refuseClusterAddresses(name, range);
+      }
       const vni = this.#freeVni();
       const network: NetworkRecord = {
         name,
@@ -101,6 +104,26 @@ export class NetworksBackend {
       const other = parseRange(value.cidr);
       if (range.first + range.size <= other.first || other.first + other.size <= range.first) continue;
       throw new CodedError('conflict', `The range of ${name} overlaps that of network ${value.name} (${value.cidr}).`, {
+        advice: 'Nothing was created. Choose another range, or none.',
+      });
+    }
+  }
+
+  /** A host with such a gateway would look for the cluster's machines among the guests. */
+  #refuseClusterAddresses(name: string, range: Ipv4Range): void {
+    const { hosts, storage, controls } = this.#context.store;
+    const machines = [
+      ...[...hosts.values()].map(({ value }) => ({ of: value.name, addresses: Object.values(value.addresses) })),
+      ...[...storage.values()].map(({ value }) => ({ of: value.name, addresses: Object.values(value.addresses) })),
+      ...[...controls.values()].map(({ value }) => ({ of: value.name, addresses: [value.address] })),
+    ];
+    for (const { of, addresses } of machines) {
+      const inside = addresses.find((address) => {
+        const at = ipv4ToNumber(address) - range.first;
+        return at >= 0 && at < range.size;
+      });
+      if (inside === undefined) continue;
+      throw new CodedError('conflict', `The range of ${name} holds addresses of the cluster: ${inside} is ${of}’s.`, {
         advice: 'Nothing was created. Choose another range, or none.',
       });
     }
