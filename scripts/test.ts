@@ -8,7 +8,8 @@ import { addCounts, findTestFiles, NO_TESTS, type TestCount } from './lib/test-f
 import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
 
-const TOTAL_DEADLINE_MS = 20 * 60_000;
+/** On a quiet machine with two cores it takes well under this; a machine that is busy with other things is not a failure. */
+const TOTAL_DEADLINE_MS = 38 * 60_000;
 
 const filter = process.argv[2] ?? '';
 const endMs = performance.now() + TOTAL_DEADLINE_MS;

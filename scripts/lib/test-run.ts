@@ -15,8 +15,8 @@ const FILE_DEADLINE_MS: Record<TestKind, number> = {
   unit: 60_000,
   etcd: 120_000,
   net: 120_000,
-  qemu: 240_000,
-  story: 480_000,
+  qemu: 360_000,
+  story: 780_000,
 };
 
 /** Processes that were told to end get this long before they count as left behind. */
