@@ -38,7 +38,10 @@ test('a failing status is an error with the last lines of stderr, or a result', 
 });
 
 test('a missing program is not-installed', async () => {
-  await assert.rejects(run(['groundplane-has-no-such-program'], { deadlineMs: DEADLINE_MS }), code('not-installed'));
+  // A path of our own: with a folder in it that we may not read, the system says "permission denied" instead.
+  const env = { PATH: '/usr/bin:/bin' };
+  const options = { deadlineMs: DEADLINE_MS, env };
+  await assert.rejects(run(['groundplane-has-no-such-program'], options), code('not-installed'));
   await assert.rejects(spawnDaemon(['groundplane-has-no-such-program'], { env: {}, cwd: '/' }), code('not-installed'));
 });
 

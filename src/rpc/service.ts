@@ -6,7 +6,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
@@ -236,8 +236,7 @@ function sendProblem(request: IncomingMessage, response: ServerResponse, error: 
   if (!request.complete) {
     // A connection closed over an unread body is reset, and the peer would not see why: it is read on until the peer,
     // who has the answer, ends it.
-    const timer = setTimeout(() => request.destroy(), UNREAD_MS);
-    request.once('close', () => clearTimeout(timer));
+    endUnread(request, response.socket);
     request.resume();
   }
   response.writeHead(problem.status, {
@@ -245,6 +244,18 @@ function sendProblem(request: IncomingMessage, response: ServerResponse, error: 
     'content-length': Buffer.byteLength(body),
   });
   response.end(body);
+}
+
+/** Ends the connection of a request whose body does not end. A request that was answered does not hear of that: its socket does. */
+function endUnread(request: IncomingMessage, socket: Socket | null): void {
+  if (socket === null) return;
+  const timer = setTimeout(() => socket.destroy(), UNREAD_MS);
+  const over = (): void => {
+    clearTimeout(timer);
+    socket.off('close', over);
+  };
+  request.once('end', over);
+  socket.once('close', over);
 }
 
 async function serveConnect(options: {
