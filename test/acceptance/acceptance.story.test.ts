@@ -7,9 +7,10 @@ import { badInput } from './bad-input.ts';
 import type { Case } from './case.ts';
 import { images } from './images.ts';
 import { networks } from './networks.ts';
+import { security } from './security.ts';
 import { verbs } from './verbs.ts';
 
-const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs, images, networks, 'bad input': badInput };
+const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs, images, networks, 'bad input': badInput, security };
 
 let cluster: StoryCluster | undefined;
 

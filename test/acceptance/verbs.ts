@@ -123,7 +123,8 @@ const reset: Case = {
   async run(cluster) {
     const reached = await growsBeyond(cluster, 'v1', 0);
     await gp(cluster, ['vm', 'reset', 'v1']);
-    const again = /groundplane-tiny ready generation=1[^]*groundplane-tiny ready generation=1[^]*seq-start (\d+) /;
+    const again =
+      /groundplane-tiny ready generation=1[\s\S]*groundplane-tiny ready generation=1[\s\S]*seq-start (\d+) /;
     const started = Number((await untilSaid(cluster, 'v1', again))[1]);
     assert.ok(started > reached, `it went on at ${started}, and ${reached} was acknowledged`);
     await untilVm(cluster, 'v1', { verdict: 'running', generation: 1 });
@@ -145,8 +146,8 @@ function consoleOnTerminal(cluster: StoryCluster, name: string): Promise<string>
   // Each is typed when what goes before it was answered.
   const talk: readonly (readonly [RegExp, string])[] = [
     [/Ctrl-\] leaves\./, '\r'],
-    [/tiny# [^]*tiny# |tiny# /, 'echo con$((40+2))sole; nosuch\r'],
-    [/con42sole[^]*nosuch: not found/, '\x1d'],
+    [/tiny# [\s\S]*tiny# |tiny# /, 'echo con$((40+2))sole; nosuch\r'],
+    [/con42sole[\s\S]*nosuch: not found/, '\x1d'],
   ];
   const session = (signal: AbortSignal): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -185,7 +186,7 @@ const stopAndStart: Case = {
     await untilSaid(cluster, 'v1', /groundplane-tiny power button/);
     await gp(cluster, ['vm', 'start', 'v1']);
     await untilVm(cluster, 'v1', { verdict: 'running', generation: 2 });
-    const start = await untilSaid(cluster, 'v1', /ready generation=2[^]*seq-start (\d+) disk=\/dev\/vdb/);
+    const start = await untilSaid(cluster, 'v1', /ready generation=2[\s\S]*seq-start (\d+) disk=\/dev\/vdb/);
     assert.ok(Number(start[1]) > reached);
     const { stdout } = await gp(cluster, ['vm', 'events', 'v1']);
     assert.match(stdout, /generation 2|\b2\b/);

@@ -1,0 +1,26 @@
+/**
+ * Runs on a machine of the cluster (`gp lab exec`): reads etcd with given credentials. Standard input: EtcdQuestion as JSON.
+ * Standard output: `N keys`, or `refused` with the reason.
+ */
+import { messageOf } from '../../src/base/errors.ts';
+import { EtcdClient } from '../../src/etcd/client.ts';
+import type { Credentials } from '../../src/pki/credentials.ts';
+
+/** Whom to ask, and as whom. */
+export interface EtcdQuestion {
+  readonly endpoint: string;
+  readonly credentials: Credentials;
+}
+
+let input = '';
+for await (const chunk of process.stdin) input += String(chunk);
+const { endpoint, credentials } = JSON.parse(input) as EtcdQuestion;
+const client = new EtcdClient({ endpoints: [endpoint], tls: credentials, deadlineMsDefault: 5_000 });
+try {
+  const { entries } = await client.list('/gp/');
+  process.stdout.write(`${entries.length} keys`);
+} catch (error) {
+  process.stdout.write(`refused: ${messageOf(error)}`);
+} finally {
+  client.close();
+}
