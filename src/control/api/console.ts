@@ -13,7 +13,7 @@ import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend } from './backend.ts';
 
-export const CONSOLE_PROTOCOL = 'groundplane-console';
+const CONSOLE_PROTOCOL = 'groundplane-console';
 const CONSOLES_MAX = 256;
 const OPEN_MS = 10_000;
 const PATH = /^\/v1\/vms\/([^/?]+)\/console$/;

@@ -4,7 +4,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { Backend, Forward } from './backend.ts';
 
 /** Header of a request that was forwarded; such a request is never forwarded again. */
-export const FORWARDED = 'groundplane-forwarded';
+const FORWARDED = 'groundplane-forwarded';
 
 /** RFC 9110, 7.6.1, and what the next connection sets itself. */
 const NOT_FORWARDED = new Set([

@@ -65,7 +65,7 @@ export function checkRevision(entry: Entry<unknown>, ifMatch: string | null, wha
 }
 
 /** A random id, new with certainty for all purposes. */
-export function newTaskId(): TaskId {
+function newTaskId(): TaskId {
   return parseTaskId(`task-${randomBytes(6).toString('hex')}`);
 }
 

@@ -324,7 +324,7 @@ async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]
   }
   try {
     for await (const chunk of source) {
-      await Promise.all([...live].map((sink) => (sink.write(chunk) ? null : writable(sink))));
+      await Promise.all([...live].filter((sink) => !sink.write(chunk)).map(writable));
       if (live.size === 0) return;
     }
     for (const sink of live) sink.end();

@@ -1,6 +1,6 @@
 /** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
 import type { WatchChange, WatchKind } from '../../api/views.ts';
-import { CodedError } from '../../base/errors.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
@@ -32,7 +32,7 @@ export async function* watchChanges(
   const ended = new AbortController();
   const waiting: WatchChange[] = [];
   let wake: () => void = () => undefined;
-  let failure: unknown = null;
+  const end: { failure: Error | null } = { failure: null };
   const fromRevision = options.after === null ? context.store.completeRevision + 1 : Number(options.after) + 1;
   const watching = context.etcd
     .watch(ROOT, {
@@ -51,19 +51,19 @@ export async function* watchChanges(
       },
     })
     .catch((error: unknown) => {
-      failure =
+      end.failure =
         error instanceof EtcdCompacted
           ? new CodedError('conflict', 'Changes that old are no longer kept.', {
               cause: error,
               advice: 'Read everything anew, then watch from its revision.',
             })
-          : error;
+          : asError(error);
     })
     .finally(() => wake());
   const onAbort = (): void => wake();
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    while (!signal.aborted && failure === null) {
+    while (!signal.aborted && end.failure === null) {
       const next = waiting.shift();
       if (next !== undefined) {
         yield next;
@@ -73,12 +73,16 @@ export async function* watchChanges(
         wake = resolve;
       });
     }
-    if (failure !== null) throw failure;
+    if (end.failure !== null) throw end.failure;
   } finally {
     signal.removeEventListener('abort', onAbort);
     ended.abort();
     await watching;
   }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new CodedError('failed', messageOf(reason), { cause: reason });
 }
 
 function changeOf(context: BackendContext, event: WatchEvent, kinds: readonly WatchKind[]): WatchChange | null {

@@ -40,7 +40,7 @@ const number: Parser<number> = (value, at) => {
   return value;
 };
 
-export const parseReport: Parser<StorageReport> = object({
+const parseReport: Parser<StorageReport> = object({
   node: idOf(parseStorageName),
   pool: object({ totalBytes: bytes, freeBytes: bytes }),
   artifacts: arrayOf(idOf(parseSha256), { itemsMax: 10_000 }),
