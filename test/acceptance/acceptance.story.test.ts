@@ -21,15 +21,18 @@ after(() => cluster?.end());
 
 for (const [area, cases] of Object.entries(AREAS)) {
   for (const one of cases) {
-    test(`${area}: ${one.name}`, async (t) => {
-      const shared = present(cluster, 'cluster');
-      try {
-        await one.run(shared, (line) => t.diagnostic(line));
-      } catch (error) {
-        const words = await shared.lastWords();
-        const said = error instanceof Error ? error.message : String(error);
-        throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
-      }
-    });
+    test(`${area}: ${one.name}`, (t) => assertHolds(one, (line) => t.diagnostic(line)));
+  }
+}
+
+/** Runs the case; its failure also says what the cluster's logs say. */
+async function assertHolds(one: Case, say: (line: string) => void): Promise<void> {
+  const shared = present(cluster, 'cluster');
+  try {
+    await one.run(shared, say);
+  } catch (error) {
+    const words = await shared.lastWords();
+    const said = error instanceof Error ? error.message : String(error);
+    throw new assert.AssertionError({ message: `${said}\n\n${words}`, stackStartFn: assert.fail });
   }
 }

@@ -17,7 +17,7 @@ const DISK_BYTES = 8 * MIB;
 const TOOL_MS = 30_000;
 
 /** A disk whose boot sector prints `text` on the first serial port and halts; the rest is noise, which no format makes smaller. */
-export function bootDisk(text: string): Buffer {
+function bootDisk(text: string): Buffer {
   const program = Buffer.from(
     // xor ax,ax; mov ds,ax; mov si,0x7c22; cld; next: lodsb; test al,al; jz halt; mov ah,al; mov dx,0x3fd; busy: in al,dx;
     // test al,0x20; jz busy; mov al,ah; mov dx,0x3f8; out dx,al; jmp next; halt: hlt; jmp halt
