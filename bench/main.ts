@@ -70,12 +70,13 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const context = contextOf(rest, ends);
     const bench = await chosen.load();
+    const machine = await machineFacts();
     const interrupted = new Promise<never>((_, reject) => {
       stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true });
     });
     const result = await Promise.race([bench(context.context), interrupted]);
     const facts = { bench: name, command: `npm run bench -- ${argv.join(' ')}`, date: new Date().toISOString() };
-    const text = `${JSON.stringify({ ...facts, machine: await machineFacts(), ...result }, null, 2)}\n`;
+    const text = `${JSON.stringify({ ...facts, machine, ...result }, null, 2)}\n`;
     if (context.save) await writeFile(join(RESULTS, `${resultName(name, context.context)}.json`), text);
     process.stdout.write(text);
     return 0;

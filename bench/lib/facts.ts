@@ -1,6 +1,6 @@
 /** The machine that a figure belongs to. */
 
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 import { tryRun } from '../../src/os/child-process.ts';
 
 const TOOL_MS = 10_000;
@@ -20,6 +20,8 @@ export async function machineFacts(): Promise<Readonly<Record<string, unknown>>>
     node: process.version,
     qemu: await firstLine('qemu-system-x86_64', '--version'),
     etcd: await firstLine('etcd', '--version'),
+    /** Over 1, 5 and 15 minutes: beyond a tenth per core, others worked beside the benchmark. */
+    loadAverageBefore: loadavg().map((load) => Math.round(load * 100) / 100),
     commit: await firstLine('git', 'rev-parse', '--short', 'HEAD'),
   };
 }
