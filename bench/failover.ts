@@ -33,7 +33,13 @@ export async function failover(context: BenchContext): Promise<BenchResult> {
   const samples: Recovery[][] = [];
   for (let run = 0; run < runs; run++) {
     const host = await gather(cluster, names, run);
-    const recovered = await lose(cluster, host, names);
+    const mark = cluster.events.count;
+    const recovered = await lose(cluster, host, names).catch(async (error: unknown) => {
+      for (const { at, kind, vm, message } of cluster.events.since(mark))
+        context.say(`${at} ${kind} ${vm}: ${message}`);
+      for (const vm of await cluster.vms()) context.say(`${vm.name}: ${vm.verdict}. ${vm.because.join(' ')}`);
+      throw error;
+    });
     samples.push(recovered);
     const last = Math.max(...recovered.map(({ launched }) => launched));
     context.say(`run ${run + 1} of ${runs}: ${host} lost, last launch after ${Math.round(last)} ms`);
