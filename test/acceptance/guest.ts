@@ -60,7 +60,7 @@ export class Guest {
     const mark = `m${this.#count}k`;
     // The marks as they are typed differ from the marks as they are printed, because the line is echoed.
     this.#stream.write(`echo ${mark}""begin; ${line}; echo ${mark}""end $?\n`);
-    const pattern = new RegExp(`${mark}begin\\r?\\n([sS]*?)${mark}end (\\d+)`);
+    const pattern = new RegExp(`${mark}begin\\r?\\n([\\s\\S]*?)${mark}end (\\d+)`);
     const match = await this.waitFor(pattern, deadlineMs, line);
     // Workloads write to the same line.
     const text = (match[1] ?? '').replaceAll('\r', '').replace(/^seq \d+ \d+\n/gm, '');

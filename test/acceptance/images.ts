@@ -119,13 +119,13 @@ async function refusedByStorage(cluster: StoryCluster, file: string, content: Bu
 async function refusedAsDisk(cluster: StoryCluster, content: Buffer): Promise<void> {
   const sha256 = createHash('sha256').update(content).digest('hex');
   const path = `/v1/artifacts/${sha256}?kind=kernel`;
-  assert.equal((await ask(cluster.target, { method: 'PUT', path, body: content })).status, 200);
+  assert.equal((await ask(cluster.target, { method: 'PUT', path, body: content })).status, 201);
   const named = { disk: { sha256, format: 'raw' } };
   const put = await ask(cluster.target, { method: 'PUT', path: '/v1/images/bad', json: named });
-  assert.notEqual(put.status, 200, put.text);
+  assert.equal(put.status, 400, put.text);
   // An image of its own, so that the file can be deleted with it.
   const kernel = { direct: { kernel: sha256 } };
-  assert.equal((await ask(cluster.target, { method: 'PUT', path: '/v1/images/odd', json: kernel })).status, 200);
+  assert.equal((await ask(cluster.target, { method: 'PUT', path: '/v1/images/odd', json: kernel })).status, 201);
   await gp(cluster, ['image', 'delete', 'odd']);
 }
 
