@@ -191,6 +191,7 @@ test('credentials on disk are private, and come back', async () => {
     'ca-cert.pem',
     'client-cert.pem',
     'client-key.pem',
+    'dh-params.pem',
     'server-cert.pem',
     'server-key.pem',
   ]);
