@@ -49,7 +49,8 @@ interface Launching extends IncarnationKey {
   readonly result: Promise<LaunchResult>;
 }
 
-const FIRST_QEMU_UID = 600_000;
+/** The user of the QEMU in slot 0; the next slots' follow. */
+export const FIRST_QEMU_UID = 600_000;
 const FETCH_DEADLINE_MS = 30_000;
 const START_DEADLINE_MS = 20_000;
 const SERIAL_LOG = { limitBytes: 1024 * 1024, keepBytes: 256 * 1024 };

@@ -18,7 +18,7 @@ import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { startService } from '../rpc/service.ts';
 import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
-import { AgentHost } from './host.ts';
+import { AgentHost, FIRST_QEMU_UID } from './host.ts';
 import { boundDeadConnections, NetworkDriver } from './network/driver.ts';
 import { probeAccelerator } from './qemu/probe.ts';
 import { agentRoutes } from './routes.ts';
@@ -40,7 +40,11 @@ async function main(): Promise<void> {
   const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinPatiently(config, log));
   checkName(config, credentials);
 
-  const probe = probeAccelerator(config.accelerator ?? 'auto', config.runDir);
+  const probe = probeAccelerator(
+    config.accelerator ?? 'auto',
+    config.runDir,
+    config.qemuUsers === 'per-slot' ? FIRST_QEMU_UID : null,
+  );
   void probe.then(({ accelerator, reason }) => {
     if (reason === null) log.info('accelerator', { accelerator });
     else log.warn('guests run in software emulation, which is slow', { accelerator, reason });

@@ -38,13 +38,30 @@ export function exitDisk(): Uint8Array {
 }
 
 /** Never throws: what cannot be found out is TCG with the baseline model. `directory` is for a file of 1 MiB. */
-export async function probeAccelerator(wanted: 'auto' | 'kvm' | 'tcg', directory: string): Promise<AcceleratorProbe> {
+export async function probeAccelerator(
+  wanted: 'auto' | 'kvm' | 'tcg',
+  directory: string,
+  uid: number | null = null,
+): Promise<AcceleratorProbe> {
   let reason: string | null = null;
   if (wanted !== 'tcg') {
-    reason = await whyNotKvm(directory);
+    // A probe guest of root's proves nothing for QEMUs that run as users of their own.
+    reason = (uid === null ? null : await whyNotOpened(uid)) ?? (await whyNotKvm(directory));
     if (reason === null) return { accelerator: 'kvm', cpuModels: await cpuModels('kvm'), reason };
   }
   return { accelerator: 'tcg', cpuModels: await cpuModels('tcg'), reason };
+}
+
+/** Why a user cannot open /dev/kvm, or null when it can. */
+async function whyNotOpened(uid: number): Promise<string | null> {
+  const asUser = ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups', '--'];
+  try {
+    const argv = [...asUser, 'test', '-r', '/dev/kvm', '-a', '-w', '/dev/kvm'];
+    const { exitCode } = await tryRun(argv, { deadlineMs: KVM_DEADLINE_MS });
+    return exitCode === 0 ? null : '/dev/kvm cannot be opened by the users that QEMU runs as.';
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** null when a guest ran under KVM. */
