@@ -6,12 +6,12 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TINY_APPEND } from '../src/images/tiny.ts';
-import { labStatus } from '../src/lab/client.ts';
+import { enterMachineArgv, labStatus } from '../src/lab/client.ts';
 import { pause } from '../src/os/deadline.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
 import { atMost, type BenchContext, type BenchResult } from './lib/bench.ts';
 import { BenchCluster, builtTiny, eventMs } from './lib/cluster.ts';
-import { type HandMigration, HandVm } from './lib/hand-migration.ts';
+import { type HandMachine, type HandMigration, type HandOptions, HandVm } from './lib/hand-migration.ts';
 import type { TapOrder, TapReport } from './lib/qmp-tap.ts';
 import { median, rounded, summarize } from './lib/stats.ts';
 
@@ -54,6 +54,7 @@ export async function migrate(context: BenchContext): Promise<BenchResult> {
   await mkdir(directory, { mode: 0o700 });
   const { kernelPath, initrdPath } = await builtTiny(context);
   const hand = await HandVm.create({
+    ...(await machinesFor(cluster)),
     ...{ directory, kernelFile: kernelPath, initrdFile: initrdPath, append: `${TINY_APPEND} ${append}` },
     ...{ accelerator: await acceleratorOf(cluster), memoryBytes, diskBytes: DISK_BYTES, generationsMax: pairs + 3 },
   });
@@ -114,7 +115,7 @@ function report(samples: readonly Pair[], append: string): BenchResult {
     },
     samples: { pairs: samples },
     method: [
-      `In turns, the other guest halted meanwhile; guest: ${append}; no network card.`,
+      `In turns on the same machines, the other guest halted meanwhile; guest: ${append}; no network card.`,
       'By the cluster: from the API request to the answer that the task succeeded. By hand: export added, QEMU started with the same arguments, TLS and disk, set up, migrated, old export removed, cont answered; credentials were made before.',
       'Pause: STOP event of the source to RESUME event of the destination by their time stamps.',
     ],
@@ -141,6 +142,16 @@ async function migrateByCluster(cluster: BenchCluster): Promise<ClusterMigration
     switched: await at('switched'),
     migrated: await at('migrated'),
   };
+}
+
+/** Where the migration by hand takes place. */
+async function machinesFor(cluster: BenchCluster): Promise<Pick<HandOptions, 'storage' | 'hosts'>> {
+  const machines = await labStatus(cluster.dir);
+  const machine = (name: string): HandMachine => ({
+    address: machines.find((one) => one.name === name)?.addresses['storage'] ?? '',
+    enter: (argv) => enterMachineArgv(cluster.dir, name, argv),
+  });
+  return { storage: machine('s1'), hosts: [machine('h1'), machine('h2')] };
 }
 
 /** Watches the next migration; resolves when it watches, with the promise of what it will have seen. */

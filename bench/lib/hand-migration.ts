@@ -1,12 +1,14 @@
 /**
- * A VM migrated by hand: QEMUs with the cluster's own arguments, but started here, driven over plain QMP without any of the
- * cluster's parts; one qemu-storage-daemon with an export per generation, TLS everywhere. Guarantees: `end` leaves no process.
+ * A VM migrated by hand: QEMUs with the cluster's own arguments on the cluster's own machines, so that disk and copy take the same
+ * ways, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon with an export per
+ * generation, TLS everywhere. Guarantees: what is left at its end goes with the machines.
  */
 
 import { once } from 'node:events';
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { markerArgument } from '../../src/agent/incarnations.ts';
 import { confinementArguments, qemuArguments } from '../../src/agent/qemu/arguments.ts';
 import {
   type Generation,
@@ -18,6 +20,7 @@ import {
 } from '../../src/base/ids.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { LaunchOrder } from '../../src/core/ports/host-link.ts';
+import { childOf } from '../../src/lab/machine.ts';
 import { spawnDaemon } from '../../src/os/child-process.ts';
 import { pause, withDeadline } from '../../src/os/deadline.ts';
 import { monotonicMs } from '../../src/os/monotonic.ts';
@@ -27,11 +30,14 @@ import { type Credentials, writeCredentials } from '../../src/pki/credentials.ts
 import { dnsName, type PeerIdentity, qemuAuthzName } from '../../src/pki/identity.ts';
 import { QmpSession } from '../../src/qmp/session.ts';
 import { parseTermField } from '../../src/rpc/parse.ts';
-import { Qsd } from '../../src/storage/qsd.ts';
+import { Qsd, type QsdSpec, qsdArgv } from '../../src/storage/qsd.ts';
 
 export interface HandOptions {
-  /** Empty; for disk, credentials and sockets. */
+  /** Empty; for disk, credentials and sockets. Visible on the machines. */
   readonly directory: string;
+  readonly storage: HandMachine;
+  /** Between which it goes to and fro. */
+  readonly hosts: readonly [HandMachine, HandMachine];
   readonly accelerator: 'kvm' | 'tcg';
   readonly kernelFile: string;
   readonly initrdFile: string;
@@ -40,6 +46,14 @@ export interface HandOptions {
   readonly diskBytes: number;
   /** Generations that may be admitted: 1 to this. */
   readonly generationsMax: number;
+}
+
+/** A machine of the cluster. */
+export interface HandMachine {
+  /** In the storage network. */
+  readonly address: string;
+  /** The argv that runs `argv` on it. */
+  readonly enter: (argv: readonly string[]) => Promise<readonly string[]>;
 }
 
 /** One migration, in ms. */
@@ -57,10 +71,11 @@ export interface HandMigration {
 }
 
 interface HandQemu {
+  /** What entered the machine and waits for QEMU. */
   readonly process: ProcessIdentity;
   readonly session: QmpSession;
   readonly generation: Generation;
-  readonly slot: number;
+  readonly host: HandMachine;
 }
 
 /** What is made ahead of the clock: a directory with credentials and a listening socket. */
@@ -68,15 +83,19 @@ interface Prepared {
   readonly order: LaunchOrder;
   readonly directory: string;
   readonly server: Server;
+  readonly host: HandMachine;
+  readonly argv: readonly string[];
 }
 
 const VM = parseVmId('vm-0123456789ab');
 const DISK = parseDiskId('disk-0123456789ab');
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
-const ADDRESS = '127.0.0.1';
 const DISK_PORT = 49_900;
-/** High ones: nothing else in this network namespace uses their ports. */
-const SLOTS = [900, 901] as const;
+/** A high one: no VM of the cluster gets it. */
+const SLOT = 900;
+const MIGRATION_PORT = portsOfSlot(SLOT).migration;
+const TRIES_MAX = 250;
+const RETRY_MS = 20;
 const COMMAND_MS = 10_000;
 const START_MS = 30_000;
 const MIGRATE_MS = 60_000;
@@ -92,7 +111,6 @@ export class HandVm {
   #qsd: Qsd | undefined;
   #qemu: HandQemu | undefined;
   #prepared: Prepared | undefined;
-  readonly #started: ProcessIdentity[] = [];
 
   private constructor(options: HandOptions, authority: CertifiedKey) {
     this.#options = options;
@@ -109,22 +127,9 @@ export class HandVm {
     const image = join(directory, 'disk.raw');
     await writeFile(image, '');
     await truncate(image, diskBytes);
-    this.#qsd = await Qsd.start(
-      {
-        disk: DISK,
-        image: { path: image, format: 'raw', backing: null },
-        address: ADDRESS,
-        port: DISK_PORT,
-        runDir: join(directory, 'qsd'),
-        credentials: await this.#credentials(STORAGE),
-        uid: undefined,
-        direct: false,
-      },
-      [grant(parseGeneration(1))],
-    );
-    this.#started.push(this.#qsd.process);
+    this.#qsd = await this.#serveDisk(image);
     await this.#qsd.admit(Array.from({ length: generationsMax }, (_, index) => grant(parseGeneration(index + 1))));
-    const first = await this.#prepare(parseGeneration(1), { slot: SLOTS[0], incoming: false });
+    const first = await this.#prepare(parseGeneration(1), { host: this.#options.hosts[0], incoming: false });
     this.#qemu = await this.#spawn(first);
     await this.#qemu.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });
     await waitForBoot(join(first.directory, 'serial.log'));
@@ -133,9 +138,10 @@ export class HandVm {
 
   /** Makes what the next destination needs besides its process. */
   async prepareNext(): Promise<void> {
-    const { generation, slot } = this.#present();
+    const { generation, host } = this.#present();
+    const [one, other] = this.#options.hosts;
     const next = parseGeneration(generation + 1);
-    this.#prepared = await this.#prepare(next, { slot: slot === SLOTS[0] ? SLOTS[1] : SLOTS[0], incoming: true });
+    this.#prepared = await this.#prepare(next, { host: host === one ? other : one, incoming: true });
   }
 
   /** Halts or continues the guest: the other kind of migration shall have the machine to itself. */
@@ -168,17 +174,17 @@ export class HandVm {
     const pauseMs = resumedAtMs - (await stopped);
     this.#qemu = destination;
     source.session.close();
-    signalProcess(source.process, 'SIGKILL');
+    // Not by `quit`: that waits for the disk, which is gone.
+    signalProcess(innermost(source.process), 'SIGKILL');
     await waitGone(source.process, COMMAND_MS);
     return { totalMs, pauseMs, handoverMs: resumedAtMs - completedAtMs, spawnedMs, completedMs };
   }
 
-  async end(): Promise<void> {
+  /** Lets go of what runs on the machines. */
+  end(): void {
     this.#qemu?.session.close();
     this.#qsd?.release();
     this.#prepared?.server.close();
-    for (const process of this.#started) signalProcess(process, 'SIGKILL');
-    for (const process of this.#started) await waitGone(process, COMMAND_MS);
   }
 
   #present(): HandQemu {
@@ -191,7 +197,35 @@ export class HandVm {
     return { caPem: this.#authority.certPem, ...own };
   }
 
-  async #prepare(generation: Generation, how: { slot: number; incoming: boolean }): Promise<Prepared> {
+  async #serveDisk(image: string): Promise<Qsd> {
+    const { directory, storage } = this.#options;
+    const runDir = join(directory, 'qsd');
+    await writeCredentials(join(runDir, DISK, 'tls'), await this.#credentials(STORAGE));
+    const spec: QsdSpec = {
+      disk: DISK,
+      image: { path: image, format: 'raw', backing: null },
+      address: storage.address,
+      port: DISK_PORT,
+      runDir,
+      credentials: await this.#credentials(STORAGE),
+      uid: undefined,
+      direct: false,
+    };
+    const argv = await storage.enter(qsdArgv(spec, [grant(parseGeneration(1))]));
+    const log = join(directory, 'qsd.log');
+    const process_ = await spawnDaemon(argv, { env: ENV, cwd: directory, stdoutFile: log, stderrFile: log });
+    for (let tries = 0; ; tries++) {
+      try {
+        return await Qsd.adopt({ ...process_, disk: DISK, port: DISK_PORT }, runDir);
+      } catch (error) {
+        if (tries === TRIES_MAX) throw new Error(await readFile(log, 'utf8'), { cause: error });
+        await pause(RETRY_MS);
+      }
+    }
+  }
+
+  async #prepare(generation: Generation, how: { host: HandMachine; incoming: boolean }): Promise<Prepared> {
+    const { accelerator, kernelFile, initrdFile } = this.#options;
     const directory = join(this.#options.directory, `g${generation}`);
     await mkdir(directory);
     const credentials = await this.#credentials({ kind: 'incarnation', vmId: VM, generation });
@@ -199,21 +233,28 @@ export class HandVm {
     const server = createServer();
     server.listen(join(directory, 'ready.sock'));
     await once(server, 'listening');
-    return { order: this.#order(generation, { ...how, credentials }), directory, server };
+    const order = this.#order(generation, { incoming: how.incoming, credentials });
+    const marker = markerArgument(order);
+    // Without the mark by which the machine's agent would take it for one of the cluster's, and end it.
+    const qemu = qemuArguments(order, { accelerator, directory, kernelFile, initrdFile }).filter(
+      (argument, index, all) => argument !== marker && all[index + 1] !== marker,
+    );
+    const confinement = confinementArguments({ uid: null, root: process.getuid?.() === 0 });
+    return { order, directory, server, host: how.host, argv: await how.host.enter([...confinement, ...qemu]) };
   }
 
   #order(
     generation: Generation,
-    { slot, incoming, credentials }: { slot: number; incoming: boolean; credentials: Credentials },
+    { incoming, credentials }: { incoming: boolean; credentials: Credentials },
   ): LaunchOrder {
-    const { memoryBytes, append } = this.#options;
+    const { memoryBytes, append, storage } = this.#options;
     const file = { sha256: parseSha256('0'.repeat(64)), sizeBytes: 1, from: [] };
     return {
       term: parseTermField(1, 'term'),
       vm: VM,
       vmName: 'by-hand',
       generation,
-      slot,
+      slot: SLOT,
       incoming,
       machine: {
         ...{ vcpus: 1, memoryBytes, cpuModel: 'baseline', firmware: 'direct' },
@@ -222,7 +263,7 @@ export class HandVm {
       disks: [
         {
           ...{ disk: DISK, role: 'data', bus: 'virtio', readOnly: false, patienceMs: PATIENCE_MS },
-          export: { address: ADDRESS, port: DISK_PORT, name: `g${generation}`, tlsName: dnsName(STORAGE) },
+          export: { address: storage.address, port: DISK_PORT, name: `g${generation}`, tlsName: dnsName(STORAGE) },
         },
       ],
       nics: [],
@@ -232,16 +273,10 @@ export class HandVm {
   }
 
   /** Starts QEMU; its monitor is the connection that it makes to the prepared socket. */
-  async #spawn({ order, directory, server }: Prepared): Promise<HandQemu> {
-    const { accelerator, kernelFile, initrdFile } = this.#options;
-    const argv = [
-      ...confinementArguments({ uid: null, root: process.getuid?.() === 0 }),
-      ...qemuArguments(order, { accelerator, directory, kernelFile, initrdFile }),
-    ];
+  async #spawn({ order, directory, server, host, argv }: Prepared): Promise<HandQemu> {
     const log = join(directory, 'qemu.log');
     const connected = once(server, 'connection') as Promise<[Socket]>;
     const process_ = await spawnDaemon(argv, { env: ENV, cwd: directory, stdoutFile: log, stderrFile: log });
-    this.#started.push(process_);
     const ended = process_.exited.then(async (code) => {
       throw new Error(`QEMU ended with status ${code}: ${await readFile(log, 'utf8')}`);
     });
@@ -249,7 +284,7 @@ export class HandVm {
     const opened = connected.then(([socket]) => QmpSession.open(socket, { deadlineMs: START_MS }));
     const session = await withDeadline(() => Promise.race([opened, ended]), { deadlineMs: START_MS, what: 'QEMU' });
     server.close();
-    return { process: process_, session, generation: order.generation, slot: order.slot };
+    return { process: process_, session, generation: order.generation, host };
   }
 }
 
@@ -257,14 +292,20 @@ function grant(generation: Generation): { vm: typeof VM; generation: Generation;
   return { vm: VM, generation, readOnly: false };
 }
 
-async function listen({ session, slot }: HandQemu, source: HandQemu): Promise<void> {
+/** The program itself: child of the child of what entered the machine. */
+function innermost(process: ProcessIdentity): ProcessIdentity {
+  const child = childOf(process.pid);
+  return child === undefined ? process : innermost(child);
+}
+
+async function listen({ session }: HandQemu, source: HandQemu): Promise<void> {
   const identity = qemuAuthzName({ kind: 'incarnation', vmId: VM, generation: source.generation });
   const execute = (command: string, args: object): Promise<unknown> =>
     session.execute(command, args, { deadlineMs: COMMAND_MS });
   await execute('migrate-set-capabilities', capabilities('events', 'return-path', 'late-block-activate'));
   await execute('object-add', { 'qom-type': 'authz-simple', id: 'migration-authz', identity });
   await execute('migrate-set-parameters', { 'tls-creds': 'tls-server', 'tls-authz': 'migration-authz' });
-  await execute('migrate-incoming', { uri: `tcp:${ADDRESS}:${portsOfSlot(slot).migration}` });
+  await execute('migrate-incoming', { uri: `tcp:0.0.0.0:${MIGRATION_PORT}` });
 }
 
 async function send({ session }: HandQemu, destination: HandQemu): Promise<void> {
@@ -274,7 +315,7 @@ async function send({ session }: HandQemu, destination: HandQemu): Promise<void>
   await execute('migrate-set-capabilities', capabilities('events', 'return-path', 'auto-converge'));
   const parameters = { 'tls-creds': 'tls-client', 'tls-hostname': dnsName(identity), 'max-bandwidth': BYTES_PER_S };
   await execute('migrate-set-parameters', parameters);
-  await execute('migrate', { uri: `tcp:${ADDRESS}:${portsOfSlot(destination.slot).migration}` });
+  await execute('migrate', { uri: `tcp:${destination.host.address}:${MIGRATION_PORT}` });
 }
 
 function capabilities(...names: string[]): { capabilities: { capability: string; state: boolean }[] } {
