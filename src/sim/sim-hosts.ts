@@ -1,6 +1,6 @@
 /** Simulated hosts: a kernel, an agent that remembers nothing, QEMU processes, and the two networks that lead to them. */
-import { CodedError } from '../../../base/errors.ts';
-import type { HostName, StorageName, VmId } from '../../../base/ids.ts';
+import { CodedError } from '../base/errors.ts';
+import type { HostName, StorageName, VmId } from '../base/ids.ts';
 import type {
   HostReport,
   KillOrder,
@@ -9,7 +9,7 @@ import type {
   LaunchResult,
   NetworkPlan,
   Order,
-} from '../../ports/host-link.ts';
+} from '../core/ports/host-link.ts';
 import { SimQemu } from './sim-qemu.ts';
 
 /** One host. What is cut is cut in both directions. */

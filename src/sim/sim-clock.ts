@@ -2,7 +2,7 @@
  * Simulated time. Nothing happens between two events, and events of one instant happen in the order they were asked for: the same
  * calls give the same run, whatever the machine does meanwhile.
  */
-import type { Clock } from '../../ports/clock.ts';
+import type { Clock } from '../core/ports/clock.ts';
 
 interface Timer {
   readonly at: number;

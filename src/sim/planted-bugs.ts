@@ -1,5 +1,5 @@
 /** Known mistakes, made on purpose: each replaces one port by a broken one, to show that the simulated world notices. */
-import type { ControllerPorts } from '../controller.ts';
+import type { ControllerPorts } from '../core/loop/controller.ts';
 
 /** A mistake. `rules`: one of them, at least, must be found broken. */
 export interface PlantedBug {

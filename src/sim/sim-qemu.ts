@@ -1,7 +1,7 @@
 /** A simulated QEMU process: run states as QEMU 7.2 has them, and the rules for its disks (`werror=stop`, reconnect delay). */
-import { CodedError } from '../../../base/errors.ts';
-import type { DiskId, Generation, StorageName, VmId } from '../../../base/ids.ts';
-import type { MigrationState } from '../../model/observation.ts';
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, Generation, StorageName, VmId } from '../base/ids.ts';
+import type { MigrationState } from '../core/model/observation.ts';
 
 /** What a launch order says of a process, as far as it matters here. */
 export interface SimQemuStart {

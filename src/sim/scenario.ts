@@ -1,10 +1,10 @@
 /** What people and misfortune do to a simulated world: a list of actions, each at its time, then everything is repaired. */
 
-import type { DiskId, HostName, StorageName, TaskId, VmId } from '../../../base/ids.ts';
-import { parseDiskId, parseHostName, parseTaskId, parseVmId } from '../../../base/ids.ts';
-import type { DiskRecord, TaskRecord } from '../../model/cluster.ts';
-import type { VmRecord } from '../../model/vm.ts';
-import type { Change } from '../../ports/store.ts';
+import type { DiskId, HostName, StorageName, TaskId, VmId } from '../base/ids.ts';
+import { parseDiskId, parseHostName, parseTaskId, parseVmId } from '../base/ids.ts';
+import type { DiskRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { VmRecord } from '../core/model/vm.ts';
+import type { Change } from '../core/ports/store.ts';
 import { SimWorld, type WorldOptions } from './sim-world.ts';
 
 /** What people ask of a VM. */

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { anyScenario } from './testing/any-scenario.ts';
-import { FOUND } from './testing/found-scenarios.ts';
-import { PLANTED_BUGS } from './testing/planted-bugs.ts';
-import { type Outcome, play } from './testing/scenario.ts';
+import { anyScenario } from './any-scenario.ts';
+import { FOUND } from './found-scenarios.ts';
+import { PLANTED_BUGS } from './planted-bugs.ts';
+import { type Outcome, play } from './scenario.ts';
 
 /** One seed for the choice of scenarios; each scenario has one of its own for everything in it. */
 const SEED = Number(process.env['GP_WORLD_SEED'] ?? 20_261_121);

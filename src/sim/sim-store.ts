@@ -2,12 +2,12 @@
  * The cluster's memory, simulated: revisions, terms, a watch that lags, conflicts, and transactions whose reply is lost.
  * Each leader sees it through a view of its own, as each control node does.
  */
-import { CodedError } from '../../../base/errors.ts';
-import type { StorageName, Term, VmId } from '../../../base/ids.ts';
-import type { TraceEntry } from '../../check/trace.ts';
-import type { DiskRecord, StorageRecord } from '../../model/cluster.ts';
-import { pause } from '../../ports/clock.ts';
-import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
+import { CodedError } from '../base/errors.ts';
+import type { StorageName, Term, VmId } from '../base/ids.ts';
+import type { TraceEntry } from '../core/check/trace.ts';
+import type { DiskRecord, StorageRecord } from '../core/model/cluster.ts';
+import { pause } from '../core/ports/clock.ts';
+import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../core/ports/store.ts';
 import type { SimClock, SimRandom } from './sim-clock.ts';
 
 type Kind = Change['kind'];

@@ -1,8 +1,8 @@
 /** Simulated storage services: grants, floors, terms, disks, and what reaches them. */
-import { CodedError } from '../../../base/errors.ts';
-import type { DiskId, Generation, StorageName, VmId } from '../../../base/ids.ts';
-import type { DiskRecord } from '../../model/cluster.ts';
-import type { VmRecord } from '../../model/vm.ts';
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, Generation, StorageName, VmId } from '../base/ids.ts';
+import type { DiskRecord } from '../core/model/cluster.ts';
+import type { VmRecord } from '../core/model/vm.ts';
 import type {
   DiskOrder,
   FenceOrder,
@@ -11,7 +11,7 @@ import type {
   GrantResult,
   RevokeOrder,
   StorageReport,
-} from '../../ports/storage-link.ts';
+} from '../core/ports/storage-link.ts';
 import type { Note, SimStore } from './sim-store.ts';
 
 /** One storage node. While it is down nothing of it answers; its disks' content stays. */

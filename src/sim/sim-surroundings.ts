@@ -1,5 +1,5 @@
 /** What the simulated ports need of the world they are in. */
-import type { HostName, StorageName } from '../../../base/ids.ts';
+import type { HostName, StorageName } from '../base/ids.ts';
 import type { SimClock, SimRandom } from './sim-clock.ts';
 import type { SimHost } from './sim-hosts.ts';
 import type { SimQemu } from './sim-qemu.ts';

@@ -1,11 +1,11 @@
 /** QMP to simulated QEMUs, by any path that leads to their host. */
 
-import { present } from '../../../base/assert.ts';
-import { CodedError } from '../../../base/errors.ts';
-import type { Generation, VmId } from '../../../base/ids.ts';
-import type { QmpObservation } from '../../model/observation.ts';
-import { pause } from '../../ports/clock.ts';
-import type { QmpLink, QmpTarget } from '../../ports/qmp-link.ts';
+import { present } from '../base/assert.ts';
+import { CodedError } from '../base/errors.ts';
+import type { Generation, VmId } from '../base/ids.ts';
+import type { QmpObservation } from '../core/model/observation.ts';
+import { pause } from '../core/ports/clock.ts';
+import type { QmpLink, QmpTarget } from '../core/ports/qmp-link.ts';
 import type { SimHost } from './sim-hosts.ts';
 import { kernelReached, simPaths } from './sim-links.ts';
 import { migrationIs, type SimQemu } from './sim-qemu.ts';

@@ -1,13 +1,13 @@
 /** The ports to agents, storage services and paths, over a simulated world. */
 
-import { present } from '../../../base/assert.ts';
-import { CodedError } from '../../../base/errors.ts';
-import type { HostName, StorageName } from '../../../base/ids.ts';
-import type { DiskRecord } from '../../model/cluster.ts';
-import { pause } from '../../ports/clock.ts';
-import type { CallOptions, HostLink } from '../../ports/host-link.ts';
-import type { Path, Paths } from '../../ports/paths.ts';
-import type { StorageLink } from '../../ports/storage-link.ts';
+import { present } from '../base/assert.ts';
+import { CodedError } from '../base/errors.ts';
+import type { HostName, StorageName } from '../base/ids.ts';
+import type { DiskRecord } from '../core/model/cluster.ts';
+import { pause } from '../core/ports/clock.ts';
+import type { CallOptions, HostLink } from '../core/ports/host-link.ts';
+import type { Path, Paths } from '../core/ports/paths.ts';
+import type { StorageLink } from '../core/ports/storage-link.ts';
 import type { SimHost } from './sim-hosts.ts';
 import type { SimStorage } from './sim-storage.ts';
 import type { SimSurroundings } from './sim-surroundings.ts';

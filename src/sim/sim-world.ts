@@ -4,15 +4,15 @@
  * Guarantees: deterministic: the same seed and the same calls give the same trace. It knows nothing of how decisions are made;
  * what is right is judged by core/check and by `disorder`.
  */
-import { CodedError } from '../../../base/errors.ts';
-import type { DiskId, HostName, StorageName, VmId } from '../../../base/ids.ts';
-import { traceJudge } from '../../check/check-trace.ts';
-import type { TraceEntry, Violation } from '../../check/trace.ts';
-import type { HostRecord, StorageRecord, TaskRecord } from '../../model/cluster.ts';
-import type { VmRecord } from '../../model/vm.ts';
-import { pause } from '../../ports/clock.ts';
-import type { Entry } from '../../ports/store.ts';
-import { Controller, type ControllerPorts } from '../controller.ts';
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, HostName, StorageName, VmId } from '../base/ids.ts';
+import { traceJudge } from '../core/check/check-trace.ts';
+import type { TraceEntry, Violation } from '../core/check/trace.ts';
+import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
+import type { HostRecord, StorageRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { VmRecord } from '../core/model/vm.ts';
+import { pause } from '../core/ports/clock.ts';
+import type { Entry } from '../core/ports/store.ts';
 import { SimClock, SimRandom } from './sim-clock.ts';
 import { SimHost } from './sim-hosts.ts';
 import { simHostLink, simPaths, simStorageLink } from './sim-links.ts';
