@@ -8,6 +8,7 @@ import {
   Labels,
   MacAddress,
   MemoryBytes,
+  NAME_PATTERN,
   Name,
   oneOf,
   PatienceMs,
@@ -23,6 +24,10 @@ const KIB = 1024;
 const CpuModel = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$',
   description: '`baseline`, or a QEMU CPU model every host can offer',
+});
+const AffinityGroup = Type.String({
+  pattern: NAME_PATTERN,
+  description: 'anti-affinity group: no host ever has two VMs of it',
 });
 const Append = Type.String({
   maxLength: 2 * KIB,
@@ -65,6 +70,7 @@ export const CreateVmSchema = Type.Object(
       ),
     ),
     restartPolicy: Type.Optional(RestartPolicySchema),
+    antiAffinity: Type.Optional(AffinityGroup),
     labels: Type.Optional(Labels),
     storagePatienceMs: Type.Optional(PatienceMs),
     start: Type.Optional(Type.Boolean({ description: 'start it at once; default true' })),

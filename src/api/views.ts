@@ -66,6 +66,7 @@ const vmFields = {
       append: nullable(Type.String({ description: 'kernel command line, with direct boot' })),
       image: nullable(text),
       restartPolicy: RestartPolicySchema,
+      antiAffinity: nullable(Type.String({ description: 'group of which no two VMs are ever on one host' })),
       storagePatienceMs: Type.Integer(),
     },
     strict,

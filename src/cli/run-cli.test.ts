@@ -17,12 +17,17 @@ const words = (line: string): string[] => line.split(' ');
 test('the life of a VM, from create to delete', async (t) => {
   const { gp, backend } = await fakeCluster(t);
   const created = await gp(
-    words('vm create web1 --image tiny --network lan --disk 1G --vcpus 2 --memory 256M --label tier=web'),
+    words(
+      'vm create web1 --image tiny --network lan --disk 1G --vcpus 2 --memory 256M --label tier=web --anti-affinity web',
+    ),
   );
   assert.equal(created.code, 0, created.err);
   assert.equal(created.out, 'web1 created: running  host h2  generation 1\n');
   const vm = backend.vms.get('web1');
   assert.deepEqual([vm?.spec.memoryBytes, vm?.spec.vcpus, vm?.labels], [256 * 1024 ** 2, 2, { tier: 'web' }]);
+  assert.match((await gp(words('vm show web1'))).out, /^Anti-affinity: +web$/m);
+  const badGroup = await gp(words('vm create web2 --image tiny --anti-affinity -Web'));
+  assert.equal(badGroup.code, 2);
   assert.match(
     (await gp(words('vm list'))).out,
     /^NAME +VERDICT +HOST .*\nweb1 +running +h2 +1 +2 +256 MiB +10\.20\.0\.10 /,

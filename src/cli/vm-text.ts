@@ -54,6 +54,7 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
     ],
     ['Networks', vm.nics.map((nic) => `${nic.network}  ${nic.mac}  ${nic.address ?? '-'}`)],
     ['Restart policy', vm.spec.restartPolicy],
+    ['Anti-affinity', vm.spec.antiAffinity ?? '-'],
     ['Storage patience', `${Math.round(vm.spec.storagePatienceMs / 1_000)} s`],
     ['Labels', Object.entries(vm.labels).map(([key, value]) => `${key}=${value}`)],
     ['Revision', vm.revision],

@@ -36,6 +36,7 @@ interface CreateOptions extends WaitOptions {
   readonly networkConfig?: string;
   readonly metaData?: string;
   readonly restartPolicy?: 'always' | 'on-failure' | 'never';
+  readonly antiAffinity?: string;
   readonly label?: readonly (readonly [string, string])[];
   readonly storagePatience?: number;
   readonly start: boolean;
@@ -58,6 +59,7 @@ function addCreate(vm: Command, io: Io): void {
     .option('--network-config <file>', 'cloud-init network-config (NoCloud)')
     .option('--meta-data <file>', 'cloud-init meta-data (NoCloud)')
     .option('--restart-policy <policy>', 'always, on-failure or never')
+    .option('--anti-affinity <group>', 'never on one host with another VM of this group', nameArgument)
     .option('--label <key=value>', 'label; repeatable', collect(parsePair))
     .option('--storage-patience <duration>', 'how long its I/O waits for storage before it is paused', parseDuration)
     .option('--no-start', 'only create it');
@@ -91,6 +93,7 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
     networks: options.network?.map((nic) => (typeof nic === 'string' ? nic : { ...nic })),
     cloudInit: Object.keys(cloudInit).length === 0 ? undefined : cloudInit,
     restartPolicy: options.restartPolicy,
+    antiAffinity: options.antiAffinity,
     labels: options.label === undefined ? undefined : Object.fromEntries(options.label),
     storagePatienceMs: options.storagePatience,
     start: options.start,

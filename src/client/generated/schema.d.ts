@@ -686,6 +686,8 @@ export interface components {
             name: string;
         };
         CreateVm: {
+            /** @description anti-affinity group: no host ever has two VMs of it */
+            antiAffinity?: string;
             /** @description kernel command line */
             append?: string;
             /** @description NoCloud seed */
@@ -1056,6 +1058,7 @@ export interface components {
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             spec: {
+                antiAffinity: string | null;
                 append: string | null;
                 cpuModel: string;
                 /** @enum {unknown} */
@@ -1118,6 +1121,7 @@ export interface components {
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             spec: {
+                antiAffinity: string | null;
                 append: string | null;
                 cpuModel: string;
                 /** @enum {unknown} */

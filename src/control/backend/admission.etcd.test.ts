@@ -118,6 +118,19 @@ test('taken addresses, MACs and names', async () => {
   await refuses({ name: 'b', image: 'kernel', networks: [twice, twice] }, 'conflict', /MAC address/);
 });
 
+test('two of one anti-affinity group need two hosts', async () => {
+  const db1 = { name: 'db1', image: 'disk-only', antiAffinity: 'db' };
+  assert.equal((await vms.create(db1)).spec.antiAffinity, 'db');
+  const [vm] = [...running.store.vms.values()].map(({ value }) => value);
+  const phase = { kind: 'running', incarnation: { generation: 1, host: 'h1', slot: 0 } };
+  await running.store.transact(
+    [{ key: `/gp/vm/${vm?.id}`, value: { ...vm, generation: 1, phase }, expect: null }],
+    null,
+  );
+  await refuses({ ...db1, name: 'db2' }, 'no-capacity', /it has db1 of .* group db/);
+  assert.equal((await vms.create({ ...db1, name: 'db3', antiAffinity: 'other' })).name, 'db3');
+});
+
 test('no room: storage that is away, full, or without the image; hosts that are away', async () => {
   const { world } = backend;
   const blank = { name: 'a', disks: [{ sizeBytes: MIB }] };

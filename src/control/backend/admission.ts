@@ -93,6 +93,7 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
       labels: request.labels ?? {},
       image: image?.name ?? null,
       storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
+      antiAffinity: request.antiAffinity ?? null,
     },
     intent: start ? 'running' : 'stopped',
     generation: 0,

@@ -21,7 +21,7 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../../core/model/cluster.ts';
-import { currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
 import { committedMemory, place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
@@ -121,6 +121,7 @@ export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: En
       append: spec.boot.firmware === 'direct' ? spec.boot.append : null,
       image: spec.image,
       restartPolicy: spec.restartPolicy,
+      antiAffinity: affinityGroup(vm),
       storagePatienceMs: spec.storagePatienceMs,
     },
     nics: spec.nics.map(({ network, mac, address }) => ({ network, mac, address })),

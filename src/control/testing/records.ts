@@ -31,6 +31,7 @@ export function vmRecord(number: number, overrides: Partial<VmRecord> = {}): VmR
       labels: {},
       image: null,
       storagePatienceMs: 30_000,
+      antiAffinity: null,
     },
     intent: 'stopped',
     generation: 0,

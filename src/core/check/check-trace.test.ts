@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Generation, Term } from '../../base/ids.ts';
+import { type Generation, parseVmId, type Term } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   diskRecord,
@@ -58,6 +58,11 @@ const small = commit({
   id: host(1),
   value: hostRecord(1, { capacity: { ...hostRecord(1).capacity, memoryBytes: 1 } }),
 });
+const member = (n: number, phase: VmPhase): TraceEntry => {
+  const record = vmRecord(phase);
+  const id = parseVmId(`vm-00000000000${n}`);
+  return commit({ kind: 'vm', id, value: { ...record, id, spec: { ...record.spec, antiAffinity: 'db' } } });
+};
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
@@ -93,6 +98,10 @@ const TABLE: Readonly<
   'C1-hosts-have-room': {
     broken: [small, vm(running(1))],
     kept: [commit({ kind: 'host', id: host(1), value: hostRecord(1) }), vm(running(1))],
+  },
+  'C3-groups-stay-apart': {
+    broken: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 2) })],
+    kept: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 3) })],
   },
   'T1-tasks-end-once': {
     broken: [commit(wish('failed')), commit(wish('running'))],

@@ -6,7 +6,14 @@ import {
   nothingElseGranted,
   oneCurrentIncarnation,
 } from './generation-checkers.ts';
-import { hostsHaveRoom, stopsLast, switchOnlyWhenBothPaused, tasksEndOnce, wishesAreKept } from './record-checkers.ts';
+import {
+  groupsStayApart,
+  hostsHaveRoom,
+  stopsLast,
+  switchOnlyWhenBothPaused,
+  tasksEndOnce,
+  wishesAreKept,
+} from './record-checkers.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
 import { lostOnlyWhenUnreached, writesFollowGenerations } from './world-checkers.ts';
 
@@ -19,6 +26,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G6-nothing-else-granted': nothingElseGranted,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'C1-hosts-have-room': hostsHaveRoom,
+  'C3-groups-stay-apart': groupsStayApart,
   'T1-tasks-end-once': tasksEndOnce,
   'T2-stops-last': stopsLast,
   'T3-wishes-kept': wishesAreKept,

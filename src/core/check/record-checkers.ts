@@ -55,6 +55,32 @@ export function hostsHaveRoom(): Checker {
   };
 }
 
+/** C3: no commit puts an incarnation on a host that a record of another VM of its anti-affinity group names. */
+export function groupsStayApart(): Checker {
+  const groups = new Map<string, Map<VmId, VmRecord>>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    const touched: VmRecord[] = [];
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm') continue;
+      for (const members of groups.values()) members.delete(id);
+      const group = value?.spec.antiAffinity ?? null;
+      if (value === null || group === null) continue;
+      groups.set(group, (groups.get(group) ?? new Map<VmId, VmRecord>()).set(id, value));
+      touched.push(value);
+    }
+    for (const vm of touched) {
+      const group = vm.spec.antiAffinity ?? '';
+      for (const other of groups.get(group)?.values() ?? []) {
+        const hosts = namedIncarnations(other).map(({ host }) => host);
+        const shared = other.id === vm.id ? undefined : namedIncarnations(vm).find(({ host }) => hosts.includes(host));
+        if (shared !== undefined) return `${vm.name} and ${other.name} of group ${group} are both on ${shared.host}`;
+      }
+    }
+    return null;
+  };
+}
+
 /** T1: a task ends at most once, and nothing about it changes after that. That it ends at all is for the end of a run. */
 export function tasksEndOnce(): Checker {
   const states = new Map<TaskId, string>();

@@ -117,6 +117,13 @@ export interface VmSpec {
   readonly image: ImageName | null;
   /** How long a guest's I/O waits for its storage before it is paused with an error, in ms. */
   readonly storagePatienceMs: number;
+  /** No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by `affinityGroup`. */
+  readonly antiAffinity: string | null;
+}
+
+/** The anti-affinity group of a VM, or null. */
+export function affinityGroup({ spec }: VmRecord): string | null {
+  return spec.antiAffinity ?? null;
 }
 
 export type VmBoot =

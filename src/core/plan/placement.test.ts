@@ -39,6 +39,32 @@ test('C2 a slot is free only when neither a record nor a process has it', () => 
   assert.deepEqual(place(input({ vms, hosts })), { kind: 'placed', host: host(1), slot: 2 });
 });
 
+test('C3 a host that any record of its group names is refused, by name too, and says whom it has', () => {
+  const grouped = (n: number, phase: Parameters<typeof vmRecord>[0], antiAffinity: string) => {
+    const record = other(n, phase);
+    return { ...record, name: `db${n}`, spec: { ...record.spec, antiAffinity } };
+  };
+  const member = grouped(0, { kind: 'stopped' }, 'db');
+  const ends = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: null };
+  const vms = [grouped(1, { kind: 'switching', ...ends }, 'db')];
+  assert.deepEqual(place(input({ vm: member, vms })), { kind: 'placed', host: host(3), slot: 0 });
+  const nowhere = place(input({ vm: member, vms, only: host(1) }));
+  assert.match(nowhere.kind === 'nowhere' ? nowhere.reasons.join() : '', /h1: it has db1 of anti-affinity group db/);
+  const strangers = [grouped(1, { kind: 'switching', ...ends }, 'web'), other(2, { kind: 'stopped' })];
+  assert.equal(place(input({ vm: member, vms: strangers, only: host(1) })).kind, 'placed');
+  const own = { ...member, phase: { kind: 'running' as const, incarnation: incarnation(1, 1) } };
+  assert.equal(place(input({ vm: own, vms: [own], only: host(1) })).kind, 'placed');
+});
+
+test('C3 a record from before there were groups is in none', () => {
+  const { antiAffinity: _, ...spec } = vm.spec;
+  const old = { ...vm, spec } as typeof vm;
+  const vms = [
+    { ...old, id: parseVmId('vm-000000000101'), phase: { kind: 'running' as const, incarnation: incarnation(1) } },
+  ];
+  assert.equal(place(input({ vm: old, vms, only: host(1) })).kind, 'placed');
+});
+
 for (const [what, record, seen, reason] of [
   ['silent', {}, { agent: 'silent' as const }, /does not answer/],
   ['not asked yet', {}, { agent: 'unknown' as const }, /does not answer/],

@@ -3,7 +3,7 @@ import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import type { HostObservation } from '../model/observation.ts';
 import { SLOTS_PER_HOST } from '../model/ports.ts';
-import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import { affinityGroup, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 
 /** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
 const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
@@ -38,10 +38,14 @@ export function committedMemory(host: HostName, vms: Iterable<VmRecord>): number
 export function place(input: PlacementInput): Placement {
   const vms = [...input.vms];
   const reasons: string[] = [];
+  const apart = hostsOfGroup(input.vm, vms);
   let best: { host: HostName; free: number; seen: HostObservation } | null = null;
   for (const { record, seen } of input.hosts) {
     const free = record.capacity.memoryBytes - committedMemory(record.name, vms);
-    const obstacle = obstacleOn(record, seen, free, input);
+    const neighbour = apart.get(record.name);
+    const obstacle =
+      obstacleOn(record, seen, free, input) ??
+      (neighbour === undefined ? null : `it has ${neighbour} of anti-affinity group ${affinityGroup(input.vm)}`);
     if (obstacle !== null) {
       reasons.push(`${record.name}: ${obstacle}`);
     } else if (best === null || free > best.free || (free === best.free && record.name < best.host)) {
@@ -55,6 +59,18 @@ export function place(input: PlacementInput): Placement {
   return slot === null
     ? { kind: 'nowhere', reasons: [...reasons, `${best.host}: no free slot`] }
     : { kind: 'placed', host: best.host, slot };
+}
+
+/** The hosts that the records of other VMs of its group name, whatever for, each with the name of one of them. */
+function hostsOfGroup(vm: VmRecord, vms: Iterable<VmRecord>): ReadonlyMap<HostName, string> {
+  const hosts = new Map<HostName, string>();
+  const group = affinityGroup(vm);
+  if (group === null) return hosts;
+  for (const other of vms) {
+    if (other.id === vm.id || affinityGroup(other) !== group) continue;
+    for (const { host } of expectedIncarnations(other.phase)) hosts.set(host, other.name);
+  }
+  return hosts;
 }
 
 function obstacleOn(

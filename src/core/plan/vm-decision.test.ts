@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Generation } from '../../base/ids.ts';
+import { type Generation, parseVmId } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, VmSituation } from './decision.ts';
 import type { Acknowledged, Step } from './steps.ts';
@@ -409,6 +409,17 @@ for (const [name, phase, more, seen, known, expected] of TABLE) {
     assert.equal(brief(decision), expected, JSON.stringify(decision));
   });
 }
+
+test('C3 a VM that no host is left for waits and says whom it stays apart from', () => {
+  const grouped = (vm: ReturnType<typeof vmRecord>) => ({ ...vm, spec: { ...vm.spec, antiAffinity: 'db' } });
+  const vm = grouped(vmRecord({ kind: 'stopped' }, { generation: 0 }));
+  const id = parseVmId('vm-0000000000ff');
+  const other = { ...grouped(vmRecord({ kind: 'running', incarnation: incarnation(1, 1) })), id, name: 'db2' };
+  const given = situation(vm);
+  const hosts = given.cluster.hosts.slice(0, 1);
+  const decision = decide({ ...given, cluster: { ...given.cluster, hosts, vms: [vm, other] } });
+  assert.match(decision.kind === 'wait' ? decision.why : '', /No host can take web. h1: it has db2 of .*group db/);
+});
 
 test('a stopped VM that is deleted and has no disks leaves no record', () => {
   const vm = vmRecord({ kind: 'stopped' }, { intent: 'stopped', deleting: true });

@@ -29,6 +29,7 @@ export function fakeVm(request: CreateVm, revision: string): Vm {
       append: request.append ?? null,
       image: request.image ?? null,
       restartPolicy: request.restartPolicy ?? 'on-failure',
+      antiAffinity: request.antiAffinity ?? null,
       storagePatienceMs: request.storagePatienceMs ?? 60_000,
     },
     nics: (request.networks ?? []).map((nic, index) => ({

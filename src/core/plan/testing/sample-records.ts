@@ -95,6 +95,7 @@ export function vmRecord(phase: VmPhase, more: Partial<VmRecord> = {}): VmRecord
       labels: {},
       image: null,
       storagePatienceMs: 1_000,
+      antiAffinity: null,
     },
     intent: 'running',
     generation: Math.max(...generations) as Generation,
