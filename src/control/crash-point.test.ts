@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ test('a process dies before the step that is named, once, and before no other', 
   const file = join(dir, 'failpoint');
   await noCrashPoint('start', 'grant');
   await crashPointFrom(file)('start', 'grant');
-  await writeFile(file, 'start launch\n');
+  await writeFile(file, 'crash start launch\n');
   await crashPointFrom(file)('start', 'grant');
   assert.ok(existsSync(file));
   const module = new URL('./crash-point.ts', import.meta.url).href;
@@ -29,6 +29,31 @@ test('a process dies before the step that is named, once, and before no other', 
   assert.deepEqual(await once(child, 'exit'), [null, 'SIGKILL']);
   assert.equal(output, '');
   assert.ok(!existsSync(file), 'the next leader lives');
+});
+
+test('a process stops still before the step that is named, and goes on with that step when it is thawed', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'gp-crash-'));
+  t.after(() => rm(dir, { recursive: true }));
+  const file = join(dir, 'failpoint');
+  await writeFile(file, 'freeze recover fence\n');
+  const module = new URL('./crash-point.ts', import.meta.url).href;
+  const script = `import { crashPointFrom } from ${JSON.stringify(module)};
+    await crashPointFrom(${JSON.stringify(file)})('recover', 'fence'); console.log('went on');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+  t.after(() => child.kill('SIGKILL'));
+  let output = '';
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+  });
+  const isStopped = () => /^State:\tT/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
+  const endMs = performance.now() + 10_000;
+  while (!isStopped() && performance.now() < endMs) await new Promise((resolve) => void setTimeout(resolve, 20));
+  assert.ok(isStopped());
+  assert.equal(output, '');
+  assert.ok(!existsSync(file), 'the next leader is spared');
+  child.kill('SIGCONT');
+  assert.deepEqual(await once(child, 'exit'), [0, null]);
+  assert.equal(output, 'went on\n');
 });
 
 test('a configuration is checked, and its faults are named', async (t) => {

@@ -1,23 +1,36 @@
-/** Crash points: a story names one (`WORKFLOW STEP`) in a file, and the leader dies before that step, once. For one-machine clusters only. */
+/**
+ * Failpoints: a story names a step in a file (`crash WORKFLOW STEP` or `freeze WORKFLOW STEP`), and before that step the leader dies or
+ * stops still, once. For one-machine clusters only.
+ */
 import { readFileSync, rmSync } from 'node:fs';
 import type { CrashPoint } from '../core/loop/vm-loop.ts';
 
 /** Does nothing: production. */
 export const noCrashPoint: CrashPoint = async () => undefined;
 
-/** Kills this process (SIGKILL, as a power cut would) before the step that `file` names, and removes the file first, so that the next leader lives. */
+/** What befalls the process, and the signal that does it. */
+const SIGNALS = { crash: 'SIGKILL', freeze: 'SIGSTOP' } as const;
+
+/**
+ * Sends this process the signal that `file` asks for before the step that it names, and removes the file first, so that the next leader
+ * is spared. A frozen one goes on with that very step when it is thawed (SIGCONT), without having heard of anything meanwhile.
+ */
 export function crashPointFrom(file: string): CrashPoint {
   return async (workflow, step) => {
-    let wanted: string;
-    try {
-      wanted = readFileSync(file, 'utf8').trim();
-    } catch {
-      return;
-    }
-    if (wanted !== `${workflow} ${step}`) return;
+    const signal = wantedSignal(file, `${workflow} ${step}`);
+    if (signal === undefined) return;
     rmSync(file, { force: true });
-    process.kill(process.pid, 'SIGKILL');
+    process.kill(process.pid, signal);
     // The signal is delivered before anything else of this process runs; this only keeps the step from beginning.
-    await new Promise<never>(() => undefined);
+    if (signal === 'SIGKILL') await new Promise<never>(() => undefined);
   };
+}
+
+function wantedSignal(file: string, point: string): 'SIGKILL' | 'SIGSTOP' | undefined {
+  try {
+    const [, what, wanted] = /^(crash|freeze) (.+)$/.exec(readFileSync(file, 'utf8').trim()) ?? [];
+    return wanted === point && (what === 'crash' || what === 'freeze') ? SIGNALS[what] : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -81,7 +81,10 @@ async function reign(leadership: Leadership, options: LeadershipOptions, over: A
   const ended = new Promise<void>((resolve) => {
     over.signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  const hand = leaderStore(store, leadership, () => over.abort());
+  const hand = leaderStore(store, leadership, () => {
+    log.warn('a commit was refused: another leader was elected meanwhile', { term: leadership.createRevision });
+    over.abort();
+  });
   const controller = new Controller({ ...ports, store: hand });
   const house = new KeepingHouse({ store, compare: leadership.compare, clock: ports.clock, log });
   log.info('leading', { term: leadership.createRevision });

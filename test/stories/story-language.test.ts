@@ -37,7 +37,7 @@ test('a story is a shape and statements, nested', () => {
   assert.deepEqual(story.shape, { hosts: 2, controlNodes: 3, storageNodes: 1 });
   const kinds = (of: readonly Statement[]): unknown[] =>
     of.map((at) => ('body' in at ? [at.kind, kinds(at.body)] : at.kind));
-  assert.deepEqual(kinds(story.statements), ['gp', ['repeat', [['for', ['crash-leader']], 'expect']], 'gp', 'expect']);
+  assert.deepEqual(kinds(story.statements), ['gp', ['repeat', [['for', ['fell-leader']], 'expect']], 'gp', 'expect']);
   const last = story.statements.at(-1);
   assert.equal(last?.kind === 'expect' && last.withinMs, 0);
 });

@@ -26,7 +26,12 @@ export type Statement =
   | (At & { readonly kind: 'gp'; readonly words: readonly string[]; readonly outcome: GpOutcome })
   | (At & { readonly kind: 'let'; readonly name: string; readonly fact: readonly string[] })
   | (At & { readonly kind: 'expect'; readonly words: readonly string[]; readonly withinMs: number })
-  | (At & { readonly kind: 'crash-leader'; readonly workflow: string; readonly step: string })
+  | (At & {
+      readonly kind: 'fell-leader';
+      readonly by: 'crash' | 'freeze';
+      readonly workflow: string;
+      readonly step: string;
+    })
   | (At & { readonly kind: 'check-disk'; readonly vm: string })
   | (At & { readonly kind: 'record'; readonly of: string })
   | (At & { readonly kind: 'repeat'; readonly times: number; readonly body: readonly Statement[] })
@@ -123,7 +128,8 @@ class Reader {
       case 'expect':
         return expectStatement(at, rest);
       case 'crash':
-        return crashStatement(at, rest);
+      case 'freeze':
+        return fellStatement(at, verb, rest);
       case 'check':
         return checkStatement(at, rest);
       case 'record':
@@ -165,11 +171,11 @@ function expectStatement(at: At, words: readonly string[]): Statement {
   return { ...at, kind: 'expect', words: words.slice(0, -2), withinMs: Number(amount) * (unit === 's' ? 1_000 : 1) };
 }
 
-function crashStatement(at: At, words: readonly string[]): Statement {
+function fellStatement(at: At, by: 'crash' | 'freeze', words: readonly string[]): Statement {
   const [leader, before, workflow = '', step = '', ...more] = words;
   if (leader !== 'leader' || before !== 'before' || step === '' || more.length > 0)
-    throw wrong(at, 'crash leader before WORKFLOW STEP');
-  return { ...at, kind: 'crash-leader', workflow, step };
+    throw wrong(at, `${by} leader before WORKFLOW STEP`);
+  return { ...at, kind: 'fell-leader', by, workflow, step };
 }
 
 function checkStatement(at: At, words: readonly string[]): Statement {

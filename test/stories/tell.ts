@@ -112,8 +112,8 @@ class Teller {
         return this.#let(statement.name, fill(statement.fact));
       case 'expect':
         return this.#expect(fill(statement.words), statement.withinMs);
-      case 'crash-leader':
-        return this.#crashLeader(statement.workflow, substitute(statement.step, this.#values));
+      case 'fell-leader':
+        return this.#fellLeader(statement.by, statement.workflow, substitute(statement.step, this.#values));
       case 'check-disk':
         return this.#checkDisk(statement.vm);
       case 'record':
@@ -143,10 +143,10 @@ class Teller {
     throw new Error(`Not so within ${withinMs} ms. Seen last: ${seen.what}`);
   }
 
-  async #crashLeader(workflow: string, step: string): Promise<void> {
+  async #fellLeader(by: 'crash' | 'freeze', workflow: string, step: string): Promise<void> {
     if (!stepsOf(workflow).includes(step)) throw new Error(`${workflow} has no step ${step}.`);
     const leader = await this.#observer.fact(['leader']);
-    await writeFile(labLayout(this.#cluster.dir).machine(leader).failpointFile, `${workflow} ${step}\n`);
+    await writeFile(labLayout(this.#cluster.dir).machine(leader).failpointFile, `${by} ${workflow} ${step}\n`);
   }
 
   /** Stops the VM, because a disk in use is no evidence. */
