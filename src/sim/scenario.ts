@@ -61,7 +61,7 @@ export interface Outcome {
 }
 
 /** Plays a scenario to its end. */
-export async function play(scenario: Scenario, options: Pick<WorldOptions, 'settle' | 'plant'>): Promise<Outcome> {
+export async function play(scenario: Scenario, options: Pick<WorldOptions, 'plant'> = {}): Promise<Outcome> {
   const world = new SimWorld({
     seed: scenario.seed,
     hosts: HOSTS,
@@ -295,6 +295,7 @@ function newVm(vmId: VmId, name: string, startTask: TaskId, disks: readonly Disk
       labels: {},
       image: null,
       storagePatienceMs: 1_500,
+      antiAffinity: null,
     },
     intent: 'running',
     generation: 0,

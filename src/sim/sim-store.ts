@@ -8,7 +8,8 @@ import type { TraceEntry } from '../core/check/trace.ts';
 import type { DiskRecord, StorageRecord } from '../core/model/cluster.ts';
 import { pause } from '../core/ports/clock.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../core/ports/store.ts';
-import type { SimClock, SimRandom } from './sim-clock.ts';
+import type { SimClock } from './sim-clock.ts';
+import type { SimRandom } from './sim-random.ts';
 
 type Kind = Change['kind'];
 type Value = NonNullable<Change['value']>;

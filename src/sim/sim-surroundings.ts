@@ -1,8 +1,9 @@
 /** What the simulated ports need of the world they are in. */
 import type { HostName, StorageName } from '../base/ids.ts';
-import type { SimClock, SimRandom } from './sim-clock.ts';
+import type { SimClock } from './sim-clock.ts';
 import type { SimHost } from './sim-hosts.ts';
 import type { SimQemu } from './sim-qemu.ts';
+import type { SimRandom } from './sim-random.ts';
 import type { SimStorage } from './sim-storage.ts';
 import type { Note, SimStore } from './sim-store.ts';
 

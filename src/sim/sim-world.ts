@@ -13,19 +13,18 @@ import type { HostRecord, StorageRecord, TaskRecord } from '../core/model/cluste
 import type { VmRecord } from '../core/model/vm.ts';
 import { pause } from '../core/ports/clock.ts';
 import type { Entry } from '../core/ports/store.ts';
-import { SimClock, SimRandom } from './sim-clock.ts';
+import { SimClock } from './sim-clock.ts';
 import { SimHost } from './sim-hosts.ts';
 import { simHostLink, simPaths, simStorageLink } from './sim-links.ts';
 import { migrationIs, type SimQemu } from './sim-qemu.ts';
 import { SimQmpLink } from './sim-qmp.ts';
+import { SimRandom } from './sim-random.ts';
 import { SimStorage } from './sim-storage.ts';
 import { SimStore, type StoreView } from './sim-store.ts';
 import type { Placed, SimSurroundings } from './sim-surroundings.ts';
 
-/** What a world is made of. `settle`: see SimClock. `plant`: replaces ports by broken ones, to show that the checkers notice. */
 export interface WorldOptions {
   readonly seed: number;
-  readonly settle: () => Promise<void>;
   readonly hosts: number;
   readonly nodes: number;
   readonly hostMemoryBytes: number;
@@ -65,7 +64,7 @@ export class SimWorld implements SimSurroundings {
 
   constructor(options: WorldOptions) {
     this.options = options;
-    this.clock = new SimClock(options.settle);
+    this.clock = new SimClock();
     this.random = new SimRandom(options.seed);
     const ports = { clock: this.clock, random: this.random, note: this.note, storage: this.#storageRecords };
     this.store = new SimStore(ports);
