@@ -4,17 +4,12 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import type { Connection, ConnectionAge } from '../core/ports/disk-backend.ts';
 import { run } from '../os/child-process.ts';
-
-/** An established connection: `address:port` of the peer, and the address alone. */
-export interface Connection {
-  readonly key: string;
-  readonly address: string;
-}
 
 const ESTABLISHED = '01';
 
-/** Established connections to the local port, from the text of /proc/net/tcp. */
+/** Established connections to the local port, from the text of /proc/net/tcp; `key` is `address:port` of the peer. */
 export function parseProcNetTcp(text: string, localPort: number): readonly Connection[] {
   const portHex = localPort.toString(16).toUpperCase().padStart(4, '0');
   const connections: Connection[] = [];
@@ -37,13 +32,6 @@ export async function connectionsTo(localPort: number): Promise<readonly Connect
   return parseProcNetTcp(await readFile('/proc/net/tcp', 'utf8'), localPort);
 }
 
-export interface ConnectionAge {
-  readonly localPort: number;
-  readonly address: string;
-  /** Since the last packet of the peer; null where the kernel does not say. */
-  readonly idleMs: number | null;
-}
-
 /** All established connections with their idle times, from `ss -tinHO state established`. */
 export function parseSs(text: string): readonly ConnectionAge[] {
   const ages: ConnectionAge[] = [];
@@ -61,28 +49,4 @@ export function parseSs(text: string): readonly ConnectionAge[] {
 export async function connectionAges(): Promise<readonly ConnectionAge[]> {
   const { stdout } = await run(['ss', '-tinHO4', 'state', 'established'], { deadlineMs: 2_000 });
   return parseSs(stdout);
-}
-
-/**
- * Whether a connection that outlived the deletion of a revoked generation's exports may be that generation's, by way of
- * another generation's export (while two were granted, the older one's credential could open the newer one's).
- *
- * `before`: established before the exports went. `after`: established when they were gone; those made since the revoked
- * identities left the authorization are harmless, but cannot be told apart, and count as well. `older`: established before
- * the revoked generation was granted. `survivors`: generations still granted; a QEMU opens one connection per disk, and two
- * generations of a VM never share a host.
- */
-export function mayBeRevoked(options: {
-  readonly before: readonly Connection[];
-  readonly after: readonly Connection[];
-  readonly older: ReadonlySet<string>;
-  readonly survivors: number;
-}): boolean {
-  const { before, after, older, survivors } = options;
-  if (survivors === 0) return after.length > 0;
-  const suspects = after.filter(({ key }) => !older.has(key));
-  if (suspects.length === 0) return false;
-  const left = new Set(after.map(({ key }) => key));
-  const gone = new Set(before.filter(({ key }) => !left.has(key)).map(({ address }) => address));
-  return suspects.length > survivors || gone.size === 0 || suspects.some(({ address }) => gone.has(address));
 }

@@ -9,23 +9,35 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { PORTS } from '../core/model/ports.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import { readClusterView } from '../core/storage/cluster-view.ts';
+import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
+import { monotonicMs } from '../os/monotonic.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
-import { readClusterView } from './cluster-view.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
+import { LocalDisks } from './local-disks.ts';
 import { Pool } from './pool.ts';
 import { storageRelay, storageRoutes } from './routes.ts';
-import { StorageService } from './storage-service.ts';
 
 const NVRAM_TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 const GIB = 1024 ** 3;
 const CLOSE_MS = 1_000;
 const JOIN_MS = 10_000;
 const SOCKET_PATH_BYTES_MAX = 107;
+
+const CLOCK: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs,
+  after: (delayMs, callback) => {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
@@ -43,7 +55,7 @@ async function main(): Promise<void> {
     log.warn('disk daemons run as our own user: not root of the machine, or their directories are closed to others');
   const onUnreadable = (error: unknown): void =>
     log.warn('a record in etcd cannot be understood', { reason: messageOf(error) });
-  const service = new StorageService({
+  const disks = new LocalDisks({
     name: config.name,
     storageAddress: config.storageAddress,
     pool,
@@ -51,6 +63,11 @@ async function main(): Promise<void> {
     credentials,
     confine,
     direct: await hasDirectIo(config.poolDir),
+  });
+  const service = new StorageService({
+    name: config.name,
+    clock: CLOCK,
+    disks,
     readCluster: () => readClusterView(etcd, config.name, onUnreadable),
     log,
   });

@@ -12,7 +12,8 @@
 import { chown, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
-import { type DiskId, type Generation, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
+import { type DiskId, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
+import { type Daemon, type DaemonProcess, exportName, type Grant } from '../core/ports/disk-backend.ts';
 import { spawnDaemon } from '../os/child-process.ts';
 import { pause } from '../os/deadline.ts';
 import { monotonicMs } from '../os/monotonic.ts';
@@ -22,13 +23,6 @@ import { qemuAuthzName } from '../pki/identity.ts';
 import { qmp } from '../qmp/commands.ts';
 import { connectQmp } from '../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../qmp/session.ts';
-
-/** One incarnation's permission to use the disk. */
-export interface Grant {
-  readonly vm: VmId;
-  readonly generation: Generation;
-  readonly readOnly: boolean;
-}
 
 /** The image a daemon opens. */
 export interface QsdImage {
@@ -52,12 +46,6 @@ export interface QsdSpec {
   readonly direct: boolean;
 }
 
-/** A daemon as the process table shows it. */
-export interface QsdProcess extends ProcessIdentity {
-  readonly disk: DiskId;
-  readonly port: number;
-}
-
 const PROGRAM = 'qemu-storage-daemon';
 const COMMAND_MS = 2_000;
 const START_MS = 10_000;
@@ -70,11 +58,6 @@ const TLS = 'tls';
 const ADMITTED = 'admitted';
 /** An object whose existence says that a fence has begun and is not known to be complete. */
 const FENCING = 'fencing';
-
-/** The export's name on the wire. */
-export function exportName(generation: Generation): string {
-  return `g${generation}`;
-}
 
 function exportId({ generation, readOnly }: Grant): string {
   return `g${generation}.${readOnly ? 'ro' : 'rw'}`;
@@ -193,8 +176,8 @@ function exportOptions(grant: Grant): {
 }
 
 /** The daemons of this run directory that the operating system knows, whoever started them. */
-export function findDaemons(runDir: string): readonly QsdProcess[] {
-  const daemons: QsdProcess[] = [];
+export function findDaemons(runDir: string): readonly DaemonProcess[] {
+  const daemons: DaemonProcess[] = [];
   for (const { pid, startTicks, argv, state } of listProcesses()) {
     if (state === 'Z' || basename(argv[0] ?? '') !== PROGRAM) continue;
     const chardev = argv[argv.indexOf('--chardev') + 1]?.replaceAll(',,', ',') ?? '';
@@ -213,7 +196,7 @@ export async function killDaemon(daemon: ProcessIdentity): Promise<void> {
 }
 
 /** A running daemon and the session with its monitor. */
-export class Qsd {
+export class Qsd implements Daemon {
   readonly process: ProcessIdentity;
   readonly #session: QmpSession;
   readonly #logFile: string;
@@ -269,7 +252,7 @@ export class Qsd {
   }
 
   /** Takes over a daemon that runs already. CodedError 'unavailable' when its monitor does not answer. */
-  static async adopt(daemon: QsdProcess, runDir: string): Promise<Qsd> {
+  static async adopt(daemon: DaemonProcess, runDir: string): Promise<Qsd> {
     const session = await openSession(socketPath(runDir, daemon.disk), COMMAND_MS);
     if (session === undefined)
       throw new CodedError('unavailable', `The storage daemon of ${daemon.disk} does not answer.`);

@@ -4,6 +4,7 @@ import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseSha256, type Term } from '../base/ids.ts';
 import { isRelayPort } from '../core/model/ports.ts';
 import type { Order } from '../core/ports/host-link.ts';
+import type { StorageService } from '../core/storage/storage-service.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import { idOf, integerParameter } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
@@ -19,7 +20,6 @@ import {
   parseRevokeOrder,
 } from './orders.ts';
 import type { Pool } from './pool.ts';
-import type { StorageService } from './storage-service.ts';
 
 const CONTROL = ['control'] as const;
 const RELAYED_MAX = 256;

@@ -20,6 +20,7 @@ import type { DiskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { VmPhase, VmRecord } from '../../core/model/vm.ts';
+import type { DaemonProcess } from '../../core/ports/disk-backend.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { etcdCommand } from '../../etcd/member.ts';
 import { tryRun } from '../../os/child-process.ts';
@@ -28,7 +29,7 @@ import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.t
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
 import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
 import { RpcClient } from '../../rpc/client.ts';
-import { findDaemons, killDaemon, type QsdProcess } from '../qsd.ts';
+import { findDaemons, killDaemon } from '../qsd.ts';
 
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
@@ -145,11 +146,11 @@ export class StorageLab {
     await this.untilEtcd();
   }
 
-  daemons(): readonly QsdProcess[] {
+  daemons(): readonly DaemonProcess[] {
     return findDaemons(this.runDir);
   }
 
-  daemonOf(disk: DiskId): QsdProcess {
+  daemonOf(disk: DiskId): DaemonProcess {
     return present(
       this.daemons().find((daemon) => daemon.disk === disk),
       `daemon of ${disk}`,

@@ -11,10 +11,10 @@ import {
   parseVmId,
   type StorageName,
   type VmId,
-} from '../base/ids.ts';
-import type { DiskRecord } from '../core/model/cluster.ts';
-import { PREFIX } from '../core/model/keys.ts';
-import { admittedGenerations, type VmRecord } from '../core/model/vm.ts';
+} from '../../base/ids.ts';
+import type { DiskRecord } from '../model/cluster.ts';
+import { PREFIX } from '../model/keys.ts';
+import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 import { floorOfRecord } from './fencing-ledger.ts';
 
 export interface ClusterView {

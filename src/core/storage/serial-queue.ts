@@ -3,7 +3,7 @@
  * a queue that is full refuses ('unavailable') instead of growing, but never an urgent piece.
  */
 
-import { CodedError } from '../base/errors.ts';
+import { CodedError } from '../../base/errors.ts';
 
 /** A queue of asynchronous work; `what` names it in the refusal when `waitingMax` pieces wait. */
 export class SerialQueue {

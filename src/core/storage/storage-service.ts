@@ -5,10 +5,12 @@
  * since); what ran before goes on being served until etcd says otherwise.
  */
 
-import { CodedError, messageOf } from '../base/errors.ts';
-import type { DiskId, Generation, StorageName, VmId } from '../base/ids.ts';
-import { DISK_PORT_BASE } from '../core/model/ports.ts';
-import type { Order } from '../core/ports/host-link.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { DiskId, Generation, Sha256, StorageName, VmId } from '../../base/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import { type DiskBackend, exportName } from '../ports/disk-backend.ts';
+import type { Order } from '../ports/host-link.ts';
+import type { Log } from '../ports/log.ts';
 import type {
   DiskOrder,
   FenceOrder,
@@ -17,30 +19,18 @@ import type {
   GrantResult,
   RevokeOrder,
   StorageReport,
-} from '../core/ports/storage-link.ts';
-import { pause } from '../os/deadline.ts';
-import type { Log } from '../os/log.ts';
-import { monotonicMs } from '../os/monotonic.ts';
-import type { Credentials } from '../pki/credentials.ts';
+} from '../ports/storage-link.ts';
 import type { ClusterView } from './cluster-view.ts';
-import { connectionAges } from './connections.ts';
 import { DiskServer } from './disk-server.ts';
 import { FencingLedger } from './fencing-ledger.ts';
-import type { DiskMeta, Pool } from './pool.ts';
-import { exportName, findDaemons, killDaemon, type QsdSpec } from './qsd.ts';
 
 export interface StorageServiceOptions {
   readonly name: StorageName;
-  readonly storageAddress: string;
-  readonly pool: Pool;
-  /** Where the daemons' directories are. */
-  readonly runDir: string;
-  readonly credentials: Credentials;
-  /** Each daemon as a user of its own (needs root in the initial user namespace). */
-  readonly confine: boolean;
-  readonly direct: boolean;
-  readonly readCluster: () => Promise<ClusterView>;
+  readonly clock: Clock;
   readonly log: Log;
+  readonly disks: DiskBackend;
+  /** What etcd says, read linearizably; rejects when etcd does not answer in time. */
+  readonly readCluster: () => Promise<ClusterView>;
 }
 
 const KEEP_UP_MS = 5_000;
@@ -49,8 +39,6 @@ const READ_CLUSTER_MS = 60_000;
 const AT_ONCE = 8;
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5_000;
-/** First of the user ids of daemons; a disk's is this plus its port's number. */
-const UID_BASE = 700_000;
 
 /** Every order of a controller but uploads, and what happens by itself: taking over, restoring, keeping up. */
 export class StorageService {
@@ -62,7 +50,9 @@ export class StorageService {
   readonly #revoked = new Map<VmId, Set<Generation>>();
   /** Disks whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
   #unrestored: Set<DiskId> | undefined;
-  readonly #stop = new AbortController();
+  #isStopped = false;
+  /** Ends the loop's pause. */
+  #wake: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
 
   constructor(options: StorageServiceOptions) {
@@ -72,10 +62,11 @@ export class StorageService {
 
   /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */
   async start(): Promise<void> {
-    for (const daemon of findDaemons(this.#options.runDir)) {
-      const meta = await this.#options.pool.readMeta(daemon.disk);
-      if (meta === undefined) await killDaemon(daemon);
-      else await this.#server(daemon.disk).adopt(daemon, meta.vm);
+    const { disks } = this.#options;
+    for (const daemon of disks.findDaemons()) {
+      const vm = await disks.ownerOf(daemon.disk);
+      if (vm === undefined) await disks.killDaemon(daemon);
+      else await this.#server(daemon.disk).adopt(daemon, vm);
     }
     this.#log.info('running storage daemons were taken over', { count: this.#servers.size });
     this.#loop = this.#run();
@@ -83,7 +74,8 @@ export class StorageService {
 
   /** Stops working; the daemons run on. */
   async close(): Promise<void> {
-    this.#stop.abort();
+    this.#isStopped = true;
+    this.#wake();
     for (const server of this.#servers.values()) server.release();
     await this.#loop;
   }
@@ -112,8 +104,8 @@ export class StorageService {
     }
     const exports = await Promise.all(
       order.disks.map(async ({ disk, port, readOnly }) => {
-        const meta = await this.#metaOf(disk);
-        if (meta.vm !== vm) throw new CodedError('conflict', `${disk} belongs to ${meta.vm}, not to ${vm}.`);
+        const owner = await this.#ownerOf(disk);
+        if (owner !== vm) throw new CodedError('conflict', `${disk} belongs to ${owner}, not to ${vm}.`);
         this.#checkPort(disk, port);
         await this.#server(disk).grant(
           { vm, generation, readOnly },
@@ -134,7 +126,7 @@ export class StorageService {
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    await this.#server(disk).run(() => this.#options.pool.createDisk(disk, order));
+    await this.#server(disk).run(() => this.#options.disks.createDisk(disk, order));
   }
 
   async deleteDisk(disk: DiskId, order: Order): Promise<void> {
@@ -142,7 +134,7 @@ export class StorageService {
     const server = this.#server(disk);
     await server.run(async () => {
       await server.endUnused();
-      await this.#options.pool.deleteDisk(disk);
+      await this.#options.disks.deleteDisk(disk);
     });
     this.#servers.delete(disk);
   }
@@ -150,37 +142,37 @@ export class StorageService {
   /** Grows a disk, running or not; CodedError 'conflict' for a size below the present one. */
   async resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    const { pool } = this.#options;
-    const { format } = await this.#metaOf(disk);
+    const { disks } = this.#options;
+    await this.#ownerOf(disk);
     const server = this.#server(disk);
     await server.run(async () => {
-      const presentBytes = await pool.diskSizeBytes(disk, format);
+      const presentBytes = await disks.diskSizeBytes(disk);
       if (order.sizeBytes < presentBytes)
         throw new CodedError('conflict', `${disk} has ${presentBytes} bytes; a disk is never made smaller.`);
       if (order.sizeBytes === presentBytes) return;
-      await server.whileClosed(() => pool.growDisk(disk, { format, sizeBytes: order.sizeBytes }));
+      await server.whileClosed(() => disks.growDisk(disk, order.sizeBytes));
     });
   }
 
-  async deleteArtifact(sha256: Parameters<Pool['deleteArtifact']>[0], order: Order): Promise<void> {
+  async deleteArtifact(sha256: Sha256, order: Order): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    await this.#options.pool.deleteArtifact(sha256);
+    await this.#options.disks.deleteArtifact(sha256);
   }
 
   /** With two generations granted (a migration), both show all connections of the disk: the kernel does not tell them apart. */
   async report(): Promise<StorageReport> {
-    const { pool, name } = this.#options;
-    const [space, artifacts, disks, ages] = await Promise.all([
-      pool.space(),
-      pool.listArtifacts(),
-      pool.listDisks(),
-      connectionAges(),
+    const { disks, name } = this.#options;
+    const [pool, artifacts, ids, ages] = await Promise.all([
+      disks.space(),
+      disks.listArtifacts(),
+      disks.listDisks(),
+      disks.connectionAges(),
     ]);
     return {
       node: name,
-      pool: space,
+      pool,
       artifacts,
-      disks: disks.map((disk) => {
+      disks: ids.map((disk) => {
         const server = this.#servers.get(disk);
         const connections = ages
           .filter(({ localPort }) => localPort === server?.port)
@@ -194,34 +186,16 @@ export class StorageService {
   #server(disk: DiskId): DiskServer {
     const existing = this.#servers.get(disk);
     if (existing !== undefined) return existing;
-    const server: DiskServer = new DiskServer({
-      disk,
-      runDir: this.#options.runDir,
-      log: this.#log,
-      prepare: (port) => this.#prepare(disk, port),
-      onLost: () => void this.#keepUp(server),
-    });
+    const { clock, log, disks } = this.#options;
+    const server: DiskServer = new DiskServer({ disk, clock, log, disks, onLost: () => void this.#keepUp(server) });
     this.#servers.set(disk, server);
     return server;
   }
 
-  async #metaOf(disk: DiskId): Promise<DiskMeta> {
-    const meta = await this.#options.pool.readMeta(disk);
-    if (meta === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);
-    return meta;
-  }
-
-  async #prepare(disk: DiskId, port: number): Promise<QsdSpec> {
-    const { pool, runDir, credentials, confine, direct, storageAddress } = this.#options;
-    const { format, backing } = await this.#metaOf(disk);
-    const uid = confine ? UID_BASE + port - DISK_PORT_BASE : undefined;
-    if (uid !== undefined) await pool.giveDisk(disk, format, { uid });
-    const image = {
-      path: pool.diskPath(disk, format),
-      format,
-      backing: backing === null ? null : { path: pool.artifactPath(backing.artifact), format: backing.format },
-    };
-    return { disk, image, address: storageAddress, port, runDir, credentials, uid, direct };
+  async #ownerOf(disk: DiskId): Promise<VmId> {
+    const owner = await this.#options.disks.ownerOf(disk);
+    if (owner === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);
+    return owner;
   }
 
   #checkPort(disk: DiskId, port: number): void {
@@ -254,27 +228,38 @@ export class StorageService {
   }
 
   async #run(): Promise<void> {
-    const { signal } = this.#stop;
+    const { clock } = this.#options;
     let readAtMs = Number.NEGATIVE_INFINITY;
     let retryMs = RETRY_MS_MIN;
-    while (!signal.aborted) {
-      const isDue = !this.isRestored || monotonicMs() - readAtMs >= READ_CLUSTER_MS;
+    while (!this.#isStopped) {
+      const isDue = !this.isRestored || clock.monotonicMs() - readAtMs >= READ_CLUSTER_MS;
       if (isDue) {
         try {
           await this.#followCluster(await this.#options.readCluster());
-          readAtMs = monotonicMs();
+          readAtMs = clock.monotonicMs();
         } catch (error) {
           this.#log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
         }
       }
       await eachOf([...this.#servers.values()], (server) => this.#keepUp(server));
       retryMs = this.isRestored ? RETRY_MS_MIN : Math.min(retryMs * 2, RETRY_MS_MAX);
-      await pause(this.isRestored ? KEEP_UP_MS : retryMs, signal).catch(() => undefined);
+      await this.#pause(this.isRestored ? KEEP_UP_MS : retryMs);
     }
   }
 
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#isStopped) return resolve();
+      const cancel = this.#options.clock.after(delayMs, resolve);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
   async #keepUp(server: DiskServer): Promise<void> {
-    if (this.#stop.signal.aborted) return;
+    if (this.#isStopped) return;
     await server.keepUp().catch((error: unknown) => {
       this.#log.warn('a disk cannot be served', { disk: server.disk, reason: messageOf(error) });
     });

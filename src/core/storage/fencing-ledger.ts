@@ -5,9 +5,9 @@
  * again from a linearizable read of etcd, which holds every generation that any fence was made for.
  */
 
-import { CodedError } from '../base/errors.ts';
-import type { Generation, Term, VmId } from '../base/ids.ts';
-import { admittedGenerations, type VmRecord } from '../core/model/vm.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { Generation, Term, VmId } from '../../base/ids.ts';
+import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 
 /** The highest term heard, and each VM's floor. */
 export class FencingLedger {

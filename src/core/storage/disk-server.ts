@@ -5,21 +5,20 @@
  * daemon died, on the same port under the same names.
  */
 
-import { CodedError, messageOf } from '../base/errors.ts';
-import type { DiskId, Generation, VmId } from '../base/ids.ts';
-import type { Log } from '../os/log.ts';
-import { monotonicMs } from '../os/monotonic.ts';
-import { type Connection, connectionsTo, mayBeRevoked } from './connections.ts';
-import { findDaemons, type Grant, killDaemon, Qsd, type QsdProcess, type QsdSpec } from './qsd.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { DiskId, Generation, VmId } from '../../base/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Connection, Daemon, DaemonProcess, DiskBackend, Grant } from '../ports/disk-backend.ts';
+import type { Log } from '../ports/log.ts';
+import { mayBeRevoked } from './revoked-connections.ts';
 import { SerialQueue } from './serial-queue.ts';
 
-/** What a disk server needs from its surroundings; replaced in tests. */
+/** What a disk server needs from its surroundings. */
 export interface DiskSurroundings {
   readonly disk: DiskId;
-  readonly runDir: string;
+  readonly clock: Clock;
   readonly log: Log;
-  /** The daemon's specification for this port, the image made ready for it. CodedError 'not-found' without such a disk. */
-  readonly prepare: (port: number) => Promise<QsdSpec>;
+  readonly disks: DiskBackend;
   /** Told when the daemon ended though grants exist. */
   readonly onLost: () => void;
 }
@@ -41,7 +40,9 @@ export class DiskServer {
   readonly #held = new Map<Generation, Held>();
   #vm: VmId | undefined;
   #port: number | undefined;
-  #qsd: Qsd | undefined;
+  #daemon: Daemon | undefined;
+  /** Not granted, but until no process of this disk is left they may still be served: a daemon could not be ended. */
+  readonly #uncut = new Set<Generation>();
   #unusedSinceMs: number | undefined;
   #isReleased = false;
 
@@ -78,22 +79,22 @@ export class DiskServer {
    * Takes over a daemon that runs since before this service; its exports become the grants. One in the middle of a fence, or
    * that does not answer, is started anew, which cuts whatever was connected.
    */
-  adopt(daemon: QsdProcess, vm: VmId): Promise<void> {
+  adopt(running: DaemonProcess, vm: VmId): Promise<void> {
     this.#vm = vm;
     return this.#queue.run(async () => {
-      this.#port = daemon.port;
-      let qsd: Qsd;
+      this.#port = running.port;
+      let daemon: Daemon;
       try {
-        qsd = await Qsd.adopt(daemon, this.#around.runDir);
+        daemon = await this.#around.disks.adoptDaemon(running);
       } catch (error) {
         this.#around.log.warn('a daemon that does not answer is ended', { disk: this.disk, reason: messageOf(error) });
-        await killDaemon(daemon);
+        await this.#around.disks.killDaemon(running);
         return;
       }
-      this.#take(qsd);
-      for (const grant of await qsd.grants(vm)) this.#held.set(grant.generation, { grant, older: new Set() });
-      if (await qsd.isFencing()) await this.#restart('a fence was not finished');
-      else await qsd.admit(this.grants);
+      this.#take(daemon);
+      for (const grant of await daemon.grants(vm)) this.#held.set(grant.generation, { grant, older: new Set() });
+      if (await daemon.isFencing()) await this.#restart('a fence was not finished');
+      else await daemon.admit(this.grants);
     });
   }
 
@@ -124,27 +125,24 @@ export class DiskServer {
 
   /**
    * Revokes the grants that `isRevoked` names and answers which; urgent. After it no connection of theirs exists. Whatever goes
-   * wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then they may still write.
+   * wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then they may still write, and
+   * every further revocation fails as well until nothing is left that could.
    */
   revoke(isRevoked: (grant: Grant) => boolean): Promise<readonly Generation[]> {
     return this.#queue.run(
       async () => {
         const revoked = this.grants.filter(isRevoked);
-        if (revoked.length === 0) return [];
+        if (revoked.length === 0 && this.#uncut.size === 0) return [];
         const older = this.#olderThanAll(revoked);
-        for (const { generation } of revoked) this.#held.delete(generation);
-        if (this.#qsd?.isRunning !== true) {
-          await this.#endStrangers();
-          if (this.#held.size > 0) this.#around.onLost();
-          return revoked.map(({ generation }) => generation);
+        const mustRestart = this.#uncut.size > 0;
+        for (const { generation } of revoked) {
+          this.#held.delete(generation);
+          this.#uncut.add(generation);
         }
-        try {
-          const clean = await this.#revokeGently(this.#qsd, { revoked, older });
-          if (!clean) await this.#restart('connections could not be told apart');
-        } catch (error) {
-          await this.#restart(messageOf(error));
-        }
-        return revoked.map(({ generation }) => generation);
+        const answer = [...this.#uncut];
+        await this.#cut({ revoked, older, mustRestart });
+        this.#uncut.clear();
+        return answer;
       },
       { urgent: true },
     );
@@ -155,12 +153,12 @@ export class DiskServer {
     return this.#queue.run(async () => {
       if (this.#held.size > 0) {
         await this.#keepUp();
-        await this.#qsd?.boundLog();
+        await this.#daemon?.boundLog();
         return;
       }
-      if (this.#qsd === undefined) return;
-      this.#unusedSinceMs ??= monotonicMs();
-      if (monotonicMs() - this.#unusedSinceMs >= UNUSED_MS) await this.#end();
+      if (this.#daemon === undefined) return;
+      this.#unusedSinceMs ??= this.#around.clock.monotonicMs();
+      if (this.#around.clock.monotonicMs() - this.#unusedSinceMs >= UNUSED_MS) await this.#end();
     });
   }
 
@@ -187,26 +185,47 @@ export class DiskServer {
   /** Lets go of the daemon, which runs on. */
   release(): void {
     this.#isReleased = true;
-    this.#qsd?.release();
+    this.#daemon?.release();
+  }
+
+  async #cut(options: {
+    readonly revoked: readonly Grant[];
+    readonly older: ReadonlySet<string>;
+    readonly mustRestart: boolean;
+  }): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon?.isRunning !== true) {
+      await this.#endStrangers();
+      if (this.#held.size > 0) this.#around.onLost();
+      return;
+    }
+    if (options.mustRestart) return this.#restart('an earlier revocation was not finished');
+    try {
+      const clean = await this.#revokeGently(daemon, options);
+      if (!clean) await this.#restart('connections could not be told apart');
+    } catch (error) {
+      await this.#restart(messageOf(error));
+    }
   }
 
   async #add(grant: Grant): Promise<void> {
     const held = { grant, older: await this.#connected() };
     this.#held.set(grant.generation, held);
     try {
-      if (this.#qsd?.isRunning === true && (await this.#tryAdd(this.#qsd, grant))) return;
+      if (this.#daemon?.isRunning === true && (await this.#tryAdd(this.#daemon, grant))) return;
       await this.#start();
     } catch (error) {
       this.#held.delete(grant.generation);
+      this.#uncut.add(grant.generation);
       throw error;
     }
   }
 
   /** False when the daemon would not: then one started anew gets all grants at once. */
-  async #tryAdd(qsd: Qsd, grant: Grant): Promise<boolean> {
+  async #tryAdd(daemon: Daemon, grant: Grant): Promise<boolean> {
     try {
-      await qsd.addExport(grant);
-      await qsd.admit(this.grants);
+      await daemon.addExport(grant);
+      await daemon.admit(this.grants);
       return true;
     } catch (error) {
       this.#around.log.warn('an export could not be added: the storage daemon is started anew', {
@@ -222,7 +241,7 @@ export class DiskServer {
   }
 
   #connections(): Promise<readonly Connection[]> {
-    return connectionsTo(this.#port ?? 0);
+    return this.#around.disks.connectionsTo(this.#port ?? 0);
   }
 
   #olderThanAll(revoked: readonly Grant[]): ReadonlySet<string> {
@@ -232,29 +251,29 @@ export class DiskServer {
 
   /** False when a connection is left of which it is not certain whose it is. */
   async #revokeGently(
-    qsd: Qsd,
+    daemon: Daemon,
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: ReadonlySet<string> },
   ): Promise<boolean> {
     const survivors = this.#held.size;
     // All at once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
     const [before] = await Promise.all([
       survivors === 0 ? [] : this.#connections(),
-      qsd.markFencing(),
-      qsd.admit(this.grants),
+      daemon.markFencing(),
+      daemon.admit(this.grants),
     ]);
-    for (const grant of revoked) await qsd.removeExport(grant);
+    for (const grant of revoked) await daemon.removeExport(grant);
     const after = await this.#connections();
     if (mayBeRevoked({ before, after, older, survivors })) return false;
-    await qsd.unmarkFencing();
+    await daemon.unmarkFencing();
     return true;
   }
 
   /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */
   async #restart(reason: string): Promise<void> {
     this.#around.log.warn('a storage daemon is started anew to cut its connections', { disk: this.disk, reason });
-    const qsd = this.#qsd;
-    this.#qsd = undefined;
-    await qsd?.kill();
+    const daemon = this.#daemon;
+    this.#daemon = undefined;
+    await daemon?.kill();
     if (this.#held.size === 0) return;
     // That the survivors are not served for a moment is no failure of the fence: they are kept up from here on.
     await this.#start().catch((error: unknown) => {
@@ -264,7 +283,7 @@ export class DiskServer {
   }
 
   async #keepUp(): Promise<void> {
-    if (this.#qsd?.isRunning === true) return;
+    if (this.#daemon?.isRunning === true) return;
     await this.#start();
     this.#around.log.warn('a storage daemon that had died was started again', { disk: this.disk, port: this.#port });
   }
@@ -273,25 +292,27 @@ export class DiskServer {
     const port = this.#port;
     if (port === undefined) throw new CodedError('failed', `${this.disk} has no port.`);
     await this.#endStrangers();
-    this.#take(await Qsd.start(await this.#around.prepare(port), this.grants));
+    this.#take(await this.#around.disks.startDaemon(this.disk, { port, grants: this.grants }));
   }
 
-  #take(qsd: Qsd): void {
-    this.#qsd = qsd;
-    void qsd.closed.then(() => {
-      if (this.#qsd === qsd && !this.#isReleased && this.#held.size > 0) this.#around.onLost();
+  #take(daemon: Daemon): void {
+    this.#daemon = daemon;
+    void daemon.closed.then(() => {
+      if (this.#daemon === daemon && !this.#isReleased && this.#held.size > 0) this.#around.onLost();
     });
   }
 
   /** A daemon of this disk that is not ours to talk to would hold the image's lock, and might serve what is revoked. */
   async #endStrangers(): Promise<void> {
-    for (const daemon of findDaemons(this.#around.runDir)) if (daemon.disk === this.disk) await killDaemon(daemon);
+    const { disks } = this.#around;
+    for (const daemon of disks.findDaemons()) if (daemon.disk === this.disk) await disks.killDaemon(daemon);
+    this.#uncut.clear();
   }
 
   async #end(): Promise<void> {
-    const qsd = this.#qsd;
-    this.#qsd = undefined;
+    const daemon = this.#daemon;
+    this.#daemon = undefined;
     this.#unusedSinceMs = undefined;
-    await qsd?.kill();
+    await daemon?.kill();
   }
 }

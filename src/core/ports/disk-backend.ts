@@ -1,0 +1,99 @@
+/**
+ * What the storage service's decisions (core/storage) ask of their node: the pool's disks, one daemon per disk that serves it over NBD,
+ * and the kernel's view of who is connected. The real one stands on qemu-storage-daemon (src/storage/local-disks.ts), the
+ * simulated one on an event queue (src/sim/storage).
+ *
+ * What an implementation guarantees: at most one daemon has a disk's image open; a daemon outlives the service; a write that a guest was
+ * told is done is on stable storage, however the daemon ends.
+ */
+import type { DiskId, Generation, Sha256, VmId } from '../../base/ids.ts';
+import type { DiskOrder } from './storage-link.ts';
+
+/** One incarnation's permission to use a disk. */
+export interface Grant {
+  readonly vm: VmId;
+  readonly generation: Generation;
+  readonly readOnly: boolean;
+}
+
+/** The name of a generation's export on the wire. */
+export function exportName(generation: Generation): string {
+  return `g${generation}`;
+}
+
+/** A daemon as the process table shows it; pid and start time name it for ever. */
+export interface DaemonProcess {
+  readonly pid: number;
+  readonly startTicks: number;
+  readonly disk: DiskId;
+  readonly port: number;
+}
+
+/** An established connection: `key` tells it from every other one at the same time, `address` is the peer's. */
+export interface Connection {
+  readonly key: string;
+  readonly address: string;
+}
+
+export interface ConnectionAge {
+  readonly localPort: number;
+  readonly address: string;
+  /** Since the last packet of the peer; null where the kernel does not say. */
+  readonly idleMs: number | null;
+}
+
+/** A running daemon and the session with its monitor. Every method but `release` rejects when the session ends. */
+export interface Daemon {
+  /** Whether it lives and can be told what to do. */
+  readonly isRunning: boolean;
+  /** Resolves when the session is gone: with the daemon, as a rule. */
+  readonly closed: Promise<unknown>;
+  /** What it exports now, as grants of `vm`. Exports that are being removed do not count as gone. */
+  grants(vm: VmId): Promise<readonly Grant[]>;
+  /** Makes exactly these incarnations acceptable as new connections from now on. Connections that exist stay. */
+  admit(grants: readonly Grant[]): Promise<void>;
+  addExport(grant: Grant): Promise<void>;
+  /** Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then. */
+  removeExport(grant: Grant): Promise<void>;
+  /** Notes in the daemon itself that a fence has begun, so that whoever takes it over finishes it. */
+  markFencing(): Promise<void>;
+  unmarkFencing(): Promise<void>;
+  isFencing(): Promise<boolean>;
+  /** Keeps its log from growing without bound. */
+  boundLog(): Promise<void>;
+  /** Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go. */
+  kill(): Promise<void>;
+  /** Lets go of the session; the daemon runs on. */
+  release(): void;
+}
+
+/** The node, as the service sees it. Errors of the pool are CodedErrors: 'not-found', 'conflict', 'no-capacity', 'failed'. */
+export interface DiskBackend {
+  /** The daemons of this node that the operating system knows, whoever started them. */
+  findDaemons(): readonly DaemonProcess[];
+  /** Ends a daemon at once; answers as `Daemon.kill` does. */
+  killDaemon(daemon: DaemonProcess): Promise<void>;
+  /** Takes over a daemon that runs already. CodedError 'unavailable' when it does not answer. */
+  adoptDaemon(daemon: DaemonProcess): Promise<Daemon>;
+  /** Starts the daemon of a disk, which serves exactly `grants` from its first moment on. CodedError 'not-found' without such a disk. */
+  startDaemon(disk: DiskId, options: { readonly port: number; readonly grants: readonly Grant[] }): Promise<Daemon>;
+  /** Established connections to a TCP port of this node. */
+  connectionsTo(port: number): Promise<readonly Connection[]>;
+  /** Every established connection with its idle time. */
+  connectionAges(): Promise<readonly ConnectionAge[]>;
+  /** Whose disk it is: kept beside the disk, because it must be known without etcd. undefined when there is no such disk. */
+  ownerOf(disk: DiskId): Promise<VmId | undefined>;
+  listDisks(): Promise<readonly DiskId[]>;
+  listArtifacts(): Promise<readonly Sha256[]>;
+  space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }>;
+  /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
+  createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
+  /** Idempotent. The caller has ended whoever has it open. */
+  deleteDisk(disk: DiskId): Promise<void>;
+  /** The size that the guest sees. */
+  diskSizeBytes(disk: DiskId): Promise<number>;
+  /** Grows a disk that no daemon has open; one that is larger already stays. */
+  growDisk(disk: DiskId, sizeBytes: number): Promise<void>;
+  /** Idempotent; CodedError 'conflict' while a disk is cloned from it. */
+  deleteArtifact(sha256: Sha256): Promise<void>;
+}

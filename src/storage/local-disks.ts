@@ -1,0 +1,131 @@
+/**
+ * The storage service's node (core/ports/disk-backend.ts) for real: the pool's directory, a qemu-storage-daemon per disk, the kernel's
+ * tables. It decides nothing. Guarantees: a daemon runs as a user of its own where that is possible, which then owns the disk's files.
+ */
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, StorageName, VmId } from '../base/ids.ts';
+import { DISK_PORT_BASE } from '../core/model/ports.ts';
+import type {
+  Connection,
+  ConnectionAge,
+  Daemon,
+  DaemonProcess,
+  DiskBackend,
+  Grant,
+} from '../core/ports/disk-backend.ts';
+import type { DiskOrder } from '../core/ports/storage-link.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import { connectionAges, connectionsTo } from './connections.ts';
+import type { DiskMeta, Pool } from './pool.ts';
+import { findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts';
+
+export interface LocalDisksOptions {
+  readonly name: StorageName;
+  /** Where disks are served. IPv4. */
+  readonly storageAddress: string;
+  readonly pool: Pool;
+  /** Where the daemons' directories are. */
+  readonly runDir: string;
+  readonly credentials: Credentials;
+  /** Each daemon as a user of its own (needs root in the initial user namespace). */
+  readonly confine: boolean;
+  /** O_DIRECT, where the pool's file system has it. */
+  readonly direct: boolean;
+}
+
+/** First of the user ids of daemons; a disk's is this plus its port's number. */
+const UID_BASE = 700_000;
+
+/** One per service: the process holds the pool's lock. */
+export class LocalDisks implements DiskBackend {
+  readonly #options: LocalDisksOptions;
+  readonly #pool: Pool;
+
+  constructor(options: LocalDisksOptions) {
+    this.#options = options;
+    this.#pool = options.pool;
+  }
+
+  findDaemons(): readonly DaemonProcess[] {
+    return findDaemons(this.#options.runDir);
+  }
+
+  killDaemon(daemon: DaemonProcess): Promise<void> {
+    return killDaemon(daemon);
+  }
+
+  adoptDaemon(daemon: DaemonProcess): Promise<Daemon> {
+    return Qsd.adopt(daemon, this.#options.runDir);
+  }
+
+  async startDaemon(
+    disk: DiskId,
+    { port, grants }: { readonly port: number; readonly grants: readonly Grant[] },
+  ): Promise<Daemon> {
+    return Qsd.start(await this.#prepare(disk, port), grants);
+  }
+
+  connectionsTo(port: number): Promise<readonly Connection[]> {
+    return connectionsTo(port);
+  }
+
+  connectionAges(): Promise<readonly ConnectionAge[]> {
+    return connectionAges();
+  }
+
+  async ownerOf(disk: DiskId): Promise<VmId | undefined> {
+    return (await this.#pool.readMeta(disk))?.vm;
+  }
+
+  listDisks(): ReturnType<Pool['listDisks']> {
+    return this.#pool.listDisks();
+  }
+
+  listArtifacts(): ReturnType<Pool['listArtifacts']> {
+    return this.#pool.listArtifacts();
+  }
+
+  space(): ReturnType<Pool['space']> {
+    return this.#pool.space();
+  }
+
+  createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
+    return this.#pool.createDisk(disk, order);
+  }
+
+  deleteDisk(disk: DiskId): Promise<void> {
+    return this.#pool.deleteDisk(disk);
+  }
+
+  async diskSizeBytes(disk: DiskId): Promise<number> {
+    return this.#pool.diskSizeBytes(disk, (await this.#metaOf(disk)).format);
+  }
+
+  async growDisk(disk: DiskId, sizeBytes: number): Promise<void> {
+    await this.#pool.growDisk(disk, { format: (await this.#metaOf(disk)).format, sizeBytes });
+  }
+
+  deleteArtifact(sha256: Parameters<Pool['deleteArtifact']>[0]): Promise<void> {
+    return this.#pool.deleteArtifact(sha256);
+  }
+
+  async #metaOf(disk: DiskId): Promise<DiskMeta> {
+    const meta = await this.#pool.readMeta(disk);
+    if (meta === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);
+    return meta;
+  }
+
+  /** The daemon's specification for this port, the image made ready for it. */
+  async #prepare(disk: DiskId, port: number): Promise<QsdSpec> {
+    const { pool, runDir, credentials, confine, direct, storageAddress } = this.#options;
+    const { format, backing } = await this.#metaOf(disk);
+    const uid = confine ? UID_BASE + port - DISK_PORT_BASE : undefined;
+    if (uid !== undefined) await pool.giveDisk(disk, format, { uid });
+    const image = {
+      path: pool.diskPath(disk, format),
+      format,
+      backing: backing === null ? null : { path: pool.artifactPath(backing.artifact), format: backing.format },
+    };
+    return { disk, image, address: storageAddress, port, runDir, credentials, uid, direct };
+  }
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CodedError } from '../base/errors.ts';
+import { parseDiskId, parseGeneration, parseVmId } from '../base/ids.ts';
+import { parseProcNetTcp, parseSs } from './connections.ts';
+import { parseDiskOrder } from './orders.ts';
+import { parseExportId, qsdArgv } from './qsd.ts';
+
+const VM = parseVmId('vm-0123456789ab');
+const DISK = parseDiskId('disk-0123456789ab');
+const g = parseGeneration;
+
+test("the kernel's tables are read", () => {
+  const line = (local: string, remote: string, state: string) =>
+    `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000 0 0 1`;
+  const text = [
+    '  sl  local_address',
+    line('0100007F:7531', '0201000A:C350', '01'),
+    line('0100007F:7531', '00000000:0000', '0A'),
+    line('0100007F:7532', '0201000A:C351', '01'),
+  ].join('\n');
+  assert.deepEqual(parseProcNetTcp(text, 0x7531), [{ address: '10.0.1.2', key: '10.0.1.2:50000' }]);
+  const ss =
+    '0      0      10.0.0.1:30001 10.0.0.2:40000 cubic rto:204 lastsnd:900 lastrcv:800 lastack:350 pacing_rate 1Mbps\n0 0 10.0.0.1:22 10.0.0.3:1 cubic\n';
+  assert.deepEqual(parseSs(ss), [
+    { localPort: 30_001, address: '10.0.0.2', idleMs: 350 },
+    { localPort: 22, address: '10.0.0.3', idleMs: null },
+  ]);
+});
+
+test('a daemon is started with its whole state, no secret on its command line, and no header followed', () => {
+  const spec = {
+    disk: DISK,
+    image: { path: '/p/disk.qcow2', format: 'qcow2', backing: { path: '/p/base', format: 'raw' } },
+    address: '10.0.0.1',
+    port: 30_001,
+    runDir: '/run/a,b',
+    credentials: { caPem: 'CA', certPem: 'CERT', keyPem: 'PRIVATE' },
+    uid: 700_001,
+    direct: true,
+  } as const;
+  const argv = qsdArgv(spec, [{ vm: VM, generation: g(7), readOnly: false }]);
+  const text = argv.join(' ');
+  assert.match(text, /^setpriv --reuid=700001 --regid=700001 --clear-groups --no-new-privs qemu-storage-daemon /);
+  assert.ok(!text.includes('PRIVATE'));
+  assert.ok(
+    text.includes('CN=incarnation:vm-0123456789ab:7') &&
+      text.includes('"id":"g7.rw"') &&
+      text.includes('path=/run/a,,b/'),
+  );
+  assert.ok(text.includes('"backing":"base"'));
+  assert.ok(
+    qsdArgv({ ...spec, image: { ...spec.image, backing: null } }, [])
+      .join(' ')
+      .includes('"backing":null'),
+  );
+  assert.deepEqual(parseExportId('g7.ro', VM), { vm: VM, generation: 7, readOnly: true });
+  for (const id of ['g07.ro', 'g7', 'g7.rw.x', 'x']) assert.equal(parseExportId(id, VM), undefined);
+});
+
+test('disk orders are taken apart strictly', () => {
+  const order = { term: 1, vm: VM, sizeBytes: 1, source: { kind: 'content', base64: 'QUJD' } };
+  assert.deepEqual(parseDiskOrder(order, ''), order);
+  for (const source of [
+    { kind: 'content', base64: 'A' },
+    { kind: 'content', base64: '../x' },
+    { kind: 'image', artifact: '../../etc/passwd', format: 'raw' },
+    { kind: 'blank', more: 1 },
+  ])
+    assert.throws(
+      () => parseDiskOrder({ ...order, source }, ''),
+      (error) => error instanceof CodedError && error.code === 'bad-input',
+    );
+});
