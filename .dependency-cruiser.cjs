@@ -13,7 +13,7 @@ const FOLDERS = {
   // QMP goes over mutual TLS: who is at the other end is an identity of the cluster's authority.
   qmp: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
   rpc: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
-  etcd: { src: ['base', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
+  etcd: { src: ['base', 'core', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
   images: { src: ['base', 'wire', 'os'], npm: [], node: true },
   api: { src: ['base', 'core'], npm: ['typebox'], node: false },
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },

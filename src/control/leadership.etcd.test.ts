@@ -4,7 +4,7 @@ import type { Controller, ControllerPorts } from '../core/loop/controller.ts';
 import { keyOf } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
 import { startCluster, startProxy, type TestCluster } from '../etcd/testing/etcd-cluster.ts';
-import { monotonicMs } from '../os/monotonic.ts';
+import { systemClock } from '../os/clock.ts';
 import { noCrashPoint } from './crash-point.ts';
 import { leadForEver } from './leadership.ts';
 import { type RunningStore, startStore, vmRecord } from './testing/records.ts';
@@ -19,14 +19,7 @@ const never = (): Promise<never> => Promise.reject(new Error('nothing is to be a
 
 /** Ports of a cluster without hosts: nothing is ever called, but the clock. */
 const ports: Omit<ControllerPorts, 'store'> = {
-  clock: {
-    wallMs: () => Date.now(),
-    monotonicMs,
-    after: (delayMs, callback) => {
-      const timer = setTimeout(callback, delayMs);
-      return () => clearTimeout(timer);
-    },
-  },
+  clock: systemClock,
   log: { info: () => undefined, warn: () => undefined },
   hosts: { report: never, launch: never, kill: never, applyNetwork: never },
   storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
@@ -64,7 +57,7 @@ class Candidate {
     this.running = running;
     const log: Log = { info: (line) => this.lines.push(line), warn: (line) => this.lines.push(line) };
     this.#campaigning = leadForEver({
-      client: running.client,
+      etcd: running.client,
       store: running.store,
       log,
       value: JSON.stringify({ name, address: '127.0.0.1' }),

@@ -9,7 +9,7 @@ import type { Term } from '../base/ids.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
-import type { EtcdClient } from '../etcd/client.ts';
+import type { Etcd } from '../etcd/api.ts';
 import { campaign, type Leadership } from '../etcd/election.ts';
 import { ELECTION, KeepingHouse } from './housekeeping.ts';
 import type { ClusterStore } from './store/cluster-store.ts';
@@ -20,7 +20,7 @@ const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
 
 export interface LeadershipOptions {
-  readonly client: EtcdClient;
+  readonly etcd: Etcd;
   readonly store: ClusterStore;
   readonly log: Log;
   /** Name and address of this node as JSON, for the others. */
@@ -32,10 +32,10 @@ export interface LeadershipOptions {
 
 /** Campaigns again and again until `signal` aborts. */
 export async function leadForEver(options: LeadershipOptions): Promise<void> {
-  const { client, log, signal, value } = options;
+  const { etcd, log, signal, value } = options;
   while (!signal.aborted) {
     try {
-      const leadership = await campaign(client, { prefix: ELECTION, value, ttlSeconds: LEASE_SECONDS, signal });
+      const leadership = await campaign(etcd, { prefix: ELECTION, value, ttlSeconds: LEASE_SECONDS, signal });
       await lead(leadership, options);
     } catch (error) {
       if (signal.aborted) return;

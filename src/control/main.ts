@@ -17,9 +17,10 @@ import type { Paths } from '../core/ports/paths.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
+import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
-import { monotonicMs } from '../os/monotonic.ts';
+import { randomHex } from '../os/random.ts';
 import { type CertifiedKey, issue } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { commonName, dnsName } from '../pki/identity.ts';
@@ -49,14 +50,7 @@ const ETCD_RETRY_MS = 500;
 /** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
 const INCARNATION_DAYS = 3_650;
 
-const clock: Clock = {
-  wallMs: () => Date.now(),
-  monotonicMs,
-  after: (delayMs, callback) => {
-    const timer = setTimeout(callback, delayMs);
-    return () => clearTimeout(timer);
-  },
-};
+const clock: Clock = systemClock;
 
 async function main(): Promise<void> {
   const config = await readConfig(process.argv.slice(2));
@@ -80,7 +74,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
-  const store = new ClusterStore(etcd);
+  const store = new ClusterStore(etcd, randomHex);
   const { clients, hosts, storage, paths, qmp } = linksOf(config, credentials, store);
   let leading: Leading | null = null;
   let leader: { name: string; address: string } | null = null;
@@ -115,7 +109,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     },
   });
   const campaigning = leadForEver({
-    client: etcd,
+    etcd,
     store,
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),

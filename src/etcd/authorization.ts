@@ -15,7 +15,8 @@
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { CodedError } from '../base/errors.ts';
-import type { CallOptions, EtcdClient } from './client.ts';
+import type { CallOptions } from './api.ts';
+import type { EtcdClient } from './client.ts';
 import { forbidden } from './errors.ts';
 import { type Permission, Permission_Type, type PermissionSchema } from './generated/auth_pb.js';
 import {

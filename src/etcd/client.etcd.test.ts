@@ -6,7 +6,6 @@ import { EtcdCompacted, EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts
 import { follow } from './follow.ts';
 import type { WatchEvent } from './records.ts';
 import { startCluster, startProxy, type TestCluster } from './testing/etcd-cluster.ts';
-import { monotonicMs } from './waits.ts';
 
 let cluster: TestCluster;
 let client: EtcdClient;
@@ -264,7 +263,7 @@ test('a lease that is not renewed ends with its keys; one that is renewed lives 
     },
   });
   assert.deepEqual(gone, ['delete /lease/left']);
-  assert.ok(monotonicMs() >= left.validUntilMs, 'never gone before the conservative time');
+  assert.ok(client.clock.monotonicMs() >= left.validUntilMs, 'never gone before the conservative time');
   assert.ok(kept.isValid() && kept.validUntilMs > left.validUntilMs);
   await client.leaseRevoke(kept.lease);
   assert.equal(await kept.expired, 'gone');
@@ -278,7 +277,7 @@ test('a lease whose holder is cut off turns invalid within its TTL, then counts 
   try {
     const kept = behind.keepLease(await behind.leaseGrant(2), { graceMs: 0 });
     proxy.freeze();
-    const frozenAtMs = monotonicMs();
+    const frozenAtMs = client.clock.monotonicMs();
     assert.equal(await kept.expired, 'unreachable');
     assert.equal(kept.isValid(), false);
     assert.ok(kept.validUntilMs <= frozenAtMs + 2_000);

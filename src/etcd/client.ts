@@ -8,6 +8,18 @@
 import { X509Certificate } from 'node:crypto';
 import { create, type DescMessage, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
 import { CodedError, messageOf } from '../base/errors.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import type {
+  CallOptions,
+  Etcd,
+  GrantedLease,
+  KeepOptions,
+  KeptLease,
+  Listing,
+  ListOptions,
+  TxnResult,
+  WatchOptions,
+} from './api.ts';
 import { EtcdCompacted } from './errors.ts';
 import {
   Cluster,
@@ -22,54 +34,21 @@ import {
   type RangeResponseSchema,
   StatusRequestSchema,
 } from './generated/rpc_pb.js';
-import { type GrantedLease, type KeepOptions, type KeptLease, keepLease } from './lease.ts';
-import {
-  type KeyValue,
-  keyBytes,
-  keyValueOf,
-  leaseId,
-  prefixEnd,
-  revisionNumber,
-  type Transaction,
-  txnMessage,
-} from './records.ts';
-import { type EtcdOptions, Transport } from './transport.ts';
-import { monotonicMs } from './waits.ts';
-import { type WatchOptions, watchPrefix } from './watch.ts';
-
-/** Of every call. `deadlineMs`: default `deadlineMsDefault` of the client. */
-export interface CallOptions {
-  readonly deadlineMs?: number;
-  readonly signal?: AbortSignal;
-}
+import { GrpcChannel } from './grpc-channel.ts';
+import { keepLease } from './lease.ts';
+import { keyValueOf, txnMessage } from './messages.ts';
+import { type KeyValue, keyBytes, leaseId, prefixEnd, revisionNumber, type Transaction } from './records.ts';
+import { type EtcdOptions, Transport, transportClock } from './transport.ts';
+import { watchPrefix } from './watch.ts';
 
 export interface ReadOptions extends CallOptions {
   /** True: one member answers from its own state, which may be old; works without a leader. Default false. */
   readonly serializable?: boolean;
 }
 
-/** `deadlineMs` is that of each page. */
-export interface ListOptions extends ReadOptions {
+export interface PageOptions extends ListOptions, ReadOptions {
   /** Records asked for at once, default 500. */
   readonly pageEntries?: number;
-  /** More records than this are an error (`too-large`), default 200,000. */
-  readonly entriesMax?: number;
-}
-
-export interface Listing {
-  /** The revision of the whole listing; a watch goes on at the next one. */
-  readonly revision: number;
-  /** In the order of their keys. */
-  readonly entries: readonly KeyValue[];
-}
-
-export interface TxnResult {
-  /** Whether the conditions held. */
-  readonly succeeded: boolean;
-  /** The store's revision after the transaction: the modRevision of what it wrote. */
-  readonly revision: number;
-  /** The answers to the `get`s of the branch that was taken, in order. */
-  readonly reads: readonly (KeyValue | undefined)[];
 }
 
 export interface MemberStatus {
@@ -109,12 +88,15 @@ const STATUS_MS = 1_000;
  * (but for `serializable` ones); what changes something is sent at most once, and an unknown outcome is
  * EtcdDeadlineUnknown, never a failure. Revisions and versions are numbers, asserted to be safe integers.
  */
-export class EtcdClient {
+export class EtcdClient implements Etcd {
+  readonly clock: Clock = transportClock;
   readonly #transport: Transport;
+  readonly #channel: GrpcChannel;
   readonly #certPem: string | undefined;
 
   constructor(options: EtcdOptions) {
     this.#transport = new Transport(options);
+    this.#channel = new GrpcChannel(this.#transport);
     this.#certPem = options.tls?.certPem;
   }
 
@@ -137,7 +119,7 @@ export class EtcdClient {
   }
 
   /** All records under `prefix` as of one revision. Starts again if that one is compacted meanwhile. */
-  async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
+  async list(prefix: string, options: PageOptions = {}): Promise<Listing> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#listOnce(prefix, options);
@@ -147,7 +129,7 @@ export class EtcdClient {
     }
   }
 
-  async #listOnce(prefix: string, options: ListOptions): Promise<Listing> {
+  async #listOnce(prefix: string, options: PageOptions): Promise<Listing> {
     const entriesMax = options.entriesMax ?? ENTRIES_MAX;
     const rangeEnd = prefixEnd(keyBytes(prefix));
     const limit = BigInt(options.pageEntries ?? PAGE_ENTRIES);
@@ -207,7 +189,7 @@ export class EtcdClient {
 
   /** Delivers every change under `prefix` until the signal aborts (see watch.ts). */
   watch(prefix: string, options: WatchOptions): Promise<void> {
-    return watchPrefix(this.#transport, prefix, options);
+    return watchPrefix(this.#channel, prefix, options);
   }
 
   /** Grants a lease of at least `ttlSeconds`, a whole number. A grant whose answer was lost expires by itself. */
@@ -219,7 +201,7 @@ export class EtcdClient {
       );
     }
     const request = create(LeaseGrantRequestSchema, { TTL: BigInt(ttlSeconds) });
-    const sentAtMs = monotonicMs();
+    const sentAtMs = this.clock.monotonicMs();
     const answer = await this.#transport.unary({
       method: Lease.method.leaseGrant,
       request,
@@ -244,7 +226,7 @@ export class EtcdClient {
 
   /** Renews a lease until it ends, `stop()` or the signal (see lease.ts). */
   keepLease(granted: GrantedLease, options: KeepOptions = {}): KeptLease {
-    return keepLease(this.#transport, granted, options);
+    return keepLease(this.#channel, granted, options);
   }
 
   /** Asks each endpoint for its state. Never throws for members that do not answer. */

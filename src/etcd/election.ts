@@ -8,10 +8,9 @@
  * Create revisions only grow, so the create revision of the leader's key serves as the term.
  */
 import { CodedError } from '../base/errors.ts';
-import type { EtcdClient } from './client.ts';
+import type { Etcd, GrantedLease, KeptLease } from './api.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
 import { follow } from './follow.ts';
-import type { GrantedLease, KeptLease } from './lease.ts';
 import type { Compare, KeyValue } from './records.ts';
 import { backoffMs, pause } from './waits.ts';
 
@@ -55,16 +54,16 @@ const PUT_ATTEMPTS_MAX = 5;
  * Waits until we lead. Throws the signal's reason when it aborts (nothing is left behind), or what etcd refuses; while
  * etcd is away or after losing the lease it starts over.
  */
-export async function campaign(client: EtcdClient, options: CampaignOptions): Promise<Leadership> {
+export async function campaign(etcd: Etcd, options: CampaignOptions): Promise<Leadership> {
   for (let failures = 0; ; failures += 1) {
-    await pause(backoffMs(failures, 50, 500), options.signal);
+    await pause(etcd.clock, backoffMs(failures, 50, 500), { signal: options.signal });
     options.signal?.throwIfAborted();
     try {
-      const leadership = await campaignOnce(client, options);
+      const leadership = await campaignOnce(etcd, options);
       if (leadership !== undefined) return leadership;
     } catch (error) {
       options.signal?.throwIfAborted();
-      if (!isTemporary(error) || client.isClosed) throw error;
+      if (!isTemporary(error) || etcd.isClosed) throw error;
     }
   }
 }
@@ -75,10 +74,10 @@ function isTemporary(error: unknown): boolean {
 }
 
 /** One lease's campaign; undefined when the lease or its key was lost before it won. */
-async function campaignOnce(client: EtcdClient, options: CampaignOptions): Promise<Leadership | undefined> {
+async function campaignOnce(etcd: Etcd, options: CampaignOptions): Promise<Leadership | undefined> {
   const { signal } = options;
-  const granted = await client.leaseGrant(options.ttlSeconds, signal === undefined ? {} : { signal });
-  const kept = client.keepLease(granted, options.graceMs === undefined ? {} : { graceMs: options.graceMs });
+  const granted = await etcd.leaseGrant(options.ttlSeconds, signal === undefined ? {} : { signal });
+  const kept = etcd.keepLease(granted, options.graceMs === undefined ? {} : { graceMs: options.graceMs });
   const ending = new AbortController();
   const end = (): void => ending.abort();
   signal?.addEventListener('abort', end, { once: true });
@@ -87,15 +86,15 @@ async function campaignOnce(client: EtcdClient, options: CampaignOptions): Promi
   let hasWon = false;
   try {
     const key = `${options.prefix}/${leaseHex(granted)}`;
-    const createRevision = await putOnce({ client, key, value: options.value, lease: granted.lease, kept });
-    hasWon = await waitForTurn({ client, prefix: `${options.prefix}/`, key, createRevision, signal: ending.signal });
-    return hasWon && !ending.signal.aborted ? leadershipOf({ client, kept, key, createRevision }) : undefined;
+    const createRevision = await putOnce({ etcd, key, value: options.value, lease: granted.lease, kept });
+    hasWon = await waitForTurn({ etcd, prefix: `${options.prefix}/`, key, createRevision, signal: ending.signal });
+    return hasWon && !ending.signal.aborted ? leadershipOf({ etcd, kept, key, createRevision }) : undefined;
   } catch (error) {
     if (ending.signal.aborted) return undefined;
     throw error;
   } finally {
     signal?.removeEventListener('abort', end);
-    if (!hasWon || ending.signal.aborted) await giveUp(client, kept);
+    if (!hasWon || ending.signal.aborted) await giveUp(etcd, kept);
   }
 }
 
@@ -106,16 +105,16 @@ function leaseHex({ lease }: GrantedLease): string {
 
 /** Puts our key. It is ours alone, so repeating "create it unless it exists" after an unknown outcome is safe. */
 async function putOnce(own: {
-  client: EtcdClient;
+  etcd: Etcd;
   key: string;
   value: string;
   lease: string;
   kept: KeptLease;
 }): Promise<number> {
-  const { client, key, value, lease } = own;
+  const { etcd, key, value, lease } = own;
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const { succeeded, revision, reads } = await client.txn({
+      const { succeeded, revision, reads } = await etcd.txn({
         compare: [{ key, exists: false }],
         success: [{ put: key, value, lease }],
         failure: [{ get: key }],
@@ -129,7 +128,7 @@ async function putOnce(own: {
 }
 
 interface Turn {
-  readonly client: EtcdClient;
+  readonly etcd: Etcd;
   readonly prefix: string;
   readonly key: string;
   readonly createRevision: number;
@@ -137,10 +136,10 @@ interface Turn {
 }
 
 /** Waits until no older key is left. False when our own key is gone. */
-async function waitForTurn({ client, prefix, key, createRevision, signal }: Turn): Promise<boolean> {
+async function waitForTurn({ etcd, prefix, key, createRevision, signal }: Turn): Promise<boolean> {
   for (;;) {
     signal.throwIfAborted();
-    const entries = await listPatiently(client, prefix, signal);
+    const entries = await listPatiently(etcd, prefix, signal);
     if (!entries.some((entry) => entry.key === key && entry.createRevision === createRevision)) return false;
     const older = entries.filter((entry) => entry.createRevision < createRevision);
     const before = older.reduce<KeyValue | undefined>(
@@ -148,27 +147,28 @@ async function waitForTurn({ client, prefix, key, createRevision, signal }: Turn
       undefined,
     );
     if (before === undefined) return true;
-    await untilKeyGone({ client, key: before.key, createRevision: before.createRevision, signal });
+    await untilKeyGone({ etcd, key: before.key, createRevision: before.createRevision, signal });
   }
 }
 
 /** The candidates; while etcd is away goes on asking, so as not to lose our place. Throws the signal's reason. */
-async function listPatiently(client: EtcdClient, prefix: string, signal: AbortSignal): Promise<readonly KeyValue[]> {
+async function listPatiently(etcd: Etcd, prefix: string, signal: AbortSignal): Promise<readonly KeyValue[]> {
   for (let failures = 0; ; failures += 1) {
-    await pause(backoffMs(failures, 50, 500), signal);
+    await pause(etcd.clock, backoffMs(failures, 50, 500), { signal });
+    signal.throwIfAborted();
     try {
-      return (await client.list(prefix, { signal })).entries;
+      return (await etcd.list(prefix, { signal })).entries;
     } catch (error) {
-      if (!(error instanceof EtcdUnavailable) || client.isClosed) throw error;
+      if (!(error instanceof EtcdUnavailable) || etcd.isClosed) throw error;
     }
   }
 }
 
 /** Resolves when the key of that create revision no longer exists, or when the signal aborts. */
 async function untilKeyGone(wait: Omit<Turn, 'prefix'>): Promise<void> {
-  const { client, key, createRevision } = wait;
+  const { etcd, key, createRevision } = wait;
   const gone = new AbortController();
-  await follow(client, key, {
+  await follow(etcd, key, {
     signal: AbortSignal.any([wait.signal, gone.signal]),
     onListing: ({ entries }) => {
       if (!entries.some((entry) => entry.key === key && entry.createRevision === createRevision)) gone.abort();
@@ -179,10 +179,10 @@ async function untilKeyGone(wait: Omit<Turn, 'prefix'>): Promise<void> {
   });
 }
 
-function leadershipOf(won: { client: EtcdClient; kept: KeptLease; key: string; createRevision: number }): Leadership {
-  const { client, kept, key, createRevision } = won;
+function leadershipOf(won: { etcd: Etcd; kept: KeptLease; key: string; createRevision: number }): Leadership {
+  const { etcd, kept, key, createRevision } = won;
   const over = new AbortController();
-  const keyGone = untilKeyGone({ client, key, createRevision, signal: over.signal });
+  const keyGone = untilKeyGone({ etcd, key, createRevision, signal: over.signal });
   // A closed client makes the watch fail; the lease's end decides then.
   const lost = Promise.race([kept.expired, keyGone.catch(() => kept.expired)]).then(() => {
     over.abort();
@@ -196,17 +196,17 @@ function leadershipOf(won: { client: EtcdClient; kept: KeptLease; key: string; c
     lost,
     resign: async () => {
       over.abort();
-      await giveUp(client, kept);
+      await giveUp(etcd, kept);
       await lost;
     },
   };
 }
 
 /** Ends our candidacy; when etcd cannot be told, the lease runs out by itself. */
-async function giveUp(client: EtcdClient, kept: KeptLease): Promise<void> {
+async function giveUp(etcd: Etcd, kept: KeptLease): Promise<void> {
   kept.stop();
   try {
-    await client.leaseRevoke(kept.lease, { deadlineMs: REVOKE_MS });
+    await etcd.leaseRevoke(kept.lease, { deadlineMs: REVOKE_MS });
   } catch (error) {
     if (!(error instanceof EtcdUnavailable)) throw error;
   }
@@ -214,7 +214,7 @@ async function giveUp(client: EtcdClient, kept: KeptLease): Promise<void> {
 
 /** Reports the leader, now and at each change, until the signal aborts. `undefined`: nobody leads. */
 export async function observe(
-  client: EtcdClient,
+  etcd: Etcd,
   prefix: string,
   options: {
     readonly signal?: AbortSignal;
@@ -231,7 +231,7 @@ export async function observe(
     reported = leader;
     options.onLeader(leader);
   };
-  await follow(client, `${prefix}/`, {
+  await follow(etcd, `${prefix}/`, {
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     ...(options.onDisconnected === undefined ? {} : { onDisconnected: options.onDisconnected }),
     onListing: ({ entries }) => {

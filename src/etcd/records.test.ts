@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { KeyValueSchema } from './generated/kv_pb.js';
-import { keyBytes, keyValueOf, leaseId, prefixEnd, revisionNumber, txnMessage } from './records.ts';
+import { keyValueOf, txnMessage } from './messages.ts';
+import { keyBytes, leaseId, prefixEnd, revisionNumber } from './records.ts';
 
 const SEED = 20261121;
 

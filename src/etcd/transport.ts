@@ -31,9 +31,12 @@ import {
 } from '@grpc/grpc-js';
 import { present } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
-import { EtcdDeadlineUnknown, EtcdUnavailable, isServiceError, outcomeOf, refusal } from './errors.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import { systemClock } from '../os/clock.ts';
+import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
 import { Maintenance, StatusRequestSchema } from './generated/rpc_pb.js';
-import { backoffMs, monotonicMs, pause } from './waits.ts';
+import { isServiceError, outcomeOf, refusal } from './grpc-errors.ts';
+import { backoffMs, pause } from './waits.ts';
 
 /** How to reach an etcd cluster. */
 export interface EtcdOptions {
@@ -86,6 +89,9 @@ const ATTEMPT_MS_MIN = 500;
 const ATTEMPTS_MAX = 64;
 const OPEN_MS = 2_000;
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** What goes over a real network is waited for in real time. */
+export const transportClock: Clock = systemClock;
 
 const NO_NAME = 'etcd.invalid';
 
@@ -144,12 +150,14 @@ export class Transport {
 
   /** Makes one call. Throws EtcdUnavailable, EtcdDeadlineUnknown, the refusal, or the signal's reason (see errors.ts). */
   async unary<I extends DescMessage, O extends DescMessage>(call: UnaryCall<I, O>): Promise<MessageShape<O>> {
-    const endsAtMs = monotonicMs() + (call.deadlineMs ?? this.#deadlineMsDefault);
+    const endsAtMs = transportClock.monotonicMs() + (call.deadlineMs ?? this.#deadlineMsDefault);
     let lastError: unknown;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      await pause(backoffMs(Math.floor(attempt / this.#endpoints.length), 25, 200), call.signal);
+      await pause(transportClock, backoffMs(Math.floor(attempt / this.#endpoints.length), 25, 200), {
+        signal: call.signal,
+      });
       const endpoint = await this.#ready({ endsAtMs, signal: call.signal, only: call.endpoint, lastError });
-      const leftMs = Math.max(1, endsAtMs - monotonicMs());
+      const leftMs = Math.max(1, endsAtMs - transportClock.monotonicMs());
       const mayMove = call.repeatable && call.endpoint === undefined && this.#endpoints.length > 1;
       const attemptMs = mayMove ? Math.min(leftMs, Math.max(leftMs / 2, ATTEMPT_MS_MIN)) : leftMs;
       try {
@@ -197,7 +205,7 @@ export class Transport {
     method: DescMethodBiDiStreaming<I, O>,
     signal?: AbortSignal,
   ): Promise<Stream<I, O>> {
-    const endpoint = await this.#ready({ endsAtMs: monotonicMs() + OPEN_MS, signal });
+    const endpoint = await this.#ready({ endsAtMs: transportClock.monotonicMs() + OPEN_MS, signal });
     const call: ClientDuplexStream<MessageShape<I>, MessageShape<O>> = endpoint.client.makeBidiStreamRequest(
       pathOf(method),
       (message: MessageShape<I>) => encode(method.input, message),
@@ -245,16 +253,16 @@ export class Transport {
     for (let round = 0; ; round += 1) {
       wish.signal?.throwIfAborted();
       if (this.#closed) throw new EtcdUnavailable('This etcd client is closed.');
-      const leftMs = wish.endsAtMs - monotonicMs();
+      const leftMs = wish.endsAtMs - transportClock.monotonicMs();
       if (leftMs <= 0) throw await this.#unreachable(wish.only, wish.lastError);
       const endpoint = this.#choose(wish.only, round > 0);
       if (endpoint !== undefined) return endpoint;
-      await pause(Math.min(leftMs, STATE_WAIT_MS), wish.signal, this.#stateChange());
+      await pause(transportClock, Math.min(leftMs, STATE_WAIT_MS), { signal: wish.signal, until: this.#stateChange() });
     }
   }
 
   #choose(only: string | undefined, acceptAvoided: boolean): Endpoint | undefined {
-    const nowMs = monotonicMs();
+    const nowMs = transportClock.monotonicMs();
     const count = this.#endpoints.length;
     let avoided: number | undefined;
     let hasHope = false; // a member that has not failed lately may come up in a moment
@@ -283,7 +291,7 @@ export class Transport {
   }
 
   #avoid(endpoint: Endpoint): void {
-    endpoint.avoidUntilMs = monotonicMs() + AVOID_MS;
+    endpoint.avoidUntilMs = transportClock.monotonicMs() + AVOID_MS;
   }
 
   /** Settles when any connection changes its state, or a little later; shared by all who wait. */

@@ -1,21 +1,23 @@
 /** Waits that end: every one has a limit in milliseconds and may be cut short by a signal or by what it waits for. */
+import type { Clock } from '../core/ports/clock.ts';
 
-/** Monotonic milliseconds; goes on while the process is stopped. */
-export function monotonicMs(): number {
-  return performance.now();
+/** Ends a wait early. `until` must settle before long: each wait hangs a callback on it. */
+export interface PauseOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly until?: Promise<unknown>;
 }
 
-/** Resolves after `limitMs`, or earlier when `signal` aborts or `until` settles. Never rejects. */
-export function pause(limitMs: number, signal?: AbortSignal, until?: Promise<unknown>): Promise<void> {
+/** Resolves after `limitMs` (at once for 0), or earlier when `signal` aborts or `until` settles. Never rejects. */
+export function pause(clock: Clock, limitMs: number, { signal, until }: PauseOptions = {}): Promise<void> {
+  if (limitMs <= 0 || signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const end = (): void => {
-      clearTimeout(timer);
+      cancel();
       signal?.removeEventListener('abort', end);
       resolve();
     };
-    const timer = setTimeout(end, Math.max(0, limitMs));
-    if (signal?.aborted) end();
-    else signal?.addEventListener('abort', end, { once: true });
+    const cancel = clock.after(limitMs, end);
+    signal?.addEventListener('abort', end, { once: true });
     until?.then(end, end);
   });
 }

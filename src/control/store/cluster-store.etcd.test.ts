@@ -6,6 +6,7 @@ import { EtcdClient } from '../../etcd/client.ts';
 import { campaign, type Leadership } from '../../etcd/election.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from '../../etcd/errors.ts';
 import { startCluster, startProxy, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import { randomHex } from '../../os/random.ts';
 import {
   diskRecord,
   networkRecord,
@@ -94,7 +95,7 @@ test('a lost reply is read back: what happened counts as committed, once', async
       };
     },
   });
-  const lossyStore = new ClusterStore(lossy);
+  const lossyStore = new ClusterStore(lossy, randomHex);
   const created = await lossyStore.transact([put(keyOf.vm(vm.id), vm), put(keyOf.vmName('vm1'), vm.id)], null);
   assert.equal(created.kind, 'committed');
   assert.deepEqual(lossyStore.vms.get(vm.id)?.value, vm);
@@ -238,7 +239,7 @@ test('the events kept are the newest ones', async () => {
   const total = EVENTS_KEPT + 150;
   for (let from = 0; from < total; from += 75) {
     const some = Array.from({ length: Math.min(75, total - from) }, (_, index) =>
-      ClusterStore.eventWrite(event(from + index)),
+      a.store.eventWrite(event(from + index)),
     );
     await a.client.txn({
       compare: [],

@@ -4,7 +4,6 @@
  * Guarantees: tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
  * something newer; a transaction is sent once, and one whose outcome is unknown is read back before anybody decides anything.
  */
-import { randomBytes } from 'node:crypto';
 import { CodedError } from '../../base/errors.ts';
 import type { VmId } from '../../base/ids.ts';
 import type {
@@ -18,8 +17,9 @@ import type {
 } from '../../core/model/cluster.ts';
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
+import type { RandomHex } from '../../core/ports/random.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { EtcdClient, TxnResult } from '../../etcd/client.ts';
+import type { Etcd, TxnResult } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
 import type { Compare, KeyValue, Op, WatchEvent } from '../../etcd/records.ts';
@@ -98,7 +98,8 @@ export class ClusterStore {
     this.events,
     this.tokens,
   ];
-  readonly #client: EtcdClient;
+  readonly #etcd: Etcd;
+  readonly #randomHex: RandomHex;
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   #revision = 0;
@@ -106,8 +107,9 @@ export class ClusterStore {
   /** Whether the watch stands: what is known is at most a moment old. */
   #connected = false;
 
-  constructor(client: EtcdClient) {
-    this.#client = client;
+  constructor(etcd: Etcd, randomHex: RandomHex) {
+    this.#etcd = etcd;
+    this.#randomHex = randomHex;
   }
 
   get revision(): number {
@@ -125,7 +127,7 @@ export class ClusterStore {
 
   /** Follows etcd until `signal` aborts; `onReady` once the first listing is in. Throws what etcd refuses for good. */
   async follow(options: { readonly signal: AbortSignal; readonly onReady: () => void }): Promise<void> {
-    await follow(this.#client, ROOT, {
+    await follow(this.#etcd, ROOT, {
       signal: options.signal,
       onListing: ({ entries, revision }) => {
         this.#replace(entries, revision);
@@ -145,7 +147,7 @@ export class ClusterStore {
 
   /** Reads everything linearizably: for one who begins to lead. */
   async catchUp(): Promise<void> {
-    const { entries, revision } = await this.#client.list(ROOT);
+    const { entries, revision } = await this.#etcd.list(ROOT);
     this.#replace(entries, revision);
   }
 
@@ -166,8 +168,8 @@ export class ClusterStore {
   }
 
   /** A new event's write. Its key sorts by time. */
-  static eventWrite(event: EventRecord): Write {
-    const key = `${PREFIX.event}${String(event.at).padStart(15, '0')}-${randomBytes(4).toString('hex')}`;
+  eventWrite(event: EventRecord): Write {
+    const key = `${PREFIX.event}${String(event.at).padStart(15, '0')}-${this.#randomHex(4)}`;
     return { key, value: event, expect: null };
   }
 
@@ -191,7 +193,7 @@ export class ClusterStore {
     const keys = [...writes, ...unchanged].map(({ key }) => key);
     const failure: Op[] = [...keys, ...(guard === null ? [] : [guard.key])].map((key) => ({ get: key }));
     try {
-      const result = await this.#client.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
+      const result = await this.#etcd.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
       if (!result.succeeded) return this.#refused(keys, guard, result);
       this.#note(writes.map(({ key, value }) => ({ key, value, revision: result.revision })));
       return { kind: 'committed', revision: result.revision };
@@ -219,7 +221,7 @@ export class ClusterStore {
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       const finish = (act: () => void): void => {
-        clearTimeout(timer);
+        cancel();
         unsubscribe();
         options.signal.removeEventListener('abort', aborted);
         act();
@@ -235,7 +237,7 @@ export class ClusterStore {
       const aborted = (): void => finish(() => reject(options.signal.reason));
       const late = (): CodedError =>
         new CodedError('deadline', `${options.what} did not happen within ${options.deadlineMs} ms.`);
-      const timer = setTimeout(() => finish(() => reject(late())), options.deadlineMs);
+      const cancel = this.#etcd.clock.after(options.deadlineMs, () => finish(() => reject(late())));
       const unsubscribe = this.onChange(look);
       options.signal.addEventListener('abort', aborted, { once: true });
       if (options.signal.aborted) aborted();
@@ -253,7 +255,7 @@ export class ClusterStore {
   /** What became of a transaction whose answer was lost: all of it happened if one trace of it is found. */
   async #readBack(writes: readonly Write[], keys: readonly string[], unknown: EtcdDeadlineUnknown): Promise<Outcome> {
     const read = async (key: string): Promise<readonly [string, KeyValue | undefined, number]> => {
-      const { entries, revision } = await this.#client.list(key);
+      const { entries, revision } = await this.#etcd.list(key);
       return [key, entries.find((entry) => entry.key === key), revision];
     };
     const reads = await Promise.all(keys.map(read)).catch(() => {

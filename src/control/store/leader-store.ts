@@ -4,7 +4,7 @@ import type { DiskId, HostName, NetworkName, StorageName, TaskId, Term, VmId } f
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
-import { ClusterStore, type Write } from './cluster-store.ts';
+import type { ClusterStore, Write } from './cluster-store.ts';
 
 /** The tables under the identifiers' types. The keys of a table are what keys.ts put there. */
 export function snapshotOf(store: ClusterStore): Snapshot {
@@ -78,7 +78,7 @@ export function leaderStore(
     snapshot,
     commit: async ({ changes, event }: Commit) => {
       const writes = changes.flatMap((change) => writesOf(change, snapshot));
-      if (event !== null) writes.push(ClusterStore.eventWrite(event));
+      if (event !== null) writes.push(store.eventWrite(event));
       const outcome = await store.transact(writes, leadership.compare);
       if (outcome.kind === 'guard-failed') {
         onDeposed();

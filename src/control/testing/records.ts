@@ -11,6 +11,7 @@ import type { DiskRecord, HostRecord, NetworkRecord, StorageRecord, TaskRecord }
 import type { VmRecord } from '../../core/model/vm.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import type { EtcdOptions } from '../../etcd/transport.ts';
+import { randomHex } from '../../os/random.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
 
 const MIB = 1024 * 1024;
@@ -116,7 +117,7 @@ export interface RunningStore {
 
 export async function startStore(options: EtcdOptions): Promise<RunningStore> {
   const client = new EtcdClient(options);
-  const store = new ClusterStore(client);
+  const store = new ClusterStore(client, randomHex);
   const ending = new AbortController();
   const ready = Promise.withResolvers<void>();
   const following = store.follow({ signal: ending.signal, onReady: ready.resolve });

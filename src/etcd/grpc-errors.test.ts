@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Metadata, status } from '@grpc/grpc-js';
-import { outcomeOf, refusal } from './errors.ts';
+import { outcomeOf, refusal } from './grpc-errors.ts';
 
 const fail = (code: status, details: string): Error =>
   Object.assign(new Error(details), { code, details, metadata: new Metadata() });

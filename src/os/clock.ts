@@ -1,0 +1,15 @@
+/** This machine's time, in the shape in which whatever also runs in simulated time takes it (core/ports/clock.ts). */
+import { monotonicMs } from './monotonic.ts';
+
+/** Timers keep the process alive until they fire or are cancelled. */
+export const systemClock = {
+  /** Unix time in ms; may jump. */
+  wallMs: (): number => Date.now(),
+  /** CLOCK_MONOTONIC in ms, with fraction. */
+  monotonicMs,
+  /** Calls back once after `delayMs`; the answer cancels it. */
+  after: (delayMs: number, callback: () => void): (() => void) => {
+    const timer = setTimeout(callback, Math.max(0, delayMs));
+    return () => clearTimeout(timer);
+  },
+} as const;
