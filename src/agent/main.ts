@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import packageJson from '../../package.json' with { type: 'json' };
 import { CodedError, messageOf } from '../base/errors.ts';
+import { AgentHost } from '../core/agent/agent-host.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { pause } from '../os/deadline.ts';
 import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
@@ -18,7 +19,7 @@ import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { startService } from '../rpc/service.ts';
 import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
-import { AgentHost, FIRST_QEMU_UID } from './host.ts';
+import { FIRST_QEMU_UID, LinuxMachine } from './linux-machine.ts';
 import { boundDeadConnections, NetworkDriver } from './network/driver.ts';
 import { probeAccelerator } from './qemu/probe.ts';
 import { agentRoutes } from './routes.ts';
@@ -49,14 +50,13 @@ async function main(): Promise<void> {
     if (reason === null) log.info('accelerator', { accelerator });
     else log.warn('guests run in software emulation, which is slow', { accelerator, reason });
   });
-  const host = new AgentHost({
+  const machine = new LinuxMachine({
     config,
-    version: packageJson.version,
     probe,
     artifacts: new ArtifactCache(join(config.runDir, 'artifacts'), credentials),
-    network: (taps) => networkDriver(config, { taps, log }),
-    log,
+    network: networkDriver(config, log),
   });
+  const host = new AgentHost({ name: config.name, version: packageJson.version, machine, log });
   const tidy = (): void =>
     void host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
   tidy();
@@ -88,16 +88,12 @@ async function serve(
   process.once('SIGINT', stop);
 }
 
-function networkDriver(
-  config: AgentConfig,
-  { taps, log }: { readonly taps: ConstructorParameters<typeof NetworkDriver>[0]['taps']; readonly log: Log },
-): NetworkDriver {
+function networkDriver(config: AgentConfig, log: Log): NetworkDriver {
   return new NetworkDriver({
     endpoint: { address: config.overlayAddress, device: config.overlayDevice },
     hostAddresses: [config.controlAddress, config.storageAddress, config.overlayAddress],
     runDir: config.runDir,
     dropsRoot: config.qemuUsers === 'per-slot',
-    taps,
     log,
   });
 }

@@ -1,9 +1,9 @@
 /** The agent's HTTP service (core/ports/host-link.ts): control nodes only, every body checked before it is acted on. */
 
 import { parseGeneration, parseVmId } from '../base/ids.ts';
+import type { AgentHost } from '../core/agent/agent-host.ts';
 import { integerParameter } from '../rpc/parse.ts';
 import type { Route } from '../rpc/service.ts';
-import type { AgentHost } from './host.ts';
 import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder } from './orders.ts';
 
 const ALLOW = ['control'] as const;

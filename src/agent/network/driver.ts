@@ -1,6 +1,6 @@
 /**
- * Makes the kernel's networks what the plan says. Guarantees: one change at a time; a plan older than the one in force is
- * refused; repeating a plan changes nothing; the agent's death takes nothing away.
+ * Makes the kernel's networks what a plan says. Guarantees: repeating a plan changes nothing; the agent's death takes nothing
+ * away. Which plan counts, and that one change is made at a time, is core/agent/host-network.ts's.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -22,88 +22,36 @@ export interface NetworkOptions {
   readonly hostAddresses: readonly string[];
   readonly runDir: string;
   readonly dropsRoot: boolean;
-  /** The taps of the QEMUs that run, or are being started. */
-  readonly taps: () => readonly WantedTap[];
   readonly log: Log;
 }
+
+/** The taps of the QEMUs that run, or are being started. */
+export type WantedTaps = () => readonly WantedTap[];
 
 const DEADLINE_MS = 10_000;
 const RESOLV_CONF_BYTES_MAX = 64 * 1024;
 
 /**
- * The host's overlay networks: bridges, tunnels, taps' ports, rules and DHCP. Its methods take turns, in the order of their
- * calls. A plan that could not be made (CodedError 'failed' with what the system said) is not in force; the next one sets
- * right what it left.
+ * The host's overlay networks: bridges, tunnels, taps' ports, rules and DHCP. A plan that could not be made (CodedError 'failed'
+ * with what the system said) may be made in part; the next one sets right what it left.
  */
 export class NetworkDriver {
   readonly #options: NetworkOptions;
-  #inForce: NetworkPlan | null = null;
   #rules = '';
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: NetworkOptions) {
     this.#options = options;
   }
 
-  /** Of the plan in force; 0 before the first. */
-  get revision(): number {
-    return this.#inForce?.revision ?? 0;
-  }
-
-  /** Puts a plan in force; CodedError 'stale-order' when a newer one is. */
-  apply(plan: NetworkPlan): Promise<void> {
-    return this.#inTurn(async () => {
-      if (plan.revision < this.revision) {
-        throw new CodedError('stale-order', `Plan ${plan.revision} is older than plan ${this.revision} in force.`, {
-          advice: 'Nothing was changed.',
-        });
-      }
-      await this.#make(plan);
-    });
-  }
-
-  /**
-   * Sees to it that a QEMU which is about to start finds its taps in their networks: by the newer of the given plan and
-   * the one in force. CodedError 'stale-order' when that does not know one of its networks any more.
-   */
-  prepare(plan: NetworkPlan, vnis: readonly number[]): Promise<void> {
-    return this.#inTurn(async () => {
-      const newer = this.#inForce !== null && plan.revision < this.#inForce.revision ? this.#inForce : plan;
-      const missing = vnis.find((vni) => !newer.networks.some((network) => network.vni === vni));
-      if (missing !== undefined)
-        throw new CodedError('stale-order', `Plan ${newer.revision} has no network ${missing} on this host.`);
-      await this.#make(newer);
-    });
-  }
-
-  /** Removes the taps of slots that have none of `taps()`. */
-  removeStaleTaps(): Promise<void> {
-    return this.#inTurn(async () => {
-      const wanted = new Set(this.#options.taps().map(({ device }) => device));
-      const stale = tapDevices().filter((device) => !wanted.has(device));
-      if (stale.length > 0)
-        await this.#batch(
-          'ip',
-          stale.map((device) => `link delete ${device}`),
-          true,
-        );
-    });
-  }
-
-  #inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(action, action);
-    this.#last = result.catch(() => undefined);
-    return result;
-  }
-
-  async #make(asked: NetworkPlan): Promise<void> {
+  /** Makes the networks what the plan says; `wanted` is asked as late as possible. */
+  async make(asked: NetworkPlan, wanted: WantedTaps): Promise<void> {
     const { endpoint, hostAddresses, runDir, dropsRoot, log } = this.#options;
     const observed = await observe();
     const underlay = observed.addresses.filter(({ address }) => hostAddresses.includes(address));
     const plan = this.#withoutClashes(asked, underlay);
     this.#checkUnderlay(observed);
     const onlyGuests = setForwarding(plan, observed, log);
-    const taps = this.#options.taps();
+    const taps = wanted();
     // Rules first: no port is open for a moment before its filter is there.
     const rules = ruleScript(plan, { taps, underlay: [...new Set(underlay.map(cidrOf))], onlyGuests });
     if (rules !== this.#rules) {
@@ -115,7 +63,14 @@ export class NetworkDriver {
     setForwarding(plan, observed, log);
     const nameServers = hostNameServers();
     await applyDhcp(plan.networks, { runDir, dropsRoot, mtu: GUEST_MTU, nameServers });
-    this.#inForce = asked;
+  }
+
+  /** Removes the taps of slots that have none of `wanted()`. */
+  async removeStaleTaps(wanted: WantedTaps): Promise<void> {
+    const devices = new Set(wanted().map(({ device }) => device));
+    const stale = tapDevices().filter((device) => !devices.has(device));
+    const lines = stale.map((device) => `link delete ${device}`);
+    await this.#batch('ip', lines, true);
   }
 
   async #applyLinks({ ip, flood, forget }: LinkPlan): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { createInterface } from 'node:readline';
 import { messageOf } from '../../base/errors.ts';
+import { HostNetwork } from '../../core/agent/host-network.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';
 import { createLog } from '../../os/log.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -15,13 +16,13 @@ const driver = new NetworkDriver({
   hostAddresses: [controlAddress, overlayAddress],
   runDir,
   dropsRoot: false,
-  taps: () => taps,
   log: createLog({ component: 'test', name }),
 });
+const network = new HostNetwork((plan) => driver.make(plan, () => taps));
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as { readonly plan: NetworkPlan; readonly taps: readonly WantedTap[] };
   taps = request.taps;
   const startedMs = monotonicMs();
-  const error = await driver.apply(request.plan).then(() => null, messageOf);
+  const error = await network.apply(request.plan).then(() => null, messageOf);
   process.stdout.write(`answer ${JSON.stringify({ error, tookMs: Math.round(monotonicMs() - startedMs) })}\n`);
 }

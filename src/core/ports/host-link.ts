@@ -53,7 +53,7 @@ export interface LaunchOrder extends Order {
   readonly nics: readonly { readonly mac: string; readonly network: NetworkName; readonly vni: number }[];
   /** This incarnation's own certificate: NBD client, QMP server, migration peer. PEM. */
   readonly credentials: { readonly caPem: string; readonly certPem: string; readonly keyPem: string };
-  /** The host's whole network state, applied first. */
+  /** The host's whole network state; applied first where it has network cards. */
   readonly network: NetworkPlan;
 }
 

@@ -1,0 +1,163 @@
+/**
+ * The machine an agent stands on, by Linux: /proc for what runs, QEMU for incarnations, a directory per incarnation, the
+ * network driver. Guarantees: decides nothing and remembers nothing about incarnations (core/agent/agent-host.ts decides).
+ */
+
+import { readdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { parseGeneration, parseVmId } from '../base/ids.ts';
+import type { Cancellation } from '../core/agent/cancellation.ts';
+import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../core/agent/machine.ts';
+import type { HostCapacity } from '../core/model/cluster.ts';
+import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../core/ports/host-link.ts';
+import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
+import type { ArtifactCache } from './artifacts.ts';
+import type { AgentConfig } from './config.ts';
+import { findIncarnations, reported } from './incarnations.ts';
+import type { NetworkDriver } from './network/driver.ts';
+import type { WantedTap } from './network/link-plan.ts';
+import { tapName } from './network/taps.ts';
+import { killProcess, lastWords, launchQemu } from './qemu/launch.ts';
+import type { AcceleratorProbe } from './qemu/probe.ts';
+import { cutToTail, readTail } from './tail.ts';
+
+export interface LinuxMachineOptions {
+  readonly config: AgentConfig;
+  /** Settles once, soon after the start; never rejects. */
+  readonly probe: Promise<AcceleratorProbe>;
+  readonly artifacts: ArtifactCache;
+  readonly network: NetworkDriver;
+}
+
+/** The user of the QEMU in slot 0; the next slots' follow. */
+export const FIRST_QEMU_UID = 600_000;
+const FETCH_DEADLINE_MS = 30_000;
+const START_DEADLINE_MS = 20_000;
+const SERIAL_LOG = { limitBytes: 1024 * 1024, keepBytes: 256 * 1024 };
+const DIRECTORY = /^(vm-[0-9a-f]{12})-g([1-9]\d{0,15})$/;
+
+/** See the module. */
+export class LinuxMachine implements Machine {
+  readonly #options: LinuxMachineOptions;
+  #probe: AcceleratorProbe = { accelerator: 'tcg', cpuModels: ['baseline'], reason: null };
+
+  constructor(options: LinuxMachineOptions) {
+    this.#options = options;
+    void options.probe.then((probe) => {
+      this.#probe = probe;
+    });
+  }
+
+  bootId(): string {
+    return bootId();
+  }
+
+  /** Until the accelerator was probed (some seconds at most) it says `tcg`. */
+  capacity(): HostCapacity {
+    const { memoryBytes, vcpus } = this.#options.config;
+    const { accelerator, cpuModels } = this.#probe;
+    return { memoryBytes, vcpus: vcpus ?? availableParallelism(), accelerator, cpuModels };
+  }
+
+  running(): readonly RunningIncarnation[] {
+    return findIncarnations().map(reported);
+  }
+
+  async prepare(order: LaunchOrder, cancellation: Cancellation): Promise<PreparedStart> {
+    const { artifacts, probe } = this.#options;
+    const { kernel, initrd } = order.machine;
+    const directory = this.#directory(order);
+    const signal = signalOf(cancellation);
+    const fetch = { deadlineMs: FETCH_DEADLINE_MS, signal };
+    const [{ accelerator }, kernelFile, initrdFile] = await Promise.all([
+      probe,
+      kernel === null ? null : artifacts.get(kernel, fetch),
+      initrd === null ? null : artifacts.get(initrd, fetch),
+      rm(directory, { recursive: true, force: true }),
+    ]);
+    const start = async (): Promise<ProcessName> => {
+      const { pid, startTicks } = await launchQemu(order, {
+        confinement: { uid: this.#uidOf(order.slot), root: process.geteuid?.() === 0 },
+        context: { accelerator, directory, kernelFile, initrdFile },
+        deadlineMs: START_DEADLINE_MS,
+        signal,
+      });
+      return { pid, startTicks: String(startTicks) };
+    };
+    return { start };
+  }
+
+  kill(process: ProcessName): Promise<void> {
+    return killProcess(identityOf(process));
+  }
+
+  makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void> {
+    return this.#options.network.make(plan, () => this.#wantedTaps(starting));
+  }
+
+  removeStaleTaps(starting: () => readonly Starting[]): Promise<void> {
+    return this.#options.network.removeStaleTaps(() => this.#wantedTaps(starting));
+  }
+
+  async remains(): Promise<readonly IncarnationName[]> {
+    const entries = await readdir(this.#options.config.runDir);
+    return entries.flatMap((entry) => {
+      const [, vm, generation] = DIRECTORY.exec(entry) ?? [];
+      return vm === undefined ? [] : [{ vm: parseVmId(vm), generation: parseGeneration(Number(generation)) }];
+    });
+  }
+
+  shortenLog(running: RunningIncarnation): void {
+    if (isRunning(identityOf(running))) cutToTail(this.#serialLog(running), SERIAL_LOG);
+  }
+
+  async removeRemains(name: IncarnationName): Promise<string> {
+    const directory = this.#directory(name);
+    const said = await lastWords(directory);
+    await rm(directory, { recursive: true, force: true });
+    return said;
+  }
+
+  serialTail(name: IncarnationName, bytes: number): Promise<string> {
+    return readTail(this.#serialLog(name), bytes);
+  }
+
+  #wantedTaps(starting: () => readonly Starting[]): readonly WantedTap[] {
+    const running = findIncarnations().flatMap(({ taps, slot }) =>
+      taps.map((tap) => ({ ...tap, uid: this.#tapOwner(slot) })),
+    );
+    const wanted = starting().flatMap(({ slot, nics }) =>
+      nics.map(({ mac, vni }, index) => ({ device: tapName(slot, index), mac, vni, uid: this.#tapOwner(slot) })),
+    );
+    return [...new Map([...running, ...wanted].map((tap) => [tap.device, tap])).values()];
+  }
+
+  /** The user of a slot's QEMU; null: the agent's own. */
+  #uidOf(slot: number): number | null {
+    return this.#options.config.qemuUsers === 'per-slot' ? FIRST_QEMU_UID + slot : null;
+  }
+
+  #tapOwner(slot: number): number {
+    return this.#uidOf(slot) ?? process.geteuid?.() ?? 0;
+  }
+
+  #serialLog(name: IncarnationName): string {
+    return join(this.#directory(name), 'serial.log');
+  }
+
+  #directory({ vm, generation }: IncarnationName): string {
+    return join(this.#options.config.runDir, `${vm}-g${generation}`);
+  }
+}
+
+function identityOf({ pid, startTicks }: ProcessName): ProcessIdentity {
+  return { pid, startTicks: Number(startTicks) };
+}
+
+/** A signal that fires when the work is called off, with the same reason. */
+function signalOf(cancellation: Cancellation): AbortSignal {
+  const controller = new AbortController();
+  cancellation.onCancel((reason) => controller.abort(reason));
+  return controller.signal;
+}

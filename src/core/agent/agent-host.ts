@@ -1,0 +1,215 @@
+/**
+ * The host's side of every order. Guarantees: an order of an older leader, of a generation that was ordered to end, or of one
+ * older than one that was ordered is refused with CodedError 'stale-order'; every order may be repeated, and one that was
+ * carried out starts nothing; per VM one launch at a time; a launch that fails leaves nothing; what runs is asked of the machine
+ * each time.
+ *
+ * What is remembered (the highest term, the generations that were ordered) only ever refuses: losing it with the agent
+ * makes nothing unsafe, because storage admits current generations only.
+ */
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { HostName, VmId } from '../../base/ids.ts';
+import type {
+  HostReport,
+  KillOrder,
+  KillResult,
+  LaunchOrder,
+  LaunchResult,
+  NetworkPlan,
+  Order,
+  RunningIncarnation,
+} from '../ports/host-link.ts';
+import type { Log } from '../ports/log.ts';
+import { Cancellation } from './cancellation.ts';
+import { HostNetwork } from './host-network.ts';
+import type { IncarnationName, Machine } from './machine.ts';
+import { OrderMemory } from './order-memory.ts';
+
+export interface AgentHostOptions {
+  readonly name: HostName;
+  readonly version: string;
+  readonly machine: Machine;
+  readonly log: Log;
+}
+
+interface Launch {
+  readonly order: LaunchOrder;
+  readonly cancellation: Cancellation;
+  readonly result: Promise<LaunchResult>;
+}
+
+const SERIAL_TAIL_BYTES_MAX = 1024 * 1024;
+
+/** See the module. One per life of an agent: a new one knows nothing but what the machine says. */
+export class AgentHost {
+  readonly #options: AgentHostOptions;
+  readonly #network: HostNetwork;
+  readonly #memory = new OrderMemory();
+  /** Under way. Of one VM there may be several: the newest is wanted, the others are ending. */
+  readonly #launches = new Set<Launch>();
+  #tidying: Promise<void> | null = null;
+
+  constructor(options: AgentHostOptions) {
+    this.#options = options;
+    this.#network = new HostNetwork((plan) => options.machine.makeNetwork(plan, this.#starting));
+  }
+
+  /** What runs now. */
+  report(): HostReport {
+    const { name, version, machine } = this.#options;
+    return {
+      host: name,
+      bootId: machine.bootId(),
+      agentVersion: version,
+      capacity: machine.capacity(),
+      incarnations: machine.running(),
+      networkRevision: this.#network.revision,
+    };
+  }
+
+  /** Starts an incarnation, or finds that it runs. CodedError 'stale-order', 'conflict', or why it could not be started. */
+  async launch(order: LaunchOrder): Promise<LaunchResult> {
+    this.#memory.takeTerm(order.term);
+    const before = this.#newestLaunchOf(order.vm);
+    if (before?.order.generation === order.generation && before.cancellation.reason === null) return before.result;
+    const running = this.#options.machine.running();
+    this.#memory.refuseStaleLaunch(order, running);
+    const same = running.find((other) => isSame(other, order));
+    if (same !== undefined) return { pid: same.pid, startTicks: same.startTicks, already: true };
+    this.#refuseSlot(order, running);
+    this.#memory.launchOrdered(order);
+    // An older generation that is still being started here is not wanted any more.
+    before?.cancellation.cancel(
+      new CodedError('stale-order', `Generation ${order.generation} of ${order.vm} was ordered.`),
+    );
+    return this.#begin(order, before?.result);
+  }
+
+  /** Ends what is named and waits until it is gone. CodedError 'stale-order', or 'deadline' when a process does not end. */
+  async kill(order: KillOrder): Promise<KillResult> {
+    const { machine, log } = this.#options;
+    this.#memory.takeTerm(order.term);
+    this.#memory.endOrdered(order);
+    const named = (other: IncarnationName): boolean =>
+      other.vm === order.vm && order.generations.includes(other.generation);
+    const launches = [...this.#launches].filter((launch) => named(launch.order));
+    for (const { cancellation } of launches)
+      cancellation.cancel(new CodedError('stale-order', `It was ordered to end: ${order.reason}`));
+    await Promise.all(launches.map(({ result }) => result.catch(() => undefined)));
+    const targets = machine.running().filter(named);
+    await Promise.all(targets.map((target) => machine.kill(target)));
+    for (const { vm, generation, slot } of targets)
+      log.info('incarnation ended by order', { vm, generation, slot, reason: order.reason });
+    // One that began before the kill may have seen them alive.
+    await this.#tidying?.catch(() => undefined);
+    await this.tidy();
+    return { killed: targets.map(({ generation }) => generation) };
+  }
+
+  /** Puts a network plan in force; CodedError 'stale-order' when a newer one, or a newer leader, was there. */
+  async applyNetwork(order: NetworkPlan & Order): Promise<void> {
+    this.#memory.takeTerm(order.term);
+    await this.#network.apply(order);
+  }
+
+  /** The tail of an incarnation's serial console, 1 MiB at most; empty when it never ran here, or is gone. */
+  serialTail(name: IncarnationName, bytes: number): Promise<string> {
+    return this.#options.machine.serialTail(name, Math.min(bytes, SERIAL_TAIL_BYTES_MAX));
+  }
+
+  /**
+   * Removes files and taps of incarnations that are gone, and shortens serial logs. To be called at the start and
+   * every few seconds; calls meanwhile join the one under way.
+   */
+  tidy(): Promise<void> {
+    this.#tidying ??= this.#tidy().finally(() => {
+      this.#tidying = null;
+    });
+    return this.#tidying;
+  }
+
+  readonly #starting = (): readonly LaunchOrder[] => [...this.#launches].map(({ order }) => order);
+
+  #newestLaunchOf(vm: VmId): Launch | undefined {
+    const launches = [...this.#launches].filter(({ order }) => order.vm === vm);
+    return launches.reduce<Launch | undefined>(
+      (newest, launch) =>
+        newest === undefined || launch.order.generation >= newest.order.generation ? launch : newest,
+      undefined,
+    );
+  }
+
+  #refuseSlot(order: LaunchOrder, running: readonly RunningIncarnation[]): void {
+    const others = [...running, ...this.#starting()];
+    const holder = others.find((other) => other.slot === order.slot && !isSame(other, order));
+    if (holder === undefined) return;
+    throw new CodedError('conflict', `Slot ${order.slot} is held by ${holder.vm}, generation ${holder.generation}.`, {
+      advice: 'Nothing was started. End that incarnation first, or use another slot.',
+    });
+  }
+
+  #begin(order: LaunchOrder, before: Promise<unknown> | undefined): Promise<LaunchResult> {
+    const cancellation = new Cancellation();
+    const result = this.#start(order, { before, cancellation });
+    const launch: Launch = { order, cancellation, result };
+    this.#launches.add(launch);
+    result.then(
+      () => this.#launches.delete(launch),
+      () => {
+        this.#launches.delete(launch);
+        this.tidy().catch((error: unknown) => this.#options.log.warn('tidying failed', { reason: messageOf(error) }));
+      },
+    );
+    return result;
+  }
+
+  async #start(
+    order: LaunchOrder,
+    { before, cancellation }: { readonly before: Promise<unknown> | undefined; readonly cancellation: Cancellation },
+  ): Promise<LaunchResult> {
+    const { vm, generation, slot, incoming, nics } = order;
+    const { machine, log } = this.#options;
+    await before?.catch(() => undefined);
+    try {
+      cancellation.throwIfCancelled();
+      const vnis = nics.map(({ vni }) => vni);
+      const [prepared] = await Promise.all([
+        machine.prepare(order, cancellation),
+        // A machine without a card waits for no network; the plan comes by an order of its own as well.
+        vnis.length === 0 ? null : this.#network.prepare(order.network, vnis),
+      ]);
+      cancellation.throwIfCancelled();
+      const started = await prepared.start();
+      log.info('incarnation started', { vm, generation, slot, pid: started.pid, incoming });
+      return { ...started, already: false };
+    } catch (error) {
+      await machine.removeRemains(order);
+      log.warn('incarnation could not be started', { vm, generation, slot, reason: messageOf(error) });
+      throw error;
+    }
+  }
+
+  async #tidy(): Promise<void> {
+    const { machine, log } = this.#options;
+    const remains = await machine.remains();
+    // After what remains was listed: an incarnation that is neither running nor being started now has ended.
+    const running = machine.running();
+    for (const name of remains) {
+      const alive = running.find((other) => isSame(other, name));
+      if (alive !== undefined) machine.shortenLog(alive);
+      else if (!this.#starting().some((order) => isSame(order, name))) {
+        const said = await machine.removeRemains(name);
+        log.info('incarnation is gone; its files were removed', {
+          vm: name.vm,
+          generation: name.generation,
+          said,
+        });
+      }
+    }
+    await this.#network.inTurn(() => machine.removeStaleTaps(this.#starting));
+  }
+}
+
+function isSame(a: IncarnationName, b: IncarnationName): boolean {
+  return a.vm === b.vm && a.generation === b.generation;
+}

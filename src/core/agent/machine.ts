@@ -1,0 +1,56 @@
+/**
+ * What an agent needs of the machine it stands on. The real one asks the operating system (src/agent), the simulated one a
+ * world with a seed (src/sim/agent). It decides nothing: which order is obeyed is AgentHost's alone.
+ */
+import type { Generation, VmId } from '../../base/ids.ts';
+import type { HostCapacity } from '../model/cluster.ts';
+import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../ports/host-link.ts';
+import type { Cancellation } from './cancellation.ts';
+
+/** One run of a VM. */
+export interface IncarnationName {
+  readonly vm: VmId;
+  readonly generation: Generation;
+}
+
+/** A process of this boot: the kernel gives no two of them the same pair. */
+export type ProcessName = Pick<RunningIncarnation, 'pid' | 'startTicks'>;
+
+/** What is being started and may not be in the process table yet. */
+export type Starting = Pick<LaunchOrder, 'vm' | 'generation' | 'slot' | 'nics'>;
+
+/** Everything a start needs is there, but for the network. */
+export interface PreparedStart {
+  /**
+   * Starts QEMU, halted, and resolves when its monitors answer. CodedError 'failed' with QEMU's last words, 'deadline', or the
+   * cancellation's reason: then no process of it is left. The process outlives the agent.
+   */
+  start(): Promise<ProcessName>;
+}
+
+export interface Machine {
+  /** Changes when the machine boots, and only then. */
+  bootId(): string;
+  capacity(): HostCapacity;
+  /** Every QEMU of ours that runs at this moment, whoever started it; asked of the operating system each time. */
+  running(): readonly RunningIncarnation[];
+  /** Fetches the order's files and clears its directory. CodedError 'unavailable', 'deadline', or the cancellation's reason. */
+  prepare(order: LaunchOrder, cancellation: Cancellation): Promise<PreparedStart>;
+  /** Ends a process at once and resolves when it is gone; CodedError 'deadline' when the kernel does not let go of it. */
+  kill(process: ProcessName): Promise<void>;
+  /**
+   * Makes the networks what `plan` says, with the taps of all that runs or is being started (asked as late as possible).
+   * CodedError 'failed' with what the system said. Never called while another call to it or to removeStaleTaps is under way.
+   */
+  makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void>;
+  /** Removes the taps of slots in which nothing runs or is being started. */
+  removeStaleTaps(starting: () => readonly Starting[]): Promise<void>;
+  /** The incarnations of which files are here, running or not. */
+  remains(): Promise<readonly IncarnationName[]>;
+  /** Shortens the serial log of a running incarnation where it has grown too long. */
+  shortenLog(process: RunningIncarnation): void;
+  /** Removes the files of an incarnation; the answer is what its QEMU said last, for the log. */
+  removeRemains(name: IncarnationName): Promise<string>;
+  /** The last `bytes` of an incarnation's serial log; empty when there is none. */
+  serialTail(name: IncarnationName, bytes: number): Promise<string>;
+}
