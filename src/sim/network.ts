@@ -210,6 +210,11 @@ export class SimNetwork {
     });
   }
 
+  /** Something the last hop says unasked, on the way back of a connection. */
+  tell(caller: SimProcess, hops: readonly Hop[], deliver: () => void): void {
+    this.#back(caller, hops, hops.length - 1, deliver);
+  }
+
   /** The way back, hop by hop. What passes it on must still be there. */
   #back(caller: SimProcess, hops: readonly Hop[], at: number, deliver: () => void): void {
     const hop = hops[at];

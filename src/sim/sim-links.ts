@@ -25,7 +25,7 @@ export function simHostLink(world: SimSurroundings): HostLink {
   return {
     report: async (name, options) => {
       const report = await onAgent(name, options, (host) => host.report());
-      world.note({ kind: 'probe', host: name, path: 'direct', met: true });
+      world.note({ kind: 'probe', by: 'c1', host: name, path: 'direct', met: true });
       return report;
     },
     launch: (name, order, options) =>
@@ -73,12 +73,12 @@ export function simPaths(world: SimSurroundings): Paths {
       await pause(world.clock, 1 + world.random.below(4));
       if (path.storage !== null && world.storage.get(path.storage)?.up !== true) {
         await pause(world.clock, deadlineMs);
-        world.note({ kind: 'probe', host: name, path: path.name, met: null });
+        world.note({ kind: 'probe', by: 'c1', host: name, path: path.name, met: null });
         return { outcome: 'no-path', lateMs: 0 };
       }
       const met = kernelReached(world, present(world.hosts.get(name), `host ${name}`), path);
       if (!met) await pause(world.clock, deadlineMs);
-      world.note({ kind: 'probe', host: name, path: path.name, met });
+      world.note({ kind: 'probe', by: 'c1', host: name, path: path.name, met });
       return { outcome: met ? 'refused' : 'silent', lateMs: 0 };
     },
   };

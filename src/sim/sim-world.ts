@@ -95,6 +95,7 @@ export class SimWorld implements SimSurroundings {
   elect(): void {
     const view = this.store.elect();
     this.say(`term ${view.term} begins`);
+    this.note({ kind: 'leads', control: 'c1', term: view.term });
     const say = (level: string) => (message: string, fields?: object) =>
       this.say(`[${view.term}] ${level}${message} ${JSON.stringify(fields ?? {})}`);
     const qmp = new SimQmpLink(this, () => view.isOver);
@@ -287,7 +288,7 @@ export class SimWorld implements SimSurroundings {
     let all = true;
     for (const { disk, node, readOnly } of disks) {
       if (!reached(node, disk)) all = false;
-      else if (!readOnly) this.note({ kind: 'write', vm, disk, generation });
+      else if (!readOnly) this.note({ kind: 'write', vm, disk, generation, sequence: 1 });
     }
     const others = [...this.hosts.values()]
       .flatMap(({ processes }) => [...processes.values()])

@@ -49,8 +49,40 @@ const status = (n: number, said: string): TraceEntry => ({
   generation: gen(n),
   status: said,
 });
-const write = (n: number): TraceEntry => ({ at: 1, kind: 'write', vm: VM, disk: diskRecord().id, generation: gen(n) });
-const probe = (path: string, met: boolean | null): TraceEntry => ({ at: 1, kind: 'probe', host: host(1), path, met });
+const onDisk = (kind: 'write' | 'acknowledged', n: number, sequence: number): TraceEntry => ({
+  at: 1,
+  kind,
+  vm: VM,
+  disk: diskRecord().id,
+  generation: gen(n),
+  sequence,
+});
+const write = (n: number): TraceEntry => onDisk('write', n, 1);
+const booted = (n: number, found: number): TraceEntry => ({
+  at: 1,
+  kind: 'booted',
+  vm: VM,
+  disk: diskRecord().id,
+  generation: gen(n),
+  found,
+});
+const probe = (path: string, met: boolean | null): TraceEntry => ({
+  at: 1,
+  kind: 'probe',
+  by: 'c1',
+  host: host(1),
+  path,
+  met,
+});
+const path = (at: number, works: boolean): TraceEntry => ({
+  at,
+  kind: 'path',
+  from: 'c1',
+  host: host(1),
+  path: 'via s1',
+  works,
+});
+const LEADS: TraceEntry = { at: 1, kind: 'leads', control: 'c1', term: 1 as Term };
 const DISK = commit({ kind: 'disk', id: diskRecord().id, value: diskRecord() });
 const lost = commit({ kind: 'host', id: host(1), value: hostRecord(1, { quarantine: { since: 0, reason: '' } }) });
 const small = commit({
@@ -119,11 +151,29 @@ const TABLE: Readonly<
     ],
   },
   'V1-lost-when-unreached': {
-    broken: [probe('direct', false), probe('via s1', true), lost],
-    kept: [probe('direct', false), probe('via s1', null), lost],
+    broken: [LEADS, probe('direct', false), probe('via s1', true), lost],
+    kept: [LEADS, probe('direct', false), probe('via s1', null), lost],
+  },
+  'V2-lost-when-out-of-reach': {
+    broken: [LEADS, path(1, true), { ...lost, at: 4_001 }],
+    kept: [LEADS, path(1, true), path(2, false), path(3, true), { ...lost, at: 4_001 }],
   },
   'W1-writes-follow-generations': { broken: [write(1), write(2), write(1)], kept: [write(1), write(1), write(2)] },
+  'W2-one-writer': { broken: [cont(1), write(1), cont(2), write(1)], kept: [cont(1), write(1), cont(2), write(2)] },
+  'D1-acknowledged-writes-survive': {
+    broken: [onDisk('acknowledged', 1, 1), onDisk('acknowledged', 1, 2), booted(2, 1)],
+    kept: [onDisk('acknowledged', 1, 1), onDisk('acknowledged', 1, 2), booted(2, 2)],
+  },
 };
+
+test('D1: memory that is older than the disk shows when it writes what was acknowledged before', () => {
+  const judge = traceJudge();
+  const trace = [cont(1), onDisk('acknowledged', 1, 2), cont(2), onDisk('write', 2, 2)];
+  assert.deepEqual(
+    trace.flatMap((entry) => judge(entry)).map(({ rule }) => rule),
+    ['G5-cont-current-and-fenced', 'G5-cont-current-and-fenced', 'D1-acknowledged-writes-survive'],
+  );
+});
 
 test('every checker has a trace that breaks its rule', () => {
   assert.deepEqual(Object.keys(TABLE).sort(), Object.keys(CHECKERS).sort());

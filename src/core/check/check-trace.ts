@@ -15,7 +15,13 @@ import {
   wishesAreKept,
 } from './record-checkers.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
-import { lostOnlyWhenUnreached, writesFollowGenerations } from './world-checkers.ts';
+import {
+  acknowledgedWritesSurvive,
+  lostOnlyWhenOutOfReach,
+  lostOnlyWhenUnreached,
+  oneWriter,
+  writesFollowGenerations,
+} from './world-checkers.ts';
 
 /** Each rule of docs/specs/generations.md that a trace can show to be broken, with what makes its checker. */
 export const CHECKERS: Readonly<Record<string, () => Checker>> = {
@@ -31,15 +37,23 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'T2-stops-last': stopsLast,
   'T3-wishes-kept': wishesAreKept,
   'V1-lost-when-unreached': lostOnlyWhenUnreached,
+  'V2-lost-when-out-of-reach': lostOnlyWhenOutOfReach,
   'W1-writes-follow-generations': writesFollowGenerations,
+  'W2-one-writer': oneWriter,
+  'D1-acknowledged-writes-survive': acknowledgedWritesSurvive,
 };
 
 /** A judge of one trace: give it every entry in order; it answers with what each breaks. */
 export function traceJudge(): (entry: TraceEntry) => readonly Violation[] {
   const checkers = Object.entries(CHECKERS).map(([rule, make]) => ({ rule, check: make() }));
-  return (entry) =>
-    checkers.flatMap(({ rule, check }) => {
+  return (entry) => {
+    let broken: Violation[] | null = null;
+    for (const { rule, check } of checkers) {
       const what = check(entry);
-      return what === null ? [] : [{ rule, at: entry.at, what }];
-    });
+      if (what !== null) broken = [...(broken ?? []), { rule, at: entry.at, what }];
+    }
+    return broken ?? NONE;
+  };
 }
+
+const NONE: readonly Violation[] = [];

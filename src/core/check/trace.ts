@@ -23,10 +23,48 @@ export type TraceEntry = { readonly at: number } & (
   | { readonly kind: 'cont'; readonly vm: VmId; readonly generation: Generation; readonly stale: boolean }
   /** QMP answered a leader. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
-  /** An attempt to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
-  | { readonly kind: 'probe'; readonly host: HostName; readonly path: string; readonly met: boolean | null }
-  /** A guest's write reached a disk. */
-  | { readonly kind: 'write'; readonly vm: VmId; readonly disk: DiskId; readonly generation: Generation }
+  /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
+  | {
+      readonly kind: 'probe';
+      readonly by: string;
+      readonly host: HostName;
+      readonly path: string;
+      readonly met: boolean | null;
+    }
+  /** Control node `control` leads in term `term`. */
+  | { readonly kind: 'leads'; readonly control: string; readonly term: Term }
+  /** Whether a packet of control node `from` gets to a host's kernel and back on this path has changed: the truth, known to nobody. */
+  | {
+      readonly kind: 'path';
+      readonly from: string;
+      readonly host: HostName;
+      readonly path: string;
+      readonly works: boolean;
+    }
+  /** A guest's write reached a disk. `sequence`: the block, counted from 1; a guest writes one after the other. */
+  | {
+      readonly kind: 'write';
+      readonly vm: VmId;
+      readonly disk: DiskId;
+      readonly generation: Generation;
+      readonly sequence: number;
+    }
+  /** A guest was told that its write is on the disk. */
+  | {
+      readonly kind: 'acknowledged';
+      readonly vm: VmId;
+      readonly disk: DiskId;
+      readonly generation: Generation;
+      readonly sequence: number;
+    }
+  /** A guest that boots reads its disk: blocks 1 to `found` are there. */
+  | {
+      readonly kind: 'booted';
+      readonly vm: VmId;
+      readonly disk: DiskId;
+      readonly generation: Generation;
+      readonly found: number;
+    }
 );
 
 /** A broken invariant. `rule`: its name in docs/specs/generations.md. */

@@ -1,5 +1,5 @@
 /** Checkers of what no record shows: who wrote to a disk, and whether a host that was given up could have been reached. */
-import type { DiskId, HostName } from '../../base/ids.ts';
+import type { DiskId, HostName, VmId } from '../../base/ids.ts';
 import type { Checker } from './trace.ts';
 
 /** W1: no write of an older generation reaches a disk after one of a newer generation did. */
@@ -15,26 +15,124 @@ export function writesFollowGenerations(): Checker {
   };
 }
 
-/** V1: a host is only given up (quarantined) when the last attempts on every path that works met silence. */
-export function lostOnlyWhenUnreached(): Checker {
-  const last = new Map<string, { readonly host: HostName; readonly path: string; readonly met: boolean | null }>();
-  const quarantined = new Set<HostName>();
+/**
+ * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other one reaches a disk,
+ * not even one that was under way. (A leader that was deposed and does not know it yet continues nobody who can write.)
+ */
+export function oneWriter(): Checker {
+  const continued = new Map<VmId, number>();
   return (entry) => {
-    if (entry.kind === 'probe') last.set(`${entry.host}:${entry.path}`, entry);
+    if (entry.kind === 'cont' && !entry.stale) continued.set(entry.vm, entry.generation);
+    if (entry.kind !== 'write') return null;
+    const writer = continued.get(entry.vm);
+    if (writer === undefined) return `${entry.vm}: generation ${entry.generation} wrote and nobody ordered it to run`;
+    if (writer === entry.generation) return null;
+    return `${entry.vm}: generation ${entry.generation} wrote to ${entry.disk} after generation ${writer} was ordered to run`;
+  };
+}
+
+/**
+ * D1: what a guest was told to be on its disk is there when it boots, and is never written again by another incarnation, whose memory
+ * would be older than the disk.
+ */
+export function acknowledgedWritesSurvive(): Checker {
+  const acknowledged = new Map<DiskId, { sequence: number; generation: number }>();
+  return (entry) => {
+    if (entry.kind === 'commit') {
+      for (const { kind, id, value } of entry.changes) if (kind === 'disk' && value === null) acknowledged.delete(id);
+      return null;
+    }
+    if (entry.kind === 'acknowledged') {
+      const known = acknowledged.get(entry.disk);
+      if (known === undefined || entry.sequence > known.sequence) acknowledged.set(entry.disk, entry);
+      return null;
+    }
+    if (entry.kind !== 'booted' && entry.kind !== 'write') return null;
+    const known = acknowledged.get(entry.disk);
+    if (known === undefined) return null;
+    const who = `${entry.vm}, generation ${entry.generation}`;
+    if (entry.kind === 'booted') {
+      if (entry.found >= known.sequence) return null;
+      return `${who} found block ${entry.found} on ${entry.disk}; ${known.sequence} was acknowledged to generation ${known.generation}`;
+    }
+    if (entry.sequence > known.sequence || entry.generation === known.generation) return null;
+    return `${who} wrote block ${entry.sequence} of ${entry.disk} again; ${known.sequence} was acknowledged to generation ${known.generation}`;
+  };
+}
+
+/** The paths on which a leader would have to meet silence, each with how it is at the end of what was seen. */
+interface PathsOfHost {
+  readonly tried: Map<string, boolean | null>;
+  readonly worksSince: Map<string, number>;
+}
+
+/** V1: a host is only given up (quarantined) when the leader's last attempts on every path that works met silence. */
+export function lostOnlyWhenUnreached(): Checker {
+  const seen = new PathsSeen();
+  return (entry) => {
+    seen.note(entry);
+    return seen.givenUp(entry, ({ tried }, host) => {
+      const reached = [...tried].find(([, met]) => met === true);
+      if (reached !== undefined) return `${host} was given up although ${reached[0]} reaches it`;
+      if ([...tried.values()].every((met) => met === null)) return `${host} was given up and nobody tried to reach it`;
+      return null;
+    });
+  };
+}
+
+/** A path that has worked for as long as this must have been tried with success before its host may be given up. */
+const REACHED_FOR_MS = 4_000;
+
+/** V2: no host is given up that some path to it has in truth been reaching all the time. */
+export function lostOnlyWhenOutOfReach(): Checker {
+  const seen = new PathsSeen();
+  return (entry) => {
+    seen.note(entry);
+    return seen.givenUp(entry, ({ worksSince }, host) => {
+      const open = [...worksSince].find(([, since]) => entry.at - since >= REACHED_FOR_MS);
+      return open === undefined ? null : `${host} was given up although ${open[0]} has worked since ${open[1]}`;
+    });
+  };
+}
+
+/** What each control node tried and could have reached, and who leads. */
+class PathsSeen {
+  readonly #paths = new Map<string, PathsOfHost>();
+  readonly #leads = new Map<number, string>();
+  readonly #quarantined = new Set<HostName>();
+
+  note(entry: Parameters<Checker>[0]): void {
+    if (entry.kind === 'leads') this.#leads.set(entry.term, entry.control);
+    if (entry.kind === 'probe') this.#of(entry.by, entry.host).tried.set(entry.path, entry.met);
+    if (entry.kind !== 'path') return;
+    const { worksSince } = this.#of(entry.from, entry.host);
+    if (entry.works) worksSince.set(entry.path, entry.at);
+    else worksSince.delete(entry.path);
+  }
+
+  /** What `judge` says of the first host that a leader's commit quarantines. */
+  givenUp(entry: Parameters<Checker>[0], judge: (paths: PathsOfHost, host: HostName) => string | null): string | null {
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'host' || value === null) continue;
       if (value.quarantine === null) {
-        quarantined.delete(id);
+        this.#quarantined.delete(id);
         continue;
       }
-      if (quarantined.has(id)) continue;
-      quarantined.add(id);
-      const tried = [...last.values()].filter(({ host, met }) => host === id && met !== null);
-      const reached = tried.find(({ met }) => met === true);
-      if (reached !== undefined) return `${id} was given up although ${reached.path} reaches it`;
-      if (tried.length === 0) return `${id} was given up and nobody tried to reach it`;
+      if (this.#quarantined.has(id)) continue;
+      this.#quarantined.add(id);
+      const leader = entry.by === 'people' ? undefined : this.#leads.get(entry.by);
+      if (leader === undefined) return `${id} was given up by nobody who leads`;
+      const broken = judge(this.#of(leader, id), id);
+      if (broken !== null) return broken;
     }
     return null;
-  };
+  }
+
+  #of(control: string, host: HostName): PathsOfHost {
+    const key = `${control}:${host}`;
+    const known = this.#paths.get(key) ?? { tried: new Map(), worksSince: new Map() };
+    this.#paths.set(key, known);
+    return known;
+  }
 }

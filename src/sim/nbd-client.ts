@@ -1,0 +1,243 @@
+/**
+ * A simulated QEMU's side of one disk: QEMU 7.2's NBD driver with `reconnect-delay`, under a device with `werror=stop`.
+ *
+ * Guarantees: at most one request at a time; a request whose connection ended is sent again on the next one; one that found no connection
+ * for `patienceMs` fails and is kept, to be sent again when the guest is continued.
+ */
+import type { DiskId } from '../base/ids.ts';
+import type { LaunchDisk, LaunchOrder } from '../core/ports/host-link.ts';
+import type { SimNetwork } from './network.ts';
+import type { SimMachine, SimProcess } from './sim-machine.ts';
+import type { NbdConnection } from './storage/sim-daemon.ts';
+import type { SimStorageNode } from './storage/sim-storage-node.ts';
+
+/** What a guest asks of its disk. */
+export type DiskRequest = { readonly kind: 'read' } | { readonly kind: 'write'; readonly sequence: number };
+
+export interface NbdSurroundings {
+  readonly process: SimProcess;
+  readonly network: SimNetwork;
+  /** The storage node with this address on the storage network. */
+  readonly storageAt: (address: string) => SimStorageNode | undefined;
+  /** The host's own address there. */
+  readonly address: string;
+  readonly onDone: (request: DiskRequest, found: number) => void;
+  readonly onFailed: (why: 'broken' | 'no-space') => void;
+  /** No request is under way any more, because it is done or failed. */
+  readonly onIdle: () => void;
+}
+
+/** A connection attempt takes no longer; the next one follows after RETRY_MS. */
+const CONNECT_MS = 500;
+const RETRY_MS = 250;
+/** How often a request under way is looked after. */
+const STALL_MS = 1_000;
+
+/** One disk of one QEMU. */
+export class NbdClient {
+  readonly disk: LaunchDisk;
+  readonly #order: Pick<LaunchOrder, 'vm' | 'generation'>;
+  readonly #around: NbdSurroundings;
+  #connection: NbdConnection | null = null;
+  #pending: DiskRequest | null = null;
+  #hasFailed = false;
+  /** Since when there is no connection, by the process's clock. */
+  #lostAt: number | null = null;
+  /** Counts attempts to carry the pending request out: an answer to an older one says nothing. */
+  #attempt = 0;
+
+  constructor(disk: LaunchDisk, order: Pick<LaunchOrder, 'vm' | 'generation'>, around: NbdSurroundings) {
+    this.disk = disk;
+    this.#order = order;
+    this.#around = around;
+  }
+
+  /** A request is under way: it may still reach the disk. */
+  get isBusy(): boolean {
+    return this.#pending !== null && !this.#hasFailed;
+  }
+
+  /** A request is not done. */
+  get hasRequest(): boolean {
+    return this.#pending !== null;
+  }
+
+  /** The first connection; `false` when it was not to be had within `deadlineMs`. */
+  open(deadlineMs: number, then: (isOpen: boolean) => void): void {
+    let isOver = false;
+    const finish = (isOpen: boolean): void => {
+      if (isOver) return;
+      isOver = true;
+      cancel();
+      then(isOpen);
+    };
+    const cancel = this.#around.process.after(deadlineMs, () => finish(false));
+    this.#connect(finish);
+  }
+
+  submit(request: DiskRequest): void {
+    this.#pending = request;
+    this.#hasFailed = false;
+    this.#begin();
+  }
+
+  /** The guest goes on: a request that failed is tried again. */
+  retry(): void {
+    if (this.#pending === null || !this.#hasFailed) return;
+    this.#hasFailed = false;
+    this.#begin();
+  }
+
+  /** The guest is reset: what has failed is no longer wanted. */
+  drop(): void {
+    if (this.#hasFailed) this.#pending = null;
+    this.#hasFailed = false;
+  }
+
+  /** The process is gone. */
+  close(): void {
+    this.#connection?.close();
+    this.#connection = null;
+  }
+
+  #begin(): void {
+    if (this.#connection !== null) this.#send(this.#connection);
+    else this.#startPatience();
+  }
+
+  #startPatience(): void {
+    const { process } = this.#around;
+    this.#lostAt ??= process.monotonicMs();
+    const attempt = ++this.#attempt;
+    const left = this.#lostAt + this.disk.patienceMs - process.monotonicMs();
+    process.after(Math.max(1, left), () => {
+      if (attempt === this.#attempt && this.#connection === null && this.isBusy) this.#fail('broken');
+    });
+  }
+
+  #fail(why: 'broken' | 'no-space'): void {
+    this.#hasFailed = true;
+    this.#attempt++;
+    this.#around.onFailed(why);
+    this.#around.onIdle();
+  }
+
+  #send(connection: NbdConnection): void {
+    const { network, process } = this.#around;
+    const storage = this.#around.storageAt(this.disk.export.address);
+    const request = this.#pending;
+    if (storage === undefined || request === null) return;
+    const attempt = ++this.#attempt;
+    const isWanted = (): boolean => this.#connection === connection && this.#attempt === attempt && process.isAlive;
+    network.stream({ network: 'storage', to: storage.machine }, process.machine, isWanted, () => {
+      const carriedOut =
+        request.kind === 'write'
+          ? connection.write(request.sequence)
+          : Promise.resolve(highestOn(storage, this.disk.disk));
+      void carriedOut.then((result) => {
+        if (result === 'broken' || !connection.isOpen) return;
+        network.stream({ network: 'storage', to: process.machine }, storage.machine, isWanted, () =>
+          process.run(() => {
+            if (!isWanted()) return;
+            if (result === 'enospc') this.#fail('no-space');
+            else this.#done(request, result === 'ok' ? 0 : result);
+          }),
+        );
+      });
+    });
+    this.#watch(connection, attempt, storage.machine);
+  }
+
+  #done(request: DiskRequest, found: number): void {
+    this.#pending = null;
+    this.#attempt++;
+    this.#around.onDone(request, found);
+    this.#around.onIdle();
+  }
+
+  /** A kernel notices when a peer does not acknowledge any more; it waits as long as it likes for one that does. */
+  #watch(connection: NbdConnection, attempt: number, peer: SimMachine): void {
+    const { network, process } = this.#around;
+    process.after(STALL_MS, () => {
+      if (this.#connection !== connection || this.#attempt !== attempt) return;
+      const acknowledges =
+        network.isOpen('storage', process.machine, peer) && network.isOpen('storage', peer, process.machine);
+      if (acknowledges) this.#watch(connection, attempt, peer);
+      else this.#lost(connection);
+    });
+  }
+
+  #lost(connection: NbdConnection): void {
+    if (this.#connection !== connection) return;
+    connection.close();
+    this.#connection = null;
+    this.#lostAt = this.#around.process.monotonicMs();
+    if (this.isBusy) this.#startPatience();
+    this.#reconnect();
+  }
+
+  #reconnect(): void {
+    this.#connect((isOpen) => {
+      if (!isOpen) this.#around.process.after(RETRY_MS, () => this.#reconnect());
+    });
+  }
+
+  /** One attempt. A connection that comes too late is used all the same, as long as there is no other. */
+  #connect(then: (isOpen: boolean) => void): void {
+    const { network, process, address } = this.#around;
+    const { export: to, disk } = this.disk;
+    const storage = this.#around.storageAt(to.address);
+    let isOver = false;
+    const finish = (isOpen: boolean): void => {
+      if (isOver) return;
+      isOver = true;
+      cancel();
+      then(isOpen);
+    };
+    const cancel = process.after(CONNECT_MS, () => finish(false));
+    if (storage === undefined) return;
+    const { vm, generation } = this.#order;
+    network.send('storage', process.machine, storage.machine, () => {
+      void storage.connect(disk, { vm, generation, address }).then((connection) =>
+        network.send('storage', storage.machine, process.machine, () => {
+          if (connection === 'refused') {
+            process.run(() => finish(false));
+          } else if (process.isAlive && !isOver) {
+            process.run(() => this.#connected(connection, () => finish(true)));
+          } else {
+            connection.close();
+          }
+        }),
+      );
+    });
+  }
+
+  #connected(connection: NbdConnection, then: () => void): void {
+    const { network, process } = this.#around;
+    const storage = this.#around.storageAt(this.disk.export.address);
+    if (this.#connection !== null || storage === undefined) {
+      connection.close();
+      return;
+    }
+    this.#connection = connection;
+    this.#lostAt = null;
+    connection.onCut(() =>
+      network.stream(
+        { network: 'storage', to: process.machine },
+        storage.machine,
+        () => this.#connection === connection && process.isAlive,
+        () => process.run(() => this.#lost(connection)),
+      ),
+    );
+    then();
+    if (this.isBusy) this.#send(connection);
+  }
+}
+
+/** The highest number n for which blocks 1 to n are on the disk: what a guest finds when it boots. */
+function highestOn(storage: SimStorageNode, disk: DiskId): number {
+  const content = storage.pool.contentOf(disk);
+  let highest = content.size;
+  while (highest > 0 && !content.has(highest)) highest--;
+  return highest;
+}

@@ -1,0 +1,351 @@
+/**
+ * A simulated QEMU process with its guest: run states, migration and QMP as QEMU 7.2 has them, and a guest that writes numbered blocks to
+ * each of its disks, one after the other, and remembers in its memory which one is next.
+ *
+ * Guarantees: a guest computes only in run state `running`; a migration's destination has the source's memory as it was when the source's
+ * vCPUs stood still and its disk requests were over.
+ */
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, Generation, VmId } from '../base/ids.ts';
+import type { MigrationState } from '../core/model/observation.ts';
+import type { LaunchOrder } from '../core/ports/host-link.ts';
+import { type DiskRequest, NbdClient, type NbdSurroundings } from './nbd-client.ts';
+import type { Note } from './note.ts';
+import type { SimProcess } from './sim-machine.ts';
+import type { SimRandom } from './sim-random.ts';
+
+/** What a QEMU needs of its world. */
+export interface QemuSurroundings extends Pick<NbdSurroundings, 'network' | 'storageAt' | 'address'> {
+  readonly random: SimRandom;
+  readonly note: Note;
+  readonly say: (text: () => string) => void;
+  /** The QEMU that waits for a stream at the other end, if it is there. */
+  readonly qemuOf: (vm: VmId, generation: Generation) => QemuProcess | undefined;
+}
+
+/** One who is connected to a monitor. */
+export interface Monitor {
+  readonly onEvent: () => void;
+  readonly onClosed: () => void;
+}
+
+/** A guest's memory, as far as it matters: per disk the number of the next block to write; 0 before it has looked. */
+type GuestMemory = Map<DiskId, number>;
+
+const THINK_MS = [20, 180] as const;
+/** How long QEMU waits at its start for its disks. */
+const OPEN_MS = 3_000;
+/** From the wish to migrate until the destination is connected, at the latest. */
+const STREAM_CONNECT_MS = 3_000;
+const COPY_MS = [80, 1_600] as const;
+/** How long a source waits for the destination to say that it has everything. */
+const STREAM_END_MS = 6_000;
+const SHUTDOWN_MS = [200, 1_200] as const;
+
+/** One QEMU, from its start to its process's end. */
+export class QemuProcess {
+  readonly order: LaunchOrder;
+  readonly process: SimProcess;
+  readonly monitors = new Set<Monitor>();
+  readonly #around: QemuSurroundings;
+  readonly #disks: NbdClient[];
+  #memory: GuestMemory = new Map();
+  #status: string;
+  #migration: MigrationState | null = null;
+  /** The generation whose stream it waits for. */
+  #listeningFor: Generation | null = null;
+  /** `cont` while it waits for a stream makes it run as soon as the stream is complete. */
+  #autostart = false;
+  /** Counts streams: what was begun for an older one is nobody's any more. */
+  #stream = 0;
+  /** At the other end of the present stream. */
+  #receiver: QemuProcess | null = null;
+  readonly #whenIdle: (() => void)[] = [];
+  readonly #thinking = new Set<NbdClient>();
+  /** Ignores the power button. */
+  isDeaf = false;
+  /** Of how many migrations in a hundred the source does not hear that they are complete. */
+  lostEndPercent = 0;
+
+  constructor(order: LaunchOrder, process: SimProcess, around: QemuSurroundings) {
+    this.order = order;
+    this.process = process;
+    this.#around = around;
+    this.#status = order.incoming ? 'inmigrate' : 'prelaunch';
+    this.#disks = order.disks.map((disk) => {
+      const client: NbdClient = new NbdClient(disk, order, {
+        ...around,
+        process,
+        onDone: (request, found) => this.#diskDone(client, request, found),
+        onFailed: () => this.#diskFailed(),
+        onIdle: () => this.#diskIdle(),
+      });
+      return client;
+    });
+    process.onEnd(() => this.#ended());
+  }
+
+  get status(): string {
+    return this.#status;
+  }
+
+  get migration(): MigrationState | null {
+    return this.#migration;
+  }
+
+  get isLive(): boolean {
+    return this.#status === 'running' && this.process.isAlive;
+  }
+
+  get key(): string {
+    return `${this.order.vm}:${this.order.generation}`;
+  }
+
+  /** Opens its disks; false (and it ends) where one is not to be had. */
+  open(): Promise<boolean> {
+    return new Promise((resolve) => {
+      let left = this.#disks.length;
+      if (left === 0) resolve(true);
+      for (const disk of this.#disks) {
+        disk.open(OPEN_MS, (isOpen) => {
+          left--;
+          if (!isOpen) this.process.end();
+          if (!isOpen || left === 0) resolve(isOpen);
+        });
+      }
+    });
+  }
+
+  // What QMP can ask of it. Thrown errors are QMP's.
+
+  cont(): void {
+    switch (this.#status) {
+      case 'inmigrate':
+        this.#autostart = true;
+        return;
+      case 'finish-migrate':
+        throw new CodedError('failed', 'Migration is not finalized yet');
+      case 'shutdown':
+      case 'guest-panicked':
+        throw new CodedError('failed', 'Resetting the Virtual Machine is required');
+      case 'running':
+        return;
+      default:
+        this.#become('running');
+    }
+  }
+
+  halt(): void {
+    if (this.#status === 'running') this.#become('paused');
+  }
+
+  reset(): void {
+    for (const disk of this.#disks) disk.drop();
+    this.#memory = new Map();
+    if (this.#status === 'shutdown' || this.#status === 'guest-panicked') this.#become('paused');
+    else if (this.#status === 'running') this.#runDisks();
+  }
+
+  powerDown(): void {
+    if (this.isDeaf) return;
+    const { random } = this.#around;
+    this.process.after(random.between(SHUTDOWN_MS[0], SHUTDOWN_MS[1]), () => this.guestDoes('shutdown'));
+  }
+
+  listen(source: Generation): void {
+    if (this.#status === 'inmigrate') this.#listeningFor = source;
+  }
+
+  /** Begins to send to the generation given; what becomes of it is in `migration`. */
+  send(destination: Generation): void {
+    if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return;
+    this.#migration = migrationIs('active');
+    const stream = ++this.#stream;
+    const isCurrent = (): boolean => this.#stream === stream && this.#migration?.status === 'active';
+    const { network, random, qemuOf, say } = this.#around;
+    say(() => `${this.key} sends to generation ${destination}`);
+    this.process.after(STREAM_CONNECT_MS, () => {
+      if (isCurrent() && !isConnected) this.#streamFailed('connection timed out');
+    });
+    let isConnected = false;
+    const there = qemuOf(this.order.vm, destination);
+    this.#receiver = there ?? null;
+    const { machine } = this.process;
+    const to = there?.process.machine;
+    if (there === undefined || to === undefined) return;
+    network.stream({ network: 'storage', to }, machine, isCurrent, () => {
+      const isListening =
+        there.process.isAlive && there.#status === 'inmigrate' && there.#listeningFor === this.order.generation;
+      network.stream({ network: 'storage', to: machine }, to, isCurrent, () =>
+        this.process.run(() => {
+          if (!isCurrent()) return;
+          if (!isListening) return this.#streamFailed('connection refused');
+          isConnected = true;
+          this.process.after(random.between(COPY_MS[0], COPY_MS[1]), () => this.#switchover(there, isCurrent));
+        }),
+      );
+    });
+  }
+
+  cancelSend(): void {
+    if (this.#migration?.status !== 'active') return;
+    this.#breakStream();
+    this.#migration = migrationIs('cancelled');
+    if (this.#status === 'finish-migrate') this.#become('running');
+    this.#emit();
+  }
+
+  // What becomes of a guest by itself.
+
+  guestDoes(what: 'shutdown' | 'guest-panicked'): void {
+    if (this.isLive) this.#become(what);
+  }
+
+  /** Copying is done: the vCPUs stop, disk requests end, and the last of the state is sent. */
+  #switchover(there: QemuProcess, isCurrent: () => boolean): void {
+    if (!isCurrent()) return;
+    const before = this.#status;
+    if (before === 'running') this.#become('finish-migrate');
+    this.#idle(() => {
+      if (!isCurrent()) return;
+      const { network, random } = this.#around;
+      const memory = new Map(this.#memory);
+      const to = there.process.machine;
+      const { machine } = this.process;
+      const status = before === 'running' ? 'paused' : before;
+      const isLost = random.chance(this.lostEndPercent);
+      this.process.after(STREAM_END_MS, () => {
+        if (isCurrent()) this.#streamFailed('the last acknowledgement did not come');
+      });
+      network.stream({ network: 'storage', to }, machine, isCurrent, () =>
+        there.process.run(() => {
+          if (!there.#load(memory, status, this.order.generation, before === 'running') || isLost) return;
+          network.stream({ network: 'storage', to: machine }, to, isCurrent, () =>
+            this.process.run(() => {
+              if (isCurrent()) this.#complete();
+            }),
+          );
+        }),
+      );
+    });
+  }
+
+  #complete(): void {
+    this.#migration = migrationIs('completed');
+    this.#become('postmigrate');
+  }
+
+  #load(memory: GuestMemory, status: string, source: Generation, isLive: boolean): boolean {
+    if (this.#status !== 'inmigrate' || this.#listeningFor !== source) return false;
+    this.#memory = memory;
+    this.#become(isLive && this.#autostart ? 'running' : status);
+    return true;
+  }
+
+  /** A source whose stream broke goes on by itself. */
+  #streamFailed(error: string): void {
+    this.#breakStream();
+    this.#migration = migrationIs('failed', error);
+    if (this.#status === 'finish-migrate') this.#become('running');
+    this.#emit();
+  }
+
+  /** A destination that has not got everything ends when it hears that its stream has. */
+  #breakStream(): void {
+    this.#stream++;
+    const receiver = this.#receiver;
+    this.#receiver = null;
+    if (receiver === null) return;
+    const { machine } = receiver.process;
+    const { generation } = this.order;
+    this.#around.network.stream(
+      { network: 'storage', to: machine },
+      this.process.machine,
+      () => receiver.process.isAlive,
+      () =>
+        receiver.process.run(() => {
+          if (receiver.#status === 'inmigrate' && receiver.#listeningFor === generation) receiver.process.end();
+        }),
+    );
+  }
+
+  #become(status: string): void {
+    if (!this.process.isAlive) return;
+    this.#status = status;
+    this.#around.say(() => `${this.key} on ${this.process.machine.name}: ${status}`);
+    this.#emit();
+    if (status === 'running') this.#runDisks();
+  }
+
+  #emit(): void {
+    for (const monitor of this.monitors) monitor.onEvent();
+  }
+
+  #ended(): void {
+    this.#around.say(() => `${this.key} on ${this.process.machine.name}: ended`);
+    for (const disk of this.#disks) disk.close();
+    // A kernel tells the other end that its process is gone, a machine without power tells nobody.
+    if (this.process.machine.up) this.#breakStream();
+    for (const monitor of this.monitors) monitor.onClosed();
+    this.monitors.clear();
+  }
+
+  #runDisks(): void {
+    for (const disk of this.#disks) {
+      disk.retry();
+      this.#next(disk);
+    }
+  }
+
+  /** The guest's next request on a disk, when it has thought about it. */
+  #next(disk: NbdClient): void {
+    if (!this.isLive || disk.hasRequest || this.#thinking.has(disk)) return;
+    if (disk.disk.readOnly) return;
+    if (!this.#memory.has(disk.disk.disk)) {
+      disk.submit({ kind: 'read' });
+      return;
+    }
+    this.#thinking.add(disk);
+    this.process.after(this.#around.random.between(THINK_MS[0], THINK_MS[1]), () => {
+      this.#thinking.delete(disk);
+      const sequence = this.#memory.get(disk.disk.disk);
+      if (!this.isLive || disk.hasRequest) return;
+      if (sequence === undefined) this.#next(disk);
+      else disk.submit({ kind: 'write', sequence });
+    });
+  }
+
+  #diskDone(client: NbdClient, request: DiskRequest, found: number): void {
+    const { vm, generation } = this.order;
+    const { disk } = client.disk;
+    if (request.kind === 'read') {
+      this.#around.note({ kind: 'booted', vm, disk, generation, found });
+      this.#memory.set(disk, found + 1);
+    } else {
+      this.#around.note({ kind: 'acknowledged', vm, disk, generation, sequence: request.sequence });
+      // After a reset the guest does not know of it.
+      if (this.#memory.get(disk) === request.sequence) this.#memory.set(disk, request.sequence + 1);
+    }
+    this.#next(client);
+  }
+
+  #diskFailed(): void {
+    if (this.#status === 'running') this.#become('io-error');
+  }
+
+  /** Calls back once no request is under way. */
+  #idle(then: () => void): void {
+    this.#whenIdle.push(then);
+    this.#diskIdle();
+  }
+
+  #diskIdle(): void {
+    if (this.#whenIdle.length === 0 || this.#disks.some((disk) => disk.isBusy)) return;
+    for (const then of this.#whenIdle.splice(0)) then();
+  }
+}
+
+/** A migration's state with nothing known but its status. */
+function migrationIs(status: MigrationState['status'], error: string | null = null): MigrationState {
+  return { status, transferredBytes: 0, remainingBytes: 0, totalBytes: 0, downtimeMs: null, error };
+}
