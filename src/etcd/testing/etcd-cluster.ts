@@ -194,6 +194,8 @@ export interface CutProxy {
   cut(): number;
   /** From now on no byte passes, old and new connections stay open: a network that swallows everything. */
   freeze(): void;
+  /** From now on requests pass and answers do not. */
+  mute(): void;
   /** From now on connections are accepted; needed after starting `closed`. */
   admit(): void;
   close(): Promise<void>;
@@ -208,6 +210,7 @@ export async function startProxy(
   const [host, port] = target.split(':');
   const sockets = new Set<Socket>();
   let frozen = false;
+  let muted = false;
   let admitting = state === 'open';
   const server = createServer((near) => {
     if (!admitting) {
@@ -226,7 +229,7 @@ export async function startProxy(
         to.destroy();
       });
       from.on('data', (chunk) => {
-        if (!frozen) to.write(chunk);
+        if (!frozen && !(muted && from === far)) to.write(chunk);
       });
     }
   });
@@ -241,6 +244,9 @@ export async function startProxy(
     },
     freeze: () => {
       frozen = true;
+    },
+    mute: () => {
+      muted = true;
     },
     admit: () => {
       admitting = true;
