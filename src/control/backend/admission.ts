@@ -20,12 +20,13 @@ import {
 import type { DiskRecord, DiskSource, ImageRecord, NetworkRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
-import type { VmBoot, VmDisk, VmNic, VmRecord } from '../../core/model/vm.ts';
+import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../../core/model/vm.ts';
 import { place } from '../../core/plan/placement.ts';
 import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { allocateAddress } from './addresses.ts';
 import { type BackendContext, newTask, taskWrite } from './context.ts';
+import { indexOfStore } from './records-index.ts';
 
 const MIB = 1024 * 1024;
 const DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1, storagePatienceMs: 30_000 } as const;
@@ -83,17 +84,10 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     id,
     name: request.name,
     spec: {
-      vcpus: request.vcpus ?? image?.defaults.vcpus ?? DEFAULTS.vcpus,
-      memoryBytes: request.memoryBytes ?? image?.defaults.memoryBytes ?? DEFAULTS.memoryBytes,
-      cpuModel: request.cpuModel ?? 'baseline',
+      ...settingsOf(request, image),
       boot,
       disks: disks.map((disk, index) => ({ disk: disk.id, role: planned[index]?.role ?? 'data', bus: 'virtio' })),
       nics,
-      restartPolicy: request.restartPolicy ?? 'on-failure',
-      labels: request.labels ?? {},
-      image: image?.name ?? null,
-      storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
-      antiAffinity: request.antiAffinity ?? null,
     },
     intent: start ? 'running' : 'stopped',
     generation: 0,
@@ -119,6 +113,20 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     ...(task === null ? [] : [taskWrite(task)]),
   ];
   return { vm, task, writes, unchanged: imagesOf(context, request) };
+}
+
+/** What a request says of a VM, or its image, or nobody. */
+function settingsOf(request: CreateVm, image: ImageRecord | null): Omit<VmSpec, 'boot' | 'disks' | 'nics'> {
+  return {
+    vcpus: request.vcpus ?? image?.defaults.vcpus ?? DEFAULTS.vcpus,
+    memoryBytes: request.memoryBytes ?? image?.defaults.memoryBytes ?? DEFAULTS.memoryBytes,
+    cpuModel: request.cpuModel ?? 'baseline',
+    restartPolicy: request.restartPolicy ?? 'on-failure',
+    labels: request.labels ?? {},
+    image: image?.name ?? null,
+    storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
+    antiAffinity: request.antiAffinity ?? null,
+  };
 }
 
 function imagesOf({ store }: BackendContext, request: CreateVm): Unchanged[] {
@@ -348,13 +356,13 @@ function checkFits(context: BackendContext, vm: VmRecord, start: boolean): void 
     );
   }
   if (!start) return;
-  const hosts = records.map((record) => ({ record, seen: controller.observer.see(record.name) }));
   const placement = place({
     vm,
-    vms: [...context.store.vms.values()].map(({ value }) => value),
-    hosts,
+    index: indexOfStore(context.store),
+    seeHost: (host) => controller.observer.see(host),
     exclude: [],
     only: null,
+    isOver: false,
   });
   if (placement.kind === 'placed') return;
   throw new CodedError(

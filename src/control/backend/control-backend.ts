@@ -21,7 +21,6 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { currentIncarnation } from '../../core/model/vm.ts';
-import { committedMemory } from '../../core/plan/placement.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
   ArtifactUpload,
@@ -38,6 +37,7 @@ import { AccessBackend } from './access.ts';
 import { type BackendContext, change, checkRevision, findVm } from './context.ts';
 import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
+import { indexOfStore } from './records-index.ts';
 import { diskView, eventView, hostView, storageView, taskView, verdictOf } from './views.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
@@ -152,7 +152,7 @@ export class ControlBackend implements Backend {
         drainable: hosts.filter(({ drainable }) => drainable).length,
       },
       vms: { total: vms.length, byVerdict },
-      memoryUsedBytes: records.reduce((sum, host) => sum + committedMemory(host.name, vms), 0),
+      memoryUsedBytes: records.reduce((sum, host) => sum + indexOfStore(store).committedBytes(host.name), 0),
       memoryTotalBytes: records.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
     };
   }

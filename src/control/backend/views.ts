@@ -12,6 +12,7 @@ import type {
   Vm,
   VmDetail,
 } from '../../api/views.ts';
+import type { HostName } from '../../base/ids.ts';
 import type {
   DiskRecord,
   EventRecord,
@@ -23,10 +24,11 @@ import type {
 } from '../../core/model/cluster.ts';
 import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
-import { committedMemory, place } from '../../core/plan/placement.ts';
+import { place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { BackendContext } from './context.ts';
+import { indexOfStore } from './records-index.ts';
 
 const time = (ms: number): string => new Date(ms).toISOString();
 const revisionOf = (entry: Entry<unknown>): string => String(entry.revision);
@@ -192,34 +194,35 @@ type BackendContextSee = NonNullable<ReturnType<BackendContext['leading']>>['con
 function drainBlockers(context: BackendContext, host: HostRecord): readonly string[] {
   const controller = context.leading()?.controller;
   if (controller === undefined) return ['not known: this control node does not lead'];
-  const hosts = [...context.store.hosts.values()].map(({ value }) => ({
-    record: value,
-    seen: controller.observer.see(value.name),
-  }));
-  let vms = [...context.store.vms.values()].map(({ value }) => value);
+  const index = indexOfStore(context.store);
+  const seeHost = (name: HostName) => controller.observer.see(name);
+  const vms = vmsWith(context, host.name).filter(({ phase }) => currentIncarnation(phase)?.host === host.name);
   const blockers: string[] = [];
   for (const vm of vms) {
     const current = currentIncarnation(vm.phase);
-    if (current?.host !== host.name) continue;
-    const placement = place({ vm, vms, hosts, exclude: [host.name], only: null });
+    if (current === null) continue;
+    const placement = place({ vm, index, seeHost, exclude: [host.name], only: null, isOver: false });
     if (placement.kind === 'nowhere') {
       blockers.push(`${vm.name}: ${placement.reasons.join('; ')}`);
       continue;
     }
-    const moved: VmRecord = {
-      ...vm,
-      phase: { kind: 'running', incarnation: { ...current, host: placement.host, slot: placement.slot } },
-    };
-    vms = vms.map((other) => (other.id === vm.id ? moved : other));
+    const incarnation = { ...current, host: placement.host, slot: placement.slot };
+    index.setVm(vm.id, { ...vm, phase: { kind: 'running', incarnation } });
   }
+  for (const vm of vms) index.setVm(vm.id, vm);
   return blockers;
+}
+
+/** The VMs whose records name a host, in the order of their ids. */
+function vmsWith({ store }: BackendContext, host: HostName): readonly VmRecord[] {
+  const ids = [...indexOfStore(store).vmsOn(host)].sort();
+  return ids.flatMap((id) => store.vms.get(id)?.value ?? []);
 }
 
 /** A host with whether it can be drained now, and what stands in the way. */
 export function hostView(context: BackendContext, entry: Entry<HostRecord>): Host {
   const { value: host } = entry;
   const seen = context.leading()?.controller.observer.see(host.name);
-  const vms = [...context.store.vms.values()].map(({ value }) => value);
   const blockers = drainBlockers(context, host);
   return {
     name: host.name,
@@ -231,11 +234,11 @@ export function hostView(context: BackendContext, entry: Entry<HostRecord>): Hos
     cordoned: host.cordoned,
     quarantined: host.quarantine !== null,
     quarantineReason: host.quarantine?.reason ?? null,
-    vms: vms
+    vms: vmsWith(context, host.name)
       .filter((vm) => expectedIncarnations(vm.phase)[0]?.host === host.name)
       .map(({ name }) => name)
       .sort(),
-    memoryUsedBytes: committedMemory(host.name, vms),
+    memoryUsedBytes: indexOfStore(context.store).committedBytes(host.name),
     memoryTotalBytes: host.capacity.memoryBytes,
     vcpus: host.capacity.vcpus,
     accelerator: host.capacity.accelerator,

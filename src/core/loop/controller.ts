@@ -1,7 +1,9 @@
 /**
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives for one term.
  */
-import type { VmId } from '../../base/ids.ts';
+import type { DiskId, HostName, NetworkName, VmId } from '../../base/ids.ts';
+import type { HostRecord } from '../model/cluster.ts';
+import { ClusterIndex } from '../model/cluster-index.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -33,6 +35,8 @@ export class Controller {
   readonly observer: HostObserver;
   readonly storageObserver: StorageObserver;
   readonly vms: VmLoop;
+  /** What follows from the snapshot; follows it from `start` on. */
+  readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
   readonly #ports: ControllerPorts;
 
@@ -41,10 +45,17 @@ export class Controller {
     const { clock, log, store, hosts, storage, qmp, paths } = ports;
     this.observer = new HostObserver(
       { clock, hosts, paths },
-      { onReport: (host) => this.#hostLoop.reported(host), onState: (host) => this.vms.wakeHost(host) },
+      {
+        onReport: (host) => this.#hostLoop.reported(host),
+        onState: (host) => this.vms.wakeHost(host),
+        onProcesses: (vms) => {
+          for (const vm of vms) this.vms.wake(vm, { fresh: true });
+          this.vms.wakeWaiting();
+        },
+      },
     );
-    this.storageObserver = new StorageObserver({ clock, storage }, () => this.vms.wakeAll());
-    this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer });
+    this.storageObserver = new StorageObserver({ clock, storage }, (node) => this.vms.wakeNode(node));
+    this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     const executor = new Executor({
       store,
       hosts,
@@ -61,22 +72,26 @@ export class Controller {
       qmp,
       executor,
       observer: this.observer,
+      index: this.index,
       storageAnswers: (node) => this.storageObserver.answers(node),
       crashPoint: ports.crashPoint,
-      onPlacementChange: () => this.#hostLoop.placementChanged(),
     });
   }
 
   /** Begins to lead. */
   start(): void {
     const { store } = this.#ports;
+    const { snapshot } = store;
+    this.index.load(snapshot);
+    // The index first: whatever is decided because of a change must see the change in it.
     store.onChange(({ kind, id }) => {
-      if (kind === 'vm') this.vms.wake(id as VmId);
-      if (kind === 'host') this.#watchHosts();
+      if (kind === 'vm') this.#vmChanged(id as VmId);
+      if (kind === 'host') this.#hostChanged(id as HostName);
+      if (kind === 'disk') this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
-      if (kind === 'network') this.#hostLoop.placementChanged();
+      if (kind === 'network') this.#hostLoop.networkChanged(id as NetworkName);
     });
-    this.#watchHosts();
+    for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
     this.#watchStorage();
     this.vms.wakeAll();
   }
@@ -89,12 +104,36 @@ export class Controller {
     this.storageObserver.stop();
   }
 
-  #watchHosts(): void {
-    this.observer.watch([...this.#ports.store.snapshot.hosts.values()].map(({ value }) => value));
-    this.vms.wakeAll();
+  #vmChanged(id: VmId): void {
+    const { hosts, networks, isRoomLeft } = this.index.setVm(id, this.#ports.store.snapshot.vms.get(id)?.value ?? null);
+    this.#hostLoop.placementChanged(hosts);
+    for (const network of networks) this.#hostLoop.networkChanged(network);
+    // A host that lost its last member of a network is no member any more, and must hear of it.
+    if (networks.length > 0) for (const host of hosts) this.#hostLoop.networksOfHostChanged(host);
+    this.vms.wake(id);
+    if (isRoomLeft) this.vms.wakeWaiting();
+  }
+
+  #hostChanged(name: HostName): void {
+    const before = this.index.host(name);
+    const record = this.#ports.store.snapshot.hosts.get(name)?.value ?? null;
+    this.index.setHost(name, record);
+    if (record === null) {
+      this.observer.unwatch(name);
+      this.#hostLoop.forget(name);
+    } else this.observer.watch(record);
+    if (droppedOf(before) !== droppedOf(record)) this.#hostLoop.everyPlanChanged();
+    else if (before?.addresses.overlay !== record?.addresses.overlay)
+      for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
+    this.vms.wakeHost(name);
   }
 
   #watchStorage(): void {
     this.storageObserver.watch([...this.#ports.store.snapshot.storage.keys()]);
   }
+}
+
+/** The tunnel that every other host drops because of this host, or null. */
+function droppedOf(host: HostRecord | null): string | null {
+  return host === null || host.quarantine === null ? null : host.addresses.overlay;
 }

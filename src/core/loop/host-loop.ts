@@ -1,11 +1,16 @@
 /**
  * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the next report is the retry.
+ *
+ * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster, but for a
+ * change of the quarantined hosts, which concerns every host. A host gets a new network plan at once, and no more than one per
+ * PLAN_INTERVAL_MS when changes come in a row.
  */
 import { messageOf } from '../../base/errors.ts';
-import type { HostName, NetworkName } from '../../base/ids.ts';
-import type { NetworkRecord } from '../model/cluster.ts';
+import type { HostName, NetworkName, VmId } from '../../base/ids.ts';
+import type { HostCapacity } from '../model/cluster.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
 import { decideHost } from '../plan/host-decision.ts';
-import { planNetworks } from '../plan/network-plan.ts';
+import { planNetwork } from '../plan/network-plan.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink, NetworkPlan } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -18,22 +23,30 @@ export interface HostLoopPorts {
   readonly store: LeaderStore;
   readonly hosts: HostLink;
   readonly observer: HostObserver;
+  /** Follows the snapshot. */
+  readonly index: ClusterIndex;
 }
 
 const ORDER_DEADLINE_MS = 5_000;
+/** Between two network plans for one host. What a launched VM needs there comes with its launch. */
+const PLAN_INTERVAL_MS = 500;
 
 interface HostState {
   busy: boolean;
-  /** The plan the host acknowledged, without its revision. */
-  plan: string | null;
+  /** Counts what may have changed the host's network plan, apart from what concerns every host. */
+  planVersion: number;
+  /** The version the host acknowledged, and when that was ordered (monotonic ms); null before the first. */
+  planned: { readonly version: string; readonly at: number } | null;
+  /** When a record last began or ceased to name this host (monotonic ms). */
+  placementAt: number;
 }
 
 /** One order at a time per host; what a host acknowledged is remembered for this term only. */
 export class HostLoop {
   readonly #ports: HostLoopPorts;
   readonly #states = new Map<HostName, HostState>();
-  #plans: { revision: number; plans: Map<HostName, NetworkPlan> } | null = null;
-  #placementAt = 0;
+  /** Counts what changes the plan of every host. */
+  #commonVersion = 0;
   #stopped = false;
 
   constructor(ports: HostLoopPorts) {
@@ -46,42 +59,76 @@ export class HostLoop {
 
   /** The network state `host` should have now. */
   planFor(host: HostName): NetworkPlan {
-    const { snapshot } = this.#ports.store;
-    if (this.#plans === null || this.#plans.revision !== snapshot.revision) {
-      const networks = new Map<NetworkName, NetworkRecord>(
-        [...snapshot.networks].map(([name, { value }]) => [name, value]),
-      );
-      const hosts = [...snapshot.hosts.values()].map(({ value }) => value);
-      const vms = [...snapshot.vms.values()].map(({ value }) => value);
-      this.#plans = {
-        revision: snapshot.revision,
-        plans: planNetworks({ revision: snapshot.revision, hosts, vms, networks }),
-      };
-    }
-    return this.#plans.plans.get(host) ?? { revision: snapshot.revision, networks: [], drop: [] };
+    const { store, index } = this.#ports;
+    const { revision, networks } = store.snapshot;
+    return planNetwork(host, { revision, index, network: (name) => networks.get(name)?.value });
   }
 
-  /** Records changed so that hosts may need other networks: hand out what differs. */
-  placementChanged(): void {
-    this.#placementAt = this.#ports.clock.monotonicMs();
-    for (const host of this.#ports.store.snapshot.hosts.keys())
-      if (this.#ports.observer.report(host) !== null) void this.#serve(host);
+  /** A VM's record began or ceased to name `hosts`. */
+  placementChanged(hosts: readonly HostName[]): void {
+    for (const host of hosts) this.#state(host).placementAt = this.#ports.clock.monotonicMs();
+  }
+
+  /** A network's record changed, or the hosts that have it: hand out what differs. */
+  networkChanged(network: NetworkName): void {
+    for (const host of this.#ports.index.membersOf(network)) {
+      this.#state(host).planVersion++;
+      this.#offer(host);
+    }
+  }
+
+  /** The host has no member of a network any more, or has its first. */
+  networksOfHostChanged(host: HostName): void {
+    this.#state(host).planVersion++;
+    this.#offer(host);
+  }
+
+  /** The quarantined hosts changed, or the address of one: every host's plan is another one. */
+  everyPlanChanged(): void {
+    this.#commonVersion++;
+    for (const host of this.#states.keys()) this.#offer(host);
+  }
+
+  /** A host is no more. */
+  forget(host: HostName): void {
+    this.#states.delete(host);
   }
 
   /** A report of `host` came. */
   reported(host: HostName): void {
-    void this.#serve(host);
+    const state = this.#state(host);
+    if (this.#ports.observer.report(host)?.report.networkRevision === 0) state.planned = null;
+    void this.#serve(host, state);
   }
 
-  async #serve(host: HostName): Promise<void> {
-    const state = this.#states.get(host) ?? { busy: false, plan: null };
-    this.#states.set(host, state);
+  #state(host: HostName): HostState {
+    let state = this.#states.get(host);
+    if (state === undefined) {
+      state = { busy: false, planVersion: 0, planned: null, placementAt: 0 };
+      this.#states.set(host, state);
+    }
+    return state;
+  }
+
+  /** Serves a host whose plan may be due; one that had a plan just now gets the next with a report. */
+  #offer(host: HostName): void {
+    const state = this.#state(host);
+    if (this.#isPlanDue(state) && this.#ports.observer.report(host) !== null) void this.#serve(host, state);
+  }
+
+  #isPlanDue({ planned, planVersion }: HostState): boolean {
+    if (planned === null) return true;
+    const isRested = this.#ports.clock.monotonicMs() - planned.at >= PLAN_INTERVAL_MS;
+    return isRested && planned.version !== `${this.#commonVersion}:${planVersion}`;
+  }
+
+  async #serve(host: HostName, state: HostState): Promise<void> {
     if (state.busy || this.#stopped) return;
     state.busy = true;
     try {
       await this.#capacity(host);
-      await this.#network(host, state);
-      await this.#processes(host);
+      if (this.#isPlanDue(state)) await this.#network(host, state);
+      await this.#processes(host, state);
     } catch (error) {
       this.#ports.log.warn('order to host failed', { host, error: messageOf(error) });
     } finally {
@@ -94,35 +141,27 @@ export class HostLoop {
     const { observer, store } = this.#ports;
     const record = store.snapshot.hosts.get(host);
     const capacity = observer.report(host)?.report.capacity;
-    if (
-      record === undefined ||
-      capacity === undefined ||
-      JSON.stringify(capacity) === JSON.stringify(record.value.capacity)
-    )
-      return;
+    if (record === undefined || capacity === undefined || sameCapacity(capacity, record.value.capacity)) return;
     await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], event: null });
   }
 
   async #network(host: HostName, state: HostState): Promise<void> {
-    const { observer, hosts, store } = this.#ports;
-    const latest = observer.report(host);
-    if (latest === null) return;
-    if (latest.report.networkRevision === 0) state.plan = null;
-    const plan = this.planFor(host);
-    const content = JSON.stringify([plan.networks, plan.drop]);
-    if (state.plan === content) return;
-    await hosts.applyNetwork(host, { ...plan, term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
-    state.plan = content;
+    const { clock, observer, hosts, store } = this.#ports;
+    if (observer.report(host) === null) return;
+    const planned = { version: `${this.#commonVersion}:${state.planVersion}`, at: clock.monotonicMs() };
+    await hosts.applyNetwork(host, { ...this.planFor(host), term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
+    state.planned = planned;
   }
 
-  async #processes(host: HostName): Promise<void> {
+  async #processes(host: HostName, state: HostState): Promise<void> {
     const { observer, store, hosts, log } = this.#ports;
     const latest = observer.report(host);
     const record = store.snapshot.hosts.get(host);
     // A report asked for before the last placement change may show a process that was expected then: wait for the next one.
-    if (latest === null || record === undefined || latest.sentAt <= this.#placementAt) return;
-    const vms = new Map([...store.snapshot.vms].map(([id, { value }]) => [id, value]));
-    for (const step of decideHost({ host: record.value, report: latest.report, vms })) {
+    if (latest === null || record === undefined || latest.sentAt <= state.placementAt) return;
+    const { vms } = store.snapshot;
+    const vm = (id: VmId) => vms.get(id)?.value;
+    for (const step of decideHost({ host: record.value, report: latest.report, vm })) {
       if (step.do === 'kill-stale') {
         log.info('ending stale incarnations', {
           host,
@@ -151,4 +190,14 @@ export class HostLoop {
       }
     }
   }
+}
+
+function sameCapacity(a: HostCapacity, b: HostCapacity): boolean {
+  return (
+    a.memoryBytes === b.memoryBytes &&
+    a.vcpus === b.vcpus &&
+    a.accelerator === b.accelerator &&
+    a.cpuModels.length === b.cpuModels.length &&
+    a.cpuModels.every((model, i) => model === b.cpuModels[i])
+  );
 }

@@ -9,8 +9,8 @@ import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts'
 import type { HostRecord } from '../model/cluster.ts';
 import type { HostObservation, KernelObservation } from '../model/observation.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { HostLink, HostReport } from '../ports/host-link.ts';
-import type { Paths } from '../ports/paths.ts';
+import type { HostLink, HostReport, RunningIncarnation } from '../ports/host-link.ts';
+import type { Path, Paths } from '../ports/paths.ts';
 
 export interface ObserverTiming {
   /** Between two questions to one agent, in ms. */
@@ -38,13 +38,16 @@ interface WatchedHost {
   agent: HostObservation['agent'];
   agentError: string | null;
   report: HostReport | null;
+  /** The slots of the last report that differed from the one before it, and what it says of each incarnation. */
+  occupiedSlots: readonly number[];
+  running: ReadonlySet<string>;
   /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
   reportSentAt: number | null;
   kernel:
     | { kind: 'unknown' }
     | { kind: 'reachable'; via: string; at: number }
     | { kind: 'silent'; rounds: number; paths: string[]; nodes: StorageName[] };
-  storageCut: Map<StorageName, boolean>;
+  storageCut: ReadonlySet<StorageName>;
   probing: boolean;
   stopped: boolean;
 }
@@ -55,6 +58,8 @@ export interface ObserverPorts {
   readonly paths: Paths;
 }
 
+type Tried = Awaited<ReturnType<Paths['probe']>>;
+
 /** One per leader. Every question and probe has a deadline (ObserverTiming); `stop` ends all of them. */
 export class HostObserver {
   readonly #ports: ObserverPorts;
@@ -62,6 +67,10 @@ export class HostObserver {
   readonly #hosts = new Map<HostName, WatchedHost>();
   readonly #onReport: (host: HostName) => void;
   readonly #onState: (host: HostName) => void;
+  readonly #onProcesses: (vms: ReadonlySet<VmId>) => void;
+  /** Hosts that no attempt to ask has ended for yet. */
+  readonly #unasked = new Set<HostName>();
+  readonly #withStorageCut = new Set<HostName>();
 
   constructor(
     ports: ObserverPorts,
@@ -70,48 +79,60 @@ export class HostObserver {
       onReport: (host: HostName) => void;
       /** What is seen of the host changed in a way that may change a decision. */
       onState: (host: HostName) => void;
+      /** Processes of these VMs came or went on a host whose agent was alive and is. */
+      onProcesses: (vms: ReadonlySet<VmId>) => void;
     },
     timing: ObserverTiming = OBSERVER_TIMING,
   ) {
     this.#ports = ports;
     this.#onReport = listeners.onReport;
     this.#onState = listeners.onState;
+    this.#onProcesses = listeners.onProcesses;
     this.#timing = timing;
   }
 
-  /** Watches exactly these hosts from now on. */
-  watch(records: readonly HostRecord[]): void {
-    const named = new Set(records.map((record) => record.name));
-    for (const [name, watched] of this.#hosts) {
-      if (named.has(name)) continue;
-      watched.stopped = true;
-      this.#hosts.delete(name);
+  /** Watches a host from now on, or knows its changed record. */
+  watch(record: HostRecord): void {
+    const known = this.#hosts.get(record.name);
+    if (known !== undefined) {
+      known.record = record;
+      return;
     }
-    for (const record of records) {
-      const known = this.#hosts.get(record.name);
-      if (known !== undefined) {
-        known.record = record;
-        continue;
-      }
-      const watched: WatchedHost = {
-        record,
-        agent: 'unknown',
-        agentError: null,
-        report: null,
-        reportSentAt: null,
-        kernel: { kind: 'unknown' },
-        storageCut: new Map(),
-        probing: false,
-        stopped: false,
-      };
-      this.#hosts.set(record.name, watched);
-      void this.#poll(watched);
-    }
+    const watched: WatchedHost = {
+      record,
+      agent: 'unknown',
+      agentError: null,
+      report: null,
+      occupiedSlots: [],
+      running: new Set(),
+      reportSentAt: null,
+      kernel: { kind: 'unknown' },
+      storageCut: new Set(),
+      probing: false,
+      stopped: false,
+    };
+    this.#hosts.set(record.name, watched);
+    this.#unasked.add(record.name);
+    void this.#poll(watched);
+  }
+
+  /** Watches a host no more. */
+  unwatch(host: HostName): void {
+    const watched = this.#hosts.get(host);
+    if (watched !== undefined) watched.stopped = true;
+    this.#hosts.delete(host);
+    this.#unasked.delete(host);
+    this.#withStorageCut.delete(host);
   }
 
   /** Ends all watching. */
   stop(): void {
-    this.watch([]);
+    for (const host of [...this.#hosts.keys()]) this.unwatch(host);
+  }
+
+  /** True once an attempt to ask each host has ended. */
+  get areAllAsked(): boolean {
+    return this.#unasked.size === 0;
   }
 
   /** What is seen of `host` now. */
@@ -133,7 +154,7 @@ export class HostObserver {
       agentAgeMs: watched.reportSentAt === null ? null : Math.round(now - watched.reportSentAt),
       agentError: watched.agentError,
       kernel: kernelView(watched.kernel, now),
-      occupiedSlots: watched.report?.incarnations.map((incarnation) => incarnation.slot) ?? [],
+      occupiedSlots: watched.occupiedSlots,
     };
   }
 
@@ -147,17 +168,20 @@ export class HostObserver {
 
   /** Whether a process is there, by a report asked for after `since` (monotonic ms). */
   processState(host: HostName, vm: VmId, generation: Generation, since: number): 'present' | 'absent' | 'unknown' {
-    const latest = this.report(host);
-    if (latest === null) return 'unknown';
-    if (latest.report.incarnations.some((running) => running.vm === vm && running.generation === generation))
-      return 'present';
-    return latest.sentAt > since ? 'absent' : 'unknown';
+    const watched = this.#hosts.get(host);
+    if (watched === undefined || watched.agent !== 'alive' || watched.reportSentAt === null) return 'unknown';
+    if (watched.running.has(incarnationKey(vm, generation))) return 'present';
+    return watched.reportSentAt > since ? 'absent' : 'unknown';
   }
 
   /** Storage nodes whose last attempt to reach the host met silence. */
   storageCutFrom(host: HostName): readonly StorageName[] {
-    const watched = this.#hosts.get(host);
-    return watched === undefined ? [] : [...watched.storageCut].filter(([, cut]) => cut).map(([node]) => node);
+    return [...(this.#hosts.get(host)?.storageCut ?? [])];
+  }
+
+  /** The hosts that some storage node met silence from at its last attempt. */
+  hostsWithStorageCut(): readonly HostName[] {
+    return [...this.#withStorageCut];
   }
 
   /** Tries every path once now, for one who wants to know (a guest paused by a disk error, a person). */
@@ -188,22 +212,34 @@ export class HostObserver {
   }
 
   #answered(watched: WatchedHost, report: HostReport, sentAt: number): void {
-    const changed = watched.agent !== 'alive' || !sameIncarnations(watched.report, report);
+    if (watched.stopped) return;
+    const before = watched.report;
+    const isNews = watched.agent !== 'alive' || before === null || before.bootId !== report.bootId;
+    const isSame = before !== null && sameProcesses(before, report);
+    const moved = isNews || isSame ? new Set<VmId>() : movedBetween(before, report);
+    if (!isSame) {
+      watched.occupiedSlots = report.incarnations.map(({ slot }) => slot);
+      watched.running = new Set(report.incarnations.map(({ vm, generation }) => incarnationKey(vm, generation)));
+    }
     watched.agent = 'alive';
     watched.agentError = null;
     watched.report = report;
     watched.reportSentAt = sentAt;
     watched.kernel = { kind: 'reachable', via: 'its agent', at: this.#ports.clock.monotonicMs() };
+    this.#unasked.delete(watched.record.name);
     this.#onReport(watched.record.name);
-    if (changed) this.#onState(watched.record.name);
+    if (isNews) this.#onState(watched.record.name);
+    else if (moved.size > 0) this.#onProcesses(moved);
   }
 
   #unanswered(watched: WatchedHost, message: string, sentAt: number): void {
     const late = this.#ports.clock.monotonicMs() - sentAt - this.#timing.agentDeadlineMs;
     // A prober that was itself not running heard nothing for that reason: no observation.
     if (late > this.#timing.lateMsMax) return;
+    if (watched.stopped) return;
     const changed = watched.agent !== 'silent';
     watched.agent = 'silent';
+    this.#unasked.delete(watched.record.name);
     watched.agentError = message;
     if (changed) this.#onState(watched.record.name);
     void this.#suspect(watched);
@@ -232,10 +268,7 @@ export class HostObserver {
         .map(async (path) => ({ path, result: await paths.probe(path, watched.record, this.#timing.probeMs) })),
     );
     const counting = tried.filter(({ result }) => result.outcome !== 'no-path');
-    for (const { path, result } of counting) {
-      if (path.storage !== null && result.outcome !== 'void')
-        watched.storageCut.set(path.storage, result.outcome === 'silent');
-    }
+    this.#noteStoragePaths(watched, counting);
     // The agent answered meanwhile: whatever the probes met is older than that.
     if (watched.reportSentAt !== answeredBefore && watched.agent === 'alive') return;
     const met = counting.find(({ result }) => result.outcome === 'accepted' || result.outcome === 'refused');
@@ -251,6 +284,19 @@ export class HostObserver {
     }
     if (watched.kernel.kind !== before || watched.kernel.kind === 'silent') this.#onState(watched.record.name);
   }
+
+  /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
+  #noteStoragePaths(watched: WatchedHost, tried: readonly { readonly path: Path; readonly result: Tried }[]): void {
+    const cut = new Set(watched.storageCut);
+    for (const { path, result } of tried) {
+      if (path.storage === null || result.outcome === 'void') continue;
+      if (result.outcome === 'silent') cut.add(path.storage);
+      else cut.delete(path.storage);
+    }
+    watched.storageCut = cut;
+    if (watched.stopped || cut.size === 0) this.#withStorageCut.delete(watched.record.name);
+    else this.#withStorageCut.add(watched.record.name);
+  }
 }
 
 function kernelView(kernel: WatchedHost['kernel'], now: number): KernelObservation {
@@ -259,10 +305,26 @@ function kernelView(kernel: WatchedHost['kernel'], now: number): KernelObservati
     : kernel;
 }
 
-function sameIncarnations(before: HostReport | null, after: HostReport): boolean {
-  if (before === null || before.bootId !== after.bootId || before.networkRevision !== after.networkRevision)
-    return false;
-  const key = (report: HostReport): string =>
-    report.incarnations.map(({ vm, generation, pid }) => `${vm}:${generation}:${pid}`).join();
-  return key(before) === key(after);
+/** Whether two reports show the same processes, in the same order. */
+function sameProcesses(before: HostReport, after: HostReport): boolean {
+  const [old, now] = [before.incarnations, after.incarnations];
+  if (old.length !== now.length) return false;
+  for (let i = 0; i < now.length; i++) {
+    const [a, b] = [old[i], now[i]];
+    if (a?.pid !== b?.pid || a?.generation !== b?.generation || a?.vm !== b?.vm || a?.slot !== b?.slot) return false;
+  }
+  return true;
 }
+
+/** The VMs whose processes one of the reports shows and the other does not. */
+function movedBetween(before: HostReport, after: HostReport): ReadonlySet<VmId> {
+  const key = ({ vm, generation, pid }: RunningIncarnation): string => `${vm}:${generation}:${pid}`;
+  const [old, now] = [new Set(before.incarnations.map(key)), new Set(after.incarnations.map(key))];
+  const moved = [
+    ...before.incarnations.filter((incarnation) => !now.has(key(incarnation))),
+    ...after.incarnations.filter((incarnation) => !old.has(key(incarnation))),
+  ];
+  return new Set(moved.map(({ vm }) => vm));
+}
+
+const incarnationKey = (vm: VmId, generation: Generation): string => `${vm}:${generation}`;

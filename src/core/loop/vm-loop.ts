@@ -5,11 +5,12 @@
  * not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
  */
 import { messageOf } from '../../base/errors.ts';
-import type { HostName, VmId } from '../../base/ids.ts';
+import type { HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
+import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
-import { type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
+import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import type { Step } from '../plan/steps.ts';
 import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -29,10 +30,10 @@ export interface VmLoopPorts {
   readonly qmp: QmpLink;
   readonly executor: Executor;
   readonly observer: HostObserver;
+  /** Follows the snapshot: whoever changes the one changes the other before anybody decides. */
+  readonly index: ClusterIndex;
   readonly storageAnswers: (node: VmSituation['disks'][number]['node']) => boolean;
   readonly crashPoint: CrashPoint;
-  /** After a commit that changes where VMs may run. */
-  readonly onPlacementChange: () => void;
 }
 
 /** Things one activation may do before it yields to the next wake-up. */
@@ -40,6 +41,12 @@ const THINGS_PER_ACTIVATION = 40;
 /** A QMP observation older than this is made again before it is used. */
 const QMP_FRESH_MS = 250;
 const QMP_STEADY_MS = 5_000;
+/** A little less than the interval: a timer that fires early, or on the dot, asks all the same. */
+const QMP_OLD_MS = QMP_STEADY_MS - QMP_FRESH_MS;
+/** Instants that looks at quiet VMs are spread over. */
+const SPREAD = 8_191;
+/** Changes of hosts within this wake those that wait for room once. */
+const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
 const TASK_LATE_MS = 2_000;
 /** Other hosts tried for one guest that lost its storage. */
@@ -73,18 +80,33 @@ interface VmState {
   why: string;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
+  /** True once it has had nothing to do: its looks are spread over time from then on. */
+  settled: boolean;
 }
 
 /** One per leader: wakes, decides and carries out, VM by VM. `stop` is final. */
 export class VmLoop {
   readonly #ports: VmLoopPorts;
   readonly #states = new Map<VmId, VmState>();
+  readonly #cluster: ClusterSituation;
+  /** VMs whose last decision was that no host can take them. */
+  readonly #waiting = new Set<VmId>();
+  #waitingWoken = false;
   #stopped = false;
   /** Kept when the last commit of a new incarnation ended. */
   #turn: Promise<void> = Promise.resolve();
 
   constructor(ports: VmLoopPorts) {
     this.#ports = ports;
+    const { index, observer, storageAnswers } = ports;
+    this.#cluster = {
+      index,
+      seeHost: (host) => observer.see(host),
+      areAllHostsAsked: () => observer.areAllAsked,
+      storageAnswers,
+      storageCutFrom: (host) => observer.storageCutFrom(host),
+      hostsWithStorageCut: () => observer.hostsWithStorageCut(),
+    };
     ports.qmp.onEvent((target) => this.wake(target.vm, { fresh: true }));
   }
 
@@ -110,13 +132,25 @@ export class VmLoop {
     void this.#activate(id, state);
   }
 
-  /** Looks at every VM that has something on `host`. */
+  /** Looks at every VM that has something on `host`, and at those that no host could take. */
   wakeHost(host: HostName): void {
-    for (const [id, { value }] of this.#ports.store.snapshot.vms) {
-      if (expectedIncarnations(value.phase).some((incarnation) => incarnation.host === host))
-        this.wake(id, { fresh: true });
-      else if (value.phase.kind === 'stopped' && value.intent !== 'stopped') this.wake(id);
-    }
+    for (const id of this.#ports.index.vmsOn(host)) this.wake(id, { fresh: true });
+    this.wakeWaiting();
+  }
+
+  /** Looks at every VM with a disk on `node`. */
+  wakeNode(node: StorageName): void {
+    for (const id of this.#ports.index.vmsWithDisksOn(node)) this.wake(id, { fresh: true });
+  }
+
+  /** Looks at the VMs that no host could take: once for all changes of a moment. */
+  wakeWaiting(): void {
+    if (this.#waitingWoken || this.#waiting.size === 0 || this.#stopped) return;
+    this.#waitingWoken = true;
+    this.#ports.clock.after(ROOM_MS, () => {
+      this.#waitingWoken = false;
+      for (const id of [...this.#waiting]) this.wake(id);
+    });
   }
 
   wakeAll(): void {
@@ -149,19 +183,13 @@ export class VmLoop {
 
   /** The situation a decision is made from; also what verdicts shown to people are made from. */
   situation(vm: VmRecord): VmSituation {
-    const { store, observer, clock, storageAnswers } = this.#ports;
-    const { snapshot } = store;
+    const { store, clock } = this.#ports;
     return {
       vm,
-      disks: snapshot.disksOf(vm.id),
+      disks: store.snapshot.disksOf(vm.id),
       see: (incarnation) => this.see(vm, incarnation),
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
-      cluster: {
-        vms: values(snapshot.vms),
-        hosts: [...snapshot.hosts.values()].map(({ value }) => ({ record: value, seen: observer.see(value.name) })),
-        storageAnswers,
-        storageCutFrom: (host) => observer.storageCutFrom(host),
-      },
+      cluster: this.#cluster,
       now: clock.wallMs(),
     };
   }
@@ -180,6 +208,7 @@ export class VmLoop {
         interrupt: null,
         why: '',
         tasksLateSince: null,
+        settled: false,
       };
       this.#states.set(id, state);
     }
@@ -201,7 +230,10 @@ export class VmLoop {
     }
     if (againInMs !== null && !this.#stopped)
       state.cancelTimer = this.#ports.clock.after(againInMs, () => this.wake(id));
-    if (againInMs === null) this.#states.delete(id);
+    if (againInMs === null) {
+      this.#states.delete(id);
+      this.#waiting.delete(id);
+    }
   }
 
   /** Does things until a decision says wait; the answer is the pause, or null when the VM is gone. */
@@ -213,8 +245,12 @@ export class VmLoop {
       const decision = decide(this.situation(entry.value));
       if (decision.kind === 'wait') {
         state.why = decision.why;
-        return Math.min(decision.againInMs, QMP_STEADY_MS);
+        if (decision.forRoom === true) this.#waiting.add(id);
+        else this.#waiting.delete(id);
+        // What has no QEMU has nothing to be asked about either.
+        return entry.value.phase.kind === 'stopped' ? decision.againInMs : pauseOf(id, decision.againInMs, state);
       }
+      this.#waiting.delete(id);
       const outcome = await this.#carryOut(entry, decision, state);
       if (outcome !== 'on') return outcome;
     }
@@ -289,7 +325,6 @@ export class VmLoop {
         decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);
       for (const { generation } of expectedIncarnations(vm.phase))
         if (!expected.includes(generation)) this.#forget(vm, generation, state);
-      this.#ports.onPlacementChange();
     }
   }
 
@@ -336,7 +371,7 @@ export class VmLoop {
       return (
         noted === undefined ||
         dirty ||
-        clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_STEADY_MS : QMP_FRESH_MS)
+        clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS)
       );
     });
     if (asked.length > 0) {
@@ -369,8 +404,12 @@ export class VmLoop {
   /** A guest was paused by a disk error: find out which hosts the storage nodes reach, its own first. */
   async #tryStoragePaths(host: HostName): Promise<void> {
     const { observer, store } = this.#ports;
-    const others = [...store.snapshot.hosts.keys()].filter((other) => other !== host).slice(0, CANDIDATES_PROBED);
-    await Promise.all([host, ...others].map((candidate) => observer.probeNow(candidate)));
+    const candidates = [host];
+    for (const other of store.snapshot.hosts.keys()) {
+      if (other !== host) candidates.push(other);
+      if (candidates.length > CANDIDATES_PROBED) break;
+    }
+    await Promise.all(candidates.map((candidate) => observer.probeNow(candidate)));
   }
 
   #changesOf(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): Change[] {
@@ -423,8 +462,17 @@ export class VmLoop {
   }
 }
 
-function* values<K, T>(map: ReadonlyMap<K, Entry<T>>): Generator<T> {
-  for (const { value } of map.values()) yield value;
+/**
+ * The pause before the next look. A new leader looks at all VMs at once: from its first quiet moment on each VM has an instant of its
+ * own within the interval, so that the looks do not come in waves.
+ */
+function pauseOf(id: VmId, againInMs: number, state: VmState): number {
+  if (againInMs < QMP_STEADY_MS) return againInMs;
+  if (state.settled) return QMP_STEADY_MS;
+  state.settled = true;
+  let hash = 0;
+  for (let i = 0; i < id.length; i++) hash = (hash * 31 + id.charCodeAt(i)) % SPREAD;
+  return Math.max(QMP_FRESH_MS, Math.round((QMP_STEADY_MS * hash) / SPREAD));
 }
 
 function aged(seen: QmpObservation, ms: number): QmpObservation {
@@ -434,7 +482,7 @@ function aged(seen: QmpObservation, ms: number): QmpObservation {
 type TaskEnd = Pick<TaskRecord, 'id' | 'state' | 'message'>;
 
 function deletionTasks(tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>, vm: VmRecord): TaskEnd[] {
-  return [...values(tasks)]
+  return [...recordsOf(tasks)]
     .filter(({ kind, state, target }) => kind === 'vm.delete' && state === 'running' && target.name === vm.name)
     .map(({ id }) => ({ id, state: 'succeeded', message: 'Deleted.' }));
 }

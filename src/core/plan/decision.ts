@@ -3,9 +3,10 @@
  *
  * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest ever given.
  */
-import type { StorageName } from '../../base/ids.ts';
+import type { HostName, StorageName } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
-import type { DiskRecord, HostRecord } from '../model/cluster.ts';
+import type { DiskRecord } from '../model/cluster.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
 import { currentIncarnation, type Incarnation, type StartReason, type VmPhase, type VmRecord } from '../model/vm.ts';
 import { place } from './placement.ts';
@@ -25,18 +26,28 @@ export interface VmSituation {
 
 /** What a placement and a disk error need to know of the rest of the cluster. */
 export interface ClusterSituation {
-  readonly vms: Iterable<VmRecord>;
-  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+  readonly index: ClusterIndex;
+  readonly seeHost: (host: HostName) => HostObservation;
+  /** True once an attempt to ask each host has ended. */
+  readonly areAllHostsAsked: () => boolean;
   /** Storage nodes that answered the leader's last call. */
   readonly storageAnswers: (node: StorageName) => boolean;
   /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
-  readonly storageCutFrom: (host: Incarnation['host']) => readonly StorageName[];
+  readonly storageCutFrom: (host: HostName) => readonly StorageName[];
+  /** The hosts that some storage node could not reach at its last attempt. */
+  readonly hostsWithStorageCut: () => readonly HostName[];
 }
 
 /** The next thing for one VM; the caller carries it out and asks again. */
 export type Decision =
   /** Nothing now; look again when something changes, at the latest after `againInMs`. */
-  | { readonly kind: 'wait'; readonly why: string; readonly againInMs: number }
+  | {
+      readonly kind: 'wait';
+      readonly why: string;
+      readonly againInMs: number;
+      /** True where a host that comes, or has more room, may change it. */
+      readonly forRoom?: true;
+    }
   | { readonly kind: 'do'; readonly step: Step }
   | {
       readonly kind: 'commit';
@@ -73,6 +84,8 @@ const SOON_MS = 1_000;
 
 /** Nothing now: `why` for people, and how long until the next look at the latest, in ms. */
 export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
+/** No host can take it now. */
+const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: SOON_MS, forRoom: true });
 /** One effect to carry out now. */
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
@@ -127,8 +140,7 @@ export interface StartOptions {
 export function startNext(situation: VmSituation, options: StartOptions): Decision {
   const { vm, cluster, now } = situation;
   // The old incarnation no longer counts: its memory is free, or its host is out of the game.
-  const others = [...cluster.vms].filter((other) => other.id !== vm.id);
-  const request = { vm, vms: others, hosts: cluster.hosts, only: null };
+  const request = { vm, index: cluster.index, seeHost: cluster.seeHost, only: null, isOver: true };
   let placement = place({ ...request, exclude: options.avoid });
   let avoid = options.avoid;
   if (placement.kind === 'nowhere' && avoid.length > 0 && options.strict !== true) {
@@ -136,7 +148,7 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
     avoid = [];
     placement = place({ ...request, exclude: [] });
   }
-  if (placement.kind === 'nowhere') return wait(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
+  if (placement.kind === 'nowhere') return waitForRoom(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
   const generation = nextGeneration(vm.generation);
   const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
   const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);

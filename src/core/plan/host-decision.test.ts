@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmId } from '../../base/ids.ts';
-import type { VmPhase, VmRecord } from '../model/vm.ts';
+import type { VmPhase } from '../model/vm.ts';
 import type { HostReport, RunningIncarnation } from '../ports/host-link.ts';
 import { decideHost } from './host-decision.ts';
 import { host, hostRecord, incarnation, VM, vmRecord } from './testing/sample-records.ts';
@@ -21,7 +21,7 @@ const report = (...generations: number[]): HostReport => ({
   incarnations: generations.map(running),
   networkRevision: 1,
 });
-const vms = (phase: VmPhase): ReadonlyMap<VmId, VmRecord> => new Map([[VM, vmRecord(phase)]]);
+const only = (phase: VmPhase) => (id: VmId) => (id === VM ? vmRecord(phase) : undefined);
 const quarantined = hostRecord(1, { quarantine: { since: 0, reason: 'lost with web' } });
 
 test('P2 what a record expects on this host is left alone, both ends of a migration included', () => {
@@ -33,12 +33,12 @@ test('P2 what a record expects on this host is left alone, both ends of a migrat
     { kind: 'switching', ...ends },
     { kind: 'unwinding', reason: '', ...ends },
   ] as const)
-    assert.deepEqual(decideHost({ host: hostRecord(1), report: report(2), vms: vms(phase) }), []);
+    assert.deepEqual(decideHost({ host: hostRecord(1), report: report(2), vm: only(phase) }), []);
 });
 
 test('P2 another generation, the right one on the wrong host, and what has no record are ended', () => {
   const stale = (phase: VmPhase | null, generation: number) =>
-    decideHost({ host: hostRecord(1), report: report(generation), vms: phase === null ? new Map() : vms(phase) });
+    decideHost({ host: hostRecord(1), report: report(generation), vm: phase === null ? () => undefined : only(phase) });
   for (const steps of [
     stale({ kind: 'running', incarnation: incarnation(2, 1) }, 1),
     stale({ kind: 'running', incarnation: incarnation(1, 2) }, 1),
@@ -52,11 +52,11 @@ test('P2 another generation, the right one on the wrong host, and what has no re
 });
 
 test('P1 a quarantine is lifted only by a report without anything stale', () => {
-  const here = vms({ kind: 'running', incarnation: incarnation(2, 2) });
+  const here = only({ kind: 'running', incarnation: incarnation(2, 2) });
   assert.deepEqual(
-    decideHost({ host: quarantined, report: report(1), vms: here }).map((step) => step.do),
+    decideHost({ host: quarantined, report: report(1), vm: here }).map((step) => step.do),
     ['kill-stale'],
   );
-  assert.deepEqual(decideHost({ host: quarantined, report: report(), vms: here }), [{ do: 'lift-quarantine' }]);
-  assert.deepEqual(decideHost({ host: hostRecord(1), report: report(), vms: here }), []);
+  assert.deepEqual(decideHost({ host: quarantined, report: report(), vm: here }), [{ do: 'lift-quarantine' }]);
+  assert.deepEqual(decideHost({ host: hostRecord(1), report: report(), vm: here }), []);
 });

@@ -18,16 +18,16 @@ export type HostStep =
 
 export interface HostSituation {
   readonly host: HostRecord;
-  /** The latest report, made after every commit in `vms` that concerns this host. */
+  /** The latest report, made after every commit about a VM that names this host. */
   readonly report: HostReport;
-  readonly vms: ReadonlyMap<VmId, VmRecord>;
+  readonly vm: (id: VmId) => VmRecord | undefined;
 }
 
 /** The processes on the host that no record expects there. */
-function staleIncarnations({ host, report, vms }: HostSituation): ReadonlyMap<VmId, Generation[]> {
+function staleIncarnations({ host, report, vm: recordOf }: HostSituation): ReadonlyMap<VmId, Generation[]> {
   const stale = new Map<VmId, Generation[]>();
   for (const { vm, generation } of report.incarnations) {
-    const record = vms.get(vm);
+    const record = recordOf(vm);
     if (record !== undefined && isExpected(record, host.name, generation)) continue;
     stale.set(vm, [...(stale.get(vm) ?? []), generation]);
   }
@@ -47,7 +47,7 @@ export function decideHost(situation: HostSituation): readonly HostStep[] {
     do: 'kill-stale',
     vm,
     generations,
-    reason: situation.vms.has(vm) ? 'a newer generation took its place' : 'the VM was deleted',
+    reason: situation.vm(vm) !== undefined ? 'a newer generation took its place' : 'the VM was deleted',
   }));
   // The tunnel opens again only after a report without anything stale: the kill must have been seen to have worked.
   if (steps.length === 0 && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NetworkName } from '../../base/ids.ts';
+import { type HostName, type NetworkName, parseVmId } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
+import { indexOf } from '../model/cluster-index.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
-import { planNetworks } from './network-plan.ts';
+import type { NetworkPlan } from '../ports/host-link.ts';
+import { planNetwork } from './network-plan.ts';
 import { host, hostRecord, incarnation, vmRecord } from './testing/sample-records.ts';
 
 const NET = 'blue' as NetworkName;
@@ -21,15 +23,15 @@ const on = (phase: VmPhase): VmRecord => {
   const vm = vmRecord(phase);
   return { ...vm, spec: { ...vm.spec, nics: [{ network: NET, mac: '52:54:00:00:00:01', address: null }] } };
 };
-const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []) =>
-  planNetworks({
-    revision: 7,
-    hosts: [1, 2, 3].map((n) =>
-      hostRecord(n, quarantined.includes(n) ? { quarantine: { since: 0, reason: 'lost' } } : {}),
-    ),
-    vms,
-    networks: new Map([[NET, blue]]),
-  });
+const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []): Map<HostName, NetworkPlan> => {
+  const hosts = [1, 2, 3].map((n) =>
+    hostRecord(n, quarantined.includes(n) ? { quarantine: { since: 0, reason: 'lost' } } : {}),
+  );
+  const each = vms.map((vm, i) => ({ ...vm, id: parseVmId(`vm-00000000000${i}`) }));
+  const index = indexOf({ vms: each, hosts });
+  const network = (name: NetworkName) => (name === NET ? blue : undefined);
+  return new Map(hosts.map(({ name }) => [name, planNetwork(name, { revision: 7, index, network })]));
+};
 
 test('a host has a network exactly while one of its incarnations may run there; peers are the other members', () => {
   const plans = plan([

@@ -1,54 +1,36 @@
-/** The network state each host should have: a pure function of the records. A host has a network while one of its incarnations may run there. */
+/**
+ * The network state a host should have: a pure function of the records. A host has a network while one of its incarnations may run there.
+ * It costs what the host's own networks have members, whatever the cluster has.
+ */
 import type { HostName, NetworkName } from '../../base/ids.ts';
-import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
-import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import type { NetworkRecord } from '../model/cluster.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
 
-export interface NetworkSnapshot {
+export interface NetworkSituation {
   readonly revision: number;
-  readonly hosts: readonly HostRecord[];
-  readonly vms: Iterable<VmRecord>;
-  readonly networks: ReadonlyMap<NetworkName, NetworkRecord>;
+  readonly index: ClusterIndex;
+  readonly network: (name: NetworkName) => NetworkRecord | undefined;
 }
 
-/** Which hosts have members of which network. */
-function networkMembers(vms: Iterable<VmRecord>): Map<NetworkName, Set<HostName>> {
-  const members = new Map<NetworkName, Set<HostName>>();
-  for (const vm of vms) {
-    for (const { host } of expectedIncarnations(vm.phase)) {
-      for (const { network } of vm.spec.nics) {
-        const hosts = members.get(network) ?? new Set<HostName>();
-        hosts.add(host);
-        members.set(network, hosts);
-      }
-    }
-  }
-  return members;
+/** The plan of one host. A quarantined host is in nobody's flood list and dropped by all others. */
+export function planNetwork(host: HostName, { revision, index, network }: NetworkSituation): NetworkPlan {
+  const networks = [...index.networksOn(host)].sort().flatMap((name) => {
+    const record = network(name);
+    return record === undefined ? [] : [onHost(record, peersOf(host, name, index))];
+  });
+  const others = [...index.quarantined()].filter(({ name }) => name !== host);
+  return { revision, networks, drop: others.map(({ addresses }) => addresses.overlay).sort() };
 }
 
-/** The plan of every host. A quarantined host is in nobody's flood list and dropped by all others. */
-export function planNetworks(snapshot: NetworkSnapshot): Map<HostName, NetworkPlan> {
-  const members = networkMembers(snapshot.vms);
-  const trusted = snapshot.hosts.filter((host) => host.quarantine === null);
-  const drop = snapshot.hosts.filter((host) => host.quarantine !== null).map((host) => host.addresses.overlay);
-  const plans = new Map<HostName, NetworkPlan>();
-  for (const host of snapshot.hosts) {
-    const networks = [];
-    for (const [name, hosts] of [...members].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const network = snapshot.networks.get(name);
-      if (network === undefined || !hosts.has(host.name)) continue;
-      const peers = trusted
-        .filter((peer) => peer.name !== host.name && hosts.has(peer.name))
-        .map((peer) => peer.addresses.overlay);
-      networks.push(onHost(network, peers));
-    }
-    plans.set(host.name, {
-      revision: snapshot.revision,
-      networks,
-      drop: drop.filter((address) => address !== host.addresses.overlay),
-    });
+/** Overlay addresses of the other members, in the order of their hosts' names. */
+function peersOf(host: HostName, network: NetworkName, index: ClusterIndex): string[] {
+  const peers: string[] = [];
+  for (const name of [...index.membersOf(network)].sort()) {
+    const peer = name === host ? null : index.host(name);
+    if (peer !== null && peer.quarantine === null) peers.push(peer.addresses.overlay);
   }
-  return plans;
+  return peers;
 }
 
 function onHost(network: NetworkRecord, peers: readonly string[]): NetworkPlan['networks'][number] {

@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseVmId } from '../../base/ids.ts';
+import type { VmRecord } from '../model/vm.ts';
 import { type PlacementInput, place } from './placement.ts';
-import { host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from './testing/sample-records.ts';
+import { clusterOf, host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from './testing/sample-records.ts';
 
 const vm = vmRecord({ kind: 'stopped' });
 const other = (n: number, phase: Parameters<typeof vmRecord>[0]) =>
   vmRecord(phase, { id: parseVmId(`vm-00000000010${n}`) });
-const input = (more: Partial<PlacementInput> = {}): PlacementInput => ({
-  vm,
-  vms: [vm],
-  hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })),
-  exclude: [],
-  only: null,
-  ...more,
-});
+interface Given extends Partial<PlacementInput> {
+  readonly vms?: readonly VmRecord[];
+  readonly hosts?: Parameters<typeof clusterOf>[0]['hosts'];
+}
+const THREE = [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) }));
+const input = ({ vms = [vm], hosts = THREE, ...more }: Given = {}): PlacementInput => {
+  const { index, seeHost } = clusterOf({ vms, hosts });
+  return { vm, index, seeHost, exclude: [], only: null, isOver: true, ...more };
+};
 
 test('C1 the host with most free memory is taken, and names break ties', () => {
   assert.deepEqual(place(input()), { kind: 'placed', host: host(1), slot: 0 });

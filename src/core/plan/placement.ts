@@ -1,103 +1,158 @@
-/** Where a VM goes. Pure: a function of a snapshot. Most free memory first, names break ties, so that the same snapshot gives the same host. */
+/**
+ * Where a VM goes. Pure. Most free memory first, names break ties, so that the same records and observations give the same host.
+ * It looks at hosts in the order of their free memory and at no VM: what it costs does not grow with the cluster.
+ */
 import type { HostName } from '../../base/ids.ts';
-import type { HostRecord } from '../model/cluster.ts';
+import type { HostCapacity, HostRecord } from '../model/cluster.ts';
+import { type ClusterIndex, footprintBytes, type RankedHost, ranksBefore } from '../model/cluster-index.ts';
 import type { HostObservation } from '../model/observation.ts';
 import { SLOTS_PER_HOST } from '../model/ports.ts';
 import { affinityGroup, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 
-/** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
-const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
-
 export interface PlacementInput {
   readonly vm: VmRecord;
-  readonly vms: Iterable<VmRecord>;
-  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+  readonly index: ClusterIndex;
+  readonly seeHost: (host: HostName) => HostObservation;
   /** Never here. */
   readonly exclude: readonly HostName[];
   /** Only here, when given. */
   readonly only: HostName | null;
+  /** True where the VM's present incarnations are over: what the records give them counts as free. */
+  readonly isOver: boolean;
+  /** Only on hosts with this accelerator, when given. */
+  readonly accelerator?: HostCapacity['accelerator'];
 }
 
 export type Placement =
   | { readonly kind: 'placed'; readonly host: HostName; readonly slot: number }
-  /** Each host with the reason why it cannot take the VM. */
+  /** Hosts with the reason why they cannot take the VM: each of a few, the others by number. */
   | { readonly kind: 'nowhere'; readonly reasons: readonly string[] };
 
-/** Memory the incarnations recorded for `host` take, in bytes. */
-export function committedMemory(host: HostName, vms: Iterable<VmRecord>): number {
-  let sum = 0;
-  for (const vm of vms) {
-    for (const incarnation of expectedIncarnations(vm.phase)) {
-      if (incarnation.host === host) sum += vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
-    }
-  }
-  return sum;
-}
+/** Hosts that a refusal names one by one. */
+const REASONS_MAX = 10;
 
 /** Chooses a host and a slot for one more incarnation of `vm`. */
 export function place(input: PlacementInput): Placement {
-  const vms = [...input.vms];
-  const reasons: string[] = [];
-  const apart = hostsOfGroup(input.vm, vms);
-  let best: { host: HostName; free: number; seen: HostObservation } | null = null;
-  for (const { record, seen } of input.hosts) {
-    const free = record.capacity.memoryBytes - committedMemory(record.name, vms);
-    const neighbour = apart.get(record.name);
-    const obstacle =
-      obstacleOn(record, seen, free, input) ??
-      (neighbour === undefined ? null : `it has ${neighbour} of anti-affinity group ${affinityGroup(input.vm)}`);
-    if (obstacle !== null) {
-      reasons.push(`${record.name}: ${obstacle}`);
-    } else if (best === null || free > best.free || (free === best.free && record.name < best.host)) {
-      best = { host: record.name, free, seen };
-    }
+  const search = new Search(input);
+  const { index, only } = input;
+  const ranking = index.byFreeMemory();
+  if (only !== null) {
+    if (index.host(only) === null) return { kind: 'nowhere', reasons: [`${only}: no such host`] };
+    search.consider({ host: only, freeBytes: search.freeBytes(only) });
+    return search.outcome(1);
   }
-  if (input.only !== null && !input.hosts.some(({ record }) => record.name === input.only))
-    reasons.push(`${input.only}: no such host`);
-  if (best === null) return { kind: 'nowhere', reasons };
-  const slot = freeSlot(best.host, vms, best.seen.occupiedSlots);
-  return slot === null
-    ? { kind: 'nowhere', reasons: [...reasons, `${best.host}: no free slot`] }
-    : { kind: 'placed', host: best.host, slot };
+  // What the VM itself takes there is free: their place in the ranking is another one.
+  for (const host of search.own) search.consider({ host, freeBytes: search.freeBytes(host) });
+  for (const ranked of ranking) {
+    if (search.isSettled(ranked)) break;
+    if (!search.own.has(ranked.host)) search.consider(ranked);
+  }
+  return search.outcome(ranking.length);
 }
 
-/** The hosts that the records of other VMs of its group name, whatever for, each with the name of one of them. */
-function hostsOfGroup(vm: VmRecord, vms: Iterable<VmRecord>): ReadonlyMap<HostName, string> {
+class Search {
+  readonly #input: PlacementInput;
+  readonly #neededBytes: number;
+  /** Hosts that the records of others of the VM's group name, each with the name of one of those. */
+  readonly #apart: ReadonlyMap<HostName, string>;
+  readonly #reasons: string[] = [];
+  #best: (RankedHost & { readonly slot: number }) | null = null;
+  /** The hosts of the VM's incarnations that are over. */
+  readonly own: ReadonlySet<HostName>;
+
+  constructor(input: PlacementInput) {
+    this.#input = input;
+    this.#neededBytes = footprintBytes(input.vm);
+    this.#apart = hostsOfGroup(input);
+    const over = input.isOver ? expectedIncarnations(input.vm.phase) : [];
+    this.own = new Set(over.map(({ host }) => host).filter((host) => input.index.host(host) !== null));
+  }
+
+  /** Memory that is free on a host for the VM. */
+  freeBytes(host: HostName): number {
+    const { index } = this.#input;
+    const own = this.#ownOn(host).length * this.#neededBytes;
+    return (index.host(host)?.capacity.memoryBytes ?? 0) - index.committedBytes(host) + own;
+  }
+
+  /** True when neither `next` nor any host after it can change the outcome. */
+  isSettled(next: RankedHost): boolean {
+    if (this.#best !== null) return !ranksBefore(next, this.#best);
+    return next.freeBytes < this.#neededBytes && this.#reasons.length >= REASONS_MAX;
+  }
+
+  /** Takes the host if nothing stands in the way and none is better. */
+  consider(ranked: RankedHost): void {
+    const record = this.#input.index.host(ranked.host);
+    if (record === null) return;
+    const obstacle = this.#obstacle(record, ranked.freeBytes);
+    const slot = obstacle === null ? this.#freeSlot(ranked.host) : null;
+    if (slot !== null) {
+      if (this.#best === null || ranksBefore(ranked, this.#best)) this.#best = { ...ranked, slot };
+    } else if (this.#reasons.length < REASONS_MAX) {
+      this.#reasons.push(`${ranked.host}: ${obstacle?.() ?? 'no free slot'}`);
+    }
+  }
+
+  /** Of `hosts` hosts in all. */
+  outcome(hosts: number): Placement {
+    if (this.#best !== null) return { kind: 'placed', host: this.#best.host, slot: this.#best.slot };
+    const unnamed = hosts - this.#reasons.length;
+    return {
+      kind: 'nowhere',
+      reasons: [...this.#reasons, ...(unnamed > 0 ? [`${unnamed} more hosts cannot either`] : [])],
+    };
+  }
+
+  /** Why the host cannot take the VM, in words that are made only where somebody reads them. */
+  #obstacle(record: HostRecord, freeBytes: number): (() => string) | null {
+    const { vm, seeHost, exclude, only, accelerator } = this.#input;
+    const { name, capacity, quarantine } = record;
+    if (exclude.includes(name)) return () => 'excluded';
+    if (quarantine !== null) return () => `quarantined: ${quarantine.reason}`;
+    if (seeHost(name).agent !== 'alive') return () => 'its agent does not answer';
+    if (record.cordoned && only === null) return () => 'cordoned';
+    if (accelerator !== undefined && capacity.accelerator !== accelerator)
+      return () => `its guests run by ${capacity.accelerator}, and this one by ${accelerator}`;
+    const { cpuModel } = vm.spec;
+    if (cpuModel !== 'baseline' && !capacity.cpuModels.includes(cpuModel))
+      return () => `its CPUs cannot be ${cpuModel}`;
+    if (freeBytes < this.#neededBytes) return () => `too little memory: ${this.#memory(freeBytes)}`;
+    if (capacity.vcpus > 0 && vm.spec.vcpus > capacity.vcpus * 8)
+      return () => `too few CPUs for ${vm.spec.vcpus} vCPUs`;
+    const neighbour = this.#apart.get(name);
+    return neighbour === undefined ? null : () => `it has ${neighbour} of anti-affinity group ${affinityGroup(vm)}`;
+  }
+
+  #memory(freeBytes: number): string {
+    return `${Math.floor(freeBytes / 1048576)} MiB free, ${Math.ceil(this.#neededBytes / 1048576)} MiB needed`;
+  }
+
+  /** The lowest slot that neither a record nor a process has. */
+  #freeSlot(host: HostName): number | null {
+    const used = this.#input.index.slotsOn(host);
+    const occupied = this.#input.seeHost(host).occupiedSlots;
+    const own = this.#ownOn(host);
+    for (let slot = 0; slot < SLOTS_PER_HOST; slot++) {
+      const ownUses = own.length === 0 ? 0 : own.filter((incarnation) => incarnation.slot === slot).length;
+      if ((used.get(slot) ?? 0) - ownUses === 0 && !occupied.includes(slot)) return slot;
+    }
+    return null;
+  }
+
+  #ownOn(host: HostName) {
+    const { vm, isOver } = this.#input;
+    return isOver ? expectedIncarnations(vm.phase).filter((incarnation) => incarnation.host === host) : [];
+  }
+}
+
+function hostsOfGroup({ vm, index }: PlacementInput): ReadonlyMap<HostName, string> {
   const hosts = new Map<HostName, string>();
   const group = affinityGroup(vm);
   if (group === null) return hosts;
-  for (const other of vms) {
-    if (other.id === vm.id || affinityGroup(other) !== group) continue;
+  for (const other of index.groupMembers(group)) {
+    if (other.id === vm.id) continue;
     for (const { host } of expectedIncarnations(other.phase)) hosts.set(host, other.name);
   }
   return hosts;
-}
-
-function obstacleOn(
-  record: HostRecord,
-  seen: HostObservation,
-  freeBytes: number,
-  { vm, exclude, only }: PlacementInput,
-): string | null {
-  if (only !== null && record.name !== only) return 'another host was asked for';
-  if (exclude.includes(record.name)) return 'excluded';
-  if (seen.agent !== 'alive') return 'its agent does not answer';
-  if (record.quarantine !== null) return `quarantined: ${record.quarantine.reason}`;
-  if (record.cordoned && only === null) return 'cordoned';
-  const { cpuModel } = vm.spec;
-  if (cpuModel !== 'baseline' && !record.capacity.cpuModels.includes(cpuModel)) return `its CPUs cannot be ${cpuModel}`;
-  const needed = vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
-  if (freeBytes < needed)
-    return `too little memory: ${Math.floor(freeBytes / 1048576)} MiB free, ${Math.ceil(needed / 1048576)} MiB needed`;
-  if (record.capacity.vcpus > 0 && vm.spec.vcpus > record.capacity.vcpus * 8)
-    return `too few CPUs for ${vm.spec.vcpus} vCPUs`;
-  return null;
-}
-
-function freeSlot(host: HostName, vms: readonly VmRecord[], occupied: readonly number[]): number | null {
-  const used = new Set(occupied);
-  for (const vm of vms)
-    for (const incarnation of expectedIncarnations(vm.phase)) if (incarnation.host === host) used.add(incarnation.slot);
-  for (let slot = 0; slot < SLOTS_PER_HOST; slot++) if (!used.has(slot)) return slot;
-  return null;
 }

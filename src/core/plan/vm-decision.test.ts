@@ -7,8 +7,10 @@ import type { Acknowledged, Step } from './steps.ts';
 import {
   acknowledged,
   answers,
+  clusterOf,
   diskRecord,
   host,
+  hostRecord,
   incarnation,
   LOST,
   NOW,
@@ -415,9 +417,8 @@ test('C3 a VM that no host is left for waits and says whom it stays apart from',
   const vm = grouped(vmRecord({ kind: 'stopped' }, { generation: 0 }));
   const id = parseVmId('vm-0000000000ff');
   const other = { ...grouped(vmRecord({ kind: 'running', incarnation: incarnation(1, 1) })), id, name: 'db2' };
-  const given = situation(vm);
-  const hosts = given.cluster.hosts.slice(0, 1);
-  const decision = decide({ ...given, cluster: { ...given.cluster, hosts, vms: [vm, other] } });
+  const cluster = clusterOf({ vms: [vm, other], hosts: [{ record: hostRecord(1), seen: seenHost(1) }] });
+  const decision = decide(situation(vm, {}, { cluster }));
   assert.match(decision.kind === 'wait' ? decision.why : '', /No host can take web. h1: it has db2 of .*group db/);
 });
 
@@ -434,17 +435,22 @@ test('a disk that does not exist yet is made before anything is started', () => 
 test('a migration is refused only by a leader that has asked every host', () => {
   const vm = vmRecord(RUNNING, { migrationRequest: { to: null, taskId: task(5) } });
   const given = situation(vm, { 1: qmp('running') });
-  const hosts = (agent: 'unknown' | 'silent'): VmSituation['cluster'] => ({
-    ...given.cluster,
-    hosts: given.cluster.hosts.map(({ record }, i) => ({ record, seen: seenHost(i + 1, i === 0 ? {} : { agent }) })),
-  });
+  const hosts = (agent: 'unknown' | 'silent'): VmSituation['cluster'] =>
+    clusterOf({
+      vms: [vm],
+      hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n, n === 1 ? {} : { agent }) })),
+    });
   assert.equal(brief(decide({ ...given, cluster: hosts('unknown') })), 'wait');
   assert.equal(brief(decide({ ...given, cluster: hosts('silent') })), '→ running 1, 5 failed');
 });
 
 function cutFromFirst(given: VmSituation): VmSituation['cluster'] {
   const nodes = given.disks.map((disk) => disk.node);
-  return { ...given.cluster, storageCutFrom: (name) => (name === host(1) ? nodes : []) };
+  return {
+    ...given.cluster,
+    storageCutFrom: (name) => (name === host(1) ? nodes : []),
+    hostsWithStorageCut: () => [host(1)],
+  };
 }
 
 test('a guest that only its own host keeps from its storage is restarted elsewhere after a while, a cluster-wide failure is waited out', () => {
@@ -462,6 +468,7 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
       cluster: {
         ...given.cluster,
         storageCutFrom: (name) => (hosts.map(host).includes(name) && s1 !== undefined ? [s1] : []),
+        hostsWithStorageCut: () => hosts.map(host),
       },
     });
   assert.equal(brief(cutFrom(1)), '→ starting 2');

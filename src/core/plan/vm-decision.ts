@@ -291,17 +291,14 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     if (left > 0 && left <= DISK_ERROR_RETRY_MS) return wait(`${vm.name} is paused by a disk error again.`, left);
     return perform({ do: 'cont', incarnation });
   }
-  const elsewhere = cluster.hosts.some(
-    ({ record }) => record.name !== incarnation.host && cluster.storageCutFrom(record.name).length === 0,
-  );
+  const cutHosts = new Set([incarnation.host, ...cluster.hostsWithStorageCut()]);
+  const elsewhere = cluster.index.byFreeMemory().length > cutHosts.size;
   if (!elsewhere || now - (diskError?.since ?? now) < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
     return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
   }
   return startNext(situation, {
     reason: 'lost',
-    avoid: cluster.hosts
-      .map(({ record }) => record.name)
-      .filter((name) => name === incarnation.host || cluster.storageCutFrom(name).length > 0),
+    avoid: [...cutHosts],
     strict: true,
     why: `${incarnation.host} lost its storage (${cut.join(', ')}) and ${vm.name} was paused by it.`,
   });
@@ -322,13 +319,19 @@ function beginMigration(
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
   // A guest begun under KVM cannot go on in software emulation, nor the other way round.
-  const accelerator = cluster.hosts.find(({ record }) => record.name === source.host)?.record.capacity.accelerator;
-  const hosts = cluster.hosts.filter(
-    ({ record }) => accelerator === undefined || record.capacity.accelerator === accelerator,
-  );
-  const placement = place({ vm, vms: cluster.vms, hosts, exclude: [source.host], only: request.to });
+  const { index, seeHost } = cluster;
+  const accelerator = index.host(source.host)?.capacity.accelerator;
+  const placement = place({
+    vm,
+    index,
+    seeHost,
+    exclude: [source.host],
+    only: request.to,
+    isOver: false,
+    ...(accelerator === undefined ? {} : { accelerator }),
+  });
   // A new leader has not heard of every host yet: it says no only when it knows.
-  if (placement.kind === 'nowhere' && cluster.hosts.some(({ seen }) => seen.agent === 'unknown'))
+  if (placement.kind === 'nowhere' && !cluster.areAllHostsAsked())
     return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
   if (placement.kind === 'nowhere')
     return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);

@@ -11,6 +11,7 @@ import {
 } from '../../../base/ids.ts';
 import { emptyLedger } from '../../loop/executor.ts';
 import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
+import { indexOf } from '../../model/cluster-index.ts';
 import type {
   HostObservation,
   IncarnationObservation,
@@ -18,7 +19,7 @@ import type {
   QmpObservation,
 } from '../../model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
-import type { VmSituation } from '../decision.ts';
+import type { ClusterSituation, VmSituation } from '../decision.ts';
 import type { Acknowledged } from '../steps.ts';
 
 /** Unix time of every sample, in ms. */
@@ -134,6 +135,25 @@ export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
 /** What a test says is seen, by generation; what it does not name is present and not asked yet. */
 export type Seen = Readonly<Record<number, Partial<IncarnationObservation>>>;
 
+/** A cluster of these VMs and hosts, in which storage works. */
+export function clusterOf({
+  vms,
+  hosts,
+}: {
+  readonly vms: readonly VmRecord[];
+  readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+}): ClusterSituation {
+  const seen = new Map(hosts.map((each) => [each.record.name, each.seen]));
+  return {
+    index: indexOf({ vms, hosts: hosts.map(({ record }) => record) }),
+    seeHost: (name) => seen.get(name) ?? seenHost(Number(name.slice(1)), { agent: 'unknown' }),
+    areAllHostsAsked: () => hosts.every((each) => each.seen.agent !== 'unknown'),
+    storageAnswers: () => true,
+    storageCutFrom: () => [],
+    hostsWithStorageCut: () => [],
+  };
+}
+
 /** A situation on three hosts. */
 export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituation> = {}): VmSituation {
   return {
@@ -147,12 +167,7 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
       ...seen[which.generation],
     }),
     acknowledged: acknowledged(),
-    cluster: {
-      vms: [vm],
-      hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })),
-      storageAnswers: () => true,
-      storageCutFrom: () => [],
-    },
+    cluster: clusterOf({ vms: [vm], hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })) }),
     now: NOW,
     ...more,
   };

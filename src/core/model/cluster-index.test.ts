@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import { parseDiskId, parseVmId } from '../../base/ids.ts';
+import { diskRecord, host, hostRecord, incarnation, node, vmRecord } from '../plan/testing/sample-records.ts';
+import type { DiskRecord, HostRecord } from './cluster.ts';
+import { ClusterIndex, footprintBytes, indexOf } from './cluster-index.ts';
+import { expectedIncarnations, type VmPhase, type VmRecord } from './vm.ts';
+
+const HOSTS = 4;
+const VMS = 5;
+const NETWORKS = ['blue', 'red'] as NetworkName[];
+const GROUPS = ['db', 'web'];
+const vmId = (n: number): VmId => parseVmId(`vm-00000000000${n}`);
+
+const place = fc.record({ h: fc.integer({ min: 1, max: HOSTS }), slot: fc.nat({ max: 3 }) });
+const phase: fc.Arbitrary<VmPhase> = fc.oneof(
+  fc.constant({ kind: 'stopped' } as const),
+  place.map(({ h, slot }) => ({ kind: 'running', incarnation: incarnation(1, h, slot) }) as const),
+  fc.tuple(place, place).map(
+    ([from, to]) =>
+      ({
+        kind: 'switching',
+        source: incarnation(1, from.h, from.slot),
+        destination: incarnation(2, to.h, to.slot),
+        taskId: null,
+      }) as const,
+  ),
+);
+const vm = fc
+  .record({
+    n: fc.nat({ max: VMS - 1 }),
+    phase,
+    memoryBytes: fc.integer({ min: 1, max: 4 }),
+    antiAffinity: fc.constantFrom(null, ...GROUPS),
+    nics: fc.array(fc.constantFrom(...NETWORKS), { maxLength: 3 }),
+  })
+  .map(({ n, phase: now, memoryBytes, antiAffinity, nics }): VmRecord => {
+    const record = vmRecord(now, { id: vmId(n), name: `vm${n}` });
+    const asNic = (network: NetworkName) => ({ network, mac: '52:54:00:00:00:01', address: null });
+    return { ...record, spec: { ...record.spec, memoryBytes, antiAffinity, nics: nics.map(asNic) } };
+  });
+const change = fc.oneof(
+  { weight: 6, arbitrary: vm.map((value) => ({ kind: 'vm' as const, value })) },
+  { weight: 1, arbitrary: fc.nat({ max: VMS - 1 }).map((n) => ({ kind: 'no-vm' as const, id: vmId(n) })) },
+  {
+    weight: 2,
+    arbitrary: fc
+      .record({ n: fc.integer({ min: 1, max: HOSTS }), isLost: fc.boolean(), memoryBytes: fc.nat({ max: 9 }) })
+      .map(({ n, isLost, memoryBytes }) => {
+        const quarantine = isLost ? { since: 0, reason: '' } : null;
+        const capacity = { ...hostRecord(n).capacity, memoryBytes: memoryBytes * 2 ** 27 };
+        return { kind: 'host' as const, value: hostRecord(n, { quarantine, capacity }) };
+      }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.integer({ min: 1, max: HOSTS }).map((n) => ({ kind: 'no-host' as const, name: host(n) })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .record({
+        d: fc.nat({ max: 5 }),
+        n: fc.nat({ max: VMS - 1 }),
+        s: fc.integer({ min: 1, max: 2 }),
+        gone: fc.boolean(),
+      })
+      .map(({ d, n, s, gone }) => {
+        const value = diskRecord({ id: parseDiskId(`disk-00000000000${d}`), vm: vmId(n), node: node(s) });
+        return { kind: 'disk' as const, value, gone };
+      }),
+  },
+);
+type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
+
+/** What the records say, walked through from the beginning, without the index. */
+class Slow {
+  readonly vms = new Map<string, VmRecord>();
+  readonly hosts = new Map<string, HostRecord>();
+  readonly disks = new Map<string, DiskRecord>();
+
+  apply(index: ClusterIndex, given: Change): void {
+    if (given.kind === 'vm') {
+      this.vms.set(given.value.id, given.value);
+      index.setVm(given.value.id, given.value);
+    } else if (given.kind === 'no-vm') {
+      this.vms.delete(given.id);
+      index.setVm(given.id, null);
+    } else if (given.kind === 'host') {
+      this.hosts.set(given.value.name, given.value);
+      index.setHost(given.value.name, given.value);
+    } else if (given.kind === 'no-host') {
+      this.hosts.delete(given.name);
+      index.setHost(given.name, null);
+    } else {
+      if (given.gone) this.disks.delete(given.value.id);
+      else this.disks.set(given.value.id, given.value);
+      index.setDisk(given.value.id, given.gone ? null : given.value);
+    }
+  }
+
+  /** Everything an index can be asked, by asking the records. */
+  view(): unknown {
+    const vms = [...this.vms.values()];
+    const on = (name: string) =>
+      vms.flatMap((record) =>
+        expectedIncarnations(record.phase).flatMap((where) => (where.host === name ? [{ record, where }] : [])),
+      );
+    const free = (record: HostRecord) =>
+      record.capacity.memoryBytes - on(record.name).reduce((sum, each) => sum + footprintBytes(each.record), 0);
+    return {
+      ranking: [...this.hosts.values()]
+        .map((record) => ({ host: record.name, freeBytes: free(record) }))
+        .sort((a, b) => b.freeBytes - a.freeBytes || (a.host < b.host ? -1 : 1)),
+      quarantined: names(
+        [...this.hosts.values()].filter(({ quarantine }) => quarantine !== null).map(({ name }) => name),
+      ),
+      hosts: HOST_NAMES.map((name) => ({
+        vms: names(on(name).map(({ record }) => record.id)),
+        bytes: on(name).reduce((sum, each) => sum + footprintBytes(each.record), 0),
+        slots: [0, 1, 2, 3].map((slot) => on(name).filter(({ where }) => where.slot === slot).length),
+        networks: names(on(name).flatMap(({ record }) => record.spec.nics.map(({ network }) => network))),
+      })),
+      groups: GROUPS.map((group) => names(vms.filter(({ spec }) => spec.antiAffinity === group).map(({ id }) => id))),
+      members: NETWORKS.map((network) =>
+        HOST_NAMES.filter((name) =>
+          on(name).some(({ record }) => record.spec.nics.some((nic) => nic.network === network)),
+        ),
+      ),
+      nodes: NODES.map((name) =>
+        names([...this.disks.values()].filter((disk) => disk.node === name).map((disk) => disk.vm)),
+      ),
+    };
+  }
+}
+
+const HOST_NAMES = Array.from({ length: HOSTS }, (_, i) => host(i + 1));
+const NODES: StorageName[] = [node(1), node(2)];
+const names = (list: Iterable<string>): string[] => [...new Set(list)].sort();
+
+function viewOf(index: ClusterIndex): unknown {
+  return {
+    ranking: index.byFreeMemory().map((ranked) => ({ ...ranked })),
+    quarantined: names([...index.quarantined()].map(({ name }) => name)),
+    hosts: HOST_NAMES.map((name) => ({
+      vms: names(index.vmsOn(name)),
+      bytes: index.committedBytes(name),
+      slots: [0, 1, 2, 3].map((slot) => index.slotsOn(name).get(slot) ?? 0),
+      networks: names(index.networksOn(name)),
+    })),
+    groups: GROUPS.map((group) => names([...index.groupMembers(group)].map(({ id }) => id))),
+    members: NETWORKS.map((network) => names(index.membersOf(network))),
+    nodes: NODES.map((name) => names(index.vmsWithDisksOn(name))),
+  };
+}
+
+test('after any changes the index says what the records say', () => {
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+      const index = new ClusterIndex();
+      const slow = new Slow();
+      for (const each of changes) {
+        slow.apply(index, each);
+        assert.deepEqual(viewOf(index), slow.view());
+      }
+      const { vms, hosts } = slow;
+      const fresh = indexOf({ vms: vms.values(), hosts: hosts.values() });
+      for (const disk of slow.disks.values()) fresh.setDisk(disk.id, disk);
+      assert.deepEqual(viewOf(fresh), viewOf(index));
+    }),
+    { seed: 20_261_121, numRuns: 400 },
+  );
+});
+
+test('a change tells whom it touches: the hosts named before and now, and whether one has more room', () => {
+  const index = indexOf({ vms: [], hosts: [hostRecord(1), hostRecord(2)] });
+  const blue = (now: VmPhase): VmRecord => {
+    const record = vmRecord(now);
+    const nics = [{ network: 'blue' as NetworkName, mac: '52:54:00:00:00:01', address: null }];
+    return { ...record, spec: { ...record.spec, nics } };
+  };
+  const { id } = vmRecord({ kind: 'stopped' });
+  const first = index.setVm(id, blue({ kind: 'running', incarnation: incarnation(1, 1) }));
+  assert.deepEqual(first, { hosts: [host(1)], networks: ['blue'], isRoomLeft: false });
+  const moved = index.setVm(id, blue({ kind: 'running', incarnation: incarnation(2, 2) }));
+  assert.deepEqual(moved, { hosts: [host(1), host(2)], networks: ['blue'], isRoomLeft: true });
+  assert.deepEqual(index.setVm(id, null), { hosts: [host(2)], networks: ['blue'], isRoomLeft: true });
+});

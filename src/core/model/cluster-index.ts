@@ -1,0 +1,247 @@
+/**
+ * What follows from the records, kept as they change: who is on which host, what is left there, who must stay apart, which host has
+ * which network, whose disks a storage node has. Without it every decision would walk every VM.
+ *
+ * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares them); a change
+ * costs what the changed record names, plus a move within the ranking of hosts.
+ */
+import type { DiskId, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type { Entry, Snapshot } from '../ports/store.ts';
+import type { DiskRecord, HostRecord } from './cluster.ts';
+import { affinityGroup, expectedIncarnations, type VmRecord } from './vm.ts';
+
+/** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
+const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
+
+/** Memory that one incarnation of `vm` takes on its host, in bytes. */
+export function footprintBytes(vm: VmRecord): number {
+  return vm.spec.memoryBytes + QEMU_OVERHEAD_BYTES;
+}
+
+/** A host and the memory that no record takes there, in bytes; below 0 where records take more than it has. */
+export interface RankedHost {
+  readonly host: HostName;
+  readonly freeBytes: number;
+}
+
+/** What a VM's change may mean for others. */
+export interface Touched {
+  /** Hosts that the record named before or names now. */
+  readonly hosts: readonly HostName[];
+  /** Networks that some host has no more, or has now. */
+  readonly networks: readonly NetworkName[];
+  /** True where some host has more room than before. */
+  readonly isRoomLeft: boolean;
+}
+
+/** What the records put on one host. */
+interface HostUse {
+  record: HostRecord | null;
+  usedBytes: number;
+  readonly vms: Counted<VmId>;
+  readonly slots: Counted<number>;
+  readonly networks: Counted<NetworkName>;
+  /** As it stands in the ranking; null without a record. */
+  ranked: RankedHost | null;
+}
+
+/** How often each key was counted; one that is counted no more is not in it. */
+type Counted<K> = Map<K, number>;
+
+/** See the module. One writer feeds it; everything it returns is live and for reading only. */
+export class ClusterIndex {
+  readonly #vms = new Map<VmId, VmRecord>();
+  readonly #uses = new Map<HostName, HostUse>();
+  readonly #ranking: RankedHost[] = [];
+  readonly #groups = new Map<string, Map<VmId, VmRecord>>();
+  readonly #members = new Map<NetworkName, Counted<HostName>>();
+  readonly #quarantined = new Map<HostName, HostRecord>();
+  readonly #disks = new Map<DiskId, DiskRecord>();
+  readonly #vmsOfNode = new Map<StorageName, Counted<VmId>>();
+
+  /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
+  load({ vms, hosts, disks }: Pick<Snapshot, 'vms' | 'hosts' | 'disks'>): void {
+    for (const [name, { value }] of hosts) this.setHost(name, value);
+    for (const [id, { value }] of vms) this.setVm(id, value);
+    for (const [id, { value }] of disks) this.setDisk(id, value);
+  }
+
+  /** The record of a VM as it is now; null: deleted. */
+  setVm(id: VmId, record: VmRecord | null): Touched {
+    const before = this.#vms.get(id);
+    const networks = new Set<NetworkName>();
+    const hosts = new Set<HostName>();
+    if (before !== undefined) this.#count(before, -1, { hosts, networks });
+    if (record === null) this.#vms.delete(id);
+    else {
+      this.#vms.set(id, record);
+      this.#count(record, 1, { hosts, networks });
+    }
+    let isRoomLeft = false;
+    for (const host of hosts) isRoomLeft = this.#settle(host) || isRoomLeft;
+    return { hosts: [...hosts], networks: [...networks], isRoomLeft };
+  }
+
+  /** The record of a host as it is now; null: it left. */
+  setHost(name: HostName, record: HostRecord | null): void {
+    this.#use(name).record = record;
+    if (record === null || record.quarantine === null) this.#quarantined.delete(name);
+    else this.#quarantined.set(name, record);
+    this.#settle(name);
+  }
+
+  /** The record of a disk as it is now; null: deleted. */
+  setDisk(id: DiskId, record: DiskRecord | null): void {
+    const before = this.#disks.get(id);
+    if (before !== undefined) countIn(this.#vmsOfNode, before.node, before.vm, -1);
+    if (record === null) this.#disks.delete(id);
+    else {
+      this.#disks.set(id, record);
+      countIn(this.#vmsOfNode, record.node, record.vm, 1);
+    }
+  }
+
+  host(name: HostName): HostRecord | null {
+    return this.#uses.get(name)?.record ?? null;
+  }
+
+  /** Every host with a record: most free memory first, then by name. */
+  byFreeMemory(): readonly RankedHost[] {
+    return this.#ranking;
+  }
+
+  /** Memory the incarnations recorded for `host` take, in bytes. */
+  committedBytes(host: HostName): number {
+    return this.#uses.get(host)?.usedBytes ?? 0;
+  }
+
+  /** The VMs whose records name `host`, whatever for. */
+  vmsOn(host: HostName): Iterable<VmId> {
+    return this.#uses.get(host)?.vms.keys() ?? [];
+  }
+
+  /** How many incarnations are recorded in each slot of `host`. */
+  slotsOn(host: HostName): ReadonlyMap<number, number> {
+    return this.#uses.get(host)?.slots ?? new Map();
+  }
+
+  /** The VMs of an anti-affinity group. */
+  groupMembers(group: string): Iterable<VmRecord> {
+    return this.#groups.get(group)?.values() ?? [];
+  }
+
+  /** The networks that `host` has now: those of the VMs recorded there. */
+  networksOn(host: HostName): Iterable<NetworkName> {
+    return this.#uses.get(host)?.networks.keys() ?? [];
+  }
+
+  /** The hosts that have `network`. */
+  membersOf(network: NetworkName): Iterable<HostName> {
+    return this.#members.get(network)?.keys() ?? [];
+  }
+
+  /** The records of all quarantined hosts. */
+  quarantined(): Iterable<HostRecord> {
+    return this.#quarantined.values();
+  }
+
+  /** The VMs with a disk on `node`. */
+  vmsWithDisksOn(node: StorageName): Iterable<VmId> {
+    return this.#vmsOfNode.get(node)?.keys() ?? [];
+  }
+
+  #use(host: HostName): HostUse {
+    let use = this.#uses.get(host);
+    if (use === undefined) {
+      use = { record: null, usedBytes: 0, vms: new Map(), slots: new Map(), networks: new Map(), ranked: null };
+      this.#uses.set(host, use);
+    }
+    return use;
+  }
+
+  #count(vm: VmRecord, by: 1 | -1, touched: { hosts: Set<HostName>; networks: Set<NetworkName> }): void {
+    const group = affinityGroup(vm);
+    if (group !== null) this.#inGroup(group, vm, by);
+    for (const { host, slot } of expectedIncarnations(vm.phase)) {
+      touched.hosts.add(host);
+      const use = this.#use(host);
+      use.usedBytes += by * footprintBytes(vm);
+      count(use.vms, vm.id, by);
+      count(use.slots, slot, by);
+      for (const { network } of vm.spec.nics) {
+        count(use.networks, network, by);
+        // Taken away and given again within one change, it counts as touched: once too often does no harm.
+        if (countIn(this.#members, network, host, by)) touched.networks.add(network);
+      }
+    }
+  }
+
+  #inGroup(group: string, vm: VmRecord, by: 1 | -1): void {
+    const members = this.#groups.get(group) ?? new Map<VmId, VmRecord>();
+    if (by === 1) this.#groups.set(group, members.set(vm.id, vm));
+    else if (members.delete(vm.id) && members.size === 0) this.#groups.delete(group);
+  }
+
+  /** Moves `host` to its place in the ranking, and forgets one that neither has a record nor is named by any. True: it has more room. */
+  #settle(host: HostName): boolean {
+    const use = this.#use(host);
+    const { record, ranked } = use;
+    const freeBytes = record === null ? 0 : record.capacity.memoryBytes - use.usedBytes;
+    if (record === null && use.vms.size === 0) this.#uses.delete(host);
+    if (record !== null && ranked !== null && ranked.freeBytes === freeBytes) return false;
+    if (ranked !== null) this.#ranking.splice(placeIn(this.#ranking, ranked), 1);
+    use.ranked = record === null ? null : { host, freeBytes };
+    if (use.ranked !== null) this.#ranking.splice(placeIn(this.#ranking, use.ranked), 0, use.ranked);
+    return use.ranked !== null && (ranked === null || freeBytes > ranked.freeBytes);
+  }
+}
+
+/** An index of these records alone: for one question, and to compare with. */
+export function indexOf(records: {
+  readonly vms: Iterable<VmRecord>;
+  readonly hosts: Iterable<HostRecord>;
+}): ClusterIndex {
+  const index = new ClusterIndex();
+  for (const host of records.hosts) index.setHost(host.name, host);
+  for (const vm of records.vms) index.setVm(vm.id, vm);
+  return index;
+}
+
+/** The values of a table. */
+export function* recordsOf<K, T>(table: ReadonlyMap<K, Entry<T>>): Generator<T> {
+  for (const { value } of table.values()) yield value;
+}
+
+/** True when `a` comes before `b`. */
+export function ranksBefore(a: RankedHost, b: RankedHost): boolean {
+  return a.freeBytes > b.freeBytes || (a.freeBytes === b.freeBytes && a.host < b.host);
+}
+
+/** Where `entry` is, or belongs, in the ranking: the first place whose host does not come before it. */
+function placeIn(ranking: readonly RankedHost[], entry: RankedHost): number {
+  let low = 0;
+  let high = ranking.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const there = ranking[middle];
+    if (there !== undefined && ranksBefore(there, entry)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Counts `key` up or down; true when it came or went. */
+function count<K>(counts: Counted<K>, key: K, by: 1 | -1): boolean {
+  const before = counts.get(key) ?? 0;
+  if (before + by === 0) counts.delete(key);
+  else counts.set(key, before + by);
+  return before === 0 || before + by === 0;
+}
+
+function countIn<O, K>(counts: Map<O, Counted<K>>, outer: O, key: K, by: 1 | -1): boolean {
+  const inner = counts.get(outer) ?? new Map<K, number>();
+  const changed = count(inner, key, by);
+  if (inner.size === 0) counts.delete(outer);
+  else counts.set(outer, inner);
+  return changed;
+}
