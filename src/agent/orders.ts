@@ -1,16 +1,22 @@
-/** What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it. */
+/**
+ * What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it. Guarantees: an order
+ * of a newer controller is understood as far as this version goes, or refused with CodedError 'unsupported' where it says that this is
+ * not enough (docs/decisions/0011-versions-side-by-side.md).
+ */
 
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../base/ids.ts';
 import { SLOTS_PER_HOST } from '../core/model/ports.ts';
 import type { KillOrder, LaunchOrder, NetworkPlan, Order } from '../core/ports/host-link.ts';
 import {
+  added,
   arrayOf,
   idOf,
   integer,
   nullable,
-  object,
   oneOf,
+  openObject,
+  order as orderOf,
   type Parser,
   parseBoolean,
   parseGenerationField,
@@ -25,6 +31,8 @@ export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
 const NICS_MAX = 8;
 const DISKS_MAX = 16;
+/** What an order may need that not every version has; a name stays here for ever. */
+const FEATURES: readonly string[] = [];
 
 const parseMac = text({ charsMax: 17, pattern: /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/ });
 const parseVni = integer({ min: 1, max: 16_777_215 });
@@ -35,14 +43,14 @@ const parseHostText = text({ charsMax: 253, pattern: /^[A-Za-z0-9.:-]+$/ });
 const networkFields = {
   revision: integer({ min: 0 }),
   networks: arrayOf(
-    object({
+    openObject({
       name: idOf(parseNetworkName),
       vni: parseVni,
       peers: arrayOf(parseIpv4, { itemsMax: 2_000 }),
-      gateway: nullable(object({ address: parseIpv4, prefixLength: integer({ min: 8, max: 30 }) })),
+      gateway: nullable(openObject({ address: parseIpv4, prefixLength: integer({ min: 8, max: 30 }) })),
       nat: parseBoolean,
       dhcp: nullable(
-        arrayOf(object({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
+        arrayOf(openObject({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
       ),
     }),
     { itemsMax: 1_000 },
@@ -50,61 +58,72 @@ const networkFields = {
   drop: arrayOf(parseIpv4, { itemsMax: 2_000 }),
 };
 
-const parsePlan: Parser<NetworkPlan> = object(networkFields);
+const parsePlan: Parser<NetworkPlan> = openObject(networkFields);
 
 /** POST /v1/network */
-export const parseNetworkOrder: Parser<NetworkPlan & Order> = object({ term: parseTermField, ...networkFields });
+export const parseNetworkOrder: Parser<NetworkPlan & Order> = orderOf(
+  { term: parseTermField, ...networkFields },
+  { features: FEATURES },
+);
 
 /** POST /v1/kill */
-export const parseKillOrder: Parser<KillOrder> = object({
-  term: parseTermField,
-  vm: idOf(parseVmId),
-  generations: arrayOf(parseGenerationField, { itemsMax: 1_000 }),
-  reason: text({ charsMax: 1_000 }),
-});
+export const parseKillOrder: Parser<KillOrder> = orderOf(
+  {
+    term: parseTermField,
+    vm: idOf(parseVmId),
+    generations: arrayOf(parseGenerationField, { itemsMax: 1_000 }),
+    reason: added(text({ charsMax: 1_000 }), 'no reason was given'),
+  },
+  { features: FEATURES },
+);
 
-const parseArtifact = object({
+const parseArtifact = openObject({
   sha256: idOf(parseSha256),
   sizeBytes: integer({ min: 1, max: 1024 * MIB }),
-  from: arrayOf(object({ node: parseLabel, address: parseHostText, port: parsePort }), { itemsMax: 32 }),
+  from: arrayOf(openObject({ node: parseLabel, address: parseHostText, port: parsePort }), { itemsMax: 32 }),
 });
 
-const parseLaunchShape: Parser<LaunchOrder> = object({
-  term: parseTermField,
-  vm: idOf(parseVmId),
-  vmName: parseLabel,
-  generation: parseGenerationField,
-  slot: integer({ min: 0, max: SLOTS_PER_HOST - 1 }),
-  incoming: parseBoolean,
-  machine: object({
-    vcpus: integer({ min: 1, max: 255 }),
-    memoryBytes: integer({ min: 16 * MIB, max: 4096 * 1024 * MIB }),
-    cpuModel: text({ charsMax: 60, pattern: /^[A-Za-z0-9._-]+$/ }),
-    firmware: oneOf('bios', 'uefi', 'direct'),
-    kernel: nullable(parseArtifact),
-    initrd: nullable(parseArtifact),
-    append: nullable(text({ charsMax: 2_000, pattern: /^[^\n\0]*$/ })),
-  }),
-  disks: arrayOf(
-    object({
-      disk: idOf(parseDiskId),
-      role: oneOf('data', 'seed', 'nvram'),
-      bus: oneOf('virtio', 'scsi'),
-      readOnly: parseBoolean,
-      export: object({
-        address: parseHostText,
-        port: parsePort,
-        name: text({ charsMax: 200, pattern: /^[A-Za-z0-9._-]+$/ }),
-        tlsName: parseHostText,
-      }),
-      patienceMs: integer({ min: 0, max: 24 * 3600 * 1000 }),
+const parseLaunchShape: Parser<LaunchOrder> = orderOf(
+  {
+    term: parseTermField,
+    vm: idOf(parseVmId),
+    vmName: parseLabel,
+    generation: parseGenerationField,
+    slot: integer({ min: 0, max: SLOTS_PER_HOST - 1 }),
+    incoming: parseBoolean,
+    machine: openObject({
+      vcpus: integer({ min: 1, max: 255 }),
+      memoryBytes: integer({ min: 16 * MIB, max: 4096 * 1024 * MIB }),
+      cpuModel: text({ charsMax: 60, pattern: /^[A-Za-z0-9._-]+$/ }),
+      firmware: oneOf('bios', 'uefi', 'direct'),
+      kernel: nullable(parseArtifact),
+      initrd: nullable(parseArtifact),
+      append: nullable(text({ charsMax: 2_000, pattern: /^[^\n\0]*$/ })),
     }),
-    { itemsMax: DISKS_MAX },
-  ),
-  nics: arrayOf(object({ mac: parseMac, network: idOf(parseNetworkName), vni: parseVni }), { itemsMax: NICS_MAX }),
-  credentials: object({ caPem: parsePem, certPem: parsePem, keyPem: parsePem }),
-  network: parsePlan,
-});
+    disks: arrayOf(
+      openObject({
+        disk: idOf(parseDiskId),
+        role: oneOf('data', 'seed', 'nvram'),
+        bus: oneOf('virtio', 'scsi'),
+        readOnly: parseBoolean,
+        export: openObject({
+          address: parseHostText,
+          port: parsePort,
+          name: text({ charsMax: 200, pattern: /^[A-Za-z0-9._-]+$/ }),
+          tlsName: parseHostText,
+        }),
+        patienceMs: integer({ min: 0, max: 24 * 3600 * 1000 }),
+      }),
+      { itemsMax: DISKS_MAX },
+    ),
+    nics: arrayOf(openObject({ mac: parseMac, network: idOf(parseNetworkName), vni: parseVni }), {
+      itemsMax: NICS_MAX,
+    }),
+    credentials: openObject({ caPem: parsePem, certPem: parsePem, keyPem: parsePem }),
+    network: parsePlan,
+  },
+  { features: FEATURES },
+);
 
 /** POST /v1/launch */
 export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {

@@ -13,6 +13,7 @@ export const ERROR_CODES = {
   conflict: { status: 409, title: 'The object is in a state that does not allow this' },
   'stale-revision': { status: 412, title: 'The object was changed by somebody else' },
   'stale-order': { status: 409, title: 'An order of an older leader or generation was refused' },
+  unsupported: { status: 501, title: 'This version cannot carry out the order' },
   'no-capacity': { status: 409, title: 'No host or pool has room for this' },
   'bad-image': { status: 422, title: 'The file is not a usable disk image' },
   'too-large': { status: 413, title: 'The request is larger than allowed' },

@@ -21,6 +21,7 @@ const BY_CODE: Readonly<Record<ErrorCode, number>> = {
   forbidden: EXIT.failed,
   'too-many': EXIT.failed,
   failed: EXIT.failed,
+  unsupported: EXIT.failed,
   'not-installed': EXIT.prerequisites,
   'not-found': EXIT.notFound,
   exists: EXIT.conflict,

@@ -3,7 +3,7 @@ import { CodedError } from '../base/errors.ts';
 import { isRelayPort, PORTS } from '../core/model/ports.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { integer, object, parsePort, text } from '../rpc/parse.ts';
+import { integer, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 
@@ -11,7 +11,7 @@ const PROBE_MS_MAX = 10_000;
 const RELAY = { pairsMax: 256, idleMs: 600_000 } as const;
 const CONNECT_MS = 3_000;
 
-const parseProbeOrder = object({
+const parseProbeOrder = openObject({
   address: text({ charsMax: 100 }),
   port: parsePort,
   deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),

@@ -3,7 +3,21 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CodedError } from '../base/errors.ts';
 import { parseVmId } from '../base/ids.ts';
-import { arrayOf, byKind, idOf, integer, integerParameter, nullable, object, oneOf, optional, text } from './parse.ts';
+import {
+  added,
+  arrayOf,
+  byKind,
+  idOf,
+  integer,
+  integerParameter,
+  nullable,
+  object,
+  oneOf,
+  openObject,
+  optional,
+  order,
+  text,
+} from './parse.ts';
 
 const parseOrder = object({
   vm: idOf(parseVmId),
@@ -34,12 +48,33 @@ test('each kind of mistake is refused, naming its place', () => {
     [{ tags: { length: 0 } }, /^tags/],
     [{ mode: 'c' }, /^mode/],
     [{ more: 1 }, /^more must be absent/],
-    [{ source: { kind: 'blank', base64: '' } }, /^source.base64 must be absent/],
     [{ source: { kind: 'content' } }, /^source.base64/],
     [{ source: { kind: 'toString' } }, /^source.kind/],
     [{ source: null }, /^source/],
   ];
   for (const [change, pattern] of cases) assert.throws(() => parseOrder({ ...good, ...change }, ''), badInput(pattern));
+});
+
+const port = integer({ min: 1, max: 10 });
+
+test('an open object leaves out what it does not know, and an added field has its default', () => {
+  const parse = openObject({ port, tags: added(arrayOf(text({ charsMax: 3 }), { itemsMax: 2 }), []) });
+  assert.deepEqual(parse({ port: 3, more: { port: 99 } }, ''), { port: 3, tags: [] });
+  assert.deepEqual(parse({ port: 3, tags: ['x'] }, ''), { port: 3, tags: ['x'] });
+  // Absent is one thing, wrong another.
+  assert.throws(() => parse({ port: 3, tags: null }, ''), badInput(/^tags/));
+  assert.throws(() => parse({}, ''), badInput(/^port/));
+  assert.throws(() => parse([], ''), badInput(/^The value must be an object/));
+});
+
+test('an order that needs what is not there is refused before anything else of it is looked at', () => {
+  const parse = order({ port }, { features: ['tape', 'drum'] });
+  assert.deepEqual(parse({ port: 3, more: 1 }, ''), { port: 3 });
+  assert.deepEqual(parse({ port: 3, needs: ['drum'] }, ''), { port: 3 });
+  const lacking = { code: 'unsupported', message: 'The order needs disk, card, which this version does not have.' };
+  assert.throws(() => parse({ port: 'of another kind', needs: ['disk', 'tape', 'card'] }, ''), lacking);
+  for (const needs of ['disk', [1], [''], { disk: true }, Array.from({ length: 101 }, () => 'tape')])
+    assert.throws(() => parse({ port: 3, needs }, ''), badInput(/^needs/));
 });
 
 test('whatever JSON comes, the outcome is a value or CodedError bad-input', () => {

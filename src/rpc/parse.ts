@@ -1,6 +1,9 @@
 /**
- * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; an unknown field,
- * a missing one, or a value out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
+ * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; a missing field or a value
+ * out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
+ *
+ * People's input and files are read with `object`: an unknown field is a mistake and refused. What a process of another version
+ * says is read with `openObject`, and its orders with `order`: docs/decisions/0011-versions-side-by-side.md.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -76,16 +79,50 @@ export function arrayOf<T>(inner: Parser<T>, { itemsMax }: { itemsMax: number })
 export function object<Shape extends Record<string, Parser<unknown>>>(
   shape: Shape,
 ): Parser<{ readonly [Field in keyof Shape]: Parsed<Shape[Field]> }> {
+  const parseKnown = openObject(shape);
   return (value, at) => {
-    if (!isRecord(value)) return refuse(at, 'an object');
-    for (const field of Object.keys(value)) {
+    for (const field of isRecord(value) ? Object.keys(value) : []) {
       if (!Object.hasOwn(shape, field)) refuse(place(at, field.slice(0, 60)), 'absent: there is no such field');
     }
-    const entries = Object.entries(shape).map(([field, parser]) => [
+    return parseKnown(value, at);
+  };
+}
+
+/** An object with at least these fields; others, which a newer version may have added, are left out. */
+export function openObject<Shape extends Record<string, Parser<unknown>>>(
+  shape: Shape,
+): Parser<{ readonly [Field in keyof Shape]: Parsed<Shape[Field]> }> {
+  const fields = Object.entries(shape);
+  return (value, at) => {
+    if (!isRecord(value)) return refuse(at, 'an object');
+    const entries = fields.map(([field, parser]) => [
       field,
       parser(Object.hasOwn(value, field) ? value[field] : undefined, place(at, field)),
     ]);
     return Object.fromEntries(entries) as { readonly [Field in keyof Shape]: Parsed<Shape[Field]> };
+  };
+}
+
+const parseNeeds = arrayOf(text({ charsMax: 60, pattern: /^[a-z0-9-]+$/ }), { itemsMax: 100 });
+
+/**
+ * An order: an open object that may say in `needs` which features its receiver must have to carry it out. CodedError 'unsupported'
+ * for one that is not in `features`, before anything else of the order is looked at: a newer version may have changed all the rest.
+ */
+export function order<Shape extends Record<string, Parser<unknown>>>(
+  shape: Shape,
+  { features }: { readonly features: readonly string[] },
+): Parser<{ readonly [Field in keyof Shape]: Parsed<Shape[Field]> }> {
+  const parseKnown = openObject(shape);
+  return (value, at) => {
+    const needs =
+      isRecord(value) && Object.hasOwn(value, 'needs') ? parseNeeds(value['needs'], place(at, 'needs')) : [];
+    const lacking = needs.filter((feature) => !features.includes(feature));
+    if (lacking.length > 0)
+      throw new CodedError('unsupported', `The order needs ${lacking.join(', ')}, which this version does not have.`, {
+        advice: 'Nothing was changed. Update this host or node, or use one that has it.',
+      });
+    return parseKnown(value, at);
   };
 }
 
@@ -94,8 +131,13 @@ export function optional<T>(inner: Parser<T>): Parser<T | undefined> {
   return (value, at) => (value === undefined ? undefined : inner(value, at));
 }
 
+/** A field that an older version does not send; `absent` stands for what that version means. Never for what is evidence or intent. */
+export function added<T>(inner: Parser<T>, absent: T): Parser<T> {
+  return (value, at) => (value === undefined ? absent : inner(value, at));
+}
+
 /**
- * An object told apart by its field `kind`: `byKind({ blank: {}, content: { base64: … } })`. The result is typed by the
+ * An open object told apart by its field `kind`: `byKind({ blank: {}, content: { base64: … } })`. The result is typed by the
  * caller's parser annotation, as a union of the members.
  */
 export function byKind<Members extends Record<string, Record<string, Parser<unknown>>>>(
@@ -111,7 +153,7 @@ export function byKind<Members extends Record<string, Record<string, Parser<unkn
   return (value, at) => {
     if (!isRecord(value)) return refuse(at, 'an object');
     const kind = kindOf(value['kind'], place(at, 'kind'));
-    const parser = object({ kind: kindOf, ...members[kind] });
+    const parser = openObject({ kind: kindOf, ...members[kind] });
     return parser(value, at) as ReturnType<ReturnType<typeof byKind<Members>>>;
   };
 }

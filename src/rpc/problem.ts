@@ -39,10 +39,12 @@ export function errorOfAnswer(status: number, body: string, peer: string): Coded
   } catch (cause) {
     return new CodedError('failed', `${peer} answered ${status} without saying why.`, { cause });
   }
-  if (!isRecord(value) || !isErrorCode(value['code']) || typeof value['detail'] !== 'string')
+  if (!isRecord(value) || typeof value['code'] !== 'string' || typeof value['detail'] !== 'string')
     return new CodedError('failed', `${peer} answered ${status} without saying why.`);
   const advice = value['advice'];
-  return new CodedError(value['code'], value['detail'], typeof advice === 'string' ? { advice } : {});
+  // A newer version may have more codes than this one; what it says is worth keeping all the same.
+  const code = isErrorCode(value['code']) ? value['code'] : 'failed';
+  return new CodedError(code, value['detail'], typeof advice === 'string' ? { advice } : {});
 }
 
 /** A failure of the connection itself as a CodedError 'unavailable'; a CodedError stays what it is. */

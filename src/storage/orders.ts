@@ -1,4 +1,7 @@
-/** The orders of core/ports/storage-link.ts, out of unchecked JSON. */
+/**
+ * The orders of core/ports/storage-link.ts, out of unchecked JSON. Guarantees: what a newer controller added is ignored, unless the order
+ * says in `needs` that it must not be: then it is refused with CodedError 'unsupported' (docs/decisions/0011-versions-side-by-side.md).
+ */
 
 import { parseDiskId, parseSha256, parseVmId } from '../base/ids.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
@@ -8,8 +11,9 @@ import {
   byKind,
   idOf,
   integer,
-  object,
   oneOf,
+  openObject,
+  order,
   type Parser,
   parseBoolean,
   parseGenerationField,
@@ -19,6 +23,8 @@ import {
 } from '../rpc/parse.ts';
 
 const DISKS_MAX = 64;
+/** What an order may need that not every version has; a name stays here for ever. */
+const KNOWN = { features: [] } as const;
 const SIZE_BYTES_MAX = 16 * 1024 ** 4;
 /** Of a file given by value. */
 const CONTENT_BASE64_CHARS_MAX = Math.ceil((1024 * 1024) / 3) * 4;
@@ -29,42 +35,51 @@ const vm = idOf(parseVmId);
 const disks = arrayOf(idOf(parseDiskId), { itemsMax: DISKS_MAX });
 const sizeBytes = integer({ min: 0, max: SIZE_BYTES_MAX });
 
-export const parseFenceOrder: Parser<FenceOrder> = object({ term, vm, below: parseGenerationField, disks });
+export const parseFenceOrder: Parser<FenceOrder> = order({ term, vm, below: parseGenerationField, disks }, KNOWN);
 
-export const parseRevokeOrder: Parser<RevokeOrder> = object({ term, vm, generation: parseGenerationField, disks });
+export const parseRevokeOrder: Parser<RevokeOrder> = order(
+  { term, vm, generation: parseGenerationField, disks },
+  KNOWN,
+);
 
-export const parseGrantOrder: Parser<GrantOrder> = object({
-  term,
-  vm,
-  generation: parseGenerationField,
-  disks: arrayOf(
-    object({
-      disk: idOf(parseDiskId),
-      port: integer({ min: DISK_PORT_BASE, max: DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1 }),
-      readOnly: parseBoolean,
+export const parseGrantOrder: Parser<GrantOrder> = order(
+  {
+    term,
+    vm,
+    generation: parseGenerationField,
+    disks: arrayOf(
+      openObject({
+        disk: idOf(parseDiskId),
+        port: integer({ min: DISK_PORT_BASE, max: DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1 }),
+        readOnly: parseBoolean,
+      }),
+      { itemsMax: DISKS_MAX },
+    ),
+  },
+  KNOWN,
+);
+
+export const parseDiskOrder: Parser<DiskOrder> = order(
+  {
+    term,
+    vm,
+    sizeBytes,
+    source: byKind({
+      blank: {},
+      image: { artifact: idOf(parseSha256), format: oneOf('qcow2', 'raw') },
+      content: { base64: text({ charsMax: CONTENT_BASE64_CHARS_MAX, pattern: BASE64 }) },
+      nvram: {},
     }),
-    { itemsMax: DISKS_MAX },
-  ),
-});
-
-export const parseDiskOrder: Parser<DiskOrder> = object({
-  term,
-  vm,
-  sizeBytes,
-  source: byKind({
-    blank: {},
-    image: { artifact: idOf(parseSha256), format: oneOf('qcow2', 'raw') },
-    content: { base64: text({ charsMax: CONTENT_BASE64_CHARS_MAX, pattern: BASE64 }) },
-    nvram: {},
-  }),
-});
+  },
+  KNOWN,
+);
 
 /** Bytes of a disk order with the largest content. */
 export const DISK_ORDER_BYTES_MAX = CONTENT_BASE64_CHARS_MAX + 4096;
 
-export const parseResizeOrder = object({ term, sizeBytes });
+export const parseResizeOrder = order({ term, sizeBytes }, KNOWN);
 
-export const parseProbeOrder = object({
+export const parseProbeOrder = openObject({
   address: text({ charsMax: 45, pattern: /^[0-9a-fA-F.:]+$/ }),
   port: parsePort,
   deadlineMs: integer({ min: 1, max: 10_000 }),

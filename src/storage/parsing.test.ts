@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseGeneration, parseVmId } from '../base/ids.ts';
 import { parseProcNetTcp, parseSs } from './connections.ts';
-import { parseDiskOrder } from './orders.ts';
+import { parseDiskOrder, parseFenceOrder, parseGrantOrder } from './orders.ts';
 import { parseExportId, qsdArgv } from './qsd.ts';
 
 const VM = parseVmId('vm-0123456789ab');
@@ -58,6 +58,15 @@ test('a daemon is started with its whole state, no secret on its command line, a
   for (const id of ['g07.ro', 'g7', 'g7.rw.x', 'x']) assert.equal(parseExportId(id, VM), undefined);
 });
 
+test('what a newer controller added is ignored, and what it needs and this version lacks is refused', () => {
+  const fence = { term: 1, vm: VM, below: 3, disks: [DISK] };
+  assert.deepEqual(parseFenceOrder({ ...fence, future: 1, needs: [] }, ''), fence);
+  const grant = { term: 1, vm: VM, generation: 3, disks: [{ disk: DISK, port: 30_001, readOnly: false }] };
+  const more = { ...grant, disks: grant.disks.map((disk) => ({ ...disk, future: 1 })) };
+  assert.deepEqual(parseGrantOrder(more, ''), grant);
+  assert.throws(() => parseFenceOrder({ ...fence, needs: ['x'] }, ''), { code: 'unsupported' });
+});
+
 test('disk orders are taken apart strictly', () => {
   const order = { term: 1, vm: VM, sizeBytes: 1, source: { kind: 'content', base64: 'QUJD' } };
   assert.deepEqual(parseDiskOrder(order, ''), order);
@@ -65,7 +74,7 @@ test('disk orders are taken apart strictly', () => {
     { kind: 'content', base64: 'A' },
     { kind: 'content', base64: '../x' },
     { kind: 'image', artifact: '../../etc/passwd', format: 'raw' },
-    { kind: 'blank', more: 1 },
+    { kind: 'tape' },
   ])
     assert.throws(
       () => parseDiskOrder({ ...order, source }, ''),

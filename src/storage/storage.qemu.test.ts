@@ -296,11 +296,11 @@ test('seeds are served read only, and a daemon is confined to its own disk where
   assert.equal((await stat(join(lab.dir, 'pool', 'disks', disk))).mode & 0o777, 0o700);
 });
 
-test('unknown fields, bad values and relays to other ports are refused', async () => {
+test('unknown needs, bad values and relays to other ports are refused', async () => {
   const one = await newDisk();
   await assert.rejects(
-    call('POST', '/v1/fence', { term: 1, vm: one.vm, below: 2, disks: [], more: 1 }),
-    coded('bad-input'),
+    call('POST', '/v1/fence', { term: 1, vm: one.vm, below: 2, disks: [], needs: ['more'] }),
+    coded('unsupported'),
   );
   await assert.rejects(grant({ ...one, port: 22 }, 1), coded('bad-input'));
   await assert.rejects(

@@ -126,7 +126,7 @@ test('orders that make no machine are refused with their place', () => {
   refused({ slot: 1000 }, /slot must be/);
   refused({ vmName: '../x' }, /vmName must be/);
   refused({ generation: 0 }, /generation must be/);
-  refused({ unknown: 1 }, /unknown/);
+  refused({ needs: ['tape'] }, /needs tape, which this version does not have/);
   refused({ nics: [{ mac: '03:00:00:00:00:01', network: 'lan', vni: 1 }] }, /nics\[0\]\.mac/);
   refused({ machine: { memoryBytes: 64 * 1024 ** 2 + 1 } }, /multiple of 1 MiB/);
   refused({ machine: { cpuModel: 'max,+x' } }, /cpuModel/);

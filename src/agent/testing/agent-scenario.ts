@@ -178,7 +178,8 @@ test('older generations, older terms, a slot that is held and other identities a
   await assert.rejects(call('/v1/launch', await order(6)), coded('conflict', /Slot 3 is held/));
   await assert.rejects(call('/v1/launch', await order(6, { term: 4, slot: 4 })), coded('stale-order', /term 5/));
   await assert.rejects(kill([5], 4), coded('stale-order', /term 5/));
-  await assert.rejects(call('/v1/launch', await order(6, { extra: 1 })), coded('bad-input', /extra/));
+  await assert.rejects(call('/v1/launch', await order(6, { slot: -1 })), coded('bad-input', /slot/));
+  await assert.rejects(call('/v1/launch', await order(6, { needs: ['x'] })), coded('unsupported', /needs x/));
   const credentials = await rig.credentialsOf(incarnation(5));
   const other = new RpcClient({ credentials, target: { address: '127.0.0.1', port: PORTS.agent, identity: HOST } });
   await assert.rejects(

@@ -1,11 +1,11 @@
 /** Whether another control node's server answers: a frozen or dead one does not, although its machine may. */
 import type { ControlName } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import { object, parseBoolean } from '../../rpc/parse.ts';
+import { openObject, parseBoolean } from '../../rpc/parse.ts';
 import type { RpcClients } from './clients.ts';
 
 const ALIVE_MS = 500;
-const parseAlive = object({ alive: parseBoolean });
+const parseAlive = openObject({ alive: parseBoolean });
 
 /** Asks once, within half a second. Never throws. */
 export async function controlAnswers(

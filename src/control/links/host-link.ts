@@ -1,40 +1,44 @@
-/** The controller's side of the agents' service (core/ports/host-link.ts). Answers are checked: a host is not trusted with the server's types. */
+/**
+ * The controller's side of the agents' service (core/ports/host-link.ts). Answers are checked: a host is not trusted with the server's
+ * types. Guarantees: an agent of a newer version is understood as far as this one goes, one of an older version by what it meant; what
+ * is missing is never taken for evidence (docs/decisions/0011-versions-side-by-side.md).
+ */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId } from '../../base/ids.ts';
+import type { HostRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { HostLink, HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
-import type { Snapshot } from '../../core/ports/store.ts';
-import type { RpcClient } from '../../rpc/client.ts';
+import type { RpcClient, RpcTarget } from '../../rpc/client.ts';
 import {
+  added,
   arrayOf,
   idOf,
   integer,
-  object,
   oneOf,
+  openObject,
   type Parser,
   parseBoolean,
   parseGenerationField,
   text,
 } from '../../rpc/parse.ts';
-import type { RpcClients } from './clients.ts';
 
 /** More than any reader asks for. */
 const LOG_BYTES_MAX = 1024 * 1024;
 
 const short = text({ charsMax: 200 });
 
-const parseReport: Parser<HostReport> = object({
+const parseReport: Parser<HostReport> = openObject({
   host: idOf(parseHostName),
   bootId: short,
-  agentVersion: short,
-  capacity: object({
+  agentVersion: added(short, 'unknown'),
+  capacity: openObject({
     memoryBytes: integer({ min: 0 }),
     vcpus: integer({ min: 0 }),
     accelerator: oneOf('kvm', 'tcg'),
-    cpuModels: arrayOf(short, { itemsMax: 500 }),
+    cpuModels: added(arrayOf(short, { itemsMax: 500 }), []),
   }),
   incarnations: arrayOf(
-    object({
+    openObject({
       vm: idOf(parseVmId),
       generation: parseGenerationField,
       slot: integer({ min: 0 }),
@@ -47,20 +51,25 @@ const parseReport: Parser<HostReport> = object({
   networkRevision: integer({ min: 0 }),
 });
 
-const parseLaunched: Parser<LaunchResult> = object({
+const parseLaunched: Parser<LaunchResult> = openObject({
   pid: integer({ min: 1 }),
   startTicks: short,
-  already: parseBoolean,
+  already: added(parseBoolean, false),
 });
-const parseKilled: Parser<KillResult> = object({ killed: arrayOf(parseGenerationField, { itemsMax: 1_000 }) });
+const parseKilled: Parser<KillResult> = openObject({ killed: arrayOf(parseGenerationField, { itemsMax: 1_000 }) });
 const anything: Parser<void> = () => undefined;
+
+/** Where calls to agents go: RpcClients, or a simulated network. */
+export interface HostClients {
+  to(target: RpcTarget): Pick<RpcClient, 'call' | 'download'>;
+}
 
 /** Agents, reached at their control addresses. */
 export function createHostLink(
-  clients: RpcClients,
-  snapshot: Pick<Snapshot, 'hosts'>,
+  clients: HostClients,
+  snapshot: { readonly hosts: { get(host: HostName): { readonly value: Pick<HostRecord, 'addresses'> } | undefined } },
 ): HostLink & { log(host: HostName, query: string, deadlineMs: number): Promise<string> } {
-  const to = (host: HostName): RpcClient => {
+  const to = (host: HostName): ReturnType<HostClients['to']> => {
     const record = snapshot.hosts.get(host);
     if (record === undefined) throw new CodedError('not-found', `Host ${host} is not in the cluster.`);
     return clients.to({

@@ -1,4 +1,7 @@
-/** The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked. */
+/**
+ * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; what a newer version added to them
+ * is left out (docs/decisions/0011-versions-side-by-side.md).
+ */
 import type { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import {
@@ -25,8 +28,8 @@ import {
   idOf,
   integer,
   nullable,
-  object,
   oneOf,
+  openObject,
   type Parser,
   parseGenerationField,
   parsePort,
@@ -40,18 +43,18 @@ const number: Parser<number> = (value, at) => {
   return value;
 };
 
-const parseReport: Parser<StorageReport> = object({
+const parseReport: Parser<StorageReport> = openObject({
   node: idOf(parseStorageName),
-  pool: object({ totalBytes: bytes, freeBytes: bytes }),
+  pool: openObject({ totalBytes: bytes, freeBytes: bytes }),
   artifacts: arrayOf(idOf(parseSha256), { itemsMax: 10_000 }),
   disks: arrayOf(
-    object({
+    openObject({
       disk: idOf(parseDiskId),
       grants: arrayOf(
-        object({
+        openObject({
           vm: idOf(parseVmId),
           generation: parseGenerationField,
-          connections: arrayOf(object({ address: text({ charsMax: 100 }), idleMs: nullable(number) }), {
+          connections: arrayOf(openObject({ address: text({ charsMax: 100 }), idleMs: nullable(number) }), {
             itemsMax: 1_000,
           }),
         }),
@@ -61,20 +64,20 @@ const parseReport: Parser<StorageReport> = object({
     { itemsMax: 100_000 },
   ),
 });
-const parseFenced: Parser<FenceResult> = object({
-  revoked: arrayOf(object({ disk: idOf(parseDiskId), generation: parseGenerationField }), { itemsMax: 10_000 }),
+const parseFenced: Parser<FenceResult> = openObject({
+  revoked: arrayOf(openObject({ disk: idOf(parseDiskId), generation: parseGenerationField }), { itemsMax: 10_000 }),
 });
-const parseGranted: Parser<GrantResult> = object({
-  exports: arrayOf(object({ disk: idOf(parseDiskId), port: parsePort, name: text({ charsMax: 100 }) }), {
+const parseGranted: Parser<GrantResult> = openObject({
+  exports: arrayOf(openObject({ disk: idOf(parseDiskId), port: parsePort, name: text({ charsMax: 100 }) }), {
     itemsMax: 1_000,
   }),
 });
 /** What one connection attempt met, as a relay tells it. */
-export const parseProbe: Parser<ProbeResult> = object({
+export const parseProbe: Parser<ProbeResult> = openObject({
   outcome: oneOf('accepted', 'refused', 'silent', 'void'),
   lateMs: number,
 });
-const parseArtifact: Parser<ArtifactInfo> = object({
+const parseArtifact: Parser<ArtifactInfo> = openObject({
   sha256: idOf(parseSha256),
   sizeBytes: bytes,
   virtualSizeBytes: nullable(bytes),

@@ -13,9 +13,14 @@ import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } fr
 import type { HostCapacity } from '../model/cluster.ts';
 import type { VmDisk } from '../model/vm.ts';
 
-/** Every order to a host carries the leader's term. */
+/** Every order to a host or storage node carries the leader's term. */
 export interface Order {
   readonly term: Term;
+  /**
+   * Features the receiver must have to carry it out; one that lacks any refuses the order as a whole with CodedError 'unsupported'.
+   * Whatever else it does not know it ignores (docs/decisions/0011-versions-side-by-side.md).
+   */
+  readonly needs?: readonly string[];
 }
 
 export interface HostReport {
