@@ -276,7 +276,9 @@ export class ClusterStore {
 
   #replace(entries: readonly KeyValue[], revision: number): void {
     const present = new Set(entries.map(({ key }) => key));
-    const changes: Noted[] = entries.map((kv) => notedOf(kv.key, kv, revision));
+    const changes: Noted[] = [];
+    // What is known already is not parsed again: most of it, when a follower has only begun to lead.
+    for (const kv of entries) if (!this.#knows(kv)) changes.push(notedOf(kv.key, kv, revision));
     for (const table of this.#tables) {
       for (const key of table.keys())
         if (!present.has(table.prefix + key)) changes.push({ key: table.prefix + key, value: null, revision });
@@ -298,10 +300,19 @@ export class ClusterStore {
     for (const table of this.#tables) table.completedTo(revision);
   }
 
+  #tableOf(key: string): Table<unknown> | undefined {
+    return this.#tables.find(({ prefix }) => key.startsWith(prefix));
+  }
+
+  #knows({ key, modRevision }: KeyValue): boolean {
+    const table = this.#tableOf(key);
+    return table !== undefined && (table.get(key.slice(table.prefix.length))?.revision ?? 0) >= modRevision;
+  }
+
   #note(notes: readonly Noted[]): void {
     const changes: Changed[] = [];
     for (const { key, value, revision } of notes) {
-      const table = this.#tables.find(({ prefix }) => key.startsWith(prefix));
+      const table = this.#tableOf(key);
       if (table === undefined) continue;
       const before = table.get(key.slice(table.prefix.length));
       if (!table.note(key.slice(table.prefix.length), value, revision)) continue;

@@ -17,7 +17,7 @@ async function start(members: readonly string[]): Promise<ComplianceWorld> {
   const random = new SimRandom(7);
   const etcd = new SimEtcd({ members, clock, random });
   const connect = () => {
-    const route = new PlainRoute(etcd, clock, random);
+    const route = new PlainRoute(etcd, { clock, random });
     return { route, client: new SimEtcdClient({ etcd, route, clock }) };
   };
   const { client } = connect();

@@ -17,17 +17,28 @@ export class PlainRoute implements EtcdRoute {
   duplicatePercent = 0;
   delayMsMax = 2;
 
-  constructor(etcd: SimEtcd, clock: Clock, random: SimRandom) {
+  /** What the client's process takes runs by `run`, which may hold it up. */
+  readonly #run: (action: () => void) => void;
+
+  constructor(
+    etcd: SimEtcd,
+    {
+      clock,
+      random,
+      run,
+    }: { readonly clock: Clock; readonly random: SimRandom; readonly run?: (action: () => void) => void },
+  ) {
     this.#etcd = etcd;
     this.#clock = clock;
     this.#random = random;
+    this.#run = run ?? ((action) => action());
   }
 
   call<T>(member: string, deadlineMs: number, serve: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const finish = (act: () => void): void => {
         cancel();
-        act();
+        this.#run(act);
       };
       const late = (what: string): CodedError => new CodedError('deadline', `${member}: ${what}.`);
       const cancel = this.#clock.after(deadlineMs, () => finish(() => reject(late('no answer in time'))));
@@ -52,7 +63,7 @@ export class PlainRoute implements EtcdRoute {
   }
 
   push(_member: string, deliver: () => void): void {
-    this.#sendUnsurely('answers', deliver);
+    this.#sendUnsurely('answers', () => this.#run(deliver));
   }
 
   #sendUnsurely(when: 'all' | 'answers', deliver: () => void): void {
