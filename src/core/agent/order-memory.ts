@@ -7,6 +7,9 @@ import type { Generation, Term, VmId } from '../../base/ids.ts';
 import type { KillOrder } from '../ports/host-link.ts';
 import type { IncarnationName } from './machine.ts';
 
+/** VMs remembered; of more than these, those that no order was about for longest are forgotten. */
+const VMS_MAX = 10_000;
+
 /** Lost with the agent, on purpose. */
 export class OrderMemory {
   #term: Term | 0 = 0;
@@ -38,12 +41,23 @@ export class OrderMemory {
 
   /** To be called once a launch was not refused. */
   launchOrdered({ vm, generation }: IncarnationName): void {
-    this.#ordered.set(vm, highest(this.#ordered.get(vm) ?? generation, generation));
+    remember(this.#ordered, vm, generation);
   }
 
   /** From now on nothing up to the highest generation of the order is started. */
   endOrdered({ vm, generations }: KillOrder): void {
-    for (const generation of generations) this.#ended.set(vm, highest(this.#ended.get(vm) ?? generation, generation));
+    for (const generation of generations) remember(this.#ended, vm, generation);
+  }
+}
+
+function remember(highestOf: Map<VmId, Generation>, vm: VmId, generation: Generation): void {
+  const known = highestOf.get(vm);
+  // A Map keeps the order in which its keys were set.
+  highestOf.delete(vm);
+  highestOf.set(vm, highest(known ?? generation, generation));
+  for (const oldest of highestOf.keys()) {
+    if (highestOf.size <= VMS_MAX) return;
+    highestOf.delete(oldest);
   }
 }
 
