@@ -20,7 +20,7 @@ interface World {
   readonly etcd: SimEtcd;
   /** Members that nobody hears. */
   readonly alone: Set<string>;
-  connect(first?: number): { readonly client: SimEtcdClient; readonly route: PlainRoute };
+  readonly connect: (first?: number) => { readonly client: SimEtcdClient; readonly route: PlainRoute };
 }
 
 function makeWorld(seed = 1): World {
@@ -182,64 +182,78 @@ test('a quiet watch hears of progress, so that compaction does not overtake it',
   });
 });
 
-/** One run of everything going wrong at once, and what came of it. */
+/** What writers know of their writes. */
+interface Written {
+  /** With their revisions. */
+  readonly acknowledged: Map<string, number>;
+  readonly denied: Set<string>;
+}
+
+/** Writes sixty keys of its own, each once. */
+async function write({ clock, random, connect }: World, writer: number, written: Written): Promise<void> {
+  const { client } = connect(writer);
+  const { acknowledged, denied } = written;
+  for (let i = 0; i < 60; i += 1) {
+    const key = `/k/${writer}-${i}`;
+    try {
+      acknowledged.set(key, (await put(client, key, { deadlineMs: 700 })).revision);
+      assert.equal((await client.get(key))?.key, key, 'an acknowledged write is read');
+    } catch (error) {
+      if (error instanceof EtcdUnavailable && !acknowledged.has(key)) denied.add(key);
+      else if (!(error instanceof EtcdDeadlineUnknown || error instanceof EtcdUnavailable)) throw error;
+    }
+    await pause(clock, random.below(200));
+  }
+}
+
+/** Breaks and repairs members and a client's connections until it is over, then repairs everything. */
+async function misfortune(world: World, isOver: () => boolean, client: SimEtcdClient): Promise<void> {
+  const { clock, random, etcd, alone } = world;
+  while (!isOver()) {
+    await pause(clock, random.below(2_000));
+    const member = random.pick(MEMBERS);
+    if (random.chance(40)) etcd.crash(member);
+    else if (random.chance(50)) alone.add(member);
+    if (random.chance(50)) etcd.topologyChanged();
+    await pause(clock, random.below(3_000));
+    if (random.chance(30)) client.reset();
+    if (random.chance(60)) etcd.restart(member);
+    if (random.chance(60)) alone.delete(member);
+  }
+  for (const member of MEMBERS) etcd.restart(member);
+  alone.clear();
+  etcd.topologyChanged();
+}
+
+/** Follows all keys into `seen`, over a network that loses, doubles and delays, until the signal aborts. */
+function followAll(client: SimEtcdClient, seen: string[], signal: AbortSignal): Promise<void> {
+  const see = (changes: readonly { readonly key: string; readonly modRevision: number }[]): void => {
+    for (const { key, modRevision } of changes) seen.push(`${modRevision} ${key}`);
+  };
+  return follow(client, '/k/', {
+    signal,
+    onListing: ({ entries }) => {
+      assert.equal(seen.length, 0, 'it lists once: nothing was compacted');
+      see([...entries].sort((a, b) => a.modRevision - b.modRevision));
+    },
+    onEvents: see,
+  });
+}
+
+/** One run of everything going wrong at once: what a follower saw, and last how much was acknowledged and denied. */
 async function chaos(seed: number): Promise<readonly string[]> {
   const world = makeWorld(seed);
-  const { clock, random, etcd, alone, connect } = world;
-  const log: string[] = [];
-  await drive(clock, async () => {
-    const reader = connect(random.below(3));
-    reader.route.lossPercent = 5;
-    reader.route.duplicatePercent = 10;
-    reader.route.delayMsMax = 20;
+  const { clock, random, etcd, connect } = world;
+  return drive(clock, async () => {
+    const { client, route } = connect(random.below(3));
+    Object.assign(route, { lossPercent: 5, duplicatePercent: 10, delayMsMax: 20 });
     const seen: string[] = [];
     const stop = new AbortController();
-    const following = follow(reader.client, '/k/', {
-      signal: stop.signal,
-      onListing: ({ entries }) => {
-        assert.equal(seen.length, 0, 'it lists once: nothing was compacted');
-        const inOrder = [...entries].sort((a, b) => a.modRevision - b.modRevision);
-        for (const { key, modRevision } of inOrder) seen.push(`${modRevision} ${key}`);
-      },
-      onEvents: (events) => {
-        for (const { key, modRevision } of events) seen.push(`${modRevision} ${key}`);
-      },
-    });
-    const acknowledged = new Map<string, number>();
-    const denied = new Set<string>();
-    const write = async (writer: number): Promise<void> => {
-      const { client } = connect(writer);
-      for (let i = 0; i < 60; i += 1) {
-        const key = `/k/${writer}-${i}`;
-        try {
-          acknowledged.set(key, (await put(client, key, { deadlineMs: 700 })).revision);
-          assert.equal((await client.get(key))?.key, key, 'an acknowledged write is read');
-        } catch (error) {
-          if (error instanceof EtcdUnavailable && !acknowledged.has(key)) denied.add(key);
-          else if (!(error instanceof EtcdDeadlineUnknown || error instanceof EtcdUnavailable)) throw error;
-        }
-        await pause(clock, random.below(200));
-      }
-    };
+    const following = followAll(client, seen, stop.signal);
+    const written: Written = { acknowledged: new Map(), denied: new Set() };
     let isOver = false;
-    const misfortune = async (): Promise<void> => {
-      while (!isOver) {
-        await pause(clock, random.below(2_000));
-        const member = random.pick(MEMBERS);
-        if (random.chance(40)) etcd.crash(member);
-        else if (random.chance(50)) alone.add(member);
-        if (random.chance(50)) etcd.topologyChanged();
-        await pause(clock, random.below(3_000));
-        if (random.chance(30)) reader.client.reset();
-        if (random.chance(60)) etcd.restart(member);
-        if (random.chance(60)) alone.delete(member);
-      }
-      for (const member of MEMBERS) etcd.restart(member);
-      alone.clear();
-      etcd.topologyChanged();
-    };
-    const troubled = misfortune();
-    await Promise.all([write(0), write(1), write(2)]);
+    const troubled = misfortune(world, () => isOver, client);
+    await Promise.all([0, 1, 2].map((writer) => write(world, writer, written)));
     isOver = true;
     await troubled;
     await putSurely(connect().client, '/k/end');
@@ -248,11 +262,11 @@ async function chaos(seed: number): Promise<readonly string[]> {
     await following;
     const truth = etcd.state.eventsFrom(1, '/k/').map(({ modRevision, key }) => `${modRevision} ${key}`);
     assert.deepEqual(seen, truth);
-    for (const [key, revision] of acknowledged) assert.equal(etcd.state.get(key)?.modRevision, revision);
-    for (const key of denied) assert.equal(etcd.state.get(key), undefined);
-    log.push(...seen, `${acknowledged.size} acknowledged, ${denied.size} denied, at ${clock.monotonicMs()}`);
+    for (const [key, revision] of written.acknowledged) assert.equal(etcd.state.get(key)?.modRevision, revision);
+    for (const key of written.denied) assert.equal(etcd.state.get(key), undefined);
+    const { acknowledged, denied } = written;
+    return [...seen, `${acknowledged.size} acknowledged, ${denied.size} denied, at ${clock.monotonicMs()}`];
   });
-  return log;
 }
 
 test('crashes, partitions and a bad network: acknowledged is there, denied is not, followers see each change once', async () => {
