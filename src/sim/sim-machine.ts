@@ -110,11 +110,13 @@ export class SimProcess implements Clock {
 
   after(delayMs: number, callback: () => void): () => void {
     let cancelled = false;
-    this.#clock.after(delayMs / (1 + this.machine.drift), () => {
-      if (!cancelled) this.run(() => void (cancelled || callback()));
+    const cancel = this.#clock.after(delayMs / (1 + this.machine.drift), () => {
+      this.run(() => void (cancelled || callback()));
     });
     return () => {
       cancelled = true;
+      // What the callback holds is held no longer: most timers are deadlines that are never reached.
+      cancel();
     };
   }
 
@@ -125,10 +127,19 @@ export class SimProcess implements Clock {
     else action();
   }
 
-  /** Stops still for as long as `ms`; pauses may overlap. */
-  pauseFor(ms: number): void {
+  /** Stops still until the answer is called; pauses may overlap. */
+  pause(): () => void {
     this.#pauses++;
-    this.#clock.after(ms, () => this.#resume());
+    let isPaused = true;
+    return () => {
+      if (isPaused) this.#resume();
+      isPaused = false;
+    };
+  }
+
+  /** Stops still for as long as `ms`. */
+  pauseFor(ms: number): void {
+    this.#clock.after(ms, this.pause());
   }
 
   /** Tells `listener` when it ends, whatever ends it. */
