@@ -95,6 +95,22 @@ test('nothing of the guest-visible machine differs between two hosts, but for th
   assert.deepEqual(machineOf(there, { ...CONTEXT, directory: '/elsewhere' }), machineOf(order(), CONTEXT));
 });
 
+test('under TCG the memory is never a multiple of what QEMU 7.2 takes dirty bits by; under KVM it is what was ordered', () => {
+  const kibOf = (accelerator: 'kvm' | 'tcg', mib: number): number => {
+    const { machine } = order();
+    const argv = qemuArguments(order({ machine: { ...machine, memoryBytes: mib * 1024 ** 2 } }), {
+      ...CONTEXT,
+      accelerator,
+    });
+    return Number(/^size=(\d+)K$/.exec(argv[argv.indexOf('-m') + 1] ?? '')?.[1]);
+  };
+  for (const mib of [96, 128, 1024, 4097]) {
+    assert.equal(kibOf('kvm', mib), mib * 1024);
+    assert.equal(kibOf('tcg', mib) % 256, 8);
+    assert.ok(kibOf('tcg', mib) > mib * 1024);
+  }
+});
+
 test('a command line says again what it was made from', () => {
   assert.deepEqual(parseIncarnation(qemuArguments(order({ incoming: true }), CONTEXT)), {
     vm: 'vm-0123456789ab',
