@@ -31,6 +31,8 @@ export interface DiskView {
 export interface VmView {
   /** No generation below it can ever be admitted again. */
   readonly floor: number;
+  /** The highest generation it was ever given; 0 before its first start. */
+  readonly highest: number;
   readonly admitted: readonly Generation[];
   /** Its disks that guests only read. */
   readonly readOnlyDisks: ReadonlySet<DiskId>;
@@ -79,6 +81,7 @@ function viewOf(record: VmRecord): VmView {
   const seeds = record.spec.disks.filter(({ role }) => role === 'seed');
   return {
     floor: floorOfRecord(record),
+    highest: record.generation,
     admitted: admittedGenerations(record.phase).map(parseGeneration),
     readOnlyDisks: new Set(seeds.map(({ disk }) => disk)),
   };

@@ -23,10 +23,12 @@ export interface DiskSurroundings {
   readonly onLost: () => void;
 }
 
+type Connections = ReadonlyMap<string, Connection>;
+
 interface Held {
   readonly grant: Grant;
-  /** Connections that were there before it was granted: none of them can be its own. */
-  readonly older: ReadonlySet<string>;
+  /** Connections that were there before it was granted, by their keys: none of them can be its own. */
+  readonly older: Connections;
 }
 
 const WAITING_MAX = 64;
@@ -92,7 +94,7 @@ export class DiskServer {
         return;
       }
       this.#take(daemon);
-      for (const grant of await daemon.grants(vm)) this.#held.set(grant.generation, { grant, older: new Set() });
+      for (const grant of await daemon.grants(vm)) this.#held.set(grant.generation, { grant, older: new Map() });
       if (await daemon.isFencing()) await this.#restart('a fence was not finished');
       else await daemon.admit(this.grants);
     });
@@ -133,7 +135,7 @@ export class DiskServer {
       async () => {
         const revoked = this.grants.filter(isRevoked);
         if (revoked.length === 0 && this.#uncut.size === 0) return [];
-        const older = this.#olderThanAll(revoked);
+        const older = this.#olderThanAll(revoked.map(({ generation }) => generation));
         const mustRestart = this.#uncut.size > 0;
         for (const { generation } of revoked) {
           this.#held.delete(generation);
@@ -190,7 +192,7 @@ export class DiskServer {
 
   async #cut(options: {
     readonly revoked: readonly Grant[];
-    readonly older: ReadonlySet<string>;
+    readonly older: Connections;
     readonly mustRestart: boolean;
   }): Promise<void> {
     const daemon = this.#daemon;
@@ -236,34 +238,39 @@ export class DiskServer {
     }
   }
 
-  async #connected(): Promise<ReadonlySet<string>> {
-    return new Set((await this.#connections()).map(({ key }) => key));
+  async #connected(): Promise<Connections> {
+    return new Map((await this.#connections()).map((connection) => [connection.key, connection]));
   }
 
   #connections(): Promise<readonly Connection[]> {
     return this.#around.disks.connectionsTo(this.#port ?? 0);
   }
 
-  #olderThanAll(revoked: readonly Grant[]): ReadonlySet<string> {
-    const [first = new Set<string>(), ...rest] = revoked.map(({ generation }) => this.#held.get(generation)?.older);
-    return new Set([...first].filter((key) => rest.every((older) => older?.has(key) === true)));
+  /** Connections that were there before any of these was granted. */
+  #olderThanAll(generations: readonly Generation[]): Connections {
+    const [first = new Map<string, Connection>(), ...rest] = generations.map((one) => this.#held.get(one)?.older);
+    return new Map([...first].filter(([key]) => rest.every((older) => older?.has(key) === true)));
+  }
+
+  /** Hosts that were connected before any survivor was granted: the revoked ones', where those had been granted by then. */
+  #strangersTo(survivors: readonly Generation[], revoked: readonly Grant[]): ReadonlySet<string> {
+    const youngest = Math.max(...revoked.map(({ generation }) => generation));
+    if (survivors.some((generation) => generation < youngest)) return new Set();
+    return new Set(Array.from(this.#olderThanAll(survivors).values(), ({ address }) => address));
   }
 
   /** False when a connection is left of which it is not certain whose it is. */
   async #revokeGently(
     daemon: Daemon,
-    { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: ReadonlySet<string> },
+    { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: Connections },
   ): Promise<boolean> {
-    const survivors = this.#held.size;
-    // All at once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
-    const [before] = await Promise.all([
-      survivors === 0 ? [] : this.#connections(),
-      daemon.markFencing(),
-      daemon.admit(this.grants),
-    ]);
+    // At once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
+    await Promise.all([daemon.markFencing(), daemon.admit(this.grants)]);
     for (const grant of revoked) await daemon.removeExport(grant);
-    const after = await this.#connections();
-    if (mayBeRevoked({ before, after, older, survivors })) return false;
+    const left = await this.#connections();
+    const strangers = this.#strangersTo([...this.#held.keys()], revoked);
+    const survivors = this.#held.size;
+    if (mayBeRevoked({ left, older: new Set(older.keys()), strangers, survivors })) return false;
     await daemon.unmarkFencing();
     return true;
   }

@@ -1,18 +1,27 @@
 /**
  * What this service was told about leaders and generations since it started. Pure.
- * Guarantees: terms and floors only rise; an order of an older term, or for a generation below its VM's floor, is refused
- * ('stale-order') whatever else happens. Memory is enough: after a restart nothing is granted before the floors are raised
- * again from a linearizable read of etcd, which holds every generation that any fence was made for.
+ * Guarantees: terms and floors only rise; an order of an older term, for a generation below its VM's floor, or for one that was revoked
+ * or that etcd stopped admitting, is refused ('stale-order') whatever else happens. Memory is enough: after a restart nothing is granted before the floors are raised
+ * again from a linearizable read of etcd, which holds every generation that any fence or revocation was made for.
  */
 
 import { CodedError } from '../../base/errors.ts';
 import type { Generation, Term, VmId } from '../../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 
-/** The highest term heard, and each VM's floor. */
+/** What a read of etcd says of a VM's generations: of those up to `highest`, only the `admitted` ones can ever be granted again. */
+export interface SettledGenerations {
+  readonly highest: number;
+  readonly admitted: readonly Generation[];
+}
+
+/** The highest term heard, each VM's floor, and what is above the floor and must not be granted either. */
 export class FencingLedger {
   #term = 0;
   readonly #floors = new Map<VmId, number>();
+  /** Revoked one by one since the start: a read of etcd that is under way may be older. */
+  readonly #revoked = new Map<VmId, Set<Generation>>();
+  readonly #settled = new Map<VmId, SettledGenerations>();
 
   /** Takes note of an order's term; CodedError 'stale-order' when a later leader has spoken. */
   acceptTerm(term: Term): void {
@@ -26,7 +35,24 @@ export class FencingLedger {
 
   /** Generations of `vm` below `below` are never granted again. */
   raiseFloor(vm: VmId, below: number): void {
-    if (below > this.floorOf(vm)) this.#floors.set(vm, below);
+    if (below <= this.floorOf(vm)) return;
+    this.#floors.set(vm, below);
+    const revoked = this.#revoked.get(vm);
+    for (const generation of revoked ?? []) if (generation < below) revoked?.delete(generation);
+    if (revoked?.size === 0) this.#revoked.delete(vm);
+  }
+
+  /** `generation` alone is never granted again. */
+  revoke(vm: VmId, generation: Generation): void {
+    this.#revoked.set(vm, (this.#revoked.get(vm) ?? new Set()).add(generation));
+  }
+
+  /**
+   * Takes note of a read of etcd, each newer than the one before: what was given out and is not admitted never will be again. An order for
+   * it was on its way for too long, and whoever revoked it was acknowledged by a service that has died since.
+   */
+  settle(vm: VmId, settled: SettledGenerations): void {
+    this.#settled.set(vm, settled);
   }
 
   /** The lowest generation that may be granted; 1 where none was fenced. */
@@ -34,16 +60,21 @@ export class FencingLedger {
     return this.#floors.get(vm) ?? 1;
   }
 
-  /** CodedError 'stale-order' when the generation is fenced. */
+  /** CodedError 'stale-order' when the generation is fenced, revoked, or no longer admitted. */
   checkGeneration(vm: VmId, generation: Generation): void {
-    if (generation >= this.floorOf(vm)) return;
-    throw new CodedError(
-      'stale-order',
-      `Generation ${generation} of ${vm} is fenced: ${this.floorOf(vm)} is the lowest.`,
-      {
-        advice: 'Nothing was granted.',
-      },
-    );
+    const why = this.#whyNot(vm, generation);
+    if (why === null) return;
+    throw new CodedError('stale-order', `Generation ${generation} of ${vm} ${why}.`, {
+      advice: 'Nothing was granted.',
+    });
+  }
+
+  #whyNot(vm: VmId, generation: Generation): string | null {
+    if (generation < this.floorOf(vm)) return `is fenced: ${this.floorOf(vm)} is the lowest`;
+    if (this.#revoked.get(vm)?.has(generation) === true) return 'was revoked meanwhile';
+    const settled = this.#settled.get(vm);
+    const isOver = settled !== undefined && generation <= settled.highest && !settled.admitted.includes(generation);
+    return isOver ? 'is not admitted any more' : null;
   }
 }
 

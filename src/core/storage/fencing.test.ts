@@ -74,7 +74,7 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
   const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
   const view = await readClusterView(etcd, parseStorageName('s1'), (error) => unreadable.push(error));
   assert.deepEqual([...view.disks], [[DISK, { vm: VM, port: 30_001 }]]);
-  assert.deepEqual([...view.vms], [[VM, { floor: 3, admitted: [3, 4], readOnlyDisks: new Set() }]]);
+  assert.deepEqual([...view.vms], [[VM, { floor: 3, highest: 4, admitted: [3, 4], readOnlyDisks: new Set() }]]);
   assert.equal(unreadable.length, 2);
 });
 
@@ -100,16 +100,19 @@ test('a queue never overlaps, urgent work goes first, and a full queue refuses o
 });
 
 const at = (text: string): Connection => ({ key: text, address: text.split(':')[0] ?? '' });
-const judge = (before: string[], after: string[], { older = [] as string[], survivors = 1 } = {}) =>
-  mayBeRevoked({ before: before.map(at), after: after.map(at), older: new Set(older), survivors });
+const judge = (left: string[], { older = [] as string[], strangers = [] as string[], survivors = 1 } = {}) =>
+  mayBeRevoked({ left: left.map(at), older: new Set(older), strangers: new Set(strangers), survivors });
 
 test('connections that outlive a fence are told apart, or cut', () => {
-  assert.equal(judge(['h1:1'], [], { survivors: 0 }), false);
-  assert.equal(judge(['h1:1'], ['h1:2'], { survivors: 0 }), true, 'nobody is granted: whoever is left');
-  assert.equal(judge(['h1:1', 'h2:1'], ['h2:1']), false, 'the source went, the destination stays');
-  assert.equal(judge(['h1:1', 'h1:2', 'h2:1'], ['h1:2', 'h2:1']), true, 'one more than can be');
-  assert.equal(judge(['h1:1', 'h1:2'], ['h1:2']), true, "from the revoked one's host");
-  assert.equal(judge(['h1:2'], ['h1:2']), true, 'nothing went: whose is it?');
-  assert.equal(judge(['h1:1'], ['h1:1'], { older: ['h1:1'] }), false, 'an abandoned destination; the source is older');
-  assert.equal(judge([], []), false);
+  assert.equal(judge([]), false);
+  assert.equal(judge([], { survivors: 0 }), false);
+  assert.equal(judge(['h1:2'], { survivors: 0 }), true, 'nobody is granted: whoever is left');
+  const switched = { strangers: ['h1'] };
+  assert.equal(judge(['h2:1'], switched), false, 'a migration: the source went, the destination stays');
+  assert.equal(judge(['h1:2', 'h2:1'], switched), true, 'one more than can be');
+  assert.equal(judge(['h1:2'], switched), true, "a source that came back by the destination's export");
+  const abandoned = { older: ['h1:1'] };
+  assert.equal(judge(['h1:1'], abandoned), false, 'an abandoned destination; the source is older');
+  assert.equal(judge(['h1:2'], abandoned), true, 'whose is it?');
+  assert.equal(judge(['h1:1', 'h2:1'], abandoned), true, "a destination by the source's export");
 });

@@ -3,24 +3,23 @@ import type { Connection } from '../ports/disk-backend.ts';
 
 /**
  * Whether a connection that outlived the deletion of a revoked generation's exports may be that generation's, by way of
- * another generation's export (while two were granted, the older one's credential could open the newer one's).
+ * another generation's export (while two are granted, the credential of one can open the other's). What is not certain may be.
  *
- * `before`: established before the exports went. `after`: established when they were gone; those made since the revoked
- * identities left the authorization are harmless, but cannot be told apart, and count as well. `older`: established before
- * the revoked generation was granted. `survivors`: generations still granted; a QEMU opens one connection per disk, and two
+ * `left`: established when the exports were gone; those made since the revoked identities left the authorization are harmless,
+ * but cannot be told apart, and count as well. `older`: the keys of those established before the revoked generations were granted,
+ * which are never theirs. `strangers`: the addresses from which the revoked generations were connected before any survivor was
+ * granted; empty where that is not known. `survivors`: generations still granted; a QEMU opens one connection per disk, and two
  * generations of a VM never share a host.
  */
 export function mayBeRevoked(options: {
-  readonly before: readonly Connection[];
-  readonly after: readonly Connection[];
+  readonly left: readonly Connection[];
   readonly older: ReadonlySet<string>;
+  readonly strangers: ReadonlySet<string>;
   readonly survivors: number;
 }): boolean {
-  const { before, after, older, survivors } = options;
-  if (survivors === 0) return after.length > 0;
-  const suspects = after.filter(({ key }) => !older.has(key));
+  const { left, older, strangers, survivors } = options;
+  if (survivors === 0) return left.length > 0;
+  const suspects = left.filter(({ key }) => !older.has(key));
   if (suspects.length === 0) return false;
-  const left = new Set(after.map(({ key }) => key));
-  const gone = new Set(before.filter(({ key }) => !left.has(key)).map(({ address }) => address));
-  return suspects.length > survivors || gone.size === 0 || suspects.some(({ address }) => gone.has(address));
+  return suspects.length > survivors || strangers.size === 0 || suspects.some(({ address }) => strangers.has(address));
 }

@@ -6,7 +6,7 @@
  */
 
 import { CodedError, messageOf } from '../../base/errors.ts';
-import type { DiskId, Generation, Sha256, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, Sha256, StorageName, VmId } from '../../base/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type DiskBackend, exportName } from '../ports/disk-backend.ts';
 import type { Order } from '../ports/host-link.ts';
@@ -31,6 +31,8 @@ export interface StorageServiceOptions {
   readonly disks: DiskBackend;
   /** What etcd says, read linearizably; rejects when etcd does not answer in time. */
   readonly readCluster: () => Promise<ClusterView>;
+  /** Empty when the service starts, and its own. */
+  readonly ledger?: FencingLedger;
 }
 
 const KEEP_UP_MS = 5_000;
@@ -44,10 +46,8 @@ const RETRY_MS_MAX = 5_000;
 export class StorageService {
   readonly #options: StorageServiceOptions;
   readonly #log: Log;
-  readonly #ledger = new FencingLedger();
+  readonly #ledger: FencingLedger;
   readonly #servers = new Map<DiskId, DiskServer>();
-  /** Generations revoked one by one since the start: not to be restored from a read of etcd that was older. */
-  readonly #revoked = new Map<VmId, Set<Generation>>();
   /** Disks whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
   #unrestored: Set<DiskId> | undefined;
   #isStopped = false;
@@ -58,6 +58,7 @@ export class StorageService {
   constructor(options: StorageServiceOptions) {
     this.#options = options;
     this.#log = options.log;
+    this.#ledger = options.ledger ?? new FencingLedger();
   }
 
   /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */
@@ -88,7 +89,7 @@ export class StorageService {
   async fence(order: FenceOrder): Promise<FenceResult> {
     this.#ledger.acceptTerm(order.term);
     // First of all, and before the first await: from here on no grant that is under way survives.
-    this.#raiseFloor(order.vm, order.below);
+    this.#ledger.raiseFloor(order.vm, order.below);
     return { revoked: await this.#revokeFenced(this.#serversOf(order.vm)) };
   }
 
@@ -96,7 +97,7 @@ export class StorageService {
     const { vm, generation } = order;
     this.#ledger.acceptTerm(order.term);
     // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too long.
-    this.#check(vm, generation);
+    this.#ledger.checkGeneration(vm, generation);
     if (this.#unrestored === undefined) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
         advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
@@ -109,7 +110,7 @@ export class StorageService {
         this.#checkPort(disk, port);
         await this.#server(disk).grant(
           { vm, generation, readOnly },
-          { port, check: () => this.#check(vm, generation) },
+          { port, check: () => this.#ledger.checkGeneration(vm, generation) },
         );
         return { disk, port, name: exportName(generation) };
       }),
@@ -119,8 +120,7 @@ export class StorageService {
 
   async revoke(order: RevokeOrder): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    const revoked = this.#revoked.get(order.vm) ?? new Set();
-    this.#revoked.set(order.vm, revoked.add(order.generation));
+    this.#ledger.revoke(order.vm, order.generation);
     await revokeWhere(this.#serversOf(order.vm), ({ generation }) => generation === order.generation);
   }
 
@@ -205,19 +205,6 @@ export class StorageService {
     }
   }
 
-  #check(vm: VmId, generation: Generation): void {
-    this.#ledger.checkGeneration(vm, generation);
-    if (this.#revoked.get(vm)?.has(generation) === true)
-      throw new CodedError('stale-order', `Generation ${generation} of ${vm} was revoked meanwhile.`);
-  }
-
-  #raiseFloor(vm: VmId, below: number): void {
-    this.#ledger.raiseFloor(vm, below);
-    const revoked = this.#revoked.get(vm);
-    for (const generation of revoked ?? []) if (generation < below) revoked?.delete(generation);
-    if (revoked?.size === 0) this.#revoked.delete(vm);
-  }
-
   #revokeFenced(servers: readonly DiskServer[]): Promise<FenceResult['revoked']> {
     return revokeWhere(servers, ({ vm, generation }) => generation < this.#ledger.floorOf(vm));
   }
@@ -267,7 +254,10 @@ export class StorageService {
 
   /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
   async #followCluster(view: ClusterView): Promise<void> {
-    for (const [vm, { floor }] of view.vms) this.#raiseFloor(vm, floor);
+    for (const [vm, { floor, highest, admitted }] of view.vms) {
+      this.#ledger.raiseFloor(vm, floor);
+      this.#ledger.settle(vm, { highest, admitted });
+    }
     await this.#revokeFenced([...this.#servers.values()]);
     if (this.isRestored) return;
     // Before the first grant is accepted, everything that etcd does not admit goes.
@@ -296,7 +286,7 @@ export class StorageService {
     if (record === undefined || vm === undefined) return;
     for (const generation of vm.admitted) {
       const grant = { vm: record.vm, generation, readOnly: vm.readOnlyDisks.has(disk) };
-      const check = (): void => this.#check(grant.vm, generation);
+      const check = (): void => this.#ledger.checkGeneration(grant.vm, generation);
       try {
         await this.#server(disk).grant(grant, { port: record.port, check });
       } catch (error) {

@@ -1,0 +1,284 @@
+/**
+ * The storage service's node (core/ports/disk-backend.ts), simulated, as one run of the service sees it.
+ *
+ * Guarantees: what the service asked of a daemon is carried out although the service dies; what it does itself (starting, making,
+ * deleting) is not; no answer reaches a service that is dead.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { DiskId, Sha256, VmId } from '../../base/ids.ts';
+import type {
+  Connection,
+  ConnectionAge,
+  Daemon,
+  DaemonProcess,
+  DiskBackend,
+  Grant,
+} from '../../core/ports/disk-backend.ts';
+import type { DiskOrder } from '../../core/ports/storage-link.ts';
+import type { SimProcess } from '../sim-machine.ts';
+import type { SimRandom } from '../sim-random.ts';
+import type { SimDaemon } from './sim-daemon.ts';
+import type { SimPool } from './sim-pool.ts';
+
+/** What of the node outlives the service. */
+export interface SimDiskNode {
+  readonly pool: SimPool;
+  readonly random: SimRandom;
+  /** Daemons that are not gone. */
+  daemons(): readonly SimDaemon[];
+  /** CodedError 'failed' while another one has the image open or the port. */
+  spawn(disk: DiskId, options: { readonly port: number; readonly grants: readonly Grant[] }): SimDaemon;
+}
+
+/** How long things take, in ms. The deadlines are those of src/storage/qsd.ts. */
+const COMMAND_DEADLINE_MS = 2_000;
+const KILL_DEADLINE_MS = 5_000;
+const MONITOR_MS = 0.2;
+const FILE_MS = 0.1;
+const START_MS = [10, 40] as const;
+const CREATE_MS = [5, 30] as const;
+
+/** One per run of the service; `process` is that run. */
+export class SimDiskBackend implements DiskBackend {
+  readonly #node: SimDiskNode;
+  readonly #process: SimProcess;
+
+  constructor(node: SimDiskNode, process: SimProcess) {
+    this.#node = node;
+    this.#process = process;
+  }
+
+  findDaemons(): readonly DaemonProcess[] {
+    return this.#node.daemons().map(({ identity }) => identity);
+  }
+
+  async killDaemon({ pid }: DaemonProcess): Promise<void> {
+    const daemon = this.#node.daemons().find(({ identity }) => identity.pid === pid);
+    if (daemon === undefined) return this.#after(FILE_MS, () => undefined);
+    await killAndWait(daemon, this.#process);
+  }
+
+  async adoptDaemon({ disk, pid }: DaemonProcess): Promise<Daemon> {
+    const unavailable = new CodedError('unavailable', `The storage daemon of ${disk} does not answer.`);
+    const daemon = this.#node.daemons().find(({ identity }) => identity.pid === pid);
+    if (daemon === undefined) return this.#after(FILE_MS, () => Promise.reject(unavailable));
+    const session = new Session(daemon, this.#process);
+    // The greeting: of a daemon that stands still, nothing comes.
+    await session.ask(() => undefined).catch(() => Promise.reject(unavailable));
+    return session;
+  }
+
+  async startDaemon(
+    disk: DiskId,
+    options: { readonly port: number; readonly grants: readonly Grant[] },
+  ): Promise<Daemon> {
+    if (this.#node.pool.ownerOf(disk) === undefined)
+      return this.#after(FILE_MS, () => Promise.reject(new CodedError('not-found', `There is no ${disk}.`)));
+    const daemon = await this.#after(this.#between(START_MS), () => this.#node.spawn(disk, options));
+    const session = new Session(daemon, this.#process);
+    await session.ask(() => undefined);
+    return session;
+  }
+
+  connectionsTo(port: number): Promise<readonly Connection[]> {
+    return this.#after(FILE_MS, () =>
+      this.#node
+        .daemons()
+        .filter(({ identity }) => identity.port === port)
+        .flatMap(({ connections }) => connections.map(({ key, client }) => ({ key, address: client.address }))),
+    );
+  }
+
+  connectionAges(): Promise<readonly ConnectionAge[]> {
+    return this.#after(2, () =>
+      this.#node.daemons().flatMap(({ identity, connections }) =>
+        connections.map(({ client, idleMs }) => ({
+          localPort: identity.port,
+          address: client.address,
+          idleMs: Math.round(idleMs),
+        })),
+      ),
+    );
+  }
+
+  ownerOf(disk: DiskId): Promise<VmId | undefined> {
+    return this.#after(FILE_MS, () => this.#node.pool.ownerOf(disk));
+  }
+
+  listDisks(): Promise<readonly DiskId[]> {
+    return this.#after(FILE_MS, () => this.#node.pool.list());
+  }
+
+  listArtifacts(): Promise<readonly Sha256[]> {
+    return Promise.resolve([]);
+  }
+
+  space(): Promise<SimPool['space']> {
+    return Promise.resolve(this.#node.pool.space);
+  }
+
+  createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
+    return this.#after(this.#between(CREATE_MS), () => this.#node.pool.create(disk, order));
+  }
+
+  deleteDisk(disk: DiskId): Promise<void> {
+    return this.#after(1, () => this.#node.pool.delete(disk));
+  }
+
+  diskSizeBytes(disk: DiskId): Promise<number> {
+    return this.#after(FILE_MS, () => this.#node.pool.sizeBytes(disk));
+  }
+
+  growDisk(disk: DiskId, sizeBytes: number): Promise<void> {
+    return this.#after(this.#between(CREATE_MS), () => this.#node.pool.grow(disk, sizeBytes));
+  }
+
+  deleteArtifact(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #between([least, most]: readonly [number, number]): number {
+    return this.#node.random.between(least, most);
+  }
+
+  /** What the service does itself, `delayMs` from now: not at all when it dies before. */
+  #after<T>(delayMs: number, act: () => T | Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#process.after(delayMs, () => {
+        try {
+          resolve(act());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+}
+
+/** Sends SIGKILL and waits until the kernel has let go. */
+function killAndWait(daemon: SimDaemon, service: SimProcess): Promise<void> {
+  daemon.process.end();
+  return new Promise((resolve, reject) => {
+    const late = new CodedError('deadline', `No end of process ${daemon.identity.pid} within ${KILL_DEADLINE_MS} ms.`);
+    const cancel = service.after(KILL_DEADLINE_MS, () => reject(late));
+    daemon.whenGone(() => {
+      service.after(1, () => {
+        cancel();
+        resolve();
+      });
+    });
+  });
+}
+
+/** The service's session with a daemon's monitor. */
+class Session implements Daemon {
+  readonly #daemon: SimDaemon;
+  readonly #service: SimProcess;
+  readonly closed: Promise<unknown>;
+  /** Commands without an answer yet. */
+  readonly #waiting = new Set<() => void>();
+  #isClosed = false;
+
+  constructor(daemon: SimDaemon, service: SimProcess) {
+    this.#daemon = daemon;
+    this.#service = service;
+    this.closed = new Promise<void>((resolve) => {
+      const end = (): void => {
+        if (this.#isClosed) return;
+        this.#isClosed = true;
+        for (const lost of [...this.#waiting]) lost();
+        resolve();
+      };
+      this.#end = end;
+      const lost = (): void => void service.after(0.1, end);
+      if (daemon.process.isAlive) daemon.process.onEnd(lost);
+      else lost();
+    });
+  }
+
+  #end: () => void = () => undefined;
+
+  get isRunning(): boolean {
+    return !this.#isClosed && this.#daemon.process.isAlive;
+  }
+
+  /** A command and its answer. */
+  ask<T>(effect: (daemon: SimDaemon) => T): Promise<T> {
+    return this.#until((answer) => answer(effect(this.#daemon)));
+  }
+
+  grants(vm: VmId): Promise<readonly Grant[]> {
+    return this.ask((daemon) => daemon.grants.filter((grant) => grant.vm === vm));
+  }
+
+  admit(grants: readonly Grant[]): Promise<void> {
+    return this.ask((daemon) => daemon.admit(grants));
+  }
+
+  async addExport(grant: Grant): Promise<void> {
+    const added = await this.ask((daemon) => daemon.addExport(grant));
+    if (!added) throw new CodedError('failed', `Block export id 'g${grant.generation}' is already in use.`);
+  }
+
+  async removeExport({ generation }: Grant): Promise<void> {
+    await this.#until<void>((answer) => this.#daemon.removeExport(generation, answer)).catch((error: unknown) => {
+      if (this.#isClosed) throw error;
+    });
+    if (await this.ask((daemon) => daemon.hasExport(generation)))
+      throw new CodedError('deadline', `Export g${generation} is still there.`);
+  }
+
+  markFencing(): Promise<void> {
+    return this.ask((daemon) => {
+      daemon.isFencing = true;
+    });
+  }
+
+  unmarkFencing(): Promise<void> {
+    return this.ask((daemon) => {
+      daemon.isFencing = false;
+    });
+  }
+
+  isFencing(): Promise<boolean> {
+    return this.ask((daemon) => daemon.isFencing);
+  }
+
+  boundLog(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async kill(): Promise<void> {
+    await killAndWait(this.#daemon, this.#service);
+    this.#end();
+  }
+
+  release(): void {
+    this.#end();
+  }
+
+  /** Sends a command; `carryOut` runs in the daemon, and answers then or later. */
+  #until<T>(carryOut: (answer: (value: T) => void) => void): Promise<T> {
+    const { disk } = this.#daemon.identity;
+    return new Promise<T>((resolve, reject) => {
+      const finish = (act: () => void): void => {
+        this.#waiting.delete(lost);
+        cancel();
+        act();
+      };
+      const lost = (): void =>
+        finish(() => reject(new CodedError('unavailable', `The storage daemon of ${disk} is gone.`)));
+      let cancel: () => void = () => undefined;
+      if (this.#isClosed || !this.#daemon.process.isAlive) {
+        this.#service.after(MONITOR_MS, lost);
+        return;
+      }
+      const late = new CodedError('deadline', `The storage daemon of ${disk} did not answer.`);
+      cancel = this.#service.after(COMMAND_DEADLINE_MS, () => finish(() => reject(late)));
+      this.#waiting.add(lost);
+      this.#daemon.command(MONITOR_MS, () => {
+        carryOut((value) => void this.#service.after(MONITOR_MS, () => finish(() => resolve(value))));
+      });
+    });
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * A simulated storage node: the real storage service (core/storage) over simulated daemons and a pool, on one machine.
+ *
+ * What may happen to it: the service dies and is started again while the daemons run on; a daemon dies or stands still; the machine loses
+ * its power (`machine.powerOff`, then `boot`); disks are slow or full. Guarantees: at most one service and one daemon per disk at a time;
+ * every write that gets to a disk is told to `onWrite` at that instant, every acknowledgement to `onAck` when it leaves the daemon.
+ */
+import { CodedError, messageOf } from '../../base/errors.ts';
+import type { DiskId, StorageName } from '../../base/ids.ts';
+import type { TraceEntry } from '../../core/check/trace.ts';
+import type { DiskBackend, Grant } from '../../core/ports/disk-backend.ts';
+import type { Order } from '../../core/ports/host-link.ts';
+import type { Log } from '../../core/ports/log.ts';
+import type {
+  DiskOrder,
+  FenceOrder,
+  FenceResult,
+  GrantOrder,
+  GrantResult,
+  RevokeOrder,
+  StorageReport,
+} from '../../core/ports/storage-link.ts';
+import type { ClusterView } from '../../core/storage/cluster-view.ts';
+import { StorageService, type StorageServiceOptions } from '../../core/storage/storage-service.ts';
+import type { SimClock } from '../sim-clock.ts';
+import type { SimMachine, SimProcess } from '../sim-machine.ts';
+import type { SimRandom } from '../sim-random.ts';
+import { type NbdClient, type NbdConnection, SimDaemon, type SimStorageMistakes } from './sim-daemon.ts';
+import { SimDiskBackend } from './sim-disk-backend.ts';
+import { type DiskWrite, SimPool } from './sim-pool.ts';
+
+/** What the service's own process answers. */
+export interface StorageOrders {
+  report(): Promise<StorageReport>;
+  fence(order: FenceOrder): Promise<FenceResult>;
+  grant(order: GrantOrder): Promise<GrantResult>;
+  revoke(order: RevokeOrder): Promise<void>;
+  createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
+  deleteDisk(disk: DiskId, order: Order): Promise<void>;
+  resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void>;
+}
+
+/** A trace entry before its time is known. */
+export type StorageNote =
+  | Omit<Extract<TraceEntry, { kind: 'fenced' }>, 'at'>
+  | Omit<Extract<TraceEntry, { kind: 'granted' | 'revoked' }>, 'at'>
+  | Omit<Extract<TraceEntry, { kind: 'restarted' }>, 'at'>;
+
+export interface SimStorageNodeOptions {
+  readonly name: StorageName;
+  readonly machine: SimMachine;
+  readonly clock: SimClock;
+  /** Its own stream. */
+  readonly random: SimRandom;
+  /** What etcd says to this run of the service, read linearizably; rejects after some seconds at most. */
+  readonly readCluster: (service: SimProcess) => Promise<ClusterView>;
+  readonly onWrite: (write: DiskWrite) => void;
+  readonly onAck: (write: DiskWrite) => void;
+  /**
+   * `granted` when a daemon begins to serve a generation, `fenced` and `revoked` when the service acknowledges, `restarted` when the power
+   * was lost, and with it all grants.
+   */
+  readonly note: (entry: StorageNote) => void;
+  readonly log: Log;
+  /** Mistakes made on purpose, to show that checkers notice. */
+  readonly mistakes?: SimStorageMistakes;
+  readonly plant?: (parts: StorageServiceOptions) => StorageServiceOptions;
+  readonly plantOrders?: (orders: StorageOrders) => StorageOrders;
+}
+
+/** First port of clients' ends of connections. */
+const PEER_PORT_BASE = 32_768;
+const LATENCY_MS = [0.2, 2] as const;
+
+/** See the module. The service has to be started (`startService`), and started again after each end. */
+export class SimStorageNode {
+  readonly name: StorageName;
+  readonly machine: SimMachine;
+  readonly pool = new SimPool();
+  readonly random: SimRandom;
+  readonly #options: SimStorageNodeOptions;
+  readonly #daemons = new Set<SimDaemon>();
+  readonly #slow = new Map<DiskId, number>();
+  #latencyMs: readonly [number, number] = LATENCY_MS;
+  #service: { readonly process: SimProcess; readonly core: StorageService; readonly orders: StorageOrders } | undefined;
+  #isListening = false;
+  #pids = 0;
+  #peerPorts = PEER_PORT_BASE;
+  #boots: number;
+
+  constructor(options: SimStorageNodeOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.machine = options.machine;
+    this.random = options.random;
+    this.#boots = options.machine.boots;
+  }
+
+  /** The service's process, while it listens; null where the kernel refuses. */
+  get listener(): SimProcess | null {
+    return this.#isListening ? (this.#service?.process ?? null) : null;
+  }
+
+  /** What answers orders in that process; null where nobody listens. */
+  get orders(): StorageOrders | null {
+    return this.#isListening ? (this.#service?.orders ?? null) : null;
+  }
+
+  /** Whether the service runs, read etcd, and brought every disk in line with it. */
+  get isRestored(): boolean {
+    return this.#isListening && this.#service?.core.isRestored === true;
+  }
+
+  /** Starts the service where the machine is up and none runs. It ends by itself when it cannot take over what runs. */
+  startService(): void {
+    if (!this.machine.up || this.#service !== undefined) return;
+    this.#noteBoot();
+    const process = this.machine.spawn(`storage ${this.name}`);
+    const { name, log, readCluster, plant, plantOrders } = this.#options;
+    const disks = new SimDiskBackend(this, process);
+    const parts = {
+      name,
+      clock: process,
+      log,
+      disks: disks satisfies DiskBackend,
+      readCluster: () => readCluster(process),
+    };
+    const core = new StorageService(plant?.(parts) ?? parts);
+    const service = { process, core, orders: this.#noted(plantOrders?.(core) ?? core) };
+    this.#service = service;
+    process.onEnd(() => {
+      if (this.#service !== service) return;
+      this.#service = undefined;
+      this.#isListening = false;
+    });
+    core.start().then(
+      () => {
+        this.#isListening = true;
+      },
+      (error: unknown) => {
+        log.warn('the service cannot run', { reason: messageOf(error) });
+        process.end();
+      },
+    );
+  }
+
+  /** The service dies, as by SIGKILL. The daemons run on. */
+  crashService(): void {
+    this.#service?.process.end();
+  }
+
+  /** Stops the service still for a while; undefined where none runs. */
+  get serviceProcess(): SimProcess | undefined {
+    return this.#service?.process;
+  }
+
+  /** The daemon of a disk dies; false where none runs. */
+  crashDaemon(disk: DiskId): boolean {
+    const daemon = this.#daemonOf(disk);
+    daemon?.process.end();
+    return daemon !== undefined;
+  }
+
+  /** The process of a disk's daemon, to be paused; undefined where none runs. */
+  daemonProcess(disk: DiskId): SimProcess | undefined {
+    return this.#daemonOf(disk)?.process;
+  }
+
+  /** How long writes take from now on, in ms; by default as fast as an SSD. */
+  setLatencyMs(range: readonly [number, number] = LATENCY_MS): void {
+    this.#latencyMs = range;
+  }
+
+  /** Adds `delayMs` to each write on one disk; 0 makes it as fast as the others. */
+  slowDisk(disk: DiskId, delayMs: number): void {
+    if (delayMs > 0) this.#slow.set(disk, delayMs);
+    else this.#slow.delete(disk);
+  }
+
+  /**
+   * A client's handshake arrives at the disk's port. 'refused': nobody listens there, or the client is not admitted. A daemon that stands
+   * still answers when it goes on; the caller has a deadline of its own.
+   */
+  connect(disk: DiskId, client: NbdClient): Promise<NbdConnection | 'refused'> {
+    const daemon = this.#daemonOf(disk);
+    if (daemon === undefined) return Promise.resolve('refused');
+    const peerPort = this.#peerPorts++;
+    if (daemon.process.isRunning) return Promise.resolve(daemon.accept(client, peerPort));
+    return new Promise((resolve) => {
+      daemon.process.onEnd(() => resolve('refused'));
+      daemon.process.run(() => resolve(daemon.accept(client, peerPort)));
+    });
+  }
+
+  /** Daemons that are not gone. */
+  daemons(): readonly SimDaemon[] {
+    for (const daemon of this.#daemons) if (daemon.isGone) this.#daemons.delete(daemon);
+    return [...this.#daemons];
+  }
+
+  /** Starts a daemon; CodedError 'failed' while another one has the image open or the port. */
+  spawn(disk: DiskId, { port, grants }: { readonly port: number; readonly grants: readonly Grant[] }): SimDaemon {
+    const rival = this.daemons().find(({ identity }) => identity.disk === disk || identity.port === port);
+    if (rival !== undefined)
+      throw new CodedError('failed', `The storage daemon of ${disk} did not start: ${rival.identity.disk} is open.`);
+    const pid = ++this.#pids;
+    const identity = { pid, startTicks: pid, disk, port };
+    const process = this.machine.spawn(`daemon of ${disk}`);
+    const daemon = new SimDaemon({ identity, process, path: this.#pathOf(), grants });
+    this.#daemons.add(daemon);
+    return daemon;
+  }
+
+  #pathOf(): ConstructorParameters<typeof SimDaemon>[0]['path'] {
+    const { clock, onWrite, onAck, note, mistakes = {} } = this.#options;
+    const { name, pool, random } = this;
+    return {
+      node: name,
+      pool,
+      clock,
+      random,
+      mistakes,
+      onWrite,
+      onAck,
+      onServed: (vm, generation) => note({ kind: 'granted', node: name, vm, generation }),
+      latencyMs: (disk) => random.between(...this.#latencyMs) + (this.#slow.get(disk) ?? 0),
+    };
+  }
+
+  #daemonOf(disk: DiskId): SimDaemon | undefined {
+    return this.daemons().find(({ identity, process }) => identity.disk === disk && process.isAlive);
+  }
+
+  #noteBoot(): void {
+    if (this.#boots === this.machine.boots) return;
+    this.#boots = this.machine.boots;
+    this.#options.note({ kind: 'restarted', node: this.name });
+  }
+
+  /** The service's orders, told to the trace when they are acknowledged. */
+  #noted(orders: StorageOrders): StorageOrders {
+    const { note } = this.#options;
+    const node = this.name;
+    return {
+      report: () => orders.report(),
+      fence: async (order) => {
+        const result = await orders.fence(order);
+        note({ kind: 'fenced', node, vm: order.vm, below: order.below });
+        return result;
+      },
+      grant: (order) => orders.grant(order),
+      revoke: async (order) => {
+        await orders.revoke(order);
+        note({ kind: 'revoked', node, vm: order.vm, generation: order.generation });
+      },
+      createDisk: (disk, order) => orders.createDisk(disk, order),
+      deleteDisk: (disk, order) => orders.deleteDisk(disk, order),
+      resizeDisk: (disk, order) => orders.resizeDisk(disk, order),
+    };
+  }
+}

@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CodedError } from '../../base/errors.ts';
+import { type DiskId, parseDiskId, parseGeneration, parseStorageName, parseVmId, type Term } from '../../base/ids.ts';
+import type { ClusterView } from '../../core/storage/cluster-view.ts';
+import { SimClock } from '../sim-clock.ts';
+import { SimMachine } from '../sim-machine.ts';
+import { SimRandom } from '../sim-random.ts';
+import type { NbdConnection } from './sim-daemon.ts';
+import type { DiskWrite } from './sim-pool.ts';
+import { SimStorageNode, type StorageOrders } from './sim-storage-node.ts';
+import { PLANTED_STORAGE_BUGS } from './testing/planted-storage-bugs.ts';
+import { StorageStorm } from './testing/storage-storm.ts';
+
+const SEED = Number(process.env['GP_STORM_SEED'] ?? 1);
+const RUNS = Number(process.env['GP_STORM_RUNS'] ?? 120);
+const RUNS_TO_NOTICE = 40;
+const LINES_SHOWN = 60;
+const COUNTS = ['writes', 'acks', 'fences', 'refused', 'enospc', 'broken', 'faults'] as const;
+
+test('whatever dies, stands still, is slow or full: after an acknowledged fence no write of a fenced generation gets to a disk', async () => {
+  const sums = new Map<string, number>();
+  for (let seed = SEED; seed < SEED + RUNS; seed++) {
+    const storm = await new StorageStorm({ seed }).play();
+    const shown = () => `seed ${seed}\n${storm.log.slice(-LINES_SHOWN).join('\n')}\n${storm.violations.join('\n')}`;
+    assert.ok(storm.violations.length === 0, shown());
+    for (const name of COUNTS) sums.set(name, (sums.get(name) ?? 0) + storm.counts[name]);
+  }
+  for (const [name, sum] of sums) assert.ok(sum > RUNS, `${name}: ${sum}`);
+});
+
+test('the same seed gives the same log, to the last line', async () => {
+  const [first, second] = [await new StorageStorm({ seed: 3 }).play(), await new StorageStorm({ seed: 3 }).play()];
+  assert.deepEqual(second.log, first.log);
+  assert.ok(first.log.length > 100);
+});
+
+for (const { name, plant } of PLANTED_STORAGE_BUGS) {
+  test(`planted and noticed: ${name}`, async () => {
+    for (let seed = 1; seed <= RUNS_TO_NOTICE; seed++) {
+      const { violations } = await new StorageStorm({ seed, ...plant }).play();
+      if (violations.length > 0) return;
+    }
+    assert.fail(`${RUNS_TO_NOTICE} seeds did not notice it`);
+  });
+}
+
+const VM = parseVmId('vm-0123456789ab');
+const DISK = parseDiskId('disk-0123456789ab');
+const PORT = 30_000;
+const term = 1 as Term;
+const g = parseGeneration;
+
+/** One node with one disk; calls let time pass until they have ended. */
+class Bench {
+  readonly clock = new SimClock();
+  readonly machine = new SimMachine('s1', this.clock);
+  readonly written: DiskWrite[] = [];
+  readonly acked: DiskWrite[] = [];
+  readonly node: SimStorageNode;
+  admitted: readonly number[] = [1];
+  highest = 1;
+
+  constructor() {
+    this.node = new SimStorageNode({
+      name: parseStorageName('s1'),
+      machine: this.machine,
+      clock: this.clock,
+      random: new SimRandom(1),
+      readCluster: async () => this.#view(),
+      onWrite: (write) => void this.written.push(write),
+      onAck: (write) => void this.acked.push(write),
+      note: () => undefined,
+      log: { info: () => undefined, warn: () => undefined },
+    });
+  }
+
+  static async start(): Promise<Bench> {
+    const bench = new Bench();
+    bench.node.startService();
+    await bench.clock.run(1_000);
+    await bench.order((orders) =>
+      orders.createDisk(DISK, { term, vm: VM, sizeBytes: 1 << 20, source: { kind: 'blank' } }),
+    );
+    return bench;
+  }
+
+  /** The answer of an order, or its error. */
+  order<T>(send: (orders: StorageOrders) => Promise<T>): Promise<T> {
+    assert.ok(this.node.orders !== null, 'nobody listens');
+    return this.answer(send(this.node.orders));
+  }
+
+  async answer<T>(asked: Promise<T>): Promise<T> {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    asked.then(over, over);
+    await this.clock.run(this.clock.monotonicMs() + 60_000, () => isOver);
+    assert.ok(isOver, 'no answer within a minute');
+    return asked;
+  }
+
+  grant(generation: number): Promise<unknown> {
+    const disks = [{ disk: DISK, port: PORT, readOnly: false }];
+    return this.order((orders) => orders.grant({ term, vm: VM, generation: g(generation), disks }));
+  }
+
+  fence(below: number): Promise<unknown> {
+    return this.order((orders) => orders.fence({ term, vm: VM, below: g(below), disks: [DISK] }));
+  }
+
+  revoke(generation: number): Promise<unknown> {
+    return this.order((orders) => orders.revoke({ term, vm: VM, generation: g(generation), disks: [DISK] }));
+  }
+
+  async connect(generation: number, { exportOf = generation } = {}): Promise<NbdConnection> {
+    const client = { vm: VM, generation: g(generation), address: `10.1.0.${generation}`, exportOf: g(exportOf) };
+    const connection = await this.answer(this.node.connect(DISK, client));
+    assert.ok(connection !== 'refused', `generation ${generation} was refused`);
+    return connection;
+  }
+
+  async restartService(): Promise<void> {
+    this.node.crashService();
+    this.node.startService();
+    await this.clock.run(this.clock.monotonicMs() + 100);
+  }
+
+  #view(): ClusterView {
+    const readOnlyDisks = new Set<DiskId>();
+    const floor = this.admitted.length === 0 ? this.highest + 1 : Math.min(...this.admitted);
+    return {
+      disks: new Map([[DISK, { vm: VM, port: PORT }]]),
+      vms: new Map([[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), readOnlyDisks }]]),
+    };
+  }
+}
+
+const coded = (code: string) => (error: unknown) => error instanceof CodedError && error.code === code;
+
+test('a write is on the disk when it is acknowledged; a fence waits for what is under way and cuts the rest', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const writer = await bench.connect(1);
+  assert.equal(await bench.answer(writer.write(1)), 'ok');
+  assert.deepEqual([bench.written.length, bench.acked.length], [1, 1]);
+  bench.node.setLatencyMs([400, 400]);
+  const underWay = writer.write(2);
+  const startedMs = bench.clock.monotonicMs();
+  await bench.fence(2);
+  assert.ok(bench.clock.monotonicMs() - startedMs >= 400);
+  assert.equal(bench.written.length, 2);
+  assert.equal(await underWay, 'broken');
+  assert.equal(await bench.answer(writer.write(3)), 'broken');
+  await bench.clock.run(bench.clock.monotonicMs() + 10_000);
+  assert.deepEqual([...bench.node.pool.contentOf(DISK)], [1, 2]);
+});
+
+test('a fence that could not end the daemon is acknowledged by no repetition until the last write is on the disk', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const writer = await bench.connect(1);
+  bench.node.setLatencyMs([30_000, 30_000]);
+  void writer.write(1);
+  const landsAtMs = bench.clock.monotonicMs() + 30_000;
+  await bench.clock.run(bench.clock.monotonicMs() + 10);
+  let refused = 0;
+  for (;;) {
+    try {
+      await bench.fence(2);
+      break;
+    } catch (error) {
+      assert.ok(coded('deadline')(error), String(error));
+      refused++;
+    }
+  }
+  assert.ok(refused >= 3, `refused ${refused} times`);
+  assert.ok(bench.clock.monotonicMs() >= landsAtMs);
+  assert.equal(bench.written.length, 1);
+});
+
+test('an order to grant what was revoked before the service died is refused by the next one', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  [bench.admitted, bench.highest] = [[1, 2], 2];
+  await bench.grant(2);
+  bench.admitted = [1];
+  await bench.revoke(2);
+  await assert.rejects(bench.grant(2), coded('stale-order'));
+  await bench.restartService();
+  assert.ok(bench.node.isRestored);
+  await assert.rejects(bench.grant(2), coded('stale-order'));
+  await bench.grant(1);
+  [bench.admitted, bench.highest] = [[1, 3], 3];
+  await bench.grant(3);
+});
+
+test('a service that dies in the middle of a fence: the next one cuts what it left, before it knows of the fence', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const source = await bench.connect(1);
+  [bench.admitted, bench.highest] = [[1, 2], 2];
+  await bench.grant(2);
+  const intruder = await bench.connect(1, { exportOf: 2 });
+  const pid = bench.node.daemons()[0]?.identity.pid;
+  void bench.node.orders?.fence({ term, vm: VM, below: g(2), disks: [DISK] });
+  // Source's export is gone, and nobody has looked who else is connected.
+  await bench.clock.run(bench.clock.monotonicMs() + 100, () => !source.isOpen);
+  assert.ok(intruder.isOpen);
+  bench.admitted = [1, 2];
+  await bench.restartService();
+  assert.ok(!intruder.isOpen);
+  assert.notEqual(bench.node.daemons()[0]?.identity.pid, pid);
+});
+
+test('a service that dies and comes back disturbs nobody; a daemon that dies is started again; a node that lost power serves what etcd admits', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const writer = await bench.connect(1);
+  await bench.restartService();
+  assert.equal(await bench.answer(writer.write(1)), 'ok');
+  assert.ok(bench.node.crashDaemon(DISK));
+  assert.equal(await bench.answer(writer.write(2)), 'broken');
+  await bench.clock.run(bench.clock.monotonicMs() + 1_000);
+  const again = await bench.connect(1);
+  assert.equal(await bench.answer(again.write(3)), 'ok');
+  bench.machine.powerOff();
+  assert.deepEqual([again.isOpen, bench.node.orders], [false, null]);
+  [bench.admitted, bench.highest] = [[4], 4];
+  bench.machine.boot();
+  bench.node.startService();
+  await bench.clock.run(bench.clock.monotonicMs() + 1_000);
+  await bench.connect(4);
+  await assert.rejects(bench.grant(3), coded('stale-order'));
+  assert.deepEqual([...bench.node.pool.contentOf(DISK)], [1, 3]);
+});
+
+test('a full pool takes no write and no disk, and loses none', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const writer = await bench.connect(1);
+  await bench.answer(writer.write(1));
+  bench.node.pool.isFull = true;
+  assert.equal(await bench.answer(writer.write(2)), 'enospc');
+  const order = { term, vm: VM, sizeBytes: 1, source: { kind: 'blank' } } as const;
+  const other = parseDiskId('disk-000000000002');
+  await assert.rejects(
+    bench.order((orders) => orders.createDisk(other, order)),
+    coded('no-capacity'),
+  );
+  bench.node.pool.isFull = false;
+  assert.equal(await bench.answer(writer.write(3)), 'ok');
+  assert.deepEqual([...bench.node.pool.contentOf(DISK)], [1, 3]);
+});
+
+test('the report names disks, grants and the hosts that are connected', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  await bench.connect(1);
+  const report = await bench.order((orders) => orders.report());
+  const [disk] = report.disks;
+  assert.equal(disk?.disk, DISK);
+  assert.equal(disk?.grants[0]?.generation, 1);
+  assert.equal(disk?.grants[0]?.connections[0]?.address, '10.1.0.1');
+});
