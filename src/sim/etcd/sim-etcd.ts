@@ -12,7 +12,7 @@ import { assert, present } from '../../base/assert.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Listing, TxnResult } from '../../etcd/api.ts';
 import type { WatchMessage } from '../../etcd/channel.ts';
-import type { KeyValue, Transaction } from '../../etcd/records.ts';
+import type { KeyValue, Transaction, WatchEvent } from '../../etcd/records.ts';
 import type { SimRandom } from '../sim-random.ts';
 import { EtcdState } from './etcd-state.ts';
 
@@ -23,6 +23,7 @@ const LEASE_SECONDS_MIN = 2;
 /** How often a leader looks for leases that have run out (as etcd does), and everything else that only time brings about. */
 const LOOK_MS = 500;
 const PROGRESS_MS = 10_000;
+const FRAGMENT_PERCENT = 5;
 /** After so long without a leader a member ends the watches of clients that asked for one (`hasleader`). */
 const LEADERLESS_MS = 3 * ELECTION_MS;
 /** Requests that wait for a leader at one member, and for how long; others are never answered. */
@@ -77,6 +78,8 @@ export interface SimEtcdOptions {
   readonly connected?: (a: string, b: string) => boolean;
   /** Told of what befalls the cluster: elections, leases that ran out. */
   readonly say?: (text: string) => void;
+  /** Told of each transaction right after it was applied, and (null) of a lease that ended with its keys. */
+  readonly onApplied?: (transaction: Transaction | null) => void;
 }
 
 /** See the module. The methods with a `member` are what a request does once it has reached that member. */
@@ -159,7 +162,11 @@ export class SimEtcd {
 
   /** A transaction: applied once a majority has it. Rejects with what etcd refuses, or MemberRefused. */
   txn(member: string, transaction: Transaction): Promise<TxnResult> {
-    return this.#propose(member, () => this.state.txn(transaction));
+    return this.#propose(member, () => {
+      const result = this.state.txn(transaction);
+      this.#options.onApplied?.(transaction);
+      return result;
+    });
   }
 
   list(member: string, prefix: string): Promise<Listing> {
@@ -183,6 +190,7 @@ export class SimEtcd {
     return this.#propose(member, () => {
       this.state.revoke(lease);
       this.#expiresAtMs.delete(lease);
+      this.#options.onApplied?.(null);
     });
   }
 
@@ -359,8 +367,16 @@ export class SimEtcd {
       watch.next = revision + 1;
       if (events.length === 0) continue;
       watch.saidAtMs = this.#clock.monotonicMs();
-      say(watch, { kind: 'events', events, isFragment: false });
+      this.#tell(watch, events);
     }
+  }
+
+  /** Now and then in two messages, cut anywhere, as etcd does with large ones. */
+  #tell(watch: Watch, events: readonly WatchEvent[]): void {
+    const at =
+      events.length > 1 && this.#random.chance(FRAGMENT_PERCENT) ? 1 + this.#random.below(events.length - 1) : 0;
+    if (at > 0) say(watch, { kind: 'events', events: events.slice(0, at), isFragment: true });
+    say(watch, { kind: 'events', events: events.slice(at), isFragment: false });
   }
 
   #look(): void {
