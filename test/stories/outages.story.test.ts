@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Stage } from './stage.ts';
 
-const STORIES = ['01-live-migration', '06-control-plane-killed', '07-storage-restarted'];
+const STORIES = ['01-live-migration', '01b-migration-while-booting', '06-control-plane-killed', '07-storage-restarted'];
 
 const stage = new Stage();
 after(() => stage.end());
