@@ -6,6 +6,7 @@ import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
 import {
   bootId,
+  isOver,
   isRunning,
   listProcesses,
   parseStat,
@@ -29,8 +30,19 @@ test('this very process is in the table', () => {
 
 test('a process name may hold spaces and parentheses', () => {
   const rest = Array.from({ length: 30 }, (_, index) => String(index + 5)).join(' ');
-  assert.deepEqual(parseStat(`9 (evil) R 1 (x) S 4 ${rest}`), { state: 'S', ppid: 4, startTicks: 22 });
+  assert.deepEqual(parseStat(`9 (evil) R 1 (x) S 4 ${rest}`), { state: 'S', ppid: 4, threads: 20, startTicks: 22 });
   assert.equal(parseStat('9 (short) S 1'), undefined);
+});
+
+test('a killed process is not over while the kernel still works for one of its threads', () => {
+  // As seen of a process whose main thread had ended and whose other thread had not (Linux 6.18).
+  const seen =
+    '32030 (python3) Z 32020 32020 9591 0 -1 4227084 2086 0 0 0 2 1 0 0 20 0 2 0 1536003 0 0 18446744073709551615';
+  const stat = present(parseStat(seen), 'stat');
+  assert.deepEqual(stat, { state: 'Z', ppid: 32_020, threads: 2, startTicks: 1_536_003 });
+  assert.equal(isOver(stat), false);
+  assert.equal(isOver({ ...stat, threads: 1 }), true);
+  assert.equal(isOver({ state: 'D', threads: 1 }), false);
 });
 
 test('arguments that are empty or hold newlines are kept', async () => {

@@ -1,6 +1,7 @@
 /**
  * The operating system's list of processes (/proc): where the agent finds what runs, because it remembers nothing.
- * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as gone.
+ * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as gone, but not while
+ * one of its threads lives: a killed process whose main thread has ended may have a write under way in the kernel (`Zl` in ps).
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -20,7 +21,7 @@ export interface ProcessRecord extends ProcessIdentity {
   readonly uid: number;
   /** Empty for kernel threads and zombies. */
   readonly argv: readonly string[];
-  /** The kernel's letter: R, S, D, T (stopped), Z (zombie), X… */
+  /** The kernel's letter: R, S, D, T (stopped), Z (zombie, all of it), X… */
   readonly state: string;
 }
 
@@ -42,11 +43,14 @@ export function listProcesses(): readonly ProcessRecord[] {
 export function readProcess(pid: number): ProcessRecord | undefined {
   const stat = readStat(pid);
   const status = readProc(pid, 'status');
-  const cmdline = readProc(pid, 'cmdline');
+  // Its main thread is a zombie and others are not: they are blocked in the kernel, as a rule.
+  const isBlocked = stat?.state === 'Z' && !isOver(stat);
+  const cmdline = isBlocked ? cmdlineOfThreads(pid) : readProc(pid, 'cmdline');
   if (stat === undefined || status === undefined || cmdline === undefined) return undefined;
   const uid = /^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1];
   const argv = cmdline === '' ? [] : cmdline.replace(/\0$/, '').split('\0');
-  return { pid, startTicks: stat.startTicks, ppid: stat.ppid, state: stat.state, uid: Number(uid), argv };
+  const state = isBlocked ? 'D' : stat.state;
+  return { pid, startTicks: stat.startTicks, ppid: stat.ppid, state, uid: Number(uid), argv };
 }
 
 /** The start time of the process that has this pid now (a zombie included), or undefined. */
@@ -58,7 +62,12 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
 /** Whether that very process still exists and is not a zombie. */
 export function isRunning(identity: ProcessIdentity): boolean {
   const stat = readStat(identity.pid);
-  return stat !== undefined && stat.startTicks === identity.startTicks && stat.state !== 'Z' && stat.state !== 'X';
+  return stat !== undefined && stat.startTicks === identity.startTicks && !isOver(stat);
+}
+
+/** Whether nothing of the process runs any more, or will: a zombie without a living thread. */
+export function isOver({ state, threads }: Pick<Stat, 'state' | 'threads'>): boolean {
+  return state === 'X' || (state === 'Z' && threads <= 1);
 }
 
 /**
@@ -98,10 +107,22 @@ export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }
 
+/** The command line that a process's living threads show; its own is empty when its main thread has ended. */
+function cmdlineOfThreads(pid: number): string | undefined {
+  try {
+    const lines = readdirSync(`/proc/${pid}/task`).map((thread) => readProc(pid, `task/${thread}/cmdline`));
+    return lines.find((line) => line !== undefined && line !== '');
+  } catch {
+    return undefined;
+  }
+}
+
 interface Stat {
   readonly state: string;
   readonly ppid: number;
   readonly startTicks: number;
+  /** Its main thread counts as long as it has not been waited for. */
+  readonly threads: number;
 }
 
 function readStat(pid: number): Stat | undefined {
@@ -113,9 +134,9 @@ function readStat(pid: number): Stat | undefined {
 export function parseStat(text: string): Stat | undefined {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [state, ppid] = fields;
-  const startTicks = fields[19];
-  if (state === undefined || ppid === undefined || startTicks === undefined) return undefined;
-  return { state, ppid: Number(ppid), startTicks: Number(startTicks) };
+  const [threads, startTicks] = [fields[17], fields[19]];
+  if (state === undefined || ppid === undefined || threads === undefined || startTicks === undefined) return undefined;
+  return { state, ppid: Number(ppid), threads: Number(threads), startTicks: Number(startTicks) };
 }
 
 function readProc(pid: number, file: string): string | undefined {
