@@ -38,6 +38,22 @@ test('terms and floors only rise, in whatever order they come', () => {
   );
 });
 
+test('what was revoked, or what etcd stopped admitting, is not granted; what it does not know yet is', () => {
+  const ledger = new FencingLedger();
+  ledger.settle(VM, { highest: 5, admitted: [g(3), g(5)] });
+  for (const generation of [3, 5, 6]) ledger.checkGeneration(VM, g(generation));
+  for (const generation of [1, 2, 4]) assert.throws(() => ledger.checkGeneration(VM, g(generation)), stale);
+  ledger.revoke(VM, g(5));
+  assert.throws(() => ledger.checkGeneration(VM, g(5)), stale);
+  // A read of etcd that was under way when it was revoked.
+  ledger.settle(VM, { highest: 6, admitted: [g(3), g(5), g(6)] });
+  assert.throws(() => ledger.checkGeneration(VM, g(5)), stale);
+  ledger.checkGeneration(VM, g(6));
+  ledger.raiseFloor(VM, 6);
+  assert.throws(() => ledger.checkGeneration(VM, g(3)), stale);
+  ledger.checkGeneration(VM, g(7));
+});
+
 const incarnation = (generation: number) => ({ generation: g(generation), host: parseHostName('h1'), slot: 0 });
 const record = (generation: number, phase: VmPhase) =>
   ({ id: VM, generation, phase, spec: { disks: [] } }) as unknown as VmRecord;

@@ -215,6 +215,77 @@ test('a service that dies in the middle of a fence: the next one cuts what it le
   assert.notEqual(bench.node.daemons()[0]?.identity.pid, pid);
 });
 
+const FAULTS: Readonly<Record<string, (bench: Bench) => void>> = {
+  'the service dies': ({ node }) => node.crashService(),
+  'the daemon dies': ({ node }) => void node.crashDaemon(DISK),
+  'the daemon stands still': ({ node }) => node.daemonProcess(DISK)?.pauseFor(3_000),
+  'the power goes': ({ clock, machine }) => {
+    machine.powerOff();
+    clock.after(500, () => machine.boot());
+  },
+};
+
+/** A fence in the middle of a migration, with a fault after so many events; then it is ordered until it is acknowledged. */
+async function fenceWithFault(fault: (bench: Bench) => void, afterEvents: number): Promise<{ isReached: boolean }> {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const source = await bench.connect(1);
+  [bench.admitted, bench.highest] = [[1, 2], 2];
+  await bench.grant(2);
+  const intruder = await bench.connect(1, { exportOf: 2 });
+  bench.node.setLatencyMs([3, 3]);
+  const underWay = [source.write(1), intruder.write(2)];
+  bench.admitted = [2];
+  const first = bench.node.orders?.fence({ term, vm: VM, below: g(2), disks: [DISK] });
+  let isAcknowledged = false;
+  first?.then(
+    () => {
+      isAcknowledged = true;
+    },
+    () => undefined,
+  );
+  const faultAt = bench.clock.events + afterEvents;
+  await bench.clock.run(bench.clock.monotonicMs() + 5_000, () => isAcknowledged || bench.clock.events >= faultAt);
+  const isReached = !isAcknowledged;
+  fault(bench);
+  for (let tries = 0; !isAcknowledged; tries++) {
+    assert.ok(tries < 100, 'no acknowledgement');
+    await bench.clock.run(bench.clock.monotonicMs() + 200);
+    bench.node.startService();
+    if (bench.node.orders === null) continue;
+    isAcknowledged = await Promise.race([bench.fence(2).then(() => true), after(bench, 10_000)]).catch(() => false);
+  }
+  const before = bench.written.length;
+  const client = { vm: VM, generation: g(1), address: '10.1.0.1' };
+  for (const exportOf of [g(1), g(2)]) {
+    const again = await bench.answer(bench.node.connect(DISK, { ...client, exportOf }));
+    assert.equal(again, 'refused');
+  }
+  for (const old of [source, intruder]) assert.equal(await bench.answer(old.write(3)), 'broken');
+  await bench.clock.run(bench.clock.monotonicMs() + 1_000);
+  bench.node.startService();
+  await bench.clock.run(bench.clock.monotonicMs() + 20_000);
+  assert.equal(bench.written.length, before, 'a fenced generation wrote');
+  for (const outcome of await Promise.all(underWay)) assert.ok(outcome === 'broken' || outcome === 'ok');
+  for (const { sequence } of bench.acked) assert.ok(bench.node.pool.contentOf(DISK).has(sequence));
+  const destination = await bench.connect(2);
+  assert.equal(await bench.answer(destination.write(4)), 'ok');
+  return { isReached };
+}
+
+/** False, so many ms from now. */
+function after(bench: Bench, ms: number): Promise<boolean> {
+  return new Promise((resolve) => void bench.clock.after(ms, () => resolve(false)));
+}
+
+for (const [name, fault] of Object.entries(FAULTS)) {
+  test(`a fence holds when ${name} at any point of it`, async () => {
+    let points = 0;
+    while ((await fenceWithFault(fault, points)).isReached) points++;
+    assert.ok(points >= 8, `only ${points} points`);
+  });
+}
+
 test('a service that dies and comes back disturbs nobody; a daemon that dies is started again; a node that lost power serves what etcd admits', async () => {
   const bench = await Bench.start();
   await bench.grant(1);
