@@ -25,7 +25,7 @@ const FOLDERS = {
     node: true,
   },
   // The simulated world runs the code of production: it may import whatever is decided there.
-  sim: { src: ['base', 'core', 'etcd', 'control', 'storage', 'agent', 'rpc'], npm: ['fast-check'], node: true },
+  sim: { src: ['base', 'core', 'etcd', 'control', 'storage', 'agent', 'rpc'], npm: [], node: true },
   lab: {
     src: [
       'base',

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The first command on a fresh machine: `npm start`, `npm test`, `npm run check` and `npm run bench` all come through here.
+ * The first command on a fresh machine: `npm start`, `npm test`, `npm run check`, `npm run sim` and `npm run bench` all come through here.
  * Guarantees: runs under the Node of Debian 12 with nothing installed; a second run installs nothing; what it touches
  * outside the clone (Debian packages, a policy against starting services while they install) it restores, also on failure.
  * Then the command runs under Node 24 and gets every signal exactly once.
@@ -19,6 +19,7 @@ const COMMANDS = {
   test: ['scripts/test.ts'],
   check: ['scripts/check.ts'],
   bench: ['bench/main.ts'],
+  sim: ['scripts/sim.ts'],
 };
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];

@@ -186,27 +186,30 @@ export class SimNetwork {
       const back = (act: () => void, from: number): void => {
         this.#back(caller, hops, from, () => finish(act));
       };
-      this.#along(caller.machine, hops, {
-        unheard: (at) => back(() => reject(new CodedError('unavailable', `Nobody passes it on to ${what}.`)), at),
-        deliver: (process) => {
-          const last = hops.length - 1;
-          const answered = (act: () => void): void => {
-            if (process === null) back(act, last);
-            else process.run(() => back(act, last));
-          };
-          try {
-            const result = serve(process);
-            if (result instanceof Promise)
-              result.then(
-                (value) => answered(() => resolve(value)),
-                (error: unknown) => answered(() => reject(error)),
-              );
-            else answered(() => resolve(result));
-          } catch (error) {
-            answered(() => reject(error));
-          }
-        },
-      });
+      // What is dead sends nothing more, what stands still does when it goes on.
+      caller.run(() =>
+        this.#along(caller.machine, hops, {
+          unheard: (at) => back(() => reject(new CodedError('unavailable', `Nobody passes it on to ${what}.`)), at),
+          deliver: (process) => {
+            const last = hops.length - 1;
+            const answered = (act: () => void): void => {
+              if (process === null) back(act, last);
+              else process.run(() => back(act, last));
+            };
+            try {
+              const result = serve(process);
+              if (result instanceof Promise)
+                result.then(
+                  (value) => answered(() => resolve(value)),
+                  (error: unknown) => answered(() => reject(error)),
+                );
+              else answered(() => resolve(result));
+            } catch (error) {
+              answered(() => reject(error));
+            }
+          },
+        }),
+      );
     });
   }
 

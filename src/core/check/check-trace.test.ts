@@ -74,13 +74,13 @@ const probe = (path: string, met: boolean | null): TraceEntry => ({
   path,
   met,
 });
-const path = (at: number, works: boolean): TraceEntry => ({
-  at,
+const path = (since: number | null): TraceEntry => ({
+  at: 4_001,
   kind: 'path',
   from: 'c1',
   host: host(1),
   path: 'via s1',
-  works,
+  since,
 });
 const LEADS: TraceEntry = { at: 1, kind: 'leads', control: 'c1', term: 1 as Term };
 const DISK = commit({ kind: 'disk', id: diskRecord().id, value: diskRecord() });
@@ -155,8 +155,8 @@ const TABLE: Readonly<
     kept: [LEADS, probe('direct', false), probe('via s1', null), lost],
   },
   'V2-lost-when-out-of-reach': {
-    broken: [LEADS, path(1, true), { ...lost, at: 4_001 }],
-    kept: [LEADS, path(1, true), path(2, false), path(3, true), { ...lost, at: 4_001 }],
+    broken: [LEADS, path(1), { ...lost, at: 4_001 }],
+    kept: [LEADS, path(1), path(3), { ...lost, at: 4_001 }],
   },
   'W1-writes-follow-generations': { broken: [write(1), write(2), write(1)], kept: [write(1), write(1), write(2)] },
   'W2-one-writer': { broken: [cont(1), write(1), cont(2), write(1)], kept: [cont(1), write(1), cont(2), write(2)] },

@@ -33,13 +33,16 @@ export type TraceEntry = { readonly at: number } & (
     }
   /** Control node `control` leads in term `term`. */
   | { readonly kind: 'leads'; readonly control: string; readonly term: Term }
-  /** Whether a packet of control node `from` gets to a host's kernel and back on this path has changed: the truth, known to nobody. */
+  /**
+   * Since when packets of control node `from` have been getting to a host's kernel and back on this path without interruption, in ms since
+   * the trace began; null: they do not. The truth, known to nobody in the cluster; told before each commit that gives up a host.
+   */
   | {
       readonly kind: 'path';
       readonly from: string;
       readonly host: HostName;
       readonly path: string;
-      readonly works: boolean;
+      readonly since: number | null;
     }
   /** A guest's write reached a disk. `sequence`: the block, counted from 1; a guest writes one after the other. */
   | {

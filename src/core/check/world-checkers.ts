@@ -17,12 +17,13 @@ export function writesFollowGenerations(): Checker {
 
 /**
  * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other one reaches a disk,
- * not even one that was under way. (A leader that was deposed and does not know it yet continues nobody who can write.)
+ * not even one that was under way. A leader that was deposed and does not know it yet may continue who is current, and nobody older.
  */
 export function oneWriter(): Checker {
   const continued = new Map<VmId, number>();
   return (entry) => {
-    if (entry.kind === 'cont' && !entry.stale) continued.set(entry.vm, entry.generation);
+    if (entry.kind === 'cont' && (!entry.stale || entry.generation >= (continued.get(entry.vm) ?? 0)))
+      continued.set(entry.vm, entry.generation);
     if (entry.kind !== 'write') return null;
     const writer = continued.get(entry.vm);
     if (writer === undefined) return `${entry.vm}: generation ${entry.generation} wrote and nobody ordered it to run`;
@@ -106,8 +107,8 @@ class PathsSeen {
     if (entry.kind === 'probe') this.#of(entry.by, entry.host).tried.set(entry.path, entry.met);
     if (entry.kind !== 'path') return;
     const { worksSince } = this.#of(entry.from, entry.host);
-    if (entry.works) worksSince.set(entry.path, entry.at);
-    else worksSince.delete(entry.path);
+    if (entry.since === null) worksSince.delete(entry.path);
+    else worksSince.set(entry.path, entry.since);
   }
 
   /** What `judge` says of the first host that a leader's commit quarantines. */

@@ -1,0 +1,180 @@
+/**
+ * The simulator (src/sim): one seed with its log, or many spread over the cores.
+ *
+ *   npm run sim -- --seed N [--log FILE]        one run
+ *   npm run sim -- --seeds COUNT [--from N]     many
+ *   … --bug NAME                                with a mistake planted on purpose
+ *
+ * Exit status: 0 nothing was found; 1 a rule was broken; 2 wrong use; 130 interrupted.
+ */
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { CodedError, messageOf } from '../src/base/errors.ts';
+import type { Violation } from '../src/core/check/trace.ts';
+import { findBug } from '../src/sim/planted-bugs.ts';
+import { type Outcome, runSeed } from '../src/sim/run.ts';
+import { runSeeds } from '../src/sim/seeds.ts';
+import { runProcess } from './lib/processes.ts';
+import { root } from './lib/steps.ts';
+
+const USAGE = 'Use --seed N [--log FILE], or --seeds COUNT [--from N]; --bug NAME plants a mistake.';
+const SEED_MAX = 0xffffffff;
+const SEEDS_MAX = 1_000_000;
+/** Broken rules that are shown of one run, and runs that are shown of many. */
+const SHOWN_MAX = 10;
+const PROGRESS_MS = 1_000;
+const GIT_MS = 5_000;
+
+interface Wish {
+  readonly seed: number | null;
+  readonly seeds: number;
+  readonly from: number;
+  readonly log: string | null;
+  readonly bug: string | null;
+}
+
+function wishOf(argv: readonly string[]): Wish {
+  const text = { type: 'string' } as const;
+  const options = { seed: text, seeds: text, from: text, log: text, bug: text };
+  let values: Partial<Record<keyof typeof options, string>>;
+  try {
+    values = parseArgs({ args: [...argv], options, strict: true, allowPositionals: false }).values;
+  } catch (cause) {
+    throw new CodedError('bad-input', messageOf(cause), { cause, advice: USAGE });
+  }
+  const { seed, seeds, from, log, bug } = values;
+  if ((seed === undefined) === (seeds === undefined))
+    throw new CodedError('bad-input', 'One of --seed and --seeds is needed.', { advice: USAGE });
+  if (seed === undefined && log !== undefined)
+    throw new CodedError('bad-input', 'A log is of one seed: --log goes with --seed.', { advice: USAGE });
+  if (seed !== undefined && from !== undefined)
+    throw new CodedError('bad-input', '--from goes with --seeds.', { advice: USAGE });
+  if (bug !== undefined) findBug(bug);
+  return {
+    seed: seed === undefined ? null : numberOf('--seed', seed, 0, SEED_MAX),
+    seeds: seeds === undefined ? 1 : numberOf('--seeds', seeds, 1, SEEDS_MAX),
+    from: from === undefined ? 1 : numberOf('--from', from, 0, SEED_MAX - SEEDS_MAX),
+    log: log ?? null,
+    bug: bug ?? null,
+  };
+}
+
+function numberOf(option: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most)
+    throw new CodedError(
+      'bad-input',
+      `${option} takes a number from ${least} to ${most}, not ${JSON.stringify(text)}.`,
+      { advice: USAGE },
+    );
+  return value;
+}
+
+/** Which code it was: a seed means nothing without. */
+async function commitOf(signal: AbortSignal): Promise<string> {
+  const git = async (...args: string[]): Promise<string> => {
+    const ended = await runProcess({ argv: ['git', ...args], cwd: root, deadlineMs: GIT_MS, signal });
+    return ended.exitCode === 0 ? ended.output.trim() : 'unknown';
+  };
+  const [commit, changed] = await Promise.all([
+    git('rev-parse', '--short=12', 'HEAD'),
+    git('status', '--porcelain', 'src'),
+  ]);
+  return changed === '' ? commit : `${commit} with changes`;
+}
+
+const lineOf = ({ at, rule, what }: Violation): string => `  ${(at / 1_000).toFixed(3)} s  ${rule}: ${what}`;
+
+function explain({ seed, violations }: Outcome, { bug }: Wish, commit: string): string {
+  const shown = violations.slice(0, SHOWN_MAX).map(lineOf);
+  const more = violations.length > SHOWN_MAX ? [`  … ${violations.length - SHOWN_MAX} more`] : [];
+  const again = `npm run sim -- --seed ${seed}${bug === null ? '' : ` --bug ${bug}`} --log sim-${seed}.log`;
+  return [`seed ${seed} at commit ${commit}:`, ...shown, ...more, `  again: ${again}`].join('\n');
+}
+
+async function playOne(wish: Wish, seed: number, commit: string): Promise<boolean> {
+  const file = wish.log === null ? null : createWriteStream(wish.log);
+  const failed = file === null ? null : once(file, 'error').then(([error]) => Promise.reject(error as Error));
+  const outcome = await runSeed(seed, {
+    ...(wish.bug === null ? {} : { bug: findBug(wish.bug) }),
+    ...(file === null ? {} : { log: (line: string) => void file.write(`${line}\n`) }),
+  });
+  if (file !== null && failed !== null) {
+    file.end();
+    await Promise.race([once(file, 'finish'), failed]);
+  }
+  const isGood = outcome.violations.length === 0;
+  console.log(
+    isGood
+      ? `seed ${seed}: nothing broken in ${(outcome.simulatedMs / 1_000).toFixed(1)} s of simulated time, ${outcome.events} events`
+      : explain(outcome, wish, commit),
+  );
+  if (wish.log !== null) console.log(`The log is in ${wish.log}.`);
+  return isGood;
+}
+
+async function playMany(wish: Wish, commit: string, signal: AbortSignal): Promise<boolean> {
+  const startedMs = performance.now();
+  let done = 0;
+  let simulatedMs = 0;
+  const broken: Outcome[] = [];
+  const progress = (): string => {
+    const seconds = (performance.now() - startedMs) / 1_000;
+    const rate = (done / seconds).toFixed(1);
+    return `${done} of ${wish.seeds} seeds, ${broken.length} failed, ${rate} a second, ${(simulatedMs / 3_600_000).toFixed(2)} h simulated`;
+  };
+  const isTerminal = process.stderr.isTTY === true;
+  const timer = setInterval(() => process.stderr.write(isTerminal ? `\r${progress()} ` : ''), PROGRESS_MS);
+  try {
+    await runSeeds({
+      from: wish.from,
+      count: wish.seeds,
+      threads: availableParallelism(),
+      bug: wish.bug,
+      stopAtFirst: false,
+      signal,
+      onOutcome: (outcome) => {
+        done++;
+        simulatedMs += outcome.simulatedMs;
+        if (outcome.violations.length > 0) {
+          broken.push(outcome);
+          if (broken.length <= SHOWN_MAX) console.log(`${isTerminal ? '\r' : ''}${explain(outcome, wish, commit)}`);
+        }
+        return false;
+      },
+    });
+  } finally {
+    clearInterval(timer);
+    if (isTerminal) process.stderr.write('\r');
+  }
+  console.log(progress());
+  if (broken.length > 0)
+    console.log(
+      `failed: ${broken
+        .map(({ seed }) => seed)
+        .sort((a, b) => a - b)
+        .join(' ')}`,
+    );
+  return broken.length === 0;
+}
+
+async function main(): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => stop.abort(new CodedError('unavailable', `Interrupted by ${signal}.`)));
+  try {
+    const wish = wishOf(process.argv.slice(2));
+    const commit = await commitOf(stop.signal);
+    const isGood =
+      wish.seed === null ? await playMany(wish, commit, stop.signal) : await playOne(wish, wish.seed, commit);
+    return isGood ? 0 : 1;
+  } catch (error) {
+    console.error(messageOf(error));
+    if (stop.signal.aborted) return 130;
+    return error instanceof CodedError && error.code === 'bad-input' ? 2 : 1;
+  }
+}
+
+process.exitCode = await main();

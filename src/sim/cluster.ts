@@ -1,0 +1,391 @@
+/**
+ * A whole cluster in memory: the code of production (controllers, elections, store, storage services, agents) over simulated time,
+ * networks, etcd, machines, QEMUs and disks.
+ *
+ * Guarantees: deterministic: the same seed and the same calls give the same trace and log. It knows nothing of how decisions are
+ * made; what is right is judged by core/check and by `disorder`.
+ */
+import { CodedError } from '../base/errors.ts';
+import type { HostName, StorageName, Term, VmId } from '../base/ids.ts';
+import { traceJudge } from '../core/check/check-trace.ts';
+import type { TraceEntry, Violation } from '../core/check/trace.ts';
+import type { Controller } from '../core/loop/controller.ts';
+import type { CrashPoint } from '../core/loop/vm-loop.ts';
+import { PREFIX } from '../core/model/keys.ts';
+import type { Log } from '../core/ports/log.ts';
+import { readClusterView } from '../core/storage/cluster-view.ts';
+import type { Transaction } from '../etcd/records.ts';
+import { SimControlNode } from './control-node.ts';
+import { SimEtcd } from './etcd/sim-etcd.ts';
+import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
+import { SimHostNode } from './host-node.ts';
+import { type NetworkName, SimNetwork } from './network.ts';
+import type { Note } from './note.ts';
+import { PathTruth } from './path-truth.ts';
+import type { PlantedBug } from './planted-bug.ts';
+import type { QemuProcess, QemuSurroundings } from './qemu-process.ts';
+import { SimClock } from './sim-clock.ts';
+import { SimMachine, type SimProcess } from './sim-machine.ts';
+import { SimRandom } from './sim-random.ts';
+import { SimStorageNode, type StorageNote } from './storage/sim-storage-node.ts';
+import type { Swarm } from './swarm.ts';
+import type { Topology } from './topology.ts';
+import { Truth } from './truth.ts';
+
+export interface ClusterOptions {
+  readonly swarm: Swarm;
+  /** Every line of the log; null where nobody reads it. */
+  readonly log: ((line: string) => void) | null;
+  readonly bug: PlantedBug | null;
+}
+
+/** A process that died is started again after this, as a service manager does. */
+const RESTART_MS = [100, 3_000] as const;
+
+/** See the module. */
+export class SimCluster implements Topology {
+  readonly swarm: Swarm;
+  readonly clock = new SimClock();
+  readonly random: SimRandom;
+  readonly network: SimNetwork;
+  readonly etcd: SimEtcd;
+  readonly machines = new Map<string, SimMachine>();
+  readonly controls = new Map<string, SimControlNode>();
+  readonly storage = new Map<StorageName, SimStorageNode>();
+  readonly hosts = new Map<HostName, SimHostNode>();
+  /** The process of each etcd member. */
+  readonly members = new Map<string, SimProcess>();
+  readonly truth = new Truth();
+  readonly paths = new PathTruth();
+  readonly violations: Violation[] = [];
+  readonly qemus = new Set<QemuProcess>();
+  /** Called before each step and commit of a leader; may end or pause its process. */
+  onCrashPoint: (process: SimProcess) => void = () => undefined;
+  /** Of how many calls to etcd in a hundred the answer is lost. */
+  etcdRepliesLostPercent = 0;
+  readonly #options: ClusterOptions;
+  readonly #judge = traceJudge();
+  readonly #storageAt = new Map<string, SimStorageNode>();
+  readonly #qemuRandom: SimRandom;
+  #applied = 1;
+
+  constructor(options: ClusterOptions) {
+    const { swarm } = options;
+    this.#options = options;
+    options.bug?.reset?.();
+    this.swarm = swarm;
+    this.random = new SimRandom(swarm.seed).fork('cluster');
+    this.network = new SimNetwork(this.clock, this.random.fork('network'));
+    this.network.weather = { ...swarm.weather };
+    this.network.onTrouble = (from, to) => this.paths.message(from, to, this.now);
+    this.#qemuRandom = this.random.fork('qemu');
+    const names = numbered('c', swarm.controls);
+    this.etcd = new SimEtcd({
+      members: names,
+      clock: this.clock,
+      random: this.random.fork('etcd'),
+      connected: (a, b) => this.#membersHear(a, b),
+      say: (text) => this.say(() => text),
+      onApplied: (transaction) => this.#followEtcd(transaction),
+    });
+    for (const [index, name] of names.entries()) this.#addControl(name, index);
+    for (const [index, name] of numbered('s', swarm.storageNodes).entries())
+      this.#addStorage(name as StorageName, index);
+    for (const [index, name] of numbered('h', swarm.hosts).entries()) this.#addHost(name as HostName, index);
+  }
+
+  /** Ms since the simulation began. */
+  get now(): number {
+    return this.clock.monotonicMs();
+  }
+
+  readonly note: Note = (entry) => {
+    const timed = { at: this.now, ...entry } as TraceEntry;
+    for (const violation of this.#judge(timed)) this.accuse(violation.rule, violation.what);
+  };
+
+  /** A rule was broken. */
+  accuse(rule: string, what: string): void {
+    this.violations.push({ rule, at: this.now, what });
+    this.say(() => `VIOLATION ${rule}: ${what}`);
+  }
+
+  readonly say = (text: () => string): void => {
+    this.#options.log?.(`${this.now.toFixed(3).padStart(12)} ${text()}`);
+  };
+
+  /** The control node that leads by what etcd holds, where its server runs. */
+  get leader(): SimControlNode | null {
+    const leader = this.truth.leader;
+    const node = leader === null ? undefined : this.controls.get(leader.control);
+    return node?.process == null ? null : node;
+  }
+
+  get controller(): Controller | null {
+    return this.leader?.controller ?? null;
+  }
+
+  /** Something befalls a machine, or is over: paths through it have not worked all the time. */
+  touched(machine: string): void {
+    this.paths.machine(machine, this.now);
+  }
+
+  /** Starts what does not run on every machine that is up, a little later, as a service manager does. */
+  supervise(machine: SimMachine, afterMs?: number): void {
+    const delayMs = afterMs ?? this.random.between(RESTART_MS[0], RESTART_MS[1]);
+    this.clock.after(delayMs, () => this.startAll(machine));
+  }
+
+  /** Starts what does not run on a machine. */
+  startAll(machine: SimMachine): void {
+    if (!machine.up) return;
+    this.touched(machine.name);
+    const { name } = machine;
+    this.#startMember(name);
+    this.controls.get(name)?.start();
+    this.storage.get(name as StorageName)?.startService();
+    this.hosts.get(name as HostName)?.startAgent();
+  }
+
+  /** Power goes. */
+  powerOff(machine: SimMachine): void {
+    if (!machine.up) return;
+    this.say(() => `${machine.name} loses its power`);
+    this.touched(machine.name);
+    machine.powerOff();
+    this.etcd.topologyChanged();
+  }
+
+  /** Power comes back, and everything is started. */
+  powerOn(machine: SimMachine): void {
+    if (machine.up) return;
+    this.say(() => `${machine.name} has power again`);
+    machine.boot();
+    this.startAll(machine);
+    this.etcd.topologyChanged();
+  }
+
+  qemuOf(vm: VmId, generation: number): QemuProcess | undefined {
+    for (const qemu of this.qemus)
+      if (qemu.order.vm === vm && qemu.order.generation === generation && qemu.process.isAlive) return qemu;
+    return undefined;
+  }
+
+  #machine(name: string): SimMachine {
+    const machine = new SimMachine(name, this.clock);
+    this.machines.set(name, machine);
+    return machine;
+  }
+
+  #log(process: string, isAlive: () => boolean = () => true): Log {
+    const line = (mark: string) => (message: string, fields?: Readonly<Record<string, unknown>>) => {
+      if (isAlive()) this.say(() => `${process}: ${mark}${message} ${JSON.stringify(fields ?? {})}`);
+    };
+    return { info: line(''), warn: line('! ') };
+  }
+
+  #addControl(name: string, index: number): void {
+    const machine = this.#machine(name);
+    const control = new SimControlNode({
+      name,
+      index,
+      machine,
+      random: this.random.fork(name),
+      topology: this,
+      etcd: this.etcd,
+      routeOf: (process) => this.#routeOf(process),
+      isLeader: (who) => this.truth.leader?.control === who,
+      onLead: (term: Term) => this.note({ kind: 'leads', control: name, term }),
+      crashPoint: (...point) => this.#crashPoint(...point),
+      log: (process) => this.#log(process.name, () => process.isAlive),
+      plant: (ports) => this.#options.bug?.plant?.(ports, this) ?? ports,
+      plantStore: (store) => this.#options.bug?.plantStore?.(store),
+    });
+    this.controls.set(name, control);
+    this.startAll(machine);
+  }
+
+  #crashPoint(process: SimProcess, ...[workflow, step]: Parameters<CrashPoint>): Promise<void> {
+    this.say(() => `${process.name}: ${workflow} ${step}`);
+    this.onCrashPoint(process);
+    // What is dead does nothing more: its promise is never kept. What stands still goes on with this very step.
+    return process.isRunning ? Promise.resolve() : new Promise((resolve) => process.run(resolve));
+  }
+
+  #addStorage(name: StorageName, index: number): void {
+    const machine = this.#machine(name);
+    const { bug } = this.#options;
+    const node: SimStorageNode = new SimStorageNode({
+      name,
+      machine,
+      clock: this.clock,
+      random: this.random.fork(name),
+      readCluster: (process) => {
+        const etcd = new SimEtcdClient({
+          etcd: this.etcd,
+          route: this.#routeOf(process),
+          clock: process,
+          first: index,
+        });
+        process.onEnd(() => etcd.crash());
+        return readClusterView(etcd, name, (error) => this.accuse('readable-records', String(error)));
+      },
+      onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),
+      onAck: () => undefined,
+      note: grantsOnce(() => node.serviceProcess, this.note),
+      log: this.#log(`storage ${name}`),
+      ...(bug?.storageMistakes === undefined ? {} : { mistakes: bug.storageMistakes }),
+      plant: (parts) => bug?.plantStorage?.(parts, this) ?? parts,
+    });
+    this.storage.set(name, node);
+    this.#storageAt.set(addressOf('storage', name), node);
+    this.startAll(machine);
+  }
+
+  #addHost(name: HostName, index: number): void {
+    const { swarm } = this;
+    const machine = this.#machine(name);
+    const qemu: QemuSurroundings = {
+      network: this.network,
+      random: this.#qemuRandom,
+      note: this.note,
+      say: this.say,
+      address: addressOf('storage', name),
+      storageAt: (address) => this.#storageAt.get(address),
+      qemuOf: (vm, generation) => this.qemuOf(vm, generation),
+    };
+    const host = new SimHostNode({
+      name,
+      rack: `r${(index % swarm.racks) + 1}`,
+      machine,
+      clock: this.clock,
+      random: this.random.fork(name),
+      capacity: { memoryBytes: swarm.hostMemoryBytes, vcpus: 64, accelerator: 'tcg', cpuModels: [] },
+      troubles: swarm.hostTroubles,
+      qemu,
+      onQemu: (started) => this.#qemuStarted(started),
+      onHarm: (what) => this.accuse('no-harm-by-agents', what),
+      log: this.#log(`agent ${name}`),
+    });
+    this.hosts.set(name, host);
+    this.startAll(machine);
+  }
+
+  #qemuStarted(qemu: QemuProcess): void {
+    const { swarm } = this;
+    qemu.isDeaf = this.#qemuRandom.chance(swarm.deafPercent);
+    qemu.lostEndPercent = swarm.lostEndPercent;
+    this.qemus.add(qemu);
+    qemu.process.onEnd(() => this.qemus.delete(qemu));
+  }
+
+  #startMember(name: string): void {
+    if (!this.etcd.members.includes(name) || this.members.get(name)?.isAlive === true) return;
+    const machine = this.machines.get(name);
+    if (machine === undefined) return;
+    const process = machine.spawn(`etcd ${name}`);
+    this.members.set(name, process);
+    this.etcd.restart(name);
+    process.onEnd(() => this.etcd.crash(name));
+  }
+
+  #membersHear(a: string, b: string): boolean {
+    const [one, other] = [this.members.get(a), this.members.get(b)];
+    if (one?.isRunning !== true || other?.isRunning !== true) return false;
+    return (
+      this.network.isOpen('control', one.machine, other.machine) &&
+      this.network.isOpen('control', other.machine, one.machine)
+    );
+  }
+
+  /** How a process reaches etcd: over the control network, whatever else it does. */
+  #routeOf(process: SimProcess): EtcdRoute {
+    const hopTo = (member: string) => {
+      const machine = this.machines.get(member);
+      if (machine === undefined) throw new RangeError(`no machine ${member}`);
+      return { network: 'control' as NetworkName, to: machine, process: () => this.members.get(member) ?? null };
+    };
+    return {
+      call: (member, deadlineMs, serve) =>
+        this.network.call(process, [hopTo(member)], { deadlineMs, what: `etcd ${member}` }, async (listener) => {
+          if (listener === null) throw new CodedError('unavailable', `Nobody listens at etcd ${member}.`);
+          const answer = await serve();
+          if (this.random.chance(this.etcdRepliesLostPercent)) return new Promise<never>(() => undefined);
+          return answer;
+        }),
+      tell: (member, deliver) => {
+        const { to } = hopTo(member);
+        this.network.send('control', process.machine, to, () => this.members.get(member)?.run(deliver));
+      },
+      push: (member, deliver) => {
+        const { to } = hopTo(member);
+        this.network.send('control', to, process.machine, () => process.run(deliver));
+      },
+    };
+  }
+
+  /** Tells the trace what etcd has just applied. */
+  #followEtcd(transaction: Transaction | null): void {
+    const { state } = this.etcd;
+    const events = state.eventsFrom(this.#applied + 1, '');
+    this.#applied = state.revision;
+    const changes = this.truth.apply(events);
+    if (changes.length === 0) return;
+    const gaveUp = changes.some(({ kind, value }) => kind === 'host' && value !== null && value.quarantine !== null);
+    if (gaveUp) this.#notePaths();
+    this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
+  }
+
+  /** What the leader's verdict is judged by. */
+  #notePaths(): void {
+    const from = this.leader;
+    if (from === null) return;
+    for (const { name: host, machine } of this.hosts.values()) {
+      const working = this.paths.working(this, from, machine);
+      for (const way of ['direct', ...[...this.machines.keys()].map((name) => `via ${name}`)]) {
+        const since = working.get(way);
+        this.note({ kind: 'path', from: from.name, host, path: way, since: since ?? null });
+      }
+    }
+  }
+}
+
+/**
+ * A daemon that died is started again with what is still granted by the same life of its service: that is no new grant, and only new
+ * ones are told to the trace.
+ */
+function grantsOnce(lifeOf: () => SimProcess | undefined, note: Note): (entry: StorageNote) => void {
+  let life: SimProcess | undefined;
+  const served = new Map<string, Set<number>>();
+  return (entry) => {
+    if (life !== lifeOf() || entry.kind === 'restarted') served.clear();
+    life = lifeOf();
+    if (entry.kind !== 'restarted') {
+      const ofVm = served.get(entry.vm) ?? new Set();
+      served.set(entry.vm, ofVm);
+      if (entry.kind === 'granted' && ofVm.has(entry.generation)) return;
+      if (entry.kind === 'granted') ofVm.add(entry.generation);
+      if (entry.kind === 'revoked') ofVm.delete(entry.generation);
+      if (entry.kind === 'fenced') for (const one of ofVm) if (one < entry.below) ofVm.delete(one);
+    }
+    note(entry);
+  };
+}
+
+/** Whose transaction it is: a leader's names its election key. */
+function writerOf({ compare }: Transaction): Term | 'people' {
+  for (const condition of compare)
+    if (condition.key.startsWith(PREFIX.election) && 'createRevision' in condition)
+      return condition.createRevision as Term;
+  return 'people';
+}
+
+/** A machine's address on a network. */
+export function addressOf(network: NetworkName, name: string): string {
+  return `${network}.${name}`;
+}
+
+/** Names with a letter, counted from 1. */
+function numbered(letter: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${letter}${i + 1}`);
+}

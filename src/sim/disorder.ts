@@ -1,0 +1,57 @@
+/** What is not as it should be once everything works again; empty when the cluster has converged. Written from the records' meaning alone. */
+import type { VmRecord } from '../core/model/vm.ts';
+import type { SimCluster } from './cluster.ts';
+
+/** One sentence for each thing that is wrong. */
+export function disorder(cluster: SimCluster): string[] {
+  const { tables } = cluster.truth;
+  const wrong: string[] = [];
+  for (const vm of tables.vm.values()) wrong.push(...disorderOf(cluster, vm));
+  for (const host of tables.host.values()) {
+    if (host.quarantine !== null) wrong.push(`${host.name} is quarantined`);
+    if (host.cordoned) wrong.push(`${host.name} is cordoned`);
+  }
+  for (const { order, process, key } of cluster.qemus) {
+    const { phase } = tables.vm.get(order.vm) ?? { phase: { kind: 'gone' } as const };
+    const isNamed =
+      'incarnation' in phase &&
+      phase.incarnation.generation === order.generation &&
+      phase.incarnation.host === process.machine.name;
+    if (!isNamed) wrong.push(`${key} runs on ${process.machine.name} and nobody knows it`);
+  }
+  const waiting = new Set([...tables.vm.values()].map((vm) => (vm.phase.kind === 'stopped' ? vm.startTask : null)));
+  for (const task of tables.task.values())
+    if (task.state === 'running' && !waiting.has(task.id))
+      wrong.push(`task ${task.id} (${task.kind}) does not end: ${task.message}`);
+  for (const disk of tables.disk.values())
+    if (!tables.vm.has(disk.vm)) wrong.push(`${disk.id} is left of ${disk.vm}, which is gone`);
+  return wrong;
+}
+
+function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
+  const why = cluster.controller?.vms.whyOf(vm.id) ?? 'nobody leads';
+  if (vm.deleting) return [`${vm.name} is not deleted (${vm.phase.kind}: ${why})`];
+  const wanted = vm.intent === 'stopped' ? 'stopped' : 'running';
+  if (vm.phase.kind !== wanted) {
+    return isWaitingForRoom(cluster, vm, why) ? [] : [`${vm.name} is ${vm.phase.kind}, not ${wanted} (${why})`];
+  }
+  if (vm.phase.kind !== 'running') return [];
+  const { generation } = vm.phase.incarnation;
+  const status = cluster.qemuOf(vm.id, generation)?.status ?? 'gone';
+  const fits = vm.intent === 'running' ? status === 'running' : status !== 'running' && status !== 'gone';
+  return fits ? [] : [`${vm.name} is to be ${vm.intent} and its QEMU is ${status} (${why})`];
+}
+
+/** A VM for which there is no room, or no host without one of its group, waits: that is how it should be. */
+function isWaitingForRoom({ truth, swarm }: SimCluster, vm: VmRecord, why: string): boolean {
+  if (vm.phase.kind !== 'stopped' || vm.intent === 'stopped' || !why.startsWith('No host can take')) return false;
+  const vms = [...truth.tables.vm.values()];
+  return [...truth.tables.host.values()].every((host) => {
+    const there = vms.filter(({ phase }) => 'incarnation' in phase && phase.incarnation.host === host.name);
+    const usedBytes = there.reduce((sum, { spec }) => sum + spec.memoryBytes, 0);
+    const group = vm.spec.antiAffinity;
+    const isApart = group !== null && there.some(({ spec }) => spec.antiAffinity === group);
+    // QEMU takes something beside the guest's memory: a host that is nearly full is full.
+    return isApart || usedBytes + vm.spec.memoryBytes > swarm.hostMemoryBytes * 0.9;
+  });
+}

@@ -1,0 +1,74 @@
+/** A simulated host: a machine whose kernel keeps QEMUs running, and an agent that may die and come back. */
+import type { HostName } from '../base/ids.ts';
+import type { AgentHost } from '../core/agent/agent-host.ts';
+import type { HostCapacity } from '../core/model/cluster.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import type { LaunchOrder } from '../core/ports/host-link.ts';
+import type { Log } from '../core/ports/log.ts';
+import type { HostTroubles } from './agent/agent-machine.ts';
+import { HostKernel } from './agent/host-kernel.ts';
+import { startAgent } from './agent/sim-agent.ts';
+import { QemuProcess, type QemuSurroundings } from './qemu-process.ts';
+import type { SimMachine, SimProcess } from './sim-machine.ts';
+import type { SimRandom } from './sim-random.ts';
+import type { HostNode } from './topology.ts';
+
+export interface SimHostNodeOptions {
+  readonly name: HostName;
+  readonly rack: string;
+  readonly machine: SimMachine;
+  readonly clock: Clock;
+  readonly random: SimRandom;
+  readonly capacity: HostCapacity;
+  readonly troubles: Readonly<HostTroubles>;
+  readonly qemu: QemuSurroundings;
+  /** Called with each QEMU as its process begins. */
+  readonly onQemu: (qemu: QemuProcess) => void;
+  readonly onHarm: (what: string) => void;
+  readonly log: Log;
+}
+
+/** See the module. */
+export class SimHostNode implements HostNode {
+  readonly name: HostName;
+  readonly rack: string;
+  readonly machine: SimMachine;
+  readonly #options: SimHostNodeOptions;
+  readonly #kernel: HostKernel<QemuProcess>;
+  #agent: { readonly process: SimProcess; readonly host: AgentHost } | null = null;
+
+  constructor(options: SimHostNodeOptions) {
+    const { name, rack, machine, clock, capacity, onHarm } = options;
+    this.name = name;
+    this.rack = rack;
+    this.machine = machine;
+    this.#options = options;
+    this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
+  }
+
+  get agent(): { readonly process: SimProcess; readonly host: AgentHost } | null {
+    return this.#agent;
+  }
+
+  readonly qemus = (): readonly QemuProcess[] => this.#kernel.qemus;
+
+  /** Starts an agent where the machine is up and none runs. */
+  startAgent(): void {
+    if (!this.machine.up || this.#agent !== null) return;
+    const { name, random, troubles, log } = this.#options;
+    const process = this.machine.spawn(`agent ${name}`);
+    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
+    const agent = { process, host };
+    this.#agent = agent;
+    process.onEnd(() => {
+      if (this.#agent === agent) this.#agent = null;
+    });
+  }
+
+  #spawn(order: LaunchOrder): QemuProcess {
+    const process = this.machine.spawn(`qemu ${order.vm}:${order.generation}`);
+    const qemu = new QemuProcess(order, process, this.#options.qemu);
+    this.#options.onQemu(qemu);
+    return qemu;
+  }
+}

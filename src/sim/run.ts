@@ -1,0 +1,109 @@
+/**
+ * One run of the simulator: a cluster starts, anything may fail for a while (safety), then everything is repaired and the cluster must
+ * converge in bounded time (liveness), with every acknowledged write on its disk.
+ */
+import type { Violation } from '../core/check/trace.ts';
+import { SimCluster } from './cluster.ts';
+import { disorder } from './disorder.ts';
+import { Faults } from './faults.ts';
+import { People } from './people.ts';
+import type { PlantedBug } from './planted-bug.ts';
+import { DEEDS, drawSwarm, FAULTS, type Swarm } from './swarm.ts';
+
+/** How a run ended. What was not in order when its time was over breaks rule `L1-converges`. */
+export interface Outcome {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  readonly simulatedMs: number;
+  readonly events: number;
+}
+
+export interface RunOptions {
+  readonly log?: (line: string) => void;
+  readonly bug?: PlantedBug;
+  /** Something that comes up instead of chance, for cases that are kept. */
+  readonly swarm?: Swarm;
+  /** Ends the run at the first broken rule. */
+  readonly stopAtFirst?: boolean;
+}
+
+/** A cluster has so long to begin to lead and to know its hosts, in ms. */
+const START_MS = 30_000;
+/** How long the first VMs have before anything fails, in ms. */
+const QUIET_MS = 2_500;
+/** How long a cluster in which everything works may take to be in order, in ms: the longest back-off, an election, and a little. */
+const CONVERGENCE_MS = 120_000;
+/** It must stay in order for so long. */
+const CALM_MS = 4_000;
+const LOOK_MS = 500;
+/** More events than any run has: one that does not end is told from one that is long. */
+const EVENTS_MAX = 5_000_000;
+
+/** Plays the run of one seed to its end. */
+export async function runSeed(seed: number, options: RunOptions = {}): Promise<Outcome> {
+  const swarm = options.swarm ?? drawSwarm(seed);
+  const cluster = new SimCluster({ swarm, log: options.log ?? null, bug: options.bug ?? null });
+  cluster.say(() => `seed ${seed}: ${describe(swarm)}`);
+  const isOver = (): boolean =>
+    cluster.clock.events > EVENTS_MAX || (options.stopAtFirst === true && cluster.violations.length > 0);
+  const stuck = await play(cluster, isOver);
+  if (cluster.clock.events > EVENTS_MAX) stuck.push(`more than ${EVENTS_MAX} events happened`);
+  for (const what of stuck) cluster.accuse('L1-converges', what);
+  const { violations, now } = cluster;
+  return { seed, violations, simulatedMs: now, events: cluster.clock.events };
+}
+
+async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[]> {
+  const { clock, swarm } = cluster;
+  const people = new People(cluster);
+  const faults = new Faults(cluster);
+  await clock.run(START_MS, () => [...cluster.controls.values()].some(({ store }) => store !== null) || isOver());
+  const store = [...cluster.controls.values()].map((node) => node.store).find((known) => known !== null);
+  if (store === undefined || store === null) return ['no control node has read etcd'];
+  const joined = people.join(store);
+  await clock.run(clock.monotonicMs() + 500, isOver);
+  await joined;
+  for (let i = 0; i < swarm.vms; i++) void people.create(store).catch(() => undefined);
+  await clock.run(clock.monotonicMs() + QUIET_MS, isOver);
+  const end = clock.monotonicMs() + swarm.troubleMs;
+  const again = (name: string, meanMs: number | undefined, act: () => void): void => {
+    if (meanMs === undefined) return;
+    const random = cluster.random.fork(`when ${name}`);
+    const next = (): void => {
+      clock.after(random.wait(meanMs), () => {
+        if (clock.monotonicMs() >= end) return;
+        act();
+        next();
+      });
+    };
+    next();
+  };
+  for (const name of FAULTS) again(name, swarm.faults.get(name), () => faults.begin(name));
+  for (const name of DEEDS) again(name, swarm.deeds.get(name), () => people.act(name));
+  await clock.run(end, isOver);
+  if (isOver()) return [];
+  faults.repair();
+  return converge(cluster, people, isOver);
+}
+
+async function converge(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
+  const { clock } = cluster;
+  // What was asked of a control node just before is carried out by then.
+  clock.after(3_000, () => people.uncordonAll());
+  const deadline = clock.monotonicMs() + CONVERGENCE_MS;
+  let calmSince: number | null = null;
+  while (clock.monotonicMs() < deadline && !isOver()) {
+    await clock.run(clock.monotonicMs() + LOOK_MS, isOver);
+    if (disorder(cluster).length > 0) calmSince = null;
+    else calmSince ??= clock.monotonicMs();
+    if (calmSince !== null && clock.monotonicMs() - calmSince >= CALM_MS) return [];
+  }
+  return isOver() ? [] : disorder(cluster);
+}
+
+function describe(swarm: Swarm): string {
+  const { controls, storageNodes, hosts, racks, vms, troubleMs, faults, deeds } = swarm;
+  const often = (means: ReadonlyMap<string, number>): string =>
+    [...means].map(([name, ms]) => `${name}/${ms}`).join(' ');
+  return `${controls} control, ${storageNodes} storage, ${hosts} hosts in ${racks} racks, ${vms} VMs, ${troubleMs} ms; ${often(faults)}; ${often(deeds)}`;
+}
