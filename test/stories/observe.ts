@@ -10,10 +10,10 @@ import { openConsole } from '../../src/client/console.ts';
 import { labLayout } from '../../src/lab/layout.ts';
 import { withDeadline } from '../../src/os/deadline.ts';
 import { isRunning } from '../../src/os/process-table.ts';
+import { meets } from '../../src/sim/stories/story-language.ts';
 import { runningQemus, type SeenQemu } from './guests.ts';
 import type { StatusQuestion } from './qemu-status.ts';
 import type { StoryCluster } from './story-cluster.ts';
-import { meets } from './story-language.ts';
 
 /** What was seen, and whether it is what was expected. */
 export interface Seen {

@@ -2,8 +2,9 @@
  * The cluster that the stories of one test file share, because starting one costs seconds. Guarantees: a story begins on a cluster without
  * faults and VMs; after a story that failed the next one gets a new cluster; `end` leaves nothing.
  */
+
+import type { StoryShape } from '../../src/sim/stories/story-language.ts';
 import { StoryCluster } from './story-cluster.ts';
-import type { StoryShape } from './story-language.ts';
 import { readStory, type Told, tell } from './tell.ts';
 
 /** Started at the first story that needs it. */

@@ -12,8 +12,8 @@ import { labCall } from '../../src/lab/client.ts';
 import { labLayout } from '../../src/lab/layout.ts';
 import { type RunResult, run, tryRun } from '../../src/os/child-process.ts';
 import { pause } from '../../src/os/deadline.ts';
+import type { StoryShape } from '../../src/sim/stories/story-language.ts';
 import { SerialLogs } from './guests.ts';
-import type { StoryShape } from './story-language.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const UP_DEADLINE_MS = 120_000;

@@ -8,10 +8,16 @@ import type { Event } from '../../src/api/views.ts';
 import { WORKFLOWS } from '../../src/core/plan/steps.ts';
 import { labLayout } from '../../src/lab/layout.ts';
 import { pause } from '../../src/os/deadline.ts';
+import {
+  type GpOutcome,
+  parseStory,
+  type Statement,
+  type Story,
+  substitute,
+} from '../../src/sim/stories/story-language.ts';
 import { checkDisk } from './disk-check.ts';
 import { Observer, type Seen, type Waiting } from './observe.ts';
 import type { StoryCluster } from './story-cluster.ts';
-import { type GpOutcome, parseStory, type Statement, type Story, substitute } from './story-language.ts';
 
 const SCENARIOS = join(import.meta.dirname, '../../scenarios');
 const POLL_MS = 150;
