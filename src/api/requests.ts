@@ -140,6 +140,9 @@ export const PutImageSchema = Type.Object(
         { ...strict, description: 'what a VM gets that says nothing else' },
       ),
     ),
+    minMemoryBytes: Type.Optional(
+      Type.Integer({ ...MemoryBytes, description: 'the least memory that its guest boots with, in bytes, whole MiB' }),
+    ),
   },
   { ...strict, title: 'PutImage' },
 );

@@ -237,6 +237,12 @@ export const ImageSchema = Type.Object(
     ),
     direct: nullable(Type.Object({ kernel: artifactRef, initrd: nullable(artifactRef), append: text }, strict)),
     defaults: Type.Object({ memoryBytes: bytes, vcpus: Type.Integer(), blankDiskBytes: nullable(bytes) }, strict),
+    minMemoryBytes: nullable(
+      Type.Integer({
+        minimum: 0,
+        description: 'the least memory that a VM booted from it may have; null: nobody said',
+      }),
+    ),
     nodes: Type.Array(Type.String()),
     createdAt: time,
   },

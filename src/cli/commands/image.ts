@@ -26,6 +26,7 @@ interface ImportOptions {
   readonly initrd?: string;
   readonly append?: string;
   readonly memory?: number;
+  readonly minMemory?: number;
   readonly vcpus?: number;
   readonly blankDisk?: number;
 }
@@ -41,6 +42,7 @@ function addImport(image: Command, io: Io): void {
     .option('--initrd <file>', 'initial RAM disk for direct boot')
     .option('--append <text>', 'kernel command line for direct boot')
     .option('--memory <size>', 'memory of VMs that say nothing else', parseSize)
+    .option('--min-memory <size>', 'the least that its guest boots with: VMs with less are refused', parseSize)
     .option('--vcpus <n>', 'vCPUs of VMs that say nothing else', (text: string) => parseCount(text))
     .option('--blank-disk <size>', 'blank disk of VMs that say nothing else', parseSize)
     .action(
@@ -80,7 +82,12 @@ async function importImage(
           append: options.append,
         });
   const defaults = present({ memoryBytes: options.memory, vcpus: options.vcpus, blankDiskBytes: options.blankDisk });
-  const body = present({ disk, direct, defaults: Object.keys(defaults).length === 0 ? undefined : defaults });
+  const body = present({
+    disk,
+    direct,
+    defaults: Object.keys(defaults).length === 0 ? undefined : defaults,
+    minMemoryBytes: options.minMemory,
+  });
   const made = await client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
   await session.printOne(made, IMAGE_TABLE, () => `${name} imported\n`);
 }
@@ -173,6 +180,7 @@ function describeImage(image: Image): string {
     ['Initrd', direct?.initrd == null ? '-' : `sha256 ${direct.initrd.sha256}`],
     ['Append', direct === null ? '-' : direct.append],
     ['Memory', formatBytes(defaults.memoryBytes)],
+    ['Least memory', image.minMemoryBytes === null ? '-' : formatBytes(image.minMemoryBytes)],
     ['vCPUs', String(defaults.vcpus)],
     ['Blank disk', defaults.blankDiskBytes === null ? '-' : formatBytes(defaults.blankDiskBytes)],
     ['Nodes', image.nodes.join(', ') || '-'],

@@ -51,7 +51,7 @@ function addCreate(vm: Command, io: Io): void {
     .option('--network <network>', 'network, or NETWORK,address=IP,mac=MAC; repeatable', collect(parseNic))
     .option('--disk <disk>', 'blank disk of SIZE, or image=IMAGE[,size=SIZE]; repeatable', collect(parseDisk))
     .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
-    .option('--memory <size>', 'memory, such as 512M or 2G', parseSize)
+    .option('--memory <size>', 'memory, such as 512M or 2G (the image tiny boots with 96M or more)', parseSize)
     .option('--cpu-model <model>', 'CPU model that every host can offer (default: baseline)')
     .option('--firmware <firmware>', 'bios, uefi or direct')
     .option('--append <text>', 'added to the kernel command line (direct boot)')

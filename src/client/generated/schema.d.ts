@@ -825,6 +825,7 @@ export interface components {
                 sizeBytes: number;
                 virtualSizeBytes: number;
             } | null;
+            minMemoryBytes: number | null;
             name: string;
             nodes: string[];
             /** @description revision of the object in the store; send it back as If-Match */
@@ -969,6 +970,8 @@ export interface components {
                 /** @description SHA-256 in lower-case hexadecimal */
                 sha256: string;
             };
+            /** @description the least memory that its guest boots with, in bytes, whole MiB */
+            minMemoryBytes?: number;
         };
         StopVm: {
             /**

@@ -83,6 +83,22 @@ test('every refusal says why, and leaves nothing behind', async () => {
   await refuses({ name: 'vm-0123456789ab', image: 'kernel' }, 'bad-input', /form of an id/);
 });
 
+test('less memory than an image says that its guest needs is refused, at creation and later', async () => {
+  const least: ImageRecord = { ...image('least', false, true), minMemoryBytes: 96 * MIB };
+  await running.store.transact([{ key: '/gp/image/least', value: least, expect: 0 }], null);
+  const request = { name: 'a', image: 'least', start: false };
+  await refuses(
+    { ...request, memoryBytes: 95 * MIB },
+    'bad-input',
+    /least does not boot with less than 96 MiB.* 95 MiB/,
+  );
+  await vms.create({ ...request, memoryBytes: 96 * MIB });
+  const small = vms.patch('a', { memoryBytes: 64 * MIB, ifMatch: null });
+  await assert.rejects(small, { code: 'bad-input', advice: /Nothing was changed.*--memory 96M/ });
+  assert.equal((await vms.patch('a', { memoryBytes: 128 * MIB, ifMatch: null })).spec?.memoryBytes, 128 * MIB);
+  await vms.create({ name: 'b', image: 'kernel', start: false, memoryBytes: 16 * MIB });
+});
+
 test('taken addresses, MACs and names', async () => {
   const mac = '52:54:00:00:00:01';
   const bare = [{ network: 'bare', mac }];

@@ -63,6 +63,8 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
   }
   const id = parseVmId(`vm-${randomBytes(6).toString('hex')}`);
   const image = request.image === undefined ? null : findImage(context, request.image);
+  const settings = settingsOf(request, image);
+  demandMemory(image, settings.memoryBytes, 'created');
   const boot = bootOf(request, image);
   const planned = [...dataDisks(context, request, image), ...specialDisks(request, boot, id)];
   if (planned.length === 0) {
@@ -84,7 +86,7 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     id,
     name: request.name,
     spec: {
-      ...settingsOf(request, image),
+      ...settings,
       boot,
       disks: disks.map((disk, index) => ({ disk: disk.id, role: planned[index]?.role ?? 'data', bus: 'virtio' })),
       nics,
@@ -127,6 +129,18 @@ function settingsOf(request: CreateVm, image: ImageRecord | null): Omit<VmSpec, 
     storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
     antiAffinity: request.antiAffinity ?? null,
   };
+}
+
+/** CodedError 'bad-input' where an image's guest would not boot with so little memory: it would be silent, not tell anybody why. */
+export function demandMemory(image: ImageRecord | null, memoryBytes: number, done: 'created' | 'changed'): void {
+  const leastBytes = image?.minMemoryBytes ?? 0;
+  if (image === null || memoryBytes >= leastBytes) return;
+  const [least, given] = [leastBytes, memoryBytes].map((bytes) => Math.ceil(bytes / MIB));
+  throw new CodedError(
+    'bad-input',
+    `Image ${image.name} does not boot with less than ${least} MiB of memory, and this would be ${given} MiB.`,
+    { advice: `Nothing was ${done}. Give it at least ${least} MiB (--memory ${least}M).` },
+  );
 }
 
 function imagesOf({ store }: BackendContext, request: CreateVm): Unchanged[] {

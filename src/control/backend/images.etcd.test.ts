@@ -6,7 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import type { Call } from '../api/backend.ts';
-import { startBackend, type TestBackend } from '../testing/backend.ts';
+import { MIB, startBackend, type TestBackend } from '../testing/backend.ts';
 import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
 import { ImagesBackend } from './images.ts';
 import { VmsBackend } from './vms.ts';
@@ -114,6 +114,17 @@ test('an image names files that are there; its files go with the last image that
   assert.equal(backend.world.deletedFiles.length, 2, 'the kernel, on both nodes');
   await images.delete('two', { ifMatch: null });
   assert.equal(backend.world.deletedFiles.length, 4);
+});
+
+test('the least memory is kept, shown, and never more than VMs get by default', async () => {
+  const { sha256 } = await upload(randomBytes(1_000), 'kernel');
+  const request = { direct: { kernel: sha256 } };
+  assert.equal((await images.put('plain', request)).minMemoryBytes, null);
+  const least = 1024 * MIB;
+  assert.deepEqual((await images.put('large', { ...request, minMemoryBytes: least })).defaults.memoryBytes, least);
+  assert.equal(images.get('large').minMemoryBytes, least);
+  const defaults = { memoryBytes: 64 * MIB };
+  await assert.rejects(images.put('odd', { ...request, defaults, minMemoryBytes: 96 * MIB }), { code: 'bad-input' });
 });
 
 test('an image in use stays, and so do files that a disk is still to be cloned from', async () => {

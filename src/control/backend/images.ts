@@ -151,6 +151,12 @@ export class ImagesBackend {
       throw new CodedError('bad-input', `Image ${name} has neither a disk nor a kernel.`, {
         advice: 'Nothing was stored.',
       });
+    const { minMemoryBytes } = request;
+    const memoryBytes = request.defaults?.memoryBytes ?? Math.max(DEFAULTS.memoryBytes, minMemoryBytes ?? 0);
+    if (minMemoryBytes !== undefined && memoryBytes < minMemoryBytes)
+      throw new CodedError('bad-input', `Image ${name} would give VMs less memory than it says that they need.`, {
+        advice: 'Nothing was stored. Give defaults.memoryBytes at least minMemoryBytes.',
+      });
     const disk = request.disk === undefined ? null : this.#demand(request.disk.sha256, 'disk');
     const kernel = request.direct === undefined ? null : this.#demand(request.direct.kernel, 'kernel');
     const initrd = request.direct?.initrd === undefined ? null : this.#demand(request.direct.initrd, 'initrd');
@@ -175,10 +181,11 @@ export class ImagesBackend {
           ? null
           : { kernel: ref(kernel), initrd: initrd === null ? null : ref(initrd), append: request.direct?.append ?? '' },
       defaults: {
-        memoryBytes: request.defaults?.memoryBytes ?? DEFAULTS.memoryBytes,
+        memoryBytes,
         vcpus: request.defaults?.vcpus ?? DEFAULTS.vcpus,
         blankDiskBytes: request.defaults?.blankDiskBytes ?? DEFAULTS.blankDiskBytes,
       },
+      ...(minMemoryBytes === undefined ? {} : { minMemoryBytes }),
       nodes,
       createdAt: Date.now(),
     };

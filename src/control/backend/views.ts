@@ -30,6 +30,9 @@ import type { Entry } from '../../core/ports/store.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 
+/** What a view is made from: the records, and what the leader observes. */
+export type ViewContext = Pick<BackendContext, 'store' | 'leading'>;
+
 const time = (ms: number): string => new Date(ms).toISOString();
 const revisionOf = (entry: Entry<unknown>): string => String(entry.revision);
 
@@ -65,7 +68,7 @@ const OF_JUDGEMENT: Readonly<Record<Judgement['verdict'], Verdict>> = {
 
 /** The verdict on a VM, with its reasons. Only the leader observes; another node says so. */
 export function verdictOf(
-  context: BackendContext,
+  context: ViewContext,
   vm: VmRecord,
 ): { readonly verdict: Verdict; readonly because: readonly string[] } {
   const leading = context.leading();
@@ -97,7 +100,7 @@ export function verdictOf(
 }
 
 /** A VM with its verdict; `task`: the one to follow, if any. */
-export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
+export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
   const vm = entry.value;
   const { spec, phase } = vm;
   const current = currentIncarnation(phase);
@@ -142,15 +145,11 @@ export function vmView(context: BackendContext, entry: Entry<VmRecord>, task: En
 }
 
 /** A VM with what is observed of it: agent, QMP, storage. */
-export function vmDetailView(
-  context: BackendContext,
-  entry: Entry<VmRecord>,
-  task: Entry<TaskRecord> | null,
-): VmDetail {
+export function vmDetailView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): VmDetail {
   return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value) };
 }
 
-function observationsOf(context: BackendContext, vm: VmRecord): Observations {
+function observationsOf(context: ViewContext, vm: VmRecord): Observations {
   const controller = context.leading()?.controller;
   const current = currentIncarnation(vm.phase);
   const seen = controller === undefined || current === null ? null : controller.vms.see(vm, current);
@@ -188,10 +187,10 @@ function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Observations['qmp']
       return { state: 'silent', status: null, ageMs: qmp.ageMs };
   }
 }
-type BackendContextSee = NonNullable<ReturnType<BackendContext['leading']>>['controller']['vms']['see'];
+type BackendContextSee = NonNullable<ReturnType<ViewContext['leading']>>['controller']['vms']['see'];
 
 /** Whether every VM of a host could go elsewhere now, each placed in turn beside those placed before it. */
-function drainBlockers(context: BackendContext, host: HostRecord): readonly string[] {
+function drainBlockers(context: ViewContext, host: HostRecord): readonly string[] {
   const controller = context.leading()?.controller;
   if (controller === undefined) return ['not known: this control node does not lead'];
   const index = indexOfStore(context.store);
@@ -214,13 +213,13 @@ function drainBlockers(context: BackendContext, host: HostRecord): readonly stri
 }
 
 /** The VMs whose records name a host, in the order of their ids. */
-function vmsWith({ store }: BackendContext, host: HostName): readonly VmRecord[] {
+function vmsWith({ store }: ViewContext, host: HostName): readonly VmRecord[] {
   const ids = [...indexOfStore(store).vmsOn(host)].sort();
   return ids.flatMap((id) => store.vms.get(id)?.value ?? []);
 }
 
 /** A host with whether it can be drained now, and what stands in the way. */
-export function hostView(context: BackendContext, entry: Entry<HostRecord>): Host {
+export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
   const { value: host } = entry;
   const seen = context.leading()?.controller.observer.see(host.name);
   const blockers = drainBlockers(context, host);
@@ -249,7 +248,7 @@ export function hostView(context: BackendContext, entry: Entry<HostRecord>): Hos
 }
 
 /** A storage node; sizes are null while it does not answer. */
-export function storageView(context: BackendContext, entry: Entry<StorageRecord>): StorageNode {
+export function storageView(context: ViewContext, entry: Entry<StorageRecord>): StorageNode {
   const { value: node } = entry;
   const observer = context.leading()?.controller.storageObserver;
   const report = observer?.report(node.name) ?? null;
@@ -270,7 +269,7 @@ export function storageView(context: BackendContext, entry: Entry<StorageRecord>
 const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.max(0, ms));
 
 /** A network with its reservations, VMs by name. */
-export function networkView(context: BackendContext, entry: Entry<NetworkRecord>): Network {
+export function networkView(context: ViewContext, entry: Entry<NetworkRecord>): Network {
   const { name, vni, cidr, gateway, dhcp, nat, reservations, createdAt } = entry.value;
   return {
     name,
@@ -292,12 +291,13 @@ export function networkView(context: BackendContext, entry: Entry<NetworkRecord>
 
 /** An image and the nodes that hold its files. */
 export function imageView(entry: Entry<ImageRecord>): Image {
-  const { name, disk, direct, defaults, nodes, createdAt } = entry.value;
-  return { name, revision: revisionOf(entry), disk, direct, defaults, nodes: [...nodes], createdAt: time(createdAt) };
+  const { name, disk, direct, defaults, minMemoryBytes = null, nodes, createdAt } = entry.value;
+  const made = { nodes: [...nodes], createdAt: time(createdAt) };
+  return { name, revision: revisionOf(entry), disk, direct, defaults, minMemoryBytes, ...made };
 }
 
 /** A disk with the VM that owns it, by name. */
-export function diskView(context: BackendContext, entry: Entry<DiskRecord>): Disk {
+export function diskView(context: ViewContext, entry: Entry<DiskRecord>): Disk {
   const { id, vm, node, sizeBytes, source, phase } = entry.value;
   const owner = context.store.vms.get(vm)?.value;
   return {

@@ -9,7 +9,7 @@ import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
-import { admitVm } from './admission.ts';
+import { admitVm, demandMemory } from './admission.ts';
 import { type BackendContext, change, checkRevision, endedTask, findVm, newTask, taskWrite } from './context.ts';
 import { taskView, vmDetailView, vmView } from './views.ts';
 
@@ -65,6 +65,10 @@ export class VmsBackend {
           `${entry.value.name} is not stopped; its vCPUs and memory cannot change while it runs.`,
           { advice: 'Nothing was changed. Stop it first.' },
         );
+      }
+      if (patch.memoryBytes !== undefined) {
+        const image = this.#context.store.images.get(entry.value.spec.image ?? '')?.value ?? null;
+        demandMemory(image, patch.memoryBytes, 'changed');
       }
       const spec = { ...entry.value.spec, ...defined(patch) };
       return { writes: [vmWrite(entry, { ...entry.value, spec })], result: null };

@@ -69,6 +69,8 @@ export interface ImageRecord {
   } | null;
   /** What a VM gets that says nothing else. */
   readonly defaults: { readonly memoryBytes: number; readonly vcpus: number; readonly blankDiskBytes: number | null };
+  /** The least that its guest boots with, where somebody said so. (Images of older versions have no such field.) */
+  readonly minMemoryBytes?: number;
   /** The storage nodes that hold all its files. */
   readonly nodes: readonly StorageName[];
   readonly createdAt: number;

@@ -342,6 +342,7 @@ export class FakeBackend implements Backend {
         vcpus: request.defaults?.vcpus ?? 1,
         blankDiskBytes: request.defaults?.blankDiskBytes ?? null,
       },
+      minMemoryBytes: request.minMemoryBytes ?? null,
       nodes: ['s1'],
       createdAt: now(),
     };
