@@ -109,7 +109,7 @@ export class Controller {
     this.#hostLoop.placementChanged(hosts);
     for (const network of networks) this.#hostLoop.networkChanged(network);
     // A host that lost its last member of a network is no member any more, and must hear of it.
-    if (networks.length > 0) for (const host of hosts) this.#hostLoop.networksOfHostChanged(host);
+    if (networks.length > 0) for (const host of hosts) this.#hostLoop.hostPlanChanged(host);
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
   }
@@ -123,7 +123,7 @@ export class Controller {
       this.#hostLoop.forget(name);
     } else this.observer.watch(record);
     if (droppedOf(before) !== droppedOf(record)) this.#hostLoop.everyPlanChanged();
-    else if (before?.addresses.overlay !== record?.addresses.overlay)
+    if (tunnelOf(before) !== tunnelOf(record))
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
     this.vms.wakeHost(name);
   }
@@ -136,4 +136,9 @@ export class Controller {
 /** The tunnel that every other host drops because of this host, or null. */
 function droppedOf(host: HostRecord | null): string | null {
   return host === null || host.quarantine === null ? null : host.addresses.overlay;
+}
+
+/** The tunnel that the other members of its networks flood to, or null. */
+function tunnelOf(host: HostRecord | null): string | null {
+  return host === null || host.quarantine !== null ? null : host.addresses.overlay;
 }

@@ -10,7 +10,7 @@ import type { HostName, NetworkName, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import { decideHost } from '../plan/host-decision.ts';
-import { planNetwork } from '../plan/network-plan.ts';
+import { NetworkPlanner } from '../plan/network-plan.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink, NetworkPlan } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -36,21 +36,26 @@ interface HostState {
   /** Counts what may have changed the host's network plan, apart from what concerns every host. */
   planVersion: number;
   /** The version the host acknowledged, and when that was ordered (monotonic ms); null before the first. */
-  planned: { readonly version: string; readonly at: number } | null;
+  planned: { readonly common: number; readonly own: number; readonly at: number } | null;
   /** When a record last began or ceased to name this host (monotonic ms). */
   placementAt: number;
+  /** The processes (by the observer's count) that all were expected, and by which records (by `placementAt`); null: not known. */
+  clean: { readonly processes: number; readonly placementAt: number } | null;
 }
 
 /** One order at a time per host; what a host acknowledged is remembered for this term only. */
 export class HostLoop {
   readonly #ports: HostLoopPorts;
   readonly #states = new Map<HostName, HostState>();
+  readonly #planner: NetworkPlanner;
   /** Counts what changes the plan of every host. */
   #commonVersion = 0;
   #stopped = false;
 
   constructor(ports: HostLoopPorts) {
     this.#ports = ports;
+    const { networks } = ports.store.snapshot;
+    this.#planner = new NetworkPlanner(ports.index, (name) => networks.get(name)?.value);
   }
 
   stop(): void {
@@ -59,9 +64,7 @@ export class HostLoop {
 
   /** The network state `host` should have now. */
   planFor(host: HostName): NetworkPlan {
-    const { store, index } = this.#ports;
-    const { revision, networks } = store.snapshot;
-    return planNetwork(host, { revision, index, network: (name) => networks.get(name)?.value });
+    return this.#planner.planFor(host, this.#ports.store.snapshot.revision);
   }
 
   /** A VM's record began or ceased to name `hosts`. */
@@ -69,24 +72,24 @@ export class HostLoop {
     for (const host of hosts) this.#state(host).placementAt = this.#ports.clock.monotonicMs();
   }
 
-  /** A network's record changed, or the hosts that have it: hand out what differs. */
+  /** A network's record changed, or the hosts that have it, or one of these: hand out what differs. */
   networkChanged(network: NetworkName): void {
-    for (const host of this.#ports.index.membersOf(network)) {
-      this.#state(host).planVersion++;
-      this.#offer(host);
-    }
+    this.#planner.networkChanged(network);
+    for (const host of this.#ports.index.membersOf(network)) this.hostPlanChanged(host);
   }
 
   /** The host has no member of a network any more, or has its first. */
-  networksOfHostChanged(host: HostName): void {
-    this.#state(host).planVersion++;
-    this.#offer(host);
+  hostPlanChanged(host: HostName): void {
+    const state = this.#state(host);
+    state.planVersion++;
+    this.#offer(host, state);
   }
 
   /** The quarantined hosts changed, or the address of one: every host's plan is another one. */
   everyPlanChanged(): void {
+    this.#planner.quarantineChanged();
     this.#commonVersion++;
-    for (const host of this.#states.keys()) this.#offer(host);
+    for (const [host, state] of this.#states) this.#offer(host, state);
   }
 
   /** A host is no more. */
@@ -97,29 +100,32 @@ export class HostLoop {
   /** A report of `host` came. */
   reported(host: HostName): void {
     const state = this.#state(host);
-    if (this.#ports.observer.report(host)?.report.networkRevision === 0) state.planned = null;
-    void this.#serve(host, state);
+    const latest = this.#ports.observer.report(host);
+    if (latest === null) return;
+    if (latest.report.networkRevision === 0) state.planned = null;
+    // Almost every report finds everything in order.
+    if (this.#isPlanDue(state) || this.#isCapacityNew(host) || !this.#isClean(host, state))
+      void this.#serve(host, state);
   }
 
   #state(host: HostName): HostState {
     let state = this.#states.get(host);
     if (state === undefined) {
-      state = { busy: false, planVersion: 0, planned: null, placementAt: 0 };
+      state = { busy: false, planVersion: 0, planned: null, placementAt: 0, clean: null };
       this.#states.set(host, state);
     }
     return state;
   }
 
   /** Serves a host whose plan may be due; one that had a plan just now gets the next with a report. */
-  #offer(host: HostName): void {
-    const state = this.#state(host);
+  #offer(host: HostName, state: HostState): void {
     if (this.#isPlanDue(state) && this.#ports.observer.report(host) !== null) void this.#serve(host, state);
   }
 
   #isPlanDue({ planned, planVersion }: HostState): boolean {
     if (planned === null) return true;
-    const isRested = this.#ports.clock.monotonicMs() - planned.at >= PLAN_INTERVAL_MS;
-    return isRested && planned.version !== `${this.#commonVersion}:${planVersion}`;
+    if (planned.own === planVersion && planned.common === this.#commonVersion) return false;
+    return this.#ports.clock.monotonicMs() - planned.at >= PLAN_INTERVAL_MS;
   }
 
   async #serve(host: HostName, state: HostState): Promise<void> {
@@ -141,14 +147,27 @@ export class HostLoop {
     const { observer, store } = this.#ports;
     const record = store.snapshot.hosts.get(host);
     const capacity = observer.report(host)?.report.capacity;
-    if (record === undefined || capacity === undefined || sameCapacity(capacity, record.value.capacity)) return;
+    if (record === undefined || capacity === undefined || !this.#isCapacityNew(host)) return;
     await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], event: null });
+  }
+
+  #isCapacityNew(host: HostName): boolean {
+    const { observer, index } = this.#ports;
+    const [known, said] = [index.host(host)?.capacity, observer.report(host)?.report.capacity];
+    return known !== undefined && said !== undefined && !sameCapacity(known, said);
+  }
+
+  /** True where nothing about the host's processes, and what is expected there, changed since all was well. */
+  #isClean(host: HostName, { clean, placementAt }: HostState): boolean {
+    if (clean === null || clean.placementAt !== placementAt) return false;
+    const { observer, index } = this.#ports;
+    return clean.processes === observer.processesCount(host) && index.host(host)?.quarantine === null;
   }
 
   async #network(host: HostName, state: HostState): Promise<void> {
     const { clock, observer, hosts, store } = this.#ports;
     if (observer.report(host) === null) return;
-    const planned = { version: `${this.#commonVersion}:${state.planVersion}`, at: clock.monotonicMs() };
+    const planned = { common: this.#commonVersion, own: state.planVersion, at: clock.monotonicMs() };
     await hosts.applyNetwork(host, { ...this.planFor(host), term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
     state.planned = planned;
   }
@@ -161,7 +180,10 @@ export class HostLoop {
     if (latest === null || record === undefined || latest.sentAt <= state.placementAt) return;
     const { vms } = store.snapshot;
     const vm = (id: VmId) => vms.get(id)?.value;
-    for (const step of decideHost({ host: record.value, report: latest.report, vm })) {
+    const steps = decideHost({ host: record.value, report: latest.report, vm });
+    const { placementAt } = state;
+    state.clean = steps.length > 0 ? null : { processes: observer.processesCount(host), placementAt };
+    for (const step of steps) {
       if (step.do === 'kill-stale') {
         log.info('ending stale incarnations', {
           host,

@@ -41,6 +41,8 @@ interface WatchedHost {
   /** The slots of the last report that differed from the one before it, and what it says of each incarnation. */
   occupiedSlots: readonly number[];
   running: ReadonlySet<string>;
+  /** Counts reports that differed from the one before. */
+  processesCount: number;
   /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
   reportSentAt: number | null;
   kernel:
@@ -105,6 +107,7 @@ export class HostObserver {
       report: null,
       occupiedSlots: [],
       running: new Set(),
+      processesCount: 0,
       reportSentAt: null,
       kernel: { kind: 'unknown' },
       storageCut: new Set(),
@@ -158,6 +161,12 @@ export class HostObserver {
     };
   }
 
+  /** True while its agent is silent and no path is known to reach its kernel. */
+  mayBeGone(host: HostName): boolean {
+    const watched = this.#hosts.get(host);
+    return watched !== undefined && watched.agent === 'silent' && watched.kernel.kind !== 'reachable';
+  }
+
   /** The last report and when it was asked for (monotonic ms), while the agent is alive. */
   report(host: HostName): { readonly report: HostReport; readonly sentAt: number } | null {
     const watched = this.#hosts.get(host);
@@ -172,6 +181,11 @@ export class HostObserver {
     if (watched === undefined || watched.agent !== 'alive' || watched.reportSentAt === null) return 'unknown';
     if (watched.running.has(incarnationKey(vm, generation))) return 'present';
     return watched.reportSentAt > since ? 'absent' : 'unknown';
+  }
+
+  /** A number that changes whenever a report shows other processes than the one before. */
+  processesCount(host: HostName): number {
+    return this.#hosts.get(host)?.processesCount ?? 0;
   }
 
   /** Storage nodes whose last attempt to reach the host met silence. */
@@ -218,6 +232,7 @@ export class HostObserver {
     const isSame = before !== null && sameProcesses(before, report);
     const moved = isNews || isSame ? new Set<VmId>() : movedBetween(before, report);
     if (!isSame) {
+      watched.processesCount++;
       watched.occupiedSlots = report.incarnations.map(({ slot }) => slot);
       watched.running = new Set(report.incarnations.map(({ vm, generation }) => incarnationKey(vm, generation)));
     }
@@ -260,22 +275,21 @@ export class HostObserver {
   }
 
   async #round(watched: WatchedHost): Promise<void> {
-    const { clock, paths } = this.#ports;
+    const { paths } = this.#ports;
     const answeredBefore = watched.reportSentAt;
-    const tried = await Promise.all(
-      paths
-        .list()
-        .map(async (path) => ({ path, result: await paths.probe(path, watched.record, this.#timing.probeMs) })),
-    );
+    const attempt = async (path: Path): Promise<{ path: Path; result: Tried }> => {
+      const result = await paths.probe(path, watched.record, this.#timing.probeMs);
+      if (hasMet(result)) this.#reached(watched, path);
+      return { path, result };
+    };
+    const tried = await Promise.all(paths.list().map(attempt));
     const counting = tried.filter(({ result }) => result.outcome !== 'no-path');
     this.#noteStoragePaths(watched, counting);
     // The agent answered meanwhile: whatever the probes met is older than that.
     if (watched.reportSentAt !== answeredBefore && watched.agent === 'alive') return;
-    const met = counting.find(({ result }) => result.outcome === 'accepted' || result.outcome === 'refused');
+    if (counting.some(({ result }) => hasMet(result))) return;
     const before = watched.kernel.kind;
-    if (met !== undefined) {
-      watched.kernel = { kind: 'reachable', via: met.path.name, at: clock.monotonicMs() };
-    } else if (counting.length > 0 && counting.every(({ result }) => result.outcome === 'silent')) {
+    if (counting.length > 0 && counting.every(({ result }) => result.outcome === 'silent')) {
       const rounds = watched.kernel.kind === 'silent' ? watched.kernel.rounds + 1 : 1;
       const nodes = counting.flatMap(({ path }) => (path.storage === null ? [] : [path.storage]));
       watched.kernel = { kind: 'silent', rounds, paths: counting.map(({ path }) => path.name), nodes };
@@ -283,6 +297,13 @@ export class HostObserver {
       watched.kernel = { kind: 'unknown' };
     }
     if (watched.kernel.kind !== before || watched.kernel.kind === 'silent') this.#onState(watched.record.name);
+  }
+
+  /** Some path met its kernel: that counts at once, whatever the others still wait for. */
+  #reached(watched: WatchedHost, path: Path): void {
+    const before = watched.kernel.kind;
+    watched.kernel = { kind: 'reachable', via: path.name, at: this.#ports.clock.monotonicMs() };
+    if (before !== 'reachable') this.#onState(watched.record.name);
   }
 
   /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
@@ -328,3 +349,6 @@ function movedBetween(before: HostReport, after: HostReport): ReadonlySet<VmId> 
 }
 
 const incarnationKey = (vm: VmId, generation: Generation): string => `${vm}:${generation}`;
+
+/** Whether an attempt met a kernel, whatever that said. */
+const hasMet = ({ outcome }: Tried): boolean => outcome === 'accepted' || outcome === 'refused';

@@ -41,10 +41,8 @@ const THINGS_PER_ACTIVATION = 40;
 /** A QMP observation older than this is made again before it is used. */
 const QMP_FRESH_MS = 250;
 const QMP_STEADY_MS = 5_000;
-/** A little less than the interval: a timer that fires early, or on the dot, asks all the same. */
-const QMP_OLD_MS = QMP_STEADY_MS - QMP_FRESH_MS;
-/** Instants that looks at quiet VMs are spread over. */
-const SPREAD = 8_191;
+/** An answer of a running VM that is older is asked for again at the next look: less than the shortest pause between two looks. */
+const QMP_OLD_MS = QMP_STEADY_MS / 2 - QMP_FRESH_MS;
 /** Changes of hosts within this wake those that wait for room once. */
 const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
@@ -80,8 +78,6 @@ interface VmState {
   why: string;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
-  /** True once it has had nothing to do: its looks are spread over time from then on. */
-  settled: boolean;
 }
 
 /** One per leader: wakes, decides and carries out, VM by VM. `stop` is final. */
@@ -186,7 +182,10 @@ export class VmLoop {
     const { store, clock } = this.#ports;
     return {
       vm,
-      disks: store.snapshot.disksOf(vm.id),
+      // Few decisions ask for them.
+      get disks() {
+        return store.snapshot.disksOf(vm.id);
+      },
       see: (incarnation) => this.see(vm, incarnation),
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
       cluster: this.#cluster,
@@ -208,7 +207,6 @@ export class VmLoop {
         interrupt: null,
         why: '',
         tasksLateSince: null,
-        settled: false,
       };
       this.#states.set(id, state);
     }
@@ -248,7 +246,9 @@ export class VmLoop {
         if (decision.forRoom === true) this.#waiting.add(id);
         else this.#waiting.delete(id);
         // What has no QEMU has nothing to be asked about either.
-        return entry.value.phase.kind === 'stopped' ? decision.againInMs : pauseOf(id, decision.againInMs, state);
+        return entry.value.phase.kind === 'stopped'
+          ? decision.againInMs
+          : pauseOf(id, decision.againInMs, this.#ports.clock.monotonicMs());
       }
       this.#waiting.delete(id);
       const outcome = await this.#carryOut(entry, decision, state);
@@ -359,40 +359,52 @@ export class VmLoop {
 
   /** Asks QMP where what is known is too old for the phase. */
   async #refresh(vm: VmRecord, state: VmState): Promise<void> {
-    const { clock, qmp, executor, observer } = this.#ports;
-    const dirty = state.dirty;
+    const isDirty = state.dirty;
     state.dirty = false;
-    const asked = expectedIncarnations(vm.phase).filter(({ generation, host }) => {
-      const seen = observer.see(host);
-      // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
-      if (seen.agent === 'silent' && seen.kernel.kind !== 'reachable') return false;
-      if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) return false;
-      const noted = state.qmp.get(generation);
-      return (
-        noted === undefined ||
-        dirty ||
-        clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS)
-      );
-    });
-    if (asked.length > 0) {
-      const interrupted = new Promise<void>((resolve) => {
-        state.interrupt = resolve;
-      });
-      const answered = asked.map(async (incarnation) => {
-        const seen = await qmp.observe(executor.target(vm, incarnation));
-        state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
-      });
-      await Promise.race([Promise.all(answered), interrupted]);
-      state.interrupt = null;
-    }
+    const asked = expectedIncarnations(vm.phase).filter((incarnation) =>
+      this.#isToBeAsked(vm, incarnation, state, isDirty),
+    );
+    if (asked.length > 0) await this.#ask(vm, asked, state);
     if (vm.phase.kind === 'running') await this.#noteDiskError(vm, vm.phase.incarnation, state);
+  }
+
+  #isToBeAsked(vm: VmRecord, { generation, host }: Incarnation, state: VmState, isDirty: boolean): boolean {
+    const { observer, clock } = this.#ports;
+    // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
+    if (observer.mayBeGone(host)) return false;
+    if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) return false;
+    const noted = state.qmp.get(generation);
+    if (noted === undefined || isDirty) return true;
+    return clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS);
+  }
+
+  /** Asks all of them; ends early where the wait is interrupted. */
+  #ask(vm: VmRecord, asked: readonly Incarnation[], state: VmState): Promise<void> {
+    const { clock, qmp, executor } = this.#ports;
+    return new Promise((resolve, reject) => {
+      let left = asked.length;
+      const end = (): void => {
+        if (state.interrupt === end) state.interrupt = null;
+        resolve();
+      };
+      state.interrupt = end;
+      for (const incarnation of asked) {
+        qmp.observe(executor.target(vm, incarnation)).then((seen) => {
+          state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
+          if (--left === 0) end();
+        }, reject);
+      }
+    });
   }
 
   /** Keeps since when a guest is paused by a disk error; one that has run for a while since it was continued has none. */
   async #noteDiskError(vm: VmRecord, incarnation: Incarnation, state: VmState): Promise<void> {
+    const { diskError } = state.ledger;
+    const seen = state.qmp.get(incarnation.generation)?.seen;
+    const mayHaveOne = seen?.kind === 'answers' && seen.status === 'io-error';
+    if (diskError === null && !mayHaveOne) return;
     const { verdict } = judgementOf(this.situation(vm), incarnation);
     const now = this.#ports.clock.wallMs();
-    const { diskError } = state.ledger;
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
       await this.#tryStoragePaths(incarnation.host);
@@ -463,16 +475,18 @@ export class VmLoop {
 }
 
 /**
- * The pause before the next look. A new leader looks at all VMs at once: from its first quiet moment on each VM has an instant of its
- * own within the interval, so that the looks do not come in waves.
+ * The pause before the next look. Each VM has an instant of its own within the interval, so that the looks do not come in waves after
+ * something that concerned all of them; one that was looked at just before its instant waits for the one after.
  */
-function pauseOf(id: VmId, againInMs: number, state: VmState): number {
+function pauseOf(id: VmId, againInMs: number, now: number): number {
   if (againInMs < QMP_STEADY_MS) return againInMs;
-  if (state.settled) return QMP_STEADY_MS;
-  state.settled = true;
-  let hash = 0;
-  for (let i = 0; i < id.length; i++) hash = (hash * 31 + id.charCodeAt(i)) % SPREAD;
-  return Math.max(QMP_FRESH_MS, Math.round((QMP_STEADY_MS * hash) / SPREAD));
+  // FNV-1a, and a last mixing of its bits: ids that differ in one digit are far apart.
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * QMP_STEADY_MS;
+  const left = QMP_STEADY_MS - ((now + QMP_STEADY_MS - instant) % QMP_STEADY_MS);
+  return left < QMP_STEADY_MS / 2 ? left + QMP_STEADY_MS : left;
 }
 
 function aged(seen: QmpObservation, ms: number): QmpObservation {

@@ -101,7 +101,7 @@ export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
 
 /** The judgement on one incarnation. */
 export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
-  return judge(situation.see(incarnation), diskNodes(situation.disks));
+  return judge(situation.see(incarnation), () => diskNodes(situation.disks));
 }
 
 /** True when somebody asked for this VM not to run. */

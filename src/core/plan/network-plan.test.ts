@@ -5,7 +5,7 @@ import type { NetworkRecord } from '../model/cluster.ts';
 import { indexOf } from '../model/cluster-index.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
-import { planNetwork } from './network-plan.ts';
+import { NetworkPlanner } from './network-plan.ts';
 import { host, hostRecord, incarnation, vmRecord } from './testing/sample-records.ts';
 
 const NET = 'blue' as NetworkName;
@@ -30,7 +30,8 @@ const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []): Ma
   const each = vms.map((vm, i) => ({ ...vm, id: parseVmId(`vm-00000000000${i}`) }));
   const index = indexOf({ vms: each, hosts });
   const network = (name: NetworkName) => (name === NET ? blue : undefined);
-  return new Map(hosts.map(({ name }) => [name, planNetwork(name, { revision: 7, index, network })]));
+  const planner = new NetworkPlanner(index, network);
+  return new Map(hosts.map(({ name }) => [name, planner.planFor(name, 7)]));
 };
 
 test('a host has a network exactly while one of its incarnations may run there; peers are the other members', () => {

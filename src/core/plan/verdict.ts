@@ -50,8 +50,8 @@ const BY_RUN_STATE: Readonly<Record<string, Verdict>> = {
 /** Rounds of silence on every path before `lost` may be said. */
 const LOST_ROUNDS = 2;
 
-/** Judges `seen`. `diskNodes`: every storage node that holds one of the VM's disks; each must have tried. */
-export function judge(seen: IncarnationObservation, diskNodes: readonly StorageName[]): Judgement {
+/** Judges `seen`. `diskNodes`: gives every storage node that holds one of the VM's disks; each must have tried. */
+export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {
   const { host, qmp, process } = seen;
   const agentless = host.agent === 'silent';
   const because = [agentReason(seen), ...qmpReasons(seen)];
@@ -73,7 +73,7 @@ export function judge(seen: IncarnationObservation, diskNodes: readonly StorageN
 
 function judgeAgentless(
   seen: IncarnationObservation,
-  diskNodes: readonly StorageName[],
+  diskNodes: () => readonly StorageName[],
   say: (verdict: Verdict, ...more: string[]) => Judgement,
 ): Judgement {
   const { kernel, host } = seen.host;
@@ -81,7 +81,7 @@ function judgeAgentless(
     return say('unresponsive', `The kernel of ${host} answers via ${kernel.via}: the host is not lost.`);
   if (kernel.kind === 'unknown') return say('unknown');
   if (kernel.rounds < LOST_ROUNDS) return say('unknown', `Silent in ${kernel.rounds} round of ${LOST_ROUNDS}.`);
-  const untried = diskNodes.filter((node) => !kernel.nodes.includes(node));
+  const untried = diskNodes().filter((node) => !kernel.nodes.includes(node));
   if (untried.length > 0)
     return say(
       'unknown',
