@@ -200,6 +200,10 @@ export const OPERATIONS = {
     answer: views.ArtifactSchema,
     errors: ['too-large', 'bad-image', 'no-capacity'],
   }),
+  deleteArtifact: operation('DELETE /v1/artifacts/{sha256}', 'images', 'Delete an uploaded file that nothing names', {
+    status: 204,
+    errors: ['not-found', 'conflict'],
+  }),
   listDisks: operation('GET /v1/disks', 'storage', 'List disks', { answer: list(views.DiskSchema) }),
   getDisk: operation('GET /v1/disks/{disk}', 'storage', 'Show a disk', {
     answer: views.DiskSchema,

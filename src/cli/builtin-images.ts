@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import type { Image } from '../api/views.ts';
 import type { ApiClient } from '../client/client.ts';
-import { uploadFile } from './image-upload.ts';
+import { makeImage } from './image-upload.ts';
 import type { Io } from './io.ts';
 
 const MIB = 1024 ** 2;
@@ -26,22 +26,24 @@ export interface Build {
   readonly onProgress?: (line: string) => void;
 }
 
-/** Debian's cloud kernel with busybox, booted directly. */
-export async function importTiny({ io, client, name, cacheDir, onProgress }: Build): Promise<Image> {
-  const { buildTiny } = await import('../images/tiny.ts');
-  const built = await buildTiny({ cacheDir, onProgress, signal: io.signal });
-  const kernel = await uploadFile(io, client, { path: built.kernelPath, kind: 'kernel' });
-  const initrd = await uploadFile(io, client, { path: built.initrdPath, kind: 'initrd' });
-  const direct = { kernel, initrd, append: built.append };
-  const body = { direct, defaults: TINY_DEFAULTS, minMemoryBytes: TINY_MIN_MEMORY_BYTES };
-  return client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+/** Debian's cloud kernel with busybox, booted directly. CodedError 'exists' before anything is built. */
+export function importTiny({ io, client, name, cacheDir, onProgress }: Build): Promise<Image> {
+  return makeImage({ io, client, name }, async (upload) => {
+    const { buildTiny } = await import('../images/tiny.ts');
+    const built = await buildTiny({ cacheDir, onProgress, signal: io.signal });
+    const kernel = await upload({ path: built.kernelPath, kind: 'kernel' });
+    const initrd = await upload({ path: built.initrdPath, kind: 'initrd' });
+    const direct = { kernel, initrd, append: built.append };
+    return { direct, defaults: TINY_DEFAULTS, minMemoryBytes: TINY_MIN_MEMORY_BYTES };
+  });
 }
 
-/** A Debian disk image that boots by BIOS and UEFI. */
-export async function importDebian({ io, client, name, cacheDir, onProgress }: Build, suite?: string): Promise<Image> {
-  const { buildDebian } = await import('../images/debian.ts');
-  const built = await buildDebian({ cacheDir, suite, onProgress, signal: io.signal });
-  const sha256 = await uploadFile(io, client, { path: built.diskPath, kind: 'disk' });
-  const body = { disk: { sha256, format: 'qcow2' as const }, defaults: DEBIAN_DEFAULTS };
-  return client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+/** A Debian disk image that boots by BIOS and UEFI. CodedError 'exists' before anything is built. */
+export function importDebian({ io, client, name, cacheDir, onProgress }: Build, suite?: string): Promise<Image> {
+  return makeImage({ io, client, name }, async (upload) => {
+    const { buildDebian } = await import('../images/debian.ts');
+    const built = await buildDebian({ cacheDir, suite, onProgress, signal: io.signal });
+    const sha256 = await upload({ path: built.diskPath, kind: 'disk' });
+    return { disk: { sha256, format: 'qcow2' }, defaults: DEBIAN_DEFAULTS };
+  });
 }

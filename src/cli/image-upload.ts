@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import type { PutImage } from '../api/requests.ts';
 import { CodedError } from '../base/errors.ts';
 import type { ApiClient, Upload } from '../client/client.ts';
 import { cannotRead } from './cluster-location.ts';
@@ -17,12 +18,61 @@ export interface FileToUpload {
   readonly kind: Upload['kind'];
 }
 
-/** Uploads the file where it is missing, and returns its SHA-256. `bad-input` where it cannot be read. */
-export async function uploadFile(io: Io, client: ApiClient, { path, kind }: FileToUpload): Promise<string> {
+/** Uploads a file where it is missing, and returns its SHA-256. `bad-input` where it cannot be read. */
+export type UploadFile = (file: FileToUpload) => Promise<string>;
+
+export interface ImageToMake {
+  readonly io: Io;
+  readonly client: ApiClient;
+  readonly name: string;
+}
+
+/**
+ * Makes an image: asks first whether its name is free (`exists`), so that nothing is sent in vain; what was sent and came to nothing is
+ * deleted again.
+ */
+export async function makeImage({ io, client, name }: ImageToMake, bodyOf: (upload: UploadFile) => Promise<PutImage>) {
+  await refuseTaken(client, name);
+  const sent: string[] = [];
+  const upload: UploadFile = async (file) => {
+    const { sha256, wasSent } = await uploadFile(io, client, file);
+    if (wasSent) sent.push(sha256);
+    return sha256;
+  };
+  try {
+    const body = await bodyOf(upload);
+    io.signal.throwIfAborted();
+    return await client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
+  } catch (error) {
+    // The cluster deletes by itself, some minutes later, what is not deleted now.
+    await Promise.allSettled(
+      sent.map((sha256) => client.call(client.http.DELETE('/v1/artifacts/{sha256}', { params: { path: { sha256 } } }))),
+    );
+    throw error;
+  }
+}
+
+async function refuseTaken(client: ApiClient, name: string): Promise<void> {
+  try {
+    await client.call(client.http.GET('/v1/images/{image}', { params: { path: { image: name } } }));
+  } catch (error) {
+    if (error instanceof CodedError && error.code === 'not-found') return;
+    throw error;
+  }
+  throw new CodedError('exists', `An image named ${name} exists.`, {
+    advice: 'Nothing was changed. Choose another name, or delete that image first.',
+  });
+}
+
+async function uploadFile(
+  io: Io,
+  client: ApiClient,
+  { path, kind }: FileToUpload,
+): Promise<{ readonly sha256: string; readonly wasSent: boolean }> {
   const file = resolve(io.cwd, path);
   const sizeBytes = await sizeOf(file, path);
   const sha256 = await hashOf(file, io.signal);
-  if (await isStored(client, sha256)) return sha256;
+  if (await isStored(client, sha256)) return { sha256, wasSent: false };
   const content = createReadStream(file, { highWaterMark: READ_BYTES });
   let sentBytes = 0;
   content.on('data', (chunk) => {
@@ -36,7 +86,7 @@ export async function uploadFile(io: Io, client: ApiClient, { path, kind }: File
   } finally {
     if (io.errIsTty) io.err('\r\u001b[K');
   }
-  return sha256;
+  return { sha256, wasSent: true };
 }
 
 async function sizeOf(file: string, path: string): Promise<number> {

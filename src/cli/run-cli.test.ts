@@ -133,6 +133,36 @@ test('images: imported by content, sent once, refused where they are none', asyn
   assert.equal(backend.images.has('bad'), false);
 });
 
+test('an import that comes to nothing leaves no file in the cluster, and one under a taken name sends none', async (t) => {
+  const { gp, dir, backend } = await fakeCluster(t);
+  await writeFile(join(dir, 'vmlinuz'), 'kernel');
+  await writeFile(join(dir, 'initrd'), 'initrd');
+  await writeFile(join(dir, 'other'), 'another kernel');
+  const before = [...backend.artifacts.keys()];
+  const at = { cwd: dir };
+  backend.failNext.set('putArtifact', new CodedError('failed', 'it was sent all the same'));
+  const taken = await gp(words('image import tiny --kernel vmlinuz'), at);
+  assert.equal(taken.code, 5);
+  assert.match(taken.err, /An image named tiny exists\. Nothing was changed\./);
+  assert.ok(backend.failNext.delete('putArtifact'), 'a file was sent');
+  for (const [method, code] of [
+    ['exists', 5],
+    ['no-capacity', 5],
+    ['unavailable', 6],
+  ] as const) {
+    backend.failNext.set('putImage', new CodedError(method, 'No.'));
+    assert.equal((await gp(words('image import small --kernel vmlinuz --initrd initrd'), at)).code, code);
+    assert.deepEqual([...backend.artifacts.keys()], before, method);
+  }
+  assert.equal((await gp(words('image import small --kernel vmlinuz --initrd nothing'), at)).code, 2);
+  assert.deepEqual([...backend.artifacts.keys()], before);
+  // What was there before the import is somebody else's.
+  assert.equal((await gp(words('image import small --kernel vmlinuz'), at)).code, 0);
+  backend.failNext.set('putImage', new CodedError('failed', 'No.'));
+  assert.equal((await gp(words('image import copy --kernel vmlinuz --initrd other'), at)).code, 1);
+  assert.equal(backend.artifacts.size, before.length + 1);
+});
+
 test('cloud-init comes from files', async (t) => {
   const { gp, dir, backend } = await fakeCluster(t);
   await writeFile(join(dir, 'user-data'), '#cloud-config\n');

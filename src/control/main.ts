@@ -28,6 +28,7 @@ import { publicServerTlsOptions } from '../pki/tls.ts';
 import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import { ControlBackend } from './backend/control-backend.ts';
+import { ImageKeeper } from './backend/image-keeper.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { forwardOverTls } from './forward.ts';
@@ -101,7 +102,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     address: config.address,
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
-  const api = await startApi(config, credentials, new ControlBackend(context), log);
+  const backend = new ControlBackend(context);
+  const keeper = new ImageKeeper({ clock, log, keep: backend.keepImages });
+  const api = await startApi(config, credentials, backend, log);
   const observing = observe(etcd, ELECTION, {
     signal,
     onLeader: (record) => {
@@ -117,6 +120,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     ports: { log, hosts, storage, paths, qmp, ...portsOf(config, authority) },
     onLead: (now) => {
       leading = now;
+      if (now === null) keeper.stop();
+      else keeper.start();
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
       if (now === null) qmp.close();
     },
@@ -125,6 +130,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await Promise.race([stopped, following, observing, campaigning]);
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
+  keeper.stop();
   qmp.close();
   clients.close();
   etcd.close();

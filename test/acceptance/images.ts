@@ -189,4 +189,32 @@ const interrupted: Case = {
   },
 };
 
-export const images: readonly Case[] = [imported, uefi, refused, interrupted];
+const inVain: Case = {
+  name: 'an import that cannot become an image leaves nothing in the pool; an upload of an unknown kind is told how to be sent',
+  async run(cluster) {
+    const before = await poolOf(cluster);
+    const kernel = join(cluster.dir, 'kernel-in-vain');
+    const content = randomBytes(MIB);
+    await writeFile(kernel, content);
+    const taken = await gp(cluster, ['image', 'import', 'tiny', '--kernel', kernel], 5);
+    assert.match(taken.stderr, /An image named tiny exists/);
+    await gp(cluster, ['image', 'import', 'vain', '--kernel', kernel, '--initrd', `${kernel}-none`], 2);
+    assert.deepEqual(await poolOf(cluster), before);
+    const sha256 = createHash('sha256').update(content).digest('hex');
+    const path = `/v1/artifacts/${sha256}`;
+    const untyped = { method: 'PUT', path: `${path}?kind=kernel`, body: content, headers: { 'content-type': '' } };
+    const refusal = await ask(cluster.target, untyped);
+    assert.equal(refusal.status, 400);
+    assert.match(refusal.problem?.advice ?? '', /Content-Type: application\/octet-stream/);
+    assert.deepEqual(await poolOf(cluster), before);
+    const sent = { method: 'PUT', path: `${path}?kind=kernel`, body: content };
+    assert.equal((await ask(cluster.target, sent)).status, 201);
+    assert.equal((await ask(cluster.target, { method: 'DELETE', path })).status, 204);
+    assert.deepEqual(await poolOf(cluster), before);
+    const small = ['vm', 'create', 'small', '--image', 'tiny', '--memory', '64M'];
+    assert.match((await gp(cluster, small, 2)).stderr, /does not boot with less than 96 MiB.*Nothing was created/s);
+    await rm(kernel);
+  },
+};
+
+export const images: readonly Case[] = [imported, uefi, refused, interrupted, inVain];

@@ -2,9 +2,11 @@
 import { access, constants } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { PutImage } from '../../api/requests.ts';
 import type { Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { cannotRead, locate } from '../cluster-location.ts';
+import type { UploadFile } from '../image-upload.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { formatFields } from '../table.ts';
@@ -63,33 +65,38 @@ async function importImage(
   if (options.kernel === undefined && (options.initrd ?? options.append) !== undefined) {
     throw usage('--initrd and --append need --kernel.');
   }
-  const { uploadFile } = await import('../image-upload.ts');
+  const { makeImage } = await import('../image-upload.ts');
   const client = await session.client();
+  const made = await makeImage({ io, client, name }, (upload) => bodyOf(io, { file, options, upload }));
+  await session.printOne(made, IMAGE_TABLE, () => `${name} imported\n`);
+}
+
+async function bodyOf(
+  io: Io,
+  asked: { readonly file: string | undefined; readonly options: ImportOptions; readonly upload: UploadFile },
+): Promise<PutImage> {
+  const { file, options, upload } = asked;
+  const { kernel, initrd } = options;
   const format = file === undefined ? undefined : await formatOf(io, file, options.format);
   const disk =
     file === undefined || format === undefined
       ? undefined
-      : { sha256: await uploadFile(io, client, { path: file, kind: 'disk' }), format };
+      : { sha256: await upload({ path: file, kind: 'disk' }), format };
   const direct =
-    options.kernel === undefined
+    kernel === undefined
       ? undefined
       : present({
-          kernel: await uploadFile(io, client, { path: options.kernel, kind: 'kernel' }),
-          initrd:
-            options.initrd === undefined
-              ? undefined
-              : await uploadFile(io, client, { path: options.initrd, kind: 'initrd' }),
+          kernel: await upload({ path: kernel, kind: 'kernel' }),
+          initrd: initrd === undefined ? undefined : await upload({ path: initrd, kind: 'initrd' }),
           append: options.append,
         });
   const defaults = present({ memoryBytes: options.memory, vcpus: options.vcpus, blankDiskBytes: options.blankDisk });
-  const body = present({
+  return present({
     disk,
     direct,
     defaults: Object.keys(defaults).length === 0 ? undefined : defaults,
     minMemoryBytes: options.minMemory,
   });
-  const made = await client.call(client.http.PUT('/v1/images/{image}', { params: { path: { image: name } }, body }));
-  await session.printOne(made, IMAGE_TABLE, () => `${name} imported\n`);
 }
 
 /** The stated format, or what the file is; storage looks again and trusts neither. */

@@ -142,6 +142,8 @@ export interface Backend {
   /** `not-found` unless the whole file is stored. */
   getArtifact(sha256: string, call: Call): Promise<Artifact>;
   putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact>;
+  /** `conflict` while anything names it. */
+  deleteArtifact(sha256: string, call: Call): Promise<void>;
 
   listDisks(call: Call): Promise<readonly Disk[]>;
   getDisk(id: string, call: Call): Promise<Disk>;

@@ -136,6 +136,10 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
       const upload = { sha256: params.sha256, kind: query.kind, sizeBytes: uploadSize(headers), body: bytes };
       return backend.putArtifact(upload, call);
     },
+    deleteArtifact: async ({ params, call }) => {
+      await backend.deleteArtifact(params.sha256, call);
+      return undefined;
+    },
   };
 }
 

@@ -321,6 +321,41 @@ test('an upload is streamed, bounded and checked', async (t) => {
   assertProblem(await ask(`PUT /v1/artifacts/${sha256}?kind=disk`, { a: 1 }), 'bad-input');
 });
 
+test('a body that does not say what it is: the answer says what to send', async (t) => {
+  const { ask, backend } = setUp(t);
+  const cases = [
+    ['PUT /v1/artifacts/SHA?kind=disk', undefined, 'application/octet-stream'],
+    ['PUT /v1/artifacts/SHA?kind=disk', 'application/x-www-form-urlencoded', 'application/octet-stream'],
+    ['PUT /v1/artifacts/SHA?kind=disk', 'nonsense', 'application/octet-stream'],
+    ['POST /v1/vms', undefined, 'application/json'],
+    ['POST /v1/vms', 'text/yaml', 'application/json'],
+  ] as const;
+  for (const [route, type, wanted] of cases) {
+    const headers = type === undefined ? {} : { 'content-type': type };
+    const answer = await ask(route.replace('SHA', 'a'.repeat(64)), undefined, { payload: Buffer.from('x'), headers });
+    assertProblem(answer, 'bad-input');
+    assert.equal(answer.json.detail, `The Content-Type must be ${wanted}.`);
+    assert.match(String(answer.json.advice), new RegExp(`Nothing was changed.*"Content-Type: ${wanted}"`));
+  }
+  assertProblem(await ask('POST /v1/vms/web1/start', undefined, { payload: Buffer.from('x') }), 'bad-input');
+  assert.equal(backend.vms.size, 0);
+});
+
+test('a file that an image names cannot be deleted by itself', async (t) => {
+  const { ask, backend } = setUp(t);
+  const content = Buffer.from('initrd');
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const headers = { 'content-type': 'application/octet-stream' };
+  const path = `/v1/artifacts/${sha256}`;
+  assertProblem(await ask(`DELETE ${path}`), 'not-found');
+  await ask(`PUT ${path}?kind=kernel`, undefined, { headers, payload: content });
+  await ask('PUT /v1/images/small', { direct: { kernel: sha256 } });
+  assertProblem(await ask(`DELETE ${path}`), 'conflict');
+  await ask('DELETE /v1/images/small');
+  assert.equal((await ask(`DELETE ${path}`)).status, 204);
+  assert.equal(backend.artifacts.has(sha256), false);
+});
+
 test('a follower hands requests to the leader once, whole and unchanged', async (t) => {
   const seen: ForwardRequest[] = [];
   const { ask, backend } = setUp(t, {

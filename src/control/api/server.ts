@@ -289,7 +289,9 @@ const isEmptyObject = (body: unknown): boolean =>
   body === null || (typeof body === 'object' && Object.keys(body).length === 0 && !('pipe' in body));
 
 function wrongType(wanted: string): CodedError {
-  return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, { advice: 'Nothing was changed.' });
+  return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, {
+    advice: `Nothing was changed. Send it again with the header "Content-Type: ${wanted}".`,
+  });
 }
 
 /** The revision in If-Match, with or without the quotes of an entity tag. */
@@ -345,7 +347,7 @@ function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
     );
   });
   app.setErrorHandler((error, request, reply) => {
-    const coded = codedOf(error);
+    const coded = codedOf(error, operationIdOf(request));
     if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
     sendProblem(reply, coded);
     if (error instanceof AssertionFailed) onBug?.(error);
@@ -364,7 +366,7 @@ function sendProblem(reply: FastifyReply, error: CodedError): void {
 }
 
 /** Expected errors as they are, HTTP's own by their status, and for a bug a sentence without internals. */
-function codedOf(error: unknown): CodedError {
+function codedOf(error: unknown, id: OperationId | null): CodedError {
   if (error instanceof CodedError) return error;
   const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
   if (status === 413) {
@@ -372,6 +374,9 @@ function codedOf(error: unknown): CodedError {
       advice: 'Nothing was changed.',
     });
   }
+  // A body that says nothing of itself, or the wrong thing.
+  if (status === 415 && id !== null && OPERATIONS[id].bodyMedium !== 'none')
+    return wrongType(OPERATIONS[id].bodyMedium === 'bytes' ? 'application/octet-stream' : 'application/json');
   if (typeof status === 'number' && status >= 400 && status < 500 && error instanceof Error) {
     return new CodedError('bad-input', `The request cannot be read: ${error.message}.`.replace('..', '.'), {
       advice: 'Nothing was changed.',

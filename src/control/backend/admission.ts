@@ -257,7 +257,7 @@ function chooseNode(context: BackendContext, disks: readonly PlannedDisk[]): Sto
     const report = observer?.answers(value.name) === true ? observer.report(value.name) : null;
     if (report === null) reasons.push(`${value.name} does not answer`);
     else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
-      reasons.push(`${value.name} does not hold the image`);
+      reasons.push(`${value.name} does not hold the image yet (it is copied there from a node that does)`);
     else if (report.pool.freeBytes < needed)
       reasons.push(`${value.name} has ${Math.floor(report.pool.freeBytes / MIB)} MiB free`);
     else if (best === null || report.pool.freeBytes > best.free)

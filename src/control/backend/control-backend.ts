@@ -245,6 +245,9 @@ export class ControlBackend implements Backend {
   deleteImage = (name: string, condition: Conditional): Promise<void> => this.#images.delete(name, condition);
   getArtifact: Backend['getArtifact'] = async (sha256) => this.#images.getArtifact(sha256);
   putArtifact = (upload: ArtifactUpload, call: Call) => this.#images.putArtifact(upload, call);
+  deleteArtifact = async (sha256: string) => this.#images.deleteArtifact(sha256);
+  /** One round of what a leader does for images (image-keeper.ts). */
+  keepImages = (signal: AbortSignal) => this.#images.keep(signal);
 
   listDisks: Backend['listDisks'] = async () =>
     [...this.#context.store.disks.values()].map((entry) => diskView(this.#context, entry));

@@ -6,7 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import type { Call } from '../api/backend.ts';
-import { MIB, startBackend, type TestBackend } from '../testing/backend.ts';
+import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
 import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
 import { ImagesBackend } from './images.ts';
 import { VmsBackend } from './vms.ts';
@@ -125,6 +125,118 @@ test('the least memory is kept, shown, and never more than VMs get by default', 
   assert.equal(images.get('large').minMemoryBytes, least);
   const defaults = { memoryBytes: 64 * MIB };
   await assert.rejects(images.put('odd', { ...request, defaults, minMemoryBytes: 96 * MIB }), { code: 'bad-input' });
+});
+
+test('a name that is taken is refused before anything is looked at', async () => {
+  const { sha256 } = await upload(randomBytes(1_000));
+  await images.put('web', { disk: { sha256, format: 'raw' } });
+  await assert.rejects(images.put('web', { disk: { sha256: 'f'.repeat(64), format: 'raw' } }), { code: 'exists' });
+});
+
+const MINUTE_MS = 60_000;
+const keep = () => images.keep(new AbortController().signal);
+
+test('what nothing names for ten minutes goes; what is named, asked for or sent meanwhile stays', async () => {
+  let nowMs = 0;
+  images = new ImagesBackend(backend.context, () => nowMs);
+  const stray = sha('9');
+  backend.world.storage.get('s2')?.artifacts.add(stray);
+  const named = await upload(randomBytes(1_000), 'kernel');
+  await images.put('web', { direct: { kernel: named.sha256 } });
+  const asked = await upload(randomBytes(1_000));
+  const sent = await upload(Buffer.from('sent twice'));
+  assert.deepEqual((await keep()).deleted, [], 'seen for the first time');
+  nowMs = 9 * MINUTE_MS;
+  images.getArtifact(asked.sha256);
+  await upload(Buffer.from('sent twice'));
+  assert.deepEqual((await keep()).deleted, []);
+  nowMs = 10 * MINUTE_MS;
+  assert.deepEqual((await keep()).deleted, [stray]);
+  assert.equal(backend.world.storage.get('s2')?.artifacts.has(stray), false);
+  nowMs = 19 * MINUTE_MS;
+  assert.deepEqual([...(await keep()).deleted].sort(), [asked.sha256, sent.sha256].sort());
+  await assert.rejects(images.put('late', { disk: { sha256: sent.sha256, format: 'raw' } }), { code: 'not-found' });
+  nowMs = 1_000 * MINUTE_MS;
+  assert.deepEqual((await keep()).deleted, [], 'what an image names');
+  await images.delete('web', { ifMatch: null });
+  assert.deepEqual(backend.world.storage.get('s1')?.artifacts.size, 0);
+});
+
+test('another reign begins to count anew', async () => {
+  let nowMs = 0;
+  images = new ImagesBackend(backend.context, () => nowMs);
+  backend.world.storage.get('s1')?.artifacts.add(sha('9'));
+  await keep();
+  nowMs = 20 * MINUTE_MS;
+  backend.world.leads = false;
+  assert.deepEqual((await keep()).deleted, [], 'a follower sees no storage');
+  backend.world.leads = true;
+  assert.deepEqual((await keep()).deleted, []);
+  nowMs = 30 * MINUTE_MS;
+  assert.deepEqual((await keep()).deleted, [sha('9')]);
+});
+
+test('a file is deleted by itself only where nothing names it and nobody sends it', async () => {
+  const content = randomBytes(1_000);
+  const { sha256 } = await upload(content, 'kernel');
+  await images.put('web', { direct: { kernel: sha256 } });
+  await assert.rejects(images.deleteArtifact(sha256), /names it/);
+  const gate = Promise.withResolvers<void>();
+  const { takeUpload } = backend.world;
+  backend.world.takeUpload = async (node, body, sizeBytes) => {
+    await gate.promise;
+    return takeUpload(node, body, sizeBytes);
+  };
+  const again = upload(content, 'kernel');
+  await images.delete('web', { ifMatch: null });
+  assert.deepEqual(backend.world.deletedFiles, [], 'it is being sent');
+  await assert.rejects(images.deleteArtifact(sha256), { code: 'conflict', message: /being sent/ });
+  gate.resolve();
+  await again;
+  await images.deleteArtifact(sha256);
+  await assert.rejects(images.deleteArtifact(sha256), { code: 'not-found' });
+  await assert.rejects(images.put('web', { direct: { kernel: sha256 } }), { code: 'not-found' });
+});
+
+/** Downloads from the nodes of `contents`, as the storage services would answer them. */
+function serve(contents: ReadonlyMap<string, Buffer>): void {
+  const client = (node: string) => ({
+    download: async (path: string) => {
+      const content = contents.get(path.slice('/v1/artifacts/'.length));
+      if (content === undefined || !backend.world.storage.has(node))
+        throw new CodedError('unavailable', `${node} is away.`);
+      return { stream: Readable.from([content], { objectMode: false }), sizeBytes: content.length };
+    },
+  });
+  backend.context.storage.client = client as unknown as typeof backend.context.storage.client;
+}
+
+test('a node that was away gets the files of every image, and is then one of its nodes', async () => {
+  let nowMs = 0;
+  images = new ImagesBackend(backend.context, () => nowMs);
+  const away = backend.world.storage.get('s2');
+  backend.world.storage.delete('s2');
+  const [disk, kernel] = [randomBytes(5_000), randomBytes(3_000)];
+  const request = {
+    disk: { sha256: (await upload(disk)).sha256, format: 'raw' as const },
+    direct: { kernel: (await upload(kernel, 'kernel')).sha256 },
+  };
+  assert.deepEqual((await images.put('web', request)).nodes, ['s1']);
+  const { copied } = await keep();
+  assert.deepEqual(copied, []);
+  if (away !== undefined) backend.world.storage.set('s2', away);
+  serve(new Map([[request.direct.kernel, kernel]]));
+  const first = await keep();
+  assert.deepEqual([first.copied.length, first.failed.length], [1, 1]);
+  assert.match(first.failed[0] ?? '', /web [0-9a-f]{12} to s2: .*away/);
+  assert.deepEqual(images.get('web').nodes, ['s1'], 'not before it has all');
+  serve(new Map([[request.disk.sha256, disk]]));
+  assert.deepEqual(await keep(), { deleted: [], copied: [], failed: [] }, 'not again at once');
+  nowMs = 10 * MINUTE_MS;
+  assert.equal((await keep()).copied.length, 1);
+  assert.ok(received.get('s2')?.equals(disk));
+  assert.deepEqual(images.get('web').nodes, ['s1', 's2']);
+  assert.deepEqual(await keep(), { deleted: [], copied: [], failed: [] });
 });
 
 test('an image in use stays, and so do files that a disk is still to be cloned from', async () => {

@@ -1,47 +1,33 @@
-/** Images and their files through the API. A file is kept on every storage node that answers, so that its loss takes no image with it. */
-import { PassThrough, type Readable } from 'node:stream';
+/** Images through the API: records over files that were uploaded before (artifacts.ts), the same on every storage node as far as they answer. */
 import type { PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
-import { CodedError, messageOf } from '../../base/errors.ts';
-import { parseImageName, parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
-import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { pause } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
+import { Artifacts, filesOf, type Stored } from './artifacts.ts';
 import { type BackendContext, change, checkRevision } from './context.ts';
+import type { Kept } from './image-keeper.ts';
 import { imageView } from './views.ts';
 
 const MIB = 1024 * 1024;
 const DEFAULTS = { memoryBytes: 512 * MIB, vcpus: 1, blankDiskBytes: null } as const;
-/** An upload ends when it moves for longer than this. */
-const UPLOAD_MS_MAX = 3_600_000;
-const DELETE_MS = 10_000;
 /** Storage nodes report several times a second; one that is slower than this does not hold up an import. */
 const REPORTED_MS = 3_000;
 const LOOK_EVERY_MS = 50;
 
-/** What is known of an uploaded file until an image names it. */
-interface Uploaded {
-  readonly info: ArtifactInfo;
-  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
-  /** Who kept it when it was uploaded. */
-  readonly nodes: readonly StorageName[];
-}
-
-const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
-/** Uploads remembered for the image that will name them. */
-const UPLOADS_MAX = 256;
-
-/** Images and uploads; what was uploaded is remembered until an image names it, by this process only. */
+/** Images, and the files that they are made of. */
 export class ImagesBackend {
   readonly #context: BackendContext;
-  readonly #uploads = new Map<Sha256, Uploaded>();
+  readonly #artifacts: Artifacts;
 
-  constructor(context: BackendContext) {
+  constructor(context: BackendContext, nowMs: () => number = monotonicMs) {
     this.#context = context;
+    this.#artifacts = new Artifacts(context, nowMs);
   }
 
   list(): readonly Image[] {
@@ -56,15 +42,14 @@ export class ImagesBackend {
 
   /** Records an image over files that were uploaded before. */
   async put(name: string, request: PutImage): Promise<Image> {
+    this.#refuseTaken(name);
     const image = this.#recordOf(name, request);
-    await change(this.#context, () => {
-      if (this.#context.store.images.get(name) !== undefined) {
-        throw new CodedError('exists', `An image named ${name} exists.`, {
-          advice: 'Nothing was changed. Choose another name, or delete that image first.',
-        });
-      }
-      return { writes: [{ key: keyOf.image(image.name), value: image, expect: 0 }], result: null };
-    });
+    const record = (): Promise<null> =>
+      change(this.#context, () => {
+        this.#refuseTaken(name);
+        return { writes: [{ key: keyOf.image(image.name), value: image, expect: 0 }], result: null };
+      });
+    await this.#artifacts.holding(filesOf(image), record);
     await this.#untilReported(image);
     return this.get(name);
   }
@@ -96,53 +81,53 @@ export class ImagesBackend {
       checkRevision(entry, ifMatch, `Image ${name}`);
       return { writes: [{ key: keyOf.image(entry.value.name), value: null, expect: entry.revision }], result: null };
     });
-    const kept = this.#filesInUse();
-    for (const sha256 of files) if (!kept.has(sha256)) await this.#deleteFile(sha256);
+    await this.#artifacts.drop(files);
   }
 
-  getArtifact(text: string): Artifact {
-    const sha256 = parseSha256(text);
-    const nodes = this.#nodesWith(sha256);
-    const uploaded = this.#uploads.get(sha256)?.info.sizeBytes;
-    const sizeBytes = uploaded ?? this.#sizeOf(sha256);
-    if (nodes.length === 0 || sizeBytes === undefined)
-      throw new CodedError('not-found', `No file ${sha256} is stored.`);
-    return { sha256, sizeBytes, nodes: [...nodes] };
+  getArtifact(sha256: string): Artifact {
+    return this.#artifacts.get(sha256);
   }
 
-  /** Streams a file to every storage node that answers, at once. At least one must keep it. */
-  async putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact> {
-    const sha256 = parseSha256(upload.sha256);
-    const nodes = this.#aliveNodes();
-    if (nodes.length === 0)
-      throw new CodedError('unavailable', 'No storage node answers.', {
-        advice: 'Nothing was stored. Start the storage service, then try again.',
+  putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact> {
+    return this.#artifacts.put(upload, call);
+  }
+
+  deleteArtifact(sha256: string): Promise<void> {
+    return this.#artifacts.delete(sha256);
+  }
+
+  /** What a leader does for images again and again: unnamed files go, nodes get what they lack, records say which nodes have them. */
+  async keep(signal: AbortSignal): Promise<Kept> {
+    const deleted = await this.#artifacts.sweep();
+    const kept = { deleted, ...(await this.#artifacts.replicate(signal)) };
+    if (!signal.aborted) await this.#recordNodes();
+    return kept;
+  }
+
+  /** A node that got an image's files is one of its nodes. */
+  async #recordNodes(): Promise<void> {
+    for (const { value } of [...this.#context.store.images.values()]) {
+      const now = (): Entry<ImageRecord> | undefined => {
+        const entry = this.#context.store.images.get(value.name);
+        const isNew = (node: StorageName): boolean => entry?.value.nodes.includes(node) === false;
+        return entry !== undefined && this.#nodesWith(filesOf(entry.value)).some(isNew) ? entry : undefined;
+      };
+      if (now() === undefined) continue;
+      await change(this.#context, () => {
+        const entry = now();
+        if (entry === undefined) return { writes: [], result: null };
+        const nodes = [...new Set([...entry.value.nodes, ...this.#nodesWith(filesOf(entry.value))])].sort();
+        const write = { key: keyOf.image(value.name), value: { ...entry.value, nodes }, expect: entry.revision };
+        return { writes: [write], result: null };
       });
-    const { head, body } = await peek(upload.body, QCOW2_MAGIC.length);
-    const kind = upload.kind === 'disk' ? (head.equals(QCOW2_MAGIC) ? 'disk-qcow2' : 'disk-raw') : upload.kind;
-    const branches = nodes.map((node) => ({ node, stream: new PassThrough() }));
-    const feeding = feed(
-      body,
-      branches.map(({ stream }) => stream),
-    );
-    const results = await Promise.allSettled(
-      branches.map(({ node, stream }) =>
-        this.#context.storage.putArtifact(
-          node,
-          { sha256, kind, sizeBytes: upload.sizeBytes, body: stream },
-          { deadlineMs: UPLOAD_MS_MAX, signal: call.signal },
-        ),
-      ),
-    );
-    await feeding.catch(() => undefined);
-    const kept = results.flatMap((result, index) =>
-      result.status === 'fulfilled' ? [{ node: nodes[index] as StorageName, info: result.value }] : [],
-    );
-    const [first] = kept;
-    if (first === undefined) throw refusalOf(results);
-    if (this.#uploads.size >= UPLOADS_MAX) this.#uploads.delete(this.#uploads.keys().next().value as Sha256);
-    this.#uploads.set(sha256, { info: first.info, kind, nodes: kept.map(({ node }) => node) });
-    return { sha256, sizeBytes: first.info.sizeBytes, nodes: kept.map(({ node }) => node) };
+    }
+  }
+
+  #refuseTaken(name: string): void {
+    if (this.#context.store.images.get(name) === undefined) return;
+    throw new CodedError('exists', `An image named ${name} exists.`, {
+      advice: 'Nothing was changed. Choose another name, or delete that image first.',
+    });
   }
 
   #recordOf(name: string, request: PutImage): ImageRecord {
@@ -157,12 +142,17 @@ export class ImagesBackend {
       throw new CodedError('bad-input', `Image ${name} would give VMs less memory than it says that they need.`, {
         advice: 'Nothing was stored. Give defaults.memoryBytes at least minMemoryBytes.',
       });
-    const disk = request.disk === undefined ? null : this.#demand(request.disk.sha256, 'disk');
-    const kernel = request.direct === undefined ? null : this.#demand(request.direct.kernel, 'kernel');
-    const initrd = request.direct?.initrd === undefined ? null : this.#demand(request.direct.initrd, 'initrd');
+    const disk = request.disk === undefined ? null : this.#artifacts.demand(request.disk.sha256, 'disk');
+    const kernel = request.direct === undefined ? null : this.#artifacts.demand(request.direct.kernel, 'kernel');
+    const initrd =
+      request.direct?.initrd === undefined ? null : this.#artifacts.demand(request.direct.initrd, 'initrd');
     const stored = [disk, kernel, initrd].filter((file) => file !== null);
-    const nodes = this.#aliveNodes().filter((node) => stored.every(({ info }) => this.#holds(node, info.sha256)));
-    const ref = ({ info }: Uploaded): { sha256: Sha256; sizeBytes: number } => ({
+    const nodes = this.#nodesWith(stored.map(({ info }) => info.sha256));
+    if (nodes.length === 0)
+      throw new CodedError('unavailable', `No storage node that answers holds all files of image ${name}.`, {
+        advice: 'Nothing was stored. Upload them again: PUT /v1/artifacts/SHA256.',
+      });
+    const ref = ({ info }: Stored): { sha256: Sha256; sizeBytes: number } => ({
       sha256: info.sha256,
       sizeBytes: info.sizeBytes,
     });
@@ -191,63 +181,9 @@ export class ImagesBackend {
     };
   }
 
-  #demand(text: string, what: string): Uploaded {
-    const sha256 = parseSha256(text);
-    const uploaded = this.#uploads.get(sha256) ?? this.#known(sha256);
-    if (uploaded === undefined)
-      throw new CodedError('not-found', `The ${what} file ${sha256.slice(0, 12)}… was not uploaded.`, {
-        advice: 'Upload it first: PUT /v1/artifacts/SHA256.',
-      });
-    if (what === 'disk' && !uploaded.kind.startsWith('disk-'))
-      throw new CodedError('bad-input', `The file ${sha256.slice(0, 12)}… was sent as a ${uploaded.kind}, no disk.`, {
-        advice: 'Nothing was stored. Upload it as a disk, so that it is looked at as one.',
-      });
-    return uploaded;
-  }
-
-  /** A file that another image names already. */
-  #known(sha256: Sha256): Uploaded | undefined {
-    for (const { value } of this.#context.store.images.values()) {
-      if (value.disk?.sha256 === sha256) {
-        return {
-          kind: value.disk.format === 'qcow2' ? 'disk-qcow2' : 'disk-raw',
-          info: { sha256, sizeBytes: value.disk.sizeBytes, virtualSizeBytes: value.disk.virtualSizeBytes },
-          nodes: value.nodes,
-        };
-      }
-      const direct = value.direct;
-      if (direct?.kernel.sha256 === sha256)
-        return {
-          kind: 'kernel',
-          nodes: value.nodes,
-          info: { sha256, sizeBytes: direct.kernel.sizeBytes, virtualSizeBytes: null },
-        };
-      if (direct?.initrd?.sha256 === sha256)
-        return {
-          kind: 'initrd',
-          nodes: value.nodes,
-          info: { sha256, sizeBytes: direct.initrd.sizeBytes, virtualSizeBytes: null },
-        };
-    }
-    return undefined;
-  }
-
-  /** What images, VMs and disks that are still to be cloned name. */
-  #filesInUse(): ReadonlySet<Sha256> {
-    const { images, vms, disks } = this.#context.store;
-    return new Set([
-      ...[...images.values()].flatMap(({ value }) => filesOf(value)),
-      ...[...vms.values()].flatMap(({ value: { spec } }) =>
-        spec.boot.firmware === 'direct'
-          ? [spec.boot.kernel, ...(spec.boot.initrd === null ? [] : [spec.boot.initrd])]
-          : [],
-      ),
-      ...[...disks.values()].flatMap(({ value: { source } }) => (source.kind === 'image' ? [source.artifact] : [])),
-    ]);
-  }
-
-  #sizeOf(sha256: Sha256): number | undefined {
-    return this.#known(sha256)?.info.sizeBytes;
+  #nodesWith(files: readonly Sha256[]): readonly StorageName[] {
+    const artifacts = this.#artifacts;
+    return artifacts.aliveNodes().filter((node) => files.every((sha256) => artifacts.holds(node, sha256)));
   }
 
   #find(name: string): Entry<ImageRecord> {
@@ -256,98 +192,4 @@ export class ImagesBackend {
       throw new CodedError('not-found', `There is no image ${name}.`, { advice: 'List them with "gp image list".' });
     return entry;
   }
-
-  #aliveNodes(): readonly StorageName[] {
-    const observer = this.#context.leading()?.controller.storageObserver;
-    return [...this.#context.store.storage.values()]
-      .map(({ value }) => value.name)
-      .filter((name) => observer?.answers(name) === true);
-  }
-
-  #holds(node: StorageName, sha256: Sha256): boolean {
-    return (
-      this.#uploads.get(sha256)?.nodes.includes(node) === true ||
-      (this.#context.leading()?.controller.storageObserver.report(node)?.artifacts.includes(sha256) ?? false)
-    );
-  }
-
-  #nodesWith(sha256: Sha256): readonly StorageName[] {
-    return this.#aliveNodes().filter((node) => this.#holds(node, sha256));
-  }
-
-  /** A node that is away keeps the file; it does no harm there and is deleted with the next image that names it. */
-  async #deleteFile(sha256: Sha256): Promise<void> {
-    const term = this.#context.leading()?.term ?? 0;
-    this.#uploads.delete(sha256);
-    await Promise.allSettled(
-      this.#aliveNodes().map((node) => this.#context.storage.deleteArtifact(node, sha256, term, DELETE_MS)),
-    );
-  }
-}
-
-function filesOf({ disk, direct }: ImageRecord): Sha256[] {
-  return [disk?.sha256, direct?.kernel.sha256, direct?.initrd?.sha256].filter(
-    (sha256): sha256 is Sha256 => sha256 !== undefined,
-  );
-}
-
-/** The most telling of several refusals: one that concerns the file itself, if there is one. */
-function refusalOf(results: readonly PromiseSettledResult<unknown>[]): unknown {
-  const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-  return (
-    reasons.find(
-      (reason) => reason instanceof CodedError && reason.code !== 'unavailable' && reason.code !== 'deadline',
-    ) ??
-    reasons[0] ??
-    new CodedError('failed', messageOf('nothing was stored'))
-  );
-}
-
-/** The first bytes of a stream, and the whole of it still to be read. */
-async function peek(source: Readable, bytes: number): Promise<{ head: Buffer; body: AsyncIterable<Buffer> }> {
-  const iterator = (source as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  const chunks: Buffer[] = [];
-  let have = 0;
-  while (have < bytes) {
-    const next = await iterator.next();
-    if (next.done === true) break;
-    chunks.push(next.value);
-    have += next.value.length;
-  }
-  const begun = Buffer.concat(chunks);
-  const rest = async function* (): AsyncGenerator<Buffer> {
-    yield begun;
-    yield* { [Symbol.asyncIterator]: () => iterator };
-  };
-  return { head: begun.subarray(0, bytes), body: rest() };
-}
-
-/** Copies one stream into several; the slowest sets the pace, one that failed is left out. */
-async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]): Promise<void> {
-  const live = new Set(sinks);
-  for (const sink of sinks) {
-    sink.once('error', () => live.delete(sink));
-    sink.once('close', () => live.delete(sink));
-  }
-  try {
-    for await (const chunk of source) {
-      await Promise.all([...live].filter((sink) => !sink.write(chunk)).map(writable));
-      if (live.size === 0) return;
-    }
-    for (const sink of live) sink.end();
-  } catch (error) {
-    for (const sink of live) sink.destroy(error instanceof Error ? error : new Error(String(error)));
-    throw error;
-  }
-}
-
-/** Resolves when `sink` takes more, or never will. */
-function writable(sink: PassThrough): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      sink.off('drain', end).off('close', end);
-      resolve();
-    };
-    sink.once('drain', end).once('close', end);
-  });
 }

@@ -379,6 +379,15 @@ export class FakeBackend implements Backend {
     return artifact;
   }
 
+  async deleteArtifact(sha256: string, call: Call): Promise<void> {
+    await this.#enter('deleteArtifact', call);
+    this.#artifact(sha256);
+    const named = [...this.images.values()].flatMap(({ disk, direct }) => [disk, direct?.kernel, direct?.initrd]);
+    if (named.some((file) => file?.sha256 === sha256))
+      throw new CodedError('conflict', 'The file is in use.', { advice: 'Nothing was deleted.' });
+    this.artifacts.delete(sha256);
+  }
+
   async listDisks(call: Call): Promise<readonly views.Disk[]> {
     await this.#enter('listDisks', call);
     return [...this.vms.values()].flatMap((vm) =>
