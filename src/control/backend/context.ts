@@ -42,6 +42,8 @@ export interface BackendContext {
 
 /** Attempts of one compare-and-swap that others keep winning. */
 const ATTEMPTS = 8;
+/** For the watch to bring what a refused transaction has read. */
+const CATCH_UP_MS = 2_000;
 
 /** The VM of a name or id; CodedError 'not-found'. */
 export function findVm(context: BackendContext, nameOrId: string): Entry<VmRecord> {
@@ -111,6 +113,8 @@ export function change<T>(context: BackendContext, attempt: () => Attempt<T>): P
       if (writes.length === 0) return result;
       const outcome = await context.store.transact(writes, null, unchanged);
       if (outcome.kind === 'committed') return result;
+      // What was read back may be newer than the watch: a wish that is to be superseded is known with its task only after this.
+      await context.store.caughtUp(CATCH_UP_MS);
     }
     throw new CodedError('conflict', 'Others kept changing the same objects.', {
       advice: 'Nothing was changed. Try again.',

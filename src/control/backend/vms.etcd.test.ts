@@ -86,6 +86,28 @@ test('a second start of a VM that waits for room supersedes the first one: its t
   assert.equal(running.store.tasks.get(task(1))?.revision, revision);
 });
 
+test('a wish that loses a race supersedes the one that won it, though the watch has not shown it yet', async () => {
+  await have({ intent: 'running' });
+  const late = await startStore(etcd.clientOptions(), { watchLateMs: 300 });
+  try {
+    const entry = running.store.vms.get(vmRecord(1).id);
+    const won = taskRecord(1);
+    await running.store.transact(
+      [
+        { key: keyOf.vm(vm().id), value: { ...vm(), startTask: won.id }, expect: entry?.revision ?? 0 },
+        { key: keyOf.task(won.id), value: won, expect: 0 },
+      ],
+      null,
+    );
+    const { id } = await new VmsBackend((await startBackend(late)).context).start('vm1');
+    await running.store.catchUp();
+    assert.equal(vm().startTask, id);
+    assert.equal(stateOf(1), 'cancelled');
+  } finally {
+    await late.close();
+  }
+});
+
 test('stop, in every phase', async () => {
   for (const phase of Object.values(PHASES)) {
     await have({ phase, intent: 'running' });

@@ -104,6 +104,7 @@ export class ClusterStore {
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   #revision = 0;
   #completeRevision = 0;
+  readonly #catchingUp = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   /** Whether the watch stands: what is known is at most a moment old. */
   #connected = false;
 
@@ -245,6 +246,29 @@ export class ClusterStore {
     });
   }
 
+  /**
+   * Resolves once the tables hold everything up to the newest revision seen now. A refused transaction reads back objects that may be newer
+   * than the watch; what was written together with them is there after this. CodedError 'deadline'.
+   */
+  caughtUp(deadlineMs: number): Promise<void> {
+    const revision = this.#revision;
+    if (this.#completeRevision >= revision) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const waiting = { revision, resolve: (): void => finish(resolve) };
+      const finish = (act: () => void): void => {
+        cancel();
+        this.#catchingUp.delete(waiting);
+        act();
+      };
+      const late = (): CodedError =>
+        new CodedError('deadline', `What etcd holds was not seen within ${deadlineMs} ms.`, {
+          advice: 'Nothing was changed. See whether etcd answers, then try again.',
+        });
+      const cancel = this.#etcd.clock.after(deadlineMs, () => finish(() => reject(late())));
+      this.#catchingUp.add(waiting);
+    });
+  }
+
   #refused(keys: readonly string[], guard: Compare | null, { reads, revision }: TxnResult): Outcome {
     this.#note(keys.map((key, index) => notedOf(key, reads[index], revision)));
     if (guard === null || !('createRevision' in guard)) return { kind: 'conflict' };
@@ -298,6 +322,7 @@ export class ClusterStore {
     this.#revision = Math.max(this.#revision, revision);
     this.#completeRevision = Math.max(this.#completeRevision, revision);
     for (const table of this.#tables) table.completedTo(revision);
+    for (const waiting of [...this.#catchingUp]) if (this.#completeRevision >= waiting.revision) waiting.resolve();
   }
 
   #tableOf(key: string): Table<unknown> | undefined {

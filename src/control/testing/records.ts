@@ -9,6 +9,7 @@ import {
 } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord, NetworkRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
+import type { WatchOptions } from '../../etcd/api.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import type { EtcdOptions } from '../../etcd/transport.ts';
 import { randomHex } from '../../os/random.ts';
@@ -115,8 +116,9 @@ export interface RunningStore {
   close(): Promise<void>;
 }
 
-export async function startStore(options: EtcdOptions): Promise<RunningStore> {
-  const client = new EtcdClient(options);
+/** `watchLateMs`: by how much its watch lags. */
+export async function startStore(options: EtcdOptions, { watchLateMs = 0 } = {}): Promise<RunningStore> {
+  const client = watchLateMs === 0 ? new EtcdClient(options) : new LateClient(options, watchLateMs);
   const store = new ClusterStore(client, randomHex);
   const ending = new AbortController();
   const ready = Promise.withResolvers<void>();
@@ -132,6 +134,24 @@ export async function startStore(options: EtcdOptions): Promise<RunningStore> {
       client.close();
     },
   };
+}
+
+/** A client whose watches bring each change late. */
+class LateClient extends EtcdClient {
+  readonly #lateMs: number;
+
+  constructor(options: EtcdOptions, lateMs: number) {
+    super(options);
+    this.#lateMs = lateMs;
+  }
+
+  override watch(prefix: string, options: WatchOptions): Promise<void> {
+    const onEvents: WatchOptions['onEvents'] = async (...change) => {
+      await new Promise<void>((resolve) => void this.clock.after(this.#lateMs, resolve));
+      return options.onEvents(...change);
+    };
+    return super.watch(prefix, { ...options, onEvents });
+  }
 }
 
 /** Deletes everything, so that each test begins with nothing. */
