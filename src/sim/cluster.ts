@@ -29,7 +29,7 @@ import { SimMachine, type SimProcess } from './sim-machine.ts';
 import { SimRandom } from './sim-random.ts';
 import { SimStorageNode, type StorageNote } from './storage/sim-storage-node.ts';
 import type { Swarm } from './swarm.ts';
-import type { Topology } from './topology.ts';
+import { type Topology, waysFrom } from './topology.ts';
 import { Truth } from './truth.ts';
 
 export interface ClusterOptions {
@@ -60,7 +60,9 @@ export class SimCluster implements Topology {
   readonly violations: Violation[] = [];
   readonly qemus = new Set<QemuProcess>();
   /** Called before each step and commit of a leader; may end or pause its process. */
-  onCrashPoint: (process: SimProcess) => void = () => undefined;
+  onCrashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => void = () => undefined;
+  /** Called with all that happens. */
+  onNote: (entry: TraceEntry) => void = () => undefined;
   /** Of how many calls to etcd in a hundred the answer is lost. */
   etcdRepliesLostPercent = 0;
   readonly #options: ClusterOptions;
@@ -101,6 +103,7 @@ export class SimCluster implements Topology {
 
   readonly note: Note = (entry) => {
     const timed = { at: this.now, ...entry } as TraceEntry;
+    this.onNote(timed);
     for (const violation of this.#judge(timed)) this.accuse(violation.rule, violation.what);
   };
 
@@ -141,7 +144,7 @@ export class SimCluster implements Topology {
     if (!machine.up) return;
     this.touched(machine.name);
     const { name } = machine;
-    this.#startMember(name);
+    this.startMember(name);
     this.controls.get(name)?.start();
     this.storage.get(name as StorageName)?.startService();
     this.hosts.get(name as HostName)?.startAgent();
@@ -195,7 +198,7 @@ export class SimCluster implements Topology {
       etcd: this.etcd,
       routeOf: (process) => this.#routeOf(process),
       isLeader: (who) => this.truth.leader?.control === who,
-      onLead: (term: Term) => this.note({ kind: 'leads', control: name, term }),
+      onGivingUp: (hosts) => this.#givesUp(name, hosts),
       crashPoint: (...point) => this.#crashPoint(...point),
       log: (process) => this.#log(process.name, () => process.isAlive),
       plant: (ports) => this.#options.bug?.plant?.(ports, this) ?? ports,
@@ -207,7 +210,7 @@ export class SimCluster implements Topology {
 
   #crashPoint(process: SimProcess, ...[workflow, step]: Parameters<CrashPoint>): Promise<void> {
     this.say(() => `${process.name}: ${workflow} ${step}`);
-    this.onCrashPoint(process);
+    this.onCrashPoint(process, workflow, step);
     // What is dead does nothing more: its promise is never kept. What stands still goes on with this very step.
     return process.isRunning ? Promise.resolve() : new Promise((resolve) => process.run(resolve));
   }
@@ -279,7 +282,8 @@ export class SimCluster implements Topology {
     qemu.process.onEnd(() => this.qemus.delete(qemu));
   }
 
-  #startMember(name: string): void {
+  /** Starts the etcd member of a machine, where it has one and it does not run. */
+  startMember(name: string): void {
     if (!this.etcd.members.includes(name) || this.members.get(name)?.isAlive === true) return;
     const machine = this.machines.get(name);
     if (machine === undefined) return;
@@ -331,21 +335,19 @@ export class SimCluster implements Topology {
     this.#applied = state.revision;
     const changes = this.truth.apply(events);
     if (changes.length === 0) return;
-    const gaveUp = changes.some(({ kind, value }) => kind === 'host' && value !== null && value.quarantine !== null);
-    if (gaveUp) this.#notePaths();
     this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
   }
 
-  /** What the leader's verdict is judged by. */
-  #notePaths(): void {
-    const from = this.leader;
-    if (from === null) return;
-    for (const { name: host, machine } of this.hosts.values()) {
-      const working = this.paths.working(this, from, machine);
-      for (const way of ['direct', ...[...this.machines.keys()].map((name) => `via ${name}`)]) {
-        const since = working.get(way);
-        this.note({ kind: 'path', from: from.name, host, path: way, since: since ?? null });
-      }
+  /** A leader gives up hosts: its verdict is judged by what it could have reached when it sent that. */
+  #givesUp(control: string, hosts: readonly HostName[]): void {
+    const from = this.controls.get(control);
+    if (from === undefined) return;
+    for (const host of hosts) {
+      const machine = this.machines.get(host);
+      const working = machine === undefined ? new Map<string, number>() : this.paths.working(this, from, machine);
+      for (const { name: path } of waysFrom(this, control))
+        this.note({ kind: 'path', from: control, host, path, since: working.get(path) ?? null });
+      this.note({ kind: 'gives-up', by: control, host });
     }
   }
 }

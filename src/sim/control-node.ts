@@ -3,11 +3,13 @@
  * It may die at any instant; started again it knows nothing but what etcd says.
  */
 import { messageOf } from '../base/errors.ts';
-import type { Term } from '../base/ids.ts';
+import type { HostName } from '../base/ids.ts';
 import { leadForEver } from '../control/leadership.ts';
 import { ClusterStore } from '../control/store/cluster-store.ts';
 import type { Controller } from '../core/loop/controller.ts';
 import type { CrashPoint } from '../core/loop/vm-loop.ts';
+import type { HostRecord } from '../core/model/cluster.ts';
+import { PREFIX } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
@@ -29,7 +31,8 @@ export interface ControlNodeOptions {
   readonly routeOf: (process: SimProcess) => EtcdRoute;
   /** By what etcd holds at this instant. */
   readonly isLeader: (control: string) => boolean;
-  readonly onLead: (term: Term) => void;
+  /** Called as a transaction is sent that gives up hosts. */
+  readonly onGivingUp: (hosts: readonly HostName[]) => void;
   readonly crashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => Promise<void>;
   readonly log: (process: SimProcess) => Log;
   /** Mistakes made on purpose. */
@@ -78,6 +81,7 @@ export class SimControlNode implements ControlNode {
     const client = new SimEtcdClient({ etcd, route: routeOf(process), clock: process, first: index });
     const store = new ClusterStore(client, (bytes) => random.hex(bytes));
     this.#options.plantStore(store);
+    this.#watchVerdicts(store);
     const running: Running = { process, store, controller: null };
     this.#running = running;
     const qmp = new SimQmpLink(topology, { control: name, process }, () => !this.#options.isLeader(name));
@@ -106,6 +110,20 @@ export class SimControlNode implements ControlNode {
       .catch(failed);
   }
 
+  #watchVerdicts(store: ClusterStore): void {
+    const transact = store.transact.bind(store);
+    store.transact = (writes, guard, unchanged) => {
+      const lost = writes.flatMap(({ key, value }) => {
+        if (!key.startsWith(PREFIX.host) || value === null) return [];
+        const name = key.slice(PREFIX.host.length) as HostName;
+        const before = store.hosts.get(name)?.value.quarantine ?? null;
+        return before === null && (value as HostRecord).quarantine !== null ? [name] : [];
+      });
+      if (lost.length > 0) this.#options.onGivingUp(lost);
+      return transact(writes, guard, unchanged);
+    };
+  }
+
   async #lead(parts: {
     readonly running: Running;
     readonly client: SimEtcdClient;
@@ -114,7 +132,7 @@ export class SimControlNode implements ControlNode {
   }): Promise<void> {
     const { running, client, qmp, signal } = parts;
     const { process, store } = running;
-    const { name, topology, onLead, crashPoint, plant } = this.#options;
+    const { name, topology, crashPoint, plant } = this.#options;
     const caller = { control: name, process };
     const log = this.#options.log(process);
     const ports: LinksOfController = {
@@ -138,7 +156,6 @@ export class SimControlNode implements ControlNode {
       onLead: (leading) => {
         running.controller = leading?.controller ?? null;
         if (leading === null) qmp.close();
-        else onLead(leading.term);
       },
     });
   }

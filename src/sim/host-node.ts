@@ -3,7 +3,7 @@ import type { HostName } from '../base/ids.ts';
 import type { AgentHost } from '../core/agent/agent-host.ts';
 import type { HostCapacity } from '../core/model/cluster.ts';
 import type { Clock } from '../core/ports/clock.ts';
-import type { LaunchOrder } from '../core/ports/host-link.ts';
+import type { LaunchOrder, NetworkPlan } from '../core/ports/host-link.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { HostTroubles } from './agent/agent-machine.ts';
 import { HostKernel } from './agent/host-kernel.ts';
@@ -50,6 +50,11 @@ export class SimHostNode implements HostNode {
     return this.#agent;
   }
 
+  /** The plan in force since some agent made it; null since the boot. */
+  get network(): NetworkPlan | null {
+    return this.#kernel.network;
+  }
+
   readonly qemus = (): readonly QemuProcess[] => this.#kernel.qemus;
 
   /** Starts an agent where the machine is up and none runs. */
@@ -60,6 +65,7 @@ export class SimHostNode implements HostNode {
     const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
     const agent = { process, host };
     this.#agent = agent;
+    log.info('serving', { incarnations: host.report().incarnations.length });
     process.onEnd(() => {
       if (this.#agent === agent) this.#agent = null;
     });

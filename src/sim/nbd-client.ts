@@ -160,8 +160,11 @@ export class NbdClient {
     const { network, process } = this.#around;
     process.after(STALL_MS, () => {
       if (this.#connection !== connection || this.#attempt !== attempt) return;
+      // A machine that was started anew knows no such connection and says so.
       const acknowledges =
-        network.isOpen('storage', process.machine, peer) && network.isOpen('storage', peer, process.machine);
+        connection.isOpen &&
+        network.isOpen('storage', process.machine, peer) &&
+        network.isOpen('storage', peer, process.machine);
       if (acknowledges) this.#watch(connection, attempt, peer);
       else this.#lost(connection);
     });

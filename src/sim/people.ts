@@ -134,6 +134,9 @@ export class People {
       const task = this.#task(`vm.${deed}`, entry.value.name);
       const wish = wishFor(entry.value, { deed, host }, task.id);
       if (wish === null) return;
+      // After a conflict a record may be newer than the watch: its tasks must be known, or they would never be ended.
+      await tasksKnown(wish.supersedes, store);
+      if (store.vms.get(id)?.revision !== entry.revision) continue;
       const ended: TaskRecord = { ...task, state: 'succeeded', progressPercent: 100, endedAt: 0 };
       this.#cluster.say(() => `people: ${deed} ${entry.value.name}${deed === 'migrate-to' ? ` ${host}` : ''}`);
       const outcome = await store.transact(
@@ -207,7 +210,18 @@ function hostWrite(entry: Entry<HostRecord>, value: HostRecord): Write {
   return { key: keyOf.host(value.name), value, expect: entry.revision };
 }
 
-function superseded(task: TaskId | null | undefined, store: ClusterStore): Write[] {
+const TASK_LATE_MS = 2_000;
+
+async function tasksKnown(tasks: Wish['supersedes'], store: ClusterStore): Promise<void> {
+  const areKnown = (): true | undefined =>
+    tasks.every((task) => task === null || task === undefined || store.tasks.get(task) !== undefined) || undefined;
+  if (areKnown() === true) return;
+  const { signal } = new AbortController();
+  await store.waitFor(areKnown, { deadlineMs: TASK_LATE_MS, signal, what: 'a task' }).catch(() => undefined);
+}
+
+/** The writes that cancel a task which another one takes the place of. */
+export function superseded(task: TaskId | null | undefined, store: ClusterStore): Write[] {
   const entry = task === null || task === undefined ? undefined : store.tasks.get(task);
   if (entry === undefined || entry.value.state !== 'running') return [];
   const value: TaskRecord = { ...entry.value, state: 'cancelled', endedAt: 0 };
@@ -215,7 +229,7 @@ function superseded(task: TaskId | null | undefined, store: ClusterStore): Write
 }
 
 /** What each command of the API writes into a record, or null where it is refused. */
-function wishFor(
+export function wishFor(
   vm: VmRecord,
   { deed, host }: { readonly deed: DeedName; readonly host: HostName },
   taskId: TaskId,
@@ -261,10 +275,11 @@ function wishFor(
   }
 }
 
-function newVm(options: {
+/** A VM that is to run and never did. */
+export function newVm(options: {
   readonly id: VmId;
   readonly name: string;
-  readonly startTask: TaskId;
+  readonly startTask: TaskId | null;
   readonly disks: readonly DiskId[];
   readonly antiAffinity: string | null;
   readonly patienceMs: number;

@@ -83,6 +83,7 @@ export class QemuProcess {
       return client;
     });
     process.onEnd(() => this.#ended());
+    this.#noteStatus(this.#status);
   }
 
   get status(): string {
@@ -272,9 +273,15 @@ export class QemuProcess {
   #become(status: string): void {
     if (!this.process.isAlive) return;
     this.#status = status;
+    this.#noteStatus(status);
     this.#around.say(() => `${this.key} on ${this.process.machine.name}: ${status}`);
     this.#emit();
     if (status === 'running') this.#runDisks();
+  }
+
+  #noteStatus(status: string): void {
+    const { vm, generation } = this.order;
+    this.#around.note({ kind: 'status', vm, generation, status });
   }
 
   #emit(): void {
@@ -283,6 +290,7 @@ export class QemuProcess {
 
   #ended(): void {
     this.#around.say(() => `${this.key} on ${this.process.machine.name}: ended`);
+    this.#noteStatus('ended');
     for (const disk of this.#disks) disk.close();
     // A kernel tells the other end that its process is gone, a machine without power tells nobody.
     if (this.process.machine.up) this.#breakStream();

@@ -21,6 +21,8 @@ interface Session {
   readonly qemu: QemuProcess;
   readonly way: Way;
   readonly monitor: Monitor;
+  /** When the last answer has come, or is not waited for any more: a connection keeps the order of what is sent on it. */
+  answered: Promise<unknown>;
 }
 
 interface Held {
@@ -78,7 +80,6 @@ export class SimQmpLink implements QmpLink {
         COMMAND_MS,
         (qemu) => [qemu.status, qemu.migration] as const,
       );
-      this.#topology.note({ kind: 'status', vm: target.vm, generation: target.generation, status });
       return { kind: 'answers', status, via, ageMs: 0, migration: held.sending ? migration : null };
     } catch {
       this.#end(target, session);
@@ -141,7 +142,8 @@ export class SimQmpLink implements QmpLink {
   #command<T>(session: Session, deadlineMs: number, act: (qemu: QemuProcess) => T): Promise<T> {
     const { qemu, way } = session;
     const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
-    return this.#topology.network.call(
+    const before = session.answered;
+    const answer = this.#topology.network.call(
       this.#caller.process,
       hops,
       { deadlineMs, what: `QMP of ${qemu.key}` },
@@ -150,6 +152,8 @@ export class SimQmpLink implements QmpLink {
         return act(qemu);
       },
     );
+    session.answered = answer.catch(() => undefined);
+    return before.then(() => answer);
   }
 
   #hold(target: QmpTarget): Held {
@@ -221,7 +225,7 @@ export class SimQmpLink implements QmpLink {
         }),
       onClosed: () => network.tell(this.#caller.process, hops, () => this.#end(held.target, session)),
     };
-    const session: Session = { qemu, way, monitor };
+    const session: Session = { qemu, way, monitor, answered: Promise.resolve() };
     qemu.monitors.add(monitor);
     held.session = session;
     return { session, seen: null };

@@ -82,9 +82,8 @@ const path = (since: number | null): TraceEntry => ({
   path: 'via s1',
   since,
 });
-const LEADS: TraceEntry = { at: 1, kind: 'leads', control: 'c1', term: 1 as Term };
+const LOST: TraceEntry = { at: 4_001, kind: 'gives-up', by: 'c1', host: host(1) };
 const DISK = commit({ kind: 'disk', id: diskRecord().id, value: diskRecord() });
-const lost = commit({ kind: 'host', id: host(1), value: hostRecord(1, { quarantine: { since: 0, reason: '' } }) });
 const small = commit({
   kind: 'host',
   id: host(1),
@@ -135,6 +134,10 @@ const TABLE: Readonly<
     broken: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 2) })],
     kept: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 3) })],
   },
+  'E1-only-leaders-decide': {
+    broken: [...STARTED, people(vm(running(2)))],
+    kept: [...STARTED, people(vm(running(1), { intent: 'stopped' }))],
+  },
   'T1-tasks-end-once': {
     broken: [commit(wish('failed')), commit(wish('running'))],
     kept: [commit(wish('running')), commit(wish('failed'))],
@@ -151,12 +154,12 @@ const TABLE: Readonly<
     ],
   },
   'V1-lost-when-unreached': {
-    broken: [LEADS, probe('direct', false), probe('via s1', true), lost],
-    kept: [LEADS, probe('direct', false), probe('via s1', null), lost],
+    broken: [probe('direct', false), probe('via s1', true), LOST],
+    kept: [probe('direct', false), probe('via s1', null), LOST],
   },
   'V2-lost-when-out-of-reach': {
-    broken: [LEADS, path(1), { ...lost, at: 4_001 }],
-    kept: [LEADS, path(1), path(3), { ...lost, at: 4_001 }],
+    broken: [path(1), LOST],
+    kept: [path(1), path(3), LOST],
   },
   'W1-writes-follow-generations': { broken: [write(1), write(2), write(1)], kept: [write(1), write(1), write(2)] },
   'W2-one-writer': { broken: [cont(1), write(1), cont(2), write(1)], kept: [cont(1), write(1), cont(2), write(2)] },

@@ -9,6 +9,7 @@ import {
 import {
   groupsStayApart,
   hostsHaveRoom,
+  onlyLeadersDecide,
   stopsLast,
   switchOnlyWhenBothPaused,
   tasksEndOnce,
@@ -33,6 +34,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'C1-hosts-have-room': hostsHaveRoom,
   'C3-groups-stay-apart': groupsStayApart,
+  'E1-only-leaders-decide': onlyLeadersDecide,
   'T1-tasks-end-once': tasksEndOnce,
   'T2-stops-last': stopsLast,
   'T3-wishes-kept': wishesAreKept,

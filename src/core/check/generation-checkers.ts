@@ -47,26 +47,42 @@ export function oneCurrentIncarnation(): Checker {
   };
 }
 
-/** G4: storage grants only what the record in etcd admits at that moment, and never again what was fenced. */
+/** A grant is made some time after etcd was read, or its order sent: what was admitted so long ago may still be granted, in ms. */
+const GRANT_LATE_MS = 10_000;
+
+/**
+ * G4: storage grants only what the record in etcd admits, or admitted a moment ago, and never again what it has acknowledged to be fenced or
+ * revoked.
+ */
 export function grantsAreAdmitted(): Checker {
   const records = new Map<VmId, VmRecord>();
+  /** When a generation was admitted last, where it no longer is. */
+  const admittedUntil = new Map<string, number>();
   const floors = new Map<string, number>();
+  const revoked = new Set<string>();
+  const commit = (vm: VmId, next: VmRecord | null, at: number): void => {
+    const before = records.get(vm);
+    for (const generation of before === undefined ? [] : namedIncarnations(before).map((named) => named.generation))
+      if (before !== undefined && mayBeGranted(before, generation)) admittedUntil.set(`${vm}:${generation}`, at);
+    if (next !== null) records.set(vm, next);
+  };
   return (entry) => {
-    if (entry.kind === 'commit') {
-      for (const change of entry.changes)
-        if (change.kind === 'vm' && change.value !== null) records.set(change.id, change.value);
-    }
+    if (entry.kind === 'commit')
+      for (const change of entry.changes) if (change.kind === 'vm') commit(change.id, change.value, entry.at);
     if (entry.kind === 'fenced') {
       const key = `${entry.node}:${entry.vm}`;
       floors.set(key, Math.max(floors.get(key) ?? 0, entry.below));
     }
+    if (entry.kind === 'revoked') revoked.add(`${entry.node}:${entry.vm}:${entry.generation}`);
     if (entry.kind !== 'granted') return null;
-    const record = records.get(entry.vm);
-    const floor = floors.get(`${entry.node}:${entry.vm}`) ?? 0;
-    if (entry.generation < floor)
-      return `${entry.node} granted ${entry.vm} ${entry.generation}, below its fence ${floor}`;
-    if (record === undefined || mayBeGranted(record, entry.generation)) return null;
-    return `${entry.node} granted ${record.name} generation ${entry.generation} in phase ${record.phase.kind}`;
+    const { node, vm, generation } = entry;
+    const record = records.get(vm);
+    const floor = floors.get(`${node}:${vm}`) ?? 0;
+    if (generation < floor) return `${node} granted ${vm} ${generation}, below its fence ${floor}`;
+    if (revoked.has(`${node}:${vm}:${generation}`)) return `${node} granted ${vm} ${generation}, which it had revoked`;
+    if (record === undefined || mayBeGranted(record, generation)) return null;
+    if (entry.at - (admittedUntil.get(`${vm}:${generation}`) ?? Number.NEGATIVE_INFINITY) <= GRANT_LATE_MS) return null;
+    return `${node} granted ${record.name} generation ${generation} in phase ${record.phase.kind}`;
   };
 }
 

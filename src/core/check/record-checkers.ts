@@ -5,7 +5,7 @@ import type { VmRecord } from '../model/vm.ts';
 import { memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
-/** M1: `switching` is committed only after the source said that it is in postmigrate and the destination that it waits, complete. */
+/** M1: `switching` is committed only while the source is in postmigrate, or gone since, and the destination waits, complete. */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
   const phases = new Map<VmId, string>();
@@ -21,7 +21,7 @@ export function switchOnlyWhenBothPaused(): Checker {
       const source = statuses.get(`${id}:${value.phase.source.generation}`) ?? 'unseen';
       const destination = statuses.get(`${id}:${value.phase.destination.generation}`) ?? 'unseen';
       if (before !== 'migrating') return `${value.name} switched from phase ${before}`;
-      if (source !== 'postmigrate') return `${value.name} switched with its source ${source}`;
+      if (source !== 'postmigrate' && source !== 'ended') return `${value.name} switched with its source ${source}`;
       if (notComplete.has(destination)) return `${value.name} switched with its destination ${destination}`;
     }
     return null;
@@ -78,6 +78,33 @@ export function groupsStayApart(): Checker {
       }
     }
     return null;
+  };
+}
+
+/** E1: people write wishes; what runs where, and who is given up, is written by one who compares the election key. */
+export function onlyLeadersDecide(): Checker {
+  const vms = new Map<VmId, VmRecord>();
+  const quarantined = new Set<HostName>();
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    let broken: string | null = null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind === 'host' && value !== null) {
+        const isNew = (value.quarantine !== null) !== quarantined.has(id);
+        if (value.quarantine === null) quarantined.delete(id);
+        else quarantined.add(id);
+        if (isNew && entry.by === 'people') broken = `the quarantine of ${id} was changed by nobody who leads`;
+      }
+      if (kind !== 'vm') continue;
+      const before = vms.get(id);
+      if (value === null) vms.delete(id);
+      else vms.set(id, value);
+      if (entry.by !== 'people' || before === undefined) continue;
+      if (value === null) broken = `${before.name} was removed by nobody who leads`;
+      else if (JSON.stringify(value.phase) !== JSON.stringify(before.phase))
+        broken = `${before.name} became ${value.phase.kind} by nobody who leads`;
+    }
+    return broken;
   };
 }
 

@@ -21,7 +21,7 @@ export type TraceEntry = { readonly at: number } & (
   | { readonly kind: 'restarted'; readonly node: StorageName }
   /** A leader ordered a QEMU to run its guest; `stale`: by one that was deposed and did not know yet. */
   | { readonly kind: 'cont'; readonly vm: VmId; readonly generation: Generation; readonly stale: boolean }
-  /** QMP answered a leader. */
+  /** A QEMU's run state: QMP's words, and `ended`. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
   /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
   | {
@@ -31,11 +31,9 @@ export type TraceEntry = { readonly at: number } & (
       readonly path: string;
       readonly met: boolean | null;
     }
-  /** Control node `control` leads in term `term`. */
-  | { readonly kind: 'leads'; readonly control: string; readonly term: Term }
   /**
    * Since when packets of control node `from` have been getting to a host's kernel and back on this path without interruption, in ms since
-   * the trace began; null: they do not. The truth, known to nobody in the cluster; told before each commit that gives up a host.
+   * the trace began; null: they do not. The truth, known to nobody in the cluster; told before each `gives-up`.
    */
   | {
       readonly kind: 'path';
@@ -44,6 +42,8 @@ export type TraceEntry = { readonly at: number } & (
       readonly path: string;
       readonly since: number | null;
     }
+  /** Control node `by` sends a transaction that gives up a host (quarantines it). */
+  | { readonly kind: 'gives-up'; readonly by: string; readonly host: HostName }
   /** A guest's write reached a disk. `sequence`: the block, counted from 1; a guest writes one after the other. */
   | {
       readonly kind: 'write';

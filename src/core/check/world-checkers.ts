@@ -72,12 +72,13 @@ export function lostOnlyWhenUnreached(): Checker {
   const seen = new PathsSeen();
   return (entry) => {
     seen.note(entry);
-    return seen.givenUp(entry, ({ tried }, host) => {
-      const reached = [...tried].find(([, met]) => met === true);
-      if (reached !== undefined) return `${host} was given up although ${reached[0]} reaches it`;
-      if ([...tried.values()].every((met) => met === null)) return `${host} was given up and nobody tried to reach it`;
-      return null;
-    });
+    if (entry.kind !== 'gives-up') return null;
+    const { tried } = seen.of(entry.by, entry.host);
+    const reached = [...tried].find(([, met]) => met === true);
+    if (reached !== undefined) return `${entry.host} was given up although ${reached[0]} reaches it`;
+    if ([...tried.values()].every((met) => met === null))
+      return `${entry.host} was given up and nobody tried to reach it`;
+    return null;
   };
 }
 
@@ -89,48 +90,27 @@ export function lostOnlyWhenOutOfReach(): Checker {
   const seen = new PathsSeen();
   return (entry) => {
     seen.note(entry);
-    return seen.givenUp(entry, ({ worksSince }, host) => {
-      const open = [...worksSince].find(([, since]) => entry.at - since >= REACHED_FOR_MS);
-      return open === undefined ? null : `${host} was given up although ${open[0]} has worked since ${open[1]}`;
-    });
+    if (entry.kind !== 'gives-up') return null;
+    const { worksSince } = seen.of(entry.by, entry.host);
+    const open = [...worksSince].find(([, since]) => entry.at - since >= REACHED_FOR_MS);
+    if (open === undefined) return null;
+    return `${entry.host} was given up although ${open[0]} has worked since ${open[1]}`;
   };
 }
 
-/** What each control node tried and could have reached, and who leads. */
+/** What each control node tried and could have reached. */
 class PathsSeen {
   readonly #paths = new Map<string, PathsOfHost>();
-  readonly #leads = new Map<number, string>();
-  readonly #quarantined = new Set<HostName>();
 
   note(entry: Parameters<Checker>[0]): void {
-    if (entry.kind === 'leads') this.#leads.set(entry.term, entry.control);
-    if (entry.kind === 'probe') this.#of(entry.by, entry.host).tried.set(entry.path, entry.met);
+    if (entry.kind === 'probe') this.of(entry.by, entry.host).tried.set(entry.path, entry.met);
     if (entry.kind !== 'path') return;
-    const { worksSince } = this.#of(entry.from, entry.host);
+    const { worksSince } = this.of(entry.from, entry.host);
     if (entry.since === null) worksSince.delete(entry.path);
     else worksSince.set(entry.path, entry.since);
   }
 
-  /** What `judge` says of the first host that a leader's commit quarantines. */
-  givenUp(entry: Parameters<Checker>[0], judge: (paths: PathsOfHost, host: HostName) => string | null): string | null {
-    if (entry.kind !== 'commit') return null;
-    for (const { kind, id, value } of entry.changes) {
-      if (kind !== 'host' || value === null) continue;
-      if (value.quarantine === null) {
-        this.#quarantined.delete(id);
-        continue;
-      }
-      if (this.#quarantined.has(id)) continue;
-      this.#quarantined.add(id);
-      const leader = entry.by === 'people' ? undefined : this.#leads.get(entry.by);
-      if (leader === undefined) return `${id} was given up by nobody who leads`;
-      const broken = judge(this.#of(leader, id), id);
-      if (broken !== null) return broken;
-    }
-    return null;
-  }
-
-  #of(control: string, host: HostName): PathsOfHost {
+  of(control: string, host: HostName): PathsOfHost {
     const key = `${control}:${host}`;
     const known = this.#paths.get(key) ?? { tried: new Map(), worksSince: new Map() };
     this.#paths.set(key, known);

@@ -51,8 +51,9 @@ const TASK_LATE_MS = 2_000;
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
 const DISK_ERROR_OVER_MS = 10_000;
-/** Steps after which QMP has something new to say. */
+/** Steps after which QMP has something new to say, or is to be believed again. */
 const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
+  'fence',
   'launch',
   'cont',
   'halt',
@@ -240,6 +241,9 @@ export class VmLoop {
       const entry = this.#ports.store.snapshot.vms.get(id);
       if (entry === undefined) return null;
       await this.#refresh(entry.value, state);
+      // The term may be over by now, or the record another one: what is decided from it would be late.
+      if (this.#stopped) return null;
+      if (this.#ports.store.snapshot.vms.get(id)?.revision !== entry.revision) continue;
       const decision = decide(this.situation(entry.value));
       if (decision.kind === 'wait') {
         state.why = decision.why;
@@ -279,7 +283,7 @@ export class VmLoop {
     // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
     const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
-    if (this.#tasksAreLate(decision, state)) return TASK_LATE_MS / 10;
+    if (this.#tasksAreLate(vm, decision, state)) return TASK_LATE_MS / 10;
     const result = await this.#ports.store.commit({
       changes: this.#changesOf(vm, decision),
       event: this.#eventOf(vm, decision),
@@ -290,10 +294,14 @@ export class VmLoop {
   }
 
   /** After a conflict a record may be newer than the watch: the task made with it must be seen, or it would never be ended. */
-  #tasksAreLate(decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): boolean {
+  #tasksAreLate(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): boolean {
     const { clock, store } = this.#ports;
-    const tasks = decision.kind === 'commit' ? (decision.tasks ?? []) : [];
-    if (tasks.every(({ id }) => store.snapshot.tasks.has(id))) {
+    const { tasks } = store.snapshot;
+    const areSeen =
+      decision.kind === 'commit'
+        ? (decision.tasks ?? []).every(({ id }) => tasks.has(id))
+        : deletionTasks(tasks, vm).length > 0;
+    if (areSeen) {
       state.tasksLateSince = null;
       return false;
     }

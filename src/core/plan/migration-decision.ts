@@ -113,6 +113,9 @@ function failureOf({ acknowledged, see }: VmSituation, { source, destination }: 
     return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
   const { qmp } = see(source);
   if (qmp.kind !== 'answers' || qmp.migration === null || !acknowledged.sent.has(destination.generation)) return null;
+  // A leader that was deposed and did not know it yet continued it: what the destination holds is older than the disk.
+  if (qmp.migration.status === 'completed' && qmp.status === 'running')
+    return `QEMU on ${source.host} goes on although it has sent everything.`;
   if (qmp.migration.status === 'failed' || qmp.migration.status === 'cancelled')
     return `QEMU on ${source.host} reports: ${qmp.migration.error ?? qmp.migration.status}.`;
   return null;
@@ -171,6 +174,13 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   }
   // A VM that was paused on its owner's wish arrives paused; any other is continued.
   const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
+  const left = see(source).qmp;
+  if (halted && left.kind === 'answers' && left.status !== 'postmigrate') {
+    // Continued by a deposed leader, it has written since it sent its memory: only the disk is true. Seen after the fence, so for good.
+    const why = `${vm.name} went on, on ${source.host}, after its memory was sent to ${destination.host}.`;
+    if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
+    return startNext(situation, { reason: 'crashed', avoid: [], why, ...outcome(taskId, 'failed', why) });
+  }
   if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });
   const arrived =
     at.verdict === 'running' ||
