@@ -7,7 +7,7 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../base/ids.ts';
-import type { HostCapacity } from '../model/cluster.ts';
+import { sameCapacity } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import { decideHost } from '../plan/host-decision.ts';
 import { NetworkPlanner } from '../plan/network-plan.ts';
@@ -212,14 +212,4 @@ export class HostLoop {
       }
     }
   }
-}
-
-function sameCapacity(a: HostCapacity, b: HostCapacity): boolean {
-  return (
-    a.memoryBytes === b.memoryBytes &&
-    a.vcpus === b.vcpus &&
-    a.accelerator === b.accelerator &&
-    a.cpuModels.length === b.cpuModels.length &&
-    a.cpuModels.every((model, i) => model === b.cpuModels[i])
-  );
 }

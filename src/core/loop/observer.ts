@@ -6,7 +6,7 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
-import type { HostRecord } from '../model/cluster.ts';
+import { type HostRecord, sameCapacity } from '../model/cluster.ts';
 import type { HostObservation, KernelObservation } from '../model/observation.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink, HostReport, RunningIncarnation } from '../ports/host-link.ts';
@@ -51,6 +51,8 @@ interface WatchedHost {
     | { kind: 'silent'; rounds: number; paths: string[]; nodes: StorageName[] };
   storageCut: ReadonlySet<StorageName>;
   probing: boolean;
+  /** The round that is under way. */
+  round: Promise<void> | null;
   stopped: boolean;
 }
 
@@ -112,6 +114,7 @@ export class HostObserver {
       kernel: { kind: 'unknown' },
       storageCut: new Set(),
       probing: false,
+      round: null,
       stopped: false,
     };
     this.#hosts.set(record.name, watched);
@@ -238,7 +241,8 @@ export class HostObserver {
     }
     watched.agent = 'alive';
     watched.agentError = null;
-    watched.report = report;
+    // What says nothing new is let go at once: thousands of reports per second would otherwise each live until the next one.
+    watched.report = isSame && before !== null && sameHost(before, report) ? before : report;
     watched.reportSentAt = sentAt;
     watched.kernel = { kind: 'reachable', via: 'its agent', at: this.#ports.clock.monotonicMs() };
     this.#unasked.delete(watched.record.name);
@@ -274,7 +278,15 @@ export class HostObserver {
     }
   }
 
-  async #round(watched: WatchedHost): Promise<void> {
+  /** One round at a time: two at once would meet the same silence and count it twice. */
+  #round(watched: WatchedHost): Promise<void> {
+    watched.round ??= this.#tryAll(watched).finally(() => {
+      watched.round = null;
+    });
+    return watched.round;
+  }
+
+  async #tryAll(watched: WatchedHost): Promise<void> {
     const { paths } = this.#ports;
     const answeredBefore = watched.reportSentAt;
     const attempt = async (path: Path): Promise<{ path: Path; result: Tried }> => {
@@ -335,6 +347,16 @@ function sameProcesses(before: HostReport, after: HostReport): boolean {
     if (a?.pid !== b?.pid || a?.generation !== b?.generation || a?.vm !== b?.vm || a?.slot !== b?.slot) return false;
   }
   return true;
+}
+
+/** Whether two reports say the same of the host itself. */
+function sameHost(before: HostReport, after: HostReport): boolean {
+  return (
+    before.bootId === after.bootId &&
+    before.agentVersion === after.agentVersion &&
+    before.networkRevision === after.networkRevision &&
+    sameCapacity(before.capacity, after.capacity)
+  );
 }
 
 /** The VMs whose processes one of the reports shows and the other does not. */

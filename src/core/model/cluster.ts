@@ -28,6 +28,17 @@ export interface HostCapacity {
   readonly cpuModels: readonly string[];
 }
 
+/** Whether two hosts, or a host at two times, give the same. */
+export function sameCapacity(a: HostCapacity, b: HostCapacity): boolean {
+  return (
+    a.memoryBytes === b.memoryBytes &&
+    a.vcpus === b.vcpus &&
+    a.accelerator === b.accelerator &&
+    a.cpuModels.length === b.cpuModels.length &&
+    a.cpuModels.every((model, i) => model === b.cpuModels[i])
+  );
+}
+
 export interface StorageRecord {
   readonly name: StorageName;
   readonly addresses: { readonly control: string; readonly storage: string };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Generation, parseVmId } from '../../base/ids.ts';
+import type { IncarnationObservation, MigrationState } from '../model/observation.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, VmSituation } from './decision.ts';
 import type { Acknowledged, Step } from './steps.ts';
@@ -41,6 +42,18 @@ const SENT: Partial<Acknowledged> = { granted: gens(2), launched: gens(2), liste
 const STOP: Partial<VmRecord> = { intent: 'stopped', stopRequest: { mode: 'hard', patienceMs: 0, taskId: task(9) } };
 const GONE = { process: 'absent' } as const;
 const qmp = (status: string) => ({ qmp: answers(status) });
+const COMPLETED: MigrationState = {
+  status: 'completed',
+  transferredBytes: 0,
+  remainingBytes: 0,
+  totalBytes: 0,
+  downtimeMs: null,
+  error: null,
+};
+/** A source that runs although it has sent everything. */
+const CONTINUED: Partial<IncarnationObservation> = {
+  qmp: { kind: 'answers', status: 'running', via: 'direct', ageMs: 5, migration: COMPLETED },
+};
 const agentless = (status: string) =>
   ({ process: 'unknown', qmp: answers(status), host: seenHost(1, { agent: 'silent' }) }) as const;
 
@@ -332,6 +345,38 @@ const TABLE: readonly Row[] = [
     { 1: qmp('running'), 2: qmp('inmigrate') },
     SENT,
     '→ unwinding 2',
+  ],
+  [
+    'migrating, everything was sent and the destination ended, new leader: undone, not launched anew',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: GONE },
+    { granted: gens(2) },
+    '→ unwinding 2',
+  ],
+  [
+    'migrating, everything was sent and the destination waits for a stream, new leader: undone',
+    MIGRATING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('inmigrate') },
+    { granted: gens(2), launched: gens(2) },
+    '→ unwinding 2',
+  ],
+  [
+    'M1 migrating, the source was continued after it had sent everything: undone',
+    MIGRATING,
+    {},
+    { 1: CONTINUED, 2: qmp('paused') },
+    SENT,
+    '→ unwinding 2',
+  ],
+  [
+    'M1 switching, the source went on after its memory was sent: only the disk is true',
+    SWITCHING,
+    {},
+    { 1: qmp('running'), 2: qmp('paused') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
   ],
   ['G5 switching: fence first', SWITCHING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'fence below 2'],
   [
