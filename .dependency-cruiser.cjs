@@ -6,7 +6,8 @@
 /** Folder -> what it may import besides itself. `node`: Node's builtin modules. A folder with a slash refines its parent. */
 const FOLDERS = {
   base: { src: [], npm: [], node: false },
-  core: { src: ['base'], npm: [], node: false },
+  // Bytes apart from decisions: the device server decides about SCSI commands, their layout is the wire's.
+  core: { src: ['base', 'wire/scsi'], npm: [], node: false },
   wire: { src: ['base'], npm: [], node: false },
   os: { src: ['base', 'wire'], npm: [], node: true },
   pki: { src: ['base', 'wire', 'os'], npm: ['@peculiar/x509', 'reflect-metadata'], node: true },
@@ -19,6 +20,8 @@ const FOLDERS = {
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
   agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: [], node: true },
   storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: [], node: true },
+  // The SCSI target runs alone (`gp target serve`) and inside the storage service.
+  target: { src: ['base', 'core', 'wire', 'os'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
     npm: ['fastify', 'typebox'],
@@ -47,7 +50,7 @@ const FOLDERS = {
     node: true,
   },
   cli: {
-    src: ['base', 'os', 'client', 'images', 'lab', 'api'],
+    src: ['base', 'os', 'client', 'images', 'lab', 'api', 'target'],
     npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
     node: true,
   },
