@@ -28,7 +28,7 @@ async function quick(): Promise<TestCount> {
 }
 
 async function suites(): Promise<TestCount> {
-  const files = (['etcd', 'net', 'qemu', 'story'] as const).flatMap((kind) =>
+  const files = (['spin', 'etcd', 'net', 'qemu', 'story'] as const).flatMap((kind) =>
     findTestFiles({ root, kinds: [kind], filter }),
   );
   const onFile = (file: string): void => console.log(`\n${file}`);

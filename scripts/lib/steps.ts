@@ -27,7 +27,7 @@ export function quickSteps(): Step[] {
 
 /** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */
 function toolSteps(): Step[] {
-  const folders = ['src', 'scripts', 'test', 'bench', 'scenarios'].filter((folder) => holdsSource(folder));
+  const folders = ['src', 'scripts', 'test', 'bench', 'scenarios', 'formal'].filter((folder) => holdsSource(folder));
   const bin = (name: string): string => join('node_modules/.bin', name);
   const tsc = [process.execPath, 'node_modules/typescript-native/bin/tsc'] as const;
   return [

@@ -66,8 +66,14 @@ test('a file that does not end in time is a failure', async () => {
 });
 
 test('the suffix says what a test needs', () => {
-  const kinds = ['a.test.ts', 'a.etcd.test.ts', 'a.net.test.ts', 'a.qemu.test.ts', 'a.story.test.ts', 'a.ts'].map(
-    kindOf,
-  );
-  assert.deepEqual(kinds, ['unit', 'etcd', 'net', 'qemu', 'story', undefined]);
+  const kinds = [
+    'a.test.ts',
+    'a.spin.test.ts',
+    'a.etcd.test.ts',
+    'a.net.test.ts',
+    'a.qemu.test.ts',
+    'a.story.test.ts',
+    'a.ts',
+  ].map(kindOf);
+  assert.deepEqual(kinds, ['unit', 'spin', 'etcd', 'net', 'qemu', 'story', undefined]);
 });

@@ -10,8 +10,8 @@ import { RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
 
 const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
-/** What a test file needs, by its suffix; stories need everything. */
-export type TestKind = 'unit' | 'etcd' | 'net' | 'qemu' | 'story';
+/** What a test file needs, by its suffix; `spin` needs the model checker and a C compiler, stories need everything else. */
+export type TestKind = 'unit' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
 
 /** A test that failed, with the reason. */
 export type Failure = { readonly file: string; readonly name: string; readonly message: string };
@@ -39,14 +39,14 @@ export function addCounts(a: TestCount, b: TestCount): TestCount {
 
 /** Which kind of test a file is, or undefined where its suffix names none. */
 export function kindOf(file: string): TestKind | undefined {
-  const kind = /\.(etcd|net|qemu|story)\.test\.ts$/.exec(file)?.[1];
-  if (kind === 'etcd' || kind === 'net' || kind === 'qemu' || kind === 'story') return kind;
+  const kind = /\.(spin|etcd|net|qemu|story)\.test\.ts$/.exec(file)?.[1];
+  if (kind === 'spin' || kind === 'etcd' || kind === 'net' || kind === 'qemu' || kind === 'story') return kind;
   return file.endsWith('.test.ts') ? 'unit' : undefined;
 }
 
 /** All test files of the given kinds below `root`, relative to it, sorted; only paths that contain `filter`. */
 export function findTestFiles(options: { root: string; kinds: readonly TestKind[]; filter?: string }): string[] {
-  const found = globSync('{src,test,scripts,bench}/**/*.test.ts', { cwd: options.root });
+  const found = globSync('{src,test,scripts,bench,formal}/**/*.test.ts', { cwd: options.root });
   const wanted = found.filter((file) => {
     const kind = kindOf(file);
     return kind !== undefined && options.kinds.includes(kind) && file.includes(options.filter ?? '');
