@@ -3,6 +3,7 @@
  *
  *   npm run sim -- --seed N [--log FILE]        one run
  *   npm run sim -- --seeds COUNT [--from N]     many
+ *   npm run sim -- --story NAME --seed N        a story of scenarios/, with --log FILE too
  *   … --bug NAME                                with a mistake planted on purpose
  *
  * Exit status: 0 nothing was found; 1 a rule was broken; 2 wrong use; 130 interrupted.
@@ -16,10 +17,12 @@ import type { Violation } from '../src/core/check/trace.ts';
 import { findBug } from '../src/sim/planted-bugs.ts';
 import { type Outcome, runSeed } from '../src/sim/run.ts';
 import { runSeeds } from '../src/sim/seeds.ts';
+import { comparedOf } from '../src/sim/stories/differences.ts';
+import { listStories, tellStory } from '../src/sim/stories/tell.ts';
 import { runProcess } from './lib/processes.ts';
 import { root } from './lib/steps.ts';
 
-const USAGE = 'Use --seed N [--log FILE], or --seeds COUNT [--from N]; --bug NAME plants a mistake.';
+const USAGE = 'Use --seed N [--story NAME] [--log FILE], or --seeds COUNT [--from N]; --bug NAME plants a mistake.';
 const SEED_MAX = 0xffffffff;
 const SEEDS_MAX = 1_000_000;
 /** Broken rules that are shown of one run, and runs that are shown of many. */
@@ -33,24 +36,28 @@ interface Wish {
   readonly from: number;
   readonly log: string | null;
   readonly bug: string | null;
+  /** A story of scenarios/ instead of a run of chance. */
+  readonly story: string | null;
 }
 
 function wishOf(argv: readonly string[]): Wish {
   const text = { type: 'string' } as const;
-  const options = { seed: text, seeds: text, from: text, log: text, bug: text };
+  const options = { seed: text, seeds: text, from: text, log: text, bug: text, story: text };
   let values: Partial<Record<keyof typeof options, string>>;
   try {
     values = parseArgs({ args: [...argv], options, strict: true, allowPositionals: false }).values;
   } catch (cause) {
     throw new CodedError('bad-input', messageOf(cause), { cause, advice: USAGE });
   }
-  const { seed, seeds, from, log, bug } = values;
+  const { seed, seeds, from, log, bug, story } = values;
   if ((seed === undefined) === (seeds === undefined))
     throw new CodedError('bad-input', 'One of --seed and --seeds is needed.', { advice: USAGE });
   if (seed === undefined && log !== undefined)
     throw new CodedError('bad-input', 'A log is of one seed: --log goes with --seed.', { advice: USAGE });
   if (seed !== undefined && from !== undefined)
     throw new CodedError('bad-input', '--from goes with --seeds.', { advice: USAGE });
+  if (seed === undefined && story !== undefined)
+    throw new CodedError('bad-input', 'A story is told with one seed: --story goes with --seed.', { advice: USAGE });
   if (bug !== undefined) findBug(bug);
   return {
     seed: seed === undefined ? null : numberOf('--seed', seed, 0, SEED_MAX),
@@ -58,6 +65,7 @@ function wishOf(argv: readonly string[]): Wish {
     from: from === undefined ? 1 : numberOf('--from', from, 0, SEED_MAX - SEEDS_MAX),
     log: log ?? null,
     bug: bug ?? null,
+    story: story ?? null,
   };
 }
 
@@ -94,24 +102,51 @@ function explain({ seed, violations }: Outcome, { bug }: Wish, commit: string): 
   return [`seed ${seed} at commit ${commit}:`, ...shown, ...more, `  again: ${again}`].join('\n');
 }
 
-async function playOne(wish: Wish, seed: number, commit: string): Promise<boolean> {
-  const file = wish.log === null ? null : createWriteStream(wish.log);
-  const failed = file === null ? null : once(file, 'error').then(([error]) => Promise.reject(error as Error));
-  const outcome = await runSeed(seed, {
-    ...(wish.bug === null ? {} : { bug: findBug(wish.bug) }),
-    ...(file === null ? {} : { log: (line: string) => void file.write(`${line}\n`) }),
-  });
-  if (file !== null && failed !== null) {
+/** Plays one thing with its log in the file that is wished for. */
+async function logged<T>({ log }: Wish, play: (options: { log?: (line: string) => void }) => Promise<T>): Promise<T> {
+  if (log === null) return play({});
+  const file = createWriteStream(log);
+  const failed = once(file, 'error').then(([error]) => Promise.reject(error as Error));
+  // A file that cannot be written is noticed at the end, or before.
+  failed.catch(() => undefined);
+  try {
+    return await play({ log: (line) => void file.write(`${line}\n`) });
+  } finally {
     file.end();
     await Promise.race([once(file, 'finish'), failed]);
+    console.log(`The log is in ${log}.`);
   }
+}
+
+async function playOne(wish: Wish, seed: number, commit: string): Promise<boolean> {
+  const bug = wish.bug === null ? {} : { bug: findBug(wish.bug) };
+  const outcome = await logged(wish, (options) => runSeed(seed, { ...bug, ...options }));
   const isGood = outcome.violations.length === 0;
   console.log(
     isGood
       ? `seed ${seed}: nothing broken in ${(outcome.simulatedMs / 1_000).toFixed(1)} s of simulated time, ${outcome.events} events`
       : explain(outcome, wish, commit),
   );
-  if (wish.log !== null) console.log(`The log is in ${wish.log}.`);
+  return isGood;
+}
+
+async function playStory(wish: Wish, { seed, story }: { seed: number; story: string }, commit: string) {
+  if (!(await listStories()).includes(story)) {
+    const advice = `There are: ${(await listStories()).join(', ')}.`;
+    throw new CodedError('bad-input', `There is no story ${JSON.stringify(story)}.`, { advice });
+  }
+  const bug = wish.bug === null ? {} : { bug: findBug(wish.bug) };
+  const { isGood, end } = await logged(wish, async (options) => {
+    try {
+      const { recorded, golden, simulatedMs } = await tellStory(story, { seed, ...bug, ...options });
+      if (comparedOf(story, recorded) !== comparedOf(story, golden))
+        return { isGood: false, end: `its golden log says otherwise than what was recorded:\n${recorded}` };
+      return { isGood: true, end: `told in ${(simulatedMs / 1_000).toFixed(1)} s of simulated time` };
+    } catch (error) {
+      return { isGood: false, end: `it does not come true.\n${messageOf(error)}` };
+    }
+  });
+  console.log(`story ${story}, seed ${seed}, at commit ${commit}: ${end}`);
   return isGood;
 }
 
@@ -168,7 +203,11 @@ async function main(): Promise<number> {
     const wish = wishOf(process.argv.slice(2));
     const commit = await commitOf(stop.signal);
     const isGood =
-      wish.seed === null ? await playMany(wish, commit, stop.signal) : await playOne(wish, wish.seed, commit);
+      wish.seed === null
+        ? await playMany(wish, commit, stop.signal)
+        : wish.story === null
+          ? await playOne(wish, wish.seed, commit)
+          : await playStory(wish, { seed: wish.seed, story: wish.story }, commit);
     return isGood ? 0 : 1;
   } catch (error) {
     console.error(messageOf(error));

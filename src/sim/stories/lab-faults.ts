@@ -1,0 +1,227 @@
+/**
+ * The lab's faults (src/lab/faults.ts) on a simulated cluster, the failpoints of stories, and the service manager of each machine.
+ *
+ * Guarantees: what was killed on purpose stays dead until it is healed or restored; everything else that ends is started again a little
+ * later; `restore` undoes all.
+ */
+import { present } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { HostName, StorageName } from '../../base/ids.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { SimCluster } from '../cluster.ts';
+import type { NetworkName } from '../network.ts';
+import type { SimMachine, SimProcess } from '../sim-machine.ts';
+import type { SimRandom } from '../sim-random.ts';
+
+/** What runs on a machine, as src/lab/roles.ts names it. */
+type Role = 'control' | 'etcd' | 'storage' | 'agent';
+
+/** What befalls the leader before a step. */
+export interface Failpoint {
+  readonly control: string;
+  readonly by: 'crash' | 'freeze';
+  readonly workflow: string;
+  readonly step: string;
+}
+
+const LOOK_MS = 250;
+/** A service manager starts what ended after this. */
+const RESTART_MS = [50, 1_500] as const;
+const BOOT_MS = [200, 1_500] as const;
+const JOIN_RETRY_MS = 500;
+
+/** See the module. */
+export class LabFaults {
+  readonly #sim: SimCluster;
+  readonly #random: SimRandom;
+  /** `machine role`: dead on purpose. */
+  readonly #held = new Set<string>();
+  /** `machine role`: about to be started. */
+  readonly #starting = new Set<string>();
+  readonly #resumes = new Map<string, (() => void)[]>();
+  readonly #heals = new Map<string, (() => void)[]>();
+  /** Hosts without an identity. */
+  readonly #joining = new Set<string>();
+  #failpoint: Failpoint | null = null;
+
+  constructor(sim: SimCluster, random: SimRandom) {
+    this.#sim = sim;
+    this.#random = random;
+    sim.onCrashPoint = (process, workflow, step) => this.#atPoint(process, workflow, step);
+    const look = (): void => {
+      this.#supervise();
+      sim.clock.after(LOOK_MS, look);
+    };
+    look();
+  }
+
+  /** The failpoint that was not met yet, or null. */
+  get failpoint(): Failpoint | null {
+    return this.#failpoint;
+  }
+
+  /** Fells a leader before the step given, once. */
+  arm(failpoint: Failpoint): void {
+    this.#failpoint = failpoint;
+  }
+
+  /** Carries out a verb of `gp lab`. CodedError 'bad-input' for one that is not known, 'not-found' for a machine that does not exist. */
+  inject(verb: string, target: string | undefined): void {
+    const act = this.#verbs[verb];
+    if (act === undefined) throw new CodedError('bad-input', `The simulated lab has no ${verb}.`);
+    this.#sim.say(() => `-- ${verb} ${target ?? ''}`);
+    for (const machine of this.#targets(verb, target)) {
+      this.#sim.touched(machine.name);
+      act(machine);
+    }
+    this.#sim.etcd.topologyChanged();
+  }
+
+  readonly #verbs: Readonly<Record<string, (machine: SimMachine) => void>> = {
+    'kill-host': (machine) => this.#sim.powerOff(machine),
+    'kill-everything': (machine) => this.#sim.powerOff(machine),
+    'cut-host': (machine) => this.#cut(machine, ['control', 'storage', 'overlay']),
+    'cut-storage': (machine) => this.#cut(machine, ['storage']),
+    'cut-control': (machine) => this.#cut(machine, ['control']),
+    'kill-agent': (machine) => this.#kill(machine, 'agent'),
+    'kill-server': (machine) => this.#kill(machine, 'control'),
+    'kill-etcd': (machine) => this.#kill(machine, 'etcd'),
+    'kill-storage': (machine) => {
+      this.#kill(machine, 'storage');
+      for (const { process } of this.#sim.storage.get(machine.name as StorageName)?.daemons() ?? []) process.end();
+    },
+    'freeze-agent': (machine) => this.#freeze(machine, 'agent'),
+    'freeze-server': (machine) => this.#freeze(machine, 'control'),
+    thaw: (machine) => {
+      for (const resume of this.#resumes.get(machine.name) ?? []) resume();
+      this.#resumes.delete(machine.name);
+    },
+    'wipe-host': (machine) => {
+      this.#process(machine, 'agent')?.end();
+      this.#joining.add(machine.name);
+      this.#join(machine);
+    },
+    'heal-host': (machine) => this.#restore(machine),
+    restore: (machine) => this.#restore(machine),
+  };
+
+  #targets(verb: string, target: string | undefined): readonly SimMachine[] {
+    const all = [...this.#sim.machines.values()];
+    if (target === undefined && (verb === 'restore' || verb === 'kill-everything')) return all;
+    const machine = all.find(({ name }) => name === target);
+    if (machine === undefined) throw new CodedError('not-found', `There is no machine ${target ?? '(none given)'}.`);
+    return [machine];
+  }
+
+  #restore(machine: SimMachine): void {
+    const { name } = machine;
+    for (const heal of this.#heals.get(name) ?? []) heal();
+    this.#heals.delete(name);
+    for (const resume of this.#resumes.get(name) ?? []) resume();
+    this.#resumes.delete(name);
+    for (const key of [...this.#held]) if (key.startsWith(`${name} `)) this.#held.delete(key);
+    if (!machine.up)
+      this.#sim.clock.after(this.#random.between(BOOT_MS[0], BOOT_MS[1]), () => this.#sim.powerOn(machine));
+  }
+
+  #cut({ name }: SimMachine, networks: readonly NetworkName[]): void {
+    const heals = networks.flatMap((network) => [
+      this.#sim.network.cut(network, '*', name),
+      this.#sim.network.cut(network, name, '*'),
+    ]);
+    this.#heals.set(name, [...(this.#heals.get(name) ?? []), ...heals]);
+  }
+
+  #kill(machine: SimMachine, role: Role): void {
+    this.#held.add(`${machine.name} ${role}`);
+    this.#process(machine, role)?.end();
+  }
+
+  #freeze(machine: SimMachine, role: Role): void {
+    const process = this.#process(machine, role);
+    if (process === null) throw new CodedError('conflict', `No ${role} runs on ${machine.name}.`);
+    this.#resumes.set(machine.name, [...(this.#resumes.get(machine.name) ?? []), process.pause()]);
+  }
+
+  #atPoint(process: SimProcess, workflow: string, step: string): void {
+    const wanted = this.#failpoint;
+    if (wanted === null || wanted.control !== process.machine.name) return;
+    if (wanted.workflow !== workflow || wanted.step !== step) return;
+    this.#failpoint = null;
+    this.#sim.say(() => `-- ${wanted.by} ${process.name} before ${workflow} ${step}`);
+    this.#sim.touched(process.machine.name);
+    if (wanted.by === 'crash') process.end();
+    else this.#freeze(process.machine, 'control');
+  }
+
+  #process({ name }: SimMachine, role: Role): SimProcess | null {
+    const { controls, members, storage, hosts } = this.#sim;
+    switch (role) {
+      case 'control':
+        return controls.get(name)?.process ?? null;
+      case 'etcd':
+        return alive(members.get(name));
+      case 'storage':
+        return storage.get(name as StorageName)?.serviceProcess ?? null;
+      case 'agent':
+        return hosts.get(name as HostName)?.agent?.process ?? null;
+    }
+  }
+
+  #rolesOf({ name }: SimMachine): readonly Role[] {
+    const { controls, storage } = this.#sim;
+    if (controls.has(name)) return ['etcd', 'control'];
+    return storage.has(name as StorageName) ? ['storage'] : ['agent'];
+  }
+
+  #start(machine: SimMachine, role: Role): void {
+    const { controls, storage, hosts } = this.#sim;
+    this.#sim.touched(machine.name);
+    if (role === 'control') controls.get(machine.name)?.start();
+    else if (role === 'etcd') this.#sim.startMember(machine.name);
+    else if (role === 'storage') storage.get(machine.name as StorageName)?.startService();
+    else hosts.get(machine.name as HostName)?.startAgent();
+  }
+
+  #supervise(): void {
+    for (const machine of this.#sim.machines.values()) {
+      if (!machine.up) continue;
+      for (const role of this.#rolesOf(machine)) {
+        const key = `${machine.name} ${role}`;
+        if (this.#mustNotRun(machine, role) || this.#starting.has(key) || this.#process(machine, role) !== null)
+          continue;
+        this.#starting.add(key);
+        this.#sim.clock.after(this.#random.between(RESTART_MS[0], RESTART_MS[1]), () => {
+          this.#starting.delete(key);
+          if (!this.#mustNotRun(machine, role)) this.#start(machine, role);
+        });
+      }
+    }
+  }
+
+  #mustNotRun({ name }: SimMachine, role: Role): boolean {
+    return this.#held.has(`${name} ${role}`) || (role === 'agent' && this.#joining.has(name));
+  }
+
+  /** A host without an identity asks for one until a leader answers, which writes its record again, as control/backend/access.ts does. */
+  #join(machine: SimMachine): void {
+    if (!this.#joining.has(machine.name)) return;
+    this.#sim.clock.after(JOIN_RETRY_MS, () => this.#join(machine));
+    const { leader, network } = this.#sim;
+    const store = leader?.store ?? null;
+    if (leader === null || store === null) return;
+    if (!network.isOpen('control', machine, leader.machine) || !network.isOpen('control', leader.machine, machine))
+      return;
+    const name = machine.name as HostName;
+    const known = present(store.hosts.get(name), `record of ${name}`);
+    const write = { key: keyOf.host(name), value: { ...known.value }, expect: known.revision };
+    void store.transact([write], null).then(
+      ({ kind }) => kind === 'committed' && this.#joining.delete(machine.name),
+      () => undefined,
+    );
+  }
+}
+
+function alive(process: SimProcess | undefined): SimProcess | null {
+  return process?.isAlive === true ? process : null;
+}
