@@ -147,6 +147,12 @@ export const OPERATIONS = {
     answer: views.HostSchema,
     errors: ['not-found', 'stale-revision'],
   }),
+  deleteHost: operation('DELETE /v1/hosts/{host}', 'hosts', 'Remove a cordoned host that no VM is on', {
+    query: requests.DeleteHostQuerySchema,
+    ifMatch: true,
+    status: 204,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', {
     answer: list(views.StorageNodeSchema),
   }),

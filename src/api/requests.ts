@@ -110,6 +110,16 @@ export type MigrateVm = View<typeof MigrateVmSchema>;
 export const PatchHostSchema = Type.Object({ cordoned: Type.Boolean() }, { ...strict, title: 'PatchHost' });
 export type PatchHost = View<typeof PatchHostSchema>;
 
+export const DeleteHostQuerySchema = Type.Object(
+  {
+    off: Type.Optional(
+      Type.Boolean({ description: 'its machine is off for good: remove it although nobody can look what runs there' }),
+    ),
+  },
+  strict,
+);
+export type DeleteHostQuery = View<typeof DeleteHostQuerySchema>;
+
 export const CreateNetworkSchema = Type.Object(
   {
     name: Name,

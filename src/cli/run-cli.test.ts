@@ -104,6 +104,25 @@ test('every other noun', async (t) => {
   assert.equal((await gp(words('version'))).out, '1.2.3\n');
 });
 
+test('a host comes with a token of its own and leaves when nothing is on it', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  const created = await gp(words('join-token create host h9 --valid 10m'));
+  assert.match(created.out, /^\S{16,}\n$/);
+  const shown = JSON.parse((await gp(words('join-token create storage s9 -o json'))).out) as Record<string, unknown>;
+  assert.deepEqual([shown['role'], shown['name']], ['storage', 's9']);
+  assert.equal((await gp(words('join-token create control c2'))).code, 2);
+  assert.equal((await gp(words('join-token create host h9 --valid soon'))).code, 2);
+  assert.equal((await gp(words('host remove h1'))).code, 5, 'not cordoned');
+  await gp(words('host cordon h1'));
+  assert.equal((await gp(words('host remove h1'))).out, 'h1 removed\n');
+  assert.equal(backend.hosts.has('h1'), false);
+  assert.equal((await gp(words('host remove h1'))).code, 4);
+  const quarantined = backend.hosts.get('h2');
+  if (quarantined !== undefined) backend.hosts.set('h2', { ...quarantined, cordoned: true, quarantined: true });
+  assert.equal((await gp(words('host remove h2'))).code, 5);
+  assert.equal((await gp(words('host remove h2 --off'))).code, 0);
+});
+
 test('images: imported by content, sent once, refused where they are none', async (t) => {
   const { gp, dir, backend } = await fakeCluster(t);
   const content = Buffer.alloc(3 * 1024 ** 2, 5);

@@ -119,7 +119,7 @@ export class LabCluster {
     await this.#startRoles(fresh);
     next('waiting for storage nodes and hosts');
     await this.#answered(members, signal);
-    await this.#seenAlive(signal);
+    await this.#seenAlive(fresh, signal);
     await Promise.all(members.map(({ name }) => rm(layout.machine(name).joinTokenFile, { force: true })));
     this.#starting = false;
     next('ready');
@@ -289,8 +289,8 @@ export class LabCluster {
     );
   }
 
-  /** Resolves when the API shows every host's agent and every storage node alive. */
-  async #seenAlive(signal: AbortSignal): Promise<void> {
+  /** Resolves when the API shows every host's agent and every storage node alive; a host that it does not know any more was removed. */
+  async #seenAlive(fresh: readonly MachineSpec[], signal: AbortSignal): Promise<void> {
     if (this.#options.bare) return;
     let missing: readonly string[] = [];
     await this.#until('the control plane', signal, API_PAUSE_MS, async () => {
@@ -298,10 +298,11 @@ export class LabCluster {
         apiCall(this.#api, 'GET', '/v1/hosts'),
         apiCall(this.#api, 'GET', '/v1/storage-nodes'),
       ]);
-      const alive = new Set([...namesWhere(hosts, 'agent'), ...namesWhere(nodes, 'state')]);
+      const states = new Map([...statesOf(hosts, 'agent'), ...statesOf(nodes, 'state')]);
       missing = this.machines
-        .filter(({ kind, name }) => kind !== 'control' && !alive.has(name))
-        .map(({ name }) => name);
+        .filter((machine) => machine.kind !== 'control' && (fresh.includes(machine) || states.has(machine.name)))
+        .map(({ name }) => name)
+        .filter((name) => states.get(name) !== 'alive');
       if (missing.length > 0) throw new CodedError('unavailable', `it does not see ${missing.join(', ')} alive.`);
       return true;
     });
@@ -395,12 +396,13 @@ export class LabCluster {
   }
 }
 
-function namesWhere(list: unknown, field: string): readonly string[] {
+/** What `field` says, by name. */
+function statesOf(list: unknown, field: string): readonly (readonly [name: string, state: unknown])[] {
   if (!Array.isArray(list)) return [];
   return list.flatMap((item: unknown) => {
     if (typeof item !== 'object' || item === null) return [];
     const record = item as Readonly<Record<string, unknown>>;
-    return record[field] === 'alive' && typeof record['name'] === 'string' ? [record['name']] : [];
+    return typeof record['name'] === 'string' ? [[record['name'], record[field]] as const] : [];
   });
 }
 

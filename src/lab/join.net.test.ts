@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +64,15 @@ function hosts(): Promise<number> {
   });
 }
 
+/** What `gp host remove` does to a host: no control node knows it any more. The next start does not wait for it. */
+async function forgetHost(name: string): Promise<void> {
+  for (const control of ['c1', 'c2', 'c3']) {
+    const file = join(dir, 'machines', control, 'state/members');
+    const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n');
+    await writeFile(file, lines.filter((line) => line !== `host ${name}`).join('\n'));
+  }
+}
+
 test('the first start makes identities, the second keeps them, wipe-host gives a new one', async () => {
   const first = await up({ ...OPTIONS, detach: true });
   assert.equal(await hosts(), 200);
@@ -85,6 +94,7 @@ test('the first start makes identities, the second keeps them, wipe-host gives a
   await labCall(dir, { verb: 'kill-server', target: 'c1' });
   assert.equal(await hosts(), 200);
   await down({ dir });
+  await forgetHost('h2');
 
   const { hosts: _hosts, controlNodes: _controlNodes, ...asBefore } = OPTIONS;
   const second = await up({ ...asBefore, detach: true });

@@ -1,13 +1,15 @@
-/** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `cluster`, `context`. */
+/** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`. */
 import type { Command } from 'commander';
-import type { ApiTokenCreated, Cluster, Host, Network, Task } from '../../api/views.ts';
+import type { CreateJoinToken } from '../../api/requests.ts';
+import type { ApiTokenCreated, Cluster, Host, JoinToken, Network, Task } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
-import { formatBytes, parseCount } from '../units.ts';
+import { formatBytes, parseCount, parseDuration } from '../units.ts';
 import { action, nameArgument, timeoutOption } from './common.ts';
 import {
   CONTROL_TABLE,
@@ -28,6 +30,7 @@ export function addClusterCommands(program: Command, io: Io): void {
   addTasks(program, io);
   addEvents(program, io);
   addTokens(program, io);
+  addJoinTokens(program, io);
   addContext(program, io);
 }
 
@@ -70,6 +73,19 @@ function addHosts(program: Command, io: Io): void {
         }),
       );
   }
+  host
+    .command('remove')
+    .description('take a cordoned host that no VM is on out of the cluster')
+    .argument('<host>', 'name', nameArgument)
+    .option('--off', 'its machine is off for good, so nothing can still run there')
+    .action(
+      action(io, async (session, name: string, { off }: { readonly off?: true }) => {
+        const client = await session.client();
+        const params = { path: { host: name }, query: present({ off }) };
+        await client.call(client.http.DELETE('/v1/hosts/{host}', { params }));
+        session.say(`${name} removed`);
+      }),
+    );
 }
 
 function describeHost(host: Host): string {
@@ -338,6 +354,29 @@ function addTokens(program: Command, io: Io): void {
         const client = await session.client();
         await client.call(client.http.DELETE('/v1/tokens/{token}', { params: { path: { token: name } } }));
         session.say(`${name} revoked`);
+      }),
+    );
+}
+
+function addJoinTokens(program: Command, io: Io): void {
+  program
+    .command('join-token')
+    .description('one-time tokens with which hosts and storage nodes join')
+    .command('create')
+    .description('create a token for one node, usable once; it is printed once')
+    .argument('<role>', 'host or storage')
+    .argument('<name>', 'name of the node that joins', nameArgument)
+    .option('--valid <duration>', 'how long it may be used, at most 168h (default: 1h)', parseDuration)
+    .action(
+      action(io, async (session, role: string, name: string, { valid }: { readonly valid?: number }) => {
+        if (role !== 'host' && role !== 'storage')
+          throw new CodedError('bad-input', `A ${JSON.stringify(role.slice(0, 40))} does not join by a token.`, {
+            advice: 'Nothing was created. The role is host or storage.',
+          });
+        const client = await session.client();
+        const body: CreateJoinToken = { role, name, ...present({ validMs: valid }) };
+        const created = await client.call(client.http.POST('/v1/join-tokens', { body }));
+        await session.printOne<JoinToken>(created, { name: (of) => of.name }, (of) => `${of.token}\n`);
       }),
     );
 }

@@ -13,6 +13,7 @@ import type {
   CreateNetwork,
   CreateToken,
   CreateVm,
+  DeleteHostQuery,
   EventQuery,
   Join,
   MigrateVm,
@@ -124,6 +125,8 @@ export interface Backend {
   listHosts(call: Call): Promise<readonly Host[]>;
   getHost(name: string, call: Call): Promise<Host>;
   patchHost(name: string, patch: PatchHost & Conditional, call: Call): Promise<Host>;
+  /** `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`: never mind). */
+  deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
   listStorageNodes(call: Call): Promise<readonly StorageNode[]>;
   getStorageNode(name: string, call: Call): Promise<StorageNode>;
   listControlNodes(call: Call): Promise<readonly ControlNode[]>;

@@ -93,6 +93,10 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     listHosts: ({ call }) => backend.listHosts(call),
     getHost: ({ params, call }) => backend.getHost(params.host, call),
     patchHost: ({ params, body, condition, call }) => backend.patchHost(params.host, { ...body, ...condition }, call),
+    deleteHost: async ({ params, query, condition, call }) => {
+      await backend.deleteHost(params.host, { ...query, ...condition }, call);
+      return undefined;
+    },
     listStorageNodes: ({ call }) => backend.listStorageNodes(call),
     getStorageNode: ({ params, call }) => backend.getStorageNode(params.node, call),
     listControlNodes: ({ call }) => backend.listControlNodes(call),

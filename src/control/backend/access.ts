@@ -140,7 +140,7 @@ export class AccessBackend {
     if (!valid) {
       throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
         advice:
-          'Nothing was changed. A token is for one name, once, and expires: make a new one (POST /v1/join-tokens).',
+          'Nothing was changed. A token is for one name, once, and expires: make a new one (gp join-token create).',
       });
     }
     return entry;

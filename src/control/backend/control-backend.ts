@@ -5,6 +5,7 @@ import type {
   CreateNetwork,
   CreateToken,
   CreateVm,
+  DeleteHostQuery,
   EventQuery,
   Join,
   MigrateVm,
@@ -35,6 +36,7 @@ import type {
 import { ClusterStore } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
 import { type BackendContext, change, checkRevision, findVm } from './context.ts';
+import { removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
@@ -205,6 +207,10 @@ export class ControlBackend implements Backend {
       };
     });
     return this.getHost(name);
+  }
+
+  deleteHost(name: string, { off = false, ifMatch }: DeleteHostQuery & Conditional): Promise<void> {
+    return removeHost(this.#context, { name, ifMatch, isOff: off });
   }
 
   async listStorageNodes(_call: Call): Promise<readonly StorageNode[]> {

@@ -247,6 +247,19 @@ export class FakeBackend implements Backend {
     return this.#host(name);
   }
 
+  async deleteHost(
+    name: string,
+    { off = false, ifMatch }: requests.DeleteHostQuery & Conditional,
+    call: Call,
+  ): Promise<void> {
+    await this.#enter('deleteHost', call);
+    const host = this.#host(name);
+    checkRevision(host, { ifMatch });
+    if (host.vms.length > 0 || !host.cordoned || (host.quarantined && !off))
+      throw new CodedError('conflict', `${name} is in use.`, { advice: 'Nothing was changed.' });
+    this.hosts.delete(name);
+  }
+
   async patchHost(name: string, patch: requests.PatchHost & Conditional, call: Call): Promise<views.Host> {
     await this.#enter('patchHost', call);
     const old = this.#host(name);
