@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addImageCommands } from './commands/image.ts';
 import { addLabCommands, addUpCommands, type Faults } from './commands/lab.ts';
+import { addTargetCommands } from './commands/target.ts';
 import { addVmCommands } from './commands/vm.ts';
 import type { Io } from './io.ts';
 import { OUTPUTS } from './session.ts';
@@ -42,6 +43,7 @@ export function buildProgram({ io, version, faults, withCompletion }: Grammar): 
   addImageCommands(program, io);
   addClusterCommands(program, io);
   addLabCommands(program, io, faults);
+  addTargetCommands(program, io);
   program
     .command('version')
     .description('print the version')

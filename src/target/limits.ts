@@ -1,0 +1,17 @@
+/** Every bound of the target in one place: what a peer may hold, and for how long. */
+export const LIMITS = {
+  /** Commands of one session that are not yet answered. */
+  commandWindow: 128,
+  /** Immediate commands beyond the window, and task management requests, of one session. */
+  immediateMax: 16,
+  /** Data of admitted commands of one connection, in bytes; one larger command alone is admitted all the same. */
+  connectionBytes: 32 * 1024 * 1024,
+  /** Data of admitted commands of all connections. */
+  targetBytes: 512 * 1024 * 1024,
+  /** Bytes that wait to be sent on a connection before nothing more is read from it and no command is started. */
+  unsentBytes: 4 * 1024 * 1024,
+  connectionsMax: 2048,
+  loginDeadlineMs: 15_000,
+  /** No progress of output that is due, or of data that we asked for. */
+  stallDeadlineMs: 60_000,
+} as const;

@@ -1,0 +1,289 @@
+/**
+ * The iSCSI target's sockets: one Connection per initiator's connection, and what all of them share.
+ * Guarantees: what one connection holds is bounded (limits.ts), so is their number; nothing a peer sends or does not send ends this process
+ * or holds up another connection; a connection that does not log in, or does not take or bring data it owes, is closed at its deadline;
+ * `fence` has cut a nexus' connections when it returns, and resolves when no command of theirs runs any more.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
+import { CodedError, messageOf } from '../base/errors.ts';
+import type { Clock } from '../core/ports/clock.ts';
+import type { ScsiTarget } from '../core/scsi/target-port.ts';
+import { normalName } from '../wire/iscsi/text-keys.ts';
+import { BlockPool } from './block-pool.ts';
+import { Budget } from './budget.ts';
+import { Connection } from './connection.ts';
+import { LIMITS } from './limits.ts';
+import type { InitiatorPolicy, LoggedIn, LoginPolicy } from './login.ts';
+
+const SWEEP_MS = 1_000;
+const KEEPALIVE_MS = 30_000;
+const TSIH_MAX = 0xffff;
+
+/** What is served, where, to whom. */
+export interface ServerOptions {
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  readonly targetName: string;
+  readonly target: ScsiTarget;
+  readonly clock: Clock;
+  readonly policyFor: (initiator: string) => InitiatorPolicy | null;
+  /** Told of every connection that ends for another reason than a logout: who, and why. */
+  readonly onClosed: (initiator: string | null, reason: string) => void;
+}
+
+interface Peer {
+  readonly socket: Socket;
+  readonly connection: Connection;
+  readonly openedMs: number;
+  isid: string;
+  tsih: number;
+  unsentBytes: number;
+  isSending: boolean;
+  isEnding: boolean;
+  isGone: boolean;
+  /** Counts output that was taken. */
+  sends: number;
+  /** Progress as last seen by the sweep, and when it last changed or nothing was owed. */
+  seen: number;
+  seenMs: number;
+}
+
+/** See above. */
+export class IscsiServer {
+  readonly #options: ServerOptions;
+  readonly #server: Server;
+  readonly #peers = new Set<Peer>();
+  readonly #blocks = new BlockPool();
+  readonly #budget = new Budget(LIMITS.targetBytes);
+  readonly #policy: LoginPolicy;
+  #cancelSweep: () => void = () => undefined;
+  #tsih = 0;
+  #isClosed = false;
+
+  private constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#policy = {
+      targetName: options.targetName,
+      policyFor: options.policyFor,
+      random: (bytes) => randomBytes(bytes),
+      chapDigest: (algorithm, { id, secret, challenge }) => {
+        const hash = createHash(algorithm === 5 ? 'md5' : 'sha256');
+        return hash.update(Uint8Array.of(id)).update(secret, 'utf8').update(challenge).digest();
+      },
+    };
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS }, (socket) =>
+      this.#accept(socket),
+    );
+  }
+
+  /** Listens. Throws CodedError 'conflict' (in use) or 'failed'. */
+  static async listen(options: ServerOptions): Promise<IscsiServer> {
+    const server = new IscsiServer(options);
+    await new Promise<void>((resolve, reject) => {
+      server.#server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
+      server.#server.listen({ host: options.host, port: options.port }, resolve);
+    });
+    server.#server.on('error', (error) => options.onClosed(null, messageOf(error)));
+    server.#sweepLater();
+    return server;
+  }
+
+  /** The port it listens at. */
+  get port(): number {
+    const address = this.#server.address();
+    return typeof address === 'object' && address !== null ? address.port : this.#options.port;
+  }
+
+  /** How many connections there are. */
+  get connectionCount(): number {
+    return this.#peers.size;
+  }
+
+  /**
+   * Cuts the connections of an initiator, those in the middle of log-in included; with `account` only those that logged in by that CHAP
+   * name. Connections are cut when this returns; it resolves when no command of theirs runs any more. Whoever calls it has made
+   * `policyFor` refuse them before.
+   */
+  async fence(initiator: string, { account }: { readonly account?: string } = {}): Promise<void> {
+    const nexus = normalName(initiator);
+    const cut = [...this.#peers].filter(({ connection }) => {
+      if (connection.initiator !== nexus) return false;
+      return account === undefined || connection.who === null || connection.who.account === account;
+    });
+    for (const peer of cut) this.#cut(peer, 'fenced');
+    await Promise.all(cut.map(({ connection }) => connection.quiet()));
+  }
+
+  /** Tells the initiators, stops listening, cuts all connections, and resolves when no command runs any more. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelSweep();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const peers = [...this.#peers];
+    for (const peer of peers) {
+      peer.connection.announceEnd();
+      this.#send(peer);
+      peer.connection.close();
+      peer.socket.destroySoon();
+    }
+    await Promise.all(peers.map(({ connection }) => connection.quiet()));
+    for (const peer of peers) this.#cut(peer, 'the target ends');
+    await closed;
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#peers.size >= LIMITS.connectionsMax || this.#isClosed) {
+      socket.destroy();
+      return;
+    }
+    const { target, clock } = this.#options;
+    const address = `${bracketed(socket.localAddress)}:${socket.localPort ?? 0},1`;
+    const connection = new Connection({
+      target,
+      policy: this.#policy,
+      budget: this.#budget,
+      blocks: this.#blocks,
+      address,
+      allocate: (bytes) => this.#blocks.allocate(bytes),
+      unsentBytes: () => peer.unsentBytes,
+      wantsSend: () => this.#sendSoon(peer),
+      ended: (reason) => this.#end(peer, reason),
+      loggedIn: (who, isid) => this.#loggedIn(peer, { who, isid }),
+      abortElsewhere: (lun) => this.#abortElsewhere(peer, lun),
+    });
+    const openedMs = clock.monotonicMs();
+    const state = { isid: '', tsih: 0, unsentBytes: 0, isSending: false, isEnding: false, isGone: false };
+    const peer: Peer = { socket, connection, openedMs, sends: 0, seen: 0, seenMs: openedMs, ...state };
+    this.#peers.add(peer);
+    socket.on('data', (chunk: Buffer) => {
+      connection.receive(chunk);
+      this.#send(peer);
+    });
+    // A half-open initiator has nothing more to say: errors and ends are the same.
+    socket.on('end', () => this.#cut(peer, 'closed by the initiator'));
+    socket.on('error', (error) => this.#cut(peer, messageOf(error)));
+    socket.on('close', () => this.#cut(peer, 'closed'));
+  }
+
+  /** Once per turn of the event loop, however many commands end in it. */
+  #sendSoon(peer: Peer): void {
+    if (peer.isSending || peer.isGone) return;
+    peer.isSending = true;
+    setImmediate(() => {
+      peer.isSending = false;
+      this.#send(peer);
+    });
+  }
+
+  #send(peer: Peer): void {
+    const { socket, connection } = peer;
+    const output = peer.isGone ? null : connection.writer.take();
+    if (output === null) return;
+    peer.unsentBytes += output.bytes;
+    const sent = (): void => {
+      peer.unsentBytes -= output.bytes;
+      peer.sends += 1;
+      this.#blocks.give(output.blocks);
+      if (peer.isGone) return;
+      if (socket.isPaused() && peer.unsentBytes <= LIMITS.unsentBytes) socket.resume();
+      connection.sent();
+    };
+    const last = output.segments.length - 1;
+    if (last > 0) socket.cork();
+    output.segments.forEach((segment, index) => {
+      if (index === last) socket.write(segment, sent);
+      else socket.write(segment);
+    });
+    if (last > 0) socket.uncork();
+    if (peer.unsentBytes > LIMITS.unsentBytes) socket.pause();
+  }
+
+  /** Everything written is sent, then the connection is closed; the sweep takes care of a peer that does not take it. */
+  #end(peer: Peer, reason: string): void {
+    if (peer.isEnding) return;
+    peer.isEnding = true;
+    if (reason !== 'logged out') this.#options.onClosed(peer.connection.initiator, reason);
+    this.#send(peer);
+    peer.socket.destroySoon();
+  }
+
+  #cut(peer: Peer, reason: string): void {
+    if (peer.isGone) return;
+    peer.isGone = true;
+    this.#peers.delete(peer);
+    const { connection, socket } = peer;
+    connection.close();
+    socket.resetAndDestroy();
+    if (!peer.isEnding && connection.initiator !== null) this.#options.onClosed(connection.initiator, reason);
+    void this.#afterwards(connection);
+  }
+
+  async #afterwards(connection: Connection): Promise<void> {
+    const nexus = connection.session?.nexus;
+    await connection.quiet();
+    if (nexus === undefined) return;
+    for (const peer of this.#peers) if (peer.connection.session?.nexus === nexus) return;
+    this.#options.target.nexusLost(nexus);
+  }
+
+  /** Reinstatement (RFC 7143, 6.3.5): a session of the same initiator with the same ISID takes the place of the older one. */
+  #loggedIn(peer: Peer, { who, isid }: { who: LoggedIn; isid: string }): number | null {
+    const taken = new Set<number>();
+    for (const other of this.#peers) {
+      if (other === peer) continue;
+      const { who: theirs } = other.connection;
+      const isSame = theirs?.initiator === who.initiator && theirs.isDiscovery === who.isDiscovery;
+      if (isSame && other.isid === isid) this.#cut(other, 'replaced by a new session');
+      else taken.add(other.tsih);
+    }
+    do this.#tsih = (this.#tsih % TSIH_MAX) + 1;
+    while (taken.has(this.#tsih));
+    peer.isid = isid;
+    peer.tsih = this.#tsih;
+    return peer.tsih;
+  }
+
+  #abortElsewhere(peer: Peer, lun: number | null): void {
+    for (const other of this.#peers) if (other !== peer) other.connection.session?.abortedElsewhere(lun);
+  }
+
+  #sweepLater(): void {
+    this.#cancelSweep = this.#options.clock.after(SWEEP_MS, () => {
+      const nowMs = this.#options.clock.monotonicMs();
+      for (const peer of [...this.#peers]) this.#sweep(peer, nowMs);
+      if (!this.#isClosed) this.#sweepLater();
+    });
+  }
+
+  #sweep(peer: Peer, nowMs: number): void {
+    const { connection } = peer;
+    if (connection.who === null) {
+      if (nowMs - peer.openedMs > LIMITS.loginDeadlineMs) this.#cut(peer, 'did not log in in time');
+      return;
+    }
+    const { session } = connection;
+    const progress = peer.sends + (session?.progress ?? 0);
+    const owes = peer.unsentBytes > 0 || peer.isEnding || session?.awaitsData === true;
+    if (!owes || progress !== peer.seen) peer.seenMs = nowMs;
+    peer.seen = progress;
+    if (nowMs - peer.seenMs > LIMITS.stallDeadlineMs) this.#cut(peer, 'stalled');
+  }
+}
+
+function bracketed(address: string | undefined): string {
+  if (address === undefined) return '0.0.0.0';
+  const plain = address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+  return plain.includes(':') ? `[${plain}]` : plain;
+}
+
+function listenError({ host, port }: ServerOptions, error: NodeJS.ErrnoException): CodedError {
+  const where = `${host}:${port}`;
+  if (error.code === 'EADDRINUSE') {
+    const advice = 'Nothing was started. End what uses it, or choose another port.';
+    return new CodedError('conflict', `${where} is in use.`, { cause: error, advice });
+  }
+  const advice = 'Nothing was started. Name an address of this machine and a port that may be used.';
+  return new CodedError('bad-input', `Cannot listen at ${where}: ${error.message}.`, { cause: error, advice });
+}
