@@ -134,6 +134,7 @@ describe('the model, searched', { concurrency: 2, timeout: DEADLINE_MS }, () => 
       const found = await search({ ...common(name), bounds, property, defines: [], optimize: 2 });
       assert.equal(found.violation, null, found.output);
       assert.ok(found.complete, found.output);
+      if (property === ASSERTIONS && bounds.calm === 1) assert.deepEqual(found.unreached, []);
       t.diagnostic(`${found.states} states, depth ${found.depth}`);
     });
   }

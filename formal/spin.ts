@@ -40,6 +40,8 @@ export interface Found {
   readonly complete: boolean;
   readonly states: number;
   readonly depth: number;
+  /** Statements that no run reached, but for the ends of processes that never end. Those inside a `d_step` are not told apart. */
+  readonly unreached: readonly string[];
   readonly output: string;
 }
 
@@ -106,6 +108,7 @@ function readFound(output: string): Found {
     complete: !incomplete && errors === 0,
     states: states ?? 0,
     depth: depth ?? 0,
+    unreached: output.match(/^\t\S*generations\.pml:\d+, state \d+, "(?!-end-).*"$/gm) ?? [],
     output,
   };
 }
