@@ -17,7 +17,11 @@ export function forwardOverTls({
     const { hostname, port } = new URL(origin);
     const peer = peers.find(({ address }) => address === hostname);
     if (peer === undefined)
-      throw new CodedError('unavailable', `The leader's address ${hostname} is not that of a control node.`);
+      return Promise.reject(
+        new CodedError('unavailable', `The leader's address ${hostname} is not that of a control node.`, {
+          advice: 'Nothing was sent there. Every control node must be named in "peers" of the others’ configuration.',
+        }),
+      );
     return new Promise((resolve, reject) => {
       const options = {
         ...clientTlsOptions({ caPem }, { kind: 'control', name: peer.name }),

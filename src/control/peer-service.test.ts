@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { after, before, test } from 'node:test';
+import { parseControlName, parseHostName, parseStorageName } from '../base/ids.ts';
+import { PORTS, portsOfSlot } from '../core/model/ports.ts';
+import { createAuthority, issue } from '../pki/authority.ts';
+import type { Credentials } from '../pki/credentials.ts';
+import type { PeerIdentity } from '../pki/identity.ts';
+import { RpcClient } from '../rpc/client.ts';
+import type { Parser } from '../rpc/parse.ts';
+import type { RpcService } from '../rpc/service.ts';
+import { RpcClients } from './links/clients.ts';
+import { controlAnswers } from './links/control-peer.ts';
+import { startPeerService } from './peer-service.ts';
+
+/** The ports are fixed, the loopback address is not: tests that run at the same time do not meet. */
+const ADDRESS = `127.${randomInt(64, 250)}.${randomInt(1, 250)}.${randomInt(1, 250)}`;
+const QMP_PORT = portsOfSlot(3).qmp[0];
+const DEADLINE_MS = 5_000;
+const C1: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
+const C2: PeerIdentity = { kind: 'control', name: parseControlName('c2') };
+const anything: Parser<unknown> = (value) => value;
+
+let authority: { certPem: string; keyPem: string };
+let service: RpcService;
+let echo: Server;
+const clients: RpcClient[] = [];
+const unexpected: string[] = [];
+
+async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
+  return { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
+}
+
+before(async () => {
+  authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
+  const onUnexpected = (_error: unknown, request: string): void => void unexpected.push(request);
+  service = await startPeerService({ credentials: await credentialsOf(C1), address: ADDRESS, onUnexpected });
+  echo = createServer((socket) => void socket.pipe(socket));
+  echo.listen(QMP_PORT, ADDRESS);
+  await once(echo, 'listening');
+});
+after(async () => {
+  for (const client of clients) client.close();
+  echo.close();
+  await service.close(0);
+  assert.deepEqual(unexpected, []);
+});
+
+async function clientOf(identity: PeerIdentity): Promise<RpcClient> {
+  const target = { address: ADDRESS, port: PORTS.controlPeer, identity: C1 };
+  const client = new RpcClient({ credentials: await credentialsOf(identity), target });
+  clients.push(client);
+  return client;
+}
+
+const probe = (client: RpcClient, body: unknown): Promise<unknown> =>
+  client.call({ method: 'POST', path: '/v1/probe', body, deadlineMs: DEADLINE_MS, parse: anything });
+
+test('a control node is seen to be there, and one that is not is seen not to be', async () => {
+  const own = new RpcClients(await credentialsOf(C2));
+  try {
+    assert.equal(await controlAnswers(own, { name: 'c1', address: ADDRESS }), true);
+    assert.equal(await controlAnswers(own, { name: 'c3', address: ADDRESS }), false, 'somebody else is there');
+    assert.equal(await controlAnswers(own, { name: 'c1', address: '127.0.0.254' }), false);
+  } finally {
+    own.close();
+  }
+});
+
+test('one attempt to connect: accepted or refused, to ports of hosts only', async () => {
+  const client = await clientOf(C2);
+  const deadlineMs = 2_000;
+  assert.deepEqual(await probe(client, { address: ADDRESS, port: QMP_PORT, deadlineMs }), {
+    outcome: 'accepted',
+    lateMs: 0,
+  });
+  assert.deepEqual(await probe(client, { address: ADDRESS, port: PORTS.reachability, deadlineMs }), {
+    outcome: 'refused',
+    lateMs: 0,
+  });
+  for (const port of [22, PORTS.control, PORTS.storage, PORTS.etcdClient, 65_535])
+    await assert.rejects(probe(client, { address: ADDRESS, port, deadlineMs }), { code: 'forbidden' });
+  for (const wrong of [
+    {},
+    { address: ADDRESS, port: QMP_PORT },
+    { address: ADDRESS, port: '21000', deadlineMs },
+    { address: ADDRESS, port: QMP_PORT, deadlineMs: 0 },
+    { address: ADDRESS, port: QMP_PORT, deadlineMs: 60_000 },
+    { address: 'x'.repeat(101), port: QMP_PORT, deadlineMs },
+  ])
+    await assert.rejects(probe(client, wrong), { code: 'bad-input' });
+});
+
+test('a relayed connection carries bytes both ways, to ports of hosts only', async () => {
+  const client = await clientOf(C2);
+  const relayed = await client.connectThrough({ address: ADDRESS, port: QMP_PORT }, { deadlineMs: DEADLINE_MS });
+  relayed.write('{"execute": "query-status"}');
+  const [answer] = (await once(relayed, 'data')) as [Buffer];
+  assert.equal(answer.toString(), '{"execute": "query-status"}');
+  relayed.destroy();
+  const to = (port: number) => client.connectThrough({ address: ADDRESS, port }, { deadlineMs: DEADLINE_MS });
+  await assert.rejects(to(PORTS.storage), { code: 'forbidden' });
+  await assert.rejects(to(portsOfSlot(4).serial), { code: 'unavailable' });
+});
+
+test('nobody but control nodes is served', async () => {
+  const strangers: PeerIdentity[] = [
+    { kind: 'host', name: parseHostName('h1') },
+    { kind: 'storage', name: parseStorageName('s1') },
+  ];
+  for (const identity of strangers) {
+    const client = await clientOf(identity);
+    const alive = client.call({ method: 'GET', path: '/v1/alive', deadlineMs: DEADLINE_MS, parse: anything });
+    await assert.rejects(alive, { code: 'forbidden' });
+    await assert.rejects(probe(client, { address: ADDRESS, port: QMP_PORT, deadlineMs: 100 }), { code: 'forbidden' });
+    const target = { address: ADDRESS, port: QMP_PORT };
+    await assert.rejects(client.connectThrough(target, { deadlineMs: DEADLINE_MS }), { code: 'forbidden' });
+  }
+});
