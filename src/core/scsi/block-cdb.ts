@@ -25,8 +25,8 @@ export const CDB_12: BlockCdb = { lba: (cdb) => u32(cdb, 2), count: (cdb) => u32
 export const CDB_16: BlockCdb = { lba: (cdb) => u64(cdb, 2), count: (cdb) => u32(cdb, 10), hasFlags: true };
 
 /** RDPROTECT, WRPROTECT, VRPROTECT: the unit has no protection information. */
-export const PROTECT = 0xe0;
-export const FUA = 0x08;
+const PROTECT = 0xe0;
+const FUA = 0x08;
 
 /** Whether the protection bits ask for what the unit has not. */
 export function asksProtection(layout: BlockCdb, cdb: Uint8Array): boolean {

@@ -5,7 +5,7 @@
  *  R1  a refused command changes nothing;
  *  R2  a reservation is held by a registered nexus, or, of an all-registrants type, by at least one registered nexus;
  *  R3  a nexus that loses its registration or its access by somebody else's command is told so by a unit attention;
- *  R4  the generation grows by one with every change of registrations and with nothing else.
+ *  R4  the generation grows by one with every change of registrations, every CLEAR and every PREEMPT, and with nothing else.
  */
 import { NO_KEY } from '../../wire/scsi/persistent-reserve.ts';
 
@@ -98,12 +98,12 @@ export type ReservationOutcome =
   | { readonly result: ReservationRefusal };
 
 /** Whether a number is one of the six types. */
-export function isReservationType(type: number): type is ReservationType {
+function isReservationType(type: number): type is ReservationType {
   return type === 1 || type === 3 || (type >= 5 && type <= 8);
 }
 
 /** Whether every registered nexus holds a reservation of this type. */
-export function isAllRegistrants(type: ReservationType): boolean {
+function isAllRegistrants(type: ReservationType): boolean {
   return type === 7 || type === 8;
 }
 

@@ -7,7 +7,7 @@ import { DeviceServer } from '../target.ts';
 import type { BackingStore, BlockExtent, ScsiAnswer, ScsiCommand } from '../target-port.ts';
 
 /** An identity whose UUID has a different digit in every place that matters. */
-export const TEST_IDENTITY: UnitIdentity = {
+const TEST_IDENTITY: UnitIdentity = {
   uuid: '00112233-4455-4677-8899-aabbccddeeff',
   targetName: 'iqn.2026-11.test:disk',
 };
