@@ -91,6 +91,8 @@ export function verdictOf(
     because.push(`${current?.host ?? ''} is agentless: nothing is restarted; over QMP it stays managed.`);
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
+    // What ended and is not started again waits for something, or for a host.
+    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed')) because.push(why);
     const verdict = OF_JUDGEMENT[judgement?.verdict ?? 'unknown'];
     return { verdict: verdict === 'paused' && vm.intent === 'suspended' ? 'suspended' : verdict, because };
   }

@@ -46,7 +46,8 @@ const QMP_OLD_MS = QMP_STEADY_MS / 2 - QMP_FRESH_MS;
 /** Changes of hosts within this wake those that wait for room once. */
 const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
-const TASK_LATE_MS = 2_000;
+const TASK_LATE_MS = 15_000;
+const TASK_LOOK_MS = 200;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
@@ -74,6 +75,8 @@ interface VmState {
   again: boolean;
   dirty: boolean;
   cancelTimer: (() => void) | null;
+  /** What the timer calls: made once, since there is always one waiting. */
+  readonly look: () => void;
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
@@ -205,6 +208,7 @@ export class VmLoop {
         again: false,
         dirty: true,
         cancelTimer: null,
+        look: () => this.wake(id),
         interrupt: null,
         why: '',
         tasksLateSince: null,
@@ -227,8 +231,7 @@ export class VmLoop {
     } finally {
       state.active = false;
     }
-    if (againInMs !== null && !this.#stopped)
-      state.cancelTimer = this.#ports.clock.after(againInMs, () => this.wake(id));
+    if (againInMs !== null && !this.#stopped) state.cancelTimer = this.#ports.clock.after(againInMs, state.look);
     if (againInMs === null) {
       this.#states.delete(id);
       this.#waiting.delete(id);
@@ -240,7 +243,8 @@ export class VmLoop {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       const entry = this.#ports.store.snapshot.vms.get(id);
       if (entry === undefined) return null;
-      await this.#refresh(entry.value, state);
+      // Also without a question: nothing is decided while whoever woke it is still changing things.
+      await (this.#refresh(entry.value, state) ?? undefined);
       // The term may be over by now, or the record another one: what is decided from it would be late.
       if (this.#stopped) return null;
       if (this.#ports.store.snapshot.vms.get(id)?.revision !== entry.revision) continue;
@@ -283,7 +287,7 @@ export class VmLoop {
     // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
     const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
-    if (this.#tasksAreLate(vm, decision, state)) return TASK_LATE_MS / 10;
+    if (this.#tasksAreLate(vm, decision, state)) return TASK_LOOK_MS;
     const result = await this.#ports.store.commit({
       changes: this.#changesOf(vm, decision),
       event: this.#eventOf(vm, decision),
@@ -365,15 +369,19 @@ export class VmLoop {
     }
   }
 
-  /** Asks QMP where what is known is too old for the phase. */
-  async #refresh(vm: VmRecord, state: VmState): Promise<void> {
+  /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */
+  #refresh(vm: VmRecord, state: VmState): Promise<void> | null {
     const isDirty = state.dirty;
     state.dirty = false;
     const asked = expectedIncarnations(vm.phase).filter((incarnation) =>
       this.#isToBeAsked(vm, incarnation, state, isDirty),
     );
-    if (asked.length > 0) await this.#ask(vm, asked, state);
-    if (vm.phase.kind === 'running') await this.#noteDiskError(vm, vm.phase.incarnation, state);
+    const asking = asked.length > 0 ? this.#ask(vm, asked, state) : null;
+    const { phase } = vm;
+    if (phase.kind !== 'running') return asking;
+    // Almost always there is no disk error, before or now.
+    if (asking === null) return this.#noteDiskError(vm, phase.incarnation, state);
+    return asking.then(() => this.#noteDiskError(vm, phase.incarnation, state) ?? undefined);
   }
 
   #isToBeAsked(vm: VmRecord, { generation, host }: Incarnation, state: VmState, isDirty: boolean): boolean {
@@ -406,19 +414,20 @@ export class VmLoop {
   }
 
   /** Keeps since when a guest is paused by a disk error; one that has run for a while since it was continued has none. */
-  async #noteDiskError(vm: VmRecord, incarnation: Incarnation, state: VmState): Promise<void> {
+  #noteDiskError(vm: VmRecord, incarnation: Incarnation, state: VmState): Promise<void> | null {
     const { diskError } = state.ledger;
     const seen = state.qmp.get(incarnation.generation)?.seen;
     const mayHaveOne = seen?.kind === 'answers' && seen.status === 'io-error';
-    if (diskError === null && !mayHaveOne) return;
+    if (diskError === null && !mayHaveOne) return null;
     const { verdict } = judgementOf(this.situation(vm), incarnation);
     const now = this.#ports.clock.wallMs();
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
-      await this.#tryStoragePaths(incarnation.host);
-    } else if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS) {
-      state.ledger.diskError = null;
+      return this.#tryStoragePaths(incarnation.host);
     }
+    if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS)
+      state.ledger.diskError = null;
+    return null;
   }
 
   /** A guest was paused by a disk error: find out which hosts the storage nodes reach, its own first. */

@@ -54,11 +54,13 @@ const LOST_ROUNDS = 2;
 export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {
   const { host, qmp, process } = seen;
   const agentless = host.agent === 'silent';
-  const because = [agentReason(seen), ...qmpReasons(seen)];
   const say = (verdict: Verdict, ...more: string[]): Judgement => ({
     verdict,
     agentless,
-    because: [...because, ...more],
+    // In words only for those who read them: thousands of judgements per second are read by nobody.
+    get because() {
+      return [agentReason(seen), ...qmpReasons(seen), ...more];
+    },
   });
 
   if (process === 'absent' && host.agent === 'alive')

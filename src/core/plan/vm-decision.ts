@@ -114,12 +114,13 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   const { incarnation } = phase;
   const { generation, host } = incarnation;
   if (wantsStop(vm)) return beginStop(situation, 'hard');
-  const { verdict, because } = judgementOf(situation, incarnation);
+  const judgement = judgementOf(situation, incarnation);
+  const { verdict } = judgement;
   if (verdict === 'lost') {
     return startNext(situation, {
       reason: 'lost',
       avoid: [...phase.avoid, host],
-      why: `${host} was lost while ${vm.name} started there: ${because.at(-1) ?? ''}`,
+      why: `${host} was lost while ${vm.name} started there: ${judgement.because.at(-1) ?? ''}`,
       quarantine: { host, reason: `lost with ${vm.name}` },
     });
   }
@@ -209,17 +210,15 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
       event: { kind: 'stable', message: `${vm.name} has run for a minute.` },
     };
   }
-  return wait(`${judgement.verdict}: ${judgement.because.join(' ')}`, IDLE_MS);
+  // Why, is the judgement's to say, to those who ask.
+  return wait(judgement.verdict, IDLE_MS);
 }
 
 /** What follows when the incarnation ended, whatever made it end; null while it has not. */
-function decideEnded(
-  situation: VmSituation,
-  incarnation: Incarnation,
-  { verdict, because }: Judgement,
-): Decision | null {
+function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement: Judgement): Decision | null {
   const { vm } = situation;
   const { host } = incarnation;
+  const { verdict } = judgement;
   switch (verdict) {
     case 'lost':
       if (vm.spec.restartPolicy === 'never')
@@ -227,7 +226,7 @@ function decideEnded(
       return startNext(situation, {
         reason: 'lost',
         avoid: [host],
-        why: `${host} was lost: ${because.at(-1) ?? ''}`,
+        why: `${host} was lost: ${judgement.because.at(-1) ?? ''}`,
         quarantine: { host, reason: `lost with ${vm.name}` },
       });
     case 'crashed':
