@@ -2,7 +2,8 @@
  * A simulated cluster that a story is told on: the shape of the story's first line, calm weather with delays drawn from the seed, three
  * networks, the network `lan` of a fresh cluster, and everything followed from outside.
  *
- * Guarantees: the same seed and the same story give the same run; time passes only in `pass`, `until` and `settled`.
+ * Guarantees: the same seed and the same story give the same run; time passes only in `pass`, `until` and `settled`, and no further than to
+ * the first rule of core/check that is broken, which is an Error.
  */
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -39,7 +40,7 @@ const DELAYS_MS = [
 /** Drift of a computer's clock. */
 const DRIFT_MAX = 0.001;
 /** More events than any story has, and more lines: one that does not end is told from one that is long. */
-const EVENTS_MAX = 3_000_000;
+const EVENTS_MAX = 1_000_000;
 const LINES_MAX = 500_000;
 
 /** The control node that answers the API now. */
@@ -128,10 +129,11 @@ export class StoryCluster {
 
   /** Lets time pass until it is so, for `deadlineMs` at most; false when it is not so even then. */
   async until(isSo: () => boolean, deadlineMs: number): Promise<boolean> {
-    const { clock } = this.sim;
-    const isTooMuch = (): boolean => clock.events > EVENTS_MAX;
-    await clock.run(this.nowMs + deadlineMs, () => isSo() || isTooMuch());
-    if (isTooMuch()) throw new Error(`More than ${EVENTS_MAX} events happened: it does not end.`);
+    const { clock, violations } = this.sim;
+    await clock.run(this.nowMs + deadlineMs, () => isSo() || violations.length > 0 || clock.events > EVENTS_MAX);
+    const [broken] = violations;
+    if (broken !== undefined) throw new Error(`${broken.rule} was broken at ${broken.at} ms: ${broken.what}`);
+    if (clock.events > EVENTS_MAX) throw new Error(`More than ${EVENTS_MAX} events happened: it does not end.`);
     return isSo();
   }
 
