@@ -22,7 +22,15 @@ export type StepResult = { readonly name: string; readonly count: TestCount; rea
 
 /** All quick checks, the slowest first, so that the last to end is a short one. */
 export function quickSteps(): Step[] {
-  return [...unitSteps(''), ...toolSteps()];
+  return [simulatorStep(), ...unitSteps(''), ...toolSteps()];
+}
+
+/** Seeds of the simulator that every check plays: always the same ones, so that it fails for who broke something. */
+const SEEDS = 200;
+
+/** Counts as one test. */
+function simulatorStep(): Step {
+  return tool(`simulator: ${SEEDS} seeds`, [process.execPath, 'scripts/sim.ts', '--seeds', String(SEEDS)]);
 }
 
 /** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */

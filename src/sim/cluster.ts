@@ -63,6 +63,8 @@ export class SimCluster implements Topology {
   onCrashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => void = () => undefined;
   /** Called with all that happens. */
   onNote: (entry: TraceEntry) => void = () => undefined;
+  /** Told of everything that happens. */
+  onEntry: (entry: TraceEntry) => void = () => undefined;
   /** Of how many calls to etcd in a hundred the answer is lost. */
   etcdRepliesLostPercent = 0;
   readonly #options: ClusterOptions;
@@ -105,6 +107,7 @@ export class SimCluster implements Topology {
     const timed = { at: this.now, ...entry } as TraceEntry;
     this.onNote(timed);
     for (const violation of this.#judge(timed)) this.accuse(violation.rule, violation.what);
+    this.onEntry(timed);
   };
 
   /** A rule was broken. */
@@ -235,7 +238,7 @@ export class SimCluster implements Topology {
       },
       onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),
       onAck: () => undefined,
-      note: grantsOnce(() => node.serviceProcess, this.note),
+      note: grantsOnce(() => node, this.note),
       log: this.#log(`storage ${name}`),
       ...(bug?.storageMistakes === undefined ? {} : { mistakes: bug.storageMistakes }),
       plant: (parts) => bug?.plantStorage?.(parts, this) ?? parts,
@@ -353,15 +356,22 @@ export class SimCluster implements Topology {
 }
 
 /**
- * A daemon that died is started again with what is still granted by the same life of its service: that is no new grant, and only new
- * ones are told to the trace.
+ * A daemon that died is started again with what is still granted by the same life of its service, or was taken over by it: that is no new
+ * grant, and only new ones are told to the trace.
  */
-function grantsOnce(lifeOf: () => SimProcess | undefined, note: Note): (entry: StorageNote) => void {
+function grantsOnce(nodeOf: () => SimStorageNode, note: Note): (entry: StorageNote) => void {
   let life: SimProcess | undefined;
   const served = new Map<string, Set<number>>();
+  const adopt = (node: SimStorageNode): void => {
+    served.clear();
+    for (const { vm, generation } of node.daemons().flatMap((daemon) => daemon.grants))
+      served.set(vm, (served.get(vm) ?? new Set()).add(generation));
+  };
   return (entry) => {
-    if (life !== lifeOf() || entry.kind === 'restarted') served.clear();
-    life = lifeOf();
+    const node = nodeOf();
+    if (life !== node.serviceProcess) adopt(node);
+    life = node.serviceProcess;
+    if (entry.kind === 'restarted') served.clear();
     if (entry.kind !== 'restarted') {
       const ofVm = served.get(entry.vm) ?? new Set();
       served.set(entry.vm, ofVm);

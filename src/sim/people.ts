@@ -75,6 +75,16 @@ export class People {
     );
   }
 
+  /** Somebody asks for one thing through any control node that answers, with a VM that is named. */
+  wishFor(deed: DeedName, vm: string, host: HostName | null): void {
+    for (const { store } of this.#cluster.controls.values()) {
+      const id = store?.vmNames.get(vm)?.value;
+      if (store === null || id === undefined) continue;
+      this.#wish(parseVmId(id), deed, store, host).catch(() => undefined);
+      return;
+    }
+  }
+
   async #do(deed: DeedName, store: ClusterStore): Promise<void> {
     if (deed === 'create') return this.create(store);
     if (deed === 'drain') return this.#drain(store);
@@ -98,9 +108,13 @@ export class People {
       return { id: diskId, vm, node, port: 30_000 + number, sizeBytes: DISK_BYTES, source, phase: 'creating' };
     });
     const task = this.#task('vm.create', `vm${n}`);
-    const antiAffinity = random.chance(40) ? random.pick(['red', 'blue']) : null;
+    const { hasPlainVms = false } = this.#cluster.swarm;
+    const antiAffinity = !hasPlainVms && random.chance(40) ? random.pick(['red', 'blue']) : null;
     const patienceMs = random.pick(PATIENCE_MS);
-    const restartPolicy = random.pick(['on-failure', 'on-failure', 'always', 'never'] as const);
+    const policies = hasPlainVms
+      ? (['on-failure'] as const)
+      : (['on-failure', 'on-failure', 'always', 'never'] as const);
+    const restartPolicy = random.pick<VmRecord['spec']['restartPolicy']>(policies);
     const ids = disks.map((disk) => disk.id);
     const value = newVm({
       id: vm,
@@ -210,7 +224,7 @@ function hostWrite(entry: Entry<HostRecord>, value: HostRecord): Write {
   return { key: keyOf.host(value.name), value, expect: entry.revision };
 }
 
-const TASK_LATE_MS = 2_000;
+const TASK_LATE_MS = 15_000;
 
 async function tasksKnown(tasks: Wish['supersedes'], store: ClusterStore): Promise<void> {
   const areKnown = (): true | undefined =>

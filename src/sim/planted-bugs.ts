@@ -66,13 +66,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'no-election-key',
     says: 'transactions of a leader compare no election key',
-    rules: [
-      'V1-lost-when-unreached',
-      'V2-lost-when-out-of-reach',
-      'C1-hosts-have-room',
-      'T1-tasks-end-once',
-      ...FENCING,
-    ],
+    rules: ['E1-only-leaders-decide', 'C1-hosts-have-room', 'T1-tasks-end-once', ...FENCING],
     plantStore: (store) => {
       const transact = store.transact.bind(store);
       store.transact = (writes, _guard, unchanged) => transact(writes, null, unchanged);

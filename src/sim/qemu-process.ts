@@ -60,6 +60,7 @@ export class QemuProcess {
   #stream = 0;
   /** At the other end of the present stream. */
   #receiver: QemuProcess | null = null;
+  #sentTo: Generation | null = null;
   readonly #whenIdle: (() => void)[] = [];
   readonly #thinking = new Set<NbdClient>();
   /** Ignores the power button. */
@@ -92,6 +93,11 @@ export class QemuProcess {
 
   get migration(): MigrationState | null {
     return this.#migration;
+  }
+
+  /** The generation that it was last told to send to. */
+  get sentTo(): Generation | null {
+    return this.#sentTo;
   }
 
   get isLive(): boolean {
@@ -161,6 +167,7 @@ export class QemuProcess {
   send(destination: Generation): void {
     if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return;
     this.#migration = migrationIs('active');
+    this.#sentTo = destination;
     const stream = ++this.#stream;
     const isCurrent = (): boolean => this.#stream === stream && this.#migration?.status === 'active';
     const { network, random, qemuOf, say } = this.#around;

@@ -75,12 +75,17 @@ export class SimQmpLink implements QmpLink {
     const { session } = attempt;
     const via = session.way.name;
     try {
-      const [status, migration] = await this.#command(
+      const [status, migration, sentTo] = await this.#command(
         session,
         COMMAND_MS,
-        (qemu) => [qemu.status, qemu.migration] as const,
+        (qemu) => [qemu.status, qemu.migration, qemu.sentTo] as const,
       );
-      return { kind: 'answers', status, via, ageMs: 0, migration: held.sending ? migration : null };
+      const isAsked = held.sending || status === 'postmigrate';
+      return {
+        ...{ kind: 'answers', status, via, ageMs: 0 },
+        migration: held.sending ? migration : null,
+        sentTo: isAsked ? sentTo : null,
+      };
     } catch {
       this.#end(target, session);
       return { kind: 'mute', via, ageMs: COMMAND_MS };

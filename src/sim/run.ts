@@ -8,7 +8,8 @@ import { disorder } from './disorder.ts';
 import { Faults } from './faults.ts';
 import { People } from './people.ts';
 import type { PlantedBug } from './planted-bug.ts';
-import { DEEDS, drawSwarm, FAULTS, type Swarm } from './swarm.ts';
+import { type Line, ScriptPlayer } from './script.ts';
+import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from './swarm.ts';
 
 /** How a run ended. What was not in order when its time was over breaks rule `L1-converges`. */
 export interface Outcome {
@@ -36,6 +37,8 @@ const CONVERGENCE_MS = 120_000;
 /** It must stay in order for so long. */
 const CALM_MS = 4_000;
 const LOOK_MS = 500;
+/** What a script has begun is over by then, in ms. */
+const SCRIPT_MS = 10_000;
 /** More events than any run has: one that does not end is told from one that is long. */
 const EVENTS_MAX = 5_000_000;
 
@@ -53,10 +56,29 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<O
   return { seed, violations, simulatedMs: now, events: cluster.clock.events };
 }
 
-async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[]> {
-  const { clock, swarm } = cluster;
+/** Plays a script on a cluster of three control nodes, two storage nodes and three hosts in which nothing else goes wrong. */
+export async function runScript(script: {
+  readonly seed: number;
+  readonly vms: number;
+  readonly lines: readonly Line[];
+  readonly log?: (line: string) => void;
+}): Promise<Outcome> {
+  const { seed, vms, lines, log = null } = script;
+  const cluster = new SimCluster({ swarm: calmSwarm(seed, vms), log, bug: null });
   const people = new People(cluster);
-  const faults = new Faults(cluster);
+  const isOver = (): boolean => cluster.clock.events > EVENTS_MAX;
+  const stuck = await begin(cluster, people, isOver);
+  const player = new ScriptPlayer(cluster, people);
+  const inVain = await player.play(lines);
+  if (inVain !== null) cluster.accuse('script-fits', `nothing happened that ${inVain} waits for`);
+  await cluster.clock.run(cluster.clock.monotonicMs() + SCRIPT_MS);
+  stuck.push(...(await converge(cluster, people, isOver)));
+  for (const what of stuck) cluster.accuse('L1-converges', what);
+  return { seed, violations: cluster.violations, simulatedMs: cluster.now, events: cluster.clock.events };
+}
+
+async function begin(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
+  const { clock, swarm } = cluster;
   await clock.run(START_MS, () => [...cluster.controls.values()].some(({ store }) => store !== null) || isOver());
   const store = [...cluster.controls.values()].map((node) => node.store).find((known) => known !== null);
   if (store === undefined || store === null) return ['no control node has read etcd'];
@@ -65,6 +87,15 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   await joined;
   for (let i = 0; i < swarm.vms; i++) void people.create(store).catch(() => undefined);
   await clock.run(clock.monotonicMs() + QUIET_MS, isOver);
+  return [];
+}
+
+async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[]> {
+  const { clock, swarm } = cluster;
+  const people = new People(cluster);
+  const faults = new Faults(cluster);
+  const notBegun = await begin(cluster, people, isOver);
+  if (notBegun.length > 0) return notBegun;
   const end = clock.monotonicMs() + swarm.troubleMs;
   const again = (name: string, meanMs: number | undefined, act: () => void): void => {
     if (meanMs === undefined) return;

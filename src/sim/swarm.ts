@@ -2,7 +2,7 @@
  * What one seed makes of a run: the cluster's shape, which misfortunes there are and how often. Most runs have few kinds of misfortune, so
  * that what each does is not hidden behind the others (swarm testing: Groce et al., ISSTA 2012).
  */
-import type { HostTroubles } from './agent/agent-machine.ts';
+import { type HostTroubles, NO_HOST_TROUBLES } from './agent/agent-machine.ts';
 import { CALM, type NetworkName, type NetworkWeather } from './network.ts';
 import { SimRandom } from './sim-random.ts';
 
@@ -74,6 +74,8 @@ export interface Swarm {
   readonly hosts: number;
   readonly racks: number;
   readonly vms: number;
+  /** Every VM is alike: restarted after a failure, in no anti-affinity group. */
+  readonly hasPlainVms?: boolean;
   readonly hostMemoryBytes: number;
   /** How long anything may fail, in ms. */
   readonly troubleMs: number;
@@ -130,6 +132,30 @@ export function drawSwarm(seed: number): Swarm {
     deafPercent: percent(0.3, 60),
     lostEndPercent: percent(0.4, 25),
     skewPercent: random.unit() < 0.4 ? 50 : 0,
+  };
+}
+
+/** A cluster in which nothing happens by itself. */
+export function calmSwarm(seed: number, vms: number): Swarm {
+  const faults: Swarm['faults'] = new Map();
+  const deeds: Swarm['deeds'] = new Map();
+  return {
+    seed,
+    controls: 3,
+    storageNodes: 2,
+    hosts: 3,
+    racks: 1,
+    vms,
+    hasPlainVms: true,
+    hostMemoryBytes: 5 * GIB,
+    troubleMs: 0,
+    faults,
+    deeds,
+    weather: { control: CALM, storage: CALM, overlay: CALM },
+    hostTroubles: NO_HOST_TROUBLES,
+    deafPercent: 0,
+    lostEndPercent: 0,
+    skewPercent: 0,
   };
 }
 

@@ -1,0 +1,129 @@
+/** What once went wrong, kept for ever: each with what it was then. In the order in which they were found. */
+import type { Line } from './script.ts';
+
+/** One case. `vms`: how many VMs run when it begins. */
+export interface FoundCase {
+  readonly name: string;
+  readonly vms: number;
+  readonly lines: readonly Line[];
+}
+
+/** All of them. */
+export const FOUND_CASES: readonly FoundCase[] = [
+  {
+    name: 'VMs that are placed at the same time took the same slot and the same memory',
+    vms: 3,
+    lines: [{ afterMs: 0, powerOff: 'h1', forMs: 20_000 }],
+  },
+  {
+    name: 'the migration of a VM that a disk error paused never ended',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { afterMs: 0, powerOff: 's1', forMs: 4_000 },
+      { afterMs: 6_000, powerOff: 's1', forMs: 4_000 },
+    ],
+  },
+  {
+    name: 'the migration of a VM that was started suspended never ended',
+    vms: 2,
+    lines: [
+      { afterMs: 0, wish: 'suspend', vm: 'vm2' },
+      { afterMs: 0, end: 'qemu vm2:1' },
+      { afterMs: 3_000, wish: 'migrate', vm: 'vm2' },
+      { afterMs: 0, powerOff: 'h1', forMs: 8_000 },
+    ],
+  },
+  {
+    name: 'a start that was asked for while the VM was being stopped was forgotten',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'stop', vm: 'vm1' },
+      { afterMs: 5, wish: 'start', vm: 'vm1' },
+      { afterMs: 2, end: 'leader' },
+    ],
+  },
+  {
+    name: 'a storage service that restarted during a power-off granted the fenced generation again',
+    vms: 2,
+    lines: [
+      { afterMs: 0, wish: 'power-off', vm: 'vm1' },
+      { atStep: 'stop commit:stopped', powerOff: 's1', forMs: 500 },
+      { afterMs: 2_000, wish: 'start', vm: 'vm1' },
+    ],
+  },
+  {
+    name: 'a reset asked for during a conflict was carried out, and its task never ended',
+    vms: 2,
+    lines: [
+      { afterMs: 0, wish: 'reset', vm: 'vm1' },
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { afterMs: 1, wish: 'reset', vm: 'vm1' },
+      { afterMs: 3, end: 'leader' },
+    ],
+  },
+  {
+    name: 'a VM that was to be stopped was started once more, because its source ended during a migration',
+    vms: 2,
+    lines: [
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { atStep: 'migrate send', wish: 'stop', vm: 'vm1' },
+      { afterMs: 0, end: 'qemu vm1:1' },
+    ],
+  },
+  {
+    name: 'a power-off that was asked for while a restart was being decided was overwritten',
+    vms: 1,
+    lines: [
+      { afterMs: 0, guest: 'guest-panicked', vm: 'vm1' },
+      { atStep: 'recover commit:starting', wish: 'power-off', vm: 'vm1' },
+      { afterMs: 0, end: 'leader' },
+    ],
+  },
+  {
+    name: 'a destination ended after it had everything, its leader died, and the next one waited ten minutes for a second stream',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { atStep: 'migrate send', cut: 'control', machine: 'c1', forMs: 9_000 },
+      { atStatus: 'postmigrate', generation: 1, end: 'qemu vm1:2' },
+      { afterMs: 0, end: 'server c1' },
+    ],
+  },
+  {
+    name: 'a leader that was deposed while it stood still continued the source of a migration that had sent everything',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'suspend', vm: 'vm1' },
+      { atStatus: 'paused', generation: 1, wish: 'resume', vm: 'vm1' },
+      { atStep: 'running cont', freeze: 'leader', forMs: 6_000 },
+      { atStatus: 'running', generation: 1, wish: 'migrate', vm: 'vm1' },
+    ],
+  },
+  {
+    name: 'a leader that was deposed while it stood still continued the source between its last word and its fence',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { atStep: 'migrate commit:switching', freeze: 'leader', forMs: 6_000 },
+    ],
+  },
+  {
+    name: 'two rounds of probes at the same time met the same silence, and a host was given up by one',
+    vms: 2,
+    lines: [
+      { afterMs: 0, powerOff: 's1', forMs: 2_500 },
+      { afterMs: 2_400, cut: 'storage', machine: 'h1', forMs: 600 },
+      { afterMs: 0, cut: 'control', machine: 'h1', forMs: 600 },
+    ],
+  },
+  {
+    name: 'the task of a deletion that the leader had not been shown by its watch was never ended',
+    vms: 2,
+    lines: [
+      { afterMs: 0, wish: 'migrate', vm: 'vm2' },
+      { atStep: 'migrate commit:migrating', wish: 'delete', vm: 'vm2' },
+      { afterMs: 0, end: 'etcd c1' },
+    ],
+  },
+];

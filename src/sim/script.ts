@@ -1,0 +1,130 @@
+/**
+ * A run that is written down instead of drawn: what people and misfortune do, each at its time or as soon as something happens. Seeds
+ * mean something else after every change of the code; a script says what happened once.
+ */
+import type { HostName } from '../base/ids.ts';
+import type { TraceEntry } from '../core/check/trace.ts';
+import type { SimCluster } from './cluster.ts';
+import type { NetworkName } from './network.ts';
+import type { People } from './people.ts';
+import type { SimProcess } from './sim-machine.ts';
+import type { DeedName } from './swarm.ts';
+
+/** When a line is carried out: so many ms after the one before, or as soon as a leader comes to a step, or a QEMU into a run state. */
+type When =
+  | { readonly afterMs: number }
+  | { readonly atStep: string }
+  | { readonly atStatus: string; readonly generation: number };
+
+/** What is done. VMs are named `vm1` …, processes `server c1`, `agent h1`, `storage s1`, `qemu vm1:2`; `leader` is the server that leads. */
+type Act =
+  | { readonly wish: DeedName; readonly vm: string; readonly host?: string }
+  | { readonly end: string }
+  | { readonly freeze: string; readonly forMs: number }
+  | { readonly powerOff: string; readonly forMs: number }
+  | { readonly cut: NetworkName; readonly machine: string; readonly forMs: number }
+  | { readonly guest: 'shutdown' | 'guest-panicked'; readonly vm: string };
+
+/** One line. */
+export type Line = When & Act;
+
+/** How long a line waits for what it waits for, in ms; after that the script no longer fits the code. */
+const WAIT_MS_MAX = 30_000;
+
+/** Plays scripts on one cluster. */
+export class ScriptPlayer {
+  readonly #cluster: SimCluster;
+  readonly #people: People;
+  #awaited: ((entry: TraceEntry | string) => boolean) | null = null;
+  #met = false;
+
+  constructor(cluster: SimCluster, people: People) {
+    this.#cluster = cluster;
+    this.#people = people;
+    cluster.onEntry = (entry) => this.#look(entry);
+    cluster.onCrashPoint = (_process, workflow, step) => this.#look(`${workflow} ${step}`);
+  }
+
+  /** Carries out all lines; the answer says which one waited in vain, or null. */
+  async play(lines: readonly Line[]): Promise<string | null> {
+    const { clock } = this.#cluster;
+    for (const line of lines) {
+      if ('afterMs' in line) {
+        await clock.run(clock.monotonicMs() + line.afterMs);
+        this.#act(line);
+        continue;
+      }
+      this.#met = false;
+      this.#awaited = (entry) => {
+        const isIt =
+          'atStep' in line
+            ? entry === line.atStep
+            : typeof entry !== 'string' &&
+              entry.kind === 'status' &&
+              entry.status === line.atStatus &&
+              entry.generation === line.generation;
+        if (isIt) this.#act(line);
+        return isIt;
+      };
+      await clock.run(clock.monotonicMs() + WAIT_MS_MAX, () => this.#met);
+      this.#awaited = null;
+      if (!this.#met) return JSON.stringify(line);
+    }
+    return null;
+  }
+
+  #look(entry: TraceEntry | string): void {
+    if (this.#awaited?.(entry) !== true) return;
+    this.#awaited = null;
+    this.#met = true;
+  }
+
+  #act(line: Line): void {
+    const cluster = this.#cluster;
+    cluster.say(() => `-- ${JSON.stringify(line)}`);
+    if ('wish' in line) this.#people.wishFor(line.wish, line.vm, (line.host ?? null) as HostName | null);
+    else if ('end' in line) this.#end(this.#process(line.end));
+    else if ('freeze' in line) this.#freeze(this.#process(line.freeze), line.forMs);
+    else if ('powerOff' in line) this.#powerOff(line.powerOff, line.forMs);
+    else if ('cut' in line) this.#cut(line.cut, line.machine, line.forMs);
+    else for (const qemu of cluster.qemus) if (qemu.order.vmName === line.vm) qemu.guestDoes(line.guest);
+  }
+
+  #process(name: string): SimProcess | undefined {
+    const { leader, machines, qemus } = this.#cluster;
+    if (name === 'leader') return leader?.process ?? undefined;
+    for (const { order, process } of qemus) if (`qemu ${order.vmName}:${order.generation}` === name) return process;
+    return [...machines.values()].flatMap(({ processes }) => [...processes]).find((process) => process.name === name);
+  }
+
+  #end(process: SimProcess | undefined): void {
+    if (process === undefined) return;
+    this.#cluster.touched(process.machine.name);
+    process.end();
+    this.#cluster.supervise(process.machine, 1_000);
+  }
+
+  #freeze(process: SimProcess | undefined, forMs: number): void {
+    if (process === undefined) return;
+    this.#cluster.touched(process.machine.name);
+    process.pauseFor(forMs);
+    this.#cluster.clock.after(forMs, () => this.#cluster.touched(process.machine.name));
+  }
+
+  #powerOff(name: string, forMs: number): void {
+    const machine = this.#cluster.machines.get(name);
+    if (machine === undefined) return;
+    this.#cluster.powerOff(machine);
+    this.#cluster.clock.after(forMs, () => this.#cluster.powerOn(machine));
+  }
+
+  #cut(network: NetworkName, machine: string, forMs: number): void {
+    const { network: networks, clock } = this.#cluster;
+    const heals = [networks.cut(network, machine, '*'), networks.cut(network, '*', machine)];
+    this.#cluster.touched(machine);
+    clock.after(forMs, () => {
+      for (const heal of heals) heal();
+      this.#cluster.touched(machine);
+    });
+  }
+}
