@@ -55,7 +55,10 @@ export function reading(layout: BlockCdb): CommandHandler {
   };
 }
 
-/** WRITE(6), (10), (12), (16). */
+/**
+ * WRITE(6), (10), (12), (16). An initiator that expects to send less than the CDB names has written what it sent, to the byte, and is told
+ * of the overflow (RFC 7143 11.4.5.1).
+ */
 export function writing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
     const { cdb } = command;
@@ -64,17 +67,36 @@ export function writing(layout: BlockCdb): CommandHandler {
     const count = layout.count(cdb);
     const refusal = writeRefusal(unit) ?? transferRefusal(unit, lba, count);
     if (refusal !== null) return refusal;
-    if (count === 0) return GOOD;
-    const { backing, gate } = unit;
-    const data = outData(unit, command, count * backing.blockBytes);
-    if (!(data instanceof Uint8Array)) return data;
-    const fua = forcesUnitAccess(layout, cdb);
-    const done = (): ScsiAnswer => statusAnswer(STATUS.good, data.length);
-    return recovered(
-      () => gate.run({ lba, count, isExclusive: false }, () => after(backing.write(lba, data, { fua }), done)),
-      writeFailed(unit),
-    );
+    const needed = count * unit.backing.blockBytes;
+    return written(unit, command, { lba, needed, fua: forcesUnitAccess(layout, cdb) });
   };
+}
+
+interface Writing {
+  readonly lba: number;
+  /** Bytes that the CDB names. */
+  readonly needed: number;
+  readonly fua: boolean;
+}
+
+/** Writes the data of a command as far as it came. */
+function written(unit: UnitContext, command: ScsiCommand, { lba, needed, fua }: Writing): MaybePromise<ScsiAnswer> {
+  const { backing, gate } = unit;
+  const sent = command.dataOut;
+  const done = (): ScsiAnswer => statusAnswer(STATUS.good, needed);
+  if (sent === null || sent.length === 0 || needed === 0) return done();
+  const data = sent.length > needed ? sent.subarray(0, needed) : sent;
+  const count = Math.ceil(data.length / backing.blockBytes);
+  if (data.length % backing.blockBytes !== 0)
+    return replacing(unit, { lba, count, fua }, (found) => {
+      const whole = found.slice();
+      whole.set(data);
+      return { written: whole, answer: done() };
+    });
+  return recovered(
+    () => gate.run({ lba, count, isExclusive: false }, () => after(backing.write(lba, data, { fua }), done)),
+    writeFailed(unit),
+  );
 }
 
 /** BYTCHK of VERIFY and WRITE AND VERIFY. */
@@ -116,26 +138,23 @@ function firstDifference(found: Uint8Array, expected: Uint8Array): number {
 /** WRITE AND VERIFY(10), (12), (16): to stable storage, read again, compared with BYTCHK 1. */
 export function writingAndVerifying(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
-    const { cdb } = command;
+    const { cdb, dataOut } = command;
     const check = ((cdb[1] ?? 0) >> 1) & 0x03;
     if (asksProtection(layout, cdb) || check > CHECK.compare) return unit.refuse(CONDITION.invalidCdb);
     const lba = layout.lba(cdb);
     const count = layout.count(cdb);
     const refusal = writeRefusal(unit) ?? transferRefusal(unit, lba, count);
     if (refusal !== null) return refusal;
-    if (count === 0) return GOOD;
-    const { backing, gate } = unit;
-    const data = outData(unit, command, count * backing.blockBytes);
-    if (!(data instanceof Uint8Array)) return data;
-    const verify = (found: Uint8Array): ScsiAnswer =>
-      check === CHECK.compare ? comparison(unit, found, data) : statusAnswer(STATUS.good, data.length);
-    return recovered(
-      () =>
-        gate.run({ lba, count, isExclusive: true }, () =>
-          after(backing.write(lba, data, { fua: true }), () => after(backing.read(lba, count), verify)),
-        ),
-      writeFailed(unit),
-    );
+    const { backing } = unit;
+    const needed = count * backing.blockBytes;
+    const verify = (answer: ScsiAnswer): MaybePromise<ScsiAnswer> => {
+      if (answer.status !== STATUS.good || count === 0) return answer;
+      return after(backing.read(lba, count), (found) => {
+        if (check === CHECK.medium || dataOut === null || dataOut.length < needed) return answer;
+        return comparison(unit, found, dataOut.subarray(0, needed));
+      });
+    };
+    return recovered(() => after(written(unit, command, { lba, needed, fua: true }), verify), readFailed(unit));
   };
 }
 
@@ -147,12 +166,11 @@ export const compareAndWrite: CommandHandler = (unit, command) => {
   const count = cdb[13] ?? 0;
   const refusal = writeRefusal(unit) ?? rangeRefusal(unit, lba, count);
   if (refusal !== null) return refusal;
-  if (count === 0) return GOOD;
   const { backing } = unit;
   const bytes = count * backing.blockBytes;
   const data = command.dataOut;
-  if (data === null || data.length !== 2 * bytes)
-    return { ...unit.refuse(CONDITION.invalidCdb), transferBytes: 2 * bytes };
+  if ((data?.length ?? 0) !== 2 * bytes) return { ...unit.refuse(CONDITION.invalidCdb), transferBytes: 2 * bytes };
+  if (data === null || count === 0) return GOOD;
   return replacing(unit, { lba, count, fua: forcesUnitAccess(CDB_16, cdb) }, (found) => {
     const answer = comparison(unit, found, data.subarray(0, bytes));
     return {

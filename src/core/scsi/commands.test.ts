@@ -90,12 +90,17 @@ describe('reading and writing', () => {
     assert.deepEqual(await dataOf(target, '28 00 00 00 00 01 00 00 01'), block(0));
   });
 
-  test('with less data than the CDB names nothing is written', async () => {
+  test('with less data than the CDB names, what came is written to the byte', async () => {
     const target = await ready();
-    const answer = await target.run(A, '2a 00 00 00 00 00 00 00 02', block(1));
-    assert.equal(outcomeOf(answer), '5/0e03');
-    assert.equal(answer.transferBytes, 1024);
-    assert.deepEqual(target.store.log, []);
+    await target.run(A, '2a 00 00 00 00 00 00 00 03', block(1, 3));
+    for (const length of [0, 512, 700]) {
+      const answer = await target.run(A, '2a 00 00 00 00 00 00 00 03', new Uint8Array(length).fill(2));
+      assert.equal(outcomeOf(answer), 'good');
+      assert.equal(answer.transferBytes, 3 * 512);
+      const found = await dataOf(target, '28 00 00 00 00 00 00 00 03');
+      assert.equal(found.lastIndexOf(2), length - 1);
+      assert.equal(found.indexOf(1), length);
+    }
   });
 
   test('a failing disk becomes a medium error, a full one a space allocation failure', async () => {
@@ -156,6 +161,9 @@ describe('comparing', () => {
     assert.equal(outcomeOf(await target.run(A, cdb, both(0, 5))), 'good');
     assert.equal(outcomeOf(await target.run(A, cdb, both(0, 6))), 'e/1d00');
     assert.equal(outcomeOf(await target.run(A, cdb, block(5))), '5/2400');
+    const none = '89 00 00 00 00 00 00 00 00 02';
+    assert.equal(outcomeOf(await target.run(A, none, both(5, 6))), '5/2400');
+    assert.equal(outcomeOf(await target.run(A, none)), 'good');
     assert.deepEqual(await dataOf(target, '28 00 00 00 00 02 00 00 01'), block(5));
   });
 
@@ -221,6 +229,7 @@ describe('thin provisioning', () => {
     await target.run(A, '93 08 00 00 00 00 00 00 00 10 00 00 00 08', block(0));
     assert.deepEqual(target.store.log.slice(1), ['zero 1008+16', 'unmap 8+8', 'unmap 16+8']);
     assert.equal(outcomeOf(await target.run(A, '41 00 00 00 00 00 00 00 03', block(6, 2))), '5/2400');
+    assert.equal(outcomeOf(await target.run(A, '41 08 00 00 00 00 00 00 03', block(0))), '5/2400');
     assert.equal(outcomeOf(await target.run(A, '41 10 00 00 00 00 00 00 03', block(6))), '5/2400');
   });
 });

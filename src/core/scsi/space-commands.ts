@@ -12,14 +12,13 @@ import { after, dataAnswer, GOOD, recovered, statusAnswer } from './answers.ts';
 import { asksProtection, type BlockCdb, CDB_16, rangeRefusal, writeRefusal } from './block-cdb.ts';
 import { writeFailed } from './block-commands.ts';
 import type { BlockExtent, ScsiAnswer } from './target-port.ts';
-import { type CommandHandler, limitsOf, physicalExponent, type UnitContext } from './unit-context.ts';
+import { type CommandHandler, limitsOf, type UnitContext } from './unit-context.ts';
 
 type MaybePromise<T> = T | Promise<T>;
 
 const capacity = (unit: UnitContext) => ({
   blockCount: unit.backing.blockCount,
   blockBytes: unit.backing.blockBytes,
-  physicalExponent: physicalExponent(unit.backing),
 });
 
 /** READ CAPACITY(10). */
@@ -99,7 +98,10 @@ function inTurn<T>(items: readonly T[], work: (item: T) => MaybePromise<void>): 
 
 const WRITE_SAME = { unmap: 0x08, anchor: 0x10, obsolete: 0x06, noData: 0x01 } as const;
 
-/** WRITE SAME(10), (16): no blocks means all to the end. Zeroes are written as zeroes, or unmapped where UNMAP allows it. */
+/**
+ * WRITE SAME(10), (16): no blocks means all to the end. Zeroes are written as zeroes, or unmapped where (16) allows it by UNMAP; other data
+ * is written even then, because unmapped blocks read as zeroes (SBC-3 table 10). (10) does not unmap: LBPWS10 is zero.
+ */
 export function writingSame(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
     const { cdb } = command;
@@ -108,7 +110,8 @@ export function writingSame(layout: BlockCdb): CommandHandler {
       return unit.refuse(CONDITION.invalidCdb);
     const { backing } = unit;
     const hasNoData = (flags & WRITE_SAME.noData) !== 0;
-    if (hasNoData && layout !== CDB_16) return unit.refuse(CONDITION.invalidCdb);
+    const isUnmapping = (flags & WRITE_SAME.unmap) !== 0;
+    if ((hasNoData || isUnmapping) && layout !== CDB_16) return unit.refuse(CONDITION.invalidCdb);
     const lba = layout.lba(cdb);
     const count = layout.count(cdb) || backing.blockCount - lba;
     const refusal = writeRefusal(unit) ?? rangeRefusal(unit, lba, Math.max(count, 0));
@@ -119,7 +122,6 @@ export function writingSame(layout: BlockCdb): CommandHandler {
     if (block === null || block.length !== backing.blockBytes)
       return { ...unit.refuse(CONDITION.invalidCdb), transferBytes: backing.blockBytes };
     const transferBytes = hasNoData ? 0 : block.length;
-    const isUnmapping = (flags & WRITE_SAME.unmap) !== 0;
     return recovered(
       () =>
         unit.gate.run({ lba, count, isExclusive: false }, () =>

@@ -36,7 +36,7 @@ export type CommandHandler = (unit: UnitContext, command: ScsiCommand) => ScsiAn
 /** Flash and file systems have pages of this size: what is unmapped in whole pages is given back. */
 const PAGE_BYTES = 4096;
 const OPTIMAL_TRANSFER_BYTES = 1024 * 1024;
-const WRITE_SAME_BYTES_MAX = 4 * 1024 * 1024 * 1024;
+const UNMAP_BLOCKS_MAX = 1024 * 1024;
 const COMPARE_AND_WRITE_BLOCKS_MAX = 255;
 const UNMAP_DESCRIPTORS_MAX = 256;
 
@@ -48,16 +48,11 @@ export function limitsOf(backing: BackingStore): BlockLimits {
     transferMax: blocks(TRANSFER_BYTES_MAX),
     transferOptimal: blocks(OPTIMAL_TRANSFER_BYTES),
     compareAndWriteMax: COMPARE_AND_WRITE_BLOCKS_MAX,
-    unmapMax: blocks(WRITE_SAME_BYTES_MAX),
+    unmapMax: UNMAP_BLOCKS_MAX,
     unmapDescriptorsMax: UNMAP_DESCRIPTORS_MAX,
     unmapGranularity: blocks(PAGE_BYTES),
-    writeSameMax: blocks(WRITE_SAME_BYTES_MAX),
+    writeSameMax: blocks(TRANSFER_BYTES_MAX),
   };
-}
-
-/** Physical blocks are pages: the exponent of their number of logical blocks. */
-export function physicalExponent(backing: BackingStore): number {
-  return backing.blockBytes === PAGE_BYTES ? 0 : 3;
 }
 
 /** The unit as mode pages tell it. */

@@ -1,11 +1,10 @@
 /** Parameter data about ranges of blocks (SBC-3): READ CAPACITY, UNMAP, GET LBA STATUS. */
 import { concatenated, putU32, putU64, u16, u32, u64 } from './bytes.ts';
 
-/** The size of a unit; `physicalExponent`: physical blocks have 2^n logical ones. */
+/** The size of a unit. A physical block is a logical one: the page cache makes every block whole. */
 export interface Capacity {
   readonly blockCount: number;
   readonly blockBytes: number;
-  readonly physicalExponent: number;
 }
 
 /** READ CAPACITY(10): 0xffffffff for a last block that does not fit, so that (16) is asked. */
@@ -21,7 +20,6 @@ export function encodeCapacity16(capacity: Capacity): Uint8Array {
   const bytes = new Uint8Array(32);
   putU64(bytes, 0, capacity.blockCount - 1);
   putU32(bytes, 8, capacity.blockBytes);
-  bytes[13] = capacity.physicalExponent & 0x0f;
   bytes[14] = 0xc0;
   return bytes;
 }

@@ -124,9 +124,9 @@ export function encodeCharacteristics(): Uint8Array {
   return page(0xb1, payload);
 }
 
-/** 0xB2: logical block provisioning: thin; UNMAP and WRITE SAME may unmap; unmapped blocks read as zeroes. */
+/** 0xB2: logical block provisioning: thin; UNMAP and WRITE SAME(16) may unmap; unmapped blocks read as zeroes. */
 export function encodeProvisioning(): Uint8Array {
-  return page(0xb2, Uint8Array.of(0, 0xe4, 0x02, 0));
+  return page(0xb2, Uint8Array.of(0, 0xc4, 0x02, 0));
 }
 
 const digitsOf = (identity: UnitIdentity): string => identity.uuid.replaceAll('-', '').toLowerCase();
