@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
+import { parseVmId } from '../../base/ids.ts';
+import { SimClock } from '../../sim/sim-clock.ts';
+import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
+import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import { answers, host, hostRecord, incarnation, vmRecord } from '../plan/testing/sample-records.ts';
+import type { NetworkPlan } from '../ports/host-link.ts';
+import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
+import { Controller } from './controller.ts';
+
+const NETWORKS = ['blue', 'red'] as NetworkName[];
+const vmId = (n: number): VmId => parseVmId(`vm-00000000000${n}`);
+
+/** A store that applies what it is given, and a cluster in which exactly that runs which the records say. */
+class SmallWorld {
+  readonly clock = new SimClock();
+  readonly vms = new Map<VmId, Entry<VmRecord>>();
+  readonly hosts = new Map<HostName, Entry<HostRecord>>();
+  readonly networks = new Map<NetworkName, Entry<NetworkRecord>>();
+  /** The plan each host was given last, and how many. */
+  readonly plans = new Map<HostName, NetworkPlan>();
+  orders = 0;
+  #revision = 1;
+  #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
+
+  apply(change: Change): void {
+    this.#revision++;
+    const table = { vm: this.vms, host: this.hosts, network: this.networks }[change.kind as 'vm'];
+    if (change.value === null) table.delete(change.id as VmId);
+    else table.set(change.id as VmId, { value: change.value as VmRecord, revision: this.#revision });
+    this.#listener(change);
+  }
+
+  start(): Controller {
+    const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
+    const { clock, vms, hosts, networks } = this;
+    const revision = (): number => this.#revision;
+    const snapshot: Snapshot = {
+      get revision() {
+        return revision();
+      },
+      ...{ vms, hosts, networks, disks: new Map(), storage: new Map(), tasks: new Map() },
+      disksOf: () => [],
+    };
+    const controller = new Controller({
+      clock,
+      log: { info: () => undefined, warn: () => undefined },
+      store: {
+        term: 1 as Term,
+        snapshot,
+        commit: async ({ changes }) => {
+          for (const change of changes) this.apply(change);
+          return 'committed';
+        },
+        onChange: (listener) => {
+          this.#listener = listener;
+        },
+      },
+      hosts: {
+        report: async (name) => this.#report(name),
+        // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
+        launch: async () => ({ pid: 1, startTicks: '1', already: false }),
+        kill: unused,
+        applyNetwork: async (name, { revision: at, networks: on, drop }) => {
+          assert.ok(at >= (this.plans.get(name)?.revision ?? 0), 'plans go forward');
+          this.plans.set(name, { revision: at, networks: on, drop });
+          this.orders++;
+        },
+      },
+      storage: { report: unused, fence: unused, grant: unused, revoke: unused, createDisk: unused, deleteDisk: unused },
+      qmp: {
+        observe: async () => answers('running'),
+        ...{ cont: unused, halt: unused, reset: unused, powerDown: unused, quit: unused },
+        ...{ listen: unused, send: unused, cancelSend: unused, onEvent: () => undefined, forget: () => undefined },
+      },
+      paths: { list: () => [], probe: unused },
+      credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }) },
+      storageTlsName: (name) => name,
+      crashPoint: async () => undefined,
+    });
+    controller.start();
+    return controller;
+  }
+
+  #report(name: HostName) {
+    const here = [...this.vms.values()].flatMap(({ value }) =>
+      expectedIncarnations(value.phase).flatMap((each) => (each.host === name ? [{ vm: value.id, ...each }] : [])),
+    );
+    return {
+      host: name,
+      bootId: 'a',
+      agentVersion: '0',
+      capacity: hostRecord(1).capacity,
+      incarnations: here.map((each, i) => ({ ...each, pid: 100 + i, startTicks: '1', incoming: false })),
+      networkRevision: this.plans.get(name)?.revision ?? 0,
+    };
+  }
+
+  /** What the records say of a host's networks, walked through from the beginning. */
+  expected(name: HostName): unknown {
+    const hosts = [...this.hosts.values()].map(({ value }) => value).sort((a, b) => (a.name < b.name ? -1 : 1));
+    const has = (each: HostName, network: NetworkName): boolean =>
+      [...this.vms.values()].some(
+        ({ value }) =>
+          expectedIncarnations(value.phase).some((on) => on.host === each) &&
+          value.spec.nics.some((nic) => nic.network === network),
+      );
+    const networks = [...this.networks.values()]
+      .map(({ value }) => value)
+      .filter((network) => has(name, network.name))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map((network) => ({
+        vni: network.vni,
+        peers: hosts
+          .filter((peer) => peer.name !== name && peer.quarantine === null && has(peer.name, network.name))
+          .map((peer) => peer.addresses.overlay),
+      }));
+    const drop = hosts.filter((peer) => peer.name !== name && peer.quarantine !== null);
+    return { networks, drop: drop.map((peer) => peer.addresses.overlay).sort() };
+  }
+}
+
+function networkRecord(name: NetworkName, vni: number): NetworkRecord {
+  return { name, vni, cidr: null, gateway: null, dhcp: false, nat: false, reservations: {}, createdAt: 0 };
+}
+
+const change: fc.Arbitrary<Change> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc
+      .record({
+        n: fc.integer({ min: 1, max: 4 }),
+        h: fc.integer({ min: 0, max: 3 }),
+        nics: fc.array(fc.constantFrom(...NETWORKS), { maxLength: 2 }),
+      })
+      .map(({ n, h, nics }): Change => {
+        const record = vmRecord(
+          h === 0 ? { kind: 'stopped' } : { kind: 'running', incarnation: incarnation(1, h, n) },
+          { id: vmId(n), name: `vm${n}`, intent: h === 0 ? 'stopped' : 'running' },
+        );
+        const asNic = (network: NetworkName) => ({ network, mac: '52:54:00:00:00:01', address: null });
+        const value = { ...record, spec: { ...record.spec, memoryBytes: 2 ** 20, disks: [], nics: nics.map(asNic) } };
+        return { kind: 'vm', id: vmId(n), value };
+      }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc
+      .record({ n: fc.integer({ min: 1, max: 3 }), isLost: fc.boolean(), net: fc.integer({ min: 2, max: 4 }) })
+      .map(({ n, isLost, net }): Change => {
+        const { addresses } = hostRecord(n);
+        const value = hostRecord(n, {
+          quarantine: isLost ? { since: 0, reason: '' } : null,
+          addresses: { ...addresses, overlay: `10.${net}.0.${n}` },
+        });
+        return { kind: 'host', id: host(n), value };
+      }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .record({ name: fc.constantFrom(...NETWORKS), vni: fc.integer({ min: 1, max: 9 }) })
+      .map(({ name, vni }): Change => ({ kind: 'network', id: name, value: networkRecord(name, vni) })),
+  },
+);
+
+test('P1 whatever changes, in the end every host has the networks that the records say, and no plan is older than one before', async () => {
+  const changes = fc.array(fc.record({ afterMs: fc.constantFrom(0, 1, 30, 450, 900), change }), { maxLength: 25 });
+  await fc.assert(
+    fc.asyncProperty(changes, async (given) => {
+      const world = new SmallWorld();
+      for (const n of [1, 2, 3]) world.apply({ kind: 'host', id: host(n), value: hostRecord(n) });
+      for (const [i, name] of NETWORKS.entries())
+        world.apply({ kind: 'network', id: name, value: networkRecord(name, i + 1) });
+      const controller = world.start();
+      const { clock } = world;
+      for (const each of given) {
+        await clock.run(clock.monotonicMs() + each.afterMs);
+        world.apply(each.change);
+      }
+      await clock.run(clock.monotonicMs() + 2_500);
+      for (const n of [1, 2, 3]) {
+        const { networks, drop } = world.plans.get(host(n)) ?? { networks: [], drop: [] };
+        const brief = { networks: networks.map(({ vni, peers }) => ({ vni, peers })), drop };
+        assert.deepEqual(brief, world.expected(host(n)), `h${n}`);
+        // A host that is clean is not kept out.
+        assert.equal(world.hosts.get(host(n))?.value.quarantine, null);
+      }
+      controller.stop();
+    }),
+    { seed: 20_261_121, numRuns: 120 },
+  );
+});
+
+test('a host is given one plan for many changes, and none while nothing changes', async () => {
+  const world = new SmallWorld();
+  world.apply({ kind: 'host', id: host(1), value: hostRecord(1) });
+  world.apply({ kind: 'network', id: 'blue' as NetworkName, value: networkRecord('blue' as NetworkName, 1) });
+  const record = vmRecord({ kind: 'running', incarnation: incarnation(1, 1) });
+  const nics = [{ network: 'blue' as NetworkName, mac: '52:54:00:00:00:01', address: null }];
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, nics } } });
+  const controller = world.start();
+  await world.clock.run(2_000);
+  assert.equal(world.orders, 1);
+  await world.clock.run(10_000);
+  assert.equal(world.orders, 1);
+  for (let vni = 2; vni < 42; vni++) {
+    world.apply({ kind: 'network', id: 'blue' as NetworkName, value: networkRecord('blue' as NetworkName, vni) });
+    await world.clock.run(world.clock.monotonicMs() + 10);
+  }
+  await world.clock.run(12_000);
+  // 400 ms of changes: at once, and once when half a second has passed.
+  assert.equal(world.orders, 3);
+  assert.equal(world.plans.get(host(1))?.networks[0]?.vni, 41);
+  controller.stop();
+});
