@@ -33,6 +33,7 @@ export interface GpResult {
 const COMMAND_MS = [120, 700] as const;
 const POLL_MS = [40, 160] as const;
 const REQUEST_DEADLINE_MS = 10_000;
+const CATCH_UP_MS = 2_000;
 const TASK_DEADLINE_MS = 120_000;
 const ATTEMPTS = 8;
 const MIB = 2 ** 20;
@@ -123,6 +124,8 @@ export class GpCommands {
       const writes = attempt(server);
       const outcome = await this.#cluster.settled(server.store.transact(writes, null), REQUEST_DEADLINE_MS);
       if (outcome.kind === 'committed') return;
+      // What was read back may be newer than the watch: the tasks that belong to it are known after this.
+      await this.#cluster.settled(server.store.caughtUp(CATCH_UP_MS), REQUEST_DEADLINE_MS);
     }
     throw new CodedError('conflict', 'Others kept changing the same objects.');
   }
