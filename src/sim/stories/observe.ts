@@ -226,7 +226,7 @@ export class Observer {
 }
 
 /** What GET /v1/vms/NAME answers. */
-export function vmAt(server: Answering, name: string): ReturnType<typeof vmDetailView> {
+function vmAt(server: Answering, name: string): ReturnType<typeof vmDetailView> {
   const entry = findVm(server, name);
   return vmDetailView(server.context, entry, taskOf(server, entry.value));
 }
