@@ -269,6 +269,21 @@ describe('properties', () => {
     );
   });
 
+  test('R1: a state is never changed, only followed by another', () => {
+    fc.assert(
+      fc.property(steps, (sequence) => {
+        let state = NO_RESERVATIONS;
+        for (const [nexus, random, isRight] of sequence) {
+          const before = structuredClone(state);
+          const outcome = changeReservations(state, nexus, keyed(state, nexus, random, isRight));
+          assert.deepEqual(state, before);
+          if (outcome.result === 'good') state = outcome.state;
+        }
+      }),
+      { ...RUNS, numRuns: 500 },
+    );
+  });
+
   test('R2, R4: holders are registered; the generation counts changes of registrations; a state survives JSON', () => {
     fc.assert(
       fc.property(steps, (sequence) => {
