@@ -5,6 +5,7 @@
  * says that it is in postmigrate; the source is continued only in phase unwinding or running, after the destination's
  * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
  */
+import type { QmpObservation } from '../model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
   beginStop,
@@ -18,6 +19,9 @@ import {
   wait,
   wantsStop,
 } from './decision.ts';
+
+/** How long a source that says nothing keeps a destination waiting that has everything. */
+const SOURCE_SILENT_MS = 5_000;
 
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
 type Switching = Extract<VmPhase, { kind: 'switching' }>;
@@ -68,7 +72,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
   // complete destination beside a silent source may hold memory that is older than the disk.
   const left = see(source).qmp;
-  if (complete && left.kind === 'answers' && left.status === 'postmigrate') return switchOver(vm, phase, now);
+  if (complete && hasLeftFor(left, destination)) return switchOver(vm, phase, now);
   if (from.verdict === 'lost' || from.verdict === 'crashed')
     return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
   if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
@@ -77,7 +81,8 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (now >= phase.deadlineAt) return unwind(vm, phase, 'it took too long.', now);
   const failure = failureOf(situation, phase);
   if (failure !== null) return unwind(vm, phase, failure, now);
-  if (!sent && left.kind === 'answers' && left.status === 'postmigrate' && hasNothing(situation, destination))
+  const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
+  if (hasLeft && ((!sent && hasNothing(situation, destination)) || !hasLeftFor(left, destination)))
     return unwind(vm, phase, `what ${source.host} has sent is not on ${destination.host}.`, now);
   const generation = destination.generation;
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
@@ -93,6 +98,14 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
   if (!sent) return perform({ do: 'send', source, destination });
   return wait(`${vm.name} migrates to ${destination.host}.`, 250);
+}
+
+/**
+ * Whether the source has sent its whole memory to this very destination and stands still since. A deposed leader may have sent it to the
+ * destination of a migration that was given up (found by the model in formal/, WITHOUT_KNOWING_THE_RECEIVER).
+ */
+function hasLeftFor(source: QmpObservation, destination: Incarnation): boolean {
+  return source.kind === 'answers' && source.status === 'postmigrate' && source.sentTo === destination.generation;
 }
 
 /**
@@ -159,12 +172,14 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   const { source, destination, taskId } = phase;
   const at = judgementOf(situation, destination);
   if (acknowledged.fencedBelow < destination.generation) return perform({ do: 'fence', below: destination.generation });
-  if ((at.verdict === 'lost' || at.verdict === 'crashed') && wantsStop(vm))
+  // One that waits for a stream was launched anew by an order that came late: what it had is gone.
+  const isGone = at.verdict === 'lost' || at.verdict === 'crashed' || at.verdict === 'incoming';
+  if (isGone && wantsStop(vm))
     return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
-  if (at.verdict === 'lost' || at.verdict === 'crashed') {
+  if (isGone) {
     const why = `${destination.host} ${at.verdict === 'lost' ? 'was lost' : `lost QEMU of ${vm.name}`} right after its migration.`;
     return startNext(situation, {
-      reason: at.verdict,
+      reason: at.verdict === 'lost' ? 'lost' : 'crashed',
       avoid: at.verdict === 'lost' ? [destination.host] : [],
       why,
       failure: why,
@@ -174,13 +189,9 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   }
   // A VM that was paused on its owner's wish arrives paused; any other is continued.
   const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
-  const left = see(source).qmp;
-  if (halted && left.kind === 'answers' && left.status !== 'postmigrate') {
-    // Continued by a deposed leader, it has written since it sent its memory: only the disk is true. Seen after the fence, so for good.
-    const why = `${vm.name} went on, on ${source.host}, after its memory was sent to ${destination.host}.`;
-    if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
-    return startNext(situation, { reason: 'crashed', avoid: [], why, ...outcome(taskId, 'failed', why) });
-  }
+  // Asked after the fence, so for good; and it was ended only after it had been asked.
+  const isAsked = acknowledged.ended.has(source.generation);
+  if (halted && !isAsked && !hasLeftFor(see(source).qmp, destination)) return doubtMemory(situation, phase);
   if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });
   const arrived =
     at.verdict === 'running' ||
@@ -203,6 +214,21 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
       `${vm.name} is on ${destination.host}.${see(source).host.agent === 'silent' ? ` ${source.host} has no agent.` : ''}`,
     ),
   };
+}
+
+/**
+ * The source does not say that it still stands where it sent its memory: a deposed leader may have continued it before the fence, so that
+ * it has written since, and only the disk is true. One that says nothing is waited for until its end is known, and not for long.
+ */
+function doubtMemory(situation: VmSituation, { source, destination, taskId }: Switching): Decision {
+  const { vm, see, now } = situation;
+  const { verdict } = judgementOf(situation, source);
+  const isOver = see(source).qmp.kind === 'answers' || verdict === 'lost' || verdict === 'crashed';
+  if (!isOver && now - vm.phaseSince < SOURCE_SILENT_MS)
+    return wait(`Whether ${vm.name} still stands on ${source.host} is not known yet.`, 50);
+  const why = `That ${vm.name} stood still on ${source.host} since its memory was sent to ${destination.host} is not certain.`;
+  if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
+  return startNext(situation, { reason: 'crashed', avoid: [], why, ...outcome(taskId, 'failed', why) });
 }
 
 /** Phase unwinding: revoke and end the destination, then the source goes on. */

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { parseVmId } from '../../base/ids.ts';
-import type { VmRecord } from '../model/vm.ts';
+import { footprintBytes } from '../model/cluster-index.ts';
+import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import { type PlacementInput, place } from './placement.ts';
 import { clusterOf, host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from './testing/sample-records.ts';
 
@@ -85,4 +87,77 @@ test('a cordoned host takes what is sent there by name, an excluded one does not
   assert.equal(place(input({ hosts, only: host(1) })).kind, 'placed');
   assert.equal(place(input({ hosts, only: host(1), exclude: [host(1)] })).kind, 'nowhere');
   assert.equal(place(input({ only: host(9) })).kind, 'nowhere');
+});
+
+/** The same question, answered by walking every VM and host. */
+function slowly(given: Given & { readonly vm: VmRecord }): string {
+  const { vms = [], hosts = [], vm: wanted, isOver = true } = given;
+  const named = (record: VmRecord) => expectedIncarnations(record.phase);
+  const others = vms.filter((each) => each.id !== wanted.id);
+  const counted = isOver ? others : vms;
+  const needed = footprintBytes(wanted);
+  const fitting = hosts.flatMap(({ record, seen }) => {
+    const here = counted.flatMap((each) =>
+      named(each).flatMap((on) => (on.host === record.name ? [{ each, on }] : [])),
+    );
+    const free = record.capacity.memoryBytes - here.reduce((sum, { each }) => sum + footprintBytes(each), 0);
+    const group = wanted.spec.antiAffinity;
+    const apart = others.some(
+      (each) => group !== null && each.spec.antiAffinity === group && named(each).some((on) => on.host === record.name),
+    );
+    const usable = seen.agent === 'alive' && record.quarantine === null && !record.cordoned && !apart && free >= needed;
+    const slots = new Set([...here.map(({ on }) => on.slot), ...seen.occupiedSlots]);
+    const slot = Array.from({ length: 50 }, (_, i) => i).find((i) => !slots.has(i));
+    return usable ? [{ name: record.name, free, slot }] : [];
+  });
+  const [best] = fitting.sort((a, b) => b.free - a.free || (a.name < b.name ? -1 : 1));
+  return best === undefined ? 'nowhere' : `${best.name} slot ${best.slot}`;
+}
+
+test('C1 C2 C3 the ranking finds what a walk over all VMs and hosts finds', () => {
+  const on = fc.record({ h: fc.integer({ min: 1, max: 5 }), slot: fc.nat({ max: 3 }) });
+  const anyVm = fc.record({ on: fc.option(on), to: fc.option(on), antiAffinity: fc.constantFrom(null, 'db', 'web') });
+  const anyHost = fc.record({
+    agent: fc.constantFrom('alive' as const, 'alive' as const, 'silent' as const),
+    cordoned: fc.constantFrom(false, false, true),
+    isLost: fc.constantFrom(false, false, true),
+    gibs: fc.integer({ min: 1, max: 6 }),
+    occupiedSlots: fc.uniqueArray(fc.nat({ max: 4 }), { maxLength: 3 }),
+  });
+  const property = fc.property(
+    fc.array(anyVm, { minLength: 1, maxLength: 9 }),
+    fc.array(anyHost, { minLength: 5, maxLength: 5 }),
+    fc.boolean(),
+    (drawnVms, drawnHosts, isOver) => {
+      const vms = drawnVms.map(({ on: from, to, antiAffinity }, i): VmRecord => {
+        const source = from === null ? null : incarnation(1, from.h, from.slot);
+        const ends = source === null || to === null ? null : { source, destination: incarnation(2, to.h, to.slot) };
+        const record = other(i, source === null ? { kind: 'stopped' } : { kind: 'running', incarnation: source });
+        const phase = ends === null ? record.phase : ({ kind: 'switching', ...ends, taskId: null } as const);
+        return { ...record, phase, spec: { ...record.spec, antiAffinity } };
+      });
+      const hosts = drawnHosts.map(({ agent, cordoned, isLost, gibs, occupiedSlots }, i) => {
+        const quarantine = isLost ? { since: 0, reason: 'lost' } : null;
+        const capacity = { ...hostRecord(1).capacity, memoryBytes: gibs * 1.1 * VM_BYTES };
+        const record = hostRecord(i + 1, { cordoned, quarantine, capacity });
+        return { record, seen: seenHost(i + 1, { agent, occupiedSlots }) };
+      });
+      for (const wanted of vms) {
+        const found = place(input({ vm: wanted, vms, hosts, isOver }));
+        const brief = found.kind === 'placed' ? `${found.host} slot ${found.slot}` : found.kind;
+        assert.equal(brief, slowly({ vm: wanted, vms, hosts, isOver }));
+      }
+    },
+  );
+  fc.assert(property, { seed: 20_261_121, numRuns: 500 });
+});
+
+test('a refusal by many hosts names some of them and counts the others', () => {
+  const hosts = Array.from({ length: 60 }, (_, i) => ({
+    record: hostRecord(i + 1, { cordoned: true }),
+    seen: seenHost(i + 1),
+  }));
+  const nowhere = place(input({ hosts }));
+  assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.length, 11);
+  assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.at(-1), '50 more hosts cannot either');
 });

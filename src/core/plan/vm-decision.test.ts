@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Generation, parseVmId } from '../../base/ids.ts';
+import { type Generation, parseGeneration, parseVmId } from '../../base/ids.ts';
 import type { IncarnationObservation, MigrationState } from '../model/observation.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, VmSituation } from './decision.ts';
@@ -52,7 +52,14 @@ const COMPLETED: MigrationState = {
 };
 /** A source that runs although it has sent everything. */
 const CONTINUED: Partial<IncarnationObservation> = {
-  qmp: { kind: 'answers', status: 'running', via: 'direct', ageMs: 5, migration: COMPLETED },
+  qmp: {
+    kind: 'answers',
+    status: 'running',
+    via: 'direct',
+    ageMs: 5,
+    migration: COMPLETED,
+    sentTo: parseGeneration(2),
+  },
 };
 const agentless = (status: string) =>
   ({ process: 'unknown', qmp: answers(status), host: seenHost(1, { agent: 'silent' }) }) as const;
@@ -377,6 +384,70 @@ const TABLE: readonly Row[] = [
     { 1: qmp('running'), 2: qmp('paused') },
     { fencedBelow: 2 },
     '→ starting 3, 1 failed',
+  ],
+  [
+    'M1 a source that has sent its memory to somebody else: undone',
+    MIGRATING,
+    {},
+    { 1: { qmp: answers('postmigrate', 3) }, 2: qmp('paused') },
+    SENT,
+    '→ unwinding 2',
+  ],
+  [
+    'M1 switching, and the source has sent its memory to somebody else: only the disk is true',
+    SWITCHING,
+    {},
+    { 1: { qmp: answers('postmigrate', 3) }, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'M1 switching, and nothing is known of the source: not yet',
+    SWITCHING,
+    {},
+    { 1: { qmp: { kind: 'unknown' } }, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    'wait',
+  ],
+  [
+    'M1 switching, and the source ended: only the disk is true',
+    SWITCHING,
+    {},
+    { 1: GONE, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'M1 switching, and the source was lost: only the disk is true',
+    SWITCHING,
+    {},
+    { 1: LOST, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'M1 switching suspended, and the source ended by itself: only the disk is true',
+    SWITCHING,
+    { intent: 'suspended' },
+    { 1: GONE, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'switching, and the destination waits for a stream anew: the next generation',
+    SWITCHING,
+    {},
+    { 1: qmp('postmigrate'), 2: qmp('inmigrate') },
+    { fencedBelow: 2 },
+    '→ starting 3, 1 failed',
+  ],
+  [
+    'running, and it waits for a stream: launched by an order that came late, it is started again',
+    RUNNING,
+    {},
+    { 1: qmp('inmigrate') },
+    {},
+    '→ starting 2',
   ],
   ['G5 switching: fence first', SWITCHING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'fence below 2'],
   [

@@ -230,9 +230,11 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement
         quarantine: { host, reason: `lost with ${vm.name}` },
       });
     case 'crashed':
+    case 'incoming':
     case 'panicked': {
+      // One that waits for a stream is no incarnation that runs: it was launched anew by an order that came late, and nobody sends to it.
       const what =
-        verdict === 'crashed' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
+        verdict !== 'panicked' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
       if (vm.spec.restartPolicy === 'never')
         return endFor(situation, incarnation, 'failed', `${what}; it is never restarted.`, null);
       return afterCrash(situation, what);

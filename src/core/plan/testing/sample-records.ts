@@ -3,6 +3,7 @@ import {
   type Generation,
   type HostName,
   parseDiskId,
+  parseGeneration,
   parseHostName,
   parseTaskId,
   parseVmId,
@@ -73,9 +74,10 @@ export function silentKernel(rounds: number, nodes: readonly StorageName[]): Ker
   return { kind: 'silent', rounds, paths: ['direct', ...nodes.map((name) => `via ${name}`)], nodes };
 }
 
-/** QMP that answers. */
-export function answers(status: string): QmpObservation {
-  return { kind: 'answers', status, via: 'direct', ageMs: 5, migration: null };
+/** QMP that answers; a source that has sent everything has sent it to generation 2 where nothing else is said. */
+export function answers(status: string, sentTo = status === 'postmigrate' ? 2 : null): QmpObservation {
+  const receiver = sentTo === null ? null : parseGeneration(sentTo);
+  return { kind: 'answers', status, via: 'direct', ageMs: 5, migration: null, sentTo: receiver };
 }
 
 /** A VM with one disk on s1 that is to run. */
