@@ -145,7 +145,7 @@ export class Fleet {
       try {
         const status = await ask('query-status', target, (host) => host.qemus.get(key)?.status ?? null);
         if (status === null) return { kind: 'refused', via: 'direct', ageMs: 0 };
-        return { kind: 'answers', status, via: 'direct', ageMs: 0, migration: null };
+        return { kind: 'answers', status, via: 'direct', ageMs: 0, migration: null, sentTo: null };
       } catch {
         return { kind: 'silent', paths: ['direct'], ageMs: 0 };
       }

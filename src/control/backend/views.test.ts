@@ -39,7 +39,7 @@ const ALIVE: HostObservation = {
   occupiedSlots: [],
 };
 const SILENT: HostObservation = { ...ALIVE, agent: 'silent', agentAgeMs: 900 };
-const QMP = { kind: 'answers', status: 'running', via: 'direct', ageMs: 3, migration: null } as const;
+const QMP = { kind: 'answers', status: 'running', via: 'direct', ageMs: 3, migration: null, sentTo: null } as const;
 
 interface Seen {
   readonly host?: HostObservation;

@@ -156,6 +156,12 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   await until('the source has sent everything', async () => (await statusOf(link, source.target)) === 'postmigrate');
   const seen = await link.observe(source.target);
   assert.equal(seen.kind === 'answers' ? seen.migration?.status : seen.kind, 'completed');
+  assert.equal(seen.kind === 'answers' ? seen.sentTo : null, destination.target.generation);
+  // Another control node, which has sent nothing, is told the same.
+  const other = connector(1);
+  const seenByOther = await other.observe(source.target);
+  assert.equal(seenByOther.kind === 'answers' ? seenByOther.sentTo : null, destination.target.generation);
+  other.close();
   await link.send(source.target, destination.target);
   await until('the destination waits', async () => (await statusOf(link, destination.target)) === 'paused');
   await link.cont(destination.target);

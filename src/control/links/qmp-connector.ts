@@ -14,7 +14,7 @@ import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
 import { withDeadline } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
-import { dnsName, type PeerIdentity, qemuAuthzName } from '../../pki/identity.ts';
+import { dnsName, type PeerIdentity, parseDnsName, qemuAuthzName } from '../../pki/identity.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../../qmp/session.ts';
@@ -94,18 +94,22 @@ export class QmpConnector implements QmpLink {
     const held = this.#hold(target);
     const askedAt = monotonicMs();
     try {
-      const [status, migration] = await Promise.all([
-        attempt.session.execute<{ status: string }>('query-status', undefined, { deadlineMs: COMMAND_MS }),
-        held.sending
-          ? attempt.session.execute<QueryMigrate>('query-migrate', undefined, { deadlineMs: COMMAND_MS })
-          : null,
+      const ask = <T>(command: string): Promise<T> =>
+        attempt.session.execute<T>(command, undefined, { deadlineMs: COMMAND_MS });
+      const askReceiver = (): Promise<MigrateParameters> => ask('query-migrate-parameters');
+      const [{ status }, migration, parameters] = await Promise.all([
+        ask<{ status: string }>('query-status'),
+        held.sending ? ask<QueryMigrate>('query-migrate') : null,
+        held.sending ? askReceiver() : null,
       ]);
+      const receiver = parameters ?? (status === 'postmigrate' ? await askReceiver() : null);
       return {
         kind: 'answers',
-        status: status.status,
+        status,
         via: attempt.via,
         ageMs: 0,
         migration: migration === null ? null : migrationState(migration),
+        sentTo: receiver === null ? null : generationSentTo(target, receiver),
       };
     } catch {
       attempt.session.close();
@@ -369,6 +373,17 @@ interface QueryMigrate {
   readonly downtime?: number;
   readonly 'error-desc'?: string;
   readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number };
+}
+
+/** QMP query-migrate-parameters, as far as it is used. */
+interface MigrateParameters {
+  readonly 'tls-hostname'?: string;
+}
+
+/** Whom `send` told QEMU to ask for: the next incarnation's own name, which no other one's certificate holds. */
+function generationSentTo({ vm }: QmpTarget, parameters: MigrateParameters): Generation | null {
+  const receiver = parseDnsName(parameters['tls-hostname'] ?? '');
+  return receiver?.kind === 'incarnation' && receiver.vmId === vm ? receiver.generation : null;
 }
 
 const ENDED: Readonly<Record<string, MigrationState['status']>> = {

@@ -2,7 +2,7 @@
  * What a leader sees of the world. Observations are never stored: a new leader starts with `unknown` everywhere and looks.
  * Ages are in ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a clock's value.
  */
-import type { HostName, StorageName } from '../../base/ids.ts';
+import type { Generation, HostName, StorageName } from '../../base/ids.ts';
 import type { Incarnation } from './vm.ts';
 
 /** One host as its leader sees it. */
@@ -42,6 +42,11 @@ export type QmpObservation =
       readonly via: string;
       readonly ageMs: number;
       readonly migration: MigrationState | null;
+      /**
+       * The generation that it was last told to send its memory to (QMP query-migrate-parameters); null where it was told of none, or where
+       * it was not asked. Asked wherever the status is `postmigrate`: that alone does not say which stream was complete.
+       */
+      readonly sentTo: Generation | null;
     }
   /** The host's kernel says that nobody listens: the process is gone. */
   | { readonly kind: 'refused'; readonly via: string; readonly ageMs: number }
