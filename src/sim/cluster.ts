@@ -19,7 +19,7 @@ import { SimControlNode } from './control-node.ts';
 import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import { SimHostNode } from './host-node.ts';
-import { type NetworkName, SimNetwork } from './network.ts';
+import { NETWORKS, type NetworkName, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
 import { PathTruth } from './path-truth.ts';
 import type { PlantedBug } from './planted-bug.ts';
@@ -268,6 +268,7 @@ export class SimCluster implements Topology {
       random: this.random.fork(name),
       capacity: { memoryBytes: swarm.hostMemoryBytes, vcpus: 64, accelerator: 'tcg', cpuModels: [] },
       troubles: swarm.hostTroubles,
+      skewPercent: swarm.skewPercent,
       qemu,
       onQemu: (started) => this.#qemuStarted(started),
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
@@ -392,9 +393,9 @@ function writerOf({ compare }: Transaction): Term | 'people' {
   return 'people';
 }
 
-/** A machine's address on a network. */
+/** A machine's address on a network: each network and each kind of machine has a range of its own. */
 export function addressOf(network: NetworkName, name: string): string {
-  return `${network}.${name}`;
+  return `10.${NETWORKS.indexOf(network)}.${name.charCodeAt(0)}.${name.slice(1)}`;
 }
 
 /** Names with a letter, counted from 1. */

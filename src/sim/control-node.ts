@@ -20,6 +20,9 @@ import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
 import type { ControlNode, Topology } from './topology.ts';
 
+/** Has the form of a certificate and of a key. */
+const PEM = '-----BEGIN SIMULATED-----\nAAAA\n-----END SIMULATED-----\n';
+
 export interface ControlNodeOptions {
   readonly name: string;
   /** Which of the etcd members it asks first. */
@@ -142,7 +145,7 @@ export class SimControlNode implements ControlNode {
       storage: simStorageLink(topology, caller),
       paths: simPaths(topology, caller),
       qmp,
-      credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }) },
+      credentials: { issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }) },
       storageTlsName: (node) => node,
       crashPoint: (...point) => crashPoint(process, ...point),
     };

@@ -1,6 +1,5 @@
 /** A simulated host: a machine whose kernel keeps QEMUs running, and an agent that may die and come back. */
 import type { HostName } from '../base/ids.ts';
-import type { AgentHost } from '../core/agent/agent-host.ts';
 import type { HostCapacity } from '../core/model/cluster.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { LaunchOrder, NetworkPlan } from '../core/ports/host-link.ts';
@@ -8,6 +7,8 @@ import type { Log } from '../core/ports/log.ts';
 import type { HostTroubles } from './agent/agent-machine.ts';
 import { HostKernel } from './agent/host-kernel.ts';
 import { startAgent } from './agent/sim-agent.ts';
+import { newerAgent, olderAgent } from './agent/version-skew.ts';
+import { type AgentService, agentService } from './agent/wire.ts';
 import { QemuProcess, type QemuSurroundings } from './qemu-process.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -21,6 +22,8 @@ export interface SimHostNodeOptions {
   readonly random: SimRandom;
   readonly capacity: HostCapacity;
   readonly troubles: Readonly<HostTroubles>;
+  /** How often an agent is of the version before or after the servers', in percent. */
+  readonly skewPercent: number;
   readonly qemu: QemuSurroundings;
   /** Called with each QEMU as its process begins. */
   readonly onQemu: (qemu: QemuProcess) => void;
@@ -35,7 +38,7 @@ export class SimHostNode implements HostNode {
   readonly machine: SimMachine;
   readonly #options: SimHostNodeOptions;
   readonly #kernel: HostKernel<QemuProcess>;
-  #agent: { readonly process: SimProcess; readonly host: AgentHost } | null = null;
+  #agent: { readonly process: SimProcess; readonly service: AgentService } | null = null;
 
   constructor(options: SimHostNodeOptions) {
     const { name, rack, machine, clock, capacity, onHarm } = options;
@@ -46,7 +49,7 @@ export class SimHostNode implements HostNode {
     this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
   }
 
-  get agent(): { readonly process: SimProcess; readonly host: AgentHost } | null {
+  get agent(): { readonly process: SimProcess; readonly service: AgentService } | null {
     return this.#agent;
   }
 
@@ -63,12 +66,19 @@ export class SimHostNode implements HostNode {
     const { name, random, troubles, log } = this.#options;
     const process = this.machine.spawn(`agent ${name}`);
     const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
-    const agent = { process, host };
+    const agent = { process, service: this.#ofSomeVersion(agentService(host)) };
     this.#agent = agent;
     log.info('serving', { incarnations: host.report().incarnations.length });
     process.onEnd(() => {
       if (this.#agent === agent) this.#agent = null;
     });
+  }
+
+  /** Every life of an agent may be of another version: hosts are upgraded, and some are put back. */
+  #ofSomeVersion(service: AgentService): AgentService {
+    const { random, skewPercent } = this.#options;
+    if (skewPercent === 0 || !random.chance(skewPercent)) return service;
+    return random.chance(50) ? olderAgent(service) : newerAgent(service);
   }
 
   #spawn(order: LaunchOrder): QemuProcess {

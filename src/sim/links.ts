@@ -1,11 +1,11 @@
 /** A control node's links to agents, storage services and hosts' kernels, over simulated networks (core/ports). */
 import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
-import type { HostName, StorageName } from '../base/ids.ts';
-import type { AgentHost } from '../core/agent/agent-host.ts';
+import type { StorageName } from '../base/ids.ts';
 import type { CallOptions, HostLink } from '../core/ports/host-link.ts';
 import type { Paths } from '../core/ports/paths.ts';
 import type { ProbeResult, StorageLink } from '../core/ports/storage-link.ts';
+import { type Carry, hostLinkOver } from './agent/wire.ts';
 import type { Hop } from './network.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { StorageOrders } from './storage/sim-storage-node.ts';
@@ -17,24 +17,22 @@ export interface Caller {
   readonly process: SimProcess;
 }
 
-/** Agents on the control network. */
+/** Agents on the control network: the link of production, its words carried by simulated messages. */
 export function simHostLink(topology: Topology, { control, process }: Caller): HostLink {
-  const onAgent = <T>(
-    name: HostName,
-    { deadlineMs }: CallOptions,
-    serve: (agent: AgentHost) => T | Promise<T>,
-  ): Promise<T> => {
+  const carry: Carry = (name, request, { deadlineMs }) => {
     const node = present(topology.hosts.get(name), `host ${name}`);
     const hop: Hop = { network: 'control', to: node.machine, process: () => node.agent?.process ?? null };
     return topology.network.call(process, [hop], { deadlineMs, what: `The agent of ${name}` }, (listener) => {
       if (listener === null || node.agent?.process !== listener)
         throw new CodedError('unavailable', `Nobody listens on ${name}.`);
-      return serve(node.agent.host);
+      return node.agent.service(request);
     });
   };
+  const link = hostLinkOver(carry);
   return {
+    ...link,
     report: async (name, options) => {
-      const report = await onAgent(name, options, (agent) => agent.report());
+      const report = await link.report(name, options);
       topology.note({ kind: 'probe', by: control, host: name, path: 'direct', met: true });
       return report;
     },
@@ -42,10 +40,8 @@ export function simHostLink(topology: Topology, { control, process }: Caller): H
       topology.say(
         () => `${control} orders ${order.vm}:${order.generation} on ${name}${order.incoming ? ' to receive' : ''}`,
       );
-      return onAgent(name, options, (agent) => agent.launch(order));
+      return link.launch(name, order, options);
     },
-    kill: (name, order, options) => onAgent(name, options, (agent) => agent.kill(order)),
-    applyNetwork: (name, order, options) => onAgent(name, options, (agent) => agent.applyNetwork(order)),
   };
 }
 

@@ -1,6 +1,6 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
 import type { HostName, StorageName } from '../base/ids.ts';
-import type { AgentHost } from '../core/agent/agent-host.ts';
+import type { AgentService } from './agent/wire.ts';
 import type { Hop, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
 import type { QemuProcess } from './qemu-process.ts';
@@ -18,7 +18,7 @@ export interface ControlNode {
 export interface HostNode {
   readonly name: HostName;
   readonly machine: SimMachine;
-  readonly agent: { readonly process: SimProcess; readonly host: AgentHost } | null;
+  readonly agent: { readonly process: SimProcess; readonly service: AgentService } | null;
   /** Every QEMU that runs there. */
   readonly qemus: () => readonly QemuProcess[];
 }
