@@ -3,6 +3,7 @@
  * faults and VMs; after a story that failed the next one gets a new cluster; `end` leaves nothing.
  */
 
+import { comparedOf } from '../../src/sim/stories/differences.ts';
 import type { StoryShape } from '../../src/sim/stories/story-language.ts';
 import { StoryCluster } from './story-cluster.ts';
 import { readStory, type Told, tell } from './tell.ts';
@@ -18,7 +19,7 @@ export class Stage {
     try {
       const told = await tell(name, cluster);
       await cluster.clean();
-      return told;
+      return { recorded: comparedOf(name, told.recorded), golden: comparedOf(name, told.golden) };
     } catch (error) {
       const words = await cluster.lastWords();
       await this.end();

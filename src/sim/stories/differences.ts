@@ -1,6 +1,6 @@
 /**
- * Where a story is told in the simulator otherwise than on real machines. A story that is not named here is told as it stands and must
- * record its golden log to the letter.
+ * What of a story's recorded log is compared, in the simulator and on real machines, and what the simulator has in place of real processes.
+ * A story that is not named here must record its golden log to the letter.
  */
 
 /** What stands for something that only real processes have. */
@@ -23,7 +23,7 @@ const withoutHosts = (log: string): string => log.replace(/^(\S+ {2}\S+ {2})[A-Z
 /** By story. */
 export const DIFFERENCES: Readonly<Record<string, Difference>> = {
   '09a-crash-while-starting': {
-    why: 'a new leader starts a VM on the first host that answers: which one that is differs from seed to seed, so hosts are not compared',
+    why: 'a new leader starts a VM on the first host that answers: which one that is is its affair, so hosts are not compared',
     compared: withoutHosts,
   },
 };
