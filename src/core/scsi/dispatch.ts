@@ -8,7 +8,10 @@ import * as space from './space-commands.ts';
 import * as own from './unit-commands.ts';
 import type { CommandHandler } from './unit-context.ts';
 
-const HANDLERS: Readonly<Record<CommandName, CommandHandler>> = {
+/** REPORT LUNS is the target's: a unit does not know which others there are. */
+type UnitCommandName = Exclude<CommandName, 'report-luns'>;
+
+const HANDLERS: Readonly<Record<UnitCommandName, CommandHandler>> = {
   'test-unit-ready': own.testUnitReady,
   'request-sense': own.requestSense,
   'read-6': block.reading(CDB_6),
@@ -56,7 +59,6 @@ const HANDLERS: Readonly<Record<CommandName, CommandHandler>> = {
   'write-same-16': space.writingSame(CDB_16),
   'read-capacity-16': space.readCapacity16,
   'get-lba-status': space.getLbaStatus,
-  'report-luns': own.reportLuns,
   'report-supported-operation-codes': own.reportOperationCodes,
   'report-supported-task-management-functions': own.reportTaskFunctions,
   'read-12': block.reading(CDB_12),
@@ -72,7 +74,7 @@ export interface Dispatch {
   readonly access: AccessClass;
   /** Where the control byte is. */
   readonly controlAt: number;
-  /** INQUIRY, REPORT LUNS and REQUEST SENSE are carried out while a unit attention is pending (SAM-5 5.14). */
+  /** INQUIRY and REQUEST SENSE are carried out while a unit attention is pending (SAM-5 5.14). */
   readonly isBeforeAttention: boolean;
   /** Whether it goes through for others while one nexus holds the unit by RESERVE. */
   readonly isFreeUnderLegacy: boolean;
@@ -80,7 +82,7 @@ export interface Dispatch {
   readonly isPersistentReserve: boolean;
 }
 
-const BEFORE_ATTENTION: ReadonlySet<CommandName> = new Set(['inquiry', 'report-luns', 'request-sense']);
+const BEFORE_ATTENTION: ReadonlySet<CommandName> = new Set(['inquiry', 'request-sense']);
 
 const SERVICE_ACTIONS = 32;
 
@@ -88,6 +90,7 @@ const SERVICE_ACTIONS = 32;
 const TABLE: readonly (Dispatch | undefined | readonly (Dispatch | undefined)[])[] = (() => {
   const table = new Array<Dispatch | undefined | (Dispatch | undefined)[]>(256).fill(undefined);
   for (const { name, opcode, serviceAction, usage } of COMMAND_LAYOUTS) {
+    if (name === 'report-luns') continue;
     const dispatch: Dispatch = {
       handle: HANDLERS[name],
       access: ACCESS[name],

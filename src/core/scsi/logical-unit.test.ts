@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { hex, MemoryStore, outcomeOf, TestTarget } from './testing/memory-unit.ts';
+import { openLogicalUnit } from './logical-unit.ts';
+import { hex, MemoryReservations, MemoryStore, outcomeOf, TestTarget } from './testing/memory-unit.ts';
 
 const A = 'iqn.test:a';
 const B = 'iqn.test:b';
@@ -224,6 +225,28 @@ describe('unit attentions', () => {
     target.server.nexusLost(A);
     assert.equal(await io(target, C), 'good conflict');
     assert.deepEqual(await target.attentions(A), ['6/2907']);
+  });
+
+  test('a disk that has grown, a unit that came or went', async () => {
+    const target = await registered();
+    const other = await openLogicalUnit({
+      identity: { uuid: '00112233-4455-4677-8899-aabbccddeef0', targetName: 'iqn.test:t' },
+      backing: new MemoryStore(),
+      reservations: new MemoryReservations(),
+    });
+    target.server.add(3, other);
+    assert.deepEqual(await target.attentions(A), ['6/3f0e']);
+    assert.equal(
+      text((await target.run(A, 'a0 00 00 00 00 00 00 00 00 ff')).dataIn),
+      `0000001000000000${'00'.repeat(8)}0003${'00'.repeat(6)}`,
+    );
+    assert.equal(outcomeOf(await target.run(A, 'a0 00 03 00 00 00 00 00 00 ff')), '5/2400');
+    await target.server.execute({ ...target.command(A, '00'), lun: 3 });
+    other.capacityChanged();
+    assert.equal(outcomeOf(await target.server.execute({ ...target.command(A, '00'), lun: 3 })), '6/2a09');
+    await target.server.remove(3);
+    assert.deepEqual(await target.attentions(A), ['6/3f0e']);
+    assert.equal(outcomeOf(await target.server.execute({ ...target.command(A, '00'), lun: 3 })), '5/2500');
   });
 
   test('U4: more nexuses than fit are busy until one is lost', async () => {

@@ -58,7 +58,6 @@ export class LogicalUnit implements UnitContext {
   readonly #tasks = new Set<Task>();
   #mode: ModeSettings = DEFAULT_MODE;
   #legacyHolder: string | null = null;
-  #luns: () => readonly number[] = () => [];
 
   constructor(options: UnitOptions, state: ReservationState | null) {
     this.backing = options.backing;
@@ -72,15 +71,6 @@ export class LogicalUnit implements UnitContext {
 
   get reservations(): ReservationState {
     return this.#keeper.state;
-  }
-
-  luns(): readonly number[] {
-    return this.#luns();
-  }
-
-  /** The target that the unit belongs to says which others there are. */
-  join(luns: () => readonly number[]): void {
-    this.#luns = luns;
   }
 
   /** Executes one command: see ScsiTarget. */
@@ -176,6 +166,11 @@ export class LogicalUnit implements UnitContext {
     return this.#ended((task) => task.command.nexus === nexus);
   }
 
+  /** Resolves when all commands that are in flight now have ended. */
+  idle(): Promise<void> {
+    return this.#ended(() => true);
+  }
+
   /** I_T nexus loss (SAM-5 6.3.4). */
   lose(name: string): void {
     if (this.#legacyHolder === name) this.#legacyHolder = null;
@@ -188,6 +183,11 @@ export class LogicalUnit implements UnitContext {
   /** The backing store has grown: every nexus is told. */
   capacityChanged(): void {
     this.#tellAll(ATTENTION.capacityChanged, null);
+  }
+
+  /** The target has units that it had not, or the other way round: every nexus is told. */
+  lunsChanged(): void {
+    this.#tellAll(ATTENTION.lunsChanged, null);
   }
 
   #isAllowed(dispatch: Dispatch, nexus: Nexus): boolean {

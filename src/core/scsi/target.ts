@@ -1,28 +1,48 @@
 /**
- * A target: logical units by number behind one target port, as the transport sees them. For the guarantees see ScsiTarget; units may come
- * and go while it serves.
+ * A target: logical units by number behind one target port, as the transport sees them. For the guarantees see ScsiTarget. Units come and
+ * go while it serves, and one unit may belong to several targets, one for each VM for instance.
  */
-import { u16, u32 } from '../../wire/scsi/bytes.ts';
+
+import { assert } from '../../base/assert.ts';
+import { putU32, u16, u32 } from '../../wire/scsi/bytes.ts';
 import { encodeInquiry } from '../../wire/scsi/inquiry.ts';
-import { ATTENTION, CONDITION, STATUS, senseBytes } from '../../wire/scsi/sense.ts';
+import { lunToBytes } from '../../wire/scsi/lun.ts';
+import { ATTENTION, CONDITION, type SenseCondition, STATUS, senseBytes } from '../../wire/scsi/sense.ts';
 import { dataAnswer } from './answers.ts';
 import type { LogicalUnit } from './logical-unit.ts';
 import type { ScsiAnswer, ScsiCommand, ScsiTarget, TaskRequest, TaskResult } from './target-port.ts';
-import { encodeLuns } from './unit-commands.ts';
+
+const REPORT_LUNS = 0xa0;
+const SELECT_REPORT = { addressable: 0, wellKnown: 1, all: 2 } as const;
+const REPORT_LUNS_BYTES_MIN = 16;
 
 /** The device server's side of the interface. */
 export class DeviceServer implements ScsiTarget {
   readonly #units = new Map<number, LogicalUnit>();
 
   constructor(units: ReadonlyMap<number, LogicalUnit>) {
-    for (const [lun, unit] of units) {
-      this.#units.set(lun, unit);
-      unit.join(() => this.#luns());
-    }
+    for (const [lun, unit] of units) this.#units.set(lun, unit);
+  }
+
+  /** Adds a unit under a number that is free. */
+  add(lun: number, unit: LogicalUnit): void {
+    assert(!this.#units.has(lun), `logical unit ${lun} is there already`);
+    this.#units.set(lun, unit);
+    for (const each of this.#units.values()) each.lunsChanged();
+  }
+
+  /** Takes a unit away: commands that come from now on find none. Resolves when those in flight have ended. */
+  async remove(lun: number): Promise<void> {
+    const unit = this.#units.get(lun);
+    if (unit === undefined) return;
+    this.#units.delete(lun);
+    for (const each of this.#units.values()) each.lunsChanged();
+    await unit.idle();
   }
 
   execute(command: ScsiCommand): ScsiAnswer | Promise<ScsiAnswer> {
     const unit = this.#units.get(command.lun);
+    if (command.cdb[0] === REPORT_LUNS) return this.#reportLuns(command, unit);
     return unit === undefined ? this.#withoutUnit(command) : unit.execute(command);
   }
 
@@ -62,14 +82,37 @@ export class DeviceServer implements ScsiTarget {
     return [...this.#units.keys()].sort((a, b) => a - b);
   }
 
-  /** INQUIRY, REPORT LUNS and REQUEST SENSE are answered where there is no logical unit (SPC-4 6.6.1, 6.33, 6.39); nothing else is. */
+  /** REPORT LUNS (SPC-4 6.33), which neither reservations nor unit attentions hold up. There are no well known logical units. */
+  #reportLuns(command: ScsiCommand, unit: LogicalUnit | undefined): ScsiAnswer {
+    const select = command.cdb[2] ?? 0;
+    const allocationBytes = u32(command.cdb, 6);
+    if (select > SELECT_REPORT.all || allocationBytes < REPORT_LUNS_BYTES_MIN)
+      return unit?.refuse(CONDITION.invalidCdb) ?? refused(CONDITION.invalidCdb);
+    return dataAnswer(encodeLuns(select === SELECT_REPORT.wellKnown ? [] : this.#luns()), command, allocationBytes);
+  }
+
+  /** INQUIRY and REQUEST SENSE are answered where there is no logical unit (SPC-4 6.6.1, 6.39); nothing else is. */
   #withoutUnit(command: ScsiCommand): ScsiAnswer {
     const { cdb } = command;
     const sense = senseBytes(CONDITION.lunNotSupported, { isDescriptor: false });
     if (cdb[0] === 0x12 && ((cdb[1] ?? 0) & 0x01) === 0 && cdb[2] === 0)
       return dataAnswer(encodeInquiry(false), command, u16(cdb, 3));
-    if (cdb[0] === 0xa0) return dataAnswer(encodeLuns(this.#luns()), command, u32(cdb, 6));
     if (cdb[0] === 0x03) return dataAnswer(sense, command, cdb[4] ?? 0);
-    return { status: STATUS.checkCondition, sense, dataIn: null, transferBytes: 0 };
+    return refused(CONDITION.lunNotSupported);
   }
+}
+
+function refused(condition: SenseCondition): ScsiAnswer {
+  const sense = senseBytes(condition, { isDescriptor: false });
+  return { status: STATUS.checkCondition, sense, dataIn: null, transferBytes: 0 };
+}
+
+/** REPORT LUNS data: a header, and eight bytes for each unit. */
+function encodeLuns(luns: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(8 + luns.length * 8);
+  putU32(bytes, 0, luns.length * 8);
+  luns.forEach((lun, index) => {
+    bytes.set(lunToBytes(lun), 8 + index * 8);
+  });
+  return bytes;
 }

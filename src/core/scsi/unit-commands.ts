@@ -1,7 +1,6 @@
 /** Commands about the unit itself (SPC-4 6): INQUIRY, mode parameters, sense, operation codes, logical units. */
 import { u16, u32 } from '../../wire/scsi/bytes.ts';
 import * as inquiry from '../../wire/scsi/inquiry.ts';
-import { lunToBytes } from '../../wire/scsi/lun.ts';
 import { decodeModeSelect, encodeModeSense, type PageControl } from '../../wire/scsi/mode.ts';
 import { COMMAND_LAYOUTS, encodeAllCommands, encodeOneCommand, hasServiceActions } from '../../wire/scsi/opcodes.ts';
 import { CONDITION, STATUS, senseBytes } from '../../wire/scsi/sense.ts';
@@ -86,29 +85,6 @@ export const requestSense: CommandHandler = (unit, command) => {
   const isDescriptor = ((command.cdb[1] ?? 0) & 0x01) !== 0;
   const condition = unit.takeAttention(command.nexus) ?? CONDITION.noSense;
   return dataAnswer(senseBytes(condition, { isDescriptor }), command, command.cdb[4] ?? 0);
-};
-
-/** REPORT LUNS data: header and eight bytes for each unit. */
-export function encodeLuns(luns: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(8 + luns.length * 8);
-  bytes[2] = ((luns.length * 8) >> 8) & 0xff;
-  bytes[3] = (luns.length * 8) & 0xff;
-  luns.forEach((lun, index) => {
-    bytes.set(lunToBytes(lun), 8 + index * 8);
-  });
-  return bytes;
-}
-
-const SELECT_REPORT = { addressable: 0, wellKnown: 1, all: 2 } as const;
-const REPORT_LUNS_BYTES_MIN = 16;
-
-/** REPORT LUNS. There are no well known logical units. */
-export const reportLuns: CommandHandler = (unit, command) => {
-  const select = command.cdb[2] ?? 0;
-  const allocationBytes = u32(command.cdb, 6);
-  if (select > SELECT_REPORT.all || allocationBytes < REPORT_LUNS_BYTES_MIN) return unit.refuse(CONDITION.invalidCdb);
-  const luns = select === SELECT_REPORT.wellKnown ? [] : unit.luns();
-  return dataAnswer(encodeLuns(luns), command, allocationBytes);
 };
 
 /** REPORT SUPPORTED OPERATION CODES: all, by operation code, by service action, or by either (option 3). */

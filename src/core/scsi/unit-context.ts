@@ -13,8 +13,6 @@ export interface UnitContext {
   readonly gate: RangeGate;
   readonly mode: ModeSettings;
   readonly reservations: ReservationState;
-  /** Numbers of all logical units of the target, ascending. */
-  luns(): readonly number[];
   /** CHECK CONDITION in the format that D_SENSE asks for; `information` below 2^32. */
   refuse(condition: SenseCondition, information?: number): ScsiAnswer;
   /** Changes the mode parameters, and tells the other nexuses. */

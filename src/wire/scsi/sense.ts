@@ -63,7 +63,7 @@ export const ATTENTION = {
   reservationsReleased: { key: KEY.unitAttention, code: 0x2a04 },
   registrationsPreempted: { key: KEY.unitAttention, code: 0x2a05 },
   capacityChanged: { key: KEY.unitAttention, code: 0x2a09 },
-  commandsCleared: { key: KEY.unitAttention, code: 0x2f00 },
+  lunsChanged: { key: KEY.unitAttention, code: 0x3f0e },
 } as const satisfies Record<string, SenseCondition>;
 
 const FIXED_BYTES = 18;
