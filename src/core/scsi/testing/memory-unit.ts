@@ -119,7 +119,7 @@ export class MemoryReservations implements ReservationStore {
     const { fail } = this;
     this.fail = null;
     if (fail === 'before') throw new Error('the store is not there');
-    this.saved = structuredClone(state);
+    this.saved = JSON.parse(JSON.stringify(state)) as ReservationState;
     if (fail === 'after') throw new Error('the answer was lost');
   }
 }
