@@ -29,6 +29,9 @@ import { Task } from './task.ts';
 const ORDERED = 2;
 const HEAD_OF_QUEUE = 3;
 const TASK_ABORTED = 0x40;
+const CHECK_CONDITION = 0x02;
+/** Fixed format: ABORTED COMMAND, PROTOCOL SERVICE CRC ERROR. */
+const DATA_LOST = Uint8Array.of(0x70, 0, 0x0b, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x47, 0x05, 0, 0, 0, 0);
 
 /** Task management functions of 11.5.1 that we carry out. */
 const FUNCTIONS: Readonly<Record<number, TaskFunction>> = {
@@ -119,6 +122,13 @@ export class Session {
     if (task === null) return this.#port.allocate(header.dataBytes);
     const unsolicitedBytesMax = this.#port.parameters.firstBurstBytes;
     const at = task.placeOf(pdu, { length: header.dataBytes, unsolicitedBytesMax });
+    if (at === null) {
+      // Lost data ends its command, not the connection (7.8, 11.4.7.2); what else comes for it belongs to no command.
+      this.#drop(task);
+      this.#respond(task, { status: CHECK_CONDITION, sense: DATA_LOST, dataIn: null, transferBytes: 0 });
+      this.#dataOut = { pdu, task: null };
+      return this.#port.allocate(header.dataBytes);
+    }
     task.isFilling = true;
     return this.#room(task).subarray(at, at + header.dataBytes);
   }

@@ -57,13 +57,15 @@ export class Task {
   }
 
   /**
-   * Checks a Data-Out of so many bytes and answers where they go. Throws IscsiProtocolError where it is not the one that comes next: error
+   * Checks a Data-Out of so many bytes and answers where they go; null where one before it is missing, by its number. Throws IscsiProtocolError where it is not the one that comes next: error
    * recovery level 0 knows no repetition, and in-order delivery was agreed.
    */
-  placeOf(pdu: DataOutPdu, { length, unsolicitedBytesMax }: { length: number; unsolicitedBytesMax: number }): number {
+  placeOf(
+    pdu: DataOutPdu,
+    { length, unsolicitedBytesMax }: { length: number; unsolicitedBytesMax: number },
+  ): number | null {
     const solicited = this.#expected(pdu);
-    const sn = solicited === null ? this.unsolicitedDataSn : solicited.dataSn;
-    if (pdu.dataSn !== sn) throw new IscsiProtocolError(`Data-Out number ${pdu.dataSn} where ${sn} is next`);
+    if (pdu.dataSn !== (solicited === null ? this.unsolicitedDataSn : solicited.dataSn)) return null;
     if (pdu.offset !== this.received) throw new IscsiProtocolError(`Data-Out at ${pdu.offset}, not ${this.received}`);
     const end = solicited === null ? Math.min(unsolicitedBytesMax, this.outBytes) : solicited.offset + solicited.length;
     if (pdu.offset + length > end) throw new IscsiProtocolError('a Data-Out beyond what was allowed');
