@@ -11,6 +11,7 @@ import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
+import { isEnding } from '../plan/migration-decision.ts';
 import type { Step } from '../plan/steps.ts';
 import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -391,7 +392,9 @@ export class VmLoop {
     if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) return false;
     const noted = state.qmp.get(generation);
     if (noted === undefined || isDirty) return true;
-    return clock.monotonicMs() - noted.at > (vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS);
+    // One whose run state is about to follow has changed already.
+    const keepsMs = isEnding(noted.seen) ? 0 : vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS;
+    return clock.monotonicMs() - noted.at > keepsMs;
   }
 
   /** Asks all of them; ends early where the wait is interrupted. */

@@ -20,6 +20,8 @@ import {
   wantsStop,
 } from './decision.ts';
 
+/** Until a source is asked again whose run state is about to follow. */
+const ENDING_MS = 2;
 /** How long a source that says nothing keeps a destination waiting that has everything. */
 const SOURCE_SILENT_MS = 5_000;
 
@@ -97,7 +99,15 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
     return unwind(vm, phase, `${destination.host} was lost.`, now);
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
   if (!sent) return perform({ do: 'send', source, destination });
-  return wait(`${vm.name} migrates to ${destination.host}.`, 250);
+  return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
+}
+
+/**
+ * The source's migration is complete, and its run state is about to follow: QEMU says the first by an event and the second by none, a moment
+ * later (7.2, migration_iteration_finish). The guest stands still meanwhile.
+ */
+export function isEnding(source: QmpObservation): boolean {
+  return source.kind === 'answers' && source.status === 'finish-migrate' && source.migration?.status === 'completed';
 }
 
 /**

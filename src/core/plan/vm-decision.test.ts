@@ -597,3 +597,13 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000, NOW - 1_000) })), 'wait');
   assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
 });
+
+test('a source that has just completed is asked again at once: no event tells when its run state follows', () => {
+  const decideOn = (source: Partial<IncarnationObservation>, destination: Partial<IncarnationObservation>) =>
+    decide(situation(vmRecord(MIGRATING), { 1: source, 2: destination }, { acknowledged: acknowledged(SENT) }));
+  const ending = { ...answers('finish-migrate', 2), migration: COMPLETED } as const;
+  const soon = decideOn({ qmp: ending }, qmp('paused'));
+  assert.ok(soon.kind === 'wait' && soon.againInMs <= 5);
+  const copying = decideOn(qmp('running'), qmp('inmigrate'));
+  assert.ok(copying.kind === 'wait' && copying.againInMs > 5);
+});
