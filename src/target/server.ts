@@ -215,7 +215,8 @@ export class IscsiServer {
     this.#peers.delete(peer);
     const { connection, socket } = peer;
     connection.close();
-    socket.resetAndDestroy();
+    // Not resetAndDestroy(): that waits until everything is sent, and whoever takes nothing would stay.
+    socket.destroy();
     if (!peer.isEnding && connection.initiator !== null) this.#options.onClosed(connection.initiator, reason);
     void this.#afterwards(connection);
   }
