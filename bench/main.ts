@@ -31,6 +31,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'false lost verdicts on a saturated machine; --minutes 30 --vms 6 --load 4',
     load: async () => (await import('./steady.ts')).steady,
   },
+  target: {
+    about: 'the iSCSI target beside tgt on the same file; --pairs 5',
+    load: async () => (await import('./target.ts')).target,
+  },
   scale: {
     about: 'cost of a leader at 1,000 hosts and 20,000 VMs, and when a rack is lost (simulated); --runs 3',
     load: async () => (await import('./scale.ts')).scale,

@@ -11,7 +11,7 @@ import { IscsiProtocolError, type LoginPdu } from '../wire/iscsi/pdu.ts';
 import { normalName, readText, TEXT_BYTES_MAX, writeText } from '../wire/iscsi/text-keys.ts';
 
 /** Status class and detail of a login response (11.13.5). */
-export const LOGIN_STATUS = {
+const LOGIN_STATUS = {
   success: 0x0000,
   initiatorError: 0x0200,
   authenticationFailed: 0x0201,

@@ -39,7 +39,7 @@ function digestOf(bytes: Buffer): Buffer {
 }
 
 /** The PDUs in a stream of a target, digests checked. */
-export function readPdus(bytes: Buffer, { digests = false } = {}): RawPdu[] {
+function readPdus(bytes: Buffer, { digests = false } = {}): RawPdu[] {
   const pdus: RawPdu[] = [];
   for (let at = 0; at < bytes.length; ) {
     const header = bytes.subarray(at, at + 48);

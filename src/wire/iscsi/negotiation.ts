@@ -20,7 +20,7 @@ export interface IscsiParameters {
 /** The longest data segment that we take: MaxRecvDataSegmentLength as we declare it. */
 export const RECEIVE_BYTES_MAX = 256 * 1024;
 /** What an initiator may send before we asked for it, at most. */
-export const FIRST_BURST_BYTES_MAX = 64 * 1024;
+const FIRST_BURST_BYTES_MAX = 64 * 1024;
 const MAX_BURST_BYTES = 1024 * 1024;
 const OUTSTANDING_R2T_MAX = 4;
 /** Longest value of a key that is a list or a number (13.1). */

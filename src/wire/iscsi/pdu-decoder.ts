@@ -8,7 +8,7 @@ import { crc32c } from './crc32c.ts';
 import { BHS_BYTES, IscsiProtocolError, type PduHeader, REJECT } from './pdu.ts';
 
 /** The longest additional header segments taken: room for the longest CDB there is (260 bytes). */
-export const AHS_BYTES_MAX = 256;
+const AHS_BYTES_MAX = 256;
 const DIGEST_BYTES = 4;
 const NOTHING: Uint8Array = new Uint8Array(0);
 

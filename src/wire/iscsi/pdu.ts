@@ -66,7 +66,7 @@ export interface PduHeader {
 }
 
 /** Bit 7 of byte 1 of every PDU: final, or transit at log-in. */
-export function isFinal(header: PduHeader): boolean {
+function isFinal(header: PduHeader): boolean {
   return ((header.bytes[1] ?? 0) & 0x80) !== 0;
 }
 
