@@ -295,7 +295,33 @@ export class ClusterStore {
     };
     const applied =
       puts.length > 0 ? puts.some(isOurs) : writes.every(({ key, expect }) => expect !== 0 && !found.get(key));
-    return applied ? { kind: 'committed', revision: this.#revision } : { kind: 'conflict' };
+    if (applied) return { kind: 'committed', revision: this.#revision };
+    await this.#overtake(keys, found, unknown);
+    return { kind: 'conflict' };
+  }
+
+  /**
+   * A transaction that was not applied by now may be under way still. One object that it compares is written again as it is, at a new
+   * revision, so that it can never be applied after others were decided in the belief that it was not. Throws `unknown` where even that
+   * is not certain. What only creates objects has nothing to be overtaken by: it takes names that others then find taken.
+   */
+  async #overtake(
+    keys: readonly string[],
+    found: ReadonlyMap<string, KeyValue | undefined>,
+    unknown: EtcdDeadlineUnknown,
+  ): Promise<void> {
+    const kv = keys.map((key) => found.get(key)).find((each) => each !== undefined);
+    if (kv === undefined) return;
+    const { key, value, modRevision } = kv;
+    const again = { compare: [{ key, modRevision }], success: [{ put: key, value }] };
+    await this.#etcd.txn(again, { deadlineMs: WRITE_DEADLINE_MS }).catch(() => undefined);
+    // Whatever became of that: what counts is that the object is no longer as the first one compares it.
+    const { entries, revision } = await this.#etcd.list(key).catch(() => {
+      throw unknown;
+    });
+    const now = entries.find((entry) => entry.key === key);
+    this.#note([notedOf(key, now, revision)]);
+    if (now?.modRevision === modRevision) throw unknown;
   }
 
   #replace(entries: readonly KeyValue[], revision: number): void {

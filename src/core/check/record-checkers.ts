@@ -110,15 +110,17 @@ export function onlyLeadersDecide(): Checker {
 
 /** T1: a task ends at most once, and nothing about it changes after that. That it ends at all is for the end of a run. */
 export function tasksEndOnce(): Checker {
-  const states = new Map<TaskId, string>();
+  /** As they ended; undefined while they run. */
+  const ended = new Map<TaskId, string>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'task' || value === null) continue;
-      const before = states.get(id);
-      if (before !== undefined && before !== 'running')
-        return `task ${id} (${value.kind}) was ${before} and became ${value.state}`;
-      states.set(id, value.state);
+      const before = ended.get(id);
+      const now = JSON.stringify(value);
+      if (before !== undefined && before !== now)
+        return `task ${id} (${value.kind}) had ended and became ${value.state}`;
+      if (value.state !== 'running') ended.set(id, now);
     }
     return null;
   };

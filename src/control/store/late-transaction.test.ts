@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Etcd, TxnResult } from '../../etcd/api.ts';
+import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
+import type { Transaction } from '../../etcd/records.ts';
+import { EtcdState } from '../../sim/etcd/etcd-state.ts';
+import { ClusterStore } from './cluster-store.ts';
+
+const KEY = '/gp/vm/vm-000000000001';
+
+/** etcd whose next transaction is under way for so long that its sender gives up; `arrive` has it applied after all. */
+function slowEtcd(state: EtcdState): { readonly etcd: Etcd; readonly arrive: () => TxnResult } {
+  let late: Transaction | null = null;
+  const etcd = {
+    txn: async (transaction: Transaction) => {
+      if (late !== null) return state.txn(transaction);
+      late = transaction;
+      throw new EtcdDeadlineUnknown('No answer.');
+    },
+    list: async (prefix: string) => ({ revision: state.revision, entries: state.list(prefix) }),
+  } as unknown as Etcd;
+  return {
+    etcd,
+    arrive: () => {
+      assert.ok(late !== null);
+      return state.txn(late);
+    },
+  };
+}
+
+test('a transaction that is reported as not applied is never applied afterwards (found by the simulator: two VMs in one slot)', async () => {
+  const state = new EtcdState();
+  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: '{"name":"old"}' }] });
+  const { etcd, arrive } = slowEtcd(state);
+  const store = new ClusterStore(etcd, () => '00');
+  const outcome = await store.transact([{ key: KEY, value: { name: 'new' }, expect: revision }], null);
+  assert.deepEqual(outcome, { kind: 'conflict' });
+  assert.equal(arrive().succeeded, false);
+  assert.equal(state.get(KEY)?.value, '{"name":"old"}');
+  // What the store knows is what etcd holds: the next transaction of the same object succeeds.
+  const known = store.vms.get('vm-000000000001');
+  assert.equal(known?.revision, state.get(KEY)?.modRevision);
+  const next = await store.transact([{ key: KEY, value: { name: 'new' }, expect: known?.revision ?? 0 }], null);
+  assert.equal(next.kind, 'committed');
+});
