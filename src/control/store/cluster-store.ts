@@ -200,7 +200,7 @@ export class ClusterStore {
       return { kind: 'committed', revision: result.revision };
     } catch (error) {
       if (!(error instanceof EtcdDeadlineUnknown)) throw error;
-      return this.#readBack(writes, keys, error);
+      return this.#readBack(writes, { keys, guard, unknown: error });
     }
   }
 
@@ -277,7 +277,8 @@ export class ClusterStore {
   }
 
   /** What became of a transaction whose answer was lost: all of it happened if one trace of it is found. */
-  async #readBack(writes: readonly Write[], keys: readonly string[], unknown: EtcdDeadlineUnknown): Promise<Outcome> {
+  async #readBack(writes: readonly Write[], sent: SentWithoutAnswer): Promise<Outcome> {
+    const { keys, unknown } = sent;
     const read = async (key: string): Promise<readonly [string, KeyValue | undefined, number]> => {
       const { entries, revision } = await this.#etcd.list(key);
       return [key, entries.find((entry) => entry.key === key), revision];
@@ -296,25 +297,28 @@ export class ClusterStore {
     const applied =
       puts.length > 0 ? puts.some(isOurs) : writes.every(({ key, expect }) => expect !== 0 && !found.get(key));
     if (applied) return { kind: 'committed', revision: this.#revision };
-    await this.#overtake(keys, found, unknown);
+    await this.#overtake(found, sent);
     return { kind: 'conflict' };
   }
 
   /**
    * A transaction that was not applied by now may be under way still. One object that it compares is written again as it is, at a new
    * revision, so that it can never be applied after others were decided in the belief that it was not. Throws `unknown` where even that
-   * is not certain. What only creates objects has nothing to be overtaken by: it takes names that others then find taken.
+   * is not certain. What only creates objects has nothing to be overtaken by: it takes names that others then find taken. It carries the
+   * guard as well: where that does not hold any more, the first one is refused for the same reason.
    */
   async #overtake(
-    keys: readonly string[],
     found: ReadonlyMap<string, KeyValue | undefined>,
-    unknown: EtcdDeadlineUnknown,
+    { keys, guard, unknown }: SentWithoutAnswer,
   ): Promise<void> {
     const kv = keys.map((key) => found.get(key)).find((each) => each !== undefined);
     if (kv === undefined) return;
     const { key, value, modRevision } = kv;
-    const again = { compare: [{ key, modRevision }], success: [{ put: key, value }] };
-    await this.#etcd.txn(again, { deadlineMs: WRITE_DEADLINE_MS }).catch(() => undefined);
+    const compare: Compare[] = [{ key, modRevision }, ...(guard === null ? [] : [guard])];
+    const failure: Op[] = guard === null ? [] : [{ get: guard.key }];
+    const again = { compare, success: [{ put: key, value }], failure };
+    const result = await this.#etcd.txn(again, { deadlineMs: WRITE_DEADLINE_MS }).catch(() => undefined);
+    if (result?.succeeded === false && guardIsOver(guard, result)) return;
     // Whatever became of that: what counts is that the object is no longer as the first one compares it.
     const { entries, revision } = await this.#etcd.list(key).catch(() => {
       throw unknown;
@@ -386,6 +390,19 @@ export class ClusterStore {
     disks.set(key, after);
     this.#disksByVm.set(after.vm, disks);
   }
+}
+
+/** A transaction whose answer was lost. */
+interface SentWithoutAnswer {
+  /** What it compares and writes. */
+  readonly keys: readonly string[];
+  readonly guard: Compare | null;
+  readonly unknown: EtcdDeadlineUnknown;
+}
+
+/** Whether a refused transaction that read its guard's key shows that the guard holds no more. */
+function guardIsOver(guard: Compare | null, { reads }: TxnResult): boolean {
+  return guard !== null && 'createRevision' in guard && reads[0]?.createRevision !== guard.createRevision;
 }
 
 interface Noted {

@@ -43,3 +43,19 @@ test('a transaction that is reported as not applied is never applied afterwards 
   const next = await store.transact([{ key: KEY, value: { name: 'new' }, expect: known?.revision ?? 0 }], null);
   assert.equal(next.kind, 'committed');
 });
+
+test('who leads no more overtakes nothing: its late transaction is refused by its guard', async () => {
+  const state = new EtcdState();
+  const guard = {
+    key: '/gp/election/1',
+    createRevision: state.txn({ compare: [], success: [{ put: '/gp/election/1', value: 'c1' }] }).revision,
+  };
+  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: '{"name":"old"}' }] });
+  const { etcd, arrive } = slowEtcd(state);
+  const store = new ClusterStore(etcd, () => '00');
+  state.txn({ compare: [], success: [{ delete: '/gp/election/1' }] });
+  const outcome = await store.transact([{ key: KEY, value: { name: 'new' }, expect: revision }], guard);
+  assert.deepEqual(outcome, { kind: 'conflict' });
+  assert.equal(arrive().succeeded, false);
+  assert.equal(state.get(KEY)?.modRevision, revision);
+});
