@@ -1,6 +1,7 @@
 /** The client and the election against three real etcd members with mutual TLS. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { until } from '../os/testing/until.ts';
 import { EtcdClient, type MemberStatus } from './client.ts';
 import { campaign, type LeaderRecord, type Leadership, observe } from './election.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
@@ -43,12 +44,15 @@ test('two campaigners: one leads, the other follows when it resigns, with a high
   assert.ok(one.isValid());
   assert.equal(await mayWrite(one, '/e/work'), true);
   assert.equal(secondWon, false);
+  // An observer learns of a leader when its watch tells it: maybe later than the leader does.
+  await until('the observer sees the first leader', () => seen.some((leader) => leader?.value === 'one'));
   await one.resign();
   await one.lost;
   const two = await second;
   assert.ok(two.createRevision > one.createRevision);
   assert.deepEqual([one.isValid(), two.isValid()], [false, true]);
   assert.deepEqual([await mayWrite(one, '/e/work'), await mayWrite(two, '/e/work')], [false, true]);
+  await until('the observer sees the second leader', () => seen.some((leader) => leader?.value === 'two'));
   await two.resign();
   await two.resign();
   stop.abort();
