@@ -238,6 +238,8 @@ const ELECTIONS: readonly Case[] = [
         while ((await etcd.list(`${prefix}/`)).entries.length < campaigns.length)
           await pause(etcd.clock, 5, { signal });
       }
+      // An observer learns of a leader when its watch tells it: maybe later than the leader does.
+      while (!seen.includes('one')) await pause(etcd.clock, 5, { signal });
       for (const [i, winning] of campaigns.entries()) {
         const leadership = await winning;
         assert.equal(won.length, i + 1, 'nobody leads before its turn');
