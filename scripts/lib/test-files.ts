@@ -101,7 +101,9 @@ function countRecords(records: readonly TestRecord[], files: readonly string[]):
   const real = records.filter((record) => !isFile(record) || record.outcome === 'failed');
   const hookFailures = real.filter((record) => record.isSuite && record.outcome === 'failed' && !record.onlyInside);
   const tests = [...real.filter((record) => !record.isSuite), ...hookFailures];
-  const empty = files.filter((file) => !real.some((record) => record.file === file));
+  // A test is of the file in which it is defined; where one file runs, what it takes from a suite that others share is its own.
+  const isOf = (record: TestRecord, file: string): boolean => files.length === 1 || record.file === file;
+  const empty = files.filter((file) => !real.some((record) => isOf(record, file)));
   const failures = tests.filter((record) => record.outcome === 'failed' && !record.onlyInside);
   return {
     passed: tests.filter((record) => record.outcome === 'passed').length,
