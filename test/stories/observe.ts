@@ -11,15 +11,10 @@ import { labLayout } from '../../src/lab/layout.ts';
 import { withDeadline } from '../../src/os/deadline.ts';
 import { isRunning } from '../../src/os/process-table.ts';
 import { meets } from '../../src/sim/stories/story-language.ts';
+import type { Seen, Waiting } from '../../src/sim/stories/story-teller.ts';
 import { runningQemus, type SeenQemu } from './guests.ts';
 import type { StatusQuestion } from './qemu-status.ts';
 import type { StoryCluster } from './story-cluster.ts';
-
-/** What was seen, and whether it is what was expected. */
-export interface Seen {
-  readonly met: boolean;
-  readonly what: string;
-}
 
 /** Lines that a sequence must have grown by before it `continues`. */
 const CONTINUES_LINES = 5;
@@ -27,12 +22,6 @@ const CONTINUES_LINES = 5;
 const STALLED_MS = 1_500;
 const CONSOLE_DEADLINE_MS = 5_000;
 const EXEC_DEADLINE_MS = 10_000;
-
-/** Kept from the beginning of one `expect` to its end. */
-export interface Waiting {
-  /** The highest sequence number when the waiting began, by VM. */
-  readonly since: Map<string, number>;
-}
 
 /** Tells one cluster's present to a story. */
 export class Observer {

@@ -14,18 +14,7 @@ import { isOpenWay, waysFrom } from '../topology.ts';
 import { findVm } from './gp-commands.ts';
 import type { Answering, StoryCluster } from './story-cluster.ts';
 import { meets } from './story-language.ts';
-
-/** What was seen, and whether it is what was expected. */
-export interface Seen {
-  readonly met: boolean;
-  readonly what: string;
-}
-
-/** Kept from the beginning of one `expect` to its end. */
-export interface Waiting {
-  /** The highest sequence number when the waiting began, by VM. */
-  readonly since: Map<string, number>;
-}
+import type { Seen, Waiting } from './story-teller.ts';
 
 /** As the real stories have them. */
 const CONTINUES_LINES = 5;
