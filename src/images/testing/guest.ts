@@ -36,7 +36,8 @@ export class Guest {
     ]);
     this.onExit = () => this.child.kill('SIGKILL');
     process.on('exit', this.onExit);
-    this.exited = once(this.child, 'exit');
+    // Not 'exit': its last words may still be in the pipe then.
+    this.exited = once(this.child, 'close');
     this.child.stdout.setEncoding('latin1').on('data', (text: string) => {
       this.serial += text;
       this.child.emit('text');
@@ -107,7 +108,7 @@ export class Guest {
 
   async end(): Promise<void> {
     this.child.kill('SIGKILL');
-    if (this.child.exitCode === null && this.child.signalCode === null) await this.exited;
+    await this.exited;
     process.off('exit', this.onExit);
   }
 }
