@@ -58,7 +58,7 @@ export interface HandMachine {
 
 /** One migration, in ms. */
 export interface HandMigration {
-  /** From the first command to the answer of `cont`. */
+  /** From the first command to the end of the source's process. */
   readonly totalMs: number;
   /** STOP at the source to RESUME at the destination, by QEMU's time stamps. */
   readonly pauseMs: number;
@@ -169,14 +169,14 @@ export class HandVm {
     const completedMs = monotonicMs() - startedMs;
     await qsd.removeExport(grant(source.generation));
     await destination.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });
+    // As the cluster does it, whose task ends when nothing is left at the source. Not by `quit`: that waits for the disk, which is gone.
+    signalProcess(innermost(source.process), 'SIGKILL');
+    await waitGone(source.process, COMMAND_MS);
     const totalMs = monotonicMs() - startedMs;
+    source.session.close();
     const resumedAtMs = await resumed;
     const pauseMs = resumedAtMs - (await stopped);
     this.#qemu = destination;
-    source.session.close();
-    // Not by `quit`: that waits for the disk, which is gone.
-    signalProcess(innermost(source.process), 'SIGKILL');
-    await waitGone(source.process, COMMAND_MS);
     return { totalMs, pauseMs, handoverMs: resumedAtMs - completedAtMs, spawnedMs, completedMs };
   }
 

@@ -25,8 +25,10 @@ export interface ProcessRecord extends ProcessIdentity {
   readonly state: string;
 }
 
-const WAIT_STEP_MS_MIN = 2;
+const WAIT_STEP_MS_MIN = 1;
 const WAIT_STEP_MS_MAX = 50;
+/** The next look comes after this part of what was waited for already: an end is seen late by no more than that. */
+const WAIT_STEP_PART = 0.2;
 
 /** Every process we can see. One that ends while we read is left out. */
 export function listProcesses(): readonly ProcessRecord[] {
@@ -89,16 +91,15 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals)
 
 /**
  * Resolves when that process is gone (or a zombie); CodedError 'deadline' after `deadlineMs`. Polls /proc, in steps of
- * 2 growing to 50 ms: there is nothing to wait on for a process that is not our child.
+ * 1 growing to 50 ms: there is nothing to wait on for a process that is not our child.
  */
 export async function waitGone(identity: ProcessIdentity, deadlineMs: number, signal?: AbortSignal): Promise<void> {
   const startedMs = monotonicMs();
-  let stepMs = WAIT_STEP_MS_MIN;
   while (isRunning(identity)) {
-    const leftMs = startedMs + deadlineMs - monotonicMs();
-    if (leftMs <= 0) throw deadlineError(`process ${identity.pid}`, deadlineMs);
-    await pause(Math.min(stepMs, leftMs), signal);
-    stepMs = Math.min(stepMs * 2, WAIT_STEP_MS_MAX);
+    const waitedMs = monotonicMs() - startedMs;
+    if (waitedMs >= deadlineMs) throw deadlineError(`process ${identity.pid}`, deadlineMs);
+    const stepMs = Math.min(Math.max(waitedMs * WAIT_STEP_PART, WAIT_STEP_MS_MIN), WAIT_STEP_MS_MAX);
+    await pause(Math.min(stepMs, deadlineMs - waitedMs), signal);
   }
 }
 

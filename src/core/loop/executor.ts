@@ -14,9 +14,11 @@ import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 
+type Credentials = LaunchOrder['credentials'];
+
 /** Issues the certificate of one incarnation: client of its disks, server of its QMP. */
 export interface CredentialIssuer {
-  issue(vm: VmRecord['id'], generation: Generation): Promise<LaunchOrder['credentials']>;
+  issue(vm: VmRecord['id'], generation: Generation): Promise<Credentials>;
 }
 
 export interface ExecutorPorts {
@@ -36,6 +38,8 @@ const DEADLINE = { fence: 3_000, grant: 5_000, launch: 20_000, kill: 5_000, disk
 
 /** The mutable side of Acknowledged. */
 export interface Ledger extends Acknowledged {
+  /** Being issued for a generation while its disks are granted: its launch follows. */
+  issuing: { readonly generation: Generation; readonly credentials: Promise<Credentials> } | null;
   fencedBelow: number;
   readonly granted: Set<Generation>;
   readonly launched: Set<Generation>;
@@ -52,6 +56,7 @@ export interface Ledger extends Acknowledged {
 /** What a leader knows of a VM's effects at the beginning of its term: nothing. */
 export function emptyLedger(): Ledger {
   return {
+    issuing: null,
     fencedBelow: 0,
     granted: new Set(),
     launched: new Set(),
@@ -87,6 +92,7 @@ export class Executor {
         ledger.fencedBelow = Math.max(ledger.fencedBelow, step.below);
         return;
       case 'grant':
+        this.#beginIssuing(vm, step.generation, ledger);
         await this.#grant(vm, step.generation);
         ledger.granted.add(step.generation);
         return;
@@ -96,7 +102,10 @@ export class Executor {
         ledger.revoked.add(step.generation);
         return;
       case 'launch':
-        await this.#launch(vm, step.incarnation, step.incoming);
+        await this.#launch(vm, step.incarnation, {
+          incoming: step.incoming,
+          credentials: await this.#issued(vm, step.incarnation.generation, ledger),
+        });
         ledger.launched.add(step.incarnation.generation);
         return;
       case 'cont':
@@ -204,8 +213,27 @@ export class Executor {
     );
   }
 
-  async #launch(vm: VmRecord, incarnation: Incarnation, incoming: boolean): Promise<void> {
-    const { hosts, store, credentials, networkPlan } = this.#ports;
+  /** Making a key and signing its certificate takes about as long as a grant, and waits for nobody. */
+  #beginIssuing(vm: VmRecord, generation: Generation, ledger: Ledger): void {
+    const credentials = this.#ports.credentials.issue(vm.id, generation);
+    // Whoever launches hears of a failure; where nobody does, nobody needs to.
+    credentials.catch(() => undefined);
+    ledger.issuing = { generation, credentials };
+  }
+
+  /** Each launch has credentials of its own. */
+  #issued(vm: VmRecord, generation: Generation, ledger: Ledger): Promise<Credentials> {
+    const { issuing } = ledger;
+    ledger.issuing = null;
+    return issuing?.generation === generation ? issuing.credentials : this.#ports.credentials.issue(vm.id, generation);
+  }
+
+  async #launch(
+    vm: VmRecord,
+    incarnation: Incarnation,
+    { incoming, credentials }: { readonly incoming: boolean; readonly credentials: Credentials },
+  ): Promise<void> {
+    const { hosts, store, networkPlan } = this.#ports;
     const { snapshot } = store;
     const disks = new Map(snapshot.disksOf(vm.id).map((disk) => [disk.id, disk]));
     const order: LaunchOrder = {
@@ -222,7 +250,7 @@ export class Executor {
         if (record === undefined) throw new CodedError('not-found', `Network ${network} of ${vm.name} is gone.`);
         return { mac, network, vni: record.value.vni };
       }),
-      credentials: await credentials.issue(vm.id, incarnation.generation),
+      credentials,
       network: networkPlan(incarnation.host),
     };
     await hosts.launch(incarnation.host, order, { deadlineMs: DEADLINE.launch });

@@ -338,6 +338,10 @@ export class VmLoop {
         decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);
       for (const { generation } of expectedIncarnations(vm.phase))
         if (!expected.includes(generation)) this.#forget(vm, generation, state);
+      // Of a generation that this very transaction made there is no process yet to be asked.
+      const at = this.#ports.clock.monotonicMs();
+      for (const generation of expected)
+        if (generation > vm.generation) state.qmp.set(generation, { seen: { kind: 'unknown' }, at });
     }
   }
 
