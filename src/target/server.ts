@@ -12,6 +12,7 @@ import type { ScsiTarget } from '../core/scsi/target-port.ts';
 import { normalName } from '../wire/iscsi/text-keys.ts';
 import { BlockPool } from './block-pool.ts';
 import { Budget } from './budget.ts';
+import { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import { LIMITS } from './limits.ts';
 import type { InitiatorPolicy, LoggedIn, LoginPolicy } from './login.ts';
@@ -58,12 +59,14 @@ export class IscsiServer {
   readonly #blocks = new BlockPool();
   readonly #budget = new Budget(LIMITS.targetBytes);
   readonly #policy: LoginPolicy;
+  readonly #poll: BusyPoll;
   #cancelSweep: () => void = () => undefined;
   #tsih = 0;
   #isClosed = false;
 
   private constructor(options: ServerOptions) {
     this.#options = options;
+    this.#poll = new BusyPoll({ monotonicMs: options.clock.monotonicMs, nextTurn: setImmediate });
     this.#policy = {
       targetName: options.targetName,
       policyFor: options.policyFor,
@@ -158,8 +161,10 @@ export class IscsiServer {
     const peer: Peer = { socket, connection, openedMs, sends: 0, seen: 0, seenMs: openedMs, ...state };
     this.#peers.add(peer);
     socket.on('data', (chunk: Buffer) => {
+      this.#poll.arrived();
       connection.receive(chunk);
       this.#send(peer);
+      this.#poll.handled();
     });
     // A half-open initiator has nothing more to say: errors and ends are the same.
     socket.on('end', () => this.#cut(peer, 'closed by the initiator'));
