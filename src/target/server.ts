@@ -66,7 +66,7 @@ export class IscsiServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
-    this.#poll = new BusyPoll({ monotonicMs: options.clock.monotonicMs, nextTurn: setImmediate });
+    this.#poll = new BusyPoll({ monotonicMs: () => options.clock.monotonicMs(), nextTurn: setImmediate });
     this.#policy = {
       targetName: options.targetName,
       policyFor: options.policyFor,
