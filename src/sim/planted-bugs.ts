@@ -327,6 +327,9 @@ function bound(qmp: QmpLink): QmpLink {
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination) => qmp.send(source, destination),
     cancelSend: (source) => qmp.cancelSend(source),
+    plug: (target, disk) => qmp.plug(target, disk),
+    unplug: (target, disk) => qmp.unplug(target, disk),
+    sharedDisks: (target) => qmp.sharedDisks(target),
     onEvent: (listener) => qmp.onEvent(listener),
     forget: (vm, generation) => qmp.forget(vm, generation),
   };

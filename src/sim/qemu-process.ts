@@ -47,6 +47,8 @@ export class QemuProcess {
   readonly order: LaunchOrder;
   readonly process: SimProcess;
   readonly monitors = new Set<Monitor>();
+  /** Shared disks that it has open. */
+  readonly sharedDisks: Set<DiskId>;
   readonly #around: QemuSurroundings;
   readonly #disks: NbdClient[];
   #memory: GuestMemory = new Map();
@@ -70,6 +72,7 @@ export class QemuProcess {
 
   constructor(order: LaunchOrder, process: SimProcess, around: QemuSurroundings) {
     this.order = order;
+    this.sharedDisks = new Set(order.sharedDisks?.map(({ disk }) => disk));
     this.process = process;
     this.#around = around;
     this.#status = order.incoming ? 'inmigrate' : 'prelaunch';

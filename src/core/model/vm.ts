@@ -119,6 +119,20 @@ export interface VmSpec {
   readonly storagePatienceMs: number;
   /** No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by `affinityGroup`. */
   readonly antiAffinity: string | null;
+  /** The disks it shares with other VMs. Records from before it was there lack it: read it by `sharedDisksOf`. */
+  readonly sharedDisks?: readonly VmSharedDisk[];
+}
+
+/** A shared disk under the number that this VM's guest sees it by. */
+export interface VmSharedDisk {
+  readonly disk: DiskId;
+  /** 0 to 255; each once in a VM. */
+  readonly lun: number;
+}
+
+/** The shared disks of a VM. */
+export function sharedDisksOf({ spec }: VmRecord): readonly VmSharedDisk[] {
+  return spec.sharedDisks ?? [];
 }
 
 /** The anti-affinity group of a VM, or null. */
