@@ -148,6 +148,7 @@ export class StorageStorm {
             highest: generation,
             admitted: admitted.map(parseGeneration),
             readOnlyDisks: new Set<DiskId>(),
+            sharedDisks: [],
           },
         ]),
       ),
