@@ -197,7 +197,11 @@ async function authorize(etcd: EtcdClient, config: ControlConfig, log: Log, sign
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
   for (;;) {
     try {
-      await ensureAuthorization(etcd, { controls, readers: [], readPrefix: ROOT }, { signal });
+      await ensureAuthorization(
+        etcd,
+        { controls, readers: [], readPrefix: ROOT, writePrefix: PREFIX.reservation },
+        { signal },
+      );
       return;
     } catch (error) {
       signal.throwIfAborted();

@@ -4,6 +4,8 @@ import { chapResponse, pduBytes, pduHeader, type RawPdu, text } from './initiato
 
 /** Who logs in where. */
 export interface LoginAs {
+  /** 127.0.0.1 by default. */
+  readonly host?: string;
   readonly port: number;
   readonly initiator: string;
   readonly target: string;
@@ -49,7 +51,7 @@ export class SocketInitiator {
 
   /** Logs in; the status of the log-in (0: it worked) where the target refuses, -1 where it just closes. */
   static async open(as: LoginAs): Promise<SocketInitiator | number> {
-    const socket = connect(as.port, '127.0.0.1');
+    const socket = connect(as.port, as.host ?? '127.0.0.1');
     socket.setTimeout(LOGIN_MS);
     socket.on('timeout', () => socket.destroy());
     const initiator = new SocketInitiator(socket);
