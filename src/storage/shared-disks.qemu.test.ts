@@ -1,6 +1,6 @@
 /** A guest's shared disk for real: QEMU as the agent starts it, its orders as a control node gives them, storage service, target and etcd. */
 import assert from 'node:assert/strict';
-import { chmod, open, readFile } from 'node:fs/promises';
+import { chmod, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -125,6 +125,10 @@ async function launch(generation: number): Promise<void> {
     signal: new AbortController().signal,
   });
   qemus.push(qemu);
+  const secret = await stat(join(directory, `${DATA}.secret`));
+  assert.equal(secret.mode & 0o777, 0o400);
+  const said = await readFile(`/proc/${qemu.pid}/cmdline`, 'latin1');
+  assert.ok(!said.includes(lab.accountOf(VM, g(generation)).secret));
 }
 
 const consoleOf = (generation: number): Promise<string> =>
