@@ -8,8 +8,15 @@
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
 import type { MigrationState } from '../core/model/observation.ts';
-import type { LaunchOrder } from '../core/ports/host-link.ts';
-import { type DiskRequest, NbdClient, type NbdSurroundings } from './nbd-client.ts';
+import type { LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
+import {
+  type ClientDisk,
+  type DiskRequest,
+  NbdClient,
+  type NbdSurroundings,
+  ownDisk,
+  sharedDisk,
+} from './nbd-client.ts';
 import type { Note } from './note.ts';
 import type { SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -47,10 +54,8 @@ export class QemuProcess {
   readonly order: LaunchOrder;
   readonly process: SimProcess;
   readonly monitors = new Set<Monitor>();
-  /** Shared disks that it has open. */
-  readonly sharedDisks: Set<DiskId>;
   readonly #around: QemuSurroundings;
-  readonly #disks: NbdClient[];
+  #disks: readonly NbdClient[];
   #memory: GuestMemory = new Map();
   #status: string;
   #migration: MigrationState | null = null;
@@ -72,20 +77,11 @@ export class QemuProcess {
 
   constructor(order: LaunchOrder, process: SimProcess, around: QemuSurroundings) {
     this.order = order;
-    this.sharedDisks = new Set(order.sharedDisks?.map(({ disk }) => disk));
     this.process = process;
     this.#around = around;
     this.#status = order.incoming ? 'inmigrate' : 'prelaunch';
-    this.#disks = order.disks.map((disk) => {
-      const client: NbdClient = new NbdClient(disk, order, {
-        ...around,
-        process,
-        onDone: (request, found) => this.#diskDone(client, request, found),
-        onFailed: () => this.#diskFailed(),
-        onIdle: () => this.#diskIdle(),
-      });
-      return client;
-    });
+    const disks = [...order.disks.map(ownDisk), ...(order.sharedDisks ?? []).map(sharedDisk)];
+    this.#disks = disks.map((disk) => this.#client(disk));
     process.onEnd(() => this.#ended());
     this.#noteStatus(this.#status);
   }
@@ -109,6 +105,11 @@ export class QemuProcess {
 
   get key(): string {
     return `${this.order.vm}:${this.order.generation}`;
+  }
+
+  /** Shared disks that it has open. */
+  get sharedDisks(): ReadonlySet<DiskId> {
+    return new Set(this.#disks.flatMap(({ disk }) => (disk.isShared ? [disk.disk] : [])));
   }
 
   /** Opens its disks; false (and it ends) where one is not to be had. */
@@ -204,6 +205,21 @@ export class QemuProcess {
     this.#migration = migrationIs('cancelled');
     if (this.#status === 'finish-migrate') this.#become('running');
     this.#emit();
+  }
+
+  /** Hot-plug: QEMU opens the disk, and the guest begins to write to it. */
+  plug(disk: Pick<LaunchSharedDisk, 'disk' | 'address'>): void {
+    if (this.sharedDisks.has(disk.disk)) return;
+    const client = this.#client(sharedDisk(disk));
+    this.#disks = [...this.#disks, client];
+    client.open(OPEN_MS, () => this.#next(client));
+  }
+
+  unplug(disk: DiskId): void {
+    const gone = this.#disks.filter((client) => client.disk.isShared && client.disk.disk === disk);
+    this.#disks = this.#disks.filter((client) => !gone.includes(client));
+    for (const client of gone) client.end();
+    this.#diskIdle();
   }
 
   // What becomes of a guest by itself.
@@ -308,6 +324,17 @@ export class QemuProcess {
     this.monitors.clear();
   }
 
+  #client(disk: ClientDisk): NbdClient {
+    const client: NbdClient = new NbdClient(disk, this.order, {
+      ...this.#around,
+      process: this.process,
+      onDone: (request, found) => this.#diskDone(client, request, found),
+      onFailed: () => this.#diskFailed(),
+      onIdle: () => this.#diskIdle(),
+    });
+    return client;
+  }
+
   #runDisks(): void {
     for (const disk of this.#disks) {
       disk.retry();
@@ -317,7 +344,7 @@ export class QemuProcess {
 
   /** The guest's next request on a disk, when it has thought about it. */
   #next(disk: NbdClient): void {
-    if (!this.isLive || disk.hasRequest || this.#thinking.has(disk)) return;
+    if (!this.isLive || disk.hasRequest || this.#thinking.has(disk) || !this.#disks.includes(disk)) return;
     if (disk.disk.readOnly) return;
     if (!this.#memory.has(disk.disk.disk)) {
       disk.submit({ kind: 'read' });
@@ -327,7 +354,7 @@ export class QemuProcess {
     this.process.after(this.#around.random.between(THINK_MS[0], THINK_MS[1]), () => {
       this.#thinking.delete(disk);
       const sequence = this.#memory.get(disk.disk.disk);
-      if (!this.isLive || disk.hasRequest) return;
+      if (!this.isLive || disk.hasRequest || !this.#disks.includes(disk)) return;
       if (sequence === undefined) this.#next(disk);
       else disk.submit({ kind: 'write', sequence });
     });

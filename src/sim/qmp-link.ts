@@ -132,12 +132,12 @@ export class SimQmpLink implements QmpLink {
     return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.cancelSend());
   }
 
-  plug(target: QmpTarget, { disk }: LaunchSharedDisk): Promise<void> {
-    return this.#order(target, SLOW_COMMAND_MS, (qemu) => void qemu.sharedDisks.add(disk));
+  plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void> {
+    return this.#order(target, SLOW_COMMAND_MS, (qemu) => qemu.plug(disk));
   }
 
   unplug(target: QmpTarget, disk: DiskId): Promise<void> {
-    return this.#order(target, SLOW_COMMAND_MS, (qemu) => void qemu.sharedDisks.delete(disk));
+    return this.#order(target, SLOW_COMMAND_MS, (qemu) => qemu.unplug(disk));
   }
 
   async sharedDisks(target: QmpTarget): Promise<readonly DiskId[]> {

@@ -30,7 +30,7 @@ const TOTAL_BYTES = 2 ** 40;
 /** What outlives a node's processes and its power. */
 export class SimPool {
   readonly #disks = new Map<DiskId, SimDisk>();
-  readonly #shared = new Map<DiskId, { readonly unit: TargetUnit; readonly sequences: Set<number> }>();
+  readonly #shared = new Map<DiskId, { readonly unit: TargetUnit; readonly sequences: Map<VmId, Set<number>> }>();
   /** No room for anything new: creations and guests' writes fail. */
   isFull = false;
 
@@ -74,8 +74,11 @@ export class SimPool {
   }
 
   /** Puts a write on its disk; false when the disk was deleted meanwhile. */
-  put({ disk, sequence }: DiskWrite): boolean {
-    return (this.#disks.get(disk) ?? this.#shared.get(disk))?.sequences.add(sequence) !== undefined;
+  put({ disk, vm, sequence }: DiskWrite): boolean {
+    const shared = this.#shared.get(disk)?.sequences;
+    if (shared === undefined) return this.#disks.get(disk)?.sequences.add(sequence) !== undefined;
+    shared.set(vm, (shared.get(vm) ?? new Set()).add(sequence));
+    return true;
   }
 
   listShared(): readonly TargetUnit[] {
@@ -85,7 +88,7 @@ export class SimPool {
   /** Makes a shared disk, or makes it larger. */
   createShared(unit: TargetUnit): void {
     if (this.isFull) throw new CodedError('no-capacity', 'The pool is full.');
-    const sequences = this.#shared.get(unit.disk)?.sequences ?? new Set();
+    const sequences = this.#shared.get(unit.disk)?.sequences ?? new Map<VmId, Set<number>>();
     this.#shared.set(unit.disk, { unit, sequences });
   }
 
@@ -93,8 +96,10 @@ export class SimPool {
     this.#shared.delete(disk);
   }
 
-  /** The sequence numbers on a disk. */
-  contentOf(disk: DiskId): ReadonlySet<number> {
-    return (this.#disks.get(disk) ?? this.#shared.get(disk))?.sequences ?? new Set();
+  /** The sequence numbers on a disk; on a shared one those of one VM, or of all. */
+  contentOf(disk: DiskId, vm?: VmId): ReadonlySet<number> {
+    const shared = this.#shared.get(disk)?.sequences;
+    if (shared === undefined) return this.#disks.get(disk)?.sequences ?? new Set();
+    return vm === undefined ? new Set([...shared.values()].flatMap((of) => [...of])) : (shared.get(vm) ?? new Set());
   }
 }

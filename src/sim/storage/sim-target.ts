@@ -24,6 +24,8 @@ export interface SharedSession {
   /** A write arrives: the answer goes back to the guest. 'broken' also for a disk that the VM has not. */
   write(disk: DiskId, sequence: number): Promise<WriteOutcome>;
   close(): void;
+  /** Calls back once, at the instant the target or its death ends it; at once when it has ended. Not after `close`. */
+  onCut(listener: () => void): void;
 }
 
 /** What a wrong target would do; for showing that checkers notice. */
@@ -98,7 +100,7 @@ export class SimTarget {
       for (const generation of generations)
         if (!isAdmitted(before, { vm, generation })) this.#path.onServed(vm, generation);
     if (targetMistakes.keepsSessions !== true)
-      for (const session of [...this.#sessions]) if (!isAdmitted(state, session.client)) session.close();
+      for (const session of [...this.#sessions]) if (!isAdmitted(state, session.client)) session.cut();
     const isUnderWay = ({ write }: Flight): boolean =>
       !isAdmitted(state, write) || !hasDisk(state, write.vm, write.disk);
     const isDrained = (): boolean =>
@@ -170,7 +172,7 @@ export class SimTarget {
   #die(): void {
     const nowMs = this.#path.clock.monotonicMs();
     this.#commands.length = 0;
-    for (const session of [...this.#sessions]) session.close();
+    for (const session of [...this.#sessions]) session.cut();
     const hasPower = this.process.machine.up;
     for (const flight of [...this.#flights]) {
       if (flight.submittedAtMs > nowMs) this.#drop(flight);
@@ -186,6 +188,7 @@ class Session implements SharedSession {
   readonly #target: SimTarget;
   readonly client: SharedClient;
   readonly #waiting = new Set<(outcome: WriteOutcome) => void>();
+  readonly #onCut: (() => void)[] = [];
   #isOpen = true;
 
   constructor(target: SimTarget, client: SharedClient) {
@@ -210,6 +213,16 @@ class Session implements SharedSession {
         if (this.#isOpen) this.#target.write(this, { disk, sequence }, answer);
       });
     });
+  }
+
+  cut(): void {
+    this.close();
+    for (const listener of this.#onCut.splice(0)) listener();
+  }
+
+  onCut(listener: () => void): void {
+    if (this.#isOpen) this.#onCut.push(listener);
+    else listener();
   }
 
   close(): void {
