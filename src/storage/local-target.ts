@@ -55,6 +55,8 @@ const KILL_MS = 5_000;
 /** From an order to the last write of what it cuts. */
 const APPLY_MS = 2_000;
 const COMMAND_MS = 2_000;
+/** The report of a node is evidence for verdicts and must not wait for a target that stands still. */
+const SESSIONS_MS = 400;
 /** The target's own deadline, and the way. */
 const READY_MS = 4_000;
 const HEAP_MIB = 256;
@@ -209,7 +211,7 @@ class LocalTargetDaemon implements TargetDaemon {
 
   async sessions(): Promise<readonly TargetSession[]> {
     await this.#boundLog();
-    return parseSessions(await this.#control.ask({ kind: 'sessions' }, COMMAND_MS), 'the sessions of the target');
+    return parseSessions(await this.#control.ask({ kind: 'sessions' }, SESSIONS_MS), 'the sessions of the target');
   }
 
   async kill(): Promise<void> {

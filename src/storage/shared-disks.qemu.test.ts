@@ -38,6 +38,7 @@ const OTHER = parseVmId('vm-00000000000b');
 const DATA = parseDiskId('disk-00000000000a');
 const QUORUM = parseDiskId('disk-00000000000b');
 const MIB = 1024 ** 2;
+const SIZE_BYTES = 64 * MIB;
 const g = parseGeneration;
 const anything: Parser<unknown> = (value) => value;
 const isRoot = process.geteuid?.() === 0;
@@ -59,7 +60,7 @@ before(async () => {
   qmp = new QmpConnector({ credentials, relays: () => [direct], monitor: 0 });
   await lab.startService();
   for (const disk of [DATA, QUORUM]) {
-    const order = { term: 1, needs: ['shared-disks'], sizeBytes: 64 * MIB, blockBytes: 512 };
+    const order = { term: 1, needs: ['shared-disks'], sizeBytes: SIZE_BYTES, blockBytes: 512 };
     await call('PUT', `/v1/shared-disks/${disk}`, order);
     await lab.putSharedDisk(disk);
   }
@@ -206,10 +207,28 @@ test('a disk is plugged in and out while the guest runs', async () => {
   assert.doesNotMatch(await consoleOf(1), /seq-error/);
 });
 
-test('a live migration keeps disk and reservation; the fence cuts the source, which never writes again', async (t) => {
-  const [source, destination] = [targetOf(1), targetOf(2)];
+test('S10: what a destination opens before the switch takes no unit attention from the guest', async () => {
+  const source = targetOf(1);
+  await qmp.halt(source);
+  await call('PUT', `/v1/shared-disks/${DATA}`, {
+    ...{ term: 1, needs: ['shared-disks'] },
+    ...{ sizeBytes: 2 * SIZE_BYTES, blockBytes: 512 },
+  });
   await grant(VM, 2, [DATA]);
   await launch(2);
+  const hand = await lab.logIn(VM, g(1));
+  assert.ok(typeof hand !== 'number');
+  assert.ok(
+    (await hand.attentions(0)).includes('6/2a09'),
+    'still there for the older generation, after QEMU has logged in',
+  );
+  hand.close();
+  await qmp.cont(source);
+  await goesOn(1, 5);
+});
+
+test('a live migration keeps disk and reservation; the fence cuts the source, which never writes again', async (t) => {
+  const [source, destination] = [targetOf(1), targetOf(2)];
   await qmp.listen(destination, source);
   await qmp.send(source, destination);
   await until('the source has sent', async () => (await statusOf(1)) === 'postmigrate', { deadlineMs: 60_000 });
@@ -235,6 +254,6 @@ test('a live migration keeps disk and reservation; the fence cuts the source, wh
   await using file = await open(join(lab.dir, 'pool', 'shared', DATA, 'disk.raw'));
   const readAt = async (position: number, length: number): Promise<Uint8Array> =>
     (await file.read({ buffer: Buffer.alloc(length), position })).buffer;
-  const report = await checkSequence({ readAt, diskSizeBytes: 64 * MIB, serialLogs: [first, second] });
+  const report = await checkSequence({ readAt, diskSizeBytes: SIZE_BYTES, serialLogs: [first, second] });
   assert.ok(report.good, JSON.stringify(report));
 });

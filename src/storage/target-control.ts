@@ -87,7 +87,14 @@ export class TargetControl {
   }
 
   #take(line: string): void {
-    const value: unknown = JSON.parse(line);
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      // No target of ours: whoever it is, it is not spoken to any more.
+      this.#socket.destroy();
+      return;
+    }
     if (!isRecord(value) || typeof value['id'] !== 'number') return;
     const waiting = this.#waiting.get(value['id']);
     const { error } = value;
