@@ -34,7 +34,10 @@ export const TaskSchema = Type.Object(
     id: text,
     revision,
     kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
-    target: Type.Object({ kind: oneOf(['vm', 'image', 'host', 'network']), name: text }, strict),
+    target: Type.Object(
+      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk']), name: text },
+      strict,
+    ),
     state: oneOf(['running', 'succeeded', 'failed', 'cancelled']),
     progressPercent: nullable(Type.Integer({ minimum: 0, maximum: 100 })),
     message: text,

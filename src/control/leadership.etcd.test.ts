@@ -49,7 +49,7 @@ const ports: Omit<ControllerPorts, 'store'> = {
     forget: () => undefined,
   },
   paths: { list: () => [], probe: never },
-  credentials: { issue: never },
+  credentials: { issue: never, targetSecret: never },
   storageTlsName: (name) => name,
   crashPoint: noCrashPoint,
 };

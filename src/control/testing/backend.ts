@@ -143,7 +143,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       forget: () => undefined,
     },
     paths: { list: () => [], probe: never },
-    credentials: { issue: never },
+    credentials: { issue: never, targetSecret: never },
     storageTlsName: (name) => name,
     crashPoint: noCrashPoint,
   });

@@ -1,5 +1,5 @@
 /** Shared disks, who holds which reservation on them, and the guest clusters they belong to: what etcd keeps of them (docs/decisions/0014). */
-import type { DiskId, GuestClusterName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
 import type { ReservationState } from '../scsi/reservations.ts';
 
 /** A disk that several VMs have at once. Which ones, and under which number, stands in the VMs' specifications. */
@@ -12,6 +12,10 @@ export interface SharedDiskRecord {
   readonly blockBytes: 512 | 4096;
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly guestCluster: GuestClusterName | null;
+  /** Tasks that end when the disk, and every VM that has it, is as wanted. Absent: none. */
+  readonly tasks?: readonly TaskId[];
+  /** The VMs that shared it outside of a guest cluster when an event said so last: it is said once. Absent: never. */
+  readonly reported?: readonly VmId[];
   /** Unix ms. */
   readonly createdAt: number;
 }
@@ -28,6 +32,10 @@ export interface GuestClusterRecord {
   readonly toleratesMs: number;
   /** Somebody consented to members on one host. */
   readonly sharesHosts: boolean;
+  /** Its disks are being taken from its members; then the record goes. */
+  readonly deleting?: true;
+  /** Tasks that end when every disk, and every VM that has one, is as wanted. Absent: none. */
+  readonly tasks?: readonly TaskId[];
   /** Unix ms. */
   readonly createdAt: number;
 }

@@ -19,6 +19,8 @@ export const PREFIX = {
   disk: '/gp/disk/',
   diskPort: '/gp/disk-port/',
   sharedDisk: '/gp/shared-disk/',
+  /** By scope and name, so that a name is unique in its scope. Holds the disk's id. */
+  sharedDiskName: '/gp/shared-disk-name/',
   guestCluster: '/gp/guest-cluster/',
   /** Written by the storage nodes' targets, and by nobody else. */
   reservation: '/gp/reservation/',
@@ -46,6 +48,9 @@ export const keyOf = {
   disk: (id: DiskId): string => PREFIX.disk + id,
   diskPort: (node: StorageName, port: number): string => `${PREFIX.diskPort}${node}/${port}`,
   sharedDisk: (id: DiskId): string => PREFIX.sharedDisk + id,
+  /** Names are unique in a guest cluster and among the shared disks of none. */
+  sharedDiskName: (scope: GuestClusterName | null, name: string): string =>
+    `${PREFIX.sharedDiskName}${scope ?? '-'}/${name}`,
   guestCluster: (name: GuestClusterName): string => PREFIX.guestCluster + name,
   reservation: (disk: DiskId): string => PREFIX.reservation + disk,
   image: (name: ImageName): string => PREFIX.image + name,

@@ -57,7 +57,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
     forget: () => undefined,
   },
   paths: { list: () => [], probe: never },
-  credentials: { issue: never },
+  credentials: { issue: never, targetSecret: never },
   storageTlsName: (name) => name,
   crashPoint: noCrashPoint,
 };

@@ -153,6 +153,7 @@ export function clusterOf({
     storageAnswers: () => true,
     storageCutFrom: () => [],
     hostsWithStorageCut: () => [],
+    seesRunning: ({ phase }) => phase.kind === 'running',
   };
 }
 
