@@ -22,13 +22,22 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../../core/model/cluster.ts';
-import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import {
+  affinityGroup,
+  currentIncarnation,
+  expectedIncarnations,
+  sharedDisksOf,
+  type VmRecord,
+  type VmSharedDisk,
+} from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
+import { moveObstacle } from '../../core/plan/guest-cluster-limits.ts';
 import { place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
+import { undeclaredOf } from './undeclared-of.ts';
 
 /** What a view is made from: the records, and what the leader observes. */
 export type ViewContext = Pick<BackendContext, 'store' | 'leading'>;
@@ -101,6 +110,12 @@ export function verdictOf(
   return { verdict: 'migrating', because };
 }
 
+/** How far a shared disk of a VM is. */
+export function stateOf({ joining, leaving }: VmSharedDisk): 'attached' | 'attaching' | 'detaching' {
+  if (leaving === true) return 'detaching';
+  return joining === true ? 'attaching' : 'attached';
+}
+
 /** A VM with its verdict; `task`: the one to follow, if any. */
 export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
   const vm = entry.value;
@@ -136,6 +151,12 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       const record = context.store.disks.get(disk)?.value;
       return { id: disk, role, bus, sizeBytes: record?.sizeBytes ?? 0, node: record?.node ?? null };
     }),
+    sharedDisks: sharedDisksOf(vm).map((use) => {
+      const record = context.store.sharedDisks.get(use.disk)?.value;
+      const { disk: id, lun } = use;
+      return { id, name: record?.name ?? id, lun, node: record?.node ?? null, state: stateOf(use) };
+    }),
+    guestCluster: spec.guestCluster ?? null,
     labels: { ...spec.labels },
     task: task === null ? null : taskView(task),
     failure:
@@ -148,7 +169,9 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
 
 /** A VM with what is observed of it: agent, QMP, storage. */
 export function vmDetailView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): VmDetail {
-  return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value) };
+  const { id } = entry.value;
+  const undeclared = [...(undeclaredOf(context.store).find(({ vms }) => vms.includes(id))?.because ?? [])];
+  return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value), undeclared };
 }
 
 function observationsOf(context: ViewContext, vm: VmRecord): Observations {
@@ -199,6 +222,12 @@ function drainBlockers(context: ViewContext, host: HostRecord): readonly string[
   const seeHost = (name: HostName) => controller.observer.see(name);
   const vms = vmsWith(context, host.name).filter(({ phase }) => currentIncarnation(phase)?.host === host.name);
   const blockers: string[] = [];
+  const seesRunning = (vm: VmRecord) => controller.vms.seesRunning(vm);
+  // What passes is waited for; a member that its guest cluster cannot let go stays.
+  for (const vm of vms) {
+    const obstacle = moveObstacle(vm, { index, seesRunning });
+    if (obstacle !== null && !obstacle.passes) blockers.push(`${vm.name}: ${obstacle.why}`);
+  }
   for (const vm of vms) {
     const current = currentIncarnation(vm.phase);
     if (current === null) continue;

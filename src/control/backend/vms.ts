@@ -80,6 +80,7 @@ export class VmsBackend {
     return this.#act(name, 'vm.delete', 'Deleting.', (entry) => {
       checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
       if (entry.value.deleting) return { vm: null, already: `${entry.value.name} is being deleted already.` };
+      refuseSharing(this.#context, entry.value);
       return {
         vm: { ...entry.value, deleting: true, intent: 'stopped', migrationRequest: null },
         failTasks: pendingTasks(entry.value),
@@ -174,7 +175,7 @@ export class VmsBackend {
       }
       if (to === vm.phase.incarnation.host)
         throw new CodedError('conflict', `${vm.name} is on ${to} already.`, { advice: 'Nothing was changed.' });
-      return { vm: { ...vm, migrationRequest: { to, taskId: task.id } } };
+      return { vm: { ...vm, migrationRequest: { to, taskId: task.id, askedAt: task.startedAt } } };
     });
   }
 
@@ -271,6 +272,21 @@ function pendingTasks(vm: VmRecord): TaskRecord['id'][] {
 
 function refuseDeleting(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
+}
+
+/** What a VM shares is others' too: whoever deletes it says first that it leaves them. */
+function refuseSharing({ store }: BackendContext, { name, spec }: VmRecord): void {
+  const cluster = spec.guestCluster ?? null;
+  if (cluster !== null)
+    throw new CodedError('conflict', `${name} is a member of guest cluster ${cluster}.`, {
+      advice: `Nothing was deleted. Remove it there first: gp guest-cluster remove-member ${cluster} ${name}.`,
+    });
+  const [use] = spec.sharedDisks ?? [];
+  if (use === undefined) return;
+  const disk = store.sharedDisks.get(use.disk)?.value.name ?? use.disk;
+  throw new CodedError('conflict', `${name} has shared disk ${disk}.`, {
+    advice: `Nothing was deleted. Detach it first: gp shared-disk detach ${disk} ${name}.`,
+  });
 }
 
 function demandRunning(vm: VmRecord): void {

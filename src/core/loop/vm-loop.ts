@@ -109,7 +109,7 @@ export class VmLoop {
       storageAnswers,
       storageCutFrom: (host) => observer.storageCutFrom(host),
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
-      seesRunning: (vm) => this.#seesRunning(vm),
+      seesRunning: (vm) => this.seesRunning(vm),
     };
     ports.qmp.onEvent((target) => this.wake(target.vm, { fresh: true }));
   }
@@ -201,7 +201,8 @@ export class VmLoop {
     };
   }
 
-  #seesRunning(vm: VmRecord): boolean {
+  /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
+  seesRunning(vm: VmRecord): boolean {
     const { phase } = vm;
     return phase.kind === 'running' && judgementOf(this.situation(vm), phase.incarnation).verdict === 'running';
   }
