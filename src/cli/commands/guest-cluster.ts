@@ -332,7 +332,7 @@ function addSharedDiskChanges(disk: Command, io: Io): void {
 }
 
 /** `NAME:SIZE[,block=512|4096]`. Throws `bad-input`. */
-export function parseShared(text: string): CreateSharedDisk {
+function parseShared(text: string): CreateSharedDisk {
   const [disk = '', ...rest] = text.split(',');
   const at = disk.indexOf(':');
   if (at === -1)

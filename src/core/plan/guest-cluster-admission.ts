@@ -28,7 +28,7 @@ import {
 } from './shared-disk-admission.ts';
 
 /** Members that a guest cluster may have: so many VMs may share a disk. */
-export const MEMBERS_MAX = USERS_MAX;
+const MEMBERS_MAX = USERS_MAX;
 
 export interface NewGuestCluster {
   readonly name: GuestClusterName;

@@ -19,7 +19,7 @@ export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClu
 /** VMs that one shared disk may have (docs/specs/scsi-reservations.md). */
 export const USERS_MAX = 16;
 /** The largest number of a disk in a VM. */
-export const LUN_MAX = 255;
+const LUN_MAX = 255;
 
 /** A disk that is to be made. */
 export interface NewSharedDisk {
@@ -183,7 +183,7 @@ export function demandChangeable(vm: VmRecord): void {
 }
 
 /** The VMs whose records name a shared disk, by name. */
-export function usersOf(vms: Records['vms'], disk: DiskId): VmRecord[] {
+function usersOf(vms: Records['vms'], disk: DiskId): VmRecord[] {
   return [...recordsOf(vms)]
     .filter((vm) => sharedDisksOf(vm).some((use) => use.disk === disk))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -197,7 +197,9 @@ export function waiting(
   return { tasks: [...(before ?? []), task.id] };
 }
 
+/** The change that writes a VM. */
 export const vmChange = (value: VmRecord): Change => ({ kind: 'vm', id: value.id, value });
+/** The change that writes a shared disk. */
 export const diskChange = (value: SharedDiskRecord): Change => ({ kind: 'shared-disk', id: value.id, value });
 
 function demandStaying({ name, phase }: SharedDiskRecord): void {
