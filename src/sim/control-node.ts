@@ -147,7 +147,7 @@ export class SimControlNode implements ControlNode {
       qmp,
       credentials: {
         issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),
-        targetSecret: async (account) => `secret of ${account}`,
+        targetSecret: async (account) => `secret-of-${account.replace(':', '-')}`,
       },
       storageTlsName: (node) => node,
       crashPoint: (...point) => crashPoint(process, ...point),

@@ -47,6 +47,8 @@ const STREAM_CONNECT_MS = 3_000;
 const COPY_MS = [80, 1_600] as const;
 /** How long a source waits for the destination to say that it has everything. */
 const STREAM_END_MS = 6_000;
+/** What a source says of how long its guest stood still. */
+const DOWNTIME_MS = 30;
 const SHUTDOWN_MS = [200, 1_200] as const;
 
 /** One QEMU, from its start to its process's end. */
@@ -392,5 +394,12 @@ export class QemuProcess {
 
 /** A migration's state with nothing known but its status. */
 function migrationIs(status: MigrationState['status'], error: string | null = null): MigrationState {
-  return { status, transferredBytes: 0, remainingBytes: 0, totalBytes: 0, downtimeMs: null, error };
+  return {
+    status,
+    transferredBytes: 0,
+    remainingBytes: 0,
+    totalBytes: 0,
+    downtimeMs: status === 'completed' ? DOWNTIME_MS : null,
+    error,
+  };
 }

@@ -90,6 +90,8 @@ function writesOfSharedDisk(
   return [
     write,
     ...(old === null ? [] : [{ key: old, value: null, expect: null }]),
+    // Storage nodes only write there; what is left of a disk that is gone would be nobody's.
+    ...(value === null ? [{ key: keyOf.reservation(id), value: null, expect: null }] : []),
     ...(now === null ? [] : [{ key: now, value: id, expect: 0 }]),
   ];
 }

@@ -83,6 +83,8 @@ interface VmState {
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
+  /** When this leader committed phase switching, and to which generation (monotonic ms). */
+  switched: { readonly generation: number; readonly at: number } | null;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
 }
@@ -221,6 +223,7 @@ export class VmLoop {
         look: () => this.wake(id),
         interrupt: null,
         why: '',
+        switched: null,
         tasksLateSince: null,
       };
       this.#states.set(id, state);
@@ -352,6 +355,8 @@ export class VmLoop {
     this.#ports.log.info(decision.event.message, { vm: vm.id, event: decision.event.kind });
     state.ledger.failure = null;
     state.ledger.reset = null;
+    if (decision.kind === 'commit' && decision.vm.phase.kind === 'switching')
+      state.switched = { generation: decision.vm.phase.destination.generation, at: this.#ports.clock.monotonicMs() };
     if (decision.kind === 'remove' || decision.vm.phase !== vm.phase) {
       const expected =
         decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);
@@ -392,10 +397,11 @@ export class VmLoop {
     }
   }
 
-  #noteContinued({ generation }: Incarnation, { ledger }: VmState): void {
-    const at = this.#ports.clock.wallMs();
-    ledger.continued = { generation, at };
-    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: at };
+  #noteContinued({ generation }: Incarnation, { ledger, switched }: VmState): void {
+    const { clock } = this.#ports;
+    if (switched?.generation === generation)
+      ledger.continued = { generation, afterMs: clock.monotonicMs() - switched.at };
+    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: clock.wallMs() };
   }
 
   /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */

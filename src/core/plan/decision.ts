@@ -180,6 +180,8 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
     vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
       generation,
       failures,
+      // What earlier moves took was another run's, and one that was slow once must not keep it from moving for ever.
+      ...(vm.pausesMs === undefined ? {} : { pausesMs: [] }),
       resetRequest: null,
     }),
     event: {

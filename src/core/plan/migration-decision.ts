@@ -162,7 +162,7 @@ function withMeasuredPause({ vm, acknowledged }: VmSituation, { destination, pau
   const { continued } = acknowledged;
   // A leader that did not see all of it measures nothing.
   if (pausedMs === undefined || continued?.generation !== destination.generation) return {};
-  return { pausesMs: withPause(vm.pausesMs ?? [], pausedMs + Math.max(0, continued.at - vm.phaseSince)) };
+  return { pausesMs: withPause(vm.pausesMs ?? [], pausedMs + continued.afterMs) };
 }
 
 /** The source is gone and the destination is not complete: the guest's memory is lost, the next generation starts. */

@@ -86,8 +86,8 @@ export interface Acknowledged {
   readonly sharedFences: ReadonlyMap<StorageName, number>;
   /** The generation that was last given its shared disks, and which (`sharingOf`). */
   readonly shared: { readonly generation: Generation; readonly disks: string } | null;
-  /** When a generation was last continued (wall clock, ms). */
-  readonly continued: { readonly generation: Generation; readonly at: number } | null;
+  /** The generation that was last continued after its migration, and how long after the commit of phase switching, in ms. */
+  readonly continued: { readonly generation: Generation; readonly afterMs: number } | null;
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;
   readonly listening: ReadonlySet<Generation>;

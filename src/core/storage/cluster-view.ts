@@ -15,7 +15,7 @@ import {
 import type { DiskRecord } from '../model/cluster.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { PREFIX } from '../model/keys.ts';
-import { admittedGenerations, sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
+import { admittedGenerations, heldSharedDisks, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import { floorOfRecord } from './fencing-ledger.ts';
 
 export interface ClusterView {
@@ -93,6 +93,7 @@ function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {
     highest: record.generation,
     admitted: admittedGenerations(record.phase).map(parseGeneration),
     readOnlyDisks: new Set(seeds.map(({ disk }) => disk)),
-    sharedDisks: sharedDisksOf(record).filter(({ disk }) => shared.has(disk)),
+    // What is leaving was, or is about to be, taken back: it is not granted anew.
+    sharedDisks: heldSharedDisks(record).flatMap(({ disk, lun }) => (shared.has(disk) ? [{ disk, lun }] : [])),
   };
 }
