@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { parseNetworkName } from '../../base/ids.ts';
+import type { ReservationRecord } from '../../core/model/guest-cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import { initiatorName } from '../../core/model/shared-disk-identity.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { incarnation } from '../../core/plan/testing/sample-records.ts';
 import { EtcdClient } from '../../etcd/client.ts';
@@ -224,4 +226,42 @@ test('a disk’s name and its reservations go with its record', async () => {
   assert.equal((await running.store.transact(writes, null)).kind, 'committed');
   const left = (await running.client.list('/gp/')).entries.filter(({ key }) => /shared|reservation/.test(key));
   assert.deepEqual(left, []);
+});
+
+test('GC9 shown: who holds what since when, and what nobody declared', async () => {
+  await clusters.create({ name: 'sql', members: ['vm1', 'vm2'], sharedDisks: [{ name: 'data', sizeBytes: MIB }] });
+  const [entry] = running.store.sharedDisks.values();
+  assert(entry !== undefined);
+  const { id } = entry.value;
+  const nexus = initiatorName(vmRecord(1).id);
+  const gone = 'iqn.2026-11.org.groundplane:vm:vm-ffffffffffff';
+  const record: ReservationRecord = {
+    disk: id,
+    state: {
+      generation: 4,
+      registrations: [nexus, gone].map((name) => ({ nexus: name, key: '0123456789abcdef', isAllTargetPorts: false })),
+      reservation: { type: 5, holder: nexus },
+    },
+    registeredAt: { [nexus]: 1_000 },
+    reservedAt: 2_000,
+  };
+  await running.store.transact([{ key: keyOf.reservation(id), value: record, expect: 0 }], null);
+  const [shown] = clusters.get('sql').disks;
+  assert.deepEqual(shown?.registrations, [
+    { vm: 'vm1', initiator: nexus, key: '0123456789abcdef', since: '1970-01-01T00:00:01.000Z' },
+    { vm: null, initiator: gone, key: '0123456789abcdef', since: null },
+  ]);
+  assert.deepEqual(shown?.reservation, {
+    type: 'write exclusive, registrants only',
+    holder: 'vm1',
+    since: '1970-01-01T00:00:02.000Z',
+  });
+  await assert.rejects(clusters.delete('sql', ALWAYS), /Keys are registered on data by vm1, iqn/);
+  await disks.create({ name: 'scratch', sizeBytes: MIB });
+  for (const vm of ['vm3', 'vm4']) await disks.attach('scratch', { vm, ...ALWAYS });
+  const undeclared = clusters.list().find(({ declared }) => !declared);
+  assert.deepEqual([undeclared?.name, undeclared?.members.map(({ vm }) => vm)], [null, ['vm3', 'vm4']]);
+  const vms = new VmsBackend(backend.context);
+  assert.match(vms.get('vm3').undeclared.join(), /vm3 and vm4 share scratch/);
+  assert.deepEqual([vms.get('vm1').undeclared, vms.get('vm1').guestCluster], [[], 'sql']);
 });
