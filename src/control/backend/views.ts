@@ -101,13 +101,19 @@ export function verdictOf(
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
     // What ended and is not started again waits for something, or for a host.
-    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed')) because.push(why);
+    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed' || isHeldBack(vm)))
+      because.push(why);
     const verdict = OF_JUDGEMENT[judgement?.verdict ?? 'unknown'];
     return { verdict: verdict === 'paused' && vm.intent === 'suspended' ? 'suspended' : verdict, because };
   }
   if (why !== '') because.push(why);
   if (vm.phase.kind === 'starting' || vm.phase.kind === 'stopping') return { verdict: vm.phase.kind, because };
   return { verdict: 'migrating', because };
+}
+
+/** Whether somebody waits for a move, or for a shared disk to come or go. */
+function isHeldBack(vm: VmRecord): boolean {
+  return vm.migrationRequest !== null || sharedDisksOf(vm).some((use) => stateOf(use) !== 'attached');
 }
 
 /** How far a shared disk of a VM is. */
