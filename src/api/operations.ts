@@ -313,7 +313,7 @@ export const OPERATIONS = {
     'POST /v1/guest-clusters/{guestCluster}/disks',
     'guest clusters',
     'Give all members one more shared disk, also while they run',
-    { ...change, body: requests.CreateSharedDiskSchema, errors: [...change.errors, 'exists', 'no-capacity'] },
+    { ...change, body: requests.AddDiskSchema, errors: [...change.errors, 'exists', 'no-capacity'] },
   ),
   removeGuestClusterDisk: operation(
     'DELETE /v1/guest-clusters/{guestCluster}/disks/{sharedDiskName}',

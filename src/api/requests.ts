@@ -214,6 +214,15 @@ const ShareHosts = Type.Boolean({
 export const CreateSharedDiskSchema = Type.Object(newSharedDisk, { ...strict, title: 'CreateSharedDisk' });
 export type CreateSharedDisk = View<typeof CreateSharedDiskSchema>;
 
+export const AddDiskSchema = Type.Union([
+  CreateSharedDiskSchema,
+  Type.Object(
+    { disk: Type.String({ ...Name, description: 'id or name of a shared disk of no guest cluster, kept as it is' }) },
+    strict,
+  ),
+]);
+export type AddDisk = View<typeof AddDiskSchema>;
+
 export const PatchSharedDiskSchema = Type.Object(
   { sizeBytes: DiskBytes },
   { ...strict, title: 'PatchSharedDisk', description: 'it grows while it is used; it never becomes smaller' },

@@ -143,6 +143,10 @@ test('a guest cluster, from its declaration to its end', async (t) => {
   assert.equal((await gp(words('guest-cluster resize-disk sql none 4G'))).code, 4);
   assert.match((await gp(words('guest-cluster remove-disk sql logs --keep'))).out, /sql has disk logs no more/);
   assert.match((await gp(words('shared-disk list'))).out, /^logs +disk-[0-9a-f]{12} +- +s1 +4 GiB +ready +-$/m);
+  assert.match(
+    (await gp(words('guest-cluster add-disk sql logs'))).out,
+    /sql has disk logs: .*disks quorum, data, logs/,
+  );
   const removed = await gp(words('guest-cluster remove-member sql sql2'));
   assert.match(removed.out, /kept: VM sql2 with its own disks and cards, key 0123456789abcdef on quorum/);
   assert.match((await gp(words('guest-cluster set sql --tolerates 500ms'))).out, /sql changed/);

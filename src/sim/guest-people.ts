@@ -14,6 +14,7 @@ import type { VmRecord } from '../core/model/vm.ts';
 import {
   addDiskChanges,
   addMemberChanges,
+  adoptDiskChanges,
   createChanges,
   type DiskFate,
   deleteChanges,
@@ -114,7 +115,10 @@ export class GuestPeople {
       case 1:
         return removeMemberChanges({ cluster, vm }, asked);
       case 2:
-        if (snapshot.sharedDisks.size >= DISKS_MAX) return null;
+        if (snapshot.sharedDisks.size >= DISKS_MAX) {
+          const loose = [...recordsOf(snapshot.sharedDisks)].find(({ guestCluster }) => guestCluster === null);
+          return loose === undefined ? null : adoptDiskChanges(snapshot, { cluster, disk: loose }, asked);
+        }
         return addDiskChanges(snapshot, { cluster, disk: this.#disk(snapshot) }, asked);
       case 3:
         return disk === null ? null : removeDiskChanges(snapshot, { cluster, disk, fate }, asked);

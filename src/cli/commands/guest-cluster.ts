@@ -1,6 +1,6 @@
 /** `gp guest-cluster` and `gp shared-disk`: VMs that form a cluster inside their guests, and the disks they share. */
 import type { Command } from 'commander';
-import type { CreateSharedDisk } from '../../api/requests.ts';
+import type { AddDisk, CreateSharedDisk } from '../../api/requests.ts';
 import type { GuestCluster, SharedDisk, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import {
@@ -146,14 +146,15 @@ function addDisks(cluster: Command, io: Io): void {
     .command('add-disk')
     .description('give all members one more shared disk, also while they run')
     .argument('<guest-cluster>', 'name', nameArgument)
-    .argument('<disk>', 'NAME:SIZE[,block=512|4096]', parseShared);
+    .argument('<disk>', 'NAME:SIZE[,block=512|4096], or id or name of a shared disk of no guest cluster', parseAdded);
   withWaiting(add).action(
-    action(io, async (session, name: string, disk: CreateSharedDisk, options: WaitOptions) => {
+    action(io, async (session, name: string, disk: AddDisk, options: WaitOptions) => {
       const client = await session.client();
       const params = { path: { guestCluster: name } };
       const body = { ...disk };
       const task = await client.call(client.http.POST('/v1/guest-clusters/{guestCluster}/disks', { params, body }));
-      if (await settle(session, task, options)) await printCluster(session, name, `has disk ${disk.name}`);
+      const added = 'disk' in disk ? disk.disk : disk.name;
+      if (await settle(session, task, options)) await printCluster(session, name, `has disk ${added}`);
     }),
   );
   const remove = cluster
@@ -351,6 +352,11 @@ function parseShared(text: string): CreateSharedDisk {
       advice: 'Nothing was changed.',
     },
   );
+}
+
+/** A new disk, or one that exists. Throws `bad-input`. */
+function parseAdded(text: string): AddDisk {
+  return text.includes(':') ? parseShared(text) : { disk: nameArgument(text) };
 }
 
 /** Names separated by commas. Throws `bad-input`. */

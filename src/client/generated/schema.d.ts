@@ -2822,7 +2822,10 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["CreateSharedDisk"];
+                "application/json": components["schemas"]["CreateSharedDisk"] | {
+                    /** @description id or name of a shared disk of no guest cluster, kept as it is */
+                    disk: string;
+                };
             };
         };
         responses: {

@@ -8,6 +8,7 @@
  */
 import type { Duplex, Readable } from 'node:stream';
 import type {
+  AddDisk,
   AddMember,
   ArtifactKind,
   AttachSharedDisk,
@@ -127,7 +128,8 @@ export interface GuestClusterBackend {
   deleteGuestCluster(name: string, query: DiskFateQuery & Conditional, call: Call): Promise<Task>;
   addGuestClusterMember(name: string, request: AddMember & Conditional, call: Call): Promise<Task>;
   removeGuestClusterMember(name: string, vm: string, condition: Conditional, call: Call): Promise<Task>;
-  addGuestClusterDisk(name: string, request: CreateSharedDisk & Conditional, call: Call): Promise<Task>;
+  /** A new one, or one of no guest cluster (`conflict` while somebody else has that). */
+  addGuestClusterDisk(name: string, request: AddDisk & Conditional, call: Call): Promise<Task>;
   removeGuestClusterDisk(name: string, disk: string, query: DiskFateQuery & Conditional, call: Call): Promise<Task>;
 }
 

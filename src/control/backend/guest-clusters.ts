@@ -1,11 +1,5 @@
 /** Guest clusters through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
-import type {
-  AddMember,
-  CreateGuestCluster,
-  CreateSharedDisk,
-  DiskFateQuery,
-  PatchGuestCluster,
-} from '../../api/requests.ts';
+import type { AddDisk, AddMember, CreateGuestCluster, DiskFateQuery, PatchGuestCluster } from '../../api/requests.ts';
 import type { GuestCluster, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type NetworkName, parseGuestClusterName, parseNetworkName } from '../../base/ids.ts';
@@ -16,6 +10,7 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import {
   addDiskChanges,
   addMemberChanges,
+  adoptDiskChanges,
   createChanges,
   type DiskFate,
   deleteChanges,
@@ -32,7 +27,7 @@ import { snapshotOf } from '../store/leader-store.ts';
 import { chooseNode, networkWritesOf, newCard, roomForShared } from './admission.ts';
 import { type BackendContext, change, checkRevision, findVm } from './context.ts';
 import { guestClusterView, undeclaredViews } from './guest-cluster-views.ts';
-import { type Admitted, changeWithTask, plannedDisk } from './shared-disks.ts';
+import { type Admitted, changeWithTask, findSharedDisk, plannedDisk } from './shared-disks.ts';
 
 /** Corosync's default token, in ms: what a guest cluster bears of which nobody said anything. */
 const TOLERATES_MS = 3_000;
@@ -124,8 +119,12 @@ export class GuestClustersBackend {
     }));
   }
 
-  addDisk(name: string, { ifMatch, ...request }: CreateSharedDisk & Conditional): Promise<Task> {
+  addDisk(name: string, { ifMatch, ...request }: AddDisk & Conditional): Promise<Task> {
     return this.#change(name, ifMatch, ['add-disk', 'Adding a shared disk.'], (cluster, records, asked) => {
+      if ('disk' in request) {
+        const { value: disk } = findSharedDisk(this.#context, request.disk);
+        return { changes: adoptDiskChanges(records, { cluster, disk }, asked) };
+      }
       const preferred = disksOf(records, cluster)[0]?.node ?? null;
       const disk = plannedDisk(request, chooseNode(this.#context, roomForShared(1), preferred));
       return { changes: addDiskChanges(records, { cluster, disk }, asked) };

@@ -80,7 +80,7 @@ export class SharedDisksBackend {
   }
 
   get(disk: string): SharedDisk {
-    return sharedDiskView(this.#context, this.#find(disk));
+    return sharedDiskView(this.#context, findSharedDisk(this.#context, disk));
   }
 
   async create(request: CreateSharedDisk): Promise<SharedDisk> {
@@ -128,23 +128,24 @@ export class SharedDisksBackend {
     [kind, message]: readonly [string, string],
     admit: (disk: SharedDiskRecord, records: Records, asked: Asked) => readonly Change[],
   ): Promise<Task> {
-    const about = { kind, ...ofDisk(this.#find(name).value.name), message };
+    const about = { kind, ...ofDisk(findSharedDisk(this.#context, name).value.name), message };
     return changeWithTask(this.#context, about, (records, asked) => {
-      const entry = this.#find(name);
+      const entry = findSharedDisk(this.#context, name);
       checkRevision(entry, ifMatch, `Shared disk ${entry.value.name}`);
       return { changes: admit(entry.value, records, asked) };
     });
   }
+}
 
-  #find(disk: string): Entry<SharedDiskRecord> {
-    const { sharedDisks, sharedDiskNames } = this.#context.store;
-    const entry = sharedDisks.get(disk) ?? sharedDisks.get(sharedDiskNames.get(`-/${disk}`)?.value ?? '');
-    if (entry === undefined)
-      throw new CodedError('not-found', `There is no shared disk ${disk} of no guest cluster, and none of that id.`, {
-        advice: 'List them with "gp shared-disk list".',
-      });
-    return entry;
-  }
+/** A shared disk by its id or, where it is of no guest cluster, its name. CodedError 'not-found'. */
+export function findSharedDisk({ store }: BackendContext, disk: string): Entry<SharedDiskRecord> {
+  const { sharedDisks, sharedDiskNames } = store;
+  const entry = sharedDisks.get(disk) ?? sharedDisks.get(sharedDiskNames.get(`-/${disk}`)?.value ?? '');
+  if (entry === undefined)
+    throw new CodedError('not-found', `There is no shared disk ${disk} of no guest cluster, and none of that id.`, {
+      advice: 'List them with "gp shared-disk list".',
+    });
+  return entry;
 }
 
 function ofDisk(name: string): Pick<About, 'target'> {

@@ -289,7 +289,8 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
   const { value: node } = entry;
   const observer = context.leading()?.controller.storageObserver;
   const report = observer?.report(node.name) ?? null;
-  const disks = [...context.store.disks.values()].filter(({ value }) => value.node === node.name).length;
+  const { disks: own, sharedDisks } = context.store;
+  const disks = [...own.values(), ...sharedDisks.values()].filter(({ value }) => value.node === node.name).length;
   return {
     name: node.name,
     revision: revisionOf(entry),

@@ -273,7 +273,7 @@ export class SharedDiskLoop {
     for (const { vms, disks, because } of found) {
       const news = disks.filter((id) => sharedDisks.get(id)?.value.reported?.join() !== vms.join());
       if (news.length === 0) continue;
-      const message = `A guest cluster that nobody declared: ${because.join(' ')} Nothing keeps its members apart, or from being moved at once.`;
+      const message = `A guest cluster that nobody declared: ${because.join(' ')} Nothing keeps its members apart, or from being moved at once. Declare it: gp guest-cluster create, then add-disk.`;
       await this.#report(news, vms, message);
     }
     // One that is none any more is told of again when it comes back.

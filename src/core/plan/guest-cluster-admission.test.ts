@@ -10,6 +10,7 @@ import type { Change, Entry } from '../ports/store.ts';
 import {
   addDiskChanges,
   addMemberChanges,
+  adoptDiskChanges,
   createChanges,
   deleteChanges,
   type NewGuestCluster,
@@ -248,6 +249,31 @@ test('a disk that guests have keys on leaves only by force; one that is kept bel
   assert.deepEqual([world.cluster.deleting, world.cluster.members, world.disk(2).phase], [true, [], 'deleting']);
   assert.deepEqual([world.vm(1).spec.guestCluster, world.vm(2).spec.guestCluster], [null, null]);
   refused(remove(2, { keeps: false, forces: false }), 'conflict', /sql is being deleted/);
+});
+
+test('a shared disk of no guest cluster is taken in, under the number that the members have', () => {
+  const world = created();
+  const loose = (n: number): SharedDiskRecord => newSharedDisk(world.records, disk(n), null, ASKED);
+  for (const n of [5, 6]) world.tables.sharedDisks.set(disk(n).id, { value: loose(n), revision: 1 });
+  const attach = (n: number, vmN: number, lun: number) =>
+    world.apply(attachChanges(world.records, { disk: world.disk(n), vm: world.vm(vmN), lun }, ASKED));
+  const adopt = (n: number) => () =>
+    world.apply(adoptDiskChanges(world.records, { cluster: world.cluster, disk: world.disk(n) }, ASKED));
+  attach(5, 1, 9);
+  adopt(5)();
+  assert.equal(world.disk(5).guestCluster, SQL);
+  assert.deepEqual([world.vm(1).spec.sharedDisks?.at(-1)?.lun, world.vm(2).spec.sharedDisks?.at(-1)?.lun], [9, 9]);
+  refused(adopt(5), 'conflict', /data5 is a disk of guest cluster sql.*--keep/);
+  attach(6, 1, 20);
+  attach(6, 2, 21);
+  refused(adopt(6), 'conflict', /as numbers 20 and 21/);
+  world.apply(detachChanges({ disk: world.disk(6), vm: world.vm(2) }, ASKED));
+  attach(6, 3, 20);
+  refused(adopt(6), 'conflict', /sql3 has data6 and is no member of sql.*shared-disk detach data6 sql3/);
+  const same = { ...world.disk(6), name: 'data1' };
+  world.tables.sharedDisks.set(disk(6).id, { value: same, revision: 1 });
+  world.apply([{ kind: 'vm', id: vm(3).id, value: vm(3) }]);
+  refused(adopt(6), 'exists', /of guest cluster sql is named data1/);
 });
 
 test('shared disks of no guest cluster: attached, detached, grown, deleted, and what of that is refused', () => {

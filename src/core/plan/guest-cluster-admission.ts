@@ -20,6 +20,7 @@ import {
   newSharedDisk,
   type Records,
   USERS_MAX,
+  usersOf,
   vmChange,
   vmOf,
   waiting,
@@ -156,6 +157,36 @@ export function addDiskChanges(
   return [clusterChange(next), diskChange(record), ...members.map((vm) => vmChange(withDisk(vm, record.id, lun)))];
 }
 
+/**
+ * A shared disk of no guest cluster becomes one of this cluster, with what is on it: members that lack it get it under the number that the
+ * others have. CodedError 'conflict' where somebody else has it, or members have it under several numbers.
+ */
+export function adoptDiskChanges(
+  records: Records,
+  { cluster, disk }: { readonly cluster: GuestClusterRecord; readonly disk: SharedDiskRecord },
+  asked: Asked,
+): Change[] {
+  demandStanding(cluster);
+  demandAdoptable(records, cluster, disk);
+  const members = membersOf(records, cluster);
+  const numbers = new Set(members.flatMap((vm) => lunOf(vm, disk) ?? []));
+  if (numbers.size > 1)
+    throw new CodedError(
+      'conflict',
+      `The members of ${cluster.name} have ${disk.name} as numbers ${[...numbers].join(' and ')}.`,
+      {
+        advice: `Nothing was changed. Detach it from some, and attach it again with --lun.`,
+      },
+    );
+  const [lun = freeLun(members)] = numbers;
+  const next = { ...cluster, disks: [...cluster.disks, disk.id], ...waiting(cluster.tasks, asked.task) };
+  return [
+    clusterChange(next),
+    diskChange({ ...disk, guestCluster: cluster.name }),
+    ...members.map((vm) => vmChange(lunOf(vm, disk) === undefined ? withDisk(vm, disk.id, lun) : vm)),
+  ];
+}
+
 /** What is to become of a disk that leaves a guest cluster. */
 export interface DiskFate {
   /** It stays, as a shared disk of no guest cluster that nobody has. */
@@ -225,6 +256,30 @@ function leftDisk({ sharedDisks }: Records, disk: SharedDiskRecord, { keeps }: D
         advice: 'Nothing was changed. Delete that one first, or do not keep this one.',
       });
   return { ...disk, guestCluster: null };
+}
+
+/** The number under which a VM has a disk that stays. */
+function lunOf(vm: VmRecord, disk: SharedDiskRecord): number | undefined {
+  return sharedDisksOf(vm).find((use) => use.disk === disk.id && use.leaving !== true)?.lun;
+}
+
+function demandAdoptable(records: Records, cluster: GuestClusterRecord, disk: SharedDiskRecord): void {
+  const refuse = (message: string, advice: string): never => {
+    throw new CodedError('conflict', message, { advice: `Nothing was changed. ${advice}` });
+  };
+  if (disk.guestCluster !== null)
+    refuse(`${disk.name} is a disk of guest cluster ${disk.guestCluster}.`, 'Remove it there with --keep first.');
+  if (disk.phase === 'deleting') refuse(`${disk.name} is being deleted.`, 'Take another one.');
+  const stranger = usersOf(records.vms, disk.id).find(({ id }) => !cluster.members.includes(id));
+  if (stranger !== undefined)
+    refuse(
+      `${stranger.name} has ${disk.name} and is no member of ${cluster.name}.`,
+      `Make it a member first, or detach the disk: gp shared-disk detach ${disk.name} ${stranger.name}.`,
+    );
+  if (disksOf(records, cluster).some(({ name }) => name === disk.name))
+    throw new CodedError('exists', `A shared disk of guest cluster ${cluster.name} is named ${disk.name}.`, {
+      advice: 'Nothing was changed. Two disks of one guest cluster cannot have one name.',
+    });
 }
 
 function demandStanding({ name, deleting }: GuestClusterRecord): void {

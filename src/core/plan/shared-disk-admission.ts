@@ -183,7 +183,7 @@ export function demandChangeable(vm: VmRecord): void {
 }
 
 /** The VMs whose records name a shared disk, by name. */
-function usersOf(vms: Records['vms'], disk: DiskId): VmRecord[] {
+export function usersOf(vms: Records['vms'], disk: DiskId): VmRecord[] {
   return [...recordsOf(vms)]
     .filter((vm) => sharedDisksOf(vm).some((use) => use.disk === disk))
     .sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -167,12 +167,13 @@ export class FakeGuestClusters implements GuestClusterBackend {
 
   async addGuestClusterDisk(
     name: string,
-    { ifMatch, ...request }: requests.CreateSharedDisk & Conditional,
+    { ifMatch, ...request }: requests.AddDisk & Conditional,
     call: Call,
   ): Promise<views.Task> {
     await this.#lent.enter('addGuestClusterDisk', call);
     const { members } = this.#checked(name, { ifMatch });
-    this.#make(request, name, members);
+    if ('disk' in request) this.#putDisk({ ...this.#disk(request.disk), guestCluster: name });
+    else this.#make(request, name, members);
     return this.#task('guest-cluster.add-disk', 'guest-cluster', name, () => undefined);
   }
 
