@@ -173,7 +173,7 @@ export class SharedDiskLoop {
   async #rounds(key: Key, state: ObjectState): Promise<number | null> {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       // Nothing is decided while whoever woke it is still changing things.
-      await undefined;
+      await Promise.resolve();
       if (this.#stopped) return null;
       const [kind, id] = key.split(' ');
       const pause =
