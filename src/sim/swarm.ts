@@ -109,7 +109,7 @@ export function drawSwarm(seed: number): Swarm {
   if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
   // A stream of its own: the seeds that were there before stay what they were.
   const sharing = new SimRandom(seed).fork('share');
-  if (sharing.unit() < 0.4) deeds.set('share', sharing.pick([1_500, 4_000]));
+  if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
   const hosts = 3 + random.below(4);
   return {
     seed,

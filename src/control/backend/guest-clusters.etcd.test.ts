@@ -149,7 +149,10 @@ test('disks that are added at once through two nodes all come, each under a numb
   await running.store.waitFor(() => (vmNow(1).spec.sharedDisks ?? []).length === 6 || undefined, WAIT);
   for (const n of [1, 2]) {
     const luns = (vmNow(n).spec.sharedDisks ?? []).map(({ lun }) => lun);
-    assert.deepEqual(luns.sort((a, b) => a - b), [0, 1, 2, 3, 4, 5]);
+    assert.deepEqual(
+      luns.sort((a, b) => a - b),
+      [0, 1, 2, 3, 4, 5],
+    );
   }
 });
 
