@@ -92,6 +92,7 @@ const vmFields = {
       {
         id: text,
         name: text,
+        wwn: Type.String({ description: 'as guests name it: wwn-0x… under /dev/disk/by-id of Linux' }),
         lun: Type.Integer({ description: 'number the guest sees it by' }),
         node: nullable(Type.String({ description: 'storage node' })),
         state: oneOf(['attached', 'attaching', 'detaching']),
@@ -264,9 +265,13 @@ const reservation = nullable(
     strict,
   ),
 );
+const wwn = Type.String({
+  description: 'the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux',
+});
 const sharedDiskFields = {
   id: text,
   name: text,
+  wwn,
   node: Type.String({ description: 'storage node' }),
   sizeBytes: bytes,
   blockBytes: Type.Integer(),

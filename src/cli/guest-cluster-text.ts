@@ -72,9 +72,10 @@ function memberLines({ host, generation, verdict, may }: Member): readonly strin
 }
 
 function diskLines(disk: DiskView): readonly string[] {
-  const { node, sizeBytes, blockBytes, phase, error, vms, registrations, reservation } = disk;
+  const { node, wwn, sizeBytes, blockBytes, phase, error, vms, registrations, reservation } = disk;
   return [
     `${disk.id}  ${formatBytes(sizeBytes)}  blocks of ${blockBytes}  on ${node}  ${phase}${error === null ? '' : `: ${error}`}`,
+    `in guests  /dev/disk/by-id/${wwn}`,
     ...vms.map(({ vm, lun, state }) => `${vm}  number ${lun}  ${state}`),
     ...registrations.map(({ vm, initiator, key, since }) => `key ${key}  ${vm ?? initiator}${age(since)}`),
     reservation === null

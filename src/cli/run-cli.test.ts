@@ -161,7 +161,9 @@ test('shared disks of no guest cluster, and guest clusters that nobody declared'
   await gp(words('vm create web1 --disk 1G'));
   assert.equal((await gp(words('shared-disk create scratch:1G'))).out, 'scratch created\n');
   assert.equal((await gp(words('shared-disk attach scratch web1 --lun 7'))).out, 'scratch attached to web1\n');
-  assert.match((await gp(words('shared-disk show scratch'))).out, /^ +web1 {2}number 7 {2}attached$/m);
+  const { out: shown } = await gp(words('shared-disk show scratch'));
+  assert.match(shown, /^ +web1 {2}number 7 {2}attached$/m);
+  assert.match(shown, /^ +in guests {2}\/dev\/disk\/by-id\/wwn-0x3[0-9a-f]{15}$/m);
   assert.equal((await gp(words('shared-disk delete scratch'))).code, 5);
   assert.equal((await gp(words('shared-disk resize scratch 2G'))).out, 'scratch grown\n');
   assert.equal((await gp(words('shared-disk detach scratch web1'))).out, 'scratch detached from web1\n');

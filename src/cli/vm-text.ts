@@ -56,7 +56,7 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
     [
       'Shared disks',
       vm.sharedDisks.map(
-        ({ name, id, lun, node, state }) => `${name}  ${id}  number ${lun}  on ${node ?? '-'}  ${state}`,
+        ({ name, id, wwn, lun, node, state }) => `${name}  ${id}  ${wwn}  number ${lun}  on ${node ?? '-'}  ${state}`,
       ),
     ],
     ['Guest cluster', vm.guestCluster ?? '-'],

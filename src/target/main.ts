@@ -4,11 +4,9 @@
  * state over its control socket; a change of reservations that was acknowledged is in etcd. Exit status 1: it could not start (the last line
  * of its log says why).
  */
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
-import type { DiskId } from '../base/ids.ts';
 import { TARGET_SECRET_KEY } from '../core/model/keys.ts';
 import { pause } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
@@ -20,6 +18,7 @@ import { readJsonFile } from '../os/files.ts';
 import { createLog } from '../os/log.ts';
 import { readCredentials } from '../pki/credentials.ts';
 import { targetSecret } from '../pki/target-secret.ts';
+import { unitUuid } from '../pki/unit-identity.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { parseTargetConfig, type TargetConfig } from './config.ts';
 import type { ControlOrder } from './control-protocol.ts';
@@ -93,13 +92,6 @@ async function openUnit(
     await store.close();
     throw error;
   }
-}
-
-/** The disk's UUID as guests see it: derived from its id (RFC 9562, version 8), so that it never changes. */
-function unitUuid(disk: DiskId): string {
-  const hex = createHash('sha256').update(`groundplane ${disk}`).digest('hex');
-  const variant = ((Number.parseInt(hex[16] ?? '0', 16) & 3) | 8).toString(16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
 /** A control node makes the key once: until it is there nobody can log in. */

@@ -1017,6 +1017,8 @@ export interface components {
                     state: "attached" | "attaching" | "detaching";
                     vm: string;
                 }[];
+                /** @description the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
             }[];
             /** @description members that move or do not run now, and how */
             disturbed: string[];
@@ -1312,6 +1314,8 @@ export interface components {
                 state: "attached" | "attaching" | "detaching";
                 vm: string;
             }[];
+            /** @description the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux */
+            wwn: string;
         };
         StopVm: {
             /**
@@ -1409,6 +1413,8 @@ export interface components {
                 node: string | null;
                 /** @enum {unknown} */
                 state: "attached" | "attaching" | "detaching";
+                /** @description as guests name it: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
             }[];
             spec: {
                 antiAffinity: string | null;
@@ -1482,6 +1488,8 @@ export interface components {
                 node: string | null;
                 /** @enum {unknown} */
                 state: "attached" | "attaching" | "detaching";
+                /** @description as guests name it: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
             }[];
             spec: {
                 antiAffinity: string | null;

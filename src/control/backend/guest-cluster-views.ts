@@ -8,6 +8,7 @@ import { disturbedMembers, moveObstacle } from '../../core/plan/guest-cluster-li
 import { place } from '../../core/plan/placement.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { RESERVATION_TYPE } from '../../core/scsi/reservations.ts';
+import { wwnOf } from '../../pki/unit-identity.ts';
 import { indexOfStore } from './records-index.ts';
 import { undeclaredOf } from './undeclared-of.ts';
 import { stateOf, taskView, type ViewContext, verdictOf } from './views.ts';
@@ -135,7 +136,7 @@ function diskFields(context: ViewContext, disk: SharedDiskRecord): DiskView {
   const { id, name, node, sizeBytes, blockBytes, phase } = disk;
   const error = context.leading()?.controller.sharedDisks.errorOf(id) ?? null;
   return {
-    ...{ id, name, node, sizeBytes, blockBytes, phase, error },
+    ...{ id, name, wwn: wwnOf(id), node, sizeBytes, blockBytes, phase, error },
     vms: [...indexOfStore(context.store).usersOf(id)]
       .flatMap((vm) => {
         const record = context.store.vms.get(vm)?.value;

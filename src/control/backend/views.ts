@@ -35,6 +35,7 @@ import { moveObstacle } from '../../core/plan/guest-cluster-limits.ts';
 import { place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { wwnOf } from '../../pki/unit-identity.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 import { undeclaredOf } from './undeclared-of.ts';
@@ -160,7 +161,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
     sharedDisks: sharedDisksOf(vm).map((use) => {
       const record = context.store.sharedDisks.get(use.disk)?.value;
       const { disk: id, lun } = use;
-      return { id, name: record?.name ?? id, lun, node: record?.node ?? null, state: stateOf(use) };
+      return { id, name: record?.name ?? id, wwn: wwnOf(id), lun, node: record?.node ?? null, state: stateOf(use) };
     }),
     guestCluster: spec.guestCluster ?? null,
     labels: { ...spec.labels },

@@ -196,7 +196,17 @@ export class FakeGuestClusters implements GuestClusterBackend {
     const vms = members.map(({ vm }) => ({ vm, lun: 0, state: 'attached' as const }));
     const { name, sizeBytes, blockBytes = 512 } = asked;
     return this.#putDisk({
-      ...{ id, name, node: 's1', sizeBytes, blockBytes, phase: 'ready', error: null, vms },
+      ...{
+        id,
+        name,
+        wwn: `wwn-0x3000${id.slice(5)}`,
+        node: 's1',
+        sizeBytes,
+        blockBytes,
+        phase: 'ready',
+        error: null,
+        vms,
+      },
       ...{ registrations: [], reservation: null, revision: '', guestCluster, task: null, createdAt: now() },
     });
   }
