@@ -19,9 +19,13 @@ const FOLDERS = {
   api: { src: ['base', 'core'], npm: ['typebox'], node: false },
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
   agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: [], node: true },
-  storage: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images'], npm: [], node: true },
-  // The SCSI target runs alone (`gp target serve`) and inside the storage service.
-  target: { src: ['base', 'core', 'wire', 'os'], npm: [], node: true },
+  storage: {
+    src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'target'],
+    npm: [],
+    node: true,
+  },
+  // The SCSI target runs alone (`gp target serve`), and as the process of a storage node, which knows etcd and its identity there.
+  target: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
     npm: ['fastify', 'typebox'],

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { listProcesses, type ProcessRecord } from '../../src/os/process-table.ts';
 
-export type Part = 'server' | 'agent' | 'storage service' | 'qemu-storage-daemon' | 'etcd' | 'QEMU' | 'lab';
+export type Part = 'server' | 'agent' | 'storage service' | 'qemu-storage-daemon' | 'target' | 'etcd' | 'QEMU' | 'lab';
 
 export interface Usage {
   readonly part: Part;
@@ -21,6 +21,7 @@ const MAINS: Readonly<Record<string, Part>> = {
   'src/control/main.ts': 'server',
   'src/agent/main.ts': 'agent',
   'src/storage/main.ts': 'storage service',
+  'src/target/main.ts': 'target',
   'src/lab/room.ts': 'lab',
 };
 const PROGRAMS: Readonly<Record<string, Part>> = {

@@ -7,7 +7,13 @@
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../base/ids.ts';
 import { SLOTS_PER_HOST } from '../core/model/ports.ts';
-import type { KillOrder, LaunchOrder, NetworkPlan, Order } from '../core/ports/host-link.ts';
+import {
+  type KillOrder,
+  type LaunchOrder,
+  type NetworkPlan,
+  type Order,
+  SHARED_DISKS,
+} from '../core/ports/host-link.ts';
 import {
   added,
   arrayOf,
@@ -31,13 +37,15 @@ export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
 const NICS_MAX = 8;
 const DISKS_MAX = 16;
+const SHARED_DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
-const FEATURES: readonly string[] = [];
+const FEATURES: readonly string[] = [SHARED_DISKS];
 
 const parseMac = text({ charsMax: 17, pattern: /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/ });
 const parseVni = integer({ min: 1, max: 16_777_215 });
 const parseLabel = text({ charsMax: 63, pattern: /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/ });
 const parsePem = text({ charsMax: 16_384, pattern: /^-----BEGIN [A-Z ]+-----\n/ });
+const parseIscsiText = text({ charsMax: 223, pattern: /^[a-z0-9.:-]+$/ });
 const parseHostText = text({ charsMax: 253, pattern: /^[A-Za-z0-9.:-]+$/ });
 
 const networkFields = {
@@ -83,7 +91,7 @@ const parseArtifact = openObject({
   from: arrayOf(openObject({ node: parseLabel, address: parseHostText, port: parsePort }), { itemsMax: 32 }),
 });
 
-const parseLaunchShape: Parser<LaunchOrder> = orderOf(
+const parseLaunchShape = orderOf(
   {
     term: parseTermField,
     vm: idOf(parseVmId),
@@ -116,6 +124,24 @@ const parseLaunchShape: Parser<LaunchOrder> = orderOf(
       }),
       { itemsMax: DISKS_MAX },
     ),
+    sharedDisks: added(
+      nullable(
+        arrayOf(
+          openObject({
+            disk: idOf(parseDiskId),
+            lun: integer({ min: 0, max: 255 }),
+            address: parseHostText,
+            port: parsePort,
+            target: parseIscsiText,
+            initiator: parseIscsiText,
+            account: parseIscsiText,
+            secret: text({ charsMax: 64, pattern: /^[A-Za-z0-9_-]{12,}$/ }),
+          }),
+          { itemsMax: SHARED_DISKS_MAX },
+        ),
+      ),
+      null,
+    ),
     nics: arrayOf(openObject({ mac: parseMac, network: idOf(parseNetworkName), vni: parseVni }), {
       itemsMax: NICS_MAX,
     }),
@@ -127,7 +153,8 @@ const parseLaunchShape: Parser<LaunchOrder> = orderOf(
 
 /** POST /v1/launch */
 export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
-  const order = parseLaunchShape(value, at);
+  const { sharedDisks, ...rest } = parseLaunchShape(value, at);
+  const order: LaunchOrder = sharedDisks === null ? rest : { ...rest, sharedDisks };
   const refuse = (what: string): never => {
     throw new CodedError('bad-input', what, { advice: 'Nothing was started.' });
   };

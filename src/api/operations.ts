@@ -15,6 +15,9 @@ export const PARAMETERS = {
   network: Name,
   image: Name,
   disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
+  guestCluster: Name,
+  sharedDisk: Type.String({ ...Name, description: 'id of a shared disk, or the name of one of no guest cluster' }),
+  sharedDiskName: Name,
   task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
   token: Name,
   sha256: Sha256Hex,
@@ -80,6 +83,13 @@ function operation<const O extends Partially>(
 const list = <T extends TSchema>(item: T) => Type.Array(item);
 const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
 
+const change = {
+  status: 202,
+  answer: views.TaskSchema,
+  ifMatch: true,
+  errors: ['not-found', 'conflict', 'stale-revision'],
+} as const;
+
 export const OPERATIONS = {
   listVms: operation('GET /v1/vms', 'vms', 'List VMs', { query: requests.VmQuerySchema, answer: list(views.VmSchema) }),
   createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless told otherwise', {
@@ -101,7 +111,7 @@ export const OPERATIONS = {
   deleteVm: operation('DELETE /v1/vms/{vm}', 'vms', 'Stop a VM at once and delete it with its disks', {
     ...vmAction,
     ifMatch: true,
-    errors: ['not-found', 'stale-revision'],
+    errors: ['not-found', 'conflict', 'stale-revision'],
   }),
   startVm: operation('POST /v1/vms/{vm}/start', 'vms', 'Start a VM', vmAction),
   stopVm: operation('POST /v1/vms/{vm}/stop', 'vms', 'Stop a VM: ACPI, then hard after a deadline', {
@@ -215,6 +225,102 @@ export const OPERATIONS = {
     answer: views.DiskSchema,
     errors: ['not-found'],
   }),
+  listSharedDisks: operation('GET /v1/shared-disks', 'guest clusters', 'List shared disks', {
+    answer: list(views.SharedDiskSchema),
+  }),
+  createSharedDisk: operation('POST /v1/shared-disks', 'guest clusters', 'Make a shared disk of no guest cluster', {
+    body: requests.CreateSharedDiskSchema,
+    status: 201,
+    answer: views.SharedDiskSchema,
+    errors: ['exists', 'no-capacity'],
+  }),
+  getSharedDisk: operation('GET /v1/shared-disks/{sharedDisk}', 'guest clusters', 'Show a shared disk', {
+    answer: views.SharedDiskSchema,
+    errors: ['not-found'],
+  }),
+  patchSharedDisk: operation(
+    'PATCH /v1/shared-disks/{sharedDisk}',
+    'guest clusters',
+    'Grow a shared disk, while it is used',
+    { ...change, body: requests.PatchSharedDiskSchema },
+  ),
+  deleteSharedDisk: operation(
+    'DELETE /v1/shared-disks/{sharedDisk}',
+    'guest clusters',
+    'Delete a shared disk that no VM has',
+    {
+      ...change,
+    },
+  ),
+  attachSharedDisk: operation(
+    'POST /v1/shared-disks/{sharedDisk}/attachments',
+    'guest clusters',
+    'Attach a shared disk of no guest cluster to a VM, also while it runs',
+    { ...change, body: requests.AttachSharedDiskSchema },
+  ),
+  detachSharedDisk: operation(
+    'DELETE /v1/shared-disks/{sharedDisk}/attachments/{vm}',
+    'guest clusters',
+    'Detach a shared disk of no guest cluster from a VM, also while it runs',
+    change,
+  ),
+  listGuestClusters: operation(
+    'GET /v1/guest-clusters',
+    'guest clusters',
+    'List guest clusters, those that nobody declared included',
+    { answer: list(views.GuestClusterSchema) },
+  ),
+  createGuestCluster: operation('POST /v1/guest-clusters', 'guest clusters', 'Declare VMs to be a guest cluster', {
+    body: requests.CreateGuestClusterSchema,
+    status: 201,
+    answer: views.GuestClusterSchema,
+    errors: ['not-found', 'exists', 'conflict', 'no-capacity'],
+  }),
+  getGuestCluster: operation('GET /v1/guest-clusters/{guestCluster}', 'guest clusters', 'Show a guest cluster', {
+    answer: views.GuestClusterSchema,
+    errors: ['not-found'],
+  }),
+  patchGuestCluster: operation(
+    'PATCH /v1/guest-clusters/{guestCluster}',
+    'guest clusters',
+    'Change what a guest cluster bears',
+    {
+      body: requests.PatchGuestClusterSchema,
+      ifMatch: true,
+      answer: views.GuestClusterSchema,
+      errors: ['not-found', 'conflict', 'stale-revision'],
+    },
+  ),
+  deleteGuestCluster: operation(
+    'DELETE /v1/guest-clusters/{guestCluster}',
+    'guest clusters',
+    'Delete a guest cluster and its shared disks; its members stay as VMs',
+    { ...change, query: requests.DiskFateQuerySchema },
+  ),
+  addGuestClusterMember: operation(
+    'POST /v1/guest-clusters/{guestCluster}/members',
+    'guest clusters',
+    'Make a VM a member, also while it runs',
+    { ...change, body: requests.AddMemberSchema },
+  ),
+  removeGuestClusterMember: operation(
+    'DELETE /v1/guest-clusters/{guestCluster}/members/{vm}',
+    'guest clusters',
+    'Remove a member; its VM, its own disks, its cards and its keys on the shared disks stay',
+    change,
+  ),
+  addGuestClusterDisk: operation(
+    'POST /v1/guest-clusters/{guestCluster}/disks',
+    'guest clusters',
+    'Give all members one more shared disk, also while they run',
+    { ...change, body: requests.AddDiskSchema, errors: [...change.errors, 'exists', 'no-capacity'] },
+  ),
+  removeGuestClusterDisk: operation(
+    'DELETE /v1/guest-clusters/{guestCluster}/disks/{sharedDiskName}',
+    'guest clusters',
+    'Take a shared disk from all members, and delete it unless told otherwise',
+    { ...change, query: requests.DiskFateQuerySchema, errors: [...change.errors, 'exists'] },
+  ),
   listTasks: operation('GET /v1/tasks', 'tasks', 'List tasks, oldest first', {
     query: requests.TaskQuerySchema,
     answer: list(views.TaskSchema),

@@ -189,6 +189,98 @@ export const JoinSchema = Type.Object(
 );
 export type Join = View<typeof JoinSchema>;
 
+const VmReference = Type.String({ ...Name, description: 'name or id of a VM' });
+const newSharedDisk = {
+  name: Name,
+  sizeBytes: DiskBytes,
+  blockBytes: Type.Optional(
+    Type.Union([Type.Literal(512), Type.Literal(4096)], { description: 'block size that guests see; default 512' }),
+  ),
+};
+const MaxDisturbed = Type.Integer({
+  minimum: 1,
+  maximum: 16,
+  description: 'members that may move or be down at once, as far as the cluster decides it',
+});
+const ToleratesMs = Type.Integer({
+  minimum: 1,
+  maximum: 3_600_000,
+  description: 'the longest pause that the heartbeat of its guests bears, in ms',
+});
+const ShareHosts = Type.Boolean({
+  description: 'consent: members are kept apart only where that is possible',
+});
+
+export const CreateSharedDiskSchema = Type.Object(newSharedDisk, { ...strict, title: 'CreateSharedDisk' });
+export type CreateSharedDisk = View<typeof CreateSharedDiskSchema>;
+
+export const AddDiskSchema = Type.Union([
+  CreateSharedDiskSchema,
+  Type.Object(
+    { disk: Type.String({ ...Name, description: 'id or name of a shared disk of no guest cluster, kept as it is' }) },
+    strict,
+  ),
+]);
+export type AddDisk = View<typeof AddDiskSchema>;
+
+export const PatchSharedDiskSchema = Type.Object(
+  { sizeBytes: DiskBytes },
+  { ...strict, title: 'PatchSharedDisk', description: 'it grows while it is used; it never becomes smaller' },
+);
+export type PatchSharedDisk = View<typeof PatchSharedDiskSchema>;
+
+export const AttachSharedDiskSchema = Type.Object(
+  {
+    vm: VmReference,
+    lun: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 255, description: 'number the guest sees it by; default: the lowest free' }),
+    ),
+  },
+  { ...strict, title: 'AttachSharedDisk' },
+);
+export type AttachSharedDisk = View<typeof AttachSharedDiskSchema>;
+
+export const CreateGuestClusterSchema = Type.Object(
+  {
+    name: Name,
+    members: Type.Array(VmReference, { minItems: 1, maxItems: 64, description: 'VMs that exist; at most 16' }),
+    sharedDisks: Type.Optional(Type.Array(Type.Object(newSharedDisk, strict), { maxItems: 32 })),
+    heartbeatNetworks: Type.Optional(
+      Type.Array(Name, { maxItems: 4, description: 'each member has, or if it is stopped gets, a card in each' }),
+    ),
+    maxDisturbed: Type.Optional(MaxDisturbed),
+    toleratesMs: Type.Optional(ToleratesMs),
+    shareHosts: Type.Optional(ShareHosts),
+  },
+  { ...strict, title: 'CreateGuestCluster' },
+);
+export type CreateGuestCluster = View<typeof CreateGuestClusterSchema>;
+
+export const PatchGuestClusterSchema = Type.Object(
+  { maxDisturbed: Type.Optional(MaxDisturbed), toleratesMs: Type.Optional(ToleratesMs) },
+  { ...strict, title: 'PatchGuestCluster', minProperties: 1 },
+);
+export type PatchGuestCluster = View<typeof PatchGuestClusterSchema>;
+
+export const AddMemberSchema = Type.Object(
+  { vm: VmReference, shareHosts: Type.Optional(ShareHosts) },
+  { ...strict, title: 'AddMember' },
+);
+export type AddMember = View<typeof AddMemberSchema>;
+
+export const DiskFateQuerySchema = Type.Object(
+  {
+    keep: Type.Optional(
+      Type.Boolean({
+        description: 'disks stay, as shared disks of no guest cluster that no VM has, instead of being deleted',
+      }),
+    ),
+    force: Type.Optional(Type.Boolean({ description: 'although guests have keys registered on them' })),
+  },
+  strict,
+);
+export type DiskFateQuery = View<typeof DiskFateQuerySchema>;
+
 const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 }));
 const LabelSelector = Type.String({ maxLength: 400, description: 'key or key=value; repeat to require several' });
 

@@ -34,7 +34,10 @@ export const TaskSchema = Type.Object(
     id: text,
     revision,
     kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
-    target: Type.Object({ kind: oneOf(['vm', 'image', 'host', 'network']), name: text }, strict),
+    target: Type.Object(
+      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk']), name: text },
+      strict,
+    ),
     state: oneOf(['running', 'succeeded', 'failed', 'cancelled']),
     progressPercent: nullable(Type.Integer({ minimum: 0, maximum: 100 })),
     message: text,
@@ -84,6 +87,20 @@ const vmFields = {
       strict,
     ),
   ),
+  sharedDisks: Type.Array(
+    Type.Object(
+      {
+        id: text,
+        name: text,
+        wwn: Type.String({ description: 'as guests name it: wwn-0x… under /dev/disk/by-id of Linux' }),
+        lun: Type.Integer({ description: 'number the guest sees it by' }),
+        node: nullable(Type.String({ description: 'storage node' })),
+        state: oneOf(['attached', 'attaching', 'detaching']),
+      },
+      strict,
+    ),
+  ),
+  guestCluster: nullable(Type.String({ description: 'guest cluster it is a member of' })),
   labels: Type.Record(Type.String(), Type.String()),
   task: nullable(TaskSchema),
   failure: nullable(
@@ -135,7 +152,13 @@ export const ObservationsSchema = Type.Object(
 export type Observations = View<typeof ObservationsSchema>;
 
 export const VmDetailSchema = Type.Object(
-  { ...vmFields, observations: ObservationsSchema },
+  {
+    ...vmFields,
+    observations: ObservationsSchema,
+    undeclared: Type.Array(Type.String(), {
+      description: 'why it looks like a member of a guest cluster that nobody declared',
+    }),
+  },
   { ...strict, title: 'VmDetail' },
 );
 export type VmDetail = View<typeof VmDetailSchema>;
@@ -219,6 +242,98 @@ export const NetworkSchema = Type.Object(
   { ...strict, title: 'Network' },
 );
 export type Network = View<typeof NetworkSchema>;
+
+const registrations = Type.Array(
+  Type.Object(
+    {
+      vm: nullable(Type.String({ description: 'name of the VM; null: it is gone' })),
+      initiator: text,
+      key: Type.String({ description: '16 hexadecimal digits' }),
+      since: nullable(time),
+    },
+    strict,
+  ),
+  { description: 'who has registered which key (persistent reservations)' },
+);
+const reservation = nullable(
+  Type.Object(
+    {
+      type: Type.String({ description: 'such as "write exclusive, registrants only"' }),
+      holder: nullable(Type.String({ description: 'name of the VM; null: all that are registered' })),
+      since: nullable(time),
+    },
+    strict,
+  ),
+);
+const wwn = Type.String({
+  description: 'the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux',
+});
+const sharedDiskFields = {
+  id: text,
+  name: text,
+  wwn,
+  node: Type.String({ description: 'storage node' }),
+  sizeBytes: bytes,
+  blockBytes: Type.Integer(),
+  phase: oneOf(['creating', 'ready', 'deleting']),
+  error: nullable(Type.String({ description: 'why it is not as wanted yet' })),
+  vms: Type.Array(
+    Type.Object({ vm: text, lun: Type.Integer(), state: oneOf(['attached', 'attaching', 'detaching']) }, strict),
+  ),
+  registrations,
+  reservation,
+};
+
+export const SharedDiskSchema = Type.Object(
+  {
+    ...sharedDiskFields,
+    revision,
+    guestCluster: nullable(text),
+    task: nullable(TaskSchema),
+    createdAt: time,
+  },
+  { ...strict, title: 'SharedDisk' },
+);
+export type SharedDisk = View<typeof SharedDiskSchema>;
+
+const may = Type.Object(
+  { allowed: Type.Boolean(), reason: nullable(Type.String({ description: 'why not, or what it waits for' })) },
+  strict,
+);
+
+export const GuestClusterSchema = Type.Object(
+  {
+    name: nullable(Type.String({ description: 'null: nobody declared it' })),
+    revision: nullable(revision),
+    declared: Type.Boolean(),
+    because: Type.Array(Type.String(), { description: 'why it looks like one, where nobody declared it' }),
+    deleting: Type.Boolean(),
+    members: Type.Array(
+      Type.Object(
+        {
+          vm: text,
+          id: text,
+          host: nullable(text),
+          generation: Type.Integer(),
+          verdict: oneOf(VERDICTS),
+          phase: oneOf(PHASES),
+          may: Type.Object({ migrate: may, drain: may, snapshot: may }, strict),
+        },
+        strict,
+      ),
+    ),
+    disks: Type.Array(Type.Object(sharedDiskFields, strict)),
+    heartbeatNetworks: Type.Array(Type.String()),
+    maxDisturbed: nullable(Type.Integer()),
+    disturbed: Type.Array(Type.String(), { description: 'members that move or do not run now, and how' }),
+    toleratesMs: nullable(Type.Integer()),
+    sharesHosts: Type.Boolean({ description: 'somebody consented to members on one host' }),
+    task: nullable(TaskSchema),
+    createdAt: nullable(time),
+  },
+  { ...strict, title: 'GuestCluster' },
+);
+export type GuestCluster = View<typeof GuestClusterSchema>;
 
 const artifactRef = Type.Object({ sha256: text, sizeBytes: bytes }, strict);
 
@@ -359,7 +474,19 @@ export const ProblemSchema = Type.Object(
 );
 export type Problem = View<typeof ProblemSchema>;
 
-export const WATCH_KINDS = ['vm', 'host', 'storage', 'control', 'network', 'image', 'disk', 'task', 'event'] as const;
+export const WATCH_KINDS = [
+  'vm',
+  'host',
+  'storage',
+  'control',
+  'network',
+  'image',
+  'disk',
+  'shared-disk',
+  'guest-cluster',
+  'task',
+  'event',
+] as const;
 export type WatchKind = (typeof WATCH_KINDS)[number];
 
 export const WatchChangeSchema = Type.Object(

@@ -18,6 +18,8 @@ export type HostName = Brand<string, 'HostName'>;
 export type StorageName = Brand<string, 'StorageName'>;
 export type ControlName = Brand<string, 'ControlName'>;
 export type NetworkName = Brand<string, 'NetworkName'>;
+/** A guest cluster's name is its identity. */
+export type GuestClusterName = Brand<string, 'GuestClusterName'>;
 export type ImageName = Brand<string, 'ImageName'>;
 /** SHA-256 in lower-case hexadecimal of a stored file's content. */
 export type Sha256 = Brand<string, 'Sha256'>;
@@ -61,6 +63,9 @@ export const parseStorageName = (text: string): StorageName => checked<StorageNa
 export const parseControlName = (text: string): ControlName => checked<ControlName>(text, NAME, 'control node name');
 /** A network's name, by the rules of a host's. */
 export const parseNetworkName = (text: string): NetworkName => checked<NetworkName>(text, NAME, 'network name');
+/** A guest cluster's name, by the rules of a host's. */
+export const parseGuestClusterName = (text: string): GuestClusterName =>
+  checked<GuestClusterName>(text, NAME, 'guest cluster name');
 /** An image's name, by the rules of a host's. */
 export const parseImageName = (text: string): ImageName => checked<ImageName>(text, NAME, 'image name');
 /** A SHA-256 in 64 lower-case hexadecimal digits, or CodedError `bad-input`. */

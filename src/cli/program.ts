@@ -1,6 +1,7 @@
 /** The command's grammar: every noun and verb, their options and help. Loads nothing that talks to a cluster. */
 import { Command, Option } from 'commander';
 import { addClusterCommands } from './commands/cluster.ts';
+import { addGuestClusterCommands } from './commands/guest-cluster.ts';
 import { addImageCommands } from './commands/image.ts';
 import { addLabCommands, addUpCommands, type Faults } from './commands/lab.ts';
 import { addTargetCommands } from './commands/target.ts';
@@ -41,6 +42,7 @@ export function buildProgram({ io, version, faults, withCompletion }: Grammar): 
   addUpCommands(program, io);
   addVmCommands(program, io);
   addImageCommands(program, io);
+  addGuestClusterCommands(program, io);
   addClusterCommands(program, io);
   addLabCommands(program, io, faults);
   addTargetCommands(program, io);

@@ -104,6 +104,95 @@ test('every other noun', async (t) => {
   assert.equal((await gp(words('version'))).out, '1.2.3\n');
 });
 
+test('a guest cluster, from its declaration to its end', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  for (const name of ['sql1', 'sql2', 'sql3']) await gp(words(`vm create ${name} --disk 1G`));
+  const created = await gp(
+    words(
+      'guest-cluster create sql --members sql1,sql2 --shared-disk quorum:1G --shared-disk data:20G,block=4096 --heartbeat-network lan --max-disturbed 1 --tolerates 3s --share-hosts',
+    ),
+  );
+  assert.equal(created.out, 'sql created: members sql1, sql2  disks quorum, data\n', created.err);
+  const made = backend.guests.clusters.get('sql');
+  assert.deepEqual([made?.maxDisturbed, made?.toleratesMs, made?.sharesHosts], [1, 3_000, true]);
+  assert.deepEqual(
+    [...backend.guests.disks.values()].map((disk) => [disk.name, disk.sizeBytes, disk.blockBytes]),
+    [
+      ['quorum', 1024 ** 3, 512],
+      ['data', 20 * 1024 ** 3, 4096],
+    ],
+  );
+  assert.match((await gp(words('guest-cluster list'))).out, /^sql +sql1, sql2 +quorum, data +0 +1 +3000 ms +lan$/m);
+  const [disk] = backend.guests.disks.values();
+  if (disk === undefined) throw new Error('no disk');
+  const since = new Date(Date.now() - 90_000).toISOString();
+  const holder = { vm: 'sql2', initiator: 'iqn.x', key: '0123456789abcdef', since };
+  const reservation = { type: 'write exclusive, registrants only', holder: 'sql2', since };
+  backend.guests.disks.set(disk.id, { ...disk, registrations: [holder], reservation });
+  const { out } = await gp(words('guest-cluster show sql'));
+  assert.match(out, /^Member sql1: +running {2}host h2 {2}generation 1$/m);
+  assert.match(out, /^ +live-migrate {2}yes$/m);
+  assert.match(out, /^ +be snapshot {3}no \(This version takes no snapshots of VMs\.\)$/m);
+  assert.match(out, /^ +key 0123456789abcdef {2}sql2 {2}for 1m$/m);
+  assert.match(out, /^ +reserved {2}write exclusive, registrants only {2}by sql2 {2}for 1m$/m);
+  assert.match((await gp(words('vm show sql1'))).out, /^Guest cluster: +sql$/m);
+  assert.equal((await gp(words('guest-cluster add-member sql sql3'))).code, 0);
+  assert.match((await gp(words('guest-cluster add-disk sql logs:2G'))).out, /disks quorum, data, logs/);
+  assert.equal((await gp(words('guest-cluster resize-disk sql logs 4G'))).code, 0);
+  assert.equal((await gp(words('guest-cluster resize-disk sql logs 1G'))).code, 2, 'never smaller');
+  assert.equal((await gp(words('guest-cluster resize-disk sql none 4G'))).code, 4);
+  assert.match((await gp(words('guest-cluster remove-disk sql logs --keep'))).out, /sql has disk logs no more/);
+  assert.match((await gp(words('shared-disk list'))).out, /^logs +disk-[0-9a-f]{12} +- +s1 +4 GiB +ready +-$/m);
+  assert.match(
+    (await gp(words('guest-cluster add-disk sql logs'))).out,
+    /sql has disk logs: .*disks quorum, data, logs/,
+  );
+  const removed = await gp(words('guest-cluster remove-member sql sql2'));
+  assert.match(removed.out, /kept: VM sql2 with its own disks and cards, key 0123456789abcdef on quorum/);
+  assert.match((await gp(words('guest-cluster set sql --tolerates 500ms'))).out, /sql changed/);
+  const refused = await gp(words('guest-cluster delete sql'));
+  assert.equal(refused.code, 5, 'keys are registered');
+  assert.match((await gp(words('guest-cluster delete sql --force'))).out, /sql deleted; its members stay as VMs/);
+  assert.equal(backend.guests.clusters.size, 0);
+});
+
+test('shared disks of no guest cluster, and guest clusters that nobody declared', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1 --disk 1G'));
+  assert.equal((await gp(words('shared-disk create scratch:1G'))).out, 'scratch created\n');
+  assert.equal((await gp(words('shared-disk attach scratch web1 --lun 7'))).out, 'scratch attached to web1\n');
+  const { out: shown } = await gp(words('shared-disk show scratch'));
+  assert.match(shown, /^ +web1 {2}number 7 {2}attached$/m);
+  assert.match(shown, /^ +in guests {2}\/dev\/disk\/by-id\/wwn-0x3[0-9a-f]{15}$/m);
+  assert.equal((await gp(words('shared-disk delete scratch'))).code, 5);
+  assert.equal((await gp(words('shared-disk resize scratch 2G'))).out, 'scratch grown\n');
+  assert.equal((await gp(words('shared-disk detach scratch web1'))).out, 'scratch detached from web1\n');
+  assert.equal((await gp(words('shared-disk delete scratch'))).out, 'scratch deleted\n');
+  await gp(words('guest-cluster create a --members web1'));
+  const declared = backend.guests.clusters.get('a');
+  if (declared === undefined) throw new Error('not declared');
+  backend.guests.undeclared.push({ ...declared, name: null, declared: false, because: ['web1 and web2 share x.'] });
+  assert.match((await gp(words('guest-cluster list'))).out, /^\(nobody declared it\) +web1 /m);
+  assert.equal((await gp(words('guest-cluster list -o name'))).out, 'a\nweb1\n');
+  for (const wrong of [
+    'guest-cluster create b',
+    'guest-cluster create b --members',
+    'guest-cluster create b --members web1,,web2',
+    'guest-cluster create b --members ../web1',
+    'guest-cluster create ../b --members web1',
+    'guest-cluster create b --members web1 --shared-disk data',
+    'guest-cluster create b --members web1 --shared-disk data:big',
+    'guest-cluster create b --members web1 --shared-disk ../data:1G',
+    'guest-cluster create b --members web1 --shared-disk data:1G,block=1000',
+    'guest-cluster create b --members web1 --max-disturbed 0',
+    'guest-cluster create b --members web1 --tolerates 3',
+    'shared-disk attach scratch web1 --lun -1',
+    'shared-disk create scratch',
+  ])
+    assert.equal((await gp(words(wrong))).code, 2, wrong);
+  assert.equal((await gp(words('guest-cluster create b --members nobody'))).code, 4);
+});
+
 test('a host comes with a token of its own and leaves when nothing is on it', async (t) => {
   const { gp, backend } = await fakeCluster(t);
   const created = await gp(words('join-token create host h9 --valid 10m'));

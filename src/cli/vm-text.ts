@@ -53,6 +53,14 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
       vm.disks.map((disk) => `${disk.id}  ${disk.role}  ${formatBytes(disk.sizeBytes)}  on ${disk.node ?? '-'}`),
     ],
     ['Networks', vm.nics.map((nic) => `${nic.network}  ${nic.mac}  ${nic.address ?? '-'}`)],
+    [
+      'Shared disks',
+      vm.sharedDisks.map(
+        ({ name, id, wwn, lun, node, state }) => `${name}  ${id}  ${wwn}  number ${lun}  on ${node ?? '-'}  ${state}`,
+      ),
+    ],
+    ['Guest cluster', vm.guestCluster ?? '-'],
+    ...(vm.undeclared.length > 0 ? [['Undeclared', vm.undeclared] as const] : []),
     ['Restart policy', vm.spec.restartPolicy],
     ['Anti-affinity', vm.spec.antiAffinity ?? '-'],
     ['Storage patience', `${Math.round(vm.spec.storagePatienceMs / 1_000)} s`],

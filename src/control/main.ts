@@ -43,6 +43,7 @@ import { createStorageLink } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
+import { TargetAccounts } from './target-key.ts';
 
 /** How often a server says that it cannot begin yet. */
 const WAITING_LOG_MS = 5_000;
@@ -95,6 +96,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     leader: () => leader,
   };
   await authorize(etcd, config, log, signal);
+  const accounts = new TargetAccounts(etcd);
+  await untilEtcd(() => accounts.ensureKey(), log, signal);
   const { following } = await readAll(store, { endpoints, log, signal });
   await announce(store, config);
   const peers = await startPeerService({
@@ -117,7 +120,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, paths, qmp, ...portsOf(config, authority) },
+    ports: { log, hosts, storage, paths, qmp, ...portsOf(config, authority, accounts) },
     onLead: (now) => {
       leading = now;
       if (now === null) keeper.stop();
@@ -161,6 +164,7 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
 function portsOf(
   config: ControlConfig,
   authority: CertifiedKey,
+  accounts: TargetAccounts,
 ): Pick<ControllerPorts, 'clock' | 'credentials' | 'storageTlsName' | 'crashPoint'> {
   return {
     clock,
@@ -172,6 +176,7 @@ function portsOf(
           daysValid: INCARNATION_DAYS,
         })),
       }),
+      targetSecret: (account) => accounts.secretOf(account),
     },
     storageTlsName: (name) => dnsName({ kind: 'storage', name }),
     crashPoint:
@@ -193,11 +198,17 @@ async function readAll(
 }
 
 /** Makes etcd admit control nodes only (storage nodes are added as they join). Goes on until etcd has a majority. */
-async function authorize(etcd: EtcdClient, config: ControlConfig, log: Log, signal: AbortSignal): Promise<void> {
+function authorize(etcd: EtcdClient, config: ControlConfig, log: Log, signal: AbortSignal): Promise<void> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
+  const wanted = { controls, readers: [], readPrefix: ROOT, writePrefix: PREFIX.reservation };
+  return untilEtcd(() => ensureAuthorization(etcd, wanted, { signal }), log, signal);
+}
+
+/** Does what needs etcd, again until etcd has a majority. Throws what etcd refuses for good, and the signal's reason. */
+async function untilEtcd(act: () => Promise<unknown>, log: Log, signal: AbortSignal): Promise<void> {
   for (;;) {
     try {
-      await ensureAuthorization(etcd, { controls, readers: [], readPrefix: ROOT }, { signal });
+      await act();
       return;
     } catch (error) {
       signal.throwIfAborted();

@@ -25,6 +25,7 @@ const WANTED = {
   controls: ['control:c1', 'control:c2', 'control:c3'],
   readers: ['storage:s1'],
   readPrefix: '/gp/',
+  writePrefix: '/gp/reservation/',
 };
 const FORBIDDEN = { name: 'CodedError', code: 'forbidden' };
 
@@ -73,6 +74,7 @@ test('what would lock its caller out, or makes no sense, is refused and changes 
     { ...WANTED, readers: [''] },
     { ...WANTED, readers: ['control:c2'] },
     { ...WANTED, readPrefix: '/gp' },
+    { ...WANTED, writePrefix: '/gp/reservation' },
   ];
   for (const wanted of bad) await assert.rejects(ensureAuthorization(c1, wanted), { code: 'bad-input' });
   await assert.rejects(allowReader(c1, 'root'), { code: 'bad-input' });
@@ -165,7 +167,7 @@ test('a host and a VM get to no key: not to read, write, watch, lead, nor to end
   }
 });
 
-test('a storage service reads and watches its prefix and writes nothing', async () => {
+test('a storage service reads and watches its prefix, and writes reservations and nothing else', async () => {
   const reader = await clientOf(storage('s1'));
   const stop = new AbortController();
   try {
@@ -186,7 +188,13 @@ test('a storage service reads and watches its prefix and writes nothing', async 
     await assert.rejects(reader.get('/other'), FORBIDDEN);
     await assert.rejects(reader.list('/'), FORBIDDEN);
     await assert.rejects(reader.watch('/', { fromRevision: 1, onEvents: () => assert.fail() }), FORBIDDEN);
-    await assert.rejects(put(reader, '/gp/vm', 'mine'), FORBIDDEN);
+    for (const key of ['/gp/vm', '/gp/reservation', '/gp/reservatioo', '/gp/secret/target', '/other'])
+      await assert.rejects(put(reader, key, 'mine'), FORBIDDEN);
+    const key = '/gp/reservation/disk-1';
+    const swap = { compare: [{ key, modRevision: 0 }], success: [{ put: key, value: 'mine' }] };
+    assert.deepEqual([(await reader.txn(swap)).succeeded, (await reader.txn(swap)).succeeded], [true, false]);
+    await assert.rejects(put(host, key, 'theirs'), FORBIDDEN);
+    await assert.rejects(host.get(key), FORBIDDEN);
     await assert.rejects(reader.txn({ compare: [], success: [{ delete: '/gp/vm' }] }), FORBIDDEN);
     await assert.rejects(allowReader(reader, 'host:h1'), FORBIDDEN);
     await assert.rejects(revokeUser(reader, 'storage:s1'), FORBIDDEN);

@@ -1,7 +1,7 @@
 /**
  * Who may do what in etcd. One authority signs the certificates of all processes of a cluster, so a certificate alone must
- * not open etcd: its common name has to be a user. Control nodes may do everything, readers may read one prefix, and
- * nobody else gets to any key.
+ * not open etcd: its common name has to be a user. Control nodes may do everything, readers may read one prefix and write one below it,
+ * and nobody else gets to any key.
  *
  * Guarantees: every step may be repeated, in any order with those of other control nodes; authorization is enabled only
  * after all users exist, and never so that the caller locks itself out. No user has a password: etcd takes the common
@@ -41,6 +41,8 @@ export interface Authorization {
   readonly readers: readonly string[];
   /** With its slash at the end, such as `/gp/`. */
   readonly readPrefix: string;
+  /** What readers may write as well, such as `/gp/reservation/`: what storage nodes alone know. */
+  readonly writePrefix: string;
 }
 
 /** etcd's name for the user that must exist, and for the role that may do everything. No certificate has this name. */
@@ -61,7 +63,7 @@ export async function ensureAuthorization(
 ): Promise<void> {
   check(client, wanted);
   const users = new Set(await listUsers(client, options));
-  await ensureReaderRole(client, wanted.readPrefix, options);
+  await ensureReaderRole(client, wanted, options);
   for (const name of wanted.readers) await ensureUser(client, { name, role: READER_ROLE, users }, options);
   for (const name of [ROOT, ...wanted.controls]) await ensureUser(client, { name, role: ROOT, users }, options);
   // Answered with success, and nothing done, where it is enabled already. (3.4 has no way to ask whether it is.)
@@ -91,12 +93,13 @@ export async function revokeUser(client: EtcdClient, commonName: string, options
   await ignoring('not-found', client.manage(Auth.method.userDelete, request, options));
 }
 
-function check(client: EtcdClient, { controls, readers, readPrefix }: Authorization): void {
+function check(client: EtcdClient, { controls, readers, readPrefix, writePrefix }: Authorization): void {
   for (const name of [...controls, ...readers]) checkName(name);
   const isBoth = controls.find((name) => readers.includes(name));
   if (isBoth !== undefined) throw new CodedError('bad-input', `${isBoth} is both a control node and a reader of etcd.`);
-  if (!readPrefix.endsWith('/')) {
-    throw new CodedError('bad-input', `A prefix of etcd ends with a slash, unlike ${JSON.stringify(readPrefix)}.`);
+  for (const prefix of [readPrefix, writePrefix]) {
+    if (!prefix.endsWith('/'))
+      throw new CodedError('bad-input', `A prefix of etcd ends with a slash, unlike ${JSON.stringify(prefix)}.`);
   }
   const self = client.commonName;
   if (self === undefined || !controls.includes(self)) {
@@ -117,14 +120,26 @@ async function listUsers(client: EtcdClient, options: CallOptions): Promise<read
   return (await guarded(() => client.manage(Auth.method.userList, request, options))).users;
 }
 
-async function ensureReaderRole(client: EtcdClient, prefix: string, options: CallOptions): Promise<void> {
-  const key = keyBytes(prefix);
-  const wanted = { permType: Permission_Type.READ, key, rangeEnd: prefixEnd(key) };
-  if ((await permissions(client, options)).some((perm) => samePermission(perm, wanted))) return;
+async function ensureReaderRole(
+  client: EtcdClient,
+  { readPrefix, writePrefix }: Pick<Authorization, 'readPrefix' | 'writePrefix'>,
+  options: CallOptions,
+): Promise<void> {
+  const wanted = [permission(Permission_Type.READ, readPrefix), permission(Permission_Type.READWRITE, writePrefix)];
+  const present = await permissions(client, options);
+  const missing = wanted.filter((each) => !present.some((perm) => samePermission(perm, each)));
+  if (missing.length === 0) return;
   const role = create(AuthRoleAddRequestSchema, { name: READER_ROLE });
   await ignoring('exists', client.manage(Auth.method.roleAdd, role, options));
-  const grant = create(AuthRoleGrantPermissionRequestSchema, { name: READER_ROLE, perm: wanted });
-  await guarded(() => client.manage(Auth.method.roleGrantPermission, grant, options));
+  for (const perm of missing) {
+    const grant = create(AuthRoleGrantPermissionRequestSchema, { name: READER_ROLE, perm });
+    await guarded(() => client.manage(Auth.method.roleGrantPermission, grant, options));
+  }
+}
+
+function permission(permType: Permission_Type, prefix: string): MessageInitShape<typeof PermissionSchema> {
+  const key = keyBytes(prefix);
+  return { permType, key, rangeEnd: prefixEnd(key) };
 }
 
 /** What the readers' role may do; nothing where it does not exist. */

@@ -145,7 +145,10 @@ export class SimControlNode implements ControlNode {
       storage: simStorageLink(topology, caller),
       paths: simPaths(topology, caller),
       qmp,
-      credentials: { issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }) },
+      credentials: {
+        issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),
+        targetSecret: async (account) => `secret-of-${account.replace(':', '-')}`,
+      },
       storageTlsName: (node) => node,
       crashPoint: (...point) => crashPoint(process, ...point),
     };

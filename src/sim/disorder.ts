@@ -19,10 +19,14 @@ export function disorder(cluster: SimCluster): string[] {
       phase.incarnation.host === process.machine.name;
     if (!isNamed) wrong.push(`${key} runs on ${process.machine.name} and nobody knows it`);
   }
-  const waiting = new Set([...tables.vm.values()].map((vm) => (vm.phase.kind === 'stopped' ? vm.startTask : null)));
+  const waiting = new Set([...tables.vm.values()].flatMap((vm) => waitingTasks(cluster, vm)));
   for (const task of tables.task.values())
     if (task.state === 'running' && !waiting.has(task.id))
       wrong.push(`task ${task.id} (${task.kind}) does not end: ${task.message}`);
+  for (const disk of tables['shared-disk'].values())
+    if (disk.phase !== 'ready') wrong.push(`shared disk ${disk.name} (${disk.id}) is still ${disk.phase}`);
+  for (const { name, deleting } of tables['guest-cluster'].values())
+    if (deleting === true) wrong.push(`guest cluster ${name} is not deleted`);
   for (const disk of tables.disk.values())
     if (!tables.vm.has(disk.vm)) wrong.push(`${disk.id} is left of ${disk.vm}, which is gone`);
   return wrong;
@@ -30,6 +34,9 @@ export function disorder(cluster: SimCluster): string[] {
 
 function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
   const why = cluster.controller?.vms.whyOf(vm.id) ?? 'nobody leads';
+  const shares = vm.spec.sharedDisks ?? [];
+  if (shares.some(({ joining, leaving }) => joining === true || leaving === true))
+    return [`the shared disks of ${vm.name} come or go for ever (${why})`];
   if (vm.deleting) return [`${vm.name} is not deleted (${vm.phase.kind}: ${why})`];
   const wanted = vm.intent === 'stopped' ? 'stopped' : 'running';
   if (vm.phase.kind !== wanted) {
@@ -37,9 +44,21 @@ function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
   }
   if (vm.phase.kind !== 'running') return [];
   const { generation } = vm.phase.incarnation;
-  const status = cluster.qemuOf(vm.id, generation)?.status ?? 'gone';
+  const qemu = cluster.qemuOf(vm.id, generation);
+  const open = [...(qemu?.sharedDisks ?? [])].sort().join();
+  const held = shares.map(({ disk }) => disk).sort();
+  if (qemu !== undefined && open !== held.join())
+    return [`QEMU of ${vm.name} has shared disks ${open}, not ${held.join()}`];
+  const status = qemu?.status ?? 'gone';
   const fits = vm.intent === 'running' ? status === 'running' : status !== 'running' && status !== 'gone';
   return fits ? [] : [`${vm.name} is to be ${vm.intent} and its QEMU is ${status} (${why})`];
+}
+
+/** What waits for a host, or for another member of its guest cluster, may do so for longer. */
+function waitingTasks(cluster: SimCluster, vm: VmRecord): readonly (string | null)[] {
+  const why = cluster.controller?.vms.whyOf(vm.id) ?? '';
+  const isHeldBack = vm.migrationRequest !== null && why.endsWith(' is moved after that.');
+  return [vm.phase.kind === 'stopped' ? vm.startTask : null, isHeldBack ? (vm.migrationRequest?.taskId ?? null) : null];
 }
 
 /** A VM for which there is no room, or no host without one of its group, waits: that is how it should be. */
@@ -50,7 +69,11 @@ function isWaitingForRoom({ truth, swarm }: SimCluster, vm: VmRecord, why: strin
     const there = vms.filter(({ phase }) => 'incarnation' in phase && phase.incarnation.host === host.name);
     const usedBytes = there.reduce((sum, { spec }) => sum + spec.memoryBytes, 0);
     const group = vm.spec.antiAffinity;
-    const isApart = group !== null && there.some(({ spec }) => spec.antiAffinity === group);
+    const name = vm.spec.guestCluster ?? null;
+    const isMemberApart = name !== null && truth.tables['guest-cluster'].get(name)?.sharesHosts === false;
+    const isApart =
+      (group !== null && there.some(({ spec }) => spec.antiAffinity === group)) ||
+      (isMemberApart && there.some(({ spec }) => spec.guestCluster === name));
     // QEMU takes something beside the guest's memory: a host that is nearly full is full.
     return isApart || usedBytes + vm.spec.memoryBytes > swarm.hostMemoryBytes * 0.9;
   });

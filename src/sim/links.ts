@@ -67,6 +67,10 @@ export function simStorageLink(topology: Topology, { process }: Caller): Storage
     revoke: (name, order, options) => onNode(name, options, (service) => service.revoke(order)),
     createDisk: (name, disk, order, options) => onNode(name, options, (service) => service.createDisk(disk, order)),
     deleteDisk: (name, disk, order, options) => onNode(name, options, (service) => service.deleteDisk(disk, order)),
+    createSharedDisk: (name, disk, order, options) =>
+      onNode(name, options, (service) => service.createSharedDisk(disk, order)),
+    deleteSharedDisk: (name, disk, order, options) =>
+      onNode(name, options, (service) => service.deleteSharedDisk(disk, order)),
   };
 }
 

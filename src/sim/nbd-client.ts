@@ -1,15 +1,17 @@
 /**
- * A simulated QEMU's side of one disk: QEMU 7.2's NBD driver with `reconnect-delay`, under a device with `werror=stop`.
+ * A simulated QEMU's side of one disk: QEMU 7.2's NBD driver with `reconnect-delay`, under a device with `werror=stop`; or its iSCSI driver,
+ * which tries for ever to get its session back, with a shared disk.
  *
  * Guarantees: at most one request at a time; a request whose connection ended is sent again on the next one; one that found no connection
  * for `patienceMs` fails and is kept, to be sent again when the guest is continued.
  */
-import type { DiskId } from '../base/ids.ts';
-import type { LaunchDisk, LaunchOrder } from '../core/ports/host-link.ts';
+import type { DiskId, VmId } from '../base/ids.ts';
+import type { LaunchDisk, LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { SimNetwork } from './network.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { NbdConnection } from './storage/sim-daemon.ts';
 import type { SimStorageNode } from './storage/sim-storage-node.ts';
+import type { SharedClient } from './storage/sim-target.ts';
 
 /** What a guest asks of its disk. */
 export type DiskRequest = { readonly kind: 'read' } | { readonly kind: 'write'; readonly sequence: number };
@@ -27,6 +29,27 @@ export interface NbdSurroundings {
   readonly onIdle: () => void;
 }
 
+/** What a disk is reached by. */
+export interface ClientDisk {
+  readonly disk: DiskId;
+  readonly readOnly: boolean;
+  readonly address: string;
+  /** How long a request waits for a connection; null: for ever. */
+  readonly patienceMs: number | null;
+  /** By a log-in at the node's target, not at a daemon of its own. */
+  readonly isShared: boolean;
+}
+
+/** A disk of the VM's own. */
+export function ownDisk({ disk, readOnly, export: { address }, patienceMs }: LaunchDisk): ClientDisk {
+  return { disk, readOnly, address, patienceMs, isShared: false };
+}
+
+/** One that it shares. */
+export function sharedDisk({ disk, address }: Pick<LaunchSharedDisk, 'disk' | 'address'>): ClientDisk {
+  return { disk, readOnly: false, address, patienceMs: null, isShared: true };
+}
+
 /** A connection attempt takes no longer; the next one follows after RETRY_MS. */
 const CONNECT_MS = 500;
 const RETRY_MS = 250;
@@ -35,18 +58,19 @@ const STALL_MS = 1_000;
 
 /** One disk of one QEMU. */
 export class NbdClient {
-  readonly disk: LaunchDisk;
+  readonly disk: ClientDisk;
   readonly #order: Pick<LaunchOrder, 'vm' | 'generation'>;
   readonly #around: NbdSurroundings;
   #connection: NbdConnection | null = null;
   #pending: DiskRequest | null = null;
   #hasFailed = false;
+  #isEnded = false;
   /** Since when there is no connection, by the process's clock. */
   #lostAt: number | null = null;
   /** Counts attempts to carry the pending request out: an answer to an older one says nothing. */
   #attempt = 0;
 
-  constructor(disk: LaunchDisk, order: Pick<LaunchOrder, 'vm' | 'generation'>, around: NbdSurroundings) {
+  constructor(disk: ClientDisk, order: Pick<LaunchOrder, 'vm' | 'generation'>, around: NbdSurroundings) {
     this.disk = disk;
     this.#order = order;
     this.#around = around;
@@ -94,6 +118,15 @@ export class NbdClient {
     this.#hasFailed = false;
   }
 
+  /** The disk is taken from the guest: whatever was under way is nobody's any more. */
+  end(): void {
+    this.#pending = null;
+    this.#hasFailed = false;
+    this.#attempt++;
+    this.#isEnded = true;
+    this.close();
+  }
+
   /** The process is gone. */
   close(): void {
     this.#connection?.close();
@@ -109,6 +142,7 @@ export class NbdClient {
     const { process } = this.#around;
     this.#lostAt ??= process.monotonicMs();
     const attempt = ++this.#attempt;
+    if (this.disk.patienceMs === null) return;
     const left = this.#lostAt + this.disk.patienceMs - process.monotonicMs();
     process.after(Math.max(1, left), () => {
       if (attempt === this.#attempt && this.#connection === null && this.isBusy) this.#fail('broken');
@@ -124,7 +158,7 @@ export class NbdClient {
 
   #send(connection: NbdConnection): void {
     const { network, process } = this.#around;
-    const storage = this.#around.storageAt(this.disk.export.address);
+    const storage = this.#around.storageAt(this.disk.address);
     const request = this.#pending;
     if (storage === undefined || request === null) return;
     const attempt = ++this.#attempt;
@@ -133,8 +167,13 @@ export class NbdClient {
       const carriedOut =
         request.kind === 'write'
           ? connection.write(request.sequence)
-          : Promise.resolve(highestOn(storage, this.disk.disk));
+          : Promise.resolve(highestOn(storage, this.disk.disk, this.#order.vm));
       void carriedOut.then((result) => {
+        if (result === 'broken' && connection.isOpen) {
+          // The target has not got the disk for this VM now: the guest's driver tries again.
+          process.after(RETRY_MS, () => (isWanted() ? this.#send(connection) : undefined));
+          return;
+        }
         if (result === 'broken' || !connection.isOpen) return;
         network.stream({ network: 'storage', to: process.machine }, storage.machine, isWanted, () =>
           process.run(() => {
@@ -180,6 +219,7 @@ export class NbdClient {
   }
 
   #reconnect(): void {
+    if (this.#isEnded) return;
     this.#connect((isOpen) => {
       if (!isOpen) this.#around.process.after(RETRY_MS, () => this.#reconnect());
     });
@@ -188,8 +228,7 @@ export class NbdClient {
   /** One attempt. A connection that comes too late is used all the same, as long as there is no other. */
   #connect(then: (isOpen: boolean) => void): void {
     const { network, process, address } = this.#around;
-    const { export: to, disk } = this.disk;
-    const storage = this.#around.storageAt(to.address);
+    const storage = this.#around.storageAt(this.disk.address);
     let isOver = false;
     const finish = (isOpen: boolean): void => {
       if (isOver) return;
@@ -201,7 +240,7 @@ export class NbdClient {
     if (storage === undefined) return;
     const { vm, generation } = this.#order;
     network.send('storage', process.machine, storage.machine, () => {
-      void storage.connect(disk, { vm, generation, address }).then((connection) =>
+      void reach(storage, this.disk, { vm, generation, address }).then((connection) =>
         network.send('storage', storage.machine, process.machine, () => {
           if (connection === 'refused') {
             process.run(() => finish(false));
@@ -217,8 +256,8 @@ export class NbdClient {
 
   #connected(connection: NbdConnection, then: () => void): void {
     const { network, process } = this.#around;
-    const storage = this.#around.storageAt(this.disk.export.address);
-    if (this.#connection !== null || storage === undefined) {
+    const storage = this.#around.storageAt(this.disk.address);
+    if (this.#connection !== null || storage === undefined || this.#isEnded) {
       connection.close();
       return;
     }
@@ -238,9 +277,28 @@ export class NbdClient {
 }
 
 /** The highest number n for which blocks 1 to n are on the disk: what a guest finds when it boots. */
-function highestOn(storage: SimStorageNode, disk: DiskId): number {
-  const content = storage.pool.contentOf(disk);
+function highestOn(storage: SimStorageNode, disk: DiskId, vm: VmId): number {
+  const content = storage.pool.contentOf(disk, vm);
   let highest = content.size;
   while (highest > 0 && !content.has(highest)) highest--;
   return highest;
+}
+
+async function reach(
+  storage: SimStorageNode,
+  { disk, isShared }: ClientDisk,
+  who: SharedClient,
+): Promise<NbdConnection | 'refused'> {
+  if (!isShared) return storage.connect(disk, who);
+  const session = await storage.logIn(who);
+  if (session === 'refused') return session;
+  return {
+    get isOpen() {
+      return session.isOpen;
+    },
+    write: (sequence) => session.write(disk, sequence),
+    touch: () => undefined,
+    close: () => session.close(),
+    onCut: (listener) => session.onCut(listener),
+  };
 }

@@ -7,9 +7,10 @@ import { parseDiskId, parseTaskId, parseVmId } from '../base/ids.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
-import { expectedIncarnations, type VmRecord } from '../core/model/vm.ts';
+import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../core/model/vm.ts';
 import type { Entry } from '../core/ports/store.ts';
 import { addressOf, type SimCluster } from './cluster.ts';
+import { GuestPeople } from './guest-people.ts';
 import type { SimRandom } from './sim-random.ts';
 import { type DeedName, VM_BYTES } from './swarm.ts';
 
@@ -35,6 +36,7 @@ interface Wish {
 export class People {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;
+  readonly #sharing: GuestPeople;
   #vms = 0;
   #tasks = 0;
   #disks = 0;
@@ -42,6 +44,7 @@ export class People {
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.fork('people');
+    this.#sharing = new GuestPeople(cluster, (kind, target) => this.#task(kind, target));
   }
 
   /** The records that joining leaves: hosts and storage nodes. */
@@ -88,6 +91,7 @@ export class People {
   async #do(deed: DeedName, store: ClusterStore): Promise<void> {
     if (deed === 'create') return this.create(store);
     if (deed === 'drain') return this.#drain(store);
+    if (deed === 'share') return this.#sharing.act(store);
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
     await this.#wish(this.#random.pick(vms).value.id, deed, store);
@@ -124,6 +128,7 @@ export class People {
       antiAffinity,
       patienceMs,
       restartPolicy,
+      hasSharedDisks: this.#cluster.swarm.deeds.has('share'),
     });
     this.#cluster.say(() => `people: create ${value.name}`);
     await store.transact(
@@ -202,8 +207,8 @@ export class People {
     }
   }
 
-  #task(kind: string, name: string): TaskRecord {
-    const target = { kind: 'vm', name } as const;
+  #task(kind: string, of: string | TaskRecord['target']): TaskRecord {
+    const target = typeof of === 'string' ? ({ kind: 'vm', name: of } as const) : of;
     const taskId = parseTaskId(id('task', ++this.#tasks));
     return {
       id: taskId,
@@ -271,6 +276,7 @@ export function wishFor(
       return wish({ intent: 'stopped', stopRequest, migrationRequest: null }, before);
     }
     case 'delete':
+      if ((vm.spec.guestCluster ?? null) !== null || sharedDisksOf(vm).length > 0) return null;
       return wish({ deleting: true, intent: 'stopped', migrationRequest: null }, pending);
     case 'suspend':
       return runs ? wish({ intent: 'suspended' }, [], true) : null;
@@ -298,6 +304,8 @@ export function newVm(options: {
   readonly antiAffinity: string | null;
   readonly patienceMs: number;
   readonly restartPolicy: VmRecord['spec']['restartPolicy'];
+  /** Whether its machine has a place for shared disks. */
+  readonly hasSharedDisks?: boolean;
 }): VmRecord {
   const { id: vmId, name, startTask, disks, antiAffinity, patienceMs, restartPolicy } = options;
   return {
@@ -315,6 +323,7 @@ export function newVm(options: {
       image: null,
       storagePatienceMs: patienceMs,
       antiAffinity,
+      ...(options.hasSharedDisks === true ? { sharedDisks: [] } : {}),
     },
     intent: 'running',
     generation: 0,

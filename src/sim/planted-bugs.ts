@@ -64,6 +64,38 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     }),
   },
   {
+    name: 'shared-disks-are-not-fenced',
+    says: 'a storage node that holds only shared disks of a VM is not fenced',
+    rules: ['G5-cont-current-and-fenced', 'G6-nothing-else-granted'],
+    plant: (ports) => ({
+      ...ports,
+      storage: {
+        ...ports.storage,
+        fence: async (node, order, options) =>
+          order.disks.length === 0 ? { revoked: [] } : ports.storage.fence(node, order, options),
+      },
+    }),
+  },
+  {
+    name: 'unplug-is-only-said',
+    says: 'a QEMU keeps a shared disk that it was told to let go of',
+    rules: [STUCK],
+    plant: (ports) => ({ ...ports, qmp: { ...bound(ports.qmp), unplug: async () => undefined } }),
+  },
+  {
+    name: 'members-alone',
+    says: 'who writes a guest cluster forgets to write its members',
+    rules: ['GC4-membership-agrees'],
+    plantStore: (store) => {
+      const transact = store.transact.bind(store);
+      store.transact = (writes, guard, unchanged) => {
+        const isCluster = writes.some(({ key }) => key.startsWith(PREFIX.guestCluster));
+        const kept = isCluster ? writes.filter(({ key }) => !key.startsWith(PREFIX.vm)) : writes;
+        return transact(kept, guard, unchanged);
+      };
+    },
+  },
+  {
     name: 'no-election-key',
     says: 'transactions of a leader compare no election key',
     rules: ['E1-only-leaders-decide', 'C1-hosts-have-room', 'T1-tasks-end-once', ...FENCING],
@@ -327,6 +359,9 @@ function bound(qmp: QmpLink): QmpLink {
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination) => qmp.send(source, destination),
     cancelSend: (source) => qmp.cancelSend(source),
+    plug: (target, disk) => qmp.plug(target, disk),
+    unplug: (target, disk) => qmp.unplug(target, disk),
+    sharedDisks: (target) => qmp.sharedDisks(target),
     onEvent: (listener) => qmp.onEvent(listener),
     forget: (vm, generation) => qmp.forget(vm, generation),
   };

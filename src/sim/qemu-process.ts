@@ -8,8 +8,15 @@
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
 import type { MigrationState } from '../core/model/observation.ts';
-import type { LaunchOrder } from '../core/ports/host-link.ts';
-import { type DiskRequest, NbdClient, type NbdSurroundings } from './nbd-client.ts';
+import type { LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
+import {
+  type ClientDisk,
+  type DiskRequest,
+  NbdClient,
+  type NbdSurroundings,
+  ownDisk,
+  sharedDisk,
+} from './nbd-client.ts';
 import type { Note } from './note.ts';
 import type { SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -40,6 +47,8 @@ const STREAM_CONNECT_MS = 3_000;
 const COPY_MS = [80, 1_600] as const;
 /** How long a source waits for the destination to say that it has everything. */
 const STREAM_END_MS = 6_000;
+/** What a source says of how long its guest stood still. */
+const DOWNTIME_MS = 30;
 const SHUTDOWN_MS = [200, 1_200] as const;
 
 /** One QEMU, from its start to its process's end. */
@@ -48,7 +57,7 @@ export class QemuProcess {
   readonly process: SimProcess;
   readonly monitors = new Set<Monitor>();
   readonly #around: QemuSurroundings;
-  readonly #disks: NbdClient[];
+  #disks: readonly NbdClient[];
   #memory: GuestMemory = new Map();
   #status: string;
   #migration: MigrationState | null = null;
@@ -73,16 +82,8 @@ export class QemuProcess {
     this.process = process;
     this.#around = around;
     this.#status = order.incoming ? 'inmigrate' : 'prelaunch';
-    this.#disks = order.disks.map((disk) => {
-      const client: NbdClient = new NbdClient(disk, order, {
-        ...around,
-        process,
-        onDone: (request, found) => this.#diskDone(client, request, found),
-        onFailed: () => this.#diskFailed(),
-        onIdle: () => this.#diskIdle(),
-      });
-      return client;
-    });
+    const disks = [...order.disks.map(ownDisk), ...(order.sharedDisks ?? []).map(sharedDisk)];
+    this.#disks = disks.map((disk) => this.#client(disk));
     process.onEnd(() => this.#ended());
     this.#noteStatus(this.#status);
   }
@@ -106,6 +107,11 @@ export class QemuProcess {
 
   get key(): string {
     return `${this.order.vm}:${this.order.generation}`;
+  }
+
+  /** Shared disks that it has open. */
+  get sharedDisks(): ReadonlySet<DiskId> {
+    return new Set(this.#disks.flatMap(({ disk }) => (disk.isShared ? [disk.disk] : [])));
   }
 
   /** Opens its disks; false (and it ends) where one is not to be had. */
@@ -201,6 +207,21 @@ export class QemuProcess {
     this.#migration = migrationIs('cancelled');
     if (this.#status === 'finish-migrate') this.#become('running');
     this.#emit();
+  }
+
+  /** Hot-plug: QEMU opens the disk, and the guest begins to write to it. */
+  plug(disk: Pick<LaunchSharedDisk, 'disk' | 'address'>): void {
+    if (this.sharedDisks.has(disk.disk)) return;
+    const client = this.#client(sharedDisk(disk));
+    this.#disks = [...this.#disks, client];
+    client.open(OPEN_MS, () => this.#next(client));
+  }
+
+  unplug(disk: DiskId): void {
+    const gone = this.#disks.filter((client) => client.disk.isShared && client.disk.disk === disk);
+    this.#disks = this.#disks.filter((client) => !gone.includes(client));
+    for (const client of gone) client.end();
+    this.#diskIdle();
   }
 
   // What becomes of a guest by itself.
@@ -305,6 +326,17 @@ export class QemuProcess {
     this.monitors.clear();
   }
 
+  #client(disk: ClientDisk): NbdClient {
+    const client: NbdClient = new NbdClient(disk, this.order, {
+      ...this.#around,
+      process: this.process,
+      onDone: (request, found) => this.#diskDone(client, request, found),
+      onFailed: () => this.#diskFailed(),
+      onIdle: () => this.#diskIdle(),
+    });
+    return client;
+  }
+
   #runDisks(): void {
     for (const disk of this.#disks) {
       disk.retry();
@@ -314,7 +346,7 @@ export class QemuProcess {
 
   /** The guest's next request on a disk, when it has thought about it. */
   #next(disk: NbdClient): void {
-    if (!this.isLive || disk.hasRequest || this.#thinking.has(disk)) return;
+    if (!this.isLive || disk.hasRequest || this.#thinking.has(disk) || !this.#disks.includes(disk)) return;
     if (disk.disk.readOnly) return;
     if (!this.#memory.has(disk.disk.disk)) {
       disk.submit({ kind: 'read' });
@@ -324,7 +356,7 @@ export class QemuProcess {
     this.process.after(this.#around.random.between(THINK_MS[0], THINK_MS[1]), () => {
       this.#thinking.delete(disk);
       const sequence = this.#memory.get(disk.disk.disk);
-      if (!this.isLive || disk.hasRequest) return;
+      if (!this.isLive || disk.hasRequest || !this.#disks.includes(disk)) return;
       if (sequence === undefined) this.#next(disk);
       else disk.submit({ kind: 'write', sequence });
     });
@@ -362,5 +394,12 @@ export class QemuProcess {
 
 /** A migration's state with nothing known but its status. */
 function migrationIs(status: MigrationState['status'], error: string | null = null): MigrationState {
-  return { status, transferredBytes: 0, remainingBytes: 0, totalBytes: 0, downtimeMs: null, error };
+  return {
+    status,
+    transferredBytes: 0,
+    remainingBytes: 0,
+    totalBytes: 0,
+    downtimeMs: status === 'completed' ? DOWNTIME_MS : null,
+    error,
+  };
 }

@@ -5,8 +5,9 @@
  */
 import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
-import type { Generation, VmId } from '../base/ids.ts';
+import type { DiskId, Generation, VmId } from '../base/ids.ts';
 import type { QmpObservation } from '../core/model/observation.ts';
+import type { LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../core/ports/qmp-link.ts';
 import type { Caller } from './links.ts';
 import type { Monitor, QemuProcess } from './qemu-process.ts';
@@ -129,6 +130,20 @@ export class SimQmpLink implements QmpLink {
 
   cancelSend(source: QmpTarget): Promise<void> {
     return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.cancelSend());
+  }
+
+  plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void> {
+    return this.#order(target, SLOW_COMMAND_MS, (qemu) => qemu.plug(disk));
+  }
+
+  unplug(target: QmpTarget, disk: DiskId): Promise<void> {
+    return this.#order(target, SLOW_COMMAND_MS, (qemu) => qemu.unplug(disk));
+  }
+
+  async sharedDisks(target: QmpTarget): Promise<readonly DiskId[]> {
+    const attempt = await this.#connect(target);
+    if (attempt.session === null) throw unreachable(target, attempt.seen);
+    return this.#command(attempt.session, COMMAND_MS, (qemu) => [...qemu.sharedDisks]);
   }
 
   async #order(target: QmpTarget, deadlineMs: number, act: (qemu: QemuProcess) => void): Promise<void> {

@@ -63,6 +63,7 @@ export const DEEDS = [
   'migrate-to',
   'drain',
   'delete',
+  'share',
 ] as const;
 export type DeedName = (typeof DEEDS)[number];
 
@@ -103,8 +104,12 @@ export function drawSwarm(seed: number): Swarm {
   const faults = new Map<FaultName, number>();
   for (const name of FAULTS) if (random.unit() < share) faults.set(name, random.pick([2_500, 6_000, 12_000, 25_000]));
   const deeds = new Map<DeedName, number>();
-  for (const name of DEEDS) if (random.unit() < 0.5) deeds.set(name, random.pick([1_500, 4_000, 10_000]));
+  for (const name of DEEDS)
+    if (name !== 'share' && random.unit() < 0.5) deeds.set(name, random.pick([1_500, 4_000, 10_000]));
   if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
+  // A stream of its own: the seeds that were there before stay what they were.
+  const sharing = new SimRandom(seed).fork('share');
+  if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
   const hosts = 3 + random.below(4);
   return {
     seed,

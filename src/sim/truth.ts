@@ -4,6 +4,7 @@
  */
 import type { Term } from '../base/ids.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from '../core/model/guest-cluster.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import type { Change } from '../core/ports/store.ts';
@@ -15,13 +16,31 @@ interface Tables {
   readonly host: Map<string, HostRecord>;
   readonly storage: Map<string, StorageRecord>;
   readonly task: Map<string, TaskRecord>;
+  readonly 'shared-disk': Map<string, SharedDiskRecord>;
+  readonly 'guest-cluster': Map<string, GuestClusterRecord>;
 }
 
-const KINDS = ['vm', 'disk', 'host', 'network', 'task'] as const;
+const PREFIXES: readonly (readonly [Change['kind'], string])[] = [
+  ['vm', PREFIX.vm],
+  ['disk', PREFIX.disk],
+  ['host', PREFIX.host],
+  ['network', PREFIX.network],
+  ['task', PREFIX.task],
+  ['shared-disk', PREFIX.sharedDisk],
+  ['guest-cluster', PREFIX.guestCluster],
+];
 
 /** All records as of the last transaction. */
 export class Truth {
-  readonly tables: Tables = { vm: new Map(), disk: new Map(), host: new Map(), storage: new Map(), task: new Map() };
+  readonly tables: Tables = {
+    vm: new Map(),
+    disk: new Map(),
+    host: new Map(),
+    storage: new Map(),
+    task: new Map(),
+    'shared-disk': new Map(),
+    'guest-cluster': new Map(),
+  };
   /** Election keys with the revision they were made at and who made them, oldest first. */
   readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();
 
@@ -62,8 +81,7 @@ export class Truth {
 }
 
 function changeOf(event: WatchEvent): Change | null {
-  for (const kind of KINDS) {
-    const prefix = PREFIX[kind];
+  for (const [kind, prefix] of PREFIXES) {
     if (!event.key.startsWith(prefix)) continue;
     const value: unknown = event.type === 'put' ? JSON.parse(event.kv.value) : null;
     return { kind, id: event.key.slice(prefix.length), value } as Change;

@@ -34,7 +34,7 @@ export interface LocalDisksOptions {
 }
 
 /** First of the user ids of daemons; a disk's is this plus its port's number. */
-const UID_BASE = 700_000;
+export const UID_BASE = 700_000;
 
 /** One per service: the process holds the pool's lock. */
 export class LocalDisks implements DiskBackend {

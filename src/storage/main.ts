@@ -21,8 +21,10 @@ import { joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
+import { LocalTarget, TARGET_PROGRAM } from './local-target.ts';
 import { Pool } from './pool.ts';
 import { storageRelay, storageRoutes } from './routes.ts';
+import { SharedPool } from './shared-pool.ts';
 
 const NVRAM_TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 const GIB = 1024 ** 3;
@@ -64,10 +66,22 @@ async function main(): Promise<void> {
     confine,
     direct: await hasDirectIo(config.poolDir),
   });
+  const target = new LocalTarget({
+    name: config.name,
+    address: config.storageAddress,
+    port: PORTS.target,
+    pool: await SharedPool.open(config.poolDir),
+    runDir: join(config.runDir, 'target'),
+    credentials,
+    etcdEndpoints: config.etcdEndpoints.map(endpointName),
+    etcdServerName: config.etcdServerName,
+    confine: confine && (await canReach([dirname(TARGET_PROGRAM), dirname(process.execPath)])),
+  });
   const service = new StorageService({
     name: config.name,
     clock: CLOCK,
     disks,
+    target,
     readCluster: () => readClusterView(etcd, config.name, onUnreadable),
     log,
   });
@@ -113,10 +127,12 @@ async function joinBy(config: StorageConfig, log: Log): ReturnType<typeof joinCl
   return joined;
 }
 
+const endpointName = (endpoint: string): string => endpoint.replace('https://', '');
+
 function openEtcd(config: StorageConfig, credentials: Credentials): EtcdClient {
   const serverName = config.etcdServerName;
   return new EtcdClient({
-    endpoints: config.etcdEndpoints.map((endpoint) => endpoint.replace('https://', '')),
+    endpoints: config.etcdEndpoints.map(endpointName),
     tls: { ...credentials, ...(serverName === undefined ? {} : { serverName }) },
     deadlineMsDefault: 5_000,
   });
@@ -146,6 +162,11 @@ async function makeRunDir(base: string): Promise<string> {
 async function canConfine(directories: readonly string[]): Promise<boolean> {
   if (process.geteuid?.() !== 0) return false;
   if (!/^\s*0\s+0\s+4294967295\s*$/.test(await readFile('/proc/self/uid_map', 'utf8'))) return false;
+  return canReach(directories);
+}
+
+/** Whether everybody may pass through these directories. */
+async function canReach(directories: readonly string[]): Promise<boolean> {
   for (const directory of directories) {
     for (let path = directory; path !== '/'; path = dirname(path)) {
       if (((await stat(path)).mode & 0o001) === 0) return false;

@@ -5,8 +5,10 @@
 
 import { parseDiskId, parseSha256, parseVmId } from '../base/ids.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
-import type { DiskOrder, FenceOrder, GrantOrder, RevokeOrder } from '../core/ports/storage-link.ts';
+import { SHARED_DISKS } from '../core/ports/host-link.ts';
+import type { DiskOrder, FenceOrder, GrantOrder, RevokeOrder, SharedDiskOrder } from '../core/ports/storage-link.ts';
 import {
+  added,
   arrayOf,
   byKind,
   idOf,
@@ -24,7 +26,8 @@ import {
 
 const DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
-const KNOWN = { features: [] } as const;
+const KNOWN = { features: [SHARED_DISKS] } as const;
+const SHARED_SIZE_BYTES_MAX = 64 * 1024 ** 4;
 const SIZE_BYTES_MAX = 16 * 1024 ** 4;
 /** Of a file given by value. */
 const CONTENT_BASE64_CHARS_MAX = Math.ceil((1024 * 1024) / 3) * 4;
@@ -55,7 +58,19 @@ export const parseGrantOrder: Parser<GrantOrder> = order(
       }),
       { itemsMax: DISKS_MAX },
     ),
+    sharedDisks: added(
+      arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer({ min: 0, max: 255 }) }), { itemsMax: DISKS_MAX }),
+      [],
+    ),
   },
+  KNOWN,
+);
+
+const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
+  value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
+
+export const parseSharedDiskOrder: Parser<SharedDiskOrder> = order(
+  { term, sizeBytes: integer({ min: 4096, max: SHARED_SIZE_BYTES_MAX }), blockBytes: parseBlockBytes },
   KNOWN,
 );
 

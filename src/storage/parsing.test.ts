@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseGeneration, parseVmId } from '../base/ids.ts';
 import { parseProcNetTcp, parseSs } from './connections.ts';
-import { parseDiskOrder, parseFenceOrder, parseGrantOrder } from './orders.ts';
+import { parseDiskOrder, parseFenceOrder, parseGrantOrder, parseSharedDiskOrder } from './orders.ts';
 import { parseExportId, qsdArgv } from './qsd.ts';
 
 const VM = parseVmId('vm-0123456789ab');
@@ -63,8 +63,21 @@ test('what a newer controller added is ignored, and what it needs and this versi
   assert.deepEqual(parseFenceOrder({ ...fence, future: 1, needs: [] }, ''), fence);
   const grant = { term: 1, vm: VM, generation: 3, disks: [{ disk: DISK, port: 30_001, readOnly: false }] };
   const more = { ...grant, disks: grant.disks.map((disk) => ({ ...disk, future: 1 })) };
-  assert.deepEqual(parseGrantOrder(more, ''), grant);
+  assert.deepEqual(parseGrantOrder(more, ''), { ...grant, sharedDisks: [] });
+  const sharing = { ...grant, sharedDisks: [{ disk: DISK, lun: 255 }] };
+  assert.deepEqual(parseGrantOrder({ ...sharing, needs: ['shared-disks'] }, ''), sharing);
   assert.throws(() => parseFenceOrder({ ...fence, needs: ['x'] }, ''), { code: 'unsupported' });
+});
+
+test('shared disks have whole numbers, blocks of 512 or 4096 bytes, and room for 64 TiB', () => {
+  const order = { term: 1, sizeBytes: 64 * 1024 ** 4, blockBytes: 4096 };
+  assert.deepEqual(parseSharedDiskOrder(order, ''), order);
+  const bad = [{ blockBytes: 1024 }, { blockBytes: '512' }, { sizeBytes: 64 * 1024 ** 4 + 1 }, { sizeBytes: 0 }];
+  for (const change of bad)
+    assert.throws(() => parseSharedDiskOrder({ ...order, ...change }, ''), { code: 'bad-input' });
+  const grant = { term: 1, vm: VM, generation: 3, disks: [] };
+  for (const lun of [-1, 256, 0.5, '1'])
+    assert.throws(() => parseGrantOrder({ ...grant, sharedDisks: [{ disk: DISK, lun }] }, ''), { code: 'bad-input' });
 });
 
 test('disk orders are taken apart strictly', () => {

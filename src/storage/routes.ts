@@ -18,6 +18,7 @@ import {
   parseProbeOrder,
   parseResizeOrder,
   parseRevokeOrder,
+  parseSharedDiskOrder,
 } from './orders.ts';
 import type { Pool } from './pool.ts';
 
@@ -37,6 +38,7 @@ export function storageRoutes(service: StorageService, pool: Pool): readonly Rou
     { method: 'GET', path: '/v1/report', allow: CONTROL, handle: async () => ({ json: await service.report() }) },
     ...grantRoutes(service),
     ...diskRoutes(service),
+    ...sharedDiskRoutes(service),
     ...artifactRoutes(service, pool),
     {
       method: 'POST',
@@ -103,6 +105,29 @@ function diskRoutes(service: StorageService): readonly Route[] {
       allow: CONTROL,
       handle: async ({ parameters, query }) => {
         await service.deleteDisk(diskOf(parameters), termOf(query));
+        return done;
+      },
+    },
+  ];
+}
+
+function sharedDiskRoutes(service: StorageService): readonly Route[] {
+  return [
+    {
+      method: 'PUT',
+      path: '/v1/shared-disks/:disk',
+      allow: CONTROL,
+      handle: async ({ parameters, body }) => {
+        await service.createSharedDisk(diskOf(parameters), parseSharedDiskOrder(body, ''));
+        return done;
+      },
+    },
+    {
+      method: 'DELETE',
+      path: '/v1/shared-disks/:disk',
+      allow: CONTROL,
+      handle: async ({ parameters, query }) => {
+        await service.deleteSharedDisk(diskOf(parameters), termOf(query));
         return done;
       },
     },

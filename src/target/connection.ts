@@ -33,7 +33,8 @@ const ASYNC_DROPS_ALL = 3;
 
 /** What a connection needs from around it. */
 export interface ConnectionPort {
-  readonly target: ScsiTarget;
+  /** The target of that name, one of the policy's. */
+  targetNamed(name: string): ScsiTarget;
   readonly policy: LoginPolicy;
   readonly budget: Budget;
   readonly blocks: BlockSource;
@@ -49,6 +50,8 @@ export interface ConnectionPort {
   /** Log-in is complete: a session identifier for it, and older sessions that it replaces are closed. Null: there is no room. */
   loggedIn(who: LoggedIn, isid: string): number | null;
   abortElsewhere(lun: number | null): void;
+  /** Whether unit attentions are not for this session (ScsiCommand.isStandby). */
+  isStandby(who: LoggedIn): boolean;
 }
 
 /** See above. */
@@ -183,11 +186,10 @@ export class Connection {
     const { headerDigest, dataDigest } = who.parameters;
     Object.assign(this.#decoder, { headerDigest, dataDigest });
     Object.assign(this.writer, { headerDigest, dataDigest });
-    if (who.isDiscovery) return;
-    const { target, budget } = this.#port;
+    if (who.target === null) return;
     this.#session = new Session(who.initiator, {
-      target,
-      budget,
+      target: this.#port.targetNamed(who.target),
+      budget: this.#port.budget,
       writer: this.writer,
       numbers,
       parameters: who.parameters,
@@ -196,6 +198,7 @@ export class Connection {
       wantsSend: () => this.#port.wantsSend(),
       abortElsewhere: (lun) => this.#port.abortElsewhere(lun),
     });
+    this.#session.isStandby = this.#port.isStandby(who);
   }
 
   /** NOP-Out (11.18): answered with what it brought; without a task tag it is an answer itself. */
@@ -238,13 +241,20 @@ export class Connection {
     const answers: [string, string][] = [];
     const wanted = pairs.get('SendTargets');
     pairs.delete('SendTargets');
-    const { targetName } = this.#port.policy;
-    const isAll = wanted === 'All' || wanted === '';
-    if (wanted !== undefined && (isAll || wanted.toLowerCase() === targetName.toLowerCase())) {
-      answers.push(['TargetName', targetName], ['TargetAddress', this.#port.address]);
-    }
+    if (wanted !== undefined) answers.push(...this.#targets(wanted));
     if (this.#who !== null) answers.push(...negotiate(this.#who.parameters, pairs, { isLogin: false }));
     return writeText(answers);
+  }
+
+  #targets(wanted: string): [string, string][] {
+    const isAll = wanted === 'All' || wanted === '';
+    const names = this.#who === null ? [] : this.#port.policy.targetsOf(this.#who.initiator);
+    return names
+      .filter((name) => isAll || wanted.toLowerCase() === name.toLowerCase())
+      .flatMap((name): [string, string][] => [
+        ['TargetName', name],
+        ['TargetAddress', this.#port.address],
+      ]);
   }
 
   /** Logout (11.14). There is one connection: closing it and closing the session are the same. */

@@ -44,7 +44,7 @@ export interface FileStoreOptions {
 
 /** See above. */
 export class FileStore implements BackingStore {
-  readonly blockCount: number;
+  blockCount: number;
   readonly blockBytes: number;
   readonly isReadOnly = false;
   readonly #file: FileHandle;
@@ -84,6 +84,13 @@ export class FileStore implements BackingStore {
       await file.close();
       throw error;
     }
+  }
+
+  /** Takes note that the file was made larger, to `sizeBytes`. Throws CodedError 'failed' where it was not. */
+  async grow(sizeBytes: number): Promise<void> {
+    const { size } = await this.#file.stat();
+    if (size < sizeBytes) throw new CodedError('failed', `The file has ${size} bytes, not ${sizeBytes}.`);
+    this.blockCount = Math.max(this.blockCount, sizeBytes / this.blockBytes);
   }
 
   /** Everything acknowledged is written out, then the file is closed. Commands must have ended. */

@@ -37,8 +37,8 @@ export type InitiatorPolicy =
 
 /** What log-in is decided by. */
 export interface LoginPolicy {
-  /** The one target there is here. */
-  readonly targetName: string;
+  /** The targets that an initiator may see, by its normalised name. */
+  targetsOf(initiator: string): readonly string[];
   /** The policy for an initiator's normalised name; null: it may not log in. */
   policyFor(initiator: string): InitiatorPolicy | null;
   /** So many bytes that nobody can guess. */
@@ -53,6 +53,8 @@ export interface LoggedIn {
   /** The CHAP name that was proved; null without CHAP. */
   readonly account: string | null;
   readonly isDiscovery: boolean;
+  /** The target, as `targetsOf` has it; null in a discovery session. */
+  readonly target: string | null;
   readonly parameters: IscsiParameters;
 }
 
@@ -94,6 +96,7 @@ export class LoginExchange {
   #initiator: string | null = null;
   #rule: InitiatorPolicy = { kind: 'open' };
   #isDiscovery = false;
+  #target: string | null = null;
   #stage = SECURITY;
   #steps = 0;
   #held: Uint8Array[] = [];
@@ -158,8 +161,8 @@ export class LoginExchange {
   }
 
   #result(): LoggedIn {
-    const isDiscovery = this.#isDiscovery;
-    return { initiator: this.#initiator ?? '', account: this.#account, isDiscovery, parameters: this.#parameters };
+    const about = { isDiscovery: this.#isDiscovery, target: this.#target, parameters: this.#parameters };
+    return { initiator: this.#initiator ?? '', account: this.#account, ...about };
   }
 
   /** The first request names both ends (6.3). */
@@ -180,7 +183,9 @@ export class LoginExchange {
     if (!this.#isDiscovery) {
       const target = pairs.get('TargetName');
       if (target === undefined) throw new Refused(LOGIN_STATUS.missingParameter);
-      if (normalName(target) !== normalName(this.#policy.targetName)) throw new Refused(LOGIN_STATUS.notFound);
+      const wanted = normalName(target);
+      this.#target = this.#policy.targetsOf(initiator).find((name) => normalName(name) === wanted) ?? null;
+      if (this.#target === null) throw new Refused(LOGIN_STATUS.notFound);
       answers.push(['TargetPortalGroupTag', '1']);
     }
     this.#rule = rule;

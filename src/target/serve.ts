@@ -40,11 +40,12 @@ export async function serveFile(options: ServeOptions): Promise<Serving> {
     const { uuid, reservations } = await openUnitFile(file);
     const identity = { uuid, targetName: STANDALONE_TARGET };
     const unit = await openLogicalUnit({ identity, backing: store, reservations });
+    const target = new DeviceServer(new Map([[0, unit]]));
     const server = await IscsiServer.listen({
       host,
       port,
-      targetName: STANDALONE_TARGET,
-      target: new DeviceServer(new Map([[0, unit]])),
+      targetsOf: () => [STANDALONE_TARGET],
+      targetNamed: () => target,
       clock: systemClock,
       policyFor: () => ({ kind: 'open' }),
       onClosed,

@@ -56,8 +56,8 @@ async function rig(t: TestContext, blocks = 4096): Promise<Rig> {
   const options: ServerOptions = {
     host: '127.0.0.1',
     port: 0,
-    targetName: TEST_TARGET,
-    target,
+    targetsOf: () => [TEST_TARGET],
+    targetNamed: () => target,
     clock,
     policyFor: () => ({ kind: 'open' }),
     onClosed: (_initiator, reason) => void closed.push(reason),
@@ -108,8 +108,8 @@ test('a read over a socket, and a port that is in use', async (t) => {
   const again = IscsiServer.listen({
     host: '127.0.0.1',
     port: server.port,
-    targetName: TEST_TARGET,
-    target: new StubTarget(store),
+    targetsOf: () => [TEST_TARGET],
+    targetNamed: () => new StubTarget(store),
     clock: new HandClock(),
     policyFor: () => null,
     onClosed: () => undefined,

@@ -26,8 +26,12 @@ export interface ServerOptions {
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
-  readonly targetName: string;
-  readonly target: ScsiTarget;
+  /** The targets that an initiator may see, by its normalised name. */
+  readonly targetsOf: (initiator: string) => readonly string[];
+  /** The target of that name, one of `targetsOf`. */
+  readonly targetNamed: (name: string) => ScsiTarget;
+  /** Whether unit attentions are not for this session (ScsiCommand.isStandby); `reconsider` after a change. */
+  readonly isStandby?: (who: LoggedIn) => boolean;
   readonly clock: Clock;
   readonly policyFor: (initiator: string) => InitiatorPolicy | null;
   /** Told of every connection that ends for another reason than a logout: who, and why. */
@@ -68,7 +72,7 @@ export class IscsiServer {
     this.#options = options;
     this.#poll = new BusyPoll({ monotonicMs: () => options.clock.monotonicMs(), nextTurn: setImmediate });
     this.#policy = {
-      targetName: options.targetName,
+      targetsOf: options.targetsOf,
       policyFor: options.policyFor,
       random: (bytes) => randomBytes(bytes),
       chapDigest: (algorithm, { id, secret, challenge }) => {
@@ -119,6 +123,25 @@ export class IscsiServer {
     await Promise.all(cut.map(({ connection }) => connection.quiet()));
   }
 
+  /** Asks `isStandby` again for the sessions of an initiator. */
+  reconsider(initiator: string): void {
+    const nexus = normalName(initiator);
+    for (const { connection } of this.#peers) {
+      const { who, session } = connection;
+      if (who === null || session === null || who.initiator !== nexus) continue;
+      session.isStandby = this.#options.isStandby?.(who) ?? false;
+    }
+  }
+
+  /** Who is logged in by which account, from where. */
+  sessions(): readonly { readonly account: string | null; readonly address: string; readonly port: number }[] {
+    return [...this.#peers].flatMap(({ connection, socket }) => {
+      if (connection.session === null) return [];
+      const address = plainAddress(socket.remoteAddress);
+      return [{ account: connection.who?.account ?? null, address, port: socket.remotePort ?? 0 }];
+    });
+  }
+
   /** Tells the initiators, stops listening, cuts all connections, and resolves when no command runs any more. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -141,10 +164,10 @@ export class IscsiServer {
       socket.destroy();
       return;
     }
-    const { target, clock } = this.#options;
+    const { targetNamed, clock } = this.#options;
     const address = `${bracketed(socket.localAddress)}:${socket.localPort ?? 0},1`;
     const connection = new Connection({
-      target,
+      targetNamed,
       policy: this.#policy,
       budget: this.#budget,
       blocks: this.#blocks,
@@ -155,6 +178,7 @@ export class IscsiServer {
       ended: (reason) => this.#end(peer, reason),
       loggedIn: (who, isid) => this.#loggedIn(peer, { who, isid }),
       abortElsewhere: (lun) => this.#abortElsewhere(peer, lun),
+      isStandby: (who) => this.#options.isStandby?.(who) ?? false,
     });
     const openedMs = clock.monotonicMs();
     const state = { isid: '', tsih: 0, unsentBytes: 0, isSending: false, isEnding: false, isGone: false };
@@ -227,11 +251,13 @@ export class IscsiServer {
   }
 
   async #afterwards(connection: Connection): Promise<void> {
-    const nexus = connection.session?.nexus;
+    const { session } = connection;
     await connection.quiet();
-    if (nexus === undefined) return;
-    for (const peer of this.#peers) if (peer.connection.session?.nexus === nexus) return;
-    this.#options.target.nexusLost(nexus);
+    if (session === null) return;
+    const { nexus, target } = session;
+    for (const { connection: other } of this.#peers)
+      if (other.session?.nexus === nexus && other.session.target === target) return;
+    target.nexusLost(nexus);
   }
 
   /** Reinstatement (RFC 7143, 6.3.5): a session of the same initiator with the same ISID takes the place of the older one. */
@@ -252,7 +278,8 @@ export class IscsiServer {
   }
 
   #abortElsewhere(peer: Peer, lun: number | null): void {
-    for (const other of this.#peers) if (other !== peer) other.connection.session?.abortedElsewhere(lun);
+    const units = peer.connection.session?.target.units(lun) ?? new Set();
+    for (const other of this.#peers) if (other !== peer) other.connection.session?.abortedElsewhere(units);
   }
 
   #sweepLater(): void {
@@ -278,9 +305,12 @@ export class IscsiServer {
   }
 }
 
+function plainAddress(address = '0.0.0.0'): string {
+  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+}
+
 function bracketed(address: string | undefined): string {
-  if (address === undefined) return '0.0.0.0';
-  const plain = address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+  const plain = plainAddress(address);
   return plain.includes(':') ? `[${plain}]` : plain;
 }
 

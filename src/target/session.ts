@@ -82,6 +82,8 @@ export class Session {
   #placed: Task | null = null;
   /** Counts data that arrived: progress, for who watches for stalls. */
   progress = 0;
+  /** See ScsiCommand. */
+  isStandby = false;
 
   constructor(nexus: string, port: SessionPort) {
     this.nexus = nexus;
@@ -92,6 +94,11 @@ export class Session {
   get awaitsData(): boolean {
     for (const task of this.#tasks.values()) if (task.state === 'receiving') return true;
     return false;
+  }
+
+  /** The target it is at. */
+  get target(): ScsiTarget {
+    return this.#port.target;
   }
 
   /** Where the immediate data of a command goes. */
@@ -173,9 +180,10 @@ export class Session {
   }
 
   /** Another session's reset: commands that have not begun end with TASK ABORTED; the device server ends those that run. */
-  abortedElsewhere(lun: number | null): void {
+  abortedElsewhere(units: ReadonlySet<object>): void {
     for (const task of [...this.#tasks.values()]) {
-      if ((lun !== null && task.lun !== lun) || task.state === 'running') continue;
+      const [unit] = this.#port.target.units(task.lun);
+      if (unit === undefined || !units.has(unit) || task.state === 'running') continue;
       this.#drop(task);
       this.#respond(task, { status: TASK_ABORTED, sense: null, dataIn: null, transferBytes: 0 });
     }
@@ -308,7 +316,8 @@ export class Session {
     const { pdu } = task;
     const dataOut = task.outBytes === 0 || task.data === null ? null : task.data.subarray(0, task.outBytes);
     const expectedInBytes = pdu.isRead && !pdu.isWrite ? pdu.expectedBytes : 0;
-    const command = { nexus: this.nexus, lun: task.lun, cdb: pdu.cdb, dataOut, expectedInBytes };
+    const { nexus, isStandby } = this;
+    const command = { nexus, lun: task.lun, cdb: pdu.cdb, dataOut, expectedInBytes, isStandby };
     task.command = command;
     const answer = this.#port.target.execute(command);
     if (!(answer instanceof Promise)) {

@@ -130,6 +130,8 @@ export class Fleet {
       revoke: unexpected,
       createDisk: unexpected,
       deleteDisk: unexpected,
+      createSharedDisk: unexpected,
+      deleteSharedDisk: unexpected,
     };
   }
 
@@ -157,7 +159,8 @@ export class Fleet {
       });
     const other = { halt: unexpected, reset: unexpected, powerDown: unexpected, quit: unexpected, listen: unexpected };
     const rest = { send: unexpected, cancelSend: unexpected, onEvent: () => undefined, forget: () => undefined };
-    return { observe, cont, ...other, ...rest };
+    const shared = { plug: unexpected, unplug: unexpected, sharedDisks: unexpected };
+    return { observe, cont, ...other, ...shared, ...rest };
   }
 
   /** Directly, and through each storage node, as control/links/paths.ts has it. */

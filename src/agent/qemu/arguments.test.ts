@@ -150,3 +150,36 @@ test('orders that make no machine are refused with their place', () => {
   refused({ machine: { firmware: 'direct' } }, /kernel/);
   refused({ disks: [disk('nvram', 'virtio')] }, /nvram/);
 });
+
+const SHARED = {
+  disk: 'disk-00000000000a',
+  lun: 3,
+  address: '10.78.1.1',
+  port: 3260,
+  target: 'iqn.2026-11.org.groundplane:disks:vm-0123456789ab',
+  initiator: 'iqn.2026-11.org.groundplane:vm:vm-0123456789ab',
+  account: 'vm-0123456789ab:g5',
+  secret: 'a-secret-of-more-than-twelve',
+};
+
+test('shared disks: a place for them where the order names them, even none; their secrets in files of the directory', () => {
+  const argvOf = (sharedDisks?: readonly object[]): readonly string[] =>
+    qemuArguments(order(sharedDisks === undefined ? {} : { sharedDisks, needs: ['shared-disks'] }), CONTEXT);
+  assert.ok(!argvOf().join(' ').includes('shared0'));
+  const none = argvOf([]);
+  assert.deepEqual(
+    none.filter((word) => !argvOf().includes(word)),
+    ['virtio-scsi-pci,id=shared0,bus=pcie.0,addr=0x1c'],
+  );
+  const [, secret, node, device] = argvOf([SHARED]).filter((word) => !argvOf().includes(word));
+  assert.deepEqual(JSON.parse(secret ?? ''), {
+    'qom-type': 'secret',
+    id: 'secret-disk-00000000000a',
+    file: '/run/groundplane/vm-0123456789ab-g5/disk-00000000000a.secret',
+  });
+  assert.match(node ?? '', /"driver":"iscsi".*"portal":"10.78.1.1:3260".*"lun":3.*"user":"vm-0123456789ab:g5"/);
+  assert.match(device ?? '', /"driver":"scsi-block".*"bus":"shared0.0".*"share-rw":true.*"werror":"report"/);
+  assert.ok(!argvOf([SHARED]).join(' ').includes(SHARED.secret));
+  for (const change of [{ lun: 256 }, { secret: 'short' }, { target: 'iqn,id=x' }, { account: 'a"b' }])
+    assert.throws(() => argvOf([{ ...SHARED, ...change }]), { code: 'bad-input' });
+});

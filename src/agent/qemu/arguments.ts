@@ -6,8 +6,14 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { VmId } from '../../base/ids.ts';
+import type { DiskId, VmId } from '../../base/ids.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
+import {
+  SHARED_CONTROLLER,
+  sharedBlockNode,
+  sharedDevice,
+  sharedSecretId,
+} from '../../core/model/shared-disk-devices.ts';
 import type { LaunchDisk, LaunchOrder } from '../../core/ports/host-link.ts';
 import { markerArgument } from '../incarnations.ts';
 import { netdevId, tapName } from '../network/taps.ts';
@@ -83,6 +89,7 @@ export function qemuArguments(order: LaunchOrder, context: QemuContext): readonl
     ...order.disks.flatMap((disk, index) => blockdevArguments(disk, index)),
     ...busArguments(order),
     ...order.disks.flatMap((disk, index) => diskDeviceArguments(disk, index, order)),
+    ...sharedDiskArguments(order, context),
     ...nicArguments(order),
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0,bus=pcie.0,addr=0x1e'],
     ...['-device', 'isa-serial,chardev=serial0', '-device', 'pvpanic'],
@@ -205,6 +212,31 @@ function diskDeviceArguments(disk: LaunchDisk, index: number, order: LaunchOrder
   if (disk.bus === 'virtio') return ['-device', `virtio-blk-pci,bus=port${DISK_PORT + sameBus},${common}`];
   const model = disk.role === 'seed' ? 'scsi-cd' : 'scsi-hd';
   return ['-device', `${model},bus=scsi0.0,channel=0,scsi-id=${sameBus},lun=0,${common}`];
+}
+
+/** The place for shared disks, and those that are there from the start. Their secrets are in files of the incarnation's own. */
+function sharedDiskArguments({ sharedDisks }: LaunchOrder, { directory }: QemuContext): string[] {
+  if (sharedDisks === undefined) return [];
+  return [
+    ...['-device', `virtio-scsi-pci,id=${SHARED_CONTROLLER},bus=pcie.0,addr=0x1c`],
+    ...sharedDisks.flatMap((shared) => [
+      ...[
+        '-object',
+        JSON.stringify({
+          'qom-type': 'secret',
+          id: sharedSecretId(shared.disk),
+          file: secretFile(directory, shared.disk),
+        }),
+      ],
+      ...['-blockdev', JSON.stringify(sharedBlockNode(shared))],
+      ...['-device', JSON.stringify(sharedDevice(shared))],
+    ]),
+  ];
+}
+
+/** Where the secret of a shared disk's account is, for QEMU alone to read. */
+export function secretFile(directory: string, disk: DiskId): string {
+  return join(directory, `${disk}.secret`);
 }
 
 function nicArguments({ nics, slot }: LaunchOrder): string[] {

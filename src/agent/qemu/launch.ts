@@ -10,12 +10,12 @@ import { CodedError, messageOf } from '../../base/errors.ts';
 import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import { type Daemon, spawnDaemon } from '../../os/child-process.ts';
 import { withDeadline } from '../../os/deadline.ts';
-import { makePrivateDirectory } from '../../os/files.ts';
+import { makePrivateDirectory, writeFileAtomic } from '../../os/files.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { writeCredentials } from '../../pki/credentials.ts';
 import { QmpSession } from '../../qmp/session.ts';
 import { readTail } from '../tail.ts';
-import { type Confinement, confinementArguments, type QemuContext, qemuArguments } from './arguments.ts';
+import { type Confinement, confinementArguments, type QemuContext, qemuArguments, secretFile } from './arguments.ts';
 
 export interface LaunchOptions {
   readonly confinement: Confinement;
@@ -42,6 +42,8 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   const owner = confinement.uid === null ? undefined : { uid: confinement.uid, gid: confinement.uid };
   await makePrivateDirectory(directory, { owner });
   await writeCredentials(join(directory, 'tls'), order.credentials, { owner });
+  for (const { disk, secret } of order.sharedDisks ?? [])
+    await writeFileAtomic(secretFile(directory, disk), secret, { mode: 0o400, owner });
   const ready = await ReadySocket.open(join(directory, 'ready.sock'), owner);
   let qemu: Daemon | undefined;
   try {

@@ -138,6 +138,111 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/guest-clusters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List guest clusters, those that nobody declared included */
+        get: operations["listGuestClusters"];
+        put?: never;
+        /** Declare VMs to be a guest cluster */
+        post: operations["createGuestCluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/guest-clusters/{guestCluster}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a guest cluster */
+        get: operations["getGuestCluster"];
+        put?: never;
+        post?: never;
+        /** Delete a guest cluster and its shared disks; its members stay as VMs */
+        delete: operations["deleteGuestCluster"];
+        options?: never;
+        head?: never;
+        /** Change what a guest cluster bears */
+        patch: operations["patchGuestCluster"];
+        trace?: never;
+    };
+    "/v1/guest-clusters/{guestCluster}/disks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give all members one more shared disk, also while they run */
+        post: operations["addGuestClusterDisk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/guest-clusters/{guestCluster}/disks/{sharedDiskName}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take a shared disk from all members, and delete it unless told otherwise */
+        delete: operations["removeGuestClusterDisk"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/guest-clusters/{guestCluster}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a VM a member, also while it runs */
+        post: operations["addGuestClusterMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/guest-clusters/{guestCluster}/members/{vm}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a member; its VM, its own disks, its cards and its keys on the shared disks stay */
+        delete: operations["removeGuestClusterMember"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/hosts": {
         parameters: {
             query?: never;
@@ -292,6 +397,77 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/shared-disks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List shared disks */
+        get: operations["listSharedDisks"];
+        put?: never;
+        /** Make a shared disk of no guest cluster */
+        post: operations["createSharedDisk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/shared-disks/{sharedDisk}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a shared disk */
+        get: operations["getSharedDisk"];
+        put?: never;
+        post?: never;
+        /** Delete a shared disk that no VM has */
+        delete: operations["deleteSharedDisk"];
+        options?: never;
+        head?: never;
+        /** Grow a shared disk, while it is used */
+        patch: operations["patchSharedDisk"];
+        trace?: never;
+    };
+    "/v1/shared-disks/{sharedDisk}/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Attach a shared disk of no guest cluster to a VM, also while it runs */
+        post: operations["attachSharedDisk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/shared-disks/{sharedDisk}/attachments/{vm}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Detach a shared disk of no guest cluster from a VM, also while it runs */
+        delete: operations["detachSharedDisk"];
         options?: never;
         head?: never;
         patch?: never;
@@ -611,6 +787,12 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AddMember: {
+            /** @description consent: members are kept apart only where that is possible */
+            shareHosts?: boolean;
+            /** @description name or id of a VM */
+            vm: string;
+        };
         ApiToken: {
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -630,6 +812,12 @@ export interface components {
             nodes: string[];
             sha256: string;
             sizeBytes: number;
+        };
+        AttachSharedDisk: {
+            /** @description number the guest sees it by; default: the lowest free */
+            lun?: number;
+            /** @description name or id of a VM */
+            vm: string;
         };
         Cluster: {
             controlNodes: {
@@ -668,6 +856,28 @@ export interface components {
             state: "alive" | "dead";
             version: string | null;
         };
+        CreateGuestCluster: {
+            /** @description each member has, or if it is stopped gets, a card in each */
+            heartbeatNetworks?: string[];
+            /** @description members that may move or be down at once, as far as the cluster decides it */
+            maxDisturbed?: number;
+            /** @description VMs that exist; at most 16 */
+            members: string[];
+            /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
+            name: string;
+            sharedDisks?: {
+                /** @description block size that guests see; default 512 */
+                blockBytes?: 512 | 4096;
+                /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
+                name: string;
+                /** @description size in bytes, a multiple of 512 */
+                sizeBytes: number;
+            }[];
+            /** @description consent: members are kept apart only where that is possible */
+            shareHosts?: boolean;
+            /** @description the longest pause that the heartbeat of its guests bears, in ms */
+            toleratesMs?: number;
+        };
         CreateJoinToken: {
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
@@ -682,6 +892,14 @@ export interface components {
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
             nat?: boolean;
+        };
+        CreateSharedDisk: {
+            /** @description block size that guests see; default 512 */
+            blockBytes?: 512 | 4096;
+            /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
+            name: string;
+            /** @description size in bytes, a multiple of 512 */
+            sizeBytes: number;
         };
         CreateToken: {
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
@@ -762,6 +980,80 @@ export interface components {
             revision: string;
             vm: string | null;
             vmId: string | null;
+        };
+        GuestCluster: {
+            /** @description why it looks like one, where nobody declared it */
+            because: string[];
+            createdAt: string | null;
+            declared: boolean;
+            deleting: boolean;
+            disks: {
+                blockBytes: number;
+                error: string | null;
+                id: string;
+                name: string;
+                /** @description storage node */
+                node: string;
+                /** @enum {unknown} */
+                phase: "creating" | "ready" | "deleting";
+                /** @description who has registered which key (persistent reservations) */
+                registrations: {
+                    initiator: string;
+                    /** @description 16 hexadecimal digits */
+                    key: string;
+                    since: string | null;
+                    vm: string | null;
+                }[];
+                reservation: {
+                    holder: string | null;
+                    since: string | null;
+                    /** @description such as "write exclusive, registrants only" */
+                    type: string;
+                } | null;
+                sizeBytes: number;
+                vms: {
+                    lun: number;
+                    /** @enum {unknown} */
+                    state: "attached" | "attaching" | "detaching";
+                    vm: string;
+                }[];
+                /** @description the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
+            }[];
+            /** @description members that move or do not run now, and how */
+            disturbed: string[];
+            heartbeatNetworks: string[];
+            maxDisturbed: number | null;
+            members: {
+                generation: number;
+                host: string | null;
+                id: string;
+                may: {
+                    drain: {
+                        allowed: boolean;
+                        reason: string | null;
+                    };
+                    migrate: {
+                        allowed: boolean;
+                        reason: string | null;
+                    };
+                    snapshot: {
+                        allowed: boolean;
+                        reason: string | null;
+                    };
+                };
+                /** @enum {unknown} */
+                phase: "stopped" | "starting" | "running" | "stopping" | "migrating" | "switching" | "unwinding";
+                /** @enum {unknown} */
+                verdict: "starting" | "running" | "suspended" | "paused" | "migrating" | "stopping" | "stopped" | "crashed" | "lost" | "fenced" | "storage-trouble" | "unresponsive" | "guest-shutdown" | "unknown";
+                vm: string;
+            }[];
+            name: string | null;
+            revision: string | null;
+            /** @description somebody consented to members on one host */
+            sharesHosts: boolean;
+            task: components["schemas"]["Task"] | null;
+            toleratesMs: number | null;
         };
         Health: {
             leader: string | null;
@@ -918,8 +1210,19 @@ export interface components {
                 node: string;
             }[];
         };
+        PatchGuestCluster: {
+            /** @description members that may move or be down at once, as far as the cluster decides it */
+            maxDisturbed?: number;
+            /** @description the longest pause that the heartbeat of its guests bears, in ms */
+            toleratesMs?: number;
+        };
         PatchHost: {
             cordoned: boolean;
+        };
+        /** @description it grows while it is used; it never becomes smaller */
+        PatchSharedDisk: {
+            /** @description size in bytes, a multiple of 512 */
+            sizeBytes: number;
         };
         PatchVm: {
             /** @description free key-value pairs to select by */
@@ -975,6 +1278,45 @@ export interface components {
             /** @description the least memory that its guest boots with, in bytes, whole MiB */
             minMemoryBytes?: number;
         };
+        SharedDisk: {
+            blockBytes: number;
+            /** @description RFC 3339 time in UTC with milliseconds */
+            createdAt: string;
+            error: string | null;
+            guestCluster: string | null;
+            id: string;
+            name: string;
+            /** @description storage node */
+            node: string;
+            /** @enum {unknown} */
+            phase: "creating" | "ready" | "deleting";
+            /** @description who has registered which key (persistent reservations) */
+            registrations: {
+                initiator: string;
+                /** @description 16 hexadecimal digits */
+                key: string;
+                since: string | null;
+                vm: string | null;
+            }[];
+            reservation: {
+                holder: string | null;
+                since: string | null;
+                /** @description such as "write exclusive, registrants only" */
+                type: string;
+            } | null;
+            /** @description revision of the object in the store; send it back as If-Match */
+            revision: string;
+            sizeBytes: number;
+            task: components["schemas"]["Task"] | null;
+            vms: {
+                lun: number;
+                /** @enum {unknown} */
+                state: "attached" | "attaching" | "detaching";
+                vm: string;
+            }[];
+            /** @description the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux */
+            wwn: string;
+        };
         StopVm: {
             /**
              * @description acpi (default): ask the guest, hard after patienceMs; hard: at once
@@ -1016,7 +1358,7 @@ export interface components {
             state: "running" | "succeeded" | "failed" | "cancelled";
             target: {
                 /** @enum {unknown} */
-                kind: "vm" | "image" | "host" | "network";
+                kind: "vm" | "image" | "host" | "network" | "guest-cluster" | "shared-disk";
                 name: string;
             };
         };
@@ -1043,6 +1385,7 @@ export interface components {
             } | null;
             /** @description fencing token of the current incarnation; 0: never started */
             generation: number;
+            guestCluster: string | null;
             host: string | null;
             id: string;
             /** @enum {unknown} */
@@ -1062,6 +1405,17 @@ export interface components {
             phaseSince: string;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
+            sharedDisks: {
+                id: string;
+                /** @description number the guest sees it by */
+                lun: number;
+                name: string;
+                node: string | null;
+                /** @enum {unknown} */
+                state: "attached" | "attaching" | "detaching";
+                /** @description as guests name it: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
+            }[];
             spec: {
                 antiAffinity: string | null;
                 append: string | null;
@@ -1105,6 +1459,7 @@ export interface components {
             } | null;
             /** @description fencing token of the current incarnation; 0: never started */
             generation: number;
+            guestCluster: string | null;
             host: string | null;
             id: string;
             /** @enum {unknown} */
@@ -1125,6 +1480,17 @@ export interface components {
             phaseSince: string;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
+            sharedDisks: {
+                id: string;
+                /** @description number the guest sees it by */
+                lun: number;
+                name: string;
+                node: string | null;
+                /** @enum {unknown} */
+                state: "attached" | "attaching" | "detaching";
+                /** @description as guests name it: wwn-0x… under /dev/disk/by-id of Linux */
+                wwn: string;
+            }[];
             spec: {
                 antiAffinity: string | null;
                 append: string | null;
@@ -1139,6 +1505,8 @@ export interface components {
                 vcpus: number;
             };
             task: components["schemas"]["Task"] | null;
+            /** @description why it looks like a member of a guest cluster that nobody declared */
+            undeclared: string[];
             /**
              * @description what the cluster concludes about the VM
              * @enum {unknown}
@@ -1157,7 +1525,7 @@ export interface components {
         /** @description data of one server-sent event */
         WatchChange: {
             /** @enum {unknown} */
-            kind: "vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "task" | "event";
+            kind: "vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event";
             /** @description name, or id of what has no name */
             name: string;
             /** @description the object as its GET shows it; null: deleted */
@@ -1929,6 +2297,920 @@ export interface operations {
             };
             /** @description unauthorized */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listGuestClusters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List guest clusters, those that nobody declared included */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuestCluster"][];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createGuestCluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateGuestCluster"];
+            };
+        };
+        responses: {
+            /** @description Declare VMs to be a guest cluster */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuestCluster"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description exists, conflict, no-capacity */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getGuestCluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                guestCluster: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Show a guest cluster */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuestCluster"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteGuestCluster: {
+        parameters: {
+            query?: {
+                force?: boolean;
+                keep?: boolean;
+            };
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Delete a guest cluster and its shared disks; its members stay as VMs */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patchGuestCluster: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatchGuestCluster"];
+            };
+        };
+        responses: {
+            /** @description Change what a guest cluster bears */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuestCluster"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addGuestClusterDisk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSharedDisk"] | {
+                    /** @description id or name of a shared disk of no guest cluster, kept as it is */
+                    disk: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Give all members one more shared disk, also while they run */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict, exists, no-capacity */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeGuestClusterDisk: {
+        parameters: {
+            query?: {
+                force?: boolean;
+                keep?: boolean;
+            };
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+                sharedDiskName: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Take a shared disk from all members, and delete it unless told otherwise */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict, exists */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addGuestClusterMember: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddMember"];
+            };
+        };
+        responses: {
+            /** @description Make a VM a member, also while it runs */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    removeGuestClusterMember: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                guestCluster: string;
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove a member; its VM, its own disks, its cards and its keys on the shared disks stay */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3274,6 +4556,685 @@ export interface operations {
             };
         };
     };
+    listSharedDisks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List shared disks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedDisk"][];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    createSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateSharedDisk"];
+            };
+        };
+        responses: {
+            /** @description Make a shared disk of no guest cluster */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedDisk"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description exists, no-capacity */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sharedDisk: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Show a shared disk */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedDisk"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                sharedDisk: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Delete a shared disk that no VM has */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patchSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                sharedDisk: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatchSharedDisk"];
+            };
+        };
+        responses: {
+            /** @description Grow a shared disk, while it is used */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    attachSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                sharedDisk: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttachSharedDisk"];
+            };
+        };
+        responses: {
+            /** @description Attach a shared disk of no guest cluster to a VM, also while it runs */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    detachSharedDisk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                sharedDisk: string;
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Detach a shared disk of no guest cluster from a VM, also while it runs */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listStorageNodes: {
         parameters: {
             query?: never;
@@ -4162,6 +6123,15 @@ export interface operations {
             };
             /** @description not-found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5177,7 +7147,7 @@ export interface operations {
         parameters: {
             query?: {
                 from?: string;
-                kind?: ("vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "task" | "event")[];
+                kind?: ("vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event")[];
             };
             header?: never;
             path?: never;

@@ -8,16 +8,24 @@
  */
 import type { Duplex, Readable } from 'node:stream';
 import type {
+  AddDisk,
+  AddMember,
   ArtifactKind,
+  AttachSharedDisk,
+  CreateGuestCluster,
   CreateJoinToken,
   CreateNetwork,
+  CreateSharedDisk,
   CreateToken,
   CreateVm,
   DeleteHostQuery,
+  DiskFateQuery,
   EventQuery,
   Join,
   MigrateVm,
+  PatchGuestCluster,
   PatchHost,
+  PatchSharedDisk,
   PatchVm,
   PutImage,
   StopVm,
@@ -33,12 +41,14 @@ import type {
   ControlNode,
   Disk,
   Event,
+  GuestCluster,
   Health,
   Host,
   Image,
   Joined,
   JoinToken,
   Network,
+  SharedDisk,
   StorageNode,
   Task,
   Vm,
@@ -97,8 +107,34 @@ export interface WatchOptions {
   readonly kinds: readonly WatchKind[];
 }
 
+/** Shared disks and guest clusters; a change's task ends when every disk, and every VM that runs with it, is as wanted. */
+export interface GuestClusterBackend {
+  listSharedDisks(call: Call): Promise<readonly SharedDisk[]>;
+  /** `disk`: an id, or the name of one of no guest cluster. */
+  getSharedDisk(disk: string, call: Call): Promise<SharedDisk>;
+  createSharedDisk(request: CreateSharedDisk, call: Call): Promise<SharedDisk>;
+  /** `bad-input` for a smaller size. */
+  patchSharedDisk(disk: string, patch: PatchSharedDisk & Conditional, call: Call): Promise<Task>;
+  /** `conflict` while a VM has it. */
+  deleteSharedDisk(disk: string, condition: Conditional, call: Call): Promise<Task>;
+  attachSharedDisk(disk: string, request: AttachSharedDisk & Conditional, call: Call): Promise<Task>;
+  detachSharedDisk(disk: string, vm: string, condition: Conditional, call: Call): Promise<Task>;
+  /** Those that nobody declared included. */
+  listGuestClusters(call: Call): Promise<readonly GuestCluster[]>;
+  getGuestCluster(name: string, call: Call): Promise<GuestCluster>;
+  createGuestCluster(request: CreateGuestCluster, call: Call): Promise<GuestCluster>;
+  patchGuestCluster(name: string, patch: PatchGuestCluster & Conditional, call: Call): Promise<GuestCluster>;
+  /** `conflict` while guests have keys registered on its disks, unless forced. */
+  deleteGuestCluster(name: string, query: DiskFateQuery & Conditional, call: Call): Promise<Task>;
+  addGuestClusterMember(name: string, request: AddMember & Conditional, call: Call): Promise<Task>;
+  removeGuestClusterMember(name: string, vm: string, condition: Conditional, call: Call): Promise<Task>;
+  /** A new one, or one of no guest cluster (`conflict` while somebody else has that). */
+  addGuestClusterDisk(name: string, request: AddDisk & Conditional, call: Call): Promise<Task>;
+  removeGuestClusterDisk(name: string, disk: string, query: DiskFateQuery & Conditional, call: Call): Promise<Task>;
+}
+
 /** Everything the API offers, apart from HTTP. */
-export interface Backend {
+export interface Backend extends GuestClusterBackend {
   /** Compares the token's SHA-256 in constant time with the stored ones; null where none matches. */
   authenticate(token: string): Promise<Principal | null>;
   leader(): Leader | null;

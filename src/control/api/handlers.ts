@@ -45,6 +45,8 @@ export function handlersFor({ backend, heartbeatMs, document }: HandlerOptions):
     ...nodeHandlers(backend),
     ...imageHandlers(backend),
     ...accessHandlers(backend),
+    ...sharedDiskHandlers(backend),
+    ...guestClusterHandlers(backend),
     listTasks: ({ query, call }) => backend.listTasks(query, call),
     getTask: ({ params, query, call }) => backend.getTask(params.task, (query.wait ?? 0) * 1_000, call),
     listEvents: ({ query, call }) => backend.listEvents(query, call),
@@ -84,9 +86,11 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   };
 }
 
-type NodeOperations =
+type NodeOperations = Exclude<
   | Extract<OperationId, `${string}Host` | `${string}Hosts` | `${string}Nodes` | `${string}Node`>
-  | Extract<OperationId, `${string}Network` | `${string}Networks` | `${string}Disk` | `${string}Disks`>;
+  | Extract<OperationId, `${string}Network` | `${string}Networks` | `${string}Disk` | `${string}Disks`>,
+  SharedDiskOperations | GuestClusterOperations
+>;
 
 function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
   return {
@@ -109,6 +113,45 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     },
     listDisks: ({ call }) => backend.listDisks(call),
     getDisk: ({ params, call }) => backend.getDisk(params.disk, call),
+  };
+}
+
+type SharedDiskOperations = Extract<OperationId, `${string}SharedDisk` | `${string}SharedDisks`>;
+
+function sharedDiskHandlers(backend: Backend): Pick<Handlers, SharedDiskOperations> {
+  return {
+    listSharedDisks: ({ call }) => backend.listSharedDisks(call),
+    createSharedDisk: ({ body, call }) => backend.createSharedDisk(body, call),
+    getSharedDisk: ({ params, call }) => backend.getSharedDisk(params.sharedDisk, call),
+    patchSharedDisk: ({ params, body, condition, call }) =>
+      backend.patchSharedDisk(params.sharedDisk, { ...body, ...condition }, call),
+    deleteSharedDisk: ({ params, condition, call }) => backend.deleteSharedDisk(params.sharedDisk, condition, call),
+    attachSharedDisk: ({ params, body, condition, call }) =>
+      backend.attachSharedDisk(params.sharedDisk, { ...body, ...condition }, call),
+    detachSharedDisk: ({ params, condition, call }) =>
+      backend.detachSharedDisk(params.sharedDisk, params.vm, condition, call),
+  };
+}
+
+type GuestClusterOperations = Extract<OperationId, `${string}GuestCluster${string}`>;
+
+function guestClusterHandlers(backend: Backend): Pick<Handlers, GuestClusterOperations> {
+  return {
+    listGuestClusters: ({ call }) => backend.listGuestClusters(call),
+    createGuestCluster: ({ body, call }) => backend.createGuestCluster(body, call),
+    getGuestCluster: ({ params, call }) => backend.getGuestCluster(params.guestCluster, call),
+    patchGuestCluster: ({ params, body, condition, call }) =>
+      backend.patchGuestCluster(params.guestCluster, { ...body, ...condition }, call),
+    deleteGuestCluster: ({ params, query, condition, call }) =>
+      backend.deleteGuestCluster(params.guestCluster, { ...query, ...condition }, call),
+    addGuestClusterMember: ({ params, body, condition, call }) =>
+      backend.addGuestClusterMember(params.guestCluster, { ...body, ...condition }, call),
+    removeGuestClusterMember: ({ params, condition, call }) =>
+      backend.removeGuestClusterMember(params.guestCluster, params.vm, condition, call),
+    addGuestClusterDisk: ({ params, body, condition, call }) =>
+      backend.addGuestClusterDisk(params.guestCluster, { ...body, ...condition }, call),
+    removeGuestClusterDisk: ({ params, query, condition, call }) =>
+      backend.removeGuestClusterDisk(params.guestCluster, params.sharedDiskName, { ...query, ...condition }, call),
   };
 }
 

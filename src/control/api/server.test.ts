@@ -58,6 +58,7 @@ test('every answer fits the schema of its operation', async (t) => {
   const { ask, backend } = setUp(t);
   const content = Buffer.from('kernel');
   const sha256 = createHash('sha256').update(content).digest('hex');
+  await backend.createVm({ name: 'web2' }, CALL);
   const join = await backend.createJoinToken({ role: 'host', name: 'h4' }, CALL);
   const bodies: Record<string, unknown> = {
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
@@ -65,6 +66,13 @@ test('every answer fits the schema of its operation', async (t) => {
     patchHost: { cordoned: true },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
     putImage: { direct: { kernel: sha256 } },
+    createSharedDisk: { name: 'scratch', sizeBytes: 1024 ** 2 },
+    patchSharedDisk: { sizeBytes: 1024 ** 3 },
+    attachSharedDisk: { vm: 'web1', lun: 3 },
+    createGuestCluster: { name: 'sql', members: ['web2'], sharedDisks: [{ name: 'quorum', sizeBytes: 1024 ** 2 }] },
+    patchGuestCluster: { maxDisturbed: 2 },
+    addGuestClusterMember: { vm: 'web1' },
+    addGuestClusterDisk: { name: 'data', sizeBytes: 1024 ** 3, blockBytes: 4096 },
     createToken: { name: 'ci' },
     createJoinToken: { role: 'host', name: 'h5' },
     join: { token: join.token, role: 'host', name: 'h4', csrPem: 'x'.repeat(64), addresses: { control: '10.0.0.4' } },
@@ -76,6 +84,9 @@ test('every answer fits the schema of its operation', async (t) => {
     node: 's1',
     network: 'net2',
     image: 'img',
+    sharedDisk: 'scratch',
+    sharedDiskName: 'data',
+    guestCluster: 'sql',
     token: 'ci',
     sha256,
   };
@@ -96,6 +107,43 @@ test('every answer fits the schema of its operation', async (t) => {
     if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
     if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
   }
+});
+
+test('what makes no sense of guest clusters and shared disks is refused before anybody is asked', async (t) => {
+  const { ask, backend } = setUp(t);
+  await backend.createVm({ name: 'web1' }, CALL);
+  const good = { name: 'sql', members: ['web1'] };
+  const wrong: readonly (readonly [string, unknown])[] = [
+    ['POST /v1/guest-clusters', {}],
+    ['POST /v1/guest-clusters', { ...good, members: [] }],
+    ['POST /v1/guest-clusters', { ...good, members: Array.from({ length: 65 }, (_, i) => `vm${i}`) }],
+    ['POST /v1/guest-clusters', { ...good, members: ['../web1'] }],
+    ['POST /v1/guest-clusters', { ...good, name: '../sql' }],
+    ['POST /v1/guest-clusters', { ...good, maxDisturbed: 0 }],
+    ['POST /v1/guest-clusters', { ...good, toleratesMs: 1.5 }],
+    ['POST /v1/guest-clusters', { ...good, heartbeatNetworks: ['a/b'] }],
+    ['POST /v1/guest-clusters', { ...good, sharedDisks: [{ name: 'data', sizeBytes: 1000 }] }],
+    ['POST /v1/guest-clusters', { ...good, sharedDisks: [{ name: 'data', sizeBytes: 2 ** 20, blockBytes: 1024 }] }],
+    ['POST /v1/guest-clusters', { ...good, sharedDisks: [{ name: 'da ta', sizeBytes: 2 ** 20 }] }],
+    ['POST /v1/guest-clusters', { ...good, unknown: true }],
+    ['PATCH /v1/guest-clusters/sql', {}],
+    ['POST /v1/guest-clusters/sql/members', { vm: 7 }],
+    ['DELETE /v1/guest-clusters/sql?force=perhaps', undefined],
+    ['DELETE /v1/guest-clusters/..%2fsql', undefined],
+    ['POST /v1/shared-disks', { name: 'data', sizeBytes: 2 ** 60 }],
+    ['POST /v1/shared-disks', { name: 'data', sizeBytes: -512 }],
+    ['PATCH /v1/shared-disks/data', { sizeBytes: 2 ** 20 + 1 }],
+    ['POST /v1/shared-disks/data/attachments', { vm: 'web1', lun: 256 }],
+    ['POST /v1/shared-disks/data/attachments', { vm: 'web1', lun: -1 }],
+  ];
+  for (const [route, body] of wrong) assertProblem(await ask(route, body), 'bad-input');
+  assert.equal((await ask('POST /v1/guest-clusters', good)).status, 201);
+  assertProblem(await ask('POST /v1/guest-clusters', { ...good, name: 'sql2' }), 'conflict');
+  assertProblem(await ask('POST /v1/guest-clusters', good), 'exists');
+  const stale = { headers: { 'if-match': '"1"' } };
+  assertProblem(await ask('PATCH /v1/guest-clusters/sql', { maxDisturbed: 2 }, stale), 'stale-revision');
+  assertProblem(await ask('DELETE /v1/guest-clusters/sql', undefined, stale), 'stale-revision');
+  assertProblem(await ask('GET /v1/shared-disks/none'), 'not-found');
 });
 
 test('without a valid token every operation but the public ones is refused', async (t) => {
@@ -481,7 +529,11 @@ test('metrics are Prometheus text with escaped labels', async (t) => {
 test('every operation with a path parameter names a known one', () => {
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     for (const name of parametersOf(operation.path))
-      assert.match(name, /^(vm|host|node|network|image|disk|task|token|sha256)$/, id);
+      assert.match(
+        name,
+        /^(vm|host|node|network|image|disk|sharedDisk|sharedDiskName|guestCluster|task|token|sha256)$/,
+        id,
+      );
   }
 });
 

@@ -14,6 +14,7 @@ import {
   parseImageName,
   parseNetworkName,
   parseVmId,
+  type Sha256,
   type StorageName,
   type VmId,
 } from '../../base/ids.ts';
@@ -73,7 +74,7 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
       advice: 'Nothing was created. Name an image with a disk, or a disk of any size.',
     });
   }
-  const node = chooseNode(context, planned);
+  const node = chooseNode(context, roomFor(planned));
   const ports = portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
     diskRecord(id, disk, present(node, 'storage node'), present(ports[index], 'port')),
@@ -90,6 +91,8 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
       boot,
       disks: disks.map((disk, index) => ({ disk: disk.id, role: planned[index]?.role ?? 'data', bus: 'virtio' })),
       nics,
+      // Even none: its machine has a place for those that come while it runs.
+      sharedDisks: [],
     },
     intent: start ? 'running' : 'stopped',
     generation: 0,
@@ -243,14 +246,38 @@ function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] 
   return disks;
 }
 
-/** The storage node that answers, holds every image that is cloned, and has the most room. */
-function chooseNode(context: BackendContext, disks: readonly PlannedDisk[]): StorageName {
+/** What disks ask of a storage node. */
+interface Room {
+  readonly artifacts: readonly Sha256[];
+  /** Free bytes with which they can begin. */
+  readonly neededBytes: number;
+}
+
+function roomFor(disks: readonly PlannedDisk[]): Room {
+  return {
+    artifacts: disks.flatMap(({ source }) => (source.kind === 'image' ? [source.artifact] : [])),
+    neededBytes: disks.reduce(
+      (sum, { source }) => sum + (source.kind === 'content' || source.kind === 'nvram' ? 2 * MIB : MIB),
+      POOL_RESERVE_BYTES,
+    ),
+  };
+}
+
+/** What so many blank shared disks ask of a storage node: they are sparse files. */
+export function roomForShared(count: number): Room {
+  return { artifacts: [], neededBytes: POOL_RESERVE_BYTES + count * MIB };
+}
+
+/**
+ * The storage node that answers, holds every image that is cloned, and has the most room; `preferred` where that one will do. CodedError
+ * 'no-capacity'.
+ */
+export function chooseNode(
+  context: BackendContext,
+  { artifacts, neededBytes }: Room,
+  preferred: StorageName | null = null,
+): StorageName {
   const observer = context.leading()?.controller.storageObserver;
-  const artifacts = disks.flatMap(({ source }) => (source.kind === 'image' ? [source.artifact] : []));
-  const needed = disks.reduce(
-    (sum, { source }) => sum + (source.kind === 'content' || source.kind === 'nvram' ? 2 * MIB : MIB),
-    POOL_RESERVE_BYTES,
-  );
   const reasons: string[] = [];
   let best: { node: StorageName; free: number } | null = null;
   for (const { value } of context.store.storage.values()) {
@@ -258,8 +285,9 @@ function chooseNode(context: BackendContext, disks: readonly PlannedDisk[]): Sto
     if (report === null) reasons.push(`${value.name} does not answer`);
     else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
       reasons.push(`${value.name} does not hold the image yet (it is copied there from a node that does)`);
-    else if (report.pool.freeBytes < needed)
+    else if (report.pool.freeBytes < neededBytes)
       reasons.push(`${value.name} has ${Math.floor(report.pool.freeBytes / MIB)} MiB free`);
+    else if (value.name === preferred) return value.name;
     else if (best === null || report.pool.freeBytes > best.free)
       best = { node: value.name, free: report.pool.freeBytes };
   }
@@ -292,36 +320,58 @@ function nicsOf(context: BackendContext, request: CreateVm, vm: VmId): { nics: V
   const nics: VmNic[] = [];
   for (const asked of request.networks ?? []) {
     const wanted = typeof asked === 'string' ? { network: asked } : asked;
-    const entry = context.store.networks.get(parseNetworkName(wanted.network));
-    if (entry === undefined) {
-      throw new CodedError('not-found', `There is no network ${wanted.network}.`, {
-        advice: 'Nothing was created. Create it with "gp network create".',
-      });
-    }
-    const network = changed.get(wanted.network) ?? entry.value;
-    const mac = ('mac' in wanted ? wanted.mac : undefined)?.toLowerCase() ?? randomMac();
-    if (nics.some((nic) => nic.mac === mac) || isMacTaken(context, network, mac)) {
-      throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
-        advice: 'Nothing was created. Choose another one, or none.',
-      });
-    }
-    const address = allocateAddress(network, ('address' in wanted ? wanted.address : undefined) ?? null);
-    nics.push({ network: network.name, mac, address });
-    const reservations =
-      address === null
-        ? network.reservations
-        : { ...network.reservations, [mac]: { address, vm, hostname: request.name } };
-    // Written even where nothing is reserved: a network that is deleted at the same time must notice.
-    changed.set(wanted.network, { ...network, reservations });
+    nics.push(newCard(context, { wanted, vm, hostname: request.name, others: nics }, changed));
   }
-  const networkWrites = [...changed.values()].map((network): Write => {
-    return {
-      key: keyOf.network(network.name),
-      value: network,
-      expect: context.store.networks.get(network.name)?.revision ?? 0,
-    };
-  });
-  return { nics, networkWrites };
+  return { nics, networkWrites: networkWritesOf(context, changed) };
+}
+
+/** A card that a VM is to have. */
+export interface CardRequest {
+  readonly wanted: {
+    readonly network: string;
+    readonly address?: string | undefined;
+    readonly mac?: string | undefined;
+  };
+  readonly vm: VmId;
+  readonly hostname: string;
+  /** The cards that it has. */
+  readonly others: readonly VmNic[];
+}
+
+/** A new card, its address reserved in `changed`, which holds the networks as they are to be. CodedError 'not-found', 'conflict', 'no-capacity'. */
+export function newCard(
+  context: BackendContext,
+  { wanted, vm, hostname, others }: CardRequest,
+  changed: Map<string, NetworkRecord>,
+): VmNic {
+  const entry = context.store.networks.get(parseNetworkName(wanted.network));
+  if (entry === undefined) {
+    throw new CodedError('not-found', `There is no network ${wanted.network}.`, {
+      advice: 'Nothing was created. Create it with "gp network create".',
+    });
+  }
+  const network = changed.get(wanted.network) ?? entry.value;
+  const mac = wanted.mac?.toLowerCase() ?? randomMac();
+  if (others.some((nic) => nic.mac === mac) || isMacTaken(context, network, mac)) {
+    throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
+      advice: 'Nothing was created. Choose another one, or none.',
+    });
+  }
+  const address = allocateAddress(network, wanted.address ?? null);
+  const reservations =
+    address === null ? network.reservations : { ...network.reservations, [mac]: { address, vm, hostname } };
+  // Written even where nothing is reserved: a network that is deleted at the same time must notice.
+  changed.set(wanted.network, { ...network, reservations });
+  return { network: network.name, mac, address };
+}
+
+/** The writes of networks in which addresses were reserved. */
+export function networkWritesOf({ store }: BackendContext, changed: ReadonlyMap<string, NetworkRecord>): Write[] {
+  return [...changed.values()].map((network) => ({
+    key: keyOf.network(network.name),
+    value: network,
+    expect: store.networks.get(network.name)?.revision ?? 0,
+  }));
 }
 
 /** A network without addresses has no reservations to look in. */

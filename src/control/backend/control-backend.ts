@@ -36,10 +36,12 @@ import type {
 import { ClusterStore } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
 import { type BackendContext, change, checkRevision, findVm } from './context.ts';
+import { GuestClustersBackend } from './guest-clusters.ts';
 import { removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
+import { SharedDisksBackend } from './shared-disks.ts';
 import { diskView, eventView, hostView, storageView, taskView, verdictOf } from './views.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
@@ -54,6 +56,8 @@ export class ControlBackend implements Backend {
   readonly #networks: NetworksBackend;
   readonly #images: ImagesBackend;
   readonly #access: AccessBackend;
+  readonly #sharedDisks: SharedDisksBackend;
+  readonly #guestClusters: GuestClustersBackend;
 
   constructor(context: BackendContext) {
     this.#context = context;
@@ -61,6 +65,8 @@ export class ControlBackend implements Backend {
     this.#networks = new NetworksBackend(context);
     this.#images = new ImagesBackend(context);
     this.#access = new AccessBackend(context);
+    this.#sharedDisks = new SharedDisksBackend(context);
+    this.#guestClusters = new GuestClustersBackend(context);
   }
 
   authenticate = async (token: string): Promise<Principal | null> => this.#access.authenticate(token);
@@ -262,6 +268,28 @@ export class ControlBackend implements Backend {
     if (entry === undefined) throw new CodedError('not-found', `There is no disk ${id}.`);
     return diskView(this.#context, entry);
   };
+
+  listSharedDisks: Backend['listSharedDisks'] = async () => this.#sharedDisks.list();
+  getSharedDisk: Backend['getSharedDisk'] = async (disk) => this.#sharedDisks.get(disk);
+  createSharedDisk: Backend['createSharedDisk'] = (request) => this.#sharedDisks.create(request);
+  patchSharedDisk: Backend['patchSharedDisk'] = async (disk, patch) => this.#sharedDisks.patch(disk, patch);
+  deleteSharedDisk: Backend['deleteSharedDisk'] = async (disk, condition) => this.#sharedDisks.delete(disk, condition);
+  attachSharedDisk: Backend['attachSharedDisk'] = async (disk, request) => this.#sharedDisks.attach(disk, request);
+  detachSharedDisk: Backend['detachSharedDisk'] = async (disk, vm, condition) =>
+    this.#sharedDisks.detach(disk, vm, condition);
+
+  listGuestClusters: Backend['listGuestClusters'] = async () => this.#guestClusters.list();
+  getGuestCluster: Backend['getGuestCluster'] = async (name) => this.#guestClusters.get(name);
+  createGuestCluster: Backend['createGuestCluster'] = (request) => this.#guestClusters.create(request);
+  patchGuestCluster: Backend['patchGuestCluster'] = (name, patch) => this.#guestClusters.patch(name, patch);
+  deleteGuestCluster: Backend['deleteGuestCluster'] = (name, query) => this.#guestClusters.delete(name, query);
+  addGuestClusterMember: Backend['addGuestClusterMember'] = (name, request) =>
+    this.#guestClusters.addMember(name, request);
+  removeGuestClusterMember: Backend['removeGuestClusterMember'] = (name, vm, condition) =>
+    this.#guestClusters.removeMember(name, vm, condition);
+  addGuestClusterDisk: Backend['addGuestClusterDisk'] = (name, request) => this.#guestClusters.addDisk(name, request);
+  removeGuestClusterDisk: Backend['removeGuestClusterDisk'] = (name, disk, query) =>
+    this.#guestClusters.removeDisk(name, disk, query);
 
   async listTasks(query: TaskQuery): Promise<readonly Task[]> {
     const vmName = query.vm;

@@ -65,7 +65,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
     vms: {
       see,
       whyOf: () => why,
-      situation: (vm: VmRecord) => ({ see: (incarnation: Incarnation) => see(vm, incarnation), disks }),
+      situation: (vm: VmRecord) => ({ vm, see: (incarnation: Incarnation) => see(vm, incarnation), disks }),
     },
     observer: { see: (name: string) => ({ ...host, host: name }) },
     storageObserver: {
@@ -82,6 +82,17 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
 
 const verdict = (seen: Seen, overrides: Partial<VmRecord> = {}, options = {}) =>
   verdictOf(setUp(seen, options).context, vmRecord(1, { phase: HERE, intent: 'running', ...overrides }));
+
+test('who waits for a move, or for a shared disk, is told what for', () => {
+  const why = 'Guest cluster sql bears 1 disturbed member at once: sql2 is stopped.';
+  const { spec } = vmRecord(1);
+  const sharedDisks = [{ disk: 'disk-000000000001' as DiskRecord['id'], lun: 0 }];
+  const said = (overrides: Partial<VmRecord>) => verdict({ why }, overrides).because.includes(why);
+  assert.equal(said({}), false);
+  assert.equal(said({ migrationRequest: { to: null, taskId: 'task-000000000001' as never } }), true);
+  assert.equal(said({ spec: { ...spec, sharedDisks } }), false);
+  assert.equal(said({ spec: { ...spec, sharedDisks: sharedDisks.map((use) => ({ ...use, joining: true })) } }), true);
+});
 
 test('the verdict on a VM that runs is what its incarnation is seen to do', () => {
   const answers = (status: string): Seen => ({ qmp: { ...QMP, status } });

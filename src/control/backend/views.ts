@@ -22,13 +22,23 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../../core/model/cluster.ts';
-import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import {
+  affinityGroup,
+  currentIncarnation,
+  expectedIncarnations,
+  sharedDisksOf,
+  type VmRecord,
+  type VmSharedDisk,
+} from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
+import { moveObstacle } from '../../core/plan/guest-cluster-limits.ts';
 import { place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { wwnOf } from '../../pki/unit-identity.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
+import { undeclaredOf } from './undeclared-of.ts';
 
 /** What a view is made from: the records, and what the leader observes. */
 export type ViewContext = Pick<BackendContext, 'store' | 'leading'>;
@@ -92,13 +102,25 @@ export function verdictOf(
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
     // What ended and is not started again waits for something, or for a host.
-    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed')) because.push(why);
+    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed' || isHeldBack(vm)))
+      because.push(why);
     const verdict = OF_JUDGEMENT[judgement?.verdict ?? 'unknown'];
     return { verdict: verdict === 'paused' && vm.intent === 'suspended' ? 'suspended' : verdict, because };
   }
   if (why !== '') because.push(why);
   if (vm.phase.kind === 'starting' || vm.phase.kind === 'stopping') return { verdict: vm.phase.kind, because };
   return { verdict: 'migrating', because };
+}
+
+/** Whether somebody waits for a move, or for a shared disk to come or go. */
+function isHeldBack(vm: VmRecord): boolean {
+  return vm.migrationRequest !== null || sharedDisksOf(vm).some((use) => stateOf(use) !== 'attached');
+}
+
+/** How far a shared disk of a VM is. */
+export function stateOf({ joining, leaving }: VmSharedDisk): 'attached' | 'attaching' | 'detaching' {
+  if (leaving === true) return 'detaching';
+  return joining === true ? 'attaching' : 'attached';
 }
 
 /** A VM with its verdict; `task`: the one to follow, if any. */
@@ -136,6 +158,12 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       const record = context.store.disks.get(disk)?.value;
       return { id: disk, role, bus, sizeBytes: record?.sizeBytes ?? 0, node: record?.node ?? null };
     }),
+    sharedDisks: sharedDisksOf(vm).map((use) => {
+      const record = context.store.sharedDisks.get(use.disk)?.value;
+      const { disk: id, lun } = use;
+      return { id, name: record?.name ?? id, wwn: wwnOf(id), lun, node: record?.node ?? null, state: stateOf(use) };
+    }),
+    guestCluster: spec.guestCluster ?? null,
     labels: { ...spec.labels },
     task: task === null ? null : taskView(task),
     failure:
@@ -148,7 +176,9 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
 
 /** A VM with what is observed of it: agent, QMP, storage. */
 export function vmDetailView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): VmDetail {
-  return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value) };
+  const { id } = entry.value;
+  const undeclared = [...(undeclaredOf(context.store).find(({ vms }) => vms.includes(id))?.because ?? [])];
+  return { ...vmView(context, entry, task), observations: observationsOf(context, entry.value), undeclared };
 }
 
 function observationsOf(context: ViewContext, vm: VmRecord): Observations {
@@ -199,6 +229,12 @@ function drainBlockers(context: ViewContext, host: HostRecord): readonly string[
   const seeHost = (name: HostName) => controller.observer.see(name);
   const vms = vmsWith(context, host.name).filter(({ phase }) => currentIncarnation(phase)?.host === host.name);
   const blockers: string[] = [];
+  const seesRunning = (vm: VmRecord) => controller.vms.seesRunning(vm);
+  // What passes is waited for; a member that its guest cluster cannot let go stays.
+  for (const vm of vms) {
+    const obstacle = moveObstacle(vm, { index, seesRunning });
+    if (obstacle !== null && !obstacle.passes) blockers.push(`${vm.name}: ${obstacle.why}`);
+  }
   for (const vm of vms) {
     const current = currentIncarnation(vm.phase);
     if (current === null) continue;
@@ -254,7 +290,8 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
   const { value: node } = entry;
   const observer = context.leading()?.controller.storageObserver;
   const report = observer?.report(node.name) ?? null;
-  const disks = [...context.store.disks.values()].filter(({ value }) => value.node === node.name).length;
+  const { disks: own, sharedDisks } = context.store;
+  const disks = [...own.values(), ...sharedDisks.values()].filter(({ value }) => value.node === node.name).length;
   return {
     name: node.name,
     revision: revisionOf(entry),

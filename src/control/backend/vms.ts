@@ -6,11 +6,13 @@ import { parseHostName } from '../../base/ids.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
+import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
 import { admitVm, demandMemory } from './admission.ts';
 import { type BackendContext, change, checkRevision, endedTask, findVm, newTask, taskWrite } from './context.ts';
+import { indexOfStore } from './records-index.ts';
 import { taskView, vmDetailView, vmView } from './views.ts';
 
 /** Default time a guest has to shut down by itself. */
@@ -80,6 +82,7 @@ export class VmsBackend {
     return this.#act(name, 'vm.delete', 'Deleting.', (entry) => {
       checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
       if (entry.value.deleting) return { vm: null, already: `${entry.value.name} is being deleted already.` };
+      refuseSharing(this.#context, entry.value);
       return {
         vm: { ...entry.value, deleting: true, intent: 'stopped', migrationRequest: null },
         failTasks: pendingTasks(entry.value),
@@ -124,6 +127,7 @@ export class VmsBackend {
       const before = vm.stopRequest === null ? [] : [vm.stopRequest.taskId];
       return {
         vm: { ...vm, intent: 'stopped', stopRequest, migrationRequest: null },
+        note: this.#disturbance(vm),
         failTasks: [...before, ...(vm.migrationRequest === null ? [] : [vm.migrationRequest.taskId])],
       };
     });
@@ -174,7 +178,7 @@ export class VmsBackend {
       }
       if (to === vm.phase.incarnation.host)
         throw new CodedError('conflict', `${vm.name} is on ${to} already.`, { advice: 'Nothing was changed.' });
-      return { vm: { ...vm, migrationRequest: { to, taskId: task.id } } };
+      return { vm: { ...vm, migrationRequest: { to, taskId: task.id, askedAt: task.startedAt } } };
     });
   }
 
@@ -196,6 +200,19 @@ export class VmsBackend {
     };
   }
 
+  /** What a stop means for the VM's guest cluster, where that bears no more: people may do it all the same. */
+  #disturbance(vm: VmRecord): string | null {
+    const vms = this.#context.leading()?.controller.vms;
+    if (vms === undefined) return null;
+    const index = indexOfStore(this.#context.store);
+    const cluster = index.guestClusterOf(vm);
+    if (cluster === null) return null;
+    const disturbed = disturbedMembers(cluster, { index, seesRunning: (other) => vms.seesRunning(other) }, vm);
+    if (disturbed.length < cluster.maxDisturbed) return null;
+    const others = disturbed.map(({ why }) => why).join(', ');
+    return `Guest cluster ${cluster.name} bears ${cluster.maxDisturbed} at once, and besides ${others}.`;
+  }
+
   #task(id: TaskRecord['id']): Entry<TaskRecord> | null {
     return this.#context.store.tasks.get(id) ?? null;
   }
@@ -215,13 +232,14 @@ export class VmsBackend {
     decide: (
       entry: Entry<VmRecord>,
       task: TaskRecord,
-    ) => { vm: VmRecord | null; already?: string; failTasks?: readonly TaskRecord['id'][] },
+    ) => { vm: VmRecord | null; already?: string; failTasks?: readonly TaskRecord['id'][]; note?: string | null },
   ): Promise<Task> {
     const id = await change(this.#context, () => {
       const entry = findVm(this.#context, name);
       const begun = newTask(kind, { kind: 'vm', name: entry.value.name }, message);
-      const { vm, already, failTasks } = decide(entry, begun);
-      const task = already === undefined ? begun : endedTask(begun, already);
+      const { vm, already, failTasks, note = null } = decide(entry, begun);
+      const told = note === null ? begun : { ...begun, message: `${begun.message} ${note}` };
+      const task = already === undefined ? told : endedTask(begun, already);
       const superseded = (failTasks ?? []).flatMap((taskId): Write[] => {
         const old = this.#task(taskId);
         if (old === null || old.value.state !== 'running') return [];
@@ -271,6 +289,21 @@ function pendingTasks(vm: VmRecord): TaskRecord['id'][] {
 
 function refuseDeleting(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
+}
+
+/** What a VM shares is others' too: whoever deletes it says first that it leaves them. */
+function refuseSharing({ store }: BackendContext, { name, spec }: VmRecord): void {
+  const cluster = spec.guestCluster ?? null;
+  if (cluster !== null)
+    throw new CodedError('conflict', `${name} is a member of guest cluster ${cluster}.`, {
+      advice: `Nothing was deleted. Remove it there first: gp guest-cluster remove-member ${cluster} ${name}.`,
+    });
+  const [use] = spec.sharedDisks ?? [];
+  if (use === undefined) return;
+  const disk = store.sharedDisks.get(use.disk)?.value.name ?? use.disk;
+  throw new CodedError('conflict', `${name} has shared disk ${disk}.`, {
+    advice: `Nothing was deleted. Detach it first: gp shared-disk detach ${disk} ${name}.`,
+  });
 }
 
 function demandRunning(vm: VmRecord): void {

@@ -7,6 +7,7 @@ import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
 import type { WatchOptions } from '../api/backend.ts';
 import type { BackendContext } from './context.ts';
+import { guestClusterView, sharedDiskView } from './guest-cluster-views.ts';
 import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
 
 /** Changes that wait for a slow reader; one more ends its stream, which it can resume. */
@@ -19,6 +20,8 @@ const KINDS: readonly (readonly [string, WatchKind])[] = [
   [PREFIX.network, 'network'],
   [PREFIX.image, 'image'],
   [PREFIX.disk, 'disk'],
+  [PREFIX.sharedDisk, 'shared-disk'],
+  [PREFIX.guestCluster, 'guest-cluster'],
   [PREFIX.task, 'task'],
   [PREFIX.event, 'event'],
 ];
@@ -111,6 +114,10 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
       return imageView(entry);
     case 'disk':
       return diskView(context, entry);
+    case 'shared-disk':
+      return sharedDiskView(context, entry);
+    case 'guest-cluster':
+      return guestClusterView(context, entry);
     case 'task':
       return taskView(entry);
     case 'event':

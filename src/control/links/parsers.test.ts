@@ -39,6 +39,13 @@ const storageReport = {
       grants: [{ vm: 'vm-0123456789ab', generation: 1, connections: [{ address: '10.0.0.1', idleMs: null }] }],
     },
   ],
+  sharedDisks: [
+    {
+      disk: 'disk-00000000000a',
+      sizeBytes: 4096,
+      grants: [{ vm: 'vm-0123456789ab', generation: 2, connections: [] }],
+    },
+  ],
 };
 
 const askHost = (answer: unknown) => createHostLink(answering(answer), { hosts }).report(H1, DEADLINE);
@@ -72,6 +79,7 @@ test('a storage node’s report is taken as it should be, and in no other form',
     { ...storageReport, disks: [{ ...disk, disk: 'x' }] },
     { ...storageReport, disks: [{ ...disk, grants: [{ vm: 'vm-0123456789ab', generation: -1, connections: [] }] }] },
     { ...storageReport, disks: {} },
+    { ...storageReport, sharedDisks: [{ disk: 'disk-00000000000a', grants: [] }] },
   ];
   for (const answer of malformed) await assert.rejects(askStorage(answer), { code: 'bad-input' });
   await assert.rejects(askStorage({ ...storageReport, node: 's2' }), /s1 reported as s2/);

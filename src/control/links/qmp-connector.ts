@@ -7,11 +7,12 @@
 import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
-import type { Generation, VmId } from '../../base/ids.ts';
+import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { MigrationState, QmpObservation } from '../../core/model/observation.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
+import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
-import { withDeadline } from '../../os/deadline.ts';
+import { pause, withDeadline } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { dnsName, type PeerIdentity, parseDnsName, qemuAuthzName } from '../../pki/identity.ts';
@@ -20,6 +21,7 @@ import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../../qmp/session.ts';
 import { connectTcp } from '../../rpc/relay.ts';
 import { addressOn, type RelayPath } from './paths.ts';
+import { type Execute, openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk-plug.ts';
 import { parseProbe } from './storage-link.ts';
 
 /** Deadline of one connection attempt on one path, and of one command. */
@@ -27,6 +29,9 @@ const CONNECT_MS = 700;
 const COMMAND_MS = 1_000;
 /** Commands that make QEMU do work before it answers. */
 const SLOW_COMMAND_MS = 5_000;
+/** How long a guest may take to give a disk back. */
+const UNPLUG_MS = 3_000;
+const nothing = (): undefined => undefined;
 /** 8 GiB/s: the network is the limit, not a parameter. */
 const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
 const MIGRATION_AUTHZ = 'migration-authz';
@@ -181,6 +186,32 @@ export class QmpConnector implements QmpLink {
 
   async cancelSend(source: QmpTarget): Promise<void> {
     await this.#execute(source, 'migrate_cancel', undefined, SLOW_COMMAND_MS);
+  }
+
+  async plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void> {
+    await plugSharedDisk(this.#executor(target), disk);
+  }
+
+  async unplug(target: QmpTarget, disk: DiskId): Promise<void> {
+    const attempt = await this.#connect(target);
+    if (attempt.session === null) throw unreachableQmp(target, attempt.seen);
+    const { session } = attempt;
+    const over = new AbortController();
+    const late = pause(UNPLUG_MS, over.signal).catch(() => undefined);
+    try {
+      const wait = { onEvent: session.onEvent.bind(session), late: Promise.race([late, session.closed.then(nothing)]) };
+      await unplugSharedDisk(this.#executor(target), disk, wait);
+    } finally {
+      over.abort();
+    }
+  }
+
+  sharedDisks(target: QmpTarget): Promise<readonly DiskId[]> {
+    return openSharedDisks(this.#executor(target));
+  }
+
+  #executor(target: QmpTarget): Execute {
+    return (command, args) => this.#execute(target, command, args, SLOW_COMMAND_MS);
   }
 
   /** The serial port of an incarnation as raw bytes both ways. CodedError 'unavailable' when no path leads there or it is in use. */

@@ -24,6 +24,7 @@ import type {
 import type { Snapshot } from '../../core/ports/store.ts';
 import type { RpcClient } from '../../rpc/client.ts';
 import {
+  added,
   arrayOf,
   idOf,
   integer,
@@ -43,6 +44,17 @@ const number: Parser<number> = (value, at) => {
   return value;
 };
 
+const grants = arrayOf(
+  openObject({
+    vm: idOf(parseVmId),
+    generation: parseGenerationField,
+    connections: arrayOf(openObject({ address: text({ charsMax: 100 }), idleMs: nullable(number) }), {
+      itemsMax: 1_000,
+    }),
+  }),
+  { itemsMax: 100 },
+);
+
 const parseReport: Parser<StorageReport> = openObject({
   node: idOf(parseStorageName),
   pool: openObject({ totalBytes: bytes, freeBytes: bytes }),
@@ -50,18 +62,13 @@ const parseReport: Parser<StorageReport> = openObject({
   disks: arrayOf(
     openObject({
       disk: idOf(parseDiskId),
-      grants: arrayOf(
-        openObject({
-          vm: idOf(parseVmId),
-          generation: parseGenerationField,
-          connections: arrayOf(openObject({ address: text({ charsMax: 100 }), idleMs: nullable(number) }), {
-            itemsMax: 1_000,
-          }),
-        }),
-        { itemsMax: 100 },
-      ),
+      grants,
     }),
     { itemsMax: 100_000 },
+  ),
+  sharedDisks: added(
+    arrayOf(openObject({ disk: idOf(parseDiskId), sizeBytes: bytes, grants }), { itemsMax: 100_000 }),
+    [],
   ),
 });
 const parseFenced: Parser<FenceResult> = openObject({
@@ -130,6 +137,10 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
       to(node).call({ method: 'PUT', path: `/v1/disks/${disk}`, body: order, deadlineMs, parse: anything }),
     deleteDisk: async (node, disk, { term }, { deadlineMs }) =>
       to(node).call({ method: 'DELETE', path: `/v1/disks/${disk}?term=${term}`, deadlineMs, parse: anything }),
+    createSharedDisk: async (node, disk, order, { deadlineMs }) =>
+      to(node).call({ method: 'PUT', path: `/v1/shared-disks/${disk}`, body: order, deadlineMs, parse: anything }),
+    deleteSharedDisk: async (node, disk, { term }, { deadlineMs }) =>
+      to(node).call({ method: 'DELETE', path: `/v1/shared-disks/${disk}?term=${term}`, deadlineMs, parse: anything }),
     putArtifact: async (node, { sha256, kind, sizeBytes, body }, { deadlineMs, signal }) =>
       to(node).upload({
         method: 'PUT',

@@ -15,6 +15,7 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../../core/model/cluster.ts';
+import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
@@ -77,6 +78,10 @@ export class ClusterStore {
   readonly controls = new Table<ControlRecord>(PREFIX.control);
   readonly disks = new Table<DiskRecord>(PREFIX.disk);
   readonly diskPorts = new Table<string>(PREFIX.diskPort);
+  readonly sharedDisks = new Table<SharedDiskRecord>(PREFIX.sharedDisk);
+  readonly sharedDiskNames = new Table<string>(PREFIX.sharedDiskName);
+  readonly guestClusters = new Table<GuestClusterRecord>(PREFIX.guestCluster);
+  readonly reservations = new Table<ReservationRecord>(PREFIX.reservation);
   readonly images = new Table<ImageRecord>(PREFIX.image);
   readonly networks = new Table<NetworkRecord>(PREFIX.network);
   readonly networkVnis = new Table<string>(PREFIX.networkVni);
@@ -91,6 +96,10 @@ export class ClusterStore {
     this.controls,
     this.disks,
     this.diskPorts,
+    this.sharedDisks,
+    this.sharedDiskNames,
+    this.guestClusters,
+    this.reservations,
     this.images,
     this.networks,
     this.networkVnis,

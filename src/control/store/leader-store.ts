@@ -1,6 +1,15 @@
 /** The leader's hand on the store: every commit compares the election key (core/ports/store.ts). */
 import { unreachable } from '../../base/assert.ts';
-import type { DiskId, HostName, NetworkName, StorageName, TaskId, Term, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  GuestClusterName,
+  HostName,
+  NetworkName,
+  StorageName,
+  TaskId,
+  Term,
+  VmId,
+} from '../../base/ids.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
@@ -14,12 +23,18 @@ export function snapshotOf(store: ClusterStore): Snapshot {
     get revision() {
       return store.revision;
     },
+    get completeRevision() {
+      return store.completeRevision;
+    },
     vms: typed<VmId, never>(store.vms.entries as never),
     disks: typed<DiskId, never>(store.disks.entries as never),
     hosts: typed<HostName, never>(store.hosts.entries as never),
     storage: typed<StorageName, never>(store.storage.entries as never),
     networks: typed<NetworkName, never>(store.networks.entries as never),
     tasks: typed<TaskId, never>(store.tasks.entries as never),
+    sharedDisks: typed<DiskId, never>(store.sharedDisks.entries as never),
+    guestClusters: typed<GuestClusterName, never>(store.guestClusters.entries as never),
+    reservations: typed<DiskId, never>(store.reservations.entries as never),
     disksOf: (vm) => store.disksOf(vm),
   };
 }
@@ -51,9 +66,34 @@ export function writesOf(change: Change, snapshot: Snapshot): readonly Write[] {
       return [
         { key: keyOf.task(change.id), value: change.value, expect: snapshot.tasks.get(change.id)?.revision ?? 0 },
       ];
+    case 'shared-disk':
+      return writesOfSharedDisk(change, snapshot);
+    case 'guest-cluster': {
+      const expect = snapshot.guestClusters.get(change.id)?.revision ?? 0;
+      return [{ key: keyOf.guestCluster(change.id), value: change.value, expect }];
+    }
     default:
       return unreachable(change);
   }
+}
+
+/** The name follows the record: it is taken, moved to another scope, or given back, in the same transaction. */
+function writesOfSharedDisk(
+  { id, value }: Extract<Change, { kind: 'shared-disk' }>,
+  { sharedDisks }: Snapshot,
+): readonly Write[] {
+  const before = sharedDisks.get(id);
+  const write: Write = { key: keyOf.sharedDisk(id), value, expect: before?.revision ?? 0 };
+  const old = before === undefined ? null : keyOf.sharedDiskName(before.value.guestCluster, before.value.name);
+  const now = value === null ? null : keyOf.sharedDiskName(value.guestCluster, value.name);
+  if (old === now) return [write];
+  return [
+    write,
+    ...(old === null ? [] : [{ key: old, value: null, expect: null }]),
+    // Storage nodes only write there; what is left of a disk that is gone would be nobody's.
+    ...(value === null ? [{ key: keyOf.reservation(id), value: null, expect: null }] : []),
+    ...(now === null ? [] : [{ key: now, value: id, expect: 0 }]),
+  ];
 }
 
 const KIND_OF_PREFIX = [
@@ -63,6 +103,9 @@ const KIND_OF_PREFIX = [
   [PREFIX.network, 'network'],
   [PREFIX.task, 'task'],
   [PREFIX.storage, 'storage'],
+  [PREFIX.sharedDisk, 'shared-disk'],
+  [PREFIX.guestCluster, 'guest-cluster'],
+  [PREFIX.reservation, 'reservation'],
 ] as const;
 
 /** The store as one leadership sees it. `onDeposed` is called once when a commit finds the election key gone. */

@@ -88,6 +88,8 @@ function storageOf(world: World): StorageClient {
     revoke: never,
     createDisk: never,
     deleteDisk: never,
+    createSharedDisk: never,
+    deleteSharedDisk: never,
     client: () => {
       throw new CodedError('unavailable', 'Nothing answers in this test.');
     },
@@ -114,7 +116,16 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
     log: { info: () => undefined, warn: () => undefined },
     store: { term: 1 as Term, snapshot: snapshotOf(store), commit: never, onChange: () => undefined },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never },
-    storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
+    storage: {
+      report: never,
+      fence: never,
+      grant: never,
+      revoke: never,
+      createDisk: never,
+      deleteDisk: never,
+      createSharedDisk: never,
+      deleteSharedDisk: never,
+    },
     qmp: {
       observe: async () => ({ kind: 'unknown' }),
       cont: never,
@@ -125,11 +136,14 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       listen: never,
       send: never,
       cancelSend: never,
+      plug: never,
+      unplug: never,
+      sharedDisks: never,
       onEvent: () => undefined,
       forget: () => undefined,
     },
     paths: { list: () => [], probe: never },
-    credentials: { issue: never },
+    credentials: { issue: never, targetSecret: never },
     storageTlsName: (name) => name,
     crashPoint: noCrashPoint,
   });

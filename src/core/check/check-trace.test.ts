@@ -4,11 +4,14 @@ import { type Generation, parseVmId, type Term } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   diskRecord,
+  guestClusterRecord,
   host,
   hostRecord,
   incarnation,
+  memberRecord,
   NOW,
   node,
+  sharedDiskRecord,
   task,
   VM,
   vmRecord,
@@ -94,6 +97,22 @@ const member = (n: number, phase: VmPhase): TraceEntry => {
   const id = parseVmId(`vm-00000000000${n}`);
   return commit({ kind: 'vm', id, value: { ...record, id, spec: { ...record.spec, antiAffinity: 'db' } } });
 };
+const on = (h: number): VmPhase => ({ kind: 'running', incarnation: incarnation(1, h) });
+const far = { source: incarnation(1, 3), destination: incarnation(2, 4) };
+const clustered = (n: number, phase: VmPhase): TraceEntry => {
+  const value = memberRecord(n, phase);
+  return commit({ kind: 'vm', id: value.id, value });
+};
+const guestCluster = (): TraceEntry => {
+  const value = guestClusterRecord([1, 2].map((n) => memberRecord(n, { kind: 'stopped' })));
+  return commit({ kind: 'guest-cluster', id: value.name, value });
+};
+const changesOf = (entry: TraceEntry): readonly Change[] => (entry.kind === 'commit' ? entry.changes : []);
+const SHARED = commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: sharedDiskRecord() });
+const sharing = (): TraceEntry => {
+  const record = vmRecord(running(1));
+  return vm(running(1), { spec: { ...record.spec, sharedDisks: [{ disk: sharedDiskRecord().id, lun: 0 }] } });
+};
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
@@ -114,8 +133,9 @@ const TABLE: Readonly<
     kept: [DISK, vm(running(1)), fenced(1), cont(1)],
   },
   'G6-nothing-else-granted': {
-    broken: [vm(MIGRATING), granted(2), vm(running(1), { generation: gen(2) })],
+    broken: [DISK, vm(MIGRATING), granted(2), vm(running(1), { generation: gen(2) })],
     kept: [
+      DISK,
       vm(MIGRATING),
       granted(2),
       { at: 1, kind: 'revoked', node: node(1), vm: VM, generation: gen(2) },
@@ -133,6 +153,22 @@ const TABLE: Readonly<
   'C3-groups-stay-apart': {
     broken: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 2) })],
     kept: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 3) })],
+  },
+  'GC1-members-stay-apart': {
+    broken: [guestCluster(), clustered(1, on(1)), clustered(2, MIGRATING)],
+    kept: [guestCluster(), clustered(1, on(3)), clustered(2, MIGRATING)],
+  },
+  'GC2-few-members-move': {
+    broken: [guestCluster(), clustered(1, MIGRATING), clustered(2, on(3)), clustered(2, { ...MIGRATING, ...far })],
+    kept: [guestCluster(), clustered(1, on(1)), clustered(2, on(3)), clustered(2, { ...MIGRATING, ...far })],
+  },
+  'GC4-membership-agrees': {
+    broken: [commit(...changesOf(guestCluster()), ...changesOf(clustered(1, on(1))))],
+    kept: [commit(...changesOf(guestCluster()), ...changesOf(clustered(1, on(1))), ...changesOf(clustered(2, on(2))))],
+  },
+  'GC8-disks-outlive-their-users': {
+    broken: [SHARED, sharing(), commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: null })],
+    kept: [SHARED, sharing(), vm(running(1)), commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: null })],
   },
   'E1-only-leaders-decide': {
     broken: [...STARTED, people(vm(running(2)))],
@@ -176,6 +212,16 @@ test('D1: memory that is older than the disk shows when it writes what was ackno
     trace.flatMap((entry) => judge(entry)).map(({ rule }) => rule),
     ['G5-cont-current-and-fenced', 'G5-cont-current-and-fenced', 'D1-acknowledged-writes-survive'],
   );
+});
+
+test('G5: what is continued is fenced on the storage nodes of its shared disks as well', () => {
+  const fencedAt = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(n), vm: VM, below: gen(1) });
+  const brokenBy = (trace: readonly TraceEntry[]): number => {
+    const judge = traceJudge();
+    return trace.flatMap((entry) => judge(entry)).filter(({ rule }) => rule.startsWith('G5')).length;
+  };
+  assert.equal(brokenBy([DISK, SHARED, sharing(), fencedAt(1), cont(1)]), 1);
+  assert.equal(brokenBy([DISK, SHARED, sharing(), fencedAt(1), fencedAt(2), cont(1)]), 0);
 });
 
 test('every checker has a trace that breaks its rule', () => {

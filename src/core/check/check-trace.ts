@@ -7,6 +7,12 @@ import {
   oneCurrentIncarnation,
 } from './generation-checkers.ts';
 import {
+  disksOutliveTheirUsers,
+  fewMembersMove,
+  membershipAgrees,
+  membersStayApart,
+} from './guest-cluster-checkers.ts';
+import {
   groupsStayApart,
   hostsHaveRoom,
   onlyLeadersDecide,
@@ -24,7 +30,7 @@ import {
   writesFollowGenerations,
 } from './world-checkers.ts';
 
-/** Each rule of docs/specs/generations.md that a trace can show to be broken, with what makes its checker. */
+/** Each rule of docs/specs/generations.md and guest-clusters.md that a trace can show to be broken, with what makes its checker. */
 export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G1-generations-grow': generationsGrow,
   'G3-one-current': oneCurrentIncarnation,
@@ -34,6 +40,10 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'C1-hosts-have-room': hostsHaveRoom,
   'C3-groups-stay-apart': groupsStayApart,
+  'GC1-members-stay-apart': membersStayApart,
+  'GC2-few-members-move': fewMembersMove,
+  'GC4-membership-agrees': membershipAgrees,
+  'GC8-disks-outlive-their-users': disksOutliveTheirUsers,
   'E1-only-leaders-decide': onlyLeadersDecide,
   'T1-tasks-end-once': tasksEndOnce,
   'T2-stops-last': stopsLast,

@@ -1,6 +1,5 @@
 /** Checkers of the fencing token: generations, grants, and who may be continued. */
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
-import type { DiskRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { currentGeneration, mayBeGranted, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
@@ -92,17 +91,15 @@ export function grantsAreAdmitted(): Checker {
  */
 export function contOnlyCurrentAndFenced(): Checker {
   const records = new Map<VmId, VmRecord>();
-  const disks = new Map<DiskId, DiskRecord>();
+  const nodes = new DiskNodes();
   const fences = new Map<string, number>();
   const grants = new Grants();
   return (entry) => {
     grants.note(entry);
-    if (entry.kind === 'commit') {
-      for (const change of entry.changes) {
+    nodes.note(entry);
+    if (entry.kind === 'commit')
+      for (const change of entry.changes)
         if (change.kind === 'vm' && change.value !== null) records.set(change.id, change.value);
-        if (change.kind === 'disk' && change.value !== null) disks.set(change.id, change.value);
-      }
-    }
     if (entry.kind === 'fenced') {
       const key = `${entry.node}:${entry.vm}`;
       fences.set(key, Math.max(fences.get(key) ?? 0, entry.below));
@@ -113,9 +110,10 @@ export function contOnlyCurrentAndFenced(): Checker {
     const who = `${record.name} generation ${entry.generation}`;
     if (currentGeneration(record) !== entry.generation)
       return `${who} was continued; current is ${currentGeneration(record)} (${record.phase.kind})`;
-    for (const { vm, node } of disks.values()) {
-      if (vm !== entry.vm) continue;
-      if ((fences.get(`${node}:${vm}`) ?? 0) < entry.generation)
+    const { vm } = entry;
+    const settled = nodes.of(record, 'settled');
+    for (const node of nodes.of(record, 'all')) {
+      if (settled.has(node) && (fences.get(`${node}:${vm}`) ?? 0) < entry.generation)
         return `${who} was continued before ${node} was fenced`;
       const other = grants.holders(node, vm).find((generation) => generation !== entry.generation);
       if (other !== undefined) return `${who} was continued while ${node} still granted ${other}`;
@@ -127,19 +125,53 @@ export function contOnlyCurrentAndFenced(): Checker {
 /** G6: once a VM is recorded as running nobody but its current generation is granted, and once it is stopped nobody is. */
 export function nothingElseGranted(): Checker {
   const grants = new Grants();
+  const nodes = new DiskNodes();
   return (entry) => {
     grants.note(entry);
+    nodes.note(entry);
     if (entry.kind !== 'commit' || entry.by === 'people') return null;
     for (const change of entry.changes) {
       if (change.kind !== 'vm' || change.value === null) continue;
       const record = change.value;
       const { name, phase } = record;
       if (phase.kind !== 'running' && phase.kind !== 'stopped') continue;
-      const other = grants.everywhere(change.id).find((generation) => generation !== currentGeneration(record));
+      // A node from which its last disk was taken was granted a list without any: nothing that anybody could reach.
+      const held = [...nodes.of(record, 'all')].flatMap((node) => grants.holders(node, change.id));
+      const other = held.find((generation) => generation !== currentGeneration(record));
       if (other !== undefined) return `${name} is ${phase.kind} and generation ${other} is still granted`;
     }
     return null;
   };
+}
+
+/** Which storage nodes have something of a VM. */
+class DiskNodes {
+  readonly #own = new Map<VmId, Map<DiskId, StorageName>>();
+  readonly #shared = new Map<DiskId, StorageName>();
+
+  note(entry: Parameters<Checker>[0]): void {
+    if (entry.kind !== 'commit') return;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind === 'shared-disk' && value !== null) this.#shared.set(id, value.node);
+      if (kind !== 'disk' || value === null) continue;
+      const disks = this.#own.get(value.vm) ?? new Map<DiskId, StorageName>();
+      this.#own.set(value.vm, disks.set(id, value.node));
+    }
+  }
+
+  /**
+   * `settled`: without what comes and goes while it runs. That was either fenced when the VM began to have it, or is granted to nobody yet;
+   * so only whether somebody else is granted there says whether all is well.
+   */
+  of({ id, spec }: VmRecord, which: 'all' | 'settled'): ReadonlySet<StorageName> {
+    const shared = (spec.sharedDisks ?? []).filter(
+      ({ joining, leaving }) => which === 'all' || (joining !== true && leaving !== true),
+    );
+    return new Set([
+      ...(this.#own.get(id)?.values() ?? []),
+      ...shared.flatMap(({ disk }) => this.#shared.get(disk) ?? []),
+    ]);
+  }
 }
 
 class Grants {
@@ -157,10 +189,6 @@ class Grants {
     if (entry.kind === 'granted') held.add(entry.generation);
     if (entry.kind === 'revoked') held.delete(entry.generation);
     if (entry.kind === 'fenced') for (const generation of held) if (generation < entry.below) held.delete(generation);
-  }
-
-  everywhere(vm: VmId): readonly Generation[] {
-    return [...this.#held].flatMap(([key, held]) => (key.endsWith(`:${vm}`) ? [...held] : []));
   }
 
   holders(node: StorageName, vm: VmId): readonly Generation[] {

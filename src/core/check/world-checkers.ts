@@ -2,15 +2,16 @@
 import type { DiskId, HostName, VmId } from '../../base/ids.ts';
 import type { Checker } from './trace.ts';
 
-/** W1: no write of an older generation reaches a disk after one of a newer generation did. */
+/** W1: no write of an older generation of a VM reaches a disk, its own or a shared one, after one of a newer generation did. */
 export function writesFollowGenerations(): Checker {
-  const newest = new Map<DiskId, number>();
+  const newest = new Map<string, number>();
   return (entry) => {
     if (entry.kind !== 'write') return null;
-    const before = newest.get(entry.disk) ?? 0;
+    const key = `${entry.vm} ${entry.disk}`;
+    const before = newest.get(key) ?? 0;
     if (entry.generation < before)
       return `${entry.vm}: generation ${entry.generation} wrote to ${entry.disk} after generation ${before}`;
-    newest.set(entry.disk, entry.generation);
+    newest.set(key, entry.generation);
     return null;
   };
 }
@@ -37,19 +38,23 @@ export function oneWriter(): Checker {
  * would be older than the disk.
  */
 export function acknowledgedWritesSurvive(): Checker {
-  const acknowledged = new Map<DiskId, { sequence: number; generation: number }>();
+  const acknowledged = new Map<string, { sequence: number; generation: number }>();
+  const keyOf = ({ vm, disk }: { readonly vm: VmId; readonly disk: DiskId }): string => `${disk} ${vm}`;
+  const forget = (disk: DiskId): void => {
+    for (const key of acknowledged.keys()) if (key.startsWith(`${disk} `)) acknowledged.delete(key);
+  };
   return (entry) => {
     if (entry.kind === 'commit') {
-      for (const { kind, id, value } of entry.changes) if (kind === 'disk' && value === null) acknowledged.delete(id);
+      for (const { kind, id, value } of entry.changes) if (kind === 'disk' && value === null) forget(id);
       return null;
     }
     if (entry.kind === 'acknowledged') {
-      const known = acknowledged.get(entry.disk);
-      if (known === undefined || entry.sequence > known.sequence) acknowledged.set(entry.disk, entry);
+      const known = acknowledged.get(keyOf(entry));
+      if (known === undefined || entry.sequence > known.sequence) acknowledged.set(keyOf(entry), entry);
       return null;
     }
     if (entry.kind !== 'booted' && entry.kind !== 'write') return null;
-    const known = acknowledged.get(entry.disk);
+    const known = acknowledged.get(keyOf(entry));
     if (known === undefined) return null;
     const who = `${entry.vm}, generation ${entry.generation}`;
     if (entry.kind === 'booted') {

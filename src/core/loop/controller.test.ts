@@ -37,17 +37,26 @@ class SmallWorld {
     this.#listener(change);
   }
 
-  start(): Controller {
-    const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
-    const { clock, vms, hosts, networks } = this;
+  #snapshot(): Snapshot {
+    const { vms, hosts, networks } = this;
     const revision = (): number => this.#revision;
-    const snapshot: Snapshot = {
+    return {
       get revision() {
         return revision();
       },
+      get completeRevision() {
+        return revision();
+      },
       ...{ vms, hosts, networks, disks: new Map(), storage: new Map(), tasks: new Map() },
+      ...{ sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
       disksOf: () => [],
     };
+  }
+
+  start(): Controller {
+    const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
+    const { clock } = this;
+    const snapshot = this.#snapshot();
     const controller = new Controller({
       clock,
       log: { info: () => undefined, warn: () => undefined },
@@ -73,14 +82,32 @@ class SmallWorld {
           this.orders++;
         },
       },
-      storage: { report: unused, fence: unused, grant: unused, revoke: unused, createDisk: unused, deleteDisk: unused },
+      storage: {
+        report: unused,
+        fence: unused,
+        grant: unused,
+        revoke: unused,
+        createDisk: unused,
+        deleteDisk: unused,
+        createSharedDisk: unused,
+        deleteSharedDisk: unused,
+      },
       qmp: {
         observe: async () => answers('running'),
         ...{ cont: unused, halt: unused, reset: unused, powerDown: unused, quit: unused },
-        ...{ listen: unused, send: unused, cancelSend: unused, onEvent: () => undefined, forget: () => undefined },
+        ...{
+          listen: unused,
+          send: unused,
+          cancelSend: unused,
+          plug: unused,
+          unplug: unused,
+          sharedDisks: unused,
+          onEvent: () => undefined,
+          forget: () => undefined,
+        },
       },
       paths: { list: () => [], probe: unused },
-      credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }) },
+      credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (name) => name,
       crashPoint: async () => undefined,
     });

@@ -1,7 +1,7 @@
 /**
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives for one term.
  */
-import type { DiskId, HostName, NetworkName, VmId } from '../../base/ids.ts';
+import type { DiskId, GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -14,6 +14,7 @@ import type { LeaderStore } from '../ports/store.ts';
 import { type CredentialIssuer, Executor, type ExecutorPorts } from './executor.ts';
 import { HostLoop } from './host-loop.ts';
 import { HostObserver } from './observer.ts';
+import { SharedDiskLoop } from './shared-disk-loop.ts';
 import { StorageObserver } from './storage-observer.ts';
 import { type CrashPoint, VmLoop } from './vm-loop.ts';
 
@@ -35,6 +36,7 @@ export class Controller {
   readonly observer: HostObserver;
   readonly storageObserver: StorageObserver;
   readonly vms: VmLoop;
+  readonly sharedDisks: SharedDiskLoop;
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
@@ -56,6 +58,7 @@ export class Controller {
     );
     this.storageObserver = new StorageObserver({ clock, storage }, (node) => this.vms.wakeNode(node));
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
+    this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     const executor = new Executor({
       store,
       hosts,
@@ -90,21 +93,27 @@ export class Controller {
       if (kind === 'disk') this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
       if (kind === 'network') this.#hostLoop.networkChanged(id as NetworkName);
+      if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
+      if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
+      if (kind === 'reservation') this.sharedDisks.reservationChanged();
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
     this.#watchStorage();
     this.vms.wakeAll();
+    this.sharedDisks.wakeAll();
   }
 
   /** Ends the term: no step begins after this. */
   stop(): void {
     this.vms.stop();
+    this.sharedDisks.stop();
     this.#hostLoop.stop();
     this.observer.stop();
     this.storageObserver.stop();
   }
 
   #vmChanged(id: VmId): void {
+    const before = this.index.vm(id);
     const { hosts, networks, isRoomLeft } = this.index.setVm(id, this.#ports.store.snapshot.vms.get(id)?.value ?? null);
     this.#hostLoop.placementChanged(hosts);
     for (const network of networks) this.#hostLoop.networkChanged(network);
@@ -112,6 +121,23 @@ export class Controller {
     if (networks.length > 0) for (const host of hosts) this.#hostLoop.hostPlanChanged(host);
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
+    this.sharedDisks.vmChanged(before, this.index.vm(id));
+  }
+
+  #sharedDiskChanged(id: DiskId): void {
+    this.index.setSharedDisk(id, this.#ports.store.snapshot.sharedDisks.get(id)?.value ?? null);
+    this.sharedDisks.wakeDisk(id);
+    // One that is there by now is what its VMs may have waited for.
+    for (const vm of this.index.usersOf(id)) this.vms.wake(vm);
+  }
+
+  #guestClusterChanged(name: GuestClusterName): void {
+    const record = this.#ports.store.snapshot.guestClusters.get(name)?.value ?? null;
+    this.index.setGuestCluster(name, record);
+    this.sharedDisks.wakeCluster(name);
+    for (const vm of record?.members ?? []) this.vms.wake(vm);
+    // Members that were kept apart until now may have room beside each other.
+    this.vms.wakeWaiting();
   }
 
   #hostChanged(name: HostName): void {

@@ -6,19 +6,40 @@ import { assert, unreachable } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
+import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { PORTS } from '../model/ports.ts';
-import type { Incarnation, VmRecord } from '../model/vm.ts';
+import { accountName, initiatorName, targetName } from '../model/shared-disk-identity.ts';
+import { heldSharedDisks, type Incarnation, sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import type { Acknowledged, Step } from '../plan/steps.ts';
-import type { HostLink, LaunchMachine, LaunchOrder, NetworkPlan } from '../ports/host-link.ts';
+import {
+  type HostLink,
+  type LaunchMachine,
+  type LaunchOrder,
+  type LaunchSharedDisk,
+  type NetworkPlan,
+  SHARED_DISKS,
+} from '../ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 
 type Credentials = LaunchOrder['credentials'];
 
-/** Issues the certificate of one incarnation: client of its disks, server of its QMP. */
+/** Issues what one incarnation proves itself by. */
 export interface CredentialIssuer {
+  /** Its certificate: client of its disks, server of its QMP. */
   issue(vm: VmRecord['id'], generation: Generation): Promise<Credentials>;
+  /** The secret with which an account logs in at the targets. CodedError 'unavailable' while the cluster's key for it cannot be read. */
+  targetSecret(account: string): Promise<string>;
+}
+
+/** What a storage node has of one VM. */
+interface OnNode {
+  readonly own: readonly DiskRecord[];
+  /** What is granted of shared disks; those that are leaving are not. */
+  readonly shared: readonly VmSharedDisk[];
+  /** Whether the VM has, or is just losing, a shared disk there. */
+  readonly hasShared: boolean;
 }
 
 export interface ExecutorPorts {
@@ -41,6 +62,9 @@ export interface Ledger extends Acknowledged {
   /** Being issued for a generation while its disks are granted: its launch follows. */
   issuing: { readonly generation: Generation; readonly credentials: Promise<Credentials> } | null;
   fencedBelow: number;
+  readonly sharedFences: Map<StorageName, number>;
+  shared: Acknowledged['shared'];
+  continued: Acknowledged['continued'];
   readonly granted: Set<Generation>;
   readonly launched: Set<Generation>;
   readonly listening: Set<Generation>;
@@ -58,6 +82,9 @@ export function emptyLedger(): Ledger {
   return {
     issuing: null,
     fencedBelow: 0,
+    sharedFences: new Map(),
+    shared: null,
+    continued: null,
     granted: new Set(),
     launched: new Set(),
     listening: new Set(),
@@ -88,9 +115,7 @@ export class Executor {
       case 'delete-disk':
         return this.#deleteDisk(step.disk);
       case 'fence':
-        await this.#fence(vm, step.below);
-        ledger.fencedBelow = Math.max(ledger.fencedBelow, step.below);
-        return;
+        return this.#fence(vm, step.below, ledger);
       case 'grant':
         this.#beginIssuing(vm, step.generation, ledger);
         await this.#grant(vm, step.generation);
@@ -132,6 +157,10 @@ export class Executor {
         return;
       case 'cancel-send':
         return qmp.cancelSend(this.target(vm, step.source));
+      case 'share':
+        await this.#share(vm, step.incarnation, ledger);
+        ledger.shared = { generation: step.incarnation.generation, disks: step.disks };
+        return;
       default:
         return unreachable(step);
     }
@@ -150,52 +179,65 @@ export class Executor {
     };
   }
 
-  #byNode(vm: VmRecord): Map<StorageName, DiskRecord[]> {
-    const nodes = new Map<StorageName, DiskRecord[]>();
-    for (const disk of this.#ports.store.snapshot.disksOf(vm.id))
-      nodes.set(disk.node, [...(nodes.get(disk.node) ?? []), disk]);
+  /** What each storage node has of the VM. CodedError 'unavailable' where the record of a shared disk is not known yet. */
+  #byNode(vm: VmRecord): Map<StorageName, OnNode> {
+    const nodes = new Map<StorageName, { own: DiskRecord[]; shared: VmSharedDisk[]; hasShared: boolean }>();
+    const at = (node: StorageName) => {
+      const there = nodes.get(node) ?? { own: [], shared: [], hasShared: false };
+      nodes.set(node, there);
+      return there;
+    };
+    for (const disk of this.#ports.store.snapshot.disksOf(vm.id)) at(disk.node).own.push(disk);
+    for (const { disk, lun, leaving } of sharedDisksOf(vm)) {
+      const there = at(this.#sharedDisk(disk).node);
+      there.hasShared = true;
+      if (leaving !== true) there.shared.push({ disk, lun });
+    }
     return nodes;
   }
 
+  #sharedDisk(id: DiskId): SharedDiskRecord {
+    const entry = this.#ports.store.snapshot.sharedDisks.get(id);
+    if (entry === undefined) throw new CodedError('unavailable', `The record of shared disk ${id} is not known yet.`);
+    return entry.value;
+  }
+
   /** All nodes at once; one that does not acknowledge fails the step: the VM's disk is there anyway. */
-  async #onEveryNode(
-    vm: VmRecord,
-    order: (node: StorageName, disks: readonly DiskRecord[]) => Promise<unknown>,
-  ): Promise<void> {
+  async #onEveryNode(vm: VmRecord, order: (node: StorageName, has: OnNode) => Promise<unknown>): Promise<void> {
     const failures: unknown[] = [];
-    const one = async (node: StorageName, disks: readonly DiskRecord[]): Promise<void> => {
+    const one = async (node: StorageName, has: OnNode): Promise<void> => {
       try {
-        await order(node, disks);
+        await order(node, has);
       } catch (error) {
         failures.push(error);
       }
     };
-    await Promise.all([...this.#byNode(vm)].map(([node, disks]) => one(node, disks)));
+    await Promise.all([...this.#byNode(vm)].map(([node, has]) => one(node, has)));
     if (failures.length > 0) throw failures[0];
   }
 
-  async #fence(vm: VmRecord, below: Generation): Promise<void> {
+  async #fence(vm: VmRecord, below: Generation, ledger: Ledger): Promise<void> {
     const { storage, store } = this.#ports;
-    await this.#onEveryNode(vm, (node, disks) =>
-      storage.fence(
-        node,
-        { term: store.term, vm: vm.id, below, disks: disks.map((disk) => disk.id) },
-        { deadlineMs: DEADLINE.fence },
-      ),
-    );
+    await this.#onEveryNode(vm, async (node, { own, hasShared }) => {
+      const order = { term: store.term, vm: vm.id, below, disks: own.map((disk) => disk.id) };
+      await storage.fence(node, order, { deadlineMs: DEADLINE.fence });
+      if (hasShared) ledger.sharedFences.set(node, Math.max(ledger.sharedFences.get(node) ?? 0, below));
+    });
+    ledger.fencedBelow = Math.max(ledger.fencedBelow, below);
   }
 
   async #grant(vm: VmRecord, generation: Generation): Promise<void> {
     const { storage, store } = this.#ports;
     const readOnly = new Set(vm.spec.disks.filter((disk) => disk.role === 'seed').map((disk) => disk.disk));
-    await this.#onEveryNode(vm, (node, disks) =>
+    await this.#onEveryNode(vm, (node, { own, shared }) =>
       storage.grant(
         node,
         {
           term: store.term,
           vm: vm.id,
           generation,
-          disks: disks.map((disk) => ({ disk: disk.id, port: disk.port, readOnly: readOnly.has(disk.id) })),
+          disks: own.map((disk) => ({ disk: disk.id, port: disk.port, readOnly: readOnly.has(disk.id) })),
+          ...(shared.length === 0 ? {} : { sharedDisks: shared, needs: [SHARED_DISKS] }),
         },
         { deadlineMs: DEADLINE.grant },
       ),
@@ -204,10 +246,10 @@ export class Executor {
 
   async #revoke(vm: VmRecord, generation: Generation): Promise<void> {
     const { storage, store } = this.#ports;
-    await this.#onEveryNode(vm, (node, disks) =>
+    await this.#onEveryNode(vm, (node, { own }) =>
       storage.revoke(
         node,
-        { term: store.term, vm: vm.id, generation, disks: disks.map((disk) => disk.id) },
+        { term: store.term, vm: vm.id, generation, disks: own.map((disk) => disk.id) },
         { deadlineMs: DEADLINE.fence },
       ),
     );
@@ -228,6 +270,23 @@ export class Executor {
     return issuing?.generation === generation ? issuing.credentials : this.#ports.credentials.issue(vm.id, generation);
   }
 
+  /**
+   * A disk that goes is closed by QEMU before storage refuses it, and one that comes is granted before QEMU opens it. The fence between: a
+   * node that had nothing of this VM until now has never heard of its older generations, and one of those may still run somewhere.
+   */
+  async #share(vm: VmRecord, incarnation: Incarnation, ledger: Ledger): Promise<void> {
+    const { qmp } = this.#ports;
+    const target = this.target(vm, incarnation);
+    const held = heldSharedDisks(vm);
+    const open = await qmp.sharedDisks(target);
+    for (const disk of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
+    await this.#fence(vm, incarnation.generation, ledger);
+    await this.#grant(vm, incarnation.generation);
+    for (const use of held)
+      if (!open.includes(use.disk))
+        await qmp.plug(target, await this.#launchSharedDisk(vm, use, incarnation.generation));
+  }
+
   async #launch(
     vm: VmRecord,
     incarnation: Incarnation,
@@ -235,16 +294,18 @@ export class Executor {
   ): Promise<void> {
     const { hosts, store, networkPlan } = this.#ports;
     const { snapshot } = store;
+    const { generation } = incarnation;
     const disks = new Map(snapshot.disksOf(vm.id).map((disk) => [disk.id, disk]));
     const order: LaunchOrder = {
       term: store.term,
       vm: vm.id,
       vmName: vm.name,
-      generation: incarnation.generation,
+      generation,
       slot: incarnation.slot,
       incoming,
       machine: this.#machine(vm),
-      disks: vm.spec.disks.map((use) => this.#launchDisk(vm, use, disks.get(use.disk), incarnation.generation)),
+      disks: vm.spec.disks.map((use) => this.#launchDisk(vm, use, disks.get(use.disk), generation)),
+      ...(vm.spec.sharedDisks === undefined ? {} : await this.#launchSharedDisks(vm, generation)),
       nics: vm.spec.nics.map(({ mac, network }) => {
         const record = snapshot.networks.get(network);
         if (record === undefined) throw new CodedError('not-found', `Network ${network} of ${vm.name} is gone.`);
@@ -254,6 +315,32 @@ export class Executor {
       network: networkPlan(incarnation.host),
     };
     await hosts.launch(incarnation.host, order, { deadlineMs: DEADLINE.launch });
+  }
+
+  /** With none in it, too: the machine has the controller for those that come. */
+  async #launchSharedDisks(vm: VmRecord, generation: Generation): Promise<Pick<LaunchOrder, 'sharedDisks' | 'needs'>> {
+    const sharedDisks = await Promise.all(
+      heldSharedDisks(vm).map((use) => this.#launchSharedDisk(vm, use, generation)),
+    );
+    return { sharedDisks, needs: [SHARED_DISKS] };
+  }
+
+  async #launchSharedDisk(vm: VmRecord, use: VmSharedDisk, generation: Generation): Promise<LaunchSharedDisk> {
+    const { store, credentials } = this.#ports;
+    const { node: name } = this.#sharedDisk(use.disk);
+    const node = store.snapshot.storage.get(name);
+    assert(node !== undefined, `storage node ${name} of shared disk ${use.disk} has a record`);
+    const account = accountName(vm.id, generation);
+    return {
+      disk: use.disk,
+      lun: use.lun,
+      address: node.value.addresses.storage,
+      port: PORTS.target,
+      target: targetName(vm.id),
+      initiator: initiatorName(vm.id),
+      account,
+      secret: await credentials.targetSecret(account),
+    };
   }
 
   #launchDisk(

@@ -9,7 +9,7 @@ import type { HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
-import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
+import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import { isEnding } from '../plan/migration-decision.ts';
 import type { Step } from '../plan/steps.ts';
@@ -49,6 +49,8 @@ const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
 const TASK_LATE_MS = 15_000;
 const TASK_LOOK_MS = 200;
+/** Until a record is looked at again that is newer than the watch. */
+const COMPLETE_LOOK_MS = 20;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
@@ -81,6 +83,8 @@ interface VmState {
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
+  /** When this leader committed phase switching, and to which generation (monotonic ms). */
+  switched: { readonly generation: number; readonly at: number } | null;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
 }
@@ -107,6 +111,7 @@ export class VmLoop {
       storageAnswers,
       storageCutFrom: (host) => observer.storageCutFrom(host),
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
+      seesRunning: (vm) => this.seesRunning(vm),
     };
     ports.qmp.onEvent((target) => this.wake(target.vm, { fresh: true }));
   }
@@ -198,6 +203,12 @@ export class VmLoop {
     };
   }
 
+  /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
+  seesRunning(vm: VmRecord): boolean {
+    const { phase } = vm;
+    return phase.kind === 'running' && judgementOf(this.situation(vm), phase.incarnation).verdict === 'running';
+  }
+
   #state(id: VmId): VmState {
     let state = this.#states.get(id);
     if (state === undefined) {
@@ -212,6 +223,7 @@ export class VmLoop {
         look: () => this.wake(id),
         interrupt: null,
         why: '',
+        switched: null,
         tasksLateSince: null,
       };
       this.#states.set(id, state);
@@ -279,8 +291,18 @@ export class VmLoop {
     await this.#ports.crashPoint(...commitPoint(vm, decision));
     if (decision.kind === 'remove' || decision.vm.generation === vm.generation)
       return this.#commit(entry, decision, state);
+    if (this.#isHalfKnown(entry)) return COMPLETE_LOOK_MS;
     // A new incarnation takes room and a slot: one at a time, each decided with the one before it in the snapshot.
     return this.#inTurn(() => this.#commit(entry, decide(this.situation(vm)), state));
+  }
+
+  /**
+   * After a conflict a record may be newer than the watch. Where it names a guest cluster or shared disks, what was written together with it
+   * (the other members, the cluster's limits) must be known before it is placed.
+   */
+  #isHalfKnown({ value: vm, revision }: Entry<VmRecord>): boolean {
+    const isAlone = (vm.spec.guestCluster ?? null) === null && sharedDisksOf(vm).length === 0;
+    return !isAlone && this.#ports.store.snapshot.completeRevision < revision;
   }
 
   async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<'on' | number | null> {
@@ -333,6 +355,8 @@ export class VmLoop {
     this.#ports.log.info(decision.event.message, { vm: vm.id, event: decision.event.kind });
     state.ledger.failure = null;
     state.ledger.reset = null;
+    if (decision.kind === 'commit' && decision.vm.phase.kind === 'switching')
+      state.switched = { generation: decision.vm.phase.destination.generation, at: this.#ports.clock.monotonicMs() };
     if (decision.kind === 'remove' || decision.vm.phase !== vm.phase) {
       const expected =
         decision.kind === 'remove' ? [] : expectedIncarnations(decision.vm.phase).map(({ generation }) => generation);
@@ -358,8 +382,7 @@ export class VmLoop {
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.dirty = true;
-      if (step.do === 'cont' && state.ledger.diskError !== null)
-        state.ledger.diskError = { ...state.ledger.diskError, continuedAt: clock.wallMs() };
+      if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
       return true;
     } catch (error) {
       const before = state.ledger.failure;
@@ -372,6 +395,13 @@ export class VmLoop {
       // A failed launch is decided upon at once: another host may take it.
       return step.do === 'launch';
     }
+  }
+
+  #noteContinued({ generation }: Incarnation, { ledger, switched }: VmState): void {
+    const { clock } = this.#ports;
+    if (switched?.generation === generation)
+      ledger.continued = { generation, afterMs: clock.monotonicMs() - switched.at };
+    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: clock.wallMs() };
   }
 
   /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */

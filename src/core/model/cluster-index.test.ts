@@ -2,16 +2,28 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { NetworkName, StorageName, VmId } from '../../base/ids.ts';
-import { parseDiskId, parseVmId } from '../../base/ids.ts';
-import { diskRecord, host, hostRecord, incarnation, node, vmRecord } from '../plan/testing/sample-records.ts';
+import { parseDiskId, parseGuestClusterName, parseVmId } from '../../base/ids.ts';
+import {
+  diskRecord,
+  guestClusterRecord,
+  host,
+  hostRecord,
+  incarnation,
+  node,
+  sharedDiskRecord,
+  vmRecord,
+} from '../plan/testing/sample-records.ts';
 import type { DiskRecord, HostRecord } from './cluster.ts';
 import { ClusterIndex, footprintBytes, indexOf } from './cluster-index.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { expectedIncarnations, type VmPhase, type VmRecord } from './vm.ts';
 
 const HOSTS = 4;
 const VMS = 5;
 const NETWORKS = ['blue', 'red'] as NetworkName[];
 const GROUPS = ['db', 'web'];
+const CLUSTERS = ['sql', 'web'].map(parseGuestClusterName);
+const sharedId = (n: number) => parseDiskId(`disk-0000000000a${n}`);
 const vmId = (n: number): VmId => parseVmId(`vm-00000000000${n}`);
 
 const place = fc.record({ h: fc.integer({ min: 1, max: HOSTS }), slot: fc.nat({ max: 3 }) });
@@ -35,11 +47,15 @@ const vm = fc
     memoryBytes: fc.integer({ min: 1, max: 4 }),
     antiAffinity: fc.constantFrom(null, ...GROUPS),
     nics: fc.array(fc.constantFrom(...NETWORKS), { maxLength: 3 }),
+    shared: fc.uniqueArray(fc.nat({ max: 2 }), { maxLength: 2 }),
+    guestCluster: fc.constantFrom(null, ...CLUSTERS),
   })
-  .map(({ n, phase: now, memoryBytes, antiAffinity, nics }): VmRecord => {
+  .map(({ n, phase: now, memoryBytes, antiAffinity, nics, shared, guestCluster }): VmRecord => {
     const record = vmRecord(now, { id: vmId(n), name: `vm${n}` });
     const asNic = (network: NetworkName) => ({ network, mac: '52:54:00:00:00:01', address: null });
-    return { ...record, spec: { ...record.spec, memoryBytes, antiAffinity, nics: nics.map(asNic) } };
+    const sharedDisks = shared.map((d) => ({ disk: sharedId(d), lun: d }));
+    const more = { memoryBytes, antiAffinity, nics: nics.map(asNic), sharedDisks, guestCluster };
+    return { ...record, spec: { ...record.spec, ...more } };
   });
 const change = fc.oneof(
   { weight: 6, arbitrary: vm.map((value) => ({ kind: 'vm' as const, value })) },
@@ -72,6 +88,21 @@ const change = fc.oneof(
         return { kind: 'disk' as const, value, gone };
       }),
   },
+  {
+    weight: 1,
+    arbitrary: fc
+      .record({ d: fc.nat({ max: 2 }), s: fc.integer({ min: 1, max: 2 }), gone: fc.boolean() })
+      .map(({ d, s, gone }) => {
+        const value = sharedDiskRecord({ id: sharedId(d), node: node(s) });
+        return { kind: 'shared' as const, value, gone };
+      }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ name: fc.constantFrom(...CLUSTERS), gone: fc.boolean() }).map(({ name, gone }) => {
+      return { kind: 'cluster' as const, value: guestClusterRecord([], { name }), gone };
+    }),
+  },
 );
 type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
 
@@ -80,6 +111,8 @@ class Slow {
   readonly vms = new Map<string, VmRecord>();
   readonly hosts = new Map<string, HostRecord>();
   readonly disks = new Map<string, DiskRecord>();
+  readonly shared = new Map<string, SharedDiskRecord>();
+  readonly clusters = new Map<string, GuestClusterRecord>();
 
   apply(index: ClusterIndex, given: Change): void {
     if (given.kind === 'vm') {
@@ -94,6 +127,14 @@ class Slow {
     } else if (given.kind === 'no-host') {
       this.hosts.delete(given.name);
       index.setHost(given.name, null);
+    } else if (given.kind === 'shared') {
+      if (given.gone) this.shared.delete(given.value.id);
+      else this.shared.set(given.value.id, given.value);
+      index.setSharedDisk(given.value.id, given.gone ? null : given.value);
+    } else if (given.kind === 'cluster') {
+      if (given.gone) this.clusters.delete(given.value.name);
+      else this.clusters.set(given.value.name, given.value);
+      index.setGuestCluster(given.value.name, given.gone ? null : given.value);
     } else {
       if (given.gone) this.disks.delete(given.value.id);
       else this.disks.set(given.value.id, given.value);
@@ -104,6 +145,8 @@ class Slow {
   /** Everything an index can be asked, by asking the records. */
   view(): unknown {
     const vms = [...this.vms.values()];
+    const usersOf = (disk: string) =>
+      vms.filter(({ spec }) => spec.sharedDisks?.some((use) => use.disk === disk)).map(({ id }) => id);
     const on = (name: string) =>
       vms.flatMap((record) =>
         expectedIncarnations(record.phase).flatMap((where) => (where.host === name ? [{ record, where }] : [])),
@@ -130,17 +173,27 @@ class Slow {
         ),
       ),
       nodes: NODES.map((name) =>
-        names([...this.disks.values()].filter((disk) => disk.node === name).map((disk) => disk.vm)),
+        names([
+          ...[...this.disks.values()].filter((disk) => disk.node === name).map((disk) => disk.vm),
+          ...[...this.shared.values()].filter((disk) => disk.node === name).flatMap(({ id }) => usersOf(id)),
+        ]),
       ),
+      users: SHARED.map((disk) => names(usersOf(disk))),
+      sharedOf: vms.map(({ id, spec }) => [
+        id,
+        names((spec.sharedDisks ?? []).filter((use) => this.shared.has(use.disk)).map((use) => use.disk)),
+      ]),
+      clusterOf: vms.map(({ id, spec }) => [id, this.clusters.get(spec.guestCluster ?? '')?.name ?? null]),
     };
   }
 }
 
 const HOST_NAMES = Array.from({ length: HOSTS }, (_, i) => host(i + 1));
 const NODES: StorageName[] = [node(1), node(2)];
+const SHARED = [0, 1, 2].map(sharedId);
 const names = (list: Iterable<string>): string[] => [...new Set(list)].sort();
 
-function viewOf(index: ClusterIndex): unknown {
+function viewOf(index: ClusterIndex, vms: readonly VmRecord[]): unknown {
   return {
     ranking: index.byFreeMemory().map((ranked) => ({ ...ranked })),
     quarantined: names([...index.quarantined()].map(({ name }) => name)),
@@ -153,6 +206,9 @@ function viewOf(index: ClusterIndex): unknown {
     groups: GROUPS.map((group) => names([...index.groupMembers(group)].map(({ id }) => id))),
     members: NETWORKS.map((network) => names(index.membersOf(network))),
     nodes: NODES.map((name) => names(index.vmsWithDisksOn(name))),
+    users: SHARED.map((disk) => names(index.usersOf(disk))),
+    sharedOf: vms.map((vm) => [vm.id, names(index.sharedDisksOf(vm).map(({ id }) => id))]),
+    clusterOf: vms.map((vm) => [vm.id, index.guestClusterOf(vm)?.name ?? null]),
   };
 }
 
@@ -163,12 +219,14 @@ test('after any changes the index says what the records say', () => {
       const slow = new Slow();
       for (const each of changes) {
         slow.apply(index, each);
-        assert.deepEqual(viewOf(index), slow.view());
+        assert.deepEqual(viewOf(index, [...slow.vms.values()]), slow.view());
       }
       const { vms, hosts } = slow;
       const fresh = indexOf({ vms: vms.values(), hosts: hosts.values() });
       for (const disk of slow.disks.values()) fresh.setDisk(disk.id, disk);
-      assert.deepEqual(viewOf(fresh), viewOf(index));
+      for (const disk of slow.shared.values()) fresh.setSharedDisk(disk.id, disk);
+      for (const cluster of slow.clusters.values()) fresh.setGuestCluster(cluster.name, cluster);
+      assert.deepEqual(viewOf(fresh, [...vms.values()]), viewOf(index, [...vms.values()]));
     }),
     { seed: 20_261_121, numRuns: 400 },
   );

@@ -1,14 +1,15 @@
 /**
  * What follows from the records, kept as they change: who is on which host, what is left there, who must stay apart, which host has
- * which network, whose disks a storage node has. Without it every decision would walk every VM.
+ * which network, whose disks a storage node has, who shares a disk or a guest cluster. Without it every decision would walk every VM.
  *
  * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares them); a change
  * costs what the changed record names, plus a move within the ranking of hosts.
  */
-import type { DiskId, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { Entry, Snapshot } from '../ports/store.ts';
 import type { DiskRecord, HostRecord } from './cluster.ts';
-import { affinityGroup, expectedIncarnations, type VmRecord } from './vm.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
+import { affinityGroup, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
 
 /** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
 const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
@@ -58,12 +59,18 @@ export class ClusterIndex {
   readonly #quarantined = new Map<HostName, HostRecord>();
   readonly #disks = new Map<DiskId, DiskRecord>();
   readonly #vmsOfNode = new Map<StorageName, Counted<VmId>>();
+  readonly #sharedDisks = new Map<DiskId, SharedDiskRecord>();
+  readonly #sharedOfNode = new Map<StorageName, Set<DiskId>>();
+  readonly #users = new Map<DiskId, Counted<VmId>>();
+  readonly #guestClusters = new Map<GuestClusterName, GuestClusterRecord>();
 
   /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
-  load({ vms, hosts, disks }: Pick<Snapshot, 'vms' | 'hosts' | 'disks'>): void {
-    for (const [name, { value }] of hosts) this.setHost(name, value);
-    for (const [id, { value }] of vms) this.setVm(id, value);
-    for (const [id, { value }] of disks) this.setDisk(id, value);
+  load(snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters'>): void {
+    for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
+    for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
+    for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
+    for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
+    for (const [name, { value }] of snapshot.guestClusters) this.setGuestCluster(name, value);
   }
 
   /** The record of a VM as it is now; null: deleted. */
@@ -99,6 +106,48 @@ export class ClusterIndex {
       this.#disks.set(id, record);
       countIn(this.#vmsOfNode, record.node, record.vm, 1);
     }
+  }
+
+  /** The record of a shared disk as it is now; null: deleted. */
+  setSharedDisk(id: DiskId, record: SharedDiskRecord | null): void {
+    const before = this.#sharedDisks.get(id);
+    if (before !== undefined) this.#sharedOfNode.get(before.node)?.delete(id);
+    if (record === null) this.#sharedDisks.delete(id);
+    else {
+      this.#sharedDisks.set(id, record);
+      const there = this.#sharedOfNode.get(record.node) ?? new Set<DiskId>();
+      this.#sharedOfNode.set(record.node, there.add(id));
+    }
+  }
+
+  /** The record of a guest cluster as it is now; null: deleted. */
+  setGuestCluster(name: GuestClusterName, record: GuestClusterRecord | null): void {
+    if (record === null) this.#guestClusters.delete(name);
+    else this.#guestClusters.set(name, record);
+  }
+
+  vm(id: VmId): VmRecord | null {
+    return this.#vms.get(id) ?? null;
+  }
+
+  /** The guest cluster that a VM is a member of, or null. */
+  guestClusterOf({ spec }: VmRecord): GuestClusterRecord | null {
+    const name = spec.guestCluster ?? null;
+    return name === null ? null : (this.#guestClusters.get(name) ?? null);
+  }
+
+  sharedDisk(id: DiskId): SharedDiskRecord | null {
+    return this.#sharedDisks.get(id) ?? null;
+  }
+
+  /** The records of the shared disks of a VM, those that are leaving included. */
+  sharedDisksOf(vm: VmRecord): readonly SharedDiskRecord[] {
+    return sharedDisksOf(vm).flatMap(({ disk }) => this.#sharedDisks.get(disk) ?? []);
+  }
+
+  /** The VMs whose specifications name a shared disk. */
+  usersOf(disk: DiskId): Iterable<VmId> {
+    return this.#users.get(disk)?.keys() ?? [];
   }
 
   host(name: HostName): HostRecord | null {
@@ -145,9 +194,12 @@ export class ClusterIndex {
     return this.#quarantined.values();
   }
 
-  /** The VMs with a disk on `node`. */
+  /** The VMs with a disk on `node`, of their own or shared. */
   vmsWithDisksOn(node: StorageName): Iterable<VmId> {
-    return this.#vmsOfNode.get(node)?.keys() ?? [];
+    const own = this.#vmsOfNode.get(node)?.keys() ?? [];
+    const shared = this.#sharedOfNode.get(node);
+    if (shared === undefined || shared.size === 0) return own;
+    return new Set([...own, ...[...shared].flatMap((disk) => [...this.usersOf(disk)])]);
   }
 
   #use(host: HostName): HostUse {
@@ -162,6 +214,7 @@ export class ClusterIndex {
   #count(vm: VmRecord, by: 1 | -1, touched: { hosts: Set<HostName>; networks: Set<NetworkName> }): void {
     const group = affinityGroup(vm);
     if (group !== null) this.#inGroup(group, vm, by);
+    for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {
       touched.hosts.add(host);
       const use = this.#use(host);

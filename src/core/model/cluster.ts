@@ -107,7 +107,10 @@ export interface NetworkRecord {
 export interface TaskRecord {
   readonly id: TaskId;
   readonly kind: string;
-  readonly target: { readonly kind: 'vm' | 'image' | 'host' | 'network'; readonly name: string };
+  readonly target: {
+    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk';
+    readonly name: string;
+  };
   readonly state: 'running' | 'succeeded' | 'failed' | 'cancelled';
   readonly progressPercent: number | null;
   readonly message: string;

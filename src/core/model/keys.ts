@@ -1,5 +1,14 @@
 /** Where each object lives in etcd. Values are JSON of the record types in this folder. */
-import type { DiskId, HostName, ImageName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  GuestClusterName,
+  HostName,
+  ImageName,
+  NetworkName,
+  StorageName,
+  TaskId,
+  VmId,
+} from '../../base/ids.ts';
 
 export const PREFIX = {
   vm: '/gp/vm/',
@@ -9,6 +18,12 @@ export const PREFIX = {
   control: '/gp/control/',
   disk: '/gp/disk/',
   diskPort: '/gp/disk-port/',
+  sharedDisk: '/gp/shared-disk/',
+  /** By scope and name, so that a name is unique in its scope. Holds the disk's id. */
+  sharedDiskName: '/gp/shared-disk-name/',
+  guestCluster: '/gp/guest-cluster/',
+  /** Written by the storage nodes' targets, and by nobody else. */
+  reservation: '/gp/reservation/',
   image: '/gp/image/',
   network: '/gp/network/',
   networkVni: '/gp/network-vni/',
@@ -21,6 +36,9 @@ export const PREFIX = {
 /** Everything but events and the election: what a server keeps in memory. */
 export const ROOT = '/gp/';
 
+/** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
+export const TARGET_SECRET_KEY = '/gp/secret/target';
+
 export const keyOf = {
   vm: (id: VmId): string => PREFIX.vm + id,
   /** Holds the id: the name's uniqueness is this key's. */
@@ -29,6 +47,12 @@ export const keyOf = {
   storage: (name: StorageName): string => PREFIX.storage + name,
   disk: (id: DiskId): string => PREFIX.disk + id,
   diskPort: (node: StorageName, port: number): string => `${PREFIX.diskPort}${node}/${port}`,
+  sharedDisk: (id: DiskId): string => PREFIX.sharedDisk + id,
+  /** Names are unique in a guest cluster and among the shared disks of none. */
+  sharedDiskName: (scope: GuestClusterName | null, name: string): string =>
+    `${PREFIX.sharedDiskName}${scope ?? '-'}/${name}`,
+  guestCluster: (name: GuestClusterName): string => PREFIX.guestCluster + name,
+  reservation: (disk: DiskId): string => PREFIX.reservation + disk,
   image: (name: ImageName): string => PREFIX.image + name,
   network: (name: NetworkName): string => PREFIX.network + name,
   networkVni: (vni: number): string => PREFIX.networkVni + vni,

@@ -11,6 +11,8 @@ export const PORTS = {
   storage: 7444,
   /** Nothing ever listens here: a host's kernel refuses it whatever its processes do, which is how it is seen to be there. */
   reachability: 7449,
+  /** The iSCSI target of a storage node, on its storage address. */
+  target: 3260,
   etcdClient: 2379,
   etcdPeer: 2380,
   vxlan: 4789,

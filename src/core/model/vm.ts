@@ -21,7 +21,17 @@
  * Invariants (docs/specs/generations.md): G1 `generation` only grows; G2 every generation in the record is <= `generation`;
  * G3 at most one generation is current; G4 a generation is granted only while `admittedGenerations` names it.
  */
-import type { DiskId, Generation, HostName, ImageName, NetworkName, Sha256, TaskId, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  Generation,
+  GuestClusterName,
+  HostName,
+  ImageName,
+  NetworkName,
+  Sha256,
+  TaskId,
+  VmId,
+} from '../../base/ids.ts';
 
 /** What the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
 export type Intent = 'running' | 'suspended' | 'stopped';
@@ -68,6 +78,8 @@ export type VmPhase =
       readonly source: Incarnation;
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
+      /** How long the guest had stood still when the source said that it was complete, in ms. Absent where it did not say. */
+      readonly pausedMs?: number;
     }
   /** Given up before the commit: the source is current and continued, the destination revoked and ended. */
   | {
@@ -90,13 +102,20 @@ export interface VmRecord {
   readonly generation: Generation | 0;
   readonly phase: VmPhase;
   /** A wish to migrate that has not begun: taken up by the leader, which then sets phase migrating. `to: null` = anywhere. */
-  readonly migrationRequest: { readonly to: HostName | null; readonly taskId: TaskId } | null;
+  readonly migrationRequest: {
+    readonly to: HostName | null;
+    readonly taskId: TaskId;
+    /** Unix ms: one that cannot begin does not wait for ever. Requests from before it was there lack it. */
+    readonly askedAt?: number;
+  } | null;
   /** A stop, reset or delete that was asked for and is not carried out yet. */
   readonly stopRequest: { readonly mode: 'acpi' | 'hard'; readonly patienceMs: number; readonly taskId: TaskId } | null;
   readonly resetRequest: { readonly taskId: TaskId } | null;
   /** The task that waits for this VM to run. */
   readonly startTask: TaskId | null;
   readonly deleting: boolean;
+  /** How long its last moves held the guest still, in ms, oldest first (plan/pause-prediction.ts). Absent before the first. */
+  readonly pausesMs?: readonly number[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: { readonly count: number; readonly lastAt: number; readonly message: string } | null;
   readonly createdAt: number;
@@ -119,6 +138,31 @@ export interface VmSpec {
   readonly storagePatienceMs: number;
   /** No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by `affinityGroup`. */
   readonly antiAffinity: string | null;
+  /** The disks it shares with other VMs. Records from before it was there lack it: read it by `sharedDisksOf`. */
+  readonly sharedDisks?: readonly VmSharedDisk[];
+  /** The guest cluster that names it as a member: both records are written in one transaction. Absent or null: none. */
+  readonly guestCluster?: GuestClusterName | null;
+}
+
+/** A shared disk under the number that this VM's guest sees it by. */
+export interface VmSharedDisk {
+  readonly disk: DiskId;
+  /** 0 to 255; each once in a VM. */
+  readonly lun: number;
+  /** Attached while the VM runs: its QEMU may not have it yet. */
+  readonly joining?: true;
+  /** To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both acknowledged that it is gone. */
+  readonly leaving?: true;
+}
+
+/** Every shared disk that an incarnation of the VM may reach, those that are leaving included: what a fence must cover. */
+export function sharedDisksOf({ spec }: VmRecord): readonly VmSharedDisk[] {
+  return spec.sharedDisks ?? [];
+}
+
+/** The shared disks that the VM is to have: what is granted, and what its QEMU is launched with. */
+export function heldSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
+  return sharedDisksOf(vm).filter(({ leaving }) => leaving !== true);
 }
 
 /** The anti-affinity group of a VM, or null. */

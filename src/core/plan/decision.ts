@@ -3,12 +3,19 @@
  *
  * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest ever given.
  */
-import type { HostName, StorageName } from '../../base/ids.ts';
+import type { Generation, HostName, StorageName } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
-import { currentIncarnation, type Incarnation, type StartReason, type VmPhase, type VmRecord } from '../model/vm.ts';
+import {
+  currentIncarnation,
+  type Incarnation,
+  type StartReason,
+  sharedDisksOf,
+  type VmPhase,
+  type VmRecord,
+} from '../model/vm.ts';
 import { place } from './placement.ts';
 import type { Acknowledged, Step } from './steps.ts';
 import { type Judgement, judge } from './verdict.ts';
@@ -36,6 +43,8 @@ export interface ClusterSituation {
   readonly storageCutFrom: (host: HostName) => readonly StorageName[];
   /** The hosts that some storage node could not reach at its last attempt. */
   readonly hostsWithStorageCut: () => readonly HostName[];
+  /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
+  readonly seesRunning: (vm: VmRecord) => boolean;
 }
 
 /** The next thing for one VM; the caller carries it out and asks again. */
@@ -94,14 +103,28 @@ export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial
   return { ...vm, ...more, phase, phaseSince: now };
 }
 
-/** The storage nodes that hold disks of the VM. */
+/** The storage nodes that hold disks of the VM's own. */
 export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
   return [...new Set(disks.map((disk) => disk.node))];
 }
 
+/** Stands for the node of a shared disk whose record is not known yet: nobody can have tried it. */
+const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
+
+/** The storage nodes that hold a shared disk of the VM, those included from which one is being taken. */
+function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
+  return [...new Set(sharedDisksOf(vm).map(({ disk }) => cluster.index.sharedDisk(disk)?.node ?? UNKNOWN_NODE))];
+}
+
 /** The judgement on one incarnation. */
 export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
-  return judge(situation.see(incarnation), () => diskNodes(situation.disks));
+  return judge(situation.see(incarnation), () => [...diskNodes(situation.disks), ...sharedNodes(situation)]);
+}
+
+/** Whether every storage node of the VM, as its record stands, acknowledged a fence of all below `below`. */
+export function isFenced(situation: VmSituation, below: Generation): boolean {
+  const { fencedBelow, sharedFences } = situation.acknowledged;
+  return fencedBelow >= below && sharedNodes(situation).every((node) => (sharedFences.get(node) ?? 0) >= below);
 }
 
 /** True when somebody asked for this VM not to run. */
@@ -157,6 +180,8 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
     vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
       generation,
       failures,
+      // What earlier moves took was another run's, and one that was slow once must not keep it from moving for ever.
+      ...(vm.pausesMs === undefined ? {} : { pausesMs: [] }),
       resetRequest: null,
     }),
     event: {

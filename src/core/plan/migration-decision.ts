@@ -11,6 +11,7 @@ import {
   beginStop,
   type Decision,
   inPhase,
+  isFenced,
   judgementOf,
   perform,
   startNext,
@@ -19,6 +20,7 @@ import {
   wait,
   wantsStop,
 } from './decision.ts';
+import { withPause } from './pause-prediction.ts';
 
 /** Until a source is asked again whose run state is about to follow. */
 const ENDING_MS = 2;
@@ -74,7 +76,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
   // complete destination beside a silent source may hold memory that is older than the disk.
   const left = see(source).qmp;
-  if (complete && hasLeftFor(left, destination)) return switchOver(vm, phase, now);
+  if (complete && hasLeftFor(left, destination)) return switchOver(situation, phase, left);
   if (from.verdict === 'lost' || from.verdict === 'crashed')
     return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
   if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
@@ -144,13 +146,23 @@ function failureOf({ acknowledged, see }: VmSituation, { source, destination }: 
   return null;
 }
 
-function switchOver(vm: VmRecord, phase: Migrating, now: number): Decision {
+function switchOver({ vm, now }: VmSituation, phase: Migrating, left: QmpObservation): Decision {
   const { source, destination, taskId } = phase;
+  const pausedMs = left.kind === 'answers' ? (left.migration?.downtimeMs ?? null) : null;
+  const told = pausedMs === null ? {} : { pausedMs };
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'switching', source, destination, taskId }, now),
+    vm: inPhase(vm, { kind: 'switching', source, destination, taskId, ...told }, now),
     event: { kind: 'switched', message: `${vm.name} is on ${destination.host}, generation ${destination.generation}.` },
   };
+}
+
+/** With how long the move has held the guest still: until the source was complete, and from there until the destination was continued. */
+function withMeasuredPause({ vm, acknowledged }: VmSituation, { destination, pausedMs }: Switching): Partial<VmRecord> {
+  const { continued } = acknowledged;
+  // A leader that did not see all of it measures nothing.
+  if (pausedMs === undefined || continued?.generation !== destination.generation) return {};
+  return { pausesMs: withPause(vm.pausesMs ?? [], pausedMs + continued.afterMs) };
 }
 
 /** The source is gone and the destination is not complete: the guest's memory is lost, the next generation starts. */
@@ -181,7 +193,7 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   const { vm, acknowledged, see, now } = situation;
   const { source, destination, taskId } = phase;
   const at = judgementOf(situation, destination);
-  if (acknowledged.fencedBelow < destination.generation) return perform({ do: 'fence', below: destination.generation });
+  if (!isFenced(situation, destination.generation)) return perform({ do: 'fence', below: destination.generation });
   // One that waits for a stream was launched anew by an order that came late: what it had is gone.
   const isGone = at.verdict === 'lost' || at.verdict === 'crashed' || at.verdict === 'incoming';
   if (isGone && wantsStop(vm))
@@ -213,7 +225,7 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   if (end !== null) return end;
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'running', incarnation: destination }, now),
+    vm: inPhase(vm, { kind: 'running', incarnation: destination }, now, withMeasuredPause(situation, phase)),
     event: {
       kind: 'migrated',
       message: `${vm.name} runs on ${destination.host}, generation ${destination.generation}; it came from ${source.host}.`,

@@ -33,37 +33,48 @@ const REASONS_MAX = 10;
 
 /** Chooses a host and a slot for one more incarnation of `vm`. */
 export function place(input: PlacementInput): Placement {
-  const search = new Search(input);
+  const { never, ratherNot } = neighboursOf(input);
+  if (ratherNot.size > 0) {
+    const apart = search(input, new Map([...ratherNot, ...never]));
+    if (apart.kind === 'placed') return apart;
+  }
+  return search(input, never);
+}
+
+/** Hosts where somebody is from whom the VM must be, or is better, apart; each with who that is, for people. */
+type Neighbours = ReadonlyMap<HostName, string>;
+
+function search(input: PlacementInput, apart: Neighbours): Placement {
+  const found = new Search(input, apart);
   const { index, only } = input;
   const ranking = index.byFreeMemory();
   if (only !== null) {
     if (index.host(only) === null) return { kind: 'nowhere', reasons: [`${only}: no such host`] };
-    search.consider({ host: only, freeBytes: search.freeBytes(only) });
-    return search.outcome(1);
+    found.consider({ host: only, freeBytes: found.freeBytes(only) });
+    return found.outcome(1);
   }
   // What the VM itself takes there is free: their place in the ranking is another one.
-  for (const host of search.own) search.consider({ host, freeBytes: search.freeBytes(host) });
+  for (const host of found.own) found.consider({ host, freeBytes: found.freeBytes(host) });
   for (const ranked of ranking) {
-    if (search.isSettled(ranked)) break;
-    if (!search.own.has(ranked.host)) search.consider(ranked);
+    if (found.isSettled(ranked)) break;
+    if (!found.own.has(ranked.host)) found.consider(ranked);
   }
-  return search.outcome(ranking.length);
+  return found.outcome(ranking.length);
 }
 
 class Search {
   readonly #input: PlacementInput;
   readonly #neededBytes: number;
-  /** Hosts that the records of others of the VM's group name, each with the name of one of those. */
-  readonly #apart: ReadonlyMap<HostName, string>;
+  readonly #apart: Neighbours;
   readonly #reasons: string[] = [];
   #best: (RankedHost & { readonly slot: number }) | null = null;
   /** The hosts of the VM's incarnations that are over. */
   readonly own: ReadonlySet<HostName>;
 
-  constructor(input: PlacementInput) {
+  constructor(input: PlacementInput, apart: Neighbours) {
     this.#input = input;
     this.#neededBytes = footprintBytes(input.vm);
-    this.#apart = hostsOfGroup(input);
+    this.#apart = apart;
     const over = input.isOver ? expectedIncarnations(input.vm.phase) : [];
     this.own = new Set(over.map(({ host }) => host).filter((host) => input.index.host(host) !== null));
   }
@@ -121,7 +132,7 @@ class Search {
     if (capacity.vcpus > 0 && vm.spec.vcpus > capacity.vcpus * 8)
       return () => `too few CPUs for ${vm.spec.vcpus} vCPUs`;
     const neighbour = this.#apart.get(name);
-    return neighbour === undefined ? null : () => `it has ${neighbour} of anti-affinity group ${affinityGroup(vm)}`;
+    return neighbour === undefined ? null : () => `it has ${neighbour}`;
   }
 
   #memory(freeBytes: number): string {
@@ -146,13 +157,22 @@ class Search {
   }
 }
 
-function hostsOfGroup({ vm, index }: PlacementInput): ReadonlyMap<HostName, string> {
-  const hosts = new Map<HostName, string>();
+/** The others of the VM's anti-affinity group and of its guest cluster. Members that somebody let share hosts are apart where that is possible. */
+function neighboursOf({ vm, index }: PlacementInput): { readonly never: Neighbours; readonly ratherNot: Neighbours } {
+  const never = new Map<HostName, string>();
+  const ratherNot = new Map<HostName, string>();
+  const note = (hosts: Map<HostName, string>, other: VmRecord, what: string): void => {
+    if (other.id === vm.id) return;
+    for (const { host } of expectedIncarnations(other.phase)) hosts.set(host, `${other.name} of ${what}`);
+  };
   const group = affinityGroup(vm);
-  if (group === null) return hosts;
-  for (const other of index.groupMembers(group)) {
-    if (other.id === vm.id) continue;
-    for (const { host } of expectedIncarnations(other.phase)) hosts.set(host, other.name);
+  for (const other of group === null ? [] : index.groupMembers(group))
+    note(never, other, `anti-affinity group ${group}`);
+  const cluster = index.guestClusterOf(vm);
+  for (const id of cluster?.members ?? []) {
+    const other = index.vm(id);
+    if (cluster !== null && other !== null)
+      note(cluster.sharesHosts ? ratherNot : never, other, `guest cluster ${cluster.name}`);
   }
-  return hosts;
+  return { never, ratherNot };
 }

@@ -2,7 +2,7 @@
  * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
  * no return lies. The executor (control/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
  */
-import type { DiskId, Generation, HostName, TaskId } from '../../base/ids.ts';
+import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../base/ids.ts';
 import type { Incarnation } from '../model/vm.ts';
 
 /** An effect to carry out. Every one is idempotent: a new leader may repeat any of them. */
@@ -22,7 +22,9 @@ export type Step =
   | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
   | { readonly do: 'listen'; readonly destination: Incarnation }
   | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
-  | { readonly do: 'cancel-send'; readonly source: Incarnation };
+  | { readonly do: 'cancel-send'; readonly source: Incarnation }
+  /** A running QEMU gets exactly the shared disks that the record says: unplug, fence below, grant, plug. `disks`: `sharingOf` the record. */
+  | { readonly do: 'share'; readonly incarnation: Incarnation; readonly disks: string };
 
 export type StepName = Step['do'];
 
@@ -78,8 +80,14 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
 
 /** What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be repeated. */
 export interface Acknowledged {
-  /** Every storage node of the VM revoked all below this; 0 for none. */
+  /** Every storage node with a disk of the VM's own revoked all below this; 0 for none. */
   readonly fencedBelow: number;
+  /** The same of each node that held a shared disk of the VM at the time: which nodes those are may change while it exists. */
+  readonly sharedFences: ReadonlyMap<StorageName, number>;
+  /** The generation that was last given its shared disks, and which (`sharingOf`). */
+  readonly shared: { readonly generation: Generation; readonly disks: string } | null;
+  /** The generation that was last continued after its migration, and how long after the commit of phase switching, in ms. */
+  readonly continued: { readonly generation: Generation; readonly afterMs: number } | null;
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;
   readonly listening: ReadonlySet<Generation>;

@@ -14,6 +14,7 @@ import {
   type Decision,
   diskNodes,
   inPhase,
+  isFenced,
   judgementOf,
   perform,
   STABLE_RUN_MS,
@@ -23,8 +24,10 @@ import {
   wait,
   wantsStop,
 } from './decision.ts';
+import { moveObstacle } from './guest-cluster-limits.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
 import { place } from './placement.ts';
+import { decideSharing, decideSharingStopped, missingSharedDisk } from './sharing-decision.ts';
 import type { Judgement } from './verdict.ts';
 
 /** Back-off between attempts to start after failures: 1 s, doubling, at most 60 s. */
@@ -41,6 +44,10 @@ const DISK_ERROR_RETRY_MS = 5_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
 const MIGRATION_DEADLINE_MS = 600_000;
+
+/** How long a migration waits for other members of the VM's guest cluster, and how often it looks. */
+const MEMBER_WAIT_MS = 600_000;
+const MEMBER_LOOK_MS = 500;
 
 /** Decides the next thing for one VM. */
 export function decide(situation: VmSituation): Decision {
@@ -69,7 +76,7 @@ export function decide(situation: VmSituation): Decision {
 
 function retryPause({ acknowledged, now }: VmSituation): Decision | null {
   const { failure } = acknowledged;
-  if (failure === null || failure.step.do === 'launch') return null;
+  if (failure === null || failure.step.do === 'launch' || failure.step.do === 'share') return null;
   const left = failure.at + STEP_RETRY_MS - now;
   return left > 0 && left <= STEP_RETRY_MS ? wait(`${failure.step.do} failed: ${failure.message}`, left) : null;
 }
@@ -89,9 +96,13 @@ function decideStopped(situation: VmSituation): Decision {
       tasks: [{ id: vm.stopRequest.taskId, state: 'succeeded', message: 'It was stopped already.' }],
     };
   }
+  const settled = decideSharingStopped(situation);
+  if (settled !== null) return settled;
   const creating = disks.find((disk) => disk.phase === 'creating');
   if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
   if (vm.intent === 'stopped') return wait('stopped, as intended', IDLE_MS);
+  const missing = missingSharedDisk(situation);
+  if (missing !== null) return wait(missing);
   const pause = backoffLeft(vm, now);
   if (pause > 0)
     return wait(
@@ -126,7 +137,9 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   }
   const creating = disks.find((disk) => disk.phase === 'creating');
   if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
-  if (acknowledged.fencedBelow < generation) return perform({ do: 'fence', below: generation });
+  const missing = missingSharedDisk(situation);
+  if (missing !== null) return wait(missing);
+  if (!isFenced(situation, generation)) return perform({ do: 'fence', below: generation });
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
   if (!acknowledged.launched.has(generation)) return decideLaunch(situation, phase);
   if (verdict === 'crashed') {
@@ -202,7 +215,6 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
   if (vm.intent === 'running' && halted) return perform({ do: 'cont', incarnation });
   if (vm.intent === 'suspended' && judgement.verdict === 'running') return perform({ do: 'halt', incarnation });
-  if (vm.migrationRequest !== null) return beginMigration(situation, incarnation, vm.migrationRequest);
   if (vm.failures !== null && judgement.verdict === 'running' && now - vm.phaseSince > STABLE_RUN_MS) {
     return {
       kind: 'commit',
@@ -210,6 +222,9 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
       event: { kind: 'stable', message: `${vm.name} has run for a minute.` },
     };
   }
+  const sharing = decideSharing(situation, incarnation);
+  if (sharing !== null) return sharing;
+  if (vm.migrationRequest !== null) return beginMigration(situation, incarnation, vm.migrationRequest);
   // Why, is the judgement's to say, to those who ask.
   return wait(judgement.verdict, IDLE_MS);
 }
@@ -318,6 +333,13 @@ function beginMigration(
     tasks: [{ id: request.taskId, state: 'failed', message }],
   });
   if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
+  const obstacle = moveObstacle(vm, cluster);
+  if (obstacle !== null) {
+    const isTooLate = now - (request.askedAt ?? vm.phaseSince) >= MEMBER_WAIT_MS;
+    if (!obstacle.passes) return refuse(`${obstacle.why} ${vm.name} runs on, where it is.`);
+    if (isTooLate) return refuse(`${obstacle.why} That has been so for too long; ${vm.name} runs on, where it is.`);
+    return wait(`${obstacle.why} ${vm.name} is moved after that.`, MEMBER_LOOK_MS);
+  }
   if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
   // A guest begun under KVM cannot go on in software emulation, nor the other way round.
   const { index, seeHost } = cluster;
@@ -391,7 +413,7 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
   // Neither way reaches it: the fence is what ends it. Whatever still computes there reaches no disk and is killed when its host is seen again.
   const below = nextGeneration(vm.generation);
-  if (acknowledged.fencedBelow < below) return perform({ do: 'fence', below });
+  if (!isFenced(situation, below)) return perform({ do: 'fence', below });
   return {
     kind: 'commit',
     vm: inPhase(vm, { kind: 'stopped' }, now, {

@@ -13,6 +13,9 @@ import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } fr
 import type { HostCapacity } from '../model/cluster.ts';
 import type { VmDisk } from '../model/vm.ts';
 
+/** The feature that orders with shared disks need (`Order.needs`). */
+export const SHARED_DISKS = 'shared-disks';
+
 /** Every order to a host or storage node carries the leader's term. */
 export interface Order {
   readonly term: Term;
@@ -55,6 +58,8 @@ export interface LaunchOrder extends Order {
   readonly incoming: boolean;
   readonly machine: LaunchMachine;
   readonly disks: readonly LaunchDisk[];
+  /** Absent for none. Needs SHARED_DISKS. */
+  readonly sharedDisks?: readonly LaunchSharedDisk[];
   readonly nics: readonly { readonly mac: string; readonly network: NetworkName; readonly vni: number }[];
   /** This incarnation's own certificate: NBD client, QMP server, migration peer. PEM. */
   readonly credentials: { readonly caPem: string; readonly certPem: string; readonly keyPem: string };
@@ -88,6 +93,18 @@ export interface LaunchDisk {
   readonly export: { readonly address: string; readonly port: number; readonly name: string; readonly tlsName: string };
   /** NBD reconnect delay: how long I/O waits for the storage service, in ms. */
   readonly patienceMs: number;
+}
+
+/** A shared disk and how this incarnation reaches it: iSCSI with CHAP. Its names are those of model/shared-disk-identity.ts. */
+export interface LaunchSharedDisk {
+  readonly disk: DiskId;
+  readonly lun: number;
+  readonly address: string;
+  readonly port: number;
+  readonly target: string;
+  readonly initiator: string;
+  readonly account: string;
+  readonly secret: string;
 }
 
 export interface LaunchResult {

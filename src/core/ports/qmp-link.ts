@@ -2,9 +2,10 @@
  * QMP to one QEMU, by whatever path leads there: directly, through another control node, or through a storage node.
  * Every call has a deadline of its own; a failure is a CodedError.
  */
-import type { Generation, HostName, VmId } from '../../base/ids.ts';
+import type { DiskId, Generation, HostName, VmId } from '../../base/ids.ts';
 import type { HostAddresses } from '../model/cluster.ts';
 import type { QmpObservation } from '../model/observation.ts';
+import type { LaunchSharedDisk } from './host-link.ts';
 
 /** Which QEMU, and where its slot is. */
 export interface QmpTarget {
@@ -28,6 +29,12 @@ export interface QmpLink {
   /** Begins to send (migrate). Idempotent while it is under way or completed. */
   send(source: QmpTarget, destination: QmpTarget): Promise<void>;
   cancelSend(source: QmpTarget): Promise<void>;
+  /** Gives a running guest a shared disk (hot-plug). Idempotent. */
+  plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;
+  /** Takes a shared disk from a running guest and answers when QEMU has let go of it; CodedError 'deadline' while the guest has not. Idempotent. */
+  unplug(target: QmpTarget, disk: DiskId): Promise<void>;
+  /** The shared disks that this QEMU has open. */
+  sharedDisks(target: QmpTarget): Promise<readonly DiskId[]>;
   /** Calls back when this QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. */
   onEvent(listener: (target: QmpTarget) => void): void;
   /** Closes what is open to it. */

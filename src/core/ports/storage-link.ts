@@ -8,6 +8,8 @@
  *   PUT    /v1/disks/ID   DiskOrder      -> {}             idempotent
  *   POST   /v1/disks/ID/resize  {term, sizeBytes}
  *   DELETE /v1/disks/ID?term=N           -> {}             idempotent; refused ('conflict') while granted
+ *   PUT    /v1/shared-disks/ID   SharedDiskOrder -> {}     idempotent; a smaller one grows, while it is used ('conflict' for making it smaller)
+ *   DELETE /v1/shared-disks/ID?term=N    -> {}             idempotent; refused ('conflict') while granted to anybody
  *   PUT    /v1/artifacts/SHA256?kind=disk-qcow2|disk-raw|kernel|initrd   body: the file   -> ArtifactInfo
  *   GET    /v1/artifacts/SHA256          -> the file (also for `host:*`)
  *   DELETE /v1/artifacts/SHA256?term=N   -> {}             refused while a disk is cloned from it
@@ -18,6 +20,7 @@
  */
 import type { DiskId, Generation, Sha256, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskSource } from '../model/cluster.ts';
+import type { VmSharedDisk } from '../model/vm.ts';
 import type { CallOptions, Order } from './host-link.ts';
 
 export interface StorageReport {
@@ -25,6 +28,13 @@ export interface StorageReport {
   readonly pool: { readonly totalBytes: number; readonly freeBytes: number };
   readonly artifacts: readonly Sha256[];
   readonly disks: readonly DiskReport[];
+  /** Absent from older services, which have none. */
+  readonly sharedDisks?: readonly SharedDiskReport[];
+}
+
+/** A shared disk: its grants are of several VMs. */
+export interface SharedDiskReport extends DiskReport {
+  readonly sizeBytes: number;
 }
 
 export interface DiskReport {
@@ -39,7 +49,10 @@ export interface GrantReport {
   readonly connections: readonly { readonly address: string; readonly idleMs: number | null }[];
 }
 
-/** Revokes every grant of `vm` below `below` on the disks named, and never grants one again. */
+/**
+ * Revokes every grant of `vm` below `below` on the disks named, and never grants one again. It always concerns all that the VM has on
+ * the node, its shared disks included.
+ */
 export interface FenceOrder extends Order {
   readonly vm: VmId;
   readonly below: Generation;
@@ -54,6 +67,11 @@ export interface GrantOrder extends Order {
   readonly vm: VmId;
   readonly generation: Generation;
   readonly disks: readonly { readonly disk: DiskId; readonly port: number; readonly readOnly: boolean }[];
+  /**
+   * The VM's shared disks on this node from now on, exactly: absent for none. A grant that is repeated for a generation that runs may have
+   * another list. Needs SHARED_DISKS.
+   */
+  readonly sharedDisks?: readonly VmSharedDisk[];
 }
 
 export interface GrantResult {
@@ -70,6 +88,12 @@ export interface DiskOrder extends Order {
   readonly vm: VmId;
   readonly sizeBytes: number;
   readonly source: DiskSource;
+}
+
+/** Needs SHARED_DISKS. */
+export interface SharedDiskOrder extends Order {
+  readonly sizeBytes: number;
+  readonly blockBytes: 512 | 4096;
 }
 
 export interface ArtifactInfo {
@@ -93,4 +117,6 @@ export interface StorageLink {
   revoke(node: StorageName, order: RevokeOrder, options: CallOptions): Promise<void>;
   createDisk(node: StorageName, disk: DiskId, order: DiskOrder, options: CallOptions): Promise<void>;
   deleteDisk(node: StorageName, disk: DiskId, order: Order, options: CallOptions): Promise<void>;
+  createSharedDisk(node: StorageName, disk: DiskId, order: SharedDiskOrder, options: CallOptions): Promise<void>;
+  deleteSharedDisk(node: StorageName, disk: DiskId, order: Order, options: CallOptions): Promise<void>;
 }

@@ -4,7 +4,7 @@
  * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it touches; the
  * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first.
  */
-import type { DiskId, HostName, NetworkName, StorageName, Term, VmId } from '../../base/ids.ts';
+import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, Term, VmId } from '../../base/ids.ts';
 import type {
   DiskRecord,
   EventRecord,
@@ -13,6 +13,7 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../model/cluster.ts';
+import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
 
 export interface Entry<T> {
@@ -24,12 +25,18 @@ export interface Entry<T> {
 export interface Snapshot {
   /** Revision of the newest change seen. */
   readonly revision: number;
+  /** Everything up to this revision is in it; of what is newer, single objects may be, without what was written together with them. */
+  readonly completeRevision: number;
   readonly vms: ReadonlyMap<VmId, Entry<VmRecord>>;
   readonly disks: ReadonlyMap<DiskId, Entry<DiskRecord>>;
   readonly hosts: ReadonlyMap<HostName, Entry<HostRecord>>;
   readonly storage: ReadonlyMap<StorageName, Entry<StorageRecord>>;
   readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
   readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
+  readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
+  readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
+  /** Written by the storage nodes' targets, and only read here. */
+  readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
   /** Disks of a VM, in the order of their ids. */
   disksOf(vm: VmId): readonly DiskRecord[];
 }
@@ -40,7 +47,9 @@ export type Change =
   | { readonly kind: 'disk'; readonly id: DiskId; readonly value: DiskRecord | null }
   | { readonly kind: 'host'; readonly id: HostName; readonly value: HostRecord | null }
   | { readonly kind: 'network'; readonly id: NetworkName; readonly value: NetworkRecord | null }
-  | { readonly kind: 'task'; readonly id: TaskRecord['id']; readonly value: TaskRecord | null };
+  | { readonly kind: 'task'; readonly id: TaskRecord['id']; readonly value: TaskRecord | null }
+  | { readonly kind: 'shared-disk'; readonly id: DiskId; readonly value: SharedDiskRecord | null }
+  | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null };
 
 export interface Commit {
   /** Each object must be unchanged since the snapshot; one that the snapshot lacks must not exist. */
@@ -56,6 +65,9 @@ export interface LeaderStore {
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
   /** Called after every change of the snapshot with what changed. */
   onChange(
-    listener: (change: { readonly kind: Change['kind'] | 'storage' | 'other'; readonly id: string }) => void,
+    listener: (change: {
+      readonly kind: Change['kind'] | 'storage' | 'reservation' | 'other';
+      readonly id: string;
+    }) => void,
   ): void;
 }

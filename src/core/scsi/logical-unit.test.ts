@@ -126,7 +126,7 @@ describe('persistent reservations in use', () => {
     ] as const) {
       const target = await registered(A);
       target.reservations.fail = fail;
-      assert.equal(await out(target, A, { sa: 1, own: 1, type: 5 }), '4/4400');
+      assert.equal(await out(target, A, { sa: 1, own: 1, type: 5 }), 'b/4400');
       assert.equal(await io(target, C), 'good good', 'not acknowledged: does not count yet');
       assert.equal(await out(target, C, { sa: 1, own: 9, type: 5 }), 'conflict');
       assert.equal(await io(target, C), expected, fail);

@@ -2,7 +2,8 @@
  * One logical unit: who may do what, unit attentions, commands in flight. Guarantees:
  *  U1  access is checked when a command arrives, and a change of reservations is acknowledged only when the commands of those who lost
  *      access by it have ended: after the answer nothing of theirs reaches the disk;
- *  U2  a unit attention is reported once to each nexus, before any command of it but INQUIRY, REPORT LUNS and REQUEST SENSE;
+ *  U2  a unit attention is reported once to each nexus, before any command of it but INQUIRY, REPORT LUNS and REQUEST SENSE, and never to a
+ *      session that does not run the guest;
  *  U3  an aborted command has ended, on the disk too, when the abort is acknowledged;
  *  U4  memory is bounded: NEXUSES_MAX nexuses, each with one unit attention of a kind.
  */
@@ -78,7 +79,7 @@ export class LogicalUnit implements UnitContext {
     const nexus = this.#nexus(command.nexus);
     if (nexus === null) return statusAnswer(STATUS.busy);
     const dispatch = dispatchOf(command.cdb);
-    if (typeof dispatch === 'string' || !dispatch.isBeforeAttention) {
+    if (command.isStandby !== true && (typeof dispatch === 'string' || !dispatch.isBeforeAttention)) {
       const attention = nexus.attentions.shift();
       if (attention !== undefined) return this.refuse(attention);
     }
@@ -185,9 +186,10 @@ export class LogicalUnit implements UnitContext {
     this.#tellAll(ATTENTION.capacityChanged, null);
   }
 
-  /** The target has units that it had not, or the other way round: every nexus is told. */
-  lunsChanged(): void {
-    this.#tellAll(ATTENTION.lunsChanged, null);
+  /** The target has units that it had not, or the other way round: every nexus is told, or the only one that sees that target. */
+  lunsChanged(name?: string): void {
+    for (const nexus of this.#nexuses.values())
+      if (name === undefined || nexus.name === name) tell(nexus, ATTENTION.lunsChanged);
   }
 
   #isAllowed(dispatch: Dispatch, nexus: Nexus): boolean {

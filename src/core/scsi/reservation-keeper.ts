@@ -64,7 +64,7 @@ export class ReservationKeeper {
   async #settle(doubted: Extract<ReservationOutcome, { result: 'good' }>): Promise<void> {
     const saved = (await this.#store.load()) ?? NO_RESERVATIONS;
     this.#doubted = null;
-    const isOld = JSON.stringify(saved) === JSON.stringify(this.#state);
+    const isOld = shapeOf(saved) === shapeOf(this.#state);
     if (!isOld) this.#apply({ ...doubted, state: saved });
   }
 
@@ -72,4 +72,10 @@ export class ReservationKeeper {
     this.#state = outcome.state;
     this.#sink(outcome);
   }
+}
+
+/** Equal for equal states, in whatever order their fields came back. */
+function shapeOf({ generation, registrations, reservation }: ReservationState): string {
+  const registered = registrations.map(({ nexus, key, isAllTargetPorts }) => [nexus, key, isAllTargetPorts]);
+  return JSON.stringify([generation, registered, reservation?.type, reservation?.holder]);
 }

@@ -22,6 +22,11 @@ export interface ScsiCommand {
   readonly dataOut: Uint8Array | null;
   /** Expected data transfer length towards the initiator, in bytes; 0 when it expects none. */
   readonly expectedInBytes: number;
+  /**
+   * From an incarnation that does not run the guest (a live migration's destination before the switch): unit attentions are the guest's, and
+   * wait for the session that will bring them to it.
+   */
+  readonly isStandby?: boolean;
 }
 
 /** The end of a command. */
@@ -70,6 +75,8 @@ export interface ScsiTarget {
    * initiator aborted.
    */
   manage(request: TaskRequest): Promise<TaskResult>;
+  /** The logical units behind a number, or all: the same objects at whichever target that has them. */
+  units(lun: number | null): ReadonlySet<object>;
   /** The last connection of a nexus is gone: releases what does not outlive an I_T nexus loss. Persistent reservations stay. */
   nexusLost(nexus: string): void;
   /** Resolves when all commands of a nexus that were in flight have ended, their effect on the disk included. */

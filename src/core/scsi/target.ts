@@ -19,8 +19,11 @@ const REPORT_LUNS_BYTES_MIN = 16;
 /** The device server's side of the interface. */
 export class DeviceServer implements ScsiTarget {
   readonly #units = new Map<number, LogicalUnit>();
+  readonly #initiator: string | undefined;
 
-  constructor(units: ReadonlyMap<number, LogicalUnit>) {
+  /** `initiator`: the only one that can log in, where that is so. */
+  constructor(units: ReadonlyMap<number, LogicalUnit>, { initiator }: { readonly initiator?: string } = {}) {
+    this.#initiator = initiator;
     for (const [lun, unit] of units) this.#units.set(lun, unit);
   }
 
@@ -28,7 +31,7 @@ export class DeviceServer implements ScsiTarget {
   add(lun: number, unit: LogicalUnit): void {
     assert(!this.#units.has(lun), `logical unit ${lun} is there already`);
     this.#units.set(lun, unit);
-    for (const each of this.#units.values()) each.lunsChanged();
+    for (const each of this.#units.values()) each.lunsChanged(this.#initiator);
   }
 
   /** Takes a unit away: commands that come from now on find none. Resolves when those in flight have ended. */
@@ -36,8 +39,14 @@ export class DeviceServer implements ScsiTarget {
     const unit = this.#units.get(lun);
     if (unit === undefined) return;
     this.#units.delete(lun);
-    for (const each of this.#units.values()) each.lunsChanged();
-    await unit.idle();
+    for (const each of this.#units.values()) each.lunsChanged(this.#initiator);
+    await (this.#initiator === undefined ? unit.idle() : unit.quiet(this.#initiator));
+  }
+
+  units(lun: number | null): ReadonlySet<object> {
+    if (lun === null) return new Set(this.#units.values());
+    const unit = this.#units.get(lun);
+    return new Set(unit === undefined ? [] : [unit]);
   }
 
   execute(command: ScsiCommand): ScsiAnswer | Promise<ScsiAnswer> {

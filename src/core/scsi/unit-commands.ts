@@ -83,7 +83,8 @@ export function modeSelecting(isLong: boolean): CommandHandler {
 /** REQUEST SENSE: the next unit attention as data, or that there is nothing to say. */
 export const requestSense: CommandHandler = (unit, command) => {
   const isDescriptor = ((command.cdb[1] ?? 0) & 0x01) !== 0;
-  const condition = unit.takeAttention(command.nexus) ?? CONDITION.noSense;
+  const attention = command.isStandby === true ? undefined : unit.takeAttention(command.nexus);
+  const condition = attention ?? CONDITION.noSense;
   return dataAnswer(senseBytes(condition, { isDescriptor }), command, command.cdb[4] ?? 0);
 };
 

@@ -12,6 +12,8 @@ import { SerialQueue } from './serial-queue.ts';
 
 const VM = parseVmId('vm-0123456789ab');
 const DISK = parseDiskId('disk-0123456789ab');
+const SHARED = { disk: parseDiskId('disk-00000000000a'), lun: 3 };
+const ELSEWHERE = ['disk-00000000000b', 'disk-00000000000c'].map((id, lun) => ({ disk: parseDiskId(id), lun }));
 const g = parseGeneration;
 const stale = (error: unknown) => error instanceof CodedError && error.code === 'stale-order';
 
@@ -56,7 +58,7 @@ test('what was revoked, or what etcd stopped admitting, is not granted; what it 
 
 const incarnation = (generation: number) => ({ generation: g(generation), host: parseHostName('h1'), slot: 0 });
 const record = (generation: number, phase: VmPhase) =>
-  ({ id: VM, generation, phase, spec: { disks: [] } }) as unknown as VmRecord;
+  ({ id: VM, generation, phase, spec: { disks: [], sharedDisks: [SHARED, ...ELSEWHERE] } }) as unknown as VmRecord;
 const pair = { source: incarnation(3), destination: incarnation(4), taskId: null };
 
 test('the floor of a record is the lowest generation that can still be admitted', () => {
@@ -86,11 +88,19 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
       [{ value: JSON.stringify(record(4, { kind: 'migrating', deadlineAt: 0, ...pair })) }, { value: '{"id":"x"}' }],
     ],
   ]);
+  listings.set('/gp/shared-disk/', [
+    { value: JSON.stringify({ id: SHARED.disk, node: 's1', phase: 'ready' }) },
+    { value: JSON.stringify({ id: 'disk-00000000000b', node: 's1', phase: 'creating' }) },
+    { value: JSON.stringify({ id: 'disk-00000000000c', node: 's2', phase: 'ready' }) },
+  ]);
   const unreadable: unknown[] = [];
   const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
   const view = await readClusterView(etcd, parseStorageName('s1'), (error) => unreadable.push(error));
   assert.deepEqual([...view.disks], [[DISK, { vm: VM, port: 30_001 }]]);
-  assert.deepEqual([...view.vms], [[VM, { floor: 3, highest: 4, admitted: [3, 4], readOnlyDisks: new Set() }]]);
+  assert.deepEqual(
+    [...view.vms],
+    [[VM, { floor: 3, highest: 4, admitted: [3, 4], readOnlyDisks: new Set(), sharedDisks: [SHARED] }]],
+  );
   assert.equal(unreadable.length, 2);
 });
 

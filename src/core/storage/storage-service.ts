@@ -7,8 +7,9 @@
 
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Sha256, StorageName, VmId } from '../../base/ids.ts';
+import { PORTS } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
-import { type DiskBackend, exportName } from '../ports/disk-backend.ts';
+import { type ConnectionAge, type DiskBackend, exportName } from '../ports/disk-backend.ts';
 import type { Order } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
 import type {
@@ -18,17 +19,21 @@ import type {
   GrantOrder,
   GrantResult,
   RevokeOrder,
+  SharedDiskOrder,
   StorageReport,
 } from '../ports/storage-link.ts';
+import type { TargetBackend } from '../ports/target-backend.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { DiskServer } from './disk-server.ts';
 import { FencingLedger } from './fencing-ledger.ts';
+import { SharedDisks, type SharedGrant } from './shared-disks.ts';
 
 export interface StorageServiceOptions {
   readonly name: StorageName;
   readonly clock: Clock;
   readonly log: Log;
   readonly disks: DiskBackend;
+  readonly target: TargetBackend;
   /** What etcd says, read linearizably; rejects when etcd does not answer in time. */
   readonly readCluster: () => Promise<ClusterView>;
   /** Empty when the service starts, and its own. */
@@ -48,8 +53,9 @@ export class StorageService {
   readonly #log: Log;
   readonly #ledger: FencingLedger;
   readonly #servers = new Map<DiskId, DiskServer>();
-  /** Disks whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
-  #unrestored: Set<DiskId> | undefined;
+  readonly #shared: SharedDisks;
+  /** Disks, and VMs with shared disks, whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
+  #unrestored: Set<DiskId | VmId> | undefined;
   #isStopped = false;
   /** Ends the loop's pause. */
   #wake: () => void = () => undefined;
@@ -59,6 +65,8 @@ export class StorageService {
     this.#options = options;
     this.#log = options.log;
     this.#ledger = options.ledger ?? new FencingLedger();
+    const { clock, log, target } = options;
+    this.#shared = new SharedDisks({ clock, log, target, onLost: () => void this.#keepUpShared() });
   }
 
   /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */
@@ -69,6 +77,7 @@ export class StorageService {
       if (vm === undefined) await disks.killDaemon(daemon);
       else await this.#server(daemon.disk).adopt(daemon, vm);
     }
+    await this.#shared.adopt();
     this.#log.info('running storage daemons were taken over', { count: this.#servers.size });
     this.#loop = this.#run();
   }
@@ -78,6 +87,7 @@ export class StorageService {
     this.#isStopped = true;
     this.#wake();
     for (const server of this.#servers.values()) server.release();
+    this.#shared.release();
     await this.#loop;
   }
 
@@ -103,25 +113,26 @@ export class StorageService {
         advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
       });
     }
-    const exports = await Promise.all(
-      order.disks.map(async ({ disk, port, readOnly }) => {
+    const check = (): void => this.#ledger.checkGeneration(vm, generation);
+    const shared = this.#shared.grant({ vm, generation, luns: order.sharedDisks ?? [] }, check);
+    const exports = await Promise.all([
+      ...order.disks.map(async ({ disk, port, readOnly }) => {
         const owner = await this.#ownerOf(disk);
         if (owner !== vm) throw new CodedError('conflict', `${disk} belongs to ${owner}, not to ${vm}.`);
         this.#checkPort(disk, port);
-        await this.#server(disk).grant(
-          { vm, generation, readOnly },
-          { port, check: () => this.#ledger.checkGeneration(vm, generation) },
-        );
+        await this.#server(disk).grant({ vm, generation, readOnly }, { port, check });
         return { disk, port, name: exportName(generation) };
       }),
-    );
-    return { exports };
+      shared,
+    ]);
+    return { exports: exports.filter((each) => each !== undefined) };
   }
 
   async revoke(order: RevokeOrder): Promise<void> {
     this.#ledger.acceptTerm(order.term);
     this.#ledger.revoke(order.vm, order.generation);
-    await revokeWhere(this.#serversOf(order.vm), ({ generation }) => generation === order.generation);
+    const { vm, generation } = order;
+    await this.#revokeWhere(this.#serversOf(vm), (grant) => grant.vm === vm && grant.generation === generation);
   }
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
@@ -154,6 +165,21 @@ export class StorageService {
     });
   }
 
+  async createSharedDisk(disk: DiskId, { term, sizeBytes, blockBytes }: SharedDiskOrder): Promise<void> {
+    this.#ledger.acceptTerm(term);
+    if (sizeBytes % blockBytes !== 0)
+      throw new CodedError(
+        'bad-input',
+        `${sizeBytes} bytes are no whole blocks of ${blockBytes}; nothing was changed.`,
+      );
+    await this.#shared.create({ disk, sizeBytes, blockBytes });
+  }
+
+  async deleteSharedDisk(disk: DiskId, order: Order): Promise<void> {
+    this.#ledger.acceptTerm(order.term);
+    await this.#shared.delete(disk);
+  }
+
   async deleteArtifact(sha256: Sha256, order: Order): Promise<void> {
     this.#ledger.acceptTerm(order.term);
     await this.#options.disks.deleteArtifact(sha256);
@@ -168,8 +194,10 @@ export class StorageService {
       disks.listDisks(),
       disks.connectionAges(),
     ]);
+    const sharedDisks = await this.#shared.report((address) => idleOf(ages, address));
     return {
       node: name,
+      sharedDisks,
       pool,
       artifacts,
       disks: ids.map((disk) => {
@@ -206,7 +234,19 @@ export class StorageService {
   }
 
   #revokeFenced(servers: readonly DiskServer[]): Promise<FenceResult['revoked']> {
-    return revokeWhere(servers, ({ vm, generation }) => generation < this.#ledger.floorOf(vm));
+    return this.#revokeWhere(servers, ({ vm, generation }) => generation < this.#ledger.floorOf(vm));
+  }
+
+  /** On these disks, and at the target. */
+  async #revokeWhere(
+    servers: readonly DiskServer[],
+    isRevoked: (grant: SharedGrant) => boolean,
+  ): Promise<FenceResult['revoked']> {
+    const results = await Promise.all([
+      this.#shared.revoke(isRevoked),
+      ...servers.map((each) => revokeAt(each, isRevoked)),
+    ]);
+    return results.flat();
   }
 
   /** All disks of a VM here, whether an order names them or not; other VMs' disks, which may be busy, are not waited for. */
@@ -229,6 +269,7 @@ export class StorageService {
         }
       }
       await eachOf([...this.#servers.values()], (server) => this.#keepUp(server));
+      await this.#keepUpShared();
       retryMs = this.isRestored ? RETRY_MS_MIN : Math.min(retryMs * 2, RETRY_MS_MAX);
       await this.#pause(this.isRestored ? KEEP_UP_MS : retryMs);
     }
@@ -252,6 +293,13 @@ export class StorageService {
     });
   }
 
+  async #keepUpShared(): Promise<void> {
+    if (this.#isStopped) return;
+    await this.#shared.keepUp().catch((error: unknown) => {
+      this.#log.warn('shared disks cannot be served', { reason: messageOf(error) });
+    });
+  }
+
   /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
   async #followCluster(view: ClusterView): Promise<void> {
     for (const [vm, { floor, highest, admitted }] of view.vms) {
@@ -262,19 +310,23 @@ export class StorageService {
     if (this.isRestored) return;
     // Before the first grant is accepted, everything that etcd does not admit goes.
     if (this.#unrestored === undefined) {
-      await revokeWhere(
+      await this.#revokeWhere(
         [...this.#servers.values()],
         (grant) => view.vms.get(grant.vm)?.admitted.includes(grant.generation) !== true,
       );
-      this.#unrestored = new Set(view.disks.keys());
+      const sharing = [...view.vms].filter(([, { sharedDisks }]) => sharedDisks.length > 0);
+      this.#unrestored = new Set([...view.disks.keys(), ...sharing.map(([vm]) => vm)]);
     }
     const restoring = this.#unrestored;
-    await eachOf([...restoring], async (disk) => {
+    await eachOf([...restoring], async (what) => {
       try {
-        await this.#restore(disk, view);
-        restoring.delete(disk);
+        await (isVm(what) ? this.#restoreShared(what, view) : this.#restore(what, view));
+        restoring.delete(what);
       } catch (error) {
-        this.#log.warn('a disk cannot be served', { disk, reason: messageOf(error) });
+        this.#log.warn(isVm(what) ? 'shared disks cannot be served' : 'a disk cannot be served', {
+          what,
+          reason: messageOf(error),
+        });
       }
     });
     if (this.isRestored) this.#log.info('what etcd admits is served', { disks: view.disks.size });
@@ -287,27 +339,44 @@ export class StorageService {
     for (const generation of vm.admitted) {
       const grant = { vm: record.vm, generation, readOnly: vm.readOnlyDisks.has(disk) };
       const check = (): void => this.#ledger.checkGeneration(grant.vm, generation);
-      try {
-        await this.#server(disk).grant(grant, { port: record.port, check });
-      } catch (error) {
-        // Fenced or revoked since etcd was read: then it is right as it is.
-        if (!(error instanceof CodedError) || error.code !== 'stale-order') throw error;
-      }
+      await unlessStale(this.#server(disk).grant(grant, { port: record.port, check }));
+    }
+  }
+
+  async #restoreShared(vm: VmId, view: ClusterView): Promise<void> {
+    const { admitted, sharedDisks: luns } = view.vms.get(vm) ?? { admitted: [], sharedDisks: [] };
+    for (const generation of admitted) {
+      const check = (): void => this.#ledger.checkGeneration(vm, generation);
+      await unlessStale(this.#shared.grant({ vm, generation, luns }, check));
     }
   }
 }
 
-async function revokeWhere(
-  servers: readonly DiskServer[],
+const isVm = (what: DiskId | VmId): what is VmId => what.startsWith('vm-');
+
+/** Fenced or revoked since etcd was read: then it is right as it is. */
+async function unlessStale(granting: Promise<void>): Promise<void> {
+  try {
+    await granting;
+  } catch (error) {
+    if (!(error instanceof CodedError) || error.code !== 'stale-order') throw error;
+  }
+}
+
+/** The shortest silence of what is connected to the target from an address; null where the kernel does not say. */
+function idleOf(ages: readonly ConnectionAge[], from: string): number | null {
+  const idle = ages.flatMap(({ localPort, address, idleMs }) =>
+    localPort === PORTS.target && address === from && idleMs !== null ? [idleMs] : [],
+  );
+  return idle.length === 0 ? null : Math.min(...idle);
+}
+
+async function revokeAt(
+  server: DiskServer,
   isRevoked: Parameters<DiskServer['revoke']>[0],
 ): Promise<FenceResult['revoked']> {
-  const perDisk = await Promise.all(
-    servers.map(async (server) => {
-      const generations = await server.revoke(isRevoked);
-      return generations.map((generation) => ({ disk: server.disk, generation }));
-    }),
-  );
-  return perDisk.flat();
+  const generations = await server.revoke(isRevoked);
+  return generations.map((generation) => ({ disk: server.disk, generation }));
 }
 
 /** Applies `work` to all items, some at a time. */

@@ -30,7 +30,16 @@ const never = (): Promise<never> => Promise.reject(new Error('nothing is to be a
 /** Ports of a cluster without hosts. */
 const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
   hosts: { report: never, launch: never, kill: never, applyNetwork: never },
-  storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
+  storage: {
+    report: never,
+    fence: never,
+    grant: never,
+    revoke: never,
+    createDisk: never,
+    deleteDisk: never,
+    createSharedDisk: never,
+    deleteSharedDisk: never,
+  },
   qmp: {
     observe: async () => ({ kind: 'unknown' }),
     cont: never,
@@ -41,11 +50,14 @@ const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
     listen: never,
     send: never,
     cancelSend: never,
+    plug: never,
+    unplug: never,
+    sharedDisks: never,
     onEvent: () => undefined,
     forget: () => undefined,
   },
   paths: { list: () => [], probe: never },
-  credentials: { issue: never },
+  credentials: { issue: never, targetSecret: never },
   storageTlsName: (name) => name,
   crashPoint: noCrashPoint,
 };

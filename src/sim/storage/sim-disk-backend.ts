@@ -19,6 +19,7 @@ import type { SimProcess } from '../sim-machine.ts';
 import type { SimRandom } from '../sim-random.ts';
 import type { SimDaemon } from './sim-daemon.ts';
 import type { SimPool } from './sim-pool.ts';
+import { killAndWait, SimSession } from './sim-session.ts';
 
 /** What of the node outlives the service. */
 export interface SimDiskNode {
@@ -30,10 +31,7 @@ export interface SimDiskNode {
   spawn(disk: DiskId, options: { readonly port: number; readonly grants: readonly Grant[] }): SimDaemon;
 }
 
-/** How long things take, in ms. The deadlines are those of src/storage/qsd.ts. */
-const COMMAND_DEADLINE_MS = 2_000;
-const KILL_DEADLINE_MS = 5_000;
-const MONITOR_MS = 0.2;
+/** How long things take, in ms. */
 const FILE_MS = 0.1;
 const START_MS = [10, 40] as const;
 const CREATE_MS = [5, 30] as const;
@@ -62,7 +60,7 @@ export class SimDiskBackend implements DiskBackend {
     const unavailable = new CodedError('unavailable', `The storage daemon of ${disk} does not answer.`);
     const daemon = this.#node.daemons().find(({ identity }) => identity.pid === pid);
     if (daemon === undefined) return this.#after(FILE_MS, () => Promise.reject(unavailable));
-    const session = new Session(daemon, this.#process);
+    const session = new Session(daemon, { service: this.#process, what: `The storage daemon of ${disk}` });
     // The greeting: of a daemon that stands still, nothing comes.
     await session.ask(() => undefined).catch(() => Promise.reject(unavailable));
     return session;
@@ -75,7 +73,7 @@ export class SimDiskBackend implements DiskBackend {
     if (this.#node.pool.ownerOf(disk) === undefined)
       return this.#after(FILE_MS, () => Promise.reject(new CodedError('not-found', `There is no ${disk}.`)));
     const daemon = await this.#after(this.#between(START_MS), () => this.#node.spawn(disk, options));
-    const session = new Session(daemon, this.#process);
+    const session = new Session(daemon, { service: this.#process, what: `The storage daemon of ${disk}` });
     await session.ask(() => undefined);
     return session;
   }
@@ -155,58 +153,8 @@ export class SimDiskBackend implements DiskBackend {
   }
 }
 
-/** Sends SIGKILL and waits until the kernel has let go. */
-function killAndWait(daemon: SimDaemon, service: SimProcess): Promise<void> {
-  daemon.process.end();
-  return new Promise((resolve, reject) => {
-    const late = new CodedError('deadline', `No end of process ${daemon.identity.pid} within ${KILL_DEADLINE_MS} ms.`);
-    const cancel = service.after(KILL_DEADLINE_MS, () => reject(late));
-    daemon.whenGone(() => {
-      service.after(1, () => {
-        cancel();
-        resolve();
-      });
-    });
-  });
-}
-
 /** The service's session with a daemon's monitor. */
-class Session implements Daemon {
-  readonly #daemon: SimDaemon;
-  readonly #service: SimProcess;
-  readonly closed: Promise<unknown>;
-  /** Commands without an answer yet. */
-  readonly #waiting = new Set<() => void>();
-  #isClosed = false;
-
-  constructor(daemon: SimDaemon, service: SimProcess) {
-    this.#daemon = daemon;
-    this.#service = service;
-    this.closed = new Promise<void>((resolve) => {
-      const end = (): void => {
-        if (this.#isClosed) return;
-        this.#isClosed = true;
-        for (const lost of [...this.#waiting]) lost();
-        resolve();
-      };
-      this.#end = end;
-      const lost = (): void => void service.after(0.1, end);
-      if (daemon.process.isAlive) daemon.process.onEnd(lost);
-      else lost();
-    });
-  }
-
-  #end: () => void = () => undefined;
-
-  get isRunning(): boolean {
-    return !this.#isClosed && this.#daemon.process.isAlive;
-  }
-
-  /** A command and its answer. */
-  ask<T>(effect: (daemon: SimDaemon) => T): Promise<T> {
-    return this.#until((answer) => answer(effect(this.#daemon)));
-  }
-
+class Session extends SimSession<SimDaemon> implements Daemon {
   grants(vm: VmId): Promise<readonly Grant[]> {
     return this.ask((daemon) => daemon.grants.filter((grant) => grant.vm === vm));
   }
@@ -221,8 +169,8 @@ class Session implements Daemon {
   }
 
   async removeExport({ generation }: Grant): Promise<void> {
-    await this.#until<void>((answer) => this.#daemon.removeExport(generation, answer)).catch((error: unknown) => {
-      if (this.#isClosed) throw error;
+    await this.until<void>((daemon, answer) => daemon.removeExport(generation, answer)).catch((error: unknown) => {
+      if (this.isClosed) throw error;
     });
     if (await this.ask((daemon) => daemon.hasExport(generation)))
       throw new CodedError('deadline', `Export g${generation} is still there.`);
@@ -246,39 +194,5 @@ class Session implements Daemon {
 
   boundLog(): Promise<void> {
     return Promise.resolve();
-  }
-
-  async kill(): Promise<void> {
-    await killAndWait(this.#daemon, this.#service);
-    this.#end();
-  }
-
-  release(): void {
-    this.#end();
-  }
-
-  /** Sends a command; `carryOut` runs in the daemon, and answers then or later. */
-  #until<T>(carryOut: (answer: (value: T) => void) => void): Promise<T> {
-    const { disk } = this.#daemon.identity;
-    return new Promise<T>((resolve, reject) => {
-      const finish = (act: () => void): void => {
-        this.#waiting.delete(lost);
-        cancel();
-        act();
-      };
-      const lost = (): void =>
-        finish(() => reject(new CodedError('unavailable', `The storage daemon of ${disk} is gone.`)));
-      let cancel: () => void = () => undefined;
-      if (this.#isClosed || !this.#daemon.process.isAlive) {
-        this.#service.after(MONITOR_MS, lost);
-        return;
-      }
-      const late = new CodedError('deadline', `The storage daemon of ${disk} did not answer.`);
-      cancel = this.#service.after(COMMAND_DEADLINE_MS, () => finish(() => reject(late)));
-      this.#waiting.add(lost);
-      this.#daemon.command(MONITOR_MS, () => {
-        carryOut((value) => void this.#service.after(MONITOR_MS, () => finish(() => resolve(value))));
-      });
-    });
   }
 }

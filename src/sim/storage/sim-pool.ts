@@ -7,6 +7,7 @@ import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskOrder } from '../../core/ports/storage-link.ts';
+import type { TargetUnit } from '../../core/ports/target-backend.ts';
 
 /** One write of a guest. `sequence`: the guest's own count, by which it is found on the disk again. */
 export interface DiskWrite {
@@ -29,6 +30,7 @@ const TOTAL_BYTES = 2 ** 40;
 /** What outlives a node's processes and its power. */
 export class SimPool {
   readonly #disks = new Map<DiskId, SimDisk>();
+  readonly #shared = new Map<DiskId, { readonly unit: TargetUnit; readonly sequences: Map<VmId, Set<number>> }>();
   /** No room for anything new: creations and guests' writes fail. */
   isFull = false;
 
@@ -72,12 +74,32 @@ export class SimPool {
   }
 
   /** Puts a write on its disk; false when the disk was deleted meanwhile. */
-  put({ disk, sequence }: DiskWrite): boolean {
-    return this.#disks.get(disk)?.sequences.add(sequence) !== undefined;
+  put({ disk, vm, sequence }: DiskWrite): boolean {
+    const shared = this.#shared.get(disk)?.sequences;
+    if (shared === undefined) return this.#disks.get(disk)?.sequences.add(sequence) !== undefined;
+    shared.set(vm, (shared.get(vm) ?? new Set()).add(sequence));
+    return true;
   }
 
-  /** The sequence numbers on a disk. */
-  contentOf(disk: DiskId): ReadonlySet<number> {
-    return this.#disks.get(disk)?.sequences ?? new Set();
+  listShared(): readonly TargetUnit[] {
+    return Array.from(this.#shared.values(), ({ unit }) => unit);
+  }
+
+  /** Makes a shared disk, or makes it larger. */
+  createShared(unit: TargetUnit): void {
+    if (this.isFull) throw new CodedError('no-capacity', 'The pool is full.');
+    const sequences = this.#shared.get(unit.disk)?.sequences ?? new Map<VmId, Set<number>>();
+    this.#shared.set(unit.disk, { unit, sequences });
+  }
+
+  deleteShared(disk: DiskId): void {
+    this.#shared.delete(disk);
+  }
+
+  /** The sequence numbers on a disk; on a shared one those of one VM, or of all. */
+  contentOf(disk: DiskId, vm?: VmId): ReadonlySet<number> {
+    const shared = this.#shared.get(disk)?.sequences;
+    if (shared === undefined) return this.#disks.get(disk)?.sequences ?? new Set();
+    return vm === undefined ? new Set([...shared.values()].flatMap((of) => [...of])) : (shared.get(vm) ?? new Set());
   }
 }

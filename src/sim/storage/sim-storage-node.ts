@@ -18,6 +18,7 @@ import type {
   GrantOrder,
   GrantResult,
   RevokeOrder,
+  SharedDiskOrder,
   StorageReport,
 } from '../../core/ports/storage-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
@@ -28,6 +29,8 @@ import type { SimRandom } from '../sim-random.ts';
 import { type NbdClient, type NbdConnection, SimDaemon, type SimStorageMistakes } from './sim-daemon.ts';
 import { SimDiskBackend } from './sim-disk-backend.ts';
 import { type DiskWrite, SimPool } from './sim-pool.ts';
+import { type SharedClient, type SharedSession, SimTarget, type SimTargetMistakes } from './sim-target.ts';
+import { SimTargetBackend } from './sim-target-backend.ts';
 
 /** What the service's own process answers. */
 export interface StorageOrders {
@@ -38,6 +41,8 @@ export interface StorageOrders {
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
   deleteDisk(disk: DiskId, order: Order): Promise<void>;
   resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void>;
+  createSharedDisk(disk: DiskId, order: SharedDiskOrder): Promise<void>;
+  deleteSharedDisk(disk: DiskId, order: Order): Promise<void>;
 }
 
 /** A trace entry before its time is known. */
@@ -64,6 +69,7 @@ export interface SimStorageNodeOptions {
   readonly log: Log;
   /** Mistakes made on purpose, to show that checkers notice. */
   readonly mistakes?: SimStorageMistakes;
+  readonly targetMistakes?: SimTargetMistakes;
   readonly plant?: (parts: StorageServiceOptions) => StorageServiceOptions;
   readonly plantOrders?: (orders: StorageOrders) => StorageOrders;
 }
@@ -80,6 +86,7 @@ export class SimStorageNode {
   readonly random: SimRandom;
   readonly #options: SimStorageNodeOptions;
   readonly #daemons = new Set<SimDaemon>();
+  readonly #targets = new Set<SimTarget>();
   readonly #slow = new Map<DiskId, number>();
   #latencyMs: readonly [number, number] = LATENCY_MS;
   #service: { readonly process: SimProcess; readonly core: StorageService; readonly orders: StorageOrders } | undefined;
@@ -123,6 +130,7 @@ export class SimStorageNode {
       clock: process,
       log,
       disks: disks satisfies DiskBackend,
+      target: new SimTargetBackend(this, process),
       readCluster: () => readCluster(process),
     };
     const core = new StorageService(plant?.(parts) ?? parts);
@@ -211,6 +219,46 @@ export class SimStorageNode {
     return daemon;
   }
 
+  /** The target dies; false where none runs. */
+  crashTarget(): boolean {
+    const process = this.targetProcess();
+    process?.end();
+    return process !== undefined;
+  }
+
+  /** The target's process, to be paused; undefined where none runs. */
+  targetProcess(): SimProcess | undefined {
+    return this.targets().find(({ process }) => process.isAlive)?.process;
+  }
+
+  /** A log-in arrives at the target's port; as `connect`. */
+  logIn(client: SharedClient): Promise<SharedSession | 'refused'> {
+    const target = this.targets().find(({ process }) => process.isAlive);
+    if (target === undefined) return Promise.resolve('refused');
+    if (target.process.isRunning) return Promise.resolve(target.accept(client));
+    return new Promise((resolve) => {
+      target.process.onEnd(() => resolve('refused'));
+      target.process.run(() => resolve(target.accept(client)));
+    });
+  }
+
+  /** Targets that are not gone. */
+  targets(): readonly SimTarget[] {
+    for (const target of this.#targets) if (target.isGone) this.#targets.delete(target);
+    return [...this.#targets];
+  }
+
+  /** Starts a target; CodedError 'failed' while another one has the port. */
+  spawnTarget(): SimTarget {
+    if (this.targets().length > 0) throw new CodedError('failed', 'The target did not start: its port is in use.');
+    const pid = ++this.#pids;
+    const process = this.machine.spawn('target');
+    const path = { ...this.#pathOf(), targetMistakes: this.#options.targetMistakes ?? {} };
+    const target = new SimTarget({ identity: { pid, startTicks: pid }, process, path });
+    this.#targets.add(target);
+    return target;
+  }
+
   #pathOf(): ConstructorParameters<typeof SimDaemon>[0]['path'] {
     const { clock, onWrite, onAck, note, mistakes = {} } = this.#options;
     const { name, pool, random } = this;
@@ -256,6 +304,8 @@ export class SimStorageNode {
       createDisk: (disk, order) => orders.createDisk(disk, order),
       deleteDisk: (disk, order) => orders.deleteDisk(disk, order),
       resizeDisk: (disk, order) => orders.resizeDisk(disk, order),
+      createSharedDisk: (disk, order) => orders.createSharedDisk(disk, order),
+      deleteSharedDisk: (disk, order) => orders.deleteSharedDisk(disk, order),
     };
   }
 }

@@ -129,11 +129,11 @@ class Bench {
   }
 
   #view(): ClusterView {
-    const readOnlyDisks = new Set<DiskId>();
+    const rest = { readOnlyDisks: new Set<DiskId>(), sharedDisks: [] };
     const floor = this.admitted.length === 0 ? this.highest + 1 : Math.min(...this.admitted);
     return {
       disks: new Map([[DISK, { vm: VM, port: PORT }]]),
-      vms: new Map([[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), readOnlyDisks }]]),
+      vms: new Map([[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), ...rest }]]),
     };
   }
 }

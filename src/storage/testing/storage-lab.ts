@@ -1,7 +1,7 @@
 /** For tests: an authority, a real etcd, a storage service as a process, and NBD clients with credentials of incarnations. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,18 +17,26 @@ import {
   type VmId,
 } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
+import type { SharedDiskRecord } from '../../core/model/guest-cluster.ts';
+import { keyOf, PREFIX, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { VmPhase, VmRecord } from '../../core/model/vm.ts';
+import { accountName, initiatorName, targetName } from '../../core/model/shared-disk-identity.ts';
+import type { VmPhase, VmRecord, VmSharedDisk } from '../../core/model/vm.ts';
 import type { DaemonProcess } from '../../core/ports/disk-backend.ts';
+import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
+import { ensureAuthorization } from '../../etcd/authorization.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { etcdCommand } from '../../etcd/member.ts';
 import { tryRun } from '../../os/child-process.ts';
+import { listProcesses, type ProcessIdentity } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
+import { commonName, dnsName, type PeerIdentity } from '../../pki/identity.ts';
+import { targetSecret } from '../../pki/target-secret.ts';
 import { RpcClient } from '../../rpc/client.ts';
+import { SocketInitiator } from '../../target/testing/socket-initiator.ts';
+import { TARGET_PROGRAM } from '../local-target.ts';
 import { findDaemons, killDaemon } from '../qsd.ts';
 
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
@@ -50,6 +58,7 @@ export class StorageLab {
   readonly #clients = new Set<ChildProcess>();
   /** What the service wrote. */
   readonly log: string[] = [];
+  readonly #targetKey = randomBytes(32);
 
   private constructor(options: {
     dir: string;
@@ -157,6 +166,59 @@ export class StorageLab {
     );
   }
 
+  /** The processes of the target. */
+  targets(): readonly ProcessIdentity[] {
+    const config = join(this.dir, 'run', 'target', 'config.json');
+    return listProcesses().filter(
+      ({ argv, state }) => state !== 'Z' && argv.includes(TARGET_PROGRAM) && argv.at(-1) === config,
+    );
+  }
+
+  /** Makes etcd admit by common names, as control nodes do, with the key of the targets' accounts. */
+  async authorize(): Promise<void> {
+    const value = JSON.stringify({ key: Buffer.from(this.#targetKey).toString('base64') });
+    await this.etcd.txn({ compare: [], success: [{ put: TARGET_SECRET_KEY, value }] });
+    await ensureAuthorization(this.etcd, {
+      controls: [commonName(CONTROL)],
+      readers: [commonName(STORAGE)],
+      readPrefix: ROOT,
+      writePrefix: PREFIX.reservation,
+    });
+  }
+
+  /** How an incarnation logs in at the target. */
+  accountOf(vm: VmId, generation: Generation): Omit<LaunchSharedDisk, 'disk' | 'lun'> {
+    const account = accountName(vm, generation);
+    return {
+      address: this.address,
+      port: PORTS.target,
+      target: targetName(vm),
+      initiator: initiatorName(vm),
+      account,
+      secret: targetSecret(this.#targetKey, account),
+    };
+  }
+
+  /** Logs in by hand; the status of the log-in where it is refused. */
+  logIn(vm: VmId, generation: Generation): Promise<SocketInitiator | number> {
+    const { address: host, port, target, initiator, account: name, secret } = this.accountOf(vm, generation);
+    return SocketInitiator.open({ host, port, target, initiator, account: { name, secret } });
+  }
+
+  async putSharedDisk(id: DiskId): Promise<void> {
+    const record: SharedDiskRecord = {
+      id,
+      name: id,
+      node: parseStorageName('s1'),
+      sizeBytes: 0,
+      blockBytes: 512,
+      phase: 'ready',
+      guestCluster: null,
+      createdAt: 0,
+    };
+    await this.etcd.txn({ compare: [], success: [{ put: keyOf.sharedDisk(id), value: JSON.stringify(record) }] });
+  }
+
   async putDisk(record: Pick<DiskRecord, 'id' | 'vm' | 'port'>): Promise<void> {
     const full: DiskRecord = {
       sizeBytes: 0,
@@ -170,9 +232,11 @@ export class StorageLab {
 
   async putVm(
     vm: VmId,
-    { generation, phase, disk }: { generation: number; phase: VmPhase; disk: DiskId },
+    about: { generation: number; phase: VmPhase; disk?: DiskId; sharedDisks?: readonly VmSharedDisk[] },
   ): Promise<void> {
-    const record = { id: vm, generation, phase, spec: { disks: [{ disk, role: 'data', bus: 'virtio' }] } };
+    const { generation, phase, disk, sharedDisks = [] } = about;
+    const disks = disk === undefined ? [] : [{ disk, role: 'data', bus: 'virtio' }];
+    const record = { id: vm, generation, phase, spec: { disks, sharedDisks } };
     const value = JSON.stringify(
       record satisfies { id: VmId; generation: number; phase: VmRecord['phase']; spec: object },
     );
@@ -222,7 +286,7 @@ export class StorageLab {
   async stop(): Promise<void> {
     await this.stopService('SIGKILL');
     for (const child of this.#clients) child.kill('SIGKILL');
-    for (const daemon of this.daemons()) await killDaemon(daemon);
+    for (const daemon of [...this.daemons(), ...this.targets()]) await killDaemon(daemon);
     this.control.close();
     this.host.close();
     this.etcd.close();

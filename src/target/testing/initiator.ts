@@ -77,7 +77,7 @@ export const TEST_TARGET = 'iqn.2026-11.test:target';
 /** Chance without chance: the same bytes each time. */
 function testPolicy(policyFor: (initiator: string) => InitiatorPolicy | null): LoginPolicy {
   return {
-    targetName: TEST_TARGET,
+    targetsOf: () => [TEST_TARGET],
     policyFor,
     random: (bytes) => new Uint8Array(bytes).fill(7),
     chapDigest: (algorithm, { id, secret, challenge }) =>
@@ -97,7 +97,7 @@ export class TestInitiator {
   constructor(target: ScsiTarget, policyFor: (name: string) => InitiatorPolicy | null = () => ({ kind: 'open' })) {
     const pool = new BlockPool();
     const port: ConnectionPort = {
-      target,
+      targetNamed: () => target,
       policy: testPolicy(policyFor),
       budget: new Budget(64 * 1024 * 1024),
       blocks: pool,
@@ -108,6 +108,7 @@ export class TestInitiator {
       ended: (reason) => void this.ends.push(reason),
       loggedIn: () => 1,
       abortElsewhere: (lun) => void this.abortsElsewhere.push(lun),
+      isStandby: () => false,
     };
     this.connection = new Connection(port);
   }

@@ -41,6 +41,10 @@ export class StubTarget implements ScsiTarget {
     return Promise.resolve(request.function === 'abort-task' && !request.task ? 'no-such-task' : 'complete');
   }
 
+  units(): ReadonlySet<object> {
+    return new Set([this]);
+  }
+
   nexusLost(nexus: string): void {
     this.lost.push(nexus);
   }

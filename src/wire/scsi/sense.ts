@@ -46,6 +46,8 @@ export const CONDITION = {
   invalidRelease: { key: KEY.illegalRequest, code: 0x2604 },
   savingNotSupported: { key: KEY.illegalRequest, code: 0x3900 },
   noRegistrationResources: { key: KEY.illegalRequest, code: 0x5504 },
+  /** INTERNAL TARGET FAILURE as an aborted command: what an initiator tries again. */
+  notSaved: { key: KEY.abortedCommand, code: 0x4400 },
   writeProtected: { key: KEY.dataProtect, code: 0x2700 },
   softwareWriteProtected: { key: KEY.dataProtect, code: 0x2702 },
   spaceAllocationFailed: { key: KEY.dataProtect, code: 0x2707 },

@@ -19,6 +19,7 @@ import type {
   Principal,
   WatchOptions,
 } from '../backend.ts';
+import { FakeGuestClusters } from './fake-guest-clusters.ts';
 import { detailOf, fakeHost, fakeVm } from './fake-objects.ts';
 
 const TASK_MS = 5;
@@ -46,6 +47,14 @@ export class FakeBackend implements Backend {
   leadership: Leader | null = { self: true, name: 'c1' };
   /** Set while a method is to hang until its call is aborted. */
   hanging: keyof Backend | null = null;
+  readonly guests = new FakeGuestClusters({
+    enter: (...asked) => this.#enter(...asked),
+    vm: (name) => this.#vm(name),
+    putVm: (vm) => this.#putVm(vm),
+    task: (kind, target, done) => this.#task(kind, target.name, done, target.kind),
+    next: () => this.#next(),
+    checkRevision,
+  });
   readonly #bus = new EventEmitter();
   #revision = 100;
 
@@ -418,6 +427,25 @@ export class FakeBackend implements Backend {
     return disk;
   }
 
+  listSharedDisks: Backend['listSharedDisks'] = (...asked) => this.guests.listSharedDisks(...asked);
+  getSharedDisk: Backend['getSharedDisk'] = (...asked) => this.guests.getSharedDisk(...asked);
+  createSharedDisk: Backend['createSharedDisk'] = (...asked) => this.guests.createSharedDisk(...asked);
+  patchSharedDisk: Backend['patchSharedDisk'] = (...asked) => this.guests.patchSharedDisk(...asked);
+  deleteSharedDisk: Backend['deleteSharedDisk'] = (...asked) => this.guests.deleteSharedDisk(...asked);
+  attachSharedDisk: Backend['attachSharedDisk'] = (...asked) => this.guests.attachSharedDisk(...asked);
+  detachSharedDisk: Backend['detachSharedDisk'] = (...asked) => this.guests.detachSharedDisk(...asked);
+  listGuestClusters: Backend['listGuestClusters'] = (...asked) => this.guests.listGuestClusters(...asked);
+  getGuestCluster: Backend['getGuestCluster'] = (...asked) => this.guests.getGuestCluster(...asked);
+  createGuestCluster: Backend['createGuestCluster'] = (...asked) => this.guests.createGuestCluster(...asked);
+  patchGuestCluster: Backend['patchGuestCluster'] = (...asked) => this.guests.patchGuestCluster(...asked);
+  deleteGuestCluster: Backend['deleteGuestCluster'] = (...asked) => this.guests.deleteGuestCluster(...asked);
+  addGuestClusterMember: Backend['addGuestClusterMember'] = (...asked) => this.guests.addGuestClusterMember(...asked);
+  removeGuestClusterMember: Backend['removeGuestClusterMember'] = (...asked) =>
+    this.guests.removeGuestClusterMember(...asked);
+  addGuestClusterDisk: Backend['addGuestClusterDisk'] = (...asked) => this.guests.addGuestClusterDisk(...asked);
+  removeGuestClusterDisk: Backend['removeGuestClusterDisk'] = (...asked) =>
+    this.guests.removeGuestClusterDisk(...asked);
+
   async listTasks(query: requests.TaskQuery, call: Call): Promise<readonly views.Task[]> {
     await this.#enter('listTasks', call);
     const all = [...this.tasks.values()].filter((task) => query.state === undefined || task.state === query.state);
@@ -586,9 +614,9 @@ export class FakeBackend implements Backend {
     this.#bus.emit('change', change);
   }
 
-  #task(kind: string, vm: string, done: () => void): views.Task {
+  #task(kind: string, vm: string, done: () => void, of: views.Task['target']['kind'] = 'vm'): views.Task {
     const id = `task-${randomBytes(6).toString('hex')}`;
-    const target = { kind: 'vm', name: vm } as const;
+    const target = { kind: of, name: vm } as const;
     const begun = { id, revision: this.#next(), kind, target, state: 'running', progressPercent: 0 } as const;
     const task: views.Task = { ...begun, message: 'begun', startedAt: now(), endedAt: null };
     this.tasks.set(id, task);

@@ -44,6 +44,8 @@ export function fakeVm(request: CreateVm, revision: string): Vm {
       sizeBytes: disk.sizeBytes ?? GIB,
       node: 's1',
     })),
+    sharedDisks: [],
+    guestCluster: null,
     labels: request.labels ?? {},
     task: null,
     failure: null,
@@ -56,6 +58,7 @@ export function detailOf(vm: Vm): VmDetail {
   const runs = vm.host !== null;
   return {
     ...vm,
+    undeclared: [],
     observations: {
       agent: {
         host: vm.host,

@@ -4,6 +4,7 @@ import {
   type HostName,
   parseDiskId,
   parseGeneration,
+  parseGuestClusterName,
   parseHostName,
   parseTaskId,
   parseVmId,
@@ -13,6 +14,7 @@ import {
 import { emptyLedger } from '../../loop/executor.ts';
 import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
 import { indexOf } from '../../model/cluster-index.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
 import type {
   HostObservation,
   IncarnationObservation,
@@ -129,6 +131,45 @@ export function diskRecord(more: Partial<DiskRecord> = {}): DiskRecord {
   };
 }
 
+/** A shared disk on s2, of no guest cluster unless told otherwise. */
+export function sharedDiskRecord(more: Partial<SharedDiskRecord> = {}): SharedDiskRecord {
+  return {
+    id: parseDiskId('disk-0000000000a1'),
+    name: 'data',
+    node: node(2),
+    sizeBytes: 2 ** 30,
+    blockBytes: 512,
+    phase: 'ready',
+    guestCluster: null,
+    createdAt: 0,
+    ...more,
+  };
+}
+
+/** A guest cluster of these members, which bears one disturbed member and a pause of 3 s. */
+export function guestClusterRecord(
+  members: readonly VmRecord[],
+  more: Partial<GuestClusterRecord> = {},
+): GuestClusterRecord {
+  return {
+    name: parseGuestClusterName('sql'),
+    members: members.map(({ id }) => id),
+    disks: [],
+    heartbeatNetworks: [],
+    maxDisturbed: 1,
+    toleratesMs: 3_000,
+    sharesHosts: false,
+    createdAt: 0,
+    ...more,
+  };
+}
+
+/** The `n`th member of guest cluster `sql`. */
+export function memberRecord(n: number, phase: VmPhase, more: Partial<VmRecord> = {}): VmRecord {
+  const record = vmRecord(phase, { id: parseVmId(`vm-0000000000b${n}`), name: `sql${n}`, ...more });
+  return { ...record, spec: { ...record.spec, guestCluster: parseGuestClusterName('sql'), ...more.spec } };
+}
+
 /** Nothing acknowledged but what is named. */
 export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
   return { ...emptyLedger(), ...more };
@@ -137,22 +178,30 @@ export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
 /** What a test says is seen, by generation; what it does not name is present and not asked yet. */
 export type Seen = Readonly<Record<number, Partial<IncarnationObservation>>>;
 
-/** A cluster of these VMs and hosts, in which storage works. */
+/** A cluster of these objects, in which storage works and everything in phase running is seen running. */
 export function clusterOf({
   vms,
   hosts,
+  sharedDisks = [],
+  guestClusters = [],
 }: {
   readonly vms: readonly VmRecord[];
   readonly hosts: readonly { readonly record: HostRecord; readonly seen: HostObservation }[];
+  readonly sharedDisks?: readonly SharedDiskRecord[];
+  readonly guestClusters?: readonly GuestClusterRecord[];
 }): ClusterSituation {
   const seen = new Map(hosts.map((each) => [each.record.name, each.seen]));
+  const index = indexOf({ vms, hosts: hosts.map(({ record }) => record) });
+  for (const disk of sharedDisks) index.setSharedDisk(disk.id, disk);
+  for (const cluster of guestClusters) index.setGuestCluster(cluster.name, cluster);
   return {
-    index: indexOf({ vms, hosts: hosts.map(({ record }) => record) }),
+    index,
     seeHost: (name) => seen.get(name) ?? seenHost(Number(name.slice(1)), { agent: 'unknown' }),
     areAllHostsAsked: () => hosts.every((each) => each.seen.agent !== 'unknown'),
     storageAnswers: () => true,
     storageCutFrom: () => [],
     hostsWithStorageCut: () => [],
+    seesRunning: ({ phase }) => phase.kind === 'running',
   };
 }
 

@@ -1,5 +1,6 @@
 /** Known mistakes of a storage service, made on purpose, to show that they are noticed. */
 import type { Daemon, DiskBackend } from '../../../core/ports/disk-backend.ts';
+import type { TargetDaemon } from '../../../core/ports/target-backend.ts';
 import { FencingLedger } from '../../../core/storage/fencing-ledger.ts';
 import type { StorageServiceOptions } from '../../../core/storage/storage-service.ts';
 import type { StormOptions } from './storage-storm.ts';
@@ -43,11 +44,32 @@ function overridden<T extends object>(object: T, changes: Partial<T>): T {
   });
 }
 
+const withoutWaiting = (daemon: TargetDaemon): TargetDaemon =>
+  overridden(daemon, { kill: async () => void daemon.kill().catch(() => undefined) });
+
 /** One for each guarantee that the service gets from its parts. */
 export const PLANTED_STORAGE_BUGS: readonly PlantedStorageBug[] = [
   { name: 'an export is gone before its writes are', plant: { mistakes: { removesWithoutDraining: true } } },
   { name: 'a write is acknowledged before it is on the disk', plant: { mistakes: { acknowledgesFirst: true } } },
   { name: 'a fenced generation is granted again', plant: withLedger(() => new NoFloors()) },
+  {
+    name: 'the target acknowledges a fence before the writes it cut are over',
+    plant: { targetMistakes: { cutsWithoutDraining: true } },
+  },
+  { name: 'the target leaves the sessions of who is fenced', plant: { targetMistakes: { keepsSessions: true } } },
+  {
+    name: 'a target that was killed is not waited for',
+    plant: {
+      plant: (parts) => ({
+        ...parts,
+        target: overridden(parts.target, {
+          killTarget: async (running) => void parts.target.killTarget(running).catch(() => undefined),
+          startTarget: async () => withoutWaiting(await parts.target.startTarget()),
+          adoptTarget: async (running) => withoutWaiting(await parts.target.adoptTarget(running)),
+        }),
+      }),
+    },
+  },
   {
     name: 'a fence is acknowledged before it is carried out',
     plant: {

@@ -13,6 +13,7 @@ import {
   type Term,
   type VmId,
 } from '../../../base/ids.ts';
+import type { VmSharedDisk } from '../../../core/model/vm.ts';
 import { pause } from '../../../core/ports/clock.ts';
 import type { ClusterView } from '../../../core/storage/cluster-view.ts';
 import type { StorageServiceOptions } from '../../../core/storage/storage-service.ts';
@@ -21,10 +22,12 @@ import { SimMachine } from '../../sim-machine.ts';
 import { SimRandom } from '../../sim-random.ts';
 import type { SimStorageMistakes } from '../sim-daemon.ts';
 import { SimStorageNode, type StorageOrders } from '../sim-storage-node.ts';
+import type { SimTargetMistakes } from '../sim-target.ts';
 
 export interface StormOptions {
   readonly seed: number;
   readonly mistakes?: SimStorageMistakes;
+  readonly targetMistakes?: SimTargetMistakes;
   readonly plant?: (parts: StorageServiceOptions) => StorageServiceOptions;
   readonly plantOrders?: (orders: StorageOrders) => StorageOrders;
 }
@@ -32,6 +35,8 @@ export interface StormOptions {
 /** A VM as etcd would have it, as far as storage is concerned. */
 interface StormVm {
   readonly id: VmId;
+  /** What it has of the disk that all of them share. */
+  sharedDisks: readonly VmSharedDisk[];
   readonly disks: readonly { readonly disk: DiskId; readonly port: number; readonly readOnly: boolean }[];
   generation: number;
   admitted: readonly number[];
@@ -39,6 +44,7 @@ interface StormVm {
 }
 
 const TERM = 7 as Term;
+const SHARED = parseDiskId('disk-0000000000ff');
 const VMS = 2;
 const FAULTS_MS = 15_000;
 /** From the end of all faults: the longest back-off of the service, a stuck write, and a few orders. */
@@ -141,13 +147,14 @@ export class StorageStorm {
     const view: ClusterView = {
       disks: new Map(created.flatMap(({ id, disks }) => disks.map(({ disk, port }) => [disk, { vm: id, port }]))),
       vms: new Map(
-        created.map(({ id, admitted, generation }) => [
+        created.map(({ id, admitted, generation, sharedDisks }) => [
           id,
           {
             floor: admitted.length === 0 ? generation + 1 : Math.min(...admitted),
             highest: generation,
             admitted: admitted.map(parseGeneration),
             readOnlyDisks: new Set<DiskId>(),
+            sharedDisks,
           },
         ]),
       ),
@@ -199,7 +206,8 @@ export class StorageStorm {
   }
 
   #grant(vm: StormVm, generation: number): Promise<void> {
-    const order = { term: TERM, vm: vm.id, generation: parseGeneration(generation), disks: vm.disks };
+    const { id, disks, sharedDisks } = vm;
+    const order = { term: TERM, vm: id, generation: parseGeneration(generation), disks, sharedDisks };
     return this.#insist(`grant ${vm.id} ${generation}`, (orders) => orders.grant(order));
   }
 
@@ -215,6 +223,9 @@ export class StorageStorm {
       const order = { term: TERM, vm: vm.id, sizeBytes: 2 ** 20, source: { kind: 'blank' } } as const;
       await this.#insist(`create ${disk}`, (orders) => orders.createDisk(disk, order));
     }
+    const shared = { term: TERM, sizeBytes: 2 ** 20, blockBytes: 512 } as const;
+    await this.#insist(`create ${SHARED}`, (orders) => orders.createSharedDisk(SHARED, shared));
+    vm.sharedDisks = [{ disk: SHARED, lun: 0 }];
     vm.isCreated = true;
     await this.#start(vm);
     while (this.#isStormy) {
@@ -267,9 +278,31 @@ export class StorageStorm {
       address,
       exportOf: parseGeneration(exportOf),
     };
-    return Promise.all(
-      vm.disks.map(({ disk }) => new Promise<void>((wrote) => void this.#writer(disk, client, wrote))),
-    );
+    return Promise.all([
+      ...vm.disks.map(({ disk }) => new Promise<void>((wrote) => void this.#writer(disk, client, wrote))),
+      new Promise<void>((wrote) => void this.#sharer(client, wrote)),
+    ]);
+  }
+
+  /** As `#writer`, at the shared disk. */
+  async #sharer(client: Parameters<SimStorageNode['logIn']>[0], wrote: () => void): Promise<void> {
+    const newest = (): number => this.#vms.find(({ id }) => id === client.vm)?.generation ?? 0;
+    while (!this.#isOver && newest() - client.generation < 4) {
+      await pause(this.clock, this.#random.between(1, 60));
+      const session = this.#machine.up ? await this.node.logIn(client) : 'refused';
+      if (session === 'refused') {
+        this.counts.refused++;
+        await pause(this.clock, 200);
+        continue;
+      }
+      while (session.isOpen && !this.#isOver) {
+        const outcome = await session.write(SHARED, ++this.#sequence);
+        if (outcome === 'ok') wrote();
+        else this.counts[outcome]++;
+        await pause(this.clock, this.#random.between(1, 60));
+        if (this.#random.chance(2)) session.close();
+      }
+    }
   }
 
   /** A guest that never gives up: connects again whatever happens. */
@@ -313,6 +346,9 @@ export class StorageStorm {
       'daemon dies': () => void this.node.crashDaemon(disk),
       'service stands still': () => this.node.serviceProcess?.pauseFor(random.between(10, 6_000)),
       'daemon stands still': () => this.node.daemonProcess(disk)?.pauseFor(random.between(10, 4_000)),
+      'target dies': () => void this.node.crashTarget(),
+      'target stands still': () => this.node.targetProcess()?.pauseFor(random.between(10, 4_000)),
+      'slow shared disk': () => this.node.slowDisk(SHARED, random.pick([0, 20, 500, 2_500, 9_000])),
       'slow disk': () => this.node.slowDisk(disk, random.pick([0, 20, 500, 2_500, 9_000])),
       'full pool': () => {
         this.node.pool.isFull = random.chance(30);
@@ -331,6 +367,7 @@ export class StorageStorm {
   #repair(): void {
     this.#machine.boot();
     this.node.pool.isFull = false;
+    this.node.slowDisk(SHARED, 0);
     for (const { disks } of this.#vms) for (const { disk } of disks) this.node.slowDisk(disk, 0);
   }
 }
@@ -342,5 +379,5 @@ function vmOf(n: number): StormVm {
     port: 30_000 + 10 * n + m,
     readOnly: false,
   }));
-  return { id: parseVmId(id('vm', n + 1)), disks, generation: 0, admitted: [], isCreated: false };
+  return { id: parseVmId(id('vm', n + 1)), disks, sharedDisks: [], generation: 0, admitted: [], isCreated: false };
 }

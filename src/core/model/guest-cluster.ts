@@ -1,0 +1,51 @@
+/** Shared disks, who holds which reservation on them, and the guest clusters they belong to: what etcd keeps of them (docs/decisions/0014). */
+import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
+import type { ReservationState } from '../scsi/reservations.ts';
+
+/** A disk that several VMs have at once. Which ones, and under which number, stands in the VMs' specifications. */
+export interface SharedDiskRecord {
+  readonly id: DiskId;
+  /** Unique among the shared disks of its guest cluster or, without one, of the cluster. */
+  readonly name: string;
+  readonly node: StorageName;
+  readonly sizeBytes: number;
+  readonly blockBytes: 512 | 4096;
+  readonly phase: 'creating' | 'ready' | 'deleting';
+  readonly guestCluster: GuestClusterName | null;
+  /** Tasks that end when the disk, and every VM that has it, is as wanted. Absent: none. */
+  readonly tasks?: readonly TaskId[];
+  /** The VMs that shared it outside of a guest cluster when an event said so last: it is said once. Absent: never. */
+  readonly reported?: readonly VmId[];
+  /** Unix ms. */
+  readonly createdAt: number;
+}
+
+/** VMs that form a cluster inside their guests. */
+export interface GuestClusterRecord {
+  readonly name: GuestClusterName;
+  readonly members: readonly VmId[];
+  readonly disks: readonly DiskId[];
+  readonly heartbeatNetworks: readonly NetworkName[];
+  /** Members that may move or be down at once, at least 1. */
+  readonly maxDisturbed: number;
+  /** The longest pause that its heartbeat bears. */
+  readonly toleratesMs: number;
+  /** Somebody consented to members on one host. */
+  readonly sharesHosts: boolean;
+  /** Its disks are being taken from its members; then the record goes. */
+  readonly deleting?: true;
+  /** Tasks that end when every disk, and every VM that has one, is as wanted. Absent: none. */
+  readonly tasks?: readonly TaskId[];
+  /** Unix ms. */
+  readonly createdAt: number;
+}
+
+/** The persistent reservations of a shared disk, as the target of its storage node acknowledged them. */
+export interface ReservationRecord {
+  readonly disk: DiskId;
+  readonly state: ReservationState;
+  /** When each registered nexus (initiator name) registered: Unix ms by the target's clock, for people. */
+  readonly registeredAt: Readonly<Record<string, number>>;
+  /** When the reservation was made; null where there is none. */
+  readonly reservedAt: number | null;
+}

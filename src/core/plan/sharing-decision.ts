@@ -1,0 +1,74 @@
+/**
+ * Shared disks that come and go while a VM exists, decided: the part of vm-decision.ts about them.
+ *
+ * Guarantees: a disk leaves the record only after the QEMU that runs has let go of it and every storage node of the VM was granted a list
+ * without it, or when nothing is granted at all; a VM is started only when all its shared disks exist; a migration begins only after the
+ * source was seen to have, in this term and for this very request, exactly what the record says.
+ */
+import { heldSharedDisks, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
+import { type Decision, perform, type VmSituation, wait } from './decision.ts';
+
+/** Pauses between attempts to change the disks of a running VM: 0.5 s, doubling, at most 10 s. A guest may hold on to a disk for long. */
+const RETRY_FIRST_MS = 500;
+const RETRY_MAX_MS = 10_000;
+
+/** What the incarnation is to have, and which migration asked for it to be looked at, as one text to compare. */
+export function sharingOf(vm: VmRecord): string {
+  const disks = heldSharedDisks(vm).map(({ disk, lun }) => `${disk}@${lun}`);
+  return [...disks.sort(), vm.migrationRequest?.taskId ?? ''].join(' ');
+}
+
+/** Why the VM cannot start yet; null where all its shared disks exist. */
+export function missingSharedDisk({ vm, cluster }: VmSituation): string | null {
+  for (const { disk } of heldSharedDisks(vm)) {
+    const record = cluster.index.sharedDisk(disk);
+    if (record === null) return `Shared disk ${disk} of ${vm.name} is not known yet.`;
+    if (record.phase !== 'ready') return `Shared disk ${record.name} of ${vm.name} is still made on ${record.node}.`;
+  }
+  return null;
+}
+
+/** The next thing about the shared disks of a VM that runs; null where they are as the record says. */
+export function decideSharing(situation: VmSituation, incarnation: Incarnation): Decision | null {
+  const { vm, acknowledged } = situation;
+  if (sharedDisksOf(vm).length === 0) return null;
+  const missing = missingSharedDisk(situation);
+  if (missing !== null) return wait(missing);
+  const disks = sharingOf(vm);
+  const { shared } = acknowledged;
+  if (shared !== null && shared.generation === incarnation.generation && shared.disks === disks) {
+    return isSettled(vm) ? null : settle(vm);
+  }
+  if (situation.see(incarnation).qmp.kind !== 'answers')
+    return wait(`Waiting for QMP of ${vm.name} before its shared disks are looked at.`);
+  return retryPause(situation) ?? perform({ do: 'share', incarnation, disks });
+}
+
+/** A VM of which nothing runs and nothing is granted: what was to come comes with its next start, what was to go is gone. */
+export function decideSharingStopped({ vm }: VmSituation): Decision | null {
+  return isSettled(vm) ? null : settle(vm);
+}
+
+function retryPause({ vm, acknowledged, now }: VmSituation): Decision | null {
+  const { failure } = acknowledged;
+  if (failure === null || failure.step.do !== 'share') return null;
+  const pause = Math.min(RETRY_FIRST_MS * 2 ** (failure.count - 1), RETRY_MAX_MS);
+  const left = failure.at + pause - now;
+  return left > 0 && left <= pause ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
+}
+
+function isSettled(vm: VmRecord): boolean {
+  return sharedDisksOf(vm).every(({ joining, leaving }) => joining !== true && leaving !== true);
+}
+
+function settle(vm: VmRecord): Decision {
+  const come = sharedDisksOf(vm).filter(({ joining }) => joining === true).length;
+  const gone = sharedDisksOf(vm).length - heldSharedDisks(vm).length;
+  const sharedDisks = heldSharedDisks(vm).map(({ disk, lun }) => ({ disk, lun }));
+  const what = [...(come > 0 ? [`${come} attached`] : []), ...(gone > 0 ? [`${gone} detached`] : [])].join(', ');
+  return {
+    kind: 'commit',
+    vm: { ...vm, spec: { ...vm.spec, sharedDisks } },
+    event: { kind: 'shared-disks', message: `Shared disks of ${vm.name}: ${what}.` },
+  };
+}

@@ -1,0 +1,133 @@
+/**
+ * The shared disks of the pool directory. Guarantees: a disk is there whole, synced, or not at all; what an interrupted creation left is
+ * removed at the next start (tmp/ is the pool's).
+ *
+ *   shared/ID/disk.json   its block size
+ *   shared/ID/disk.raw    sparse; its length is the disk's size
+ */
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CodedError, messageOf } from '../base/errors.ts';
+import { type DiskId, parseDiskId } from '../base/ids.ts';
+import type { TargetUnit } from '../core/ports/target-backend.ts';
+import { readJsonFile, writeFileAtomic } from '../os/files.ts';
+import { integer, object, type Parser } from '../rpc/parse.ts';
+
+const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
+  value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
+const parseMeta = object({ blockBytes: parseBlockBytes });
+
+/** One per pool directory, which has a `tmp`. */
+export class SharedPool {
+  readonly #poolDir: string;
+
+  private constructor(poolDir: string) {
+    this.#poolDir = poolDir;
+  }
+
+  /** Makes the directory. Others may pass through but not list. */
+  static async open(poolDir: string): Promise<SharedPool> {
+    const pool = new SharedPool(poolDir);
+    await mkdir(pool.directory, { recursive: true, mode: 0o711 });
+    await chmod(pool.directory, 0o711);
+    return pool;
+  }
+
+  /** Holds a directory for each disk. */
+  get directory(): string {
+    return join(this.#poolDir, 'shared');
+  }
+
+  async list(): Promise<readonly TargetUnit[]> {
+    const units: TargetUnit[] = [];
+    for (const name of (await readdir(this.directory)).sort()) {
+      const disk = parseDiskId(name);
+      const { blockBytes } = parseMeta(
+        await readJsonFile(join(this.directory, name, 'disk.json')),
+        `disk.json of ${name}`,
+      );
+      units.push({ disk, sizeBytes: (await stat(this.#file(disk))).size, blockBytes });
+    }
+    return units;
+  }
+
+  /** CodedError 'no-capacity' where the file system takes no file of that length. */
+  async create({ disk, sizeBytes, blockBytes }: TargetUnit): Promise<void> {
+    const temporary = this.#temporary();
+    try {
+      await mkdir(temporary, { mode: 0o700 });
+      const file = await open(join(temporary, 'disk.raw'), 'wx', 0o600);
+      try {
+        await file.truncate(sizeBytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await writeFileAtomic(join(temporary, 'disk.json'), JSON.stringify({ blockBytes }));
+      await rename(temporary, join(this.directory, disk));
+      await syncDirectory(this.directory);
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      throw noRoom(error, sizeBytes);
+    }
+  }
+
+  async grow({ disk, sizeBytes }: TargetUnit): Promise<void> {
+    if ((await stat(this.#file(disk))).size >= sizeBytes) return;
+    await truncate(this.#file(disk), sizeBytes).catch((error: unknown) => Promise.reject(noRoom(error, sizeBytes)));
+    await syncDirectory(this.#file(disk));
+  }
+
+  /** Idempotent. Whoever has it open keeps an unlinked file. */
+  async delete(disk: DiskId): Promise<void> {
+    const temporary = this.#temporary();
+    try {
+      await rename(join(this.directory, disk), temporary);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return;
+      throw error;
+    }
+    await syncDirectory(this.directory);
+    await rm(temporary, { recursive: true, force: true });
+  }
+
+  /** Gives all disks to the user whose process serves them. */
+  async giveAll({ uid }: { readonly uid: number }): Promise<void> {
+    for (const name of await readdir(this.directory)) {
+      const directory = join(this.directory, name);
+      if ((await stat(directory)).uid === uid) continue;
+      await chown(this.#file(parseDiskId(name)), uid, uid);
+      await chown(directory, uid, uid);
+    }
+  }
+
+  #file(disk: DiskId): string {
+    return join(this.directory, disk, 'disk.raw');
+  }
+
+  #temporary(): string {
+    return join(this.#poolDir, 'tmp', randomBytes(8).toString('hex'));
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+function noRoom(error: unknown, sizeBytes: number): unknown {
+  if (!isErrno(error, 'ENOSPC') && !isErrno(error, 'EFBIG') && !isErrno(error, 'EINVAL')) return error;
+  return new CodedError('no-capacity', `The pool has no room for a disk of ${sizeBytes} bytes: ${messageOf(error)}.`, {
+    cause: error,
+    advice: 'Nothing was changed. A file system may have a largest size of a file: 16 TiB with ext4.',
+  });
+}

@@ -1,0 +1,58 @@
+/**
+ * What the storage service says to the target's process over its Unix socket: one JSON object a line, `{id, do, …}`, answered by `{id, ok}` or
+ * `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones: unknown fields are ignored.
+ */
+import { parseDiskId, parseVmId } from '../base/ids.ts';
+import type { TargetState } from '../core/ports/target-backend.ts';
+import {
+  arrayOf,
+  byKind,
+  idOf,
+  integer,
+  openObject,
+  type Parsed,
+  type Parser,
+  parseGenerationField,
+  text,
+} from '../rpc/parse.ts';
+
+/** Of one line. */
+export const LINE_BYTES_MAX = 16 * 1024 * 1024;
+const UNITS_MAX = 10_000;
+const LUNS_MAX = 256;
+/** A live migration has two. */
+const GENERATIONS_MAX = 16;
+
+const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
+  value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
+
+/** A whole state. */
+export const parseTargetState: Parser<TargetState> = openObject({
+  units: arrayOf(
+    openObject({ disk: idOf(parseDiskId), sizeBytes: integer({ min: 512 }), blockBytes: parseBlockBytes }),
+    { itemsMax: UNITS_MAX },
+  ),
+  vms: arrayOf(
+    openObject({
+      vm: idOf(parseVmId),
+      generations: arrayOf(parseGenerationField, { itemsMax: GENERATIONS_MAX }),
+      luns: arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer({ min: 0, max: 255 }) }), {
+        itemsMax: LUNS_MAX,
+      }),
+    }),
+    { itemsMax: UNITS_MAX },
+  ),
+});
+
+/** What may be asked. */
+export const parseControlRequest = openObject({
+  id: integer({ min: 0 }),
+  order: byKind({ state: {}, apply: { state: parseTargetState }, ready: { vm: idOf(parseVmId) }, sessions: {} }),
+});
+export type ControlOrder = Parsed<typeof parseControlRequest>['order'];
+
+/** Who is logged in. */
+export const parseSessions = arrayOf(
+  openObject({ vm: idOf(parseVmId), generation: parseGenerationField, address: text({ charsMax: 100 }) }),
+  { itemsMax: 100_000 },
+);
