@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { assert } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
 import { run } from '../os/child-process.ts';
+import { bootstrapDebian, makeRootFileSystem } from './debian-root.ts';
 import { GPT_SECTORS, linkGrub, makeGpt, PARTITION_TYPES, SECTOR_BYTES } from './gpt.ts';
 import { toolEnv } from './packages.ts';
 
@@ -41,7 +42,6 @@ const PACKAGES = [
 const CUSTOMIZE = fileURLToPath(new URL('debian-customize.sh', import.meta.url));
 /** Raised when this file changes what it builds from the same script and packages. */
 const BUILD_VERSION = 1;
-const BOOTSTRAP_DEADLINE_MS = 20 * 60_000;
 const FILE_SYSTEM_DEADLINE_MS = 10 * 60_000;
 const COPY_BLOCK_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(COPY_BLOCK_BYTES);
@@ -91,7 +91,19 @@ export async function buildDebian(options: DebianOptions): Promise<DebianImage> 
   if (await exists(diskPath)) return image;
   const work = await mkdtemp(join(cacheDir, '.debian-'));
   try {
-    await bootstrap(work, suite, options);
+    options.onProgress?.(`installing Debian ${suite} into an archive (some minutes)`);
+    const archive = join(work, 'root.tar');
+    const hooks = [customize.toString('utf8')];
+    const env = { ESP_BYTES: String(ESP_BYTES) };
+    await bootstrapDebian({
+      archive,
+      suite,
+      variant: 'minbase',
+      packages: PACKAGES,
+      hooks,
+      env,
+      signal: options.signal,
+    });
     await writeDisk(work, sizeBytes, options);
     options.onProgress?.('packing the disk as qcow2');
     const packed = join(work, 'disk.qcow2');
@@ -117,57 +129,8 @@ async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** Installs the packages into root.tar. mmdebstrap works as root, or in a user namespace of its own. */
-async function bootstrap(work: string, suite: string, options: DebianOptions): Promise<void> {
-  options.onProgress?.(`installing Debian ${suite} into an archive (some minutes)`);
-  const argv = [
-    'mmdebstrap',
-    '--quiet',
-    '--variant=minbase',
-    '--format=tar',
-    '--aptopt=Acquire::Languages "none"',
-    '--aptopt=APT::Install-Recommends "false"',
-    '--dpkgopt=path-exclude=/usr/share/doc/*',
-    '--dpkgopt=path-exclude=/usr/share/man/*',
-    '--dpkgopt=path-exclude=/usr/share/locale/*',
-    `--include=${PACKAGES.join()}`,
-    // The script goes as text: the namespace's root may not be able to read the folder it lies in.
-    `--customize-hook=${await readFile(CUSTOMIZE, 'utf8')}`,
-    suite,
-    join(work, 'root.tar'),
-  ];
-  const env = { ...toolEnv(), ESP_BYTES: String(ESP_BYTES) };
-  try {
-    await run(argv, { deadlineMs: BOOTSTRAP_DEADLINE_MS, signal: options.signal, cwd: '/', env });
-  } catch (cause) {
-    if (!(cause instanceof CodedError) || cause.code !== 'failed') throw cause;
-    throw new CodedError('failed', `Debian ${suite} could not be installed into an image: ${cause.message}`, {
-      cause,
-      advice:
-        'Nothing was kept. As an ordinary user the packages mmdebstrap and uidmap are needed, and lines for you in /etc/subuid and /etc/subgid.',
-    });
-  }
-}
-
-/** Assembles disk.raw: tables, boot code, EFI system partition, root file system. */
-async function writeDisk(work: string, sizeBytes: number, options: DebianOptions): Promise<void> {
-  const diskSectors = sizeBytes / SECTOR_BYTES;
-  // Ends on a MiB boundary so that the file system is a whole number of blocks.
-  const rootSectors = diskSectors - ROOT_FIRST_SECTOR - 2048;
-  options.onProgress?.('making the root file system');
-  await makeRootFileSystem(work, rootSectors * SECTOR_BYTES, options.signal);
-  const part = async (name: string) => extract(work, name, options.signal);
-  const { code, core } = linkGrub({
-    bootImage: await part('boot.img'),
-    coreImage: await part('core.img'),
-    coreFirstSector: BIOS_FIRST_SECTOR,
-  });
-  const esp = await part('esp.img');
-  assert(
-    core.length <= (ESP_FIRST_SECTOR - BIOS_FIRST_SECTOR) * SECTOR_BYTES && esp.length === ESP_BYTES,
-    'boot parts fit',
-  );
-  const gpt = makeGpt({
+function partitionTable(diskSectors: number, rootSectors: number): ReturnType<typeof makeGpt> {
+  return makeGpt({
     diskId: randomUUID(),
     diskSectors,
     partitions: [
@@ -194,6 +157,34 @@ async function writeDisk(work: string, sizeBytes: number, options: DebianOptions
       },
     ],
   });
+}
+
+/** Assembles disk.raw: tables, boot code, EFI system partition, root file system. */
+async function writeDisk(work: string, sizeBytes: number, options: DebianOptions): Promise<void> {
+  const diskSectors = sizeBytes / SECTOR_BYTES;
+  // Ends on a MiB boundary so that the file system is a whole number of blocks.
+  const rootSectors = diskSectors - ROOT_FIRST_SECTOR - 2048;
+  options.onProgress?.('making the root file system');
+  await makeRootFileSystem({
+    archive: join(work, 'root.tar'),
+    image: join(work, 'root.ext4'),
+    sizeBytes: rootSectors * SECTOR_BYTES,
+    label: 'gp-root',
+    exclude: ['./dev/*', './boot/groundplane'],
+    signal: options.signal,
+  });
+  const part = async (name: string) => extract(work, name, options.signal);
+  const { code, core } = linkGrub({
+    bootImage: await part('boot.img'),
+    coreImage: await part('core.img'),
+    coreFirstSector: BIOS_FIRST_SECTOR,
+  });
+  const esp = await part('esp.img');
+  assert(
+    core.length <= (ESP_FIRST_SECTOR - BIOS_FIRST_SECTOR) * SECTOR_BYTES && esp.length === ESP_BYTES,
+    'boot parts fit',
+  );
+  const gpt = partitionTable(diskSectors, rootSectors);
   const disk = await open(join(work, 'disk.raw'), 'wx', 0o600);
   try {
     await disk.truncate(sizeBytes);
@@ -230,36 +221,4 @@ async function extract(work: string, name: string, signal: AbortSignal | undefin
   ];
   await run(argv, { deadlineMs: FILE_SYSTEM_DEADLINE_MS, signal, env: toolEnv() });
   return readFile(join(work, 'boot', 'groundplane', name));
-}
-
-/**
- * root.tar -> root.ext4 through mke2fs -d, which reads owners from a folder. As an ordinary user that folder exists in a user
- * namespace only; archive and image go through standard input and output, because its root may not enter our folders.
- */
-async function makeRootFileSystem(work: string, sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
-  const script = [
-    'set -eu',
-    'work=$(mktemp -d); trap "rm -rf \\"$work\\"" EXIT',
-    'mkdir "$work/root"; tar --extract --numeric-owner --exclude "./dev/*" --directory "$work/root"',
-    'rm -rf "$work/root/boot/groundplane"',
-    `mke2fs -q -t ext4 -L gp-root -d "$work/root" "$work/image" ${sizeBytes / 1024}k >&2`,
-    'dd if="$work/image" bs=64k conv=sparse status=none',
-  ].join('\n');
-  const inNamespace = process.getuid?.() === 0 ? [] : ['mmdebstrap', '--unshare-helper'];
-  // $0 and $1 are the files, opened by us; the rest is the command.
-  const redirect = 'in=$0; out=$1; shift; exec "$@" <"$in" >"$out"';
-  const argv = [
-    'sh',
-    '-c',
-    redirect,
-    join(work, 'root.tar'),
-    join(work, 'root.ext4'),
-    ...inNamespace,
-    'sh',
-    '-c',
-    script,
-  ];
-  await run(argv, { deadlineMs: FILE_SYSTEM_DEADLINE_MS, signal, env: toolEnv() });
-  await using made = await open(join(work, 'root.ext4'), 'r+');
-  await made.truncate(sizeBytes);
 }

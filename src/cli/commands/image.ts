@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { PutImage } from '../../api/requests.ts';
 import type { Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import type { Build } from '../builtin-images.ts';
 import { cannotRead, locate } from '../cluster-location.ts';
 import type { UploadFile } from '../image-upload.ts';
 import type { Io } from '../io.ts';
@@ -118,27 +119,32 @@ function usage(message: string): CodedError {
 function addBuild(image: Command, io: Io): void {
   image
     .command('build')
-    .description('build an image on this machine and import it: tiny (kernel and busybox) or debian')
-    .argument('<kind>', 'tiny or debian')
+    .description('build an image on this machine and import it')
+    .argument('<kind>', 'tiny (kernel and busybox), debian or guest-cluster (corosync, Pacemaker, PostgreSQL)')
     .argument('[name]', 'name of the image (default: the kind)', nameArgument)
-    .option('--suite <suite>', 'Debian suite, such as bookworm')
+    .option('--suite <suite>', 'Debian suite of the kind debian, such as bookworm')
     .action(
       action(io, async (session, kind: string, name: string | undefined, { suite }: { readonly suite?: string }) => {
-        if (kind !== 'tiny' && kind !== 'debian') {
+        const { imageCacheDir, importDebian, importGuestCluster, importTiny } = await import('../builtin-images.ts');
+        const makers = new Map<string, (build: Build) => Promise<Image>>([
+          ['tiny', importTiny],
+          ['debian', (build) => importDebian(build, suite)],
+          ['guest-cluster', importGuestCluster],
+        ]);
+        const make = makers.get(kind);
+        if (make === undefined) {
           throw new CodedError('bad-input', `${JSON.stringify(kind.slice(0, 40))} cannot be built.`, {
-            advice: 'Build tiny or debian.',
+            advice: 'Build tiny, debian or guest-cluster.',
           });
         }
-        const { imageCacheDir, importDebian, importTiny } = await import('../builtin-images.ts');
         const { dir } = await locate(io, session.options.dir);
-        const build = {
+        const made = await make({
           io,
           client: await session.client(),
           name: name ?? kind,
           cacheDir: imageCacheDir(io, dir),
           onProgress: (line: string) => io.err(`${line}\n`),
-        };
-        const made = kind === 'tiny' ? await importTiny(build) : await importDebian(build, suite);
+        });
         await session.printOne(made, IMAGE_TABLE, (of) => `${of.name} built and imported\n`);
       }),
     );

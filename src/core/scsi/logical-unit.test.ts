@@ -46,8 +46,15 @@ describe('persistent reservations in use', () => {
     assert.equal(await io(target, A), 'good good');
     assert.equal(await io(target, B), 'good good');
     assert.equal(await io(target, C), 'good conflict');
-    assert.equal(outcomeOf(await target.run(C, '1a 08 3f 00 ff')), 'conflict');
+    assert.equal(outcomeOf(await target.run(C, '15 10 00 00 08 00', new Uint8Array(8))), 'conflict');
     assert.equal(outcomeOf(await target.run(C, '00')), 'good');
+  });
+
+  test('who is not registered sees that there is a write cache: Linux looks before a member registers, and never again', async () => {
+    const target = await registered(A, B);
+    await out(target, A, { sa: 1, own: 1, type: 5 });
+    for (const cdb of ['1a 08 08 00 ff', '5a 08 08 00 00 00 00 00 ff'])
+      assert.equal(outcomeOf(await target.run(C, cdb)), 'good', cdb);
   });
 
   test('an exclusive access reservation: others do not read', async () => {

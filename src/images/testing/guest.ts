@@ -14,6 +14,8 @@ export interface GuestOptions {
   readonly directory: string;
   readonly args: readonly string[];
   readonly memoryMb?: number;
+  /** Instead of memoryMb. */
+  readonly memoryKib?: number;
 }
 
 export class Guest {
@@ -30,7 +32,7 @@ export class Guest {
     this.child = spawn('qemu-system-x86_64', [
       ...BOOT_ARGS,
       '-m',
-      String(options.memoryMb ?? 128),
+      `size=${options.memoryKib ?? (options.memoryMb ?? 128) * 1024}K`,
       ...io,
       ...options.args,
     ]);

@@ -1,0 +1,88 @@
+/**
+ * A Debian root file system: packages installed into an archive, an archive made an ext4 image. Guarantees: no mount and no loop device
+ * on this machine; no root where user namespaces with subordinate ids are allowed.
+ */
+import { open } from 'node:fs/promises';
+import { CodedError } from '../base/errors.ts';
+import { run } from '../os/child-process.ts';
+import { toolEnv } from './packages.ts';
+
+const BOOTSTRAP_DEADLINE_MS = 20 * 60_000;
+const FILE_SYSTEM_DEADLINE_MS = 10 * 60_000;
+
+export interface BootstrapOptions {
+  /** Absolute path of the tar archive to be written. */
+  readonly archive: string;
+  readonly suite: string;
+  /** mmdebstrap's: what is installed beside `packages`. */
+  readonly variant: 'minbase' | 'essential';
+  readonly packages: readonly string[];
+  /** mmdebstrap's customize hooks. Scripts go as text: the namespace's root may not be able to read the folder they lie in. */
+  readonly hooks: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Installs the packages. mmdebstrap works as root, or in a user namespace of its own. */
+export async function bootstrapDebian(options: BootstrapOptions): Promise<void> {
+  const { archive, suite, variant, packages, hooks, signal } = options;
+  const argv = [
+    'mmdebstrap',
+    '--quiet',
+    `--variant=${variant}`,
+    '--format=tar',
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=APT::Install-Recommends "false"',
+    '--dpkgopt=path-exclude=/usr/share/doc/*',
+    '--dpkgopt=path-exclude=/usr/share/man/*',
+    '--dpkgopt=path-exclude=/usr/share/locale/*',
+    `--include=${packages.join()}`,
+    ...hooks.map((hook) => `--customize-hook=${hook}`),
+    suite,
+    archive,
+  ];
+  const env = { ...toolEnv(), ...options.env };
+  try {
+    await run(argv, { deadlineMs: BOOTSTRAP_DEADLINE_MS, signal, cwd: '/', env });
+  } catch (cause) {
+    if (!(cause instanceof CodedError) || cause.code !== 'failed') throw cause;
+    throw new CodedError('failed', `Debian ${suite} could not be installed into an image: ${cause.message}`, {
+      cause,
+      advice:
+        'Nothing was kept. As an ordinary user the packages mmdebstrap and uidmap are needed, and lines for you in /etc/subuid and /etc/subgid.',
+    });
+  }
+}
+
+export interface RootFileSystemOptions {
+  readonly archive: string;
+  readonly image: string;
+  readonly sizeBytes: number;
+  readonly label: string;
+  /** Patterns of tar for what stays in the archive. */
+  readonly exclude: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Archive to image through mke2fs -d, which reads owners from a folder. As an ordinary user that folder exists in a user
+ * namespace only; archive and image go through standard input and output, because its root may not enter our folders.
+ */
+export async function makeRootFileSystem(options: RootFileSystemOptions): Promise<void> {
+  const { archive, image, sizeBytes, label, exclude, signal } = options;
+  const left = exclude.map((pattern) => `--exclude "${pattern}"`).join(' ');
+  const script = [
+    'set -eu',
+    'work=$(mktemp -d); trap "rm -rf \\"$work\\"" EXIT',
+    `mkdir "$work/root"; tar --extract --numeric-owner ${left} --directory "$work/root"`,
+    `mke2fs -q -t ext4 -L ${label} -d "$work/root" "$work/image" ${sizeBytes / 1024}k >&2`,
+    'dd if="$work/image" bs=64k conv=sparse status=none',
+  ].join('\n');
+  const inNamespace = process.getuid?.() === 0 ? [] : ['mmdebstrap', '--unshare-helper'];
+  // $0 and $1 are the files, opened by us; the rest is the command.
+  const redirect = 'in=$0; out=$1; shift; exec "$@" <"$in" >"$out"';
+  const argv = ['sh', '-c', redirect, archive, image, ...inNamespace, 'sh', '-c', script];
+  await run(argv, { deadlineMs: FILE_SYSTEM_DEADLINE_MS, signal, env: toolEnv() });
+  await using made = await open(image, 'r+');
+  await made.truncate(sizeBytes);
+}
