@@ -1,0 +1,290 @@
+/**
+ * A real guest cluster (corosync, Pacemaker, fence_scsi, PostgreSQL on a shared disk) on a real Groundplane cluster: every VM of it moves, loses its
+ * storage, its heartbeat, its host, and all of its networks. The tests share one cluster and run in order. corosync keeps its default token.
+ */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { GuestCluster } from '../../src/api/views.ts';
+import { present } from '../../src/base/assert.ts';
+import { gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
+import { runningQemus } from '../stories/guests.ts';
+import { StoryCluster } from '../stories/story-cluster.ts';
+import { type Mark, Members, type Said } from './members.ts';
+
+const NAMES = ['sql1', 'sql2', 'sql3'];
+const ROUNDS = 10;
+/** What the guest cluster tolerates: corosync's default token. */
+const TOLERATES_MS = 3_000;
+/** Of a machine that has other things to do, too. */
+const FORMED_DEADLINE_MS = 240_000;
+const EVENT_DEADLINE_MS = 150_000;
+const WRITES_DEADLINE_MS = 60_000;
+const WHOLE = new RegExp(`membership ring=\\S+ quorate=Yes members=${NAMES.join()}\r`);
+/** Reads a block of the shared disk and writes the same again, past every cache; says `rc=` with what dd said of it. */
+const WRITE =
+  'dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>/dev/null; echo r""c=$?';
+
+/** The second shared disk's size in blocks of 512 bytes, read anew from the disk. */
+const SIZE_OF_SECOND = 'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""';
+const BLOCKS = /\n([0-9]+)\r/;
+const MIB = 1024 ** 2;
+const SAID = /\nrc=([0-9]+)/;
+
+let files = '';
+let cluster: StoryCluster;
+let members: Members;
+let active = '';
+
+before(async () => {
+  files = await mkdtemp(join(tmpdir(), 'gpg-'));
+  cluster = await StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 });
+  await gp(cluster, ['image', 'build', 'guest-cluster']);
+  await gp(cluster, ['network', 'create', 'hb']);
+  const userData = join(files, 'user-data');
+  await writeFile(userData, `members=${NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`).join()}\n`);
+  for (const name of NAMES) {
+    const seed = ['--user-data', userData, '--network', 'hb', '--no-start'];
+    await gp(cluster, ['vm', 'create', name, '--image', 'guest-cluster', ...seed]);
+  }
+  const limits = ['--heartbeat-network', 'hb', '--max-disturbed', '1', '--tolerates', `${TOLERATES_MS}ms`];
+  await gp(cluster, [
+    'guest-cluster',
+    'create',
+    'sql',
+    '--members',
+    NAMES.join(),
+    '--shared-disk',
+    'data:256M',
+    ...limits,
+  ]);
+  members = new Members(cluster, NAMES);
+  await members.follow();
+});
+after(async () => {
+  await cluster?.end();
+  await rm(files, { recursive: true, force: true });
+});
+
+type Run = (say: (line: string) => void) => Promise<void>;
+
+function step(name: string, run: Run): void {
+  test(name, (t) => assertHolds(run, (line) => t.diagnostic(line)));
+}
+
+/** Runs a step; its failure also tells what the members and the cluster's logs say. */
+async function assertHolds(run: Run, say: (line: string) => void): Promise<void> {
+  try {
+    await run(say);
+  } catch (error) {
+    const consoles = NAMES.map((each) => members.lastLines(each)).join('\n');
+    const said = error instanceof Error ? error.message : String(error);
+    const message = `${said}\n${consoles}\n${await cluster.lastWords()}`;
+    throw new assert.AssertionError({ message, stackStartFn: assert.fail });
+  }
+}
+
+function shown(): Promise<GuestCluster> {
+  return gpJson<GuestCluster>(cluster, ['guest-cluster', 'show', 'sql']);
+}
+
+/** What holds on the data disk, as people are shown it. */
+async function held(): Promise<{ readonly keys: readonly string[]; readonly reservation: unknown }> {
+  const data = present(
+    (await shown()).disks.find(({ name }) => name === 'data'),
+    'the data disk',
+  );
+  const keys = data.registrations.map(({ vm, key }) => `${vm} ${key}`).sort();
+  return { keys, reservation: data.reservation };
+}
+
+async function untilWrites(since: Mark, deadlineMs = WRITES_DEADLINE_MS): Promise<Said> {
+  return members.first(NAMES, /seq ([0-9]+) [0-9]+\r/, { since, deadlineMs });
+}
+
+/** Seconds since `startMs`, for a diagnostic. */
+function seconds(startMs: number): string {
+  return ((performance.now() - startMs) / 1000).toFixed(1);
+}
+
+const others = (name: string): string[] => NAMES.filter((each) => each !== name);
+
+describe('a Pacemaker cluster of three VMs with a shared disk', () => {
+  step('forms on three hosts; each member has its key, and one has the service', async (say) => {
+    const startMs = performance.now();
+    for (const name of NAMES) await gp(cluster, ['vm', 'start', name]);
+    for (const name of NAMES) await members.first([name], WHOLE, { deadlineMs: FORMED_DEADLINE_MS });
+    say(`membership of all three after ${seconds(startMs)} s`);
+    active = (await members.first(NAMES, /seq 5 [0-9]+\r/, { deadlineMs: FORMED_DEADLINE_MS })).name;
+    say(`service after ${seconds(startMs)} s, on ${active}`);
+    const { members: seen } = await shown();
+    assert.equal(new Set(seen.map(({ host }) => host)).size, NAMES.length, 'members never share a host');
+    const { keys } = await until('three keys', async () => {
+      const now = await held();
+      return now.keys.length === NAMES.length ? now : undefined;
+    });
+    assert.deepEqual(
+      keys.map((line) => line.split(' ')[0]),
+      NAMES,
+    );
+  });
+
+  step('a shared disk comes, grows and goes while everything runs', async () => {
+    const since = members.mark();
+    const blocks = async (name: string): Promise<string> => (await members.ask(name, SIZE_OF_SECOND, BLOCKS))[1] ?? '';
+    await gp(cluster, ['guest-cluster', 'add-disk', 'sql', 'more:16M']);
+    for (const name of NAMES) assert.equal(await blocks(name), String((16 * MIB) / 512), name);
+    await gp(cluster, ['guest-cluster', 'resize-disk', 'sql', 'more', '32M']);
+    for (const name of NAMES) assert.equal(await blocks(name), String((32 * MIB) / 512), name);
+    await gp(cluster, ['guest-cluster', 'remove-disk', 'sql', 'more']);
+    assert.deepEqual(
+      (await shown()).disks.map(({ name }) => name),
+      ['data'],
+    );
+    assert.deepEqual(members.disturbances(since), []);
+  });
+
+  step(`each member moves ${ROUNDS} times round the hosts under load: nobody notices`, async (say) => {
+    const since = members.mark();
+    const before = await held();
+    const pausesMs: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const name of NAMES) pausesMs.push(await moveAndMeasure(name));
+    }
+    const sorted = pausesMs.toSorted((a, b) => a - b);
+    const middle = sorted[Math.floor(sorted.length / 2)];
+    say(
+      `${sorted.length} moves; pauses seen inside: median ${middle} ms, longest ${sorted.at(-1)} ms, tolerated ${TOLERATES_MS} ms`,
+    );
+    assert.deepEqual(members.disturbances(since), []);
+    assert.deepEqual(await held(), before);
+    for (const pauseMs of pausesMs) assert.ok(pauseMs < TOLERATES_MS, `${pauseMs} ms`);
+  });
+
+  step('a move whose predicted pause is too long is not started, and says so', async () => {
+    await gp(cluster, ['guest-cluster', 'set', 'sql', '--tolerates', '1ms']);
+    const { generation, host } = await vmOf(cluster, active);
+    const { stderr } = await gp(cluster, ['vm', 'migrate', active], 1);
+    assert.match(stderr, /would hold .* still for about [0-9]+ ms .* tolerates 1 ms/);
+    const stays = await vmOf(cluster, active);
+    assert.deepEqual([stays.generation, stays.host], [generation, host]);
+    await gp(cluster, ['guest-cluster', 'set', 'sql', '--tolerates', `${TOLERATES_MS}ms`]);
+  });
+
+  step('the storage service and its target killed and restarted: reservations intact, nothing fails', async (say) => {
+    const since = members.mark();
+    const before = await held();
+    await gp(cluster, ['lab', 'kill-storage', 's1']);
+    const startMs = performance.now();
+    await gp(cluster, ['lab', 'restore', 's1']);
+    await untilWrites(members.mark());
+    say(`writes again ${seconds(startMs)} s after the restart began`);
+    assert.deepEqual(await held(), before);
+    assert.deepEqual(members.disturbances(since), []);
+  });
+
+  step(
+    'a member without its heartbeat is kept from the disk by the cluster’s own reservation, while its grant stands',
+    async () => {
+      const cut = present(others(active)[0], 'a passive member');
+      const { host, generation } = await vmOf(cluster, cut);
+      const since = members.mark();
+      await cluster.lab('exec', { target: host, argv: ['ip', 'link', 'set', 'ovl0', 'down'] });
+      const fenced = new RegExp(`fencing ${cut} .*Operation (?:off|reboot) of ${cut} .*: OK`);
+      await members.first(others(cut), fenced, { deadlineMs: EVENT_DEADLINE_MS, since });
+      const { keys } = await held();
+      assert.ok(!keys.some((line) => line.startsWith(`${cut} `)), 'its key is gone');
+      const refused = await members.ask(cut, WRITE, SAID);
+      assert.notEqual(refused[1], '0');
+      const now = await vmOf(cluster, cut);
+      assert.deepEqual([now.generation, now.verdict], [generation, 'running'], 'it is this cluster that let it be');
+      await cluster.lab('exec', { target: host, argv: ['ip', 'link', 'set', 'ovl0', 'up'] });
+      await gp(cluster, ['vm', 'reset', cut]);
+      await rejoined(cut, members.mark());
+    },
+  );
+
+  step(
+    'the host of the active member lost: survivors fence by reservation and take over; it comes back elsewhere and writes only then',
+    async (say) => {
+      const lost = active;
+      const { host, generation } = await vmOf(cluster, lost);
+      const written = members.lastWritten(lost);
+      const since = members.mark();
+      const startMs = performance.now();
+      await gp(cluster, ['lab', 'kill-host', present(host, 'its host')]);
+      const restarted = await untilVm(cluster, lost, { verdict: 'running', generation: generation + 1 });
+      assert.notEqual(restarted.host, host);
+      say(`restarted on another host after ${seconds(startMs)} s`);
+      const survivors = others(lost);
+      const began = /writer start=([0-9]+) rows=([0-9]+)\r[\s\S]*?seq [0-9]+ [0-9]+\r/;
+      const fenced = new RegExp(`fencing ${lost} .*Operation (?:off|reboot) of ${lost} .*: OK`);
+      await members.first(survivors, fenced, { deadlineMs: EVENT_DEADLINE_MS, since });
+      await members.first([lost], /groundplane-cluster ready/, { deadlineMs: EVENT_DEADLINE_MS, since });
+      const refused = await members.ask(lost, WRITE, SAID);
+      assert.notEqual(refused[1], '0', 'it does not write before it is a member again');
+      const takenOver = await members.first(survivors, began, { deadlineMs: EVENT_DEADLINE_MS, since });
+      active = takenOver.name;
+      say(`fenced, and writes again after ${seconds(startMs)} s, on ${active}`);
+      const [, start, rows] = takenOver.match;
+      assert.equal(Number(rows), Number(start) - 1, 'no committed row is missing');
+      assert.ok(Number(rows) >= written, `${rows} rows, ${written} acknowledged`);
+      await rejoined(lost, since);
+      await gp(cluster, ['lab', 'heal-host', present(host, 'its host')]);
+    },
+  );
+
+  step(
+    'a member cut off with its QEMU alive: its next generation runs, and the old one does not log in again',
+    async (say) => {
+      const cut = active;
+      const { id, host, generation } = await vmOf(cluster, cut);
+      const written = members.lastWritten(cut);
+      const since = members.mark();
+      await gp(cluster, ['lab', 'cut-host', present(host, 'its host')]);
+      await untilVm(cluster, cut, { verdict: 'running', generation: generation + 1 });
+      const takenOver = await members.first(others(cut), /writer start=([0-9]+) rows=([0-9]+)\r/, {
+        deadlineMs: EVENT_DEADLINE_MS,
+        since,
+      });
+      const [, start, rows] = takenOver.match;
+      assert.equal(Number(rows), Number(start) - 1);
+      assert.ok(Number(rows) >= written, `${rows} rows, ${written} acknowledged`);
+      active = takenOver.name;
+      await gp(cluster, ['lab', 'heal-host', present(host, 'its host')]);
+      const isThere = (): boolean => runningQemus().some((qemu) => qemu.vm === id && qemu.generation === generation);
+      await until(`generation ${generation} of ${cut} is gone`, () => (isThere() ? undefined : true));
+      say(`the old QEMU of ${cut} was ended after its host was back`);
+      await rejoined(cut, since);
+    },
+  );
+});
+
+/** Migrates a member and answers its pause as measured inside, in ms. */
+async function moveAndMeasure(name: string): Promise<number> {
+  const since = members.mark();
+  await gp(cluster, ['vm', 'migrate', name]);
+  // Two reports: the first may have been due before the pause ended.
+  const reports = /pause-recent ([0-9]+)\r[\s\S]*?pause-recent ([0-9]+)\r/;
+  const { generation } = await vmOf(cluster, name);
+  const [first, second] = await until(
+    `${name} tells its pause`,
+    () => {
+      const said = members.heard([name], reports, since).find((one) => one.generation === generation);
+      return said === undefined ? undefined : [Number(said.match[1]), Number(said.match[2])];
+    },
+    { deadlineMs: WRITES_DEADLINE_MS },
+  );
+  return Math.max(first ?? 0, second ?? 0);
+}
+
+/** Waits until a member that was fenced is a member again, has its key, and may write. */
+async function rejoined(name: string, since: Mark): Promise<void> {
+  await members.first([name], WHOLE, { deadlineMs: FORMED_DEADLINE_MS, since });
+  const registered = new RegExp(`fencing ${name} .*Operation on of ${name} .*: OK`);
+  await members.first(NAMES, registered, { deadlineMs: EVENT_DEADLINE_MS, since });
+  const allowed = await members.ask(name, WRITE, SAID);
+  assert.equal(allowed[1], '0');
+}

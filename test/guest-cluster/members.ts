@@ -1,0 +1,116 @@
+/**
+ * The members of a guest cluster as somebody outside of everything hears them: what they say on their serial consoles (guest/cluster/README.md),
+ * whatever process they run in. Guarantees: every wait has a deadline and says at its end what the members said last.
+ */
+import { once } from 'node:events';
+import { present } from '../../src/base/assert.ts';
+import { openConsole } from '../../src/client/console.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
+import { until, vmOf } from '../acceptance/case.ts';
+import type { StoryCluster } from '../stories/story-cluster.ts';
+
+/** How far each incarnation's console had come, by VM's name and generation. */
+export type Mark = ReadonlyMap<string, ReadonlyMap<number, number>>;
+
+/** One match, and who said it. */
+export interface Said {
+  readonly name: string;
+  readonly generation: number;
+  readonly match: RegExpExecArray;
+}
+
+export interface HearOptions {
+  readonly deadlineMs: number;
+  readonly since?: Mark;
+}
+
+const LINES_SHOWN = 25;
+const ANSWER_DEADLINE_MS = 60_000;
+
+export class Members {
+  readonly names: readonly string[];
+  readonly #cluster: StoryCluster;
+  readonly #ids = new Map<string, string>();
+
+  constructor(cluster: StoryCluster, names: readonly string[]) {
+    this.#cluster = cluster;
+    this.names = names;
+  }
+
+  /** To be called once the VMs exist. */
+  async follow(): Promise<void> {
+    for (const name of this.names) this.#ids.set(name, (await vmOf(this.#cluster, name)).id);
+  }
+
+  /** How far all consoles are now. */
+  mark(): Mark {
+    this.#cluster.serial.look();
+    const lengths = (name: string): Map<number, number> =>
+      new Map(this.#logs(name).map(({ generation, text }) => [generation, text.length]));
+    return new Map(this.names.map((name) => [name, lengths(name)]));
+  }
+
+  /** Every match in what these members said since the mark, by member and generation. */
+  heard(names: readonly string[], pattern: RegExp, since: Mark = new Map()): Said[] {
+    this.#cluster.serial.look();
+    return names.flatMap((name) =>
+      this.#logs(name).flatMap(({ generation, text }) =>
+        [...text.slice(since.get(name)?.get(generation) ?? 0).matchAll(new RegExp(pattern, 'g'))].map((match) => ({
+          name,
+          generation,
+          match,
+        })),
+      ),
+    );
+  }
+
+  /** The first match in what one of these members said since the mark. */
+  first(names: readonly string[], pattern: RegExp, { deadlineMs, since }: HearOptions): Promise<Said> {
+    return until(`${names.join(' or ')} says ${pattern}`, () => this.heard(names, pattern, since)[0], {
+      deadlineMs,
+      seen: () => names.map((name) => this.lastLines(name)),
+    });
+  }
+
+  /** The highest number that PostgreSQL acknowledged to this member's load; 0 for none. */
+  lastWritten(name: string): number {
+    return Math.max(0, ...this.heard([name], /seq ([0-9]+) [0-9]+\r/).map(({ match }) => Number(match[1])));
+  }
+
+  /** What no migration may cause: changes of membership, fencings, services that stop or start, failed writes, errors of the kernel. */
+  disturbances(since: Mark): string[] {
+    const pattern = /groundplane-cluster ((?:membership|fencing|node|resource|writer|write-failed|kernel) [^\r]*)\r/;
+    return this.heard(this.names, pattern, since).map(({ name, match }) => `${name}: ${match[1]}`);
+  }
+
+  /** Types a line into the shell on the member's console and answers the match in what follows. */
+  async ask(name: string, line: string, pattern: RegExp): Promise<RegExpExecArray> {
+    const console_ = await openConsole(this.#cluster.target, name);
+    try {
+      let text = '';
+      console_.setEncoding('latin1');
+      const heard = (async () => {
+        for (;;) {
+          const [chunk] = (await once(console_, 'data')) as [string];
+          text += chunk;
+          const match = pattern.exec(text);
+          if (match !== null) return match;
+        }
+      })();
+      console_.write(`${line}\r`);
+      return await withDeadline(() => heard, { deadlineMs: ANSWER_DEADLINE_MS, what: `${name}'s answer to ${line}` });
+    } finally {
+      console_.destroy();
+    }
+  }
+
+  #logs(name: string): readonly { readonly generation: number; readonly text: string }[] {
+    return this.#cluster.serial.of(present(this.#ids.get(name), `${name} is followed`));
+  }
+
+  /** What a member said last, for the report of a failure. */
+  lastLines(name: string): string {
+    const lines = this.#logs(name).flatMap(({ text }) => text.split('\n'));
+    return [`--- ${name}`, ...lines.filter((line) => !/seq |pause-/.test(line)).slice(-LINES_SHOWN)].join('\n');
+  }
+}
