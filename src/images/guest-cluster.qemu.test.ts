@@ -98,6 +98,7 @@ describe('a guest cluster of Debian, corosync, Pacemaker, fence_scsi and Postgre
       t.diagnostic(`${name}: ${Math.round(totalMs)} ms, QEMU says ${downtimeMs} ms down, inside ${pauseMs} ms`);
       assert.ok(pauseMs < TOKEN_MS, `${pauseMs} ms`);
       assert.ok(lastWritten(active) > written, 'writes go on');
+      assert.equal(await rig.askAgent(name), '{"return": 7}');
     }
     assert.deepEqual(disturbances(), told);
     assert.equal(await reservations(), held);
