@@ -1,5 +1,5 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
-import type { HostName, StorageName } from '../base/ids.ts';
+import type { HostName, StorageName, Term } from '../base/ids.ts';
 import type { AgentService } from './agent/wire.ts';
 import type { Hop, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
@@ -31,6 +31,8 @@ export interface Topology {
   readonly hosts: ReadonlyMap<HostName, HostNode>;
   readonly note: Note;
   readonly say: (text: () => string) => void;
+  /** Of when the knowledge of a leader of that term is at best: now, or when its term was over, in true ms. */
+  knownAt(term: Term): number;
 }
 
 /** A way from a control node to a host: the machines in between, then the host on `network`. */

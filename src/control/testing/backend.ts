@@ -112,7 +112,13 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
   const controller = new Controller({
     clock: { wallMs: () => Date.now(), monotonicMs, after: () => () => undefined },
     log: { info: () => undefined, warn: () => undefined },
-    store: { term: 1 as Term, snapshot: snapshotOf(store), commit: never, onChange: () => undefined },
+    store: {
+      term: 1 as Term,
+      snapshot: snapshotOf(store),
+      leads: () => true,
+      commit: never,
+      onChange: () => undefined,
+    },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never },
     storage: { report: never, fence: never, grant: never, revoke: never, createDisk: never, deleteDisk: never },
     qmp: {

@@ -39,7 +39,14 @@ const wish = (state: 'running' | 'failed'): Change => ({
   },
 });
 const people = (entry: TraceEntry): TraceEntry => (entry.kind === 'commit' ? { ...entry, by: 'people' } : entry);
-const granted = (n: number): TraceEntry => ({ at: 1, kind: 'granted', node: node(1), vm: VM, generation: gen(n) });
+const granted = (n: number, knownAt = 1): TraceEntry => ({
+  at: Math.max(1, knownAt),
+  kind: 'granted',
+  node: node(1),
+  vm: VM,
+  generation: gen(n),
+  knownAt,
+});
 const fenced = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(1), vm: VM, below: gen(n) });
 const cont = (n: number): TraceEntry => ({ at: 1, kind: 'cont', vm: VM, generation: gen(n), stale: false });
 const status = (n: number, said: string): TraceEntry => ({

@@ -15,7 +15,17 @@ export type TraceEntry = { readonly at: number } & (
     }
   /** A storage service has revoked everything of `vm` below `below`. */
   | { readonly kind: 'fenced'; readonly node: StorageName; readonly vm: VmId; readonly below: Generation }
-  | { readonly kind: 'granted'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
+  /**
+   * A storage service serves a generation. `knownAt`: since when what it follows may have been out of date: when the order was sent (or the
+   * term of its sender was over), or etcd was read.
+   */
+  | {
+      readonly kind: 'granted';
+      readonly node: StorageName;
+      readonly vm: VmId;
+      readonly generation: Generation;
+      readonly knownAt: number;
+    }
   | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
   /** A storage service came back: it grants nothing until it does so again, one by one. */
   | { readonly kind: 'restarted'; readonly node: StorageName }

@@ -49,6 +49,8 @@ const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
 const TASK_LATE_MS = 15_000;
 const TASK_LOOK_MS = 200;
+/** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
+const LEASE_LOOK_MS = 200;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
@@ -81,6 +83,8 @@ interface VmState {
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
+  /** The phase the VM is in, as far as this leader knows, and since when it knows (monotonic ms). */
+  phase: { readonly record: VmRecord; readonly since: number } | null;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
 }
@@ -195,7 +199,19 @@ export class VmLoop {
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
       cluster: this.#cluster,
       now: clock.wallMs(),
+      monotonicMs: clock.monotonicMs(),
+      phaseForMs: this.#phaseFor(vm),
     };
+  }
+
+  #phaseFor(vm: VmRecord): number {
+    const known = this.#states.get(vm.id)?.phase ?? null;
+    return known !== null && isSamePhase(known.record, vm) ? this.#ports.clock.monotonicMs() - known.since : 0;
+  }
+
+  #notePhase(vm: VmRecord, state: VmState): void {
+    if (state.phase !== null && isSamePhase(state.phase.record, vm)) return;
+    state.phase = { record: vm, since: this.#ports.clock.monotonicMs() };
   }
 
   #state(id: VmId): VmState {
@@ -212,6 +228,7 @@ export class VmLoop {
         look: () => this.wake(id),
         interrupt: null,
         why: '',
+        phase: null,
         tasksLateSince: null,
       };
       this.#states.set(id, state);
@@ -244,6 +261,7 @@ export class VmLoop {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       const entry = this.#ports.store.snapshot.vms.get(id);
       if (entry === undefined) return null;
+      this.#notePhase(entry.value, state);
       // Also without a question: nothing is decided while whoever woke it is still changing things.
       await (this.#refresh(entry.value, state) ?? undefined);
       // The term may be over by now, or the record another one: what is decided from it would be late.
@@ -274,6 +292,7 @@ export class VmLoop {
     const vm = entry.value;
     if (decision.kind === 'do') {
       await this.#ports.crashPoint(workflowOf(vm), decision.step.do);
+      if (!this.#ports.store.leads()) return this.#withhold(vm, decision.step, state);
       return (await this.#perform(vm, decision.step, state)) ? 'on' : 500;
     }
     await this.#ports.crashPoint(...commitPoint(vm, decision));
@@ -281,6 +300,15 @@ export class VmLoop {
       return this.#commit(entry, decision, state);
     // A new incarnation takes room and a slot: one at a time, each decided with the one before it in the snapshot.
     return this.#inTurn(() => this.#commit(entry, decide(this.situation(vm)), state));
+  }
+
+  /** A deposed leader's order would be refused, or harmless, and disturb all the same. */
+  #withhold(vm: VmRecord, step: Step, state: VmState): number {
+    const why = 'Whether this control node still leads is not certain: etcd does not confirm its lease.';
+    if (state.why !== why)
+      this.#ports.log.warn('an order is not given: the lease has run out', { vm: vm.id, step: step.do });
+    state.why = why;
+    return LEASE_LOOK_MS;
   }
 
   async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<'on' | number | null> {
@@ -359,13 +387,13 @@ export class VmLoop {
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.dirty = true;
       if (step.do === 'cont' && state.ledger.diskError !== null)
-        state.ledger.diskError = { ...state.ledger.diskError, continuedAt: clock.wallMs() };
+        state.ledger.diskError = { ...state.ledger.diskError, continuedAt: clock.monotonicMs() };
       return true;
     } catch (error) {
       const before = state.ledger.failure;
       const count = before !== null && before.step.do === step.do ? before.count + 1 : 1;
       const host = 'incarnation' in step ? step.incarnation.host : null;
-      state.ledger.failure = { step, message: messageOf(error), at: clock.wallMs(), count, host };
+      state.ledger.failure = { step, message: messageOf(error), at: clock.monotonicMs(), count, host };
       state.why = `${step.do} failed: ${messageOf(error)}`;
       state.dirty = true;
       log.warn('step failed', { vm: vm.id, name: vm.name, step: step.do, count, error: messageOf(error) });
@@ -427,7 +455,7 @@ export class VmLoop {
     const mayHaveOne = seen?.kind === 'answers' && seen.status === 'io-error';
     if (diskError === null && !mayHaveOne) return null;
     const { verdict } = judgementOf(this.situation(vm), incarnation);
-    const now = this.#ports.clock.wallMs();
+    const now = this.#ports.clock.monotonicMs();
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
       return this.#tryStoragePaths(incarnation.host);
@@ -511,6 +539,14 @@ function pauseOf(id: VmId, againInMs: number, now: number): number {
   const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * QMP_STEADY_MS;
   const left = QMP_STEADY_MS - ((now + QMP_STEADY_MS - instant) % QMP_STEADY_MS);
   return left < QMP_STEADY_MS / 2 ? left + QMP_STEADY_MS : left;
+}
+
+/** False when the VM came into its phase anew between the two. */
+function isSamePhase(one: VmRecord, other: VmRecord): boolean {
+  return (
+    one === other ||
+    (one.phase.kind === other.phase.kind && one.generation === other.generation && one.phaseSince === other.phaseSince)
+  );
 }
 
 function aged(seen: QmpObservation, ms: number): QmpObservation {
