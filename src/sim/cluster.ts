@@ -15,11 +15,13 @@ import { PREFIX } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import type { Transaction } from '../etcd/records.ts';
+import { addressOf } from './addresses.ts';
+import { joinPatiently } from './agent/joining.ts';
 import { SimControlNode } from './control-node.ts';
 import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import { SimHostNode } from './host-node.ts';
-import { NETWORKS, type NetworkName, SimNetwork } from './network.ts';
+import { type NetworkName, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
 import { PathTruth } from './path-truth.ts';
 import type { PlantedBug } from './planted-bug.ts';
@@ -279,6 +281,7 @@ export class SimCluster implements Topology {
       qemu,
       onQemu: (started) => this.#qemuStarted(started),
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
+      join: (agent) => joinPatiently(this, agent, name),
       log: this.#log(`agent ${name}`),
     });
     this.hosts.set(name, host);
@@ -369,11 +372,6 @@ function writerOf({ compare }: Transaction): Term | 'people' {
     if (condition.key.startsWith(PREFIX.election) && 'createRevision' in condition)
       return condition.createRevision as Term;
   return 'people';
-}
-
-/** A machine's address on a network: each network and each kind of machine has a range of its own. */
-export function addressOf(network: NetworkName, name: string): string {
-  return `10.${NETWORKS.indexOf(network)}.${name.charCodeAt(0)}.${name.slice(1)}`;
 }
 
 /** Names with a letter, counted from 1. */

@@ -9,7 +9,7 @@ import type { NetworkName } from './network.ts';
 import type { People } from './people.ts';
 import type { QemuProcess } from './qemu-process.ts';
 import type { SimProcess } from './sim-machine.ts';
-import type { DeedName } from './swarm.ts';
+import type { WishName } from './wishes.ts';
 
 /** When a line is carried out: so many ms after the one before, or as soon as a leader comes to a step, or a QEMU into a run state. */
 type When =
@@ -19,7 +19,7 @@ type When =
 
 /** What is done. VMs are named `vm1` …, processes `server c1`, `agent h1`, `storage s1`, `qemu vm1:2`; `leader` is the server that leads. */
 type Act =
-  | { readonly wish: DeedName; readonly vm: string; readonly host?: string }
+  | { readonly wish: WishName; readonly vm: string; readonly host?: string }
   | { readonly end: string }
   | { readonly freeze: string; readonly forMs: number }
   | { readonly powerOff: string; readonly forMs: number }

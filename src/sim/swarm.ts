@@ -24,6 +24,8 @@ export const FAULTS = [
   'storage-node-dies',
   'host-dies',
   'rack-dies',
+  'wipe-agent',
+  'reinstall-host',
   'everything-dies',
   'cut-host',
   'cut-host-one-way',

@@ -1,5 +1,6 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
 import type { HostName, StorageName, Term } from '../base/ids.ts';
+import type { ChangeContext } from '../control/backend/changes.ts';
 import type { AgentService } from './agent/wire.ts';
 import type { Hop, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
@@ -12,6 +13,8 @@ export interface ControlNode {
   readonly name: string;
   readonly machine: SimMachine;
   readonly process: SimProcess | null;
+  /** With what requests are answered there; null while it does not serve. */
+  readonly changes: ChangeContext | null;
 }
 
 /** A host; its QEMUs outlive its agent. */
