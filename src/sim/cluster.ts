@@ -281,6 +281,7 @@ export class SimCluster implements Topology {
       qemu,
       onQemu: (started) => this.#qemuStarted(started),
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
+      note: this.note,
       join: (agent) => joinPatiently(this, agent, name),
       log: this.#log(`agent ${name}`),
     });

@@ -114,6 +114,8 @@ export class Faults {
     'cut-host': () => this.#isolate(this.#host().machine, ['control', 'storage', 'overlay'], 'both'),
     'cut-host-one-way': () => this.#isolate(this.#host().machine, ['control', 'storage'], this.#direction()),
     'cut-host-network': () => this.#isolate(this.#host().machine, [this.#network()], 'both'),
+    'cut-host-overlay': () =>
+      this.#isolate(this.#host().machine, ['overlay'], this.#random.chance(50) ? 'both' : this.#direction()),
     'cut-pair': () => this.#cutPair(true),
     'cut-pair-one-way': () => this.#cutPair(false),
     'cut-control-node': () =>

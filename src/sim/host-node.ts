@@ -9,6 +9,7 @@ import { HostKernel } from './agent/host-kernel.ts';
 import { startAgent } from './agent/sim-agent.ts';
 import { newerAgent, olderAgent } from './agent/version-skew.ts';
 import { type AgentService, agentService } from './agent/wire.ts';
+import type { Note } from './note.ts';
 import { QemuProcess, type QemuSurroundings } from './qemu-process.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -28,6 +29,7 @@ export interface SimHostNodeOptions {
   /** Called with each QEMU as its process begins. */
   readonly onQemu: (qemu: QemuProcess) => void;
   readonly onHarm: (what: string) => void;
+  readonly note: Note;
   /** Becomes a member of the cluster again; resolves when it is one. */
   readonly join: (agent: SimProcess) => Promise<void>;
   readonly log: Log;
@@ -113,7 +115,10 @@ export class SimHostNode implements HostNode {
   }
 
   #spawn(order: LaunchOrder): QemuProcess {
-    const process = this.machine.spawn(`qemu ${order.vm}:${order.generation}`);
+    const { vm, generation, nics } = order;
+    const process = this.machine.spawn(`qemu ${vm}:${generation}`);
+    const drops = this.#kernel.network?.drop ?? [];
+    if (nics.length > 0) this.#options.note({ kind: 'launched', host: this.name, vm, generation, drops });
     const qemu = new QemuProcess(order, process, this.#options.qemu);
     this.#options.onQemu(qemu);
     return qemu;

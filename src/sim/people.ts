@@ -3,12 +3,12 @@
  * What they wish of a VM goes through the backend of production.
  */
 import { CodedError } from '../base/errors.ts';
-import type { DiskId, HostName, StorageName, TaskId, VmId } from '../base/ids.ts';
+import type { DiskId, HostName, NetworkName, StorageName, TaskId, VmId } from '../base/ids.ts';
 import { parseDiskId, parseTaskId, parseVmId } from '../base/ids.ts';
 import { type ChangeContext, change } from '../control/backend/changes.ts';
 import { type Joining, joinWrite } from '../control/backend/joining.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
-import type { DiskRecord, HostRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { DiskRecord, HostRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../core/model/vm.ts';
 import type { Entry } from '../core/ports/store.ts';
@@ -23,6 +23,18 @@ const ATTEMPTS = 8;
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
+/** The network that some VMs have a card in. */
+const LAN: NetworkRecord = {
+  name: 'lan' as NetworkName,
+  vni: 4_096,
+  cidr: null,
+  gateway: null,
+  dhcp: false,
+  nat: false,
+  reservations: {},
+  createdAt: 0,
+};
+const CARD_PERCENT = 60;
 /** Answers after which nothing was changed, and nothing is to be tried again. */
 const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);
 /** How long a drained host stays cordoned. */
@@ -52,7 +64,8 @@ export class People {
         const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
         return { role: 'storage', name, addresses };
       });
-      return { writes: [...joining, ...nodes].map((each) => joinWrite(context, each)), result: undefined };
+      const members = [...joining, ...nodes].map((each) => joinWrite(context, each));
+      return { writes: [...members, { key: keyOf.network(LAN.name), value: LAN, expect: 0 }], result: undefined };
     });
   }
 
@@ -107,7 +120,9 @@ export class People {
       : (['on-failure', 'on-failure', 'always', 'never'] as const);
     const restartPolicy = random.pick<VmRecord['spec']['restartPolicy']>(policies);
     const ids = disks.map((disk) => disk.id);
-    const value = newVm({
+    const mac = `52:54:00:00:00:${n.toString(16).padStart(2, '0')}`;
+    const hasCard = !hasPlainVms && random.chance(CARD_PERCENT);
+    const created = newVm({
       id: vm,
       name: `vm${n}`,
       startTask: task.id,
@@ -116,6 +131,8 @@ export class People {
       patienceMs,
       restartPolicy,
     });
+    const nics = hasCard ? [{ network: LAN.name, mac, address: null }] : [];
+    const value: VmRecord = { ...created, spec: { ...created.spec, nics } };
     this.#cluster.say(() => `people: create ${value.name}`);
     await store.transact(
       [

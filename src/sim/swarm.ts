@@ -30,6 +30,7 @@ export const FAULTS = [
   'cut-host',
   'cut-host-one-way',
   'cut-host-network',
+  'cut-host-overlay',
   'cut-pair',
   'cut-pair-one-way',
   'cut-control-node',

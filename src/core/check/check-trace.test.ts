@@ -101,6 +101,19 @@ const member = (n: number, phase: VmPhase): TraceEntry => {
   const id = parseVmId(`vm-00000000000${n}`);
   return commit({ kind: 'vm', id, value: { ...record, id, spec: { ...record.spec, antiAffinity: 'db' } } });
 };
+const GIVEN_UP = commit({
+  kind: 'host',
+  id: host(2),
+  value: hostRecord(2, { quarantine: { since: 0, reason: 'lost' } }),
+});
+const launched = (drops: readonly string[]): TraceEntry => ({
+  at: 2,
+  kind: 'launched',
+  host: host(1),
+  vm: VM,
+  generation: gen(2),
+  drops,
+});
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
@@ -131,7 +144,14 @@ const TABLE: Readonly<
   },
   'M1-switch-when-both-paused': {
     broken: [vm(MIGRATING), status(1, 'running'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
-    kept: [vm(MIGRATING), status(1, 'postmigrate'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
+    kept: [
+      vm(MIGRATING),
+      status(1, 'postmigrate'),
+      status(2, 'paused'),
+      // By an order that was on its way for long.
+      status(1, 'running'),
+      vm({ kind: 'switching', ...ends }),
+    ],
   },
   'C1-hosts-have-room': {
     broken: [small, vm(running(1))],
@@ -159,6 +179,10 @@ const TABLE: Readonly<
       people(vm(running(1), { startTask: task(1) })),
       commit(wish('failed'), { kind: 'vm', id: VM, value: vmRecord(running(1)) }),
     ],
+  },
+  'P1-lost-tunnels-dropped': {
+    broken: [GIVEN_UP, vm(running(2)), launched([])],
+    kept: [GIVEN_UP, vm(running(2)), launched(['10.2.0.2'])],
   },
   'V1-lost-when-unreached': {
     broken: [probe('direct', false), probe('via s1', true), LOST],

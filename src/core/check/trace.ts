@@ -31,6 +31,14 @@ export type TraceEntry = { readonly at: number } & (
   | { readonly kind: 'restarted'; readonly node: StorageName }
   /** A leader ordered a QEMU to run its guest; `stale`: by one that was deposed and did not know yet. */
   | { readonly kind: 'cont'; readonly vm: VmId; readonly generation: Generation; readonly stale: boolean }
+  /** A QEMU with a network card begins on a host that drops the tunnels of these addresses. */
+  | {
+      readonly kind: 'launched';
+      readonly host: HostName;
+      readonly vm: VmId;
+      readonly generation: Generation;
+      readonly drops: readonly string[];
+    }
   /** A QEMU's run state: QMP's words, and `ended`. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
   /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */

@@ -1,6 +1,6 @@
 /**
- * The `gp` commands of stories, carried out on a simulated cluster: each is one transaction through the control node that answers, as
- * control/backend/vms.ts makes it, and a wait for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
+ * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that answers, as
+ * src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { type NetworkName, parseDiskId, parseHostName, parseTaskId, parseVmId, type TaskId } from '../../base/ids.ts';

@@ -100,7 +100,7 @@ export class StoryCluster {
     await cluster.settled(
       store.transact(
         [
-          { key: keyOf.network(LAN.name), value: lan, expect: 0 },
+          { key: keyOf.network(LAN.name), value: lan, expect: null },
           { key: keyOf.networkVni(LAN.vni), value: LAN.name, expect: 0 },
         ],
         null,
