@@ -2,7 +2,8 @@
  * Campaigning and leading: from each election won a Controller lives until the leadership is lost.
  *
  * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the leadership ends, its
- * controller begins no further step, and what it might still write is refused by its guard.
+ * controller begins no further step, and what it might still write is refused by its guard. A leadership ends with the first commit of
+ * which nobody knows whether it was applied.
  */
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
@@ -13,11 +14,15 @@ import type { Etcd } from '../etcd/api.ts';
 import { campaign, type Leadership } from '../etcd/election.ts';
 import { ELECTION, KeepingHouse } from './housekeeping.ts';
 import type { ClusterStore } from './store/cluster-store.ts';
-import { leaderStore } from './store/leader-store.ts';
+import { leaderStore, type TermEnd } from './store/leader-store.ts';
 
 /** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
 const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
+const WHY_OVER: Readonly<Record<TermEnd, string>> = {
+  deposed: 'a commit was refused: another leader was elected meanwhile',
+  'unknown-outcome': 'nobody knows whether a commit was applied: this term ends, and with it what that compares',
+};
 
 export interface LeadershipOptions {
   readonly etcd: Etcd;
@@ -81,8 +86,8 @@ async function reign(leadership: Leadership, options: LeadershipOptions, over: A
   const ended = new Promise<void>((resolve) => {
     over.signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  const hand = leaderStore(store, leadership, () => {
-    log.warn('a commit was refused: another leader was elected meanwhile', { term: leadership.createRevision });
+  const hand = leaderStore(store, leadership, (why) => {
+    log.warn(WHY_OVER[why], { term: leadership.createRevision });
     over.abort();
   });
   const controller = new Controller({ ...ports, store: hand });

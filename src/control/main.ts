@@ -91,6 +91,8 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     authority,
     etcdEndpoints: config.etcd.endpoints,
     adminTokenSha256: config.adminTokenSha256,
+    clock,
+    randomHex,
     controlAnswers: (control) => controlAnswers(clients, control),
     leading: () => leading,
     leader: () => leader,

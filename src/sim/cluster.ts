@@ -15,11 +15,13 @@ import { PREFIX } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import type { Transaction } from '../etcd/records.ts';
+import { addressOf } from './addresses.ts';
+import { joinPatiently } from './agent/joining.ts';
 import { SimControlNode } from './control-node.ts';
 import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import { SimHostNode } from './host-node.ts';
-import { NETWORKS, type NetworkName, SimNetwork } from './network.ts';
+import { type NetworkName, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
 import { PathTruth } from './path-truth.ts';
 import type { PlantedBug } from './planted-bug.ts';
@@ -27,7 +29,8 @@ import type { QemuProcess, QemuSurroundings } from './qemu-process.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimMachine, type SimProcess } from './sim-machine.ts';
 import { SimRandom } from './sim-random.ts';
-import { SimStorageNode, type StorageNote } from './storage/sim-storage-node.ts';
+import { GrantsTold } from './storage/grants-told.ts';
+import { SimStorageNode } from './storage/sim-storage-node.ts';
 import type { Swarm } from './swarm.ts';
 import { type Topology, waysFrom } from './topology.ts';
 import { Truth } from './truth.ts';
@@ -136,6 +139,10 @@ export class SimCluster implements Topology {
     this.paths.machine(machine, this.now);
   }
 
+  knownAt(term: Term): number {
+    return this.truth.endedAt(term) ?? this.now;
+  }
+
   /** Starts what does not run on every machine that is up, a little later, as a service manager does. */
   supervise(machine: SimMachine, afterMs?: number): void {
     const delayMs = afterMs ?? this.random.between(RESTART_MS[0], RESTART_MS[1]);
@@ -221,6 +228,7 @@ export class SimCluster implements Topology {
   #addStorage(name: StorageName, index: number): void {
     const machine = this.#machine(name);
     const { bug } = this.#options;
+    const told = new GrantsTold(this.note);
     const node: SimStorageNode = new SimStorageNode({
       name,
       machine,
@@ -238,7 +246,8 @@ export class SimCluster implements Topology {
       },
       onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),
       onAck: () => undefined,
-      note: grantsOnce(() => node, this.note),
+      note: (entry) => told.note(entry),
+      onStart: () => told.begin(node.daemons().flatMap((daemon) => daemon.grants)),
       log: this.#log(`storage ${name}`),
       ...(bug?.storageMistakes === undefined ? {} : { mistakes: bug.storageMistakes }),
       plant: (parts) => bug?.plantStorage?.(parts, this) ?? parts,
@@ -272,6 +281,8 @@ export class SimCluster implements Topology {
       qemu,
       onQemu: (started) => this.#qemuStarted(started),
       onHarm: (what) => this.accuse('no-harm-by-agents', what),
+      note: this.note,
+      join: (agent) => joinPatiently(this, agent, name),
       log: this.#log(`agent ${name}`),
     });
     this.hosts.set(name, host);
@@ -337,7 +348,7 @@ export class SimCluster implements Topology {
     const { state } = this.etcd;
     const events = state.eventsFrom(this.#applied + 1, '');
     this.#applied = state.revision;
-    const changes = this.truth.apply(events);
+    const changes = this.truth.apply(events, this.now);
     if (changes.length === 0) return;
     this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
   }
@@ -356,46 +367,12 @@ export class SimCluster implements Topology {
   }
 }
 
-/**
- * A daemon that died is started again with what is still granted by the same life of its service, or was taken over by it: that is no new
- * grant, and only new ones are told to the trace.
- */
-function grantsOnce(nodeOf: () => SimStorageNode, note: Note): (entry: StorageNote) => void {
-  let life: SimProcess | undefined;
-  const served = new Map<string, Set<number>>();
-  const adopt = (node: SimStorageNode): void => {
-    served.clear();
-    for (const { vm, generation } of node.daemons().flatMap((daemon) => daemon.grants))
-      served.set(vm, (served.get(vm) ?? new Set()).add(generation));
-  };
-  return (entry) => {
-    const node = nodeOf();
-    if (life !== node.serviceProcess) adopt(node);
-    life = node.serviceProcess;
-    if (entry.kind === 'restarted') served.clear();
-    if (entry.kind !== 'restarted') {
-      const ofVm = served.get(entry.vm) ?? new Set();
-      served.set(entry.vm, ofVm);
-      if (entry.kind === 'granted' && ofVm.has(entry.generation)) return;
-      if (entry.kind === 'granted') ofVm.add(entry.generation);
-      if (entry.kind === 'revoked') ofVm.delete(entry.generation);
-      if (entry.kind === 'fenced') for (const one of ofVm) if (one < entry.below) ofVm.delete(one);
-    }
-    note(entry);
-  };
-}
-
 /** Whose transaction it is: a leader's names its election key. */
 function writerOf({ compare }: Transaction): Term | 'people' {
   for (const condition of compare)
     if (condition.key.startsWith(PREFIX.election) && 'createRevision' in condition)
       return condition.createRevision as Term;
   return 'people';
-}
-
-/** A machine's address on a network: each network and each kind of machine has a range of its own. */
-export function addressOf(network: NetworkName, name: string): string {
-  return `10.${NETWORKS.indexOf(network)}.${name.charCodeAt(0)}.${name.slice(1)}`;
 }
 
 /** Names with a letter, counted from 1. */

@@ -4,6 +4,7 @@
  */
 import { messageOf } from '../base/errors.ts';
 import type { HostName } from '../base/ids.ts';
+import type { ChangeContext } from '../control/backend/changes.ts';
 import { leadForEver } from '../control/leadership.ts';
 import { ClusterStore } from '../control/store/cluster-store.ts';
 import type { Controller } from '../core/loop/controller.ts';
@@ -69,6 +70,15 @@ export class SimControlNode implements ControlNode {
   /** What it knows of the cluster; null while it is down or has not read etcd yet. */
   get store(): ClusterStore | null {
     return this.#running?.store.connected === true ? this.#running.store : null;
+  }
+
+  /** With what people's requests are answered there; null like the store. */
+  get changes(): ChangeContext | null {
+    const { store } = this;
+    const clock = this.process;
+    return store === null || clock === null
+      ? null
+      : { store, clock, randomHex: (bytes) => this.#options.random.hex(bytes) };
   }
 
   /** While it leads, as far as it knows. */

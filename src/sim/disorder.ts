@@ -1,6 +1,7 @@
 /** What is not as it should be once everything works again; empty when the cluster has converged. Written from the records' meaning alone. */
 import type { VmRecord } from '../core/model/vm.ts';
 import type { SimCluster } from './cluster.ts';
+import { isHeard } from './overlay.ts';
 
 /** One sentence for each thing that is wrong. */
 export function disorder(cluster: SimCluster): string[] {
@@ -20,6 +21,7 @@ export function disorder(cluster: SimCluster): string[] {
     if (!isNamed) wrong.push(`${key} runs on ${process.machine.name} and nobody knows it`);
   }
   const waiting = new Set([...tables.vm.values()].flatMap((vm) => waitingTasks(cluster, vm)));
+  wrong.push(...deafness(cluster));
   for (const task of tables.task.values())
     if (task.state === 'running' && !waiting.has(task.id))
       wrong.push(`task ${task.id} (${task.kind}) does not end: ${task.message}`);
@@ -29,6 +31,20 @@ export function disorder(cluster: SimCluster): string[] {
     if (deleting === true) wrong.push(`guest cluster ${name} is not deleted`);
   for (const disk of tables.disk.values())
     if (!tables.vm.has(disk.vm)) wrong.push(`${disk.id} is left of ${disk.vm}, which is gone`);
+  return wrong;
+}
+
+/** Running guests of one network that do not hear each other. */
+function deafness({ truth, hosts, network }: SimCluster): string[] {
+  const wrong: string[] = [];
+  const guests = [...truth.tables.vm.values()].flatMap(({ name, spec, phase }) => {
+    const host = phase.kind === 'running' ? hosts.get(phase.incarnation.host) : undefined;
+    return host === undefined ? [] : spec.nics.map((nic) => ({ name, host, on: nic.network }));
+  });
+  for (const from of guests)
+    for (const to of guests)
+      if (from.on === to.on && !isHeard(network, from.on, { from: from.host, to: to.host }))
+        wrong.push(`${to.name} on ${to.host.name} does not hear ${from.name} on ${from.host.name} in ${from.on}`);
   return wrong;
 }
 

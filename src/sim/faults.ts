@@ -87,7 +87,7 @@ export class Faults {
     'freeze-leader-at-step': () => {
       this.#freezeIn = 1 + this.#random.below(STEPS_MAX);
     },
-    'crash-agent': () => this.#crash(this.#host().agent?.process),
+    'crash-agent': () => this.#crash(this.#host().agentProcess),
     'crash-storage-service': () => this.#crash(this.#storage().serviceProcess),
     'crash-daemon': () => this.#daemon()?.end(),
     'crash-etcd': () => this.#crash(this.#member()),
@@ -103,10 +103,19 @@ export class Faults {
         [...this.#cluster.hosts.values()].filter((host) => host.rack === rack).map(({ machine }) => machine),
       );
     },
+    // The agent's disk is replaced: its QEMUs run on, and a new agent has to join first.
+    'wipe-agent': () => this.#wipe(this.#host()),
+    'reinstall-host': () => {
+      const host = this.#host();
+      this.#powerOff([host.machine]);
+      host.wipe();
+    },
     'everything-dies': () => this.#powerOff([...this.#cluster.machines.values()]),
     'cut-host': () => this.#isolate(this.#host().machine, ['control', 'storage', 'overlay'], 'both'),
     'cut-host-one-way': () => this.#isolate(this.#host().machine, ['control', 'storage'], this.#direction()),
     'cut-host-network': () => this.#isolate(this.#host().machine, [this.#network()], 'both'),
+    'cut-host-overlay': () =>
+      this.#isolate(this.#host().machine, ['overlay'], this.#random.chance(50) ? 'both' : this.#direction()),
     'cut-pair': () => this.#cutPair(true),
     'cut-pair-one-way': () => this.#cutPair(false),
     'cut-control-node': () =>
@@ -116,7 +125,7 @@ export class Faults {
     'cut-racks': () => this.#cutRacks(),
     storm: () => this.#storm(),
     'pause-server': () => this.#pause(this.#control().process),
-    'pause-agent': () => this.#pause(this.#host().agent?.process),
+    'pause-agent': () => this.#pause(this.#host().agentProcess),
     'pause-storage-service': () => this.#pause(this.#storage().serviceProcess),
     'pause-daemon': () => this.#pause(this.#daemon()),
     'pause-etcd': () => this.#pause(this.#member()),
@@ -208,6 +217,13 @@ export class Faults {
     this.#cluster.touched(machine.name);
     process.end();
     this.#cluster.supervise(machine);
+  }
+
+  #wipe(host: SimHostNode): void {
+    this.#cluster.say(() => `${host.name} forgets who it is`);
+    this.#cluster.touched(host.name);
+    host.wipe();
+    this.#cluster.supervise(host.machine);
   }
 
   #pause(process: SimProcess | null | undefined): void {

@@ -126,4 +126,45 @@ export const FOUND_CASES: readonly FoundCase[] = [
       { afterMs: 0, end: 'etcd c1' },
     ],
   },
+  {
+    name: 'a commit was applied late whose overtaking had got no answer either, and another VM had taken its slot meanwhile',
+    vms: 2,
+    lines: [
+      // Then c1 leads, and etcd's leader is another one's member.
+      { afterMs: 0, end: 'server c2' },
+      { afterMs: 0, end: 'server c3' },
+      { afterMs: 0, end: 'etcd c1' },
+      { afterMs: 6_000, powerOff: 'h1', forMs: 40_000 },
+      { afterMs: 0, powerOff: 'h2', forMs: 40_000 },
+      { atStep: 'recover commit:starting', freeze: 'etcd c2', forMs: 10_000 },
+      { afterMs: 0, freeze: 'etcd c3', forMs: 10_000 },
+      { afterMs: 3_100, end: 'etcd c2' },
+      { afterMs: 0, end: 'etcd c3' },
+    ],
+  },
+  {
+    name: 'the deadline of a stop was written by a leader whose clock was an hour ahead, and the next one waited for it',
+    vms: 1,
+    lines: [
+      { afterMs: 0, deafen: 'vm1' },
+      { afterMs: 0, jump: 'leader', byMs: 3_600_000 },
+      { afterMs: 0, wish: 'stop', vm: 'vm1' },
+      { atStep: 'stop power-down', end: 'leader' },
+    ],
+  },
+  {
+    name: 'a storage service that had stood still carried out an order to grant when the VM was being stopped already',
+    vms: 1,
+    lines: [
+      { afterMs: 0, wish: 'power-off', vm: 'vm1' },
+      { afterMs: 2_000, wish: 'start', vm: 'vm1' },
+      { atStep: 'start grant', freeze: 'storage s1', forMs: 20_000 },
+      { afterMs: 0, freeze: 'storage s2', forMs: 20_000 },
+      { afterMs: 1_000, wish: 'power-off', vm: 'vm1' },
+      // What fences it comes later.
+      { afterMs: 0, cut: 'control', machine: 's1', forMs: 21_000 },
+      { afterMs: 0, cut: 'control', machine: 's2', forMs: 21_000 },
+      { afterMs: 21_000, wish: 'start', vm: 'vm1' },
+    ],
+  },
 ];

@@ -9,6 +9,7 @@ import { HostKernel } from './agent/host-kernel.ts';
 import { startAgent } from './agent/sim-agent.ts';
 import { newerAgent, olderAgent } from './agent/version-skew.ts';
 import { type AgentService, agentService } from './agent/wire.ts';
+import type { Note } from './note.ts';
 import { QemuProcess, type QemuSurroundings } from './qemu-process.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -28,6 +29,9 @@ export interface SimHostNodeOptions {
   /** Called with each QEMU as its process begins. */
   readonly onQemu: (qemu: QemuProcess) => void;
   readonly onHarm: (what: string) => void;
+  readonly note: Note;
+  /** Becomes a member of the cluster again; resolves when it is one. */
+  readonly join: (agent: SimProcess) => Promise<void>;
   readonly log: Log;
 }
 
@@ -39,6 +43,10 @@ export class SimHostNode implements HostNode {
   readonly #options: SimHostNodeOptions;
   readonly #kernel: HostKernel<QemuProcess>;
   #agent: { readonly process: SimProcess; readonly service: AgentService } | null = null;
+  /** The agent's process, from its start on: one without an identity does not serve yet. */
+  #process: SimProcess | null = null;
+  /** Whether the agent's certificate is on its disk. */
+  #hasIdentity = true;
 
   constructor(options: SimHostNodeOptions) {
     const { name, rack, machine, clock, capacity, onHarm } = options;
@@ -47,6 +55,11 @@ export class SimHostNode implements HostNode {
     this.machine = machine;
     this.#options = options;
     this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
+  }
+
+  /** Also while it does not serve. */
+  get agentProcess(): SimProcess | null {
+    return this.#process;
   }
 
   get agent(): { readonly process: SimProcess; readonly service: AgentService } | null {
@@ -62,16 +75,36 @@ export class SimHostNode implements HostNode {
 
   /** Starts an agent where the machine is up and none runs. */
   startAgent(): void {
-    if (!this.machine.up || this.#agent !== null) return;
-    const { name, random, troubles, log } = this.#options;
+    if (!this.machine.up || this.#process !== null) return;
+    const { name, join, log } = this.#options;
     const process = this.machine.spawn(`agent ${name}`);
-    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
-    const agent = { process, service: this.#ofSomeVersion(agentService(host)) };
-    this.#agent = agent;
-    log.info('serving', { incarnations: host.report().incarnations.length });
+    this.#process = process;
     process.onEnd(() => {
-      if (this.#agent === agent) this.#agent = null;
+      this.#process = null;
+      this.#agent = null;
     });
+    if (this.#hasIdentity) {
+      this.#serve(process);
+      return;
+    }
+    log.info('joining', {});
+    void join(process).then(() => {
+      this.#hasIdentity = true;
+      this.#serve(process);
+    });
+  }
+
+  /** The agent loses all that it kept, its identity, and its life. What runs is the kernel's. */
+  wipe(): void {
+    this.#hasIdentity = false;
+    this.#process?.end();
+  }
+
+  #serve(process: SimProcess): void {
+    const { name, random, troubles, log } = this.#options;
+    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
+    this.#agent = { process, service: this.#ofSomeVersion(agentService(host)) };
+    log.info('serving', { incarnations: host.report().incarnations.length });
   }
 
   /** Every life of an agent may be of another version: hosts are upgraded, and some are put back. */
@@ -82,7 +115,10 @@ export class SimHostNode implements HostNode {
   }
 
   #spawn(order: LaunchOrder): QemuProcess {
-    const process = this.machine.spawn(`qemu ${order.vm}:${order.generation}`);
+    const { vm, generation, nics } = order;
+    const process = this.machine.spawn(`qemu ${vm}:${generation}`);
+    const drops = this.#kernel.network?.drop ?? [];
+    if (nics.length > 0) this.#options.note({ kind: 'launched', host: this.name, vm, generation, drops });
     const qemu = new QemuProcess(order, process, this.#options.qemu);
     this.#options.onQemu(qemu);
     return qemu;

@@ -63,7 +63,10 @@ export function simStorageLink(topology: Topology, { process }: Caller): Storage
   return {
     report: (name, options) => onNode(name, options, (service) => service.report()),
     fence: (name, order, options) => onNode(name, options, (service) => service.fence(order)),
-    grant: (name, order, options) => onNode(name, options, (service) => service.grant(order)),
+    grant: (name, order, options) => {
+      const knownAt = topology.knownAt(order.term);
+      return onNode(name, options, (service) => service.grant(order, knownAt));
+    },
     revoke: (name, order, options) => onNode(name, options, (service) => service.revoke(order)),
     createDisk: (name, disk, order, options) => onNode(name, options, (service) => service.createDisk(disk, order)),
     deleteDisk: (name, disk, order, options) => onNode(name, options, (service) => service.deleteDisk(disk, order)),

@@ -1,36 +1,47 @@
 /**
  * People who use the API of some control node, several at once and without asking each other: what they wish contradicts itself.
- * Each wish is one transaction, as control/backend/vms.ts makes it.
+ * What they wish of a VM goes through the backend of production.
  */
-import type { DiskId, HostName, StorageName, TaskId, VmId } from '../base/ids.ts';
+import { CodedError } from '../base/errors.ts';
+import type { DiskId, HostName, NetworkName, StorageName, TaskId, VmId } from '../base/ids.ts';
 import { parseDiskId, parseTaskId, parseVmId } from '../base/ids.ts';
+import { type ChangeContext, change } from '../control/backend/changes.ts';
+import { type Joining, joinWrite } from '../control/backend/joining.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
-import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { DiskRecord, HostRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../core/model/vm.ts';
 import type { Entry } from '../core/ports/store.ts';
-import { addressOf, type SimCluster } from './cluster.ts';
+import { addressOf } from './addresses.ts';
+import { hostJoining } from './agent/joining.ts';
+import type { SimCluster } from './cluster.ts';
 import { GuestPeople } from './guest-people.ts';
 import type { SimRandom } from './sim-random.ts';
 import { type DeedName, VM_BYTES } from './swarm.ts';
+import { type WishName, wishOf } from './wishes.ts';
 
 const ATTEMPTS = 8;
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
+/** The network that some VMs have a card in. */
+const LAN: NetworkRecord = {
+  name: 'lan' as NetworkName,
+  vni: 4_096,
+  cidr: null,
+  gateway: null,
+  dhcp: false,
+  nat: false,
+  reservations: {},
+  createdAt: 0,
+};
+const CARD_PERCENT = 60;
+/** Answers after which nothing was changed, and nothing is to be tried again. */
+const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);
 /** How long a drained host stays cordoned. */
 const DRAINED_MS = [2_000, 15_000] as const;
 /** A guest's I/O waits so long for its storage, in ms. */
 const PATIENCE_MS = [800, 2_000, 5_000] as const;
-
-/** What a wish makes of a record. */
-interface Wish {
-  readonly vm: VmRecord;
-  /** Tasks that this one takes the place of. */
-  readonly supersedes: readonly (TaskId | null | undefined)[];
-  /** The task is over at once. */
-  readonly over: boolean;
-}
 
 /** Everybody who has a token. */
 export class People {
@@ -48,53 +59,46 @@ export class People {
   }
 
   /** The records that joining leaves: hosts and storage nodes. */
-  join(store: ClusterStore): Promise<unknown> {
-    const { hosts, storage, swarm } = this.#cluster;
-    const hostWrites = [...hosts.keys()].map((name): Write => {
-      const addresses = {
-        control: addressOf('control', name),
-        storage: addressOf('storage', name),
-        overlay: addressOf('overlay', name),
-      };
-      const capacity = { memoryBytes: swarm.hostMemoryBytes, vcpus: 64, accelerator: 'tcg', cpuModels: [] } as const;
-      const value: HostRecord = { name, addresses, capacity, cordoned: false, quarantine: null, joinedAt: 0 };
-      return { key: keyOf.host(name), value, expect: 0 };
+  join(context: ChangeContext): Promise<void> {
+    const { hosts, storage } = this.#cluster;
+    return change(context, () => {
+      const joining = [...hosts.keys()].map((name) => hostJoining(name));
+      const nodes = [...storage.keys()].map((name): Joining => {
+        const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
+        return { role: 'storage', name, addresses };
+      });
+      const members = [...joining, ...nodes].map((each) => joinWrite(context, each));
+      return { writes: [...members, { key: keyOf.network(LAN.name), value: LAN, expect: 0 }], result: undefined };
     });
-    const storageWrites = [...storage.keys()].map((name): Write => {
-      const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
-      const value: StorageRecord = { name, addresses, joinedAt: 0 };
-      return { key: keyOf.storage(name), value, expect: 0 };
-    });
-    return store.transact([...hostWrites, ...storageWrites], null);
   }
 
   /** Somebody does something, if there is anything to do it to and anybody who answers. */
   act(deed: DeedName): void {
     const node = this.#random.pick([...this.#cluster.controls.values()]);
-    const { store } = node;
-    if (store === null) return;
-    void this.#do(deed, store).catch((error: unknown) =>
+    const { changes } = node;
+    if (changes === null) return;
+    void this.#do(deed, changes).catch((error: unknown) =>
       this.#cluster.say(() => `people: ${deed} was not answered: ${String(error)}`),
     );
   }
 
   /** Somebody asks for one thing through any control node that answers, with a VM that is named. */
-  wishFor(deed: DeedName, vm: string, host: HostName | null): void {
-    for (const { store } of this.#cluster.controls.values()) {
-      const id = store?.vmNames.get(vm)?.value;
-      if (store === null || id === undefined) continue;
-      this.#wish(parseVmId(id), deed, store, host).catch(() => undefined);
+  wishFor(deed: WishName, vm: string, host: HostName | null): void {
+    for (const { changes } of this.#cluster.controls.values()) {
+      if (changes?.store.vmNames.get(vm) === undefined) continue;
+      this.#wish(vm, deed, changes, host).catch(() => undefined);
       return;
     }
   }
 
-  async #do(deed: DeedName, store: ClusterStore): Promise<void> {
+  async #do(deed: DeedName, changes: ChangeContext): Promise<void> {
+    const { store } = changes;
     if (deed === 'create') return this.create(store);
-    if (deed === 'drain') return this.#drain(store);
+    if (deed === 'drain') return this.#drain(changes);
     if (deed === 'share') return this.#sharing.act(store);
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
-    await this.#wish(this.#random.pick(vms).value.id, deed, store);
+    await this.#wish(this.#random.pick(vms).value.name, deed, changes);
   }
 
   /** A new VM that is to run, with one to three disks on any storage nodes. */
@@ -120,7 +124,9 @@ export class People {
       : (['on-failure', 'on-failure', 'always', 'never'] as const);
     const restartPolicy = random.pick<VmRecord['spec']['restartPolicy']>(policies);
     const ids = disks.map((disk) => disk.id);
-    const value = newVm({
+    const mac = `52:54:00:00:00:${n.toString(16).padStart(2, '0')}`;
+    const hasCard = !hasPlainVms && random.chance(CARD_PERCENT);
+    const created = newVm({
       id: vm,
       name: `vm${n}`,
       startTask: task.id,
@@ -130,6 +136,8 @@ export class People {
       restartPolicy,
       hasSharedDisks: this.#cluster.swarm.deeds.has('share'),
     });
+    const nics = hasCard ? [{ network: LAN.name, mac, address: null }] : [];
+    const value: VmRecord = { ...created, spec: { ...created.spec, nics } };
     this.#cluster.say(() => `people: create ${value.name}`);
     await store.transact(
       [
@@ -145,33 +153,21 @@ export class People {
     );
   }
 
-  async #wish(id: VmId, deed: DeedName, store: ClusterStore, to: HostName | null = null): Promise<void> {
-    const host = to ?? this.#random.pick([...this.#cluster.hosts.keys()]);
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const entry = store.vms.get(id);
-      if (entry === undefined || entry.value.deleting) return;
-      const task = this.#task(`vm.${deed}`, entry.value.name);
-      const wish = wishFor(entry.value, { deed, host }, task.id);
-      if (wish === null) return;
-      // After a conflict a record may be newer than the watch: its tasks must be known, or they would never be ended.
-      await tasksKnown(wish.supersedes, store);
-      if (store.vms.get(id)?.revision !== entry.revision) continue;
-      const ended: TaskRecord = { ...task, state: 'succeeded', progressPercent: 100, endedAt: 0 };
-      this.#cluster.say(() => `people: ${deed} ${entry.value.name}${deed === 'migrate-to' ? ` ${host}` : ''}`);
-      const outcome = await store.transact(
-        [
-          { key: keyOf.vm(id), value: wish.vm, expect: entry.revision },
-          { key: keyOf.task(task.id), value: wish.over ? ended : task, expect: 0 },
-          ...wish.supersedes.flatMap((old) => superseded(old, store)),
-        ],
-        null,
-      );
-      if (outcome.kind === 'committed') return;
+  /** What is refused was not wished: people ask for anything. */
+  async #wish(vm: string, deed: WishName, changes: ChangeContext, host: HostName | null = null): Promise<void> {
+    const to = host ?? this.#random.pick([...this.#cluster.hosts.keys()]);
+    this.#cluster.say(() => `people: ${deed} ${vm}${deed === 'migrate-to' ? ` ${to}` : ''}`);
+    try {
+      await wishOf(changes, { deed, vm, to, patienceMs: STOP_PATIENCE_MS });
+    } catch (error) {
+      if (!(error instanceof CodedError) || !REFUSED.has(error.code)) throw error;
+      this.#cluster.say(() => `people: ${deed} ${vm} is refused: ${error.message}`);
     }
   }
 
   /** Cordons a host, asks for all its VMs to go elsewhere, and uncordons it some time later. */
-  async #drain(store: ClusterStore): Promise<void> {
+  async #drain(changes: ChangeContext): Promise<void> {
+    const { store } = changes;
     const hosts = [...store.hosts.values()].filter(({ value }) => !value.cordoned);
     if (hosts.length === 0) return;
     const { name } = this.#random.pick(hosts).value;
@@ -181,7 +177,7 @@ export class People {
     const there = [...store.vms.values()].filter(({ value }) =>
       expectedIncarnations(value.phase).some(({ host }) => host === name),
     );
-    for (const { value } of there) await this.#wish(value.id, 'migrate', store);
+    for (const { value } of there) await this.#wish(value.name, 'migrate', changes);
   }
 
   /** Lets VMs come again, through any control node that answers; tries until it has worked. */
@@ -227,72 +223,6 @@ const id = (kind: string, n: number): string => `${kind}-${n.toString(16).padSta
 
 function hostWrite(entry: Entry<HostRecord>, value: HostRecord): Write {
   return { key: keyOf.host(value.name), value, expect: entry.revision };
-}
-
-const TASK_LATE_MS = 15_000;
-
-async function tasksKnown(tasks: Wish['supersedes'], store: ClusterStore): Promise<void> {
-  const areKnown = (): true | undefined =>
-    tasks.every((task) => task === null || task === undefined || store.tasks.get(task) !== undefined) || undefined;
-  if (areKnown() === true) return;
-  const { signal } = new AbortController();
-  await store.waitFor(areKnown, { deadlineMs: TASK_LATE_MS, signal, what: 'a task' }).catch(() => undefined);
-}
-
-/** The writes that cancel a task which another one takes the place of. */
-export function superseded(task: TaskId | null | undefined, store: ClusterStore): Write[] {
-  const entry = task === null || task === undefined ? undefined : store.tasks.get(task);
-  if (entry === undefined || entry.value.state !== 'running') return [];
-  const value: TaskRecord = { ...entry.value, state: 'cancelled', endedAt: 0 };
-  return [{ key: keyOf.task(value.id), value, expect: entry.revision }];
-}
-
-/** What each command of the API writes into a record, or null where it is refused. */
-export function wishFor(
-  vm: VmRecord,
-  { deed, host }: { readonly deed: DeedName; readonly host: HostName },
-  taskId: TaskId,
-): Wish | null {
-  const runs = vm.intent !== 'stopped' && vm.phase.kind !== 'stopped';
-  const pending = [vm.startTask, vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.resetRequest?.taskId];
-  const wish = (change: Partial<VmRecord>, supersedes: Wish['supersedes'] = [], over = false): Wish => ({
-    vm: { ...vm, ...change },
-    supersedes,
-    over,
-  });
-  switch (deed) {
-    case 'start':
-      if (vm.phase.kind !== 'stopped' && vm.phase.kind !== 'stopping' && vm.intent !== 'stopped') return null;
-      return wish({ intent: 'running', startTask: taskId, failures: null }, [vm.startTask]);
-    case 'stop':
-    case 'power-off': {
-      if (vm.phase.kind === 'stopped') {
-        const nothing = { startTask: null, stopRequest: null, migrationRequest: null, resetRequest: null };
-        return wish({ intent: 'stopped', ...nothing }, pending, true);
-      }
-      const mode = deed === 'stop' ? 'acpi' : 'hard';
-      const stopRequest = { mode, patienceMs: mode === 'hard' ? 0 : STOP_PATIENCE_MS, taskId } as const;
-      const before = [vm.stopRequest?.taskId, vm.migrationRequest?.taskId];
-      return wish({ intent: 'stopped', stopRequest, migrationRequest: null }, before);
-    }
-    case 'delete':
-      if ((vm.spec.guestCluster ?? null) !== null || sharedDisksOf(vm).length > 0) return null;
-      return wish({ deleting: true, intent: 'stopped', migrationRequest: null }, pending);
-    case 'suspend':
-      return runs ? wish({ intent: 'suspended' }, [], true) : null;
-    case 'resume':
-      return runs ? wish({ intent: 'running' }, [], true) : null;
-    case 'reset':
-      return runs ? wish({ resetRequest: { taskId } }, [vm.resetRequest?.taskId]) : null;
-    case 'migrate':
-    case 'migrate-to': {
-      if (!runs || vm.phase.kind !== 'running' || vm.migrationRequest !== null) return null;
-      const to = deed === 'migrate-to' ? host : null;
-      return to === vm.phase.incarnation.host ? null : wish({ migrationRequest: { to, taskId } });
-    }
-    default:
-      return null;
-  }
 }
 
 /** A VM that is to run and never did. */

@@ -274,6 +274,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       }),
   },
   {
+    name: 'tunnels-stay',
+    says: 'the tunnel of a host that was given up is dropped by nobody',
+    rules: ['P1-lost-tunnels-dropped'],
+    plant: (ports) => ({
+      ...ports,
+      hosts: {
+        ...ports.hosts,
+        applyNetwork: (host, plan, options) => ports.hosts.applyNetwork(host, { ...plan, drop: [] }, options),
+        launch: (host, order, options) =>
+          ports.hosts.launch(host, { ...order, network: { ...order.network, drop: [] } }, options),
+      },
+    }),
+  },
+  {
     name: 'stale-processes-stay',
     says: 'a process that no record names is not ended',
     rules: [STUCK],

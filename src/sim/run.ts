@@ -80,12 +80,12 @@ export async function runScript(script: {
 async function begin(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
   const { clock, swarm } = cluster;
   await clock.run(START_MS, () => [...cluster.controls.values()].some(({ store }) => store !== null) || isOver());
-  const store = [...cluster.controls.values()].map((node) => node.store).find((known) => known !== null);
-  if (store === undefined || store === null) return ['no control node has read etcd'];
-  const joined = people.join(store);
+  const changes = [...cluster.controls.values()].map((node) => node.changes).find((known) => known !== null);
+  if (changes === undefined || changes === null) return ['no control node has read etcd'];
+  const joined = people.join(changes);
   await clock.run(clock.monotonicMs() + 500, isOver);
   await joined;
-  for (let i = 0; i < swarm.vms; i++) void people.create(store).catch(() => undefined);
+  for (let i = 0; i < swarm.vms; i++) void people.create(changes.store).catch(() => undefined);
   await clock.run(clock.monotonicMs() + QUIET_MS, isOver);
   return [];
 }

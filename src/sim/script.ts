@@ -7,8 +7,9 @@ import type { TraceEntry } from '../core/check/trace.ts';
 import type { SimCluster } from './cluster.ts';
 import type { NetworkName } from './network.ts';
 import type { People } from './people.ts';
+import type { QemuProcess } from './qemu-process.ts';
 import type { SimProcess } from './sim-machine.ts';
-import type { DeedName } from './swarm.ts';
+import type { WishName } from './wishes.ts';
 
 /** When a line is carried out: so many ms after the one before, or as soon as a leader comes to a step, or a QEMU into a run state. */
 type When =
@@ -18,10 +19,14 @@ type When =
 
 /** What is done. VMs are named `vm1` …, processes `server c1`, `agent h1`, `storage s1`, `qemu vm1:2`; `leader` is the server that leads. */
 type Act =
-  | { readonly wish: DeedName; readonly vm: string; readonly host?: string }
+  | { readonly wish: WishName; readonly vm: string; readonly host?: string }
   | { readonly end: string }
   | { readonly freeze: string; readonly forMs: number }
   | { readonly powerOff: string; readonly forMs: number }
+  /** The wall clock of the machine of a process jumps. */
+  | { readonly jump: string; readonly byMs: number }
+  /** The guest does not hear the power button from now on. */
+  | { readonly deafen: string }
   | { readonly cut: NetworkName; readonly machine: string; readonly forMs: number }
   | { readonly guest: 'shutdown' | 'guest-panicked'; readonly vm: string };
 
@@ -86,8 +91,18 @@ export class ScriptPlayer {
     else if ('end' in line) this.#end(this.#process(line.end));
     else if ('freeze' in line) this.#freeze(this.#process(line.freeze), line.forMs);
     else if ('powerOff' in line) this.#powerOff(line.powerOff, line.forMs);
+    else if ('jump' in line) this.#jump(this.#process(line.jump), line.byMs);
+    else if ('deafen' in line) for (const qemu of this.#qemusOf(line.deafen)) qemu.isDeaf = true;
     else if ('cut' in line) this.#cut(line.cut, line.machine, line.forMs);
-    else for (const qemu of cluster.qemus) if (qemu.order.vmName === line.vm) qemu.guestDoes(line.guest);
+    else for (const qemu of this.#qemusOf(line.vm)) qemu.guestDoes(line.guest);
+  }
+
+  #qemusOf(vm: string): QemuProcess[] {
+    return [...this.#cluster.qemus].filter(({ order }) => order.vmName === vm);
+  }
+
+  #jump(process: SimProcess | undefined, byMs: number): void {
+    if (process !== undefined) process.machine.wallErrorMs += byMs;
   }
 
   #process(name: string): SimProcess | undefined {

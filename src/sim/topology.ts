@@ -1,5 +1,6 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
-import type { HostName, StorageName } from '../base/ids.ts';
+import type { HostName, StorageName, Term } from '../base/ids.ts';
+import type { ChangeContext } from '../control/backend/changes.ts';
 import type { AgentService } from './agent/wire.ts';
 import type { Hop, SimNetwork } from './network.ts';
 import type { Note } from './note.ts';
@@ -12,6 +13,8 @@ export interface ControlNode {
   readonly name: string;
   readonly machine: SimMachine;
   readonly process: SimProcess | null;
+  /** With what requests are answered there; null while it does not serve. */
+  readonly changes: ChangeContext | null;
 }
 
 /** A host; its QEMUs outlive its agent. */
@@ -31,6 +34,8 @@ export interface Topology {
   readonly hosts: ReadonlyMap<HostName, HostNode>;
   readonly note: Note;
   readonly say: (text: () => string) => void;
+  /** Of when the knowledge of a leader of that term is at best: now, or when its term was over, in true ms. */
+  knownAt(term: Term): number;
 }
 
 /** A way from a control node to a host: the machines in between, then the host on `network`. */

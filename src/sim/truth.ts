@@ -44,6 +44,14 @@ export class Truth {
   /** Election keys with the revision they were made at and who made them, oldest first. */
   readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();
 
+  /** When each term was over. */
+  readonly #ended = new Map<Term, number>();
+
+  /** When a term was over, as told to `apply`; undefined while it is not. */
+  endedAt(term: Term): number | undefined {
+    return this.#ended.get(term);
+  }
+
   /** The term of whoever leads by the election, with the control node's name; null while nobody does. */
   get leader(): { readonly term: Term; readonly control: string } | null {
     let first: { readonly term: Term; readonly control: string } | null = null;
@@ -53,10 +61,10 @@ export class Truth {
   }
 
   /** Takes the events of one transaction; what changed, for the trace. */
-  apply(events: readonly WatchEvent[]): readonly Change[] {
+  apply(events: readonly WatchEvent[], at: number): readonly Change[] {
     const changes: Change[] = [];
     for (const event of events) {
-      if (event.key.startsWith(PREFIX.election)) this.#elected(event);
+      if (event.key.startsWith(PREFIX.election)) this.#elected(event, at);
       const change = changeOf(event);
       if (change === null) continue;
       const { kind, id, value } = change;
@@ -70,8 +78,10 @@ export class Truth {
     return changes;
   }
 
-  #elected(event: WatchEvent): void {
+  #elected(event: WatchEvent, at: number): void {
     if (event.type !== 'put') {
+      const candidate = this.#candidates.get(event.key);
+      if (candidate !== undefined) this.#ended.set(candidate.term, at);
       this.#candidates.delete(event.key);
       return;
     }

@@ -3,9 +3,8 @@ import { randomBytes } from 'node:crypto';
 import type { CreateJoinToken, CreateToken, Join } from '../../api/requests.ts';
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { type HostName, parseHostName, parseStorageName } from '../../base/ids.ts';
-import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
-import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import { PREFIX } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { allowReader } from '../../etcd/authorization.ts';
 import { issueForRequest } from '../../pki/authority.ts';
@@ -13,7 +12,9 @@ import { commonName, type PeerIdentity } from '../../pki/identity.ts';
 import { createApiToken, createJoinToken, tokenMatches } from '../../pki/join-token.ts';
 import type { Principal } from '../api/backend.ts';
 import type { TokenRecord, Write } from '../store/cluster-store.ts';
-import { type BackendContext, change } from './context.ts';
+import { change } from './changes.ts';
+import type { BackendContext } from './context.ts';
+import { joinWrite } from './joining.ts';
 
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
@@ -121,7 +122,10 @@ export class AccessBackend {
     await change(this.#context, () => {
       const token = find();
       return {
-        writes: [{ key: PREFIX.token + token.value.id, value: null, expect: token.revision }, this.#nodeWrite(request)],
+        writes: [
+          { key: PREFIX.token + token.value.id, value: null, expect: token.revision },
+          joinWrite(this.#context, { ...request, role: identity.kind }),
+        ],
         result: null,
       };
     });
@@ -145,35 +149,9 @@ export class AccessBackend {
     }
     return entry;
   }
-
-  #nodeWrite({ role, name, addresses }: Join): Write {
-    const { store } = this.#context;
-    const { control } = addresses;
-    const storage = addresses.storage ?? control;
-    if (role === 'storage') {
-      const known = store.storage.get(name);
-      const record: StorageRecord = {
-        name: parseStorageName(name),
-        addresses: { control, storage },
-        joinedAt: known?.value.joinedAt ?? Date.now(),
-      };
-      return { key: keyOf.storage(record.name), value: record, expect: known?.revision ?? 0 };
-    }
-    const hostName: HostName = parseHostName(name);
-    const known = store.hosts.get(hostName);
-    const record: HostRecord = {
-      name: hostName,
-      addresses: { control, storage, overlay: addresses.overlay ?? control },
-      capacity: known?.value.capacity ?? { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
-      cordoned: known?.value.cordoned ?? false,
-      quarantine: known?.value.quarantine ?? null,
-      joinedAt: known?.value.joinedAt ?? Date.now(),
-    };
-    return { key: keyOf.host(hostName), value: record, expect: known?.revision ?? 0 };
-  }
 }
 
-function identityOf({ role, name }: Join): PeerIdentity {
+function identityOf({ role, name }: Join): Extract<PeerIdentity, { kind: 'host' | 'storage' }> {
   if (role === 'host') return { kind: 'host', name: parseHostName(name) };
   if (role === 'storage') return { kind: 'storage', name: parseStorageName(name) };
   throw new CodedError('bad-input', 'A control node does not join by a token.', { advice: 'Nothing was changed.' });

@@ -4,7 +4,6 @@
  * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image and has room; its
  * addresses and ports are free at the revisions the writes compare; nothing in it ties the VM to a host.
  */
-import { randomBytes } from 'node:crypto';
 import type { CreateVm } from '../../api/requests.ts';
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -26,7 +25,8 @@ import { place } from '../../core/plan/placement.ts';
 import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { allocateAddress } from './addresses.ts';
-import { type BackendContext, newTask, taskWrite } from './context.ts';
+import { newTask, taskWrite } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 
 const MIB = 1024 * 1024;
@@ -62,7 +62,7 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
       advice: 'Nothing was created. Choose another name.',
     });
   }
-  const id = parseVmId(`vm-${randomBytes(6).toString('hex')}`);
+  const id = parseVmId(`vm-${context.randomHex(6)}`);
   const image = request.image === undefined ? null : findImage(context, request.image);
   const settings = settingsOf(request, image);
   demandMemory(image, settings.memoryBytes, 'created');
@@ -77,12 +77,14 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
   const node = chooseNode(context, roomFor(planned));
   const ports = portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
-    diskRecord(id, disk, present(node, 'storage node'), present(ports[index], 'port')),
+    diskRecord(context, { vm: id, disk, node: present(node, 'storage node'), port: present(ports[index], 'port') }),
   );
   const { nics, networkWrites } = nicsOf(context, request, id);
   const start = request.start ?? true;
-  const task = start ? newTask('vm.start', { kind: 'vm', name: request.name }, 'Starting.') : null;
-  const now = Date.now();
+  const task = start
+    ? newTask(context, { kind: 'vm.start', target: { kind: 'vm', name: request.name }, message: 'Starting.' })
+    : null;
+  const now = context.clock.wallMs();
   const vm: VmRecord = {
     id,
     name: request.name,
@@ -310,8 +312,12 @@ function portsFree(context: BackendContext, node: StorageName, count: number): n
   return ports;
 }
 
-function diskRecord(vm: VmId, disk: PlannedDisk, node: StorageName, port: number): DiskRecord {
-  const id: DiskId = parseDiskId(`disk-${randomBytes(6).toString('hex')}`);
+function diskRecord(
+  { randomHex }: BackendContext,
+  given: { readonly vm: VmId; readonly disk: PlannedDisk; readonly node: StorageName; readonly port: number },
+): DiskRecord {
+  const { vm, disk, node, port } = given;
+  const id: DiskId = parseDiskId(`disk-${randomHex(6)}`);
   return { id, vm, node, port, sizeBytes: disk.sizeBytes, source: disk.source, phase: 'creating' };
 }
 
@@ -351,7 +357,7 @@ export function newCard(
     });
   }
   const network = changed.get(wanted.network) ?? entry.value;
-  const mac = wanted.mac?.toLowerCase() ?? randomMac();
+  const mac = wanted.mac?.toLowerCase() ?? randomMac(context);
   if (others.some((nic) => nic.mac === mac) || isMacTaken(context, network, mac)) {
     throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
       advice: 'Nothing was created. Choose another one, or none.',
@@ -383,8 +389,8 @@ function isMacTaken({ store }: BackendContext, network: NetworkRecord, mac: stri
   );
 }
 
-function randomMac(): string {
-  return ['52', '54', '00', ...[...randomBytes(3)].map((octet) => octet.toString(16).padStart(2, '0'))].join(':');
+function randomMac({ randomHex }: BackendContext): string {
+  return ['52', '54', '00', ...(randomHex(3).match(/../g) ?? [])].join(':');
 }
 
 /** Refuses a CPU model that some host cannot offer: it would tie the VM to the others. */

@@ -35,7 +35,8 @@ import type {
 } from '../api/backend.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
-import { type BackendContext, change, checkRevision, findVm } from './context.ts';
+import { change, checkRevision, findVm } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';

@@ -25,7 +25,8 @@ import type { Conditional } from '../api/backend.ts';
 import { ClusterStore, type Unchanged } from '../store/cluster-store.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { chooseNode, networkWritesOf, newCard, roomForShared } from './admission.ts';
-import { type BackendContext, change, checkRevision, findVm } from './context.ts';
+import { change, checkRevision, findVm } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import { guestClusterView, undeclaredViews } from './guest-cluster-views.ts';
 import { type Admitted, changeWithTask, findSharedDisk, plannedDisk } from './shared-disks.ts';
 

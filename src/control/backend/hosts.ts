@@ -10,7 +10,8 @@ import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Write } from '../store/cluster-store.ts';
-import { type BackendContext, change, checkRevision } from './context.ts';
+import { change, checkRevision } from './changes.ts';
+import type { BackendContext } from './context.ts';
 
 const NAMES_SHOWN = 10;
 

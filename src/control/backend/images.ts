@@ -10,7 +10,8 @@ import { pause } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
-import { type BackendContext, change, checkRevision } from './context.ts';
+import { change, checkRevision } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { imageView } from './views.ts';
 

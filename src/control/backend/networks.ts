@@ -9,7 +9,8 @@ import { keyOf } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
-import { type BackendContext, change, checkRevision } from './context.ts';
+import { change, checkRevision } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import { networkView } from './views.ts';
 
 const VNI_MIN = 4_096;

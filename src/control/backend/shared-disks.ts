@@ -22,7 +22,8 @@ import type { Conditional } from '../api/backend.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { snapshotOf, writesOf } from '../store/leader-store.ts';
 import { chooseNode, roomForShared } from './admission.ts';
-import { type BackendContext, change, checkRevision, findVm, newTask, taskWrite } from './context.ts';
+import { change, checkRevision, findVm, newTask, taskWrite } from './changes.ts';
+import type { BackendContext } from './context.ts';
 import { sharedDiskView } from './guest-cluster-views.ts';
 import { taskView } from './views.ts';
 
@@ -48,7 +49,7 @@ export async function changeWithTask(
 ): Promise<Task> {
   const id = await change(context, () => {
     const snapshot = snapshotOf(context.store);
-    const task = newTask(kind, target, message);
+    const task = newTask(context, { kind, target, message });
     const { changes, writes = [], unchanged = [] } = admit(snapshot, { now: Date.now(), task });
     const all = [...changes.flatMap((each) => writesOf(each, snapshot)), ...writes, taskWrite(task)];
     return { writes: all, unchanged, result: task.id };

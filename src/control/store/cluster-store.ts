@@ -2,7 +2,8 @@
  * The cluster's state in memory, followed from etcd, and the only way to change it.
  *
  * Guarantees: tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
- * something newer; a transaction is sent once, and one whose outcome is unknown is read back before anybody decides anything.
+ * something newer; a transaction is sent once, and one whose outcome is unknown is read back before its caller goes on; a caller that is
+ * told EtcdDeadlineUnknown must take into account that it may be applied at any time later (leader-store.ts ends its term).
  */
 import { CodedError } from '../../base/errors.ts';
 import type { VmId } from '../../base/ids.ts';

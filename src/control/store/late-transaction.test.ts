@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseTaskId } from '../../base/ids.ts';
 import type { Etcd, TxnResult } from '../../etcd/api.ts';
-import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
+import { EtcdDeadlineUnknown, EtcdUnavailable } from '../../etcd/errors.ts';
 import type { Transaction } from '../../etcd/records.ts';
 import { EtcdState } from '../../sim/etcd/etcd-state.ts';
 import { ClusterStore } from './cluster-store.ts';
+import { leaderStore } from './leader-store.ts';
 
+const never = new Promise<never>(() => undefined);
 const KEY = '/gp/vm/vm-000000000001';
 
 /** etcd whose next transaction is under way for so long that its sender gives up; `arrive` has it applied after all. */
@@ -58,4 +61,34 @@ test('who leads no more overtakes nothing: its late transaction is refused by it
   assert.deepEqual(outcome, { kind: 'conflict' });
   assert.equal(arrive().succeeded, false);
   assert.equal(state.get(KEY)?.modRevision, revision);
+});
+
+test('E2 a leader that cannot learn what became of a commit commits nothing more: its term is over (found by the simulator, seed 106988)', async () => {
+  const state = new EtcdState();
+  const { revision } = state.txn({ compare: [], success: [{ put: '/gp/election/1', value: 'c1' }] });
+  let sent = 0;
+  const etcd = {
+    txn: async () => {
+      sent++;
+      throw new EtcdDeadlineUnknown('No answer.');
+    },
+    list: async () => {
+      throw new EtcdUnavailable('No answer.');
+    },
+  } as unknown as Etcd;
+  const ends: string[] = [];
+  const compare = { key: '/gp/election/1', createRevision: revision };
+  let isValid = true;
+  const leadership = { ...compare, compare, isValid: () => isValid, lost: never, resign: () => never };
+  const hand = leaderStore(new ClusterStore(etcd, () => '00'), leadership, (why) => ends.push(why));
+  assert.equal(hand.leads(), true);
+  isValid = false;
+  assert.equal(hand.leads(), false, 'the lease is not confirmed');
+  isValid = true;
+  const task = { kind: 'task', id: parseTaskId('task-000000000001'), value: null } as const;
+  assert.equal(await hand.commit({ changes: [task], event: null }), 'deposed');
+  assert.equal(await hand.commit({ changes: [task], event: null }), 'deposed');
+  assert.deepEqual(ends, ['unknown-outcome']);
+  assert.equal(sent, 1);
+  assert.equal(hand.leads(), false, 'the term is over');
 });

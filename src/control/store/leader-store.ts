@@ -1,4 +1,9 @@
-/** The leader's hand on the store: every commit compares the election key (core/ports/store.ts). */
+/**
+ * The leader's hand on the store (core/ports/store.ts).
+ *
+ * Guarantees: every commit compares the election key; after one of which it is not known whether it was applied, nothing more is
+ * committed in this term. The next term begins when the key of this one is gone, and so is every transaction that compares it.
+ */
 import { unreachable } from '../../base/assert.ts';
 import type {
   DiskId,
@@ -13,6 +18,7 @@ import type {
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
+import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import type { ClusterStore, Write } from './cluster-store.ts';
 
 /** The tables under the identifiers' types. The keys of a table are what keys.ts put there. */
@@ -108,26 +114,39 @@ const KIND_OF_PREFIX = [
   [PREFIX.reservation, 'reservation'],
 ] as const;
 
-/** The store as one leadership sees it. `onDeposed` is called once when a commit finds the election key gone. */
+/** Why a term is over before its lease is: a commit found the election key gone, or nobody knows what became of one. */
+export type TermEnd = 'deposed' | 'unknown-outcome';
+
+/** The store as one leadership sees it. `onOver` is called when a commit ends the term. */
 export function leaderStore(
   store: ClusterStore,
   leadership: Leadership,
-  onDeposed: () => void,
+  onOver: (why: TermEnd) => void,
 ): LeaderStore & { readonly close: () => void } {
   const snapshot = snapshotOf(store);
   const unsubscribes: (() => void)[] = [];
+  let isOver = false;
+  const end = (why: TermEnd): 'deposed' => {
+    isOver = true;
+    onOver(why);
+    return 'deposed';
+  };
   return {
     term: leadership.createRevision as Term,
     snapshot,
+    leads: () => !isOver && leadership.isValid(),
     commit: async ({ changes, event }: Commit) => {
+      if (isOver) return 'deposed';
       const writes = changes.flatMap((change) => writesOf(change, snapshot));
       if (event !== null) writes.push(store.eventWrite(event));
-      const outcome = await store.transact(writes, leadership.compare);
-      if (outcome.kind === 'guard-failed') {
-        onDeposed();
-        return 'deposed';
+      try {
+        const outcome = await store.transact(writes, leadership.compare);
+        return outcome.kind === 'guard-failed' ? end('deposed') : outcome.kind;
+      } catch (error) {
+        // It may still be applied, after what is decided from now on in the belief that it was not: room given out twice.
+        if (error instanceof EtcdDeadlineUnknown) return end('unknown-outcome');
+        throw error;
       }
-      return outcome.kind;
     },
     onChange: (listener) => {
       unsubscribes.push(
@@ -140,6 +159,7 @@ export function leaderStore(
       );
     },
     close: () => {
+      isOver = true;
       for (const unsubscribe of unsubscribes) unsubscribe();
     },
   };

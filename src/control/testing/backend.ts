@@ -4,7 +4,9 @@ import { CodedError } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
 import { Controller } from '../../core/loop/controller.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
+import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
+import { randomHex } from '../../os/random.ts';
 import { type CertifiedKey, createAuthority } from '../../pki/authority.ts';
 import { tokenSha256 } from '../../pki/join-token.ts';
 import type { BackendContext } from '../backend/context.ts';
@@ -73,6 +75,8 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     authority,
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
+    clock: systemClock,
+    randomHex,
     controlAnswers: async () => true,
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,
@@ -114,7 +118,13 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
   const controller = new Controller({
     clock: { wallMs: () => Date.now(), monotonicMs, after: () => () => undefined },
     log: { info: () => undefined, warn: () => undefined },
-    store: { term: 1 as Term, snapshot: snapshotOf(store), commit: never, onChange: () => undefined },
+    store: {
+      term: 1 as Term,
+      snapshot: snapshotOf(store),
+      leads: () => true,
+      commit: never,
+      onChange: () => undefined,
+    },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never },
     storage: {
       report: never,

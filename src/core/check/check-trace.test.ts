@@ -42,7 +42,14 @@ const wish = (state: 'running' | 'failed'): Change => ({
   },
 });
 const people = (entry: TraceEntry): TraceEntry => (entry.kind === 'commit' ? { ...entry, by: 'people' } : entry);
-const granted = (n: number): TraceEntry => ({ at: 1, kind: 'granted', node: node(1), vm: VM, generation: gen(n) });
+const granted = (n: number, knownAt = 1): TraceEntry => ({
+  at: Math.max(1, knownAt),
+  kind: 'granted',
+  node: node(1),
+  vm: VM,
+  generation: gen(n),
+  knownAt,
+});
 const fenced = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(1), vm: VM, below: gen(n) });
 const cont = (n: number): TraceEntry => ({ at: 1, kind: 'cont', vm: VM, generation: gen(n), stale: false });
 const status = (n: number, said: string): TraceEntry => ({
@@ -113,6 +120,19 @@ const sharing = (): TraceEntry => {
   const record = vmRecord(running(1));
   return vm(running(1), { spec: { ...record.spec, sharedDisks: [{ disk: sharedDiskRecord().id, lun: 0 }] } });
 };
+const GIVEN_UP = commit({
+  kind: 'host',
+  id: host(2),
+  value: hostRecord(2, { quarantine: { since: 0, reason: 'lost' } }),
+});
+const launched = (drops: readonly string[]): TraceEntry => ({
+  at: 2,
+  kind: 'launched',
+  host: host(1),
+  vm: VM,
+  generation: gen(2),
+  drops,
+});
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
@@ -144,7 +164,14 @@ const TABLE: Readonly<
   },
   'M1-switch-when-both-paused': {
     broken: [vm(MIGRATING), status(1, 'running'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
-    kept: [vm(MIGRATING), status(1, 'postmigrate'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
+    kept: [
+      vm(MIGRATING),
+      status(1, 'postmigrate'),
+      status(2, 'paused'),
+      // By an order that was on its way for long.
+      status(1, 'running'),
+      vm({ kind: 'switching', ...ends }),
+    ],
   },
   'C1-hosts-have-room': {
     broken: [small, vm(running(1))],
@@ -188,6 +215,10 @@ const TABLE: Readonly<
       people(vm(running(1), { startTask: task(1) })),
       commit(wish('failed'), { kind: 'vm', id: VM, value: vmRecord(running(1)) }),
     ],
+  },
+  'P1-lost-tunnels-dropped': {
+    broken: [GIVEN_UP, vm(running(2)), launched([])],
+    kept: [GIVEN_UP, vm(running(2)), launched(['10.2.0.2'])],
   },
   'V1-lost-when-unreached': {
     broken: [probe('direct', false), probe('via s1', true), LOST],

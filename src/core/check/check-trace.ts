@@ -26,6 +26,7 @@ import {
   acknowledgedWritesSurvive,
   lostOnlyWhenOutOfReach,
   lostOnlyWhenUnreached,
+  lostTunnelsAreDropped,
   oneWriter,
   writesFollowGenerations,
 } from './world-checkers.ts';
@@ -50,6 +51,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'T3-wishes-kept': wishesAreKept,
   'V1-lost-when-unreached': lostOnlyWhenUnreached,
   'V2-lost-when-out-of-reach': lostOnlyWhenOutOfReach,
+  'P1-lost-tunnels-dropped': lostTunnelsAreDropped,
   'W1-writes-follow-generations': writesFollowGenerations,
   'W2-one-writer': oneWriter,
   'D1-acknowledged-writes-survive': acknowledgedWritesSurvive,

@@ -46,12 +46,9 @@ export function oneCurrentIncarnation(): Checker {
   };
 }
 
-/** A grant is made some time after etcd was read, or its order sent: what was admitted so long ago may still be granted, in ms. */
-const GRANT_LATE_MS = 10_000;
-
 /**
- * G4: storage grants only what the record in etcd admits, or admitted a moment ago, and never again what it has acknowledged to be fenced or
- * revoked.
+ * G4: storage grants only what the record in etcd admits, or admitted when the order was sent or etcd was read, and never again what it has
+ * acknowledged to be fenced or revoked.
  */
 export function grantsAreAdmitted(): Checker {
   const records = new Map<VmId, VmRecord>();
@@ -74,13 +71,13 @@ export function grantsAreAdmitted(): Checker {
     }
     if (entry.kind === 'revoked') revoked.add(`${entry.node}:${entry.vm}:${entry.generation}`);
     if (entry.kind !== 'granted') return null;
-    const { node, vm, generation } = entry;
+    const { node, vm, generation, knownAt } = entry;
     const record = records.get(vm);
     const floor = floors.get(`${node}:${vm}`) ?? 0;
     if (generation < floor) return `${node} granted ${vm} ${generation}, below its fence ${floor}`;
     if (revoked.has(`${node}:${vm}:${generation}`)) return `${node} granted ${vm} ${generation}, which it had revoked`;
     if (record === undefined || mayBeGranted(record, generation)) return null;
-    if (entry.at - (admittedUntil.get(`${vm}:${generation}`) ?? Number.NEGATIVE_INFINITY) <= GRANT_LATE_MS) return null;
+    if (knownAt <= (admittedUntil.get(`${vm}:${generation}`) ?? Number.NEGATIVE_INFINITY)) return null;
     return `${node} granted ${record.name} generation ${generation} in phase ${record.phase.kind}`;
   };
 }

@@ -5,23 +5,34 @@ import type { VmRecord } from '../model/vm.ts';
 import { memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
-/** M1: `switching` is committed only while the source is in postmigrate, or gone since, and the destination waits, complete. */
+/**
+ * M1: `switching` is committed only after the source stood in postmigrate for this migration, and while it does, or is gone, or was continued
+ * by an order that came late (which is asked for after the fence); the destination waits, complete.
+ */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
+  /** Sources that have stood in postmigrate since their migration began. */
+  const stood = new Set<string>();
   const phases = new Map<VmId, string>();
   const notComplete = new Set(['unseen', 'inmigrate', 'running']);
   return (entry) => {
-    if (entry.kind === 'status') statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
+    if (entry.kind === 'status') {
+      statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
+      if (entry.status === 'postmigrate') stood.add(`${entry.vm}:${entry.generation}`);
+    }
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'vm' || value === null) continue;
       const before = phases.get(id);
       phases.set(id, value.phase.kind);
+      if (value.phase.kind === 'migrating' && before !== 'migrating')
+        stood.delete(`${id}:${value.phase.source.generation}`);
       if (value.phase.kind !== 'switching' || before === 'switching') continue;
-      const source = statuses.get(`${id}:${value.phase.source.generation}`) ?? 'unseen';
+      const source = `${id}:${value.phase.source.generation}`;
+      const said = statuses.get(source) ?? 'unseen';
       const destination = statuses.get(`${id}:${value.phase.destination.generation}`) ?? 'unseen';
       if (before !== 'migrating') return `${value.name} switched from phase ${before}`;
-      if (source !== 'postmigrate' && source !== 'ended') return `${value.name} switched with its source ${source}`;
+      if (said !== 'ended' && !stood.has(source)) return `${value.name} switched with its source ${said}`;
       if (notComplete.has(destination)) return `${value.name} switched with its destination ${destination}`;
     }
     return null;

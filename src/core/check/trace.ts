@@ -15,12 +15,30 @@ export type TraceEntry = { readonly at: number } & (
     }
   /** A storage service has revoked everything of `vm` below `below`. */
   | { readonly kind: 'fenced'; readonly node: StorageName; readonly vm: VmId; readonly below: Generation }
-  | { readonly kind: 'granted'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
+  /**
+   * A storage service serves a generation. `knownAt`: since when what it follows may have been out of date: when the order was sent (or the
+   * term of its sender was over), or etcd was read.
+   */
+  | {
+      readonly kind: 'granted';
+      readonly node: StorageName;
+      readonly vm: VmId;
+      readonly generation: Generation;
+      readonly knownAt: number;
+    }
   | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
   /** A storage service came back: it grants nothing until it does so again, one by one. */
   | { readonly kind: 'restarted'; readonly node: StorageName }
   /** A leader ordered a QEMU to run its guest; `stale`: by one that was deposed and did not know yet. */
   | { readonly kind: 'cont'; readonly vm: VmId; readonly generation: Generation; readonly stale: boolean }
+  /** A QEMU with a network card begins on a host that drops the tunnels of these addresses. */
+  | {
+      readonly kind: 'launched';
+      readonly host: HostName;
+      readonly vm: VmId;
+      readonly generation: Generation;
+      readonly drops: readonly string[];
+    }
   /** A QEMU's run state: QMP's words, and `ended`. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
   /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */

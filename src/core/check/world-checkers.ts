@@ -1,5 +1,7 @@
 /** Checkers of what no record shows: who wrote to a disk, and whether a host that was given up could have been reached. */
 import type { DiskId, HostName, VmId } from '../../base/ids.ts';
+import type { HostRecord } from '../model/cluster.ts';
+import { namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /** W1: no write of an older generation of a VM reaches a disk, its own or a shared one, after one of a newer generation did. */
@@ -121,4 +123,39 @@ class PathsSeen {
     this.#paths.set(key, known);
     return known;
   }
+}
+
+/**
+ * P1: an incarnation with a network card begins only on a host that drops the tunnels of every host that was quarantined when, or before, it was
+ * decided upon, and has been since: what still speaks there is not heard by it.
+ */
+export function lostTunnelsAreDropped(): Checker {
+  const hosts = new Map<HostName, HostRecord>();
+  const quarantinedAt = new Map<HostName, number>();
+  const decidedAt = new Map<string, number>();
+  return (entry) => {
+    if (entry.kind === 'commit') {
+      for (const change of entry.changes) {
+        if (change.kind === 'host' && change.value !== null) {
+          hosts.set(change.id, change.value);
+          if (change.value.quarantine === null) quarantinedAt.delete(change.id);
+          else if (!quarantinedAt.has(change.id)) quarantinedAt.set(change.id, entry.at);
+        }
+        for (const { generation } of change.kind === 'vm' && change.value !== null
+          ? namedIncarnations(change.value)
+          : []) {
+          const key = `${change.id}:${generation}`;
+          if (!decidedAt.has(key)) decidedAt.set(key, entry.at);
+        }
+      }
+    }
+    if (entry.kind !== 'launched') return null;
+    const decided = decidedAt.get(`${entry.vm}:${entry.generation}`) ?? Number.NEGATIVE_INFINITY;
+    for (const [name, at] of quarantinedAt) {
+      const tunnel = hosts.get(name)?.addresses.overlay;
+      if (name === entry.host || at > decided || tunnel === undefined || entry.drops.includes(tunnel)) continue;
+      return `${entry.vm} generation ${entry.generation} begins on ${entry.host}, which hears ${name}, given up at ${at}`;
+    }
+    return null;
+  };
 }

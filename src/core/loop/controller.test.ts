@@ -25,7 +25,9 @@ class SmallWorld {
   readonly networks = new Map<NetworkName, Entry<NetworkRecord>>();
   /** The plan each host was given last, and how many. */
   readonly plans = new Map<HostName, NetworkPlan>();
-  orders = 0;
+  readonly ordered: string[] = [];
+  /** Whether etcd confirms the lease. */
+  leads = true;
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
@@ -63,6 +65,7 @@ class SmallWorld {
       store: {
         term: 1 as Term,
         snapshot,
+        leads: () => this.leads,
         commit: async ({ changes }) => {
           for (const change of changes) this.apply(change);
           return 'committed';
@@ -74,12 +77,15 @@ class SmallWorld {
       hosts: {
         report: async (name) => (name === SILENT ? unused() : this.#report(name)),
         // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
-        launch: async () => ({ pid: 1, startTicks: '1', already: false }),
+        launch: async (name) => {
+          this.ordered.push(`launch ${name}`);
+          return { pid: 1, startTicks: '1', already: false };
+        },
         kill: unused,
         applyNetwork: async (name, { revision: at, networks: on, drop }) => {
           assert.ok(at >= (this.plans.get(name)?.revision ?? 0), 'plans go forward');
           this.plans.set(name, { revision: at, networks: on, drop });
-          this.orders++;
+          this.ordered.push(`network ${name}`);
         },
       },
       storage: {
@@ -234,16 +240,35 @@ test('a host is given one plan for many changes, and none while nothing changes'
   world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, nics } } });
   const controller = world.start();
   await world.clock.run(2_000);
-  assert.equal(world.orders, 1);
+  assert.equal(world.ordered.length, 1);
   await world.clock.run(10_000);
-  assert.equal(world.orders, 1);
+  assert.equal(world.ordered.length, 1);
   for (let vni = 2; vni < 42; vni++) {
     world.apply({ kind: 'network', id: 'blue' as NetworkName, value: networkRecord('blue' as NetworkName, vni) });
     await world.clock.run(world.clock.monotonicMs() + 10);
   }
   await world.clock.run(12_000);
   // 400 ms of changes: at once, and once when half a second has passed.
-  assert.equal(world.orders, 3);
+  assert.equal(world.ordered.length, 3);
   assert.equal(world.plans.get(host(1))?.networks[0]?.vni, 41);
+  controller.stop();
+});
+
+test('E3 no order is given while etcd does not confirm who leads, and each is given as soon as it does', async () => {
+  const world = new SmallWorld();
+  world.apply({ kind: 'host', id: host(1), value: hostRecord(1) });
+  const record = vmRecord({ kind: 'stopped' }, { id: vmId(1), generation: 0 });
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, disks: [] } } });
+  world.leads = false;
+  const controller = world.start();
+  await world.clock.run(5_000);
+  // What etcd would refuse is etcd's to refuse; nothing that leaves this process but for that.
+  assert.equal(world.vms.get(vmId(1))?.value.phase.kind, 'starting');
+  assert.deepEqual(world.ordered, []);
+  assert.match(controller.vms.whyOf(vmId(1)), /etcd does not confirm/);
+  world.leads = true;
+  await world.clock.run(9_000);
+  assert.equal(world.vms.get(vmId(1))?.value.phase.kind, 'running');
+  assert.deepEqual(world.ordered, ['network h1', 'launch h1']);
   controller.stop();
 });

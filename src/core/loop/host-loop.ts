@@ -129,7 +129,7 @@ export class HostLoop {
   }
 
   async #serve(host: HostName, state: HostState): Promise<void> {
-    if (state.busy || this.#stopped) return;
+    if (state.busy || !this.#mayOrder()) return;
     state.busy = true;
     try {
       await this.#capacity(host);
@@ -140,6 +140,11 @@ export class HostLoop {
     } finally {
       state.busy = false;
     }
+  }
+
+  /** The next report is the next attempt. */
+  #mayOrder(): boolean {
+    return !this.#stopped && this.#ports.store.leads();
   }
 
   /** What the host can give is its agent's to say; placement reads the record. */
@@ -166,7 +171,7 @@ export class HostLoop {
 
   async #network(host: HostName, state: HostState): Promise<void> {
     const { clock, observer, hosts, store } = this.#ports;
-    if (observer.report(host) === null) return;
+    if (observer.report(host) === null || !this.#mayOrder()) return;
     const planned = { common: this.#commonVersion, own: state.planVersion, at: clock.monotonicMs() };
     await hosts.applyNetwork(host, { ...this.planFor(host), term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
     state.planned = planned;
@@ -184,6 +189,7 @@ export class HostLoop {
     const { placementAt } = state;
     state.clean = steps.length > 0 ? null : { processes: observer.processesCount(host), placementAt };
     for (const step of steps) {
+      if (!this.#mayOrder()) return;
       if (step.do === 'kill-stale') {
         log.info('ending stale incarnations', {
           host,

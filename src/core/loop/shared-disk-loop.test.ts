@@ -86,6 +86,7 @@ class World {
     } as unknown as Snapshot;
     return {
       term: 3 as Term,
+      leads: () => true,
       snapshot,
       commit: async ({ changes, event }) => {
         for (const change of changes) this.apply(change);

@@ -51,6 +51,8 @@ const TASK_LATE_MS = 15_000;
 const TASK_LOOK_MS = 200;
 /** Until a record is looked at again that is newer than the watch. */
 const COMPLETE_LOOK_MS = 20;
+/** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
+const LEASE_LOOK_MS = 200;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
@@ -85,6 +87,8 @@ interface VmState {
   why: string;
   /** When this leader committed phase switching, and to which generation (monotonic ms). */
   switched: { readonly generation: number; readonly at: number } | null;
+  /** The phase the VM is in, as far as this leader knows, and since when it knows (monotonic ms). */
+  phase: { readonly record: VmRecord; readonly since: number } | null;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
 }
@@ -200,6 +204,8 @@ export class VmLoop {
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
       cluster: this.#cluster,
       now: clock.wallMs(),
+      monotonicMs: clock.monotonicMs(),
+      phaseForMs: this.#phaseFor(vm),
     };
   }
 
@@ -207,6 +213,16 @@ export class VmLoop {
   seesRunning(vm: VmRecord): boolean {
     const { phase } = vm;
     return phase.kind === 'running' && judgementOf(this.situation(vm), phase.incarnation).verdict === 'running';
+  }
+
+  #phaseFor(vm: VmRecord): number {
+    const known = this.#states.get(vm.id)?.phase ?? null;
+    return known !== null && isSamePhase(known.record, vm) ? this.#ports.clock.monotonicMs() - known.since : 0;
+  }
+
+  #notePhase(vm: VmRecord, state: VmState): void {
+    if (state.phase !== null && isSamePhase(state.phase.record, vm)) return;
+    state.phase = { record: vm, since: this.#ports.clock.monotonicMs() };
   }
 
   #state(id: VmId): VmState {
@@ -224,6 +240,7 @@ export class VmLoop {
         interrupt: null,
         why: '',
         switched: null,
+        phase: null,
         tasksLateSince: null,
       };
       this.#states.set(id, state);
@@ -256,6 +273,7 @@ export class VmLoop {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       const entry = this.#ports.store.snapshot.vms.get(id);
       if (entry === undefined) return null;
+      this.#notePhase(entry.value, state);
       // Also without a question: nothing is decided while whoever woke it is still changing things.
       await (this.#refresh(entry.value, state) ?? undefined);
       // The term may be over by now, or the record another one: what is decided from it would be late.
@@ -286,6 +304,7 @@ export class VmLoop {
     const vm = entry.value;
     if (decision.kind === 'do') {
       await this.#ports.crashPoint(workflowOf(vm), decision.step.do);
+      if (!this.#ports.store.leads()) return this.#withhold(vm, decision.step, state);
       return (await this.#perform(vm, decision.step, state)) ? 'on' : 500;
     }
     await this.#ports.crashPoint(...commitPoint(vm, decision));
@@ -303,6 +322,15 @@ export class VmLoop {
   #isHalfKnown({ value: vm, revision }: Entry<VmRecord>): boolean {
     const isAlone = (vm.spec.guestCluster ?? null) === null && sharedDisksOf(vm).length === 0;
     return !isAlone && this.#ports.store.snapshot.completeRevision < revision;
+  }
+
+  /** A deposed leader's order would be refused, or harmless, and disturb all the same. */
+  #withhold(vm: VmRecord, step: Step, state: VmState): number {
+    const why = 'Whether this control node still leads is not certain: etcd does not confirm its lease.';
+    if (state.why !== why)
+      this.#ports.log.warn('an order is not given: the lease has run out', { vm: vm.id, step: step.do });
+    state.why = why;
+    return LEASE_LOOK_MS;
   }
 
   async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<'on' | number | null> {
@@ -388,7 +416,7 @@ export class VmLoop {
       const before = state.ledger.failure;
       const count = before !== null && before.step.do === step.do ? before.count + 1 : 1;
       const host = 'incarnation' in step ? step.incarnation.host : null;
-      state.ledger.failure = { step, message: messageOf(error), at: clock.wallMs(), count, host };
+      state.ledger.failure = { step, message: messageOf(error), at: clock.monotonicMs(), count, host };
       state.why = `${step.do} failed: ${messageOf(error)}`;
       state.dirty = true;
       log.warn('step failed', { vm: vm.id, name: vm.name, step: step.do, count, error: messageOf(error) });
@@ -401,7 +429,7 @@ export class VmLoop {
     const { clock } = this.#ports;
     if (switched?.generation === generation)
       ledger.continued = { generation, afterMs: clock.monotonicMs() - switched.at };
-    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: clock.wallMs() };
+    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: clock.monotonicMs() };
   }
 
   /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */
@@ -457,7 +485,7 @@ export class VmLoop {
     const mayHaveOne = seen?.kind === 'answers' && seen.status === 'io-error';
     if (diskError === null && !mayHaveOne) return null;
     const { verdict } = judgementOf(this.situation(vm), incarnation);
-    const now = this.#ports.clock.wallMs();
+    const now = this.#ports.clock.monotonicMs();
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
       return this.#tryStoragePaths(incarnation.host);
@@ -541,6 +569,14 @@ function pauseOf(id: VmId, againInMs: number, now: number): number {
   const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * QMP_STEADY_MS;
   const left = QMP_STEADY_MS - ((now + QMP_STEADY_MS - instant) % QMP_STEADY_MS);
   return left < QMP_STEADY_MS / 2 ? left + QMP_STEADY_MS : left;
+}
+
+/** False when the VM came into its phase anew between the two. */
+function isSamePhase(one: VmRecord, other: VmRecord): boolean {
+  return (
+    one === other ||
+    (one.phase.kind === other.phase.kind && one.generation === other.generation && one.phaseSince === other.phaseSince)
+  );
 }
 
 function aged(seen: QmpObservation, ms: number): QmpObservation {

@@ -61,6 +61,7 @@ export type VmPhase =
       readonly kind: 'stopping';
       readonly incarnation: Incarnation;
       readonly mode: 'acpi' | 'hard';
+      /** By the clock that wrote phaseSince: how long the guest may take is the difference. */
       readonly deadlineAt: number;
       readonly reason: StopReason;
     }
@@ -70,6 +71,7 @@ export type VmPhase =
       readonly source: Incarnation;
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
+      /** By the clock that wrote phaseSince: how long it may take is the difference. */
       readonly deadlineAt: number;
     }
   /** Committed: the destination is current. The source is fenced and ended, the destination continued. */
@@ -119,7 +121,7 @@ export interface VmRecord {
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: { readonly count: number; readonly lastAt: number; readonly message: string } | null;
   readonly createdAt: number;
-  /** When the phase last changed (Unix time in ms, the writer's clock: for people, never for decisions of safety). */
+  /** When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it with another clock). */
   readonly phaseSince: number;
 }
 

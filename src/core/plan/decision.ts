@@ -27,8 +27,12 @@ export interface VmSituation {
   readonly see: (incarnation: Incarnation) => IncarnationObservation;
   readonly acknowledged: Acknowledged;
   readonly cluster: ClusterSituation;
-  /** Unix time in ms. */
+  /** Unix time in ms, for records and people: another leader's may be an hour away from it. */
   readonly now: number;
+  /** This leader's monotonic clock in ms, as the times in `acknowledged`. */
+  readonly monotonicMs: number;
+  /** How long this leader has known the VM to be in its phase, by that clock. What lasts in a record is measured by it. */
+  readonly phaseForMs: number;
 }
 
 /** What a placement and a disk error need to know of the rest of the cluster. */
@@ -125,6 +129,17 @@ export function judgementOf(situation: VmSituation, incarnation: Incarnation): J
 export function isFenced(situation: VmSituation, below: Generation): boolean {
   const { fencedBelow, sharedFences } = situation.acknowledged;
   return fencedBelow >= below && sharedNodes(situation).every((node) => (sharedFences.get(node) ?? 0) >= below);
+}
+
+/**
+ * True when a phase with a deadline has lasted for as long as it may. A record's times were written by some leader's wall clock, which may be
+ * wrong: only their difference counts, and a new leader grants all of it again.
+ */
+export function hasLastedEnough(
+  { vm, phaseForMs }: VmSituation,
+  { deadlineAt }: { readonly deadlineAt: number },
+): boolean {
+  return phaseForMs >= deadlineAt - vm.phaseSince;
 }
 
 /** True when somebody asked for this VM not to run. */

@@ -10,6 +10,7 @@ import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
   beginStop,
   type Decision,
+  hasLastedEnough,
   inPhase,
   isFenced,
   judgementOf,
@@ -82,7 +83,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
     return unwind(vm, phase, 'the guest ended.', now);
   if (wantsStop(vm)) return unwind(vm, phase, 'it is to be stopped.', now);
-  if (now >= phase.deadlineAt) return unwind(vm, phase, 'it took too long.', now);
+  if (hasLastedEnough(situation, phase)) return unwind(vm, phase, 'it took too long.', now);
   const failure = failureOf(situation, phase);
   if (failure !== null) return unwind(vm, phase, failure, now);
   const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
@@ -243,10 +244,10 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
  * it has written since, and only the disk is true. One that says nothing is waited for until its end is known, and not for long.
  */
 function doubtMemory(situation: VmSituation, { source, destination, taskId }: Switching): Decision {
-  const { vm, see, now } = situation;
+  const { vm, see, phaseForMs } = situation;
   const { verdict } = judgementOf(situation, source);
   const isOver = see(source).qmp.kind === 'answers' || verdict === 'lost' || verdict === 'crashed';
-  if (!isOver && now - vm.phaseSince < SOURCE_SILENT_MS)
+  if (!isOver && phaseForMs < SOURCE_SILENT_MS)
     return wait(`Whether ${vm.name} still stands on ${source.host} is not known yet.`, 50);
   const why = `That ${vm.name} stood still on ${source.host} since its memory was sent to ${destination.host} is not certain.`;
   if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);

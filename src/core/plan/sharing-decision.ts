@@ -49,12 +49,12 @@ export function decideSharingStopped({ vm }: VmSituation): Decision | null {
   return isSettled(vm) ? null : settle(vm);
 }
 
-function retryPause({ vm, acknowledged, now }: VmSituation): Decision | null {
+function retryPause({ vm, acknowledged, monotonicMs }: VmSituation): Decision | null {
   const { failure } = acknowledged;
   if (failure === null || failure.step.do !== 'share') return null;
   const pause = Math.min(RETRY_FIRST_MS * 2 ** (failure.count - 1), RETRY_MAX_MS);
-  const left = failure.at + pause - now;
-  return left > 0 && left <= pause ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
+  const left = Math.ceil(failure.at + pause - monotonicMs);
+  return left > 0 ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
 }
 
 function isSettled(vm: VmRecord): boolean {

@@ -97,9 +97,9 @@ export interface Acknowledged {
   readonly poweredDown: ReadonlySet<Generation>;
   /** The task whose reset was carried out. */
   readonly reset: TaskId | null;
-  /** A guest paused by a disk error: since when, and when it was last continued (wall clock, ms). */
+  /** A guest paused by a disk error: since when, and when it was last continued (the leader's monotonic clock, ms). */
   readonly diskError: { readonly since: number; readonly continuedAt: number | null } | null;
-  /** The last step that failed, and when by the wall clock in ms. */
+  /** The last step that failed, and when by the leader's monotonic clock in ms. */
   readonly failure: StepFailure | null;
 }
 

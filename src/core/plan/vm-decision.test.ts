@@ -598,6 +598,28 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
 });
 
+test('how long a phase lasts is measured by the leader that carries it out: records of a clock an hour ahead or behind change nothing', () => {
+  const lasting = { acknowledged: acknowledged({ poweredDown: gens(1), ...SENT }) };
+  const fenced = { acknowledged: acknowledged({ fencedBelow: 2 }) };
+  for (const phaseSince of [NOW - 3_600_000, NOW, NOW + 3_600_000]) {
+    const decideAfter = (phase: VmPhase, phaseForMs: number, seen: Parameters<typeof situation>[1]): string =>
+      brief(decide(situation(vmRecord(phase, { phaseSince, ...STOP_ACPI() }), seen, { ...lasting, phaseForMs })));
+    const stop = { ...stopping('acpi'), deadlineAt: phaseSince + 5_000 } as VmPhase;
+    assert.equal(decideAfter(stop, 4_900, { 1: qmp('running') }), 'wait');
+    assert.equal(decideAfter(stop, 5_000, { 1: qmp('running') }), '→ stopping 1');
+    const migrating = (phaseForMs: number): Decision => {
+      const vm = vmRecord({ ...MIGRATING, deadlineAt: phaseSince + 60_000 } as VmPhase, { phaseSince });
+      return decide(situation(vm, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...lasting, phaseForMs }));
+    };
+    assert.equal(brief(migrating(59_000)), 'wait');
+    assert.equal(brief(migrating(60_000)), '→ unwinding 2');
+    const doubted = (phaseForMs: number): Decision =>
+      decide(situation(vmRecord(SWITCHING, { phaseSince }), { 1: {}, 2: qmp('paused') }, { ...fenced, phaseForMs }));
+    assert.equal(brief(doubted(4_000)), 'wait');
+    assert.equal(brief(doubted(5_000)), '→ starting 3, 1 failed');
+  }
+});
+
 test('a source that has just completed is asked again at once: no event tells when its run state follows', () => {
   const decideOn = (source: Partial<IncarnationObservation>, destination: Partial<IncarnationObservation>) =>
     decide(situation(vmRecord(MIGRATING), { 1: source, 2: destination }, { acknowledged: acknowledged(SENT) }));

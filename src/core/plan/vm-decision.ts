@@ -13,6 +13,7 @@ import {
   beginStop,
   type Decision,
   diskNodes,
+  hasLastedEnough,
   inPhase,
   isFenced,
   judgementOf,
@@ -74,11 +75,11 @@ export function decide(situation: VmSituation): Decision {
   }
 }
 
-function retryPause({ acknowledged, now }: VmSituation): Decision | null {
+function retryPause({ acknowledged, monotonicMs }: VmSituation): Decision | null {
   const { failure } = acknowledged;
   if (failure === null || failure.step.do === 'launch' || failure.step.do === 'share') return null;
-  const left = failure.at + STEP_RETRY_MS - now;
-  return left > 0 && left <= STEP_RETRY_MS ? wait(`${failure.step.do} failed: ${failure.message}`, left) : null;
+  const left = Math.ceil(failure.at + STEP_RETRY_MS - monotonicMs);
+  return left > 0 ? wait(`${failure.step.do} failed: ${failure.message}`, left) : null;
 }
 
 function decideStopped(situation: VmSituation): Decision {
@@ -172,7 +173,7 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
 }
 
 function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
-  const { vm, acknowledged, now, see } = situation;
+  const { vm, acknowledged, now, monotonicMs, see } = situation;
   const { incarnation } = phase;
   const { failure } = acknowledged;
   const failedHere =
@@ -187,16 +188,15 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
       failure: failedHere.message,
     });
   }
-  if (failedHere !== null && now - failedHere.at < STEP_RETRY_MS && now >= failedHere.at) {
-    return wait(`Launch on ${incarnation.host} failed: ${failedHere.message}`, STEP_RETRY_MS - (now - failedHere.at));
-  }
+  const left = failedHere === null ? 0 : Math.ceil(failedHere.at + STEP_RETRY_MS - monotonicMs);
+  if (left > 0) return wait(`Launch on ${incarnation.host} failed: ${failedHere?.message ?? ''}`, left);
   if (see(incarnation).host.agent === 'silent')
     return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
   return perform({ do: 'launch', incarnation, incoming: false });
 }
 
 function decideRunning(situation: VmSituation, incarnation: Incarnation): Decision {
-  const { vm, acknowledged, now } = situation;
+  const { vm, acknowledged, phaseForMs } = situation;
   const judgement = judgementOf(situation, incarnation);
   if (wantsStop(vm)) return beginStop(situation, vm.deleting ? 'hard' : (vm.stopRequest?.mode ?? 'hard'));
   const ended = decideEnded(situation, incarnation, judgement);
@@ -215,7 +215,7 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
   if (vm.intent === 'running' && halted) return perform({ do: 'cont', incarnation });
   if (vm.intent === 'suspended' && judgement.verdict === 'running') return perform({ do: 'halt', incarnation });
-  if (vm.failures !== null && judgement.verdict === 'running' && now - vm.phaseSince > STABLE_RUN_MS) {
+  if (vm.failures !== null && judgement.verdict === 'running' && phaseForMs > STABLE_RUN_MS) {
     return {
       kind: 'commit',
       vm: { ...vm, failures: null },
@@ -294,7 +294,7 @@ function endFor(
 
 /** A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is cut off. */
 function decideDiskError(situation: VmSituation, incarnation: Incarnation): Decision {
-  const { vm, disks, cluster, acknowledged, now } = situation;
+  const { vm, disks, cluster, acknowledged, monotonicMs } = situation;
   const nodes = diskNodes(disks);
   const down = nodes.filter((node) => !cluster.storageAnswers(node));
   if (down.length > 0)
@@ -303,13 +303,18 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
   const { diskError } = acknowledged;
   if (cut.length === 0) {
     // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend nothing.
-    const left = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS - now;
-    if (left > 0 && left <= DISK_ERROR_RETRY_MS) return wait(`${vm.name} is paused by a disk error again.`, left);
+    const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
+    const left = Math.ceil(again - monotonicMs);
+    if (left > 0) return wait(`${vm.name} is paused by a disk error again.`, left);
     return perform({ do: 'cont', incarnation });
   }
   const cutHosts = new Set([incarnation.host, ...cluster.hostsWithStorageCut()]);
   const elsewhere = cluster.index.byFreeMemory().length > cutHosts.size;
-  if (!elsewhere || now - (diskError?.since ?? now) < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') {
+  if (
+    !elsewhere ||
+    monotonicMs - (diskError?.since ?? monotonicMs) < DISK_ERROR_RESTART_MS ||
+    vm.spec.restartPolicy === 'never'
+  ) {
     return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
   }
   return startNext(situation, {
@@ -385,7 +390,7 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   const over = acknowledged.ended.has(incarnation.generation) || verdict === 'crashed' || verdict === 'lost';
   if (!over && phase.mode === 'acpi' && verdict !== 'guest-shutdown' && verdict !== 'panicked') {
     const hardNow = vm.deleting || (vm.stopRequest?.mode === 'hard' && vm.stopRequest.patienceMs === 0);
-    if (now >= phase.deadlineAt || hardNow) {
+    if (hasLastedEnough(situation, phase) || hardNow) {
       return {
         kind: 'commit',
         vm: inPhase(vm, { ...phase, mode: 'hard' }, now),
@@ -399,7 +404,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     }
     if (verdict === 'paused') return perform({ do: 'cont', incarnation });
     if (!acknowledged.poweredDown.has(incarnation.generation)) return perform({ do: 'power-down', incarnation });
-    return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, phase.deadlineAt - now));
+    const leftMs = phase.deadlineAt - vm.phaseSince - situation.phaseForMs;
+    return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, leftMs));
   }
   if (phase.mode === 'acpi') {
     // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage service grants anew.

@@ -2,7 +2,8 @@
  * The cluster's only memory, as the loops see it: a snapshot that a watch keeps up to date, and guarded commits.
  *
  * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it touches; the
- * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first.
+ * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first, and where that
+ * is not possible nothing more is committed in its term.
  */
 import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, Term, VmId } from '../../base/ids.ts';
 import type {
@@ -61,7 +62,12 @@ export interface Commit {
 export interface LeaderStore {
   readonly term: Term;
   readonly snapshot: Snapshot;
-  /** `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was written. */
+  /**
+   * Whether it is certain now that nobody else was elected. To be asked before each order: what a deposed leader orders is refused or harmless,
+   * and disturbs all the same. False may turn true again.
+   */
+  leads(): boolean;
+  /** `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was written, or nobody knows. */
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
   /** Called after every change of the snapshot with what changed. */
   onChange(

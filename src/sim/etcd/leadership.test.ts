@@ -296,7 +296,7 @@ test('whatever freezes, dies and is lost: terms commit one after the other, and 
     assertOrderly(history);
     for (const result of results) counts[result] += 1;
   }
-  assert.ok(counts.committed > 1_000 && counts.deposed > 0 && counts.failed > 0, JSON.stringify(counts));
+  assert.ok(counts.committed > 1_000 && counts.deposed > 0 && counts.failed === 0, JSON.stringify(counts));
 });
 
 test('the same seed gives the same history', async () => {

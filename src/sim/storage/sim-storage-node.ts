@@ -26,6 +26,7 @@ import { StorageService, type StorageServiceOptions } from '../../core/storage/s
 import type { SimClock } from '../sim-clock.ts';
 import type { SimMachine, SimProcess } from '../sim-machine.ts';
 import type { SimRandom } from '../sim-random.ts';
+import { GrantCauses } from './grant-causes.ts';
 import { type NbdClient, type NbdConnection, SimDaemon, type SimStorageMistakes } from './sim-daemon.ts';
 import { SimDiskBackend } from './sim-disk-backend.ts';
 import { type DiskWrite, SimPool } from './sim-pool.ts';
@@ -36,7 +37,8 @@ import { SimTargetBackend } from './sim-target-backend.ts';
 export interface StorageOrders {
   report(): Promise<StorageReport>;
   fence(order: FenceOrder): Promise<FenceResult>;
-  grant(order: GrantOrder): Promise<GrantResult>;
+  /** `knownAt`: of when its sender's knowledge is, in true ms; now where nothing is said. */
+  grant(order: GrantOrder, knownAt?: number): Promise<GrantResult>;
   revoke(order: RevokeOrder): Promise<void>;
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
   deleteDisk(disk: DiskId, order: Order): Promise<void>;
@@ -48,7 +50,8 @@ export interface StorageOrders {
 /** A trace entry before its time is known. */
 export type StorageNote =
   | Omit<Extract<TraceEntry, { kind: 'fenced' }>, 'at'>
-  | Omit<Extract<TraceEntry, { kind: 'granted' | 'revoked' }>, 'at'>
+  | Omit<Extract<TraceEntry, { kind: 'granted' }>, 'at'>
+  | Omit<Extract<TraceEntry, { kind: 'revoked' }>, 'at'>
   | Omit<Extract<TraceEntry, { kind: 'restarted' }>, 'at'>;
 
 export interface SimStorageNodeOptions {
@@ -66,6 +69,8 @@ export interface SimStorageNodeOptions {
    * was lost, and with it all grants.
    */
   readonly note: (entry: StorageNote) => void;
+  /** A life of the service begins, before it does anything. */
+  readonly onStart?: () => void;
   readonly log: Log;
   /** Mistakes made on purpose, to show that checkers notice. */
   readonly mistakes?: SimStorageMistakes;
@@ -93,6 +98,7 @@ export class SimStorageNode {
   #isListening = false;
   #pids = 0;
   #peerPorts = PEER_PORT_BASE;
+  readonly #causes = new GrantCauses();
   #boots: number;
 
   constructor(options: SimStorageNodeOptions) {
@@ -131,7 +137,10 @@ export class SimStorageNode {
       log,
       disks: disks satisfies DiskBackend,
       target: new SimTargetBackend(this, process),
-      readCluster: () => readCluster(process),
+      readCluster: () => {
+        const at = this.#options.clock.monotonicMs();
+        return readCluster(process).finally(() => this.#causes.reads(at));
+      },
     };
     const core = new StorageService(plant?.(parts) ?? parts);
     const service = { process, core, orders: this.#noted(plantOrders?.(core) ?? core) };
@@ -141,8 +150,10 @@ export class SimStorageNode {
       this.#service = undefined;
       this.#isListening = false;
     });
+    this.#options.onStart?.();
     core.start().then(
       () => {
+        this.#causes.forget();
         this.#isListening = true;
       },
       (error: unknown) => {
@@ -270,7 +281,11 @@ export class SimStorageNode {
       mistakes,
       onWrite,
       onAck,
-      onServed: (vm, generation) => note({ kind: 'granted', node: name, vm, generation }),
+      onServed: (vm, generation) => {
+        const isRestored = this.#service?.core.isRestored === true;
+        const knownAt = this.#causes.knownAt({ vm, generation }, clock.monotonicMs(), isRestored);
+        note({ kind: 'granted', node: name, vm, generation, knownAt });
+      },
       latencyMs: (disk) => random.between(...this.#latencyMs) + (this.#slow.get(disk) ?? 0),
     };
   }
@@ -287,7 +302,7 @@ export class SimStorageNode {
 
   /** The service's orders, told to the trace when they are acknowledged. */
   #noted(orders: StorageOrders): StorageOrders {
-    const { note } = this.#options;
+    const { note, clock } = this.#options;
     const node = this.name;
     return {
       report: () => orders.report(),
@@ -296,7 +311,7 @@ export class SimStorageNode {
         note({ kind: 'fenced', node, vm: order.vm, below: order.below });
         return result;
       },
-      grant: (order) => orders.grant(order),
+      grant: (order, knownAt = clock.monotonicMs()) => this.#causes.during(order, knownAt, () => orders.grant(order)),
       revoke: async (order) => {
         await orders.revoke(order);
         note({ kind: 'revoked', node, vm: order.vm, generation: order.generation });

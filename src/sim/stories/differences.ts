@@ -9,7 +9,7 @@ export const STAND_INS = [
   'console VM answers: its guest computes, and some way from the leader to its QEMU works',
   'guest VM from OTHER: the incarnations that the overlay plans in force on both hosts let through',
   'sequence VM undisturbed: none of its QEMUs was ever paused by a disk error, which is more than a guest can see',
-  'gp lab wipe-host: the agent is another one and joins again; files of what runs stay on its tmpfs',
+  'gp lab wipe-host: the agent loses its identity and joins again, without tokens and certificates; files of what runs stay on its tmpfs',
 ] as const;
 
 export interface Difference {

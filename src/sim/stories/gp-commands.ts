@@ -1,17 +1,9 @@
 /**
- * The `gp` commands of stories, carried out on a simulated cluster: each is one transaction through the control node that answers, as
- * control/backend/vms.ts makes it, and a wait for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
+ * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that answers, as
+ * src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
-import {
-  type HostName,
-  type NetworkName,
-  parseDiskId,
-  parseHostName,
-  parseTaskId,
-  parseVmId,
-  type TaskId,
-} from '../../base/ids.ts';
+import { type NetworkName, parseDiskId, parseHostName, parseTaskId, parseVmId, type TaskId } from '../../base/ids.ts';
 import { allocateAddress } from '../../control/backend/addresses.ts';
 import type { Write } from '../../control/store/cluster-store.ts';
 import type { DiskRecord, TaskRecord } from '../../core/model/cluster.ts';
@@ -19,8 +11,8 @@ import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE } from '../../core/model/ports.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { newVm, superseded, wishFor } from '../people.ts';
-import type { DeedName } from '../swarm.ts';
+import { newVm } from '../people.ts';
+import { type WishName, wishOf } from '../wishes.ts';
 import type { Answering, StoryCluster } from './story-cluster.ts';
 
 /** How a command ended. `said`: why, where it failed. */
@@ -95,26 +87,15 @@ export class GpCommands {
   }
 
   /** One change of one VM with its task, which is then waited for. */
-  async wish(deed: DeedName, { name = '', options }: Command): Promise<void> {
-    const task = this.#task(`vm.${deed}`, name);
+  async wish(deed: WishName, { name = '', options }: Command): Promise<void> {
     const patienceMs = durationMs(options.get('--patience')) ?? DEFAULTS.stopPatienceMs;
-    const to = options.get('--to');
-    await this.#change((server) => {
-      const entry = findVm(server, name);
-      const host = to === undefined ? ('' as HostName) : parseHostName(to);
-      const wish = wishFor(entry.value, { deed, host }, task.id);
-      if (wish === null) throw new CodedError('conflict', `${name} is in a state that does not allow ${deed}.`);
-      const { stopRequest } = wish.vm;
-      const isMine = stopRequest?.taskId === task.id && stopRequest.mode === 'acpi';
-      const vm: VmRecord = isMine ? { ...wish.vm, stopRequest: { ...stopRequest, patienceMs } } : wish.vm;
-      const ended: TaskRecord = { ...task, state: 'succeeded', progressPercent: 100, endedAt: 0 };
-      return [
-        { key: keyOf.vm(vm.id), value: vm, expect: entry.revision },
-        { key: keyOf.task(task.id), value: wish.over ? ended : task, expect: 0 },
-        ...wish.supersedes.flatMap((old) => superseded(old, server.store)),
-      ];
-    });
-    if (!options.has('--no-wait')) await this.#taskDone(task.id);
+    const to = parseHostName(options.get('--to') ?? 'h1');
+    const { changes } = this.server();
+    const { value } = await this.#cluster.settled(
+      wishOf(changes, { deed, vm: name, to, patienceMs }),
+      REQUEST_DEADLINE_MS,
+    );
+    if (!options.has('--no-wait')) await this.#taskDone(value.id);
   }
 
   /** Computed from the present state, again when somebody else was faster. */
@@ -222,7 +203,7 @@ interface Command extends Parsed {
 type Act = (gp: GpCommands, command: Command) => Promise<void>;
 
 const wish =
-  (deed: DeedName): Act =>
+  (deed: WishName): Act =>
   (gp, command) =>
     gp.wish(deed, command);
 

@@ -4,10 +4,8 @@
  * Guarantees: what was killed on purpose stays dead until it is healed or restored; everything else that ends is started again a little
  * later; `restore` undoes all.
  */
-import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
-import { keyOf } from '../../core/model/keys.ts';
 import type { SimCluster } from '../cluster.ts';
 import type { NetworkName } from '../network.ts';
 import type { SimMachine, SimProcess } from '../sim-machine.ts';
@@ -28,7 +26,6 @@ const LOOK_MS = 250;
 /** A service manager starts what ended after this. */
 const RESTART_MS = [50, 1_500] as const;
 const BOOT_MS = [200, 1_500] as const;
-const JOIN_RETRY_MS = 500;
 
 /** See the module. */
 export class LabFaults {
@@ -40,8 +37,6 @@ export class LabFaults {
   readonly #starting = new Set<string>();
   readonly #resumes = new Map<string, (() => void)[]>();
   readonly #heals = new Map<string, (() => void)[]>();
-  /** Hosts without an identity. */
-  readonly #joining = new Set<string>();
   #failpoint: Failpoint | null = null;
 
   constructor(sim: SimCluster, random: SimRandom) {
@@ -97,9 +92,7 @@ export class LabFaults {
       this.#resumes.delete(machine.name);
     },
     'wipe-host': (machine) => {
-      this.#process(machine, 'agent')?.end();
-      this.#joining.add(machine.name);
-      this.#join(machine);
+      this.#sim.hosts.get(machine.name as HostName)?.wipe();
     },
     'heal-host': (machine) => this.#restore(machine),
     restore: (machine) => this.#restore(machine),
@@ -164,7 +157,7 @@ export class LabFaults {
       case 'storage':
         return storage.get(name as StorageName)?.serviceProcess ?? null;
       case 'agent':
-        return hosts.get(name as HostName)?.agent?.process ?? null;
+        return hosts.get(name as HostName)?.agentProcess ?? null;
     }
   }
 
@@ -200,25 +193,7 @@ export class LabFaults {
   }
 
   #mustNotRun({ name }: SimMachine, role: Role): boolean {
-    return this.#held.has(`${name} ${role}`) || (role === 'agent' && this.#joining.has(name));
-  }
-
-  /** A host without an identity asks for one until a leader answers, which writes its record again, as control/backend/access.ts does. */
-  #join(machine: SimMachine): void {
-    if (!this.#joining.has(machine.name)) return;
-    this.#sim.clock.after(JOIN_RETRY_MS, () => this.#join(machine));
-    const { leader, network } = this.#sim;
-    const store = leader?.store ?? null;
-    if (leader === null || store === null) return;
-    if (!network.isOpen('control', machine, leader.machine) || !network.isOpen('control', leader.machine, machine))
-      return;
-    const name = machine.name as HostName;
-    const known = present(store.hosts.get(name), `record of ${name}`);
-    const write = { key: keyOf.host(name), value: { ...known.value }, expect: known.revision };
-    void store.transact([write], null).then(
-      ({ kind }) => kind === 'committed' && this.#joining.delete(machine.name),
-      () => undefined,
-    );
+    return this.#held.has(`${name} ${role}`);
   }
 }
 

@@ -7,7 +7,7 @@ import { hostView, storageView, vmDetailView } from '../../control/backend/views
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { addressOf } from '../cluster.ts';
+import { addressOf } from '../addresses.ts';
 import type { SimHostNode } from '../host-node.ts';
 import type { QemuProcess } from '../qemu-process.ts';
 import { isOpenWay, waysFrom } from '../topology.ts';

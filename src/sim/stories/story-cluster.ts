@@ -9,6 +9,7 @@ import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkName, Term } from '../../base/ids.ts';
 import { gatewayOf, parseRange } from '../../control/backend/addresses.ts';
+import type { ChangeContext } from '../../control/backend/changes.ts';
 import type { ViewContext } from '../../control/backend/views.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
@@ -47,6 +48,7 @@ const LINES_MAX = 500_000;
 export interface Answering {
   readonly name: string;
   readonly store: ClusterStore;
+  readonly changes: ChangeContext;
   readonly context: ViewContext;
   readonly term: Term;
   readonly controller: Controller;
@@ -91,14 +93,14 @@ export class StoryCluster {
     const cluster = new StoryCluster(shape, options);
     const { sim } = cluster;
     await cluster.until(() => cluster.answering() !== null, START_DEADLINE_MS);
-    const { store } = present(cluster.answering(), 'a leader');
-    await cluster.settled(new People(sim).join(store), START_DEADLINE_MS);
+    const { store, changes } = present(cluster.answering(), 'a leader');
+    await cluster.settled(new People(sim).join(changes), START_DEADLINE_MS);
     const gateway = gatewayOf(parseRange(LAN.cidr));
     const lan: NetworkRecord = { ...LAN, gateway, reservations: {}, createdAt: 0 };
     await cluster.settled(
       store.transact(
         [
-          { key: keyOf.network(LAN.name), value: lan, expect: 0 },
+          { key: keyOf.network(LAN.name), value: lan, expect: null },
           { key: keyOf.networkVni(LAN.vni), value: LAN.name, expect: 0 },
         ],
         null,
@@ -153,11 +155,18 @@ export class StoryCluster {
   /** The control node that answers the API: the leader, where its server runs and knows etcd. Null while there is none. */
   answering(): Answering | null {
     const node = this.sim.leader;
-    const { controller, store } = node ?? {};
+    const { controller, store, changes } = node ?? {};
     const term = this.sim.truth.leader?.term;
-    if (node?.process?.isRunning !== true || controller == null || store == null || term === undefined) return null;
+    if (
+      node?.process?.isRunning !== true ||
+      controller == null ||
+      store == null ||
+      changes == null ||
+      term === undefined
+    )
+      return null;
     const context: ViewContext = { store, leading: () => ({ term, controller }) };
-    return { name: node.name, store, context, term, controller };
+    return { name: node.name, store, changes, context, term, controller };
   }
 
   /** Whether a process of that name (`server c1`, `agent h2`) ever logged a line with this text, in whichever of its lives. */

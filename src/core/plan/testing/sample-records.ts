@@ -25,7 +25,7 @@ import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
 import type { ClusterSituation, VmSituation } from '../decision.ts';
 import type { Acknowledged } from '../steps.ts';
 
-/** Unix time of every sample, in ms. */
+/** The time of every sample by either clock, in ms. */
 export const NOW = 1_700_000_000_000;
 /** Memory of a sample VM, in bytes. */
 export const VM_BYTES = 2 ** 30;
@@ -220,6 +220,8 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
     acknowledged: acknowledged(),
     cluster: clusterOf({ vms: [vm], hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })) }),
     now: NOW,
+    monotonicMs: NOW,
+    phaseForMs: 0,
     ...more,
   };
 }

@@ -1,0 +1,216 @@
+/**
+ * What people wish of a VM that exists: each is one compare-and-swap of its intent or of a request, with a task, that the leader's loop then
+ * carries out. Guarantees: a wish that takes the place of another one ends its task in the same transaction.
+ */
+import type { MigrateVm, StopVm } from '../../api/requests.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseHostName } from '../../base/ids.ts';
+import type { TaskRecord } from '../../core/model/cluster.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { Conditional } from '../api/backend.ts';
+import { ClusterStore, type Write } from '../store/cluster-store.ts';
+import { type ChangeContext, change, checkRevision, endedTask, findVm, newTask, taskWrite } from './changes.ts';
+
+/** Default time a guest has to shut down by itself. */
+const STOP_PATIENCE_MS = 30_000;
+
+/** Wishes through the API, or in the simulator: recorded when the promise resolves, with the task that will say how it ended. */
+export class VmWishes {
+  readonly #context: ChangeContext;
+
+  constructor(context: ChangeContext) {
+    this.#context = context;
+  }
+
+  async delete(name: string, { ifMatch }: Conditional): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.delete', 'Deleting.', (entry) => {
+      checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
+      if (entry.value.deleting) return { vm: null, already: `${entry.value.name} is being deleted already.` };
+      refuseSharing(this.#context, entry.value);
+      return {
+        vm: { ...entry.value, deleting: true, intent: 'stopped', migrationRequest: null },
+        failTasks: pendingTasks(entry.value),
+      };
+    });
+  }
+
+  async start(name: string): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.start', 'Starting.', ({ value: vm }, task) => {
+      refuseDeleting(vm);
+      if (vm.phase.kind !== 'stopped' && vm.phase.kind !== 'stopping' && vm.intent !== 'stopped')
+        return { vm: null, already: alreadyOn(vm) };
+      return {
+        vm: { ...vm, intent: 'running', startTask: task.id, failures: null },
+        failTasks: vm.startTask === null ? [] : [vm.startTask],
+      };
+    });
+  }
+
+  /** `noteOf`: what the task says besides, of the VM as it is. */
+  async stop(
+    name: string,
+    request: StopVm,
+    noteOf: (vm: VmRecord) => string | null = () => null,
+  ): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.stop', 'Stopping.', ({ value: vm }, task) => {
+      refuseDeleting(vm);
+      if (vm.phase.kind === 'stopped')
+        return {
+          vm: {
+            ...vm,
+            intent: 'stopped',
+            startTask: null,
+            stopRequest: null,
+            migrationRequest: null,
+            resetRequest: null,
+          },
+          already: `${vm.name} is stopped already.`,
+          failTasks: pendingTasks(vm),
+        };
+      const mode = request.mode ?? 'acpi';
+      const stopRequest = {
+        mode,
+        patienceMs: request.patienceMs ?? (mode === 'hard' ? 0 : STOP_PATIENCE_MS),
+        taskId: task.id,
+      };
+      const before = vm.stopRequest === null ? [] : [vm.stopRequest.taskId];
+      return {
+        vm: { ...vm, intent: 'stopped', stopRequest, migrationRequest: null },
+        note: noteOf(vm),
+        failTasks: [...before, ...(vm.migrationRequest === null ? [] : [vm.migrationRequest.taskId])],
+      };
+    });
+  }
+
+  async reset(name: string): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.reset', 'Resetting.', ({ value: vm }, task) => {
+      demandRunning(vm);
+      return {
+        vm: { ...vm, resetRequest: { taskId: task.id } },
+        failTasks: vm.resetRequest === null ? [] : [vm.resetRequest.taskId],
+      };
+    });
+  }
+
+  async suspend(name: string): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.suspend', 'Pausing.', ({ value: vm }) => {
+      demandRunning(vm);
+      return { vm: { ...vm, intent: 'suspended' }, already: `${vm.name} is paused as soon as its QEMU answers.` };
+    });
+  }
+
+  async resume(name: string): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.resume', 'Resuming.', ({ value: vm }) => {
+      demandRunning(vm);
+      return { vm: { ...vm, intent: 'running' }, already: `${vm.name} goes on as soon as its QEMU answers.` };
+    });
+  }
+
+  async migrate(name: string, request: MigrateVm): Promise<Entry<TaskRecord>> {
+    return this.#act(name, 'vm.migrate', 'Migrating.', ({ value: vm }, task) => {
+      demandRunning(vm);
+      if (vm.migrationRequest !== null)
+        throw new CodedError('conflict', `${vm.name} is about to be migrated already.`, {
+          advice: `Nothing was changed. Its task is ${vm.migrationRequest.taskId}.`,
+        });
+      if (vm.phase.kind !== 'running') {
+        throw new CodedError('conflict', `${vm.name} cannot be migrated while it is in phase ${vm.phase.kind}.`, {
+          advice: 'Nothing was changed. Wait until it runs, then try again.',
+        });
+      }
+      const to = request.to === undefined ? null : parseHostName(request.to);
+      if (to !== null && this.#context.store.hosts.get(to) === undefined) {
+        const known = [...this.#context.store.hosts.keys()].join(', ');
+        throw new CodedError('not-found', `There is no host ${to}.`, {
+          advice: `Nothing was changed. Hosts: ${known}.`,
+        });
+      }
+      if (to === vm.phase.incarnation.host)
+        throw new CodedError('conflict', `${vm.name} is on ${to} already.`, { advice: 'Nothing was changed.' });
+      return { vm: { ...vm, migrationRequest: { to, taskId: task.id, askedAt: task.startedAt } } };
+    });
+  }
+
+  /** One change of one VM with its task, in one transaction. `already`: the task is over at once. */
+  async #act(
+    name: string,
+    kind: string,
+    message: string,
+    decide: (
+      entry: Entry<VmRecord>,
+      task: TaskRecord,
+    ) => { vm: VmRecord | null; already?: string; failTasks?: readonly TaskRecord['id'][]; note?: string | null },
+  ): Promise<Entry<TaskRecord>> {
+    const id = await change(this.#context, () => {
+      const entry = findVm(this.#context, name);
+      const begun = newTask(this.#context, { kind, target: { kind: 'vm', name: entry.value.name }, message });
+      const { vm, already, failTasks, note = null } = decide(entry, begun);
+      const told = note === null ? begun : { ...begun, message: `${begun.message} ${note}` };
+      const task = already === undefined ? told : endedTask(this.#context, begun, already);
+      const superseded = (failTasks ?? []).flatMap((taskId): Write[] => {
+        const old = this.#context.store.tasks.get(taskId);
+        if (old === undefined || old.value.state !== 'running') return [];
+        const value: TaskRecord = {
+          ...old.value,
+          state: 'cancelled',
+          message: `Superseded by ${kind}.`,
+          endedAt: this.#context.clock.wallMs(),
+        };
+        return [{ key: keyOf.task(taskId), value, expect: old.revision }];
+      });
+      return {
+        writes: [...(vm === null ? [] : [vmWrite(entry, vm)]), taskWrite(task), ...superseded],
+        endsTasks: failTasks ?? [],
+        result: task.id,
+      };
+    });
+    const task = this.#context.store.tasks.get(id);
+    if (task === undefined) throw new CodedError('failed', `Task ${id} is gone.`);
+    return task;
+  }
+}
+
+/** The write of a VM that was read as `entry`. */
+export function vmWrite(entry: Entry<VmRecord>, vm: VmRecord): Write {
+  return ClusterStore.changed(keyOf.vm(vm.id), entry, vm);
+}
+
+function alreadyOn(vm: VmRecord): string {
+  if (vm.intent === 'suspended') return `${vm.name} is paused; "gp vm resume ${vm.name}" continues it.`;
+  return vm.phase.kind === 'starting' ? `${vm.name} is starting already.` : `${vm.name} runs already.`;
+}
+
+function pendingTasks(vm: VmRecord): TaskRecord['id'][] {
+  const ids = [vm.startTask, vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.resetRequest?.taskId];
+  return ids.filter((id): id is TaskRecord['id'] => id !== null && id !== undefined);
+}
+
+function refuseDeleting(vm: VmRecord): void {
+  if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
+}
+
+/** What a VM shares is others' too: whoever deletes it says first that it leaves them. */
+function refuseSharing({ store }: ChangeContext, { name, spec }: VmRecord): void {
+  const cluster = spec.guestCluster ?? null;
+  if (cluster !== null)
+    throw new CodedError('conflict', `${name} is a member of guest cluster ${cluster}.`, {
+      advice: `Nothing was deleted. Remove it there first: gp guest-cluster remove-member ${cluster} ${name}.`,
+    });
+  const [use] = spec.sharedDisks ?? [];
+  if (use === undefined) return;
+  const disk = store.sharedDisks.get(use.disk)?.value.name ?? use.disk;
+  throw new CodedError('conflict', `${name} has shared disk ${disk}.`, {
+    advice: `Nothing was deleted. Detach it first: gp shared-disk detach ${disk} ${name}.`,
+  });
+}
+
+function demandRunning(vm: VmRecord): void {
+  refuseDeleting(vm);
+  if (vm.intent === 'stopped' || vm.phase.kind === 'stopped') {
+    throw new CodedError('conflict', `${vm.name} is not running.`, {
+      advice: `Nothing was changed. Start it with "gp vm start ${vm.name}".`,
+    });
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * How a host without an identity becomes a member again, as src/agent/main.ts and src/rpc/join.ts have it: it asks one control node after the
+ * other until one has written its record. Certificates and tokens are not played: somebody makes a new token as often as one is used up.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { HostName } from '../../base/ids.ts';
+import { change } from '../../control/backend/changes.ts';
+import { type Joining, joinWrite } from '../../control/backend/joining.ts';
+import { pause } from '../../core/ports/clock.ts';
+import { addressOf } from '../addresses.ts';
+import type { Hop } from '../network.ts';
+import type { SimProcess } from '../sim-machine.ts';
+import type { Topology } from '../topology.ts';
+
+/** Less than a person would wait, so that a run has many attempts. */
+const DEADLINE_MS = 3_000;
+const PAUSE_MS = 500;
+
+/** As the host says who it is when it joins. */
+export function hostJoining(name: HostName): Joining {
+  const control = addressOf('control', name);
+  const [storage, overlay] = [addressOf('storage', name), addressOf('overlay', name)];
+  return { role: 'host', name, addresses: { control, storage, overlay } };
+}
+
+/** Resolves when the record of the host was written; `process` is its agent. */
+export async function joinPatiently(topology: Topology, process: SimProcess, name: HostName): Promise<void> {
+  for (;;) {
+    for (const control of topology.controls.values()) {
+      const hop: Hop = { network: 'control', to: control.machine, process: () => control.process };
+      const how = { deadlineMs: DEADLINE_MS, what: `The control node ${control.name}` };
+      try {
+        await topology.network.call(process, [hop], how, async () => {
+          const { changes } = control;
+          if (changes === null) throw new CodedError('unavailable', `${control.name} does not serve.`);
+          await change(changes, () => ({ writes: [joinWrite(changes, hostJoining(name))], result: undefined }));
+        });
+        return;
+      } catch (error) {
+        if (!(error instanceof CodedError)) throw error;
+      }
+    }
+    await pause(process, PAUSE_MS);
+  }
+}
