@@ -1,6 +1,6 @@
 /** Shared disks with the real storage service, its target's process, and a real etcd that admits by common names. */
 import assert from 'node:assert/strict';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, type TestContext, test } from 'node:test';
 import { present } from '../base/assert.ts';
@@ -99,9 +99,11 @@ async function recordOf(disk: DiskId): Promise<ReservationRecord | null> {
   return found === undefined ? null : (JSON.parse(found.value) as ReservationRecord);
 }
 
+const fileOf = (disk: DiskId): string => join(lab.dir, 'pool', 'shared', disk, 'disk.raw');
+
 /** The first byte of a block, in the file itself. */
 async function byteAt(disk: DiskId, lba: number): Promise<number> {
-  await using file = await open(join(lab.dir, 'pool', 'shared', disk, 'disk.raw'));
+  await using file = await open(fileOf(disk));
   const { buffer } = await file.read({ buffer: Buffer.alloc(1), position: lba * 512 });
   return buffer[0] ?? -1;
 }
@@ -231,6 +233,9 @@ test('disks are made, grow while they are used, and go when nobody has them; the
   await until('the attention', async () => (await a.attentions(0)).includes('6/2a09'));
   assert.equal((await a.write(0, { lba: (16 * MIB) / 512 - 1, byte: 1 }))?.status, 0);
   await assert.rejects(call('DELETE', `/v1/shared-disks/${disk}?term=${TERM}`), coded('conflict'));
+  const target = await stat(`/proc/${present(lab.targets()[0], 'the target').pid}`);
+  assert.equal((await stat(fileOf(disk))).uid, target.uid, 'its disks are those of its user');
+  t.diagnostic(`the target runs as user ${target.uid}`);
   const report = await call('GET', '/v1/report');
   assert.ok(isRecord(report) && Array.isArray(report['sharedDisks']));
   const shown: unknown = report['sharedDisks'].find((one: unknown) => isRecord(one) && one['disk'] === disk);
