@@ -97,9 +97,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     leading: () => leading,
     leader: () => leader,
   };
-  await authorize(etcd, config, log, signal);
-  const accounts = new TargetAccounts(etcd);
-  await untilEtcd(() => accounts.ensureKey(), log, signal);
+  const accounts = await prepareEtcd(etcd, config, log, signal);
   const { following } = await readAll(store, { endpoints, log, signal });
   await announce(store, config);
   const peers = await startPeerService({
@@ -199,11 +197,22 @@ async function readAll(
   return { following };
 }
 
-/** Makes etcd admit control nodes only (storage nodes are added as they join). Goes on until etcd has a majority. */
-function authorize(etcd: EtcdClient, config: ControlConfig, log: Log, signal: AbortSignal): Promise<void> {
+/**
+ * Makes etcd admit control nodes only (storage nodes are added as they join), and the key of the accounts at the targets where there is none.
+ * Goes on until etcd has a majority.
+ */
+async function prepareEtcd(
+  etcd: EtcdClient,
+  config: ControlConfig,
+  log: Log,
+  signal: AbortSignal,
+): Promise<TargetAccounts> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
   const wanted = { controls, readers: [], readPrefix: ROOT, writePrefix: PREFIX.reservation };
-  return untilEtcd(() => ensureAuthorization(etcd, wanted, { signal }), log, signal);
+  await untilEtcd(() => ensureAuthorization(etcd, wanted, { signal }), log, signal);
+  const accounts = new TargetAccounts(etcd);
+  await untilEtcd(() => accounts.ensureKey(), log, signal);
+  return accounts;
 }
 
 /** Does what needs etcd, again until etcd has a majority. Throws what etcd refuses for good, and the signal's reason. */

@@ -10,7 +10,7 @@ import { type Joining, joinWrite } from '../control/backend/joining.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
 import type { DiskRecord, HostRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
-import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../core/model/vm.ts';
+import { expectedIncarnations, type VmRecord } from '../core/model/vm.ts';
 import type { Entry } from '../core/ports/store.ts';
 import { addressOf } from './addresses.ts';
 import { hostJoining } from './agent/joining.ts';

@@ -153,9 +153,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'revoked-exports-live-on',
-    says: 'a daemon answers that an export is gone and goes on serving it',
+    says: 'a daemon answers that an export is gone and goes on serving it, and nobody looks at its connections',
     rules: FENCING,
-    plantStorage: (parts) => ({ ...parts, disks: withDaemons(parts.disks, keepingExports) }),
+    plantStorage: (parts) => ({ ...parts, disks: withoutConnections(withDaemons(parts.disks, keepingExports)) }),
   },
   {
     name: 'no-drain-at-fence',
@@ -347,6 +347,17 @@ function withDaemons(disks: DiskBackend, change: (daemon: Daemon) => Daemon): Di
       if (typeof value !== 'function') return value;
       if (property !== 'startDaemon' && property !== 'adoptDaemon') return value.bind(target);
       return async (...args: unknown[]) => change((await Reflect.apply(value, target, args)) as Daemon);
+    },
+  });
+}
+
+/** Nobody is seen to be connected. */
+function withoutConnections(disks: DiskBackend): DiskBackend {
+  return new Proxy(disks, {
+    get: (target, property) => {
+      if (property === 'connectionsTo') return async () => [];
+      const value: unknown = Reflect.get(target, property);
+      return typeof value === 'function' ? value.bind(target) : value;
     },
   });
 }

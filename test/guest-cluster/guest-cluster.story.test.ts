@@ -158,6 +158,7 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
     say(
       `${sorted.length} moves; pauses seen inside: median ${middle} ms, longest ${sorted.at(-1)} ms, tolerated ${TOLERATES_MS} ms`,
     );
+    say(`rings formed anew of the same members: ${members.reformed(since)}`);
     assert.deepEqual(members.disturbances(since), []);
     assert.deepEqual(await held(), before);
     for (const pauseMs of pausesMs) assert.ok(pauseMs < TOLERATES_MS, `${pauseMs} ms`);
