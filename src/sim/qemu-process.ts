@@ -209,12 +209,23 @@ export class QemuProcess {
     this.#emit();
   }
 
-  /** Hot-plug: QEMU opens the disk, and the guest begins to write to it. */
-  plug(disk: Pick<LaunchSharedDisk, 'disk' | 'address'>): void {
-    if (this.sharedDisks.has(disk.disk)) return;
+  /** Hot-plug: QEMU logs in, and the guest begins to write to the disk. CodedError 'failed', and no disk, where the log-in fails. */
+  plug(disk: Pick<LaunchSharedDisk, 'disk' | 'address'>): Promise<void> {
+    if (this.sharedDisks.has(disk.disk)) return Promise.resolve();
     const client = this.#client(sharedDisk(disk));
-    this.#disks = [...this.#disks, client];
-    client.open(OPEN_MS, () => this.#next(client));
+    return new Promise((resolve, reject) => {
+      client.open(OPEN_MS, (isOpen) => {
+        // Another order for the same disk may have been quicker.
+        const isThere = this.sharedDisks.has(disk.disk);
+        if (!isOpen || isThere) client.end();
+        if (!isOpen && !isThere) return reject(new CodedError('failed', `${disk.disk} could not be opened.`));
+        if (!isThere) {
+          this.#disks = [...this.#disks, client];
+          this.#next(client);
+        }
+        resolve();
+      });
+    });
   }
 
   unplug(disk: DiskId): void {

@@ -146,7 +146,7 @@ export class SimQmpLink implements QmpLink {
     return this.#command(attempt.session, COMMAND_MS, (qemu) => [...qemu.sharedDisks]);
   }
 
-  async #order(target: QmpTarget, deadlineMs: number, act: (qemu: QemuProcess) => void): Promise<void> {
+  async #order(target: QmpTarget, deadlineMs: number, act: (qemu: QemuProcess) => void | Promise<void>): Promise<void> {
     const attempt = await this.#connect(target);
     if (attempt.session === null) throw unreachable(target, attempt.seen);
     const { session } = attempt;
@@ -159,7 +159,7 @@ export class SimQmpLink implements QmpLink {
     }
   }
 
-  #command<T>(session: Session, deadlineMs: number, act: (qemu: QemuProcess) => T): Promise<T> {
+  #command<T>(session: Session, deadlineMs: number, act: (qemu: QemuProcess) => T | Promise<T>): Promise<T> {
     const { qemu, way } = session;
     const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
     const before = session.answered;

@@ -203,6 +203,7 @@ export class ClusterStore {
     );
     const keys = [...writes, ...unchanged].map(({ key }) => key);
     const failure: Op[] = [...keys, ...(guard === null ? [] : [guard.key])].map((key) => ({ get: key }));
+    const before = writes.map(({ key }) => this.#valueOf(key));
     try {
       const result = await this.#etcd.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
       if (!result.succeeded) return this.#refused(keys, guard, result);
@@ -210,7 +211,7 @@ export class ClusterStore {
       return { kind: 'committed', revision: result.revision };
     } catch (error) {
       if (!(error instanceof EtcdDeadlineUnknown)) throw error;
-      return this.#readBack(writes, { keys, guard, unknown: error });
+      return this.#readBack(writes, { keys, before, guard, unknown: error });
     }
   }
 
@@ -286,9 +287,14 @@ export class ClusterStore {
     return election?.createRevision === guard.createRevision ? { kind: 'conflict' } : { kind: 'guard-failed' };
   }
 
+  #valueOf(key: string): unknown {
+    const table = this.#tableOf(key);
+    return table?.get(key.slice(table.prefix.length))?.value;
+  }
+
   /** What became of a transaction whose answer was lost: all of it happened if one trace of it is found. */
   async #readBack(writes: readonly Write[], sent: SentWithoutAnswer): Promise<Outcome> {
-    const { keys, unknown } = sent;
+    const { keys, before, unknown } = sent;
     const read = async (key: string): Promise<readonly [string, KeyValue | undefined, number]> => {
       const { entries, revision } = await this.#etcd.list(key);
       return [key, entries.find((entry) => entry.key === key), revision];
@@ -299,13 +305,19 @@ export class ClusterStore {
     });
     this.#note(reads.map(([key, found, revision]) => notedOf(key, found, revision)));
     const found = new Map(reads.map(([key, kv]) => [key, kv]));
-    const puts = writes.filter(({ value }) => value !== null);
     const isOurs = ({ key, value, expect }: Write): boolean => {
       const kv = found.get(key);
       return kv !== undefined && kv.value === JSON.stringify(value) && kv.modRevision !== expect;
     };
+    // What was put over the same value proves nothing: others may have put it as well.
+    const proofs = writes.filter(
+      ({ value }, index) => value !== null && JSON.stringify(value) !== JSON.stringify(before[index]),
+    );
+    const deleted = writes.filter(({ value }) => value === null);
     const applied =
-      puts.length > 0 ? puts.some(isOurs) : writes.every(({ key, expect }) => expect !== 0 && !found.get(key));
+      proofs.length > 0
+        ? proofs.some(isOurs)
+        : deleted.length > 0 && deleted.every(({ key, expect }) => expect !== 0 && !found.get(key));
     if (applied) return { kind: 'committed', revision: this.#revision };
     await this.#overtake(found, sent);
     return { kind: 'conflict' };
@@ -406,6 +418,8 @@ export class ClusterStore {
 interface SentWithoutAnswer {
   /** What it compares and writes. */
   readonly keys: readonly string[];
+  /** What each of its writes replaces, as far as it was known. */
+  readonly before: readonly unknown[];
   readonly guard: Compare | null;
   readonly unknown: EtcdDeadlineUnknown;
 }

@@ -47,6 +47,30 @@ test('a transaction that is reported as not applied is never applied afterwards 
   assert.equal(next.kind, 'committed');
 });
 
+test('a removal that was not applied is not taken for applied because somebody else put the same into another of its objects (found by the simulator, seed 105784)', async () => {
+  const state = new EtcdState();
+  const network = '/gp/network/lan';
+  state.txn({
+    compare: [],
+    success: [
+      { put: KEY, value: '{}' },
+      { put: network, value: '{"reservations":{}}' },
+    ],
+  });
+  const { etcd } = slowEtcd(state);
+  const store = new ClusterStore(etcd, () => '00');
+  await store.catchUp();
+  const expect = state.revision;
+  // The removal of another VM of that network puts the same.
+  state.txn({ compare: [], success: [{ put: network, value: '{"reservations":{}}' }] });
+  const writes = [
+    { key: KEY, value: null, expect },
+    { key: network, value: { reservations: {} }, expect },
+  ];
+  assert.deepEqual(await store.transact(writes, null), { kind: 'conflict' });
+  assert.ok(store.vms.get('vm-000000000001') !== undefined);
+});
+
 test('who leads no more overtakes nothing: its late transaction is refused by its guard', async () => {
   const state = new EtcdState();
   const guard = {

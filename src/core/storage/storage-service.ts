@@ -115,17 +115,17 @@ export class StorageService {
     }
     const check = (): void => this.#ledger.checkGeneration(vm, generation);
     const shared = this.#shared.grant({ vm, generation, luns: order.sharedDisks ?? [] }, check);
-    const exports = await Promise.all([
-      ...order.disks.map(async ({ disk, port, readOnly }) => {
-        const owner = await this.#ownerOf(disk);
-        if (owner !== vm) throw new CodedError('conflict', `${disk} belongs to ${owner}, not to ${vm}.`);
-        this.#checkPort(disk, port);
-        await this.#server(disk).grant({ vm, generation, readOnly }, { port, check });
-        return { disk, port, name: exportName(generation) };
-      }),
-      shared,
-    ]);
-    return { exports: exports.filter((each) => each !== undefined) };
+    const exports = order.disks.map(async ({ disk, port, readOnly }) => {
+      const owner = await this.#ownerOf(disk);
+      if (owner !== vm) throw new CodedError('conflict', `${disk} belongs to ${owner}, not to ${vm}.`);
+      this.#checkPort(disk, port);
+      await this.#server(disk).grant({ vm, generation, readOnly }, { port, check });
+      return { disk, port, name: exportName(generation) };
+    });
+    // Whatever the answer is, nothing of the order is under way after it.
+    await Promise.allSettled([shared, ...exports]);
+    await shared;
+    return { exports: await Promise.all(exports) };
   }
 
   async revoke(order: RevokeOrder): Promise<void> {
