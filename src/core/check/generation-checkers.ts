@@ -132,7 +132,6 @@ export function nothingElseGranted(): Checker {
       const record = change.value;
       const { name, phase } = record;
       if (phase.kind !== 'running' && phase.kind !== 'stopped') continue;
-      // A node from which its last disk was taken was granted a list without any: nothing that anybody could reach.
       const held = [...nodes.of(record, 'all')].flatMap((node) => grants.holders(node, change.id));
       const other = held.find((generation) => generation !== currentGeneration(record));
       if (other !== undefined) return `${name} is ${phase.kind} and generation ${other} is still granted`;
@@ -179,6 +178,7 @@ class Grants {
       for (const key of this.#held.keys()) if (key.startsWith(`${entry.node}:`)) this.#held.delete(key);
       return;
     }
+    if (entry.kind === 'let-go') this.#held.delete(`${entry.node}:${entry.vm}`);
     if (entry.kind !== 'granted' && entry.kind !== 'revoked' && entry.kind !== 'fenced') return;
     const key = `${entry.node}:${entry.vm}`;
     const held = this.#held.get(key) ?? new Set<Generation>();

@@ -27,6 +27,8 @@ export type TraceEntry = { readonly at: number } & (
       readonly knownAt: number;
     }
   | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
+  /** Storage was granted a list without any disk of a VM: it serves nothing to any of its generations, and may be granted the same ones again. */
+  | { readonly kind: 'let-go'; readonly node: StorageName; readonly vm: VmId }
   /** A storage service came back: it grants nothing until it does so again, one by one. */
   | { readonly kind: 'restarted'; readonly node: StorageName }
   /** A leader ordered a QEMU to run its guest; `stale`: by one that was deposed and did not know yet. */

@@ -158,6 +158,8 @@ export class Executor {
       case 'cancel-send':
         return qmp.cancelSend(this.target(vm, step.source));
       case 'share':
+        // From its beginning on nobody knows what the QEMU and the nodes have: what they had may be wanted again meanwhile.
+        ledger.shared = null;
         await this.#share(vm, step.incarnation, ledger);
         ledger.shared = { generation: step.incarnation.generation, disks: step.disks };
         return;

@@ -236,20 +236,8 @@ test('GC9 a guest cluster that nobody declared is told of once, and again when i
   assert.equal(told().length, 2);
 });
 
-test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug', async () => {
-  const world = new World();
-  const second = sharedDiskRecord({ id: 'disk-0000000000a2' as DiskId, node: node(3) });
-  const running = { kind: 'running', incarnation: incarnation(2) } as const;
-  const record = vmRecord(running);
-  const uses = [
-    { disk: DISK.id, lun: 0, leaving: true as const },
-    { disk: second.id, lun: 5, joining: true as const },
-  ];
-  const vm = { ...record, spec: { ...record.spec, sharedDisks: uses } };
-  world.tables.disks.set(diskRecord().id, { value: diskRecord(), revision: 1 });
-  world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
-  for (const name of ['s1', 's2', 's3'])
-    world.tables.storage.set(name, { value: { name, addresses: { control: '', storage: `at ${name}` } }, revision: 1 });
+/** An executor whose QEMU has DISK plugged in, and what is plugged in besides. */
+function sharingExecutor(world: World): { executor: Executor; plugged: LaunchSharedDisk[] } {
   const plugged: LaunchSharedDisk[] = [];
   const qmp = {
     sharedDisks: async () => [DISK.id],
@@ -271,6 +259,24 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     storageTlsName: (name) => name,
     networkPlan: () => ({ revision: 0, networks: [], drop: [] }),
   });
+  return { executor, plugged };
+}
+
+test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug', async () => {
+  const world = new World();
+  const second = sharedDiskRecord({ id: 'disk-0000000000a2' as DiskId, node: node(3) });
+  const running = { kind: 'running', incarnation: incarnation(2) } as const;
+  const record = vmRecord(running);
+  const uses = [
+    { disk: DISK.id, lun: 0, leaving: true as const },
+    { disk: second.id, lun: 5, joining: true as const },
+  ];
+  const vm = { ...record, spec: { ...record.spec, sharedDisks: uses } };
+  world.tables.disks.set(diskRecord().id, { value: diskRecord(), revision: 1 });
+  world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
+  for (const name of ['s1', 's2', 's3'])
+    world.tables.storage.set(name, { value: { name, addresses: { control: '', storage: `at ${name}` } }, revision: 1 });
+  const { executor, plugged } = sharingExecutor(world);
   const ledger = emptyLedger();
   const step = { do: 'share', incarnation: incarnation(2), disks: 'x' } as const;
   await assert.rejects(executor.perform(vm, step, ledger), /is not known yet/);
@@ -295,6 +301,10 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     ],
   );
   assert.deepEqual(ledger.shared, { generation: 2, disks: 'x' });
+  // One that was begun for another list is no settled one, though what was there before is wanted again (found by the simulator, seed 108452).
+  const missing = { ...vm, spec: { ...vm.spec, sharedDisks: [{ disk: 'disk-0000000000a3' as DiskId, lun: 6 }] } };
+  await assert.rejects(executor.perform(missing, { ...step, disks: 'y' }, ledger));
+  assert.equal(ledger.shared, null);
   const { id } = vm;
   assert.deepEqual(plugged, [
     {

@@ -36,6 +36,8 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 /** Until a record is looked at again that is newer than the watch, or that somebody else has just changed. */
 const LOOK_MS = 50;
+/** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
+const LEASE_LOOK_MS = 200;
 /** Changes within this are looked through once for guest clusters that nobody declared. */
 const UNDECLARED_MS = 1_000;
 
@@ -193,6 +195,7 @@ export class SharedDiskLoop {
     if (decision.kind === 'wait') return null;
     if (decision.kind === 'commit')
       return this.#commit(entry, decision, { kind: 'shared-disk', id, value: decision.value });
+    if (!store.leads()) return LEASE_LOOK_MS;
     await this.#order(entry.value, decision.order, state);
     return 'on';
   }

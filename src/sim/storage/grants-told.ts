@@ -27,6 +27,7 @@ export class GrantsTold {
       const ofVm = this.#servedOf(entry.vm);
       if (entry.kind === 'granted' && ofVm.has(entry.generation)) return;
       if (entry.kind === 'granted') ofVm.add(entry.generation);
+      if (entry.kind === 'let-go') ofVm.clear();
       if (entry.kind === 'revoked') ofVm.delete(entry.generation);
       if (entry.kind === 'fenced') for (const one of ofVm) if (one < entry.below) ofVm.delete(one);
     }

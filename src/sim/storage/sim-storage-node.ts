@@ -52,6 +52,7 @@ export type StorageNote =
   | Omit<Extract<TraceEntry, { kind: 'fenced' }>, 'at'>
   | Omit<Extract<TraceEntry, { kind: 'granted' }>, 'at'>
   | Omit<Extract<TraceEntry, { kind: 'revoked' }>, 'at'>
+  | Omit<Extract<TraceEntry, { kind: 'let-go' }>, 'at'>
   | Omit<Extract<TraceEntry, { kind: 'restarted' }>, 'at'>;
 
 export interface SimStorageNodeOptions {
@@ -311,7 +312,12 @@ export class SimStorageNode {
         note({ kind: 'fenced', node, vm: order.vm, below: order.below });
         return result;
       },
-      grant: (order, knownAt = clock.monotonicMs()) => this.#causes.during(order, knownAt, () => orders.grant(order)),
+      grant: async (order, knownAt = clock.monotonicMs()) => {
+        const result = await this.#causes.during(order, knownAt, () => orders.grant(order));
+        const isEmpty = order.disks.length === 0 && (order.sharedDisks ?? []).length === 0;
+        if (isEmpty) note({ kind: 'let-go', node, vm: order.vm });
+        return result;
+      },
       revoke: async (order) => {
         await orders.revoke(order);
         note({ kind: 'revoked', node, vm: order.vm, generation: order.generation });
