@@ -2,7 +2,6 @@
  * The members of a guest cluster as somebody outside of everything hears them: what they say on their serial consoles (guest/cluster/README.md),
  * whatever process they run in. Guarantees: every wait has a deadline and says at its end what the members said last.
  */
-import { once } from 'node:events';
 import { present } from '../../src/base/assert.ts';
 import { openConsole } from '../../src/client/console.ts';
 import { withDeadline } from '../../src/os/deadline.ts';
@@ -100,27 +99,27 @@ export class Members {
 
   /** Types a line into the shell on the member's console and answers the match in what follows. */
   async ask(name: string, line: string, pattern: RegExp): Promise<RegExpExecArray> {
-    const console_ = await openConsole(this.#cluster.target, name);
+    const stream = await openConsole(this.#cluster.target, name);
     try {
-      let text = '';
-      console_.setEncoding('latin1');
-      const heard = (async () => {
-        for (;;) {
-          const [chunk] = (await once(console_, 'data')) as [string];
+      const answered = new Promise<RegExpExecArray>((resolve, reject) => {
+        let text = '';
+        stream.setEncoding('latin1').on('data', (chunk: string) => {
           text += chunk;
           const match = pattern.exec(text);
-          if (match !== null) return match;
-        }
-      })();
-      console_.write(`${line}\r`);
-      return await withDeadline(() => heard, { deadlineMs: ANSWER_DEADLINE_MS, what: `${name}'s answer to ${line}` });
+          if (match !== null) resolve(match);
+        });
+        stream.once('error', reject);
+        stream.once('close', () => reject(new Error(`The console of ${name} ended: ${text.slice(-300)}`)));
+      });
+      answered.catch(() => undefined);
+      stream.write(`${line}\r`);
+      return await withDeadline(() => answered, {
+        deadlineMs: ANSWER_DEADLINE_MS,
+        what: `${name}'s answer to ${line}`,
+      });
     } finally {
-      console_.destroy();
+      stream.destroy();
     }
-  }
-
-  #logs(name: string): readonly { readonly generation: number; readonly text: string }[] {
-    return this.#cluster.serial.of(present(this.#ids.get(name), `${name} is followed`));
   }
 
   /** What a member said last, for the report of a failure. */
