@@ -5,7 +5,7 @@
  */
 
 import { CodedError } from '../base/errors.ts';
-import { run } from '../os/child-process.ts';
+import { run, tryRun } from '../os/child-process.ts';
 import {
   GATEWAY_ADDRESS,
   type MachineSpec,
@@ -65,16 +65,21 @@ export async function plugIn(machine: MachineSpec, pid: number): Promise<void> {
   await ipBatch(inner, ['nsenter', '--target', String(pid), '--net', '--']);
 }
 
-/** Takes a dead machine's ports away; the kernel does it too, some time after the last process of the machine. */
+/**
+ * Takes a dead machine's ports away; the kernel does it too, some time after the last process of the machine. The two may meet at one port,
+ * and `ip` then fails in one of several ways: what counts is that no port is left.
+ */
 export async function unplug(machine: MachineSpec): Promise<void> {
-  await ipBatch(
-    machine.nics.map(({ port }) => `link delete ${port}`),
-    [],
-    ['-force'],
-  ).catch((error: unknown) => {
-    // `-force` goes on after a port that is gone already, and then fails all the same.
-    if (!(error instanceof CodedError) || !error.message.includes('Cannot find device')) throw error;
+  const deleted = await tryRun(['ip', '-force', '-batch', '-'], {
+    deadlineMs: DEADLINE_MS,
+    input: machine.nics.map(({ port }) => `link delete ${port}\n`).join(''),
   });
+  if (deleted.exitCode === 0) return;
+  const { stdout } = await run(['ip', '-json', 'link'], { deadlineMs: DEADLINE_MS });
+  const links = (JSON.parse(stdout) as readonly { ifname: string }[]).map(({ ifname }) => ifname);
+  const left = machine.nics.map(({ port }) => port).filter((port) => links.includes(port));
+  if (left.length > 0)
+    throw new CodedError('failed', `${left.join(', ')} could not be taken away: ${deleted.stderr.trim()}`);
 }
 
 /** Which links are cut. Each change is one transaction of the kernel. */
@@ -120,12 +125,8 @@ export class Cuts {
   }
 }
 
-async function ipBatch(
-  lines: readonly string[],
-  prefix: readonly string[] = [],
-  flags: readonly string[] = [],
-): Promise<void> {
-  await run([...prefix, 'ip', ...flags, '-batch', '-'], { deadlineMs: DEADLINE_MS, input: `${lines.join('\n')}\n` });
+async function ipBatch(lines: readonly string[], prefix: readonly string[] = []): Promise<void> {
+  await run([...prefix, 'ip', '-batch', '-'], { deadlineMs: DEADLINE_MS, input: `${lines.join('\n')}\n` });
 }
 
 async function nft(script: string): Promise<void> {

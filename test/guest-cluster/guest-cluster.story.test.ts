@@ -233,6 +233,9 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
       assert.equal(Number(rows), Number(start) - 1, 'no committed row is missing');
       assert.ok(Number(rows) >= written, `${rows} rows, ${written} acknowledged`);
       await rejoined(lost, since);
+      // Found while others held the reservation. Taken for write-through, the disk would get no SYNCHRONIZE CACHE from this member.
+      const cache = await members.ask(lost, 'cat /sys/class/scsi_disk/*/cache_type', /(write [a-z]+)\r/);
+      assert.equal(cache[1], 'write back');
       await gp(cluster, ['lab', 'heal-host', present(host, 'its host')]);
     },
   );
