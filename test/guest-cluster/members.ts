@@ -122,6 +122,10 @@ export class Members {
     }
   }
 
+  #logs(name: string): readonly { readonly generation: number; readonly text: string }[] {
+    return this.#cluster.serial.of(present(this.#ids.get(name), `${name} is followed`));
+  }
+
   /** What a member said last, for the report of a failure. */
   lastLines(name: string): string {
     const lines = this.#logs(name).flatMap(({ text }) => text.split('\n'));
