@@ -38,6 +38,8 @@ export interface ControlNodeOptions {
   /** Called as a transaction is sent that gives up hosts. */
   readonly onGivingUp: (hosts: readonly HostName[]) => void;
   readonly crashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => Promise<void>;
+  /** The server ended by itself. */
+  readonly onFailed: () => void;
   readonly log: (process: SimProcess) => Log;
   /** Mistakes made on purpose. */
   readonly plant: (ports: LinksOfController) => LinksOfController;
@@ -89,7 +91,7 @@ export class SimControlNode implements ControlNode {
   /** Starts the server where the machine is up and none runs. */
   start(): void {
     if (!this.machine.up || this.#running !== null) return;
-    const { name, index, etcd, routeOf, random, topology, log } = this.#options;
+    const { name, index, etcd, routeOf, random, topology, log, onFailed } = this.#options;
     const process = this.machine.spawn(`server ${name}`);
     const client = new SimEtcdClient({ etcd, route: routeOf(process), clock: process, first: index });
     const store = new ClusterStore(client, (bytes) => random.hex(bytes));
@@ -107,6 +109,7 @@ export class SimControlNode implements ControlNode {
     const failed = (error: unknown): void => {
       log(process).warn('the server ends', { error: messageOf(error) });
       process.end();
+      onFailed();
     };
     const lead = (): void => {
       this.#lead({ running, client, qmp, signal }).catch(failed);

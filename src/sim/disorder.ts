@@ -31,6 +31,18 @@ export function disorder(cluster: SimCluster): string[] {
     if (deleting === true) wrong.push(`guest cluster ${name} is not deleted`);
   for (const disk of tables.disk.values())
     if (!tables.vm.has(disk.vm)) wrong.push(`${disk.id} is left of ${disk.vm}, which is gone`);
+  wrong.push(...leftovers(cluster));
+  return wrong;
+}
+
+/** What lies on storage nodes and no record names: only a person would ever remove it. */
+function leftovers({ storage, truth: { tables } }: SimCluster): string[] {
+  const wrong: string[] = [];
+  for (const { name, pool } of storage.values()) {
+    for (const disk of pool.list()) if (!tables.disk.has(disk)) wrong.push(`${name} holds ${disk}, which nobody knows`);
+    for (const { disk } of pool.listShared())
+      if (!tables['shared-disk'].has(disk)) wrong.push(`${name} holds shared disk ${disk}, which nobody knows`);
+  }
   return wrong;
 }
 
@@ -70,10 +82,11 @@ function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
   return fits ? [] : [`${vm.name} is to be ${vm.intent} and its QEMU is ${status} (${why})`];
 }
 
-/** What waits for a host, or for another member of its guest cluster, may do so for longer. */
-function waitingTasks(cluster: SimCluster, vm: VmRecord): readonly (string | null)[] {
-  const why = cluster.controller?.vms.whyOf(vm.id) ?? '';
-  const isHeldBack = vm.migrationRequest !== null && why.endsWith(' is moved after that.');
+/** What waits for a host, or for other members of its guest cluster that wait for one, may do so for longer. */
+function waitingTasks({ truth: { tables } }: SimCluster, vm: VmRecord): readonly (string | null)[] {
+  const group = [...tables['guest-cluster'].values()].find(({ members }) => members.includes(vm.id));
+  const down = (group?.members ?? []).filter((id) => id !== vm.id && tables.vm.get(id)?.phase.kind !== 'running');
+  const isHeldBack = group !== undefined && down.length >= group.maxDisturbed;
   return [vm.phase.kind === 'stopped' ? vm.startTask : null, isHeldBack ? (vm.migrationRequest?.taskId ?? null) : null];
 }
 

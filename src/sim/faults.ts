@@ -3,6 +3,7 @@
  * from then on nothing fails any more.
  */
 import { present } from '../base/assert.ts';
+import type { DiskId } from '../base/ids.ts';
 import type { SimCluster } from './cluster.ts';
 import type { SimHostNode } from './host-node.ts';
 import { CALM, type NetworkName } from './network.ts';
@@ -29,6 +30,13 @@ const JUMPS_MS = [-3_600_000, -30_000, -1_500, 1_500, 30_000, 3_600_000] as cons
 /** Clocks of computers differ by some tenths of a percent at most. */
 const DRIFT_MAX = 0.004;
 const SLOW_MS = [300, 1_500, 6_000] as const;
+/** A write of storage that has too much to do takes as long as a leader takes to give up a host, or longer. */
+const OVERLOADED_MS = [2_000, 9_000] as const;
+/** In this a host is given up. */
+const GIVEN_UP_MS = [5_000, 12_000] as const;
+
+/** One of these is drawn, and then a time in it, in ms. */
+type Ranges = readonly (readonly [number, number])[];
 
 /** All misfortunes of one run. */
 export class Faults {
@@ -37,11 +45,15 @@ export class Faults {
   /** How each misfortune that is under way is ended. */
   readonly #ends = new Set<() => void>();
   #isOver = false;
+  readonly #askAnything: () => void;
   #crashIn = 0;
   #freezeIn = 0;
+  #askIn = 0;
 
-  constructor(cluster: SimCluster) {
+  /** `askAnything`: people ask for something. */
+  constructor(cluster: SimCluster, askAnything: () => void) {
     this.#cluster = cluster;
+    this.#askAnything = askAnything;
     this.#random = cluster.random.fork('faults');
     cluster.onCrashPoint = (process) => this.#atStep(process);
     for (const machine of cluster.machines.values())
@@ -62,6 +74,7 @@ export class Faults {
     this.#isOver = true;
     this.#crashIn = 0;
     this.#freezeIn = 0;
+    this.#askIn = 0;
     for (const end of [...this.#ends]) end();
     network.weather = { control: CALM, storage: CALM, overlay: CALM };
     this.#cluster.etcdRepliesLostPercent = 0;
@@ -86,6 +99,9 @@ export class Faults {
     'freeze-leader': () => this.#pause(this.#cluster.leader?.process),
     'freeze-leader-at-step': () => {
       this.#freezeIn = 1 + this.#random.below(STEPS_MAX);
+    },
+    'ask-at-step': () => {
+      this.#askIn = 1 + this.#random.below(STEPS_MAX);
     },
     'crash-agent': () => this.#crash(this.#host().agentProcess),
     'crash-storage-service': () => this.#crash(this.#storage().serviceProcess),
@@ -132,11 +148,14 @@ export class Faults {
     'pause-qemu': () => this.#pause(this.#qemu()?.process),
     'clock-jump': () => this.#jump(),
     'clock-drift': () => this.#machine().setDrift(this.#drift()),
-    'slow-disk': () => this.#slowDisk(),
+    'slow-disk': () => {
+      const node = this.#storage();
+      const disks = disksOf(node);
+      if (disks.length > 0) this.#slowDisk(node, this.#random.pick(disks), this.#random.pick(SLOW_MS));
+    },
     'slow-pool': () => {
       const node = this.#storage();
-      const slowest = this.#random.pick(SLOW_MS);
-      node.setLatencyMs([0.2, slowest]);
+      node.setLatencyMs([0.2, this.#random.pick(SLOW_MS)]);
       this.#lasting(() => node.setLatencyMs());
     },
     'full-pool': () => {
@@ -149,6 +168,20 @@ export class Faults {
     'compact-etcd': () => {
       const { etcd } = this.#cluster;
       if (etcd.state.revision > 2) etcd.compact(etcd.state.revision);
+    },
+    'crash-target': () => this.#target()?.end(),
+    'pause-target': () => this.#pause(this.#target()),
+    // What has too much to do is slow first, and breaks then: writes are under way when their host is given up.
+    'cut-host-while-slow': () => {
+      for (const node of this.#cluster.storage.values())
+        for (const disk of disksOf(node))
+          if (this.#random.chance(50)) this.#slowDisk(node, disk, this.#random.between(...OVERLOADED_MS));
+      const sharing = [...this.#cluster.qemus].filter(({ sharedDisks }) => sharedDisks.size > 0);
+      const victim = sharing.length > 0 ? this.#random.pick(sharing) : this.#qemu();
+      const machine = victim?.process.machine ?? this.#host().machine;
+      this.#cluster.clock.after(this.#random.between(...LASTS_MS[0]), () => {
+        if (!this.#isOver) this.#isolate(machine, ['control', 'storage', 'overlay'], 'both', [GIVEN_UP_MS]);
+      });
     },
     'lose-etcd-replies': () => {
       this.#cluster.etcdRepliesLostPercent = this.#random.pick([10, 40, 100]);
@@ -200,8 +233,12 @@ export class Faults {
     return daemons.length === 0 ? undefined : this.#random.pick(daemons).process;
   }
 
+  #target(): SimProcess | undefined {
+    return this.#random.pick([...this.#cluster.storage.values()]).targetProcess();
+  }
+
   /** What is begun lasts for a while and is then ended, once. */
-  #lasting(end: () => void, ranges: readonly (readonly [number, number])[] = LASTS_MS): void {
+  #lasting(end: () => void, ranges: Ranges = LASTS_MS): void {
     const [least, most] = this.#random.pick(ranges);
     const once = (): void => {
       if (this.#ends.delete(once)) end();
@@ -242,6 +279,7 @@ export class Faults {
   }
 
   #atStep(process: SimProcess): void {
+    if (this.#askIn > 0 && --this.#askIn === 0) this.#askAnything();
     if (this.#crashIn > 0 && --this.#crashIn === 0) this.#crash(process);
     else if (this.#freezeIn > 0 && --this.#freezeIn === 0) this.#pause(process);
   }
@@ -254,7 +292,7 @@ export class Faults {
     }
   }
 
-  #cut(cuts: readonly (readonly [NetworkName, string, string])[]): void {
+  #cut(cuts: readonly (readonly [NetworkName, string, string])[], lastsMs: Ranges = LASTS_MS): void {
     const { network, etcd } = this.#cluster;
     const touch = (): void => {
       for (const [, from, to] of cuts) for (const name of [from, to]) if (name !== '*') this.#cluster.touched(name);
@@ -268,15 +306,16 @@ export class Faults {
       this.#cluster.say(() => `healed ${cuts.map(([on, from, to]) => `${on} ${from}>${to}`).join(', ')}`);
       touch();
       etcd.topologyChanged();
-    });
+    }, lastsMs);
   }
 
-  #isolate({ name }: SimMachine, networks: readonly NetworkName[], direction: 'in' | 'out' | 'both'): void {
+  #isolate({ name }: SimMachine, networks: readonly NetworkName[], direction: 'in' | 'out' | 'both', lastsMs?: Ranges) {
     this.#cut(
       networks.flatMap((network) => [
         ...(direction === 'out' ? [] : [[network, '*', name] as const]),
         ...(direction === 'in' ? [] : [[network, name, '*'] as const]),
       ]),
+      lastsMs,
     );
   }
 
@@ -316,12 +355,13 @@ export class Faults {
     machine.wallErrorMs += by;
   }
 
-  #slowDisk(): void {
-    const node = this.#storage();
-    const disks = node.pool.list();
-    if (disks.length === 0) return;
-    const disk = this.#random.pick(disks);
-    node.slowDisk(disk, this.#random.pick(SLOW_MS));
+  #slowDisk(node: SimStorageNode, disk: DiskId, delayMs: number): void {
+    node.slowDisk(disk, delayMs);
     this.#lasting(() => node.slowDisk(disk, 0));
   }
+}
+
+/** A node's disks, those that are shared included. */
+function disksOf({ pool }: SimStorageNode): DiskId[] {
+  return [...pool.list(), ...pool.listShared().map(({ disk }) => disk)];
 }

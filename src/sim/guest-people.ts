@@ -133,10 +133,11 @@ export class GuestPeople {
   #share(snapshot: Snapshot, vm: VmRecord, asked: Asked): Made {
     const free = [...recordsOf(snapshot.sharedDisks)].filter(({ guestCluster }) => guestCluster === null);
     const disk: SharedDiskRecord | null = free.length === 0 ? null : this.#random.pick(free);
-    const deed = this.#random.below(4);
-    if (disk === null || (deed === 0 && snapshot.sharedDisks.size < DISKS_MAX))
+    const percent = this.#random.below(100);
+    if (disk === null || (percent < 20 && snapshot.sharedDisks.size < DISKS_MAX))
       return [diskChange(newSharedDisk(snapshot, this.#disk(snapshot), null, asked))];
-    if (deed === 3) return [diskChange(deletedDisk(snapshot, disk, asked))];
-    return deed === 2 ? detachChanges({ disk, vm }, asked) : attachChanges(snapshot, { disk, vm, lun: null }, asked);
+    // Most of what they ask for is to share: a disk that nobody has shows nothing.
+    if (percent >= 92) return [diskChange(deletedDisk(snapshot, disk, asked))];
+    return percent >= 80 ? detachChanges({ disk, vm }, asked) : attachChanges(snapshot, { disk, vm, lun: null }, asked);
   }
 }

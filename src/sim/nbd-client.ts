@@ -5,7 +5,7 @@
  * Guarantees: at most one request at a time; a request whose connection ended is sent again on the next one; one that found no connection
  * for `patienceMs` fails and is kept, to be sent again when the guest is continued.
  */
-import type { DiskId, VmId } from '../base/ids.ts';
+import type { DiskId } from '../base/ids.ts';
 import type { LaunchDisk, LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { SimNetwork } from './network.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
@@ -167,7 +167,7 @@ export class NbdClient {
       const carriedOut =
         request.kind === 'write'
           ? connection.write(request.sequence)
-          : Promise.resolve(highestOn(storage, this.disk.disk, this.#order.vm));
+          : Promise.resolve(storage.pool.highestOn(this.disk.disk, this.#order.vm));
       void carriedOut.then((result) => {
         if (result === 'broken' && connection.isOpen) {
           // The target has not got the disk for this VM now: the guest's driver tries again.
@@ -274,14 +274,6 @@ export class NbdClient {
     then();
     if (this.isBusy) this.#send(connection);
   }
-}
-
-/** The highest number n for which blocks 1 to n are on the disk: what a guest finds when it boots. */
-function highestOn(storage: SimStorageNode, disk: DiskId, vm: VmId): number {
-  const content = storage.pool.contentOf(disk, vm);
-  let highest = content.size;
-  while (highest > 0 && !content.has(highest)) highest--;
-  return highest;
 }
 
 async function reach(

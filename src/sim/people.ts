@@ -6,12 +6,12 @@ import { CodedError } from '../base/errors.ts';
 import type { DiskId, HostName, NetworkName, StorageName, TaskId, VmId } from '../base/ids.ts';
 import { parseDiskId, parseTaskId, parseVmId } from '../base/ids.ts';
 import { type ChangeContext, change } from '../control/backend/changes.ts';
+import { cordonHost } from '../control/backend/hosts.ts';
 import { type Joining, joinWrite } from '../control/backend/joining.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
-import type { DiskRecord, HostRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
+import type { DiskRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../core/model/vm.ts';
-import type { Entry } from '../core/ports/store.ts';
 import { addressOf } from './addresses.ts';
 import { hostJoining } from './agent/joining.ts';
 import type { SimCluster } from './cluster.ts';
@@ -20,7 +20,6 @@ import type { SimRandom } from './sim-random.ts';
 import { type DeedName, VM_BYTES } from './swarm.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
-const ATTEMPTS = 8;
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
@@ -134,7 +133,7 @@ export class People {
       antiAffinity,
       patienceMs,
       restartPolicy,
-      hasSharedDisks: this.#cluster.swarm.deeds.has('share'),
+      hasSharedDisks: this.#cluster.swarm.hasSharedDisks,
     });
     const nics = hasCard ? [{ network: LAN.name, mac, address: null }] : [];
     const value: VmRecord = { ...created, spec: { ...created.spec, nics } };
@@ -173,7 +172,7 @@ export class People {
     const { name } = this.#random.pick(hosts).value;
     this.#cluster.say(() => `people: drain ${name}`);
     this.#cluster.clock.after(this.#random.between(DRAINED_MS[0], DRAINED_MS[1]), () => this.uncordon(name));
-    await this.#cordon(name, true, store);
+    await cordonHost(changes, { name, cordoned: true, ifMatch: null });
     const there = [...store.vms.values()].filter(({ value }) =>
       expectedIncarnations(value.phase).some(({ host }) => host === name),
     );
@@ -184,23 +183,15 @@ export class People {
   uncordon(name: HostName): void {
     const { controls, clock, truth } = this.#cluster;
     if (truth.tables.host.get(name)?.cordoned !== true) return;
-    const store = [...controls.values()].map((node) => node.store).find((known) => known !== null);
-    if (store !== null && store !== undefined) this.#cordon(name, false, store).catch(() => undefined);
+    const changes = [...controls.values()].map((node) => node.changes).find((known) => known !== null);
+    if (changes !== null && changes !== undefined)
+      cordonHost(changes, { name, cordoned: false, ifMatch: null }).catch(() => undefined);
     clock.after(1_000, () => this.uncordon(name));
   }
 
   /** The maintenance of all hosts is over. */
   uncordonAll(): void {
     for (const name of this.#cluster.hosts.keys()) this.uncordon(name);
-  }
-
-  async #cordon(name: HostName, cordoned: boolean, store: ClusterStore): Promise<void> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const entry = store.hosts.get(name);
-      if (entry === undefined || entry.value.cordoned === cordoned) return;
-      const outcome = await store.transact([hostWrite(entry, { ...entry.value, cordoned })], null);
-      if (outcome.kind === 'committed') return;
-    }
   }
 
   #task(kind: string, of: string | TaskRecord['target']): TaskRecord {
@@ -220,10 +211,6 @@ export class People {
 }
 
 const id = (kind: string, n: number): string => `${kind}-${n.toString(16).padStart(12, '0')}`;
-
-function hostWrite(entry: Entry<HostRecord>, value: HostRecord): Write {
-  return { key: keyOf.host(value.name), value, expect: entry.revision };
-}
 
 /** A VM that is to run and never did. */
 export function newVm(options: {

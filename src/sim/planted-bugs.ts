@@ -263,6 +263,29 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       rewritingVms(store, (vm) => (vm.phase.kind === 'stopped' && !vm.deleting ? { ...vm, intent: 'running' } : vm)),
   },
   {
+    name: 'stopped-is-removed',
+    says: 'a VM that was stopped is removed, though nobody asked for that',
+    rules: ['T4-nothing-forgotten'],
+    plantStore: (store) =>
+      rewriting(store, (write, isLeaders) => {
+        const vm = write.key.startsWith(PREFIX.vm) ? (write.value as VmRecord | null) : null;
+        return isLeaders && vm?.phase.kind === 'stopped' ? { ...write, value: null } : write;
+      }),
+  },
+  {
+    name: 'detour-is-a-crash',
+    says: 'a guest whose QMP answers by a detour only is taken for one that panicked',
+    rules: ['V3-what-runs-stays'],
+    plant: (ports) => {
+      const { qmp } = ports;
+      const observe: QmpLink['observe'] = async (target) => {
+        const seen = await qmp.observe(target);
+        return seen.kind === 'answers' && seen.via !== 'direct' ? { ...seen, status: 'guest-panicked' } : seen;
+      };
+      return { ...ports, qmp: { ...bound(qmp), observe } };
+    },
+  },
+  {
     name: 'quarantine-never-lifted',
     says: 'a host that was given up and is back stays quarantined',
     rules: [STUCK],

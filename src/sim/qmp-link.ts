@@ -11,6 +11,7 @@ import type { LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../core/ports/qmp-link.ts';
 import type { Caller } from './links.ts';
 import type { Monitor, QemuProcess } from './qemu-process.ts';
+import type { SimProcess } from './sim-machine.ts';
 import { type HostNode, hopsOf, type Topology, type Way, waysFrom } from './topology.ts';
 
 /** Deadline of one connection attempt on one path, of one command, and of a command that makes QEMU work. */
@@ -22,8 +23,9 @@ interface Session {
   readonly qemu: QemuProcess;
   readonly way: Way;
   readonly monitor: Monitor;
-  /** When the last answer has come, or is not waited for any more: a connection keeps the order of what is sent on it. */
-  answered: Promise<unknown>;
+  /** When the last command was carried out, and its answer has come, or is not waited for any more. */
+  carriedOut: Promise<void>;
+  answered: Promise<void>;
 }
 
 interface Held {
@@ -159,21 +161,29 @@ export class SimQmpLink implements QmpLink {
     }
   }
 
+  /** A connection carries out what is sent on it once and in its order, and so come the answers. */
   #command<T>(session: Session, deadlineMs: number, act: (qemu: QemuProcess) => T | Promise<T>): Promise<T> {
     const { qemu, way } = session;
     const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
-    const before = session.answered;
+    const { carriedOut, answered } = session;
+    const isCarriedOut = Promise.withResolvers<void>();
+    session.carriedOut = isCarriedOut.promise;
+    let once: Promise<T> | undefined;
     const answer = this.#topology.network.call(
       this.#caller.process,
       hops,
       { deadlineMs, what: `QMP of ${qemu.key}` },
       (listener) => {
         if (listener === null) throw new CodedError('unavailable', `${qemu.key} is gone.`);
-        return act(qemu);
+        once ??= carriedOut.then(() => within(listener, () => act(qemu))).finally(isCarriedOut.resolve);
+        return once;
       },
     );
-    session.answered = answer.catch(() => undefined);
-    return before.then(() => answer);
+    const inTurn = Promise.allSettled([answered, answer]).then(() => answer);
+    // One that got lost holds up what comes after it for as long as it is waited for.
+    const end = (): void => isCarriedOut.resolve();
+    session.answered = inTurn.then(end, end);
+    return inTurn;
   }
 
   #hold(target: QmpTarget): Held {
@@ -245,7 +255,8 @@ export class SimQmpLink implements QmpLink {
         }),
       onClosed: () => network.tell(this.#caller.process, hops, () => this.#end(held.target, session)),
     };
-    const session: Session = { qemu, way, monitor, answered: Promise.resolve() };
+    const nothing = Promise.resolve();
+    const session: Session = { qemu, way, monitor, carriedOut: nothing, answered: nothing };
     qemu.monitors.add(monitor);
     held.session = session;
     return { session, seen: null };
@@ -258,6 +269,19 @@ export class SimQmpLink implements QmpLink {
     held.session = null;
     this.#listener(held.target);
   }
+}
+
+/** Does something in a process: now, when its pause is over, or never. */
+function within<T>(process: SimProcess, act: () => T | Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    process.run(() => {
+      try {
+        resolve(act());
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
 }
 
 function close(held: Held): void {

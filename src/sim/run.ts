@@ -30,6 +30,8 @@ export interface RunOptions {
 
 /** A cluster has so long to begin to lead and to know its hosts, in ms. */
 const START_MS = 30_000;
+/** What people share before anything fails. */
+const SHARED_FIRST = 12;
 /** How long the first VMs have before anything fails, in ms. */
 const QUIET_MS = 2_500;
 /** How long a cluster in which everything works may take to be in order, in ms: the longest back-off, an election, and a little. */
@@ -86,6 +88,8 @@ async function begin(cluster: SimCluster, people: People, isOver: () => boolean)
   await clock.run(clock.monotonicMs() + 500, isOver);
   await joined;
   for (let i = 0; i < swarm.vms; i++) void people.create(changes.store).catch(() => undefined);
+  // What fails fails to those who share disks by then.
+  if (swarm.deeds.has('share')) for (let i = 1; i <= SHARED_FIRST; i++) clock.after(i * 150, () => people.act('share'));
   await clock.run(clock.monotonicMs() + QUIET_MS, isOver);
   return [];
 }
@@ -93,7 +97,8 @@ async function begin(cluster: SimCluster, people: People, isOver: () => boolean)
 async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[]> {
   const { clock, swarm } = cluster;
   const people = new People(cluster);
-  const faults = new Faults(cluster);
+  const anything = cluster.random.fork('anything');
+  const faults = new Faults(cluster, () => people.act(anything.pick(DEEDS)));
   const notBegun = await begin(cluster, people, isOver);
   if (notBegun.length > 0) return notBegun;
   const end = clock.monotonicMs() + swarm.troubleMs;
@@ -114,7 +119,23 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   await clock.run(end, isOver);
   if (isOver()) return [];
   faults.repair();
-  return converge(cluster, people, isOver);
+  const stuck = await converge(cluster, people, isOver);
+  readDisks(cluster);
+  return stuck;
+}
+
+/** At the end somebody reads every disk that a VM has, as a guest that boots would: what was acknowledged must be there. */
+function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
+  for (const { id: vm, generation, spec } of tables.vm.values()) {
+    // One that never ran wrote nothing.
+    if (generation === 0) continue;
+    const disks = [...spec.disks, ...(spec.sharedDisks ?? [])];
+    for (const { disk } of disks) {
+      const node = (tables.disk.get(disk) ?? tables['shared-disk'].get(disk))?.node;
+      const found = node === undefined ? undefined : storage.get(node)?.pool.highestOn(disk, vm);
+      if (found !== undefined) note({ kind: 'booted', vm, disk, generation, found });
+    }
+  }
 }
 
 async function converge(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {

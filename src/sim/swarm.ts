@@ -50,8 +50,17 @@ export const FAULTS = [
   'full-pool',
   'compact-etcd',
   'lose-etcd-replies',
+  'crash-target',
+  'pause-target',
+  'cut-host-while-slow',
+  'ask-at-step',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
+
+/** Those that came later than the seeds. */
+const LATER: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target', 'cut-host-while-slow', 'ask-at-step']);
+/** Without shared disks nobody would notice them. */
+const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);
 
 /** What people do, likewise. */
 export const DEEDS = [
@@ -80,6 +89,8 @@ export interface Swarm {
   readonly vms: number;
   /** Every VM is alike: restarted after a failure, in no anti-affinity group. */
   readonly hasPlainVms?: boolean;
+  /** Machines have a place for shared disks. */
+  readonly hasSharedDisks: boolean;
   readonly hostMemoryBytes: number;
   /** How long anything may fail, in ms. */
   readonly troubleMs: number;
@@ -105,14 +116,21 @@ export function drawSwarm(seed: number): Swarm {
   const share = random.pick([0.06, 0.12, 0.25, 0.5]);
   const percent = (likely: number, most: number): number => (random.unit() < likely ? random.between(0, most) : 0);
   const faults = new Map<FaultName, number>();
-  for (const name of FAULTS) if (random.unit() < share) faults.set(name, random.pick([2_500, 6_000, 12_000, 25_000]));
+  const often = (from: SimRandom): number => from.pick([2_500, 6_000, 12_000, 25_000]);
+  for (const name of FAULTS) if (!LATER.has(name) && random.unit() < share) faults.set(name, often(random));
   const deeds = new Map<DeedName, number>();
   for (const name of DEEDS)
     if (name !== 'share' && random.unit() < 0.5) deeds.set(name, random.pick([1_500, 4_000, 10_000]));
   if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
-  // A stream of its own: the seeds that were there before stay what they were.
+  // Streams of their own: the seeds that were there before stay what they were.
   const sharing = new SimRandom(seed).fork('share');
   if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
+  const later = new SimRandom(seed).fork('later faults');
+  for (const name of LATER) {
+    const isWanted = later.unit() < (deeds.has('share') ? 0.5 : share);
+    const meanMs = often(later);
+    if (isWanted && (deeds.has('share') || !OF_SHARED_DISKS.has(name))) faults.set(name, meanMs);
+  }
   const hosts = 3 + random.below(4);
   return {
     seed,
@@ -121,6 +139,7 @@ export function drawSwarm(seed: number): Swarm {
     hosts,
     racks: 1 + random.below(3),
     vms: 1 + random.below(6),
+    hasSharedDisks: deeds.has('share'),
     hostMemoryBytes: random.pick([3, 4, 5, 9]) * GIB,
     troubleMs: random.pick([8_000, 15_000, 25_000, 40_000]),
     faults,
@@ -155,6 +174,7 @@ export function calmSwarm(seed: number, vms: number): Swarm {
     racks: 1,
     vms,
     hasPlainVms: true,
+    hasSharedDisks: true,
     hostMemoryBytes: 5 * GIB,
     troubleMs: 0,
     faults,

@@ -20,7 +20,6 @@ import type {
 import type { Cluster, ControlNode, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostRecord, TaskRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
 import { currentIncarnation } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
@@ -33,12 +32,11 @@ import type {
   Principal,
   WatchOptions,
 } from '../api/backend.ts';
-import { ClusterStore } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
-import { change, checkRevision, findVm } from './changes.ts';
+import { findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
-import { removeHost } from './hosts.ts';
+import { cordonHost, removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
@@ -205,14 +203,7 @@ export class ControlBackend implements Backend {
   }
 
   async patchHost(name: string, { cordoned, ifMatch }: PatchHost & Conditional): Promise<Host> {
-    await change(this.#context, () => {
-      const entry = this.#findHost(name);
-      checkRevision(entry, ifMatch, `Host ${name}`);
-      return {
-        writes: [ClusterStore.changed(keyOf.host(entry.value.name), entry, { ...entry.value, cordoned })],
-        result: null,
-      };
-    });
+    await cordonHost(this.#context, { name, cordoned, ifMatch });
     return this.getHost(name);
   }
 

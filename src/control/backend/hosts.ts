@@ -1,5 +1,5 @@
 /**
- * Taking a host out of the cluster. What is removed is its record and what it could join with; its machine is not told.
+ * Cordoning a host, and taking it out of the cluster. What is removed is its record and what it could join with; its machine is not told.
  *
  * Guarantees: no VM's record names a host that is removed; a host that may still run something of an old generation is not forgotten,
  * unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only while its record says so.
@@ -9,8 +9,8 @@ import type { HostRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { Write } from '../store/cluster-store.ts';
-import { change, checkRevision } from './changes.ts';
+import { ClusterStore, type Write } from '../store/cluster-store.ts';
+import { type ChangeContext, change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
 
 const NAMES_SHOWN = 10;
@@ -20,6 +20,19 @@ export interface HostRemoval {
   readonly ifMatch: string | null;
   /** Somebody says that its machine is off for good. */
   readonly isOff: boolean;
+}
+
+/** Keeps VMs from being placed on a host, or lets them. CodedError 'not-found', 'stale-revision'. */
+export function cordonHost(
+  context: ChangeContext,
+  { name, cordoned, ifMatch }: { readonly name: string; readonly cordoned: boolean; readonly ifMatch: string | null },
+): Promise<void> {
+  return change(context, () => {
+    const entry = find(context, name);
+    checkRevision(entry, ifMatch, `Host ${name}`);
+    const value: HostRecord = { ...entry.value, cordoned };
+    return { writes: [ClusterStore.changed(keyOf.host(value.name), entry, value)], result: undefined };
+  });
 }
 
 /**
@@ -43,7 +56,7 @@ export function removeHost(context: BackendContext, { name, ifMatch, isOff }: Ho
   });
 }
 
-function find({ store }: BackendContext, name: string): Entry<HostRecord> {
+function find({ store }: ChangeContext, name: string): Entry<HostRecord> {
   const entry = store.hosts.get(name);
   if (entry === undefined)
     throw new CodedError('not-found', `There is no host ${name}.`, { advice: 'Nothing was changed.' });

@@ -133,6 +133,8 @@ const launched = (drops: readonly string[]): TraceEntry => ({
   generation: gen(2),
   drops,
 });
+const restarted: VmPhase = { kind: 'starting', incarnation: incarnation(2, 2), reason: 'crashed', avoid: [] };
+const later = (entry: TraceEntry): TraceEntry => ({ ...entry, at: 10_000 });
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
@@ -216,6 +218,14 @@ const TABLE: Readonly<
       commit(wish('failed'), { kind: 'vm', id: VM, value: vmRecord(running(1)) }),
     ],
   },
+  'T4-nothing-forgotten': {
+    broken: [vm({ kind: 'stopped' }), commit({ kind: 'vm', id: VM, value: null })],
+    kept: [people(vm({ kind: 'stopped' }, { deleting: true })), commit({ kind: 'vm', id: VM, value: null })],
+  },
+  'V3-what-runs-stays': {
+    broken: [vm(running(1)), status(1, 'running'), later(vm(restarted))],
+    kept: [vm(running(1)), status(1, 'running'), { ...status(1, 'ended'), at: 9_000 }, later(vm(restarted))],
+  },
   'P1-lost-tunnels-dropped': {
     broken: [GIVEN_UP, vm(running(2)), launched([])],
     kept: [GIVEN_UP, vm(running(2)), launched(['10.2.0.2'])],
@@ -245,14 +255,37 @@ test('D1: memory that is older than the disk shows when it writes what was ackno
   );
 });
 
+const timesBroken = (name: string, trace: readonly TraceEntry[]): number => {
+  const judge = traceJudge();
+  return trace.flatMap((entry) => judge(entry)).filter(({ rule }) => rule.startsWith(`${name}-`)).length;
+};
+
 test('G5: what is continued is fenced on the storage nodes of its shared disks as well', () => {
   const fencedAt = (n: number): TraceEntry => ({ at: 1, kind: 'fenced', node: node(n), vm: VM, below: gen(1) });
-  const brokenBy = (trace: readonly TraceEntry[]): number => {
-    const judge = traceJudge();
-    return trace.flatMap((entry) => judge(entry)).filter(({ rule }) => rule.startsWith('G5')).length;
-  };
-  assert.equal(brokenBy([DISK, SHARED, sharing(), fencedAt(1), cont(1)]), 1);
-  assert.equal(brokenBy([DISK, SHARED, sharing(), fencedAt(1), fencedAt(2), cont(1)]), 0);
+  assert.equal(timesBroken('G5', [DISK, SHARED, sharing(), fencedAt(1), cont(1)]), 1);
+  assert.equal(timesBroken('G5', [DISK, SHARED, sharing(), fencedAt(1), fencedAt(2), cont(1)]), 0);
+});
+
+test('G6: a node that was granted a list without any disk of a VM serves it no more; anything else leaves a grant as it is', () => {
+  const revoked: TraceEntry = { at: 1, kind: 'let-go', node: node(1), vm: VM };
+  const brokenBy = (between: TraceEntry): number =>
+    timesBroken('G6', [DISK, vm(MIGRATING), granted(2), between, vm(running(1), { generation: gen(2) })]);
+  assert.equal(brokenBy(revoked), 0);
+  assert.equal(brokenBy({ ...revoked, node: node(2) }), 1);
+});
+
+test('T4: a disk of a VM is forgotten like the VM itself', () => {
+  const trace = [DISK, vm(running(1)), commit({ kind: 'disk', id: diskRecord().id, value: null })];
+  assert.equal(timesBroken('T4', trace), 1);
+});
+
+test('V3: where its host is given up in the same transaction, or was before, a VM may be started anew while it runs', () => {
+  const value = hostRecord(1, { quarantine: { since: 0, reason: 'lost' } });
+  const givenUp: Change = { kind: 'host', id: host(1), value };
+  const begun = [vm(running(1)), status(1, 'running')];
+  assert.equal(timesBroken('V3', [...begun, later(commit(...changesOf(vm(restarted)), givenUp))]), 0);
+  assert.equal(timesBroken('V3', [...begun, commit(givenUp), later(vm(restarted))]), 0);
+  assert.equal(timesBroken('V3', [...begun, later(vm(restarted))]), 1);
 });
 
 test('every checker has a trace that breaks its rule', () => {

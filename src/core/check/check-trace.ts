@@ -15,10 +15,12 @@ import {
 import {
   groupsStayApart,
   hostsHaveRoom,
+  nothingIsForgotten,
   onlyLeadersDecide,
   stopsLast,
   switchOnlyWhenBothPaused,
   tasksEndOnce,
+  whatRunsIsNotReplaced,
   wishesAreKept,
 } from './record-checkers.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
@@ -49,8 +51,10 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'T1-tasks-end-once': tasksEndOnce,
   'T2-stops-last': stopsLast,
   'T3-wishes-kept': wishesAreKept,
+  'T4-nothing-forgotten': nothingIsForgotten,
   'V1-lost-when-unreached': lostOnlyWhenUnreached,
   'V2-lost-when-out-of-reach': lostOnlyWhenOutOfReach,
+  'V3-what-runs-stays': whatRunsIsNotReplaced,
   'P1-lost-tunnels-dropped': lostTunnelsAreDropped,
   'W1-writes-follow-generations': writesFollowGenerations,
   'W2-one-writer': oneWriter,

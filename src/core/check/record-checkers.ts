@@ -1,8 +1,8 @@
 /** Checkers of commits: the point of no return of a migration, room on hosts, tasks, and stops that last. */
-import type { HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { DiskId, HostName, TaskId, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
-import { memoryOn, namedIncarnations } from './records.ts';
+import { currentGeneration, memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
@@ -176,6 +176,70 @@ export function wishesAreKept(): Checker {
       if (before.deleting && value !== null && !value.deleting) return `${before.name} is no longer being deleted`;
     }
     return null;
+  };
+}
+
+/** T4: a VM, and a disk of its own, leaves the records only after somebody asked for the VM to be deleted. */
+export function nothingIsForgotten(): Checker {
+  const vms = new Map<VmId, VmRecord>();
+  const owners = new Map<DiskId, VmId>();
+  const unasked = (id: VmId | undefined): VmRecord | null => {
+    const vm = id === undefined ? undefined : vms.get(id);
+    return vm === undefined || vm.deleting ? null : vm;
+  };
+  return (entry) => {
+    if (entry.kind !== 'commit') return null;
+    let lost: string | null = null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind === 'disk' && value !== null) owners.set(id, value.vm);
+      if (value !== null || (kind !== 'vm' && kind !== 'disk')) continue;
+      const vm = unasked(kind === 'vm' ? id : owners.get(id));
+      if (vm !== null) lost = `${id} is gone, and nobody asked for ${vm.name} to be deleted`;
+    }
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm') continue;
+      if (value === null) vms.delete(id);
+      else vms.set(id, value);
+    }
+    return lost;
+  };
+}
+
+/** A leader's last look at a QEMU is at most so old, in ms, when it commits what it decided from it. */
+const SEEN_LATE_MS = 1_000;
+
+/**
+ * V3: no leader starts a VM anew while its guest runs and has run for longer than a leader's look is old, unless its host is given up with that
+ * transaction or was before. What is paused, has ended or failed may be replaced.
+ */
+export function whatRunsIsNotReplaced(): Checker {
+  const statuses = new Map<string, { readonly said: string; readonly since: number }>();
+  const vms = new Map<VmId, VmRecord>();
+  const givenUp = new Set<HostName>();
+  return (entry) => {
+    if (entry.kind === 'status')
+      statuses.set(`${entry.vm}:${entry.generation}`, { said: entry.status, since: entry.at });
+    if (entry.kind !== 'commit') return null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'host') continue;
+      if (value === null || value.quarantine === null) givenUp.delete(id);
+      else givenUp.add(id);
+    }
+    let replaced: string | null = null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'vm') continue;
+      const before = vms.get(id);
+      if (value === null) vms.delete(id);
+      else vms.set(id, value);
+      if (before === undefined || value?.phase.kind !== 'starting' || value.generation === before.generation) continue;
+      const generation = currentGeneration(before);
+      const at = namedIncarnations(before).find((named) => named.generation === generation);
+      const seen = statuses.get(`${id}:${generation}`);
+      if (at === undefined || givenUp.has(at.host) || seen?.said !== 'running') continue;
+      if (entry.at - seen.since > SEEN_LATE_MS)
+        replaced = `${value.name} is started anew while generation ${generation} has run on ${at.host} since ${seen.since}`;
+    }
+    return replaced;
   };
 }
 

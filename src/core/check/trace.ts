@@ -80,7 +80,7 @@ export type TraceEntry = { readonly at: number } & (
       readonly generation: Generation;
       readonly sequence: number;
     }
-  /** A guest that boots reads its disk: blocks 1 to `found` are there. */
+  /** A guest that boots, or who looks when all is over, reads the disk: blocks 1 to `found` are there. */
   | {
       readonly kind: 'booted';
       readonly vm: VmId;

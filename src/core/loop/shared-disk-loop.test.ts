@@ -46,6 +46,8 @@ class World {
   readonly loop: SharedDiskLoop;
   /** The next orders fail, so many of them. */
   failing = 0;
+  /** Whether etcd confirms that this leader leads. */
+  leads = true;
   #now = 0;
   #revision = 1;
 
@@ -86,7 +88,7 @@ class World {
     } as unknown as Snapshot;
     return {
       term: 3 as Term,
-      leads: () => true,
+      leads: () => this.leads,
       snapshot,
       commit: async ({ changes, event }) => {
         for (const change of changes) this.apply(change);
@@ -189,6 +191,17 @@ test('GC8 a disk is made, shown with what went wrong, tried again, grown, and it
   for (const change of [waitingTask(2), disk({ sizeBytes: 2 ** 31, tasks: [task(2)] })]) world.apply(change);
   await world.pass(100);
   assert.deepEqual([world.orders.at(-1), world.task(2)], [`put s2 ${2 ** 31} shared-disks`, 'succeeded']);
+});
+
+test('E3 no order about a shared disk is given while etcd does not confirm who leads, and each is given as soon as it does', async () => {
+  const world = new World();
+  world.leads = false;
+  for (const change of [waitingTask(1), disk({ phase: 'creating', tasks: [task(1)] })]) world.apply(change);
+  await world.pass(5_000);
+  assert.deepEqual([world.orders, world.task(1)], [[], 'running']);
+  world.leads = true;
+  await world.pass(400);
+  assert.deepEqual([world.orders.length, world.task(1)], [1, 'succeeded']);
 });
 
 test('GC8 a disk waits for the VM that still has it, and its guest cluster for the disk', async () => {

@@ -102,4 +102,12 @@ export class SimPool {
     if (shared === undefined) return this.#disks.get(disk)?.sequences ?? new Set();
     return vm === undefined ? new Set([...shared.values()].flatMap((of) => [...of])) : (shared.get(vm) ?? new Set());
   }
+
+  /** The highest number n for which blocks 1 to n of a VM are on the disk: what its guest finds when it boots. */
+  highestOn(disk: DiskId, vm: VmId): number {
+    const content = this.contentOf(disk, vm);
+    let highest = content.size;
+    while (highest > 0 && !content.has(highest)) highest--;
+    return highest;
+  }
 }

@@ -72,6 +72,8 @@ export interface SimStorageNodeOptions {
   readonly note: (entry: StorageNote) => void;
   /** A life of the service begins, before it does anything. */
   readonly onStart?: () => void;
+  /** The service ended by itself: it could not take over what runs. */
+  readonly onGaveUp?: () => void;
   readonly log: Log;
   /** Mistakes made on purpose, to show that checkers notice. */
   readonly mistakes?: SimStorageMistakes;
@@ -160,6 +162,7 @@ export class SimStorageNode {
       (error: unknown) => {
         log.warn('the service cannot run', { reason: messageOf(error) });
         process.end();
+        this.#options.onGaveUp?.();
       },
     );
   }

@@ -192,6 +192,7 @@ function calmSwarm(seed: number, shape: StoryShape): Swarm {
     hosts: shape.hosts,
     racks: 1,
     vms: 0,
+    hasSharedDisks: true,
     hostMemoryBytes: HOST_BYTES,
     troubleMs: 0,
     faults: new Map(),
