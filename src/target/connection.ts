@@ -41,6 +41,8 @@ export interface ConnectionPort {
   /** Where the target is reached, as the initiator came: `192.0.2.1:3260,1`. */
   readonly address: string;
   allocate(bytes: number): Uint8Array;
+  /** Memory that `allocate` gave and that is not looked at any more. */
+  release(piece: Uint8Array): void;
   /** Bytes handed over and not yet sent. */
   unsentBytes(): number;
   /** Something was written outside the handling of input. */
@@ -100,6 +102,21 @@ export class Connection {
     if (this.#isOver) return;
     try {
       this.#decoder.push(chunk);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Where input may be put instead of being given to `receive`; null: nowhere. */
+  room(): Uint8Array | null {
+    return this.#isOver ? null : this.#decoder.room();
+  }
+
+  /** So many bytes were put into what `room` answered. */
+  filled(bytes: number): void {
+    if (this.#isOver) return;
+    try {
+      this.#decoder.filled(bytes);
     } catch (error) {
       this.#fail(error);
     }
@@ -194,6 +211,7 @@ export class Connection {
       numbers,
       parameters: who.parameters,
       allocate: (bytes) => this.#port.allocate(bytes),
+      release: (piece) => this.#port.release(piece),
       unsentBytes: () => this.#port.unsentBytes(),
       wantsSend: () => this.#port.wantsSend(),
       abortElsewhere: (lun) => this.#port.abortElsewhere(lun),

@@ -16,7 +16,7 @@ async function directory(t: TestContext): Promise<string> {
 
 const TIB = 2 ** 40;
 
-test('a disk of 64 TiB is a sparse file; its last block can be written and read', async (t) => {
+test('a disk of 8 TiB is a sparse file; its last block can be written and read', async (t) => {
   const path = join(await directory(t), 'disk');
   const store = await FileStore.open({ path, sizeBytes: 8 * TIB, blockBytes: 4096 });
   const last = store.blockCount - 1;

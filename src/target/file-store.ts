@@ -25,7 +25,7 @@ import { run } from '../os/child-process.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { InlineIo } from './inline-io.ts';
 
-/** Longer operations gain from the threads: copying is most of them. */
+/** Longer operations gain from the threads: copying is most of them, and the next data is received meanwhile. */
 const INLINE_BYTES_MAX = 32 * 1024;
 const SLAB_BYTES = 1024 * 1024;
 const ZEROES = new Uint8Array(1024 * 1024);

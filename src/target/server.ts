@@ -14,10 +14,12 @@ import { BlockPool } from './block-pool.ts';
 import { Budget } from './budget.ts';
 import { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
+import { directSocket } from './direct-socket.ts';
 import { LIMITS } from './limits.ts';
 import type { InitiatorPolicy, LoggedIn, LoginPolicy } from './login.ts';
 
 const SWEEP_MS = 1_000;
+const INPUT_BYTES = 64 * 1024;
 const KEEPALIVE_MS = 30_000;
 const TSIH_MAX = 0xffff;
 
@@ -61,6 +63,8 @@ export class IscsiServer {
   readonly #server: Server;
   readonly #peers = new Set<Peer>();
   readonly #blocks = new BlockPool();
+  /** Where input goes that is copied. Of all connections: nothing is left in it when another one reads. */
+  readonly #input = new Uint8Array(INPUT_BYTES);
   readonly #budget = new Budget(LIMITS.targetBytes);
   readonly #policy: LoginPolicy;
   readonly #poll: BusyPoll;
@@ -80,7 +84,8 @@ export class IscsiServer {
         return hash.update(Uint8Array.of(id)).update(secret, 'utf8').update(challenge).digest();
       },
     };
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS }, (socket) =>
+    const keepAlive = { keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS };
+    this.#server = createServer({ noDelay: true, ...keepAlive, pauseOnConnect: true }, (socket) =>
       this.#accept(socket),
     );
   }
@@ -159,13 +164,13 @@ export class IscsiServer {
     await closed;
   }
 
-  #accept(socket: Socket): void {
+  #accept(accepted: Socket): void {
     if (this.#peers.size >= LIMITS.connectionsMax || this.#isClosed) {
-      socket.destroy();
+      accepted.destroy();
       return;
     }
     const { targetNamed, clock } = this.#options;
-    const address = `${bracketed(socket.localAddress)}:${socket.localPort ?? 0},1`;
+    const address = `${bracketed(accepted.localAddress)}:${accepted.localPort ?? 0},1`;
     const connection = new Connection({
       targetNamed,
       policy: this.#policy,
@@ -173,6 +178,7 @@ export class IscsiServer {
       blocks: this.#blocks,
       address,
       allocate: (bytes) => this.#blocks.allocate(bytes),
+      release: (piece) => this.#blocks.release(piece),
       unsentBytes: () => peer.unsentBytes,
       wantsSend: () => this.#sendSoon(peer),
       ended: (reason) => this.#end(peer, reason),
@@ -180,16 +186,24 @@ export class IscsiServer {
       abortElsewhere: (lun) => this.#abortElsewhere(peer, lun),
       isStandby: (who) => this.#options.isStandby?.(who) ?? false,
     });
+    let room: Uint8Array | null = null;
+    const socket = directSocket(accepted, {
+      room: () => {
+        room = connection.room();
+        return room ?? this.#input;
+      },
+      filled: (bytes) => {
+        this.#poll.arrived();
+        if (room === null) connection.receive(this.#input.subarray(0, bytes));
+        else connection.filled(bytes);
+        this.#send(peer);
+        this.#poll.handled();
+      },
+    });
     const openedMs = clock.monotonicMs();
     const state = { isid: '', tsih: 0, unsentBytes: 0, isSending: false, isEnding: false, isGone: false };
     const peer: Peer = { socket, connection, openedMs, sends: 0, seen: 0, seenMs: openedMs, ...state };
     this.#peers.add(peer);
-    socket.on('data', (chunk: Buffer) => {
-      this.#poll.arrived();
-      connection.receive(chunk);
-      this.#send(peer);
-      this.#poll.handled();
-    });
     // A half-open initiator has nothing more to say: errors and ends are the same.
     socket.on('end', () => this.#cut(peer, 'closed by the initiator'));
     socket.on('error', (error) => this.#cut(peer, messageOf(error)));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cdb10, chapResponse, pduHeader, TEST_TARGET, TestInitiator, text } from './testing/initiator.ts';
+import { BlockPool } from './block-pool.ts';
+import { cdb10, chapResponse, pduBytes, pduHeader, TEST_TARGET, TestInitiator, text } from './testing/initiator.ts';
 import { MemoryStore } from './testing/memory-store.ts';
 import { StubTarget } from './testing/stub-target.ts';
 
@@ -168,6 +169,34 @@ test('a lost Data-Out ends its command with a check condition; one beyond what w
   const [rejected] = initiator.send(pduHeader(0x05, 0x80, { 16: 6, 20: second, 40: 0 }), Buffer.alloc(2048));
   assert.equal(rejected?.header[0], 0x3f);
   assert.equal(initiator.ends.length, 1);
+});
+
+test('memory that data still comes into is given to nobody else, though its command has ended', async () => {
+  const store = new MemoryStore(4096);
+  const target = new StubTarget(store);
+  const pool = new BlockPool();
+  const bytes = 128 * 1024;
+  const begin = (): { initiator: TestInitiator; out: (data: Buffer) => Buffer } => {
+    const initiator = new TestInitiator(target, undefined, pool);
+    initiator.open('ImmediateData=No');
+    const [asked] = initiator.command(cdb10(0x2a, 0, 256), { tag: 5, flags: WRITE, expected: bytes });
+    const ttt = asked?.header.readUInt32BE(20) ?? 0;
+    return { initiator, out: (data) => pduBytes(pduHeader(0x05, 0x80, { 16: 5, 20: ttt }), data) };
+  };
+  const first = begin();
+  const sent = first.out(Buffer.alloc(bytes, 0xff));
+  first.initiator.connection.receive(sent.subarray(0, 1_000));
+  first.initiator.connection.session?.abortedElsewhere(target.units());
+  assert.equal(first.initiator.answers()[0]?.header[3], 0x40, 'aborted');
+  store.hold = true;
+  const second = begin();
+  second.initiator.connection.receive(second.out(Buffer.alloc(bytes, 7)));
+  first.initiator.connection.receive(sent.subarray(1_000));
+  assert.deepEqual(first.initiator.ends, []);
+  store.release();
+  await new Promise(setImmediate);
+  assert.equal(second.initiator.answers()[0]?.header[3], 0);
+  assert.ok(store.bytes.subarray(0, bytes).every((byte) => byte === 7));
 });
 
 test('digests are checked and written', () => {

@@ -54,6 +54,8 @@ export interface SessionPort {
   readonly budget: Budget;
   /** Memory for data-out; its content does not matter. */
   allocate(bytes: number): Uint8Array;
+  /** Memory that `allocate` gave and that is not looked at any more. */
+  release(piece: Uint8Array): void;
   /** Bytes handed over and not yet sent. */
   unsentBytes(): number;
   /** Something was written outside the handling of input. */
@@ -275,7 +277,10 @@ export class Session {
     const wanted = isWhole ? task.outBytes : Math.min(task.outBytes, this.#port.parameters.firstBurstBytes);
     if (data !== null && data.length >= wanted) return data;
     const room = this.#port.allocate(wanted);
-    if (data !== null) room.set(data.subarray(0, task.received));
+    if (data !== null) {
+      room.set(data.subarray(0, task.received));
+      this.#port.release(data);
+    }
     task.data = room;
     return room;
   }
@@ -345,6 +350,8 @@ export class Session {
   #drop(task: Task): void {
     const before = task.state;
     task.state = 'over';
+    // What a data segment is on its way into stays with the decoder.
+    if (task.data !== null && !task.isFilling) this.#port.release(task.data);
     task.data = null;
     if (!this.#tasks.delete(task.pdu.tag)) return;
     if (task.isNumbered) this.#port.numbers.closed();

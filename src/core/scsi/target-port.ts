@@ -18,7 +18,10 @@ export interface ScsiCommand {
   readonly lun: number;
   /** 16 bytes for every command but those with a longer CDB. */
   readonly cdb: Uint8Array;
-  /** All data that the initiator sent, collected: never more than its expected data transfer length. Null: none. */
+  /**
+   * All data that the initiator sent, collected: never more than its expected data transfer length. Null: none. The transport uses this memory
+   * again once the command is answered: what is kept beyond that is copied.
+   */
   readonly dataOut: Uint8Array | null;
   /** Expected data transfer length towards the initiator, in bytes; 0 when it expects none. */
   readonly expectedInBytes: number;

@@ -94,8 +94,11 @@ export class TestInitiator {
   cmdSn = 1;
   digests = false;
 
-  constructor(target: ScsiTarget, policyFor: (name: string) => InitiatorPolicy | null = () => ({ kind: 'open' })) {
-    const pool = new BlockPool();
+  constructor(
+    target: ScsiTarget,
+    policyFor: (name: string) => InitiatorPolicy | null = () => ({ kind: 'open' }),
+    pool = new BlockPool(),
+  ) {
     const port: ConnectionPort = {
       targetNamed: () => target,
       policy: testPolicy(policyFor),
@@ -103,6 +106,7 @@ export class TestInitiator {
       blocks: pool,
       address: '192.0.2.1:3260,1',
       allocate: (bytes) => pool.allocate(bytes),
+      release: (piece) => pool.release(piece),
       unsentBytes: () => this.unsentBytes,
       wantsSend: () => undefined,
       ended: (reason) => void this.ends.push(reason),

@@ -142,6 +142,42 @@ test('any chunking gives the same PDUs, with digests too', () => {
   );
 });
 
+test('what is put into the room of a long data segment is as good as pushed, wherever the stream is cut', () => {
+  const data = Uint8Array.from({ length: 20_003 }, (_, at) => at % 251);
+  const padded = new Uint8Array([...data, 0]);
+  const long = hex(DATA_OUT);
+  long.set([0, data.length >> 8, data.length & 0xff], 5);
+  const digests = [crc32c(long), crc32c(padded)].map((crc) => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(crc);
+    return bytes;
+  });
+  const pdu = Buffer.concat([long, digests[0] ?? long, padded, digests[1] ?? long]);
+  const stream = new Uint8Array(Buffer.concat([pdu, pdu, pdu]));
+  let direct = 0;
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 30_000 }), { minLength: 1, maxLength: 30 }), (reads) => {
+      const { decoder, seen } = collector(32_768);
+      Object.assign(decoder, { headerDigest: true, dataDigest: true });
+      for (let at = 0, turn = 0; at < stream.length; turn++) {
+        const room = decoder.room();
+        const input = stream.subarray(at, at + Math.min(reads[turn % reads.length] ?? 1, room?.length ?? Infinity));
+        if (room === null) decoder.push(input);
+        else {
+          room.set(input);
+          decoder.filled(input.length);
+          direct += 1;
+        }
+        at += input.length;
+      }
+      assert.equal(seen.length, 3);
+      for (const one of seen) assert.equal(one.data, Buffer.from(data).toString('hex'));
+    }),
+    { seed: 3, numRuns: 50 },
+  );
+  assert.ok(direct > 50, `${direct} were put there`);
+});
+
 test('what is too long, or has a wrong digest, is refused at once and nothing is decoded afterwards', () => {
   const refused = (bytes: Uint8Array, about: { max?: number; digests?: boolean } = {}): void => {
     const { decoder, seen } = collector(about.max);

@@ -1,7 +1,7 @@
 /**
  * Chunks of a TCP stream into PDUs (RFC 7143, 11.1 and 11.2).
- * Guarantees: any chunking gives the same PDUs; a data segment is copied once, from the chunk to the place its receiver names; nothing is
- * kept beyond one header; a header announcing more than the bounds is refused before any of it is stored; after an error nothing is
+ * Guarantees: any chunking gives the same PDUs; a data segment goes to the place its receiver names, copied once from the chunk, or not at
+ * all where the chunk is read into `room`; nothing is kept beyond one header; a header announcing more than the bounds is refused before any of it is stored; after an error nothing is
  * decoded any more.
  */
 import { crc32c } from './crc32c.ts';
@@ -10,6 +10,8 @@ import { BHS_BYTES, IscsiProtocolError, type PduHeader, REJECT } from './pdu.ts'
 /** The longest additional header segments taken: room for the longest CDB there is (260 bytes). */
 const AHS_BYTES_MAX = 256;
 const DIGEST_BYTES = 4;
+/** What is left of a data segment is worth a read of its own from this on. */
+const DIRECT_BYTES_MIN = 8 * 1024;
 const NOTHING: Uint8Array = new Uint8Array(0);
 
 /** Who receives PDUs. Both may throw IscsiProtocolError; the decoder is over then. */
@@ -57,6 +59,24 @@ export class PduDecoder {
     let at = 0;
     try {
       while (at < chunk.length && !this.#isOver) at = this.#step(chunk, at);
+    } catch (error) {
+      this.#isOver = true;
+      throw error;
+    }
+  }
+
+  /** Where the next bytes of a long data segment may be put instead of being pushed; null where they are to be pushed. */
+  room(): Uint8Array | null {
+    if (this.#part !== 'data' || this.#need - this.#have < DIRECT_BYTES_MIN || this.#isOver) return null;
+    return this.#have === 0 ? this.#data : this.#data.subarray(this.#have);
+  }
+
+  /** So many bytes were put into what `room` answered. Throws as `push` does. */
+  filled(bytes: number): void {
+    if (this.#isOver) return;
+    try {
+      this.#have += bytes;
+      if (this.#have === this.#need) this.#partComplete();
     } catch (error) {
       this.#isOver = true;
       throw error;
