@@ -288,16 +288,17 @@ export class Qsd implements Daemon {
   /** Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then. */
   async removeExport(grant: Grant): Promise<void> {
     const id = exportId(grant);
-    const gone = Promise.withResolvers<void>();
+    const gone = Promise.withResolvers<'deleted' | 'lost'>();
     const stop = this.#session.onEvent(({ name, data }) => {
-      if (name === 'BLOCK_EXPORT_DELETED' && data['id'] === id) gone.resolve();
+      if (name === 'BLOCK_EXPORT_DELETED' && data['id'] === id) gone.resolve('deleted');
     });
-    const lost = this.#session.closed.then(() => gone.resolve());
+    void this.#session.closed.then(() => gone.resolve('lost'));
     try {
       await qmp(this.#session, 'block-export-del', { id, mode: 'hard' }, { deadlineMs: COMMAND_MS });
       const late = new AbortController();
-      await Promise.race([gone.promise, lost, pause(COMMAND_MS, late.signal).catch(() => undefined)]);
+      const how = await Promise.race([gone.promise, pause(COMMAND_MS, late.signal).catch(() => undefined)]);
       late.abort();
+      if (how === 'deleted') return;
     } catch (error) {
       // There was none: asked for below all the same.
       if (!(error instanceof QmpError)) throw error;
@@ -319,8 +320,13 @@ export class Qsd implements Daemon {
     }
   }
 
+  /** Takes the note back; idempotent. */
   async unmarkFencing(): Promise<void> {
-    await qmp(this.#session, 'object-del', { id: FENCING }, { deadlineMs: COMMAND_MS });
+    try {
+      await qmp(this.#session, 'object-del', { id: FENCING }, { deadlineMs: COMMAND_MS });
+    } catch (error) {
+      if (!(error instanceof QmpError) || (await this.isFencing())) throw error;
+    }
   }
 
   async isFencing(): Promise<boolean> {

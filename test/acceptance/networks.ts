@@ -7,7 +7,7 @@ import type { StoryCluster } from '../stories/story-cluster.ts';
 import { type Case, createTiny, deleteVms, gp, gpJson, untilSaid, vmOf } from './case.ts';
 import { Guest } from './guest.ts';
 
-const PINGS = 200;
+const PINGS = 100;
 const PING_EVERY_S = 0.1;
 const PING_DEADLINE_MS = 120_000;
 

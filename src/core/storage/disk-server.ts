@@ -271,8 +271,24 @@ export class DiskServer {
     const strangers = this.#strangersTo([...this.#held.keys()], revoked);
     const survivors = this.#held.size;
     if (mayBeRevoked({ left, older: new Set(older.keys()), strangers, survivors })) return false;
-    await daemon.unmarkFencing();
+    this.#unmarkLater(daemon);
     return true;
+  }
+
+  /**
+   * The fence is complete: its answer does not wait for the mark to go, a migrating guest stands still meanwhile. Should this service end
+   * in between, whoever takes the daemon over starts it anew, which is safe. A mark of a later fence that failed stays.
+   */
+  #unmarkLater(daemon: Daemon): void {
+    const unmark = async (): Promise<void> => {
+      if (this.#uncut.size === 0 && this.#daemon === daemon) await daemon.unmarkFencing();
+    };
+    this.#queue.run(unmark, { urgent: true }).catch((error: unknown) => {
+      this.#around.log.warn('a storage daemon keeps the mark of a fence that is complete', {
+        disk: this.disk,
+        reason: messageOf(error),
+      });
+    });
   }
 
   /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */

@@ -14,7 +14,7 @@ import { StorageStorm } from './testing/storage-storm.ts';
 
 const SEED = Number(process.env['GP_STORM_SEED'] ?? 1);
 const RUNS = Number(process.env['GP_STORM_RUNS'] ?? 120);
-const RUNS_TO_NOTICE = 40;
+const RUNS_TO_NOTICE = 200;
 const LINES_SHOWN = 60;
 const COUNTS = ['writes', 'acks', 'fences', 'refused', 'enospc', 'broken', 'faults'] as const;
 

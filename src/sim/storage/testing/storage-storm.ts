@@ -177,7 +177,13 @@ export class StorageStorm {
       if (listener === null || orders === null) throw new CodedError('unavailable', 'Nobody listens.');
       return new Promise<T>((resolve, reject) => listener.run(() => void send(orders).then(resolve, reject)));
     };
-    if (this.#random.chance(10)) this.clock.after(this.#random.between(0, 4_000), () => void carryOut().catch(() => 0));
+    // A connection that is tried again and again delivers it to whoever listens next, which may be a service that was just started.
+    const late = async (): Promise<void> => {
+      await pause(this.clock, this.#random.between(0, 4_000));
+      while (this.node.listener === null && !this.#isOver) await pause(this.clock, this.#random.between(1, 50));
+      await carryOut();
+    };
+    if (this.#random.chance(15)) void late().catch(() => 0);
     return new Promise<T>((resolve, reject) => {
       this.clock.after(DEADLINE_MS, () => reject(new CodedError('deadline', 'The service did not answer.')));
       this.clock.after(this.#random.between(0.5, 5), () => void carryOut().then(resolve, reject));
