@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BlockPool } from './block-pool.ts';
+import { LIMITS } from './limits.ts';
 import { cdb10, chapResponse, pduBytes, pduHeader, TEST_TARGET, TestInitiator, text } from './testing/initiator.ts';
 import { MemoryStore } from './testing/memory-store.ts';
 import { StubTarget } from './testing/stub-target.ts';
@@ -169,6 +170,41 @@ test('a lost Data-Out ends its command with a check condition; one beyond what w
   const [rejected] = initiator.send(pduHeader(0x05, 0x80, { 16: 6, 20: second, 40: 0 }), Buffer.alloc(2048));
   assert.equal(rejected?.header[0], 0x3f);
   assert.equal(initiator.ends.length, 1);
+});
+
+test('unsolicited data of commands that wait is held up to a bound; the rest is discarded, asked for later, and written once', async () => {
+  const { initiator, store, target } = rig('InitialR2T=No', 'FirstBurstLength=262144');
+  const bytes = 256 * 1024;
+  const held = LIMITS.waitingBytes / bytes;
+  // A reader that takes nothing: no command starts.
+  initiator.unsentBytes = LIMITS.unsentBytes + 1;
+  for (let tag = 0; tag <= held; tag++) {
+    const half = Buffer.alloc(bytes / 2, tag + 1);
+    const [blocks, expected] = [bytes / 512, bytes];
+    assert.deepEqual(initiator.command(cdb10(0x2a, 0, blocks), { tag, flags: 0x21, expected, data: half }), []);
+    const rest = pduHeader(0x05, 0x80, { 16: tag, 20: 0xffffffff, 40: bytes / 2 });
+    assert.deepEqual(initiator.send(rest, half), []);
+  }
+  assert.equal(target.executed, 0);
+  initiator.unsentBytes = 0;
+  initiator.connection.sent();
+  const answers = initiator.answers();
+  assert.equal(target.executed, held);
+  const [asked, ...others] = answers.filter(({ header }) => header[0] === 0x31);
+  assert.equal(others.length, 0);
+  const fields = [16, 40, 44].map((at) => asked?.header.readUInt32BE(at));
+  assert.deepEqual(fields, [held, 0, bytes], 'all of the last one');
+  const again = pduHeader(0x05, 0x80, { 16: held, 20: asked?.header.readUInt32BE(20) ?? 0 });
+  const [done] = initiator.send(again, Buffer.alloc(bytes, 0x77));
+  assert.deepEqual([done?.header[0], done?.header[3], target.executed], [0x21, 0, held + 1]);
+  assert.ok(store.bytes.subarray(0, bytes).every((byte) => byte === 0x77));
+  // The bound is free again.
+  initiator.unsentBytes = LIMITS.unsentBytes + 1;
+  const data = Buffer.alloc(bytes, 3);
+  initiator.command(cdb10(0x2a, 0, bytes / 512), { tag: 99, flags: WRITE, expected: bytes, data });
+  initiator.unsentBytes = 0;
+  initiator.connection.sent();
+  assert.equal(initiator.answers()[0]?.header[0], 0x21);
 });
 
 test('memory that data still comes into is given to nobody else, though its command has ended', async () => {

@@ -72,6 +72,8 @@ export class Session {
   readonly #waiting: Task[] = [];
   readonly #wake = (): void => this.#admitWaiting(true);
   #cost = 0;
+  /** Memory of commands that wait. */
+  #heldBytes = 0;
   #admitted = 0;
   #running = 0;
   #managing = 0;
@@ -109,7 +111,7 @@ export class Session {
     const task = this.#placed;
     if (task === null) return this.#port.allocate(header.dataBytes);
     task.isFilling = true;
-    return this.#room(task).subarray(0, header.dataBytes);
+    return this.#place(task, 0, header.dataBytes);
   }
 
   /** A SCSI Command with all of its immediate data. */
@@ -139,7 +141,7 @@ export class Session {
       return this.#port.allocate(header.dataBytes);
     }
     task.isFilling = true;
-    return this.#room(task).subarray(at, at + header.dataBytes);
+    return this.#place(task, at, header.dataBytes);
   }
 
   /** A complete Data-Out. */
@@ -255,6 +257,7 @@ export class Session {
       this.#cost += task.cost;
       this.#orderedRuns = task.pdu.attribute === ORDERED;
       task.state = 'receiving';
+      this.#unhold(task);
       if (!goOn) continue;
       this.#proceed(task);
       this.#port.wantsSend();
@@ -268,6 +271,24 @@ export class Session {
     if (this.#orderedRuns || task.pdu.attribute === ORDERED) return false;
     if (this.#cost + task.cost > LIMITS.connectionBytes) return false;
     return this.#port.budget.take(task.cost, this.#wake);
+  }
+
+  /** Where so many bytes of a command's data-out go: to its buffer, or, while it waits and there is no room, nowhere. */
+  #place(task: Task, at: number, bytes: number): Uint8Array {
+    if (task.state === 'waiting' && task.data === null && !task.isDiscarded) {
+      const heldBytes = Math.min(task.outBytes, this.#port.parameters.firstBurstBytes);
+      task.isDiscarded = this.#heldBytes + heldBytes > LIMITS.waitingBytes;
+      if (!task.isDiscarded) task.heldBytes = heldBytes;
+      this.#heldBytes += task.heldBytes;
+    }
+    if (task.isDiscarded) return this.#port.allocate(bytes);
+    return this.#room(task).subarray(at, at + bytes);
+  }
+
+  /** A command waits no more. */
+  #unhold(task: Task): void {
+    this.#heldBytes -= task.heldBytes;
+    task.heldBytes = 0;
   }
 
   /** The buffer of a command's data-out: whole when admitted, the first burst while it waits. */
@@ -293,6 +314,7 @@ export class Session {
       return;
     }
     if (task.isUnsolicitedOpen) return;
+    if (task.isDiscarded) task.restart();
     const { parameters, writer, numbers } = this.#port;
     task.requested = Math.max(task.requested, task.received);
     this.#room(task);
@@ -356,6 +378,7 @@ export class Session {
     if (!this.#tasks.delete(task.pdu.tag)) return;
     if (task.isNumbered) this.#port.numbers.closed();
     if (before === 'waiting') {
+      this.#unhold(task);
       const at = this.#waiting.indexOf(task);
       if (at !== -1) this.#waiting.splice(at, 1);
       return;

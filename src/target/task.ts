@@ -30,6 +30,10 @@ export class Task {
   /** All of data-out, or the first burst while waiting. */
   data: Uint8Array | null = null;
   received = 0;
+  /** Bytes of `data` that count as held while waiting. */
+  heldBytes = 0;
+  /** There was no room for what came while it waited. */
+  isDiscarded = false;
   /** Data-out that comes unasked is still expected. */
   isUnsolicitedOpen: boolean;
   unsolicitedDataSn = 0;
@@ -53,7 +57,17 @@ export class Task {
 
   /** Whether everything has come. */
   get isComplete(): boolean {
-    return this.received >= this.outBytes;
+    return this.received >= this.outBytes && !this.isDiscarded;
+  }
+
+  /**
+   * Everything is to be asked for, as if nothing had come: a target may do that with what it discarded (RFC 7143, "Data Transfer Overview";
+   * libiscsi sends it again).
+   */
+  restart(): void {
+    this.isDiscarded = false;
+    this.isUnsolicitedOpen = false;
+    this.received = 0;
   }
 
   /**

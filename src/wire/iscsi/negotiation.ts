@@ -19,8 +19,8 @@ export interface IscsiParameters {
 
 /** The longest data segment that we take: MaxRecvDataSegmentLength as we declare it. */
 export const RECEIVE_BYTES_MAX = 256 * 1024;
-/** What an initiator may send before we asked for it, at most. */
-const FIRST_BURST_BYTES_MAX = 64 * 1024;
+/** What an initiator may send before we asked for it, at most: most writes, so that they need no R2T and no wait for it. */
+const FIRST_BURST_BYTES_MAX = 256 * 1024;
 const MAX_BURST_BYTES = 1024 * 1024;
 const OUTSTANDING_R2T_MAX = 4;
 /** Longest value of a key that is a list or a number (13.1). */
