@@ -118,6 +118,13 @@ module.exports = {
     { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
+      name: 'checkers-share-no-code',
+      comment: 'src/core/check judges what others decide: it may know the types of records, and runs no line of theirs',
+      severity: 'error',
+      from: { path: '^src/core/check/', pathNot: TEST },
+      to: { path: '^src/', pathNot: '^src/(core/check|base)/', dependencyTypesNot: ['type-only'] },
+    },
+    {
       name: 'testing-is-for-tests',
       comment: 'what is only for tests must not be loaded in production',
       severity: 'error',

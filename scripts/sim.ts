@@ -28,6 +28,8 @@ const SEEDS_MAX = 1_000_000;
 /** Broken rules that are shown of one run, and runs that are shown of many. */
 const SHOWN_MAX = 10;
 const PROGRESS_MS = 1_000;
+/** Where nobody watches a line change, a new one says how far it is. */
+const PROGRESS_LINES_MS = 15_000;
 const GIT_MS = 5_000;
 
 interface Wish {
@@ -95,11 +97,21 @@ async function commitOf(signal: AbortSignal): Promise<string> {
 
 const lineOf = ({ at, rule, what }: Violation): string => `  ${(at / 1_000).toFixed(3)} s  ${rule}: ${what}`;
 
+/** The command that plays a seed again. */
+function againOf(seed: number, { bug, story }: Pick<Wish, 'bug' | 'story'>): string {
+  const more = [...(story === null ? [] : ['--story', story]), ...(bug === null ? [] : ['--bug', bug])];
+  return ['npm run sim -- --seed', seed, ...more, `--log sim-${seed}.log`].join(' ');
+}
+
 function explain({ seed, violations }: Outcome, { bug }: Wish, commit: string): string {
   const shown = violations.slice(0, SHOWN_MAX).map(lineOf);
   const more = violations.length > SHOWN_MAX ? [`  … ${violations.length - SHOWN_MAX} more`] : [];
-  const again = `npm run sim -- --seed ${seed}${bug === null ? '' : ` --bug ${bug}`} --log sim-${seed}.log`;
-  return [`seed ${seed} at commit ${commit}:`, ...shown, ...more, `  again: ${again}`].join('\n');
+  return [
+    `seed ${seed} at commit ${commit}:`,
+    ...shown,
+    ...more,
+    `  again: ${againOf(seed, { bug, story: null })}`,
+  ].join('\n');
 }
 
 /** Plays one thing with its log in the file that is wished for. */
@@ -118,9 +130,16 @@ async function logged<T>({ log }: Wish, play: (options: { log?: (line: string) =
   }
 }
 
-async function playOne(wish: Wish, seed: number, commit: string): Promise<boolean> {
+/** One seed, of one commit. */
+interface Played {
+  readonly seed: number;
+  readonly commit: string;
+  readonly signal: AbortSignal;
+}
+
+async function playOne(wish: Wish, { seed, commit, signal }: Played): Promise<boolean> {
   const bug = wish.bug === null ? {} : { bug: findBug(wish.bug) };
-  const outcome = await logged(wish, (options) => runSeed(seed, { ...bug, ...options }));
+  const outcome = await logged(wish, (options) => runSeed(seed, { ...bug, ...options, signal }));
   const isGood = outcome.violations.length === 0;
   console.log(
     isGood
@@ -147,6 +166,7 @@ async function playStory(wish: Wish, { seed, story }: { seed: number; story: str
     }
   });
   console.log(`story ${story}, seed ${seed}, at commit ${commit}: ${end}`);
+  if (!isGood) console.log(`  again: ${againOf(seed, wish)}`);
   return isGood;
 }
 
@@ -161,7 +181,10 @@ async function playMany(wish: Wish, commit: string, signal: AbortSignal): Promis
     return `${done} of ${wish.seeds} seeds, ${broken.length} failed, ${rate} a second, ${(simulatedMs / 3_600_000).toFixed(2)} h simulated`;
   };
   const isTerminal = process.stderr.isTTY === true;
-  const timer = setInterval(() => process.stderr.write(isTerminal ? `\r${progress()} ` : ''), PROGRESS_MS);
+  const timer = setInterval(
+    () => process.stderr.write(isTerminal ? `\r${progress()} ` : `${progress()}\n`),
+    isTerminal ? PROGRESS_MS : PROGRESS_LINES_MS,
+  );
   try {
     await runSeeds({
       from: wish.from,
@@ -200,13 +223,18 @@ async function main(): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.once(signal, () => stop.abort(new CodedError('unavailable', `Interrupted by ${signal}.`)));
   try {
-    const wish = wishOf(process.argv.slice(2));
+    const argv = process.argv.slice(2);
+    if (argv.includes('--help') || argv.includes('-h')) {
+      console.log(USAGE);
+      return 0;
+    }
+    const wish = wishOf(argv);
     const commit = await commitOf(stop.signal);
     const isGood =
       wish.seed === null
         ? await playMany(wish, commit, stop.signal)
         : wish.story === null
-          ? await playOne(wish, wish.seed, commit)
+          ? await playOne(wish, { seed: wish.seed, commit, signal: stop.signal })
           : await playStory(wish, { seed: wish.seed, story: wish.story }, commit);
     return isGood ? 0 : 1;
   } catch (error) {

@@ -167,16 +167,24 @@ async function listPatiently(etcd: Etcd, prefix: string, signal: AbortSignal): P
 /** Resolves when the key of that create revision no longer exists, or when the signal aborts. */
 async function untilKeyGone(wait: Omit<Turn, 'prefix'>): Promise<void> {
   const { etcd, key, createRevision } = wait;
-  const gone = new AbortController();
-  await follow(etcd, key, {
-    signal: AbortSignal.any([wait.signal, gone.signal]),
-    onListing: ({ entries }) => {
-      if (!entries.some((entry) => entry.key === key && entry.createRevision === createRevision)) gone.abort();
-    },
-    onEvents: (events) => {
-      if (events.some((event) => event.type === 'delete' && event.key === key)) gone.abort();
-    },
-  });
+  // Not AbortSignal.any: Node keeps such a signal for as long as somebody listens to it, and the simulator's dead processes do so for ever.
+  const over = new AbortController();
+  const end = (): void => over.abort(wait.signal.reason);
+  wait.signal.addEventListener('abort', end, { once: true });
+  if (wait.signal.aborted) end();
+  try {
+    await follow(etcd, key, {
+      signal: over.signal,
+      onListing: ({ entries }) => {
+        if (!entries.some((entry) => entry.key === key && entry.createRevision === createRevision)) over.abort();
+      },
+      onEvents: (events) => {
+        if (events.some((event) => event.type === 'delete' && event.key === key)) over.abort();
+      },
+    });
+  } finally {
+    wait.signal.removeEventListener('abort', end);
+  }
 }
 
 function leadershipOf(won: { etcd: Etcd; kept: KeptLease; key: string; createRevision: number }): Leadership {

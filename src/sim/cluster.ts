@@ -248,7 +248,7 @@ export class SimCluster implements Topology {
       onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),
       onAck: () => undefined,
       note: (entry) => told.note(entry),
-      onStart: () => told.begin(node.daemons().flatMap((daemon) => daemon.grants)),
+      onStart: () => told.begin(node.served),
       onGaveUp: () => this.supervise(machine),
       log: this.#log(`storage ${name}`),
       ...(bug?.storageMistakes === undefined ? {} : { mistakes: bug.storageMistakes }),

@@ -78,6 +78,16 @@ test('many seeds end early when they are told to, and with the reason why', asyn
   assert.ok(count >= 3 && count < 10);
 });
 
+test('a run ends when it is told to by a signal, though it never waits for anything', async () => {
+  const stop = new AbortController();
+  const reason = new CodedError('unavailable', 'enough');
+  const lines: string[] = [];
+  const played = runSeed(3, { log: (line) => lines.push(line), signal: stop.signal });
+  setImmediate(() => stop.abort(reason));
+  await assert.rejects(played, reason);
+  assert.ok(lines.length < (await logOf(3)).split('\n').length);
+});
+
 test('an unknown mistake is named with those that are known', () => {
   assert.throws(() => findBug('none'), /no planted bug "none".*/);
 });

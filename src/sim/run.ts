@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly swarm?: Swarm;
   /** Ends the run at the first broken rule. */
   readonly stopAtFirst?: boolean;
+  /** Ends the run; its promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** A cluster has so long to begin to lead and to know its hosts, in ms. */
@@ -50,8 +52,11 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<O
   const cluster = new SimCluster({ swarm, log: options.log ?? null, bug: options.bug ?? null });
   cluster.say(() => `seed ${seed}: ${describe(swarm)}`);
   const isOver = (): boolean =>
-    cluster.clock.events > EVENTS_MAX || (options.stopAtFirst === true && cluster.violations.length > 0);
+    cluster.clock.events > EVENTS_MAX ||
+    options.signal?.aborted === true ||
+    (options.stopAtFirst === true && cluster.violations.length > 0);
   const stuck = await play(cluster, isOver);
+  options.signal?.throwIfAborted();
   if (cluster.clock.events > EVENTS_MAX) stuck.push(`more than ${EVENTS_MAX} events happened`);
   for (const what of stuck) cluster.accuse('L1-converges', what);
   const { violations, now } = cluster;

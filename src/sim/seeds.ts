@@ -54,6 +54,7 @@ export async function runSeeds(options: SeedsOptions): Promise<void> {
           reject(
             new CodedError('failed', `The simulator itself failed with seed ${seed}: ${cause.stack ?? cause.message}`, {
               cause,
+              advice: `Again: npm run sim -- --seed ${seed}.`,
             }),
           ),
         );

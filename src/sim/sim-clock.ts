@@ -3,7 +3,8 @@
  * calls give the same run, whatever the machine does meanwhile.
  *
  * Between two events every promise callback has run. `process.nextTick` asked for in a microtask waits for the end of all microtasks,
- * those that they ask for included, and costs no turn of Node's event loop: a tenth of setImmediate.
+ * those that they ask for included, and costs no turn of Node's event loop: a tenth of setImmediate. Now and then there is a turn all the
+ * same, so that a signal reaches the process that simulates.
  */
 import type { Clock } from '../core/ports/clock.ts';
 
@@ -12,6 +13,9 @@ interface Timer {
   readonly order: number;
   callback: (() => void) | null;
 }
+
+/** Events between two turns of Node's event loop. */
+const EVENTS_PER_TURN = 4_096;
 
 /** Unix time at which every simulation begins, in ms. */
 export const EPOCH_MS = 1_700_000_000_000;
@@ -67,7 +71,10 @@ export class SimClock implements Clock {
         }
         queueMicrotask(again);
       };
-      const again = (): void => process.nextTick(step);
+      const again = (): void => {
+        if (this.#events % EVENTS_PER_TURN === 0) setImmediate(step);
+        else process.nextTick(step);
+      };
       queueMicrotask(again);
     });
   }

@@ -451,8 +451,12 @@ export class VmLoop {
     const { observer, clock } = this.#ports;
     // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
     if (observer.mayBeGone(host)) return false;
-    if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) return false;
     const noted = state.qmp.get(generation);
+    if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) {
+      // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
+      const isLaunchDoubtful = state.ledger.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
+      if (!isLaunchDoubtful && noted?.seen.kind !== 'answers') return false;
+    }
     if (noted === undefined || isDirty) return true;
     // One whose run state is about to follow has changed already.
     const keepsMs = isEnding(noted.seen) ? 0 : vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS;

@@ -117,6 +117,22 @@ const TABLE: readonly Row[] = [
   ['G4 starting: grant after the fence', STARTING, {}, {}, { fencedBelow: 1 }, 'grant 1'],
   ['starting: launch after the grant', STARTING, {}, {}, { fencedBelow: 1, granted: gens(1) }, 'launch 1'],
   [
+    'V3 starting: the leader before launched it, and its agent has died since: it runs (found by the simulator, seed 101566)',
+    STARTING,
+    {},
+    { 1: agentless('running') },
+    { fencedBelow: 1, granted: gens(1) },
+    '→ running 1',
+  ],
+  [
+    'starting: the leader before launched it and did not continue it',
+    STARTING,
+    {},
+    { 1: agentless('prelaunch') },
+    { fencedBelow: 1, granted: gens(1) },
+    'cont 1',
+  ],
+  [
     'G5 starting, paused, nothing known to a new leader: fence before cont',
     STARTING,
     {},

@@ -142,7 +142,8 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   if (missing !== null) return wait(missing);
   if (!isFenced(situation, generation)) return perform({ do: 'fence', below: generation });
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
-  if (!acknowledged.launched.has(generation)) return decideLaunch(situation, phase);
+  if (!acknowledged.launched.has(generation) && !isThereAlready(situation, incarnation))
+    return decideLaunch(situation, phase);
   if (verdict === 'crashed') {
     return startNext(situation, {
       reason: 'launch-failed',
@@ -170,6 +171,12 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     };
   }
   return wait(`Waiting for QMP of ${vm.name} on ${host}.`);
+}
+
+/** The leader before launched it, and its agent has died since: what QMP says of it counts as it does of any other. */
+function isThereAlready(situation: VmSituation, incarnation: Incarnation): boolean {
+  const { qmp } = situation.see(incarnation);
+  return qmp.kind === 'answers' && judgementOf(situation, incarnation).verdict !== 'crashed';
 }
 
 function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {

@@ -14,8 +14,8 @@ export class GrantsTold {
     this.#tell = tell;
   }
 
-  /** A life of the service begins, with daemons that serve this. */
-  begin(grants: readonly Grant[]): void {
+  /** A life of the service begins, with daemons and a target that serve this. */
+  begin(grants: readonly Pick<Grant, 'vm' | 'generation'>[]): void {
     this.#served.clear();
     for (const { vm, generation } of grants) this.#servedOf(vm).add(generation);
   }

@@ -221,6 +221,15 @@ export class SimStorageNode {
     return [...this.#daemons];
   }
 
+  /** What daemons and targets serve now. */
+  get served(): readonly Pick<Grant, 'vm' | 'generation'>[] {
+    const shared = this.targets().flatMap(({ state }) => state.vms);
+    return [
+      ...this.daemons().flatMap(({ grants }) => grants),
+      ...shared.flatMap(({ vm, generations }) => generations.map((generation) => ({ vm, generation }))),
+    ];
+  }
+
   /** Starts a daemon; CodedError 'failed' while another one has the image open or the port. */
   spawn(disk: DiskId, { port, grants }: { readonly port: number; readonly grants: readonly Grant[] }): SimDaemon {
     const rival = this.daemons().find(({ identity }) => identity.disk === disk || identity.port === port);
