@@ -28,6 +28,8 @@ class SmallWorld {
   readonly ordered: string[] = [];
   /** Whether etcd confirms the lease. */
   leads = true;
+  /** Whether the machine of a host without an agent answers. */
+  isReached = false;
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
@@ -112,7 +114,10 @@ class SmallWorld {
           forget: () => undefined,
         },
       },
-      paths: { list: () => [], probe: unused },
+      paths: {
+        list: () => (this.isReached ? [{ name: 'direct', storage: null }] : []),
+        probe: async () => ({ outcome: 'refused', lateMs: 0 }),
+      },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (name) => name,
       crashPoint: async () => undefined,
@@ -270,5 +275,21 @@ test('E3 no order is given while etcd does not confirm who leads, and each is gi
   await world.clock.run(9_000);
   assert.equal(world.vms.get(vmId(1))?.value.phase.kind, 'running');
   assert.deepEqual(world.ordered, ['network h1', 'launch h1']);
+  controller.stop();
+});
+
+test('V3 a guest that the leader before launched, and whose agent has died since, is found by its QMP and not launched again', async () => {
+  const world = new SmallWorld();
+  world.isReached = true;
+  world.apply({ kind: 'host', id: SILENT, value: hostRecord(4) });
+  world.apply({ kind: 'host', id: host(1), value: hostRecord(1) });
+  const phase = { kind: 'starting', incarnation: incarnation(1, 4), reason: 'requested', avoid: [] } as const;
+  const record = vmRecord(phase, { id: vmId(1), intent: 'running' });
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, disks: [] } } });
+  const controller = world.start();
+  await world.clock.run(5_000);
+  const { generation, phase: now } = world.vms.get(vmId(1))?.value ?? record;
+  assert.deepEqual([generation, now.kind], [1, 'running']);
+  assert.ok(!world.ordered.some((order) => order.startsWith('launch')), world.ordered.join());
   controller.stop();
 });
