@@ -82,11 +82,16 @@ function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
   return fits ? [] : [`${vm.name} is to be ${vm.intent} and its QEMU is ${status} (${why})`];
 }
 
-/** What waits for a host, or for other members of its guest cluster that wait for one, may do so for longer. */
+/**
+ * What waits for a host may do so for longer, and so may the move of a member while another one of its guest cluster does: those whom people
+ * stopped or suspended count as disturbed, too, but for them alone a move is refused at once.
+ */
 function waitingTasks({ truth: { tables } }: SimCluster, vm: VmRecord): readonly (string | null)[] {
   const group = [...tables['guest-cluster'].values()].find(({ members }) => members.includes(vm.id));
-  const down = (group?.members ?? []).filter((id) => id !== vm.id && tables.vm.get(id)?.phase.kind !== 'running');
-  const isHeldBack = group !== undefined && down.length >= group.maxDisturbed;
+  const others = (group?.members ?? []).flatMap((id) => (id === vm.id ? [] : (tables.vm.get(id) ?? [])));
+  const down = others.filter(({ phase, intent }) => phase.kind !== 'running' || intent !== 'running');
+  const isHeldBack =
+    group !== undefined && down.length >= group.maxDisturbed && down.some(({ intent }) => intent === 'running');
   return [vm.phase.kind === 'stopped' ? vm.startTask : null, isHeldBack ? (vm.migrationRequest?.taskId ?? null) : null];
 }
 

@@ -349,3 +349,19 @@ test('the report names disks, grants and the hosts that are connected', async ()
   assert.equal(disk?.grants[0]?.generation, 1);
   assert.equal(disk?.grants[0]?.connections[0]?.address, '10.1.0.1');
 });
+
+test('an order to make a disk that comes after the one to delete it makes nothing (found by the simulator, seed 403057)', async () => {
+  const bench = await Bench.start();
+  const shared = parseDiskId('disk-0000000000ff');
+  const makeShared = () =>
+    bench.order((orders) => orders.createSharedDisk(shared, { term, sizeBytes: 1 << 20, blockBytes: 512 }));
+  const make = () =>
+    bench.order((orders) => orders.createDisk(DISK, { term, vm: VM, sizeBytes: 1 << 20, source: { kind: 'blank' } }));
+  await makeShared();
+  await bench.order((orders) => orders.deleteDisk(DISK, { term }));
+  await bench.order((orders) => orders.deleteSharedDisk(shared, { term }));
+  const isLate = (error: unknown): boolean => error instanceof CodedError && error.code === 'stale-order';
+  await assert.rejects(make, isLate);
+  await assert.rejects(makeShared, isLate);
+  assert.deepEqual([bench.node.pool.list(), bench.node.pool.listShared()], [[], []]);
+});
