@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { parseDiskId, parseGeneration, parseVmId, type Term } from '../base/ids.ts';
-import type { LaunchOrder } from '../core/ports/host-link.ts';
+import { parseDiskId, parseGeneration, parseVmId } from '../base/ids.ts';
 import { SimNetwork } from './network.ts';
 import { QemuProcess } from './qemu-process.ts';
 import { SimClock } from './sim-clock.ts';
@@ -10,27 +9,8 @@ import { SimMachine } from './sim-machine.ts';
 import { SimRandom } from './sim-random.ts';
 
 const DISK = parseDiskId('disk-0000000000ff');
-const ORDER: LaunchOrder = {
-  term: 1 as Term,
-  vm: parseVmId('vm-0123456789ab'),
-  vmName: 'web1',
-  generation: parseGeneration(1),
-  slot: 0,
-  incoming: false,
-  machine: {
-    vcpus: 1,
-    memoryBytes: 1,
-    cpuModel: 'max',
-    firmware: 'direct',
-    kernel: null,
-    initrd: null,
-    append: null,
-  },
-  disks: [],
-  nics: [],
-  credentials: { caPem: '', certPem: '', keyPem: '' },
-  network: { revision: 1, networks: [], drop: [] },
-};
+const WEB1 = { vm: parseVmId('vm-0123456789ab'), vmName: 'web1', generation: parseGeneration(1), slot: 0 };
+const ORDER = { ...WEB1, incoming: false, disks: [] };
 
 // Found with shared disks (seeds 400616, 406519, 407478, 408669): such a disk never was connected, and kept every migration waiting.
 test('hot-plug of a shared disk whose log-in fails fails, and the guest has no disk of it', async () => {

@@ -51,9 +51,12 @@ const STREAM_END_MS = 6_000;
 const DOWNTIME_MS = 30;
 const SHUTDOWN_MS = [200, 1_200] as const;
 
+/** What of its launch a simulated QEMU is made from. */
+type QemuOrder = Pick<LaunchOrder, 'vm' | 'vmName' | 'generation' | 'slot' | 'incoming' | 'disks' | 'sharedDisks'>;
+
 /** One QEMU, from its start to its process's end. */
 export class QemuProcess {
-  readonly order: LaunchOrder;
+  readonly order: QemuOrder;
   readonly process: SimProcess;
   readonly monitors = new Set<Monitor>();
   readonly #around: QemuSurroundings;
@@ -77,7 +80,7 @@ export class QemuProcess {
   /** Of how many migrations in a hundred the source does not hear that they are complete. */
   lostEndPercent = 0;
 
-  constructor(order: LaunchOrder, process: SimProcess, around: QemuSurroundings) {
+  constructor(order: QemuOrder, process: SimProcess, around: QemuSurroundings) {
     this.order = order;
     this.process = process;
     this.#around = around;

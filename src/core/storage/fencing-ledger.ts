@@ -1,12 +1,13 @@
 /**
- * What this service was told about leaders and generations since it started. Pure.
+ * What this service was told about leaders, generations and disks that go since it started. Pure.
  * Guarantees: terms and floors only rise; an order of an older term, for a generation below its VM's floor, or for one that was revoked
  * or that etcd stopped admitting, is refused ('stale-order') whatever else happens. Memory is enough: after a restart nothing is granted before the floors are raised
- * again from a linearizable read of etcd, which holds every generation that any fence or revocation was made for.
+ * again from a linearizable read of etcd, which holds every generation that any fence or revocation was made for. A disk's deletion is not read again:
+ * an order to make it that outlives the service as well leaves an empty disk that no record names.
  */
 
 import { CodedError } from '../../base/errors.ts';
-import type { Generation, Term, VmId } from '../../base/ids.ts';
+import type { DiskId, Generation, Term, VmId } from '../../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 
 /** What a read of etcd says of a VM's generations: of those up to `highest`, only the `admitted` ones can ever be granted again. */
@@ -15,6 +16,9 @@ export interface SettledGenerations {
   readonly admitted: readonly Generation[];
 }
 
+/** Deleted disks that are remembered: more than any order lives through. */
+const DELETED_MAX = 10_000;
+
 /** The highest term heard, each VM's floor, and what is above the floor and must not be granted either. */
 export class FencingLedger {
   #term = 0;
@@ -22,6 +26,8 @@ export class FencingLedger {
   /** Revoked one by one since the start: a read of etcd that is under way may be older. */
   readonly #revoked = new Map<VmId, Set<Generation>>();
   readonly #settled = new Map<VmId, SettledGenerations>();
+  /** The oldest first. Names of disks are never used twice. */
+  readonly #deleted = new Set<DiskId>();
 
   /** Takes note of an order's term; CodedError 'stale-order' when a later leader has spoken. */
   acceptTerm(term: Term): void {
@@ -67,6 +73,19 @@ export class FencingLedger {
     throw new CodedError('stale-order', `Generation ${generation} of ${vm} ${why}.`, {
       advice: 'Nothing was granted.',
     });
+  }
+
+  /** `disk` is never made again. */
+  deleteDisk(disk: DiskId): void {
+    this.#deleted.add(disk);
+    const [oldest] = this.#deleted;
+    if (this.#deleted.size > DELETED_MAX && oldest !== undefined) this.#deleted.delete(oldest);
+  }
+
+  /** CodedError 'stale-order' when the disk was to be deleted: an order to make it was on its way for too long. */
+  checkDisk(disk: DiskId): void {
+    if (!this.#deleted.has(disk)) return;
+    throw new CodedError('stale-order', `${disk} was to be deleted meanwhile.`, { advice: 'Nothing was made.' });
   }
 
   #whyNot(vm: VmId, generation: Generation): string | null {

@@ -46,8 +46,6 @@ const READ_CLUSTER_MS = 60_000;
 const AT_ONCE = 8;
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5_000;
-/** Deleted disks that are remembered: more than any order lives through. */
-const DELETED_MAX = 10_000;
 
 /** Every order of a controller but uploads, and what happens by itself: taking over, restoring, keeping up. */
 export class StorageService {
@@ -56,8 +54,6 @@ export class StorageService {
   readonly #ledger: FencingLedger;
   readonly #servers = new Map<DiskId, DiskServer>();
   readonly #shared: SharedDisks;
-  /** Disks that were to be deleted, the oldest first: an order to make one again was on its way for too long. Names are never used twice. */
-  readonly #deleted = new Set<DiskId>();
   /** Disks, and VMs with shared disks, whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
   #unrestored: Set<DiskId | VmId> | undefined;
   #isStopped = false;
@@ -141,13 +137,13 @@ export class StorageService {
 
   async createDisk(disk: DiskId, order: DiskOrder): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    this.#checkNotDeleted(disk);
+    this.#ledger.checkDisk(disk);
     await this.#server(disk).run(() => this.#options.disks.createDisk(disk, order));
   }
 
   async deleteDisk(disk: DiskId, order: Order): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    this.#noteDeleted(disk);
+    this.#ledger.deleteDisk(disk);
     const server = this.#server(disk);
     await server.run(async () => {
       await server.endUnused();
@@ -173,7 +169,7 @@ export class StorageService {
 
   async createSharedDisk(disk: DiskId, { term, sizeBytes, blockBytes }: SharedDiskOrder): Promise<void> {
     this.#ledger.acceptTerm(term);
-    this.#checkNotDeleted(disk);
+    this.#ledger.checkDisk(disk);
     if (sizeBytes % blockBytes !== 0)
       throw new CodedError(
         'bad-input',
@@ -184,7 +180,7 @@ export class StorageService {
 
   async deleteSharedDisk(disk: DiskId, order: Order): Promise<void> {
     this.#ledger.acceptTerm(order.term);
-    this.#noteDeleted(disk);
+    this.#ledger.deleteDisk(disk);
     await this.#shared.delete(disk);
   }
 
@@ -232,19 +228,6 @@ export class StorageService {
     const owner = await this.#options.disks.ownerOf(disk);
     if (owner === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);
     return owner;
-  }
-
-  /** Before the first await: an order that came earlier is carried out earlier. */
-  #noteDeleted(disk: DiskId): void {
-    this.#deleted.delete(disk);
-    this.#deleted.add(disk);
-    const [oldest] = this.#deleted;
-    if (this.#deleted.size > DELETED_MAX && oldest !== undefined) this.#deleted.delete(oldest);
-  }
-
-  #checkNotDeleted(disk: DiskId): void {
-    if (!this.#deleted.has(disk)) return;
-    throw new CodedError('stale-order', `${disk} was to be deleted meanwhile.`, { advice: 'Nothing was made.' });
   }
 
   #checkPort(disk: DiskId, port: number): void {
