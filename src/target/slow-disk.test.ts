@@ -124,11 +124,10 @@ test('a file larger than memory holds up another VM by single disk accesses, eve
       slowReads += 1;
     }
   });
-  const latenciesMs: number[] = [];
+  let quickReads = 0;
   while (performance.now() - startedMs < TEST_MS) {
-    const askedMs = performance.now();
     assert.equal((await other.command(1, READ_4K))?.status, 0);
-    latenciesMs.push(performance.now() - askedMs);
+    quickReads += 1;
   }
   isOver = true;
   await Promise.all(reading);
@@ -137,6 +136,7 @@ test('a file larger than memory holds up another VM by single disk accesses, eve
   assert.ok(disk.blocking >= 2, 'the store tries again from time to time');
   assert.ok(disk.blocking <= blockingMax(elapsedMs), `${disk.blocking} held the thread in ${elapsedMs} ms`);
   assert.ok(slowReads > 4 * disk.blocking, `only ${slowReads} reads of the large file`);
-  const late = latenciesMs.filter((ms) => ms >= DISK_MS).length;
-  assert.ok(late * 10 < latenciesMs.length, `${late} of ${latenciesMs.length} waited as long as for a disk`);
+  // If each of the readers' accesses held the thread, there would be one read of the other VM for all of theirs: a count, whatever the time.
+  const sharePerReader = slowReads / READERS;
+  assert.ok(quickReads > 2 * sharePerReader, `${quickReads} reads beside ${slowReads} of the large file`);
 });
