@@ -96,7 +96,8 @@ async function main(argv: readonly string[]): Promise<number> {
           ? messageOf(error)
           : String(error instanceof Error ? error.stack : error),
     );
-    return stop.signal.aborted ? 130 : 1;
+    if (stop.signal.aborted) return 130;
+    return error instanceof CodedError && error.code === 'bad-input' ? 2 : 1;
   } finally {
     for (const end of ends.reverse()) await endInTime(end);
   }
@@ -112,9 +113,9 @@ function contextOf(
   argv: readonly string[],
   ends: (() => Promise<void> | void)[],
 ): { context: BenchContext; save: boolean } {
-  const { values } = parseArgs({ args: [...argv], options: OPTIONS, strict: true });
+  const { values } = optionsOf(argv);
   const text = (name: string): string | undefined => {
-    const value = Object.hasOwn(values, name) ? values[name as keyof typeof values] : undefined;
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
     return typeof value === 'string' ? value : undefined;
   };
   const context: BenchContext = {
@@ -129,7 +130,16 @@ function contextOf(
     say,
     atEnd: (end) => void ends.push(end),
   };
-  return { context, save: values.save === true };
+  return { context, save: values['save'] === true };
+}
+
+/** The options as written; CodedError 'bad-input' where one is unknown. */
+function optionsOf(argv: readonly string[]): { values: Readonly<Record<string, string | boolean | undefined>> } {
+  try {
+    return parseArgs({ args: [...argv], options: OPTIONS, strict: true });
+  } catch (error) {
+    throw new CodedError('bad-input', messageOf(error));
+  }
 }
 
 async function endInTime(end: () => Promise<void> | void): Promise<void> {

@@ -1,7 +1,8 @@
 /**
- * All tests: the quick checks, then the suites with real processes, one file at a time. `npm test -- FILTER` runs only the test files
+ * All tests: the quick checks, then the suites with real processes. `npm test -- FILTER` runs only the test files
  * whose path contains FILTER. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was tested.
  */
+import { basename } from 'node:path';
 import { closingLine, failureText, stepLine } from './lib/show.ts';
 import { quickSteps, root, runSteps, total, unitSteps } from './lib/steps.ts';
 import { addCounts, findTestFiles, NO_TESTS, type TestCount } from './lib/test-files.ts';
@@ -16,10 +17,9 @@ const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
-function showTest(record: TestRecord): void {
-  const mark = { passed: 'ok  ', failed: 'FAIL', skipped: 'skip' }[record.outcome];
-  console.log(`  ${mark} ${record.name} (${(record.durationMs / 1000).toFixed(1)} s)`);
-}
+/** Files that wait for deadlines most of the time run side by side; what measures, or fills both processors, has the machine to itself. */
+const LANES = 2;
+const SIDE_BY_SIDE = /\.etcd\.test\.ts$|^test\/stories\//;
 
 async function quick(): Promise<TestCount> {
   const steps = filter === '' ? quickSteps() : unitSteps(filter);
@@ -28,11 +28,28 @@ async function quick(): Promise<TestCount> {
 }
 
 async function suites(): Promise<TestCount> {
-  const files = (['spin', 'etcd', 'net', 'qemu', 'story'] as const).flatMap((kind) =>
-    findTestFiles({ root, kinds: [kind], filter }),
-  );
+  let count = NO_TESTS;
+  for (const kind of ['spin', 'etcd', 'net', 'qemu', 'story'] as const) {
+    const files = findTestFiles({ root, kinds: [kind], filter });
+    for (const lanes of [LANES, 1]) {
+      const some = files.filter((file) => SIDE_BY_SIDE.test(file) === lanes > 1);
+      count = addCounts(count, await suite(some, lanes));
+    }
+  }
+  return count;
+}
+
+async function suite(files: readonly string[], lanes: number): Promise<TestCount> {
   const onFile = (file: string): void => console.log(`\n${file}`);
-  return await runSuite({ root, files, endMs, signal: cancelled.signal, onFile, onTest: showTest });
+  const onTest = (record: TestRecord): void => console.log(testLine(record, lanes > 1));
+  return await runSuite({ root, files, lanes, endMs, signal: cancelled.signal, onFile, onTest });
+}
+
+/** Of files that run side by side it also says which one. */
+function testLine({ file, name, outcome, durationMs }: TestRecord, isOneOfMany: boolean): string {
+  const mark = { passed: 'ok  ', failed: 'FAIL', skipped: 'skip' }[outcome];
+  const where = isOneOfMany ? `${basename(file).split('.')[0]}: ` : '';
+  return `  ${mark} ${where}${name} (${(durationMs / 1000).toFixed(1)} s)`;
 }
 
 function withSomething(count: TestCount): TestCount {

@@ -27,7 +27,7 @@ export type MachineState = {
   readonly mounts: readonly string[];
 };
 
-/** Looks at the machine. `runId`: the value of RUN_VARIABLE that marks our processes. */
+/** Looks at the machine. `runId`: the value of RUN_VARIABLE that marks our processes; empty: none are ours. */
 export function machineState(runId: string): MachineState {
   return {
     processes: readdirSync('/proc')
@@ -47,11 +47,16 @@ export function leaksBetween(before: MachineState, after: MachineState): string[
     return !known.has(identity(seen)) && (seen.isOurs || isOrphan);
   });
   return [
-    ...processes.map((seen) => `process ${seen.pid} ${seen.name}`),
+    ...processLines(processes),
     ...added(before.namespaces, after.namespaces).map((name) => `network namespace ${name}`),
     ...added(before.interfaces, after.interfaces).map((name) => `network interface ${name}`),
     ...added(before.mounts, after.mounts).map((path) => `mount ${path}`),
   ];
+}
+
+/** One line for each process. */
+export function processLines(processes: readonly ProcessSeen[]): string[] {
+  return processes.map(({ pid, name }) => `process ${pid} ${name}`);
 }
 
 /** Ends what is left of our own run, so that the next run starts clean. */

@@ -1,12 +1,12 @@
 /**
- * Real-process suites: one file at a time, each in a run that is marked and has a folder for temporary files of its own, and at the end
- * a look at what was left behind after each. A leak is a failure.
+ * Real-process suites: each file in a run that is marked and has a folder for temporary files of its own, and a look at what was left
+ * behind. A leak is a failure.
  */
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { endOurs, leaksBetween, machineState, RUN_VARIABLE } from './leaks.ts';
+import { endOurs, leaksBetween, machineState, processLines, RUN_VARIABLE } from './leaks.ts';
 import { addCounts, kindOf, NO_TESTS, runTestFiles, type TestCount, type TestKind } from './test-files.ts';
 import type { TestRecord } from './test-reporter.ts';
 
@@ -28,33 +28,52 @@ const POLL_MS = 100;
 /** What to run: files relative to `root`, and `endMs`, the end of the whole run by performance.now(). */
 export type SuiteOptions = {
   readonly root: string;
+  /** Run side by side, as many at a time as `lanes`. */
   readonly files: readonly string[];
+  readonly lanes: number;
   readonly endMs: number;
   readonly signal: AbortSignal;
   readonly onFile: (file: string) => void;
   readonly onTest: (record: TestRecord) => void;
 };
 
-/** Runs the files one after another; what a file leaves behind counts as one failed test of it. */
+/**
+ * Runs the files. What one leaves behind counts as one failed test of it; what nobody's mark is on (a namespace, a mount, an orphan) of
+ * all those that ran side by side.
+ */
 export async function runSuite(options: SuiteOptions): Promise<TestCount> {
-  const runId = `${process.pid}-${Date.now()}`;
+  const { files, lanes } = options;
+  if (lanes === 1 && files.length > 1) {
+    let count = NO_TESTS;
+    for (const file of files) count = addCounts(count, await runSuite({ ...options, files: [file] }));
+    return count;
+  }
+  const before = machineState('');
+  const counts: TestCount[] = [];
+  const queue = files.values();
+  const lane = async (): Promise<void> => {
+    for (const file of queue) counts.push(await runMarked(file, options));
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  const left = await leaksThatStay(() => leaksBetween(before, machineState('')));
+  if (left.length > 0) counts.push(leakFailure(files.join(' '), left));
+  return counts.reduce(addCounts, NO_TESTS);
+}
+
+async function runMarked(file: string, options: SuiteOptions): Promise<TestCount> {
   // Short, because paths of Unix sockets end at 107 bytes; open like /tmp, because QEMU runs as another user.
   const folder = mkdtempSync(join(tmpdir(), 'gpt-'));
   chmodSync(folder, 0o1777);
-  const env = { ...process.env, [RUN_VARIABLE]: runId, TMPDIR: folder };
-  let count = NO_TESTS;
+  const runId = `${process.pid}-${folder}`;
+  const ours = (): readonly string[] => processLines(machineState(runId).processes.filter(({ isOurs }) => isOurs));
   try {
-    for (const file of options.files) {
-      const before = machineState(runId);
-      count = addCounts(count, await runOne(file, options, env));
-      const leaks = [...(await leaksAfter(before, runId)), ...leftIn(folder)];
-      if (leaks.length > 0) count = addCounts(count, leakFailure(file, leaks));
-    }
+    const count = await runOne(file, options, { ...process.env, [RUN_VARIABLE]: runId, TMPDIR: folder });
+    const leaks = [...(await leaksThatStay(ours)), ...readdirSync(folder).map((name) => `temporary file ${name}`)];
+    return leaks.length > 0 ? addCounts(count, leakFailure(file, leaks)) : count;
   } finally {
     endOurs(machineState(runId));
-    rmSync(folder, { recursive: true, force: true });
+    removeQuietly(folder);
   }
-  return count;
 }
 
 async function runOne(file: string, options: SuiteOptions, env: NodeJS.ProcessEnv): Promise<TestCount> {
@@ -69,23 +88,15 @@ async function runOne(file: string, options: SuiteOptions, env: NodeJS.ProcessEn
   return await runTestFiles({ root, files: [file], deadlineMs, signal, env, onTest });
 }
 
-/** Leaks that are still there after the grace; then our own are ended. */
-async function leaksAfter(before: ReturnType<typeof machineState>, runId: string): Promise<string[]> {
+/** Leaks that are still there after the grace. */
+async function leaksThatStay(look: () => readonly string[]): Promise<readonly string[]> {
   const endMs = performance.now() + LEAVE_DEADLINE_MS;
-  let leaks: string[];
-  do {
-    leaks = leaksBetween(before, machineState(runId));
-    if (leaks.length > 0) await setTimeout(POLL_MS);
-  } while (leaks.length > 0 && performance.now() < endMs);
-  if (leaks.length > 0) endOurs(machineState(runId));
+  let leaks = look();
+  while (leaks.length > 0 && performance.now() < endMs) {
+    await setTimeout(POLL_MS);
+    leaks = look();
+  }
   return leaks;
-}
-
-/** Files that tests left in their temporary folder, removed so that the next file starts clean. */
-function leftIn(folder: string): string[] {
-  const names = readdirSync(folder);
-  for (const name of names) removeQuietly(join(folder, name));
-  return names.map((name) => `temporary file ${name}`);
 }
 
 function removeQuietly(path: string): void {
