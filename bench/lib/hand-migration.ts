@@ -18,6 +18,7 @@ import {
   parseStorageName,
   parseVmId,
 } from '../../src/base/ids.ts';
+import { FIRST_PAUSE_MS } from '../../src/core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { LaunchOrder } from '../../src/core/ports/host-link.ts';
 import { childOf } from '../../src/lab/machine.ts';
@@ -313,7 +314,11 @@ async function send({ session }: HandQemu, destination: HandQemu): Promise<void>
   const execute = (command: string, args: object): Promise<unknown> =>
     session.execute(command, args, { deadlineMs: COMMAND_MS });
   await execute('migrate-set-capabilities', capabilities('events', 'return-path', 'auto-converge'));
-  const parameters = { 'tls-creds': 'tls-client', 'tls-hostname': dnsName(identity), 'max-bandwidth': BYTES_PER_S };
+  const parameters = {
+    ...{ 'tls-creds': 'tls-client', 'tls-hostname': dnsName(identity), 'max-bandwidth': BYTES_PER_S },
+    // As the cluster begins with: its own share of the pause is what is compared.
+    'downtime-limit': FIRST_PAUSE_MS,
+  };
   await execute('migrate-set-parameters', parameters);
   await execute('migrate', { uri: `tcp:${destination.host.address}:${MIGRATION_PORT}` });
 }

@@ -41,6 +41,7 @@ const ports: Omit<ControllerPorts, 'store'> = {
     quit: never,
     listen: never,
     send: never,
+    allowPause: never,
     cancelSend: never,
     plug: never,
     unplug: never,

@@ -16,6 +16,8 @@ export interface WriteOptions {
   readonly mode?: number | undefined;
   /** Owner to give the file to; needs root. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
+  /** Whether it has to survive a loss of power; true by default. Not so where it is of no use after one. */
+  readonly durable?: boolean | undefined;
 }
 
 /** Replaces a file in one step: temporary file beside it, fsync, rename, fsync of the directory. */
@@ -31,7 +33,7 @@ export async function writeFileAtomic(
       await file.writeFile(content);
       if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid);
       await file.chmod(options.mode ?? 0o600);
-      await file.sync();
+      if (options.durable !== false) await file.sync();
     } finally {
       await file.close();
     }
@@ -40,6 +42,7 @@ export async function writeFileAtomic(
     await unlink(temporary).catch(() => undefined);
     throw error;
   }
+  if (options.durable === false) return;
   const directory = await open(dirname(path), 'r');
   try {
     await directory.sync();

@@ -38,7 +38,7 @@ ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
 export async function writeCredentials(
   directory: string,
   credentials: Credentials,
-  options: Pick<WriteOptions, 'owner'> = {},
+  options: Pick<WriteOptions, 'owner' | 'durable'> = {},
 ): Promise<void> {
   await makePrivateDirectory(directory, options);
   const files = [
@@ -49,8 +49,9 @@ export async function writeCredentials(
     ['client-key.pem', credentials.keyPem],
     ['dh-params.pem', DH_PARAMETERS_PEM],
   ] as const;
-  for (const [name, content] of files)
-    await writeFileAtomic(join(directory, name), content, { ...options, mode: 0o600 });
+  const write = ([name, content]: (typeof files)[number]): Promise<void> =>
+    writeFileAtomic(join(directory, name), content, { ...options, mode: 0o600 });
+  await Promise.all(files.map(write));
 }
 
 /** Reads what `writeCredentials` wrote; undefined when there is none, CodedError 'failed' when part of it is missing. */

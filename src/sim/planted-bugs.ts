@@ -406,6 +406,7 @@ function bound(qmp: QmpLink): QmpLink {
     quit: (target) => qmp.quit(target),
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination) => qmp.send(source, destination),
+    allowPause: (source, ms) => qmp.allowPause(source, ms),
     cancelSend: (source) => qmp.cancelSend(source),
     plug: (target, disk) => qmp.plug(target, disk),
     unplug: (target, disk) => qmp.unplug(target, disk),

@@ -8,6 +8,7 @@
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
 import type { MigrationState } from '../core/model/observation.ts';
+import { FIRST_PAUSE_MS } from '../core/model/pause-allowance.ts';
 import type { LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
 import {
   type ClientDisk,
@@ -45,6 +46,10 @@ const OPEN_MS = 3_000;
 /** From the wish to migrate until the destination is connected, at the latest. */
 const STREAM_CONNECT_MS = 3_000;
 const COPY_MS = [80, 1_600] as const;
+/** Every pass after the first. */
+const PASS_MS = 120;
+/** The shortest pause in which the rest of a guest's memory can be sent. */
+const REST_MS = [5, 280] as const;
 /** How long a source waits for the destination to say that it has everything. */
 const STREAM_END_MS = 6_000;
 /** What a source says of how long its guest stood still. */
@@ -73,6 +78,7 @@ export class QemuProcess {
   /** At the other end of the present stream. */
   #receiver: QemuProcess | null = null;
   #sentTo: Generation | null = null;
+  #allowedPauseMs = 0;
   readonly #whenIdle: (() => void)[] = [];
   readonly #thinking = new Set<NbdClient>();
   /** Ignores the power button. */
@@ -177,6 +183,7 @@ export class QemuProcess {
     if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return;
     this.#migration = migrationIs('active');
     this.#sentTo = destination;
+    this.#allowedPauseMs = FIRST_PAUSE_MS;
     const stream = ++this.#stream;
     const isCurrent = (): boolean => this.#stream === stream && this.#migration?.status === 'active';
     const { network, random, qemuOf, say } = this.#around;
@@ -198,10 +205,17 @@ export class QemuProcess {
           if (!isCurrent()) return;
           if (!isListening) return this.#streamFailed('connection refused');
           isConnected = true;
-          this.process.after(random.between(COPY_MS[0], COPY_MS[1]), () => this.#switchover(there, isCurrent));
+          const restMs = random.between(REST_MS[0], REST_MS[1]);
+          this.process.after(random.between(COPY_MS[0], COPY_MS[1]), () =>
+            this.#endPass(1, { restMs, there, isCurrent }),
+          );
         }),
       );
     });
+  }
+
+  allowPause(ms: number): void {
+    this.#allowedPauseMs = ms;
   }
 
   cancelSend(): void {
@@ -242,6 +256,18 @@ export class QemuProcess {
 
   guestDoes(what: 'shutdown' | 'guest-panicked'): void {
     if (this.isLive) this.#become(what);
+  }
+
+  /** What is left after a pass can be sent in a pause that is allowed, or is copied once more. */
+  #endPass(pass: number, stream: { restMs: number; there: QemuProcess; isCurrent: () => boolean }): void {
+    const { restMs, there, isCurrent } = stream;
+    if (!isCurrent()) return;
+    if (restMs <= this.#allowedPauseMs) {
+      this.#switchover(there, isCurrent);
+      return;
+    }
+    this.#migration = { ...migrationIs('active'), passes: pass + 1 };
+    this.process.after(PASS_MS, () => this.#endPass(pass + 1, stream));
   }
 
   /** Copying is done: the vCPUs stop, disk requests end, and the last of the state is sent. */
@@ -413,6 +439,7 @@ function migrationIs(status: MigrationState['status'], error: string | null = nu
     transferredBytes: 0,
     remainingBytes: 0,
     totalBytes: 0,
+    passes: 1,
     downtimeMs: status === 'completed' ? DOWNTIME_MS : null,
     error,
   };

@@ -130,6 +130,10 @@ export class SimQmpLink implements QmpLink {
     return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.send(destination.generation));
   }
 
+  allowPause(source: QmpTarget, ms: number): Promise<void> {
+    return this.#order(source, COMMAND_MS, (qemu) => qemu.allowPause(ms));
+  }
+
   cancelSend(source: QmpTarget): Promise<void> {
     return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.cancelSend());
   }

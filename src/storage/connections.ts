@@ -3,7 +3,7 @@
  * Source: proc_net_tcp (Documentation/networking/proc_net_tcp.rst) and ss(8).
  */
 
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Connection, ConnectionAge } from '../core/ports/disk-backend.ts';
 import { run } from '../os/child-process.ts';
 
@@ -27,9 +27,12 @@ function addressOf(hex: string): string {
   return [6, 4, 2, 0].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)).join('.');
 }
 
-/** Established connections to a TCP port of this network namespace. IPv4, as storage addresses are. */
-export async function connectionsTo(localPort: number): Promise<readonly Connection[]> {
-  return parseProcNetTcp(await readFile('/proc/net/tcp', 'utf8'), localPort);
+/**
+ * Established connections to a TCP port of this network namespace. IPv4, as storage addresses are. Read at once: it is memory, and a fence,
+ * for which a migrating guest stands still, would wait for the thread pool several times.
+ */
+export function connectionsTo(localPort: number): readonly Connection[] {
+  return parseProcNetTcp(readFileSync('/proc/net/tcp', 'utf8'), localPort);
 }
 
 /** All established connections with their idle times, from `ss -tinHO state established`. */

@@ -65,7 +65,7 @@ export class LocalDisks implements DiskBackend {
     return Qsd.start(await this.#prepare(disk, port), grants);
   }
 
-  connectionsTo(port: number): Promise<readonly Connection[]> {
+  async connectionsTo(port: number): Promise<readonly Connection[]> {
     return connectionsTo(port);
   }
 

@@ -219,7 +219,7 @@ export class Qsd implements Daemon {
     const owner = spec.uid === undefined ? {} : { owner: { uid: spec.uid, gid: spec.uid } };
     await rm(directory, { recursive: true, force: true });
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await writeCredentials(join(directory, 'tls'), spec.credentials, owner);
+    await writeCredentials(join(directory, 'tls'), spec.credentials, { ...owner, durable: false });
     if (spec.uid !== undefined) await chown(directory, spec.uid, spec.uid);
     const logFile = logFileOf(spec.runDir, spec.disk);
     await rm(logFile, { force: true });

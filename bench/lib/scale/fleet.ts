@@ -158,7 +158,8 @@ export class Fleet {
         if (qemu !== undefined) qemu.status = 'running';
       });
     const other = { halt: unexpected, reset: unexpected, powerDown: unexpected, quit: unexpected, listen: unexpected };
-    const rest = { send: unexpected, cancelSend: unexpected, onEvent: () => undefined, forget: () => undefined };
+    const sending = { send: unexpected, allowPause: unexpected, cancelSend: unexpected };
+    const rest = { ...sending, onEvent: () => undefined, forget: () => undefined };
     const shared = { plug: unexpected, unplug: unexpected, sharedDisks: unexpected };
     return { observe, cont, ...other, ...shared, ...rest };
   }

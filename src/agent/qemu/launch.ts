@@ -40,10 +40,12 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   const { confinement, context, deadlineMs, signal } = options;
   const { directory } = context;
   const owner = confinement.uid === null ? undefined : { uid: confinement.uid, gid: confinement.uid };
-  await makePrivateDirectory(directory, { owner });
-  await writeCredentials(join(directory, 'tls'), order.credentials, { owner });
+  // Of no use after a loss of power, which ends QEMU as well: a guest that moves does not wait for the host's disk.
+  const own = { owner, durable: false };
+  await makePrivateDirectory(directory, own);
+  await writeCredentials(join(directory, 'tls'), order.credentials, own);
   for (const { disk, secret } of order.sharedDisks ?? [])
-    await writeFileAtomic(secretFile(directory, disk), secret, { mode: 0o400, owner });
+    await writeFileAtomic(secretFile(directory, disk), secret, { ...own, mode: 0o400 });
   const ready = await ReadySocket.open(join(directory, 'ready.sock'), owner);
   let qemu: Daemon | undefined;
   try {

@@ -9,6 +9,7 @@ import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { MigrationState, QmpObservation } from '../../core/model/observation.ts';
+import { FIRST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
@@ -20,6 +21,7 @@ import { clientTlsOptions } from '../../pki/tls.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../../qmp/session.ts';
 import { connectTcp } from '../../rpc/relay.ts';
+import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import { addressOn, type RelayPath } from './paths.ts';
 import { type Execute, openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk-plug.ts';
 import { parseProbe } from './storage-link.ts';
@@ -35,16 +37,8 @@ const nothing = (): undefined => undefined;
 /** 8 GiB/s: the network is the limit, not a parameter. */
 const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
 const MIGRATION_AUTHZ = 'migration-authz';
-/** QEMU's events after which a decision may be another one. */
-const TELLING_EVENTS = new Set([
-  'SHUTDOWN',
-  'STOP',
-  'RESUME',
-  'RESET',
-  'GUEST_PANICKED',
-  'BLOCK_IO_ERROR',
-  'MIGRATION',
-]);
+/** QEMU's events after which a decision may be another one; MIGRATION and STOP where `isTelling` says so. */
+const TELLING_EVENTS = new Set(['SHUTDOWN', 'RESUME', 'RESET', 'GUEST_PANICKED', 'BLOCK_IO_ERROR']);
 
 export interface QmpConnectorOptions {
   readonly credentials: Credentials;
@@ -149,39 +143,44 @@ export class QmpConnector implements QmpLink {
 
   async listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
     const identity = qemuAuthzName(identityOf(source));
-    await this.#setCapabilities(destination, ['events', 'return-path', 'late-block-activate']);
-    await this.#tolerating(/duplicate/, () =>
-      this.#execute(destination, 'object-add', { 'qom-type': 'authz-simple', id: MIGRATION_AUTHZ, identity }),
-    );
-    await this.#tolerating(/already been started/, async () => {
-      await this.#execute(destination, 'migrate-set-parameters', {
-        'tls-creds': 'tls-server',
-        'tls-authz': MIGRATION_AUTHZ,
-      });
-      await this.#execute(destination, 'migrate-incoming', {
-        uri: `tcp:0.0.0.0:${portsOfSlot(destination.slot).migration}`,
-      });
-    });
+    await Promise.all([
+      this.#setCapabilities(destination, ['events', 'return-path', 'late-block-activate']),
+      this.#tolerating(/duplicate/, () =>
+        this.#execute(destination, 'object-add', { 'qom-type': 'authz-simple', id: MIGRATION_AUTHZ, identity }),
+      ),
+      this.#execute(destination, 'migrate-set-parameters', { 'tls-creds': 'tls-server', 'tls-authz': MIGRATION_AUTHZ }),
+    ]);
+    const uri = `tcp:0.0.0.0:${portsOfSlot(destination.slot).migration}`;
+    await this.#tolerating(/already been started/, () => this.#execute(destination, 'migrate-incoming', { uri }));
   }
 
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
-    const before = migrationState(await this.#execute<QueryMigrate>(source, 'query-migrate'));
-    const status = await this.#execute<{ status: string }>(source, 'query-status');
-    if (before.status === 'active' || status.status === 'postmigrate') return;
-    await this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']);
-    await this.#execute(source, 'migrate-set-parameters', {
-      'tls-creds': 'tls-client',
-      'tls-hostname': dnsName(identityOf(destination)),
-      'max-bandwidth': MIGRATION_BYTES_PER_S,
-    });
+    const [before, { status }] = await Promise.all([
+      this.#execute<QueryMigrate>(source, 'query-migrate'),
+      this.#execute<{ status: string }>(source, 'query-status'),
+    ]);
+    if (migrationState(before).status === 'active' || status === 'postmigrate') return;
+    await Promise.all([
+      this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
+      this.#execute(source, 'migrate-set-parameters', {
+        'tls-creds': 'tls-client',
+        'tls-hostname': dnsName(identityOf(destination)),
+        'max-bandwidth': MIGRATION_BYTES_PER_S,
+        'downtime-limit': FIRST_PAUSE_MS,
+      }),
+    ]);
     await this.#execute(
       source,
       'migrate',
       { uri: `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}` },
       SLOW_COMMAND_MS,
     );
+  }
+
+  async allowPause(source: QmpTarget, ms: number): Promise<void> {
+    await this.#execute(source, 'migrate-set-parameters', { 'downtime-limit': ms });
   }
 
   async cancelSend(source: QmpTarget): Promise<void> {
@@ -318,8 +317,8 @@ export class QmpConnector implements QmpLink {
     const tls = { credentials: this.#options.credentials, peer: identityOf(target) };
     const options = {
       deadlineMs: CONNECT_MS,
-      onEvent: ({ name }: { readonly name: string }) => {
-        if (TELLING_EVENTS.has(name)) for (const listener of this.#listeners) listener(target);
+      onEvent: (event: QmpEvent) => {
+        if (isTelling(event, this.#hold(target))) for (const listener of this.#listeners) listener(target);
       },
     };
     if (path.relay === null) return connectQmp({ kind: 'tls', host: addressOn(path, target), port, ...tls }, options);
@@ -403,7 +402,12 @@ interface QueryMigrate {
   readonly status?: string;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
-  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number };
+  readonly ram?: {
+    readonly transferred: number;
+    readonly remaining: number;
+    readonly total: number;
+    readonly 'dirty-sync-count': number;
+  };
 }
 
 /** QMP query-migrate-parameters, as far as it is used. */
@@ -424,12 +428,23 @@ const ENDED: Readonly<Record<string, MigrationState['status']>> = {
   none: 'none',
 };
 
+/**
+ * Whether a decision may be another one after an event. While the last of a guest's memory is sent nobody asks: QEMU 7.2 reads a TLS monitor a
+ * byte at a time in the very loop that loads or completes the guest, which stands still meanwhile.
+ */
+function isTelling({ name, data }: QmpEvent, { sending }: Pick<Held, 'sending'>): boolean {
+  if (name === 'MIGRATION') return Object.hasOwn(ENDED, String(data['status']));
+  if (name === 'STOP') return !sending;
+  return TELLING_EVENTS.has(name);
+}
+
 function migrationState(info: QueryMigrate): MigrationState {
   return {
     status: info.status === undefined ? 'none' : (ENDED[info.status] ?? 'active'),
     transferredBytes: info.ram?.transferred ?? 0,
     remainingBytes: info.ram?.remaining ?? 0,
     totalBytes: info.ram?.total ?? 0,
+    passes: info.ram?.['dirty-sync-count'] ?? 0,
     downtimeMs: info.downtime ?? null,
     error: info['error-desc'] ?? null,
   };

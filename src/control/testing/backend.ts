@@ -145,6 +145,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       quit: never,
       listen: never,
       send: never,
+      allowPause: never,
       cancelSend: never,
       plug: never,
       unplug: never,

@@ -106,6 +106,7 @@ class SmallWorld {
         ...{
           listen: unused,
           send: unused,
+          allowPause: unused,
           cancelSend: unused,
           plug: unused,
           unplug: unused,

@@ -69,6 +69,7 @@ export interface Ledger extends Acknowledged {
   readonly launched: Set<Generation>;
   readonly listening: Set<Generation>;
   readonly sent: Set<Generation>;
+  allowedPause: Acknowledged['allowedPause'];
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
   readonly poweredDown: Set<Generation>;
@@ -89,6 +90,7 @@ export function emptyLedger(): Ledger {
     launched: new Set(),
     listening: new Set(),
     sent: new Set(),
+    allowedPause: null,
     revoked: new Set(),
     ended: new Set(),
     poweredDown: new Set(),
@@ -154,6 +156,10 @@ export class Executor {
       case 'send':
         await qmp.send(this.target(vm, step.source), this.target(vm, step.destination));
         ledger.sent.add(step.destination.generation);
+        return;
+      case 'allow-pause':
+        await qmp.allowPause(this.target(vm, step.source), step.ms);
+        ledger.allowedPause = { generation: step.source.generation, ms: step.ms };
         return;
       case 'cancel-send':
         return qmp.cancelSend(this.target(vm, step.source));

@@ -59,7 +59,6 @@ const CANDIDATES_PROBED = 8;
 const DISK_ERROR_OVER_MS = 10_000;
 /** Steps after which QMP has something new to say, or is to be believed again. */
 const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
-  'fence',
   'launch',
   'cont',
   'halt',
@@ -410,6 +409,9 @@ export class VmLoop {
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.dirty = true;
+      // Who is not below it goes on as before: a guest that has just moved does not wait for its own QEMU.
+      if (step.do === 'fence')
+        for (const generation of state.qmp.keys()) if (generation < step.below) state.qmp.delete(generation);
       if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
       return true;
     } catch (error) {

@@ -60,6 +60,8 @@ export interface MigrationState {
   readonly transferredBytes: number;
   readonly remainingBytes: number;
   readonly totalBytes: number;
+  /** The pass over the guest's memory that it is in, from 1; 0 before the first. */
+  readonly passes: number;
   readonly downtimeMs: number | null;
   readonly error: string | null;
 }

@@ -6,6 +6,7 @@
  * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
  */
 import type { QmpObservation } from '../model/observation.ts';
+import { FIRST_PAUSE_MS, pauseAllowedMs } from '../model/pause-allowance.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
   beginStop,
@@ -102,7 +103,18 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
     return unwind(vm, phase, `${destination.host} was lost.`, now);
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
   if (!sent) return perform({ do: 'send', source, destination });
+  const allowed =
+    acknowledged.allowedPause?.generation === source.generation ? acknowledged.allowedPause.ms : FIRST_PAUSE_MS;
+  const ms = allowedPauseOf(left);
+  if (ms !== null && ms > allowed) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
+}
+
+/** The pause that a source which copies may end with by now, in ms; null where it does not copy. */
+function allowedPauseOf(source: QmpObservation): number | null {
+  const copies =
+    source.kind === 'answers' && source.status !== 'finish-migrate' && source.migration?.status === 'active';
+  return copies ? pauseAllowedMs(source.migration.passes) : null;
 }
 
 /**
@@ -134,6 +146,8 @@ function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
 /** A reason to give up, seen in the source's own report or in steps that failed again and again. */
 function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
   const { failure } = acknowledged;
+  // Without a longer pause it goes on copying: no reason to give up.
+  if (failure?.step.do === 'allow-pause') return null;
   if (failure !== null && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
   if (failure !== null && failure.step.do === 'launch')
     return `QEMU could not be launched on ${destination.host}: ${failure.message}`;

@@ -8,7 +8,7 @@ const GIB = 2 ** 30;
 test('before the first move: QEMU’s limit, the switch, and the memory', () => {
   assert.deepEqual(predictPause({ measuredMs: [], memoryBytes: GIB / 2 }), {
     ms: 401,
-    because: 'it was never moved: 300 ms of QEMU’s downtime limit, 100 ms to switch, 1 ms for 0.5 GiB of memory',
+    because: 'it was never moved: 300 ms for the last of its memory, 100 ms to switch, 1 ms for 0.5 GiB of memory',
   });
   assert.equal(predictPause({ measuredMs: [], memoryBytes: 512 * GIB }).ms, 1_424);
 });

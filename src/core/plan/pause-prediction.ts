@@ -3,10 +3,10 @@
  * first, from what is known of QEMU and of this protocol. It is a prediction, not a promise: nothing of safety depends on it.
  */
 
+import { LONGEST_PAUSE_MS } from '../model/pause-allowance.ts';
+
 /** Pauses that a VM's record keeps: those of its last moves. */
 export const PAUSES_KEPT = 8;
-/** A source goes on copying until it expects to send the rest within this, in ms (QEMU's default `downtime-limit`, which nothing here changes). */
-const DOWNTIME_LIMIT_MS = 300;
 /** From both sides complete to the guest running again: one transaction, one fence, one `cont`. Measured: 20 ms to 90 ms. */
 const SWITCH_MS = 100;
 /** QEMU walks the dirty bitmap of the whole memory while the guest stands still, in ms for each GiB. */
@@ -39,8 +39,8 @@ export function predictPause({ measuredMs, memoryBytes }: PauseInput): Predicted
   }
   const walkMs = Math.ceil((memoryBytes / GIB) * MS_PER_GIB);
   return {
-    ms: DOWNTIME_LIMIT_MS + SWITCH_MS + walkMs,
-    because: `it was never moved: ${DOWNTIME_LIMIT_MS} ms of QEMU’s downtime limit, ${SWITCH_MS} ms to switch, ${walkMs} ms for ${(memoryBytes / GIB).toFixed(1)} GiB of memory`,
+    ms: LONGEST_PAUSE_MS + SWITCH_MS + walkMs,
+    because: `it was never moved: ${LONGEST_PAUSE_MS} ms for the last of its memory, ${SWITCH_MS} ms to switch, ${walkMs} ms for ${(memoryBytes / GIB).toFixed(1)} GiB of memory`,
   };
 }
 

@@ -22,6 +22,8 @@ export type Step =
   | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
   | { readonly do: 'listen'; readonly destination: Incarnation }
   | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
+  /** A guest that writes faster than it is copied may be held still for longer at the end. */
+  | { readonly do: 'allow-pause'; readonly source: Incarnation; readonly ms: number }
   | { readonly do: 'cancel-send'; readonly source: Incarnation }
   /** A running QEMU gets exactly the shared disks that the record says: unplug, fence below, grant, plug. `disks`: `sharingOf` the record. */
   | { readonly do: 'share'; readonly incarnation: Incarnation; readonly disks: string };
@@ -92,6 +94,8 @@ export interface Acknowledged {
   readonly launched: ReadonlySet<Generation>;
   readonly listening: ReadonlySet<Generation>;
   readonly sent: ReadonlySet<Generation>;
+  /** For how long the guest of a generation that sends may be held still at the end, in ms; null: as `send` sets it. */
+  readonly allowedPause: { readonly generation: Generation; readonly ms: number } | null;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
   readonly poweredDown: ReadonlySet<Generation>;

@@ -47,9 +47,17 @@ const COMPLETED: MigrationState = {
   transferredBytes: 0,
   remainingBytes: 0,
   totalBytes: 0,
+  passes: 1,
   downtimeMs: null,
   error: null,
 };
+/** A source in the pass given. */
+const copying = (passes: number, status = 'running'): Partial<IncarnationObservation> => ({
+  qmp: {
+    ...{ kind: 'answers', status, via: 'direct', ageMs: 5 },
+    ...{ migration: { ...COMPLETED, status: 'active', passes }, sentTo: parseGeneration(2) },
+  },
+});
 /** A source that runs although it has sent everything. */
 const CONTINUED: Partial<IncarnationObservation> = {
   qmp: {
@@ -81,6 +89,7 @@ function brief(decision: Decision): string {
 function stepBrief(step: Step): string {
   if ('incarnation' in step)
     return `${step.do} ${step.incarnation.generation}${step.do === 'end' ? ` by ${step.by}` : ''}`;
+  if (step.do === 'allow-pause') return `${step.do} ${step.ms}`;
   if ('below' in step) return `fence below ${step.below}`;
   return 'generation' in step ? `${step.do} ${step.generation}` : step.do;
 }
@@ -287,6 +296,52 @@ const TABLE: readonly Row[] = [
     'listen',
   ],
   ['migrating: send', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...SENT, sent: gens() }, 'send'],
+  [
+    'migrating: the third pass goes on with what sending began with',
+    MIGRATING,
+    {},
+    { 1: copying(3), 2: qmp('inmigrate') },
+    SENT,
+    'wait',
+  ],
+  [
+    'migrating: a guest that is not copied in time may be held still for longer',
+    MIGRATING,
+    {},
+    { 1: copying(4), 2: qmp('inmigrate') },
+    SENT,
+    'allow-pause 100',
+  ],
+  [
+    'migrating: … once',
+    MIGRATING,
+    {},
+    { 1: copying(6), 2: qmp('inmigrate') },
+    { ...SENT, allowedPause: { generation: parseGeneration(1), ms: 100 } },
+    'wait',
+  ],
+  [
+    'migrating: that it could not be told so is no reason to give up',
+    MIGRATING,
+    {},
+    { 1: copying(3), 2: qmp('inmigrate') },
+    {
+      ...SENT,
+      failure: {
+        ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', at: 0 },
+        ...{ count: 5, host: null },
+      },
+    },
+    'wait',
+  ],
+  [
+    'migrating: one that stands still already needs no more',
+    MIGRATING,
+    {},
+    { 1: copying(9, 'finish-migrate'), 2: qmp('inmigrate') },
+    SENT,
+    'wait',
+  ],
   ['migrating: waits', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, SENT, 'wait'],
   [
     'M1 both paused and complete: the commit',

@@ -26,8 +26,10 @@ export interface QmpLink {
   quit(target: QmpTarget): Promise<void>;
   /** Makes a QEMU that was launched for it wait for the stream of `source` only (migrate-incoming). Idempotent. */
   listen(destination: QmpTarget, source: QmpTarget): Promise<void>;
-  /** Begins to send (migrate). Idempotent while it is under way or completed. */
+  /** Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or completed. */
   send(source: QmpTarget, destination: QmpTarget): Promise<void>;
+  /** For how long the guest may be held still at the end of sending, in ms from now on (downtime-limit). */
+  allowPause(source: QmpTarget, ms: number): Promise<void>;
   cancelSend(source: QmpTarget): Promise<void>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */
   plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;

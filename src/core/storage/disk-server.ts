@@ -226,8 +226,7 @@ export class DiskServer {
   /** False when the daemon would not: then one started anew gets all grants at once. */
   async #tryAdd(daemon: Daemon, grant: Grant): Promise<boolean> {
     try {
-      await daemon.addExport(grant);
-      await daemon.admit(this.grants);
+      await Promise.all([daemon.addExport(grant), daemon.admit(this.grants)]);
       return true;
     } catch (error) {
       this.#around.log.warn('an export could not be added: the storage daemon is started anew', {
@@ -265,8 +264,8 @@ export class DiskServer {
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: Connections },
   ): Promise<boolean> {
     // At once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
-    await Promise.all([daemon.markFencing(), daemon.admit(this.grants)]);
-    for (const grant of revoked) await daemon.removeExport(grant);
+    const marked = [daemon.markFencing(), daemon.admit(this.grants)];
+    await Promise.all([...marked, ...revoked.map((grant) => daemon.removeExport(grant))]);
     const left = await this.#connections();
     const strangers = this.#strangersTo([...this.#held.keys()], revoked);
     const survivors = this.#held.size;

@@ -49,6 +49,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
     quit: never,
     listen: never,
     send: never,
+    allowPause: never,
     cancelSend: never,
     plug: never,
     unplug: never,
