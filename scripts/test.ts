@@ -17,9 +17,16 @@ const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
-/** Files that wait for deadlines most of the time run side by side; what measures, or fills both processors, has the machine to itself. */
-const LANES = 2;
-const SIDE_BY_SIDE = /\.etcd\.test\.ts$|^test\/stories\//;
+/**
+ * What runs one group after the other, and how many files of a group side by side: those that wait most of the time, beside one that
+ * computes. What measures, or fills both processors, has the machine to itself.
+ */
+const GROUPS: readonly { readonly files: RegExp; readonly lanes: number }[] = [
+  { files: /\.(spin|etcd)\.test\.ts$/, lanes: 2 },
+  { files: /\.(net|qemu)\.test\.ts$/, lanes: 1 },
+  { files: /^test\/stories\/.*\.story\.test\.ts$/, lanes: 2 },
+  { files: /./, lanes: 1 },
+];
 
 async function quick(): Promise<TestCount> {
   const steps = filter === '' ? quickSteps() : unitSteps(filter);
@@ -27,14 +34,14 @@ async function quick(): Promise<TestCount> {
   return total(await runSteps(steps, { signal: cancelled.signal, onResult }));
 }
 
+/** The first group that names a file has it. */
 async function suites(): Promise<TestCount> {
+  const files = new Set(findTestFiles({ root, kinds: ['spin', 'etcd', 'net', 'qemu', 'story'], filter }));
   let count = NO_TESTS;
-  for (const kind of ['spin', 'etcd', 'net', 'qemu', 'story'] as const) {
-    const files = findTestFiles({ root, kinds: [kind], filter });
-    for (const lanes of [LANES, 1]) {
-      const some = files.filter((file) => SIDE_BY_SIDE.test(file) === lanes > 1);
-      count = addCounts(count, await suite(some, lanes));
-    }
+  for (const { files: pattern, lanes } of GROUPS) {
+    const group = [...files].filter((file) => pattern.test(file));
+    for (const file of group) files.delete(file);
+    count = addCounts(count, await suite(group, lanes));
   }
   return count;
 }

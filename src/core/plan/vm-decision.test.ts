@@ -297,14 +297,6 @@ const TABLE: readonly Row[] = [
   ],
   ['migrating: send', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...SENT, sent: gens() }, 'send'],
   [
-    'migrating: the third pass goes on with what sending began with',
-    MIGRATING,
-    {},
-    { 1: copying(3), 2: qmp('inmigrate') },
-    SENT,
-    'wait',
-  ],
-  [
     'migrating: a guest that is not copied in time may be held still for longer',
     MIGRATING,
     {},
