@@ -46,10 +46,11 @@ async function main(options: RunOptions): Promise<void> {
   const warmUp = await meter.run(clock.monotonicMs() + options.warmUpS * 1_000);
   const steady = await meter.run(clock.monotonicMs() + options.steadyS * 1_000);
   const rssSteadyMb = megabytes(process.memoryUsage.rss());
-  globalThis.gc?.();
-  const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const loss = options.lost === 0 ? null : await loseHosts(world, meter, options);
   const rssPeakMb = megabytes(process.resourceUsage().maxRSS * 1_024);
+  // Last: after a full collection V8 begins the next one early, and that would be the loss's.
+  globalThis.gc?.();
+  const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const memory = { rssSteadyMb, rssPeakMb, heapUsedMb };
   const [asked, warnings] = [Object.fromEntries(world.fleet.asked), Object.fromEntries(world.warnings)];
   const result: RunResult = { keys, takeover, warmUp, steady, loss, asked, warnings, memory };

@@ -134,7 +134,7 @@ export class HostLoop {
     try {
       await this.#capacity(host);
       if (this.#isPlanDue(state)) await this.#network(host, state);
-      await this.#processes(host, state);
+      if (!this.#isClean(host, state)) await this.#processes(host, state);
     } catch (error) {
       this.#ports.log.warn('order to host failed', { host, error: messageOf(error) });
     } finally {

@@ -19,13 +19,19 @@ interface NetworkParts {
   readonly addresses: readonly string[];
 }
 
+/** Quarantined hosts and their addresses, in the order of the addresses. */
+interface Drops {
+  readonly hosts: readonly HostName[];
+  readonly addresses: readonly string[];
+}
+
 /** Makes plans, and keeps of them what several hosts share. */
 export class NetworkPlanner {
   readonly #index: ClusterIndex;
   readonly #network: (name: NetworkName) => NetworkRecord | undefined;
   readonly #parts = new Map<NetworkName, NetworkParts | null>();
-  /** Quarantined hosts with their addresses, by address; null: to be made. */
-  #drops: readonly (readonly [address: string, host: HostName])[] | null = null;
+  /** null: to be made. */
+  #drops: Drops | null = null;
 
   constructor(index: ClusterIndex, network: (name: NetworkName) => NetworkRecord | undefined) {
     this.#index = index;
@@ -48,15 +54,16 @@ export class NetworkPlanner {
     for (const name of [...this.#index.networksOn(host)].sort()) {
       const parts = this.#partsOf(name);
       if (parts === null) continue;
-      const at = parts.hosts.indexOf(host);
-      const peers = at < 0 ? parts.addresses : parts.addresses.toSpliced(at, 1);
-      networks.push({ ...parts.base, peers });
+      networks.push({ ...parts.base, peers: without(parts.addresses, parts.hosts.indexOf(host)) });
     }
-    this.#drops ??= [...this.#index.quarantined()]
-      .map(({ name, addresses }) => [addresses.overlay, name] as const)
-      .sort(([a], [b]) => (a < b ? -1 : 1));
-    const others = this.#drops.filter(([, name]) => name !== host);
-    return { revision, networks, drop: others.map(([address]) => address) };
+    this.#drops ??= this.#dropsNow();
+    const { hosts, addresses } = this.#drops;
+    return { revision, networks, drop: without(addresses, hosts.indexOf(host)) };
+  }
+
+  #dropsNow(): Drops {
+    const dropped = [...this.#index.quarantined()].sort((a, b) => (a.addresses.overlay < b.addresses.overlay ? -1 : 1));
+    return { hosts: dropped.map(({ name }) => name), addresses: dropped.map(({ addresses }) => addresses.overlay) };
   }
 
   #partsOf(name: NetworkName): NetworkParts | null {
@@ -79,6 +86,11 @@ export class NetworkPlanner {
     }
     return { base: baseOf(record), hosts, addresses };
   }
+}
+
+/** All but the one at `index`; where there is none, the very list, which hosts then share. */
+function without(addresses: readonly string[], index: number): readonly string[] {
+  return index < 0 ? addresses : addresses.toSpliced(index, 1);
 }
 
 function baseOf({ name, vni, cidr, gateway, nat, dhcp, reservations }: NetworkRecord): NetworkParts['base'] {
