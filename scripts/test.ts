@@ -5,7 +5,7 @@
 import { basename } from 'node:path';
 import { closingLine, failureText, stepLine } from './lib/show.ts';
 import { quickSteps, root, runSteps, total, unitSteps } from './lib/steps.ts';
-import { addCounts, findTestFiles, NO_TESTS, type TestCount } from './lib/test-files.ts';
+import { addCounts, findTestFiles, NO_TESTS, type TestCount, type TestKind } from './lib/test-files.ts';
 import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
 
@@ -18,14 +18,13 @@ const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
 /**
- * What runs one group after the other, and how many files of a group side by side: those that wait most of the time, beside one that
- * computes. What measures, or fills both processors, has the machine to itself.
+ * What runs one group after the other, and how many files of a group side by side: those that wait, or compute with one processor. The
+ * stories' guests fill both: two stories at a time take as long as one after the other.
  */
-const GROUPS: readonly { readonly files: RegExp; readonly lanes: number }[] = [
-  { files: /\.(spin|etcd)\.test\.ts$/, lanes: 2 },
-  { files: /\.(net|qemu)\.test\.ts$/, lanes: 1 },
-  { files: /^test\/stories\/.*\.story\.test\.ts$/, lanes: 2 },
-  { files: /./, lanes: 1 },
+const GROUPS: readonly { readonly kinds: readonly TestKind[]; readonly lanes: number }[] = [
+  { kinds: ['spin', 'etcd'], lanes: 2 },
+  { kinds: ['net', 'qemu'], lanes: 2 },
+  { kinds: ['story'], lanes: 1 },
 ];
 
 async function quick(): Promise<TestCount> {
@@ -34,15 +33,10 @@ async function quick(): Promise<TestCount> {
   return total(await runSteps(steps, { signal: cancelled.signal, onResult }));
 }
 
-/** The first group that names a file has it. */
 async function suites(): Promise<TestCount> {
-  const files = new Set(findTestFiles({ root, kinds: ['spin', 'etcd', 'net', 'qemu', 'story'], filter }));
   let count = NO_TESTS;
-  for (const { files: pattern, lanes } of GROUPS) {
-    const group = [...files].filter((file) => pattern.test(file));
-    for (const file of group) files.delete(file);
-    count = addCounts(count, await suite(group, lanes));
-  }
+  for (const { kinds, lanes } of GROUPS)
+    count = addCounts(count, await suite(findTestFiles({ root, kinds, filter }), lanes));
   return count;
 }
 
