@@ -4,6 +4,7 @@
  *
  *   shared/ID/disk.json   its block size
  *   shared/ID/disk.raw    sparse; its length is the disk's size
+ *   shared/ID/cached.json whose writes may be in the page cache only: the target's (src/target/cached-writes-file.ts)
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises';
@@ -13,6 +14,7 @@ import { type DiskId, parseDiskId } from '../base/ids.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { integer, object, type Parser } from '../rpc/parse.ts';
+import { CACHED_WRITES_FILE } from '../target/cached-writes-file.ts';
 
 const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
   value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
@@ -98,6 +100,8 @@ export class SharedPool {
       const directory = join(this.directory, name);
       if ((await stat(directory)).uid === uid) continue;
       await chown(this.#file(parseDiskId(name)), uid, uid);
+      // Made by a target that had no user of its own.
+      await chown(join(directory, CACHED_WRITES_FILE), uid, uid).catch(unlessMissing);
       await chown(directory, uid, uid);
     }
   }
@@ -109,6 +113,10 @@ export class SharedPool {
   #temporary(): string {
     return join(this.#poolDir, 'tmp', randomBytes(8).toString('hex'));
   }
+}
+
+function unlessMissing(error: unknown): void {
+  if (!isErrno(error, 'ENOENT')) throw error;
 }
 
 async function syncDirectory(path: string): Promise<void> {

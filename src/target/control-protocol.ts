@@ -10,6 +10,7 @@ import {
   idOf,
   integer,
   openObject,
+  optional,
   type Parsed,
   type Parser,
   parseGenerationField,
@@ -39,6 +40,7 @@ export const parseTargetState: Parser<TargetState> = openObject({
       luns: arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer({ min: 0, max: 255 }) }), {
         itemsMax: LUNS_MAX,
       }),
+      floor: optional(integer({ min: 1 })),
     }),
     { itemsMax: UNITS_MAX },
   ),

@@ -11,15 +11,18 @@ import { TARGET_SECRET_KEY } from '../core/model/keys.ts';
 import { pause } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
+import { CacheKeeper } from '../core/scsi/cache-keeper.ts';
 import { openLogicalUnit } from '../core/scsi/logical-unit.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { systemClock } from '../os/clock.ts';
 import { readJsonFile } from '../os/files.ts';
 import { createLog } from '../os/log.ts';
+import { bootId } from '../os/process-table.ts';
 import { readCredentials } from '../pki/credentials.ts';
 import { targetSecret } from '../pki/target-secret.ts';
 import { unitUuid } from '../pki/unit-identity.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
+import { CachedWritesFile } from './cached-writes-file.ts';
 import { parseTargetConfig, type TargetConfig } from './config.ts';
 import type { ControlOrder } from './control-protocol.ts';
 import { ControlSocket } from './control-socket.ts';
@@ -56,7 +59,7 @@ async function main(): Promise<void> {
     port: config.port,
     clock: systemClock,
     log,
-    open: (unit) => openUnit(unit, { config, etcd }),
+    open: (unit) => openUnit(unit, { config, etcd, log }),
     secretOf: (account) => (key === null ? null : targetSecret(key, account)),
   });
   await ControlSocket.listen(config.socket, (order) => carryOut(order, target));
@@ -80,13 +83,15 @@ function carryOut(order: ControlOrder, target: SharedTarget): Promise<unknown> {
 
 async function openUnit(
   { disk, sizeBytes, blockBytes }: TargetUnit,
-  { config, etcd }: { readonly config: TargetConfig; readonly etcd: EtcdClient },
+  { config, etcd, log }: { readonly config: TargetConfig; readonly etcd: EtcdClient; readonly log: Log },
 ): Promise<OpenUnit> {
-  const store = await FileStore.open({ path: join(config.disksDir, disk, 'disk.raw'), sizeBytes, blockBytes });
+  const directory = join(config.disksDir, disk);
+  const store = await FileStore.open({ path: join(directory, 'disk.raw'), sizeBytes, blockBytes });
   try {
     const reservations = new EtcdReservations({ etcd, disk, clock: systemClock });
     const identity = { uuid: unitUuid(disk), targetName: PORT_NAME };
-    const unit = await openLogicalUnit({ identity, backing: store, reservations });
+    const cached = await CacheKeeper.open(new CachedWritesFile(directory, { disk, log }), bootId());
+    const unit = await openLogicalUnit({ identity, backing: store, reservations, cached });
     return { unit, grow: (bytes) => store.grow(bytes), close: () => store.close() };
   } catch (error) {
     await store.close();

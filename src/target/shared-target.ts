@@ -2,7 +2,8 @@
  * The target of a storage node: every VM with shared disks has an iSCSI target of its own, with its numbers for the disks, and one account
  * for each generation that is admitted. Guarantees: nothing is served but what the last state says; when `apply` has resolved, no command of
  * anything else runs any more; a VM logs in when all of its disks are open, not before; unit attentions are reported to the oldest admitted
- * generation only: the one that runs the guest, until the others are all there is.
+ * generation only: the one that runs the guest, until the others are all there is; a generation that is admitted beside one that wrote logs
+ * in when it is in the disks' records of cached writes.
  */
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
@@ -55,6 +56,10 @@ interface UnitSlot {
 interface VmSlot {
   generations: readonly Generation[];
   luns: readonly VmSharedDisk[];
+  floor: number;
+  /** Records of its disks that are being saved, and why one could not be. */
+  recording: number;
+  recordProblem: string | null;
   readonly server: DeviceServer;
   /** What the device server has. */
   readonly mapped: Map<number, DiskId>;
@@ -117,13 +122,15 @@ export class SharedTarget {
   /** Makes this the whole state; see TargetDaemon. What is new is opened afterwards: `ready` tells when. */
   async apply(state: TargetState): Promise<void> {
     this.#state = state;
+    // Before anything waits: nobody who is admitted now is taken for who was before.
     const cuts = this.#applyVms(state.vms);
+    for (const [vm, slot] of this.#vms) this.#record(vm, slot);
     const dropped = this.#applyUnits(state.units);
     for (const slot of this.#vms.values()) cuts.push(...this.#unmap(slot));
     const ended = Promise.all(cuts);
     for (const slot of dropped) this.#close(slot, ended);
     await ended;
-    for (const slot of this.#vms.values()) this.#map(slot);
+    for (const [vm, slot] of this.#vms) this.#map(vm, slot);
     this.#changed();
   }
 
@@ -131,6 +138,8 @@ export class SharedTarget {
   async ready(vm: VmId, deadlineMs: number): Promise<void> {
     const { clock } = this.#options;
     const endsAtMs = clock.monotonicMs() + deadlineMs;
+    const slot = this.#vms.get(vm);
+    if (slot !== undefined && slot.recordProblem !== null) this.#record(vm, slot);
     for (let missing = this.#missing(vm); missing !== null; missing = this.#missing(vm)) {
       const leftMs = endsAtMs - clock.monotonicMs();
       if (leftMs <= 0)
@@ -165,23 +174,22 @@ export class SharedTarget {
     const cuts: Promise<unknown>[] = [];
     const wanted = new Map(vms.map((each) => [each.vm, each]));
     for (const [vm, slot] of this.#vms) {
-      const { generations, luns }: Pick<TargetVm, 'generations' | 'luns'> = wanted.get(vm) ?? {
-        generations: [],
-        luns: [],
-      };
+      const { generations, luns, floor }: Omit<TargetVm, 'vm'> = wanted.get(vm) ?? { generations: [], luns: [] };
       const gone = slot.generations.filter((generation) => !generations.includes(generation));
       slot.generations = generations;
       slot.luns = luns;
+      slot.floor = Math.max(slot.floor, floor ?? 1);
       const initiator = initiatorName(vm);
       for (const generation of gone)
         cuts.push(this.#listening.fence(initiator, { account: accountName(vm, generation) }));
       if (generations.length > 0) this.#listening.reconsider(initiator);
       else this.#vms.delete(vm);
     }
-    for (const { vm, generations, luns } of vms) {
+    for (const { vm, generations, luns, floor = 1 } of vms) {
       if (this.#vms.has(vm) || generations.length === 0) continue;
       const server = new DeviceServer(new Map(), { initiator: initiatorName(vm) });
-      this.#vms.set(vm, { generations, luns, server, mapped: new Map() });
+      const fresh = { mapped: new Map(), recording: 0, recordProblem: null };
+      this.#vms.set(vm, { generations, luns, floor, server, ...fresh });
     }
     return cuts;
   }
@@ -230,7 +238,7 @@ export class SharedTarget {
       }
     }
     if (slot.isDropped || this.#isClosed) this.#close(slot, Promise.resolve());
-    else for (const vm of this.#vms.values()) this.#map(vm);
+    else for (const [vm, each] of this.#vms) this.#map(vm, each);
     this.#changed();
   }
 
@@ -271,13 +279,45 @@ export class SharedTarget {
   }
 
   /** Gives a VM's target what it lacks and what is open. */
-  #map({ luns, server, mapped }: VmSlot): void {
+  #map(vm: VmId, slot: VmSlot): void {
+    const { luns, server, mapped } = slot;
     for (const { disk, lun } of luns) {
       const open = this.#units.get(disk)?.open ?? null;
       if (open === null || mapped.has(lun)) continue;
       mapped.set(lun, disk);
+      this.#admit(vm, slot, open.unit);
       server.add(lun, open.unit);
     }
+  }
+
+  /** Tells the VM's disks which generations of it can be. */
+  #record(vm: VmId, slot: VmSlot): void {
+    slot.recordProblem = null;
+    for (const disk of slot.mapped.values()) {
+      const open = this.#units.get(disk)?.open ?? null;
+      if (open !== null) this.#admit(vm, slot, open.unit);
+    }
+  }
+
+  /** A generation that may have taken over another's memory is in the record before it runs: the next loss of power is then its own. */
+  #admit(vm: VmId, slot: VmSlot, unit: LogicalUnit): void {
+    const { floor, generations } = slot;
+    if (generations.length === 0) return;
+    const saving = unit.admit(initiatorName(vm), { floor, generations });
+    if (saving === undefined) return;
+    slot.recording += 1;
+    const ended = (problem: string | null): void => {
+      slot.recording -= 1;
+      slot.recordProblem = problem ?? slot.recordProblem;
+      this.#changed();
+    };
+    saving.then(
+      () => ended(null),
+      (error: unknown) => {
+        this.#options.log.warn("a VM's cached writes cannot be recorded yet", { vm, reason: messageOf(error) });
+        ended(messageOf(error));
+      },
+    );
   }
 
   /** Why the VM cannot log in; null: it can. */
@@ -285,6 +325,8 @@ export class SharedTarget {
     const slot = this.#vms.get(vm);
     if (slot === undefined) return 'nothing is granted to it';
     if (this.#secretOf(vm, slot.generations[0]) === null) return `the key of the targets' accounts is not in etcd yet`;
+    if (slot.recording > 0) return 'its cached writes are being recorded';
+    if (slot.recordProblem !== null) return `its cached writes cannot be recorded: ${slot.recordProblem}`;
     const closed = slot.luns.find(({ lun, disk }) => slot.mapped.get(lun) !== disk);
     return closed === undefined
       ? null

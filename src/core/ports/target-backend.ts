@@ -26,6 +26,11 @@ export interface TargetVm {
   readonly vm: VmId;
   readonly generations: readonly Generation[];
   readonly luns: readonly VmSharedDisk[];
+  /**
+   * All generations below it are fenced for ever: where every one that wrote is, nobody remembers its writes. A live migration's destination
+   * is admitted while the source is not fenced. Absent where who says it cannot tell: nothing is taken for forgotten.
+   */
+  readonly floor?: number | undefined;
 }
 
 /** Everything that a target serves, at once. Each disk of a VM's is among the units. */

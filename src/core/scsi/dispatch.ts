@@ -80,6 +80,26 @@ export interface Dispatch {
   readonly isFreeUnderLegacy: boolean;
   /** PERSISTENT RESERVE IN and OUT conflict with RESERVE for everybody (SPC-2 5.5.1). */
   readonly isPersistentReserve: boolean;
+  /** What it does with the cache. `fills`: what it wrote may be in the cache only when it is answered. */
+  readonly cache: 'none' | 'fills' | 'synchronizes';
+  /** The bit of byte 1 by which it does not leave it there; 0: none. */
+  readonly fuaBit: number;
+}
+
+const WITH_FUA: ReadonlySet<CommandName> = new Set([
+  'write-10',
+  'write-12',
+  'write-16',
+  'compare-and-write',
+  'or-write-16',
+]);
+const WITHOUT_FUA: ReadonlySet<CommandName> = new Set(['write-6', 'write-same-10', 'write-same-16', 'unmap']);
+const FUA = 0x08;
+
+function cacheUse(name: CommandName): Pick<Dispatch, 'cache' | 'fuaBit'> {
+  if (name === 'synchronize-cache-10' || name === 'synchronize-cache-16') return { cache: 'synchronizes', fuaBit: 0 };
+  if (WITH_FUA.has(name)) return { cache: 'fills', fuaBit: FUA };
+  return { cache: WITHOUT_FUA.has(name) ? 'fills' : 'none', fuaBit: 0 };
 }
 
 const BEFORE_ATTENTION: ReadonlySet<CommandName> = new Set(['inquiry', 'request-sense']);
@@ -98,6 +118,7 @@ const TABLE: readonly (Dispatch | undefined | readonly (Dispatch | undefined)[])
       isBeforeAttention: BEFORE_ATTENTION.has(name),
       isFreeUnderLegacy: FREE_UNDER_LEGACY.has(name),
       isPersistentReserve: opcode === 0x5e || opcode === 0x5f,
+      ...cacheUse(name),
     };
     if (serviceAction === null) table[opcode] = dispatch;
     else {

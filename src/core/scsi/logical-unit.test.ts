@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { CacheKeeper } from './cache-keeper.ts';
 import { openLogicalUnit } from './logical-unit.ts';
-import { hex, MemoryReservations, MemoryStore, outcomeOf, TestTarget } from './testing/memory-unit.ts';
+import { DeviceServer } from './target.ts';
+import {
+  hex,
+  MemoryCachedWrites,
+  MemoryReservations,
+  MemoryStore,
+  outcomeOf,
+  TestTarget,
+} from './testing/memory-unit.ts';
 
 const A = 'iqn.test:a';
 const B = 'iqn.test:b';
@@ -307,5 +316,71 @@ describe('RESERVE and RELEASE of SPC-2', () => {
     assert.equal(outcomeOf(await target.run(B, RESERVE)), 'good');
     assert.equal(outcomeOf(await target.run(C, RESERVE)), 'conflict');
     assert.equal(await io(target, A), 'good good');
+  });
+});
+
+describe('cached writes', () => {
+  const FILLING = [
+    '0a 00 00 00 01',
+    WRITE,
+    'aa 00 00 00 00 00 00 00 00 01',
+    '8a 00 00 00 00 00 00 00 00 00 00 00 00 01',
+    '8b 00 00 00 00 00 00 00 00 00 00 00 00 01',
+    '41 00 00 00 00 00 00 00 01',
+    '93 00 00 00 00 00 00 00 00 00 00 00 00 01',
+  ];
+  const SAFE = [
+    READ,
+    '2a 08 00 00 00 00 00 00 01',
+    '8a 08 00 00 00 00 00 00 00 00 00 00 00 01',
+    '2e 00 00 00 00 00 00 00 01',
+    '35',
+  ];
+
+  async function recorded() {
+    const store = new MemoryStore();
+    const records = new MemoryCachedWrites();
+    const unit = await openLogicalUnit({
+      identity: { uuid: '00112233-4455-4677-8899-aabbccddeeff', targetName: 'iqn.2026-11.test:disk' },
+      backing: store,
+      reservations: new MemoryReservations(),
+      cached: await CacheKeeper.open(records, 'a boot'),
+    });
+    const target = new TestTarget({
+      store,
+      reservations: new MemoryReservations(),
+      server: new DeviceServer(new Map([[0, unit]])),
+    });
+    await target.meet(A);
+    return { target, records, store };
+  }
+
+  test('U5: every command that fills the cache is recorded before it is answered, and refused where it cannot be; others are not', async () => {
+    for (const cdb of FILLING) {
+      const { target, records, store } = await recorded();
+      records.fails = true;
+      assert.equal(outcomeOf(await target.run(A, cdb, BLOCK)), '3/0c00', cdb);
+      assert.deepEqual(store.log, [], 'nothing was written');
+      records.fails = false;
+      assert.equal(outcomeOf(await target.run(A, cdb, BLOCK)), 'good', cdb);
+      assert.deepEqual(records.saved.writers, [{ nexus: A, generations: [1], bootId: 'a boot' }], cdb);
+    }
+    for (const cdb of SAFE) {
+      const { target, records } = await recorded();
+      assert.equal(outcomeOf(await target.run(A, cdb, cdb === READ || cdb === '35' ? null : BLOCK)), 'good', cdb);
+      assert.equal(records.saves, 0, cdb);
+    }
+  });
+
+  test('U5: UNMAP and COMPARE AND WRITE as well; a write that is recorded already is answered without waiting', async () => {
+    const { target, records } = await recorded();
+    const list = hex(`0016 0010 0000 0000 ${'00'.repeat(8)} 0000 0001 0000 0000`);
+    assert.equal(outcomeOf(await target.run(A, '42 00 00 00 00 00 00 00 18', list)), 'good');
+    assert.equal(records.saves, 1);
+    assert.ok(!(target.server.execute(target.command(A, WRITE, BLOCK)) instanceof Promise));
+    const other = await recorded();
+    const pair = new Uint8Array(1024);
+    assert.equal(outcomeOf(await other.target.run(A, '89 00 00 00 00 00 00 00 00 00 00 00 00 01', pair)), 'good');
+    assert.equal(other.records.saves, 1);
   });
 });

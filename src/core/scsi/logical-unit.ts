@@ -5,13 +5,17 @@
  *  U2  a unit attention is reported once to each nexus, before any command of it but INQUIRY, REPORT LUNS and REQUEST SENSE, and never to a
  *      session that does not run the guest;
  *  U3  an aborted command has ended, on the disk too, when the abort is acknowledged;
- *  U4  memory is bounded: NEXUSES_MAX nexuses, each with one unit attention of a kind.
+ *  U4  memory is bounded: NEXUSES_MAX nexuses, each with one unit attention of a kind;
+ *  U5  where cached writes are recorded: a write is answered when its nexus is in the record, and the first flush after a loss of power
+ *      that took writes of its nexus fails.
  */
 import type { UnitIdentity } from '../../wire/scsi/inquiry.ts';
 import { DEFAULT_MODE, type ModeSettings } from '../../wire/scsi/mode.ts';
 import { ATTENTION, CONDITION, type SenseCondition, STATUS, senseBytes } from '../../wire/scsi/sense.ts';
 import { type Access, accessOf, legacyRule } from './access.ts';
 import { RESERVATION_CONFLICT, recovered, statusAnswer, TASK_ABORTED } from './answers.ts';
+import type { CacheKeeper } from './cache-keeper.ts';
+import type { Admission } from './cached-writes.ts';
 import { type Dispatch, dispatchOf } from './dispatch.ts';
 import { RangeGate } from './range-gate.ts';
 import { ReservationKeeper, type ReservationStore } from './reservation-keeper.ts';
@@ -40,6 +44,8 @@ export interface UnitOptions {
   readonly identity: UnitIdentity;
   readonly backing: BackingStore;
   readonly reservations: ReservationStore;
+  /** Whose writes may be in the cache only; absent: nobody asks after a loss of power. */
+  readonly cached?: CacheKeeper;
 }
 
 const nothing = (): undefined => undefined;
@@ -55,6 +61,7 @@ export class LogicalUnit implements UnitContext {
   readonly identity: UnitIdentity;
   readonly gate = new RangeGate();
   readonly #keeper: ReservationKeeper;
+  readonly #cached: CacheKeeper | null;
   readonly #nexuses = new Map<string, Nexus>();
   readonly #tasks = new Set<Task>();
   #mode: ModeSettings = DEFAULT_MODE;
@@ -63,6 +70,7 @@ export class LogicalUnit implements UnitContext {
   constructor(options: UnitOptions, state: ReservationState | null) {
     this.backing = options.backing;
     this.identity = options.identity;
+    this.#cached = options.cached ?? null;
     this.#keeper = new ReservationKeeper(options.reservations, state, (outcome) => this.#apply(outcome));
   }
 
@@ -88,11 +96,16 @@ export class LogicalUnit implements UnitContext {
     if (dispatch === 'no-service-action' || ((command.cdb[dispatch.controlAt] ?? 0) & 0x04) !== 0)
       return this.refuse(CONDITION.invalidCdb);
     if (!this.#isAllowed(dispatch, nexus)) return RESERVATION_CONFLICT;
-    const answer = recovered(
-      () => dispatch.handle(this, command),
-      () => this.refuse(CONDITION.internalFailure),
-    );
+    const answer =
+      dispatch.cache === 'none' || this.#cached === null
+        ? this.#handled(dispatch, command)
+        : this.#recorded(dispatch, command, this.#cached);
     return answer instanceof Promise ? this.#track(command, answer) : answer;
+  }
+
+  /** Takes note of which generations of an initiator can be; see CacheKeeper. */
+  admit(nexus: string, admission: Admission): Promise<void> | undefined {
+    return this.#cached?.admit(nexus, admission);
   }
 
   refuse(condition: SenseCondition, information?: number): ScsiAnswer {
@@ -190,6 +203,39 @@ export class LogicalUnit implements UnitContext {
   lunsChanged(name?: string): void {
     for (const nexus of this.#nexuses.values())
       if (name === undefined || nexus.name === name) tell(nexus, ATTENTION.lunsChanged);
+  }
+
+  #handled(dispatch: Dispatch, command: ScsiCommand): ScsiAnswer | Promise<ScsiAnswer> {
+    return recovered(
+      () => dispatch.handle(this, command),
+      () => this.refuse(CONDITION.internalFailure),
+    );
+  }
+
+  /** A command that fills or empties the cache. */
+  #recorded(dispatch: Dispatch, command: ScsiCommand, cached: CacheKeeper): ScsiAnswer | Promise<ScsiAnswer> {
+    const { nexus, cdb } = command;
+    if (dispatch.cache === 'synchronizes')
+      return cached.standingOf(nexus) === 'lost'
+        ? this.#tellLoss(dispatch, command, cached)
+        : this.#handled(dispatch, command);
+    if (cached.isEntered(nexus) || ((cdb[1] ?? 0) & dispatch.fuaBit) !== 0) return this.#handled(dispatch, command);
+    return cached.enter(nexus).then(
+      () => this.#handled(dispatch, command),
+      () => this.refuse(CONDITION.writeError),
+    );
+  }
+
+  /**
+   * The flush after a loss of power. What is in the cache now is written: the initiator is entered with this boot from here on. A session
+   * that does not run the guest takes nothing away from it.
+   */
+  async #tellLoss(dispatch: Dispatch, command: ScsiCommand, cached: CacheKeeper): Promise<ScsiAnswer> {
+    const answer = await this.#handled(dispatch, command);
+    if (answer.status !== STATUS.good) return answer;
+    // Where that is not saved, the next flush fails as well.
+    if (command.isStandby !== true) await cached.told(command.nexus).catch(nothing);
+    return this.refuse(CONDITION.writesLost);
   }
 
   #isAllowed(dispatch: Dispatch, nexus: Nexus): boolean {

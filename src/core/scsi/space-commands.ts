@@ -35,12 +35,17 @@ export const readCapacity16: CommandHandler = (unit, command) => {
   return dataAnswer(encodeCapacity16(capacity(unit)), command, u32(command.cdb, 10));
 };
 
-/** SYNCHRONIZE CACHE(10), (16): everything is written, whatever range was named. */
+/**
+ * SYNCHRONIZE CACHE(10), (16): everything is written, whatever range was named. The kernel reports a failure once: it must not be tried again.
+ */
 export function synchronizing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
     const refusal = rangeRefusal(unit, layout.lba(command.cdb), layout.count(command.cdb));
     if (refusal !== null) return refusal;
-    return recovered(() => after(unit.backing.flush(), (): ScsiAnswer => GOOD), writeFailed(unit));
+    return recovered(
+      () => after(unit.backing.flush(), (): ScsiAnswer => GOOD),
+      () => unit.refuse(CONDITION.writesLost),
+    );
   };
 }
 

@@ -76,7 +76,7 @@ async function started(node = new FakeNode()): Promise<{ node: FakeNode; shared:
   const lost: string[] = [];
   const clock = { wallMs: () => 0, monotonicMs: () => 0, after: () => free };
   const log = { info: free, warn: free };
-  const shared = new SharedDisks({ clock, log, target: node, onLost: () => void lost.push('lost') });
+  const shared = new SharedDisks({ clock, log, target: node, floorOf: () => 1, onLost: () => void lost.push('lost') });
   await shared.adopt();
   await shared.create({ disk: DISK, sizeBytes: 1 << 20, blockBytes: 512 });
   return { node, shared, lost };

@@ -18,6 +18,8 @@ export interface SharedDiskSurroundings {
   readonly clock: Clock;
   readonly log: Log;
   readonly target: TargetBackend;
+  /** The lowest generation of a VM that is not fenced for ever, as far as is known; 1 where nothing is. */
+  readonly floorOf: (vm: VmId) => number;
   /** Told when the target ended though something is granted. */
   readonly onLost: () => void;
 }
@@ -334,7 +336,13 @@ export class SharedDisks {
   }
 
   #state(): TargetState {
-    const vms = Array.from(this.#held, ([vm, { generations, luns }]) => ({ vm, generations: [...generations], luns }));
+    const { floorOf } = this.#around;
+    const vms = Array.from(this.#held, ([vm, { generations, luns }]) => ({
+      vm,
+      generations: [...generations],
+      luns,
+      floor: floorOf(vm),
+    }));
     const used = new Set(vms.flatMap(({ luns }) => luns.map(({ disk }) => disk)));
     return { units: [...this.#units.values()].filter(({ disk }) => used.has(disk)), vms };
   }

@@ -66,7 +66,13 @@ export class StorageService {
     this.#log = options.log;
     this.#ledger = options.ledger ?? new FencingLedger();
     const { clock, log, target } = options;
-    this.#shared = new SharedDisks({ clock, log, target, onLost: () => void this.#keepUpShared() });
+    this.#shared = new SharedDisks({
+      clock,
+      log,
+      target,
+      floorOf: (vm) => this.#ledger.floorOf(vm),
+      onLost: () => void this.#keepUpShared(),
+    });
   }
 
   /** Takes over the daemons that run, and begins to read etcd and to keep daemons up. */

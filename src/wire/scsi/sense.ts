@@ -33,6 +33,11 @@ export interface SenseCondition {
 export const CONDITION = {
   noSense: { key: KEY.noSense, code: 0x0000 },
   writeError: { key: KEY.mediumError, code: 0x0c00 },
+  /**
+   * RECORDED ENTITY NOT FOUND, for a flush that failed or came too late. Not `writeError`: Linux sends a command with that again by itself
+   * (scsi_check_sense), and the second flush would succeed; this one it reports.
+   */
+  writesLost: { key: KEY.mediumError, code: 0x1400 },
   readError: { key: KEY.mediumError, code: 0x1100 },
   internalFailure: { key: KEY.hardwareError, code: 0x4400 },
   /** INVALID FIELD IN COMMAND INFORMATION UNIT: the transport's expected length does not fit the CDB. */

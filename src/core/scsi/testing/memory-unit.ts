@@ -1,5 +1,7 @@
 /** A logical unit over memory, for tests: synchronous, or with every operation waiting until it is let go. */
 import type { UnitIdentity } from '../../../wire/scsi/inquiry.ts';
+import type { CachedWritesStore } from '../cache-keeper.ts';
+import { type CachedWrites, NOTHING_CACHED } from '../cached-writes.ts';
 import { openLogicalUnit } from '../logical-unit.ts';
 import type { ReservationStore } from '../reservation-keeper.ts';
 import type { ReservationState } from '../reservations.ts';
@@ -121,6 +123,23 @@ export class MemoryReservations implements ReservationStore {
     if (fail === 'before') throw new Error('the store is not there');
     this.saved = JSON.parse(JSON.stringify(state)) as ReservationState;
     if (fail === 'after') throw new Error('the answer was lost');
+  }
+}
+
+/** A record of cached writes in memory. `fails`: nothing can be saved. */
+export class MemoryCachedWrites implements CachedWritesStore {
+  saved: CachedWrites = NOTHING_CACHED;
+  saves = 0;
+  fails = false;
+
+  async load(): Promise<CachedWrites> {
+    return this.saved;
+  }
+
+  async save(record: CachedWrites): Promise<void> {
+    if (this.fails) throw new Error('the disk is full');
+    this.saves += 1;
+    this.saved = JSON.parse(JSON.stringify(record)) as CachedWrites;
   }
 }
 
