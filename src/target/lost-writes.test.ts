@@ -18,7 +18,13 @@ const A = parseVmId('vm-00000000000a');
 const B = parseVmId('vm-00000000000b');
 const DISK = parseDiskId('disk-000000000001');
 const SIZE = 1024 ** 2;
-const FLUSHES = ['35 00 00 00 00 00 00 00 00 00', '91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00'];
+/** SYNCHRONIZE CACHE(10) and (16), and the stop of START STOP UNIT, which writes the cache. */
+const FLUSHES = [
+  '35 00 00 00 00 00 00 00 00 00',
+  '91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00',
+  '1b 00 00 00 00 00',
+];
+const START = '1b 00 00 00 01 00';
 const WRITE_FUA = '2a 08 00 00 00 00 00 00 01 00';
 const LOST = '3/1400';
 
@@ -134,6 +140,7 @@ test('S16: after a loss of power the first flush of who had written fails, once;
     assert.equal(await flush(b, cdb), 'good', 'B had written nothing');
     await write(a);
     assert.equal((await a.command(0, WRITE_FUA, Buffer.alloc(512, 2)))?.status, 0, 'FUA is carried out now');
+    assert.equal(await flush(a, START), 'good', 'no flush');
     assert.equal(await flush(a, cdb), LOST);
     assert.equal(await flush(a, cdb), 'good');
     // What was told is told for good, and what was written since is this boot's.

@@ -86,6 +86,12 @@ export interface Dispatch {
   readonly fuaBit: number;
 }
 
+/** START STOP UNIT where it stops: see `isFlush`. */
+const SYNCHRONIZING: ReadonlySet<CommandName> = new Set([
+  'synchronize-cache-10',
+  'synchronize-cache-16',
+  'start-stop-unit',
+]);
 const WITH_FUA: ReadonlySet<CommandName> = new Set([
   'write-10',
   'write-12',
@@ -97,7 +103,7 @@ const WITHOUT_FUA: ReadonlySet<CommandName> = new Set(['write-6', 'write-same-10
 const FUA = 0x08;
 
 function cacheUse(name: CommandName): Pick<Dispatch, 'cache' | 'fuaBit'> {
-  if (name === 'synchronize-cache-10' || name === 'synchronize-cache-16') return { cache: 'synchronizes', fuaBit: 0 };
+  if (SYNCHRONIZING.has(name)) return { cache: 'synchronizes', fuaBit: 0 };
   if (WITH_FUA.has(name)) return { cache: 'fills', fuaBit: FUA };
   return { cache: WITHOUT_FUA.has(name) ? 'fills' : 'none', fuaBit: 0 };
 }
@@ -130,6 +136,15 @@ const TABLE: readonly (Dispatch | undefined | readonly (Dispatch | undefined)[])
   }
   return table;
 })();
+
+const START_STOP_UNIT = 0x1b;
+/** POWER CONDITION, NO_FLUSH, START. */
+const NO_STOP_WITH_FLUSH = 0xf5;
+
+/** Whether a command of the class `synchronizes` does that with these parameters. */
+export function isFlush(cdb: Uint8Array): boolean {
+  return cdb[0] !== START_STOP_UNIT || ((cdb[4] ?? 0) & NO_STOP_WITH_FLUSH) === 0;
+}
 
 /** The command in a CDB, or why there is none: no such operation code, or no such service action of it. */
 export function dispatchOf(cdb: Uint8Array): Dispatch | 'no-opcode' | 'no-service-action' {

@@ -16,7 +16,7 @@ import { type Access, accessOf, legacyRule } from './access.ts';
 import { RESERVATION_CONFLICT, recovered, statusAnswer, TASK_ABORTED } from './answers.ts';
 import type { CacheKeeper } from './cache-keeper.ts';
 import type { Admission } from './cached-writes.ts';
-import { type Dispatch, dispatchOf } from './dispatch.ts';
+import { type Dispatch, dispatchOf, isFlush } from './dispatch.ts';
 import { RangeGate } from './range-gate.ts';
 import { ReservationKeeper, type ReservationStore } from './reservation-keeper.ts';
 import type { ReservationCommand, ReservationOutcome, ReservationState } from './reservations.ts';
@@ -216,7 +216,7 @@ export class LogicalUnit implements UnitContext {
   #recorded(dispatch: Dispatch, command: ScsiCommand, cached: CacheKeeper): ScsiAnswer | Promise<ScsiAnswer> {
     const { nexus, cdb } = command;
     if (dispatch.cache === 'synchronizes')
-      return cached.standingOf(nexus) === 'lost'
+      return isFlush(cdb) && cached.standingOf(nexus) === 'lost'
         ? this.#tellLoss(dispatch, command, cached)
         : this.#handled(dispatch, command);
     if (cached.isEntered(nexus) || ((cdb[1] ?? 0) & dispatch.fuaBit) !== 0) return this.#handled(dispatch, command);

@@ -5,7 +5,6 @@ import { decodeModeSelect, encodeModeSense, type PageControl } from '../../wire/
 import { COMMAND_LAYOUTS, encodeAllCommands, encodeOneCommand, hasServiceActions } from '../../wire/scsi/opcodes.ts';
 import { CONDITION, STATUS, senseBytes } from '../../wire/scsi/sense.ts';
 import { after, dataAnswer, GOOD, RESERVATION_CONFLICT, recovered, statusAnswer } from './answers.ts';
-import { writeFailed } from './block-commands.ts';
 import type { ScsiAnswer } from './target-port.ts';
 import { type CommandHandler, limitsOf, modeUnit, type UnitContext } from './unit-context.ts';
 
@@ -126,7 +125,10 @@ export const startStopUnit: CommandHandler = (unit, { cdb, nexus }) => {
   if (!isStart && !unit.mayWrite(nexus)) return RESERVATION_CONFLICT;
   if ((flags & START_STOP.loadEject) !== 0) return unit.refuse(CONDITION.invalidCdb);
   if (isStart || (flags & START_STOP.noFlush) !== 0) return GOOD;
-  return recovered(() => after(unit.backing.flush(), (): ScsiAnswer => GOOD), writeFailed(unit));
+  return recovered(
+    () => after(unit.backing.flush(), (): ScsiAnswer => GOOD),
+    () => unit.refuse(CONDITION.writesLost),
+  );
 };
 
 /** READ DEFECT DATA(10): no list has an entry. */
