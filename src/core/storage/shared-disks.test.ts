@@ -72,11 +72,14 @@ class FakeNode implements TargetBackend {
   }
 }
 
-async function started(node = new FakeNode()): Promise<{ node: FakeNode; shared: SharedDisks; lost: string[] }> {
+async function started(
+  node = new FakeNode(),
+  floorOf: (vm: VmId) => number = () => 1,
+): Promise<{ node: FakeNode; shared: SharedDisks; lost: string[] }> {
   const lost: string[] = [];
   const clock = { wallMs: () => 0, monotonicMs: () => 0, after: () => free };
   const log = { info: free, warn: free };
-  const shared = new SharedDisks({ clock, log, target: node, floorOf: () => 1, onLost: () => void lost.push('lost') });
+  const shared = new SharedDisks({ clock, log, target: node, floorOf, onLost: () => void lost.push('lost') });
   await shared.adopt();
   await shared.create({ disk: DISK, sizeBytes: 1 << 20, blockBytes: 512 });
   return { node, shared, lost };
@@ -168,4 +171,16 @@ test('a target that died is started again with what is granted; one that runs al
   const { shared: successor } = await started(node);
   assert.deepEqual(successor.grants, [{ vm: A, generation: 3 }]);
   assert.equal(node.starts, 2);
+});
+
+test('S16: the target is told each floor as it is when the state is told', async () => {
+  const floors = new Map([[A, 1]]);
+  const { node, shared } = await started(new FakeNode(), (vm) => floors.get(vm) ?? 1);
+  const told = (): (number | undefined)[] => (node.applied.at(-1)?.vms ?? []).map(({ floor }) => floor);
+  await shared.grant({ vm: A, generation: g(1), luns: LUNS }, free);
+  await shared.grant({ vm: A, generation: g(2), luns: LUNS }, free);
+  assert.deepEqual(told(), [1], 'a live migration: the source is not fenced');
+  floors.set(A, 2);
+  await shared.revoke(below(A, 2));
+  assert.deepEqual(told(), [2]);
 });
