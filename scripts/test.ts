@@ -9,8 +9,8 @@ import { addCounts, findTestFiles, NO_TESTS, type TestCount, type TestKind } fro
 import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
 
-/** On a quiet machine with two cores it takes well under this; a machine that is busy with other things is not a failure. */
-const TOTAL_DEADLINE_MS = 38 * 60_000;
+/** For a run that hangs. A quiet machine with two cores takes a third of it; one that is slow, or busy with other things, is no failure. */
+const TOTAL_DEADLINE_MS = 75 * 60_000;
 
 const filter = process.argv[2] ?? '';
 const endMs = performance.now() + TOTAL_DEADLINE_MS;

@@ -1,6 +1,6 @@
 /** A guest's shared disk for real: QEMU as the agent starts it, its orders as a control node gives them, storage service, target and etcd. */
 import assert from 'node:assert/strict';
-import { chmod, open, readFile, stat } from 'node:fs/promises';
+import { chmod, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -205,6 +205,22 @@ test('a disk is plugged in and out while the guest runs', async () => {
   await grant(VM, 1, [DATA]);
   await goesOn(1, 5);
   assert.doesNotMatch(await consoleOf(1), /seq-error/);
+});
+
+test("S16: after a node's loss of power the guest's next fsync fails, once", async () => {
+  // What another boot finds: the record names the one before.
+  const record = join(lab.dir, 'pool', 'shared', DATA, 'cached.json');
+  const text = await readFile(record, 'utf8');
+  const ofAnotherBoot = text.replace(/"bootId":"[^"]+"/, '"bootId":"another"');
+  assert.notEqual(ofAnotherBoot, text);
+  await writeFile(record, ofAnotherBoot);
+  const target = present(lab.targets()[0], 'the target');
+  signalProcess(target, 'SIGKILL');
+  await waitGone(target, GONE_MS);
+  const errors = async (): Promise<number> => (await consoleOf(1)).split('seq-error').length - 1;
+  await until('the guest is told', async () => (await errors()) > 0, { deadlineMs: 90_000 });
+  await goesOn(1, 5);
+  assert.equal(await errors(), 1, await consoleOf(1));
 });
 
 test('S10: what a destination opens before the switch takes no unit attention from the guest', async () => {
