@@ -167,4 +167,17 @@ export const FOUND_CASES: readonly FoundCase[] = [
       { afterMs: 21_000, wish: 'start', vm: 'vm1' },
     ],
   },
+  {
+    name: 'a source that sent a second time had forgotten how long it may hold its guest still, and its leader had not',
+    vms: 1,
+    lines: [
+      { afterMs: 0, busy: 'vm1' },
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      // The third time it may take as long as it needs.
+      { atStep: 'migrate allow-pause', busy: 'vm1' },
+      { atStep: 'migrate allow-pause', busy: 'vm1' },
+      { atStep: 'migrate allow-pause', end: 'qemu vm1:2' },
+      { afterMs: 8_000, wish: 'migrate', vm: 'vm1' },
+    ],
+  },
 ];

@@ -47,7 +47,7 @@ const OPEN_MS = 3_000;
 const STREAM_CONNECT_MS = 3_000;
 const COPY_MS = [80, 1_600] as const;
 /** Every pass after the first. */
-const PASS_MS = 120;
+const PASS_MS = 250;
 /** The shortest pause in which the rest of a guest's memory can be sent. */
 const REST_MS = [5, 280] as const;
 /** How long a source waits for the destination to say that it has everything. */
@@ -83,6 +83,8 @@ export class QemuProcess {
   readonly #thinking = new Set<NbdClient>();
   /** Ignores the power button. */
   isDeaf = false;
+  /** Writes about as fast as it is copied. */
+  isBusy = false;
   /** Of how many migrations in a hundred the source does not hear that they are complete. */
   lostEndPercent = 0;
 
@@ -102,7 +104,7 @@ export class QemuProcess {
   }
 
   get migration(): MigrationState | null {
-    return this.#migration;
+    return this.#migration === null ? null : { ...this.#migration, pauseLimitMs: this.#allowedPauseMs };
   }
 
   /** The generation that it was last told to send to. */
@@ -205,7 +207,7 @@ export class QemuProcess {
           if (!isCurrent()) return;
           if (!isListening) return this.#streamFailed('connection refused');
           isConnected = true;
-          const restMs = random.between(REST_MS[0], REST_MS[1]);
+          const restMs = this.isBusy ? REST_MS[1] : random.between(REST_MS[0], REST_MS[1]);
           this.process.after(random.between(COPY_MS[0], COPY_MS[1]), () =>
             this.#endPass(1, { restMs, there, isCurrent }),
           );
@@ -440,6 +442,7 @@ function migrationIs(status: MigrationState['status'], error: string | null = nu
     remainingBytes: 0,
     totalBytes: 0,
     passes: 1,
+    pauseLimitMs: 0,
     downtimeMs: status === 'completed' ? DOWNTIME_MS : null,
     error,
   };

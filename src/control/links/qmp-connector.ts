@@ -9,7 +9,7 @@ import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { MigrationState, QmpObservation } from '../../core/model/observation.ts';
-import { FIRST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
+import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
@@ -107,7 +107,7 @@ export class QmpConnector implements QmpLink {
         status,
         via: attempt.via,
         ageMs: 0,
-        migration: migration === null ? null : migrationState(migration),
+        migration: migration === null ? null : migrationState(migration, parameters?.['downtime-limit']),
         sentTo: receiver === null ? null : generationSentTo(target, receiver),
       };
     } catch {
@@ -161,7 +161,7 @@ export class QmpConnector implements QmpLink {
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
-    if (migrationState(before).status === 'active' || status === 'postmigrate') return;
+    if (migrationState(before, undefined).status === 'active' || status === 'postmigrate') return;
     await Promise.all([
       this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
       this.#execute(source, 'migrate-set-parameters', {
@@ -413,6 +413,7 @@ interface QueryMigrate {
 /** QMP query-migrate-parameters, as far as it is used. */
 interface MigrateParameters {
   readonly 'tls-hostname'?: string;
+  readonly 'downtime-limit'?: number;
 }
 
 /** Whom `send` told QEMU to ask for: the next incarnation's own name, which no other one's certificate holds. */
@@ -438,13 +439,14 @@ function isTelling({ name, data }: QmpEvent, { sending }: Pick<Held, 'sending'>)
   return TELLING_EVENTS.has(name);
 }
 
-function migrationState(info: QueryMigrate): MigrationState {
+function migrationState(info: QueryMigrate, pauseLimitMs: number | undefined): MigrationState {
   return {
     status: info.status === undefined ? 'none' : (ENDED[info.status] ?? 'active'),
     transferredBytes: info.ram?.transferred ?? 0,
     remainingBytes: info.ram?.remaining ?? 0,
     totalBytes: info.ram?.total ?? 0,
     passes: info.ram?.['dirty-sync-count'] ?? 0,
+    pauseLimitMs: pauseLimitMs ?? LONGEST_PAUSE_MS,
     downtimeMs: info.downtime ?? null,
     error: info['error-desc'] ?? null,
   };

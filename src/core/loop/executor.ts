@@ -69,7 +69,6 @@ export interface Ledger extends Acknowledged {
   readonly launched: Set<Generation>;
   readonly listening: Set<Generation>;
   readonly sent: Set<Generation>;
-  allowedPause: Acknowledged['allowedPause'];
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
   readonly poweredDown: Set<Generation>;
@@ -90,7 +89,6 @@ export function emptyLedger(): Ledger {
     launched: new Set(),
     listening: new Set(),
     sent: new Set(),
-    allowedPause: null,
     revoked: new Set(),
     ended: new Set(),
     poweredDown: new Set(),
@@ -158,9 +156,7 @@ export class Executor {
         ledger.sent.add(step.destination.generation);
         return;
       case 'allow-pause':
-        await qmp.allowPause(this.target(vm, step.source), step.ms);
-        ledger.allowedPause = { generation: step.source.generation, ms: step.ms };
-        return;
+        return qmp.allowPause(this.target(vm, step.source), step.ms);
       case 'cancel-send':
         return qmp.cancelSend(this.target(vm, step.source));
       case 'share':

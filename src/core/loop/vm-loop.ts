@@ -67,6 +67,7 @@ const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
   'end',
   'listen',
   'send',
+  'allow-pause',
   'cancel-send',
 ]);
 

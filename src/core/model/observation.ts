@@ -62,6 +62,8 @@ export interface MigrationState {
   readonly totalBytes: number;
   /** The pass over the guest's memory that it is in, from 1; 0 before the first. */
   readonly passes: number;
+  /** The longest pause that it may end with, in ms. */
+  readonly pauseLimitMs: number;
   readonly downtimeMs: number | null;
   readonly error: string | null;
 }

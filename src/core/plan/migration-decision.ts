@@ -6,7 +6,7 @@
  * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
  */
 import type { QmpObservation } from '../model/observation.ts';
-import { FIRST_PAUSE_MS, pauseAllowedMs } from '../model/pause-allowance.ts';
+import { pauseAllowedMs } from '../model/pause-allowance.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
   beginStop,
@@ -103,18 +103,17 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
     return unwind(vm, phase, `${destination.host} was lost.`, now);
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
   if (!sent) return perform({ do: 'send', source, destination });
-  const allowed =
-    acknowledged.allowedPause?.generation === source.generation ? acknowledged.allowedPause.ms : FIRST_PAUSE_MS;
-  const ms = allowedPauseOf(left);
-  if (ms !== null && ms > allowed) return perform({ do: 'allow-pause', source, ms });
+  const ms = longerPauseOf(left);
+  if (ms !== null) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
 }
 
-/** The pause that a source which copies may end with by now, in ms; null where it does not copy. */
-function allowedPauseOf(source: QmpObservation): number | null {
-  const copies =
-    source.kind === 'answers' && source.status !== 'finish-migrate' && source.migration?.status === 'active';
-  return copies ? pauseAllowedMs(source.migration.passes) : null;
+/** The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where it does not copy. */
+function longerPauseOf(source: QmpObservation): number | null {
+  if (source.kind !== 'answers' || source.status === 'finish-migrate' || source.migration?.status !== 'active')
+    return null;
+  const ms = pauseAllowedMs(source.migration.passes);
+  return ms > source.migration.pauseLimitMs ? ms : null;
 }
 
 /**

@@ -94,8 +94,6 @@ export interface Acknowledged {
   readonly launched: ReadonlySet<Generation>;
   readonly listening: ReadonlySet<Generation>;
   readonly sent: ReadonlySet<Generation>;
-  /** For how long the guest of a generation that sends may be held still at the end, in ms; null: as `send` sets it. */
-  readonly allowedPause: { readonly generation: Generation; readonly ms: number } | null;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
   readonly poweredDown: ReadonlySet<Generation>;
