@@ -146,8 +146,8 @@ function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
 function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
   const { failure } = acknowledged;
   // Without a longer pause it goes on copying: no reason to give up.
-  if (failure?.step.do === 'allow-pause') return null;
-  if (failure !== null && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
+  const matters = failure !== null && failure.step.do !== 'allow-pause';
+  if (matters && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
   if (failure !== null && failure.step.do === 'launch')
     return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
   const { qmp } = see(source);

@@ -95,6 +95,21 @@ function stepBrief(step: Step): string {
   return 'generation' in step ? `${step.do} ${step.generation}` : step.do;
 }
 
+const COPIES: Seen = { 1: copying(3), 2: qmp('inmigrate') };
+const FAILED: Partial<IncarnationObservation> = {
+  qmp: {
+    ...{ kind: 'answers', status: 'running', via: 'direct', ageMs: 5 },
+    ...{ migration: { ...COMPLETED, status: 'failed' }, sentTo: parseGeneration(2) },
+  },
+};
+const NOT_TOLD: Partial<Acknowledged> = {
+  ...SENT,
+  failure: {
+    ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', at: 0 },
+    ...{ count: 5, host: null },
+  },
+};
+
 type Row = readonly [
   name: string,
   phase: VmPhase,
@@ -306,20 +321,8 @@ const TABLE: readonly Row[] = [
     'allow-pause 100',
   ],
   ['migrating: … once', MIGRATING, {}, { 1: copying(6, { pauseLimitMs: 100 }), 2: qmp('inmigrate') }, SENT, 'wait'],
-  [
-    'migrating: that it could not be told so is no reason to give up',
-    MIGRATING,
-    {},
-    { 1: copying(3), 2: qmp('inmigrate') },
-    {
-      ...SENT,
-      failure: {
-        ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', at: 0 },
-        ...{ count: 5, host: null },
-      },
-    },
-    'wait',
-  ],
+  ['migrating: that it could not be told so is no reason to give up', MIGRATING, {}, COPIES, NOT_TOLD, 'wait'],
+  ['migrating: … but that it has failed is', MIGRATING, {}, { ...COPIES, 1: FAILED }, NOT_TOLD, '→ unwinding 2'],
   [
     'migrating: one that stands still already needs no more',
     MIGRATING,
