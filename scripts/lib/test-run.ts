@@ -17,7 +17,7 @@ const FILE_DEADLINE_MS: Record<TestKind, number> = {
   etcd: 120_000,
   net: 120_000,
   qemu: 360_000,
-  story: 780_000,
+  story: 1_200_000,
 };
 
 /** Processes that were told to end get this long before they count as left behind. */

@@ -20,6 +20,7 @@ const ROUNDS = 10;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
 /** Of a machine that has other things to do, too. */
+const BUILD_DEADLINE_MS = 480_000;
 const FORMED_DEADLINE_MS = 240_000;
 const EVENT_DEADLINE_MS = 150_000;
 const WRITES_DEADLINE_MS = 60_000;
@@ -42,7 +43,8 @@ let active = '';
 before(async () => {
   files = await mkdtemp(join(tmpdir(), 'gpg-'));
   cluster = await StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 });
-  await gp(cluster, ['image', 'build', 'guest-cluster']);
+  const built = await cluster.gp(['image', 'build', 'guest-cluster'], { deadlineMs: BUILD_DEADLINE_MS });
+  assert.equal(built.exitCode, 0, `${built.stdout}\n${built.stderr}`);
   await gp(cluster, ['network', 'create', 'hb']);
   const userData = join(files, 'user-data');
   await writeFile(userData, `members=${NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`).join()}\n`);

@@ -66,8 +66,8 @@ export class StoryCluster {
   }
 
   /** Runs `gp` in a process of its own. */
-  gp(words: readonly string[]): Promise<RunResult> {
-    return tryRun(command(this.dir, words), { deadlineMs: COMMAND_DEADLINE_MS, env: commandEnv(this.dir) });
+  gp(words: readonly string[], { deadlineMs = COMMAND_DEADLINE_MS } = {}): Promise<RunResult> {
+    return tryRun(command(this.dir, words), { deadlineMs, env: commandEnv(this.dir) });
   }
 
   /** Asks the API; undefined while it does not answer, which is an observation and no failure. */
