@@ -21,7 +21,14 @@ import { spawnDaemon } from '../os/child-process.ts';
 import { pause } from '../os/deadline.ts';
 import { writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
-import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
+import {
+  bootId,
+  isRunning,
+  listProcesses,
+  type ProcessIdentity,
+  signalProcess,
+  waitGone,
+} from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import type { TargetConfig } from '../target/config.ts';
 import { parseSessions, parseTargetState } from '../target/control-protocol.ts';
@@ -153,6 +160,7 @@ export class LocalTarget implements TargetBackend {
       identityDir: credentials === undefined ? undefined : identityDir,
       etcdEndpoints,
       etcdServerName,
+      bootId: bootId(),
     };
     await writeFileAtomic(this.#path('config.json'), JSON.stringify(config), owner);
     if (confine) await chown(runDir, TARGET_UID, TARGET_UID);

@@ -17,7 +17,6 @@ import { EtcdClient } from '../etcd/client.ts';
 import { systemClock } from '../os/clock.ts';
 import { readJsonFile } from '../os/files.ts';
 import { createLog } from '../os/log.ts';
-import { bootId } from '../os/process-table.ts';
 import { readCredentials } from '../pki/credentials.ts';
 import { targetSecret } from '../pki/target-secret.ts';
 import { unitUuid } from '../pki/unit-identity.ts';
@@ -90,7 +89,7 @@ async function openUnit(
   try {
     const reservations = new EtcdReservations({ etcd, disk, clock: systemClock });
     const identity = { uuid: unitUuid(disk), targetName: PORT_NAME };
-    const cached = await CacheKeeper.open(new CachedWritesFile(directory, { disk, log }), bootId());
+    const cached = await CacheKeeper.open(new CachedWritesFile(directory, { disk, log }), config.bootId);
     const unit = await openLogicalUnit({ identity, backing: store, reservations, cached });
     return { unit, grow: (bytes) => store.grow(bytes), close: () => store.close() };
   } catch (error) {
