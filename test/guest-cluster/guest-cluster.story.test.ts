@@ -19,7 +19,7 @@ const NAMES = ['sql1', 'sql2', 'sql3'];
 const ROUNDS = 10;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
-/** Of a machine that has other things to do, too. */
+// Of a machine that is slow, or has other things to do.
 const BUILD_DEADLINE_MS = 480_000;
 const FORMED_DEADLINE_MS = 240_000;
 const EVENT_DEADLINE_MS = 150_000;

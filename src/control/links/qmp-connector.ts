@@ -161,7 +161,7 @@ export class QmpConnector implements QmpLink {
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
-    if (migrationState(before, undefined).status === 'active' || status === 'postmigrate') return;
+    if (statusOf(before) === 'active' || status === 'postmigrate') return;
     await Promise.all([
       this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
       this.#execute(source, 'migrate-set-parameters', {
@@ -288,7 +288,7 @@ export class QmpConnector implements QmpLink {
     for (const path of this.#options.relays()) {
       for (let spare = 0; spare < qmp.length; spare++) {
         const port = qmp[(own + spare) % qmp.length] ?? qmp[0];
-        const connection = await this.#tryOne(path, target, port);
+        const connection = await this.#tryOne(path, held, port);
         if (connection === null) break;
         if (connection.outcome === 'answers') return this.#keep(held, connection.session, path.name);
         if (connection.outcome === 'refused')
@@ -313,12 +313,13 @@ export class QmpConnector implements QmpLink {
   }
 
   /** One attempt; null when the path itself does not work. */
-  async #tryOne(path: RelayPath, target: QmpTarget, port: number): Promise<QmpConnection | null> {
+  async #tryOne(path: RelayPath, held: Held, port: number): Promise<QmpConnection | null> {
+    const { target } = held;
     const tls = { credentials: this.#options.credentials, peer: identityOf(target) };
     const options = {
       deadlineMs: CONNECT_MS,
       onEvent: (event: QmpEvent) => {
-        if (isTelling(event, this.#hold(target))) for (const listener of this.#listeners) listener(target);
+        if (isTelling(event, held)) for (const listener of this.#listeners) listener(target);
       },
     };
     if (path.relay === null) return connectQmp({ kind: 'tls', host: addressOn(path, target), port, ...tls }, options);
@@ -439,9 +440,13 @@ function isTelling({ name, data }: QmpEvent, { sending }: Pick<Held, 'sending'>)
   return TELLING_EVENTS.has(name);
 }
 
+function statusOf({ status }: QueryMigrate): MigrationState['status'] {
+  return status === undefined ? 'none' : (ENDED[status] ?? 'active');
+}
+
 function migrationState(info: QueryMigrate, pauseLimitMs: number | undefined): MigrationState {
   return {
-    status: info.status === undefined ? 'none' : (ENDED[info.status] ?? 'active'),
+    status: statusOf(info),
     transferredBytes: info.ram?.transferred ?? 0,
     remainingBytes: info.ram?.remaining ?? 0,
     totalBytes: info.ram?.total ?? 0,
