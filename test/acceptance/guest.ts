@@ -11,6 +11,8 @@ const READY_DEADLINE_MS = 90_000;
 const COMMAND_DEADLINE_MS = 30_000;
 const ASK_AGAIN_MS = 1_000;
 const KEPT_CHARS = 256 * 1024;
+/** What the guest says by itself on the same line at any time (guest/tiny/README.md): workloads, and a lease that comes late on a busy machine. */
+const OF_THE_GUEST = /^(?:groundplane-tiny|seq(?:-start)?) .*\n/gm;
 
 /** What a command printed, and its exit status. */
 export interface Answer {
@@ -62,8 +64,7 @@ export class Guest {
     this.#stream.write(`echo ${mark}""begin; ${line}; echo ${mark}""end $?\n`);
     const pattern = new RegExp(`${mark}begin\\r?\\n([\\s\\S]*?)${mark}end (\\d+)`);
     const match = await this.waitFor(pattern, deadlineMs, line);
-    // Workloads write to the same line.
-    const text = (match[1] ?? '').replaceAll('\r', '').replace(/^seq \d+ \d+\n/gm, '');
+    const text = (match[1] ?? '').replaceAll('\r', '').replace(OF_THE_GUEST, '');
     return { text, status: Number(match[2]) };
   }
 

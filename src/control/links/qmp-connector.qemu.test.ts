@@ -181,6 +181,11 @@ test('a destination takes the stream of the expected source only', async () => {
     return seen.kind === 'answers' && seen.migration?.status === 'failed';
   });
   assert.equal(await statusOf(link, source.target), 'running');
+  // What it says is listened to again: while it was under way, a stop was no news.
+  const told: string[] = [];
+  link.onEvent(({ vm }) => told.push(vm));
+  await link.halt(source.target);
+  await until('its stop is told', () => Promise.resolve(told.includes(source.target.vm)));
   link.close();
 });
 

@@ -52,7 +52,10 @@ interface Held {
   session: QmpSession | null;
   via: string;
   connecting: Promise<Attempt> | null;
+  /** Whether it was told to send, here: then it is asked about its migration. */
   sending: boolean;
+  /** From the order to send until QEMU says how that ended. */
+  isUnderWay: boolean;
 }
 
 type Attempt =
@@ -157,10 +160,12 @@ export class QmpConnector implements QmpLink {
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
+    held.isUnderWay = true;
     const [before, { status }] = await Promise.all([
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
+    if (status === 'postmigrate') held.isUnderWay = false;
     if (statusOf(before) === 'active' || status === 'postmigrate') return;
     await Promise.all([
       this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
@@ -264,7 +269,7 @@ export class QmpConnector implements QmpLink {
     const key = `${target.vm}:${target.generation}`;
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, session: null, via: '', connecting: null, sending: false };
+      held = { target, session: null, via: '', connecting: null, sending: false, isUnderWay: false };
       this.#held.set(key, held);
     }
     return held;
@@ -320,6 +325,7 @@ export class QmpConnector implements QmpLink {
       deadlineMs: CONNECT_MS,
       onEvent: (event: QmpEvent) => {
         if (isTelling(event, held)) for (const listener of this.#listeners) listener(target);
+        if (isMigrationEnd(event)) held.isUnderWay = false;
       },
     };
     if (path.relay === null) return connectQmp({ kind: 'tls', host: addressOn(path, target), port, ...tls }, options);
@@ -434,10 +440,13 @@ const ENDED: Readonly<Record<string, MigrationState['status']>> = {
  * Whether a decision may be another one after an event. While the last of a guest's memory is sent nobody asks: QEMU 7.2 reads a TLS monitor a
  * byte at a time in the very loop that loads or completes the guest, which stands still meanwhile.
  */
-function isTelling({ name, data }: QmpEvent, { sending }: Pick<Held, 'sending'>): boolean {
-  if (name === 'MIGRATION') return Object.hasOwn(ENDED, String(data['status']));
-  if (name === 'STOP') return !sending;
-  return TELLING_EVENTS.has(name);
+function isTelling(event: QmpEvent, { isUnderWay }: Pick<Held, 'isUnderWay'>): boolean {
+  if (event.name === 'STOP') return !isUnderWay;
+  return isMigrationEnd(event) || TELLING_EVENTS.has(event.name);
+}
+
+function isMigrationEnd({ name, data }: QmpEvent): boolean {
+  return name === 'MIGRATION' && Object.hasOwn(ENDED, String(data['status']));
 }
 
 function statusOf({ status }: QueryMigrate): MigrationState['status'] {
