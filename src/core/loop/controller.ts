@@ -51,7 +51,7 @@ export class Controller {
         onReport: (host) => this.#hostLoop.reported(host),
         onState: (host) => this.vms.wakeHost(host),
         onProcesses: (vms) => {
-          for (const vm of vms) this.vms.wake(vm, { fresh: true });
+          for (const vm of vms) this.vms.wake(vm, { fresh: 'all' });
           this.vms.wakeWaiting();
         },
       },

@@ -5,7 +5,7 @@
  * not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
  */
 import { messageOf } from '../../base/errors.ts';
-import type { HostName, StorageName, VmId } from '../../base/ids.ts';
+import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
@@ -71,6 +71,8 @@ const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
   'cancel-send',
 ]);
 
+const NONE: ReadonlySet<Generation> = new Set();
+
 interface VmState {
   ledger: Ledger;
   /** Monotonic ms of the last launch acknowledged: older reports say nothing about its process. */
@@ -78,7 +80,8 @@ interface VmState {
   qmp: Map<number, { seen: QmpObservation; at: number }>;
   active: boolean;
   again: boolean;
-  dirty: boolean;
+  /** The generations of which nothing counts any more that QMP said before. */
+  stale: 'all' | ReadonlySet<Generation>;
   cancelTimer: (() => void) | null;
   /** What the timer calls: made once, since there is always one waiting. */
   readonly look: () => void;
@@ -117,7 +120,7 @@ export class VmLoop {
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
       seesRunning: (vm) => this.seesRunning(vm),
     };
-    ports.qmp.onEvent((target) => this.wake(target.vm, { fresh: true }));
+    ports.qmp.onEvent(({ vm, generation }) => this.wake(vm, { fresh: generation }));
   }
 
   /** Ends the loop: running activations finish their present step and stop. */
@@ -126,16 +129,16 @@ export class VmLoop {
     for (const state of this.#states.values()) state.cancelTimer?.();
   }
 
-  /** Looks at a VM soon. `fresh`: what QMP said before counts no more. */
-  wake(id: VmId, options: { fresh?: boolean } = {}): void {
+  /** Looks at a VM soon. `fresh`: what QMP said before, of all its generations or of this one, counts no more. */
+  wake(id: VmId, { fresh }: { fresh?: 'all' | Generation } = {}): void {
     if (this.#stopped) return;
     const state = this.#state(id);
-    if (options.fresh === true) state.dirty = true;
+    if (fresh !== undefined) state.stale = withStale(state.stale, fresh);
     state.cancelTimer?.();
     state.cancelTimer = null;
     if (state.active) {
       state.again = true;
-      if (options.fresh === true) state.interrupt?.();
+      if (fresh !== undefined) state.interrupt?.();
       return;
     }
     state.active = true;
@@ -144,13 +147,13 @@ export class VmLoop {
 
   /** Looks at every VM that has something on `host`, and at those that no host could take. */
   wakeHost(host: HostName): void {
-    for (const id of this.#ports.index.vmsOn(host)) this.wake(id, { fresh: true });
+    for (const id of this.#ports.index.vmsOn(host)) this.wake(id, { fresh: 'all' });
     this.wakeWaiting();
   }
 
   /** Looks at every VM with a disk on `node`. */
   wakeNode(node: StorageName): void {
-    for (const id of this.#ports.index.vmsWithDisksOn(node)) this.wake(id, { fresh: true });
+    for (const id of this.#ports.index.vmsWithDisksOn(node)) this.wake(id, { fresh: 'all' });
   }
 
   /** Looks at the VMs that no host could take: once for all changes of a moment. */
@@ -164,7 +167,7 @@ export class VmLoop {
   }
 
   wakeAll(): void {
-    for (const id of this.#ports.store.snapshot.vms.keys()) this.wake(id, { fresh: true });
+    for (const id of this.#ports.store.snapshot.vms.keys()) this.wake(id, { fresh: 'all' });
   }
 
   /** What is seen of an incarnation, for people and for verdicts. */
@@ -234,7 +237,7 @@ export class VmLoop {
         qmp: new Map(),
         active: false,
         again: false,
-        dirty: true,
+        stale: 'all',
         cancelTimer: null,
         look: () => this.wake(id),
         interrupt: null,
@@ -409,7 +412,7 @@ export class VmLoop {
       await executor.perform(vm, step, state.ledger);
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
-      if (CHANGES_QMP.has(step.do)) state.dirty = true;
+      if (CHANGES_QMP.has(step.do)) state.stale = 'all';
       // Who is not below it goes on as before: a guest that has just moved does not wait for its own QEMU.
       if (step.do === 'fence')
         for (const generation of state.qmp.keys()) if (generation < step.below) state.qmp.delete(generation);
@@ -421,7 +424,7 @@ export class VmLoop {
       const host = 'incarnation' in step ? step.incarnation.host : null;
       state.ledger.failure = { step, message: messageOf(error), at: clock.monotonicMs(), count, host };
       state.why = `${step.do} failed: ${messageOf(error)}`;
-      state.dirty = true;
+      state.stale = 'all';
       log.warn('step failed', { vm: vm.id, name: vm.name, step: step.do, count, error: messageOf(error) });
       // A failed launch is decided upon at once: another host may take it.
       return step.do === 'launch';
@@ -437,10 +440,10 @@ export class VmLoop {
 
   /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */
   #refresh(vm: VmRecord, state: VmState): Promise<void> | null {
-    const isDirty = state.dirty;
-    state.dirty = false;
+    const { stale } = state;
+    state.stale = NONE;
     const asked = expectedIncarnations(vm.phase).filter((incarnation) =>
-      this.#isToBeAsked(vm, incarnation, state, isDirty),
+      this.#isToBeAsked(vm, incarnation, state, stale),
     );
     const asking = asked.length > 0 ? this.#ask(vm, asked, state) : null;
     const { phase } = vm;
@@ -450,7 +453,7 @@ export class VmLoop {
     return asking.then(() => this.#noteDiskError(vm, phase.incarnation, state) ?? undefined);
   }
 
-  #isToBeAsked(vm: VmRecord, { generation, host }: Incarnation, state: VmState, isDirty: boolean): boolean {
+  #isToBeAsked(vm: VmRecord, { generation, host }: Incarnation, state: VmState, stale: VmState['stale']): boolean {
     const { observer, clock } = this.#ports;
     // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
     if (observer.mayBeGone(host)) return false;
@@ -460,18 +463,20 @@ export class VmLoop {
       const isLaunchDoubtful = state.ledger.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
       if (!isLaunchDoubtful && noted?.seen.kind !== 'answers') return false;
     }
-    if (noted === undefined || isDirty) return true;
+    if (noted === undefined || stale === 'all' || stale.has(generation)) return true;
     // One whose run state is about to follow has changed already.
     const keepsMs = isEnding(noted.seen) ? 0 : vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS;
     return clock.monotonicMs() - noted.at > keepsMs;
   }
 
-  /** Asks all of them; ends early where the wait is interrupted. */
+  /** Asks all of them; ends early where the wait is interrupted, and then looks again at what is answered later. */
   #ask(vm: VmRecord, asked: readonly Incarnation[], state: VmState): Promise<void> {
     const { clock, qmp, executor } = this.#ports;
     return new Promise((resolve, reject) => {
       let left = asked.length;
+      let isOver = false;
       const end = (): void => {
+        isOver = true;
         if (state.interrupt === end) state.interrupt = null;
         resolve();
       };
@@ -479,7 +484,8 @@ export class VmLoop {
       for (const incarnation of asked) {
         qmp.observe(executor.target(vm, incarnation)).then((seen) => {
           state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
-          if (--left === 0) end();
+          if (isOver) this.wake(vm.id);
+          else if (--left === 0) end();
         }, reject);
       }
     });
@@ -584,6 +590,10 @@ function isSamePhase(one: VmRecord, other: VmRecord): boolean {
     one === other ||
     (one.phase.kind === other.phase.kind && one.generation === other.generation && one.phaseSince === other.phaseSince)
   );
+}
+
+function withStale(before: VmState['stale'], fresh: 'all' | Generation): VmState['stale'] {
+  return before === 'all' || fresh === 'all' ? 'all' : new Set([...before, fresh]);
 }
 
 function aged(seen: QmpObservation, ms: number): QmpObservation {
