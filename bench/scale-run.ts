@@ -5,7 +5,7 @@
 import { assert } from '../src/base/assert.ts';
 import type { HostName, VmId } from '../src/base/ids.ts';
 import { type Cost, Meter } from './lib/scale/meter.ts';
-import { hostName, type Shape, vmIdOf } from './lib/scale/records.ts';
+import { hostName, type Shape } from './lib/scale/records.ts';
 import { ScaleWorld, type Seen } from './lib/scale/world.ts';
 
 export interface RunOptions extends Shape {
@@ -19,6 +19,7 @@ export interface RunOptions extends Shape {
 const TAKEOVER_MS_MAX = 60_000;
 const LOSS_MS_MAX = 60_000;
 const AFTERWARDS_MS = 20_000;
+const RACKS = 2;
 
 /** What the process prints. */
 export interface RunResult {
@@ -28,7 +29,8 @@ export interface RunResult {
   /** Of the warm-up, in which everything is looked at for the first time. */
   readonly warmUp: Cost;
   readonly steady: Cost;
-  readonly loss: Loss | null;
+  /** Of two racks, the second a while after the first; none where no host is to be lost. */
+  readonly losses: readonly Loss[];
   /** What the leader asked for in the whole run, and what it warned of. */
   readonly asked: Readonly<Record<string, number>>;
   readonly warnings: Readonly<Record<string, number>>;
@@ -46,14 +48,14 @@ async function main(options: RunOptions): Promise<void> {
   const warmUp = await meter.run(clock.monotonicMs() + options.warmUpS * 1_000);
   const steady = await meter.run(clock.monotonicMs() + options.steadyS * 1_000);
   const rssSteadyMb = megabytes(process.memoryUsage.rss());
-  const loss = options.lost === 0 ? null : await loseHosts(world, meter, options);
+  const losses = options.lost === 0 ? [] : await loseRacks(world, meter, options);
   const rssPeakMb = megabytes(process.resourceUsage().maxRSS * 1_024);
   // Last: after a full collection V8 begins the next one early, and that would be the loss's.
   globalThis.gc?.();
   const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const memory = { rssSteadyMb, rssPeakMb, heapUsedMb };
   const [asked, warnings] = [Object.fromEntries(world.fleet.asked), Object.fromEntries(world.warnings)];
-  const result: RunResult = { keys, takeover, warmUp, steady, loss, asked, warnings, memory };
+  const result: RunResult = { keys, takeover, warmUp, steady, losses, asked, warnings, memory };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
@@ -74,29 +76,48 @@ interface Loss {
   readonly asked: Readonly<Record<string, number>>;
 }
 
-async function loseHosts(world: ScaleWorld, meter: Meter, { hosts, vmsPerHost, lost }: RunOptions): Promise<Loss> {
+/** The code of a loss runs for the first time in the first one, and V8 compiles it meanwhile: the second one is without that. */
+async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions): Promise<Loss[]> {
+  let witness = (_each: Seen): void => undefined;
+  await world.witness((each) => witness(each));
+  const gone = new Set<HostName>();
+  const losses: Loss[] = [];
+  for (let rack = 0; rack < RACKS; rack++) {
+    const hosts = Array.from({ length: lost }, (_, n) => hostName(rack * lost + n));
+    for (const host of hosts) gone.add(host);
+    losses.push(await loseHosts(world, meter, { hosts, gone, onSeen: (listener) => (witness = listener) }));
+  }
+  return losses;
+}
+
+interface LoseOptions {
+  readonly hosts: readonly HostName[];
+  /** These, and those that were lost before. */
+  readonly gone: ReadonlySet<HostName>;
+  readonly onSeen: (listener: (each: Seen) => void) => void;
+}
+
+async function loseHosts(world: ScaleWorld, meter: Meter, { hosts, gone, onSeen }: LoseOptions): Promise<Loss> {
   const { clock, fleet } = world;
   const seen: Seen[] = [];
-  const waiting = new Set<VmId>();
   const starting = new Set<VmId>();
-  for (let n = 0; n < hosts * vmsPerHost; n++) if (n % hosts < lost) waiting.add(vmIdOf(n));
-  const affected = new Set(waiting);
-  await world.witness((each) => {
+  const affected = new Set(vmsOn(world, new Set(hosts)));
+  const waiting = new Set(affected);
+  onSeen((each) => {
     seen.push(each);
     if (each.after?.phase.kind === 'starting' && waiting.delete(each.id)) starting.add(each.id);
     if (each.after?.phase.kind === 'running') starting.delete(each.id);
   });
-  const gone = Array.from({ length: lost }, (_, n) => hostName(n));
   const before = new Map(fleet.asked);
   const at = clock.monotonicMs();
-  fleet.lose(gone);
+  fleet.lose(hosts);
   const decisions = await meter.run(at + LOSS_MS_MAX, () => waiting.size === 0);
   const decidedAt = clock.monotonicMs();
   const recovery = await meter.run(at + LOSS_MS_MAX, () => waiting.size === 0 && starting.size === 0);
   const runningAt = clock.monotonicMs();
   const asked = [...fleet.asked].map(([what, count]) => [what, count - (before.get(what) ?? 0)] as const);
   await clock.run(clock.monotonicMs() + AFTERWARDS_MS);
-  const counts = countPerHost(world, new Set(gone));
+  const counts = countPerHost(world, gone);
   return {
     vms: affected.size,
     lossToFirstDecisionMs: Math.round((seen[0]?.atMs ?? Number.NaN) - at),
@@ -104,10 +125,16 @@ async function loseHosts(world: ScaleWorld, meter: Meter, { hosts, vmsPerHost, l
     lossToLastRunningMs: Math.round(runningAt - at),
     decisions,
     recovery,
-    wrong: mistakes(world, seen, { affected, gone: new Set(gone) }),
+    wrong: mistakes(world, seen, { affected, gone }),
     vmsPerHost: { min: Math.min(...counts), max: Math.max(...counts) },
     asked: Object.fromEntries(asked),
   };
+}
+
+function vmsOn({ vms }: ScaleWorld, hosts: ReadonlySet<HostName>): VmId[] {
+  return [...vms.values()].flatMap(({ id, phase }) =>
+    phase.kind === 'running' && hosts.has(phase.incarnation.host) ? [id] : [],
+  );
 }
 
 function countPerHost({ vms, fleet }: ScaleWorld, gone: ReadonlySet<HostName>): number[] {
