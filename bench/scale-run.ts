@@ -76,7 +76,7 @@ interface Loss {
   readonly asked: Readonly<Record<string, number>>;
 }
 
-/** The code of a loss runs for the first time in the first one, and V8 compiles it meanwhile: the second one is without that. */
+/** What a loss asks of the leader runs for the first time in the first one, and V8 compiles it meanwhile: so there is a second one. */
 async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions): Promise<Loss[]> {
   let witness = (_each: Seen): void => undefined;
   await world.witness((each) => witness(each));

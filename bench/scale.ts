@@ -76,7 +76,7 @@ export async function scale(context: BenchContext): Promise<BenchResult> {
         toLastRunningMs: losses.map(({ lossToLastRunningMs }) => lossToLastRunningMs),
         vmsPerHostAfterwards: losses.map(({ vmsPerHost }) => vmsPerHost),
         leaderCpuS: losses.map(({ decisions }) => rounded(decisions.leaderCpuS)),
-        /** Another rack, 20 s after the first: what the leader does is compiled by now. */
+        /** Another rack, 20 s after the first: what the leader does then is not new to it. */
         leaderCpuSOfTheNext: large.flatMap(({ losses: [, next] }) => rounded(next?.decisions.leaderCpuS ?? Number.NaN)),
         wrong: wrong.slice(0, 20),
       },
@@ -92,7 +92,7 @@ const METHOD: readonly string[] = [
   'Each host has 20 VMs with one disk, one NIC and one network of 20 VMs on 20 hosts; half of them are in anti-affinity groups of five; each host has room for half as many again; one storage node for 50 hosts.',
   `Memory is the peak of the whole process from its start to its end, with the simulated etcd, hosts and storage in it. Its heap is bounded by --max-old-space-size=${HEAP_MIB}, as every server's is; what is left after a full collection is heapUsedMb.`,
   'The loss is counted from the instant at which 40 neighbouring hosts lose their power, detection and the steady work of that time included. Wrong is: any decision about a VM that was not there; a second start of one that was; a new place on a lost host, beside another of its group, or beyond a host’s memory; any other change of phase; a VM that does not run 20 s after the last one.',
-  'The figures of one run come from one process, in this order: taking over, 15 s of quiet, 30 s measured, the loss, another one. The bar is held against the first, in which V8 compiles what the leader has never done before (its threads are counted); leaderCpuSOfTheNext is without that.',
+  'The figures of one run come from one process, in this order: taking over, 15 s of quiet, 30 s measured, the loss, another one. The bar is held against the first, in which V8 also compiles what the leader has never done before (its threads are counted).',
 ];
 
 async function measure(context: BenchContext, each: Pick<RunOptions, 'hosts' | 'lost' | 'seed'>): Promise<RunResult> {

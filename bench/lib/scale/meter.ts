@@ -42,6 +42,8 @@ export class Meter {
 
   /** Lets simulated time pass until `untilMs`, or until `over` says so. */
   async run(untilMs: number, over: () => boolean = () => false): Promise<Cost> {
+    // What was simulated since the last measurement is nobody's.
+    this.#enteredAt = null;
     const [leaderMs, entries, events] = [this.#leaderMs, this.#entries, this.#clock.events];
     const [startedMs, simulatedMs, cpu] = [performance.now(), this.#clock.monotonicMs(), process.cpuUsage()];
     await this.#clock.run(untilMs, () => {

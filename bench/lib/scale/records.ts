@@ -29,7 +29,7 @@ export const hostName = (n: number) => parseHostName(`h${n}`);
 export const storageName = (n: number) => parseStorageName(`s${n}`);
 const hex = (n: number): string => n.toString(16).padStart(12, '0');
 /** Id of VM `n`, from 0. */
-export const vmIdOf = (n: number) => parseVmId(`vm-${hex(n)}`);
+const vmIdOf = (n: number) => parseVmId(`vm-${hex(n)}`);
 const address = (network: number, n: number): string => `10.${network}.${n >> 8}.${n & 255}`;
 
 /** Host `n`, with no more than it needs. */
