@@ -5,9 +5,10 @@ import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
 import { parseVmId } from '../../base/ids.ts';
 import { SimClock } from '../../sim/sim-clock.ts';
 import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
-import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
-import { answers, host, hostRecord, incarnation, vmRecord } from '../plan/testing/sample-records.ts';
+import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
+import { answers, host, hostRecord, incarnation, NOW, vmRecord } from '../plan/testing/sample-records.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
+import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { Controller } from './controller.ts';
 
@@ -16,6 +17,8 @@ const vmId = (n: number): VmId => parseVmId(`vm-00000000000${n}`);
 
 /** A host without an agent: its quarantine stays. */
 const SILENT = host(4);
+
+const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
 
 /** A store that applies what it is given, and a cluster in which exactly that runs which the records say. */
 class SmallWorld {
@@ -26,6 +29,11 @@ class SmallWorld {
   /** The plan each host was given last, and how many. */
   readonly plans = new Map<HostName, NetworkPlan>();
   readonly ordered: string[] = [];
+  /** The generations that QMP was asked about, and what it answers. */
+  readonly asked: number[] = [];
+  answer: QmpLink['observe'] = async () => answers('running');
+  /** Tells of an event of QEMU. */
+  tell: (target: QmpTarget) => void = () => undefined;
   /** Whether etcd confirms the lease. */
   leads = true;
   /** Whether the machine of a host without an agent answers. */
@@ -58,7 +66,6 @@ class SmallWorld {
   }
 
   start(): Controller {
-    const unused = (): Promise<never> => Promise.reject(new Error('not expected'));
     const { clock } = this;
     const snapshot = this.#snapshot();
     const controller = new Controller({
@@ -100,21 +107,7 @@ class SmallWorld {
         createSharedDisk: unused,
         deleteSharedDisk: unused,
       },
-      qmp: {
-        observe: async () => answers('running'),
-        ...{ cont: unused, halt: unused, reset: unused, powerDown: unused, quit: unused },
-        ...{
-          listen: unused,
-          send: unused,
-          allowPause: unused,
-          cancelSend: unused,
-          plug: unused,
-          unplug: unused,
-          sharedDisks: unused,
-          onEvent: () => undefined,
-          forget: () => undefined,
-        },
-      },
+      qmp: this.#qmp(),
       paths: {
         list: () => (this.isReached ? [{ name: 'direct', storage: null }] : []),
         probe: async () => ({ outcome: 'refused', lateMs: 0 }),
@@ -125,6 +118,29 @@ class SmallWorld {
     });
     controller.start();
     return controller;
+  }
+
+  #qmp(): QmpLink {
+    return {
+      observe: (target) => {
+        this.asked.push(target.generation);
+        return this.answer(target);
+      },
+      ...{ cont: unused, halt: unused, reset: unused, powerDown: unused, quit: unused },
+      listen: async () => undefined,
+      send: async () => undefined,
+      onEvent: (listener) => {
+        this.tell = listener;
+      },
+      ...{
+        allowPause: unused,
+        cancelSend: unused,
+        plug: unused,
+        unplug: unused,
+        sharedDisks: unused,
+        forget: () => undefined,
+      },
+    };
   }
 
   #report(name: HostName) {
@@ -292,5 +308,42 @@ test('V3 a guest that the leader before launched, and whose agent has died since
   const { generation, phase: now } = world.vms.get(vmId(1))?.value ?? record;
   assert.deepEqual([generation, now.kind], [1, 'running']);
   assert.ok(!world.ordered.some((order) => order.startsWith('launch')), world.ordered.join());
+  controller.stop();
+});
+
+test('an event of QEMU is a reason to ask that QEMU and nobody else; what is answered after the next event counts as well', async () => {
+  const world = new SmallWorld();
+  for (const n of [1, 2]) world.apply({ kind: 'host', id: host(n), value: hostRecord(n) });
+  const [source, destination] = [incarnation(1, 1), incarnation(2, 2)];
+  const record = vmRecord(
+    { kind: 'migrating', source, destination, taskId: null, deadlineAt: NOW + 600_000 },
+    { id: vmId(1), intent: 'running' },
+  );
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, disks: [] } } });
+  world.answer = async ({ generation }) => answers(generation === 1 ? 'running' : 'inmigrate');
+  const controller = world.start();
+  const { clock } = world;
+  await clock.run(5_000);
+  // Just after a look, so that the next one by itself is far away.
+  const looks = world.asked.length;
+  await clock.run(6_000, () => world.asked.length > looks + 1);
+  world.asked.length = 0;
+  const startMs = clock.monotonicMs();
+  const target = ({ generation, host: name, slot }: Incarnation): QmpTarget => {
+    return { vm: record.id, generation, host: name, slot, addresses: hostRecord(1).addresses };
+  };
+  // The destination's answer is slower than the source's.
+  const later = async (ms: number, status: string) => {
+    await new Promise<void>((resolve) => clock.after(ms, resolve));
+    return answers(status);
+  };
+  world.answer = ({ generation }) => (generation === 1 ? later(3, 'postmigrate') : later(12, 'paused'));
+  world.tell(target(destination));
+  await clock.run(startMs + 2);
+  world.tell(target(source));
+  await clock.run(startMs + 10);
+  assert.deepEqual([world.asked, world.vms.get(record.id)?.value.phase.kind], [[2, 1], 'migrating']);
+  await clock.run(startMs + 14);
+  assert.equal(world.vms.get(record.id)?.value.phase.kind, 'switching');
   controller.stop();
 });
