@@ -88,6 +88,8 @@ interface VmState {
   /** Ends a wait for QMP answers that will not come, because the host was found silent. */
   interrupt: (() => void) | null;
   why: string;
+  /** How often this leader has fenced: what was asked before a fence tells nothing about afterwards. */
+  fences: number;
   /** When this leader committed phase switching, and to which generation (monotonic ms). */
   switched: { readonly generation: number; readonly at: number } | null;
   /** The phase the VM is in, as far as this leader knows, and since when it knows (monotonic ms). */
@@ -242,6 +244,7 @@ export class VmLoop {
         look: () => this.wake(id),
         interrupt: null,
         why: '',
+        fences: 0,
         switched: null,
         phase: null,
         tasksLateSince: null,
@@ -414,8 +417,10 @@ export class VmLoop {
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.stale = 'all';
       // Who is not below it goes on as before: a guest that has just moved does not wait for its own QEMU.
-      if (step.do === 'fence')
+      if (step.do === 'fence') {
+        state.fences++;
         for (const generation of state.qmp.keys()) if (generation < step.below) state.qmp.delete(generation);
+      }
       if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
       return true;
     } catch (error) {
@@ -472,6 +477,7 @@ export class VmLoop {
   /** Asks all of them; ends early where the wait is interrupted, and then looks again at what is answered later. */
   #ask(vm: VmRecord, asked: readonly Incarnation[], state: VmState): Promise<void> {
     const { clock, qmp, executor } = this.#ports;
+    const { fences } = state;
     return new Promise((resolve, reject) => {
       let left = asked.length;
       let isOver = false;
@@ -483,6 +489,7 @@ export class VmLoop {
       state.interrupt = end;
       for (const incarnation of asked) {
         qmp.observe(executor.target(vm, incarnation)).then((seen) => {
+          if (state.fences !== fences) return;
           state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
           if (isOver) this.wake(vm.id);
           else if (--left === 0) end();
