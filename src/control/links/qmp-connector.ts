@@ -160,13 +160,13 @@ export class QmpConnector implements QmpLink {
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
-    held.isUnderWay = true;
     const [before, { status }] = await Promise.all([
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
-    if (status === 'postmigrate') held.isUnderWay = false;
-    if (statusOf(before) === 'active' || status === 'postmigrate') return;
+    if (status === 'postmigrate') return;
+    held.isUnderWay = true;
+    if (statusOf(before) === 'active') return;
     await Promise.all([
       this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
       this.#execute(source, 'migrate-set-parameters', {
