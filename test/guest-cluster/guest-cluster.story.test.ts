@@ -10,12 +10,15 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { GuestCluster } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
-import { gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
+import { createTiny, gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
+import { Guest } from '../acceptance/guest.ts';
 import { runningQemus } from '../stories/guests.ts';
 import { StoryCluster } from '../stories/story-cluster.ts';
 import { type Mark, Members, type Said } from './members.ts';
 
 const NAMES = ['sql1', 'sql2', 'sql3'];
+/** A member for a while, as the cluster manager sees it: it runs no Pacemaker. */
+const FOURTH = 'sql4';
 const ROUNDS = 10;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
@@ -32,6 +35,10 @@ const WRITE =
 /** The second shared disk's size in blocks of 512 bytes, read anew from the disk. */
 const SIZE_OF_SECOND = 'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""';
 const BLOCKS = /\n([0-9]+)\r/;
+/** The shared disk's size in blocks of 512 bytes, and the mark of the members' file system on it; `none` where there is no disk. */
+const LOOK_AT_DISK =
+  '[ -b /dev/sda ] && cat /sys/block/sda/size && dd if=/dev/sda bs=2 skip=540 count=1 2>/dev/null | od -An -tx1 || echo none';
+const DATA_MIB = 256;
 const MIB = 1024 ** 2;
 const SAID = /\nrc=([0-9]+)/;
 
@@ -60,7 +67,7 @@ before(async () => {
     '--members',
     NAMES.join(),
     '--shared-disk',
-    'data:256M',
+    `data:${DATA_MIB}M`,
     ...limits,
   ]);
   members = new Members(cluster, NAMES);
@@ -148,6 +155,35 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
       (await shown()).disks.map(({ name }) => name),
       ['data'],
     );
+    assert.deepEqual(members.disturbances(since), []);
+  });
+
+  step('a running VM becomes a member and is one no more; the others notice nothing', async () => {
+    const since = members.mark();
+    const before = await held();
+    const memberNames = async (): Promise<readonly string[]> => (await shown()).members.map(({ vm }) => vm);
+    await createTiny(cluster, FOURTH, ['--network', 'hb']);
+    const { host, generation } = await untilVm(cluster, FOURTH, { verdict: 'running' });
+    const guest = await Guest.open(cluster, FOURTH);
+    try {
+      const disk = async (): Promise<string> => (await guest.run(LOOK_AT_DISK)).text.trim();
+      assert.equal(await disk(), 'none');
+      await gp(cluster, ['guest-cluster', 'add-member', 'sql', FOURTH]);
+      assert.deepEqual(await memberNames(), [...NAMES, FOURTH]);
+      assert.match(await disk(), new RegExp(`^${(DATA_MIB * MIB) / 512}\\s+53 ef$`));
+      const { text } = await guest.run(WRITE);
+      assert.match(text, /rc=[1-9]/, 'the reservation of the others binds a member without a key');
+      await gp(cluster, ['guest-cluster', 'remove-member', 'sql', FOURTH]);
+      assert.deepEqual(await memberNames(), NAMES);
+      assert.equal(await disk(), 'none');
+    } finally {
+      guest.close();
+    }
+    const now = await vmOf(cluster, FOURTH);
+    assert.deepEqual([now.verdict, now.host, now.generation], ['running', host, generation], 'it ran all the time');
+    await gp(cluster, ['vm', 'delete', FOURTH]);
+    await untilWrites(members.mark());
+    assert.deepEqual(await held(), before);
     assert.deepEqual(members.disturbances(since), []);
   });
 
