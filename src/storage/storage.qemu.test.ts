@@ -10,7 +10,7 @@ import type { VmPhase } from '../core/model/vm.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { until } from '../os/testing/until.ts';
 import { isRecord, type Parser } from '../rpc/parse.ts';
-import { killDaemon } from './qsd.ts';
+import { killDaemon, Qsd } from './qsd.ts';
 import { StorageLab } from './testing/storage-lab.ts';
 
 const anything: Parser<unknown> = (value) => value;
@@ -161,6 +161,27 @@ test('killing the service disturbs nobody; the next one takes over what runs and
   assert.deepEqual([await grantsOf(kept.disk), await grantsOf(stale.disk)], [[1], [2]]);
   await assert.rejects(grant(stale, 1), coded('stale-order'));
   assert.ok(await lab.io({ ...stale, generation: g(2) }, 'write 0 4k'));
+});
+
+test('a daemon in the middle of a fence is started anew by the service that takes it over; its guests go on', async () => {
+  const one = await newDisk();
+  await lab.putVm(one.vm, { generation: 1, phase: running(1), disk: one.disk });
+  await grant(one, 1);
+  const guest = await lab.openClient({ ...one, generation: g(1), patienceS: 20 });
+  assert.ok(await guest.io('write -P 1 0 4k'));
+  const marked = lab.daemonOf(one.disk);
+  await lab.stopService('SIGKILL');
+  const daemon = await Qsd.adopt(marked, lab.runDir);
+  assert.equal(await daemon.isFencing(), false);
+  const admitted = { vm: one.vm, generation: g(1), readOnly: false };
+  await daemon.admit([admitted], { isFencing: true });
+  assert.equal(await daemon.isFencing(), true);
+  assert.ok(await lab.io({ ...one, generation: g(1) }, 'read -P 1 0 4k'), 'the mark refuses nobody');
+  assert.ok(!(await lab.io({ ...one, generation: g(2), export: 'g1' }, 'read 0 4k')), 'nor does it admit anybody');
+  daemon.release();
+  await lab.startService();
+  assert.notEqual(lab.daemonOf(one.disk).pid, marked.pid);
+  assert.ok(await guest.io('read -P 1 0 4k'));
 });
 
 test('without etcd a service that starts serves on and fences, and grants nothing', async () => {

@@ -96,7 +96,7 @@ export class DiskServer {
       this.#take(daemon);
       for (const grant of await daemon.grants(vm)) this.#held.set(grant.generation, { grant, older: new Map() });
       if (await daemon.isFencing()) await this.#restart('a fence was not finished');
-      else await daemon.admit(this.grants);
+      else await this.#admit(daemon);
     });
   }
 
@@ -226,7 +226,7 @@ export class DiskServer {
   /** False when the daemon would not: then one started anew gets all grants at once. */
   async #tryAdd(daemon: Daemon, grant: Grant): Promise<boolean> {
     try {
-      await Promise.all([daemon.addExport(grant), daemon.admit(this.grants)]);
+      await Promise.all([daemon.addExport(grant), this.#admit(daemon)]);
       return true;
     } catch (error) {
       this.#around.log.warn('an export could not be added: the storage daemon is started anew', {
@@ -235,6 +235,11 @@ export class DiskServer {
       });
       return false;
     }
+  }
+
+  /** Who may connect; and, while anything granted before may still be served, that a fence is not complete. */
+  #admit(daemon: Daemon): Promise<void> {
+    return daemon.admit(this.grants, { isFencing: this.#uncut.size > 0 });
   }
 
   async #connected(): Promise<Connections> {
@@ -264,8 +269,7 @@ export class DiskServer {
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: Connections },
   ): Promise<boolean> {
     // At once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
-    const marked = [daemon.markFencing(), daemon.admit(this.grants)];
-    await Promise.all([...marked, ...revoked.map((grant) => daemon.removeExport(grant))]);
+    await Promise.all([this.#admit(daemon), ...revoked.map((grant) => daemon.removeExport(grant))]);
     const left = await this.#connections();
     const strangers = this.#strangersTo([...this.#held.keys()], revoked);
     const survivors = this.#held.size;
@@ -280,7 +284,7 @@ export class DiskServer {
    */
   #unmarkLater(daemon: Daemon): void {
     const unmark = async (): Promise<void> => {
-      if (this.#uncut.size === 0 && this.#daemon === daemon) await daemon.unmarkFencing();
+      if (this.#uncut.size === 0 && this.#daemon === daemon) await this.#admit(daemon);
     };
     this.#queue.run(unmark, { urgent: true }).catch((error: unknown) => {
       this.#around.log.warn('a storage daemon keeps the mark of a fence that is complete', {

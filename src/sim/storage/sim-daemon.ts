@@ -91,7 +91,7 @@ export class SimDaemon {
   readonly #onGone: (() => void)[] = [];
   readonly #commands: (() => void)[] = [];
   readonly #admitted = new Set<string>();
-  isFencing = false;
+  #isFencing = false;
 
   constructor(options: {
     readonly identity: DaemonProcess;
@@ -104,7 +104,7 @@ export class SimDaemon {
     this.process = process;
     this.#path = path;
     for (const grant of grants) this.addExport(grant);
-    this.admit(grants);
+    this.admit(grants, { isFencing: false });
     process.onEnd(() => this.#die());
   }
 
@@ -115,6 +115,10 @@ export class SimDaemon {
   /** Established connections, as the kernel lists them. */
   get connections(): readonly Connection[] {
     return [...this.#connections];
+  }
+
+  get isFencing(): boolean {
+    return this.#isFencing;
   }
 
   get grants(): readonly Grant[] {
@@ -133,7 +137,9 @@ export class SimDaemon {
     this.process.after(delayMs, () => this.#commands.shift()?.());
   }
 
-  admit(grants: readonly Grant[]): void {
+  /** See core/ports/disk-backend.ts. */
+  admit(grants: readonly Grant[], { isFencing }: { readonly isFencing: boolean }): void {
+    this.#isFencing = isFencing;
     this.#admitted.clear();
     for (const { vm, generation } of grants) this.#admitted.add(`${vm}:${generation}`);
   }

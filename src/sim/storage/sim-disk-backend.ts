@@ -159,8 +159,12 @@ class Session extends SimSession<SimDaemon> implements Daemon {
     return this.ask((daemon) => daemon.grants.filter((grant) => grant.vm === vm));
   }
 
-  admit(grants: readonly Grant[]): Promise<void> {
-    return this.ask((daemon) => daemon.admit(grants));
+  admit(grants: readonly Grant[], options: { readonly isFencing: boolean }): Promise<void> {
+    return this.ask((daemon) => daemon.admit(grants, options));
+  }
+
+  isFencing(): Promise<boolean> {
+    return this.ask((daemon) => daemon.isFencing);
   }
 
   async addExport(grant: Grant): Promise<void> {
@@ -174,22 +178,6 @@ class Session extends SimSession<SimDaemon> implements Daemon {
     });
     if (await this.ask((daemon) => daemon.hasExport(generation)))
       throw new CodedError('deadline', `Export g${generation} is still there.`);
-  }
-
-  markFencing(): Promise<void> {
-    return this.ask((daemon) => {
-      daemon.isFencing = true;
-    });
-  }
-
-  unmarkFencing(): Promise<void> {
-    return this.ask((daemon) => {
-      daemon.isFencing = false;
-    });
-  }
-
-  isFencing(): Promise<boolean> {
-    return this.ask((daemon) => daemon.isFencing);
   }
 
   boundLog(): Promise<void> {

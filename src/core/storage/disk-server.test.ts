@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CodedError } from '../../base/errors.ts';
+import { parseDiskId, parseGeneration, parseVmId } from '../../base/ids.ts';
+import type { Daemon, DaemonProcess, DiskBackend, Grant } from '../ports/disk-backend.ts';
+import { DiskServer } from './disk-server.ts';
+
+const VM = parseVmId('vm-0123456789ab');
+const DISK = parseDiskId('disk-0123456789ab');
+const PORT = 30_001;
+const g = parseGeneration;
+const granted = (generation: number): Grant => ({ vm: VM, generation: g(generation), readOnly: false });
+
+/** A node with one disk, whose daemon writes down what it is told. */
+class Node {
+  /** In the order of the commands: `+2` an export, `-1` one removed, `1,2` who may connect, with `!` the mark of a fence. */
+  readonly said: string[] = [];
+  /** Commands and ends that fail, as in `said`, or `kill`. */
+  readonly failing = new Set<string>();
+  /** Commands whose answers wait. */
+  readonly held = new Map<string, Promise<void>>();
+  readonly server: DiskServer;
+  #pid = 100;
+  #exports = new Map<number, Grant>();
+  #isMarked = false;
+
+  constructor() {
+    this.server = new DiskServer({
+      disk: DISK,
+      clock: { monotonicMs: () => 0, wallMs: () => 0, after: () => () => undefined },
+      log: { info: () => undefined, warn: () => undefined },
+      disks: this.#backend() as DiskBackend,
+      onLost: () => undefined,
+    });
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  get isMarked(): boolean {
+    return this.#isMarked;
+  }
+
+  /** As another service left it. */
+  leave(grants: readonly Grant[], { isMarked }: { readonly isMarked: boolean }): DaemonProcess {
+    this.#exports = new Map(grants.map((grant) => [grant.generation, grant]));
+    this.#isMarked = isMarked;
+    return this.#process();
+  }
+
+  grant(generation: number): Promise<void> {
+    return this.server.grant(granted(generation), { port: PORT, check: () => undefined });
+  }
+
+  fence(below: number): Promise<readonly number[]> {
+    return this.server.revoke(({ generation }) => generation < below);
+  }
+
+  #process(): DaemonProcess {
+    return { pid: this.#pid, startTicks: 1, disk: DISK, port: PORT };
+  }
+
+  async #does(what: string, effect: () => void): Promise<void> {
+    this.said.push(what);
+    if (this.failing.has(what)) throw new CodedError('failed', `${what} fails.`);
+    effect();
+    await this.held.get(what);
+  }
+
+  #end(): Promise<void> {
+    return this.#does('kill', () => {
+      this.#pid++;
+      this.#exports.clear();
+      this.#isMarked = false;
+    });
+  }
+
+  #backend(): Partial<DiskBackend> {
+    return {
+      findDaemons: () => (this.#exports.size > 0 ? [this.#process()] : []),
+      killDaemon: () => this.#end(),
+      adoptDaemon: async () => this.#daemon(),
+      startDaemon: async (_disk, { grants }) => {
+        this.said.push('start');
+        this.leave(grants, { isMarked: false });
+        return this.#daemon();
+      },
+      connectionsTo: async () => [],
+    };
+  }
+
+  #daemon(): Daemon {
+    return {
+      isRunning: true,
+      closed: new Promise(() => undefined),
+      grants: async () => [...this.#exports.values()],
+      admit: (grants, { isFencing }) =>
+        this.#does(`${grants.map(({ generation }) => generation).join()}${isFencing ? '!' : ''}`, () => {
+          this.#isMarked = isFencing;
+        }),
+      isFencing: async () => this.#isMarked,
+      addExport: (grant) => this.#does(`+${grant.generation}`, () => this.#exports.set(grant.generation, grant)),
+      removeExport: ({ generation }) => this.#does(`-${generation}`, () => this.#exports.delete(generation)),
+      boundLog: async () => undefined,
+      kill: () => this.#end(),
+      release: () => undefined,
+    };
+  }
+}
+
+test('a fence tells who may connect, and that it has begun, before it cuts; that it is over it says when it has answered', async () => {
+  const node = new Node();
+  await node.grant(1);
+  await node.grant(2);
+  const unmarking = Promise.withResolvers<void>();
+  node.held.set('2', unmarking.promise);
+  node.said.length = 0;
+  assert.deepEqual(await node.fence(2), [1]);
+  assert.deepEqual(node.said.slice(0, 2), ['2!', '-1']);
+  const next = node.grant(3);
+  unmarking.resolve();
+  await next;
+  assert.deepEqual(node.said, ['2!', '-1', '2', '+3', '2,3']);
+  assert.equal(node.isMarked, false);
+});
+
+test('a fence that could not be told is carried out by the end of the daemon', async () => {
+  for (const failing of ['2!', '-1']) {
+    const node = new Node();
+    await node.grant(1);
+    await node.grant(2);
+    node.failing.add(failing);
+    node.said.length = 0;
+    assert.deepEqual(await node.fence(2), [1]);
+    assert.deepEqual(node.said, ['2!', '-1', 'kill', 'start']);
+    assert.equal(node.isMarked, false);
+  }
+});
+
+test('what may still be served stays marked, whatever is granted meanwhile, until its daemon is gone', async () => {
+  const node = new Node();
+  await node.grant(1);
+  for (const failing of ['+2', 'kill']) node.failing.add(failing);
+  await assert.rejects(node.grant(2));
+  node.said.length = 0;
+  await node.grant(3);
+  assert.deepEqual(node.said, ['+3', '1,3!']);
+  await assert.rejects(node.fence(1));
+  assert.equal(node.isMarked, true);
+  await assert.rejects(node.grant(4));
+  assert.equal(node.isMarked, true);
+  node.failing.clear();
+  assert.deepEqual(await node.fence(1), [2, 4]);
+  await node.grant(3);
+  assert.equal(node.isMarked, false);
+});
+
+test('a daemon is taken over as it is, one in the middle of a fence started anew with what it exports', async () => {
+  const calm = new Node();
+  await calm.server.adopt(calm.leave([granted(1), granted(2)], { isMarked: false }), VM);
+  assert.deepEqual(calm.said, ['1,2']);
+  const fencing = new Node();
+  await fencing.server.adopt(fencing.leave([granted(2)], { isMarked: true }), VM);
+  assert.deepEqual(fencing.said, ['kill', 'start']);
+  assert.deepEqual([fencing.isMarked, fencing.server.grants], [false, [granted(2)]]);
+});
