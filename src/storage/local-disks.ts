@@ -15,7 +15,7 @@ import type {
 } from '../core/ports/disk-backend.ts';
 import type { DiskOrder } from '../core/ports/storage-link.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { connectionAges, connectionsTo } from './connections.ts';
+import { ConnectionLook, connectionAges, establishedTo } from './connections.ts';
 import type { DiskMeta, Pool } from './pool.ts';
 import { findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts';
 
@@ -40,6 +40,9 @@ export const UID_BASE = 700_000;
 export class LocalDisks implements DiskBackend {
   readonly #options: LocalDisksOptions;
   readonly #pool: Pool;
+  readonly #look = new ConnectionLook();
+  /** The processes of this service's daemons, the last one of each port. */
+  readonly #pids = new Map<number, number>();
 
   constructor(options: LocalDisksOptions) {
     this.#options = options;
@@ -55,6 +58,7 @@ export class LocalDisks implements DiskBackend {
   }
 
   adoptDaemon(daemon: DaemonProcess): Promise<Daemon> {
+    this.#pids.set(daemon.port, daemon.pid);
     return Qsd.adopt(daemon, this.#options.runDir);
   }
 
@@ -62,11 +66,14 @@ export class LocalDisks implements DiskBackend {
     disk: DiskId,
     { port, grants }: { readonly port: number; readonly grants: readonly Grant[] },
   ): Promise<Daemon> {
-    return Qsd.start(await this.#prepare(disk, port), grants);
+    const daemon = await Qsd.start(await this.#prepare(disk, port), grants);
+    this.#pids.set(port, daemon.process.pid);
+    return daemon;
   }
 
   async connectionsTo(port: number): Promise<readonly Connection[]> {
-    return connectionsTo(port);
+    const pid = this.#pids.get(port);
+    return pid === undefined ? establishedTo(port) : this.#look.to(port, pid);
   }
 
   connectionAges(): Promise<readonly ConnectionAge[]> {

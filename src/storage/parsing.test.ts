@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseGeneration, parseVmId } from '../base/ids.ts';
-import { parseProcNetTcp, parseSs } from './connections.ts';
+import { connectionsAmong, parseProcNetTcp, parseProcNetUnix, parseSs } from './connections.ts';
 import { parseDiskOrder, parseFenceOrder, parseGrantOrder, parseSharedDiskOrder } from './orders.ts';
 import { parseExportId, qsdArgv } from './qsd.ts';
 
@@ -12,20 +12,40 @@ const g = parseGeneration;
 
 test("the kernel's tables are read", () => {
   const line = (local: string, remote: string, state: string) =>
-    `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000 0 0 1`;
+    `   0: ${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000`;
   const text = [
     '  sl  local_address',
     line('0100007F:7531', '0201000A:C350', '01'),
     line('0100007F:7531', '00000000:0000', '0A'),
     line('0100007F:7532', '0201000A:C351', '01'),
   ].join('\n');
-  assert.deepEqual(parseProcNetTcp(text, 0x7531), [{ address: '10.0.1.2', key: '10.0.1.2:50000' }]);
+  assert.deepEqual(parseProcNetTcp(text, 0x7531), [
+    { address: '10.0.1.2', key: '10.0.1.2:50000', inode: '4711', state: '01' },
+    { address: '0.0.0.0', key: '0.0.0.0:0', inode: '4711', state: '0A' },
+  ]);
+  const unix =
+    'Num       RefCount Protocol Flags    Type St Inode Path\n' +
+    '000000004812a2b5: 00000002 00000000 00010000 0001 01 1881111 /run/disk/qmp.sock\n' +
+    '00000000e69d0a23: 00000003 00000000 00000000 0001 03 1881112\n';
+  assert.deepEqual([...parseProcNetUnix(unix)], ['1881111', '1881112']);
   const ss =
     '0      0      10.0.0.1:30001 10.0.0.2:40000 cubic rto:204 lastsnd:900 lastrcv:800 lastack:350 pacing_rate 1Mbps\n0 0 10.0.0.1:22 10.0.0.3:1 cubic\n';
   assert.deepEqual(parseSs(ss), [
     { localPort: 30_001, address: '10.0.0.2', idleMs: 350 },
     { localPort: 22, address: '10.0.0.3', idleMs: null },
   ]);
+});
+
+test('who is connected is said of sockets that all have names, or not at all', () => {
+  const connection = { address: '10.0.1.2', key: '10.0.1.2:50000' };
+  const names = new Map([
+    ['1', null],
+    ['2', connection],
+    ['3', { address: '10.0.1.3', key: '10.0.1.3:50000' }],
+  ]);
+  assert.deepEqual(connectionsAmong(['1', '2'], names), [connection]);
+  assert.deepEqual(connectionsAmong(['1'], names), []);
+  assert.equal(connectionsAmong(['1', '2', '4'], names), undefined);
 });
 
 test('a daemon is started with its whole state, no secret on its command line, and no header followed', () => {

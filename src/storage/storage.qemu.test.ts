@@ -10,6 +10,7 @@ import type { VmPhase } from '../core/model/vm.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { until } from '../os/testing/until.ts';
 import { isRecord, type Parser } from '../rpc/parse.ts';
+import { ConnectionLook, establishedTo } from './connections.ts';
 import { killDaemon, Qsd } from './qsd.ts';
 import { StorageLab } from './testing/storage-lab.ts';
 
@@ -109,6 +110,26 @@ test('a credential of g that opened the export of g+1 during a migration is cut 
   assert.ok(!(await intruder.io('write -P 9 0 4k')), 'the intruder');
   assert.ok(await rightful.io('write -P 3 4k 4k'), 'the destination');
   assert.ok(await lab.io({ vm, generation: g(2), port }, 'read -P 2 0 4k'));
+});
+
+test('who is connected to a daemon its descriptors say as the table of the kernel does, once they are known and before', async () => {
+  const one = await newDisk();
+  await grant(one, 1);
+  const { pid } = lab.daemonOf(one.disk);
+  const look = new ConnectionLook();
+  const agrees = (count: number): void => {
+    for (const found of [look.to(one.port, pid), establishedTo(one.port)]) assert.equal(found.length, count);
+    assert.deepEqual(look.to(one.port, pid), establishedTo(one.port));
+  };
+  agrees(0);
+  const guest = await lab.openClient({ ...one, generation: g(1) });
+  assert.ok(await guest.io('write 0 4k'));
+  agrees(1);
+  agrees(1);
+  await fence(one, 2);
+  agrees(0);
+  await killDaemon(lab.daemonOf(one.disk));
+  agrees(0);
 });
 
 test('revoking the destination of an abandoned migration leaves the source undisturbed', async () => {

@@ -78,7 +78,10 @@ export interface DiskBackend {
   adoptDaemon(daemon: DaemonProcess): Promise<Daemon>;
   /** Starts the daemon of a disk, which serves exactly `grants` from its first moment on. CodedError 'not-found' without such a disk. */
   startDaemon(disk: DiskId, options: { readonly port: number; readonly grants: readonly Grant[] }): Promise<Daemon>;
-  /** Established connections to a TCP port of this node. */
+  /**
+   * Connections to a TCP port of this node. Of those that its daemon has not accepted yet, some may be missing. Quick when each of them was there the
+   * last time.
+   */
   connectionsTo(port: number): Promise<readonly Connection[]>;
   /** Every established connection with its idle time. */
   connectionAges(): Promise<readonly ConnectionAge[]>;

@@ -19,6 +19,11 @@ class Node {
   readonly failing = new Set<string>();
   /** Commands whose answers wait. */
   readonly held = new Map<string, Promise<void>>();
+  /** Pauses that nobody has ended. */
+  readonly pauses: (() => void)[] = [];
+  /** Who is connected, by the keys of connections; and how many times it was looked. */
+  connected: readonly string[] = [];
+  looks = 0;
   readonly server: DiskServer;
   #pid = 100;
   #exports = new Map<number, Grant>();
@@ -27,7 +32,14 @@ class Node {
   constructor() {
     this.server = new DiskServer({
       disk: DISK,
-      clock: { monotonicMs: () => 0, wallMs: () => 0, after: () => () => undefined },
+      clock: {
+        monotonicMs: () => 0,
+        wallMs: () => 0,
+        after: (_delayMs, callback) => {
+          this.pauses.push(callback);
+          return () => undefined;
+        },
+      },
       log: { info: () => undefined, warn: () => undefined },
       disks: this.#backend() as DiskBackend,
       onLost: () => undefined,
@@ -86,7 +98,10 @@ class Node {
         this.leave(grants, { isMarked: false });
         return this.#daemon();
       },
-      connectionsTo: async () => [],
+      connectionsTo: async () => {
+        this.looks++;
+        return this.connected.map((key) => ({ key, address: key }));
+      },
     };
   }
 
@@ -154,6 +169,28 @@ test('what may still be served stays marked, whatever is granted meanwhile, unti
   assert.deepEqual(await node.fence(1), [2, 4]);
   await node.grant(3);
   assert.equal(node.isMarked, false);
+});
+
+test('a newcomer is looked for until it is connected, or alone, and not when nobody stands still for it', async () => {
+  const node = new Node();
+  await node.grant(1);
+  assert.equal(node.pauses.length, 0);
+  const passes = async (): Promise<number> => {
+    const before = node.looks;
+    for (const end of node.pauses.splice(0)) end();
+    await new Promise((resolve) => setImmediate(resolve));
+    return node.looks - before;
+  };
+  node.connected = ['h1'];
+  await node.grant(2);
+  assert.deepEqual([await passes(), await passes()], [1, 1]);
+  node.connected = ['h1', 'h2'];
+  assert.deepEqual([await passes(), await passes(), node.pauses.length], [1, 0, 0]);
+  await node.grant(3);
+  assert.equal(await passes(), 1);
+  node.connected = ['h2'];
+  await node.fence(3);
+  assert.deepEqual([await passes(), await passes(), node.pauses.length], [0, 0, 0]);
 });
 
 test('a daemon is taken over as it is, one in the middle of a fence started anew with what it exports', async () => {

@@ -7,7 +7,7 @@
 
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
-import type { Clock } from '../ports/clock.ts';
+import { type Clock, pause } from '../ports/clock.ts';
 import type { Connection, Daemon, DaemonProcess, DiskBackend, Grant } from '../ports/disk-backend.ts';
 import type { Log } from '../ports/log.ts';
 import { mayBeRevoked } from './revoked-connections.ts';
@@ -34,6 +34,9 @@ interface Held {
 const WAITING_MAX = 64;
 /** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
+/** How often, and how many times, it is looked whether a newcomer is connected. */
+const MEET_MS = 250;
+const MEETINGS_MAX = 240;
 
 /** One disk of the pool: what is granted on it, and the daemon that serves it. */
 export class DiskServer {
@@ -122,6 +125,7 @@ export class DiskServer {
       if (existing === undefined) await this.#add(grant);
       else await this.#keepUp();
       check();
+      if (existing === undefined && this.#held.size > 1) void this.#meet(grant.generation);
     });
   }
 
@@ -240,6 +244,20 @@ export class DiskServer {
   /** Who may connect; and, while anything granted before may still be served, that a fence is not complete. */
   #admit(daemon: Daemon): Promise<void> {
     return daemon.admit(this.grants, { isFencing: this.#uncut.size > 0 });
+  }
+
+  /**
+   * Looks who is connected until the newcomer is, beside the disk's turns: the node names quickly whom it has seen before, and when the other
+   * generation is fenced, the newcomer's guest stands still for that.
+   */
+  async #meet(generation: Generation): Promise<void> {
+    const held = this.#held.get(generation);
+    for (let meetings = 0; meetings < MEETINGS_MAX; meetings++) {
+      await pause(this.#around.clock, MEET_MS);
+      if (held === undefined || this.#held.get(generation) !== held || this.#held.size < 2 || this.#isReleased) return;
+      const connected = await this.#connections().catch(() => []);
+      if (connected.some(({ key }) => !held.older.has(key))) return;
+    }
   }
 
   async #connected(): Promise<Connections> {
