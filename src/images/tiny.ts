@@ -16,6 +16,8 @@ export const TINY_APPEND = [
   'console=ttyS0 quiet panic=1 reboot=t',
   // The kernel's own probing and tests that tell nothing about a virtual machine.
   'no_timer_check i8042.noaux 8250.nr_uarts=1 cryptomgr.notests audit=0 mitigations=off rcupdate.rcu_expedited=1',
+  // TCG translates a program anew for each address it is found at: where they are drawn by lot, a process starts four times as slowly.
+  'norandmaps',
 ].join(' ');
 
 const GUEST_ROOT = fileURLToPath(new URL('../../guest/tiny/root', import.meta.url));

@@ -6,7 +6,16 @@ import { join } from 'node:path';
 import { present } from '../../base/assert.ts';
 import { pause } from '../../os/deadline.ts';
 
-const BOOT_ARGS = ['-M', 'q35,accel=tcg', '-cpu', 'max,-tsc', '-nodefaults', '-no-user-config', '-display', 'none'];
+const BOOT_ARGS = [
+  '-M',
+  'q35,accel=tcg',
+  '-cpu',
+  'max,-tsc,-erms',
+  '-nodefaults',
+  '-no-user-config',
+  '-display',
+  'none',
+];
 const QMP_TRIES_MAX = 100;
 let sockets = 0;
 
