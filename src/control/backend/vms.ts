@@ -2,6 +2,7 @@
 import type { CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
 import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { lastLines } from '../../base/lines.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
@@ -112,14 +113,13 @@ export class VmsBackend {
       throw new CodedError('conflict', `${vm.name} does not run, so it has no log.`, { advice: 'Start it first.' });
     const parameters = `vm=${vm.id}&generation=${current.generation}&bytes=${LOG_BYTES_MAX}`;
     const content = await this.#context.hosts.log(current.host, parameters, LOG_DEADLINE_MS);
-    const lines = content.split('\n');
-    const kept = lines.slice(-(query.lines ?? LOG_LINES_DEFAULT) - 1);
+    const text = lastLines(content, query.lines ?? LOG_LINES_DEFAULT);
     return {
       vm: vm.name,
       host: current.host,
       generation: current.generation,
-      text: kept.join('\n'),
-      truncated: kept.length < lines.length,
+      text,
+      truncated: text.length < content.length,
     };
   }
 
