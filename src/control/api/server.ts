@@ -32,6 +32,8 @@ const DEADLINE_MS = 30_000;
 const LONG_POLL_EXTRA_MS = 10_000;
 /** An upload may take as long as bytes arrive. */
 const UPLOAD_IDLE_MS = 60_000;
+/** How long the rest of a body that was refused may take to come. */
+const REFUSED_BODY_MS = 2_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
 const CONNECTIONS_MAX = 2_000;
@@ -346,12 +348,28 @@ function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
       }),
     );
   });
-  app.setErrorHandler((error, request, reply) => {
+  app.setErrorHandler(async (error, request, reply) => {
     const coded = codedOf(error, operationIdOf(request));
     if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
-    sendProblem(reply, coded);
     if (error instanceof AssertionFailed) onBug?.(error);
+    await bodySent(request);
+    sendProblem(reply, coded);
+    return reply;
   });
+}
+
+/**
+ * Lets the rest of a refused body come and go, for a while. A connection that is closed with something unread is reset, and the client,
+ * still sending, sees the reset instead of the answer (RFC 9112, 9.6).
+ */
+function bodySent({ raw }: FastifyRequest): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  // A request injected by a test has no connection.
+  if (raw.complete !== false || raw.destroyed) return Promise.resolve();
+  const timer = setTimeout(resolve, REFUSED_BODY_MS);
+  for (const end of ['end', 'close', 'error']) raw.once(end, resolve);
+  raw.resume();
+  return promise.finally(() => clearTimeout(timer));
 }
 
 function sendProblem(reply: FastifyReply, error: CodedError): void {
