@@ -35,8 +35,8 @@ const WAITING_MAX = 64;
 /** A daemon that serves nobody is kept this long: a stop is often followed by a start. */
 const UNUSED_MS = 30_000;
 /** How often, and how many times, it is looked whether a newcomer is connected. */
-const MEET_MS = 250;
-const MEETINGS_MAX = 240;
+const CONNECTED_LOOK_MS = 250;
+const CONNECTED_LOOKS_MAX = 240;
 
 /** One disk of the pool: what is granted on it, and the daemon that serves it. */
 export class DiskServer {
@@ -125,7 +125,7 @@ export class DiskServer {
       if (existing === undefined) await this.#add(grant);
       else await this.#keepUp();
       check();
-      if (existing === undefined && this.#held.size > 1) void this.#meet(grant.generation);
+      if (existing === undefined && this.#held.size > 1) void this.#untilConnected(grant.generation);
     });
   }
 
@@ -250,10 +250,10 @@ export class DiskServer {
    * Looks who is connected until the newcomer is, beside the disk's turns: the node names quickly whom it has seen before, and when the other
    * generation is fenced, the newcomer's guest stands still for that.
    */
-  async #meet(generation: Generation): Promise<void> {
+  async #untilConnected(generation: Generation): Promise<void> {
     const held = this.#held.get(generation);
-    for (let meetings = 0; meetings < MEETINGS_MAX; meetings++) {
-      await pause(this.#around.clock, MEET_MS);
+    for (let looks = 0; looks < CONNECTED_LOOKS_MAX; looks++) {
+      await pause(this.#around.clock, CONNECTED_LOOK_MS);
       if (held === undefined || this.#held.get(generation) !== held || this.#held.size < 2 || this.#isReleased) return;
       const connected = await this.#connections().catch(() => []);
       if (connected.some(({ key }) => !held.older.has(key))) return;
