@@ -391,30 +391,35 @@ test('a body that does not say what it is: the answer says what to send', async 
   assert.equal(backend.vms.size, 0);
 });
 
-test('whoever is refused while still sending is answered when all was sent, or does not come', async (t) => {
-  const { server, backend } = setUp(t);
+/** Begins an upload that is refused, on a connection that is closed after the answer, and sends half of it. */
+async function sendHalf(t: TestContext, refusedBodyMs: number) {
+  const { server, backend } = setUp(t, { refusedBodyMs });
   const port = await server.listen();
   const half = Buffer.alloc(64 * 1024);
-  const begin = async () => {
-    const socket = connect(port, '127.0.0.1');
-    let said = '';
-    socket.setEncoding('latin1').on('data', (chunk: string) => {
-      said += chunk;
-    });
-    const closed = once(socket, 'close');
-    const head = `PUT /v1/artifacts/${'a'.repeat(64)}?kind=kernel HTTP/1.1\r\nHost: gp\r\nAuthorization: Bearer ${backend.token}\r\n`;
-    socket.write(`${head}Connection: close\r\nContent-Length: ${2 * half.length}\r\n\r\n`);
-    socket.write(half);
-    // Answered after the refusal, if that is answered at once.
-    await fetch(`http://127.0.0.1:${port}/v1/vms`);
-    assert.equal(said, '');
-    return { socket, answered: async () => closed.then(() => said) };
-  };
-  const sends = await begin();
-  sends.socket.write(half);
-  assert.match(await sends.answered(), /^HTTP\/1.1 400 [\s\S]*application\/octet-stream/);
-  const hangs = await begin();
-  assert.match(await hangs.answered(), /^HTTP\/1.1 400 /);
+  const socket = connect(port, '127.0.0.1');
+  let said = '';
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  const closed = once(socket, 'close');
+  const head = `PUT /v1/artifacts/${'a'.repeat(64)}?kind=kernel HTTP/1.1\r\nHost: gp\r\nAuthorization: Bearer ${backend.token}\r\n`;
+  socket.write(`${head}Connection: close\r\nContent-Length: ${2 * half.length}\r\n\r\n`);
+  socket.write(half);
+  return { socket, half, port, said: () => said, answered: async () => closed.then(() => said) };
+}
+
+test('whoever is refused while still sending is answered when all was sent', async (t) => {
+  const { socket, half, port, said, answered } = await sendHalf(t, 60_000);
+  // Answered after the refusal, if that is answered at once.
+  await fetch(`http://127.0.0.1:${port}/v1/vms`);
+  assert.equal(said(), '');
+  socket.write(half);
+  assert.match(await answered(), /^HTTP\/1.1 400 [\s\S]*application\/octet-stream/);
+});
+
+test('whoever is refused and sends no more is answered after a while', async (t) => {
+  const { answered } = await sendHalf(t, 20);
+  assert.match(await answered(), /^HTTP\/1.1 400 /);
 });
 
 test('a file that an image names cannot be deleted by itself', async (t) => {

@@ -52,6 +52,7 @@ export interface ApiServerOptions {
   /** For tests. */
   readonly heartbeatMs?: number;
   readonly deadlineMs?: number;
+  readonly refusedBodyMs?: number;
 }
 
 export interface ApiServer {
@@ -339,7 +340,7 @@ function isRevisioned(answer: unknown): answer is { readonly revision: string } 
   return typeof answer === 'object' && answer !== null && 'revision' in answer && typeof answer.revision === 'string';
 }
 
-function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
+function answerErrors(app: FastifyInstance, { onBug, refusedBodyMs = REFUSED_BODY_MS }: ApiServerOptions): void {
   app.setNotFoundHandler((request, reply) => {
     sendProblem(
       reply,
@@ -351,9 +352,9 @@ function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
   app.setErrorHandler(async (error, request, reply) => {
     const coded = codedOf(error, operationIdOf(request));
     if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
-    if (error instanceof AssertionFailed) onBug?.(error);
-    await bodySent(request);
+    await bodySent(request, refusedBodyMs);
     sendProblem(reply, coded);
+    if (error instanceof AssertionFailed) onBug?.(error);
     return reply;
   });
 }
@@ -362,11 +363,11 @@ function answerErrors(app: FastifyInstance, { onBug }: ApiServerOptions): void {
  * Lets the rest of a refused body come and go, for a while. A connection that is closed with something unread is reset, and the client,
  * still sending, sees the reset instead of the answer (RFC 9112, 9.6).
  */
-function bodySent({ raw }: FastifyRequest): Promise<void> {
+function bodySent({ raw }: FastifyRequest, deadlineMs: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   // A request injected by a test has no connection.
   if (raw.complete !== false || raw.destroyed) return Promise.resolve();
-  const timer = setTimeout(resolve, REFUSED_BODY_MS);
+  const timer = setTimeout(resolve, deadlineMs);
   for (const end of ['end', 'close', 'error']) raw.once(end, resolve);
   raw.resume();
   return promise.finally(() => clearTimeout(timer));
