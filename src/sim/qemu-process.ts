@@ -31,9 +31,12 @@ export interface QemuSurroundings extends Pick<NbdSurroundings, 'network' | 'sto
   readonly qemuOf: (vm: VmId, generation: Generation) => QemuProcess | undefined;
 }
 
+/** Of QEMU's events those about a live migration; `ended`: without success. */
+export type SimEvent = 'STOP' | 'RESUME' | 'completed' | 'ended' | 'other';
+
 /** One who is connected to a monitor. */
 export interface Monitor {
-  readonly onEvent: () => void;
+  readonly onEvent: (event: SimEvent) => void;
   readonly onClosed: () => void;
 }
 
@@ -55,6 +58,8 @@ const STREAM_END_MS = 6_000;
 /** What a source says of how long its guest stood still. */
 const DOWNTIME_MS = 30;
 const SHUTDOWN_MS = [200, 1_200] as const;
+/** Between the completion of a source's migration and its run state. */
+const ENDING_MS = [0, 3] as const;
 
 /** What of its launch a simulated QEMU is made from. */
 type QemuOrder = Pick<LaunchOrder, 'vm' | 'vmName' | 'generation' | 'slot' | 'incoming' | 'disks' | 'sharedDisks'>;
@@ -180,9 +185,9 @@ export class QemuProcess {
     if (this.#status === 'inmigrate') this.#listeningFor = source;
   }
 
-  /** Begins to send to the generation given; what becomes of it is in `migration`. */
-  send(destination: Generation): void {
-    if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return;
+  /** Begins to send to the generation given, unless it sends or has sent: then false. What becomes of it is in `migration`. */
+  send(destination: Generation): boolean {
+    if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return false;
     this.#migration = migrationIs('active');
     this.#sentTo = destination;
     this.#allowedPauseMs = FIRST_PAUSE_MS;
@@ -198,7 +203,7 @@ export class QemuProcess {
     this.#receiver = there ?? null;
     const { machine } = this.process;
     const to = there?.process.machine;
-    if (there === undefined || to === undefined) return;
+    if (there === undefined || to === undefined) return true;
     network.stream({ network: 'storage', to }, machine, isCurrent, () => {
       const isListening =
         there.process.isAlive && there.#status === 'inmigrate' && there.#listeningFor === this.order.generation;
@@ -214,6 +219,7 @@ export class QemuProcess {
         }),
       );
     });
+    return true;
   }
 
   allowPause(ms: number): void {
@@ -225,7 +231,7 @@ export class QemuProcess {
     this.#breakStream();
     this.#migration = migrationIs('cancelled');
     if (this.#status === 'finish-migrate') this.#become('running');
-    this.#emit();
+    this.#emit('ended');
   }
 
   /** Hot-plug: QEMU logs in, and the guest begins to write to the disk. CodedError 'failed', and no disk, where the log-in fails. */
@@ -301,15 +307,21 @@ export class QemuProcess {
     });
   }
 
+  /** The run state follows a moment later, and no event tells of it (migration.c, migration_iteration_finish). */
   #complete(): void {
     this.#migration = migrationIs('completed');
-    this.#become('postmigrate');
+    this.#noteStatus('completed');
+    this.#emit('completed');
+    this.process.after(this.#around.random.between(ENDING_MS[0], ENDING_MS[1]), () => {
+      if (this.#status !== 'running') this.#change('postmigrate');
+    });
   }
 
   #load(memory: GuestMemory, status: string, source: Generation, isLive: boolean): boolean {
     if (this.#status !== 'inmigrate' || this.#listeningFor !== source) return false;
     this.#memory = memory;
     this.#become(isLive && this.#autostart ? 'running' : status);
+    this.#emit('completed');
     return true;
   }
 
@@ -318,7 +330,7 @@ export class QemuProcess {
     this.#breakStream();
     this.#migration = migrationIs('failed', error);
     if (this.#status === 'finish-migrate') this.#become('running');
-    this.#emit();
+    this.#emit('ended');
   }
 
   /** A destination that has not got everything ends when it hears that its stream has. */
@@ -342,11 +354,17 @@ export class QemuProcess {
 
   #become(status: string): void {
     if (!this.process.isAlive) return;
+    const stops = this.#status === 'running';
+    this.#change(status);
+    if (status === 'running') this.#emit('RESUME');
+    else this.#emit(stops ? 'STOP' : 'other');
+    if (status === 'running') this.#runDisks();
+  }
+
+  #change(status: string): void {
     this.#status = status;
     this.#noteStatus(status);
     this.#around.say(() => `${this.key} on ${this.process.machine.name}: ${status}`);
-    this.#emit();
-    if (status === 'running') this.#runDisks();
   }
 
   #noteStatus(status: string): void {
@@ -354,8 +372,8 @@ export class QemuProcess {
     this.#around.note({ kind: 'status', vm, generation, status });
   }
 
-  #emit(): void {
-    for (const monitor of this.monitors) monitor.onEvent();
+  #emit(event: SimEvent): void {
+    for (const monitor of this.monitors) monitor.onEvent(event);
   }
 
   #ended(): void {
@@ -438,9 +456,6 @@ export class QemuProcess {
 function migrationIs(status: MigrationState['status'], error: string | null = null): MigrationState {
   return {
     status,
-    transferredBytes: 0,
-    remainingBytes: 0,
-    totalBytes: 0,
     passes: 1,
     pauseLimitMs: 0,
     downtimeMs: status === 'completed' ? DOWNTIME_MS : null,

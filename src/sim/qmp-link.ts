@@ -6,11 +6,11 @@
 import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
-import type { QmpObservation } from '../core/model/observation.ts';
+import type { MigrationTold, QmpObservation } from '../core/model/observation.ts';
 import type { LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../core/ports/qmp-link.ts';
 import type { Caller } from './links.ts';
-import type { Monitor, QemuProcess } from './qemu-process.ts';
+import type { Monitor, QemuProcess, SimEvent } from './qemu-process.ts';
 import type { SimProcess } from './sim-machine.ts';
 import { type HostNode, hopsOf, type Topology, type Way, waysFrom } from './topology.ts';
 
@@ -33,6 +33,8 @@ interface Held {
   session: Session | null;
   connecting: Promise<Attempt> | null;
   sending: boolean;
+  /** What was ordered on the present session: the generation to send to, or to listen. */
+  ordered: Generation | 'listen' | null;
 }
 
 type Attempt =
@@ -46,7 +48,7 @@ export class SimQmpLink implements QmpLink {
   /** Whether this control node does not lead, or no longer, by what etcd holds. */
   readonly #isStale: () => boolean;
   readonly #held = new Map<string, Held>();
-  #listener: (target: QmpTarget) => void = () => undefined;
+  #listener: (target: QmpTarget, told: MigrationTold | null) => void = () => undefined;
 
   constructor(topology: Topology, caller: Caller, isStale: () => boolean) {
     this.#topology = topology;
@@ -54,7 +56,7 @@ export class SimQmpLink implements QmpLink {
     this.#isStale = isStale;
   }
 
-  onEvent(listener: (target: QmpTarget) => void): void {
+  onEvent(listener: (target: QmpTarget, told: MigrationTold | null) => void): void {
     this.#listener = listener;
   }
 
@@ -122,12 +124,18 @@ export class SimQmpLink implements QmpLink {
   }
 
   listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
+    this.#hold(destination).ordered = 'listen';
     return this.#order(destination, COMMAND_MS, (qemu) => qemu.listen(source.generation));
   }
 
-  send(source: QmpTarget, destination: QmpTarget): Promise<void> {
-    this.#hold(source).sending = true;
-    return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.send(destination.generation));
+  async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
+    const held = this.#hold(source);
+    held.sending = true;
+    let hasBegun = false;
+    await this.#order(source, SLOW_COMMAND_MS, (qemu) => {
+      hasBegun = qemu.send(destination.generation);
+    });
+    if (hasBegun) held.ordered = destination.generation;
   }
 
   allowPause(source: QmpTarget, ms: number): Promise<void> {
@@ -194,7 +202,7 @@ export class SimQmpLink implements QmpLink {
     const key = `${target.vm}:${target.generation}`;
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, session: null, connecting: null, sending: false };
+      held = { target, session: null, connecting: null, sending: false, ordered: null };
       this.#held.set(key, held);
     }
     return held;
@@ -253,9 +261,9 @@ export class SimQmpLink implements QmpLink {
     const { network } = this.#topology;
     const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
     const monitor: Monitor = {
-      onEvent: () =>
+      onEvent: (event) =>
         network.tell(this.#caller.process, hops, () => {
-          if (held.session === session) this.#listener(held.target);
+          if (held.session === session) this.#listener(held.target, toldBy(event, held, qemu));
         }),
       onClosed: () => network.tell(this.#caller.process, hops, () => this.#end(held.target, session)),
     };
@@ -271,8 +279,20 @@ export class SimQmpLink implements QmpLink {
     session.qemu.monitors.delete(session.monitor);
     if (held?.session !== session) return;
     held.session = null;
-    this.#listener(held.target);
+    held.ordered = null;
+    this.#listener(held.target, null);
   }
+}
+
+/** What an event tells of the migration that was ordered on the session. */
+function toldBy(event: SimEvent, held: Held, { migration }: QemuProcess): MigrationTold | null {
+  const { ordered } = held;
+  if (ordered === null) return null;
+  if (ordered === 'listen') return event === 'completed' ? { kind: 'arrived' } : null;
+  if (event === 'completed') return { kind: 'left', sentTo: ordered, pausedMs: migration?.downtimeMs ?? null };
+  if (event === 'STOP') return { kind: 'ending' };
+  if (event === 'RESUME' || event === 'ended') held.ordered = null;
+  return null;
 }
 
 /** Does something in a process: now, when its pause is over, or never. */

@@ -57,6 +57,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
     incarnation,
     process,
     qmp,
+    told: null,
     host: { ...host, host: incarnation.host },
   });
   const disks: DiskRecord[] = [];

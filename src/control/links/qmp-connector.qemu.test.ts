@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../../base/ids.ts';
+import type { MigrationTold } from '../../core/model/observation.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { spawnDaemon } from '../../os/child-process.ts';
@@ -151,12 +152,20 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   const [source, destination] = await Promise.all([startQemu(3), startQemu(4, true)]);
   const link = connector(0);
   await link.cont(source.target);
+  const told = new Map<number, MigrationTold[]>([source, destination].map(({ target }) => [target.generation, []]));
+  link.onEvent(({ generation }, what) => {
+    if (what !== null) told.get(generation)?.push(what);
+  });
   for (let again = 0; again < 2; again++) await link.listen(destination.target, source.target);
   for (let again = 0; again < 2; again++) await link.send(source.target, destination.target);
   await until('the source has sent everything', async () => (await statusOf(link, source.target)) === 'postmigrate');
   const seen = await link.observe(source.target);
   assert.equal(seen.kind === 'answers' ? seen.migration?.status : seen.kind, 'completed');
   assert.equal(seen.kind === 'answers' ? seen.sentTo : null, destination.target.generation);
+  const [ending, left, ...more] = told.get(source.target.generation) ?? [];
+  assert.deepEqual([ending, more], [{ kind: 'ending' }, []]);
+  assert.ok(left?.kind === 'left' && left.sentTo === destination.target.generation && left.pausedMs !== null);
+  assert.ok(left.pausedMs >= 0 && left.pausedMs < DEADLINE_MS, String(left.pausedMs));
   // Another control node, which has sent nothing, is told the same.
   const other = connector(1);
   const seenByOther = await other.observe(source.target);
@@ -164,6 +173,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   other.close();
   await link.send(source.target, destination.target);
   await until('the destination waits', async () => (await statusOf(link, destination.target)) === 'paused');
+  assert.deepEqual(told.get(destination.target.generation), [{ kind: 'arrived' }]);
   await link.cont(destination.target);
   assert.equal(await statusOf(link, destination.target), 'running');
   for (const { target } of [source, destination]) await link.quit(target);
@@ -182,10 +192,11 @@ test('a destination takes the stream of the expected source only', async () => {
   });
   assert.equal(await statusOf(link, source.target), 'running');
   // What it says is listened to again: while it was under way, a stop was no news.
-  const told: string[] = [];
-  link.onEvent(({ vm }) => told.push(vm));
+  const told: (MigrationTold | null)[] = [];
+  link.onEvent((_target, what) => told.push(what));
   await link.halt(source.target);
-  await until('its stop is told', () => Promise.resolve(told.includes(source.target.vm)));
+  await until('its stop is told', () => Promise.resolve(told.length > 0));
+  assert.deepEqual(told, [null]);
   link.close();
 });
 

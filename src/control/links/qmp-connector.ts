@@ -8,7 +8,7 @@ import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
-import type { MigrationState, QmpObservation } from '../../core/model/observation.ts';
+import type { MigrationState, MigrationTold, QmpObservation } from '../../core/model/observation.ts';
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
@@ -37,8 +37,8 @@ const nothing = (): undefined => undefined;
 /** 8 GiB/s: the network is the limit, not a parameter. */
 const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
 const MIGRATION_AUTHZ = 'migration-authz';
-/** QEMU's events after which a decision may be another one; MIGRATION and STOP where `isTelling` says so. */
-const TELLING_EVENTS = new Set(['SHUTDOWN', 'RESUME', 'RESET', 'GUEST_PANICKED', 'BLOCK_IO_ERROR']);
+/** QEMU's events after which a decision may be another one; of MIGRATION those that end one. */
+const TELLING_EVENTS = new Set(['SHUTDOWN', 'STOP', 'RESUME', 'RESET', 'GUEST_PANICKED', 'BLOCK_IO_ERROR']);
 
 export interface QmpConnectorOptions {
   readonly credentials: Credentials;
@@ -54,9 +54,14 @@ interface Held {
   connecting: Promise<Attempt> | null;
   /** Whether it was told to send, here: then it is asked about its migration. */
   sending: boolean;
-  /** From the order to send until QEMU says how that ended. */
-  isUnderWay: boolean;
+  /** What was ordered on the present session, and what its events have told since. */
+  ordered: Ordered | null;
 }
+
+/** A live migration's one end, on the session on which it was ordered. */
+type Ordered =
+  | { readonly kind: 'listen' }
+  | { readonly kind: 'send'; readonly to: Generation; stoppedAtMs: number | null; completed: MigrationState | null };
 
 type Attempt =
   | { readonly session: QmpSession; readonly via: string }
@@ -66,13 +71,13 @@ type Attempt =
 export class QmpConnector implements QmpLink {
   readonly #options: QmpConnectorOptions;
   readonly #held = new Map<string, Held>();
-  readonly #listeners: ((target: QmpTarget) => void)[] = [];
+  readonly #listeners: ((target: QmpTarget, told: MigrationTold | null) => void)[] = [];
 
   constructor(options: QmpConnectorOptions) {
     this.#options = options;
   }
 
-  onEvent(listener: (target: QmpTarget) => void): void {
+  onEvent(listener: (target: QmpTarget, told: MigrationTold | null) => void): void {
     this.#listeners.length = 0;
     this.#listeners.push(listener);
   }
@@ -99,9 +104,11 @@ export class QmpConnector implements QmpLink {
       const ask = <T>(command: string): Promise<T> =>
         attempt.session.execute<T>(command, undefined, { deadlineMs: COMMAND_MS });
       const askReceiver = (): Promise<MigrateParameters> => ask('query-migrate-parameters');
+      // How it ended does not change, and each question takes its time while the guest stands still.
+      const completed = held.ordered?.kind === 'send' ? held.ordered.completed : null;
       const [{ status }, migration, parameters] = await Promise.all([
         ask<{ status: string }>('query-status'),
-        held.sending ? ask<QueryMigrate>('query-migrate') : null,
+        held.sending && completed === null ? ask<QueryMigrate>('query-migrate') : null,
         held.sending ? askReceiver() : null,
       ]);
       const receiver = parameters ?? (status === 'postmigrate' ? await askReceiver() : null);
@@ -110,7 +117,7 @@ export class QmpConnector implements QmpLink {
         status,
         via: attempt.via,
         ageMs: 0,
-        migration: migration === null ? null : migrationState(migration, parameters?.['downtime-limit']),
+        migration: migration === null ? completed : migrationState(migration, parameters?.['downtime-limit']),
         sentTo: receiver === null ? null : generationSentTo(target, receiver),
       };
     } catch {
@@ -153,6 +160,7 @@ export class QmpConnector implements QmpLink {
       ),
       this.#execute(destination, 'migrate-set-parameters', { 'tls-creds': 'tls-server', 'tls-authz': MIGRATION_AUTHZ }),
     ]);
+    this.#hold(destination).ordered = { kind: 'listen' };
     const uri = `tcp:0.0.0.0:${portsOfSlot(destination.slot).migration}`;
     await this.#tolerating(/already been started/, () => this.#execute(destination, 'migrate-incoming', { uri }));
   }
@@ -164,9 +172,7 @@ export class QmpConnector implements QmpLink {
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
-    if (status === 'postmigrate') return;
-    held.isUnderWay = true;
-    if (statusOf(before) === 'active') return;
+    if (status === 'postmigrate' || statusOf(before) === 'active') return;
     await Promise.all([
       this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
       this.#execute(source, 'migrate-set-parameters', {
@@ -176,12 +182,15 @@ export class QmpConnector implements QmpLink {
         'downtime-limit': FIRST_PAUSE_MS,
       }),
     ]);
-    await this.#execute(
-      source,
-      'migrate',
-      { uri: `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}` },
-      SLOW_COMMAND_MS,
-    );
+    // Of a stream that somebody else began, its events do not tell where it goes.
+    held.ordered = { kind: 'send', to: destination.generation, stoppedAtMs: null, completed: null };
+    const uri = `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}`;
+    try {
+      await this.#execute(source, 'migrate', { uri }, SLOW_COMMAND_MS);
+    } catch (error) {
+      held.ordered = null;
+      throw error;
+    }
   }
 
   async allowPause(source: QmpTarget, ms: number): Promise<void> {
@@ -269,7 +278,7 @@ export class QmpConnector implements QmpLink {
     const key = `${target.vm}:${target.generation}`;
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, session: null, via: '', connecting: null, sending: false, isUnderWay: false };
+      held = { target, session: null, via: '', connecting: null, sending: false, ordered: null };
       this.#held.set(key, held);
     }
     return held;
@@ -324,8 +333,9 @@ export class QmpConnector implements QmpLink {
     const options = {
       deadlineMs: CONNECT_MS,
       onEvent: (event: QmpEvent) => {
-        if (isTelling(event, held)) for (const listener of this.#listeners) listener(target);
-        if (isMigrationEnd(event)) held.isUnderWay = false;
+        const told = toldBy(event, held);
+        if (told === null && !isTelling(event)) return;
+        for (const listener of this.#listeners) listener(target, told);
       },
     };
     if (path.relay === null) return connectQmp({ kind: 'tls', host: addressOn(path, target), port, ...tls }, options);
@@ -368,9 +378,12 @@ export class QmpConnector implements QmpLink {
     held.session = session;
     held.via = via;
     void session.closed.then(() => {
-      if (held.session === session) held.session = null;
+      if (held.session === session) {
+        held.session = null;
+        held.ordered = null;
+      }
       if (this.#held.get(`${held.target.vm}:${held.target.generation}`) === held)
-        for (const listener of this.#listeners) listener(held.target);
+        for (const listener of this.#listeners) listener(held.target, null);
     });
     return { session, via };
   }
@@ -409,12 +422,7 @@ interface QueryMigrate {
   readonly status?: string;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
-  readonly ram?: {
-    readonly transferred: number;
-    readonly remaining: number;
-    readonly total: number;
-    readonly 'dirty-sync-count': number;
-  };
+  readonly ram?: { readonly 'dirty-sync-count': number };
 }
 
 /** QMP query-migrate-parameters, as far as it is used. */
@@ -436,17 +444,34 @@ const ENDED: Readonly<Record<string, MigrationState['status']>> = {
   none: 'none',
 };
 
-/**
- * Whether a decision may be another one after an event. While the last of a guest's memory is sent nobody asks: QEMU 7.2 reads a TLS monitor a
- * byte at a time in the very loop that loads or completes the guest, which stands still meanwhile.
- */
-function isTelling(event: QmpEvent, { isUnderWay }: Pick<Held, 'isUnderWay'>): boolean {
-  if (event.name === 'STOP') return !isUnderWay;
-  return isMigrationEnd(event) || TELLING_EVENTS.has(event.name);
+/** Whether a decision may be another one after an event. */
+function isTelling({ name, data }: QmpEvent): boolean {
+  return name === 'MIGRATION' ? Object.hasOwn(ENDED, String(data['status'])) : TELLING_EVENTS.has(name);
 }
 
-function isMigrationEnd({ name, data }: QmpEvent): boolean {
-  return name === 'MIGRATION' && Object.hasOwn(ENDED, String(data['status']));
+/**
+ * What an event tells of the migration that was ordered on the session. It spares a question: QEMU 7.2 reads a TLS monitor a byte at a time in
+ * the very loop that loads or completes the guest, which stands still meanwhile.
+ */
+function toldBy(event: QmpEvent, held: Pick<Held, 'ordered'>): MigrationTold | null {
+  const { ordered } = held;
+  if (ordered === null) return null;
+  const { name, data, timestampMs } = event;
+  const isCompleted = name === 'MIGRATION' && data['status'] === 'completed';
+  if (ordered.kind === 'listen') return isCompleted ? { kind: 'arrived' } : null;
+  if (isCompleted) {
+    // Set before the run state is postmigrate, and never taken back: from here on only `cont` lets it go on (7.2, migration_iteration_finish).
+    const pausedMs = ordered.stoppedAtMs === null ? null : timestampMs - ordered.stoppedAtMs;
+    ordered.completed = { ...migrationState({ status: 'completed' }, undefined), downtimeMs: pausedMs };
+    return { kind: 'left', sentTo: ordered.to, pausedMs };
+  }
+  if (name === 'STOP' && ordered.completed === null) {
+    ordered.stoppedAtMs = timestampMs;
+    return { kind: 'ending' };
+  }
+  // It goes on, or another stream began: what was ordered is over.
+  if (name === 'RESUME' || (name === 'MIGRATION' && isTelling(event))) held.ordered = null;
+  return null;
 }
 
 function statusOf({ status }: QueryMigrate): MigrationState['status'] {
@@ -456,9 +481,6 @@ function statusOf({ status }: QueryMigrate): MigrationState['status'] {
 function migrationState(info: QueryMigrate, pauseLimitMs: number | undefined): MigrationState {
   return {
     status: statusOf(info),
-    transferredBytes: info.ram?.transferred ?? 0,
-    remainingBytes: info.ram?.remaining ?? 0,
-    totalBytes: info.ram?.total ?? 0,
     passes: info.ram?.['dirty-sync-count'] ?? 0,
     pauseLimitMs: pauseLimitMs ?? LONGEST_PAUSE_MS,
     downtimeMs: info.downtime ?? null,

@@ -168,7 +168,7 @@ const TABLE: Readonly<
     broken: [vm(MIGRATING), status(1, 'running'), status(2, 'paused'), vm({ kind: 'switching', ...ends })],
     kept: [
       vm(MIGRATING),
-      status(1, 'postmigrate'),
+      status(1, 'completed'),
       status(2, 'paused'),
       // By an order that was on its way for long.
       status(1, 'running'),

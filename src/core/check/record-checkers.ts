@@ -6,19 +6,19 @@ import { currentGeneration, memoryOn, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
- * M1: `switching` is committed only after the source stood in postmigrate for this migration, and while it does, or is gone, or was continued
+ * M1: `switching` is committed only after the source's QEMU had completed this migration, and while it stands, or is gone, or was continued
  * by an order that came late (which is asked for after the fence); the destination waits, complete.
  */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
-  /** Sources that have stood in postmigrate since their migration began. */
+  /** Sources that have completed since their migration began. */
   const stood = new Set<string>();
   const phases = new Map<VmId, string>();
   const notComplete = new Set(['unseen', 'inmigrate', 'running']);
   return (entry) => {
     if (entry.kind === 'status') {
       statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
-      if (entry.status === 'postmigrate') stood.add(`${entry.vm}:${entry.generation}`);
+      if (entry.status === 'completed') stood.add(`${entry.vm}:${entry.generation}`);
     }
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
-import { parseVmId } from '../../base/ids.ts';
+import { parseGeneration, parseVmId } from '../../base/ids.ts';
 import { SimClock } from '../../sim/sim-clock.ts';
 import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
+import type { MigrationTold } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
 import { answers, host, hostRecord, incarnation, NOW, vmRecord } from '../plan/testing/sample-records.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
@@ -33,7 +34,7 @@ class SmallWorld {
   readonly asked: number[] = [];
   answer: QmpLink['observe'] = async () => answers('running');
   /** Tells of an event of QEMU. */
-  tell: (target: QmpTarget) => void = () => undefined;
+  tell: (target: QmpTarget, told: MigrationTold | null) => void = () => undefined;
   /** Whether etcd confirms the lease. */
   leads = true;
   /** Whether the machine of a host without an agent answers. */
@@ -337,8 +338,8 @@ async function migratingWorld() {
     world,
     stop: () => controller.stop(),
     /** An event of one of the two. */
-    tell: ({ generation, host: name, slot }: Incarnation) =>
-      world.tell({ vm: record.id, generation, host: name, slot, addresses: hostRecord(1).addresses }),
+    tell: ({ generation, host: name, slot }: Incarnation, told: MigrationTold | null = null) =>
+      world.tell({ vm: record.id, generation, host: name, slot, addresses: hostRecord(1).addresses }, told),
     source,
     destination,
     /** What QMP says after so many ms. */
@@ -378,12 +379,61 @@ test('what a source was asked before the fence is not its word after it', async 
   world.answer = ({ generation }) => (generation === 1 ? later(40, 'running') : later(1, 'paused'));
   tell(destination);
   await until(35);
-  assert.deepEqual([world.asked, phase()], [[1, 1, 2, 1], 'switching']);
+  assert.deepEqual([world.asked, phase()], [[1, 1, 2, 2, 1], 'switching'], 'the destination also beside the fence');
   tell(destination);
   await until(45);
-  assert.deepEqual([world.asked.slice(4), phase()], [[2, 1], 'switching']);
+  assert.deepEqual([world.asked.slice(5), phase()], [[2, 1], 'switching']);
   assert.ok(!world.ordered.includes('cont 2'), world.ordered.join());
   await until(80);
   assert.equal(phase(), 'starting', 'its memory is older than its disk');
+  stop();
+});
+
+const LEFT = { kind: 'left', sentTo: parseGeneration(2), pausedMs: 40 } as const;
+
+test('what both ends tell of a complete migration is committed upon at once; after the fence the source is asked all the same', async () => {
+  for (const isContinued of [false, true]) {
+    const { world, stop, tell, source, destination, later, until, phase } = await migratingWorld();
+    // Of the two only the destination is asked beside the fence, which is over at once here: it is asked anew after that.
+    world.answer = ({ generation }) => {
+      if (generation === 2) return later(1, 'paused');
+      return later(3, isContinued ? 'running' : 'postmigrate');
+    };
+    world.ordered.length = 0;
+    tell(source, { kind: 'ending' });
+    await until(200);
+    tell(destination, { kind: 'arrived' });
+    await until(201);
+    assert.deepEqual([world.asked, phase()], [[], 'migrating'], 'nobody is asked while the guest stands still');
+    tell(source, LEFT);
+    await until(202);
+    assert.deepEqual([world.asked, phase()], [[2, 2, 1], 'switching']);
+    assert.ok(!world.ordered.includes('cont 2'), world.ordered.join());
+    await until(210);
+    // The memory of one that was continued is older than its disk: its next generation starts.
+    assert.equal(world.ordered.includes('cont 2'), !isContinued, world.ordered.join());
+    assert.equal(
+      world.ordered.some((order) => order.startsWith('launch')),
+      isContinued,
+      world.ordered.join(),
+    );
+    stop();
+  }
+});
+
+test('what was told is no answer to what is asked later: a destination or a source that says otherwise by then is believed', async () => {
+  const { world, stop, tell, source, destination, later, until, phase } = await migratingWorld();
+  world.answer = ({ generation }) => later(1, generation === 1 ? 'running' : 'inmigrate');
+  tell(destination, { kind: 'arrived' });
+  // It was launched anew meanwhile.
+  tell(destination);
+  await until(10);
+  tell(source, LEFT);
+  await until(1_000);
+  assert.equal(phase(), 'migrating');
+  tell(source, { ...LEFT, sentTo: parseGeneration(3) });
+  tell(destination, { kind: 'arrived' });
+  await until(1_100);
+  assert.equal(phase(), 'migrating', 'it was sent to another one');
   stop();
 });

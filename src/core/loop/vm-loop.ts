@@ -8,7 +8,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
-import type { IncarnationObservation, QmpObservation } from '../model/observation.ts';
+import type { IncarnationObservation, MigrationTold, QmpObservation } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import { isEnding } from '../plan/migration-decision.ts';
@@ -78,6 +78,8 @@ interface VmState {
   /** Monotonic ms of the last launch acknowledged: older reports say nothing about its process. */
   launchedAt: Map<number, number>;
   qmp: Map<number, { seen: QmpObservation; at: number }>;
+  /** What the QEMU of a generation told by itself and has not been asked since, and when (monotonic ms). */
+  told: Map<number, { told: MigrationTold; at: number }>;
   active: boolean;
   again: boolean;
   /** The generations of which nothing counts any more that QMP said before. */
@@ -122,7 +124,7 @@ export class VmLoop {
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
       seesRunning: (vm) => this.seesRunning(vm),
     };
-    ports.qmp.onEvent(({ vm, generation }) => this.wake(vm, { fresh: generation }));
+    ports.qmp.onEvent(({ vm, generation }, told) => this.#hear(vm, generation, told));
   }
 
   /** Ends the loop: running activations finish their present step and stop. */
@@ -145,6 +147,20 @@ export class VmLoop {
     }
     state.active = true;
     void this.#activate(id, state);
+  }
+
+  /** What a QEMU tells of its migration is decided upon as it is: to be asked would hold up the guest, which stands still meanwhile. */
+  #hear(id: VmId, generation: Generation, told: MigrationTold | null): void {
+    if (this.#stopped) return;
+    const state = this.#state(id);
+    if (told === null) state.told.delete(generation);
+    else {
+      state.told.set(generation, { told, at: this.#ports.clock.monotonicMs() });
+      // What it answered before is over.
+      state.qmp.delete(generation);
+    }
+    state.interrupt?.();
+    this.wake(id, told === null ? { fresh: generation } : {});
   }
 
   /** Looks at every VM that has something on `host`, and at those that no host could take. */
@@ -187,6 +203,7 @@ export class VmLoop {
       incarnation,
       process: observer.processState(incarnation.host, vm.id, incarnation.generation, since),
       qmp,
+      told: state?.told.get(incarnation.generation)?.told ?? null,
       host,
     };
   }
@@ -237,6 +254,7 @@ export class VmLoop {
         ledger: emptyLedger(),
         launchedAt: new Map(),
         qmp: new Map(),
+        told: new Map(),
         active: false,
         again: false,
         stale: 'all',
@@ -406,12 +424,16 @@ export class VmLoop {
   #forget(vm: VmRecord, generation: Incarnation['generation'], state: VmState): void {
     this.#ports.qmp.forget(vm.id, generation);
     state.qmp.delete(generation);
+    state.told.delete(generation);
     state.launchedAt.delete(generation);
   }
 
   async #perform(vm: VmRecord, step: Step, state: VmState): Promise<boolean> {
     const { clock, log, executor } = this.#ports;
     try {
+      // Asked while storage fences what is below it: it is decided upon next, and its guest stands still.
+      if (step.do === 'fence' && vm.phase.kind === 'switching')
+        this.#ask(vm, [vm.phase.destination], state).catch(() => undefined);
       await executor.perform(vm, step, state.ledger);
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
@@ -420,6 +442,7 @@ export class VmLoop {
       if (step.do === 'fence') {
         state.fences++;
         for (const generation of state.qmp.keys()) if (generation < step.below) state.qmp.delete(generation);
+        for (const generation of state.told.keys()) if (generation < step.below) state.told.delete(generation);
       }
       if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
       return true;
@@ -462,6 +485,7 @@ export class VmLoop {
     const { observer, clock } = this.#ports;
     // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
     if (observer.mayBeGone(host)) return false;
+    if (hasNothingToAsk(vm, state, clock.monotonicMs())) return false;
     const noted = state.qmp.get(generation);
     if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) {
       // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
@@ -478,6 +502,7 @@ export class VmLoop {
   #ask(vm: VmRecord, asked: readonly Incarnation[], state: VmState): Promise<void> {
     const { clock, qmp, executor } = this.#ports;
     const { fences } = state;
+    const askedAt = clock.monotonicMs();
     return new Promise((resolve, reject) => {
       let left = asked.length;
       let isOver = false;
@@ -489,8 +514,10 @@ export class VmLoop {
       state.interrupt = end;
       for (const incarnation of asked) {
         qmp.observe(executor.target(vm, incarnation)).then((seen) => {
-          if (state.fences !== fences) return;
-          state.qmp.set(incarnation.generation, { seen, at: clock.monotonicMs() });
+          const { generation } = incarnation;
+          if (state.fences !== fences && generation < state.ledger.fencedBelow) return;
+          state.qmp.set(generation, { seen, at: clock.monotonicMs() });
+          if ((state.told.get(generation)?.at ?? Infinity) <= askedAt) state.told.delete(generation);
           if (isOver) this.wake(vm.id);
           else if (--left === 0) end();
         }, reject);
@@ -589,6 +616,15 @@ function pauseOf(id: VmId, againInMs: number, now: number): number {
   const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * QMP_STEADY_MS;
   const left = QMP_STEADY_MS - ((now + QMP_STEADY_MS - instant) % QMP_STEADY_MS);
   return left < QMP_STEADY_MS / 2 ? left + QMP_STEADY_MS : left;
+}
+
+/**
+ * While the end of a migration is being told, and before its source is fenced: nothing that a QEMU could answer would be decided upon, and the
+ * guest stands still for as long as its QEMU answers.
+ */
+function hasNothingToAsk({ phase }: VmRecord, { told, ledger }: VmState, now: number): boolean {
+  if (phase.kind === 'switching') return ledger.fencedBelow < phase.destination.generation;
+  return phase.kind === 'migrating' && [...told.values()].some(({ at }) => now - at <= QMP_FRESH_MS);
 }
 
 /** False when the VM came into its phase anew between the two. */

@@ -57,9 +57,6 @@ export type QmpObservation =
 /** QMP query-migrate at the source. */
 export interface MigrationState {
   readonly status: 'none' | 'active' | 'completed' | 'failed' | 'cancelled';
-  readonly transferredBytes: number;
-  readonly remainingBytes: number;
-  readonly totalBytes: number;
   /** The pass over the guest's memory that it is in, from 1; 0 before the first. */
   readonly passes: number;
   /** The longest pause that it may end with, in ms. */
@@ -68,12 +65,25 @@ export interface MigrationState {
   readonly error: string | null;
 }
 
+/**
+ * What a QEMU tells of its live migration by itself (QMP events STOP and MIGRATION), before anybody asks. `ending`: its guest stands still, so
+ * that the rest can be sent. `left`: it has sent everything to the generation that this leader told it to, and does not go on by itself any
+ * more. `arrived`: it has loaded everything.
+ */
+export type MigrationTold =
+  | { readonly kind: 'ending' }
+  /** `pausedMs`: how long the guest has stood still by then; null where that was not seen. */
+  | { readonly kind: 'left'; readonly sentTo: Generation; readonly pausedMs: number | null }
+  | { readonly kind: 'arrived' };
+
 /** One incarnation as the leader sees it. */
 export interface IncarnationObservation {
   readonly incarnation: Incarnation;
   /** From the host's latest report, where that report is younger than the incarnation's launch; `unknown` otherwise. */
   readonly process: 'present' | 'absent' | 'unknown';
   readonly qmp: QmpObservation;
+  /** Told since it was last asked; null where it told nothing. */
+  readonly told: MigrationTold | null;
   readonly host: HostObservation;
 }
 

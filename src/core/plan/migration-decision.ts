@@ -2,7 +2,7 @@
  * Live migration, decided: the second half of vm-decision.ts.
  *
  * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state and the source
- * says that it is in postmigrate; the source is continued only in phase unwinding or running, after the destination's
+ * says that it has sent that and stands still; the source is continued only in phase unwinding or running, after the destination's
  * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
  */
 import type { QmpObservation } from '../model/observation.ts';
@@ -74,11 +74,13 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const from = judgementOf(situation, source);
   const to = see(destination);
   const sent = acknowledged.sent.has(destination.generation);
-  const complete = to.qmp.kind === 'answers' && COMPLETE.has(to.qmp.status);
+  const complete = to.told?.kind === 'arrived' || (to.qmp.kind === 'answers' && COMPLETE.has(to.qmp.status));
   // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
   // complete destination beside a silent source may hold memory that is older than the disk.
-  const left = see(source).qmp;
-  if (complete && hasLeftFor(left, destination)) return switchOver(situation, phase, left);
+  const { qmp: left, told } = see(source);
+  const hasToldSo = told?.kind === 'left' && told.sentTo === destination.generation;
+  if (complete && hasToldSo) return switchOver(situation, phase, told.pausedMs);
+  if (complete && hasLeftFor(left, destination)) return switchOver(situation, phase, downtimeOf(left));
   if (from.verdict === 'lost' || from.verdict === 'crashed')
     return sourceEnded(situation, phase, from.verdict, from.because.at(-1) ?? '');
   if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
@@ -160,9 +162,12 @@ function failureOf({ acknowledged, see }: VmSituation, { source, destination }: 
   return null;
 }
 
-function switchOver({ vm, now }: VmSituation, phase: Migrating, left: QmpObservation): Decision {
+function downtimeOf(source: QmpObservation): number | null {
+  return source.kind === 'answers' ? (source.migration?.downtimeMs ?? null) : null;
+}
+
+function switchOver({ vm, now }: VmSituation, phase: Migrating, pausedMs: number | null): Decision {
   const { source, destination, taskId } = phase;
-  const pausedMs = left.kind === 'answers' ? (left.migration?.downtimeMs ?? null) : null;
   const told = pausedMs === null ? {} : { pausedMs };
   return {
     kind: 'commit',
@@ -225,7 +230,7 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   }
   // A VM that was paused on its owner's wish arrives paused; any other is continued.
   const halted = at.verdict === 'paused' || at.verdict === 'disk-error';
-  // Asked after the fence, so for good; and it was ended only after it had been asked.
+  // Asked after the fence, so for good, whatever it told before; and it was ended only after it had been asked.
   const isAsked = acknowledged.ended.has(source.generation);
   if (halted && !isAsked && !hasLeftFor(see(source).qmp, destination)) return doubtMemory(situation, phase);
   if (halted && vm.intent === 'running') return perform({ do: 'cont', incarnation: destination });

@@ -61,7 +61,7 @@ const TABLE: readonly Row[] = [
 for (const [agent, process, qmp, kernel, verdict, why] of TABLE) {
   const said = qmp.kind === 'answers' ? `"${qmp.status}"` : qmp.kind;
   test(`V1 verdict: agent ${agent}, process ${process}, QMP ${said}, kernel ${kernel.kind} → ${verdict} (${why})`, () => {
-    const seen = { incarnation: incarnation(1), process, qmp, host: seenHost(1, { agent, kernel }) };
+    const seen = { incarnation: incarnation(1), process, qmp, told: null, host: seenHost(1, { agent, kernel }) };
     const judgement = judge(seen, () => BOTH);
     assert.equal(judgement.verdict, verdict);
     assert.equal(judgement.agentless, agent === 'silent');

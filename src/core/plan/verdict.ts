@@ -52,7 +52,7 @@ const LOST_ROUNDS = 2;
 
 /** Judges `seen`. `diskNodes`: gives every storage node that holds one of the VM's disks; each must have tried. */
 export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {
-  const { host, qmp, process } = seen;
+  const { host, qmp, process, told } = seen;
   const agentless = host.agent === 'silent';
   const say = (verdict: Verdict, ...more: string[]): Judgement => ({
     verdict,
@@ -66,6 +66,7 @@ export function judge(seen: IncarnationObservation, diskNodes: () => readonly St
   if (process === 'absent' && host.agent === 'alive')
     return say('crashed', `The agent of ${host.host} reports no such process.`);
   if (qmp.kind === 'answers') return say(BY_RUN_STATE[qmp.status] ?? 'unresponsive');
+  if (qmp.kind === 'unknown' && told !== null && told.kind !== 'arrived') return say('moved-out');
   if (qmp.kind === 'refused' && agentless)
     return say('crashed', `The kernel of ${host.host} refuses its port: the process is gone.`);
   if (host.agent === 'alive') return say(qmp.kind === 'unknown' ? 'unknown' : 'unresponsive');
@@ -99,10 +100,10 @@ function agentReason({ host }: IncarnationObservation): string {
   return `Agent of ${host.host}: silent (${age}${host.agentError === null ? '' : `; ${host.agentError}`}).`;
 }
 
-function qmpReasons({ qmp }: IncarnationObservation): string[] {
+function qmpReasons({ qmp, told }: IncarnationObservation): string[] {
   switch (qmp.kind) {
     case 'unknown':
-      return ['QMP: not asked yet.'];
+      return [told === null ? 'QMP: not asked yet.' : `QMP: told that its migration is ${told.kind}.`];
     case 'answers':
       return [`QMP: answers "${qmp.status}" via ${qmp.via}, ${qmp.ageMs} ms ago.`];
     case 'refused':

@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Generation, parseGeneration, parseVmId } from '../../base/ids.ts';
-import type { IncarnationObservation, MigrationState } from '../model/observation.ts';
+import { type Generation, parseVmId } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, VmSituation } from './decision.ts';
-import type { Acknowledged, Step } from './steps.ts';
+import type { Acknowledged } from './steps.ts';
+import {
+  brief,
+  GONE,
+  gens,
+  MIGRATING,
+  qmp,
+  type Row,
+  SENT,
+  STOP,
+  SWITCHING,
+  stopping,
+  testRows,
+} from './testing/decision-table.ts';
 import {
   acknowledged,
   answers,
@@ -15,7 +27,6 @@ import {
   incarnation,
   LOST,
   NOW,
-  type Seen,
   seenHost,
   situation,
   task,
@@ -23,103 +34,17 @@ import {
 } from './testing/sample-records.ts';
 import { decide } from './vm-decision.ts';
 
-const gens = (...list: number[]): ReadonlySet<Generation> => new Set(list as Generation[]);
-const ends = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: task(1) };
 const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1), reason: 'requested', avoid: [] };
 const RUNNING: VmPhase = { kind: 'running', incarnation: incarnation(1) };
-const stopping = (mode: 'acpi' | 'hard'): VmPhase => ({
-  kind: 'stopping',
-  incarnation: incarnation(1),
-  mode,
-  deadlineAt: NOW + 5_000,
-  reason: 'requested',
-});
-const MIGRATING: VmPhase = { kind: 'migrating', deadlineAt: NOW + 60_000, ...ends };
-const SWITCHING: VmPhase = { kind: 'switching', ...ends };
-const UNWINDING: VmPhase = { kind: 'unwinding', reason: 'it took too long.', ...ends };
 const FENCED: Partial<Acknowledged> = { fencedBelow: 1, granted: gens(1), launched: gens(1) };
-const SENT: Partial<Acknowledged> = { granted: gens(2), launched: gens(2), listening: gens(2), sent: gens(2) };
-const STOP: Partial<VmRecord> = { intent: 'stopped', stopRequest: { mode: 'hard', patienceMs: 0, taskId: task(9) } };
-const GONE = { process: 'absent' } as const;
-const qmp = (status: string) => ({ qmp: answers(status) });
-const COMPLETED: MigrationState = {
-  status: 'completed',
-  transferredBytes: 0,
-  remainingBytes: 0,
-  totalBytes: 0,
-  passes: 1,
-  pauseLimitMs: 50,
-  downtimeMs: null,
-  error: null,
-};
-/** A source in the pass given. */
-const copying = (passes: number, { status = 'running', pauseLimitMs = 50 } = {}): Partial<IncarnationObservation> => ({
-  qmp: {
-    ...{ kind: 'answers', status, via: 'direct', ageMs: 5 },
-    ...{ migration: { ...COMPLETED, status: 'active', passes, pauseLimitMs }, sentTo: parseGeneration(2) },
-  },
-});
-/** A source that runs although it has sent everything. */
-const CONTINUED: Partial<IncarnationObservation> = {
-  qmp: {
-    kind: 'answers',
-    status: 'running',
-    via: 'direct',
-    ageMs: 5,
-    migration: COMPLETED,
-    sentTo: parseGeneration(2),
-  },
-};
 const agentless = (status: string) =>
   ({ process: 'unknown', qmp: answers(status), host: seenHost(1, { agent: 'silent' }) }) as const;
 
-/** A decision in one word or two: what a table can hold. */
-function brief(decision: Decision): string {
-  if (decision.kind === 'do') return stepBrief(decision.step);
-  if (decision.kind !== 'commit') return decision.kind;
-  const { phase, generation } = decision.vm;
-  const { quarantine, tasks = [] } = decision;
-  const ended = tasks.map(({ id, state }) => `${Number.parseInt(id.slice(5), 16)} ${state}`);
-  return [
-    `→ ${phase.kind} ${generation}`,
-    ...(quarantine === undefined ? [] : [`quarantine ${quarantine.host}`]),
-    ...ended,
-  ].join(', ');
+function STOP_ACPI(): Partial<VmRecord> {
+  return { intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: 5_000, taskId: task(9) } };
 }
 
-function stepBrief(step: Step): string {
-  if ('incarnation' in step)
-    return `${step.do} ${step.incarnation.generation}${step.do === 'end' ? ` by ${step.by}` : ''}`;
-  if (step.do === 'allow-pause') return `${step.do} ${step.ms}`;
-  if ('below' in step) return `fence below ${step.below}`;
-  return 'generation' in step ? `${step.do} ${step.generation}` : step.do;
-}
-
-const COPIES: Seen = { 1: copying(3), 2: qmp('inmigrate') };
-const FAILED: Partial<IncarnationObservation> = {
-  qmp: {
-    ...{ kind: 'answers', status: 'running', via: 'direct', ageMs: 5 },
-    ...{ migration: { ...COMPLETED, status: 'failed' }, sentTo: parseGeneration(2) },
-  },
-};
-const NOT_TOLD: Partial<Acknowledged> = {
-  ...SENT,
-  failure: {
-    ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', at: 0 },
-    ...{ count: 5, host: null },
-  },
-};
-
-type Row = readonly [
-  name: string,
-  phase: VmPhase,
-  more: Partial<VmRecord>,
-  seen: Seen,
-  known: Partial<Acknowledged>,
-  expected: string,
-];
-
-const TABLE: readonly Row[] = [
+const ROWS: readonly Row[] = [
   ['stopped as wanted: nothing', { kind: 'stopped' }, { intent: 'stopped' }, {}, {}, 'wait'],
   [
     'G1 stopped, wanted: the next generation',
@@ -301,206 +226,6 @@ const TABLE: readonly Row[] = [
     { fencedBelow: 2 },
     '→ stopped 1, 9 succeeded',
   ],
-  ['migrating: grant beside', MIGRATING, {}, { 1: qmp('running') }, {}, 'grant 2'],
-  ['migrating: launch incoming', MIGRATING, {}, { 1: qmp('running') }, { granted: gens(2) }, 'launch 2'],
-  [
-    'migrating: listen',
-    MIGRATING,
-    {},
-    { 1: qmp('running'), 2: qmp('inmigrate') },
-    { granted: gens(2), launched: gens(2) },
-    'listen',
-  ],
-  ['migrating: send', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...SENT, sent: gens() }, 'send'],
-  [
-    'migrating: a guest that is not copied in time may be held still for longer',
-    MIGRATING,
-    {},
-    { 1: copying(4), 2: qmp('inmigrate') },
-    SENT,
-    'allow-pause 100',
-  ],
-  ['migrating: … once', MIGRATING, {}, { 1: copying(6, { pauseLimitMs: 100 }), 2: qmp('inmigrate') }, SENT, 'wait'],
-  ['migrating: that it could not be told so is no reason to give up', MIGRATING, {}, COPIES, NOT_TOLD, 'wait'],
-  ['migrating: … but that it has failed is', MIGRATING, {}, { ...COPIES, 1: FAILED }, NOT_TOLD, '→ unwinding 2'],
-  [
-    'migrating: one that stands still already needs no more',
-    MIGRATING,
-    {},
-    { 1: copying(9, { status: 'finish-migrate' }), 2: qmp('inmigrate') },
-    SENT,
-    'wait',
-  ],
-  ['migrating: waits', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, SENT, 'wait'],
-  [
-    'M1 both paused and complete: the commit',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('paused') },
-    SENT,
-    '→ switching 2',
-  ],
-  [
-    'M1 also for a new leader that sent nothing',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('paused') },
-    {},
-    '→ switching 2',
-  ],
-  [
-    'M1 a destination that arrived with a disk error is complete',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('io-error') },
-    SENT,
-    '→ switching 2',
-  ],
-  [
-    'M1 a destination that was never continued is complete',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('prelaunch') },
-    SENT,
-    '→ switching 2',
-  ],
-  [
-    'M1 a complete destination beside a source that runs: not believed',
-    MIGRATING,
-    {},
-    { 1: qmp('running'), 2: qmp('paused') },
-    SENT,
-    'wait',
-  ],
-  [
-    'M1 a complete destination, source lost: its memory is not believed',
-    MIGRATING,
-    {},
-    { 1: LOST, 2: qmp('paused') },
-    SENT,
-    '→ starting 3, quarantine h1, 1 failed',
-  ],
-  [
-    'migrating, source crashed: the next generation',
-    MIGRATING,
-    {},
-    { 1: GONE, 2: qmp('inmigrate') },
-    SENT,
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'T2 migrating, source crashed, to be stopped: stopped',
-    MIGRATING,
-    STOP,
-    { 1: GONE, 2: qmp('inmigrate') },
-    SENT,
-    '→ stopping 2, 1 failed',
-  ],
-  ['migrating, destination crashed: undone', MIGRATING, {}, { 1: qmp('running'), 2: GONE }, SENT, '→ unwinding 2'],
-  [
-    'migrating, to be stopped: undone first',
-    MIGRATING,
-    STOP,
-    { 1: qmp('running'), 2: qmp('inmigrate') },
-    SENT,
-    '→ unwinding 2',
-  ],
-  [
-    'migrating, too long: undone',
-    { ...MIGRATING, deadlineAt: NOW },
-    {},
-    { 1: qmp('running'), 2: qmp('inmigrate') },
-    SENT,
-    '→ unwinding 2',
-  ],
-  [
-    'migrating, everything was sent and the destination ended, new leader: undone, not launched anew',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: GONE },
-    { granted: gens(2) },
-    '→ unwinding 2',
-  ],
-  [
-    'migrating, everything was sent and the destination waits for a stream, new leader: undone',
-    MIGRATING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('inmigrate') },
-    { granted: gens(2), launched: gens(2) },
-    '→ unwinding 2',
-  ],
-  [
-    'M1 migrating, the source was continued after it had sent everything: undone',
-    MIGRATING,
-    {},
-    { 1: CONTINUED, 2: qmp('paused') },
-    SENT,
-    '→ unwinding 2',
-  ],
-  [
-    'M1 switching, the source went on after its memory was sent: only the disk is true',
-    SWITCHING,
-    {},
-    { 1: qmp('running'), 2: qmp('paused') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'M1 a source that has sent its memory to somebody else: undone',
-    MIGRATING,
-    {},
-    { 1: { qmp: answers('postmigrate', 3) }, 2: qmp('paused') },
-    SENT,
-    '→ unwinding 2',
-  ],
-  [
-    'M1 switching, and the source has sent its memory to somebody else: only the disk is true',
-    SWITCHING,
-    {},
-    { 1: { qmp: answers('postmigrate', 3) }, 2: qmp('paused') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'M1 switching, and nothing is known of the source: not yet',
-    SWITCHING,
-    {},
-    { 1: { qmp: { kind: 'unknown' } }, 2: qmp('paused') },
-    { fencedBelow: 2 },
-    'wait',
-  ],
-  [
-    'M1 switching, and the source ended: only the disk is true',
-    SWITCHING,
-    {},
-    { 1: GONE, 2: qmp('paused') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'M1 switching, and the source was lost: only the disk is true',
-    SWITCHING,
-    {},
-    { 1: LOST, 2: qmp('paused') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'M1 switching suspended, and the source ended by itself: only the disk is true',
-    SWITCHING,
-    { intent: 'suspended' },
-    { 1: GONE, 2: qmp('paused') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'switching, and the destination waits for a stream anew: the next generation',
-    SWITCHING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('inmigrate') },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
   [
     'running, and it waits for a stream: launched by an order that came late, it is started again',
     RUNNING,
@@ -509,84 +234,9 @@ const TABLE: readonly Row[] = [
     {},
     '→ starting 2',
   ],
-  ['G5 switching: fence first', SWITCHING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'fence below 2'],
-  [
-    'switching: cont after the fence',
-    SWITCHING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('paused') },
-    { fencedBelow: 2 },
-    'cont 2',
-  ],
-  [
-    'switching: the source is ended',
-    SWITCHING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('running') },
-    { fencedBelow: 2 },
-    'end 1 by agent',
-  ],
-  [
-    'switching, source lost: it is fenced, so the end is not waited for',
-    SWITCHING,
-    {},
-    { 1: LOST, 2: qmp('running') },
-    { fencedBelow: 2 },
-    '→ running 2, 1 succeeded',
-  ],
-  [
-    'switching, destination crashed: the next generation',
-    SWITCHING,
-    {},
-    { 2: GONE },
-    { fencedBelow: 2 },
-    '→ starting 3, 1 failed',
-  ],
-  [
-    'T2 switching, destination crashed, to be stopped: stopped',
-    SWITCHING,
-    STOP,
-    { 2: GONE },
-    { fencedBelow: 2 },
-    '→ stopping 2, 1 failed',
-  ],
-  [
-    'switching suspended: arrives paused',
-    SWITCHING,
-    { intent: 'suspended' },
-    { 2: qmp('paused') },
-    { fencedBelow: 2, ended: gens(1) },
-    '→ running 2, 1 succeeded',
-  ],
-  ['M2 unwinding: revoke first', UNWINDING, {}, { 1: qmp('postmigrate'), 2: qmp('paused') }, {}, 'revoke 2'],
-  [
-    'M2 unwinding: the destination is ended before the source goes on',
-    UNWINDING,
-    {},
-    { 1: qmp('postmigrate'), 2: qmp('paused') },
-    { revoked: gens(2) },
-    'end 2 by agent',
-  ],
-  [
-    'unwinding: over',
-    UNWINDING,
-    {},
-    { 1: qmp('postmigrate') },
-    { revoked: gens(2), ended: gens(2) },
-    '→ running 2, 1 failed',
-  ],
 ];
 
-function STOP_ACPI(): Partial<VmRecord> {
-  return { intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: 5_000, taskId: task(9) } };
-}
-
-for (const [name, phase, more, seen, known, expected] of TABLE) {
-  test(name, () => {
-    const decision = decide(situation(vmRecord(phase, more), seen, { acknowledged: acknowledged(known) }));
-    assert.equal(brief(decision), expected, JSON.stringify(decision));
-  });
-}
+testRows(ROWS);
 
 test('C3 a VM that no host is left for waits and says whom it stays apart from', () => {
   const grouped = (vm: ReturnType<typeof vmRecord>) => ({ ...vm, spec: { ...vm.spec, antiAffinity: 'db' } });
@@ -678,14 +328,4 @@ test('how long a phase lasts is measured by the leader that carries it out: reco
     assert.equal(brief(doubted(4_000)), 'wait');
     assert.equal(brief(doubted(5_000)), '→ starting 3, 1 failed');
   }
-});
-
-test('a source that has just completed is asked again at once: no event tells when its run state follows', () => {
-  const decideOn = (source: Partial<IncarnationObservation>, destination: Partial<IncarnationObservation>) =>
-    decide(situation(vmRecord(MIGRATING), { 1: source, 2: destination }, { acknowledged: acknowledged(SENT) }));
-  const ending = { ...answers('finish-migrate', 2), migration: COMPLETED } as const;
-  const soon = decideOn({ qmp: ending }, qmp('paused'));
-  assert.ok(soon.kind === 'wait' && soon.againInMs <= 5);
-  const copying = decideOn(qmp('running'), qmp('inmigrate'));
-  assert.ok(copying.kind === 'wait' && copying.againInMs > 5);
 });

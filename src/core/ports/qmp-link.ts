@@ -4,7 +4,7 @@
  */
 import type { DiskId, Generation, HostName, VmId } from '../../base/ids.ts';
 import type { HostAddresses } from '../model/cluster.ts';
-import type { QmpObservation } from '../model/observation.ts';
+import type { MigrationTold, QmpObservation } from '../model/observation.ts';
 import type { LaunchSharedDisk } from './host-link.ts';
 
 /** Which QEMU, and where its slot is. */
@@ -37,8 +37,11 @@ export interface QmpLink {
   unplug(target: QmpTarget, disk: DiskId): Promise<void>;
   /** The shared disks that this QEMU has open. */
   sharedDisks(target: QmpTarget): Promise<readonly DiskId[]>;
-  /** Calls back when this QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. */
-  onEvent(listener: (target: QmpTarget) => void): void;
+  /**
+   * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. `told`: what the
+   * event says of a live migration that was ordered on the same connection; null where one has to ask.
+   */
+  onEvent(listener: (target: QmpTarget, told: MigrationTold | null) => void): void;
   /** Closes what is open to it. */
   forget(vm: VmId, generation: Generation): void;
 }

@@ -214,6 +214,7 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
       incarnation: which,
       process: 'present',
       qmp: { kind: 'unknown' },
+      told: null,
       host: seenHost(Number(which.host.slice(1))),
       ...seen[which.generation],
     }),
