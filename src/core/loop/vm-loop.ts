@@ -431,10 +431,11 @@ export class VmLoop {
   async #perform(vm: VmRecord, step: Step, state: VmState): Promise<boolean> {
     const { clock, log, executor } = this.#ports;
     try {
+      const performing = executor.perform(vm, step, state.ledger);
       // Asked while storage fences what is below it: it is decided upon next, and its guest stands still.
       if (step.do === 'fence' && vm.phase.kind === 'switching')
         this.#ask(vm, [vm.phase.destination], state).catch(() => undefined);
-      await executor.perform(vm, step, state.ledger);
+      await performing;
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
       if (CHANGES_QMP.has(step.do)) state.stale = 'all';

@@ -17,8 +17,6 @@ class Node {
   readonly said: string[] = [];
   /** Commands and ends that fail, as in `said`, or `kill`. */
   readonly failing = new Set<string>();
-  /** Commands whose answers wait. */
-  readonly held = new Map<string, Promise<void>>();
   /** Pauses that nobody has ended. */
   readonly pauses: (() => void)[] = [];
   /** Who is connected, by the keys of connections; and how many times it was looked. */
@@ -77,7 +75,6 @@ class Node {
     this.said.push(what);
     if (this.failing.has(what)) throw new CodedError('failed', `${what} fails.`);
     effect();
-    await this.held.get(what);
   }
 
   #end(): Promise<void> {
@@ -124,20 +121,27 @@ class Node {
   }
 }
 
-test('a fence tells who may connect, and that it has begun, before it cuts; that it is over it says when it has answered', async () => {
+test('a fence tells who may connect, and that it has begun, before it cuts; that it is over it says a while after its answer', async () => {
   const node = new Node();
   await node.grant(1);
   await node.grant(2);
-  const unmarking = Promise.withResolvers<void>();
-  node.held.set('2', unmarking.promise);
   node.said.length = 0;
+  node.pauses.length = 0;
   assert.deepEqual(await node.fence(2), [1]);
-  assert.deepEqual(node.said.slice(0, 2), ['2!', '-1']);
-  const next = node.grant(3);
-  unmarking.resolve();
-  await next;
+  assert.deepEqual(node.said, ['2!', '-1']);
+  assert.equal(node.isMarked, true);
+  for (const end of node.pauses.splice(0)) end();
+  await node.grant(3);
   assert.deepEqual(node.said, ['2!', '-1', '2', '+3', '2,3']);
   assert.equal(node.isMarked, false);
+  // What a fence that comes meanwhile says stays until it is over itself.
+  await node.fence(3);
+  node.failing.add('-3').add('kill');
+  node.said.length = 0;
+  await assert.rejects(node.fence(4));
+  for (const end of node.pauses.splice(0)) end();
+  await node.server.run(async () => undefined);
+  assert.deepEqual([node.said, node.isMarked], [['!', '-3', 'kill'], true]);
 });
 
 test('a fence that could not be told is carried out by the end of the daemon', async () => {

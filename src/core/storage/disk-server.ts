@@ -37,6 +37,8 @@ const UNUSED_MS = 30_000;
 /** How often, and how many times, it is looked whether a newcomer is connected. */
 const CONNECTED_LOOK_MS = 250;
 const CONNECTED_LOOKS_MAX = 240;
+/** After a fence, until its mark is taken away: by then a guest that waited for its answer goes on. */
+const UNMARK_MS = 100;
 
 /** One disk of the pool: what is granted on it, and the daemon that serves it. */
 export class DiskServer {
@@ -297,19 +299,20 @@ export class DiskServer {
   }
 
   /**
-   * The fence is complete: its answer does not wait for the mark to go, a migrating guest stands still meanwhile. Should this service end
-   * in between, whoever takes the daemon over starts it anew, which is safe. A mark of a later fence that failed stays.
+   * The fence is complete: the mark goes when its answer has had its effect, since a migrating guest stands still meanwhile, and the daemon
+   * takes a processor for it. Should this service end in between, whoever takes the daemon over starts it anew, which is safe. A mark of a
+   * later fence that failed stays.
    */
   #unmarkLater(daemon: Daemon): void {
     const unmark = async (): Promise<void> => {
-      if (this.#uncut.size === 0 && this.#daemon === daemon) await this.#admit(daemon);
+      if (this.#uncut.size === 0 && this.#daemon === daemon && !this.#isReleased) await this.#admit(daemon);
     };
-    this.#queue.run(unmark, { urgent: true }).catch((error: unknown) => {
+    const warn = (error: unknown): void =>
       this.#around.log.warn('a storage daemon keeps the mark of a fence that is complete', {
         disk: this.disk,
         reason: messageOf(error),
       });
-    });
+    this.#around.clock.after(UNMARK_MS, () => void this.#queue.run(unmark, { urgent: true }).catch(warn));
   }
 
   /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */
