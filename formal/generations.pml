@@ -6,32 +6,71 @@
  * older than the disk; what the record does not name is not granted; generations only grow; a committed stop stays
  * stopped; nothing is ever stuck; and once nothing breaks any more, the VM comes to be what its owner wants.
  *
- * A guard is what `#ifndef WITHOUT_...` surrounds. The check fails without any one of them (generations.spin.test.ts).
+ * A guard is what `WITHOUT_...` takes away. The check fails without any one of them (generations.spin.test.ts).
  */
 
-/* ---- Bounds ---- */
+/* ---- Bounds, and guards to be taken away: the program reads them from its environment, so that one serves all searches ---- */
 
 #ifndef GENS
 #define GENS 4			/* generations: one for each start, each migration, and each thing that breaks */
 #endif
-#ifndef TERMS
-#define TERMS 2			/* leaders elected, the first included */
-#endif
-#ifndef BREAKS
-#define BREAKS 1		/* things that break, of any kind */
-#endif
-#ifndef LATE
-#define LATE 1			/* orders that arrive after their sender gave them up */
-#endif
-#ifndef MIGRATIONS
-#define MIGRATIONS 1		/* migrations that somebody asks for */
-#endif
-#ifndef CALM
-#define CALM 1			/* whether all trouble may end before its time: progress is asked for from there on */
-#endif
-#ifndef STOPS
-#define STOPS 0			/* times that somebody asks for a stop, and perhaps for a start after it */
-#endif
+
+hidden byte TERMS;		/* leaders elected, the first included */
+hidden byte CALM;		/* whether all trouble may end before its time: progress is asked for from there on */
+hidden byte ONLY_WRITERS;	/* whether the assertions about grants are left out */
+
+/* Guards that are taken away: each is 1 where it is. */
+#define EVERY_GUARD(each) \
+	each(WITHOUT_ASKING_THE_SOURCE_AGAIN) \
+	each(WITHOUT_A_COMPLETE_DESTINATION) \
+	each(WITHOUT_CHECK_WHEN_RESTORING) \
+	each(WITHOUT_COMMIT_BEFORE_CONT) \
+	each(WITHOUT_CONTINUING_AFTER_AN_ERROR) \
+	each(WITHOUT_DOUBTING_A_SILENT_SOURCE) \
+	each(WITHOUT_ELECTION_COMPARE) \
+	each(WITHOUT_ENDING_WHAT_IS_STALE) \
+	each(WITHOUT_FENCE_BEFORE_CONT) \
+	each(WITHOUT_FENCE_BEFORE_GRANT) \
+	each(WITHOUT_FENCE_BEFORE_STOPPED) \
+	each(WITHOUT_FLOOR) \
+	each(WITHOUT_GIVING_A_MIGRATION_UP) \
+	each(WITHOUT_GIVING_UP_AN_EMPTY_ARRIVAL) \
+	each(WITHOUT_HARD_STOP_ADMITTING_NOTHING) \
+	each(WITHOUT_KNOWING_THE_RECEIVER) \
+	each(WITHOUT_NEW_GENERATION) \
+	each(WITHOUT_READING_BEFORE_GRANTING) \
+	each(WITHOUT_RESTORING) \
+	each(WITHOUT_REVISION_COMPARE) \
+	each(WITHOUT_REVOKED_AFTER_RESTART) \
+	each(WITHOUT_REVOKED_REMEMBERED) \
+	each(WITHOUT_REVOKING_THE_DESTINATION) \
+	each(WITHOUT_THE_SOURCES_WORD)
+
+#define DECLARED(name)	hidden byte name;
+EVERY_GUARD(DECLARED)
+
+c_code {
+	\#include <stdlib.h>
+	static int setting(const char *name, int otherwise)
+	{
+		const char *value = getenv(name);
+		return value == NULL ? otherwise : atoi(value);
+	}
+}
+#define TAKEN(name)	name = setting(#name, 0);
+
+inline readSettings() {
+	c_code {
+		TERMS = setting("TERMS", 2);
+		CALM = setting("CALM", 1);
+		ONLY_WRITERS = setting("ONLY_WRITERS", 0);
+		now.breaks = setting("BREAKS", 1);
+		now.lates = setting("LATE", 1);
+		now.migrations = setting("MIGRATIONS", 1);
+		now.stops = setting("STOPS", 0);
+		EVERY_GUARD(TAKEN)
+	}
+}
 
 /* ---- Words ---- */
 
@@ -118,10 +157,10 @@ unsigned late : 4;		/* an order on its way whose sender has given it up */
 unsigned lateGen : 3;
 unsigned lateSource : 3;
 
-unsigned breaks : 3 = BREAKS;
-unsigned lates : 3 = LATE;
-unsigned migrations : 3 = MIGRATIONS;
-unsigned stops : 3 = STOPS;
+unsigned breaks : 3;		/* things that may still break, of any kind */
+unsigned lates : 3;		/* orders that may still arrive after their sender gave them up */
+unsigned migrations : 3;	/* migrations that somebody may still ask for */
+unsigned stops : 3;		/* times that somebody may still ask for a stop, and perhaps for a start after it */
 bit calm;			/* nothing breaks any more, and nobody asks for anything */
 
 /* What the checker remembers: nothing above depends on it. */
@@ -135,11 +174,7 @@ hidden byte ok;
 #define BIT(g)		(1 << (g))
 #define FROM(g)		((255 << (g)) & 255)	/* all generations from g on */
 
-#ifndef WITHOUT_NEW_GENERATION
-#define GRANT_OF(g)	(g)			/* the generation that the storage service knows a run by */
-#else
-#define GRANT_OF(g)	1
-#endif
+#define GRANT_OF(g)	(1 + ((g) - 1) * !WITHOUT_NEW_GENERATION)	/* the generation that the storage service knows a run by */
 
 #if GENS == 3
 #define ALL(f)		(f(1) | f(2) | f(3))
@@ -159,11 +194,7 @@ hidden byte ok;
 #define AWAITS_STREAM(state)	((state) == INMIGRATE || (state) == AUTOSTART)
 
 /* admittedGenerations: src/core/model/vm.ts; floorOfRecord: src/storage/fencing-ledger.ts. */
-#ifndef WITHOUT_HARD_STOP_ADMITTING_NOTHING
-#define ADMITS_NOTHING	(rec.phase == STOPPED || rec.phase == STOPPING)
-#else
-#define ADMITS_NOTHING	(rec.phase == STOPPED)
-#endif
+#define ADMITS_NOTHING	(WITHOUT_HARD_STOP_ADMITTING_NOTHING -> (rec.phase == STOPPED) : (rec.phase == STOPPED || rec.phase == STOPPING))
 #define ADMITS_BOTH	(rec.phase == MIGRATING)
 #define ADMITTED	(ADMITS_NOTHING -> 0 : BIT(GRANT_OF(rec.cur)) | (ADMITS_BOTH -> BIT(GRANT_OF(rec.oth)) : 0))
 #define RECORD_FLOOR	(ADMITS_NOTHING -> GRANT_OF(rec.gen) + 1 : GRANT_OF(rec.cur))
@@ -179,11 +210,9 @@ inline check() {
 	assert((e & (e - 1)) == 0);			/* W2: one writer */
 	assert(e == 0 || e >= newest);			/* W1: nobody writes after a newer one */
 	assert((e & stale) == 0);			/* M1: nobody goes on with memory older than the disk */
-#ifndef ONLY_WRITERS
 	/* G6: what is recorded as running has the only grant, what is recorded as stopped has none. */
-	assert(rec.phase != RUNNING || (granted & ~BIT(GRANT_OF(rec.cur))) == 0);
-	assert(rec.phase != STOPPED || granted == 0);
-#endif
+	assert(ONLY_WRITERS || rec.phase != RUNNING || (granted & ~BIT(GRANT_OF(rec.cur))) == 0);
+	assert(ONLY_WRITERS || rec.phase != STOPPED || granted == 0);
 	if
 	:: e > newest -> newest = e
 	:: else
@@ -208,21 +237,9 @@ inline gone(inc) {
 
 /* ---- The storage service: src/storage/storage-service.ts ---- */
 
-#ifndef WITHOUT_FLOOR
-#define ABOVE_FLOOR(g)	(GRANT_OF(g) >= floor)
-#else
-#define ABOVE_FLOOR(g)	1
-#endif
-#ifndef WITHOUT_REVOKED_REMEMBERED
-#define NOT_REVOKED(g)	((revoked & BIT(GRANT_OF(g))) == 0)
-#else
-#define NOT_REVOKED(g)	1
-#endif
-#ifndef WITHOUT_READING_BEFORE_GRANTING
-#define MAY_GRANT	(storage >= RESTORING)
-#else
-#define MAY_GRANT	1
-#endif
+#define ABOVE_FLOOR(g)	(WITHOUT_FLOOR || (GRANT_OF(g) >= floor))
+#define NOT_REVOKED(g)	(WITHOUT_REVOKED_REMEMBERED || ((revoked & BIT(GRANT_OF(g))) == 0))
+#define MAY_GRANT	(WITHOUT_READING_BEFORE_GRANTING || (storage >= RESTORING))
 
 /* StorageService.fence */
 inline raiseFloor(below) {
@@ -248,27 +265,22 @@ inline revokeIt(inc) {
 	granted = granted & ~BIT(GRANT_OF(inc))
 }
 
+#define WHAT_MAY_BE	(WITHOUT_CHECK_WHEN_RESTORING -> 255 : FROM(floor) & ~revoked)
+#define RESTORED	(WITHOUT_RESTORING -> 0 : WHAT_MAY_BE)
+
 /* StorageService.#run: it comes back knowing nothing, reads etcd, and serves what etcd admits. */
-active proctype Storage() {
+proctype Storage() {
 end:	do
 	/* readClusterView */
 	:: d_step { storage == UNREAD -> viewed = ADMITTED; viewedFloor = RECORD_FLOOR;
-#ifndef WITHOUT_REVOKED_AFTER_RESTART
 		/* What the record knows and does not admit, it never admits again. */
-		revoked = revoked | (FROM(1) & ~FROM(GRANT_OF(rec.gen) + 1) & ~viewed);
-#endif
+		revoked = revoked | (WITHOUT_REVOKED_AFTER_RESTART -> 0 : FROM(1) & ~FROM(GRANT_OF(rec.gen) + 1) & ~viewed);
 		storage = READ }
 	/* #followCluster, up to the revocation of what is not admitted */
 	:: d_step { storage == READ -> raiseFloor(viewedFloor); granted = granted & viewed; storage = RESTORING; check() }
 	/* #restore */
 	:: d_step { storage == RESTORING ->
-#ifdef WITHOUT_RESTORING
-		skip;
-#elif !defined(WITHOUT_CHECK_WHEN_RESTORING)
-		granted = granted | (viewed & FROM(floor) & ~revoked);
-#else
-		granted = granted | viewed;
-#endif
+		granted = granted | (viewed & RESTORED);
 		viewed = 0; viewedFloor = 0; storage = SERVING; check() }
 	od
 }
@@ -313,7 +325,7 @@ inline cancelIt(inc) {
 #define TO_STORAGE(order)	((order) <= REVOKE)
 
 /* An order that was given up arrives, or is lost because its host is out of reach. */
-active proctype Net() {
+proctype Net() {
 end:	do
 	:: d_step { late != NOTHING && (TO_STORAGE(late) || SEEN((late == SEND -> lateSource : lateGen))) ->
 		if
@@ -362,16 +374,8 @@ inline elect(node) {
 
 #define IS_SAME_PHASE	(ME.phase == rec.phase && ME.gen == rec.gen && ME.cur == rec.cur)
 #define IS_NEWEST	(IS_SAME_PHASE && ME.oth == rec.oth && ME.stop == rec.stop)
-#ifndef WITHOUT_REVISION_COMPARE
-#define IS_UNCHANGED	IS_NEWEST
-#else
-#define IS_UNCHANGED	1
-#endif
-#ifndef WITHOUT_ELECTION_COMPARE
-#define IS_LEADER	(ME.term == term)
-#else
-#define IS_LEADER	1
-#endif
+#define IS_UNCHANGED	(WITHOUT_REVISION_COMPARE || IS_NEWEST)
+#define IS_LEADER	(WITHOUT_ELECTION_COMPARE || (ME.term == term))
 
 /* The transaction of leaderStore.commit: ok when it went through. A leader that is told it was deposed does nothing more. */
 inline compare() {
@@ -480,71 +484,27 @@ inline doEnd(inc, progress) {
 #define ELSEWHERE	(1 - on[ME.cur])
 #define TAKES(host)	(!cut[host])
 
-#ifndef WITHOUT_FENCE_BEFORE_GRANT
-#define FENCED_BEFORE_GRANT	(ME.fenced >= GRANT_OF(ME.cur))
-#else
-#define FENCED_BEFORE_GRANT	1
-#endif
-#ifndef WITHOUT_FENCE_BEFORE_CONT
-#define FENCED_BEFORE_CONT	(ME.fenced >= ME.cur)
-#else
-#define FENCED_BEFORE_CONT	1
-#endif
-#ifndef WITHOUT_FENCE_BEFORE_STOPPED
-#define FENCED_BEFORE_STOPPED	(ME.fenced > ME.gen)
-#else
-#define FENCED_BEFORE_STOPPED	1
-#endif
+#define FENCED_BEFORE_GRANT	(WITHOUT_FENCE_BEFORE_GRANT || (ME.fenced >= GRANT_OF(ME.cur)))
+#define FENCED_BEFORE_CONT	(WITHOUT_FENCE_BEFORE_CONT || (ME.fenced >= ME.cur))
+#define FENCED_BEFORE_STOPPED	(WITHOUT_FENCE_BEFORE_STOPPED || (ME.fenced > ME.gen))
 /* A source that says `postmigrate` may have sent to another destination: a deposed leader's, of a migration that was given up. */
-#ifndef WITHOUT_KNOWING_THE_RECEIVER
-#define SENT_TO(g)	(receiver == g)
-#else
-#define SENT_TO(g)	1
-#endif
+#define SENT_TO(g)	(WITHOUT_KNOWING_THE_RECEIVER || (receiver == g))
 /* M1: only the source's own word will do. */
-#ifndef WITHOUT_THE_SOURCES_WORD
-#define SOURCE_SAYS_SO	(SEES && STATE == POSTMIGRATE && SENT_TO(ME.oth))
-#else
-#define SOURCE_SAYS_SO	1
-#endif
-#ifndef WITHOUT_A_COMPLETE_DESTINATION
-#define DESTINATION_SAYS_SO	(SEES_OTHER && OTHER == COMPLETE)
-#else
-#define DESTINATION_SAYS_SO	SEES_OTHER
-#endif
+#define SOURCE_SAYS_SO	(WITHOUT_THE_SOURCES_WORD || (SEES && STATE == POSTMIGRATE && SENT_TO(ME.oth)))
+#define DESTINATION_SAYS_SO	(WITHOUT_A_COMPLETE_DESTINATION -> SEES_OTHER : (SEES_OTHER && OTHER == COMPLETE))
 #define MAY_SWITCH	(SOURCE_SAYS_SO && DESTINATION_SAYS_SO)
 /* After the fence the source is asked again: one that a deposed leader continued meanwhile says something else, or nothing any more. */
-#ifdef WITHOUT_ASKING_THE_SOURCE_AGAIN
-#define SOURCE_SAYS_SO_STILL	1
-#elif defined(WITHOUT_DOUBTING_A_SILENT_SOURCE)
-#define SOURCE_SAYS_SO_STILL	(!SEES_OTHER || OTHER == GONE || (OTHER == POSTMIGRATE && SENT_TO(ME.cur)))
-#else
-#define SOURCE_SAYS_SO_STILL	(SEES_OTHER && OTHER == POSTMIGRATE && SENT_TO(ME.cur))
-#endif
+#define SILENCE_WILL_DO	(WITHOUT_DOUBTING_A_SILENT_SOURCE && (!SEES_OTHER || OTHER == GONE))
+#define SAYS_SO_STILL	(SEES_OTHER && OTHER == POSTMIGRATE && SENT_TO(ME.cur))
+#define SOURCE_SAYS_SO_STILL	(WITHOUT_ASKING_THE_SOURCE_AGAIN || SILENCE_WILL_DO || SAYS_SO_STILL)
 /* What arrived by a migration was complete: a process that waits for a stream was launched anew, and would wait for ever. */
-#ifndef WITHOUT_GIVING_UP_AN_EMPTY_ARRIVAL
-#define ENDED		(STATE == GONE || AWAITS_STREAM(STATE))
-#else
-#define ENDED		(STATE == GONE)
-#endif
-#ifndef WITHOUT_REVOKING_THE_DESTINATION
-#define REVOKED		(ME.prog >= 1)
-#else
-#define REVOKED		1
-#endif
-#ifndef WITHOUT_GIVING_A_MIGRATION_UP
-#define MAY_GIVE_UP	1
-#else
-#define MAY_GIVE_UP	0
-#endif
-#ifndef WITHOUT_CONTINUING_AFTER_AN_ERROR
-#define HALTED		(STATE == PRELAUNCH || STATE == COMPLETE || STATE == IO_ERROR)
-#else
-#define HALTED		(STATE == PRELAUNCH || STATE == COMPLETE)
-#endif
+#define ENDED	(WITHOUT_GIVING_UP_AN_EMPTY_ARRIVAL -> (STATE == GONE) : (STATE == GONE || AWAITS_STREAM(STATE)))
+#define REVOKED	(WITHOUT_REVOKING_THE_DESTINATION || (ME.prog >= 1))
+#define MAY_GIVE_UP	!WITHOUT_GIVING_A_MIGRATION_UP
+#define HALTED	(WITHOUT_CONTINUING_AFTER_AN_ERROR -> (STATE == PRELAUNCH || STATE == COMPLETE) : (STATE == PRELAUNCH || STATE == COMPLETE || STATE == IO_ERROR))
 #define CANNOT_GO_ON	(HALTED && !SOURCE_SAYS_SO_STILL)
 #define IS_EXPECTED(g)	(ME.phase != STOPPED && (ME.cur == g || ME.oth == g))
-#define IS_STALE(g)	(q[g] != GONE && SEEN(g) && !IS_EXPECTED(g))
+#define IS_STALE(g)	(!WITHOUT_ENDING_WHAT_IS_STALE && q[g] != GONE && SEEN(g) && !IS_EXPECTED(g))
 
 /* An agent refuses a deposed leader once it has heard the next one: it obeys as rarely as an order comes late. */
 #define IS_HEARD	(ME.term == term || lates > 0)
@@ -584,13 +544,9 @@ end:	do
 	:: d_step { IN(STOPPING) && (ME.prog == 1 || !SEES || STATE == GONE) && FENCED_BEFORE_STOPPED -> commitPhase(STOPPED, 0, 0) }
 
 	/* decideMigrating: `cur` is the source */
-#ifndef WITHOUT_COMMIT_BEFORE_CONT
-	:: d_step { IN(MIGRATING) && MAY_SWITCH -> commitSwitch() }
-#else
-	:: atomic { IN(MIGRATING) && MAY_SWITCH && ME.fenced < ME.oth -> doFence(ME.oth) }
-	:: atomic { IN(MIGRATING) && MAY_SWITCH && ME.fenced >= ME.oth -> doCont(ME.oth) }
-	:: d_step { IN(MIGRATING) && SEES_OTHER && OTHER == RUNS -> commitPhase(SWITCHING, ME.oth, ME.cur) }
-#endif
+	:: d_step { !WITHOUT_COMMIT_BEFORE_CONT && IN(MIGRATING) && MAY_SWITCH -> commitSwitch() }
+	:: d_step { WITHOUT_COMMIT_BEFORE_CONT && IN(MIGRATING) && MAY_SWITCH -> raiseFloor(ME.oth); ME.fenced = ME.oth; contIt(ME.oth); check() }
+	:: d_step { WITHOUT_COMMIT_BEFORE_CONT && IN(MIGRATING) && SEES_OTHER && OTHER == RUNS -> commitPhase(SWITCHING, ME.oth, ME.cur) }
 	:: d_step { IN(MIGRATING) && !MAY_SWITCH && (!SEES || STATE == GONE) && ME.stop -> commitPhase(STOPPING, ME.cur, 0) }
 	:: d_step { IN(MIGRATING) && !MAY_SWITCH && STARTABLE && !SEES && TAKES(ELSEWHERE) -> gg = ELSEWHERE; commitStart(gg); gg = 0 }
 	:: d_step { IN(MIGRATING) && !MAY_SWITCH && STARTABLE && SEES && STATE == GONE -> gg = HERE; commitStart(gg); gg = 0 }
@@ -628,7 +584,6 @@ end:	do
 	:: d_step { IN(UNWINDING) && REVOKED && !(SEES && from == ME.cur) && (ME.prog == 2 || !SEES_OTHER || OTHER == GONE) -> commitPhase(RUNNING, ME.cur, 0) }
 
 	/* decideHost: what the snapshot does not expect is ended */
-#ifndef WITHOUT_ENDING_WHAT_IS_STALE
 	:: d_step { ME.leads && IS_STALE(1) && IS_HEARD -> endStale(1) }
 	:: d_step { ME.leads && IS_STALE(2) && IS_HEARD -> endStale(2) }
 	:: d_step { ME.leads && IS_STALE(3) && IS_HEARD -> endStale(3) }
@@ -637,7 +592,6 @@ end:	do
 #endif
 #if GENS > 4
 	:: d_step { ME.leads && IS_STALE(5) && IS_HEARD -> endStale(5) }
-#endif
 #endif
 
 	/* The watch shows what changed. */
@@ -653,7 +607,7 @@ end:	do
 #define IS_REFUSED(g)	(q[g] == RUNS && !(granted & BIT(GRANT_OF(g))))
 
 /* What happens by itself, sooner or later. */
-active proctype World() {
+proctype World() {
 end:	do
 	/* The stream is complete. */
 	:: d_step { to != 0 -> q[from] = POSTMIGRATE; receiver = to; q[to] = ARRIVED; from = 0; to = 0; check() }
@@ -700,7 +654,7 @@ inline forget() {
 #endif
 
 /* What breaks, and what people ask for; none of it need ever happen. */
-active proctype Trouble() {
+proctype Trouble() {
 end:	do
 	/* The other node is elected. The one before goes on until it finds out; one that died is one that does nothing any more. */
 	:: d_step { !calm && term < TERMS -> gg = term % 2; elect(gg); gg = 0 }
@@ -728,14 +682,11 @@ end:	do
 	od
 }
 
-/* No deadlock: when nothing can happen any more, everything is as its owner wants it. */
-active proctype Quiet() {
-end:	timeout -> assert(SETTLED)
-}
-
 init {
-	d_step { gg = 0; elect(gg) };
-	atomic { run ALeader(0); run ALeader(1) }
+	d_step { readSettings(); elect(0) };
+	atomic { run Trouble(); run Storage(); run Net(); run ALeader(0); run ALeader(1); run World() };
+	/* No deadlock: when nothing can happen any more, everything is as its owner wants it. */
+end:	timeout -> assert(SETTLED)
 }
 
 ltl settles { <>[] SETTLED }
