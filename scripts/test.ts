@@ -17,14 +17,28 @@ const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
-/**
- * What runs one group after the other, and how many files of a group side by side: those that wait, or compute with one processor. The
- * stories' guests fill both: two stories at a time take as long as one after the other.
- */
-const GROUPS: readonly { readonly kinds: readonly TestKind[]; readonly lanes: number }[] = [
-  { kinds: ['spin', 'etcd'], lanes: 2 },
-  { kinds: ['net', 'qemu'], lanes: 2 },
-  { kinds: ['story'], lanes: 1 },
+/** With real processes. */
+const KINDS: readonly TestKind[] = ['spin', 'etcd', 'net', 'qemu', 'story'];
+/** Alone, one after the other: their guests fill two processors, and two at a time take as long. */
+const ALONE = ['test/guest-cluster/', 'test/stories/'];
+/** All others wait, or compute with one processor: so many at a time. */
+const LANES = 2;
+/** Of those, what takes longest begins first, so that the last to end is a short one. */
+const LONGEST_FIRST = [
+  'test/acceptance/acceptance',
+  'formal/generations',
+  'src/images/tiny',
+  'src/images/guest-cluster',
+  'src/lab/lab',
+  'src/storage/shared-disks',
+  'src/target/conformance',
+  'src/agent/agent',
+  'src/storage/storage',
+  'test/acceptance/ordinary-user',
+  'src/agent/network',
+  'src/lab/join',
+  'src/control',
+  'src/etcd',
 ];
 
 async function quick(): Promise<TestCount> {
@@ -34,10 +48,15 @@ async function quick(): Promise<TestCount> {
 }
 
 async function suites(): Promise<TestCount> {
-  let count = NO_TESTS;
-  for (const { kinds, lanes } of GROUPS)
-    count = addCounts(count, await suite(findTestFiles({ root, kinds, filter }), lanes));
-  return count;
+  const files = findTestFiles({ root, kinds: KINDS, filter });
+  const alone = files.filter((file) => ALONE.some((start) => file.startsWith(start)));
+  const others = files.filter((file) => !alone.includes(file)).sort((a, b) => place(a) - place(b));
+  return addCounts(await suite(others, LANES), await suite(alone, 1));
+}
+
+function place(file: string): number {
+  const index = LONGEST_FIRST.findIndex((start) => file.startsWith(start));
+  return index === -1 ? LONGEST_FIRST.length : index;
 }
 
 async function suite(files: readonly string[], lanes: number): Promise<TestCount> {

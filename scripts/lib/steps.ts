@@ -6,7 +6,7 @@ import { existsSync, globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { runProcess } from './processes.ts';
-import { addCounts, findTestFiles, NO_TESTS, runTestFiles, type TestCount } from './test-files.ts';
+import { addCounts, findTestFiles, NO_TESTS, programEnv, runTestFiles, type TestCount } from './test-files.ts';
 
 /** The clone's root directory. */
 export const root = join(import.meta.dirname, '../..');
@@ -100,7 +100,7 @@ function tool(name: string, argv: readonly [string, ...string[]]): Step {
   return {
     name,
     run: async (signal) => {
-      const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
+      const env = { ...programEnv(root), NO_COLOR: '1', FORCE_COLOR: '0' };
       const ended = await runProcess({ argv, cwd: root, deadlineMs: STEP_DEADLINE_MS, signal, env });
       if (ended.exitCode === 0) return { ...NO_TESTS, passed: 1 };
       const why = ended.why === 'ended' ? '' : `${name}: ${ended.why} after ${STEP_DEADLINE_MS / 1000} s at most\n`;
