@@ -13,7 +13,7 @@ const ASSERTING = /^(assert|expect|check|verify|require)|(^|\.)assert\b/i;
 
 /** Uses of the machine's clock, randomness or timers. */
 export function* clocks(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (ts.isCallExpression(node)) {
       const callee = calleeOf(node).replace(/^globalThis\./, '');
       if (CLOCKS.has(callee) || TIMERS.has(callee)) yield hitAt(source, node, callee);
@@ -25,7 +25,7 @@ export function* clocks(source: Source): Generator<Hit> {
 
 /** Uses of the global console. */
 export function* consoles(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     const isConsole = ts.isPropertyAccessExpression(node) && node.expression.getText() === 'console';
     if (isConsole) yield hitAt(source, node, node.getText());
   }
@@ -33,7 +33,7 @@ export function* consoles(source: Source): Generator<Hit> {
 
 /** Functions over 70 lines; the body of a describe() is a list of functions, not one. */
 export function* longFunctions(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (!isFunction(node)) continue;
     const { parent } = node;
     if (ts.isCallExpression(parent) && ['describe', 'suite'].includes(calleeOf(parent))) continue;
@@ -50,7 +50,7 @@ export function* longFiles(source: Source): Generator<Hit> {
 
 /** Promises that are kept by a timer alone, and Node's promised timers. */
 export function* sleeps(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (ts.isImportDeclaration(node) && /timers\/promises['"]$/.test(node.moduleSpecifier.getText())) {
       yield hitAt(source, node, 'timers/promises');
     }
@@ -63,7 +63,7 @@ export function* sleeps(source: Source): Generator<Hit> {
 
 /** Tests singled out: test.only, or the option only. */
 export function* onlyTests(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (ts.isCallExpression(node) && /^(test|it|describe|suite)\.only$/.test(calleeOf(node))) {
       yield hitAt(source, node, calleeOf(node));
     }
@@ -73,7 +73,7 @@ export function* onlyTests(source: Source): Generator<Hit> {
 
 /** Tests left out without saying why. A reason is a text: {skip: 'why'} or t.skip('why'). */
 export function* skippedTests(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (ts.isCallExpression(node)) {
       const [object, method] = calleeOf(node).split('.');
       if (method !== 'skip' && method !== 'todo') continue;
@@ -87,7 +87,7 @@ export function* skippedTests(source: Source): Generator<Hit> {
 
 /** The type any. */
 export function* anyTypes(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (node.kind === ts.SyntaxKind.AnyKeyword) yield hitAt(source, node, 'any');
   }
 }
@@ -102,7 +102,7 @@ export function* fileNames(source: Source): Generator<Hit> {
 /** index.ts, and modules that only pass others on. */
 export function* barrels(source: Source): Generator<Hit> {
   if (/(^|\/)index\.(ts|mjs)$/.test(source.path)) yield { line: 1, name: 'index' };
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     const passesAll = ts.isExportDeclaration(node) && node.exportClause === undefined;
     if (passesAll) yield hitAt(source, node, 'export *');
   }
@@ -110,7 +110,7 @@ export function* barrels(source: Source): Generator<Hit> {
 
 /** Default exports. */
 export function* defaultExports(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword) {
       const isExport = ts.isExportAssignment(node) || isDefaultModifier(node);
       if (isExport) yield hitAt(source, node, 'default');
@@ -122,7 +122,7 @@ export function* defaultExports(source: Source): Generator<Hit> {
 
 /** Imports of Node's child_process. */
 export function* childProcesses(source: Source): Generator<Hit> {
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     const isLiteral = ts.isStringLiteral(node) && /^(node:)?child_process$/.test(node.text);
     if (isLiteral) yield hitAt(source, node, 'child_process');
   }
@@ -131,7 +131,7 @@ export function* childProcesses(source: Source): Generator<Hit> {
 /** Tests in which nothing can fail: no assertion, and no call to a function of the file that asserts. */
 export function* testsWithoutAssertion(source: Source): Generator<Hit> {
   const asserting = assertingFunctions(source);
-  for (const node of nodesIn(source)) {
+  for (const node of source.nodes) {
     if (!ts.isCallExpression(node) || !TEST_CALLS.has(calleeOf(node))) continue;
     const body = node.arguments.at(-1);
     if (body === undefined || !isFunction(body)) continue;
@@ -155,10 +155,6 @@ export function* undocumented(source: Source): Generator<Hit> {
     const name = documentable(statement);
     if (name !== undefined) yield hitAt(source, statement, name);
   }
-}
-
-function nodesIn(source: Source): Iterable<ts.Node> {
-  return source.tree === undefined ? [] : nodesOf(source.tree);
 }
 
 function isTestOption(node: ts.Node, option: string): node is ts.PropertyAssignment {
@@ -185,7 +181,7 @@ function documentable(statement: ts.Statement): string | undefined {
 }
 
 function asserts(node: ts.Node, asserting: ReadonlySet<string>): boolean {
-  return [...nodesOf(node)].some((inner) => {
+  return nodesOf(node).some((inner) => {
     if (!ts.isCallExpression(inner)) return false;
     const callee = calleeOf(inner);
     return ASSERTING.test(callee) || asserting.has(callee);
@@ -194,7 +190,7 @@ function asserts(node: ts.Node, asserting: ReadonlySet<string>): boolean {
 
 /** Names of the file's functions that assert, directly or through each other. */
 function assertingFunctions(source: Source): ReadonlySet<string> {
-  const functions = [...nodesIn(source)].filter(isFunction);
+  const functions = source.nodes.filter(isFunction);
   const names = new Set<string>();
   for (let before = -1; before !== names.size; ) {
     before = names.size;

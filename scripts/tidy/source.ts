@@ -2,7 +2,13 @@
 import ts from 'typescript';
 
 /** One file, its path relative to the clone and with forward slashes. */
-export type Source = { readonly path: string; readonly text: string; readonly tree: ts.SourceFile | undefined };
+export type Source = {
+  readonly path: string;
+  readonly text: string;
+  readonly tree: ts.SourceFile | undefined;
+  /** Every node of the tree: each rule goes through all of them. */
+  readonly nodes: readonly ts.Node[];
+};
 
 /** A place that breaks a rule. `name`: the function, identifier or word, by which an exception can name it. */
 export type Hit = { readonly line: number; readonly name: string };
@@ -10,13 +16,19 @@ export type Hit = { readonly line: number; readonly name: string };
 /** Reads a file's text into what the rules look at. */
 export function sourceOf(path: string, text: string): Source {
   const isCode = /\.(ts|mjs|cjs)$/.test(path);
-  return { path, text, tree: isCode ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2024, true) : undefined };
+  const tree = isCode ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2024, true) : undefined;
+  return { path, text, tree, nodes: tree === undefined ? [] : nodesOf(tree) };
 }
 
 /** Every node of the tree below `node`, itself first. */
-export function* nodesOf(node: ts.Node): Generator<ts.Node> {
-  yield node;
-  for (const child of node.getChildren()) yield* nodesOf(child);
+export function nodesOf(node: ts.Node): ts.Node[] {
+  const found: ts.Node[] = [];
+  const add = (each: ts.Node): void => {
+    found.push(each);
+    for (const child of each.getChildren()) add(child);
+  };
+  add(node);
+  return found;
 }
 
 /** The hit for a node of this source's tree. */
