@@ -19,26 +19,39 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(sign
 
 /** With real processes. */
 const KINDS: readonly TestKind[] = ['spin', 'etcd', 'net', 'qemu', 'story'];
-/** Alone, one after the other: their guests fill two processors, and two at a time take as long. */
-const ALONE = ['test/guest-cluster/', 'test/stories/'];
-/** All others wait, or compute with one processor: so many at a time. */
-const LANES = 2;
-/** Of those, what takes longest begins first, so that the last to end is a short one. */
-const LONGEST_FIRST = [
-  'test/acceptance/acceptance',
-  'formal/generations',
-  'src/images/tiny',
-  'src/images/guest-cluster',
-  'src/lab/lab',
-  'src/storage/shared-disks',
-  'src/target/conformance',
-  'src/agent/agent',
-  'src/storage/storage',
-  'test/acceptance/ordinary-user',
-  'src/agent/network',
-  'src/lab/join',
-  'src/control',
-  'src/etcd',
+
+/**
+ * What runs one group after the other, and how many files of a group side by side. A file is of the first group that names the beginning
+ * of its path; what takes longest begins first, so that the last to end is a short one.
+ */
+const GROUPS: readonly { readonly lanes: number; readonly starts: readonly string[] }[] = [
+  // Each computes with one processor, or with more for moments.
+  {
+    lanes: 2,
+    starts: [
+      'test/acceptance/acceptance',
+      'formal/',
+      'src/images/guest-cluster',
+      'src/images/tiny',
+      'test/acceptance/ordinary-user',
+    ],
+  },
+  // These wait more than they compute.
+  {
+    lanes: 3,
+    starts: [
+      'src/target/conformance',
+      'src/agent/agent',
+      'src/lab/lab',
+      'src/storage/',
+      'src/agent/network',
+      'src/etcd/client',
+      'src/control/main',
+      'src/',
+    ],
+  },
+  // Their guests fill two processors: two at a time take as long as one after the other.
+  { lanes: 1, starts: ['test/'] },
 ];
 
 async function quick(): Promise<TestCount> {
@@ -48,15 +61,16 @@ async function quick(): Promise<TestCount> {
 }
 
 async function suites(): Promise<TestCount> {
-  const files = findTestFiles({ root, kinds: KINDS, filter });
-  const alone = files.filter((file) => ALONE.some((start) => file.startsWith(start)));
-  const others = files.filter((file) => !alone.includes(file)).sort((a, b) => place(a) - place(b));
-  return addCounts(await suite(others, LANES), await suite(alone, 1));
-}
-
-function place(file: string): number {
-  const index = LONGEST_FIRST.findIndex((start) => file.startsWith(start));
-  return index === -1 ? LONGEST_FIRST.length : index;
+  let count = NO_TESTS;
+  let left = findTestFiles({ root, kinds: KINDS, filter });
+  for (const { lanes, starts } of GROUPS) {
+    const place = (file: string): number => starts.findIndex((start) => file.startsWith(start));
+    const files = left.filter((file) => place(file) !== -1).sort((a, b) => place(a) - place(b));
+    left = left.filter((file) => !files.includes(file));
+    count = addCounts(count, await suite(files, lanes));
+  }
+  if (left.length > 0) throw new Error(`These test files are of no group: ${left.join(', ')}`);
+  return count;
 }
 
 async function suite(files: readonly string[], lanes: number): Promise<TestCount> {
