@@ -112,3 +112,22 @@ test('V1 a path that meets the kernel counts at once, while others still wait fo
   observer.stop();
   assert.deepEqual(observer.hostsWithStorageCut(), []);
 });
+
+test('V1 until the agent is silent nobody is told what the kernel does; from then on, at every round', async () => {
+  const { clock, observer, world, heard } = observed(async (_path, _record, deadlineMs) => {
+    await new Promise<void>((resolve) => void clock.after(deadlineMs, resolve));
+    return { outcome: 'silent', lateMs: 0 };
+  });
+  await clock.run(1_000);
+  heard.length = 0;
+  world.answer = null;
+  // Asked at 1200: the first round ends at 1800, the agent has time until 2100, the second round ends at 2150.
+  await clock.run(2_090);
+  assert.deepEqual([observer.see(H1).agent, observer.see(H1).kernel.kind, heard.length], ['alive', 'silent', 0]);
+  await clock.run(2_110);
+  assert.deepEqual([observer.mayBeGone(H1), heard.length], [true, 1]);
+  await clock.run(2_160);
+  const { kernel } = observer.see(H1);
+  assert.deepEqual([kernel.kind === 'silent' && kernel.rounds, heard.length], [2, 2]);
+  observer.stop();
+});

@@ -308,14 +308,19 @@ export class HostObserver {
     } else {
       watched.kernel = { kind: 'unknown' };
     }
-    if (watched.kernel.kind !== before || watched.kernel.kind === 'silent') this.#onState(watched.record.name);
+    if (watched.kernel.kind !== before || watched.kernel.kind === 'silent') this.#kernelSeen(watched);
   }
 
   /** Some path met its kernel: that counts at once, whatever the others still wait for. */
   #reached(watched: WatchedHost, path: Path): void {
     const before = watched.kernel.kind;
     watched.kernel = { kind: 'reachable', via: path.name, at: this.#ports.clock.monotonicMs() };
-    if (before !== 'reachable') this.#onState(watched.record.name);
+    if (before !== 'reachable') this.#kernelSeen(watched);
+  }
+
+  /** While the agent is not silent no verdict depends on what the host's kernel does: its VMs are asked nothing for that. */
+  #kernelSeen(watched: WatchedHost): void {
+    if (watched.agent === 'silent') this.#onState(watched.record.name);
   }
 
   /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
