@@ -264,19 +264,19 @@ test('a leader commits; one that was deposed is told so, once, and writes nothin
   assert.equal(hand.term, leadership.createRevision);
   const seen: string[] = [];
   hand.onChange(({ kind, id }) => seen.push(`${kind} ${id}`));
-  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: vm }], event }), 'committed');
+  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: vm }], events: [event] }), 'committed');
   assert.deepEqual(hand.snapshot.vms.get(vm.id)?.value, vm);
   assert.equal(seen[0], `vm ${vm.id}`);
   assert.match(seen[1] ?? '', /^other \/gp\/event\//);
   await b.store.waitFor(() => b.store.vms.get(vm.id), WAIT);
   await b.store.transact([put(keyOf.vm(vm.id), { ...vm, intent: 'running' }, null)], null);
-  const change = { changes: [{ kind: 'vm' as const, id: vm.id, value: { ...vm, deleting: true } }], event: null };
+  const change = { changes: [{ kind: 'vm' as const, id: vm.id, value: { ...vm, deleting: true } }], events: [] };
   const results = [await hand.commit(change)];
   // Depending on whether the watch was faster, the first attempt conflicts.
   if (results[0] === 'conflict') results.push(await hand.commit(change));
   assert.equal(results.at(-1), 'committed');
   await leadership.resign();
-  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: null }], event: null }), 'deposed');
+  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: null }], events: [] }), 'deposed');
   assert.equal(deposed, 1);
   assert.equal((await a.client.get(keyOf.vm(vm.id))) === undefined, false);
   hand.close();
@@ -297,13 +297,13 @@ test('index keys live and die with their objects', async () => {
     null,
   );
   assert.equal(
-    await hand.commit({ changes: [{ kind: 'disk', id: disk.id, value: { ...disk, phase: 'deleting' } }], event: null }),
+    await hand.commit({ changes: [{ kind: 'disk', id: disk.id, value: { ...disk, phase: 'deleting' } }], events: [] }),
     'committed',
   );
   assert.equal(a.store.diskPorts.size, 1);
-  assert.equal(await hand.commit({ changes: [{ kind: 'disk', id: disk.id, value: null }], event: null }), 'committed');
+  assert.equal(await hand.commit({ changes: [{ kind: 'disk', id: disk.id, value: null }], events: [] }), 'committed');
   assert.equal(a.store.diskPorts.size, 0);
-  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: null }], event: null }), 'committed');
+  assert.equal(await hand.commit({ changes: [{ kind: 'vm', id: vm.id, value: null }], events: [] }), 'committed');
   assert.equal(a.store.vmNames.size, 0);
   assert.deepEqual((await a.client.list('/gp/vm')).entries, []);
   const gone = writesOf({ kind: 'vm', id: vm.id, value: null }, snapshotOf(a.store));

@@ -110,8 +110,8 @@ test('E2 a leader that cannot learn what became of a commit commits nothing more
   assert.equal(hand.leads(), false, 'the lease is not confirmed');
   isValid = true;
   const task = { kind: 'task', id: parseTaskId('task-000000000001'), value: null } as const;
-  assert.equal(await hand.commit({ changes: [task], event: null }), 'deposed');
-  assert.equal(await hand.commit({ changes: [task], event: null }), 'deposed');
+  assert.equal(await hand.commit({ changes: [task], events: [] }), 'deposed');
+  assert.equal(await hand.commit({ changes: [task], events: [] }), 'deposed');
   assert.deepEqual(ends, ['unknown-outcome']);
   assert.equal(sent, 1);
   assert.equal(hand.leads(), false, 'the term is over');

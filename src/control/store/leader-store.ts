@@ -135,10 +135,10 @@ export function leaderStore(
     term: leadership.createRevision as Term,
     snapshot,
     leads: () => !isOver && leadership.isValid(),
-    commit: async ({ changes, event }: Commit) => {
+    commit: async ({ changes, events }: Commit) => {
       if (isOver) return 'deposed';
       const writes = changes.flatMap((change) => writesOf(change, snapshot));
-      if (event !== null) writes.push(store.eventWrite(event));
+      for (const event of events) writes.push(store.eventWrite(event));
       try {
         const outcome = await store.transact(writes, leadership.compare);
         return outcome.kind === 'guard-failed' ? end('deposed') : outcome.kind;

@@ -426,7 +426,7 @@ export class Executor {
       { term: store.term, vm: disk.vm, sizeBytes: disk.sizeBytes, source: disk.source },
       { deadlineMs: DEADLINE.disk },
     );
-    await store.commit({ changes: [{ kind: 'disk', id, value: { ...disk, phase: 'ready' } }], event: null });
+    await store.commit({ changes: [{ kind: 'disk', id, value: { ...disk, phase: 'ready' } }], events: [] });
   }
 
   async #deleteDisk(id: DiskId): Promise<void> {
@@ -434,6 +434,6 @@ export class Executor {
     const entry = store.snapshot.disks.get(id);
     if (entry === undefined) return;
     await storage.deleteDisk(entry.value.node, id, { term: store.term }, { deadlineMs: DEADLINE.disk });
-    await store.commit({ changes: [{ kind: 'disk', id, value: null }], event: null });
+    await store.commit({ changes: [{ kind: 'disk', id, value: null }], events: [] });
   }
 }

@@ -153,7 +153,7 @@ export class HostLoop {
     const record = store.snapshot.hosts.get(host);
     const capacity = observer.report(host)?.report.capacity;
     if (record === undefined || capacity === undefined || !this.#isCapacityNew(host)) return;
-    await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], event: null });
+    await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], events: [] });
   }
 
   #isCapacityNew(host: HostName): boolean {
@@ -214,7 +214,7 @@ export class HostLoop {
           generation: null,
           message,
         };
-        await store.commit({ changes: [{ kind: 'host', id: host, value }], event });
+        await store.commit({ changes: [{ kind: 'host', id: host, value }], events: [event] });
       }
     }
   }

@@ -90,9 +90,9 @@ class World {
       term: 3 as Term,
       leads: () => this.leads,
       snapshot,
-      commit: async ({ changes, event }) => {
+      commit: async ({ changes, events }) => {
         for (const change of changes) this.apply(change);
-        if (event !== null) this.events.push(event);
+        this.events.push(...events);
         return 'committed';
       },
       onChange: () => undefined,

@@ -235,8 +235,8 @@ export class SharedDiskLoop {
     if (store.snapshot.completeRevision < entry.revision) return LOOK_MS;
     const result = await store.commit({
       changes: [change, ...this.#ends(tasks)],
-      event:
-        event === null ? null : { at: clock.wallMs(), ...event, vm: null, vmName: null, host: null, generation: null },
+      events:
+        event === null ? [] : [{ at: clock.wallMs(), ...event, vm: null, vmName: null, host: null, generation: null }],
     });
     if (result === 'deposed') return null;
     return result === 'committed' ? 'on' : LOOK_MS;
@@ -296,8 +296,8 @@ export class SharedDiskLoop {
     const [first] = vms ?? [];
     const vmName = first === undefined ? null : (index.vm(first)?.name ?? null);
     const about = { vm: first ?? null, vmName, host: null, generation: null };
-    const event = message === null ? null : { at: clock.wallMs(), kind: 'guest-cluster-undeclared', ...about, message };
-    const result = await store.commit({ changes, event });
+    const event = { at: clock.wallMs(), kind: 'guest-cluster-undeclared', ...about };
+    const result = await store.commit({ changes, events: message === null ? [] : [{ ...event, message }] });
     if (result === 'conflict') this.#lookForUndeclared();
   }
 }

@@ -19,6 +19,7 @@ import type { Log } from '../ports/log.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore } from '../ports/store.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
+import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
 
 /** A point that a crash story may name: before each step and commit. */
@@ -108,13 +109,13 @@ export class VmLoop {
   /** VMs whose last decision was that no host can take them. */
   readonly #waiting = new Set<VmId>();
   #waitingWoken = false;
+  readonly #newcomers: Newcomers;
   #stopped = false;
-  /** Kept when the last commit of a new incarnation ended. */
-  #turn: Promise<void> = Promise.resolve();
 
   constructor(ports: VmLoopPorts) {
     this.#ports = ports;
-    const { index, observer, storageAnswers } = ports;
+    const { index, observer, store, storageAnswers } = ports;
+    this.#newcomers = new Newcomers(store, index);
     this.#cluster = {
       index,
       seeHost: (host) => observer.see(host),
@@ -324,7 +325,7 @@ export class VmLoop {
     entry: Entry<VmRecord>,
     decision: Exclude<Decision, { kind: 'wait' }>,
     state: VmState,
-  ): Promise<'on' | number | null> {
+  ): Promise<Outcome> {
     const vm = entry.value;
     if (decision.kind === 'do') {
       await this.#ports.crashPoint(workflowOf(vm), decision.step.do);
@@ -335,8 +336,8 @@ export class VmLoop {
     if (decision.kind === 'remove' || decision.vm.generation === vm.generation)
       return this.#commit(entry, decision, state);
     if (this.#isHalfKnown(entry)) return COMPLETE_LOOK_MS;
-    // A new incarnation takes room and a slot: one at a time, each decided with the one before it in the snapshot.
-    return this.#inTurn(() => this.#commit(entry, decide(this.situation(vm)), state));
+    // A new incarnation takes room and a slot: each is decided with those before it counted.
+    return this.#newcomers.commit(() => this.#draft(entry, decide(this.situation(vm)), state));
   }
 
   /**
@@ -357,19 +358,30 @@ export class VmLoop {
     return LEASE_LOOK_MS;
   }
 
-  async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<'on' | number | null> {
+  async #commit(entry: Entry<VmRecord>, decision: Decision, state: VmState): Promise<Outcome> {
+    const draft = this.#draft(entry, decision, state);
+    if (!isDraft(draft)) return draft;
+    return draft.concluded(await this.#ports.store.commit({ changes: draft.changes, events: [draft.event] }));
+  }
+
+  /** What is to be committed for a decision, or how to go on without. */
+  #draft(entry: Entry<VmRecord>, decision: Decision, state: VmState): Draft | Outcome {
     const vm = entry.value;
     // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
     const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
     if (this.#tasksAreLate(vm, decision, state)) return TASK_LOOK_MS;
-    const result = await this.#ports.store.commit({
+    return {
+      before: vm,
+      after: decision.kind === 'remove' ? null : decision.vm,
       changes: this.#changesOf(vm, decision),
       event: this.#eventOf(vm, decision),
-    });
-    if (result === 'deposed') return 60_000;
-    if (result === 'committed') this.#committed(vm, decision, state);
-    return decision.kind === 'remove' && result === 'committed' ? null : 'on';
+      concluded: (result) => {
+        if (result === 'deposed') return 60_000;
+        if (result === 'committed') this.#committed(vm, decision, state);
+        return decision.kind === 'remove' && result === 'committed' ? null : 'on';
+      },
+    };
   }
 
   /** After a conflict a record may be newer than the watch: the task made with it must be seen, or it would never be ended. */
@@ -386,21 +398,6 @@ export class VmLoop {
     }
     state.tasksLateSince ??= clock.monotonicMs();
     return clock.monotonicMs() - state.tasksLateSince < TASK_LATE_MS;
-  }
-
-  /** One after the other. Bounded by the deadline of a commit. */
-  async #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const before = this.#turn;
-    let done: () => void = () => undefined;
-    this.#turn = new Promise((resolve) => {
-      done = resolve;
-    });
-    await before;
-    try {
-      return await act();
-    } finally {
-      done();
-    }
   }
 
   #committed(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>, state: VmState): void {

@@ -55,7 +55,7 @@ export type Change =
 export interface Commit {
   /** Each object must be unchanged since the snapshot; one that the snapshot lacks must not exist. */
   readonly changes: readonly Change[];
-  readonly event: EventRecord | null;
+  readonly events: readonly EventRecord[];
 }
 
 /** The leader's hand on the store. */

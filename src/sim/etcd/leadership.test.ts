@@ -137,7 +137,7 @@ class ControlNode {
     const hand = leaderStore(this.#store, leadership, () => undefined);
     return async (id = TASK) => {
       const value = taskBy(this.name, { term, startedAt: ++this.#commits }, id);
-      const commit = hand.commit({ changes: [{ kind: 'task', id, value }], event: null });
+      const commit = hand.commit({ changes: [{ kind: 'task', id, value }], events: [] });
       const result = await commit.catch((): Result => 'failed');
       this.results.push(result);
       return result;
