@@ -2,8 +2,8 @@
  * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the next report is the retry.
  *
  * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster, but for a
- * change of the quarantined hosts, which concerns every host. A host gets a new network plan at once, and no more than one per
- * PLAN_INTERVAL_MS when changes come in a row.
+ * change of the quarantined hosts, which concerns every host. A host gets a new network plan GATHER_MS after the first of some changes,
+ * with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a row.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../base/ids.ts';
@@ -30,6 +30,8 @@ export interface HostLoopPorts {
 const ORDER_DEADLINE_MS = 5_000;
 /** Between two network plans for one host. What a launched VM needs there comes with its launch. */
 const PLAN_INTERVAL_MS = 500;
+/** Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone. */
+const GATHER_MS = 50;
 
 interface HostState {
   busy: boolean;
@@ -50,6 +52,11 @@ export class HostLoop {
   readonly #planner: NetworkPlanner;
   /** Counts what changes the plan of every host. */
   #commonVersion = 0;
+  /** What changed and was not handed out yet: the version that was, and what concerns single hosts. */
+  #commonOffered = 0;
+  readonly #changedNetworks = new Set<NetworkName>();
+  readonly #changedHosts = new Set<HostName>();
+  #isGathering = false;
   #stopped = false;
 
   constructor(ports: HostLoopPorts) {
@@ -75,26 +82,27 @@ export class HostLoop {
   /** A network's record changed, or the hosts that have it, or one of these: hand out what differs. */
   networkChanged(network: NetworkName): void {
     this.#planner.networkChanged(network);
-    for (const host of this.#ports.index.membersOf(network)) this.hostPlanChanged(host);
+    this.#changedNetworks.add(network);
+    this.#gather();
   }
 
   /** The host has no member of a network any more, or has its first. */
   hostPlanChanged(host: HostName): void {
-    const state = this.#state(host);
-    state.planVersion++;
-    this.#offer(host, state);
+    this.#changedHosts.add(host);
+    this.#gather();
   }
 
   /** The quarantined hosts changed, or the address of one: every host's plan is another one. */
   everyPlanChanged(): void {
     this.#planner.quarantineChanged();
     this.#commonVersion++;
-    for (const [host, state] of this.#states) this.#offer(host, state);
+    this.#gather();
   }
 
   /** A host is no more. */
   forget(host: HostName): void {
     this.#states.delete(host);
+    this.#changedHosts.delete(host);
   }
 
   /** A report of `host` came. */
@@ -115,6 +123,28 @@ export class HostLoop {
       this.#states.set(host, state);
     }
     return state;
+  }
+
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#ports.clock.after(GATHER_MS, () => {
+      this.#isGathering = false;
+      if (!this.#stopped) this.#handOut();
+    });
+  }
+
+  /** Offers plans to the hosts that the changes since the last time concern. */
+  #handOut(): void {
+    const hosts = new Set(this.#changedHosts);
+    for (const network of this.#changedNetworks)
+      for (const host of this.#ports.index.membersOf(network)) hosts.add(host);
+    this.#changedNetworks.clear();
+    this.#changedHosts.clear();
+    for (const host of hosts) this.#state(host).planVersion++;
+    const isForAll = this.#commonOffered !== this.#commonVersion;
+    this.#commonOffered = this.#commonVersion;
+    for (const host of isForAll ? this.#states.keys() : hosts) this.#offer(host, this.#state(host));
   }
 
   /** Serves a host whose plan may be due; one that had a plan just now gets the next with a report. */
