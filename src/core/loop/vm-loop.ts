@@ -17,7 +17,7 @@ import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
-import type { Change, Entry, LeaderStore } from '../ports/store.ts';
+import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
@@ -99,6 +99,33 @@ interface VmState {
   phase: { readonly record: VmRecord; readonly since: number } | null;
   /** Since when a commit waits for the watch to show its tasks (monotonic ms), or null. */
   tasksLateSince: number | null;
+}
+
+/** Of a look at a VM. Few decisions ask for its disks: they are looked up for those that do. */
+class Situation implements VmSituation {
+  readonly vm: VmRecord;
+  readonly see: VmSituation['see'];
+  readonly acknowledged: VmSituation['acknowledged'];
+  readonly cluster: ClusterSituation;
+  readonly now: number;
+  readonly monotonicMs: number;
+  readonly phaseForMs: number;
+  readonly #snapshot: Snapshot;
+
+  constructor(snapshot: Snapshot, parts: Omit<VmSituation, 'disks'>) {
+    this.#snapshot = snapshot;
+    this.vm = parts.vm;
+    this.see = parts.see;
+    this.acknowledged = parts.acknowledged;
+    this.cluster = parts.cluster;
+    this.now = parts.now;
+    this.monotonicMs = parts.monotonicMs;
+    this.phaseForMs = parts.phaseForMs;
+  }
+
+  get disks(): VmSituation['disks'] {
+    return this.#snapshot.disksOf(this.vm.id);
+  }
 }
 
 /** One per leader: wakes, decides and carries out, VM by VM. `stop` is final. */
@@ -217,19 +244,15 @@ export class VmLoop {
   /** The situation a decision is made from; also what verdicts shown to people are made from. */
   situation(vm: VmRecord): VmSituation {
     const { store, clock } = this.#ports;
-    return {
+    return new Situation(store.snapshot, {
       vm,
-      // Few decisions ask for them.
-      get disks() {
-        return store.snapshot.disksOf(vm.id);
-      },
       see: (incarnation) => this.see(vm, incarnation),
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
       cluster: this.#cluster,
       now: clock.wallMs(),
       monotonicMs: clock.monotonicMs(),
       phaseForMs: this.#phaseFor(vm),
-    };
+    });
   }
 
   /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */

@@ -66,7 +66,8 @@ class Search {
   readonly #input: PlacementInput;
   readonly #neededBytes: number;
   readonly #apart: Neighbours;
-  readonly #reasons: string[] = [];
+  /** In words only for a refusal: a search passes every host that is lost, and has more room than others. */
+  readonly #reasons: (() => string)[] = [];
   #best: (RankedHost & { readonly slot: number }) | null = null;
   /** The hosts of the VM's incarnations that are over. */
   readonly own: ReadonlySet<HostName>;
@@ -101,7 +102,7 @@ class Search {
     if (slot !== null) {
       if (this.#best === null || ranksBefore(ranked, this.#best)) this.#best = { ...ranked, slot };
     } else if (this.#reasons.length < REASONS_MAX) {
-      this.#reasons.push(`${ranked.host}: ${obstacle?.() ?? 'no free slot'}`);
+      this.#reasons.push(() => `${ranked.host}: ${obstacle?.() ?? 'no free slot'}`);
     }
   }
 
@@ -111,7 +112,7 @@ class Search {
     const unnamed = hosts - this.#reasons.length;
     return {
       kind: 'nowhere',
-      reasons: [...this.#reasons, ...(unnamed > 0 ? [`${unnamed} more hosts cannot either`] : [])],
+      reasons: [...this.#reasons.map((say) => say()), ...(unnamed > 0 ? [`${unnamed} more hosts cannot either`] : [])],
     };
   }
 

@@ -47,6 +47,25 @@ const BY_RUN_STATE: Readonly<Record<string, Verdict>> = {
   'io-error': 'disk-error',
 };
 
+/** The reasons in words only for those who read them: thousands of judgements per second are read by nobody. */
+class Judged implements Judgement {
+  readonly verdict: Verdict;
+  readonly agentless: boolean;
+  readonly #seen: IncarnationObservation;
+  readonly #more: readonly string[];
+
+  constructor(verdict: Verdict, seen: IncarnationObservation, more: readonly string[]) {
+    this.verdict = verdict;
+    this.agentless = seen.host.agent === 'silent';
+    this.#seen = seen;
+    this.#more = more;
+  }
+
+  get because(): readonly string[] {
+    return [agentReason(this.#seen), ...qmpReasons(this.#seen), ...this.#more];
+  }
+}
+
 /** Rounds of silence on every path before `lost` may be said. */
 const LOST_ROUNDS = 2;
 
@@ -54,14 +73,7 @@ const LOST_ROUNDS = 2;
 export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {
   const { host, qmp, process, told } = seen;
   const agentless = host.agent === 'silent';
-  const say = (verdict: Verdict, ...more: string[]): Judgement => ({
-    verdict,
-    agentless,
-    // In words only for those who read them: thousands of judgements per second are read by nobody.
-    get because() {
-      return [agentReason(seen), ...qmpReasons(seen), ...more];
-    },
-  });
+  const say = (verdict: Verdict, ...more: string[]): Judgement => new Judged(verdict, seen, more);
 
   if (process === 'absent' && host.agent === 'alive')
     return say('crashed', `The agent of ${host.host} reports no such process.`);
