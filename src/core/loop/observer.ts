@@ -260,7 +260,9 @@ export class HostObserver {
     watched.agent = 'silent';
     this.#unasked.delete(watched.record.name);
     watched.agentError = message;
-    if (changed) this.#onState(watched.record.name);
+    // Between two rounds of silence nothing can be decided yet: whatever the second one meets is told when it ends.
+    const isBetweenRounds = watched.round !== null && watched.kernel.kind === 'silent';
+    if (changed && !isBetweenRounds) this.#onState(watched.record.name);
     void this.#suspect(watched);
   }
 
