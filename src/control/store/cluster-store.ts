@@ -112,6 +112,8 @@ export class ClusterStore {
   readonly #randomHex: RandomHex;
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
+  /** What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed. */
+  readonly #writing = new Map<string, { readonly text: string; readonly value: unknown }>();
   #revision = 0;
   #completeRevision = 0;
   readonly #catchingUp = new Set<{ readonly revision: number; readonly resolve: () => void }>();
@@ -198,9 +200,12 @@ export class ClusterStore {
       expect === null ? [] : [expect === 0 ? { key, exists: false } : { key, modRevision: expect }],
     );
     if (guard !== null) compare.push(guard);
-    const success: Op[] = writes.map(({ key, value }) =>
-      value === null ? { delete: key } : { put: key, value: JSON.stringify(value) },
-    );
+    const success: Op[] = writes.map(({ key, value }) => {
+      if (value === null) return { delete: key };
+      const text = JSON.stringify(value);
+      this.#writing.set(key, { text, value });
+      return { put: key, value: text };
+    });
     const keys = [...writes, ...unchanged].map(({ key }) => key);
     const failure: Op[] = [...keys, ...(guard === null ? [] : [guard.key])].map((key) => ({ get: key }));
     const before = writes.map(({ key }) => this.#valueOf(key));
@@ -211,7 +216,9 @@ export class ClusterStore {
       return { kind: 'committed', revision: result.revision };
     } catch (error) {
       if (!(error instanceof EtcdDeadlineUnknown)) throw error;
-      return this.#readBack(writes, { keys, before, guard, unknown: error });
+      return await this.#readBack(writes, { keys, before, guard, unknown: error });
+    } finally {
+      for (const { key, value } of writes) if (this.#writing.get(key)?.value === value) this.#writing.delete(key);
     }
   }
 
@@ -364,9 +371,15 @@ export class ClusterStore {
   }
 
   #apply(events: readonly WatchEvent[], revision: number): void {
-    this.#note(
-      events.map((event) => notedOf(event.key, event.type === 'put' ? event.kv : undefined, event.modRevision)),
-    );
+    const noted = (event: WatchEvent): Noted => {
+      const { key, modRevision } = event;
+      if (event.type !== 'put') return notedOf(key, undefined, modRevision);
+      const ours = this.#writing.get(key);
+      return ours?.text === event.kv.value
+        ? { key, value: ours.value, revision: modRevision }
+        : notedOf(key, event.kv, modRevision);
+    };
+    this.#note(events.map(noted));
     this.#completed(revision);
   }
 
