@@ -10,16 +10,18 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { GuestCluster } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
+import { buildGuestClusterImage } from '../../src/images/guest-cluster.ts';
 import { createTiny, gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
 import { Guest } from '../acceptance/guest.ts';
 import { runningQemus } from '../stories/guests.ts';
-import { StoryCluster } from '../stories/story-cluster.ts';
+import { IMAGE_CACHE, StoryCluster } from '../stories/story-cluster.ts';
 import { type Mark, Members, type Said } from './members.ts';
 
 const NAMES = ['sql1', 'sql2', 'sql3'];
 /** A member for a while, as the cluster manager sees it: it runs no Pacemaker. */
 const FOURTH = 'sql4';
 const ROUNDS = 10;
+const WRITES_PER_SECOND = 5;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
 // Of a machine that is slow, or has other things to do.
@@ -49,12 +51,20 @@ let active = '';
 
 before(async () => {
   files = await mkdtemp(join(tmpdir(), 'gpg-'));
-  cluster = await StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 });
+  // Packages are downloaded while the cluster starts; the command finds the build.
+  const [started, build] = await Promise.allSettled([
+    StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 }),
+    buildGuestClusterImage({ cacheDir: IMAGE_CACHE }),
+  ]);
+  if (started.status === 'rejected') throw started.reason;
+  cluster = started.value;
+  if (build.status === 'rejected') throw build.reason;
   const built = await cluster.gp(['image', 'build', 'guest-cluster'], { deadlineMs: BUILD_DEADLINE_MS });
   assert.equal(built.exitCode, 0, `${built.stdout}\n${built.stderr}`);
   await gp(cluster, ['network', 'create', 'hb']);
   const userData = join(files, 'user-data');
-  await writeFile(userData, `members=${NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`).join()}\n`);
+  const addresses = NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`);
+  await writeFile(userData, `members=${addresses.join()}\nrate=${WRITES_PER_SECOND}\n`);
   for (const name of NAMES) {
     const seed = ['--user-data', userData, '--network', 'hb', '--no-start'];
     await gp(cluster, ['vm', 'create', name, '--image', 'guest-cluster', ...seed]);
