@@ -3,6 +3,7 @@
  * and no loop device on this machine; no root where user namespaces with subordinate ids are allowed.
  */
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { run } from '../os/child-process.ts';
 import { toolEnv } from './packages.ts';
@@ -31,10 +32,15 @@ const MERGED_USR = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
 /** Of no use in a guest. dpkg leaves them out; for unpacking, mmdebstrap would rewrite every package with a slow filter. */
 const LEFT_OUT = ['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
 
+/** What root's mmdebstrap mounts goes with its last process, however that ends. */
+const OWN_MOUNTS = ['unshare', '--mount', '--propagation', 'private'];
+
 /** Installs or unpacks the packages. mmdebstrap works as root, or in a user namespace of its own. */
 export async function bootstrapDebian(options: BootstrapOptions): Promise<void> {
   const { archive, suite, variant, packages, hooks, signal } = options;
+  const isRoot = process.getuid?.() === 0;
   const argv = [
+    ...(isRoot ? OWN_MOUNTS : []),
     'mmdebstrap',
     '--quiet',
     `--variant=${variant}`,
@@ -47,7 +53,9 @@ export async function bootstrapDebian(options: BootstrapOptions): Promise<void> 
     suite,
     archive,
   ];
-  const env = { ...toolEnv(), ...options.env };
+  // Killed, it would leave its root file system in /tmp; the folder of the archive is its maker's to remove.
+  const own = isRoot ? { TMPDIR: dirname(archive) } : {};
+  const env = { ...toolEnv(), ...own, ...options.env };
   try {
     await run(argv, { deadlineMs: BOOTSTRAP_DEADLINE_MS, signal, cwd: '/', env });
   } catch (cause) {
