@@ -197,12 +197,14 @@ test('a character cut in two by the network arrives whole', async () => {
   session.close();
 });
 
-test('the last character of a command is written alone and last, for TLS monitors of QEMU before 8.0', async () => {
+test('the last character of all that is sent at once is written alone and last, for TLS monitors of QEMU before 8.0', async () => {
   const chunks: string[] = [];
-  // Takes a write a turn later, as a socket does; what is written meanwhile arrives joined.
+  let answered = 0;
+  // Takes a write a turn later, as a socket does; what is written meanwhile arrives joined. Answers what has its end.
   const take = (text: string, done: () => void): void => {
     chunks.push(text);
-    if (text === '\n') stream.push(`{"return": {}, "id": ${chunks.length / 2}}\n`);
+    const lines = chunks.join('').split('\n').length - 1;
+    if (text === '\n') while (answered < lines) stream.push(`{"return": {}, "id": ${++answered}}\n`);
     setImmediate(done);
   };
   const stream: Duplex = new Duplex({
@@ -215,13 +217,21 @@ test('the last character of a command is written alone and last, for TLS monitor
     '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\n',
   );
   const session = await opening;
-  await Promise.all(['stop', 'cont', 'stop'].map((command) => session.execute(command, undefined, DEADLINE)));
-  const line = (command: string, id: number) => [`{"execute":"${command}","id":${id}}`, '\n'];
+  const execute = (command: string): Promise<unknown> => session.execute(command, undefined, DEADLINE);
+  const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+  await turn();
+  const together = ['stop', 'cont'].map(execute);
+  await Promise.resolve();
+  // While those are written.
+  await Promise.all([...together, execute('stop'), execute('cont')]);
+  await turn();
+  await execute('stop');
+  const line = (command: string, id: number) => `{"execute":"${command}","id":${id}}`;
   assert.deepEqual(chunks, [
-    ...line('qmp_capabilities', 1),
-    ...line('stop', 2),
-    ...line('cont', 3),
-    ...line('stop', 4),
+    ...[line('qmp_capabilities', 1), '\n'],
+    ...[`${line('stop', 2)}\n${line('cont', 3)}`, '\n'],
+    ...[`${line('stop', 4)}\n${line('cont', 5)}`, '\n'],
+    ...[line('stop', 6), '\n'],
   ]);
   session.close();
 });

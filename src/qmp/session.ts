@@ -73,8 +73,9 @@ export class QmpSession {
   readonly #text = new StringDecoder('utf8');
   #greeted = Promise.withResolvers<QmpGreeting>();
   #settleClosed: (reason: CodedError) => void;
-  /** Two entries for each command that the stream has not taken yet; at most 2 x pendingMax. */
+  /** Commands that are not being written yet; and how many the stream has not taken, these among them: at most pendingMax. */
   readonly #outbox: string[] = [];
+  #untaken = 0;
   #writing = false;
   #greeting: QmpGreeting | undefined;
   #end: CodedError | undefined;
@@ -241,27 +242,37 @@ export class QmpSession {
     return this;
   }
 
-  /**
-   * Sends a line as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor one byte
-   * per readiness of the socket and forgets what gnutls has already decrypted: a command in one TLS record is never
-   * read to its end. With the last character in a record of its own, the socket stays readable until the rest is consumed.
-   */
+  /** What is sent in one turn, and what has come while something was written, goes together. */
   #send(line: string): void {
-    this.#outbox.push(line.slice(0, -1), line.slice(-1));
-    if (!this.#writing) this.#writeNext();
+    this.#outbox.push(line);
+    this.#untaken++;
+    if (this.#writing) return;
+    this.#writing = true;
+    queueMicrotask(() => this.#write());
   }
 
   /** Why no further command may be sent now, if so: given-up commands count while the stream has not taken them. */
   #overload(): string | undefined {
-    const waiting = Math.max(this.#pending.size, Math.ceil(this.#outbox.length / 2));
+    const waiting = Math.max(this.#pending.size, this.#untaken);
     return waiting < this.#pendingMax ? undefined : `${waiting} commands wait already.`;
   }
 
-  #writeNext(): void {
-    const text = this.#end === undefined ? this.#outbox.shift() : undefined;
-    this.#writing = text !== undefined;
+  /**
+   * Writes what waits as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor one byte
+   * per readiness of the socket and forgets what gnutls has already decrypted: what ends with its TLS record is never
+   * read to its end. With the last character in a record of its own, the socket stays readable until the rest is consumed.
+   */
+  #write(): void {
+    const lines = this.#end === undefined ? this.#outbox.splice(0) : [];
+    this.#writing = lines.length > 0;
+    if (!this.#writing) return;
+    const text = lines.join('');
+    const taken = (): void => {
+      this.#untaken -= lines.length;
+      this.#write();
+    };
     // Only from the callback of the one before: writes that wait in the stream together would become one record.
-    if (text !== undefined) this.#stream.write(text, () => this.#writeNext());
+    this.#stream.write(text.slice(0, -1), () => this.#stream.write(text.slice(-1), taken));
   }
 
   #receive(chunk: Uint8Array): void {
