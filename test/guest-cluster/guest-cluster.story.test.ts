@@ -10,11 +10,10 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { GuestCluster } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
-import { buildGuestClusterImage } from '../../src/images/guest-cluster.ts';
 import { createTiny, gp, gpJson, until, untilVm, vmOf } from '../acceptance/case.ts';
 import { Guest } from '../acceptance/guest.ts';
 import { runningQemus } from '../stories/guests.ts';
-import { IMAGE_CACHE, StoryCluster } from '../stories/story-cluster.ts';
+import { StoryCluster } from '../stories/story-cluster.ts';
 import { type Mark, Members, type Said } from './members.ts';
 
 const NAMES = ['sql1', 'sql2', 'sql3'];
@@ -51,14 +50,7 @@ let active = '';
 
 before(async () => {
   files = await mkdtemp(join(tmpdir(), 'gpg-'));
-  // Packages are downloaded while the cluster starts; the command finds the build.
-  const [started, build] = await Promise.allSettled([
-    StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 }),
-    buildGuestClusterImage({ cacheDir: IMAGE_CACHE }),
-  ]);
-  if (started.status === 'rejected') throw started.reason;
-  cluster = started.value;
-  if (build.status === 'rejected') throw build.reason;
+  cluster = await StoryCluster.start({ hosts: 4, controlNodes: 1, storageNodes: 1 });
   const built = await cluster.gp(['image', 'build', 'guest-cluster'], { deadlineMs: BUILD_DEADLINE_MS });
   assert.equal(built.exitCode, 0, `${built.stdout}\n${built.stderr}`);
   await gp(cluster, ['network', 'create', 'hb']);

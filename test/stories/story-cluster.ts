@@ -16,9 +16,6 @@ import type { StoryShape } from '../../src/sim/stories/story-language.ts';
 import { SerialLogs } from './guests.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const CACHE = join(ROOT, '.cache');
-/** Where the commands of stories keep the images that they build. */
-export const IMAGE_CACHE = join(CACHE, 'images');
 const UP_DEADLINE_MS = 120_000;
 const COMMAND_DEADLINE_MS = 130_000;
 const CLEAN_DEADLINE_MS = 45_000;
@@ -167,11 +164,12 @@ function command(dir: string, words: readonly string[]): string[] {
 }
 
 function commandEnv(dir: string): NodeJS.ProcessEnv {
+  const cache = join(ROOT, '.cache');
   return {
     ...process.env,
     GP_DIR: dir,
-    GP_CACHE_DIR: IMAGE_CACHE,
-    NODE_COMPILE_CACHE: join(CACHE, 'compiled'),
+    GP_CACHE_DIR: join(cache, 'images'),
+    NODE_COMPILE_CACHE: join(cache, 'compiled'),
   };
 }
 

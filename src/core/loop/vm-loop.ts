@@ -181,14 +181,15 @@ export class VmLoop {
   #hear(id: VmId, generation: Generation, told: MigrationTold | null): void {
     if (this.#stopped) return;
     const state = this.#state(id);
-    if (told === null) state.told.delete(generation);
-    else {
-      state.told.set(generation, { told, at: this.#ports.clock.monotonicMs() });
-      // What it answered before is over.
-      state.qmp.delete(generation);
+    if (told === null) {
+      state.told.delete(generation);
+      return this.wake(id, { fresh: generation });
     }
+    state.told.set(generation, { told, at: this.#ports.clock.monotonicMs() });
+    // What it answered before is over.
+    state.qmp.delete(generation);
     state.interrupt?.();
-    this.wake(id, told === null ? { fresh: generation } : {});
+    this.wake(id);
   }
 
   /** Looks at every VM that has something on `host`, and at those that no host could take. */

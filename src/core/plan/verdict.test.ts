@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { IncarnationObservation, KernelObservation, QmpObservation } from '../model/observation.ts';
+import type { IncarnationObservation, KernelObservation, MigrationTold, QmpObservation } from '../model/observation.ts';
 import { answers, incarnation, node, seenHost, silentKernel } from './testing/sample-records.ts';
-import { judge, type Verdict } from './verdict.ts';
+import { type Judgement, judge, type Verdict } from './verdict.ts';
 
 const REACHABLE: KernelObservation = { kind: 'reachable', via: 'via s1', ageMs: 5 };
 const UNKNOWN: QmpObservation = { kind: 'unknown' };
@@ -68,3 +68,17 @@ for (const [agent, process, qmp, kernel, verdict, why] of TABLE) {
     assert.ok(judgement.because.length >= 2);
   });
 }
+
+test('V1 what a QEMU tells of its live migration counts while it was not asked since; that something arrived says not yet in which state', () => {
+  const told = (what: MigrationTold, qmp: QmpObservation): Judgement => {
+    const seen = { incarnation: incarnation(1), process: 'present', qmp, told: what, host: seenHost(1) } as const;
+    return judge(seen, () => BOTH);
+  };
+  const left = { kind: 'left', sentTo: incarnation(2).generation, pausedMs: 40 } as const;
+  for (const what of [{ kind: 'ending' }, left] as const) {
+    assert.equal(told(what, { kind: 'unknown' }).verdict, 'moved-out');
+    assert.equal(told(what, answers('running')).verdict, 'running');
+  }
+  assert.match(told(left, { kind: 'unknown' }).because.join(), /it has sent everything/);
+  assert.equal(told({ kind: 'arrived' }, { kind: 'unknown' }).verdict, 'unknown');
+});

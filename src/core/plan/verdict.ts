@@ -6,7 +6,7 @@
  * is never a verdict.
  */
 import type { StorageName } from '../../base/ids.ts';
-import type { IncarnationObservation } from '../model/observation.ts';
+import type { IncarnationObservation, MigrationTold } from '../model/observation.ts';
 
 export type Verdict =
   | 'unknown'
@@ -45,6 +45,12 @@ const BY_RUN_STATE: Readonly<Record<string, Verdict>> = {
   'internal-error': 'panicked',
   watchdog: 'panicked',
   'io-error': 'disk-error',
+};
+
+const BY_TOLD: Readonly<Record<MigrationTold['kind'], string>> = {
+  ending: 'its guest stands still for the end of its live migration',
+  left: 'it has sent everything',
+  arrived: 'it has received everything',
 };
 
 /** The reasons in words only for those who read them: thousands of judgements per second are read by nobody. */
@@ -115,7 +121,7 @@ function agentReason({ host }: IncarnationObservation): string {
 function qmpReasons({ qmp, told }: IncarnationObservation): string[] {
   switch (qmp.kind) {
     case 'unknown':
-      return [told === null ? 'QMP: not asked yet.' : `QMP: told that its migration is ${told.kind}.`];
+      return [told === null ? 'QMP: not asked yet.' : `QMP: ${BY_TOLD[told.kind]} (its own event).`];
     case 'answers':
       return [`QMP: answers "${qmp.status}" via ${qmp.via}, ${qmp.ageMs} ms ago.`];
     case 'refused':
