@@ -20,7 +20,6 @@ const NAMES = ['sql1', 'sql2', 'sql3'];
 /** A member for a while, as the cluster manager sees it: it runs no Pacemaker. */
 const FOURTH = 'sql4';
 const ROUNDS = 10;
-const WRITES_PER_SECOND = 5;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
 // Of a machine that is slow, or has other things to do.
@@ -55,8 +54,7 @@ before(async () => {
   assert.equal(built.exitCode, 0, `${built.stdout}\n${built.stderr}`);
   await gp(cluster, ['network', 'create', 'hb']);
   const userData = join(files, 'user-data');
-  const addresses = NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`);
-  await writeFile(userData, `members=${addresses.join()}\nrate=${WRITES_PER_SECOND}\n`);
+  await writeFile(userData, `members=${NAMES.map((name, index) => `${name}=10.9.0.${index + 1}`).join()}\n`);
   for (const name of NAMES) {
     const seed = ['--user-data', userData, '--network', 'hb', '--no-start'];
     await gp(cluster, ['vm', 'create', name, '--image', 'guest-cluster', ...seed]);
