@@ -177,19 +177,19 @@ export class VmLoop {
     void this.#activate(id, state);
   }
 
-  /** What a QEMU tells of its migration is decided upon as it is: to be asked would hold up the guest, which stands still meanwhile. */
+  /** What a QEMU tells of its migration takes the place of its last answer: to be asked would hold up the guest, which stands still meanwhile. */
   #hear(id: VmId, generation: Generation, told: MigrationTold | null): void {
     if (this.#stopped) return;
     const state = this.#state(id);
     if (told === null) {
       state.told.delete(generation);
-      return this.wake(id, { fresh: generation });
+      this.wake(id, { fresh: generation });
+    } else {
+      state.told.set(generation, { told, at: this.#ports.clock.monotonicMs() });
+      state.qmp.delete(generation);
+      state.interrupt?.();
+      this.wake(id);
     }
-    state.told.set(generation, { told, at: this.#ports.clock.monotonicMs() });
-    // What it answered before is over.
-    state.qmp.delete(generation);
-    state.interrupt?.();
-    this.wake(id);
   }
 
   /** Looks at every VM that has something on `host`, and at those that no host could take. */
