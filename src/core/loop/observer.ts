@@ -40,7 +40,7 @@ interface WatchedHost {
   report: HostReport | null;
   /** The slots of the last report that differed from the one before it, and what it says of each incarnation. */
   occupiedSlots: readonly number[];
-  running: ReadonlySet<string>;
+  running: ReadonlyMap<VmId, readonly Generation[]>;
   /** Counts reports that differed from the one before. */
   processesCount: number;
   /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
@@ -108,7 +108,7 @@ export class HostObserver {
       agentError: null,
       report: null,
       occupiedSlots: [],
-      running: new Set(),
+      running: new Map(),
       processesCount: 0,
       reportSentAt: null,
       kernel: { kind: 'unknown' },
@@ -182,7 +182,7 @@ export class HostObserver {
   processState(host: HostName, vm: VmId, generation: Generation, since: number): 'present' | 'absent' | 'unknown' {
     const watched = this.#hosts.get(host);
     if (watched === undefined || watched.agent !== 'alive' || watched.reportSentAt === null) return 'unknown';
-    if (watched.running.has(incarnationKey(vm, generation))) return 'present';
+    if (watched.running.get(vm)?.includes(generation) === true) return 'present';
     return watched.reportSentAt > since ? 'absent' : 'unknown';
   }
 
@@ -237,7 +237,7 @@ export class HostObserver {
     if (!isSame) {
       watched.processesCount++;
       watched.occupiedSlots = report.incarnations.map(({ slot }) => slot);
-      watched.running = new Set(report.incarnations.map(({ vm, generation }) => incarnationKey(vm, generation)));
+      watched.running = generationsByVm(report);
     }
     watched.agent = 'alive';
     watched.agentError = null;
@@ -377,7 +377,12 @@ function movedBetween(before: HostReport, after: HostReport): ReadonlySet<VmId> 
   return new Set(moved.map(({ vm }) => vm));
 }
 
-const incarnationKey = (vm: VmId, generation: Generation): string => `${vm}:${generation}`;
+/** Found by the id that everybody has: a key made of both would have to be made, and hashed, at every look. */
+function generationsByVm({ incarnations }: HostReport): Map<VmId, readonly Generation[]> {
+  const running = new Map<VmId, readonly Generation[]>();
+  for (const { vm, generation } of incarnations) running.set(vm, [...(running.get(vm) ?? []), generation]);
+  return running;
+}
 
 /** Whether an attempt met a kernel, whatever that said. */
 const hasMet = ({ outcome }: Tried): boolean => outcome === 'accepted' || outcome === 'refused';

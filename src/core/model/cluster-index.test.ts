@@ -155,6 +155,7 @@ class Slow {
       record.capacity.memoryBytes - on(record.name).reduce((sum, each) => sum + footprintBytes(each.record), 0);
     return {
       ranking: [...this.hosts.values()]
+        .filter(({ quarantine }) => quarantine === null)
         .map((record) => ({ host: record.name, freeBytes: free(record) }))
         .sort((a, b) => b.freeBytes - a.freeBytes || (a.host < b.host ? -1 : 1)),
       quarantined: names(
@@ -245,4 +246,16 @@ test('a change tells whom it touches: the hosts named before and now, and whethe
   const moved = index.setVm(id, blue({ kind: 'running', incarnation: incarnation(2, 2) }));
   assert.deepEqual(moved, { hosts: [host(1), host(2)], networks: ['blue'], isRoomLeft: true });
   assert.deepEqual(index.setVm(id, null), { hosts: [host(2)], networks: ['blue'], isRoomLeft: true });
+});
+
+test('what leaves a quarantined host leaves no room for others', () => {
+  const lost = hostRecord(1, { quarantine: { since: 0, reason: 'lost' } });
+  const vm = vmRecord({ kind: 'running', incarnation: incarnation(1, 1) });
+  const index = indexOf({ vms: [vm], hosts: [lost, hostRecord(2)] });
+  const { isRoomLeft } = index.setVm(vm.id, vmRecord({ kind: 'running', incarnation: incarnation(2, 2) }));
+  assert.equal(isRoomLeft, false);
+  assert.deepEqual(
+    index.byFreeMemory().map((ranked) => ranked.host),
+    [host(2)],
+  );
 });

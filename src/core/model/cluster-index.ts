@@ -42,7 +42,7 @@ interface HostUse {
   readonly vms: Counted<VmId>;
   readonly slots: Counted<number>;
   readonly networks: Counted<NetworkName>;
-  /** As it stands in the ranking; null without a record. */
+  /** As it stands in the ranking; null where it is not in it. */
   ranked: RankedHost | null;
 }
 
@@ -54,6 +54,8 @@ export class ClusterIndex {
   readonly #vms = new Map<VmId, VmRecord>();
   readonly #uses = new Map<HostName, HostUse>();
   readonly #ranking: RankedHost[] = [];
+  /** Hosts whose place in the ranking is looked for when it is next read: a change that is taken back in between moves nothing. */
+  readonly #unranked = new Set<HostName>();
   readonly #groups = new Map<string, Map<VmId, VmRecord>>();
   readonly #members = new Map<NetworkName, Counted<HostName>>();
   readonly #quarantined = new Map<HostName, HostRecord>();
@@ -77,16 +79,16 @@ export class ClusterIndex {
   setVm(id: VmId, record: VmRecord | null): Touched {
     const before = this.#vms.get(id);
     const networks = new Set<NetworkName>();
-    const hosts = new Set<HostName>();
-    if (before !== undefined) this.#count(before, -1, { hosts, networks });
+    const usedBefore = new Map<HostName, number>();
+    if (before !== undefined) this.#count(before, -1, { usedBefore, networks });
     if (record === null) this.#vms.delete(id);
     else {
       this.#vms.set(id, record);
-      this.#count(record, 1, { hosts, networks });
+      this.#count(record, 1, { usedBefore, networks });
     }
     let isRoomLeft = false;
-    for (const host of hosts) isRoomLeft = this.#settle(host) || isRoomLeft;
-    return { hosts: [...hosts], networks: [...networks], isRoomLeft };
+    for (const [host, usedBytes] of usedBefore) isRoomLeft = this.#isRoomLeft(host, usedBytes) || isRoomLeft;
+    return { hosts: [...usedBefore.keys()], networks: [...networks], isRoomLeft };
   }
 
   /** The record of a host as it is now; null: it left. */
@@ -94,7 +96,8 @@ export class ClusterIndex {
     this.#use(name).record = record;
     if (record === null || record.quarantine === null) this.#quarantined.delete(name);
     else this.#quarantined.set(name, record);
-    this.#settle(name);
+    this.#rank(name);
+    this.#forgetUnused(name);
   }
 
   /** The record of a disk as it is now; null: deleted. */
@@ -154,8 +157,12 @@ export class ClusterIndex {
     return this.#uses.get(name)?.record ?? null;
   }
 
-  /** Every host with a record: most free memory first, then by name. */
+  /**
+   * Every host with a record that is not quarantined: most free memory first, then by name. A host that is lost has more and more of it as its
+   * VMs leave, and would come first.
+   */
   byFreeMemory(): readonly RankedHost[] {
+    for (const host of this.#unranked) this.#rank(host);
     return this.#ranking;
   }
 
@@ -211,13 +218,17 @@ export class ClusterIndex {
     return use;
   }
 
-  #count(vm: VmRecord, by: 1 | -1, touched: { hosts: Set<HostName>; networks: Set<NetworkName> }): void {
+  #count(
+    vm: VmRecord,
+    by: 1 | -1,
+    touched: { readonly usedBefore: Map<HostName, number>; readonly networks: Set<NetworkName> },
+  ): void {
     const group = affinityGroup(vm);
     if (group !== null) this.#inGroup(group, vm, by);
     for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {
-      touched.hosts.add(host);
       const use = this.#use(host);
+      if (!touched.usedBefore.has(host)) touched.usedBefore.set(host, use.usedBytes);
       use.usedBytes += by * footprintBytes(vm);
       count(use.vms, vm.id, by);
       count(use.slots, slot, by);
@@ -235,17 +246,32 @@ export class ClusterIndex {
     else if (members.delete(vm.id) && members.size === 0) this.#groups.delete(group);
   }
 
-  /** Moves `host` to its place in the ranking, and forgets one that neither has a record nor is named by any. True: it has more room. */
-  #settle(host: HostName): boolean {
-    const use = this.#use(host);
+  /** After a change of what VMs take on `host`. True: others have more room there. */
+  #isRoomLeft(host: HostName, usedBefore: number): boolean {
+    const { record, usedBytes } = this.#use(host);
+    if (usedBytes !== usedBefore) this.#unranked.add(host);
+    this.#forgetUnused(host);
+    return record !== null && record.quarantine === null && usedBytes < usedBefore;
+  }
+
+  /** Forgets a host that neither has a record nor is named by any. */
+  #forgetUnused(host: HostName): void {
+    const { record, vms } = this.#use(host);
+    if (record === null && vms.size === 0) this.#uses.delete(host);
+  }
+
+  /** Moves `host` to its place in the ranking, or out of it. */
+  #rank(host: HostName): void {
+    this.#unranked.delete(host);
+    const use = this.#uses.get(host);
+    if (use === undefined) return;
     const { record, ranked } = use;
-    const freeBytes = record === null ? 0 : record.capacity.memoryBytes - use.usedBytes;
-    if (record === null && use.vms.size === 0) this.#uses.delete(host);
-    if (record !== null && ranked !== null && ranked.freeBytes === freeBytes) return false;
-    if (ranked !== null) this.#ranking.splice(placeIn(this.#ranking, ranked), 1);
-    use.ranked = record === null ? null : { host, freeBytes };
+    const isRanked = record !== null && record.quarantine === null;
+    const freeBytes = isRanked ? record.capacity.memoryBytes - use.usedBytes : null;
+    if (freeBytes === (ranked?.freeBytes ?? null)) return;
+    if (ranked !== null) this.#ranking.splice(this.#ranking.indexOf(ranked), 1);
+    use.ranked = freeBytes === null ? null : { host, freeBytes };
     if (use.ranked !== null) this.#ranking.splice(placeIn(this.#ranking, use.ranked), 0, use.ranked);
-    return use.ranked !== null && (ranked === null || freeBytes > ranked.freeBytes);
   }
 }
 
@@ -270,7 +296,7 @@ export function ranksBefore(a: RankedHost, b: RankedHost): boolean {
   return a.freeBytes > b.freeBytes || (a.freeBytes === b.freeBytes && a.host < b.host);
 }
 
-/** Where `entry` is, or belongs, in the ranking: the first place whose host does not come before it. */
+/** Where `entry` belongs in the ranking: the first place whose host does not come before it. */
 function placeIn(ranking: readonly RankedHost[], entry: RankedHost): number {
   let low = 0;
   let high = ranking.length;

@@ -59,14 +59,16 @@ function search(input: PlacementInput, apart: Neighbours): Placement {
     if (found.isSettled(ranked)) break;
     if (!found.own.has(ranked.host)) found.consider(ranked);
   }
-  return found.outcome(ranking.length);
+  const quarantined = found.isFound ? [] : [...index.quarantined()].map(({ name }) => name);
+  for (const host of quarantined) if (!found.own.has(host)) found.consider({ host, freeBytes: found.freeBytes(host) });
+  return found.outcome(ranking.length + quarantined.length);
 }
 
 class Search {
   readonly #input: PlacementInput;
   readonly #neededBytes: number;
   readonly #apart: Neighbours;
-  /** In words only for a refusal: a search passes every host that is lost, and has more room than others. */
+  /** In words only for a refusal: a search passes hosts that have more room than others and cannot take the VM. */
   readonly #reasons: (() => string)[] = [];
   #best: (RankedHost & { readonly slot: number }) | null = null;
   /** The hosts of the VM's incarnations that are over. */
@@ -85,6 +87,10 @@ class Search {
     const { index } = this.#input;
     const own = this.#ownOn(host).length * this.#neededBytes;
     return (index.host(host)?.capacity.memoryBytes ?? 0) - index.committedBytes(host) + own;
+  }
+
+  get isFound(): boolean {
+    return this.#best !== null;
   }
 
   /** True when neither `next` nor any host after it can change the outcome. */

@@ -316,7 +316,7 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     return perform({ do: 'cont', incarnation });
   }
   const cutHosts = new Set([incarnation.host, ...cluster.hostsWithStorageCut()]);
-  const elsewhere = cluster.index.byFreeMemory().length > cutHosts.size;
+  const elsewhere = cluster.index.byFreeMemory().some(({ host }) => !cutHosts.has(host));
   if (
     !elsewhere ||
     monotonicMs - (diskError?.since ?? monotonicMs) < DISK_ERROR_RESTART_MS ||
