@@ -409,6 +409,8 @@ test('what both ends tell of a complete migration is committed upon at once; aft
     await until(202);
     assert.deepEqual([world.asked, phase()], [[2, 2, 1], 'switching']);
     assert.ok(!world.ordered.includes('cont 2'), world.ordered.join());
+    await until(204.5);
+    if (!isContinued) assert.deepEqual(world.asked.slice(3), [2], 'a step is a reason to ask whom it changed');
     await until(210);
     // The memory of one that was continued is older than its disk: its next generation starts.
     assert.equal(world.ordered.includes('cont 2'), !isContinued, world.ordered.join());

@@ -12,7 +12,7 @@ import type { IncarnationObservation, MigrationTold, QmpObservation } from '../m
 import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import { isEnding } from '../plan/migration-decision.ts';
-import type { Step } from '../plan/steps.ts';
+import { changedBy, type Step } from '../plan/steps.ts';
 import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -58,19 +58,6 @@ const LEASE_LOOK_MS = 200;
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
 const DISK_ERROR_OVER_MS = 10_000;
-/** Steps after which QMP has something new to say, or is to be believed again. */
-const CHANGES_QMP: ReadonlySet<Step['do']> = new Set([
-  'launch',
-  'cont',
-  'halt',
-  'reset',
-  'power-down',
-  'end',
-  'listen',
-  'send',
-  'allow-pause',
-  'cancel-send',
-]);
 
 const NONE: ReadonlySet<Generation> = new Set();
 
@@ -459,7 +446,8 @@ export class VmLoop {
       await performing;
       if (step.do === 'launch') state.launchedAt.set(step.incarnation.generation, clock.monotonicMs());
       state.ledger.failure = null;
-      if (CHANGES_QMP.has(step.do)) state.stale = 'all';
+      const changed = changedBy(step);
+      if (changed !== null) state.stale = withStale(state.stale, changed.generation);
       // Who is not below it goes on as before: a guest that has just moved does not wait for its own QEMU.
       if (step.do === 'fence') {
         state.fences++;

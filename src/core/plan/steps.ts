@@ -30,6 +30,32 @@ export type Step =
 
 export type StepName = Step['do'];
 
+/** The incarnation whose QEMU answers otherwise after a step, or null where none does. */
+export function changedBy(step: Step): Incarnation | null {
+  switch (step.do) {
+    case 'launch':
+    case 'cont':
+    case 'halt':
+    case 'reset':
+    case 'power-down':
+    case 'end':
+      return step.incarnation;
+    case 'listen':
+      return step.destination;
+    case 'send':
+    case 'allow-pause':
+    case 'cancel-send':
+      return step.source;
+    case 'create-disk':
+    case 'delete-disk':
+    case 'fence':
+    case 'grant':
+    case 'revoke':
+    case 'share':
+      return null;
+  }
+}
+
 interface WorkflowStep {
   /** An effect, or `commit:PHASE`: one transaction in etcd. */
   readonly step: StepName | `commit:${string}`;
