@@ -14,7 +14,7 @@ import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
 import { type ApiTarget, apiCall } from './api-call.ts';
-import { compileAhead } from './compile-ahead.ts';
+import { codeCacheDir, compileAhead } from './code-cache.ts';
 import type { LabLayout } from './layout.ts';
 import { bootMachine, killMachine, type Machine, processesOf } from './machine.ts';
 import { type Identities, makeDirectories, needsToken, provision } from './provision.ts';
@@ -99,7 +99,7 @@ export class LabCluster {
     await run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'none', '/run'], { deadlineMs: PROBE_DEADLINE_MS * 10 });
     await createUnderlay();
     const provisioned = bare ? Promise.resolve(undefined) : provision(layout, this.machines);
-    const compiled = compileAhead(this.#options.commands, layout);
+    const compiled = compileAhead(this.#options.commands, codeCacheDir(layout));
     const [identities] = await Promise.all([provisioned, this.#boot(this.machines), compiled]);
     this.#identities = identities;
     signal.throwIfAborted();

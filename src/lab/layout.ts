@@ -10,7 +10,7 @@
  *   DIR/admin-token             the administrator's API token, 0600
  *   DIR/ca.pem                  the authority's certificate, for clients
  *   DIR/authority/              the authority: ca-cert.pem, ca-key.pem; seen by control nodes only
- *   DIR/cache/                  compiled code; may be removed at any time
+ *   DIR/cache/                  built images, and compiled code where it cannot be kept beside the packages; may be removed at any time
  *   DIR/machines/NAME/          one machine's disk, the only one of these that the machine itself sees:
  *     config/ROLE.json            configuration of a role (agent, storage, control)
  *     log/ROLE.log, ROLE.log.1    what its processes said, bounded

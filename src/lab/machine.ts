@@ -11,6 +11,7 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { type RunResult, tryRun } from '../os/child-process.ts';
 import { withDeadline } from '../os/deadline.ts';
 import { isRunning, listProcesses, type ProcessRecord, signalProcess, waitGone } from '../os/process-table.ts';
+import { codeCacheDir } from './code-cache.ts';
 import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import type { MachineSpec } from './shape.ts';
 import { plugIn, unplug } from './underlay.ts';
@@ -85,7 +86,7 @@ export function machineEnv(layout: LabLayout): NodeJS.ProcessEnv {
     HOME: MACHINE_RUN_DIR,
     LANG: 'C.UTF-8',
     TMPDIR: '/run/tmp',
-    NODE_COMPILE_CACHE: layout.cacheDir,
+    NODE_COMPILE_CACHE: codeCacheDir(layout),
   };
 }
 

@@ -24,6 +24,7 @@ import {
 import { type ApiProxy, startApiProxy } from './api-proxy.ts';
 import { fromWire, type RunningLab, readRunning } from './client.ts';
 import type { Progress } from './cluster.ts';
+import { codeCacheDir } from './code-cache.ts';
 import { type LabLayout, labLayout } from './layout.ts';
 import { childOf } from './machine.ts';
 import { checkPrerequisites, type Isolation, systemPath } from './prerequisites.ts';
@@ -271,7 +272,7 @@ class Outer {
             PATH: systemPath(process.env['PATH']),
             LANG: 'C.UTF-8',
             HOME: '/nonexistent',
-            NODE_COMPILE_CACHE: this.#layout.cacheDir,
+            NODE_COMPILE_CACHE: codeCacheDir(this.#layout),
           },
         },
       );
