@@ -13,6 +13,9 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
   process.exit(3);
 } else if (major > 22 || (major === 22 && minor >= 18)) {
   process.argv[1] = main;
+  // Here already, so that main.ts itself comes from the cache too: without it every command loads the stripper of types.
+  const { enableCompileCache } = await import('node:module');
+  enableCompileCache(join(root, 'node_modules/.cache/groundplane'));
   await import(main);
 } else {
   await runUnderNode24();
@@ -29,7 +32,11 @@ function terminalSignalsBoth() {
 
 async function runUnderNode24() {
   const { spawn } = await import('node:child_process');
-  const child = spawn(join(root, 'node_modules/.bin/node'), [main, ...process.argv.slice(2)], { stdio: 'inherit' });
+  const env = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/groundplane'), ...process.env };
+  const child = spawn(join(root, 'node_modules/.bin/node'), [main, ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    env,
+  });
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) process.on(signal, () => child.kill(signal));
   for (const signal of ['SIGINT', 'SIGQUIT']) {
     process.on(signal, () => {
