@@ -2,26 +2,12 @@
  * Where the compiled code of a cluster's programs is kept: beside the packages, for all clusters of whoever may write there (what `gp`
  * itself compiles is there, too), else in the cluster's own directory. Node keeps an entry for each source and checks it against the
  * source's text; it replaces entries whole, so that clusters side by side disturb nobody.
- *
- * `compileAhead` compiles the roles' programs before the first of them starts. Without it each of them would load the stripper of types
- * (about 19 MB that a process never gives back) and hold the parsed sources (about 10 MB) for as long as it lives. Guarantees: a failure
- * costs memory, nothing else; done once for each version of the programs and of Node.
  */
 
-import { createHash } from 'node:crypto';
 import { accessSync, constants, mkdirSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { tryRun } from '../os/child-process.ts';
-import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import type { LabLayout } from './layout.ts';
-import type { RoleCommands } from './roles.ts';
 
-const COMPILE_MS = 20_000;
-const MARK_BYTES_MAX = 100;
-const SOURCES = fileURLToPath(new URL('../', import.meta.url));
-const LOCK_FILE = fileURLToPath(new URL('../../package-lock.json', import.meta.url));
 const BESIDE_PACKAGES = fileURLToPath(new URL('../../node_modules/.cache/groundplane', import.meta.url));
 
 /** The directory for NODE_COMPILE_CACHE of everything that runs in a cluster. `shared`: the one that is preferred. */
@@ -33,34 +19,4 @@ export function codeCacheDir({ cacheDir }: Pick<LabLayout, 'cacheDir'>, shared: 
   } catch {
     return cacheDir;
   }
-}
-
-/** Resolves when the cache `directory` is filled, or cannot be. Nothing is done for stand-ins. */
-export async function compileAhead(
-  { control, storage, agent, compile }: RoleCommands,
-  directory: string,
-): Promise<void> {
-  if (compile !== true) return;
-  const mark = join(directory, 'compiled');
-  const version = await versionOfPrograms();
-  if ((await readTextBounded(mark, MARK_BYTES_MAX)) === version) return;
-  const env = { PATH: process.env['PATH'], NODE_COMPILE_CACHE: directory };
-  // Without a configuration each loads all its modules, says how it is used, and saves what it compiled as it exits.
-  const ended = [control, storage, agent].map((argv) => tryRun(argv, { deadlineMs: COMPILE_MS, env, cwd: '/' }));
-  const outcomes = await Promise.allSettled(ended);
-  if (outcomes.every(({ status }) => status === 'fulfilled')) await writeFileAtomic(mark, version);
-}
-
-/** Changes with every source, the packages and the version of Node. */
-async function versionOfPrograms(): Promise<string> {
-  const names = (await readdir(SOURCES, { recursive: true })).filter((name) => name.endsWith('.ts')).sort();
-  const files = [LOCK_FILE, ...names.map((name) => join(SOURCES, name))];
-  const told = await Promise.all(
-    files.map(async (file) => {
-      const { size, mtimeMs } = await stat(file);
-      return `${file} ${size} ${mtimeMs}`;
-    }),
-  );
-  const hash = createHash('sha256').update([process.version, ...told].join('\n'));
-  return hash.digest('hex').slice(0, 32);
 }

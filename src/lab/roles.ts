@@ -21,7 +21,7 @@ export interface RoleCommands {
   readonly control: readonly string[];
   readonly storage: readonly string[];
   readonly agent: readonly string[];
-  /** They are programs for Node that end at once when they get no configuration (code-cache.ts). */
+  /** They are programs for Node that end at once when they get no configuration (compile-ahead.ts). */
   readonly compile?: boolean | undefined;
 }
 
