@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(realpathSync(fileURLToPath(import.meta.url))), '..');
 const main = join(root, 'src/cli/main.ts');
+const compiledCode = join(root, 'node_modules/.cache/groundplane');
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 
 if (!existsSync(join(root, 'node_modules/.bin/node'))) {
@@ -15,7 +16,7 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
   process.argv[1] = main;
   // Here already, so that main.ts itself comes from the cache too: without it every command loads the stripper of types.
   const { enableCompileCache } = await import('node:module');
-  enableCompileCache(join(root, 'node_modules/.cache/groundplane'));
+  enableCompileCache(compiledCode);
   await import(main);
 } else {
   await runUnderNode24();
@@ -32,7 +33,7 @@ function terminalSignalsBoth() {
 
 async function runUnderNode24() {
   const { spawn } = await import('node:child_process');
-  const env = { NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/groundplane'), ...process.env };
+  const env = { NODE_COMPILE_CACHE: compiledCode, ...process.env };
   const child = spawn(join(root, 'node_modules/.bin/node'), [main, ...process.argv.slice(2)], {
     stdio: 'inherit',
     env,

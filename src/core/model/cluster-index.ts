@@ -87,7 +87,7 @@ export class ClusterIndex {
       this.#count(record, 1, { usedBefore, networks });
     }
     let isRoomLeft = false;
-    for (const [host, usedBytes] of usedBefore) isRoomLeft = this.#isRoomLeft(host, usedBytes) || isRoomLeft;
+    for (const [host, usedBytes] of usedBefore) isRoomLeft = this.#useChanged(host, usedBytes) || isRoomLeft;
     return { hosts: [...usedBefore.keys()], networks: [...networks], isRoomLeft };
   }
 
@@ -247,7 +247,7 @@ export class ClusterIndex {
   }
 
   /** After a change of what VMs take on `host`. True: others have more room there. */
-  #isRoomLeft(host: HostName, usedBefore: number): boolean {
+  #useChanged(host: HostName, usedBefore: number): boolean {
     const { record, usedBytes } = this.#use(host);
     if (usedBytes !== usedBefore) this.#unranked.add(host);
     this.#forgetUnused(host);
