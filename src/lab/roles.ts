@@ -68,6 +68,9 @@ export function realCommands(): RoleCommands {
     // About 4 MB less in each; their work is waiting, not computing.
     '--optimize-for-size',
     '--max-semi-space-size=2',
+    // While a server takes over, almost everything it makes is kept. V8 learns from it to make such objects where only a full collection
+    // finds them, and goes on when they are thrown away at once: a third of the processor time of a leader of 20,000 VMs.
+    '--no-allocation-site-pretenuring',
     '--disable-warning=ExperimentalWarning',
     fileURLToPath(new URL(main, import.meta.url)),
   ];

@@ -21,6 +21,7 @@ import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
+import { pauseUntilLook, steadyIntervalMs } from './steady-looks.ts';
 
 /** A point that a crash story may name: before each step and commit. */
 export type CrashPoint = (workflow: string, step: string) => Promise<void>;
@@ -42,9 +43,6 @@ export interface VmLoopPorts {
 const THINGS_PER_ACTIVATION = 40;
 /** A QMP observation older than this is made again before it is used. */
 const QMP_FRESH_MS = 250;
-const QMP_STEADY_MS = 5_000;
-/** An answer of a running VM that is older is asked for again at the next look: less than the shortest pause between two looks. */
-const QMP_OLD_MS = QMP_STEADY_MS / 2 - QMP_FRESH_MS;
 /** Changes of hosts within this wake those that wait for room once. */
 const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
@@ -323,7 +321,7 @@ export class VmLoop {
         // What has no QEMU has nothing to be asked about either.
         return entry.value.phase.kind === 'stopped'
           ? decision.againInMs
-          : pauseOf(id, decision.againInMs, this.#ports.clock.monotonicMs());
+          : pauseUntilLook(id, decision.againInMs, this.#ports.clock.monotonicMs(), this.#intervalMs());
       }
       this.#waiting.delete(id);
       const outcome = await this.#carryOut(entry, decision, state);
@@ -504,8 +502,16 @@ export class VmLoop {
     }
     if (noted === undefined || stale === 'all' || stale.has(generation)) return true;
     // One whose run state is about to follow has changed already.
-    const keepsMs = isEnding(noted.seen) ? 0 : vm.phase.kind === 'running' ? QMP_OLD_MS : QMP_FRESH_MS;
-    return clock.monotonicMs() - noted.at > keepsMs;
+    return clock.monotonicMs() - noted.at > (isEnding(noted.seen) ? 0 : this.#keepsMs(vm));
+  }
+
+  /** How long an answer counts; of a running VM for less than the shortest pause between two looks. */
+  #keepsMs({ phase }: VmRecord): number {
+    return phase.kind === 'running' ? this.#intervalMs() / 2 - QMP_FRESH_MS : QMP_FRESH_MS;
+  }
+
+  #intervalMs(): number {
+    return steadyIntervalMs(this.#ports.store.snapshot.vms.size);
   }
 
   /** Asks all of them; ends early where the wait is interrupted, and then looks again at what is answered later. */
@@ -611,21 +617,6 @@ export class VmLoop {
       message: decision.event.message,
     };
   }
-}
-
-/**
- * The pause before the next look. Each VM has an instant of its own within the interval, so that the looks do not come in waves after
- * something that concerned all of them; one that was looked at just before its instant waits for the one after.
- */
-function pauseOf(id: VmId, againInMs: number, now: number): number {
-  if (againInMs < QMP_STEADY_MS) return againInMs;
-  // FNV-1a, and a last mixing of its bits: ids that differ in one digit are far apart.
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * QMP_STEADY_MS;
-  const left = QMP_STEADY_MS - ((now + QMP_STEADY_MS - instant) % QMP_STEADY_MS);
-  return left < QMP_STEADY_MS / 2 ? left + QMP_STEADY_MS : left;
 }
 
 /**
