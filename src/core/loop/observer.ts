@@ -266,7 +266,7 @@ export class HostObserver {
     void this.#suspect(watched);
   }
 
-  /** Rounds of probes until some path answers, the agent does, or silence is established; then one round per poll. */
+  /** Rounds of probes until some path answers, the agent does, or silence is established; then again with each unanswered question. */
   async #suspect(watched: WatchedHost): Promise<void> {
     if (watched.probing || watched.stopped) return;
     watched.probing = true;
