@@ -18,7 +18,7 @@ import type { StoryCluster } from './story-cluster.ts';
 
 /** Lines that a sequence must have grown by before it `continues`. */
 const CONTINUES_LINES = 5;
-/** A sequence that said nothing for this long `stalls`: at 20 lines a second some 30 lines are missing. */
+/** A sequence that said nothing for this long `stalls`: at 10 lines a second some 15 lines are missing. */
 const STALLED_MS = 1_500;
 const CONSOLE_DEADLINE_MS = 5_000;
 const EXEC_DEADLINE_MS = 10_000;

@@ -299,6 +299,12 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
     });
   assert.equal(brief(cutFrom(1)), '→ starting 2');
   assert.equal(brief(cutFrom(1, 2, 3)), 'wait');
+  // Where all others are quarantined it is said what keeps the guest from its disk, not that there is no room.
+  const quarantine = { since: 0, reason: 'lost with another' };
+  const hosts = [1, 2, 3].map((n) => ({ record: hostRecord(n, n === 1 ? {} : { quarantine }), seen: seenHost(n) }));
+  const alone = cutFromFirst({ ...given, cluster: clusterOf({ vms: [vm], hosts }) });
+  const waits = decide({ ...given, acknowledged: erredSince(NOW - 4_000), cluster: alone });
+  assert.match(waits.kind === 'wait' ? waits.why : '', /paused by a disk error: h1 cannot reach s1/);
   // Its own host is never taken again for want of another: it would only lose the guest's memory.
   assert.equal(brief(cutFrom(1, 2)), '→ starting 2');
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW), cluster: cutFromFirst(given) })), 'wait');
