@@ -1,6 +1,7 @@
 /**
  * When a VM that runs quietly is looked at again. Guarantees: each VM has an instant of its own within the interval, so that looks do
- * not come in waves; all of them together are no more than LOOKS_PER_S_MAX a second, however many VMs there are.
+ * not come in waves; all of them together are about LOOKS_PER_S_MAX a second at most, however many VMs there are. A VM that something
+ * happens to is looked at then, and counts for nothing here.
  */
 import type { VmId } from '../../base/ids.ts';
 
