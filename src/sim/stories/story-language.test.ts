@@ -47,6 +47,7 @@ test('what is no story is refused with its line', () => {
     ['', /empty/],
     ['gp vm list', /begins with/],
     ['cluster hosts=none', /no part of a shape/],
+    ['cluster control-nodes=2', /control-nodes is 1 or 3/],
     ['cluster\nexpect vm web1 verdict=running', /Line 2.*\n.*within/],
     ['cluster\nsleep 3', /no verb "sleep"/],
     ['cluster\nrepeat 2\ngp vm list', /no `end`/],

@@ -193,6 +193,8 @@ function shapeOf(at: At): StoryShape {
     if (!Object.hasOwn(known, key) || !/^[1-9][0-9]?$/.test(value)) throw wrong(at, `${pair} is no part of a shape`);
     known[key] = Number(value);
   }
+  // As `gp up` has it; the tests of real machines look for stories by it.
+  if (![1, 3].includes(known['control-nodes'] ?? 1)) throw wrong(at, 'control-nodes is 1 or 3');
   return {
     hosts: known['hosts'] ?? 3,
     controlNodes: known['control-nodes'] ?? 1,
