@@ -10,7 +10,8 @@ import { parse } from 'yaml';
 import { VmDetailSchema } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { createAuthority } from '../pki/authority.ts';
-import { fakeCluster, runGp } from './testing/fake-cluster.ts';
+import { fakeCluster } from './testing/fake-cluster.ts';
+import { runGp } from './testing/run-gp.ts';
 
 const words = (line: string): string[] => line.split(' ');
 

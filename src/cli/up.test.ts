@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { imageCacheDir } from './builtin-images.ts';
-import { fakeCluster, fakeIo } from './testing/fake-cluster.ts';
+import { fakeCluster } from './testing/fake-cluster.ts';
+import { fakeIo } from './testing/run-gp.ts';
 import { FIRST_NETWORK, furnish } from './up.ts';
 
 const CALL = { principal: { name: 'test' }, signal: new AbortController().signal };

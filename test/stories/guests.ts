@@ -19,6 +19,8 @@ export interface SeenQemu {
 const MARKER = /null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9][0-9]*)\.s([0-9]+)\0/;
 const LOG_FILE = /logfile=([^,\0]+)/;
 const LOOK_EVERY_MS = 150;
+/** A process that has been something else for this long does not become a QEMU: what confines one takes a moment. */
+const SETTLED_MS = 3_000;
 const LOG_BYTES_MAX = 4 * 1024 * 1024;
 
 interface OpenLog {
@@ -33,20 +35,29 @@ export function runningQemus(): SeenQemu[] {
   return qemuProcesses().map(({ seen }) => seen);
 }
 
-function qemuProcesses(): { readonly seen: SeenQemu; readonly logFile: string }[] {
-  const found: { seen: SeenQemu; logFile: string }[] = [];
-  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
-    const line = commandLine(pid);
-    const marker = MARKER.exec(line);
-    // Before QEMU itself there are programs that confine it, with the same arguments: it is the one without them.
-    if (marker === null || !/^[^\0]*qemu-system-[^\0]*\0/.test(line)) continue;
-    const identity = processIdentity(Number(pid));
-    if (identity === undefined || !isRunning(identity)) continue;
-    const [, vm = '', generation, slot] = marker;
-    const seen = { vm, generation: Number(generation), slot: Number(slot), process: identity };
-    found.push({ seen, logFile: LOG_FILE.exec(line)?.[1] ?? '' });
-  }
-  return found;
+interface FoundQemu {
+  readonly seen: SeenQemu;
+  readonly logFile: string;
+}
+
+function qemuProcesses(): FoundQemu[] {
+  return processIds().flatMap((pid) => qemuOf(pid) ?? []);
+}
+
+function processIds(): string[] {
+  return readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name));
+}
+
+function qemuOf(pid: string): FoundQemu | undefined {
+  const line = commandLine(pid);
+  const marker = MARKER.exec(line);
+  // Before QEMU itself there are programs that confine it, with the same arguments: it is the one without them.
+  if (marker === null || !/^[^\0]*qemu-system-[^\0]*\0/.test(line)) return undefined;
+  const identity = processIdentity(Number(pid));
+  if (identity === undefined || !isRunning(identity)) return undefined;
+  const [, vm = '', generation, slot] = marker;
+  const seen = { vm, generation: Number(generation), slot: Number(slot), process: identity };
+  return { seen, logFile: LOG_FILE.exec(line)?.[1] ?? '' };
 }
 
 function commandLine(pid: string): string {
@@ -60,6 +71,8 @@ function commandLine(pid: string): string {
 /** Follows the serial console of every incarnation from its first moment. `close` it. */
 export class SerialLogs {
   readonly #logs = new Map<string, Map<string, OpenLog>>();
+  /** Processes that are no QEMU, by pid, and when each was first seen. Most of a machine's are, and reading them all each time would cost a tenth of a processor. */
+  #others = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
 
   constructor() {
@@ -68,7 +81,15 @@ export class SerialLogs {
 
   /** Opens what is new and reads what was added. */
   look(): void {
-    for (const { seen, logFile } of qemuProcesses()) this.#open(seen, logFile);
+    const nowMs = performance.now();
+    const others = new Map<string, number>();
+    for (const pid of processIds()) {
+      const since = this.#others.get(pid) ?? nowMs;
+      const qemu = nowMs - since < SETTLED_MS ? qemuOf(pid) : undefined;
+      if (qemu === undefined) others.set(pid, since);
+      else this.#open(qemu.seen, qemu.logFile);
+    }
+    this.#others = others;
     for (const logs of this.#logs.values()) for (const log of logs.values()) readMore(log);
   }
 

@@ -7,17 +7,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Event } from '../../src/api/views.ts';
 import { readContext, readTarget } from '../../src/cli/cluster-location.ts';
+import { type Ran, runGp } from '../../src/cli/testing/run-gp.ts';
 import { type ApiClient, createClient, type Target } from '../../src/client/client.ts';
 import { labCall } from '../../src/lab/client.ts';
 import { labLayout } from '../../src/lab/layout.ts';
-import { type RunResult, run, tryRun } from '../../src/os/child-process.ts';
-import { pause } from '../../src/os/deadline.ts';
+import { type RunResult, run } from '../../src/os/child-process.ts';
+import { pause, withDeadline } from '../../src/os/deadline.ts';
 import type { StoryShape } from '../../src/sim/stories/story-language.ts';
 import { SerialLogs } from './guests.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const UP_DEADLINE_MS = 120_000;
 const COMMAND_DEADLINE_MS = 130_000;
+/** For a command that was interrupted to end. */
+const INTERRUPTED_DEADLINE_MS = 10_000;
 const CLEAN_DEADLINE_MS = 45_000;
 const POLL_MS = 150;
 const LOG_LINES = 25;
@@ -65,9 +68,13 @@ export class StoryCluster {
     }
   }
 
-  /** Runs `gp` in a process of its own. */
-  gp(words: readonly string[], { deadlineMs = COMMAND_DEADLINE_MS } = {}): Promise<RunResult> {
-    return tryRun(command(this.dir, words), { deadlineMs, env: commandEnv(this.dir) });
+  /** What `gp` with these words does and says, in this process. At the deadline it is interrupted, as by Ctrl-C. */
+  async gp(words: readonly string[], { deadlineMs = COMMAND_DEADLINE_MS } = {}): Promise<RunResult> {
+    const options = { env: gpEnv(this.dir), signal: AbortSignal.timeout(deadlineMs) };
+    const ran = (): Promise<Ran> => runGp(['--dir', this.dir, ...words], options);
+    const what = `gp ${words.join(' ')}`;
+    const { code, out, err } = await withDeadline(ran, { deadlineMs: deadlineMs + INTERRUPTED_DEADLINE_MS, what });
+    return { exitCode: code, stdout: out, stderr: err };
   }
 
   /** Asks the API; undefined while it does not answer, which is an observation and no failure. */
@@ -163,14 +170,12 @@ function command(dir: string, words: readonly string[]): string[] {
   return [process.execPath, join(ROOT, 'src/cli/main.ts'), '--dir', dir, ...words];
 }
 
+function gpEnv(dir: string): Record<string, string> {
+  return { GP_DIR: dir, GP_CACHE_DIR: join(ROOT, '.cache/images') };
+}
+
 function commandEnv(dir: string): NodeJS.ProcessEnv {
-  const cache = join(ROOT, '.cache');
-  return {
-    ...process.env,
-    GP_DIR: dir,
-    GP_CACHE_DIR: join(cache, 'images'),
-    NODE_COMPILE_CACHE: join(cache, 'compiled'),
-  };
+  return { ...process.env, ...gpEnv(dir), NODE_COMPILE_CACHE: join(ROOT, '.cache/compiled') };
 }
 
 async function end(parent: string, dir: string): Promise<void> {
