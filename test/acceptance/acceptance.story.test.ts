@@ -8,9 +8,17 @@ import type { Case } from './case.ts';
 import { images } from './images.ts';
 import { networks } from './networks.ts';
 import { security } from './security.ts';
+import { storage } from './storage.ts';
 import { verbs } from './verbs.ts';
 
-const AREAS: Readonly<Record<string, readonly Case[]>> = { verbs, images, networks, 'bad input': badInput, security };
+const AREAS: Readonly<Record<string, readonly Case[]>> = {
+  verbs,
+  images,
+  networks,
+  storage,
+  'bad input': badInput,
+  security,
+};
 
 let cluster: StoryCluster | undefined;
 

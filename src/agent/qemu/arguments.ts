@@ -175,7 +175,8 @@ function blockdevArguments(disk: LaunchDisk, index: number): string[] {
     JSON.stringify({
       driver: 'nbd',
       'node-name': nodeName(index),
-      server: { type: 'inet', host: address, port: String(port) },
+      // Without it an answer that got lost with the network, or with the storage node, is waited for for ever: nothing is sent meanwhile.
+      server: { type: 'inet', host: address, port: String(port), 'keep-alive': true },
       export: name,
       'tls-creds': 'tls-client',
       'tls-hostname': tlsName,
