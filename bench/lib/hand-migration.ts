@@ -130,7 +130,7 @@ export class HandVm {
     await truncate(image, diskBytes);
     this.#qsd = await this.#serveDisk(image);
     const all = Array.from({ length: generationsMax }, (_, index) => grant(parseGeneration(index + 1)));
-    await this.#qsd.admit(all, { isFencing: false });
+    await this.#qsd.admit(all);
     const first = await this.#prepare(parseGeneration(1), { host: this.#options.hosts[0], incoming: false });
     this.#qemu = await this.#spawn(first);
     await this.#qemu.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });

@@ -4,7 +4,7 @@
  * reached is 'unavailable' or 'deadline'.
  */
 
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
@@ -142,7 +142,7 @@ export class RpcClient {
         inner.addEventListener('abort', onAbort, { once: true });
         socket.once('error', fail);
         socket.once('secureConnect', () => {
-          const request = httpRequest({ method: 'CONNECT', path: authority, createConnection: () => socket });
+          const request = httpsRequest({ method: 'CONNECT', path: authority, createConnection: () => socket });
           request.once('error', fail);
           request.once('response', (response) => {
             readAll(response).then((body) => fail(errorOfAnswer(response.statusCode ?? 0, body, this.#peer)), fail);

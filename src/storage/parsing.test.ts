@@ -64,7 +64,7 @@ test('a daemon is started with its whole state, no secret on its command line, a
   assert.match(text, /^setpriv --reuid=700001 --regid=700001 --clear-groups --no-new-privs qemu-storage-daemon /);
   assert.ok(!text.includes('PRIVATE'));
   assert.ok(text.includes('"id":"g7.rw"') && text.includes('path=/run/a,,b/'));
-  assert.ok(text.includes('"rules":[{"match":"CN=incarnation:vm-0123456789ab:7","policy":"allow"}]'), 'no fence begun');
+  assert.ok(text.includes('"rules":[{"match":"CN=incarnation:vm-0123456789ab:7","policy":"allow"}]'));
   assert.ok(text.includes('"backing":"base"'));
   assert.ok(
     qsdArgv({ ...spec, image: { ...spec.image, backing: null } }, [])

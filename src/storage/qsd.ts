@@ -65,12 +65,6 @@ interface Rule {
   readonly policy: 'allow' | 'deny';
 }
 
-/**
- * Last in the list, it says that a fence has begun and is not known to be complete. It admits and refuses nobody: no subject is empty
- * (pki/identity.ts), and what no rule allows is refused anyway. Short, as `admit` says why.
- */
-const FENCING: Rule = { match: '', policy: 'deny' };
-
 function exportId({ generation, readOnly }: Grant): string {
   return `g${generation}.${readOnly ? 'ro' : 'rw'}`;
 }
@@ -88,6 +82,10 @@ function rulesOf(grants: readonly Grant[]): readonly Rule[] {
     match: qemuAuthzName({ kind: 'incarnation', vmId: vm, generation }),
     policy: 'allow',
   }));
+}
+
+function listOf(grants: readonly Grant[]) {
+  return { 'qom-type': 'authz-list', id: ADMITTED, policy: 'deny', rules: rulesOf(grants) } as const;
 }
 
 function socketPath(runDir: string, disk: DiskId): string {
@@ -152,7 +150,7 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
     PROGRAM,
     ...nodes.flat(),
     ...json('--object', tls),
-    ...json('--object', { 'qom-type': 'authz-list', id: ADMITTED, policy: 'deny', rules: rulesOf(grants) }),
+    ...json('--object', listOf(grants)),
     ...json('--nbd-server', {
       addr: { type: 'inet', host: spec.address, port: String(spec.port) },
       'tls-creds': TLS,
@@ -212,6 +210,7 @@ export class Qsd implements Daemon {
   readonly #session: QmpSession;
   readonly #logFile: string;
   #isClosed = false;
+  #admitsNobody = false;
   /** Resolves when the monitor is gone: with the daemon, as a rule. */
   readonly closed: Promise<unknown>;
 
@@ -281,18 +280,32 @@ export class Qsd implements Daemon {
     return exports.flatMap(({ id }) => parseExportId(id, vm) ?? []);
   }
 
+  /** Makes exactly these incarnations acceptable in TLS handshakes from now on. Sessions that exist stay. */
+  async admit(grants: readonly Grant[]): Promise<void> {
+    const hadList = !this.#admitsNobody;
+    this.#admitsNobody = false;
+    if (hadList) await qmp(this.#session, 'qom-set', { ...RULES, value: rulesOf(grants) }, { deadlineMs: COMMAND_MS });
+    else await qmp(this.#session, 'object-add', listOf(grants), { deadlineMs: COMMAND_MS });
+  }
+
   /**
-   * Makes exactly these incarnations acceptable in TLS handshakes from now on. Sessions that exist stay. One command of few characters: a
-   * guest that migrates waits for it, and QEMU reads a monitor one byte per turn of its loop (10 us each, seen with 7.2).
+   * Takes the list away, without which QEMU refuses every handshake (qauthz_is_allowed_by_id). The shortest command that does it: a guest
+   * that migrates waits for it, and QEMU reads a monitor one byte per turn of its loop (10 us each, seen with 7.2).
    */
-  async admit(grants: readonly Grant[], { isFencing }: { readonly isFencing: boolean }): Promise<void> {
-    const value = [...rulesOf(grants), ...(isFencing ? [FENCING] : [])];
-    await qmp(this.#session, 'qom-set', { ...RULES, value }, { deadlineMs: COMMAND_MS });
+  async admitNobody(): Promise<void> {
+    if (this.#admitsNobody) return;
+    this.#admitsNobody = true;
+    await qmp(this.#session, 'object-del', { id: ADMITTED }, { deadlineMs: COMMAND_MS });
   }
 
   async isFencing(): Promise<boolean> {
-    const rules = (await qmp(this.#session, 'qom-get', RULES, { deadlineMs: COMMAND_MS })) as readonly Rule[];
-    return rules.some(({ match }) => match === FENCING.match);
+    try {
+      await qmp(this.#session, 'qom-get', RULES, { deadlineMs: COMMAND_MS });
+      return false;
+    } catch (error) {
+      if (error instanceof QmpError) return true;
+      throw error;
+    }
   }
 
   async addExport(grant: Grant): Promise<void> {

@@ -105,7 +105,6 @@ export class Observer {
     const { serial } = this.#cluster;
     const id = await this.#id(name);
     if (id === undefined) return { met: false, what: 'the VM was not seen yet' };
-    serial.look();
     const at = serial.acknowledged(id);
     if (how === 'stalls') return { met: serial.silentMs(id) >= STALLED_MS, what: `at ${at}` };
     if (how === 'undisturbed') {

@@ -50,12 +50,14 @@ export interface Daemon {
   readonly closed: Promise<unknown>;
   /** What it exports now, as grants of `vm`. Exports that are being removed do not count as gone. */
   grants(vm: VmId): Promise<readonly Grant[]>;
+  /** Makes exactly these incarnations acceptable as new connections from now on. Connections that exist stay. */
+  admit(grants: readonly Grant[]): Promise<void>;
   /**
-   * Makes exactly these incarnations acceptable as new connections from now on. Connections that exist stay. `isFencing` stands with them in
-   * the daemon itself: a fence has begun and is not known to be complete, and whoever takes the daemon over finishes it.
+   * Accepts nobody new until the next `admit`; connections that exist stay. Kept in the daemon itself: a fence has begun and is not known to
+   * be complete, and whoever takes the daemon over finishes it.
    */
-  admit(grants: readonly Grant[], options: { readonly isFencing: boolean }): Promise<void>;
-  /** As the last `admit` said; not in a daemon that was only started. */
+  admitNobody(): Promise<void>;
+  /** Whether the last thing that it was told was to admit nobody; not in a daemon that was only started. */
   isFencing(): Promise<boolean>;
   addExport(grant: Grant): Promise<void>;
   /** Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then. */

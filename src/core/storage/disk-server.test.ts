@@ -13,7 +13,7 @@ const granted = (generation: number): Grant => ({ vm: VM, generation: g(generati
 
 /** A node with one disk, whose daemon writes down what it is told. */
 class Node {
-  /** In the order of the commands: `+2` an export, `-1` one removed, `1,2` who may connect, with `!` the mark of a fence. */
+  /** In the order of the commands: `+2` an export, `-1` one removed, `1,2` who may connect, `nobody` a fence. */
   readonly said: string[] = [];
   /** Commands and ends that fail, as in `said`, or `kill`. */
   readonly failing = new Set<string>();
@@ -107,9 +107,13 @@ class Node {
       isRunning: true,
       closed: new Promise(() => undefined),
       grants: async () => [...this.#exports.values()],
-      admit: (grants, { isFencing }) =>
-        this.#does(`${grants.map(({ generation }) => generation).join()}${isFencing ? '!' : ''}`, () => {
-          this.#isMarked = isFencing;
+      admit: (grants) =>
+        this.#does(grants.map(({ generation }) => generation).join(), () => {
+          this.#isMarked = false;
+        }),
+      admitNobody: () =>
+        this.#does('nobody', () => {
+          this.#isMarked = true;
         }),
       isFencing: async () => this.#isMarked,
       addExport: (grant) => this.#does(`+${grant.generation}`, () => this.#exports.set(grant.generation, grant)),
@@ -121,58 +125,68 @@ class Node {
   }
 }
 
-test('a fence tells who may connect, and that it has begun, before it cuts; that it is over it says a while after its answer', async () => {
+test('while a fence cuts nobody new may connect; who is left may again a while after its answer', async () => {
   const node = new Node();
   await node.grant(1);
   await node.grant(2);
   node.said.length = 0;
   node.pauses.length = 0;
   assert.deepEqual(await node.fence(2), [1]);
-  assert.deepEqual(node.said, ['2!', '-1']);
+  assert.deepEqual(node.said, ['nobody', '-1']);
   assert.equal(node.isMarked, true);
   for (const end of node.pauses.splice(0)) end();
   await node.grant(3);
-  assert.deepEqual(node.said, ['2!', '-1', '2', '+3', '2,3']);
+  assert.deepEqual(node.said, ['nobody', '-1', '2', '+3', '2,3']);
   assert.equal(node.isMarked, false);
-  // What a fence that comes meanwhile says stays until it is over itself.
+  // A fence that comes meanwhile holds until it is over itself.
   await node.fence(3);
   node.failing.add('-3').add('kill');
   node.said.length = 0;
   await assert.rejects(node.fence(4));
   for (const end of node.pauses.splice(0)) end();
   await node.server.run(async () => undefined);
-  assert.deepEqual([node.said, node.isMarked], [['!', '-3', 'kill'], true]);
+  assert.deepEqual([node.said, node.isMarked], [['nobody', '-3', 'kill'], true]);
 });
 
 test('a fence that could not be told is carried out by the end of the daemon', async () => {
-  for (const failing of ['2!', '-1']) {
+  for (const failing of ['nobody', '-1']) {
     const node = new Node();
     await node.grant(1);
     await node.grant(2);
     node.failing.add(failing);
     node.said.length = 0;
     assert.deepEqual(await node.fence(2), [1]);
-    assert.deepEqual(node.said, ['2!', '-1', 'kill', 'start']);
+    assert.deepEqual(node.said, ['nobody', '-1', 'kill', 'start']);
     assert.equal(node.isMarked, false);
   }
 });
 
-test('what may still be served stays marked, whatever is granted meanwhile, until its daemon is gone', async () => {
+test('while something may still be served that nobody could take back, nothing is granted until its daemon is gone', async () => {
   const node = new Node();
   await node.grant(1);
   for (const failing of ['+2', 'kill']) node.failing.add(failing);
   await assert.rejects(node.grant(2));
   node.said.length = 0;
-  await node.grant(3);
-  assert.deepEqual(node.said, ['+3', '1,3!']);
+  await assert.rejects(node.grant(3));
   await assert.rejects(node.fence(1));
-  assert.equal(node.isMarked, true);
-  await assert.rejects(node.grant(4));
-  assert.equal(node.isMarked, true);
+  assert.deepEqual(node.said, ['kill', 'kill']);
   node.failing.clear();
-  assert.deepEqual(await node.fence(1), [2, 4]);
+  assert.deepEqual(await node.fence(1), [2, 3]);
   await node.grant(3);
-  assert.equal(node.isMarked, false);
+  assert.deepEqual(node.said.slice(2), ['kill', 'start']);
+  assert.deepEqual(node.server.grants, [granted(1), granted(3)]);
+});
+
+test('a daemon that will not admit those who are left after a fence is started anew', async () => {
+  const node = new Node();
+  await node.grant(1);
+  await node.grant(2);
+  await node.fence(2);
+  node.failing.add('2');
+  node.said.length = 0;
+  for (const end of node.pauses.splice(0)) end();
+  await node.server.run(async () => undefined);
+  assert.deepEqual([node.said, node.isMarked], [['2', 'kill', 'start'], false]);
 });
 
 test('a newcomer is looked for until it is connected, or alone, and not when nobody stands still for it', async () => {

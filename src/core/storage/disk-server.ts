@@ -37,8 +37,8 @@ const UNUSED_MS = 30_000;
 /** How often, and how many times, it is looked whether a newcomer is connected. */
 const CONNECTED_LOOK_MS = 250;
 const CONNECTED_LOOKS_MAX = 240;
-/** After a fence, until its mark is taken away: by then a guest that waited for its answer goes on. */
-const UNMARK_MS = 100;
+/** After a fence, until those who are left may connect anew: by then a guest that waited for its answer goes on. */
+const READMIT_MS = 100;
 
 /** One disk of the pool: what is granted on it, and the daemon that serves it. */
 export class DiskServer {
@@ -101,7 +101,7 @@ export class DiskServer {
       this.#take(daemon);
       for (const grant of await daemon.grants(vm)) this.#held.set(grant.generation, { grant, older: new Map() });
       if (await daemon.isFencing()) await this.#restart('a fence was not finished');
-      else await this.#admit(daemon);
+      else await daemon.admit(this.grants);
     });
   }
 
@@ -220,7 +220,9 @@ export class DiskServer {
     const held = { grant, older: await this.#connected() };
     this.#held.set(grant.generation, held);
     try {
-      if (this.#daemon?.isRunning === true && (await this.#tryAdd(this.#daemon, grant))) return;
+      const daemon = this.#daemon;
+      const mayAdd = daemon?.isRunning === true && this.#uncut.size === 0;
+      if (mayAdd && (await this.#tryAdd(daemon, grant))) return;
       await this.#start();
     } catch (error) {
       this.#held.delete(grant.generation);
@@ -232,7 +234,7 @@ export class DiskServer {
   /** False when the daemon would not: then one started anew gets all grants at once. */
   async #tryAdd(daemon: Daemon, grant: Grant): Promise<boolean> {
     try {
-      await Promise.all([daemon.addExport(grant), this.#admit(daemon)]);
+      await Promise.all([daemon.addExport(grant), daemon.admit(this.grants)]);
       return true;
     } catch (error) {
       this.#around.log.warn('an export could not be added: the storage daemon is started anew', {
@@ -241,11 +243,6 @@ export class DiskServer {
       });
       return false;
     }
-  }
-
-  /** Who may connect; and, while anything granted before may still be served, that a fence is not complete. */
-  #admit(daemon: Daemon): Promise<void> {
-    return daemon.admit(this.grants, { isFencing: this.#uncut.size > 0 });
   }
 
   /**
@@ -289,30 +286,32 @@ export class DiskServer {
     { revoked, older }: { readonly revoked: readonly Grant[]; readonly older: Connections },
   ): Promise<boolean> {
     // At once, for the sake of a migration's pause: QMP carries commands out in the order they were sent.
-    await Promise.all([this.#admit(daemon), ...revoked.map((grant) => daemon.removeExport(grant))]);
+    await Promise.all([daemon.admitNobody(), ...revoked.map((grant) => daemon.removeExport(grant))]);
     const left = await this.#connections();
     const strangers = this.#strangersTo([...this.#held.keys()], revoked);
     const survivors = this.#held.size;
     if (mayBeRevoked({ left, older: new Set(older.keys()), strangers, survivors })) return false;
-    this.#unmarkLater(daemon);
+    this.#readmitLater(daemon);
     return true;
   }
 
   /**
-   * The fence is complete: the mark goes when its answer has had its effect, since a migrating guest stands still meanwhile, and the daemon
-   * takes a processor for it. Should this service end in between, whoever takes the daemon over starts it anew, which is safe. A mark of a
-   * later fence that failed stays.
+   * The fence is complete: who is left may connect anew when its answer has had its effect, since a migrating guest stands still meanwhile, and
+   * the daemon takes a processor for it. Should this service end in between, whoever takes the daemon over starts it anew, which is safe. After
+   * a later fence that failed nobody may.
    */
-  #unmarkLater(daemon: Daemon): void {
-    const unmark = async (): Promise<void> => {
-      if (this.#uncut.size === 0 && this.#daemon === daemon && !this.#isReleased) await this.#admit(daemon);
+  #readmitLater(daemon: Daemon): void {
+    const readmit = async (): Promise<void> => {
+      if (this.#uncut.size > 0 || this.#daemon !== daemon || this.#isReleased) return;
+      try {
+        await daemon.admit(this.grants);
+      } catch (error) {
+        if (daemon.isRunning) await this.#restart(messageOf(error));
+      }
     };
     const warn = (error: unknown): void =>
-      this.#around.log.warn('a storage daemon keeps the mark of a fence that is complete', {
-        disk: this.disk,
-        reason: messageOf(error),
-      });
-    this.#around.clock.after(UNMARK_MS, () => void this.#queue.run(unmark, { urgent: true }).catch(warn));
+      this.#around.log.warn('a storage daemon admits nobody', { disk: this.disk, reason: messageOf(error) });
+    this.#around.clock.after(READMIT_MS, () => void this.#queue.run(readmit, { urgent: true }).catch(warn));
   }
 
   /** The last resort of a fence, and certain: a process that is gone writes nothing. Survivors reconnect. */

@@ -104,7 +104,7 @@ export class SimDaemon {
     this.process = process;
     this.#path = path;
     for (const grant of grants) this.addExport(grant);
-    this.admit(grants, { isFencing: false });
+    this.admit(grants);
     process.onEnd(() => this.#die());
   }
 
@@ -138,10 +138,16 @@ export class SimDaemon {
   }
 
   /** See core/ports/disk-backend.ts. */
-  admit(grants: readonly Grant[], { isFencing }: { readonly isFencing: boolean }): void {
-    this.#isFencing = isFencing;
-    this.#admitted.clear();
+  admit(grants: readonly Grant[]): void {
+    this.admitNobody();
+    this.#isFencing = false;
     for (const { vm, generation } of grants) this.#admitted.add(`${vm}:${generation}`);
+  }
+
+  /** See core/ports/disk-backend.ts. */
+  admitNobody(): void {
+    this.#isFencing = true;
+    this.#admitted.clear();
   }
 
   /** False when there is one of that name. */

@@ -159,8 +159,12 @@ class Session extends SimSession<SimDaemon> implements Daemon {
     return this.ask((daemon) => daemon.grants.filter((grant) => grant.vm === vm));
   }
 
-  admit(grants: readonly Grant[], options: { readonly isFencing: boolean }): Promise<void> {
-    return this.ask((daemon) => daemon.admit(grants, options));
+  admit(grants: readonly Grant[]): Promise<void> {
+    return this.ask((daemon) => daemon.admit(grants));
+  }
+
+  admitNobody(): Promise<void> {
+    return this.ask((daemon) => daemon.admitNobody());
   }
 
   isFencing(): Promise<boolean> {
