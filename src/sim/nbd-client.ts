@@ -194,7 +194,10 @@ export class NbdClient {
     this.#around.onIdle();
   }
 
-  /** A kernel notices when a peer does not acknowledge any more; it waits as long as it likes for one that does. */
+  /**
+   * A kernel notices when a peer does not acknowledge any more, also when it has nothing to send (keepalive); it waits as long as it likes for
+   * one that does.
+   */
   #watch(connection: NbdConnection, attempt: number, peer: SimMachine): void {
     const { network, process } = this.#around;
     process.after(STALL_MS, () => {
