@@ -13,7 +13,7 @@ import { withDeadline } from '../os/deadline.ts';
 import { isRunning, listProcesses, type ProcessRecord, signalProcess, waitGone } from '../os/process-table.ts';
 import { codeCacheDir } from './code-cache.ts';
 import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
-import type { MachineSpec } from './shape.ts';
+import type { MachineKind, MachineSpec } from './shape.ts';
 import { plugIn, unplug } from './underlay.ts';
 
 const BOOT_DEADLINE_MS = 20_000;
@@ -28,21 +28,24 @@ export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[]
 
 /**
  * The kernel's patience, cut so that a peer that vanished is noticed within seconds: unanswered data after about 6 s
- * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s.
+ * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s. Not of a host: there the agent does it.
  */
-const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
+const PATIENCE_SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/tcp_retries2', '4'],
   ['net/ipv4/tcp_syn_retries', '2'],
   ['net/ipv4/tcp_keepalive_time', '5'],
   ['net/ipv4/tcp_keepalive_intvl', '1'],
   ['net/ipv4/tcp_keepalive_probes', '3'],
+];
+
+const SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   // The underlay is IPv4: no neighbour discovery on links that shall be silent when nothing is sent.
   ['net/ipv6/conf/default/disable_ipv6', '1'],
   ...BRIDGE_SYSCTLS,
 ];
 
 /** $1 host name, $2 the machine's directory, $3 directory of all machines, $4 directory to hide or ''. */
-const BOOT_SCRIPT = `
+const bootScript = (kind: MachineKind): string => `
 set -eu
 hostname "$1"
 mount -t tmpfs -o mode=755 none /run
@@ -55,7 +58,7 @@ mount --bind /run/own "$2"
 umount /run/own
 rmdir /run/own
 if [ -n "$4" ]; then mount -t tmpfs -o mode=700,size=64k none "$4"; fi
-${SYSCTLS.map(([name, value]) => `[ ! -e /proc/sys/${name} ] || echo ${value} > /proc/sys/${name}`).join('\n')}
+${[...(kind === 'host' ? [] : PATIENCE_SYSCTLS), ...SYSCTLS].map(([name, value]) => `[ ! -e /proc/sys/${name} ] || echo ${value} > /proc/sys/${name}`).join('\n')}
 # The disks' daemons run as users of their own: they reach the pool past directories that are closed to others.
 if [ -d "$2/pool" ]; then mkdir -m 711 ${MACHINE_POOL_DIR}; mount --bind "$2/pool" ${MACHINE_POOL_DIR}; fi
 # QEMU's users may open this one; the mode of the real machine's is not ours to change. An ordinary user cannot make one.
@@ -97,7 +100,16 @@ export async function bootMachine(spec: MachineSpec, layout: LabLayout): Promise
     'unshare',
     [
       ...['--mount', '--uts', '--net', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc', '--'],
-      ...['sh', '-c', BOOT_SCRIPT, 'boot', spec.name, layout.machine(spec.name).dir, layout.machinesDir, hidden],
+      ...[
+        'sh',
+        '-c',
+        bootScript(spec.kind),
+        'boot',
+        spec.name,
+        layout.machine(spec.name).dir,
+        layout.machinesDir,
+        hidden,
+      ],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: machineEnv(layout), cwd: '/' },
   );

@@ -84,7 +84,7 @@ function rulesOf(grants: readonly Grant[]): readonly Rule[] {
   }));
 }
 
-function listOf(grants: readonly Grant[]) {
+function authzList(grants: readonly Grant[]) {
   return { 'qom-type': 'authz-list', id: ADMITTED, policy: 'deny', rules: rulesOf(grants) } as const;
 }
 
@@ -150,7 +150,7 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
     PROGRAM,
     ...nodes.flat(),
     ...json('--object', tls),
-    ...json('--object', listOf(grants)),
+    ...json('--object', authzList(grants)),
     ...json('--nbd-server', {
       addr: { type: 'inet', host: spec.address, port: String(spec.port) },
       'tls-creds': TLS,
@@ -285,7 +285,7 @@ export class Qsd implements Daemon {
     const hadList = !this.#admitsNobody;
     this.#admitsNobody = false;
     if (hadList) await qmp(this.#session, 'qom-set', { ...RULES, value: rulesOf(grants) }, { deadlineMs: COMMAND_MS });
-    else await qmp(this.#session, 'object-add', listOf(grants), { deadlineMs: COMMAND_MS });
+    else await qmp(this.#session, 'object-add', authzList(grants), { deadlineMs: COMMAND_MS });
   }
 
   /**

@@ -94,3 +94,19 @@ export async function untilSaid(cluster: StoryCluster, name: string, pattern: Re
   };
   return until(`the console of ${name} says ${pattern}`, look, { seen: () => text.slice(-600) });
 }
+
+/** How far the guest's sequence has come on the serial console. */
+export async function acknowledged(cluster: StoryCluster, name: string): Promise<number> {
+  const { id } = await vmOf(cluster, name);
+  cluster.serial.look();
+  return cluster.serial.acknowledged(id);
+}
+
+/** Waits until the guest's sequence is further than `from`; answers how far. */
+export async function growsBeyond(cluster: StoryCluster, name: string, from: number): Promise<number> {
+  const look = async (): Promise<number | undefined> => {
+    const at = await acknowledged(cluster, name);
+    return at > from ? at : undefined;
+  };
+  return until(`the sequence of ${name} goes on`, look, { seen: () => from });
+}

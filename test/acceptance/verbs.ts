@@ -8,7 +8,19 @@ import { labLayout } from '../../src/lab/layout.ts';
 import { pause, withDeadline } from '../../src/os/deadline.ts';
 import { runningQemus } from '../stories/guests.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
-import { type Case, createTiny, deleteVms, gp, gpJson, until, untilSaid, untilVm, vmOf } from './case.ts';
+import {
+  acknowledged,
+  type Case,
+  createTiny,
+  deleteVms,
+  gp,
+  gpJson,
+  growsBeyond,
+  until,
+  untilSaid,
+  untilVm,
+  vmOf,
+} from './case.ts';
 import { Guest } from './guest.ts';
 
 const MIB = 1024 * 1024;
@@ -16,21 +28,6 @@ const ROOT = join(import.meta.dirname, '../..');
 const STILL_MS = 1_500;
 const TERMINAL_DEADLINE_MS = 60_000;
 const MARKER = 'seed-4711';
-
-/** How far the guest's sequence has come on the serial console. */
-async function acknowledged(cluster: StoryCluster, name: string): Promise<number> {
-  const { id } = await vmOf(cluster, name);
-  cluster.serial.look();
-  return cluster.serial.acknowledged(id);
-}
-
-async function growsBeyond(cluster: StoryCluster, name: string, from: number): Promise<number> {
-  const look = async (): Promise<number | undefined> => {
-    const at = await acknowledged(cluster, name);
-    return at > from ? at : undefined;
-  };
-  return until(`the sequence of ${name} goes on`, look, { seen: () => from });
-}
 
 const create: Case = {
   name: 'create: vCPUs, memory, disks, labels, seed and kernel command line are what the guest sees',

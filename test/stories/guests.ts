@@ -19,8 +19,8 @@ export interface SeenQemu {
 const MARKER = /null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9][0-9]*)\.s([0-9]+)\0/;
 const LOG_FILE = /logfile=([^,\0]+)/;
 const LOOK_EVERY_MS = 150;
-/** A process that has been something else for this long does not become a QEMU: what confines one takes a moment. */
-const SETTLED_MS = 3_000;
+/** A process that has been something else for this long does not become a QEMU: what confines one takes a moment, on a busy machine a second. */
+const SETTLED_MS = 30_000;
 const LOG_BYTES_MAX = 4 * 1024 * 1024;
 
 interface OpenLog {
@@ -32,16 +32,12 @@ interface OpenLog {
 
 /** Every QEMU of a cluster that runs now, on whatever host. */
 export function runningQemus(): SeenQemu[] {
-  return qemuProcesses().map(({ seen }) => seen);
+  return processIds().flatMap((pid) => qemuOf(pid)?.seen ?? []);
 }
 
 interface FoundQemu {
   readonly seen: SeenQemu;
   readonly logFile: string;
-}
-
-function qemuProcesses(): FoundQemu[] {
-  return processIds().flatMap((pid) => qemuOf(pid) ?? []);
 }
 
 function processIds(): string[] {
