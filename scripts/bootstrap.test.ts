@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 
 const root = join(import.meta.dirname, '..');
 
@@ -27,8 +28,8 @@ function installedClone(t: TestContext, checkSource: string): string {
 
 type Run = { readonly child: ChildProcess; readonly output: () => string; readonly ended: Promise<readonly unknown[]> };
 
-function start(file: string, args: readonly string[]): Run {
-  const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000 });
+function start(file: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Run {
+  const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000, env });
   let text = '';
   child.stdout.on('data', (chunk) => (text += String(chunk)));
   child.stderr.on('data', (chunk) => (text += String(chunk)));
@@ -56,6 +57,27 @@ test('a Ctrl-C that arrives twice reaches the command once, and bootstrap waits 
   await until(run, 'interrupted');
   run.child.kill('SIGTERM');
   assert.deepEqual(await run.ended, [41, null]);
+});
+
+test('a Ctrl-C during the installation ends only once npm has', async (t) => {
+  const clone = installedClone(t, '');
+  rmSync(join(clone, 'node_modules/.bin/node'));
+  const bin = join(clone, 'fake');
+  mkdirSync(bin);
+  const npm =
+    "#!/bin/sh\ntrap 'sleep 0.5; echo taken back >taken-back; exit 1' TERM\necho started >&2\ntouch started\nwhile :; do sleep 0.05; done\n";
+  writeFileSync(join(bin, 'npm'), npm, { mode: 0o755 });
+  const env = { ...process.env, PATH: `${bin}:${process.env['PATH']}` };
+  const run = start(join(clone, 'scripts/bootstrap.mjs'), ['check'], env);
+  const endMs = performance.now() + 10_000;
+  while (!existsSync(join(clone, 'started'))) {
+    assert.ok(performance.now() < endMs, run.output());
+    await setTimeout(20);
+  }
+  run.child.kill('SIGINT');
+  assert.deepEqual(await run.ended, [130, null]);
+  assert.match(run.output(), /Interrupted while installing. Run this again/);
+  assert.ok(existsSync(join(clone, 'taken-back')));
 });
 
 test('the command ends when bootstrap is killed', async (t) => {

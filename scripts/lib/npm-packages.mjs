@@ -1,11 +1,11 @@
 /**
- * npm packages of the clone. Guarantees: `npm ci` runs only where node_modules is missing or was made from another lockfile; a
- * stamp is written last, so an interrupted installation is repeated. No package's install script runs (see .npmrc).
+ * npm packages of the clone. Guarantees: `npm ci` runs only where node_modules is missing, incomplete, or was made from another lockfile; a
+ * stamp is written last, so an interrupted installation is repeated, and interrupted it has ended before we do. No package's install script runs (see .npmrc).
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { root, runProgram, Stop, say } from './tell.mjs';
+import { root, runInterruptible, Stop, say } from './tell.mjs';
 
 const DEADLINE_MS = 10 * 60_000;
 const stampFile = join(root, 'node_modules/.groundplane-stamp');
@@ -15,10 +15,9 @@ export async function ensureNpmPackages() {
   const lockHash = createHash('sha256')
     .update(readFileSync(join(root, 'package-lock.json')))
     .digest('hex');
-  if (readStamp() !== lockHash) await install(lockHash);
-  if (!existsSync(join(root, 'node_modules/.bin/node'))) {
-    throw new Stop(4, 'Node 24 is missing in node_modules. Remove the folder node_modules and run this again.');
-  }
+  const node = join(root, 'node_modules/.bin/node');
+  if (readStamp() !== lockHash || !existsSync(node)) await install(lockHash);
+  if (!existsSync(node)) throw new Stop(4, 'npm ci ended well, but Node 24 is missing in node_modules.');
 }
 
 function readStamp() {
@@ -33,7 +32,7 @@ async function install(lockHash) {
   const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.startsWith(inClone));
   const args = ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
   const env = { ...process.env, PATH: path.join(delimiter) };
-  const { exitCode, output } = await runProgram('npm', args, { env, deadlineMs: DEADLINE_MS });
+  const { exitCode, output } = await runInterruptible('npm', args, { env, deadlineMs: DEADLINE_MS });
   if (exitCode !== 0) throw new Stop(4, `npm ci failed; run this again once the cause is gone:\n${output.trim()}`);
   writeFileSync(stampFile, `${lockHash}\n`);
   say(`npm packages installed in ${Math.round((performance.now() - startedMs) / 1000)} s`);

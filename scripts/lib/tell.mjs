@@ -19,20 +19,45 @@ export class Stop extends Error {
   }
 }
 
+const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/**
+ * Runs a program that may be ended at any time, as `runProgram` does. A signal ends it, and us once it is gone: npm takes back what it has begun,
+ * and would do so under the next run's hands. Throws Stop(130 or 143) then.
+ */
+export async function runInterruptible(program, args, options) {
+  const cancelled = new AbortController();
+  let exitCode;
+  const interrupt = (signal) => {
+    exitCode = signal === 'SIGINT' ? 130 : 143;
+    cancelled.abort();
+  };
+  for (const signal of INTERRUPTIONS) process.on(signal, interrupt);
+  try {
+    const result = await runProgram(program, args, { ...options, signal: cancelled.signal });
+    if (exitCode !== undefined) throw new Stop(exitCode, 'Interrupted while installing. Run this again.');
+    return result;
+  } finally {
+    for (const signal of INTERRUPTIONS) process.off(signal, interrupt);
+  }
+}
+
 /**
  * Runs a program to its end. Resolves with {exitCode, output}; exitCode is undefined if it could not start or was ended at
- * `deadlineMs`. With `onLine`, each line of both streams is passed on as it comes. After the deadline the program gets
- * SIGTERM, and SIGKILL 10 s later.
+ * `deadlineMs`. With `onLine`, each line of both streams is passed on as it comes. After the deadline, or when `signal` fires, the program
+ * gets SIGTERM, and SIGKILL 10 s later.
  */
-export function runProgram(program, args, { env = process.env, deadlineMs, onLine = () => {} }) {
+export function runProgram(program, args, { env = process.env, deadlineMs, onLine = () => {}, signal = undefined }) {
   return new Promise((done) => {
     const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     let killTimer;
-    const timer = setTimeout(() => {
+    const end = () => {
       child.kill('SIGTERM');
-      killTimer = setTimeout(() => child.kill('SIGKILL'), 10_000);
-    }, deadlineMs);
+      killTimer ??= setTimeout(() => child.kill('SIGKILL'), 10_000);
+    };
+    const timer = setTimeout(end, deadlineMs);
+    signal?.addEventListener('abort', end, { once: true });
     const finish = (exitCode) => {
       clearTimeout(timer);
       clearTimeout(killTimer);
