@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { TSchema } from 'typebox';
 import { ARTIFACT_BYTES_MAX, type View } from '../../api/common.ts';
+import { buildOpenApi } from '../../api/openapi.ts';
 import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
@@ -35,11 +36,13 @@ export type Handlers = { readonly [Id in OperationId]: (input: Input<Id>) => Pro
 export interface HandlerOptions {
   readonly backend: Backend;
   readonly heartbeatMs: number;
-  readonly document: Readonly<Record<string, unknown>>;
+  /** Of Groundplane, for the OpenAPI document. */
+  readonly version: string;
 }
 
 /** The whole table for one backend; its errors pass through. */
-export function handlersFor({ backend, heartbeatMs, document }: HandlerOptions): Handlers {
+export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): Handlers {
+  let document: Readonly<Record<string, unknown>> | undefined;
   return {
     ...vmHandlers(backend),
     ...nodeHandlers(backend),
@@ -57,7 +60,11 @@ export function handlersFor({ backend, heartbeatMs, document }: HandlerOptions):
     getCluster: ({ call }) => backend.cluster(call),
     health: () => backend.health(),
     metrics: async () => prometheusText(await backend.metrics()),
-    openapi: async () => document,
+    // Made for who asks for it first: most servers are never asked.
+    openapi: async () => {
+      document ??= buildOpenApi(version) as Record<string, unknown>;
+      return document;
+    },
   };
 }
 

@@ -14,7 +14,6 @@ import Fastify, {
 } from 'fastify';
 import { type TSchema, Type } from 'typebox';
 import { BODY_BYTES_MAX, strict } from '../../api/common.ts';
-import { buildOpenApi } from '../../api/openapi.ts';
 import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
 import { type FieldError, type Finding, fieldErrors, InvalidRequest, problemOf } from '../../api/problem.ts';
 import { AssertionFailed, present } from '../../base/assert.ts';
@@ -26,6 +25,7 @@ import { forwardToLeader } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
+import { validatorCompiler } from './request-validator.ts';
 
 const DEADLINE_MS = 30_000;
 /** A long-poll may take its wait and this. */
@@ -84,8 +84,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const handlers = handlersFor({
     backend: options.backend,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
-    document: buildOpenApi(options.version) as Record<string, unknown>,
+    version: options.version,
   });
+  app.setValidatorCompiler<TSchema>(validatorCompiler());
   acceptOnly(app);
   answerErrors(app, options);
   app.addHook('onRequest', async (request, reply) => {
@@ -139,7 +140,6 @@ function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
     http: { headersTimeout: HEADERS_MS },
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: true } },
     schemaErrorFormatter: invalid,
     ...(logger === undefined ? {} : { loggerInstance: logger }),
   } as const;
@@ -262,7 +262,8 @@ async function started(
   return handler(input);
 }
 
-function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {
+/** What a request of this operation must be, part by part. */
+export function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {
   const names = parametersOf(operation.path);
   return {
     ...(names.length === 0

@@ -1,0 +1,30 @@
+/**
+ * Checks the parts of requests against the API's schemas. A validator is made when its operation is asked for first: made all together at the
+ * start they take a fifth of the processor time that a control node needs until it serves.
+ */
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
+import type { TSchema } from 'typebox';
+
+/** Says whether `data` fits; what it found last is in `errors`, as Fastify expects. */
+interface Validator {
+  (data: unknown): boolean;
+  errors?: ErrorObject[] | null;
+}
+
+/** A request is judged as it is: nothing is removed, converted or filled in. Every finding is told, problem.ts bounds how many. */
+export const STRICT: Options = { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: true };
+
+/** What makes the validators of one server (Fastify: setValidatorCompiler). That the schemas are ones is a test's business. */
+export function validatorCompiler(): (route: { readonly schema: TSchema }) => Validator {
+  const ajv = new Ajv({ ...STRICT, meta: false, validateSchema: false, addUsedSchema: false });
+  return ({ schema }) => {
+    let compiled: ValidateFunction | undefined;
+    const validate: Validator = (data) => {
+      compiled ??= ajv.compile(schema);
+      const fits = compiled(data);
+      validate.errors = compiled.errors ?? null;
+      return fits;
+    };
+    return validate;
+  };
+}
