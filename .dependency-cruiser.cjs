@@ -28,7 +28,7 @@ const FOLDERS = {
   target: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
-    npm: ['fastify', 'typebox'],
+    npm: ['ajv', 'fastify', 'typebox'],
     node: true,
   },
   // The simulated world runs the code of production: it may import whatever is decided there.
@@ -62,6 +62,7 @@ const FOLDERS = {
 
 /** Third-party modules that only part of a folder may touch. */
 const NARROWER = [
+  { npm: 'ajv', only: '^src/control/api/' },
   { npm: 'fastify', only: '^src/control/api/' },
   { npm: 'typebox', only: '^src/(control/api|api)/' },
 ];
