@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { Type } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
-import { STRICT, validatorCompiler } from './request-validator.ts';
+import { EVERY_FINDING, validatorCompiler } from './request-validator.ts';
 import { schemaOf } from './server.ts';
 
 test('every schema of a request is one: the server takes them without a look', () => {
-  const ajv = new Ajv(STRICT);
+  const ajv = new Ajv(EVERY_FINDING);
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS))
     for (const [part, schema] of Object.entries(schemaOf(operation)))
       assert.doesNotThrow(() => ajv.compile(schema), `${id} ${part}`);
