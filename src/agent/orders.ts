@@ -99,6 +99,7 @@ const parseLaunchShape = orderOf(
     generation: parseGenerationField,
     slot: integer({ min: 0, max: SLOTS_PER_HOST - 1 }),
     incoming: parseBoolean,
+    receives: added(nullable(parseGenerationField), null),
     machine: openObject({
       vcpus: integer({ min: 1, max: 255 }),
       memoryBytes: integer({ min: 16 * MIB, max: 4096 * 1024 * MIB }),
@@ -153,13 +154,18 @@ const parseLaunchShape = orderOf(
 
 /** POST /v1/launch */
 export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
-  const { sharedDisks, ...rest } = parseLaunchShape(value, at);
-  const order: LaunchOrder = sharedDisks === null ? rest : { ...rest, sharedDisks };
+  const { sharedDisks, receives, ...rest } = parseLaunchShape(value, at);
+  const order: LaunchOrder = {
+    ...rest,
+    ...(sharedDisks === null ? {} : { sharedDisks }),
+    ...(receives === null ? {} : { receives }),
+  };
   const refuse = (what: string): never => {
     throw new CodedError('bad-input', what, { advice: 'Nothing was started.' });
   };
   if (order.machine.memoryBytes % MIB !== 0) refuse('machine.memoryBytes must be a multiple of 1 MiB.');
   if (order.machine.firmware === 'direct' && order.machine.kernel === null) refuse('A direct boot needs a kernel.');
+  if (order.receives !== undefined && !order.incoming) refuse('Only an incoming incarnation receives a stream.');
   const nvrams = order.disks.filter(({ role }) => role === 'nvram').length;
   if (nvrams !== (order.machine.firmware === 'uefi' ? 1 : 0))
     refuse('One nvram disk is needed for UEFI, and none otherwise.');

@@ -48,6 +48,9 @@ export interface ExecuteOptions {
   readonly outOfBand?: boolean | undefined;
 }
 
+/** Runs one command of one QEMU; rejects with QmpError where QEMU refuses it. */
+export type Execute = <T>(command: string, args?: object) => Promise<T>;
+
 interface Pending {
   readonly command: string;
   resolve(value: unknown): void;

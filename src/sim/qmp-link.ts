@@ -33,8 +33,8 @@ interface Held {
   session: Session | null;
   connecting: Promise<Attempt> | null;
   sending: boolean;
-  /** What was ordered on the present session: the generation to send to, or to listen. */
-  ordered: Generation | 'listen' | null;
+  /** What was ordered: the generation to send to, on the present session, or to receive. */
+  ordered: Generation | 'receive' | null;
 }
 
 type Attempt =
@@ -124,13 +124,14 @@ export class SimQmpLink implements QmpLink {
   }
 
   listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
-    this.#hold(destination).ordered = 'listen';
     return this.#order(destination, COMMAND_MS, (qemu) => qemu.listen(source.generation));
   }
 
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
+    this.#hold(destination).ordered = 'receive';
+    this.#connect(destination).catch(() => undefined);
     let hasBegun = false;
     await this.#order(source, SLOW_COMMAND_MS, (qemu) => {
       hasBegun = qemu.send(destination.generation);
@@ -288,7 +289,7 @@ export class SimQmpLink implements QmpLink {
 function toldBy(event: SimEvent, held: Held, { migration }: QemuProcess): MigrationTold | null {
   const { ordered } = held;
   if (ordered === null) return null;
-  if (ordered === 'listen') return event === 'completed' ? { kind: 'arrived' } : null;
+  if (ordered === 'receive') return event === 'completed' ? { kind: 'arrived' } : null;
   if (event === 'completed') return { kind: 'left', sentTo: ordered, pausedMs: migration?.downtimeMs ?? null };
   if (event === 'STOP') return { kind: 'ending' };
   if (event === 'RESUME' || event === 'ended') held.ordered = null;

@@ -8,7 +8,13 @@ import { present } from '../../../src/base/assert.ts';
 import { CodedError } from '../../../src/base/errors.ts';
 import type { HostName, StorageName, VmId } from '../../../src/base/ids.ts';
 import type { QmpObservation } from '../../../src/core/model/observation.ts';
-import type { HostLink, HostReport, LaunchOrder, RunningIncarnation } from '../../../src/core/ports/host-link.ts';
+import type {
+  HostLink,
+  HostReport,
+  LaunchOrder,
+  LaunchResult,
+  RunningIncarnation,
+} from '../../../src/core/ports/host-link.ts';
 import type { Path, Paths } from '../../../src/core/ports/paths.ts';
 import type { QmpLink, QmpTarget } from '../../../src/core/ports/qmp-link.ts';
 import type { ProbeResult, StorageLink, StorageReport } from '../../../src/core/ports/storage-link.ts';
@@ -208,18 +214,15 @@ export class Fleet {
     };
   }
 
-  #launch(
-    host: Host,
-    { vm, generation, slot, incoming }: LaunchOrder,
-  ): { pid: number; startTicks: string; already: boolean } {
+  #launch(host: Host, { vm, generation, slot, incoming }: LaunchOrder): LaunchResult {
     const known = host.qemus.get(`${vm}:${generation}`);
-    if (known !== undefined) return { ...known.running, already: true };
+    if (known !== undefined) return { ...known.running, already: true, listens: false };
     if ([...host.qemus.values()].some(({ running }) => running.slot === slot))
       throw new CodedError('failed', `Slot ${slot} is in use.`);
     const pid = ++pids;
     const running = { vm, generation, slot, pid, startTicks: `${pid}`, incoming };
     host.qemus.set(`${vm}:${generation}`, { running, status: 'prelaunch' });
-    return { ...running, already: false };
+    return { ...running, already: false, listens: incoming };
   }
 
   #count(what: string): void {

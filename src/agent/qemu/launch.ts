@@ -1,5 +1,5 @@
 /**
- * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, and its monitors listen; when it rejects,
+ * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, and its monitors listen, as does a destination's port; when it rejects,
  * no process of it is left; the process does not end with the agent; its directory is its user's alone.
  */
 
@@ -7,13 +7,15 @@ import { chown, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../../base/errors.ts';
+import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import { type Daemon, spawnDaemon } from '../../os/child-process.ts';
 import { withDeadline } from '../../os/deadline.ts';
 import { makePrivateDirectory, writeFileAtomic } from '../../os/files.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { writeCredentials } from '../../pki/credentials.ts';
-import { QmpSession } from '../../qmp/session.ts';
+import { receiveMigration } from '../../qmp/receive-migration.ts';
+import { type Execute, QmpSession } from '../../qmp/session.ts';
 import { readTail } from '../tail.ts';
 import { type Confinement, confinementArguments, type QemuContext, qemuArguments, secretFile } from './arguments.ts';
 
@@ -61,7 +63,7 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
     // A QEMU that fails closes its monitor before it ends: its status and its words say more than that.
     const answered = (inner: AbortSignal): Promise<void> =>
       ready
-        .answered(deadlineMs, inner)
+        .answered(order, { deadlineMs, signal: inner })
         .catch((error: unknown) =>
           error instanceof CodedError && error.code === 'unavailable' ? ended : Promise.reject(error),
         );
@@ -92,8 +94,8 @@ export async function lastWords(directory: string): Promise<string> {
 }
 
 /**
- * A socket that QEMU connects a monitor to while it starts. The agent asks one question over it: the answer comes from
- * QEMU's main loop, hence when every device and disk is there. Then the connection ends for good.
+ * A socket that QEMU connects a monitor to while it starts. The agent asks one question over it, or tells a destination whose stream it is
+ * for: the answer comes from QEMU's main loop, hence when every device and disk is there. Then the connection ends for good.
  */
 class ReadySocket {
   readonly #path: string;
@@ -122,11 +124,19 @@ class ReadySocket {
     return ready;
   }
 
-  async answered(deadlineMs: number, signal: AbortSignal): Promise<void> {
+  async answered(
+    { vm, slot, receives }: LaunchOrder,
+    options: { readonly deadlineMs: number; readonly signal: AbortSignal },
+  ): Promise<void> {
     const socket = await this.#connected.promise;
-    const session = await QmpSession.open(socket, { deadlineMs, signal });
+    const session = await QmpSession.open(socket, options);
+    const execute: Execute = (command, args) => session.execute(command, args, options);
     try {
-      await session.execute('query-status', undefined, { deadlineMs, signal });
+      if (receives === undefined) await execute('query-status');
+      else {
+        const source = { kind: 'incarnation', vmId: vm, generation: receives } as const;
+        await receiveMigration(execute, { port: portsOfSlot(slot).migration, source });
+      }
     } finally {
       session.close();
     }

@@ -170,7 +170,7 @@ test('a launched VM stands halted, confined, and only control nodes may speak to
 test('the same order again changes nothing', async () => {
   const before_ = (await report()).incarnations[0];
   const again = await call<LaunchResult>('/v1/launch', await order(5));
-  assert.deepEqual(again, { pid: before_?.pid, startTicks: before_?.startTicks, already: true });
+  assert.deepEqual(again, { pid: before_?.pid, startTicks: before_?.startTicks, already: true, listens: false });
 });
 
 test('older generations, older terms, a slot that is held and other identities are refused', async () => {
@@ -267,10 +267,10 @@ test('a running guest migrates to a machine launched for it elsewhere, by the cr
   await call('/v1/launch', await order(10));
   await qmp(10, 'cont');
   await until('console output', () => existsSync(join(directory(10), 'serial.log')) && serialBytes(10) > 0);
-  await call('/v1/launch', await order(11, { slot, incoming: true }));
+  const launch = await order(11, { slot, incoming: true, receives: 10 });
+  assert.equal((await call<LaunchResult>('/v1/launch', launch)).listens, true);
+  assert.equal((await call<LaunchResult>('/v1/launch', launch)).listens, false, 'nobody knows of one that runs');
   const uri = `tcp:127.0.0.1:${portsOfSlot(slot).migration}`;
-  await qmp(11, 'migrate-set-parameters', { slot, args: { 'tls-creds': 'tls-server' } });
-  await qmp(11, 'migrate-incoming', { slot, args: { uri } });
   const tls = { 'tls-creds': 'tls-client', 'tls-hostname': dnsName(incarnation(11)) };
   await qmp(10, 'migrate-set-parameters', { args: tls });
   await qmp(10, 'migrate', { args: { uri } });

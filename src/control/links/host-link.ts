@@ -55,6 +55,7 @@ const parseLaunched: Parser<LaunchResult> = openObject({
   pid: integer({ min: 1 }),
   startTicks: short,
   already: added(parseBoolean, false),
+  listens: added(parseBoolean, false),
 });
 const parseKilled: Parser<KillResult> = openObject({ killed: arrayOf(parseGenerationField, { itemsMax: 1_000 }) });
 const anything: Parser<void> = () => undefined;

@@ -89,6 +89,7 @@ test('launches, kills, grants and fences that answer something else are failures
   for (const answer of [
     {},
     { pid: 0, startTicks: '1', already: false },
+    { pid: 7, startTicks: '1', already: false, listens: 'yes' },
     { killed: [0] },
     { exports: [{}] },
     { revoked: 1 },

@@ -16,14 +16,15 @@ import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
 import { pause, withDeadline } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
-import { dnsName, type PeerIdentity, parseDnsName, qemuAuthzName } from '../../pki/identity.ts';
+import { dnsName, type PeerIdentity, parseDnsName } from '../../pki/identity.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
-import { QmpError, type QmpSession } from '../../qmp/session.ts';
+import { receiveMigration, setMigrationCapabilities } from '../../qmp/receive-migration.ts';
+import { type Execute, QmpError, type QmpSession } from '../../qmp/session.ts';
 import { connectTcp } from '../../rpc/relay.ts';
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import { addressOn, type RelayPath } from './paths.ts';
-import { type Execute, openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk-plug.ts';
+import { openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk-plug.ts';
 import { parseProbe } from './storage-link.ts';
 
 /** Deadline of one connection attempt on one path, and of one command. */
@@ -36,7 +37,6 @@ const UNPLUG_MS = 3_000;
 const nothing = (): undefined => undefined;
 /** 8 GiB/s: the network is the limit, not a parameter. */
 const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
-const MIGRATION_AUTHZ = 'migration-authz';
 /** QEMU's events after which a decision may be another one; of MIGRATION those that end one. */
 const TELLING_EVENTS = new Set(['SHUTDOWN', 'STOP', 'RESUME', 'RESET', 'GUEST_PANICKED', 'BLOCK_IO_ERROR']);
 
@@ -58,9 +58,9 @@ interface Held {
   ordered: Ordered | null;
 }
 
-/** A live migration's one end, on the session on which it was ordered. */
+/** A live migration's one end: of the sender's on the session on which it was ordered. */
 type Ordered =
-  | { readonly kind: 'listen' }
+  | { readonly kind: 'receive' }
   | { readonly kind: 'send'; readonly to: Generation; stoppedAtMs: number | null; completed: MigrationState | null };
 
 type Attempt =
@@ -152,29 +152,21 @@ export class QmpConnector implements QmpLink {
   }
 
   async listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
-    const identity = qemuAuthzName(identityOf(source));
-    await Promise.all([
-      this.#setCapabilities(destination, ['events', 'return-path', 'late-block-activate']),
-      this.#tolerating(/duplicate/, () =>
-        this.#execute(destination, 'object-add', { 'qom-type': 'authz-simple', id: MIGRATION_AUTHZ, identity }),
-      ),
-      this.#execute(destination, 'migrate-set-parameters', { 'tls-creds': 'tls-server', 'tls-authz': MIGRATION_AUTHZ }),
-    ]);
-    this.#hold(destination).ordered = { kind: 'listen' };
-    const uri = `tcp:0.0.0.0:${portsOfSlot(destination.slot).migration}`;
-    await this.#tolerating(/already been started/, () => this.#execute(destination, 'migrate-incoming', { uri }));
+    const port = portsOfSlot(destination.slot).migration;
+    await receiveMigration(this.#executor(destination), { port, source: identityOf(source) });
   }
 
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
+    this.#hearArrival(destination);
     const [before, { status }] = await Promise.all([
       this.#execute<QueryMigrate>(source, 'query-migrate'),
       this.#execute<{ status: string }>(source, 'query-status'),
     ]);
     if (status === 'postmigrate' || statusOf(before) === 'active') return;
     await Promise.all([
-      this.#setCapabilities(source, ['events', 'return-path', 'auto-converge']),
+      setMigrationCapabilities(this.#executor(source), ['events', 'return-path', 'auto-converge']),
       this.#execute(source, 'migrate-set-parameters', {
         'tls-creds': 'tls-client',
         'tls-hostname': dnsName(identityOf(destination)),
@@ -191,6 +183,13 @@ export class QmpConnector implements QmpLink {
       held.ordered = null;
       throw error;
     }
+  }
+
+  /** The destination shall tell by itself that it has received everything: on the session that there is, or on one that is opened beside the start of the stream. */
+  #hearArrival(destination: QmpTarget): void {
+    this.#hold(destination).ordered = { kind: 'receive' };
+    // Where it cannot be reached it will be asked.
+    this.#connect(destination).catch(nothing);
   }
 
   async allowPause(source: QmpTarget, ms: number): Promise<void> {
@@ -398,23 +397,6 @@ export class QmpConnector implements QmpLink {
       throw error;
     }
   }
-
-  async #setCapabilities(target: QmpTarget, names: readonly string[]): Promise<void> {
-    await this.#tolerating(/in progress|migration is in/i, () =>
-      this.#execute(target, 'migrate-set-capabilities', {
-        capabilities: names.map((capability) => ({ capability, state: true })),
-      }),
-    );
-  }
-
-  /** Runs `action`; a refusal that says it was done before is no failure: steps may be repeated. */
-  async #tolerating(done: RegExp, action: () => Promise<unknown>): Promise<void> {
-    try {
-      await action();
-    } catch (error) {
-      if (!(error instanceof QmpError) || !done.test(error.description)) throw error;
-    }
-  }
 }
 
 /** QMP query-migrate, as far as it is used (QEMU 7.2, MigrationInfo). */
@@ -458,7 +440,7 @@ function toldBy(event: QmpEvent, held: Pick<Held, 'ordered'>): MigrationTold | n
   if (ordered === null) return null;
   const { name, data, timestampMs } = event;
   const isCompleted = name === 'MIGRATION' && data['status'] === 'completed';
-  if (ordered.kind === 'listen') return isCompleted ? { kind: 'arrived' } : null;
+  if (ordered.kind === 'receive') return isCompleted ? { kind: 'arrived' } : null;
   if (isCompleted) {
     // Set before the run state is postmigrate, and never taken back: from here on only `cont` lets it go on (7.2, migration_iteration_finish).
     const pausedMs = ordered.stoppedAtMs === null ? null : timestampMs - ordered.stoppedAtMs;

@@ -12,9 +12,7 @@ import {
   sharedSecretId,
 } from '../../core/model/shared-disk-devices.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
-
-/** One command of one QEMU; rejects with QmpError where QEMU refuses it. */
-export type Execute = <T>(command: string, args?: object) => Promise<T>;
+import type { Execute } from '../../qmp/session.ts';
 
 /** How a wait for the guest to give a device back ends. */
 export interface UnplugWait {

@@ -75,7 +75,7 @@ export class AgentHost {
     const running = this.#options.machine.running();
     this.#memory.refuseStaleLaunch(order, running);
     const same = running.find((other) => isSame(other, order));
-    if (same !== undefined) return { pid: same.pid, startTicks: same.startTicks, already: true };
+    if (same !== undefined) return { pid: same.pid, startTicks: same.startTicks, already: true, listens: false };
     this.#refuseSlot(order, running);
     this.#memory.launchOrdered(order);
     // An older generation that is still being started here is not wanted any more.
@@ -181,7 +181,7 @@ export class AgentHost {
       cancellation.throwIfCancelled();
       const started = await prepared.start();
       log.info('incarnation started', { vm, generation, slot, pid: started.pid, incoming });
-      return { ...started, already: false };
+      return { ...started, already: false, listens: order.receives !== undefined };
     } catch (error) {
       await machine.removeRemains(order);
       log.warn('incarnation could not be started', { vm, generation, slot, reason: messageOf(error) });

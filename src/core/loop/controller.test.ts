@@ -89,7 +89,7 @@ class SmallWorld {
         // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
         launch: async (name) => {
           this.ordered.push(`launch ${name}`);
-          return { pid: 1, startTicks: '1', already: false };
+          return { pid: 1, startTicks: '1', already: false, listens: false };
         },
         kill: unused,
         applyNetwork: async (name, { revision: at, networks: on, drop }) => {

@@ -24,6 +24,7 @@ import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 
 type Credentials = LaunchOrder['credentials'];
+type Launch = Extract<Step, { do: 'launch' }>;
 
 /** Issues what one incarnation proves itself by. */
 export interface CredentialIssuer {
@@ -59,7 +60,7 @@ const DEADLINE = { fence: 3_000, grant: 5_000, launch: 20_000, kill: 5_000, disk
 
 /** The mutable side of Acknowledged. */
 export interface Ledger extends Acknowledged {
-  /** Being issued for a generation while its disks are granted: its launch follows. */
+  /** Being issued for a generation while it is committed and its disks are granted: its launch follows. */
   issuing: { readonly generation: Generation; readonly credentials: Promise<Credentials> } | null;
   fencedBelow: number;
   readonly sharedFences: Map<StorageName, number>;
@@ -117,7 +118,7 @@ export class Executor {
       case 'fence':
         return this.#fence(vm, step.below, ledger);
       case 'grant':
-        this.#beginIssuing(vm, step.generation, ledger);
+        if (ledger.issuing?.generation !== step.generation) this.beginIssuing(vm, step.generation, ledger);
         await this.#grant(vm, step.generation);
         ledger.granted.add(step.generation);
         return;
@@ -127,12 +128,7 @@ export class Executor {
         ledger.revoked.add(step.generation);
         return;
       case 'launch':
-        await this.#launch(vm, step.incarnation, {
-          incoming: step.incoming,
-          credentials: await this.#issued(vm, step.incarnation.generation, ledger),
-        });
-        ledger.launched.add(step.incarnation.generation);
-        return;
+        return this.#launch(vm, step, ledger);
       case 'cont':
         return qmp.cont(this.target(vm, step.incarnation));
       case 'halt':
@@ -259,8 +255,8 @@ export class Executor {
     );
   }
 
-  /** Making a key and signing its certificate takes about as long as a grant, and waits for nobody. */
-  #beginIssuing(vm: VmRecord, generation: Generation, ledger: Ledger): void {
+  /** Making a key and signing its certificate takes as long as a transaction or a grant, waits for nobody, and is of use to nobody without them. */
+  beginIssuing(vm: VmRecord, generation: Generation, ledger: Ledger): void {
     const credentials = this.#ports.credentials.issue(vm.id, generation);
     // Whoever launches hears of a failure; where nobody does, nobody needs to.
     credentials.catch(() => undefined);
@@ -291,14 +287,11 @@ export class Executor {
         await qmp.plug(target, await this.#launchSharedDisk(vm, use, incarnation.generation));
   }
 
-  async #launch(
-    vm: VmRecord,
-    incarnation: Incarnation,
-    { incoming, credentials }: { readonly incoming: boolean; readonly credentials: Credentials },
-  ): Promise<void> {
+  async #launch(vm: VmRecord, { incarnation, incoming }: Launch, ledger: Ledger): Promise<void> {
     const { hosts, store, networkPlan } = this.#ports;
     const { snapshot } = store;
     const { generation } = incarnation;
+    const credentials = await this.#issued(vm, generation, ledger);
     const disks = new Map(snapshot.disksOf(vm.id).map((disk) => [disk.id, disk]));
     const order: LaunchOrder = {
       term: store.term,
@@ -307,6 +300,7 @@ export class Executor {
       generation,
       slot: incarnation.slot,
       incoming,
+      ...(incoming && vm.phase.kind === 'migrating' ? { receives: vm.phase.source.generation } : {}),
       machine: this.#machine(vm),
       disks: vm.spec.disks.map((use) => this.#launchDisk(vm, use, disks.get(use.disk), generation)),
       ...(vm.spec.sharedDisks === undefined ? {} : await this.#launchSharedDisks(vm, generation)),
@@ -318,7 +312,9 @@ export class Executor {
       credentials,
       network: networkPlan(incarnation.host),
     };
-    await hosts.launch(incarnation.host, order, { deadlineMs: DEADLINE.launch });
+    const { listens } = await hosts.launch(incarnation.host, order, { deadlineMs: DEADLINE.launch });
+    ledger.launched.add(generation);
+    if (listens) ledger.listening.add(generation);
   }
 
   /** With none in it, too: the machine has the controller for those that come. */

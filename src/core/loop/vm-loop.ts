@@ -11,7 +11,6 @@ import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, MigrationTold, QmpObservation } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
-import { isEnding } from '../plan/migration-decision.ts';
 import { changedBy, type Step } from '../plan/steps.ts';
 import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -21,6 +20,7 @@ import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
+import { hasNothingToAsk, keepsMs } from './qmp-freshness.ts';
 import { pauseUntilLook, steadyIntervalMs } from './steady-looks.ts';
 
 /** A point that a crash story may name: before each step and commit. */
@@ -41,8 +41,6 @@ export interface VmLoopPorts {
 
 /** Things one activation may do before it yields to the next wake-up. */
 const THINGS_PER_ACTIVATION = 40;
-/** A QMP observation older than this is made again before it is used. */
-const QMP_FRESH_MS = 250;
 /** Changes of hosts within this wake those that wait for room once. */
 const ROOM_MS = 50;
 /** How long a commit waits for a task that the watch has not shown; after that the task does not exist. */
@@ -380,6 +378,8 @@ export class VmLoop {
     const isNewest = this.#ports.store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
     if (this.#tasksAreLate(vm, decision, state)) return TASK_LOOK_MS;
+    const next = decision.kind === 'commit' ? decision.vm.generation : 0;
+    if (next !== 0 && next !== vm.generation) this.#ports.executor.beginIssuing(vm, next, state.ledger);
     return {
       before: vm,
       after: decision.kind === 'remove' ? null : decision.vm,
@@ -453,6 +453,8 @@ export class VmLoop {
         for (const generation of state.told.keys()) if (generation < step.below) state.told.delete(generation);
       }
       if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
+      // Asked once from here on: whether it is reached at all. What it said before the stream says nothing about that.
+      if (step.do === 'send') state.qmp.delete(step.destination.generation);
       return true;
     } catch (error) {
       const before = state.ledger.failure;
@@ -493,7 +495,8 @@ export class VmLoop {
     const { observer, clock } = this.#ports;
     // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
     if (observer.mayBeGone(host)) return false;
-    if (hasNothingToAsk(vm, state, clock.monotonicMs())) return false;
+    const { ledger, told } = state;
+    if (hasNothingToAsk(vm.phase, { ledger, told: told.values(), now: clock.monotonicMs() })) return false;
     const noted = state.qmp.get(generation);
     if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) {
       // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
@@ -501,13 +504,8 @@ export class VmLoop {
       if (!isLaunchDoubtful && noted?.seen.kind !== 'answers') return false;
     }
     if (noted === undefined || stale === 'all' || stale.has(generation)) return true;
-    // One whose run state is about to follow has changed already.
-    return clock.monotonicMs() - noted.at > (isEnding(noted.seen) ? 0 : this.#keepsMs(vm));
-  }
-
-  /** How long an answer counts; of a running VM for less than the shortest pause between two looks. */
-  #keepsMs({ phase }: VmRecord): number {
-    return phase.kind === 'running' ? this.#intervalMs() / 2 - QMP_FRESH_MS : QMP_FRESH_MS;
+    const around = { phase: vm.phase, ledger: state.ledger, intervalMs: this.#intervalMs() };
+    return clock.monotonicMs() - noted.at > keepsMs(noted.seen, generation, around);
   }
 
   #intervalMs(): number {
@@ -617,15 +615,6 @@ export class VmLoop {
       message: decision.event.message,
     };
   }
-}
-
-/**
- * While the end of a migration is being told, and before its source is fenced: nothing that a QEMU could answer would be decided upon, and the
- * guest stands still for as long as its QEMU answers.
- */
-function hasNothingToAsk({ phase }: VmRecord, { told, ledger }: VmState, now: number): boolean {
-  if (phase.kind === 'switching') return ledger.fencedBelow < phase.destination.generation;
-  return phase.kind === 'migrating' && [...told.values()].some(({ at }) => now - at <= QMP_FRESH_MS);
 }
 
 /** False when the VM came into its phase anew between the two. */

@@ -67,7 +67,7 @@ const COMPLETE: ReadonlySet<string> = new Set([
   'watchdog',
 ]);
 
-/** Phase migrating: grant, launch, listen, send, then the commit. */
+/** Phase migrating: grant, launch so that it listens, send, then the commit. */
 export function decideMigrating(situation: VmSituation, phase: Migrating): Decision {
   const { vm, acknowledged, see, now } = situation;
   const { source, destination } = phase;

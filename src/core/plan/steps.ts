@@ -40,8 +40,6 @@ export function changedBy(step: Step): Incarnation | null {
     case 'power-down':
     case 'end':
       return step.incarnation;
-    case 'listen':
-      return step.destination;
     case 'send':
     case 'allow-pause':
     case 'cancel-send':
@@ -52,6 +50,8 @@ export function changedBy(step: Step): Incarnation | null {
     case 'grant':
     case 'revoke':
     case 'share':
+    // It says the same before and after: that it waits.
+    case 'listen':
       return null;
   }
 }
@@ -85,8 +85,8 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
   migrate: [
     { step: 'commit:migrating', undo: 'commit:unwinding' },
     { step: 'grant', undo: 'revoke' },
+    // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
     { step: 'launch', undo: 'end' },
-    { step: 'listen', undo: 'end' },
     { step: 'send', undo: 'cancel-send, then cont of the source' },
     // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
     { step: 'commit:switching', undo: 'none', irreversible: true },

@@ -56,6 +56,8 @@ export interface LaunchOrder extends Order {
   readonly slot: number;
   /** True: wait for a migration stream (`-incoming defer`). */
   readonly incoming: boolean;
+  /** The generation whose stream it shall wait for, with `incoming`; absent: it is told so afterwards. One who ignores it says so (`listens`). */
+  readonly receives?: Generation;
   readonly machine: LaunchMachine;
   readonly disks: readonly LaunchDisk[];
   /** Absent for none. Needs SHARED_DISKS. */
@@ -112,6 +114,8 @@ export interface LaunchResult {
   readonly startTicks: string;
   /** True when it ran already: nothing was done. */
   readonly already: boolean;
+  /** True when it waits for the stream of the generation that the order names; false: nobody knows. */
+  readonly listens: boolean;
 }
 
 /** Ends the incarnations of `vm` that are named, at once (SIGKILL), with their taps and files. */

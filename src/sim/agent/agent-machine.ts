@@ -146,6 +146,7 @@ export class AgentMachine implements Machine {
     const { name, qemu } = kernel.spawn(order);
     try {
       await this.#answered(name, qemu.open(), cancellation);
+      if (order.receives !== undefined) qemu.listen(order.receives);
       return name;
     } catch (error) {
       await this.kill(name);

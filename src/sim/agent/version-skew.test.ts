@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseKillOrder, parseLaunchOrder, parseNetworkOrder } from '../../agent/orders.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
-import { parseDiskId, parseHostName, parseSha256 } from '../../base/ids.ts';
+import { parseDiskId, parseGeneration, parseHostName, parseSha256 } from '../../base/ids.ts';
 import { killOrder, launchOrder, NIC, networkPlan, VM } from '../../core/agent/testing/fake-machine.ts';
 import type { HostLink, LaunchOrder } from '../../core/ports/host-link.ts';
 import { SimClock } from '../sim-clock.ts';
@@ -39,6 +39,8 @@ class Host {
   readonly clock = new SimClock();
   readonly machine = new SimMachine('h1', this.clock);
   readonly requests: WireRequest[] = [];
+  /** The generations whose streams are waited for. */
+  readonly listening: number[] = [];
   readonly kernel: HostKernel;
   #process: SimProcess;
   #agent: AgentService;
@@ -48,7 +50,11 @@ class Host {
       machine: this.machine,
       clock: this.clock,
       capacity: { memoryBytes: 2 ** 30, vcpus: 4, accelerator: 'tcg', cpuModels: ['baseline', 'EPYC'] },
-      spawn: (): HostedQemu => ({ process: this.machine.spawn('qemu'), open: async () => true }),
+      spawn: (): HostedQemu => ({
+        process: this.machine.spawn('qemu'),
+        open: async () => true,
+        listen: (source) => this.listening.push(source),
+      }),
       onHarm: (what) => assert.fail(what),
     });
     [this.#process, this.#agent] = this.#start();
@@ -157,6 +163,19 @@ for (const { agent, control } of PAIRS) {
   });
 }
 
+test('whether a destination listens is said by those who know; of the others nobody says so', async () => {
+  for (const { agent, control } of PAIRS) {
+    const host = new Host();
+    host.replaceAgent(AGENTS[agent] as Wrapper);
+    const link = host.link(CONTROLS[control] as Wrapper);
+    const order = fullOrder(5, { incoming: true, receives: parseGeneration(4) });
+    const knows = agent !== 'older' && control !== 'older';
+    assert.equal((await host.settled(link.launch(H1, order, HOW))).listens, knows);
+    assert.deepEqual(host.listening, knows ? [4] : []);
+    assert.equal((await host.settled(link.launch(H1, order, HOW))).listens, false);
+  }
+});
+
 test('what is launched under one version is found and ended under every other', async () => {
   const host = new Host();
   const link = host.link((service) => service);
@@ -236,7 +255,9 @@ test('every field of a report and an answer but these is evidence: without it, i
 
 test('every field of an order but these is intent: without it nothing is done', async () => {
   const found = [
-    ...(await dispensable({ ...fullOrder(5), needs: [] }, (order) => parseLaunchOrder(order, ''))),
+    ...(await dispensable({ ...fullOrder(5), needs: [], incoming: true, receives: 4 }, (order) =>
+      parseLaunchOrder(order, ''),
+    )),
     ...(await dispensable(killOrder([5]), (order) => parseKillOrder(order, ''))),
     ...(await dispensable({ ...fullOrder(5).network, term: 5 }, (order) => parseNetworkOrder(order, ''))),
   ];
