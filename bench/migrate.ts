@@ -119,7 +119,7 @@ function report(samples: readonly Pair[], append: string): BenchResult {
     },
     samples: { pairs: samples },
     method: [
-      `In turns on the same machines, the other guest halted meanwhile; guest: ${append}; no network card.`,
+      `In turns on the same machines, the other guest halted meanwhile; guest: ${append}; no network card. Both disks: qcow2, written through, O_DIRECT where the file system has it.`,
       'By the cluster: from the API request to the answer that the task succeeded. By hand: export added, QEMU started with the same arguments, TLS and disk, set up, migrated, old export removed, cont answered, the process at the source ended; credentials were made before.',
       'Pause: STOP event of the source to RESUME event of the destination by their time stamps.',
     ],

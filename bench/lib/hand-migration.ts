@@ -1,11 +1,11 @@
 /**
  * A VM migrated by hand: QEMUs with the cluster's own arguments on the cluster's own machines, so that disk and copy take the same
  * ways, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon with an export per
- * generation, TLS everywhere. Guarantees: what is left at its end goes with the machines.
+ * generation on an image as the pool has them, TLS everywhere. Guarantees: what is left at its end goes with the machines.
  */
 
 import { once } from 'node:events';
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { markerArgument } from '../../src/agent/incarnations.ts';
@@ -22,8 +22,9 @@ import { FIRST_PAUSE_MS } from '../../src/core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { LaunchOrder } from '../../src/core/ports/host-link.ts';
 import { childOf } from '../../src/lab/machine.ts';
-import { spawnDaemon } from '../../src/os/child-process.ts';
+import { run, spawnDaemon } from '../../src/os/child-process.ts';
 import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { hasDirectIo } from '../../src/os/files.ts';
 import { monotonicMs } from '../../src/os/monotonic.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../src/os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../src/pki/authority.ts';
@@ -125,9 +126,8 @@ export class HandVm {
   /** Starts the first QEMU and waits until its guest has booted. */
   async start(): Promise<void> {
     const { directory, diskBytes, generationsMax } = this.#options;
-    const image = join(directory, 'disk.raw');
-    await writeFile(image, '');
-    await truncate(image, diskBytes);
+    const image = join(directory, 'disk.qcow2');
+    await run(['qemu-img', 'create', '-q', '-f', 'qcow2', image, String(diskBytes)], { deadlineMs: START_MS });
     this.#qsd = await this.#serveDisk(image);
     const all = Array.from({ length: generationsMax }, (_, index) => grant(parseGeneration(index + 1)));
     await this.#qsd.admit(all);
@@ -205,13 +205,13 @@ export class HandVm {
     await writeCredentials(join(runDir, DISK, 'tls'), await this.#credentials(STORAGE));
     const spec: QsdSpec = {
       disk: DISK,
-      image: { path: image, format: 'raw', backing: null },
+      image: { path: image, format: 'qcow2', backing: null },
       address: storage.address,
       port: DISK_PORT,
       runDir,
       credentials: await this.#credentials(STORAGE),
       uid: undefined,
-      direct: false,
+      direct: await hasDirectIo(directory),
     };
     const argv = await storage.enter(qsdArgv(spec, [grant(parseGeneration(1))]));
     const log = join(directory, 'qsd.log');

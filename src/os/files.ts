@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 
@@ -108,6 +108,20 @@ export async function readJsonFile(path: string, sizeBytesMax = 1024 * 1024): Pr
     return JSON.parse(text);
   } catch (cause) {
     throw new CodedError('bad-input', `${path} is not valid JSON; it was left as it is.`, { cause });
+  }
+}
+
+/** Whether the file system of a directory that we may write to takes O_DIRECT. */
+export async function hasDirectIo(directory: string): Promise<boolean> {
+  const probe = `${directory}/direct-io.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    const file = await open(probe, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT, 0o600);
+    await file.close();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await rm(probe, { force: true });
   }
 }
 

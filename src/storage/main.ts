@@ -3,8 +3,7 @@
  * the disks' daemons running: no guest notices. Exit status 1: it could not start (the last line of its log says why).
  */
 
-import { constants } from 'node:fs';
-import { chmod, mkdir, open, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
@@ -13,7 +12,7 @@ import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
-import { lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
+import { hasDirectIo, lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import type { Credentials } from '../pki/credentials.ts';
@@ -64,7 +63,7 @@ async function main(): Promise<void> {
     runDir,
     credentials,
     confine,
-    direct: await hasDirectIo(config.poolDir),
+    direct: await hasDirectIo(join(config.poolDir, 'tmp')),
   });
   const target = new LocalTarget({
     name: config.name,
@@ -176,19 +175,6 @@ async function canReach(directories: readonly string[]): Promise<boolean> {
 }
 
 /** Whether the pool's file system takes O_DIRECT. */
-async function hasDirectIo(directory: string): Promise<boolean> {
-  const probe = join(directory, 'tmp', 'direct-io');
-  try {
-    const file = await open(probe, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT, 0o600);
-    await file.close();
-    return true;
-  } catch {
-    return false;
-  } finally {
-    await rm(probe, { force: true });
-  }
-}
-
 /** What a person needs: the message of an expected failure, the stack of a bug. */
 function stackOf(error: unknown): string {
   return error instanceof Error && !(error instanceof CodedError) ? (error.stack ?? error.message) : messageOf(error);
