@@ -1,6 +1,7 @@
 /**
- * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, and its monitors listen, as does a destination's port; when it rejects,
- * no process of it is left; the process does not end with the agent; its directory is its user's alone.
+ * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, its monitors listen, and a destination waits for the
+ * stream of its own source only; when it rejects, no process of it is left; the process does not end with the agent; its directory is
+ * its user's alone.
  */
 
 import { chown, rm } from 'node:fs/promises';

@@ -179,6 +179,7 @@ test('older generations, older terms, a slot that is held and other identities a
   await assert.rejects(call('/v1/launch', await order(6, { term: 4, slot: 4 })), coded('stale-order', /term 5/));
   await assert.rejects(kill([5], 4), coded('stale-order', /term 5/));
   await assert.rejects(call('/v1/launch', await order(6, { slot: -1 })), coded('bad-input', /slot/));
+  await assert.rejects(call('/v1/launch', await order(6, { receives: 5 })), coded('bad-input', /incoming/));
   await assert.rejects(call('/v1/launch', await order(6, { needs: ['x'] })), coded('unsupported', /needs x/));
   const credentials = await rig.credentialsOf(incarnation(5));
   const other = new RpcClient({ credentials, target: { address: '127.0.0.1', port: PORTS.agent, identity: HOST } });

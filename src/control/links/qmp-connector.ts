@@ -54,11 +54,11 @@ interface Held {
   connecting: Promise<Attempt> | null;
   /** Whether it was told to send, here: then it is asked about its migration. */
   sending: boolean;
-  /** What was ordered on the present session, and what its events have told since. */
+  /** What was ordered, and what its events have told since. */
   ordered: Ordered | null;
 }
 
-/** A live migration's one end: of the sender's on the session on which it was ordered. */
+/** What was ordered of one end of a live migration; of a sender on the present session. */
 type Ordered =
   | { readonly kind: 'receive' }
   | { readonly kind: 'send'; readonly to: Generation; stoppedAtMs: number | null; completed: MigrationState | null };
@@ -185,7 +185,7 @@ export class QmpConnector implements QmpLink {
     }
   }
 
-  /** The destination shall tell by itself that it has received everything: on the session that there is, or on one that is opened beside the start of the stream. */
+  /** The destination shall tell by itself that it has received everything: on the session that there is, or on one opened beside the stream's start. */
   #hearArrival(destination: QmpTarget): void {
     this.#hold(destination).ordered = { kind: 'receive' };
     // Where it cannot be reached it will be asked.

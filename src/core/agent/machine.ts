@@ -22,8 +22,9 @@ export type Starting = Pick<LaunchOrder, 'vm' | 'generation' | 'slot' | 'nics'>;
 /** Everything a start needs is there, but for the network. */
 export interface PreparedStart {
   /**
-   * Starts QEMU, halted, and resolves when its monitors answer and it waits for the stream that the order names, if it names one. CodedError 'failed' with QEMU's last words, 'deadline', or the
-   * cancellation's reason: then no process of it is left. The process outlives the agent.
+   * Starts QEMU, halted, and resolves when its monitors answer and it waits for the stream that the order names, if it names one.
+   * CodedError 'failed' with QEMU's last words, 'deadline', or the cancellation's reason: then no process of it is left. The process
+   * outlives the agent.
    */
   start(): Promise<ProcessName>;
 }

@@ -255,7 +255,7 @@ export class Executor {
     );
   }
 
-  /** Making a key and signing its certificate takes as long as a transaction or a grant, waits for nobody, and is of use to nobody without them. */
+  /** Making a key and signing its certificate takes as long as a transaction or a grant, and waits for neither; without them nobody uses it. */
   beginIssuing(vm: VmRecord, generation: Generation, ledger: Ledger): void {
     const credentials = this.#ports.credentials.issue(vm.id, generation);
     // Whoever launches hears of a failure; where nobody does, nobody needs to.
