@@ -16,7 +16,7 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     load: async () => (await import('./failover.ts')).failover,
   },
   migrate: {
-    about: 'live migration against the same by hand over QMP; --pairs 10 --memory-mib 128 --append TEXT',
+    about: 'live migration against the same by hand over QMP; --pairs 40 --memory-mib 128 --append TEXT',
     load: async () => (await import('./migrate.ts')).migrate,
   },
   create: {
