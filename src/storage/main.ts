@@ -174,7 +174,6 @@ async function canReach(directories: readonly string[]): Promise<boolean> {
   return true;
 }
 
-/** Whether the pool's file system takes O_DIRECT. */
 /** What a person needs: the message of an expected failure, the stack of a bug. */
 function stackOf(error: unknown): string {
   return error instanceof Error && !(error instanceof CodedError) ? (error.stack ?? error.message) : messageOf(error);

@@ -498,13 +498,13 @@ export class VmLoop {
     const { ledger, told } = state;
     if (hasNothingToAsk(vm.phase, { ledger, told: told.values(), now: clock.monotonicMs() })) return false;
     const noted = state.qmp.get(generation);
-    if (vm.phase.kind === 'starting' && !state.ledger.launched.has(generation)) {
+    if (vm.phase.kind === 'starting' && !ledger.launched.has(generation)) {
       // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
-      const isLaunchDoubtful = state.ledger.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
+      const isLaunchDoubtful = ledger.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
       if (!isLaunchDoubtful && noted?.seen.kind !== 'answers') return false;
     }
     if (noted === undefined || stale === 'all' || stale.has(generation)) return true;
-    const around = { phase: vm.phase, ledger: state.ledger, intervalMs: this.#intervalMs() };
+    const around = { phase: vm.phase, ledger, intervalMs: this.#intervalMs() };
     return clock.monotonicMs() - noted.at > keepsMs(noted.seen, generation, around);
   }
 
