@@ -62,6 +62,11 @@ test('a daemon is started with its whole state, no secret on its command line, a
   const argv = qsdArgv(spec, [{ vm: VM, generation: g(7), readOnly: false }]);
   const text = argv.join(' ');
   assert.match(text, /^setpriv --reuid=700001 --regid=700001 --clear-groups --no-new-privs qemu-storage-daemon /);
+  assert.match(
+    text,
+    / qemu-storage-daemon --chardev socket,id=qmp,\S+ --monitor chardev=qmp /,
+    'before all that takes time',
+  );
   assert.ok(!text.includes('PRIVATE'));
   assert.ok(text.includes('"id":"g7.rw"') && text.includes('path=/run/a,,b/'));
   assert.ok(text.includes('"rules":[{"match":"CN=incarnation:vm-0123456789ab:7","policy":"allow"}]'));

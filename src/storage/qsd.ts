@@ -148,6 +148,11 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
     ...(spec.uid === undefined ? [] : [`--reuid=${spec.uid}`, `--regid=${spec.uid}`, '--clear-groups']),
     '--no-new-privs',
     PROGRAM,
+    // First: the monitor's thread takes the socket over from the main loop a moment later. Where a client connects in that moment and the
+    // main loop runs already, both of them accept it, and the one that comes second, the main loop, waits in accept(2) for another (7.2;
+    // one start in 500 with the monitor last). It answers when all the rest is done.
+    ...['--chardev', `socket,id=qmp,path=${socketPath(runDir, disk).replaceAll(',', ',,')},server=on,wait=off`],
+    ...['--monitor', 'chardev=qmp'],
     ...nodes.flat(),
     ...json('--object', tls),
     ...json('--object', authzList(grants)),
@@ -158,8 +163,6 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
       'max-connections': CONNECTIONS_MAX,
     }),
     ...grants.flatMap((grant) => json('--export', exportOptions(grant))),
-    ...['--chardev', `socket,id=qmp,path=${socketPath(runDir, disk).replaceAll(',', ',,')},server=on,wait=off`],
-    ...['--monitor', 'chardev=qmp'],
   ];
 }
 

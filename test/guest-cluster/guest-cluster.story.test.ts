@@ -28,8 +28,12 @@ const FORMED_DEADLINE_MS = 240_000;
 const EVENT_DEADLINE_MS = 150_000;
 const WRITES_DEADLINE_MS = 60_000;
 const WHOLE = new RegExp(`membership ring=\\S+ quorate=Yes members=${NAMES.join()}\r`);
-/** Reads a block of the shared disk and writes the same again, past every cache; says what dd says of an error, and `rc=` with its exit code. */
-const WRITE = 'dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>&1; echo r""c=$?';
+/**
+ * Reads a block of the shared disk and writes the same again, past every cache; says what dd says of an error, and `rc=` with its exit code. dd
+ * writes a line piece by piece, and whoever else writes to the console comes in between: so its lines are written whole, afterwards.
+ */
+const WRITE =
+  'said=$(dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>&1); printf "%s\\nrc=%s\\n" "$said" $?';
 
 /** The second shared disk's size in blocks of 512 bytes, read anew from the disk. */
 const SIZE_OF_SECOND = 'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""';
