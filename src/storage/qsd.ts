@@ -92,6 +92,16 @@ function socketPath(runDir: string, disk: DiskId): string {
   return join(runDir, disk, 'qmp.sock');
 }
 
+/**
+ * To be the first options: the monitor's thread takes the socket over from the main loop a moment later. Where a client connects in that moment
+ * and the main loop runs already, both of them accept it, and the one that comes second, the main loop, waits in accept(2) for another
+ * (7.2; one start in 500 with the monitor last). It answers when all the rest is done.
+ */
+function monitorArguments(runDir: string, disk: DiskId): readonly string[] {
+  const path = socketPath(runDir, disk).replaceAll(',', ',,');
+  return ['--chardev', `socket,id=qmp,path=${path},server=on,wait=off`, '--monitor', 'chardev=qmp'];
+}
+
 /** The command line of a daemon that serves exactly `grants`. Pure. */
 export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly string[] {
   const { image, runDir, disk } = spec;
@@ -148,11 +158,7 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
     ...(spec.uid === undefined ? [] : [`--reuid=${spec.uid}`, `--regid=${spec.uid}`, '--clear-groups']),
     '--no-new-privs',
     PROGRAM,
-    // First: the monitor's thread takes the socket over from the main loop a moment later. Where a client connects in that moment and the
-    // main loop runs already, both of them accept it, and the one that comes second, the main loop, waits in accept(2) for another (7.2;
-    // one start in 500 with the monitor last). It answers when all the rest is done.
-    ...['--chardev', `socket,id=qmp,path=${socketPath(runDir, disk).replaceAll(',', ',,')},server=on,wait=off`],
-    ...['--monitor', 'chardev=qmp'],
+    ...monitorArguments(runDir, disk),
     ...nodes.flat(),
     ...json('--object', tls),
     ...json('--object', authzList(grants)),
