@@ -22,8 +22,10 @@ const IPV4_OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
 const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
 
-/** Largest number of bytes of a JSON request body. */
+/** Largest number of bytes of the JSON body of a request that carries files of a guest (cloud-init). */
 export const BODY_BYTES_MAX = 1024 * 1024;
+/** Largest number of bytes of every other JSON body: more than the largest that fits its schema has in UTF-8. */
+export const SMALL_BODY_BYTES_MAX = 64 * 1024;
 /** Largest number of bytes of one stored file (disk image, kernel, initrd). */
 export const ARTIFACT_BYTES_MAX = 512 * 1024 ** 3;
 const MEMORY_BYTES_MIN = 16 * 1024 ** 2;

@@ -4,7 +4,7 @@
  */
 import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
-import { Name, Sha256Hex } from './common.ts';
+import { BODY_BYTES_MAX, Name, Sha256Hex, SMALL_BODY_BYTES_MAX } from './common.ts';
 import * as requests from './requests.ts';
 import * as views from './views.ts';
 
@@ -38,6 +38,8 @@ export interface Operation {
   readonly query: TObject | null;
   readonly body: TSchema | null;
   readonly bodyMedium: 'json' | 'bytes' | 'none';
+  /** Bytes of JSON taken at most. */
+  readonly bodyBytesMax: number;
   /** An optional If-Match header with the object's revision. */
   readonly ifMatch: boolean;
   readonly status: 101 | 200 | 201 | 202 | 204;
@@ -69,6 +71,7 @@ function operation<const O extends Partially>(
     query: null,
     body: null,
     bodyMedium: options.body ? 'json' : 'none',
+    bodyBytesMax: SMALL_BODY_BYTES_MAX,
     ifMatch: false,
     status: 200,
     answer: null,
@@ -94,6 +97,7 @@ export const OPERATIONS = {
   listVms: operation('GET /v1/vms', 'vms', 'List VMs', { query: requests.VmQuerySchema, answer: list(views.VmSchema) }),
   createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless told otherwise', {
     body: requests.CreateVmSchema,
+    bodyBytesMax: BODY_BYTES_MAX,
     status: 201,
     answer: views.VmSchema,
     errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'bad-image'],

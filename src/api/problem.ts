@@ -74,14 +74,15 @@ function codeOf(code: string, status: number): ErrorCode {
   return status === 502 || status === 503 ? 'unavailable' : 'failed';
 }
 
-/** One readable sentence per field; of a union, only what the nearest alternative lacks. */
+/** One readable sentence per field, at most FIELD_ERRORS_MAX; of a union, only what the nearest alternative lacks. Linear in the findings. */
 export function fieldErrors(findings: readonly Finding[]): readonly FieldError[] {
   const seen = new Map<string, FieldError>();
   for (const finding of withoutOtherAlternatives(findings)) {
     const field = { pointer: pointerOf(finding), detail: sentence(finding) };
     seen.set(`${field.pointer} ${field.detail}`, field);
+    if (seen.size === FIELD_ERRORS_MAX) break;
   }
-  return [...seen.values()].slice(0, FIELD_ERRORS_MAX);
+  return [...seen.values()];
 }
 
 /** Where the fault is: the property itself, not the object around it. */
@@ -92,26 +93,33 @@ function pointerOf(finding: Finding): string {
   return `${finding.instancePath}/${property.slice(0, 60).replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 
-/** For each union that failed, keeps only the findings of the alternative that fits best. */
+/** For each union that failed, keeps only the findings of the alternative that fits best. The validator tells a union after its alternatives. */
 function withoutOtherAlternatives(findings: readonly Finding[]): readonly Finding[] {
-  const unions = findings.filter((finding) => finding.keyword === 'anyOf');
-  let rest = findings;
-  for (const union of unions) {
-    const prefix = `${union.schemaPath}/`;
-    const inUnion = rest.filter(
-      (f) => f.schemaPath.startsWith(prefix) && f.instancePath.startsWith(union.instancePath),
-    );
-    const alternatives = Map.groupBy(inUnion, (f) => f.schemaPath.slice(prefix.length).split('/')[0] ?? '');
-    const fitting = [...alternatives.values()].filter((of) => !of.some((f) => isTypeMismatch(f, union)));
-    const best = fitting.sort((a, b) => score(a) - score(b))[0];
-    // Where no alternative is of the right type the union's own sentence lists what is possible.
-    const drop = new Set(best === undefined ? inUnion : inUnion.filter((f) => !best.includes(f)));
-    if (best !== undefined) drop.add(union);
-    rest = rest
-      .filter((f) => !drop.has(f))
-      .map((f) => (f === union ? { ...f, params: { ...f.params, types: typesOf(inUnion, union) } } : f));
+  const kept: Finding[] = [];
+  for (const finding of findings) {
+    if (finding.keyword !== 'anyOf') kept.push(finding);
+    else kept.push(...nearestOf(finding, takeAlternatives(kept, finding)));
   }
-  return rest;
+  return kept;
+}
+
+/** Takes from the end of `kept` what was found in the alternatives of `union`, in order. */
+function takeAlternatives(kept: Finding[], union: Finding): readonly Finding[] {
+  let first = kept.length;
+  const isInside = ({ schemaPath, instancePath }: Finding): boolean =>
+    schemaPath.startsWith(`${union.schemaPath}/`) &&
+    (instancePath === union.instancePath || instancePath.startsWith(`${union.instancePath}/`));
+  for (let last = kept[first - 1]; last !== undefined && isInside(last); last = kept[first - 1]) first -= 1;
+  return kept.splice(first);
+}
+
+/** The findings of the alternative that fits best; where none is of the right type, the union's own sentence lists what is possible. */
+function nearestOf(union: Finding, inUnion: readonly Finding[]): readonly Finding[] {
+  const prefix = `${union.schemaPath}/`;
+  const alternatives = Map.groupBy(inUnion, (f) => f.schemaPath.slice(prefix.length).split('/', 1)[0] ?? '');
+  const fitting = [...alternatives.values()].filter((of) => !of.some((f) => isTypeMismatch(f, union)));
+  const best = fitting.sort((a, b) => score(a) - score(b))[0];
+  return best ?? [{ ...union, params: { ...union.params, types: typesOf(inUnion, union) } }];
 }
 
 const isTypeMismatch = (finding: Finding, union: Finding): boolean =>
@@ -142,6 +150,16 @@ function sentence(finding: Finding): string {
       return `it must be at least ${String(params['limit'])}`;
     case 'maximum':
       return `it must be at most ${String(params['limit'])}`;
+    case 'minItems':
+    case 'minProperties':
+      return `it must have at least ${String(params['limit'])} entries`;
+    case 'maxItems':
+    case 'maxProperties':
+      return `it must have at most ${String(params['limit'])} entries`;
+    case 'minLength':
+      return `it must be at least ${String(params['limit'])} characters long`;
+    case 'maxLength':
+      return `it must be at most ${String(params['limit'])} characters long`;
     case 'multipleOf':
       return `it must be a multiple of ${String(params['multipleOf'])}`;
     case 'anyOf': {

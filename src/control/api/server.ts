@@ -13,11 +13,12 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { type TSchema, Type } from 'typebox';
-import { BODY_BYTES_MAX, strict } from '../../api/common.ts';
+import { SMALL_BODY_BYTES_MAX, strict } from '../../api/common.ts';
 import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
 import { type FieldError, type Finding, fieldErrors, InvalidRequest, problemOf } from '../../api/problem.ts';
 import { AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
+import { excessOf } from '../../base/json.ts';
 import { Authenticator } from './auth.ts';
 import type { Backend, Call, Forward, Principal } from './backend.ts';
 import { acceptConsoles, type UpgradeHandler } from './console.ts';
@@ -37,6 +38,8 @@ const REFUSED_BODY_MS = 2_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
 const CONNECTIONS_MAX = 2_000;
+/** The largest body that fits its schema has some 300 values in four levels; what is larger is not looked at. */
+const JSON_LIMITS = { valuesMax: 1_000, depthMax: 16 } as const;
 
 export interface ApiServerOptions {
   readonly backend: Backend;
@@ -134,7 +137,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 
 function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
   const common = {
-    bodyLimit: BODY_BYTES_MAX,
+    bodyLimit: SMALL_BODY_BYTES_MAX,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     return503OnClosing: false,
@@ -161,9 +164,19 @@ function invalid(findings: readonly Finding[], part: string): InvalidRequest {
   return new InvalidRequest(PARTS[part] ?? 'body', fieldErrors(findings));
 }
 
-/** JSON and plain bytes are the only bodies. */
+/** JSON of a bounded number of values and plain bytes are the only bodies. */
 function acceptOnly(app: FastifyInstance): void {
-  app.removeContentTypeParser('text/plain');
+  app.removeContentTypeParser(['text/plain', 'application/json']);
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    const excess = excessOf(body, JSON_LIMITS);
+    if (excess === null) return parse(request, body, done);
+    const what =
+      excess === 'values' ? `more than ${JSON_LIMITS.valuesMax} values` : `more than ${JSON_LIMITS.depthMax} levels`;
+    done(
+      new CodedError('bad-input', `The body has ${what}, which no request needs.`, { advice: 'Nothing was changed.' }),
+    );
+  });
   app.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
 }
 
@@ -230,6 +243,7 @@ function register(app: FastifyInstance, { id, operation, handlers, contexts, aut
     url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
     exposeHeadRoute: false,
     config: { operationId: id },
+    bodyLimit: operation.bodyBytesMax,
     schema: schemaOf(operation),
     preValidation: async (request) => prepare(request, operation),
     handler: async (request, reply) => {
@@ -390,7 +404,8 @@ function codedOf(error: unknown, id: OperationId | null): CodedError {
   if (error instanceof CodedError) return error;
   const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
   if (status === 413) {
-    return new CodedError('too-large', `The body is larger than ${BODY_BYTES_MAX} bytes.`, {
+    const bytesMax = id === null ? SMALL_BODY_BYTES_MAX : OPERATIONS[id].bodyBytesMax;
+    return new CodedError('too-large', `The body is larger than ${bytesMax} bytes.`, {
       advice: 'Nothing was changed.',
     });
   }
