@@ -42,6 +42,7 @@ const ports: Omit<ControllerPorts, 'store'> = {
     listen: never,
     send: never,
     allowPause: never,
+    activate: never,
     cancelSend: never,
     plug: never,
     unplug: never,

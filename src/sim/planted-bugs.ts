@@ -186,6 +186,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'halted-guests-are-sent-as-they-are',
+    says: 'a guest that arrived halted and was never continued is sent on without its disks being taken into use',
+    rules: ['M3-no-order-aborts-a-qemu'],
+    plant: (ports) => ({ ...ports, qmp: { ...bound(ports.qmp), activate: async () => undefined } }),
+  },
+  {
     name: 'believe-the-destination',
     says: 'a destination is believed to be complete without its source saying so',
     rules: ['M1-switch-when-both-paused', 'D1-acknowledged-writes-survive'],
@@ -407,6 +413,7 @@ function bound(qmp: QmpLink): QmpLink {
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination) => qmp.send(source, destination),
     allowPause: (source, ms) => qmp.allowPause(source, ms),
+    activate: (source) => qmp.activate(source),
     cancelSend: (source) => qmp.cancelSend(source),
     plug: (target, disk) => qmp.plug(target, disk),
     unplug: (target, disk) => qmp.unplug(target, disk),

@@ -76,6 +76,10 @@ export class QemuProcess {
   #migration: MigrationState | null = null;
   /** The generation whose stream it waits for. */
   #listeningFor: Generation | null = null;
+  /** Whether it uses its disks: the block layer of 7.2 gives up only what it uses, and aborts otherwise. */
+  #isActive: boolean;
+  /** Whether its guest ran when the end of the present stream began. */
+  #ranBefore = false;
   /** `cont` while it waits for a stream makes it run as soon as the stream is complete. */
   #autostart = false;
   /** Counts streams: what was begun for an older one is nobody's any more. */
@@ -98,6 +102,7 @@ export class QemuProcess {
     this.process = process;
     this.#around = around;
     this.#status = order.incoming ? 'inmigrate' : 'prelaunch';
+    this.#isActive = !order.incoming;
     const disks = [...order.disks.map(ownDisk), ...(order.sharedDisks ?? []).map(sharedDisk)];
     this.#disks = disks.map((disk) => this.#client(disk));
     process.onEnd(() => this.#ended());
@@ -171,8 +176,13 @@ export class QemuProcess {
   reset(): void {
     for (const disk of this.#disks) disk.drop();
     this.#memory = new Map();
-    if (this.#status === 'shutdown' || this.#status === 'guest-panicked') this.#become('paused');
-    else if (this.#status === 'running') this.#runDisks();
+    if (this.#status === 'running') this.#runDisks();
+    else if (this.#status !== 'inmigrate' && this.#status !== 'finish-migrate') this.#become('prelaunch');
+  }
+
+  /** Takes its disks into use without continuing its guest. */
+  activate(): void {
+    if (this.#status !== 'inmigrate') this.#isActive = true;
   }
 
   powerDown(): void {
@@ -230,7 +240,7 @@ export class QemuProcess {
     if (this.#migration?.status !== 'active') return;
     this.#breakStream();
     this.#migration = migrationIs('cancelled');
-    if (this.#status === 'finish-migrate') this.#become('running');
+    this.#goOn();
     this.#emit('ended');
   }
 
@@ -282,9 +292,13 @@ export class QemuProcess {
   #switchover(there: QemuProcess, isCurrent: () => boolean): void {
     if (!isCurrent()) return;
     const before = this.#status;
-    if (before === 'running') this.#become('finish-migrate');
+    this.#ranBefore = before === 'running';
+    if (this.#ranBefore) this.#become('finish-migrate');
+    else this.#change('finish-migrate');
     this.#idle(() => {
       if (!isCurrent()) return;
+      if (!this.#isActive) return this.#abort();
+      this.#isActive = false;
       const { network, random } = this.#around;
       const memory = new Map(this.#memory);
       const to = there.process.machine;
@@ -305,6 +319,20 @@ export class QemuProcess {
         }),
       );
     });
+  }
+
+  /** block.c, bdrv_inactivate_recurse: an assertion fails. */
+  #abort(): void {
+    this.#noteStatus('aborted');
+    this.process.end();
+  }
+
+  /** A stream that failed or was cancelled leaves a guest running that ran; one that did not run is left where it stands (migration_iteration_finish). */
+  #goOn(): void {
+    this.#isActive = true;
+    if (this.#status !== 'finish-migrate') return;
+    if (this.#ranBefore) this.#become('running');
+    else this.#change('postmigrate');
   }
 
   /** The run state follows a moment later, and no event tells of it (migration.c, migration_iteration_finish). */
@@ -329,7 +357,7 @@ export class QemuProcess {
   #streamFailed(error: string): void {
     this.#breakStream();
     this.#migration = migrationIs('failed', error);
-    if (this.#status === 'finish-migrate') this.#become('running');
+    this.#goOn();
     this.#emit('ended');
   }
 
@@ -356,6 +384,7 @@ export class QemuProcess {
     if (!this.process.isAlive) return;
     const stops = this.#status === 'running';
     this.#change(status);
+    if (status === 'running') this.#isActive = true;
     if (status === 'running') this.#emit('RESUME');
     else this.#emit(stops ? 'STOP' : 'other');
     if (status === 'running') this.#runDisks();

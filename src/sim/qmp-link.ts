@@ -127,6 +127,10 @@ export class SimQmpLink implements QmpLink {
     return this.#order(destination, COMMAND_MS, (qemu) => qemu.listen(source.generation));
   }
 
+  activate(source: QmpTarget): Promise<void> {
+    return this.#order(source, SLOW_COMMAND_MS, (qemu) => qemu.activate());
+  }
+
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;

@@ -164,7 +164,7 @@ export class Fleet {
         if (qemu !== undefined) qemu.status = 'running';
       });
     const other = { halt: unexpected, reset: unexpected, powerDown: unexpected, quit: unexpected, listen: unexpected };
-    const sending = { send: unexpected, allowPause: unexpected, cancelSend: unexpected };
+    const sending = { activate: unexpected, send: unexpected, allowPause: unexpected, cancelSend: unexpected };
     const rest = { ...sending, onEvent: () => undefined, forget: () => undefined };
     const shared = { plug: unexpected, unplug: unexpected, sharedDisks: unexpected };
     return { observe, cont, ...other, ...shared, ...rest };

@@ -67,6 +67,8 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
     ]),
     ...['-chardev', `socket,id=s,host=${address},port=${serial},server=on,wait=off,${tls}`],
     ...['-serial', 'chardev:s'],
+    ...['-blockdev', 'null-co,node-name=disk0,size=1048576,read-zeroes=on'],
+    ...['-device', 'virtio-blk-pci,drive=disk0,werror=stop'],
     ...(incoming ? ['-incoming', 'defer'] : []),
   ];
   const process_ = await spawnDaemon(argv, { stderrFile: join(work, 'stderr'), env: { ...process.env }, cwd: work });
@@ -177,6 +179,42 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   await link.cont(destination.target);
   assert.equal(await statusOf(link, destination.target), 'running');
   for (const { target } of [source, destination]) await link.quit(target);
+  link.close();
+});
+
+/** Moves a guest that stands still; its source stays in `postmigrate`. */
+async function moveHalted(link: QmpConnector, source: QmpTarget, destination: QmpTarget): Promise<void> {
+  await link.listen(destination, source);
+  for (let again = 0; again < 2; again++) await link.activate(source);
+  await link.send(source, destination);
+  await until('the source has sent everything', async () => (await statusOf(link, source)) === 'postmigrate');
+  await until('the destination has it', async () => (await statusOf(link, destination)) !== 'inmigrate');
+}
+
+test('a guest that is never continued moves as often as one likes, as paused as it was, and reset between moves', async () => {
+  const link = connector(0);
+  const first = await startQemu(10);
+  await link.cont(first.target);
+  await link.halt(first.target);
+  let at = first;
+  for (const [generation, arrives] of [
+    [11, 'paused'],
+    [12, 'paused'],
+    [13, 'prelaunch'],
+  ] as const) {
+    if (arrives === 'prelaunch') {
+      await link.reset(at.target);
+      await until('the guest was reset', async () => (await statusOf(link, at.target)) === 'prelaunch');
+    }
+    const next = await startQemu(generation, true);
+    await moveHalted(link, at.target, next.target);
+    assert.equal(await statusOf(link, next.target), arrives);
+    await link.quit(at.target);
+    at = next;
+  }
+  await link.cont(at.target);
+  assert.equal(await statusOf(link, at.target), 'running');
+  await link.quit(at.target);
   link.close();
 });
 

@@ -18,6 +18,7 @@ import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { dnsName, type PeerIdentity, parseDnsName } from '../../pki/identity.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
+import { activateDisks } from '../../qmp/activate-disks.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import { receiveMigration, setMigrationCapabilities } from '../../qmp/receive-migration.ts';
 import { type Execute, QmpError, type QmpSession } from '../../qmp/session.ts';
@@ -154,6 +155,10 @@ export class QmpConnector implements QmpLink {
   async listen(destination: QmpTarget, source: QmpTarget): Promise<void> {
     const port = portsOfSlot(destination.slot).migration;
     await receiveMigration(this.#executor(destination), { port, source: identityOf(source) });
+  }
+
+  async activate(source: QmpTarget): Promise<void> {
+    await activateDisks(this.#executor(source));
   }
 
   async send(source: QmpTarget, destination: QmpTarget): Promise<void> {

@@ -146,6 +146,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       listen: never,
       send: never,
       allowPause: never,
+      activate: never,
       cancelSend: never,
       plug: never,
       unplug: never,

@@ -175,6 +175,10 @@ const TABLE: Readonly<
       vm({ kind: 'switching', ...ends }),
     ],
   },
+  'M3-no-order-aborts-a-qemu': {
+    broken: [vm(running(1)), status(1, 'paused'), status(1, 'aborted')],
+    kept: [vm(running(1)), status(1, 'paused'), status(1, 'ended')],
+  },
   'C1-hosts-have-room': {
     broken: [small, vm(running(1))],
     kept: [commit({ kind: 'host', id: host(1), value: hostRecord(1) }), vm(running(1))],

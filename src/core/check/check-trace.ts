@@ -29,6 +29,7 @@ import {
   lostOnlyWhenOutOfReach,
   lostOnlyWhenUnreached,
   lostTunnelsAreDropped,
+  noOrderAbortsAQemu,
   oneWriter,
   writesFollowGenerations,
 } from './world-checkers.ts';
@@ -41,6 +42,7 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G5-cont-current-and-fenced': contOnlyCurrentAndFenced,
   'G6-nothing-else-granted': nothingElseGranted,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
+  'M3-no-order-aborts-a-qemu': noOrderAbortsAQemu,
   'C1-hosts-have-room': hostsHaveRoom,
   'C3-groups-stay-apart': groupsStayApart,
   'GC1-members-stay-apart': membersStayApart,

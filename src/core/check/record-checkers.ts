@@ -7,7 +7,8 @@ import type { Checker } from './trace.ts';
 
 /**
  * M1: `switching` is committed only after the source's QEMU had completed this migration, and while it stands, or is gone, or was continued
- * by an order that came late (which is asked for after the fence); the destination waits, complete.
+ * by an order that came late (which is asked for after the fence); the destination waits, complete. A source whose guest stood still all the
+ * time comes into `postmigrate` also where it did not hear that the destination has everything.
  */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
@@ -18,7 +19,7 @@ export function switchOnlyWhenBothPaused(): Checker {
   return (entry) => {
     if (entry.kind === 'status') {
       statuses.set(`${entry.vm}:${entry.generation}`, entry.status);
-      if (entry.status === 'completed') stood.add(`${entry.vm}:${entry.generation}`);
+      if (entry.status === 'completed' || entry.status === 'postmigrate') stood.add(`${entry.vm}:${entry.generation}`);
     }
     if (entry.kind !== 'commit') return null;
     for (const { kind, id, value } of entry.changes) {

@@ -41,7 +41,7 @@ export type TraceEntry = { readonly at: number } & (
       readonly generation: Generation;
       readonly drops: readonly string[];
     }
-  /** A QEMU's run state: QMP's words, and `ended`. */
+  /** A QEMU's run state: QMP's words, `ended`, and `aborted` where an assertion of QEMU failed. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
   /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
   | {

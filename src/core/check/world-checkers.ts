@@ -68,6 +68,14 @@ export function acknowledgedWritesSurvive(): Checker {
   };
 }
 
+/** M3: no order makes a QEMU abort: its guest's memory would be lost with it. */
+export function noOrderAbortsAQemu(): Checker {
+  return (entry) =>
+    entry.kind === 'status' && entry.status === 'aborted'
+      ? `QEMU of ${entry.vm}, generation ${entry.generation}, aborted upon what it was ordered`
+      : null;
+}
+
 /** The paths on which a leader would have to meet silence, each with how it is at the end of what was seen. */
 interface PathsOfHost {
   readonly tried: Map<string, boolean | null>;

@@ -138,6 +138,7 @@ class SmallWorld {
       },
       ...{
         allowPause: unused,
+        activate: unused,
         cancelSend: unused,
         plug: unused,
         unplug: unused,

@@ -69,6 +69,7 @@ export interface Ledger extends Acknowledged {
   readonly granted: Set<Generation>;
   readonly launched: Set<Generation>;
   readonly listening: Set<Generation>;
+  readonly activated: Set<Generation>;
   readonly sent: Set<Generation>;
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
@@ -89,6 +90,7 @@ export function emptyLedger(): Ledger {
     granted: new Set(),
     launched: new Set(),
     listening: new Set(),
+    activated: new Set(),
     sent: new Set(),
     revoked: new Set(),
     ended: new Set(),
@@ -147,6 +149,10 @@ export class Executor {
         return;
       case 'listen':
         return this.#listen(vm, step.destination, ledger);
+      case 'activate':
+        await qmp.activate(this.target(vm, step.source));
+        ledger.activated.add(step.destination.generation);
+        return;
       case 'send':
         await qmp.send(this.target(vm, step.source), this.target(vm, step.destination));
         ledger.sent.add(step.destination.generation);

@@ -23,6 +23,7 @@ import {
   wantsStop,
 } from './decision.ts';
 import { withPause } from './pause-prediction.ts';
+import type { Verdict } from './verdict.ts';
 
 /** Until a source is asked again whose run state is about to follow. */
 const ENDING_MS = 2;
@@ -104,10 +105,20 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (judgementOf(situation, destination).verdict === 'lost')
     return unwind(vm, phase, `${destination.host} was lost.`, now);
   if (!acknowledged.listening.has(generation)) return perform({ do: 'listen', destination });
+  if (!sent && mayHoldUnusedDisks(from.verdict) && !acknowledged.activated.has(generation))
+    return perform({ do: 'activate', source, destination });
   if (!sent) return perform({ do: 'send', source, destination });
   const ms = longerPauseOf(left);
   if (ms !== null) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
+}
+
+/**
+ * Whether a source that has sent nothing yet may be one that arrived halted and was never continued: QEMU 7.2 aborts where such a one sends
+ * (docs/specs/generations.md, M3). One that runs uses its disks; one that does not say what it does is not believed to run.
+ */
+function mayHoldUnusedDisks(verdict: Verdict): boolean {
+  return verdict !== 'running' && verdict !== 'moved-out';
 }
 
 /** The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where it does not copy. */

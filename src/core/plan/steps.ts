@@ -21,6 +21,11 @@ export type Step =
   /** Ends the process: by the agent where it is alive, else by QMP. */
   | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
   | { readonly do: 'listen'; readonly destination: Incarnation }
+  /**
+   * A source whose guest stands still takes its disks into use without continuing it: QEMU gives up, at the end of sending, only disks that it
+   * uses, and one that arrived here halted and was never continued does not use its disks.
+   */
+  | { readonly do: 'activate'; readonly source: Incarnation; readonly destination: Incarnation }
   | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
   /** A guest that writes faster than it is copied may be held still for longer at the end. */
   | { readonly do: 'allow-pause'; readonly source: Incarnation; readonly ms: number }
@@ -50,6 +55,7 @@ export function changedBy(step: Step): Incarnation | null {
     case 'grant':
     case 'revoke':
     case 'share':
+    case 'activate':
     // It says the same before and after: that it waits.
     case 'listen':
       return null;
@@ -87,6 +93,7 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
     { step: 'grant', undo: 'revoke' },
     // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
     { step: 'launch', undo: 'end' },
+    // A source whose guest stands still is told to `activate` its disks before: the tables are of guests that run.
     { step: 'send', undo: 'cancel-send, then cont of the source' },
     // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
     { step: 'commit:switching', undo: 'none', irreversible: true },
@@ -119,6 +126,8 @@ export interface Acknowledged {
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;
   readonly listening: ReadonlySet<Generation>;
+  /** The destinations for whose sake their halted source has taken its disks into use. */
+  readonly activated: ReadonlySet<Generation>;
   readonly sent: ReadonlySet<Generation>;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;

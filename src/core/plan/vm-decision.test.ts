@@ -167,7 +167,23 @@ const ROWS: readonly Row[] = [
     {},
     '→ migrating 2',
   ],
+  [
+    'running, paused where a move was undone at its very end: QEMU does not send it again, and its owner is told',
+    RUNNING,
+    { intent: 'suspended', migrationRequest: { to: null, taskId: task(5) } },
+    { 1: qmp('postmigrate') },
+    {},
+    '→ running 1, 5 failed',
+  ],
   ['stopping by its guest: the power button', stopping('acpi'), STOP_ACPI(), { 1: qmp('running') }, {}, 'power-down 1'],
+  [
+    'stopping by its guest: one that a move which was undone has left standing goes on first',
+    stopping('acpi'),
+    STOP_ACPI(),
+    { 1: qmp('postmigrate') },
+    {},
+    'cont 1',
+  ],
   [
     'stopping by its guest: waits for it',
     stopping('acpi'),

@@ -352,7 +352,14 @@ function beginMigration(
     if (isTooLate) return refuse(`${obstacle.why} That has been so for too long; ${vm.name} runs on, where it is.`);
     return wait(`${obstacle.why} ${vm.name} is moved after that.`, MEMBER_LOOK_MS);
   }
-  if (situation.see(source).qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
+  const { qmp } = situation.see(source);
+  if (qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
+  // One that is to run was continued before. QEMU sends one whose memory it has sent already only after its guest has run again.
+  if (qmp.status === 'postmigrate')
+    return refuse(
+      `${vm.name} is paused where a migration was undone at its very end, and QEMU moves it again only after its guest has run. ` +
+        `It stays on ${source.host}, paused. Continue it with "gp vm resume ${vm.name}", then migrate it.`,
+    );
   // A guest begun under KVM cannot go on in software emulation, nor the other way round.
   const { index, seeHost } = cluster;
   const accelerator = index.host(source.host)?.capacity.accelerator;
@@ -409,7 +416,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
         },
       };
     }
-    if (verdict === 'paused') return perform({ do: 'cont', incarnation });
+    // A migration that was undone for this stop has left its guest standing.
+    if (verdict === 'paused' || verdict === 'moved-out') return perform({ do: 'cont', incarnation });
     if (!acknowledged.poweredDown.has(incarnation.generation)) return perform({ do: 'power-down', incarnation });
     const leftMs = phase.deadlineAt - vm.phaseSince - situation.phaseForMs;
     return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, leftMs));

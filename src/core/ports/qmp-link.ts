@@ -26,6 +26,11 @@ export interface QmpLink {
   quit(target: QmpTarget): Promise<void>;
   /** Makes a QEMU that was launched for it wait for the stream of `source` only (migrate-incoming). Idempotent. */
   listen(destination: QmpTarget, source: QmpTarget): Promise<void>;
+  /**
+   * Makes a QEMU whose guest stands still use its disks, as `cont` does, without continuing the guest. Idempotent. CodedError 'failed' where
+   * a disk stays unused: QEMU 7.2 aborts when such a one sends its guest.
+   */
+  activate(source: QmpTarget): Promise<void>;
   /** Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or completed. */
   send(source: QmpTarget, destination: QmpTarget): Promise<void>;
   /** For how long the guest may be held still at the end of sending, in ms from now on (downtime-limit). */

@@ -50,6 +50,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
     listen: never,
     send: never,
     allowPause: never,
+    activate: never,
     cancelSend: never,
     plug: never,
     unplug: never,

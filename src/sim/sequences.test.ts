@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runSequences, STEPS, sequencesUpTo, VMS_AT_ONCE } from './sequences.ts';
+
+const STEPS_MAX = 4;
+/** From one step to the next in ms, where nobody waits for the end of the one before. */
+const GAPS_MS = [5, 120, 700];
+
+const ALL = sequencesUpTo(STEPS_MAX);
+
+function inGroups<T>(list: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+}
+
+test('they are all there: every sequence of one to four steps, each once, with nothing after a stop', () => {
+  assert.equal(ALL.length, 5 + 4 * 5 + 4 ** 2 * 5 + 4 ** 3 * 5);
+  assert.equal(new Set(ALL.map((sequence) => sequence.join())).size, ALL.length);
+  assert.deepEqual(
+    sequencesUpTo(1),
+    STEPS.map((step) => [step]),
+  );
+});
+
+test('whatever is done with a VM step by step, its guest keeps its memory unless it was reset, and every task succeeds', async () => {
+  for (const [seed, sequences] of inGroups(ALL, VMS_AT_ONCE).entries())
+    assert.deepEqual(await runSequences({ seed, sequences, gapMs: null }), []);
+});
+
+for (const gapMs of GAPS_MS) {
+  test(`whatever is done with a VM every ${gapMs} ms, its guest is never started anew`, async () => {
+    for (const [seed, sequences] of inGroups(ALL, VMS_AT_ONCE).entries())
+      assert.deepEqual(await runSequences({ seed, sequences, gapMs }), []);
+  });
+}
