@@ -11,6 +11,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { parseStorageName, type Sha256 } from '../base/ids.ts';
+import { LIMITS } from '../core/model/limits.ts';
 import type { ArtifactLocation } from '../core/ports/host-link.ts';
 import { withDeadline } from '../os/deadline.ts';
 import type { Credentials } from '../pki/credentials.ts';
@@ -21,7 +22,7 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
 }
 
-const CACHE_BYTES_MAX = 512 * 1024 ** 2;
+const CACHE_BYTES_MAX = LIMITS.directBootBytes.max;
 const CONNECT_DEADLINE_MS = 3_000;
 
 /**

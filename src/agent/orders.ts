@@ -6,7 +6,7 @@
 
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../base/ids.ts';
-import { SLOTS_PER_HOST } from '../core/model/ports.ts';
+import { LIMITS } from '../core/model/limits.ts';
 import {
   type KillOrder,
   type LaunchOrder,
@@ -35,9 +35,6 @@ import { parseIpv4 } from './config.ts';
 /** Bounds of one order's JSON: a plan of 200 networks with all their reservations fits. */
 export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
-const NICS_MAX = 8;
-const DISKS_MAX = 16;
-const SHARED_DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
 const FEATURES: readonly string[] = [SHARED_DISKS];
 
@@ -54,16 +51,17 @@ const networkFields = {
     openObject({
       name: idOf(parseNetworkName),
       vni: parseVni,
-      peers: arrayOf(parseIpv4, { itemsMax: 2_000 }),
+      peers: arrayOf(parseIpv4, { itemsMax: LIMITS.hosts.max }),
       gateway: nullable(openObject({ address: parseIpv4, prefixLength: integer({ min: 8, max: 30 }) })),
       nat: parseBoolean,
       dhcp: nullable(
+        // More than admission gives: a network of an older version may have them.
         arrayOf(openObject({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
       ),
     }),
-    { itemsMax: 1_000 },
+    { itemsMax: LIMITS.networks.max },
   ),
-  drop: arrayOf(parseIpv4, { itemsMax: 2_000 }),
+  drop: arrayOf(parseIpv4, { itemsMax: LIMITS.hosts.max }),
 };
 
 const parsePlan: Parser<NetworkPlan> = openObject(networkFields);
@@ -87,8 +85,10 @@ export const parseKillOrder: Parser<KillOrder> = orderOf(
 
 const parseArtifact = openObject({
   sha256: idOf(parseSha256),
-  sizeBytes: integer({ min: 1, max: 1024 * MIB }),
-  from: arrayOf(openObject({ node: parseLabel, address: parseHostText, port: parsePort }), { itemsMax: 32 }),
+  sizeBytes: integer({ min: LIMITS.directBootBytes.min, max: LIMITS.directBootBytes.max }),
+  from: arrayOf(openObject({ node: parseLabel, address: parseHostText, port: parsePort }), {
+    itemsMax: LIMITS.storageNodes.max,
+  }),
 });
 
 const parseLaunchShape = orderOf(
@@ -97,17 +97,17 @@ const parseLaunchShape = orderOf(
     vm: idOf(parseVmId),
     vmName: parseLabel,
     generation: parseGenerationField,
-    slot: integer({ min: 0, max: SLOTS_PER_HOST - 1 }),
+    slot: integer({ min: 0, max: LIMITS.vmsPerHost.max - 1 }),
     incoming: parseBoolean,
     receives: added(nullable(parseGenerationField), null),
     machine: openObject({
-      vcpus: integer({ min: 1, max: 255 }),
-      memoryBytes: integer({ min: 16 * MIB, max: 4096 * 1024 * MIB }),
+      vcpus: integer(LIMITS.vmVcpus),
+      memoryBytes: integer(LIMITS.vmMemoryBytes),
       cpuModel: text({ charsMax: 60, pattern: /^[A-Za-z0-9._-]+$/ }),
       firmware: oneOf('bios', 'uefi', 'direct'),
       kernel: nullable(parseArtifact),
       initrd: nullable(parseArtifact),
-      append: nullable(text({ charsMax: 2_000, pattern: /^[^\n\0]*$/ })),
+      append: nullable(text({ charsMax: LIMITS.kernelAppendBytes.max, pattern: /^[^\n\0]*$/ })),
     }),
     disks: arrayOf(
       openObject({
@@ -121,16 +121,16 @@ const parseLaunchShape = orderOf(
           name: text({ charsMax: 200, pattern: /^[A-Za-z0-9._-]+$/ }),
           tlsName: parseHostText,
         }),
-        patienceMs: integer({ min: 0, max: 24 * 3600 * 1000 }),
+        patienceMs: integer(LIMITS.patienceMs),
       }),
-      { itemsMax: DISKS_MAX },
+      { itemsMax: LIMITS.vmDisks.max },
     ),
     sharedDisks: added(
       nullable(
         arrayOf(
           openObject({
             disk: idOf(parseDiskId),
-            lun: integer({ min: 0, max: 255 }),
+            lun: integer(LIMITS.sharedDiskLun),
             address: parseHostText,
             port: parsePort,
             target: parseIscsiText,
@@ -138,13 +138,13 @@ const parseLaunchShape = orderOf(
             account: parseIscsiText,
             secret: text({ charsMax: 64, pattern: /^[A-Za-z0-9_-]{12,}$/ }),
           }),
-          { itemsMax: SHARED_DISKS_MAX },
+          { itemsMax: LIMITS.vmSharedDisks.max },
         ),
       ),
       null,
     ),
     nics: arrayOf(openObject({ mac: parseMac, network: idOf(parseNetworkName), vni: parseVni }), {
-      itemsMax: NICS_MAX,
+      itemsMax: LIMITS.vmNics.max,
     }),
     credentials: openObject({ caPem: parsePem, certPem: parsePem, keyPem: parsePem }),
     network: parsePlan,
@@ -165,6 +165,10 @@ export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
   };
   if (order.machine.memoryBytes % MIB !== 0) refuse('machine.memoryBytes must be a multiple of 1 MiB.');
   if (order.machine.firmware === 'direct' && order.machine.kernel === null) refuse('A direct boot needs a kernel.');
+  if (Buffer.byteLength(order.machine.append ?? '') > LIMITS.kernelAppendBytes.max)
+    refuse(`machine.append may have ${LIMITS.kernelAppendBytes.max} bytes.`);
+  if ((order.machine.kernel?.sizeBytes ?? 0) + (order.machine.initrd?.sizeBytes ?? 0) > LIMITS.directBootBytes.max)
+    refuse(`machine.kernel and machine.initrd may have ${LIMITS.directBootBytes.max} bytes together.`);
   if (order.receives !== undefined && !order.incoming) refuse('Only an incoming incarnation receives a stream.');
   const nvrams = order.disks.filter(({ role }) => role === 'nvram').length;
   if (nvrams !== (order.machine.firmware === 'uefi' ? 1 : 0))

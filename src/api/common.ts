@@ -3,6 +3,7 @@
  * OpenAPI document and gives the TypeScript type: the three cannot differ.
  */
 import { type Static, type TSchema, Type } from 'typebox';
+import { LIMITS, type Limit } from '../core/model/limits.ts';
 
 /** A schema's type, read-only all the way down. */
 export type View<T extends TSchema> = Frozen<Static<T>>;
@@ -23,15 +24,9 @@ const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
 const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
 
 /** Largest number of bytes of the JSON body of a request that carries files of a guest (cloud-init). */
-export const BODY_BYTES_MAX = 1024 * 1024;
+export const BODY_BYTES_MAX = LIMITS.requestBytes.max;
 /** Largest number of bytes of every other JSON body: more than the largest that fits its schema has in UTF-8. */
 export const SMALL_BODY_BYTES_MAX = 64 * 1024;
-/** Largest number of bytes of one stored file (disk image, kernel, initrd). */
-export const ARTIFACT_BYTES_MAX = 512 * 1024 ** 3;
-const MEMORY_BYTES_MIN = 16 * 1024 ** 2;
-const MEMORY_BYTES_MAX = 16 * 1024 ** 4;
-const DISK_BYTES_MIN = 1024 ** 2;
-const DISK_BYTES_MAX = 64 * 1024 ** 4;
 
 /** An object that rejects unknown properties. */
 export const strict = { additionalProperties: false } as const;
@@ -41,6 +36,10 @@ export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Ty
 /** One of the given texts; the type is the union of them. */
 export const oneOf = <Values extends string[]>(values: readonly [...Values], options: { description?: string } = {}) =>
   Type.Enum<Values>(values, options);
+
+/** An integer within a limit of the table. */
+export const integerWithin = ({ min, max, step }: Limit, options: { description?: string } = {}) =>
+  Type.Integer({ minimum: min, maximum: max, ...(step === undefined ? {} : { multipleOf: step }), ...options });
 
 export const Name = Type.String({
   pattern: NAME_PATTERN,
@@ -54,29 +53,19 @@ export const MacAddress = Type.String({
 export const Ipv4 = Type.String({ pattern: IPV4_PATTERN, description: 'IPv4 address' });
 export const Cidr = Type.String({ pattern: CIDR_PATTERN, description: 'IPv4 range, prefix length 8 to 30' });
 export const Labels = Type.Record(
-  Type.String({ pattern: '^[a-z0-9]([a-z0-9./-]{0,61}[a-z0-9])?$' }),
-  Type.String({ maxLength: 256 }),
+  Type.String({ pattern: `^[a-z0-9]([a-z0-9./-]{0,${LIMITS.labelKeyChars.max - 2}}[a-z0-9])?$` }),
+  Type.String({ maxLength: LIMITS.labelValueChars.max }),
   {
-    maxProperties: 32,
+    maxProperties: LIMITS.vmLabels.max,
     additionalProperties: false,
     description: 'free key-value pairs to select by',
   },
 );
 
-export const Vcpus = Type.Integer({ minimum: 1, maximum: 256 });
-export const MemoryBytes = Type.Integer({
-  minimum: MEMORY_BYTES_MIN,
-  maximum: MEMORY_BYTES_MAX,
-  multipleOf: 1024 ** 2,
-  description: 'memory in bytes, whole MiB',
-});
-export const DiskBytes = Type.Integer({
-  minimum: DISK_BYTES_MIN,
-  maximum: DISK_BYTES_MAX,
-  multipleOf: 512,
-  description: 'size in bytes, a multiple of 512',
-});
+export const Vcpus = integerWithin(LIMITS.vmVcpus);
+export const MemoryBytes = integerWithin(LIMITS.vmMemoryBytes, { description: 'memory in bytes, whole MiB' });
+export const DiskBytes = integerWithin(LIMITS.diskBytes, { description: 'size in bytes, a multiple of 512' });
 /** Milliseconds from now; at most a day. */
-export const PatienceMs = Type.Integer({ minimum: 0, maximum: 86_400_000 });
+export const PatienceMs = integerWithin(LIMITS.patienceMs);
 export const RestartPolicySchema = oneOf(['always', 'on-failure', 'never']);
 export const FirmwareSchema = oneOf(['bios', 'uefi', 'direct']);

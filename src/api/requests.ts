@@ -1,10 +1,12 @@
 /** What the API accepts: bodies and query strings. Unknown properties are refused everywhere. */
 import { Type } from 'typebox';
+import { LIMITS } from '../core/model/limits.ts';
 import {
   Cidr,
   DiskBytes,
   FirmwareSchema,
   Ipv4,
+  integerWithin,
   Labels,
   MacAddress,
   MemoryBytes,
@@ -30,7 +32,7 @@ const AffinityGroup = Type.String({
   description: 'anti-affinity group: no host ever has two VMs of it',
 });
 const Append = Type.String({
-  maxLength: 2 * KIB,
+  maxLength: LIMITS.kernelAppendBytes.max,
   pattern: '^[^\\u0000-\\u001f]*$',
   description: 'kernel command line',
 });
@@ -57,14 +59,14 @@ export const CreateVmSchema = Type.Object(
     cpuModel: Type.Optional(CpuModel),
     firmware: Type.Optional(FirmwareSchema),
     append: Type.Optional(Append),
-    disks: Type.Optional(Type.Array(DiskRequestSchema, { maxItems: 16 })),
-    networks: Type.Optional(Type.Array(NicRequestSchema, { maxItems: 8 })),
+    disks: Type.Optional(Type.Array(DiskRequestSchema, { maxItems: LIMITS.vmDisks.max })),
+    networks: Type.Optional(Type.Array(NicRequestSchema, { maxItems: LIMITS.vmNics.max })),
     cloudInit: Type.Optional(
       Type.Object(
         {
-          userData: Type.Optional(Type.String({ maxLength: 256 * KIB })),
-          networkConfig: Type.Optional(Type.String({ maxLength: 64 * KIB })),
-          metaData: Type.Optional(Type.String({ maxLength: 64 * KIB })),
+          userData: Type.Optional(Type.String({ maxLength: LIMITS.userDataBytes.max })),
+          networkConfig: Type.Optional(Type.String({ maxLength: LIMITS.networkConfigBytes.max })),
+          metaData: Type.Optional(Type.String({ maxLength: LIMITS.metaDataBytes.max })),
         },
         { ...strict, description: 'NoCloud seed' },
       ),
@@ -199,12 +201,10 @@ const newSharedDisk = {
 };
 const MaxDisturbed = Type.Integer({
   minimum: 1,
-  maximum: 16,
+  maximum: LIMITS.sharedDiskUsers.max,
   description: 'members that may move or be down at once, as far as the cluster decides it',
 });
-const ToleratesMs = Type.Integer({
-  minimum: 1,
-  maximum: 3_600_000,
+const ToleratesMs = integerWithin(LIMITS.toleratesMs, {
   description: 'the longest pause that the heartbeat of its guests bears, in ms',
 });
 const ShareHosts = Type.Boolean({
@@ -233,7 +233,7 @@ export const AttachSharedDiskSchema = Type.Object(
   {
     vm: VmReference,
     lun: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 255, description: 'number the guest sees it by; default: the lowest free' }),
+      integerWithin(LIMITS.sharedDiskLun, { description: 'number the guest sees it by; default: the lowest free' }),
     ),
   },
   { ...strict, title: 'AttachSharedDisk' },
@@ -243,10 +243,19 @@ export type AttachSharedDisk = View<typeof AttachSharedDiskSchema>;
 export const CreateGuestClusterSchema = Type.Object(
   {
     name: Name,
-    members: Type.Array(VmReference, { minItems: 1, maxItems: 64, description: 'VMs that exist; at most 16' }),
-    sharedDisks: Type.Optional(Type.Array(Type.Object(newSharedDisk, strict), { maxItems: 32 })),
+    members: Type.Array(VmReference, {
+      minItems: 1,
+      maxItems: LIMITS.sharedDiskUsers.max,
+      description: 'VMs that exist',
+    }),
+    sharedDisks: Type.Optional(
+      Type.Array(Type.Object(newSharedDisk, strict), { maxItems: LIMITS.newClusterDisks.max }),
+    ),
     heartbeatNetworks: Type.Optional(
-      Type.Array(Name, { maxItems: 4, description: 'each member has, or if it is stopped gets, a card in each' }),
+      Type.Array(Name, {
+        maxItems: LIMITS.heartbeatNetworks.max,
+        description: 'each member has, or if it is stopped gets, a card in each',
+      }),
     ),
     maxDisturbed: Type.Optional(MaxDisturbed),
     toleratesMs: Type.Optional(ToleratesMs),

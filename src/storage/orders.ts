@@ -4,6 +4,7 @@
  */
 
 import { parseDiskId, parseSha256, parseVmId } from '../base/ids.ts';
+import { LIMITS } from '../core/model/limits.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
 import { SHARED_DISKS } from '../core/ports/host-link.ts';
 import type { DiskOrder, FenceOrder, GrantOrder, RevokeOrder, SharedDiskOrder } from '../core/ports/storage-link.ts';
@@ -24,19 +25,19 @@ import {
   text,
 } from '../rpc/parse.ts';
 
+/** More than a VM can have: records of older versions may have more, and are fenced all the same. */
 const DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
 const KNOWN = { features: [SHARED_DISKS] } as const;
-const SHARED_SIZE_BYTES_MAX = 64 * 1024 ** 4;
-const SIZE_BYTES_MAX = 16 * 1024 ** 4;
 /** Of a file given by value. */
-const CONTENT_BASE64_CHARS_MAX = Math.ceil((1024 * 1024) / 3) * 4;
+const CONTENT_BASE64_CHARS_MAX = Math.ceil(LIMITS.seedBytes.max / 3) * 4;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 const term = parseTermField;
 const vm = idOf(parseVmId);
 const disks = arrayOf(idOf(parseDiskId), { itemsMax: DISKS_MAX });
-const sizeBytes = integer({ min: 0, max: SIZE_BYTES_MAX });
+/** Seeds and UEFI variables are smaller than any disk that people ask for. */
+const sizeBytes = integer({ min: 0, max: LIMITS.diskBytes.max });
 
 export const parseFenceOrder: Parser<FenceOrder> = order({ term, vm, below: parseGenerationField, disks }, KNOWN);
 
@@ -59,7 +60,9 @@ export const parseGrantOrder: Parser<GrantOrder> = order(
       { itemsMax: DISKS_MAX },
     ),
     sharedDisks: added(
-      arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer({ min: 0, max: 255 }) }), { itemsMax: DISKS_MAX }),
+      arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer(LIMITS.sharedDiskLun) }), {
+        itemsMax: LIMITS.vmSharedDisks.max,
+      }),
       [],
     ),
   },
@@ -70,7 +73,7 @@ const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
   value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
 
 export const parseSharedDiskOrder: Parser<SharedDiskOrder> = order(
-  { term, sizeBytes: integer({ min: 4096, max: SHARED_SIZE_BYTES_MAX }), blockBytes: parseBlockBytes },
+  { term, sizeBytes: integer({ min: 4096, max: LIMITS.diskBytes.max }), blockBytes: parseBlockBytes },
   KNOWN,
 );
 

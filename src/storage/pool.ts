@@ -15,7 +15,9 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CodedError } from '../base/errors.ts';
 import { type DiskId, parseDiskId, parseSha256, parseVmId, type Sha256, type VmId } from '../base/ids.ts';
-import type { ArtifactInfo, DiskOrder } from '../core/ports/storage-link.ts';
+import { LIMITS } from '../core/model/limits.ts';
+import { demandFileSize, largestDiskBytes } from '../core/plan/vm-admission.ts';
+import type { ArtifactInfo, DiskOrder, PoolReport } from '../core/ports/storage-link.ts';
 import { inspectImage } from '../images/inspect.ts';
 import { run } from '../os/child-process.ts';
 import { readJsonFile, writeFileAtomic } from '../os/files.ts';
@@ -44,7 +46,7 @@ export interface PoolOptions {
 
 const TOOL_MS = 30_000;
 const NBD_BLOCK_BYTES = 512;
-const ARTIFACT_BYTES_MAX = 1024 ** 4;
+const FILE_BLOCK_BYTES = 4096;
 
 const parseMeta = object({
   vm: idOf(parseVmId),
@@ -58,6 +60,7 @@ const parseMeta = object({
 export class Pool {
   readonly #options: PoolOptions;
   readonly #directory: string;
+  #largestFileBytes = 0;
 
   private constructor(options: PoolOptions) {
     this.#options = options;
@@ -74,6 +77,7 @@ export class Pool {
       await chmod(pool.#path(name), 0o711);
     }
     await mkdir(pool.#path('tmp'), { mode: 0o700 });
+    pool.#largestFileBytes = await largestFile(pool.#path('tmp', 'largest'));
     return pool;
   }
 
@@ -85,9 +89,9 @@ export class Pool {
     return this.#path('disks', disk, `disk.${format}`);
   }
 
-  async space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }> {
+  async space(): Promise<PoolReport> {
     const { bsize, blocks, bavail } = await statfs(this.#directory);
-    return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
+    return { totalBytes: blocks * bsize, freeBytes: bavail * bsize, largestFileBytes: this.#largestFileBytes };
   }
 
   async listDisks(): Promise<readonly DiskId[]> {
@@ -113,6 +117,7 @@ export class Pool {
       throw new CodedError('conflict', `There is another disk ${disk}; it was left as it is.`);
     }
     await this.#checkSpace(order.source.kind === 'content' ? order.source.base64.length : 1024 * 1024);
+    this.#demandFile(meta.format, order.sizeBytes);
     const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
     try {
       await mkdir(temporary, { mode: 0o700 });
@@ -145,6 +150,7 @@ export class Pool {
   async growDisk(disk: DiskId, { format, sizeBytes }: { format: 'qcow2' | 'raw'; sizeBytes: number }): Promise<void> {
     const file = this.diskPath(disk, format);
     if ((await this.diskSizeBytes(disk, format)) >= sizeBytes) return;
+    this.#demandFile(format, sizeBytes);
     await run(['qemu-img', 'resize', '-q', '-f', format, file, String(sizeBytes)], { deadlineMs: TOOL_MS });
     await syncPath(file);
   }
@@ -178,8 +184,7 @@ export class Pool {
     const { kind, stream, sizeBytes } = options;
     if (sizeBytes === undefined || !Number.isSafeInteger(sizeBytes) || sizeBytes < 1)
       throw new CodedError('bad-input', 'An upload must say its length.');
-    if (sizeBytes > ARTIFACT_BYTES_MAX)
-      throw new CodedError('too-large', `A file may have ${ARTIFACT_BYTES_MAX} bytes.`);
+    demandFileSize(kind, sizeBytes);
     if (await exists(this.artifactPath(sha256))) {
       stream.resume();
       return this.#artifactInfo(sha256, kind);
@@ -229,6 +234,17 @@ export class Pool {
     return inspectArtifact(path, { kind, sha256, sizeBytes: (await stat(path)).size });
   }
 
+  /** A disk that cannot be written in full would stop its guest one day. */
+  #demandFile(format: 'qcow2' | 'raw', sizeBytes: number): void {
+    const most = largestDiskBytes({ largestFileBytes: this.#largestFileBytes }, format);
+    if (sizeBytes <= most) return;
+    throw new CodedError(
+      'no-capacity',
+      `The pool's file system has disks of at most ${most} bytes, and ${sizeBytes} are asked for.`,
+      { advice: 'Nothing was created. Choose a smaller size, or a pool on another file system (ext4 has 16 TiB).' },
+    );
+  }
+
   async #checkSpace(neededBytes: number): Promise<void> {
     const { freeBytes } = await this.space();
     if (freeBytes - neededBytes >= this.#options.reserveBytes) return;
@@ -263,6 +279,36 @@ export class Pool {
         if (meta.format === 'raw') await truncate(file, roundUp((await stat(file)).size));
         return;
     }
+  }
+}
+
+/**
+ * The length of the largest file that the file system has, in bytes, found by making a file without content longer and shorter: ext4 has 16 TiB
+ * less one block, xfs and btrfs more than any disk may have.
+ */
+async function largestFile(path: string): Promise<number> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    const fits = async (sizeBytes: number): Promise<boolean> => {
+      try {
+        await file.truncate(sizeBytes);
+        return true;
+      } catch (error) {
+        if (isErrno(error, 'EFBIG') || isErrno(error, 'EINVAL') || isErrno(error, 'ENOSPC')) return false;
+        throw error;
+      }
+    };
+    let [blocks, tooMany] = [0, (2 * LIMITS.diskBytes.max) / FILE_BLOCK_BYTES];
+    if (await fits(tooMany * FILE_BLOCK_BYTES)) return tooMany * FILE_BLOCK_BYTES;
+    while (tooMany - blocks > 1) {
+      const middle = Math.floor((blocks + tooMany) / 2);
+      if (await fits(middle * FILE_BLOCK_BYTES)) blocks = middle;
+      else tooMany = middle;
+    }
+    return blocks * FILE_BLOCK_BYTES;
+  } finally {
+    await file.close();
+    await rm(path, { force: true });
   }
 }
 

@@ -3,6 +3,7 @@
  * `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones: unknown fields are ignored.
  */
 import { parseDiskId, parseVmId } from '../base/ids.ts';
+import { LIMITS } from '../core/model/limits.ts';
 import type { TargetState } from '../core/ports/target-backend.ts';
 import {
   arrayOf,
@@ -19,8 +20,8 @@ import {
 
 /** Of one line. */
 export const LINE_BYTES_MAX = 16 * 1024 * 1024;
-const UNITS_MAX = 10_000;
-const LUNS_MAX = 256;
+const UNITS_MAX = LIMITS.sharedDisksPerNode.max;
+const LUNS_MAX = LIMITS.sharedDiskLun.max + 1;
 /** A live migration has two. */
 const GENERATIONS_MAX = 16;
 
@@ -37,7 +38,7 @@ export const parseTargetState: Parser<TargetState> = openObject({
     openObject({
       vm: idOf(parseVmId),
       generations: arrayOf(parseGenerationField, { itemsMax: GENERATIONS_MAX }),
-      luns: arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer({ min: 0, max: 255 }) }), {
+      luns: arrayOf(openObject({ disk: idOf(parseDiskId), lun: integer(LIMITS.sharedDiskLun) }), {
         itemsMax: LUNS_MAX,
       }),
       floor: optional(integer({ min: 1 })),

@@ -861,7 +861,7 @@ export interface components {
             heartbeatNetworks?: string[];
             /** @description members that may move or be down at once, as far as the cluster decides it */
             maxDisturbed?: number;
-            /** @description VMs that exist; at most 16 */
+            /** @description VMs that exist */
             members: string[];
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;

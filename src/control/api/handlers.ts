@@ -2,10 +2,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { TSchema } from 'typebox';
-import { ARTIFACT_BYTES_MAX, type View } from '../../api/common.ts';
+import type { View } from '../../api/common.ts';
 import { buildOpenApi } from '../../api/openapi.ts';
 import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
+import type { ArtifactKind } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
+import { demandFileSize } from '../../core/plan/vm-admission.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
 import { eventStream } from './event-stream.ts';
 import { prometheusText } from './prometheus.ts';
@@ -187,7 +189,12 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
           advice: 'Send the file with Content-Type application/octet-stream.',
         });
       }
-      const upload = { sha256: params.sha256, kind: query.kind, sizeBytes: uploadSize(headers), body: bytes };
+      const upload = {
+        sha256: params.sha256,
+        kind: query.kind,
+        sizeBytes: uploadSize(query.kind, headers),
+        body: bytes,
+      };
       return backend.putArtifact(upload, call);
     },
     deleteArtifact: async ({ params, call }) => {
@@ -212,18 +219,15 @@ function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
   };
 }
 
-function uploadSize(headers: IncomingHttpHeaders): number {
+/** The length that a request for an upload says. CodedError 'bad-input' where it says none, 'too-large'. */
+export function uploadSize(kind: ArtifactKind, headers: IncomingHttpHeaders): number {
   const sizeBytes = Number(headers['content-length'] ?? Number.NaN);
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 1) {
     throw new CodedError('bad-input', 'An upload needs a Content-Length of at least 1.', {
       advice: 'Nothing was stored.',
     });
   }
-  if (sizeBytes > ARTIFACT_BYTES_MAX) {
-    throw new CodedError('too-large', `The file has ${sizeBytes} bytes; at most ${ARTIFACT_BYTES_MAX} are taken.`, {
-      advice: 'Nothing was stored.',
-    });
-  }
+  demandFileSize(kind, sizeBytes);
   return sizeBytes;
 }
 

@@ -7,11 +7,11 @@ import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import type { InjectOptions } from 'fastify';
 import { Value } from 'typebox/value';
-import { ARTIFACT_BYTES_MAX, BODY_BYTES_MAX } from '../../api/common.ts';
 import { OPERATIONS, type Operation, type ParameterName, parametersOf } from '../../api/operations.ts';
 import { ProblemSchema } from '../../api/views.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import type { Backend, Call, ForwardRequest } from './backend.ts';
 import { type ApiServerOptions, createApiServer } from './server.ts';
 import { FakeBackend } from './testing/fake-backend.ts';
@@ -274,7 +274,7 @@ test('what cannot be read as a request is bad input, too large or not found', as
   const upload = { 'content-type': 'application/octet-stream' };
   assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"name":"a"}', headers: upload }), 'bad-input');
   assertProblem(
-    await ask('POST /v1/vms', undefined, { payload: ' '.repeat(BODY_BYTES_MAX + 1), headers: json }),
+    await ask('POST /v1/vms', undefined, { payload: ' '.repeat(LIMITS.requestBytes.max + 1), headers: json }),
     'too-large',
   );
   assertProblem(await ask('POST /v1/vms/web1/start', { force: true }), 'bad-input');
@@ -357,7 +357,7 @@ test('a body that does not come ends at the deadline too', async (t) => {
 
 test('an upload is streamed, bounded and checked', async (t) => {
   const { ask, backend } = setUp(t);
-  const content = Buffer.alloc(3 * BODY_BYTES_MAX, 7);
+  const content = Buffer.alloc(3 * LIMITS.requestBytes.max, 7);
   const sha256 = createHash('sha256').update(content).digest('hex');
   const headers = { 'content-type': 'application/octet-stream' };
   const put = (of: string, more: object) => ask(`PUT /v1/artifacts/${of}?kind=disk`, undefined, { headers, ...more });
@@ -365,7 +365,7 @@ test('an upload is streamed, bounded and checked', async (t) => {
   assert.equal(backend.artifacts.get(sha256)?.sizeBytes, content.length);
   assertProblem(await put('0'.repeat(64), { payload: content }), 'bad-input');
   assertProblem(await put(sha256, { payload: Readable.from([content]) }), 'bad-input');
-  const huge = { ...headers, 'content-length': String(ARTIFACT_BYTES_MAX + 1) };
+  const huge = { ...headers, 'content-length': String(LIMITS.fileBytes.max + 1) };
   assertProblem(await put(sha256, { payload: Readable.from([content]), headers: huge }), 'too-large');
   assertProblem(await ask(`PUT /v1/artifacts/${sha256}?kind=floppy`, content, { headers }), 'bad-input');
   assertProblem(await ask(`PUT /v1/artifacts/${sha256}?kind=disk`, { a: 1 }), 'bad-input');

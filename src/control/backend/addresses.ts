@@ -1,6 +1,8 @@
 /** IPv4 ranges and what may be given out of them. Pure. */
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
+import { LIMITS } from '../../core/model/limits.ts';
+import { demandCount } from '../../core/plan/vm-admission.ts';
 
 /** `size` addresses from `first` on. */
 export interface Ipv4Range {
@@ -59,6 +61,7 @@ export function allocateAddress(network: NetworkRecord, wanted: string | null): 
   }
   const range = parseRange(network.cidr);
   const taken = new Set(Object.values(network.reservations).map(({ address }) => address));
+  demandCount(taken.size, LIMITS.networkAddresses);
   if (wanted !== null) {
     const offset = ipv4ToNumber(wanted) - range.first;
     if (offset < 2 || offset >= range.size - 1)

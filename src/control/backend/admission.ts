@@ -22,6 +22,15 @@ import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../../core/model/vm.ts';
 import { place } from '../../core/plan/placement.ts';
+import {
+  demandAppend,
+  demandCardCount,
+  demandDiskCount,
+  demandMemoryFor,
+  demandSeed,
+  largestDiskBytes,
+  type PoolFiles,
+} from '../../core/plan/vm-admission.ts';
 import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { allocateAddress } from './addresses.ts';
@@ -52,28 +61,15 @@ interface PlannedDisk {
 
 /** Admits `request` against the present state. */
 export function admitVm(context: BackendContext, request: CreateVm): Admitted {
-  if (context.store.vmNames.get(request.name) !== undefined) {
-    throw new CodedError('exists', `A VM named ${request.name} exists.`, {
-      advice: 'Nothing was created. Choose another name, or delete that VM first.',
-    });
-  }
-  if (/^vm-[0-9a-f]{12}$/.test(request.name)) {
-    throw new CodedError('bad-input', `${request.name} has the form of an id, which would make it ambiguous.`, {
-      advice: 'Nothing was created. Choose another name.',
-    });
-  }
+  demandFreeName(context, request.name);
   const id = parseVmId(`vm-${context.randomHex(6)}`);
   const image = request.image === undefined ? null : findImage(context, request.image);
   const settings = settingsOf(request, image);
   demandMemory(image, settings.memoryBytes, 'created');
   const boot = bootOf(request, image);
+  demandBootable(boot, settings.memoryBytes, 'created');
   const planned = [...dataDisks(context, request, image), ...specialDisks(request, boot, id)];
-  if (planned.length === 0) {
-    // Also with direct boot: what is fenced is a VM's access to its disks, so that one without any could not be fenced at all.
-    throw new CodedError('bad-input', `${request.name} has no disk, so it could not be fenced when its host is lost.`, {
-      advice: 'Nothing was created. Name an image with a disk, or a disk of any size.',
-    });
-  }
+  demandDisks(request.name, planned);
   const node = chooseNode(context, roomFor(planned));
   const ports = portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
@@ -120,6 +116,30 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     ...(task === null ? [] : [taskWrite(task)]),
   ];
   return { vm, task, writes, unchanged: imagesOf(context, request) };
+}
+
+function demandFreeName(context: BackendContext, name: string): void {
+  if (context.store.vmNames.get(name) !== undefined) {
+    throw new CodedError('exists', `A VM named ${name} exists.`, {
+      advice: 'Nothing was created. Choose another name, or delete that VM first.',
+    });
+  }
+  if (/^vm-[0-9a-f]{12}$/.test(name)) {
+    throw new CodedError('bad-input', `${name} has the form of an id, which would make it ambiguous.`, {
+      advice: 'Nothing was created. Choose another name.',
+    });
+  }
+}
+
+function demandDisks(name: string, planned: readonly PlannedDisk[]): void {
+  if (planned.length === 0) {
+    // Also with direct boot: what is fenced is a VM's access to its disks, so that one without any could not be fenced at all.
+    throw new CodedError('bad-input', `${name} has no disk, so it could not be fenced when its host is lost.`, {
+      advice: 'Nothing was created. Name an image with a disk, or a disk of any size.',
+    });
+  }
+  const count = (role: VmDisk['role']): number => planned.filter((disk) => disk.role === role).length;
+  demandDiskCount({ data: count('data'), seed: count('seed'), nvram: count('nvram') });
 }
 
 /** What a request says of a VM, or its image, or nobody. */
@@ -186,6 +206,7 @@ function bootOf(request: CreateVm, image: ImageRecord | null): VmBoot {
     );
   }
   const append = [direct.append, request.append].filter((part) => part !== undefined && part !== '').join(' ');
+  demandAppend(Buffer.byteLength(append), 'created');
   return {
     firmware,
     kernel: direct.kernel.sha256,
@@ -232,6 +253,8 @@ function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] 
   const disks: PlannedDisk[] = [];
   if (request.cloudInit !== undefined) {
     const { userData, networkConfig, metaData } = request.cloudInit;
+    const bytes = (text = ''): number => Buffer.byteLength(text);
+    demandSeed({ userData: bytes(userData), networkConfig: bytes(networkConfig), metaData: bytes(metaData) });
     const files = [
       { name: 'meta-data', content: metaData ?? `instance-id: ${id}\nlocal-hostname: ${request.name}\n` },
       { name: 'user-data', content: userData ?? '#cloud-config\n{}\n' },
@@ -248,11 +271,23 @@ function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] 
   return disks;
 }
 
+/** CodedError 'bad-input' where QEMU would refuse to start with so little memory. */
+export function demandBootable(boot: VmBoot, memoryBytes: number, done: 'created' | 'changed'): void {
+  if (boot.firmware === 'direct') demandMemoryFor(boot, memoryBytes, done);
+}
+
 /** What disks ask of a storage node. */
 interface Room {
   readonly artifacts: readonly Sha256[];
   /** Free bytes with which they can begin. */
   readonly neededBytes: number;
+  /** The largest of them: the pool's file system must have files for it. */
+  readonly largest: readonly LargestDisk[];
+}
+
+interface LargestDisk {
+  readonly sizeBytes: number;
+  readonly format: 'qcow2' | 'raw';
 }
 
 function roomFor(disks: readonly PlannedDisk[]): Room {
@@ -262,12 +297,37 @@ function roomFor(disks: readonly PlannedDisk[]): Room {
       (sum, { source }) => sum + (source.kind === 'content' || source.kind === 'nvram' ? 2 * MIB : MIB),
       POOL_RESERVE_BYTES,
     ),
+    largest: [{ sizeBytes: Math.max(...disks.map(({ sizeBytes }) => sizeBytes)), format: 'qcow2' }],
   };
 }
 
-/** What so many blank shared disks ask of a storage node: they are sparse files. */
-export function roomForShared(count: number): Room {
-  return { artifacts: [], neededBytes: POOL_RESERVE_BYTES + count * MIB };
+/** What blank shared disks of these sizes ask of a storage node: they are sparse files. */
+export function roomForShared(disks: readonly { readonly sizeBytes: number }[]): Room {
+  return {
+    artifacts: [],
+    neededBytes: POOL_RESERVE_BYTES + disks.length * MIB,
+    largest: disks.map(({ sizeBytes }) => ({ sizeBytes, format: 'raw' })),
+  };
+}
+
+/** Why a pool has no file for one of the disks; null where it has. */
+function tooLargeFor(pool: PoolFiles, node: StorageName, largest: Room['largest']): string | null {
+  for (const { sizeBytes, format } of largest) {
+    const most = largestDiskBytes(pool, format);
+    if (sizeBytes > most)
+      return `the file system of ${node} has disks of at most ${most} bytes, and ${sizeBytes} are asked for`;
+  }
+  return null;
+}
+
+/** CodedError 'no-capacity' where the pool of a shared disk has no file of that size. */
+export function demandPoolFile(context: BackendContext, node: StorageName, sizeBytes: number): void {
+  const pool = context.leading()?.controller.storageObserver.report(node)?.pool ?? {};
+  const why = tooLargeFor(pool, node, [{ sizeBytes, format: 'raw' }]);
+  if (why === null) return;
+  throw new CodedError('no-capacity', `The disk cannot become so large: ${why}.`, {
+    advice: 'Nothing was changed. Choose a smaller size.',
+  });
 }
 
 /**
@@ -276,7 +336,7 @@ export function roomForShared(count: number): Room {
  */
 export function chooseNode(
   context: BackendContext,
-  { artifacts, neededBytes }: Room,
+  { artifacts, neededBytes, largest }: Room,
   preferred: StorageName | null = null,
 ): StorageName {
   const observer = context.leading()?.controller.storageObserver;
@@ -284,11 +344,13 @@ export function chooseNode(
   let best: { node: StorageName; free: number } | null = null;
   for (const { value } of context.store.storage.values()) {
     const report = observer?.answers(value.name) === true ? observer.report(value.name) : null;
+    const tooLarge = report === null ? null : tooLargeFor(report.pool, value.name, largest);
     if (report === null) reasons.push(`${value.name} does not answer`);
     else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
       reasons.push(`${value.name} does not hold the image yet (it is copied there from a node that does)`);
     else if (report.pool.freeBytes < neededBytes)
       reasons.push(`${value.name} has ${Math.floor(report.pool.freeBytes / MIB)} MiB free`);
+    else if (tooLarge !== null) reasons.push(tooLarge);
     else if (value.name === preferred) return value.name;
     else if (best === null || report.pool.freeBytes > best.free)
       best = { node: value.name, free: report.pool.freeBytes };
@@ -296,7 +358,7 @@ export function chooseNode(
   if (best !== null) return best.node;
   const none = context.store.storage.size === 0 ? 'no storage node has joined' : reasons.join('; ');
   throw new CodedError('no-capacity', `No storage node can hold the disks: ${none}.`, {
-    advice: 'Nothing was created. Free some room, or start the storage service.',
+    advice: 'Nothing was created. Free some room, start the storage service, or ask for smaller disks.',
   });
 }
 
@@ -350,6 +412,7 @@ export function newCard(
   { wanted, vm, hostname, others }: CardRequest,
   changed: Map<string, NetworkRecord>,
 ): VmNic {
+  demandCardCount(hostname, others.length + 1);
   const entry = context.store.networks.get(parseNetworkName(wanted.network));
   if (entry === undefined) {
     throw new CodedError('not-found', `There is no network ${wanted.network}.`, {

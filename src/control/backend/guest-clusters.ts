@@ -61,7 +61,7 @@ export class GuestClustersBackend {
       const unchanged = this.#networksThere(networks);
       const members = request.members.map((vm) => this.#withCards(findVm(this.#context, vm).value, networks, changed));
       const asks = request.sharedDisks ?? [];
-      const node = asks.length === 0 ? null : chooseNode(this.#context, roomForShared(asks.length));
+      const node = asks.length === 0 ? null : chooseNode(this.#context, roomForShared(asks));
       const disks = node === null ? [] : asks.map((disk) => plannedDisk(disk, node));
       const wanted = {
         name,
@@ -127,7 +127,7 @@ export class GuestClustersBackend {
         return { changes: adoptDiskChanges(records, { cluster, disk }, asked) };
       }
       const preferred = disksOf(records, cluster)[0]?.node ?? null;
-      const disk = plannedDisk(request, chooseNode(this.#context, roomForShared(1), preferred));
+      const disk = plannedDisk(request, chooseNode(this.#context, roomForShared([request]), preferred));
       return { changes: addDiskChanges(records, { cluster, disk }, asked) };
     });
   }

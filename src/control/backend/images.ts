@@ -5,6 +5,8 @@ import { CodedError } from '../../base/errors.ts';
 import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import { LIMITS } from '../../core/model/limits.ts';
+import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { pause } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -44,6 +46,7 @@ export class ImagesBackend {
   /** Records an image over files that were uploaded before. */
   async put(name: string, request: PutImage): Promise<Image> {
     this.#refuseTaken(name);
+    demandCount(this.#context.store.images.size, LIMITS.images);
     const image = this.#recordOf(name, request);
     const record = (): Promise<null> =>
       change(this.#context, () => {
@@ -147,6 +150,9 @@ export class ImagesBackend {
     const kernel = request.direct === undefined ? null : this.#artifacts.demand(request.direct.kernel, 'kernel');
     const initrd =
       request.direct?.initrd === undefined ? null : this.#artifacts.demand(request.direct.initrd, 'initrd');
+    if (kernel !== null)
+      demandDirectBoot({ kernelBytes: kernel.info.sizeBytes, initrdBytes: initrd?.info.sizeBytes ?? 0 });
+    demandAppend(Buffer.byteLength(request.direct?.append ?? ''), 'stored');
     const stored = [disk, kernel, initrd].filter((file) => file !== null);
     const nodes = this.#nodesWith(stored.map(({ info }) => info.sha256));
     if (nodes.length === 0)

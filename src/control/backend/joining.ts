@@ -2,6 +2,8 @@
 import { type HostName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import { LIMITS } from '../../core/model/limits.ts';
+import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Write } from '../store/cluster-store.ts';
 import type { ChangeContext } from './changes.ts';
 
@@ -12,12 +14,13 @@ export interface Joining {
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
 }
 
-/** The write that makes it a member. A host's capacity is its agent's to say. */
+/** The write that makes it a member. A host's capacity is its agent's to say. CodedError 'no-capacity' where the cluster has no place for more. */
 export function joinWrite({ store, clock }: ChangeContext, { role, name, addresses }: Joining): Write {
   const { control } = addresses;
   const storage = addresses.storage ?? control;
   if (role === 'storage') {
     const known = store.storage.get(name);
+    if (known === undefined) demandCount(store.storage.size, LIMITS.storageNodes);
     const record: StorageRecord = {
       name: parseStorageName(name),
       addresses: { control, storage },
@@ -27,6 +30,7 @@ export function joinWrite({ store, clock }: ChangeContext, { role, name, address
   }
   const hostName: HostName = parseHostName(name);
   const known = store.hosts.get(hostName);
+  if (known === undefined) demandCount(store.hosts.size, LIMITS.hosts);
   const record: HostRecord = {
     name: hostName,
     addresses: { control, storage, overlay: addresses.overlay ?? control },

@@ -6,6 +6,8 @@ import { CodedError } from '../../base/errors.ts';
 import { parseNetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import { LIMITS } from '../../core/model/limits.ts';
+import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
@@ -54,6 +56,7 @@ export class NetworksBackend {
         this.#refuseOverlap(name, range);
         this.#refuseClusterAddresses(name, range);
       }
+      demandCount(this.#context.store.networks.size, LIMITS.networks);
       const vni = this.#freeVni();
       const network: NetworkRecord = {
         name,

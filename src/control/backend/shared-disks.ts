@@ -21,7 +21,7 @@ import type { Change, Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { snapshotOf, writesOf } from '../store/leader-store.ts';
-import { chooseNode, roomForShared } from './admission.ts';
+import { chooseNode, demandPoolFile, roomForShared } from './admission.ts';
 import { change, checkRevision, findVm, newTask, taskWrite } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { sharedDiskView } from './guest-cluster-views.ts';
@@ -92,16 +92,17 @@ export class SharedDisksBackend {
       });
     const about = { kind: 'shared-disk.create', ...ofDisk(request.name), message: 'Creating.' };
     await changeWithTask(context, about, (records, asked) => {
-      const disk = plannedDisk(request, chooseNode(context, roomForShared(1)));
+      const disk = plannedDisk(request, chooseNode(context, roomForShared([request])));
       return { changes: [diskChange(newSharedDisk(records, disk, null, asked))] };
     });
     return this.get(request.name);
   }
 
   patch(name: string, { sizeBytes, ifMatch }: PatchSharedDisk & Conditional): Promise<Task> {
-    return this.#change(name, ifMatch, ['shared-disk.resize', 'Growing.'], (disk, _records, asked) => [
-      diskChange(grownDisk(disk, sizeBytes, asked)),
-    ]);
+    return this.#change(name, ifMatch, ['shared-disk.resize', 'Growing.'], (disk, _records, asked) => {
+      demandPoolFile(this.#context, disk.node, sizeBytes);
+      return [diskChange(grownDisk(disk, sizeBytes, asked))];
+    });
   }
 
   delete(name: string, { ifMatch }: Conditional): Promise<Task> {

@@ -8,7 +8,7 @@ import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
-import { admitVm, demandMemory } from './admission.ts';
+import { admitVm, demandBootable, demandMemory } from './admission.ts';
 import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
@@ -71,6 +71,7 @@ export class VmsBackend {
       if (patch.memoryBytes !== undefined) {
         const image = this.#context.store.images.get(entry.value.spec.image ?? '')?.value ?? null;
         demandMemory(image, patch.memoryBytes, 'changed');
+        demandBootable(entry.value.spec.boot, patch.memoryBytes, 'changed');
       }
       const spec = { ...entry.value.spec, ...defined(patch) };
       return { writes: [vmWrite(entry, { ...entry.value, spec })], result: null };

@@ -31,7 +31,7 @@ const hostReport = {
 };
 const storageReport = {
   node: 's1',
-  pool: { totalBytes: 2, freeBytes: 1 },
+  pool: { totalBytes: 2, freeBytes: 1, largestFileBytes: 3 },
   artifacts: ['a'.repeat(64)],
   disks: [
     {
@@ -72,9 +72,12 @@ test('a host’s report is taken as it should be, and in no other form', async (
 
 test('a storage node’s report is taken as it should be, and in no other form', async () => {
   assert.deepEqual(await askStorage(storageReport), storageReport);
+  const older = { ...storageReport, pool: { totalBytes: 2, freeBytes: 1 } };
+  assert.equal((await askStorage(older)).pool.largestFileBytes, null);
   const [disk] = storageReport.disks;
   const malformed: object[] = [
     { ...storageReport, pool: { totalBytes: -1, freeBytes: 0 } },
+    { ...storageReport, pool: { ...storageReport.pool, largestFileBytes: -1 } },
     { ...storageReport, artifacts: ['A'.repeat(64)] },
     { ...storageReport, disks: [{ ...disk, disk: 'x' }] },
     { ...storageReport, disks: [{ ...disk, grants: [{ vm: 'vm-0123456789ab', generation: -1, connections: [] }] }] },

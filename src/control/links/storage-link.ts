@@ -57,7 +57,7 @@ const grants = arrayOf(
 
 const parseReport: Parser<StorageReport> = openObject({
   node: idOf(parseStorageName),
-  pool: openObject({ totalBytes: bytes, freeBytes: bytes }),
+  pool: openObject({ totalBytes: bytes, freeBytes: bytes, largestFileBytes: added(nullable(bytes), null) }),
   artifacts: arrayOf(idOf(parseSha256), { itemsMax: 10_000 }),
   disks: arrayOf(
     openObject({

@@ -1,4 +1,5 @@
 /** Which TCP ports the parts listen on. Fixed, so that a control node can reach a QEMU without asking its host. */
+import { LIMITS } from './limits.ts';
 
 export const PORTS = {
   /** Control node: API, join, relay (HTTPS). */
@@ -21,11 +22,11 @@ export const PORTS = {
 const SLOT_BASE = 21_000;
 const PORTS_PER_SLOT = 8;
 /** Slots per host: the largest number of QEMU processes on one host. */
-export const SLOTS_PER_HOST = 1_000;
+export const SLOTS_PER_HOST = LIMITS.vmsPerHost.max;
 
 /** First port of the NBD servers of a storage node; the disk's own port is in its record. */
 export const DISK_PORT_BASE = 30_000;
-export const DISK_PORTS_PER_NODE = 20_000;
+export const DISK_PORTS_PER_NODE = LIMITS.disksPerNode.max;
 
 export interface SlotPorts {
   /** QMP monitors, one client each: the leader's, a spare, and one for relayed connections. */

@@ -10,6 +10,7 @@ import type { DiskId, GuestClusterName, StorageName, VmId } from '../../base/ids
 import type { TaskRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
+import { LIMITS } from '../model/limits.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import type { Change, Snapshot } from '../ports/store.ts';
 
@@ -17,9 +18,9 @@ import type { Change, Snapshot } from '../ports/store.ts';
 export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations'>;
 
 /** VMs that one shared disk may have (docs/specs/scsi-reservations.md). */
-export const USERS_MAX = 16;
+export const USERS_MAX = LIMITS.sharedDiskUsers.max;
 /** The largest number of a disk in a VM. */
-const LUN_MAX = 255;
+const LUN_MAX = LIMITS.sharedDiskLun.max;
 
 /** A disk that is to be made. */
 export interface NewSharedDisk {
@@ -45,6 +46,7 @@ export function newSharedDisk(
   { now, task }: Asked,
 ): SharedDiskRecord {
   demandBlocks(disk.name, disk);
+  demandNodeRoom(sharedDisks, disk.node);
   for (const { name, guestCluster: scope } of recordsOf(sharedDisks)) {
     if (name !== disk.name || scope !== guestCluster) continue;
     const where = guestCluster === null ? 'of no guest cluster ' : `of guest cluster ${guestCluster} `;
@@ -152,6 +154,10 @@ export function withDisk(vm: VmRecord, disk: DiskId, lun: number): VmRecord {
       advice: `Nothing was changed. Stop it first (gp vm stop ${vm.name}); it gets the disk at its next start.`,
     });
   const others = sharedDisksOf(vm).filter((use) => use.disk !== disk);
+  if (others.length >= LIMITS.vmSharedDisks.max)
+    throw new CodedError('conflict', `${vm.name} has ${others.length} shared disks, and a VM has no more.`, {
+      advice: 'Nothing was changed. Detach one first; one that is leaving counts until its guest let go of it.',
+    });
   if (others.some((use) => use.lun === lun))
     throw new CodedError('conflict', `${vm.name} has another shared disk as number ${lun}.`, {
       advice: 'Nothing was changed. Choose another number, or none.',
@@ -205,6 +211,15 @@ export const diskChange = (value: SharedDiskRecord): Change => ({ kind: 'shared-
 function demandStaying({ name, phase }: SharedDiskRecord): void {
   if (phase === 'deleting')
     throw new CodedError('conflict', `${name} is being deleted.`, { advice: 'Nothing was changed.' });
+}
+
+function demandNodeRoom(sharedDisks: Records['sharedDisks'], node: StorageName): void {
+  let there = 0;
+  for (const disk of recordsOf(sharedDisks)) if (disk.node === node) there++;
+  if (there < LIMITS.sharedDisksPerNode.max) return;
+  throw new CodedError('no-capacity', `${node} has ${there} shared disks, and a storage node has no more.`, {
+    advice: 'Nothing was created. Delete one that is not needed.',
+  });
 }
 
 function demandBlocks(name: string, { sizeBytes, blockBytes }: Pick<NewSharedDisk, 'sizeBytes' | 'blockBytes'>): void {

@@ -7,7 +7,7 @@
  * told is done is on stable storage, however the daemon ends.
  */
 import type { DiskId, Generation, Sha256, VmId } from '../../base/ids.ts';
-import type { DiskOrder } from './storage-link.ts';
+import type { DiskOrder, PoolReport } from './storage-link.ts';
 
 /** One incarnation's permission to use a disk. */
 export interface Grant {
@@ -91,7 +91,7 @@ export interface DiskBackend {
   ownerOf(disk: DiskId): Promise<VmId | undefined>;
   listDisks(): Promise<readonly DiskId[]>;
   listArtifacts(): Promise<readonly Sha256[]>;
-  space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }>;
+  space(): Promise<PoolReport>;
   /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
   /** Idempotent. The caller has ended whoever has it open. */

@@ -25,11 +25,18 @@ import type { CallOptions, Order } from './host-link.ts';
 
 export interface StorageReport {
   readonly node: StorageName;
-  readonly pool: { readonly totalBytes: number; readonly freeBytes: number };
+  readonly pool: PoolReport;
   readonly artifacts: readonly Sha256[];
   readonly disks: readonly DiskReport[];
   /** Absent from older services, which have none. */
   readonly sharedDisks?: readonly SharedDiskReport[];
+}
+
+export interface PoolReport {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  /** The largest file that the pool's file system has, in bytes. Absent or null from older services. */
+  readonly largestFileBytes?: number | null;
 }
 
 /** A shared disk: its grants are of several VMs. */

@@ -1,0 +1,367 @@
+/**
+ * Each limit of the table at its boundary, through every layer that the table says refuses more. A layer that the table names and that is
+ * missing here, or the reverse, fails.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TSchema } from 'typebox';
+import { isLimitsDocumentCurrent } from '../../../scripts/generate-limits.ts';
+import { parseLaunchOrder, parseNetworkOrder } from '../../agent/orders.ts';
+import {
+  AttachSharedDiskSchema,
+  CreateGuestClusterSchema,
+  CreateSharedDiskSchema,
+  type CreateVm,
+  CreateVmSchema,
+} from '../../api/requests.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../../base/ids.ts';
+import type { ImageRecord } from '../../core/model/cluster.ts';
+import { type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
+import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/plan/shared-disk-admission.ts';
+import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/plan/vm-admission.ts';
+import { parseDiskOrder, parseGrantOrder, parseSharedDiskOrder } from '../../storage/orders.ts';
+import { parseTargetState } from '../../target/control-protocol.ts';
+import { uploadSize } from '../api/handlers.ts';
+import { validatorCompiler } from '../api/request-validator.ts';
+import { networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
+import { allocateAddress } from './addresses.ts';
+import { admitVm } from './admission.ts';
+import type { BackendContext } from './context.ts';
+import { joinWrite } from './joining.ts';
+
+/** Throws where a layer refuses. */
+type Probe = (value: number) => unknown;
+
+const MIB = 1024 ** 2;
+const compile = validatorCompiler();
+const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+const text = (chars: number): string => 'x'.repeat(chars);
+const hex = (number: number): string => number.toString(16).padStart(12, '0');
+const address = (index: number): string => `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`;
+const mac = (index: number): string => `02:${hex(index).slice(2).match(/../g)?.join(':') ?? ''}`;
+
+function api(schema: TSchema, body: unknown): void {
+  const validate = compile({ schema });
+  if (!validate(body)) throw new CodedError('bad-input', JSON.stringify(validate.errors?.[0]));
+}
+
+const vmBody = (more: object): void => api(CreateVmSchema, { name: 'web1', disks: [{ sizeBytes: MIB }], ...more });
+
+const IMAGE = {
+  name: 'linux',
+  disk: null,
+  direct: { kernel: { sha256: parseSha256('a'.repeat(64)), sizeBytes: MIB }, initrd: null, append: 'image' },
+  defaults: { memoryBytes: 512 * MIB, vcpus: 1, blankDiskBytes: null },
+  nodes: ['s1'],
+  createdAt: 1,
+} as unknown as ImageRecord;
+
+/** What `admitVm` reads, without etcd: one storage node that answers, as a leader sees it. */
+function context(more: { readonly ports?: number; readonly largestFileBytes?: number } = {}): BackendContext {
+  const entry = <T>(value: T) => ({ value, revision: 1 });
+  const pool = { totalBytes: 1024 ** 4, freeBytes: 1024 ** 4, largestFileBytes: more.largestFileBytes ?? 2 ** 53 - 1 };
+  const report = { node: 's1', pool, artifacts: [], disks: [] };
+  const store = {
+    vmNames: new Map(),
+    vms: new Map(),
+    hosts: new Map(),
+    images: new Map([['linux', entry(IMAGE)]]),
+    networks: new Map(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
+    storage: new Map([['s1', entry(storageRecord('s1'))]]),
+    diskPorts: new Map(many(more.ports ?? 0, (i) => [`s1/${30_000 + i}`, entry('disk')])),
+  };
+  return {
+    store,
+    clock: { wallMs: () => 1, monotonicMs: () => 1 },
+    randomHex: (bytes: number) => text(bytes).replaceAll('x', 'ab'),
+    leading: () => ({ controller: { storageObserver: { answers: () => true, report: () => report } } }),
+  } as unknown as BackendContext;
+}
+
+function admit(request: Partial<CreateVm>, more: Parameters<typeof context>[0] = {}): void {
+  admitVm(context(more), { name: 'web1', start: false, disks: [{ sizeBytes: MIB }], ...request });
+}
+
+const pem = (kind: string): string => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
+const exported = { address: '10.0.0.1', port: 30_000, name: 'g1', tlsName: 's1' };
+const launchDisk = {
+  disk: 'disk-0123456789ab',
+  role: 'data',
+  bus: 'virtio',
+  readOnly: false,
+  export: exported,
+  patienceMs: 1,
+};
+const kernel = (sizeBytes: number, nodes = 1) => ({
+  sha256: 'a'.repeat(64),
+  sizeBytes,
+  from: many(nodes, (i) => ({ node: `s${i}`, address: '10.0.0.1', port: 7444 })),
+});
+
+function launch({ machine = {}, ...more }: { readonly machine?: object; readonly [field: string]: unknown }): void {
+  const order = {
+    term: 1,
+    vm: 'vm-0123456789ab',
+    vmName: 'web1',
+    generation: 1,
+    slot: 0,
+    incoming: false,
+    machine: {
+      vcpus: 1,
+      memoryBytes: 512 * MIB,
+      cpuModel: 'baseline',
+      firmware: 'direct',
+      kernel: kernel(1),
+      initrd: null,
+      append: null,
+      ...machine,
+    },
+    disks: [launchDisk],
+    nics: [],
+    credentials: { caPem: pem('CERTIFICATE'), certPem: pem('CERTIFICATE'), keyPem: pem('PRIVATE KEY') },
+    network: { revision: 1, networks: [], drop: [] },
+    ...more,
+  };
+  parseLaunchOrder(order, '');
+}
+
+const sharedDisk = (index: number, lun = 0) => ({
+  disk: `disk-${hex(index)}`,
+  lun,
+  address: '10.0.0.1',
+  port: 3260,
+  target: 'iqn.t',
+  initiator: 'iqn.i',
+  account: 'a',
+  secret: 'abcdefghijkl',
+});
+const network = (peers: number) => ({
+  name: 'n1',
+  vni: 5000,
+  peers: many(peers, address),
+  gateway: null,
+  nat: false,
+  dhcp: null,
+});
+const nic = (index: number) => ({ mac: mac(index), network: 'n1', vni: 5000 });
+const diskOrder = (more: object) =>
+  parseDiskOrder({ term: 1, vm: 'vm-0123456789ab', sizeBytes: MIB, source: { kind: 'blank' }, ...more }, '');
+const grant = (more: object) =>
+  parseGrantOrder({ term: 1, vm: 'vm-0123456789ab', generation: 1, disks: [], ...more }, '');
+const target = (more: object) => parseTargetState({ units: [], vms: [], ...more }, '');
+const unit = (index: number) => ({ disk: `disk-${hex(index)}`, sizeBytes: MIB, blockBytes: 512 });
+
+const NONE: Records = {
+  vms: new Map(),
+  hosts: new Map(),
+  sharedDisks: new Map(),
+  guestClusters: new Map(),
+  reservations: new Map(),
+} as unknown as Records;
+const asked = { now: 1, task: { id: 'task-0123456789ab' } } as unknown as Parameters<typeof newSharedDisk>[3];
+const shared = (index: number) => ({
+  id: parseDiskId(`disk-${hex(index)}`),
+  name: `d${index}`,
+  node: storageRecord('s1').name,
+  sizeBytes: MIB,
+  blockBytes: 512 as const,
+});
+const sharedRecord = (index: number) => newSharedDisk(NONE, shared(index), null, asked);
+const withShared = (count: number) =>
+  many(count, (i) => i).reduce((vm, i) => withDisk(vm, parseDiskId(`disk-${hex(i)}`), i), vmRecord(1));
+
+/** `count` VMs, of which all but the last have the disk already. */
+function attach(count: number): void {
+  const disk = sharedRecord(1);
+  const users = many(count, (i) => withDisk(vmRecord(i), disk.id, 0));
+  const vms = new Map(users.slice(1).map((vm) => [vm.id, { value: vm, revision: 1 }]));
+  attachChanges({ ...NONE, vms } as Records, { disk, vm: vmRecord(0), lun: null }, asked);
+}
+
+function join(role: 'host' | 'storage', others: number): void {
+  const store = {
+    hosts: new Map(many(others, (i) => [`h${i}`, {}])),
+    storage: new Map(many(others, (i) => [`s${i}`, {}])),
+  };
+  const joining = { role, name: 'newcomer', addresses: { control: '10.0.0.9' } };
+  joinWrite({ store, clock: { wallMs: () => 1 } } as unknown as Parameters<typeof joinWrite>[0], joining);
+}
+
+const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
+  API: (bytes: number) => vmBody({ cloudInit: { [field]: text(bytes) } }),
+  // The same number of bytes in fewer characters: the schema counts those.
+  admission: (bytes: number) => admit({ cloudInit: { [field]: '😀'.repeat(bytes / 4) + text(bytes % 4) } }),
+});
+const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
+
+/** The size of a request’s body is the server's to count: server.test.ts. */
+const PROBES: Readonly<Record<Exclude<LimitName, 'requestBytes'>, Partial<Record<Layer, Probe>>>> = {
+  vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
+  vmMemoryBytes: {
+    API: (memoryBytes) => vmBody({ memoryBytes }),
+    agent: (memoryBytes) => launch({ machine: { memoryBytes } }),
+  },
+  vmDisks: {
+    // With a seed and UEFI variables beside them.
+    admission: (all) =>
+      admit({
+        firmware: all < 3 ? 'bios' : 'uefi',
+        ...(all < 3 ? {} : { cloudInit: {} }),
+        disks: many(all < 3 ? all : all - 2, () => ({ sizeBytes: MIB })),
+      }),
+    agent: (all) => launch({ disks: many(all, () => launchDisk) }),
+  },
+  vmNics: {
+    API: (cards) => vmBody({ networks: many(cards, (i) => `n${i}`) }),
+    admission: (cards) => admit({ networks: many(cards, (i) => ({ network: `n${i}`, mac: mac(i) })) }),
+    agent: (cards) => launch({ nics: many(cards, nic) }),
+  },
+  vmLabels: { API: (count) => vmBody({ labels: Object.fromEntries(many(count, (i) => [`k${i}`, ''])) }) },
+  labelKeyChars: { API: (chars) => vmBody({ labels: { [text(chars)]: '' } }) },
+  labelValueChars: { API: (chars) => vmBody({ labels: { key: text(chars) } }) },
+  patienceMs: {
+    API: (storagePatienceMs) => vmBody({ storagePatienceMs }),
+    agent: (patienceMs) => launch({ disks: [{ ...launchDisk, patienceMs }] }),
+  },
+  kernelAppendBytes: {
+    API: (bytes) => vmBody({ append: text(bytes) }),
+    admission: (bytes) => admit({ image: 'linux', append: bytes < 7 ? '' : text(bytes - 'image '.length) }),
+    agent: (bytes) => launch({ machine: { append: 'é'.repeat(bytes / 2) + text(bytes % 2) } }),
+  },
+  directBootBytes: {
+    API: (bytes) => uploadSize('kernel', { 'content-length': String(bytes) }),
+    admission: (bytes) => demandDirectBoot({ kernelBytes: 1, initrdBytes: bytes - 1 }),
+    storage: (bytes) => demandFileSize('initrd', bytes),
+    agent: (bytes) => launch({ machine: bytes < 2 ? {} : { kernel: kernel(1), initrd: kernel(bytes - 1) } }),
+  },
+  userDataBytes: seed('userData'),
+  networkConfigBytes: seed('networkConfig'),
+  metaDataBytes: seed('metaData'),
+  seedBytes: {
+    storage: (bytes) => diskOrder({ source: { kind: 'content', base64: Buffer.alloc(bytes).toString('base64') } }),
+  },
+  diskBytes: {
+    API: (sizeBytes) => {
+      vmBody({ disks: [{ sizeBytes }] });
+      api(CreateSharedDiskSchema, { name: 'd1', sizeBytes });
+    },
+    admission: (sizeBytes) => admit({ disks: [{ sizeBytes }] }),
+    storage: (sizeBytes) => {
+      diskOrder({ sizeBytes });
+      parseSharedDiskOrder({ term: 1, sizeBytes, blockBytes: 512 }, '');
+    },
+  },
+  disksPerNode: {
+    admission: (all) => admit({}, { ports: all - 1 }),
+    storage: (all) =>
+      grant({ disks: [{ disk: 'disk-0123456789ab', port: 30_000 + Math.max(0, all - 1), readOnly: false }] }),
+  },
+  vmSharedDisks: {
+    admission: withShared,
+    agent: (count) => launch({ sharedDisks: many(count, (i) => sharedDisk(i)) }),
+    storage: (count) => grant({ sharedDisks: many(count, (i) => ({ disk: `disk-${hex(i)}`, lun: 0 })) }),
+  },
+  sharedDiskLun: {
+    API: (lun) => api(AttachSharedDiskSchema, { vm: 'a', lun }),
+    agent: (lun) => launch({ sharedDisks: [sharedDisk(1, lun)] }),
+    storage: (lun) => grant({ sharedDisks: [{ disk: 'disk-0123456789ab', lun }] }),
+    target: (lun) =>
+      target({ vms: [{ vm: 'vm-0123456789ab', generations: [1], luns: [{ disk: 'disk-0123456789ab', lun }] }] }),
+  },
+  sharedDiskUsers: {
+    API: (count) => cluster({ members: many(Math.max(1, count), (i) => `vm${i}`) }),
+    admission: attach,
+  },
+  sharedDisksPerNode: {
+    admission: (all) => {
+      const records = many(all - 1, (i) => ({ value: { ...sharedRecord(0), name: `x${i}` }, revision: 1 }));
+      newSharedDisk({ ...NONE, sharedDisks: new Map(records.entries()) } as unknown as Records, shared(1), null, asked);
+    },
+    target: (all) => target({ units: many(all, unit) }),
+  },
+  newClusterDisks: {
+    API: (count) => cluster({ sharedDisks: many(count, (i) => ({ name: `d${i}`, sizeBytes: MIB })) }),
+  },
+  heartbeatNetworks: { API: (count) => cluster({ heartbeatNetworks: many(count, (i) => `n${i}`) }) },
+  toleratesMs: { API: (toleratesMs) => cluster({ toleratesMs }) },
+  fileBytes: {
+    API: (bytes) => uploadSize('disk', { 'content-length': String(bytes) }),
+    storage: (bytes) => demandFileSize('disk-raw', bytes),
+  },
+  images: { admission: (all) => demandCount(all - 1, LIMITS.images) },
+  networks: {
+    admission: (all) => demandCount(all - 1, LIMITS.networks),
+    agent: (all) => parseNetworkOrder({ term: 1, revision: 1, networks: many(all, () => network(0)), drop: [] }, ''),
+  },
+  networkAddresses: {
+    admission: (all) => {
+      const reserved = many(all - 1, (i) => [
+        mac(i),
+        { address: address(i + 100_000), vm: parseVmId('vm-0123456789ab'), hostname: 'x' },
+      ]);
+      allocateAddress({ ...networkRecord('n1'), cidr: '10.0.0.0/8', reservations: Object.fromEntries(reserved) }, null);
+    },
+  },
+  nameChars: { API: (chars) => vmBody({ name: text(chars) }), admission: (chars) => parseNetworkName(text(chars)) },
+  hosts: {
+    join: (all) => join('host', all - 1),
+    agent: (all) => parseNetworkOrder({ term: 1, revision: 1, networks: [network(all)], drop: many(all, address) }, ''),
+  },
+  storageNodes: {
+    join: (all) => join('storage', all - 1),
+    agent: (all) => launch({ machine: { kernel: kernel(1, all) } }),
+  },
+  vmsPerHost: { agent: (all) => launch({ slot: Math.max(0, all - 1) }) },
+};
+
+function refused(probe: Probe, value: number): boolean {
+  try {
+    probe(value);
+    return false;
+  } catch (error) {
+    assert(error instanceof CodedError, `${value}: ${String(error)}`);
+    assert(
+      ['bad-input', 'no-capacity', 'conflict', 'too-large'].includes(error.code),
+      `${error.code}: ${error.message}`,
+    );
+    return true;
+  }
+}
+
+for (const [name, probes] of Object.entries(PROBES)) {
+  const limit: Limit = LIMITS[name as keyof typeof PROBES];
+  test(`${name}: ${limit.refusedBy.join(', ')} take ${limit.min} and ${limit.max}, and no more`, () => {
+    assert.deepEqual(Object.keys(probes).sort(), [...limit.refusedBy].sort());
+    const { min, max, step = 1 } = limit;
+    for (const [layer, probe] of Object.entries(probes)) {
+      for (const fits of [max, max - step, Math.max(min, 1)]) assert(!refused(probe, fits), `${layer} refuses ${fits}`);
+      for (const beyond of [max + step, max * (limit.unit === 'bytes' ? 16 : 3)])
+        assert(refused(probe, beyond), `${layer} takes ${beyond}`);
+    }
+  });
+}
+
+test('a step of a limit is checked too: a disk of half a sector, memory of half a MiB', () => {
+  for (const probe of [PROBES.diskBytes.API, PROBES.vmMemoryBytes.API, PROBES.vmMemoryBytes.agent])
+    assert(refused(probe as Probe, 512 * MIB + 256));
+});
+
+test('a disk is as large as the largest file of its pool allows, with room for the tables of qcow2', () => {
+  const ext4 = 16 * 1024 ** 4 - 4096;
+  const most = largestDiskBytes({ largestFileBytes: ext4 }, 'qcow2');
+  assert.equal(largestDiskBytes({ largestFileBytes: ext4 }, 'raw'), ext4);
+  // Each cluster of 64 KiB has 8 bytes in an L2 table and 2 in a refcount block.
+  assert(most + (most / 65_536) * 10 + MIB / 2 < ext4 && most > 0.999 * ext4);
+  admit({ disks: [{ sizeBytes: most }] }, { largestFileBytes: ext4 });
+  for (const sizeBytes of [most + 512, 20 * 1024 ** 4])
+    assert.throws(
+      () => admit({ disks: [{ sizeBytes }] }, { largestFileBytes: ext4 }),
+      /s1 has disks of at most \d+ bytes/,
+    );
+  assert.equal(largestDiskBytes({}, 'raw') < 16 * 1024 ** 4, true);
+});
+
+test('docs/operating/limits.md is what the table says', async () => {
+  assert(await isLimitsDocumentCurrent(), 'run: node scripts/generate-limits.ts');
+});
