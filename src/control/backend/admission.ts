@@ -17,6 +17,7 @@ import {
   type StorageName,
   type VmId,
 } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { DiskRecord, DiskSource, ImageRecord, NetworkRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
@@ -356,7 +357,7 @@ export function chooseNode(
       best = { node: value.name, free: report.pool.freeBytes };
   }
   if (best !== null) return best.node;
-  const none = context.store.storage.size === 0 ? 'no storage node has joined' : reasons.join('; ');
+  const none = context.store.storage.size === 0 ? 'no storage node has joined' : listed(reasons);
   throw new CodedError('no-capacity', `No storage node can hold the disks: ${none}.`, {
     advice: 'Nothing was created. Free some room, start the storage service, or ask for smaller disks.',
   });
@@ -443,13 +444,8 @@ export function networkWritesOf({ store }: BackendContext, changed: ReadonlyMap<
   }));
 }
 
-/** A network without addresses has no reservations to look in. */
 function isMacTaken({ store }: BackendContext, network: NetworkRecord, mac: string): boolean {
-  if (network.reservations[mac] !== undefined) return true;
-  if (network.cidr !== null) return false;
-  return [...store.vms.values()].some(({ value: { spec } }) =>
-    spec.nics.some((nic) => nic.network === network.name && nic.mac === mac),
-  );
+  return Object.hasOwn(network.reservations, mac) || indexOfStore(store).isMacUsed(network.name, mac);
 }
 
 function randomMac({ randomHex }: BackendContext): string {
@@ -465,7 +461,7 @@ function checkCpuModel(context: BackendContext, cpuModel: string): void {
   const nobody = without.length === hosts.length;
   throw new CodedError(
     'bad-input',
-    `CPU model ${cpuModel} is not offered by ${nobody ? 'any host' : without.join(', ')}.`,
+    `CPU model ${cpuModel} is not offered by ${nobody ? 'any host' : listed(without)}.`,
     {
       advice: 'Nothing was created. Use a model that every host offers (gp host show), or baseline.',
     },

@@ -19,6 +19,7 @@ import type {
 } from '../../api/requests.ts';
 import type { Cluster, ControlNode, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { listed } from '../../base/listed.ts';
 import type { HostRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -41,6 +42,7 @@ import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
+import { inSlices } from './slices.ts';
 import { diskView, eventView, hostView, storageView, taskView, verdictOf } from './views.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
@@ -107,7 +109,7 @@ export class ControlBackend implements Backend {
       gauge(
         'vm_info',
         'One sample per VM; the value is its generation.',
-        vms.map((vm) => ({
+        await inSlices(vms, (vm) => ({
           labels: {
             vm: vm.name,
             host: currentIncarnation(vm.phase)?.host ?? '',
@@ -141,10 +143,8 @@ export class ControlBackend implements Backend {
     const controls = await this.listControlNodes();
     const vms = [...store.vms.values()].map(({ value }) => value);
     const byVerdict: Record<string, number> = {};
-    for (const vm of vms) {
-      const { verdict } = verdictOf(this.#context, vm);
+    for (const { verdict } of await inSlices(vms, (vm) => verdictOf(this.#context, vm)))
       byVerdict[verdict] = (byVerdict[verdict] ?? 0) + 1;
-    }
     const records = [...store.hosts.values()].map(({ value }) => value);
     return {
       version,
@@ -164,7 +164,7 @@ export class ControlBackend implements Backend {
     };
   }
 
-  listVms = async (query: VmQuery): Promise<readonly Vm[]> => this.#vms.list(query);
+  listVms = (query: VmQuery): Promise<readonly Vm[]> => this.#vms.list(query);
   getVm: Backend['getVm'] = async (vm) => this.#vms.get(vm);
   createVm = (request: CreateVm): Promise<Vm> => this.#vms.create(request);
   patchVm = (vm: string, patch: PatchVm & Conditional): Promise<Vm> => this.#vms.patch(vm, patch);
@@ -195,7 +195,7 @@ export class ControlBackend implements Backend {
   }
 
   async listHosts(_call: Call): Promise<readonly Host[]> {
-    return byName([...this.#context.store.hosts.values()].map((entry) => hostView(this.#context, entry)));
+    return byName(await inSlices([...this.#context.store.hosts.values()], (entry) => hostView(this.#context, entry)));
   }
 
   async getHost(name: string): Promise<Host> {
@@ -253,15 +253,15 @@ export class ControlBackend implements Backend {
   /** One round of what a leader does for images (image-keeper.ts). */
   keepImages = (signal: AbortSignal) => this.#images.keep(signal);
 
-  listDisks: Backend['listDisks'] = async () =>
-    [...this.#context.store.disks.values()].map((entry) => diskView(this.#context, entry));
+  listDisks: Backend['listDisks'] = () =>
+    inSlices([...this.#context.store.disks.values()], (entry) => diskView(this.#context, entry));
   getDisk: Backend['getDisk'] = async (id) => {
     const entry = this.#context.store.disks.get(id);
     if (entry === undefined) throw new CodedError('not-found', `There is no disk ${id}.`);
     return diskView(this.#context, entry);
   };
 
-  listSharedDisks: Backend['listSharedDisks'] = async () => this.#sharedDisks.list();
+  listSharedDisks: Backend['listSharedDisks'] = () => this.#sharedDisks.list();
   getSharedDisk: Backend['getSharedDisk'] = async (disk) => this.#sharedDisks.get(disk);
   createSharedDisk: Backend['createSharedDisk'] = (request) => this.#sharedDisks.create(request);
   patchSharedDisk: Backend['patchSharedDisk'] = async (disk, patch) => this.#sharedDisks.patch(disk, patch);
@@ -270,7 +270,7 @@ export class ControlBackend implements Backend {
   detachSharedDisk: Backend['detachSharedDisk'] = async (disk, vm, condition) =>
     this.#sharedDisks.detach(disk, vm, condition);
 
-  listGuestClusters: Backend['listGuestClusters'] = async () => this.#guestClusters.list();
+  listGuestClusters: Backend['listGuestClusters'] = () => this.#guestClusters.list();
   getGuestCluster: Backend['getGuestCluster'] = async (name) => this.#guestClusters.get(name);
   createGuestCluster: Backend['createGuestCluster'] = (request) => this.#guestClusters.create(request);
   patchGuestCluster: Backend['patchGuestCluster'] = (name, patch) => this.#guestClusters.patch(name, patch);
@@ -343,7 +343,7 @@ export class ControlBackend implements Backend {
   #findHost(name: string): Entry<HostRecord> {
     const entry = this.#context.store.hosts.get(name);
     if (entry === undefined) {
-      const known = [...this.#context.store.hosts.keys()].sort().join(', ');
+      const known = listed([...this.#context.store.hosts.keys()].sort());
       throw new CodedError('not-found', `There is no host ${name}.`, {
         advice: known === '' ? 'No host has joined.' : `Hosts: ${known}.`,
       });

@@ -29,6 +29,7 @@ import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { guestClusterView, undeclaredViews } from './guest-cluster-views.ts';
 import { type Admitted, changeWithTask, findSharedDisk, plannedDisk } from './shared-disks.ts';
+import { inSlices } from './slices.ts';
 
 /** Corosync's default token, in ms: what a guest cluster bears of which nobody said anything. */
 const TOLERATES_MS = 3_000;
@@ -42,10 +43,9 @@ export class GuestClustersBackend {
   }
 
   /** Those that nobody declared last. */
-  list(): readonly GuestCluster[] {
-    const declared = [...this.#context.store.guestClusters.values()]
-      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
-      .map((entry) => guestClusterView(this.#context, entry));
+  async list(): Promise<readonly GuestCluster[]> {
+    const all = [...this.#context.store.guestClusters.values()].sort((a, b) => (a.value.name < b.value.name ? -1 : 1));
+    const declared = await inSlices(all, (entry) => guestClusterView(this.#context, entry));
     return [...declared, ...undeclaredViews(this.#context)];
   }
 

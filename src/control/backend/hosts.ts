@@ -5,6 +5,7 @@
  * unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only while its record says so.
  */
 import { CodedError } from '../../base/errors.ts';
+import { listed } from '../../base/listed.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
@@ -12,8 +13,6 @@ import type { Entry } from '../../core/ports/store.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
 import { type ChangeContext, change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
-
-const NAMES_SHOWN = 10;
 
 export interface HostRemoval {
   readonly name: string;
@@ -67,8 +66,7 @@ function refuse(context: BackendContext, { name, cordoned, quarantine }: HostRec
   const here = [...context.store.vms.values()].map(({ value }) => value).filter((vm) => isNamed(vm, name));
   if (here.length > 0) {
     const names = here.map((vm) => vm.name).sort();
-    const more = names.length > NAMES_SHOWN ? ` and ${names.length - NAMES_SHOWN} more` : '';
-    throw new CodedError('conflict', `VMs are on ${name}: ${names.slice(0, NAMES_SHOWN).join(', ')}${more}.`, {
+    throw new CodedError('conflict', `VMs are on ${name}: ${listed(names)}.`, {
       advice: 'Nothing was changed. Migrate them away (gp vm migrate), or stop them.',
     });
   }

@@ -3,6 +3,7 @@ import type { PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
@@ -76,7 +77,7 @@ export class ImagesBackend {
       .filter(({ value: { spec } }) => spec.image === name)
       .map(({ value }) => value.name);
     if (users.length > 0) {
-      throw new CodedError('conflict', `Image ${name} is used by ${users.slice(0, 5).join(', ')}.`, {
+      throw new CodedError('conflict', `Image ${name} is used by ${listed(users)}.`, {
         advice: 'Nothing was deleted. Delete those VMs first.',
       });
     }

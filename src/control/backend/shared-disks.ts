@@ -25,6 +25,7 @@ import { chooseNode, demandPoolFile, roomForShared } from './admission.ts';
 import { change, checkRevision, findVm, newTask, taskWrite } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { sharedDiskView } from './guest-cluster-views.ts';
+import { inSlices } from './slices.ts';
 import { taskView } from './views.ts';
 
 /** A change as admission made it, and what else is written, or only compared, with it. */
@@ -73,11 +74,10 @@ export class SharedDisksBackend {
     this.#context = context;
   }
 
-  list(): readonly SharedDisk[] {
+  list(): Promise<readonly SharedDisk[]> {
     const order = ({ value }: Entry<SharedDiskRecord>): string => `${value.guestCluster ?? ''}/${value.name}`;
-    return [...this.#context.store.sharedDisks.values()]
-      .sort((a, b) => (order(a) < order(b) ? -1 : 1))
-      .map((entry) => sharedDiskView(this.#context, entry));
+    const all = [...this.#context.store.sharedDisks.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));
+    return inSlices(all, (entry) => sharedDiskView(this.#context, entry));
   }
 
   get(disk: string): SharedDisk {

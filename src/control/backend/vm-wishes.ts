@@ -5,6 +5,7 @@
 import type { MigrateVm, StopVm } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -122,9 +123,8 @@ export class VmWishes {
       }
       const to = request.to === undefined ? null : parseHostName(request.to);
       if (to !== null && this.#context.store.hosts.get(to) === undefined) {
-        const known = [...this.#context.store.hosts.keys()].join(', ');
         throw new CodedError('not-found', `There is no host ${to}.`, {
-          advice: `Nothing was changed. Hosts: ${known}.`,
+          advice: `Nothing was changed. Hosts: ${listed([...this.#context.store.hosts.keys()])}.`,
         });
       }
       if (to === vm.phase.incarnation.host)

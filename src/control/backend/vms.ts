@@ -12,6 +12,7 @@ import { admitVm, demandBootable, demandMemory } from './admission.ts';
 import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
+import { inSlices } from './slices.ts';
 import { taskView, vmDetailView, vmView } from './views.ts';
 import { VmWishes, vmWrite } from './vm-wishes.ts';
 
@@ -29,18 +30,18 @@ export class VmsBackend {
     this.#wishes = new VmWishes(context);
   }
 
-  list(query: VmQuery): readonly Vm[] {
+  list(query: VmQuery): Promise<readonly Vm[]> {
     const wanted = (query.label ?? []).map(parseSelector);
-    return [...this.#context.store.vms.values()]
+    const found = [...this.#context.store.vms.values()]
       .filter(({ value: { name, phase, spec } }) => {
         if (query.name !== undefined && name !== query.name) return false;
         if (query.host !== undefined && currentIncarnation(phase)?.host !== query.host) return false;
-        return wanted.every(({ key, value }) =>
-          value === undefined ? spec.labels[key] !== undefined : spec.labels[key] === value,
+        return wanted.every(
+          ({ key, value }) => Object.hasOwn(spec.labels, key) && (value === undefined || spec.labels[key] === value),
         );
       })
-      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
-      .map((entry) => vmView(this.#context, entry, null));
+      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1));
+    return inSlices(found, (entry) => vmView(this.#context, entry, null));
   }
 
   get(vm: string): VmDetail {

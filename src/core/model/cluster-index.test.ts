@@ -52,7 +52,7 @@ const vm = fc
   })
   .map(({ n, phase: now, memoryBytes, antiAffinity, nics, shared, guestCluster }): VmRecord => {
     const record = vmRecord(now, { id: vmId(n), name: `vm${n}` });
-    const asNic = (network: NetworkName) => ({ network, mac: '52:54:00:00:00:01', address: null });
+    const asNic = (network: NetworkName) => ({ network, mac: MACS[n % 2] ?? '', address: null });
     const sharedDisks = shared.map((d) => ({ disk: sharedId(d), lun: d }));
     const more = { memoryBytes, antiAffinity, nics: nics.map(asNic), sharedDisks, guestCluster };
     return { ...record, spec: { ...record.spec, ...more } };
@@ -173,6 +173,9 @@ class Slow {
           on(name).some(({ record }) => record.spec.nics.some((nic) => nic.network === network)),
         ),
       ),
+      macs: NETWORKS.map((network) =>
+        MACS.map((mac) => vms.some(({ spec }) => spec.nics.some((nic) => nic.network === network && nic.mac === mac))),
+      ),
       nodes: NODES.map((name) =>
         names([
           ...[...this.disks.values()].filter((disk) => disk.node === name).map((disk) => disk.vm),
@@ -189,6 +192,7 @@ class Slow {
   }
 }
 
+const MACS = ['52:54:00:00:00:01', '52:54:00:00:00:02'];
 const HOST_NAMES = Array.from({ length: HOSTS }, (_, i) => host(i + 1));
 const NODES: StorageName[] = [node(1), node(2)];
 const SHARED = [0, 1, 2].map(sharedId);
@@ -206,6 +210,7 @@ function viewOf(index: ClusterIndex, vms: readonly VmRecord[]): unknown {
     })),
     groups: GROUPS.map((group) => names([...index.groupMembers(group)].map(({ id }) => id))),
     members: NETWORKS.map((network) => names(index.membersOf(network))),
+    macs: NETWORKS.map((network) => MACS.map((mac) => index.isMacUsed(network, mac))),
     nodes: NODES.map((name) => names(index.vmsWithDisksOn(name))),
     users: SHARED.map((disk) => names(index.usersOf(disk))),
     sharedOf: vms.map((vm) => [vm.id, names(index.sharedDisksOf(vm).map(({ id }) => id))]),

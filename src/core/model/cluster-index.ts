@@ -58,6 +58,7 @@ export class ClusterIndex {
   readonly #unranked = new Set<HostName>();
   readonly #groups = new Map<string, Map<VmId, VmRecord>>();
   readonly #members = new Map<NetworkName, Counted<HostName>>();
+  readonly #macs = new Map<NetworkName, Counted<string>>();
   readonly #quarantined = new Map<HostName, HostRecord>();
   readonly #disks = new Map<DiskId, DiskRecord>();
   readonly #vmsOfNode = new Map<StorageName, Counted<VmId>>();
@@ -196,6 +197,11 @@ export class ClusterIndex {
     return this.#members.get(network)?.keys() ?? [];
   }
 
+  /** Whether a VM, wherever it is, has a card with this MAC address in `network`. */
+  isMacUsed(network: NetworkName, mac: string): boolean {
+    return this.#macs.get(network)?.has(mac) === true;
+  }
+
   /** The records of all quarantined hosts. */
   quarantined(): Iterable<HostRecord> {
     return this.#quarantined.values();
@@ -226,6 +232,7 @@ export class ClusterIndex {
     const group = affinityGroup(vm);
     if (group !== null) this.#inGroup(group, vm, by);
     for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
+    for (const { network, mac } of vm.spec.nics) countIn(this.#macs, network, mac, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {
       const use = this.#use(host);
       if (!touched.usedBefore.has(host)) touched.usedBefore.set(host, use.usedBytes);

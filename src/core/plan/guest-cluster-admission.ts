@@ -7,6 +7,7 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import { vmOfInitiator } from '../model/shared-disk-identity.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
@@ -346,7 +347,7 @@ function demandUnused({ reservations, vms }: Records, disks: readonly SharedDisk
   for (const { id, name } of disks) {
     const keys = reservations.get(id)?.value.state.registrations ?? [];
     if (keys.length === 0) continue;
-    const who = [...new Set(keys.map(({ nexus }) => nameOf(vms, nexus)))].join(', ');
+    const who = listed([...new Set(keys.map(({ nexus }) => nameOf(vms, nexus)))]);
     throw new CodedError('conflict', `Keys are registered on ${name} by ${who}: its guests use it.`, {
       advice: 'Nothing was changed. Take it out of use in the guests first, or use --force.',
     });

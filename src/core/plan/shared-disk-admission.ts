@@ -7,6 +7,7 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, GuestClusterName, StorageName, VmId } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
@@ -86,7 +87,7 @@ export function deletedDisk({ vms }: Records, disk: SharedDiskRecord, { task }: 
     });
   const users = usersOf(vms, disk.id).map(({ name }) => name);
   if (users.length > 0)
-    throw new CodedError('conflict', `${disk.name} is attached to ${users.join(', ')}.`, {
+    throw new CodedError('conflict', `${disk.name} is attached to ${listed(users)}.`, {
       advice: `Nothing was deleted. Detach it first: gp shared-disk detach ${disk.name} ${users[0] ?? ''}.`,
     });
   return { ...disk, phase: 'deleting', ...waiting(disk.tasks, task) };

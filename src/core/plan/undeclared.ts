@@ -32,22 +32,32 @@ export interface UndeclaredInput {
 /** All of them, by their first VM. */
 export function undeclaredClusters({ index, disks, reservationOf }: UndeclaredInput): readonly Undeclared[] {
   const evidence = [...disks].flatMap((disk) => evidenceOf(disk, index, reservationOf(disk.id)) ?? []);
-  const groups: { disks: Set<DiskId>; vms: Set<VmId>; because: string[] }[] = [];
+  const groupOf = new Map<VmId, Group>();
   for (const { disk, vms, because } of evidence.sort((a, b) => (a.disk.id < b.disk.id ? -1 : 1))) {
-    const touching = groups.filter((group) => vms.some((vm) => group.vms.has(vm)));
-    const merged = { disks: new Set([disk.id]), vms: new Set(vms), because: [] as string[] };
-    for (const group of touching) {
-      for (const id of group.disks) merged.disks.add(id);
-      for (const vm of group.vms) merged.vms.add(vm);
-      merged.because.push(...group.because);
-      groups.splice(groups.indexOf(group), 1);
-    }
-    merged.because.push(because);
-    groups.push(merged);
+    const touching = [...new Set(vms.flatMap((vm) => groupOf.get(vm) ?? []))];
+    // The largest takes the others in, so that each VM changes its group a few times only.
+    const [into = newGroup(), ...others] = touching.sort((a, b) => b.vms.size - a.vms.size);
+    for (const group of others) take(into, group);
+    take(into, { disks: new Set([disk.id]), vms: new Set(vms), because: [because] });
+    for (const group of [...others, { vms }]) for (const vm of group.vms) groupOf.set(vm, into);
   }
-  return groups
+  return [...new Set(groupOf.values())]
     .map((group) => ({ disks: [...group.disks].sort(), vms: [...group.vms].sort(), because: group.because }))
     .sort((a, b) => ((a.vms[0] ?? '') < (b.vms[0] ?? '') ? -1 : 1));
+}
+
+interface Group {
+  readonly disks: Set<DiskId>;
+  readonly vms: Set<VmId>;
+  readonly because: string[];
+}
+
+const newGroup = (): Group => ({ disks: new Set(), vms: new Set(), because: [] });
+
+function take(into: Group, group: Group): void {
+  for (const id of group.disks) into.disks.add(id);
+  for (const vm of group.vms) into.vms.add(vm);
+  into.because.push(...group.because);
 }
 
 function evidenceOf(
