@@ -18,7 +18,7 @@ after(() => etcd.stop());
 const never = (): Promise<never> => Promise.reject(new Error('nothing is to be asked'));
 
 /** Ports of a cluster without hosts: nothing is ever called, but the clock. */
-const ports: Omit<ControllerPorts, 'store'> = {
+const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
   clock: systemClock,
   log: { info: () => undefined, warn: () => undefined },
   hosts: { report: never, launch: never, kill: never, applyNetwork: never },
@@ -51,6 +51,7 @@ const ports: Omit<ControllerPorts, 'store'> = {
     forget: () => undefined,
   },
   paths: { list: () => [], probe: never },
+  reach: { self: 'c1', peers: () => [], tryFrom: never },
   credentials: { issue: never, targetSecret: never },
   storageTlsName: (name) => name,
   crashPoint: noCrashPoint,

@@ -3,7 +3,8 @@
  *
  * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the leadership ends, its
  * controller begins no further step, and what it might still write is refused by its guard. A leadership ends with the first commit of
- * which nobody knows whether it was applied.
+ * which nobody knows whether it was applied, and where another control node reaches more of the cluster (core/loop/lead-watch.ts): the node
+ * campaigns again at once, behind those that wait already.
  */
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
@@ -19,6 +20,8 @@ import { leaderStore, type TermEnd } from './store/leader-store.ts';
 /** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
 const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
+/** A node that gave the lead away and leads again keeps it for so long, in ms: links that come and go cost few elections. */
+const GIVE_AGAIN_MS = 15_000;
 const WHY_OVER: Readonly<Record<TermEnd, string>> = {
   deposed: 'a commit was refused: another leader was elected meanwhile',
   'unknown-outcome': 'nobody knows whether a commit was applied: this term ends, and with it what that compares',
@@ -30,18 +33,24 @@ export interface LeadershipOptions {
   readonly log: Log;
   /** Name and address of this node as JSON, for the others. */
   readonly value: string;
-  readonly ports: Omit<ControllerPorts, 'store'>;
+  readonly ports: Omit<ControllerPorts, 'store' | 'lead'>;
   readonly signal: AbortSignal;
   readonly onLead: (leading: { readonly term: Term; readonly controller: Controller } | null) => void;
+}
+
+/** When this node gave the lead away last (monotonic ms), over all of its terms. */
+interface Given {
+  at: number | null;
 }
 
 /** Campaigns again and again until `signal` aborts. */
 export async function leadForEver(options: LeadershipOptions): Promise<void> {
   const { etcd, log, signal, value } = options;
+  const given: Given = { at: null };
   while (!signal.aborted) {
     try {
       const leadership = await campaign(etcd, { prefix: ELECTION, value, ttlSeconds: LEASE_SECONDS, signal });
-      await lead(leadership, options);
+      await lead(leadership, options, given);
     } catch (error) {
       if (signal.aborted) return;
       log.warn('campaign failed', { error: messageOf(error) });
@@ -63,7 +72,7 @@ function pause(clock: Clock, signal: AbortSignal): Promise<void> {
   });
 }
 
-async function lead(leadership: Leadership, options: LeadershipOptions): Promise<void> {
+async function lead(leadership: Leadership, options: LeadershipOptions, given: Given): Promise<void> {
   const { log, signal } = options;
   const over = new AbortController();
   const end = (): void => over.abort();
@@ -71,7 +80,7 @@ async function lead(leadership: Leadership, options: LeadershipOptions): Promise
   signal.addEventListener('abort', end, { once: true });
   if (signal.aborted) end();
   try {
-    await reign(leadership, options, over);
+    await reign(leadership, options, { over, given });
   } finally {
     signal.removeEventListener('abort', end);
     // Whatever ended it, a failure to begin included: a key that is kept alive and not used would keep everybody from leading.
@@ -79,7 +88,11 @@ async function lead(leadership: Leadership, options: LeadershipOptions): Promise
   }
 }
 
-async function reign(leadership: Leadership, options: LeadershipOptions, over: AbortController): Promise<void> {
+async function reign(
+  leadership: Leadership,
+  options: LeadershipOptions,
+  { over, given }: { readonly over: AbortController; readonly given: Given },
+): Promise<void> {
   const { store, log, ports, onLead } = options;
   await store.catchUp();
   if (over.signal.aborted) return;
@@ -90,8 +103,15 @@ async function reign(leadership: Leadership, options: LeadershipOptions, over: A
     log.warn(WHY_OVER[why], { term: leadership.createRevision });
     over.abort();
   });
-  const controller = new Controller({ ...ports, store: hand });
-  const house = new KeepingHouse({ store, compare: leadership.compare, clock: ports.clock, log });
+  const { clock } = ports;
+  const giveAway = (why: string): void => {
+    log.warn('the lead is given away', { term: leadership.createRevision, why });
+    given.at = clock.monotonicMs();
+    over.abort();
+  };
+  const keptMs = given.at === null ? 0 : Math.max(0, given.at + GIVE_AGAIN_MS - clock.monotonicMs());
+  const controller = new Controller({ ...ports, store: hand, lead: { giveAway, keptMs } });
+  const house = new KeepingHouse({ store, compare: leadership.compare, clock, log });
   log.info('leading', { term: leadership.createRevision });
   controller.start();
   house.start();

@@ -14,6 +14,7 @@ import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
 import type { Paths } from '../core/ports/paths.ts';
+import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
@@ -39,6 +40,7 @@ import { controlAnswers } from './links/control-peer.ts';
 import { createHostLink } from './links/host-link.ts';
 import { createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
+import { createReach } from './links/reach.ts';
 import { createStorageLink } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
@@ -77,7 +79,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd, randomHex);
-  const { clients, hosts, storage, paths, qmp } = linksOf(config, credentials, store);
+  const { clients, hosts, storage, paths, reach, qmp } = linksOf(config, credentials, store);
   let leading: Leading | null = null;
   let leader: { name: string; address: string } | null = null;
   const context: BackendContext = {
@@ -103,6 +105,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const peers = await startPeerService({
     credentials,
     address: config.address,
+    followsEtcd: () => store.connected,
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
   const backend = new ControlBackend(context);
@@ -120,7 +123,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, paths, qmp, ...portsOf(config, authority, accounts) },
+    ports: { log, hosts, storage, paths, reach, qmp, ...portsOf(config, authority, accounts) },
     onLead: (now) => {
       leading = now;
       if (now === null) keeper.stop();
@@ -142,6 +145,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
 interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
   readonly clients: RpcClients;
   readonly paths: Paths;
+  readonly reach: Reach;
   readonly qmp: QmpConnector;
 }
 
@@ -152,12 +156,13 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
   const hosts = createHostLink(clients, snapshot);
   const storage = createStorageLink(clients, snapshot);
   const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
+  const reach = createReach({ self: config.name, clients, snapshot, controls: () => config.peers });
   const monitor = Math.max(
     0,
     config.peers.findIndex(({ name }) => name === config.name),
   );
   const qmp = new QmpConnector({ credentials, relays: () => paths.relays(), monitor });
-  return { clients, hosts, storage, paths, qmp };
+  return { clients, hosts, storage, paths, reach, qmp };
 }
 
 /** What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash at. */

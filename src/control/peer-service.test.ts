@@ -28,6 +28,7 @@ let service: RpcService;
 let echo: Server;
 const clients: RpcClient[] = [];
 const unexpected: string[] = [];
+let followsEtcd = true;
 
 async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
   return { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
@@ -36,7 +37,12 @@ async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
 before(async () => {
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
   const onUnexpected = (_error: unknown, request: string): void => void unexpected.push(request);
-  service = await startPeerService({ credentials: await credentialsOf(C1), address: ADDRESS, onUnexpected });
+  service = await startPeerService({
+    credentials: await credentialsOf(C1),
+    address: ADDRESS,
+    followsEtcd: () => followsEtcd,
+    onUnexpected,
+  });
   echo = createServer((socket) => void socket.pipe(socket));
   echo.listen(QMP_PORT, ADDRESS);
   await once(echo, 'listening');
@@ -91,6 +97,38 @@ test('one attempt to connect: accepted or refused, to ports of hosts only', asyn
     { address: 'x'.repeat(101), port: QMP_PORT, deadlineMs },
   ])
     await assert.rejects(probe(client, wrong), { code: 'bad-input' });
+});
+
+test('what a control node would reach as leader: whether each machine answered, to ports of agents and storage services only', async () => {
+  const client = await clientOf(C2);
+  const reach = (targets: unknown, deadlineMs = 2_000): Promise<unknown> =>
+    client.call({
+      method: 'POST',
+      path: '/v1/reach',
+      body: { targets, deadlineMs },
+      deadlineMs: DEADLINE_MS,
+      parse: anything,
+    });
+  const listener = createServer((socket) => socket.destroy());
+  listener.listen(PORTS.agent, ADDRESS);
+  await once(listener, 'listening');
+  // TCP to a multicast address is refused by the own kernel: what cannot be sent there is not reached.
+  const targets = [
+    { address: ADDRESS, port: PORTS.agent },
+    { address: ADDRESS, port: PORTS.storage },
+    { address: '224.0.0.1', port: PORTS.storage },
+  ];
+  try {
+    assert.deepEqual(await reach(targets, 500), { met: [true, true, false] });
+    followsEtcd = false;
+    assert.deepEqual(await reach(targets), { met: null }, 'it could not lead');
+    await assert.rejects(reach([{ address: ADDRESS, port: PORTS.etcdClient }]), { code: 'forbidden' });
+    await assert.rejects(reach(Array(201).fill(targets[0])), { code: 'bad-input' });
+    await assert.rejects(reach(targets, 60_000), { code: 'bad-input' });
+  } finally {
+    followsEtcd = true;
+    listener.close();
+  }
 });
 
 test('a relayed connection carries bytes both ways, to ports of hosts only', async () => {

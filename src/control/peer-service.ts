@@ -1,11 +1,13 @@
-/** What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here. */
+/** What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here; and what it would reach as leader. */
 import { CodedError } from '../base/errors.ts';
 import { isRelayPort, PORTS } from '../core/model/ports.ts';
+import { REACH_TARGETS_MAX } from '../core/ports/reach.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { integer, openObject, parsePort, text } from '../rpc/parse.ts';
+import { arrayOf, integer, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
+import { tryAll } from './links/reach.ts';
 
 const PROBE_MS_MAX = 10_000;
 const RELAY = { pairsMax: 256, idleMs: 600_000 } as const;
@@ -17,15 +19,26 @@ const parseProbeOrder = openObject({
   deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),
 });
 
+const parseReachOrder = openObject({
+  targets: arrayOf(openObject({ address: text({ charsMax: 100 }), port: parsePort }), { itemsMax: REACH_TARGETS_MAX }),
+  deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),
+});
+
 /** Listens on the control address for the other control nodes only. */
 export function startPeerService(options: {
   readonly credentials: Credentials;
   readonly address: string;
+  /** Whether this node follows etcd now: one that does not could not lead. */
+  readonly followsEtcd: () => boolean;
   readonly onUnexpected: (error: unknown, request: string) => void;
 }): Promise<RpcService> {
   const relay = new Relay(RELAY);
   const demandRelayPort = (port: number): void => {
     if (!isRelayPort(port)) throw new CodedError('forbidden', `Port ${port} is not one that is relayed.`);
+  };
+  const demandLedPort = (port: number): void => {
+    if (port !== PORTS.agent && port !== PORTS.storage)
+      throw new CodedError('forbidden', `Port ${port} is neither that of an agent nor that of a storage service.`);
   };
   return startService({
     ...options,
@@ -40,6 +53,16 @@ export function startPeerService(options: {
           const { deadlineMs, ...target } = parseProbeOrder(body, 'body');
           demandRelayPort(target.port);
           return { json: await probeTcp(target, deadlineMs) };
+        },
+      },
+      {
+        method: 'POST',
+        path: '/v1/reach',
+        allow: ['control'],
+        handle: async ({ body }) => {
+          const { targets, deadlineMs } = parseReachOrder(body, 'body');
+          for (const { port } of targets) demandLedPort(port);
+          return { json: { met: options.followsEtcd() ? await tryAll(targets, deadlineMs) : null } };
         },
       },
     ],

@@ -26,6 +26,7 @@ import type { Note } from './note.ts';
 import { PathTruth } from './path-truth.ts';
 import type { PlantedBug } from './planted-bug.ts';
 import type { QemuProcess, QemuSurroundings } from './qemu-process.ts';
+import { SIGHT_LOOK_MS, Sight } from './sight.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimMachine, type SimProcess } from './sim-machine.ts';
 import { SimRandom } from './sim-random.ts';
@@ -74,6 +75,7 @@ export class SimCluster implements Topology {
   readonly #judge = traceJudge();
   readonly #storageAt = new Map<string, SimStorageNode>();
   readonly #qemuRandom: SimRandom;
+  readonly #sight = new Sight(this);
   #applied = 1;
 
   constructor(options: ClusterOptions) {
@@ -99,6 +101,7 @@ export class SimCluster implements Topology {
     for (const [index, name] of numbered('s', swarm.storageNodes).entries())
       this.#addStorage(name as StorageName, index);
     for (const [index, name] of numbered('h', swarm.hosts).entries()) this.#addHost(name as HostName, index);
+    this.#lookAtSight();
   }
 
   /** Ms since the simulation began. */
@@ -137,6 +140,7 @@ export class SimCluster implements Topology {
   /** Something befalls a machine, or is over: paths through it have not worked all the time. */
   touched(machine: string): void {
     this.paths.machine(machine, this.now);
+    this.#sight.touched(machine);
   }
 
   knownAt(term: Term): number {
@@ -182,6 +186,14 @@ export class SimCluster implements Topology {
     for (const qemu of this.qemus)
       if (qemu.order.vm === vm && qemu.order.generation === generation && qemu.process.isAlive) return qemu;
     return undefined;
+  }
+
+  #lookAtSight(): void {
+    this.clock.after(SIGHT_LOOK_MS, () => {
+      const what = this.#sight.look();
+      if (what !== null) this.accuse('L2-leader-sees', what);
+      this.#lookAtSight();
+    });
   }
 
   #machine(name: string): SimMachine {

@@ -14,7 +14,7 @@ import { PREFIX } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
-import { simHostLink, simPaths, simStorageLink } from './links.ts';
+import { simHostLink, simPaths, simReach, simStorageLink } from './links.ts';
 import type { LinksOfController } from './planted-bug.ts';
 import { SimQmpLink } from './qmp-link.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
@@ -157,6 +157,7 @@ export class SimControlNode implements ControlNode {
       hosts: simHostLink(topology, caller),
       storage: simStorageLink(topology, caller),
       paths: simPaths(topology, caller),
+      reach: simReach(topology, caller),
       qmp,
       credentials: {
         issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),

@@ -35,6 +35,9 @@ const OVERLOADED_MS = [2_000, 9_000] as const;
 /** In this a host is given up. */
 const GIVEN_UP_MS = [5_000, 12_000] as const;
 
+/** In this a leader that reaches nothing must have given the lead away. */
+const BLIND_MS = [24_000, 35_000] as const;
+
 /** One of these is drawn, and then a time in it, in ms. */
 type Ranges = readonly (readonly [number, number])[];
 
@@ -182,6 +185,16 @@ export class Faults {
       this.#cluster.clock.after(this.#random.between(...LASTS_MS[0]), () => {
         if (!this.#isOver) this.#isolate(machine, ['control', 'storage', 'overlay'], 'both', [GIVEN_UP_MS]);
       });
+    },
+    // It keeps etcd and the other control nodes, and reaches nothing of what it leads.
+    'blind-leader': () => {
+      const leader = this.#cluster.leader?.name;
+      if (leader === undefined) return;
+      const led = [...this.#cluster.hosts.keys(), ...this.#cluster.storage.keys()];
+      this.#cut(
+        led.flatMap((name) => [['control', leader, name] as const, ['control', name, leader] as const]),
+        [BLIND_MS],
+      );
     },
     'lose-etcd-replies': () => {
       this.#cluster.etcdRepliesLostPercent = this.#random.pick([10, 40, 100]);

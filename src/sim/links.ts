@@ -1,9 +1,10 @@
 /** A control node's links to agents, storage services and hosts' kernels, over simulated networks (core/ports). */
 import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
-import type { StorageName } from '../base/ids.ts';
+import type { HostName, StorageName } from '../base/ids.ts';
 import type { CallOptions, HostLink } from '../core/ports/host-link.ts';
 import type { Paths } from '../core/ports/paths.ts';
+import type { Reach, ReachTarget } from '../core/ports/reach.ts';
 import type { ProbeResult, StorageLink } from '../core/ports/storage-link.ts';
 import { type Carry, hostLinkOver } from './agent/wire.ts';
 import type { Hop } from './network.ts';
@@ -106,6 +107,46 @@ export function simPaths(topology: Topology, { control, process }: Caller): Path
       return probed;
     },
   };
+}
+
+/** What control nodes reach, as control/links/reach.ts has them try it. */
+export function simReach(topology: Topology, { control, process }: Caller): Reach {
+  const tryAll = async (
+    prober: SimProcess,
+    targets: readonly ReachTarget[],
+    deadlineMs: number,
+  ): Promise<ReadonlySet<ReachTarget> | null> => {
+    const tries = targets.map(async (target) => {
+      const { machine } = machineOf(topology, target);
+      return { target, ...(await probeKernel(topology, prober, { network: 'control', to: machine }, deadlineMs)) };
+    });
+    const tried = await Promise.all(tries);
+    if (tried.some(({ outcome }) => outcome === 'void')) return null;
+    return new Set(tried.flatMap(({ target, outcome }) => (outcome === 'silent' ? [] : [target])));
+  };
+  return {
+    self: control,
+    peers: () => [...topology.controls.keys()].filter((name) => name !== control),
+    tryFrom: async (from, targets, deadlineMs) => {
+      if (from === control) return tryAll(process, targets, deadlineMs);
+      const peer = present(topology.controls.get(from), `control node ${from}`);
+      const hop: Hop = { network: 'control', to: peer.machine, process: () => peer.process };
+      try {
+        return await topology.network.call(
+          process,
+          [hop],
+          { deadlineMs: deadlineMs + RELAY_MS, what: from },
+          (prober) => (prober === null || peer.changes === null ? null : tryAll(prober, targets, deadlineMs)),
+        );
+      } catch {
+        return null;
+      }
+    },
+  };
+}
+
+function machineOf({ hosts, storage }: Topology, { kind, name }: ReachTarget): { readonly machine: SimMachine } {
+  return present(kind === 'host' ? hosts.get(name as HostName) : storage.get(name as StorageName), `${kind} ${name}`);
 }
 
 interface Probe {

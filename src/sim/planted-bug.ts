@@ -6,7 +6,7 @@ import type { SimStorageMistakes } from './storage/sim-daemon.ts';
 import type { Truth } from './truth.ts';
 
 /** What a controller stands on, but for its hand on etcd. */
-export type LinksOfController = Omit<ControllerPorts, 'store'>;
+export type LinksOfController = Omit<ControllerPorts, 'store' | 'lead'>;
 
 /** A mistake. */
 export interface PlantedBug {

@@ -221,6 +221,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     }),
   },
   {
+    name: 'the-lead-is-kept',
+    says: 'a leader that reaches no host and no storage node leads on, whoever else reaches them',
+    rules: ['L2-leader-sees'],
+    plant: (ports) => ({ ...ports, reach: { ...ports.reach, peers: () => [] } }),
+  },
+  {
     name: 'generation-reused',
     says: 'a VM that is started again keeps its generation',
     rules: ['G3-one-current', 'G4-grants-admitted', 'G1-generations-grow', ...FENCING],

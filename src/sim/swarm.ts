@@ -54,11 +54,18 @@ export const FAULTS = [
   'pause-target',
   'cut-host-while-slow',
   'ask-at-step',
+  'blind-leader',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
 /** Those that came later than the seeds. */
-const LATER: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target', 'cut-host-while-slow', 'ask-at-step']);
+const LATER: ReadonlySet<FaultName> = new Set([
+  'crash-target',
+  'pause-target',
+  'cut-host-while-slow',
+  'ask-at-step',
+  'blind-leader',
+]);
 /** Without shared disks nobody would notice them. */
 const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);
 

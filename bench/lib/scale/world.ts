@@ -90,6 +90,7 @@ export class ScaleWorld {
       storage: fleet.storageLink(leader),
       qmp: fleet.qmpLink(leader),
       paths: fleet.paths(leader),
+      reach: { self: MEMBER, peers: () => [], tryFrom: async () => null },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (node: string) => node,
       crashPoint: async () => undefined,

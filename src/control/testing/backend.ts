@@ -155,6 +155,8 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       forget: () => undefined,
     },
     paths: { list: () => [], probe: never },
+    reach: { self: 'c1', peers: () => [], tryFrom: never },
+    lead: { giveAway: () => undefined, keptMs: 0 },
     credentials: { issue: never, targetSecret: never },
     storageTlsName: (name) => name,
     crashPoint: noCrashPoint,

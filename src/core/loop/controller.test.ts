@@ -113,6 +113,8 @@ class SmallWorld {
         list: () => (this.isReached ? [{ name: 'direct', storage: null }] : []),
         probe: async () => ({ outcome: 'refused', lateMs: 0 }),
       },
+      reach: { self: 'c1', peers: () => [], tryFrom: async () => null },
+      lead: { giveAway: () => undefined, keptMs: 0 },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (name) => name,
       crashPoint: async () => undefined,

@@ -1,7 +1,7 @@
 /**
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives for one term.
  */
-import type { DiskId, GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
+import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -9,10 +9,12 @@ import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
+import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 import { type CredentialIssuer, Executor, type ExecutorPorts } from './executor.ts';
 import { HostLoop } from './host-loop.ts';
+import { type LeadHand, LeadWatch } from './lead-watch.ts';
 import { HostObserver } from './observer.ts';
 import { SharedDiskLoop } from './shared-disk-loop.ts';
 import { StorageObserver } from './storage-observer.ts';
@@ -26,6 +28,8 @@ export interface ControllerPorts {
   readonly storage: StorageLink;
   readonly qmp: QmpLink;
   readonly paths: Paths;
+  readonly reach: Reach;
+  readonly lead: LeadHand;
   readonly credentials: CredentialIssuer;
   readonly storageTlsName: ExecutorPorts['storageTlsName'];
   readonly crashPoint: CrashPoint;
@@ -40,6 +44,7 @@ export class Controller {
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
+  readonly #leadWatch: LeadWatch;
   readonly #ports: ControllerPorts;
 
   constructor(ports: ControllerPorts) {
@@ -59,6 +64,8 @@ export class Controller {
     this.storageObserver = new StorageObserver({ clock, storage }, (node) => this.vms.wakeNode(node));
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
+    const { reach, lead } = ports;
+    this.#leadWatch = new LeadWatch({ clock, log, store, reach, lead, isSilent: (target) => this.#isSilent(target) });
     const executor = new Executor({
       store,
       hosts,
@@ -101,6 +108,7 @@ export class Controller {
     this.#watchStorage();
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
+    this.#leadWatch.start();
   }
 
   /** Ends the term: no step begins after this. */
@@ -108,8 +116,15 @@ export class Controller {
     this.vms.stop();
     this.sharedDisks.stop();
     this.#hostLoop.stop();
+    this.#leadWatch.stop();
     this.observer.stop();
     this.storageObserver.stop();
+  }
+
+  #isSilent({ kind, name }: ReachTarget): boolean {
+    return kind === 'host'
+      ? this.observer.isSilent(name as HostName)
+      : this.storageObserver.isSilent(name as StorageName);
   }
 
   #vmChanged(id: VmId): void {

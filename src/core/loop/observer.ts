@@ -170,6 +170,11 @@ export class HostObserver {
     return watched !== undefined && watched.agent === 'silent' && watched.kernel.kind !== 'reachable';
   }
 
+  /** True where its agent did not answer the last question. */
+  isSilent(host: HostName): boolean {
+    return this.#hosts.get(host)?.agent === 'silent';
+  }
+
   /** The last report and when it was asked for (monotonic ms), while the agent is alive. */
   report(host: HostName): { readonly report: HostReport; readonly sentAt: number } | null {
     const watched = this.#hosts.get(host);

@@ -52,6 +52,11 @@ export class StorageObserver {
     return this.#nodes.get(name)?.state === 'answers';
   }
 
+  /** True where it did not answer the last question. */
+  isSilent(name: StorageName): boolean {
+    return this.#nodes.get(name)?.state === 'silent';
+  }
+
   report(name: StorageName): StorageReport | null {
     return this.#nodes.get(name)?.report ?? null;
   }

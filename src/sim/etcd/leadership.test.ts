@@ -28,7 +28,7 @@ const COMMIT_EVERY_MS = 100;
 const never = (): Promise<never> => Promise.reject(new Error('nothing is to be asked'));
 
 /** Ports of a cluster without hosts. */
-const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
+const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
   hosts: { report: never, launch: never, kill: never, applyNetwork: never },
   storage: {
     report: never,
@@ -59,6 +59,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'clock' | 'log'> = {
     forget: () => undefined,
   },
   paths: { list: () => [], probe: never },
+  reach: { self: 'c1', peers: () => [], tryFrom: never },
   credentials: { issue: never, targetSecret: never },
   storageTlsName: (name) => name,
   crashPoint: noCrashPoint,

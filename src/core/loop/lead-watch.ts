@@ -1,0 +1,142 @@
+/**
+ * Watches whether this leader still reaches what it leads, and gives the lead away when another control node has reached more for some rounds.
+ *
+ * Guarantees: while every agent and every storage service answers, nobody is asked anything; one round at a time, each with a deadline and at
+ * most REACH_TARGETS_MAX attempts per control node; `giveAway` is called at most once.
+ */
+import { messageOf } from '../../base/errors.ts';
+import {
+  type Machines,
+  type Sample,
+  type Streaks,
+  sampleOf,
+  seesMore,
+  streaksAfter,
+  successorOf,
+  whyGivenAway,
+} from '../plan/lead-decision.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { Reach, ReachTarget } from '../ports/reach.ts';
+import type { LeaderStore } from '../ports/store.ts';
+
+export interface LeadWatchPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: LeaderStore;
+  readonly reach: Reach;
+  /** Whether the leader's last question to a machine ended without an answer. */
+  readonly isSilent: (target: ReachTarget) => boolean;
+  readonly lead: LeadHand;
+}
+
+/** What ends this leadership before its lease does. */
+export interface LeadHand {
+  /** Ends the term, so that the next candidate leads. */
+  readonly giveAway: (why: string) => void;
+  /** For how long from the term's begin the lead is kept in any case, in ms: longer than 0 where this node gave it away just before. */
+  readonly keptMs: number;
+}
+
+/** Between two rounds while another control node sees more, or something has just fallen silent. */
+const ROUND_MS = 1_000;
+/** Between two rounds while machines are silent that no control node reaches: they are down. */
+const DOWN_ROUND_MS = 3_000;
+/** Deadline of one attempt. */
+const TRY_MS = 700;
+
+/** One per leader, from `start` to `stop`. */
+export class LeadWatch {
+  readonly #ports: LeadWatchPorts;
+  #streaks: Streaks = new Map();
+  #rounds = 0;
+  #cancel: (() => void) | null = null;
+  #stopped = false;
+
+  constructor(ports: LeadWatchPorts) {
+    this.#ports = ports;
+  }
+
+  start(): void {
+    this.#next(this.#ports.lead.keptMs + ROUND_MS);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel?.();
+  }
+
+  #next(afterMs: number): void {
+    if (this.#stopped) return;
+    this.#cancel = this.#ports.clock.after(afterMs, () => {
+      this.#round().then(
+        (nextMs) => this.#next(nextMs),
+        (error: unknown) => {
+          this.#ports.log.warn('what other control nodes reach is not known', { error: messageOf(error) });
+          this.#next(DOWN_ROUND_MS);
+        },
+      );
+    });
+  }
+
+  /** One round; the answer is the pause until the next one, in ms. */
+  async #round(): Promise<number> {
+    const { reach } = this.#ports;
+    const peers = reach.peers();
+    const machines = this.#machines();
+    if (peers.length === 0 || machines.silent.length === 0) {
+      this.#streaks = new Map();
+      return ROUND_MS;
+    }
+    const sample = sampleOf(machines, this.#rounds++);
+    const tried = await reach.tryFrom(reach.self, sample.silent, TRY_MS);
+    // A round in which this process was itself not scheduled in time counts for nothing.
+    if (tried === null) return ROUND_MS;
+    const own = new Set([...sample.answering, ...tried]);
+    if (sample.silent.every((target) => own.has(target))) {
+      this.#streaks = new Map();
+      return ROUND_MS;
+    }
+    const theirs = await this.#ask(peers, sample);
+    const better = [...theirs].flatMap(([name, reached]) => (seesMore(sample, own, reached) ? [name] : []));
+    this.#streaks = streaksAfter(this.#streaks, better);
+    const successor = successorOf(this.#streaks);
+    if (successor !== null) await this.#give(successor, own, theirs.get(successor) ?? new Set());
+    return better.length > 0 ? ROUND_MS : DOWN_ROUND_MS;
+  }
+
+  #machines(): Machines {
+    const { store, isSilent } = this.#ports;
+    const { hosts, storage } = store.snapshot;
+    const silent: ReachTarget[] = [];
+    const answering: ReachTarget[] = [];
+    const sort = (target: ReachTarget): void => void (isSilent(target) ? silent : answering).push(target);
+    for (const name of storage.keys()) sort({ kind: 'storage', name });
+    for (const name of hosts.keys()) sort({ kind: 'host', name });
+    return { silent, answering };
+  }
+
+  async #ask(
+    peers: readonly string[],
+    { silent, answering }: Sample,
+  ): Promise<ReadonlyMap<string, ReadonlySet<ReachTarget>>> {
+    const targets = [...silent, ...answering];
+    const asked = peers.map(async (name) => ({
+      name,
+      reached: await this.#ports.reach.tryFrom(name, targets, TRY_MS),
+    }));
+    const answers = await Promise.all(asked);
+    return new Map(answers.flatMap(({ name, reached }) => (reached === null ? [] : [[name, reached] as const])));
+  }
+
+  async #give(successor: string, own: ReadonlySet<ReachTarget>, theirs: ReadonlySet<ReachTarget>): Promise<void> {
+    const { store, clock, reach, lead } = this.#ports;
+    if (this.#stopped || !store.leads()) return;
+    const message = whyGivenAway(reach.self, successor, own, theirs);
+    const about = { vm: null, vmName: null, host: null, generation: null };
+    await store.commit({ changes: [], events: [{ at: clock.wallMs(), kind: 'lead-given-away', ...about, message }] });
+    if (this.#stopped) return;
+    this.#stopped = true;
+    lead.giveAway(message);
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Whether the leader reaches what it leads, judged from outside: rule L2. Of leaders that other control nodes see more than, none leads on for
+ * longer than BLIND_MS_MAX.
+ */
+import type { Term } from '../base/ids.ts';
+import type { SimControlNode } from './control-node.ts';
+import type { SimMachine } from './sim-machine.ts';
+import { isOpenWay, type Topology } from './topology.ts';
+
+/** A leader sees for itself within some rounds that others see more; one that gave the lead away just before keeps it for a while. */
+const BLIND_MS_MAX = 22_000;
+/** Between two looks. */
+export const SIGHT_LOOK_MS = 500;
+/** More messages that are lost or late than this, in percent, leave nobody a sight that lasts. */
+const TROUBLED_PERCENT_MAX = 2;
+
+interface Blind {
+  readonly term: Term;
+  /** For each control node that sees more: since when without interruption. */
+  readonly since: Map<string, number>;
+}
+
+export interface SightWorld extends Topology {
+  readonly now: number;
+  readonly controls: ReadonlyMap<string, SimControlNode>;
+  readonly machines: ReadonlyMap<string, SimMachine>;
+  readonly etcdRepliesLostPercent: number;
+  readonly truth: { readonly leader: { readonly term: Term; readonly control: string } | null };
+}
+
+/** See the module; one per run. */
+export class Sight {
+  readonly #world: SightWorld;
+  #blind: Blind | null = null;
+
+  constructor(world: SightWorld) {
+    this.#world = world;
+  }
+
+  /** Something befell a machine: what it saw, or others by it, did not last. */
+  touched(machine: string): void {
+    this.#blind?.since.delete(machine);
+  }
+
+  /** To be called every SIGHT_LOOK_MS: what is wrong, or null. */
+  look(): string | null {
+    const { truth, controls, now, network, etcdRepliesLostPercent } = this.#world;
+    const { leader } = truth;
+    const leading = leader === null ? undefined : controls.get(leader.control);
+    const { lossPercent, latePercent } = network.weather.control;
+    const isDisturbed = lossPercent + latePercent > TROUBLED_PERCENT_MAX || etcdRepliesLostPercent > 0;
+    if (leader === null || leading?.process?.isRunning !== true || isDisturbed) {
+      this.#blind = null;
+      return null;
+    }
+    const own = this.#scoreOf(leading);
+    const better = [...controls.values()].filter((node) => this.#couldLead(leading, node) && this.#scoreOf(node) > own);
+    const before = this.#blind?.term === leader.term ? this.#blind.since : new Map<string, number>();
+    const since = new Map(better.map(({ name }) => [name, before.get(name) ?? now]));
+    this.#blind = { term: leader.term, since };
+    for (const [name, at] of since)
+      if (now - at > BLIND_MS_MAX)
+        return `${leading.name} leads on, although ${name} has seen more since ${at.toFixed(0)}`;
+    return null;
+  }
+
+  #couldLead(leading: SimControlNode, node: SimControlNode): boolean {
+    const { network } = this.#world;
+    const hears = (from: SimMachine, to: SimMachine): boolean => network.isOpen('control', from, to);
+    return (
+      node !== leading &&
+      node.process?.isRunning === true &&
+      node.changes !== null &&
+      hears(leading.machine, node.machine) &&
+      hears(node.machine, leading.machine)
+    );
+  }
+
+  /** All hosts count as much as all storage nodes do. */
+  #scoreOf({ machine }: SimControlNode): number {
+    const { hosts, storage } = this.#world;
+    const share = (targets: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {
+      const direct = { name: 'direct', storage: null, relay: null, network: 'control' } as const;
+      const reached = [...targets.values()].filter((to) => isOpenWay(this.#world, machine, direct, to.machine));
+      return reached.length / targets.size;
+    };
+    return share(hosts) + share(storage);
+  }
+}
