@@ -94,7 +94,7 @@ export class BenchCluster {
   }
 
   vms(): Promise<readonly Vm[]> {
-    return this.client.call(this.client.http.GET('/v1/vms'));
+    return this.client.list('/v1/vms');
   }
 
   vm(name: string): Promise<Vm> {
@@ -102,7 +102,7 @@ export class BenchCluster {
   }
 
   hosts(): Promise<readonly Host[]> {
-    return this.client.call(this.client.http.GET('/v1/hosts'));
+    return this.client.list('/v1/hosts');
   }
 
   /** The name of a VM's host. */

@@ -4,7 +4,7 @@
  */
 import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
-import { BODY_BYTES_MAX, Name, Sha256Hex, SMALL_BODY_BYTES_MAX } from './common.ts';
+import { BODY_BYTES_MAX, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
 import * as requests from './requests.ts';
 import * as views from './views.ts';
 
@@ -83,7 +83,19 @@ function operation<const O extends Partially>(
   } as Defined<O>;
 }
 
-const list = <T extends TSchema>(item: T) => Type.Array(item);
+/** The answer of a list. */
+const pageOf = <T extends TSchema>(item: T) =>
+  Type.Object(
+    {
+      items: Type.Array(item),
+      next: nullable(
+        Type.String({ description: '`after` of the request for the next page; null: this is the last one' }),
+      ),
+    },
+    { ...strict, title: `${(item as { readonly title?: string }).title ?? ''}Page` },
+  );
+/** A list without filters. */
+const all = <T extends TSchema>(item: T) => ({ query: requests.PageQuerySchema, answer: pageOf(item) }) as const;
 const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
 
 const change = {
@@ -94,7 +106,10 @@ const change = {
 } as const;
 
 export const OPERATIONS = {
-  listVms: operation('GET /v1/vms', 'vms', 'List VMs', { query: requests.VmQuerySchema, answer: list(views.VmSchema) }),
+  listVms: operation('GET /v1/vms', 'vms', 'List VMs', {
+    query: requests.VmQuerySchema,
+    answer: pageOf(views.VmSchema),
+  }),
   createVm: operation('POST /v1/vms', 'vms', 'Create a VM, and start it unless told otherwise', {
     body: requests.CreateVmSchema,
     bodyBytesMax: BODY_BYTES_MAX,
@@ -134,11 +149,16 @@ export const OPERATIONS = {
     answer: views.VmLogSchema,
     errors: ['not-found', 'conflict'],
   }),
-  vmEvents: operation('GET /v1/vms/{vm}/events', 'vms', 'What happened to a VM, oldest first', {
-    query: requests.VmEventQuerySchema,
-    answer: list(views.EventSchema),
-    errors: ['not-found'],
-  }),
+  vmEvents: operation(
+    'GET /v1/vms/{vm}/events',
+    'vms',
+    'What happened to a VM: the latest events first by page, oldest first within a page',
+    {
+      query: requests.VmEventQuerySchema,
+      answer: pageOf(views.EventSchema),
+      errors: ['not-found'],
+    },
+  ),
   vmConsole: operation(
     'GET /v1/vms/{vm}/console',
     'vms',
@@ -150,7 +170,10 @@ export const OPERATIONS = {
       errors: ['not-found', 'conflict'],
     },
   ),
-  listHosts: operation('GET /v1/hosts', 'hosts', 'List hosts', { answer: list(views.HostSchema) }),
+  listHosts: operation('GET /v1/hosts', 'hosts', 'List hosts', {
+    query: requests.HostQuerySchema,
+    answer: pageOf(views.HostSchema),
+  }),
   getHost: operation('GET /v1/hosts/{host}', 'hosts', 'Show a host', {
     answer: views.HostSchema,
     errors: ['not-found'],
@@ -167,17 +190,13 @@ export const OPERATIONS = {
     status: 204,
     errors: ['not-found', 'conflict', 'stale-revision'],
   }),
-  listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', {
-    answer: list(views.StorageNodeSchema),
-  }),
+  listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
     answer: views.StorageNodeSchema,
     errors: ['not-found'],
   }),
-  listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', {
-    answer: list(views.ControlNodeSchema),
-  }),
-  listNetworks: operation('GET /v1/networks', 'networks', 'List networks', { answer: list(views.NetworkSchema) }),
+  listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', all(views.ControlNodeSchema)),
+  listNetworks: operation('GET /v1/networks', 'networks', 'List networks', all(views.NetworkSchema)),
   createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {
     body: requests.CreateNetworkSchema,
     status: 201,
@@ -193,7 +212,7 @@ export const OPERATIONS = {
     status: 204,
     errors: ['not-found', 'conflict', 'stale-revision'],
   }),
-  listImages: operation('GET /v1/images', 'images', 'List images', { answer: list(views.ImageSchema) }),
+  listImages: operation('GET /v1/images', 'images', 'List images', all(views.ImageSchema)),
   getImage: operation('GET /v1/images/{image}', 'images', 'Show an image', {
     answer: views.ImageSchema,
     errors: ['not-found'],
@@ -224,14 +243,20 @@ export const OPERATIONS = {
     status: 204,
     errors: ['not-found', 'conflict'],
   }),
-  listDisks: operation('GET /v1/disks', 'storage', 'List disks', { answer: list(views.DiskSchema) }),
+  listDisks: operation('GET /v1/disks', 'storage', 'List disks', {
+    query: requests.DiskQuerySchema,
+    answer: pageOf(views.DiskSchema),
+  }),
   getDisk: operation('GET /v1/disks/{disk}', 'storage', 'Show a disk', {
     answer: views.DiskSchema,
     errors: ['not-found'],
   }),
-  listSharedDisks: operation('GET /v1/shared-disks', 'guest clusters', 'List shared disks', {
-    answer: list(views.SharedDiskSchema),
-  }),
+  listSharedDisks: operation(
+    'GET /v1/shared-disks',
+    'guest clusters',
+    'List shared disks',
+    all(views.SharedDiskSchema),
+  ),
   createSharedDisk: operation('POST /v1/shared-disks', 'guest clusters', 'Make a shared disk of no guest cluster', {
     body: requests.CreateSharedDiskSchema,
     status: 201,
@@ -272,7 +297,7 @@ export const OPERATIONS = {
     'GET /v1/guest-clusters',
     'guest clusters',
     'List guest clusters, those that nobody declared included',
-    { answer: list(views.GuestClusterSchema) },
+    all(views.GuestClusterSchema),
   ),
   createGuestCluster: operation('POST /v1/guest-clusters', 'guest clusters', 'Declare VMs to be a guest cluster', {
     body: requests.CreateGuestClusterSchema,
@@ -325,19 +350,29 @@ export const OPERATIONS = {
     'Take a shared disk from all members, and delete it unless told otherwise',
     { ...change, query: requests.DiskFateQuerySchema, errors: [...change.errors, 'exists'] },
   ),
-  listTasks: operation('GET /v1/tasks', 'tasks', 'List tasks, oldest first', {
-    query: requests.TaskQuerySchema,
-    answer: list(views.TaskSchema),
-  }),
+  listTasks: operation(
+    'GET /v1/tasks',
+    'tasks',
+    'List tasks: the latest ones first by page, oldest first within a page',
+    {
+      query: requests.TaskQuerySchema,
+      answer: pageOf(views.TaskSchema),
+    },
+  ),
   getTask: operation('GET /v1/tasks/{task}', 'tasks', 'Show a task, waiting for its end if asked to', {
     query: requests.TaskWaitQuerySchema,
     answer: views.TaskSchema,
     errors: ['not-found'],
   }),
-  listEvents: operation('GET /v1/events', 'events', 'List events, oldest first', {
-    query: requests.EventQuerySchema,
-    answer: list(views.EventSchema),
-  }),
+  listEvents: operation(
+    'GET /v1/events',
+    'events',
+    'List events: the latest ones first by page, oldest first within a page',
+    {
+      query: requests.EventQuerySchema,
+      answer: pageOf(views.EventSchema),
+    },
+  ),
   watch: operation(
     'GET /v1/watch',
     'events',
@@ -349,7 +384,7 @@ export const OPERATIONS = {
       errors: ['conflict'],
     },
   ),
-  listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', { answer: list(views.ApiTokenSchema) }),
+  listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', all(views.ApiTokenSchema)),
   createToken: operation('POST /v1/tokens', 'access', 'Create an API token; it is shown once', {
     body: requests.CreateTokenSchema,
     status: 201,

@@ -20,7 +20,8 @@ import {
   Vcpus,
   type View,
 } from './common.ts';
-import { NODE_ROLES, WATCH_KINDS } from './views.ts';
+import { PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX } from './page-size.ts';
+import { AGENT_STATES, NODE_ROLES, TASK_STATES, VERDICTS, WATCH_KINDS } from './views.ts';
 
 const KIB = 1024;
 const CpuModel = Type.String({
@@ -290,31 +291,93 @@ export const DiskFateQuerySchema = Type.Object(
 );
 export type DiskFateQuery = View<typeof DiskFateQuerySchema>;
 
-const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 }));
+const page = {
+  limit: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: PAGE_ITEMS_MAX,
+      description: `objects of one page; default ${PAGE_ITEMS_DEFAULT}`,
+    }),
+  ),
+  after: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9_-]{1,400}$',
+      description: '`next` of the page before; without it the first page is answered',
+    }),
+  ),
+};
 const LabelSelector = Type.String({ maxLength: 400, description: 'key or key=value; repeat to require several' });
+
+/** Of a list without filters. */
+export const PageQuerySchema = Type.Object(page, strict);
+export type PageQuery = View<typeof PageQuerySchema>;
 
 export const VmQuerySchema = Type.Object(
   {
+    ...page,
     name: Type.Optional(Name),
     host: Type.Optional(Name),
     label: Type.Optional(Type.Array(LabelSelector, { maxItems: 16 })),
+    verdict: Type.Optional(oneOf(VERDICTS)),
   },
   strict,
 );
 export type VmQuery = View<typeof VmQuerySchema>;
 
-export const VmLogQuerySchema = Type.Object({ lines: limit }, strict);
+export const VmLogQuerySchema = Type.Object(
+  { lines: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })) },
+  strict,
+);
 export type VmLogQuery = View<typeof VmLogQuerySchema>;
 
-export const EventQuerySchema = Type.Object({ limit, vm: Type.Optional(Name), host: Type.Optional(Name) }, strict);
+export const HostQuerySchema = Type.Object(
+  { ...page, agent: Type.Optional(oneOf(AGENT_STATES)), cordoned: Type.Optional(Type.Boolean()) },
+  strict,
+);
+export type HostQuery = View<typeof HostQuerySchema>;
+
+export const DiskQuerySchema = Type.Object(
+  {
+    ...page,
+    vm: Type.Optional(Type.String({ ...Name, description: 'name or id of a VM' })),
+    node: Type.Optional(Type.String({ ...Name, description: 'storage node' })),
+  },
+  strict,
+);
+export type DiskQuery = View<typeof DiskQuerySchema>;
+
+/** Which events; absent: whatever it is. */
+const eventFilter = {
+  eventKind: Type.Optional(
+    Type.Array(Type.String({ maxLength: 60, pattern: '^[a-z0-9.-]+$' }), {
+      maxItems: 32,
+      description: 'kind of the event, such as vm.lost; repeat for several',
+    }),
+  ),
+  vm: Type.Optional(Type.String({ ...Name, description: 'name or id of a VM' })),
+  host: Type.Optional(Name),
+  since: Type.Optional(
+    Type.String({
+      pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$',
+      description:
+        'what happened at or after this RFC 3339 time in UTC; a watch from now on first sends what is kept of it',
+    }),
+  ),
+};
+const { vm: _vm, ...eventFilterOfVm } = eventFilter;
+
+/** Of events. */
+export type EventFilter = Pick<EventQuery, keyof typeof eventFilter>;
+
+export const EventQuerySchema = Type.Object({ ...page, ...eventFilter }, strict);
 export type EventQuery = View<typeof EventQuerySchema>;
 
-export const VmEventQuerySchema = Type.Object({ limit }, strict);
+export const VmEventQuerySchema = Type.Object({ ...page, ...eventFilterOfVm }, strict);
 
 export const TaskQuerySchema = Type.Object(
   {
-    limit,
-    state: Type.Optional(oneOf(['running', 'succeeded', 'failed', 'cancelled'])),
+    ...page,
+    state: Type.Optional(oneOf(TASK_STATES)),
     vm: Type.Optional(Name),
   },
   strict,
@@ -338,6 +401,7 @@ export const WatchQuerySchema = Type.Object(
   {
     kind: Type.Optional(Type.Array(oneOf(WATCH_KINDS), { maxItems: WATCH_KINDS.length })),
     from: Type.Optional(Type.String({ pattern: '^[0-9]{1,19}$', description: 'changes after this revision' })),
+    ...eventFilter,
   },
-  strict,
+  { ...strict, description: 'with eventKind, vm, host or since only events are sent' },
 );

@@ -27,7 +27,12 @@ export const VERDICTS = [
 /** What the cluster concludes about a VM from its record and its observations. */
 export type Verdict = (typeof VERDICTS)[number];
 
+/** Whether the agent of a host answers. */
+export const AGENT_STATES = ['alive', 'dead'] as const;
+
 const PHASES = ['stopped', 'starting', 'running', 'stopping', 'migrating', 'switching', 'unwinding'] as const;
+
+export const TASK_STATES = ['running', 'succeeded', 'failed', 'cancelled'] as const;
 
 export const TaskSchema = Type.Object(
   {
@@ -38,7 +43,7 @@ export const TaskSchema = Type.Object(
       { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk']), name: text },
       strict,
     ),
-    state: oneOf(['running', 'succeeded', 'failed', 'cancelled']),
+    state: oneOf(TASK_STATES),
     progressPercent: nullable(Type.Integer({ minimum: 0, maximum: 100 })),
     message: text,
     startedAt: time,
@@ -179,7 +184,7 @@ export const HostSchema = Type.Object(
   {
     name: text,
     revision,
-    agent: oneOf(['alive', 'dead']),
+    agent: oneOf(AGENT_STATES),
     agentAgeMs: ageMs,
     drainable: Type.Boolean({ description: 'all its VMs could be migrated away now' }),
     drainBlockers: Type.Array(Type.String(), { description: 'why it is not drainable' }),

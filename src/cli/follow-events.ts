@@ -1,4 +1,5 @@
 /** `gp events --follow`: the events so far, then each as it happens, once, through lost connections, until Ctrl-C. */
+import type { EventFilter } from '../api/requests.ts';
 import type { Event } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { pause } from '../os/deadline.ts';
@@ -7,18 +8,20 @@ import type { Session } from './session.ts';
 import { formatTable } from './table.ts';
 
 const RETRY_MS = 1_000;
+/** As many as a cluster keeps. */
+const EVENTS_KEPT = 5_000;
 
 export interface Following {
   /** Printed first. */
   readonly before: readonly Event[];
   /** Revision of the store from before `before` was read. */
   readonly after: string;
-  readonly vm: string | undefined;
-  readonly host: string | undefined;
+  /** Of the events that follow, as `before` was filtered. */
+  readonly filter: EventFilter;
 }
 
 /** Ends at Ctrl-C, or with an error that trying again does not cure. */
-export async function followEvents(session: Session, { before, after, vm, host }: Following): Promise<void> {
+export async function followEvents(session: Session, { before, after, filter }: Following): Promise<void> {
   const { signal } = session.io;
   const client = await session.client();
   const seen = new Set(before.map((event) => event.revision));
@@ -27,19 +30,31 @@ export async function followEvents(session: Session, { before, after, vm, host }
   let revision = after;
   while (!signal.aborted) {
     try {
-      for await (const change of client.watch({ after: revision, signal })) {
+      for await (const change of client.watch({ after: revision, filter, signal })) {
         revision = change.revision;
         if (change.kind !== 'event' || change.object === null || seen.has(change.revision)) continue;
-        const event = change.object as Event;
-        const wanted =
-          (vm === undefined || event.vm === vm || event.vmId === vm) && (host === undefined || event.host === host);
-        if (wanted) await printLine(session, event);
+        await printLine(session, change.object as Event);
       }
     } catch (error) {
-      if (!(error instanceof CodedError) || error.code !== 'unavailable') throw error;
+      if (!(error instanceof CodedError) || (error.code !== 'unavailable' && error.code !== 'conflict')) throw error;
+      // Nothing matched for so long that the store has forgotten the changes since; the events themselves are kept for longer.
+      if (error.code === 'conflict') revision = await printMissed(session, revision, filter);
     }
     if (!signal.aborted) await pause(RETRY_MS, signal).catch(() => undefined);
   }
+}
+
+/** Prints the kept events after a revision; returns the revision to go on from. */
+async function printMissed(session: Session, revision: string, filter: EventFilter): Promise<string> {
+  const client = await session.client();
+  const { signal } = session.io;
+  const cluster = await client.call(client.http.GET('/v1/cluster', { signal }));
+  const { eventKind, ...rest } = filter;
+  const query = { ...rest, ...(eventKind === undefined ? {} : { eventKind: [...eventKind] }) };
+  for (const event of await client.latest('/v1/events', EVENTS_KEPT, { params: { query }, signal }))
+    if (BigInt(event.revision) > BigInt(revision) && BigInt(event.revision) <= BigInt(cluster.revision))
+      await printLine(session, event);
+  return cluster.revision;
 }
 
 /** One line per event: JSON lines where JSON was asked for. */

@@ -7,7 +7,7 @@ import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { Value } from 'typebox/value';
 import { parse } from 'yaml';
-import { VmDetailSchema } from '../api/views.ts';
+import { type Cluster, VmDetailSchema } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { createAuthority } from '../pki/authority.ts';
 import { fakeCluster } from './testing/fake-cluster.ts';
@@ -486,4 +486,61 @@ test('events --follow prints what was, then what happens, until Ctrl-C', async (
       .map((line) => (JSON.parse(line) as { message: string }).message),
     ['vm.start succeeded', 'news'],
   );
+});
+
+test('events, those that follow too, are filtered by kind, VM, host and time', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  const told = (more: object) => {
+    const base = { revision: String(backend.events.length + 1), kind: 'lost', vm: 'web1', vmId: null, host: 'h1' };
+    const event = { ...base, at: '2026-05-01T12:00:00.000Z', generation: null, message: 'old', ...more };
+    backend.events.push(event);
+    return { revision: event.revision, kind: 'event', name: event.revision, object: event } as const;
+  };
+  told({});
+  told({ kind: 'migrated', message: 'other kind' });
+  told({ vm: 'web2', message: 'other VM' });
+  told({ host: 'h2', message: 'other host' });
+  told({ at: '2026-05-01T11:00:00.000Z', message: 'too early' });
+  const filter = '--kind lost --kind crashed --vm web1 --host h1 --since 2026-05-01T14:00:00+02:00';
+  const messages = (out: string): string[] => out.split('\n').filter((line) => line !== '');
+  const listed = await gp(words(`events ${filter} -o json`));
+  assert.deepEqual(
+    (JSON.parse(listed.out) as { message: string }[]).map(({ message }) => message),
+    ['old'],
+  );
+  const seen: unknown[] = [];
+  backend.watch = async function* (options) {
+    seen.push(options.filter);
+    yield told({ kind: 'crashed', message: 'news' });
+  };
+  const ctrlC = new AbortController();
+  const onOut = (content: string): void => {
+    if (content.includes('news')) ctrlC.abort();
+  };
+  const followed = await gp(words(`events ${filter} --follow -o json`), { signal: ctrlC.signal, onOut });
+  assert.deepEqual(
+    messages(followed.out).map((line) => (JSON.parse(line) as { message: string }).message),
+    ['old', 'news'],
+  );
+  const since = '2026-05-01T12:00:00.000Z';
+  assert.deepEqual(seen[0], { eventKind: ['lost', 'crashed'], vm: 'web1', host: 'h1', since });
+  assert.equal((await gp(words('events --since yesterday'))).code, 2);
+});
+
+test('events --follow goes on where the changes since the last match are forgotten', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  const ctrlC = new AbortController();
+  const event = { at: '2026-05-01T12:00:00.000Z', kind: 'lost', vm: null, vmId: null, host: 'h1', generation: null };
+  let watches = 0;
+  // biome-ignore lint/correctness/useYield: this watch refuses.
+  backend.watch = async function* () {
+    watches++;
+    if (watches > 1) ctrlC.abort();
+    backend.events.push({ ...event, revision: '101', message: 'missed' });
+    throw new CodedError('conflict', 'Changes that old are no longer kept.');
+  };
+  backend.cluster = async () => ({ revision: watches === 0 ? '100' : '102' }) as Cluster;
+  const { code, out } = await gp(words('events --follow -o json'), { signal: ctrlC.signal });
+  assert.equal(code, 0);
+  assert.deepEqual(out.match(/missed/g), ['missed']);
 });

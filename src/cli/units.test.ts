@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { CodedError } from '../base/errors.ts';
 import { parseDisk, parseNic } from './commands/vm.ts';
 import { formatFields, formatTable } from './table.ts';
-import { formatAge, formatBytes, parseCount, parseDuration, parseSize } from './units.ts';
+import { formatAge, formatBytes, parseCount, parseDuration, parseSince, parseSize } from './units.ts';
 
 const isBadInput = (error: unknown): boolean => error instanceof CodedError && error.code === 'bad-input';
 
@@ -44,6 +44,15 @@ test('durations need a unit', () => {
   }
   for (const text of ['', '30', 's', '1.5s', '-1s', '1 s', '1d', '9999999999h'])
     assert.throws(() => parseDuration(text), isBadInput, text);
+});
+
+test('a time is RFC 3339, or how long ago', () => {
+  const now = Date.parse('2026-05-01T12:00:00Z');
+  assert.equal(parseSince('10m', now), '2026-05-01T11:50:00.000Z');
+  assert.equal(parseSince('2026-05-01T12:00:00Z'), '2026-05-01T12:00:00.000Z');
+  assert.equal(parseSince('2026-05-01T14:00:00.5+02:00'), '2026-05-01T12:00:00.500Z');
+  for (const text of ['', 'yesterday', '2026-05-01', '2026-05-01T12:00', '2026-13-01T12:00:00Z', '10', '10d'])
+    assert.throws(() => parseSince(text), isBadInput, text);
 });
 
 test('counts are whole', () => {

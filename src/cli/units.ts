@@ -26,6 +26,17 @@ export function parseDuration(text: string): number {
   return ms;
 }
 
+/** RFC 3339 text, in UTC, of such a time, or of a duration before `nowMs` (Unix ms). Throws `bad-input`. */
+export function parseSince(text: string, nowMs: number = Date.now()): string {
+  if (/^[0-9]+(ms|s|m|h)$/.test(text)) return new Date(nowMs - parseDuration(text)).toISOString();
+  const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(
+    text,
+  );
+  const at = isTime ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(at)) throw refused(text, 'a time or a duration', '2026-05-01T12:00:00Z, or 10m for ten minutes ago');
+  return new Date(at).toISOString();
+}
+
 /** A whole number of at least `min`. Throws `bad-input`. */
 export function parseCount(text: string, min = 1): number {
   const count = Number(text);

@@ -97,13 +97,13 @@ async function unlessThere(io: Io, what: string, name: string, make: () => Promi
 }
 
 async function firstNetwork(client: ApiClient): Promise<void> {
-  const networks = await client.call(client.http.GET('/v1/networks'));
+  const networks = await client.list('/v1/networks');
   if (networks.some(({ name }) => name === FIRST_NETWORK.name)) return;
   await client.call(client.http.POST('/v1/networks', { body: FIRST_NETWORK }));
 }
 
 async function firstImage(io: Io, client: ApiClient, dir: string): Promise<void> {
-  const images = await client.call(client.http.GET('/v1/images'));
+  const images = await client.list('/v1/images');
   if (images.some(({ name }) => name === FIRST_IMAGE)) return;
   const onProgress = (line: string): void => progress(io, `image ${FIRST_IMAGE}: ${line}`);
   await importTiny({ io, client, name: FIRST_IMAGE, cacheDir: imageCacheDir(io, dir), onProgress });

@@ -49,6 +49,31 @@ test('problem details become coded errors', async (t) => {
   await assert.rejects(asked, hasCode('not-found'));
 });
 
+test('a list is read page after page, the latest of what is newest first in its order', async (t) => {
+  const { client, backend } = await serve(t, CONTROL);
+  const call = { principal: { name: '' }, signal: new AbortController().signal };
+  // More than one page of the largest size.
+  const names = Array.from({ length: 1_005 }, (_, index) => `vm${String(index).padStart(4, '0')}`);
+  for (const name of names) await backend.createVm({ name, start: false }, call);
+  const vms = await client.list('/v1/vms');
+  assert.deepEqual(
+    vms.map(({ name }) => name),
+    names,
+  );
+  const labelled = await client.list('/v1/vms', { params: { query: { name: 'vm1004' } } });
+  assert.equal(labelled.length, 1);
+  for (let at = 0; at < 1_100; at++) {
+    const message = String(at);
+    const more = { kind: 'x', vm: null, vmId: null, host: null, generation: null, message };
+    backend.events.push({ revision: message, at: new Date(at).toISOString(), ...more });
+  }
+  const latest = await client.latest('/v1/events', 1_050);
+  assert.deepEqual(
+    latest.map(({ message }) => Number(message)),
+    Array.from({ length: 1_050 }, (_, index) => index + 50),
+  );
+});
+
 test('a watch gives changes, and ends with its signal', async (t) => {
   const { client, backend } = await serve(t, CONTROL);
   const abort = new AbortController();

@@ -7,7 +7,9 @@ import type { Readable } from 'node:stream';
 import type { PeerCertificate } from 'node:tls';
 import createFetchClient, { type Client, type Middleware } from 'openapi-fetch';
 import { Agent, type Dispatcher, fetch as undiciFetch } from 'undici';
+import { PAGE_ITEMS_MAX } from '../api/page-size.ts';
 import { errorOfProblem } from '../api/problem.ts';
+import type { EventFilter } from '../api/requests.ts';
 import type { WatchChange } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { deadlineError } from '../os/deadline.ts';
@@ -37,15 +39,47 @@ export interface Upload {
   readonly content: Readable;
 }
 
+/** What a GET of this path answers with, if it has JSON. */
+type AnswerOf<P extends keyof paths> = paths[P] extends {
+  get: { responses: { 200: { content: { 'application/json': infer Answer } } } };
+}
+  ? Answer
+  : never;
+/** Paths that are lists in pages. */
+type ListPath = {
+  [P in keyof paths]: AnswerOf<P> extends { items: unknown[]; next: unknown } ? P : never;
+}[keyof paths];
+type ItemOf<P extends ListPath> = AnswerOf<P> extends { items: (infer Item)[] } ? Item : never;
+type ParametersOf<P extends ListPath> = paths[P] extends {
+  get: { parameters: { query?: infer Query; path?: infer InPath } };
+}
+  ? { readonly query?: Omit<NonNullable<Query>, 'limit' | 'after'>; readonly path?: NonNullable<InPath> }
+  : never;
+interface ListOptions<P extends ListPath> {
+  readonly params?: ParametersOf<P>;
+  readonly signal?: AbortSignal;
+}
+
+/** What a watch is to bring. */
+export interface WatchWish {
+  readonly after?: string;
+  readonly filter?: EventFilter;
+  readonly signal: AbortSignal;
+}
+
 /** A connection pool to one cluster; `close` it. */
 export interface ApiClient {
   /** Typed by the document; throws CodedError instead of returning `error`. */
   readonly http: Client<paths>;
   /** The result of a call of `http`: its data. */
   call<T>(work: Promise<{ readonly data?: T }>): Promise<T>;
+  /** Everything of a list, page after page. What comes or goes meanwhile may be in it or not; all else is in it once. */
+  list<P extends ListPath>(path: P, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
+  /** The latest `count` of a list whose first page has the latest, oldest first. */
+  latest<P extends ListPath>(path: P, count: number, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
   upload(upload: Upload, signal?: AbortSignal): Promise<void>;
-  /** Changes after `after` (a revision), or from now. Ends by `signal` or with an error. */
-  watch(options: { readonly after?: string; readonly signal: AbortSignal }): AsyncIterable<WatchChange>;
+  /** Changes after `after` (a revision), or from now; with an event filter only such events. Ends by `signal` or with an error. */
+  watch(options: WatchWish): AsyncIterable<WatchChange>;
   close(): Promise<void>;
 }
 
@@ -83,13 +117,48 @@ export function createClient(target: Target, options: { readonly deadlineMs?: nu
     fetch: (request: Request) => send(request, agent, deadlineMs),
   });
   http.use(problemsAsErrors);
+  const get = http.GET as unknown as GetPage;
   return {
     http,
     call: async <T>(work: Promise<{ readonly data?: T }>): Promise<T> => (await work).data as T,
+    list: async (path, options = {}) =>
+      (await readPages(get, { path, count: Number.MAX_SAFE_INTEGER, ...options })).flat() as never[],
+    latest: async (path, count, options = {}) =>
+      (await readPages(get, { path, count, ...options })).reverse().flat() as never[],
     upload: (upload, signal) => sendFile({ agent, baseUrl, target, upload, signal }),
-    watch: ({ after, signal }) => watchChanges({ agent, baseUrl, target, after, signal }),
+    watch: (wish) => watchChanges({ ...wish, agent, baseUrl, target }),
     close: () => agent.destroy(),
   };
+}
+
+/** One page of any list. */
+type GetPage = (
+  path: string,
+  init: object,
+) => Promise<{ readonly data?: { readonly items: readonly unknown[]; readonly next: string | null } }>;
+
+interface PagesRequest {
+  readonly path: string;
+  /** Objects wanted, 1 or more. */
+  readonly count: number;
+  readonly params?: { readonly query?: object; readonly path?: object };
+  readonly signal?: AbortSignal;
+}
+
+/** The pages in the order they are answered. Each takes the list further, so that there is an end: the last page says so. */
+async function readPages(get: GetPage, { path, count, params, signal }: PagesRequest): Promise<(readonly unknown[])[]> {
+  const pages: (readonly unknown[])[] = [];
+  let wanted = count;
+  let after: string | null = null;
+  do {
+    const query = { ...params?.query, limit: Math.min(wanted, PAGE_ITEMS_MAX), ...(after === null ? {} : { after }) };
+    const { data } = await get(path, { params: { ...params, query }, ...(signal === undefined ? {} : { signal }) });
+    if (data === undefined) break;
+    pages.push(data.items);
+    wanted -= data.items.length;
+    after = data.next;
+  } while (after !== null && wanted > 0);
+  return pages;
 }
 
 const problemsAsErrors: Middleware = {
@@ -155,22 +224,25 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
   }
 }
 
-interface WatchRequest {
+interface WatchRequest extends WatchWish {
   readonly agent: Agent;
   readonly baseUrl: string;
   readonly target: Target;
-  readonly after: string | undefined;
-  readonly signal: AbortSignal;
 }
 
-async function* watchChanges({ agent, baseUrl, target, after, signal }: WatchRequest): AsyncGenerator<WatchChange> {
+async function* watchChanges(request: WatchRequest): AsyncGenerator<WatchChange> {
+  const { agent, baseUrl, target, after, filter = {}, signal } = request;
+  const query = new URLSearchParams(
+    Object.entries(filter).flatMap(([name, value]) => [value].flat().map((each) => [name, each] as [string, string])),
+  ).toString();
+  const path = `/v1/watch${query === '' ? '' : `?${query}`}`;
   const headers = {
     authorization: `Bearer ${target.token}`,
     ...(after === undefined ? {} : { 'last-event-id': after }),
   };
   let answer: Dispatcher.ResponseData;
   try {
-    answer = await agent.request({ origin: baseUrl, path: '/v1/watch', method: 'GET', headers, signal });
+    answer = await agent.request({ origin: baseUrl, path, method: 'GET', headers, signal });
   } catch (error) {
     if (signal.aborted) return;
     throw unreachable(baseUrl, error);

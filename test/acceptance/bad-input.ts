@@ -14,15 +14,14 @@ const POOL = '40m';
 /** Everything that a refusal may not change. */
 async function stateOf(cluster: StoryCluster): Promise<string> {
   const { client } = cluster;
-  const { http } = client;
   const [vms, networks, images, disks, hosts, tasks, tokens] = await Promise.all([
-    client.call(http.GET('/v1/vms')),
-    client.call(http.GET('/v1/networks')),
-    client.call(http.GET('/v1/images')),
-    client.call(http.GET('/v1/disks')),
-    client.call(http.GET('/v1/hosts')),
-    client.call(http.GET('/v1/tasks')),
-    client.call(http.GET('/v1/tokens')),
+    client.list('/v1/vms'),
+    client.list('/v1/networks'),
+    client.list('/v1/images'),
+    client.list('/v1/disks'),
+    client.list('/v1/hosts'),
+    client.list('/v1/tasks'),
+    client.list('/v1/tokens'),
   ]);
   const records = {
     vms: vms.map(({ id, name, spec, generation, host, intent, labels, nics }) => [

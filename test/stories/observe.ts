@@ -60,9 +60,9 @@ export class Observer {
       case 'cluster':
         return this.#resource((client) => client.call(http.GET('/v1/cluster')), words.slice(1));
       case 'control-node':
-        return ask(async (client) => named(await client.call(http.GET('/v1/control-nodes')), subject));
+        return ask(async (client) => named(await client.list('/v1/control-nodes'), subject));
       case 'storage-node':
-        return ask(async (client) => named(await client.call(http.GET('/v1/storage-nodes')), subject));
+        return ask(async (client) => named(await client.list('/v1/storage-nodes'), subject));
       case 'machine':
         return ask(async () => named((await this.#cluster.lab('status', { target: subject })) as Named[], subject));
       case 'no':
@@ -95,9 +95,8 @@ export class Observer {
   /** `expect no task web1`: nothing that was asked of the VM is still under way. */
   async #absent(what: string, vm: string): Promise<Seen> {
     if (what !== 'task') throw new Error('expect no task VM');
-    const { http } = this.#cluster.client;
-    const request = { params: { query: { state: 'running' as const, vm } } };
-    const tasks = await this.#cluster.observe((client) => client.call(http.GET('/v1/tasks', request)));
+    const params = { query: { state: 'running' as const, vm } };
+    const tasks = await this.#cluster.observe((client) => client.list('/v1/tasks', { params }));
     return { met: tasks?.length === 0, what: JSON.stringify(tasks) };
   }
 
@@ -250,7 +249,7 @@ export class Observer {
 
   async #otherHost(not: readonly string[]): Promise<string> {
     const { client } = this.#cluster;
-    const hosts = await client.call(client.http.GET('/v1/hosts'));
+    const hosts = await client.list('/v1/hosts');
     return hosts.find(({ name }) => !not.includes(name))?.name ?? fail(`There is no host but ${not.join(', ')}.`);
   }
 }

@@ -25,6 +25,8 @@ const CLEAN_DEADLINE_MS = 45_000;
 const POLL_MS = 150;
 const LOG_LINES = 25;
 const EVENTS_SHOWN = 40;
+/** More than a story makes. */
+const EVENTS_READ = 5_000;
 /** The node that the API is asked through may die in mid-request: the next poll is the retry. */
 const REQUEST_DEADLINE_MS = 5_000;
 
@@ -94,7 +96,7 @@ export class StoryCluster {
 
   /** Events after `revision`, oldest first. */
   async eventsAfter(revision: bigint): Promise<Event[]> {
-    const events = await this.client.call(this.client.http.GET('/v1/events', { params: { query: { limit: 10_000 } } }));
+    const events = await this.client.latest('/v1/events', EVENTS_READ);
     return events.filter((event) => BigInt(event.revision) > revision);
   }
 
@@ -120,10 +122,8 @@ export class StoryCluster {
 
   /** The ends of all logs, and the latest events, for the report of a failure. */
   async lastWords(): Promise<string> {
-    const events = await this.observe((client) => client.call(client.http.GET('/v1/events'))).catch(() => undefined);
-    const told = (events ?? [])
-      .slice(-EVENTS_SHOWN)
-      .map(({ at, kind, message }) => `${at.slice(11, 23)} ${kind}: ${message}`);
+    const events = await this.observe((client) => client.latest('/v1/events', EVENTS_SHOWN)).catch(() => undefined);
+    const told = (events ?? []).map(({ at, kind, message }) => `${at.slice(11, 23)} ${kind}: ${message}`);
     return `${await logsOf(this.dir)}\n--- events\n${told.join('\n')}`;
   }
 
@@ -142,15 +142,15 @@ export class StoryCluster {
 
 /** Deletes what is there; says what still has to be waited for, or nothing. */
 async function cleanUp(client: ApiClient): Promise<string> {
-  const vms = await client.call(client.http.GET('/v1/vms'));
+  const vms = await client.list('/v1/vms');
   for (const vm of vms) {
     if (vm.task?.kind === 'vm.delete' && vm.task.state === 'running') continue;
     await client.call(client.http.DELETE('/v1/vms/{vm}', { params: { path: { vm: vm.name } } }));
   }
   const [hosts, nodes, controls] = await Promise.all([
-    client.call(client.http.GET('/v1/hosts')),
-    client.call(client.http.GET('/v1/storage-nodes')),
-    client.call(client.http.GET('/v1/control-nodes')),
+    client.list('/v1/hosts'),
+    client.list('/v1/storage-nodes'),
+    client.list('/v1/control-nodes'),
   ]);
   return [
     ...vms.map(({ name, verdict }) => `${name} is ${verdict}`),

@@ -1,5 +1,5 @@
 /** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CreateJoinToken } from '../../api/requests.ts';
 import type { ApiTokenCreated, Cluster, Host, JoinToken, Network, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -9,8 +9,8 @@ import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
-import { formatBytes, parseCount, parseDuration } from '../units.ts';
-import { action, nameArgument, timeoutOption } from './common.ts';
+import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
+import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import {
   CONTROL_TABLE,
   DISK_TABLE,
@@ -21,6 +21,9 @@ import {
   TASK_TABLE,
   TOKEN_TABLE,
 } from './presentations.ts';
+
+/** How many of the latest tasks or events are shown unless the command says. */
+const LATEST = 100;
 
 /** Adds the commands named in the module's comment. */
 export function addClusterCommands(program: Command, io: Io): void {
@@ -34,15 +37,25 @@ export function addClusterCommands(program: Command, io: Io): void {
   addContext(program, io);
 }
 
+const AGENT_STATES = ['alive', 'dead'] as const satisfies readonly Host['agent'][];
+
+interface HostListOptions {
+  readonly agent?: Host['agent'];
+  readonly cordoned?: true;
+}
+
 function addHosts(program: Command, io: Io): void {
   const host = program.command('host').description('hosts');
   host
     .command('list')
     .description('list hosts')
+    .addOption(new Option('--agent <state>', 'only those whose agent is alive or dead').choices(AGENT_STATES))
+    .option('--cordoned', 'only those on which no VM is placed')
     .action(
-      action(io, async (session) => {
+      action(io, async (session, { agent, cordoned }: HostListOptions) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/hosts', { signal: io.signal })), HOST_TABLE);
+        const query = present({ agent, cordoned });
+        await session.printList(await client.list('/v1/hosts', { params: { query }, signal: io.signal }), HOST_TABLE);
       }),
     );
   host
@@ -134,10 +147,7 @@ function addNetworks(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(
-          await client.call(client.http.GET('/v1/networks', { signal: io.signal })),
-          NETWORK_TABLE,
-        );
+        await session.printList(await client.list('/v1/networks', { signal: io.signal }), NETWORK_TABLE);
       }),
     );
   network
@@ -187,7 +197,7 @@ function addNodes(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/storage-nodes')), STORAGE_TABLE);
+        await session.printList(await client.list('/v1/storage-nodes', { signal: io.signal }), STORAGE_TABLE);
       }),
     );
   program
@@ -198,7 +208,7 @@ function addNodes(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/control-nodes')), CONTROL_TABLE);
+        await session.printList(await client.list('/v1/control-nodes', { signal: io.signal }), CONTROL_TABLE);
       }),
     );
   program
@@ -206,10 +216,13 @@ function addNodes(program: Command, io: Io): void {
     .description('disks')
     .command('list')
     .description('list disks')
+    .option('--vm <vm>', 'only of this VM', nameArgument)
+    .option('--node <node>', 'only on this storage node', nameArgument)
     .action(
-      action(io, async (session) => {
+      action(io, async (session, { vm, node }: { readonly vm?: string; readonly node?: string }) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/disks')), DISK_TABLE);
+        const query = present({ vm, node });
+        await session.printList(await client.list('/v1/disks', { params: { query }, signal: io.signal }), DISK_TABLE);
       }),
     );
   program
@@ -241,17 +254,30 @@ function describeCluster(cluster: Cluster): string {
   ]);
 }
 
+const TASK_STATES = ['running', 'succeeded', 'failed', 'cancelled'] as const satisfies readonly Task['state'][];
+
+interface TaskListOptions {
+  readonly limit: number;
+  readonly state?: (typeof TASK_STATES)[number];
+  readonly vm?: string;
+}
+
 function addTasks(program: Command, io: Io): void {
   const task = program.command('task').description('operations in progress and their results');
   task
     .command('list')
     .description('list tasks, oldest first')
-    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text), LATEST)
+    .addOption(new Option('--state <state>', 'only those in this state').choices(TASK_STATES))
+    .option('--vm <vm>', 'only of this VM', nameArgument)
     .action(
-      action(io, async (session, { limit }: { readonly limit?: number }) => {
+      action(io, async (session, { limit, state, vm }: TaskListOptions) => {
         const client = await session.client();
-        const query = present({ limit });
-        await session.printList(await client.call(client.http.GET('/v1/tasks', { params: { query } })), TASK_TABLE);
+        const query = present({ state, vm });
+        await session.printList(
+          await client.latest('/v1/tasks', limit, { params: { query }, signal: io.signal }),
+          TASK_TABLE,
+        );
       }),
     );
   task
@@ -293,9 +319,11 @@ function printTask(session: Session, task: Task): Promise<void> {
 }
 
 interface EventOptions {
-  readonly limit?: number;
+  readonly limit: number;
+  readonly kind?: readonly string[];
   readonly vm?: string;
   readonly host?: string;
+  readonly since?: string;
   readonly follow?: true;
 }
 
@@ -303,22 +331,32 @@ function addEvents(program: Command, io: Io): void {
   program
     .command('events')
     .description('what happened, oldest first')
-    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text), LATEST)
+    .option(
+      '--kind <kind>',
+      'only of this kind, such as lost or migrated; repeatable',
+      collect((text) => text),
+    )
     .option('--vm <vm>', 'only of this VM', nameArgument)
     .option('--host <host>', 'only of this host', nameArgument)
+    .option(
+      '--since <when>',
+      'only from then on: a time such as 2026-05-01T12:00:00Z, or how long ago (10m)',
+      (text: string) => parseSince(text),
+    )
     .option('-f, --follow', 'go on with what happens, until Ctrl-C')
     .action(
-      action(io, async (session, { limit, vm, host, follow }: EventOptions) => {
+      action(io, async (session, { limit, kind, vm, host, since, follow }: EventOptions) => {
         const client = await session.client();
-        const cluster = follow ? await client.call(client.http.GET('/v1/cluster')) : null;
-        const query = present({ limit, vm, host });
-        const events = await client.call(client.http.GET('/v1/events', { params: { query } }));
+        const cluster = follow ? await client.call(client.http.GET('/v1/cluster', { signal: io.signal })) : null;
+        const filter = present({ vm, host, since, eventKind: kind === undefined ? undefined : [...kind] });
+        const events = await client.latest('/v1/events', limit, { params: { query: filter }, signal: io.signal });
         if (cluster === null) {
           await session.printList(events, EVENT_TABLE);
           return;
         }
         const { followEvents } = await import('../follow-events.ts');
-        await followEvents(session, { before: events, after: cluster.revision, vm, host });
+        await followEvents(session, { before: events, after: cluster.revision, filter });
       }),
     );
 }
@@ -342,7 +380,7 @@ function addTokens(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/tokens')), TOKEN_TABLE);
+        await session.printList(await client.list('/v1/tokens', { signal: io.signal }), TOKEN_TABLE);
       }),
     );
   token

@@ -81,7 +81,7 @@ function addReading(cluster: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        const listed = await client.call(client.http.GET('/v1/guest-clusters', { signal: io.signal }));
+        const listed = await client.list('/v1/guest-clusters', { signal: io.signal });
         await session.printList<GuestCluster>(listed, GUEST_CLUSTER_TABLE);
       }),
     );
@@ -253,7 +253,7 @@ function addSharedDisks(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        const listed = await client.call(client.http.GET('/v1/shared-disks', { signal: io.signal }));
+        const listed = await client.list('/v1/shared-disks', { signal: io.signal });
         await session.printList<SharedDisk>(listed, SHARED_DISK_TABLE);
       }),
     );

@@ -157,7 +157,7 @@ function addReading(image: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.call(client.http.GET('/v1/images', { signal: io.signal })), IMAGE_TABLE);
+        await session.printList(await client.list('/v1/images', { signal: io.signal }), IMAGE_TABLE);
       }),
     );
   image

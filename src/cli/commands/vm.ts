@@ -1,7 +1,7 @@
 /** `gp vm`: everything one does with virtual machines. */
 import type { Command } from 'commander';
 import type { CreateVm } from '../../api/requests.ts';
-import type { Task, VmDetail } from '../../api/views.ts';
+import type { Task, Verdict, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { readInputFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
@@ -10,6 +10,9 @@ import { parseCount, parseDuration, parseSize } from '../units.ts';
 import { describeVm, VM_TABLE } from '../vm-text.ts';
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
 import { EVENT_TABLE } from './presentations.ts';
+
+/** How many of the latest events are shown unless the command says. */
+const LATEST = 100;
 
 type DiskRequest = NonNullable<CreateVm['disks']>[number];
 type NicRequest = NonNullable<CreateVm['networks']>[number];
@@ -134,6 +137,7 @@ function keyed(parts: readonly string[], known: readonly string[], option: strin
 interface ListOptions {
   readonly host?: string;
   readonly label?: readonly string[];
+  readonly verdict?: Verdict;
 }
 
 function addReading(vm: Command, io: Io): void {
@@ -145,12 +149,12 @@ function addReading(vm: Command, io: Io): void {
       'only those with this label: KEY or KEY=VALUE; repeatable',
       collect((text) => text),
     )
+    .option('--verdict <verdict>', 'only those of this verdict, such as running or lost')
     .action(
-      action(io, async (session, { host, label }: ListOptions) => {
+      action(io, async (session, { host, label, verdict }: ListOptions) => {
         const client = await session.client();
-        const query = present({ host, label: label === undefined ? undefined : [...label] });
-        const vms = await client.call(client.http.GET('/v1/vms', { params: { query }, signal: io.signal }));
-        await session.printList(vms, VM_TABLE);
+        const query = present({ host, verdict, label: label === undefined ? undefined : [...label] });
+        await session.printList(await client.list('/v1/vms', { params: { query }, signal: io.signal }), VM_TABLE);
       }),
     );
   vm.command('show')
@@ -178,12 +182,12 @@ function addReading(vm: Command, io: Io): void {
   vm.command('events')
     .description('what happened to a VM')
     .argument('<vm>', 'name or id', nameArgument)
-    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text))
+    .option('--limit <n>', 'the latest so many', (text: string) => parseCount(text), LATEST)
     .action(
-      action(io, async (session, name: string, { limit }: { readonly limit?: number }) => {
+      action(io, async (session, name: string, { limit }: { readonly limit: number }) => {
         const client = await session.client();
-        const params = { path: { vm: name }, query: present({ limit }) };
-        const events = await client.call(client.http.GET('/v1/vms/{vm}/events', { params, signal: io.signal }));
+        const params = { path: { vm: name } };
+        const events = await client.latest('/v1/vms/{vm}/events', limit, { params, signal: io.signal });
         await session.printList(events, EVENT_TABLE);
       }),
     );

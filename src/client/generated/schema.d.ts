@@ -128,7 +128,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List events, oldest first */
+        /** List events: the latest ones first by page, oldest first within a page */
         get: operations["listEvents"];
         put?: never;
         post?: never;
@@ -514,7 +514,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List tasks, oldest first */
+        /** List tasks: the latest ones first by page, oldest first within a page */
         get: operations["listTasks"];
         put?: never;
         post?: never;
@@ -637,7 +637,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What happened to a VM, oldest first */
+        /** What happened to a VM: the latest events first by page, oldest first within a page */
         get: operations["vmEvents"];
         put?: never;
         post?: never;
@@ -807,6 +807,10 @@ export interface components {
             /** @description shown this once; only its SHA-256 is stored */
             token: string;
         };
+        ApiTokenPage: {
+            items: components["schemas"]["ApiToken"][];
+            next: string | null;
+        };
         Artifact: {
             /** @description storage nodes that hold it */
             nodes: string[];
@@ -855,6 +859,10 @@ export interface components {
             /** @enum {unknown} */
             state: "alive" | "dead";
             version: string | null;
+        };
+        ControlNodePage: {
+            items: components["schemas"]["ControlNode"][];
+            next: string | null;
         };
         CreateGuestCluster: {
             /** @description each member has, or if it is stopped gets, a card in each */
@@ -969,6 +977,10 @@ export interface components {
             /** @description name of its VM */
             vm: string;
         };
+        DiskPage: {
+            items: components["schemas"]["Disk"][];
+            next: string | null;
+        };
         Event: {
             /** @description RFC 3339 time in UTC with milliseconds */
             at: string;
@@ -980,6 +992,10 @@ export interface components {
             revision: string;
             vm: string | null;
             vmId: string | null;
+        };
+        EventPage: {
+            items: components["schemas"]["Event"][];
+            next: string | null;
         };
         GuestCluster: {
             /** @description why it looks like one, where nobody declared it */
@@ -1055,6 +1071,10 @@ export interface components {
             task: components["schemas"]["Task"] | null;
             toleratesMs: number | null;
         };
+        GuestClusterPage: {
+            items: components["schemas"]["GuestCluster"][];
+            next: string | null;
+        };
         Health: {
             leader: string | null;
             name: string;
@@ -1093,6 +1113,10 @@ export interface components {
             /** @description names of the VMs whose current incarnation is here */
             vms: string[];
         };
+        HostPage: {
+            items: components["schemas"]["Host"][];
+            next: string | null;
+        };
         Image: {
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -1124,6 +1148,10 @@ export interface components {
             nodes: string[];
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
+        };
+        ImagePage: {
+            items: components["schemas"]["Image"][];
+            next: string | null;
         };
         Join: {
             /** @description one per path; storage and overlay default to control */
@@ -1179,6 +1207,10 @@ export interface components {
             revision: string;
             /** @description VXLAN network identifier */
             vni: number;
+        };
+        NetworkPage: {
+            items: components["schemas"]["Network"][];
+            next: string | null;
         };
         Observations: {
             /** @description heartbeat and report of the agent on the VM’s host */
@@ -1317,6 +1349,10 @@ export interface components {
             /** @description the disk as guests name it, whatever its number: wwn-0x… under /dev/disk/by-id of Linux */
             wwn: string;
         };
+        SharedDiskPage: {
+            items: components["schemas"]["SharedDisk"][];
+            next: string | null;
+        };
         StopVm: {
             /**
              * @description acpi (default): ask the guest, hard after patienceMs; hard: at once
@@ -1343,6 +1379,10 @@ export interface components {
             totalBytes: number | null;
             usedBytes: number | null;
         };
+        StorageNodePage: {
+            items: components["schemas"]["StorageNode"][];
+            next: string | null;
+        };
         Task: {
             endedAt: string | null;
             id: string;
@@ -1361,6 +1401,10 @@ export interface components {
                 kind: "vm" | "image" | "host" | "network" | "guest-cluster" | "shared-disk";
                 name: string;
             };
+        };
+        TaskPage: {
+            items: components["schemas"]["Task"][];
+            next: string | null;
         };
         Vm: {
             /** @description why the verdict is what it is, one reason per line */
@@ -1521,6 +1565,10 @@ export interface components {
             /** @description earlier output was left out */
             truncated: boolean;
             vm: string;
+        };
+        VmPage: {
+            items: components["schemas"]["Vm"][];
+            next: string | null;
         };
         /** @description data of one server-sent event */
         WatchChange: {
@@ -2033,7 +2081,10 @@ export interface operations {
     };
     listControlNodes: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2046,7 +2097,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ControlNode"][];
+                    "application/json": components["schemas"]["ControlNodePage"];
                 };
             };
             /** @description bad-input */
@@ -2107,7 +2158,12 @@ export interface operations {
     };
     listDisks: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+                node?: string;
+                vm?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2120,7 +2176,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Disk"][];
+                    "application/json": components["schemas"]["DiskPage"];
                 };
             };
             /** @description bad-input */
@@ -2267,8 +2323,11 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
+                after?: string;
+                eventKind?: string[];
                 host?: string;
                 limit?: number;
+                since?: string;
                 vm?: string;
             };
             header?: never;
@@ -2277,13 +2336,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List events, oldest first */
+            /** @description List events: the latest ones first by page, oldest first within a page */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Event"][];
+                    "application/json": components["schemas"]["EventPage"];
                 };
             };
             /** @description bad-input */
@@ -2344,7 +2403,10 @@ export interface operations {
     };
     listGuestClusters: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2357,7 +2419,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GuestCluster"][];
+                    "application/json": components["schemas"]["GuestClusterPage"];
                 };
             };
             /** @description bad-input */
@@ -3258,7 +3320,12 @@ export interface operations {
     };
     listHosts: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                agent?: "alive" | "dead";
+                cordoned?: boolean;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3271,7 +3338,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Host"][];
+                    "application/json": components["schemas"]["HostPage"];
                 };
             };
             /** @description bad-input */
@@ -3624,7 +3691,10 @@ export interface operations {
     };
     listImages: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3637,7 +3707,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Image"][];
+                    "application/json": components["schemas"]["ImagePage"];
                 };
             };
             /** @description bad-input */
@@ -4150,7 +4220,10 @@ export interface operations {
     };
     listNetworks: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4163,7 +4236,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Network"][];
+                    "application/json": components["schemas"]["NetworkPage"];
                 };
             };
             /** @description bad-input */
@@ -4558,7 +4631,10 @@ export interface operations {
     };
     listSharedDisks: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4571,7 +4647,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SharedDisk"][];
+                    "application/json": components["schemas"]["SharedDiskPage"];
                 };
             };
             /** @description bad-input */
@@ -5237,7 +5313,10 @@ export interface operations {
     };
     listStorageNodes: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5250,7 +5329,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["StorageNode"][];
+                    "application/json": components["schemas"]["StorageNodePage"];
                 };
             };
             /** @description bad-input */
@@ -5397,6 +5476,7 @@ export interface operations {
     listTasks: {
         parameters: {
             query?: {
+                after?: string;
                 limit?: number;
                 state?: "running" | "succeeded" | "failed" | "cancelled";
                 vm?: string;
@@ -5407,13 +5487,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List tasks, oldest first */
+            /** @description List tasks: the latest ones first by page, oldest first within a page */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Task"][];
+                    "application/json": components["schemas"]["TaskPage"];
                 };
             };
             /** @description bad-input */
@@ -5561,7 +5641,10 @@ export interface operations {
     };
     listTokens: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5574,7 +5657,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ApiToken"][];
+                    "application/json": components["schemas"]["ApiTokenPage"];
                 };
             };
             /** @description bad-input */
@@ -5815,9 +5898,12 @@ export interface operations {
     listVms: {
         parameters: {
             query?: {
+                after?: string;
                 host?: string;
                 label?: string[];
+                limit?: number;
                 name?: string;
+                verdict?: "starting" | "running" | "suspended" | "paused" | "migrating" | "stopping" | "stopped" | "crashed" | "lost" | "fenced" | "storage-trouble" | "unresponsive" | "guest-shutdown" | "unknown";
             };
             header?: never;
             path?: never;
@@ -5831,7 +5917,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Vm"][];
+                    "application/json": components["schemas"]["VmPage"];
                 };
             };
             /** @description bad-input */
@@ -6391,7 +6477,11 @@ export interface operations {
     vmEvents: {
         parameters: {
             query?: {
+                after?: string;
+                eventKind?: string[];
+                host?: string;
                 limit?: number;
+                since?: string;
             };
             header?: never;
             path: {
@@ -6401,13 +6491,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What happened to a VM, oldest first */
+            /** @description What happened to a VM: the latest events first by page, oldest first within a page */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Event"][];
+                    "application/json": components["schemas"]["EventPage"];
                 };
             };
             /** @description bad-input */
@@ -7146,8 +7236,12 @@ export interface operations {
     watch: {
         parameters: {
             query?: {
+                eventKind?: string[];
                 from?: string;
+                host?: string;
                 kind?: ("vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event")[];
+                since?: string;
+                vm?: string;
             };
             header?: never;
             path?: never;

@@ -20,9 +20,13 @@ import type {
   CreateVm,
   DeleteHostQuery,
   DiskFateQuery,
+  DiskQuery,
+  EventFilter,
   EventQuery,
+  HostQuery,
   Join,
   MigrateVm,
+  PageQuery,
   PatchGuestCluster,
   PatchHost,
   PatchSharedDisk,
@@ -57,6 +61,7 @@ import type {
   WatchChange,
   WatchKind,
 } from '../../api/views.ts';
+import type { Page } from './pages.ts';
 
 /** Who asks. */
 export interface Principal {
@@ -105,11 +110,13 @@ export interface WatchOptions {
   readonly after: string | null;
   /** Empty: every kind. */
   readonly kinds: readonly WatchKind[];
+  /** Which events; null: all. With `since`, and `after` null, the kept events from then on come first. */
+  readonly filter: EventFilter | null;
 }
 
 /** Shared disks and guest clusters; a change's task ends when every disk, and every VM that runs with it, is as wanted. */
 export interface GuestClusterBackend {
-  listSharedDisks(call: Call): Promise<readonly SharedDisk[]>;
+  listSharedDisks(query: PageQuery, call: Call): Promise<Page<SharedDisk>>;
   /** `disk`: an id, or the name of one of no guest cluster. */
   getSharedDisk(disk: string, call: Call): Promise<SharedDisk>;
   createSharedDisk(request: CreateSharedDisk, call: Call): Promise<SharedDisk>;
@@ -120,7 +127,7 @@ export interface GuestClusterBackend {
   attachSharedDisk(disk: string, request: AttachSharedDisk & Conditional, call: Call): Promise<Task>;
   detachSharedDisk(disk: string, vm: string, condition: Conditional, call: Call): Promise<Task>;
   /** Those that nobody declared included. */
-  listGuestClusters(call: Call): Promise<readonly GuestCluster[]>;
+  listGuestClusters(query: PageQuery, call: Call): Promise<Page<GuestCluster>>;
   getGuestCluster(name: string, call: Call): Promise<GuestCluster>;
   createGuestCluster(request: CreateGuestCluster, call: Call): Promise<GuestCluster>;
   patchGuestCluster(name: string, patch: PatchGuestCluster & Conditional, call: Call): Promise<GuestCluster>;
@@ -142,7 +149,7 @@ export interface Backend extends GuestClusterBackend {
   metrics(): Promise<readonly MetricFamily[]>;
   cluster(call: Call): Promise<Cluster>;
 
-  listVms(query: VmQuery, call: Call): Promise<readonly Vm[]>;
+  listVms(query: VmQuery, call: Call): Promise<Page<Vm>>;
   getVm(vm: string, call: Call): Promise<VmDetail>;
   /** With `start` (default true) the answer's `task` is the start. */
   createVm(request: CreateVm, call: Call): Promise<Vm>;
@@ -158,22 +165,22 @@ export interface Backend extends GuestClusterBackend {
   /** The serial port of the current incarnation as raw bytes both ways; any control node can serve it. */
   openConsole(vm: string, call: Call): Promise<Duplex>;
 
-  listHosts(call: Call): Promise<readonly Host[]>;
+  listHosts(query: HostQuery, call: Call): Promise<Page<Host>>;
   getHost(name: string, call: Call): Promise<Host>;
   patchHost(name: string, patch: PatchHost & Conditional, call: Call): Promise<Host>;
   /** `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`: never mind). */
   deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
-  listStorageNodes(call: Call): Promise<readonly StorageNode[]>;
+  listStorageNodes(query: PageQuery, call: Call): Promise<Page<StorageNode>>;
   getStorageNode(name: string, call: Call): Promise<StorageNode>;
-  listControlNodes(call: Call): Promise<readonly ControlNode[]>;
+  listControlNodes(query: PageQuery, call: Call): Promise<Page<ControlNode>>;
 
-  listNetworks(call: Call): Promise<readonly Network[]>;
+  listNetworks(query: PageQuery, call: Call): Promise<Page<Network>>;
   getNetwork(name: string, call: Call): Promise<Network>;
   createNetwork(request: CreateNetwork, call: Call): Promise<Network>;
   /** `conflict` while a VM uses it. */
   deleteNetwork(name: string, condition: Conditional, call: Call): Promise<void>;
 
-  listImages(call: Call): Promise<readonly Image[]>;
+  listImages(query: PageQuery, call: Call): Promise<Page<Image>>;
   getImage(name: string, call: Call): Promise<Image>;
   /** Refers to uploaded artifacts (`not-found` where one is missing, `bad-image` where one is unusable); `exists` where the name is taken. */
   putImage(name: string, request: PutImage, call: Call): Promise<Image>;
@@ -184,18 +191,18 @@ export interface Backend extends GuestClusterBackend {
   /** `conflict` while anything names it. */
   deleteArtifact(sha256: string, call: Call): Promise<void>;
 
-  listDisks(call: Call): Promise<readonly Disk[]>;
+  listDisks(query: DiskQuery, call: Call): Promise<Page<Disk>>;
   getDisk(id: string, call: Call): Promise<Disk>;
 
-  listTasks(query: TaskQuery, call: Call): Promise<readonly Task[]>;
+  listTasks(query: TaskQuery, call: Call): Promise<Page<Task>>;
   /** With `waitMs` > 0 answers when the task has ended or the time is over, whichever is first. */
   getTask(id: string, waitMs: number, call: Call): Promise<Task>;
-  /** Oldest first; the latest `limit` (default 100). `vm`: name or id. */
-  listEvents(query: EventQuery, call: Call): Promise<readonly Event[]>;
+  /** The latest first by page, oldest first within a page, as tasks are. `vm`: name or id. */
+  listEvents(query: EventQuery, call: Call): Promise<Page<Event>>;
   /** Ends only by `call.signal` or an error. */
   watch(options: WatchOptions, call: Call): AsyncIterable<WatchChange>;
 
-  listTokens(call: Call): Promise<readonly ApiToken[]>;
+  listTokens(query: PageQuery, call: Call): Promise<Page<ApiToken>>;
   createToken(request: CreateToken, call: Call): Promise<ApiTokenCreated>;
   /** By name or id. */
   deleteToken(token: string, call: Call): Promise<void>;

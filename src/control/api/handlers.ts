@@ -55,9 +55,17 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
     listTasks: ({ query, call }) => backend.listTasks(query, call),
     getTask: ({ params, query, call }) => backend.getTask(params.task, (query.wait ?? 0) * 1_000, call),
     listEvents: ({ query, call }) => backend.listEvents(query, call),
-    watch: async ({ query, headers, call }) => {
-      const after = lastEventId(headers) ?? query.from ?? null;
-      return eventStream(backend.watch({ after, kinds: query.kind ?? [] }, call), heartbeatMs, call.signal);
+    watch: async ({ query: { kind = [], from, ...filter }, headers, call }) => {
+      const after = lastEventId(headers) ?? from ?? null;
+      const isFiltered = Object.keys(filter).length > 0;
+      if (isFiltered && kind.some((each) => each !== 'event')) {
+        throw new CodedError('bad-input', 'The filters eventKind, vm, host and since are for events only.', {
+          advice: 'Leave them out, or watch kind=event.',
+        });
+      }
+      const kinds = isFiltered ? (['event'] as const) : kind;
+      const changes = backend.watch({ after, kinds, filter: isFiltered ? filter : null }, call);
+      return eventStream(changes, heartbeatMs, call.signal);
     },
     getCluster: ({ call }) => backend.cluster(call),
     health: () => backend.health(),
@@ -103,24 +111,24 @@ type NodeOperations = Exclude<
 
 function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
   return {
-    listHosts: ({ call }) => backend.listHosts(call),
+    listHosts: ({ query, call }) => backend.listHosts(query, call),
     getHost: ({ params, call }) => backend.getHost(params.host, call),
     patchHost: ({ params, body, condition, call }) => backend.patchHost(params.host, { ...body, ...condition }, call),
     deleteHost: async ({ params, query, condition, call }) => {
       await backend.deleteHost(params.host, { ...query, ...condition }, call);
       return undefined;
     },
-    listStorageNodes: ({ call }) => backend.listStorageNodes(call),
+    listStorageNodes: ({ query, call }) => backend.listStorageNodes(query, call),
     getStorageNode: ({ params, call }) => backend.getStorageNode(params.node, call),
-    listControlNodes: ({ call }) => backend.listControlNodes(call),
-    listNetworks: ({ call }) => backend.listNetworks(call),
+    listControlNodes: ({ query, call }) => backend.listControlNodes(query, call),
+    listNetworks: ({ query, call }) => backend.listNetworks(query, call),
     createNetwork: ({ body, call }) => backend.createNetwork(body, call),
     getNetwork: ({ params, call }) => backend.getNetwork(params.network, call),
     deleteNetwork: async ({ params, condition, call }) => {
       await backend.deleteNetwork(params.network, condition, call);
       return undefined;
     },
-    listDisks: ({ call }) => backend.listDisks(call),
+    listDisks: ({ query, call }) => backend.listDisks(query, call),
     getDisk: ({ params, call }) => backend.getDisk(params.disk, call),
   };
 }
@@ -129,7 +137,7 @@ type SharedDiskOperations = Extract<OperationId, `${string}SharedDisk` | `${stri
 
 function sharedDiskHandlers(backend: Backend): Pick<Handlers, SharedDiskOperations> {
   return {
-    listSharedDisks: ({ call }) => backend.listSharedDisks(call),
+    listSharedDisks: ({ query, call }) => backend.listSharedDisks(query, call),
     createSharedDisk: ({ body, call }) => backend.createSharedDisk(body, call),
     getSharedDisk: ({ params, call }) => backend.getSharedDisk(params.sharedDisk, call),
     patchSharedDisk: ({ params, body, condition, call }) =>
@@ -146,7 +154,7 @@ type GuestClusterOperations = Extract<OperationId, `${string}GuestCluster${strin
 
 function guestClusterHandlers(backend: Backend): Pick<Handlers, GuestClusterOperations> {
   return {
-    listGuestClusters: ({ call }) => backend.listGuestClusters(call),
+    listGuestClusters: ({ query, call }) => backend.listGuestClusters(query, call),
     createGuestCluster: ({ body, call }) => backend.createGuestCluster(body, call),
     getGuestCluster: ({ params, call }) => backend.getGuestCluster(params.guestCluster, call),
     patchGuestCluster: ({ params, body, condition, call }) =>
@@ -168,7 +176,7 @@ type ImageOperations = Extract<OperationId, `${string}Image` | `${string}Images`
 
 function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
   return {
-    listImages: ({ call }) => backend.listImages(call),
+    listImages: ({ query, call }) => backend.listImages(query, call),
     getImage: ({ params, call }) => backend.getImage(params.image, call),
     putImage: ({ params, body, call }) => {
       if (body.disk === undefined && body.direct === undefined) {
@@ -208,7 +216,7 @@ type AccessOperations = Extract<OperationId, `${string}Token` | `${string}Tokens
 
 function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
   return {
-    listTokens: ({ call }) => backend.listTokens(call),
+    listTokens: ({ query, call }) => backend.listTokens(query, call),
     createToken: ({ body, call }) => backend.createToken(body, call),
     deleteToken: async ({ params, call }) => {
       await backend.deleteToken(params.token, call);

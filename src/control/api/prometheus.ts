@@ -1,20 +1,23 @@
 /** The Prometheus text exposition format, version 0.0.4. */
+import { inTurns } from '../../os/turns.ts';
 import type { MetricFamily } from './backend.ts';
 
 export const PROMETHEUS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** The families as text, in the order given. */
-export function prometheusText(families: readonly MetricFamily[]): string {
+/** The families as text, in the order given; made in short turns of the event loop, because there may be a sample for every VM. */
+export async function prometheusText(families: readonly MetricFamily[]): Promise<string> {
   const lines: string[] = [];
   for (const family of families) {
     lines.push(`# HELP ${family.name} ${family.help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}`);
     lines.push(`# TYPE ${family.name} ${family.type}`);
-    for (const sample of family.samples) lines.push(`${family.name}${labels(sample.labels)} ${number(sample.value)}`);
+    await inTurns(family.samples, ({ labels, value }) => {
+      lines.push(`${family.name}${labelText(labels)} ${number(value)}`);
+    });
   }
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
-function labels(of: Readonly<Record<string, string>>): string {
+function labelText(of: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(of).map(([key, value]) => `${key}="${escapeLabel(value)}"`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
 }

@@ -13,6 +13,7 @@ import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import type { Backend, Call, ForwardRequest } from './backend.ts';
+import type { Page } from './pages.ts';
 import { type ApiServerOptions, createApiServer } from './server.ts';
 import { FakeBackend } from './testing/fake-backend.ts';
 
@@ -26,6 +27,11 @@ interface Answer {
   readonly json: Readonly<Partial<Record<JsonKey, unknown>>>;
   readonly text: string;
 }
+
+/** Every operation that answers with a page and needs nothing in its path. */
+const LISTS = Object.entries<Operation>(OPERATIONS)
+  .filter(([id, { path }]) => id.startsWith('list') && !path.includes('{'))
+  .map(([, { path }]) => path);
 
 const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
 
@@ -278,10 +284,11 @@ test('what cannot be read as a request is bad input, too large or not found', as
     'too-large',
   );
   assertProblem(await ask('POST /v1/vms/web1/start', { force: true }), 'bad-input');
-  assertProblem(await ask('GET /v1/vms?limit=1'), 'bad-input');
-  assertProblem(await ask('GET /v1/events?limit=ten'), 'bad-input');
-  assertProblem(await ask('GET /v1/events?limit=0'), 'bad-input');
-  assertProblem(await ask('GET /v1/events?limit=1&limit=2'), 'bad-input');
+  for (const wrong of ['limit=0', 'limit=1001', 'limit=ten', 'limit=1&limit=2', 'after=', 'after=%2f', 'x=1'])
+    for (const list of LISTS) assertProblem(await ask(`GET ${list}?${wrong}`), 'bad-input');
+  assertProblem(await ask('GET /v1/events?since=yesterday'), 'bad-input');
+  assertProblem(await ask('GET /v1/vms?verdict=fine'), 'bad-input');
+  assertProblem(await ask('GET /v1/watch?kind=vm&eventKind=lost'), 'bad-input');
   assertProblem(await ask('GET /v1/vms/..%2f..%2fetc'), 'bad-input');
   assertProblem(await ask('GET /v1/disks/disk-1'), 'bad-input');
   assertProblem(await ask('GET /v1/nothing'), 'not-found');
@@ -294,11 +301,40 @@ test('query values are typed by their schema: lists, numbers', async (t) => {
   await ask('POST /v1/vms', { name: 'a', labels: { tier: 'web', zone: 'x' } });
   await ask('POST /v1/vms', { name: 'b', labels: { tier: 'web' } });
   const names = async (query: string) =>
-    ((await ask(`GET /v1/vms?${query}`)).json as unknown as { name: string }[]).map((vm) => vm.name);
+    ((await ask(`GET /v1/vms?${query}`)).json as unknown as Page<{ name: string }>).items.map((vm) => vm.name);
   assert.deepEqual(await names('label=tier=web'), ['a', 'b']);
   assert.deepEqual(await names('label=tier=web&label=zone'), ['a']);
   assert.deepEqual(await names('name=b'), ['b']);
   assert.equal((await ask('GET /v1/events?limit=5')).status, 200);
+  assert.deepEqual(await names('verdict=stopped'), []);
+  assert.deepEqual(await names('label=toString'), []);
+});
+
+test('every list is answered in pages, each of which says how to go on', async (t) => {
+  const { ask } = setUp(t);
+  const created = ['c', 'a', 'e', 'b', 'd'];
+  for (const name of created) await ask('POST /v1/vms', { name, start: false });
+  const read = async (path: string): Promise<Page<{ name: string }>> =>
+    (await ask(`GET ${path}`)).json as unknown as Page<{ name: string }>;
+  const first = await read('/v1/vms?limit=2');
+  assert.deepEqual(
+    first.items.map(({ name }) => name),
+    ['a', 'b'],
+  );
+  // What comes and goes in between moves nothing else.
+  await ask('DELETE /v1/vms/a');
+  await ask('POST /v1/vms', { name: 'aa', start: false });
+  const second = await read(`/v1/vms?limit=2&after=${first.next}`);
+  assert.deepEqual(
+    second.items.map(({ name }) => name),
+    ['c', 'd'],
+  );
+  const third = await read(`/v1/vms?limit=2&after=${second.next}`);
+  assert.deepEqual([third.items.map(({ name }) => name), third.next], [['e'], null]);
+  for (const list of LISTS) {
+    const { items, next } = await read(list);
+    assert.ok(Array.isArray(items) && next === null, list);
+  }
 });
 
 test('a stale revision is refused, a current one is taken, with or without quotes', async (t) => {

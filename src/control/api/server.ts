@@ -24,7 +24,6 @@ import type { Backend, Call, Forward, Principal } from './backend.ts';
 import { acceptConsoles, type UpgradeHandler } from './console.ts';
 import { forwardToLeader } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
-import { jsonText } from './json-stream.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
 import { validatorCompiler } from './request-validator.ts';
@@ -348,7 +347,7 @@ function send(reply: FastifyReply, operation: Operation, answer: unknown): Fasti
       return reply.send();
     default:
       if (isRevisioned(answer)) reply.header('etag', `"${answer.revision}"`);
-      return reply.header('content-type', 'application/json; charset=utf-8').send(jsonText(answer));
+      return reply.header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(answer));
   }
 }
 

@@ -12,6 +12,7 @@ import { NetworksBackend } from './networks.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
 
+const CALL = { signal: new AbortController().signal };
 let etcd: TestCluster;
 let running: RunningStore;
 let backend: TestBackend;
@@ -80,7 +81,7 @@ test('API tokens: given out once, known by hash, revoked by name', async () => {
   assert.equal(access.authenticate(`${token}x`), null);
   await assert.rejects(access.create({ name: 'ci' }), { code: 'exists' });
   assert.deepEqual(
-    access.list().map((one) => one.id),
+    (await access.list({}, CALL)).items.map((one) => one.id),
     [id],
   );
   await access.delete('ci');
@@ -115,7 +116,11 @@ test('a watch brings every change after its revision, resumes, and says when his
   await networks.create({ name: 'two' });
   const read = async (after: string, count: number): Promise<string[]> => {
     const names: string[] = [];
-    for await (const { name, revision } of watchChanges(context, { after, kinds: ['network'] }, ending.signal)) {
+    for await (const { name, revision } of watchChanges(
+      context,
+      { after, kinds: ['network'], filter: null },
+      ending.signal,
+    )) {
       names.push(`${name} ${Number(revision) > Number(after)}`);
       if (names.length === count) break;
     }
@@ -123,7 +128,7 @@ test('a watch brings every change after its revision, resumes, and says when his
   };
   assert.deepEqual(await read(start, 2), ['one true', 'two true']);
   assert.deepEqual(await read(networks.get('one').revision, 1), ['two true']);
-  const live = watchChanges(context, { after: null, kinds: [] }, ending.signal);
+  const live = watchChanges(context, { after: null, kinds: [], filter: null }, ending.signal);
   const next = live.next();
   await networks.delete('one', { ifMatch: null });
   assert.deepEqual((({ kind, name, object }) => ({ kind, name, object }))((await next).value as never), {
@@ -135,7 +140,7 @@ test('a watch brings every change after its revision, resumes, and says when his
   ending.abort();
   assert.equal((await last).done, true);
   await running.client.compact(running.store.revision);
-  const late = watchChanges(context, { after: '1', kinds: [] }, new AbortController().signal);
+  const late = watchChanges(context, { after: '1', kinds: [], filter: null }, new AbortController().signal);
   await assert.rejects(late.next(), { code: 'conflict' });
 });
 
@@ -149,7 +154,7 @@ test('a reader that is too slow is told so instead of filling the memory', async
     }));
     await running.client.txn({ compare: [], success });
   }
-  const watch = watchChanges(context, { after: String(from), kinds: [] }, new AbortController().signal);
+  const watch = watchChanges(context, { after: String(from), kinds: [], filter: null }, new AbortController().signal);
   await assert.rejects(
     async () => {
       for await (const _ of watch)

@@ -1,16 +1,18 @@
 /** Who may do what: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
 import { randomBytes } from 'node:crypto';
-import type { CreateJoinToken, CreateToken, Join } from '../../api/requests.ts';
+import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import { KeyOrder } from '../../base/key-order.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { allowReader } from '../../etcd/authorization.ts';
 import { issueForRequest } from '../../pki/authority.ts';
 import { commonName, type PeerIdentity } from '../../pki/identity.ts';
 import { createApiToken, createJoinToken, tokenMatches } from '../../pki/join-token.ts';
-import type { Principal } from '../api/backend.ts';
+import type { Call, Principal } from '../api/backend.ts';
+import { type Page, pageOf } from '../api/pages.ts';
 import type { TokenRecord, Write } from '../store/cluster-store.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
@@ -35,10 +37,14 @@ export class AccessBackend {
     return null;
   }
 
-  list(): readonly ApiToken[] {
-    return [...this.#context.store.tokens.values()]
-      .filter(({ value }) => value.kind === 'api')
-      .map(({ value }) => tokenView(value));
+  /** API tokens by name. */
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<ApiToken>> {
+    const byName = new Map(this.#apiTokens().map((record) => [record.name, record]));
+    const view = (name: string): ApiToken | null => {
+      const record = byName.get(name);
+      return record === undefined ? null : tokenView(record);
+    };
+    return pageOf({ order: new KeyOrder(byName.keys()), view }, query, signal);
   }
 
   async create(request: CreateToken): Promise<ApiTokenCreated> {
@@ -53,7 +59,7 @@ export class AccessBackend {
       expiresAt: null,
     };
     await change(this.#context, () => {
-      if (this.list().some(({ name }) => name === request.name))
+      if (this.#apiTokens().some(({ name }) => name === request.name))
         throw new CodedError('exists', `A token named ${request.name} exists.`, {
           advice: 'Nothing was created. Choose another name, or revoke that one.',
         });
@@ -130,6 +136,10 @@ export class AccessBackend {
       };
     });
     return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
+  }
+
+  #apiTokens(): TokenRecord[] {
+    return [...this.#context.store.tokens.values()].map(({ value }) => value).filter(({ kind }) => kind === 'api');
   }
 
   #joinToken({ token, role, name }: Join): Entry<TokenRecord> {

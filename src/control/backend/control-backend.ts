@@ -6,21 +6,19 @@ import type {
   CreateToken,
   CreateVm,
   DeleteHostQuery,
-  EventQuery,
   Join,
   MigrateVm,
+  PageQuery,
   PatchHost,
   PatchVm,
   PutImage,
   StopVm,
-  TaskQuery,
   VmLogQuery,
-  VmQuery,
 } from '../../api/requests.ts';
-import type { Cluster, ControlNode, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
+import type { Cluster, ControlNode, Disk, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
-import type { HostRecord, TaskRecord } from '../../core/model/cluster.ts';
+import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
@@ -33,21 +31,25 @@ import type {
   Principal,
   WatchOptions,
 } from '../api/backend.ts';
+import type { Page } from '../api/pages.ts';
+import type { ControlRecord } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
 import { findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
+import { keptDrainBlockers } from './drain-checks.ts';
+import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { cordonHost, removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
-import { inSlices } from './slices.ts';
-import { diskView, eventView, hostView, storageView, taskView, verdictOf } from './views.ts';
+import { Summary } from './summary.ts';
+import { pageOfTable } from './table-page.ts';
+import { diskView, eventView, hostView, storageView, taskView } from './views.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
 
-const EVENTS_DEFAULT = 100;
 const API_PORT = 7440;
 
 /** The backend of one control node, for as long as its process lives. */
@@ -59,6 +61,7 @@ export class ControlBackend implements Backend {
   readonly #access: AccessBackend;
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
+  readonly #summary: Summary;
 
   constructor(context: BackendContext) {
     this.#context = context;
@@ -68,6 +71,7 @@ export class ControlBackend implements Backend {
     this.#access = new AccessBackend(context);
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
+    this.#summary = new Summary(context);
   }
 
   authenticate = async (token: string): Promise<Principal | null> => this.#access.authenticate(token);
@@ -92,8 +96,6 @@ export class ControlBackend implements Backend {
   }
 
   async metrics(): Promise<readonly MetricFamily[]> {
-    const { store } = this.#context;
-    const vms = [...store.vms.values()].map(({ value }) => value);
     const memory = process.memoryUsage();
     const gauge = (name: string, help: string, samples: MetricFamily['samples']): MetricFamily => ({
       name: `groundplane_${name}`,
@@ -106,19 +108,7 @@ export class ControlBackend implements Backend {
         { labels: {}, value: this.#context.leading() === null ? 0 : 1 },
       ]),
       gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
-      gauge(
-        'vm_info',
-        'One sample per VM; the value is its generation.',
-        await inSlices(vms, (vm) => ({
-          labels: {
-            vm: vm.name,
-            host: currentIncarnation(vm.phase)?.host ?? '',
-            phase: vm.phase.kind,
-            verdict: verdictOf(this.#context, vm).verdict,
-          },
-          value: vm.generation,
-        })),
-      ),
+      gauge('vm_info', 'One sample per VM; the value is its generation.', await this.#summary.vmSamples()),
       ...this.#hostMetrics(),
     ];
   }
@@ -136,35 +126,33 @@ export class ControlBackend implements Backend {
     ];
   }
 
-  async cluster(call: Call): Promise<Cluster> {
+  async cluster(): Promise<Cluster> {
     const { store, version } = this.#context;
-    const hosts = await this.listHosts(call);
-    const storage = await this.listStorageNodes(call);
-    const controls = await this.listControlNodes();
-    const vms = [...store.vms.values()].map(({ value }) => value);
-    const byVerdict: Record<string, number> = {};
-    for (const { verdict } of await inSlices(vms, (vm) => verdictOf(this.#context, vm)))
-      byVerdict[verdict] = (byVerdict[verdict] ?? 0) + 1;
-    const records = [...store.hosts.values()].map(({ value }) => value);
+    const { byVerdict, drainable } = await this.#summary.counts();
+    const controls = await Promise.all([...store.controls.values()].map(({ value }) => this.#controlNode(value)));
+    const hosts = [...store.hosts.values()].map(({ value }) => value);
+    const storageObserver = this.#context.leading()?.controller.storageObserver;
+    const storage = [...store.storage.values()].map(({ value }) => storageObserver?.answers(value.name) === true);
+    const index = indexOfStore(store);
     return {
       version,
       revision: String(store.completeRevision),
       leader: this.leader()?.name ?? null,
       term: this.#context.leading()?.term ?? null,
       controlNodes: { total: controls.length, alive: controls.filter(({ state }) => state === 'alive').length },
-      storageNodes: { total: storage.length, alive: storage.filter(({ state }) => state === 'alive').length },
-      hosts: {
-        total: hosts.length,
-        alive: hosts.filter(({ agent }) => agent === 'alive').length,
-        drainable: hosts.filter(({ drainable }) => drainable).length,
-      },
-      vms: { total: vms.length, byVerdict },
-      memoryUsedBytes: records.reduce((sum, host) => sum + indexOfStore(store).committedBytes(host.name), 0),
-      memoryTotalBytes: records.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
+      storageNodes: { total: storage.length, alive: storage.filter((answers) => answers).length },
+      hosts: { total: hosts.length, alive: hosts.filter((host) => this.#answers(host)).length, drainable },
+      vms: { total: store.vms.size, byVerdict },
+      memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
+      memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
     };
   }
 
-  listVms = (query: VmQuery): Promise<readonly Vm[]> => this.#vms.list(query);
+  #answers({ name }: HostRecord): boolean {
+    return this.#context.leading()?.controller.observer.see(name).agent === 'alive';
+  }
+
+  listVms: Backend['listVms'] = (query, call) => this.#vms.list(query, call);
   getVm: Backend['getVm'] = async (vm) => this.#vms.get(vm);
   createVm = (request: CreateVm): Promise<Vm> => this.#vms.create(request);
   patchVm = (vm: string, patch: PatchVm & Conditional): Promise<Vm> => this.#vms.patch(vm, patch);
@@ -194,9 +182,15 @@ export class ControlBackend implements Backend {
     });
   }
 
-  async listHosts(_call: Call): Promise<readonly Host[]> {
-    return byName(await inSlices([...this.#context.store.hosts.values()], (entry) => hostView(this.#context, entry)));
-  }
+  listHosts: Backend['listHosts'] = (query, { signal }) => {
+    const view = (entry: Entry<HostRecord>): Host | null => {
+      if (query.cordoned !== undefined && entry.value.cordoned !== query.cordoned) return null;
+      const agent = this.#answers(entry.value) ? 'alive' : 'dead';
+      if (query.agent !== undefined && agent !== query.agent) return null;
+      return hostView(this.#context, entry, keptDrainBlockers(this.#context, entry.value));
+    };
+    return pageOfTable(this.#context.store.hosts, query, { signal, view });
+  };
 
   async getHost(name: string): Promise<Host> {
     return hostView(this.#context, this.#findHost(name));
@@ -211,9 +205,10 @@ export class ControlBackend implements Backend {
     return removeHost(this.#context, { name, ifMatch, isOff: off });
   }
 
-  async listStorageNodes(_call: Call): Promise<readonly StorageNode[]> {
-    return byName([...this.#context.store.storage.values()].map((entry) => storageView(this.#context, entry)));
-  }
+  listStorageNodes: Backend['listStorageNodes'] = (query, { signal }) => {
+    const view = (entry: Entry<StorageRecord>): StorageNode => storageView(this.#context, entry);
+    return pageOfTable(this.#context.store.storage, query, { signal, view });
+  };
 
   async getStorageNode(name: string): Promise<StorageNode> {
     const entry = this.#context.store.storage.get(name);
@@ -221,29 +216,30 @@ export class ControlBackend implements Backend {
     return storageView(this.#context, entry);
   }
 
-  async listControlNodes(): Promise<readonly ControlNode[]> {
-    const leader = this.leader()?.name;
-    const { store, version, name: self } = this.#context;
-    const asked = [...store.controls.values()].map(async ({ value }): Promise<ControlNode> => {
-      const alive = value.name === self || (await this.#context.controlAnswers(value));
-      const state = alive ? 'alive' : 'dead';
-      return {
-        name: value.name,
-        leader: value.name === leader,
-        state,
-        address: value.address,
-        version: value.name === self ? version : null,
-      };
-    });
-    return byName(await Promise.all(asked));
+  async listControlNodes(query: PageQuery, { signal }: Call): Promise<Page<ControlNode>> {
+    const page = await pageOfTable(this.#context.store.controls, query, { signal, view: ({ value }) => value });
+    return { ...page, items: await Promise.all(page.items.map((control) => this.#controlNode(control))) };
   }
 
-  listNetworks: Backend['listNetworks'] = async () => this.#networks.list();
+  async #controlNode(control: ControlRecord): Promise<ControlNode> {
+    const { version, name: self } = this.#context;
+    const isSelf = control.name === self;
+    const isAlive = isSelf || (await this.#context.controlAnswers(control));
+    return {
+      name: control.name,
+      leader: control.name === this.leader()?.name,
+      state: isAlive ? 'alive' : 'dead',
+      address: control.address,
+      version: isSelf ? version : null,
+    };
+  }
+
+  listNetworks: Backend['listNetworks'] = (query, call) => this.#networks.list(query, call);
   getNetwork: Backend['getNetwork'] = async (name) => this.#networks.get(name);
   createNetwork = (request: CreateNetwork) => this.#networks.create(request);
   deleteNetwork = (name: string, condition: Conditional): Promise<void> => this.#networks.delete(name, condition);
 
-  listImages: Backend['listImages'] = async () => this.#images.list();
+  listImages: Backend['listImages'] = (query, call) => this.#images.list(query, call);
   getImage: Backend['getImage'] = async (name) => this.#images.get(name);
   putImage = (name: string, request: PutImage) => this.#images.put(name, request);
   deleteImage = (name: string, condition: Conditional): Promise<void> => this.#images.delete(name, condition);
@@ -253,15 +249,21 @@ export class ControlBackend implements Backend {
   /** One round of what a leader does for images (image-keeper.ts). */
   keepImages = (signal: AbortSignal) => this.#images.keep(signal);
 
-  listDisks: Backend['listDisks'] = () =>
-    inSlices([...this.#context.store.disks.values()], (entry) => diskView(this.#context, entry));
+  listDisks: Backend['listDisks'] = (query, { signal }) => {
+    const { disks, vmNames } = this.#context.store;
+    const vm = query.vm === undefined ? null : (vmNames.get(query.vm)?.value ?? query.vm);
+    const isWanted = ({ value }: Entry<DiskRecord>): boolean =>
+      (vm === null || value.vm === vm) && (query.node === undefined || value.node === query.node);
+    const view = (entry: Entry<DiskRecord>): Disk | null => (isWanted(entry) ? diskView(this.#context, entry) : null);
+    return pageOfTable(disks, query, { signal, view });
+  };
   getDisk: Backend['getDisk'] = async (id) => {
     const entry = this.#context.store.disks.get(id);
     if (entry === undefined) throw new CodedError('not-found', `There is no disk ${id}.`);
     return diskView(this.#context, entry);
   };
 
-  listSharedDisks: Backend['listSharedDisks'] = () => this.#sharedDisks.list();
+  listSharedDisks: Backend['listSharedDisks'] = (query, call) => this.#sharedDisks.list(query, call);
   getSharedDisk: Backend['getSharedDisk'] = async (disk) => this.#sharedDisks.get(disk);
   createSharedDisk: Backend['createSharedDisk'] = (request) => this.#sharedDisks.create(request);
   patchSharedDisk: Backend['patchSharedDisk'] = async (disk, patch) => this.#sharedDisks.patch(disk, patch);
@@ -270,7 +272,7 @@ export class ControlBackend implements Backend {
   detachSharedDisk: Backend['detachSharedDisk'] = async (disk, vm, condition) =>
     this.#sharedDisks.detach(disk, vm, condition);
 
-  listGuestClusters: Backend['listGuestClusters'] = () => this.#guestClusters.list();
+  listGuestClusters: Backend['listGuestClusters'] = (query, call) => this.#guestClusters.list(query, call);
   getGuestCluster: Backend['getGuestCluster'] = async (name) => this.#guestClusters.get(name);
   createGuestCluster: Backend['createGuestCluster'] = (request) => this.#guestClusters.create(request);
   patchGuestCluster: Backend['patchGuestCluster'] = (name, patch) => this.#guestClusters.patch(name, patch);
@@ -283,18 +285,15 @@ export class ControlBackend implements Backend {
   removeGuestClusterDisk: Backend['removeGuestClusterDisk'] = (name, disk, query) =>
     this.#guestClusters.removeDisk(name, disk, query);
 
-  async listTasks(query: TaskQuery): Promise<readonly Task[]> {
-    const vmName = query.vm;
-    return [...this.#context.store.tasks.values()]
-      .filter(
-        ({ value }) =>
-          (query.state === undefined || value.state === query.state) &&
-          (vmName === undefined || (value.target.kind === 'vm' && value.target.name === vmName)),
-      )
-      .sort((a, b) => a.value.startedAt - b.value.startedAt)
-      .slice(-(query.limit ?? EVENTS_DEFAULT))
-      .map(taskView);
-  }
+  listTasks: Backend['listTasks'] = (query, { signal }) => {
+    const view = (entry: Entry<TaskRecord>): Task | null => {
+      const { state, target } = entry.value;
+      if (query.state !== undefined && state !== query.state) return null;
+      if (query.vm !== undefined && (target.kind !== 'vm' || target.name !== query.vm)) return null;
+      return taskView(entry);
+    };
+    return pageOfTable(this.#context.store.tasks, query, { signal, view, isNewestFirst: true });
+  };
 
   async getTask(id: string, waitMs: number, call: Call): Promise<Task> {
     const find = (): Entry<TaskRecord> => {
@@ -318,23 +317,15 @@ export class ControlBackend implements Backend {
     return taskView(find());
   }
 
-  async listEvents(query: EventQuery): Promise<readonly Event[]> {
-    const { store } = this.#context;
-    const id = query.vm === undefined ? null : (store.vmNames.get(query.vm)?.value ?? query.vm);
-    return [...store.events.entries]
-      .filter(
-        ([, { value }]) =>
-          (id === null || value.vm === id || value.vmName === query.vm) &&
-          (query.host === undefined || value.host === query.host),
-      )
-      .sort(([, a], [, b]) => a.revision - b.revision)
-      .slice(-(query.limit ?? EVENTS_DEFAULT))
-      .map(([, entry]) => eventView(entry));
-  }
+  listEvents: Backend['listEvents'] = (query, { signal }) => {
+    const isWanted = eventFilterOf(this.#context.store, query);
+    const view = (entry: Entry<EventRecord>): Event | null => (isWanted(entry.value) ? eventView(entry) : null);
+    return pageOfTable(this.#context.store.events, query, { signal, view, isNewestFirst: true });
+  };
 
   watch: Backend['watch'] = (options: WatchOptions, call) => watchChanges(this.#context, options, call.signal);
 
-  listTokens: Backend['listTokens'] = async () => this.#access.list();
+  listTokens: Backend['listTokens'] = (query, call) => this.#access.list(query, call);
   createToken = (request: CreateToken) => this.#access.create(request);
   deleteToken = (token: string): Promise<void> => this.#access.delete(token);
   createJoinToken = (request: CreateJoinToken) => this.#access.createJoinToken(request);
@@ -350,8 +341,4 @@ export class ControlBackend implements Backend {
     }
     return entry;
   }
-}
-
-function byName<T extends { readonly name: string }>(views: readonly T[]): T[] {
-  return [...views].sort((a, b) => (a.name < b.name ? -1 : 1));
 }

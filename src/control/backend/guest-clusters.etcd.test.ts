@@ -16,6 +16,7 @@ import { NetworksBackend } from './networks.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
 import { VmsBackend } from './vms.ts';
 
+const CALL = { signal: new AbortController().signal };
 const WAIT = { deadlineMs: 10_000, signal: new AbortController().signal, what: 'The change' };
 const ALWAYS = { ifMatch: null };
 let etcd: TestCluster;
@@ -102,7 +103,7 @@ test('a guest cluster with disks and heartbeat is one transaction; stopped membe
   const [card] = vmNow(1).spec.nics;
   assert.equal(card?.network, 'hb');
   assert.equal(running.store.networks.get('hb')?.value.reservations[card?.mac ?? '']?.vm, vmNow(1).id);
-  const [shown] = await clusters.list();
+  const [shown] = (await clusters.list({}, CALL)).items;
   assert.deepEqual(
     [shown?.members[0]?.may.migrate, shown?.members[0]?.may.drain.allowed],
     [{ allowed: false, reason: 'It does not run.' }, true],
@@ -199,7 +200,7 @@ test('what makes no sense changes nothing', async () => {
   const listing = async () =>
     (await running.client.list('/gp/')).entries.map(({ key, modRevision }) => [key, modRevision]);
   const before = await listing();
-  const data = (await disks.list())[0]?.id ?? '';
+  const data = (await disks.list({}, CALL)).items[0]?.id ?? '';
   const wrong: readonly (readonly [string, () => unknown])[] = [
     ['not-found', () => clusters.create({ name: 'x', members: ['nobody'] })],
     ['bad-input', () => clusters.create({ name: 'x', members: ['vm3', 'vm3'] })],
@@ -273,7 +274,7 @@ test('GC9 shown: who holds what since when, and what nobody declared', async () 
   await assert.rejects(clusters.delete('sql', ALWAYS), /Keys are registered on data by vm1, iqn/);
   await disks.create({ name: 'scratch', sizeBytes: MIB });
   for (const vm of ['vm3', 'vm4']) await disks.attach('scratch', { vm, ...ALWAYS });
-  const undeclared = (await clusters.list()).find(({ declared }) => !declared);
+  const undeclared = (await clusters.list({}, CALL)).items.find(({ declared }) => !declared);
   assert.deepEqual([undeclared?.name, undeclared?.members.map(({ vm }) => vm)], [null, ['vm3', 'vm4']]);
   const vms = new VmsBackend(backend.context);
   assert.match(vms.get('vm3').undeclared.join(), /vm3 and vm4 share scratch/);

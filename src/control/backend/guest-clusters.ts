@@ -1,8 +1,16 @@
 /** Guest clusters through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
-import type { AddDisk, AddMember, CreateGuestCluster, DiskFateQuery, PatchGuestCluster } from '../../api/requests.ts';
+import type {
+  AddDisk,
+  AddMember,
+  CreateGuestCluster,
+  DiskFateQuery,
+  PageQuery,
+  PatchGuestCluster,
+} from '../../api/requests.ts';
 import type { GuestCluster, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type NetworkName, parseGuestClusterName, parseNetworkName } from '../../base/ids.ts';
+import { KeyOrder } from '../../base/key-order.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
@@ -21,7 +29,8 @@ import {
 } from '../../core/plan/guest-cluster-admission.ts';
 import type { Asked, Records } from '../../core/plan/shared-disk-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/backend.ts';
+import { type Page, pageOf } from '../api/pages.ts';
 import { ClusterStore, type Unchanged } from '../store/cluster-store.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { chooseNode, networkWritesOf, newCard, roomForShared } from './admission.ts';
@@ -29,7 +38,6 @@ import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { guestClusterView, undeclaredViews } from './guest-cluster-views.ts';
 import { type Admitted, changeWithTask, findSharedDisk, plannedDisk } from './shared-disks.ts';
-import { inSlices } from './slices.ts';
 
 /** Corosync's default token, in ms: what a guest cluster bears of which nobody said anything. */
 const TOLERATES_MS = 3_000;
@@ -42,11 +50,16 @@ export class GuestClustersBackend {
     this.#context = context;
   }
 
-  /** Those that nobody declared last. */
-  async list(): Promise<readonly GuestCluster[]> {
-    const all = [...this.#context.store.guestClusters.values()].sort((a, b) => (a.value.name < b.value.name ? -1 : 1));
-    const declared = await inSlices(all, (entry) => guestClusterView(this.#context, entry));
-    return [...declared, ...undeclaredViews(this.#context)];
+  /** By name; after them those that nobody declared, by their first disk. */
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<GuestCluster>> {
+    const { guestClusters } = this.#context.store;
+    const undeclared = new Map(undeclaredViews(this.#context).map((view) => [`1/${view.disks[0]?.id ?? ''}`, view]));
+    const declared = [...guestClusters.keys()].map((name) => `0/${name}`);
+    const view = (place: string): GuestCluster | null => {
+      const entry = guestClusters.get(place.slice(2));
+      return undeclared.get(place) ?? (entry === undefined ? null : guestClusterView(this.#context, entry));
+    };
+    return pageOf({ order: new KeyOrder([...declared, ...undeclared.keys()]), view }, query, signal);
   }
 
   get(name: string): GuestCluster {

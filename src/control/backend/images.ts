@@ -1,5 +1,5 @@
 /** Images through the API: records over files that were uploaded before (artifacts.ts), the same on every storage node as far as they answer. */
-import type { PutImage } from '../../api/requests.ts';
+import type { PageQuery, PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';
@@ -12,10 +12,12 @@ import type { Entry } from '../../core/ports/store.ts';
 import { pause } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
+import type { Page } from '../api/pages.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
 import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
+import { pageOfTable } from './table-page.ts';
 import { imageView } from './views.ts';
 
 const MIB = 1024 * 1024;
@@ -34,10 +36,8 @@ export class ImagesBackend {
     this.#artifacts = new Artifacts(context, nowMs);
   }
 
-  list(): readonly Image[] {
-    return [...this.#context.store.images.values()]
-      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
-      .map(imageView);
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Image>> {
+    return pageOfTable(this.#context.store.images, query, { signal, view: imageView });
   }
 
   get(name: string): Image {

@@ -1,6 +1,6 @@
 /** Networks through the API. */
 import { randomInt } from 'node:crypto';
-import type { CreateNetwork } from '../../api/requests.ts';
+import type { CreateNetwork, PageQuery } from '../../api/requests.ts';
 import type { Network } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseNetworkName } from '../../base/ids.ts';
@@ -10,10 +10,12 @@ import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/backend.ts';
+import type { Page } from '../api/pages.ts';
 import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
 import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
+import { pageOfTable } from './table-page.ts';
 import { networkView } from './views.ts';
 
 const VNI_MIN = 4_096;
@@ -27,10 +29,11 @@ export class NetworksBackend {
     this.#context = context;
   }
 
-  list(): readonly Network[] {
-    return [...this.#context.store.networks.values()]
-      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1))
-      .map((entry) => networkView(this.#context, entry));
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Network>> {
+    return pageOfTable(this.#context.store.networks, query, {
+      signal,
+      view: (entry) => networkView(this.#context, entry),
+    });
   }
 
   get(name: string): Network {

@@ -7,15 +7,19 @@ import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
 import type { Etcd, Listing } from '../../etcd/api.ts';
 import type { KeyValue } from '../../etcd/records.ts';
 import { randomHex } from '../../os/random.ts';
-import { jsonText } from '../api/json-stream.ts';
+import type { Page } from '../api/pages.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
 import { diskRecord, hostRecord, networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
 import type { BackendContext } from './context.ts';
 import { ControlBackend } from './control-backend.ts';
 
 const [HOSTS, VMS] = [1_000, 20_000];
-/** Promised are 50 ms on an idle machine. Lists were one turn of 100 ms (VMs) and 200 ms (hosts), the creation of a VM one of 40 ms. */
-const TURN_MS_MAX = 90;
+/** Lists were one turn of 100 ms (VMs) and 200 ms (hosts), the creation of a VM one of 40 ms. */
+const TURN_MS_MAX = 20;
+/** A garbage collection may fall into a turn: the best of so many counts. */
+const ROUNDS = 3;
+/** The largest page. */
+const PAGE = { limit: 1_000 };
 const CREATED = 30;
 const CREATED_MS_MAX = 300;
 const GIB = 1024 ** 3;
@@ -41,7 +45,8 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
       before = now;
     }
   })();
-  await work();
+  // As the server does in the turn in which the answer is there.
+  JSON.stringify(await work());
   await turn();
   isOver = true;
   await watching;
@@ -138,24 +143,25 @@ function observing() {
 test('no question and no order keeps the leader of a large cluster busy for long', async (t) => {
   const backend = await largeBackend();
   // What is made once, and what V8 does before it knows the code.
-  await backend.cluster(CALL);
+  await backend.cluster();
   const questions: Readonly<Record<string, () => Promise<unknown>>> = {
-    'all VMs': async () => {
-      const text = jsonText(await backend.listVms({}));
-      assert(typeof text !== 'string');
-      const parts = await text.toArray();
-      assert.equal((JSON.parse(Buffer.concat(parts).toString()) as unknown[]).length, VMS);
-    },
-    hosts: () => backend.listHosts(CALL),
-    cluster: () => backend.cluster(CALL),
+    VMs: () => backend.listVms(PAGE, CALL),
+    hosts: () => backend.listHosts(PAGE, CALL),
+    cluster: () => backend.cluster(),
     metrics: () => backend.metrics(),
-    disks: () => backend.listDisks(CALL),
+    disks: () => backend.listDisks(PAGE, CALL),
+    networks: () => backend.listNetworks(PAGE, CALL),
+    'storage nodes': () => backend.listStorageNodes(PAGE, CALL),
+    'guest clusters': () => backend.listGuestClusters(PAGE, CALL),
     'a VM': () => backend.getVm('vm17', CALL),
-    'VMs by label': () => backend.listVms({ label: ['tier=db', 'none'] }),
+    'VMs by a label that none has': () => backend.listVms({ ...PAGE, label: ['tier=db', 'none'] }, CALL),
+    'VMs of a verdict that none has': () => backend.listVms({ ...PAGE, verdict: 'lost' }, CALL),
   };
   for (const [what, ask] of Object.entries(questions)) {
     await ask();
-    const longestMs = await longestTurn(what === 'all VMs' ? () => backend.listVms({}) : ask);
+    const turns: number[] = [];
+    for (let round = 0; round < ROUNDS; round += 1) turns.push(await longestTurn(ask));
+    const longestMs = Math.min(...turns);
     t.diagnostic(`${what}: ${longestMs} ms`);
     assert(longestMs < TURN_MS_MAX, `${what}: one turn took ${longestMs} ms`);
   }
@@ -172,4 +178,31 @@ test('no question and no order keeps the leader of a large cluster busy for long
   const createdMs = busyMs() - before;
   t.diagnostic(`${CREATED} VMs created: ${createdMs} ms`);
   assert(createdMs < CREATED_MS_MAX, `${CREATED} VMs took ${createdMs} ms`);
+});
+
+test('nor does the question which hosts can be drained, where no answer is kept yet', async (t) => {
+  const turns: number[] = [];
+  for (let round = 0; round < ROUNDS + 1; round += 1) {
+    const backend = await largeBackend();
+    // The index is made for the first question.
+    await backend.getHost('h0');
+    turns.push(await longestTurn(round % 2 === 0 ? () => backend.cluster() : () => backend.listHosts(PAGE, CALL)));
+  }
+  t.diagnostic(`${turns.join(', ')} ms`);
+  // The first round is V8's.
+  assert(Math.min(...turns.slice(1)) < TURN_MS_MAX, `turns took ${turns.join(', ')} ms`);
+});
+
+test('all pages of a filtered list together are the whole list, in order, each VM once', async () => {
+  const backend = await largeBackend();
+  const names: string[] = [];
+  let after: string | null = null;
+  do {
+    const query = { limit: 7, host: 'h3', ...(after === null ? {} : { after }) };
+    const page: Page<{ readonly name: string }> = await backend.listVms(query, CALL);
+    names.push(...page.items.map(({ name }) => name));
+    after = page.next;
+  } while (after !== null);
+  const wanted = Array.from({ length: VMS / HOSTS }, (_, slot) => vmRecord(3 + slot * HOSTS).name).sort();
+  assert.deepEqual(names, wanted);
 });

@@ -1,6 +1,6 @@
 /** Shared disks through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
 import { randomBytes } from 'node:crypto';
-import type { AttachSharedDisk, CreateSharedDisk, PatchSharedDisk } from '../../api/requests.ts';
+import type { AttachSharedDisk, CreateSharedDisk, PageQuery, PatchSharedDisk } from '../../api/requests.ts';
 import type { SharedDisk, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, type StorageName } from '../../base/ids.ts';
@@ -18,14 +18,14 @@ import {
   type Records,
 } from '../../core/plan/shared-disk-admission.ts';
 import type { Change, Entry } from '../../core/ports/store.ts';
-import type { Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/backend.ts';
+import { type Page, pageOf } from '../api/pages.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { snapshotOf, writesOf } from '../store/leader-store.ts';
 import { chooseNode, demandPoolFile, roomForShared } from './admission.ts';
 import { change, checkRevision, findVm, newTask, taskWrite } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { sharedDiskView } from './guest-cluster-views.ts';
-import { inSlices } from './slices.ts';
 import { taskView } from './views.ts';
 
 /** A change as admission made it, and what else is written, or only compared, with it. */
@@ -74,10 +74,14 @@ export class SharedDisksBackend {
     this.#context = context;
   }
 
-  list(): Promise<readonly SharedDisk[]> {
-    const order = ({ value }: Entry<SharedDiskRecord>): string => `${value.guestCluster ?? ''}/${value.name}`;
-    const all = [...this.#context.store.sharedDisks.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));
-    return inSlices(all, (entry) => sharedDiskView(this.#context, entry));
+  /** By guest cluster, those of none first, then by name. */
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<SharedDisk>> {
+    const { sharedDisks, sharedDiskNames } = this.#context.store;
+    const view = (scopeAndName: string): SharedDisk | null => {
+      const entry = sharedDisks.get(sharedDiskNames.get(scopeAndName)?.value ?? '');
+      return entry === undefined ? null : sharedDiskView(this.#context, entry);
+    };
+    return pageOf({ order: sharedDiskNames.order, view }, query, signal);
   }
 
   get(disk: string): SharedDisk {

@@ -31,12 +31,11 @@ import {
   type VmSharedDisk,
 } from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
-import { moveObstacle } from '../../core/plan/guest-cluster-limits.ts';
-import { place } from '../../core/plan/placement.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { wwnOf } from '../../pki/unit-identity.ts';
 import type { BackendContext } from './context.ts';
+import { drainBlockers } from './drain-checks.ts';
 import { indexOfStore } from './records-index.ts';
 import { undeclaredOf } from './undeclared-of.ts';
 
@@ -221,46 +220,20 @@ function qmpView(qmp: ReturnType<BackendContextSee>['qmp']): Observations['qmp']
 }
 type BackendContextSee = NonNullable<ReturnType<ViewContext['leading']>>['controller']['vms']['see'];
 
-/** Whether every VM of a host could go elsewhere now, each placed in turn beside those placed before it. */
-function drainBlockers(context: ViewContext, host: HostRecord): readonly string[] {
-  const controller = context.leading()?.controller;
-  if (controller === undefined) return ['not known: this control node does not lead'];
-  const index = indexOfStore(context.store);
-  const seeHost = (name: HostName) => controller.observer.see(name);
-  const vms = vmsWith(context, host.name).filter(({ phase }) => currentIncarnation(phase)?.host === host.name);
-  const blockers: string[] = [];
-  const seesRunning = (vm: VmRecord) => controller.vms.seesRunning(vm);
-  // What passes is waited for; a member that its guest cluster cannot let go stays.
-  for (const vm of vms) {
-    const obstacle = moveObstacle(vm, { index, seesRunning });
-    if (obstacle !== null && !obstacle.passes) blockers.push(`${vm.name}: ${obstacle.why}`);
-  }
-  for (const vm of vms) {
-    const current = currentIncarnation(vm.phase);
-    if (current === null) continue;
-    const placement = place({ vm, index, seeHost, exclude: [host.name], only: null, isOver: false });
-    if (placement.kind === 'nowhere') {
-      blockers.push(`${vm.name}: ${placement.reasons.join('; ')}`);
-      continue;
-    }
-    const incarnation = { ...current, host: placement.host, slot: placement.slot };
-    index.setVm(vm.id, { ...vm, phase: { kind: 'running', incarnation } });
-  }
-  for (const vm of vms) index.setVm(vm.id, vm);
-  return blockers;
-}
-
 /** The VMs whose records name a host, in the order of their ids. */
-function vmsWith({ store }: ViewContext, host: HostName): readonly VmRecord[] {
-  const ids = [...indexOfStore(store).vmsOn(host)].sort();
-  return ids.flatMap((id) => store.vms.get(id)?.value ?? []);
+function vmsWith(context: ViewContext, host: HostName): readonly VmRecord[] {
+  const ids = [...indexOfStore(context.store).vmsOn(host)].sort();
+  return ids.flatMap((id) => context.store.vms.get(id)?.value ?? []);
 }
 
-/** A host with whether it can be drained now, and what stands in the way. */
-export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
+/** A host with whether it can be drained, and what stands in the way: `blockers`, as they are now unless the caller has kept them. */
+export function hostView(
+  context: ViewContext,
+  entry: Entry<HostRecord>,
+  blockers: readonly string[] = drainBlockers(context, entry.value),
+): Host {
   const { value: host } = entry;
   const seen = context.leading()?.controller.observer.see(host.name);
-  const blockers = drainBlockers(context, host);
   return {
     name: host.name,
     revision: revisionOf(entry),

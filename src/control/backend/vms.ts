@@ -7,13 +7,13 @@ import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/backend.ts';
+import { type Page, pageOf } from '../api/pages.ts';
 import { admitVm, demandBootable, demandMemory } from './admission.ts';
 import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
-import { inSlices } from './slices.ts';
-import { taskView, vmDetailView, vmView } from './views.ts';
+import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
 import { VmWishes, vmWrite } from './vm-wishes.ts';
 
 const LOG_DEADLINE_MS = 5_000;
@@ -30,18 +30,21 @@ export class VmsBackend {
     this.#wishes = new VmWishes(context);
   }
 
-  list(query: VmQuery): Promise<readonly Vm[]> {
+  list(query: VmQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Vm>> {
+    const { store } = this.#context;
     const wanted = (query.label ?? []).map(parseSelector);
-    const found = [...this.#context.store.vms.values()]
-      .filter(({ value: { name, phase, spec } }) => {
-        if (query.name !== undefined && name !== query.name) return false;
-        if (query.host !== undefined && currentIncarnation(phase)?.host !== query.host) return false;
-        return wanted.every(
-          ({ key, value }) => Object.hasOwn(spec.labels, key) && (value === undefined || spec.labels[key] === value),
-        );
-      })
-      .sort((a, b) => (a.value.name < b.value.name ? -1 : 1));
-    return inSlices(found, (entry) => vmView(this.#context, entry, null));
+    // Names are what people sort by, and their table is in that order.
+    const view = (name: string): Vm | null => {
+      const entry = store.vms.get(store.vmNames.get(name)?.value ?? '');
+      if (entry === undefined) return null;
+      const { phase, spec } = entry.value;
+      if (query.name !== undefined && name !== query.name) return null;
+      if (query.host !== undefined && currentIncarnation(phase)?.host !== query.host) return null;
+      if (!wanted.every((selector) => isLabelled(spec.labels, selector))) return null;
+      if (query.verdict !== undefined && verdictOf(this.#context, entry.value).verdict !== query.verdict) return null;
+      return vmView(this.#context, entry, null);
+    };
+    return pageOf({ order: store.vmNames.order, view }, query, signal);
   }
 
   get(vm: string): VmDetail {
@@ -158,7 +161,17 @@ function defined<T extends object>(patch: T): Partial<T> {
   return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
-function parseSelector(selector: string): { readonly key: string; readonly value: string | undefined } {
+interface Selector {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
+/** Whether the VM has the label itself: `constructor` and the like, which every object has, are no labels. */
+function isLabelled(labels: Readonly<Record<string, string>>, { key, value }: Selector): boolean {
+  return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
+}
+
+function parseSelector(selector: string): Selector {
   const at = selector.indexOf('=');
   return at === -1
     ? { key: selector, value: undefined }

@@ -1,12 +1,14 @@
 /** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
 import type { WatchChange, WatchKind } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
+import type { EventRecord } from '../../core/model/cluster.ts';
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
 import type { WatchOptions } from '../api/backend.ts';
 import type { BackendContext } from './context.ts';
+import { eventFilterOf } from './event-filter.ts';
 import { guestClusterView, sharedDiskView } from './guest-cluster-views.ts';
 import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
 
@@ -26,14 +28,18 @@ const KINDS: readonly (readonly [string, WatchKind])[] = [
   [PREFIX.event, 'event'],
 ];
 
-/** Every change after `options.after` of the kinds asked for, until `signal` aborts. */
+/** Every change after `options.after` of the kinds asked for, until `signal` aborts; before them, with `since`, the events that are kept. */
 export async function* watchChanges(
   context: BackendContext,
   options: WatchOptions,
   signal: AbortSignal,
 ): AsyncGenerator<WatchChange> {
   const ended = new AbortController();
-  const waiting: WatchChange[] = [];
+  const wanted: Wanted = {
+    kinds: options.kinds,
+    event: options.filter === null ? () => true : eventFilterOf(context.store, options.filter),
+  };
+  const waiting: WatchChange[] = options.after === null ? keptEvents(context, options, wanted) : [];
   let wake: () => void = () => undefined;
   const end: { failure: Error | null } = { failure: null };
   const fromRevision = options.after === null ? context.store.completeRevision + 1 : Number(options.after) + 1;
@@ -43,7 +49,7 @@ export async function* watchChanges(
       signal: AbortSignal.any([signal, ended.signal]),
       onEvents: (events) => {
         for (const event of events) {
-          const change = changeOf(context, event, options.kinds);
+          const change = changeOf(context, event, wanted);
           if (change !== null) waiting.push(change);
         }
         if (waiting.length > WAITING_MAX)
@@ -88,7 +94,27 @@ function asError(reason: unknown): Error {
   return reason instanceof Error ? reason : new CodedError('failed', messageOf(reason), { cause: reason });
 }
 
-function changeOf(context: BackendContext, event: WatchEvent, kinds: readonly WatchKind[]): WatchChange | null {
+interface Wanted {
+  /** Empty: every kind. */
+  readonly kinds: readonly WatchKind[];
+  readonly event: (event: EventRecord) => boolean;
+}
+
+/** What is kept of the events since a time, oldest first, as far as the watch that follows does not bring it. */
+function keptEvents({ store }: BackendContext, { filter }: WatchOptions, wanted: Wanted): WatchChange[] {
+  if (filter?.since === undefined) return [];
+  return [...store.events.entries]
+    .filter(([, { value, revision }]) => revision <= store.completeRevision && wanted.event(value))
+    .sort(([, a], [, b]) => a.revision - b.revision)
+    .map(([name, entry]) => ({
+      revision: String(entry.revision),
+      kind: 'event',
+      name,
+      object: eventView(entry),
+    }));
+}
+
+function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: isWanted }: Wanted): WatchChange | null {
   const found = KINDS.find(([prefix]) => event.key.startsWith(prefix));
   if (found === undefined) return null;
   const [prefix, kind] = found;
@@ -97,6 +123,7 @@ function changeOf(context: BackendContext, event: WatchEvent, kinds: readonly Wa
   const revision = String(event.modRevision);
   if (event.type === 'delete') return { revision, kind, name: id, object: null };
   const entry: Entry<never> = { value: JSON.parse(event.kv.value) as never, revision: event.modRevision };
+  if (kind === 'event' && !isWanted(entry.value)) return null;
   return { revision, kind, name: nameOf(entry) ?? id, object: viewOf(context, kind, entry) };
 }
 

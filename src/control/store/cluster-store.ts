@@ -25,7 +25,7 @@ import type { Etcd, TxnResult } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
 import type { Compare, KeyValue, Op, WatchEvent } from '../../etcd/records.ts';
-import { Table } from './table.ts';
+import { type Listing, Table } from './table.ts';
 
 /** An API or join token: only its SHA-256 is kept. */
 export interface TokenRecord {
@@ -67,6 +67,18 @@ export interface Changed {
 }
 
 const WRITE_DEADLINE_MS = 2_000;
+/** Digits of the largest revision, and of the largest time, as text that sorts as the numbers do. */
+const DIGITS = 16;
+const sortable = (value: number): string => String(value).padStart(DIGITS, '0');
+/** Tasks by the time of their start, events by the revision that recorded them: oldest first. */
+const BY_START: Listing<TaskRecord> = {
+  placeOf: (key, { value }) => `${sortable(value.startedAt)}/${key}`,
+  keyAt: (place) => place.slice(place.indexOf('/') + 1),
+};
+const BY_REVISION: Listing<EventRecord> = {
+  placeOf: (key, { revision }) => `${sortable(revision)}/${key}`,
+  keyAt: (place) => place.slice(place.indexOf('/') + 1),
+};
 /** Events kept in memory; the leader deletes older ones from etcd. */
 export const EVENTS_KEPT = 5_000;
 
@@ -86,8 +98,8 @@ export class ClusterStore {
   readonly images = new Table<ImageRecord>(PREFIX.image);
   readonly networks = new Table<NetworkRecord>(PREFIX.network);
   readonly networkVnis = new Table<string>(PREFIX.networkVni);
-  readonly tasks = new Table<TaskRecord>(PREFIX.task);
-  readonly events = new Table<EventRecord>(PREFIX.event);
+  readonly tasks = new Table<TaskRecord>(PREFIX.task, BY_START);
+  readonly events = new Table<EventRecord>(PREFIX.event, BY_REVISION);
   readonly tokens = new Table<TokenRecord>(PREFIX.token);
   readonly #tables: readonly Table<unknown>[] = [
     this.vms,

@@ -58,3 +58,23 @@ test('whatever the order of arrival, what remains is the newest of each key', ()
     { seed: 1, numRuns: 500 },
   );
 });
+
+test('the order is kept through any changes, whenever it is asked for first', () => {
+  const listing = {
+    placeOf: (key: string, { value }: { readonly value: string }) => `${value}/${key}`,
+    keyAt: (place: string) => place.slice(place.indexOf('/') + 1),
+  };
+  const step = fc.record({ key: fc.constantFrom('a', 'b', 'c'), value: fc.constantFrom(null, 'x', 'y') });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 20 }), fc.nat(20), (steps, askedAt) => {
+      const table = new Table<string>('/t/', listing);
+      steps.forEach(({ key, value }, index) => {
+        if (index === askedAt) assert.ok(table.order.size <= 3);
+        table.note(key, value, index + 1);
+      });
+      const places = Array.from({ length: table.order.size }, (_, index) => table.order.at(index) ?? '');
+      assert.deepEqual(places, [...table.entries].map(([key, { value }]) => `${value}/${key}`).sort());
+      for (const place of places) assert.equal(table.atPlace(place), table.get(listing.keyAt(place)));
+    }),
+  );
+});

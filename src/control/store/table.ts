@@ -1,5 +1,15 @@
 /** The records under one prefix. Guarantees: an older revision never replaces a newer one, not even one that was deleted. */
+import { KeyOrder } from '../../base/key-order.ts';
 import type { Entry } from '../../core/ports/store.ts';
+
+/** How a table is listed: no two keys ever have the same place. */
+export interface Listing<T> {
+  placeOf(key: string, entry: Entry<T>): string;
+  keyAt(place: string): string;
+}
+
+/** Listed by key. */
+const BY_KEY: Listing<unknown> = { placeOf: (key) => key, keyAt: (place) => place };
 
 /** One table: what is newest of each key, deletions included. */
 export class Table<T> {
@@ -8,9 +18,27 @@ export class Table<T> {
   /** Deletions newer than #completeTo. */
   readonly #deletedAt = new Map<string, number>();
   #completeTo = 0;
+  readonly #listing: Listing<T>;
+  #order: KeyOrder | null = null;
 
-  constructor(prefix: string) {
+  constructor(prefix: string, listing: Listing<T> = BY_KEY) {
     this.prefix = prefix;
+    this.#listing = listing;
+  }
+
+  /** The places of all entries in the order of the table's listing. Sorted when it is asked for first, and kept from then on. */
+  get order(): KeyOrder {
+    this.#order ??= new KeyOrder(
+      (function* (entries, listing) {
+        for (const [key, entry] of entries) yield listing.placeOf(key, entry);
+      })(this.#entries, this.#listing),
+    );
+    return this.#order;
+  }
+
+  /** The entry at a place of `order`; undefined where the entry is gone. */
+  atPlace(place: string): Entry<T> | undefined {
+    return this.#entries.get(this.#listing.keyAt(place));
   }
 
   /** The live map, by key without the prefix. Values are those that were noted under it. */
@@ -36,13 +64,17 @@ export class Table<T> {
 
   /** Notes a value (null: deleted) as of `revision`; false where that changes nothing or something newer is known. */
   note(key: string, value: unknown, revision: number): boolean {
-    const known = this.#entries.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
+    const before = this.#entries.get(key);
+    const known = before?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
     if (known >= revision) return false;
     if (value !== null) {
-      this.#entries.set(key, { value: value as T, revision });
+      const entry = { value: value as T, revision };
+      this.#entries.set(key, entry);
+      this.#move(key, before, entry);
       this.#deletedAt.delete(key);
       return true;
     }
+    this.#move(key, before, undefined);
     this.#deletedAt.set(key, revision);
     return this.#entries.delete(key);
   }
@@ -52,5 +84,14 @@ export class Table<T> {
     if (revision <= this.#completeTo) return;
     this.#completeTo = revision;
     for (const [key, at] of this.#deletedAt) if (at <= revision) this.#deletedAt.delete(key);
+  }
+
+  #move(key: string, before: Entry<T> | undefined, after: Entry<T> | undefined): void {
+    if (this.#order === null) return;
+    const from = before === undefined ? undefined : this.#listing.placeOf(key, before);
+    const to = after === undefined ? undefined : this.#listing.placeOf(key, after);
+    if (from === to) return;
+    if (from !== undefined) this.#order.delete(from);
+    if (to !== undefined) this.#order.add(to);
   }
 }

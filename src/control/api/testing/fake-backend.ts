@@ -19,7 +19,9 @@ import type {
   Principal,
   WatchOptions,
 } from '../backend.ts';
+import type { Page } from '../pages.ts';
 import { FakeGuestClusters } from './fake-guest-clusters.ts';
+import { isWanted, matches, nameOf, paged } from './fake-lists.ts';
 import { detailOf, fakeHost, fakeVm } from './fake-objects.ts';
 
 const TASK_MS = 5;
@@ -109,14 +111,16 @@ export class FakeBackend implements Backend {
     };
   }
 
-  async listVms(query: requests.VmQuery, call: Call): Promise<readonly views.Vm[]> {
+  async listVms(query: requests.VmQuery, call: Call): Promise<Page<views.Vm>> {
     await this.#enter('listVms', call);
-    return [...this.vms.values()].filter(
+    const wanted = [...this.vms.values()].filter(
       (vm) =>
         (query.name === undefined || vm.name === query.name) &&
         (query.host === undefined || vm.host === query.host) &&
+        (query.verdict === undefined || vm.verdict === query.verdict) &&
         (query.label ?? []).every((selector) => matches(vm.labels, selector)),
     );
+    return paged(wanted, nameOf, { query, call });
   }
 
   async getVm(vm: string, call: Call): Promise<views.VmDetail> {
@@ -246,9 +250,16 @@ export class FakeBackend implements Backend {
     return serial;
   }
 
-  async listHosts(call: Call): Promise<readonly views.Host[]> {
+  async listHosts(query: requests.HostQuery, call: Call): Promise<Page<views.Host>> {
     await this.#enter('listHosts', call);
-    return [...this.hosts.keys()].map((name) => this.#host(name));
+    const wanted = [...this.hosts.keys()]
+      .map((name) => this.#host(name))
+      .filter(
+        (host) =>
+          (query.agent === undefined || host.agent === query.agent) &&
+          (query.cordoned === undefined || host.cordoned === query.cordoned),
+      );
+    return paged(wanted, nameOf, { query, call });
   }
 
   async getHost(name: string, call: Call): Promise<views.Host> {
@@ -277,9 +288,9 @@ export class FakeBackend implements Backend {
     return this.#host(name);
   }
 
-  async listStorageNodes(call: Call): Promise<readonly views.StorageNode[]> {
+  async listStorageNodes(query: requests.PageQuery, call: Call): Promise<Page<views.StorageNode>> {
     await this.#enter('listStorageNodes', call);
-    return [this.#storageNode()];
+    return paged([this.#storageNode()], nameOf, { query, call });
   }
 
   async getStorageNode(name: string, call: Call): Promise<views.StorageNode> {
@@ -288,14 +299,15 @@ export class FakeBackend implements Backend {
     return this.#storageNode();
   }
 
-  async listControlNodes(call: Call): Promise<readonly views.ControlNode[]> {
+  async listControlNodes(query: requests.PageQuery, call: Call): Promise<Page<views.ControlNode>> {
     await this.#enter('listControlNodes', call);
-    return [{ name: 'c1', leader: true, state: 'alive', address: '10.0.0.1', version: '0.0.0-test' }];
+    const node = { name: 'c1', leader: true, state: 'alive', address: '10.0.0.1', version: '0.0.0-test' } as const;
+    return paged<views.ControlNode>([node], nameOf, { query, call });
   }
 
-  async listNetworks(call: Call): Promise<readonly views.Network[]> {
+  async listNetworks(query: requests.PageQuery, call: Call): Promise<Page<views.Network>> {
     await this.#enter('listNetworks', call);
-    return [...this.networks.values()];
+    return paged([...this.networks.values()], nameOf, { query, call });
   }
 
   async getNetwork(name: string, call: Call): Promise<views.Network> {
@@ -331,9 +343,9 @@ export class FakeBackend implements Backend {
     this.networks.delete(name);
   }
 
-  async listImages(call: Call): Promise<readonly views.Image[]> {
+  async listImages(query: requests.PageQuery, call: Call): Promise<Page<views.Image>> {
     await this.#enter('listImages', call);
-    return [...this.images.values()];
+    return paged([...this.images.values()], nameOf, { query, call });
   }
 
   async getImage(name: string, call: Call): Promise<views.Image> {
@@ -410,19 +422,18 @@ export class FakeBackend implements Backend {
     this.artifacts.delete(sha256);
   }
 
-  async listDisks(call: Call): Promise<readonly views.Disk[]> {
+  async listDisks(query: requests.DiskQuery, call: Call): Promise<Page<views.Disk>> {
     await this.#enter('listDisks', call);
-    return [...this.vms.values()].flatMap((vm) =>
-      vm.disks.map(({ id, role, node, sizeBytes }) => {
-        const placed = { node: node ?? 's1', source: 'blank', phase: 'ready' } as const;
-        return { id, revision: vm.revision, vm: vm.name, role, sizeBytes, ...placed };
-      }),
+    const wanted = this.#disks().filter(
+      (disk) =>
+        (query.vm === undefined || disk.vm === query.vm) && (query.node === undefined || disk.node === query.node),
     );
+    return paged(wanted, ({ id }) => id, { query, call });
   }
 
   async getDisk(id: string, call: Call): Promise<views.Disk> {
     await this.#enter('getDisk', call);
-    const disk = (await this.listDisks(call)).find((one) => one.id === id);
+    const disk = this.#disks().find((one) => one.id === id);
     if (disk === undefined) throw missing('disk', id);
     return disk;
   }
@@ -446,10 +457,14 @@ export class FakeBackend implements Backend {
   removeGuestClusterDisk: Backend['removeGuestClusterDisk'] = (...asked) =>
     this.guests.removeGuestClusterDisk(...asked);
 
-  async listTasks(query: requests.TaskQuery, call: Call): Promise<readonly views.Task[]> {
+  async listTasks(query: requests.TaskQuery, call: Call): Promise<Page<views.Task>> {
     await this.#enter('listTasks', call);
-    const all = [...this.tasks.values()].filter((task) => query.state === undefined || task.state === query.state);
-    return all.slice(-(query.limit ?? 100));
+    const wanted = [...this.tasks.values()].filter(
+      (task) =>
+        (query.state === undefined || task.state === query.state) &&
+        (query.vm === undefined || task.target.name === query.vm),
+    );
+    return paged(wanted, null, { query, call, isNewestFirst: true });
   }
 
   async getTask(id: string, waitMs: number, call: Call): Promise<views.Task> {
@@ -463,10 +478,10 @@ export class FakeBackend implements Backend {
     }
   }
 
-  async listEvents(query: requests.EventQuery, call: Call): Promise<readonly views.Event[]> {
+  async listEvents(query: requests.EventQuery, call: Call): Promise<Page<views.Event>> {
     await this.#enter('listEvents', call);
-    const vm = query.vm === undefined ? undefined : this.#vm(query.vm).name;
-    return this.events.filter((event) => vm === undefined || event.vm === vm).slice(-(query.limit ?? 100));
+    const wanted = this.events.filter((event) => isWanted(event, query));
+    return paged(wanted, null, { query, call, isNewestFirst: true });
   }
 
   async *watch(options: WatchOptions, call: Call): AsyncGenerator<views.WatchChange> {
@@ -480,16 +495,18 @@ export class FakeBackend implements Backend {
       for await (const [change] of on(this.#bus, 'change', { signal: call.signal }) as AsyncIterable<
         [views.WatchChange]
       >) {
-        if (options.kinds.length === 0 || options.kinds.includes(change.kind)) yield change;
+        if (options.kinds.length > 0 && !options.kinds.includes(change.kind)) continue;
+        if (options.filter === null || isWanted(change.object as views.Event, options.filter)) yield change;
       }
     } catch (error) {
       if (!call.signal.aborted) throw error;
     }
   }
 
-  async listTokens(call: Call): Promise<readonly views.ApiToken[]> {
+  async listTokens(query: requests.PageQuery, call: Call): Promise<Page<views.ApiToken>> {
     await this.#enter('listTokens', call);
-    return [...this.tokens.values()].map((stored) => stored.view);
+    const all = [...this.tokens.values()].map((stored) => stored.view);
+    return paged(all, nameOf, { query, call });
   }
 
   async createToken(request: requests.CreateToken, call: Call): Promise<views.ApiTokenCreated> {
@@ -591,6 +608,15 @@ export class FakeBackend implements Backend {
     return { sha256, sizeBytes: this.#artifact(sha256).sizeBytes };
   }
 
+  #disks(): views.Disk[] {
+    return [...this.vms.values()].flatMap((vm) =>
+      vm.disks.map(({ id, role, node, sizeBytes }) => {
+        const placed = { node: node ?? 's1', source: 'blank', phase: 'ready' } as const;
+        return { id, revision: vm.revision, vm: vm.name, role, sizeBytes, ...placed };
+      }),
+    );
+  }
+
   #storageNode(): views.StorageNode {
     const addresses = { control: '10.0.0.11', storage: '10.1.0.11' };
     const sizes = { disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
@@ -643,27 +669,15 @@ export class FakeBackend implements Backend {
     this.tasks.set(task.id, ended);
     const vmId = this.vms.get(vm)?.id ?? null;
     const message = `${task.kind} ${state}`;
-    this.events.push({
-      revision: ended.revision,
-      at: now(),
-      kind: task.kind,
-      vm,
-      vmId,
-      host: null,
-      generation: null,
-      message,
-    });
+    const event = { kind: task.kind, vm, vmId, host: null, generation: null, message } as const;
+    this.events.push({ revision: ended.revision, at: now(), ...event });
     this.#emit('task', task.id, ended);
+    this.#emit('event', ended.revision, this.events.at(-1));
   }
 }
 
 const now = (): string => new Date().toISOString();
 const digest = (token: string): string => createHash('sha256').update(token).digest('hex');
-
-function matches(labels: Readonly<Record<string, string>>, selector: string): boolean {
-  const [key = '', value] = selector.split('=', 2);
-  return value === undefined ? key in labels : labels[key] === value;
-}
 
 function checkRevision(of: Named, { ifMatch }: Conditional): void {
   if (ifMatch === null || ifMatch === of.revision) return;

@@ -7,6 +7,8 @@ import type * as requests from '../../../api/requests.ts';
 import type * as views from '../../../api/views.ts';
 import { CodedError } from '../../../base/errors.ts';
 import type { Backend, Call, Conditional, GuestClusterBackend } from '../backend.ts';
+import type { Page } from '../pages.ts';
+import { paged } from './fake-lists.ts';
 
 type Disk = views.SharedDisk;
 type Cluster = views.GuestCluster;
@@ -33,9 +35,9 @@ export class FakeGuestClusters implements GuestClusterBackend {
     this.#lent = lent;
   }
 
-  async listSharedDisks(call: Call): Promise<readonly Disk[]> {
+  async listSharedDisks(query: requests.PageQuery, call: Call): Promise<Page<Disk>> {
     await this.#lent.enter('listSharedDisks', call);
-    return [...this.disks.values()];
+    return paged([...this.disks.values()], null, { query, call });
   }
 
   async getSharedDisk(disk: string, call: Call): Promise<Disk> {
@@ -94,9 +96,10 @@ export class FakeGuestClusters implements GuestClusterBackend {
     );
   }
 
-  async listGuestClusters(call: Call): Promise<readonly Cluster[]> {
+  async listGuestClusters(query: requests.PageQuery, call: Call): Promise<Page<Cluster>> {
     await this.#lent.enter('listGuestClusters', call);
-    return [...[...this.clusters.keys()].map((name) => this.#cluster(name)), ...this.undeclared];
+    const all = [...[...this.clusters.keys()].map((name) => this.#cluster(name)), ...this.undeclared];
+    return paged(all, null, { query, call });
   }
 
   async getGuestCluster(name: string, call: Call): Promise<Cluster> {

@@ -1,0 +1,77 @@
+/**
+ * What is said of all VMs and hosts at once. Guarantees: no turn of the event loop longer than some milliseconds, however many there are;
+ * who asks at the same time shares one computation; at a large cluster an answer is kept for some seconds (drain-checks.ts says how long).
+ */
+import { currentIncarnation } from '../../core/model/vm.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
+import { inTurns } from '../../os/turns.ts';
+import type { MetricFamily } from '../api/backend.ts';
+import type { BackendContext } from './context.ts';
+import { keptDrainBlockers, keptMs } from './drain-checks.ts';
+import { verdictOf } from './views.ts';
+
+/** All VMs by verdict, and the hosts that can be drained. */
+export interface Counts {
+  readonly byVerdict: Readonly<Record<string, number>>;
+  readonly drainable: number;
+}
+
+type Samples = MetricFamily['samples'];
+type SummaryContext = Pick<BackendContext, 'store' | 'leading'>;
+
+/** The summaries of one control node. */
+export class Summary {
+  readonly counts: () => Promise<Counts>;
+  /** One sample per VM; its value is the VM's generation. */
+  readonly vmSamples: () => Promise<Samples>;
+
+  constructor(context: SummaryContext) {
+    this.counts = kept(context, () => countsOf(context));
+    this.vmSamples = kept(context, () => vmSamplesOf(context));
+  }
+}
+
+function kept<T>(context: SummaryContext, make: () => Promise<T>): () => Promise<T> {
+  let last: { readonly atMs: number; readonly term: number; readonly value: Promise<T> } | null = null;
+  let isMaking = false;
+  return () => {
+    const term = context.leading()?.term ?? 0;
+    const isFresh =
+      last !== null && last.term === term && (isMaking || monotonicMs() - last.atMs < keptMs(context.store));
+    if (last !== null && isFresh) return last.value;
+    isMaking = true;
+    const value = make().finally(() => {
+      if (last?.value === value) isMaking = false;
+    });
+    last = { atMs: monotonicMs(), term, value };
+    return value;
+  };
+}
+
+async function countsOf(context: SummaryContext): Promise<Counts> {
+  const { store } = context;
+  const byVerdict = new Map<string, number>();
+  await inTurns(store.vms.values(), ({ value }) => {
+    const { verdict } = verdictOf(context, value);
+    byVerdict.set(verdict, (byVerdict.get(verdict) ?? 0) + 1);
+  });
+  let drainable = 0;
+  await inTurns(store.hosts.values(), ({ value }) => {
+    if (keptDrainBlockers(context, value).length === 0) drainable++;
+  });
+  return { byVerdict: Object.fromEntries(byVerdict), drainable };
+}
+
+async function vmSamplesOf(context: SummaryContext): Promise<Samples> {
+  const samples: Samples[number][] = [];
+  await inTurns(context.store.vms.values(), ({ value: vm }) => {
+    const labels = {
+      vm: vm.name,
+      host: currentIncarnation(vm.phase)?.host ?? '',
+      phase: vm.phase.kind,
+      verdict: verdictOf(context, vm).verdict,
+    };
+    samples.push({ labels, value: vm.generation });
+  });
+  return samples;
+}
