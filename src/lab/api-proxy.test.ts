@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import { flood, stillOpen } from '../os/testing/flood.ts';
+import { until } from '../os/testing/until.ts';
 import { type ApiProxy, startApiProxy } from './api-proxy.ts';
 
 const DEADLINE_MS = 20_000;
@@ -96,6 +98,26 @@ test('much data arrives whole, both ways', async () => {
   proxy = await startApiProxy({ ports: [0], socketPaths: [mirror] });
   const text = randomBytes(2 * 1024 * 1024).toString('hex');
   assert.equal((await exchange(proxy.port, text)) === text, true);
+});
+
+test('clients that say nothing, half-close or are never answered end, and while they come others are answered', async () => {
+  const picky = await node('picky', (socket) => {
+    socket.once('data', (chunk) => {
+      if (String(chunk).startsWith('hello')) socket.end(`picky:${chunk}`);
+    });
+  });
+  proxy = await startApiProxy({ ports: [0], socketPaths: [picky], unansweredMs: 2_000 });
+  const silent = flood({ host: '127.0.0.1', port: proxy.port, count: 150 });
+  sockets.push(...silent);
+  for (let round = 0; round < 5; round++) assert.equal(await exchange(proxy.port, 'hello'), 'picky:hello');
+  await until('all of them are ended', () => stillOpen(silent) === 0);
+  assert.equal(await exchange(proxy.port, 'hello'), 'picky:hello');
+});
+
+test('a client that closed its direction and is answered without end is let go', async () => {
+  const endless = await node('endless', (socket) => socket.once('data', () => socket.write('more to come')));
+  proxy = await startApiProxy({ ports: [0], socketPaths: [endless], halfClosedMs: 100 });
+  assert.equal(await exchange(proxy.port, 'hello'), 'more to come');
 });
 
 test('a port in use is refused when it was asked for, else another one is taken', async () => {

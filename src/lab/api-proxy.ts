@@ -1,13 +1,21 @@
 /**
  * The API in the user's network namespace: connections to a loopback port are piped, as they are (TLS stays end to end),
  * to the socket of a control node. Guarantees: a node that is dead, or does not answer the first bytes, is passed over as
- * long as another one may; a slow reader slows its writer; the number of connections is bounded.
+ * long as another one may; a slow reader slows its writer; the number of connections is bounded, and clients that say nothing, or are not answered,
+ * have a share of their own and a deadline.
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import { ConnectionGate } from '../os/connection-gate.ts';
 
-const CONNECTIONS_MAX = 512;
+/** All clients have one address: the loopback one. The control nodes judge those that they answer. */
+const UNANSWERED = { max: 256, perAddressMax: 256 };
+const ANSWERED = { max: 1_024, perAddressMax: 1_024 };
+/** Longer than a control node is waited for that is only slow. */
+const UNANSWERED_MS = 30_000;
+/** How long the answer may take to a client that has closed its direction. */
+const HALF_CLOSED_MS = 60_000;
 /** A frozen server still accepts: the kernel does it. A working one answers a ClientHello within this time. */
 const FIRST_ANSWER_MS = 2_000;
 /** More than a ClientHello; what comes beyond it waits in the kernel. */
@@ -27,14 +35,20 @@ export async function startApiProxy(options: {
   readonly socketPaths: readonly string[];
   /** How long a node may keep silent to a client's first bytes, 2 s by default. */
   readonly firstAnswerMs?: number;
+  /** For tests: how long a client may stay without an answer, and half-closed. */
+  readonly unansweredMs?: number;
+  readonly halfClosedMs?: number;
 }): Promise<ApiProxy> {
   const open = new Set<Socket>();
   const order = [...options.socketPaths];
+  const { firstAnswerMs = FIRST_ANSWER_MS, unansweredMs = UNANSWERED_MS, halfClosedMs = HALF_CLOSED_MS } = options;
+  const gate = new ConnectionGate({ strangers: UNANSWERED, proveMs: unansweredMs, ranks: { answered: ANSWERED } });
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (client) => {
     track(open, client);
-    new Piping(client, { order, open, firstAnswerMs: options.firstAnswerMs ?? FIRST_ANSWER_MS }).next();
+    gate.admit(client);
+    const onAnswered = (): boolean => gate.prove(client, 'answered');
+    new Piping(client, { order, open, firstAnswerMs, halfClosedMs, onAnswered }).next();
   });
-  server.maxConnections = CONNECTIONS_MAX;
   for (const port of options.ports) {
     const actual = await listen(server, port);
     if (actual === undefined) continue;
@@ -55,6 +69,9 @@ interface Shared {
   readonly order: string[];
   readonly open: Set<Socket>;
   readonly firstAnswerMs: number;
+  readonly halfClosedMs: number;
+  /** False: there is no room for the client. */
+  readonly onAnswered: () => boolean;
 }
 
 /** One client: first a search for a node that answers, then a pipe. */
@@ -66,6 +83,7 @@ class Piping {
   #firstFlightBytes = 0;
   #server: Socket | undefined;
   #patience: NodeJS.Timeout | undefined;
+  #halfOpen: NodeJS.Timeout | undefined;
 
   constructor(client: Socket, shared: Shared) {
     this.#client = client;
@@ -73,8 +91,10 @@ class Piping {
     this.#candidates = [...shared.order];
     client.on('data', (chunk) => this.#keep(chunk));
     client.on('error', () => client.destroy());
+    client.once('end', () => this.#halfClosed());
     client.once('close', () => {
       clearTimeout(this.#patience);
+      clearTimeout(this.#halfOpen);
       this.#server?.destroy();
     });
   }
@@ -129,7 +149,14 @@ class Piping {
     this.#patience = undefined;
   }
 
+  /** A client that closed its direction is waiting for an answer, if it asked for one. */
+  #halfClosed(): void {
+    if (this.#firstFlightBytes === 0) this.#client.destroy();
+    else this.#halfOpen = setTimeout(() => this.#client.destroy(), this.#shared.halfClosedMs);
+  }
+
   #join(server: Socket, first: Uint8Array): void {
+    if (!this.#shared.onAnswered()) return;
     this.#firstFlight = [];
     const client = this.#client;
     client.removeAllListeners('data');

@@ -6,13 +6,15 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
+import { ConnectionGate } from '../os/connection-gate.ts';
 import { type LabRequest, toWire } from './client.ts';
 import type { LabCluster } from './cluster.ts';
 import { injectFault, type Lab } from './faults.ts';
 import type { MachineSpec } from './shape.ts';
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
-const CONNECTIONS_MAX = 64;
+/** All of them are the user's own. */
+const SHARE = { max: 64, perAddressMax: 64 };
 const REQUEST_DEADLINE_MS = 10_000;
 /** They change nothing of the lab, so they wait for nobody. */
 const READERS: readonly string[] = ['status', 'exec'];
@@ -31,8 +33,14 @@ export async function serveFaults(cluster: LabCluster, say: (line: string) => vo
     last = done.catch(() => undefined);
     return done;
   };
-  const server = createServer((socket) => serveOne(socket, carryOut));
-  server.maxConnections = CONNECTIONS_MAX;
+  const gate = new ConnectionGate({ strangers: SHARE, proveMs: REQUEST_DEADLINE_MS, ranks: { asked: SHARE } });
+  const server = createServer((socket) => {
+    gate.admit(socket);
+    serveOne(socket, (labRequest) => {
+      gate.prove(socket, 'asked');
+      return carryOut(labRequest);
+    });
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(path, resolve);
@@ -44,11 +52,9 @@ export async function serveFaults(cluster: LabCluster, say: (line: string) => vo
 function serveOne(socket: Socket, carryOut: (labRequest: LabRequest) => Promise<unknown>): void {
   let text = '';
   const answer = (line: object): void => {
-    socket.setTimeout(0);
     if (!socket.destroyed) socket.end(`${JSON.stringify(line)}\n`);
   };
   socket.setEncoding('utf8');
-  socket.setTimeout(REQUEST_DEADLINE_MS, () => socket.destroy());
   socket.on('error', () => socket.destroy());
   socket.on('data', (chunk: string) => {
     text += chunk;
@@ -60,7 +66,6 @@ function serveOne(socket: Socket, carryOut: (labRequest: LabRequest) => Promise<
     if (end < 0) return;
     socket.removeAllListeners('data');
     socket.resume();
-    socket.setTimeout(0);
     // Through a promise: a line that is not JSON is an error like any other.
     Promise.resolve(text.slice(0, end))
       .then((line) => carryOut(parse(line)))

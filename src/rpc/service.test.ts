@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer as createHttpsServer } from 'node:https';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../base/ids.ts';
+import { flood, stillOpen } from '../os/testing/flood.ts';
+import { until } from '../os/testing/until.ts';
 import { createAuthority, issue, issueForRequest } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
@@ -280,6 +283,57 @@ test("joining: the pinned authority is required, the key stays here, the certifi
   assert.equal(bodies.length, 1);
   server.closeAllConnections();
   server.close();
+});
+
+test('silent, half-closed and unfinished connections end, and while they come the cluster is answered', async () => {
+  const credentials = credentialsOf.get(STORAGE);
+  assert.ok(credentials !== undefined);
+  const flooded = await startService({
+    credentials,
+    address: '127.0.0.1',
+    port: 0,
+    routes,
+    onUnexpected: (error) => unexpected.push(error),
+    firstWordsMs: 1_000,
+  });
+  const { port } = flooded;
+  const clientAs = (identity: PeerIdentity): RpcClient =>
+    new RpcClient({
+      credentials: credentialsOf.get(identity) ?? credentials,
+      target: { address: '127.0.0.1', port, identity: STORAGE },
+    });
+  const old = clientAs(CONTROL);
+  await call('GET', '/v1/hello/old', undefined, old);
+  const sockets: Socket[] = [];
+  for (const last of [1, 2, 3, 4, 5])
+    sockets.push(...flood({ host: '127.0.0.1', port, count: 30, localAddress: `127.0.0.${last}` }));
+  // With a certificate that nothing is served to here, and with one of the cluster that then says nothing.
+  for (const { caPem, certPem, keyPem } of [credentials, credentialsOf.get(HOST) ?? credentials]) {
+    const options = {
+      host: '127.0.0.1',
+      port,
+      ca: caPem,
+      cert: certPem,
+      key: keyPem,
+      checkServerIdentity: () => undefined,
+    };
+    for (let count = 0; count < 20; count++)
+      sockets.push(
+        connectTls(options)
+          .on('error', () => undefined)
+          .resume(),
+      );
+  }
+  for (let round = 0; round < 10; round++) {
+    const fresh = clientAs(CONTROL);
+    await call('GET', '/v1/hello/x', undefined, fresh);
+    await call('GET', '/v1/hello/old', undefined, old);
+    fresh.close();
+  }
+  await until('all of them are ended', () => stillOpen(sockets) === 0);
+  await call('GET', '/v1/hello/old', undefined, old);
+  old.close();
+  await flooded.close(100);
 });
 
 test('routes and authorities are taken apart strictly', () => {

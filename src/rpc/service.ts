@@ -11,6 +11,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
+import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
 import { peerIdentity, serverTlsOptions } from '../pki/tls.ts';
@@ -66,6 +67,8 @@ export interface ServiceOptions {
   readonly connect?: ConnectHook | undefined;
   /** Told of each failure that is not a CodedError: a bug, or the environment. */
   readonly onUnexpected: (error: unknown, request: string) => void;
+  /** For tests: how long a handshake, and how long a request's headers may take. */
+  readonly firstWordsMs?: number | undefined;
 }
 
 export interface RpcService {
@@ -76,7 +79,13 @@ export interface RpcService {
 }
 
 const BODY_BYTES_DEFAULT = 64 * 1024;
-const CONNECTIONS_MAX = 1024;
+/** Control nodes have a share that neither strangers nor others with certificates of the cluster can take from them. */
+const SHARES = {
+  strangers: { max: 256, perAddressMax: 32 },
+  ranks: { control: { max: 512, perAddressMax: 256 }, other: { max: 512, perAddressMax: 64 } },
+};
+/** For the TLS handshake, and then for the headers of a request. */
+const FIRST_WORDS_MS = 10_000;
 /** Longer than the clients' agents keep an idle connection, so that it is they who close it. */
 const IDLE_MS = 60_000;
 /** How long the rest of a refused body is read. */
@@ -87,10 +96,13 @@ const STALL_MS = 10 * 60_000;
 /** Listens; CodedError 'failed' when the address cannot be had. */
 export async function startService(options: ServiceOptions): Promise<RpcService> {
   const closing = new AbortController();
+  const firstWordsMs = options.firstWordsMs ?? FIRST_WORDS_MS;
   const server = createServer(
     {
       ...serverTlsOptions(options.credentials),
-      handshakeTimeout: 10_000,
+      handshakeTimeout: firstWordsMs,
+      headersTimeout: firstWordsMs,
+      connectionsCheckingInterval: Math.ceil(firstWordsMs / 4),
       keepAliveTimeout: IDLE_MS,
       requestTimeout: 0,
     },
@@ -98,9 +110,8 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
       void serve({ options, request, response, closing: closing.signal });
     },
   );
-  server.maxConnections = CONNECTIONS_MAX;
+  guard(server, options);
   server.setTimeout(STALL_MS);
-  server.headersTimeout = 10_000;
   const relayed = new Set<Duplex>();
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     relayed.add(socket);
@@ -121,6 +132,18 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
     clearTimeout(timer);
   };
   return { address, port, close };
+}
+
+/** A peer has proved itself by a certificate of a kind that something is served to here. */
+function guard(server: Server, { routes, connect, firstWordsMs = FIRST_WORDS_MS }: ServiceOptions): void {
+  const gate = new ConnectionGate({ ...SHARES, proveMs: firstWordsMs });
+  const served = new Set([...routes.flatMap(({ allow }) => allow), ...(connect?.allow ?? [])]);
+  server.on('connection', (socket: Socket) => gate.admit(socket));
+  server.on('secureConnection', (socket: TLSSocket) => {
+    const kind = peerIdentity(socket)?.kind;
+    if (kind !== undefined && served.has(kind))
+      gate.prove(acceptedSocket(socket), kind === 'control' ? 'control' : 'other');
+  });
 }
 
 function listen(server: Server, { address, port }: ServiceOptions): Promise<void> {

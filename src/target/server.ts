@@ -9,6 +9,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { ScsiTarget } from '../core/scsi/target-port.ts';
+import { ConnectionGate } from '../os/connection-gate.ts';
 import { normalName } from '../wire/iscsi/text-keys.ts';
 import { BlockPool } from './block-pool.ts';
 import { Budget } from './budget.ts';
@@ -43,7 +44,6 @@ export interface ServerOptions {
 interface Peer {
   readonly socket: Socket;
   readonly connection: Connection;
-  readonly openedMs: number;
   isid: string;
   tsih: number;
   unsentBytes: number;
@@ -62,6 +62,7 @@ export class IscsiServer {
   readonly #options: ServerOptions;
   readonly #server: Server;
   readonly #peers = new Set<Peer>();
+  readonly #gate: ConnectionGate<'loggedIn'>;
   readonly #blocks = new BlockPool();
   /** Where input goes that is copied. Of all connections: nothing is left in it when another one reads. */
   readonly #input = new Uint8Array(INPUT_BYTES);
@@ -74,6 +75,12 @@ export class IscsiServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
+    this.#gate = new ConnectionGate({
+      strangers: LIMITS.strangers,
+      proveMs: LIMITS.loginDeadlineMs,
+      ranks: { loggedIn: LIMITS.loggedIn },
+      after: (delayMs, callback) => options.clock.after(delayMs, callback),
+    });
     this.#poll = new BusyPoll({ monotonicMs: () => options.clock.monotonicMs(), nextTurn: setImmediate });
     this.#policy = {
       targetsOf: options.targetsOf,
@@ -165,7 +172,7 @@ export class IscsiServer {
   }
 
   #accept(accepted: Socket): void {
-    if (this.#peers.size >= LIMITS.connectionsMax || this.#isClosed) {
+    if (this.#isClosed) {
       accepted.destroy();
       return;
     }
@@ -200,10 +207,11 @@ export class IscsiServer {
         this.#poll.handled();
       },
     });
-    const openedMs = clock.monotonicMs();
+    const seenMs = clock.monotonicMs();
     const state = { isid: '', tsih: 0, unsentBytes: 0, isSending: false, isEnding: false, isGone: false };
-    const peer: Peer = { socket, connection, openedMs, sends: 0, seen: 0, seenMs: openedMs, ...state };
+    const peer: Peer = { socket, connection, sends: 0, seen: 0, seenMs, ...state };
     this.#peers.add(peer);
+    this.#gate.admit(socket);
     // A half-open initiator has nothing more to say: errors and ends are the same.
     socket.on('end', () => this.#cut(peer, 'closed by the initiator'));
     socket.on('error', (error) => this.#cut(peer, messageOf(error)));
@@ -286,6 +294,7 @@ export class IscsiServer {
     }
     do this.#tsih = (this.#tsih % TSIH_MAX) + 1;
     while (taken.has(this.#tsih));
+    if (!this.#gate.prove(peer.socket, 'loggedIn')) return null;
     peer.isid = isid;
     peer.tsih = this.#tsih;
     return peer.tsih;
@@ -305,12 +314,8 @@ export class IscsiServer {
   }
 
   #sweep(peer: Peer, nowMs: number): void {
-    const { connection } = peer;
-    if (connection.who === null) {
-      if (nowMs - peer.openedMs > LIMITS.loginDeadlineMs) this.#cut(peer, 'did not log in in time');
-      return;
-    }
-    const { session } = connection;
+    const { session, who } = peer.connection;
+    if (who === null) return;
     const progress = peer.sends + (session?.progress ?? 0);
     const owes = peer.unsentBytes > 0 || peer.isEnding || session?.awaitsData === true;
     if (!owes || progress !== peer.seen) peer.seenMs = nowMs;

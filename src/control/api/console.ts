@@ -4,6 +4,7 @@
  * other; a bounded number of consoles; all end when the server closes.
  */
 import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { problemOf } from '../../api/problem.ts';
@@ -28,6 +29,8 @@ export type UpgradeHandler = (
 export interface ConsoleOptions {
   readonly backend: Backend;
   readonly authenticator: Authenticator;
+  /** Told of a connection whose token is valid. */
+  readonly onAuthenticated: (socket: Socket) => void;
   readonly signal: AbortSignal;
 }
 
@@ -62,6 +65,7 @@ async function serve(
 ): Promise<void> {
   const address = request.socket.remoteAddress ?? '';
   const principal = await options.authenticator.principal(request.headers.authorization, address);
+  options.onAuthenticated(request.socket);
   const vm = PATH.exec(request.url ?? '')?.[1];
   if (!options.known || vm === undefined || !isName(vm)) {
     throw new CodedError('bad-input', 'There is nothing of this protocol at this path.', {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
@@ -12,6 +12,8 @@ import { ProblemSchema } from '../../api/views.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
 import { LIMITS } from '../../core/model/limits.ts';
+import { flood, stillOpen } from '../../os/testing/flood.ts';
+import { until } from '../../os/testing/until.ts';
 import type { Backend, Call, ForwardRequest } from './backend.ts';
 import type { Page } from './pages.ts';
 import { type ApiServerOptions, createApiServer } from './server.ts';
@@ -607,3 +609,33 @@ test('every operation with a path parameter names a known one', () => {
 
 // A compile-time check: the fake is a whole backend.
 new FakeBackend() satisfies Backend;
+
+test('connections without a token, whatever they say, have a deadline; one with a token goes on', async (t) => {
+  const { server, backend } = setUp(t, { strangerMs: 1_500 });
+  const port = await server.listen();
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  const ports = new Set<number | undefined>();
+  const ask = async (): Promise<void> => {
+    const headers = { authorization: `Bearer ${backend.token}` };
+    const request = httpRequest({ port, path: '/v1/hosts', agent, headers }).end();
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    ports.add(request.socket?.localPort);
+    assert.equal(response.statusCode, 200);
+    await once(response.resume(), 'end');
+  };
+  await ask();
+  const strangers = [...flood({ host: '127.0.0.1', port, count: 100 })];
+  for (const words of [
+    'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET /v1/hosts HTTP/1.1\r\nAuthorization: Bearer wr',
+  ])
+    for (let count = 0; count < 30; count++) {
+      const socket = connect(port, '127.0.0.1', () => socket.write(words));
+      strangers.push(socket.on('error', () => undefined).resume());
+    }
+  await ask();
+  await until('all of them are ended', () => stillOpen(strangers) === 0);
+  await ask();
+  assert.equal(ports.size, 1, 'the connection with a token was the same all the time');
+});

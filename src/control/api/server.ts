@@ -4,6 +4,7 @@
  * internals; a follower hands requests to the leader, once.
  */
 import type { ServerOptions } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import Fastify, {
   type FastifyBaseLogger,
@@ -19,6 +20,7 @@ import { type FieldError, type Finding, fieldErrors, InvalidRequest, problemOf }
 import { AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { excessOf } from '../../base/json.ts';
+import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
 import { Authenticator } from './auth.ts';
 import type { Backend, Call, Forward, Principal } from './backend.ts';
 import { acceptConsoles, type UpgradeHandler } from './console.ts';
@@ -37,9 +39,15 @@ const UPLOAD_IDLE_MS = 60_000;
 const REFUSED_BODY_MS = 2_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
-const CONNECTIONS_MAX = 2_000;
 /** The largest body that fits its schema has some 300 values in four levels; what is larger is not looked at. */
 const JSON_LIMITS = { valuesMax: 1_000, depthMax: 16 } as const;
+/** How often connections are looked at whose headers are due. */
+const LOOK_MS = 2_000;
+/** Strangers are those who sent no valid token yet. All who come by the socket of a one-machine cluster have one address. */
+const STRANGERS = { max: 512, perAddressMax: 64 };
+const WITH_TOKEN = { max: 1_500, perAddressMax: 500 };
+/** Longer than any request without a token takes. */
+const STRANGER_MS = 30_000;
 
 export interface ApiServerOptions {
   readonly backend: Backend;
@@ -56,6 +64,7 @@ export interface ApiServerOptions {
   readonly heartbeatMs?: number;
   readonly deadlineMs?: number;
   readonly refusedBodyMs?: number;
+  readonly strangerMs?: number;
 }
 
 export interface ApiServer {
@@ -84,6 +93,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const closing = new AbortController();
   const contexts = new WeakMap<FastifyRequest, Context>();
   const authenticator = new Authenticator(options.backend);
+  const gate = new ConnectionGate({
+    strangers: STRANGERS,
+    proveMs: options.strangerMs ?? STRANGER_MS,
+    ranks: { token: WITH_TOKEN },
+  });
+  app.server.on('connection', (socket: Socket) => gate.admit(socket));
   const handlers = handlersFor({
     backend: options.backend,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
@@ -105,6 +120,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     endWith({ request, reply, context, closing: closing.signal, deadlineMs: options.deadlineMs ?? DEADLINE_MS });
     if (context.operation.auth === 'bearer') {
       context.principal = await authenticator.principal(request.headers.authorization, request.ip);
+      gate.prove(acceptedSocket(request.raw.socket), 'token');
     } else if (id === 'join') authenticator.demandPatience(request.ip);
     if (context.operation.anyNode) return undefined;
     return forwardToLeader({
@@ -118,12 +134,16 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     register(app, { id: id as OperationId, operation, handlers, contexts, authenticator });
   }
-  const upgrades = acceptConsoles(app.server, { backend: options.backend, authenticator, signal: closing.signal });
+  const upgrades = acceptConsoles(app.server, {
+    backend: options.backend,
+    authenticator,
+    onAuthenticated: (socket) => gate.prove(acceptedSocket(socket), 'token'),
+    signal: closing.signal,
+  });
   return {
     app,
     onUpgrade: (protocol, handler) => upgrades.set(protocol.toLowerCase(), handler),
     listen: async ({ host = '127.0.0.1', port = 0 } = {}) => {
-      app.server.maxConnections = CONNECTIONS_MAX;
       await app.listen({ host, port });
       const address = present(app.server.address(), 'address of a listening server');
       return typeof address === 'string' ? 0 : address.port;
@@ -142,14 +162,20 @@ function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
     forceCloseConnections: true,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
-    http: { headersTimeout: HEADERS_MS },
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: LOOK_MS },
     schemaErrorFormatter: invalid,
     ...(logger === undefined ? {} : { loggerInstance: logger }),
   } as const;
   if (tls === undefined) return Fastify(common);
   return Fastify({
     ...common,
-    https: { ...tls, minVersion: 'TLSv1.3', headersTimeout: HEADERS_MS },
+    https: {
+      ...tls,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: HEADERS_MS,
+      headersTimeout: HEADERS_MS,
+      connectionsCheckingInterval: LOOK_MS,
+    },
   }) as unknown as FastifyInstance;
 }
 
