@@ -28,6 +28,11 @@ const TAIL = `## Who refuses
 ${Object.entries(WHERE)
   .map(([layer, where]) => `- **${layer}**: ${where}`)
   .join('\n')}
+
+A start that a host or a storage node refuses for a mistake of the order itself (a VM recorded by an older version, a kernel that QEMU does not
+boot) is not tried for ever: two hosts are asked, or one where there is no other. Then the VM stops, its task fails with the reason, an event
+\`start-refused\` says it, and \`gp vm show\` shows it under "Because". Start it again once the reason is gone. Whatever may pass (no answer,
+no room, an older version) is tried again, up to once a minute.
 `;
 
 /** A number with its unit, in the largest unit of bytes that leaves it whole. */

@@ -239,7 +239,7 @@ export class Pool {
     const most = largestDiskBytes({ largestFileBytes: this.#largestFileBytes }, format);
     if (sizeBytes <= most) return;
     throw new CodedError(
-      'no-capacity',
+      'too-large',
       `The pool's file system has disks of at most ${most} bytes, and ${sizeBytes} are asked for.`,
       { advice: 'Nothing was created. Choose a smaller size, or a pool on another file system (ext4 has 16 TiB).' },
     );

@@ -31,13 +31,20 @@ export interface LaunchOptions {
 export const DAEMON_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const MESSAGE_BYTES_MAX = 2_000;
 const KILL_DEADLINE_MS = 5_000;
+/** What QEMU says of a kernel, an initial RAM disk or a memory size that it never starts with. */
+const REFUSALS = [
+  'invalid kernel header',
+  'linux kernel too old to load a ram disk',
+  'initrd is too large, cannot support',
+  'phys-bits too low',
+];
 
 /** What QEMU says on its standard error is in its directory under this name. */
 const QEMU_LOG = 'qemu.log';
 
 /**
- * Makes the directory, starts QEMU and waits until it answers. CodedError 'failed' with QEMU's last words when it ends,
- * 'deadline', or the signal's reason; the directory is then the caller's to remove.
+ * Makes the directory, starts QEMU and waits until it answers. CodedError with QEMU's last words when it ends ('bad-input' where it never
+ * starts with such a kernel or memory, else 'failed'), 'deadline', or the signal's reason; the directory is then the caller's to remove.
  */
 export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Promise<ProcessIdentity> {
   const { confinement, context, deadlineMs, signal } = options;
@@ -56,7 +63,8 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
     const log = join(directory, QEMU_LOG);
     qemu = await spawnDaemon(argv, { stdoutFile: log, stderrFile: log, env: DAEMON_ENV, cwd: directory });
     const ended = qemu.exited.then(async (status) => {
-      throw new CodedError('failed', `QEMU ended with status ${status}: ${await lastWords(directory)}`, {
+      const words = await lastWords(directory);
+      throw new CodedError(codeOf(words), `QEMU ended with status ${status}: ${words}`, {
         advice: 'Nothing of it is left on the host.',
       });
     });
@@ -80,6 +88,11 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   } finally {
     await ready.close();
   }
+}
+
+/** A machine that no host's QEMU starts is a mistake of the order; whatever else ends QEMU may pass. */
+function codeOf(words: string): 'bad-input' | 'failed' {
+  return REFUSALS.some((refusal) => words.includes(refusal)) ? 'bad-input' : 'failed';
 }
 
 /** Ends a process at once and waits until it is gone; CodedError 'deadline' when the kernel does not let go of it. */

@@ -57,6 +57,12 @@ const IMAGE = {
   createdAt: 1,
 } as unknown as ImageRecord;
 
+/** A table of the store, as far as it is read. */
+function table<T>(rows: Iterable<readonly [string, T]> = []): object {
+  const map = new Map(rows);
+  return Object.assign(map, { entries: map });
+}
+
 /** What `admitVm` reads, without etcd: one storage node that answers, as a leader sees it. */
 function context(more: { readonly ports?: number; readonly largestFileBytes?: number } = {}): BackendContext {
   const entry = <T>(value: T) => ({ value, revision: 1 });
@@ -64,11 +70,12 @@ function context(more: { readonly ports?: number; readonly largestFileBytes?: nu
   const report = { node: 's1', pool, artifacts: [], disks: [] };
   const store = {
     vmNames: new Map(),
-    vms: new Map(),
-    hosts: new Map(),
-    images: new Map([['linux', entry(IMAGE)]]),
-    networks: new Map(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
-    storage: new Map([['s1', entry(storageRecord('s1'))]]),
+    ...{ vms: table(), hosts: table(), disks: table(), sharedDisks: table(), guestClusters: table() },
+    ...{ tasks: table(), reservations: table() },
+    onChange: () => undefined,
+    images: table([['linux', entry(IMAGE)]]),
+    networks: table(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
+    storage: table([['s1', entry(storageRecord('s1'))]]),
     diskPorts: new Map(many(more.ports ?? 0, (i) => [`s1/${30_000 + i}`, entry('disk')])),
   };
   return {

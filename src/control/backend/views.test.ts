@@ -152,6 +152,10 @@ test('a VM on its way says so, and what it waits for', () => {
     1,
     'it is as it should be',
   );
+  const refused = { count: 1, lastAt: 1, message: 'No kernel.' };
+  assert.deepEqual(verdict({}, { ...stopped, intent: 'stopped', failures: refused }).because.slice(1), [
+    'Its last start failed: No kernel.',
+  ]);
 });
 
 test('a follower says what is recorded and that it sees nothing', () => {

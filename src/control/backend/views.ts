@@ -87,7 +87,11 @@ export function verdictOf(
     const wanted = vm.intent !== 'stopped';
     return {
       verdict: 'stopped',
-      because: [`Nothing of it may run, ${since}.`, ...(wanted && why !== '' ? [why] : [])],
+      because: [
+        `Nothing of it may run, ${since}.`,
+        ...(wanted && why !== '' ? [why] : []),
+        ...(wanted || vm.failures === null ? [] : [`Its last start failed: ${vm.failures.message}`]),
+      ],
     };
   }
   if (leading === null)

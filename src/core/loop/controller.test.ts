@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { CodedError } from '../../base/errors.ts';
 import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
 import { parseGeneration, parseVmId } from '../../base/ids.ts';
 import { SimClock } from '../../sim/sim-clock.ts';
@@ -35,6 +36,8 @@ class SmallWorld {
   answer: QmpLink['observe'] = async () => answers('running');
   /** Tells of an event of QEMU. */
   tell: (target: QmpTarget, told: MigrationTold | null) => void = () => undefined;
+  /** What hosts answer to an order to launch; null: they launch. */
+  refusal: Error | null = null;
   /** Whether etcd confirms the lease. */
   leads = true;
   /** Whether the machine of a host without an agent answers. */
@@ -89,9 +92,10 @@ class SmallWorld {
         // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
         launch: async (name) => {
           this.ordered.push(`launch ${name}`);
+          if (this.refusal !== null) throw this.refusal;
           return { pid: 1, startTicks: '1', already: false, listens: false };
         },
-        kill: unused,
+        kill: async () => (this.refusal === null ? unused() : { killed: [] }),
         applyNetwork: async (name, { revision: at, networks: on, drop }) => {
           assert.ok(at >= (this.plans.get(name)?.revision ?? 0), 'plans go forward');
           this.plans.set(name, { revision: at, networks: on, drop });
@@ -441,4 +445,31 @@ test('what was told is no answer to what is asked later: a destination or a sour
   await until(1_100);
   assert.equal(phase(), 'migrating', 'it was sent to another one');
   stop();
+});
+
+/** A VM that is to start among three hosts which answer every launch with `refusal`; what it was ordered in half a minute, and its record then. */
+async function startRefused(refusal: Error): Promise<{ readonly launches: readonly string[]; readonly vm: VmRecord }> {
+  const world = new SmallWorld();
+  world.refusal = refusal;
+  world.answer = async () => ({ kind: 'unknown' });
+  for (const n of [1, 2, 3]) world.apply({ kind: 'host', id: host(n), value: hostRecord(n) });
+  const record = vmRecord({ kind: 'stopped' }, { generation: 0 });
+  world.apply({ kind: 'vm', id: record.id, value: { ...record, spec: { ...record.spec, disks: [] } } });
+  const controller = world.start();
+  await world.clock.run(world.clock.monotonicMs() + 30_000);
+  controller.stop();
+  const vm = world.vms.get(record.id)?.value;
+  assert(vm !== undefined);
+  return { launches: world.ordered.filter((order) => order.startsWith('launch')), vm };
+}
+
+test('a launch that two hosts refuse for a mistake of the order is not tried again; whatever else fails is', async () => {
+  const refused = await startRefused(new CodedError('bad-input', 'machine.vcpus must be an integer from 1 to 255.'));
+  assert.deepEqual(refused.launches.toSorted(), ['launch h1', 'launch h2']);
+  assert.deepEqual([refused.vm.phase.kind, refused.vm.intent, refused.vm.generation], ['stopped', 'stopped', 2]);
+  assert.match(refused.vm.failures?.message ?? '', /vcpus must be/);
+
+  const failed = await startRefused(new CodedError('failed', 'QEMU ended with status 1: it said nothing.'));
+  assert(failed.launches.length > 4, `${failed.launches.length} launches`);
+  assert.deepEqual([failed.vm.intent, new Set(failed.launches).size], ['running', 3]);
 });

@@ -4,7 +4,7 @@
  * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an activation is
  * not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
  */
-import { messageOf } from '../../base/errors.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
@@ -460,7 +460,8 @@ export class VmLoop {
       const before = state.ledger.failure;
       const count = before !== null && before.step.do === step.do ? before.count + 1 : 1;
       const host = 'incarnation' in step ? step.incarnation.host : null;
-      state.ledger.failure = { step, message: messageOf(error), at: clock.monotonicMs(), count, host };
+      const code = error instanceof CodedError ? error.code : null;
+      state.ledger.failure = { step, message: messageOf(error), code, at: clock.monotonicMs(), count, host };
       state.why = `${step.do} failed: ${messageOf(error)}`;
       state.stale = 'all';
       log.warn('step failed', { vm: vm.id, name: vm.name, step: step.do, count, error: messageOf(error) });

@@ -119,7 +119,13 @@ export interface VmRecord {
   /** How long its last moves held the guest still, in ms, oldest first (plan/pause-prediction.ts). Absent before the first. */
   readonly pausesMs?: readonly number[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
-  readonly failures: { readonly count: number; readonly lastAt: number; readonly message: string } | null;
+  readonly failures: {
+    readonly count: number;
+    readonly lastAt: number;
+    readonly message: string;
+    /** The host that refused the last order itself, for a reason that does not change: one more such host, and the start ends. */
+    readonly refusedBy?: HostName;
+  } | null;
   readonly createdAt: number;
   /** When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it with another clock). */
   readonly phaseSince: number;

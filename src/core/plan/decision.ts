@@ -168,6 +168,8 @@ export interface StartOptions {
   readonly avoid: readonly Incarnation['host'][];
   readonly why: string;
   readonly failure?: string;
+  /** The host that refused the order itself (refused-start.ts). */
+  readonly refusedBy?: Incarnation['host'];
   readonly quarantine?: Quarantine;
   readonly tasks?: readonly TaskOutcome[];
   /** The hosts of `avoid` cannot run it at all: none of them is tried for want of another. */
@@ -189,7 +191,7 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   if (placement.kind === 'nowhere') return waitForRoom(`No host can take ${vm.name}. ${placement.reasons.join('; ')}.`);
   const generation = nextGeneration(vm.generation);
   const incarnation: Incarnation = { generation, host: placement.host, slot: placement.slot };
-  const failures = options.failure === undefined ? vm.failures : countFailure(vm, options.failure, now);
+  const failures = options.failure === undefined ? vm.failures : countFailure(vm, options, now);
   return {
     kind: 'commit',
     vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
@@ -213,7 +215,9 @@ function interrupted(vm: VmRecord, message: string): TaskOutcome[] {
   return vm.resetRequest === null ? [] : [{ id: vm.resetRequest.taskId, state: 'failed', message }];
 }
 
-function countFailure(vm: VmRecord, message: string, now: number): VmRecord['failures'] {
+function countFailure(vm: VmRecord, options: StartOptions, now: number): VmRecord['failures'] {
+  const { failure: message = '', refusedBy } = options;
   const recent = vm.failures !== null && now - vm.failures.lastAt < STABLE_RUN_MS;
-  return { count: recent && vm.failures !== null ? vm.failures.count + 1 : 1, lastAt: now, message };
+  const count = recent && vm.failures !== null ? vm.failures.count + 1 : 1;
+  return { count, lastAt: now, message, ...(refusedBy === undefined ? {} : { refusedBy }) };
 }

@@ -51,7 +51,7 @@ const FAILED: Partial<IncarnationObservation> = {
 const NOT_TOLD: Partial<Acknowledged> = {
   ...SENT,
   failure: {
-    ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', at: 0 },
+    ...{ step: { do: 'allow-pause', source: incarnation(1), ms: 100 }, message: 'no answer', code: null, at: 0 },
     ...{ count: 5, host: null },
   },
 };

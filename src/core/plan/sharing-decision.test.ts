@@ -104,7 +104,7 @@ test('a share that failed is tried again ever later, and stands in nobody’s wa
   const vm = sharing({ joining: true }, RUNNING, { migrationRequest: { to: null, taskId: task(4) } });
   const step = { do: 'share', incarnation: incarnation(1), disks: '' } as const;
   const failed = (count: number, ageMs: number) => ({
-    failure: { step, message: 's2 does not answer', at: NOW - ageMs, count, host: null },
+    failure: { step, message: 's2 does not answer', code: null, at: NOW - ageMs, count, host: null },
   });
   assert.equal(decided(vm, failed(1, 100)).kind, 'wait');
   assert.equal(stepOf(decided(vm, failed(1, 600))), 'share');

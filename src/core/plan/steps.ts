@@ -2,6 +2,7 @@
  * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
  * no return lies. The executor (control/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
  */
+import type { ErrorCode } from '../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../base/ids.ts';
 import type { Incarnation } from '../model/vm.ts';
 
@@ -143,6 +144,8 @@ export interface Acknowledged {
 export interface StepFailure {
   readonly step: Step;
   readonly message: string;
+  /** What was refused or failed, where it was said in the house's words. */
+  readonly code: ErrorCode | null;
   readonly at: number;
   /** How often this step failed in a row. */
   readonly count: number;

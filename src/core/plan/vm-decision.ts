@@ -28,6 +28,7 @@ import {
 import { moveObstacle } from './guest-cluster-limits.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
 import { place } from './placement.ts';
+import { afterRefusal, endRefused, isFinal, refusedDisk } from './refused-start.ts';
 import { decideSharing, decideSharingStopped, missingSharedDisk } from './sharing-decision.ts';
 import type { Judgement } from './verdict.ts';
 
@@ -100,6 +101,9 @@ function decideStopped(situation: VmSituation): Decision {
   const settled = decideSharingStopped(situation);
   if (settled !== null) return settled;
   const creating = disks.find((disk) => disk.phase === 'creating');
+  const refused = creating === undefined ? null : refusedDisk(situation);
+  if (refused !== null)
+    return vm.intent === 'stopped' ? wait(refused.message, IDLE_MS) : endRefused(situation, null, refused.message);
   if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
   if (vm.intent === 'stopped') return wait('stopped, as intended', IDLE_MS);
   const missing = missingSharedDisk(situation);
@@ -137,6 +141,8 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     });
   }
   const creating = disks.find((disk) => disk.phase === 'creating');
+  const refused = creating === undefined ? null : refusedDisk(situation);
+  if (refused !== null) return endRefused(situation, incarnation, refused.message);
   if (creating !== undefined) return perform({ do: 'create-disk', disk: creating.id });
   const missing = missingSharedDisk(situation);
   if (missing !== null) return wait(missing);
@@ -185,14 +191,21 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   const { failure } = acknowledged;
   const failedHere =
     failure?.step.do === 'launch' && failure.step.incarnation.generation === incarnation.generation ? failure : null;
-  if (failedHere !== null && failedHere.count >= LAUNCH_ATTEMPTS) {
-    const pause = backoffLeft(vm, now);
+  const isRefused = failedHere !== null && isFinal(failedHere);
+  if (isRefused) {
+    const next = afterRefusal(situation, incarnation, phase.avoid);
+    if (next === 'end') return endRefused(situation, incarnation, failedHere.message);
+    if (next === 'wait') return wait(`${incarnation.host} refused ${vm.name}, and not every host was asked yet.`);
+  }
+  if (failedHere !== null && (isRefused || failedHere.count >= LAUNCH_ATTEMPTS)) {
+    const pause = isRefused ? 0 : backoffLeft(vm, now);
     if (pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
     return startNext(situation, {
       reason: 'launch-failed',
       avoid: [...phase.avoid, incarnation.host],
       why: `QEMU of ${vm.name} could not be launched on ${incarnation.host}: ${failedHere.message}`,
       failure: failedHere.message,
+      ...(isRefused ? { refusedBy: incarnation.host } : {}),
     });
   }
   const left = failedHere === null ? 0 : Math.ceil(failedHere.at + STEP_RETRY_MS - monotonicMs);

@@ -1,0 +1,61 @@
+/**
+ * A start that is refused below for a reason that trying again does not change: a disk that no pool of that node can hold, an order that no
+ * agent takes, a kernel that QEMU does not boot. Pure.
+ *
+ * Guarantees: such a start is not repeated: the wish ends with the reason, in its task, in an event and in the VM's record. One host's word is
+ * not enough while another host can be asked: a host that says no to everything keeps no VM from starting elsewhere.
+ */
+import type { ErrorCode } from '../../base/errors.ts';
+import type { HostName } from '../../base/ids.ts';
+import type { Incarnation } from '../model/vm.ts';
+import { type Decision, inPhase, type TaskOutcome, type VmSituation } from './decision.ts';
+import { place } from './placement.ts';
+import type { StepFailure } from './steps.ts';
+
+/** What is wrong with the order itself. Everything else (no room, no answer, an older version) may be otherwise the next time, or elsewhere. */
+const FINAL: readonly (ErrorCode | null)[] = ['bad-input', 'too-large', 'bad-image'];
+/** A refusal stands for so long without being asked for again. */
+const STANDS_MS = 30_000;
+
+/** Whether an order was refused for a reason that lies in the order. */
+export function isFinal({ code }: Pick<StepFailure, 'code'>): boolean {
+  return FINAL.includes(code);
+}
+
+/** The refusal of a disk of the VM that still stands, or null. */
+export function refusedDisk({ acknowledged, monotonicMs }: VmSituation): StepFailure | null {
+  const { failure } = acknowledged;
+  if (failure === null || failure.step.do !== 'create-disk' || !isFinal(failure)) return null;
+  return monotonicMs - failure.at < STANDS_MS ? failure : null;
+}
+
+/** What follows: `end` where another host refused it too or none is left to be asked, `elsewhere`, or `wait` for hosts nobody knows yet. */
+export function afterRefusal(
+  { vm, cluster }: VmSituation,
+  { host }: Incarnation,
+  avoid: readonly HostName[],
+): 'end' | 'elsewhere' | 'wait' {
+  const first = vm.failures?.refusedBy;
+  if (first !== undefined && first !== host) return 'end';
+  const request = { vm, index: cluster.index, seeHost: cluster.seeHost, only: null, isOver: true };
+  if (place({ ...request, exclude: [...avoid, host] }).kind === 'placed') return 'elsewhere';
+  // A new leader has not heard of every host yet.
+  return cluster.areAllHostsAsked() ? 'end' : 'wait';
+}
+
+/** Ends the wish to run with the reason: what was asked for is not tried again until somebody asks anew. */
+export function endRefused({ vm, now }: VmSituation, incarnation: Incarnation | null, reason: string): Decision {
+  const message = `${vm.name} cannot start, and trying again would not help: ${reason}`;
+  const failures = { count: (vm.failures?.count ?? 0) + 1, lastAt: now, message: reason };
+  const ended = { intent: 'stopped', startTask: null, failures } as const;
+  const tasks: TaskOutcome[] = vm.startTask === null ? [] : [{ id: vm.startTask, state: 'failed', message }];
+  return {
+    kind: 'commit',
+    vm:
+      incarnation === null
+        ? { ...vm, ...ended }
+        : inPhase(vm, { kind: 'stopping', incarnation, mode: 'hard', deadlineAt: now, reason: 'failed' }, now, ended),
+    event: { kind: 'start-refused', message },
+    tasks,
+  };
+}
