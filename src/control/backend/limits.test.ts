@@ -176,12 +176,12 @@ const shared = (index: number) => ({
 });
 const sharedRecord = (index: number) => newSharedDisk(NONE, shared(index), null, asked);
 const withShared = (count: number) =>
-  many(count, (i) => i).reduce((vm, i) => withDisk(vm, parseDiskId(`disk-${hex(i)}`), i), vmRecord(1));
+  many(count, (i) => i).reduce((vm, i) => withDisk(vm, sharedRecord(i), i), vmRecord(1));
 
 /** `count` VMs, of which all but the last have the disk already. */
 function attach(count: number): void {
   const disk = sharedRecord(1);
-  const users = many(count, (i) => withDisk(vmRecord(i), disk.id, 0));
+  const users = many(count, (i) => withDisk(vmRecord(i), disk, 0));
   const vms = new Map(users.slice(1).map((vm) => [vm.id, { value: vm, revision: 1 }]));
   attachChanges({ ...NONE, vms } as Records, { disk, vm: vmRecord(0), lun: null }, asked);
 }

@@ -9,7 +9,14 @@ import type { DiskRecord } from '../model/cluster.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { PORTS } from '../model/ports.ts';
 import { accountName, initiatorName, targetName } from '../model/shared-disk-identity.ts';
-import { heldSharedDisks, type Incarnation, sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
+import {
+  heldSharedDisks,
+  type Incarnation,
+  sharedDisksOf,
+  startedSharedDisks,
+  type VmRecord,
+  type VmSharedDisk,
+} from '../model/vm.ts';
 import type { Acknowledged, Step } from '../plan/steps.ts';
 import {
   type HostLink,
@@ -37,8 +44,6 @@ export interface CredentialIssuer {
 /** What a storage node has of one VM. */
 interface OnNode {
   readonly own: readonly DiskRecord[];
-  /** What is granted of shared disks; those that are leaving are not. */
-  readonly shared: readonly VmSharedDisk[];
   /** Whether the VM has, or is just losing, a shared disk there. */
   readonly hasShared: boolean;
 }
@@ -121,7 +126,7 @@ export class Executor {
         return this.#fence(vm, step.below, ledger);
       case 'grant':
         if (ledger.issuing?.generation !== step.generation) this.beginIssuing(vm, step.generation, ledger);
-        await this.#grant(vm, step.generation);
+        await this.#grant(vm, step.generation, startedSharedDisks(vm));
         ledger.granted.add(step.generation);
         return;
       case 'revoke':
@@ -185,21 +190,28 @@ export class Executor {
     };
   }
 
-  /** What each storage node has of the VM. CodedError 'unavailable' where the record of a shared disk is not known yet. */
+  /**
+   * What each storage node has of the VM; a shared disk that is not made yet is nowhere. CodedError 'unavailable' where the record of a shared
+   * disk is not known yet.
+   */
   #byNode(vm: VmRecord): Map<StorageName, OnNode> {
-    const nodes = new Map<StorageName, { own: DiskRecord[]; shared: VmSharedDisk[]; hasShared: boolean }>();
+    const nodes = new Map<StorageName, { own: DiskRecord[]; hasShared: boolean }>();
     const at = (node: StorageName) => {
-      const there = nodes.get(node) ?? { own: [], shared: [], hasShared: false };
+      const there = nodes.get(node) ?? { own: [], hasShared: false };
       nodes.set(node, there);
       return there;
     };
     for (const disk of this.#ports.store.snapshot.disksOf(vm.id)) at(disk.node).own.push(disk);
-    for (const { disk, lun, leaving } of sharedDisksOf(vm)) {
-      const there = at(this.#sharedDisk(disk).node);
-      there.hasShared = true;
-      if (leaving !== true) there.shared.push({ disk, lun });
+    for (const { disk } of sharedDisksOf(vm)) {
+      const { node, phase } = this.#sharedDisk(disk);
+      if (phase !== 'creating') at(node).hasShared = true;
     }
     return nodes;
+  }
+
+  /** The shared disks that the VM is to have and that are made. */
+  #madeSharedDisks(vm: VmRecord): VmSharedDisk[] {
+    return heldSharedDisks(vm).filter(({ disk }) => this.#sharedDisk(disk).phase !== 'creating');
   }
 
   #sharedDisk(id: DiskId): SharedDiskRecord {
@@ -232,11 +244,15 @@ export class Executor {
     ledger.fencedBelow = Math.max(ledger.fencedBelow, below);
   }
 
-  async #grant(vm: VmRecord, generation: Generation): Promise<void> {
+  /** `uses`: the shared disks that the VM has from now on, each granted on its node. */
+  async #grant(vm: VmRecord, generation: Generation, uses: readonly VmSharedDisk[]): Promise<void> {
     const { storage, store } = this.#ports;
+    const sharedOn = (node: StorageName): VmSharedDisk[] =>
+      uses.flatMap(({ disk, lun }) => (this.#sharedDisk(disk).node === node ? [{ disk, lun }] : []));
     const readOnly = new Set(vm.spec.disks.filter((disk) => disk.role === 'seed').map((disk) => disk.disk));
-    await this.#onEveryNode(vm, (node, { own, shared }) =>
-      storage.grant(
+    await this.#onEveryNode(vm, (node, { own }) => {
+      const shared = sharedOn(node);
+      return storage.grant(
         node,
         {
           term: store.term,
@@ -246,8 +262,8 @@ export class Executor {
           ...(shared.length === 0 ? {} : { sharedDisks: shared, needs: [SHARED_DISKS] }),
         },
         { deadlineMs: DEADLINE.grant },
-      ),
-    );
+      );
+    });
   }
 
   async #revoke(vm: VmRecord, generation: Generation): Promise<void> {
@@ -283,11 +299,11 @@ export class Executor {
   async #share(vm: VmRecord, incarnation: Incarnation, ledger: Ledger): Promise<void> {
     const { qmp } = this.#ports;
     const target = this.target(vm, incarnation);
-    const held = heldSharedDisks(vm);
+    const held = this.#madeSharedDisks(vm);
     const open = await qmp.sharedDisks(target);
     for (const disk of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
     await this.#fence(vm, incarnation.generation, ledger);
-    await this.#grant(vm, incarnation.generation);
+    await this.#grant(vm, incarnation.generation, held);
     for (const use of held)
       if (!open.includes(use.disk))
         await qmp.plug(target, await this.#launchSharedDisk(vm, use, incarnation.generation));
@@ -326,7 +342,7 @@ export class Executor {
   /** With none in it, too: the machine has the controller for those that come. */
   async #launchSharedDisks(vm: VmRecord, generation: Generation): Promise<Pick<LaunchOrder, 'sharedDisks' | 'needs'>> {
     const sharedDisks = await Promise.all(
-      heldSharedDisks(vm).map((use) => this.#launchSharedDisk(vm, use, generation)),
+      startedSharedDisks(vm).map((use) => this.#launchSharedDisk(vm, use, generation)),
     );
     return { sharedDisks, needs: [SHARED_DISKS] };
   }

@@ -5,13 +5,18 @@
  * Guarantees: one activation per object at a time, a wake-up during it is not lost, every activation ends; an order that failed is given
  * again after a pause, with the reason shown until it works; whoever no longer leads writes nothing.
  */
-import { messageOf } from '../../base/errors.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, GuestClusterName, VmId } from '../../base/ids.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
-import { decideGuestCluster, decideSharedDisk, type ObjectDecision } from '../plan/shared-disk-decision.ts';
+import {
+  decideGuestCluster,
+  decideSharedDisk,
+  type ObjectDecision,
+  type SharedDiskAcknowledged,
+} from '../plan/shared-disk-decision.ts';
 import { undeclaredClusters } from '../plan/undeclared.ts';
 import type { Clock } from '../ports/clock.ts';
 import { SHARED_DISKS } from '../ports/host-link.ts';
@@ -49,6 +54,7 @@ interface ObjectState {
   isDeleted: boolean;
   failures: number;
   error: string | null;
+  refusal: SharedDiskAcknowledged['refusal'];
 }
 
 type Key = `disk ${DiskId}` | `cluster ${GuestClusterName}`;
@@ -136,6 +142,7 @@ export class SharedDiskLoop {
       isDeleted: false,
       failures: 0,
       error: null,
+      refusal: null,
     };
     this.#states.set(key, state);
     return state;
@@ -204,7 +211,7 @@ export class SharedDiskLoop {
     const { store, index } = this.#ports;
     const entry = store.snapshot.guestClusters.get(name);
     if (entry === undefined) return null;
-    const decision = decideGuestCluster(entry.value, index);
+    const decision = decideGuestCluster(entry.value, index, (id) => this.#states.get(`disk ${id}`)?.refusal ?? null);
     if (decision.kind !== 'commit') return null;
     return this.#commit(entry, decision, { kind: 'guest-cluster', id: name, value: decision.value });
   }
@@ -218,11 +225,23 @@ export class SharedDiskLoop {
       state.isDeleted = true;
     } else {
       const put = { term: store.term, sizeBytes, blockBytes, needs: [SHARED_DISKS] };
-      await storage.createSharedDisk(node, id, put, options);
+      try {
+        await storage.createSharedDisk(node, id, put, options);
+      } catch (error) {
+        if (isRefusal(error)) this.#refused(disk, messageOf(error), state);
+        throw error;
+      }
       state.sizeBytes = sizeBytes;
+      state.refusal = null;
     }
     state.failures = 0;
     state.error = null;
+  }
+
+  /** Nobody waits for what the node said no to: it is told to whoever asked, and tried again. */
+  #refused({ sizeBytes, guestCluster }: SharedDiskRecord, why: string, state: ObjectState): void {
+    state.refusal = { sizeBytes, why };
+    if (guestCluster !== null) this.wakeCluster(guestCluster);
   }
 
   async #commit<T>(
@@ -301,6 +320,13 @@ export class SharedDiskLoop {
     if (result === 'conflict') this.#lookForUndeclared();
   }
 }
+
+/** An answer of the node that says no, and not that it could not be asked, or that somebody else leads. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof CodedError && REFUSALS.includes(error.code);
+}
+
+const REFUSALS: readonly string[] = ['no-capacity', 'bad-input', 'conflict', 'too-large', 'unsupported', 'failed'];
 
 function sameUses(a: readonly VmSharedDisk[], b: readonly VmSharedDisk[]): boolean {
   return a.length === b.length && (a.length === 0 || JSON.stringify(a) === JSON.stringify(b));

@@ -157,7 +157,7 @@ export interface VmSharedDisk {
   readonly disk: DiskId;
   /** 0 to 255; each once in a VM. */
   readonly lun: number;
-  /** Attached while the VM runs: its QEMU may not have it yet. */
+  /** Attached while the VM runs, or before the disk was made: its QEMU may not have it yet, and no start waits for it. */
   readonly joining?: true;
   /** To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both acknowledged that it is gone. */
   readonly leaving?: true;
@@ -168,9 +168,14 @@ export function sharedDisksOf({ spec }: VmRecord): readonly VmSharedDisk[] {
   return spec.sharedDisks ?? [];
 }
 
-/** The shared disks that the VM is to have: what is granted, and what its QEMU is launched with. */
+/** The shared disks that the VM is to have: what may be granted, as far as they are made. */
 export function heldSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
   return sharedDisksOf(vm).filter(({ leaving }) => leaving !== true);
+}
+
+/** What a start grants, and what its QEMU is launched with: the same from the transaction that begins it, whatever is made meanwhile. */
+export function startedSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
+  return heldSharedDisks(vm).filter(({ joining }) => joining !== true);
 }
 
 /** The anti-affinity group of a VM, or null. */

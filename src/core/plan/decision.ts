@@ -115,9 +115,13 @@ export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
 /** Stands for the node of a shared disk whose record is not known yet: nobody can have tried it. */
 const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
 
-/** The storage nodes that hold a shared disk of the VM, those included from which one is being taken. */
+/** The storage nodes that hold a shared disk of the VM, those included from which one is being taken. One that is not made yet is on none. */
 function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
-  return [...new Set(sharedDisksOf(vm).map(({ disk }) => cluster.index.sharedDisk(disk)?.node ?? UNKNOWN_NODE))];
+  const nodes = sharedDisksOf(vm).flatMap(({ disk }) => {
+    const record = cluster.index.sharedDisk(disk);
+    return record?.phase === 'creating' ? [] : [record?.node ?? UNKNOWN_NODE];
+  });
+  return [...new Set(nodes)];
 }
 
 /** The judgement on one incarnation. */

@@ -122,7 +122,7 @@ const refused = (act: () => unknown, code: CodedError['code'], message: RegExp):
   });
 };
 
-test('GC4 a new guest cluster and its members say the same; what runs is marked as getting its disks', () => {
+test('GC4 a new guest cluster and its members say the same; all are marked as getting its disks, which are not made yet', () => {
   const world = created();
   assert.deepEqual(world.cluster.members, [vm(1).id, vm(2).id]);
   assert.deepEqual([world.vm(1).spec.guestCluster, world.vm(2).spec.guestCluster], [SQL, SQL]);
@@ -131,8 +131,8 @@ test('GC4 a new guest cluster and its members say the same; what runs is marked 
     { disk: disk(2).id, lun: 1, joining: true },
   ]);
   assert.deepEqual(world.vm(2).spec.sharedDisks, [
-    { disk: disk(1).id, lun: 0 },
-    { disk: disk(2).id, lun: 1 },
+    { disk: disk(1).id, lun: 0, joining: true },
+    { disk: disk(2).id, lun: 1, joining: true },
   ]);
   assert.deepEqual(
     [world.disk(1).phase, world.disk(1).guestCluster, world.cluster.tasks],
@@ -234,7 +234,7 @@ const keyOn = (n: number): Entry<ReservationRecord> => ({
 test('a disk that guests have keys on leaves only by force; one that is kept belongs to nobody', () => {
   const world = created();
   world.apply(addDiskChanges(world.records, { cluster: world.cluster, disk: disk(3) }, ASKED));
-  assert.deepEqual(world.vm(2).spec.sharedDisks?.at(-1), { disk: disk(3).id, lun: 2 });
+  assert.deepEqual(world.vm(2).spec.sharedDisks?.at(-1), { disk: disk(3).id, lun: 2, joining: true });
   world.tables.reservations.set(disk(1).id, keyOn(1));
   const remove = (n: number, fate: { keeps: boolean; forces: boolean }) => () =>
     removeDiskChanges(world.records, { cluster: world.cluster, disk: world.disk(n), fate }, ASKED);
@@ -278,7 +278,8 @@ test('a shared disk of no guest cluster is taken in, under the number that the m
 
 test('shared disks of no guest cluster: attached, detached, grown, deleted, and what of that is refused', () => {
   const world = new World([vm(1), vm(2, { kind: 'stopped' }, {})]);
-  world.tables.sharedDisks.set(disk(1).id, { value: newSharedDisk(world.records, disk(1), null, ASKED), revision: 1 });
+  const made = { ...newSharedDisk(world.records, disk(1), null, ASKED), phase: 'ready' as const };
+  world.tables.sharedDisks.set(disk(1).id, { value: made, revision: 1 });
   refused(() => newSharedDisk(world.records, disk(9, { name: 'data1' }), null, ASKED), 'exists', /named data1/);
   const attach =
     (n: number, lun: number | null = null) =>

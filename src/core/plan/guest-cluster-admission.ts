@@ -80,7 +80,7 @@ export function createChanges(records: Records, wanted: NewGuestCluster, asked: 
     return { disk, lun };
   });
   const changed = members.map((vm) =>
-    luns.reduce((now, { disk, lun }) => withDisk(now, disk.id, lun), memberOf(vm, name)),
+    luns.reduce((now, { disk, lun }) => withDisk(now, disk, lun), memberOf(vm, name)),
   );
   return [clusterChange(cluster), ...disks.map(diskChange), ...changed.map(vmChange)];
 }
@@ -115,7 +115,7 @@ export function addMemberChanges(
             advice: 'Nothing was changed. Detach that disk from it first.',
           },
         );
-      return withDisk(now, disk.id, known ?? freeLun([...others, now]));
+      return withDisk(now, disk, known ?? freeLun([...others, now]));
     },
     memberOf(vm, cluster.name),
   );
@@ -155,7 +155,7 @@ export function addDiskChanges(
   const members = membersOf(records, cluster);
   const lun = freeLun(members);
   const next = { ...cluster, disks: [...cluster.disks, record.id], ...waiting(cluster.tasks, asked.task) };
-  return [clusterChange(next), diskChange(record), ...members.map((vm) => vmChange(withDisk(vm, record.id, lun)))];
+  return [clusterChange(next), diskChange(record), ...members.map((vm) => vmChange(withDisk(vm, record, lun)))];
 }
 
 /**
@@ -184,7 +184,7 @@ export function adoptDiskChanges(
   return [
     clusterChange(next),
     diskChange({ ...disk, guestCluster: cluster.name }),
-    ...members.map((vm) => vmChange(lunOf(vm, disk) === undefined ? withDisk(vm, disk.id, lun) : vm)),
+    ...members.map((vm) => vmChange(lunOf(vm, disk) === undefined ? withDisk(vm, disk, lun) : vm)),
   ];
 }
 

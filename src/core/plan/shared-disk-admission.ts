@@ -116,7 +116,7 @@ export function attachChanges(
     });
   demandStaying(disk);
   const lun = what.lun ?? freeLun([vm]);
-  return [vmChange(withDisk(vm, disk.id, lun)), diskChange({ ...disk, ...waiting(disk.tasks, task) })];
+  return [vmChange(withDisk(vm, disk, lun)), diskChange({ ...disk, ...waiting(disk.tasks, task) })];
 }
 
 /** Detaches one disk from one VM. */
@@ -147,8 +147,15 @@ export function freeLun(vms: readonly VmRecord[], taken: ReadonlySet<number> = n
   });
 }
 
-/** A VM that has one more shared disk: at its next start, or as soon as its QEMU took it. CodedError 'conflict'. */
-export function withDisk(vm: VmRecord, disk: DiskId, lun: number): VmRecord {
+/**
+ * A VM that has one more shared disk: at its next start, or as soon as its QEMU took it; one that is not made yet comes when it is. CodedError
+ * 'conflict'.
+ */
+export function withDisk(
+  vm: VmRecord,
+  { id: disk, phase }: Pick<SharedDiskRecord, 'id' | 'phase'>,
+  lun: number,
+): VmRecord {
   demandChangeable(vm);
   if (vm.phase.kind !== 'stopped' && vm.spec.sharedDisks === undefined)
     throw new CodedError('conflict', `${vm.name} was started without a place for shared disks.`, {
@@ -163,7 +170,8 @@ export function withDisk(vm: VmRecord, disk: DiskId, lun: number): VmRecord {
     throw new CodedError('conflict', `${vm.name} has another shared disk as number ${lun}.`, {
       advice: 'Nothing was changed. Choose another number, or none.',
     });
-  const use: VmSharedDisk = vm.phase.kind === 'stopped' ? { disk, lun } : { disk, lun, joining: true };
+  const isThere = vm.phase.kind === 'stopped' && phase !== 'creating';
+  const use: VmSharedDisk = isThere ? { disk, lun } : { disk, lun, joining: true };
   return { ...vm, spec: { ...vm.spec, sharedDisks: [...others, use] } };
 }
 

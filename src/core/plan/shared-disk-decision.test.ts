@@ -5,7 +5,7 @@ import { ClusterIndex } from '../model/cluster-index.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import { initiatorName } from '../model/shared-disk-identity.ts';
 import type { VmRecord, VmSharedDisk } from '../model/vm.ts';
-import { decideGuestCluster, decideSharedDisk } from './shared-disk-decision.ts';
+import { decideGuestCluster, decideSharedDisk, type SharedDiskAcknowledged } from './shared-disk-decision.ts';
 import {
   guestClusterRecord,
   incarnation,
@@ -17,8 +17,8 @@ import {
 import { undeclaredClusters } from './undeclared.ts';
 
 const DISK = sharedDiskRecord();
-const NOTHING = { sizeBytes: 0, isDeleted: false };
-const SIZED = { sizeBytes: DISK.sizeBytes, isDeleted: false };
+const NOTHING: SharedDiskAcknowledged = { sizeBytes: 0, isDeleted: false, refusal: null };
+const SIZED = { ...NOTHING, sizeBytes: DISK.sizeBytes };
 const SQL = parseGuestClusterName('sql');
 
 const withDisk = (vm: VmRecord, use: Partial<VmSharedDisk> = {}): VmRecord => ({
@@ -43,6 +43,12 @@ function indexOf(
 const of = (disk: Partial<SharedDiskRecord>, vms: readonly VmRecord[], acknowledged = NOTHING) =>
   decideSharedDisk({ disk: sharedDiskRecord(disk), index: indexOf(vms), acknowledged });
 
+const clusterOf = (
+  cluster: GuestClusterRecord,
+  index: ClusterIndex,
+  refusal: SharedDiskAcknowledged['refusal'] = null,
+): ReturnType<typeof decideGuestCluster> => decideGuestCluster(cluster, index, () => refusal);
+
 test('GC8 a disk is made, grown and deleted by orders that a leader that knows of nothing repeats', () => {
   assert.deepEqual(of({ phase: 'creating' }, []), { kind: 'order', order: 'put' });
   const ready = of({ phase: 'creating' }, [], SIZED);
@@ -51,7 +57,7 @@ test('GC8 a disk is made, grown and deleted by orders that a leader that knows o
   assert.deepEqual(of({ tasks: [task(1)] }, []), { kind: 'order', order: 'put' });
   assert.deepEqual(of({ tasks: [task(1)], sizeBytes: 2 ** 31 }, [], SIZED), { kind: 'order', order: 'put' });
   assert.deepEqual(of({ phase: 'deleting' }, []), { kind: 'order', order: 'delete' });
-  const gone = of({ phase: 'deleting', tasks: [task(1)] }, [], { sizeBytes: 0, isDeleted: true });
+  const gone = of({ phase: 'deleting', tasks: [task(1)] }, [], { ...NOTHING, isDeleted: true });
   assert(gone.kind === 'commit');
   assert.deepEqual([gone.value, gone.tasks[0]?.state], [null, 'succeeded']);
 });
@@ -75,21 +81,41 @@ test('GC8 a disk that a VM still has is not deleted, and a task waits for the VM
 test('a guest cluster’s tasks end when its disks are made and its members have them', () => {
   const disks = (phase: SharedDiskRecord['phase']) => [sharedDiskRecord({ phase, guestCluster: SQL })];
   const cluster = guestClusterRecord([user()], { disks: [DISK.id], tasks: [task(1)] });
-  assert.equal(decideGuestCluster(cluster, indexOf([user()], disks('creating'))).kind, 'wait');
-  assert.equal(decideGuestCluster(cluster, indexOf([user({ joining: true })], disks('ready'))).kind, 'wait');
-  const done = decideGuestCluster(cluster, indexOf([user()], disks('ready')));
+  assert.equal(clusterOf(cluster, indexOf([user()], disks('creating'))).kind, 'wait');
+  assert.equal(clusterOf(cluster, indexOf([user({ joining: true })], disks('ready'))).kind, 'wait');
+  const done = clusterOf(cluster, indexOf([user()], disks('ready')));
   assert(done.kind === 'commit');
   assert.deepEqual([done.value?.tasks, done.tasks.length], [undefined, 1]);
   const { tasks: _, ...idle } = cluster;
-  assert.equal(decideGuestCluster(idle, indexOf([user()], disks('creating'))).kind, 'wait');
+  assert.equal(clusterOf(idle, indexOf([user()], disks('creating'))).kind, 'wait');
+});
+
+test('a disk that its node refuses ends the tasks that wait for it, with the reason, and is tried again', () => {
+  const refusal = { sizeBytes: DISK.sizeBytes, why: 'File too large.' };
+  const refused: SharedDiskAcknowledged = { ...NOTHING, refusal };
+  for (const phase of ['creating', 'ready'] as const) {
+    const decision = of({ phase, tasks: [task(1)] }, [user({ joining: true })], refused);
+    assert(decision.kind === 'commit');
+    assert.deepEqual([decision.value?.phase, decision.value?.tasks], [phase, undefined]);
+    assert.equal(decision.tasks[0]?.state, 'failed');
+    assert.match(decision.tasks[0]?.message ?? '', /data cannot be (made|grown): File too large\. No VM waits for it/);
+  }
+  assert.deepEqual(of({ phase: 'creating' }, [], refused), { kind: 'order', order: 'put' });
+  const smaller = of({ phase: 'creating', tasks: [task(1)], sizeBytes: 2 ** 20 }, [], refused);
+  assert.deepEqual(smaller, { kind: 'order', order: 'put' }, 'that was another size');
+  const index = indexOf([user({ joining: true })], [sharedDiskRecord({ phase: 'creating', guestCluster: SQL })]);
+  const cluster = guestClusterRecord([user()], { disks: [DISK.id], tasks: [task(1), task(2)] });
+  const ended = clusterOf(cluster, index, refusal);
+  assert(ended.kind === 'commit');
+  assert.deepEqual([ended.value?.tasks, ended.tasks.map(({ state }) => state)], [undefined, ['failed', 'failed']]);
 });
 
 test('a guest cluster that is deleted goes when its disks are gone, or were kept', () => {
   const cluster = guestClusterRecord([], { disks: [DISK.id], deleting: true, tasks: [task(1)] });
   const left = indexOf([], [sharedDiskRecord({ phase: 'deleting', guestCluster: SQL })]);
-  assert.equal(decideGuestCluster(cluster, left).kind, 'wait');
+  assert.equal(clusterOf(cluster, left).kind, 'wait');
   for (const disks of [[], [sharedDiskRecord()]]) {
-    const decision = decideGuestCluster(cluster, indexOf([], disks));
+    const decision = clusterOf(cluster, indexOf([], disks));
     assert(decision.kind === 'commit');
     assert.deepEqual([decision.value, decision.tasks.length], [null, 1]);
   }

@@ -1,10 +1,11 @@
 /**
  * What to do next about a shared disk, and about a guest cluster as an object: pure functions of records and of what was acknowledged.
  *
- * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds everything it waited for;
- * every order may be repeated, so that a leader that knows of nothing repeats it and comes to the same end.
+ * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds everything it waited for, or that
+ * finds that the storage node refuses the disk; every order may be repeated, so that a leader that knows of nothing repeats it and comes to the
+ * same end.
  */
-import type { VmId } from '../../base/ids.ts';
+import type { DiskId, VmId } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import { sharedDisksOf } from '../model/vm.ts';
@@ -15,6 +16,8 @@ export interface SharedDiskAcknowledged {
   /** It exists with at least so many bytes; 0: nothing is known. */
   readonly sizeBytes: number;
   readonly isDeleted: boolean;
+  /** Why its storage node refused to make it that large, or to grow it, when it was asked last; null where it did not. It is asked again. */
+  readonly refusal: { readonly sizeBytes: number; readonly why: string } | null;
 }
 
 /** `commit` with null: the record goes. */
@@ -37,6 +40,7 @@ export interface SharedDiskSituation {
 /** Decides for one shared disk. */
 export function decideSharedDisk({ disk, index, acknowledged }: SharedDiskSituation): ObjectDecision<SharedDiskRecord> {
   const { name, id, node, phase, sizeBytes } = disk;
+  const refusal = whyRefused(disk, acknowledged.refusal);
   if (phase === 'deleting') {
     const users = namesOf(index, index.usersOf(id));
     if (users.length > 0)
@@ -46,22 +50,44 @@ export function decideSharedDisk({ disk, index, acknowledged }: SharedDiskSituat
     return { kind: 'commit', value: null, event, tasks: ended(disk, `${name} was deleted.`) };
   }
   if (phase === 'creating') {
-    if (acknowledged.sizeBytes < sizeBytes) return { kind: 'order', order: 'put' };
+    if (acknowledged.sizeBytes < sizeBytes) return refused(disk, refusal, 'made') ?? { kind: 'order', order: 'put' };
     const event = { kind: 'shared-disk-ready', message: `Shared disk ${name} (${id}) is there, on ${node}.` };
     return { kind: 'commit', value: { ...disk, phase: 'ready' }, event, tasks: [] };
   }
   if ((disk.tasks ?? []).length === 0) return { kind: 'wait', why: '' };
-  if (acknowledged.sizeBytes < sizeBytes) return { kind: 'order', order: 'put' };
+  if (acknowledged.sizeBytes < sizeBytes) return refused(disk, refusal, 'grown') ?? { kind: 'order', order: 'put' };
   const unsettled = unsettledUsers(index, disk);
   if (unsettled.length > 0) return { kind: 'wait', why: `${unsettled.join(', ')}: not attached or detached yet` };
   const { tasks: _, ...rest } = disk;
   return { kind: 'commit', value: rest, event: null, tasks: ended(disk, `Shared disk ${name} is as wanted.`) };
 }
 
-/** Decides for one guest cluster. */
+/** Why the node refuses the size that the record says now. */
+function whyRefused({ sizeBytes }: SharedDiskRecord, refusal: SharedDiskAcknowledged['refusal']): string | null {
+  return refusal !== null && refusal.sizeBytes === sizeBytes ? refusal.why : null;
+}
+
+/** The tasks that waited for a disk end with the reason; null where there are none, or no reason. The disk itself is tried again. */
+function refused(
+  disk: SharedDiskRecord,
+  why: string | null,
+  what: 'made' | 'grown',
+): ObjectDecision<SharedDiskRecord> | null {
+  const { tasks, ...rest } = disk;
+  if (why === null || tasks === undefined) return null;
+  const message = `Shared disk ${disk.name} cannot be ${what}: ${why}`;
+  const event = { kind: 'shared-disk-refused', message };
+  return { kind: 'commit', value: rest, event, tasks: failed(disk, `${message} ${AFTER_REFUSAL}`) };
+}
+
+const AFTER_REFUSAL =
+  'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.';
+
+/** Decides for one guest cluster. `refusalOf`: what a disk's storage node answered last, as in SharedDiskAcknowledged. */
 export function decideGuestCluster(
   cluster: GuestClusterRecord,
   index: ClusterIndex,
+  refusalOf: (disk: DiskId) => SharedDiskAcknowledged['refusal'],
 ): ObjectDecision<GuestClusterRecord> {
   const disks = cluster.disks.flatMap((id) => index.sharedDisk(id) ?? []);
   if (cluster.deleting === true) {
@@ -71,7 +97,16 @@ export function decideGuestCluster(
     return { kind: 'commit', value: null, event, tasks: ended(cluster, `${cluster.name} was deleted.`) };
   }
   if ((cluster.tasks ?? []).length === 0) return { kind: 'wait', why: '' };
-  const made = disks.filter(({ phase }) => phase === 'creating').map(({ name }) => name);
+  const creating = disks.filter(({ phase }) => phase === 'creating');
+  for (const disk of creating) {
+    const why = whyRefused(disk, refusalOf(disk.id));
+    if (why === null) continue;
+    const message = `Shared disk ${disk.name} cannot be made: ${why}`;
+    const event = { kind: 'shared-disk-refused', message: `Guest cluster ${cluster.name}: ${message}` };
+    const { tasks: _, ...rest } = cluster;
+    return { kind: 'commit', value: rest, event, tasks: failed(cluster, `${message} ${AFTER_REFUSAL}`) };
+  }
+  const made = creating.map(({ name }) => name);
   if (made.length > 0) return { kind: 'wait', why: `${made.join(', ')}: not made yet` };
   const unsettled = [...new Set(disks.flatMap((disk) => unsettledUsers(index, disk)))];
   if (unsettled.length > 0) return { kind: 'wait', why: `${unsettled.join(', ')}: disks not attached or detached yet` };
@@ -96,6 +131,10 @@ function unsettledUsers(index: ClusterIndex, { id }: SharedDiskRecord): string[]
 
 function namesOf(index: ClusterIndex, vms: Iterable<VmId>): string[] {
   return [...vms].map((vm) => index.vm(vm)?.name ?? vm).sort();
+}
+
+function failed({ tasks = [] }: Pick<SharedDiskRecord, 'tasks'>, message: string): TaskOutcome[] {
+  return tasks.map((id) => ({ id, state: 'failed', message }));
 }
 
 function ended({ tasks = [] }: Pick<SharedDiskRecord, 'tasks'>, message: string): TaskOutcome[] {

@@ -27,6 +27,8 @@ import { decide } from './vm-decision.ts';
 const RUNNING: VmPhase = { kind: 'running', incarnation: incarnation(1) };
 const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1), reason: 'requested', avoid: [] };
 const DISK = sharedDiskRecord();
+/** As text, where the disk is made. */
+const listOf = (vm: VmRecord): string => sharingOf(vm, { sharedDisk: () => DISK });
 const GRANTED: Partial<Acknowledged> = { fencedBelow: 1, granted: new Set([1 as Generation]) };
 const FENCED_THERE = { sharedFences: new Map([[node(2), 1]]) };
 
@@ -58,21 +60,55 @@ test('GC5 a fence is known only of nodes that the VM had at the time: one that c
   assert.equal(stepOf(decided(vm, { ...GRANTED, ...older }, { qmp: '' })), 'fence');
 });
 
-test('a VM whose shared disk is still made, or not known yet, does not start', () => {
-  const creating = sharedDiskRecord({ phase: 'creating' });
+const CREATING = sharedDiskRecord({ phase: 'creating' });
+
+test('a VM whose shared disk has to be there, and is not made or not known yet, does not start', () => {
   for (const phase of [{ kind: 'stopped' } as const, STARTING])
-    for (const disk of [creating, null]) assert.equal(decided(sharing({}, phase), GRANTED, { disk }).kind, 'wait');
-  assert.equal(stepOf(decided(sharing({ leaving: true }, STARTING), {}, { disk: creating, qmp: '' })), 'fence');
+    for (const disk of [CREATING, null]) assert.equal(decided(sharing({}, phase), GRANTED, { disk }).kind, 'wait');
+  assert.equal(stepOf(decided(sharing({ leaving: true }, STARTING), {}, { disk: CREATING, qmp: '' })), 'fence');
+});
+
+test('a shared disk that is still to come and cannot be made holds nobody up: neither a start, nor what runs, nor a move', () => {
+  const made = { disk: CREATING, qmp: '' };
+  const joining = { joining: true } as const;
+  const start = decided(sharing(joining, { kind: 'stopped' }), {}, made);
+  assert.equal(start.kind === 'commit' ? start.vm.phase.kind : start.kind, 'starting');
+  assert.equal(stepOf(decided(sharing(joining, STARTING), GRANTED, made)), 'launch', 'its node is not fenced either');
+  const running = sharing(joining, RUNNING, { migrationRequest: { to: null, taskId: task(4) } });
+  const without = sharingOf(running, { sharedDisk: () => CREATING });
+  assert.equal(without, task(4));
+  const looked = { shared: { generation: 1 as Generation, disks: without } };
+  const moved = decided(running, looked, { disk: CREATING });
+  assert.equal(moved.kind === 'commit' ? moved.vm.phase.kind : moved.kind, 'migrating');
+  assert.deepEqual(disksAfter(moved), [{ disk: DISK.id, lun: 0, joining: true }], 'it is still to come');
+  assert.equal(stepOf(decided(running, looked)), 'share', 'as soon as it is made');
+});
+
+test('what is settled settles beside a disk that is still to come, whose mark stays', () => {
+  const other = sharedDiskRecord({ id: 'disk-0000000000a2' as typeof DISK.id, name: 'more', phase: 'creating' });
+  const record = vmRecord({ kind: 'stopped' }, { intent: 'stopped' });
+  const uses = [
+    { disk: DISK.id, lun: 0, joining: true as const },
+    { disk: other.id, lun: 1, joining: true as const },
+  ];
+  const vm = { ...record, spec: { ...record.spec, sharedDisks: uses } };
+  const hosts = [{ record: hostRecord(1), seen: seenHost(1) }];
+  const decide_ = (given: VmRecord): Decision =>
+    decide(situation(given, {}, { cluster: clusterOf({ vms: [given], hosts, sharedDisks: [DISK, other] }) }));
+  const settled = decide_(vm);
+  assert.deepEqual(disksAfter(settled), [{ disk: DISK.id, lun: 0 }, uses[1]]);
+  assert(settled.kind === 'commit');
+  assert.equal(decide_(settled.vm).kind, 'wait', 'once');
 });
 
 test('GC6 a leader that knows of nothing looks at the disks of what runs, and drops a mark only after that', () => {
   const joining = sharing({ joining: true }, RUNNING);
   assert.deepEqual(decided(joining), {
     kind: 'do',
-    step: { do: 'share', incarnation: incarnation(1), disks: sharingOf(joining) },
+    step: { do: 'share', incarnation: incarnation(1), disks: listOf(joining) },
   });
   const known = (vm: VmRecord, generation = 1) => ({
-    shared: { generation: generation as Generation, disks: sharingOf(vm) },
+    shared: { generation: generation as Generation, disks: listOf(vm) },
   });
   assert.deepEqual(disksAfter(decided(joining, known(joining))), [{ disk: DISK.id, lun: 0 }]);
   assert.equal(stepOf(decided(joining, known(joining, 2))), 'share', 'of another generation');
@@ -95,8 +131,8 @@ test('GC7 a migration begins only after the source was looked at for that very r
   const request = { to: null, taskId: task(4) };
   const vm = sharing({}, RUNNING, { migrationRequest: request });
   const before = sharing({}, RUNNING);
-  assert.equal(stepOf(decided(vm, { shared: { generation: 1 as Generation, disks: sharingOf(before) } })), 'share');
-  const looked = decided(vm, { shared: { generation: 1 as Generation, disks: sharingOf(vm) } });
+  assert.equal(stepOf(decided(vm, { shared: { generation: 1 as Generation, disks: listOf(before) } })), 'share');
+  const looked = decided(vm, { shared: { generation: 1 as Generation, disks: listOf(vm) } });
   assert.equal(looked.kind === 'commit' ? looked.vm.phase.kind : looked.kind, 'migrating');
 });
 

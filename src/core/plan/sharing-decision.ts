@@ -2,25 +2,40 @@
  * Shared disks that come and go while a VM exists, decided: the part of vm-decision.ts about them.
  *
  * Guarantees: a disk leaves the record only after the QEMU that runs has let go of it and every storage node of the VM was granted a list
- * without it, or when nothing is granted at all; a VM is started only when all its shared disks exist; a migration begins only after the
- * source was seen to have, in this term and for this very request, exactly what the record says.
+ * without it, or when nothing is granted at all; a disk that is not made yet holds nobody up: it joins when it is made; a migration begins
+ * only after the source was seen to have, in this term and for this very request, exactly what the record says.
  */
-import { heldSharedDisks, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
+import {
+  heldSharedDisks,
+  type Incarnation,
+  sharedDisksOf,
+  startedSharedDisks,
+  type VmRecord,
+  type VmSharedDisk,
+} from '../model/vm.ts';
 import { type Decision, perform, type VmSituation, wait } from './decision.ts';
 
 /** Pauses between attempts to change the disks of a running VM: 0.5 s, doubling, at most 10 s. A guest may hold on to a disk for long. */
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
+type Disks = Pick<ClusterIndex, 'sharedDisk'>;
+
+/** Whether a disk that the VM is to get is not made yet, or its record not known yet: nothing of it was ever granted to the VM. */
+function isAwaited({ disk, joining }: VmSharedDisk, index: Disks): boolean {
+  return joining === true && (index.sharedDisk(disk)?.phase ?? 'creating') === 'creating';
+}
+
 /** What the incarnation is to have, and which migration asked for it to be looked at, as one text to compare. */
-export function sharingOf(vm: VmRecord): string {
-  const disks = heldSharedDisks(vm).map(({ disk, lun }) => `${disk}@${lun}`);
+export function sharingOf(vm: VmRecord, index: Disks): string {
+  const disks = heldSharedDisks(vm).flatMap((use) => (isAwaited(use, index) ? [] : [`${use.disk}@${use.lun}`]));
   return [...disks.sort(), vm.migrationRequest?.taskId ?? ''].join(' ');
 }
 
-/** Why the VM cannot start yet; null where all its shared disks exist. */
+/** Why the VM cannot start yet; null where all the shared disks exist that it starts with. */
 export function missingSharedDisk({ vm, cluster }: VmSituation): string | null {
-  for (const { disk } of heldSharedDisks(vm)) {
+  for (const { disk } of startedSharedDisks(vm)) {
     const record = cluster.index.sharedDisk(disk);
     if (record === null) return `Shared disk ${disk} of ${vm.name} is not known yet.`;
     if (record.phase !== 'ready') return `Shared disk ${record.name} of ${vm.name} is still made on ${record.node}.`;
@@ -34,10 +49,11 @@ export function decideSharing(situation: VmSituation, incarnation: Incarnation):
   if (sharedDisksOf(vm).length === 0) return null;
   const missing = missingSharedDisk(situation);
   if (missing !== null) return wait(missing);
-  const disks = sharingOf(vm);
+  const { index } = situation.cluster;
+  const disks = sharingOf(vm, index);
   const { shared } = acknowledged;
   if (shared !== null && shared.generation === incarnation.generation && shared.disks === disks) {
-    return isSettled(vm) ? null : settle(vm);
+    return isSettled(vm, index) ? null : settle(vm, index);
   }
   if (situation.see(incarnation).qmp.kind !== 'answers')
     return wait(`Waiting for QMP of ${vm.name} before its shared disks are looked at.`);
@@ -45,8 +61,8 @@ export function decideSharing(situation: VmSituation, incarnation: Incarnation):
 }
 
 /** A VM of which nothing runs and nothing is granted: what was to come comes with its next start, what was to go is gone. */
-export function decideSharingStopped({ vm }: VmSituation): Decision | null {
-  return isSettled(vm) ? null : settle(vm);
+export function decideSharingStopped({ vm, cluster: { index } }: VmSituation): Decision | null {
+  return isSettled(vm, index) ? null : settle(vm, index);
 }
 
 function retryPause({ vm, acknowledged, monotonicMs }: VmSituation): Decision | null {
@@ -57,14 +73,16 @@ function retryPause({ vm, acknowledged, monotonicMs }: VmSituation): Decision | 
   return left > 0 ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
 }
 
-function isSettled(vm: VmRecord): boolean {
-  return sharedDisksOf(vm).every(({ joining, leaving }) => joining !== true && leaving !== true);
+/** True where nothing is to come or to go but what is not made yet. */
+function isSettled(vm: VmRecord, index: Disks): boolean {
+  return sharedDisksOf(vm).every((use) => use.leaving !== true && (use.joining !== true || isAwaited(use, index)));
 }
 
-function settle(vm: VmRecord): Decision {
-  const come = sharedDisksOf(vm).filter(({ joining }) => joining === true).length;
-  const gone = sharedDisksOf(vm).length - heldSharedDisks(vm).length;
-  const sharedDisks = heldSharedDisks(vm).map(({ disk, lun }) => ({ disk, lun }));
+function settle(vm: VmRecord, index: Disks): Decision {
+  const held = heldSharedDisks(vm);
+  const come = held.filter((use) => use.joining === true && !isAwaited(use, index)).length;
+  const gone = sharedDisksOf(vm).length - held.length;
+  const sharedDisks = held.map((use) => (isAwaited(use, index) ? use : { disk: use.disk, lun: use.lun }));
   const what = [...(come > 0 ? [`${come} attached`] : []), ...(gone > 0 ? [`${gone} detached`] : [])].join(', ');
   return {
     kind: 'commit',
