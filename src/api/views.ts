@@ -214,6 +214,9 @@ export const StorageNodeSchema = Type.Object(
     disks: Type.Integer({ description: 'number of disks' }),
     usedBytes: nullable(bytes),
     totalBytes: nullable(bytes),
+    faults: Type.Array(text, {
+      description: 'what in its pool is not served because its files are not as they must be',
+    }),
     joinedAt: time,
   },
   { ...strict, title: 'StorageNode' },
@@ -433,6 +436,16 @@ export const JoinedSchema = Type.Object(
 );
 export type Joined = View<typeof JoinedSchema>;
 
+export const AlarmSchema = Type.Object(
+  {
+    kind: Type.String({ description: 'stable word for the kind' }),
+    about: Type.String({ description: 'what it is about: a key in etcd, a machine, a disk' }),
+    message: text,
+  },
+  { ...strict, title: 'Alarm', description: 'what somebody has to look after; it stands for as long as its cause' },
+);
+export type Alarm = View<typeof AlarmSchema>;
+
 export const ClusterSchema = Type.Object(
   {
     version: Type.String({ description: 'version of Groundplane' }),
@@ -445,6 +458,7 @@ export const ClusterSchema = Type.Object(
     vms: Type.Object({ total: Type.Integer(), byVerdict: Type.Record(Type.String(), Type.Integer()) }, strict),
     memoryUsedBytes: bytes,
     memoryTotalBytes: bytes,
+    alarms: Type.Array(AlarmSchema),
   },
   { ...strict, title: 'Cluster' },
 );

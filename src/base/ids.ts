@@ -44,6 +44,11 @@ function checked<T extends string>(text: string, pattern: RegExp, what: string):
   return text as T;
 }
 
+/** True for the name of a disk, or of a stored file. */
+export function isId(text: string, kind: 'disk' | 'sha256'): boolean {
+  return kind === 'sha256' ? SHA256.test(text) : text.startsWith('disk-') && ID.test(text);
+}
+
 /** True for what may name a VM, host, network or image. */
 export function isName(text: string): boolean {
   return NAME.test(text);

@@ -157,16 +157,44 @@ test('etcd away at the start and for a while later: the server lives on, reads a
   assert.equal(await server.stop(), 0, server.output.join(''));
 });
 
-test('what cannot be followed ends the process with a message that names it', async (t) => {
+test('whatever is in etcd under whatever key, the server starts, lives on, leads, and names it', async (t) => {
+  const client = new EtcdClient(etcd.clientOptions());
+  t.after(() => client.close());
+  const put = async (values: Readonly<Record<string, string>>): Promise<void> => {
+    const success = Object.entries(values).map(([key, value]) => ({ put: key, value }));
+    await client.txn({ compare: [], success });
+  };
+  const before: Readonly<Record<string, string>> = {
+    '/gp/reservation/disk-00000000000f': 'not JSON',
+    '/gp/reservation/disk-00000000000e': JSON.stringify('x'.repeat(1_000_000)),
+    '/gp/reservation/disk-00000000000d': '['.repeat(500_000),
+    '/gp/reservation/': 'null',
+    '/gp/vm/vm-00000000000f': JSON.stringify({ id: 'vm-00000000000f', phase: { kind: 'running' } }),
+    '/gp/host/h9': '[]',
+    '/gp/election/nobody': 'no lease ends it',
+    '/gp/future/kind': '{}',
+  };
+  const later: Readonly<Record<string, string>> = {
+    '/gp/vm/broken': '{',
+    '/gp/token/t': '7',
+    '/gp/disk/x': '"\ufffd"',
+  };
+  await put(before);
   const server = new Server();
   t.after(() => server.stop('SIGKILL'));
   await server.start(etcd.members[0]?.clientAddress ?? '');
   await server.says(/"leading"/);
-  const exited = once(present(server.child, 'a running server'), 'exit');
-  const client = new EtcdClient(etcd.clientOptions());
-  await client.txn({ compare: [], success: [{ put: '/gp/vm/broken', value: '{' }] });
-  assert.deepEqual(await exited, [1, null]);
-  await server.says(/\/gp\/vm\/broken is not JSON/);
-  await client.txn({ compare: [], success: [{ delete: '/gp/vm/broken' }] });
-  client.close();
+  await put(later);
+  await server.says(/\/gp\/disk\/x/);
+  assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan9' })).status, 201);
+  const { alarms } = (await server.ask('GET', '/v1/cluster')).json as { alarms: { about: string; kind: string }[] };
+  const named = alarms.filter(({ kind }) => kind === 'unreadable-record').map(({ about }) => about);
+  const keys = [...Object.keys(before), ...Object.keys(later)].filter((key) => !key.startsWith('/gp/election/'));
+  assert.deepEqual([...named].sort(), keys.sort());
+  for (const [key, value] of Object.entries(before)) assert.equal((await client.get(key))?.value, value, 'left alone');
+  await client.txn({ compare: [], success: Object.keys({ ...before, ...later }).map((key) => ({ delete: key })) });
+  assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan10' })).status, 201);
+  const now = (await server.ask('GET', '/v1/cluster')).json as { alarms: unknown[] };
+  assert.deepEqual(now.alarms, []);
+  assert.equal(await server.stop(), 0, server.output.join(''));
 });

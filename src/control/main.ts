@@ -26,6 +26,7 @@ import { type CertifiedKey, issue } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { commonName, dnsName } from '../pki/identity.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
+import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import { ControlBackend } from './backend/control-backend.ts';
@@ -54,6 +55,7 @@ const ETCD_RETRY_MS = 500;
 /** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
 const INCARNATION_DAYS = 3_650;
 
+const parseLeader = openObject({ name: text({ charsMax: 100 }), address: text({ charsMax: 100 }) });
 const clock: Clock = systemClock;
 
 async function main(): Promise<void> {
@@ -78,7 +80,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
-  const store = new ClusterStore(etcd, randomHex);
+  const store = new ClusterStore(etcd, randomHex, log);
   const { clients, hosts, storage, paths, reach, qmp } = linksOf(config, credentials, store);
   let leading: Leading | null = null;
   let leader: { name: string; address: string } | null = null;
@@ -114,7 +116,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const observing = observe(etcd, ELECTION, {
     signal,
     onLeader: (record) => {
-      leader = record === undefined ? null : (JSON.parse(record.value) as { name: string; address: string });
+      leader = record === undefined ? null : leaderIn(record.value, log);
     },
   });
   const campaigning = leadForEver({
@@ -233,6 +235,16 @@ async function untilEtcd(act: () => Promise<unknown>, log: Log, signal: AbortSig
       log.warn('waiting for etcd', { error: messageOf(error) });
       await pause(clock, ETCD_RETRY_MS);
     }
+  }
+}
+
+/** Who leads, by what its election key holds; null where that is something else. */
+function leaderIn(json: string, log: Log): { readonly name: string; readonly address: string } | null {
+  try {
+    return parseLeader(parseJson(json, 'The value of the election key'), 'the election key');
+  } catch (error) {
+    log.warn('the election key does not say who leads', { error: messageOf(error) });
+    return null;
   }
 }
 

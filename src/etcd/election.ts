@@ -99,8 +99,16 @@ async function campaignOnce(etcd: Etcd, options: CampaignOptions): Promise<Leade
 }
 
 /** Sixteen digits, so that no candidate's key is the beginning of another's. */
-function leaseHex({ lease }: GrantedLease): string {
+function leaseHex({ lease }: Pick<GrantedLease, 'lease'>): string {
   return BigInt.asUintN(64, BigInt(lease)).toString(16).padStart(16, '0');
+}
+
+/**
+ * Whether a key is a candidate's: it hangs on the lease that it is named after. Anything else under the prefix would lead for ever, since no
+ * lease ends it.
+ */
+function isCandidate(prefix: string, { key, lease }: Pick<KeyValue, 'key' | 'lease'>): boolean {
+  return lease !== '0' && key === prefix + leaseHex({ lease });
 }
 
 /** Puts our key. It is ours alone, so repeating "create it unless it exists" after an unknown outcome is safe. */
@@ -141,7 +149,7 @@ async function waitForTurn({ etcd, prefix, key, createRevision, signal }: Turn):
     signal.throwIfAborted();
     const entries = await listPatiently(etcd, prefix, signal);
     if (!entries.some((entry) => entry.key === key && entry.createRevision === createRevision)) return false;
-    const older = entries.filter((entry) => entry.createRevision < createRevision);
+    const older = entries.filter((entry) => entry.createRevision < createRevision && isCandidate(prefix, entry));
     const before = older.reduce<KeyValue | undefined>(
       (best, entry) => (best === undefined || entry.createRevision > best.createRevision ? entry : best),
       undefined,
@@ -244,13 +252,14 @@ export async function observe(
     ...(options.onDisconnected === undefined ? {} : { onDisconnected: options.onDisconnected }),
     onListing: ({ entries }) => {
       candidates.clear();
-      for (const { key, createRevision, value } of entries) candidates.set(key, { key, createRevision, value });
+      for (const { key, createRevision, value, lease } of entries)
+        if (isCandidate(`${prefix}/`, { key, lease })) candidates.set(key, { key, createRevision, value });
       report();
     },
     onEvents: (events) => {
       for (const event of events) {
         if (event.type === 'delete') candidates.delete(event.key);
-        else
+        else if (isCandidate(`${prefix}/`, event.kv))
           candidates.set(event.key, { key: event.key, createRevision: event.kv.createRevision, value: event.kv.value });
       }
       report();

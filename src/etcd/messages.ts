@@ -2,7 +2,6 @@
 import { isUtf8 } from 'node:buffer';
 import { create, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import { assert } from '../base/assert.ts';
-import { CodedError } from '../base/errors.ts';
 import { Event_EventType, type EventSchema, type KeyValueSchema } from './generated/kv_pb.js';
 import {
   Compare_CompareResult,
@@ -17,6 +16,7 @@ import {
   type KeyValue,
   keyBytes,
   leaseId,
+  NOT_TEXT,
   type Op,
   prefixEnd,
   revisionNumber,
@@ -32,28 +32,32 @@ const OPERATORS = {
   less: Compare_CompareResult.LESS,
 } as const satisfies Record<CompareOperator, Compare_CompareResult>;
 
-function bytesText(bytes: Uint8Array, what: string): string {
-  if (!isUtf8(bytes)) throw new CodedError('failed', `In etcd, ${what} is not UTF-8 text: something else wrote it.`);
+/** Bytes that are no UTF-8 become text with replacement characters: whoever reads the key finds that it names nothing. */
+function keyText(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
-/** A record as etcd sent it. CodedError 'failed' where key or value are not UTF-8; a revision out of range is a bug and asserted. */
+/** A value that is no UTF-8 becomes NOT_TEXT, which is no JSON: damaged text must not pass for what somebody wrote. */
+function valueText(bytes: Uint8Array): string {
+  return isUtf8(bytes) ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8') : NOT_TEXT;
+}
+
+/** A record as etcd sent it, whoever wrote it. A revision out of range is a bug and asserted. */
 export function keyValueOf(kv: MessageShape<typeof KeyValueSchema>): KeyValue {
-  const key = bytesText(kv.key, 'a key');
   return {
-    key,
-    value: bytesText(kv.value, `the value of ${key}`),
+    key: keyText(kv.key),
+    value: valueText(kv.value),
     createRevision: revisionNumber(kv.createRevision),
     modRevision: revisionNumber(kv.modRevision),
     lease: kv.lease.toString(),
   };
 }
 
-/** A watch's event as etcd sent it: a deletion carries no value. Throws what `keyValueOf` throws. */
+/** A watch's event as etcd sent it: a deletion carries no value. */
 export function eventOf(event: MessageShape<typeof EventSchema>): WatchEvent {
   assert(event.kv !== undefined, 'etcd sent an event without a record');
   if (event.type === Event_EventType.DELETE) {
-    return { type: 'delete', key: bytesText(event.kv.key, 'a key'), modRevision: revisionNumber(event.kv.modRevision) };
+    return { type: 'delete', key: keyText(event.kv.key), modRevision: revisionNumber(event.kv.modRevision) };
   }
   const kv = keyValueOf(event.kv);
   return { type: 'put', key: kv.key, modRevision: kv.modRevision, kv };

@@ -4,7 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { KeyValueSchema } from './generated/kv_pb.js';
 import { keyValueOf, txnMessage } from './messages.ts';
-import { keyBytes, leaseId, prefixEnd, revisionNumber } from './records.ts';
+import { keyBytes, leaseId, NOT_TEXT, prefixEnd, revisionNumber } from './records.ts';
 
 const SEED = 20261121;
 
@@ -29,9 +29,17 @@ test('keys and values must be well-formed, keys not empty', () => {
   assert.throws(() => txnMessage({ compare: [], success: [{ put: 'a', value: '\udfff' }] }), { code: 'bad-input' });
 });
 
-test('a record that is not text is an error, not a replacement character', () => {
-  const kv = create(KeyValueSchema, { key: Buffer.from('k'), value: new Uint8Array([0xc3, 0x28]), lease: -5n });
-  assert.throws(() => keyValueOf(kv), { code: 'failed' });
+test('a value that is not text is no JSON afterwards, and throws nothing', () => {
+  const kv = create(KeyValueSchema, {
+    key: Buffer.from('k'),
+    value: new Uint8Array([0x22, 0xc3, 0x28, 0x22]),
+    lease: -5n,
+  });
+  assert.equal(keyValueOf(kv).value, NOT_TEXT);
+  assert.throws(() => JSON.parse(NOT_TEXT));
+  kv.key = new Uint8Array([0x6b, 0xff]);
+  assert.equal(keyValueOf(kv).key, 'k\ufffd');
+  kv.key = Buffer.from('k');
   kv.value = Buffer.from('"ä"');
   assert.deepEqual(keyValueOf(kv), { key: 'k', value: '"ä"', createRevision: 0, modRevision: 0, lease: '-5' });
 });

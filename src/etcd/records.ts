@@ -1,6 +1,6 @@
 /**
  * Our shapes of keys, records, transactions and events. Pure. Their translation to etcd's messages is in messages.ts.
- * Guarantees: revisions are safe integers, leases are decimal strings, keys and values are well-formed UTF-8 or an error.
+ * Guarantees: revisions are safe integers, leases are decimal strings, keys and values to be written are well-formed Unicode or an error.
  */
 import { assert } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
@@ -8,7 +8,7 @@ import { CodedError } from '../base/errors.ts';
 /** One record. */
 export interface KeyValue {
   readonly key: string;
-  /** UTF-8 text, JSON by convention. */
+  /** UTF-8 text, JSON by convention; NOT_TEXT where etcd holds other bytes. */
   readonly value: string;
   /** The revision at which the key came into being; another one after a delete and a new put. */
   readonly createRevision: number;
@@ -17,6 +17,9 @@ export interface KeyValue {
   /** The lease that the key hangs on, a decimal number; '0' for none. */
   readonly lease: string;
 }
+
+/** Stands for a value that is no UTF-8 text. It is no JSON. */
+export const NOT_TEXT = '\uFFFD';
 
 /** One change of one key, at `modRevision`. All changes of a transaction carry the same revision. */
 export type WatchEvent =

@@ -39,7 +39,7 @@ export interface ControlNodeOptions {
   readonly onGivingUp: (hosts: readonly HostName[]) => void;
   readonly crashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => Promise<void>;
   /** The server ended by itself. */
-  readonly onFailed: () => void;
+  readonly onFailed: (message: string) => void;
   readonly log: (process: SimProcess) => Log;
   /** Mistakes made on purpose. */
   readonly plant: (ports: LinksOfController) => LinksOfController;
@@ -94,7 +94,7 @@ export class SimControlNode implements ControlNode {
     const { name, index, etcd, routeOf, random, topology, log, onFailed } = this.#options;
     const process = this.machine.spawn(`server ${name}`);
     const client = new SimEtcdClient({ etcd, route: routeOf(process), clock: process, first: index });
-    const store = new ClusterStore(client, (bytes) => random.hex(bytes));
+    const store = new ClusterStore(client, (bytes) => random.hex(bytes), log(process));
     this.#options.plantStore(store);
     this.#watchVerdicts(store);
     const running: Running = { process, store, controller: null };
@@ -108,8 +108,9 @@ export class SimControlNode implements ControlNode {
     const { signal } = new AbortController();
     const failed = (error: unknown): void => {
       log(process).warn('the server ends', { error: messageOf(error) });
+      if (!process.isAlive) return;
       process.end();
-      onFailed();
+      onFailed(messageOf(error));
     };
     const lead = (): void => {
       this.#lead({ running, client, qmp, signal }).catch(failed);

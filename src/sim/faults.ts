@@ -4,6 +4,7 @@
  */
 import { present } from '../base/assert.ts';
 import type { DiskId } from '../base/ids.ts';
+import { PREFIX } from '../core/model/keys.ts';
 import type { SimCluster } from './cluster.ts';
 import type { SimHostNode } from './host-node.ts';
 import { CALM, type NetworkName } from './network.ts';
@@ -32,6 +33,19 @@ const DRIFT_MAX = 0.004;
 const SLOW_MS = [300, 1_500, 6_000] as const;
 /** A write of storage that has too much to do takes as long as a leader takes to give up a host, or longer. */
 const OVERLOADED_MS = [2_000, 9_000] as const;
+/** Whose values are overwritten: storage nodes may write the first of them. */
+const SPOILED = [
+  PREFIX.reservation,
+  PREFIX.reservation,
+  PREFIX.vm,
+  PREFIX.disk,
+  PREFIX.host,
+  PREFIX.network,
+  PREFIX.storage,
+  PREFIX.sharedDisk,
+  PREFIX.guestCluster,
+] as const;
+const BAD_VALUES = ['', '{', 'null', '[]', '"text"', '{"id":7}', '{"kind":"x","phase":{"kind":"running"}}'] as const;
 /** In this a host is given up. */
 const GIVEN_UP_MS = [5_000, 12_000] as const;
 
@@ -47,6 +61,8 @@ export class Faults {
   readonly #random: SimRandom;
   /** How each misfortune that is under way is ended. */
   readonly #ends = new Set<() => void>();
+  /** Keys that hold nonsense now. */
+  readonly #spoiled = new Set<string>();
   #isOver = false;
   readonly #askAnything: () => void;
   #crashIn = 0;
@@ -196,6 +212,7 @@ export class Faults {
         [BLIND_MS],
       );
     },
+    'bad-value': () => this.#spoil(),
     'lose-etcd-replies': () => {
       this.#cluster.etcdRepliesLostPercent = this.#random.pick([10, 40, 100]);
       this.#lasting(() => {
@@ -203,6 +220,26 @@ export class Faults {
       });
     },
   };
+
+  /** A storage node writes nonsense where it may write, or somebody overwrites a record; after a while it is put right. */
+  #spoil(): void {
+    const { etcd } = this.#cluster;
+    const prefix = this.#random.pick(SPOILED);
+    const there = prefix === PREFIX.reservation ? [] : etcd.state.list(prefix);
+    const record = there.length === 0 ? undefined : this.#random.pick(there);
+    const key = record?.key ?? `${PREFIX.reservation}disk-${this.#random.hex(6)}`;
+    const value = this.#random.pick(BAD_VALUES);
+    if (this.#spoiled.has(key)) return;
+    this.#spoiled.add(key);
+    this.#cluster.say(() => `${key} becomes ${value}`);
+    this.#cluster.overwriteEtcd(key, value);
+    this.#lasting(() => {
+      this.#spoiled.delete(key);
+      if (etcd.state.get(key)?.value !== value) return;
+      this.#cluster.say(() => `${key} is right again`);
+      this.#cluster.overwriteEtcd(key, record?.value ?? null);
+    });
+  }
 
   #drift(): number {
     return this.#random.between(-DRIFT_MAX, DRIFT_MAX);

@@ -335,6 +335,17 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       },
     }),
   },
+  {
+    name: 'a-bad-value-ends-the-server',
+    says: 'a server ends when etcd holds a value that is no record',
+    rules: ['no-server-ends'],
+    plantStore: (store) => {
+      store.onChange(() => {
+        const [key] = store.unreadable.keys();
+        if (key !== undefined) throw new CodedError('failed', `What etcd holds at ${key} is not JSON.`);
+      });
+    },
+  },
 ];
 
 /** Of `grant-before-reading-etcd`: what each node's service read first. */

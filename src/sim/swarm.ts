@@ -55,6 +55,7 @@ export const FAULTS = [
   'cut-host-while-slow',
   'ask-at-step',
   'blind-leader',
+  'bad-value',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
@@ -65,6 +66,7 @@ const LATER: ReadonlySet<FaultName> = new Set([
   'cut-host-while-slow',
   'ask-at-step',
   'blind-leader',
+  'bad-value',
 ]);
 /** Without shared disks nobody would notice them. */
 const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);

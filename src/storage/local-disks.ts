@@ -92,6 +92,10 @@ export class LocalDisks implements DiskBackend {
     return this.#pool.listArtifacts();
   }
 
+  faults(): ReturnType<Pool['faults']> {
+    return this.#pool.faults();
+  }
+
   space(): ReturnType<Pool['space']> {
     return this.#pool.space();
   }

@@ -47,15 +47,17 @@ async function main(): Promise<void> {
   const log = createLog({ component: 'storage', name: config.name });
   const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinBy(config, log));
   const runDir = await makeRunDir(config.runDir);
-  const pool = await openPool(config);
+  await mkdir(config.poolDir, { recursive: true });
+  const sharedPool = await SharedPool.open(config.poolDir);
+  const pool = await openPool(config, sharedPool);
   // Held until this process ends: two services would take each other's daemons.
   const lock = await lockDirectory(config.poolDir);
   const etcd = openEtcd(config, credentials);
   const confine = await canConfine([config.poolDir, runDir]);
   if (!confine)
     log.warn('disk daemons run as our own user: not root of the machine, or their directories are closed to others');
-  const onUnreadable = (error: unknown): void =>
-    log.warn('a record in etcd cannot be understood', { reason: messageOf(error) });
+  const onUnreadable = (key: string, finding: string): void =>
+    log.warn('a value in etcd is no record: it is left alone', { at: key, finding });
   const disks = new LocalDisks({
     name: config.name,
     storageAddress: config.storageAddress,
@@ -69,7 +71,7 @@ async function main(): Promise<void> {
     name: config.name,
     address: config.storageAddress,
     port: PORTS.target,
-    pool: await SharedPool.open(config.poolDir),
+    pool: sharedPool,
     runDir: join(config.runDir, 'target'),
     credentials,
     etcdEndpoints: config.etcdEndpoints.map(endpointName),
@@ -137,13 +139,13 @@ function openEtcd(config: StorageConfig, credentials: Credentials): EtcdClient {
   });
 }
 
-async function openPool(config: StorageConfig): Promise<Pool> {
-  await mkdir(config.poolDir, { recursive: true });
+async function openPool(config: StorageConfig, shared: SharedPool): Promise<Pool> {
   const { bsize, blocks } = await statfs(config.poolDir);
   return Pool.open({
     directory: config.poolDir,
     reserveBytes: config.poolReserveBytes ?? Math.min(GIB, Math.floor((bsize * blocks) / 10)),
     nvramTemplate: config.nvramTemplate ?? NVRAM_TEMPLATE,
+    sharedFaults: () => shared.faults(),
   });
 }
 

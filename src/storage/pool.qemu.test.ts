@@ -19,7 +19,12 @@ before(async () => {
 after(() => rm(directory, { recursive: true, force: true }));
 
 const openPool = (name: string, reserveBytes = 0) =>
-  Pool.open({ directory: join(directory, name), reserveBytes, nvramTemplate: join(directory, 'vars.fd') });
+  Pool.open({
+    directory: join(directory, name),
+    reserveBytes,
+    nvramTemplate: join(directory, 'vars.fd'),
+    sharedFaults: async () => [],
+  });
 const blank = { vm: VM, sizeBytes: 1 << 20, source: { kind: 'blank' } } as const;
 
 test('nothing is created that would eat into the reserve', async () => {

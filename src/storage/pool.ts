@@ -1,6 +1,7 @@
 /**
  * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole, synced, or not at all; what an
- * interrupted creation left is removed at the next start; nothing is created that would eat into the reserve.
+ * interrupted creation left is removed at the next start; nothing is created that would eat into the reserve;
+ * what somebody else put there, or broke, is a fault of that entry (`faults`) and of no other (pool-entries.ts).
  *
  *   disks/ID/disk.json    what it was made from (DiskMeta)
  *   disks/ID/disk.qcow2   or disk.raw
@@ -10,18 +11,20 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, chown, copyFile, mkdir, open, readdir, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
+import { chmod, copyFile, lchown, lstat, mkdir, open, rename, rm, stat, statfs, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CodedError } from '../base/errors.ts';
-import { type DiskId, parseDiskId, parseSha256, parseVmId, type Sha256, type VmId } from '../base/ids.ts';
+import { type DiskId, parseSha256, parseVmId, type Sha256, type VmId } from '../base/ids.ts';
 import { LIMITS } from '../core/model/limits.ts';
 import { demandFileSize, largestDiskBytes } from '../core/plan/vm-admission.ts';
-import type { ArtifactInfo, DiskOrder, PoolReport } from '../core/ports/storage-link.ts';
+import type { ArtifactInfo, DiskOrder, PoolFault, PoolReport } from '../core/ports/storage-link.ts';
 import { inspectImage } from '../images/inspect.ts';
 import { run } from '../os/child-process.ts';
-import { readJsonFile, writeFileAtomic } from '../os/files.ts';
+import { writeFileAtomic } from '../os/files.ts';
+import { monotonicMs } from '../os/monotonic.ts';
 import { idOf, integer, nullable, object, oneOf, text } from '../rpc/parse.ts';
+import { demandFile, FAULTS_MAX, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
 /** What a disk was made from: kept beside it, because its owner and backing file must be known without etcd. */
 export interface DiskMeta {
@@ -42,11 +45,15 @@ export interface PoolOptions {
   readonly reserveBytes: number;
   /** The firmware's template of UEFI variables. */
   readonly nvramTemplate: string;
+  /** The faults of the shared disks beside it (shared-pool.ts). */
+  readonly sharedFaults: () => Promise<readonly PoolFault[]>;
 }
 
 const TOOL_MS = 30_000;
 const NBD_BLOCK_BYTES = 512;
 const FILE_BLOCK_BYTES = 4096;
+/** Between two looks at everything in the pool. */
+const LOOK_MS = 60_000;
 
 const parseMeta = object({
   vm: idOf(parseVmId),
@@ -61,6 +68,8 @@ export class Pool {
   readonly #options: PoolOptions;
   readonly #directory: string;
   #largestFileBytes = 0;
+  #faults: readonly PoolFault[] = [];
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
 
   private constructor(options: PoolOptions) {
     this.#options = options;
@@ -94,17 +103,48 @@ export class Pool {
     return { totalBytes: blocks * bsize, freeBytes: bavail * bsize, largestFileBytes: this.#largestFileBytes };
   }
 
-  async listDisks(): Promise<readonly DiskId[]> {
-    return (await readdir(this.#path('disks'))).map(parseDiskId).sort();
+  listDisks(): Promise<readonly DiskId[]> {
+    return idsIn(this.#path('disks'), 'disk');
   }
 
-  async listArtifacts(): Promise<readonly Sha256[]> {
-    return (await readdir(this.#path('artifacts'))).map(parseSha256).sort();
+  listArtifacts(): Promise<readonly Sha256[]> {
+    return idsIn(this.#path('artifacts'), 'sha256');
+  }
+
+  /** What is not as it must be, by the last look, which is at most a minute old: otherwise another begins. */
+  faults(): readonly PoolFault[] {
+    if (monotonicMs() - this.#lookedAtMs >= LOOK_MS) this.look().catch(() => undefined);
+    return this.#faults;
+  }
+
+  /** Looks at every disk, shared disk and stored file. Rejects when a directory of the pool cannot be listed. */
+  async look(): Promise<readonly PoolFault[]> {
+    this.#lookedAtMs = Number.POSITIVE_INFINITY;
+    try {
+      this.#faults = [
+        ...(await faultsIn<DiskId>(this.#path('disks'), 'disk', (disk) => this.#lookAtDisk(disk))),
+        ...(await faultsIn<Sha256>(this.#path('artifacts'), 'sha256', (sha256) =>
+          demandFile(this.artifactPath(sha256)),
+        )),
+        ...(await this.#options.sharedFaults()),
+      ].slice(0, FAULTS_MAX);
+    } finally {
+      this.#lookedAtMs = monotonicMs();
+    }
+    return this.#faults;
+  }
+
+  async #lookAtDisk(disk: DiskId): Promise<void> {
+    const meta = await this.readMeta(disk);
+    // Deleted since it was listed.
+    if (meta === undefined && !(await exists(this.#path('disks', disk)))) return;
+    if (meta === undefined) await demandFile(this.#path('disks', disk, 'disk.json'));
+    else await demandFile(this.diskPath(disk, meta.format));
   }
 
   /** What a disk was made from; undefined when there is no such disk. */
   async readMeta(disk: DiskId): Promise<DiskMeta | undefined> {
-    const value = await readJsonFile(this.#path('disks', disk, 'disk.json'));
+    const value = await readEntryJson(this.#path('disks', disk, 'disk.json'));
     return value === undefined ? undefined : parseMeta(value, `disk.json of ${disk}`);
   }
 
@@ -157,7 +197,8 @@ export class Pool {
 
   /** The size that the guest sees. */
   async diskSizeBytes(disk: DiskId, format: 'qcow2' | 'raw'): Promise<number> {
-    if (format === 'raw') return (await stat(this.diskPath(disk, format))).size;
+    const sizeBytes = await demandFile(this.diskPath(disk, format));
+    if (format === 'raw') return sizeBytes;
     // -U: read beside the daemon that may hold the lock; only the header is looked at.
     const argv = ['qemu-img', 'info', '-U', '--output=json', '-f', 'qcow2', this.diskPath(disk, format)];
     const { stdout } = await run(argv, { deadlineMs: TOOL_MS });
@@ -168,9 +209,10 @@ export class Pool {
   /** Gives a disk's directory and files to the user whose daemon serves it. */
   async giveDisk(disk: DiskId, format: 'qcow2' | 'raw', { uid }: { readonly uid: number }): Promise<void> {
     const directory = this.#path('disks', disk);
-    if ((await stat(directory)).uid === uid && (await stat(this.diskPath(disk, format))).uid === uid) return;
-    await chown(this.diskPath(disk, format), uid, uid);
-    await chown(directory, uid, uid);
+    await demandFile(this.diskPath(disk, format));
+    if ((await lstat(directory)).uid === uid && (await lstat(this.diskPath(disk, format))).uid === uid) return;
+    await lchown(this.diskPath(disk, format), uid, uid);
+    await lchown(directory, uid, uid);
   }
 
   /**

@@ -7,14 +7,16 @@
  *   shared/ID/cached.json whose writes may be in the page cache only: the target's (src/target/cached-writes-file.ts)
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises';
+import { chmod, lchown, lstat, mkdir, open, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
-import { type DiskId, parseDiskId } from '../base/ids.ts';
+import type { DiskId } from '../base/ids.ts';
+import type { PoolFault } from '../core/ports/storage-link.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
-import { readJsonFile, writeFileAtomic } from '../os/files.ts';
+import { writeFileAtomic } from '../os/files.ts';
 import { integer, object, type Parser } from '../rpc/parse.ts';
 import { CACHED_WRITES_FILE } from '../target/cached-writes-file.ts';
+import { demandFile, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
 const parseBlockBytes: Parser<512 | 4096> = (value, at) =>
   value === 512 ? 512 : (integer({ min: 4096, max: 4096 })(value, at) as 4096);
@@ -43,15 +45,22 @@ export class SharedPool {
 
   async list(): Promise<readonly TargetUnit[]> {
     const units: TargetUnit[] = [];
-    for (const name of (await readdir(this.directory)).sort()) {
-      const disk = parseDiskId(name);
-      const { blockBytes } = parseMeta(
-        await readJsonFile(join(this.directory, name, 'disk.json')),
-        `disk.json of ${name}`,
+    for (const disk of await idsIn<DiskId>(this.directory, 'disk'))
+      await this.#unit(disk).then(
+        (unit) => units.push(unit),
+        () => undefined,
       );
-      units.push({ disk, sizeBytes: (await stat(this.#file(disk))).size, blockBytes });
-    }
     return units;
+  }
+
+  /** Entries that do not belong there, and disks whose files are not as they must be: `list` leaves them out. */
+  faults(): Promise<readonly PoolFault[]> {
+    return faultsIn<DiskId>(this.directory, 'disk', (disk) => this.#unit(disk));
+  }
+
+  async #unit(disk: DiskId): Promise<TargetUnit> {
+    const meta = parseMeta(await readEntryJson(join(this.directory, disk, 'disk.json')), `disk.json of ${disk}`);
+    return { disk, sizeBytes: await demandFile(this.#file(disk)), blockBytes: meta.blockBytes };
   }
 
   /** CodedError 'no-capacity' where the file system takes no file of that length. */
@@ -76,7 +85,7 @@ export class SharedPool {
   }
 
   async grow({ disk, sizeBytes }: TargetUnit): Promise<void> {
-    if ((await stat(this.#file(disk))).size >= sizeBytes) return;
+    if ((await demandFile(this.#file(disk))) >= sizeBytes) return;
     await truncate(this.#file(disk), sizeBytes).catch((error: unknown) => Promise.reject(noRoom(error, sizeBytes)));
     await syncDirectory(this.#file(disk));
   }
@@ -96,13 +105,13 @@ export class SharedPool {
 
   /** Gives all disks to the user whose process serves them. */
   async giveAll({ uid }: { readonly uid: number }): Promise<void> {
-    for (const name of await readdir(this.directory)) {
-      const directory = join(this.directory, name);
-      if ((await stat(directory)).uid === uid) continue;
-      await chown(this.#file(parseDiskId(name)), uid, uid);
+    for (const { disk } of await this.list()) {
+      const directory = join(this.directory, disk);
+      if ((await lstat(directory)).uid === uid) continue;
+      await lchown(this.#file(disk), uid, uid);
       // Made by a target that had no user of its own.
-      await chown(join(directory, CACHED_WRITES_FILE), uid, uid).catch(unlessMissing);
-      await chown(directory, uid, uid);
+      await lchown(join(directory, CACHED_WRITES_FILE), uid, uid).catch(unlessMissing);
+      await lchown(directory, uid, uid);
     }
   }
 

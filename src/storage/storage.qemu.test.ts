@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseGeneration, parseHostName, parseVmId, type VmId } from '../base/ids.ts';
 import type { VmPhase } from '../core/model/vm.ts';
+import { run } from '../os/child-process.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { until } from '../os/testing/until.ts';
 import { isRecord, type Parser } from '../rpc/parse.ts';
@@ -361,6 +362,45 @@ test('unknown needs, bad values and relays to other ports are refused', async ()
   const probe = (port: number) => call('POST', '/v1/probe', { address: lab.address, port, deadlineMs: 1_000 });
   assert.deepEqual(await probe(2379), { outcome: 'accepted', lateMs: 0 });
   assert.deepEqual(await probe(1), { outcome: 'refused', lateMs: 0 });
+});
+
+test('whatever lies in the pool, the service starts, serves every other disk, and says what it does not serve', async () => {
+  const [good, broken, empty, linked] = [await newDisk(), await newDisk(), await newDisk(), await newDisk()];
+  for (const each of [good, broken]) {
+    await lab.putVm(each.vm, { generation: 1, phase: running(1), disk: each.disk });
+    await grant(each, 1);
+  }
+  await lab.stopService('SIGTERM');
+  const pool = join(lab.dir, 'pool');
+  await writeFile(join(pool, 'disks', broken.disk, 'disk.json'), '{"vm":');
+  await truncate(join(pool, 'disks', empty.disk, 'disk.qcow2'), 0);
+  await rename(join(pool, 'disks', linked.disk, 'disk.qcow2'), join(pool, 'disks', linked.disk, 'elsewhere'));
+  await symlink('elsewhere', join(pool, 'disks', linked.disk, 'disk.qcow2'));
+  await mkdir(join(pool, 'disks', 'lost+found'));
+  await mkdir(join(pool, 'disks', 'disk-0000000000f0'));
+  await mkdir(join(pool, 'shared', 'disk-0000000000f1'));
+  await run(['mkfifo', join(pool, 'shared', 'disk-0000000000f1', 'disk.json')], { deadlineMs: 5_000 });
+  await writeFile(join(pool, 'shared', 'notes.txt'), 'x');
+  await symlink('/etc/passwd', join(pool, 'artifacts', 'f'.repeat(64)));
+  await writeFile(join(pool, 'artifacts', 'README'), 'x');
+  await lab.startService({ restored: false });
+  await until('the disk that is right', async () => (await grantsOf(good.disk)).includes(1));
+  assert.ok(await lab.io({ vm: good.vm, generation: g(1), port: good.port }, 'read 0 512'));
+  assert.ok(!lab.daemons().some(({ disk }) => disk === broken.disk), 'whose it is cannot be known: it is ended');
+  await assert.rejects(grant(broken, 1), coded('failed'));
+  await assert.rejects(grant(empty, 1), coded('failed'));
+  await assert.rejects(grant(linked, 1), coded('failed'));
+  let told = '';
+  await until('the faults', async () => {
+    const report = await call('GET', '/v1/report');
+    told = isRecord(report) ? JSON.stringify(report['faults']) : '';
+    return told.includes(broken.disk);
+  });
+  for (const name of [empty.disk, linked.disk, 'lost+found', 'disk-0000000000f0', 'disk-0000000000f1', 'notes.txt'])
+    assert.ok(told.includes(name), `${name} in ${told}`);
+  for (const name of ['README', 'f'.repeat(64)]) assert.ok(told.includes(name), `${name} in ${told}`);
+  const again = await newDisk();
+  await grant(again, 1);
 });
 
 test('SIGTERM ends the service within two seconds with status 0 and leaves the daemons', async () => {

@@ -4,66 +4,19 @@
  * answers what counts for good: a transaction that comes late is overtaken, so that it never is applied.
  */
 import { CodedError } from '../base/errors.ts';
-import { type DiskId, parseDiskId } from '../base/ids.ts';
+import type { DiskId } from '../base/ids.ts';
 import type { ReservationRecord } from '../core/model/guest-cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
+import { readRecord } from '../core/model/record-shapes.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { ReservationStore } from '../core/scsi/reservation-keeper.ts';
-import {
-  NO_RESERVATIONS,
-  RESERVATION_TYPE,
-  type ReservationState,
-  type ReservationType,
-} from '../core/scsi/reservations.ts';
+import { NO_RESERVATIONS, type ReservationState } from '../core/scsi/reservations.ts';
 import type { Etcd } from '../etcd/api.ts';
-import {
-  arrayOf,
-  integer,
-  isRecord,
-  nullable,
-  object,
-  openObject,
-  type Parser,
-  parseBoolean,
-  text,
-} from '../rpc/parse.ts';
 
 /** How long an initiator waits for its change before it is told to try again. */
 const SAVE_MS = 4_000;
 const LOAD_MS = 4_000;
 const OVERTAKINGS_MAX = 3;
-
-const nexus = text({ charsMax: 300 });
-const TYPES = Object.values(RESERVATION_TYPE);
-const parseType: Parser<ReservationType> = (value, at) => {
-  const type = TYPES.find((each) => each === value);
-  if (type === undefined) throw new CodedError('bad-input', `${at} is no type of reservation.`);
-  return type;
-};
-const parseState: Parser<ReservationState> = object({
-  generation: integer({ min: 0, max: 0xffffffff }),
-  registrations: arrayOf(
-    object({ nexus, key: text({ charsMax: 16, pattern: /^[0-9a-f]{16}$/ }), isAllTargetPorts: parseBoolean }),
-    { itemsMax: 1_000 },
-  ),
-  reservation: nullable(
-    object({
-      type: parseType,
-      holder: nullable(nexus),
-    }),
-  ),
-});
-const parseRecord = openObject({
-  disk: (value, at) => parseDiskId(text({ charsMax: 100 })(value, at)),
-  state: parseState,
-  registeredAt: (value, at): Readonly<Record<string, number>> => {
-    if (!isRecord(value)) throw new CodedError('bad-input', `${at} is no object.`);
-    return Object.fromEntries(
-      Object.entries(value).map(([name, time]) => [name, integer({ min: 0 })(time, `${at}.${name}`)]),
-    );
-  },
-  reservedAt: nullable(integer({ min: 0 })),
-}) satisfies Parser<ReservationRecord>;
 
 /** One disk's; opened by `load`. */
 export class EtcdReservations implements ReservationStore {
@@ -83,7 +36,7 @@ export class EtcdReservations implements ReservationStore {
   async load(): Promise<ReservationState | null> {
     for (let attempt = 0; ; attempt++) {
       const found = await this.#etcd.get(this.#key, { deadlineMs: LOAD_MS });
-      const record = found === undefined ? null : parseRecord(JSON.parse(found.value), this.#key);
+      const record = found === undefined ? null : this.#recordIn(found.value);
       this.#known = { revision: found?.modRevision ?? 0, record };
       if (!this.#isDoubted) break;
       // Written again as it is, the record has a new revision, at which the late transaction fails.
@@ -100,6 +53,15 @@ export class EtcdReservations implements ReservationStore {
     if (!(await this.#put(this.#recordOf(state))))
       throw new CodedError('conflict', `${this.#key} was written by somebody else.`);
     this.#isDoubted = false;
+  }
+
+  #recordIn(json: string): ReservationRecord {
+    const read = readRecord(this.#key, json);
+    if ('value' in read) return read.value as ReservationRecord;
+    throw new CodedError('failed', `What etcd holds at ${this.#key} ${read.finding}: the disk is not served.`, {
+      advice:
+        'It is read again by itself. Put the value right, or delete the key, which forgets all reservations of the disk.',
+    });
   }
 
   get #key(): string {

@@ -1,7 +1,7 @@
 /** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`. */
 import { type Command, Option } from 'commander';
 import type { CreateJoinToken } from '../../api/requests.ts';
-import type { ApiTokenCreated, Cluster, Host, JoinToken, Network, Task } from '../../api/views.ts';
+import type { ApiTokenCreated, Cluster, Host, JoinToken, Network, StorageNode, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
@@ -189,9 +189,20 @@ function describeNetwork(network: Network): string {
 }
 
 function addNodes(program: Command, io: Io): void {
-  program
-    .command('storage')
-    .description('storage nodes')
+  const storage = program.command('storage').description('storage nodes');
+  storage
+    .command('show')
+    .description('show a storage node')
+    .argument('<node>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const path = { node: name };
+        const shown = await client.call(client.http.GET('/v1/storage-nodes/{node}', { params: { path } }));
+        await session.printOne(shown, STORAGE_TABLE, describeStorage);
+      }),
+    );
+  storage
     .command('list')
     .description('list storage nodes')
     .action(
@@ -239,6 +250,20 @@ function addNodes(program: Command, io: Io): void {
     );
 }
 
+function describeStorage(node: StorageNode): string {
+  const [used, total] = [node.usedBytes, node.totalBytes].map((size) => (size === null ? '-' : formatBytes(size)));
+  return formatFields([
+    ['Name', node.name],
+    ['State', node.state],
+    ['Disks', String(node.disks)],
+    ['Space', `${used} of ${total} used`],
+    ['Faults', node.faults.length === 0 ? 'none' : node.faults],
+    ['Addresses', Object.entries(node.addresses).map(([path, address]) => `${path} ${address}`)],
+    ['Joined', node.joinedAt],
+    ['Revision', node.revision],
+  ]);
+}
+
 function describeCluster(cluster: Cluster): string {
   const { hosts, controlNodes, storageNodes, vms } = cluster;
   const verdicts = Object.entries(vms.byVerdict).map(([verdict, count]) => `${count} ${verdict}`);
@@ -251,6 +276,7 @@ function describeCluster(cluster: Cluster): string {
     ['VMs', `${vms.total}${verdicts.length === 0 ? '' : `: ${verdicts.join(', ')}`}`],
     ['Memory', `${formatBytes(cluster.memoryUsedBytes)} of ${formatBytes(cluster.memoryTotalBytes)} used`],
     ['Revision', cluster.revision],
+    ['Alarms', cluster.alarms.length === 0 ? 'none' : cluster.alarms.map(({ message }) => message)],
   ]);
 }
 

@@ -62,11 +62,12 @@ export const IMAGE_TABLE: Presentation<Image> = {
 };
 
 export const STORAGE_TABLE: Presentation<StorageNode> = {
-  header: ['NAME', 'STATE', 'DISKS', 'USED', 'TOTAL', 'ADDRESS'],
+  header: ['NAME', 'STATE', 'DISKS', 'FAULTS', 'USED', 'TOTAL', 'ADDRESS'],
   row: (node, colours) => [
     node.name,
     node.state === 'alive' ? colours.green(node.state) : colours.red(node.state),
     String(node.disks),
+    node.faults.length === 0 ? '-' : colours.red(String(node.faults.length)),
     node.usedBytes === null ? '-' : formatBytes(node.usedBytes),
     node.totalBytes === null ? '-' : formatBytes(node.totalBytes),
     node.addresses.storage,

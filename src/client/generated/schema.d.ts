@@ -793,6 +793,14 @@ export interface components {
             /** @description name or id of a VM */
             vm: string;
         };
+        /** @description what somebody has to look after; it stands for as long as its cause */
+        Alarm: {
+            /** @description what it is about: a key in etcd, a machine, a disk */
+            about: string;
+            /** @description stable word for the kind */
+            kind: string;
+            message: string;
+        };
         ApiToken: {
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -824,6 +832,7 @@ export interface components {
             vm: string;
         };
         Cluster: {
+            alarms: components["schemas"]["Alarm"][];
             controlNodes: {
                 alive: number;
                 total: number;
@@ -1369,6 +1378,8 @@ export interface components {
             ageMs: number | null;
             /** @description number of disks */
             disks: number;
+            /** @description what in its pool is not served because its files are not as they must be */
+            faults: string[];
             /** @description RFC 3339 time in UTC with milliseconds */
             joinedAt: string;
             name: string;

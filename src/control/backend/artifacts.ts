@@ -10,6 +10,8 @@ import type { Artifact } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
+import { PREFIX } from '../../core/model/keys.ts';
+import { unreadableUser } from '../../core/plan/unreadable.ts';
 import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
@@ -98,9 +100,11 @@ export class Artifacts {
   async delete(text: string): Promise<void> {
     this.#enter();
     const sha256 = parseSha256(text);
-    const why = this.#inUse().has(sha256)
-      ? 'an image, a VM or a disk names it'
-      : this.#held.has(sha256) && 'it is being sent, or named just now';
+    const why = this.#isUseUnclear()
+      ? 'a record that cannot be read may name it'
+      : this.#inUse().has(sha256)
+        ? 'an image, a VM or a disk names it'
+        : this.#held.has(sha256) && 'it is being sent, or named just now';
     if (why)
       throw new CodedError('conflict', `The file ${sha256.slice(0, 12)}… is in use: ${why}.`, {
         advice: 'Nothing was deleted. It goes with the last object that names it.',
@@ -131,6 +135,7 @@ export class Artifacts {
 
   /** Deletes those of `files` that nothing names any more, where nodes answer; the sweep finds the others. */
   async drop(files: readonly Sha256[]): Promise<void> {
+    if (this.#isUseUnclear()) return;
     const kept = this.#inUse();
     for (const sha256 of files) {
       if (kept.has(sha256) || this.#held.has(sha256)) continue;
@@ -141,6 +146,7 @@ export class Artifacts {
   /** Deletes what nothing has named or asked for in ten minutes, as far as this leader saw. Answers which. */
   async sweep(): Promise<readonly string[]> {
     this.#enter();
+    if (this.#isUseUnclear()) return [];
     const inUse = this.#inUse();
     const nodes = this.aliveNodes();
     const stored = new Set(nodes.flatMap((node) => this.#report(node)?.artifacts ?? []));
@@ -263,6 +269,12 @@ export class Artifacts {
     this.#uploads.delete(sha256);
     this.#wantedAtMs.delete(sha256);
     return Promise.allSettled(nodes.map((node) => this.#context.storage.deleteArtifact(node, sha256, term, DELETE_MS)));
+  }
+
+  /** A record that cannot be read may name any file. */
+  #isUseUnclear(): boolean {
+    const { unreadable } = this.#context.store;
+    return [PREFIX.image, PREFIX.vm, PREFIX.disk].some((prefix) => unreadableUser(prefix, unreadable) !== null);
   }
 
   /** What images, VMs and disks that are still to be cloned name. */

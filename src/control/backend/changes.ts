@@ -5,8 +5,9 @@
 import { CodedError } from '../../base/errors.ts';
 import { parseTaskId } from '../../base/ids.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
+import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
+import { unreadableUser } from '../../core/plan/unreadable.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -27,10 +28,25 @@ const CATCH_UP_MS = 2_000;
 /** The VM of a name or id; CodedError 'not-found'. */
 export function findVm(context: ChangeContext, nameOrId: string): Entry<VmRecord> {
   const { store } = context;
-  const entry = store.vms.get(nameOrId) ?? store.vms.get(store.vmNames.get(nameOrId)?.value ?? '');
+  const id = store.vmNames.get(nameOrId)?.value ?? nameOrId;
+  const entry = store.vms.get(id);
+  const finding = store.unreadable.get(PREFIX.vm + id);
+  if (entry === undefined && finding !== undefined)
+    throw new CodedError('failed', `What etcd holds at ${PREFIX.vm + id} ${finding}: ${nameOrId} is left as it is.`, {
+      advice: 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".',
+    });
   if (entry === undefined)
     throw new CodedError('not-found', `There is no VM ${nameOrId}.`, { advice: 'List them with "gp vm list".' });
   return entry;
+}
+
+/** Refuses to take away what a VM may use whose record cannot be read: CodedError 'conflict'. */
+export function demandReadableVms({ store }: ChangeContext): void {
+  const user = unreadableUser(PREFIX.vm, store.unreadable);
+  if (user === null) return;
+  throw new CodedError('conflict', user, {
+    advice: 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".',
+  });
 }
 
 /** Refuses when the caller's revision is not the object's. */

@@ -15,7 +15,7 @@ import type {
   StopVm,
   VmLogQuery,
 } from '../../api/requests.ts';
-import type { Cluster, ControlNode, Disk, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
+import type { Alarm, Cluster, ControlNode, Disk, Event, Health, Host, StorageNode, Task, Vm } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
@@ -34,6 +34,7 @@ import type {
 import type { Page } from '../api/pages.ts';
 import type { ControlRecord } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
+import { alarmsOf } from './alarms.ts';
 import { findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { keptDrainBlockers } from './drain-checks.ts';
@@ -109,6 +110,10 @@ export class ControlBackend implements Backend {
       ]),
       gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
       gauge('vm_info', 'One sample per VM; the value is its generation.', await this.#summary.vmSamples()),
+      gauge('alarms', 'Alarms that stand, by kind.', countedByKind(alarmsOf(this.#context))),
+      gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
+        { labels: {}, value: this.#context.store.unreadable.size },
+      ]),
       ...this.#hostMetrics(),
     ];
   }
@@ -145,6 +150,7 @@ export class ControlBackend implements Backend {
       vms: { total: store.vms.size, byVerdict },
       memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
       memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
+      alarms: [...alarmsOf(this.#context)],
     };
   }
 
@@ -341,4 +347,10 @@ export class ControlBackend implements Backend {
     }
     return entry;
   }
+}
+
+function countedByKind(alarms: readonly Alarm[]): MetricFamily['samples'] {
+  const counts = new Map<string, number>();
+  for (const { kind } of alarms) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts].map(([kind, value]) => ({ labels: { kind }, value }));
 }

@@ -11,7 +11,7 @@ import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
-import { type ChangeContext, change, checkRevision } from './changes.ts';
+import { type ChangeContext, change, checkRevision, demandReadableVms } from './changes.ts';
 import type { BackendContext } from './context.ts';
 
 export interface HostRemoval {
@@ -63,6 +63,7 @@ function find({ store }: ChangeContext, name: string): Entry<HostRecord> {
 }
 
 function refuse(context: BackendContext, { name, cordoned, quarantine }: HostRecord, isOff: boolean): void {
+  demandReadableVms(context);
   const here = [...context.store.vms.values()].map(({ value }) => value).filter((vm) => isNamed(vm, name));
   if (here.length > 0) {
     const names = here.map((vm) => vm.name).sort();

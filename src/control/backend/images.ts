@@ -14,7 +14,7 @@ import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
-import { change, checkRevision } from './changes.ts';
+import { change, checkRevision, demandReadableVms } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { pageOfTable } from './table-page.ts';
@@ -72,6 +72,7 @@ export class ImagesBackend {
   async delete(name: string, { ifMatch }: Conditional): Promise<void> {
     const image = this.#find(name);
     checkRevision(image, ifMatch, `Image ${name}`);
+    demandReadableVms(this.#context);
     const files = filesOf(image.value);
     const users = [...this.#context.store.vms.values()]
       .filter(({ value: { spec } }) => spec.image === name)

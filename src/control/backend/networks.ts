@@ -13,7 +13,7 @@ import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
-import { change, checkRevision } from './changes.ts';
+import { change, checkRevision, demandReadableVms } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { networkView } from './views.ts';
@@ -85,6 +85,7 @@ export class NetworksBackend {
     await change(this.#context, () => {
       const entry = this.#find(name);
       checkRevision(entry, ifMatch, `Network ${name}`);
+      demandReadableVms(this.#context);
       const users = [...this.#context.store.vms.values()]
         .filter(({ value }) => value.spec.nics.some((nic) => nic.network === name))
         .map(({ value }) => value.name);

@@ -278,6 +278,7 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
     disks,
     usedBytes: report === null ? null : report.pool.totalBytes - report.pool.freeBytes,
     totalBytes: report?.pool.totalBytes ?? null,
+    faults: (report?.faults ?? []).map(({ message }) => message),
     joinedAt: time(node.joinedAt),
   };
 }

@@ -70,6 +70,10 @@ const parseReport: Parser<StorageReport> = openObject({
     arrayOf(openObject({ disk: idOf(parseDiskId), sizeBytes: bytes, grants }), { itemsMax: 100_000 }),
     [],
   ),
+  faults: added(
+    arrayOf(openObject({ disk: nullable(idOf(parseDiskId)), message: text({ charsMax: 2_000 }) }), { itemsMax: 1_000 }),
+    [],
+  ),
 });
 const parseFenced: Parser<FenceResult> = openObject({
   revoked: arrayOf(openObject({ disk: idOf(parseDiskId), generation: parseGenerationField }), { itemsMax: 10_000 }),

@@ -1,7 +1,8 @@
 /**
  * The cluster's state in memory, followed from etcd, and the only way to change it.
  *
- * Guarantees: tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
+ * Guarantees: a value that is no record of its kind is not in the tables, whoever wrote it: it is named in `unreadable`, left alone, and ends
+ * nothing; reading takes no turn of the event loop longer than some milliseconds; tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
  * something newer; a transaction is sent once, and one whose outcome is unknown is read back before its caller goes on; a caller that is
  * told EtcdDeadlineUnknown must take into account that it may be applied at any time later (leader-store.ts ends its term).
  */
@@ -17,14 +18,16 @@ import type {
   TaskRecord,
 } from '../../core/model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { PREFIX, ROOT } from '../../core/model/keys.ts';
+import { PREFIX, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
+import { readRecord } from '../../core/model/record-shapes.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
+import type { Log } from '../../core/ports/log.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Etcd, TxnResult } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
-import type { Compare, KeyValue, Op, WatchEvent } from '../../etcd/records.ts';
+import { type Compare, type KeyValue, NOT_TEXT, type Op, type WatchEvent } from '../../etcd/records.ts';
 import { type Listing, Table } from './table.ts';
 
 /** An API or join token: only its SHA-256 is kept. */
@@ -79,6 +82,10 @@ const BY_REVISION: Listing<EventRecord> = {
   placeOf: (key, { revision }) => `${sortable(revision)}/${key}`,
   keyAt: (place) => place.slice(place.indexOf('/') + 1),
 };
+/** Characters of JSON that are read in one turn of the event loop: some milliseconds. */
+const CHARS_PER_TURN = 256 * 1024;
+/** Keys of no kind of ours that are remembered to be named. */
+const STRANGERS_MAX = 1_000;
 /** Events kept in memory; the leader deletes older ones from etcd. */
 export const EVENTS_KEPT = 5_000;
 
@@ -122,6 +129,8 @@ export class ClusterStore {
   ];
   readonly #etcd: Etcd;
   readonly #randomHex: RandomHex;
+  readonly #log: Log | null;
+  readonly #unreadable = new Map<string, string>();
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   /** What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed. */
@@ -132,9 +141,15 @@ export class ClusterStore {
   /** Whether the watch stands: what is known is at most a moment old. */
   #connected = false;
 
-  constructor(etcd: Etcd, randomHex: RandomHex) {
+  constructor(etcd: Etcd, randomHex: RandomHex, log: Log | null = null) {
     this.#etcd = etcd;
     this.#randomHex = randomHex;
+    this.#log = log;
+  }
+
+  /** Keys whose values are no records of their kind, with what is wrong (the rest of a sentence). The live map. */
+  get unreadable(): ReadonlyMap<string, string> {
+    return this.#unreadable;
   }
 
   get revision(): number {
@@ -154,8 +169,8 @@ export class ClusterStore {
   async follow(options: { readonly signal: AbortSignal; readonly onReady: () => void }): Promise<void> {
     await follow(this.#etcd, ROOT, {
       signal: options.signal,
-      onListing: ({ entries, revision }) => {
-        this.#replace(entries, revision);
+      onListing: async ({ entries, revision }) => {
+        await this.#replace(entries, revision);
         this.#connected = true;
         options.onReady();
       },
@@ -173,7 +188,7 @@ export class ClusterStore {
   /** Reads everything linearizably: for one who begins to lead. */
   async catchUp(): Promise<void> {
     const { entries, revision } = await this.#etcd.list(ROOT);
-    this.#replace(entries, revision);
+    await this.#replace(entries, revision);
   }
 
   /** Calls back after each change of the tables; the answer unsubscribes. */
@@ -352,7 +367,8 @@ export class ClusterStore {
     found: ReadonlyMap<string, KeyValue | undefined>,
     { keys, guard, unknown }: SentWithoutAnswer,
   ): Promise<void> {
-    const kv = keys.map((key) => found.get(key)).find((each) => each !== undefined);
+    // What is no text cannot be written again as it is; it is no record, so nothing was decided from it.
+    const kv = keys.map((key) => found.get(key)).find((each) => each !== undefined && each.value !== NOT_TEXT);
     if (kv === undefined) return;
     const { key, value, modRevision } = kv;
     const compare: Compare[] = [{ key, modRevision }, ...(guard === null ? [] : [guard])];
@@ -369,15 +385,27 @@ export class ClusterStore {
     if (now?.modRevision === modRevision) throw unknown;
   }
 
-  #replace(entries: readonly KeyValue[], revision: number): void {
+  /** Takes in a listing, with pauses: what the watch brings meanwhile is newer and stays. */
+  async #replace(entries: readonly KeyValue[], revision: number): Promise<void> {
     const present = new Set(entries.map(({ key }) => key));
-    const changes: Noted[] = [];
-    // What is known already is not parsed again: most of it, when a follower has only begun to lead.
-    for (const kv of entries) if (!this.#knows(kv)) changes.push(notedOf(kv.key, kv, revision));
+    let changes: Noted[] = [];
+    let chars = 0;
+    for (const kv of entries) {
+      // What is known already is not parsed again: most of it, when a follower has only begun to lead.
+      if (this.#knows(kv)) continue;
+      changes.push(notedOf(kv.key, kv, revision));
+      chars += kv.value.length;
+      if (chars < CHARS_PER_TURN) continue;
+      this.#note(changes);
+      changes = [];
+      chars = 0;
+      await new Promise<void>((resolve) => void this.#etcd.clock.after(0, resolve));
+    }
     for (const table of this.#tables) {
       for (const key of table.keys())
         if (!present.has(table.prefix + key)) changes.push({ key: table.prefix + key, value: null, revision });
     }
+    for (const key of this.#unreadable.keys()) if (!present.has(key)) changes.push({ key, value: null, revision });
     this.#note(changes);
     this.#completed(revision);
   }
@@ -413,17 +441,32 @@ export class ClusterStore {
 
   #note(notes: readonly Noted[]): void {
     const changes: Changed[] = [];
-    for (const { key, value, revision } of notes) {
+    for (const { key, value, revision, finding } of notes) {
       const table = this.#tableOf(key);
-      if (table === undefined) continue;
+      if (table === undefined) {
+        if (isStranger(key)) this.#noteFinding(key, finding);
+        continue;
+      }
       const before = table.get(key.slice(table.prefix.length));
-      if (!table.note(key.slice(table.prefix.length), value, revision)) continue;
+      if (!table.isNews(key.slice(table.prefix.length), revision)) continue;
+      const isNoted = table.note(key.slice(table.prefix.length), value, revision);
+      if (!this.#noteFinding(key, finding) && !isNoted) continue;
       if (table.prefix === PREFIX.disk)
         this.#indexDisk(key, (before?.value ?? null) as DiskRecord | null, value as DiskRecord | null);
       changes.push({ key, revision, deleted: value === null });
       this.#revision = Math.max(this.#revision, revision);
     }
     if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
+  }
+
+  /** Remembers, or forgets, what is wrong with a value; whether that is news. */
+  #noteFinding(key: string, finding: string | undefined): boolean {
+    if (finding === undefined) return this.#unreadable.delete(key);
+    if (this.#unreadable.get(key) === finding) return false;
+    if (this.#unreadable.size >= STRANGERS_MAX && isStranger(key)) return false;
+    this.#unreadable.set(key, finding);
+    this.#log?.warn('a value in etcd is no record: it is left alone', { at: key, finding });
+    return true;
   }
 
   #indexDisk(key: string, before: DiskRecord | null, after: DiskRecord | null): void {
@@ -458,17 +501,25 @@ interface Noted {
   readonly key: string;
   readonly value: unknown;
   readonly revision: number;
+  /** What is wrong with what etcd holds there; `value` is null then. */
+  readonly finding?: string;
 }
 
 /** What a read at `readAt` found under `key`. */
 function notedOf(key: string, found: KeyValue | undefined, readAt: number): Noted {
   if (found === undefined) return { key, value: null, revision: readAt };
-  try {
-    return { key, value: JSON.parse(found.value), revision: found.modRevision };
-  } catch (cause) {
-    throw new CodedError('failed', `What etcd holds at ${key} is not JSON: something else wrote it.`, {
-      cause,
-      advice: 'Nothing was changed. Delete that key, or restore etcd from a backup.',
-    });
-  }
+  const revision = found.modRevision;
+  if (!key.startsWith(ROOT) || isElsewhere(key)) return { key, value: null, revision };
+  const read = readRecord(key, found.value);
+  return 'value' in read ? { key, value: read.value, revision } : { key, value: null, revision, finding: read.finding };
+}
+
+/** Keys that others read: the candidates of the election, the targets' key. */
+function isElsewhere(key: string): boolean {
+  return key.startsWith(PREFIX.election) || key === TARGET_SECRET_KEY;
+}
+
+/** Whether a key without a table is one that nobody of this version reads. */
+function isStranger(key: string): boolean {
+  return !isElsewhere(key) && !Object.values(PREFIX).some((prefix) => key.startsWith(prefix));
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTaskId } from '../../base/ids.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import { VM, vmRecord } from '../../core/plan/testing/sample-records.ts';
 import type { Etcd, TxnResult } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from '../../etcd/errors.ts';
 import type { Transaction } from '../../etcd/records.ts';
@@ -9,7 +11,9 @@ import { ClusterStore } from './cluster-store.ts';
 import { leaderStore } from './leader-store.ts';
 
 const never = new Promise<never>(() => undefined);
-const KEY = '/gp/vm/vm-000000000001';
+const KEY = keyOf.vm(VM);
+const record = (name: string) => ({ ...vmRecord({ kind: 'stopped' }), name });
+const LAN = { name: 'lan', vni: 1, cidr: null, gateway: null, dhcp: false, nat: false, reservations: {}, createdAt: 0 };
 
 /** etcd whose next transaction is under way for so long that its sender gives up; `arrive` has it applied after all. */
 function slowEtcd(state: EtcdState): { readonly etcd: Etcd; readonly arrive: () => TxnResult } {
@@ -33,17 +37,17 @@ function slowEtcd(state: EtcdState): { readonly etcd: Etcd; readonly arrive: () 
 
 test('a transaction that is reported as not applied is never applied afterwards (found by the simulator: two VMs in one slot)', async () => {
   const state = new EtcdState();
-  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: '{"name":"old"}' }] });
+  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: JSON.stringify(record('old')) }] });
   const { etcd, arrive } = slowEtcd(state);
   const store = new ClusterStore(etcd, () => '00');
-  const outcome = await store.transact([{ key: KEY, value: { name: 'new' }, expect: revision }], null);
+  const outcome = await store.transact([{ key: KEY, value: record('new'), expect: revision }], null);
   assert.deepEqual(outcome, { kind: 'conflict' });
   assert.equal(arrive().succeeded, false);
-  assert.equal(state.get(KEY)?.value, '{"name":"old"}');
+  assert.equal(state.get(KEY)?.value, JSON.stringify(record('old')));
   // What the store knows is what etcd holds: the next transaction of the same object succeeds.
   const known = store.vms.get('vm-000000000001');
   assert.equal(known?.revision, state.get(KEY)?.modRevision);
-  const next = await store.transact([{ key: KEY, value: { name: 'new' }, expect: known?.revision ?? 0 }], null);
+  const next = await store.transact([{ key: KEY, value: record('new'), expect: known?.revision ?? 0 }], null);
   assert.equal(next.kind, 'committed');
 });
 
@@ -53,8 +57,8 @@ test('a removal that was not applied is not taken for applied because somebody e
   state.txn({
     compare: [],
     success: [
-      { put: KEY, value: '{}' },
-      { put: network, value: '{"reservations":{}}' },
+      { put: KEY, value: JSON.stringify(record('web')) },
+      { put: network, value: JSON.stringify(LAN) },
     ],
   });
   const { etcd } = slowEtcd(state);
@@ -62,10 +66,10 @@ test('a removal that was not applied is not taken for applied because somebody e
   await store.catchUp();
   const expect = state.revision;
   // The removal of another VM of that network puts the same.
-  state.txn({ compare: [], success: [{ put: network, value: '{"reservations":{}}' }] });
+  state.txn({ compare: [], success: [{ put: network, value: JSON.stringify(LAN) }] });
   const writes = [
     { key: KEY, value: null, expect },
-    { key: network, value: { reservations: {} }, expect },
+    { key: network, value: LAN, expect },
   ];
   assert.deepEqual(await store.transact(writes, null), { kind: 'conflict' });
   assert.ok(store.vms.get('vm-000000000001') !== undefined);
@@ -77,11 +81,11 @@ test('who leads no more overtakes nothing: its late transaction is refused by it
     key: '/gp/election/1',
     createRevision: state.txn({ compare: [], success: [{ put: '/gp/election/1', value: 'c1' }] }).revision,
   };
-  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: '{"name":"old"}' }] });
+  const { revision } = state.txn({ compare: [], success: [{ put: KEY, value: JSON.stringify(record('old')) }] });
   const { etcd, arrive } = slowEtcd(state);
   const store = new ClusterStore(etcd, () => '00');
   state.txn({ compare: [], success: [{ delete: '/gp/election/1' }] });
-  const outcome = await store.transact([{ key: KEY, value: { name: 'new' }, expect: revision }], guard);
+  const outcome = await store.transact([{ key: KEY, value: record('new'), expect: revision }], guard);
   assert.deepEqual(outcome, { kind: 'conflict' });
   assert.equal(arrive().succeeded, false);
   assert.equal(state.get(KEY)?.modRevision, revision);

@@ -41,6 +41,7 @@ export function snapshotOf(store: ClusterStore): Snapshot {
     sharedDisks: typed<DiskId, never>(store.sharedDisks.entries as never),
     guestClusters: typed<GuestClusterName, never>(store.guestClusters.entries as never),
     reservations: typed<DiskId, never>(store.reservations.entries as never),
+    unreadable: store.unreadable,
     disksOf: (vm) => store.disksOf(vm),
   };
 }

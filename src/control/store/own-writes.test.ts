@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { vmRecord } from '../../core/plan/testing/sample-records.ts';
 import type { Etcd, WatchOptions } from '../../etcd/api.ts';
 import type { Transaction, WatchEvent } from '../../etcd/records.ts';
 import { EtcdState } from '../../sim/etcd/etcd-state.ts';
@@ -37,13 +38,14 @@ async function followed(others: (state: EtcdState) => void): Promise<ClusterStor
 }
 
 test('what this process wrote is in its tables as it wrote it, and what somebody else wrote after it as they did', async () => {
-  const value = { name: 'ours' };
+  const value = { ...vmRecord({ kind: 'stopped' }), name: 'ours' };
   const alone = await followed(() => undefined);
   assert.equal((await alone.transact([{ key: KEY, value, expect: 0 }], null)).kind, 'committed');
   assert.equal(alone.vms.get('vm-000000000001')?.value, value);
   const overtaken = await followed(
-    (state) => void state.txn({ compare: [], success: [{ put: KEY, value: '{"name":"theirs"}' }] }),
+    (state) =>
+      void state.txn({ compare: [], success: [{ put: KEY, value: JSON.stringify({ ...value, name: 'theirs' }) }] }),
   );
   assert.equal((await overtaken.transact([{ key: KEY, value, expect: 0 }], null)).kind, 'committed');
-  assert.deepEqual(overtaken.vms.get('vm-000000000001')?.value, { name: 'theirs' });
+  assert.deepEqual(overtaken.vms.get('vm-000000000001')?.value, { ...value, name: 'theirs' });
 });

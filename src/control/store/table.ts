@@ -62,11 +62,16 @@ export class Table<T> {
     return this.#entries.values();
   }
 
+  /** Whether a value as of `revision` is newer than what is known of the key. */
+  isNews(key: string, revision: number): boolean {
+    const known = this.#entries.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
+    return known < revision;
+  }
+
   /** Notes a value (null: deleted) as of `revision`; false where that changes nothing or something newer is known. */
   note(key: string, value: unknown, revision: number): boolean {
+    if (!this.isNews(key, revision)) return false;
     const before = this.#entries.get(key);
-    const known = before?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
-    if (known >= revision) return false;
     if (value !== null) {
       const entry = { value: value as T, revision };
       this.#entries.set(key, entry);

@@ -42,6 +42,7 @@ class SmallWorld {
   leads = true;
   /** Whether the machine of a host without an agent answers. */
   isReached = false;
+  readonly unreadable = new Map<string, string>();
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
@@ -64,7 +65,7 @@ class SmallWorld {
         return revision();
       },
       ...{ vms, hosts, networks, disks: new Map(), storage: new Map(), tasks: new Map() },
-      ...{ sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
+      ...{ sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map(), unreadable: this.unreadable },
       disksOf: () => [],
     };
   }

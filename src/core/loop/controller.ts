@@ -4,6 +4,7 @@
 import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
+import { keyOf } from '../model/keys.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -97,9 +98,11 @@ export class Controller {
     store.onChange(({ kind, id }) => {
       if (kind === 'vm') this.#vmChanged(id as VmId);
       if (kind === 'host') this.#hostChanged(id as HostName);
-      if (kind === 'disk') this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
+      if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
+        this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
-      if (kind === 'network') this.#hostLoop.networkChanged(id as NetworkName);
+      if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
+        this.#hostLoop.networkChanged(id as NetworkName);
       if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
       if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
       if (kind === 'reservation') this.sharedDisks.reservationChanged();
@@ -128,6 +131,11 @@ export class Controller {
   }
 
   #vmChanged(id: VmId): void {
+    // Of a VM whose record became unreadable, what was known last stays counted: its guest may run on.
+    if (this.#isUnreadable(keyOf.vm(id))) {
+      this.vms.wake(id);
+      return;
+    }
     const before = this.index.vm(id);
     const { hosts, networks, isRoomLeft } = this.index.setVm(id, this.#ports.store.snapshot.vms.get(id)?.value ?? null);
     this.#hostLoop.placementChanged(hosts);
@@ -140,6 +148,7 @@ export class Controller {
   }
 
   #sharedDiskChanged(id: DiskId): void {
+    if (this.#isUnreadable(keyOf.sharedDisk(id))) return;
     this.index.setSharedDisk(id, this.#ports.store.snapshot.sharedDisks.get(id)?.value ?? null);
     this.sharedDisks.wakeDisk(id);
     // One that is there by now is what its VMs may have waited for.
@@ -147,6 +156,7 @@ export class Controller {
   }
 
   #guestClusterChanged(name: GuestClusterName): void {
+    if (this.#isUnreadable(keyOf.guestCluster(name))) return;
     const record = this.#ports.store.snapshot.guestClusters.get(name)?.value ?? null;
     this.index.setGuestCluster(name, record);
     this.sharedDisks.wakeCluster(name);
@@ -156,6 +166,7 @@ export class Controller {
   }
 
   #hostChanged(name: HostName): void {
+    if (this.#isUnreadable(keyOf.host(name))) return;
     const before = this.index.host(name);
     const record = this.#ports.store.snapshot.hosts.get(name)?.value ?? null;
     this.index.setHost(name, record);
@@ -167,6 +178,10 @@ export class Controller {
     if (tunnelOf(before) !== tunnelOf(record))
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
     this.vms.wakeHost(name);
+  }
+
+  #isUnreadable(key: string): boolean {
+    return this.#ports.store.snapshot.unreadable.has(key);
   }
 
   #watchStorage(): void {

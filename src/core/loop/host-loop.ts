@@ -9,6 +9,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../base/ids.ts';
 import { sameCapacity } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
+import { keyOf } from '../model/keys.ts';
 import { decideHost } from '../plan/host-decision.ts';
 import { NetworkPlanner } from '../plan/network-plan.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -213,9 +214,10 @@ export class HostLoop {
     const record = store.snapshot.hosts.get(host);
     // A report asked for before the last placement change may show a process that was expected then: wait for the next one.
     if (latest === null || record === undefined || latest.sentAt <= state.placementAt) return;
-    const { vms } = store.snapshot;
+    const { vms, unreadable } = store.snapshot;
     const vm = (id: VmId) => vms.get(id)?.value;
-    const steps = decideHost({ host: record.value, report: latest.report, vm });
+    const isUnreadable = (id: VmId) => unreadable.has(keyOf.vm(id));
+    const steps = decideHost({ host: record.value, report: latest.report, vm, isUnreadable });
     const { placementAt } = state;
     state.clean = steps.length > 0 ? null : { processes: observer.processesCount(host), placementAt };
     for (const step of steps) {

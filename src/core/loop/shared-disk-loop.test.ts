@@ -38,6 +38,7 @@ class World {
   readonly tables = {
     ...{ vms: new Map(), disks: new Map(), hosts: new Map(), storage: new Map(), networks: new Map() },
     ...{ tasks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
+    unreadable: new Map<string, string>(),
   };
   readonly index = new ClusterIndex();
   readonly events: EventRecord[] = [];

@@ -10,6 +10,7 @@ import type { DiskId, GuestClusterName, VmId } from '../../base/ids.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
+import { PREFIX } from '../model/keys.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import {
   decideGuestCluster,
@@ -18,6 +19,7 @@ import {
   type SharedDiskAcknowledged,
 } from '../plan/shared-disk-decision.ts';
 import { undeclaredClusters } from '../plan/undeclared.ts';
+import { unreadableUser } from '../plan/unreadable.ts';
 import type { Clock } from '../ports/clock.ts';
 import { SHARED_DISKS } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -203,6 +205,9 @@ export class SharedDiskLoop {
     if (decision.kind === 'commit')
       return this.#commit(entry, decision, { kind: 'shared-disk', id, value: decision.value });
     if (!store.leads()) return LEASE_LOOK_MS;
+    // A VM that cannot be read may use it.
+    const user = decision.order === 'delete' ? unreadableUser(PREFIX.vm, store.snapshot.unreadable) : null;
+    if (user !== null) throw new CodedError('conflict', user);
     await this.#order(entry.value, decision.order, state);
     return 'on';
   }

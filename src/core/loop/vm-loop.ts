@@ -12,6 +12,7 @@ import type { IncarnationObservation, MigrationTold, QmpObservation } from '../m
 import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import { changedBy, type Step } from '../plan/steps.ts';
+import { unreadableFor } from '../plan/unreadable.ts';
 import { decide } from '../plan/vm-decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -50,6 +51,8 @@ const TASK_LOOK_MS = 200;
 const COMPLETE_LOOK_MS = 20;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
+/** Between two looks at a VM that depends on a value in etcd that is no record. */
+const UNREADABLE_LOOK_MS = 2_000;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
 /** A guest that ran this long after a disk error is over it. */
@@ -311,6 +314,11 @@ export class VmLoop {
       // The term may be over by now, or the record another one: what is decided from it would be late.
       if (this.#stopped) return null;
       if (this.#ports.store.snapshot.vms.get(id)?.revision !== entry.revision) continue;
+      const unreadable = unreadableFor(entry.value, this.#ports.store.snapshot);
+      if (unreadable !== null) {
+        state.why = unreadable;
+        return UNREADABLE_LOOK_MS;
+      }
       const decision = decide(this.situation(entry.value));
       if (decision.kind === 'wait') {
         state.why = decision.why;

@@ -67,6 +67,7 @@ class World {
     sharedDisks: new Map<string, Entry<SharedDiskRecord>>(),
     guestClusters: new Map<string, Entry<GuestClusterRecord>>(),
     reservations: new Map<string, Entry<ReservationRecord>>(),
+    unreadable: new Map<string, string>(),
   };
 
   constructor(vms: readonly VmRecord[], hosts = 4) {

@@ -9,6 +9,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
+import { keyOf } from '../model/keys.ts';
 import { vmOfInitiator } from '../model/shared-disk-identity.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import type { Change } from '../ports/store.ts';
@@ -342,9 +343,22 @@ function demandApart(
 }
 
 /** CodedError 'conflict' where guests have keys on a disk: they use it. */
-function demandUnused({ reservations, vms }: Records, disks: readonly SharedDiskRecord[], forces: boolean): void {
+function demandUnused(
+  { reservations, vms, unreadable }: Records,
+  disks: readonly SharedDiskRecord[],
+  forces: boolean,
+): void {
   if (forces) return;
   for (const { id, name } of disks) {
+    const finding = unreadable.get(keyOf.reservation(id));
+    if (finding !== undefined)
+      throw new CodedError(
+        'conflict',
+        `What etcd holds at ${keyOf.reservation(id)} ${finding}: ${name} may be in use.`,
+        {
+          advice: 'Nothing was changed. See docs/operating/failures.md, or use --force.',
+        },
+      );
     const keys = reservations.get(id)?.value.state.registrations ?? [];
     if (keys.length === 0) continue;
     const who = listed([...new Set(keys.map(({ nexus }) => nameOf(vms, nexus)))]);

@@ -22,6 +22,7 @@ const report = (...generations: number[]): HostReport => ({
   networkRevision: 1,
 });
 const only = (phase: VmPhase) => (id: VmId) => (id === VM ? vmRecord(phase) : undefined);
+const no = () => false;
 const quarantined = hostRecord(1, { quarantine: { since: 0, reason: 'lost with web' } });
 
 test('P2 what a record expects on this host is left alone, both ends of a migration included', () => {
@@ -33,12 +34,17 @@ test('P2 what a record expects on this host is left alone, both ends of a migrat
     { kind: 'switching', ...ends },
     { kind: 'unwinding', reason: '', ...ends },
   ] as const)
-    assert.deepEqual(decideHost({ host: hostRecord(1), report: report(2), vm: only(phase) }), []);
+    assert.deepEqual(decideHost({ host: hostRecord(1), report: report(2), vm: only(phase), isUnreadable: no }), []);
 });
 
 test('P2 another generation, the right one on the wrong host, and what has no record are ended', () => {
   const stale = (phase: VmPhase | null, generation: number) =>
-    decideHost({ host: hostRecord(1), report: report(generation), vm: phase === null ? () => undefined : only(phase) });
+    decideHost({
+      host: hostRecord(1),
+      report: report(generation),
+      vm: phase === null ? () => undefined : only(phase),
+      isUnreadable: no,
+    });
   for (const steps of [
     stale({ kind: 'running', incarnation: incarnation(2, 1) }, 1),
     stale({ kind: 'running', incarnation: incarnation(1, 2) }, 1),
@@ -54,9 +60,17 @@ test('P2 another generation, the right one on the wrong host, and what has no re
 test('P1 a quarantine is lifted only by a report without anything stale', () => {
   const here = only({ kind: 'running', incarnation: incarnation(2, 2) });
   assert.deepEqual(
-    decideHost({ host: quarantined, report: report(1), vm: here }).map((step) => step.do),
+    decideHost({ host: quarantined, report: report(1), vm: here, isUnreadable: no }).map((step) => step.do),
     ['kill-stale'],
   );
-  assert.deepEqual(decideHost({ host: quarantined, report: report(), vm: here }), [{ do: 'lift-quarantine' }]);
-  assert.deepEqual(decideHost({ host: hostRecord(1), report: report(), vm: here }), []);
+  assert.deepEqual(decideHost({ host: quarantined, report: report(), vm: here, isUnreadable: no }), [
+    { do: 'lift-quarantine' },
+  ]);
+  assert.deepEqual(decideHost({ host: hostRecord(1), report: report(), vm: here, isUnreadable: no }), []);
+});
+
+test('P2 the processes of a VM whose record cannot be read are left alone, and their host stays quarantined', () => {
+  const situation = { report: report(1), vm: () => undefined, isUnreadable: (id: VmId) => id === VM };
+  assert.deepEqual(decideHost({ host: hostRecord(1), ...situation }), []);
+  assert.deepEqual(decideHost({ host: quarantined, ...situation }), []);
 });

@@ -1,6 +1,7 @@
 /**
  * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow the records.
- * Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that generation.
+ * Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that generation, and never while its VM's
+ * record cannot be read; a host with such a process stays quarantined.
  */
 import type { Generation, HostName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -21,13 +22,17 @@ export interface HostSituation {
   /** The latest report, made after every commit about a VM that names this host. */
   readonly report: HostReport;
   readonly vm: (id: VmId) => VmRecord | undefined;
+  /** Whether etcd holds something for the VM that is no record. */
+  readonly isUnreadable: (id: VmId) => boolean;
 }
 
 /** The processes on the host that no record expects there. */
-function staleIncarnations({ host, report, vm: recordOf }: HostSituation): ReadonlyMap<VmId, Generation[]> {
+function staleIncarnations(situation: HostSituation): ReadonlyMap<VmId, Generation[]> {
+  const { host, report, vm: recordOf, isUnreadable } = situation;
   const stale = new Map<VmId, Generation[]>();
   for (const { vm, generation } of report.incarnations) {
     const record = recordOf(vm);
+    if (isUnreadable(vm)) continue;
     if (record !== undefined && isExpected(record, host.name, generation)) continue;
     stale.set(vm, [...(stale.get(vm) ?? []), generation]);
   }
@@ -50,6 +55,7 @@ export function decideHost(situation: HostSituation): readonly HostStep[] {
     reason: situation.vm(vm) !== undefined ? 'a newer generation took its place' : 'the VM was deleted',
   }));
   // The tunnel opens again only after a report without anything stale: the kill must have been seen to have worked.
-  if (steps.length === 0 && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });
+  const isUnclear = situation.report.incarnations.some(({ vm }) => situation.isUnreadable(vm));
+  if (steps.length === 0 && !isUnclear && situation.host.quarantine !== null) steps.push({ do: 'lift-quarantine' });
   return steps;
 }

@@ -16,7 +16,7 @@ import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts'
 import type { Change, Snapshot } from '../ports/store.ts';
 
 /** What admission reads. */
-export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations'>;
+export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations' | 'unreadable'>;
 
 /** VMs that one shared disk may have (docs/specs/scsi-reservations.md). */
 export const USERS_MAX = LIMITS.sharedDiskUsers.max;

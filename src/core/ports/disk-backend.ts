@@ -7,7 +7,7 @@
  * told is done is on stable storage, however the daemon ends.
  */
 import type { DiskId, Generation, Sha256, VmId } from '../../base/ids.ts';
-import type { DiskOrder, PoolReport } from './storage-link.ts';
+import type { DiskOrder, PoolFault, PoolReport } from './storage-link.ts';
 
 /** One incarnation's permission to use a disk. */
 export interface Grant {
@@ -91,6 +91,8 @@ export interface DiskBackend {
   ownerOf(disk: DiskId): Promise<VmId | undefined>;
   listDisks(): Promise<readonly DiskId[]>;
   listArtifacts(): Promise<readonly Sha256[]>;
+  /** What in the pool is not as it must be, as of a look at most a minute ago; a bounded number. Answers at once. */
+  faults(): readonly PoolFault[];
   space(): Promise<PoolReport>;
   /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;

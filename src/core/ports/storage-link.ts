@@ -30,6 +30,8 @@ export interface StorageReport {
   readonly disks: readonly DiskReport[];
   /** Absent from older services, which have none. */
   readonly sharedDisks?: readonly SharedDiskReport[];
+  /** What is not served because its files are not as they must be. Absent from older services. */
+  readonly faults?: readonly PoolFault[];
 }
 
 export interface PoolReport {
@@ -64,6 +66,14 @@ export interface FenceOrder extends Order {
   readonly vm: VmId;
   readonly below: Generation;
   readonly disks: readonly DiskId[];
+}
+
+/** Something in a node's pool that is not as it must be: it is left alone, and everything else is served. */
+export interface PoolFault {
+  /** The disk that is not served because of it; null for what does not belong there at all. */
+  readonly disk: DiskId | null;
+  /** For people; names the file. */
+  readonly message: string;
 }
 
 export interface FenceResult {

@@ -38,6 +38,11 @@ export interface Snapshot {
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
   readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
+  /**
+   * Keys whose values are no records of their kind, with what is wrong. They are missing from the maps, and nothing may be decided as if they
+   * did not exist: who depends on one is left as it is until somebody has put it right.
+   */
+  readonly unreadable: ReadonlyMap<string, string>;
   /** Disks of a VM, in the order of their ids. */
   disksOf(vm: VmId): readonly DiskRecord[];
 }

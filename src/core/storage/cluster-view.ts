@@ -1,20 +1,13 @@
 /**
  * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a grant is
- * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing.
+ * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either.
  */
 
-import {
-  type DiskId,
-  type Generation,
-  parseDiskId,
-  parseGeneration,
-  parseVmId,
-  type StorageName,
-  type VmId,
-} from '../../base/ids.ts';
+import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { PREFIX } from '../model/keys.ts';
+import { readRecord } from '../model/record-shapes.ts';
 import { admittedGenerations, heldSharedDisks, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import { floorOfRecord } from './fencing-ledger.ts';
 
@@ -22,6 +15,8 @@ export interface ClusterView {
   /** The ready disks of this node. */
   readonly disks: ReadonlyMap<DiskId, DiskView>;
   readonly vms: ReadonlyMap<VmId, VmView>;
+  /** VMs whose records cannot be understood: what they may have is not known. */
+  readonly unreadableVms: ReadonlySet<VmId>;
 }
 
 export interface DiskView {
@@ -41,19 +36,21 @@ export interface VmView {
   readonly sharedDisks: readonly VmSharedDisk[];
 }
 
+type RecordText = Readonly<Record<'key' | 'value', string>>;
+
 /** The part of the etcd client that is used. */
 export interface RecordReader {
   list(
     prefix: string,
     options?: { readonly deadlineMs?: number },
-  ): Promise<{ readonly entries: readonly { readonly value: string }[] }>;
+  ): Promise<{ readonly entries: readonly RecordText[] }>;
 }
 
-/** Reads the view; rejects when etcd cannot be reached. `onUnreadable` is told of records that are skipped. */
+/** Reads the view; rejects when etcd cannot be reached. `onUnreadable` is told of records that are skipped: of the key, and what is wrong. */
 export async function readClusterView(
   etcd: RecordReader,
   node: StorageName,
-  onUnreadable: (error: unknown) => void,
+  onUnreadable: (key: string, finding: string) => void,
 ): Promise<ClusterView> {
   const diskRecords = await etcd.list(PREFIX.disk);
   const sharedRecords = await etcd.list(PREFIX.sharedDisk);
@@ -61,29 +58,27 @@ export async function readClusterView(
   const shared = new Set<DiskId>();
   const disks = new Map<DiskId, DiskView>();
   const vms = new Map<VmId, VmView>();
-  const each = (entries: readonly { readonly value: string }[], take: (value: string) => void): void => {
-    for (const { value } of entries) {
-      try {
-        take(value);
-      } catch (error) {
-        onUnreadable(error);
+  const unreadableVms = new Set<VmId>();
+  const each = <T>(entries: readonly RecordText[], take: (record: T) => void): void => {
+    for (const { key, value } of entries) {
+      const read = readRecord(key, value);
+      if ('value' in read) take(read.value as T);
+      else {
+        onUnreadable(key, read.finding);
+        if (key.startsWith(PREFIX.vm)) unreadableVms.add(key.slice(PREFIX.vm.length) as VmId);
       }
     }
   };
-  each(diskRecords.entries, (value) => {
-    const record = JSON.parse(value) as DiskRecord;
-    if (record.node !== node || record.phase !== 'ready') return;
-    disks.set(parseDiskId(record.id), { vm: parseVmId(record.vm), port: record.port });
+  each<DiskRecord>(diskRecords.entries, ({ id, vm, port, node: at, phase }) => {
+    if (at === node && phase === 'ready') disks.set(id, { vm, port });
   });
-  each(sharedRecords.entries, (value) => {
-    const record = JSON.parse(value) as SharedDiskRecord;
-    if (record.node === node && record.phase === 'ready') shared.add(parseDiskId(record.id));
+  each<SharedDiskRecord>(sharedRecords.entries, ({ id, node: at, phase }) => {
+    if (at === node && phase === 'ready') shared.add(id);
   });
-  each(vmRecords.entries, (value) => {
-    const record = JSON.parse(value) as VmRecord;
-    vms.set(parseVmId(record.id), viewOf(record, shared));
+  each<VmRecord>(vmRecords.entries, (record) => {
+    vms.set(record.id, viewOf(record, shared));
   });
-  return { disks, vms };
+  return { disks, vms, unreadableVms };
 }
 
 function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {
@@ -91,7 +86,7 @@ function viewOf(record: VmRecord, shared: ReadonlySet<DiskId>): VmView {
   return {
     floor: floorOfRecord(record),
     highest: record.generation,
-    admitted: admittedGenerations(record.phase).map(parseGeneration),
+    admitted: admittedGenerations(record.phase),
     readOnlyDisks: new Set(seeds.map(({ disk }) => disk)),
     // What is leaving was, or is about to be, taken back: it is not granted anew.
     sharedDisks: heldSharedDisks(record).flatMap(({ disk, lun }) => (shared.has(disk) ? [{ disk, lun }] : [])),

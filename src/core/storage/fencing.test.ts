@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseGeneration, parseHostName, parseStorageName, parseVmId, type Term } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
+import { diskRecord, sharedDiskRecord, vmRecord } from '../plan/testing/sample-records.ts';
 import type { Connection } from '../ports/disk-backend.ts';
 import { readClusterView } from './cluster-view.ts';
 import { FencingLedger, floorOfRecord } from './fencing-ledger.ts';
@@ -71,8 +72,19 @@ test('the floor of a record is the lowest generation that can still be admitted'
 
 test('what etcd says about other nodes, unready disks or in an unknown form grants nothing', async () => {
   const disk = (node: string, phase: string, id: string = DISK) => ({
-    value: JSON.stringify({ id, vm: VM, node, phase, port: 30_001 }),
+    key: `/gp/disk/${id}`,
+    value: JSON.stringify({ ...diskRecord(), id, vm: VM, node, phase, port: 30_001 }),
   });
+  const sharedDisk = (id: string, node: string, phase: string) => ({
+    key: `/gp/shared-disk/${id}`,
+    value: JSON.stringify({ ...sharedDiskRecord(), id, node, phase }),
+  });
+  const vm = {
+    ...vmRecord({ kind: 'migrating', deadlineAt: 0, ...pair }),
+    id: VM,
+    spec: { ...vmRecord({ kind: 'stopped' }).spec, disks: [], sharedDisks: [SHARED, ...ELSEWHERE] },
+  };
+  const other = parseVmId('vm-00000000000f');
   const listings = new Map([
     [
       '/gp/disk/',
@@ -80,28 +92,37 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
         disk('s1', 'ready'),
         disk('s2', 'ready', 'disk-000000000002'),
         disk('s1', 'deleting', 'disk-000000000003'),
-        { value: '{' },
+        { key: '/gp/disk/disk-000000000004', value: '{' },
       ],
     ],
     [
       '/gp/vm/',
-      [{ value: JSON.stringify(record(4, { kind: 'migrating', deadlineAt: 0, ...pair })) }, { value: '{"id":"x"}' }],
+      [
+        { key: `/gp/vm/${VM}`, value: JSON.stringify(vm) },
+        { key: `/gp/vm/${other}`, value: JSON.stringify(vm) },
+      ],
+    ],
+    [
+      '/gp/shared-disk/',
+      [
+        sharedDisk(SHARED.disk, 's1', 'ready'),
+        sharedDisk('disk-00000000000b', 's1', 'creating'),
+        sharedDisk('disk-00000000000c', 's2', 'ready'),
+      ],
     ],
   ]);
-  listings.set('/gp/shared-disk/', [
-    { value: JSON.stringify({ id: SHARED.disk, node: 's1', phase: 'ready' }) },
-    { value: JSON.stringify({ id: 'disk-00000000000b', node: 's1', phase: 'creating' }) },
-    { value: JSON.stringify({ id: 'disk-00000000000c', node: 's2', phase: 'ready' }) },
-  ]);
-  const unreadable: unknown[] = [];
+  const unreadable: string[] = [];
   const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
-  const view = await readClusterView(etcd, parseStorageName('s1'), (error) => unreadable.push(error));
+  const view = await readClusterView(etcd, parseStorageName('s1'), (key, finding) =>
+    unreadable.push(`${key} ${finding}`),
+  );
   assert.deepEqual([...view.disks], [[DISK, { vm: VM, port: 30_001 }]]);
   assert.deepEqual(
     [...view.vms],
     [[VM, { floor: 3, highest: 4, admitted: [3, 4], readOnlyDisks: new Set(), sharedDisks: [SHARED] }]],
   );
-  assert.equal(unreadable.length, 2);
+  assert.deepEqual(unreadable, ['/gp/disk/disk-000000000004 is not JSON', `/gp/vm/${other} says that it is "${VM}"`]);
+  assert.deepEqual([...view.unreadableVms], [other], 'named after another: nothing is known of this one');
 });
 
 test('a queue never overlaps, urgent work goes first, and a full queue refuses ordinary work only', async () => {

@@ -56,6 +56,10 @@ export class StorageService {
   readonly #shared: SharedDisks;
   /** Disks, and VMs with shared disks, whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
   #unrestored: Set<DiskId | VmId> | undefined;
+  /** VMs whose records could not be read last: what ran of them is served on, and nothing is granted anew. */
+  #unreadableVms: ReadonlySet<VmId> = new Set();
+  /** When etcd was read last (monotonic ms). */
+  #readAtMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
   /** Ends the loop's pause. */
   #wake: () => void = () => undefined;
@@ -79,7 +83,11 @@ export class StorageService {
   async start(): Promise<void> {
     const { disks } = this.#options;
     for (const daemon of disks.findDaemons()) {
-      const vm = await disks.ownerOf(daemon.disk);
+      // A disk whose files are not as they must be is not served: a fence would not find whose its daemon is.
+      const vm = await disks.ownerOf(daemon.disk).catch((error: unknown) => {
+        this.#log.warn('a disk cannot be served', { disk: daemon.disk, reason: messageOf(error) });
+        return undefined;
+      });
       if (vm === undefined) await disks.killDaemon(daemon);
       else await this.#server(daemon.disk).adopt(daemon, vm);
     }
@@ -117,6 +125,13 @@ export class StorageService {
     if (this.#unrestored === undefined) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {
         advice: 'Nothing was granted; what was served goes on. It is tried again by itself.',
+      });
+    }
+    if (this.#unreadableVms.has(vm)) {
+      this.#readAtMs = Number.NEGATIVE_INFINITY;
+      this.#wake();
+      throw new CodedError('unavailable', `The record of ${vm} could not be read when etcd was read last.`, {
+        advice: 'Nothing was granted; what was served goes on. It is read and tried again by itself.',
       });
     }
     const check = (): void => this.#ledger.checkGeneration(vm, generation);
@@ -208,6 +223,7 @@ export class StorageService {
     return {
       node: name,
       sharedDisks,
+      faults: disks.faults(),
       pool,
       artifacts,
       disks: ids.map((disk) => {
@@ -266,14 +282,14 @@ export class StorageService {
 
   async #run(): Promise<void> {
     const { clock } = this.#options;
-    let readAtMs = Number.NEGATIVE_INFINITY;
     let retryMs = RETRY_MS_MIN;
     while (!this.#isStopped) {
-      const isDue = !this.isRestored || clock.monotonicMs() - readAtMs >= READ_CLUSTER_MS;
+      const isDue = !this.isRestored || clock.monotonicMs() - this.#readAtMs >= READ_CLUSTER_MS;
       if (isDue) {
         try {
-          await this.#followCluster(await this.#options.readCluster());
-          readAtMs = clock.monotonicMs();
+          const view = await this.#options.readCluster();
+          this.#readAtMs = clock.monotonicMs();
+          await this.#followCluster(view);
         } catch (error) {
           this.#log.warn('etcd cannot be read; what is served goes on', { reason: messageOf(error) });
         }
@@ -312,6 +328,7 @@ export class StorageService {
 
   /** Raises the floors that etcd implies; the first time, also serves exactly what etcd admits. */
   async #followCluster(view: ClusterView): Promise<void> {
+    this.#unreadableVms = view.unreadableVms;
     for (const [vm, { floor, highest, admitted }] of view.vms) {
       this.#ledger.raiseFloor(vm, floor);
       this.#ledger.settle(vm, { highest, admitted });
@@ -322,7 +339,7 @@ export class StorageService {
     if (this.#unrestored === undefined) {
       await this.#revokeWhere(
         [...this.#servers.values()],
-        (grant) => view.vms.get(grant.vm)?.admitted.includes(grant.generation) !== true,
+        ({ vm, generation }) => !view.unreadableVms.has(vm) && view.vms.get(vm)?.admitted.includes(generation) !== true,
       );
       const sharing = [...view.vms].filter(([, { sharedDisks }]) => sharedDisks.length > 0);
       this.#unrestored = new Set([...view.disks.keys(), ...sharing.map(([vm]) => vm)]);

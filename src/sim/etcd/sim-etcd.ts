@@ -237,6 +237,12 @@ export class SimEtcd {
     for (const member of this.#members) this.#pump(member);
   }
 
+  /** Puts these values, whatever is there: whoever does so leads nothing and compares nothing. Null deletes. */
+  overwrite(key: string, value: string | null): void {
+    this.state.txn({ compare: [], success: [value === null ? { delete: key } : { put: key, value }] });
+    for (const member of this.#members) this.#pump(member);
+  }
+
   #member(name: string): Member {
     const member = this.#members.find((each) => each.name === name);
     assert(member !== undefined, `no etcd member ${name}`);

@@ -107,6 +107,10 @@ export class SimDiskBackend implements DiskBackend {
     return this.#after(FILE_MS, () => this.#node.pool.list());
   }
 
+  faults(): readonly [] {
+    return [];
+  }
+
   listArtifacts(): Promise<readonly Sha256[]> {
     return Promise.resolve([]);
   }

@@ -60,6 +60,8 @@ class Bench {
   readonly node: SimStorageNode;
   admitted: readonly number[] = [1];
   highest = 1;
+  /** What etcd holds for the VM is no record. */
+  isUnreadable = false;
 
   constructor() {
     this.node = new SimStorageNode({
@@ -130,10 +132,14 @@ class Bench {
 
   #view(): ClusterView {
     const rest = { readOnlyDisks: new Set<DiskId>(), sharedDisks: [] };
+    const unreadableVms = new Set(this.isUnreadable ? [VM] : []);
     const floor = this.admitted.length === 0 ? this.highest + 1 : Math.min(...this.admitted);
     return {
       disks: new Map([[DISK, { vm: VM, port: PORT }]]),
-      vms: new Map([[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), ...rest }]]),
+      vms: new Map(
+        this.isUnreadable ? [] : [[VM, { floor, highest: this.highest, admitted: this.admitted.map(g), ...rest }]],
+      ),
+      unreadableVms,
     };
   }
 }
@@ -364,4 +370,20 @@ test('an order to make a disk that comes after the one to delete it makes nothin
   await assert.rejects(make, isLate);
   await assert.rejects(makeShared, isLate);
   assert.deepEqual([bench.node.pool.list(), bench.node.pool.listShared()], [[], []]);
+});
+
+test('a VM whose record cannot be read is served on over a restart, gets nothing new, and everything again once it can be read', async () => {
+  const bench = await Bench.start();
+  await bench.grant(1);
+  const connection = await bench.connect(1);
+  bench.isUnreadable = true;
+  await bench.restartService();
+  assert.equal(connection.isOpen, true, 'what ran is left alone');
+  await assert.rejects(bench.grant(2), (error) => error instanceof CodedError && error.code === 'unavailable');
+  bench.isUnreadable = false;
+  bench.admitted = [1, 2];
+  bench.highest = 2;
+  await assert.rejects(bench.grant(2));
+  await bench.clock.run(bench.clock.monotonicMs() + 1_000);
+  await bench.grant(2);
 });

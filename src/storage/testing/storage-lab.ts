@@ -12,6 +12,7 @@ import {
   type DiskId,
   type Generation,
   parseControlName,
+  parseGeneration,
   parseHostName,
   parseStorageName,
   type VmId,
@@ -22,6 +23,7 @@ import { keyOf, PREFIX, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts
 import { PORTS } from '../../core/model/ports.ts';
 import { accountName, initiatorName, targetName } from '../../core/model/shared-disk-identity.ts';
 import type { VmPhase, VmRecord, VmSharedDisk } from '../../core/model/vm.ts';
+import { vmRecord } from '../../core/plan/testing/sample-records.ts';
 import type { DaemonProcess } from '../../core/ports/disk-backend.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import { ensureAuthorization } from '../../etcd/authorization.ts';
@@ -235,11 +237,9 @@ export class StorageLab {
     about: { generation: number; phase: VmPhase; disk?: DiskId; sharedDisks?: readonly VmSharedDisk[] },
   ): Promise<void> {
     const { generation, phase, disk, sharedDisks = [] } = about;
-    const disks = disk === undefined ? [] : [{ disk, role: 'data', bus: 'virtio' }];
-    const record = { id: vm, generation, phase, spec: { disks, sharedDisks } };
-    const value = JSON.stringify(
-      record satisfies { id: VmId; generation: number; phase: VmRecord['phase']; spec: object },
-    );
+    const disks = disk === undefined ? [] : [{ disk, role: 'data' as const, bus: 'virtio' as const }];
+    const sample = vmRecord(phase, { id: vm, generation: generation === 0 ? 0 : parseGeneration(generation) });
+    const value = JSON.stringify({ ...sample, spec: { ...sample.spec, disks, sharedDisks } } satisfies VmRecord);
     await this.etcd.txn({ compare: [], success: [{ put: keyOf.vm(vm), value }] });
   }
 

@@ -108,6 +108,7 @@ export class FakeBackend implements Backend {
       },
       memoryUsedBytes: 0,
       memoryTotalBytes: 3 * 4 * 1024 ** 3,
+      alarms: [],
     };
   }
 
@@ -619,7 +620,7 @@ export class FakeBackend implements Backend {
 
   #storageNode(): views.StorageNode {
     const addresses = { control: '10.0.0.11', storage: '10.1.0.11' };
-    const sizes = { disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
+    const sizes = { faults: [], disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
     return { name: 's1', revision: '1', state: 'alive', ageMs: 10, addresses, ...sizes, joinedAt: now() };
   }
 

@@ -112,7 +112,10 @@ export const PLANTED_STORAGE_BUGS: readonly PlantedStorageBug[] = [
   {
     name: 'orders are obeyed before etcd was read',
     plant: {
-      plant: (parts) => ({ ...parts, readCluster: async () => ({ disks: new Map(), vms: new Map() }) }),
+      plant: (parts) => ({
+        ...parts,
+        readCluster: async () => ({ disks: new Map(), vms: new Map(), unreadableVms: new Set() }),
+      }),
     },
   },
 ];

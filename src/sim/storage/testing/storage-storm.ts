@@ -145,6 +145,7 @@ export class StorageStorm {
     }
     const created = this.#vms.filter(({ isCreated }) => isCreated);
     const view: ClusterView = {
+      unreadableVms: new Set(),
       disks: new Map(created.flatMap(({ id, disks }) => disks.map(({ disk, port }) => [disk, { vm: id, port }]))),
       vms: new Map(
         created.map(({ id, admitted, generation, sharedDisks }) => [

@@ -1,0 +1,361 @@
+/**
+ * What a value in etcd must look like before anything believes it: one shape for each kind of key. Values come from every control node, from
+ * storage nodes (reservations), from other versions and from people with etcdctl.
+ *
+ * Guarantees: a value that `readRecord` answers as `value` has every field that this version reads, of the right type and within what the rest
+ * of the code relies on, and stands under the key of its own name; fields of newer versions are let through. Nothing is copied, and nothing
+ * throws: a finding is a sentence for people. One VM's record costs some microseconds beside its JSON.parse.
+ */
+import { isName } from '../../base/ids.ts';
+import { RESERVATION_TYPE } from '../scsi/reservations.ts';
+import { PREFIX } from './keys.ts';
+import { SLOTS_PER_HOST } from './ports.ts';
+import { expectedIncarnations, type VmRecord } from './vm.ts';
+
+/** What is wrong with a value (`.phase.kind is none of …`), or null. */
+type Shape = (value: unknown) => string | null;
+
+/** etcd takes requests of 1.5 MiB; more can only come from an etcd that was told otherwise. */
+const CHARS_MAX = 2 * 1024 * 1024;
+const ITEMS_MAX = 10_000;
+const WORD_CHARS_MAX = 300;
+
+const text =
+  (charsMax: number): Shape =>
+  (value) =>
+    typeof value !== 'string' ? ' is no string' : value.length > charsMax ? ` is longer than ${charsMax}` : null;
+const word = text(WORD_CHARS_MAX);
+const prose = text(CHARS_MAX);
+const matches =
+  (pattern: RegExp, what: string): Shape =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value) ? null : ` is no ${what}`;
+const vmId = matches(/^vm-[0-9a-f]{12}$/, 'VM id');
+const diskId = matches(/^disk-[0-9a-f]{12}$/, 'disk id');
+const taskId = matches(/^task-[0-9a-f]{12}$/, 'task id');
+const sha256 = matches(/^[0-9a-f]{64}$/, 'SHA-256');
+const name: Shape = (value) => (typeof value === 'string' && isName(value) ? null : ' is no name');
+const boolean: Shape = (value) => (typeof value === 'boolean' ? null : ' is neither true nor false');
+const isTrue: Shape = (value) => (value === true ? null : ' is not true');
+/** A time or a duration in ms: clocks may answer fractions. */
+const finite: Shape = (value) => (typeof value === 'number' && Number.isFinite(value) ? null : ' is no number');
+const integer =
+  (min: number, max: number = Number.MAX_SAFE_INTEGER): Shape =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
+      ? null
+      : ` is no whole number from ${min} to ${max}`;
+const count = integer(0);
+const generation = integer(1);
+const oneOf = (...allowed: readonly (string | number)[]): Shape => {
+  const known = new Set<unknown>(allowed);
+  return (value) => (known.has(value) ? null : ` is none of ${allowed.join(', ')}`);
+};
+const nullable =
+  (inner: Shape): Shape =>
+  (value) =>
+    value === null ? null : inner(value);
+/** A field that may be absent. */
+const maybe =
+  (inner: Shape): Shape =>
+  (value) =>
+    value === undefined ? null : inner(value);
+
+function listOf(inner: Shape): Shape {
+  return (value) => {
+    if (!Array.isArray(value)) return ' is no list';
+    if (value.length > ITEMS_MAX) return ` has more than ${ITEMS_MAX} items`;
+    for (let index = 0; index < value.length; index++) {
+      const finding = inner(value[index]);
+      if (finding !== null) return `[${index}]${finding}`;
+    }
+    return null;
+  };
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function fields(shapes: Readonly<Record<string, Shape>>): Shape {
+  const entries = Object.entries(shapes);
+  return (value) => {
+    if (!isObject(value)) return ' is no object';
+    for (const [field, shape] of entries) {
+      const finding = shape(Object.hasOwn(value, field) ? value[field] : undefined);
+      if (finding !== null) return `.${field}${finding}`;
+    }
+    return null;
+  };
+}
+
+/** An object whose fields are words of other people's choice. */
+function mapOf(inner: Shape): Shape {
+  return (value) => {
+    if (!isObject(value)) return ' is no object';
+    for (const key of Object.keys(value)) {
+      const finding = inner(value[key]);
+      if (finding !== null) return `[${JSON.stringify(key.slice(0, 60))}]${finding}`;
+    }
+    return null;
+  };
+}
+
+/** An object told apart by its field `by`. */
+function byField(by: string, members: Readonly<Record<string, Shape>>): Shape {
+  const kindOf = oneOf(...Object.keys(members));
+  return (value) => {
+    if (!isObject(value)) return ' is no object';
+    const kind = Object.hasOwn(value, by) ? value[by] : undefined;
+    const finding = kindOf(kind);
+    return finding === null ? (members[kind as string]?.(value) ?? null) : `.${by}${finding}`;
+  };
+}
+
+const incarnation = fields({ generation, host: name, slot: integer(0, SLOTS_PER_HOST - 1) });
+const pair = { source: incarnation, destination: incarnation, taskId: nullable(taskId) };
+const phase = byField('kind', {
+  stopped: () => null,
+  starting: fields({ incarnation, reason: word, avoid: listOf(name) }),
+  running: fields({ incarnation }),
+  stopping: fields({ incarnation, mode: oneOf('acpi', 'hard'), deadlineAt: finite, reason: word }),
+  migrating: fields({ ...pair, deadlineAt: finite }),
+  switching: fields({ ...pair, pausedMs: maybe(finite) }),
+  unwinding: fields({ ...pair, reason: prose }),
+});
+const boot = byField('firmware', {
+  bios: () => null,
+  uefi: () => null,
+  direct: fields({ kernel: sha256, kernelBytes: count, initrd: nullable(sha256), initrdBytes: count, append: prose }),
+});
+const spec = fields({
+  vcpus: integer(1, 65_536),
+  memoryBytes: integer(1),
+  cpuModel: word,
+  boot,
+  disks: listOf(fields({ disk: diskId, role: oneOf('data', 'seed', 'nvram'), bus: oneOf('virtio', 'scsi') })),
+  nics: listOf(fields({ network: name, mac: word, address: nullable(word) })),
+  restartPolicy: oneOf('always', 'on-failure', 'never'),
+  labels: mapOf(prose),
+  image: nullable(name),
+  storagePatienceMs: finite,
+  // Records from before these fields were there lack them.
+  antiAffinity: maybe(nullable(word)),
+  sharedDisks: maybe(
+    listOf(fields({ disk: diskId, lun: integer(0, 255), joining: maybe(isTrue), leaving: maybe(isTrue) })),
+  ),
+  guestCluster: maybe(nullable(name)),
+});
+const vmFields = fields({
+  id: vmId,
+  name,
+  spec,
+  intent: oneOf('running', 'suspended', 'stopped'),
+  generation: count,
+  phase,
+  migrationRequest: nullable(fields({ to: nullable(name), taskId, askedAt: maybe(finite) })),
+  stopRequest: nullable(fields({ mode: oneOf('acpi', 'hard'), patienceMs: finite, taskId })),
+  resetRequest: nullable(fields({ taskId })),
+  startTask: nullable(taskId),
+  deleting: boolean,
+  pausesMs: maybe(listOf(finite)),
+  failures: nullable(fields({ count, lastAt: finite, message: prose })),
+  createdAt: finite,
+  phaseSince: finite,
+});
+
+/** The invariants that can be seen in one record (docs/specs/generations.md): G2, and two incarnations are two generations. */
+const vm: Shape = (value) => {
+  const finding = vmFields(value);
+  if (finding !== null) return finding;
+  const record = value as VmRecord;
+  const generations = expectedIncarnations(record.phase).map((each) => each.generation);
+  if (generations.some((each) => each > record.generation)) return '.phase names a generation above .generation';
+  return new Set(generations).size < generations.length ? '.phase names one generation twice' : null;
+};
+
+const addresses = { control: word, storage: word };
+const artifact = { sha256, sizeBytes: count };
+const tasks = maybe(listOf(taskId));
+const reservationType = oneOf(...Object.values(RESERVATION_TYPE));
+
+interface Kind {
+  readonly shape: Shape;
+  /** The field that says the rest of the key again; null: none does. */
+  readonly named: string | null;
+}
+const kind = (named: string | null, shape: Shape): Kind => ({ shape, named });
+
+const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries({
+  vm: kind('id', vm),
+  vmName: kind(null, vmId),
+  host: kind(
+    'name',
+    fields({
+      name,
+      addresses: fields({ ...addresses, overlay: word }),
+      capacity: fields({
+        memoryBytes: count,
+        vcpus: count,
+        accelerator: oneOf('kvm', 'tcg'),
+        cpuModels: listOf(word),
+      }),
+      cordoned: boolean,
+      quarantine: nullable(fields({ since: finite, reason: prose })),
+      joinedAt: finite,
+    }),
+  ),
+  storage: kind('name', fields({ name, addresses: fields(addresses), joinedAt: finite })),
+  control: kind('name', fields({ name, address: word, startedAt: finite })),
+  disk: kind(
+    'id',
+    fields({
+      id: diskId,
+      vm: vmId,
+      node: name,
+      port: integer(1, 65_535),
+      sizeBytes: count,
+      source: byField('kind', {
+        blank: () => null,
+        image: fields({ artifact: sha256, format: oneOf('qcow2', 'raw') }),
+        content: fields({ base64: prose }),
+        nvram: () => null,
+      }),
+      phase: oneOf('creating', 'ready', 'deleting'),
+    }),
+  ),
+  diskPort: kind(null, diskId),
+  sharedDisk: kind(
+    'id',
+    fields({
+      id: diskId,
+      name: word,
+      node: name,
+      sizeBytes: count,
+      blockBytes: oneOf(512, 4096),
+      phase: oneOf('creating', 'ready', 'deleting'),
+      guestCluster: nullable(name),
+      tasks,
+      reported: maybe(listOf(vmId)),
+      createdAt: finite,
+    }),
+  ),
+  sharedDiskName: kind(null, diskId),
+  guestCluster: kind(
+    'name',
+    fields({
+      name,
+      members: listOf(vmId),
+      disks: listOf(diskId),
+      heartbeatNetworks: listOf(name),
+      maxDisturbed: integer(1),
+      toleratesMs: finite,
+      sharesHosts: boolean,
+      deleting: maybe(isTrue),
+      tasks,
+      createdAt: finite,
+    }),
+  ),
+  reservation: kind(
+    'disk',
+    fields({
+      disk: diskId,
+      state: fields({
+        generation: integer(0, 0xffffffff),
+        registrations: listOf(
+          fields({ nexus: word, key: matches(/^[0-9a-f]{16}$/, 'reservation key'), isAllTargetPorts: boolean }),
+        ),
+        reservation: nullable(fields({ type: reservationType, holder: nullable(word) })),
+      }),
+      registeredAt: mapOf(finite),
+      reservedAt: nullable(finite),
+    }),
+  ),
+  image: kind(
+    'name',
+    fields({
+      name,
+      disk: nullable(fields({ ...artifact, format: oneOf('qcow2', 'raw'), virtualSizeBytes: count })),
+      direct: nullable(fields({ kernel: fields(artifact), initrd: nullable(fields(artifact)), append: prose })),
+      defaults: fields({ memoryBytes: count, vcpus: count, blankDiskBytes: nullable(count) }),
+      minMemoryBytes: maybe(count),
+      nodes: listOf(name),
+      createdAt: finite,
+    }),
+  ),
+  network: kind(
+    'name',
+    fields({
+      name,
+      vni: integer(1, 0xffffff),
+      cidr: nullable(word),
+      gateway: nullable(word),
+      dhcp: boolean,
+      nat: boolean,
+      reservations: mapOf(fields({ address: word, vm: vmId, hostname: word })),
+      createdAt: finite,
+    }),
+  ),
+  networkVni: kind(null, name),
+  task: kind(
+    'id',
+    fields({
+      id: taskId,
+      kind: word,
+      target: fields({ kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk'), name: word }),
+      state: oneOf('running', 'succeeded', 'failed', 'cancelled'),
+      progressPercent: nullable(finite),
+      message: prose,
+      startedAt: finite,
+      endedAt: nullable(finite),
+    }),
+  ),
+  event: kind(
+    null,
+    fields({
+      at: finite,
+      kind: word,
+      vm: nullable(vmId),
+      vmName: nullable(word),
+      host: nullable(name),
+      generation: nullable(count),
+      message: prose,
+    }),
+  ),
+  token: kind(
+    'id',
+    fields({
+      id: word,
+      kind: oneOf('api', 'join'),
+      name: word,
+      sha256,
+      role: nullable(oneOf('host', 'storage')),
+      createdAt: finite,
+      expiresAt: nullable(finite),
+    }),
+  ),
+} satisfies Omit<Record<keyof typeof PREFIX, Kind>, 'election'>).map(([of, each]) => [
+  PREFIX[of as keyof typeof PREFIX],
+  each,
+]);
+
+/** A record that was read: its value, or what is wrong with it, as the rest of a sentence that begins with its key. */
+export type ReadRecord = { readonly value: unknown } | { readonly finding: string };
+
+/** Reads what etcd holds at `key`. Values of other kinds than those of `PREFIX`, the election's among them, are findings. */
+export function readRecord(key: string, json: string): ReadRecord {
+  const found = KINDS.find(([prefix]) => key.startsWith(prefix));
+  if (found === undefined) return { finding: 'is of no kind that this version knows' };
+  const [prefix, { shape, named }] = found;
+  if (json.length > CHARS_MAX) return { finding: `has more than ${CHARS_MAX} characters` };
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return { finding: 'is not JSON' };
+  }
+  const finding = shape(value);
+  if (finding !== null) return { finding: finding.startsWith(' ') ? finding.slice(1) : `has a fault: ${finding}` };
+  const says = named === null ? null : (value as Readonly<Record<string, unknown>>)[named];
+  if (says !== null && says !== key.slice(prefix.length)) return { finding: `says that it is ${JSON.stringify(says)}` };
+  return { value };
+}

@@ -1,0 +1,40 @@
+/**
+ * Who depends on a value in etcd that is no record. Pure. Guarantees: nothing is decided about a VM while anything that its decisions read is
+ * unreadable: a disk that seems not to exist would not be fenced.
+ */
+import { keyOf } from '../model/keys.ts';
+import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
+import type { Snapshot } from '../ports/store.ts';
+
+/** Why nothing is done with a VM, naming the key; null where all that it depends on can be read. */
+export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
+  const { unreadable } = snapshot;
+  if (unreadable.size === 0) return null;
+  const key = keysOf(vm, snapshot).find((each) => unreadable.has(each));
+  return key === undefined ? null : `Nothing is decided: what etcd holds at ${key} ${unreadable.get(key)}.`;
+}
+
+/** A key of this kind that cannot be read, as a sentence for whoever wants to delete what such a record may name; null: none. */
+export function unreadableUser(prefix: string, unreadable: Snapshot['unreadable']): string | null {
+  for (const [key, finding] of unreadable)
+    if (key.startsWith(prefix)) return `What etcd holds at ${key} ${finding}: whether it is in use there is not known.`;
+  return null;
+}
+
+function keysOf(vm: VmRecord, snapshot: Snapshot): readonly string[] {
+  const nodes = snapshot.disksOf(vm.id).map(({ node }) => node);
+  const shared = sharedDisksOf(vm).map(({ disk }) => disk);
+  for (const disk of shared) {
+    const node = snapshot.sharedDisks.get(disk)?.value.node;
+    if (node !== undefined) nodes.push(node);
+  }
+  const cluster = vm.spec.guestCluster ?? null;
+  return [
+    ...vm.spec.disks.map(({ disk }) => keyOf.disk(disk)),
+    ...shared.map(keyOf.sharedDisk),
+    ...nodes.map(keyOf.storage),
+    ...expectedIncarnations(vm.phase).map(({ host }) => keyOf.host(host)),
+    ...vm.spec.nics.map(({ network }) => keyOf.network(network)),
+    ...(cluster === null ? [] : [keyOf.guestCluster(cluster)]),
+  ];
+}
