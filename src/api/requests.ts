@@ -1,6 +1,6 @@
 /** What the API accepts: bodies and query strings. Unknown properties are refused everywhere. */
 import { Type } from 'typebox';
-import { LIMITS } from '../core/model/limits.ts';
+import { LIMITS, type Limit } from '../core/model/limits.ts';
 import {
   Cidr,
   DiskBytes,
@@ -51,6 +51,19 @@ const DiskRequestSchema = Type.Union([
   ),
 ]);
 
+/** A file for the guest: text, or bytes that are no text. */
+const guestFile = ({ max }: Limit) =>
+  Type.Union(
+    [
+      Type.String({ maxLength: max }),
+      Type.Object(
+        { base64: Type.String({ maxLength: 4 * Math.ceil(max / 3), pattern: '^[A-Za-z0-9+/]*={0,2}$' }) },
+        strict,
+      ),
+    ],
+    { description: 'text, which the guest gets in UTF-8; or {"base64": …}: bytes, which it gets as they are' },
+  );
+
 export const CreateVmSchema = Type.Object(
   {
     name: Name,
@@ -65,9 +78,9 @@ export const CreateVmSchema = Type.Object(
     cloudInit: Type.Optional(
       Type.Object(
         {
-          userData: Type.Optional(Type.String({ maxLength: LIMITS.userDataBytes.max })),
-          networkConfig: Type.Optional(Type.String({ maxLength: LIMITS.networkConfigBytes.max })),
-          metaData: Type.Optional(Type.String({ maxLength: LIMITS.metaDataBytes.max })),
+          userData: Type.Optional(guestFile(LIMITS.userDataBytes)),
+          networkConfig: Type.Optional(guestFile(LIMITS.networkConfigBytes)),
+          metaData: Type.Optional(guestFile(LIMITS.metaDataBytes)),
         },
         { ...strict, description: 'NoCloud seed' },
       ),

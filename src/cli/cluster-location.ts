@@ -2,6 +2,7 @@
  * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory above the
  * working directory. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
  */
+import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -113,10 +114,11 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A file given on the command line, as text; the API bounds its size. */
-export async function readInputFile(io: Pick<Io, 'cwd'>, path: string): Promise<string> {
+/** A file for a guest, named on the command line: as text where it is UTF-8, else as its bytes. The API bounds its size. */
+export async function readGuestFile(io: Pick<Io, 'cwd'>, path: string): Promise<string | { readonly base64: string }> {
   try {
-    return await readFile(resolve(io.cwd, path), 'utf8');
+    const bytes = await readFile(resolve(io.cwd, path));
+    return isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') };
   } catch (error) {
     throw cannotRead(path, error);
   }

@@ -283,6 +283,14 @@ test('cloud-init comes from files', async (t) => {
   };
   assert.equal((await gp(words('vm create web1 --user-data user-data'), { cwd: dir })).code, 0);
   assert.deepEqual(seen, { userData: '#cloud-config\n' });
+  // What is no UTF-8 goes as bytes; a byte order mark is part of a text.
+  const latin1 = Buffer.from('größe', 'latin1');
+  await writeFile(join(dir, 'latin1'), latin1);
+  await writeFile(join(dir, 'marked'), '\ufeffx');
+  const both = 'vm create web3 --user-data latin1 --network-config latin1 --meta-data marked';
+  assert.equal((await gp(words(both), { cwd: dir })).code, 0);
+  const bytes = { base64: latin1.toString('base64') };
+  assert.deepEqual(seen, { userData: bytes, networkConfig: bytes, metaData: '\ufeffx' });
   const { code, err } = await gp(words('vm create web2 --user-data nothing'), { cwd: dir });
   assert.equal(code, 2);
   assert.match(err, /^gp: The file nothing does not exist\. Nothing was changed\.\n$/);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { readInputFile } from '../cluster-location.ts';
+import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
@@ -78,7 +78,7 @@ function addCreate(vm: Command, io: Io): void {
 }
 
 async function createRequest(io: Io, name: string, options: CreateOptions) {
-  const read = async (path: string | undefined) => (path === undefined ? undefined : readInputFile(io, path));
+  const read = async (path: string | undefined) => (path === undefined ? undefined : readGuestFile(io, path));
   const cloudInit = present({
     userData: await read(options.userData),
     networkConfig: await read(options.networkConfig),

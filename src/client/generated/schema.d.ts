@@ -929,9 +929,18 @@ export interface components {
             append?: string;
             /** @description NoCloud seed */
             cloudInit?: {
-                metaData?: string;
-                networkConfig?: string;
-                userData?: string;
+                /** @description text, which the guest gets in UTF-8; or {"base64": …}: bytes, which it gets as they are */
+                metaData?: string | {
+                    base64: string;
+                };
+                /** @description text, which the guest gets in UTF-8; or {"base64": …}: bytes, which it gets as they are */
+                networkConfig?: string | {
+                    base64: string;
+                };
+                /** @description text, which the guest gets in UTF-8; or {"base64": …}: bytes, which it gets as they are */
+                userData?: string | {
+                    base64: string;
+                };
             };
             /** @description `baseline`, or a QEMU CPU model every host can offer */
             cpuModel?: string;

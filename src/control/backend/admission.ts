@@ -28,7 +28,6 @@ import {
   demandCardCount,
   demandDiskCount,
   demandMemoryFor,
-  demandSeed,
   largestDiskBytes,
   type PoolFiles,
 } from '../../core/plan/vm-admission.ts';
@@ -36,6 +35,7 @@ import { makeSeedIso } from '../../wire/iso9660/seed-iso.ts';
 import type { Unchanged, Write } from '../store/cluster-store.ts';
 import { allocateAddress } from './addresses.ts';
 import { newTask, taskWrite } from './changes.ts';
+import { seedFiles } from './cloud-init.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 
@@ -253,14 +253,7 @@ function dataDisks(context: BackendContext, request: CreateVm, image: ImageRecor
 function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] {
   const disks: PlannedDisk[] = [];
   if (request.cloudInit !== undefined) {
-    const { userData, networkConfig, metaData } = request.cloudInit;
-    const bytes = (text = ''): number => Buffer.byteLength(text);
-    demandSeed({ userData: bytes(userData), networkConfig: bytes(networkConfig), metaData: bytes(metaData) });
-    const files = [
-      { name: 'meta-data', content: metaData ?? `instance-id: ${id}\nlocal-hostname: ${request.name}\n` },
-      { name: 'user-data', content: userData ?? '#cloud-config\n{}\n' },
-      ...(networkConfig === undefined ? [] : [{ name: 'network-config', content: networkConfig }]),
-    ];
+    const files = seedFiles(request.cloudInit, { id, name: request.name });
     const iso = makeSeedIso({ volumeLabel: 'CIDATA', files });
     disks.push({
       role: 'seed',

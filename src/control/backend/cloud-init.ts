@@ -1,0 +1,43 @@
+/**
+ * The files of a VM's cloud-init seed out of a request. Pure. Guarantees: bytes arrive in the guest as they were given; text that has no form in
+ * UTF-8 is refused, not changed.
+ */
+import type { CreateVm } from '../../api/requests.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { VmId } from '../../base/ids.ts';
+import { demandSeed } from '../../core/plan/vm-admission.ts';
+import type { SeedFile } from '../../wire/iso9660/seed-iso.ts';
+
+type CloudInit = NonNullable<CreateVm['cloudInit']>;
+type Given = CloudInit[keyof CloudInit];
+
+/** The files, with defaults for those that cloud-init wants and nobody gave. CodedError 'bad-input'. */
+export function seedFiles(given: CloudInit, vm: { readonly id: VmId; readonly name: string }): readonly SeedFile[] {
+  const userData = bytesOf('user-data', given.userData ?? '#cloud-config\n{}\n');
+  const metaData = bytesOf('meta-data', given.metaData ?? `instance-id: ${vm.id}\nlocal-hostname: ${vm.name}\n`);
+  const networkConfig = given.networkConfig === undefined ? null : bytesOf('network-config', given.networkConfig);
+  demandSeed({
+    userData: userData.length,
+    metaData: metaData.length,
+    networkConfig: networkConfig?.length ?? 0,
+  });
+  return [
+    { name: 'meta-data', content: metaData },
+    { name: 'user-data', content: userData },
+    ...(networkConfig === null ? [] : [{ name: 'network-config', content: networkConfig }]),
+  ];
+}
+
+function bytesOf(name: string, given: NonNullable<Given>): Uint8Array {
+  if (typeof given === 'string') {
+    if (given.isWellFormed()) return Buffer.from(given, 'utf8');
+    throw new CodedError('bad-input', `The ${name} is no valid Unicode text: it has half of a surrogate pair.`, {
+      advice: 'Nothing was created. Send its bytes: {"base64": "…"}.',
+    });
+  }
+  const bytes = Buffer.from(given.base64, 'base64');
+  if (bytes.toString('base64') === given.base64) return bytes;
+  throw new CodedError('bad-input', `The ${name} is no base64 (RFC 4648, section 4, with padding).`, {
+    advice: 'Nothing was created.',
+  });
+}
