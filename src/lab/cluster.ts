@@ -6,6 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { PAGE_ITEMS_MAX } from '../api/page-size.ts';
 import { present } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { run } from '../os/child-process.ts';
@@ -36,6 +37,8 @@ import { Cuts, createUnderlay } from './underlay.ts';
 const READY_DEADLINE_MS = 60_000;
 const PROBE_PAUSE_MS = 50;
 const PROBE_DEADLINE_MS = 1_000;
+/** A page for all: a one-machine cluster has fewer machines than a page has places. */
+const WHOLE = `limit=${PAGE_ITEMS_MAX}`;
 const API_PAUSE_MS = 100;
 const BOOTS_AT_ONCE = 8;
 const LOG_TAIL_BYTES = 2_000;
@@ -296,8 +299,8 @@ export class LabCluster {
     let missing: readonly string[] = [];
     await this.#until('the control plane', signal, API_PAUSE_MS, async () => {
       const [hosts, nodes] = await Promise.all([
-        apiCall(this.#api, 'GET', '/v1/hosts'),
-        apiCall(this.#api, 'GET', '/v1/storage-nodes'),
+        apiCall(this.#api, 'GET', `/v1/hosts?${WHOLE}`),
+        apiCall(this.#api, 'GET', `/v1/storage-nodes?${WHOLE}`),
       ]);
       const states = new Map([...statesOf(hosts, 'agent'), ...statesOf(nodes, 'state')]);
       missing = this.machines
@@ -398,9 +401,10 @@ export class LabCluster {
 }
 
 /** What `field` says, by name. */
-function statesOf(list: unknown, field: string): readonly (readonly [name: string, state: unknown])[] {
-  if (!Array.isArray(list)) return [];
-  return list.flatMap((item: unknown) => {
+function statesOf(page: unknown, field: string): readonly (readonly [name: string, state: unknown])[] {
+  const items = typeof page === 'object' && page !== null && 'items' in page ? page.items : null;
+  if (!Array.isArray(items)) return [];
+  return items.flatMap((item: unknown) => {
     if (typeof item !== 'object' || item === null) return [];
     const record = item as Readonly<Record<string, unknown>>;
     return typeof record['name'] === 'string' ? [[record['name'], record[field]] as const] : [];

@@ -34,12 +34,15 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   const presented = (request.headers.authorization ?? '').replace(/^Bearer /, '');
   if (createHash('sha256').update(presented).digest('hex') !== config.adminTokenSha256) return answer(401, {});
   const members = existsSync(membersFile) ? readFileSync(membersFile, 'utf8').trim().split('\n') : [];
-  const named = (role: string, field: string): object[] =>
-    members
+  const named = (role: string, field: string): object => {
+    const items = members
       .filter((line) => line.startsWith(`${role} `))
       .map((line) => ({ name: line.split(' ')[1], [field]: 'alive' }));
-  if (request.url === '/v1/hosts') return answer(200, named('host', 'agent'));
-  if (request.url === '/v1/storage-nodes') return answer(200, named('storage', 'state'));
+    return { items, next: null };
+  };
+  const path = request.url?.replace(/\?.*/, '');
+  if (path === '/v1/hosts') return answer(200, named('host', 'agent'));
+  if (path === '/v1/storage-nodes') return answer(200, named('storage', 'state'));
   if (request.method !== 'POST' || request.url !== '/v1/join-tokens') return answer(404, {});
   let body = '';
   for await (const chunk of request) body += String(chunk);
