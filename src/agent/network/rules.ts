@@ -1,12 +1,13 @@
 /**
  * The packet filter of a host's networks, as one script for `nft -f` that replaces our tables in one transaction. Pure.
- * Guarantees: a guest sends from its own MAC address only, and not from an address that is reserved for another or is the
- * gateway's; gateways and DHCP stay on their host; networks do not reach each other, the host's ports, or the underlay; a
- * dropped host's tunnels are dead.
+ * Guarantees: what a guest sends passes tap-rules.ts; gateways and DHCP stay on their host; networks do not reach each other, the
+ * host's ports, or the underlay; a dropped host's tunnels are dead.
  */
 
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
 import { bridgeName, cidrOf, GATEWAY_MAC, tunnelName } from './names.ts';
+import { chain, replaceTable, set } from './nft-text.ts';
+import { IF_TAP, tapRules } from './tap-rules.ts';
 import type { Tap } from './taps.ts';
 
 export interface RuleContext {
@@ -22,88 +23,31 @@ const TABLE = 'groundplane';
 /** The whole script. */
 export function ruleScript(plan: NetworkPlan, context: RuleContext): string {
   return [
-    ...table('bridge', bridgeTable(plan, context.taps)),
-    ...table('inet', inetTable(plan, context)),
-    ...table('arp', arpTable(plan)),
+    ...replaceTable('bridge', TABLE, bridgeTable(plan, context.taps)),
+    ...replaceTable('inet', TABLE, inetTable(plan, context)),
+    ...replaceTable('arp', TABLE, arpTable(plan)),
   ].join('\n');
 }
 
-function table(family: string, lines: readonly string[]): string[] {
-  const name = `${family} ${TABLE}`;
-  // Declared, then deleted, then made: works the same whether it exists or not.
-  return [`table ${name}`, `delete table ${name}`, `table ${name} {`, ...lines.map((line) => `  ${line}`), '}', ''];
-}
-
-function chain(name: string, rules: readonly string[], hook?: string): string[] {
-  const head = hook === undefined ? [] : [`  type ${hook}; policy accept;`];
-  return [`chain ${name} {`, ...head, ...rules.map((rule) => `  ${rule}`), '}'];
-}
-
-function set(name: string, type: string, elements: readonly string[], keyword = 'set'): string[] {
-  const content = elements.length === 0 ? [] : [`  elements = { ${elements.join(', ')} }`];
-  return [`${keyword} ${name} {`, `  type ${type}`, ...content, '}'];
-}
-
 function bridgeTable({ networks }: NetworkPlan, taps: readonly Tap[]): string[] {
-  const vnis = new Set(networks.map(({ vni }) => vni));
-  const members = taps.filter(({ vni }) => vnis.has(vni));
   return [
-    ...networks.flatMap(memberRules),
-    ...set(
-      'cards',
-      'ifname . ether_addr',
-      taps.map(({ device, mac }) => `"${device}" . ${mac}`),
-    ),
-    ...set(
-      'members',
-      'ifname : verdict',
-      members.map(({ device, vni }) => `"${device}" : jump member${vni}`),
-      'map',
-    ),
+    ...tapRules(networks, taps),
     ...chain(
       'prerouting',
-      [
-        'iifname "gpt*" iifname . ether saddr != @cards drop',
-        'iifname "gpt*" ether type arp iifname . arp saddr ether != @cards drop',
-        `iifname "gpx*" ether saddr ${GATEWAY_MAC} drop`,
-        'iifname vmap @members',
-      ],
+      [`${IF_TAP} jump tap`, `iifname "gpx*" ether saddr ${GATEWAY_MAC} drop`],
       'filter hook prerouting priority -300',
     ),
-    ...chain('input', ['iifname "gpx*" drop'], 'filter hook input priority 0'),
+    ...chain(
+      'input',
+      [
+        'iifname "gpx*" drop',
+        // What is sent to a bridge itself (IEEE 802.1D, table 7-10) is not forwarded and comes here at once, past prerouting.
+        `${IF_TAP} ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop`,
+      ],
+      'filter hook input priority 0',
+    ),
     ...chain('forward', networks.flatMap(tunnelRules), 'filter hook forward priority 0'),
     ...chain('output', ['oifname "gpx*" drop'], 'filter hook output priority 0'),
-  ];
-}
-
-/** What a network's guests may not send. Addresses that nobody reserved are free: a guest cluster's floating address. */
-function memberRules({ vni, gateway, dhcp }: NetworkOnHost): string[] {
-  const reserved = dhcp ?? [];
-  const rules: string[] = [];
-  if (reserved.length > 0) {
-    rules.push(
-      `arp saddr ip @reserved${vni} ether saddr . arp saddr ip != @holders${vni} drop`,
-      `ip saddr @reserved${vni} ether saddr . ip saddr != @holders${vni} drop`,
-    );
-  }
-  if (gateway !== null) rules.push(`arp saddr ip ${gateway.address} drop`, `ip saddr ${gateway.address} drop`);
-  if (dhcp !== null) rules.push('ether type ip udp sport 67 drop');
-  return [
-    ...(reserved.length === 0
-      ? []
-      : [
-          ...set(
-            `reserved${vni}`,
-            'ipv4_addr',
-            reserved.map(({ address }) => address),
-          ),
-          ...set(
-            `holders${vni}`,
-            'ether_addr . ipv4_addr',
-            reserved.map(({ mac, address }) => `${mac} . ${address}`),
-          ),
-        ]),
-    ...chain(`member${vni}`, rules),
   ];
 }
 
@@ -149,7 +93,16 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       natted.map(({ bridge }) => bridge),
     ),
     ...chain('raw', ['ip saddr @dropped udp dport 4789 drop'], 'filter hook prerouting priority -300'),
-    ...chain('input', ['iifname "gpb*" jump guest'], 'filter hook input priority 0'),
+    ...chain(
+      'input',
+      [
+        // Guests reach the host through their bridge or not at all.
+        `${IF_TAP} drop`,
+        'iifname "gpx*" drop',
+        'iifname "gpb*" jump guest',
+      ],
+      'filter hook input priority 0',
+    ),
     ...chain('guest', [
       'ct state established,related accept',
       'icmp type echo-request iifname . ip daddr @gateways accept',
@@ -188,5 +141,6 @@ function arpTable({ networks }: NetworkPlan): string[] {
   const gateways = networks.flatMap(({ vni, gateway }) =>
     gateway === null ? [] : [`iifname "${bridgeName(vni)}" arp daddr ip ${gateway.address} accept`],
   );
-  return chain('input', [...gateways, 'iifname "gpb*" drop'], 'filter hook input priority 0');
+  const others = [IF_TAP, 'iifname "gpx*"', 'iifname "gpb*"'].map((from) => `${from} drop`);
+  return chain('input', [...gateways, ...others], 'filter hook input priority 0');
 }

@@ -15,6 +15,21 @@ import { fileURLToPath } from 'node:url';
 import { present } from '../../base/assert.ts';
 import { type RunResult, run, tryRun } from '../../os/child-process.ts';
 import { listProcesses } from '../../os/process-table.ts';
+import {
+  announcement,
+  arp,
+  arrivals,
+  FRAGMENT,
+  frame,
+  HOP,
+  icmp,
+  ipv4,
+  ipv6,
+  OPTIONS,
+  tagged,
+  target6,
+  udp,
+} from './raw-frames.ts';
 
 const DEADLINE_MS = 20_000;
 const OUTSIDE = '192.0.2.1';
@@ -39,6 +54,7 @@ let h2: Host;
 let a: Guest;
 let b: Guest;
 let c: Guest;
+let d: Guest;
 let revision = 0;
 const sleepers: ChildProcess[] = [];
 
@@ -76,6 +92,12 @@ async function makeHost(number: number): Promise<Host> {
     'route add default via 10.77.0.254',
   ])
     await inside(pid, ['ip', ...words.split(' ')]);
+  // Where the kernel shows bridged frames to the IP filter too, connection tracking puts fragments together.
+  await inside(pid, [
+    'sh',
+    '-c',
+    'for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$f" ] || echo 0 > "$f"; done',
+  ]);
   return host;
 }
 
@@ -159,6 +181,7 @@ before(async () => {
   a = await makeGuest(h1, { number: 1, vni: 100 });
   b = await makeGuest(h2, { number: 2, vni: 100 });
   c = await makeGuest(h1, { number: 3, vni: 200 });
+  d = await makeGuest(h1, { number: 4, vni: 100 });
   await ordinary();
 });
 
@@ -248,6 +271,151 @@ test("a guest cannot take another's address or MAC, nor the gateway's; a free ad
   await inside(a.pid, ['ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:01']);
   await inside(a.pid, ['ip', 'route', 'replace', 'default', 'via', GATEWAY]);
   assert(await reaches(a, b.address));
+});
+
+const LINK_LOCAL = 'fe80:0:0:0:0:ff:fe00:1';
+const A = { mac: '02:00:00:00:00:01', address: '10.0.0.11' };
+const B_ADDRESS = '10.0.0.12';
+const B_LINK_LOCAL = 'fe80:0:0:0:0:ff:fe00:2';
+const A6 = { ...A, address: LINK_LOCAL };
+const as = (address: string) => ({ ...A, address });
+const UDP = 17;
+const ICMP = 1;
+const ICMP6 = 58;
+const ROUTER = 134;
+const LAST = { name: 'last', frame: arp('last', A) };
+
+/** In the order in which they are sent. */
+const ALLOWED: Readonly<Record<string, (name: string) => Buffer>> = {
+  'its own address': (name) => arp(name, A),
+  'an answer with its own address': (name) => arp(name, A, { operation: 2 }),
+  'a floating address, asked for': (name) => arp(name, as('0.0.0.0'), { target: '10.0.0.200' }),
+  'a floating address': (name) => arp(name, as('10.0.0.200'), { target: '10.0.0.200' }),
+  'a packet from a floating address': (name) => ipv4(as('10.0.0.200'), udp(name, 5405, 5405), { protocol: UDP }),
+  'a packet': (name) => ipv4(A, udp(name, 68, 67), { protocol: UDP }),
+  'asking for an address by DHCP': (name) => ipv4(as('0.0.0.0'), udp(name, 68, 67), { protocol: UDP }),
+  'the announcement of a migration': (name) => announcement(name, A),
+  'IPv6, link-local': (name) => ipv6(A6, UDP, udp(name, 5405, 5405)),
+  'IPv6, a floating address': (name) => ipv6(as('fd00:0:0:0:0:0:0:7'), UDP, udp(name, 5405, 5405)),
+  'IPv6, echo': (name) => ipv6(A6, ICMP6, icmp(name, 128)),
+  'IPv6, duplicate address detection': (name) =>
+    ipv6(as('0:0:0:0:0:0:0:0'), ICMP6, icmp(name, 135, target6('fd00:0:0:0:0:0:0:7'))),
+  'IPv6, its own address advertised': (name) => ipv6(A6, ICMP6, icmp(name, 136, target6(LINK_LOCAL))),
+  'IPv6, multicast listener report': (name) =>
+    ipv6(as('0:0:0:0:0:0:0:0'), 0, Buffer.concat([HOP(ICMP6), icmp(name, 143)])),
+  'IPv6, first fragment of UDP': (name) => ipv6(A6, 44, Buffer.concat([FRAGMENT(UDP, 0, true), udp(name, 9, 9)])),
+  'IPv6, another fragment of UDP': (name) => ipv6(A6, 44, Buffer.concat([FRAGMENT(UDP, 9, false), udp(name, 9, 9)])),
+};
+
+const FORBIDDEN: Readonly<Record<string, (name: string) => Buffer>> = {
+  'VLAN 0, own address': (name) => tagged(arp(name, A), 0x8100, 0),
+  'VLAN 0, the gateway': (name) => tagged(arp(name, as(GATEWAY)), 0x8100, 0),
+  'VLAN 0 with a priority, a packet': (name) => tagged(ipv4(A, udp(name, 1, 1), { protocol: UDP }), 0x8100, 0xe000),
+  'VLAN 0, a DHCP answer': (name) => tagged(ipv4(A, udp(name, 67, 68), { protocol: UDP }), 0x8100, 0),
+  'VLAN 5, a packet': (name) => tagged(ipv4(A, udp(name, 1, 1), { protocol: UDP }), 0x8100, 5),
+  '802.1ad, the gateway': (name) => tagged(arp(name, as(GATEWAY)), 0x88a8, 0),
+  '802.1ad and 802.1Q, another': (name) => tagged(tagged(arp(name, as(B_ADDRESS)), 0x8100, 0), 0x88a8, 0),
+  '802.1Q twice': (name) => tagged(tagged(arp(name, A), 0x8100, 0), 0x8100, 0),
+  'another MAC address': (name) => arp(name, { ...A, mac: '02:00:00:00:00:99' }),
+  "the gateway's MAC address": (name) => arp(name, { ...A, mac: '02:67:70:00:00:01' }),
+  'another MAC address within ARP': (name) => arp(name, A, { senderMac: '02:00:00:00:00:99' }),
+  'ARP of another kind': (name) => arp(name, A, { hardwareBytes: 8 }),
+  'ARP with another operation': (name) => arp(name, A, { operation: 8 }),
+  'the address of another': (name) => arp(name, as(B_ADDRESS)),
+  'asking whether the address of another is free': (name) => arp(name, as('0.0.0.0'), { target: B_ADDRESS }),
+  "the gateway's address": (name) => arp(name, as(GATEWAY), { operation: 2 }),
+  "the network's own address": (name) => arp(name, as('10.0.0.0')),
+  'the broadcast address': (name) => arp(name, as('10.0.0.255')),
+  'an address outside the network': (name) => arp(name, as('10.0.1.5')),
+  'RARP that is no announcement': (name) => announcement(name, A, 4),
+  'a packet from the address of another': (name) => ipv4(as(B_ADDRESS), udp(name, 1, 1), { protocol: UDP }),
+  "a packet from the gateway's address": (name) => ipv4(as(GATEWAY), udp(name, 1, 1), { protocol: UDP }),
+  'a packet from the broadcast address': (name) => ipv4(as('10.0.0.255'), udp(name, 1, 1), { protocol: UDP }),
+  'a packet from outside the network': (name) => ipv4(as('192.0.2.1'), udp(name, 1, 1), { protocol: UDP }),
+  'a packet from a loopback address': (name) => ipv4(as('127.0.0.1'), udp(name, 1, 1), { protocol: UDP }),
+  'a packet from a multicast address': (name) => ipv4(as('224.0.0.5'), udp(name, 1, 1), { protocol: UDP }),
+  'a packet from nobody that is not DHCP': (name) => ipv4(as('0.0.0.0'), udp(name, 1, 1), { protocol: UDP }),
+  'a DHCP answer': (name) => ipv4(A, udp(name, 67, 68), { protocol: UDP }),
+  'an ICMP redirect': (name) => ipv4(A, icmp(name, 5), { protocol: ICMP }),
+  'an ICMP router advertisement': (name) => ipv4(A, icmp(name, 9), { protocol: ICMP }),
+  'IPv6 from the link-local address of another': (name) => ipv6(as(B_LINK_LOCAL), UDP, udp(name, 1, 1)),
+  'IPv6 from the loopback address': (name) => ipv6(as('0:0:0:0:0:0:0:1'), UDP, udp(name, 1, 1)),
+  'IPv6 from nobody': (name) => ipv6(as('0:0:0:0:0:0:0:0'), UDP, udp(name, 1, 1)),
+  'IPv6 from a multicast address': (name) => ipv6(as('ff02:0:0:0:0:0:0:1'), UDP, udp(name, 1, 1)),
+  'the link-local address of another, advertised': (name) => ipv6(A6, ICMP6, icmp(name, 136, target6(B_LINK_LOCAL))),
+  'asking whether the link-local address of another is free': (name) =>
+    ipv6(as('0:0:0:0:0:0:0:0'), ICMP6, icmp(name, 135, target6(B_LINK_LOCAL))),
+  'a router advertisement': (name) => ipv6(A6, ICMP6, icmp(name, ROUTER)),
+  'a router advertisement after hop-by-hop options': (name) =>
+    ipv6(A6, 0, Buffer.concat([HOP(ICMP6), icmp(name, ROUTER)])),
+  'a router advertisement after destination options': (name) =>
+    ipv6(A6, 60, Buffer.concat([OPTIONS(ICMP6), icmp(name, ROUTER)])),
+  'a router advertisement after both': (name) =>
+    ipv6(A6, 0, Buffer.concat([HOP(60), OPTIONS(ICMP6), icmp(name, ROUTER)])),
+  'a router advertisement in one fragment': (name) =>
+    ipv6(A6, 44, Buffer.concat([FRAGMENT(ICMP6, 0, false), icmp(name, ROUTER)])),
+  'the first fragment of a router advertisement': (name) =>
+    ipv6(A6, 44, Buffer.concat([FRAGMENT(ICMP6, 0, true), icmp(name, ROUTER)])),
+  'the second fragment of ICMPv6': (name) => ipv6(A6, 44, Buffer.concat([FRAGMENT(ICMP6, 4, false), icmp(name, 0)])),
+  'a router advertisement in a fragment after options': (name) =>
+    ipv6(A6, 44, Buffer.concat([FRAGMENT(60, 0, true), OPTIONS(ICMP6), icmp(name, ROUTER)])),
+  'the second fragment after options': (name) =>
+    ipv6(A6, 44, Buffer.concat([FRAGMENT(60, 4, false), icmp(name, ROUTER)])),
+  'a listener report whose options lead to a fragment': (name) =>
+    ipv6(A6, 0, Buffer.concat([HOP(44), FRAGMENT(ICMP6, 0, true), icmp(name, 143)])),
+  'an ICMPv6 redirect': (name) => ipv6(A6, ICMP6, icmp(name, 137)),
+  'a DHCPv6 answer': (name) => ipv6(A6, UDP, udp(name, 547, 546)),
+  'a DHCPv6 answer in a fragment': (name) => ipv6(A6, 44, Buffer.concat([FRAGMENT(UDP, 0, true), udp(name, 547, 546)])),
+  LLDP: (name) => frame(A.mac, 0x88cc, Buffer.from(`gpm:${name};`)),
+  MPLS: (name) => frame(A.mac, 0x8847, Buffer.from(`gpm:${name};`)),
+  'PPPoE discovery': (name) => frame(A.mac, 0x8863, Buffer.from(`gpm:${name};`)),
+  '802.1X': (name) => frame(A.mac, 0x888e, Buffer.from(`gpm:${name};`)),
+  'an 802.2 frame': (name) => frame(A.mac, 40, Buffer.from(`gpm:${name};`)),
+  'an unknown type': (name) => frame(A.mac, 0x9000, Buffer.from(`gpm:${name};`)),
+};
+
+/** The number of `eth0` in a guest. */
+async function ends(from: Guest, at: Guest): Promise<Parameters<typeof arrivals>[0]> {
+  const of = async ({ pid }: Guest): Promise<{ pid: number; index: number }> => {
+    const { stdout } = await inside(pid, ['ip', '-json', 'link', 'show', 'dev', 'eth0']);
+    return { pid, index: (JSON.parse(stdout) as { ifindex: number }[])[0]?.ifindex ?? 0 };
+  };
+  return { from: await of(from), at: await of(at) };
+}
+
+test('what a guest may send arrives: untagged IPv4, ARP and IPv6 from its own and from floating addresses', async () => {
+  const frames = Object.entries(ALLOWED).map(([name, make]) => make(name));
+  assert.deepEqual(await arrivals(await ends(a, d), frames, LAST), Object.keys(ALLOWED));
+});
+
+test('nothing else arrives, whatever it is wrapped in: not on its own host, not on another', async () => {
+  const frames = Object.entries(FORBIDDEN).map(([name, make]) => make(name));
+  for (const at of [d, b]) assert.deepEqual(await arrivals(await ends(a, at), frames, LAST), []);
+});
+
+test('frames to the bridge itself do not get around the filter to the host', async () => {
+  const host = present(h1.process.pid, 'pid');
+  const say =
+    'use IO::Socket::INET; $s=IO::Socket::INET->new(Proto=>"udp",LocalAddr=>"10.77.0.1:5555") or die; $|=1; print "ready\n"; while($s->recv($d,9000)){print "$d\n"; last if $d eq "over"}';
+  const ear = spawn('nsenter', ['--target', String(host), '--net', '--', 'perl', '-e', say], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const heard: string[] = [];
+  try {
+    for await (const line of createInterface({ input: present(ear.stdout, 'stdout') })) {
+      if (line !== 'ready') {
+        heard.push(line);
+        continue;
+      }
+      const evil = ipv4(A, udp('evil', 5, 5555), { protocol: UDP, destination: '10.77.0.1', to: '01:80:c2:00:00:0e' });
+      await arrivals(await ends(a, d), [evil], LAST);
+      const send = 'use IO::Socket::INET; IO::Socket::INET->new(Proto=>"udp",PeerAddr=>"10.77.0.1:5555")->send("over")';
+      await inside(host, ['perl', '-e', send]);
+    }
+  } finally {
+    ear.kill('SIGKILL');
+  }
+  assert.deepEqual(heard, ['over']);
 });
 
 test('who is not in the flood list is not reached, and a dropped host reaches nobody', async () => {
