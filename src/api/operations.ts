@@ -364,6 +364,12 @@ export const OPERATIONS = {
     answer: views.TaskSchema,
     errors: ['not-found'],
   }),
+  cancelTask: operation(
+    'POST /v1/tasks/{task}/cancel',
+    'tasks',
+    'Take back what a task asks for: a migration before its commit, a start, or a reset that was not carried out yet',
+    { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict'] },
+  ),
   listEvents: operation(
     'GET /v1/events',
     'events',

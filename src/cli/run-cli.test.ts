@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { Value } from 'typebox/value';
 import { parse } from 'yaml';
 import { type Cluster, VmDetailSchema } from '../api/views.ts';
+import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
 import { createAuthority } from '../pki/authority.ts';
 import { fakeCluster } from './testing/fake-cluster.ts';
@@ -308,6 +309,37 @@ test('waiting: not at all, too long, through a failure', async (t) => {
   assert.equal(late.code, 7);
   assert.match(late.err, /It goes on\. `gp task wait task-/);
   assert.equal(late.out, '');
+});
+
+test('a migration that is under way is cancelled, and so is a task by its id', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  const none = await gp(words('vm migrate web1 --cancel'));
+  assert.deepEqual([none.code, none.err], [5, 'gp: web1 is not being migrated. Nothing was changed.\n']);
+  backend.taskMs = 3_600_000;
+  await gp(words('vm migrate web1 --no-wait'));
+  const { code, out } = await gp(words('vm migrate web1 --cancel'));
+  assert.equal(code, 0);
+  assert.match(out, /^cancelled as asked\nweb1 not migrated: /);
+  const { out: id } = await gp(words('vm migrate web1 --no-wait'));
+  assert.match((await gp(words(`task cancel ${id.trim()}`))).out, /^State: +cancelled$/m);
+  assert.equal((await gp(words(`task cancel ${id.trim()}`))).code, 5);
+  assert.equal((await gp(words('vm migrate web1 --cancel --to h2'))).code, 2);
+});
+
+test('a migration that was complete before it could be cancelled is said to be', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  backend.taskMs = 3_600_000;
+  await gp(words('vm migrate web1 --no-wait'));
+  backend.cancelTask = async (id) => ({
+    ...present(backend.tasks.get(id), id),
+    state: 'succeeded',
+    message: 'It is on h2.',
+  });
+  const { code, err } = await gp(words('vm migrate web1 --cancel'));
+  assert.equal(code, 5);
+  assert.match(err, /It was too late: vm\.migrate of web1 succeeded\. It is on h2\./);
 });
 
 test('waiting goes on while no control node leads', async (t) => {

@@ -53,6 +53,20 @@ export function demandSuccess(task: Task): void {
   );
 }
 
+/**
+ * Takes back what a task asks for, and waits until it has ended: as cancelled, or undone for another reason. CodedError 'conflict' where it
+ * succeeded all the same, or cannot be cancelled; 'deadline' after `timeoutMs`.
+ */
+export async function cancelTask(session: Session, id: string, timeoutMs: number): Promise<Task> {
+  const client = await session.client();
+  const asked = await client.call(client.http.POST('/v1/tasks/{task}/cancel', { params: { path: { task: id } } }));
+  const ended = await waitForTask(session, asked, timeoutMs);
+  if (ended.state !== 'succeeded') return ended;
+  throw new CodedError('conflict', `It was too late: ${ended.kind} of ${ended.target.name} succeeded.`, {
+    advice: ended.message,
+  });
+}
+
 async function poll(session: Session, task: Task, seconds: number): Promise<Task> {
   const client = await session.client();
   const { signal } = session.io;

@@ -180,4 +180,40 @@ export const FOUND_CASES: readonly FoundCase[] = [
       { afterMs: 8_000, wish: 'migrate', vm: 'vm1' },
     ],
   },
+  {
+    name: 'a guest that was booting when its power button was pressed was powered off hard when its time was over',
+    vms: 1,
+    lines: [
+      { afterMs: 0, deafen: 'vm1' },
+      { afterMs: 0, wish: 'stop', vm: 'vm1' },
+      { atStep: 'stop power-down', end: 'leader' },
+      { atStep: 'stop power-down', undeafen: 'vm1' },
+      { atStatus: 'shutdown', generation: 1, wish: 'start', vm: 'vm1' },
+    ],
+  },
+  {
+    name: 'a guest that was paused during its move ran on until the move ended',
+    vms: 1,
+    lines: [
+      { afterMs: 0, busy: 'vm1' },
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { atStep: 'migrate send', wish: 'suspend', vm: 'vm1' },
+      { atStatus: 'paused', generation: 1, wish: 'stop', vm: 'vm2' },
+      // The move goes on, and the guest arrives as it left.
+      { atStep: 'migrate commit:running', wish: 'resume', vm: 'vm1' },
+      { atStatus: 'running', generation: 2, wish: 'migrate', vm: 'vm1' },
+    ],
+  },
+  {
+    name: 'a move could not be taken back before it was over',
+    vms: 1,
+    lines: [
+      { afterMs: 0, busy: 'vm1' },
+      { afterMs: 0, wish: 'migrate', vm: 'vm1' },
+      { atStep: 'migrate allow-pause', wish: 'cancel', vm: 'vm1' },
+      { atStep: 'migrate cancel-send', end: 'leader' },
+      { atStatus: 'ended', generation: 2, wish: 'suspend', vm: 'vm1' },
+      { atStatus: 'paused', generation: 1, wish: 'migrate', vm: 'vm1' },
+    ],
+  },
 ];

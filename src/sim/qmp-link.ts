@@ -33,6 +33,8 @@ interface Held {
   session: Session | null;
   connecting: Promise<Attempt> | null;
   sending: boolean;
+  /** Whether its guest was told here to stand still. */
+  isHalted: boolean;
   /** What was ordered: the generation to send to, on the present session, or to receive. */
   ordered: Generation | 'receive' | null;
 }
@@ -103,6 +105,7 @@ export class SimQmpLink implements QmpLink {
   }
 
   halt(target: QmpTarget): Promise<void> {
+    this.#hold(target).isHalted = true;
     return this.#order(target, SLOW_COMMAND_MS, (qemu) => qemu.halt());
   }
 
@@ -140,7 +143,7 @@ export class SimQmpLink implements QmpLink {
     await this.#order(source, SLOW_COMMAND_MS, (qemu) => {
       hasBegun = qemu.send(destination.generation);
     });
-    if (hasBegun) held.ordered = destination.generation;
+    if (hasBegun) Object.assign(held, { ordered: destination.generation, isHalted: false });
   }
 
   allowPause(source: QmpTarget, ms: number): Promise<void> {
@@ -207,7 +210,7 @@ export class SimQmpLink implements QmpLink {
     const key = `${target.vm}:${target.generation}`;
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, session: null, connecting: null, sending: false, ordered: null };
+      held = { target, session: null, connecting: null, sending: false, isHalted: false, ordered: null };
       this.#held.set(key, held);
     }
     return held;
@@ -291,11 +294,11 @@ export class SimQmpLink implements QmpLink {
 
 /** What an event tells of the migration that was ordered on the session. */
 function toldBy(event: SimEvent, held: Held, { migration }: QemuProcess): MigrationTold | null {
-  const { ordered } = held;
+  const { ordered, isHalted } = held;
   if (ordered === null) return null;
   if (ordered === 'receive') return event === 'completed' ? { kind: 'arrived' } : null;
   if (event === 'completed') return { kind: 'left', sentTo: ordered, pausedMs: migration?.downtimeMs ?? null };
-  if (event === 'STOP') return { kind: 'ending' };
+  if (event === 'STOP') return isHalted ? null : { kind: 'ending' };
   if (event === 'RESUME' || event === 'ended') held.ordered = null;
   return null;
 }

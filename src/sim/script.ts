@@ -27,6 +27,8 @@ type Act =
   | { readonly jump: string; readonly byMs: number }
   /** The guest does not hear the power button from now on. */
   | { readonly deafen: string }
+  /** … and hears it again. */
+  | { readonly undeafen: string }
   /** The guest writes about as fast as its memory is copied from now on. */
   | { readonly busy: string }
   | { readonly cut: NetworkName; readonly machine: string; readonly forMs: number }
@@ -95,6 +97,7 @@ export class ScriptPlayer {
     else if ('powerOff' in line) this.#powerOff(line.powerOff, line.forMs);
     else if ('jump' in line) this.#jump(this.#process(line.jump), line.byMs);
     else if ('deafen' in line) for (const qemu of this.#qemusOf(line.deafen)) qemu.isDeaf = true;
+    else if ('undeafen' in line) for (const qemu of this.#qemusOf(line.undeafen)) qemu.isDeaf = false;
     else if ('busy' in line) for (const qemu of this.#qemusOf(line.busy)) qemu.isBusy = true;
     else if ('cut' in line) this.#cut(line.cut, line.machine, line.forMs);
     else for (const qemu of this.#qemusOf(line.vm)) qemu.guestDoes(line.guest);

@@ -5,6 +5,8 @@ import { runSequences, STEPS, sequencesUpTo, VMS_AT_ONCE } from './sequences.ts'
 const STEPS_MAX = 4;
 /** From one step to the next in ms, where nobody waits for the end of the one before. */
 const GAPS_MS = [5, 120, 700];
+/** Shorter ones are the beginnings of these. */
+const LONGEST = sequencesUpTo(STEPS_MAX).filter(({ length }) => length === STEPS_MAX);
 
 const ALL = sequencesUpTo(STEPS_MAX);
 
@@ -28,7 +30,7 @@ test('whatever is done with a VM step by step, its guest keeps its memory unless
 
 for (const gapMs of GAPS_MS) {
   test(`whatever is done with a VM every ${gapMs} ms, its guest is never started anew`, async () => {
-    for (const [seed, sequences] of inGroups(ALL, VMS_AT_ONCE).entries())
+    for (const [seed, sequences] of inGroups(LONGEST, VMS_AT_ONCE).entries())
       assert.deepEqual(await runSequences({ seed, sequences, gapMs }), []);
   });
 }

@@ -1,6 +1,7 @@
 /** What people wish of a VM, asked of the backend of production (control/backend/vm-wishes.ts) on some control node. */
 
 import { unreachable } from '../base/assert.ts';
+import { CodedError } from '../base/errors.ts';
 import type { HostName } from '../base/ids.ts';
 import type { ChangeContext } from '../control/backend/changes.ts';
 import { VmWishes } from '../control/backend/vm-wishes.ts';
@@ -43,7 +44,19 @@ export function wishOf(context: ChangeContext, { deed, vm, to, patienceMs }: Wis
       return wishes.migrate(vm, { to });
     case 'delete':
       return wishes.delete(vm, { ifMatch: null });
+    case 'cancel':
+      return wishes.cancel(taskOf(context, vm));
     default:
       return unreachable(deed);
   }
+}
+
+/** What is under way of a VM, whatever it is; CodedError 'conflict' where nothing is. */
+function taskOf({ store }: ChangeContext, name: string): string {
+  const tasks = [...store.tasks.values()].filter(
+    ({ value }) => value.target.name === name && value.state === 'running',
+  );
+  const latest = tasks.sort((a, b) => a.revision - b.revision).at(-1);
+  if (latest === undefined) throw new CodedError('conflict', `Nothing of ${name} is under way.`);
+  return latest.value.id;
 }

@@ -1,7 +1,13 @@
 /** Guests that stand still: what is done with them loses nothing of their memory. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Task } from '../../src/api/views.ts';
+import { present } from '../../src/base/assert.ts';
+import { pause } from '../../src/os/deadline.ts';
+import { isRunning, type ProcessIdentity, signalProcess } from '../../src/os/process-table.ts';
+import { runningQemus } from '../stories/guests.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 import {
   acknowledged,
@@ -11,10 +17,18 @@ import {
   gp,
   gpJson,
   growsBeyond,
+  until,
   untilSaid,
   untilVm,
   vmOf,
 } from './case.ts';
+
+const MIB = 1024 * 1024;
+/** What the guest of the held moves keeps in its memory, so that its copy takes a while. */
+const DIRTY_MIB = 320;
+/** A QEMU that is about to receive a guest's memory has less than this. */
+const RECEIVING_BYTES = 160 * MIB;
+const STILL_MS = 1_500;
 
 /** What the events say of a VM, in their order. */
 async function eventKinds(cluster: StoryCluster, name: string): Promise<readonly string[]> {
@@ -84,4 +98,84 @@ const movesTwice: Case = {
   },
 };
 
-export const halted: readonly Case[] = [movesTwice];
+/** The receiving QEMU of a move, standing still in the middle of the copy: the move lasts for as long as it does. */
+async function holdMove(cluster: StoryCluster, name: string): Promise<ProcessIdentity> {
+  const { id, generation } = await vmOf(cluster, name);
+  await gp(cluster, ['vm', 'migrate', name, '--no-wait']);
+  const receiver = await until('the destination receives', () => {
+    const qemu = runningQemus().find((seen) => seen.vm === id && seen.generation > generation);
+    return qemu !== undefined && residentBytes(qemu.process) > RECEIVING_BYTES ? qemu.process : undefined;
+  });
+  signalProcess(receiver, 'SIGSTOP');
+  return receiver;
+}
+
+function residentBytes({ pid }: ProcessIdentity): number {
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
+}
+
+const pausedWhileMoving: Case = {
+  name: 'a guest that is paused during its move stands still at once, arrives paused, and goes on from its memory',
+  async run(cluster) {
+    await createTiny(cluster, 'p4', ['--memory', '512M', '--append', `gp.workload=sequence gp.dirty=${DIRTY_MIB}`]);
+    await untilSaid(cluster, 'p4', /dirty-pass 1/);
+    const { generation } = await vmOf(cluster, 'p4');
+    const receiver = await holdMove(cluster, 'p4');
+    try {
+      await gp(cluster, ['vm', 'pause', 'p4']);
+      const before = await acknowledged(cluster, 'p4');
+      // Nothing can be awaited here: what is shown is that nothing comes.
+      await pause(STILL_MS);
+      assert.equal(await acknowledged(cluster, 'p4'), before);
+      assert.equal((await eventKinds(cluster, 'p4')).at(-1), 'paused');
+    } finally {
+      signalProcess(receiver, 'SIGCONT');
+    }
+    await untilVm(cluster, 'p4', { verdict: 'suspended', generation: generation + 1 });
+    const arrived = await acknowledged(cluster, 'p4');
+    await gp(cluster, ['vm', 'resume', 'p4']);
+    assert.equal((await eventKinds(cluster, 'p4')).at(-1), 'resumed');
+    await growsBeyond(cluster, 'p4', arrived + 3);
+    await assertNothingEnded(cluster, 'p4');
+    await assertNeverBooted(cluster, 'p4');
+  },
+};
+
+const cancelled: Case = {
+  name: 'a move is cancelled: the guest stays where it is, its task says so, and the next move works',
+  async run(cluster) {
+    const { host } = await vmOf(cluster, 'p4');
+    const receiver = await holdMove(cluster, 'p4');
+    try {
+      const { stdout } = await gp(cluster, ['vm', 'migrate', 'p4', '--cancel']);
+      assert.match(stdout, /The move was undone: it was cancelled\. p4 stays on/);
+    } finally {
+      if (isRunning(receiver)) signalProcess(receiver, 'SIGCONT');
+    }
+    await untilVm(cluster, 'p4', { verdict: 'running', host });
+    await growsBeyond(cluster, 'p4', (await acknowledged(cluster, 'p4')) + 3);
+    const tasks = await gpJson<readonly Task[]>(cluster, ['task', 'list']);
+    const move = tasks.findLast(({ kind, target }) => kind === 'vm.migrate' && target.name === 'p4');
+    assert.equal(move?.state, 'cancelled');
+    const { stderr } = await gp(cluster, ['task', 'cancel', present(move, 'move').id], 5);
+    assert.match(stderr, /has ended: cancelled\. Nothing was changed/);
+    assert.match((await gp(cluster, ['vm', 'migrate', 'p4', '--cancel'], 5)).stderr, /p4 is not being migrated/);
+    await gp(cluster, ['vm', 'migrate', 'p4']);
+    await growsBeyond(cluster, 'p4', (await acknowledged(cluster, 'p4')) + 3);
+    await assertNeverBooted(cluster, 'p4');
+    await deleteVms(cluster, ['p4']);
+  },
+};
+
+const stoppedSoon: Case = {
+  name: 'a guest that is stopped while it boots shuts down by itself as soon as it listens',
+  async run(cluster) {
+    await createTiny(cluster, 'p5');
+    await gp(cluster, ['vm', 'stop', 'p5', '--patience', '90s']);
+    await untilVm(cluster, 'p5', { verdict: 'stopped' });
+    await untilSaid(cluster, 'p5', /groundplane-tiny power button/);
+    await deleteVms(cluster, ['p5']);
+  },
+};
+
+export const halted: readonly Case[] = [movesTwice, pausedWhileMoving, cancelled, stoppedSoon];

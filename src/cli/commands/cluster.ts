@@ -8,7 +8,7 @@ import { contextFilePath, findContext, useContext } from '../cluster-location.ts
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
-import { demandSuccess, waitForTask } from '../task-wait.ts';
+import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import {
@@ -322,6 +322,16 @@ function addTasks(program: Command, io: Io): void {
         demandSuccess(ended);
         await printTask(session, ended);
       }),
+    );
+  task
+    .command('cancel')
+    .description('take back what a task asks for: a migration, a start, a reset')
+    .argument('<task>', 'id', nameArgument)
+    .addOption(timeoutOption())
+    .action(
+      action(io, async (session, id: string, { timeout }: { readonly timeout: number }) =>
+        printTask(session, await cancelTask(session, id, timeout)),
+      ),
     );
 }
 

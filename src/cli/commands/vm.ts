@@ -1,11 +1,12 @@
 /** `gp vm`: everything one does with virtual machines. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
+import { cancelTask } from '../task-wait.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
 import { describeVm, VM_TABLE } from '../vm-text.ts';
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
@@ -261,9 +262,11 @@ function addLifecycle(vm: Command, io: Io): void {
     .command('migrate')
     .description('live-migrate a VM')
     .argument('<vm>', 'name or id', nameArgument)
-    .option('--to <host>', 'destination; without it the cluster chooses', nameArgument);
+    .option('--to <host>', 'destination; without it the cluster chooses', nameArgument)
+    .addOption(new Option('--cancel', 'undo the migration that is under way, before its commit').conflicts('to'));
   withWaiting(migrate).action(
-    action(io, async (session, name: string, options: WaitOptions & { readonly to?: string }) => {
+    action(io, async (session, name: string, options: WaitOptions & MigrateOptions) => {
+      if (options.cancel === true) return cancelMigration(session, name, options);
       const client = await session.client();
       const request = { params: { path: { vm: name } }, body: present({ to: options.to }) };
       const task = await client.call(client.http.POST('/v1/vms/{vm}/migrate', request));
@@ -281,6 +284,23 @@ function addLifecycle(vm: Command, io: Io): void {
       if (await settle(session, task, options)) session.say(`${name} deleted`);
     }),
   );
+}
+
+interface MigrateOptions {
+  readonly to?: string;
+  readonly cancel?: true;
+}
+
+async function cancelMigration(session: Session, name: string, { timeout }: WaitOptions): Promise<void> {
+  const client = await session.client();
+  const vm = await getVm(session, name);
+  const query = { vm: vm.name, state: 'running' as const };
+  const { items: tasks } = await client.call(client.http.GET('/v1/tasks', { params: { query } }));
+  const task = tasks.findLast(({ kind }) => kind === 'vm.migrate');
+  if (task === undefined)
+    throw new CodedError('conflict', `${vm.name} is not being migrated.`, { advice: 'Nothing was changed.' });
+  session.say((await cancelTask(session, task.id, timeout)).message);
+  await printVm(session, name, 'not migrated');
 }
 
 interface SetOptions {

@@ -197,6 +197,8 @@ export interface Backend extends GuestClusterBackend {
   listTasks(query: TaskQuery, call: Call): Promise<Page<Task>>;
   /** With `waitMs` > 0 answers when the task has ended or the time is over, whichever is first. */
   getTask(id: string, waitMs: number, call: Call): Promise<Task>;
+  /** Takes back what a task asks for; 'conflict' says why that cannot be done. */
+  cancelTask(id: string, call: Call): Promise<Task>;
   /** The latest first by page, oldest first within a page, as tasks are. `vm`: name or id. */
   listEvents(query: EventQuery, call: Call): Promise<Page<Event>>;
   /** Ends only by `call.signal` or an error. */

@@ -54,6 +54,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
     ...guestClusterHandlers(backend),
     listTasks: ({ query, call }) => backend.listTasks(query, call),
     getTask: ({ params, query, call }) => backend.getTask(params.task, (query.wait ?? 0) * 1_000, call),
+    cancelTask: ({ params, call }) => backend.cancelTask(params.task, call),
     listEvents: ({ query, call }) => backend.listEvents(query, call),
     watch: async ({ query: { kind = [], from, ...filter }, headers, call }) => {
       const after = lastEventId(headers) ?? from ?? null;

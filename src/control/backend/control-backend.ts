@@ -323,6 +323,8 @@ export class ControlBackend implements Backend {
     return taskView(find());
   }
 
+  cancelTask = (id: string): Promise<Task> => this.#vms.cancelTask(id);
+
   listEvents: Backend['listEvents'] = (query, { signal }) => {
     const isWanted = eventFilterOf(this.#context.store, query);
     const view = (entry: Entry<EventRecord>): Event | null => (isWanted(entry.value) ? eventView(entry) : null);

@@ -107,8 +107,10 @@ export function verdictOf(
     // What ended and is not started again waits for something, or for a host.
     if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed' || isHeldBack(vm)))
       because.push(why);
-    const verdict = OF_JUDGEMENT[judgement?.verdict ?? 'unknown'];
-    return { verdict: verdict === 'paused' && vm.intent === 'suspended' ? 'suspended' : verdict, because };
+    // One that a move which was undone has left standing stands as its owner wants it.
+    const isHalted = judgement?.verdict === 'paused' || judgement?.verdict === 'moved-out';
+    if (isHalted && vm.intent === 'suspended') return { verdict: 'suspended', because };
+    return { verdict: OF_JUDGEMENT[judgement?.verdict ?? 'unknown'], because };
   }
   if (why !== '') because.push(why);
   if (vm.phase.kind === 'starting' || vm.phase.kind === 'stopping') return { verdict: vm.phase.kind, because };

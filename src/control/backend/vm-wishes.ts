@@ -12,6 +12,7 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Conditional } from '../api/backend.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
+import { takeBack, vmOfTask } from './cancelling.ts';
 import { type ChangeContext, change, checkRevision, endedTask, findVm, newTask, taskWrite } from './changes.ts';
 
 /** Default time a guest has to shut down by itself. */
@@ -44,7 +45,7 @@ export class VmWishes {
         return { vm: null, already: alreadyOn(vm) };
       return {
         vm: { ...vm, intent: 'running', startTask: task.id, failures: null },
-        failTasks: vm.startTask === null ? [] : [vm.startTask],
+        failTasks: existing(vm.startTask),
       };
     });
   }
@@ -66,6 +67,7 @@ export class VmWishes {
             stopRequest: null,
             migrationRequest: null,
             resetRequest: null,
+            pauseTask: null,
           },
           already: `${vm.name} is stopped already.`,
           failTasks: pendingTasks(vm),
@@ -76,11 +78,10 @@ export class VmWishes {
         patienceMs: request.patienceMs ?? (mode === 'hard' ? 0 : STOP_PATIENCE_MS),
         taskId: task.id,
       };
-      const before = vm.stopRequest === null ? [] : [vm.stopRequest.taskId];
       return {
-        vm: { ...vm, intent: 'stopped', stopRequest, migrationRequest: null },
+        vm: { ...vm, intent: 'stopped', stopRequest, migrationRequest: null, pauseTask: null },
         note: noteOf(vm),
-        failTasks: [...before, ...(vm.migrationRequest === null ? [] : [vm.migrationRequest.taskId])],
+        failTasks: existing(vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.pauseTask),
       };
     });
   }
@@ -90,23 +91,58 @@ export class VmWishes {
       demandRunning(vm);
       return {
         vm: { ...vm, resetRequest: { taskId: task.id } },
-        failTasks: vm.resetRequest === null ? [] : [vm.resetRequest.taskId],
+        failTasks: existing(vm.resetRequest?.taskId),
       };
     });
   }
 
   async suspend(name: string): Promise<Entry<TaskRecord>> {
-    return this.#act(name, 'vm.suspend', 'Pausing.', ({ value: vm }) => {
+    return this.#act(name, 'vm.suspend', 'Pausing.', ({ value: vm }, task) => {
       demandRunning(vm);
-      return { vm: { ...vm, intent: 'suspended' }, already: `${vm.name} is paused as soon as its QEMU answers.` };
+      if (vm.intent === 'suspended' && (vm.pauseTask ?? null) === null)
+        return { vm: null, already: `${vm.name} is paused already.` };
+      return { vm: { ...vm, intent: 'suspended', pauseTask: task.id }, failTasks: existing(vm.pauseTask) };
     });
   }
 
+  /** A guest that is being moved goes on where it arrives. */
   async resume(name: string): Promise<Entry<TaskRecord>> {
-    return this.#act(name, 'vm.resume', 'Resuming.', ({ value: vm }) => {
+    return this.#act(name, 'vm.resume', 'Resuming.', ({ value: vm }, task) => {
       demandRunning(vm);
-      return { vm: { ...vm, intent: 'running' }, already: `${vm.name} goes on as soon as its QEMU answers.` };
+      if (vm.intent === 'running' && (vm.pauseTask ?? null) === null)
+        return { vm: null, already: `${vm.name} is not paused.` };
+      return {
+        vm: { ...vm, intent: 'running', pauseTask: task.id },
+        note: vm.phase.kind === 'migrating' ? 'It goes on where it arrives.' : null,
+        failTasks: existing(vm.pauseTask),
+      };
     });
+  }
+
+  /** Takes back what the task asks for, where that can be done. The answer is the task: ended, or of a move that is now being undone. */
+  async cancel(id: string): Promise<Entry<TaskRecord>> {
+    const { store, clock } = this.#context;
+    const find = (): Entry<TaskRecord> => {
+      const entry = store.tasks.get(id);
+      if (entry !== undefined) return entry;
+      throw new CodedError('not-found', `There is no task ${id}.`, {
+        advice: 'Nothing was changed. Tasks that ended long ago are forgotten.',
+      });
+    };
+    await change(this.#context, () => {
+      const asked = find();
+      const entry = vmOfTask(this.#context, asked.value);
+      const { vm, ended } = takeBack(entry.value, asked.value);
+      const value: TaskRecord = {
+        ...asked.value,
+        ...(ended === null
+          ? { message: 'Being undone.' }
+          : { state: 'cancelled', message: ended, endedAt: clock.wallMs() }),
+      };
+      const task = { key: keyOf.task(asked.value.id), value, expect: asked.revision };
+      return { writes: vm === null ? [] : [vmWrite(entry, vm), task], result: null };
+    });
+    return find();
   }
 
   async migrate(name: string, request: MigrateVm): Promise<Entry<TaskRecord>> {
@@ -183,7 +219,11 @@ function alreadyOn(vm: VmRecord): string {
 }
 
 function pendingTasks(vm: VmRecord): TaskRecord['id'][] {
-  const ids = [vm.startTask, vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.resetRequest?.taskId];
+  const { startTask, stopRequest, migrationRequest, resetRequest, pauseTask } = vm;
+  return existing(startTask, stopRequest?.taskId, migrationRequest?.taskId, resetRequest?.taskId, pauseTask);
+}
+
+function existing(...ids: readonly (TaskRecord['id'] | null | undefined)[]): TaskRecord['id'][] {
   return ids.filter((id): id is TaskRecord['id'] => id !== null && id !== undefined);
 }
 

@@ -165,10 +165,14 @@ test('suspend, resume and reset want a VM that runs', async () => {
     await assert.rejects(act(), /is being deleted/);
   }
   await have({ phase: PHASES.running, intent: 'running' });
-  assert.equal((await vms.suspend('vm1')).state, 'succeeded');
-  assert.equal(vm().intent, 'suspended');
-  await vms.resume('vm1');
-  assert.equal(vm().intent, 'running');
+  const paused = await vms.suspend('vm1');
+  assert.equal(paused.state, 'running', 'whether it stands still only its leader sees');
+  assert.deepEqual([vm().intent, vm().pauseTask], ['suspended', paused.id]);
+  const resumed = await vms.resume('vm1');
+  assert.deepEqual([vm().intent, vm().pauseTask], ['running', resumed.id]);
+  assert.equal(running.store.tasks.get(paused.id)?.value.state, 'cancelled');
+  await have({ phase: PHASES.running, intent: 'suspended' });
+  assert.deepEqual([(await vms.suspend('vm1')).state, vm().pauseTask ?? null], ['succeeded', null]);
   const first = await vms.reset('vm1');
   const second = await vms.reset('vm1');
   assert.equal(vm().resetRequest?.taskId, second.id);

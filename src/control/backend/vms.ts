@@ -111,6 +111,10 @@ export class VmsBackend {
     return this.#viewed(this.#wishes.migrate(name, request));
   }
 
+  cancelTask(id: string): Promise<Task> {
+    return this.#viewed(this.#wishes.cancel(id));
+  }
+
   async log(name: string, query: VmLogQuery): Promise<VmLog> {
     const { value: vm } = findVm(this.#context, name);
     const current = currentIncarnation(vm.phase);
@@ -148,7 +152,13 @@ export class VmsBackend {
   #taskOf(vm: VmRecord): Entry<TaskRecord> | null {
     const fromPhase = 'taskId' in vm.phase ? vm.phase.taskId : null;
     const id =
-      fromPhase ?? vm.stopRequest?.taskId ?? vm.migrationRequest?.taskId ?? vm.resetRequest?.taskId ?? vm.startTask;
+      fromPhase ??
+      vm.stopRequest?.taskId ??
+      vm.migrationRequest?.taskId ??
+      vm.resetRequest?.taskId ??
+      vm.startTask ??
+      vm.pauseTask ??
+      null;
     return id === null ? null : this.#task(id);
   }
 

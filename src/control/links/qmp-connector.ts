@@ -62,7 +62,14 @@ interface Held {
 /** What was ordered of one end of a live migration; of a sender on the present session. */
 type Ordered =
   | { readonly kind: 'receive' }
-  | { readonly kind: 'send'; readonly to: Generation; stoppedAtMs: number | null; completed: MigrationState | null };
+  | {
+      readonly kind: 'send';
+      readonly to: Generation;
+      stoppedAtMs: number | null;
+      completed: MigrationState | null;
+      /** Somebody wants the guest to stand still, here: that it does is not the end of sending. */
+      isHalted: boolean;
+    };
 
 type Attempt =
   | { readonly session: QmpSession; readonly via: string }
@@ -132,6 +139,8 @@ export class QmpConnector implements QmpLink {
   }
 
   async halt(target: QmpTarget): Promise<void> {
+    const { ordered } = this.#hold(target);
+    if (ordered?.kind === 'send') ordered.isHalted = true;
     await this.#execute(target, 'stop', undefined, SLOW_COMMAND_MS);
   }
 
@@ -180,7 +189,7 @@ export class QmpConnector implements QmpLink {
       }),
     ]);
     // Of a stream that somebody else began, its events do not tell where it goes.
-    held.ordered = { kind: 'send', to: destination.generation, stoppedAtMs: null, completed: null };
+    held.ordered = { kind: 'send', to: destination.generation, stoppedAtMs: null, completed: null, isHalted: false };
     const uri = `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}`;
     try {
       await this.#execute(source, 'migrate', { uri }, SLOW_COMMAND_MS);
@@ -452,6 +461,7 @@ function toldBy(event: QmpEvent, held: Pick<Held, 'ordered'>): MigrationTold | n
     ordered.completed = { ...migrationState({ status: 'completed' }, undefined), downtimeMs: pausedMs };
     return { kind: 'left', sentTo: ordered.to, pausedMs };
   }
+  if (name === 'STOP' && ordered.isHalted) return null;
   if (name === 'STOP' && ordered.completed === null) {
     ordered.stoppedAtMs = timestampMs;
     return { kind: 'ending' };

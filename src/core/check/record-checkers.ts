@@ -246,6 +246,13 @@ export function whatRunsIsNotReplaced(): Checker {
 
 function wishesOf(vm: VmRecord): TaskId[] {
   const carried = 'taskId' in vm.phase ? vm.phase.taskId : null;
-  const wishes = [vm.startTask, carried, vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.resetRequest?.taskId];
+  const wishes = [
+    vm.startTask,
+    carried,
+    vm.stopRequest?.taskId,
+    vm.migrationRequest?.taskId,
+    vm.resetRequest?.taskId,
+    vm.pauseTask,
+  ];
   return wishes.filter((wish) => wish !== null && wish !== undefined);
 }

@@ -78,7 +78,7 @@ export interface Ledger extends Acknowledged {
   readonly sent: Set<Generation>;
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
-  readonly poweredDown: Set<Generation>;
+  readonly poweredDown: Map<Generation, number>;
   reset: Acknowledged['reset'];
   diskError: Acknowledged['diskError'];
   failure: Acknowledged['failure'];
@@ -99,7 +99,7 @@ export function emptyLedger(): Ledger {
     sent: new Set(),
     revoked: new Set(),
     ended: new Set(),
-    poweredDown: new Set(),
+    poweredDown: new Map(),
     reset: null,
     diskError: null,
     failure: null,
@@ -145,9 +145,7 @@ export class Executor {
         ledger.reset = vm.resetRequest?.taskId ?? null;
         return;
       case 'power-down':
-        await qmp.powerDown(this.target(vm, step.incarnation));
-        ledger.poweredDown.add(step.incarnation.generation);
-        return;
+        return qmp.powerDown(this.target(vm, step.incarnation));
       case 'end':
         await this.#end(vm, step.incarnation, step.by);
         ledger.ended.add(step.incarnation.generation);

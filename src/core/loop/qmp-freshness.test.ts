@@ -42,8 +42,10 @@ test('an answer counts for a quarter of a second, except where it is known that 
 });
 
 test('nobody is asked while a destination waits to be sent to, while an end is being told, and before the fence', () => {
-  const asksNobody = (ledger: typeof NOTHING, toldMsAgo: readonly number[] = [], phase = MIGRATING): boolean =>
-    hasNothingToAsk(phase, {
+  const ofSource = { generation: SOURCE, isStale: false };
+  const asksNobody = (ledger: typeof NOTHING, toldMsAgo: readonly number[] = [], of = ofSource): boolean =>
+    hasNothingToAsk(MIGRATING, {
+      ...of,
       ledger,
       told: toldMsAgo.map((ms) => ({ told: { kind: 'arrived' }, at: 10_000 - ms })),
       now: 10_000,
@@ -52,13 +54,19 @@ test('nobody is asked while a destination waits to be sent to, while an end is b
     [NOTHING, GRANTED, LISTENS, SENT].map((ledger) => asksNobody(ledger)),
     [false, false, true, false],
   );
+  // A source whose guest was halted is asked whether it stands; a destination that was launched just now is known to wait.
+  assert.equal(asksNobody(LISTENS, [], { generation: SOURCE, isStale: true }), false);
+  assert.equal(asksNobody(LISTENS, [], { generation: DESTINATION, isStale: true }), true);
   assert.equal(asksNobody(SENT, [400, 20]), true);
   assert.equal(asksNobody(SENT, [400]), false);
   const switching = (fencedBelow: number): boolean =>
-    hasNothingToAsk(SWITCHING, { ledger: { ...SENT, fencedBelow }, told: [], now: 0 });
+    hasNothingToAsk(SWITCHING, { ...ofSource, ledger: { ...SENT, fencedBelow }, told: [], now: 0 });
   assert.deepEqual([1, 2].map(switching), [true, false]);
   assert.equal(
-    hasNothingToAsk({ kind: 'running', incarnation: incarnation(1) }, { ledger: LISTENS, told: [], now: 0 }),
+    hasNothingToAsk(
+      { kind: 'running', incarnation: incarnation(1) },
+      { ...ofSource, ledger: LISTENS, told: [], now: 0 },
+    ),
     false,
   );
 });

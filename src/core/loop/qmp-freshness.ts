@@ -35,17 +35,22 @@ export function keepsMs(
 }
 
 /**
- * Whether nothing that a QEMU of the VM could answer would be decided upon: while the end of a migration is being told, and before its source
- * is fenced, when the guest stands still for as long as its QEMU answers; and of a destination that is known to wait, before anything is
- * sent to it. `told`: what was told, and when (on the clock of `now`, ms).
+ * Whether nothing that the QEMU of `generation` could answer would be decided upon: while the end of a migration is being told, and before its
+ * source is fenced, when the guest stands still for as long as its QEMU answers; and of a destination that is known to wait, before anything is
+ * sent to it. `isStale`: something was done with it since it was asked (a source was told to halt its guest). `told`: what was told, and when
+ * (on the clock of `now`, ms).
  */
 export function hasNothingToAsk(
   phase: VmPhase,
   {
+    generation,
+    isStale,
     ledger,
     told,
     now,
   }: {
+    readonly generation: Generation;
+    readonly isStale: boolean;
     readonly ledger: Sent;
     readonly told: Iterable<{ readonly told: MigrationTold; readonly at: number }>;
     readonly now: number;
@@ -53,7 +58,7 @@ export function hasNothingToAsk(
 ): boolean {
   if (phase.kind === 'switching') return ledger.fencedBelow < phase.destination.generation;
   if (phase.kind !== 'migrating') return false;
-  const { generation } = phase.destination;
-  if (ledger.listening.has(generation) && !ledger.sent.has(generation)) return true;
+  const to = phase.destination.generation;
+  if (ledger.listening.has(to) && !ledger.sent.has(to)) return generation === to || !isStale;
   return [...told].some(({ at }) => now - at <= FRESH_MS);
 }

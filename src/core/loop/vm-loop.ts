@@ -461,6 +461,7 @@ export class VmLoop {
         for (const generation of state.told.keys()) if (generation < step.below) state.told.delete(generation);
       }
       if (step.do === 'cont') this.#noteContinued(step.incarnation, state);
+      if (step.do === 'power-down') state.ledger.poweredDown.set(step.incarnation.generation, clock.monotonicMs());
       // Asked once from here on: whether it is reached at all. What it said before the stream says nothing about that.
       if (step.do === 'send') state.qmp.delete(step.destination.generation);
       return true;
@@ -505,16 +506,18 @@ export class VmLoop {
     // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
     if (observer.mayBeGone(host)) return false;
     const { ledger, told } = state;
-    if (hasNothingToAsk(vm.phase, { ledger, told: told.values(), now: clock.monotonicMs() })) return false;
+    const isStale = stale === 'all' || stale.has(generation);
+    const around = { generation, isStale, ledger, told: told.values(), now: clock.monotonicMs() };
+    if (hasNothingToAsk(vm.phase, around)) return false;
     const noted = state.qmp.get(generation);
     if (vm.phase.kind === 'starting' && !ledger.launched.has(generation)) {
       // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
       const isLaunchDoubtful = ledger.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
       if (!isLaunchDoubtful && noted?.seen.kind !== 'answers') return false;
     }
-    if (noted === undefined || stale === 'all' || stale.has(generation)) return true;
-    const around = { phase: vm.phase, ledger, intervalMs: this.#intervalMs() };
-    return clock.monotonicMs() - noted.at > keepsMs(noted.seen, generation, around);
+    if (noted === undefined || isStale) return true;
+    const lasts = keepsMs(noted.seen, generation, { phase: vm.phase, ledger, intervalMs: this.#intervalMs() });
+    return clock.monotonicMs() - noted.at > lasts;
   }
 
   #intervalMs(): number {

@@ -90,6 +90,8 @@ export type VmPhase =
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
       readonly reason: string;
+      /** Somebody asked for it: the task of the migration ends as cancelled. */
+      readonly cancelled?: true;
     };
 
 export type StartReason = 'requested' | 'lost' | 'crashed' | 'guest-reset' | 'launch-failed';
@@ -113,6 +115,10 @@ export interface VmRecord {
   /** A stop, reset or delete that was asked for and is not carried out yet. */
   readonly stopRequest: { readonly mode: 'acpi' | 'hard'; readonly patienceMs: number; readonly taskId: TaskId } | null;
   readonly resetRequest: { readonly taskId: TaskId } | null;
+  /** The migration that is under way is to be undone: its own task. Absent or null: it is not. */
+  readonly cancelRequest?: { readonly taskId: TaskId } | null;
+  /** The task that waits until the guest stands still, or runs again, as `intent` says. Absent or null: none. */
+  readonly pauseTask?: TaskId | null;
   /** The task that waits for this VM to run. */
   readonly startTask: TaskId | null;
   readonly deleting: boolean;

@@ -87,7 +87,7 @@ export interface Quarantine {
 /** A task that ends in the same transaction. */
 export interface TaskOutcome {
   readonly id: NonNullable<VmRecord['migrationRequest']>['taskId'];
-  readonly state: 'succeeded' | 'failed';
+  readonly state: 'succeeded' | 'failed' | 'cancelled';
   readonly message: string;
 }
 
@@ -102,9 +102,10 @@ const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: 
 /** One effect to carry out now. */
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
-/** A record whose phase changed. */
+/** A record whose phase changed. A wish to undo a move ends with that move's phase. */
 export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
-  return { ...vm, ...more, phase, phaseSince: now };
+  const undone = (vm.cancelRequest ?? null) === null ? {} : { cancelRequest: null };
+  return { ...vm, ...undone, ...more, phase, phaseSince: now };
 }
 
 /** The storage nodes that hold disks of the VM's own. */
@@ -149,6 +150,30 @@ export function hasLastedEnough(
 /** True when somebody asked for this VM not to run. */
 export function wantsStop(vm: VmRecord): boolean {
   return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
+}
+
+/** Whether a guest stands still, whatever made it. */
+function standsStill(verdict: Judgement['verdict']): boolean {
+  return verdict === 'paused' || verdict === 'disk-error' || verdict === 'moved-out';
+}
+
+/** Commits that a guest came to stand still, or to run, as somebody asked for; null where nobody waits for it, or it has not come to it yet. */
+export function settlePause(
+  { vm }: VmSituation,
+  { host }: Incarnation,
+  verdict: Judgement['verdict'],
+): Decision | null {
+  const taskId = vm.pauseTask ?? null;
+  if (taskId === null) return null;
+  const isPaused = vm.intent === 'suspended';
+  if (isPaused ? !standsStill(verdict) : verdict !== 'running') return null;
+  const message = isPaused ? `${vm.name} is paused on ${host}.` : `${vm.name} was resumed on ${host}.`;
+  return {
+    kind: 'commit',
+    vm: { ...vm, pauseTask: null },
+    event: { kind: isPaused ? 'paused' : 'resumed', message },
+    tasks: [{ id: taskId, state: 'succeeded', message }],
+  };
 }
 
 /** Commits the end of the current incarnation, as somebody asked for. `tasks`: what else ends with it. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseGeneration } from '../../base/ids.ts';
 import type { IncarnationObservation, MigrationTold } from '../model/observation.ts';
+import type { VmRecord } from '../model/vm.ts';
 import type { Acknowledged } from './steps.ts';
 import {
   COMPLETED,
@@ -25,6 +26,7 @@ import {
   NOW,
   type Seen,
   situation,
+  task,
   vmRecord,
 } from './testing/sample-records.ts';
 import { decide } from './vm-decision.ts';
@@ -41,6 +43,8 @@ const CONTINUED: Partial<IncarnationObservation> = {
     sentTo: parseGeneration(2),
   },
 };
+/** Somebody waits for the guest to stand still. */
+const PAUSING: Partial<VmRecord> = { intent: 'suspended', pauseTask: task(6) };
 const COPIES: Seen = { 1: copying(3), 2: qmp('inmigrate') };
 const FAILED: Partial<IncarnationObservation> = {
   qmp: {
@@ -68,6 +72,50 @@ const ROWS: readonly Row[] = [
     'listen',
   ],
   ['migrating: send', MIGRATING, {}, { 1: qmp('running'), 2: qmp('inmigrate') }, { ...SENT, sent: gens() }, 'send'],
+  ['migrating, to be paused: its guest is halted now', MIGRATING, PAUSING, COPIES, SENT, 'halt 1'],
+  ['… and before its destination is launched', MIGRATING, PAUSING, { 1: qmp('running') }, {}, 'halt 1'],
+  [
+    'migrating, halted: its owner is told so, and the move goes on',
+    MIGRATING,
+    PAUSING,
+    { ...COPIES, 1: copying(3, { status: 'paused' }) },
+    SENT,
+    '→ migrating 2, 6 succeeded',
+  ],
+  ['… once', MIGRATING, { intent: 'suspended' }, { ...COPIES, 1: copying(3, { status: 'paused' }) }, SENT, 'wait'],
+  [
+    'M2 migrating, to be resumed: it goes on where it arrives',
+    MIGRATING,
+    { intent: 'running', pauseTask: task(6) },
+    { ...COPIES, 1: copying(3, { status: 'paused' }) },
+    SENT,
+    'wait',
+  ],
+  ['migrating, cancelled: undone', MIGRATING, { cancelRequest: { taskId: task(1) } }, COPIES, SENT, '→ unwinding 2'],
+  [
+    'migrating: that another move was to be cancelled says nothing of this one',
+    MIGRATING,
+    { cancelRequest: { taskId: task(2) } },
+    COPIES,
+    SENT,
+    'wait',
+  ],
+  [
+    'migrating, complete: it is too late to cancel it',
+    MIGRATING,
+    { cancelRequest: { taskId: task(1) } },
+    { 1: qmp('postmigrate'), 2: qmp('paused') },
+    SENT,
+    '→ switching 2',
+  ],
+  [
+    'T1 unwinding what was cancelled: the task says so',
+    { ...UNWINDING, cancelled: true },
+    {},
+    { 1: qmp('running') },
+    { revoked: gens(2), ended: gens(2) },
+    '→ running 2, 1 cancelled',
+  ],
   [
     'M3 a guest that stands still is not sent before its disks are in use',
     MIGRATING,

@@ -16,6 +16,7 @@ import {
   isFenced,
   judgementOf,
   perform,
+  settlePause,
   startNext,
   type TaskOutcome,
   type VmSituation,
@@ -44,14 +45,20 @@ function outcome(
 
 function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): Decision {
   const { source, destination, taskId } = phase;
+  const cancelled = isCancelled(vm, phase) ? ({ cancelled: true } as const) : {};
   return {
     kind: 'commit',
-    vm: inPhase(vm, { kind: 'unwinding', source, destination, taskId, reason }, now),
+    vm: inPhase(vm, { kind: 'unwinding', source, destination, taskId, reason, ...cancelled }, now),
     event: {
       kind: 'migration-undone',
       message: `The migration of ${vm.name} to ${destination.host} is undone: ${reason}`,
     },
   };
+}
+
+/** Whether somebody asked for this very move to be undone. */
+function isCancelled({ cancelRequest }: VmRecord, { taskId }: Migrating): boolean {
+  return taskId !== null && cancelRequest?.taskId === taskId;
 }
 
 /**
@@ -87,12 +94,15 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (from.verdict === 'guest-shutdown' || from.verdict === 'panicked')
     return unwind(vm, phase, 'the guest ended.', now);
   if (wantsStop(vm)) return unwind(vm, phase, 'it is to be stopped.', now);
+  if (isCancelled(vm, phase)) return unwind(vm, phase, 'it was cancelled.', now);
   if (hasLastedEnough(situation, phase)) return unwind(vm, phase, 'it took too long.', now);
   const failure = failureOf(situation, phase);
   if (failure !== null) return unwind(vm, phase, failure, now);
   const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
   if (hasLeft && ((!sent && hasNothing(situation, destination)) || !hasLeftFor(left, destination)))
     return unwind(vm, phase, `what ${source.host} has sent is not on ${destination.host}.`, now);
+  const paused = decidePause(situation, phase, from.verdict);
+  if (paused !== null) return paused;
   const generation = destination.generation;
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
   if (!acknowledged.launched.has(generation)) {
@@ -111,6 +121,16 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const ms = longerPauseOf(left);
   if (ms !== null) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
+}
+
+/**
+ * A guest that is to stand still is halted where it runs: its move goes on, and it arrives halted. One that is to run again is continued only
+ * where it arrives, or after the move was undone (M2).
+ */
+function decidePause(situation: VmSituation, { source }: Migrating, verdict: Verdict): Decision | null {
+  if (situation.vm.intent !== 'suspended') return null;
+  if (verdict === 'running') return perform({ do: 'halt', incarnation: source });
+  return settlePause(situation, source, verdict === 'moved-out' ? 'unknown' : verdict);
 }
 
 /**
@@ -158,8 +178,8 @@ function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
 /** A reason to give up, seen in the source's own report or in steps that failed again and again. */
 function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
   const { failure } = acknowledged;
-  // Without a longer pause it goes on copying: no reason to give up.
-  const matters = failure !== null && failure.step.do !== 'allow-pause';
+  // Without a longer pause, or a guest that is halted, it goes on copying: no reason to give up.
+  const matters = failure !== null && failure.step.do !== 'allow-pause' && failure.step.do !== 'halt';
   if (matters && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
   if (failure !== null && failure.step.do === 'launch')
     return `QEMU could not be launched on ${destination.host}: ${failure.message}`;
@@ -302,7 +322,11 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
       kind: 'migration-undone',
       message: `${vm.name} stays on ${source.host}, generation ${source.generation}.`,
     },
-    ...outcome(taskId, 'failed', `${reason} ${vm.name} runs on, on ${source.host}.`),
+    ...outcome(
+      taskId,
+      phase.cancelled === true ? 'cancelled' : 'failed',
+      `The move was undone: ${reason} ${vm.name} stays on ${source.host}.`,
+    ),
   };
 }
 

@@ -132,7 +132,8 @@ export interface Acknowledged {
   readonly sent: ReadonlySet<Generation>;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
-  readonly poweredDown: ReadonlySet<Generation>;
+  /** When the power button of a generation was pressed last, by the leader's monotonic clock in ms. */
+  readonly poweredDown: ReadonlyMap<Generation, number>;
   /** The task whose reset was carried out. */
   readonly reset: TaskId | null;
   /** A guest paused by a disk error: since when, and when it was last continued (the leader's monotonic clock, ms). */

@@ -175,6 +175,38 @@ const ROWS: readonly Row[] = [
     {},
     '→ running 1, 5 failed',
   ],
+  [
+    'running, to be paused: halted',
+    RUNNING,
+    { intent: 'suspended', pauseTask: task(6) },
+    { 1: qmp('running') },
+    {},
+    'halt 1',
+  ],
+  [
+    'T1 … and its owner is told when it stands still',
+    RUNNING,
+    { intent: 'suspended', pauseTask: task(6) },
+    { 1: qmp('paused') },
+    {},
+    '→ running 1, 6 succeeded',
+  ],
+  [
+    'running, to be paused, paused by a disk error: it is not continued',
+    RUNNING,
+    { intent: 'suspended' },
+    { 1: qmp('io-error') },
+    {},
+    'wait',
+  ],
+  [
+    'T1 running, resumed: its owner is told when it runs',
+    RUNNING,
+    { pauseTask: task(6) },
+    { 1: qmp('running') },
+    {},
+    '→ running 1, 6 succeeded',
+  ],
   ['stopping by its guest: the power button', stopping('acpi'), STOP_ACPI(), { 1: qmp('running') }, {}, 'power-down 1'],
   [
     'stopping by its guest: one that a move which was undone has left standing goes on first',
@@ -189,8 +221,16 @@ const ROWS: readonly Row[] = [
     stopping('acpi'),
     STOP_ACPI(),
     { 1: qmp('running') },
-    { poweredDown: gens(1) },
+    { poweredDown: new Map([[incarnation(1).generation, NOW - 1_900]]) },
     'wait',
+  ],
+  [
+    'stopping by its guest: one that does not end may not have listened, and the button is pressed again',
+    stopping('acpi'),
+    STOP_ACPI(),
+    { 1: qmp('running') },
+    { poweredDown: new Map([[incarnation(1).generation, NOW - 2_000]]) },
+    'power-down 1',
   ],
   [
     'G4 stopping, guest ended: admits nothing before the fence',
@@ -331,7 +371,7 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
 });
 
 test('how long a phase lasts is measured by the leader that carries it out: records of a clock an hour ahead or behind change nothing', () => {
-  const lasting = { acknowledged: acknowledged({ poweredDown: gens(1), ...SENT }) };
+  const lasting = { acknowledged: acknowledged({ poweredDown: new Map([[incarnation(1).generation, NOW]]), ...SENT }) };
   const fenced = { acknowledged: acknowledged({ fencedBelow: 2 }) };
   for (const phaseSince of [NOW - 3_600_000, NOW, NOW + 3_600_000]) {
     const decideAfter = (phase: VmPhase, phaseForMs: number, seen: Parameters<typeof situation>[1]): string =>

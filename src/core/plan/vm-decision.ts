@@ -19,6 +19,7 @@ import {
   judgementOf,
   perform,
   STABLE_RUN_MS,
+  settlePause,
   startNext,
   type TaskOutcome,
   type VmSituation,
@@ -43,6 +44,8 @@ const LAUNCH_ATTEMPTS = 2;
 const DISK_ERROR_RESTART_MS = 3_000;
 /** A guest whose disk error came back is continued again after this. */
 const DISK_ERROR_RETRY_MS = 5_000;
+/** The power button is pressed again after this, until the guest has ended or its time is over. */
+const POWER_BUTTON_MS = 2_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
 const MIGRATION_DEADLINE_MS = 600_000;
@@ -230,11 +233,14 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
       tasks: [{ id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' }],
     };
   }
-  if (judgement.verdict === 'disk-error') return decideDiskError(situation, incarnation);
+  // One that is to stand still does so already.
+  if (judgement.verdict === 'disk-error' && vm.intent === 'running') return decideDiskError(situation, incarnation);
   // A migration that was undone leaves its source in postmigrate; only a record in phase running may continue it.
   const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
   if (vm.intent === 'running' && halted) return perform({ do: 'cont', incarnation });
   if (vm.intent === 'suspended' && judgement.verdict === 'running') return perform({ do: 'halt', incarnation });
+  const settled = settlePause(situation, incarnation, judgement.verdict);
+  if (settled !== null) return settled;
   if (vm.failures !== null && judgement.verdict === 'running' && phaseForMs > STABLE_RUN_MS) {
     return {
       kind: 'commit',
@@ -431,9 +437,15 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     }
     // A migration that was undone for this stop has left its guest standing.
     if (verdict === 'paused' || verdict === 'moved-out') return perform({ do: 'cont', incarnation });
-    if (!acknowledged.poweredDown.has(incarnation.generation)) return perform({ do: 'power-down', incarnation });
+    // A guest that boots does not listen yet, and forgets what was pressed before.
+    const pressedAt = acknowledged.poweredDown.get(incarnation.generation);
+    const untilPressMs = pressedAt === undefined ? 0 : pressedAt + POWER_BUTTON_MS - situation.monotonicMs;
+    if (untilPressMs <= 0) return perform({ do: 'power-down', incarnation });
     const leftMs = phase.deadlineAt - vm.phaseSince - situation.phaseForMs;
-    return wait(`Waiting for the guest of ${vm.name} to shut down.`, Math.max(50, leftMs));
+    return wait(
+      `Waiting for the guest of ${vm.name} to shut down.`,
+      Math.max(50, Math.ceil(Math.min(untilPressMs, leftMs))),
+    );
   }
   if (phase.mode === 'acpi') {
     // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage service grants anew.
@@ -454,6 +466,7 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       stopRequest: null,
       resetRequest: null,
       migrationRequest: null,
+      pauseTask: null,
       ...(startAgain(vm) ? {} : { startTask: null }),
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
@@ -466,7 +479,12 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
 
 /** How the tasks end that the stop answers. A start that was asked for since then is still to be carried out. */
 function tasksOfStop(vm: VmRecord): TaskOutcome[] {
-  const failed = [vm.migrationRequest?.taskId, vm.resetRequest?.taskId, startAgain(vm) ? null : vm.startTask];
+  const failed = [
+    vm.migrationRequest?.taskId,
+    vm.resetRequest?.taskId,
+    vm.pauseTask,
+    startAgain(vm) ? null : vm.startTask,
+  ];
   return [
     ...(vm.stopRequest === null
       ? []

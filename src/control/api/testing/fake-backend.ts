@@ -461,9 +461,7 @@ export class FakeBackend implements Backend {
   async listTasks(query: requests.TaskQuery, call: Call): Promise<Page<views.Task>> {
     await this.#enter('listTasks', call);
     const wanted = [...this.tasks.values()].filter(
-      (task) =>
-        (query.state === undefined || task.state === query.state) &&
-        (query.vm === undefined || task.target.name === query.vm),
+      ({ state, target }) => (query.state ?? state) === state && (query.vm ?? target.name) === target.name,
     );
     return paged(wanted, null, { query, call, isNewestFirst: true });
   }
@@ -477,6 +475,12 @@ export class FakeBackend implements Backend {
       if (task.state !== 'running' || waitMs === 0 || until.aborted) return task;
       await once(this.#bus, 'change', { signal: until }).catch(() => undefined);
     }
+  }
+
+  async cancelTask(id: string, call: Call): Promise<views.Task> {
+    const task = await this.getTask(id, 0, call);
+    if (task.state !== 'running') throw coded('conflict', `Task ${id} has ended: ${task.state}.`);
+    return this.#conclude(task, 'cancelled', 'cancelled as asked');
   }
 
   async listEvents(query: requests.EventQuery, call: Call): Promise<Page<views.Event>> {
@@ -650,30 +654,29 @@ export class FakeBackend implements Backend {
     this.#change(vm, { task });
     const stored = this.vms.get(vm);
     if (stored !== undefined) this.vms.set(vm, { ...stored, task });
-    setTimeout(() => this.#endTask(task, vm, done), this.taskMs).unref();
+    setTimeout(() => this.#endTask(task, done), this.taskMs).unref();
     return task;
   }
 
-  #endTask(task: views.Task, vm: string, done: () => void): void {
+  #endTask(task: views.Task, done: () => void): void {
+    if (this.tasks.get(task.id)?.state !== 'running') return;
     const failure = this.taskFailures.get(task.kind);
     this.taskFailures.delete(task.kind);
-    if (failure === undefined) done();
-    const state = failure === undefined ? 'succeeded' : 'failed';
-    const ended: views.Task = {
-      ...task,
-      revision: this.#next(),
-      state,
-      message: failure ?? 'done',
-      progressPercent: 100,
-      endedAt: now(),
-    };
+    if (failure !== undefined) return void this.#conclude(task, 'failed', failure);
+    done();
+    this.#conclude(task, 'succeeded', 'done');
+  }
+
+  #conclude(task: views.Task, state: views.Task['state'], message: string): views.Task {
+    const revision = this.#next();
+    const ended: views.Task = { ...task, revision, state, message, progressPercent: 100, endedAt: now() };
     this.tasks.set(task.id, ended);
-    const vmId = this.vms.get(vm)?.id ?? null;
-    const message = `${task.kind} ${state}`;
-    const event = { kind: task.kind, vm, vmId, host: null, generation: null, message } as const;
-    this.events.push({ revision: ended.revision, at: now(), ...event });
+    const { kind, target } = task;
+    const of = { vm: target.name, vmId: this.vms.get(target.name)?.id ?? null, host: null, generation: null };
+    this.events.push({ revision, at: now(), kind, message: `${kind} ${state}`, ...of });
     this.#emit('task', task.id, ended);
-    this.#emit('event', ended.revision, this.events.at(-1));
+    this.#emit('event', revision, this.events.at(-1));
+    return ended;
   }
 }
 

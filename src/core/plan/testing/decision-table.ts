@@ -39,7 +39,11 @@ export const MIGRATING: Extract<VmPhase, { kind: 'migrating' }> = {
   ...ends,
 };
 export const SWITCHING: VmPhase = { kind: 'switching', ...ends };
-export const UNWINDING: VmPhase = { kind: 'unwinding', reason: 'it took too long.', ...ends };
+export const UNWINDING: Extract<VmPhase, { kind: 'unwinding' }> = {
+  kind: 'unwinding',
+  reason: 'it took too long.',
+  ...ends,
+};
 export const SENT: Partial<Acknowledged> = { granted: gens(2), launched: gens(2), listening: gens(2), sent: gens(2) };
 export const STOP: Partial<VmRecord> = {
   intent: 'stopped',

@@ -1,0 +1,80 @@
+/**
+ * What becomes of a VM whose task somebody cancels. Pure but for the lookup. Guarantees: what was committed is never taken back; a refusal says
+ * why, and what to do instead.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { TaskRecord } from '../../core/model/cluster.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { ChangeContext } from './changes.ts';
+
+/** What a cancellation changes. `vm`: null where nothing is to be changed any more; `ended`: what the task says, or null while it goes on. */
+export interface TakenBack {
+  readonly vm: VmRecord | null;
+  readonly ended: string | null;
+}
+
+/** Kinds of tasks that are never taken back, with what to do instead. `%` is the VM's name. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  'vm.stop': 'Its guest may be shutting down already. "gp vm start %" starts it again.',
+  'vm.delete': 'Its disks may be deleted already.',
+  'vm.suspend': '"gp vm resume %" takes its place.',
+  'vm.resume': '"gp vm pause %" takes its place.',
+};
+
+/** The VM that a task is about. CodedError 'conflict' where the task has ended, or is none of a VM. */
+export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRecord> {
+  if (task.state !== 'running')
+    throw new CodedError(
+      'conflict',
+      `Task ${task.id} (${task.kind} of ${task.target.name}) has ended: ${task.state}.`,
+      {
+        advice: 'Nothing was changed.',
+      },
+    );
+  const id = task.target.kind === 'vm' ? store.vmNames.get(task.target.name)?.value : undefined;
+  const entry = id === undefined ? undefined : store.vms.get(id);
+  if (entry === undefined) throw refusal(task, 'What it changes is changed back by the command for the opposite.');
+  return entry;
+}
+
+/** Takes back what `task` asks for of `vm`. CodedError 'conflict' where that cannot be done. */
+export function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
+  const instead = INSTEAD[task.kind];
+  if (instead !== undefined) throw refusal(task, instead.replaceAll('%', vm.name));
+  switch (task.kind) {
+    case 'vm.migrate':
+      return takeBackMigration(vm, task);
+    case 'vm.start':
+      if (vm.startTask !== task.id) throw tooLate(task, `${vm.name} is started already.`);
+      return { vm: { ...vm, intent: 'stopped', startTask: null }, ended: `Cancelled: ${vm.name} stays stopped.` };
+    case 'vm.reset':
+      if (vm.resetRequest?.taskId !== task.id) throw tooLate(task, `${vm.name} was reset already.`);
+      return { vm: { ...vm, resetRequest: null }, ended: `Cancelled before it was known that ${vm.name} was reset.` };
+    default:
+      throw refusal(task, 'What it changes is changed back by the command for the opposite.');
+  }
+}
+
+function takeBackMigration(vm: VmRecord, task: TaskRecord): TakenBack {
+  const { phase } = vm;
+  if (vm.migrationRequest?.taskId === task.id)
+    return { vm: { ...vm, migrationRequest: null }, ended: `Cancelled before ${vm.name} began to move.` };
+  if (phase.kind === 'unwinding' && phase.taskId === task.id) return { vm: null, ended: null };
+  if (phase.kind !== 'migrating' || phase.taskId !== task.id)
+    throw tooLate(task, `${vm.name} has moved already, and only forward is left. Migrate it again to move it back.`);
+  if (vm.cancelRequest?.taskId === task.id) return { vm: null, ended: null };
+  return { vm: { ...vm, cancelRequest: { taskId: task.id } }, ended: null };
+}
+
+function refusal({ id, kind, target }: TaskRecord, instead: string): CodedError {
+  return new CodedError('conflict', `Task ${id} (${kind} of ${target.name}) cannot be cancelled.`, {
+    advice: `Nothing was changed. ${instead}`,
+  });
+}
+
+function tooLate({ id, kind, target }: TaskRecord, why: string): CodedError {
+  return new CodedError('conflict', `It is too late to cancel task ${id} (${kind} of ${target.name}).`, {
+    advice: `Nothing was changed. ${why}`,
+  });
+}
