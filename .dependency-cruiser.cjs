@@ -15,7 +15,8 @@ const FOLDERS = {
   qmp: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
   rpc: { src: ['base', 'wire', 'os', 'pki'], npm: [], node: true },
   etcd: { src: ['base', 'core', 'wire', 'os'], npm: ['@grpc/grpc-js', '@bufbuild/protobuf'], node: true },
-  images: { src: ['base', 'wire', 'os'], npm: [], node: true },
+  // Of the core, the table of limits.
+  images: { src: ['base', 'core', 'wire', 'os'], npm: [], node: true },
   api: { src: ['base', 'core'], npm: ['typebox'], node: false },
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
   agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: [], node: true },
@@ -54,7 +55,8 @@ const FOLDERS = {
     node: true,
   },
   cli: {
-    src: ['base', 'os', 'client', 'images', 'lab', 'api', 'target'],
+    // Of the core, the table of limits.
+    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'target'],
     npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
     node: true,
   },

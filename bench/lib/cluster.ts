@@ -215,7 +215,10 @@ export class BenchCluster {
   async #upload(path: string, kind: 'kernel' | 'initrd'): Promise<string> {
     const bytes = await readFile(path);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await this.client.upload({ sha256, kind, sizeBytes: bytes.length, content: createReadStream(path) }, this.#signal);
+    await this.client.upload(
+      { sha256, kind, sizeBytes: bytes.length, dataBytes: bytes.length, content: createReadStream(path) },
+      this.#signal,
+    );
     return sha256;
   }
 }

@@ -408,7 +408,22 @@ export const TaskWaitQuerySchema = Type.Object(
   strict,
 );
 
-export const ArtifactQuerySchema = Type.Object({ kind: oneOf(ARTIFACT_KINDS) }, strict);
+export const ArtifactQuerySchema = Type.Object(
+  {
+    kind: oneOf(ARTIFACT_KINDS),
+    dataBytes: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: LIMITS.fileBytes.max,
+        description:
+          'bytes of the blocks of 64 KiB (at multiples of it) that are not zeroes throughout: what a sparse file needs in a pool. ' +
+          'Without it, all of the file',
+      }),
+    ),
+  },
+  strict,
+);
+export type ArtifactQuery = View<typeof ArtifactQuerySchema>;
 
 export const WatchQuerySchema = Type.Object(
   {

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type { PutImage } from '../api/requests.ts';
 import { CodedError } from '../base/errors.ts';
 import type { ApiClient, Upload } from '../client/client.ts';
+import { DataCount } from '../os/sparse-file.ts';
 import { cannotRead } from './cluster-location.ts';
 import type { Io } from './io.ts';
 import { formatBytes } from './units.ts';
@@ -15,6 +16,8 @@ const READ_BYTES = 1024 * 1024;
 
 export interface FileToUpload {
   readonly path: string;
+  /** How people named it, where that is not its path. */
+  readonly label?: string;
   readonly kind: Upload['kind'];
 }
 
@@ -67,42 +70,79 @@ async function refuseTaken(client: ApiClient, name: string): Promise<void> {
 async function uploadFile(
   io: Io,
   client: ApiClient,
-  { path, kind }: FileToUpload,
+  { path, kind, label = path }: FileToUpload,
 ): Promise<{ readonly sha256: string; readonly wasSent: boolean }> {
   const file = resolve(io.cwd, path);
-  const sizeBytes = await sizeOf(file, path);
-  const sha256 = await hashOf(file, io.signal);
+  const { sizeBytes, allocatedBytes } = await sizeOf(file, label);
+  await demandRoom(client, label, allocatedBytes);
+  const { sha256, dataBytes } = await hashOf(file, io.signal);
   if (await isStored(client, sha256)) return { sha256, wasSent: false };
   const content = createReadStream(file, { highWaterMark: READ_BYTES });
   let sentBytes = 0;
   content.on('data', (chunk) => {
     sentBytes += chunk.length;
-    if (io.errIsTty) io.err(`\r\u001b[K${path}: ${formatBytes(sentBytes)} of ${formatBytes(sizeBytes)}`);
+    if (io.errIsTty) io.err(`\r\u001b[K${label}: ${formatBytes(sentBytes)} of ${formatBytes(sizeBytes)}`);
   });
   // Listening to data makes a stream flow: it waits for its reader, the request.
   content.pause();
   try {
-    await client.upload({ sha256, kind, sizeBytes, content }, io.signal);
+    await client.upload({ sha256, kind, sizeBytes, dataBytes, content }, io.signal);
   } finally {
     if (io.errIsTty) io.err('\r\u001b[K');
   }
   return { sha256, wasSent: true };
 }
 
-async function sizeOf(file: string, path: string): Promise<number> {
+/** What is allocated of a sparse file is the least that it needs elsewhere, in bytes. */
+async function sizeOf(
+  file: string,
+  path: string,
+): Promise<{ readonly sizeBytes: number; readonly allocatedBytes: number }> {
   const found = await stat(file).catch((error: unknown) => {
     throw cannotRead(path, error);
   });
   if (!found.isFile()) throw new CodedError('bad-input', `${path} is not a file.`, { advice: 'Nothing was changed.' });
   if (found.size === 0)
     throw new CodedError('bad-image', `The file ${path} is empty.`, { advice: 'Nothing was changed.' });
-  return found.size;
+  return { sizeBytes: found.size, allocatedBytes: Math.min(found.size, found.blocks * 512) };
 }
 
-async function hashOf(file: string, signal: AbortSignal): Promise<string> {
+/** Asks before a large file is read: CodedError 'no-capacity' where no storage node has room for what is allocated of it. */
+async function demandRoom(client: ApiClient, label: string, allocatedBytes: number): Promise<void> {
+  const rooms = (await client.list('/v1/storage-nodes')).map(({ name, usedBytes, totalBytes }) => ({
+    name,
+    freeBytes: usedBytes === null || totalBytes === null ? null : totalBytes - usedBytes,
+  }));
+  // A node that is not seen now may be there when the file has been read.
+  if (rooms.length === 0 || rooms.some(({ freeBytes }) => freeBytes === null || freeBytes > allocatedBytes)) return;
+  const free = rooms.map(({ name, freeBytes }) => `${name} has ${formatBytes(freeBytes ?? 0)} free`).join(', ');
+  throw new CodedError(
+    'no-capacity',
+    `No storage node has room for ${label} (${formatBytes(allocatedBytes)}): ${free}.`,
+    {
+      advice: 'Nothing was read or sent. Delete what is not needed, or make a pool larger.',
+    },
+  );
+}
+
+/** The file's hash, and how many bytes of it are in blocks that are not zeroes. */
+async function hashOf(
+  file: string,
+  signal: AbortSignal,
+): Promise<{ readonly sha256: string; readonly dataBytes: number }> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(file, { highWaterMark: READ_BYTES }), hash, { signal });
-  return hash.digest('hex');
+  const count = new DataCount();
+  await pipeline(
+    createReadStream(file, { highWaterMark: READ_BYTES }),
+    async (chunks: AsyncIterable<Buffer>) => {
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        count.add(chunk);
+      }
+    },
+    { signal },
+  );
+  return { sha256: hash.digest('hex'), dataBytes: count.dataBytes };
 }
 
 async function isStored(client: ApiClient, sha256: string): Promise<boolean> {

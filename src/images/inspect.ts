@@ -1,12 +1,13 @@
 /**
  * Looks at a disk image that somebody brought, and trusts nothing in it.
- * Guarantees: only qcow2 without outside references and raw pass; qemu-img is never left to guess a format, so a raw image that
- * a guest has dressed up as qcow2 cannot make it open another file (CVE-2008-2004's kind); it runs with a deadline and with limits on
+ * Guarantees: only qcow2 without outside references and raw pass, and raw never with the first bytes of qcow2; qemu-img is never left to guess
+ * a format, so an image that a guest has dressed up cannot make it open another file (CVE-2008-2004's kind); it runs with a deadline and with limits on
  * memory, CPU time and output. The file is only read.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { LIMITS } from '../core/model/limits.ts';
 import { type RunResult, tryRun } from '../os/child-process.ts';
 import { toolEnv } from './packages.ts';
 
@@ -25,8 +26,7 @@ export interface InspectOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The largest disk accepted: 16 TiB, ext4's and many controllers' limit. */
-const VIRTUAL_SIZE_BYTES_MAX = 16 * 1024 ** 4;
+const VIRTUAL_SIZE_BYTES_MAX = LIMITS.diskBytes.max;
 const VIRTUAL_SIZE_BYTES_MIN = 512;
 const DEADLINE_MS = 120_000;
 const ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024;
@@ -83,8 +83,12 @@ function bad(path: string, what: string, advice = '', cause?: unknown): CodedErr
  */
 export async function inspectImage(path: string, options: InspectOptions = {}): Promise<ImageFacts> {
   const { head, sizeBytes } = await readHead(path);
-  if (head.startsWith(QCOW2_MAGIC) && options.format !== 'raw') return inspectQcow2(path, head, options);
-  if (options.format === 'qcow2') throw bad(path, 'is not a qcow2 image: its first bytes are others');
+  if (head.startsWith(QCOW2_MAGIC)) {
+    if (options.format !== 'raw') return inspectQcow2(path, head, options);
+    throw bad(path, 'is a qcow image, and raw was said', 'Say --format qcow2; or convert it: qemu-img convert -O raw.');
+  }
+  if (options.format === 'qcow2')
+    throw bad(path, 'is not a qcow2 image: its first bytes are others', 'Say --format raw if it is a raw disk.');
   if (options.format === undefined) refuseWhatIsNotRaw(path, head);
   if (sizeBytes % 512 !== 0) {
     throw bad(
@@ -135,7 +139,7 @@ function checkedSize(path: string, sizeBytes: number): number {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < VIRTUAL_SIZE_BYTES_MIN)
     throw bad(path, `describes a disk of ${sizeBytes} bytes`);
   if (sizeBytes > VIRTUAL_SIZE_BYTES_MAX)
-    throw bad(path, `describes a disk of ${sizeBytes} bytes; at most 16 TiB are accepted`);
+    throw bad(path, `describes a disk of ${sizeBytes} bytes; at most ${VIRTUAL_SIZE_BYTES_MAX} are accepted`);
   return sizeBytes;
 }
 

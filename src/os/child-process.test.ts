@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { run, spawnDaemon, tryRun } from './child-process.ts';
+import { filter, run, spawnDaemon, tryRun } from './child-process.ts';
 import { isRunning, listProcesses, readProcess, signalProcess, waitGone } from './process-table.ts';
 
 const DEADLINE_MS = 20_000;
@@ -95,4 +97,25 @@ test('a daemon has its own session and private log, and is named by pid and star
 test('a daemon that fails at once still has an identity and tells its status', async () => {
   const daemon = await spawnDaemon(['/bin/sh', '-c', 'exit 7'], { env: {}, cwd: '/' });
   assert.equal(await daemon.exited, 7);
+});
+
+test('a filter: what it makes of a stream, its failure, and its end when nobody reads on', async () => {
+  const { signal } = new AbortController();
+  const text = async (stream: Readable): Promise<string> => Buffer.concat(await stream.toArray()).toString();
+  const input = () => Readable.from([Buffer.from('fed'), Buffer.from(' in parts')], { objectMode: false });
+  assert.equal(await text(filter(['tr', 'a-z', 'A-Z'], input(), signal)), 'FED IN PARTS');
+  await assert.rejects(text(filter(['/bin/sh', '-c', 'echo why >&2; exit 3'], input(), signal)), /status 3: why/);
+  await assert.rejects(text(filter(['groundplane-has-no-such-program'], input(), signal)), code('not-installed'));
+  const broken = new PassThrough();
+  const output = filter(['cat'], broken, signal);
+  broken.destroy(new Error('cut'));
+  await assert.rejects(text(output), /cut/);
+
+  const mark = `271828.${process.pid}`;
+  const endless = filter(['/bin/sh', '-c', `yes & sleep ${mark}`], input(), signal);
+  await once(endless, 'data');
+  const own = listProcesses().filter(({ argv }) => argv[0] === 'sleep' && argv[1] === mark);
+  assert.equal(own.length, 1);
+  endless.destroy();
+  for (const each of own) await waitGone(each, DEADLINE_MS);
 });

@@ -6,6 +6,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
+import { addAbortSignal, PassThrough, type Readable } from 'node:stream';
 import { CodedError } from '../base/errors.ts';
 import { deadlineError, onDeadline } from './deadline.ts';
 import { type ProcessIdentity, processIdentity } from './process-table.ts';
@@ -93,6 +94,36 @@ export function tryRun(argv: readonly string[], options: RunOptions): Promise<Ru
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input);
   });
+}
+
+/**
+ * What a program makes of `input`, as a stream. Whoever stops reading ends the program; the stream breaks with CodedError 'failed' and the
+ * program's last words where it exits with another status than 0, 'not-installed', or the signal's reason.
+ */
+export function filter(argv: readonly string[], input: Readable, signal: AbortSignal): Readable {
+  const [program, ...args] = argv;
+  if (program === undefined) throw new TypeError('an empty argv');
+  const child = spawn(program, args, { detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+  running.add(child);
+  const output = addAbortSignal(signal, new PassThrough());
+  const stderr = collect(child.stderr, OUTPUT_BYTES_MAX, () => killGroup(child));
+  child.once('error', (error) => output.destroy(spawnError(program, error)));
+  child.once('close', (code, signalName) => {
+    running.delete(child);
+    const exitCode = exitCodeOf(code, signalName);
+    if (exitCode === 0) output.end();
+    else output.destroy(exitError(argv, { stdout: '', stderr: stderr(), exitCode }));
+  });
+  output.once('close', () => {
+    killGroup(child);
+    input.destroy();
+  });
+  // An input that breaks breaks the output; a program that reads no more says why by its status.
+  input.once('error', (error) => output.destroy(error));
+  child.stdin.on('error', () => undefined);
+  input.pipe(child.stdin);
+  child.stdout.pipe(output, { end: false });
+  return output;
 }
 
 export interface DaemonOptions {

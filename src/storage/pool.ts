@@ -23,6 +23,7 @@ import { inspectImage } from '../images/inspect.ts';
 import { run } from '../os/child-process.ts';
 import { writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
+import { SPARSE_BLOCK_BYTES, SparseWriter } from '../os/sparse-file.ts';
 import { idOf, integer, nullable, object, oneOf, text } from '../rpc/parse.ts';
 import { demandFile, FAULTS_MAX, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
@@ -38,6 +39,14 @@ export interface DiskMeta {
 }
 
 export type ArtifactKind = 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+
+export interface ArtifactUpload {
+  readonly kind: ArtifactKind;
+  readonly stream: Readable;
+  readonly sizeBytes: number | undefined;
+  /** What it is to take here at most, its zeroes left out; absent: `sizeBytes`. */
+  readonly dataBytes?: number | undefined;
+}
 
 export interface PoolOptions {
   readonly directory: string;
@@ -219,11 +228,8 @@ export class Pool {
    * Takes an upload. CodedError 'bad-input' when the content is not what the name says, 'bad-image' for an unusable disk
    * image, 'too-large', 'no-capacity'. Nothing is left of one that fails.
    */
-  async receiveArtifact(
-    sha256: Sha256,
-    options: { readonly kind: ArtifactKind; readonly stream: Readable; readonly sizeBytes: number | undefined },
-  ): Promise<ArtifactInfo> {
-    const { kind, stream, sizeBytes } = options;
+  async receiveArtifact(sha256: Sha256, options: ArtifactUpload): Promise<ArtifactInfo> {
+    const { kind, stream, sizeBytes, dataBytes = sizeBytes } = options;
     if (sizeBytes === undefined || !Number.isSafeInteger(sizeBytes) || sizeBytes < 1)
       throw new CodedError('bad-input', 'An upload must say its length.');
     demandFileSize(kind, sizeBytes);
@@ -231,10 +237,10 @@ export class Pool {
       stream.resume();
       return this.#artifactInfo(sha256, kind);
     }
-    await this.#checkSpace(sizeBytes);
+    await this.#checkSpace(Math.min(dataBytes ?? sizeBytes, sizeBytes));
     const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
     try {
-      await writeHashed(temporary, { stream, sizeBytes, sha256 });
+      await writeHashed(temporary, { stream, sizeBytes, dataBytes: dataBytes ?? sizeBytes, sha256 });
       const info = await inspectArtifact(temporary, { kind, sha256, sizeBytes });
       await chmod(temporary, 0o444);
       await rename(temporary, this.artifactPath(sha256));
@@ -363,24 +369,34 @@ function metaOf({ vm, sizeBytes, source }: Omit<DiskOrder, 'term'>): DiskMeta {
   return { vm, format, sourceSha256, backing, sizeBytes };
 }
 
+interface SizedContent {
+  readonly sizeBytes: number;
+  readonly dataBytes: number;
+  readonly sha256: Sha256;
+}
+
+/** Writes what comes with its zeroes as holes. CodedError 'bad-input' where it is not what was announced. */
 async function writeHashed(
   path: string,
-  { stream, sizeBytes, sha256 }: { stream: Readable; sizeBytes: number; sha256: Sha256 },
+  { stream, sizeBytes, dataBytes, sha256 }: Omit<Required<ArtifactUpload>, 'kind'> & SizedContent,
 ): Promise<void> {
   const hash = createHash('sha256');
   const file = await open(path, 'wx', 0o600);
   try {
-    let writtenBytes = 0;
+    const writer = new SparseWriter(file);
+    const { count } = writer;
     for await (const chunk of stream as AsyncIterable<Buffer>) {
-      writtenBytes += chunk.length;
-      if (writtenBytes > sizeBytes) throw new CodedError('bad-input', 'The upload is longer than it said.');
       hash.update(chunk);
-      await file.writeFile(chunk);
+      await writer.write(chunk);
+      if (count.sizeBytes > sizeBytes) throw new CodedError('bad-input', 'The upload is longer than it said.');
+      if (count.dataBytes > roundUp(dataBytes, SPARSE_BLOCK_BYTES))
+        throw new CodedError('bad-input', 'The upload has more than zeroes where it said that it has none.');
     }
-    if (writtenBytes !== sizeBytes)
+    await writer.finish();
+    if (count.sizeBytes !== sizeBytes)
       throw new CodedError(
         'bad-input',
-        `The upload ended after ${writtenBytes} of ${sizeBytes} bytes; nothing was kept.`,
+        `The upload ended after ${count.sizeBytes} of ${sizeBytes} bytes; nothing was kept.`,
       );
     if (hash.digest('hex') !== sha256)
       throw new CodedError('bad-input', 'The content does not have the SHA-256 it was sent under; nothing was kept.');
@@ -404,8 +420,8 @@ function padded(content: Buffer): Buffer {
 }
 
 /** NBD and direct I/O want whole sectors. */
-function roundUp(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / NBD_BLOCK_BYTES) * NBD_BLOCK_BYTES;
+function roundUp(sizeBytes: number, unitBytes = NBD_BLOCK_BYTES): number {
+  return Math.ceil(sizeBytes / unitBytes) * unitBytes;
 }
 
 async function syncPath(path: string): Promise<void> {

@@ -143,7 +143,8 @@ function artifactRoutes(service: StorageService, pool: Pool): readonly Route[] {
       body: 'stream',
       handle: async ({ parameters, query, stream, sizeBytes }) => {
         const kind = parseArtifactKind(query.get('kind'), 'query parameter kind');
-        return { json: await pool.receiveArtifact(shaOf(parameters), { kind, stream, sizeBytes }) };
+        const dataBytes = query.get('dataBytes') === null ? undefined : integerParameter(query, 'dataBytes');
+        return { json: await pool.receiveArtifact(shaOf(parameters), { kind, stream, sizeBytes, dataBytes }) };
       },
     },
     {

@@ -1,12 +1,10 @@
 /** `gp image`: import, build, list, show, delete. */
-import { access, constants } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { PutImage } from '../../api/requests.ts';
 import type { Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Build } from '../builtin-images.ts';
-import { cannotRead, locate } from '../cluster-location.ts';
+import { locate } from '../cluster-location.ts';
 import type { UploadFile } from '../image-upload.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
@@ -39,8 +37,8 @@ function addImport(image: Command, io: Io): void {
     .command('import')
     .description('import a disk image (qcow2 or raw), a kernel for direct boot, or both')
     .argument('<name>', 'name of the image', nameArgument)
-    .argument('[file]', 'disk image')
-    .option('--format <format>', 'qcow2 or raw; found out when not given')
+    .argument('[file]', 'disk image, also compressed (gzip, zstd, xz); - for standard input')
+    .option('--format <format>', 'qcow2 or raw: refused where it is not; found out when not given')
     .option('--kernel <file>', 'kernel for direct boot')
     .option('--initrd <file>', 'initial RAM disk for direct boot')
     .option('--append <text>', 'kernel command line for direct boot')
@@ -78,11 +76,7 @@ async function bodyOf(
 ): Promise<PutImage> {
   const { file, options, upload } = asked;
   const { kernel, initrd } = options;
-  const format = file === undefined ? undefined : await formatOf(io, file, options.format);
-  const disk =
-    file === undefined || format === undefined
-      ? undefined
-      : { sha256: await upload({ path: file, kind: 'disk' }), format };
+  const disk = file === undefined ? undefined : await diskOf(io, { file, format: options.format, upload });
   const direct =
     kernel === undefined
       ? undefined
@@ -100,16 +94,20 @@ async function bodyOf(
   });
 }
 
-/** The stated format, or what the file is; storage looks again and trusts neither. */
-async function formatOf(io: Io, file: string, stated: string | undefined): Promise<'qcow2' | 'raw'> {
-  if (stated === 'qcow2' || stated === 'raw') return stated;
-  if (stated !== undefined) throw usage(`--format is qcow2 or raw, not ${JSON.stringify(stated.slice(0, 20))}.`);
-  const path = resolve(io.cwd, file);
-  await access(path, constants.R_OK).catch((error: unknown) => {
-    throw cannotRead(file, error);
-  });
+/** Looks at a disk image, in the stated format where one is stated, and sends it; storage looks again and trusts neither. */
+async function diskOf(
+  io: Io,
+  asked: { readonly file: string; readonly format: string | undefined; readonly upload: UploadFile },
+): Promise<NonNullable<PutImage['disk']>> {
+  const { format: stated } = asked;
+  if (stated !== undefined && stated !== 'qcow2' && stated !== 'raw')
+    throw usage(`--format is qcow2 or raw, not ${JSON.stringify(stated.slice(0, 20))}.`);
+  const { withSource } = await import('../image-source.ts');
   const { inspectImage } = await import('../../images/inspect.ts');
-  return (await inspectImage(path, { signal: io.signal })).format;
+  return withSource(io, asked.file, async ({ file, label }) => {
+    const { format } = await inspectImage(file, { format: stated, signal: io.signal });
+    return { sha256: await asked.upload({ path: file, label, kind: 'disk' }), format };
+  });
 }
 
 function usage(message: string): CodedError {

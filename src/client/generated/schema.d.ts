@@ -1844,6 +1844,7 @@ export interface operations {
     putArtifact: {
         parameters: {
             query: {
+                dataBytes?: number;
                 kind: "disk" | "kernel" | "initrd";
             };
             header?: never;

@@ -101,6 +101,8 @@ export interface ArtifactUpload {
   readonly sha256: string;
   readonly kind: ArtifactKind;
   readonly sizeBytes: number;
+  /** What it needs in a pool, its zeroes left out: at most `sizeBytes`. */
+  readonly dataBytes: number;
   /** Exactly `sizeBytes` bytes, or an error. */
   readonly body: Readable;
 }

@@ -5,7 +5,7 @@ import type { TSchema } from 'typebox';
 import type { View } from '../../api/common.ts';
 import { buildOpenApi } from '../../api/openapi.ts';
 import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
-import type { ArtifactKind } from '../../api/requests.ts';
+import type { ArtifactKind, ArtifactQuery } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import { demandFileSize } from '../../core/plan/vm-admission.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
@@ -201,7 +201,7 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
       const upload = {
         sha256: params.sha256,
         kind: query.kind,
-        sizeBytes: uploadSize(query.kind, headers),
+        ...sizesOf(query, headers),
         body: bytes,
       };
       return backend.putArtifact(upload, call);
@@ -226,6 +226,11 @@ function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
     createJoinToken: ({ body, call }) => backend.createJoinToken(body, call),
     join: ({ body, call }) => backend.join(body, call.signal),
   };
+}
+
+function sizesOf({ kind, dataBytes }: ArtifactQuery, headers: IncomingHttpHeaders) {
+  const sizeBytes = uploadSize(kind, headers);
+  return { sizeBytes, dataBytes: Math.min(dataBytes ?? sizeBytes, sizeBytes) };
 }
 
 /** The length that a request for an upload says. CodedError 'bad-input' where it says none, 'too-large'. */

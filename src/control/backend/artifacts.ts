@@ -12,13 +12,14 @@ import { parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { unreadableUser } from '../../core/plan/unreadable.ts';
-import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
+import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { feed, peek } from './upload-feed.ts';
 
+const MIB = 1024 ** 2;
 /** An upload or a copy ends when it moves for longer than this. */
 const TRANSFER_MS_MAX = 3_600_000;
 const DELETE_MS = 10_000;
@@ -82,6 +83,7 @@ export class Artifacts {
       throw new CodedError('unavailable', 'No storage node answers.', {
         advice: 'Nothing was stored. Start the storage service, then try again.',
       });
+    this.#demandRoom(nodes, sha256, upload.dataBytes);
     return this.holding([sha256], async () => {
       const { kind, results } = await this.#send({ upload, sha256, nodes, call });
       const kept = results.flatMap((result, index) =>
@@ -255,7 +257,7 @@ export class Artifacts {
       branches.map(({ node, stream }) =>
         this.#context.storage.putArtifact(
           node,
-          { sha256, kind, sizeBytes: upload.sizeBytes, body: stream },
+          { sha256, kind, sizeBytes: upload.sizeBytes, dataBytes: upload.dataBytes, body: stream },
           { deadlineMs: TRANSFER_MS_MAX, signal: call.signal },
         ),
       ),
@@ -316,7 +318,17 @@ export class Artifacts {
     this.#wantedAtMs.set(sha256, this.#nowMs());
   }
 
-  #report(node: StorageName): { readonly artifacts: readonly Sha256[] } | null {
+  /** CodedError 'no-capacity', before anything of an upload is read, where no node that answers has it or has room for it. */
+  #demandRoom(nodes: readonly StorageName[], sha256: Sha256, dataBytes: number): void {
+    const free = (node: StorageName): number => this.#report(node)?.pool.freeBytes ?? Number.POSITIVE_INFINITY;
+    if (nodes.some((node) => this.holds(node, sha256) || free(node) >= dataBytes)) return;
+    const rooms = nodes.map((node) => `${node} has ${Math.floor(free(node) / MIB)} MiB free`).join(', ');
+    throw new CodedError('no-capacity', `No storage node has room for the ${dataBytes} bytes of the file: ${rooms}.`, {
+      advice: 'Nothing was stored. Delete what is not needed, or make a pool larger.',
+    });
+  }
+
+  #report(node: StorageName): Pick<StorageReport, 'artifacts' | 'pool'> | null {
     return this.#context.leading()?.controller.storageObserver.report(node) ?? null;
   }
 

@@ -48,7 +48,7 @@ async function upload(content: Buffer, kind: 'disk' | 'kernel' | 'initrd' = 'dis
     content.subarray(index * piece, (index + 1) * piece),
   );
   const body = Readable.from(pieces, { objectMode: false });
-  return images.putArtifact({ sha256, kind, sizeBytes: content.length, body }, CALL);
+  return images.putArtifact({ sha256, kind, sizeBytes: content.length, dataBytes: content.length, body }, CALL);
 }
 
 test('a file reaches every node whole, however it is cut', async () => {
@@ -92,12 +92,15 @@ test('when every node refuses, the refusal about the file is the one that is tol
   await assert.rejects(upload(randomBytes(10)), /No storage node answers/);
 });
 
-test('qcow2 is known by its first bytes, whatever was said', async () => {
+test('qcow2 is known by its first bytes, and an image whose format is said otherwise is refused', async () => {
   const qcow2 = Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), randomBytes(1_000)]);
   const { sha256 } = await upload(qcow2, 'disk', 1);
-  assert.equal((await images.put('a', { disk: { sha256, format: 'raw' } })).disk?.format, 'qcow2');
+  await assert.rejects(images.put('a', { disk: { sha256, format: 'raw' } }), /said to be raw, and its file is qcow2/);
+  assert.equal((await images.put('a', { disk: { sha256, format: 'qcow2' } })).disk?.format, 'qcow2');
   const raw = await upload(randomBytes(1_000));
-  assert.equal((await images.put('b', { disk: { sha256: raw.sha256, format: 'qcow2' } })).disk?.format, 'raw');
+  const other = { disk: { sha256: raw.sha256, format: 'qcow2' } } as const;
+  await assert.rejects(images.put('b', other), { code: 'bad-image' });
+  assert.throws(() => images.get('b'), { code: 'not-found' });
 });
 
 test('an image names files that are there; its files go with the last image that names them', async () => {

@@ -149,6 +149,7 @@ export class ImagesBackend {
         advice: 'Nothing was stored. Give defaults.memoryBytes at least minMemoryBytes.',
       });
     const disk = request.disk === undefined ? null : this.#artifacts.demand(request.disk.sha256, 'disk');
+    if (disk !== null) demandFormat(name, disk, request.disk?.format);
     const kernel = request.direct === undefined ? null : this.#artifacts.demand(request.direct.kernel, 'kernel');
     const initrd =
       request.direct?.initrd === undefined ? null : this.#artifacts.demand(request.direct.initrd, 'initrd');
@@ -201,4 +202,13 @@ export class ImagesBackend {
       throw new CodedError('not-found', `There is no image ${name}.`, { advice: 'List them with "gp image list".' });
     return entry;
   }
+}
+
+/** What a file is, its first bytes say; CodedError 'bad-image' where somebody says otherwise. */
+function demandFormat(name: string, { kind }: Stored, stated: 'qcow2' | 'raw' | undefined): void {
+  if (stated === undefined || kind === `disk-${stated}`) return;
+  const is = kind === 'disk-qcow2' ? 'qcow2' : 'raw';
+  throw new CodedError('bad-image', `The disk of image ${name} is said to be ${stated}, and its file is ${is}.`, {
+    advice: `Nothing was stored. Say ${is}, or upload the file that was meant.`,
+  });
 }

@@ -99,6 +99,8 @@ export interface ArtifactStream {
   readonly sha256: Sha256;
   readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
   readonly sizeBytes: number;
+  /** What it needs there: absent where that is not known. */
+  readonly dataBytes?: number;
   readonly body: Readable;
 }
 
@@ -145,10 +147,10 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
       to(node).call({ method: 'PUT', path: `/v1/shared-disks/${disk}`, body: order, deadlineMs, parse: anything }),
     deleteSharedDisk: async (node, disk, { term }, { deadlineMs }) =>
       to(node).call({ method: 'DELETE', path: `/v1/shared-disks/${disk}?term=${term}`, deadlineMs, parse: anything }),
-    putArtifact: async (node, { sha256, kind, sizeBytes, body }, { deadlineMs, signal }) =>
+    putArtifact: async (node, { sha256, kind, sizeBytes, dataBytes, body }, { deadlineMs, signal }) =>
       to(node).upload({
         method: 'PUT',
-        path: `/v1/artifacts/${sha256}?kind=${kind}`,
+        path: `/v1/artifacts/${sha256}?kind=${kind}${dataBytes === undefined ? '' : `&dataBytes=${dataBytes}`}`,
         stream: body,
         sizeBytes,
         deadlineMs,

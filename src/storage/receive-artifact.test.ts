@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { parseSha256 } from '../base/ids.ts';
+import { type ArtifactUpload, Pool } from './pool.ts';
+
+const MIB = 1024 ** 2;
+const FREE_BYTES = 64 * MIB;
+
+/** A pool that takes 64 MiB more and no byte beyond. */
+async function smallPool(t: TestContext) {
+  const directory = await mkdtemp(join(tmpdir(), 'pool-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const { bavail, bsize } = await statfs(directory);
+  const reserveBytes = bavail * bsize - FREE_BYTES;
+  const pool = await Pool.open({ directory, reserveBytes, nvramTemplate: '/none', sharedFaults: async () => [] });
+  const receive = (content: Buffer, more: Partial<ArtifactUpload> = {}) => {
+    const sha256 = parseSha256(createHash('sha256').update(content).digest('hex'));
+    const stream = Readable.from([content], { objectMode: false });
+    const received = pool.receiveArtifact(sha256, { kind: 'disk-raw', stream, sizeBytes: content.length, ...more });
+    return received.then((info) => ({ info, path: pool.artifactPath(sha256) }));
+  };
+  return { pool, directory, receive };
+}
+
+const holes = (...data: readonly Buffer[]): Buffer =>
+  Buffer.concat(data.flatMap((each) => [Buffer.alloc(60 * MIB), each]));
+
+test('zeroes of an upload are holes in the pool, and it is taken where its data has room', async (t) => {
+  const { receive } = await smallPool(t);
+  const content = holes(Buffer.alloc(MIB, 1), Buffer.alloc(MIB, 2));
+  await assert.rejects(receive(content), { code: 'no-capacity' });
+  const { info, path } = await receive(content, { dataBytes: 2 * MIB });
+  assert.deepEqual([info.sizeBytes, info.virtualSizeBytes], [content.length, content.length]);
+  assert.ok((await readFile(path)).equals(content));
+  assert.ok((await stat(path)).blocks * 512 <= 2 * MIB);
+});
+
+test('an upload that holds more than it said, or does not fit, leaves nothing', async (t) => {
+  const { receive, directory } = await smallPool(t);
+  const content = holes(Buffer.alloc(4 * MIB, 1));
+  await assert.rejects(receive(content, { dataBytes: MIB }), /more than zeroes where it said/);
+  await assert.rejects(receive(content, { dataBytes: 65 * MIB }), { code: 'no-capacity' });
+  assert.deepEqual([...(await readdir(join(directory, 'artifacts'))), ...(await readdir(join(directory, 'tmp')))], []);
+});
+
+test('a pool reports the largest file that its file system has', async (t) => {
+  const { pool, directory } = await smallPool(t);
+  const { largestFileBytes } = await pool.space();
+  assert.ok(Number(largestFileBytes) >= 1024 ** 4, `${largestFileBytes}`);
+  assert.deepEqual(await readdir(join(directory, 'tmp')), []);
+});
