@@ -11,6 +11,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { CodedError, messageOf } from '../base/errors.ts';
 import { AgentHost } from '../core/agent/agent-host.ts';
 import { PORTS } from '../core/model/ports.ts';
+import { systemClock } from '../os/clock.ts';
 import { pause } from '../os/deadline.ts';
 import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
     artifacts: new ArtifactCache(join(config.runDir, 'artifacts'), credentials),
     network: networkDriver(config, log),
   });
-  const host = new AgentHost({ name: config.name, version: packageJson.version, machine, log });
+  const host = new AgentHost({ name: config.name, version: packageJson.version, machine, clock: systemClock, log });
   const tidy = (): void =>
     void host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
   tidy();

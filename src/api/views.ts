@@ -458,6 +458,26 @@ export const ClusterSchema = Type.Object(
     vms: Type.Object({ total: Type.Integer(), byVerdict: Type.Record(Type.String(), Type.Integer()) }, strict),
     memoryUsedBytes: bytes,
     memoryTotalBytes: bytes,
+    etcd: Type.Object(
+      {
+        members: Type.Array(
+          Type.Object(
+            {
+              endpoint: text,
+              answers: Type.Boolean(),
+              leader: Type.Boolean(),
+              version: nullable(text),
+              sizeBytes: nullable(bytes),
+              inUseBytes: nullable(bytes),
+            },
+            strict,
+          ),
+        ),
+        quotaBytes: bytes,
+        usedPercent: Type.Integer({ description: 'of the quota, by the fullest member that answers' }),
+      },
+      strict,
+    ),
     alarms: Type.Array(AlarmSchema),
   },
   { ...strict, title: 'Cluster' },
@@ -470,6 +490,9 @@ export const HealthSchema = Type.Object(
     name: text,
     leader: nullable(text),
     storeReachable: Type.Boolean(),
+    waitingFor: nullable(
+      Type.String({ description: 'what the server needs before it can answer anything else; null once it has it' }),
+    ),
   },
   { ...strict, title: 'Health' },
 );

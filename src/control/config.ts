@@ -2,7 +2,7 @@
 import { CodedError } from '../base/errors.ts';
 import { parseControlName } from '../base/ids.ts';
 import { readJsonFile } from '../os/files.ts';
-import { arrayOf, idOf, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
+import { arrayOf, idOf, integer, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
 
 const path = text({ charsMax: 4_096 });
 const address = text({ charsMax: 100 });
@@ -19,7 +19,11 @@ const parseConfig = object({
   authorityDir: path,
   /** Unix socket that serves the API too: a one-machine cluster is reached from outside its namespaces by it. */
   apiSocket: optional(path),
-  etcd: object({ endpoints: arrayOf(text({ charsMax: 200, pattern: /^https:\/\/[^/]+:\d+$/ }), { itemsMax: 16 }) }),
+  etcd: object({
+    endpoints: arrayOf(text({ charsMax: 200, pattern: /^https:\/\/[^/]+:\d+$/ }), { itemsMax: 16 }),
+    /** What the members are started with (`--quota-backend-bytes`); ETCD_QUOTA_BYTES where nothing is said. */
+    quotaBytes: optional(integer({ min: 1024 * 1024 })),
+  }),
   /** Every control node, this one included, in an order that all of them share. */
   peers: arrayOf(object({ name: idOf(parseControlName), address }), { itemsMax: 16 }),
   adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),

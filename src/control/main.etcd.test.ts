@@ -47,15 +47,18 @@ class Server {
   child: ChildProcess | null = null;
   readonly #lookers = new Set<() => void>();
 
-  async start(endpoint: string): Promise<void> {
+  async start(
+    endpoint: string,
+    { credentialsDir = join(dir, 'credentials'), quotaBytes }: { credentialsDir?: string; quotaBytes?: number } = {},
+  ): Promise<void> {
     const config = {
       name: 'c1',
       address: this.address,
       stateDir: dir,
       runDir: dir,
-      credentialsDir: join(dir, 'credentials'),
+      credentialsDir,
       authorityDir: join(dir, 'authority'),
-      etcd: { endpoints: [`https://${endpoint}`] },
+      etcd: { endpoints: [`https://${endpoint}`], ...(quotaBytes === undefined ? {} : { quotaBytes }) },
       peers: [{ name: 'c1', address: this.address }],
       adminTokenSha256: tokenSha256,
     };
@@ -84,7 +87,12 @@ class Server {
     });
   }
 
-  ask(method: string, path: string, body?: object): Promise<{ status: number; json: Record<string, unknown> }> {
+  ask(
+    method: string,
+    path: string,
+    body?: object,
+    ca = credentials.caPem,
+  ): Promise<{ status: number; json: Record<string, unknown> }> {
     return new Promise((resolve, reject) => {
       const content = body === undefined ? undefined : JSON.stringify(body);
       const sending = request(
@@ -94,7 +102,7 @@ class Server {
           method,
           path,
           agent: false,
-          ca: credentials.caPem,
+          ca,
           checkServerIdentity: () => undefined,
           headers: {
             authorization: `Bearer ${token}`,
@@ -196,5 +204,60 @@ test('whatever is in etcd under whatever key, the server starts, lives on, leads
   assert.equal((await server.ask('POST', '/v1/networks', { name: 'lan10' })).status, 201);
   const now = (await server.ask('GET', '/v1/cluster')).json as { alarms: unknown[] };
   assert.deepEqual(now.alarms, []);
+  assert.equal(await server.stop(), 0, server.output.join(''));
+});
+
+test('a server that starts with a full etcd makes room, leads and takes writes', { timeout: 90_000 }, async (t) => {
+  const full = await startIdentityCluster(1, { quotaBytes: 16 * 1024 * 1024 });
+  t.after(() => full.stop());
+  const { tls } = await full.optionsOf({ kind: 'control', name: parseControlName('c1') });
+  const { caPem, certPem, keyPem } = present(tls, 'TLS of the cluster');
+  const home = join(dir, 'full');
+  await writeCredentials(home, { caPem, certPem, keyPem });
+  const client = new EtcdClient(full.clientOptions());
+  t.after(() => client.close());
+  await assert.rejects(async () => {
+    for (let n = 0; n < 1_000; n++)
+      await client.txn({
+        compare: [],
+        success: [{ put: '/gp/event/x', value: `{"n":${n},"text":"${'x'.repeat(300_000)}"}` }],
+      });
+  }, /database space exceeded/);
+  const server = new Server();
+  t.after(() => server.stop('SIGKILL'));
+  await server.start(full.members[0]?.clientAddress ?? '', { credentialsDir: home, quotaBytes: 16 * 1024 * 1024 });
+  await server.says(/"leading"/);
+  const created = await server.ask('POST', '/v1/networks', { name: 'room' }, caPem);
+  assert.equal(created.status, 201, JSON.stringify(created.json));
+  const { etcd: space } = (await server.ask('GET', '/v1/cluster', undefined, caPem)).json as {
+    etcd: { usedPercent: number };
+  };
+  assert.ok(space.usedPercent < 60, String(space.usedPercent));
+});
+
+test('while etcd is away a server that starts listens, and says what it waits for', async (t) => {
+  const proxy: CutProxy = await startProxy(etcd.members[0]?.clientAddress ?? '', 'closed');
+  t.after(() => proxy.close());
+  const server = new Server();
+  t.after(() => server.stop('SIGKILL'));
+  await server.start(proxy.address);
+  await server.says(/waiting for etcd/);
+  const health = (await server.ask('GET', '/healthz')).json;
+  assert.equal(health['ok'], false);
+  assert.match(String(health['waitingFor']), /^etcd/);
+  for (const [method, path] of [
+    ['GET', '/v1/vms'],
+    ['POST', '/v1/networks'],
+  ] as const) {
+    const { status, json } = await server.ask(method, path, method === 'GET' ? undefined : { name: 'lan' });
+    assert.equal(status, 503, path);
+    assert.equal(json['code'], 'unavailable');
+    assert.match(String(json['detail']), /^Control node c1 has started and waits for etcd/);
+    assert.match(String(json['advice']), /VMs run on/);
+  }
+  proxy.admit();
+  await server.says(/"leading"/);
+  assert.equal((await server.ask('GET', '/healthz')).json['waitingFor'], null);
+  assert.equal((await server.ask('GET', '/v1/vms')).status, 200);
   assert.equal(await server.stop(), 0, server.output.join(''));
 });

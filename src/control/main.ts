@@ -10,6 +10,7 @@ import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
+import type { ClockOffset } from '../core/model/clock-offset.ts';
 import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
@@ -18,6 +19,7 @@ import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
+import { ETCD_QUOTA_BYTES } from '../etcd/member.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
 import { createLog, type Log } from '../os/log.ts';
@@ -33,6 +35,7 @@ import { ControlBackend } from './backend/control-backend.ts';
 import { ImageKeeper } from './backend/image-keeper.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
+import { EtcdSpace } from './etcd-space.ts';
 import { forwardOverTls } from './forward.ts';
 import { ELECTION } from './housekeeping.ts';
 import { leadForEver } from './leadership.ts';
@@ -81,29 +84,21 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd, randomHex, log);
-  const { clients, hosts, storage, paths, reach, qmp } = linksOf(config, credentials, store);
-  let leading: Leading | null = null;
-  let leader: { name: string; address: string } | null = null;
-  const context: BackendContext = {
-    name: config.name,
-    version: VERSION,
-    store,
-    etcd,
-    hosts,
-    storage,
-    qmp,
-    authority,
-    etcdEndpoints: config.etcd.endpoints,
-    adminTokenSha256: config.adminTokenSha256,
-    clock,
-    randomHex,
-    controlAnswers: (control) => controlAnswers(clients, control),
-    leading: () => leading,
-    leader: () => leader,
+  const links = linksOf(config, credentials, store);
+  const { clients, hosts, storage, paths, reach, qmp } = links;
+  const state: ServerState = {
+    leading: null,
+    leader: null,
+    clocks: new Map(),
+    waitingFor: `etcd (${endpoints.join(', ')}), which it has not read yet`,
   };
-  const accounts = await prepareEtcd(etcd, config, log, signal);
-  const { following } = await readAll(store, { endpoints, log, signal });
-  await announce(store, config);
+  const etcdSpace = new EtcdSpace({
+    etcd,
+    quotaBytes: config.etcd.quotaBytes ?? ETCD_QUOTA_BYTES,
+    log,
+    leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
+  });
+  const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority }, state);
   const peers = await startPeerService({
     credentials,
     address: config.address,
@@ -113,10 +108,17 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const backend = new ControlBackend(context);
   const keeper = new ImageKeeper({ clock, log, keep: backend.keepImages });
   const api = await startApi(config, credentials, backend, log);
+  // Before anything else is asked of etcd: one that is full refuses it all.
+  etcdSpace.start();
+  const until = { log, signal, state };
+  const accounts = await prepareEtcd(etcd, config, until);
+  const { following } = await readAll(store, { endpoints, log, signal });
+  await untilEtcd(() => announce(store, config), until);
+  state.waitingFor = null;
   const observing = observe(etcd, ELECTION, {
     signal,
     onLeader: (record) => {
-      leader = record === undefined ? null : leaderIn(record.value, log);
+      state.leader = record === undefined ? null : leaderIn(record.value, log);
     },
   });
   const campaigning = leadForEver({
@@ -127,7 +129,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     signal,
     ports: { log, hosts, storage, paths, reach, qmp, ...portsOf(config, authority, accounts) },
     onLead: (now) => {
-      leading = now;
+      state.leading = now;
       if (now === null) keeper.stop();
       else keeper.start();
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
@@ -138,10 +140,39 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await Promise.race([stopped, following, observing, campaigning]);
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
-  keeper.stop();
-  qmp.close();
-  clients.close();
-  etcd.close();
+  for (const part of [keeper, etcdSpace]) part.stop();
+  for (const part of [qmp, clients, etcd]) part.close();
+}
+
+/** What a server knows of its own and the cluster's standing. */
+interface ServerState {
+  /** While this node leads. */
+  leading: Leading | null;
+  /** Who leads, by the election. */
+  leader: { readonly name: string; readonly address: string } | null;
+  /** How far other control nodes' clocks were off when they were asked last. */
+  readonly clocks: Map<string, ClockOffset>;
+  /** What it needs before it can answer; null once it has it. */
+  waitingFor: string | null;
+}
+
+function contextOf(
+  { name, adminTokenSha256, etcd: { endpoints } }: ControlConfig,
+  parts: Pick<BackendContext, 'store' | 'etcd' | 'etcdSpace' | 'authority' | 'hosts' | 'storage' | 'qmp'> & {
+    readonly clients: RpcClients;
+  },
+  state: ServerState,
+): BackendContext {
+  const { clients, ...rest } = parts;
+  return {
+    ...rest,
+    ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
+    controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
+    controlClock: (control) => state.clocks.get(control) ?? null,
+    leading: () => state.leading,
+    leader: () => state.leader,
+    waitingFor: () => state.waitingFor,
+  };
 }
 
 interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
@@ -208,22 +239,23 @@ async function readAll(
  * Makes etcd admit control nodes only (storage nodes are added as they join), and the key of the accounts at the targets where there is none.
  * Goes on until etcd has a majority.
  */
-async function prepareEtcd(
-  etcd: EtcdClient,
-  config: ControlConfig,
-  log: Log,
-  signal: AbortSignal,
-): Promise<TargetAccounts> {
+async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
   const wanted = { controls, readers: [], readPrefix: ROOT, writePrefix: PREFIX.reservation };
-  await untilEtcd(() => ensureAuthorization(etcd, wanted, { signal }), log, signal);
+  await untilEtcd(() => ensureAuthorization(etcd, wanted, { signal: until.signal }), until);
   const accounts = new TargetAccounts(etcd);
-  await untilEtcd(() => accounts.ensureKey(), log, signal);
+  await untilEtcd(() => accounts.ensureKey(), until);
   return accounts;
 }
 
-/** Does what needs etcd, again until etcd has a majority. Throws what etcd refuses for good, and the signal's reason. */
-async function untilEtcd(act: () => Promise<unknown>, log: Log, signal: AbortSignal): Promise<void> {
+interface UntilEtcd {
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly state: ServerState;
+}
+
+/** Does what needs etcd, again until etcd has a majority and takes writes. Throws what etcd refuses for good, and the signal's reason. */
+async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: UntilEtcd): Promise<void> {
   for (;;) {
     try {
       await act();
@@ -233,6 +265,7 @@ async function untilEtcd(act: () => Promise<unknown>, log: Log, signal: AbortSig
       const temporary = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
       if (!temporary) throw error;
       log.warn('waiting for etcd', { error: messageOf(error) });
+      state.waitingFor = `etcd: ${error.message}`;
       await pause(clock, ETCD_RETRY_MS);
     }
   }

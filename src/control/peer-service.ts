@@ -44,7 +44,12 @@ export function startPeerService(options: {
     ...options,
     port: PORTS.controlPeer,
     routes: [
-      { method: 'GET', path: '/v1/alive', allow: ['control'], handle: async () => ({ json: { alive: true } }) },
+      {
+        method: 'GET',
+        path: '/v1/alive',
+        allow: ['control'],
+        handle: async () => ({ json: { alive: true, wallMs: Date.now() } }),
+      },
       {
         method: 'POST',
         path: '/v1/probe',

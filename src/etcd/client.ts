@@ -6,7 +6,13 @@
  * is a CodedError (see errors.ts), or the reason of the signal for a read that was aborted.
  */
 import { X509Certificate } from 'node:crypto';
-import { create, type DescMessage, type DescMethodUnary, type MessageShape } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from '@bufbuild/protobuf';
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type {
@@ -22,8 +28,13 @@ import type {
 } from './api.ts';
 import { EtcdCompacted } from './errors.ts';
 import {
+  type AlarmMember,
+  AlarmRequest_AlarmAction,
+  AlarmRequestSchema,
+  AlarmType,
   Cluster,
   CompactionRequestSchema,
+  DefragmentRequestSchema,
   KV,
   Lease,
   LeaseGrantRequestSchema,
@@ -285,6 +296,41 @@ export class EtcdClient implements Etcd {
   async compact(revision: number, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(CompactionRequestSchema, { revision: BigInt(revision), physical: true });
     await this.#transport.unary({ method: KV.method.compact, request, repeatable: false, deadlineMs, signal });
+  }
+
+  /** Gives the free pages of one member's file back to its file system. That member answers nothing meanwhile: seconds for a gibibyte. */
+  async defragment(endpoint: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const request = create(DefragmentRequestSchema);
+    const { method } = Maintenance;
+    const call = {
+      method: method.defragment,
+      request,
+      repeatable: false,
+      requireLeader: false,
+      endpoint,
+      deadlineMs,
+      signal,
+    };
+    await this.#transport.unary(call);
+  }
+
+  /** Takes back the alarm of every member that its database is full; etcd raises it again where it still is. */
+  async disarm({ deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const { method } = Maintenance;
+    const alarm = async (fields: MessageInitShape<typeof AlarmRequestSchema>): Promise<readonly AlarmMember[]> => {
+      const request = create(AlarmRequestSchema, fields);
+      const answer = await this.#transport.unary({
+        method: method.alarm,
+        request,
+        repeatable: true,
+        deadlineMs,
+        signal,
+      });
+      return answer.alarms;
+    };
+    for (const { memberID, alarm: kind } of await alarm({ action: AlarmRequest_AlarmAction.GET }))
+      if (kind === AlarmType.NOSPACE)
+        await alarm({ action: AlarmRequest_AlarmAction.DEACTIVATE, memberID, alarm: AlarmType.NOSPACE });
   }
 
   /** A call about users and roles, one that may be repeated: for authorization.ts. */

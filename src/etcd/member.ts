@@ -68,7 +68,8 @@ export interface EtcdCommand {
 const HEARTBEAT_MS = 100;
 const ELECTION_MS = 1_000;
 const ELECTION_MS_MAX = 50_000;
-const QUOTA_BYTES = 2 * 1024 ** 3;
+/** The size of the database above which etcd refuses writes, where nothing else is said. */
+export const ETCD_QUOTA_BYTES = 2 * 1024 ** 3;
 const HISTORY_REVISIONS = 50_000;
 
 /**
@@ -103,7 +104,7 @@ export function etcdCommand(options: EtcdMemberOptions): EtcdCommand {
     'election-timeout': String(electionMs),
     // A member that comes back does not disturb a leader that the others hear.
     'pre-vote': 'true',
-    'quota-backend-bytes': String(options.quotaBytes ?? QUOTA_BYTES),
+    'quota-backend-bytes': String(options.quotaBytes ?? ETCD_QUOTA_BYTES),
     'auto-compaction-mode': 'revision',
     'auto-compaction-retention': String(options.historyRevisions ?? HISTORY_REVISIONS),
     // Our clients ping every 2 s; below this minimum etcd would drop their connections.

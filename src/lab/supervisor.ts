@@ -119,6 +119,8 @@ export class SupervisedProcess {
   /** Leaves it to its fate, because its machine is being killed: never restarted. */
   abandon(): void {
     this.#wanted = 'stopped';
+    // A stopped parent would not collect a frozen process that is killed, and its machine's init would wait for that for ever.
+    this.#thawParent();
     this.#cancelRestart();
     clearInterval(this.#logTimer);
     this.#logTimer = undefined;

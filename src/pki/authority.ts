@@ -45,7 +45,7 @@ export interface CertificateContent {
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' } as const;
-const BACKDATE_MS = 5 * 60 * 1000;
+const BACKDATE_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** Makes the self-signed authority of a new cluster. CodedError 'bad-input' for a name that is none. */

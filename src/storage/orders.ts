@@ -29,9 +29,6 @@ import {
 const DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
 const KNOWN = { features: [SHARED_DISKS] } as const;
-/** Of a file given by value. */
-const CONTENT_BASE64_CHARS_MAX = Math.ceil(LIMITS.seedBytes.max / 3) * 4;
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 const term = parseTermField;
 const vm = idOf(parseVmId);
@@ -85,15 +82,12 @@ export const parseDiskOrder: Parser<DiskOrder> = order(
     source: byKind({
       blank: {},
       image: { artifact: idOf(parseSha256), format: oneOf('qcow2', 'raw') },
-      content: { base64: text({ charsMax: CONTENT_BASE64_CHARS_MAX, pattern: BASE64 }) },
+      content: { artifact: idOf(parseSha256) },
       nvram: {},
     }),
   },
   KNOWN,
 );
-
-/** Bytes of a disk order with the largest content. */
-export const DISK_ORDER_BYTES_MAX = CONTENT_BASE64_CHARS_MAX + 4096;
 
 export const parseResizeOrder = order({ term, sizeBytes }, KNOWN);
 
@@ -103,4 +97,4 @@ export const parseProbeOrder = openObject({
   deadlineMs: integer({ min: 1, max: 10_000 }),
 });
 
-export const parseArtifactKind = oneOf('disk-qcow2', 'disk-raw', 'kernel', 'initrd');
+export const parseArtifactKind = oneOf('disk-qcow2', 'disk-raw', 'kernel', 'initrd', 'seed');

@@ -103,11 +103,12 @@ test('shared disks have whole numbers, blocks of 512 or 4096 bytes, and room for
 });
 
 test('disk orders are taken apart strictly', () => {
-  const order = { term: 1, vm: VM, sizeBytes: 1, source: { kind: 'content', base64: 'QUJD' } };
+  const order = { term: 1, vm: VM, sizeBytes: 1, source: { kind: 'content', artifact: 'a'.repeat(64) } };
   assert.deepEqual(parseDiskOrder(order, ''), order);
   for (const source of [
-    { kind: 'content', base64: 'A' },
-    { kind: 'content', base64: '../x' },
+    { kind: 'content', artifact: 'A' },
+    { kind: 'content', artifact: '../x' },
+    { kind: 'content', base64: 'QUJD' },
     { kind: 'image', artifact: '../../etc/passwd', format: 'raw' },
     { kind: 'tape' },
   ])

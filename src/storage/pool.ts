@@ -38,7 +38,7 @@ export interface DiskMeta {
   readonly sizeBytes: number;
 }
 
-export type ArtifactKind = 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+export type ArtifactKind = 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd' | 'seed';
 
 export interface ArtifactUpload {
   readonly kind: ArtifactKind;
@@ -165,7 +165,7 @@ export class Pool {
       if (existing.vm === meta.vm && existing.sourceSha256 === meta.sourceSha256) return;
       throw new CodedError('conflict', `There is another disk ${disk}; it was left as it is.`);
     }
-    await this.#checkSpace(order.source.kind === 'content' ? order.source.base64.length : 1024 * 1024);
+    await this.#checkSpace(1024 * 1024);
     this.#demandFile(meta.format, order.sizeBytes);
     const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
     try {
@@ -242,7 +242,8 @@ export class Pool {
     try {
       await writeHashed(temporary, { stream, sizeBytes, dataBytes: dataBytes ?? sizeBytes, sha256 });
       const info = await inspectArtifact(temporary, { kind, sha256, sizeBytes });
-      await chmod(temporary, 0o444);
+      // A seed holds a guest's secrets: it is for this service alone.
+      await chmod(temporary, kind === 'seed' ? 0o400 : 0o444);
       await rename(temporary, this.artifactPath(sha256));
       await syncPath(this.#path('artifacts'));
       return info;
@@ -255,6 +256,9 @@ export class Pool {
   /** Opens a stored file for reading; CodedError 'not-found'. */
   async openArtifact(sha256: Sha256): Promise<{ readonly stream: Readable; readonly sizeBytes: number }> {
     try {
+      const { mode } = await stat(this.artifactPath(sha256));
+      if ((mode & 0o004) === 0)
+        throw new CodedError('not-found', `There is no file ${sha256} here that hosts may have.`);
       const file = await open(this.artifactPath(sha256), 'r');
       return { stream: file.createReadStream(), sizeBytes: (await file.stat()).size };
     } catch (error) {
@@ -319,7 +323,12 @@ export class Pool {
         return;
       }
       case 'content':
-        await writeFileAtomic(file, padded(Buffer.from(source.base64, 'base64')));
+        await copyFile(this.artifactPath(source.artifact), file, constants.COPYFILE_EXCL).catch((error: unknown) => {
+          if (isErrno(error, 'ENOENT')) throw new CodedError('not-found', `There is no file ${source.artifact} here.`);
+          throw error;
+        });
+        await chmod(file, 0o600);
+        await truncate(file, roundUp((await stat(file)).size));
         return;
       case 'nvram':
         await copyFile(this.#options.nvramTemplate, file, constants.COPYFILE_EXCL);
@@ -364,7 +373,7 @@ function metaOf({ vm, sizeBytes, source }: Omit<DiskOrder, 'term'>): DiskMeta {
   const backing = source.kind === 'image' ? { artifact: source.artifact, format: source.format } : null;
   const format = source.kind === 'blank' || source.kind === 'image' ? 'qcow2' : 'raw';
   const detail =
-    source.kind === 'content' ? source.base64 : backing === null ? '' : `${backing.format}:${backing.artifact}`;
+    source.kind === 'content' ? source.artifact : backing === null ? '' : `${backing.format}:${backing.artifact}`;
   const sourceSha256 = createHash('sha256').update(`${source.kind}:${detail}`).digest('hex');
   return { vm, format, sourceSha256, backing, sizeBytes };
 }
@@ -410,13 +419,9 @@ async function inspectArtifact(
   path: string,
   { kind, sha256, sizeBytes }: { kind: ArtifactKind; sha256: Sha256; sizeBytes: number },
 ): Promise<ArtifactInfo> {
-  if (kind === 'kernel' || kind === 'initrd') return { sha256, sizeBytes, virtualSizeBytes: null };
+  if (kind === 'kernel' || kind === 'initrd' || kind === 'seed') return { sha256, sizeBytes, virtualSizeBytes: null };
   const { virtualSizeBytes } = await inspectImage(path, { format: kind === 'disk-qcow2' ? 'qcow2' : 'raw' });
   return { sha256, sizeBytes, virtualSizeBytes };
-}
-
-function padded(content: Buffer): Buffer {
-  return Buffer.concat([content, Buffer.alloc(roundUp(content.length) - content.length)]);
 }
 
 /** NBD and direct I/O want whole sectors. */

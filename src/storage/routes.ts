@@ -10,7 +10,6 @@ import { idOf, integerParameter } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import type { ConnectHook, Route } from '../rpc/service.ts';
 import {
-  DISK_ORDER_BYTES_MAX,
   parseArtifactKind,
   parseDiskOrder,
   parseFenceOrder,
@@ -84,7 +83,6 @@ function diskRoutes(service: StorageService): readonly Route[] {
       method: 'PUT',
       path: '/v1/disks/:disk',
       allow: CONTROL,
-      body: DISK_ORDER_BYTES_MAX,
       handle: async ({ parameters, body }) => {
         await service.createDisk(diskOf(parameters), parseDiskOrder(body, ''));
         return done;

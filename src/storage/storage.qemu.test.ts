@@ -331,8 +331,18 @@ test('seeds are served read only, and a daemon is confined to its own disk where
   const { vm } = await newDisk();
   const disk = parseDiskId('disk-eeeeeeeeeeee');
   const port = 30_600;
-  const base64 = Buffer.alloc(1000, 4).toString('base64');
-  await call('PUT', `/v1/disks/${disk}`, { term: 1, vm, sizeBytes: 0, source: { kind: 'content', base64 } });
+  const content = Buffer.alloc(1000, 4);
+  const artifact = createHash('sha256').update(content).digest('hex');
+  await lab.control.upload({
+    method: 'PUT',
+    path: `/v1/artifacts/${artifact}?kind=seed`,
+    stream: Readable.from([content]),
+    sizeBytes: content.length,
+    deadlineMs: 20_000,
+    signal: AbortSignal.timeout(20_000),
+    parse: anything,
+  });
+  await call('PUT', `/v1/disks/${disk}`, { term: 1, vm, sizeBytes: 0, source: { kind: 'content', artifact } });
   await call('POST', '/v1/grant', { term: 1, vm, generation: 1, disks: [{ disk, port, readOnly: true }] });
   assert.ok(await lab.io({ vm, generation: g(1), port, readOnly: true }, 'read -P 4 0 1000'));
   assert.ok(!(await lab.io({ vm, generation: g(1), port }, 'write 0 512')));

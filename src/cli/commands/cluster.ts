@@ -275,6 +275,7 @@ function describeCluster(cluster: Cluster): string {
     ['Hosts', `${hosts.alive} of ${hosts.total} alive, ${hosts.drainable} drainable`],
     ['VMs', `${vms.total}${verdicts.length === 0 ? '' : `: ${verdicts.join(', ')}`}`],
     ['Memory', `${formatBytes(cluster.memoryUsedBytes)} of ${formatBytes(cluster.memoryTotalBytes)} used`],
+    ['etcd', describeEtcd(cluster.etcd)],
     ['Revision', cluster.revision],
     ['Alarms', cluster.alarms.length === 0 ? 'none' : cluster.alarms.map(({ message }) => message)],
   ]);
@@ -286,6 +287,11 @@ interface TaskListOptions {
   readonly limit: number;
   readonly state?: (typeof TASK_STATES)[number];
   readonly vm?: string;
+}
+
+function describeEtcd({ members, quotaBytes, usedPercent }: Cluster['etcd']): string {
+  const answer = members.filter(({ answers }) => answers).length;
+  return `${answer} of ${members.length} members answer, ${usedPercent} % of ${formatBytes(quotaBytes)} used`;
 }
 
 function addTasks(program: Command, io: Io): void {

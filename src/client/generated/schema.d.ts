@@ -854,6 +854,19 @@ export interface components {
                 alive: number;
                 total: number;
             };
+            etcd: {
+                members: {
+                    answers: boolean;
+                    endpoint: string;
+                    inUseBytes: number | null;
+                    leader: boolean;
+                    sizeBytes: number | null;
+                    version: string | null;
+                }[];
+                quotaBytes: number;
+                /** @description of the quota, by the fullest member that answers */
+                usedPercent: number;
+            };
             hosts: {
                 alive: number;
                 drainable: number;
@@ -1115,6 +1128,7 @@ export interface components {
             name: string;
             ok: boolean;
             storeReachable: boolean;
+            waitingFor: string | null;
         };
         Host: {
             /** @enum {unknown} */

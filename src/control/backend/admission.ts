@@ -4,6 +4,7 @@
  * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image and has room; its
  * addresses and ports are free at the revisions the writes compare; nothing in it ties the VM to a host.
  */
+import { createHash } from 'node:crypto';
 import type { CreateVm } from '../../api/requests.ts';
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -12,6 +13,7 @@ import {
   parseDiskId,
   parseImageName,
   parseNetworkName,
+  parseSha256,
   parseVmId,
   type Sha256,
   type StorageName,
@@ -49,6 +51,8 @@ const NVRAM_BYTES = 540_672;
 export interface Admitted {
   readonly vm: VmRecord;
   readonly task: TaskRecord | null;
+  /** Where its disks are. */
+  readonly node: StorageName;
   readonly writes: readonly Write[];
   /** The images it was made from: they must still be there. */
   readonly unchanged: readonly Unchanged[];
@@ -60,18 +64,46 @@ interface PlannedDisk {
   readonly source: DiskSource;
 }
 
-/** Admits `request` against the present state. */
-export function admitVm(context: BackendContext, request: CreateVm): Admitted {
-  demandFreeName(context, request.name);
+/** A VM before it is admitted: what must be the same in every attempt. */
+export interface Newcomer {
+  readonly id: VmId;
+  readonly seed: Seed | null;
+  /** The storage node that has the seed; null before one was chosen. */
+  readonly node: StorageName | null;
+}
+
+/** The NoCloud seed of a VM, as a file that is stored by its hash. */
+export interface Seed {
+  readonly sha256: Sha256;
+  readonly content: Uint8Array;
+}
+
+/** A new id, and the seed that belongs to it. */
+export function newcomer(context: BackendContext, request: CreateVm): Newcomer {
   const id = parseVmId(`vm-${context.randomHex(6)}`);
+  return { id, seed: seedOf(request, id), node: null };
+}
+
+/** Admits `request` against the present state. */
+export function admitVm(context: BackendContext, request: CreateVm, given = newcomer(context, request)): Admitted {
+  demandFreeName(context, request.name);
+  const { id, seed } = given;
   const image = request.image === undefined ? null : findImage(context, request.image);
   const settings = settingsOf(request, image);
   demandMemory(image, settings.memoryBytes, 'created');
   const boot = bootOf(request, image);
   demandBootable(boot, settings.memoryBytes, 'created');
-  const planned = [...dataDisks(context, request, image), ...specialDisks(request, boot, id)];
+  const planned = [...dataDisks(context, request, image), ...specialDisks(boot, seed)];
   demandDisks(request.name, planned);
-  const node = chooseNode(context, roomFor(planned));
+  const node = chooseNode(context, roomFor(planned), given.node);
+  if (given.node !== null && node !== given.node)
+    throw new CodedError(
+      'unavailable',
+      `Storage node ${given.node}, which took the seed of ${request.name}, has no room now.`,
+      {
+        advice: 'Nothing was created. Try again.',
+      },
+    );
   const ports = portsFree(context, node, planned.length);
   const disks = planned.map((disk, index) =>
     diskRecord(context, { vm: id, disk, node: present(node, 'storage node'), port: present(ports[index], 'port') }),
@@ -116,7 +148,7 @@ export function admitVm(context: BackendContext, request: CreateVm): Admitted {
     ...networkWrites,
     ...(task === null ? [] : [taskWrite(task)]),
   ];
-  return { vm, task, writes, unchanged: imagesOf(context, request) };
+  return { vm, task, node, writes, unchanged: imagesOf(context, request) };
 }
 
 function demandFreeName(context: BackendContext, name: string): void {
@@ -250,16 +282,18 @@ function dataDisks(context: BackendContext, request: CreateVm, image: ImageRecor
   return asked;
 }
 
-function specialDisks(request: CreateVm, boot: VmBoot, id: VmId): PlannedDisk[] {
+/** The NoCloud seed that a request asks for, or null. */
+function seedOf({ name, cloudInit }: CreateVm, id: VmId): Seed | null {
+  if (cloudInit === undefined) return null;
+  const content = makeSeedIso({ volumeLabel: 'CIDATA', files: seedFiles(cloudInit, { id, name }) });
+  return { content, sha256: parseSha256(createHash('sha256').update(content).digest('hex')) };
+}
+
+function specialDisks(boot: VmBoot, seed: Seed | null): PlannedDisk[] {
   const disks: PlannedDisk[] = [];
-  if (request.cloudInit !== undefined) {
-    const files = seedFiles(request.cloudInit, { id, name: request.name });
-    const iso = makeSeedIso({ volumeLabel: 'CIDATA', files });
-    disks.push({
-      role: 'seed',
-      sizeBytes: iso.length,
-      source: { kind: 'content', base64: Buffer.from(iso).toString('base64') },
-    });
+  if (seed !== null) {
+    const source = { kind: 'content', artifact: seed.sha256 } as const;
+    disks.push({ role: 'seed', sizeBytes: seed.content.length, source });
   }
   if (boot.firmware === 'uefi') disks.push({ role: 'nvram', sizeBytes: NVRAM_BYTES, source: { kind: 'nvram' } });
   return disks;

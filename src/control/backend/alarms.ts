@@ -3,6 +3,8 @@
  * acknowledged. Guarantees: a bounded number of each kind, the last of which counts the rest.
  */
 import type { Alarm } from '../../api/views.ts';
+import { clockFinding } from '../../core/model/clock-offset.ts';
+import { etcdAlarms } from '../../core/plan/etcd-space.ts';
 import type { BackendContext } from './context.ts';
 
 /** Alarms of one kind that are told one by one. */
@@ -10,7 +12,7 @@ const SHOWN_MAX = 20;
 
 /** Everything that is wrong now, as far as this control node knows. */
 export function alarmsOf(context: BackendContext): readonly Alarm[] {
-  return [unreadable(context), poolFaults(context)].flatMap(bounded);
+  return [etcdAlarms(context.etcdSpace), unreadable(context), poolFaults(context), clocks(context)].flatMap(bounded);
 }
 
 function unreadable({ store }: BackendContext): readonly Alarm[] {
@@ -30,6 +32,28 @@ function poolFaults(context: BackendContext): readonly Alarm[] {
       message: `Storage node ${name}: ${message}`,
     })),
   );
+}
+
+/** Of the machines that the leader hears from. */
+function clocks(context: BackendContext): readonly Alarm[] {
+  const { store } = context;
+  const controller = context.leading()?.controller;
+  if (controller === undefined) return [];
+  const offsets = [
+    ...Array.from(
+      store.hosts.values(),
+      ({ value: { name } }) => [name, controller.observer.clockOffset(name)] as const,
+    ),
+    ...Array.from(
+      store.storage.values(),
+      ({ value }) => [value.name, controller.storageObserver.clockOffset(value.name)] as const,
+    ),
+    ...Array.from(store.controls.values(), ({ value: { name } }) => [name, context.controlClock(name)] as const),
+  ];
+  return offsets.flatMap(([about, offset]) => {
+    const message = clockFinding(about, offset);
+    return message === null ? [] : [{ kind: 'clock', about, message }];
+  });
 }
 
 function bounded(alarms: readonly Alarm[]): readonly Alarm[] {

@@ -5,7 +5,7 @@
  * ago; between `demand` and the image that is recorded because of it nothing is deleted. Times and uploads are those of one reign: what
  * another leader did in between is not known.
  */
-import { PassThrough } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import type { Artifact } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
@@ -15,6 +15,7 @@ import { unreadableUser } from '../../core/plan/unreadable.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
+import type { Seed } from './admission.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { feed, peek } from './upload-feed.ts';
@@ -24,6 +25,8 @@ const MIB = 1024 ** 2;
 const TRANSFER_MS_MAX = 3_600_000;
 const DELETE_MS = 10_000;
 const OPEN_MS = 10_000;
+/** A seed has at most a mebibyte. */
+const SEED_MS = 10_000;
 const COPY_AGAIN_MS = 600_000;
 /** Uploads remembered for the image that will name them. */
 const UPLOADS_MAX = 256;
@@ -133,6 +136,25 @@ export class Artifacts {
       });
     this.#wanted(sha256);
     return stored;
+  }
+
+  /**
+   * Stores a seed on one node and does `act`, which records who needs it: it is kept until its disk is made. Where `act` fails it is deleted,
+   * unless nobody knows whether it failed.
+   */
+  async withSeed<T>({ content, sha256 }: Seed, node: StorageName, act: () => Promise<T>): Promise<T> {
+    this.#enter();
+    const signal = AbortSignal.timeout(SEED_MS);
+    const seed = { sha256, kind: 'seed', sizeBytes: content.length, body: Readable.from([content]) } as const;
+    try {
+      return await this.holding([sha256], async () => {
+        await this.#context.storage.putArtifact(node, seed, { deadlineMs: SEED_MS, signal });
+        return act();
+      });
+    } catch (error) {
+      if (!(error instanceof CodedError) || error.code !== 'deadline') await this.drop([sha256]);
+      throw error;
+    }
   }
 
   /** Deletes those of `files` that nothing names any more, where nodes answer; the sweep finds the others. */
@@ -289,7 +311,9 @@ export class Artifacts {
           ? [spec.boot.kernel, ...(spec.boot.initrd === null ? [] : [spec.boot.initrd])]
           : [],
       ),
-      ...[...disks.values()].flatMap(({ value: { source } }) => (source.kind === 'image' ? [source.artifact] : [])),
+      ...[...disks.values()].flatMap(({ value: { source, phase } }) =>
+        source.kind === 'image' || (source.kind === 'content' && phase === 'creating') ? [source.artifact] : [],
+      ),
     ]);
   }
 

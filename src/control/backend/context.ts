@@ -1,7 +1,10 @@
 /** What all parts of the backend share: the store, the links, and the leadership while this node has it. */
+
 import type { Controller } from '../../core/loop/controller.ts';
+import type { ClockOffset } from '../../core/model/clock-offset.ts';
 import type { EtcdClient } from '../../etcd/client.ts';
 import type { CertifiedKey } from '../../pki/authority.ts';
+import type { EtcdSpace } from '../etcd-space.ts';
 import type { createHostLink } from '../links/host-link.ts';
 import type { QmpConnector } from '../links/qmp-connector.ts';
 import type { StorageClient } from '../links/storage-link.ts';
@@ -24,8 +27,14 @@ export interface BackendContext extends ChangeContext {
   readonly authority: CertifiedKey;
   readonly etcdEndpoints: readonly string[];
   readonly adminTokenSha256: string;
+  /** How full etcd is. */
+  readonly etcdSpace: Pick<EtcdSpace, 'members' | 'quotaBytes' | 'demandRoom'>;
+  /** What this server needs before it can answer, as a sentence; null once it has read etcd. */
+  waitingFor(): string | null;
   /** Whether another control node's server answers now. */
   controlAnswers(control: ControlRecord): Promise<boolean>;
+  /** How far another control node's wall clock was from ours when it was asked last; null where it has not said. */
+  controlClock(name: string): ClockOffset | null;
   /** Null while another node leads, or none. */
   leading(): Leading | null;
   /** The leader by the election, whoever it is. */

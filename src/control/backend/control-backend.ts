@@ -20,6 +20,7 @@ import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation } from '../../core/model/vm.ts';
+import { answering, filledShare } from '../../core/plan/etcd-space.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
   ArtifactUpload,
@@ -51,6 +52,7 @@ import { diskView, eventView, hostView, storageView, taskView } from './views.ts
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
 
+const NO_ANSWER = { isLeader: false, version: null, sizeBytes: null, inUseBytes: null };
 const API_PORT = 7440;
 
 /** The backend of one control node, for as long as its process lives. */
@@ -66,16 +68,20 @@ export class ControlBackend implements Backend {
 
   constructor(context: BackendContext) {
     this.#context = context;
-    this.#vms = new VmsBackend(context);
     this.#networks = new NetworksBackend(context);
     this.#images = new ImagesBackend(context);
+    this.#vms = new VmsBackend(context, this.#images.artifacts);
     this.#access = new AccessBackend(context);
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
     this.#summary = new Summary(context);
   }
 
-  authenticate = async (token: string): Promise<Principal | null> => this.#access.authenticate(token);
+  /** CodedError 'unavailable' before etcd was read: until then nobody can tell a token that is valid from one that is not. */
+  authenticate = async (token: string): Promise<Principal | null> => {
+    this.#demandRead();
+    return this.#access.authenticate(token);
+  };
 
   leader(): Leader | null {
     const { name } = this.#context;
@@ -93,6 +99,7 @@ export class ControlBackend implements Backend {
       name,
       leader: this.leader()?.name ?? null,
       storeReachable: store.connected,
+      waitingFor: this.#context.waitingFor(),
     };
   }
 
@@ -110,12 +117,28 @@ export class ControlBackend implements Backend {
       ]),
       gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
       gauge('vm_info', 'One sample per VM; the value is its generation.', await this.#summary.vmSamples()),
+      gauge('etcd_quota_bytes', 'Size of the database above which etcd refuses writes.', [
+        { labels: {}, value: this.#context.etcdSpace.quotaBytes },
+      ]),
+      gauge(
+        'etcd_size_bytes',
+        'Size of the database of an etcd member: what the quota bounds.',
+        this.#etcdSizes('sizeBytes'),
+      ),
+      gauge('etcd_in_use_bytes', 'Of it, what records and history use.', this.#etcdSizes('inUseBytes')),
       gauge('alarms', 'Alarms that stand, by kind.', countedByKind(alarmsOf(this.#context))),
       gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
         { labels: {}, value: this.#context.store.unreadable.size },
       ]),
       ...this.#hostMetrics(),
     ];
+  }
+
+  #etcdSizes(what: 'sizeBytes' | 'inUseBytes'): MetricFamily['samples'] {
+    return answering(this.#context.etcdSpace.members).map((member) => ({
+      labels: { member: member.endpoint },
+      value: member[what],
+    }));
   }
 
   /** Only the leader observes hosts: a follower says nothing about them, rather than that they are dead. */
@@ -150,6 +173,7 @@ export class ControlBackend implements Backend {
       vms: { total: store.vms.size, byVerdict },
       memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
       memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
+      etcd: etcdView(this.#context),
       alarms: [...alarmsOf(this.#context)],
     };
   }
@@ -160,7 +184,7 @@ export class ControlBackend implements Backend {
 
   listVms: Backend['listVms'] = (query, call) => this.#vms.list(query, call);
   getVm: Backend['getVm'] = async (vm) => this.#vms.get(vm);
-  createVm = (request: CreateVm): Promise<Vm> => this.#vms.create(request);
+  createVm = async (request: CreateVm): Promise<Vm> => this.#withRoom(() => this.#vms.create(request));
   patchVm = (vm: string, patch: PatchVm & Conditional): Promise<Vm> => this.#vms.patch(vm, patch);
   deleteVm = (vm: string, condition: Conditional): Promise<Task> => this.#vms.delete(vm, condition);
   startVm = (vm: string): Promise<Task> => this.#vms.start(vm);
@@ -242,12 +266,12 @@ export class ControlBackend implements Backend {
 
   listNetworks: Backend['listNetworks'] = (query, call) => this.#networks.list(query, call);
   getNetwork: Backend['getNetwork'] = async (name) => this.#networks.get(name);
-  createNetwork = (request: CreateNetwork) => this.#networks.create(request);
+  createNetwork = async (request: CreateNetwork) => this.#withRoom(() => this.#networks.create(request));
   deleteNetwork = (name: string, condition: Conditional): Promise<void> => this.#networks.delete(name, condition);
 
   listImages: Backend['listImages'] = (query, call) => this.#images.list(query, call);
   getImage: Backend['getImage'] = async (name) => this.#images.get(name);
-  putImage = (name: string, request: PutImage) => this.#images.put(name, request);
+  putImage = async (name: string, request: PutImage) => this.#withRoom(() => this.#images.put(name, request));
   deleteImage = (name: string, condition: Conditional): Promise<void> => this.#images.delete(name, condition);
   getArtifact: Backend['getArtifact'] = async (sha256) => this.#images.getArtifact(sha256);
   putArtifact = (upload: ArtifactUpload, call: Call) => this.#images.putArtifact(upload, call);
@@ -271,7 +295,8 @@ export class ControlBackend implements Backend {
 
   listSharedDisks: Backend['listSharedDisks'] = (query, call) => this.#sharedDisks.list(query, call);
   getSharedDisk: Backend['getSharedDisk'] = async (disk) => this.#sharedDisks.get(disk);
-  createSharedDisk: Backend['createSharedDisk'] = (request) => this.#sharedDisks.create(request);
+  createSharedDisk: Backend['createSharedDisk'] = async (request) =>
+    this.#withRoom(() => this.#sharedDisks.create(request));
   patchSharedDisk: Backend['patchSharedDisk'] = async (disk, patch) => this.#sharedDisks.patch(disk, patch);
   deleteSharedDisk: Backend['deleteSharedDisk'] = async (disk, condition) => this.#sharedDisks.delete(disk, condition);
   attachSharedDisk: Backend['attachSharedDisk'] = async (disk, request) => this.#sharedDisks.attach(disk, request);
@@ -280,7 +305,8 @@ export class ControlBackend implements Backend {
 
   listGuestClusters: Backend['listGuestClusters'] = (query, call) => this.#guestClusters.list(query, call);
   getGuestCluster: Backend['getGuestCluster'] = async (name) => this.#guestClusters.get(name);
-  createGuestCluster: Backend['createGuestCluster'] = (request) => this.#guestClusters.create(request);
+  createGuestCluster: Backend['createGuestCluster'] = async (request) =>
+    this.#withRoom(() => this.#guestClusters.create(request));
   patchGuestCluster: Backend['patchGuestCluster'] = (name, patch) => this.#guestClusters.patch(name, patch);
   deleteGuestCluster: Backend['deleteGuestCluster'] = (name, query) => this.#guestClusters.delete(name, query);
   addGuestClusterMember: Backend['addGuestClusterMember'] = (name, request) =>
@@ -334,10 +360,32 @@ export class ControlBackend implements Backend {
   watch: Backend['watch'] = (options: WatchOptions, call) => watchChanges(this.#context, options, call.signal);
 
   listTokens: Backend['listTokens'] = (query, call) => this.#access.list(query, call);
-  createToken = (request: CreateToken) => this.#access.create(request);
+  createToken = async (request: CreateToken) => this.#withRoom(() => this.#access.create(request));
   deleteToken = (token: string): Promise<void> => this.#access.delete(token);
-  createJoinToken = (request: CreateJoinToken) => this.#access.createJoinToken(request);
-  join = (request: Join) => this.#access.join(request);
+  createJoinToken = async (request: CreateJoinToken) => this.#withRoom(() => this.#access.createJoinToken(request));
+  join = async (request: Join) => {
+    this.#demandRead();
+    return this.#access.join(request);
+  };
+
+  /** CodedError 'no-capacity' where etcd's room is kept for what must be written. */
+  #withRoom<T>(act: () => Promise<T>): Promise<T> {
+    this.#context.etcdSpace.demandRoom();
+    return act();
+  }
+
+  /** CodedError 'unavailable' before etcd was read once. */
+  #demandRead(): void {
+    const waitingFor = this.#context.waitingFor();
+    if (waitingFor === null) return;
+    throw new CodedError(
+      'unavailable',
+      `Control node ${this.#context.name} has started and waits for ${waitingFor.replace(/\.$/, '')}.`,
+      {
+        advice: 'Nothing was changed; VMs run on. It goes on by itself. See the etcd members: a majority must answer.',
+      },
+    );
+  }
 
   #findHost(name: string): Entry<HostRecord> {
     const entry = this.#context.store.hosts.get(name);
@@ -349,6 +397,18 @@ export class ControlBackend implements Backend {
     }
     return entry;
   }
+}
+
+function etcdView({ etcdSpace: { members, quotaBytes } }: BackendContext): Cluster['etcd'] {
+  return {
+    members: members.map((member) => {
+      const answers = !('unreachable' in member);
+      const { isLeader, version, sizeBytes, inUseBytes } = answers ? member : NO_ANSWER;
+      return { endpoint: member.endpoint, answers, leader: isLeader, version, sizeBytes, inUseBytes };
+    }),
+    quotaBytes,
+    usedPercent: Math.round(filledShare({ members, quotaBytes }) * 100),
+  };
 }
 
 function countedByKind(alarms: readonly Alarm[]): MetricFamily['samples'] {

@@ -31,6 +31,11 @@ export class ImagesBackend {
   readonly #context: BackendContext;
   readonly #artifacts: Artifacts;
 
+  /** The files of images, and seeds on their way. */
+  get artifacts(): Artifacts {
+    return this.#artifacts;
+  }
+
   constructor(context: BackendContext, nowMs: () => number = monotonicMs) {
     this.#context = context;
     this.#artifacts = new Artifacts(context, nowMs);

@@ -246,7 +246,7 @@ const PROBES: Readonly<Record<Exclude<LimitName, 'requestBytes'>, Partial<Record
   networkConfigBytes: seed('networkConfig'),
   metaDataBytes: seed('metaData'),
   seedBytes: {
-    storage: (bytes) => diskOrder({ source: { kind: 'content', base64: Buffer.alloc(bytes).toString('base64') } }),
+    storage: (bytes) => demandFileSize('seed', bytes),
   },
   diskBytes: {
     API: (sizeBytes) => {

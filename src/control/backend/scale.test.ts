@@ -74,7 +74,11 @@ function largeCluster(): Listing {
     const disk = diskRecord(number, vmRecord(number));
     const [host, slot] = [`h${number % HOSTS}` as HostName, Math.floor(number / HOSTS)];
     const incarnation: Incarnation = { generation: 1 as Generation, host, slot };
-    const { spec, ...vm } = vmRecord(number, { intent: 'running', phase: { kind: 'running', incarnation } });
+    const { spec, ...vm } = vmRecord(number, {
+      intent: 'running',
+      generation: 1 as Generation,
+      phase: { kind: 'running', incarnation },
+    });
     const nics = [{ network: 'lan' as NetworkName, mac: `52:54:00:00:${number % 100}:01`, address: null }];
     const disks = [{ disk: disk.id, role: 'data', bus: 'virtio' } as const];
     put(keyOf.vm(vm.id), { ...vm, spec: { ...spec, nics, disks, labels: { tier: 'web' } } } satisfies VmRecord);
@@ -88,7 +92,7 @@ async function largeBackend(): Promise<ControlBackend> {
   const { entries, revision: read } = largeCluster();
   let revision = read;
   const etcd = {
-    clock: { after: () => () => undefined },
+    clock: { after: (_ms: number, act: () => void) => void setImmediate(act) },
     list: async () => ({ entries, revision }),
     txn: async () => {
       revision += 1;
@@ -103,6 +107,9 @@ async function largeBackend(): Promise<ControlBackend> {
     leading: () => ({ term: 1, controller: observing() }),
     leader: () => null,
     controlAnswers: async () => true,
+    controlClock: () => null,
+    etcdSpace: { members: [], quotaBytes: 2 * GIB, demandRoom: () => undefined },
+    waitingFor: () => null,
   } as unknown as BackendContext);
 }
 
@@ -131,11 +138,12 @@ function observing() {
       seesRunning: () => true,
       situation: (vm: VmRecord) => ({ vm, see: (incarnation: Incarnation) => see(vm, incarnation), disks: [] }),
     },
-    observer: { see: seen },
+    observer: { see: seen, clockOffset: () => null },
     storageObserver: {
       answers: () => true,
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),
       see: () => ({ ageMs: 3 }),
+      clockOffset: () => null,
     },
   };
 }

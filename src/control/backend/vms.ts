@@ -2,6 +2,7 @@
 import type { CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
 import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
@@ -9,7 +10,8 @@ import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
-import { admitVm, demandBootable, demandMemory } from './admission.ts';
+import { type Admitted, admitVm, demandBootable, demandMemory, newcomer } from './admission.ts';
+import { Artifacts } from './artifacts.ts';
 import { change, checkRevision, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
@@ -24,9 +26,12 @@ const LOG_LINES_DEFAULT = 200;
 export class VmsBackend {
   readonly #context: BackendContext;
   readonly #wishes: VmWishes;
+  readonly #artifacts: Artifacts;
 
-  constructor(context: BackendContext) {
+  /** `artifacts`: those of the node, which sweep what nothing needs. */
+  constructor(context: BackendContext, artifacts = new Artifacts(context)) {
     this.#context = context;
+    this.#artifacts = artifacts;
     this.#wishes = new VmWishes(context);
   }
 
@@ -53,11 +58,21 @@ export class VmsBackend {
   }
 
   async create(request: CreateVm): Promise<Vm> {
-    const { vm, task } = await change(this.#context, () => {
-      const admitted = admitVm(this.#context, request);
-      return { writes: admitted.writes, unchanged: admitted.unchanged, result: admitted };
-    });
+    const { vm, task } = await this.#admit(request);
     return vmView(this.#context, findVm(this.#context, vm.id), task === null ? null : this.#task(task.id));
+  }
+
+  /** A seed is stored on the node of the VM's disks first: records that are written again and again only name it. */
+  #admit(request: CreateVm): Promise<Admitted> {
+    const given = newcomer(this.#context, request);
+    const admit = (node: StorageName | null): Promise<Admitted> =>
+      change(this.#context, () => {
+        const admitted = admitVm(this.#context, request, { ...given, node });
+        return { writes: admitted.writes, unchanged: admitted.unchanged, result: admitted };
+      });
+    if (given.seed === null) return admit(null);
+    const { node } = admitVm(this.#context, request, given);
+    return this.#artifacts.withSeed(given.seed, node, () => admit(node));
   }
 
   async patch(name: string, { ifMatch, ...patch }: PatchVm & Conditional): Promise<Vm> {

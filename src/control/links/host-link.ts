@@ -16,6 +16,7 @@ import {
   integer,
   oneOf,
   openObject,
+  optional,
   type Parser,
   parseBoolean,
   parseGenerationField,
@@ -49,6 +50,7 @@ const parseReport: Parser<HostReport> = openObject({
     { itemsMax: 2_000 },
   ),
   networkRevision: integer({ min: 0 }),
+  wallMs: optional(integer({ min: 0 })),
 });
 
 const parseLaunched: Parser<LaunchResult> = openObject({

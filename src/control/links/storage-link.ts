@@ -31,6 +31,7 @@ import {
   nullable,
   oneOf,
   openObject,
+  optional,
   type Parser,
   parseGenerationField,
   parsePort,
@@ -74,6 +75,7 @@ const parseReport: Parser<StorageReport> = openObject({
     arrayOf(openObject({ disk: nullable(idOf(parseDiskId)), message: text({ charsMax: 2_000 }) }), { itemsMax: 1_000 }),
     [],
   ),
+  wallMs: optional(integer({ min: 0 })),
 });
 const parseFenced: Parser<FenceResult> = openObject({
   revoked: arrayOf(openObject({ disk: idOf(parseDiskId), generation: parseGenerationField }), { itemsMax: 10_000 }),
@@ -97,7 +99,7 @@ const anything: Parser<void> = () => undefined;
 
 export interface ArtifactStream {
   readonly sha256: Sha256;
-  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
+  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd' | 'seed';
   readonly sizeBytes: number;
   /** What it needs there: absent where that is not known. */
   readonly dataBytes?: number;

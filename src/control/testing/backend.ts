@@ -4,6 +4,7 @@ import { CodedError } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
 import { Controller } from '../../core/loop/controller.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
+import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import { randomHex } from '../../os/random.ts';
@@ -75,9 +76,12 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     authority,
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
+    etcdSpace: { members: [], quotaBytes: ETCD_QUOTA_BYTES, demandRoom: () => undefined },
+    waitingFor: () => null,
     clock: systemClock,
     randomHex,
     controlAnswers: async () => true,
+    controlClock: () => null,
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,
   };

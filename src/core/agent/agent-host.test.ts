@@ -29,6 +29,7 @@ test('a report is what the machine says at that moment', async () => {
     capacity: machine.capacity(),
     incarnations: [process],
     networkRevision: 0,
+    wallMs: 0,
   });
   machine.processes = [];
   machine.boots = 2;

@@ -9,6 +9,7 @@
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
+import type { Clock } from '../ports/clock.ts';
 import type {
   HostReport,
   KillOrder,
@@ -29,6 +30,7 @@ export interface AgentHostOptions {
   readonly name: HostName;
   readonly version: string;
   readonly machine: Machine;
+  readonly clock: Pick<Clock, 'wallMs'>;
   readonly log: Log;
 }
 
@@ -56,7 +58,7 @@ export class AgentHost {
 
   /** What runs now. */
   report(): HostReport {
-    const { name, version, machine } = this.#options;
+    const { name, version, machine, clock } = this.#options;
     return {
       host: name,
       bootId: machine.bootId(),
@@ -64,6 +66,7 @@ export class AgentHost {
       capacity: machine.capacity(),
       incarnations: machine.running(),
       networkRevision: this.#network.revision,
+      wallMs: clock.wallMs(),
     };
   }
 

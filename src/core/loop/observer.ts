@@ -6,6 +6,7 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts';
+import { type ClockOffset, clockOffset } from '../model/clock-offset.ts';
 import { type HostRecord, sameCapacity } from '../model/cluster.ts';
 import type { HostObservation, KernelObservation } from '../model/observation.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -45,6 +46,8 @@ interface WatchedHost {
   processesCount: number;
   /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
   reportSentAt: number | null;
+  /** How far its wall clock was from ours by the last report; null where it did not say. */
+  clock: ClockOffset | null;
   kernel:
     | { kind: 'unknown' }
     | { kind: 'reachable'; via: string; at: number }
@@ -111,6 +114,7 @@ export class HostObserver {
       running: new Map(),
       processesCount: 0,
       reportSentAt: null,
+      clock: null,
       kernel: { kind: 'unknown' },
       storageCut: new Set(),
       probing: false,
@@ -183,6 +187,11 @@ export class HostObserver {
     return { report: watched.report, sentAt: watched.reportSentAt };
   }
 
+  /** How far a host's wall clock is from ours; null where it has not said. */
+  clockOffset(host: HostName): ClockOffset | null {
+    return this.#hosts.get(host)?.clock ?? null;
+  }
+
   /** Whether a process is there, by a report asked for after `since` (monotonic ms). */
   processState(host: HostName, vm: VmId, generation: Generation, since: number): 'present' | 'absent' | 'unknown' {
     const watched = this.#hosts.get(host);
@@ -249,11 +258,18 @@ export class HostObserver {
     // What says nothing new is let go at once: thousands of reports per second would otherwise each live until the next one.
     watched.report = isSame && before !== null && sameHost(before, report) ? before : report;
     watched.reportSentAt = sentAt;
+    watched.clock = this.#offsetOf(report, sentAt);
     watched.kernel = { kind: 'reachable', via: 'its agent', at: this.#ports.clock.monotonicMs() };
     this.#unasked.delete(watched.record.name);
     this.#onReport(watched.record.name);
     if (isNews) this.#onState(watched.record.name);
     else if (moved.size > 0) this.#onProcesses(moved);
+  }
+
+  #offsetOf({ wallMs }: HostReport, sentAt: number): ClockOffset | null {
+    const { clock } = this.#ports;
+    if (wallMs === undefined) return null;
+    return clockOffset(wallMs, { receivedAt: clock.wallMs(), roundTripMs: clock.monotonicMs() - sentAt });
   }
 
   #unanswered(watched: WatchedHost, message: string, sentAt: number): void {

@@ -1,6 +1,7 @@
 /** Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is left. */
 import { messageOf } from '../../base/errors.ts';
 import type { Generation, StorageName, VmId } from '../../base/ids.ts';
+import { type ClockOffset, clockOffset } from '../model/clock-offset.ts';
 import type { StorageObservation } from '../model/observation.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { StorageLink, StorageReport } from '../ports/storage-link.ts';
@@ -10,6 +11,7 @@ interface WatchedNode {
   report: StorageReport | null;
   at: number | null;
   error: string | null;
+  clock: ClockOffset | null;
   stopped: boolean;
 }
 
@@ -38,7 +40,7 @@ export class StorageObserver {
     }
     for (const name of names) {
       if (this.#nodes.has(name)) continue;
-      const node: WatchedNode = { state: 'unknown', report: null, at: null, error: null, stopped: false };
+      const node: WatchedNode = { state: 'unknown', report: null, at: null, error: null, clock: null, stopped: false };
       this.#nodes.set(name, node);
       void this.#poll(name, node);
     }
@@ -55,6 +57,11 @@ export class StorageObserver {
   /** True where it did not answer the last question. */
   isSilent(name: StorageName): boolean {
     return this.#nodes.get(name)?.state === 'silent';
+  }
+
+  /** How far a node's wall clock is from ours; null where it has not said. */
+  clockOffset(name: StorageName): ClockOffset | null {
+    return this.#nodes.get(name)?.clock ?? null;
   }
 
   report(name: StorageName): StorageReport | null {
@@ -85,10 +92,14 @@ export class StorageObserver {
   async #poll(name: StorageName, node: WatchedNode): Promise<void> {
     while (!node.stopped) {
       const before = node.state;
+      const sentAt = this.#clock.monotonicMs();
       try {
         node.report = await this.#link.report(name, { deadlineMs: DEADLINE_MS });
         node.at = this.#clock.monotonicMs();
         node.state = 'answers';
+        const { wallMs } = node.report;
+        const ours = { receivedAt: this.#clock.wallMs(), roundTripMs: this.#clock.monotonicMs() - sentAt };
+        node.clock = wallMs === undefined ? null : clockOffset(wallMs, ours);
         node.error = null;
       } catch (error) {
         node.state = 'silent';

@@ -60,8 +60,8 @@ export type DiskSource =
   | { readonly kind: 'blank' }
   /** A thin clone of an imported disk image. */
   | { readonly kind: 'image'; readonly artifact: Sha256; readonly format: 'qcow2' | 'raw' }
-  /** A small file given by value (NoCloud seed), base64. */
-  | { readonly kind: 'content'; readonly base64: string }
+  /** A copy of a small file (NoCloud seed) that is stored on its node until the disk is made. */
+  | { readonly kind: 'content'; readonly artifact: Sha256 }
   /** UEFI variables from the firmware's template. */
   | { readonly kind: 'nvram' };
 

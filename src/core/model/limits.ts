@@ -190,7 +190,7 @@ const SEED = {
     max: MIB,
     unit: 'bytes',
     step: 2 * KIB,
-    reason: 'What one order to a storage node carries; the three at their largest make about 0.5 MiB.',
+    reason: 'What a storage node takes as a seed; the three at their largest make about 0.5 MiB.',
     refusedBy: ['storage'],
   },
 } as const satisfies Record<string, Limit>;

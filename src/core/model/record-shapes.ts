@@ -8,9 +8,19 @@
  */
 import { isName } from '../../base/ids.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
+import type {
+  DiskRecord,
+  EventRecord,
+  HostRecord,
+  ImageRecord,
+  NetworkRecord,
+  StorageRecord,
+  TaskRecord,
+} from './cluster.ts';
+import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX } from './keys.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
-import { expectedIncarnations, type VmRecord } from './vm.ts';
+import { expectedIncarnations, type VmRecord, type VmSpec } from './vm.ts';
 
 /** What is wrong with a value (`.phase.kind is none of …`), or null. */
 type Shape = (value: unknown) => string | null;
@@ -76,8 +86,9 @@ function listOf(inner: Shape): Shape {
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function fields(shapes: Readonly<Record<string, Shape>>): Shape {
-  const entries = Object.entries(shapes);
+/** An object with these fields; `T` names a record's type, of which none may be forgotten. */
+function fields<T = Record<string, unknown>>(shapes: { readonly [Field in keyof Required<T>]: Shape }): Shape {
+  const entries = Object.entries<Shape>(shapes);
   return (value) => {
     if (!isObject(value)) return ' is no object';
     for (const [field, shape] of entries) {
@@ -120,14 +131,14 @@ const phase = byField('kind', {
   stopping: fields({ incarnation, mode: oneOf('acpi', 'hard'), deadlineAt: finite, reason: word }),
   migrating: fields({ ...pair, deadlineAt: finite }),
   switching: fields({ ...pair, pausedMs: maybe(finite) }),
-  unwinding: fields({ ...pair, reason: prose }),
+  unwinding: fields({ ...pair, reason: prose, cancelled: maybe(isTrue) }),
 });
 const boot = byField('firmware', {
   bios: () => null,
   uefi: () => null,
   direct: fields({ kernel: sha256, kernelBytes: count, initrd: nullable(sha256), initrdBytes: count, append: prose }),
 });
-const spec = fields({
+const spec = fields<VmSpec>({
   vcpus: integer(1, 65_536),
   memoryBytes: integer(1),
   cpuModel: word,
@@ -145,7 +156,7 @@ const spec = fields({
   ),
   guestCluster: maybe(nullable(name)),
 });
-const vmFields = fields({
+const vmFields = fields<VmRecord>({
   id: vmId,
   name,
   spec,
@@ -156,6 +167,9 @@ const vmFields = fields({
   stopRequest: nullable(fields({ mode: oneOf('acpi', 'hard'), patienceMs: finite, taskId })),
   resetRequest: nullable(fields({ taskId })),
   startTask: nullable(taskId),
+  // Records from before these fields were there lack them.
+  cancelRequest: maybe(nullable(fields({ taskId }))),
+  pauseTask: maybe(nullable(taskId)),
   deleting: boolean,
   pausesMs: maybe(listOf(finite)),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
@@ -190,7 +204,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   vmName: kind(null, vmId),
   host: kind(
     'name',
-    fields({
+    fields<HostRecord>({
       name,
       addresses: fields({ ...addresses, overlay: word }),
       capacity: fields({
@@ -204,11 +218,11 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
       joinedAt: finite,
     }),
   ),
-  storage: kind('name', fields({ name, addresses: fields(addresses), joinedAt: finite })),
+  storage: kind('name', fields<StorageRecord>({ name, addresses: fields(addresses), joinedAt: finite })),
   control: kind('name', fields({ name, address: word, startedAt: finite })),
   disk: kind(
     'id',
-    fields({
+    fields<DiskRecord>({
       id: diskId,
       vm: vmId,
       node: name,
@@ -217,7 +231,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
       source: byField('kind', {
         blank: () => null,
         image: fields({ artifact: sha256, format: oneOf('qcow2', 'raw') }),
-        content: fields({ base64: prose }),
+        content: fields({ artifact: sha256 }),
         nvram: () => null,
       }),
       phase: oneOf('creating', 'ready', 'deleting'),
@@ -226,7 +240,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   diskPort: kind(null, diskId),
   sharedDisk: kind(
     'id',
-    fields({
+    fields<SharedDiskRecord>({
       id: diskId,
       name: word,
       node: name,
@@ -242,7 +256,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   sharedDiskName: kind(null, diskId),
   guestCluster: kind(
     'name',
-    fields({
+    fields<GuestClusterRecord>({
       name,
       members: listOf(vmId),
       disks: listOf(diskId),
@@ -257,7 +271,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   ),
   reservation: kind(
     'disk',
-    fields({
+    fields<ReservationRecord>({
       disk: diskId,
       state: fields({
         generation: integer(0, 0xffffffff),
@@ -272,7 +286,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   ),
   image: kind(
     'name',
-    fields({
+    fields<ImageRecord>({
       name,
       disk: nullable(fields({ ...artifact, format: oneOf('qcow2', 'raw'), virtualSizeBytes: count })),
       direct: nullable(fields({ kernel: fields(artifact), initrd: nullable(fields(artifact)), append: prose })),
@@ -284,7 +298,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   ),
   network: kind(
     'name',
-    fields({
+    fields<NetworkRecord>({
       name,
       vni: integer(1, 0xffffff),
       cidr: nullable(word),
@@ -298,7 +312,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   networkVni: kind(null, name),
   task: kind(
     'id',
-    fields({
+    fields<TaskRecord>({
       id: taskId,
       kind: word,
       target: fields({ kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk'), name: word }),
@@ -311,7 +325,7 @@ const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries
   ),
   event: kind(
     null,
-    fields({
+    fields<EventRecord>({
       at: finite,
       kind: word,
       vm: nullable(vmId),

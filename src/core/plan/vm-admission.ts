@@ -29,7 +29,12 @@ export function demandCount(present: number, limit: Limit): void {
 
 /** The size of one file that is sent to be stored. CodedError 'too-large'. */
 export function demandFileSize(kind: string, sizeBytes: number): void {
-  const { max } = kind === 'kernel' || kind === 'initrd' ? LIMITS.directBootBytes : LIMITS.fileBytes;
+  const { max } =
+    kind === 'seed'
+      ? LIMITS.seedBytes
+      : kind === 'kernel' || kind === 'initrd'
+        ? LIMITS.directBootBytes
+        : LIMITS.fileBytes;
   if (sizeBytes <= max) return;
   throw new CodedError('too-large', `The ${kind} file has ${sizeBytes} bytes; at most ${max} are taken.`, {
     advice: 'Nothing was stored.',

@@ -36,6 +36,8 @@ export interface HostReport {
   readonly incarnations: readonly RunningIncarnation[];
   /** Revision of the network plan in force; 0 where none was given since the agent started. */
   readonly networkRevision: number;
+  /** The host's wall clock at the time of the call (Unix ms). Absent from older agents. */
+  readonly wallMs?: number | undefined;
 }
 
 export interface RunningIncarnation {

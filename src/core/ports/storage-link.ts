@@ -32,6 +32,8 @@ export interface StorageReport {
   readonly sharedDisks?: readonly SharedDiskReport[];
   /** What is not served because its files are not as they must be. Absent from older services. */
   readonly faults?: readonly PoolFault[];
+  /** The node's wall clock at the time of the call (Unix ms). Absent from older services. */
+  readonly wallMs?: number | undefined;
 }
 
 export interface PoolReport {

@@ -224,6 +224,7 @@ export class StorageService {
       node: name,
       sharedDisks,
       faults: disks.faults(),
+      wallMs: this.#options.clock.wallMs(),
       pool,
       artifacts,
       disks: ids.map((disk) => {

@@ -888,6 +888,127 @@ export declare type StatusResponse = Message<"etcdserverpb.StatusResponse"> & {
 export declare const StatusResponseSchema: GenMessage<StatusResponse>;
 
 /**
+ * @generated from message etcdserverpb.AlarmRequest
+ */
+export declare type AlarmRequest = Message<"etcdserverpb.AlarmRequest"> & {
+  /**
+   * @generated from field: etcdserverpb.AlarmRequest.AlarmAction action = 1;
+   */
+  action: AlarmRequest_AlarmAction;
+
+  /**
+   * @generated from field: uint64 memberID = 2;
+   */
+  memberID: bigint;
+
+  /**
+   * @generated from field: etcdserverpb.AlarmType alarm = 3;
+   */
+  alarm: AlarmType;
+};
+
+/**
+ * Describes the message etcdserverpb.AlarmRequest.
+ * Use `create(AlarmRequestSchema)` to create a new message.
+ */
+export declare const AlarmRequestSchema: GenMessage<AlarmRequest>;
+
+/**
+ * @generated from enum etcdserverpb.AlarmRequest.AlarmAction
+ */
+export enum AlarmRequest_AlarmAction {
+  /**
+   * @generated from enum value: GET = 0;
+   */
+  GET = 0,
+
+  /**
+   * @generated from enum value: ACTIVATE = 1;
+   */
+  ACTIVATE = 1,
+
+  /**
+   * @generated from enum value: DEACTIVATE = 2;
+   */
+  DEACTIVATE = 2,
+}
+
+/**
+ * Describes the enum etcdserverpb.AlarmRequest.AlarmAction.
+ */
+export declare const AlarmRequest_AlarmActionSchema: GenEnum<AlarmRequest_AlarmAction>;
+
+/**
+ * @generated from message etcdserverpb.AlarmMember
+ */
+export declare type AlarmMember = Message<"etcdserverpb.AlarmMember"> & {
+  /**
+   * @generated from field: uint64 memberID = 1;
+   */
+  memberID: bigint;
+
+  /**
+   * @generated from field: etcdserverpb.AlarmType alarm = 2;
+   */
+  alarm: AlarmType;
+};
+
+/**
+ * Describes the message etcdserverpb.AlarmMember.
+ * Use `create(AlarmMemberSchema)` to create a new message.
+ */
+export declare const AlarmMemberSchema: GenMessage<AlarmMember>;
+
+/**
+ * @generated from message etcdserverpb.AlarmResponse
+ */
+export declare type AlarmResponse = Message<"etcdserverpb.AlarmResponse"> & {
+  /**
+   * @generated from field: etcdserverpb.ResponseHeader header = 1;
+   */
+  header?: ResponseHeader | undefined;
+
+  /**
+   * @generated from field: repeated etcdserverpb.AlarmMember alarms = 2;
+   */
+  alarms: AlarmMember[];
+};
+
+/**
+ * Describes the message etcdserverpb.AlarmResponse.
+ * Use `create(AlarmResponseSchema)` to create a new message.
+ */
+export declare const AlarmResponseSchema: GenMessage<AlarmResponse>;
+
+/**
+ * @generated from message etcdserverpb.DefragmentRequest
+ */
+export declare type DefragmentRequest = Message<"etcdserverpb.DefragmentRequest"> & {
+};
+
+/**
+ * Describes the message etcdserverpb.DefragmentRequest.
+ * Use `create(DefragmentRequestSchema)` to create a new message.
+ */
+export declare const DefragmentRequestSchema: GenMessage<DefragmentRequest>;
+
+/**
+ * @generated from message etcdserverpb.DefragmentResponse
+ */
+export declare type DefragmentResponse = Message<"etcdserverpb.DefragmentResponse"> & {
+  /**
+   * @generated from field: etcdserverpb.ResponseHeader header = 1;
+   */
+  header?: ResponseHeader | undefined;
+};
+
+/**
+ * Describes the message etcdserverpb.DefragmentResponse.
+ * Use `create(DefragmentResponseSchema)` to create a new message.
+ */
+export declare const DefragmentResponseSchema: GenMessage<DefragmentResponse>;
+
+/**
  * @generated from message etcdserverpb.AuthEnableRequest
  */
 export declare type AuthEnableRequest = Message<"etcdserverpb.AuthEnableRequest"> & {
@@ -1198,6 +1319,73 @@ export declare type AuthRoleGrantPermissionResponse = Message<"etcdserverpb.Auth
 export declare const AuthRoleGrantPermissionResponseSchema: GenMessage<AuthRoleGrantPermissionResponse>;
 
 /**
+ * @generated from message etcdserverpb.AuthRoleRevokePermissionRequest
+ */
+export declare type AuthRoleRevokePermissionRequest = Message<"etcdserverpb.AuthRoleRevokePermissionRequest"> & {
+  /**
+   * @generated from field: string role = 1;
+   */
+  role: string;
+
+  /**
+   * @generated from field: bytes key = 2;
+   */
+  key: Uint8Array;
+
+  /**
+   * @generated from field: bytes range_end = 3;
+   */
+  rangeEnd: Uint8Array;
+};
+
+/**
+ * Describes the message etcdserverpb.AuthRoleRevokePermissionRequest.
+ * Use `create(AuthRoleRevokePermissionRequestSchema)` to create a new message.
+ */
+export declare const AuthRoleRevokePermissionRequestSchema: GenMessage<AuthRoleRevokePermissionRequest>;
+
+/**
+ * @generated from message etcdserverpb.AuthRoleRevokePermissionResponse
+ */
+export declare type AuthRoleRevokePermissionResponse = Message<"etcdserverpb.AuthRoleRevokePermissionResponse"> & {
+  /**
+   * @generated from field: etcdserverpb.ResponseHeader header = 1;
+   */
+  header?: ResponseHeader | undefined;
+};
+
+/**
+ * Describes the message etcdserverpb.AuthRoleRevokePermissionResponse.
+ * Use `create(AuthRoleRevokePermissionResponseSchema)` to create a new message.
+ */
+export declare const AuthRoleRevokePermissionResponseSchema: GenMessage<AuthRoleRevokePermissionResponse>;
+
+/**
+ * @generated from enum etcdserverpb.AlarmType
+ */
+export enum AlarmType {
+  /**
+   * @generated from enum value: NONE = 0;
+   */
+  NONE = 0,
+
+  /**
+   * @generated from enum value: NOSPACE = 1;
+   */
+  NOSPACE = 1,
+
+  /**
+   * @generated from enum value: CORRUPT = 2;
+   */
+  CORRUPT = 2,
+}
+
+/**
+ * Describes the enum etcdserverpb.AlarmType.
+ */
+export declare const AlarmTypeSchema: GenEnum<AlarmType>;
+
+/**
  * @generated from service etcdserverpb.KV
  */
 export declare const KV: GenService<{
@@ -1306,12 +1494,28 @@ export declare const Cluster: GenService<{
  */
 export declare const Maintenance: GenService<{
   /**
+   * @generated from rpc etcdserverpb.Maintenance.Alarm
+   */
+  alarm: {
+    methodKind: "unary";
+    input: typeof AlarmRequestSchema;
+    output: typeof AlarmResponseSchema;
+  },
+  /**
    * @generated from rpc etcdserverpb.Maintenance.Status
    */
   status: {
     methodKind: "unary";
     input: typeof StatusRequestSchema;
     output: typeof StatusResponseSchema;
+  },
+  /**
+   * @generated from rpc etcdserverpb.Maintenance.Defragment
+   */
+  defragment: {
+    methodKind: "unary";
+    input: typeof DefragmentRequestSchema;
+    output: typeof DefragmentResponseSchema;
   },
 }>;
 
@@ -1390,6 +1594,14 @@ export declare const Auth: GenService<{
     methodKind: "unary";
     input: typeof AuthRoleGrantPermissionRequestSchema;
     output: typeof AuthRoleGrantPermissionResponseSchema;
+  },
+  /**
+   * @generated from rpc etcdserverpb.Auth.RoleRevokePermission
+   */
+  roleRevokePermission: {
+    methodKind: "unary";
+    input: typeof AuthRoleRevokePermissionRequestSchema;
+    output: typeof AuthRoleRevokePermissionResponseSchema;
   },
 }>;
 

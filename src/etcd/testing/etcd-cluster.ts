@@ -79,7 +79,7 @@ export function newPlace(size: number): Place {
 /** Starts the members m1, m2… */
 export function spawnMembers(
   { dir, hosts }: Place,
-  optionsOf: (name: string) => Pick<EtcdMemberOptions, 'tls' | 'electionMs'>,
+  optionsOf: (name: string) => Pick<EtcdMemberOptions, 'tls' | 'electionMs' | 'quotaBytes'>,
 ): readonly TestMember[] {
   const initialCluster = hosts.map((host, i) => ({ name: `m${i + 1}`, peerAddress: `${host}:2380` }));
   return initialCluster.map(({ name, peerAddress }): TestMember => {

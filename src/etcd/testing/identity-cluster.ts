@@ -21,7 +21,10 @@ export interface IdentityCluster extends Pick<TestCluster, 'members' | 'kill' | 
 const LOOPBACK = '127.0.0.1';
 
 /** Starts `size` members and waits until they have a leader. The caller must stop() it. */
-export async function startIdentityCluster(size: 1 | 3): Promise<IdentityCluster> {
+export async function startIdentityCluster(
+  size: 1 | 3,
+  { quotaBytes }: { readonly quotaBytes?: number } = {},
+): Promise<IdentityCluster> {
   const place = newPlace(size);
   const file = (name: string): string => join(place.dir, name);
   const authority = await createAuthority({ clusterName: 'test', daysValid: 2 });
@@ -34,7 +37,11 @@ export async function startIdentityCluster(size: 1 | 3): Promise<IdentityCluster
   }
   const members = spawnMembers(place, (name) => {
     const [caFile, certFile, keyFile] = [file('ca.pem'), file(`${name}.pem`), file(`${name}.key`)];
-    return { tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile } };
+    const quota = quotaBytes === undefined ? {} : { quotaBytes };
+    return {
+      ...quota,
+      tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+    };
   });
   const addresses = members.map((member) => member.clientAddress);
   const optionsOf = async (identity: PeerIdentity, endpoints?: readonly string[]): Promise<EtcdOptions> => {

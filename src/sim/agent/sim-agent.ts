@@ -27,7 +27,7 @@ const TIDY_MS = 2_000;
 /** Begins the life of an agent in a process that has just been started. */
 export function startAgent({ name, clock, kernel, random, troubles, log }: SimAgentOptions): AgentHost {
   const machine = new AgentMachine({ kernel, clock, random, troubles });
-  const host = new AgentHost({ name, version: 'simulated', machine, log });
+  const host = new AgentHost({ name, version: 'simulated', machine, clock, log });
   const tidy = (): void => {
     host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
     clock.after(TIDY_MS, tidy);

@@ -80,7 +80,7 @@ export class FakeBackend implements Backend {
 
   async health(): Promise<views.Health> {
     await this.#enter('health');
-    return { ok: true, name: 'c1', leader: this.leadership?.name ?? null, storeReachable: true };
+    return { ok: true, name: 'c1', leader: this.leadership?.name ?? null, storeReachable: true, waitingFor: null };
   }
 
   async metrics(): Promise<readonly MetricFamily[]> {
@@ -106,9 +106,8 @@ export class FakeBackend implements Backend {
           [...Map.groupBy(vms, (vm) => vm.verdict)].map(([verdict, of]) => [verdict, of.length]),
         ),
       },
-      memoryUsedBytes: 0,
-      memoryTotalBytes: 3 * 4 * 1024 ** 3,
-      alarms: [],
+      ...{ memoryUsedBytes: 0, memoryTotalBytes: 3 * 4 * 1024 ** 3, alarms: [] },
+      etcd: { members: [], quotaBytes: 2 * 1024 ** 3, usedPercent: 1 },
     };
   }
 

@@ -146,7 +146,7 @@ export function agentOn(machine: Machine): { readonly agent: AgentHost; readonly
     info: (message: string) => void logged.push(message),
     warn: (message: string, fields?: object) => void logged.push(`! ${message} ${JSON.stringify(fields)}`),
   };
-  return { agent: new AgentHost({ name: HOST, version: '1.2.3', machine, log }), logged };
+  return { agent: new AgentHost({ name: HOST, version: '1.2.3', machine, clock: { wallMs: () => 0 }, log }), logged };
 }
 
 /** A launch of VM in slot 3, term 5, without network cards. */

@@ -1,0 +1,166 @@
+/**
+ * Keeps etcd from running full, and gets it out of it (core/plan/etcd-space.ts decides). Every control node looks; the leader acts, and where
+ * nobody leads because etcd refuses even leases, every one does: each step may be repeated by several at once.
+ *
+ * Guarantees: one step at a time in this process, each with a deadline; a failure is logged, and the next look is the next attempt.
+ */
+import { CodedError, messageOf } from '../base/errors.ts';
+import {
+  answering,
+  decideEtcdSpace,
+  type EtcdMember,
+  type EtcdSituation,
+  type EtcdStep,
+  filledShare,
+  RESERVE_SHARE,
+} from '../core/plan/etcd-space.ts';
+import type { Log } from '../core/ports/log.ts';
+import type { EndpointStatus, EtcdClient } from '../etcd/client.ts';
+import { EtcdCompacted } from '../etcd/errors.ts';
+
+const STATUS_MS = 2_000;
+const COMPACT_MS = 60_000;
+const DEFRAGMENT_MS = 120_000;
+const LOOK_MS = 10_000;
+/** While there is something to do. */
+const LOOK_SOON_MS = 500;
+/** Revisions that are remembered with the time they were seen at. */
+const SEEN_MAX = 30;
+
+export interface EtcdSpaceOptions {
+  readonly etcd: Pick<EtcdClient, 'clock' | 'status' | 'compact' | 'defragment' | 'disarm'>;
+  readonly quotaBytes: number;
+  readonly log: Log;
+  /** Between two looks while there is nothing to do; 10 s. */
+  readonly lookMs?: number;
+  /** Whether this node leads; null: nobody does, as far as it knows. */
+  readonly leads: () => boolean | null;
+}
+
+/** One per server, from `start` to `stop`. */
+export class EtcdSpace {
+  readonly #options: EtcdSpaceOptions;
+  #members: readonly EtcdMember[] = [];
+  #seen: EtcdSituation['seen'] = [];
+  #compacted: EtcdSituation['compacted'] = null;
+  /** A compaction whose effect the next look will see. */
+  #compactedNow: number | null = null;
+  #cancel: (() => void) | null = null;
+  #isStopped = false;
+
+  constructor(options: EtcdSpaceOptions) {
+    this.#options = options;
+  }
+
+  /** The members as they were seen last; empty before the first look. */
+  get members(): readonly EtcdMember[] {
+    return this.#members;
+  }
+
+  get quotaBytes(): number {
+    return this.#options.quotaBytes;
+  }
+
+  /** Refuses a new object where the rest of the quota is for what must be written. CodedError 'no-capacity'. */
+  demandRoom(): void {
+    const share = filledShare({ members: this.#members, quotaBytes: this.quotaBytes });
+    if (share < RESERVE_SHARE) return;
+    throw new CodedError(
+      'no-capacity',
+      `etcd, which holds the cluster's records, is ${Math.floor(share * 100)} % full; the rest is kept for fences, recoveries and deletions.`,
+      { advice: 'Nothing was created. Delete what is not needed, or raise the quota (docs/operating/production.md).' },
+    );
+  }
+
+  start(): void {
+    void this.#round();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel?.();
+  }
+
+  async #round(): Promise<void> {
+    const { clock } = this.#options.etcd;
+    let didSomething = false;
+    try {
+      await this.#look();
+      didSomething = await this.#act();
+    } catch (error) {
+      this.#options.log.warn('etcd could not be tidied up', { error: messageOf(error) });
+    }
+    if (this.#isStopped) return;
+    this.#cancel = clock.after(
+      didSomething ? LOOK_SOON_MS : (this.#options.lookMs ?? LOOK_MS),
+      () => void this.#round(),
+    );
+  }
+
+  async #look(): Promise<void> {
+    const { etcd } = this.#options;
+    this.#members = (await etcd.status({ deadlineMs: STATUS_MS })).map(memberOf);
+    const answers = answering(this.#members);
+    const revision = Math.max(0, ...answers.map((member) => member.revision));
+    if (revision > (this.#seen.at(-1)?.revision ?? 0))
+      this.#seen = [...this.#seen, { revision, at: etcd.clock.monotonicMs() }].slice(-SEEN_MAX);
+    if (this.#compactedNow === null) return;
+    const inUseBytes = Math.max(0, ...answers.map((member) => member.inUseBytes));
+    this.#compacted = { revision: this.#compactedNow, inUseBytes };
+    this.#compactedNow = null;
+  }
+
+  async #act(): Promise<boolean> {
+    const { etcd, quotaBytes, leads } = this.#options;
+    const isLeader = leads();
+    const isFull = answering(this.#members).some((member) => member.isFull);
+    if (isLeader === false || (isLeader === null && !isFull)) return false;
+    const now = etcd.clock.monotonicMs();
+    const step = decideEtcdSpace({
+      members: this.#members,
+      quotaBytes,
+      seen: this.#seen,
+      compacted: this.#compacted,
+      now,
+    });
+    if (step === null) return false;
+    await this.#do(step);
+    return true;
+  }
+
+  async #do(step: EtcdStep): Promise<void> {
+    const { etcd, log } = this.#options;
+    switch (step.do) {
+      case 'compact':
+        await etcd.compact(step.revision, { deadlineMs: COMPACT_MS }).catch((error: unknown) => {
+          // Somebody else was faster.
+          if (!(error instanceof EtcdCompacted)) throw error;
+        });
+        this.#compactedNow = step.revision;
+        break;
+      case 'defragment':
+        await etcd.defragment(step.endpoint, { deadlineMs: DEFRAGMENT_MS });
+        break;
+      case 'disarm':
+        await etcd.disarm();
+        break;
+    }
+    log.info('etcd is tidied up', { ...step });
+  }
+}
+
+function memberOf(status: EndpointStatus): EtcdMember {
+  if ('unreachable' in status) return status;
+  const { endpoint, isLeader, dbSizeBytes, dbSizeInUseBytes, version, revision, errors } = status;
+  const has = (alarm: string): boolean => errors.some((error) => error.includes(alarm));
+  return {
+    endpoint,
+    isLeader,
+    sizeBytes: dbSizeBytes,
+    inUseBytes: dbSizeInUseBytes,
+    isFull: has('NOSPACE'),
+    isCorrupt: has('CORRUPT'),
+    version,
+    revision,
+  };
+}
