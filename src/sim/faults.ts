@@ -68,13 +68,14 @@ export class Faults {
   #crashIn = 0;
   #freezeIn = 0;
   #askIn = 0;
+  #isLaunchAwaited = false;
 
   /** `askAnything`: people ask for something. */
   constructor(cluster: SimCluster, askAnything: () => void) {
     this.#cluster = cluster;
     this.#askAnything = askAnything;
     this.#random = cluster.random.fork('faults');
-    cluster.onCrashPoint = (process) => this.#atStep(process);
+    cluster.onCrashPoint = (process, _workflow, step) => this.#atStep(process, step);
     for (const machine of cluster.machines.values())
       machine.setDrift(cluster.swarm.faults.has('clock-drift') ? this.#drift() : 0);
   }
@@ -94,6 +95,7 @@ export class Faults {
     this.#crashIn = 0;
     this.#freezeIn = 0;
     this.#askIn = 0;
+    this.#isLaunchAwaited = false;
     for (const end of [...this.#ends]) end();
     network.weather = { control: CALM, storage: CALM, overlay: CALM };
     this.#cluster.etcdRepliesLostPercent = 0;
@@ -118,6 +120,10 @@ export class Faults {
     'freeze-leader': () => this.#pause(this.#cluster.leader?.process),
     'freeze-leader-at-step': () => {
       this.#freezeIn = 1 + this.#random.below(STEPS_MAX);
+    },
+    // In the very moment in which something is to be launched there; for longer than anybody should wait.
+    'stop-agent-at-launch': () => {
+      this.#isLaunchAwaited = true;
     },
     'ask-at-step': () => {
       this.#askIn = 1 + this.#random.below(STEPS_MAX);
@@ -313,7 +319,7 @@ export class Faults {
     this.#cluster.supervise(host.machine);
   }
 
-  #pause(process: SimProcess | null | undefined): void {
+  #pause(process: SimProcess | null | undefined, lastsMs: Ranges = PAUSE_MS): void {
     if (process === null || process === undefined || !process.isAlive) return;
     const { machine, name } = process;
     this.#cluster.say(() => `${name} stands still`);
@@ -325,13 +331,27 @@ export class Faults {
       this.#cluster.touched(machine.name);
       resume();
       this.#cluster.etcd.topologyChanged();
-    }, PAUSE_MS);
+    }, lastsMs);
   }
 
-  #atStep(process: SimProcess): void {
+  #atStep(process: SimProcess, step: string): void {
+    if (this.#isLaunchAwaited && step === 'launch') this.#stopAgents();
     if (this.#askIn > 0 && --this.#askIn === 0) this.#askAnything();
     if (this.#crashIn > 0 && --this.#crashIn === 0) this.#crash(process);
     else if (this.#freezeIn > 0 && --this.#freezeIn === 0) this.#pause(process);
+  }
+
+  /** Every agent of which a launch is expected now stands still, or dies and is not started again for as long. */
+  #stopAgents(): void {
+    this.#isLaunchAwaited = false;
+    for (const { phase } of this.#cluster.truth.tables.vm.values()) {
+      const to =
+        phase.kind === 'starting' ? phase.incarnation.host : phase.kind === 'migrating' ? phase.destination.host : null;
+      const agent = to === null ? undefined : this.#cluster.hosts.get(to)?.agentProcess;
+      if (this.#random.chance(50)) this.#pause(agent, [GIVEN_UP_MS]);
+      else agent?.end();
+      if (agent?.isAlive === false) this.#cluster.supervise(agent.machine, this.#random.between(...GIVEN_UP_MS));
+    }
   }
 
   #powerOff(machines: readonly SimMachine[]): void {

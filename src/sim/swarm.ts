@@ -56,6 +56,7 @@ export const FAULTS = [
   'ask-at-step',
   'blind-leader',
   'bad-value',
+  'stop-agent-at-launch',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
@@ -67,6 +68,7 @@ const LATER: ReadonlySet<FaultName> = new Set([
   'ask-at-step',
   'blind-leader',
   'bad-value',
+  'stop-agent-at-launch',
 ]);
 /** Without shared disks nobody would notice them. */
 const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);

@@ -5,6 +5,7 @@ import { present } from '../../src/base/assert.ts';
 import { StoryCluster } from '../stories/story-cluster.ts';
 import { badInput } from './bad-input.ts';
 import type { Case } from './case.ts';
+import { elsewhere } from './elsewhere.ts';
 import { halted } from './halted.ts';
 import { images } from './images.ts';
 import { networks } from './networks.ts';
@@ -15,6 +16,7 @@ import { verbs } from './verbs.ts';
 const AREAS: Readonly<Record<string, readonly Case[]>> = {
   verbs,
   'halted guests': halted,
+  elsewhere,
   images,
   networks,
   storage,

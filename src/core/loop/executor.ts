@@ -61,7 +61,7 @@ export interface ExecutorPorts {
 }
 
 /** Deadlines of single orders, in ms. */
-const DEADLINE = { fence: 3_000, grant: 5_000, launch: 20_000, kill: 5_000, disk: 30_000 } as const;
+const DEADLINE = { fence: 3_000, grant: 5_000, launch: 15_000, kill: 5_000, disk: 30_000 } as const;
 
 /** The mutable side of Acknowledged. */
 export interface Ledger extends Acknowledged {
@@ -73,11 +73,14 @@ export interface Ledger extends Acknowledged {
   continued: Acknowledged['continued'];
   readonly granted: Set<Generation>;
   readonly launched: Set<Generation>;
+  readonly neverContinued: Map<Generation, number | null>;
   readonly listening: Set<Generation>;
   readonly activated: Set<Generation>;
   readonly sent: Set<Generation>;
   readonly revoked: Set<Generation>;
   readonly ended: Set<Generation>;
+  readonly resisted: Set<Generation>;
+  standingSince: number | null;
   readonly poweredDown: Map<Generation, number>;
   reset: Acknowledged['reset'];
   diskError: Acknowledged['diskError'];
@@ -94,11 +97,14 @@ export function emptyLedger(): Ledger {
     continued: null,
     granted: new Set(),
     launched: new Set(),
+    neverContinued: new Map(),
     listening: new Set(),
     activated: new Set(),
     sent: new Set(),
     revoked: new Set(),
     ended: new Set(),
+    resisted: new Set(),
+    standingSince: null,
     poweredDown: new Map(),
     reset: null,
     diskError: null,

@@ -21,6 +21,7 @@ import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
+import { noteStanding, orderPatiently } from './patience.ts';
 import { hasNothingToAsk, keepsMs } from './qmp-freshness.ts';
 import { pauseUntilLook, steadyIntervalMs } from './steady-looks.ts';
 
@@ -55,6 +56,8 @@ const LEASE_LOOK_MS = 200;
 const UNREADABLE_LOOK_MS = 2_000;
 /** Other hosts tried for one guest that lost its storage. */
 const CANDIDATES_PROBED = 8;
+/** A process that does not end is told to this often. */
+const END_ATTEMPTS = 3;
 /** A guest that ran this long after a disk error is over it. */
 const DISK_ERROR_OVER_MS = 10_000;
 
@@ -319,7 +322,9 @@ export class VmLoop {
         state.why = unreadable;
         return UNREADABLE_LOOK_MS;
       }
-      const decision = decide(this.situation(entry.value));
+      const situation = this.situation(entry.value);
+      noteStanding(situation, state.ledger);
+      const decision = decide(situation);
       if (decision.kind === 'wait') {
         state.why = decision.why;
         if (decision.forRoom === true) this.#waiting.add(id);
@@ -430,8 +435,10 @@ export class VmLoop {
         if (!expected.includes(generation)) this.#forget(vm, generation, state);
       // Of a generation that this very transaction made there is no process yet to be asked.
       const at = this.#ports.clock.monotonicMs();
-      for (const generation of expected)
-        if (generation > vm.generation) state.qmp.set(generation, { seen: { kind: 'unknown' }, at });
+      for (const generation of expected.filter((each) => each > vm.generation)) {
+        state.qmp.set(generation, { seen: { kind: 'unknown' }, at });
+        state.ledger.neverContinued.set(generation, null);
+      }
     }
   }
 
@@ -440,12 +447,13 @@ export class VmLoop {
     state.qmp.delete(generation);
     state.told.delete(generation);
     state.launchedAt.delete(generation);
+    state.ledger.neverContinued.delete(generation);
   }
 
   async #perform(vm: VmRecord, step: Step, state: VmState): Promise<boolean> {
-    const { clock, log, executor } = this.#ports;
+    const { clock, log } = this.#ports;
     try {
-      const performing = executor.perform(vm, step, state.ledger);
+      const performing = orderPatiently(this.#ports, vm, step, state.ledger);
       // Asked while storage fences what is below it: it is decided upon next, and its guest stands still.
       if (step.do === 'fence' && vm.phase.kind === 'switching')
         this.#ask(vm, [vm.phase.destination], state).catch(() => undefined);
@@ -470,6 +478,7 @@ export class VmLoop {
       const count = before !== null && before.step.do === step.do ? before.count + 1 : 1;
       const host = 'incarnation' in step ? step.incarnation.host : null;
       const code = error instanceof CodedError ? error.code : null;
+      if (step.do === 'end' && count >= END_ATTEMPTS) state.ledger.resisted.add(step.incarnation.generation);
       state.ledger.failure = { step, message: messageOf(error), code, at: clock.monotonicMs(), count, host };
       state.why = `${step.do} failed: ${messageOf(error)}`;
       state.stale = 'all';

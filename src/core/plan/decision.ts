@@ -94,6 +94,8 @@ export interface TaskOutcome {
 /** A run this long clears the failure count, in ms. */
 export const STABLE_RUN_MS = 60_000;
 const SOON_MS = 1_000;
+/** An agent that has been silent for so long is not waited for any more where another host can do it. */
+const AGENT_PATIENCE_MS = 5_000;
 
 /** Nothing now: `why` for people, and how long until the next look at the latest, in ms. */
 export const wait = (why: string, againInMs = SOON_MS): Decision => ({ kind: 'wait', why, againInMs });
@@ -145,6 +147,11 @@ export function hasLastedEnough(
   { deadlineAt }: { readonly deadlineAt: number },
 ): boolean {
   return phaseForMs >= deadlineAt - vm.phaseSince;
+}
+
+/** Whether the agent of a host has been silent for so long that nothing is expected of it, and for `forMs` at least as far as is known. */
+export function hasLostPatience({ agent, agentAgeMs }: HostObservation, forMs: number): boolean {
+  return agent === 'silent' && Math.min(agentAgeMs ?? forMs, forMs) >= AGENT_PATIENCE_MS;
 }
 
 /** True when somebody asked for this VM not to run. */

@@ -5,6 +5,7 @@ import type { IncarnationObservation, MigrationTold } from '../model/observation
 import type { VmRecord } from '../model/vm.ts';
 import type { Acknowledged } from './steps.ts';
 import {
+  brief,
   COMPLETED,
   copying,
   decided,
@@ -456,4 +457,14 @@ test('a source that has just completed is asked again at once: no event tells wh
   assert.ok(soon.kind === 'wait' && soon.againInMs <= 5);
   const copying = decideOn(qmp('running'), qmp('inmigrate'));
   assert.ok(copying.kind === 'wait' && copying.againInMs > 5);
+});
+
+test('a guest that stands still for the end of its move for too long goes on where it is; one that its owner paused waits', () => {
+  const standing = (ms: number, more: Partial<VmRecord> = {}): string => {
+    const known = acknowledged({ ...SENT, standingSince: NOW - ms });
+    const seen = { 1: told({ kind: 'ending' }), 2: qmp('inmigrate') };
+    return brief(decide(situation(vmRecord(MIGRATING, more), seen, { acknowledged: known })));
+  };
+  assert.deepEqual([standing(9_900), standing(10_000)], ['wait', '→ unwinding 2']);
+  assert.equal(standing(60_000, { intent: 'suspended' }), 'wait');
 });

@@ -31,6 +31,9 @@ const ENDING_MS = 2;
 /** How long a source that says nothing keeps a destination waiting that has everything. */
 const SOURCE_SILENT_MS = 5_000;
 
+/** A guest that stands still for the end of its move goes on where it is after this. */
+const STANDING_MS = 10_000;
+
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
 type Switching = Extract<VmPhase, { kind: 'switching' }>;
 type Unwinding = Extract<VmPhase, { kind: 'unwinding' }>;
@@ -96,6 +99,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (wantsStop(vm)) return unwind(vm, phase, 'it is to be stopped.', now);
   if (isCancelled(vm, phase)) return unwind(vm, phase, 'it was cancelled.', now);
   if (hasLastedEnough(situation, phase)) return unwind(vm, phase, 'it took too long.', now);
+  if (standsTooLong(situation)) return unwind(vm, phase, `its end did not reach ${destination.host} in time.`, now);
   const failure = failureOf(situation, phase);
   if (failure !== null) return unwind(vm, phase, failure, now);
   const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
@@ -121,6 +125,12 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const ms = longerPauseOf(left);
   if (ms !== null) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
+}
+
+/** Whether a guest that is to run has stood still for the end of its move for longer than any end takes: a host or a path hangs. */
+function standsTooLong({ vm, acknowledged, monotonicMs }: VmSituation): boolean {
+  const { standingSince } = acknowledged;
+  return vm.intent === 'running' && standingSince !== null && monotonicMs - standingSince >= STANDING_MS;
 }
 
 /**
@@ -330,10 +340,11 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
   };
 }
 
-/** The step that ends a process that has no business any more, or null when it is over or out of reach (it is fenced in either case). */
+/** The step that ends a process that has no business any more, or null when it is over, out of reach or does not end (it is fenced in any case). */
 function endIncarnation(situation: VmSituation, incarnation: Incarnation): Decision | null {
   const { acknowledged, see } = situation;
-  if (acknowledged.ended.has(incarnation.generation)) return null;
+  const { generation } = incarnation;
+  if (acknowledged.ended.has(generation) || acknowledged.resisted.has(generation)) return null;
   const seen = see(incarnation);
   if (seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
   if (seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });

@@ -126,12 +126,21 @@ export interface Acknowledged {
   readonly continued: { readonly generation: Generation; readonly afterMs: number } | null;
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;
+  /**
+   * The generation that this leader began and has never told to run, with when it was launched by the leader's monotonic clock (null: not
+   * yet): nothing of its guest can be lost.
+   */
+  readonly neverContinued: ReadonlyMap<Generation, number | null>;
   readonly listening: ReadonlySet<Generation>;
   /** The destinations for whose sake their halted source has taken its disks into use. */
   readonly activated: ReadonlySet<Generation>;
   readonly sent: ReadonlySet<Generation>;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
+  /** Generations whose process did not end though it was told to again and again. */
+  readonly resisted: ReadonlySet<Generation>;
+  /** Since when the guest of a migration's source has stood still for the end of it, by the leader's monotonic clock in ms. */
+  readonly standingSince: number | null;
   /** When the power button of a generation was pressed last, by the leader's monotonic clock in ms. */
   readonly poweredDown: ReadonlyMap<Generation, number>;
   /** The task whose reset was carried out. */

@@ -73,7 +73,7 @@ class Judged implements Judgement {
 }
 
 /** Rounds of silence on every path before `lost` may be said. */
-const LOST_ROUNDS = 2;
+export const LOST_ROUNDS = 2;
 
 /** Judges `seen`. `diskNodes`: gives every storage node that holds one of the VM's disks; each must have tried. */
 export function judge(seen: IncarnationObservation, diskNodes: () => readonly StorageName[]): Judgement {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Generation, parseVmId } from '../../base/ids.ts';
+import type { HostObservation } from '../model/observation.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, VmSituation } from './decision.ts';
 import type { Acknowledged } from './steps.ts';
@@ -390,4 +391,57 @@ test('how long a phase lasts is measured by the leader that carries it out: reco
     assert.equal(brief(doubted(4_000)), 'wait');
     assert.equal(brief(doubted(5_000)), '→ starting 3, 1 failed');
   }
+});
+
+/** Nothing of a start on host 1 was launched, and its agent has been silent for so long. */
+function silentStart(silentMs: number, known: Partial<Acknowledged>, hosts: readonly number[] = [1, 2]): Decision {
+  const vm = vmRecord(STARTING);
+  const agent = (n: number): HostObservation =>
+    n === 1 ? seenHost(1, { agent: 'silent', agentAgeMs: silentMs }) : seenHost(n);
+  const cluster = clusterOf({ vms: [vm], hosts: hosts.map((n) => ({ record: hostRecord(n), seen: agent(n) })) });
+  const seen = { 1: { process: 'unknown', host: agent(1) } } as const;
+  const ledger = acknowledged({ fencedBelow: 1, granted: gens(1), ...known });
+  return decide(situation(vm, seen, { cluster, acknowledged: ledger, phaseForMs: silentMs }));
+}
+
+test('a start whose agent is silent goes elsewhere after a while, where its guest cannot have run and another host has room', () => {
+  const begun = { neverContinued: new Map([[incarnation(1).generation, null]]) };
+  assert.equal(brief(silentStart(4_000, begun)), 'wait');
+  const next = silentStart(5_000, begun);
+  assert.equal(brief(next), '→ starting 2');
+  const phase = next.kind === 'commit' ? next.vm.phase : null;
+  assert.deepEqual(phase?.kind === 'starting' ? [phase.incarnation.host, phase.reason] : null, ['h2', 'launch-failed']);
+  // Another leader may have told it to run: nobody knows before QMP says so, or its kernel that nothing is there.
+  assert.equal(brief(silentStart(60_000, {})), 'wait');
+  assert.equal(brief(silentStart(60_000, begun, [1])), 'wait');
+});
+
+test('a QEMU that was launched, never told to run and does not answer is left for another host; one that was told to run is not', () => {
+  const vm = vmRecord(STARTING);
+  const mute = { 1: { qmp: { kind: 'mute', via: 'direct', ageMs: 0 } } } as const;
+  const after = (ms: number, isKnown: boolean): string => {
+    const neverContinued = isKnown ? new Map([[incarnation(1).generation, NOW - ms]]) : new Map();
+    return brief(decide(situation(vm, mute, { acknowledged: acknowledged({ ...FENCED, neverContinued }) })));
+  };
+  assert.deepEqual([after(9_900, true), after(10_000, true), after(60_000, false)], ['wait', '→ starting 2', 'wait']);
+});
+
+test('a process that does not end is fenced all the same', () => {
+  const resisted = { resisted: gens(1) };
+  const row = (known: Partial<Acknowledged>): Row => ['', stopping('hard'), STOP, { 1: qmp('running') }, known, ''];
+  assert.equal(decided(row({})), 'end 1 by agent');
+  assert.equal(decided(row(resisted)), 'fence below 2');
+  assert.equal(decided(row({ ...resisted, fencedBelow: 2 })), '→ stopped 1, 9 succeeded');
+});
+
+test('a launch whose deadline passed is tried on another host at once, and again where there is none', () => {
+  const late = (hosts: readonly number[]): string => {
+    const vm = vmRecord(STARTING);
+    const cluster = clusterOf({ vms: [vm], hosts: hosts.map((n) => ({ record: hostRecord(n), seen: seenHost(n) })) });
+    const step = { do: 'launch', incarnation: incarnation(1), incoming: false } as const;
+    const failure = { step, message: 'no answer', code: 'deadline', at: NOW - 1_000, count: 1, host: host(1) } as const;
+    const ledger = acknowledged({ fencedBelow: 1, granted: gens(1), failure });
+    return brief(decide(situation(vm, {}, { cluster, acknowledged: ledger })));
+  };
+  assert.deepEqual([late([1, 2]), late([1])], ['→ starting 2', 'launch 1']);
 });

@@ -14,6 +14,7 @@ import {
   type Decision,
   diskNodes,
   hasLastedEnough,
+  hasLostPatience,
   inPhase,
   isFenced,
   judgementOf,
@@ -38,8 +39,12 @@ const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
 /** A step that failed is tried again after this. */
 const STEP_RETRY_MS = 500;
-/** A launch that failed this often on one host is tried on another. */
+/** A launch that failed this often on one host is tried on another; one whose deadline passed, at once. */
 const LAUNCH_ATTEMPTS = 2;
+/** A QEMU that was launched and never told to run is left for another host when it has not answered for so long. */
+const QMP_PATIENCE_MS = 10_000;
+/** A migration does not begin while QMP of its source is silent, and waits for so long. */
+const SOURCE_PATIENCE_MS = 60_000;
 /** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
 const DISK_ERROR_RESTART_MS = 3_000;
 /** A guest whose disk error came back is continued again after this. */
@@ -129,7 +134,7 @@ function backoffLeft(vm: VmRecord, now: number): number {
 }
 
 function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
-  const { vm, disks, acknowledged, now } = situation;
+  const { vm, disks, acknowledged, now, monotonicMs } = situation;
   const { incarnation } = phase;
   const { generation, host } = incarnation;
   if (wantsStop(vm)) return beginStop(situation, 'hard');
@@ -179,6 +184,14 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       event: { kind: 'running', message: `${vm.name} ran on ${host} and ended.` },
     };
   }
+  const launchedAt = acknowledged.neverContinued.get(generation) ?? null;
+  if (launchedAt !== null && monotonicMs - launchedAt >= QMP_PATIENCE_MS) {
+    const pause = backoffLeft(vm, now);
+    const failure = `QEMU of ${vm.name} was launched on ${host} and does not answer`;
+    if (pause > 0) return wait(`${failure}.`, pause);
+    const avoid = [...phase.avoid, host];
+    return startNext(situation, { reason: 'launch-failed', avoid, why: `${failure}.`, failure });
+  }
   return wait(`Waiting for QMP of ${vm.name} on ${host}.`);
 }
 
@@ -200,22 +213,37 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
     if (next === 'end') return endRefused(situation, incarnation, failedHere.message);
     if (next === 'wait') return wait(`${incarnation.host} refused ${vm.name}, and not every host was asked yet.`);
   }
-  if (failedHere !== null && (isRefused || failedHere.count >= LAUNCH_ATTEMPTS)) {
+  if (failedHere !== null) {
+    const isOver = isRefused || failedHere.count >= LAUNCH_ATTEMPTS;
     const pause = isRefused ? 0 : backoffLeft(vm, now);
-    if (pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
-    return startNext(situation, {
+    if (isOver && pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
+    const next = startNext(situation, {
       reason: 'launch-failed',
       avoid: [...phase.avoid, incarnation.host],
       why: `QEMU of ${vm.name} could not be launched on ${incarnation.host}: ${failedHere.message}`,
       failure: failedHere.message,
       ...(isRefused ? { refusedBy: incarnation.host } : {}),
+      ...(isOver ? {} : { strict: true }),
     });
+    if (isOver) return next;
+    // Nobody waits for a second deadline where another host can do it.
+    if (failedHere.code === 'deadline' && pause === 0 && next.kind === 'commit') return next;
   }
   const left = failedHere === null ? 0 : Math.ceil(failedHere.at + STEP_RETRY_MS - monotonicMs);
   if (left > 0) return wait(`Launch on ${incarnation.host} failed: ${failedHere?.message ?? ''}`, left);
-  if (see(incarnation).host.agent === 'silent')
-    return wait(`The agent of ${incarnation.host} is silent, so nothing can be launched there yet.`);
-  return perform({ do: 'launch', incarnation, incoming: false });
+  const { host } = see(incarnation);
+  if (host.agent !== 'silent') return perform({ do: 'launch', incarnation, incoming: false });
+  const why = `The agent of ${incarnation.host} is silent, so nothing can be launched there`;
+  const isLeft = hasLostPatience(host, situation.phaseForMs) && losesNothing(situation, incarnation);
+  const avoid = [...phase.avoid, incarnation.host];
+  const elsewhere = isLeft ? startNext(situation, { reason: 'launch-failed', avoid, why: `${why}.` }) : null;
+  // Where no other host can take it, its agent may still come back.
+  return elsewhere?.kind === 'commit' ? elsewhere : wait(`${why} yet.`);
+}
+
+/** Whether no guest of a generation that is starting can have run: this leader began it and never told it to, or its process is not there. */
+function losesNothing({ acknowledged, see }: VmSituation, incarnation: Incarnation): boolean {
+  return acknowledged.neverContinued.has(incarnation.generation) || see(incarnation).qmp.kind === 'refused';
 }
 
 function decideRunning(situation: VmSituation, incarnation: Incarnation): Decision {
@@ -372,7 +400,11 @@ function beginMigration(
     return wait(`${obstacle.why} ${vm.name} is moved after that.`, MEMBER_LOOK_MS);
   }
   const { qmp } = situation.see(source);
-  if (qmp.kind !== 'answers') return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
+  if (qmp.kind !== 'answers') {
+    const isTooLate = now - (request.askedAt ?? vm.phaseSince) >= SOURCE_PATIENCE_MS;
+    if (isTooLate) return refuse(`QMP of ${vm.name} on ${source.host} does not answer. It stays there.`);
+    return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
+  }
   // One that is to run was continued before. QEMU sends one whose memory it has sent already only after its guest has run again.
   if (qmp.status === 'postmigrate')
     return refuse(
@@ -420,7 +452,10 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   const { incarnation } = phase;
   const { verdict } = judgementOf(situation, incarnation);
   const seen = situation.see(incarnation);
-  const over = acknowledged.ended.has(incarnation.generation) || verdict === 'crashed' || verdict === 'lost';
+  const { ended, resisted } = acknowledged;
+  // What does not end is fenced all the same, and ended when it can be: no record names it then.
+  const isOut = ended.has(incarnation.generation) || resisted.has(incarnation.generation);
+  const over = isOut || verdict === 'crashed' || verdict === 'lost';
   if (!over && phase.mode === 'acpi' && verdict !== 'guest-shutdown' && verdict !== 'panicked') {
     const hardNow = vm.deleting || (vm.stopRequest?.mode === 'hard' && vm.stopRequest.patienceMs === 0);
     if (hasLastedEnough(situation, phase) || hardNow) {

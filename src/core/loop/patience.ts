@@ -1,0 +1,58 @@
+/**
+ * For how long a leader waits for one host. Guarantees: a launch is waited for no longer than its host's agent answers, and a little; what
+ * becomes of it afterwards is noted where it ends, and changes nothing for a generation that is history by then.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { HostObservation } from '../model/observation.ts';
+import type { VmRecord } from '../model/vm.ts';
+import { hasLostPatience, judgementOf, type VmSituation } from '../plan/decision.ts';
+import type { Step } from '../plan/steps.ts';
+import { LOST_ROUNDS } from '../plan/verdict.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Executor, Ledger } from './executor.ts';
+import type { HostObserver } from './observer.ts';
+
+const LOOK_MS = 250;
+
+export interface PatiencePorts {
+  readonly clock: Clock;
+  readonly executor: Executor;
+  readonly observer: HostObserver;
+}
+
+/** Carries out a step, and gives up a launch on a host that stopped answering: CodedError 'unavailable'. */
+export function orderPatiently(ports: PatiencePorts, vm: VmRecord, step: Step, ledger: Ledger): Promise<void> {
+  const { clock, executor, observer } = ports;
+  // Whatever becomes of the order, from here on the guest may run.
+  if (step.do === 'cont') ledger.neverContinued.delete(step.incarnation.generation);
+  const ordered = executor.perform(vm, step, ledger);
+  if (step.do !== 'launch') return ordered;
+  const { generation, host } = step.incarnation;
+  const launched = ordered.then(() => {
+    if (ledger.neverContinued.has(generation)) ledger.neverContinued.set(generation, clock.monotonicMs());
+  });
+  return whileAgentAnswers(launched, clock, () => observer.see(host));
+}
+
+function whileAgentAnswers(order: Promise<void>, clock: Clock, see: () => HostObservation): Promise<void> {
+  const since = clock.monotonicMs();
+  return new Promise((resolve, reject) => {
+    const look = (): void => {
+      const host = see();
+      const isGone = host.agent === 'silent' && host.kernel.kind === 'silent' && host.kernel.rounds >= LOST_ROUNDS;
+      if (isGone || hasLostPatience(host, clock.monotonicMs() - since))
+        reject(new CodedError('unavailable', `The agent of ${host.host} stopped answering.`));
+      else cancel = clock.after(LOOK_MS, look);
+    };
+    let cancel = clock.after(LOOK_MS, look);
+    const end = (): void => cancel();
+    order.then(resolve, reject).then(end, end);
+  });
+}
+
+/** Keeps since when the guest of a migration's source has stood still for the end of it. */
+export function noteStanding(situation: VmSituation, ledger: Ledger): void {
+  const { phase } = situation.vm;
+  const isStanding = phase.kind === 'migrating' && judgementOf(situation, phase.source).verdict === 'moved-out';
+  ledger.standingSince = isStanding ? (ledger.standingSince ?? situation.monotonicMs) : null;
+}
