@@ -28,6 +28,7 @@ const hostReport = {
   capacity: { memoryBytes: 1, vcpus: 1, accelerator: 'tcg', cpuModels: [] },
   incarnations: [incarnation],
   networkRevision: 0,
+  wallMs: 1_700_000_000_000,
 };
 const storageReport = {
   node: 's1',
@@ -46,6 +47,8 @@ const storageReport = {
       grants: [{ vm: 'vm-0123456789ab', generation: 2, connections: [] }],
     },
   ],
+  faults: [{ disk: 'disk-0123456789ab', message: 'disk-0123456789ab.qcow2 is empty.' }],
+  wallMs: 1_700_000_000_000,
 };
 
 const askHost = (answer: unknown) => createHostLink(answering(answer), { hosts }).report(H1, DEADLINE);
@@ -78,6 +81,8 @@ test('a storage node’s report is taken as it should be, and in no other form',
   const malformed: object[] = [
     { ...storageReport, pool: { totalBytes: -1, freeBytes: 0 } },
     { ...storageReport, pool: { ...storageReport.pool, largestFileBytes: -1 } },
+    { ...storageReport, faults: [{ disk: '../x', message: 'No.' }] },
+    { ...storageReport, wallMs: 'now' },
     { ...storageReport, artifacts: ['A'.repeat(64)] },
     { ...storageReport, disks: [{ ...disk, disk: 'x' }] },
     { ...storageReport, disks: [{ ...disk, grants: [{ vm: 'vm-0123456789ab', generation: -1, connections: [] }] }] },
