@@ -21,7 +21,7 @@ const SHA256_PATTERN = '^[0-9a-f]{64}$';
 const MAC_PATTERN = '^[0-9a-f][26ae](:[0-9a-f]{2}){5}$';
 const IPV4_OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
-const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9]|30)$`;
+const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9])$`;
 
 /** Largest number of bytes of the JSON body of a request that carries files of a guest (cloud-init). */
 export const BODY_BYTES_MAX = LIMITS.requestBytes.max;
@@ -51,7 +51,7 @@ export const MacAddress = Type.String({
   description: 'locally administered unicast MAC address, lower case',
 });
 export const Ipv4 = Type.String({ pattern: IPV4_PATTERN, description: 'IPv4 address' });
-export const Cidr = Type.String({ pattern: CIDR_PATTERN, description: 'IPv4 range, prefix length 8 to 30' });
+export const Cidr = Type.String({ pattern: CIDR_PATTERN, description: 'IPv4 range, prefix length 8 to 29' });
 export const Labels = Type.Record(
   Type.String({ pattern: `^[a-z0-9]([a-z0-9./-]{0,${LIMITS.labelKeyChars.max - 2}}[a-z0-9])?$` }),
   Type.String({ maxLength: LIMITS.labelValueChars.max }),

@@ -3,8 +3,9 @@
  * is to be done; what is not in the plan and bears our names goes; what is not ours is never touched.
  */
 
+import { GATEWAY_MAC } from '../../core/model/cluster.ts';
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
-import { bridgeName, GATEWAY_MAC, tunnelName, VXLAN_OVERHEAD_BYTES, vniOf } from './names.ts';
+import { bridgeName, tunnelName, VXLAN_OVERHEAD_BYTES, vniOf } from './names.ts';
 import type { Observed } from './observed.ts';
 import { slotOfTap, type Tap } from './taps.ts';
 

@@ -1,7 +1,5 @@
 /** Names and constants of the overlay that all hosts share. Pure. */
 
-/** Every gateway's MAC address, the same on every host: a guest that moved finds its gateway where it left it. */
-export const GATEWAY_MAC = '02:67:70:00:00:01';
 /** What VXLAN over IPv4 adds to a frame (RFC 7348): 14 + 20 + 8 + 8. */
 export const VXLAN_OVERHEAD_BYTES = 50;
 /** The smallest underlay: what guests are told (GUEST_MTU) must fit into the tunnel. */

@@ -4,8 +4,9 @@
  * host's ports, or the underlay; a dropped host's tunnels are dead.
  */
 
+import { GATEWAY_MAC } from '../../core/model/cluster.ts';
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
-import { bridgeName, cidrOf, GATEWAY_MAC, tunnelName } from './names.ts';
+import { bridgeName, cidrOf, tunnelName } from './names.ts';
 import { chain, replaceTable, set } from './nft-text.ts';
 import { IF_TAP, tapRules } from './tap-rules.ts';
 import type { Tap } from './taps.ts';

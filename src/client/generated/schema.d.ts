@@ -933,7 +933,7 @@ export interface components {
             validMs?: number;
         };
         CreateNetwork: {
-            /** @description IPv4 range, prefix length 8 to 30 */
+            /** @description IPv4 range, prefix length 8 to 29 */
             cidr?: string;
             dhcp?: boolean;
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { parseVmId } from '../../base/ids.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { networkRecord } from '../testing/records.ts';
-import { allocateAddress, gatewayOf, ipv4ToNumber, numberToIpv4, parseRange } from './addresses.ts';
+import { allocateAddress, demandUsableRange, gatewayOf, ipv4ToNumber, numberToIpv4, parseRange } from './addresses.ts';
 
 const VM = parseVmId('vm-0123456789ab');
 
@@ -55,6 +55,37 @@ test('ranges with host bits, without a usable length, or with more than that are
   ])
     assert.throws(() => parseRange(cidr), { code: 'bad-input' }, cidr);
   assert.throws(() => parseRange('10.0.0.5/24'), /begins at 10\.0\.0\.0\/24/);
+});
+
+test('ranges that guests cannot use are refused, whichever contains the other; their neighbours are not', () => {
+  for (const cidr of [
+    '0.0.0.0/8',
+    '0.1.2.0/24',
+    '127.0.0.0/8',
+    '127.0.0.0/24',
+    '127.255.255.248/29',
+    '169.254.0.0/16',
+    '169.254.169.248/29',
+    '169.0.0.0/8',
+    '224.0.0.0/8',
+    '239.255.255.0/24',
+    '240.0.0.0/8',
+    '255.255.255.0/24',
+    '255.255.255.248/29',
+  ])
+    assert.throws(() => demandUsableRange(cidr, parseRange(cidr)), { code: 'bad-input' }, cidr);
+  for (const cidr of [
+    '1.0.0.0/8',
+    '10.0.0.0/8',
+    '126.0.0.0/8',
+    '128.0.0.0/8',
+    '169.253.0.0/16',
+    '169.255.0.0/16',
+    '172.16.0.0/12',
+    '192.168.1.0/29',
+    '223.0.0.0/8',
+  ])
+    demandUsableRange(cidr, parseRange(cidr));
 });
 
 test('whatever is given out is in the range, free, and neither network, gateway nor broadcast', () => {

@@ -11,6 +11,15 @@ export interface Ipv4Range {
   readonly size: number;
 }
 
+/** Blocks in which no guest can have an address, and what each is for (RFC 6890). */
+const NOT_FOR_GUESTS = [
+  { cidr: '0.0.0.0/8', what: '"this network"' },
+  { cidr: '127.0.0.0/8', what: 'loopback' },
+  { cidr: '169.254.0.0/16', what: 'link-local addresses' },
+  { cidr: '224.0.0.0/4', what: 'multicast' },
+  { cidr: '240.0.0.0/4', what: 'reserved addresses and broadcast' },
+] as const;
+
 /** Decimal without leading zeros: one spelling per address, so that taken ones are found as text. */
 const OCTET = /^(0|[1-9]\d{0,2})$/;
 
@@ -42,6 +51,29 @@ export function parseRange(cidr: string): Ipv4Range {
       `${cidr} has host bits set; the range begins at ${numberToIpv4(first - (first % size))}/${prefixLength}.`,
     );
   return { first, prefixLength, size };
+}
+
+/** What an address or range is for instead, where a block of it is in the way ("127.0.0.0/8, loopback"); null: it can be used. */
+export function notForUse({ first, size }: Pick<Ipv4Range, 'first' | 'size'>): string | null {
+  for (const { cidr, what } of NOT_FOR_GUESTS) {
+    const block = parseBlock(cidr);
+    if (first < block.first + block.size && block.first < first + size) return `${cidr}, ${what}`;
+  }
+  return null;
+}
+
+/** Refuses a range in which guests could not work. CodedError 'bad-input'. */
+export function demandUsableRange(cidr: string, range: Ipv4Range): void {
+  const block = notForUse(range);
+  if (block === null) return;
+  throw new CodedError('bad-input', `${cidr} is not usable for guests: it overlaps ${block}.`, {
+    advice: 'Nothing was created. Choose a private range: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16.',
+  });
+}
+
+function parseBlock(cidr: string): { readonly first: number; readonly size: number } {
+  const [address = '', length = ''] = cidr.split('/');
+  return { first: ipv4ToNumber(address), size: 2 ** (32 - Number(length)) };
 }
 
 /** The gateway of a range: its first usable address. */

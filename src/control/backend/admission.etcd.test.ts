@@ -130,6 +130,19 @@ test('taken addresses, MACs and names', async () => {
     'bad-input',
     /no address range/,
   );
+  for (const network of ['lan', 'bare']) {
+    await refuses(
+      { name: 'b', image: 'kernel', networks: [{ network, mac: '02:67:70:00:00:01' }] },
+      'bad-input',
+      /that of the gateways/,
+    );
+  }
+  for (const address of ['10.9.0.0', '10.9.0.1', '10.9.0.255', '10.9.1.5'])
+    await refuses(
+      { name: 'b', image: 'kernel', networks: [{ network: 'lan', address }] },
+      'bad-input',
+      /cannot be given/,
+    );
   const twice = { network: 'lan', mac: '52:54:00:00:00:02' };
   await refuses({ name: 'b', image: 'kernel', networks: [twice, twice] }, 'conflict', /MAC address/);
 });

@@ -20,7 +20,14 @@ import {
   type VmId,
 } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
-import type { DiskRecord, DiskSource, ImageRecord, NetworkRecord, TaskRecord } from '../../core/model/cluster.ts';
+import {
+  type DiskRecord,
+  type DiskSource,
+  GATEWAY_MAC,
+  type ImageRecord,
+  type NetworkRecord,
+  type TaskRecord,
+} from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../../core/model/vm.ts';
@@ -449,6 +456,11 @@ export function newCard(
   }
   const network = changed.get(wanted.network) ?? entry.value;
   const mac = wanted.mac?.toLowerCase() ?? randomMac(context);
+  if (mac === GATEWAY_MAC) {
+    throw new CodedError('bad-input', `The MAC address ${mac} is that of the gateways.`, {
+      advice: 'Nothing was changed. Choose another one, or none.',
+    });
+  }
   if (others.some((nic) => nic.mac === mac) || isMacTaken(context, network, mac)) {
     throw new CodedError('conflict', `The MAC address ${mac} is taken in network ${network.name}.`, {
       advice: 'Nothing was created. Choose another one, or none.',

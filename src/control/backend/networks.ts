@@ -12,7 +12,7 @@ import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
-import { gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
+import { demandUsableRange, gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
 import { change, checkRevision, demandReadableVms } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
@@ -50,6 +50,7 @@ export class NetworksBackend {
         { advice: 'Nothing was created. Give it one with --cidr.' },
       );
     }
+    if (range !== null) demandUsableRange(request.cidr ?? '', range);
     await change(this.#context, () => {
       if (this.#context.store.networks.get(name) !== undefined) {
         throw new CodedError('exists', `A network named ${name} exists.`, {

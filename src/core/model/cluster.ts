@@ -87,6 +87,9 @@ export interface ImageRecord {
   readonly createdAt: number;
 }
 
+/** Every gateway's MAC address, the same on every host: a guest that moved finds its gateway where it left it. */
+export const GATEWAY_MAC = '02:67:70:00:00:01';
+
 export interface NetworkRecord {
   readonly name: NetworkName;
   /** VXLAN network identifier, 1 to 16,777,215. */
