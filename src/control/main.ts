@@ -14,7 +14,6 @@ import type { ClockOffset } from '../core/model/clock-offset.ts';
 import { PREFIX, ROOT } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
-import type { Paths } from '../core/ports/paths.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
@@ -42,7 +41,7 @@ import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { controlAnswers } from './links/control-peer.ts';
 import { createHostLink } from './links/host-link.ts';
-import { createPaths } from './links/paths.ts';
+import { type ControlPaths, createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
 import { createReach } from './links/reach.ts';
 import { createStorageLink } from './links/storage-link.ts';
@@ -158,16 +157,16 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256, etcd: { endpoints } }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcd' | 'etcdSpace' | 'authority' | 'hosts' | 'storage' | 'qmp'> & {
-    readonly clients: RpcClients;
-  },
+  parts: Pick<BackendContext, 'store' | 'etcd' | 'etcdSpace' | 'authority' | 'hosts' | 'storage' | 'qmp'> &
+    Pick<Links, 'clients' | 'paths'>,
   state: ServerState,
 ): BackendContext {
-  const { clients, ...rest } = parts;
+  const { clients, paths, ...rest } = parts;
   return {
     ...rest,
     ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
     controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
+    addressAnswers: (network, address) => paths.addressAnswers(network, address),
     controlClock: (control) => state.clocks.get(control) ?? null,
     leading: () => state.leading,
     leader: () => state.leader,
@@ -177,7 +176,7 @@ function contextOf(
 
 interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
   readonly clients: RpcClients;
-  readonly paths: Paths;
+  readonly paths: ControlPaths;
   readonly reach: Reach;
   readonly qmp: QmpConnector;
 }

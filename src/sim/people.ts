@@ -7,7 +7,7 @@ import type { DiskId, HostName, NetworkName, StorageName, TaskId, VmId } from '.
 import { parseDiskId, parseTaskId, parseVmId } from '../base/ids.ts';
 import { type ChangeContext, change } from '../control/backend/changes.ts';
 import { cordonHost } from '../control/backend/hosts.ts';
-import { type Joining, joinWrite } from '../control/backend/joining.ts';
+import { type Joining, joinChange } from '../control/backend/joining.ts';
 import type { ClusterStore, Write } from '../control/store/cluster-store.ts';
 import type { DiskRecord, NetworkRecord, TaskRecord } from '../core/model/cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
@@ -66,7 +66,7 @@ export class People {
         const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
         return { role: 'storage', name, addresses };
       });
-      const members = [...joining, ...nodes].map((each) => joinWrite(context, each));
+      const members = [...joining, ...nodes].map((each) => joinChange(context, each));
       return { writes: [...members, { key: keyOf.network(LAN.name), value: LAN, expect: 0 }], result: undefined };
     });
   }

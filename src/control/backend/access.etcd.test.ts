@@ -6,7 +6,7 @@ import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.
 import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
 import { ADMIN_TOKEN, startBackend, type TestBackend } from '../testing/backend.ts';
-import { type RunningStore, startStore, wipe } from '../testing/records.ts';
+import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { NetworksBackend } from './networks.ts';
 import { VmsBackend } from './vms.ts';
@@ -51,6 +51,68 @@ test('a join token is for one name and role, once', async () => {
   assert.equal(running.store.hosts.get('h9')?.value.addresses.overlay, '10.0.0.9');
   await assert.rejects(access.join(join), { code: 'unauthorized' });
   assert.doesNotMatch(JSON.stringify((await running.client.list('/gp/')).entries), new RegExp(join.token));
+});
+
+test('a machine joins with addresses of its own only; a refusal does not cost the token', async () => {
+  await new NetworksBackend(backend.context).create({ name: 'guests', cidr: '10.66.0.0/24' });
+  const join = await joinOf('h9');
+  await access.join({
+    ...(await joinOf('h2')),
+    addresses: { control: '10.0.0.2', storage: '10.1.0.2', overlay: '10.2.0.2' },
+  });
+  const s2 = { ...storageRecord('s2'), addresses: { control: '10.0.0.3', storage: '10.1.0.3' } };
+  await running.store.transact([{ key: '/gp/storage/s2', value: s2, expect: 0 }], null);
+  const wrong = { control: '10.0.0.9', storage: '10.1.0.9', overlay: '10.2.0.9' };
+  for (const address of ['127.0.0.1', '0.0.0.0', '255.255.255.255', '224.0.0.1', '169.254.3.4'])
+    for (const network of Object.keys(wrong))
+      await assert.rejects(
+        access.join({ ...join, addresses: { ...wrong, [network]: address } }),
+        { code: 'bad-input', message: new RegExp(`The ${network} address ${address.replaceAll('.', '\\.')} is in`) },
+        `${network} ${address}`,
+      );
+  const taken = ['10.0.0.2', '10.1.0.2', '10.2.0.2', '10.0.0.3', '10.1.0.3', '10.66.0.1', '10.66.0.200'];
+  for (const address of taken)
+    for (const network of Object.keys(wrong))
+      await assert.rejects(
+        access.join({ ...join, addresses: { ...wrong, [network]: address } }),
+        { code: 'conflict' },
+        `${network} ${address}`,
+      );
+  assert.equal(running.store.hosts.get('h9'), undefined);
+  await access.join({ ...join, addresses: wrong });
+  // A machine that joins again keeps its addresses, or gets others.
+  await access.join({ ...(await joinOf('h9')), addresses: wrong });
+  await access.join({ ...(await joinOf('h9')), addresses: { ...wrong, overlay: '10.2.0.10' } });
+});
+
+test('of two machines with one address that join at once, one does', async () => {
+  const joins = [await joinOf('h7'), await joinOf('h8'), await joinOf('h6')];
+  const results = await Promise.allSettled(joins.map((one) => access.join(one)));
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'rejected'],
+  );
+});
+
+test('a machine that nothing reaches at its address does not join; where nobody can look, it does', async () => {
+  const answers = new Map<string, boolean | null>([
+    ['control 10.0.0.9', true],
+    ['storage 10.1.0.9', false],
+  ]);
+  const asking = new AccessBackend({
+    ...backend.context,
+    addressAnswers: async (network, address) => answers.get(`${network} ${address}`) ?? null,
+  });
+  const join = {
+    ...(await joinOf('h9')),
+    addresses: { control: '10.0.0.9', storage: '10.1.0.9', overlay: '10.2.0.9' },
+  };
+  await assert.rejects(asking.join(join), /Nothing answers at the storage address 10\.1\.0\.9/);
+  answers.set('storage 10.1.0.9', null);
+  answers.set('control 10.0.0.9', false);
+  await assert.rejects(asking.join(join), /Nothing answers at the control address 10\.0\.0\.9/);
+  answers.set('control 10.0.0.9', true);
+  await asking.join(join);
 });
 
 test('of many that use one token at the same time, exactly one joins', async (t) => {
@@ -98,7 +160,11 @@ test('networks: one of a name, deleted only when no VM uses it', async () => {
   assert.equal(both.filter(({ status }) => status === 'fulfilled').length, 1);
   await assert.rejects(networks.create({ name: 'x', dhcp: true }), /needs a range for DHCP/);
   await assert.rejects(networks.create({ name: 'x', cidr: '10.0.0.0/30' }), { code: 'bad-input' });
+  for (const cidr of ['127.0.0.0/24', '0.0.0.0/8', '169.254.0.0/24', '224.0.0.0/24', '250.0.0.0/8'])
+    await assert.rejects(networks.create({ name: 'x', cidr }), { code: 'bad-input' }, cidr);
   assert.equal((await networks.create({ name: 'ranged', cidr: '10.0.0.0/24', nat: true })).gateway, '10.0.0.1');
+  for (const cidr of ['10.0.0.0/24', '10.0.0.0/8', '10.0.0.128/25'])
+    await assert.rejects(networks.create({ name: 'x', cidr }), { code: 'conflict' }, cidr);
   await vms.create({ name: 'vm1', disks: [{ sizeBytes: 1024 * 1024 }], networks: ['lan'], start: false });
   await assert.rejects(networks.delete('lan', { ifMatch: null }), /used by vm1/);
   await assert.rejects(networks.delete('ranged', { ifMatch: '1' }), { code: 'stale-revision' });

@@ -6,6 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import { PREFIX } from '../../core/model/keys.ts';
+import { PORTS } from '../../core/model/ports.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { allowReader } from '../../etcd/authorization.ts';
 import { issueForRequest } from '../../pki/authority.ts';
@@ -16,7 +17,7 @@ import { type Page, pageOf } from '../api/pages.ts';
 import type { TokenRecord, Write } from '../store/cluster-store.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
-import { joinWrite } from './joining.ts';
+import { addressesOf, type Joining, joinChange, refusal } from './joining.ts';
 
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
@@ -24,6 +25,8 @@ const NODE_CERTIFICATE_DAYS = 825;
 /** API tokens, join tokens and joining; refusals are CodedErrors after which nothing was changed. */
 export class AccessBackend {
   readonly #context: BackendContext;
+  /** One join after the other: of two that come at once with one address, the second one sees the first. */
+  #lastJoin: Promise<unknown> = Promise.resolve();
 
   constructor(context: BackendContext) {
     this.#context = context;
@@ -122,20 +125,37 @@ export class AccessBackend {
     // A request that cannot be certified must not cost the token.
     const find = (): Entry<TokenRecord> => this.#joinToken(request);
     find();
+    const joining: Joining = { ...request, role: identity.kind };
+    joinChange(this.#context, joining);
+    await this.#demandAnswers(joining);
     const certPem = await issueForRequest(authority, request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
     if (identity.kind === 'storage') await allowReader(this.#context.etcd, commonName(identity));
-    await change(this.#context, () => {
-      const token = find();
-      return {
-        writes: [
-          { key: PREFIX.token + token.value.id, value: null, expect: token.revision },
-          joinWrite(this.#context, { ...request, role: identity.kind }),
-        ],
-        result: null,
-      };
-    });
+    const joined = this.#lastJoin.then(() =>
+      change(this.#context, () => {
+        const token = find();
+        const used: Write = { key: PREFIX.token + token.value.id, value: null, expect: token.revision };
+        return { writes: [used, joinChange(this.#context, joining)], result: null };
+      }),
+    );
+    this.#lastJoin = joined.catch(() => undefined);
+    await joined;
     return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
+  }
+
+  /** Refuses a machine that is not where it says: nobody could reach its agent, its QEMUs or its disks. */
+  async #demandAnswers(joining: Joining): Promise<void> {
+    const { control, storage } = addressesOf(joining);
+    for (const [network, address] of [
+      ['control', control],
+      ['storage', storage === control ? undefined : storage],
+    ] as const) {
+      if (address === undefined || (await this.#context.addressAnswers(network, address)) !== false) continue;
+      throw refusal(
+        'bad-input',
+        `Nothing answers at the ${network} address ${address} (TCP port ${PORTS.reachability}).`,
+      );
+    }
   }
 
   #apiTokens(): TokenRecord[] {

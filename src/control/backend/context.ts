@@ -35,6 +35,8 @@ export interface BackendContext extends ChangeContext {
   controlAnswers(control: ControlRecord): Promise<boolean>;
   /** How far another control node's wall clock was from ours when it was asked last; null where it has not said. */
   controlClock(name: string): ClockOffset | null;
+  /** Whether a machine is at an address of that network, as its kernel says; null: nobody who is there could ask. */
+  addressAnswers(network: 'control' | 'storage', address: string): Promise<boolean | null>;
   /** Null while another node leads, or none. */
   leading(): Leading | null;
   /** The leader by the election, whoever it is. */

@@ -1,10 +1,16 @@
-/** The record of a machine that joins, for the first time or again: what the cluster knows of it stays, a quarantine above all. */
+/**
+ * The record of a machine that joins, for the first time or again: what the cluster knows of it stays, a quarantine above all.
+ * Guarantees: an address of a member is one that a machine can have, no other member's, and in no guest network: quarantine drops tunnels by
+ * address, fences and filters tell machines apart by it.
+ */
+import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Write } from '../store/cluster-store.ts';
+import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
 import type { ChangeContext } from './changes.ts';
 
 /** Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said. */
@@ -14,7 +20,66 @@ export interface Joining {
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
 }
 
-/** The write that makes it a member. A host's capacity is its agent's to say. CodedError 'no-capacity' where the cluster has no place for more. */
+/** All addresses of a machine that joins, by network. */
+export function addressesOf({ role, addresses }: Joining): {
+  readonly control: string;
+  readonly storage: string;
+  readonly overlay?: string;
+} {
+  const { control, storage = control, overlay = control } = addresses;
+  return role === 'host' ? { control, storage, overlay } : { control, storage };
+}
+
+/** The write that makes it a member. CodedError 'bad-input' or 'conflict' where an address cannot be its own; and as joinWrite. */
+export function joinChange(context: ChangeContext, joining: Joining): Write {
+  const { role, name } = joining;
+  for (const [network, address] of Object.entries(addressesOf(joining))) {
+    const block = notForUse({ first: ipv4ToNumber(address), size: 1 });
+    if (block !== null) throw refusal('bad-input', `The ${network} address ${address} is in ${block}.`);
+    const owner = memberWith(context, address, { role, name });
+    if (owner !== null) throw refusal('conflict', `The ${network} address ${address} is that of ${owner}.`);
+    const guests = networkWith(context, address);
+    if (guests !== null)
+      throw refusal('conflict', `The ${network} address ${address} is in the range of network ${guests}.`);
+  }
+  return joinWrite(context, joining);
+}
+
+/** The error of a join that is refused because of an address: what was found, and that the token is still good. */
+export function refusal(code: 'bad-input' | 'conflict', what: string): CodedError {
+  return new CodedError(code, what, {
+    advice: 'Nothing was changed; the token is still good. Correct the addresses in the configuration of the machine.',
+  });
+}
+
+/** The member that an address belongs to, apart from the one that joins again; null: nobody. */
+function memberWith(
+  { store }: ChangeContext,
+  address: string,
+  self: { readonly role: Joining['role']; readonly name: string },
+): string | null {
+  const members = [
+    ...[...store.hosts.values()].map(({ value }) => ({ kind: 'host', name: value.name, of: value.addresses })),
+    ...[...store.storage.values()].map(({ value }) => ({ kind: 'storage', name: value.name, of: value.addresses })),
+    ...[...store.controls.values()].map(({ value }) => ({ kind: 'control', name: value.name, of: [value.address] })),
+  ];
+  const owner = members.find(
+    ({ kind, name, of }) => !(kind === self.role && name === self.name) && Object.values(of).includes(address),
+  );
+  return owner === undefined ? null : `${owner.kind} ${owner.name}`;
+}
+
+function networkWith({ store }: ChangeContext, address: string): string | null {
+  for (const { value } of store.networks.values()) {
+    if (value.cidr === null) continue;
+    const { first, size } = parseRange(value.cidr);
+    const at = ipv4ToNumber(address) - first;
+    if (at >= 0 && at < size) return value.name;
+  }
+  return null;
+}
+
+/** The record alone, its addresses unchecked. A host's capacity is its agent's to say. CodedError 'no-capacity' where the cluster has no place for more. */
 export function joinWrite({ store, clock }: ChangeContext, { role, name, addresses }: Joining): Write {
   const { control } = addresses;
   const storage = addresses.storage ?? control;

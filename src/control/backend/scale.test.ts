@@ -110,6 +110,7 @@ async function largeBackend(): Promise<ControlBackend> {
     controlClock: () => null,
     etcdSpace: { members: [], quotaBytes: 2 * GIB, demandRoom: () => undefined },
     waitingFor: () => null,
+    addressAnswers: async () => null,
   } as unknown as BackendContext);
 }
 

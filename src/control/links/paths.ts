@@ -26,8 +26,18 @@ export interface PathsOptions {
   readonly controls: () => readonly { readonly name: string; readonly address: string }[];
 }
 
+/** The paths of a control node. */
+export interface ControlPaths extends Paths {
+  relays(): readonly RelayPath[];
+  /**
+   * Whether a machine is at an address, by every path to that network: its kernel refuses, or accepts, a connection to the port where nobody
+   * listens. Null: there is no path, or none that works.
+   */
+  addressAnswers(network: RelayPath['network'], address: string): Promise<boolean | null>;
+}
+
 /** All paths, those through storage nodes last: they are the only ones on another network. */
-export function createPaths(options: PathsOptions): Paths & { relays(): readonly RelayPath[] } {
+export function createPaths(options: PathsOptions): ControlPaths {
   const { self, clients, snapshot, storage, controls } = options;
   const relays = (): readonly RelayPath[] => {
     const viaControl = controls()
@@ -50,24 +60,38 @@ export function createPaths(options: PathsOptions): Paths & { relays(): readonly
     list: relays,
     probe: async (path, host, deadlineMs) => {
       const relay = relays().find(({ name }) => name === path.name);
-      if (relay === undefined) return { outcome: 'no-path', lateMs: 0 };
-      const target = { address: addressOn(relay, host), port: PORTS.reachability };
-      if (relay.relay === null) return probeTcp(target, deadlineMs);
-      try {
-        return await relay.relay.call({
-          method: 'POST',
-          path: '/v1/probe',
-          body: { ...target, deadlineMs },
-          // The relay's own deadline ends first, so that its answer says what it met.
-          deadlineMs: deadlineMs + 300,
-          parse: parseProbe,
-        });
-      } catch {
-        // The relay did not answer: that is no news about the host.
-        return { outcome: 'no-path', lateMs: 0 };
-      }
+      return relay === undefined ? NO_PATH : probeVia(relay, addressOn(relay, host), deadlineMs);
+    },
+    addressAnswers: async (network, address) => {
+      const there = relays().filter((path) => path.network === network);
+      const probes = await Promise.all(there.map((path) => probeVia(path, address, ANSWER_MS)));
+      const outcomes = probes.map(({ outcome }) => outcome);
+      if (outcomes.some((outcome) => outcome === 'refused' || outcome === 'accepted')) return true;
+      return outcomes.includes('silent') ? false : null;
     },
   };
+}
+
+const NO_PATH = { outcome: 'no-path', lateMs: 0 } as const;
+/** A lost SYN is repeated after a second. */
+const ANSWER_MS = 1_500;
+
+async function probeVia(path: RelayPath, address: string, deadlineMs: number): ReturnType<Paths['probe']> {
+  const target = { address, port: PORTS.reachability };
+  if (path.relay === null) return probeTcp(target, deadlineMs);
+  try {
+    return await path.relay.call({
+      method: 'POST',
+      path: '/v1/probe',
+      body: { ...target, deadlineMs },
+      // The relay's own deadline ends first, so that its answer says what it met.
+      deadlineMs: deadlineMs + 300,
+      parse: parseProbe,
+    });
+  } catch {
+    // The relay did not answer: that is no news about the host.
+    return NO_PATH;
+  }
 }
 
 /** The address of a host that a path leads to. */

@@ -5,7 +5,7 @@
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import { change } from '../../control/backend/changes.ts';
-import { type Joining, joinWrite } from '../../control/backend/joining.ts';
+import { type Joining, joinChange } from '../../control/backend/joining.ts';
 import { pause } from '../../core/ports/clock.ts';
 import { addressOf } from '../addresses.ts';
 import type { Hop } from '../network.ts';
@@ -33,7 +33,7 @@ export async function joinPatiently(topology: Topology, process: SimProcess, nam
         await topology.network.call(process, [hop], how, async () => {
           const { changes } = control;
           if (changes === null) throw new CodedError('unavailable', `${control.name} does not serve.`);
-          await change(changes, () => ({ writes: [joinWrite(changes, hostJoining(name))], result: undefined }));
+          await change(changes, () => ({ writes: [joinChange(changes, hostJoining(name))], result: undefined }));
         });
         return;
       } catch (error) {
