@@ -181,6 +181,15 @@ export const FOUND_CASES: readonly FoundCase[] = [
     ],
   },
   {
+    name: 'a storage service that came back while it could not read the record of a VM served its disks to nobody, and the guest was continued again and again',
+    vms: 1,
+    lines: [
+      { afterMs: 0, spoil: 'vm1', forMs: 5_000 },
+      { afterMs: 100, powerOff: 's1', forMs: 1_000 },
+      { afterMs: 0, powerOff: 's2', forMs: 1_000 },
+    ],
+  },
+  {
     name: 'a guest that was booting when its power button was pressed was powered off hard when its time was over',
     vms: 1,
     lines: [

@@ -4,6 +4,7 @@
  */
 import type { HostName } from '../base/ids.ts';
 import type { TraceEntry } from '../core/check/trace.ts';
+import { keyOf } from '../core/model/keys.ts';
 import type { SimCluster } from './cluster.ts';
 import type { NetworkName } from './network.ts';
 import type { People } from './people.ts';
@@ -31,6 +32,8 @@ type Act =
   | { readonly undeafen: string }
   /** The guest writes about as fast as its memory is copied from now on. */
   | { readonly busy: string }
+  /** Somebody overwrites the record of a VM, and puts it right again. */
+  | { readonly spoil: string; readonly forMs: number }
   | { readonly cut: NetworkName; readonly machine: string; readonly forMs: number }
   | { readonly guest: 'shutdown' | 'guest-panicked'; readonly vm: string };
 
@@ -99,6 +102,7 @@ export class ScriptPlayer {
     else if ('deafen' in line) for (const qemu of this.#qemusOf(line.deafen)) qemu.isDeaf = true;
     else if ('undeafen' in line) for (const qemu of this.#qemusOf(line.undeafen)) qemu.isDeaf = false;
     else if ('busy' in line) for (const qemu of this.#qemusOf(line.busy)) qemu.isBusy = true;
+    else if ('spoil' in line) this.#spoil(line.spoil, line.forMs);
     else if ('cut' in line) this.#cut(line.cut, line.machine, line.forMs);
     else for (const qemu of this.#qemusOf(line.vm)) qemu.guestDoes(line.guest);
   }
@@ -137,6 +141,16 @@ export class ScriptPlayer {
     if (machine === undefined) return;
     this.#cluster.powerOff(machine);
     this.#cluster.clock.after(forMs, () => this.#cluster.powerOn(machine));
+  }
+
+  #spoil(name: string, forMs: number): void {
+    const { truth, etcd, clock } = this.#cluster;
+    const vm = [...truth.tables.vm.values()].find((record) => record.name === name);
+    const key = vm === undefined ? '' : keyOf.vm(vm.id);
+    const value = etcd.state.get(key)?.value;
+    if (value === undefined) return;
+    this.#cluster.overwriteEtcd(key, 'nonsense');
+    clock.after(forMs, () => this.#cluster.overwriteEtcd(key, value));
   }
 
   #cut(network: NetworkName, machine: string, forMs: number): void {

@@ -492,7 +492,10 @@ export class VmLoop {
     const { clock } = this.#ports;
     if (switched?.generation === generation)
       ledger.continued = { generation, afterMs: clock.monotonicMs() - switched.at };
-    if (ledger.diskError !== null) ledger.diskError = { ...ledger.diskError, continuedAt: clock.monotonicMs() };
+    if (ledger.diskError === null) return;
+    ledger.diskError = { ...ledger.diskError, continuedAt: clock.monotonicMs() };
+    // Where its disk fails again, whether storage still serves it is not known.
+    ledger.granted.delete(generation);
   }
 
   /** Asks QMP where what is known is too old for the phase; null where there is nothing to wait for. */

@@ -133,7 +133,22 @@ const ROWS: readonly Row[] = [
   ['T2 running, lost, to be stopped: stopped', RUNNING, STOP, { 1: LOST }, {}, '→ stopping 1'],
   ['running, shut down from inside: ends', RUNNING, {}, { 1: qmp('shutdown') }, {}, '→ stopping 1'],
   ['running, panicked: the next generation', RUNNING, {}, { 1: qmp('guest-panicked') }, {}, '→ starting 2'],
-  ['running, paused by a disk error, storage there: continued', RUNNING, {}, { 1: qmp('io-error') }, {}, 'cont 1'],
+  [
+    'running, paused by a disk error, storage there: continued',
+    RUNNING,
+    {},
+    { 1: qmp('io-error') },
+    { granted: gens(1) },
+    'cont 1',
+  ],
+  [
+    'running, paused by a disk error, nothing known of its grant: granted first (found by the simulator, seed 31796)',
+    RUNNING,
+    {},
+    { 1: qmp('io-error') },
+    {},
+    'grant 1',
+  ],
   ['running, suspended: halted', RUNNING, { intent: 'suspended' }, { 1: qmp('running') }, {}, 'halt 1'],
   ['M2 running after an undone migration: the source goes on', RUNNING, {}, { 1: qmp('postmigrate') }, {}, 'cont 1'],
   [
@@ -342,6 +357,7 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   const [s1] = given.disks.map((disk) => disk.node);
   const erredSince = (since: number, continuedAt: number | null = null): VmSituation['acknowledged'] => ({
     ...given.acknowledged,
+    granted: gens(1),
     diskError: { since, continuedAt },
   });
   const cutFrom = (...hosts: number[]): Decision =>

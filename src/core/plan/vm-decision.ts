@@ -360,6 +360,9 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
     const left = Math.ceil(again - monotonicMs);
     if (left > 0) return wait(`${vm.name} is paused by a disk error again.`, left);
+    // A storage service that came back while it could not read the record serves nothing of it until it is told to.
+    if (!acknowledged.granted.has(incarnation.generation))
+      return perform({ do: 'grant', generation: incarnation.generation });
     return perform({ do: 'cont', incarnation });
   }
   const cutHosts = new Set([incarnation.host, ...cluster.hostsWithStorageCut()]);
