@@ -4,7 +4,7 @@
  */
 import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
-import { BODY_BYTES_MAX, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
+import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
 import * as requests from './requests.ts';
 import * as views from './views.ts';
 
@@ -13,6 +13,7 @@ export const PARAMETERS = {
   host: Name,
   node: Name,
   network: Name,
+  mac: MacAddress,
   image: Name,
   disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
   guestCluster: Name,
@@ -121,12 +122,34 @@ export const OPERATIONS = {
     answer: views.VmDetailSchema,
     errors: ['not-found'],
   }),
-  patchVm: operation('PATCH /v1/vms/{vm}', 'vms', 'Change a VM; vcpus and memory only while it is stopped', {
-    body: requests.PatchVmSchema,
-    ifMatch: true,
-    answer: views.VmSchema,
-    errors: ['not-found', 'conflict', 'stale-revision'],
-  }),
+  patchVm: operation(
+    'PATCH /v1/vms/{vm}',
+    'vms',
+    'Change a VM: at once, but vcpus and memory only while it is stopped',
+    {
+      body: requests.PatchVmSchema,
+      ifMatch: true,
+      answer: views.VmSchema,
+      errors: ['not-found', 'conflict', 'stale-revision'],
+    },
+  ),
+  vmAddNic: operation(
+    'POST /v1/vms/{vm}/nics',
+    'vms',
+    'Give a VM one more network card: at once while it is stopped, else from its next start on',
+    {
+      body: requests.AddNicSchema,
+      ifMatch: true,
+      answer: views.VmSchema,
+      errors: ['not-found', 'conflict', 'stale-revision', 'no-capacity'],
+    },
+  ),
+  vmRemoveNic: operation(
+    'DELETE /v1/vms/{vm}/nics/{mac}',
+    'vms',
+    'Take a network card from a VM: at once while it is stopped, else at its next start',
+    { ifMatch: true, answer: views.VmSchema, errors: ['not-found', 'conflict', 'stale-revision'] },
+  ),
   deleteVm: operation('DELETE /v1/vms/{vm}', 'vms', 'Stop a VM at once and delete it with its disks', {
     ...vmAction,
     ifMatch: true,
@@ -162,8 +185,9 @@ export const OPERATIONS = {
   vmConsole: operation(
     'GET /v1/vms/{vm}/console',
     'vms',
-    'Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways',
+    'Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways, through moves of the VM',
     {
+      query: requests.ConsoleQuerySchema,
       status: 101,
       answerMedium: 'upgrade',
       anyNode: true,

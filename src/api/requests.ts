@@ -38,10 +38,8 @@ const Append = Type.String({
   description: 'kernel command line',
 });
 
-const NicRequestSchema = Type.Union([
-  Name,
-  Type.Object({ network: Name, address: Type.Optional(Ipv4), mac: Type.Optional(MacAddress) }, strict),
-]);
+const card = { network: Name, address: Type.Optional(Ipv4), mac: Type.Optional(MacAddress) };
+const NicRequestSchema = Type.Union([Name, Type.Object(card, strict)]);
 
 const DiskRequestSchema = Type.Union([
   Type.Object({ sizeBytes: DiskBytes }, { ...strict, description: 'a blank disk' }),
@@ -95,8 +93,14 @@ export const CreateVmSchema = Type.Object(
 );
 export type CreateVm = View<typeof CreateVmSchema>;
 
+export const AddNicSchema = Type.Object(card, { ...strict, title: 'AddNic' });
+export type AddNic = View<typeof AddNicSchema>;
+
 export const PatchVmSchema = Type.Object(
   {
+    antiAffinity: Type.Optional(
+      Type.Union([AffinityGroup, Type.Null()], { description: 'anti-affinity group to join; null: to be in none' }),
+    ),
     labels: Type.Optional(Labels),
     restartPolicy: Type.Optional(RestartPolicySchema),
     vcpus: Type.Optional(Vcpus),
@@ -336,6 +340,15 @@ export const VmQuerySchema = Type.Object(
   strict,
 );
 export type VmQuery = View<typeof VmQuerySchema>;
+
+export const ConsoleQuerySchema = Type.Object(
+  {
+    takeOver: Type.Optional(
+      Type.Boolean({ description: 'end the console of whoever holds it now; its holder is told who took it' }),
+    ),
+  },
+  strict,
+);
 
 export const VmLogQuerySchema = Type.Object(
   { lines: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })) },

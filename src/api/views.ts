@@ -79,7 +79,19 @@ const vmFields = {
     },
     strict,
   ),
-  nics: Type.Array(Type.Object({ network: text, mac: text, address: nullable(text) }, strict)),
+  nics: Type.Array(
+    Type.Object(
+      {
+        network: text,
+        mac: text,
+        address: nullable(text),
+        state: oneOf(['attached', 'attaching', 'detaching'], {
+          description: 'attaching: from the next start on; detaching: until the next start',
+        }),
+      },
+      strict,
+    ),
+  ),
   disks: Type.Array(
     Type.Object(
       {

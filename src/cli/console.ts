@@ -10,10 +10,13 @@ import type { Session } from './session.ts';
 /** Ctrl-], as in telnet and virsh. */
 const LEAVE = 0x1d;
 
-/** Attaches until Ctrl-], the console's end or a signal. Without a terminal, input is passed on and output printed. */
-export async function attachConsole(session: Session, vm: string): Promise<void> {
+/**
+ * Attaches until Ctrl-], the console's end or a signal; moves of the VM do not end it. Without a terminal, input is passed on and output
+ * printed. `takeOver`: from whoever holds the console.
+ */
+export async function attachConsole(session: Session, vm: string, takeOver: boolean): Promise<void> {
   const { io } = session;
-  const serial = await openConsole(await session.target(), vm);
+  const serial = await openConsole(await session.target(), vm, { takeOver });
   const raw = rawMode(io);
   if (raw !== null) io.err(`Connected to ${vm}. Ctrl-] leaves.\r\n`);
   try {

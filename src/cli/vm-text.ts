@@ -31,6 +31,17 @@ export const VM_TABLE: Presentation<Vm> = {
   name: (vm) => vm.name,
 };
 
+const WHEN: Readonly<Record<Vm['nics'][number]['state'], string>> = {
+  attached: '',
+  attaching: '  from the next start on',
+  detaching: '  until the next start',
+};
+
+/** One line about a network card. */
+export function describeNic({ network, mac, address, state }: Vm['nics'][number]): string {
+  return `${network}  ${mac}  ${address ?? '-'}${WHEN[state]}`;
+}
+
 /** Everything about one VM, with the observations behind its verdict. */
 export function describeVm(vm: VmDetail, colours: Colours): string {
   return formatFields([
@@ -52,7 +63,7 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
       'Disks',
       vm.disks.map((disk) => `${disk.id}  ${disk.role}  ${formatBytes(disk.sizeBytes)}  on ${disk.node ?? '-'}`),
     ],
-    ['Networks', vm.nics.map((nic) => `${nic.network}  ${nic.mac}  ${nic.address ?? '-'}`)],
+    ['Networks', vm.nics.map(describeNic)],
     [
       'Shared disks',
       vm.sharedDisks.map(

@@ -9,10 +9,15 @@ import { clientTls, type Target, unreachable } from './client.ts';
 const OPEN_MS = 15_000;
 const REFUSAL_BYTES_MAX = 64 * 1024;
 
-/** Opens the console; the caller ends the stream. `vm`: a valid name or id. */
-export function openConsole(target: Target, vm: string): Promise<Duplex> {
+/** Opens the console; the caller ends the stream. `vm`: a valid name or id. `takeOver`: also where somebody else holds it. */
+export function openConsole(
+  target: Target,
+  vm: string,
+  { takeOver = false }: { readonly takeOver?: boolean } = {},
+): Promise<Duplex> {
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
-  const outgoing = request(new URL(`/v1/vms/${encodeURIComponent(vm)}/console`, target.apiUrl), {
+  const path = `/v1/vms/${encodeURIComponent(vm)}/console${takeOver ? '?takeOver=true' : ''}`;
+  const outgoing = request(new URL(path, target.apiUrl), {
     ...clientTls(target.caPem),
     agent: false,
     headers: {

@@ -1,10 +1,12 @@
-/** What a leader tidies up: old events, tasks that ended long ago. Bounded work each time. */
+/** What a leader tidies up: old events, tasks that ended long ago, addresses that no card has any more. Bounded work each time. */
 import { messageOf } from '../base/errors.ts';
 import { keyOf, PREFIX } from '../core/model/keys.ts';
+import { withoutUnused } from '../core/plan/vm-change.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { Compare } from '../etcd/records.ts';
-import type { ClusterStore } from './store/cluster-store.ts';
+import { inTurns } from '../os/turns.ts';
+import type { ClusterStore, Write } from './store/cluster-store.ts';
 
 /** Prefix of the election's keys, without the slash. */
 export const ELECTION = PREFIX.election.slice(0, -1);
@@ -12,6 +14,8 @@ const INTERVAL_MS = 30_000;
 /** Ended tasks that are kept. */
 const TASKS_KEPT = 1_000;
 const DELETIONS_AT_ONCE = 50;
+/** Networks in which addresses are freed. */
+const FREED_AT_ONCE = 10;
 
 /** Tidies up every 30 s from `start` to `stop`; a failure is logged and the next round tries again. */
 export class KeepingHouse {
@@ -41,10 +45,23 @@ export class KeepingHouse {
     this.#cancel = null;
   }
 
+  /** A card that a VM was to lose with its machine is gone with that: nobody has its address any more. */
+  async #freeAddresses(): Promise<void> {
+    const { store, compare } = this.#options;
+    const freed: Write[] = [];
+    await inTurns([...store.networks.values()], ({ value, revision }) => {
+      const next = withoutUnused(value, (id) => store.vms.get(id)?.value);
+      if (next !== null && freed.length < FREED_AT_ONCE)
+        freed.push({ key: keyOf.network(value.name), value: next, expect: revision });
+    });
+    if (freed.length > 0) await store.transact(freed, compare);
+  }
+
   async #tidy(): Promise<void> {
     const { store, compare, log } = this.#options;
     try {
       await store.pruneEvents(compare);
+      await this.#freeAddresses();
       const ended = [...store.tasks.values()]
         .filter(({ value }) => value.state !== 'running')
         .sort((a, b) => a.revision - b.revision);

@@ -39,7 +39,7 @@ import { forwardOverTls } from './forward.ts';
 import { ELECTION } from './housekeeping.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
-import { controlAnswers } from './links/control-peer.ts';
+import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
@@ -98,13 +98,14 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
   });
   const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority }, state);
+  const backend = new ControlBackend(context);
   const peers = await startPeerService({
     credentials,
     address: config.address,
     followsEtcd: () => store.connected,
+    console: (vm, takenBy) => backend.consoles.asked(vm, takenBy),
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
-  const backend = new ControlBackend(context);
   const keeper = new ImageKeeper({ clock, log, keep: backend.keepImages });
   const api = await startApi(config, credentials, backend, log);
   // Before anything else is asked of etcd: one that is full refuses it all.
@@ -156,7 +157,7 @@ interface ServerState {
 }
 
 function contextOf(
-  { name, adminTokenSha256, etcd: { endpoints } }: ControlConfig,
+  { name, adminTokenSha256, etcd: { endpoints }, peers }: ControlConfig,
   parts: Pick<BackendContext, 'store' | 'etcd' | 'etcdSpace' | 'authority' | 'hosts' | 'storage' | 'qmp'> &
     Pick<Links, 'clients' | 'paths'>,
   state: ServerState,
@@ -167,6 +168,10 @@ function contextOf(
     ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
     controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
     addressAnswers: (network, address) => paths.addressAnswers(network, address),
+    askConsolePeers: (vm, takenBy) => {
+      const others = peers.filter((peer) => peer.name !== name);
+      return askConsolePeers(clients, others, { vm, takenBy });
+    },
     controlClock: (control) => state.clocks.get(control) ?? null,
     leading: () => state.leading,
     leader: () => state.leader,

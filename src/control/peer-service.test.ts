@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { after, before, test } from 'node:test';
-import { parseControlName, parseHostName, parseStorageName } from '../base/ids.ts';
+import { parseControlName, parseHostName, parseStorageName, parseVmId } from '../base/ids.ts';
 import { PORTS, portsOfSlot } from '../core/model/ports.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
@@ -12,7 +12,7 @@ import { RpcClient } from '../rpc/client.ts';
 import type { Parser } from '../rpc/parse.ts';
 import type { RpcService } from '../rpc/service.ts';
 import { RpcClients } from './links/clients.ts';
-import { controlAnswers } from './links/control-peer.ts';
+import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { startPeerService } from './peer-service.ts';
 
 /** The ports are fixed, the loopback address is not: tests that run at the same time do not meet. */
@@ -29,6 +29,9 @@ let echo: Server;
 const clients: RpcClient[] = [];
 const unexpected: string[] = [];
 let followsEtcd = true;
+const HELD_VM = parseVmId('vm-000000000001');
+const HOLDER = { name: 'ann', since: '2026-05-01T12:00:00.000Z', node: 'c1' };
+const consoleOrders: (readonly [string, string | null])[] = [];
 
 async function credentialsOf(identity: PeerIdentity): Promise<Credentials> {
   return { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
@@ -41,6 +44,10 @@ before(async () => {
     credentials: await credentialsOf(C1),
     address: ADDRESS,
     followsEtcd: () => followsEtcd,
+    console: (vm, takenBy) => {
+      consoleOrders.push([vm, takenBy]);
+      return vm === HELD_VM ? HOLDER : null;
+    },
     onUnexpected,
   });
   echo = createServer((socket) => void socket.pipe(socket));
@@ -156,4 +163,30 @@ test('nobody but control nodes is served', async () => {
     const target = { address: ADDRESS, port: QMP_PORT };
     await assert.rejects(client.connectThrough(target, { deadlineMs: DEADLINE_MS }), { code: 'forbidden' });
   }
+});
+
+test('a control node tells who holds a console through it, and hears who takes it', async () => {
+  const other = new RpcClients(await credentialsOf(C2));
+  const here = { name: 'c1', address: ADDRESS };
+  // Nobody listens at the second address: a node that does not answer holds none.
+  const controls = [{ name: 'c3', address: '127.0.0.1' }, here];
+  const ask = (vm: string, takenBy: string | null) => askConsolePeers(other, controls, { vm: parseVmId(vm), takenBy });
+  try {
+    assert.deepEqual(await ask(HELD_VM, null), HOLDER);
+    assert.deepEqual(await ask(HELD_VM, 'bob'), HOLDER);
+    assert.equal(await ask('vm-000000000002', null), null);
+  } finally {
+    other.close();
+  }
+  assert.deepEqual(consoleOrders, [
+    [HELD_VM, null],
+    [HELD_VM, 'bob'],
+    ['vm-000000000002', null],
+  ]);
+  const host = await clientOf({ kind: 'host', name: parseHostName('h1') });
+  const body = { vm: HELD_VM, takenBy: 'h1' };
+  await assert.rejects(
+    host.call({ method: 'POST', path: '/v1/console', body, deadlineMs: DEADLINE_MS, parse: anything }),
+    { code: 'forbidden' },
+  );
 });

@@ -1,12 +1,17 @@
-/** What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here; and what it would reach as leader. */
+/**
+ * What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here; what it would reach as leader;
+ * who holds a VM's console through it.
+ */
 import { CodedError } from '../base/errors.ts';
+import { parseVmId, type VmId } from '../base/ids.ts';
 import { isRelayPort, PORTS } from '../core/model/ports.ts';
 import { REACH_TARGETS_MAX } from '../core/ports/reach.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { arrayOf, integer, openObject, parsePort, text } from '../rpc/parse.ts';
+import { arrayOf, idOf, integer, nullable, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
+import type { ConsoleHolder } from './backend/consoles.ts';
 import { tryAll } from './links/reach.ts';
 
 const PROBE_MS_MAX = 10_000;
@@ -24,12 +29,16 @@ const parseReachOrder = openObject({
   deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),
 });
 
+const parseConsoleOrder = openObject({ vm: idOf(parseVmId), takenBy: nullable(text({ charsMax: 100 })) });
+
 /** Listens on the control address for the other control nodes only. */
 export function startPeerService(options: {
   readonly credentials: Credentials;
   readonly address: string;
   /** Whether this node follows etcd now: one that does not could not lead. */
   readonly followsEtcd: () => boolean;
+  /** Who holds the console of a VM through this node; with `takenBy` it ends. */
+  readonly console: (vm: VmId, takenBy: string | null) => ConsoleHolder | null;
   readonly onUnexpected: (error: unknown, request: string) => void;
 }): Promise<RpcService> {
   const relay = new Relay(RELAY);
@@ -68,6 +77,15 @@ export function startPeerService(options: {
           const { targets, deadlineMs } = parseReachOrder(body, 'body');
           for (const { port } of targets) demandLedPort(port);
           return { json: { met: options.followsEtcd() ? await tryAll(targets, deadlineMs) : null } };
+        },
+      },
+      {
+        method: 'POST',
+        path: '/v1/console',
+        allow: ['control'],
+        handle: async ({ body }) => {
+          const { vm, takenBy } = parseConsoleOrder(body, 'body');
+          return { json: { holder: options.console(vm, takenBy) } };
         },
       },
     ],

@@ -5,6 +5,7 @@ import { present } from '../../src/base/assert.ts';
 import { StoryCluster } from '../stories/story-cluster.ts';
 import { badInput } from './bad-input.ts';
 import type { Case } from './case.ts';
+import { consoles } from './consoles.ts';
 import { elsewhere } from './elsewhere.ts';
 import { halted } from './halted.ts';
 import { images } from './images.ts';
@@ -17,6 +18,7 @@ const AREAS: Readonly<Record<string, readonly Case[]>> = {
   verbs,
   'halted guests': halted,
   elsewhere,
+  consoles,
   images,
   networks,
   storage,

@@ -1,14 +1,14 @@
 /** `gp vm`: everything one does with virtual machines. */
 import { type Command, Option } from 'commander';
 import type { CreateVm } from '../../api/requests.ts';
-import type { Task, Verdict, VmDetail } from '../../api/views.ts';
+import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
 import { cancelTask } from '../task-wait.ts';
 import { parseCount, parseDuration, parseSize } from '../units.ts';
-import { describeVm, VM_TABLE } from '../vm-text.ts';
+import { describeNic, describeVm, VM_TABLE } from '../vm-text.ts';
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
 import { EVENT_TABLE } from './presentations.ts';
 
@@ -25,6 +25,7 @@ export function addVmCommands(program: Command, io: Io): void {
   addReading(vm, io);
   addLifecycle(vm, io);
   addSet(vm, io);
+  addNics(vm, io);
 }
 
 interface CreateOptions extends WaitOptions {
@@ -98,7 +99,7 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
     cloudInit: Object.keys(cloudInit).length === 0 ? undefined : cloudInit,
     restartPolicy: options.restartPolicy,
     antiAffinity: options.antiAffinity,
-    labels: options.label === undefined ? undefined : Object.fromEntries(options.label),
+    labels: labelsOf(options.label),
     storagePatienceMs: options.storagePatience,
     start: options.start,
   });
@@ -193,12 +194,13 @@ function addReading(vm: Command, io: Io): void {
       }),
     );
   vm.command('console')
-    .description('serial console in this terminal; Ctrl-] leaves')
+    .description('serial console in this terminal, through moves of the VM; Ctrl-] leaves')
     .argument('<vm>', 'name or id', nameArgument)
+    .option('--take-over', 'end the console of whoever holds it; its holder is told')
     .action(
-      action(io, async (session, name: string) => {
+      action(io, async (session, name: string, { takeOver = false }: { readonly takeOver?: boolean }) => {
         const { attachConsole } = await import('../console.ts');
-        await attachConsole(session, name);
+        await attachConsole(session, name, takeOver);
       }),
     );
 }
@@ -304,7 +306,11 @@ async function cancelMigration(session: Session, name: string, { timeout }: Wait
 }
 
 interface SetOptions {
+  /** False with --no-labels. */
+  readonly labels?: false;
   readonly label?: readonly (readonly [string, string])[];
+  /** False with --no-anti-affinity. */
+  readonly antiAffinity?: string | false;
   readonly restartPolicy?: 'always' | 'on-failure' | 'never';
   readonly vcpus?: number;
   readonly memory?: number;
@@ -316,6 +322,9 @@ function addSet(vm: Command, io: Io): void {
     .description('change a VM; vCPUs and memory only while it is stopped')
     .argument('<vm>', 'name or id', nameArgument)
     .option('--label <key=value>', 'label; repeatable, replaces all', collect(parsePair))
+    .option('--no-labels', 'take all its labels away')
+    .option('--anti-affinity <group>', 'never on one host with another VM of this group, from now on', nameArgument)
+    .option('--no-anti-affinity', 'it may be on one host with any other VM')
     .option('--restart-policy <policy>', 'always, on-failure or never')
     .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
     .option('--memory <size>', 'memory', parseSize)
@@ -324,7 +333,8 @@ function addSet(vm: Command, io: Io): void {
       action(io, async (session, name: string, options: SetOptions) => {
         const client = await session.client();
         const body = present({
-          labels: options.label === undefined ? undefined : Object.fromEntries(options.label),
+          labels: options.labels === false ? {} : labelsOf(options.label),
+          antiAffinity: options.antiAffinity === false ? null : options.antiAffinity,
           restartPolicy: options.restartPolicy,
           vcpus: options.vcpus,
           memoryBytes: options.memory,
@@ -334,6 +344,50 @@ function addSet(vm: Command, io: Io): void {
         await printVm(session, name, 'changed');
       }),
     );
+}
+
+function labelsOf(pairs: readonly (readonly [string, string])[] | undefined): Record<string, string> | undefined {
+  return pairs === undefined ? undefined : Object.fromEntries(pairs);
+}
+
+interface NicOptions {
+  readonly ifRevision?: string;
+}
+
+function addNics(vm: Command, io: Io): void {
+  vm.command('add-nic')
+    .description('give a VM one more network card; one that runs has it from its next start on')
+    .argument('<vm>', 'name or id', nameArgument)
+    .argument('<network>', 'network, or NETWORK,address=IP,mac=MAC', parseNic)
+    .option('--if-revision <revision>', 'only if it is still at this revision')
+    .action(
+      action(io, async (session, name: string, nic: NicRequest, { ifRevision }: NicOptions) => {
+        const client = await session.client();
+        const params = { path: { vm: name }, header: present({ 'If-Match': ifRevision }) };
+        const body = typeof nic === 'string' ? { network: nic } : { ...nic };
+        await printNics(session, await client.call(client.http.POST('/v1/vms/{vm}/nics', { params, body })));
+      }),
+    );
+  vm.command('remove-nic')
+    .description('take a network card from a VM; one that runs has it until its next start')
+    .argument('<vm>', 'name or id', nameArgument)
+    .argument('<mac>', 'MAC address of the card, as `gp vm show` says it')
+    .option('--if-revision <revision>', 'only if it is still at this revision')
+    .action(
+      action(io, async (session, name: string, mac: string, { ifRevision }: NicOptions) => {
+        const client = await session.client();
+        const path = { vm: name, mac: mac.toLowerCase() };
+        const params = { path, header: present({ 'If-Match': ifRevision }) };
+        await printNics(session, await client.call(client.http.DELETE('/v1/vms/{vm}/nics/{mac}', { params })));
+      }),
+    );
+}
+
+function printNics(session: Session, vm: Vm): Promise<void> {
+  return session.printOne(vm, VM_TABLE, ({ name, nics }) => {
+    const lines = nics.map((nic) => `${name}: ${describeNic(nic)}`);
+    return lines.length === 0 ? `${name} has no network card.\n` : `${lines.join('\n')}\n`;
+  });
 }
 
 async function getVm(session: Session, name: string): Promise<VmDetail> {

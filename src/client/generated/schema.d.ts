@@ -626,7 +626,7 @@ export interface paths {
         delete: operations["deleteVm"];
         options?: never;
         head?: never;
-        /** Change a VM; vcpus and memory only while it is stopped */
+        /** Change a VM: at once, but vcpus and memory only while it is stopped */
         patch: operations["patchVm"];
         trace?: never;
     };
@@ -637,7 +637,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways */
+        /** Serial console: HTTP Upgrade to groundplane-console, then raw bytes both ways, through moves of the VM */
         get: operations["vmConsole"];
         put?: never;
         post?: never;
@@ -693,6 +693,40 @@ export interface paths {
         /** Live-migrate a VM */
         post: operations["migrateVm"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/vms/{vm}/nics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a VM one more network card: at once while it is stopped, else from its next start on */
+        post: operations["vmAddNic"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/vms/{vm}/nics/{mac}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take a network card from a VM: at once while it is stopped, else at its next start */
+        delete: operations["vmRemoveNic"];
         options?: never;
         head?: never;
         patch?: never;
@@ -809,6 +843,14 @@ export interface components {
             shareHosts?: boolean;
             /** @description name or id of a VM */
             vm: string;
+        };
+        AddNic: {
+            /** @description IPv4 address */
+            address?: string;
+            /** @description locally administered unicast MAC address, lower case */
+            mac?: string;
+            /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
+            network: string;
         };
         /** @description what somebody has to look after; it stands for as long as its cause */
         Alarm: {
@@ -1306,6 +1348,8 @@ export interface components {
             sizeBytes: number;
         };
         PatchVm: {
+            /** @description anti-affinity group to join; null: to be in none */
+            antiAffinity?: string | null;
             /** @description free key-value pairs to select by */
             labels?: {
                 [key: string]: string;
@@ -1493,6 +1537,11 @@ export interface components {
                 address: string | null;
                 mac: string;
                 network: string;
+                /**
+                 * @description attaching: from the next start on; detaching: until the next start
+                 * @enum {unknown}
+                 */
+                state: "attached" | "attaching" | "detaching";
             }[];
             /** @enum {unknown} */
             phase: "stopped" | "starting" | "running" | "stopping" | "migrating" | "switching" | "unwinding";
@@ -1567,6 +1616,11 @@ export interface components {
                 address: string | null;
                 mac: string;
                 network: string;
+                /**
+                 * @description attaching: from the next start on; detaching: until the next start
+                 * @enum {unknown}
+                 */
+                state: "attached" | "attaching" | "detaching";
             }[];
             observations: components["schemas"]["Observations"];
             /** @enum {unknown} */
@@ -6436,7 +6490,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Change a VM; vcpus and memory only while it is stopped */
+            /** @description Change a VM: at once, but vcpus and memory only while it is stopped */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6530,7 +6584,9 @@ export interface operations {
     };
     vmConsole: {
         parameters: {
-            query?: never;
+            query?: {
+                takeOver?: boolean;
+            };
             header?: never;
             path: {
                 vm: string;
@@ -6860,6 +6916,223 @@ export interface operations {
             };
             /** @description conflict, no-capacity */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    vmAddNic: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddNic"];
+            };
+        };
+        responses: {
+            /** @description Give a VM one more network card: at once while it is stopped, else from its next start on */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Vm"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict, no-capacity */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    vmRemoveNic: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                mac: string;
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Take a network card from a VM: at once while it is stopped, else at its next start */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Vm"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

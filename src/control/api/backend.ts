@@ -10,6 +10,7 @@ import type { Duplex, Readable } from 'node:stream';
 import type {
   AddDisk,
   AddMember,
+  AddNic,
   ArtifactKind,
   AttachSharedDisk,
   CreateGuestCluster,
@@ -156,6 +157,9 @@ export interface Backend extends GuestClusterBackend {
   /** With `start` (default true) the answer's `task` is the start. */
   createVm(request: CreateVm, call: Call): Promise<Vm>;
   patchVm(vm: string, patch: PatchVm & Conditional, call: Call): Promise<Vm>;
+  /** One more card: at once where the VM has no machine, else from its next start on; its address is reserved at once. */
+  addNic(vm: string, request: AddNic & Conditional, call: Call): Promise<Vm>;
+  removeNic(vm: string, card: { readonly mac: string } & Conditional, call: Call): Promise<Vm>;
   deleteVm(vm: string, condition: Conditional, call: Call): Promise<Task>;
   startVm(vm: string, call: Call): Promise<Task>;
   stopVm(vm: string, request: StopVm, call: Call): Promise<Task>;
@@ -164,8 +168,11 @@ export interface Backend extends GuestClusterBackend {
   resumeVm(vm: string, call: Call): Promise<Task>;
   migrateVm(vm: string, request: MigrateVm, call: Call): Promise<Task>;
   vmLog(vm: string, query: VmLogQuery, call: Call): Promise<VmLog>;
-  /** The serial port of the current incarnation as raw bytes both ways; any control node can serve it. */
-  openConsole(vm: string, call: Call): Promise<Duplex>;
+  /**
+   * The serial port of the VM as raw bytes both ways, through moves and restarts; any control node can serve it. `conflict` while somebody
+   * holds it, unless it is taken over.
+   */
+  openConsole(vm: string, options: { readonly takeOver: boolean }, call: Call): Promise<Duplex>;
 
   listHosts(query: HostQuery, call: Call): Promise<Page<Host>>;
   getHost(name: string, call: Call): Promise<Host>;

@@ -1,7 +1,7 @@
 /**
  * Serial consoles over HTTP Upgrade: after `101 Switching Protocols` the connection is the serial port, raw both ways.
  * Guarantees: same authentication and problem details as every route; back-pressure both ways; either end closing closes the
- * other; a bounded number of consoles; all end when the server closes.
+ * other; a bounded number of consoles; all end when the server closes. Moves of the VM are the backend's matter.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -17,7 +17,7 @@ import type { Backend } from './backend.ts';
 const CONSOLE_PROTOCOL = 'groundplane-console';
 const CONSOLES_MAX = 256;
 const OPEN_MS = 10_000;
-const PATH = /^\/v1\/vms\/([^/?]+)\/console$/;
+const PATH = /^\/v1\/vms\/([^/?]+)\/console(?:\?(.*))?$/;
 
 /** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
 export type UpgradeHandler = (
@@ -66,7 +66,7 @@ async function serve(
   const address = request.socket.remoteAddress ?? '';
   const principal = await options.authenticator.principal(request.headers.authorization, address);
   options.onAuthenticated(request.socket);
-  const vm = PATH.exec(request.url ?? '')?.[1];
+  const [, vm, query = ''] = PATH.exec(request.url ?? '') ?? [];
   if (!options.known || vm === undefined || !isName(vm)) {
     throw new CodedError('bad-input', 'There is nothing of this protocol at this path.', {
       advice: 'A console is GET /v1/vms/NAME/console with Upgrade: groundplane-console.',
@@ -82,7 +82,8 @@ async function serve(
   // Cleared once it is open: the signal that the backend got may end the stream as well.
   const timer = setTimeout(() => opening.abort(deadlineError(`opening the console of ${vm}`, OPEN_MS)), OPEN_MS);
   const call = { principal, signal: AbortSignal.any([signal, opening.signal]) };
-  const serial = await options.backend.openConsole(vm, call).finally(() => clearTimeout(timer));
+  const how = { takeOver: takesOver(query) };
+  const serial = await options.backend.openConsole(vm, how, call).finally(() => clearTimeout(timer));
   if (signal.aborted) {
     serial.destroy();
     return;
@@ -95,6 +96,17 @@ async function serve(
   await pipeline(socket, serial, socket, { signal }).catch(() => undefined);
   socket.destroy();
   serial.destroy();
+}
+
+/** `takeOver=true` or `false`, and nothing else. */
+function takesOver(query: string): boolean {
+  const entries = [...new URLSearchParams(query)];
+  const [value = 'false'] = entries.map(([, given]) => given);
+  if (entries.length <= 1 && entries.every(([name]) => name === 'takeOver') && (value === 'true' || value === 'false'))
+    return value === 'true';
+  throw new CodedError('bad-input', 'The query of a console is takeOver=true, takeOver=false or nothing.', {
+    advice: 'Nothing was changed.',
+  });
 }
 
 function refuse(socket: Duplex, error: unknown): void {

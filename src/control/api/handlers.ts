@@ -87,6 +87,8 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
     createVm: ({ body, call }) => backend.createVm(body, call),
     getVm: ({ params, call }) => backend.getVm(params.vm, call),
     patchVm: ({ params, body, condition, call }) => backend.patchVm(params.vm, { ...body, ...condition }, call),
+    vmAddNic: ({ params, body, condition, call }) => backend.addNic(params.vm, { ...body, ...condition }, call),
+    vmRemoveNic: ({ params, condition, call }) => backend.removeNic(params.vm, { mac: params.mac, ...condition }, call),
     deleteVm: ({ params, condition, call }) => backend.deleteVm(params.vm, condition, call),
     startVm: ({ params, call }) => backend.startVm(params.vm, call),
     stopVm: ({ params, body, call }) => backend.stopVm(params.vm, body, call),

@@ -71,7 +71,8 @@ test('every answer fits the schema of its operation', async (t) => {
   const join = await backend.createJoinToken({ role: 'host', name: 'h4' }, CALL);
   const bodies: Record<string, unknown> = {
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
-    patchVm: { labels: { tier: 'web' } },
+    patchVm: { labels: { tier: 'web' }, antiAffinity: null },
+    vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
     patchHost: { cordoned: true },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
     putImage: { direct: { kernel: sha256 } },
@@ -92,6 +93,7 @@ test('every answer fits the schema of its operation', async (t) => {
     host: 'h3',
     node: 's1',
     network: 'net2',
+    mac: '52:54:00:00:00:99',
     image: 'img',
     sharedDisk: 'scratch',
     sharedDiskName: 'data',
@@ -583,6 +585,16 @@ test('the console is a raw stream both ways, with the same refusals as every rou
     if (text.includes('ROOT\r')) break;
   }
   assert.equal(text, 'web1 login: ROOT\r');
+  await ask('POST /v1/vms', { name: 'web2' });
+  const first = await upgrade('/v1/vms/web2/console');
+  assert.equal(first.status, 101);
+  assert.equal((await upgrade('/v1/vms/web2/console')).status, 409);
+  assert.equal((await upgrade('/v1/vms/web2/console?takeOver=false')).status, 409);
+  const told = first.socket?.toArray();
+  assert.equal((await upgrade('/v1/vms/web2/console?takeOver=true')).status, 101);
+  assert.match(first.head.toString() + Buffer.concat((await told) ?? []).toString(), /login: \r\n\[taken over\]\r\n$/);
+  for (const wrong of ['takeOver=yes', 'takeOver=true&takeOver=true', 'x=1'])
+    assert.equal((await upgrade(`/v1/vms/web1/console?${wrong}`)).status, 400, wrong);
   assert.equal((await upgrade('/v1/vms/none/console')).status, 404);
   assert.equal((await upgrade('/v1/vms/web1/console', { authorization: 'Bearer wrong' })).status, 401);
   assert.equal((await upgrade('/v1/vms/web1/console', { upgrade: 'websocket' })).status, 400);
@@ -605,7 +617,7 @@ test('every operation with a path parameter names a known one', () => {
     for (const name of parametersOf(operation.path))
       assert.match(
         name,
-        /^(vm|host|node|network|image|disk|sharedDisk|sharedDiskName|guestCluster|task|token|sha256)$/,
+        /^(vm|host|node|network|mac|image|disk|sharedDisk|sharedDiskName|guestCluster|task|token|sha256)$/,
         id,
       );
   }

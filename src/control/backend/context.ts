@@ -10,6 +10,7 @@ import type { QmpConnector } from '../links/qmp-connector.ts';
 import type { StorageClient } from '../links/storage-link.ts';
 import type { ControlRecord } from '../store/cluster-store.ts';
 import type { ChangeContext } from './changes.ts';
+import type { AskPeers } from './consoles.ts';
 
 /** This node as leader. */
 export interface Leading {
@@ -37,6 +38,8 @@ export interface BackendContext extends ChangeContext {
   controlClock(name: string): ClockOffset | null;
   /** Whether a machine is at an address of that network, as its kernel says; null: nobody who is there could ask. */
   addressAnswers(network: 'control' | 'storage', address: string): Promise<boolean | null>;
+  /** Who holds the console of a VM through another control node; with `takenBy` it ends there. */
+  askConsolePeers: AskPeers;
   /** Null while another node leads, or none. */
   leading(): Leading | null;
   /** The leader by the election, whoever it is. */

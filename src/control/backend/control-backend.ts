@@ -1,5 +1,4 @@
 /** The control core behind the HTTP routes (control/api/backend.ts): each group of methods has its own module; this one joins them. */
-import type { Duplex } from 'node:stream';
 import type {
   CreateJoinToken,
   CreateNetwork,
@@ -19,7 +18,6 @@ import type { Alarm, Cluster, ControlNode, Disk, Event, Health, Host, StorageNod
 import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
-import { currentIncarnation } from '../../core/model/vm.ts';
 import { answering, filledShare } from '../../core/plan/etcd-space.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
@@ -37,6 +35,8 @@ import type { ControlRecord } from '../store/cluster-store.ts';
 import { AccessBackend } from './access.ts';
 import { alarmsOf } from './alarms.ts';
 import { findVm } from './changes.ts';
+import { consolePorts } from './console-ports.ts';
+import { Consoles } from './consoles.ts';
 import type { BackendContext } from './context.ts';
 import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';
@@ -65,6 +65,8 @@ export class ControlBackend implements Backend {
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
   readonly #summary: Summary;
+  /** The consoles that are open through this node; the other control nodes ask for them. */
+  readonly consoles: Consoles;
 
   constructor(context: BackendContext) {
     this.#context = context;
@@ -75,6 +77,11 @@ export class ControlBackend implements Backend {
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
     this.#summary = new Summary(context);
+    this.consoles = new Consoles({
+      node: context.name,
+      ports: consolePorts(context),
+      askPeers: (vm, takenBy) => context.askConsolePeers(vm, takenBy),
+    });
   }
 
   /** CodedError 'unavailable' before etcd was read: until then nobody can tell a token that is valid from one that is not. */
@@ -186,6 +193,8 @@ export class ControlBackend implements Backend {
   getVm: Backend['getVm'] = async (vm) => this.#vms.get(vm);
   createVm = async (request: CreateVm): Promise<Vm> => this.#withRoom(() => this.#vms.create(request));
   patchVm = (vm: string, patch: PatchVm & Conditional): Promise<Vm> => this.#vms.patch(vm, patch);
+  addNic: Backend['addNic'] = (vm, request) => this.#vms.addNic(vm, request);
+  removeNic: Backend['removeNic'] = (vm, card) => this.#vms.removeNic(vm, card);
   deleteVm = (vm: string, condition: Conditional): Promise<Task> => this.#vms.delete(vm, condition);
   startVm = (vm: string): Promise<Task> => this.#vms.start(vm);
   stopVm = (vm: string, request: StopVm): Promise<Task> => this.#vms.stop(vm, request);
@@ -195,22 +204,8 @@ export class ControlBackend implements Backend {
   migrateVm = (vm: string, request: MigrateVm): Promise<Task> => this.#vms.migrate(vm, request);
   vmLog: Backend['vmLog'] = (vm: string, query: VmLogQuery) => this.#vms.log(vm, query);
 
-  async openConsole(name: string): Promise<Duplex> {
-    const { value: vm } = findVm(this.#context, name);
-    const current = currentIncarnation(vm.phase);
-    const host = current === null ? undefined : this.#context.store.hosts.get(current.host)?.value;
-    if (current === null || host === undefined)
-      throw new CodedError('conflict', `${vm.name} does not run, so it has no console.`, {
-        advice: `Start it with "gp vm start ${vm.name}".`,
-      });
-    return this.#context.qmp.openSerial({
-      vm: vm.id,
-      generation: current.generation,
-      slot: current.slot,
-      host: host.name,
-      addresses: host.addresses,
-    });
-  }
+  openConsole: Backend['openConsole'] = async (name, options, call) =>
+    this.consoles.open(findVm(this.#context, name).value, call, options);
 
   listHosts: Backend['listHosts'] = (query, { signal }) => {
     const view = (entry: Entry<HostRecord>): Host | null => {

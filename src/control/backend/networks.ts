@@ -8,6 +8,7 @@ import { listed } from '../../base/listed.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
+import { cardsOf } from '../../core/model/vm.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
@@ -88,7 +89,7 @@ export class NetworksBackend {
       checkRevision(entry, ifMatch, `Network ${name}`);
       demandReadableVms(this.#context);
       const users = [...this.#context.store.vms.values()]
-        .filter(({ value }) => value.spec.nics.some((nic) => nic.network === name))
+        .filter(({ value }) => cardsOf(value).some((card) => card.network === name))
         .map(({ value }) => value.name);
       if (users.length > 0) {
         throw new CodedError('conflict', `Network ${name} is used by ${listed(users)}.`, {

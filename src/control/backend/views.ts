@@ -24,9 +24,12 @@ import type {
 } from '../../core/model/cluster.ts';
 import {
   affinityGroup,
+  cardsOf,
   currentIncarnation,
   expectedIncarnations,
+  isSameCard,
   sharedDisksOf,
+  type VmNic,
   type VmRecord,
   type VmSharedDisk,
 } from '../../core/model/vm.ts';
@@ -128,6 +131,12 @@ export function stateOf({ joining, leaving }: VmSharedDisk): 'attached' | 'attac
   return joining === true ? 'attaching' : 'attached';
 }
 
+/** Whether a card is there, comes at the next start, or goes then. */
+function stateOfCard({ spec, nextNics = spec.nics }: VmRecord, card: VmNic): Vm['nics'][number]['state'] {
+  if (!spec.nics.some((nic) => isSameCard(nic, card))) return 'attaching';
+  return nextNics.some((nic) => isSameCard(nic, card)) ? 'attached' : 'detaching';
+}
+
 /** A VM with its verdict; `task`: the one to follow, if any. */
 export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry<TaskRecord> | null): Vm {
   const vm = entry.value;
@@ -158,7 +167,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       antiAffinity: affinityGroup(vm),
       storagePatienceMs: spec.storagePatienceMs,
     },
-    nics: spec.nics.map(({ network, mac, address }) => ({ network, mac, address })),
+    nics: cardsOf(vm).map((card) => ({ ...card, state: stateOfCard(vm, card) })),
     disks: spec.disks.map(({ disk, role, bus }) => {
       const record = context.store.disks.get(disk)?.value;
       return { id: disk, role, bus, sizeBytes: record?.sizeBytes ?? 0, node: record?.node ?? null };

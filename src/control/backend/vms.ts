@@ -1,5 +1,5 @@
-/** VMs through the API: what is shown of them, and their creation and change; what is wished of them is in vm-wishes.ts. */
-import type { CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
+/** VMs through the API: what is shown of them, and their creation; changes are in vm-changes.ts, wishes in vm-wishes.ts. */
+import type { AddNic, CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
 import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
@@ -10,13 +10,14 @@ import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
-import { type Admitted, admitVm, demandBootable, demandMemory, newcomer } from './admission.ts';
+import { type Admitted, admitVm, newcomer } from './admission.ts';
 import { Artifacts } from './artifacts.ts';
-import { change, checkRevision, findVm } from './changes.ts';
+import { change, findVm } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
-import { VmWishes, vmWrite } from './vm-wishes.ts';
+import { addNic, patchVm, removeNic } from './vm-changes.ts';
+import { VmWishes } from './vm-wishes.ts';
 
 const LOG_DEADLINE_MS = 5_000;
 const LOG_BYTES_MAX = 256 * 1024;
@@ -75,26 +76,18 @@ export class VmsBackend {
     return this.#artifacts.withSeed(given.seed, node, () => admit(node));
   }
 
-  async patch(name: string, { ifMatch, ...patch }: PatchVm & Conditional): Promise<Vm> {
-    await change(this.#context, () => {
-      const entry = findVm(this.#context, name);
-      checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
-      const resized = patch.vcpus !== undefined || patch.memoryBytes !== undefined;
-      if (resized && entry.value.phase.kind !== 'stopped') {
-        throw new CodedError(
-          'conflict',
-          `${entry.value.name} is not stopped; its vCPUs and memory cannot change while it runs.`,
-          { advice: 'Nothing was changed. Stop it first.' },
-        );
-      }
-      if (patch.memoryBytes !== undefined) {
-        const image = this.#context.store.images.get(entry.value.spec.image ?? '')?.value ?? null;
-        demandMemory(image, patch.memoryBytes, 'changed');
-        demandBootable(entry.value.spec.boot, patch.memoryBytes, 'changed');
-      }
-      const spec = { ...entry.value.spec, ...defined(patch) };
-      return { writes: [vmWrite(entry, { ...entry.value, spec })], result: null };
-    });
+  async patch(name: string, patch: PatchVm & Conditional): Promise<Vm> {
+    await patchVm(this.#context, name, patch);
+    return vmView(this.#context, findVm(this.#context, name), null);
+  }
+
+  async addNic(name: string, request: AddNic & Conditional): Promise<Vm> {
+    await addNic(this.#context, name, request);
+    return vmView(this.#context, findVm(this.#context, name), null);
+  }
+
+  async removeNic(name: string, card: { readonly mac: string } & Conditional): Promise<Vm> {
+    await removeNic(this.#context, name, card);
     return vmView(this.#context, findVm(this.#context, name), null);
   }
 
@@ -180,10 +173,6 @@ export class VmsBackend {
   async #viewed(task: Promise<Entry<TaskRecord>>): Promise<Task> {
     return taskView(await task);
   }
-}
-
-function defined<T extends object>(patch: T): Partial<T> {
-  return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
 interface Selector {

@@ -1,15 +1,47 @@
-/** Whether another control node's server answers: a frozen or dead one does not, although its machine may. */
-import type { ControlName } from '../../base/ids.ts';
+/** What a control node asks the servers of the others. A frozen or dead one does not answer, although its machine may. */
+import type { ControlName, VmId } from '../../base/ids.ts';
 import { type ClockOffset, clockOffset } from '../../core/model/clock-offset.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
-import { integer, openObject, optional, parseBoolean } from '../../rpc/parse.ts';
+import { integer, nullable, openObject, optional, type Parser, parseBoolean, text } from '../../rpc/parse.ts';
+import type { ConsoleHolder } from '../backend/consoles.ts';
 import type { RpcClients } from './clients.ts';
 
 const ALIVE_MS = 500;
+const CONSOLE_MS = 1_000;
+const NAME_CHARS_MAX = 100;
 const parseAlive = openObject({ alive: parseBoolean, wallMs: optional(integer({ min: 0 })) });
 
-/** Asks once, within half a second. Never throws. `onClock` is told how far its wall clock is from ours. */
+const parseHolder: Parser<{ readonly holder: ConsoleHolder | null }> = openObject({
+  holder: nullable(
+    openObject({
+      name: text({ charsMax: NAME_CHARS_MAX }),
+      since: text({ charsMax: NAME_CHARS_MAX }),
+      node: text({ charsMax: NAME_CHARS_MAX }),
+    }),
+  ),
+});
+
+/** Asks other control nodes for the holder of a VM's console; with `takenBy` each of them ends it. One that does not answer holds none. */
+export async function askConsolePeers(
+  clients: RpcClients,
+  controls: readonly { readonly name: string; readonly address: string }[],
+  order: { readonly vm: VmId; readonly takenBy: string | null },
+): Promise<ConsoleHolder | null> {
+  const ask = async ({ name, address }: { readonly name: string; readonly address: string }) => {
+    const identity = { kind: 'control', name: name as ControlName } as const;
+    const peer = clients.to({ address, port: PORTS.controlPeer, identity });
+    const request = { method: 'POST', path: '/v1/console', body: order, deadlineMs: CONSOLE_MS } as const;
+    return (await peer.call({ ...request, parse: parseHolder })).holder;
+  };
+  const answers = await Promise.all(controls.map((control) => ask(control).catch(() => null)));
+  return answers.find((holder) => holder !== null) ?? null;
+}
+
+/**
+ * Whether the server of another control node answers: asked once, within half a second. Never throws. `onClock` is told how far its wall
+ * clock is from ours.
+ */
 export async function controlAnswers(
   clients: RpcClients,
   control: { readonly name: string; readonly address: string },

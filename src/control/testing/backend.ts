@@ -83,6 +83,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     controlAnswers: async () => true,
     controlClock: () => null,
     addressAnswers: async () => null,
+    askConsolePeers: async () => null,
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,
   };

@@ -9,7 +9,7 @@ import type { Generation, HostName, StorageName, VmId } from '../../base/ids.ts'
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import { type ClusterIndex, recordsOf } from '../model/cluster-index.ts';
 import type { IncarnationObservation, MigrationTold, QmpObservation } from '../model/observation.ts';
-import { expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
+import { cardsOf, expectedIncarnations, type Incarnation, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../plan/decision.ts';
 import { changedBy, type Step } from '../plan/steps.ts';
 import { unreadableFor } from '../plan/unreadable.ts';
@@ -596,7 +596,7 @@ export class VmLoop {
     const changes: Change[] = [{ kind: 'vm', id: vm.id, value: decision.kind === 'remove' ? null : decision.vm }];
     if (decision.kind === 'remove') {
       // Two NICs in one network are one change: etcd refuses a transaction that writes a key twice.
-      for (const network of new Set(vm.spec.nics.map((nic) => nic.network))) {
+      for (const network of new Set(cardsOf(vm).map((card) => card.network))) {
         const record = snapshot.networks.get(network)?.value;
         if (record === undefined) continue;
         const reservations = Object.fromEntries(

@@ -9,7 +9,7 @@ import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId
 import type { Entry, Snapshot } from '../ports/store.ts';
 import type { DiskRecord, HostRecord } from './cluster.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
-import { affinityGroup, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
+import { affinityGroup, cardsOf, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
 
 /** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
 const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
@@ -232,7 +232,7 @@ export class ClusterIndex {
     const group = affinityGroup(vm);
     if (group !== null) this.#inGroup(group, vm, by);
     for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
-    for (const { network, mac } of vm.spec.nics) countIn(this.#macs, network, mac, by);
+    for (const { network, mac } of cardsOf(vm)) countIn(this.#macs, network, mac, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {
       const use = this.#use(host);
       if (!touched.usedBefore.has(host)) touched.usedBefore.set(host, use.usedBytes);

@@ -20,7 +20,7 @@ import type {
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX } from './keys.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
-import { expectedIncarnations, type VmRecord, type VmSpec } from './vm.ts';
+import { expectedIncarnations, type VmNic, type VmRecord, type VmSpec } from './vm.ts';
 
 /** What is wrong with a value (`.phase.kind is none of …`), or null. */
 type Shape = (value: unknown) => string | null;
@@ -138,13 +138,14 @@ const boot = byField('firmware', {
   uefi: () => null,
   direct: fields({ kernel: sha256, kernelBytes: count, initrd: nullable(sha256), initrdBytes: count, append: prose }),
 });
+const cards = listOf(fields<VmNic>({ network: name, mac: word, address: nullable(word) }));
 const spec = fields<VmSpec>({
   vcpus: integer(1, 65_536),
   memoryBytes: integer(1),
   cpuModel: word,
   boot,
   disks: listOf(fields({ disk: diskId, role: oneOf('data', 'seed', 'nvram'), bus: oneOf('virtio', 'scsi') })),
-  nics: listOf(fields({ network: name, mac: word, address: nullable(word) })),
+  nics: cards,
   restartPolicy: oneOf('always', 'on-failure', 'never'),
   labels: mapOf(prose),
   image: nullable(name),
@@ -171,6 +172,7 @@ const vmFields = fields<VmRecord>({
   cancelRequest: maybe(nullable(fields({ taskId }))),
   pauseTask: maybe(nullable(taskId)),
   deleting: boolean,
+  nextNics: maybe(cards),
   pausesMs: maybe(listOf(finite)),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
   createdAt: finite,

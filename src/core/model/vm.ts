@@ -122,6 +122,8 @@ export interface VmRecord {
   /** The task that waits for this VM to run. */
   readonly startTask: TaskId | null;
   readonly deleting: boolean;
+  /** The cards that it is to have from its next generation on; absent: those of `spec`. A machine that runs, or moves, keeps its own. */
+  readonly nextNics?: readonly VmNic[];
   /** How long its last moves held the guest still, in ms, oldest first (plan/pause-prediction.ts). Absent before the first. */
   readonly pausesMs?: readonly number[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
@@ -182,6 +184,23 @@ export function heldSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
 /** What a start grants, and what its QEMU is launched with: the same from the transaction that begins it, whatever is made meanwhile. */
 export function startedSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
   return heldSharedDisks(vm).filter(({ joining }) => joining !== true);
+}
+
+/** Every card that the VM has, or is to have from its next start on: what its addresses are reserved for. */
+export function cardsOf({ spec, nextNics = [] }: VmRecord): readonly VmNic[] {
+  const coming = nextNics.filter((next) => !spec.nics.some((nic) => isSameCard(nic, next)));
+  return [...spec.nics, ...coming];
+}
+
+/** Whether two records speak of one card. */
+export function isSameCard(a: VmNic, b: VmNic): boolean {
+  return a.network === b.network && a.mac === b.mac;
+}
+
+/** The VM with the cards that it was to have from now on. */
+export function withNextNics(vm: VmRecord): VmRecord {
+  const { nextNics, ...rest } = vm;
+  return nextNics === undefined ? vm : { ...rest, spec: { ...vm.spec, nics: nextNics } };
 }
 
 /** The anti-affinity group of a VM, or null. */

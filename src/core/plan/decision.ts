@@ -15,6 +15,7 @@ import {
   sharedDisksOf,
   type VmPhase,
   type VmRecord,
+  withNextNics,
 } from '../model/vm.ts';
 import { place } from './placement.ts';
 import type { Acknowledged, Step } from './steps.ts';
@@ -104,10 +105,11 @@ const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: 
 /** One effect to carry out now. */
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
-/** A record whose phase changed. A wish to undo a move ends with that move's phase. */
+/** A record whose phase changed. A wish to undo a move ends with that move's phase; with a new machine, or none, the cards are those to come. */
 export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
   const undone = (vm.cancelRequest ?? null) === null ? {} : { cancelRequest: null };
-  return { ...vm, ...undone, ...more, phase, phaseSince: now };
+  const isNewMachine = phase.kind === 'stopped' || phase.kind === 'starting';
+  return { ...(isNewMachine ? withNextNics(vm) : vm), ...undone, ...more, phase, phaseSince: now };
 }
 
 /** The storage nodes that hold disks of the VM's own. */

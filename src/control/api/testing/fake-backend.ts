@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { EventEmitter, on, once } from 'node:events';
-import { Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type * as requests from '../../../api/requests.ts';
 import type * as views from '../../../api/views.ts';
 import { CodedError, type ErrorCode } from '../../../base/errors.ts';
@@ -20,9 +20,10 @@ import type {
   WatchOptions,
 } from '../backend.ts';
 import type { Page } from '../pages.ts';
+import { FakeConsoles } from './fake-consoles.ts';
 import { FakeGuestClusters } from './fake-guest-clusters.ts';
 import { isWanted, matches, nameOf, paged } from './fake-lists.ts';
-import { detailOf, fakeHost, fakeVm } from './fake-objects.ts';
+import { detailOf, fakeDisks, fakeHost, fakeNic, fakeStorageNode, fakeVm } from './fake-objects.ts';
 
 const TASK_MS = 5;
 
@@ -58,6 +59,7 @@ export class FakeBackend implements Backend {
     checkRevision,
   });
   readonly #bus = new EventEmitter();
+  readonly #consoles = new FakeConsoles();
   #revision = 100;
 
   constructor(options: { readonly token?: string } = {}) {
@@ -143,26 +145,36 @@ export class FakeBackend implements Backend {
 
   async patchVm(vm: string, patch: requests.PatchVm & Conditional, call: Call): Promise<views.Vm> {
     await this.#enter('patchVm', call);
-    const old = this.#vm(vm);
-    checkRevision(old, patch);
+    const old = this.#vmAt(vm, patch);
     if ((patch.vcpus !== undefined || patch.memoryBytes !== undefined) && old.phase !== 'stopped') {
-      throw new CodedError('conflict', `${old.name} is ${old.phase}.`, {
-        advice: 'Stop it first. Nothing was changed.',
-      });
+      throw coded('conflict', `${old.name} is ${old.phase}.`);
     }
     const { vcpus = old.spec.vcpus, memoryBytes = old.spec.memoryBytes } = patch;
-    const { restartPolicy = old.spec.restartPolicy } = patch;
+    const { restartPolicy = old.spec.restartPolicy, antiAffinity = old.spec.antiAffinity } = patch;
     return this.#putVm({
       ...old,
       labels: patch.labels ?? old.labels,
-      spec: { ...old.spec, vcpus, memoryBytes, restartPolicy },
+      spec: { ...old.spec, vcpus, memoryBytes, restartPolicy, antiAffinity },
     });
+  }
+
+  async addNic(vm: string, request: requests.AddNic & Conditional, call: Call): Promise<views.Vm> {
+    await this.#enter('addNic', call);
+    const old = this.#vmAt(vm, request);
+    this.#network(request.network);
+    return this.#putVm({ ...old, nics: [...old.nics, fakeNic(request, old)] });
+  }
+
+  async removeNic(vm: string, card: { readonly mac: string } & Conditional, call: Call): Promise<views.Vm> {
+    await this.#enter('removeNic', call);
+    const old = this.#vmAt(vm, card);
+    if (!old.nics.some(({ mac }) => mac === card.mac)) throw missing('card', card.mac);
+    return this.#putVm({ ...old, nics: old.nics.filter(({ mac }) => mac !== card.mac) });
   }
 
   async deleteVm(vm: string, condition: Conditional, call: Call): Promise<views.Task> {
     await this.#enter('deleteVm', call);
-    const old = this.#vm(vm);
-    checkRevision(old, condition);
+    const old = this.#vmAt(vm, condition);
     return this.#task('vm.delete', old.name, () => {
       this.vms.delete(old.name);
       this.#emit('vm', old.name, null);
@@ -235,19 +247,9 @@ export class FakeBackend implements Backend {
     return { vm: name, host, generation, text: `${lines.join('\n')}\n`, truncated: lines.length < 2 };
   }
 
-  /** A serial port that greets, then gives back what it gets in upper case. */
-  async openConsole(vm: string, call: Call): Promise<Duplex> {
+  async openConsole(vm: string, { takeOver }: { readonly takeOver: boolean }, call: Call): Promise<Duplex> {
     await this.#enter('openConsole', call);
-    const { name } = this.#running(vm);
-    const serial = new Duplex({
-      read: () => undefined,
-      write(chunk: Buffer, _encoding, done) {
-        this.push(chunk.toString('latin1').toUpperCase());
-        done();
-      },
-    });
-    serial.push(`${name} login: `);
-    return serial;
+    return this.#consoles.open(this.#running(vm).name, takeOver);
   }
 
   async listHosts(query: requests.HostQuery, call: Call): Promise<Page<views.Host>> {
@@ -290,13 +292,13 @@ export class FakeBackend implements Backend {
 
   async listStorageNodes(query: requests.PageQuery, call: Call): Promise<Page<views.StorageNode>> {
     await this.#enter('listStorageNodes', call);
-    return paged([this.#storageNode()], nameOf, { query, call });
+    return paged([fakeStorageNode()], nameOf, { query, call });
   }
 
   async getStorageNode(name: string, call: Call): Promise<views.StorageNode> {
     await this.#enter('getStorageNode', call);
     if (name !== 's1') throw missing('storage node', name);
-    return this.#storageNode();
+    return fakeStorageNode();
   }
 
   async listControlNodes(query: requests.PageQuery, call: Call): Promise<Page<views.ControlNode>> {
@@ -424,16 +426,18 @@ export class FakeBackend implements Backend {
 
   async listDisks(query: requests.DiskQuery, call: Call): Promise<Page<views.Disk>> {
     await this.#enter('listDisks', call);
-    const wanted = this.#disks().filter(
-      (disk) =>
-        (query.vm === undefined || disk.vm === query.vm) && (query.node === undefined || disk.node === query.node),
-    );
+    const wanted = [...this.vms.values()]
+      .flatMap(fakeDisks)
+      .filter(
+        (disk) =>
+          (query.vm === undefined || disk.vm === query.vm) && (query.node === undefined || disk.node === query.node),
+      );
     return paged(wanted, ({ id }) => id, { query, call });
   }
 
   async getDisk(id: string, call: Call): Promise<views.Disk> {
     await this.#enter('getDisk', call);
-    const disk = this.#disks().find((one) => one.id === id);
+    const disk = [...this.vms.values()].flatMap(fakeDisks).find((one) => one.id === id);
     if (disk === undefined) throw missing('disk', id);
     return disk;
   }
@@ -577,6 +581,12 @@ export class FakeBackend implements Backend {
     return vm;
   }
 
+  #vmAt(nameOrId: string, condition: Conditional): views.Vm {
+    const vm = this.#vm(nameOrId);
+    checkRevision(vm, condition);
+    return vm;
+  }
+
   #running(nameOrId: string): views.Vm {
     const vm = this.#vm(nameOrId);
     if (vm.phase === 'stopped')
@@ -610,21 +620,6 @@ export class FakeBackend implements Backend {
 
   #ref(sha256: string): { readonly sha256: string; readonly sizeBytes: number } {
     return { sha256, sizeBytes: this.#artifact(sha256).sizeBytes };
-  }
-
-  #disks(): views.Disk[] {
-    return [...this.vms.values()].flatMap((vm) =>
-      vm.disks.map(({ id, role, node, sizeBytes }) => {
-        const placed = { node: node ?? 's1', source: 'blank', phase: 'ready' } as const;
-        return { id, revision: vm.revision, vm: vm.name, role, sizeBytes, ...placed };
-      }),
-    );
-  }
-
-  #storageNode(): views.StorageNode {
-    const addresses = { control: '10.0.0.11', storage: '10.1.0.11' };
-    const sizes = { faults: [], disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
-    return { name: 's1', revision: '1', state: 'alive', ageMs: 10, addresses, ...sizes, joinedAt: now() };
   }
 
   #putVm(vm: views.Vm): views.Vm {

@@ -1,7 +1,7 @@
 /** Plausible objects for the fake backend. */
 import { randomBytes } from 'node:crypto';
-import type { CreateVm } from '../../../api/requests.ts';
-import type { Host, Vm, VmDetail } from '../../../api/views.ts';
+import type { AddNic, CreateVm } from '../../../api/requests.ts';
+import type { Disk, Host, StorageNode, Vm, VmDetail } from '../../../api/views.ts';
 
 const GIB = 1024 ** 3;
 const hex = (): string => randomBytes(6).toString('hex');
@@ -36,6 +36,7 @@ export function fakeVm(request: CreateVm, revision: string): Vm {
       network: typeof nic === 'string' ? nic : nic.network,
       mac: (typeof nic === 'string' ? undefined : nic.mac) ?? `52:54:00:00:00:0${index}`,
       address: (typeof nic === 'string' ? undefined : nic.address) ?? `10.20.0.1${index}`,
+      state: 'attached',
     })),
     disks: (request.disks ?? []).map((disk) => ({
       id: `disk-${hex()}`,
@@ -50,6 +51,17 @@ export function fakeVm(request: CreateVm, revision: string): Vm {
     task: null,
     failure: null,
     createdAt: at,
+  };
+}
+
+/** One more card of a VM. */
+export function fakeNic({ network, address, mac }: AddNic, { nics, phase }: Vm): Vm['nics'][number] {
+  const number = nics.length;
+  return {
+    network,
+    mac: mac ?? `52:54:00:00:00:0${number}`,
+    address: address ?? `10.20.0.1${number}`,
+    state: phase === 'stopped' ? 'attached' : 'attaching',
   };
 }
 
@@ -100,4 +112,27 @@ export function fakeHost(name: string, revision: string): Host {
     addresses: { control: `10.0.0.2${digit}`, storage: `10.1.0.2${digit}`, overlay: `10.2.0.2${digit}` },
     joinedAt: new Date().toISOString(),
   };
+}
+
+/** The only storage node. */
+export function fakeStorageNode(): StorageNode {
+  const addresses = { control: '10.0.0.11', storage: '10.1.0.11' };
+  const sizes = { faults: [], disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
+  return {
+    name: 's1',
+    revision: '1',
+    state: 'alive',
+    ageMs: 10,
+    addresses,
+    ...sizes,
+    joinedAt: new Date().toISOString(),
+  };
+}
+
+/** The disks of a VM. */
+export function fakeDisks({ name, revision, disks }: Vm): Disk[] {
+  return disks.map(({ id, role, node, sizeBytes }) => {
+    const placed = { node: node ?? 's1', source: 'blank', phase: 'ready' } as const;
+    return { id, revision, vm: name, role, sizeBytes, ...placed };
+  });
 }

@@ -1,0 +1,25 @@
+/** What consoles are made with in a control node: its store and its links. */
+import { CodedError } from '../../base/errors.ts';
+import { keyOf } from '../../core/model/keys.ts';
+import type { BackendContext } from './context.ts';
+import type { ConsolePorts } from './following-console.ts';
+
+/** The ports of consoles over a store and QEMUs. */
+export function consolePorts({ store, qmp, clock }: BackendContext): ConsolePorts {
+  return {
+    clock,
+    vm: (id) => store.vms.get(id)?.value,
+    onChange: (id, listener) => {
+      const key = keyOf.vm(id);
+      return store.onChange((changes) => {
+        if (changes.some((change) => change.key === key)) listener();
+      });
+    },
+    open: async ({ id, name }, { generation, host, slot }) => {
+      const record = store.hosts.get(host)?.value;
+      if (record === undefined)
+        throw new CodedError('unavailable', `${name} runs on ${host}, which is no host of the cluster any more.`);
+      return qmp.openSerial({ vm: id, generation, slot, host, addresses: record.addresses });
+    },
+  };
+}

@@ -1,0 +1,276 @@
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import { CodedError } from '../../base/errors.ts';
+import type { Generation, HostName, VmId } from '../../base/ids.ts';
+import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';
+import type { Call } from '../api/backend.ts';
+import { vmRecord } from '../testing/records.ts';
+import { type AskPeers, Consoles } from './consoles.ts';
+import type { ConsolePorts } from './following-console.ts';
+
+const ID = vmRecord(1).id;
+const at = (generation: number, host: string): Incarnation => ({
+  generation: generation as Generation,
+  host: host as HostName,
+  slot: 0,
+});
+const running = (generation: number, host: string): VmPhase => ({
+  kind: 'running',
+  incarnation: at(generation, host),
+});
+const callOf = (name: string): Call => ({ principal: { name }, signal: new AbortController().signal });
+
+/** A serial port as QEMU has it: one client at a time. */
+class Port extends Duplex {
+  typed = '';
+  constructor() {
+    super({ read: () => undefined });
+  }
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.typed += chunk.toString();
+    done();
+  }
+}
+
+/** A VM, its serial ports by generation, and time. */
+class World {
+  vm: VmRecord | undefined = vmRecord(1, { intent: 'running', phase: running(1, 'h1') });
+  readonly ports = new Map<number, Port>();
+  /** Generations whose ports cannot be reached. */
+  readonly silent = new Set<number>();
+  readonly #listeners = new Set<() => void>();
+  readonly #timers = new Set<{ readonly delayMs: number; readonly callback: () => void }>();
+
+  readonly consolePorts: ConsolePorts = {
+    clock: {
+      wallMs: () => Date.parse('2026-05-01T12:00:00Z'),
+      monotonicMs: () => 0,
+      after: (delayMs, callback) => {
+        const timer = { delayMs, callback };
+        this.#timers.add(timer);
+        return () => void this.#timers.delete(timer);
+      },
+    },
+    vm: () => this.vm,
+    onChange: (_id, listener) => {
+      this.#listeners.add(listener);
+      return () => void this.#listeners.delete(listener);
+    },
+    open: async (_vm, { generation }) => {
+      const there = this.ports.get(generation);
+      if (this.silent.has(generation) || (there !== undefined && !there.destroyed))
+        throw new CodedError('unavailable', 'The port is silent.');
+      const port = new Port();
+      this.ports.set(generation, port);
+      return port;
+    },
+  };
+
+  become(phase: VmPhase, intent: VmRecord['intent'] = 'running'): void {
+    this.vm = vmRecord(1, { intent, phase });
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  delete(): void {
+    this.vm = undefined;
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Ends all timers of at most so long. */
+  pass(delayMs: number): void {
+    for (const timer of [...this.#timers].filter((each) => each.delayMs <= delayMs)) {
+      this.#timers.delete(timer);
+      timer.callback();
+    }
+  }
+
+  port(generation: number): Port {
+    const port = this.ports.get(generation);
+    assert.ok(port !== undefined, `generation ${generation} was connected`);
+    return port;
+  }
+
+  /** Nothing is left behind: no timer, no subscription. */
+  get isQuiet(): boolean {
+    return this.#timers.size === 0 && this.#listeners.size === 0;
+  }
+}
+
+const nobody: AskPeers = async () => null;
+const consolesOf = (world: World, askPeers = nobody): Consoles =>
+  new Consoles({ node: 'c1', ports: world.consolePorts, askPeers });
+
+/** Collects what a console prints. */
+function reader(opened: Duplex): { readonly text: () => string; readonly ended: Promise<void> } {
+  let text = '';
+  opened.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  return { text: () => text, ended: new Promise((resolve) => void opened.once('close', () => resolve())) };
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+const KEPT = { takeOver: false };
+
+test('an open console follows a live migration: it says so, and what is typed meanwhile arrives at the destination', async () => {
+  const world = new World();
+  const opened = await consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT);
+  const read = reader(opened);
+  world.port(1).push('before ');
+  const move = { source: at(1, 'h1'), destination: at(2, 'h2'), taskId: null };
+  world.become({ kind: 'migrating', ...move, deadlineAt: 0 });
+  await settle();
+  assert.equal(world.ports.size, 1, 'the destination is left alone while it loads');
+  world.become({ kind: 'switching', ...move });
+  world.port(1).push(null);
+  await settle();
+  opened.write('typed');
+  await settle();
+  assert.equal(world.ports.size, 1);
+  world.become(running(2, 'h2'));
+  await settle();
+  world.port(2).push('after');
+  await settle();
+  assert.match(
+    read.text(),
+    /^before \r\n\[groundplane: vm1 moved from h1 to h2, generation 2; .*not shown here\]\r\nafter$/,
+  );
+  assert.equal(world.port(2).typed, 'typed');
+  opened.destroy();
+  await read.ended;
+  assert.ok(world.port(2).destroyed);
+  assert.ok(world.isQuiet);
+});
+
+test('after a loss it goes on where the VM was started again, once its port answers', async () => {
+  const world = new World();
+  const opened = await consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT);
+  const read = reader(opened);
+  world.silent.add(2);
+  world.become({ kind: 'starting', incarnation: at(2, 'h3'), reason: 'lost', avoid: [] });
+  world.port(1).destroy();
+  await settle();
+  world.pass(1_000);
+  await settle();
+  assert.equal(read.text(), '');
+  world.silent.delete(2);
+  world.pass(1_000);
+  await settle();
+  assert.match(read.text(), /vm1 was started again from h1 to h3, generation 2/);
+  opened.destroy();
+  await read.ended;
+  assert.ok(world.isQuiet);
+});
+
+test('a lost connection to the same incarnation is made again', async () => {
+  const world = new World();
+  const opened = await consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT);
+  const read = reader(opened);
+  world.port(1).destroy(new Error('cut'));
+  await settle();
+  await settle();
+  assert.match(read.text(), /the connection to vm1 was lost and is back/);
+  world.port(1).push('on');
+  await settle();
+  assert.match(read.text(), /on$/);
+  opened.destroy();
+  await read.ended;
+});
+
+test('a stop, a deletion and a wait without end close it with a sentence', async () => {
+  const ends: readonly (readonly [(world: World) => void, RegExp])[] = [
+    [(world) => world.become({ kind: 'stopped' }, 'stopped'), /vm1 was stopped\]\r\n$/],
+    [(world) => world.delete(), /vm1 was deleted\]\r\n$/],
+    [
+      (world) => {
+        world.silent.add(1);
+        world.port(1).destroy();
+        setImmediate(() => setImmediate(() => world.pass(120_000)));
+      },
+      /vm1 could not be reached for 120 s, so this console ended\]\r\n$/,
+    ],
+  ];
+  for (const [end, said] of ends) {
+    const world = new World();
+    const read = reader(await consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT));
+    end(world);
+    await read.ended;
+    assert.match(read.text(), said);
+    assert.ok(world.isQuiet);
+  }
+});
+
+test('a console that nobody reads does not outlive its last words for long', async () => {
+  const world = new World();
+  const opened = await consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT);
+  const closed = new Promise((resolve) => void opened.once('close', resolve));
+  world.delete();
+  await settle();
+  assert.equal(opened.destroyed, false);
+  world.pass(5_000);
+  await closed;
+  assert.ok(world.isQuiet);
+});
+
+test('a held console is refused with its holder, or taken over: the holder is told and ends', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const ann = reader(await consoles.open(vm, callOf('ann'), KEPT));
+  await assert.rejects(consoles.open(vm, callOf('bob'), KEPT), (error: unknown) => {
+    assert.ok(error instanceof CodedError && error.code === 'conflict');
+    assert.match(error.message, /held by ann, since 2026-05-01T12:00:00.000Z, through c1/);
+    return true;
+  });
+  const bob = await consoles.open(vm, callOf('bob'), { takeOver: true });
+  await ann.ended;
+  assert.match(ann.text(), /\[groundplane: bob took this console over\]\r\n$/);
+  const read = reader(bob);
+  world.port(1).push('hello bob');
+  await settle();
+  assert.equal(read.text(), 'hello bob');
+  bob.destroy();
+  await read.ended;
+  // Nobody holds it any more.
+  const again = await consoles.open(vm, callOf('ann'), KEPT);
+  again.destroy();
+  await reader(again).ended;
+  assert.ok(world.isQuiet);
+});
+
+test('a console that is held through another control node is found there, and taken over there', async () => {
+  const world = new World();
+  const vm = world.vm as VmRecord;
+  const there = new Consoles({ node: 'c2', ports: world.consolePorts, askPeers: nobody });
+  const here = consolesOf(world, async (id: VmId, takenBy) => there.asked(id, takenBy));
+  const ann = reader(await there.open(vm, callOf('ann'), KEPT));
+  await assert.rejects(here.open(vm, callOf('bob'), KEPT), /held by ann, .* through c2/);
+  const bob = await here.open(vm, callOf('bob'), { takeOver: true });
+  await ann.ended;
+  assert.match(ann.text(), /bob took this console over/);
+  assert.equal(there.asked(ID, null), null);
+  assert.equal(here.asked(ID, null)?.name, 'bob');
+  bob.destroy();
+});
+
+test('of two who take it over at the same time one has it, and the other is told', async () => {
+  const world = new World();
+  const consoles = consolesOf(world);
+  const vm = world.vm as VmRecord;
+  const ann = reader(await consoles.open(vm, callOf('ann'), KEPT));
+  const [bob, eve] = await Promise.allSettled([
+    consoles.open(vm, callOf('bob'), { takeOver: true }),
+    consoles.open(vm, callOf('eve'), { takeOver: true }),
+  ]);
+  await ann.ended;
+  assert.equal(eve.status, 'fulfilled');
+  assert.ok(bob.status === 'rejected' && /taken over by eve/.test(String(bob.reason)));
+  if (eve.status === 'fulfilled') eve.value.destroy();
+});
+
+test('a VM that does not run has no console', async () => {
+  const world = new World();
+  world.become({ kind: 'stopped' }, 'stopped');
+  await assert.rejects(consolesOf(world).open(world.vm as VmRecord, callOf('ann'), KEPT), { code: 'conflict' });
+});

@@ -1,0 +1,136 @@
+/**
+ * The serial consoles that are open through this control node. A QEMU serves one at a time, so each has a holder, whom the others are told.
+ *
+ * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or taken over: the
+ * holder is told who took it and ends before the taker is connected.
+ */
+import type { Duplex } from 'node:stream';
+import { CodedError } from '../../base/errors.ts';
+import type { VmId } from '../../base/ids.ts';
+import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
+import { pause } from '../../os/deadline.ts';
+import type { Call } from '../api/backend.ts';
+import { type ConsolePorts, FollowingConsole } from './following-console.ts';
+
+/** Who holds a console. */
+export interface ConsoleHolder {
+  /** Name of the API token. */
+  readonly name: string;
+  /** RFC 3339 time. */
+  readonly since: string;
+  /** Control node through which the console is open. */
+  readonly node: string;
+}
+
+/** Asks the other control nodes for the holder of a console; with `takenBy` each of them ends it. */
+export type AskPeers = (vm: VmId, takenBy: string | null) => Promise<ConsoleHolder | null>;
+
+export interface ConsolesOptions {
+  /** Name of this control node. */
+  readonly node: string;
+  readonly ports: ConsolePorts;
+  readonly askPeers: AskPeers;
+}
+
+/** QEMU looks for its next client in its main loop: a port that was just let go of may refuse for a moment. */
+const RETRY_MS = 100;
+/** How long a console that is held is given to become free. */
+const LEAVING_MS = 500;
+
+interface Held {
+  readonly holder: ConsoleHolder;
+  /** Null while it is being opened. */
+  console: FollowingConsole | null;
+  /** Set by a taker. */
+  takenBy: string | null;
+}
+
+/** See the module. */
+export class Consoles {
+  readonly #options: ConsolesOptions;
+  readonly #held = new Map<VmId, Held>();
+
+  constructor(options: ConsolesOptions) {
+    this.#options = options;
+  }
+
+  /** Opens the console of a VM that runs. CodedError 'conflict' where it does not run, or is held and not to be taken over; 'unavailable'. */
+  async open(vm: VmRecord, call: Call, { takeOver }: { readonly takeOver: boolean }): Promise<Duplex> {
+    const { node, ports, askPeers } = this.#options;
+    if (currentIncarnation(vm.phase) === null)
+      throw new CodedError('conflict', `${vm.name} does not run, so it has no console.`, {
+        advice: `Start it with "gp vm start ${vm.name}".`,
+      });
+    if (!takeOver) await this.#untilFree(vm, call.signal);
+    const there = this.#held.get(vm.id);
+    if (there !== undefined && !takeOver) throw heldBy(vm.name, there.holder);
+    if (there !== undefined) this.#end(vm.id, there, call.principal.name);
+    const since = new Date(ports.clock.wallMs()).toISOString();
+    const held: Held = { holder: { name: call.principal.name, since, node }, console: null, takenBy: null };
+    this.#held.set(vm.id, held);
+    try {
+      if (takeOver) await askPeers(vm.id, call.principal.name);
+      held.console = await this.#connect(vm, held, { signal: call.signal, isPatient: takeOver });
+    } catch (error) {
+      this.#forget(vm.id, held);
+      const holder = takeOver ? null : await askPeers(vm.id, null).catch(() => null);
+      if (holder !== null) throw heldBy(vm.name, holder);
+      throw error;
+    }
+    held.console.once('close', () => this.#forget(vm.id, held));
+    return held.console;
+  }
+
+  /** For another control node: who holds the console here; with `takenBy` it ends. */
+  asked(id: VmId, takenBy: string | null): ConsoleHolder | null {
+    const held = this.#held.get(id);
+    if (held === undefined) return null;
+    if (takenBy !== null) this.#end(id, held, takenBy);
+    return held.holder;
+  }
+
+  /** Somebody who has just left, and comes back, is not refused because of the console that is being closed. */
+  async #untilFree({ id }: VmRecord, signal: AbortSignal): Promise<void> {
+    for (let waitedMs = 0; waitedMs < LEAVING_MS && this.#held.has(id); waitedMs += RETRY_MS)
+      await pause(RETRY_MS, signal);
+  }
+
+  async #connect(
+    vm: VmRecord,
+    held: Held,
+    { signal, isPatient }: { readonly signal: AbortSignal; readonly isPatient: boolean },
+  ): Promise<FollowingConsole> {
+    const { ports } = this.#options;
+    for (;;) {
+      const now = ports.vm(vm.id) ?? vm;
+      const incarnation = currentIncarnation(now.phase) ?? currentIncarnation(vm.phase);
+      if (incarnation === null) throw new CodedError('conflict', `${vm.name} does not run any more.`);
+      try {
+        const opened = await FollowingConsole.open(ports, now, incarnation);
+        if (held.takenBy === null) return opened;
+        opened.destroy();
+        throw new CodedError('conflict', `The console of ${vm.name} was taken over by ${held.takenBy} meanwhile.`);
+      } catch (error) {
+        const isBusy = error instanceof CodedError && error.code === 'unavailable';
+        if (!isPatient || !isBusy || signal.aborted || held.takenBy !== null) throw error;
+        await pause(RETRY_MS, signal);
+      }
+    }
+  }
+
+  #end(id: VmId, held: Held, takenBy: string): void {
+    held.takenBy = takenBy;
+    held.console?.endWith(`${takenBy} took this console over`);
+    this.#forget(id, held);
+  }
+
+  #forget(id: VmId, held: Held): void {
+    if (this.#held.get(id) === held) this.#held.delete(id);
+  }
+}
+
+function heldBy(vm: string, { name, since, node }: ConsoleHolder): CodedError {
+  return new CodedError('conflict', `The console of ${vm} is held by ${name}, since ${since}, through ${node}.`, {
+    advice: `Nothing was changed. Take it over with "gp vm console ${vm} --take-over": ${name} is told, and that console ends.`,
+  });
+}

@@ -1,0 +1,213 @@
+/**
+ * One person's serial console of a VM, which outlives the incarnation that it began with: after a live migration, or a start after a loss,
+ * it goes on at the next one.
+ *
+ * Guarantees: what is typed while no incarnation is connected waits for the next one; what the guest prints meanwhile is not shown, and the
+ * console says so, on a line of its own; a VM that is stopped or deleted, a taker, and a wait that is over end it with a sentence.
+ */
+import { Duplex } from 'node:stream';
+import type { VmId } from '../../base/ids.ts';
+import { currentIncarnation, type Incarnation, type VmRecord } from '../../core/model/vm.ts';
+import type { Clock } from '../../core/ports/clock.ts';
+
+/** Between two attempts to reach an incarnation's serial port. */
+const RETRY_MS = 500;
+/** How long a console waits for an incarnation that can be reached. */
+const WAIT_MS = 120_000;
+/** How long a reader may take for the last words of a console that ends. */
+const LAST_WORDS_MS = 5_000;
+
+/** What a console needs of its surroundings. */
+export interface ConsolePorts {
+  readonly clock: Clock;
+  /** The VM's record as it is now; undefined: deleted. */
+  vm(id: VmId): VmRecord | undefined;
+  /** Calls back after changes of the VM's record; the answer unsubscribes. */
+  onChange(id: VmId, listener: () => void): () => void;
+  /** The serial port of an incarnation. CodedError 'unavailable' where it cannot be reached. */
+  open(vm: VmRecord, incarnation: Incarnation): Promise<Duplex>;
+}
+
+interface Attached {
+  readonly serial: Duplex;
+  readonly incarnation: Incarnation;
+}
+
+/** See the module. Its two ends are the person's. */
+export class FollowingConsole extends Duplex {
+  readonly #ports: ConsolePorts;
+  readonly #id: VmId;
+  readonly #name: string;
+  /** The last incarnation that was connected. */
+  #last: Incarnation;
+  #attached: Attached | null = null;
+  /** Generation of the destination of a move that was seen. */
+  #movesTo: number | null = null;
+  #isConnecting = false;
+  #isEnding = false;
+  /** What was typed and waits for an incarnation. */
+  #held: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void } | null = null;
+  #unsubscribe: () => void = () => undefined;
+  #cancelWait: () => void = () => undefined;
+  #cancelRetry: () => void = () => undefined;
+  #cancelEnd: () => void = () => undefined;
+
+  private constructor(ports: ConsolePorts, vm: VmRecord, incarnation: Incarnation) {
+    super({ allowHalfOpen: false });
+    this.#ports = ports;
+    this.#id = vm.id;
+    this.#name = vm.name;
+    this.#last = incarnation;
+  }
+
+  /** Connects to the present incarnation, once. Rejects as `ports.open` does. */
+  static async open(ports: ConsolePorts, vm: VmRecord, incarnation: Incarnation): Promise<FollowingConsole> {
+    const serial = await ports.open(vm, incarnation);
+    const following = new FollowingConsole(ports, vm, incarnation);
+    following.#attach({ serial, incarnation });
+    following.#unsubscribe = ports.onChange(vm.id, () => following.#look());
+    // It may have moved on while the port was opened.
+    following.#look();
+    return following;
+  }
+
+  /** Ends the console with a sentence for its reader. */
+  endWith(sentence: string): void {
+    if (this.#isEnding || this.destroyed) return;
+    this.#isEnding = true;
+    this.#say(sentence);
+    this.#release();
+    this.push(null);
+    this.#cancelEnd = this.#ports.clock.after(LAST_WORDS_MS, () => this.destroy());
+  }
+
+  override _read(): void {
+    this.#attached?.serial.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.#attached === null) this.#held = { chunk, done };
+    else this.#pass(this.#attached.serial, chunk, done);
+  }
+
+  override _final(done: () => void): void {
+    this.#release();
+    if (!this.#isEnding) this.push(null);
+    this.#isEnding = true;
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#isEnding = true;
+    this.#cancelEnd();
+    this.#release();
+    done(error);
+  }
+
+  /** What an incarnation took is done, also where it goes right after: whether its guest has read it, nobody can know. */
+  #pass(serial: Duplex, chunk: Buffer, done: (error?: Error | null) => void): void {
+    serial.write(chunk, () => done());
+  }
+
+  #say(sentence: string): void {
+    this.push(`\r\n[groundplane: ${sentence}]\r\n`);
+  }
+
+  /** Lets go of the serial port and of everything that waits. */
+  #release(): void {
+    this.#unsubscribe();
+    this.#cancelWait();
+    this.#cancelRetry();
+    const attached = this.#attached;
+    this.#attached = null;
+    attached?.serial.destroy();
+    this.#held?.done();
+    this.#held = null;
+  }
+
+  #attach(attached: Attached): void {
+    this.#attached = attached;
+    this.#last = attached.incarnation;
+    this.#cancelWait();
+    const { serial } = attached;
+    serial.on('data', (chunk: Buffer) => {
+      if (this.#attached === attached && !this.push(chunk)) serial.pause();
+    });
+    const lost = (): void => this.#lost(attached);
+    serial.once('end', lost);
+    serial.once('close', lost);
+    // Its end says the same.
+    serial.on('error', lost);
+    const held = this.#held;
+    this.#held = null;
+    if (held !== null) this.#pass(serial, held.chunk, held.done);
+  }
+
+  #lost(attached: Attached): void {
+    if (this.#attached !== attached) return;
+    this.#attached = null;
+    attached.serial.destroy();
+    if (this.#isEnding) return;
+    this.#cancelWait = this.#ports.clock.after(WAIT_MS, () =>
+      this.endWith(`${this.#name} could not be reached for ${WAIT_MS / 1_000} s, so this console ended`),
+    );
+    this.#look();
+  }
+
+  /** After a change: whether to go on elsewhere, to wait, or to end. */
+  #look(): void {
+    if (this.#isEnding) return;
+    const vm = this.#ports.vm(this.#id);
+    if (vm === undefined || (vm.phase.kind === 'stopped' && vm.intent === 'stopped')) {
+      this.endWith(`${this.#name} was ${vm === undefined ? 'deleted' : 'stopped'}`);
+      return;
+    }
+    const { phase } = vm;
+    if (phase.kind === 'migrating' || phase.kind === 'switching') this.#movesTo = phase.destination.generation;
+    const next = reachable(vm);
+    if (next === null) return;
+    if (this.#attached?.incarnation.generation === next.generation) return;
+    void this.#connect();
+  }
+
+  /** Connects to the incarnation that runs now; tries again while there is one. */
+  async #connect(): Promise<void> {
+    if (this.#isConnecting) return;
+    this.#isConnecting = true;
+    try {
+      const vm = this.#ports.vm(this.#id);
+      const incarnation = vm === undefined ? null : reachable(vm);
+      if (vm === undefined || incarnation === null) return;
+      const serial = await this.#ports.open(vm, incarnation).catch(() => null);
+      if (this.#isEnding) return void serial?.destroy();
+      if (serial === null) return this.#tryAgain();
+      const before = this.#attached;
+      const from = this.#last;
+      this.#attached = null;
+      before?.serial.destroy();
+      this.#say(this.#newsOf(from, incarnation));
+      this.#attach({ serial, incarnation });
+    } finally {
+      this.#isConnecting = false;
+    }
+    this.#look();
+  }
+
+  #tryAgain(): void {
+    this.#cancelRetry();
+    this.#cancelRetry = this.#ports.clock.after(RETRY_MS, () => this.#look());
+  }
+
+  #newsOf(from: Incarnation, to: Incarnation): string {
+    const missing = 'what it printed in between is not shown here';
+    if (from.generation === to.generation) return `the connection to ${this.#name} was lost and is back; ${missing}`;
+    const how = this.#movesTo === to.generation ? 'moved' : 'was started again';
+    const where = from.host === to.host ? `on ${to.host}` : `from ${from.host} to ${to.host}`;
+    return `${this.#name} ${how} ${where}, generation ${to.generation}; ${missing}`;
+  }
+}
+
+/** The incarnation whose serial port can be expected to answer. One that a move is about to complete at is left alone until it runs. */
+function reachable({ phase }: VmRecord): Incarnation | null {
+  return phase.kind === 'switching' ? null : currentIncarnation(phase);
+}

@@ -1,0 +1,108 @@
+/**
+ * Changes that people make to a VM that exists: its anti-affinity group, its cards. Pure; nothing is written here.
+ *
+ * Guarantees: no two VMs of a group are on one host by a change of groups; a machine that runs, moves or starts keeps its cards, and the
+ * address of a card that leaves is given to nobody before the machine that has it is over.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { HostName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
+import type { NetworkRecord } from '../model/cluster.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
+import { cardsOf, expectedIncarnations, type VmNic, type VmRecord } from '../model/vm.ts';
+
+/** Members of a group whose records one transaction can touch: etcd takes 128 operations. */
+const MEMBERS_TOUCHED_MAX = 100;
+
+/**
+ * The other members of `group`, which a VM joins. Their records are written with its own, unchanged: one that is placed at this moment must
+ * notice that there is somebody to be apart from. None where the VM has no machine, since it is placed later, apart from all. CodedError
+ * 'conflict' where a member is on one of the VM's hosts.
+ */
+export function membersToNotice(vm: VmRecord, group: string, index: ClusterIndex): readonly VmRecord[] {
+  const hosts = hostsOf(vm);
+  if (hosts.size === 0) return [];
+  const others = [...index.groupMembers(group)].filter(({ id }) => id !== vm.id);
+  for (const other of others) {
+    const host = [...hostsOf(other)].find((each) => hosts.has(each));
+    if (host === undefined) continue;
+    throw new CodedError('conflict', `${vm.name} and ${other.name} of group ${group} are both on ${host}.`, {
+      advice: `Nothing was changed. Move one of them away first (gp vm migrate ${vm.name}), or stop it.`,
+    });
+  }
+  if (others.length > MEMBERS_TOUCHED_MAX)
+    throw new CodedError(
+      'conflict',
+      `Group ${group} has ${others.length} other VMs: one that runs can join a group of at most ${MEMBERS_TOUCHED_MAX}.`,
+      { advice: `Nothing was changed. Stop ${vm.name} first: then it can join.` },
+    );
+  return others;
+}
+
+function hostsOf({ phase }: VmRecord): ReadonlySet<HostName> {
+  return new Set(expectedIncarnations(phase).map(({ host }) => host));
+}
+
+/** Whether the VM has a machine whose cards are what they are. */
+function hasMachine({ phase }: VmRecord): boolean {
+  return phase.kind !== 'stopped';
+}
+
+/** The cards that the VM is to have in the end. */
+export function wantedCards({ spec, nextNics }: VmRecord): readonly VmNic[] {
+  return nextNics ?? spec.nics;
+}
+
+/** The VM with one more card: at once without a machine, else from its next start on. */
+export function withCard(vm: VmRecord, card: VmNic): VmRecord {
+  return withCards(vm, [...wantedCards(vm), card]);
+}
+
+/** Takes the card with `mac` away. `freed`: whether its address is free at once. CodedError 'not-found'. */
+export function withoutCard(
+  vm: VmRecord,
+  mac: string,
+): { readonly vm: VmRecord; readonly card: VmNic; readonly freed: boolean } {
+  const card = wantedCards(vm).find((each) => each.mac === mac);
+  if (card === undefined) {
+    const known = wantedCards(vm).map((each) => `${each.mac} (${each.network})`);
+    throw new CodedError('not-found', `${vm.name} has no card ${mac}.`, {
+      advice: `Nothing was changed. ${known.length === 0 ? 'It has none.' : `Its cards: ${listed(known)}.`}`,
+    });
+  }
+  const isInUse = hasMachine(vm) && vm.spec.nics.some((each) => each.mac === mac);
+  const next = withCards(
+    vm,
+    wantedCards(vm).filter((each) => each !== card),
+  );
+  return { vm: next, card, freed: !isInUse };
+}
+
+function withCards(vm: VmRecord, cards: readonly VmNic[]): VmRecord {
+  if (!hasMachine(vm)) return { ...vm, spec: { ...vm.spec, nics: cards } };
+  const { nextNics: _before, ...rest } = vm;
+  const isAsItWas =
+    cards.length === vm.spec.nics.length && cards.every((card, index) => card.mac === vm.spec.nics[index]?.mac);
+  return isAsItWas ? rest : { ...rest, nextNics: cards };
+}
+
+/** The network without the reservation of `mac`. */
+export function withoutReservation(network: NetworkRecord, mac: string): NetworkRecord {
+  return {
+    ...network,
+    reservations: Object.fromEntries(Object.entries(network.reservations).filter(([of]) => of !== mac)),
+  };
+}
+
+/** The network without the reservations of cards that their VMs, which are there, have no more; null where there are none. */
+export function withoutUnused(
+  network: NetworkRecord,
+  vmOf: (id: string) => VmRecord | undefined,
+): NetworkRecord | null {
+  const entries = Object.entries(network.reservations);
+  const used = entries.filter(([mac, { vm: id }]) => {
+    const vm = vmOf(id);
+    return vm === undefined || cardsOf(vm).some((card) => card.network === network.name && card.mac === mac);
+  });
+  return used.length === entries.length ? null : { ...network, reservations: Object.fromEntries(used) };
+}
