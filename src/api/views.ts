@@ -226,6 +226,10 @@ export const StorageNodeSchema = Type.Object(
     disks: Type.Integer({ description: 'number of disks' }),
     usedBytes: nullable(bytes),
     totalBytes: nullable(bytes),
+    room: Type.Union([oneOf(['enough', 'low', 'very-low', 'full']), Type.Null()], {
+      description:
+        'low from 80 % used, very-low from 90 %, each left 2 % below; full: guests that write are paused; null: not known',
+    }),
     faults: Type.Array(text, {
       description: 'what in its pool is not served because its files are not as they must be',
     }),

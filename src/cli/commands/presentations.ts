@@ -1,5 +1,6 @@
 /** How the kinds of objects look as tables. */
 import type { ApiToken, ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
+import type { Colours } from '../io.ts';
 import type { Presentation } from '../session.ts';
 import { formatAge, formatBytes } from '../units.ts';
 
@@ -61,8 +62,16 @@ export const IMAGE_TABLE: Presentation<Image> = {
   name: (image) => image.name,
 };
 
+/** How full a pool is, in percent and in a word where somebody should know. */
+function roomOf({ room, usedBytes, totalBytes }: StorageNode, colours: Colours): string {
+  if (room === null || usedBytes === null || totalBytes === null || totalBytes === 0) return '-';
+  const percent = `${Math.floor((usedBytes / totalBytes) * 100)} % used`;
+  if (room === 'enough') return percent;
+  return (room === 'low' ? colours.yellow : colours.red)(`${room}: ${percent}`);
+}
+
 export const STORAGE_TABLE: Presentation<StorageNode> = {
-  header: ['NAME', 'STATE', 'DISKS', 'FAULTS', 'USED', 'TOTAL', 'ADDRESS'],
+  header: ['NAME', 'STATE', 'DISKS', 'FAULTS', 'USED', 'TOTAL', 'ROOM', 'ADDRESS'],
   row: (node, colours) => [
     node.name,
     node.state === 'alive' ? colours.green(node.state) : colours.red(node.state),
@@ -70,6 +79,7 @@ export const STORAGE_TABLE: Presentation<StorageNode> = {
     node.faults.length === 0 ? '-' : colours.red(String(node.faults.length)),
     node.usedBytes === null ? '-' : formatBytes(node.usedBytes),
     node.totalBytes === null ? '-' : formatBytes(node.totalBytes),
+    roomOf(node, colours),
     node.addresses.storage,
   ],
   name: (node) => node.name,

@@ -1469,6 +1469,8 @@ export interface components {
             name: string;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
+            /** @description low from 80 % used, very-low from 90 %, each left 2 % below; full: guests that write are paused; null: not known */
+            room: ("enough" | "low" | "very-low" | "full") | null;
             /** @enum {unknown} */
             state: "alive" | "dead";
             totalBytes: number | null;

@@ -4,6 +4,7 @@
  */
 import type { Alarm } from '../../api/views.ts';
 import { clockFinding } from '../../core/model/clock-offset.ts';
+import { poolWords } from '../../core/model/pool-room.ts';
 import { etcdAlarms } from '../../core/plan/etcd-space.ts';
 import type { BackendContext } from './context.ts';
 
@@ -12,7 +13,13 @@ const SHOWN_MAX = 20;
 
 /** Everything that is wrong now, as far as this control node knows. */
 export function alarmsOf(context: BackendContext): readonly Alarm[] {
-  return [etcdAlarms(context.etcdSpace), unreadable(context), poolFaults(context), clocks(context)].flatMap(bounded);
+  return [
+    etcdAlarms(context.etcdSpace),
+    unreadable(context),
+    poolRooms(context),
+    poolFaults(context),
+    clocks(context),
+  ].flatMap(bounded);
 }
 
 function unreadable({ store }: BackendContext): readonly Alarm[] {
@@ -21,6 +28,18 @@ function unreadable({ store }: BackendContext): readonly Alarm[] {
     about: key,
     message: `What etcd holds at ${key} ${finding}. It is left alone, and so is whatever depends on it.`,
   }));
+}
+
+function poolRooms(context: BackendContext): readonly Alarm[] {
+  const controller = context.leading()?.controller;
+  return [...context.store.storage.values()].flatMap(({ value: { name } }) => {
+    const level = controller?.pools.levelOf(name) ?? 'enough';
+    const pool = controller?.storageObserver.report(name)?.pool;
+    if (level === 'enough' || pool === undefined) return [];
+    return [
+      { kind: `pool-${level}`, about: name, message: `The pool of storage node ${name} ${poolWords(pool, level)}.` },
+    ];
+  });
 }
 
 function poolFaults(context: BackendContext): readonly Alarm[] {

@@ -19,6 +19,7 @@ import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import { answering, filledShare } from '../../core/plan/etcd-space.ts';
+import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {
   ArtifactUpload,
@@ -138,6 +139,7 @@ export class ControlBackend implements Backend {
         { labels: {}, value: this.#context.store.unreadable.size },
       ]),
       ...this.#hostMetrics(),
+      ...this.#poolMetrics(),
     ];
   }
 
@@ -158,6 +160,26 @@ export class ControlBackend implements Backend {
     }));
     return [
       { name: 'groundplane_host_agent_alive', help: 'Whether the agent of a host answers.', type: 'gauge', samples },
+    ];
+  }
+
+  /** Only of nodes that have reported to this leader. */
+  #poolMetrics(): MetricFamily[] {
+    const observer = this.#context.leading()?.controller.storageObserver;
+    if (observer === undefined) return [];
+    const pools = [...this.#context.store.storage.values()].flatMap(({ value: { name } }) => {
+      const pool = observer.report(name)?.pool;
+      return pool === undefined ? [] : [{ labels: { node: name }, pool }];
+    });
+    const gauge = (name: string, help: string, of: (pool: PoolReport) => number): MetricFamily => ({
+      name: `groundplane_storage_${name}`,
+      help,
+      type: 'gauge',
+      samples: pools.map(({ labels, pool }) => ({ labels, value: of(pool) })),
+    });
+    return [
+      gauge('pool_bytes', 'Size of the pool of a storage node.', (pool) => pool.totalBytes),
+      gauge('pool_free_bytes', 'Room left in the pool of a storage node.', (pool) => pool.freeBytes),
     ];
   }
 

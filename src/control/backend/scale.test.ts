@@ -140,6 +140,7 @@ function observing() {
       situation: (vm: VmRecord) => ({ vm, see: (incarnation: Incarnation) => see(vm, incarnation), disks: [] }),
     },
     observer: { see: seen, clockOffset: () => null },
+    pools: { levelOf: () => 'enough' },
     storageObserver: {
       answers: () => true,
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),

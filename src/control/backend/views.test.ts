@@ -69,6 +69,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
       situation: (vm: VmRecord) => ({ vm, see: (incarnation: Incarnation) => see(vm, incarnation), disks }),
     },
     observer: { see: (name: string) => ({ ...host, host: name }) },
+    pools: { levelOf: () => 'low' },
     storageObserver: {
       answers: (name: string) => reports.some(({ node }) => node === name),
       report: (name: string) => reports.find(({ node }) => node === name) ?? null,
@@ -156,6 +157,12 @@ test('a VM on its way says so, and what it waits for', () => {
   assert.deepEqual(verdict({}, { ...stopped, intent: 'stopped', failures: refused }).because.slice(1), [
     'Its last start failed: No kernel.',
   ]);
+});
+
+test('what keeps a guest paused by a disk error is said', () => {
+  const why = 'vm1 is paused by a disk error: the pool of storage node s1 is full.';
+  assert.ok(verdict({ why, qmp: { ...QMP, status: 'io-error' } }).because.includes(why));
+  assert.ok(!verdict({ why }).because.includes(why));
 });
 
 test('a follower says what is recorded and that it sees nothing', () => {

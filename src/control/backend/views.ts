@@ -108,7 +108,13 @@ export function verdictOf(
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
     // What ended and is not started again waits for something, or for a host.
-    if (why !== '' && (judgement?.verdict === 'lost' || judgement?.verdict === 'crashed' || isHeldBack(vm)))
+    if (
+      why !== '' &&
+      (judgement?.verdict === 'lost' ||
+        judgement?.verdict === 'crashed' ||
+        judgement?.verdict === 'disk-error' ||
+        isHeldBack(vm))
+    )
       because.push(why);
     // One that a move which was undone has left standing stands as its owner wants it.
     const isHalted = judgement?.verdict === 'paused' || judgement?.verdict === 'moved-out';
@@ -289,6 +295,7 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
     disks,
     usedBytes: report === null ? null : report.pool.totalBytes - report.pool.freeBytes,
     totalBytes: report?.pool.totalBytes ?? null,
+    room: context.leading()?.controller.pools.levelOf(node.name) ?? null,
     faults: (report?.faults ?? []).map(({ message }) => message),
     joinedAt: time(node.joinedAt),
   };

@@ -5,6 +5,7 @@ import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
+import type { SeenPool } from '../plan/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -17,6 +18,7 @@ import { type CredentialIssuer, Executor, type ExecutorPorts } from './executor.
 import { HostLoop } from './host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead-watch.ts';
 import { HostObserver } from './observer.ts';
+import { PoolWatch } from './pool-watch.ts';
 import { SharedDiskLoop } from './shared-disk-loop.ts';
 import { StorageObserver } from './storage-observer.ts';
 import { type CrashPoint, VmLoop } from './vm-loop.ts';
@@ -40,6 +42,7 @@ export interface ControllerPorts {
 export class Controller {
   readonly observer: HostObserver;
   readonly storageObserver: StorageObserver;
+  readonly pools: PoolWatch;
   readonly vms: VmLoop;
   readonly sharedDisks: SharedDiskLoop;
   /** What follows from the snapshot; follows it from `start` on. */
@@ -62,7 +65,15 @@ export class Controller {
         },
       },
     );
-    this.storageObserver = new StorageObserver({ clock, storage }, (node) => this.vms.wakeNode(node));
+    this.pools = new PoolWatch({ clock, log, store });
+    this.storageObserver = new StorageObserver(
+      { clock, storage },
+      {
+        onState: (node) => this.vms.wakeNode(node),
+        onReport: (node, { pool }) => this.pools.reported(node, pool),
+        onGone: (node) => this.pools.forget(node),
+      },
+    );
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     const { reach, lead } = ports;
@@ -85,6 +96,7 @@ export class Controller {
       observer: this.observer,
       index: this.index,
       storageAnswers: (node) => this.storageObserver.answers(node),
+      pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
     });
   }
@@ -128,6 +140,12 @@ export class Controller {
     return kind === 'host'
       ? this.observer.isSilent(name as HostName)
       : this.storageObserver.isSilent(name as StorageName);
+  }
+
+  #poolOf(node: StorageName): SeenPool | null {
+    const report = this.storageObserver.report(node)?.pool;
+    const level = this.pools.levelOf(node);
+    return report === undefined || level === null ? null : { report, level };
   }
 
   #vmChanged(id: VmId): void {

@@ -39,7 +39,10 @@ test('reports that carry a wall clock tell how far it is off, those of older ver
   const storage = {
     report: async () => ({ ...wallMs(40_000), node: 's1', pool: {}, artifacts: [], disks: [] }),
   } as unknown as StorageLink;
-  const nodes = new StorageObserver({ clock, storage }, () => undefined);
+  const nodes = new StorageObserver(
+    { clock, storage },
+    { onState: () => undefined, onReport: () => undefined, onGone: () => undefined },
+  );
   assert.equal(observer.clockOffset(host(1)), null);
   for (const n of [1, 2]) observer.watch(hostRecord(n));
   nodes.watch([node(1)]);

@@ -15,6 +15,15 @@ interface WatchedNode {
   stopped: boolean;
 }
 
+/** Who hears of storage nodes. */
+export interface StorageListener {
+  /** A node began or ceased to answer. */
+  readonly onState: (node: StorageName) => void;
+  readonly onReport: (node: StorageName, report: StorageReport) => void;
+  /** A node is not watched any more. */
+  readonly onGone: (node: StorageName) => void;
+}
+
 const POLL_MS = 1_000;
 const DEADLINE_MS = 1_500;
 
@@ -23,12 +32,12 @@ export class StorageObserver {
   readonly #clock: Clock;
   readonly #link: StorageLink;
   readonly #nodes = new Map<StorageName, WatchedNode>();
-  readonly #onState: (node: StorageName) => void;
+  readonly #told: StorageListener;
 
-  constructor(ports: { clock: Clock; storage: StorageLink }, onState: (node: StorageName) => void) {
+  constructor(ports: { clock: Clock; storage: StorageLink }, told: StorageListener) {
     this.#clock = ports.clock;
     this.#link = ports.storage;
-    this.#onState = onState;
+    this.#told = told;
   }
 
   /** Watches exactly these nodes from now on. */
@@ -37,6 +46,7 @@ export class StorageObserver {
       if (names.includes(name)) continue;
       node.stopped = true;
       this.#nodes.delete(name);
+      this.#told.onGone(name);
     }
     for (const name of names) {
       if (this.#nodes.has(name)) continue;
@@ -101,11 +111,12 @@ export class StorageObserver {
         const ours = { receivedAt: this.#clock.wallMs(), roundTripMs: this.#clock.monotonicMs() - sentAt };
         node.clock = wallMs === undefined ? null : clockOffset(wallMs, ours);
         node.error = null;
+        if (!node.stopped) this.#told.onReport(name, node.report);
       } catch (error) {
         node.state = 'silent';
         node.error = messageOf(error);
       }
-      if (before !== node.state) this.#onState(name);
+      if (before !== node.state) this.#told.onState(name);
       await new Promise<void>((resolve) => void this.#clock.after(POLL_MS, resolve));
     }
   }

@@ -18,6 +18,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
+import { DiskErrorEvents, tryStoragePaths } from './disk-error-events.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
@@ -38,6 +39,7 @@ export interface VmLoopPorts {
   /** Follows the snapshot: whoever changes the one changes the other before anybody decides. */
   readonly index: ClusterIndex;
   readonly storageAnswers: (node: VmSituation['disks'][number]['node']) => boolean;
+  readonly pool: VmSituation['cluster']['pool'];
   readonly crashPoint: CrashPoint;
 }
 
@@ -54,8 +56,6 @@ const COMPLETE_LOOK_MS = 20;
 const LEASE_LOOK_MS = 200;
 /** Between two looks at a VM that depends on a value in etcd that is no record. */
 const UNREADABLE_LOOK_MS = 2_000;
-/** Other hosts tried for one guest that lost its storage. */
-const CANDIDATES_PROBED = 8;
 /** A process that does not end is told to this often. */
 const END_ATTEMPTS = 3;
 /** A guest that ran this long after a disk error is over it. */
@@ -126,17 +126,20 @@ export class VmLoop {
   readonly #waiting = new Set<VmId>();
   #waitingWoken = false;
   readonly #newcomers: Newcomers;
+  readonly #diskErrors: DiskErrorEvents;
   #stopped = false;
 
   constructor(ports: VmLoopPorts) {
     this.#ports = ports;
-    const { index, observer, store, storageAnswers } = ports;
+    const { index, observer, store, storageAnswers, pool } = ports;
     this.#newcomers = new Newcomers(store, index);
+    this.#diskErrors = new DiskErrorEvents(ports);
     this.#cluster = {
       index,
       seeHost: (host) => observer.see(host),
       areAllHostsAsked: () => observer.areAllAsked,
       storageAnswers,
+      pool,
       storageCutFrom: (host) => observer.storageCutFrom(host),
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
       seesRunning: (vm) => this.seesRunning(vm),
@@ -302,6 +305,7 @@ export class VmLoop {
     if (againInMs !== null && !this.#stopped) state.cancelTimer = this.#ports.clock.after(againInMs, state.look);
     if (againInMs === null) {
       this.#states.delete(id);
+      this.#diskErrors.over(id);
       this.#waiting.delete(id);
     }
   }
@@ -444,6 +448,7 @@ export class VmLoop {
 
   #forget(vm: VmRecord, generation: Incarnation['generation'], state: VmState): void {
     this.#ports.qmp.forget(vm.id, generation);
+    this.#diskErrors.over(vm.id);
     state.qmp.delete(generation);
     state.told.delete(generation);
     state.launchedAt.delete(generation);
@@ -573,22 +578,14 @@ export class VmLoop {
     const now = this.#ports.clock.monotonicMs();
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
-      return this.#tryStoragePaths(incarnation.host);
+      this.#diskErrors.paused(this.situation(vm), incarnation, state.ledger.diskError.since);
+      return tryStoragePaths(incarnation.host, this.#ports);
     }
-    if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS)
+    if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS) {
       state.ledger.diskError = null;
-    return null;
-  }
-
-  /** A guest was paused by a disk error: find out which hosts the storage nodes reach, its own first. */
-  async #tryStoragePaths(host: HostName): Promise<void> {
-    const { observer, store } = this.#ports;
-    const candidates = [host];
-    for (const other of store.snapshot.hosts.keys()) {
-      if (other !== host) candidates.push(other);
-      if (candidates.length > CANDIDATES_PROBED) break;
+      this.#diskErrors.over(vm.id);
     }
-    await Promise.all(candidates.map((candidate) => observer.probeNow(candidate)));
+    return null;
   }
 
   #changesOf(vm: VmRecord, decision: Exclude<Decision, { kind: 'wait' | 'do' }>): Change[] {

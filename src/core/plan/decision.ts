@@ -8,6 +8,7 @@ import { nextGeneration } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { HostObservation, IncarnationObservation } from '../model/observation.ts';
+import type { PoolLevel } from '../model/pool-room.ts';
 import {
   currentIncarnation,
   type Incarnation,
@@ -17,6 +18,7 @@ import {
   type VmRecord,
   withNextNics,
 } from '../model/vm.ts';
+import type { PoolReport } from '../ports/storage-link.ts';
 import { place } from './placement.ts';
 import type { Acknowledged, Step } from './steps.ts';
 import { type Judgement, judge } from './verdict.ts';
@@ -36,6 +38,12 @@ export interface VmSituation {
   readonly phaseForMs: number;
 }
 
+/** A pool as it was reported last. */
+export interface SeenPool {
+  readonly report: PoolReport;
+  readonly level: PoolLevel;
+}
+
 /** What a placement and a disk error need to know of the rest of the cluster. */
 export interface ClusterSituation {
   readonly index: ClusterIndex;
@@ -44,6 +52,8 @@ export interface ClusterSituation {
   readonly areAllHostsAsked: () => boolean;
   /** Storage nodes that answered the leader's last call. */
   readonly storageAnswers: (node: StorageName) => boolean;
+  /** What a storage node reported last of its pool; null before its first report. */
+  readonly pool: (node: StorageName) => SeenPool | null;
   /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
   readonly storageCutFrom: (host: HostName) => readonly StorageName[];
   /** The hosts that some storage node could not reach at its last attempt. */
@@ -121,7 +131,7 @@ export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
 const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
 
 /** The storage nodes that hold a shared disk of the VM, those included from which one is being taken. One that is not made yet is on none. */
-function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
+export function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
   const nodes = sharedDisksOf(vm).flatMap(({ disk }) => {
     const record = cluster.index.sharedDisk(disk);
     return record?.phase === 'creating' ? [] : [record?.node ?? UNKNOWN_NODE];

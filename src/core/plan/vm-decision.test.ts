@@ -378,6 +378,12 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   const alone = cutFromFirst({ ...given, cluster: clusterOf({ vms: [vm], hosts }) });
   const waits = decide({ ...given, acknowledged: erredSince(NOW - 4_000), cluster: alone });
   assert.match(waits.kind === 'wait' ? waits.why : '', /paused by a disk error: h1 cannot reach s1/);
+  // A pool that is full is named, between the times that the guest is continued.
+  const report = { totalBytes: 2 ** 30, freeBytes: 0 };
+  const full = { ...given.cluster, pool: () => ({ report, level: 'full' as const }) };
+  const acknowledged = erredSince(NOW - 9_000, NOW - 1_000);
+  const held = decide({ ...given, acknowledged, cluster: full });
+  assert.match(held.kind === 'wait' ? held.why : '', /the pool of storage node s1 is full \(0 MiB of 1024 MiB free\)/);
   // Its own host is never taken again for want of another: it would only lose the guest's memory.
   assert.equal(brief(cutFrom(1, 2)), '→ starting 2');
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW), cluster: cutFromFirst(given) })), 'wait');

@@ -12,7 +12,6 @@ import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
   beginStop,
   type Decision,
-  diskNodes,
   hasLastedEnough,
   hasLostPatience,
   inPhase,
@@ -27,6 +26,7 @@ import {
   wait,
   wantsStop,
 } from './decision.ts';
+import { diskErrorCause, diskErrorWords } from './disk-error.ts';
 import { moveObstacle } from './guest-cluster-limits.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
 import { place } from './placement.ts';
@@ -348,18 +348,16 @@ function endFor(
 
 /** A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is cut off. */
 function decideDiskError(situation: VmSituation, incarnation: Incarnation): Decision {
-  const { vm, disks, cluster, acknowledged, monotonicMs } = situation;
-  const nodes = diskNodes(disks);
-  const down = nodes.filter((node) => !cluster.storageAnswers(node));
-  if (down.length > 0)
-    return wait(`${vm.name} is paused by a disk error; storage node ${down.join(', ')} does not answer.`);
-  const cut = cluster.storageCutFrom(incarnation.host).filter((node) => nodes.includes(node));
+  const { vm, cluster, acknowledged, monotonicMs } = situation;
+  const cause = diskErrorCause(situation, incarnation);
+  const why = diskErrorWords(situation, incarnation, cause);
+  if (cause.kind === 'down') return wait(why);
   const { diskError } = acknowledged;
-  if (cut.length === 0) {
+  if (cause.kind !== 'cut') {
     // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend nothing.
     const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
     const left = Math.ceil(again - monotonicMs);
-    if (left > 0) return wait(`${vm.name} is paused by a disk error again.`, left);
+    if (left > 0) return wait(why, left);
     // A storage service that came back while it could not read the record serves nothing of it until it is told to.
     if (!acknowledged.granted.has(incarnation.generation))
       return perform({ do: 'grant', generation: incarnation.generation });
@@ -372,13 +370,13 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     monotonicMs - (diskError?.since ?? monotonicMs) < DISK_ERROR_RESTART_MS ||
     vm.spec.restartPolicy === 'never'
   ) {
-    return wait(`${vm.name} is paused by a disk error: ${incarnation.host} cannot reach ${cut.join(', ')}.`);
+    return wait(why);
   }
   return startNext(situation, {
     reason: 'lost',
     avoid: [...cutHosts],
     strict: true,
-    why: `${incarnation.host} lost its storage (${cut.join(', ')}) and ${vm.name} was paused by it.`,
+    why: `${incarnation.host} lost its storage (${cause.nodes.join(', ')}) and ${vm.name} was paused by it.`,
   });
 }
 

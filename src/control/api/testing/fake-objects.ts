@@ -117,7 +117,7 @@ export function fakeHost(name: string, revision: string): Host {
 /** The only storage node. */
 export function fakeStorageNode(): StorageNode {
   const addresses = { control: '10.0.0.11', storage: '10.1.0.11' };
-  const sizes = { faults: [], disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
+  const sizes = { room: 'enough' as const, faults: [], disks: 0, usedBytes: 0, totalBytes: 1024 ** 4 };
   return {
     name: 's1',
     revision: '1',

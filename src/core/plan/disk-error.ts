@@ -1,0 +1,47 @@
+/** Why a guest is paused by a disk error, as far as the cluster sees it: for decisions, events and people. Pure. */
+import type { StorageName } from '../../base/ids.ts';
+import { poolWords } from '../model/pool-room.ts';
+import type { Incarnation } from '../model/vm.ts';
+import { diskNodes, sharedNodes, type VmSituation } from './decision.ts';
+
+export type DiskErrorCause =
+  /** Storage nodes of the VM that do not answer. */
+  | { readonly kind: 'down'; readonly nodes: readonly StorageName[] }
+  /** Storage nodes that the VM's host alone cannot reach. */
+  | { readonly kind: 'cut'; readonly nodes: readonly StorageName[] }
+  /** Storage nodes whose pools are full. */
+  | { readonly kind: 'full'; readonly nodes: readonly StorageName[] }
+  | { readonly kind: 'unknown' };
+
+/** The first cause that is seen. */
+export function diskErrorCause(situation: VmSituation, { host }: Incarnation): DiskErrorCause {
+  const { cluster, disks } = situation;
+  const own = diskNodes(disks);
+  const down = own.filter((node) => !cluster.storageAnswers(node));
+  if (down.length > 0) return { kind: 'down', nodes: down };
+  const cut = cluster.storageCutFrom(host).filter((node) => own.includes(node));
+  if (cut.length > 0) return { kind: 'cut', nodes: cut };
+  const full = [...new Set([...own, ...sharedNodes(situation)])].filter((node) => cluster.pool(node)?.level === 'full');
+  return full.length > 0 ? { kind: 'full', nodes: full } : { kind: 'unknown' };
+}
+
+/** The cause in a sentence about the VM. */
+export function diskErrorWords(situation: VmSituation, { host }: Incarnation, cause: DiskErrorCause): string {
+  const { vm, cluster } = situation;
+  const paused = `${vm.name} is paused by a disk error`;
+  switch (cause.kind) {
+    case 'down':
+      return `${paused}; storage node ${cause.nodes.join(', ')} does not answer.`;
+    case 'cut':
+      return `${paused}: ${host} cannot reach ${cause.nodes.join(', ')}.`;
+    case 'full': {
+      const pools = cause.nodes.flatMap((node) => {
+        const pool = cluster.pool(node);
+        return pool === null ? [] : [`the pool of storage node ${node} ${poolWords(pool.report, 'full')}`];
+      });
+      return `${paused}: ${pools.join('; ')}. It goes on by itself once there is room.`;
+    }
+    case 'unknown':
+      return `${paused}.`;
+  }
+}
