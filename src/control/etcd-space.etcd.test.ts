@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { create } from '@bufbuild/protobuf';
 import type { CreateVm } from '../api/requests.ts';
 import { present } from '../base/assert.ts';
+import { parseStorageName } from '../base/ids.ts';
 import { keyOf, PREFIX } from '../core/model/keys.ts';
 import { filledShare } from '../core/plan/etcd-space.ts';
+import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
+import { AlarmRequest_AlarmAction, AlarmRequestSchema, AlarmType, Maintenance } from '../etcd/generated/rpc_pb.js';
 import { type IdentityCluster, startIdentityCluster } from '../etcd/testing/identity-cluster.ts';
 import { until } from '../os/testing/until.ts';
 import { Artifacts } from './backend/artifacts.ts';
@@ -146,6 +150,38 @@ test('a full etcd gets out of it by itself, whoever leads or nobody, and takes w
     } finally {
       await end();
     }
+  }
+});
+
+test('an alarm that somebody with a storage node’s certificate raises is taken back, and costs no history', async () => {
+  const { etcd, client, space, end } = await smallEtcd(1, true);
+  const storage = new EtcdClient(await etcd.optionsOf({ kind: 'storage', name: parseStorageName('s1') }));
+  try {
+    await ensureAuthorization(client, { controls: ['control:c1'], readers: ['storage:s1'], readPrefixes: ['/gp/vm/'] });
+    const { revision } = await client.txn({ compare: [], success: [{ put: `${PREFIX.event}1`, value: '{}' }] });
+    const raise = create(AlarmRequestSchema, { action: AlarmRequest_AlarmAction.ACTIVATE, alarm: AlarmType.NOSPACE });
+    await storage.manage(Maintenance.method.alarm, raise, {});
+    await assert.rejects(client.leaseGrant(5), /database space exceeded/);
+    space.start();
+    await until('writes', async () => {
+      const [granted] = await Promise.allSettled([client.leaseGrant(5)]);
+      return granted.status === 'fulfilled';
+    });
+    const seen: number[] = [];
+    const over = new AbortController();
+    await client.txn({ compare: [], success: [{ put: `${PREFIX.event}2`, value: '{}' }] });
+    await client.watch(PREFIX.event, {
+      fromRevision: revision,
+      signal: AbortSignal.any([over.signal, AbortSignal.timeout(20_000)]),
+      onEvents: (events) => {
+        for (const event of events) seen.push(event.modRevision);
+        if (seen.length > 1) over.abort();
+      },
+    });
+    assert.equal(seen[0], revision, 'history is still there');
+  } finally {
+    storage.close();
+    await end();
   }
 });
 

@@ -21,17 +21,17 @@ import { EtcdCompacted } from '../etcd/errors.ts';
 const STATUS_MS = 2_000;
 const COMPACT_MS = 60_000;
 const DEFRAGMENT_MS = 120_000;
-const LOOK_MS = 10_000;
+const LOOK_MS = 3_000;
 /** While there is something to do. */
 const LOOK_SOON_MS = 500;
 /** Revisions that are remembered with the time they were seen at. */
-const SEEN_MAX = 30;
+const SEEN_MAX = 60;
 
 export interface EtcdSpaceOptions {
   readonly etcd: Pick<EtcdClient, 'clock' | 'status' | 'compact' | 'defragment' | 'disarm'>;
   readonly quotaBytes: number;
   readonly log: Log;
-  /** Between two looks while there is nothing to do; 10 s. */
+  /** Between two looks while there is nothing to do; 3 s. */
   readonly lookMs?: number;
   /** Whether this node leads; null: nobody does, as far as it knows. */
   readonly leads: () => boolean | null;

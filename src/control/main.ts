@@ -11,7 +11,7 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
-import { PREFIX, ROOT } from '../core/model/keys.ts';
+import { PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
 import type { Reach } from '../core/ports/reach.ts';
@@ -44,6 +44,7 @@ import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
 import { createReach } from './links/reach.ts';
+import { withReservationKeys } from './links/reservation-keys.ts';
 import { createStorageLink } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
@@ -83,7 +84,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd, randomHex, log);
-  const links = linksOf(config, credentials, store);
+  const links = linksOf(config, credentials, store, etcd);
   const { clients, hosts, storage, paths, reach, qmp } = links;
   const state: ServerState = {
     leading: null,
@@ -187,11 +188,11 @@ interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
-function linksOf(config: ControlConfig, credentials: Credentials, store: ClusterStore): Links {
+function linksOf(config: ControlConfig, credentials: Credentials, store: ClusterStore, etcd: EtcdClient): Links {
   const snapshot = snapshotOf(store);
   const clients = new RpcClients(credentials);
   const hosts = createHostLink(clients, snapshot);
-  const storage = createStorageLink(clients, snapshot);
+  const storage = withReservationKeys(createStorageLink(clients, snapshot), etcd);
   const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
   const reach = createReach({ self: config.name, clients, snapshot, controls: () => config.peers });
   const monitor = Math.max(
@@ -245,7 +246,7 @@ async function readAll(
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));
-  const wanted = { controls, readers: [], readPrefix: ROOT, writePrefix: PREFIX.reservation };
+  const wanted = { controls, readers: [], readPrefixes: STORAGE_READS };
   await untilEtcd(() => ensureAuthorization(etcd, wanted, { signal: until.signal }), until);
   const accounts = new TargetAccounts(etcd);
   await untilEtcd(() => accounts.ensureKey(), until);

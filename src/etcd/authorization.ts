@@ -1,15 +1,14 @@
 /**
- * Who may do what in etcd. One authority signs the certificates of all processes of a cluster, so a certificate alone must
- * not open etcd: its common name has to be a user. Control nodes may do everything, readers may read one prefix and write one below it,
- * and nobody else gets to any key.
+ * Who may do what in etcd. Whose certificate holds etcd's name gets in (member.ts): control and storage nodes. What each may do there is told
+ * apart by the common name: control nodes may do everything, readers may read some prefixes and write single keys, and nobody else gets to any key.
  *
  * Guarantees: every step may be repeated, in any order with those of other control nodes; authorization is enabled only
  * after all users exist, and never so that the caller locks itself out. No user has a password: etcd takes the common
  * name of the certificate of each request (`--client-cert-auth`, see member.ts), so there is nothing to log in with.
  *
- * Limits of etcd (seen with 3.4.23), which a firewall or `clientName` of member.ts has to make up for:
+ * Limits of etcd (seen with 3.4.23), for storage nodes therefore:
  * - It asks for no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
- *   members. Whoever holds any certificate of the authority and reaches the port can disturb, but read or write no key.
+ *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back (src/control/etcd-space.ts).
  * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
  *   authorization was enabled, goes on until its connection ends.
  */
@@ -25,6 +24,7 @@ import {
   AuthRoleAddRequestSchema,
   AuthRoleGetRequestSchema,
   AuthRoleGrantPermissionRequestSchema,
+  AuthRoleRevokePermissionRequestSchema,
   AuthUserAddRequestSchema,
   AuthUserDeleteRequestSchema,
   AuthUserGetRequestSchema,
@@ -37,17 +37,17 @@ import { keyBytes, prefixEnd } from './records.ts';
 export interface Authorization {
   /** May do everything; the caller is one of them. All control nodes, as the others cannot add themselves later. */
   readonly controls: readonly string[];
-  /** May read and watch `readPrefix`. */
+  /** May read and watch what is below `readPrefixes`. */
   readonly readers: readonly string[];
-  /** With its slash at the end, such as `/gp/`. */
-  readonly readPrefix: string;
-  /** What readers may write as well, such as `/gp/reservation/`: what storage nodes alone know. */
-  readonly writePrefix: string;
+  /** Each with its slash at the end, such as `/gp/vm/`. */
+  readonly readPrefixes: readonly string[];
 }
 
 /** etcd's name for the user that must exist, and for the role that may do everything. No certificate has this name. */
 const ROOT = 'root';
 const READER_ROLE = 'groundplane-reader';
+/** With a reader's common name: what it alone may write. */
+const WRITER_ROLE = 'groundplane-writer:';
 
 /**
  * Makes what is missing of users and roles, then enables authorization. Takes nothing away: see revokeUser. Afterwards
@@ -81,6 +81,47 @@ export async function allowReader(client: EtcdClient, commonName: string, option
 }
 
 /**
+ * Lets a reader write one key as well: what it alone knows. Needs `allowReader` before it, or throws not-found; throws `forbidden` when we are
+ * not a control node. It may be called again, and changes nothing then.
+ */
+export async function allowWriting(
+  client: EtcdClient,
+  { commonName, key }: { readonly commonName: string; readonly key: string },
+  options: CallOptions = {},
+): Promise<void> {
+  checkName(commonName);
+  const name = WRITER_ROLE + commonName;
+  const perm = { permType: Permission_Type.READWRITE, key: keyBytes(key), rangeEnd: new Uint8Array() };
+  const user = await client.manage(
+    Auth.method.userGet,
+    create(AuthUserGetRequestSchema, { name: commonName }),
+    options,
+  );
+  if (!user.roles.includes(name)) {
+    await ignoring('exists', client.manage(Auth.method.roleAdd, create(AuthRoleAddRequestSchema, { name }), options));
+    const member = create(AuthUserGrantRoleRequestSchema, { user: commonName, role: name });
+    await client.manage(Auth.method.userGrantRole, member, options);
+  }
+  if ((await permissions(client, name, options)).some((each) => samePermission(each, perm))) return;
+  const grant = create(AuthRoleGrantPermissionRequestSchema, { name, perm });
+  await guarded(() => client.manage(Auth.method.roleGrantPermission, grant, options));
+}
+
+/** Takes back what `allowWriting` allowed; it is no error where it did not. */
+export async function forbidWriting(
+  client: EtcdClient,
+  { commonName, key }: { readonly commonName: string; readonly key: string },
+  options: CallOptions = {},
+): Promise<void> {
+  checkName(commonName);
+  const role = WRITER_ROLE + commonName;
+  const perm = { permType: Permission_Type.READWRITE, key: keyBytes(key), rangeEnd: new Uint8Array() };
+  if (!(await permissions(client, role, options)).some((each) => samePermission(each, perm))) return;
+  const request = create(AuthRoleRevokePermissionRequestSchema, { role, key: perm.key, rangeEnd: perm.rangeEnd });
+  await guarded(() => client.manage(Auth.method.roleRevokePermission, request, options));
+}
+
+/**
  * Refuses every later request of that common name; it is no error when it is no user. What it watches already goes on
  * until its connection ends. Throws `forbidden` when we are not a control node.
  */
@@ -93,11 +134,11 @@ export async function revokeUser(client: EtcdClient, commonName: string, options
   await ignoring('not-found', client.manage(Auth.method.userDelete, request, options));
 }
 
-function check(client: EtcdClient, { controls, readers, readPrefix, writePrefix }: Authorization): void {
+function check(client: EtcdClient, { controls, readers, readPrefixes }: Authorization): void {
   for (const name of [...controls, ...readers]) checkName(name);
   const isBoth = controls.find((name) => readers.includes(name));
   if (isBoth !== undefined) throw new CodedError('bad-input', `${isBoth} is both a control node and a reader of etcd.`);
-  for (const prefix of [readPrefix, writePrefix]) {
+  for (const prefix of readPrefixes) {
     if (!prefix.endsWith('/'))
       throw new CodedError('bad-input', `A prefix of etcd ends with a slash, unlike ${JSON.stringify(prefix)}.`);
   }
@@ -122,11 +163,11 @@ async function listUsers(client: EtcdClient, options: CallOptions): Promise<read
 
 async function ensureReaderRole(
   client: EtcdClient,
-  { readPrefix, writePrefix }: Pick<Authorization, 'readPrefix' | 'writePrefix'>,
+  { readPrefixes }: Pick<Authorization, 'readPrefixes'>,
   options: CallOptions,
 ): Promise<void> {
-  const wanted = [permission(Permission_Type.READ, readPrefix), permission(Permission_Type.READWRITE, writePrefix)];
-  const present = await permissions(client, options);
+  const wanted = readPrefixes.map((prefix) => permission(Permission_Type.READ, prefix));
+  const present = await permissions(client, READER_ROLE, options);
   const missing = wanted.filter((each) => !present.some((perm) => samePermission(perm, each)));
   if (missing.length === 0) return;
   const role = create(AuthRoleAddRequestSchema, { name: READER_ROLE });
@@ -142,9 +183,9 @@ function permission(permType: Permission_Type, prefix: string): MessageInitShape
   return { permType, key, rangeEnd: prefixEnd(key) };
 }
 
-/** What the readers' role may do; nothing where it does not exist. */
-async function permissions(client: EtcdClient, options: CallOptions): Promise<readonly Permission[]> {
-  const request = create(AuthRoleGetRequestSchema, { role: READER_ROLE });
+/** What a role may do; nothing where it does not exist. */
+async function permissions(client: EtcdClient, name: string, options: CallOptions): Promise<readonly Permission[]> {
+  const request = create(AuthRoleGetRequestSchema, { role: name });
   const role = await ignoring('not-found', client.manage(Auth.method.roleGet, request, options));
   return role?.perm ?? [];
 }

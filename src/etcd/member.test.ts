@@ -20,6 +20,7 @@ const OPTIONS: EtcdMemberOptions = {
     peerCertFile: 'pc',
     peerKeyFile: 'pk',
     clientName: 'n',
+    peerName: 'm',
   },
 };
 
@@ -38,6 +39,7 @@ test('a member asks for certificates on both sides, keeps pings and syncs to dis
     '--client-cert-auth=true',
     '--peer-client-cert-auth=true',
     '--client-cert-allowed-hostname=n',
+    '--peer-cert-allowed-hostname=m',
     '--grpc-keepalive-min-time=1s',
     '--initial-cluster=c1=https://10.0.0.1:2380,c2=https://[fd00::2]:2380',
     '--listen-client-urls=https://10.0.0.1:2379,https://127.0.0.1:2379',

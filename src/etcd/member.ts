@@ -33,12 +33,11 @@ export interface EtcdMemberOptions {
 }
 
 /**
- * With one authority for all processes of a cluster and neither of the two names, this keeps the others' certificates out:
- * - Clients: the common name must be a user, see authorization.ts and what it says about limits.
- * - Members: etcd (3.4.23, seen) wants the source address of a connection to its peer port among the IP names of the
- *   certificate, so one without IP names does not get in, and one with them only from there. For a certificate that
- *   fails this etcd asks DNS whether one of its DNS names belongs to the source address: so our DNS names must never be
- *   published, neither forward nor reverse. `--peer-cert-allowed-cn` does not fit, as each member has its own.
+ * One authority signs the certificates of all processes of a cluster, and neither all of them are clients of etcd nor all clients may do
+ * everything. Two names keep the others out, in the handshake: what a client's certificate must hold, and what a member's must (src/pki:
+ * control nodes' hold both, storage nodes' the first, hosts' and QEMUs' none). Who gets in is told apart by the common name (authorization.ts).
+ * Without the second name etcd (3.4.23, seen) wants the source address of a member among its certificate's IP names, and where that fails asks DNS
+ * whether one of its DNS names belongs to it.
  *
  * File names. Each certificate is used to serve and to connect: it needs both extended key usages (or none), and as names
  * the one that clients verify (`serverName` of the client) and the host of its peer address (an IP address as an IP).
@@ -50,10 +49,10 @@ export interface EtcdMemberTls {
   readonly peerCaFile: string;
   readonly peerCertFile: string;
   readonly peerKeyFile: string;
-  /** If set, a client's certificate must also carry this DNS name: the CA's other certificates do not open etcd. */
-  readonly clientName?: string;
-  /** The same for members. Without it, a member's source address must be among its certificate's IP names. */
-  readonly peerName?: string;
+  /** The DNS name that a client's certificate must hold: the CA's other certificates do not open etcd. */
+  readonly clientName: string;
+  /** The same for members. */
+  readonly peerName: string;
 }
 
 export interface EtcdCommand {
@@ -137,8 +136,8 @@ function tlsFlags(tls: EtcdMemberTls): Record<string, string> {
     'peer-trusted-ca-file': tls.peerCaFile,
     'peer-cert-file': tls.peerCertFile,
     'peer-key-file': tls.peerKeyFile,
-    ...(tls.clientName === undefined ? {} : { 'client-cert-allowed-hostname': tls.clientName }),
-    ...(tls.peerName === undefined ? {} : peerNameFlags(tls.peerName)),
+    'client-cert-allowed-hostname': tls.clientName,
+    ...peerNameFlags(tls.peerName),
   };
 }
 

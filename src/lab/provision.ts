@@ -3,7 +3,7 @@
  * nodes' credentials. Guarantees: what exists is never replaced; no secret is readable by others, not for a moment.
  */
 
-import { randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { present } from '../base/assert.ts';
@@ -12,6 +12,7 @@ import { parseControlName } from '../base/ids.ts';
 import { makePrivateDirectory, readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
 import { readCredentials, writeCredentials } from '../pki/credentials.ts';
+import { etcdNames } from '../pki/identity.ts';
 import { createApiToken, tokenSha256 } from '../pki/join-token.ts';
 import type { LabLayout } from './layout.ts';
 import { credentialsDir } from './roles.ts';
@@ -81,12 +82,27 @@ async function ensureControlCredentials(
   layout: LabLayout,
 ): Promise<void> {
   const directory = credentialsDir(machine, layout);
-  if ((await readCredentials(directory)) !== undefined) return;
+  const existing = await readCredentials(directory);
+  if (existing !== undefined) return demandEtcdNames(machine.name, existing.certPem);
   const address = present(addressIn(machine, 'control'), 'control address');
   const identity = { kind: 'control', name: parseControlName(machine.name) } as const;
   const ipAddresses = [address, '127.0.0.1'];
   const own = await issue(authority, { identity, ipAddresses, daysValid: CONTROL_DAYS });
   await writeCredentials(directory, { caPem: authority.certPem, ...own });
+}
+
+/** Certificates of before etcd asked for names of its own open it no more. CodedError 'failed'. */
+function demandEtcdNames(name: string, certPem: string): void {
+  const names = new X509Certificate(certPem).subjectAltName ?? '';
+  if (etcdNames({ kind: 'control', name: parseControlName(name) }).every((each) => names.includes(each))) return;
+  throw new CodedError(
+    'failed',
+    `The certificate of ${name} was made by an older version, and etcd would not let it in.`,
+    {
+      advice:
+        'Nothing was changed. Begin with an empty directory: clusters of versions before 0.1.0 are not taken over.',
+    },
+  );
 }
 
 async function ensureAdminToken(layout: LabLayout): Promise<string> {

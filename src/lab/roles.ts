@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { present } from '../base/assert.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { etcdCommand } from '../etcd/member.ts';
+import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME } from '../pki/identity.ts';
 import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import { addressIn, type MachineKind, type MachineSpec } from './shape.ts';
 import type { ProcessSpec } from './supervisor.ts';
@@ -197,7 +198,10 @@ function etcdSpec(machine: MachineSpec, context: RoleContext): ProcessSpec {
     peerAddress: peerAddress(machine),
     initialCluster: controlNodes(context).map((node) => ({ name: node.name, peerAddress: peerAddress(node) })),
     clusterToken: 'groundplane',
-    tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+    tls: {
+      ...{ caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+      ...{ clientName: ETCD_CLIENT_NAME, peerName: ETCD_MEMBER_NAME },
+    },
     arch: process.arch,
   });
   return { role: 'etcd', argv: [program, ...argv], env };

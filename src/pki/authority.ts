@@ -27,7 +27,7 @@ import {
 } from '@peculiar/x509';
 import { CodedError } from '../base/errors.ts';
 import { isName } from '../base/ids.ts';
-import { commonName, dnsName, type PeerIdentity } from './identity.ts';
+import { commonName, dnsName, etcdNames, type PeerIdentity } from './identity.ts';
 
 /** A certificate and its private key (PKCS #8), both PEM. The key is a secret. */
 export interface CertifiedKey {
@@ -149,7 +149,7 @@ async function leafExtensions(
   publicKey: webcrypto.CryptoKey | PublicKey,
 ): Promise<Extension[]> {
   const names: JsonGeneralNames = [
-    { type: 'dns', value: dnsName(identity) },
+    ...[dnsName(identity), ...etcdNames(identity)].map((value) => ({ type: 'dns' as const, value })),
     ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
   ];
   return [

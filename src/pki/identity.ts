@@ -9,6 +9,8 @@
  *   storage s1                      storage:s1                       s1.storage.groundplane
  *   VM vm-0123456789ab, run 7       incarnation:vm-0123456789ab:7    g7.vm-0123456789ab.vm.groundplane
  *   authority of cluster lab        authority:lab                    none: it signs, it never speaks
+ *
+ * Control and storage nodes have names beside that, which say that etcd may let them in (`etcdNames`).
  */
 
 import { unreachable } from '../base/assert.ts';
@@ -61,6 +63,23 @@ export function dnsName(identity: PeerIdentity): string {
   return identity.kind === 'incarnation'
     ? `g${identity.generation}.${identity.vmId}.vm.${DOMAIN}`
     : `${identity.name}.${identity.kind}.${DOMAIN}`;
+}
+
+/** What etcd asks of a client's certificate, in the handshake: QEMUs and hosts have no business there. */
+export const ETCD_CLIENT_NAME = `client.etcd.${DOMAIN}`;
+/** What etcd's members ask of each other's. */
+export const ETCD_MEMBER_NAME = `member.etcd.${DOMAIN}`;
+const ETCD_NAMES: ReadonlySet<string> = new Set([ETCD_CLIENT_NAME, ETCD_MEMBER_NAME]);
+
+/** The DNS names by which etcd lets a process in, beside the one that says who it is. */
+export function etcdNames({ kind }: PeerIdentity): readonly string[] {
+  if (kind === 'control') return [ETCD_CLIENT_NAME, ETCD_MEMBER_NAME];
+  return kind === 'storage' ? [ETCD_CLIENT_NAME] : [];
+}
+
+/** True for a name of `etcdNames`, which says nothing of who holds it. */
+export function isEtcdName(text: string): boolean {
+  return ETCD_NAMES.has(text);
 }
 
 /**

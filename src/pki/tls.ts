@@ -8,7 +8,7 @@ import { type ConnectionOptions, connect, type PeerCertificate, type TLSSocket, 
 import { CodedError } from '../base/errors.ts';
 import { withDeadline } from '../os/deadline.ts';
 import type { Credentials } from './credentials.ts';
-import { dnsName, type PeerIdentity, parseCommonName, parseDnsName, sameIdentity } from './identity.ts';
+import { dnsName, isEtcdName, type PeerIdentity, parseCommonName, parseDnsName, sameIdentity } from './identity.ts';
 
 /** For a server whose every client must have a certificate of the cluster; then ask `peerIdentity` who it is. */
 export function serverTlsOptions(credentials: Credentials): TlsOptions {
@@ -122,8 +122,9 @@ function certificateIdentity(certificate: PeerCertificate): PeerIdentity | undef
   const cn: unknown = certificate.subject?.CN;
   const alternative = certificate.subjectaltname;
   if (typeof cn !== 'string' || alternative === undefined) return undefined;
-  const dns = alternative.split(', ').filter((name) => name.startsWith('DNS:'));
-  const identity = dns.length === 1 ? parseDnsName(dns[0]?.slice('DNS:'.length) ?? '') : undefined;
+  const dns = alternative.split(', ').flatMap((name) => (name.startsWith('DNS:') ? [name.slice('DNS:'.length)] : []));
+  const own = dns.filter((name) => !isEtcdName(name));
+  const identity = own.length === 1 ? parseDnsName(own[0] ?? '') : undefined;
   const subject = parseCommonName(cn);
   return identity !== undefined && subject !== undefined && sameIdentity(identity, subject) ? identity : undefined;
 }

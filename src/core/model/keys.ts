@@ -39,6 +39,15 @@ export const ROOT = '/gp/';
 /** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
+/** What storage nodes read: the disks and VMs that they serve, reservations, and the key of their targets' accounts. */
+export const STORAGE_READS: readonly string[] = [
+  PREFIX.disk,
+  PREFIX.sharedDisk,
+  PREFIX.vm,
+  PREFIX.reservation,
+  TARGET_SECRET_KEY.slice(0, TARGET_SECRET_KEY.lastIndexOf('/') + 1),
+];
+
 export const keyOf = {
   vm: (id: VmId): string => PREFIX.vm + id,
   /** Holds the id: the name's uniqueness is this key's. */

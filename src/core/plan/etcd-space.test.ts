@@ -89,6 +89,10 @@ test('a full etcd is compacted to the last revision, defragmented, and disarmed,
   assert.equal(decideEtcdSpace(at({ members: three(full), compacted })), null, 'it would be raised again at once');
 });
 
+test('an alarm that was raised without need is taken back, and costs no history', () => {
+  assert.deepEqual(decideEtcdSpace(at({ members: three({ isFull: true }) })), { do: 'disarm' });
+});
+
 test('whatever the members say, every step brings them nearer to having room, and there is an end', () => {
   const size = fc.integer({ min: 1, max: 1_100 });
   const drawn = fc.record({

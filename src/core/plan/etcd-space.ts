@@ -91,11 +91,12 @@ function compactionOf(
   const isFilling = filledShare({ members: all, quotaBytes }) >= ALARM_SHARE;
   const keptMs = isFilling ? HISTORY_KEPT_FILLING_MS : HISTORY_KEPT_MS;
   const old = seen.findLast(({ at }) => now - at >= keptMs)?.revision ?? 0;
-  const revision = isFull ? newest : old;
+  // An alarm that somebody raised without need is only taken back.
+  const revision = isFull && isFilling ? newest : old;
   if (revision <= (compacted?.revision ?? 0)) return null;
   const inUseBytes = Math.max(0, ...members.map((member) => member.inUseBytes));
   const grownBytes = inUseBytes - (compacted?.inUseBytes ?? 0);
-  return isFull || isFilling || grownBytes >= quotaBytes * HISTORY_SHARE ? revision : null;
+  return isFilling || grownBytes >= quotaBytes * HISTORY_SHARE ? revision : null;
 }
 
 /** The member to defragment now, or null. */

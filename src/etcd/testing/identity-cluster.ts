@@ -1,12 +1,12 @@
 /**
  * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first any of its
- * certificates opens etcd. Member m1 is control node c1, and so on.
+ * control and storage nodes' certificates opens etcd. Member m1 is control node c1, and so on.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseControlName } from '../../base/ids.ts';
 import { createAuthority, issue } from '../../pki/authority.ts';
-import type { PeerIdentity } from '../../pki/identity.ts';
+import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../pki/identity.ts';
 import type { EtcdOptions } from '../transport.ts';
 import { newPlace, processesOf, spawnMembers, type TestCluster, untilLed } from './etcd-cluster.ts';
 
@@ -17,6 +17,7 @@ export interface IdentityCluster extends Pick<TestCluster, 'members' | 'kill' | 
   clientOptions(): EtcdOptions;
 }
 
+const NAMES = { clientName: ETCD_CLIENT_NAME, peerName: ETCD_MEMBER_NAME };
 /** The source address of connections to loopback addresses, where none is chosen. */
 const LOOPBACK = '127.0.0.1';
 
@@ -40,7 +41,7 @@ export async function startIdentityCluster(
     const quota = quotaBytes === undefined ? {} : { quotaBytes };
     return {
       ...quota,
-      tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+      tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile, ...NAMES },
     };
   });
   const addresses = members.map((member) => member.clientAddress);

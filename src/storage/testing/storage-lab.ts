@@ -19,14 +19,14 @@ import {
 } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { keyOf, PREFIX, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
+import { keyOf, STORAGE_READS, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { accountName, initiatorName, targetName } from '../../core/model/shared-disk-identity.ts';
 import type { VmPhase, VmRecord, VmSharedDisk } from '../../core/model/vm.ts';
 import { vmRecord } from '../../core/plan/testing/sample-records.ts';
 import type { DaemonProcess } from '../../core/ports/disk-backend.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
-import { ensureAuthorization } from '../../etcd/authorization.ts';
+import { allowWriting, ensureAuthorization } from '../../etcd/authorization.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { etcdCommand } from '../../etcd/member.ts';
 import { tryRun } from '../../os/child-process.ts';
@@ -34,7 +34,7 @@ import { listProcesses, type ProcessIdentity } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import { commonName, dnsName, type PeerIdentity } from '../../pki/identity.ts';
+import { commonName, dnsName, ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../pki/identity.ts';
 import { targetSecret } from '../../pki/target-secret.ts';
 import { RpcClient } from '../../rpc/client.ts';
 import { SocketInitiator } from '../../target/testing/socket-initiator.ts';
@@ -60,6 +60,7 @@ export class StorageLab {
   readonly #clients = new Set<ChildProcess>();
   /** What the service wrote. */
   readonly log: string[] = [];
+  #isAuthorized = false;
   readonly #targetKey = randomBytes(32);
 
   private constructor(options: {
@@ -183,9 +184,9 @@ export class StorageLab {
     await ensureAuthorization(this.etcd, {
       controls: [commonName(CONTROL)],
       readers: [commonName(STORAGE)],
-      readPrefix: ROOT,
-      writePrefix: PREFIX.reservation,
+      readPrefixes: STORAGE_READS,
     });
+    this.#isAuthorized = true;
   }
 
   /** How an incarnation logs in at the target. */
@@ -219,6 +220,8 @@ export class StorageLab {
       createdAt: 0,
     };
     await this.etcd.txn({ compare: [], success: [{ put: keyOf.sharedDisk(id), value: JSON.stringify(record) }] });
+    if (this.#isAuthorized)
+      await allowWriting(this.etcd, { commonName: commonName(STORAGE), key: keyOf.reservation(id) });
   }
 
   async putDisk(record: Pick<DiskRecord, 'id' | 'vm' | 'port'>): Promise<void> {
@@ -305,7 +308,10 @@ export class StorageLab {
       peerAddress,
       initialCluster: [{ name: 'c1', peerAddress }],
       clusterToken: 'test',
-      tls: { caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+      tls: {
+        ...{ caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
+        ...{ clientName: ETCD_CLIENT_NAME, peerName: ETCD_MEMBER_NAME },
+      },
       arch: process.arch,
     });
     return spawn('setpriv', ['--pdeathsig', 'KILL', program, ...argv], {
