@@ -18,7 +18,7 @@ import type {
   TaskRecord,
 } from '../../core/model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { PREFIX, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
+import { PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Log } from '../../core/ports/log.ts';
@@ -84,6 +84,8 @@ const BY_REVISION: Listing<EventRecord> = {
 };
 /** Characters of JSON that are read in one turn of the event loop: some milliseconds. */
 const CHARS_PER_TURN = 256 * 1024;
+/** What it costs to see that a record is known, or still there, in such characters. */
+const LOOK_CHARS = 100;
 /** Keys of no kind of ours that are remembered to be named. */
 const STRANGERS_MAX = 1_000;
 /** Events kept in memory; the leader deletes older ones from etcd. */
@@ -127,6 +129,7 @@ export class ClusterStore {
     this.events,
     this.tokens,
   ];
+  readonly #tableByPrefix = new Map(this.#tables.map((table) => [table.prefix, table]));
   readonly #etcd: Etcd;
   readonly #randomHex: RandomHex;
   readonly #log: Log | null;
@@ -387,23 +390,31 @@ export class ClusterStore {
 
   /** Takes in a listing, with pauses: what the watch brings meanwhile is newer and stays. */
   async #replace(entries: readonly KeyValue[], revision: number): Promise<void> {
-    const present = new Set(entries.map(({ key }) => key));
+    const present = new Set<string>();
     let changes: Noted[] = [];
-    let chars = 0;
-    for (const kv of entries) {
-      // What is known already is not parsed again: most of it, when a follower has only begun to lead.
-      if (this.#knows(kv)) continue;
-      changes.push(notedOf(kv.key, kv, revision));
-      chars += kv.value.length;
-      if (chars < CHARS_PER_TURN) continue;
+    let cost = 0;
+    const takeTurn = async (): Promise<void> => {
       this.#note(changes);
       changes = [];
-      chars = 0;
+      cost = 0;
       await new Promise<void>((resolve) => void this.#etcd.clock.after(0, resolve));
+    };
+    for (const kv of entries) {
+      present.add(kv.key);
+      // What is known already is not parsed again: most of it, when a follower has only begun to lead.
+      if (this.#knows(kv)) cost += LOOK_CHARS;
+      else {
+        changes.push(notedOf(kv.key, kv, revision));
+        cost += kv.value.length;
+      }
+      if (cost >= CHARS_PER_TURN) await takeTurn();
     }
-    for (const table of this.#tables) {
-      for (const key of table.keys())
-        if (!present.has(table.prefix + key)) changes.push({ key: table.prefix + key, value: null, revision });
+    for (const { prefix, entries: known } of this.#tables) {
+      for (const key of known.keys()) {
+        if (!present.has(prefix + key)) changes.push({ key: prefix + key, value: null, revision });
+        cost += LOOK_CHARS;
+        if (cost >= CHARS_PER_TURN) await takeTurn();
+      }
     }
     for (const key of this.#unreadable.keys()) if (!present.has(key)) changes.push({ key, value: null, revision });
     this.#note(changes);
@@ -431,7 +442,7 @@ export class ClusterStore {
   }
 
   #tableOf(key: string): Table<unknown> | undefined {
-    return this.#tables.find(({ prefix }) => key.startsWith(prefix));
+    return this.#tableByPrefix.get(prefixOf(key));
   }
 
   #knows({ key, modRevision }: KeyValue): boolean {

@@ -36,6 +36,11 @@ export const PREFIX = {
 /** Everything but events and the election: what a server keeps in memory. */
 export const ROOT = '/gp/';
 
+/** The prefix of a key's kind: `/gp/vm/` of `/gp/vm/vm-…`; the empty string where it has none. */
+export function prefixOf(key: string): string {
+  return key.startsWith(ROOT) ? key.slice(0, key.indexOf('/', ROOT.length) + 1) : '';
+}
+
 /** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 

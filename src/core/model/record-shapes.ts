@@ -18,7 +18,7 @@ import type {
   TaskRecord,
 } from './cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
-import { PREFIX } from './keys.ts';
+import { PREFIX, prefixOf } from './keys.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
 import { expectedIncarnations, type VmNic, type VmRecord, type VmSpec } from './vm.ts';
 
@@ -201,167 +201,170 @@ interface Kind {
 }
 const kind = (named: string | null, shape: Shape): Kind => ({ shape, named });
 
-const KINDS: readonly (readonly [prefix: string, kind: Kind])[] = Object.entries({
-  vm: kind('id', vm),
-  vmName: kind(null, vmId),
-  host: kind(
-    'name',
-    fields<HostRecord>({
-      name,
-      addresses: fields({ ...addresses, overlay: word }),
-      capacity: fields({
-        memoryBytes: count,
-        vcpus: count,
-        accelerator: oneOf('kvm', 'tcg'),
-        cpuModels: listOf(word),
+const KINDS: ReadonlyMap<string, Kind> = new Map(
+  Object.entries({
+    vm: kind('id', vm),
+    vmName: kind(null, vmId),
+    host: kind(
+      'name',
+      fields<HostRecord>({
+        name,
+        addresses: fields({ ...addresses, overlay: word }),
+        capacity: fields({
+          memoryBytes: count,
+          vcpus: count,
+          accelerator: oneOf('kvm', 'tcg'),
+          cpuModels: listOf(word),
+        }),
+        cordoned: boolean,
+        quarantine: nullable(fields({ since: finite, reason: prose })),
+        joinedAt: finite,
       }),
-      cordoned: boolean,
-      quarantine: nullable(fields({ since: finite, reason: prose })),
-      joinedAt: finite,
-    }),
-  ),
-  storage: kind('name', fields<StorageRecord>({ name, addresses: fields(addresses), joinedAt: finite })),
-  control: kind('name', fields({ name, address: word, startedAt: finite })),
-  disk: kind(
-    'id',
-    fields<DiskRecord>({
-      id: diskId,
-      vm: vmId,
-      node: name,
-      port: integer(1, 65_535),
-      sizeBytes: count,
-      source: byField('kind', {
-        blank: () => null,
-        image: fields({ artifact: sha256, format: oneOf('qcow2', 'raw') }),
-        content: fields({ artifact: sha256 }),
-        nvram: () => null,
+    ),
+    storage: kind('name', fields<StorageRecord>({ name, addresses: fields(addresses), joinedAt: finite })),
+    control: kind('name', fields({ name, address: word, startedAt: finite })),
+    disk: kind(
+      'id',
+      fields<DiskRecord>({
+        id: diskId,
+        vm: vmId,
+        node: name,
+        port: integer(1, 65_535),
+        sizeBytes: count,
+        source: byField('kind', {
+          blank: () => null,
+          image: fields({ artifact: sha256, format: oneOf('qcow2', 'raw') }),
+          content: fields({ artifact: sha256 }),
+          nvram: () => null,
+        }),
+        phase: oneOf('creating', 'ready', 'deleting'),
       }),
-      phase: oneOf('creating', 'ready', 'deleting'),
-    }),
-  ),
-  diskPort: kind(null, diskId),
-  sharedDisk: kind(
-    'id',
-    fields<SharedDiskRecord>({
-      id: diskId,
-      name: word,
-      node: name,
-      sizeBytes: count,
-      blockBytes: oneOf(512, 4096),
-      phase: oneOf('creating', 'ready', 'deleting'),
-      guestCluster: nullable(name),
-      tasks,
-      reported: maybe(listOf(vmId)),
-      createdAt: finite,
-    }),
-  ),
-  sharedDiskName: kind(null, diskId),
-  guestCluster: kind(
-    'name',
-    fields<GuestClusterRecord>({
-      name,
-      members: listOf(vmId),
-      disks: listOf(diskId),
-      heartbeatNetworks: listOf(name),
-      maxDisturbed: integer(1),
-      toleratesMs: finite,
-      sharesHosts: boolean,
-      deleting: maybe(isTrue),
-      tasks,
-      createdAt: finite,
-    }),
-  ),
-  reservation: kind(
-    'disk',
-    fields<ReservationRecord>({
-      disk: diskId,
-      state: fields({
-        generation: integer(0, 0xffffffff),
-        registrations: listOf(
-          fields({ nexus: word, key: matches(/^[0-9a-f]{16}$/, 'reservation key'), isAllTargetPorts: boolean }),
-        ),
-        reservation: nullable(fields({ type: reservationType, holder: nullable(word) })),
+    ),
+    diskPort: kind(null, diskId),
+    sharedDisk: kind(
+      'id',
+      fields<SharedDiskRecord>({
+        id: diskId,
+        name: word,
+        node: name,
+        sizeBytes: count,
+        blockBytes: oneOf(512, 4096),
+        phase: oneOf('creating', 'ready', 'deleting'),
+        guestCluster: nullable(name),
+        tasks,
+        reported: maybe(listOf(vmId)),
+        createdAt: finite,
       }),
-      registeredAt: mapOf(finite),
-      reservedAt: nullable(finite),
-    }),
-  ),
-  image: kind(
-    'name',
-    fields<ImageRecord>({
-      name,
-      disk: nullable(fields({ ...artifact, format: oneOf('qcow2', 'raw'), virtualSizeBytes: count })),
-      direct: nullable(fields({ kernel: fields(artifact), initrd: nullable(fields(artifact)), append: prose })),
-      defaults: fields({ memoryBytes: count, vcpus: count, blankDiskBytes: nullable(count) }),
-      minMemoryBytes: maybe(count),
-      nodes: listOf(name),
-      createdAt: finite,
-    }),
-  ),
-  network: kind(
-    'name',
-    fields<NetworkRecord>({
-      name,
-      vni: integer(1, 0xffffff),
-      cidr: nullable(word),
-      gateway: nullable(word),
-      dhcp: boolean,
-      nat: boolean,
-      reservations: mapOf(fields({ address: word, vm: vmId, hostname: word })),
-      createdAt: finite,
-    }),
-  ),
-  networkVni: kind(null, name),
-  task: kind(
-    'id',
-    fields<TaskRecord>({
-      id: taskId,
-      kind: word,
-      target: fields({ kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk'), name: word }),
-      state: oneOf('running', 'succeeded', 'failed', 'cancelled'),
-      progressPercent: nullable(finite),
-      message: prose,
-      startedAt: finite,
-      endedAt: nullable(finite),
-    }),
-  ),
-  event: kind(
-    null,
-    fields<EventRecord>({
-      at: finite,
-      kind: word,
-      vm: nullable(vmId),
-      vmName: nullable(word),
-      host: nullable(name),
-      generation: nullable(count),
-      message: prose,
-    }),
-  ),
-  token: kind(
-    'id',
-    fields({
-      id: word,
-      kind: oneOf('api', 'join'),
-      name: word,
-      sha256,
-      role: nullable(oneOf('host', 'storage')),
-      createdAt: finite,
-      expiresAt: nullable(finite),
-    }),
-  ),
-} satisfies Omit<Record<keyof typeof PREFIX, Kind>, 'election'>).map(([of, each]) => [
-  PREFIX[of as keyof typeof PREFIX],
-  each,
-]);
+    ),
+    sharedDiskName: kind(null, diskId),
+    guestCluster: kind(
+      'name',
+      fields<GuestClusterRecord>({
+        name,
+        members: listOf(vmId),
+        disks: listOf(diskId),
+        heartbeatNetworks: listOf(name),
+        maxDisturbed: integer(1),
+        toleratesMs: finite,
+        sharesHosts: boolean,
+        deleting: maybe(isTrue),
+        tasks,
+        createdAt: finite,
+      }),
+    ),
+    reservation: kind(
+      'disk',
+      fields<ReservationRecord>({
+        disk: diskId,
+        state: fields({
+          generation: integer(0, 0xffffffff),
+          registrations: listOf(
+            fields({ nexus: word, key: matches(/^[0-9a-f]{16}$/, 'reservation key'), isAllTargetPorts: boolean }),
+          ),
+          reservation: nullable(fields({ type: reservationType, holder: nullable(word) })),
+        }),
+        registeredAt: mapOf(finite),
+        reservedAt: nullable(finite),
+      }),
+    ),
+    image: kind(
+      'name',
+      fields<ImageRecord>({
+        name,
+        disk: nullable(fields({ ...artifact, format: oneOf('qcow2', 'raw'), virtualSizeBytes: count })),
+        direct: nullable(fields({ kernel: fields(artifact), initrd: nullable(fields(artifact)), append: prose })),
+        defaults: fields({ memoryBytes: count, vcpus: count, blankDiskBytes: nullable(count) }),
+        minMemoryBytes: maybe(count),
+        nodes: listOf(name),
+        createdAt: finite,
+      }),
+    ),
+    network: kind(
+      'name',
+      fields<NetworkRecord>({
+        name,
+        vni: integer(1, 0xffffff),
+        cidr: nullable(word),
+        gateway: nullable(word),
+        dhcp: boolean,
+        nat: boolean,
+        reservations: mapOf(fields({ address: word, vm: vmId, hostname: word })),
+        createdAt: finite,
+      }),
+    ),
+    networkVni: kind(null, name),
+    task: kind(
+      'id',
+      fields<TaskRecord>({
+        id: taskId,
+        kind: word,
+        target: fields({ kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk'), name: word }),
+        state: oneOf('running', 'succeeded', 'failed', 'cancelled'),
+        progressPercent: nullable(finite),
+        message: prose,
+        startedAt: finite,
+        endedAt: nullable(finite),
+      }),
+    ),
+    event: kind(
+      null,
+      fields<EventRecord>({
+        at: finite,
+        kind: word,
+        vm: nullable(vmId),
+        vmName: nullable(word),
+        host: nullable(name),
+        generation: nullable(count),
+        message: prose,
+      }),
+    ),
+    token: kind(
+      'id',
+      fields({
+        id: word,
+        kind: oneOf('api', 'join'),
+        name: word,
+        sha256,
+        role: nullable(oneOf('host', 'storage')),
+        createdAt: finite,
+        expiresAt: nullable(finite),
+      }),
+    ),
+  } satisfies Omit<Record<keyof typeof PREFIX, Kind>, 'election'>).map(([of, each]) => [
+    PREFIX[of as keyof typeof PREFIX],
+    each,
+  ]),
+);
 
 /** A record that was read: its value, or what is wrong with it, as the rest of a sentence that begins with its key. */
 export type ReadRecord = { readonly value: unknown } | { readonly finding: string };
 
 /** Reads what etcd holds at `key`. Values of other kinds than those of `PREFIX`, the election's among them, are findings. */
 export function readRecord(key: string, json: string): ReadRecord {
-  const found = KINDS.find(([prefix]) => key.startsWith(prefix));
+  const prefix = prefixOf(key);
+  const found = KINDS.get(prefix);
   if (found === undefined) return { finding: 'is of no kind that this version knows' };
-  const [prefix, { shape, named }] = found;
+  const { shape, named } = found;
   if (json.length > CHARS_MAX) return { finding: `has more than ${CHARS_MAX} characters` };
   let value: unknown;
   try {
