@@ -70,3 +70,14 @@ test('the number of field errors is bounded, and pointers are escaped', () => {
   assert.equal(errors.length, 20);
   assert.equal(errors[0]?.pointer, '/a~1b~00');
 });
+
+test('control characters of a request never come back', () => {
+  const bad = '\u001b[2J\r\n\u009b\u202e';
+  const error = new InvalidRequest('body', [{ pointer: `/${bad}`, detail: `${bad} is not known` }]);
+  const coded = new CodedError('not-found', `There is no ${bad}.`, { advice: `Not ${bad}.` });
+  for (const problem of [problemOf(error), problemOf(coded)])
+    for (const char of bad)
+      if (char !== '[' && char !== '2' && char !== 'J')
+        assert(!JSON.stringify(problem).includes(JSON.stringify(char).slice(1, -1)));
+  assert.equal(problemOf(coded).detail, 'There is no \\u{1b}[2J\\u{d}\\u{a}\\u{9b}\\u{202e}.');
+});

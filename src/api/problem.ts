@@ -1,5 +1,6 @@
 /** RFC 9457 problem details from errors, and readable sentences from what the validator found. Pure. */
 import { CodedError, ERROR_CODES, type ErrorCode, isErrorCode } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { Problem } from './views.ts';
 
 /** One finding of the JSON Schema validator (ajv's shape). */
@@ -34,7 +35,7 @@ export class InvalidRequest extends CodedError {
   }
 }
 
-/** Problem details of a coded error. */
+/** Problem details of a coded error. What a request put into its sentences is made printable: none of it steers a terminal. */
 export function problemOf(error: CodedError): Problem {
   const { status, title } = ERROR_CODES[error.code];
   return {
@@ -42,11 +43,16 @@ export function problemOf(error: CodedError): Problem {
     title,
     status,
     code: error.code,
-    detail: error.message,
-    ...(error.advice === undefined ? {} : { advice: error.advice }),
-    ...(error instanceof InvalidRequest ? { errors: error.fields } : {}),
+    detail: printable(error.message),
+    ...(error.advice === undefined ? {} : { advice: printable(error.advice) }),
+    ...(error instanceof InvalidRequest ? { errors: error.fields.map(printableField) } : {}),
   };
 }
+
+const printableField = ({ pointer, detail }: FieldError): FieldError => ({
+  pointer: printable(pointer),
+  detail: printable(detail),
+});
 
 /** The error that problem details describe; what is not of this API becomes `failed`. */
 export function errorOfProblem(status: number, body: unknown): CodedError {

@@ -3,7 +3,8 @@
  * only a control node of the cluster's own authority is talked to; every request has a deadline; every failure is a CodedError
  * (`unavailable`: nobody answers; `deadline`; otherwise what the server said).
  */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import type { PeerCertificate } from 'node:tls';
 import createFetchClient, { type Client, type Middleware } from 'openapi-fetch';
 import { Agent, type Dispatcher, fetch as undiciFetch } from 'undici';
@@ -212,7 +213,7 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
         'content-type': 'application/octet-stream',
         'content-length': String(upload.sizeBytes),
       },
-      body: upload.content,
+      body: Readable.from(paced(upload.content), { objectMode: false }),
       headersTimeout: UPLOAD_IDLE_MS,
       bodyTimeout: UPLOAD_IDLE_MS,
       ...(signal === undefined ? {} : { signal }),
@@ -225,6 +226,17 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
     throw unreachable(baseUrl, error);
   } finally {
     upload.content.destroy();
+  }
+}
+
+/**
+ * The content with a turn of the event loop between two parts of it: an answer that came, and the end of the connection after it, is read before
+ * the next write can fail.
+ */
+async function* paced(content: Readable): AsyncGenerator<Buffer> {
+  for await (const chunk of content as AsyncIterable<Buffer>) {
+    yield chunk;
+    await setImmediate();
   }
 }
 

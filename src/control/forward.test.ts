@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { parseControlName } from '../base/ids.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
+import type { Credentials } from '../pki/credentials.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
 import type { ForwardRequest } from './api/backend.ts';
 import { forwardOverTls } from './forward.ts';
@@ -15,6 +16,7 @@ const NEVER = new AbortController().signal;
 const LEADER = { name: parseControlName('c2'), address: '127.0.0.1' };
 
 let authority: { certPem: string; keyPem: string };
+let follower: Credentials;
 let leader: Server;
 let impostor: Server;
 let handle: (request: IncomingMessage, response: ServerResponse) => void;
@@ -30,6 +32,8 @@ async function serverOf(name: string, listener: typeof handle): Promise<Server> 
 
 before(async () => {
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
+  const identity = { kind: 'control', name: parseControlName('c1') } as const;
+  follower = { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
   leader = await serverOf('c2', (request, response) => handle(request, response));
   impostor = await serverOf('c3', (_request, response) => {
     reachedImpostor++;
@@ -45,7 +49,7 @@ after(() => {
 
 const originOf = (server: Server): string => `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
 const forward = (origin: string, request: Partial<ForwardRequest> = {}, signal = NEVER) =>
-  forwardOverTls({ caPem: authority.certPem, peers: [LEADER] })(
+  forwardOverTls({ credentials: follower, peers: [LEADER] })(
     origin,
     { method: 'GET', path: '/v1/vms?label=a', headers: { authorization: 'Bearer secret' }, body: null, ...request },
     signal,

@@ -2,15 +2,16 @@
 import { request as httpsRequest } from 'node:https';
 import { CodedError } from '../base/errors.ts';
 import type { ControlName } from '../base/ids.ts';
+import type { Credentials } from '../pki/credentials.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Forward } from './api/backend.ts';
 
-/** The leader must be exactly the control node whose address the election names. */
+/** The leader must be exactly the control node whose address the election names; to it we are the control node of our certificate. */
 export function forwardOverTls({
-  caPem,
+  credentials,
   peers,
 }: {
-  readonly caPem: string;
+  readonly credentials: Credentials;
   readonly peers: readonly { readonly name: ControlName; readonly address: string }[];
 }): Forward {
   return (origin, { method, path, headers, body }, signal) => {
@@ -24,7 +25,7 @@ export function forwardOverTls({
       );
     return new Promise((resolve, reject) => {
       const options = {
-        ...clientTlsOptions({ caPem }, { kind: 'control', name: peer.name }),
+        ...clientTlsOptions(credentials, { kind: 'control', name: peer.name }),
         host: hostname,
         port: Number(port),
         method,
@@ -34,13 +35,16 @@ export function forwardOverTls({
         agent: false,
       };
       const request = httpsRequest(options, (response) => {
+        // Whether that is all of it or the leader wants no more: what is still to come is the caller's.
+        body?.unpipe(request);
         const answered = Object.entries(response.headers).map(([name, value]) => [
           name,
           Array.isArray(value) ? value.join(', ') : (value ?? ''),
         ]);
         resolve({ status: response.statusCode ?? 502, headers: Object.fromEntries(answered), body: response });
       });
-      request.once('error', (cause) =>
+      // Also after the answer: what fails then is the leader's end of a body that it refused.
+      request.on('error', (cause) =>
         reject(
           new CodedError('unavailable', `The leader ${peer.name} cannot be reached: ${cause.message}.`, {
             cause,

@@ -301,8 +301,8 @@ async function startApi(
   const server = createApiServer({
     backend,
     version: VERSION,
-    tls: publicServerTlsOptions(credentials) as { key: string; cert: string },
-    forward: forwardOverTls({ caPem: credentials.caPem, peers: config.peers }),
+    tls: publicServerTlsOptions(credentials),
+    forward: forwardOverTls({ credentials, peers: config.peers }),
     onBug: (error: AssertionFailed) => {
       log.warn('a bug', { error: error.stack });
       process.exit(70);

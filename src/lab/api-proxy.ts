@@ -18,6 +18,8 @@ const UNANSWERED_MS = 30_000;
 const HALF_CLOSED_MS = 60_000;
 /** A frozen server still accepts: the kernel does it. A working one answers a ClientHello within this time. */
 const FIRST_ANSWER_MS = 2_000;
+/** How long a client may take to take a node's last words. */
+const GOODBYE_MS = 2_000;
 /** More than a ClientHello; what comes beyond it waits in the kernel. */
 const FIRST_FLIGHT_BYTES_MAX = 64 * 1024;
 
@@ -84,6 +86,7 @@ class Piping {
   #server: Socket | undefined;
   #patience: NodeJS.Timeout | undefined;
   #halfOpen: NodeJS.Timeout | undefined;
+  #goodbye: NodeJS.Timeout | undefined;
 
   constructor(client: Socket, shared: Shared) {
     this.#client = client;
@@ -162,15 +165,26 @@ class Piping {
     client.removeAllListeners('data');
     server.removeAllListeners('error');
     server.removeAllListeners('close');
-    server.on('error', () => client.destroy());
+    // What the node said before is still on its way to the client, who may be sending: its connection is not reset over that.
+    server.on('error', () => this.#part());
     server.once('close', () => {
       this.#shared.open.delete(server);
-      client.destroy();
+      this.#part();
     });
     client.write(first);
     server.pipe(client);
     client.pipe(server);
     if (client.readableEnded) server.end();
+  }
+
+  /** The node is gone: the client gets what it said, and what the client still sends is forgotten, for a while. */
+  #part(): void {
+    if (this.#goodbye !== undefined) return;
+    const client = this.#client;
+    client.unpipe();
+    client.resume().end();
+    this.#goodbye = setTimeout(() => client.destroy(), GOODBYE_MS);
+    client.once('close', () => clearTimeout(this.#goodbye));
   }
 
   #demote(path: string): void {

@@ -10,17 +10,24 @@ import { withDeadline } from '../os/deadline.ts';
 import type { Credentials } from './credentials.ts';
 import { dnsName, isEtcdName, type PeerIdentity, parseCommonName, parseDnsName, sameIdentity } from './identity.ts';
 
+interface PublicServerTls extends TlsOptions {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
 /** For a server whose every client must have a certificate of the cluster; then ask `peerIdentity` who it is. */
 export function serverTlsOptions(credentials: Credentials): TlsOptions {
-  return { ...publicServerTlsOptions(credentials), requestCert: true, rejectUnauthorized: true };
+  return { ...publicServerTlsOptions(credentials), rejectUnauthorized: true };
 }
 
 /**
- * For a server whose clients are people and joining hosts: they have tokens, no certificates. The authority's certificate
- * is sent along, so that a joining host that knows only its fingerprint can find it.
+ * For a server whose clients are people and joining hosts: they have tokens, no certificates; who has one may show it, and `peerIdentity`
+ * says who that is. The authority's certificate is sent along, so that a joining host that knows only its fingerprint can find it.
  */
-export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): TlsOptions {
-  return { minVersion: 'TLSv1.3', ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };
+export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): PublicServerTls {
+  const own = { ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };
+  return { minVersion: 'TLSv1.3', ...own, requestCert: true, rejectUnauthorized: false };
 }
 
 /**

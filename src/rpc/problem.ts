@@ -1,6 +1,7 @@
 /** Errors on the wire: RFC 9457 problem details with our code, and back into the CodedError they were made from. */
 
 import { CodedError, ERROR_CODES, type ErrorCode, isErrorCode, messageOf } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import { isRecord } from './parse.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -26,8 +27,8 @@ export function problemOf(error: unknown): Problem {
     title,
     status,
     code: coded.code,
-    detail: coded.message,
-    ...(coded.advice === undefined ? {} : { advice: coded.advice }),
+    detail: printable(coded.message),
+    ...(coded.advice === undefined ? {} : { advice: printable(coded.advice) }),
   };
 }
 

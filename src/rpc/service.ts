@@ -12,6 +12,7 @@ import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
+import { bodyOf, forgetBody } from '../os/request-body.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
 import { peerIdentity, serverTlsOptions } from '../pki/tls.ts';
@@ -175,7 +176,7 @@ async function serve({ options, request, response, closing }: Exchange): Promise
       parameters,
       query,
       body,
-      stream: request,
+      stream: bodyOf(request),
       sizeBytes: length === undefined ? undefined : Number(length),
       signal: AbortSignal.any([gone.signal, closing]),
     });
@@ -228,7 +229,7 @@ function admittedPeer(socket: unknown, allow: readonly PeerIdentity['kind'][]): 
 async function readJson(request: IncomingMessage, bytesMax: number): Promise<unknown> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  for await (const chunk of bodyOf(request) as AsyncIterable<Buffer>) {
     sizeBytes += chunk.length;
     if (sizeBytes > bytesMax) throw new CodedError('too-large', `The request's body is larger than ${bytesMax} bytes.`);
     chunks.push(chunk);
@@ -256,29 +257,12 @@ function sendProblem(request: IncomingMessage, response: ServerResponse, error: 
   }
   const problem = problemOf(error);
   const body = JSON.stringify(problem);
-  if (!request.complete) {
-    // A connection closed over an unread body is reset, and the peer would not see why: it is read on until the peer,
-    // who has the answer, ends it.
-    endUnread(request, response.socket);
-    request.resume();
-  }
+  forgetBody(request, response, UNREAD_MS);
   response.writeHead(problem.status, {
     'content-type': PROBLEM_TYPE,
     'content-length': Buffer.byteLength(body),
   });
   response.end(body);
-}
-
-/** Ends the connection of a request whose body does not end. A request that was answered does not hear of that: its socket does. */
-function endUnread(request: IncomingMessage, socket: Socket | null): void {
-  if (socket === null) return;
-  const timer = setTimeout(() => socket.destroy(), UNREAD_MS);
-  const over = (): void => {
-    clearTimeout(timer);
-    socket.off('close', over);
-  };
-  request.once('end', over);
-  socket.once('close', over);
 }
 
 async function serveConnect(options: {

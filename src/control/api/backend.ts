@@ -145,8 +145,10 @@ export interface GuestClusterBackend {
 
 /** Everything the API offers, apart from HTTP. */
 export interface Backend extends GuestClusterBackend {
-  /** Compares the token's SHA-256 in constant time with the stored ones; null where none matches. */
+  /** Looks a token up by its SHA-256; null where none matches. `unavailable` where nobody can know whether it was revoked. */
   authenticate(token: string): Promise<Principal | null>;
+  /** The same, without waiting for anything: for a request that is under way. */
+  recheck(token: string): Principal | null;
   leader(): Leader | null;
   health(): Promise<Health>;
   metrics(): Promise<readonly MetricFamily[]>;
@@ -229,7 +231,7 @@ export interface ForwardRequest {
   readonly path: string;
   /** Lower-case names; hop-by-hop headers and `host` are left out, `authorization` is kept: the leader authenticates again. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Null for GET, HEAD and DELETE. */
+  /** Null where the request has none. */
   readonly body: Readable | null;
 }
 

@@ -7,12 +7,13 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { problemOf } from '../../api/problem.ts';
 import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend } from './backend.ts';
+import type { OpenRequests } from './open-requests.ts';
+import { refuseSocket } from './refusals.ts';
 
 const CONSOLE_PROTOCOL = 'groundplane-console';
 const CONSOLES_MAX = 256;
@@ -31,6 +32,7 @@ export interface ConsoleOptions {
   readonly authenticator: Authenticator;
   /** Told of a connection whose token is valid. */
   readonly onAuthenticated: (socket: Socket) => void;
+  readonly open: OpenRequests;
   readonly signal: AbortSignal;
 }
 
@@ -64,7 +66,7 @@ async function serve(
   options: ConsoleOptions & { readonly full: boolean; readonly known: boolean },
 ): Promise<void> {
   const address = request.socket.remoteAddress ?? '';
-  const principal = await options.authenticator.principal(request.headers.authorization, address);
+  const { principal, token } = await options.authenticator.principal(request.headers.authorization, address);
   options.onAuthenticated(request.socket);
   const [, vm, query = ''] = PATH.exec(request.url ?? '') ?? [];
   if (!options.known || vm === undefined || !isName(vm)) {
@@ -76,7 +78,11 @@ async function serve(
     throw new CodedError('unavailable', `${CONSOLES_MAX} consoles are open already.`, { advice: 'Close one of them.' });
   }
   const gone = new AbortController();
-  socket.once('close', () => gone.abort(new CodedError('failed', 'The client went away.')));
+  const forget = options.open.add(token, gone);
+  socket.once('close', () => {
+    forget();
+    gone.abort(new CodedError('failed', 'The client went away.'));
+  });
   const signal = AbortSignal.any([options.signal, gone.signal]);
   const opening = new AbortController();
   // Cleared once it is open: the signal that the backend got may end the stream as well.
@@ -114,10 +120,5 @@ function refuse(socket: Duplex, error: unknown): void {
     error instanceof CodedError
       ? error
       : new CodedError('failed', 'The console could not be opened.', { cause: error, advice: 'Try again.' });
-  const problem = problemOf(coded);
-  const body = JSON.stringify(problem);
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.title}\r\nContent-Type: application/problem+json; charset=utf-8\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  refuseSocket(socket, coded);
 }

@@ -9,7 +9,7 @@ import { CodedError } from '../../base/errors.ts';
 
 const RETRY_MS = 1_000;
 
-/** `signal` ends the stream without an error. */
+/** `signal` ends the stream, with its reason as a problem for a client that is still there. */
 export function eventStream(changes: AsyncIterable<WatchChange>, heartbeatMs: number, signal: AbortSignal): Readable {
   return Readable.from(frames(changes, heartbeatMs, signal), { objectMode: false });
 }
@@ -29,12 +29,14 @@ async function* frames(
         yield ': heartbeat\n\n';
         continue;
       }
-      if (change === 'aborted' || change.done === true) return;
+      if (change === 'aborted') break;
+      if (change.done === true) return;
       yield frame(change.value);
       next = iterator.next();
     }
+    yield problemFrame(signal.reason);
   } catch (error) {
-    if (!signal.aborted) yield problemFrame(error);
+    yield problemFrame(signal.aborted ? signal.reason : error);
   } finally {
     // Not awaited: a backend that waits for a change ends by the signal, and must not hold the answer open.
     iterator.return?.().catch(() => undefined);

@@ -16,18 +16,21 @@ import Fastify, {
 import { type TSchema, Type } from 'typebox';
 import { SMALL_BODY_BYTES_MAX, strict } from '../../api/common.ts';
 import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
-import { type FieldError, type Finding, fieldErrors, InvalidRequest, problemOf } from '../../api/problem.ts';
-import { AssertionFailed, present } from '../../base/assert.ts';
+import { type FieldError, type Finding, fieldErrors, InvalidRequest } from '../../api/problem.ts';
+import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { excessOf } from '../../base/json.ts';
 import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
+import { bodyOf } from '../../os/request-body.ts';
 import { Authenticator } from './auth.ts';
 import type { Backend, Call, Forward, Principal } from './backend.ts';
 import { acceptConsoles, type UpgradeHandler } from './console.ts';
-import { forwardToLeader } from './forward.ts';
+import { forwardToLeader, senderOf } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
+import { OpenRequests } from './open-requests.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
+import { answerErrors, unreadable, wrongType } from './refusals.ts';
 import { validatorCompiler } from './request-validator.ts';
 
 const DEADLINE_MS = 30_000;
@@ -35,8 +38,6 @@ const DEADLINE_MS = 30_000;
 const LONG_POLL_EXTRA_MS = 10_000;
 /** An upload may take as long as bytes arrive. */
 const UPLOAD_IDLE_MS = 60_000;
-/** How long the rest of a body that was refused may take to come. */
-const REFUSED_BODY_MS = 2_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
 /** The largest body that fits its schema has some 300 values in four levels; what is larger is not looked at. */
@@ -65,6 +66,7 @@ export interface ApiServerOptions {
   readonly deadlineMs?: number;
   readonly refusedBodyMs?: number;
   readonly strangerMs?: number;
+  readonly headersMs?: number;
 }
 
 export interface ApiServer {
@@ -99,6 +101,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     ranks: { token: WITH_TOKEN },
   });
   app.server.on('connection', (socket: Socket) => gate.admit(socket));
+  const open = new OpenRequests(options.backend);
   const handlers = handlersFor({
     backend: options.backend,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
@@ -106,8 +109,9 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   });
   app.setValidatorCompiler<TSchema>(validatorCompiler());
   acceptOnly(app);
-  answerErrors(app, options);
+  answerErrors(app, { ...options, operationIdOf });
   app.addHook('onRequest', async (request, reply) => {
+    demandHost(request);
     const id = operationIdOf(request);
     if (id === null) return undefined;
     const context: Context = {
@@ -118,18 +122,17 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     };
     contexts.set(request, context);
     endWith({ request, reply, context, closing: closing.signal, deadlineMs: options.deadlineMs ?? DEADLINE_MS });
+    const sender = senderOf(request);
     if (context.operation.auth === 'bearer') {
-      context.principal = await authenticator.principal(request.headers.authorization, request.ip);
+      const { principal, token } = await authenticator.principal(request.headers.authorization, sender.address);
+      context.principal = principal;
       gate.prove(acceptedSocket(request.raw.socket), 'token');
-    } else if (id === 'join') authenticator.demandPatience(request.ip);
+      reply.raw.once('close', open.add(token, context.abort));
+    }
     if (context.operation.anyNode) return undefined;
-    return forwardToLeader({
-      request,
-      reply,
-      backend: options.backend,
-      forward: options.forward,
-      signal: context.abort.signal,
-    });
+    const { backend, forward } = options;
+    const { signal } = context.abort;
+    return forwardToLeader({ request, reply, backend, forward, signal, sender });
   });
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     register(app, { id: id as OperationId, operation, handlers, contexts, authenticator });
@@ -138,6 +141,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     backend: options.backend,
     authenticator,
     onAuthenticated: (socket) => gate.prove(acceptedSocket(socket), 'token'),
+    open,
     signal: closing.signal,
   });
   return {
@@ -155,27 +159,24 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   };
 }
 
-function fastify({ tls, logger }: ApiServerOptions): FastifyInstance {
+function fastify({ tls, logger, headersMs = HEADERS_MS }: ApiServerOptions): FastifyInstance {
+  const connectionsCheckingInterval = Math.min(LOOK_MS, headersMs);
+  const http = { headersTimeout: headersMs, connectionsCheckingInterval, requireHostHeader: false };
   const common = {
     bodyLimit: SMALL_BODY_BYTES_MAX,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
-    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: LOOK_MS },
+    http,
     schemaErrorFormatter: invalid,
+    ...unreadable,
     ...(logger === undefined ? {} : { loggerInstance: logger }),
   } as const;
   if (tls === undefined) return Fastify(common);
   return Fastify({
     ...common,
-    https: {
-      ...tls,
-      minVersion: 'TLSv1.3',
-      handshakeTimeout: HEADERS_MS,
-      headersTimeout: HEADERS_MS,
-      connectionsCheckingInterval: LOOK_MS,
-    },
+    https: { ...tls, ...http, minVersion: 'TLSv1.3', handshakeTimeout: HEADERS_MS },
   }) as unknown as FastifyInstance;
 }
 
@@ -209,6 +210,12 @@ function acceptOnly(app: FastifyInstance): void {
 function operationIdOf(request: FastifyRequest): OperationId | null {
   const config = request.routeOptions.config as { readonly operationId?: OperationId };
   return config.operationId ?? null;
+}
+
+/** RFC 9112, 3.2: a request of HTTP/1.1 says whom it asks. */
+function demandHost({ raw, headers }: FastifyRequest): void {
+  if (raw.httpVersion !== '1.1' || headers.host !== undefined) return;
+  throw new CodedError('bad-input', 'The request has no header Host.', { advice: 'Nothing was changed.' });
 }
 
 interface Ending {
@@ -281,17 +288,22 @@ function register(app: FastifyInstance, { id, operation, handlers, contexts, aut
         body: request.body,
         condition: { ifMatch: operation.ifMatch ? ifMatchOf(request) : null },
         headers: request.headers,
-        bytes: operation.bodyMedium === 'bytes' ? ((request.body as Readable | null | undefined) ?? null) : null,
+        bytes: operation.bodyMedium === 'bytes' ? bytesOf(request) : null,
         call: { principal: context.principal, signal } satisfies Call,
       } as unknown as Input<OperationId>;
       const answer = await untilAborted(started(handler, input), signal).catch((error: unknown) => {
         if (id === 'join' && error instanceof CodedError && error.code === 'unauthorized')
-          authenticator.failed(request.ip);
+          throw authenticator.refusal(senderOf(request).address, error);
         throw error;
       });
       return send(reply, operation, answer);
     },
   });
+}
+
+/** An upload's body. Whoever stops reading it leaves the connection open for the answer. */
+function bytesOf({ body }: FastifyRequest): Readable | null {
+  return body === undefined || body === null ? null : bodyOf(body as Readable);
 }
 
 /** A throw before the first await is a rejection like any other. */
@@ -331,12 +343,6 @@ const isBytes = (request: FastifyRequest): boolean =>
 
 const isEmptyObject = (body: unknown): boolean =>
   body === null || (typeof body === 'object' && Object.keys(body).length === 0 && !('pipe' in body));
-
-function wrongType(wanted: string): CodedError {
-  return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, {
-    advice: `Nothing was changed. Send it again with the header "Content-Type: ${wanted}".`,
-  });
-}
 
 /** The revision in If-Match, with or without the quotes of an entity tag. */
 function ifMatchOf(request: FastifyRequest): string | null {
@@ -379,72 +385,4 @@ function send(reply: FastifyReply, operation: Operation, answer: unknown): Fasti
 
 function isRevisioned(answer: unknown): answer is { readonly revision: string } {
   return typeof answer === 'object' && answer !== null && 'revision' in answer && typeof answer.revision === 'string';
-}
-
-function answerErrors(app: FastifyInstance, { onBug, refusedBodyMs = REFUSED_BODY_MS }: ApiServerOptions): void {
-  app.setNotFoundHandler((request, reply) => {
-    sendProblem(
-      reply,
-      new CodedError('not-found', `There is no ${request.method} of this path.`, {
-        advice: 'GET /v1/openapi.json lists every path.',
-      }),
-    );
-  });
-  app.setErrorHandler(async (error, request, reply) => {
-    const coded = codedOf(error, operationIdOf(request));
-    if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
-    await bodySent(request, refusedBodyMs);
-    sendProblem(reply, coded);
-    if (error instanceof AssertionFailed) onBug?.(error);
-    return reply;
-  });
-}
-
-/**
- * Lets the rest of a refused body come and go, for a while. A connection that is closed with something unread is reset, and the client,
- * still sending, sees the reset instead of the answer (RFC 9112, 9.6).
- */
-function bodySent({ raw }: FastifyRequest, deadlineMs: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  // A request injected by a test has no connection.
-  if (raw.complete !== false || raw.destroyed) return Promise.resolve();
-  const timer = setTimeout(resolve, deadlineMs);
-  for (const end of ['end', 'close', 'error']) raw.once(end, resolve);
-  raw.resume();
-  return promise.finally(() => clearTimeout(timer));
-}
-
-function sendProblem(reply: FastifyReply, error: CodedError): void {
-  if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
-  if (error.code === 'too-many' || error.code === 'unavailable') reply.header('retry-after', '1');
-  const problem = problemOf(error);
-  void reply
-    .code(problem.status)
-    .header('cache-control', 'no-store')
-    .header('content-type', 'application/problem+json; charset=utf-8')
-    .send(JSON.stringify(problem));
-}
-
-/** Expected errors as they are, HTTP's own by their status, and for a bug a sentence without internals. */
-function codedOf(error: unknown, id: OperationId | null): CodedError {
-  if (error instanceof CodedError) return error;
-  const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
-  if (status === 413) {
-    const bytesMax = id === null ? SMALL_BODY_BYTES_MAX : OPERATIONS[id].bodyBytesMax;
-    return new CodedError('too-large', `The body is larger than ${bytesMax} bytes.`, {
-      advice: 'Nothing was changed.',
-    });
-  }
-  // A body that says nothing of itself, or the wrong thing.
-  if (status === 415 && id !== null && OPERATIONS[id].bodyMedium !== 'none')
-    return wrongType(OPERATIONS[id].bodyMedium === 'bytes' ? 'application/octet-stream' : 'application/json');
-  if (typeof status === 'number' && status >= 400 && status < 500 && error instanceof Error) {
-    return new CodedError('bad-input', `The request cannot be read: ${error.message}.`.replace('..', '.'), {
-      advice: 'Nothing was changed.',
-    });
-  }
-  return new CodedError('failed', 'The control node failed to answer this request.', {
-    cause: error,
-    advice: 'Its log says why. Look at the object before asking again.',
-  });
 }

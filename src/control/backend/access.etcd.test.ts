@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { Join } from '../../api/requests.ts';
+import { CodedError } from '../../base/errors.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import { until } from '../../os/testing/until.ts';
 import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
 import { ADMIN_TOKEN, startBackend, type TestBackend } from '../testing/backend.ts';
@@ -138,19 +140,47 @@ test('an expired token is none, and is tidied away', async () => {
 
 test('API tokens: given out once, known by hash, revoked by name', async () => {
   const { token, id } = await access.create({ name: 'ci' });
-  assert.deepEqual(access.authenticate(token), { name: 'ci' });
-  assert.deepEqual(access.authenticate(ADMIN_TOKEN), { name: 'admin' });
-  assert.equal(access.authenticate(`${token}x`), null);
+  assert.deepEqual(await access.authenticate(token), { name: 'ci' });
+  assert.deepEqual(await access.authenticate(ADMIN_TOKEN), { name: 'admin' });
+  assert.equal(await access.authenticate(`${token}x`), null);
   await assert.rejects(access.create({ name: 'ci' }), { code: 'exists' });
   assert.deepEqual(
     (await access.list({}, CALL)).items.map((one) => one.id),
     [id],
   );
   await access.delete('ci');
-  assert.equal(access.authenticate(token), null);
+  assert.deepEqual([await access.authenticate(token), access.recheck(token)], [null, null]);
   await assert.rejects(access.delete('ci'), { code: 'not-found' });
   const { token: joinToken } = await access.createJoinToken({ role: 'host', name: 'h9' });
-  assert.equal(access.authenticate(parseJoinToken(joinToken).secret), null, 'a join token opens no API');
+  assert.equal(await access.authenticate(parseJoinToken(joinToken).secret), null, 'a join token opens no API');
+});
+
+test('a node that is cut off from etcd takes no token that may have been revoked, within five seconds; the administrator’s it takes', async (t) => {
+  const { token } = await access.create({ name: 'ci' });
+  assert.deepEqual(await access.authenticate(token), { name: 'ci' });
+  const isRefused = (): boolean => {
+    try {
+      return access.recheck(token) === null;
+    } catch (error) {
+      return error instanceof CodedError && error.code === 'unavailable';
+    }
+  };
+  t.after(() => etcd.signal('m1', 'SIGCONT'));
+  etcd.signal('m1', 'SIGSTOP');
+  const since = performance.now();
+  await until('the token is refused', isRefused);
+  assert(performance.now() - since < 5_000, `${performance.now() - since} ms`);
+  await assert.rejects(access.authenticate(token), { code: 'unavailable', message: /cut off from etcd/ });
+  assert.deepEqual(await access.authenticate(ADMIN_TOKEN), { name: 'admin' });
+  assert.deepEqual(access.recheck(ADMIN_TOKEN), { name: 'admin' });
+  assert.equal(await access.authenticate('gp_api_wrong'), null);
+  etcd.signal('m1', 'SIGCONT');
+  await until('the token is taken again', () =>
+    access.authenticate(token).then(
+      (principal) => principal !== null,
+      () => false,
+    ),
+  );
 });
 
 test('networks: one of a name, deleted only when no VM uses it', async () => {

@@ -11,33 +11,67 @@ import type { Entry } from '../../core/ports/store.ts';
 import { allowReader } from '../../etcd/authorization.ts';
 import { issueForRequest } from '../../pki/authority.ts';
 import { commonName, type PeerIdentity } from '../../pki/identity.ts';
-import { createApiToken, createJoinToken, tokenMatches } from '../../pki/join-token.ts';
+import { createApiToken, createJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
 import type { Call, Principal } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import type { TokenRecord, Write } from '../store/cluster-store.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
+import { Freshness } from './freshness.ts';
 import { addressesOf, type Joining, joinChange, refusal } from './joining.ts';
 
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
+const ADMIN: Principal = { name: 'admin' };
 
 /** API tokens, join tokens and joining; refusals are CodedErrors after which nothing was changed. */
 export class AccessBackend {
   readonly #context: BackendContext;
+  readonly #freshness: Freshness;
+  /** Tokens by the hashes that they are kept as; null after a change, until somebody asks. */
+  #bySha256: ReadonlyMap<string, Entry<TokenRecord>> | null = null;
   /** One join after the other: of two that come at once with one address, the second one sees the first. */
   #lastJoin: Promise<unknown> = Promise.resolve();
 
   constructor(context: BackendContext) {
     this.#context = context;
+    this.#freshness = new Freshness(context);
+    context.store.onChange((changes) => {
+      if (changes.some(({ key }) => key.startsWith(PREFIX.token))) this.#bySha256 = null;
+    });
   }
 
-  authenticate(token: string): Principal | null {
-    if (tokenMatches(token, this.#context.adminTokenSha256)) return { name: 'admin' };
-    for (const { value } of this.#context.store.tokens.values()) {
-      if (value.kind === 'api' && tokenMatches(token, value.sha256)) return { name: value.name };
-    }
-    return null;
+  /** Null where no token matches. CodedError 'unavailable' where this node cannot know whether it is still valid. */
+  async authenticate(token: string): Promise<Principal | null> {
+    // Nobody can revoke what stands in the control nodes' configuration: it is valid whatever etcd says.
+    if (this.#isAdmin(token)) return ADMIN;
+    if (this.#apiToken(token) === null) return null;
+    await this.#freshness.demand();
+    return this.#apiToken(token);
+  }
+
+  /** The same for a request that is under way, without waiting for etcd. */
+  recheck(token: string): Principal | null {
+    if (this.#isAdmin(token)) return ADMIN;
+    const principal = this.#apiToken(token);
+    if (principal !== null) this.#freshness.check();
+    return principal;
+  }
+
+  #isAdmin(token: string): boolean {
+    return tokenMatches(token, this.#context.adminTokenSha256);
+  }
+
+  #apiToken(token: string): Principal | null {
+    const record = this.#recordOf(token, 'api');
+    return record === undefined ? null : { name: record.value.name };
+  }
+
+  /** By the hash: one look however many tokens there are. */
+  #recordOf(token: string, kind: TokenRecord['kind']): Entry<TokenRecord> | undefined {
+    this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map((entry) => [entry.value.sha256, entry]));
+    const entry = this.#bySha256.get(tokenSha256(token));
+    return entry?.value.kind === kind ? entry : undefined;
   }
 
   /** API tokens by name. */
@@ -51,12 +85,12 @@ export class AccessBackend {
   }
 
   async create(request: CreateToken): Promise<ApiTokenCreated> {
-    const { token, tokenSha256 } = createApiToken();
+    const { token, tokenSha256: sha256 } = createApiToken();
     const record: TokenRecord = {
       id: newTokenId(),
       kind: 'api',
       name: request.name,
-      sha256: tokenSha256,
+      sha256,
       role: null,
       createdAt: Date.now(),
       expiresAt: null,
@@ -92,13 +126,13 @@ export class AccessBackend {
         { advice: 'Nothing was created. See docs/operating/production.md.' },
       );
     }
-    const { token, tokenSha256 } = createJoinToken(this.#context.authority.certPem);
+    const { token, tokenSha256: sha256 } = createJoinToken(this.#context.authority.certPem);
     const expiresAt = Date.now() + (request.validMs ?? JOIN_VALID_MS);
     const record: TokenRecord = {
       id: newTokenId(),
       kind: 'join',
       name: request.name,
-      sha256: tokenSha256,
+      sha256,
       role: request.role,
       createdAt: Date.now(),
       expiresAt,
@@ -163,9 +197,7 @@ export class AccessBackend {
   }
 
   #joinToken({ token, role, name }: Join): Entry<TokenRecord> {
-    const entry = [...this.#context.store.tokens.values()].find(
-      ({ value }) => value.kind === 'join' && tokenMatches(token, value.sha256),
-    );
+    const entry = this.#recordOf(token, 'join');
     const valid =
       entry !== undefined &&
       entry.value.role === role &&

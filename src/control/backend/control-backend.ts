@@ -90,6 +90,7 @@ export class ControlBackend implements Backend {
     this.#demandRead();
     return this.#access.authenticate(token);
   };
+  recheck = (token: string): Principal | null => this.#access.recheck(token);
 
   leader(): Leader | null {
     const { name } = this.#context;

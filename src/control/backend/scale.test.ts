@@ -6,6 +6,7 @@ import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
 import type { Etcd, Listing } from '../../etcd/api.ts';
 import type { KeyValue } from '../../etcd/records.ts';
+import { systemClock } from '../../os/clock.ts';
 import { randomHex } from '../../os/random.ts';
 import type { Page } from '../api/pages.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
@@ -76,10 +77,12 @@ function largeCluster(): Listing {
     const incarnation: Incarnation = { generation: 1 as Generation, host, slot };
     const { spec, ...vm } = vmRecord(number, {
       intent: 'running',
-      generation: 1 as Generation,
+      generation: incarnation.generation,
       phase: { kind: 'running', incarnation },
     });
-    const nics = [{ network: 'lan' as NetworkName, mac: `52:54:00:00:${number % 100}:01`, address: null }];
+    const nics = [
+      { network: 'lan' as NetworkName, mac: `52:54:00:00:${String(number % 100).padStart(2, '0')}:01`, address: null },
+    ];
     const disks = [{ disk: disk.id, role: 'data', bus: 'virtio' } as const];
     put(keyOf.vm(vm.id), { ...vm, spec: { ...spec, nics, disks, labels: { tier: 'web' } } } satisfies VmRecord);
     put(keyOf.vmName(vm.name), vm.id);
@@ -92,7 +95,7 @@ async function largeBackend(): Promise<ControlBackend> {
   const { entries, revision: read } = largeCluster();
   let revision = read;
   const etcd = {
-    clock: { after: (_ms: number, act: () => void) => void setImmediate(act) },
+    clock: systemClock,
     list: async () => ({ entries, revision }),
     txn: async () => {
       revision += 1;
@@ -101,6 +104,7 @@ async function largeBackend(): Promise<ControlBackend> {
   } as unknown as Etcd;
   const store = new ClusterStore(etcd, randomHex);
   await store.catchUp();
+  assert.equal(store.unreadable.size, 0);
   return new ControlBackend({
     ...{ name: 'c1', version: '1', store, etcd, randomHex, adminTokenSha256: '00' },
     clock: { wallMs: () => 1, monotonicMs: () => 1, after: () => () => undefined },

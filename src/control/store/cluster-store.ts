@@ -295,11 +295,10 @@ export class ClusterStore {
   }
 
   /**
-   * Resolves once the tables hold everything up to the newest revision seen now. A refused transaction reads back objects that may be newer
-   * than the watch; what was written together with them is there after this. CodedError 'deadline'.
+   * Resolves once the tables hold everything up to `revision`, by default the newest that was seen. A refused transaction reads back objects
+   * that may be newer than the watch; what was written together with them is there after this. CodedError 'deadline'.
    */
-  caughtUp(deadlineMs: number): Promise<void> {
-    const revision = this.#revision;
+  caughtUp(deadlineMs: number, revision = this.#revision): Promise<void> {
     if (this.#completeRevision >= revision) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const waiting = { revision, resolve: (): void => finish(resolve) };

@@ -7,8 +7,7 @@ import { EventEmitter, on, once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import type * as requests from '../../../api/requests.ts';
 import type * as views from '../../../api/views.ts';
-import { CodedError, type ErrorCode } from '../../../base/errors.ts';
-import { isName } from '../../../base/ids.ts';
+import { CodedError } from '../../../base/errors.ts';
 import type {
   ArtifactUpload,
   Backend,
@@ -24,10 +23,9 @@ import { FakeConsoles } from './fake-consoles.ts';
 import { FakeGuestClusters } from './fake-guest-clusters.ts';
 import { isWanted, matches, nameOf, paged } from './fake-lists.ts';
 import { detailOf, fakeDisks, fakeHost, fakeNic, fakeStorageNode, fakeVm } from './fake-objects.ts';
+import { checkRevision, coded, exists, missing } from './fake-refusals.ts';
 
 const TASK_MS = 5;
-
-type Named = { readonly name: string; readonly revision: string };
 
 /** See the module's comment. Public fields are for tests to look at and to arrange. */
 export class FakeBackend implements Backend {
@@ -41,12 +39,16 @@ export class FakeBackend implements Backend {
   readonly events: views.Event[] = [];
   readonly tokens = new Map<string, { readonly view: views.ApiToken; readonly sha256: string }>();
   readonly joinTokens = new Map<string, views.JoinToken>();
+  /** Tells of each call by its method's name. */
+  readonly entered = new EventEmitter();
   /** The next call of a method throws this, once. */
   readonly failNext = new Map<keyof Backend, Error>();
   /** The next task of this kind ends so. */
   readonly taskFailures = new Map<string, string>();
   /** How long a task runs. */
   taskMs = TASK_MS;
+  /** Set while nobody can know which tokens are valid. */
+  isCutOff = false;
   leadership: Leader | null = { self: true, name: 'c1' };
   /** Set while a method is to hang until its call is aborted. */
   hanging: keyof Backend | null = null;
@@ -71,6 +73,11 @@ export class FakeBackend implements Backend {
 
   async authenticate(token: string): Promise<Principal | null> {
     await this.#enter('authenticate');
+    return this.recheck(token);
+  }
+
+  recheck(token: string): Principal | null {
+    if (this.isCutOff) throw new CodedError('unavailable', 'This control node is cut off from etcd.');
     const sha256 = digest(token);
     const found = [...this.tokens.values()].find((stored) => stored.sha256 === sha256);
     return found === undefined ? null : { name: found.view.name };
@@ -558,6 +565,7 @@ export class FakeBackend implements Backend {
   }
 
   async #enter(method: keyof Backend, call?: Call): Promise<void> {
+    this.entered.emit(method);
     const failure = this.failNext.get(method);
     this.failNext.delete(method);
     if (failure !== undefined) throw failure;
@@ -676,19 +684,3 @@ export class FakeBackend implements Backend {
 
 const now = (): string => new Date().toISOString();
 const digest = (token: string): string => createHash('sha256').update(token).digest('hex');
-
-function checkRevision(of: Named, { ifMatch }: Conditional): void {
-  if (ifMatch === null || ifMatch === of.revision) return;
-  throw new CodedError('stale-revision', `${of.name} is at revision ${of.revision}, not ${ifMatch}.`, {
-    advice: 'Nothing was changed. Look at it again, then repeat.',
-  });
-}
-
-function coded(code: ErrorCode, message: string): CodedError {
-  return new CodedError(code, message, { advice: 'Nothing was changed.' });
-}
-
-const exists = (what: string, name: string): CodedError =>
-  coded('exists', `There is a ${what} called ${name} already.`);
-const missing = (what: string, name: string): CodedError =>
-  coded('not-found', `There is no ${what} called ${isName(name) ? name : JSON.stringify(name.slice(0, 60))}.`);

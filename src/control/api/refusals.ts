@@ -1,0 +1,165 @@
+/**
+ * How the API refuses. Guarantees: every answer that is no success is problem details (RFC 9457) without internals, also to what the HTTP
+ * parser cannot read; whoever is refused while sending gets the answer at once, and may end sending or not.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
+import { SMALL_BODY_BYTES_MAX } from '../../api/common.ts';
+import { OPERATIONS, type OperationId } from '../../api/operations.ts';
+import { problemOf } from '../../api/problem.ts';
+import { AssertionFailed } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
+import { forgetBody } from '../../os/request-body.ts';
+
+/** How long the rest of a body that was refused is read. */
+const REFUSED_BODY_MS = 30_000;
+/** How long a connection without a request that can be read may take to take its answer. */
+const GOODBYE_MS = 2_000;
+const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
+
+export interface RefusalOptions {
+  readonly onBug?: (error: AssertionFailed) => void;
+  /** For tests. */
+  readonly refusedBodyMs?: number;
+  readonly operationIdOf: (request: FastifyRequest) => OperationId | null;
+}
+
+/** Makes a server refuse so: what no route takes, what a route refuses, and what is no request. */
+export function answerErrors(app: FastifyInstance, options: RefusalOptions): void {
+  const { onBug, refusedBodyMs = REFUSED_BODY_MS, operationIdOf } = options;
+  const refuse = (request: FastifyRequest, reply: FastifyReply, error: CodedError): void => {
+    forgetBody(request.raw, reply.raw, refusedBodyMs);
+    sendProblem(reply, error);
+  };
+  app.setNotFoundHandler((request, reply) => {
+    refuse(
+      request,
+      reply,
+      new CodedError('not-found', `There is no ${request.method} of this path.`, {
+        advice: 'GET /v1/openapi.json lists every path.',
+      }),
+    );
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const coded = codedOf(error, operationIdOf(request));
+    if (coded.cause !== undefined) request.log.error({ err: coded.cause, code: coded.code }, coded.message);
+    refuse(request, reply, coded);
+    if (error instanceof AssertionFailed) onBug?.(error);
+    return reply;
+  });
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    forgetBody(request, response, refusedBodyMs);
+    const error = new CodedError('bad-input', 'The header Expect can only be "100-continue".', { advice: NOTHING });
+    const { body, headers } = written(error);
+    response.writeHead(problemOf(error).status, headers).end(body);
+  });
+  app.server.on('connect', (_request, socket) => {
+    refuseSocket(socket, new CodedError('bad-input', 'The API is no proxy.', { advice: NOTHING }));
+  });
+}
+
+const NOTHING = 'Nothing was changed.';
+
+/** For Fastify: what it would answer by itself to what is no request, or whose path cannot be read. */
+export const unreadable: Pick<FastifyServerOptions, 'clientErrorHandler' | 'frameworkErrors'> = {
+  clientErrorHandler: (error: Error & { readonly code?: string }, socket: Duplex) => {
+    const { status, coded } = unreadableBy(error.code);
+    refuseSocket(socket, coded, status);
+  },
+  frameworkErrors: (_error, _request, reply) => {
+    const coded = new CodedError('bad-input', 'The path of the request cannot be read.', { advice: NOTHING });
+    void forgetBody(reply.request.raw, reply.raw, REFUSED_BODY_MS);
+    sendProblem(reply, coded);
+  },
+};
+
+/** What the HTTP parser, or its clock, found; with the status that HTTP has for it where ours says less. */
+function unreadableBy(code: string | undefined): { readonly coded: CodedError; readonly status?: number } {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return {
+        status: 431,
+        coded: new CodedError('too-large', 'The request’s headers are too large.', { advice: NOTHING }),
+      };
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return {
+        status: 408,
+        coded: new CodedError('deadline', 'The request did not come in time.', { advice: NOTHING }),
+      };
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return {
+        coded: new CodedError('too-large', 'The request’s chunk extensions are too large.', { advice: NOTHING }),
+      };
+    default:
+      return { coded: new CodedError('bad-input', 'This is no request that HTTP/1.1 has.', { advice: NOTHING }) };
+  }
+}
+
+/** Answers on a bare socket, then closes it: what it still sends is read until it has taken the answer. */
+export function refuseSocket(socket: Duplex, error: CodedError, status = problemOf(error).status): void {
+  // A failure of the connection, not of what came over it, and an answer that has begun leave nothing to say.
+  const begun = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
+  if (!socket.writable || begun) {
+    socket.destroy();
+    return;
+  }
+  const { body, headers } = written(error, status);
+  const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${problemOf(error).title}\r\n${lines.join('')}\r\n${body}`);
+  const timer = setTimeout(() => socket.destroy(), GOODBYE_MS);
+  socket.once('close', () => clearTimeout(timer));
+  socket.resume();
+}
+
+function sendProblem(reply: FastifyReply, error: CodedError): void {
+  const { body, headers } = written(error);
+  // Fastify would close the connection over a body that it has not read.
+  void reply.removeHeader('connection').code(problemOf(error).status).headers(headers).send(body);
+}
+
+/** Problem details as they are sent; `status` where it is not the code's own. */
+function written(
+  error: CodedError,
+  status = problemOf(error).status,
+): { readonly body: string; readonly headers: Readonly<Record<string, string>> } {
+  const body = JSON.stringify({ ...problemOf(error), status });
+  return {
+    body,
+    headers: {
+      'cache-control': 'no-store',
+      'content-type': PROBLEM_TYPE,
+      'content-length': String(Buffer.byteLength(body)),
+      ...(error.code === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {}),
+      ...(error.code === 'too-many' || error.code === 'unavailable' ? { 'retry-after': '1' } : {}),
+    },
+  };
+}
+
+/** What a body of the wrong kind is told. */
+export function wrongType(wanted: string): CodedError {
+  return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, {
+    advice: `Nothing was changed. Send it again with the header "Content-Type: ${wanted}".`,
+  });
+}
+
+/** Expected errors as they are, HTTP's own by their status, and for a bug a sentence without internals. */
+function codedOf(error: unknown, id: OperationId | null): CodedError {
+  if (error instanceof CodedError) return error;
+  const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
+  if (status === 413) {
+    const bytesMax = id === null ? SMALL_BODY_BYTES_MAX : OPERATIONS[id].bodyBytesMax;
+    return new CodedError('too-large', `The body is larger than ${bytesMax} bytes.`, { advice: NOTHING });
+  }
+  // A body that says nothing of itself, or the wrong thing.
+  if (status === 415 && id !== null && OPERATIONS[id].bodyMedium !== 'none')
+    return wrongType(OPERATIONS[id].bodyMedium === 'bytes' ? 'application/octet-stream' : 'application/json');
+  if (typeof status === 'number' && status >= 400 && status < 500 && error instanceof Error)
+    return new CodedError('bad-input', `The request cannot be read: ${error.message}.`.replace('..', '.'), {
+      advice: NOTHING,
+    });
+  return new CodedError('failed', 'The control node failed to answer this request.', {
+    cause: error,
+    advice: 'Its log says why. Look at the object before asking again.',
+  });
+}
