@@ -307,7 +307,7 @@ test('waiting: not at all, too long, through a failure', async (t) => {
   backend.taskMs = 3_600_000;
   const late = await gp(words('vm migrate web1 --timeout 10ms'));
   assert.equal(late.code, 7);
-  assert.match(late.err, /It goes on\. `gp task wait task-/);
+  assert.match(late.err, /It goes on\. `gp task wait task-[0-9a-f]+` waits for its end\. `gp task cancel task-/);
   assert.equal(late.out, '');
 });
 

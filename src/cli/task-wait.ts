@@ -91,6 +91,12 @@ function stillRunning(task: Task, timeoutMs: number): CodedError {
   );
 }
 
-const howToWait = (task: Task): string => `\`gp task wait ${task.id}\` waits for its end.`;
+/** Kinds that `gp task cancel` takes back. */
+const CANCELLABLE: ReadonlySet<string> = new Set(['vm.migrate', 'vm.start', 'vm.reset']);
+
+function howToWait({ id, kind }: Task): string {
+  const cancel = CANCELLABLE.has(kind) ? ` \`gp task cancel ${id}\` takes it back.` : '';
+  return `\`gp task wait ${id}\` waits for its end.${cancel}`;
+}
 
 const percent = (task: Task): string => (task.progressPercent === null ? '' : ` (${task.progressPercent} %)`);

@@ -83,6 +83,8 @@ const movesTwice: Case = {
     // What comes and goes while a guest stands still that was never continued here.
     await gp(cluster, ['shared-disk', 'detach', 'pshared', 'p3']);
     await gp(cluster, ['vm', 'migrate', 'p3']);
+    await gp(cluster, ['shared-disk', 'attach', 'pshared', 'p3']);
+    await gp(cluster, ['vm', 'migrate', 'p3']);
     for (const name of ['p1', 'p2', 'p3']) {
       await gp(cluster, ['vm', 'resume', name]);
       await untilVm(cluster, name, { verdict: 'running' });
@@ -93,6 +95,7 @@ const movesTwice: Case = {
     for (const name of ['p1', 'p3']) await assertNeverBooted(cluster, name);
     await gp(cluster, ['vm', 'stop', 'p1', '--patience', '60s']);
     await untilSaid(cluster, 'p1', /groundplane-tiny power button/);
+    await gp(cluster, ['shared-disk', 'detach', 'pshared', 'p3']);
     await deleteVms(cluster, ['p1', 'p2', 'p3']);
     await gp(cluster, ['shared-disk', 'delete', 'pshared']);
   },
