@@ -10,8 +10,10 @@ import { parseGeneration, parseVmId } from '../base/ids.ts';
 import type { Cancellation } from '../core/agent/cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../core/agent/machine.ts';
 import type { HostCapacity } from '../core/model/cluster.ts';
-import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../core/ports/host-link.ts';
+import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../core/ports/host-link.ts';
+import type { ProbeResult } from '../core/ports/probe-result.ts';
 import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
+import { probeTcp } from '../os/tcp-probe.ts';
 import type { ArtifactCache } from './artifacts.ts';
 import type { AgentConfig } from './config.ts';
 import { findIncarnations, reported } from './incarnations.ts';
@@ -110,6 +112,10 @@ export class LinuxMachine implements Machine {
 
   shortenLog(running: RunningIncarnation): void {
     if (isRunning(identityOf(running))) cutToTail(this.#serialLog(running), SERIAL_LOG);
+  }
+
+  probe({ deadlineMs, ...target }: ProbeOrder): Promise<ProbeResult> {
+    return probeTcp(target, deadlineMs);
   }
 
   async removeRemains(name: IncarnationName): Promise<string> {

@@ -12,6 +12,7 @@ import {
   type LaunchOrder,
   type NetworkPlan,
   type Order,
+  type ProbeOrder,
   SHARED_DISKS,
 } from '../core/ports/host-link.ts';
 import {
@@ -35,6 +36,7 @@ import { parseIpv4 } from './config.ts';
 /** Bounds of one order's JSON: a plan of 200 networks with all their reservations fits. */
 export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
+const PROBE_MS_MAX = 10_000;
 /** What an order may need that not every version has; a name stays here for ever. */
 const FEATURES: readonly string[] = [SHARED_DISKS];
 
@@ -175,3 +177,10 @@ export const parseLaunchOrder: Parser<LaunchOrder> = (value, at) => {
     refuse('One nvram disk is needed for UEFI, and none otherwise.');
   return order;
 };
+
+/** POST /v1/probe */
+export const parseProbeOrder: Parser<ProbeOrder> = openObject({
+  address: parseHostText,
+  port: parsePort,
+  deadlineMs: integer({ min: 1, max: PROBE_MS_MAX }),
+});

@@ -4,7 +4,7 @@ import { parseGeneration, parseVmId } from '../base/ids.ts';
 import type { AgentHost } from '../core/agent/agent-host.ts';
 import { integerParameter } from '../rpc/parse.ts';
 import type { Route } from '../rpc/service.ts';
-import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder } from './orders.ts';
+import { ORDER_BYTES_MAX, parseKillOrder, parseLaunchOrder, parseNetworkOrder, parseProbeOrder } from './orders.ts';
 
 const ALLOW = ['control'] as const;
 
@@ -37,6 +37,12 @@ export function agentRoutes(host: AgentHost): readonly Route[] {
         await host.applyNetwork(parseNetworkOrder(body, ''));
         return { json: {} };
       },
+    },
+    {
+      method: 'POST',
+      path: '/v1/probe',
+      allow: ALLOW,
+      handle: async ({ body }) => ({ json: await host.probe(parseProbeOrder(body, '')) }),
     },
     {
       method: 'GET',

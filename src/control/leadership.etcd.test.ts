@@ -21,7 +21,7 @@ const never = (): Promise<never> => Promise.reject(new Error('nothing is to be a
 const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
   clock: systemClock,
   log: { info: () => undefined, warn: () => undefined },
-  hosts: { report: never, launch: never, kill: never, applyNetwork: never },
+  hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
   storage: {
     report: never,
     fence: never,

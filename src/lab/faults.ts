@@ -8,6 +8,7 @@ import type { LabCluster } from './cluster.ts';
 import { execOn } from './machine.ts';
 import { type Role, rolesOf } from './roles.ts';
 import type { MachineKind, MachineSpec } from './shape.ts';
+import type { CutFrom } from './underlay.ts';
 
 export interface FaultArguments {
   readonly target?: string | undefined;
@@ -53,6 +54,8 @@ export type FaultName =
   | 'cut-host'
   | 'cut-storage'
   | 'cut-control'
+  | 'cut-disks'
+  | 'blind-server'
   | 'heal-host'
   | 'kill-agent'
   | 'freeze-agent'
@@ -103,6 +106,20 @@ export const FAULTS: Readonly<Record<FaultName, FaultVerb>> = {
     undo: 'heal-host',
     takes: ['forSeconds'],
     do: (lab, machines, args) => cut(lab, machines, args, ['control']),
+  },
+  'cut-disks': {
+    summary: 'drop what goes between a host and the ports that disks are served on; all other ports answer',
+    on: ['host'],
+    undo: 'heal-host',
+    takes: ['forSeconds'],
+    do: (lab, machines, args) => cut(lab, machines, args, ['disks']),
+  },
+  'blind-server': {
+    summary: 'cut a control node from all hosts and storage nodes; it keeps etcd and the other control nodes',
+    on: ['control'],
+    undo: 'heal-host',
+    takes: ['forSeconds'],
+    do: (lab, machines, args) => cut(lab, machines, args, ['hosts and storage nodes']),
   },
   'heal-host': {
     summary: 'links up again; a killed machine boots, keeping its identity; dead and frozen processes run again',
@@ -271,10 +288,10 @@ async function cut(
   lab: Lab,
   machines: readonly MachineSpec[],
   { forSeconds }: FaultArguments,
-  networks: readonly ('control' | 'storage' | 'overlay')[],
+  from: readonly CutFrom[],
 ): Promise<void> {
   for (const machine of machines) lab.cluster.running(machine);
-  await lab.cluster.cuts.cut(machines, networks);
+  await lab.cluster.cuts.cut(machines, from);
   if (forSeconds !== undefined) lab.later(machines, forSeconds, () => lab.cluster.cuts.heal(machines));
 }
 

@@ -31,7 +31,11 @@ const standIn = (port: number): readonly string[] => [
   fileURLToPath(new URL('testing/stand-in.ts', import.meta.url)),
   String(port),
 ];
-const STAND_INS = { etcd: standIn(2379), control: standIn(7440), storage: standIn(7444), agent: standIn(7443) };
+const WATCHDOG_MS = 3_000;
+const STAND_INS = {
+  ...{ etcd: standIn(2379), control: standIn(7440), storage: standIn(7444), agent: standIn(7443) },
+  watchdogMs: WATCHDOG_MS,
+};
 
 let base: string;
 let dir: string;
@@ -197,6 +201,31 @@ test('cut-storage and cut-control cut one path only', async () => {
   await answers('h2', ['10.77.0.11', 7440], /^c1/);
 });
 
+test('cut-disks drops the ports of disks only; blind-server keeps a control node from what it leads, and from nothing else', async () => {
+  const listening = labCall(dir, {
+    verb: 'exec',
+    target: 's1',
+    argv: [process.execPath, '-e', LISTEN_ON_DISK_PORT],
+    deadlineMs: 20_000,
+  });
+  await answers('h1', ['10.78.1.1', 30_000], /^disk/);
+  await labCall(dir, { verb: 'cut-disks', target: 'h1' });
+  assert.deepEqual((await statusOf('h1')).cutFrom, ['disks']);
+  assert.equal(await ask('h1', ['10.78.1.1', 30_000]), 'silence');
+  assert.match(await ask('h1', ['10.78.1.1', 7444]), /^s1/, 'another port answers');
+  assert.match(await ask('s1', ['10.78.2.1', 7443]), /^h1/, 'and the node reaches the host');
+  assert.match(await ask('h2', ['10.78.1.1', 30_000]), /^disk/, 'as another host does the disk');
+  await labCall(dir, { verb: 'blind-server', target: 'c1' });
+  assert.equal(await ask('c1', AGENT), 'silence');
+  assert.equal(await ask('s1', ['10.77.0.11', 7440]), 'silence');
+  assert.match(await ask('s1', AGENT), /^h1/);
+  await labCall(dir, { verb: 'restore' });
+  await answers('h1', ['10.78.1.1', 30_000], /^disk/);
+  await answers('c1', AGENT, /^h1/);
+  assert.match(await ask('h1', ['10.78.1.1', 30_000], 'end'), /^disk/);
+  await listening;
+});
+
 test('a cut for some seconds heals by itself', async () => {
   await labCall(dir, { verb: 'cut-control', target: 'h1', forSeconds: 3 });
   assert.equal(await ask('h2', AGENT), 'silence');
@@ -236,11 +265,36 @@ test('kill-host: everything on it ends at once and silently; heal-host boots it 
 });
 
 /** Holds a connection to h1's agent and says what it hears of it within 3 s. */
+const LISTEN_ON_DISK_PORT = `
+  require('node:net').createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', (chunk) => socket.end('disk\\n', () => String(chunk) === 'end\\n' && process.exit(0)));
+  }).listen(30000);`;
 const WATCH_SCRIPT = `
   const socket = require('node:net').connect({ host: '10.77.2.1', port: 7443 });
   const say = (text) => { process.stdout.write(text); process.exit(0); };
   for (const event of ['end', 'close', 'error']) socket.once(event, () => say(event));
   setTimeout(() => say('nothing'), 3000);`;
+
+test('a process that stands still is ended and started anew; one that a fault froze stays frozen, however long', async () => {
+  const storage = ['10.77.1.1', 7444] as const;
+  const [service, agent] = [await ask('h2', storage), await ask('h2', AGENT)];
+  const startsOf = async (machine: string, role: string) => (await statusOf(machine)).processes[role];
+  const before = await startsOf('h1', 'agent');
+  await labCall(dir, { verb: 'freeze-agent', target: 'h1' });
+  const stoppedAt = performance.now();
+  const pid = service.split(' ')[1] ?? '';
+  assert.equal((await exec('s1', ['kill', '-STOP', pid])).exitCode, 0);
+  assert.equal(await ask('h2', storage), 'silence', 'its kernel accepts, and it says nothing');
+  await until('another storage service', async () => {
+    const now = await ask('h2', storage);
+    return /^s1 /.test(now) && now !== service;
+  });
+  assert.ok(performance.now() - stoppedAt >= WATCHDOG_MS * 0.8);
+  assert.deepEqual(await startsOf('h1', 'agent'), { state: 'frozen', starts: before?.starts });
+  await labCall(dir, { verb: 'thaw', target: 'h1' });
+  await until('the same agent as before', async () => (await ask('h2', AGENT)) === agent);
+});
 
 test('kill-agent: stays dead until restored, its children run on; once: is back at once', async () => {
   const first = await ask('h2', AGENT);

@@ -5,6 +5,7 @@
  */
 
 import { CodedError } from '../base/errors.ts';
+import { DISK_PORT_BASE, PORTS } from '../core/model/ports.ts';
 import { run, tryRun } from '../os/child-process.ts';
 import {
   GATEWAY_ADDRESS,
@@ -18,11 +19,24 @@ import {
 const DEADLINE_MS = 20_000;
 const TABLE = 'bridge lab';
 
-/** All frames to and from the ports of the set `cut` are dropped, whoever sends or receives them. */
+/**
+ * All frames to and from the ports of the set `cut` are dropped, whoever sends or receives them; of the set `apart`, those from the one port to
+ * the other; of the set `diskless`, those to and from the ports that disks are served on (the NBD ports below the kernel's range for clients,
+ * which are given out first, and the iSCSI target's).
+ */
+const DISK_PORTS = `{ ${PORTS.target}, ${DISK_PORT_BASE}-32767 }`;
 const CUT_RULES = `
 table ${TABLE} {
   set cut { type ifname; }
-  chain forward { type filter hook forward priority -300; iifname @cut drop; oifname @cut drop; }
+  set apart { type ifname . ifname; }
+  set diskless { type ifname; }
+  chain forward {
+    type filter hook forward priority -300;
+    iifname @cut drop; oifname @cut drop;
+    iifname . oifname @apart drop;
+    iifname @diskless tcp dport ${DISK_PORTS} drop;
+    oifname @diskless tcp sport ${DISK_PORTS} drop;
+  }
   chain input { type filter hook input priority -300; iifname @cut drop; }
   chain output { type filter hook output priority -300; oifname @cut drop; }
 }
@@ -82,28 +96,32 @@ export async function unplug(machine: MachineSpec): Promise<void> {
     throw new CodedError('failed', `${left.join(', ')} could not be taken away: ${deleted.stderr.trim()}`);
 }
 
+/** What a machine can be cut from: a network, the hosts and storage nodes on the control network, or disks' ports on the storage network. */
+export type CutFrom = NetworkRole | 'hosts and storage nodes' | 'disks';
+
 /** Which links are cut. Each change is one transaction of the kernel. */
 export class Cuts {
-  readonly #cut = new Map<string, Set<NetworkRole>>();
-  readonly #portsOf: (machine: string, network: NetworkRole) => readonly string[];
+  readonly #cut = new Map<string, Set<CutFrom>>();
+  readonly #machines: readonly MachineSpec[];
   #lastApply: Promise<void> = Promise.resolve();
 
   constructor(machines: readonly MachineSpec[]) {
-    const byName = new Map(machines.map((machine) => [machine.name, machine]));
-    this.#portsOf = (name, network) =>
-      (byName.get(name)?.nics ?? []).filter((nic) => nic.network === network).map(({ port }) => port);
+    this.#machines = machines;
   }
 
-  /** The networks from which `machine` is cut now. */
-  of(machine: string): readonly NetworkRole[] {
+  /** What `machine` is cut from now. */
+  of(machine: string): readonly CutFrom[] {
     return [...(this.#cut.get(machine) ?? [])];
   }
 
-  /** Cuts machines from networks, all at once. Resolves when no packet passes any more. */
-  async cut(machines: readonly MachineSpec[], networks: readonly NetworkRole[]): Promise<void> {
+  /** Cuts machines from networks that they are in, and from what else is named, all at once. Resolves when no packet passes any more. */
+  async cut(machines: readonly MachineSpec[], from: readonly CutFrom[]): Promise<void> {
     for (const { name, nics } of machines) {
-      const set = this.#cut.get(name) ?? new Set<NetworkRole>();
-      for (const { network } of nics) if (networks.includes(network)) set.add(network);
+      const set = this.#cut.get(name) ?? new Set<CutFrom>();
+      for (const what of from) {
+        const isNetwork = what in NETWORKS;
+        if (!isNetwork || nics.some(({ network }) => network === what)) set.add(what);
+      }
       this.#cut.set(name, set);
     }
     await this.#apply();
@@ -116,13 +134,32 @@ export class Cuts {
   }
 
   #apply(): Promise<void> {
-    const ports = [...this.#cut].flatMap(([name, networks]) => [...networks].flatMap((n) => this.#portsOf(name, n)));
-    const elements =
-      ports.length === 0 ? '' : `add element ${TABLE} cut { ${ports.map((p) => `"${p}"`).join(', ')} }\n`;
+    const all = [...this.#cut].flatMap(([name, from]) => [...from].map((what) => ({ name, what })));
+    const led = this.#machines
+      .filter(({ kind }) => kind !== 'control')
+      .flatMap(({ name }) => this.#portsOf(name, 'control'));
+    const cut = all.flatMap(({ name, what }) => this.#portsOf(name, what));
+    const apart = all
+      .filter(({ what }) => what === 'hosts and storage nodes')
+      .flatMap(({ name }) => this.#portsOf(name, 'control'))
+      .flatMap((own) => led.flatMap((other) => [`${own} . ${other}`, `${other} . ${own}`]));
+    const diskless = all.filter(({ what }) => what === 'disks').flatMap(({ name }) => this.#portsOf(name, 'storage'));
+    const script = Object.entries({ cut, apart, diskless }).map(([set, elements]) => refill(set, elements));
     // In order: the last state asked for is the one that stays.
-    this.#lastApply = this.#lastApply.catch(() => undefined).then(() => nft(`flush set ${TABLE} cut\n${elements}`));
+    this.#lastApply = this.#lastApply.catch(() => undefined).then(() => nft(script.join('')));
     return this.#lastApply;
   }
+
+  #portsOf(machine: string, network: CutFrom): string[] {
+    const nics = this.#machines.find(({ name }) => name === machine)?.nics ?? [];
+    return nics.filter((nic) => nic.network === network).map(({ port }) => `"${port}"`);
+  }
+}
+
+/** Lines that give a set exactly these elements. */
+function refill(set: string, elements: readonly string[]): string {
+  const added = elements.length === 0 ? '' : `add element ${TABLE} ${set} { ${elements.join(', ')} }\n`;
+  return `flush set ${TABLE} ${set}\n${added}`;
 }
 
 async function ipBatch(lines: readonly string[], prefix: readonly string[] = []): Promise<void> {

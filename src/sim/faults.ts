@@ -7,7 +7,7 @@ import type { DiskId } from '../base/ids.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import type { SimCluster } from './cluster.ts';
 import type { SimHostNode } from './host-node.ts';
-import { CALM, type NetworkName } from './network.ts';
+import { CALM, type Channel, type NetworkName } from './network.ts';
 import type { QemuProcess } from './qemu-process.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -51,6 +51,9 @@ const GIVEN_UP_MS = [5_000, 12_000] as const;
 
 /** In this a leader that reaches nothing must have given the lead away. */
 const BLIND_MS = [24_000, 35_000] as const;
+
+/** In this a guest that writes is paused, and must have been started elsewhere. */
+const CUT_DISKS_MS = [20_000, 60_000] as const;
 
 /** One of these is drawn, and then a time in it, in ms. */
 type Ranges = readonly (readonly [number, number])[];
@@ -219,6 +222,11 @@ export class Faults {
       );
     },
     'bad-value': () => this.#spoil(),
+    // A packet filter that lets everything through but what disks are served on.
+    'cut-disks': () => {
+      const [host, node] = [this.#host().name, this.#storage().name];
+      this.#cut([['disks', host, node] as const, ['disks', node, host] as const], [CUT_DISKS_MS]);
+    },
     'lose-etcd-replies': () => {
       this.#cluster.etcdRepliesLostPercent = this.#random.pick([10, 40, 100]);
       this.#lasting(() => {
@@ -362,7 +370,7 @@ export class Faults {
     }
   }
 
-  #cut(cuts: readonly (readonly [NetworkName, string, string])[], lastsMs: Ranges = LASTS_MS): void {
+  #cut(cuts: readonly (readonly [Channel, string, string])[], lastsMs: Ranges = LASTS_MS): void {
     const { network, etcd } = this.#cluster;
     const touch = (): void => {
       for (const [, from, to] of cuts) for (const name of [from, to]) if (name !== '*') this.#cluster.touched(name);

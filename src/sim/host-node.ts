@@ -2,13 +2,15 @@
 import type { HostName } from '../base/ids.ts';
 import type { HostCapacity } from '../core/model/cluster.ts';
 import type { Clock } from '../core/ports/clock.ts';
-import type { LaunchOrder, NetworkPlan } from '../core/ports/host-link.ts';
+import type { LaunchOrder, NetworkPlan, ProbeOrder } from '../core/ports/host-link.ts';
 import type { Log } from '../core/ports/log.ts';
+import type { ProbeResult } from '../core/ports/probe-result.ts';
 import type { HostTroubles } from './agent/agent-machine.ts';
 import { HostKernel } from './agent/host-kernel.ts';
 import { startAgent } from './agent/sim-agent.ts';
 import { newerAgent, olderAgent } from './agent/version-skew.ts';
 import { type AgentService, agentService } from './agent/wire.ts';
+import type { Hop } from './network.ts';
 import type { Note } from './note.ts';
 import { QemuProcess, type QemuSurroundings } from './qemu-process.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
@@ -102,9 +104,24 @@ export class SimHostNode implements HostNode {
 
   #serve(process: SimProcess): void {
     const { name, random, troubles, log } = this.#options;
-    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, log });
+    const probe = (order: ProbeOrder): Promise<ProbeResult> => this.#probe(process, order);
+    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, probe, log });
     this.#agent = { process, service: this.#ofSomeVersion(agentService(host)) };
     log.info('serving', { incarnations: host.report().incarnations.length });
+  }
+
+  /** Disks' ports are reached over the storage network; each is served by its daemon, where that runs. */
+  async #probe(process: SimProcess, { address, port, deadlineMs }: ProbeOrder): Promise<ProbeResult> {
+    const { network, storageAt } = this.#options.qemu;
+    const storage = storageAt(address);
+    if (storage === undefined) return { outcome: 'silent', lateMs: 0 };
+    const hop: Hop = { network: 'disks', to: storage.machine, process: () => null };
+    try {
+      const isServed = await network.call(process, [hop], { deadlineMs, what: address }, () => storage.isServed(port));
+      return { outcome: isServed ? 'accepted' : 'refused', lateMs: 0 };
+    } catch {
+      return { outcome: 'silent', lateMs: 0 };
+    }
   }
 
   /** Every life of an agent may be of another version: hosts are upgraded, and some are put back. */

@@ -163,7 +163,7 @@ export class NbdClient {
     if (storage === undefined || request === null) return;
     const attempt = ++this.#attempt;
     const isWanted = (): boolean => this.#connection === connection && this.#attempt === attempt && process.isAlive;
-    network.stream({ network: 'storage', to: storage.machine }, process.machine, isWanted, () => {
+    network.stream({ network: 'disks', to: storage.machine }, process.machine, isWanted, () => {
       const carriedOut =
         request.kind === 'write'
           ? connection.write(request.sequence)
@@ -175,7 +175,7 @@ export class NbdClient {
           return;
         }
         if (result === 'broken' || !connection.isOpen) return;
-        network.stream({ network: 'storage', to: process.machine }, storage.machine, isWanted, () =>
+        network.stream({ network: 'disks', to: process.machine }, storage.machine, isWanted, () =>
           process.run(() => {
             if (!isWanted()) return;
             if (result === 'enospc') this.#fail('no-space');
@@ -205,8 +205,8 @@ export class NbdClient {
       // A machine that was started anew knows no such connection and says so.
       const acknowledges =
         connection.isOpen &&
-        network.isOpen('storage', process.machine, peer) &&
-        network.isOpen('storage', peer, process.machine);
+        network.isOpen('disks', process.machine, peer) &&
+        network.isOpen('disks', peer, process.machine);
       if (acknowledges) this.#watch(connection, attempt, peer);
       else this.#lost(connection);
     });
@@ -242,9 +242,9 @@ export class NbdClient {
     const cancel = process.after(CONNECT_MS, () => finish(false));
     if (storage === undefined) return;
     const { vm, generation } = this.#order;
-    network.send('storage', process.machine, storage.machine, () => {
+    network.send('disks', process.machine, storage.machine, () => {
       void reach(storage, this.disk, { vm, generation, address }).then((connection) =>
-        network.send('storage', storage.machine, process.machine, () => {
+        network.send('disks', storage.machine, process.machine, () => {
           if (connection === 'refused') {
             process.run(() => finish(false));
           } else if (process.isAlive && !isOver) {
@@ -268,7 +268,7 @@ export class NbdClient {
     this.#lostAt = null;
     connection.onCut(() =>
       network.stream(
-        { network: 'storage', to: process.machine },
+        { network: 'disks', to: process.machine },
         storage.machine,
         () => this.#connection === connection && process.isAlive,
         () => process.run(() => this.#lost(connection)),

@@ -13,6 +13,8 @@ import type { SimRandom } from './sim-random.ts';
 /** The three networks of a cluster. */
 export const NETWORKS = ['control', 'storage', 'overlay'] as const;
 export type NetworkName = (typeof NETWORKS)[number];
+/** What a message is part of: a network, or the ports of the storage network that disks are served on, which a filter may cut alone. */
+export type Channel = NetworkName | 'disks';
 
 /** How a network treats messages. Percentages are of single messages. */
 export interface NetworkWeather {
@@ -40,14 +42,14 @@ const RETRANSMIT_MS_MAX = 1_600;
 
 /** Where a message goes along: machine by machine, each hop on one network. */
 export interface Hop {
-  readonly network: NetworkName;
+  readonly network: Channel;
   readonly to: SimMachine;
   /** The process that passes it on, or takes it at the end; null: the kernel. */
   readonly process: () => SimProcess | null;
 }
 
 /** Told of every message that did not come as it should: who it was for makes no verdict. */
-export type OnTrouble = (from: SimMachine, to: SimMachine, network: NetworkName) => void;
+export type OnTrouble = (from: SimMachine, to: SimMachine, network: Channel) => void;
 
 /** All networks of one world. */
 export class SimNetwork {
@@ -65,7 +67,7 @@ export class SimNetwork {
   }
 
   /** Cuts one direction of one path, until the answer is called. `*` stands for every machine. */
-  cut(network: NetworkName, from: string, to: string): () => void {
+  cut(network: Channel, from: string, to: string): () => void {
     const key = `${network} ${from}>${to}`;
     this.#cuts.set(key, (this.#cuts.get(key) ?? 0) + 1);
     this.onCut();
@@ -81,7 +83,7 @@ export class SimNetwork {
   }
 
   /** Whether a message that arrives now would be let through. A machine always reaches itself. */
-  isOpen(network: NetworkName, from: SimMachine, to: SimMachine): boolean {
+  isOpen(network: Channel, from: SimMachine, to: SimMachine): boolean {
     return from.up && to.up && this.#passes(network, from, to);
   }
 
@@ -90,7 +92,7 @@ export class SimNetwork {
    */
   stream(hop: Pick<Hop, 'network' | 'to'>, from: SimMachine, isWanted: () => boolean, deliver: () => void): void {
     const { network, to } = hop;
-    const { delayMs, lossPercent, latePercent, lateMs } = this.weather[network];
+    const { delayMs, lossPercent, latePercent, lateMs } = this.weather[below(network)];
     const random = this.#random;
     if (from === to) {
       this.#clock.after(0.05, deliver);
@@ -108,8 +110,8 @@ export class SimNetwork {
   }
 
   /** Sends a message; `deliver` is called at the other machine, where it is up, perhaps twice, perhaps never. */
-  send(network: NetworkName, from: SimMachine, to: SimMachine, deliver: () => void): void {
-    const { delayMs, lossPercent, duplicatePercent, latePercent, lateMs } = this.weather[network];
+  send(network: Channel, from: SimMachine, to: SimMachine, deliver: () => void): void {
+    const { delayMs, lossPercent, duplicatePercent, latePercent, lateMs } = this.weather[below(network)];
     const random = this.#random;
     const delay = (): number => {
       const usual = from === to ? 0.05 : random.between(delayMs[0], delayMs[1]);
@@ -130,8 +132,9 @@ export class SimNetwork {
     if (duplicatePercent > 0 && from !== to && random.chance(duplicatePercent)) this.#clock.after(delay(), arrive);
   }
 
-  #passes(network: NetworkName, from: SimMachine, to: SimMachine): boolean {
+  #passes(network: Channel, from: SimMachine, to: SimMachine): boolean {
     if (from === to || this.#cuts.size === 0) return true;
+    if (network !== below(network) && !this.#passes(below(network), from, to)) return false;
     return !(
       this.#cuts.has(`${network} ${from.name}>${to.name}`) ||
       this.#cuts.has(`${network} ${from.name}>*`) ||
@@ -232,4 +235,9 @@ export class SimNetwork {
       before.process()?.run(() => this.#back(caller, hops, at - 1, deliver));
     });
   }
+}
+
+/** The network that carries it. */
+function below(channel: Channel): NetworkName {
+  return channel === 'disks' ? 'storage' : channel;
 }

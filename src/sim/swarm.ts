@@ -57,6 +57,7 @@ export const FAULTS = [
   'blind-leader',
   'bad-value',
   'stop-agent-at-launch',
+  'cut-disks',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
@@ -69,6 +70,7 @@ const LATER: ReadonlySet<FaultName> = new Set([
   'blind-leader',
   'bad-value',
   'stop-agent-at-launch',
+  'cut-disks',
 ]);
 /** Without shared disks nobody would notice them. */
 const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);

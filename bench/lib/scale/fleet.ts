@@ -16,8 +16,9 @@ import type {
   RunningIncarnation,
 } from '../../../src/core/ports/host-link.ts';
 import type { Path, Paths } from '../../../src/core/ports/paths.ts';
+import type { ProbeResult } from '../../../src/core/ports/probe-result.ts';
 import type { QmpLink, QmpTarget } from '../../../src/core/ports/qmp-link.ts';
-import type { ProbeResult, StorageLink, StorageReport } from '../../../src/core/ports/storage-link.ts';
+import type { StorageLink, StorageReport } from '../../../src/core/ports/storage-link.ts';
 import type { Hop, SimNetwork } from '../../../src/sim/network.ts';
 import type { SimClock } from '../../../src/sim/sim-clock.ts';
 import { SimMachine, type SimProcess } from '../../../src/sim/sim-machine.ts';
@@ -108,6 +109,8 @@ export class Fleet {
         ask('network plan', name, deadlineMs, (host) => {
           host.networkRevision = revision;
         }),
+      probe: (name, _order, { deadlineMs }) =>
+        ask('disk probe', name, deadlineMs, () => ({ outcome: 'accepted', lateMs: 0 }) as const),
     };
   }
 

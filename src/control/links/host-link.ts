@@ -22,6 +22,7 @@ import {
   parseGenerationField,
   text,
 } from '../../rpc/parse.ts';
+import { parseProbe } from './storage-link.ts';
 
 /** More than any reader asks for. */
 const LOG_BYTES_MAX = 1024 * 1024;
@@ -94,6 +95,8 @@ export function createHostLink(
       to(host).call({ method: 'POST', path: '/v1/kill', body: order, deadlineMs, parse: parseKilled }),
     applyNetwork: async (host, order, { deadlineMs }) =>
       to(host).call({ method: 'POST', path: '/v1/network', body: order, deadlineMs, parse: anything }),
+    probe: async (host, order, { deadlineMs }) =>
+      to(host).call({ method: 'POST', path: '/v1/probe', body: order, deadlineMs, parse: parseProbe }),
     log: async (host, query, deadlineMs) => {
       const { stream } = await to(host).download(`/v1/log?${query}`, { deadlineMs });
       const chunks: Buffer[] = [];

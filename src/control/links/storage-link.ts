@@ -13,11 +13,11 @@ import {
   type StorageName,
 } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
+import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type {
   ArtifactInfo,
   FenceResult,
   GrantResult,
-  ProbeResult,
   StorageLink,
   StorageReport,
 } from '../../core/ports/storage-link.ts';

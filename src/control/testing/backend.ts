@@ -55,7 +55,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     deletedFiles: [],
   };
   const storage = storageOf(world);
-  const hosts = { report: never, launch: never, kill: never, applyNetwork: never, log: never };
+  const hosts = { report: never, launch: never, kill: never, applyNetwork: never, probe: never, log: never };
   const controller = controllerOf(store, world);
   await store.transact(
     [
@@ -131,7 +131,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       commit: never,
       onChange: () => undefined,
     },
-    hosts: { report: never, launch: never, kill: never, applyNetwork: never },
+    hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
     storage: {
       report: never,
       fence: never,

@@ -9,6 +9,7 @@
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
+import { isDiskPort } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import type {
   HostReport,
@@ -18,9 +19,11 @@ import type {
   LaunchResult,
   NetworkPlan,
   Order,
+  ProbeOrder,
   RunningIncarnation,
 } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
+import type { ProbeResult } from '../ports/probe-result.ts';
 import { Cancellation } from './cancellation.ts';
 import { HostNetwork } from './host-network.ts';
 import type { IncarnationName, Machine } from './machine.ts';
@@ -113,6 +116,13 @@ export class AgentHost {
   async applyNetwork(order: NetworkPlan & Order): Promise<void> {
     this.#memory.takeTerm(order.term);
     await this.#network.apply(order);
+  }
+
+  /** Whether a disk port of a storage node takes connections from this host. CodedError 'forbidden' for another port. */
+  async probe(order: ProbeOrder): Promise<ProbeResult> {
+    if (!isDiskPort(order.port))
+      throw new CodedError('forbidden', `Port ${order.port} is none that disks are served on.`);
+    return this.#options.machine.probe(order);
   }
 
   /** The tail of an incarnation's serial console, 1 MiB at most; empty when it never ran here, or is gone. */

@@ -4,7 +4,8 @@
  */
 import type { Generation, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
-import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../ports/host-link.ts';
+import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../ports/host-link.ts';
+import type { ProbeResult } from '../ports/probe-result.ts';
 import type { Cancellation } from './cancellation.ts';
 
 /** One run of a VM. */
@@ -52,6 +53,8 @@ export interface Machine {
   shortenLog(process: RunningIncarnation): void;
   /** Removes the files of an incarnation; the answer is what its QEMU said last, for the log. */
   removeRemains(name: IncarnationName): Promise<string>;
+  /** Tries once to connect to a port from this host. Never throws. */
+  probe(target: ProbeOrder): Promise<ProbeResult>;
   /** The last `bytes` of an incarnation's serial log; empty when there is none. */
   serialTail(name: IncarnationName, bytes: number): Promise<string>;
 }

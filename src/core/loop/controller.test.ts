@@ -97,6 +97,7 @@ class SmallWorld {
           return { pid: 1, startTicks: '1', already: false, listens: false };
         },
         kill: async () => (this.refusal === null ? unused() : { killed: [] }),
+        probe: unused,
         applyNetwork: async (name, { revision: at, networks: on, drop }) => {
           assert.ok(at >= (this.plans.get(name)?.revision ?? 0), 'plans go forward');
           this.plans.set(name, { revision: at, networks: on, drop });

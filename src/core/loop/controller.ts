@@ -14,6 +14,7 @@ import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import { DiskPaths } from './disk-paths.ts';
 import { type CredentialIssuer, Executor, type ExecutorPorts } from './executor.ts';
 import { HostLoop } from './host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead-watch.ts';
@@ -94,6 +95,7 @@ export class Controller {
       qmp,
       executor,
       observer: this.observer,
+      diskPaths: new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer }),
       index: this.index,
       storageAnswers: (node) => this.storageObserver.answers(node),
       pool: (node) => this.#poolOf(node),

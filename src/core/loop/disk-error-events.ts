@@ -9,6 +9,7 @@ import type { VmSituation } from '../plan/decision.ts';
 import { diskErrorCause, diskErrorWords } from '../plan/disk-error.ts';
 import type { Log } from '../ports/log.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import type { DiskPaths } from './disk-paths.ts';
 import type { HostObserver } from './observer.ts';
 
 /** Hosts that are tried besides the one whose guest was paused. */
@@ -48,15 +49,21 @@ export class DiskErrorEvents {
   }
 }
 
-/** A guest on `host` was paused by a disk error: finds out which hosts the storage nodes reach, its own first. */
+/** A guest on `host` was paused by a disk error: finds out which hosts reach its disks, and which the storage nodes reach, its own first. */
 export async function tryStoragePaths(
+  vm: VmId,
   host: HostName,
-  { observer, store }: { readonly observer: HostObserver; readonly store: Pick<LeaderStore, 'snapshot'> },
+  ports: {
+    readonly observer: HostObserver;
+    readonly diskPaths: DiskPaths;
+    readonly store: Pick<LeaderStore, 'snapshot'>;
+  },
 ): Promise<void> {
+  const { observer, diskPaths, store } = ports;
   const candidates = [host];
   for (const other of store.snapshot.hosts.keys()) {
     if (other !== host) candidates.push(other);
     if (candidates.length > CANDIDATES_PROBED) break;
   }
-  await Promise.all(candidates.map((candidate) => observer.probeNow(candidate)));
+  await Promise.all([diskPaths.tryFor(vm, host), ...candidates.map((candidate) => observer.probeNow(candidate))]);
 }

@@ -40,6 +40,7 @@ function observed(probe: Paths['probe'] = async () => ({ outcome: 'silent', late
         launch: unused,
         kill: unused,
         applyNetwork: unused,
+        probe: unused,
       },
       paths: {
         list: () => [

@@ -19,6 +19,7 @@ import type { Log } from '../ports/log.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { DiskErrorEvents, tryStoragePaths } from './disk-error-events.ts';
+import type { DiskPaths } from './disk-paths.ts';
 import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import type { HostObserver } from './observer.ts';
@@ -36,6 +37,7 @@ export interface VmLoopPorts {
   readonly qmp: QmpLink;
   readonly executor: Executor;
   readonly observer: HostObserver;
+  readonly diskPaths: DiskPaths;
   /** Follows the snapshot: whoever changes the one changes the other before anybody decides. */
   readonly index: ClusterIndex;
   readonly storageAnswers: (node: VmSituation['disks'][number]['node']) => boolean;
@@ -94,6 +96,7 @@ interface VmState {
 class Situation implements VmSituation {
   readonly vm: VmRecord;
   readonly see: VmSituation['see'];
+  readonly diskPath: VmSituation['diskPath'];
   readonly acknowledged: VmSituation['acknowledged'];
   readonly cluster: ClusterSituation;
   readonly now: number;
@@ -105,6 +108,7 @@ class Situation implements VmSituation {
     this.#snapshot = snapshot;
     this.vm = parts.vm;
     this.see = parts.see;
+    this.diskPath = parts.diskPath;
     this.acknowledged = parts.acknowledged;
     this.cluster = parts.cluster;
     this.now = parts.now;
@@ -240,6 +244,7 @@ export class VmLoop {
     return new Situation(store.snapshot, {
       vm,
       see: (incarnation) => this.see(vm, incarnation),
+      diskPath: (host) => this.#ports.diskPaths.see(vm.id, host),
       acknowledged: this.#states.get(vm.id)?.ledger ?? emptyLedger(),
       cluster: this.#cluster,
       now: clock.wallMs(),
@@ -304,6 +309,7 @@ export class VmLoop {
     }
     if (againInMs !== null && !this.#stopped) state.cancelTimer = this.#ports.clock.after(againInMs, state.look);
     if (againInMs === null) {
+      this.#ports.diskPaths.forget(id);
       this.#states.delete(id);
       this.#diskErrors.over(id);
       this.#waiting.delete(id);
@@ -579,11 +585,12 @@ export class VmLoop {
     if (verdict === 'disk-error') {
       state.ledger.diskError = diskError ?? { since: now, continuedAt: null };
       this.#diskErrors.paused(this.situation(vm), incarnation, state.ledger.diskError.since);
-      return tryStoragePaths(incarnation.host, this.#ports);
+      return tryStoragePaths(vm.id, incarnation.host, this.#ports);
     }
     if (verdict === 'running' && now - (diskError?.continuedAt ?? 0) > DISK_ERROR_OVER_MS) {
       state.ledger.diskError = null;
       this.#diskErrors.over(vm.id);
+      this.#ports.diskPaths.forget(vm.id);
     }
     return null;
   }

@@ -42,6 +42,11 @@ export function portsOfSlot(slot: number): SlotPorts {
   return { qmp: [first, first + 1, first + 2], serial: first + 3, migration: first + 4 };
 }
 
+/** True for the ports of a storage node that disks are served on: NBD servers', and the iSCSI target's. */
+export function isDiskPort(port: number): boolean {
+  return port === PORTS.target || (port >= DISK_PORT_BASE && port < DISK_PORT_BASE + DISK_PORTS_PER_NODE);
+}
+
 /** True for ports a relay may connect to: those of QEMUs, and of agents. */
 export function isRelayPort(port: number): boolean {
   return (

@@ -28,6 +28,8 @@ export interface VmSituation {
   readonly vm: VmRecord;
   readonly disks: readonly DiskRecord[];
   readonly see: (incarnation: Incarnation) => IncarnationObservation;
+  /** What the agent of a host met last at the ports of the VM's disks; tried only while a disk error pauses its guest. */
+  readonly diskPath: (host: HostName) => DiskPath;
   readonly acknowledged: Acknowledged;
   readonly cluster: ClusterSituation;
   /** Unix time in ms, for records and people: another leader's may be an hour away from it. */
@@ -43,6 +45,9 @@ export interface SeenPool {
   readonly report: PoolReport;
   readonly level: PoolLevel;
 }
+
+/** `open`: every port took the connection. `closed`: one did not. */
+export type DiskPath = 'open' | 'closed' | 'unknown';
 
 /** What a placement and a disk error need to know of the rest of the cluster. */
 export interface ClusterSituation {

@@ -1,5 +1,6 @@
 /** Why a guest is paused by a disk error, as far as the cluster sees it: for decisions, events and people. Pure. */
-import type { StorageName } from '../../base/ids.ts';
+import type { HostName, StorageName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
 import { poolWords } from '../model/pool-room.ts';
 import type { Incarnation } from '../model/vm.ts';
 import { diskNodes, sharedNodes, type VmSituation } from './decision.ts';
@@ -7,6 +8,8 @@ import { diskNodes, sharedNodes, type VmSituation } from './decision.ts';
 export type DiskErrorCause =
   /** Storage nodes of the VM that do not answer. */
   | { readonly kind: 'down'; readonly nodes: readonly StorageName[] }
+  /** Storage nodes on which the VM's host gets no connection to the disks' own ports, and the hosts that get one. */
+  | { readonly kind: 'closed'; readonly nodes: readonly StorageName[]; readonly reaching: readonly HostName[] }
   /** Storage nodes that the VM's host alone cannot reach. */
   | { readonly kind: 'cut'; readonly nodes: readonly StorageName[] }
   /** Storage nodes whose pools are full. */
@@ -19,7 +22,12 @@ export function diskErrorCause(situation: VmSituation, { host }: Incarnation): D
   const own = diskNodes(disks);
   const down = own.filter((node) => !cluster.storageAnswers(node));
   if (down.length > 0) return { kind: 'down', nodes: down };
-  const cut = cluster.storageCutFrom(host).filter((node) => own.includes(node));
+  const path = situation.diskPath(host);
+  const ranked = cluster.index.byFreeMemory().map((each) => each.host);
+  const reaching = path === 'closed' ? ranked.filter((other) => situation.diskPath(other) === 'open') : [];
+  if (reaching.length > 0) return { kind: 'closed', nodes: own, reaching };
+  // What the disks' own ports say counts more than whether the storage node's kernel reaches the host's at another one.
+  const cut = path === 'open' ? [] : cluster.storageCutFrom(host).filter((node) => own.includes(node));
   if (cut.length > 0) return { kind: 'cut', nodes: cut };
   const full = [...new Set([...own, ...sharedNodes(situation)])].filter((node) => cluster.pool(node)?.level === 'full');
   return full.length > 0 ? { kind: 'full', nodes: full } : { kind: 'unknown' };
@@ -32,6 +40,8 @@ export function diskErrorWords(situation: VmSituation, { host }: Incarnation, ca
   switch (cause.kind) {
     case 'down':
       return `${paused}; storage node ${cause.nodes.join(', ')} does not answer.`;
+    case 'closed':
+      return `${paused}: ${host} gets no connection to its disks on ${cause.nodes.join(', ')}, and ${listed(cause.reaching)} would.`;
     case 'cut':
       return `${paused}: ${host} cannot reach ${cause.nodes.join(', ')}.`;
     case 'full': {

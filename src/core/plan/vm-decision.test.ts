@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type Generation, parseVmId } from '../../base/ids.ts';
 import type { HostObservation } from '../model/observation.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
-import type { Decision, VmSituation } from './decision.ts';
+import type { Decision, DiskPath, VmSituation } from './decision.ts';
 import type { Acknowledged } from './steps.ts';
 import {
   brief,
@@ -391,6 +391,45 @@ test('a guest that only its own host keeps from its storage is restarted elsewhe
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000) })), 'cont 1');
   assert.equal(brief(decide({ ...given, acknowledged: erredSince(NOW - 9_000, NOW - 1_000) })), 'wait');
   assert.equal(brief(decide({ ...given, cluster: { ...given.cluster, storageAnswers: () => false } })), 'wait');
+});
+
+test('what decides is whether the disks’ own ports take connections from the host, not whether another port answers', () => {
+  const vm = vmRecord(RUNNING, { phaseSince: NOW - 10_000 });
+  const given = situation(vm, { 1: qmp('io-error') });
+  const erred = { ...given.acknowledged, diskError: { since: NOW - 4_000, continuedAt: NOW - 3_000 } };
+  const paths = (byHost: Readonly<Record<number, DiskPath>>, more: Partial<VmSituation> = {}): Decision =>
+    decide({
+      ...given,
+      acknowledged: erred,
+      diskPath: (name) => byHost[Number(name.slice(1))] ?? 'unknown',
+      ...more,
+    });
+  // Its storage node reaches every host at another port, and the guest was continued in vain.
+  assert.equal(brief(paths({ 1: 'closed', 3: 'open' })), '→ starting 2');
+  const moved = paths({ 1: 'closed', 3: 'open' });
+  assert.equal(
+    moved.kind === 'commit' && moved.vm.phase.kind === 'starting' ? moved.vm.phase.incarnation.host : '',
+    host(3),
+  );
+  assert.match(
+    moved.kind === 'commit' ? moved.event.message : '',
+    /h1 gets no connection to its disks on s1, and h3 would/,
+  );
+  // It has just begun; nobody gets there; an old agent says nothing.
+  const young = { ...given.acknowledged, diskError: { since: NOW - 1_000, continuedAt: null } };
+  assert.equal(brief(paths({ 1: 'closed', 3: 'open' }, { acknowledged: young })), 'wait');
+  const late = { ...given.acknowledged, diskError: { since: NOW - 9_000, continuedAt: NOW - 6_000 } };
+  for (const byHost of [{ 1: 'closed', 2: 'closed', 3: 'closed' }, {}, { 1: 'unknown', 3: 'open' }] as const)
+    assert.equal(brief(paths(byHost, { acknowledged: late })), 'cont 1');
+  // The disk is reached, though the storage node cannot reach the host at another port: the guest is continued where it is.
+  const cut = { ...cutFromFirst(given), hostsWithStorageCut: () => [host(1)] };
+  assert.equal(brief(paths({ 1: 'open' }, { acknowledged: late, cluster: cut })), 'cont 1');
+  // A VM that is never restarted waits for its own host.
+  const never = { ...vm, spec: { ...vm.spec, restartPolicy: 'never' as const } };
+  assert.equal(brief(paths({ 1: 'closed', 3: 'open' }, { vm: never })), 'wait');
+  // A storage node that does not answer is waited for.
+  const down = { ...given.cluster, storageAnswers: () => false };
+  assert.equal(brief(paths({ 1: 'closed', 3: 'open' }, { cluster: down })), 'wait');
 });
 
 test('how long a phase lasts is measured by the leader that carries it out: records of a clock an hour ahead or behind change nothing', () => {

@@ -6,7 +6,7 @@
  * The caller repeats: decide, carry out one thing, decide again, until `wait`.
  */
 import { unreachable } from '../../base/assert.ts';
-import type { Generation } from '../../base/ids.ts';
+import type { Generation, HostName } from '../../base/ids.ts';
 import { nextGeneration } from '../../base/ids.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../model/vm.ts';
 import {
@@ -352,6 +352,7 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
   const cause = diskErrorCause(situation, incarnation);
   const why = diskErrorWords(situation, incarnation, cause);
   if (cause.kind === 'down') return wait(why);
+  if (cause.kind === 'closed') return decideClosed(situation, incarnation, { why, reaching: cause.reaching });
   const { diskError } = acknowledged;
   if (cause.kind !== 'cut') {
     // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend nothing.
@@ -378,6 +379,20 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     strict: true,
     why: `${incarnation.host} lost its storage (${cause.nodes.join(', ')}) and ${vm.name} was paused by it.`,
   });
+}
+
+/** The host alone does not get to the disks' ports, though their nodes answer and others get there: it starts on one of these. */
+function decideClosed(
+  situation: VmSituation,
+  incarnation: Incarnation,
+  { why, reaching }: { readonly why: string; readonly reaching: readonly HostName[] },
+): Decision {
+  const { vm, cluster, acknowledged, monotonicMs } = situation;
+  const lasts = monotonicMs - (acknowledged.diskError?.since ?? monotonicMs);
+  if (lasts < DISK_ERROR_RESTART_MS || vm.spec.restartPolicy === 'never') return wait(why);
+  const others = cluster.index.byFreeMemory().map(({ host }) => host);
+  const avoid = [incarnation.host, ...others.filter((host) => !reaching.includes(host))];
+  return startNext(situation, { reason: 'lost', avoid: [...new Set(avoid)], strict: true, why });
 }
 
 function beginMigration(

@@ -5,6 +5,7 @@
  *   POST /v1/launch   LaunchOrder        -> LaunchResult     idempotent by (vm, generation)
  *   POST /v1/kill     KillOrder          -> KillResult       idempotent
  *   POST /v1/network  NetworkPlan        -> {}               idempotent; an older revision is refused
+ *   POST /v1/probe    ProbeOrder         -> ProbeResult      one TCP attempt from the host to a storage node's disk port (isDiskPort)
  *   GET  /v1/log?vm=ID&generation=N&bytes=N -> text/plain, the tail of that incarnation's serial log
  *
  * An agent remembers the highest term it was given for as long as it lives and refuses orders of a lower one ('stale-order').
@@ -12,6 +13,7 @@
 import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
 import type { VmDisk } from '../model/vm.ts';
+import type { ProbeResult } from './probe-result.ts';
 
 /** The feature that orders with shared disks need (`Order.needs`). */
 export const SHARED_DISKS = 'shared-disks';
@@ -48,6 +50,13 @@ export interface RunningIncarnation {
   /** Start time of the process in clock ticks since boot: with the pid it names the process for ever. */
   readonly startTicks: string;
   readonly incoming: boolean;
+}
+
+/** No order: whoever leads may ask, and nothing changes. */
+export interface ProbeOrder {
+  readonly address: string;
+  readonly port: number;
+  readonly deadlineMs: number;
 }
 
 /** A QEMU to start with its vCPUs halted (`-S`). The control plane continues it over QMP. */
@@ -157,6 +166,7 @@ export interface HostLink {
   launch(host: HostName, order: LaunchOrder, options: CallOptions): Promise<LaunchResult>;
   kill(host: HostName, order: KillOrder, options: CallOptions): Promise<KillResult>;
   applyNetwork(host: HostName, order: NetworkPlan & Order, options: CallOptions): Promise<void>;
+  probe(host: HostName, order: ProbeOrder, options: CallOptions): Promise<ProbeResult>;
 }
 
 export interface CallOptions {

@@ -1,7 +1,7 @@
 /** The independent ways to a host's kernel. */
 import type { StorageName } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
-import type { ProbeResult } from './storage-link.ts';
+import type { ProbeResult } from './probe-result.ts';
 
 export interface Path {
   /** For people: `direct`, `via s1`. */

@@ -122,13 +122,6 @@ export interface ArtifactInfo {
   readonly virtualSizeBytes: number | null;
 }
 
-/** What one TCP connection attempt met. Both `accepted` and `refused` prove that the peer's kernel is alive and reachable. */
-export interface ProbeResult {
-  readonly outcome: 'accepted' | 'refused' | 'silent' | 'void';
-  /** How late the prober's own timer fired; above a bound the outcome is `void`: the prober was not running. */
-  readonly lateMs: number;
-}
-
 export interface StorageLink {
   report(node: StorageName, options: CallOptions): Promise<StorageReport>;
   fence(node: StorageName, order: FenceOrder, options: CallOptions): Promise<FenceResult>;

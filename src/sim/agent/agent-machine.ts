@@ -8,7 +8,8 @@ import type { Cancellation } from '../../core/agent/cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../../core/agent/machine.ts';
 import type { HostCapacity } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
-import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../../core/ports/host-link.ts';
+import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../../core/ports/host-link.ts';
+import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { SimRandom } from '../sim-random.ts';
 import type { HostKernel } from './host-kernel.ts';
 
@@ -55,6 +56,8 @@ export interface AgentMachineOptions {
   readonly clock: Clock;
   readonly random: SimRandom;
   readonly troubles: Readonly<HostTroubles>;
+  /** One attempt to connect from the agent's process to a port of a storage node. */
+  readonly probe: (order: ProbeOrder) => Promise<ProbeResult>;
 }
 
 /** See the module. A new one for every life of an agent, on the kernel that stays. */
@@ -63,6 +66,10 @@ export class AgentMachine implements Machine {
 
   constructor(options: AgentMachineOptions) {
     this.#options = options;
+  }
+
+  probe(order: ProbeOrder): Promise<ProbeResult> {
+    return this.#options.probe(order);
   }
 
   bootId(): string {

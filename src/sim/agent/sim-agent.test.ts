@@ -84,7 +84,8 @@ class Host {
       warn: (message: string, fields?: object) => this.say(`! ${message} ${JSON.stringify(fields)}`),
     };
     const { kernel, random, troubles } = this;
-    return startAgent({ name: parseHostName('h1'), clock: this.#process, kernel, random, troubles, log });
+    const probe = async () => ({ outcome: 'accepted', lateMs: 0 }) as const;
+    return startAgent({ name: parseHostName('h1'), clock: this.#process, kernel, random, troubles, probe, log });
   }
 }
 

@@ -8,7 +8,7 @@ import { AgentHost } from '../../core/agent/agent-host.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { SimRandom } from '../sim-random.ts';
-import { AgentMachine, type HostTroubles } from './agent-machine.ts';
+import { AgentMachine, type AgentMachineOptions, type HostTroubles } from './agent-machine.ts';
 import type { HostKernel } from './host-kernel.ts';
 
 export interface SimAgentOptions {
@@ -18,6 +18,7 @@ export interface SimAgentOptions {
   readonly kernel: HostKernel;
   readonly random: SimRandom;
   readonly troubles: Readonly<HostTroubles>;
+  readonly probe: AgentMachineOptions['probe'];
   readonly log: Log;
 }
 
@@ -25,8 +26,8 @@ export interface SimAgentOptions {
 const TIDY_MS = 2_000;
 
 /** Begins the life of an agent in a process that has just been started. */
-export function startAgent({ name, clock, kernel, random, troubles, log }: SimAgentOptions): AgentHost {
-  const machine = new AgentMachine({ kernel, clock, random, troubles });
+export function startAgent({ name, clock, kernel, random, troubles, probe, log }: SimAgentOptions): AgentHost {
+  const machine = new AgentMachine({ kernel, clock, random, troubles, probe });
   const host = new AgentHost({ name, version: 'simulated', machine, clock, log });
   const tidy = (): void => {
     host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));

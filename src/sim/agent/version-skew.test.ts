@@ -92,7 +92,8 @@ class Host {
     const clock = this.machine.spawn('agent');
     const log = { info: () => undefined, warn: (message: string) => assert.fail(message) };
     const troubles = NO_HOST_TROUBLES;
-    const agent = startAgent({ name: H1, clock, kernel: this.kernel, random: new SimRandom(1), troubles, log });
+    const probe = async () => ({ outcome: 'accepted', lateMs: 0 }) as const;
+    const agent = startAgent({ name: H1, clock, kernel: this.kernel, random: new SimRandom(1), troubles, probe, log });
     return [clock, agentService(agent)];
   }
 }

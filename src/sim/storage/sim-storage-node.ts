@@ -221,6 +221,11 @@ export class SimStorageNode {
     return [...this.#daemons];
   }
 
+  /** Whether a daemon takes connections at a port now. */
+  isServed(port: number): boolean {
+    return this.daemons().some(({ identity, process }) => identity.port === port && process.isAlive);
+  }
+
   /** What daemons and targets serve now. */
   get served(): readonly Pick<Grant, 'vm' | 'generation'>[] {
     const shared = this.targets().flatMap(({ state }) => state.vms);

@@ -7,7 +7,7 @@
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
 import type { SimCluster } from '../cluster.ts';
-import type { NetworkName } from '../network.ts';
+import type { Channel } from '../network.ts';
 import type { SimMachine, SimProcess } from '../sim-machine.ts';
 import type { SimRandom } from '../sim-random.ts';
 
@@ -78,6 +78,8 @@ export class LabFaults {
     'cut-host': (machine) => this.#cut(machine, ['control', 'storage', 'overlay']),
     'cut-storage': (machine) => this.#cut(machine, ['storage']),
     'cut-control': (machine) => this.#cut(machine, ['control']),
+    'cut-disks': (machine) => this.#cut(machine, ['disks']),
+    'blind-server': (machine) => this.#blind(machine),
     'kill-agent': (machine) => this.#kill(machine, 'agent'),
     'kill-server': (machine) => this.#kill(machine, 'control'),
     'kill-etcd': (machine) => this.#kill(machine, 'etcd'),
@@ -117,7 +119,16 @@ export class LabFaults {
       this.#sim.clock.after(this.#random.between(BOOT_MS[0], BOOT_MS[1]), () => this.#sim.powerOn(machine));
   }
 
-  #cut({ name }: SimMachine, networks: readonly NetworkName[]): void {
+  #blind({ name }: SimMachine): void {
+    const { network, hosts, storage } = this.#sim;
+    const heals = [...hosts.keys(), ...storage.keys()].flatMap((other) => [
+      network.cut('control', name, other),
+      network.cut('control', other, name),
+    ]);
+    this.#heals.set(name, [...(this.#heals.get(name) ?? []), ...heals]);
+  }
+
+  #cut({ name }: SimMachine, networks: readonly Channel[]): void {
     const heals = networks.flatMap((network) => [
       this.#sim.network.cut(network, '*', name),
       this.#sim.network.cut(network, name, '*'),

@@ -8,7 +8,8 @@ import {
   type VmId,
 } from '../../../base/ids.ts';
 import type { HostCapacity } from '../../model/cluster.ts';
-import type { KillOrder, LaunchOrder, NetworkPlan, RunningIncarnation } from '../../ports/host-link.ts';
+import type { KillOrder, LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../../ports/host-link.ts';
+import type { ProbeResult } from '../../ports/probe-result.ts';
 import { AgentHost } from '../agent-host.ts';
 import type { Cancellation } from '../cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../machine.ts';
@@ -52,6 +53,11 @@ export class FakeMachine implements Machine {
   starting: readonly Starting[] = [];
   boots = 1;
   #pids = 100;
+
+  async probe({ address, port }: ProbeOrder): Promise<ProbeResult> {
+    this.said.push(`probe ${address}:${port}`);
+    return { outcome: 'accepted', lateMs: 0 };
+  }
 
   bootId(): string {
     return `boot-${this.boots}`;

@@ -219,6 +219,7 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
       host: seenHost(Number(which.host.slice(1))),
       ...seen[which.generation],
     }),
+    diskPath: () => 'unknown',
     acknowledged: acknowledged(),
     cluster: clusterOf({ vms: [vm], hosts: [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) })) }),
     now: NOW,

@@ -1,0 +1,95 @@
+/**
+ * Whether hosts reach the disks of a VM whose guest was paused by a disk error: tried by each host's own agent, at the disks' own ports. That
+ * another port of the storage node answers, or that the storage node reaches the host, says nothing about the way that the disk's protocol takes.
+ *
+ * Guarantees: only VMs with a disk error cost anything; at most VMS_AT_ONCE VMs are tried at a time, each from its own host and, where that
+ * one is cut off, from up to CANDIDATES others; every attempt has a deadline. An agent that does not answer, or is older, says nothing.
+ */
+import type { HostName, VmId } from '../../base/ids.ts';
+import type { DiskRecord } from '../model/cluster.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
+import type { DiskPath } from '../plan/decision.ts';
+import type { HostLink } from '../ports/host-link.ts';
+import type { Snapshot } from '../ports/store.ts';
+import type { HostObserver } from './observer.ts';
+
+export interface DiskPathsPorts {
+  readonly hosts: Pick<HostLink, 'probe'>;
+  readonly snapshot: Pick<Snapshot, 'storage' | 'disksOf'>;
+  readonly index: ClusterIndex;
+  readonly observer: Pick<HostObserver, 'see'>;
+}
+
+const PROBE_MS = 700;
+/** What the agent is given beyond that. */
+const ANSWER_MS = 300;
+const VMS_AT_ONCE = 32;
+/** Other hosts tried for one VM, those with most free memory first. */
+const CANDIDATES = 8;
+
+/** One per leader. */
+export class DiskPaths {
+  readonly #ports: DiskPathsPorts;
+  readonly #known = new Map<VmId, Map<HostName, DiskPath>>();
+  #busy = 0;
+
+  constructor(ports: DiskPathsPorts) {
+    this.#ports = ports;
+  }
+
+  /** What the last attempt from `host` met. */
+  see(vm: VmId, host: HostName): DiskPath {
+    return this.#known.get(vm)?.get(host) ?? 'unknown';
+  }
+
+  /** Tries from the VM's host and, where a disk is out of its reach, from others. */
+  async tryFor(vm: VmId, host: HostName): Promise<void> {
+    if (this.#busy >= VMS_AT_ONCE) return;
+    this.#busy++;
+    try {
+      const disks = this.#ports.snapshot.disksOf(vm);
+      const paths = new Map<HostName, DiskPath>([[host, await this.#pathFrom(host, disks)]]);
+      if (paths.get(host) === 'closed') {
+        const { index, observer } = this.#ports;
+        const others = index
+          .byFreeMemory()
+          .map((ranked) => ranked.host)
+          .filter((other) => other !== host && observer.see(other).agent === 'alive');
+        const tried = others
+          .slice(0, CANDIDATES)
+          .map(async (other) => paths.set(other, await this.#pathFrom(other, disks)));
+        await Promise.all(tried);
+      }
+      this.#known.set(vm, paths);
+    } finally {
+      this.#busy--;
+    }
+  }
+
+  /** The VM has no disk error any more. */
+  forget(vm: VmId): void {
+    this.#known.delete(vm);
+  }
+
+  /** `open` where every disk's port accepts. */
+  async #pathFrom(host: HostName, disks: readonly DiskRecord[]): Promise<DiskPath> {
+    const met = await Promise.all(disks.map((disk) => this.#portFrom(host, disk)));
+    if (met.includes('closed')) return 'closed';
+    return met.includes('unknown') ? 'unknown' : 'open';
+  }
+
+  async #portFrom(host: HostName, { node, port }: DiskRecord): Promise<DiskPath> {
+    const { hosts, snapshot } = this.#ports;
+    const address = snapshot.storage.get(node)?.value.addresses.storage;
+    if (address === undefined) return 'unknown';
+    try {
+      const order = { address, port, deadlineMs: PROBE_MS };
+      const { outcome } = await hosts.probe(host, order, { deadlineMs: PROBE_MS + ANSWER_MS });
+      if (outcome === 'void') return 'unknown';
+      return outcome === 'accepted' ? 'open' : 'closed';
+    } catch {
+      // Its agent does not answer, or knows no such question.
+      return 'unknown';
+    }
+  }
+}
