@@ -14,6 +14,7 @@ import { PORTS } from '../core/model/ports.ts';
 import { systemClock } from '../os/clock.ts';
 import { pause } from '../os/deadline.ts';
 import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
+import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
@@ -33,6 +34,7 @@ const TIDY_MS = 2_000;
 const CLOSE_DEADLINE_MS = 500;
 
 async function main(): Promise<void> {
+  startHeartbeat();
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   if (values.config === undefined) throw new CodedError('bad-input', 'Usage: main.ts --config FILE');
   const config = await readAgentConfig(values.config);

@@ -21,6 +21,7 @@ import { observe } from '../etcd/election.ts';
 import { ETCD_QUOTA_BYTES } from '../etcd/member.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
+import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { randomHex } from '../os/random.ts';
 import { type CertifiedKey, issue } from '../pki/authority.ts';
@@ -62,6 +63,7 @@ const parseLeader = openObject({ name: text({ charsMax: 100 }), address: text({ 
 const clock: Clock = systemClock;
 
 async function main(): Promise<void> {
+  startHeartbeat();
   const config = await readConfig(process.argv.slice(2));
   const log = createLog({ component: 'control', name: config.name });
   const stopping = new AbortController();

@@ -24,6 +24,8 @@ export interface RoleCommands {
   readonly agent: readonly string[];
   /** They are programs for Node that end at once when they get no configuration (compile-ahead.ts). */
   readonly compile?: boolean | undefined;
+  /** How long one of them, but for etcd, may stand still before it is ended and started anew, in ms. WATCHDOG_MS by default. */
+  readonly watchdogMs?: number | undefined;
 }
 
 /** Everything about the cluster that a configuration says. */
@@ -36,6 +38,12 @@ export interface RoleContext {
   readonly qemuUsers: 'per-slot' | 'self';
   readonly adminTokenSha256: string;
 }
+
+/**
+ * Far above what a busy machine keeps a process waiting (a leader's longest turn is some 50 ms), and below what people wait before they look
+ * themselves.
+ */
+const WATCHDOG_MS = 30_000;
 
 const ROLES_OF: Readonly<Record<MachineKind, readonly Role[]>> = {
   control: ['etcd', 'control'],
@@ -92,7 +100,8 @@ export function processSpec(machine: MachineSpec, role: Role, context: RoleConte
   }
   const argv = [...context.commands[role], '--config', configFile(machine, role, context.layout)];
   // One arena of the C library's allocator for all threads: the others would each keep some megabytes.
-  return { role, argv, env: { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' } };
+  const watchdogMs = context.commands.watchdogMs ?? WATCHDOG_MS;
+  return { role, argv, env: { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' }, watchdogMs };
 }
 
 /** Where the role's program finds its configuration. The file holds no secret. */

@@ -1,13 +1,15 @@
 /**
  * Keeps the processes of the roles running on their machines, as an init system would: started again with growing
  * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault holds dead stays dead until
- * it is released; one that was stopped is never started again.
+ * it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that has told of its life and
+ * then stands still for longer than it may is ended and started anew (os/heartbeat.ts).
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { closeSync, copyFileSync, fchmodSync, openSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
+import { HEARTBEAT } from '../os/heartbeat.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import type { LabLayout } from './layout.ts';
@@ -21,6 +23,10 @@ const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const LOG_CHECK_MS = 10_000;
 const START_DEADLINE_MS = 5_000;
 const KILL_DEADLINE_MS = 5_000;
+/** Beats, and looks at them, in the time that a process may stand still. */
+const BEATS = 6;
+/** Where the process finds the supervisor's pipe, after its standard streams. */
+const BEAT_FD = 3;
 
 export interface ProcessSpec {
   /** The name of its log: etcd, control, storage, agent. */
@@ -28,6 +34,8 @@ export interface ProcessSpec {
   readonly argv: readonly string[];
   /** Beside the machine's own environment. */
   readonly env?: NodeJS.ProcessEnv | undefined;
+  /** A process that beats may stand still for so long, in ms; undefined: it does not beat. */
+  readonly watchdogMs?: number | undefined;
 }
 
 export type ProcessState = 'running' | 'starting' | 'frozen' | 'dead' | 'stopped';
@@ -46,6 +54,9 @@ export class SupervisedProcess {
   #backoffMs = BACKOFF_MS_MIN;
   #restart: NodeJS.Timeout | undefined;
   #logTimer: NodeJS.Timeout | undefined;
+  #watchdog: NodeJS.Timeout | undefined;
+  /** When it told of its life last; null before the first time. */
+  #beatMs: number | null = null;
   /** How often it was started. */
   starts = 0;
 
@@ -69,6 +80,7 @@ export class SupervisedProcess {
     this.#wanted = 'running';
     this.#backoffMs = BACKOFF_MS_MIN;
     this.#logTimer ??= setInterval(() => this.#boundLog(), LOG_CHECK_MS).unref();
+    this.#watch();
     this.#cancelRestart();
     if (this.#child === undefined) this.#spawn();
   }
@@ -99,6 +111,8 @@ export class SupervisedProcess {
   async thaw(): Promise<void> {
     const process = await this.#process();
     this.#frozen = false;
+    // It has been standing still for a reason: from here on it has all its time again.
+    if (this.#beatMs !== null) this.#beatMs = monotonicMs();
     if (process !== undefined) signalProcess(process, 'SIGCONT');
     this.#thawParent();
   }
@@ -124,6 +138,8 @@ export class SupervisedProcess {
     this.#cancelRestart();
     clearInterval(this.#logTimer);
     this.#logTimer = undefined;
+    clearInterval(this.#watchdog);
+    this.#watchdog = undefined;
   }
 
   get #name(): string {
@@ -137,9 +153,12 @@ export class SupervisedProcess {
     try {
       fchmodSync(log, 0o600);
       const [program = '', ...args] = [...enterArgv(this.machine.init.pid), ...this.spec.argv];
+      const { watchdogMs } = this.spec;
+      const stdio: StdioOptions = ['ignore', log, log, ...(watchdogMs === undefined ? [] : (['pipe'] as const))];
+      const beats = watchdogMs === undefined ? {} : { [HEARTBEAT]: `${BEAT_FD}:${Math.ceil(watchdogMs / BEATS)}` };
       const child = spawn(program, args, {
-        stdio: ['ignore', log, log],
-        env: { ...machineEnv(this.#layout), ...this.spec.env },
+        stdio,
+        env: { ...machineEnv(this.#layout), ...this.spec.env, ...beats },
         cwd: '/',
         detached: true,
       });
@@ -147,6 +166,10 @@ export class SupervisedProcess {
       this.starts += 1;
       this.#startedMs = monotonicMs();
       this.#frozen = false;
+      this.#beatMs = null;
+      child.stdio[BEAT_FD]?.on('data', () => {
+        if (this.#child === child) this.#beatMs = monotonicMs();
+      });
       child.once('error', (error) => this.#ended(child, messageOf(error)));
       child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit status ${code}`));
     } finally {
@@ -162,6 +185,28 @@ export class SupervisedProcess {
     this.#say(`${this.#name} ended (${how}); it is started again in ${this.#backoffMs} ms`);
     this.#restart = setTimeout(() => this.#spawn(), this.#backoffMs);
     this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX);
+  }
+
+  /** Looks whether it beats. A look that comes late says that this very process was not running, and the beats were not read either. */
+  #watch(): void {
+    const { watchdogMs } = this.spec;
+    if (watchdogMs === undefined || this.#watchdog !== undefined) return;
+    const everyMs = watchdogMs / BEATS;
+    let lookedMs = monotonicMs();
+    this.#watchdog = setInterval(() => {
+      const nowMs = monotonicMs();
+      const isLate = nowMs - lookedMs > 2 * everyMs;
+      lookedMs = nowMs;
+      if (this.#beatMs === null || this.#frozen || this.#wanted !== 'running') return;
+      if (isLate) this.#beatMs = nowMs;
+      const stillMs = nowMs - this.#beatMs;
+      if (stillMs <= watchdogMs) return;
+      this.#beatMs = null;
+      this.#say(`${this.#name} has been standing still for ${Math.round(stillMs / 1_000)} s and is ended`);
+      this.kill({ hold: false }).catch((error: unknown) =>
+        this.#say(`${this.#name} does not end: ${messageOf(error)}`),
+      );
+    }, everyMs).unref();
   }
 
   /** The process itself: the child of the nsenter that we started. Waits the moment until nsenter has forked. */

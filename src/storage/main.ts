@@ -13,6 +13,7 @@ import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { hasDirectIo, lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
+import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import type { Credentials } from '../pki/credentials.ts';
@@ -41,6 +42,7 @@ const CLOCK: Clock = {
 };
 
 async function main(): Promise<void> {
+  startHeartbeat();
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   if (values.config === undefined) throw new CodedError('bad-input', 'Usage: main.ts --config FILE');
   const config = parseStorageConfig(await readJsonFile(values.config), 'configuration');

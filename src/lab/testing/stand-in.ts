@@ -10,6 +10,9 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
+import { startHeartbeat } from '../../os/heartbeat.ts';
+
+startHeartbeat();
 
 const at = process.argv.indexOf('--config');
 const file = at < 0 ? undefined : process.argv[at + 1];

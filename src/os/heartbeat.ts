@@ -1,0 +1,40 @@
+/**
+ * Signs of life of this process to its supervisor, which ends a process that stands still and starts it anew: one that is stopped, or whose
+ * event loop does not turn, serves nobody and holds its ports.
+ *
+ * Guarantees: each beat is begun by the event loop and carried out by a thread of its pool, so that it says that both work; a supervisor that
+ * is gone ends the beats and nothing else.
+ *
+ *   GROUNDPLANE_HEARTBEAT=FD:MS    the one-machine cluster's supervisor reads a byte from file descriptor FD at least every MS
+ *   NOTIFY_SOCKET, WATCHDOG_USEC   systemd (WatchdogSec=, NotifyAccess=all): told by systemd-notify(1), since Node has no datagram sockets of
+ *                                  the Unix domain
+ */
+import { spawn } from 'node:child_process';
+import { write } from 'node:fs';
+
+/** The variable that names the supervisor's pipe. */
+export const HEARTBEAT = 'GROUNDPLANE_HEARTBEAT';
+
+/** Begins to beat where a supervisor listens; the first beat is at once. To be called once, before anything else. */
+export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
+  const [fd, everyMs] = (env[HEARTBEAT] ?? '').split(':').map(Number);
+  if (isCount(fd) && isCount(everyMs)) {
+    beatEvery(everyMs, (gone) => write(fd, '.', (error) => (error === null ? undefined : gone())));
+    return;
+  }
+  const watchdogUs = Number(env['WATCHDOG_USEC']);
+  if (env['NOTIFY_SOCKET'] === undefined || !isCount(watchdogUs)) return;
+  beatEvery(Math.max(1_000, Math.floor(watchdogUs / 3_000)), (gone) => {
+    spawn('systemd-notify', ['WATCHDOG=1'], { stdio: 'ignore', env }).once('error', gone).unref();
+  });
+}
+
+function isCount(value: number | undefined): value is number {
+  return value !== undefined && Number.isInteger(value) && value > 0;
+}
+
+function beatEvery(everyMs: number, beat: (gone: () => void) => void): void {
+  const timer = setInterval(() => beat(gone), everyMs).unref();
+  const gone = (): void => clearInterval(timer);
+  beat(gone);
+}
