@@ -220,7 +220,15 @@ export const StorageNodeSchema = Type.Object(
   {
     name: text,
     revision,
-    state: oneOf(['alive', 'dead']),
+    state: oneOf(['alive', 'dead'], { description: 'whether its service answers' }),
+    served: nullable(
+      Type.Boolean({
+        description: 'where its service does not answer: whether hosts get connections to its disks all the same',
+      }),
+    ),
+    because: Type.Array(Type.String(), {
+      description: 'where its service does not answer: why, and what waits for it',
+    }),
     ageMs,
     addresses: Type.Object({ control: text, storage: text }, strict),
     disks: Type.Integer({ description: 'number of disks' }),

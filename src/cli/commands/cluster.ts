@@ -208,7 +208,9 @@ function addNodes(program: Command, io: Io): void {
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.list('/v1/storage-nodes', { signal: io.signal }), STORAGE_TABLE);
+        const nodes: readonly StorageNode[] = await client.list('/v1/storage-nodes', { signal: io.signal });
+        await session.printList(nodes, STORAGE_TABLE);
+        for (const { because } of nodes) for (const line of because) session.say(line);
       }),
     );
   program
@@ -255,6 +257,7 @@ function describeStorage(node: StorageNode): string {
   return formatFields([
     ['Name', node.name],
     ['State', node.state],
+    ...(node.because.length === 0 ? [] : [['Because', node.because] as const]),
     ['Disks', String(node.disks)],
     ['Space', `${used} of ${total} used`],
     ['Faults', node.faults.length === 0 ? 'none' : node.faults],

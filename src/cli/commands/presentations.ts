@@ -70,11 +70,16 @@ function roomOf({ room, usedBytes, totalBytes }: StorageNode, colours: Colours):
   return (room === 'low' ? colours.yellow : colours.red)(`${room}: ${percent}`);
 }
 
+/** A service that stands still beside disks that are served on is another thing than a node that is away. */
+function stateOfStorage({ state, served }: StorageNode): string {
+  return served === true ? `${state}, disks served` : state;
+}
+
 export const STORAGE_TABLE: Presentation<StorageNode> = {
   header: ['NAME', 'STATE', 'DISKS', 'FAULTS', 'USED', 'TOTAL', 'ROOM', 'ADDRESS'],
   row: (node, colours) => [
     node.name,
-    node.state === 'alive' ? colours.green(node.state) : colours.red(node.state),
+    node.state === 'alive' ? colours.green(node.state) : colours.red(stateOfStorage(node)),
     String(node.disks),
     node.faults.length === 0 ? '-' : colours.red(String(node.faults.length)),
     node.usedBytes === null ? '-' : formatBytes(node.usedBytes),

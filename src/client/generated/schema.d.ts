@@ -1460,6 +1460,8 @@ export interface components {
                 storage: string;
             };
             ageMs: number | null;
+            /** @description where its service does not answer: why, and what waits for it */
+            because: string[];
             /** @description number of disks */
             disks: number;
             /** @description what in its pool is not served because its files are not as they must be */
@@ -1471,7 +1473,11 @@ export interface components {
             revision: string;
             /** @description low from 80 % used, very-low from 90 %, each left 2 % below; full: guests that write are paused; null: not known */
             room: ("enough" | "low" | "very-low" | "full") | null;
-            /** @enum {unknown} */
+            served: boolean | null;
+            /**
+             * @description whether its service answers
+             * @enum {unknown}
+             */
             state: "alive" | "dead";
             totalBytes: number | null;
             usedBytes: number | null;

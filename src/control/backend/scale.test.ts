@@ -150,6 +150,7 @@ function observing() {
       report: () => ({ node: 's1', artifacts: [], disks: [], pool: { freeBytes: 1e12, totalBytes: 2e12 } }),
       see: () => ({ ageMs: 3 }),
       clockOffset: () => null,
+      silences: () => new Map(),
     },
   };
 }

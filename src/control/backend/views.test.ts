@@ -4,6 +4,7 @@ import { Value } from 'typebox/value';
 import * as schemas from '../../api/views.ts';
 import { type Generation, parseHostName, parseImageName, parseStorageName, parseVmId } from '../../base/ids.ts';
 import type { Controller } from '../../core/loop/controller.ts';
+import type { StorageSilence } from '../../core/loop/storage-observer.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { HostObservation, IncarnationObservation } from '../../core/model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';
@@ -20,6 +21,7 @@ import {
   type ViewContext,
   verdictOf,
   vmDetailView,
+  vmView,
 } from './views.ts';
 
 const MIB = 1024 * 1024;
@@ -47,12 +49,13 @@ interface Seen {
   readonly process?: IncarnationObservation['process'];
   readonly why?: string;
   readonly reports?: readonly StorageReport[];
+  readonly silences?: ReadonlyMap<string, StorageSilence>;
 }
 
 /** A leader that sees what a test says, over records that a test puts in; `leads: false`: a follower with the same records. */
 function setUp(seen: Seen = {}, { leads = true } = {}) {
   const store = new ClusterStore({} as Etcd, () => '');
-  const { host = ALIVE, qmp = QMP, process = 'present', why = '', reports = [] } = seen;
+  const { host = ALIVE, qmp = QMP, process = 'present', why = '', reports = [], silences = new Map() } = seen;
   const see = (_vm: VmRecord, incarnation: Incarnation): IncarnationObservation => ({
     incarnation,
     process,
@@ -74,6 +77,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
       answers: (name: string) => reports.some(({ node }) => node === name),
       report: (name: string) => reports.find(({ node }) => node === name) ?? null,
       see: () => ({ ageMs: reports.length > 0 ? 3 : null }),
+      silences: () => silences,
     },
   } as unknown as Controller;
   const context: ViewContext = { store, leading: () => (leads ? { term: 1, controller } : null) };
@@ -281,6 +285,34 @@ test('a host counts what may run there, names what is current there, and says wh
   assert.ok(h1.memoryUsedBytes >= 228 * MIB && h2.memoryUsedBytes >= 128 * MIB);
   assert.deepEqual([h1.quarantined, h1.quarantineReason], [false, null]);
   assert.deepEqual([h3.quarantined, h3.quarantineReason], [true, 'lost with vm9']);
+});
+
+test('a storage service that stands still beside its disks is told of: what is known, what goes on, and what waits', () => {
+  const silence = { error: 'Storage node s1 did not answer within 1500 ms.', served: true, ageMs: 12_400 };
+  const { context, store, disks, put } = setUp({ silences: new Map([['s1', silence]]) });
+  const vm = vmRecord(1, { phase: HERE, intent: 'running' });
+  put(store.vms, vm.id, vm);
+  const because = (): string => vmView(context, entry(vm), null).because.join('\n');
+  assert.doesNotMatch(because(), /storage service/, 'it has no disk there');
+  disks.push(diskRecord(1, vm));
+  assert.match(
+    because(),
+    /The storage service of s1 does not answer \(its last report is 12 s old; Storage node s1 did not answer within 1500 ms\)\. Its disks are served on: guests that run go on\. Starting, stopping, moving and deleting vm1 wait for it\./,
+  );
+  const node = storageView(context, entry(storageRecord('s1')));
+  assert.deepEqual([node.state, node.served], ['dead', true]);
+  assert.match(node.because.join(), /Its disks are served on.*Fences wait for it/);
+  const other = storageView(context, entry(storageRecord('s2')));
+  assert.deepEqual([other.served, other.because], [null, []]);
+  for (const [served, said] of [
+    [false, /Its disks are not served either/],
+    [null, /\)\. Fences wait/],
+  ] as const) {
+    const unserved = setUp({ silences: new Map([['s1', { ...silence, served, ageMs: null }]]) });
+    const shown = storageView(unserved.context, entry(storageRecord('s1')));
+    assert.match(shown.because.join(), said);
+    assert.match(shown.because.join(), /it has not answered this leader yet/);
+  }
 });
 
 test('storage nodes, disks, networks and images', () => {

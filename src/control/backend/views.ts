@@ -40,6 +40,7 @@ import { wwnOf } from '../../pki/unit-identity.ts';
 import type { BackendContext } from './context.ts';
 import { drainBlockers } from './drain-checks.ts';
 import { indexOfStore } from './records-index.ts';
+import { silenceOfNode, silenceOfVm } from './storage-silence.ts';
 import { undeclaredOf } from './undeclared-of.ts';
 
 /** What a view is made from: the records, and what the leader observes. */
@@ -161,7 +162,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
     phase: phase.kind,
     phaseSince: time(vm.phaseSince),
     destination,
-    because: [...because],
+    because: [...because, ...silenceOfVm(context, vm)],
     spec: {
       vcpus: spec.vcpus,
       memoryBytes: spec.memoryBytes,
@@ -290,6 +291,8 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
     name: node.name,
     revision: revisionOf(entry),
     state: observer?.answers(node.name) === true ? 'alive' : 'dead',
+    served: observer?.silences().get(node.name)?.served ?? null,
+    because: silenceOfNode(context, node.name),
     ageMs: observer === undefined ? null : ageOf(observer.see(node.name, '' as never, null, null).ageMs),
     addresses: { ...node.addresses },
     disks,

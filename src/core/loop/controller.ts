@@ -50,6 +50,7 @@ export class Controller {
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
   readonly #leadWatch: LeadWatch;
+  readonly #diskPaths: DiskPaths;
   readonly #ports: ControllerPorts;
 
   constructor(ports: ControllerPorts) {
@@ -67,8 +68,9 @@ export class Controller {
       },
     );
     this.pools = new PoolWatch({ clock, log, store });
+    this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
     this.storageObserver = new StorageObserver(
-      { clock, storage },
+      { clock, storage, isServed: (node) => this.#diskPaths.isServed(node) },
       {
         onState: (node) => this.vms.wakeNode(node),
         onReport: (node, { pool }) => this.pools.reported(node, pool),
@@ -95,7 +97,7 @@ export class Controller {
       qmp,
       executor,
       observer: this.observer,
-      diskPaths: new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer }),
+      diskPaths: this.#diskPaths,
       index: this.index,
       storageAnswers: (node) => this.storageObserver.answers(node),
       pool: (node) => this.#poolOf(node),

@@ -4,7 +4,16 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { StorageRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
-import { diskRecord, host, hostRecord, node, seenHost, VM } from '../plan/testing/sample-records.ts';
+import {
+  diskRecord,
+  host,
+  hostRecord,
+  incarnation,
+  node,
+  seenHost,
+  VM,
+  vmRecord,
+} from '../plan/testing/sample-records.ts';
 import type { ProbeResult } from '../ports/probe-result.ts';
 import { DiskPaths } from './disk-paths.ts';
 
@@ -15,6 +24,7 @@ type Met = ProbeResult['outcome'] | 'no answer';
 function pathsOf(met: (from: HostName, address: string) => Met, silent: readonly HostName[] = []) {
   const index = new ClusterIndex();
   for (const n of [1, 2, 3]) index.setHost(host(n), hostRecord(n));
+  index.setVm(VM, vmRecord({ kind: 'running', incarnation: incarnation(1) }));
   const asked: string[] = [];
   const storage = new Map(
     [1, 2].map((n) => {
@@ -36,7 +46,11 @@ function pathsOf(met: (from: HostName, address: string) => Met, silent: readonly
         return { outcome, lateMs: 0 };
       },
     },
-    snapshot: { storage, disksOf: () => [diskRecord(), second] },
+    snapshot: {
+      storage,
+      disks: new Map([diskRecord(), second].map((value) => [value.id, { value, revision: 1 }])),
+      disksOf: () => [diskRecord(), second],
+    },
     index,
     observer: { see: (name) => seenHost(Number(name.slice(1)), { agent: silent.includes(name) ? 'silent' : 'alive' }) },
   });
@@ -71,4 +85,13 @@ test('an agent that is older, does not answer, or was not scheduled in time, say
     await paths.tryFor(VM, H1);
     assert.deepEqual([asked.length, seen()], [2, ['unknown', 'unknown', 'unknown']]);
   }
+});
+
+test('whether the disks of a storage node are served is said by the agents of hosts whose VMs use them', async () => {
+  const { paths, asked } = pathsOf((_from, address) => (address === 'at s1' ? 'accepted' : 'refused'));
+  assert.deepEqual([await paths.isServed(node(1)), await paths.isServed(node(2))], [true, false]);
+  assert.deepEqual(asked, ['h1 at s1:30000', 'h1 at s2:30007']);
+  assert.equal(await paths.isServed(node(3)), null, 'nothing is there');
+  assert.equal(await pathsOf(() => 'no answer').paths.isServed(node(1)), null);
+  assert.equal(await pathsOf(() => 'accepted', [H1]).paths.isServed(node(1)), null);
 });

@@ -5,7 +5,7 @@
  * Guarantees: only VMs with a disk error cost anything; at most VMS_AT_ONCE VMs are tried at a time, each from its own host and, where that
  * one is cut off, from up to CANDIDATES others; every attempt has a deadline. An agent that does not answer, or is older, says nothing.
  */
-import type { HostName, VmId } from '../../base/ids.ts';
+import type { HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { DiskPath } from '../plan/decision.ts';
@@ -15,7 +15,7 @@ import type { HostObserver } from './observer.ts';
 
 export interface DiskPathsPorts {
   readonly hosts: Pick<HostLink, 'probe'>;
-  readonly snapshot: Pick<Snapshot, 'storage' | 'disksOf'>;
+  readonly snapshot: Pick<Snapshot, 'storage' | 'disks' | 'disksOf'>;
   readonly index: ClusterIndex;
   readonly observer: Pick<HostObserver, 'see'>;
 }
@@ -26,6 +26,8 @@ const ANSWER_MS = 300;
 const VMS_AT_ONCE = 32;
 /** Other hosts tried for one VM, those with most free memory first. */
 const CANDIDATES = 8;
+/** Disks of one silent storage node that are tried in a round. */
+const SERVED_TRIES = 3;
 
 /** One per leader. */
 export class DiskPaths {
@@ -69,6 +71,26 @@ export class DiskPaths {
   /** The VM has no disk error any more. */
   forget(vm: VmId): void {
     this.#known.delete(vm);
+  }
+
+  /**
+   * Whether some host gets a connection to a disk of a VM that runs there, tried once for each of up to SERVED_TRIES; null where no agent can say.
+   * Never rejects.
+   */
+  async isServed(node: StorageName): Promise<boolean | null> {
+    const { snapshot, index, observer } = this.#ports;
+    let seen: boolean | null = null;
+    let tries = 0;
+    for (const { value: disk } of snapshot.disks.values()) {
+      if (disk.node !== node || disk.phase !== 'ready') continue;
+      const phase = index.vm(disk.vm)?.phase;
+      if (phase?.kind !== 'running' || observer.see(phase.incarnation.host).agent !== 'alive') continue;
+      const path = await this.#portFrom(phase.incarnation.host, disk);
+      if (path === 'open') return true;
+      if (path === 'closed') seen = false;
+      if (++tries === SERVED_TRIES) break;
+    }
+    return seen;
   }
 
   /** `open` where every disk's port accepts. */

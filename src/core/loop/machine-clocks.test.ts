@@ -40,7 +40,7 @@ test('reports that carry a wall clock tell how far it is off, those of older ver
     report: async () => ({ ...wallMs(40_000), node: 's1', pool: {}, artifacts: [], disks: [] }),
   } as unknown as StorageLink;
   const nodes = new StorageObserver(
-    { clock, storage },
+    { clock, storage, isServed: async () => null },
     { onState: () => undefined, onReport: () => undefined, onGone: () => undefined },
   );
   assert.equal(observer.clockOffset(host(1)), null);

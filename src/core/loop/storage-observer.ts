@@ -1,4 +1,7 @@
-/** Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is left. */
+/**
+ * Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is left. Of a node whose
+ * service does not answer it learns whether its disks are served all the same.
+ */
 import { messageOf } from '../../base/errors.ts';
 import type { Generation, StorageName, VmId } from '../../base/ids.ts';
 import { type ClockOffset, clockOffset } from '../model/clock-offset.ts';
@@ -12,6 +15,8 @@ interface WatchedNode {
   at: number | null;
   error: string | null;
   clock: ClockOffset | null;
+  /** While it is silent: whether a host gets a connection to one of its disks; null where nobody can say. */
+  served: boolean | null;
   stopped: boolean;
 }
 
@@ -24,6 +29,13 @@ export interface StorageListener {
   readonly onGone: (node: StorageName) => void;
 }
 
+/** Why a service counts as silent. `ageMs`: since its last report was asked for; null where this leader never had one. */
+export interface StorageSilence {
+  readonly error: string;
+  readonly served: boolean | null;
+  readonly ageMs: number | null;
+}
+
 const POLL_MS = 1_000;
 const DEADLINE_MS = 1_500;
 
@@ -33,10 +45,16 @@ export class StorageObserver {
   readonly #link: StorageLink;
   readonly #nodes = new Map<StorageName, WatchedNode>();
   readonly #told: StorageListener;
+  readonly #isServed: (node: StorageName) => Promise<boolean | null>;
 
-  constructor(ports: { clock: Clock; storage: StorageLink }, told: StorageListener) {
+  /** `isServed`: whether a host gets a connection to one of the node's disks, within a bounded time; null where nobody can say. Never rejects. */
+  constructor(
+    ports: { clock: Clock; storage: StorageLink; isServed: (node: StorageName) => Promise<boolean | null> },
+    told: StorageListener,
+  ) {
     this.#clock = ports.clock;
     this.#link = ports.storage;
+    this.#isServed = ports.isServed;
     this.#told = told;
   }
 
@@ -50,7 +68,8 @@ export class StorageObserver {
     }
     for (const name of names) {
       if (this.#nodes.has(name)) continue;
-      const node: WatchedNode = { state: 'unknown', report: null, at: null, error: null, clock: null, stopped: false };
+      const unseen = { report: null, at: null, error: null, clock: null, served: null } as const;
+      const node: WatchedNode = { state: 'unknown', ...unseen, stopped: false };
       this.#nodes.set(name, node);
       void this.#poll(name, node);
     }
@@ -72,6 +91,17 @@ export class StorageObserver {
   /** How far a node's wall clock is from ours; null where it has not said. */
   clockOffset(name: StorageName): ClockOffset | null {
     return this.#nodes.get(name)?.clock ?? null;
+  }
+
+  /** What is known of the nodes whose services do not answer; empty almost always. */
+  silences(): ReadonlyMap<StorageName, StorageSilence> {
+    const silent = [...this.#nodes].filter(([, { state }]) => state === 'silent');
+    return new Map(
+      silent.map(([name, { error, served, at }]) => {
+        const ageMs = at === null ? null : Math.round(this.#clock.monotonicMs() - at);
+        return [name, { error: error ?? '', served, ageMs }];
+      }),
+    );
   }
 
   report(name: StorageName): StorageReport | null {
@@ -111,12 +141,14 @@ export class StorageObserver {
         const ours = { receivedAt: this.#clock.wallMs(), roundTripMs: this.#clock.monotonicMs() - sentAt };
         node.clock = wallMs === undefined ? null : clockOffset(wallMs, ours);
         node.error = null;
+        node.served = null;
         if (!node.stopped) this.#told.onReport(name, node.report);
       } catch (error) {
         node.state = 'silent';
         node.error = messageOf(error);
       }
       if (before !== node.state) this.#told.onState(name);
+      if (node.state === 'silent') node.served = await this.#isServed(name);
       await new Promise<void>((resolve) => void this.#clock.after(POLL_MS, resolve));
     }
   }

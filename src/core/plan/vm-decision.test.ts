@@ -418,7 +418,8 @@ test('what decides is whether the disks’ own ports take connections from the h
   // It has just begun; nobody gets there; an old agent says nothing.
   const young = { ...given.acknowledged, diskError: { since: NOW - 1_000, continuedAt: null } };
   assert.equal(brief(paths({ 1: 'closed', 3: 'open' }, { acknowledged: young })), 'wait');
-  const late = { ...given.acknowledged, diskError: { since: NOW - 9_000, continuedAt: NOW - 6_000 } };
+  const granted = { ...given.acknowledged, granted: gens(1) };
+  const late = { ...granted, diskError: { since: NOW - 9_000, continuedAt: NOW - 6_000 } };
   for (const byHost of [{ 1: 'closed', 2: 'closed', 3: 'closed' }, {}, { 1: 'unknown', 3: 'open' }] as const)
     assert.equal(brief(paths(byHost, { acknowledged: late })), 'cont 1');
   // The disk is reached, though the storage node cannot reach the host at another port: the guest is continued where it is.

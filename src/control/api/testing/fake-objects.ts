@@ -122,6 +122,8 @@ export function fakeStorageNode(): StorageNode {
     name: 's1',
     revision: '1',
     state: 'alive',
+    served: null,
+    because: [],
     ageMs: 10,
     addresses,
     ...sizes,
