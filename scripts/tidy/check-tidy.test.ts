@@ -33,6 +33,14 @@ const PLANTED: readonly (readonly [string, string, string])[] = [
   ['skip-without-reason', 'test/a.ts', 'test.todo("a");'],
   ['skip-without-reason', 'test/a.ts', 't.skip();'],
   ['skip-without-reason', 'test/a.ts', 'test("a", { skip: true }, f);'],
+  ['lookup', 'src/agent/a.ts', 'const KINDS: Readonly<Record<string, number>> = { a: 1 };\nconst b = KINDS[word];'],
+  ['lookup', 'src/agent/a.ts', 'function a(all: Record<string, number>, word: string) { all[word] = 1; }'],
+  [
+    'lookup',
+    'src/agent/a.ts',
+    'class A { readonly #all: Record<string, number> = {}; a(b: string) { return this.#all[b]; } }',
+  ],
+  ['lookup', 'src/agent/a.ts', 'const a = vm.spec.labels[key] !== undefined;'],
   ['any', 'src/agent/a.ts', 'const a = b as any;'],
   ['any', 'scripts/a.ts', 'let a: any;'],
   ['type-check-off', 'src/agent/a.ts', `// @ts-${'ignore'}\nx();`],
@@ -71,6 +79,12 @@ test('every rule has a planted violation', () => {
 /** What looks like a violation and is none. */
 const HARMLESS: readonly (readonly [string, string])[] = [
   ['src/agent/a.ts', 'const a = Date.now();'],
+  [
+    'src/agent/a.ts',
+    'function a(all: Record<string, number>, word: string) { return Object.hasOwn(all, word) ? all[word] : 0; }',
+  ],
+  ['src/agent/a.ts', "const ALL: Readonly<Record<'a' | 'b', number>> = { a: 1, b: 2 };\nconst c = ALL[kind];"],
+  ['src/agent/a.ts', "const ALL: Record<string, number> = { a: 1 };\nconst b = ALL['a'];"],
   ['src/core/a.ts', 'const a = new Date(0);'],
   ['src/core/a.test.ts', 'test("a", () => { assert.ok(Date.now()); });'],
   ['src/core/a.ts', "const a = 'Date.now() and setTimeout() // any';"],

@@ -198,3 +198,25 @@ function assertingFunctions(source: Source): ReadonlySet<string> {
   }
   return names;
 }
+
+/** Fields of records in etcd whose keys are others' words. */
+const KEYED_FIELDS: ReadonlySet<string> = new Set(['labels', 'reservations', 'registeredAt']);
+
+/** Lookups in an object with a prototype by a key that is no literal. `Object.hasOwn` of the same object in the same function makes one right. */
+export function* lookups(source: Source): Generator<Hit> {
+  const keyed = new Set(KEYED_FIELDS);
+  for (const node of source.nodes) {
+    const isDeclared = ts.isVariableDeclaration(node) || ts.isPropertyDeclaration(node) || ts.isParameter(node);
+    if (isDeclared && /^(Readonly<)?Record<string,/.test(node.type?.getText() ?? '')) keyed.add(node.name.getText());
+  }
+  for (const node of source.nodes) {
+    if (!ts.isElementAccessExpression(node) || ts.isStringLiteralLike(node.argumentExpression)) continue;
+    const object = node.expression.getText();
+    if (!keyed.has(object.split('.').at(-1) ?? '')) continue;
+    let within: ts.Node = node.parent;
+    while (!isFunction(within) && !ts.isSourceFile(within)) within = within.parent;
+    const hasNoPrototype = new RegExp(`\\b${object.replaceAll(/\W/g, '\\$&')}\\b[^;]*= Object\\.create\\(null\\)`);
+    if (within.getText().includes(`Object.hasOwn(${object}, `) || hasNoPrototype.test(within.getText())) continue;
+    yield hitAt(source, node, node.getText());
+  }
+}

@@ -77,6 +77,14 @@ export const RULES: readonly Rule[] = [
     find: find.skippedTests,
   },
   {
+    name: 'lookup',
+    ban: 'looking a word up in a Record<string, …> without Object.hasOwn',
+    instead: 'own() of src/base/own.ts, a Map, or Object.hasOwn of the same object in the same function',
+    reason: 'every object has toString, constructor and __proto__, and the word may be one that somebody else chose',
+    where: (path) => path.startsWith('src/') && !isTest(path),
+    find: find.lookups,
+  },
+  {
     name: 'any',
     ban: 'the type any',
     instead: 'unknown, and a check',

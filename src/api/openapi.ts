@@ -20,11 +20,10 @@ const AUTH_ERRORS: readonly ErrorCode[] = ['unauthorized', 'too-many'];
 /** Builds the document. `version`: of Groundplane. */
 export function buildOpenApi(version: string): Json {
   const components = new Map<string, Json>();
-  const paths: Record<string, Record<string, Json>> = {};
+  const paths = new Map<string, Map<string, Json>>();
   for (const [operationId, operation] of Object.entries<Operation>(OPERATIONS)) {
-    paths[operation.path] ??= {};
-    const item = paths[operation.path] as Record<string, Json>;
-    item[operation.method.toLowerCase()] = describe(operationId, operation, components);
+    const item = paths.get(operation.path) ?? new Map<string, Json>();
+    paths.set(operation.path, item.set(operation.method.toLowerCase(), describe(operationId, operation, components)));
   }
   return {
     openapi: '3.1.0',
@@ -36,7 +35,7 @@ export function buildOpenApi(version: string): Json {
     },
     servers: [{ url: '/' }],
     security: [{ bearer: [] }],
-    paths,
+    paths: Object.fromEntries([...paths].map(([path, item]) => [path, Object.fromEntries(item)])),
     components: {
       schemas: Object.fromEntries([...components].sort(([a], [b]) => (a < b ? -1 : 1))),
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },

@@ -1,5 +1,7 @@
 /** Sizes, durations and numbers as people write them: parsed strictly, printed shortly. */
+
 import { CodedError } from '../base/errors.ts';
+import { own } from '../base/own.ts';
 
 const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
@@ -13,7 +15,7 @@ function refused(text: string, what: string, example: string): CodedError {
 /** Bytes of `512M`, `1G`, `1.5G`, `1GiB`, `4096`: units are powers of 1024. Throws `bad-input`. */
 export function parseSize(text: string): number {
   const match = /^([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGT]?)(?:iB|B)?$/i.exec(text);
-  const bytes = Number(match?.[1]) * (SIZE_UNITS[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN);
+  const bytes = Number(match?.[1]) * (own(SIZE_UNITS, (match?.[2] ?? '').toUpperCase()) ?? Number.NaN);
   if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refused(text, 'a size', '512M, 1.5G or 1048576');
   return bytes;
 }
@@ -21,7 +23,7 @@ export function parseSize(text: string): number {
 /** Milliseconds of `500ms`, `30s`, `5m`, `1h`; a unit is needed. Throws `bad-input`. */
 export function parseDuration(text: string): number {
   const match = /^([0-9]{1,9})(ms|s|m|h)$/.exec(text);
-  const ms = Number(match?.[1]) * (DURATION_UNITS[match?.[2] ?? ''] ?? Number.NaN);
+  const ms = Number(match?.[1]) * (own(DURATION_UNITS, match?.[2] ?? '') ?? Number.NaN);
   if (!Number.isSafeInteger(ms)) throw refused(text, 'a duration', '500ms, 30s or 5m');
   return ms;
 }

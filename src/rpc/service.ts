@@ -205,7 +205,7 @@ export function matchRoute(
 
 function matchPath(pattern: readonly string[], elements: readonly string[]): Record<string, string> | undefined {
   if (pattern.length !== elements.length) return undefined;
-  const parameters: Record<string, string> = {};
+  const parameters = new Map<string, string>();
   for (const [index, expected] of pattern.entries()) {
     const actual = elements[index] ?? '';
     if (!expected.startsWith(':')) {
@@ -214,9 +214,9 @@ function matchPath(pattern: readonly string[], elements: readonly string[]): Rec
     }
     // No identifier of ours needs an escape: one that has it names nothing.
     if (actual === '' || actual.includes('%')) return undefined;
-    parameters[expected.slice(1)] = actual;
+    parameters.set(expected.slice(1), actual);
   }
-  return parameters;
+  return Object.fromEntries(parameters);
 }
 
 function admittedPeer(socket: unknown, allow: readonly PeerIdentity['kind'][]): PeerIdentity {

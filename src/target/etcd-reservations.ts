@@ -3,8 +3,10 @@
  * Guarantees: a save that resolved is in etcd; none replaces what this process has not seen; after a save whose outcome is not known, `load`
  * answers what counts for good: a transaction that comes late is overtaken, so that it never is applied.
  */
+
 import { CodedError } from '../base/errors.ts';
 import type { DiskId } from '../base/ids.ts';
+import { own } from '../base/own.ts';
 import type { ReservationRecord } from '../core/model/guest-cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
@@ -84,7 +86,7 @@ export class EtcdReservations implements ReservationStore {
     const { record } = this.#known;
     const now = this.#clock.wallMs();
     const registeredAt = Object.fromEntries(
-      state.registrations.map(({ nexus: name }) => [name, record?.registeredAt[name] ?? now]),
+      state.registrations.map(({ nexus: name }) => [name, own(record?.registeredAt ?? {}, name) ?? now]),
     );
     const before = record?.state.reservation;
     const isSame = before?.type === state.reservation?.type && before?.holder === state.reservation?.holder;

@@ -1,11 +1,13 @@
 /** Query strings to the types their schema names, explicitly: what does not look like the type stays text, and the validator refuses it. */
+
 import type { TObject, TSchema } from 'typebox';
+import { own } from '../../base/own.ts';
 
 /** `raw`: the parsed query string, where a repeated key is an array. */
 export function typedQuery(raw: unknown, schema: TObject): Record<string, unknown> {
   const typed: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   for (const [key, value] of Object.entries((raw ?? {}) as Record<string, unknown>)) {
-    const property = schema.properties[key] as (TSchema & { readonly type?: string }) | undefined;
+    const property = own(schema.properties, key) as (TSchema & { readonly type?: string }) | undefined;
     typed[key] = property === undefined ? value : typedValue(value, property.type);
   }
   return typed;

@@ -317,6 +317,10 @@ test('query values are typed by their schema: lists, numbers', async (t) => {
   assert.deepEqual(await names('label=tier=web&label=zone'), ['a']);
   assert.deepEqual(await names('name=b'), ['b']);
   assert.equal((await ask('GET /v1/events?limit=5')).status, 200);
+  for (const key of ['toString', '__proto__', 'constructor']) {
+    assertProblem(await ask(`GET /v1/vms?${key}=1`), 'bad-input');
+    assert.deepEqual(await names(`label=${key}`), [], key);
+  }
   assert.deepEqual(await names('verdict=stopped'), []);
   assert.deepEqual(await names('label=toString'), []);
 });

@@ -3,6 +3,7 @@
  * unvalidated reaches the backend; each request ends at a deadline; each refusal is problem details (RFC 9457) without
  * internals; a follower hands requests to the leader, once.
  */
+
 import type { ServerOptions } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
@@ -20,6 +21,7 @@ import { type FieldError, type Finding, fieldErrors, InvalidRequest } from '../.
 import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { excessOf } from '../../base/json.ts';
+import { own } from '../../base/own.ts';
 import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
 import { bodyOf } from '../../os/request-body.ts';
 import { Authenticator } from './auth.ts';
@@ -188,7 +190,7 @@ const PARTS: Readonly<Record<string, 'body' | 'query string' | 'path' | 'headers
 };
 
 function invalid(findings: readonly Finding[], part: string): InvalidRequest {
-  return new InvalidRequest(PARTS[part] ?? 'body', fieldErrors(findings));
+  return new InvalidRequest(own(PARTS, part) ?? 'body', fieldErrors(findings));
 }
 
 /** JSON of a bounded number of values and plain bytes are the only bodies. */

@@ -2,7 +2,9 @@
  * What becomes of a VM whose task somebody cancels. Pure but for the lookup. Guarantees: what was committed is never taken back; a refusal says
  * why, and what to do instead.
  */
+
 import { CodedError } from '../../base/errors.ts';
+import { own } from '../../base/own.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -40,7 +42,7 @@ export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRe
 
 /** Takes back what `task` asks for of `vm`. CodedError 'conflict' where that cannot be done. */
 export function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
-  const instead = INSTEAD[task.kind];
+  const instead = own(INSTEAD, task.kind);
   if (instead !== undefined) throw refusal(task, instead.replaceAll('%', vm.name));
   switch (task.kind) {
     case 'vm.migrate':

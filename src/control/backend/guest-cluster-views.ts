@@ -1,6 +1,8 @@
 /** Shared disks and guest clusters as the API shows them: who has what, who holds what, and what each member may do now. */
+
 import type { GuestCluster, SharedDisk } from '../../api/views.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { vmOfInitiator } from '../../core/model/shared-disk-identity.ts';
 import { currentIncarnation, sharedDisksOf, type VmRecord } from '../../core/model/vm.ts';
@@ -162,7 +164,7 @@ function holdersOf(
   const { registrations, reservation } = record.state;
   return {
     registrations: registrations.map(({ nexus, key }) => {
-      const since = record.registeredAt[nexus];
+      const since = own(record.registeredAt, nexus);
       return { vm: nameOf(nexus), initiator: nexus, key, since: since === undefined ? null : time(since) };
     }),
     reservation:

@@ -4,10 +4,12 @@
  * Guarantees: at most one session per incarnation, kept while it works; a session that missed a deadline is closed, never waited for; TLS
  * is spoken end to end with the incarnation itself, so that a relay can neither read nor order anything.
  */
+
 import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import type { MigrationState, MigrationTold, QmpObservation } from '../../core/model/observation.ts';
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
@@ -472,7 +474,7 @@ function toldBy(event: QmpEvent, held: Pick<Held, 'ordered'>): MigrationTold | n
 }
 
 function statusOf({ status }: QueryMigrate): MigrationState['status'] {
-  return status === undefined ? 'none' : (ENDED[status] ?? 'active');
+  return status === undefined ? 'none' : (own(ENDED, status) ?? 'active');
 }
 
 function migrationState(info: QueryMigrate, pauseLimitMs: number | undefined): MigrationState {

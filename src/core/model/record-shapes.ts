@@ -6,7 +6,9 @@
  * of the code relies on, and stands under the key of its own name; fields of newer versions are let through. Nothing is copied, and nothing
  * throws: a finding is a sentence for people. One VM's record costs some microseconds beside its JSON.parse.
  */
+
 import { isName } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
 import type {
   DiskRecord,
@@ -118,7 +120,7 @@ function byField(by: string, members: Readonly<Record<string, Shape>>): Shape {
     if (!isObject(value)) return ' is no object';
     const kind = Object.hasOwn(value, by) ? value[by] : undefined;
     const finding = kindOf(kind);
-    return finding === null ? (members[kind as string]?.(value) ?? null) : `.${by}${finding}`;
+    return finding === null ? (own(members, kind as string)?.(value) ?? null) : `.${by}${finding}`;
   };
 }
 

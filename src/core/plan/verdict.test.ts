@@ -49,6 +49,7 @@ const TABLE: readonly Row[] = [
   ['silent', 'unknown', SILENT, { kind: 'unknown' }, 'unknown', 'nobody tried yet'],
   ['unknown', 'unknown', SILENT, silentKernel(9, BOTH), 'unknown', 'the agent was not asked yet'],
   ['alive', 'present', answers('paused'), REACHABLE, 'paused', 'paused'],
+  ['alive', 'present', answers('constructor'), REACHABLE, 'unresponsive', 'a state that no QEMU has'],
   ['alive', 'present', answers('prelaunch'), REACHABLE, 'paused', 'launched and not continued'],
   ['alive', 'present', answers('inmigrate'), REACHABLE, 'incoming', 'waits for a stream'],
   ['alive', 'present', answers('postmigrate'), REACHABLE, 'moved-out', 'has sent everything'],

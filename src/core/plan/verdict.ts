@@ -5,7 +5,9 @@
  * among them every storage node that holds one of the VM's disks, for the configured number of rounds. A missed heartbeat alone
  * is never a verdict.
  */
+
 import type { StorageName } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import type { IncarnationObservation, MigrationTold } from '../model/observation.ts';
 
 export type Verdict =
@@ -83,7 +85,7 @@ export function judge(seen: IncarnationObservation, diskNodes: () => readonly St
 
   if (process === 'absent' && host.agent === 'alive')
     return say('crashed', `The agent of ${host.host} reports no such process.`);
-  if (qmp.kind === 'answers') return say(BY_RUN_STATE[qmp.status] ?? 'unresponsive');
+  if (qmp.kind === 'answers') return say(own(BY_RUN_STATE, qmp.status) ?? 'unresponsive');
   if (qmp.kind === 'unknown' && told !== null && told.kind !== 'arrived') return say('moved-out');
   if (qmp.kind === 'refused' && agentless)
     return say('crashed', `The kernel of ${host.host} refuses its port: the process is gone.`);

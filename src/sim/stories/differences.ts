@@ -2,6 +2,7 @@
  * What of a story's recorded log is compared, in the simulator and on real machines, and what the simulator has in place of real processes.
  * A story that is not named here must record its golden log to the letter.
  */
+import { own } from '../../base/own.ts';
 
 /** What stands for something that only real processes have. */
 export const STAND_INS = [
@@ -30,5 +31,5 @@ export const DIFFERENCES: Readonly<Record<string, Difference>> = {
 
 /** What is compared of a story's log. */
 export function comparedOf(story: string, log: string): string {
-  return DIFFERENCES[story]?.compared(log) ?? log;
+  return own(DIFFERENCES, story)?.compared(log) ?? log;
 }

@@ -2,8 +2,10 @@
  * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that answers, as
  * src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
  */
+
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { type NetworkName, parseDiskId, parseHostName, parseTaskId, parseVmId, type TaskId } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import { allocateAddress } from '../../control/backend/addresses.ts';
 import type { Write } from '../../control/store/cluster-store.ts';
 import type { DiskRecord, TaskRecord } from '../../core/model/cluster.ts';
@@ -53,7 +55,7 @@ export class GpCommands {
   async run(words: readonly string[]): Promise<GpResult> {
     const parsed = parse(words);
     const [noun = '', verb = '', name] = parsed.words;
-    const carryOut = noun === 'lab' ? inject : noun === 'vm' ? VM_COMMANDS[verb] : undefined;
+    const carryOut = noun === 'lab' ? inject : noun === 'vm' ? own(VM_COMMANDS, verb) : undefined;
     if (carryOut === undefined) throw new Error(`The simulator has no gp ${noun} ${verb}.`);
     const { random } = this.#cluster;
     await this.#cluster.pass(random.between(...COMMAND_MS));

@@ -4,8 +4,10 @@
  * Guarantees: what was killed on purpose stays dead until it is healed or restored; everything else that ends is started again a little
  * later; `restore` undoes all.
  */
+
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import type { SimCluster } from '../cluster.ts';
 import type { Channel } from '../network.ts';
 import type { SimMachine, SimProcess } from '../sim-machine.ts';
@@ -62,7 +64,7 @@ export class LabFaults {
 
   /** Carries out a verb of `gp lab`. CodedError 'bad-input' for one that is not known, 'not-found' for a machine that does not exist. */
   inject(verb: string, target: string | undefined): void {
-    const act = this.#verbs[verb];
+    const act = own(this.#verbs, verb);
     if (act === undefined) throw new CodedError('bad-input', `The simulated lab has no ${verb}.`);
     this.#sim.say(() => `-- ${verb} ${target ?? ''}`);
     for (const machine of this.#targets(verb, target)) {

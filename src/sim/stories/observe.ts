@@ -2,7 +2,9 @@
  * What a story can ask about a simulated cluster, in the words of test/stories/observe.ts: what the API says is said by the real views
  * over the simulated leader (control/backend/views.ts); everything else is looked up in the simulated world, where nothing is hidden.
  */
+
 import type { HostName, StorageName, VmId } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
 import { hostView, storageView, vmDetailView } from '../../control/backend/views.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -50,7 +52,7 @@ export class Observer {
     if (of !== 'of') throw new Error(`There is no fact ${words.join(' ')}.`);
     if (what === 'process') return this.#nameProcess(server, subject);
     const vm: Readonly<Record<string, unknown>> = { ...vmAt(server, subject) };
-    const value = what === 'address' ? findVm(server, subject).value.spec.nics[0]?.address : vm[what];
+    const value = what === 'address' ? findVm(server, subject).value.spec.nics[0]?.address : own(vm, what);
     if (typeof value === 'string' || typeof value === 'number') return String(value);
     throw new Error(`${subject} has no ${what}.`);
   }
@@ -58,7 +60,7 @@ export class Observer {
   /** Whether what `words` say is so at this instant. Throws an Error for words that say nothing. */
   look(words: readonly string[], waiting: Waiting): Seen {
     const [what = ''] = words;
-    const look = this.#looks[what];
+    const look = own(this.#looks, what);
     if (look === undefined) throw new Error(`The simulator knows nothing about ${JSON.stringify(what)}.`);
     return look(words.slice(1), waiting);
   }

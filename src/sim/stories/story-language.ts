@@ -4,6 +4,7 @@
  *
  * Guarantees: a story that parses has a deadline on everything that it waits for.
  */
+import { own } from '../../base/own.ts';
 
 /** How many machines of each kind the story needs. */
 export interface StoryShape {
@@ -229,7 +230,7 @@ export function meets(object: unknown, condition: string): boolean {
 
 function fieldOf(object: unknown, key: string): unknown {
   if (typeof object !== 'object' || object === null) return undefined;
-  return (object as Readonly<Record<string, unknown>>)[key];
+  return own(object as Readonly<Record<string, unknown>>, key);
 }
 
 /** Replaces `$NAME`, and `$NAME+1` by a sum. Throws an Error for a name that was never given a value. */
