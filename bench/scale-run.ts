@@ -6,6 +6,7 @@ import { assert } from '../src/base/assert.ts';
 import type { HostName, VmId } from '../src/base/ids.ts';
 import { type Cost, Meter } from './lib/scale/meter.ts';
 import { hostName, type Shape } from './lib/scale/records.ts';
+import { askedTurns } from './lib/scale/requests.ts';
 import { ScaleWorld, type Seen } from './lib/scale/world.ts';
 
 export interface RunOptions extends Shape {
@@ -29,6 +30,8 @@ export interface RunResult {
   /** Of the warm-up, in which everything is looked at for the first time. */
   readonly warmUp: Cost;
   readonly steady: Cost;
+  /** Longest turns of the event loop that requests of the API take after that, in ms of processor time. */
+  readonly requests: Readonly<Record<string, readonly number[]>>;
   /** Of two racks, the second a while after the first; none where no host is to be lost. */
   readonly losses: readonly Loss[];
   /** What the leader asked for in the whole run, and what it warned of. */
@@ -48,6 +51,7 @@ async function main(options: RunOptions): Promise<void> {
   const warmUp = await meter.run(clock.monotonicMs() + options.warmUpS * 1_000);
   const steady = await meter.run(clock.monotonicMs() + options.steadyS * 1_000);
   const rssSteadyMb = megabytes(process.memoryUsage.rss());
+  const requests = await askedTurns(world.backend());
   const losses = options.lost === 0 ? [] : await loseRacks(world, meter, options);
   const rssPeakMb = megabytes(process.resourceUsage().maxRSS * 1_024);
   // Last: after a full collection V8 begins the next one early, and that would be the loss's.
@@ -55,7 +59,7 @@ async function main(options: RunOptions): Promise<void> {
   const heapUsedMb = megabytes(process.memoryUsage().heapUsed);
   const memory = { rssSteadyMb, rssPeakMb, heapUsedMb };
   const [asked, warnings] = [Object.fromEntries(world.fleet.asked), Object.fromEntries(world.warnings)];
-  const result: RunResult = { keys, takeover, warmUp, steady, losses, asked, warnings, memory };
+  const result: RunResult = { keys, takeover, warmUp, steady, requests, losses, asked, warnings, memory };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 

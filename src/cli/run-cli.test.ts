@@ -584,3 +584,48 @@ test('events --follow goes on where the changes since the last match are forgott
   assert.equal(code, 0);
   assert.deepEqual(out.match(/missed/g), ['missed']);
 });
+
+test('a VM that exists gets and loses labels, its anti-affinity group and cards', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1 --label a=b'));
+  await gp(words('vm set web1 --anti-affinity web --no-labels'));
+  assert.deepEqual([backend.vms.get('web1')?.spec.antiAffinity, backend.vms.get('web1')?.labels], ['web', {}]);
+  await gp(words('vm set web1 --label c=d'));
+  assert.equal(backend.vms.get('web1')?.spec.antiAffinity, 'web', 'what is not named stays');
+  await gp(words('vm set web1 --no-anti-affinity'));
+  assert.deepEqual([backend.vms.get('web1')?.spec.antiAffinity, backend.vms.get('web1')?.labels], [null, { c: 'd' }]);
+  const added = await gp(words('vm add-nic web1 lan,address=10.20.0.9,mac=52:54:00:AA:00:01'));
+  assert.match(added.out, /^web1: lan {2}52:54:00:aa:00:01 {2}10\.20\.0\.9 {2}from the next start on\n$/);
+  assert.equal((await gp(words('vm add-nic web1 lan --if-revision 1'))).code, 5);
+  assert.equal((await gp(words('vm add-nic web1 none'))).code, 4);
+  assert.match((await gp(words('vm remove-nic web1 52:54:00:AA:00:01'))).out, /web1 has no network card/);
+  assert.equal((await gp(words('vm remove-nic web1 52:54:00:aa:00:01'))).code, 4);
+});
+
+test('a console that somebody holds is refused, and taken over where that is asked for', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  await gp(words('vm create web1'));
+  const call = { principal: { name: 'ann' }, signal: new AbortController().signal };
+  const held = await backend.openConsole('web1', { takeOver: false }, call);
+  const told = held.toArray();
+  const refused = await gp(words('vm console web1'), { stdin: new PassThrough() });
+  assert.equal(refused.code, 5);
+  assert.match(refused.err, /is held/);
+  const ctrlC = new AbortController();
+  const onOut = (content: string): void => {
+    if (content.includes('login')) ctrlC.abort();
+  };
+  await gp(words('vm console web1 --take-over'), { stdin: new PassThrough(), signal: ctrlC.signal, onOut });
+  assert.match(Buffer.concat((await told) as Buffer[]).toString(), /taken over/);
+});
+
+test('a list of many pages is read to its end, and filtered', async (t) => {
+  const { gp, backend } = await fakeCluster(t);
+  const call = { principal: { name: 'ann' }, signal: new AbortController().signal };
+  for (let n = 0; n < 1_001; n++) await backend.createVm({ name: `vm${n}`, start: false }, call);
+  assert.equal((await gp(words('vm list -o name'))).out.trim().split('\n').length, 1_001);
+  assert.equal((await gp(words('vm list -o name --verdict running'))).out, '');
+  assert.equal((await gp(words('host list -o name --agent dead'))).out, '');
+  await gp(words('host cordon h2'));
+  assert.equal((await gp(words('host list -o name --cordoned'))).out, 'h2\n');
+});

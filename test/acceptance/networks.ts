@@ -121,4 +121,40 @@ const migration: Case = {
   },
 };
 
-export const networks: readonly Case[] = [addresses, neighbours, migration];
+const cards: Case = {
+  name: 'a card that is added to, or taken from, a VM that runs comes and goes with its next start, not with a move',
+  async run(cluster) {
+    const cardsOf = (guest: Guest): Promise<string> =>
+      guest.run('ls /sys/class/net').then(({ text }) =>
+        text
+          .split(/\s+/)
+          .filter((each) => /^eth/.test(each))
+          .join(),
+      );
+    await gp(cluster, ['network', 'create', 'second', '--cidr', '10.31.0.0/24', '--dhcp']);
+    await createTiny(cluster, 'n9', ['--network', 'lan']);
+    const { stdout } = await gp(cluster, ['vm', 'add-nic', 'n9', 'second,address=10.31.0.40']);
+    assert.match(stdout, /second {2}[0-9a-f:]+ {2}10\.31\.0\.40 {2}from the next start on/);
+    await gp(cluster, ['vm', 'migrate', 'n9']);
+    assert.equal(await using(cluster, 'n9', cardsOf), 'eth0', 'the machine that moved has what it had');
+    const restart = async (): Promise<void> => {
+      await gp(cluster, ['vm', 'stop', 'n9', '--hard']);
+      await gp(cluster, ['vm', 'start', 'n9']);
+    };
+    await restart();
+    const { nics } = await vmOf(cluster, 'n9');
+    assert.deepEqual(
+      nics.map(({ network, state }) => `${network} ${state}`),
+      ['lan attached', 'second attached'],
+    );
+    assert.equal(await using(cluster, 'n9', cardsOf), 'eth0,eth1');
+    await gp(cluster, ['vm', 'remove-nic', 'n9', nics[0]?.mac ?? '']);
+    await restart();
+    assert.equal(await using(cluster, 'n9', cardsOf), 'eth0');
+    await untilSaid(cluster, 'n9', /groundplane-tiny net eth0 10\.31\.0\.40\/24/);
+    await deleteVms(cluster, ['n9']);
+    await gp(cluster, ['network', 'delete', 'second']);
+  },
+};
+
+export const networks: readonly Case[] = [addresses, neighbours, migration, cards];

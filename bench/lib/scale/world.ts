@@ -2,7 +2,10 @@
  * A large cluster in the simulator: the control node is production's code (election, store, controller) over simulated etcd and network;
  * hosts and storage are what it sees of them (fleet.ts).
  */
+import { present } from '../../../src/base/assert.ts';
 import type { VmId } from '../../../src/base/ids.ts';
+import type { BackendContext } from '../../../src/control/backend/context.ts';
+import { ControlBackend } from '../../../src/control/backend/control-backend.ts';
 import { leadForEver } from '../../../src/control/leadership.ts';
 import { ClusterStore } from '../../../src/control/store/cluster-store.ts';
 import type { Controller } from '../../../src/core/loop/controller.ts';
@@ -43,6 +46,7 @@ export class ScaleWorld {
   readonly #shape: Shape;
   readonly vms = new Map<VmId, VmRecord>();
   #controller: Controller | null = null;
+  #store: ClusterStore | null = null;
 
   constructor(shape: Shape, seed: number) {
     this.#shape = shape;
@@ -58,6 +62,20 @@ export class ScaleWorld {
 
   get controller(): Controller | null {
     return this.#controller;
+  }
+
+  /** The backend of the API of the control node that leads: what a request asks of it. */
+  backend(): ControlBackend {
+    const [store, controller] = [present(this.#store, 'store'), present(this.#controller, 'controller')];
+    const context = {
+      ...{ name: MEMBER, version: '0', store, clock: this.leader, leader: () => null },
+      leading: () => ({ term: 1, controller }),
+      controlAnswers: async () => true,
+      controlClock: () => null,
+      etcdSpace: { members: [], quotaBytes: 1 },
+    };
+    // What it does not have only orders and consoles use.
+    return new ControlBackend(context as unknown as BackendContext);
   }
 
   /** Puts all records into etcd. */
@@ -83,6 +101,7 @@ export class ScaleWorld {
     const { signal } = new AbortController();
     const client = this.#client(leader);
     const store = new ClusterStore(client, (bytes) => this.#random.hex(bytes));
+    this.#store = store;
     const ports = {
       clock: leader,
       log: this.#log(),

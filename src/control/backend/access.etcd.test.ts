@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { Join } from '../../api/requests.ts';
+import type { Event, WatchChange } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { parseHostName } from '../../base/ids.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { until } from '../../os/testing/until.ts';
@@ -238,6 +240,33 @@ test('a watch brings every change after its revision, resumes, and says when his
   await running.client.compact(running.store.revision);
   const late = watchChanges(context, { after: '1', kinds: [], filter: null }, new AbortController().signal);
   await assert.rejects(late.next(), { code: 'conflict' });
+});
+
+test('a watch with an event filter brings only such events, those that are kept since a time first', async () => {
+  const { context } = backend;
+  const ending = new AbortController();
+  const write = async (at: number, kind: string, host: string): Promise<void> => {
+    const event = { at, kind, vm: null, vmName: 'web1', host: parseHostName(host), generation: null, message: `${at}` };
+    await running.store.transact([running.store.eventWrite(event)], null);
+  };
+  for (const [at, kind, host] of [
+    [1_000, 'lost', 'h1'],
+    [2_000, 'lost', 'h1'],
+    [3_000, 'migrated', 'h1'],
+    [4_000, 'lost', 'h2'],
+  ] as const)
+    await write(at, kind, host);
+  await running.store.caughtUp(5_000);
+  const filter = { eventKind: ['lost'], vm: 'web1', host: 'h1', since: new Date(2_000).toISOString() };
+  const watch = watchChanges(context, { after: null, kinds: ['event'], filter }, ending.signal);
+  const messageOf = async (): Promise<string> => (((await watch.next()).value as WatchChange).object as Event).message;
+  assert.equal(await messageOf(), '2000');
+  const next = messageOf();
+  await write(5_000, 'migrated', 'h1');
+  await write(6_000, 'lost', 'h1');
+  assert.equal(await next, '6000');
+  ending.abort();
+  await watch.next();
 });
 
 test('a reader that is too slow is told so instead of filling the memory', async () => {

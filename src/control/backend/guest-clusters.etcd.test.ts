@@ -96,9 +96,10 @@ test('a guest cluster with disks and heartbeat is one transaction; stopped membe
     ['vm1', 'vm2'],
   );
   assert.deepEqual([made.maxDisturbed, made.toleratesMs, made.task?.state], [1, 3_000, 'running']);
+  // The disk is not made yet.
   assert.deepEqual(made.disks[0]?.vms, [
-    { vm: 'vm1', lun: 0, state: 'attached' },
-    { vm: 'vm2', lun: 0, state: 'attached' },
+    { vm: 'vm1', lun: 0, state: 'attaching' },
+    { vm: 'vm2', lun: 0, state: 'attaching' },
   ]);
   const [card] = vmNow(1).spec.nics;
   assert.equal(card?.network, 'hb');
