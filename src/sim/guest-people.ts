@@ -113,7 +113,7 @@ export class GuestPeople {
       case 0:
         return addMemberChanges(snapshot, { cluster, vm, consents: this.#random.chance(20) }, asked);
       case 1:
-        return removeMemberChanges({ cluster, vm }, asked);
+        return removeMemberChanges(snapshot, { cluster, vm }, asked);
       case 2:
         if (snapshot.sharedDisks.size >= DISKS_MAX) {
           const loose = [...recordsOf(snapshot.sharedDisks)].find(({ guestCluster }) => guestCluster === null);

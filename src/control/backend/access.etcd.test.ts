@@ -89,6 +89,20 @@ test('a machine joins with addresses of its own only; a refusal does not cost th
   await access.join({ ...(await joinOf('h9')), addresses: { ...wrong, overlay: '10.2.0.10' } });
 });
 
+test('a machine whose record cannot be read does not join over it: its quarantine stands there', async () => {
+  const join = await joinOf('h9');
+  await running.client.txn({ compare: [], success: [{ put: '/gp/host/h9', value: '[]' }] });
+  await until('the value is known to be none', () => running.store.unreadable.has('/gp/host/h9'));
+  await assert.rejects(access.join(join), {
+    code: 'conflict',
+    message: /What etcd holds at \/gp\/host\/h9 is no object/,
+  });
+  assert.equal((await running.client.list('/gp/host/h9')).entries[0]?.value, '[]');
+  await running.client.txn({ compare: [], success: [{ delete: '/gp/host/h9' }] });
+  await until('the key is gone', () => !running.store.unreadable.has('/gp/host/h9'));
+  await access.join(join);
+});
+
 test('of two machines with one address that join at once, one does', async () => {
   const joins = [await joinOf('h7'), await joinOf('h8'), await joinOf('h6')];
   const results = await Promise.allSettled(joins.map((one) => access.join(one)));

@@ -128,8 +128,8 @@ export class GuestClustersBackend {
   }
 
   removeMember(name: string, vm: string, { ifMatch }: Conditional): Promise<Task> {
-    return this.#change(name, ifMatch, ['remove-member', 'Removing a member.'], (cluster, _records, asked) => ({
-      changes: removeMemberChanges({ cluster, vm: findVm(this.#context, vm).value }, asked),
+    return this.#change(name, ifMatch, ['remove-member', 'Removing a member.'], (cluster, records, asked) => ({
+      changes: removeMemberChanges(records, { cluster, vm: findVm(this.#context, vm).value }, asked),
     }));
   }
 

@@ -8,6 +8,7 @@ import { type HostName, parseHostName, parseStorageName } from '../../base/ids.t
 import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
+import { demandReadable } from '../../core/plan/unreadable.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Write } from '../store/cluster-store.ts';
 import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
@@ -33,6 +34,9 @@ export function addressesOf({ role, addresses }: Joining): {
 /** The write that makes it a member. CodedError 'bad-input' or 'conflict' where an address cannot be its own; and as joinWrite. */
 export function joinChange(context: ChangeContext, joining: Joining): Write {
   const { role, name } = joining;
+  // Whether the machine is quarantined stands in its record: a new one in the place of one that cannot be read would forget it.
+  const key = role === 'storage' ? keyOf.storage(parseStorageName(name)) : keyOf.host(parseHostName(name));
+  demandReadable(context.store.unreadable, [key]);
   for (const [network, address] of Object.entries(addressesOf(joining))) {
     const block = notForUse({ first: ipv4ToNumber(address), size: 1 });
     if (block !== null) throw refusal('bad-input', `The ${network} address ${address} is in ${block}.`);

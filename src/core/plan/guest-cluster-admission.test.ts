@@ -4,6 +4,7 @@ import { CodedError } from '../../base/errors.ts';
 import { type DiskId, parseDiskId, parseGuestClusterName, parseVmId } from '../../base/ids.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
+import { keyOf } from '../model/keys.ts';
 import { initiatorName } from '../model/shared-disk-identity.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Change, Entry } from '../ports/store.ts';
@@ -194,16 +195,24 @@ test('members come and go with the disks, under the numbers that the others have
   const again = () =>
     addMemberChanges(world.records, { cluster: world.cluster, vm: world.vm(3), consents: false }, ASKED);
   refused(again, 'conflict', /sql3 is a member of sql already/);
-  world.apply(removeMemberChanges({ cluster: world.cluster, vm: world.vm(1) }, ASKED));
+  world.apply(removeMemberChanges(world.records, { cluster: world.cluster, vm: world.vm(1) }, ASKED));
   assert.deepEqual(world.vm(1).spec.sharedDisks, [
     { disk: disk(1).id, lun: 0, leaving: true },
     { disk: disk(2).id, lun: 1, leaving: true },
   ]);
   assert.equal(world.vm(1).spec.guestCluster, null);
-  refused(() => removeMemberChanges({ cluster: world.cluster, vm: world.vm(1) }, ASKED), 'not-found', /no member/);
-  world.apply(removeMemberChanges({ cluster: world.cluster, vm: world.vm(2) }, ASKED));
+  refused(
+    () => removeMemberChanges(world.records, { cluster: world.cluster, vm: world.vm(1) }, ASKED),
+    'not-found',
+    /no member/,
+  );
+  world.apply(removeMemberChanges(world.records, { cluster: world.cluster, vm: world.vm(2) }, ASKED));
   assert.deepEqual(world.vm(2).spec.sharedDisks, [], 'what is stopped loses them at once');
-  refused(() => removeMemberChanges({ cluster: world.cluster, vm: world.vm(3) }, ASKED), 'conflict', /last member/);
+  refused(
+    () => removeMemberChanges(world.records, { cluster: world.cluster, vm: world.vm(3) }, ASKED),
+    'conflict',
+    /last member/,
+  );
 });
 
 test('a member that has the number already, or a disk of that name, is refused', () => {
@@ -216,6 +225,26 @@ test('a member that has the number already, or a disk of that name, is refused',
   refused(same, 'exists', /of guest cluster sql is named data1/);
   const full = Array.from({ length: 256 }, (_, lun) => ({ disk: other.disk, lun }));
   refused(() => freeLun([vm(1, running(1), { sharedDisks: full })]), 'no-capacity', /No number from 0 to 255/);
+});
+
+test('a guest cluster does not change while the record of a disk or a member of it cannot be read', () => {
+  const world = created();
+  const cluster = world.cluster;
+  const fate = { keeps: false, forces: true };
+  const changes = [
+    () => deleteChanges(world.records, { cluster, fate }, ASKED),
+    () => removeDiskChanges(world.records, { cluster, disk: world.disk(2), fate }, ASKED),
+    () => addDiskChanges(world.records, { cluster, disk: disk(3) }, ASKED),
+    () => addMemberChanges(world.records, { cluster, vm: vm(3), consents: false }, ASKED),
+    () => removeMemberChanges(world.records, { cluster, vm: world.vm(2) }, ASKED),
+  ];
+  for (const key of [keyOf.sharedDisk(disk(1).id), keyOf.vm(vm(1).id)]) {
+    world.tables.unreadable.set(key, 'is not JSON');
+    for (const change of changes) refused(change, 'conflict', /What etcd holds at .* is not JSON/);
+    world.tables.unreadable.clear();
+  }
+  world.tables.unreadable.set(keyOf.sharedDisk(disk(9).id), 'is not JSON');
+  for (const change of changes) assert.notEqual(change().length, 0, 'a disk of another one does not matter');
 });
 
 const keyOn = (n: number): Entry<ReservationRecord> => ({

@@ -29,6 +29,7 @@ import {
   withDisk,
   withoutDisks,
 } from './shared-disk-admission.ts';
+import { demandReadable } from './unreadable.ts';
 
 /** Members that a guest cluster may have: so many VMs may share a disk. */
 const MEMBERS_MAX = USERS_MAX;
@@ -93,7 +94,7 @@ export function addMemberChanges(
   asked: Asked,
 ): Change[] {
   const { cluster, vm } = what;
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   if (cluster.members.includes(vm.id))
     throw new CodedError('conflict', `${vm.name} is a member of ${cluster.name} already.`, {
       advice: 'Nothing was changed.',
@@ -126,10 +127,11 @@ export function addMemberChanges(
 
 /** A member leaves: its VM, its own disks and its cards stay, and so do its keys on the disks. */
 export function removeMemberChanges(
+  records: Records,
   { cluster, vm }: { readonly cluster: GuestClusterRecord; readonly vm: VmRecord },
   asked: Asked,
 ): Change[] {
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   if (!cluster.members.includes(vm.id))
     throw new CodedError('not-found', `${vm.name} is no member of ${cluster.name}.`, {
       advice: 'Nothing was changed.',
@@ -151,7 +153,7 @@ export function addDiskChanges(
   { cluster, disk }: { readonly cluster: GuestClusterRecord; readonly disk: NewSharedDisk },
   asked: Asked,
 ): Change[] {
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   const record = newSharedDisk(records, disk, cluster.name, asked);
   const members = membersOf(records, cluster);
   const lun = freeLun(members);
@@ -168,7 +170,7 @@ export function adoptDiskChanges(
   { cluster, disk }: { readonly cluster: GuestClusterRecord; readonly disk: SharedDiskRecord },
   asked: Asked,
 ): Change[] {
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   demandAdoptable(records, cluster, disk);
   const members = membersOf(records, cluster);
   const numbers = new Set(members.flatMap((vm) => lunOf(vm, disk) ?? []));
@@ -204,7 +206,7 @@ export function removeDiskChanges(
   asked: Asked,
 ): Change[] {
   const { cluster, disk, fate } = what;
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   demandUnused(records, [disk], fate.forces);
   const next = { ...cluster, disks: cluster.disks.filter((id) => id !== disk.id) };
   const members = membersOf(records, cluster).map((vm) => vmChange(withoutDisks(vm, [disk.id])));
@@ -221,7 +223,7 @@ export function deleteChanges(
   { cluster, fate }: { readonly cluster: GuestClusterRecord; readonly fate: DiskFate },
   asked: Asked,
 ): Change[] {
-  demandStanding(cluster);
+  demandStanding(records, cluster);
   const disks = disksOf(records, cluster);
   demandUnused(records, disks, fate.forces);
   const members = membersOf(records, cluster).map((vm) => vmChange(memberOf(withoutDisks(vm, cluster.disks), null)));
@@ -284,9 +286,14 @@ function demandAdoptable(records: Records, cluster: GuestClusterRecord, disk: Sh
     });
 }
 
-function demandStanding({ name, deleting }: GuestClusterRecord): void {
+/** CodedError 'conflict' for a guest cluster that is being deleted, or of whose disks or members a record cannot be read. */
+function demandStanding(
+  records: Pick<Records, 'unreadable'>,
+  { name, deleting, disks, members }: GuestClusterRecord,
+): void {
   if (deleting === true)
     throw new CodedError('conflict', `Guest cluster ${name} is being deleted.`, { advice: 'Nothing was changed.' });
+  demandReadable(records.unreadable, [...disks.map(keyOf.sharedDisk), ...members.map(keyOf.vm)]);
 }
 
 function demandNumber(members: number): void {

@@ -2,6 +2,7 @@
  * Who depends on a value in etcd that is no record. Pure. Guarantees: nothing is decided about a VM while anything that its decisions read is
  * unreadable: a disk that seems not to exist would not be fenced.
  */
+import { CodedError } from '../../base/errors.ts';
 import { keyOf } from '../model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import type { Snapshot } from '../ports/store.ts';
@@ -19,6 +20,18 @@ export function unreadableUser(prefix: string, unreadable: Snapshot['unreadable'
   for (const [key, finding] of unreadable)
     if (key.startsWith(prefix)) return `What etcd holds at ${key} ${finding}: whether it is in use there is not known.`;
   return null;
+}
+
+/** CodedError 'conflict' where one of these records is there and cannot be read: what a change would do to it is not known. */
+export function demandReadable(unreadable: Snapshot['unreadable'], keys: Iterable<string>): void {
+  if (unreadable.size === 0) return;
+  for (const key of keys) {
+    const finding = unreadable.get(key);
+    if (finding === undefined) continue;
+    throw new CodedError('conflict', `What etcd holds at ${key} ${finding}.`, {
+      advice: 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".',
+    });
+  }
 }
 
 function keysOf(vm: VmRecord, snapshot: Snapshot): readonly string[] {
