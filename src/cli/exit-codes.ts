@@ -1,5 +1,6 @@
 /** Exit codes of the command (documented in docs/operating/cli.md) and how an error is told to a person. */
 import { CodedError, type ErrorCode, messageOf } from '../base/errors.ts';
+import { printable, printableLines } from '../base/printable.ts';
 
 export const EXIT = {
   ok: 0,
@@ -48,8 +49,8 @@ export function exitCodeOf(error: unknown): number {
 export function explain(error: unknown, debug: boolean): string {
   const advice =
     error instanceof CodedError || error instanceof Interrupted ? '' : ' This is a bug; GP_DEBUG=1 shows where.';
-  const text = `gp: ${messageOf(error)}${advice}\n`;
-  return debug ? `${text}${traces(error)}` : text;
+  const text = `gp: ${printable(messageOf(error))}${advice}\n`;
+  return debug ? `${text}${printableLines(traces(error))}` : text;
 }
 
 const CAUSES_MAX = 5;

@@ -2,9 +2,11 @@
 import type { EventFilter } from '../api/requests.ts';
 import type { Event } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import { pause } from '../os/deadline.ts';
 import { EVENT_TABLE } from './commands/presentations.ts';
 import type { Session } from './session.ts';
+import { jsonShown, shown } from './shown.ts';
 import { formatTable } from './table.ts';
 
 const RETRY_MS = 1_000;
@@ -60,8 +62,8 @@ async function printMissed(session: Session, revision: string, filter: EventFilt
 /** One line per event: JSON lines where JSON was asked for. */
 async function printLine(session: Session, event: Event): Promise<void> {
   const { output } = session.options;
-  if (output === 'json') session.io.out(`${JSON.stringify(event)}\n`);
+  if (output === 'json') session.io.out(`${jsonShown(event)}\n`);
   else if (output === 'yaml') await session.printedAsData([event]);
-  else if (output === 'name') session.io.out(`${EVENT_TABLE.name(event)}\n`);
-  else session.io.out(formatTable(EVENT_TABLE.row(event, session.colours), []));
+  else if (output === 'name') session.io.out(`${printable(EVENT_TABLE.name(event))}\n`);
+  else session.io.out(formatTable(EVENT_TABLE.row(shown(event), session.colours), []));
 }

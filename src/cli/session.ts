@@ -1,8 +1,11 @@
 /** One run of a command: its global options, its output in the form that was asked for, its connection to the cluster. */
+
 import type { Command } from 'commander';
+import { printable, printableLines } from '../base/printable.ts';
 import type { ApiClient, Target } from '../client/client.ts';
 import { findContext, readTarget } from './cluster-location.ts';
 import { type Colours, coloursFor, type Io } from './io.ts';
+import { jsonShown, shown } from './shown.ts';
 import { formatTable } from './table.ts';
 
 export const OUTPUTS = ['table', 'json', 'yaml', 'name'] as const;
@@ -56,12 +59,13 @@ export class Session {
   /** Prints a list of resources. */
   async printList<T>(objects: readonly T[], as: Presentation<T>): Promise<void> {
     if (await this.printedAsData(objects)) return;
-    if (this.options.output === 'name') this.io.out(objects.map((object) => `${as.name(object)}\n`).join(''));
+    if (this.options.output === 'name')
+      this.io.out(objects.map((object) => `${printable(as.name(object))}\n`).join(''));
     else
       this.io.out(
         formatTable(
           as.header,
-          objects.map((object) => as.row(object, this.colours)),
+          objects.map((object) => as.row(shown(object), this.colours)),
         ),
       );
   }
@@ -69,20 +73,21 @@ export class Session {
   /** Prints one resource; `text` for people. */
   async printOne<T>(object: T, as: Pick<Presentation<T>, 'name'>, text: (object: T) => string): Promise<void> {
     if (await this.printedAsData(object)) return;
-    this.io.out(this.options.output === 'name' ? `${as.name(object)}\n` : text(object));
+    this.io.out(this.options.output === 'name' ? `${printable(as.name(object))}\n` : text(shown(object)));
   }
 
   /** A sentence for people who look at a table; silence for scripts. */
   say(text: string): void {
-    if (this.options.output === 'table') this.io.out(`${text}\n`);
+    if (this.options.output === 'table') this.io.out(`${printableLines(text)}\n`);
   }
 
   /** Prints the value where JSON or YAML was asked for. */
   async printedAsData(value: unknown): Promise<boolean> {
-    if (this.options.output === 'json') this.io.out(`${JSON.stringify(value, null, 2)}\n`);
+    if (this.options.output === 'json') this.io.out(`${jsonShown(value, 2)}\n`);
     else if (this.options.output === 'yaml') {
       const { stringify } = await import('yaml');
-      this.io.out(stringify(value, { aliasDuplicateObjects: false }));
+      const text = stringify(value, { aliasDuplicateObjects: false });
+      this.io.out(this.io.outIsTty ? printableLines(text) : text);
     } else return false;
     return true;
   }

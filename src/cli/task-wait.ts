@@ -1,6 +1,7 @@
 /** Waiting for the end of a task: with progress on a terminal, through a change of the leader, until a deadline or Ctrl-C. */
 import type { Task } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import { pause } from '../os/deadline.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { Interrupted } from './exit-codes.ts';
@@ -18,7 +19,7 @@ export async function waitForTask(session: Session, task: Task, timeoutMs: numbe
   const deadlineAt = monotonicMs() + timeoutMs;
   let seen = task;
   const show = (): void => {
-    if (io.errIsTty) io.err(`\r\u001b[K${seen.target.name}: ${seen.message}${percent(seen)}`);
+    if (io.errIsTty) io.err(`\r\u001b[K${printable(`${seen.target.name}: ${seen.message}`)}${percent(seen)}`);
   };
   try {
     while (seen.state === 'running') {

@@ -1,6 +1,7 @@
 /** `gp up` and `gp down`: the one-machine cluster, with a network and an image to begin with. */
 import { resolve } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { ApiClient } from '../client/client.ts';
 import type { LabInfo } from '../lab/outer.ts';
 import { down, up } from '../lab/up.ts';
@@ -92,7 +93,7 @@ async function unlessThere(io: Io, what: string, name: string, make: () => Promi
   } catch (error) {
     if (error instanceof CodedError && error.code === 'exists') return;
     clearProgress(io);
-    if (!io.signal.aborted) io.err(`gp: The ${what} ${name} could not be made: ${messageOf(error)}\n`);
+    if (!io.signal.aborted) io.err(`gp: The ${what} ${name} could not be made: ${printable(messageOf(error))}\n`);
   }
 }
 

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { printableLines } from '../../base/printable.ts';
 import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
@@ -178,7 +179,9 @@ function addReading(vm: Command, io: Io): void {
         const client = await session.client();
         const params = { path: { vm: name }, query: present({ lines }) };
         const log = await client.call(client.http.GET('/v1/vms/{vm}/log', { params, signal: io.signal }));
-        if (!(await session.printedAsData(log))) io.out(log.text);
+        if (await session.printedAsData(log)) return;
+        // On a terminal what a guest wrote does not steer it; a file gets it as it is.
+        io.out(io.outIsTty ? printableLines(log.text.replaceAll('\r\n', '\n')) : log.text);
       }),
     );
   vm.command('events')
