@@ -6,9 +6,11 @@
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { type Generation, parseGeneration, parseVmId, type VmId } from '../base/ids.ts';
+import type { SlotNeeds } from '../core/plan/port-filter.ts';
 import type { RunningIncarnation } from '../core/ports/host-link.ts';
 import { type ProcessIdentity, readProcess } from '../os/process-table.ts';
 import { parseTap, type Tap } from './network/taps.ts';
+import { parseNeeds } from './qemu/needs.ts';
 
 /** One run of a VM, as an agent names it. */
 export interface IncarnationKey {
@@ -23,6 +25,8 @@ export interface Found extends IncarnationKey {
   /** Launched to receive a migration stream. */
   readonly incoming: boolean;
   readonly taps: readonly Tap[];
+  /** What it may connect to. */
+  readonly needs: Omit<SlotNeeds, 'uid'>;
 }
 
 const MARKER = /^null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9]\d{0,15})\.s(\d{1,3})$/;
@@ -44,6 +48,7 @@ export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'
       slot: Number(slot),
       incoming: argv.includes('-incoming'),
       taps: argv.map(parseTap).filter((tap) => tap !== undefined),
+      needs: parseNeeds(argv),
     };
   }
   return undefined;

@@ -19,8 +19,10 @@ import type { AgentConfig } from './config.ts';
 import { findIncarnations, reported } from './incarnations.ts';
 import type { NetworkDriver } from './network/driver.ts';
 import type { WantedTap } from './network/link-plan.ts';
+import type { HostPorts } from './network/port-filter.ts';
 import { tapName } from './network/taps.ts';
 import { killProcess, lastWords, launchQemu } from './qemu/launch.ts';
+import { needsOf } from './qemu/needs.ts';
 import type { AcceleratorProbe } from './qemu/probe.ts';
 import { cutToTail, readTail } from './tail.ts';
 
@@ -30,6 +32,7 @@ export interface LinuxMachineOptions {
   readonly probe: Promise<AcceleratorProbe>;
   readonly artifacts: ArtifactCache;
   readonly network: NetworkDriver;
+  readonly ports: HostPorts;
 }
 
 /** The user of the QEMU in slot 0; the next slots' follow. */
@@ -67,16 +70,19 @@ export class LinuxMachine implements Machine {
   }
 
   async prepare(order: LaunchOrder, cancellation: Cancellation): Promise<PreparedStart> {
-    const { artifacts, probe } = this.#options;
+    const { artifacts, probe, ports } = this.#options;
     const { kernel, initrd } = order.machine;
     const directory = this.#directory(order);
     const signal = signalOf(cancellation);
+    const needs = { uid: FIRST_QEMU_UID + order.slot, ...needsOf(order) };
+    ports.starting(needs);
     const fetch = { deadlineMs: FETCH_DEADLINE_MS, signal };
     const [{ accelerator }, kernelFile, initrdFile] = await Promise.all([
       probe,
       kernel === null ? null : artifacts.get(kernel, fetch),
       initrd === null ? null : artifacts.get(initrd, fetch),
       rm(directory, { recursive: true, force: true }),
+      ports.put(order.network),
     ]);
     const start = async (): Promise<ProcessName> => {
       const { pid, startTicks } = await launchQemu(order, {
@@ -84,7 +90,7 @@ export class LinuxMachine implements Machine {
         context: { accelerator, directory, kernelFile, initrdFile },
         deadlineMs: START_DEADLINE_MS,
         signal,
-      });
+      }).finally(() => ports.started(needs));
       return { pid, startTicks: String(startTicks) };
     };
     return { start };
@@ -94,8 +100,9 @@ export class LinuxMachine implements Machine {
     return killProcess(identityOf(process));
   }
 
-  makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void> {
-    return this.#options.network.make(plan, () => this.#wantedTaps(starting));
+  async makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void> {
+    await this.#options.ports.put(plan);
+    await this.#options.network.make(plan, () => this.#wantedTaps(starting));
   }
 
   removeStaleTaps(starting: () => readonly Starting[]): Promise<void> {

@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import packageJson from '../../package.json' with { type: 'json' };
 import { CodedError, messageOf } from '../base/errors.ts';
 import { AgentHost } from '../core/agent/agent-host.ts';
-import { PORTS } from '../core/model/ports.ts';
+import { PORTS, SLOTS_PER_HOST } from '../core/model/ports.ts';
 import { systemClock } from '../os/clock.ts';
 import { pause } from '../os/deadline.ts';
 import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
@@ -21,8 +21,10 @@ import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { startService } from '../rpc/service.ts';
 import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
+import { findIncarnations } from './incarnations.ts';
 import { FIRST_QEMU_UID, LinuxMachine } from './linux-machine.ts';
 import { boundDeadConnections, NetworkDriver } from './network/driver.ts';
+import { HostPorts } from './network/port-filter.ts';
 import { probeAccelerator } from './qemu/probe.ts';
 import { agentRoutes } from './routes.ts';
 
@@ -58,6 +60,7 @@ async function main(): Promise<void> {
     probe,
     artifacts: new ArtifactCache(join(config.runDir, 'artifacts'), credentials),
     network: networkDriver(config, log),
+    ports: hostPorts(config, log),
   });
   const host = new AgentHost({ name: config.name, version: packageJson.version, machine, clock: systemClock, log });
   const tidy = (): void =>
@@ -97,6 +100,15 @@ function networkDriver(config: AgentConfig, log: Log): NetworkDriver {
     hostAddresses: [config.controlAddress, config.storageAddress, config.overlayAddress],
     runDir: config.runDir,
     dropsRoot: config.qemuUsers === 'per-slot',
+    log,
+  });
+}
+
+function hostPorts({ qemuUsers }: AgentConfig, log: Log): HostPorts {
+  const last = FIRST_QEMU_UID + SLOTS_PER_HOST - 1;
+  return new HostPorts({
+    slotUsers: qemuUsers === 'per-slot' ? { first: FIRST_QEMU_UID, last } : null,
+    running: () => findIncarnations().map(({ slot, needs }) => ({ uid: FIRST_QEMU_UID + slot, ...needs })),
     log,
   });
 }

@@ -37,6 +37,8 @@ import { parseIpv4 } from './config.ts';
 export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
 const PROBE_MS_MAX = 10_000;
+/** Addresses of one kind of machine: three for each of the largest number of hosts. */
+const MEMBERS_MAX = 3 * LIMITS.hosts.max;
 /** What an order may need that not every version has; a name stays here for ever. */
 const FEATURES: readonly string[] = [SHARED_DISKS];
 
@@ -64,6 +66,16 @@ const networkFields = {
     { itemsMax: LIMITS.networks.max },
   ),
   drop: arrayOf(parseIpv4, { itemsMax: LIMITS.hosts.max }),
+  members: added(
+    nullable(
+      openObject({
+        controls: arrayOf(parseIpv4, { itemsMax: MEMBERS_MAX }),
+        storage: arrayOf(parseIpv4, { itemsMax: MEMBERS_MAX }),
+        hosts: arrayOf(parseIpv4, { itemsMax: MEMBERS_MAX }),
+      }),
+    ),
+    null,
+  ),
 };
 
 const parsePlan: Parser<NetworkPlan> = openObject(networkFields);

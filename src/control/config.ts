@@ -26,6 +26,8 @@ const parseConfig = object({
   }),
   /** Every control node, this one included, in an order that all of them share. */
   peers: arrayOf(object({ name: idOf(parseControlName), address }), { itemsMax: 16 }),
+  /** Keeps a packet filter of etcd's ports and the peers' in nftables (docs/operating/production.md). Needs root. */
+  filterPorts: optional(parseBoolean),
   adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
   /** Allows crash points: for one-machine clusters only. */
   lab: optional(parseBoolean),

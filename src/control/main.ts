@@ -13,6 +13,7 @@ import type { ControllerPorts } from '../core/loop/controller.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import { PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
+import { controlPortFilter, membersOf } from '../core/plan/port-filter.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
@@ -23,6 +24,7 @@ import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
 import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
+import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
 import { type CertifiedKey, issue } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
@@ -117,6 +119,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const accounts = await prepareEtcd(etcd, config, until);
   const { following } = await readAll(store, { endpoints, log, signal });
   await untilEtcd(() => announce(store, config), until);
+  if (config.filterPorts === true) filterPorts(config, store, log);
   state.waitingFor = null;
   const observing = observe(etcd, ELECTION, {
     signal,
@@ -289,6 +292,23 @@ function leaderIn(json: string, log: Log): { readonly name: string; readonly add
 }
 
 /** This control node's own record: what the others and people see of it. */
+/** Keeps the filter of etcd's ports and the peers' as the cluster's membership says. */
+function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log: Log): void {
+  const filter = new PacketFilter((reason) =>
+    log.warn("the filter of ports could not be set up; everybody reaches etcd's", { reason }),
+  );
+  const put = (): Promise<void> =>
+    filter.put(() => {
+      const { controls, storage } = membersOf(store);
+      // Control nodes are configured: one that was never started has no record yet.
+      return controlPortFilter({ storage, controls: [address, ...peers.map((peer) => peer.address), ...controls] });
+    });
+  void put();
+  store.onChange((changes) => {
+    if (changes.some(({ key }) => key.startsWith(PREFIX.storage) || key.startsWith(PREFIX.control))) void put();
+  });
+}
+
 async function announce(store: ClusterStore, config: ControlConfig): Promise<void> {
   const record: ControlRecord = { name: config.name, address: config.address, startedAt: Date.now() };
   await store.transact([{ key: PREFIX.control + config.name, value: record, expect: null }], null);

@@ -282,7 +282,13 @@ export class LabCluster {
 
   /** Resolves when the port of every role of these machines is open. */
   async #answered(specs: readonly MachineSpec[], signal: AbortSignal): Promise<void> {
-    const roles = specs.flatMap((spec) => rolesOf(spec).map((role) => ({ spec, role })));
+    // A control node's server lets nobody but the cluster to etcd, this room neither; it cannot be ready before etcd is.
+    const isSeen = (role: Role): boolean => this.#options.bare || role !== 'etcd';
+    const roles = specs.flatMap((spec) =>
+      rolesOf(spec)
+        .filter(isSeen)
+        .map((role) => ({ spec, role })),
+    );
     await Promise.all(
       roles.map(({ spec, role }) =>
         this.#until(`${role} of ${spec.name}`, signal, PROBE_PAUSE_MS, () => portIsOpen(probeOf(spec, role)), {

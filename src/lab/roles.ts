@@ -141,6 +141,7 @@ function controlConfig(machine: MachineSpec, context: RoleContext): object {
     apiSocket: own.apiSocket,
     peers: controlNodes(context).map((node) => ({ name: node.name, address: controlAddress(node) })),
     adminTokenSha256: context.adminTokenSha256,
+    filterPorts: true,
     lab: true,
     failpointFile: own.failpointFile,
   };
@@ -156,6 +157,7 @@ function storageConfig(machine: MachineSpec, context: RoleContext): object {
     poolDir: MACHINE_POOL_DIR,
     runDir: MACHINE_RUN_DIR,
     etcdEndpoints: etcdEndpoints(context),
+    filterPorts: true,
     join: joinConfig(machine, context),
   };
 }

@@ -1,7 +1,7 @@
 /** The storage service's configuration file. */
 
 import { parseStorageName } from '../base/ids.ts';
-import { arrayOf, idOf, integer, object, optional, type Parsed, text } from '../rpc/parse.ts';
+import { arrayOf, idOf, integer, object, optional, type Parsed, parseBoolean, text } from '../rpc/parse.ts';
 
 const address = text({ charsMax: 45, pattern: /^[0-9a-fA-F.:]+$/ });
 const path = text({ charsMax: 500, pattern: /^\/[^\0]*$/ });
@@ -26,6 +26,8 @@ export const parseStorageConfig = object({
   /** Free space that creations leave alone; 1 GiB, or a tenth of a smaller pool. */
   poolReserveBytes: optional(integer({ min: 0 })),
   nvramTemplate: optional(path),
+  /** Keeps a packet filter of this node's ports in nftables (docs/operating/production.md). Needs root. */
+  filterPorts: optional(parseBoolean),
 });
 
 export type StorageConfig = Parsed<typeof parseStorageConfig>;

@@ -8,20 +8,24 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { PORTS } from '../core/model/ports.ts';
+import { storagePortFilter } from '../core/plan/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
+import { pause } from '../os/deadline.ts';
 import { hasDirectIo, lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
 import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
+import { PacketFilter } from '../os/packet-filter.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { joinCluster, loadOrJoin } from '../rpc/join.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
 import { LocalTarget, TARGET_PROGRAM } from './local-target.ts';
+import { followMembers } from './members.ts';
 import { Pool } from './pool.ts';
 import { storageRelay, storageRoutes } from './routes.ts';
 import { SharedPool } from './shared-pool.ts';
@@ -30,6 +34,7 @@ const NVRAM_TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 const GIB = 1024 ** 3;
 const CLOSE_MS = 1_000;
 const JOIN_MS = 10_000;
+const FILTER_MS = 3_000;
 const SOCKET_PATH_BYTES_MAX = 107;
 
 const CLOCK: Clock = {
@@ -89,6 +94,7 @@ async function main(): Promise<void> {
     log,
   });
   await service.start();
+  if (config.filterPorts === true) await filterPorts(etcd, log);
   // Controllers come over the control network, hosts fetch artifacts over the storage network.
   const addresses = [...new Set([config.controlAddress, config.storageAddress])];
   const routes = storageRoutes(service, pool);
@@ -109,6 +115,21 @@ async function main(): Promise<void> {
   etcd.close();
   await lock.release();
   process.exit(0);
+}
+
+/** Keeps the filter of ports as the cluster's membership says; resolves when it is set up once, or cannot be in time. */
+async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
+  const filter = new PacketFilter((reason) =>
+    log.warn('the filter of ports could not be set up; everybody reaches the disks', { reason }),
+  );
+  const first = Promise.withResolvers<void>();
+  const following = followMembers(etcd, (members) => {
+    void filter.put(() => storagePortFilter(members)).then(first.resolve);
+  });
+  following.catch((error: unknown) =>
+    log.warn('the membership is not followed any more; the filter of ports stays as it is', { reason: stackOf(error) }),
+  );
+  await Promise.race([first.promise, pause(FILTER_MS)]);
 }
 
 async function joinBy(config: StorageConfig, log: Log): ReturnType<typeof joinCluster> {

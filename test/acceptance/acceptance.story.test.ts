@@ -7,6 +7,7 @@ import { badInput } from './bad-input.ts';
 import type { Case } from './case.ts';
 import { consoles } from './consoles.ts';
 import { elsewhere } from './elsewhere.ts';
+import { floods } from './flood.ts';
 import { halted } from './halted.ts';
 import { images } from './images.ts';
 import { networks } from './networks.ts';
@@ -24,6 +25,7 @@ const AREAS: Readonly<Record<string, readonly Case[]>> = {
   storage,
   'bad input': badInput,
   security,
+  floods,
 };
 
 let cluster: StoryCluster | undefined;

@@ -6,6 +6,7 @@ import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import { parseIncarnation } from '../incarnations.ts';
 import { parseLaunchOrder } from '../orders.ts';
 import { confinementArguments, type QemuContext, qemuArguments, vmUuid } from './arguments.ts';
+import { needsOf } from './needs.ts';
 
 const CONTEXT: QemuContext = {
   accelerator: 'tcg',
@@ -118,7 +119,9 @@ test('a command line says again what it was made from', () => {
     slot: 2,
     incoming: true,
     taps: [{ device: 'gpt2n0', vni: 100, mac: '02:00:00:00:00:01' }],
+    needs: needsOf(order()),
   });
+  assert.ok(needsOf(order()).disks.length > 0);
   assert.equal(parseIncarnation(['sh', '-c', 'null,id=gp.vm-0123456789ab.g5.s2 ']), undefined);
 });
 

@@ -8,15 +8,11 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { DiskId, VmId } from '../../base/ids.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
-import {
-  SHARED_CONTROLLER,
-  sharedBlockNode,
-  sharedDevice,
-  sharedSecretId,
-} from '../../core/model/shared-disk-devices.ts';
+import { sharedBlockNode, sharedDevice, sharedSecretId } from '../../core/model/shared-disk-devices.ts';
 import type { LaunchDisk, LaunchOrder } from '../../core/ports/host-link.ts';
 import { markerArgument } from '../incarnations.ts';
 import { netdevId, tapName } from '../network/taps.ts';
+import { SHARED_CONTROLLER_DEVICE } from './needs.ts';
 
 export interface QemuContext {
   readonly accelerator: 'kvm' | 'tcg';
@@ -220,7 +216,7 @@ function diskDeviceArguments(disk: LaunchDisk, index: number, order: LaunchOrder
 function sharedDiskArguments({ sharedDisks }: LaunchOrder, { directory }: QemuContext): string[] {
   if (sharedDisks === undefined) return [];
   return [
-    ...['-device', `virtio-scsi-pci,id=${SHARED_CONTROLLER},bus=pcie.0,addr=0x1c`],
+    ...['-device', `${SHARED_CONTROLLER_DEVICE}bus=pcie.0,addr=0x1c`],
     ...sharedDisks.flatMap((shared) => [
       ...[
         '-object',

@@ -117,6 +117,7 @@ export class Controller {
       if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
         this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
+      if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
       if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
         this.#hostLoop.networkChanged(id as NetworkName);
       if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
@@ -196,6 +197,7 @@ export class Controller {
       this.observer.unwatch(name);
       this.#hostLoop.forget(name);
     } else this.observer.watch(record);
+    if (addressesOf(before) !== addressesOf(record)) this.#hostLoop.membersChanged({ isUrgent: before !== null });
     if (droppedOf(before) !== droppedOf(record)) this.#hostLoop.everyPlanChanged();
     if (tunnelOf(before) !== tunnelOf(record))
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
@@ -219,4 +221,9 @@ function droppedOf(host: HostRecord | null): string | null {
 /** The tunnel that the other members of its networks flood to, or null. */
 function tunnelOf(host: HostRecord | null): string | null {
   return host === null || host.quarantine !== null ? null : host.addresses.overlay;
+}
+
+/** Where a machine is, in one text; null for none. */
+function addressesOf(host: HostRecord | null): string | null {
+  return host === null ? null : Object.values(host.addresses).join(' ');
 }

@@ -12,6 +12,7 @@ import type { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
 import { decideHost } from '../plan/host-decision.ts';
 import { NetworkPlanner } from '../plan/network-plan.ts';
+import { type Members, membersOf } from '../plan/port-filter.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink, NetworkPlan } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -51,6 +52,8 @@ export class HostLoop {
   readonly #ports: HostLoopPorts;
   readonly #states = new Map<HostName, HostState>();
   readonly #planner: NetworkPlanner;
+  /** Null: to be made. */
+  #members: Members | null = null;
   /** Counts what changes the plan of every host. */
   #commonVersion = 0;
   /** What changed and was not handed out yet: the version that was, and what concerns single hosts. */
@@ -63,7 +66,10 @@ export class HostLoop {
   constructor(ports: HostLoopPorts) {
     this.#ports = ports;
     const { networks } = ports.store.snapshot;
-    this.#planner = new NetworkPlanner(ports.index, (name) => networks.get(name)?.value);
+    this.#planner = new NetworkPlanner(ports.index, {
+      network: (name) => networks.get(name)?.value,
+      members: () => (this.#members ??= membersOf(ports.store.snapshot)),
+    });
   }
 
   stop(): void {
@@ -96,6 +102,17 @@ export class HostLoop {
   /** The quarantined hosts changed, or the address of one: every host's plan is another one. */
   everyPlanChanged(): void {
     this.#planner.quarantineChanged();
+    this.#commonVersion++;
+    this.#gather();
+  }
+
+  /**
+   * A member came, went, or has other addresses. `isUrgent`: hosts must hear of it soon. They need not hear of a new host: a destination of its
+   * migrations is told with its launch.
+   */
+  membersChanged({ isUrgent }: { readonly isUrgent: boolean }): void {
+    this.#members = null;
+    if (!isUrgent) return;
     this.#commonVersion++;
     this.#gather();
   }

@@ -85,6 +85,7 @@ class World {
       get completeRevision() {
         return revision();
       },
+      controls: new Map(),
       disksOf: () => [...this.tables.disks.values()].map(({ value }) => value),
     } as unknown as Snapshot;
     return {

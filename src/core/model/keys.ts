@@ -44,12 +44,16 @@ export function prefixOf(key: string): string {
 /** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
-/** What storage nodes read: the disks and VMs that they serve, reservations, and the key of their targets' accounts. */
+/** What storage nodes read: the disks and VMs that they serve, reservations, who belongs to the cluster, and the key of their targets' accounts. */
 export const STORAGE_READS: readonly string[] = [
   PREFIX.disk,
   PREFIX.sharedDisk,
   PREFIX.vm,
   PREFIX.reservation,
+  // Who belongs to the cluster: their packet filters go by it.
+  PREFIX.host,
+  PREFIX.storage,
+  PREFIX.control,
   TARGET_SECRET_KEY.slice(0, TARGET_SECRET_KEY.lastIndexOf('/') + 1),
 ];
 

@@ -24,6 +24,10 @@ const PORTS_PER_SLOT = 8;
 /** Slots per host: the largest number of QEMU processes on one host. */
 export const SLOTS_PER_HOST = LIMITS.vmsPerHost.max;
 
+/** The ports of QEMUs, from the first slot's first to the last one's last. */
+export const SLOT_PORT_MIN = SLOT_BASE;
+export const SLOT_PORT_MAX = SLOT_BASE + SLOTS_PER_HOST * PORTS_PER_SLOT - 1;
+
 /** First port of the NBD servers of a storage node; the disk's own port is in its record. */
 export const DISK_PORT_BASE = 30_000;
 export const DISK_PORTS_PER_NODE = LIMITS.disksPerNode.max;

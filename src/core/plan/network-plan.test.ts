@@ -19,6 +19,7 @@ const blue: NetworkRecord = {
   reservations: {},
   createdAt: 0,
 };
+const MEMBERS = { controls: ['10.0.0.1'], storage: ['10.0.1.1'], hosts: ['10.0.2.1'] };
 const on = (phase: VmPhase): VmRecord => {
   const vm = vmRecord(phase);
   return { ...vm, spec: { ...vm.spec, nics: [{ network: NET, mac: '52:54:00:00:00:01', address: null }] } };
@@ -30,7 +31,7 @@ const plan = (vms: readonly VmRecord[], quarantined: readonly number[] = []): Ma
   const each = vms.map((vm, i) => ({ ...vm, id: parseVmId(`vm-00000000000${i}`) }));
   const index = indexOf({ vms: each, hosts });
   const network = (name: NetworkName) => (name === NET ? blue : undefined);
-  const planner = new NetworkPlanner(index, network);
+  const planner = new NetworkPlanner(index, { network, members: () => MEMBERS });
   return new Map(hosts.map(({ name }) => [name, planner.planFor(name, 7)]));
 };
 

@@ -8,6 +8,7 @@ import type { HostName, NetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { NetworkOnHost, NetworkPlan } from '../ports/host-link.ts';
+import type { Members } from './port-filter.ts';
 
 /** What all members of a network have in common. */
 interface NetworkParts {
@@ -29,13 +30,22 @@ interface Drops {
 export class NetworkPlanner {
   readonly #index: ClusterIndex;
   readonly #network: (name: NetworkName) => NetworkRecord | undefined;
+  readonly #members: () => Members;
   readonly #parts = new Map<NetworkName, NetworkParts | null>();
   /** null: to be made. */
   #drops: Drops | null = null;
 
-  constructor(index: ClusterIndex, network: (name: NetworkName) => NetworkRecord | undefined) {
+  constructor(
+    index: ClusterIndex,
+    records: {
+      readonly network: (name: NetworkName) => NetworkRecord | undefined;
+      /** Who belongs to the cluster; asked for each plan. */
+      readonly members: () => Members;
+    },
+  ) {
     this.#index = index;
-    this.#network = network;
+    this.#network = records.network;
+    this.#members = records.members;
   }
 
   /** The record of a network changed, or which hosts have it, or the address or quarantine of one of those. */
@@ -58,7 +68,7 @@ export class NetworkPlanner {
     }
     this.#drops ??= this.#dropsNow();
     const { hosts, addresses } = this.#drops;
-    return { revision, networks, drop: without(addresses, hosts.indexOf(host)) };
+    return { revision, networks, drop: without(addresses, hosts.indexOf(host)), members: this.#members() };
   }
 
   #dropsNow(): Drops {

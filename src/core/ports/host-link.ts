@@ -13,6 +13,7 @@
 import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
 import type { VmDisk } from '../model/vm.ts';
+import type { Members } from '../plan/port-filter.ts';
 import type { ProbeResult } from './probe-result.ts';
 
 /** The feature that orders with shared disks need (`Order.needs`). */
@@ -147,6 +148,8 @@ export interface NetworkPlan {
   readonly networks: readonly NetworkOnHost[];
   /** Overlay addresses of hosts whose tunnels are dropped, whatever they send. */
   readonly drop: readonly string[];
+  /** Who belongs to the cluster; null or absent: an older leader does not say. */
+  readonly members?: Members | null;
 }
 
 export interface NetworkOnHost {

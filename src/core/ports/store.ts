@@ -32,6 +32,7 @@ export interface Snapshot {
   readonly disks: ReadonlyMap<DiskId, Entry<DiskRecord>>;
   readonly hosts: ReadonlyMap<HostName, Entry<HostRecord>>;
   readonly storage: ReadonlyMap<StorageName, Entry<StorageRecord>>;
+  readonly controls: ReadonlyMap<string, Entry<{ readonly name: string; readonly address: string }>>;
   readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
   readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
   readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
@@ -77,7 +78,7 @@ export interface LeaderStore {
   /** Called after every change of the snapshot with what changed. */
   onChange(
     listener: (change: {
-      readonly kind: Change['kind'] | 'storage' | 'reservation' | 'other';
+      readonly kind: Change['kind'] | 'storage' | 'control' | 'reservation' | 'other';
       readonly id: string;
     }) => void,
   ): void;

@@ -1,0 +1,52 @@
+/**
+ * The host's filter of ports in force (core/plan/port-filter.ts). Guarantees: it is replaced as a whole, one change after the other; a slot's
+ * disks are in it before its QEMU starts, and as long as that runs; a filter that cannot be set up is said in the log and stops no VM.
+ */
+import { hostPortFilter, type Members, type SlotNeeds } from '../../core/plan/port-filter.ts';
+import type { NetworkPlan } from '../../core/ports/host-link.ts';
+import type { Log } from '../../os/log.ts';
+import { PacketFilter } from '../../os/packet-filter.ts';
+
+export interface HostPortsOptions {
+  readonly slotUsers: { readonly first: number; readonly last: number } | null;
+  /** What the QEMUs that run need; asked each time. */
+  readonly running: () => readonly SlotNeeds[];
+  readonly log: Log;
+}
+
+/** See the module. The last filter stays in the kernel when the agent ends. */
+export class HostPorts {
+  readonly #options: HostPortsOptions;
+  readonly #filter: PacketFilter;
+  /** By user. */
+  readonly #starting = new Map<number, SlotNeeds>();
+  #known: { readonly revision: number; readonly members: Members } | null = null;
+
+  constructor(options: HostPortsOptions) {
+    this.#options = options;
+    this.#filter = new PacketFilter((reason) =>
+      options.log.warn('the filter of ports could not be set up; everybody reaches monitors and the agent', { reason }),
+    );
+  }
+
+  /** What is about to start in this user's slot: in the filter from the next `put` on, until `started`. */
+  starting(needs: SlotNeeds): void {
+    this.#starting.set(needs.uid, needs);
+  }
+
+  /** It runs, and is found among what does, or it does not. */
+  started({ uid }: SlotNeeds): void {
+    this.#starting.delete(uid);
+  }
+
+  /** Takes over who belongs to the cluster, unless a newer plan said so; resolves when the filter is in force. */
+  async put({ revision, members }: NetworkPlan): Promise<void> {
+    if (members !== undefined && members !== null && revision >= (this.#known?.revision ?? 0))
+      this.#known = { revision, members };
+    const { slotUsers, running } = this.#options;
+    await this.#filter.put(() => {
+      const slots = [...running(), ...this.#starting.values()];
+      return hostPortFilter({ members: this.#known?.members ?? null, slots, slotUsers });
+    });
+  }
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { controlPortFilter, hostPortFilter, membersOf, storagePortFilter } from './port-filter.ts';
+
+const MEMBERS = {
+  controls: ['10.77.0.11'],
+  storage: ['10.77.1.1', '10.78.1.1'],
+  hosts: ['10.77.2.1', '10.78.2.1', '10.79.2.1'],
+};
+const SLOT = { uid: 600_001, disks: [{ address: '10.78.1.1', port: 30_007 }], sharesDisks: true };
+const USERS = { first: 600_000, last: 600_999 };
+
+test('every filter is one transaction that replaces one table, and names the port of the verdict nowhere', () => {
+  for (const script of [
+    hostPortFilter({ members: MEMBERS, slots: [SLOT], slotUsers: USERS }),
+    storagePortFilter(MEMBERS),
+    controlPortFilter(MEMBERS),
+  ]) {
+    assert.match(
+      script,
+      /^table inet groundplane_ports\ndelete table inet groundplane_ports\ntable inet groundplane_ports \{/,
+    );
+    assert.doesNotMatch(script, /7449/);
+    assert.match(script, /tcp flags & \(syn \| ack\) != syn accept/);
+  }
+});
+
+test('while nobody said who the members are, only slots are filtered', () => {
+  const script = hostPortFilter({ members: null, slots: [SLOT], slotUsers: USERS });
+  assert.doesNotMatch(script, /21000-28999 drop|dport 7443 update/);
+  assert.match(script, /meta skuid 600000-600999 jump slot/);
+  assert.match(script, /elements = \{ 600001 \. 10\.78\.1\.1 \. 30007 \}/);
+  const shared = hostPortFilter({ members: MEMBERS, slots: [SLOT], slotUsers: null });
+  assert.doesNotMatch(shared, /jump slot/, 'where all QEMUs have one user there is nothing to tell them apart by');
+});
+
+test('what is no IPv4 address is left out: it must not break the whole filter', () => {
+  const odd = { ...MEMBERS, hosts: ['h1.example', '10.77.2.1', '10.77.2.1', ''] };
+  assert.match(storagePortFilter(odd), /set hosts \{ type ipv4_addr; elements = \{ 10\.77\.2\.1 \}; \}/);
+  const slots = [{ ...SLOT, disks: [{ address: 's1.example', port: 1 }] }];
+  assert.match(hostPortFilter({ members: odd, slots, slotUsers: USERS }), /set disks \{ typeof [^;]+; \}/);
+});
+
+test('members are all addresses of all records', () => {
+  const entry = <T>(value: T) => ({ value });
+  assert.deepEqual(
+    membersOf({
+      controls: new Map([['c1', entry({ address: '10.77.0.11' })]]),
+      storage: new Map([['s1', entry({ addresses: { control: '10.77.1.1', storage: '10.78.1.1' } })]]),
+      hosts: new Map([
+        ['h1', entry({ addresses: { control: '10.77.2.1', storage: '10.78.2.1', overlay: '10.79.2.1' } })],
+      ]),
+    }),
+    MEMBERS,
+  );
+});
