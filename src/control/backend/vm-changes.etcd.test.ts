@@ -9,6 +9,8 @@ import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.
 import { ELECTION, KeepingHouse } from '../housekeeping.ts';
 import { startBackend } from '../testing/backend.ts';
 import { hostRecord, networkRecord, type RunningStore, startStore, vmRecord, wipe } from '../testing/records.ts';
+import type { BackendContext } from './context.ts';
+import { GuestClustersBackend } from './guest-clusters.ts';
 import { NetworksBackend } from './networks.ts';
 import { VmsBackend } from './vms.ts';
 
@@ -18,6 +20,7 @@ let etcd: TestCluster;
 let running: RunningStore;
 let vms: VmsBackend;
 let networks: NetworksBackend;
+let context: BackendContext;
 
 before(async () => {
   etcd = await startCluster(1);
@@ -28,7 +31,7 @@ beforeEach(async () => {
   await wipe(client);
   client.close();
   running = await startStore(etcd.clientOptions());
-  const { context } = await startBackend(running);
+  ({ context } = await startBackend(running));
   vms = new VmsBackend(context);
   networks = new NetworksBackend(context);
   const lan = { ...networkRecord('lan'), cidr: '10.20.0.0/24', gateway: '10.20.0.1' };
@@ -130,6 +133,17 @@ test('a VM that runs keeps its cards; their network and address stay taken until
   assert.equal((await vms.addNic('vm1', { network: 'lan', mac: MAC, ...ALWAYS })).nics[0]?.state, 'attached');
   await vms.removeNic('vm1', { mac: added.nics[1]?.mac ?? '', ...ALWAYS });
   assert.equal(vm(1).nextNics, undefined);
+  assert.deepEqual(reserved(), [MAC]);
+});
+
+test('the last card of a member in a heartbeat network stays; another one in that network may go', async () => {
+  await have(1, STOPPED);
+  const clusters = new GuestClustersBackend(context);
+  await clusters.create({ name: 'sql', members: ['vm1'], heartbeatNetworks: ['lan'] });
+  const [heartbeat] = vm(1).spec.nics;
+  await assert.rejects(vms.removeNic('vm1', { mac: heartbeat?.mac ?? '', ...ALWAYS }), /heartbeat network of sql/);
+  await vms.addNic('vm1', { network: 'lan', mac: MAC, ...ALWAYS });
+  await vms.removeNic('vm1', { mac: heartbeat?.mac ?? '', ...ALWAYS });
   assert.deepEqual(reserved(), [MAC]);
 });
 

@@ -1,13 +1,15 @@
 /** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
 import type { WatchChange, WatchKind } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
-import type { EventRecord } from '../../core/model/cluster.ts';
+import type { EventRecord, HostRecord } from '../../core/model/cluster.ts';
 import { PREFIX, ROOT } from '../../core/model/keys.ts';
+import { readRecord } from '../../core/model/record-shapes.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
 import type { WatchOptions } from '../api/backend.ts';
 import type { BackendContext } from './context.ts';
+import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { guestClusterView, sharedDiskView } from './guest-cluster-views.ts';
 import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
@@ -122,7 +124,10 @@ function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: is
   const id = event.key.slice(prefix.length);
   const revision = String(event.modRevision);
   if (event.type === 'delete') return { revision, kind, name: id, object: null };
-  const entry: Entry<never> = { value: JSON.parse(event.kv.value) as never, revision: event.modRevision };
+  const read = readRecord(event.key, event.kv.value);
+  // What is no record is shown by nobody: the store reports it with its key, and the watch goes on.
+  if ('finding' in read) return null;
+  const entry: Entry<never> = { value: read.value as never, revision: event.modRevision };
   if (kind === 'event' && !isWanted(entry.value)) return null;
   return { revision, kind, name: nameOf(entry) ?? id, object: viewOf(context, kind, entry) };
 }
@@ -132,7 +137,8 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
     case 'vm':
       return vmView(context, entry, null);
     case 'host':
-      return hostView(context, entry);
+      // Kept for all who watch: a rack that is lost changes many hosts at once.
+      return hostView(context, entry, keptDrainBlockers(context, (entry as Entry<HostRecord>).value));
     case 'storage':
       return storageView(context, entry);
     case 'network':
