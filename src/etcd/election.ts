@@ -70,7 +70,8 @@ export async function campaign(etcd: Etcd, options: CampaignOptions): Promise<Le
 
 function isTemporary(error: unknown): boolean {
   if (error instanceof EtcdUnavailable || error instanceof EtcdDeadlineUnknown) return true;
-  return error instanceof CodedError && error.code === 'not-found'; // the lease ran out while we used it
+  // The lease ran out while we used it; or etcd is full, and refuses even leases until there is room again.
+  return error instanceof CodedError && (error.code === 'not-found' || error.code === 'unavailable');
 }
 
 /** One lease's campaign; undefined when the lease or its key was lost before it won. */

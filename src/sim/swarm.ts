@@ -58,6 +58,7 @@ export const FAULTS = [
   'bad-value',
   'stop-agent-at-launch',
   'cut-disks',
+  'full-etcd',
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
@@ -71,6 +72,7 @@ const LATER: ReadonlySet<FaultName> = new Set([
   'bad-value',
   'stop-agent-at-launch',
   'cut-disks',
+  'full-etcd',
 ]);
 /** Without shared disks nobody would notice them. */
 const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);

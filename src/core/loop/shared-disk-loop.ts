@@ -19,7 +19,7 @@ import {
   type SharedDiskAcknowledged,
 } from '../plan/shared-disk-decision.ts';
 import { undeclaredClusters } from '../plan/undeclared.ts';
-import { unreadableUser } from '../plan/unreadable.ts';
+import { unreadableOfCluster, unreadableUser } from '../plan/unreadable.ts';
 import type { Clock } from '../ports/clock.ts';
 import { SHARED_DISKS } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -45,6 +45,8 @@ const RETRY_MAX_MS = 10_000;
 const LOOK_MS = 50;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
+/** Between two looks at a guest cluster of which something cannot be read. */
+const UNREADABLE_LOOK_MS = 2_000;
 /** Changes within this are looked through once for guest clusters that nobody declared. */
 const UNDECLARED_MS = 1_000;
 
@@ -216,6 +218,8 @@ export class SharedDiskLoop {
     const { store, index } = this.#ports;
     const entry = store.snapshot.guestClusters.get(name);
     if (entry === undefined) return null;
+    // A disk that cannot be read is not gone.
+    if (unreadableOfCluster(entry.value, store.snapshot.unreadable) !== null) return UNREADABLE_LOOK_MS;
     const decision = decideGuestCluster(entry.value, index, (id) => this.#states.get(`disk ${id}`)?.refusal ?? null);
     if (decision.kind !== 'commit') return null;
     return this.#commit(entry, decision, { kind: 'guest-cluster', id: name, value: decision.value });

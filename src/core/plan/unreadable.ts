@@ -3,6 +3,7 @@
  * unreadable: a disk that seems not to exist would not be fenced.
  */
 import { CodedError } from '../../base/errors.ts';
+import type { GuestClusterRecord } from '../model/guest-cluster.ts';
 import { keyOf } from '../model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import type { Snapshot } from '../ports/store.ts';
@@ -13,6 +14,16 @@ export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
   if (unreadable.size === 0) return null;
   const key = keysOf(vm, snapshot).find((each) => unreadable.has(each));
   return key === undefined ? null : `Nothing is decided: what etcd holds at ${key} ${unreadable.get(key)}.`;
+}
+
+/** What of a guest cluster cannot be read, naming the key; null where all of it can. */
+export function unreadableOfCluster(
+  { members, disks }: GuestClusterRecord,
+  unreadable: Snapshot['unreadable'],
+): string | null {
+  if (unreadable.size === 0) return null;
+  const key = [...members.map(keyOf.vm), ...disks.map(keyOf.sharedDisk)].find((each) => unreadable.has(each));
+  return key === undefined ? null : `what etcd holds at ${key} ${unreadable.get(key)}.`;
 }
 
 /** A key of this kind that cannot be read, as a sentence for whoever wants to delete what such a record may name; null: none. */

@@ -9,6 +9,7 @@
  * What it leaves out: the members' logs. A majority decides as one; who follows whom matters only for who can be asked.
  */
 import { assert, present } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Listing, TxnResult } from '../../etcd/api.ts';
 import type { WatchMessage } from '../../etcd/channel.ts';
@@ -160,9 +161,20 @@ export class SimEtcd {
     for (const member of this.#members) this.#updateMember(member);
   }
 
+  /** It refuses what would make it larger, leases included, as one does whose quota is used up. */
+  isFull = false;
+
+  #demandRoom(): void {
+    if (this.isFull)
+      throw new CodedError('unavailable', 'etcd refused it: etcdserver: mvcc: database space exceeded.', {
+        advice: 'Nothing was changed.',
+      });
+  }
+
   /** A transaction: applied once a majority has it. Rejects with what etcd refuses, or MemberRefused. */
   txn(member: string, transaction: Transaction): Promise<TxnResult> {
     return this.#propose(member, () => {
+      if ([...transaction.success, ...(transaction.failure ?? [])].some((op) => 'put' in op)) this.#demandRoom();
       const result = this.state.txn(transaction);
       this.#options.onApplied?.(transaction);
       return result;
@@ -180,6 +192,7 @@ export class SimEtcd {
   leaseGrant(member: string, ttlSeconds: number): Promise<{ readonly lease: string; readonly ttlSeconds: number }> {
     const granted = Math.max(LEASE_SECONDS_MIN, ttlSeconds);
     return this.#propose(member, () => {
+      this.#demandRoom();
       const lease = this.state.grant(granted);
       this.#expiresAtMs.set(lease, this.#clock.monotonicMs() + granted * 1_000);
       return { lease, ttlSeconds: granted };
