@@ -4,9 +4,11 @@ import { present } from '../base/assert.ts';
 import type { HostName } from '../base/ids.ts';
 import type { TraceEntry } from '../core/check/trace.ts';
 import type { VmRecord } from '../core/model/vm.ts';
+import { NO_HOST_TROUBLES } from './agent/agent-machine.ts';
 import { SimCluster } from './cluster.ts';
 import type { SimHostNode } from './host-node.ts';
 import { People } from './people.ts';
+import type { QemuProcess } from './qemu-process.ts';
 import { begin } from './run.ts';
 import { calmSwarm } from './swarm.ts';
 
@@ -14,6 +16,8 @@ import { calmSwarm } from './swarm.ts';
 const ELSEWHERE_MS = 20_000;
 /** A fault lasts for so long: whoever waits for its end is late. */
 const FAULT_MS = 300_000;
+/** What was held up has gone on by then, in ms. */
+const LATER_MS = 90_000;
 const SEEDS = [1, 2, 3];
 
 interface Misfortune {
@@ -33,7 +37,21 @@ const cutControl: Misfortune['befall'] = ({ network }, host) => {
   network.cut('control', host.name, '*');
 };
 
+function whenLaunched(cluster: SimCluster, host: SimHostNode, act: (qemu: QemuProcess) => void): void {
+  const [qemu] = host.qemus();
+  if (qemu === undefined) cluster.clock.after(1, () => whenLaunched(cluster, host, act));
+  else act(qemu);
+}
+
 const AT_START: readonly Misfortune[] = [
+  {
+    name: 'its QEMU hangs before its agent hears from it',
+    at: 'start launch',
+    befall: (cluster) => {
+      Object.assign(cluster.swarm.hostTroubles, { startHangs: 100 });
+      cluster.clock.after(1_000, () => Object.assign(cluster.swarm.hostTroubles, { startHangs: 0 }));
+    },
+  },
   { name: 'no control node reaches its host', at: 'start launch', befall: cutControl },
   {
     name: 'its agent stands still and its leader dies',
@@ -50,14 +68,13 @@ const AT_START: readonly Misfortune[] = [
   {
     name: 'its QEMU stands still as soon as it was launched',
     at: 'start launch',
-    befall: (cluster, host) => {
-      const whenThere = (): void => {
-        const [qemu] = host.qemus();
-        if (qemu === undefined) cluster.clock.after(1, whenThere);
-        else qemu.process.pauseFor(FAULT_MS);
-      };
-      whenThere();
-    },
+    befall: (cluster, host) => whenLaunched(cluster, host, ({ process }) => process.pauseFor(FAULT_MS)),
+  },
+  {
+    name: 'its agent stands still as soon as its QEMU was launched, and gives it up when it goes on',
+    at: 'start launch',
+    befall: (cluster, host) =>
+      whenLaunched(cluster, host, () => present(host.agentProcess, 'agent').pauseFor(2 * ELSEWHERE_MS)),
   },
 ];
 
@@ -78,7 +95,8 @@ function isRunning(cluster: SimCluster): boolean {
 
 /** A cluster with one VM that is about to start, and a misfortune at a step of that. */
 async function startingUnder(seed: number, { at, befall }: Misfortune) {
-  const cluster = new SimCluster({ swarm: calmSwarm(seed, 0), log: null, bug: null });
+  const swarm = { ...calmSwarm(seed, 0), hostTroubles: { ...NO_HOST_TROUBLES } };
+  const cluster = new SimCluster({ swarm, log: null, bug: null });
   const people = new People(cluster);
   assert.deepEqual(await begin(cluster, people, () => false), []);
   const befallen = Promise.withResolvers<{ readonly host: HostName; readonly atMs: number }>();
@@ -110,6 +128,9 @@ for (const misfortune of AT_START) {
       );
       assert.ok(isRunning(cluster), `seed ${seed}: ${JSON.stringify(vmOf(cluster)?.phase)}`);
       assert.notEqual(hostOf(cluster), befallen.host);
+      const generation = vmOf(cluster)?.generation;
+      await cluster.clock.run(cluster.now + LATER_MS);
+      assert.deepEqual([isRunning(cluster), vmOf(cluster)?.generation], [true, generation], 'it stays there');
       assert.deepEqual(cluster.violations, []);
     }
   });

@@ -20,7 +20,7 @@ export interface PatiencePorts {
   readonly observer: HostObserver;
 }
 
-/** Carries out a step, and gives up a launch on a host that stopped answering: CodedError 'unavailable'. */
+/** Carries out a step, and gives up a launch on a host that stopped answering: CodedError 'deadline'. */
 export function orderPatiently(ports: PatiencePorts, vm: VmRecord, step: Step, ledger: Ledger): Promise<void> {
   const { clock, executor, observer } = ports;
   // Whatever becomes of the order, from here on the guest may run.
@@ -41,7 +41,7 @@ function whileAgentAnswers(order: Promise<void>, clock: Clock, see: () => HostOb
       const host = see();
       const isGone = host.agent === 'silent' && host.kernel.kind === 'silent' && host.kernel.rounds >= LOST_ROUNDS;
       if (isGone || hasLostPatience(host, clock.monotonicMs() - since))
-        reject(new CodedError('unavailable', `The agent of ${host.host} stopped answering.`));
+        reject(new CodedError('deadline', `The agent of ${host.host} stopped answering.`));
       else cancel = clock.after(LOOK_MS, look);
     };
     let cancel = clock.after(LOOK_MS, look);

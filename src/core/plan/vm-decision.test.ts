@@ -478,6 +478,26 @@ test('a start whose agent is silent goes elsewhere after a while, where its gues
   assert.equal(brief(silentStart(60_000, begun, [1])), 'wait');
 });
 
+test('a QEMU whose launch was waited for in vain is not continued while another host can take it: its agent may end it yet', () => {
+  const late = (hosts: readonly number[], known: Partial<Acknowledged>): string => {
+    const vm = vmRecord(STARTING);
+    const silent = seenHost(1, { agent: 'silent', agentAgeMs: 6_000 });
+    const cluster = clusterOf({
+      vms: [vm],
+      hosts: hosts.map((n) => ({ record: hostRecord(n), seen: n === 1 ? silent : seenHost(n) })),
+    });
+    const step = { do: 'launch', incarnation: incarnation(1), incoming: false } as const;
+    const failure = { step, message: 'silence', code: 'deadline', at: NOW - 600, count: 1, host: host(1) } as const;
+    const ledger = acknowledged({ fencedBelow: 1, granted: gens(1), failure, ...known });
+    const seen = { 1: { process: 'unknown', qmp: answers('prelaunch'), host: silent } } as const;
+    return brief(decide(situation(vm, seen, { cluster, acknowledged: ledger, phaseForMs: 6_000 })));
+  };
+  const begun = { neverContinued: new Map([[incarnation(1).generation, null]]) };
+  assert.equal(late([1, 2], begun), '→ starting 2');
+  assert.equal(late([1], begun), 'cont 1', 'it is better than nothing');
+  assert.equal(late([1, 2], {}), 'cont 1', 'the leader before may have told it to run');
+});
+
 test('a QEMU that was launched, never told to run and does not answer is left for another host; one that was told to run is not', () => {
   const vm = vmRecord(STARTING);
   const mute = { 1: { qmp: { kind: 'mute', via: 'direct', ageMs: 0 } } } as const;

@@ -156,8 +156,13 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   if (missing !== null) return wait(missing);
   if (!isFenced(situation, generation)) return perform({ do: 'fence', below: generation });
   if (!acknowledged.granted.has(generation)) return perform({ do: 'grant', generation });
-  if (!acknowledged.launched.has(generation) && !isThereAlready(situation, incarnation))
-    return decideLaunch(situation, phase);
+  const isThere = isThereAlready(situation, incarnation);
+  if (!acknowledged.launched.has(generation) && (!isThere || isLaunchLate(situation, generation))) {
+    const next = decideLaunch(situation, phase);
+    // Where no other host can take it, what is there is better than nothing.
+    const isLeft = hasLostPatience(situation.see(incarnation).host, situation.phaseForMs);
+    if (!isThere || next.kind !== 'wait' || !isLeft) return next;
+  }
   if (verdict === 'crashed') {
     return startNext(situation, {
       reason: 'launch-failed',
@@ -199,6 +204,15 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
 function isThereAlready(situation: VmSituation, incarnation: Incarnation): boolean {
   const { qmp } = situation.see(incarnation);
   return qmp.kind === 'answers' && judgementOf(situation, incarnation).verdict !== 'crashed';
+}
+
+/**
+ * This leader waited for the launch in vain, and never told it to run: its agent may give it up as well when it goes on, and end a QEMU that
+ * answers.
+ */
+function isLaunchLate({ acknowledged }: VmSituation, generation: Generation): boolean {
+  const { failure, neverContinued } = acknowledged;
+  return failure?.step.do === 'launch' && failure.code === 'deadline' && neverContinued.has(generation);
 }
 
 function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
