@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TestTarget, MemoryStore as UnitStore } from '../core/scsi/testing/memory-unit.ts';
 import { BlockPool } from './block-pool.ts';
 import { LIMITS } from './limits.ts';
 import { cdb10, chapResponse, pduBytes, pduHeader, TEST_TARGET, TestInitiator, text } from './testing/initiator.ts';
@@ -327,4 +328,123 @@ test('memory: commands beyond the bound of a connection wait, and an ordered one
   initiator.unsentBytes = 64 * 1024 * 1024;
   initiator.command(cdb10(0x28, 0, 1), { tag: 11, flags: READ, expected: 512 });
   assert.equal(store.held, 1, 'a reader that takes nothing gets nothing more');
+});
+
+const [O, U] = [0x04, 0x02];
+const VM1 = 'iqn.2026-11.test:vm1';
+
+/** A real device server over 16 blocks of zeroes, and its initiator in full feature phase without unit attentions. */
+async function device(): Promise<{ initiator: TestInitiator; isWritten: () => boolean }> {
+  const target = await TestTarget.open(new UnitStore(16));
+  await target.meet(VM1);
+  const initiator = new TestInitiator(target.server);
+  initiator.open('InitialR2T=No', 'ImmediateData=Yes');
+  const isWritten = (): boolean => target.store.log.some((line) => line.startsWith('write'));
+  return { initiator, isWritten };
+}
+
+/** The answer to one command: status, additional sense, flags and residual; data is sent and asked for as it comes. */
+async function answered(
+  initiator: TestInitiator,
+  cdb: Buffer,
+  about: { flags: number; expected: number; sends: number },
+) {
+  const { flags, expected, sends } = about;
+  const data = Buffer.alloc(sends, 0x5a);
+  const atOnce = initiator.command(cdb, { tag: 5, flags, expected, ...(sends === 0 ? {} : { data }) });
+  await new Promise(setImmediate);
+  const pdus = [...atOnce, ...initiator.answers()];
+  const last = pdus.at(-1);
+  assert.ok(last !== undefined, 'an answer');
+  assert.deepEqual(initiator.ends, []);
+  return {
+    status: last.header[3],
+    sense: last.header[3] === 2 ? last.data.readUInt16BE(2 + 12) : 0,
+    residual: [last.header[1] ?? 0, last.header.readUInt32BE(44)].map((value, i) =>
+      i === 0 ? value & (O | U) : value,
+    ),
+    received: pdus.filter(({ header }) => header[0] === 0x25).reduce((sum, each) => sum + each.data.length, 0),
+  };
+}
+
+const [NEITHER, R, W, BOTH] = [0x81, 0xc1, 0xa1, 0xe1];
+const write = cdb10(0x2a, 0, 2);
+const read = cdb10(0x28, 0, 2);
+const ready = Buffer.alloc(16);
+/** UNMAP with a parameter list of 24 bytes, MODE SELECT(6) of 12. */
+const unmap = Buffer.from('42000000000000001800000000000000', 'hex');
+const modeSelect = Buffer.from('15100000180000000000000000000000', 'hex');
+/** VERIFY(10) of two blocks: by reading, and by comparing with what is sent. */
+const verify = Buffer.from('2f000000000000000200000000000000', 'hex');
+const compare = Buffer.from(verify);
+compare[1] = 0x02;
+const reportLuns = Buffer.from('a0000000000000000010000000000000', 'hex');
+const WRONG = 0x0e03;
+
+const EXPECTATIONS: readonly (readonly [
+  string,
+  Buffer,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  boolean,
+])[] = [
+  // what, CDB, flags, expected, sent, -> additional sense, flag O or U, residual, received, written
+  ['a write as it should be', write, W, 1024, 1024, 0, 0, 0, 0, true],
+  ['a write that sends less', write, W, 512, 512, 0, O, 512, 0, true],
+  ['a write that sends more', write, W, 2048, 2048, 0, U, 1024, 0, true],
+  ['a write that sends nothing', write, W, 0, 0, 0, O, 1024, 0, false],
+  ['a write without W', write, NEITHER, 0, 0, WRONG, O, 1024, 0, false],
+  ['a write without W that names a length', write, NEITHER, 1024, 0, WRONG, O, 1024, 0, false],
+  ['a write with R', write, R, 1024, 0, WRONG, U, 1024, 0, false],
+  ['a write with both', write, BOTH, 1024, 1024, WRONG, U, 1024, 0, false],
+  ['a read as it should be', read, R, 1024, 0, 0, 0, 0, 1024, false],
+  ['a read with less room', read, R, 512, 0, 0, O, 512, 512, false],
+  ['a read with more room', read, R, 4096, 0, 0, U, 3072, 1024, false],
+  ['a read with no room', read, R, 0, 0, 0, O, 1024, 0, false],
+  ['a read without R', read, NEITHER, 0, 0, 0, O, 1024, 0, false],
+  ['a read with W', read, W, 1024, 1024, 0, O, 1024, 0, false],
+  ['a read with both', read, BOTH, 1024, 1024, WRONG, U, 1024, 0, false],
+  ['TEST UNIT READY', ready, NEITHER, 0, 0, 0, 0, 0, 0, false],
+  ['TEST UNIT READY with room', ready, R, 512, 0, 0, U, 512, 0, false],
+  ['TEST UNIT READY with data', ready, W, 512, 512, 0, U, 512, 0, false],
+  ['TEST UNIT READY with both', ready, BOTH, 512, 512, WRONG, U, 512, 0, false],
+  ['UNMAP with R', unmap, R, 24, 0, WRONG, U, 24, 0, false],
+  ['UNMAP without W', unmap, NEITHER, 0, 0, 0x1a00, 0, 0, 0, false],
+  ['MODE SELECT with R', modeSelect, R, 24, 0, WRONG, U, 24, 0, false],
+  ['VERIFY by reading, with room', verify, R, 512, 0, 0, U, 512, 0, false],
+  ['VERIFY by comparing, with R', compare, R, 1024, 0, WRONG, U, 1024, 0, false],
+  ['VERIFY by comparing, without W', compare, NEITHER, 0, 0, WRONG, O, 1024, 0, false],
+  ['REPORT LUNS with W', reportLuns, W, 16, 16, 0, O, 16, 0, false],
+  ['REPORT LUNS with both', reportLuns, BOTH, 16, 16, WRONG, U, 16, 0, false],
+];
+
+test('flags and expected length against the CDB, in every direction: what is done, and the residual that is told', async () => {
+  for (const [what, cdb, flags, expected, sends, sense, flag, residual, received, written] of EXPECTATIONS) {
+    const { initiator, isWritten } = await device();
+    const answer = await answered(initiator, cdb, { flags, expected, sends });
+    const told = { status: sense === 0 ? 0 : 2, sense, residual: [flag, residual], received };
+    assert.deepEqual(answer, told, what);
+    assert.equal(isWritten(), written, `${what}: written`);
+    // The session goes on.
+    assert.equal((await answered(initiator, ready, { flags: NEITHER, expected: 0, sends: 0 })).status, 0, what);
+  }
+});
+
+test('a bidirectional command is refused with both residuals', async () => {
+  const { initiator } = await device();
+  const header = pduHeader(0x01, BOTH, { 16: 5, 20: 512, 24: initiator.cmdSn++ });
+  write.copy(header, 32);
+  header[4] = 2;
+  // Bidirectional Read Expected Data Transfer Length: length 5, type 2, reserved, 4,096 bytes.
+  const segment = Buffer.from('0005020000001000', 'hex');
+  const [answer] = initiator.send(Buffer.concat([header, segment]), Buffer.alloc(512));
+  assert.ok(answer);
+  assert.deepEqual([answer.header[3], answer.data.readUInt16BE(14)], [2, WRONG]);
+  assert.equal((answer.header[1] ?? 0) & 0x1e, 0x08 | U);
+  assert.deepEqual([answer.header.readUInt32BE(40), answer.header.readUInt32BE(44)], [4096, 512]);
 });

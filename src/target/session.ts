@@ -5,7 +5,13 @@
  * them has ended. Does no I/O: bytes go to the writer, whose owner is told by `wantsSend`.
  */
 import { present } from '../base/assert.ts';
-import { type ScsiAnswer, type ScsiTarget, type TaskFunction, TRANSFER_BYTES_MAX } from '../core/scsi/target-port.ts';
+import {
+  type ScsiAnswer,
+  type ScsiCommand,
+  type ScsiTarget,
+  type TaskFunction,
+  TRANSFER_BYTES_MAX,
+} from '../core/scsi/target-port.ts';
 import type { IscsiParameters } from '../wire/iscsi/negotiation.ts';
 import {
   type DataOutPdu,
@@ -30,6 +36,8 @@ const ORDERED = 2;
 const HEAD_OF_QUEUE = 3;
 const TASK_ABORTED = 0x40;
 const CHECK_CONDITION = 0x02;
+const NO_DATA = new Uint8Array(0);
+
 /** Fixed format: ABORTED COMMAND, PROTOCOL SERVICE CRC ERROR. */
 const DATA_LOST = Uint8Array.of(0x70, 0, 0x0b, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x47, 0x05, 0, 0, 0, 0);
 
@@ -341,10 +349,12 @@ export class Session {
     task.state = 'running';
     this.#running += 1;
     const { pdu } = task;
-    const dataOut = task.outBytes === 0 || task.data === null ? null : task.data.subarray(0, task.outBytes);
-    const expectedInBytes = pdu.isRead && !pdu.isWrite ? pdu.expectedBytes : 0;
+    const transfer = transferOf(pdu);
+    const sent = task.data?.subarray(0, task.outBytes) ?? NO_DATA;
+    const dataOut = pdu.isWrite ? sent : null;
+    const expectedInBytes = transfer === 'in' ? pdu.expectedBytes : 0;
     const { nexus, isStandby } = this;
-    const command = { nexus, lun: task.lun, cdb: pdu.cdb, dataOut, expectedInBytes, isStandby };
+    const command = { nexus, lun: task.lun, cdb: pdu.cdb, transfer, dataOut, expectedInBytes, isStandby };
     task.command = command;
     const answer = this.#port.target.execute(command);
     if (!(answer instanceof Promise)) {
@@ -411,9 +421,9 @@ export class Session {
 
   #respond(task: Task, answer: ScsiAnswer): void {
     const { writer, numbers, parameters } = this.#port;
-    const { tag, expectedBytes: expected, isRead } = task.pdu;
+    const { tag, expectedBytes: expected, expectedReadBytes: missingReadBytes, isRead } = task.pdu;
     const { status, sense, dataIn } = answer;
-    const residual = answer.transferBytes - expected;
+    const residual = answer.transferBytes - (answer.isUnexpectedWay === true ? 0 : expected);
     const length = isRead && dataIn !== null ? Math.min(dataIn.length, expected) : 0;
     const isCollapsed = length > 0 && status === 0 && sense === null;
     let dataSn = 0;
@@ -429,6 +439,19 @@ export class Session {
       offset = end;
     }
     if (isCollapsed) return;
-    writer.scsiResponse({ tag, status, residual, expDataSn: dataSn, sense, sequence: numbers.next() });
+    writer.scsiResponse({
+      tag,
+      status,
+      residual,
+      missingReadBytes,
+      expDataSn: dataSn,
+      sense,
+      sequence: numbers.next(),
+    });
   }
+}
+
+function transferOf({ isRead, isWrite }: ReturnType<typeof readScsiCommand>): ScsiCommand['transfer'] {
+  if (isRead) return isWrite ? 'both' : 'in';
+  return isWrite ? 'out' : 'none';
 }

@@ -23,6 +23,7 @@ export function dataAnswer(data: Uint8Array, command: ScsiCommand, allocationByt
     sense: null,
     dataIn: sentBytes === data.length ? data : data.subarray(0, sentBytes),
     transferBytes,
+    ...(command.transfer === 'out' ? { isUnexpectedWay: true } : {}),
   };
 }
 

@@ -57,7 +57,7 @@ export function reading(layout: BlockCdb): CommandHandler {
 
 /**
  * WRITE(6), (10), (12), (16). An initiator that expects to send less than the CDB names has written what it sent, to the byte, and is told
- * of the overflow (RFC 7143 11.4.5.1).
+ * of the overflow (RFC 7143 11.4.5.1); one that expects to send none at all is refused.
  */
 export function writing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
@@ -84,7 +84,10 @@ function written(unit: UnitContext, command: ScsiCommand, { lba, needed, fua }: 
   const { backing, gate } = unit;
   const sent = command.dataOut;
   const done = (): ScsiAnswer => statusAnswer(STATUS.good, needed);
-  if (sent === null || sent.length === 0 || needed === 0) return done();
+  if (needed === 0) return done();
+  // Nothing is expected to be sent (no W flag): GOOD would say that something was written.
+  if (sent === null) return { ...unit.refuse(CONDITION.lengthMismatch), transferBytes: needed };
+  if (sent.length === 0) return done();
   const data = sent.length > needed ? sent.subarray(0, needed) : sent;
   const count = Math.ceil(data.length / backing.blockBytes);
   if (data.length % backing.blockBytes !== 0)

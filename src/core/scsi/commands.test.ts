@@ -326,7 +326,8 @@ describe('what the unit says of itself', () => {
 
   test('an address without a unit', async () => {
     const { server, ...target } = await ready();
-    const at = (cdb: Uint8Array) => server.execute({ nexus: A, lun: 7, cdb, dataOut: null, expectedInBytes: 255 });
+    const at = (cdb: Uint8Array) =>
+      server.execute({ nexus: A, lun: 7, cdb, transfer: 'in', dataOut: null, expectedInBytes: 255 });
     assert.equal((await at(hex('1200000060 00'))).dataIn?.[0], 0x7f);
     assert.equal((await at(hex('a00000000000 000000ff 0000'))).dataIn?.[3], 8);
     assert.equal(outcomeOf(await at(hex('000000000000'))), '5/2500');

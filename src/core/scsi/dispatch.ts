@@ -3,6 +3,7 @@ import { COMMAND_LAYOUTS, type CommandName } from '../../wire/scsi/opcodes.ts';
 import { ACCESS, type AccessClass, FREE_UNDER_LEGACY } from './access.ts';
 import { CDB_6, CDB_10, CDB_12, CDB_16 } from './block-cdb.ts';
 import * as block from './block-commands.ts';
+import { type Direction, directionOf } from './direction.ts';
 import * as reservation from './reservation-commands.ts';
 import * as space from './space-commands.ts';
 import * as own from './unit-commands.ts';
@@ -84,6 +85,8 @@ export interface Dispatch {
   readonly cache: 'none' | 'fills' | 'synchronizes';
   /** The bit of byte 1 by which it does not leave it there; 0: none. */
   readonly fuaBit: number;
+  /** Which way its data goes. */
+  readonly direction: (cdb: Uint8Array) => Direction;
 }
 
 /** START STOP UNIT where it stops: see `isFlush`. */
@@ -125,6 +128,7 @@ const TABLE: readonly (Dispatch | undefined | readonly (Dispatch | undefined)[])
       isFreeUnderLegacy: FREE_UNDER_LEGACY.has(name),
       isPersistentReserve: opcode === 0x5e || opcode === 0x5f,
       ...cacheUse(name),
+      direction: directionOf(name),
     };
     if (serviceAction === null) table[opcode] = dispatch;
     else {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { COMMAND_LAYOUTS } from '../../wire/scsi/opcodes.ts';
+import { isWrongWay } from './direction.ts';
+import { dispatchOf } from './dispatch.ts';
 import { MemoryStore, TestTarget } from './testing/memory-unit.ts';
 
 const NEXUSES = ['iqn.test:a', 'iqn.test:b'];
@@ -32,6 +34,8 @@ const data = fc.oneof(
   fc.constantFrom(0, 512, 1024, 4096).map((length) => new Uint8Array(length).fill(3)),
 );
 
+const ways = fc.constantFrom(null, null, null, 'none', 'in', 'out', 'both');
+
 /** Longer on demand: SCSI_FUZZ_RUNS=1000000. */
 const numRuns = Number(process.env['SCSI_FUZZ_RUNS'] ?? 300);
 
@@ -39,13 +43,34 @@ describe('random commands', () => {
   test('are answered, whatever they are, with no more data than is expected', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.tuple(fc.constantFrom(...NEXUSES), cdbs, data, fc.constantFrom(0, 16, 1 << 20)), { maxLength: 60 }),
+        fc.array(fc.tuple(fc.constantFrom(...NEXUSES), cdbs, data, fc.constantFrom(0, 16, 1 << 20), ways), {
+          maxLength: 60,
+        }),
         async (commands) => {
           const target = await TestTarget.open(new MemoryStore(64));
-          for (const [nexus, cdb, dataOut, expectedInBytes] of commands) {
-            const answer = await target.server.execute({ nexus, lun: 0, cdb, dataOut, expectedInBytes });
+          for (const [nexus, cdb, sent, expected, way] of commands) {
+            const transfer = way ?? (sent !== null ? 'out' : expected === 0 ? 'none' : 'in');
+            // As the transport hands them in.
+            const dataOut = transfer === 'out' || transfer === 'both' ? (sent ?? new Uint8Array(0)) : null;
+            const expectedInBytes = transfer === 'in' ? expected : 0;
+            const writesBefore = target.store.log.length;
+            const command = { nexus, lun: 0, cdb, transfer, dataOut, expectedInBytes } as const;
+            const answer = await target.server.execute(command);
             const shown = Buffer.from(cdb).toString('hex');
             assert.ok(STATUSES.has(answer.status), shown);
+            const dispatch = dispatchOf(cdb);
+            if (typeof dispatch !== 'string' && isWrongWay(dispatch.direction(cdb), command)) {
+              assert.notEqual(answer.status, 0x00, `${transfer}: ${shown}`);
+              assert.equal(target.store.log.length, writesBefore, `${transfer}: ${shown}`);
+            }
+            // What says that it was done had the data that its CDB names, or as much as its initiator meant to send.
+            if (
+              typeof dispatch !== 'string' &&
+              dispatch.direction(cdb) === 'out' &&
+              transfer === 'none' &&
+              answer.status === 0
+            )
+              assert.equal(answer.transferBytes, 0, shown);
             assert.equal(answer.status === 0x02, answer.sense !== null, shown);
             assert.ok((answer.dataIn?.length ?? 0) <= expectedInBytes, shown);
             assert.ok(answer.transferBytes >= 0 && answer.transferBytes <= 1 << 24, shown);

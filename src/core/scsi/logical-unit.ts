@@ -16,6 +16,7 @@ import { type Access, accessOf, legacyRule } from './access.ts';
 import { RESERVATION_CONFLICT, recovered, statusAnswer, TASK_ABORTED } from './answers.ts';
 import type { CacheKeeper } from './cache-keeper.ts';
 import type { Admission } from './cached-writes.ts';
+import { isWrongWay } from './direction.ts';
 import { type Dispatch, dispatchOf, isFlush } from './dispatch.ts';
 import { RangeGate } from './range-gate.ts';
 import { ReservationKeeper, type ReservationStore } from './reservation-keeper.ts';
@@ -95,6 +96,7 @@ export class LogicalUnit implements UnitContext {
     // NACA: there is no auto contingent allegiance here.
     if (dispatch === 'no-service-action' || ((command.cdb[dispatch.controlAt] ?? 0) & 0x04) !== 0)
       return this.refuse(CONDITION.invalidCdb);
+    if (isWrongWay(dispatch.direction(command.cdb), command)) return this.refuse(CONDITION.lengthMismatch);
     if (!this.#isAllowed(dispatch, nexus)) return RESERVATION_CONFLICT;
     const answer =
       dispatch.cache === 'none' || this.#cached === null

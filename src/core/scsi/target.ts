@@ -93,6 +93,7 @@ export class DeviceServer implements ScsiTarget {
 
   /** REPORT LUNS (SPC-4 6.33), which neither reservations nor unit attentions hold up. There are no well known logical units. */
   #reportLuns(command: ScsiCommand, unit: LogicalUnit | undefined): ScsiAnswer {
+    if (command.transfer === 'both') return unit?.refuse(CONDITION.lengthMismatch) ?? refused(CONDITION.lengthMismatch);
     const select = command.cdb[2] ?? 0;
     const allocationBytes = u32(command.cdb, 6);
     if (select > SELECT_REPORT.all || allocationBytes < REPORT_LUNS_BYTES_MIN)
@@ -104,6 +105,7 @@ export class DeviceServer implements ScsiTarget {
   #withoutUnit(command: ScsiCommand): ScsiAnswer {
     const { cdb } = command;
     const sense = senseBytes(CONDITION.lunNotSupported, { isDescriptor: false });
+    if (command.transfer === 'both') return refused(CONDITION.lengthMismatch);
     if (cdb[0] === 0x12 && ((cdb[1] ?? 0) & 0x01) === 0 && cdb[2] === 0)
       return dataAnswer(encodeInquiry(false), command, u16(cdb, 3));
     if (cdb[0] === 0x03) return dataAnswer(sense, command, cdb[4] ?? 0);

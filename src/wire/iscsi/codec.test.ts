@@ -92,6 +92,7 @@ test('headers of an initiator, hex to values', () => {
       isWrite: true,
       attribute: 1,
       expectedBytes: 512,
+      expectedReadBytes: 0,
       cdb: '2a000000000a00000100000000000000',
     },
   );
@@ -201,6 +202,9 @@ test('PDUs of a target, values to hex', () => {
   const is = (text: string): void => assert.equal(written(), text.replaceAll(/\s/g, ''));
   writer.scsiResponse({ tag: 5, status: 2, residual: -512, expDataSn: 1, sense: hex('700005'), sequence });
   is(`21820002 00000005 ${'00'.repeat(8)} 00000005 00000000 ${numbers} 00000001 00000000 00000200 0003700005 000000`);
+  const both = { tag: 5, status: 0, residual: 8, missingReadBytes: 0x1000, expDataSn: 0, sense: null, sequence };
+  writer.scsiResponse(both);
+  is(`218c0000 00000000 ${'00'.repeat(8)} 00000005 00000000 ${numbers} 00000000 00001000 00000008`);
   const data = { tag: 5, dataSn: 4, offset: 512, isFinal: true, residual: 8, sequence };
   writer.dataIn({ ...data, status: 0 }, hex('aabb'));
   is(`25850000 00000002 ${'00'.repeat(8)} 00000005 ffffffff ${numbers} 00000004 00000200 00000008 aabb0000`);

@@ -108,13 +108,18 @@ export class PduWriter {
     readonly tag: number;
     readonly status: number;
     readonly residual: number;
+    /** Of a bidirectional command's read part: what the initiator expected and did not get, in bytes. */
+    readonly missingReadBytes?: number;
     readonly expDataSn: number;
     readonly sense: Uint8Array | null;
     readonly sequence: Sequence;
   }): void {
-    const view = this.begin(OPCODE.scsiResponse, { ...about, flags: 0x80 | residualFlags(about.residual) });
+    const { missingReadBytes = 0 } = about;
+    const flags = 0x80 | residualFlags(about.residual) | (missingReadBytes > 0 ? BIDIRECTIONAL_UNDERFLOW : 0);
+    const view = this.begin(OPCODE.scsiResponse, { ...about, flags });
     this.#header[3] = about.status;
     view.setUint32(36, about.expDataSn);
+    view.setUint32(40, missingReadBytes);
     view.setUint32(44, Math.abs(about.residual));
     if (about.sense === null) {
       this.append(null);
@@ -223,6 +228,9 @@ export class PduWriter {
     this.#from = this.#at;
   }
 }
+
+/** Flag u of a SCSI Response (11.4.1). */
+const BIDIRECTIONAL_UNDERFLOW = 0x08;
 
 function residualFlags(residual: number): number {
   return residual > 0 ? 0x04 : residual < 0 ? 0x02 : 0;

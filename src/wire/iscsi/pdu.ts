@@ -100,10 +100,13 @@ export interface ScsiCommandPdu {
   readonly attribute: number;
   /** What the initiator has room or data for, in bytes. */
   readonly expectedBytes: number;
+  /** Of a bidirectional command, what the initiator has room for (11.2.2.4); 0 for others, and where it does not say. */
+  readonly expectedReadBytes: number;
   readonly cdb: Uint8Array;
 }
 
 const AHS_EXTENDED_CDB = 1;
+const AHS_BIDIRECTIONAL_READ = 2;
 
 /** A SCSI Command; its CDB is copied and includes an extended CDB. */
 export function readScsiCommand(header: PduHeader): ScsiCommandPdu {
@@ -115,24 +118,36 @@ export function readScsiCommand(header: PduHeader): ScsiCommandPdu {
     isWrite: (flags & 0x20) !== 0,
     attribute: flags & 0x07,
     expectedBytes: header.view.getUint32(20),
+    expectedReadBytes: (flags & 0x60) === 0x60 ? bidirectionalReadBytes(header) : 0,
     cdb: header.ahs.length === 0 ? header.bytes.slice(32, 48) : extendedCdb(header),
   };
 }
 
-/** The 16 bytes of the header and what an additional header segment carries on (11.2.2.3). */
-function extendedCdb(header: PduHeader): Uint8Array {
-  const { ahs } = header;
+/** The additional header segment of a type, from its first byte after the type on; undefined: there is none that is whole. */
+function additionalSegment({ ahs }: PduHeader, type: number): Uint8Array | undefined {
   for (let at = 0; at + 4 <= ahs.length; ) {
     const length = ((ahs[at] ?? 0) << 8) | (ahs[at + 1] ?? 0);
-    if (ahs[at + 2] === AHS_EXTENDED_CDB && length > 1 && at + 3 + length <= ahs.length) {
-      const cdb = new Uint8Array(16 + length - 1);
-      cdb.set(header.bytes.subarray(32, 48));
-      cdb.set(ahs.subarray(at + 4, at + 3 + length), 16);
-      return cdb;
-    }
+    if (ahs[at + 2] === type && length > 1 && at + 3 + length <= ahs.length)
+      return ahs.subarray(at + 4, at + 3 + length);
     at += (3 + length + 3) & ~3;
   }
-  return header.bytes.slice(32, 48);
+  return undefined;
+}
+
+/** The 16 bytes of the header and what an additional header segment carries on (11.2.2.3). */
+function extendedCdb(header: PduHeader): Uint8Array {
+  const more = additionalSegment(header, AHS_EXTENDED_CDB);
+  if (more === undefined) return header.bytes.slice(32, 48);
+  const cdb = new Uint8Array(16 + more.length);
+  cdb.set(header.bytes.subarray(32, 48));
+  cdb.set(more, 16);
+  return cdb;
+}
+
+function bidirectionalReadBytes(header: PduHeader): number {
+  const bytes = additionalSegment(header, AHS_BIDIRECTIONAL_READ);
+  if (bytes === undefined || bytes.length < 4) return 0;
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
 }
 
 /** SCSI Data-Out (11.7). */

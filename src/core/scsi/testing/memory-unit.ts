@@ -2,6 +2,7 @@
 import type { UnitIdentity } from '../../../wire/scsi/inquiry.ts';
 import type { CachedWritesStore } from '../cache-keeper.ts';
 import { type CachedWrites, NOTHING_CACHED } from '../cached-writes.ts';
+import { dispatchOf } from '../dispatch.ts';
 import { openLogicalUnit } from '../logical-unit.ts';
 import type { ReservationStore } from '../reservation-keeper.ts';
 import type { ReservationState } from '../reservations.ts';
@@ -164,7 +165,10 @@ export class TestTarget {
   command(nexus: string, cdb: string, dataOut: Uint8Array | null = null): ScsiCommand {
     const bytes = new Uint8Array(16);
     bytes.set(hex(cdb));
-    return { nexus, lun: 0, cdb: bytes, dataOut, expectedInBytes: dataOut === null ? 1 << 20 : 0 };
+    const dispatch = dispatchOf(bytes);
+    const isOut = typeof dispatch !== 'string' && dispatch.direction(bytes) === 'out';
+    const transfer = dataOut !== null ? 'out' : isOut ? 'none' : 'in';
+    return { nexus, lun: 0, cdb: bytes, transfer, dataOut, expectedInBytes: dataOut === null ? 1 << 20 : 0 };
   }
 
   /** Executes a command. */
