@@ -16,6 +16,7 @@ import {
   openObject,
   optional,
   order,
+  parseJson,
   text,
 } from './parse.ts';
 
@@ -94,4 +95,10 @@ test('a query parameter that is no integer is refused', () => {
   assert.equal(integerParameter(new URLSearchParams('term=12'), 'term'), 12);
   for (const query of ['', 'term=', 'term=-1', 'term=1e3', 'term=0x10', 'term=1.0'])
     assert.throws(() => integerParameter(new URLSearchParams(query), 'term'), badInput(/term/));
+});
+
+test('JSON of too many values or levels is refused before it is read', () => {
+  assert.deepEqual(parseJson('[[1, 2]]', 'It'), [[1, 2]]);
+  assert.throws(() => parseJson(`[${'0,'.repeat(400_000)}0]`, 'It'), badInput(/^It has more than 300000 values/));
+  assert.throws(() => parseJson('['.repeat(1_000_000), 'It'), badInput(/^It has more than 32 levels/));
 });

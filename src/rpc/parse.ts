@@ -8,6 +8,7 @@
 
 import { CodedError } from '../base/errors.ts';
 import { parseGeneration, type Term } from '../base/ids.ts';
+import { excessOf } from '../base/json.ts';
 
 /** Turns an unchecked value into a T or throws CodedError 'bad-input'. `at` is the value's place, for the message. */
 export type Parser<T> = (value: unknown, at: string) => T;
@@ -175,9 +176,19 @@ export const parsePort = integer({ min: 1, max: 65_535 });
 /** Nothing: an answer that carries no information (`{}`). */
 export const parseNothing: Parser<undefined> = () => undefined;
 
-/** JSON text to an unchecked value; CodedError 'bad-input' when it is none. Empty text is undefined. */
+/** Several times what the report of a storage node with all its disks has; what has more keeps whoever reads it busy for too long. */
+const JSON_LIMITS = { valuesMax: 300_000, depthMax: 32 } as const;
+
+/** JSON text to an unchecked value; CodedError 'bad-input' when it is none, or has more in it than anything of ours. Empty text is undefined. */
 export function parseJson(json: string, what: string): unknown {
   if (json === '') return undefined;
+  const excess = excessOf(json, JSON_LIMITS);
+  if (excess !== null)
+    throw new CodedError(
+      'bad-input',
+      `${what} has more than ${excess === 'values' ? `${JSON_LIMITS.valuesMax} values` : `${JSON_LIMITS.depthMax} levels`}.`,
+      { advice: 'Nothing was changed.' },
+    );
   try {
     return JSON.parse(json);
   } catch (cause) {

@@ -13,7 +13,7 @@ import { createAuthority, issue, issueForRequest } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
 import { createJoinToken, tokenSha256 } from '../pki/join-token.ts';
-import { certificateFingerprint, publicServerTlsOptions } from '../pki/tls.ts';
+import { certificateFingerprint, clientTlsOptions, publicServerTlsOptions } from '../pki/tls.ts';
 import { RpcClient } from './client.ts';
 import { joinCluster } from './join.ts';
 import { isRecord, type Parser, parseNothing } from './parse.ts';
@@ -334,6 +334,46 @@ test('silent, half-closed and unfinished connections end, and while they come th
   await call('GET', '/v1/hello/old', undefined, old);
   old.close();
   await flooded.close(100);
+});
+
+/** Sends bytes over a connection with a control node's certificate; everything that is said until it ends. */
+async function saidTo(text: string): Promise<string> {
+  const credentials = credentialsOf.get(CONTROL);
+  assert.ok(credentials !== undefined);
+  const socket = connectTls({ ...clientTlsOptions(credentials, STORAGE), host: service.address, port: service.port });
+  let said = '';
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  socket.on('error', () => undefined);
+  socket.write(text, 'latin1');
+  await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+  return said;
+}
+
+test('what is no request, and what HTTP has answers of its own for, is answered with problem details', async () => {
+  const head = (first: string, more = '') => `${first} HTTP/1.1\r\nHost: s1\r\nConnection: close\r\n${more}\r\n`;
+  const cases: readonly (readonly [string, number, string])[] = [
+    [head('GET /v1/hello/a', `X: ${'x'.repeat(20_000)}\r\n`), 431, 'too-large'],
+    ['\u0000\u0001\r\n\r\n', 400, 'bad-input'],
+    [head('FETCH /v1/hello/a'), 400, 'bad-input'],
+    [`${head('POST /v1/echo', 'Expect: x\r\nContent-Length: 2\r\n')}{}`, 400, 'bad-input'],
+    [head('GET /v1/hello/%zz'), 404, 'not-found'],
+    [head('GET /v1/hello/\u009b'), 400, 'bad-input'],
+    [head('CONNECT nowhere'), 400, 'bad-input'],
+    [`${head('POST /v1/echo', 'Content-Length: 5\r\n')}{"\u001b[2`, 400, 'bad-input'],
+    [`${head('POST /v1/none', 'Content-Length: 200000\r\n')}${'x'.repeat(200_000)}`, 404, 'not-found'],
+    [`${head('POST /v1/echo', 'Content-Length: 200000\r\n')}${'x'.repeat(200_000)}`, 413, 'too-large'],
+  ];
+  for (const [request, status, code] of cases) {
+    const said = await saidTo(request);
+    const [headers = '', body = ''] = said.split('\r\n\r\n');
+    assert.match(headers, new RegExp(`^HTTP/1\\.1 ${status} `), said);
+    assert.match(headers, /content-type: application\/problem\+json/i);
+    const problem = JSON.parse(body) as Readonly<Record<'status' | 'code' | 'detail', unknown>>;
+    assert.deepEqual([problem.status, problem.code], [status, code]);
+    assert.doesNotMatch(body, /\\u00|\u009b/);
+  }
 });
 
 test('routes and authorities are taken apart strictly', () => {

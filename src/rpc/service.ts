@@ -13,6 +13,7 @@ import { TLSSocket } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
 import { bodyOf, forgetBody } from '../os/request-body.ts';
+import { answerSocket, unexpected, unreadable } from '../os/socket-refusal.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
 import { peerIdentity, serverTlsOptions } from '../pki/tls.ts';
@@ -106,12 +107,21 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
       connectionsCheckingInterval: Math.ceil(firstWordsMs / 4),
       keepAliveTimeout: IDLE_MS,
       requestTimeout: 0,
+      // Who is asked is the certificate's to say.
+      requireHostHeader: false,
     },
     (request, response) => {
       void serve({ options, request, response, closing: closing.signal });
     },
   );
   guard(server, options);
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    const { error: refusal, status } = unreadable(error.code);
+    refuseSocket(socket, refusal, status);
+  });
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    sendProblem(request, response, unexpected());
+  });
   server.setTimeout(STALL_MS);
   const relayed = new Set<Duplex>();
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -293,13 +303,14 @@ async function serveConnect(options: {
     hook.join(socket, upstream);
   } catch (error) {
     if (!(error instanceof CodedError)) options.options.onUnexpected(error, `CONNECT ${request.url}`);
-    const problem = problemOf(error);
-    const body = JSON.stringify(problem);
-    socket.end(
-      `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +
-        `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    );
+    refuseSocket(socket, error);
   }
+}
+
+function refuseSocket(socket: Duplex, error: unknown, status = problemOf(error).status): void {
+  const problem = problemOf(error);
+  const body = JSON.stringify({ ...problem, status });
+  answerSocket(socket, { status, title: problem.title, body }, { 'content-type': PROBLEM_TYPE });
 }
 
 /** `address:port` of a CONNECT request; IPv6 in brackets. CodedError 'bad-input'. Exported for its test. */

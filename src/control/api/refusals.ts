@@ -11,11 +11,10 @@ import { problemOf } from '../../api/problem.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { forgetBody } from '../../os/request-body.ts';
+import { answerSocket, unexpected, unreadable } from '../../os/socket-refusal.ts';
 
 /** How long the rest of a body that was refused is read. */
 const REFUSED_BODY_MS = 30_000;
-/** How long a connection without a request that can be read may take to take its answer. */
-const GOODBYE_MS = 2_000;
 const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
 export interface RefusalOptions {
@@ -50,7 +49,7 @@ export function answerErrors(app: FastifyInstance, options: RefusalOptions): voi
   });
   app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     forgetBody(request, response, refusedBodyMs);
-    const error = new CodedError('bad-input', 'The header Expect can only be "100-continue".', { advice: NOTHING });
+    const error = unexpected();
     const { body, headers } = written(error);
     response.writeHead(problemOf(error).status, headers).end(body);
   });
@@ -62,10 +61,10 @@ export function answerErrors(app: FastifyInstance, options: RefusalOptions): voi
 const NOTHING = 'Nothing was changed.';
 
 /** For Fastify: what it would answer by itself to what is no request, or whose path cannot be read. */
-export const unreadable: Pick<FastifyServerOptions, 'clientErrorHandler' | 'frameworkErrors'> = {
+export const unreadableRequests: Pick<FastifyServerOptions, 'clientErrorHandler' | 'frameworkErrors'> = {
   clientErrorHandler: (error: Error & { readonly code?: string }, socket: Duplex) => {
-    const { status, coded } = unreadableBy(error.code);
-    refuseSocket(socket, coded, status);
+    const { status, error: refusal } = unreadable(error.code);
+    refuseSocket(socket, refusal, status);
   },
   frameworkErrors: (_error, _request, reply) => {
     const coded = new CodedError('bad-input', 'The path of the request cannot be read.', { advice: NOTHING });
@@ -74,42 +73,10 @@ export const unreadable: Pick<FastifyServerOptions, 'clientErrorHandler' | 'fram
   },
 };
 
-/** What the HTTP parser, or its clock, found; with the status that HTTP has for it where ours says less. */
-function unreadableBy(code: string | undefined): { readonly coded: CodedError; readonly status?: number } {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return {
-        status: 431,
-        coded: new CodedError('too-large', 'The request’s headers are too large.', { advice: NOTHING }),
-      };
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return {
-        status: 408,
-        coded: new CodedError('deadline', 'The request did not come in time.', { advice: NOTHING }),
-      };
-    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return {
-        coded: new CodedError('too-large', 'The request’s chunk extensions are too large.', { advice: NOTHING }),
-      };
-    default:
-      return { coded: new CodedError('bad-input', 'This is no request that HTTP/1.1 has.', { advice: NOTHING }) };
-  }
-}
-
-/** Answers on a bare socket, then closes it: what it still sends is read until it has taken the answer. */
+/** Answers on a bare socket, then closes it. `status` where it is not the code's own. */
 export function refuseSocket(socket: Duplex, error: CodedError, status = problemOf(error).status): void {
-  // A failure of the connection, not of what came over it, and an answer that has begun leave nothing to say.
-  const begun = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
-  if (!socket.writable || begun) {
-    socket.destroy();
-    return;
-  }
   const { body, headers } = written(error, status);
-  const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} ${problemOf(error).title}\r\n${lines.join('')}\r\n${body}`);
-  const timer = setTimeout(() => socket.destroy(), GOODBYE_MS);
-  socket.once('close', () => clearTimeout(timer));
-  socket.resume();
+  answerSocket(socket, { status, title: problemOf(error).title, body }, headers);
 }
 
 function sendProblem(reply: FastifyReply, error: CodedError): void {

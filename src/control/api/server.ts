@@ -32,7 +32,7 @@ import { type Handlers, handlersFor, type Input } from './handlers.ts';
 import { OpenRequests } from './open-requests.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
-import { answerErrors, unreadable, wrongType } from './refusals.ts';
+import { answerErrors, unreadableRequests, wrongType } from './refusals.ts';
 import { validatorCompiler } from './request-validator.ts';
 
 const DEADLINE_MS = 30_000;
@@ -172,7 +172,7 @@ function fastify({ tls, logger, headersMs = HEADERS_MS }: ApiServerOptions): Fas
     routerOptions: { maxParamLength: 200 },
     http,
     schemaErrorFormatter: invalid,
-    ...unreadable,
+    ...unreadableRequests,
     ...(logger === undefined ? {} : { loggerInstance: logger }),
   } as const;
   if (tls === undefined) return Fastify(common);

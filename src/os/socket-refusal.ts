@@ -1,0 +1,50 @@
+/** Answers to what is no HTTP request, or none any more: on the bare socket. */
+import type { ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { CodedError } from '../base/errors.ts';
+
+/** How long a peer may take to take its answer. */
+const GOODBYE_MS = 2_000;
+const NOTHING = 'Nothing was changed.';
+
+/** What Node's HTTP parser, or its clock, found (`clientError`); `status` where HTTP has one of its own for it. */
+export function unreadable(code: string | undefined): { readonly error: CodedError; readonly status?: number } {
+  const refusal = (kind: 'bad-input' | 'deadline' | 'too-large', message: string): CodedError =>
+    new CodedError(kind, message, { advice: NOTHING });
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return { status: 431, error: refusal('too-large', 'The request’s headers are too large.') };
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return { status: 408, error: refusal('deadline', 'The request did not come in time.') };
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return { error: refusal('too-large', 'The request’s chunk extensions are too large.') };
+    default:
+      return { error: refusal('bad-input', 'This is no request that HTTP/1.1 has.') };
+  }
+}
+
+/** For a request whose Expect header is another one than "100-continue". */
+export function unexpected(): CodedError {
+  return new CodedError('bad-input', 'The header Expect can only be "100-continue".', { advice: NOTHING });
+}
+
+/** Writes an answer, then closes the socket: what the peer still sends is read until it has taken the answer. */
+export function answerSocket(
+  socket: Duplex,
+  answer: { readonly status: number; readonly title: string; readonly body: string },
+  headers: Readonly<Record<string, string>>,
+): void {
+  // A connection that failed, and an answer that has begun, leave nothing to say.
+  const begun = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
+  if (!socket.writable || begun) {
+    socket.destroy();
+    return;
+  }
+  const { status, title, body } = answer;
+  const all = { ...headers, 'content-length': String(Buffer.byteLength(body)), connection: 'close' };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${title}\r\n${lines.join('')}\r\n${body}`);
+  const timer = setTimeout(() => socket.destroy(), GOODBYE_MS);
+  socket.once('close', () => clearTimeout(timer));
+  socket.resume();
+}
