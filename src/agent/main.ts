@@ -12,12 +12,11 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { AgentHost } from '../core/agent/agent-host.ts';
 import { PORTS, SLOTS_PER_HOST } from '../core/model/ports.ts';
 import { systemClock } from '../os/clock.ts';
-import { pause } from '../os/deadline.ts';
-import { makePrivateDirectory, readTextBounded } from '../os/files.ts';
+import { makePrivateDirectory } from '../os/files.ts';
 import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { type Joined, joinCluster, loadOrJoin } from '../rpc/join.ts';
+import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
 import { startService } from '../rpc/service.ts';
 import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
@@ -28,10 +27,6 @@ import { HostPorts } from './network/port-filter.ts';
 import { probeAccelerator } from './qemu/probe.ts';
 import { agentRoutes } from './routes.ts';
 
-const TOKEN_BYTES_MAX = 4096;
-const JOIN_DEADLINE_MS = 10_000;
-const JOIN_ATTEMPTS_MAX = 600;
-const JOIN_PAUSE_MS = 500;
 const TIDY_MS = 2_000;
 const CLOSE_DEADLINE_MS = 500;
 
@@ -43,7 +38,7 @@ async function main(): Promise<void> {
   const log = createLog({ component: 'agent', name: config.name });
   prepareMachine(config, log);
   await makePrivateDirectory(config.stateDir);
-  const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinPatiently(config, log));
+  const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinBy(config, log));
   checkName(config, credentials);
 
   const probe = probeAccelerator(
@@ -132,32 +127,18 @@ function prepareMachine(config: AgentConfig, log: Log): void {
   }
 }
 
-/** Joins; a control node that does not answer yet is asked again, for about as long as an operator would wait. */
-async function joinPatiently(config: AgentConfig, log: Log): Promise<Joined> {
-  const { join: joining, name, controlAddress, storageAddress, overlayAddress } = config;
-  if (joining === undefined)
-    throw new CodedError('bad-input', `Host ${name} has no identity and no join token.`, {
-      advice: 'Make a token at a control node and name its file in the configuration (join.tokenFile).',
-    });
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const token = await readTextBounded(joining.tokenFile, TOKEN_BYTES_MAX);
-      if (token === undefined) throw new CodedError('not-found', `There is no join token in ${joining.tokenFile}.`);
-      return await joinCluster({
-        controls: joining.controlAddresses.map((address) => ({ address, port: PORTS.control })),
-        token,
-        role: 'host',
-        name,
-        addresses: { control: controlAddress, storage: storageAddress, overlay: overlayAddress },
-        deadlineMs: JOIN_DEADLINE_MS,
-      });
-    } catch (error) {
-      const again = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'not-found');
-      if (!again || attempt >= JOIN_ATTEMPTS_MAX) throw error;
-      if (attempt === 1) log.info('not joined yet', { reason: messageOf(error) });
-      await pause(JOIN_PAUSE_MS);
-    }
-  }
+/** Joins by the token of the configuration. */
+function joinBy(
+  { join: by, name, controlAddress, storageAddress, overlayAddress }: AgentConfig,
+  log: Log,
+): Promise<Joined> {
+  return joinPatiently(by, {
+    role: 'host',
+    name,
+    addresses: { control: controlAddress, storage: storageAddress, overlay: overlayAddress },
+    port: PORTS.control,
+    onWait: (reason) => log.info('not joined yet', { reason }),
+  });
 }
 
 function checkName({ name, stateDir }: AgentConfig, { certPem }: Credentials): void {

@@ -5,7 +5,8 @@
 
 import { request as httpsRequest } from 'node:https';
 import { CodedError, messageOf } from '../base/errors.ts';
-import { withDeadline } from '../os/deadline.ts';
+import { pause, withDeadline } from '../os/deadline.ts';
+import { readTextBounded } from '../os/files.ts';
 import { createRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
 import { parseDnsName } from '../pki/identity.ts';
@@ -38,6 +39,11 @@ const parseAnswer = object({
   etcdEndpoints: optional(arrayOf(text({ charsMax: 200 }), { itemsMax: 16 })),
 });
 
+const TOKEN_BYTES_MAX = 4096;
+/** For each control node. */
+const JOIN_DEADLINE_MS = 10_000;
+const JOIN_ATTEMPTS_MAX = 600;
+const JOIN_PAUSE_MS = 500;
 const ANSWER_CHARS_MAX = 64 * 1024;
 
 /** The identity kept in `directory`, or a new one by joining, kept there before it is returned. */
@@ -84,6 +90,43 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   throw new CodedError('unavailable', `No control node could be reached: ${failures.join(' ')}`, {
     advice: 'Nothing was changed; the token is still good.',
   });
+}
+
+/** Where a token is found, and whom to ask. */
+export interface JoinByToken {
+  readonly controlAddresses: readonly string[];
+  readonly tokenFile: string;
+}
+
+/**
+ * Joins; a control node that does not answer yet, or a token that is not there yet, is waited for, for about as long as an operator would (five
+ * minutes). `onWait` is told why, once. CodedError 'bad-input' without a token's place, else what `joinCluster` throws.
+ */
+export async function joinPatiently(
+  by: JoinByToken | undefined,
+  who: Pick<JoinOptions, 'role' | 'name' | 'addresses'> & {
+    readonly port: number;
+    readonly onWait: (reason: string) => void;
+  },
+): Promise<Joined> {
+  const { role, name, addresses, port, onWait } = who;
+  if (by === undefined)
+    throw new CodedError('bad-input', `${name} has no identity and no join token.`, {
+      advice: 'Make a token at a control node and name its file in the configuration (join.tokenFile).',
+    });
+  const controls = by.controlAddresses.map((address) => ({ address, port }));
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const token = await readTextBounded(by.tokenFile, TOKEN_BYTES_MAX);
+      if (token === undefined) throw new CodedError('not-found', `There is no join token in ${by.tokenFile}.`);
+      return await joinCluster({ controls, token, role, name, addresses, deadlineMs: JOIN_DEADLINE_MS });
+    } catch (error) {
+      const again = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'not-found');
+      if (!again || attempt >= JOIN_ATTEMPTS_MAX) throw error;
+      if (attempt === 1) onWait(messageOf(error));
+      await pause(JOIN_PAUSE_MS);
+    }
+  }
 }
 
 function post(options: {

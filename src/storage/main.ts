@@ -14,13 +14,13 @@ import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { pause } from '../os/deadline.ts';
-import { hasDirectIo, lockDirectory, readJsonFile, readTextBounded } from '../os/files.ts';
+import { hasDirectIo, lockDirectory, readJsonFile } from '../os/files.ts';
 import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { joinCluster, loadOrJoin } from '../rpc/join.ts';
+import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
@@ -33,7 +33,6 @@ import { SharedPool } from './shared-pool.ts';
 const NVRAM_TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 const GIB = 1024 ** 3;
 const CLOSE_MS = 1_000;
-const JOIN_MS = 10_000;
 const FILTER_MS = 3_000;
 const SOCKET_PATH_BYTES_MAX = 107;
 
@@ -132,20 +131,14 @@ async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
   await Promise.race([first.promise, pause(FILTER_MS)]);
 }
 
-async function joinBy(config: StorageConfig, log: Log): ReturnType<typeof joinCluster> {
-  const token = config.join === undefined ? undefined : await readTextBounded(config.join.tokenFile, 4096);
-  if (config.join === undefined || token === undefined) {
-    throw new CodedError('unauthorized', `Storage node ${config.name} has no identity and no join token.`, {
-      advice: 'Make a token on the control node and name its file in the configuration.',
-    });
-  }
-  const joined = await joinCluster({
-    controls: config.join.controlAddresses.map((address) => ({ address, port: PORTS.control })),
-    token,
+/** Joins by the token of the configuration. */
+async function joinBy({ join: by, name, controlAddress, storageAddress }: StorageConfig, log: Log): Promise<Joined> {
+  const joined = await joinPatiently(by, {
     role: 'storage',
-    name: config.name,
-    addresses: { control: config.controlAddress, storage: config.storageAddress },
-    deadlineMs: JOIN_MS,
+    name,
+    addresses: { control: controlAddress, storage: storageAddress },
+    port: PORTS.control,
+    onWait: (reason) => log.info('not joined yet', { reason }),
   });
   log.info('joined the cluster');
   return joined;
