@@ -219,6 +219,12 @@ export const OPERATIONS = {
     answer: views.StorageNodeSchema,
     errors: ['not-found'],
   }),
+  deleteStorageNode: operation('DELETE /v1/storage-nodes/{node}', 'storage', 'Give up a storage node that is lost', {
+    query: requests.DeleteStorageQuerySchema,
+    ifMatch: true,
+    answer: views.StorageLossSchema,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
   listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', all(views.ControlNodeSchema)),
   listNetworks: operation('GET /v1/networks', 'networks', 'List networks', all(views.NetworkSchema)),
   createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {

@@ -140,6 +140,17 @@ export const DeleteHostQuerySchema = Type.Object(
 );
 export type DeleteHostQuery = View<typeof DeleteHostQuerySchema>;
 
+export const DeleteStorageQuerySchema = Type.Object(
+  {
+    lost: Type.Optional(Type.Boolean({ description: 'it is gone for good, with everything on it' })),
+    confirmed: Type.Optional(
+      Type.Boolean({ description: 'what is lost was read; without it the answer is a conflict that names it' }),
+    ),
+  },
+  strict,
+);
+export type DeleteStorageQuery = View<typeof DeleteStorageQuerySchema>;
+
 export const CreateNetworkSchema = Type.Object(
   {
     name: Name,

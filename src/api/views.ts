@@ -220,7 +220,7 @@ export const StorageNodeSchema = Type.Object(
   {
     name: text,
     revision,
-    state: oneOf(['alive', 'dead'], { description: 'whether its service answers' }),
+    state: oneOf(['alive', 'dead', 'lost'], { description: 'whether its service answers; lost: given up for good' }),
     served: nullable(
       Type.Boolean({
         description: 'where its service does not answer: whether hosts get connections to its disks all the same',
@@ -246,6 +246,23 @@ export const StorageNodeSchema = Type.Object(
   { ...strict, title: 'StorageNode' },
 );
 export type StorageNode = View<typeof StorageNodeSchema>;
+
+const Lost = (what: string) =>
+  Type.Object(
+    { count: Type.Integer({ minimum: 0 }), names: Type.Array(Type.String(), { description: `${what}; up to 1,000` }) },
+    strict,
+  );
+export const StorageLossSchema = Type.Object(
+  {
+    node: text,
+    vms: Lost('VMs with a disk of their own there'),
+    disks: Lost('ids of disks'),
+    sharedDisks: Lost('names and ids of shared disks'),
+    images: Lost('images of which no other node has a copy'),
+  },
+  { ...strict, title: 'StorageLoss' },
+);
+export type StorageLoss = View<typeof StorageLossSchema>;
 
 export const ControlNodeSchema = Type.Object(
   {

@@ -90,6 +90,10 @@ test('every other noun', async (t) => {
   assert.match((await gp(words('network show net2'))).out, /^VNI: +2$/m);
   assert.equal((await gp(words('network delete net2'))).out, 'net2 deleted\n');
   assert.match((await gp(words('storage list'))).out, /^s1 +alive/m);
+  const unread = await gp(words('storage remove s1 --lost'));
+  assert.notEqual(unread.code, 0);
+  assert.match(unread.err, /Lost with s1: 1 VMs \(web1\)\. Nothing was changed/);
+  assert.match((await gp(words('storage remove s1 --lost --yes'))).out, /^Lost: +s1\nVMs: +web1\nDisks: +none$/m);
   assert.match((await gp(words('control list'))).out, /^c1 +alive +yes/m);
   await gp(words('vm create web1 --disk 1G'));
   assert.match((await gp(words('disk list'))).out, /web1 +data +s1 +1 GiB/);

@@ -1,7 +1,16 @@
 /** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`. */
 import { type Command, Option } from 'commander';
 import type { CreateJoinToken } from '../../api/requests.ts';
-import type { ApiTokenCreated, Cluster, Host, JoinToken, Network, StorageNode, Task } from '../../api/views.ts';
+import type {
+  ApiTokenCreated,
+  Cluster,
+  Host,
+  JoinToken,
+  Network,
+  StorageLoss,
+  StorageNode,
+  Task,
+} from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
@@ -188,6 +197,24 @@ function describeNetwork(network: Network): string {
   ]);
 }
 
+function addStorageRemove(storage: Command, io: Io): void {
+  storage
+    .command('remove')
+    .description('give up a storage node that is gone for good, with everything on it')
+    .argument('<node>', 'name', nameArgument)
+    .option('--lost', 'it is gone for good: its disks are, and the VMs that had them')
+    .option('--yes', 'what is lost was read; without it, it is named and nothing is changed')
+    .action(
+      action(io, async (session, name: string, flags: { readonly lost?: true; readonly yes?: true }) => {
+        const client = await session.client();
+        const query = present({ lost: flags.lost, confirmed: flags.yes });
+        const params = { path: { node: name }, query };
+        const loss = await client.call(client.http.DELETE('/v1/storage-nodes/{node}', { params }));
+        await session.printOne(loss, { name: ({ node }) => node }, describeLoss);
+      }),
+    );
+}
+
 function addNodes(program: Command, io: Io): void {
   const storage = program.command('storage').description('storage nodes');
   storage
@@ -202,6 +229,7 @@ function addNodes(program: Command, io: Io): void {
         await session.printOne(shown, STORAGE_TABLE, describeStorage);
       }),
     );
+  addStorageRemove(storage, io);
   storage
     .command('list')
     .description('list storage nodes')
@@ -264,6 +292,15 @@ function describeStorage(node: StorageNode): string {
     ['Addresses', Object.entries(node.addresses).map(([path, address]) => `${path} ${address}`)],
     ['Joined', node.joinedAt],
     ['Revision', node.revision],
+  ]);
+}
+
+function describeLoss({ node, vms, disks, sharedDisks, images }: StorageLoss): string {
+  return formatFields([
+    ['Lost', node],
+    ...Object.entries({ VMs: vms, Disks: disks, 'Shared disks': sharedDisks, Images: images }).map(
+      ([what, { count, names }]) => [what, count === 0 ? 'none' : names] as const,
+    ),
   ]);
 }
 

@@ -501,7 +501,8 @@ export interface paths {
         get: operations["getStorageNode"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** Give up a storage node that is lost */
+        delete: operations["deleteStorageNode"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1454,6 +1455,29 @@ export interface components {
             mode?: "acpi" | "hard";
             patienceMs?: number;
         };
+        StorageLoss: {
+            disks: {
+                count: number;
+                /** @description ids of disks; up to 1,000 */
+                names: string[];
+            };
+            images: {
+                count: number;
+                /** @description images of which no other node has a copy; up to 1,000 */
+                names: string[];
+            };
+            node: string;
+            sharedDisks: {
+                count: number;
+                /** @description names and ids of shared disks; up to 1,000 */
+                names: string[];
+            };
+            vms: {
+                count: number;
+                /** @description VMs with a disk of their own there; up to 1,000 */
+                names: string[];
+            };
+        };
         StorageNode: {
             addresses: {
                 control: string;
@@ -1475,10 +1499,10 @@ export interface components {
             room: ("enough" | "low" | "very-low" | "full") | null;
             served: boolean | null;
             /**
-             * @description whether its service answers
+             * @description whether its service answers; lost: given up for good
              * @enum {unknown}
              */
-            state: "alive" | "dead";
+            state: "alive" | "dead" | "lost";
             totalBytes: number | null;
             usedBytes: number | null;
         };
@@ -5542,6 +5566,115 @@ export interface operations {
             };
             /** @description not-found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteStorageNode: {
+        parameters: {
+            query?: {
+                confirmed?: boolean;
+                lost?: boolean;
+            };
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Give up a storage node that is lost */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageLoss"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

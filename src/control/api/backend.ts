@@ -20,6 +20,7 @@ import type {
   CreateToken,
   CreateVm,
   DeleteHostQuery,
+  DeleteStorageQuery,
   DiskFateQuery,
   DiskQuery,
   EventFilter,
@@ -54,6 +55,7 @@ import type {
   JoinToken,
   Network,
   SharedDisk,
+  StorageLoss,
   StorageNode,
   Task,
   Vm,
@@ -183,6 +185,8 @@ export interface Backend extends GuestClusterBackend {
   deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
   listStorageNodes(query: PageQuery, call: Call): Promise<Page<StorageNode>>;
   getStorageNode(name: string, call: Call): Promise<StorageNode>;
+  /** `conflict` unless it does not answer, is said to be `lost`, and what is lost with it was `confirmed`. */
+  deleteStorageNode(name: string, query: DeleteStorageQuery & Conditional, call: Call): Promise<StorageLoss>;
   listControlNodes(query: PageQuery, call: Call): Promise<Page<ControlNode>>;
 
   listNetworks(query: PageQuery, call: Call): Promise<Page<Network>>;

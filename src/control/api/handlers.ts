@@ -123,6 +123,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     },
     listStorageNodes: ({ query, call }) => backend.listStorageNodes(query, call),
     getStorageNode: ({ params, call }) => backend.getStorageNode(params.node, call),
+    deleteStorageNode: ({ params, query, condition, call }) =>
+      backend.deleteStorageNode(params.node, { ...query, ...condition }, call),
     listControlNodes: ({ query, call }) => backend.listControlNodes(query, call),
     listNetworks: ({ query, call }) => backend.listNetworks(query, call),
     createNetwork: ({ body, call }) => backend.createNetwork(body, call),

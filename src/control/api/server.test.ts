@@ -113,7 +113,11 @@ test('every answer fits the schema of its operation', async (t) => {
       backend.taskMs = 3_600_000;
       names.task = (await backend.createVm({ name: 'web3' }, CALL)).task?.id ?? '';
     }
-    const query = id === 'putArtifact' ? '?kind=kernel' : '';
+    const queries: Record<string, string> = {
+      putArtifact: '?kind=kernel',
+      deleteStorageNode: '?lost=true&confirmed=true',
+    };
+    const query = queries[id] ?? '';
     const path = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: ParameterName) => names[name] ?? '');
     const bytes = operation.bodyMedium === 'bytes' ? { headers: { 'content-type': 'application/octet-stream' } } : {};
     const body = operation.bodyMedium === 'bytes' ? content : bodies[id];

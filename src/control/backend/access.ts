@@ -18,7 +18,7 @@ import type { TokenRecord, Write } from '../store/cluster-store.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { Freshness } from './freshness.ts';
-import { addressesOf, type Joining, joinChange, refusal } from './joining.ts';
+import { addressesOf, type Joining, joinChange, refusal, refuseLost } from './joining.ts';
 
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
@@ -164,6 +164,7 @@ export class AccessBackend {
     await this.#demandAnswers(joining);
     const certPem = await issueForRequest(authority, request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
+    if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await allowReader(this.#context.etcd, commonName(identity));
     const joined = this.#lastJoin.then(() =>
       change(this.#context, () => {

@@ -47,6 +47,7 @@ import { ImagesBackend } from './images.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
+import { removeStorage } from './storage-removal.ts';
 import { Summary } from './summary.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, eventView, hostView, storageView, taskView } from './views.ts';
@@ -190,7 +191,8 @@ export class ControlBackend implements Backend {
     const controls = await Promise.all([...store.controls.values()].map(({ value }) => this.#controlNode(value)));
     const hosts = [...store.hosts.values()].map(({ value }) => value);
     const storageObserver = this.#context.leading()?.controller.storageObserver;
-    const storage = [...store.storage.values()].map(({ value }) => storageObserver?.answers(value.name) === true);
+    const standing = [...store.storage.values()].filter(({ value }) => value.lost === undefined);
+    const storage = standing.map(({ value }) => storageObserver?.answers(value.name) === true);
     const index = indexOfStore(store);
     return {
       version,
@@ -263,6 +265,11 @@ export class ControlBackend implements Backend {
     if (entry === undefined) throw new CodedError('not-found', `There is no storage node ${name}.`);
     return storageView(this.#context, entry);
   }
+
+  deleteStorageNode: Backend['deleteStorageNode'] = (name, query, { principal }) => {
+    const { lost = false, confirmed = false, ifMatch } = query;
+    return removeStorage(this.#context, { name, ifMatch, isLost: lost, isConfirmed: confirmed, by: principal.name });
+  };
 
   async listControlNodes(query: PageQuery, { signal }: Call): Promise<Page<ControlNode>> {
     const page = await pageOfTable(this.#context.store.controls, query, { signal, view: ({ value }) => value });

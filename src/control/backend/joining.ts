@@ -64,13 +64,23 @@ function memberWith(
 ): string | null {
   const members = [
     ...[...store.hosts.values()].map(({ value }) => ({ kind: 'host', name: value.name, of: value.addresses })),
-    ...[...store.storage.values()].map(({ value }) => ({ kind: 'storage', name: value.name, of: value.addresses })),
+    ...[...store.storage.values()]
+      .filter(({ value }) => value.lost === undefined)
+      .map(({ value }) => ({ kind: 'storage', name: value.name, of: value.addresses })),
     ...[...store.controls.values()].map(({ value }) => ({ kind: 'control', name: value.name, of: [value.address] })),
   ];
   const owner = members.find(
     ({ kind, name, of }) => !(kind === self.role && name === self.name) && Object.values(of).includes(address),
   );
   return owner === undefined ? null : `${owner.kind} ${owner.name}`;
+}
+
+/** CodedError 'conflict' for the name of a storage node that was declared lost: its certificate is valid for years, and would be the newcomer's. */
+export function refuseLost(record: StorageRecord | undefined): void {
+  if (record?.lost === undefined) return;
+  throw new CodedError('conflict', `A storage node named ${record.name} was declared lost by ${record.lost.by}.`, {
+    advice: 'Nothing was changed; the token is still good. Let the machine join under a name that no storage node had.',
+  });
 }
 
 function networkWith({ store }: ChangeContext, address: string): string | null {
@@ -89,6 +99,7 @@ export function joinWrite({ store, clock }: ChangeContext, { role, name, address
   const storage = addresses.storage ?? control;
   if (role === 'storage') {
     const known = store.storage.get(name);
+    refuseLost(known?.value);
     if (known === undefined) demandCount(store.storage.size, LIMITS.storageNodes);
     const record: StorageRecord = {
       name: parseStorageName(name),

@@ -8,6 +8,11 @@ type Context = Pick<BackendContext, 'store' | 'leading'>;
 
 /** Of a storage node as an object; empty where its service answers, or this node does not lead. */
 export function silenceOfNode(context: Context, node: StorageName): string[] {
+  const lost = context.store.storage.get(node)?.value.lost;
+  if (lost !== undefined)
+    return [
+      `It was declared lost by ${lost.by}, ${new Date(lost.at).toISOString()}, with everything on it. Its name is not given again.`,
+    ];
   const silence = context.leading()?.controller.storageObserver.silences().get(node);
   if (silence === undefined) return [];
   const waits =

@@ -290,7 +290,7 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
   return {
     name: node.name,
     revision: revisionOf(entry),
-    state: observer?.answers(node.name) === true ? 'alive' : 'dead',
+    state: node.lost !== undefined ? 'lost' : observer?.answers(node.name) === true ? 'alive' : 'dead',
     served: observer?.silences().get(node.name)?.served ?? null,
     because: silenceOfNode(context, node.name),
     ageMs: observer === undefined ? null : ageOf(observer.see(node.name, '' as never, null, null).ageMs),

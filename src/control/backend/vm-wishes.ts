@@ -41,6 +41,7 @@ export class VmWishes {
   async start(name: string): Promise<Entry<TaskRecord>> {
     return this.#act(name, 'vm.start', 'Starting.', ({ value: vm }, task) => {
       refuseDeleting(vm);
+      refuseLost(this.#context, vm);
       if (vm.phase.kind !== 'stopped' && vm.phase.kind !== 'stopping' && vm.intent !== 'stopped')
         return { vm: null, already: alreadyOn(vm) };
       return {
@@ -229,6 +230,15 @@ function existing(...ids: readonly (TaskRecord['id'] | null | undefined)[]): Tas
 
 function refuseDeleting(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
+}
+
+/** A VM never starts with a disk that is lost. */
+function refuseLost({ store }: ChangeContext, { id, name }: VmRecord): void {
+  const lost = store.disksOf(id).find(({ node }) => store.storage.get(node)?.value.lost !== undefined);
+  if (lost === undefined) return;
+  throw new CodedError('conflict', `${lost.id} of ${name} was on storage node ${lost.node}, which is lost.`, {
+    advice: `Nothing was changed. ${name} never starts again: delete it (gp vm delete ${name}); its name is free after that.`,
+  });
 }
 
 /** What a VM shares is others' too: whoever deletes it says first that it leaves them. */

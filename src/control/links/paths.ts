@@ -50,8 +50,14 @@ export function createPaths(options: PathsOptions): ControlPaths {
         });
         return { name: `via ${name}`, storage: null, relay, network: 'control' };
       });
-    const viaStorage = [...snapshot.storage.keys()].map(
-      (node): RelayPath => ({ name: `via ${node}`, storage: node, relay: storage.client(node), network: 'storage' }),
+    const standing = [...snapshot.storage.values()].filter(({ value }) => value.lost === undefined);
+    const viaStorage = standing.map(
+      ({ value: { name: node } }): RelayPath => ({
+        name: `via ${node}`,
+        storage: node,
+        relay: storage.client(node),
+        network: 'storage',
+      }),
     );
     return [{ name: 'direct', storage: null, relay: null, network: 'control' }, ...viaControl, ...viaStorage];
   };

@@ -122,6 +122,7 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
   const to = (node: StorageName): RpcClient => {
     const record = snapshot.storage.get(node);
     if (record === undefined) throw new CodedError('not-found', `Storage node ${node} is not in the cluster.`);
+    if (record.value.lost !== undefined) throw new CodedError('conflict', `Storage node ${node} was declared lost.`);
     return clients.to({
       address: record.value.addresses.control,
       port: PORTS.storage,

@@ -209,7 +209,9 @@ export class Controller {
   }
 
   #watchStorage(): void {
-    this.storageObserver.watch([...this.#ports.store.snapshot.storage.keys()]);
+    const nodes = [...this.#ports.store.snapshot.storage.values()].map(({ value }) => value);
+    this.storageObserver.watch(nodes.flatMap(({ name, lost }) => (lost === undefined ? [name] : [])));
+    for (const { name, lost } of nodes) if (lost !== undefined) this.vms.wakeNode(name);
   }
 }
 

@@ -213,9 +213,13 @@ export class Executor {
     return nodes;
   }
 
+  #standing(uses: readonly VmSharedDisk[]): VmSharedDisk[] {
+    return uses.filter(({ disk }) => !this.#isLost(this.#sharedDisk(disk).node));
+  }
+
   /** The shared disks that the VM is to have and that are made. */
   #madeSharedDisks(vm: VmRecord): VmSharedDisk[] {
-    return heldSharedDisks(vm).filter(({ disk }) => this.#sharedDisk(disk).phase !== 'creating');
+    return this.#standing(heldSharedDisks(vm)).filter(({ disk }) => this.#sharedDisk(disk).phase !== 'creating');
   }
 
   #sharedDisk(id: DiskId): SharedDiskRecord {
@@ -224,7 +228,12 @@ export class Executor {
     return entry.value;
   }
 
-  /** All nodes at once; one that does not acknowledge fails the step: the VM's disk is there anyway. */
+  /** Somebody declared it lost: what was there is gone, and nothing serves it again. */
+  #isLost(node: StorageName): boolean {
+    return this.#ports.store.snapshot.storage.get(node)?.value.lost !== undefined;
+  }
+
+  /** All nodes at once that are not lost; one that does not acknowledge fails the step: the VM's disk is there anyway. */
   async #onEveryNode(vm: VmRecord, order: (node: StorageName, has: OnNode) => Promise<unknown>): Promise<void> {
     const failures: unknown[] = [];
     const one = async (node: StorageName, has: OnNode): Promise<void> => {
@@ -234,7 +243,8 @@ export class Executor {
         failures.push(error);
       }
     };
-    await Promise.all([...this.#byNode(vm)].map(([node, has]) => one(node, has)));
+    const standing = [...this.#byNode(vm)].filter(([node]) => !this.#isLost(node));
+    await Promise.all(standing.map(([node, has]) => one(node, has)));
     if (failures.length > 0) throw failures[0];
   }
 
@@ -346,7 +356,7 @@ export class Executor {
   /** With none in it, too: the machine has the controller for those that come. */
   async #launchSharedDisks(vm: VmRecord, generation: Generation): Promise<Pick<LaunchOrder, 'sharedDisks' | 'needs'>> {
     const sharedDisks = await Promise.all(
-      startedSharedDisks(vm).map((use) => this.#launchSharedDisk(vm, use, generation)),
+      this.#standing(startedSharedDisks(vm)).map((use) => this.#launchSharedDisk(vm, use, generation)),
     );
     return { sharedDisks, needs: [SHARED_DISKS] };
   }
@@ -394,7 +404,8 @@ export class Executor {
 
   #machine(vm: VmRecord): LaunchMachine {
     const { vcpus, memoryBytes, cpuModel, boot } = vm.spec;
-    const from = [...this.#ports.store.snapshot.storage.values()].map(({ value }) => ({
+    const standing = [...this.#ports.store.snapshot.storage.values()].filter(({ value }) => value.lost === undefined);
+    const from = standing.map(({ value }) => ({
       node: value.name,
       address: value.addresses.storage,
       port: PORTS.storage,
@@ -455,7 +466,8 @@ export class Executor {
     const { store, storage } = this.#ports;
     const entry = store.snapshot.disks.get(id);
     if (entry === undefined) return;
-    await storage.deleteDisk(entry.value.node, id, { term: store.term }, { deadlineMs: DEADLINE.disk });
+    if (!this.#isLost(entry.value.node))
+      await storage.deleteDisk(entry.value.node, id, { term: store.term }, { deadlineMs: DEADLINE.disk });
     await store.commit({ changes: [{ kind: 'disk', id, value: null }], events: [] });
   }
 }

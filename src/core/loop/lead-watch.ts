@@ -111,7 +111,7 @@ export class LeadWatch {
     const silent: ReachTarget[] = [];
     const answering: ReachTarget[] = [];
     const sort = (target: ReachTarget): void => void (isSilent(target) ? silent : answering).push(target);
-    for (const name of storage.keys()) sort({ kind: 'storage', name });
+    for (const { value } of storage.values()) if (value.lost === undefined) sort({ kind: 'storage', name: value.name });
     for (const name of hosts.keys()) sort({ kind: 'host', name });
     return { silent, answering };
   }

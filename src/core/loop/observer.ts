@@ -348,7 +348,9 @@ export class HostObserver {
 
   /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
   #noteStoragePaths(watched: WatchedHost, tried: readonly { readonly path: Path; readonly result: Tried }[]): void {
-    const cut = new Set(watched.storageCut);
+    // A node that is no path any more was declared lost: what it met last is nothing to decide by.
+    const paths = new Set(this.#ports.paths.list().map(({ storage }) => storage));
+    const cut = new Set([...watched.storageCut].filter((node) => paths.has(node)));
     for (const { path, result } of tried) {
       if (path.storage === null || result.outcome === 'void') continue;
       if (result.outcome === 'silent') cut.add(path.storage);

@@ -331,3 +331,33 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     },
   ]);
 });
+
+test('a storage node that is lost gets no order: fences and grants go to the others, and a shared disk there is deleted by its record alone', async () => {
+  const world = new World();
+  const vm = vmRecord({ kind: 'running', incarnation: incarnation(2) });
+  const sharing = { ...vm, spec: { ...vm.spec, sharedDisks: [{ disk: DISK.id, lun: 0 }] } };
+  world.tables.disks.set(diskRecord().id, { value: diskRecord(), revision: 1 });
+  world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
+  for (const name of ['s1', 's2'])
+    world.tables.storage.set(name, {
+      value: { name, addresses: {}, ...(name === 's2' ? { lost: {} } : {}) },
+      revision: 1,
+    });
+  world.tables.sharedDisks.set(DISK.id, { value: DISK, revision: 1 });
+  const { executor, plugged } = sharingExecutor(world);
+  const ledger = emptyLedger();
+  await executor.perform(sharing, { do: 'fence', below: 2 as Generation }, ledger);
+  await executor.perform(sharing, { do: 'grant', generation: 2 as Generation }, ledger);
+  const share = { do: 'share', incarnation: incarnation(2), disks: '' } as const;
+  await executor.perform(sharing, share, ledger);
+  assert.deepEqual(
+    world.orders.filter((order) => / s\d/.test(order)),
+    ['fence s1 2', 'grant s1 2: ', 'fence s1 2', 'grant s1 2: '],
+  );
+  assert.deepEqual(plugged, []);
+  world.apply({ kind: 'shared-disk', id: DISK.id, value: { ...DISK, phase: 'deleting' } });
+  world.orders.length = 0;
+  world.loop.wakeDisk(DISK.id);
+  await world.pass(1_000);
+  assert.deepEqual([world.orders, world.tables.sharedDisks.size], [[], 0]);
+});

@@ -230,7 +230,9 @@ export class SharedDiskLoop {
     const { node, id, sizeBytes, blockBytes } = disk;
     const options = { deadlineMs: ORDER_MS };
     if (order === 'delete') {
-      await storage.deleteSharedDisk(node, id, { term: store.term }, options);
+      // What was on a node that is lost is gone already.
+      if (store.snapshot.storage.get(node)?.value.lost === undefined)
+        await storage.deleteSharedDisk(node, id, { term: store.term }, options);
       state.isDeleted = true;
     } else {
       const put = { term: store.term, sizeBytes, blockBytes, needs: [SHARED_DISKS] };

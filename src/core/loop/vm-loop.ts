@@ -143,6 +143,7 @@ export class VmLoop {
       seeHost: (host) => observer.see(host),
       areAllHostsAsked: () => observer.areAllAsked,
       storageAnswers,
+      isLost: (node) => store.snapshot.storage.get(node)?.value.lost !== undefined,
       pool,
       storageCutFrom: (host) => observer.storageCutFrom(host),
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),

@@ -43,6 +43,8 @@ export interface StorageRecord {
   readonly name: StorageName;
   readonly addresses: { readonly control: string; readonly storage: string };
   readonly joinedAt: number;
+  /** Somebody declared it gone for good, with everything on it (Unix ms, the token's name). It serves nothing again, and nobody joins by its name. */
+  readonly lost?: { readonly at: number; readonly by: string };
 }
 
 export interface DiskRecord {

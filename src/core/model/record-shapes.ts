@@ -223,7 +223,15 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         joinedAt: finite,
       }),
     ),
-    storage: kind('name', fields<StorageRecord>({ name, addresses: fields(addresses), joinedAt: finite })),
+    storage: kind(
+      'name',
+      fields<StorageRecord>({
+        name,
+        addresses: fields(addresses),
+        joinedAt: finite,
+        lost: maybe(fields({ at: finite, by: prose })),
+      }),
+    ),
     control: kind('name', fields({ name, address: word, startedAt: finite })),
     disk: kind(
       'id',

@@ -57,6 +57,8 @@ export interface ClusterSituation {
   readonly areAllHostsAsked: () => boolean;
   /** Storage nodes that answered the leader's last call. */
   readonly storageAnswers: (node: StorageName) => boolean;
+  /** Storage nodes that somebody declared lost: no fence reaches them, and none has to. */
+  readonly isLost: (node: StorageName) => boolean;
   /** What a storage node reported last of its pool; null before its first report. */
   readonly pool: (node: StorageName) => SeenPool | null;
   /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
@@ -139,14 +141,16 @@ const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
 export function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
   const nodes = sharedDisksOf(vm).flatMap(({ disk }) => {
     const record = cluster.index.sharedDisk(disk);
-    return record?.phase === 'creating' ? [] : [record?.node ?? UNKNOWN_NODE];
+    if (record?.phase === 'creating' || (record !== null && cluster.isLost(record.node))) return [];
+    return [record?.node ?? UNKNOWN_NODE];
   });
   return [...new Set(nodes)];
 }
 
 /** The judgement on one incarnation. */
 export function judgementOf(situation: VmSituation, incarnation: Incarnation): Judgement {
-  return judge(situation.see(incarnation), () => [...diskNodes(situation.disks), ...sharedNodes(situation)]);
+  const own = (): StorageName[] => diskNodes(situation.disks).filter((node) => !situation.cluster.isLost(node));
+  return judge(situation.see(incarnation), () => [...own(), ...sharedNodes(situation)]);
 }
 
 /** Whether every storage node of the VM, as its record stands, acknowledged a fence of all below `below`. */

@@ -28,6 +28,7 @@ import {
 } from './decision.ts';
 import { diskErrorCause, diskErrorWords } from './disk-error.ts';
 import { moveObstacle } from './guest-cluster-limits.ts';
+import { decideLost } from './lost-storage.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from './migration-decision.ts';
 import { place } from './placement.ts';
 import { afterRefusal, endRefused, isFinal, refusedDisk } from './refused-start.ts';
@@ -63,6 +64,8 @@ const MEMBER_LOOK_MS = 500;
 export function decide(situation: VmSituation): Decision {
   const retry = retryPause(situation);
   if (retry !== null) return retry;
+  const lost = decideLost(situation);
+  if (lost !== null) return lost;
   const { phase } = situation.vm;
   switch (phase.kind) {
     case 'stopped':

@@ -289,6 +289,19 @@ export class FakeBackend implements Backend {
     this.hosts.delete(name);
   }
 
+  async deleteStorageNode(
+    name: string,
+    { lost = false, confirmed = false }: requests.DeleteStorageQuery & Conditional,
+    call: Call,
+  ): Promise<views.StorageLoss> {
+    await this.#enter('deleteStorageNode', call);
+    if (name !== 's1') throw missing('storage node', name);
+    if (!lost || !confirmed)
+      throw new CodedError('conflict', `Lost with ${name}: 1 VMs (web1).`, { advice: 'Nothing was changed.' });
+    const none = { count: 0, names: [] };
+    return { node: name, vms: { count: 1, names: ['web1'] }, disks: none, sharedDisks: none, images: none };
+  }
+
   async patchHost(name: string, patch: requests.PatchHost & Conditional, call: Call): Promise<views.Host> {
     await this.#enter('patchHost', call);
     const old = this.#host(name);

@@ -199,6 +199,7 @@ export function clusterOf({
     seeHost: (name) => seen.get(name) ?? seenHost(Number(name.slice(1)), { agent: 'unknown' }),
     areAllHostsAsked: () => hosts.every((each) => each.seen.agent !== 'unknown'),
     storageAnswers: () => true,
+    isLost: () => false,
     pool: () => null,
     storageCutFrom: () => [],
     hostsWithStorageCut: () => [],

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { parseStorageName, type VmId } from '../../base/ids.ts';
+import { EtcdClient } from '../../etcd/client.ts';
+import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import { startBackend, type TestBackend } from '../testing/backend.ts';
+import { diskRecord, type RunningStore, startStore, storageRecord, vmRecord, wipe } from '../testing/records.ts';
+import { AccessBackend } from './access.ts';
+import { joinWrite } from './joining.ts';
+import { removeStorage } from './storage-removal.ts';
+import { VmWishes } from './vm-wishes.ts';
+
+let etcd: TestCluster;
+let running: RunningStore;
+let backend: TestBackend;
+
+before(async () => {
+  etcd = await startCluster(1);
+});
+after(() => etcd.stop());
+beforeEach(async () => {
+  const client = new EtcdClient(etcd.clientOptions());
+  await wipe(client);
+  client.close();
+  running = await startStore(etcd.clientOptions());
+  backend = await startBackend(running);
+});
+afterEach(() => running.close());
+
+const remove = (name: string, more: { isLost?: boolean; isConfirmed?: boolean; ifMatch?: string } = {}) =>
+  removeStorage(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
+
+/** Node s2, which does not answer, with the disk of a VM. */
+async function withNode(): Promise<VmId> {
+  const vm = vmRecord(1);
+  const disk = { ...diskRecord(1, vm), node: parseStorageName('s2') };
+  const writes = [
+    { key: '/gp/storage/s2', value: { ...storageRecord('s2'), name: 's2' }, expect: null },
+    { key: `/gp/vm/${vm.id}`, value: vm, expect: null },
+    { key: `/gp/vm-name/${vm.name}`, value: vm.id, expect: null },
+    { key: `/gp/disk/${disk.id}`, value: disk, expect: null },
+  ];
+  await running.store.transact(writes, null);
+  return vm.id;
+}
+
+test('what is lost is named before anything is changed, and a node that answers is not lost', async () => {
+  await withNode();
+  await assert.rejects(remove('s9'), { code: 'not-found' });
+  await assert.rejects(remove('s1'), { code: 'conflict', message: /s1 answers: it is not lost/ });
+  await assert.rejects(remove('s2', { isLost: false }), { code: 'conflict', advice: /gp storage remove s2 --lost/ });
+  await assert.rejects(remove('s2', { isConfirmed: false }), {
+    code: 'conflict',
+    message: /Lost with it: 1 VMs \(vm1\), 1 disks \(disk-[0-9a-f]{12}\), no shared disks, no images\./,
+    advice: /Nothing was changed.*--yes/,
+  });
+  await assert.rejects(remove('s2', { ifMatch: '1' }), { code: 'stale-revision' });
+  assert.equal(running.store.storage.get('s2')?.value.lost, undefined);
+});
+
+test('a node that was declared lost is out for good: audited, its name and its VMs refused, and repeating finishes it', async () => {
+  await withNode();
+  const access = new AccessBackend(backend.context);
+  await access.createJoinToken({ role: 'storage', name: 's2' });
+  const loss = await remove('s2');
+  assert.deepEqual([loss.node, loss.vms, loss.disks.count], ['s2', { count: 1, names: ['vm1'] }, 1]);
+  const { lost } = running.store.storage.get('s2')?.value ?? {};
+  assert.equal(lost?.by, 'anna');
+  const events = [...running.store.events.values()].map(({ value }) => value);
+  assert.match(
+    events.find(({ kind }) => kind === 'storage-lost')?.message ?? '',
+    /declared lost by anna\. Lost with it: 1 VMs \(vm1\)/,
+  );
+  assert.equal(running.store.tokens.size, 0, 'nobody joins by a token from before');
+  assert.throws(
+    () => joinWrite(backend.context, { role: 'storage', name: 's2', addresses: { control: '10.0.0.9' } }),
+    /named s2 was declared lost by anna/,
+  );
+  await assert.rejects(new VmWishes(backend.context).start('vm1'), {
+    code: 'conflict',
+    message: /was on storage node s2, which is lost/,
+  });
+  await new VmWishes(backend.context).delete('vm1', { ifMatch: null });
+  assert.equal((await remove('s2')).disks.count, 1, 'repeated');
+  assert.deepEqual(running.store.storage.get('s2')?.value.lost, lost);
+});

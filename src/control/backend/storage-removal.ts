@@ -1,0 +1,112 @@
+/**
+ * A storage node that is gone for good: somebody says so, and what was on it is given up.
+ *
+ * Guarantees: nothing is given up unasked, nor while the node answers; from the transaction on no order and no fence concerns the node, no VM
+ * with a disk there is started, and nobody joins by its name; it reads nothing of etcd any more. Repeating it finishes what was left undone.
+ */
+import type { StorageLoss } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseStorageName, type StorageName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
+import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import { revokeUser } from '../../etcd/authorization.ts';
+import { commonName } from '../../pki/identity.ts';
+import type { ClusterStore, Write } from '../store/cluster-store.ts';
+import { change, checkRevision } from './changes.ts';
+import type { BackendContext } from './context.ts';
+
+export interface StorageRemoval {
+  readonly name: string;
+  readonly ifMatch: string | null;
+  /** Somebody says that it is gone for good. */
+  readonly isLost: boolean;
+  /** Somebody has read what is lost. */
+  readonly isConfirmed: boolean;
+  /** The name of that somebody's token. */
+  readonly by: string;
+}
+
+/** Names of one kind that an answer holds; of more, their number says that there are more. */
+const NAMES_MAX = 1_000;
+
+/** Declares a storage node lost. CodedError 'not-found', 'stale-revision', or 'conflict': not said, not confirmed, or it answers. */
+export async function removeStorage(context: BackendContext, removal: StorageRemoval): Promise<StorageLoss> {
+  const { name, ifMatch, isLost, isConfirmed, by } = removal;
+  const loss = await change(context, () => {
+    const { store, clock } = context;
+    const entry = store.storage.get(name);
+    if (entry === undefined)
+      throw new CodedError('not-found', `There is no storage node ${name}.`, { advice: 'Nothing was changed.' });
+    checkRevision(entry, ifMatch, `Storage node ${name}`);
+    const found = lossOf(store, name);
+    if (entry.value.lost !== undefined) return { writes: [], result: found };
+    refuse(context, { name: entry.value.name, isLost, isConfirmed, found });
+    const at = clock.wallMs();
+    const about = { vm: null, vmName: null, host: null, generation: null };
+    const message = `Storage node ${name} was declared lost by ${by}. ${lossWords(found)}`;
+    const tokens = [...store.tokens.values()].filter(
+      ({ value }) => value.kind === 'join' && value.role === 'storage' && value.name === name,
+    );
+    const writes: Write[] = [
+      { key: keyOf.storage(entry.value.name), value: { ...entry.value, lost: { at, by } }, expect: entry.revision },
+      ...tokens.map(({ value }): Write => ({ key: PREFIX.token + value.id, value: null, expect: null })),
+      store.eventWrite({ at, kind: 'storage-lost', ...about, message }),
+    ];
+    return { writes, result: found };
+  });
+  // After the transaction: repeated, it is done then.
+  await revokeUser(context.etcd, commonName({ kind: 'storage', name: parseStorageName(name) }));
+  return loss;
+}
+
+function refuse(
+  context: BackendContext,
+  {
+    name,
+    isLost,
+    isConfirmed,
+    found,
+  }: Pick<StorageRemoval, 'isLost' | 'isConfirmed'> & { readonly name: StorageName; readonly found: StorageLoss },
+): void {
+  if (context.leading()?.controller.storageObserver.answers(name) === true)
+    throw new CodedError('conflict', `Storage node ${name} answers: it is not lost.`, {
+      advice: 'Nothing was changed. Delete what is on it; a storage node that answers cannot be removed.',
+    });
+  if (!isLost)
+    throw new CodedError('conflict', `Storage node ${name} does not answer, which may pass.`, {
+      advice: `Nothing was changed. Bring it back; or, if it is gone for good: gp storage remove ${name} --lost.`,
+    });
+  if (!isConfirmed)
+    throw new CodedError(
+      'conflict',
+      `To declare storage node ${name} lost gives up what was on it. ${lossWords(found)}`,
+      {
+        advice: `Nothing was changed. If that is so: gp storage remove ${name} --lost --yes. It cannot be taken back.`,
+      },
+    );
+}
+
+/** What is on a storage node, and images of which no other one has a copy. */
+function lossOf(store: ClusterStore, node: string): StorageLoss {
+  const disks = [...store.disks.values()].map(({ value }) => value).filter((disk) => disk.node === node);
+  const shared = [...store.sharedDisks.values()].map(({ value }) => value).filter((disk) => disk.node === node);
+  const isGone = (other: string): boolean => other === node || store.storage.get(other)?.value.lost !== undefined;
+  const images = [...store.images.values()].map(({ value }) => value).filter(({ nodes }) => nodes.every(isGone));
+  return {
+    node,
+    vms: bounded([...new Set(disks.map(({ vm }) => store.vms.get(vm)?.value.name ?? vm))]),
+    disks: bounded(disks.map(({ id }) => id)),
+    sharedDisks: bounded(shared.map(({ id, name }) => `${name} (${id})`)),
+    images: bounded(images.map(({ name }) => name)),
+  };
+}
+
+function bounded(names: readonly string[]): StorageLoss['vms'] {
+  return { count: names.length, names: [...names].sort().slice(0, NAMES_MAX) };
+}
+
+function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
+  const part = (what: string, { count, names }: StorageLoss['vms']): string =>
+    count === 0 ? `no ${what}` : `${count} ${what} (${listed(names)})`;
+  return `Lost with it: ${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;
+}

@@ -1,0 +1,46 @@
+/**
+ * What becomes of a VM of whose own disks one was on a storage node that somebody declared lost. Pure.
+ *
+ * Guarantees: such a VM is ended and never started again; it can be deleted. (A shared disk that is lost ends nobody: its VMs have others.)
+ */
+import { listed } from '../../base/listed.ts';
+import { type Decision, inPhase, type VmSituation, wait, wantsStop } from './decision.ts';
+
+const IDLE_MS = 30_000;
+
+/** The next thing because of a lost disk; null where there is none, or where what goes on anyway ends the VM. */
+export function decideLost(situation: VmSituation): Decision | null {
+  const { vm, now } = situation;
+  if (vm.deleting) return null;
+  const why = whyLost(situation);
+  if (why === null) return null;
+  const { phase } = vm;
+  if (phase.kind === 'stopped') {
+    if (vm.stopRequest !== null) return null;
+    if (vm.intent === 'stopped') return wait(why, IDLE_MS);
+    const { startTask } = vm;
+    return {
+      kind: 'commit',
+      vm: { ...vm, intent: 'stopped', startTask: null },
+      event: { kind: 'disk-lost', message: why },
+      tasks: startTask === null ? [] : [{ id: startTask, state: 'failed', message: why }],
+    };
+  }
+  if ((phase.kind !== 'starting' && phase.kind !== 'running') || wantsStop(vm)) return null;
+  const { incarnation } = phase;
+  return {
+    kind: 'commit',
+    vm: inPhase(vm, { kind: 'stopping', incarnation, mode: 'hard', deadlineAt: now, reason: 'failed' }, now, {
+      intent: 'stopped',
+    }),
+    event: { kind: 'disk-lost', message: why },
+  };
+}
+
+function whyLost({ vm, disks, cluster }: VmSituation): string | null {
+  const lost = disks.filter(({ node }) => cluster.isLost(node));
+  if (lost.length === 0) return null;
+  const nodes = [...new Set(lost.map(({ node }) => node))];
+  const what = `${listed(lost.map(({ id }) => id))} of ${vm.name} was on storage node ${nodes.join(', ')}, which is lost`;
+  return `${what}: ${vm.name} never starts with it again. Delete it (gp vm delete ${vm.name}); its name is free after that.`;
+}
