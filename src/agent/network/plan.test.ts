@@ -101,6 +101,7 @@ test('rules: one transaction that replaces, drops tunnels, and keeps guests from
   assert.match(script, /ip daddr \{ 169\.254\.0\.0\/16, 10\.77\.0\.0\/16 \} drop/);
   assert.match(script, /elements = \{ "gpt3n0" \. 02:00:00:00:00:01 \}/);
   assert.match(script, /elements = \{ "gpt3n0" : jump member100 \}/);
+  assert.match(script, /iifname "gpt\*" oifname "gpx\*" meta mark set 0x67707431/);
   assert.match(script, /ip saddr 10\.0\.0\.0\/24 oifname != "gpb\*" masquerade/);
   const closed = ruleScript(plan({ ...LAN, nat: false, dhcp: null }), { taps: [], underlay: [], onlyGuests: false });
   assert.doesNotMatch(closed, /masquerade|udp dport \{/);

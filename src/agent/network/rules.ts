@@ -5,6 +5,7 @@
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';
+import { TUNNEL_MARK } from '../../core/plan/port-filter.ts';
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
 import { bridgeName, cidrOf, tunnelName } from './names.ts';
 import { chain, replaceTable, set } from './nft-text.ts';
@@ -47,7 +48,11 @@ function bridgeTable({ networks }: NetworkPlan, taps: readonly Tap[]): string[] 
       ],
       'filter hook input priority 0',
     ),
-    ...chain('forward', networks.flatMap(tunnelRules), 'filter hook forward priority 0'),
+    ...chain(
+      'forward',
+      [...networks.flatMap(tunnelRules), `${IF_TAP} oifname "gpx*" meta mark set ${TUNNEL_MARK}`],
+      'filter hook forward priority 0',
+    ),
     ...chain('output', ['oifname "gpx*" drop'], 'filter hook output priority 0'),
   ];
 }

@@ -12,7 +12,7 @@ import type { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
 import { decideHost } from '../plan/host-decision.ts';
 import { NetworkPlanner } from '../plan/network-plan.ts';
-import { type Members, membersOf } from '../plan/port-filter.ts';
+import { type Members, membersForHosts } from '../plan/port-filter.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink, NetworkPlan } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -34,6 +34,7 @@ const ORDER_DEADLINE_MS = 5_000;
 const PLAN_INTERVAL_MS = 500;
 /** Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone. */
 const GATHER_MS = 50;
+const OFFERS_PER_TURN = 50;
 
 interface HostState {
   busy: boolean;
@@ -68,7 +69,7 @@ export class HostLoop {
     const { networks } = ports.store.snapshot;
     this.#planner = new NetworkPlanner(ports.index, {
       network: (name) => networks.get(name)?.value,
-      members: () => (this.#members ??= membersOf(ports.store.snapshot)),
+      members: () => (this.#members ??= membersForHosts(ports.store.snapshot)),
     });
   }
 
@@ -162,7 +163,20 @@ export class HostLoop {
     for (const host of hosts) this.#state(host).planVersion++;
     const isForAll = this.#commonOffered !== this.#commonVersion;
     this.#commonOffered = this.#commonVersion;
-    for (const host of isForAll ? this.#states.keys() : hosts) this.#offer(host, this.#state(host));
+    this.#offerInTurns(isForAll ? [...this.#states.keys()] : [...hosts]);
+  }
+
+  /** A plan names every machine of the cluster: to write a thousand of them in one turn of the event loop takes longer than that may last. */
+  #offerInTurns(hosts: readonly HostName[]): void {
+    for (const host of hosts.slice(0, OFFERS_PER_TURN)) {
+      const state = this.#states.get(host);
+      if (state !== undefined) this.#offer(host, state);
+    }
+    const rest = hosts.slice(OFFERS_PER_TURN);
+    if (rest.length === 0) return;
+    this.#ports.clock.after(0, () => {
+      if (!this.#stopped) this.#offerInTurns(rest);
+    });
   }
 
   /** Serves a host whose plan may be due; one that had a plan just now gets the next with a report. */

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { controlPortFilter, hostPortFilter, membersOf, storagePortFilter } from './port-filter.ts';
+import {
+  controlPortFilter,
+  hostPortFilter,
+  membersForHosts,
+  membersOf,
+  storagePortFilter,
+  TUNNEL_MARK,
+} from './port-filter.ts';
 
 const MEMBERS = {
   controls: ['10.77.0.11'],
@@ -23,6 +30,17 @@ test('every filter is one transaction that replaces one table, and names the por
     assert.doesNotMatch(script, /7449/);
     assert.match(script, /tcp flags & \(syn \| ack\) != syn accept/);
   }
+});
+
+test('what guests send through a tunnel is not taken for what their QEMU sends: it is marked, and the mark passes first', () => {
+  const script = hostPortFilter({ members: MEMBERS, slots: [SLOT], slotUsers: USERS });
+  assert.match(script, new RegExp(`chain slot \\{\\s+udp dport 4789 meta mark ${TUNNEL_MARK} accept`));
+});
+
+test('hosts are told where migrations come from, and no more of other hosts', () => {
+  const host = { value: { addresses: { control: '10.77.2.1', storage: '10.78.2.1', overlay: '10.79.2.1' } } };
+  const { hosts } = membersForHosts({ controls: new Map(), storage: new Map(), hosts: new Map([['h1', host]]) });
+  assert.deepEqual(hosts, ['10.78.2.1']);
 });
 
 test('while nobody said who the members are, only slots are filtered', () => {

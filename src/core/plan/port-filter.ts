@@ -42,6 +42,16 @@ export function membersOf({ controls, storage, hosts }: Records): Members {
   };
 }
 
+/** The same as a plan for hosts has it: of hosts only where their migrations come from, because a plan names a thousand of them. */
+export function membersForHosts(records: Records): Members {
+  return { ...membersOf(records), hosts: [...records.hosts.values()].map(({ value }) => value.addresses.storage) };
+}
+
+/**
+ * The mark of guests' frames on their way into a tunnel. The kernel counts the packets that carry them as the tap's owner's, who is a slot's
+ * user; without CAP_NET_ADMIN that user cannot mark packets of its own.
+ */
+export const TUNNEL_MARK = '0x67707431';
 const TABLE = 'groundplane_ports';
 const MONITORS = `${SLOT_PORT_MIN}-${SLOT_PORT_MAX}`;
 const DISKS = `${DISK_PORT_BASE}-${DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1}`;
@@ -104,6 +114,7 @@ export function hostPortFilter({
       ${members === null ? '' : `tcp dport ${MONITORS} ${IS_MIGRATION} ip saddr @hosts accept\n tcp dport ${MONITORS} drop`}
     }`,
     `chain slot {
+      udp dport ${PORTS.vxlan} meta mark ${TUNNEL_MARK} accept
       ${NOT_OPENING}
       meta skuid . ip daddr . tcp dport @disks accept
       meta skuid @sharing tcp dport ${PORTS.target} accept
