@@ -7,6 +7,8 @@ import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { filter, run, spawnDaemon, tryRun } from './child-process.ts';
+import { pause } from './deadline.ts';
+import { monotonicMs } from './monotonic.ts';
 import { isRunning, listProcesses, readProcess, signalProcess, waitGone } from './process-table.ts';
 
 const DEADLINE_MS = 20_000;
@@ -114,8 +116,12 @@ test('a filter: what it makes of a stream, its failure, and its end when nobody 
   const mark = `271828.${process.pid}`;
   const endless = filter(['/bin/sh', '-c', `yes & sleep ${mark}`], input(), signal);
   await once(endless, 'data');
-  const own = listProcesses().filter(({ argv }) => argv[0] === 'sleep' && argv[1] === mark);
-  assert.equal(own.length, 1);
+  const sleeping = () => listProcesses().filter(({ argv }) => argv[0] === 'sleep' && argv[1] === mark);
+  // The two processes begin in any order.
+  const endsAtMs = monotonicMs() + DEADLINE_MS;
+  while (sleeping().length === 0 && monotonicMs() < endsAtMs) await pause(5);
+  const own = sleeping();
   endless.destroy();
+  assert.equal(own.length, 1);
   for (const each of own) await waitGone(each, DEADLINE_MS);
 });

@@ -71,7 +71,7 @@ function context(more: { readonly ports?: number; readonly largestFileBytes?: nu
   const store = {
     vmNames: new Map(),
     ...{ vms: table(), hosts: table(), disks: table(), sharedDisks: table(), guestClusters: table() },
-    ...{ tasks: table(), reservations: table() },
+    ...{ tasks: table(), reservations: table(), controls: table() },
     onChange: () => undefined,
     images: table([['linux', entry(IMAGE)]]),
     networks: table(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
