@@ -42,9 +42,13 @@ export interface HandlerOptions {
   readonly version: string;
 }
 
+/** Event streams that one control node serves at once. */
+const WATCHES_MAX = 128;
+
 /** The whole table for one backend; its errors pass through. */
 export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): Handlers {
   let document: Readonly<Record<string, unknown>> | undefined;
+  const watches = new Set<Readable>();
   return {
     ...vmHandlers(backend),
     ...nodeHandlers(backend),
@@ -64,9 +68,21 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
           advice: 'Leave them out, or watch kind=event.',
         });
       }
+      // Each looks at every change by itself.
+      if (watches.size >= WATCHES_MAX) {
+        throw new CodedError('unavailable', `${WATCHES_MAX} event streams are open at this control node already.`, {
+          advice: 'Nothing was changed. Close one of them, then try again.',
+        });
+      }
       const kinds = isFiltered ? (['event'] as const) : kind;
       const changes = backend.watch({ after, kinds, filter: isFiltered ? filter : null }, call);
-      return eventStream(changes, heartbeatMs, call.signal);
+      const stream = eventStream(changes, heartbeatMs, call.signal);
+      watches.add(stream);
+      const isOver = (): void => void watches.delete(stream);
+      stream.once('close', isOver);
+      // Also one that nobody reads any more, because its client went before it began.
+      call.signal.addEventListener('abort', isOver, { once: true });
+      return stream;
     },
     getCluster: ({ call }) => backend.cluster(call),
     health: () => backend.health(),

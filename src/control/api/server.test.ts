@@ -403,10 +403,12 @@ test('a body that does not come ends at the deadline too', async (t) => {
   t.after(() => socket.destroy());
   const head = ['POST /v1/vms HTTP/1.1', 'host: x', `authorization: Bearer ${backend.token}`];
   socket.write([...head, 'content-type: application/json', 'content-length: 100', '', '{'].join('\r\n'));
-  socket.resume();
-  // Reset or closed: both are an end.
-  socket.on('error', () => undefined);
-  await new Promise((resolve) => socket.once('close', resolve));
+  let said = '';
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  await once(socket, 'close');
+  assert.match(said, /^HTTP\/1.1 408 [\s\S]*application\/problem\+json[\s\S]*"status":408,"code":"deadline"/);
   assert.equal(backend.vms.size, 0);
 });
 
@@ -572,6 +574,27 @@ test('the watch streams changes with their revisions, heartbeats in silence, and
   assert.match(text, new RegExp(`id: ${vm.revision}\nevent: vm\ndata: \\{`));
   const compacted = await open({ 'last-event-id': '3' });
   assert.match(await compacted(/event: problem\n.*\n/), /"code":"conflict"/);
+});
+
+test('event streams are bounded, and one that ended makes room', async (t) => {
+  const { server, backend } = setUp(t);
+  const port = await server.listen();
+  const open = async () => {
+    const asked = httpRequest({ port, path: '/v1/watch', headers: { authorization: `Bearer ${backend.token}` } }).end();
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    return { asked, answer };
+  };
+  const streams: Awaited<ReturnType<typeof open>>[] = [];
+  for (let count = 0; count < 128; count += 1) streams.push(await open());
+  assert.deepEqual(new Set(streams.map(({ answer }) => answer.statusCode)), new Set([200]));
+  const refused = await open();
+  assert.equal(refused.answer.statusCode, 503);
+  refused.answer.resume();
+  streams.pop()?.asked.destroy();
+  let again = await open();
+  for (; again.answer.statusCode === 503; again = await open()) again.answer.resume();
+  assert.equal(again.answer.statusCode, 200);
+  for (const { asked } of [...streams, again]) asked.destroy();
 });
 
 test('the console is a raw stream both ways, with the same refusals as every route', async (t) => {

@@ -32,7 +32,7 @@ import { type Handlers, handlersFor, type Input } from './handlers.ts';
 import { OpenRequests } from './open-requests.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
-import { answerErrors, unreadableRequests, wrongType } from './refusals.ts';
+import { answerErrors, refuseSocket, unreadableRequests, wrongType } from './refusals.ts';
 import { validatorCompiler } from './request-validator.ts';
 
 const DEADLINE_MS = 30_000;
@@ -239,7 +239,7 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
   if (operation.bodyMedium === 'bytes') {
     clearTimeout(timer);
     // A request injected by a test has no socket to set a time on.
-    request.raw.setTimeout?.(UPLOAD_IDLE_MS, () => request.raw.destroy());
+    request.raw.setTimeout?.(UPLOAD_IDLE_MS, () => refuseLateBody(request));
   }
   function expire(): void {
     abort.abort(
@@ -248,13 +248,22 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
       }),
     );
     // A body that does not come has no handler that could answer.
-    if (request.raw.complete === false) request.raw.destroy();
+    if (request.raw.complete === false) refuseLateBody(request);
   }
   reply.raw.once('close', () => {
     clearTimeout(timer);
     closing.removeEventListener('abort', end);
     if (!reply.raw.writableFinished) abort.abort(new CodedError('failed', 'The client went away.'));
   });
+}
+
+/** Answers on the connection itself, and ends it. */
+function refuseLateBody({ raw }: FastifyRequest): void {
+  if (raw.complete) return;
+  const error = new CodedError('deadline', 'The body of the request did not come in time.', {
+    advice: 'Nothing was changed.',
+  });
+  refuseSocket(raw.socket, error, 408);
 }
 
 function deadlineFor(request: FastifyRequest, deadlineMs: number): number {
