@@ -100,6 +100,16 @@ test('who waits for a move, or for a shared disk, is told what for', () => {
   assert.equal(said({ spec: { ...spec, sharedDisks: sharedDisks.map((use) => ({ ...use, joining: true })) } }), true);
 });
 
+test('of a VM that runs and depends on a value in etcd that is no record it is said why nothing is done with it', () => {
+  const why = 'Nothing is decided: what etcd holds at /gp/host/h1 is not JSON.';
+  const { context, store } = setUp({ why });
+  const running = vmRecord(1, { phase: HERE, intent: 'running' });
+  assert.equal(verdictOf(context, running).because.includes(why), false, 'over by now');
+  const unreadable = new Map([[`/gp/host/${HERE.incarnation.host}`, 'is not JSON']]);
+  Object.defineProperty(store, 'unreadable', { get: () => unreadable });
+  assert.equal(verdictOf(context, running).because.includes(why), true);
+});
+
 test('the verdict on a VM that runs is what its incarnation is seen to do', () => {
   const answers = (status: string): Seen => ({ qmp: { ...QMP, status } });
   const cut: HostObservation = {

@@ -34,9 +34,11 @@ import {
   type VmSharedDisk,
 } from '../../core/model/vm.ts';
 import { judgementOf } from '../../core/plan/decision.ts';
+import { unreadableFor } from '../../core/plan/unreadable.ts';
 import type { Judgement } from '../../core/plan/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { wwnOf } from '../../pki/unit-identity.ts';
+import { snapshotOf } from '../store/leader-store.ts';
 import type { BackendContext } from './context.ts';
 import { drainBlockers } from './drain-checks.ts';
 import { indexOfStore } from './records-index.ts';
@@ -114,6 +116,7 @@ export function verdictOf(
       (judgement?.verdict === 'lost' ||
         judgement?.verdict === 'crashed' ||
         judgement?.verdict === 'disk-error' ||
+        unreadableFor(vm, snapshotOf(context.store)) !== null ||
         isHeldBack(vm))
     )
       because.push(why);
