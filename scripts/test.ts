@@ -17,8 +17,8 @@ const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
-/** With real processes. */
-const KINDS: readonly TestKind[] = ['spin', 'etcd', 'net', 'qemu', 'story'];
+/** Long simulations, and what needs real processes. */
+const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'story'];
 
 /**
  * What runs one group after the other, and how many files of a group side by side. A file is of the first group that names the beginning
@@ -31,6 +31,7 @@ const GROUPS: readonly { readonly lanes: number; readonly starts: readonly strin
     starts: [
       'test/acceptance/acceptance',
       'formal/',
+      'src/sim/',
       'src/images/guest-cluster',
       'src/images/tiny',
       'test/acceptance/ordinary-user',

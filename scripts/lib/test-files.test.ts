@@ -68,6 +68,7 @@ test('a file that does not end in time is a failure', async () => {
 test('the suffix says what a test needs', () => {
   const kinds = [
     'a.test.ts',
+    'a.sim.test.ts',
     'a.spin.test.ts',
     'a.etcd.test.ts',
     'a.net.test.ts',
@@ -75,5 +76,5 @@ test('the suffix says what a test needs', () => {
     'a.story.test.ts',
     'a.ts',
   ].map(kindOf);
-  assert.deepEqual(kinds, ['unit', 'spin', 'etcd', 'net', 'qemu', 'story', undefined]);
+  assert.deepEqual(kinds, ['unit', 'sim', 'spin', 'etcd', 'net', 'qemu', 'story', undefined]);
 });

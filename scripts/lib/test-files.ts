@@ -10,8 +10,8 @@ import { RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
 
 const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
-/** What a test file needs, by its suffix; `spin` needs the model checker and a C compiler, stories need everything else. */
-export type TestKind = 'unit' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
+/** What a test file needs, by its suffix; `sim` needs a minute of simulation, `spin` needs the model checker and a C compiler, stories need everything else. */
+export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
 
 /** A test that failed, with the reason. */
 export type Failure = { readonly file: string; readonly name: string; readonly message: string };
@@ -39,8 +39,17 @@ export function addCounts(a: TestCount, b: TestCount): TestCount {
 
 /** Which kind of test a file is, or undefined where its suffix names none. */
 export function kindOf(file: string): TestKind | undefined {
-  const kind = /\.(spin|etcd|net|qemu|story)\.test\.ts$/.exec(file)?.[1];
-  if (kind === 'spin' || kind === 'etcd' || kind === 'net' || kind === 'qemu' || kind === 'story') return kind;
+  const kind = /\.([a-z]+)\.test\.ts$/.exec(file)?.[1];
+  switch (kind) {
+    case 'sim':
+    case 'spin':
+    case 'etcd':
+    case 'net':
+    case 'qemu':
+    case 'story':
+      return kind;
+    default:
+  }
   return file.endsWith('.test.ts') ? 'unit' : undefined;
 }
 

@@ -13,6 +13,7 @@ import type { TestRecord } from './test-reporter.ts';
 /** How long a file of each kind may take. */
 const FILE_DEADLINE_MS: Record<TestKind, number> = {
   unit: 60_000,
+  sim: 600_000,
   spin: 600_000,
   etcd: 120_000,
   net: 120_000,

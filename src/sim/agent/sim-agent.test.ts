@@ -111,7 +111,7 @@ test('processes outlive the agent, and a boot outlives nothing', async () => {
   host.killAgent();
   await host.run(5_000);
   host.startAgent();
-  assert.deepEqual(host.agent.report(), { ...before, networkRevision: 0 });
+  assert.deepEqual(host.agent.report(), { ...before, networkRevision: 0, wallMs: host.machine.wallMs });
   assert.equal(host.kernel.network?.revision, 1);
   assert.match(await outcome(host, host.agent.launch(launchOrder(5, { nics: [NIC] }))), /"already":true/);
   host.machine.powerOff();

@@ -137,6 +137,7 @@ for (const { agent, control } of PAIRS) {
     const link = host.link(CONTROLS[control] as Wrapper);
     const do_ = <T>(promise: Promise<T>): Promise<T> => host.settled(promise);
 
+    const { wallMs } = host.machine;
     const empty = await do_(link.report(H1, HOW));
     const knows = agent !== 'older' && control !== 'older';
     assert.deepEqual(empty, {
@@ -146,6 +147,7 @@ for (const { agent, control } of PAIRS) {
       capacity: { memoryBytes: 2 ** 30, vcpus: 4, accelerator: 'tcg', cpuModels: knows ? ['baseline', 'EPYC'] : [] },
       incarnations: [],
       networkRevision: 0,
+      wallMs: knows ? wallMs : undefined,
     });
     const launched = await do_(link.launch(H1, fullOrder(5), HOW));
     assert.equal(launched.already, false);
