@@ -95,7 +95,7 @@ export function* anyTypes(source: Source): Generator<Hit> {
 /** A file whose name is not kebab-case. */
 export function* fileNames(source: Source): Generator<Hit> {
   const base = source.path.split('/').at(-1) ?? '';
-  const kebab = /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(etcd|net|qemu|story))?(\.(test|d|config))?\.(ts|mjs|cjs)$/;
+  const kebab = /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(sim|spin|etcd|net|qemu|story))?(\.(test|d|config))?\.(ts|mjs|cjs)$/;
   if (source.tree !== undefined && !kebab.test(base)) yield { line: 1, name: base };
 }
 

@@ -120,6 +120,7 @@ function fullOrder(generation: number, changes: Partial<LaunchOrder> = {}): Laun
     credentials: { caPem: PEM, certPem: PEM, keyPem: PEM },
     network: {
       ...networkPlan(7),
+      members: { controls: ['10.0.0.1'], storage: ['10.0.0.2'], hosts: ['10.0.0.3'] },
       networks: networkPlan(7).networks.map((network) => ({
         ...network,
         gateway: { address: '10.9.0.1', prefixLength: 24 },
@@ -158,7 +159,8 @@ for (const { agent, control } of PAIRS) {
     assert.deepEqual(report.incarnations, [{ vm: VM, generation: 5, slot: 3, pid, startTicks, incoming: false }]);
     assert.equal(report.networkRevision, 7);
     await do_(link.applyNetwork(H1, { ...fullOrder(5).network, revision: 8, term: fullOrder(5).term }, HOW));
-    const inForce = { ...fullOrder(5).network, revision: 8, term: 5 };
+    const { members = null, ...plan } = fullOrder(5).network;
+    const inForce = { ...plan, members: knows ? members : null, revision: 8, term: 5 };
     assert.deepEqual(host.kernel.network, inForce);
     await assert.rejects(do_(link.launch(H1, fullOrder(4), HOW)), { code: 'stale-order' });
     assert.deepEqual(await do_(link.kill(H1, killOrder([5]), HOW)), { killed: [5] });

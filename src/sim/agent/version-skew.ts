@@ -14,7 +14,7 @@ const FUTURE_FEATURE = 'future-feature';
  * passed through.
  */
 export const ADDED_TO_ANSWERS = ['agentVersion', 'capacity.cpuModels', 'wallMs', 'already', 'listens'] as const;
-export const ADDED_TO_ORDERS = ['needs', 'receives', 'reason'] as const;
+export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason', 'members'] as const;
 
 /** What the next version says in every object. */
 const UNKNOWN = { futureField: { some: ['value', 1, null] } };
