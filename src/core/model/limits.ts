@@ -84,7 +84,8 @@ const VM = {
     min: 1,
     max: 16,
     unit: 'disks',
-    reason: 'The machine has 16 PCI Express root ports for disks, the same on every host so that it can move.',
+    reason:
+      'Each has a PCI Express root port of its own, the same on every host so that it can move; agents of every version take 16.',
     refusedBy: ['admission', 'agent'],
   },
   vmNics: {
