@@ -4,6 +4,7 @@
  */
 import { readFileSync, rmSync } from 'node:fs';
 import type { CrashPoint } from '../core/loop/vm-loop.ts';
+import { holdHeartbeat } from '../os/heartbeat.ts';
 
 /** Does nothing: production. */
 export const noCrashPoint: CrashPoint = async () => undefined;
@@ -20,6 +21,7 @@ export function crashPointFrom(file: string): CrashPoint {
     const signal = wantedSignal(file, `${workflow} ${step}`);
     if (signal === undefined) return;
     rmSync(file, { force: true });
+    if (signal === 'SIGSTOP') holdHeartbeat();
     process.kill(process.pid, signal);
     // The signal is delivered before anything else of this process runs; this only keeps the step from beginning.
     if (signal === 'SIGKILL') await new Promise<never>(() => undefined);

@@ -9,7 +9,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { closeSync, copyFileSync, fchmodSync, openSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
-import { HEARTBEAT } from '../os/heartbeat.ts';
+import { HEARTBEAT, HELD } from '../os/heartbeat.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import type { LabLayout } from './layout.ts';
@@ -167,14 +167,19 @@ export class SupervisedProcess {
       this.#startedMs = monotonicMs();
       this.#frozen = false;
       this.#beatMs = null;
-      child.stdio[BEAT_FD]?.on('data', () => {
-        if (this.#child === child) this.#beatMs = monotonicMs();
-      });
+      child.stdio[BEAT_FD]?.on('data', (chunk) => this.#beaten(child, String(chunk)));
       child.once('error', (error) => this.#ended(child, messageOf(error)));
       child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit status ${code}`));
     } finally {
       closeSync(log);
     }
+  }
+
+  /** One that a fault within it is about to stop is frozen as by `freeze`, until it is thawed. */
+  #beaten(child: ChildProcess, beats: string): void {
+    if (this.#child !== child) return;
+    this.#beatMs = monotonicMs();
+    if (beats.includes(HELD)) this.#frozen = true;
   }
 
   #ended(child: ChildProcess, how: string): void {

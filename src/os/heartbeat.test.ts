@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { HEARTBEAT } from './heartbeat.ts';
+import { HEARTBEAT, HELD } from './heartbeat.ts';
 
 const MODULE = new URL('heartbeat.ts', import.meta.url).href;
 const EVERY_MS = 20;
@@ -11,7 +11,7 @@ const EVERY_MS = 20;
 /** A process that beats on file descriptor 3, lives for as long as it is let, and does `then` when it is told something. */
 function beating(then: string) {
   const script = `
-    const { startHeartbeat } = await import('${MODULE}');
+    const { startHeartbeat, holdHeartbeat } = await import('${MODULE}');
     startHeartbeat();
     process.stdin.once('data', () => { ${then} });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
@@ -67,6 +67,20 @@ test('a supervisor that is gone ends the beats, and not the process', async () =
   const [said] = (await once(child.stdout as Readable, 'data')) as [Buffer];
   assert.equal(said.toString(), 'alive');
   assert.deepEqual(await once(child, 'exit'), [0, null]);
+});
+
+test('a process that a fault is about to stop says so before it stands still', async () => {
+  const { child, pipe } = beating(`holdHeartbeat(); process.kill(process.pid, 'SIGSTOP');`);
+  await beats(pipe, 1);
+  child.stdin?.write('x');
+  let told = '';
+  while (!told.includes(HELD)) {
+    const [chunk] = (await once(pipe, 'data', { signal: AbortSignal.timeout(10_000) })) as [Buffer];
+    told += chunk.toString();
+  }
+  assert.match(told, /^[.]*h[.]*$/);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
 });
 
 test('without a supervisor nothing beats', async () => {

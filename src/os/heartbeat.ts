@@ -10,10 +10,19 @@
  *                                  the Unix domain
  */
 import { spawn } from 'node:child_process';
-import { write } from 'node:fs';
+import { write, writeSync } from 'node:fs';
 
 /** The variable that names the supervisor's pipe. */
 export const HEARTBEAT = 'GROUNDPLANE_HEARTBEAT';
+
+/** What a process tells instead of a beat that is about to be stopped by a fault. */
+export const HELD = 'h';
+
+/** Tells the one-machine cluster's supervisor that this process is about to be stopped on purpose, and stays so until it is let go on. */
+export function holdHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
+  const [fd] = (env[HEARTBEAT] ?? '').split(':').map(Number);
+  if (isCount(fd)) writeSync(fd, HELD);
+}
 
 /** Begins to beat where a supervisor listens; the first beat is at once. To be called once, before anything else. */
 export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
