@@ -54,9 +54,15 @@ const FOLDERS = {
     npm: [],
     node: true,
   },
+  // Reads other platforms' exports: no part of a cluster. It shares the planner's placement.
+  audit: {
+    src: ['base', 'core/model', 'core/plan'],
+    npm: ['csv-parse', 'saxes', 'yaml', 'yauzl', '@types/yauzl'],
+    node: true,
+  },
   cli: {
     // Of the core, the table of limits.
-    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'target'],
+    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'target', 'audit'],
     npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
     node: true,
   },
@@ -66,6 +72,9 @@ const FOLDERS = {
 const NARROWER = [
   { npm: 'ajv', only: '^src/control/api/' },
   { npm: 'fastify', only: '^src/control/api/' },
+  { npm: 'csv-parse', only: '^src/audit/readers/formats/' },
+  { npm: 'saxes', only: '^src/audit/readers/formats/' },
+  { npm: 'yauzl', only: '^src/audit/readers/formats/' },
   { npm: 'typebox', only: '^src/(control/api|api)/' },
 ];
 

@@ -35,6 +35,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'the iSCSI target beside tgt on the same file; --pairs 5',
     load: async () => (await import('./target.ts')).target,
   },
+  audit: {
+    about: 'gp audit over 1,000 hosts and 20,000 VMs of RVTools, and 100,000 rows of CSV; --runs 3',
+    load: async () => (await import('./audit.ts')).auditBench,
+  },
   scale: {
     about: 'cost of a leader at 1,000 hosts and 20,000 VMs, and when a rack is lost (simulated); --runs 3',
     load: async () => (await import('./scale.ts')).scale,

@@ -1,5 +1,6 @@
 /** The command's grammar: every noun and verb, their options and help. Loads nothing that talks to a cluster. */
 import { Command, Option } from 'commander';
+import { addAuditCommand } from './commands/audit.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addGuestClusterCommands } from './commands/guest-cluster.ts';
 import { addImageCommands } from './commands/image.ts';
@@ -46,6 +47,7 @@ export function buildProgram({ io, version, faults, withCompletion }: Grammar): 
   addClusterCommands(program, io);
   addLabCommands(program, io, faults);
   addTargetCommands(program, io);
+  addAuditCommand(program, io);
   program
     .command('version')
     .description('print the version')

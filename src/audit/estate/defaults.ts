@@ -1,0 +1,53 @@
+/** Objects of an estate with everything at "nothing", for readers to fill. */
+import type { Disk, Evidence, Host, Vm } from './estate.ts';
+
+/** A VM of which only the name is known. */
+export function plainVm(known: Pick<Vm, 'key' | 'name' | 'platform' | 'group' | 'evidence'> & Partial<Vm>): Vm {
+  return {
+    uuid: '',
+    host: null,
+    hostSaid: '',
+    cluster: null,
+    power: 'unknown',
+    isTemplate: false,
+    memoryMib: null,
+    reservedMib: null,
+    cpus: null,
+    disks: [],
+    nics: [],
+    ties: [],
+    unknowns: [],
+    owner: '',
+    notes: '',
+    guest: '',
+    ...known,
+  };
+}
+
+/** A host of which only the name is known. */
+export function plainHost(known: Pick<Host, 'key' | 'name' | 'platform' | 'group' | 'evidence'> & Partial<Host>): Host {
+  return {
+    cluster: null,
+    memoryMib: null,
+    state: 'unknown',
+    cpu: null,
+    cpuModel: null,
+    saysRunning: null,
+    labels: {},
+    ...known,
+  };
+}
+
+/** A private disk that every host has. */
+export function plainDisk(known: { readonly label: string; readonly evidence: Evidence } & Partial<Disk>): Disk {
+  return {
+    identities: [],
+    permit: null,
+    storage: null,
+    reach: { kind: 'every' },
+    sizeGib: null,
+    isReadOnly: false,
+    isMedia: false,
+    ...known,
+  };
+}

@@ -1,0 +1,128 @@
+/** Collects an estate. Names are written as the exports write them; the order of everything follows keys, not files. */
+import type {
+  Cluster,
+  Estate,
+  Evidence,
+  Gap,
+  Host,
+  Network,
+  Platform,
+  ReservedLun,
+  Rule,
+  Storage,
+  Vm,
+} from './estate.ts';
+
+/** A gap with what most of them leave at its default. */
+export type GapInput = Pick<Gap, 'platform' | 'aspect' | 'kind' | 'file' | 'fix' | 'group'> &
+  Partial<Pick<Gap, 'part' | 'column' | 'count' | 'example' | 'blocks' | 'hosts'>>;
+
+/** What readers write into. A second object with the key of a first one is left out. */
+export class EstateBuilder {
+  readonly clusters = new Map<string, Cluster>();
+  readonly hosts = new Map<string, Host>();
+  readonly storages = new Map<string, Storage>();
+  readonly networks = new Map<string, Network>();
+  readonly vms = new Map<string, Vm>();
+  readonly #rules: Rule[] = [];
+  readonly #luns: ReservedLun[] = [];
+  readonly #gaps = new Map<string, Gap>();
+  readonly #sources = new Map<string, { platform: Platform; file: string }>();
+
+  cluster(cluster: Cluster): string {
+    if (!this.clusters.has(cluster.key)) this.clusters.set(cluster.key, cluster);
+    return cluster.key;
+  }
+
+  host(host: Host): void {
+    const before = this.hosts.get(host.key);
+    if (before === undefined) this.hosts.set(host.key, host);
+    if (before !== undefined ? before.name !== host.name : host.name === '') this.#nameless(host, 'hosts');
+  }
+
+  storage(storage: Storage): void {
+    if (!this.storages.has(storage.key)) this.storages.set(storage.key, storage);
+  }
+
+  network(network: Network): void {
+    if (!this.networks.has(network.key)) this.networks.set(network.key, network);
+  }
+
+  vm(vm: Vm): void {
+    const before = this.vms.get(vm.key);
+    if (before === undefined) this.vms.set(vm.key, vm);
+    const isSame = before?.name === vm.name && before.hostSaid === vm.hostSaid;
+    if (before !== undefined ? !isSame : vm.name === '') this.#nameless(vm, 'vms');
+  }
+
+  /** Objects that cannot be told apart hide each other: the names or ids were left out of the export. */
+  #nameless({ platform, group, evidence: { file, part } }: Host | Vm, aspect: 'hosts' | 'vms'): void {
+    const fix = 'Export it again with all fields; of two exports of one estate give only the newer.';
+    this.gap({ platform, group, aspect, kind: 'value', file, part, column: 'name or id', count: 1, fix });
+  }
+
+  rule(rule: Rule): void {
+    this.#rules.push(rule);
+  }
+
+  reservedLun(lun: ReservedLun): void {
+    this.#luns.push(lun);
+  }
+
+  source(platform: Platform, file: string): void {
+    this.#sources.set(`${platform} ${file}`, { platform, file });
+  }
+
+  /** Says what an export leaves open; it blocks unless told otherwise. Gaps of one column become one gap. */
+  gap(gap: GapInput): void {
+    const whole: Gap = { part: '', column: '', count: 0, example: '', blocks: true, hosts: null, ...gap };
+    const key = [whole.platform, whole.group, whole.aspect, whole.kind, whole.file, whole.part, whole.column].join('|');
+    const before = this.#gaps.get(key);
+    this.#gaps.set(key, before === undefined ? whole : merged(before, whole));
+  }
+
+  /** The estate, each collection in the order of its keys. */
+  estate(): Estate {
+    return {
+      clusters: inOrder(this.clusters),
+      hosts: inOrder(this.hosts),
+      storages: inOrder(this.storages),
+      networks: inOrder(this.networks),
+      vms: inOrder(this.vms),
+      rules: this.#rules.toSorted((a, b) => compare(a.key, b.key)),
+      reservedLuns: this.#luns.toSorted((a, b) => compare(a.name, b.name)),
+      gaps: [...this.#gaps].toSorted(([a], [b]) => compare(a, b)).map(([, gap]) => gap),
+      sources: [...this.#sources].toSorted(([a], [b]) => compare(a, b)).map(([, source]) => source),
+    };
+  }
+}
+
+/** By UTF-16 code units: the same on every machine, whatever its language. */
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Evidence with empty parts left out by the caller. */
+export function evidence(file: string, part: string, row: string, column: string, value: unknown): Evidence {
+  return { file, part, row, column, value: shortened(value) };
+}
+
+function merged(before: Gap, gap: Gap): Gap {
+  return {
+    ...before,
+    count: before.count === 0 || gap.count === 0 ? 0 : before.count + gap.count,
+    blocks: before.blocks || gap.blocks,
+    hosts: before.hosts === null || gap.hosts === null ? null : new Set([...before.hosts, ...gap.hosts]),
+  };
+}
+
+const VALUE_MAX = 300;
+
+function shortened(value: unknown): string {
+  const text = typeof value === 'string' ? value : value === undefined ? '' : (JSON.stringify(value) ?? '');
+  return text.length > VALUE_MAX ? `${text.slice(0, VALUE_MAX)}…` : text;
+}
+
+function inOrder<T>(map: ReadonlyMap<string, T>): ReadonlyMap<string, T> {
+  return new Map([...map].toSorted(([a], [b]) => compare(a, b)));
+}

@@ -1,0 +1,101 @@
+/** Look-ups over an estate that several findings need, each made once. */
+import type { Estate, Gap, Host, Rule, Vm } from '../estate/estate.ts';
+
+/** An estate with the look-ups; templates are in none of them. */
+export class EstateIndex {
+  readonly estate: Estate;
+  readonly hostsOf: ReadonlyMap<string, readonly Host[]>;
+  readonly vmsOn: ReadonlyMap<string, readonly Vm[]>;
+  readonly rulesOf: ReadonlyMap<string, readonly Rule[]>;
+  readonly hostsPerGroup: ReadonlyMap<string, number>;
+  readonly vmsPerNetwork: ReadonlyMap<string, ReadonlySet<string>>;
+
+  constructor(estate: Estate) {
+    this.estate = estate;
+    const hosts = [...estate.hosts.values()];
+    const vms = [...estate.vms.values()].filter(({ isTemplate }) => !isTemplate);
+    this.hostsOf = grouped(hosts, ({ cluster }) => cluster);
+    this.vmsOn = grouped(vms, ({ host }) => host);
+    this.hostsPerGroup = new Map([...grouped(hosts, ({ group }) => group)].map(([group, all]) => [group, all.length]));
+    const rules = new Map<string, Rule[]>();
+    for (const rule of estate.rules) for (const vm of rule.vms) rules.set(vm, [...(rules.get(vm) ?? []), rule]);
+    this.rulesOf = rules;
+    const networks = new Map<string, Set<string>>();
+    for (const vm of vms)
+      for (const { network } of vm.nics) {
+        if (network === null) continue;
+        const there = networks.get(network) ?? new Set();
+        networks.set(network, there.add(vm.key));
+      }
+    this.vmsPerNetwork = networks;
+  }
+
+  readonly #inService = new Map<string, readonly Host[]>();
+  readonly #others = new Map<string, readonly Host[]>();
+  readonly #covering = new WeakMap<ReadonlySet<string>, Map<string, boolean>>();
+  readonly #words = new Map<string, string | null>();
+
+  /** Hosts of a cluster that take VMs, or may: what is not said does not count against them. */
+  inService(cluster: string): readonly Host[] {
+    return known(this.#inService, cluster, () =>
+      (this.hostsOf.get(cluster) ?? []).filter(({ state }) => state !== 'out of service'),
+    );
+  }
+
+  /** The other hosts in service of a host's cluster. */
+  othersOf({ key: host, cluster }: Host): readonly Host[] {
+    if (cluster === null) return [];
+    return known(this.#others, host, () => this.inService(cluster).filter(({ key }) => key !== host));
+  }
+
+  /** Whether every host in service of the cluster is among them. */
+  hasWholeCluster(cluster: string, hosts: ReadonlySet<string>): boolean {
+    let byCluster = this.#covering.get(hosts);
+    if (byCluster === undefined) {
+      byCluster = new Map();
+      this.#covering.set(hosts, byCluster);
+    }
+    return known(byCluster, cluster, () => this.inService(cluster).every(({ key }) => hosts.has(key)));
+  }
+
+  /** The processor of all hosts in service of a cluster, where they are known to have the same; else null. */
+  commonCpu(cluster: string, field: 'cpu' | 'cpuModel'): string | null {
+    return known(this.#words, `${field} ${cluster}`, () => {
+      const hosts = this.inService(cluster);
+      const word = hosts[0]?.[field] ?? null;
+      return hosts.every((host) => host[field] === word && host.state === 'in service') ? word : null;
+    });
+  }
+
+  /** VMs that have to leave the host before it is taken out of service. */
+  toMove(host: string): readonly Vm[] {
+    return (this.vmsOn.get(host) ?? []).filter(({ power }) => power === 'running' || power === 'unknown');
+  }
+
+  /** Gaps that keep the host from being called drainable. */
+  gapsFor(host: Host): readonly Gap[] {
+    return this.estate.gaps.filter(
+      ({ blocks, group, hosts }) => blocks && group === host.group && (hosts === null || hosts.has(host.key)),
+    );
+  }
+}
+
+function known<T>(cache: Map<string, T>, key: string, make: () => T): T {
+  const before = cache.get(key);
+  if (before !== undefined) return before;
+  const made = make();
+  cache.set(key, made);
+  return made;
+}
+
+function grouped<T>(items: readonly T[], keyOf: (item: T) => string | null): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (key === null) continue;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return groups;
+}

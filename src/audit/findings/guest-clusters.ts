@@ -1,0 +1,171 @@
+/**
+ * Which VMs form a cluster inside their guests, in words and never per cent: certain, member (peers unseen), collision, probable, hint.
+ * Certain rests on an identity: two VMs open the same disk and something permits it. Probable rests on signs of three independent families, one
+ * of them structural. Names alone say nothing: half of an estate looks like families.
+ */
+
+import type { Disk, Evidence, Identity, Permit, Vm } from '../estate/estate.ts';
+import { compare } from '../estate/estate-builder.ts';
+import type { EstateIndex } from './estate-index.ts';
+import { rulesAmong, type Sign, signsOf, structures } from './signs.ts';
+
+export type Confidence = 'certain' | 'member' | 'probable' | 'collision' | 'hint';
+
+export interface ClusterFinding {
+  readonly confidence: Confidence;
+  readonly vms: readonly Vm[];
+  /** The disks that are opened by several, or by one that permits it. */
+  readonly identities: readonly Identity[];
+  readonly permits: readonly Permit[];
+  readonly signs: readonly Sign[];
+  readonly evidence: readonly Evidence[];
+}
+
+/** Evidence that is kept per finding. */
+const EVIDENCE_MAX = 40;
+const FAMILIES_MIN = 3;
+
+interface Use {
+  readonly vm: Vm;
+  readonly disk: Disk;
+  readonly identity: Identity;
+}
+
+/** All findings, the most certain first; hints at the end. */
+export function findGuestClusters(index: EstateIndex): readonly ClusterFinding[] {
+  const shared = sharedDisks(index);
+  const certain = merged(shared.filter(({ uses }) => uses.some(({ disk }) => disk.permit !== null))).map((finding) => ({
+    ...finding,
+    signs: rulesAmong(finding.vms, index),
+  }));
+  const claimed = new Set(certain.flatMap(({ vms }) => vms.map(({ key }) => key)));
+  const collisions = merged(shared.filter(({ uses }) => uses.every(({ disk }) => disk.permit === null)))
+    .filter(({ vms }) => vms.some(({ key }) => !claimed.has(key)))
+    .map((finding) => ({ ...finding, confidence: 'collision' as const }));
+  const byStructure = structuralFindings(index, claimed);
+  for (const { confidence, vms } of byStructure)
+    if (confidence === 'probable') for (const { key } of vms) claimed.add(key);
+  const members = membersAlone(index, claimed);
+  const order: readonly Confidence[] = ['certain', 'member', 'probable', 'collision', 'hint'];
+  return [...certain, ...members, ...byStructure, ...collisions].toSorted(
+    (a, b) => order.indexOf(a.confidence) - order.indexOf(b.confidence) || compare(nameOf(a), nameOf(b)),
+  );
+}
+
+function nameOf({ vms }: ClusterFinding): string {
+  return vms.map(({ key }) => key).join(' ');
+}
+
+interface SharedDisk {
+  readonly uses: readonly Use[];
+}
+
+/** Identities that at least two different VMs have; templates and read-only media are nobody's peers. */
+function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
+  const uses = new Map<string, Use[]>();
+  for (const vm of index.estate.vms.values()) {
+    if (vm.isTemplate) continue;
+    for (const disk of vm.disks) {
+      if (disk.isReadOnly || disk.isMedia) continue;
+      for (const identity of disk.identities) {
+        const all = uses.get(identity.key);
+        if (all === undefined) uses.set(identity.key, [{ vm, disk, identity }]);
+        else all.push({ vm, disk, identity });
+      }
+    }
+  }
+  return [...uses]
+    .filter(([, all]) => all.length > 1 && new Set(all.map(({ vm }) => personOf(vm))).size > 1)
+    .toSorted(([a], [b]) => compare(a, b))
+    .map(([, all]) => ({ uses: all }));
+}
+
+/** One VM in two exports is one VM. */
+function personOf(vm: Vm): string {
+  return vm.uuid === '' ? vm.key : vm.uuid;
+}
+
+/** Disks that the same VMs share become one finding; so do disks with one VM in common. */
+function merged(shared: readonly SharedDisk[]): readonly ClusterFinding[] {
+  interface Group {
+    readonly vms: Map<string, Vm>;
+    readonly uses: Use[];
+  }
+  const groups = new Set<Group>();
+  const groupOf = new Map<string, Group>();
+  for (const { uses } of shared) {
+    const people = new Map(uses.map(({ vm }) => [personOf(vm), vm]));
+    const touching = new Set([...people.keys()].flatMap((key) => groupOf.get(key) ?? []));
+    const [group = { vms: new Map<string, Vm>(), uses: [] }, ...others] = touching;
+    groups.add(group);
+    for (const other of others) {
+      for (const [key, vm] of other.vms) group.vms.set(key, vm);
+      group.uses.push(...other.uses);
+      groups.delete(other);
+    }
+    for (const [key, vm] of people) group.vms.set(key, vm);
+    group.uses.push(...uses);
+    for (const key of group.vms.keys()) groupOf.set(key, group);
+  }
+  return [...groups].map(({ vms, uses }) => fromUses('certain', [...vms.values()], uses));
+}
+
+function fromUses(confidence: Confidence, vms: readonly Vm[], uses: readonly Use[]): ClusterFinding {
+  const identities = new Map(uses.map(({ identity }) => [identity.key, identity]));
+  const permits = new Set(uses.flatMap(({ disk }) => disk.permit?.kind ?? []));
+  const evidence = uses.flatMap(({ disk }) => [disk.evidence, ...(disk.permit === null ? [] : [disk.permit.evidence])]);
+  return {
+    confidence,
+    vms: vms.toSorted((a, b) => compare(a.key, b.key)),
+    identities: [...identities.values()],
+    permits: [...permits],
+    signs: [],
+    evidence: distinct(evidence).slice(0, EVIDENCE_MAX),
+  };
+}
+
+function distinct(all: readonly Evidence[]): readonly Evidence[] {
+  return [...new Map(all.map((one) => [JSON.stringify(one), one])).values()];
+}
+
+/** VMs with a disk that others may open, and nobody in sight who does. */
+function membersAlone(index: EstateIndex, claimed: ReadonlySet<string>): readonly ClusterFinding[] {
+  return [...index.estate.vms.values()].flatMap((vm) => {
+    if (vm.isTemplate || claimed.has(vm.key)) return [];
+    // Cockpit sets "shareable" on disks without being asked: alone it says nothing there.
+    const means = (disk: Disk): boolean =>
+      disk.permit !== null && !disk.isReadOnly && !(vm.platform === 'libvirt' && disk.permit.kind === 'shareable');
+    const disks = vm.disks.filter(means);
+    if (disks.length === 0) return [];
+    const uses = disks.flatMap((disk) => disk.identities.map((identity) => ({ vm, disk, identity })));
+    const finding = fromUses('member', [vm], uses);
+    const permits = [...new Set(disks.flatMap(({ permit }) => permit?.kind ?? []))];
+    const evidence = disks.flatMap(({ permit }) => permit?.evidence ?? []).slice(0, EVIDENCE_MAX);
+    return [{ ...finding, permits, evidence }];
+  });
+}
+
+function structuralFindings(index: EstateIndex, claimed: ReadonlySet<string>): readonly ClusterFinding[] {
+  const groups = new Map<string, { vms: readonly Vm[]; signs: Sign[] }>();
+  for (const { vms, sign } of structures(index)) {
+    if (vms.every(({ key }) => claimed.has(key))) continue;
+    const key = vms.map((vm) => vm.key).join(' ');
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { vms, signs: [sign] });
+    else group.signs.push(sign);
+  }
+  return [...groups.values()].map(({ vms, signs: structural }) => {
+    const signs = [...structural, ...signsOf(vms, index)];
+    const families = new Set(signs.map(({ family }) => family));
+    const isProbable =
+      families.size >= FAMILIES_MIN && structural.some(({ isHard }) => isHard) && !families.has('kubernetes');
+    return {
+      confidence: isProbable ? 'probable' : 'hint',
+      vms,
+      identities: [],
+      permits: [],
+      signs,
+      evidence: distinct(signs.flatMap(({ evidence }) => evidence)).slice(0, EVIDENCE_MAX),
+    };
+  });
+}

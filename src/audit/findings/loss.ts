@@ -1,0 +1,105 @@
+/**
+ * Whether the VMs of a host can start again elsewhere when the host is lost, by configured memory and, beside it, by what the platform keeps
+ * for them. A start needs less than a live move: a CD is ejected, a CPU need not match. What is bound to the host's hardware or disks stays
+ * down with it.
+ */
+import type { Host, Rule, TieKind, Vm } from '../estate/estate.ts';
+import type { EstateIndex } from './estate-index.ts';
+import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
+
+export interface LossFinding {
+  readonly host: Host;
+  /** not proved: the export lacks what it takes to say. */
+  readonly verdict: 'covered' | 'covered by reserved memory' | 'not covered' | 'not proved';
+  /** VMs that have no place by configured memory. */
+  readonly unplaced: readonly Vm[];
+  /** VMs that only this host can run. */
+  readonly bound: readonly Vm[];
+  readonly neededMib: number;
+  readonly freeMib: number;
+}
+
+/** A rule that already needs every host. */
+export interface SlackFinding {
+  readonly rule: Rule;
+  readonly members: number;
+  readonly hosts: number;
+}
+
+const HARDWARE: ReadonlySet<TieKind> = new Set([
+  'host device',
+  'gpu',
+  'usb',
+  'passthrough disk',
+  'host folder',
+  'shared memory',
+  'pinned',
+  'agent vm',
+]);
+
+/** One finding per host that runs something, in the order of the estate. */
+export function judgeLosses(index: EstateIndex, rooms: Rooms): readonly LossFinding[] {
+  return [...index.estate.hosts.values()].flatMap((host) => {
+    const vms = index.toMove(host.key).filter(({ power }) => power === 'running');
+    if (vms.length === 0) return [];
+    if (host.cluster === null) return [unproved(host, vms)];
+    return [judge(host, vms, rooms.of(host.cluster), index)];
+  });
+}
+
+function unproved(host: Host, vms: readonly Vm[]): LossFinding {
+  const neededMib = vms.reduce((sum, vm) => sum + memoryOf(vm, 'configured'), 0);
+  return { host, verdict: 'not proved', unplaced: [], bound: [], neededMib, freeMib: 0 };
+}
+
+function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): LossFinding {
+  const others = index.othersOf(host);
+  const bound = vms.filter((vm) => isBound(vm, host, index));
+  const boundVms = new Set(bound);
+  const free = vms.filter((vm) => !boundVms.has(vm));
+  const neededMib = free.reduce((sum, vm) => sum + memoryOf(vm, 'configured'), 0);
+  const freeMib = room.freeMib(host, 'configured');
+  if (others.length === 0) return { host, verdict: 'not covered', unplaced: free, bound, neededMib, freeMib: 0 };
+  const isKnown =
+    room.vmWithoutMemory === undefined &&
+    others.every(({ memoryMib, state }) => memoryMib !== null && state !== 'unknown') &&
+    index.gapsFor(host).every(({ aspect }) => aspect !== 'hosts' && aspect !== 'vms' && aspect !== 'memory');
+  if (!isKnown) return { ...unproved(host, vms), bound };
+  const unplacedBy = (memory: MemoryKind): readonly Vm[] =>
+    room.ask({ from: host, vms: free, memory, targets: () => null, mayDisplace: () => false }).unplaced;
+  const unplaced = unplacedBy('configured');
+  const lends = free.some(({ reservedMib }) => reservedMib !== null);
+  const verdict =
+    unplaced.length === 0
+      ? 'covered'
+      : lends && unplacedBy('reserved').length === 0
+        ? 'covered by reserved memory'
+        : 'not covered';
+  return { host, verdict, unplaced, bound, neededMib, freeMib };
+}
+
+function isBound(vm: Vm, host: Host, index: EstateIndex): boolean {
+  if (vm.ties.some(({ kind, effect }) => effect === 'blocks' && HARDWARE.has(kind))) return true;
+  return vm.disks.some((disk) => {
+    if (disk.isMedia) return false;
+    const reach = (disk.storage === null ? undefined : index.estate.storages.get(disk.storage)?.reach) ?? disk.reach;
+    if (reach.kind === 'local') return true;
+    if (reach.kind === 'count') return reach.count <= 1;
+    return reach.kind === 'hosts' && reach.hosts.size <= 1 && (reach.hosts.size === 0 || reach.hosts.has(host.key));
+  });
+}
+
+/** Hard rules whose members are as many as the hosts of their cluster can hold: no host of them can be out of service. */
+export function rulesWithoutSlack(index: EstateIndex): readonly SlackFinding[] {
+  return index.estate.rules.flatMap((rule) => {
+    if (rule.kind !== 'apart' || !rule.isHard) return [];
+    const members = rule.vms
+      .flatMap((key) => index.estate.vms.get(key) ?? [])
+      .filter(({ power }) => power === 'running');
+    const clusters = new Set(members.map(({ host }) => index.estate.hosts.get(host ?? '')?.cluster ?? null));
+    const [cluster] = clusters;
+    if (clusters.size !== 1 || cluster === undefined || cluster === null) return [];
+    const hosts = index.inService(cluster).length;
+    return members.length > rule.perHost * (hosts - 1) ? [{ rule, members: members.length, hosts }] : [];
+  });
+}

@@ -1,0 +1,50 @@
+/** Why a host cannot be drained, or why that is not proved. They name objects of the estate; sentences are made in the report. */
+import type { Evidence, Gap, Rule, Tie, Unknown, Vm } from '../estate/estate.ts';
+
+/** A reason that holds whatever the export leaves open. */
+export type Reason =
+  | { readonly kind: 'tie'; readonly vm: Vm; readonly tie: Tie }
+  /** The VM's disk is on storage that no possible target has. */
+  | {
+      readonly kind: 'storage';
+      readonly vm: Vm;
+      readonly storage: string;
+      readonly evidence: Evidence;
+      readonly gib: number;
+    }
+  | { readonly kind: 'media'; readonly vm: Vm; readonly storage: string; readonly evidence: Evidence }
+  | {
+      readonly kind: 'network';
+      readonly vm: Vm;
+      readonly network: string;
+      /** True: the network ends at the host. False: no possible target has it. */
+      readonly isIsolated: boolean;
+      readonly evidence: Evidence;
+    }
+  /** Each of its disks and networks is elsewhere too, but no host has all of them. */
+  | { readonly kind: 'no common host'; readonly vm: Vm; readonly evidence: Evidence }
+  | { readonly kind: 'no target'; readonly cluster: string; readonly vms: number; readonly evidence: Evidence }
+  | { readonly kind: 'too large'; readonly vm: Vm; readonly neededMib: number; readonly largestMib: number }
+  | { readonly kind: 'memory'; readonly neededMib: number; readonly freeMib: number; readonly hosts: number }
+  | { readonly kind: 'rule'; readonly rule: Rule; readonly members: number; readonly hosts: number };
+
+/** A reason why a host is not proved to be drainable. */
+export type Doubt =
+  | { readonly kind: 'gap'; readonly gap: Gap }
+  | { readonly kind: 'unknown'; readonly vm: Vm; readonly unknown: Unknown }
+  /** Holds only if the VM runs, which is not said. */
+  | { readonly kind: 'if running'; readonly vm: Vm; readonly reason: Reason | null }
+  | {
+      readonly kind: 'reach';
+      readonly vm: Vm;
+      readonly what: 'storage' | 'network';
+      readonly name: string;
+      readonly evidence: Evidence;
+    }
+  | { readonly kind: 'cpu'; readonly vm: Vm; readonly evidence: Evidence }
+  | { readonly kind: 'memory unknown'; readonly name: string; readonly of: 'host' | 'vm'; readonly evidence: Evidence }
+  | { readonly kind: 'overcommit'; readonly neededMib: number; readonly freeMib: number }
+  | { readonly kind: 'no placement found'; readonly vms: readonly Vm[] }
+  | { readonly kind: 'count'; readonly said: number; readonly listed: number; readonly evidence: Evidence }
+  | { readonly kind: 'state unknown'; readonly evidence: Evidence }
+  | { readonly kind: 'no cluster'; readonly evidence: Evidence };

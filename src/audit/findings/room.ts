@@ -1,0 +1,142 @@
+/** The memory of one cluster, as the planner wants it: arrays made once, and an assignment asked for per host. */
+import { rankHosts, spread } from '../../core/plan/spread-placement.ts';
+import type { Host, Vm } from '../estate/estate.ts';
+import type { EstateIndex } from './estate-index.ts';
+
+/** Configured: what VMs are given. Reserved: what the platform keeps for them, where it lends out more than it has. */
+export type MemoryKind = 'configured' | 'reserved';
+
+export interface RoomQuestion {
+  /** The host that is left. */
+  readonly from: Host;
+  readonly vms: readonly Vm[];
+  readonly memory: MemoryKind;
+  /** Hosts a VM may go to; null: all. */
+  readonly targets: (vm: Vm) => ReadonlySet<string> | null;
+  /** Whether VMs of other hosts may make room. */
+  readonly mayDisplace: (vm: Vm) => boolean;
+}
+
+export interface RoomAnswer {
+  readonly unplaced: readonly Vm[];
+  /** Moves of VMs that are on other hosts. */
+  readonly displaced: number;
+}
+
+/** What a VM takes, in MiB. */
+export function memoryOf(vm: Vm, memory: MemoryKind): number {
+  return memory === 'configured' ? (vm.memoryMib ?? 0) : (vm.reservedMib ?? vm.memoryMib ?? 0);
+}
+
+interface Memory {
+  readonly vmMib: Float64Array;
+  readonly freeMib: Float64Array;
+  readonly ranked: Int32Array;
+  /** What is free on all hosts together. */
+  readonly totalMib: number;
+}
+
+/** The rooms of all clusters, each made once. */
+export class Rooms {
+  readonly #index: EstateIndex;
+  readonly #rooms = new Map<string, Room>();
+
+  constructor(index: EstateIndex) {
+    this.#index = index;
+  }
+
+  /** The room of a cluster. */
+  of(cluster: string): Room {
+    const room = this.#rooms.get(cluster) ?? new Room(cluster, this.#index);
+    this.#rooms.set(cluster, room);
+    return room;
+  }
+}
+
+/** One per cluster. */
+export class Room {
+  readonly hosts: readonly Host[];
+  readonly #vms: readonly Vm[];
+  readonly #numberOf: ReadonlyMap<string, number>;
+  readonly #hostNumberOf: ReadonlyMap<string, number>;
+  readonly #at: Int32Array;
+  readonly #residentsOf: ReadonlyMap<string, readonly number[]>;
+  readonly #apart: readonly { readonly vms: readonly number[]; readonly perHost: number }[];
+  readonly #memory: Readonly<Record<MemoryKind, Memory>>;
+  /** A VM of the cluster whose memory is not said, so that nobody knows what is free; undefined: there is none. */
+  readonly vmWithoutMemory: Vm | undefined;
+
+  constructor(cluster: string, index: EstateIndex) {
+    this.hosts = index.inService(cluster);
+    const residents = (index.hostsOf.get(cluster) ?? []).flatMap(({ key }) => index.toMove(key));
+    this.#vms = residents;
+    this.#numberOf = new Map(residents.map(({ key }, number) => [key, number]));
+    this.#hostNumberOf = new Map(this.hosts.map(({ key }, number) => [key, number]));
+    this.#at = Int32Array.from(residents, ({ host }) => this.#hostNumberOf.get(host ?? '') ?? -1);
+    this.vmWithoutMemory = residents.find(({ memoryMib }) => memoryMib === null);
+    const residentsOf = new Map<string, number[]>();
+    for (const [number, { host }] of residents.entries()) {
+      const there = residentsOf.get(host ?? '') ?? [];
+      residentsOf.set(host ?? '', there);
+      there.push(number);
+    }
+    this.#residentsOf = residentsOf;
+    const rules = new Set(residents.flatMap(({ key }) => index.rulesOf.get(key) ?? []));
+    this.#apart = [...rules]
+      .filter(({ kind, isHard }) => kind === 'apart' && isHard)
+      .map(({ vms, perHost }) => ({ vms: vms.flatMap((key) => this.#numberOf.get(key) ?? []), perHost }));
+    this.#memory = { configured: this.#arrays('configured'), reserved: this.#arrays('reserved') };
+  }
+
+  /** Free memory of the other hosts together. */
+  freeMib(from: Host, memory: MemoryKind): number {
+    const { freeMib, totalMib } = this.#memory[memory];
+    const own = this.#hostNumberOf.get(from.key);
+    return totalMib - (own === undefined ? 0 : Math.max(0, freeMib[own] ?? 0));
+  }
+
+  /** Finds hosts for the VMs of one host. */
+  ask({ from, vms, memory, targets, mayDisplace }: RoomQuestion): RoomAnswer {
+    const { vmMib, freeMib, ranked } = this.#memory[memory];
+    const at = this.#at.slice();
+    const own = this.#hostNumberOf.get(from.key) ?? -1;
+    for (const number of this.#residentsOf.get(from.key) ?? []) at[number] = -1;
+    const sets = new Map<number, ReadonlySet<string> | null>();
+    const setOf = (number: number): ReadonlySet<string> | null => {
+      const before = sets.get(number);
+      if (before !== undefined) return before;
+      const vm = this.#vms[number];
+      const set = vm === undefined ? null : targets(vm);
+      sets.set(number, set);
+      return set;
+    };
+    const { unplaced, displaced } = spread({
+      freeMib,
+      ranked,
+      vmMib,
+      allows: (number, host) => host !== own && (setOf(number)?.has(this.hosts[host]?.key ?? '') ?? true),
+      choices: (number) => setOf(number)?.size ?? this.hosts.length - (own === -1 ? 0 : 1),
+      toPlace: vms.flatMap(({ key }) => this.#numberOf.get(key) ?? []),
+      apart: this.#apart,
+      at,
+      isMovable: (number) => {
+        const vm = this.#vms[number];
+        return vm !== undefined && mayDisplace(vm);
+      },
+    });
+    return { unplaced: unplaced.flatMap((number) => this.#vms[number] ?? []), displaced: displaced.length };
+  }
+
+  #arrays(memory: MemoryKind): Memory {
+    const vmMib = Float64Array.from(this.#vms, (vm) => memoryOf(vm, memory));
+    const freeMib = Float64Array.from(this.hosts, ({ memoryMib }) => memoryMib ?? 0);
+    for (const [number, host] of this.#at.entries())
+      if (host >= 0) freeMib[host] = (freeMib[host] ?? 0) - (vmMib[number] ?? 0);
+    return {
+      vmMib,
+      freeMib,
+      ranked: rankHosts(freeMib),
+      totalMib: freeMib.reduce((sum, mib) => sum + Math.max(0, mib), 0),
+    };
+  }
+}

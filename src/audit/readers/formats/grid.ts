@@ -1,0 +1,92 @@
+/** Rows of cells, reduced to the columns that somebody reads. Equal texts are kept once. */
+import { Unreadable } from '../document.ts';
+
+export interface Grid {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  readonly rowNumbers: readonly number[];
+}
+
+const CELLS_MAX = 30_000_000;
+const INTERNED_MAX = 400_000;
+/** Long texts are rarely equal, and never joined. */
+const INTERNED_LENGTH_MAX = 64;
+
+/** Takes rows one by one; the first one with a text is the header. */
+export class GridFilter {
+  readonly #file: string;
+  readonly #isWanted: (column: string) => boolean;
+  readonly #columns: string[] = [];
+  readonly #positions: number[] = [];
+  readonly #isRead: boolean[] = [];
+  readonly #rows: string[][] = [];
+  readonly #numbers: number[] = [];
+  readonly #interned = new Map<string, string>();
+  #cells = 0;
+  #hasHeader = false;
+
+  constructor(file: string, isWanted: (column: string) => boolean) {
+    this.#file = file;
+    this.#isWanted = isWanted;
+  }
+
+  /** Whether the cell at that position is read; the header's cells all are. */
+  wants(position: number): boolean {
+    return !this.#hasHeader || this.#isRead[position] === true;
+  }
+
+  /** `cells` by their position; what is absent is empty. Throws `Unreadable` above a bound of cells. */
+  row(number: number, cells: readonly (string | undefined)[]): void {
+    if (!this.#hasHeader) {
+      this.#header(cells);
+      return;
+    }
+    const row: string[] = [];
+    let isBlank = true;
+    for (const position of this.#positions) {
+      const cell = this.#intern(cells[position] ?? '');
+      if (cell !== '') isBlank = false;
+      row.push(cell);
+    }
+    if (isBlank) return;
+    this.#cells += row.length;
+    if (this.#cells > CELLS_MAX)
+      throw new Unreadable(this.#file, `a table has more than ${CELLS_MAX} cells`, 'Export it in parts.');
+    this.#rows.push(row);
+    this.#numbers.push(number);
+  }
+
+  /** What was taken. */
+  grid(): Grid {
+    return { columns: this.#columns, rows: this.#rows, rowNumbers: this.#numbers };
+  }
+
+  #header(cells: readonly (string | undefined)[]): void {
+    cells.forEach((cell, position) => {
+      const name = (cell ?? '').trim();
+      if (name === '' || !this.#isWanted(name)) return;
+      this.#columns.push(name);
+      this.#positions.push(position);
+      this.#isRead[position] = true;
+    });
+    this.#hasHeader = cells.some((cell) => (cell ?? '').trim() !== '');
+  }
+
+  #intern(cell: string): string {
+    const text = cell.trim();
+    if (text.length > INTERNED_LENGTH_MAX) return ownText(text);
+    const known = this.#interned.get(text);
+    if (known !== undefined) return known;
+    const own = ownText(text);
+    if (this.#interned.size < INTERNED_MAX) this.#interned.set(own, own);
+    return own;
+  }
+}
+
+/** Shorter slices are copies already. */
+const SLICE_MIN = 13;
+
+/** The text alone: a slice would keep the whole text that it was cut from. */
+export function ownText(text: string): string {
+  return text.length < SLICE_MIN ? text : Buffer.from(text, 'utf16le').toString('utf16le');
+}

@@ -1,0 +1,201 @@
+/** Finds the files of the paths that were given and makes documents of them. The only place that reads the disk. */
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
+import { basename, dirname, extname, join, relative, resolve } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { compare } from '../../estate/estate-builder.ts';
+import { type Document, Unreadable } from '../document.ts';
+import { clixmlValues, isClixml } from './clixml.ts';
+import { csvGrid } from './csv.ts';
+import { textOf } from './text.ts';
+import { type Wanted, xlsxSheets } from './xlsx.ts';
+import { xmlOf } from './xml.ts';
+
+const FILES_MAX = 20_000;
+const DEPTH_MAX = 12;
+const FILE_BYTES_MAX = 512 * 2 ** 20;
+/** A tree of YAML takes thirty times its text, and minutes. */
+const YAML_BYTES_MAX = 8 * 2 ** 20;
+const XML_BYTES_MAX = 64 * 2 ** 20;
+const TEXT_BYTES_MAX = 1 * 2 ** 20;
+
+interface Found {
+  readonly path: string;
+  /** As it is shown. */
+  readonly file: string;
+}
+
+export interface Opened {
+  readonly documents: readonly Document[];
+  readonly failures: readonly Unreadable[];
+  /** Files whose kind nobody reads. */
+  readonly ignored: readonly string[];
+}
+
+/** Opens everything below `paths`, relative to `cwd`, in the order of names. */
+export async function openFiles(paths: readonly string[], cwd: string, wanted: Wanted): Promise<Opened> {
+  const documents: Document[] = [];
+  const failures: Unreadable[] = [];
+  const ignored: string[] = [];
+  for (const { path, file } of filesBelow(paths, cwd, failures, ignored)) {
+    try {
+      const document = await documentOf(path, file, wanted);
+      if (document === null) ignored.push(file);
+      else documents.push(document);
+    } catch (error) {
+      failures.push(asUnreadable(file, error));
+    }
+  }
+  return { documents, failures, ignored };
+}
+
+function filesBelow(
+  paths: readonly string[],
+  cwd: string,
+  failures: Unreadable[],
+  ignored: string[],
+): readonly Found[] {
+  const found = new Map<string, Found>();
+  const visit = (path: string, file: string, depth: number): void => {
+    if (found.size >= FILES_MAX || depth > DEPTH_MAX)
+      throw new Unreadable(
+        file,
+        `there are more than ${FILES_MAX} files, or ${DEPTH_MAX} directories deep`,
+        'Give a smaller directory.',
+      );
+    const stat = statSync(path);
+    if (stat.isFile()) found.set(path, { path, file });
+    if (!stat.isDirectory()) return;
+    for (const entry of readdirSync(path, { withFileTypes: true }).toSorted((a, b) => compare(a.name, b.name))) {
+      const below = file === '' ? entry.name : `${file}/${entry.name}`;
+      if (entry.isFile() || entry.isDirectory()) visit(join(path, entry.name), below, depth + 1);
+      // A link may lead out of the directory, or round in circles.
+      else ignored.push(below);
+    }
+  };
+  for (const given of paths) {
+    const path = resolve(cwd, given);
+    const shown = relative(cwd, path);
+    try {
+      visit(path, shown.startsWith('..') ? basename(path) : shown, 0);
+    } catch (error) {
+      if (error instanceof Unreadable) failures.push(error);
+      else failures.push(new Unreadable(given, 'it cannot be opened', 'Check the path and the permissions.'));
+    }
+  }
+  return [...found.values()].toSorted((a, b) => compare(a.file, b.file));
+}
+
+async function documentOf(path: string, file: string, wanted: Wanted): Promise<Document | null> {
+  const ending = extname(path).toLowerCase();
+  if (ending === '.xlsx' || ending === '.xlsm') {
+    const sheets = await xlsxSheets(path, file, wanted);
+    return { kind: 'tables', file, tables: sheets.map((sheet) => ({ file, group: file, ...sheet })) };
+  }
+  if (ending === '.csv') return csvDocument(path, file, wanted);
+  if (ending === '.json' || ending === '.ndjson') return dataDocument(file, jsonValues(read(path, file), file));
+  if (ending === '.yaml' || ending === '.yml')
+    return dataDocument(file, yamlValues(read(path, file, YAML_BYTES_MAX), file));
+  if (['.xml', '.clixml', '.ovf'].includes(ending)) return xmlDocument(read(path, file, XML_BYTES_MAX), file);
+  if (ending === '.vmx') return { kind: 'text', file, text: read(path, file, TEXT_BYTES_MAX) };
+  if (ending === '.vmdk') return descriptor(path, file);
+  if (['.conf', '.cfg', '.txt', ''].includes(ending)) return textDocument(path, file);
+  return null;
+}
+
+function csvDocument(path: string, file: string, wanted: Wanted): Document {
+  const tab = basename(path).replace(/\.csv$/i, '');
+  const grid = csvGrid(read(path, file), file, (column) => wanted.column(tab, column));
+  return { kind: 'tables', file, tables: [{ file, group: dirname(file), tab, ...grid }] };
+}
+
+/** What the system says of a file; a defect of this program is thrown on. */
+function asUnreadable(file: string, error: unknown): Unreadable {
+  if (error instanceof Unreadable) return error;
+  if (!(error instanceof Error) || !('code' in error)) throw error;
+  return new Unreadable(file, `it cannot be read (${String(error.code)})`, 'Check the permissions of the file.');
+}
+
+function dataDocument(file: string, values: readonly unknown[]): Document {
+  return { kind: 'data', file, values };
+}
+
+function read(path: string, file: string, bytesMax = FILE_BYTES_MAX): string {
+  const { size } = statSync(path);
+  if (size > bytesMax) {
+    const advice = bytesMax === YAML_BYTES_MAX ? 'Export JSON instead (-o json).' : 'Export it in parts.';
+    throw new Unreadable(file, `it is larger than ${bytesMax / 2 ** 20} MiB`, advice);
+  }
+  return textOf(readFileSync(path), file);
+}
+
+function jsonValues(text: string, file: string): readonly unknown[] {
+  // PowerShell writes nothing where there is nothing to write.
+  if (text.trim() === '') return [];
+  try {
+    return [JSON.parse(text)];
+  } catch (error) {
+    const lines = text.split('\n').filter((line) => line.trim() !== '');
+    const values = lines.length > 1 && /^\s*\{.*\}\s*$/.test(lines[0] ?? '') ? lines.map(valueOrNothing) : [undefined];
+    if (values.every((value) => value !== undefined)) return values;
+    const problem = error instanceof Error ? error.message.slice(0, 120) : '';
+    throw new Unreadable(file, `it is not complete JSON: ${problem}`, 'Export it again in full.');
+  }
+}
+
+function valueOrNothing(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+function yamlValues(text: string, file: string): readonly unknown[] {
+  try {
+    const documents = parseAllDocuments(text, { maxAliasCount: 100, logLevel: 'silent', uniqueKeys: false } as never);
+    const list = Array.isArray(documents) ? documents : [];
+    const wrong = list.flatMap((document) => document.errors)[0];
+    if (wrong !== undefined) throw wrong;
+    return list.map((document) => document.toJS({ maxAliasCount: 100 }) as unknown);
+  } catch (error) {
+    const problem = error instanceof Error ? (error.message.split('\n')[0] ?? '').slice(0, 120) : '';
+    throw new Unreadable(file, `it is not YAML that can be used: ${problem}`, 'Export it again, as JSON if possible.');
+  }
+}
+
+function xmlDocument(text: string, file: string): Document {
+  const root = xmlOf(text, file);
+  return isClixml(root) ? dataDocument(file, clixmlValues(root, file)) : { kind: 'xml', file, root };
+}
+
+/** Disks are not read, their descriptors are: small texts. */
+function descriptor(path: string, file: string): Document | null {
+  const { size } = statSync(path);
+  if (size > TEXT_BYTES_MAX) return null;
+  const head = readHead(path);
+  return head.startsWith('# Disk DescriptorFile') ? { kind: 'text', file, text: read(path, file) } : null;
+}
+
+/** Files of `/etc/pve`, and exports saved without an ending. */
+async function textDocument(path: string, file: string): Promise<Document | null> {
+  const head = readHead(path).trimStart();
+  if (head.startsWith('{') || head.startsWith('[')) {
+    // A section of Proxmox begins with a bracket as well.
+    if (/^\[[\w:. -]+\]\s*$/m.test(head.split('\n')[0] ?? '')) return { kind: 'text', file, text: read(path, file) };
+    return dataDocument(file, jsonValues(read(path, file), file));
+  }
+  if (head.startsWith('<')) return xmlDocument(read(path, file, XML_BYTES_MAX), file);
+  if (head.startsWith('\u007fELF') || head.includes('\0')) return null;
+  return { kind: 'text', file, text: read(path, file, XML_BYTES_MAX) };
+}
+
+function readHead(path: string): string {
+  const descriptorNumber = openSync(path, 'r');
+  try {
+    const bytes = new Uint8Array(512);
+    const length = readSync(descriptorNumber, bytes, 0, bytes.length, 0);
+    return new TextDecoder('latin1').decode(bytes.subarray(0, length));
+  } finally {
+    closeSync(descriptorNumber);
+  }
+}

@@ -1,0 +1,87 @@
+/** XML to a tree. A document type is refused: with it come entities that grow or read files. */
+import { SaxesParser } from 'saxes';
+import { Unreadable, type Xml } from '../document.ts';
+
+const DEPTH_MAX = 100;
+const ELEMENTS_MAX = 4_000_000;
+const PIECE = 65_536;
+
+interface Growing {
+  readonly name: string;
+  readonly attributes: Record<string, string>;
+  readonly children: Growing[];
+  text: string;
+}
+
+/** The root element. Throws `Unreadable`. */
+export function xmlOf(text: string, file: string): Xml {
+  const parser = new SaxesParser({ xmlns: false });
+  const open: Growing[] = [];
+  const roots: Growing[] = [];
+  let elements = 0;
+  const refuse = (problem: string, fix: string): never => {
+    throw new Unreadable(file, problem, fix);
+  };
+  parser.on('doctype', () =>
+    refuse('it has a DOCTYPE, which an inventory never has', 'Export it again; do not edit it.'),
+  );
+  parser.on('error', (error) => refuse(`it is not well-formed XML: ${lineOf(error)}`, 'Export it again in full.'));
+  parser.on('opentag', (tag) => {
+    elements += 1;
+    if (elements > ELEMENTS_MAX) refuse(`it has more than ${ELEMENTS_MAX} elements`, 'Export it in parts.');
+    if (open.length >= DEPTH_MAX) refuse(`its elements are nested deeper than ${DEPTH_MAX}`, 'Export it again.');
+    const element: Growing = { name: localName(tag.name), attributes: {}, children: [], text: '' };
+    for (const [name, value] of Object.entries(tag.attributes)) element.attributes[localName(name)] = String(value);
+    (open.at(-1)?.children ?? roots).push(element);
+    open.push(element);
+  });
+  const addText = (piece: string): void => {
+    const element = open.at(-1);
+    if (element !== undefined) element.text += piece;
+  };
+  parser.on('text', addText);
+  parser.on('cdata', addText);
+  parser.on('closetag', () => {
+    const element = open.pop();
+    if (element !== undefined) element.text = element.text.trim();
+  });
+  for (let at = 0; at < text.length; at += PIECE) parser.write(text.slice(at, at + PIECE));
+  parser.close();
+  return roots[0] ?? refuse('it is empty', 'Export it again.');
+}
+
+function lineOf(error: Error): string {
+  return error.message.split('\n')[0]?.slice(0, 120) ?? '';
+}
+
+function localName(name: string): string {
+  return name.slice(name.indexOf(':') + 1);
+}
+
+/** The first child of that name. */
+export function child(element: Xml | undefined, name: string): Xml | undefined {
+  return element?.children.find((one) => one.name === name);
+}
+
+/** All children of that name. */
+export function children(element: Xml | undefined, name: string): readonly Xml[] {
+  return element?.children.filter((one) => one.name === name) ?? [];
+}
+
+/** The element at a path of first children. */
+export function at(element: Xml | undefined, ...path: readonly string[]): Xml | undefined {
+  return path.reduce<Xml | undefined>((here, name) => child(here, name), element);
+}
+
+/** The text at a path; empty where there is none. */
+export function textAt(element: Xml | undefined, ...path: readonly string[]): string {
+  return at(element, ...path)?.text ?? '';
+}
+
+/** Every element of that name, at any depth, in the order of the document. */
+export function* descendants(element: Xml, name: string): Iterable<Xml> {
+  for (const one of element.children) {
+    if (one.name === name) yield one;
+    yield* descendants(one, name);
+  }
+}

@@ -1,0 +1,50 @@
+/** Paths of Windows: which storage they are on, and which hosts have it. */
+
+import { type Evidence, keyOf, type Reach } from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+
+/** What a host says about its volumes; null: nothing. */
+export type SharedVolumes = ReadonlySet<string> | null;
+
+/** Tells storage from paths, and writes it into the estate. */
+export class Places {
+  readonly #into: EstateBuilder;
+  /** Key of a host -> mount points of volumes that its cluster shares, in small letters. */
+  readonly #shared = new Map<string, SharedVolumes>();
+
+  constructor(into: EstateBuilder) {
+    this.#into = into;
+  }
+
+  /** Notes which volumes of a host are shared by its cluster. */
+  note(host: string, volumes: SharedVolumes): void {
+    this.#shared.set(host, volumes);
+  }
+
+  /** The storage of a path as a host sees it. */
+  of(path: string, host: string | null, place: Evidence): { readonly storage: string | null; readonly reach: Reach } {
+    const plain = path.replaceAll('/', '\\');
+    if (plain === '') return { storage: null, reach: { kind: 'every' } };
+    const share = /^\\\\(?!\?|\.)([^\\]+\\[^\\]+)/.exec(plain)?.[0];
+    if (share !== undefined) return this.#storage(share, share, { kind: 'every' }, place);
+    const volume = /^[A-Za-z]:\\ClusterStorage\\[^\\]+/i.exec(plain)?.[0];
+    if (volume !== undefined) {
+      const shared = host === null ? null : (this.#shared.get(host) ?? null);
+      // A directory of that name on a volume that the cluster does not share is a directory.
+      if (shared === null) return this.#storage(volume, volume, { kind: 'every' }, place);
+      const hosts = [...this.#shared].flatMap(([key, there]) =>
+        there?.has(volume.toLowerCase()) === true ? [key] : [],
+      );
+      if (hosts.length > 0) return this.#storage(volume, volume, { kind: 'hosts', hosts: new Set(hosts) }, place);
+    }
+    const root = /^(?:[A-Za-z]:|\\\\[?.]\\[^\\]+)/.exec(plain)?.[0] ?? plain;
+    return this.#storage(keyOf(host ?? '', root), `${root}\\`, { kind: 'local' }, place);
+  }
+
+  #storage(id: string, name: string, reach: Reach, place: Evidence): { storage: string; reach: Reach } {
+    const key = keyOf('hyperv', id.toLowerCase());
+    const { file, part, row, column } = place;
+    this.#into.storage({ key, name, reach, evidence: evidence(file, part, row, column, name) });
+    return { storage: key, reach };
+  }
+}

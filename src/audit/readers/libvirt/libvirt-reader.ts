@@ -1,0 +1,394 @@
+/**
+ * libvirt: the XML of `virsh dumpxml`, `net-dumpxml`, `pool-dumpxml` and `capabilities`, in one directory per host. The XML does not name its
+ * host: the directory does. Directories with a file of capabilities are hosts, all of one cluster.
+ */
+import { dirname } from 'node:path/posix';
+import { own } from '../../../base/own.ts';
+import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
+import {
+  type Aspect,
+  type Disk,
+  type Evidence,
+  type Identity,
+  keyOf,
+  type Nic,
+  type Reach,
+  type Vm,
+} from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Document, Reader, Xml } from '../document.ts';
+import { numberOf } from '../formats/values.ts';
+import { child, children, descendants, at as elementAt, textAt } from '../formats/xml.ts';
+import { domainTies } from './domain-ties.ts';
+
+const PLATFORM = 'libvirt';
+const GROUP = 'libvirt';
+const FIX =
+  'Export into one directory per host: virsh dumpxml of every VM, net-dumpxml, pool-dumpxml and virsh capabilities (docs/operating/audit.md).';
+const KINDS = ['domain', 'network', 'pool', 'capabilities'] as const;
+type Kind = (typeof KINDS)[number];
+/** The head of `virsh list --all`, in the language of scripts. */
+const LIST = /^\s*Id\s+Name\s+State\s*$/m;
+/** Pools whose data other hosts can have too, by the same name. */
+const SHARED_POOLS = new Set([
+  'netfs',
+  'iscsi',
+  'iscsi-direct',
+  'rbd',
+  'gluster',
+  'scsi',
+  'mpath',
+  'sheepdog',
+  'vstorage',
+]);
+const UNIT_MIB: Readonly<Record<string, number>> = {
+  b: 2 ** -20,
+  bytes: 2 ** -20,
+  kib: 2 ** -10,
+  k: 2 ** -10,
+  mib: 1,
+  m: 1,
+  gib: 1024,
+  g: 1024,
+  tib: 2 ** 20,
+};
+
+interface Found {
+  readonly file: string;
+  readonly directory: string;
+  readonly xml: Xml;
+}
+
+/** The reader of libvirt. */
+export const libvirtReader: Reader = {
+  platform: PLATFORM,
+  claims: (document) => kindOf(document) !== null,
+  read: (documents, into) => {
+    for (const { file } of documents) into.source(PLATFORM, file);
+    new LibvirtReader(documents, into).read();
+  },
+};
+
+function kindOf(document: Document): Kind | 'list' | null {
+  if (document.kind === 'text') return LIST.test(document.text) ? 'list' : null;
+  if (document.kind !== 'xml') return null;
+  const { name, children: inner } = document.root;
+  if (name === 'domstatus') return 'domain';
+  const kind = KINDS.find((one) => one === name) ?? null;
+  if (kind === null || kind === 'capabilities')
+    return kind !== null && inner.some((one) => one.name === 'host') ? kind : null;
+  return inner.some((one) => one.name === 'name') ? kind : null;
+}
+
+/** Memory with its unit; KiB unless told otherwise. */
+function memoryMib(element: Xml | undefined): number | null {
+  const number = numberOf(element?.text);
+  const factor = own(UNIT_MIB, (element?.attributes['unit'] ?? 'KiB').toLowerCase());
+  return number === null || factor === undefined ? null : number * factor;
+}
+
+class LibvirtReader {
+  readonly #into: EstateBuilder;
+  readonly #objects = new Map<Kind, Found[]>();
+  readonly #running = new Set<string>();
+  /** Directory -> how many VMs `virsh list` says to run. */
+  readonly #lists = new Map<string, number>();
+
+  constructor(documents: readonly Document[], into: EstateBuilder) {
+    this.#into = into;
+    for (const document of documents) {
+      const kind = kindOf(document);
+      if (document.kind === 'text' && kind === 'list')
+        this.#lists.set(
+          dirname(document.file),
+          [...document.text.matchAll(/^\s*\d+\s+\S.*\s(?:running|idle|paused|in shutdown)\s*$/gm)].length,
+        );
+      if (kind === null || kind === 'list' || document.kind !== 'xml') continue;
+      const isStatus = document.root.name === 'domstatus';
+      const xml = isStatus ? (child(document.root, 'domain') ?? document.root) : document.root;
+      const all = this.#objects.get(kind) ?? [];
+      this.#objects.set(kind, all);
+      all.push({ file: document.file, directory: dirname(document.file), xml });
+    }
+    for (const { xml, directory } of this.#of('domain')) if ('id' in xml.attributes) this.#running.add(directory);
+  }
+
+  #of(kind: Kind): readonly Found[] {
+    return this.#objects.get(kind) ?? [];
+  }
+
+  /** `HOST/capabilities.xml` makes a host of its directory; other files may lie deeper. */
+  #hostOf(directory: string): string | null {
+    const before = this.#hosts.get(directory);
+    if (before !== undefined) return before;
+    let at = directory;
+    while (!this.#into.hosts.has(hostKey(at)) && at !== dirname(at)) at = dirname(at);
+    const host = this.#into.hosts.has(hostKey(at)) ? hostKey(at) : null;
+    this.#hosts.set(directory, host);
+    return host;
+  }
+
+  /** Asked only once all hosts are read. */
+  readonly #hosts = new Map<string, string | null>();
+
+  #gap(
+    aspect: Aspect,
+    kind: 'file' | 'column' | 'join',
+    file: string,
+    part: string,
+    column: string,
+    example = '',
+  ): void {
+    const count = kind === 'file' ? 0 : 1;
+    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
+  }
+
+  read(): void {
+    if (this.#of('capabilities').length === 0)
+      this.#gap('hosts', 'file', '', 'the capabilities of the hosts (virsh capabilities)', '');
+    if (this.#of('domain').length === 0) this.#gap('vms', 'file', '', 'the XML of VMs (virsh dumpxml)', '');
+    for (const host of this.#of('capabilities')) this.#host(host);
+    for (const { directory, file } of this.#of('capabilities'))
+      if (!this.#lists.has(directory)) this.#gap('vms', 'column', file, 'the directory of a host', 'virsh list --all');
+    for (const kind of ['network', 'pool'] as const)
+      for (const [key, host] of this.#into.hosts) {
+        if (host.platform !== PLATFORM || this.#of(kind).some(({ directory }) => this.#hostOf(directory) === key))
+          continue;
+        const hosts = new Set([key]);
+        const aspect = kind === 'network' ? 'networks' : 'storage';
+        const part = `the XML of ${kind}s of ${host.name}`;
+        this.#into.gap({
+          platform: PLATFORM,
+          group: GROUP,
+          aspect,
+          kind: 'file',
+          file: '',
+          part: `the XML of ${kind}s of a host`,
+          column: part,
+          count: 1,
+          fix: FIX,
+          hosts,
+        });
+      }
+    for (const network of this.#of('network')) this.#network(network);
+    for (const domain of this.#of('domain')) this.#vm(domain);
+  }
+
+  #host({ xml, file, directory }: Found): void {
+    const host = child(xml, 'host');
+    const cells = [...descendants(host ?? xml, 'cell')].map((cell) => memoryMib(child(cell, 'memory')));
+    const memory =
+      cells.length === 0 || cells.includes(null) ? null : cells.reduce<number>((sum, one) => sum + (one ?? 0), 0);
+    const model = textAt(host, 'cpu', 'model');
+    const name = directory.split('/').at(-1) ?? directory;
+    if (memory === null) this.#gap('memory', 'column', file, 'capabilities', 'host/topology/cells/cell/memory');
+    if (model === '') this.#gap('cpu', 'column', file, 'capabilities', 'host/cpu/model');
+    const cluster = this.#into.cluster({
+      key: keyOf(PLATFORM, 'cluster'),
+      name: 'the hosts of the export',
+      platform: PLATFORM,
+      group: GROUP,
+    });
+    this.#into.host(
+      plainHost({
+        key: hostKey(directory),
+        name: name === '.' ? 'host' : name,
+        platform: PLATFORM,
+        group: GROUP,
+        cluster,
+        memoryMib: memory,
+        state: 'in service',
+        cpu: model === '' ? null : model,
+        cpuModel: model === '' ? null : model,
+        saysRunning: this.#lists.get(directory) ?? null,
+        evidence: evidence(file, 'capabilities', name, 'host/cpu/model', model),
+      }),
+    );
+  }
+
+  #network({ xml, file, directory }: Found): void {
+    const name = textAt(xml, 'name');
+    const host = this.#hostOf(directory) ?? directory;
+    const forward = child(xml, 'forward');
+    const peers = this.#of('network').filter((one) => textAt(one.xml, 'name') === name);
+    const hosts = new Set(peers.flatMap((one) => this.#hostOf(one.directory) ?? []));
+    this.#into.network({
+      key: networkKey(host, name),
+      name,
+      reach: { kind: 'hosts', hosts },
+      isIsolated: forward === undefined,
+      evidence: evidence(
+        file,
+        'network',
+        name,
+        'forward',
+        forward === undefined ? 'none' : (forward.attributes['mode'] ?? 'nat'),
+      ),
+    });
+  }
+
+  #vm({ xml, file, directory }: Found): void {
+    const name = textAt(xml, 'name');
+    const uuid = textAt(xml, 'uuid');
+    const place: At = (column, value) => evidence(file, 'domain', name, column, value);
+    const host = this.#hostOf(directory);
+    // Without the id of any running VM, the files are those of /etc/libvirt, which do not say what runs.
+    const power: Vm['power'] =
+      'id' in xml.attributes ? 'running' : this.#running.has(directory) ? 'stopped' : 'unknown';
+    if (host === null && power !== 'stopped')
+      this.#gap('vms', 'join', file, 'domain', 'the directory of its host', directory);
+    const disks = children(child(xml, 'devices'), 'disk');
+    const model = textAt(xml, 'cpu', 'model');
+    this.#into.vm(
+      plainVm({
+        key: keyOf(PLATFORM, directory, uuid === '' ? name : uuid),
+        uuid: power === 'running' || uuid === '' ? '' : uuid,
+        name,
+        platform: PLATFORM,
+        group: GROUP,
+        host,
+        hostSaid: this.#into.hosts.get(host ?? '')?.name ?? directory,
+        power,
+        memoryMib: memoryMib(child(xml, 'memory')) ?? memoryMib(child(xml, 'currentMemory')),
+        cpus: numberOf(textAt(xml, 'vcpu')),
+        disks: disks.flatMap((disk) => this.#disk(disk, directory, place)),
+        nics: children(child(xml, 'devices'), 'interface').flatMap((nic) => this.#nic(nic, host, place)),
+        ties: domainTies(xml, place),
+        notes: `${textAt(xml, 'title')} ${textAt(xml, 'description')}`.trim(),
+        guest: model,
+        evidence: place('name', name),
+      }),
+    );
+  }
+
+  #disk(xml: Xml, directory: string, place: At): readonly Disk[] {
+    const device = xml.attributes['device'] ?? 'disk';
+    const source = child(xml, 'source');
+    const isMedia = device === 'cdrom' || device === 'floppy';
+    const found = this.#sourceOf(source, directory);
+    if (found === null) return [];
+    const at = place(`disk ${child(xml, 'target')?.attributes['dev'] ?? ''} source`, found.name);
+    const permit: Disk['permit'] =
+      child(source, 'reservations') !== undefined || child(xml, 'reservations') !== undefined
+        ? { kind: 'reservation', evidence: place('disk/source/reservations', found.name) }
+        : child(xml, 'shareable') === undefined
+          ? null
+          : { kind: 'shareable', evidence: place('disk/shareable', found.name) };
+    return [
+      plainDisk({
+        label: found.name,
+        identities: found.identities,
+        permit: isMedia ? null : permit,
+        reach: found.reach,
+        isReadOnly: isMedia || child(xml, 'readonly') !== undefined,
+        isMedia,
+        evidence: at,
+      }),
+    ];
+  }
+
+  #sourceOf(
+    source: Xml | undefined,
+    directory: string,
+  ): { name: string; identities: readonly Identity[]; reach: Reach } | null {
+    if (source === undefined) return null;
+    const { file = '', dev = '', pool = '', volume = '', protocol = '', name = '', dir = '' } = source.attributes;
+    const local = keyOf(PLATFORM, 'path', directory, file || dir);
+    if (protocol !== '') {
+      const full = `${protocol}:${name}`;
+      return {
+        name: full,
+        identities: [{ key: keyOf(PLATFORM, full), kind: 'volume', name: full }],
+        reach: { kind: 'every' },
+      };
+    }
+    if (pool !== '') {
+      const found = this.#pool(pool, directory);
+      const full = `${pool}/${volume}`;
+      const key = found.isShared ? keyOf(PLATFORM, 'pool', full) : keyOf(PLATFORM, 'pool', directory, full);
+      return { name: full, identities: [{ key, kind: 'volume', name: full }], reach: found.reach };
+    }
+    if (dev !== '') return this.#blockDevice(dev, directory);
+    const path = file || dir;
+    if (path === '') return null;
+    const found = this.#poolOfPath(path, directory);
+    const key = found.isShared ? keyOf(PLATFORM, 'path', path) : local;
+    return { name: path, identities: [{ key, kind: 'path', name: path }], reach: found.reach };
+  }
+
+  /** A name that carries the identity of a LUN means the same on every host; `/dev/sdb` does not. */
+  #blockDevice(dev: string, directory: string): { name: string; identities: readonly Identity[]; reach: Reach } {
+    const found = this.#poolOfPath(dev, directory);
+    const isNamed = /\/(?:by-id|by-path)\/|\/mapper\/|^\/dev\/(?:rbd|drbd)/.test(dev);
+    const reach: Reach = found.isKnown ? found.reach : { kind: 'unknown' };
+    const key = isNamed || found.isShared ? keyOf(PLATFORM, 'dev', dev) : keyOf(PLATFORM, 'dev', directory, dev);
+    return { name: dev, identities: [{ key, kind: isNamed ? 'LUN' : 'path', name: dev }], reach };
+  }
+
+  #pool(name: string, directory: string): { isKnown: boolean; isShared: boolean; reach: Reach } {
+    const mine = this.#poolsOf(directory).find((one) => textAt(one.xml, 'name') === name);
+    return this.#reachOfPool(mine);
+  }
+
+  #pools: ReadonlyMap<string, readonly Found[]> | null = null;
+
+  #poolsOf(directory: string): readonly Found[] {
+    this.#pools ??= Map.groupBy(this.#of('pool'), (one) => this.#hostOf(one.directory) ?? '');
+    return this.#pools.get(this.#hostOf(directory) ?? '') ?? [];
+  }
+
+  #poolOfPath(path: string, directory: string): { isKnown: boolean; isShared: boolean; reach: Reach } {
+    const holds = (one: Found): boolean => {
+      const target = textAt(one.xml, 'target', 'path');
+      return target !== '' && (path === target || path.startsWith(`${target.replace(/\/$/, '')}/`));
+    };
+    const mine = this.#poolsOf(directory)
+      .filter(holds)
+      .toSorted((a, b) => textAt(b.xml, 'target', 'path').length - textAt(a.xml, 'target', 'path').length)[0];
+    return this.#reachOfPool(mine);
+  }
+
+  #poolHosts: ReadonlyMap<string, ReadonlySet<string>> | null = null;
+
+  #reachOfPool(pool: Found | undefined): { isKnown: boolean; isShared: boolean; reach: Reach } {
+    if (pool === undefined) return { isKnown: false, isShared: false, reach: { kind: 'unknown' } };
+    if (!SHARED_POOLS.has(pool.xml.attributes['type'] ?? ''))
+      return { isKnown: true, isShared: false, reach: { kind: 'local' } };
+    // The same name and source on another host is the same pool.
+    const identity = (one: Found): string => JSON.stringify([textAt(one.xml, 'name'), elementAt(one.xml, 'source')]);
+    this.#poolHosts ??= new Map(
+      [...Map.groupBy(this.#of('pool'), identity)].map(([key, all]) => [
+        key,
+        new Set(all.flatMap((one) => this.#hostOf(one.directory) ?? [])),
+      ]),
+    );
+    const hosts = this.#poolHosts.get(identity(pool)) ?? new Set();
+    return { isKnown: true, isShared: true, reach: { kind: 'hosts', hosts } };
+  }
+
+  #nic(xml: Xml, host: string | null, place: At): readonly Nic[] {
+    const type = xml.attributes['type'] ?? '';
+    const source = child(xml, 'source')?.attributes ?? {};
+    const name = source['network'] ?? source['bridge'] ?? source['dev'] ?? '';
+    const at = place(`interface type ${type}`, name);
+    if (name === '' || host === null || type === 'hostdev') return [{ network: null, address: '', evidence: at }];
+    const key = networkKey(host, type === 'network' ? name : `bridge ${name}`);
+    if (type !== 'network') this.#bridge(key, name, host, at);
+    else this.#into.network({ key, name, reach: { kind: 'unknown' }, isIsolated: false, evidence: at });
+    return [{ network: key, address: '', evidence: at }];
+  }
+
+  /** A bridge is described only where a network of some host names it. */
+  #bridge(key: string, name: string, host: string, at: Evidence): void {
+    if (this.#into.networks.has(key)) return;
+    const there = this.#of('network').filter((one) => child(one.xml, 'bridge')?.attributes['name'] === name);
+    const hosts = new Set(there.flatMap((one) => this.#hostOf(one.directory) ?? []));
+    const reach: Reach = hosts.has(host) ? { kind: 'hosts', hosts } : { kind: 'unknown' };
+    this.#into.network({ key, name, reach, isIsolated: false, evidence: at });
+  }
+}
+
+type At = (column: string, value: unknown) => Evidence;
+
+const hostKey = (directory: string): string => keyOf(PLATFORM, 'host', directory);
+const networkKey = (host: string, name: string): string => keyOf(PLATFORM, 'network', host, name);

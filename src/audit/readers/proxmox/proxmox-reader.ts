@@ -1,0 +1,397 @@
+/** Proxmox VE: a copy of `/etc/pve`, and JSON of `pvesh get … --output-format json`. */
+import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
+import {
+  type Aspect,
+  type Disk,
+  type Evidence,
+  keyOf,
+  type Nic,
+  type Reach,
+  type Tie,
+  type Vm,
+} from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Document, Reader } from '../document.ts';
+import { type Fields, fieldsOf, flagOf, numberOf, objectsAt, textAtPath } from '../formats/values.ts';
+import { optionsOf, type Section, sectionsOf, settingsOf } from './sections.ts';
+import { configTies } from './vm-ties.ts';
+
+const PLATFORM = 'proxmox';
+const GROUP = 'proxmox';
+const FIX =
+  'Copy /etc/pve whole, and add `pvesh get /cluster/resources --output-format json` and `pvesh get /nodes/NODE/network` (docs/operating/audit.md).';
+const LOCAL_TYPES = new Set(['dir', 'lvm', 'lvmthin', 'zfspool', 'btrfs']);
+const DISK = /^(?:scsi|virtio|sata|ide|efidisk|tpmstate)\d+$/;
+type At = (column: string, value: unknown) => Evidence;
+
+interface VmFile {
+  readonly file: string;
+  readonly id: string;
+  readonly node: string;
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+/** The reader of Proxmox VE. */
+export const proxmoxReader: Reader = {
+  platform: PLATFORM,
+  claims: (document) => roleOf(document) !== null,
+  read: (documents, into) => {
+    for (const { file } of documents) into.source(PLATFORM, file);
+    new PveReader(documents, into).read();
+  },
+};
+
+type Role =
+  | 'vm'
+  | 'storage'
+  | 'ha groups'
+  | 'ha rules'
+  | 'ha resources'
+  | 'pci mapping'
+  | 'usb mapping'
+  | 'resources'
+  | 'network'
+  | 'other';
+
+function roleOf(document: Document): Role | null {
+  const { file } = document;
+  if (document.kind === 'data') {
+    const first = fieldsOf(itemsOf(document.values)[0]);
+    if (/^(?:node|qemu|storage|lxc|sdn)$/.test(textAtPath(first, 'type')) && 'id' in first) return 'resources';
+    return 'iface' in first && 'type' in first ? 'network' : null;
+  }
+  if (document.kind !== 'text') return null;
+  if (file.endsWith('.conf') && isVmFile(document.text)) return 'vm';
+  if (file.endsWith('storage.cfg')) return 'storage';
+  if (file.endsWith('ha/groups.cfg')) return 'ha groups';
+  if (file.endsWith('ha/rules.cfg')) return 'ha rules';
+  if (file.endsWith('ha/resources.cfg')) return 'ha resources';
+  if (file.endsWith('mapping/pci.cfg')) return 'pci mapping';
+  if (file.endsWith('mapping/usb.cfg')) return 'usb mapping';
+  return /(?:^|\/)(?:corosync\.conf|datacenter\.cfg)$/.test(file) ? 'other' : null;
+}
+
+const VM_KEYS =
+  /^(?:memory|cores|sockets|scsihw|ostype|bootdisk|boot|smbios1|net\d+|scsi\d+|virtio\d+|ide\d+|sata\d+|hostpci\d+):/gm;
+
+/** Settings of a VM; a container has a root file system instead. */
+function isVmFile(text: string): boolean {
+  return (text.match(VM_KEYS)?.length ?? 0) >= 2 && !/^rootfs:/m.test(text);
+}
+
+function itemsOf(values: readonly unknown[]): readonly Fields[] {
+  return values.flatMap((value) => (Array.isArray(value) ? objectsAt(value) : objectsAt(value, 'data')));
+}
+
+class PveReader {
+  readonly #into: EstateBuilder;
+  readonly #documents: readonly Document[];
+  readonly #vms: VmFile[] = [];
+  readonly #storages = new Map<string, { section: Section; file: string }>();
+  readonly #states = new Map<string, Fields>();
+  readonly #bridges = new Map<string, Map<string, boolean>>();
+  readonly #networkFiles = new Map<string, string>();
+
+  constructor(documents: readonly Document[], into: EstateBuilder) {
+    this.#documents = documents;
+    this.#into = into;
+  }
+
+  #text(role: Role): readonly { readonly file: string; readonly text: string }[] {
+    return this.#documents.flatMap((one) => (one.kind === 'text' && roleOf(one) === role ? [one] : []));
+  }
+
+  #gap(
+    aspect: Aspect,
+    kind: 'file' | 'column' | 'join',
+    file: string,
+    part: string,
+    column: string,
+    example = '',
+  ): void {
+    const count = kind === 'file' ? 0 : 1;
+    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
+  }
+
+  read(): void {
+    for (const { file, text } of this.#text('vm')) {
+      const id = /([^/]+)\.conf$/.exec(file)?.[1] ?? '';
+      this.#vms.push({ file, id, node: /(?:^|\/)nodes\/([^/]+)\//.exec(file)?.[1] ?? '', settings: settingsOf(text) });
+    }
+    for (const { file, text } of this.#text('storage'))
+      for (const section of sectionsOf(text)) this.#storages.set(section.name, { section, file });
+    const nodes = this.#readResources();
+    this.#readNetworks();
+    this.#tellFiles(nodes.size);
+    for (const node of new Set([...nodes.keys(), ...this.#vms.map(({ node: name }) => name)]))
+      if (node !== '') this.#host(node, nodes.get(node));
+    this.#tellStorages();
+    const pins = this.#readHa();
+    const mapped = new Set(
+      this.#text('pci mapping').flatMap(({ text }) =>
+        sectionsOf(text)
+          .filter(({ values }) => flagOf(values.get('live-migration-capable')) === true)
+          .map(({ name, type }) => name || type),
+      ),
+    );
+    for (const vm of this.#vms) this.#vm(vm, pins.get(vm.id) ?? [], mapped);
+  }
+
+  #readResources(): ReadonlyMap<string, { fields: Fields; file: string }> {
+    const nodes = new Map<string, { fields: Fields; file: string }>();
+    const ids = new Set(this.#vms.map((vm) => vm.id));
+    for (const document of this.#documents) {
+      if (document.kind !== 'data' || roleOf(document) !== 'resources') continue;
+      for (const fields of itemsOf(document.values)) {
+        const type = textAtPath(fields, 'type');
+        if (type === 'node') nodes.set(textAtPath(fields, 'node'), { fields, file: document.file });
+        if (type !== 'qemu') continue;
+        const id = textAtPath(fields, 'vmid');
+        this.#states.set(id, fields);
+        // A VM without its file runs with settings nobody has seen.
+        if (!ids.has(id))
+          this.#gap('vms', 'join', document.file, 'cluster/resources', 'a VM without qemu-server/VMID.conf', id);
+      }
+    }
+    return nodes;
+  }
+
+  #readNetworks(): void {
+    for (const document of this.#documents) {
+      if (document.kind !== 'data' || roleOf(document) !== 'network') continue;
+      const node =
+        /([^/]+?)(?:[-_.]?network)?\.\w+$/.exec(document.file.replace(/\/network(?:\.json)?$/, '.json'))?.[1] ?? '';
+      const bridges = new Map<string, boolean>();
+      for (const one of itemsOf(document.values)) {
+        if (!/bridge/i.test(textAtPath(one, 'type'))) continue;
+        bridges.set(
+          textAtPath(one, 'iface'),
+          (textAtPath(one, 'bridge_ports') || textAtPath(one, 'ovs_ports')).trim() !== '',
+        );
+      }
+      this.#bridges.set(node, bridges);
+      this.#networkFiles.set(node, document.file);
+    }
+  }
+
+  #tellFiles(nodes: number): void {
+    if (this.#vms.length === 0) this.#gap('vms', 'file', '', 'the files of VMs (/etc/pve/nodes/NODE/qemu-server)', '');
+    if (nodes === 0) this.#gap('hosts', 'file', '', 'the state of nodes and VMs (pvesh get /cluster/resources)', '');
+    if (this.#storages.size === 0) this.#gap('storage', 'file', '', '/etc/pve/storage.cfg', '');
+    if (this.#bridges.size === 0)
+      this.#gap('networks', 'file', '', 'the networks of nodes (pvesh get /nodes/NODE/network)', '');
+    // Rules hold for VMs under high availability only, and those have a state of it.
+    const isManaged = [...this.#states.values()].some((one) => textAtPath(one, 'hastate') !== '');
+    if (isManaged && !this.#documents.some((one) => roleOf(one)?.startsWith('ha '))) {
+      const part = '/etc/pve/ha (rules that bind VMs to nodes)';
+      this.#into.gap({ platform: PLATFORM, group: GROUP, aspect: 'rules', kind: 'file', file: '', part, fix: FIX });
+    }
+  }
+
+  #host(name: string, known: { fields: Fields; file: string } | undefined): void {
+    const bytes = numberOf(known?.fields['maxmem']);
+    const status = textAtPath(known?.fields, 'status');
+    const hostState = textAtPath(known?.fields, 'hastate');
+    const cluster = this.#into.cluster({
+      key: keyOf(PLATFORM, 'cluster'),
+      name: 'the cluster',
+      platform: PLATFORM,
+      group: GROUP,
+    });
+    const vms = [...this.#states.values()].filter(
+      (one) => textAtPath(one, 'node') === name && textAtPath(one, 'status') === 'running',
+    ).length;
+    this.#into.host(
+      plainHost({
+        key: hostKey(name),
+        name,
+        platform: PLATFORM,
+        group: GROUP,
+        cluster,
+        memoryMib: bytes === null ? null : bytes / 2 ** 20,
+        state:
+          status === 'online' && hostState !== 'maintenance'
+            ? 'in service'
+            : status === ''
+              ? 'unknown'
+              : 'out of service',
+        // The default models of QEMU run everywhere; `cpu: host` is a tie of the VM.
+        cpu: '',
+        cpuModel: null,
+        saysRunning: known === undefined ? null : vms,
+        evidence: evidence(known?.file ?? '', 'cluster/resources', name, 'status', status),
+      }),
+    );
+  }
+
+  #tellStorages(): void {
+    for (const [name, { section, file }] of this.#storages) {
+      const nodes = (section.values.get('nodes') ?? '').split(/[\s,]+/).filter((one) => one !== '');
+      const isLocal = LOCAL_TYPES.has(section.type) && flagOf(section.values.get('shared')) !== true;
+      const reach: Reach = isLocal
+        ? { kind: 'local' }
+        : nodes.length === 0
+          ? { kind: 'every' }
+          : { kind: 'hosts', hosts: new Set(nodes.map(hostKey)) };
+      this.#into.storage({
+        key: keyOf(PLATFORM, 'storage', name),
+        name,
+        reach,
+        evidence: evidence(file, 'storage.cfg', name, section.type, isLocal ? 'local' : 'shared'),
+      });
+    }
+  }
+
+  /** Restrictions by the id of a VM; rules that keep VMs apart go into the estate. */
+  #readHa(): ReadonlyMap<string, readonly Tie[]> {
+    const pins = new Map<string, Tie[]>();
+    const pin = (id: string, nodes: string, name: string, isStrict: boolean, place: Evidence): void => {
+      const hosts = new Set(nodes.split(/[\s,]+/).map((one) => hostKey(one.split(':')[0] ?? '')));
+      const tie: Tie = isStrict
+        ? { kind: 'pinned', effect: 'limits', subject: name, hosts, evidence: place }
+        : { kind: 'pinned', effect: 'informs', subject: name, evidence: place };
+      pins.set(id, [...(pins.get(id) ?? []), tie]);
+    };
+    const groups = new Map(
+      this.#text('ha groups')
+        .flatMap(({ text }) => sectionsOf(text))
+        .map((section) => [section.name, section]),
+    );
+    for (const { text, file } of this.#text('ha resources'))
+      for (const section of sectionsOf(text)) {
+        const group = groups.get(section.values.get('group') ?? '');
+        if (group === undefined || section.type !== 'vm') continue;
+        const place = evidence(file, 'ha/resources.cfg', `vm:${section.name}`, 'group', group.name);
+        pin(
+          section.name,
+          group.values.get('nodes') ?? '',
+          group.name,
+          flagOf(group.values.get('restricted')) === true,
+          place,
+        );
+      }
+    for (const { text, file } of this.#text('ha rules'))
+      for (const section of sectionsOf(text)) {
+        if (flagOf(section.values.get('disable')) === true) continue;
+        const ids = (section.values.get('resources') ?? '')
+          .split(/[\s,]+/)
+          .flatMap((one) => /^vm:(\d+)$/.exec(one)?.[1] ?? []);
+        const place = evidence(file, 'ha/rules.cfg', section.name, section.type, section.values.get('resources'));
+        if (section.type === 'node-affinity')
+          for (const id of ids)
+            pin(
+              id,
+              section.values.get('nodes') ?? '',
+              section.name,
+              flagOf(section.values.get('strict')) === true,
+              place,
+            );
+        if (section.type !== 'resource-affinity' || ids.length < 2) continue;
+        const isApart = section.values.get('affinity') === 'negative';
+        this.#into.rule({
+          key: keyOf(PLATFORM, 'rule', section.name),
+          name: section.name,
+          kind: isApart ? 'apart' : 'together',
+          isHard: true,
+          vms: ids.map(vmKey),
+          perHost: 1,
+          evidence: place,
+        });
+      }
+    return pins;
+  }
+
+  #vm({ file, id, node, settings }: VmFile, pins: readonly Tie[], mapped: ReadonlySet<string>): void {
+    const state = this.#states.get(id);
+    const name = settings.get('name') ?? (textAtPath(state, 'name') || id);
+    const at: At = (column, value) => evidence(file, 'qemu-server', id, column, value);
+    const said = textAtPath(state, 'node') || node;
+    const host = said !== '' && this.#into.hosts.has(hostKey(said)) ? hostKey(said) : null;
+    const status = textAtPath(state, 'status');
+    const power: Vm['power'] =
+      status === 'running' || status === 'paused' ? 'running' : status === 'stopped' ? 'stopped' : 'unknown';
+    const isTemplate = flagOf(settings.get('template')) === true;
+    if (host === null && power !== 'stopped' && !isTemplate)
+      this.#gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'node', said);
+    const memory =
+      numberOf(optionsOf(settings.get('memory') ?? '512').first) ??
+      numberOf(optionsOf(settings.get('memory') ?? '').options.get('current'));
+    this.#into.vm(
+      plainVm({
+        key: vmKey(id),
+        uuid: /uuid=([\w-]+)/.exec(settings.get('smbios1') ?? '')?.[1] ?? '',
+        name,
+        platform: PLATFORM,
+        group: GROUP,
+        host,
+        hostSaid: said,
+        power,
+        isTemplate,
+        memoryMib: memory,
+        cpus: (numberOf(settings.get('cores')) ?? 1) * (numberOf(settings.get('sockets')) ?? 1),
+        disks: [...settings].flatMap(([key, value]) => (DISK.test(key) ? this.#disk(key, value, host, at) : [])),
+        nics: [...settings].flatMap(([key, value]) => (/^net\d+$/.test(key) ? [this.#nic(key, value, said, at)] : [])),
+        ties: [...configTies(settings, mapped, at), ...pins],
+        owner: settings.get('tags') ?? '',
+        notes: settings.get('description') ?? '',
+        guest: settings.get('ostype') ?? '',
+        evidence: at('name', name),
+      }),
+    );
+  }
+
+  #disk(key: string, value: string, host: string | null, at: At): readonly Disk[] {
+    const { first, options } = optionsOf(value);
+    const isMedia = options.get('media') === 'cdrom';
+    if (first === '' || first === 'none' || first === 'cdrom') return [];
+    const place = at(key, value);
+    const size = /^(\d+(?:\.\d+)?)([KMGT])/.exec(options.get('size') ?? '');
+    const gib =
+      size === null ? null : Number(size[1]) * ({ K: 2 ** -20, M: 2 ** -10, G: 1, T: 1024 }[size[2] ?? 'G'] ?? 1);
+    const isPath = first.startsWith('/');
+    const storage = isPath ? '' : first.slice(0, first.indexOf(':'));
+    const known = this.#storages.get(storage);
+    const isLocal =
+      known !== undefined && LOCAL_TYPES.has(known.section.type) && flagOf(known.section.values.get('shared')) !== true;
+    const isShared = flagOf(options.get('shared')) === true;
+    // A device of a node: its name means the same on another node only where it names a LUN.
+    const isNamed = /\/(?:by-id|mapper)\//.test(first);
+    const scope = isPath ? (isNamed ? '' : (host ?? '')) : isLocal ? (host ?? '') : '';
+    const reach: Reach = isPath ? (isShared || isNamed ? { kind: 'unknown' } : { kind: 'local' }) : { kind: 'unknown' };
+    return [
+      plainDisk({
+        label: first,
+        identities: [{ key: keyOf(PLATFORM, 'volume', scope, first), kind: isPath ? 'LUN' : 'volume', name: first }],
+        permit: isShared && !isMedia ? { kind: 'shareable', evidence: place } : null,
+        storage: known === undefined ? null : keyOf(PLATFORM, 'storage', storage),
+        reach,
+        sizeGib: gib,
+        isReadOnly: isMedia,
+        isMedia,
+        evidence: place,
+      }),
+    ];
+  }
+
+  #nic(key: string, value: string, node: string, at: At): Nic {
+    const name = optionsOf(value).options.get('bridge') ?? '';
+    const place = at(key, name);
+    if (name === '' || this.#bridges.size === 0) return { network: null, address: '', evidence: place };
+    const hasPort = this.#bridges.get(node)?.get(name);
+    const hosts = [...this.#bridges].filter(([, bridges]) => bridges.has(name)).map(([one]) => hostKey(one));
+    const isIsolated = hasPort === false;
+    const network = keyOf(PLATFORM, 'bridge', isIsolated ? node : '', name);
+    const reach: Reach = hasPort === undefined ? { kind: 'unknown' } : { kind: 'hosts', hosts: new Set(hosts) };
+    this.#into.network({
+      key: network,
+      name,
+      reach,
+      isIsolated,
+      evidence: evidence(this.#networkFiles.get(node) ?? '', 'network', name, 'bridge_ports', isIsolated ? 'none' : ''),
+    });
+    return { network, address: '', evidence: place };
+  }
+}
+
+const hostKey = (name: string): string => keyOf(PLATFORM, 'host', name);
+const vmKey = (id: string): string => keyOf(PLATFORM, 'vm', id);

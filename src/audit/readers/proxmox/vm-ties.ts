@@ -1,0 +1,59 @@
+/** What in the settings of a VM of Proxmox VE belongs to its node. */
+import type { Evidence, Tie } from '../../estate/estate.ts';
+import { optionsOf } from './sections.ts';
+
+type At = (column: string, value: unknown) => Evidence;
+
+/** The ties of a VM. `liveMappings`: names of PCI mappings that are made for a live move. */
+export function configTies(
+  settings: ReadonlyMap<string, string>,
+  liveMappings: ReadonlySet<string>,
+  at: At,
+): readonly Tie[] {
+  return [...settings].flatMap(([key, value]) => tieOf(key, value, liveMappings, at));
+}
+
+function tieOf(key: string, value: string, liveMappings: ReadonlySet<string>, at: At): readonly Tie[] {
+  const place = at(key, value);
+  const { first, options } = optionsOf(value);
+  const name = key.replace(/\d+$/, '');
+  switch (name) {
+    case 'hostpci': {
+      const isLive = liveMappings.has(options.get('mapping') ?? '');
+      return [
+        {
+          kind: 'host device',
+          effect: isLive ? 'warns' : 'blocks',
+          subject: options.get('mapping') ?? first,
+          evidence: place,
+        },
+      ];
+    }
+    case 'usb':
+      return /^spice/.test(first) ? [] : [{ kind: 'usb', effect: 'blocks', subject: first || value, evidence: place }];
+    case 'serial':
+      return value === 'socket' ? [] : [{ kind: 'serial port', effect: 'blocks', subject: value, evidence: place }];
+    case 'parallel':
+      return [{ kind: 'serial port', effect: 'blocks', subject: value, evidence: place }];
+    case 'virtiofs':
+      return [{ kind: 'host folder', effect: 'blocks', subject: first, evidence: place }];
+    case 'ivshmem':
+      return [{ kind: 'shared memory', effect: 'blocks', subject: '', evidence: place }];
+    case 'cpu':
+      return /^(?:cputype=)?host(?:,|$)/.test(value)
+        ? [{ kind: 'cpu passthrough', effect: 'warns', subject: '', evidence: place }]
+        : [];
+    case 'affinity':
+      return [{ kind: 'cpu pin', effect: 'warns', subject: value, evidence: place }];
+    case 'tpmstate':
+      return [{ kind: 'soft tpm', effect: 'informs', subject: '', evidence: place }];
+    case 'args':
+      return /vfio|host-|-chardev|ivshmem/.test(value)
+        ? [{ kind: 'host device', effect: 'blocks', subject: 'args', evidence: place }]
+        : [];
+    default:
+      return /^(?:ide|sata|scsi)$/.test(name) && first === 'cdrom'
+        ? [{ kind: 'host drive', effect: 'blocks', subject: 'cdrom', evidence: place }]
+        : [];
+  }
+}

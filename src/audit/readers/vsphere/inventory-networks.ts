@@ -1,0 +1,114 @@
+/** Networks of a vCenter: port groups of hosts with the adapters of their switches, and distributed port groups with their uplinks. */
+
+import { type Evidence, keyOf, type Nic, type Reach } from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { type ManagedObject, objectKey, pick, pickList, pickText, refOf } from './managed-objects.ts';
+
+const FIX =
+  'Export the hosts with their configuration: govc host.info -json, or govc collect -json HOST config.network.';
+
+interface HostPort {
+  readonly hasUplink: boolean;
+  readonly switchName: string;
+  readonly file: string;
+}
+
+/** Networks of one vCenter. */
+export class InventoryNetworks {
+  readonly #hosts: readonly ManagedObject[];
+  readonly #objects: readonly ManagedObject[];
+  readonly #into: EstateBuilder;
+  /** Port group -> key of a host -> its switch. */
+  readonly #ports = new Map<string, Map<string, HostPort>>();
+  readonly #hostsThatTell = new Set<string>();
+
+  constructor(hosts: readonly ManagedObject[], objects: readonly ManagedObject[], into: EstateBuilder) {
+    this.#hosts = hosts;
+    this.#objects = objects;
+    this.#into = into;
+  }
+
+  /** Reads hosts' switches and the distributed port groups. */
+  read(): void {
+    for (const host of this.#hosts) this.#readHost(host);
+    for (const object of this.#objects) if (object.type === 'DistributedVirtualPortgroup') this.#readPortgroup(object);
+  }
+
+  #readHost({ fields, file, id }: ManagedObject): void {
+    const network = pick(fields, 'config', 'network');
+    if (network === undefined) {
+      this.#into.gap({
+        platform: 'vsphere',
+        group: 'vsphere',
+        aspect: 'networks',
+        kind: 'column',
+        file,
+        part: 'HostSystem',
+        column: 'config.network',
+        count: 1,
+        fix: FIX,
+        hosts: new Set([objectKey(id)]),
+      });
+      return;
+    }
+    this.#hostsThatTell.add(objectKey(id));
+    const uplinks = new Map(
+      pickList(network, 'vswitch').map((one) => [pickText(one, 'name'), pickList(one, 'pnic').length]),
+    );
+    for (const port of pickList(network, 'portgroup')) {
+      const name = pickText(port, 'spec', 'name');
+      const switchName = pickText(port, 'spec', 'vswitchName');
+      const there = this.#ports.get(name) ?? new Map<string, HostPort>();
+      this.#ports.set(name, there);
+      there.set(objectKey(id), { hasUplink: (uplinks.get(switchName) ?? 0) > 0, switchName, file });
+    }
+  }
+
+  #readPortgroup({ fields, file, id }: ManagedObject): void {
+    const name = pickText(fields, 'name') || pickText(fields, 'config', 'name') || id;
+    const order = pick(fields, 'config', 'defaultPortConfig', 'uplinkTeamingPolicy', 'uplinkPortOrder');
+    const active = pickList(order, 'activeUplinkPort');
+    const standby = pickList(order, 'standbyUplinkPort');
+    const isIsolated = order !== undefined && active.length + standby.length === 0;
+    const hosts = pickList(fields, 'host').map((one) => objectKey(refOf(one)));
+    const reach: Reach = hosts.length === 0 ? this.#reachByHosts(id) : { kind: 'hosts', hosts: new Set(hosts) };
+    const place = evidence(file, 'DistributedVirtualPortgroup', name, 'uplinkPortOrder', order);
+    // Without its teaming nobody knows whether it leaves the host.
+    const known: Reach = order === undefined ? { kind: 'unknown' } : reach;
+    this.#into.network({ key: objectKey(id), name, reach: known, isIsolated, evidence: place });
+  }
+
+  #reachByHosts(id: string): Reach {
+    const says = this.#hosts.filter(({ fields }) => pick(fields, 'network') !== undefined);
+    const has = says.filter(({ fields }) => pickList(fields, 'network').some((one) => refOf(one) === id));
+    if (says.length < this.#hosts.length || has.length === 0) return { kind: 'unknown' };
+    return { kind: 'hosts', hosts: new Set(has.map((host) => objectKey(host.id))) };
+  }
+
+  /** The adapter's network; a standard port group is one network per host, since a switch ends there. */
+  nic(device: unknown, host: string | null, address: string, place: Evidence): Nic {
+    const none: Nic = { network: null, address, evidence: place };
+    if (pick(device, 'connectable', 'connected') === false) return none;
+    const portgroup = pickText(device, 'backing', 'port', 'portgroupKey');
+    if (portgroup !== '') {
+      const key = objectKey(portgroup);
+      if (!this.#into.networks.has(key))
+        this.#into.network({ key, name: portgroup, reach: { kind: 'unknown' }, isIsolated: false, evidence: place });
+      return { ...none, network: key };
+    }
+    const name = pickText(device, 'backing', 'deviceName');
+    if (name === '' || host === null || !this.#hostsThatTell.has(host)) return none;
+    const there = this.#ports.get(name);
+    const mine = there?.get(host);
+    const isIsolated = mine !== undefined && !mine.hasUplink;
+    const reach: Reach =
+      there === undefined || mine === undefined ? { kind: 'unknown' } : { kind: 'hosts', hosts: new Set(there.keys()) };
+    const key = keyOf('vsphere', isIsolated ? host : '', name);
+    const at =
+      mine === undefined
+        ? place
+        : evidence(mine.file, 'HostSystem', name, 'config.network.vswitch.pnic', mine.hasUplink ? 'present' : 'none');
+    this.#into.network({ key, name, reach, isIsolated, evidence: at });
+    return { ...none, network: key };
+  }
+}

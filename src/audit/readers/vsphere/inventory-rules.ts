@@ -1,0 +1,78 @@
+/** Rules of clusters: VMs apart or together, and groups of VMs that must run on groups of hosts. */
+
+import type { Tie } from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { flagOf } from '../formats/values.ts';
+import { type ManagedObject, objectKey, pick, pickList, pickText, refOf } from './managed-objects.ts';
+
+const FIX = 'Export the clusters: govc collect -json /DC/host/CLUSTER configurationEx (docs/operating/audit.md).';
+
+/** Writes rules into the estate; gives the mandatory VM-host rules as ties, by the id of the VM. */
+export function readRules(
+  clusters: readonly ManagedObject[],
+  into: EstateBuilder,
+): ReadonlyMap<string, readonly Tie[]> {
+  const limits = new Map<string, Tie[]>();
+  for (const cluster of clusters) {
+    const configuration = pick(cluster.fields, 'configurationEx') ?? pick(cluster.fields, 'configuration');
+    if (configuration === undefined) {
+      into.gap({
+        platform: 'vsphere',
+        group: 'vsphere',
+        aspect: 'rules',
+        kind: 'column',
+        file: cluster.file,
+        part: cluster.type,
+        column: 'configurationEx',
+        count: 1,
+        fix: FIX,
+      });
+      continue;
+    }
+    const groups = new Map(pickList(configuration, 'group').map((group) => [pickText(group, 'name'), group]));
+    for (const rule of pickList(configuration, 'rule'))
+      if (flagOf(pick(rule, 'enabled')) !== false) readRule(cluster, rule, groups, into, limits);
+  }
+  return limits;
+}
+
+function readRule(
+  cluster: ManagedObject,
+  rule: unknown,
+  groups: ReadonlyMap<string, unknown>,
+  into: EstateBuilder,
+  limits: Map<string, Tie[]>,
+): void {
+  const name = pickText(rule, 'name');
+  const type = pickText(rule, '_typeName');
+  const place = evidence(cluster.file, 'configurationEx.rule', name, 'type', type);
+  const vmGroup = groups.get(pickText(rule, 'vmGroupName'));
+  if (vmGroup !== undefined) {
+    const affine = groups.get(pickText(rule, 'affineHostGroupName'));
+    const anti = groups.get(pickText(rule, 'antiAffineHostGroupName'));
+    const all = pickList(cluster.fields, 'host').map((host) => objectKey(refOf(host)));
+    const named = new Set(pickList(affine ?? anti, 'host').map((host) => objectKey(refOf(host))));
+    const hosts = affine === undefined ? new Set(all.filter((host) => !named.has(host))) : named;
+    const isMandatory = flagOf(pick(rule, 'mandatory')) === true;
+    for (const vm of pickList(vmGroup, 'vm')) {
+      const tie: Tie = isMandatory
+        ? { kind: 'pinned', effect: 'limits', subject: name, hosts, evidence: place }
+        : { kind: 'pinned', effect: 'informs', subject: name, evidence: place };
+      limits.set(refOf(vm), [...(limits.get(refOf(vm)) ?? []), tie]);
+    }
+    return;
+  }
+  const vms = pickList(rule, 'vm').map((vm) => objectKey(refOf(vm)));
+  if (vms.length < 2) return;
+  // PowerCLI does not name the type; a rule called anti, separate or apart is one.
+  const isApart = /AntiAffinity/i.test(type) || (type === '' && /anti|separat|apart/i.test(name));
+  into.rule({
+    key: objectKey(`${cluster.id} ${name}`),
+    name,
+    kind: isApart ? 'apart' : 'together',
+    isHard: isApart,
+    vms,
+    perHost: 1,
+    evidence: place,
+  });
+}

@@ -1,0 +1,318 @@
+/** The managed objects of a vCenter as an estate. */
+import { plainHost, plainVm } from '../../estate/defaults.ts';
+import type { Evidence, Nic, Reach, Tie, Unknown, Vm } from '../../estate/estate.ts';
+import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { flagOf, numberOf } from '../formats/values.ts';
+import { devicesOf } from './devices.ts';
+import { HELPER, helperTie } from './helpers.ts';
+import { InventoryNetworks } from './inventory-networks.ts';
+import { readRules } from './inventory-rules.ts';
+import {
+  type ManagedObject,
+  type ManagedType,
+  objectKey,
+  pick,
+  pickList,
+  pickText,
+  refOf,
+  refType,
+} from './managed-objects.ts';
+
+const PLATFORM = 'vsphere';
+const GROUP = 'vsphere';
+const FIX =
+  'Export with govc: vm.info -json, host.info -json, datastore.info -json, and collect -json of the clusters and port groups (docs/operating/audit.md).';
+
+/** All objects of a vCenter. */
+export class InventoryReader {
+  readonly #objects: ReadonlyMap<string, ManagedObject>;
+  readonly #into: EstateBuilder;
+  readonly #networks: InventoryNetworks;
+  /** Restrictions that rules put on VMs. */
+  readonly #limits: ReadonlyMap<string, readonly Tie[]>;
+
+  constructor(objects: ReadonlyMap<string, ManagedObject>, into: EstateBuilder) {
+    this.#objects = objects;
+    this.#into = into;
+    this.#networks = new InventoryNetworks(this.#of('HostSystem'), [...objects.values()], into);
+    this.#limits = readRules(this.#of('ClusterComputeResource'), into);
+  }
+
+  read(): void {
+    this.#tellFiles();
+    for (const host of this.#of('HostSystem')) this.#host(host);
+    for (const storage of this.#of('Datastore')) this.#datastore(storage);
+    this.#networks.read();
+    this.#reservedLuns();
+    for (const vm of this.#of('VirtualMachine')) this.#vm(vm);
+  }
+
+  #of(type: ManagedType): readonly ManagedObject[] {
+    return [...this.#objects.values()].filter((one) => one.type === type);
+  }
+
+  #tellFiles(): void {
+    const needed = [
+      ['VirtualMachine', 'vms'],
+      ['HostSystem', 'hosts'],
+      ['Datastore', 'storage'],
+      ['ClusterComputeResource', 'rules'],
+    ] as const;
+    for (const [type, aspect] of needed)
+      if (this.#of(type).length === 0)
+        this.#into.gap({
+          platform: PLATFORM,
+          group: GROUP,
+          aspect,
+          kind: 'file',
+          file: '',
+          part: `the JSON of type ${type}`,
+          fix: FIX,
+        });
+  }
+
+  #gap(object: ManagedObject, aspect: 'hosts' | 'memory' | 'cpu' | 'vms', column: string): void {
+    const part = object.type;
+    this.#into.gap({
+      platform: PLATFORM,
+      group: GROUP,
+      aspect,
+      kind: 'column',
+      file: object.file,
+      part,
+      column,
+      count: 1,
+      fix: FIX,
+    });
+  }
+
+  #host(host: ManagedObject): void {
+    const { fields, file, id } = host;
+    const name = pickText(fields, 'name') || pickText(fields, 'summary', 'config', 'name') || id;
+    const bytes = numberOf(pick(fields, 'summary', 'hardware', 'memorySize') ?? pick(fields, 'hardware', 'memorySize'));
+    const maintenance = flagOf(
+      pick(fields, 'runtime', 'inMaintenanceMode') ?? pick(fields, 'summary', 'runtime', 'inMaintenanceMode'),
+    );
+    const state =
+      pickText(fields, 'runtime', 'connectionState') || pickText(fields, 'summary', 'runtime', 'connectionState');
+    const model = pickText(fields, 'summary', 'hardware', 'cpuModel');
+    const evc = pickText(fields, 'summary', 'currentEVCModeKey');
+    if (bytes === null) this.#gap(host, 'memory', 'summary.hardware.memorySize');
+    if (model === '' && evc === '') this.#gap(host, 'cpu', 'summary.hardware.cpuModel');
+    if (maintenance === null) this.#gap(host, 'hosts', 'runtime.inMaintenanceMode');
+    const isAway = maintenance === true || (state !== '' && !/^connected$|^0$/i.test(state));
+    this.#into.host(
+      plainHost({
+        key: objectKey(id),
+        name,
+        platform: PLATFORM,
+        group: GROUP,
+        cluster: this.#clusterOf(host, name),
+        memoryMib: bytes === null ? null : bytes / 2 ** 20,
+        state: isAway ? 'out of service' : maintenance === null ? 'unknown' : 'in service',
+        cpu: evc === '' ? (model === '' ? null : model) : `EVC ${evc}`,
+        cpuModel: model === '' ? null : model,
+        evidence: evidence(file, 'HostSystem', name, 'name', name),
+      }),
+    );
+  }
+
+  #clusterOf(host: ManagedObject, hostName: string): string | null {
+    const parent = pick(host.fields, 'parent');
+    const id = refOf(parent);
+    if (id === '') {
+      this.#gap(host, 'hosts', 'parent');
+      return null;
+    }
+    const isCluster = refType(parent) === 'ClusterComputeResource' || /^domain-c/.test(id);
+    const name = isCluster ? pickText(this.#objects.get(id)?.fields, 'name') || id : hostName;
+    return this.#into.cluster({ key: objectKey(id), name, platform: PLATFORM, group: GROUP });
+  }
+
+  #datastore({ fields, file, id }: ManagedObject): void {
+    const name = pickText(fields, 'name') || pickText(fields, 'summary', 'name') || id;
+    const place = evidence(
+      file,
+      'Datastore',
+      name,
+      'summary.multipleHostAccess',
+      pick(fields, 'summary', 'multipleHostAccess'),
+    );
+    this.#into.storage({ key: objectKey(id), name, reach: this.#storageReach(id, fields), evidence: place });
+    this.#storageByName.set(name, objectKey(id));
+  }
+
+  /** LUNs that hosts are told to leave alone: a guest cluster holds a reservation on them. */
+  #reservedLuns(): void {
+    const hosts = new Map<string, Set<string>>();
+    const files = new Map<string, string>();
+    for (const { fields, id, file } of this.#of('HostSystem'))
+      for (const lun of pickList(fields, 'config', 'storageDevice', 'scsiLun')) {
+        const name = pickText(lun, 'canonicalName');
+        if (name === '' || flagOf(pick(lun, 'perenniallyReserved')) !== true) continue;
+        hosts.set(name, (hosts.get(name) ?? new Set()).add(objectKey(id)));
+        files.set(name, file);
+      }
+    for (const [name, all] of hosts) {
+      const place = evidence(
+        files.get(name) ?? '',
+        'HostSystem',
+        name,
+        'config.storageDevice.scsiLun.perenniallyReserved',
+        true,
+      );
+      this.#into.reservedLun({ name, hosts: all, evidence: place });
+    }
+  }
+
+  readonly #storageByName = new Map<string, string>();
+
+  #storageReach(id: string, fields: unknown): Reach {
+    const mounts = pickList(fields, 'host').map((mount) => objectKey(refOf(pick(mount, 'key'))));
+    if (mounts.length > 0) return { kind: 'hosts', hosts: new Set(mounts) };
+    const hosts = this.#of('HostSystem');
+    const says = hosts.filter((host) => pick(host.fields, 'datastore') !== undefined);
+    const has = says.filter((host) => pickList(host.fields, 'datastore').some((one) => refOf(one) === id));
+    if (says.length === hosts.length && has.length > 0)
+      return { kind: 'hosts', hosts: new Set(has.map((host) => objectKey(host.id))) };
+    return flagOf(pick(fields, 'summary', 'multipleHostAccess')) === false ? { kind: 'local' } : { kind: 'unknown' };
+  }
+
+  #storageOf(datastore: string, path: string): { storage: string | null; reach: Reach } {
+    const name = /^\[([^\]]+)\]/.exec(path)?.[1] ?? '';
+    const byId = objectKey(datastore);
+    const key = datastore !== '' && this.#into.storages.has(byId) ? byId : this.#storageByName.get(name);
+    return { storage: key ?? null, reach: { kind: 'unknown' } };
+  }
+
+  #vm(object: ManagedObject): void {
+    const { fields, file, id } = object;
+    const name =
+      pickText(fields, 'name') ||
+      pickText(fields, 'config', 'name') ||
+      pickText(fields, 'summary', 'config', 'name') ||
+      id;
+    const config = pick(fields, 'config');
+    const at = (column: string, value: unknown): Evidence => evidence(file, 'VirtualMachine', name, column, value);
+    const isHelper = HELPER.test(name);
+    const state = pick(fields, 'runtime', 'powerState') ?? pick(fields, 'summary', 'runtime', 'powerState');
+    const power = isHelper ? 'stopped' : powerOf(state);
+    const isTemplate = flagOf(pick(config, 'template') ?? pick(fields, 'summary', 'config', 'template')) === true;
+    const hostRef = refOf(pick(fields, 'runtime', 'host') ?? pick(fields, 'summary', 'runtime', 'host'));
+    const host = this.#into.hosts.has(objectKey(hostRef)) ? objectKey(hostRef) : null;
+    const runs = !isTemplate && (power === 'running' || power === 'unknown');
+    if (runs && host === null) this.#gapOfHost(object, hostRef);
+    const version = numberOf(pickText(config, 'version').replace(/^vmx-/, '')) ?? 0;
+    const devices = devicesOf(pickList(config, 'hardware', 'device'), {
+      file,
+      vm: name,
+      version,
+      storageOf: (datastore, path) => this.#storageOf(datastore, path),
+    });
+    const nics: readonly Nic[] = devices.nics.map((nic) =>
+      this.#networks.nic(nic.device, host, this.#address(fields), nic.evidence),
+    );
+    const reserved =
+      pick(config, 'memoryAllocation', 'reservation') ??
+      pick(fields, 'resourceConfig', 'memoryAllocation', 'reservation');
+    this.#into.vm(
+      plainVm({
+        key: objectKey(id),
+        uuid: pickText(config, 'instanceUuid') || pickText(config, 'uuid'),
+        name,
+        platform: PLATFORM,
+        group: GROUP,
+        host,
+        hostSaid: hostRef,
+        power,
+        isTemplate,
+        memoryMib: numberOf(pick(config, 'hardware', 'memoryMB') ?? pick(fields, 'summary', 'config', 'memorySizeMB')),
+        reservedMib: numberOf(reserved) ?? 0,
+        cpus: numberOf(pick(config, 'hardware', 'numCPU') ?? pick(fields, 'summary', 'config', 'numCpu')),
+        disks: devices.disks,
+        nics,
+        ties: [
+          ...devices.ties,
+          ...configTies(fields, at),
+          ...(this.#limits.get(id) ?? []),
+          ...(isHelper ? [helperTie(at('name', name))] : []),
+        ],
+        unknowns: runs ? unknownsOf(config, at) : [],
+        notes: pickText(config, 'annotation'),
+        guest: pickText(config, 'guestFullName') || pickText(fields, 'summary', 'config', 'guestFullName'),
+        evidence: at('name', name),
+      }),
+    );
+  }
+
+  #address(fields: unknown): string {
+    return pickList(fields, 'guest', 'net')
+      .flatMap((net) => pickList(net, 'ipAddress'))
+      .filter((address) => typeof address === 'string')
+      .join(' ');
+  }
+
+  #gapOfHost({ file }: ManagedObject, said: string): void {
+    this.#into.gap({
+      platform: PLATFORM,
+      group: GROUP,
+      aspect: 'vms',
+      kind: said === '' ? 'column' : 'join',
+      file,
+      part: 'VirtualMachine',
+      column: 'runtime.host',
+      count: 1,
+      example: said,
+      fix: FIX,
+    });
+  }
+}
+
+/** Fields that the API always has; without them the VM was exported in part. */
+function unknownsOf(config: unknown, at: (column: string, value: unknown) => Evidence): readonly Unknown[] {
+  if (pick(config, 'hardware', 'device') === undefined)
+    return [{ aspect: 'devices', evidence: at('config.hardware.device', ''), fix: FIX }];
+  return [];
+}
+
+function configTies(fields: unknown, at: (column: string, value: unknown) => Evidence): readonly Tie[] {
+  const config = pick(fields, 'config');
+  const ties: Tie[] = [];
+  const extra = new Map(pickList(config, 'extraConfig').map((one) => [pickText(one, 'key'), pickText(one, 'value')]));
+  const pinned = extra.get('sched.cpu.affinity') ?? pickList(config, 'cpuAffinity', 'affinitySet').join(',');
+  if (pinned !== '' && pinned !== 'all')
+    ties.push({ kind: 'cpu pin', effect: 'blocks', subject: pinned, evidence: at('config.cpuAffinity', pinned) });
+  const latency = pickText(config, 'latencySensitivity', 'level');
+  if (latency === 'high')
+    ties.push({
+      kind: 'latency',
+      effect: 'warns',
+      subject: '',
+      evidence: at('config.latencySensitivity.level', latency),
+    });
+  if (flagOf(pick(config, 'memoryReservationLockedToMax')) === true)
+    ties.push({
+      kind: 'locked memory',
+      effect: 'warns',
+      subject: '',
+      evidence: at('config.memoryReservationLockedToMax', true),
+    });
+  const tolerance = pickText(fields, 'runtime', 'faultToleranceState');
+  if (tolerance === 'running')
+    ties.push({
+      kind: 'fault tolerance',
+      effect: 'warns',
+      subject: '',
+      evidence: at('runtime.faultToleranceState', tolerance),
+    });
+  const snapshot = pickText(pickList(fields, 'snapshot', 'rootSnapshotList')[0], 'name');
+  if (snapshot !== '')
+    ties.push({ kind: 'snapshot', effect: 'informs', subject: snapshot, evidence: at('snapshot', snapshot) });
+  return ties;
+}
+
+function powerOf(value: unknown): Vm['power'] {
+  if (value === 'poweredOn' || value === 1) return 'running';
+  if (value === 'poweredOff' || value === 0) return 'stopped';
+  return value === 'suspended' || value === 2 ? 'suspended' : 'unknown';
+}

@@ -1,0 +1,131 @@
+/**
+ * Managed objects of vSphere in whatever JSON they come: `govc … -json` of any version, `govc collect -json`, PowerCLI's Get-View. Names of
+ * fields begin with a small letter in one and a capital in another; types are named in one and not in another.
+ */
+import { keyOf } from '../../estate/estate.ts';
+import type { Document } from '../document.ts';
+import { type Fields, fieldsOf, listOf } from '../formats/values.ts';
+
+export type ManagedType =
+  | 'VirtualMachine'
+  | 'HostSystem'
+  | 'Datastore'
+  | 'Network'
+  | 'DistributedVirtualPortgroup'
+  | 'ClusterComputeResource'
+  | 'ComputeResource';
+
+const TYPES: ReadonlySet<string> = new Set<ManagedType>([
+  'VirtualMachine',
+  'HostSystem',
+  'Datastore',
+  'Network',
+  'DistributedVirtualPortgroup',
+  'ClusterComputeResource',
+  'ComputeResource',
+]);
+const DEPTH_MAX = 6;
+
+export interface ManagedObject {
+  readonly type: ManagedType;
+  readonly id: string;
+  readonly file: string;
+  readonly fields: Fields;
+}
+
+/** The key of an object in the estate. */
+export function objectKey(id: string): string {
+  return keyOf('vsphere', id);
+}
+
+/** A field by its name, with a small or a capital first letter, at any depth. */
+export function pick(value: unknown, ...path: readonly string[]): unknown {
+  return path.reduce<unknown>((here, name) => {
+    const fields = fieldsOf(here);
+    return fields[name] ?? fields[name.charAt(0).toUpperCase() + name.slice(1)];
+  }, value);
+}
+
+/** The text of a field; empty where it is none. */
+export function pickText(value: unknown, ...path: readonly string[]): string {
+  const found = pick(value, ...path);
+  if (typeof found === 'string') return found;
+  return typeof found === 'number' || typeof found === 'boolean' ? String(found) : '';
+}
+
+/** The list of a field. Old versions of govc put arrays of references into an object. */
+export function pickList(value: unknown, ...path: readonly string[]): readonly unknown[] {
+  const found = pick(value, ...path);
+  if (Array.isArray(found)) return found;
+  const inner = Object.values(fieldsOf(found)).find(Array.isArray);
+  return inner ?? listOf(found);
+}
+
+/** The id in a reference: an object of type and value, or `HostSystem-host-12`. */
+export function refOf(value: unknown): string {
+  if (typeof value === 'string') return value.replace(/^[A-Za-z]+[-:](?=[a-z]+-)/, '');
+  return pickText(value, 'value');
+}
+
+/** The type in a reference. */
+export function refType(value: unknown): string {
+  if (typeof value === 'string') return /^([A-Za-z]+)[-:]/.exec(value)?.[1] ?? '';
+  return pickText(value, 'type');
+}
+
+/** All managed objects of the documents; of two with one id, the fields of both. */
+export function managedObjects(documents: readonly Document[]): ReadonlyMap<string, ManagedObject> {
+  const objects = new Map<string, ManagedObject>();
+  const add = (file: string, reference: unknown, fields: Fields): void => {
+    const type = refType(reference);
+    const id = refOf(reference);
+    if (!TYPES.has(type) || id === '') return;
+    const before = objects.get(id);
+    objects.set(id, { type: type as ManagedType, id, file, fields: { ...before?.fields, ...fields } });
+  };
+  const visit = (value: unknown, file: string, depth: number): void => {
+    if (depth > DEPTH_MAX) return;
+    if (Array.isArray(value)) {
+      for (const one of value) visit(one, file, depth + 1);
+      return;
+    }
+    const fields = fieldsOf(value);
+    const self = pick(fields, 'self') ?? pick(fields, 'moRef');
+    const collected = pick(fields, 'obj');
+    if (self !== undefined) add(file, self, fields);
+    else if (collected !== undefined)
+      add(file, collected, nested([...pickList(fields, 'propSet'), ...pickList(fields, 'changeSet')]));
+    else for (const one of Object.values(fields)) if (typeof one === 'object') visit(one, file, depth + 1);
+  };
+  for (const document of documents)
+    if (document.kind === 'data') for (const value of document.values) visit(value, document.file, 0);
+  return objects;
+}
+
+/** Properties with dotted names to an object. */
+function nested(properties: readonly unknown[]): Fields {
+  const root: Record<string, unknown> = {};
+  for (const property of properties) {
+    const path = pickText(property, 'name').split('.');
+    if (path.includes('__proto__')) continue;
+    let here = root;
+    for (const name of path.slice(0, -1)) {
+      const next = { ...fieldsOf(here[name]) };
+      here[name] = next;
+      here = next;
+    }
+    const last = path.at(-1);
+    if (last !== undefined && last !== '') here[last] = unwrapped(pick(property, 'val'));
+  }
+  return root;
+}
+
+/** Values whose type is named beside them. */
+function unwrapped(value: unknown): unknown {
+  return fieldsOf(value)['_value'] ?? value;
+}
+
+/** Whether a document has any. */
+export function hasManagedObjects(document: Document): boolean {
+  return document.kind === 'data' && managedObjects([document]).size > 0;
+}
