@@ -7,7 +7,6 @@ import { parseTaskId } from '../../base/ids.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
-import { unreadableUser } from '../../core/plan/unreadable.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -38,15 +37,6 @@ export function findVm(context: ChangeContext, nameOrId: string): Entry<VmRecord
   if (entry === undefined)
     throw new CodedError('not-found', `There is no VM ${nameOrId}.`, { advice: 'List them with "gp vm list".' });
   return entry;
-}
-
-/** Refuses to take away what a VM may use whose record cannot be read: CodedError 'conflict'. */
-export function demandReadableVms({ store }: ChangeContext): void {
-  const user = unreadableUser(PREFIX.vm, store.unreadable);
-  if (user === null) return;
-  throw new CodedError('conflict', user, {
-    advice: 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".',
-  });
 }
 
 /** Refuses when the caller's revision is not the object's. */

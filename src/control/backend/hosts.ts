@@ -9,9 +9,10 @@ import { listed } from '../../base/listed.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import { demandUsersKnown } from '../../core/plan/unreadable.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
-import { type ChangeContext, change, checkRevision, demandReadableVms } from './changes.ts';
+import { type ChangeContext, change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
 
 export interface HostRemoval {
@@ -63,7 +64,7 @@ function find({ store }: ChangeContext, name: string): Entry<HostRecord> {
 }
 
 function refuse(context: BackendContext, { name, cordoned, quarantine }: HostRecord, isOff: boolean): void {
-  demandReadableVms(context);
+  demandUsersKnown(context.store.unreadable);
   const here = [...context.store.vms.values()].map(({ value }) => value).filter((vm) => isNamed(vm, name));
   if (here.length > 0) {
     const names = here.map((vm) => vm.name).sort();

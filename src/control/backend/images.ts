@@ -7,6 +7,7 @@ import { listed } from '../../base/listed.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
+import { demandUsersKnown } from '../../core/plan/unreadable.ts';
 import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { pause } from '../../os/deadline.ts';
@@ -14,7 +15,7 @@ import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
-import { change, checkRevision, demandReadableVms } from './changes.ts';
+import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { pageOfTable } from './table-page.ts';
@@ -77,7 +78,7 @@ export class ImagesBackend {
   async delete(name: string, { ifMatch }: Conditional): Promise<void> {
     const image = this.#find(name);
     checkRevision(image, ifMatch, `Image ${name}`);
-    demandReadableVms(this.#context);
+    demandUsersKnown(this.#context.store.unreadable);
     const files = filesOf(image.value);
     const users = [...this.#context.store.vms.values()]
       .filter(({ value: { spec } }) => spec.image === name)

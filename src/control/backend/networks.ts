@@ -9,12 +9,13 @@ import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { cardsOf } from '../../core/model/vm.ts';
+import { demandUsersKnown } from '../../core/plan/unreadable.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { demandUsableRange, gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
-import { change, checkRevision, demandReadableVms } from './changes.ts';
+import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { networkView } from './views.ts';
@@ -87,7 +88,7 @@ export class NetworksBackend {
     await change(this.#context, () => {
       const entry = this.#find(name);
       checkRevision(entry, ifMatch, `Network ${name}`);
-      demandReadableVms(this.#context);
+      demandUsersKnown(this.#context.store.unreadable);
       const users = [...this.#context.store.vms.values()]
         .filter(({ value }) => cardsOf(value).some((card) => card.network === name))
         .map(({ value }) => value.name);

@@ -331,6 +331,14 @@ test('shared disks of no guest cluster: attached, detached, grown, deleted, and 
   world.apply(detach(1)()).apply(detach(2)());
   assert.deepEqual(world.vm(2).spec.sharedDisks, []);
   refused(detach(2), 'not-found', /sql2 does not have data1/);
+  world.tables.unreadable.set(keyOf.vm(vm(9).id), 'is not JSON');
+  refused(
+    () => deletedDisk(world.records, world.disk(1), ASKED),
+    'conflict',
+    /whether it is in use there is not known/,
+  );
+  world.tables.unreadable.clear();
+  refused(() => deletedDisk(world.records, world.disk(1), ASKED), 'conflict', /attached to sql1/);
   world.apply(attach(1, 3)());
   assert.deepEqual(world.vm(1).spec.sharedDisks, [{ disk: disk(1).id, lun: 3, joining: true }], 'it comes back');
   const owned = sharedDiskRecord({ guestCluster: SQL });

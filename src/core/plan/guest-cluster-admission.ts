@@ -29,7 +29,7 @@ import {
   withDisk,
   withoutDisks,
 } from './shared-disk-admission.ts';
-import { demandReadable } from './unreadable.ts';
+import { demandReadable, demandUsersKnown } from './unreadable.ts';
 
 /** Members that a guest cluster may have: so many VMs may share a disk. */
 const MEMBERS_MAX = USERS_MAX;
@@ -274,6 +274,7 @@ function demandAdoptable(records: Records, cluster: GuestClusterRecord, disk: Sh
   if (disk.guestCluster !== null)
     refuse(`${disk.name} is a disk of guest cluster ${disk.guestCluster}.`, 'Remove it there with --keep first.');
   if (disk.phase === 'deleting') refuse(`${disk.name} is being deleted.`, 'Take another one.');
+  demandUsersKnown(records.unreadable);
   const stranger = usersOf(records.vms, disk.id).find(({ id }) => !cluster.members.includes(id));
   if (stranger !== undefined)
     refuse(

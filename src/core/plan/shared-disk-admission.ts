@@ -14,6 +14,7 @@ import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { LIMITS } from '../model/limits.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import type { Change, Snapshot } from '../ports/store.ts';
+import { demandUsersKnown } from './unreadable.ts';
 
 /** What admission reads. */
 export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations' | 'unreadable'>;
@@ -79,8 +80,10 @@ export function grownDisk(disk: SharedDiskRecord, sizeBytes: number, { task }: A
   return { ...disk, sizeBytes, ...waiting(disk.tasks, task) };
 }
 
-/** A disk's record once it is to be deleted. CodedError 'conflict' where a VM has it. */
-export function deletedDisk({ vms }: Records, disk: SharedDiskRecord, { task }: Asked): SharedDiskRecord {
+/** A disk's record once it is to be deleted. CodedError 'conflict' where a VM has it, or may have it. */
+export function deletedDisk(records: Records, disk: SharedDiskRecord, { task }: Asked): SharedDiskRecord {
+  const { vms } = records;
+  demandUsersKnown(records.unreadable);
   if (disk.guestCluster !== null)
     throw new CodedError('conflict', `${disk.name} is a disk of guest cluster ${disk.guestCluster}.`, {
       advice: `Nothing was deleted. gp guest-cluster remove-disk ${disk.guestCluster} ${disk.name} takes it from the members and deletes it.`,

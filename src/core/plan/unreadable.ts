@@ -4,9 +4,11 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterRecord } from '../model/guest-cluster.ts';
-import { keyOf } from '../model/keys.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
 import type { Snapshot } from '../ports/store.ts';
+
+const LEFT_ALONE = 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".';
 
 /** Why nothing is done with a VM, naming the key; null where all that it depends on can be read. */
 export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
@@ -33,6 +35,12 @@ export function unreadableUser(prefix: string, unreadable: Snapshot['unreadable'
   return null;
 }
 
+/** CodedError 'conflict' while the record of a VM cannot be read: what that VM uses is not known, and must not be taken away. */
+export function demandUsersKnown(unreadable: Snapshot['unreadable']): void {
+  const user = unreadableUser(PREFIX.vm, unreadable);
+  if (user !== null) throw new CodedError('conflict', user, { advice: LEFT_ALONE });
+}
+
 /** CodedError 'conflict' where one of these records is there and cannot be read: what a change would do to it is not known. */
 export function demandReadable(unreadable: Snapshot['unreadable'], keys: Iterable<string>): void {
   if (unreadable.size === 0) return;
@@ -40,7 +48,7 @@ export function demandReadable(unreadable: Snapshot['unreadable'], keys: Iterabl
     const finding = unreadable.get(key);
     if (finding === undefined) continue;
     throw new CodedError('conflict', `What etcd holds at ${key} ${finding}.`, {
-      advice: 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".',
+      advice: LEFT_ALONE,
     });
   }
 }
