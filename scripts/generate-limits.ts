@@ -10,7 +10,7 @@ const PATH = new URL(`../${FILE}`, import.meta.url);
 const LINE_CHARS_MAX = 120;
 const BYTE_UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
 const WHERE: Readonly<Record<Layer, string>> = {
-  API: 'the schema of the API’s requests (HTTP 400 or 413, before anything is looked up)',
+  API: 'the API (HTTP 400 or 413, before anything is looked up; 503 where too many are open)',
   admission: 'the server, before it records anything (HTTP 400 or 409, with what to do)',
   join: 'the server, when a machine joins for the first time',
   agent: 'a host’s agent, when it is ordered to start a VM',

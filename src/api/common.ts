@@ -26,7 +26,7 @@ const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9])$`;
 /** Largest number of bytes of the JSON body of a request that carries files of a guest (cloud-init). */
 export const BODY_BYTES_MAX = LIMITS.requestBytes.max;
 /** Largest number of bytes of every other JSON body: more than the largest that fits its schema has in UTF-8. */
-export const SMALL_BODY_BYTES_MAX = 64 * 1024;
+export const SMALL_BODY_BYTES_MAX = LIMITS.smallRequestBytes.max;
 
 /** An object that rejects unknown properties. */
 export const strict = { additionalProperties: false } as const;

@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend } from './backend.ts';
@@ -16,7 +17,7 @@ import type { OpenRequests } from './open-requests.ts';
 import { refuseSocket } from './refusals.ts';
 
 const CONSOLE_PROTOCOL = 'groundplane-console';
-const CONSOLES_MAX = 256;
+const CONSOLES_MAX = LIMITS.consoles.max;
 const OPEN_MS = 10_000;
 const PATH = /^\/v1\/vms\/([^/?]+)\/console(?:\?(.*))?$/;
 

@@ -7,6 +7,7 @@ import { buildOpenApi } from '../../api/openapi.ts';
 import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
 import type { ArtifactKind, ArtifactQuery } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import { demandFileSize } from '../../core/plan/vm-admission.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
 import { eventStream } from './event-stream.ts';
@@ -43,7 +44,7 @@ export interface HandlerOptions {
 }
 
 /** Event streams that one control node serves at once. */
-const WATCHES_MAX = 128;
+const WATCHES_MAX = LIMITS.eventStreams.max;
 
 /** The whole table for one backend; its errors pass through. */
 export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): Handlers {

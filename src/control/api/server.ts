@@ -22,6 +22,7 @@ import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { excessOf } from '../../base/json.ts';
 import { own } from '../../base/own.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
 import { bodyOf } from '../../os/request-body.ts';
 import { Authenticator } from './auth.ts';
@@ -42,8 +43,7 @@ const LONG_POLL_EXTRA_MS = 10_000;
 const UPLOAD_IDLE_MS = 60_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
-/** The largest body that fits its schema has some 300 values in four levels; what is larger is not looked at. */
-const JSON_LIMITS = { valuesMax: 1_000, depthMax: 16 } as const;
+const JSON_LIMITS = { valuesMax: LIMITS.requestValues.max, depthMax: LIMITS.requestLevels.max } as const;
 /** How often connections are looked at whose headers are due. */
 const LOOK_MS = 2_000;
 /** Strangers are those who sent no valid token yet. All who come by the socket of a one-machine cluster have one address. */

@@ -17,7 +17,7 @@ import {
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
-import { type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
+import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
 import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/plan/shared-disk-admission.ts';
 import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/plan/vm-admission.ts';
 import { parseDiskOrder, parseGrantOrder, parseSharedDiskOrder } from '../../storage/orders.ts';
@@ -202,8 +202,8 @@ const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
 });
 const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
 
-/** The size of a request’s body is the server's to count: server.test.ts. */
-const PROBES: Readonly<Record<Exclude<LimitName, 'requestBytes'>, Partial<Record<Layer, Probe>>>> = {
+/** What the API counts of requests and connections themselves is its server's to try: request-limits.test.ts. */
+const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<Layer, Probe>>>> = {
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {
     API: (memoryBytes) => vmBody({ memoryBytes }),

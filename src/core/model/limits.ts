@@ -13,14 +13,18 @@ export type Unit =
   | 'bytes'
   | 'cards'
   | 'characters'
+  | 'consoles'
   | 'disks'
   | 'hosts'
   | 'images'
   | 'labels'
+  | 'levels'
   | 'ms'
   | 'networks'
   | 'number'
   | 'storage nodes'
+  | 'streams'
+  | 'values'
   | 'vCPUs'
   | 'VMs';
 
@@ -33,7 +37,8 @@ export type Subject =
   | 'Shared disk and guest cluster'
   | 'Image'
   | 'Network'
-  | 'Cluster';
+  | 'Cluster'
+  | 'API';
 
 export interface Limit {
   readonly subject: Subject;
@@ -358,18 +363,73 @@ const REST = {
     reason: 'Each has 8 TCP ports of its own there, from 21000 on.',
     refusedBy: ['agent'],
   },
+} as const satisfies Record<string, Limit>;
+
+/** The API's alone: no layer below has them. */
+const API = {
   requestBytes: {
-    subject: 'Cluster',
-    what: 'body of a request to the API, in JSON',
+    subject: 'API',
+    what: 'body of a request that carries files of a guest (cloud-init), in JSON',
     min: 0,
     max: MIB,
     unit: 'bytes',
     reason: 'Larger than every valid request; what is larger is refused unread.',
     refusedBy: ['API'],
   },
+  smallRequestBytes: {
+    subject: 'API',
+    what: 'body of every other request, in JSON',
+    min: 0,
+    max: 64 * KIB,
+    unit: 'bytes',
+    reason: 'More than the largest that fits its schema has in UTF-8; what is larger is refused unread.',
+    refusedBy: ['API'],
+  },
+  requestValues: {
+    subject: 'API',
+    what: 'values in the body of a request',
+    min: 0,
+    max: 1_000,
+    unit: 'values',
+    reason: 'The largest body that fits its schema has some 300; what is larger is not looked at.',
+    refusedBy: ['API'],
+  },
+  requestLevels: {
+    subject: 'API',
+    what: 'levels of the body of a request, one in another',
+    min: 0,
+    max: 16,
+    unit: 'levels',
+    reason: 'The deepest body that fits its schema has 4; what is deeper is not looked at.',
+    refusedBy: ['API'],
+  },
+  eventStreams: {
+    subject: 'API',
+    what: 'event streams that are open at one control node',
+    min: 0,
+    max: 128,
+    unit: 'streams',
+    reason: 'Each looks at every change by itself.',
+    refusedBy: ['API'],
+  },
+  consoles: {
+    subject: 'API',
+    what: 'consoles that are open at one control node',
+    min: 0,
+    max: 256,
+    unit: 'consoles',
+    reason: 'Each holds two connections, and what its client has not taken yet.',
+    refusedBy: ['API'],
+  },
 } as const satisfies Record<string, Limit>;
 
 /** Every limit by its name. */
-export const LIMITS = { ...VM, ...BOOT, ...SEED, ...DISK, ...SHARED, ...REST } as const satisfies Record<string, Limit>;
+export const LIMITS = { ...VM, ...BOOT, ...SEED, ...DISK, ...SHARED, ...REST, ...API } as const satisfies Record<
+  string,
+  Limit
+>;
 
 export type LimitName = keyof typeof LIMITS;
+
+/** Names of limits of requests and connections themselves, which nothing below the API has. */
+export type ApiLimitName = keyof typeof API;
