@@ -75,6 +75,27 @@ test('a machine that is started before its token is there, and before a control 
   assert.match(waits[0] ?? '', /There is no join token in/);
 });
 
+test('a machine waits for addresses of its own before it says anything to anybody', async () => {
+  const told = Promise.withResolvers<string>();
+  const addresses = { control: ADDRESS, storage: '192.0.2.1' };
+  const who = { role: 'storage', name: 's1', addresses, port: 1 } as const;
+  const by = { controlAddresses: [ADDRESS], tokenFile: '/dev/null' };
+  const joining = joinPatiently(by, {
+    ...who,
+    onWait: (reason) => {
+      told.resolve(reason);
+      // It ends here: the address is waited for no longer than this test.
+      addresses.storage = ADDRESS;
+    },
+  });
+  // An empty token is no token: it is looked at once the addresses are right.
+  await assert.rejects(joining, { code: 'bad-input' });
+  assert.match(
+    await told.promise,
+    /^No interface of this machine has the storage address 192\.0\.2\.1 of its configuration/,
+  );
+});
+
 test('without a place for a token nothing is waited for', async () => {
   const who = { role: 'host', name: 'h1', addresses: {}, port: 1, onWait: () => assert.fail() } as const;
   await assert.rejects(joinPatiently(undefined, who), { code: 'bad-input', message: /no join token/ });

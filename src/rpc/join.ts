@@ -7,11 +7,13 @@ import { request as httpsRequest } from 'node:https';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { pause, withDeadline } from '../os/deadline.ts';
 import { readTextBounded } from '../os/files.ts';
+import { ownAddresses } from '../os/own-addresses.ts';
 import { createRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
 import { parseDnsName } from '../pki/identity.ts';
 import { parseJoinToken } from '../pki/join-token.ts';
 import { fetchPinnedAuthority } from '../pki/tls.ts';
+import { demandOwnAddresses } from './own-addresses.ts';
 import { arrayOf, object, optional, parseJson, text } from './parse.ts';
 import { connectionError, errorOfAnswer } from './problem.ts';
 
@@ -99,8 +101,8 @@ export interface JoinByToken {
 }
 
 /**
- * Joins; a control node that does not answer yet, or a token that is not there yet, is waited for, for about as long as an operator would (five
- * minutes). `onWait` is told why, once. CodedError 'bad-input' without a token's place, else what `joinCluster` throws.
+ * Joins; a control node that does not answer yet, or a token or an address of the machine that is not there yet, is waited for, for about as
+ * long as an operator would (five minutes). `onWait` is told why, once. CodedError 'bad-input' without a token's place, else what `joinCluster` throws.
  */
 export async function joinPatiently(
   by: JoinByToken | undefined,
@@ -117,6 +119,7 @@ export async function joinPatiently(
   const controls = by.controlAddresses.map((address) => ({ address, port }));
   for (let attempt = 1; ; attempt++) {
     try {
+      demandOwnAddresses(addresses, ownAddresses());
       const token = await readTextBounded(by.tokenFile, TOKEN_BYTES_MAX);
       if (token === undefined) throw new CodedError('not-found', `There is no join token in ${by.tokenFile}.`);
       return await joinCluster({ controls, token, role, name, addresses, deadlineMs: JOIN_DEADLINE_MS });
