@@ -131,8 +131,11 @@ export class Executor {
       case 'fence':
         return this.#fence(vm, step.below, ledger);
       case 'grant':
-        if (ledger.issuing?.generation !== step.generation) this.beginIssuing(vm, step.generation, ledger);
-        await this.#grant(vm, step.generation, startedSharedDisks(vm));
+        if (vm.phase.kind === 'running') await this.#grantAgain(vm, step.generation, ledger);
+        else {
+          if (ledger.issuing?.generation !== step.generation) this.beginIssuing(vm, step.generation, ledger);
+          await this.#grant(vm, step.generation, startedSharedDisks(vm));
+        }
         ledger.granted.add(step.generation);
         return;
       case 'revoke':
@@ -280,6 +283,16 @@ export class Executor {
     });
   }
 
+  /**
+   * What runs may have a shared disk that came since its start, which a list without it would cut. It may also not have it yet: then the fence
+   * between is needed as in `#share`.
+   */
+  async #grantAgain(vm: VmRecord, generation: Generation, ledger: Ledger): Promise<void> {
+    const held = this.#madeSharedDisks(vm);
+    await this.#fence(vm, generation, ledger);
+    await this.#grant(vm, generation, held);
+  }
+
   async #revoke(vm: VmRecord, generation: Generation): Promise<void> {
     const { storage, store } = this.#ports;
     await this.#onEveryNode(vm, (node, { own }) =>
@@ -316,8 +329,7 @@ export class Executor {
     const held = this.#madeSharedDisks(vm);
     const open = await qmp.sharedDisks(target);
     for (const disk of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
-    await this.#fence(vm, incarnation.generation, ledger);
-    await this.#grant(vm, incarnation.generation, held);
+    await this.#grantAgain(vm, incarnation.generation, ledger);
     for (const use of held)
       if (!open.includes(use.disk))
         await qmp.plug(target, await this.#launchSharedDisk(vm, use, incarnation.generation));

@@ -277,6 +277,21 @@ function sharingExecutor(world: World): { executor: Executor; plugged: LaunchSha
   return { executor, plugged };
 }
 
+test('GC6 a guest that runs and is granted its disks again keeps a shared disk that has just come', async () => {
+  const world = new World();
+  const record = vmRecord({ kind: 'running', incarnation: incarnation(2) });
+  const vm = {
+    ...record,
+    spec: { ...record.spec, sharedDisks: [{ disk: DISK.id, lun: 5, joining: true as const }] },
+  };
+  world.tables.sharedDisks.set(DISK.id, { value: DISK, revision: 1 });
+  const { executor } = sharingExecutor(world);
+  const ledger = emptyLedger();
+  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, ledger);
+  assert.deepEqual(world.orders, ['fence s2 2', 'grant s2 2: 5']);
+  assert.equal(ledger.issuing, null, 'what runs needs no new certificate');
+});
+
 test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug', async () => {
   const world = new World();
   const second = sharedDiskRecord({ id: 'disk-0000000000a2' as DiskId, node: node(3) });
@@ -352,7 +367,8 @@ test('a storage node that is lost gets no order: fences and grants go to the oth
   await executor.perform(sharing, share, ledger);
   assert.deepEqual(
     world.orders.filter((order) => / s\d/.test(order)),
-    ['fence s1 2', 'grant s1 2: ', 'fence s1 2', 'grant s1 2: '],
+    ['fence s1 2', 'fence s1 2', 'grant s1 2: ', 'fence s1 2', 'grant s1 2: '],
+    'what runs is fenced below with each grant',
   );
   assert.deepEqual(plugged, []);
   world.apply({ kind: 'shared-disk', id: DISK.id, value: { ...DISK, phase: 'deleting' } });
