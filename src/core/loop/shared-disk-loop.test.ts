@@ -47,6 +47,8 @@ class World {
   readonly loop: SharedDiskLoop;
   /** The next orders fail, so many of them. */
   failing = 0;
+  /** How they fail. */
+  failure = new CodedError('unavailable', 's2 does not answer.');
   /** Whether etcd confirms that this leader leads. */
   leads = true;
   #now = 0;
@@ -106,7 +108,7 @@ class World {
       this.orders.push(what);
       if (this.failing > 0) {
         this.failing--;
-        throw new CodedError('unavailable', 's2 does not answer.');
+        throw this.failure;
       }
       return undefined as never;
     };
@@ -193,6 +195,19 @@ test('GC8 a disk is made, shown with what went wrong, tried again, grown, and it
   for (const change of [waitingTask(2), disk({ sizeBytes: 2 ** 31, tasks: [task(2)] })]) world.apply(change);
   await world.pass(100);
   assert.deepEqual([world.orders.at(-1), world.task(2)], [`put s2 ${2 ** 31} shared-disks`, 'succeeded']);
+});
+
+test('a disk whose growth was refused is asked for it anew by the next task, not told the old reason', async () => {
+  const world = new World();
+  world.failing = 1;
+  world.failure = new CodedError('no-capacity', 'The pool is full.');
+  for (const change of [waitingTask(1), disk({ sizeBytes: 2 ** 31, tasks: [task(1)] })]) world.apply(change);
+  await world.pass(1_000);
+  assert.deepEqual([world.orders.length, world.task(1)], [1, 'failed']);
+  const again = { ...world.tables.sharedDisks.get(DISK.id)?.value, tasks: [task(2)] };
+  for (const change of [waitingTask(2), disk(again)]) world.apply(change);
+  await world.pass(1_000);
+  assert.deepEqual([world.orders.length, world.task(2)], [2, 'succeeded'], 'there is room by now');
 });
 
 test('E3 no order about a shared disk is given while etcd does not confirm who leads, and each is given as soon as it does', async () => {

@@ -204,8 +204,11 @@ export class SharedDiskLoop {
     if (entry === undefined) return null;
     const decision = decideSharedDisk({ disk: entry.value, index, acknowledged: state });
     if (decision.kind === 'wait') return null;
-    if (decision.kind === 'commit')
+    if (decision.kind === 'commit') {
+      // A disk that is there is asked to grow again by the next task only: until then, there may be room.
+      if (entry.value.phase === 'ready') state.refusal = null;
       return this.#commit(entry, decision, { kind: 'shared-disk', id, value: decision.value });
+    }
     if (!store.leads()) return LEASE_LOOK_MS;
     // A VM that cannot be read may use it.
     const user = decision.order === 'delete' ? unreadableUser(PREFIX.vm, store.snapshot.unreadable) : null;

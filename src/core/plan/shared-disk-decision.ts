@@ -77,11 +77,13 @@ function refused(
   if (why === null || tasks === undefined) return null;
   const message = `Shared disk ${disk.name} cannot be ${what}: ${why}`;
   const event = { kind: 'shared-disk-refused', message };
-  return { kind: 'commit', value: rest, event, tasks: failed(disk, `${message} ${AFTER_REFUSAL}`) };
+  return { kind: 'commit', value: rest, event, tasks: failed(disk, `${message} ${AFTER_REFUSAL[what]}`) };
 }
 
-const AFTER_REFUSAL =
-  'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.';
+const AFTER_REFUSAL = {
+  made: 'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.',
+  grown: 'Its VMs go on with the size that it has. Make room, then ask for the same size again.',
+} as const;
 
 /** Decides for one guest cluster. `refusalOf`: what a disk's storage node answered last, as in SharedDiskAcknowledged. */
 export function decideGuestCluster(
@@ -104,7 +106,7 @@ export function decideGuestCluster(
     const message = `Shared disk ${disk.name} cannot be made: ${why}`;
     const event = { kind: 'shared-disk-refused', message: `Guest cluster ${cluster.name}: ${message}` };
     const { tasks: _, ...rest } = cluster;
-    return { kind: 'commit', value: rest, event, tasks: failed(cluster, `${message} ${AFTER_REFUSAL}`) };
+    return { kind: 'commit', value: rest, event, tasks: failed(cluster, `${message} ${AFTER_REFUSAL.made}`) };
   }
   const made = creating.map(({ name }) => name);
   if (made.length > 0) return { kind: 'wait', why: `${made.join(', ')}: not made yet` };
