@@ -291,7 +291,6 @@ function leaderIn(json: string, log: Log): { readonly name: string; readonly add
   }
 }
 
-/** This control node's own record: what the others and people see of it. */
 /** Keeps the filter of etcd's ports and the peers' as the cluster's membership says. */
 function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log: Log): void {
   const filter = new PacketFilter((reason) =>
@@ -309,6 +308,7 @@ function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log
   });
 }
 
+/** This control node's own record: what the others and people see of it. */
 async function announce(store: ClusterStore, config: ControlConfig): Promise<void> {
   const record: ControlRecord = { name: config.name, address: config.address, startedAt: Date.now() };
   await store.transact([{ key: PREFIX.control + config.name, value: record, expect: null }], null);
