@@ -74,8 +74,7 @@ export class LinuxMachine implements Machine {
     const { kernel, initrd } = order.machine;
     const directory = this.#directory(order);
     const signal = signalOf(cancellation);
-    const needs = { uid: FIRST_QEMU_UID + order.slot, ...needsOf(order) };
-    ports.starting(needs);
+    ports.starting(directory, { uid: FIRST_QEMU_UID + order.slot, ...needsOf(order) });
     const fetch = { deadlineMs: FETCH_DEADLINE_MS, signal };
     const [{ accelerator }, kernelFile, initrdFile] = await Promise.all([
       probe,
@@ -90,7 +89,7 @@ export class LinuxMachine implements Machine {
         context: { accelerator, directory, kernelFile, initrdFile },
         deadlineMs: START_DEADLINE_MS,
         signal,
-      }).finally(() => ports.started(needs));
+      }).finally(() => ports.over(directory));
       return { pid, startTicks: String(startTicks) };
     };
     return { start };
@@ -127,6 +126,8 @@ export class LinuxMachine implements Machine {
 
   async removeRemains(name: IncarnationName): Promise<string> {
     const directory = this.#directory(name);
+    // Also of a start that failed before its QEMU was: its slot is another's from now on.
+    this.#options.ports.over(directory);
     const said = await lastWords(directory);
     await rm(directory, { recursive: true, force: true });
     return said;

@@ -12,31 +12,33 @@ export interface HostPortsOptions {
   /** What the QEMUs that run need; asked each time. */
   readonly running: () => readonly SlotNeeds[];
   readonly log: Log;
+  /** For tests: what nft does with a script. */
+  readonly load?: (script: string) => Promise<unknown>;
 }
 
 /** See the module. The last filter stays in the kernel when the agent ends. */
 export class HostPorts {
   readonly #options: HostPortsOptions;
   readonly #filter: PacketFilter;
-  /** By user. */
-  readonly #starting = new Map<number, SlotNeeds>();
+  /** By the name of the start. */
+  readonly #starting = new Map<string, SlotNeeds>();
   #known: { readonly revision: number; readonly members: Members } | null = null;
 
   constructor(options: HostPortsOptions) {
     this.#options = options;
-    this.#filter = new PacketFilter((reason) =>
-      options.log.warn('the filter of ports could not be set up; everybody reaches monitors and the agent', { reason }),
-    );
+    const told = (reason: string): void =>
+      options.log.warn('the filter of ports could not be set up; everybody reaches monitors and the agent', { reason });
+    this.#filter = new PacketFilter(told, options.load);
   }
 
-  /** What is about to start in this user's slot: in the filter from the next `put` on, until `started`. */
-  starting(needs: SlotNeeds): void {
-    this.#starting.set(needs.uid, needs);
+  /** What is about to start in its user's slot: in the filter from the next `put` on, until `over`. */
+  starting(name: string, needs: SlotNeeds): void {
+    this.#starting.set(name, needs);
   }
 
-  /** It runs, and is found among what does, or it does not. */
-  started({ uid }: SlotNeeds): void {
-    this.#starting.delete(uid);
+  /** It runs, and is found among what does, or it never will. */
+  over(name: string): void {
+    this.#starting.delete(name);
   }
 
   /** Takes over who belongs to the cluster, unless a newer plan said so; resolves when the filter is in force. */

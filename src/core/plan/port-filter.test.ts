@@ -53,9 +53,15 @@ test('while nobody said who the members are, only slots are filtered', () => {
 });
 
 test('what is no IPv4 address is left out: it must not break the whole filter', () => {
-  const odd = { ...MEMBERS, hosts: ['h1.example', '10.77.2.1', '10.77.2.1', ''] };
+  const odd = { ...MEMBERS, hosts: ['h1.example', '10.77.2.1', '10.77.2.1', '', '10.77.2.256', '999.1.1.1'] };
   assert.match(storagePortFilter(odd), /set hosts \{ type ipv4_addr; elements = \{ 10\.77\.2\.1 \}; \}/);
-  const slots = [{ ...SLOT, disks: [{ address: 's1.example', port: 1 }] }];
+  // Arguments of a process are anybody's, who names it like a QEMU of ours.
+  const disks = [
+    { address: 's1.example', port: 1 },
+    { address: '300.1.1.1', port: 1 },
+    { address: '10.78.1.1', port: 65_536 },
+  ];
+  const slots = [{ ...SLOT, disks }];
   assert.match(hostPortFilter({ members: odd, slots, slotUsers: USERS }), /set disks \{ typeof [^;]+; \}/);
 });
 

@@ -58,7 +58,9 @@ const DISKS = `${DISK_PORT_BASE}-${DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1}`;
 /** A slot has eight ports, and the fifth is that of its migration (model/ports.ts). */
 const IS_MIGRATION = 'tcp dport & 7 == 4';
 const NOT_OPENING = 'tcp flags & (syn | ack) != syn accept';
-const IPV4 = /^\d{1,3}(\.\d{1,3}){3}$/;
+/** What nft takes for an address and a port: one that it does not take would cost the whole filter. */
+const IPV4 = /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$/;
+const PORT_MAX = 65_535;
 
 function table(lines: readonly string[]): string {
   const name = `inet ${TABLE}`;
@@ -72,6 +74,10 @@ function set(name: string, type: string, elements: readonly string[]): string {
 
 const addresses = (name: string, list: readonly string[]): string =>
   set(name, 'type ipv4_addr', [...new Set(list.filter((address) => IPV4.test(address)))]);
+
+function isEndpoint({ address, port }: SlotNeeds['disks'][number]): boolean {
+  return IPV4.test(address) && port <= PORT_MAX;
+}
 
 /** Ten connection attempts a second for each address that is not a member. */
 const KNOCKING = 'set knocking { type ipv4_addr; flags dynamic, timeout; timeout 10s; size 65535; }';
@@ -94,7 +100,7 @@ export function hostPortFilter({
   readonly slotUsers: { readonly first: number; readonly last: number } | null;
 }): string {
   const disks = slots.flatMap(({ uid, disks: own }) =>
-    own.filter(({ address }) => IPV4.test(address)).map(({ address, port }) => `${uid} . ${address} . ${port}`),
+    own.filter(isEndpoint).map(({ address, port }) => `${uid} . ${address} . ${port}`),
   );
   const sharing = slots.filter(({ sharesDisks }) => sharesDisks).map(({ uid }) => String(uid));
   const { controls = [], storage = [], hosts = [] } = members ?? {};
