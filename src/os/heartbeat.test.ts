@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { run } from './child-process.ts';
 import { HEARTBEAT, HELD } from './heartbeat.ts';
 
 const MODULE = new URL('heartbeat.ts', import.meta.url).href;
@@ -81,6 +86,41 @@ test('a process that a fault is about to stop says so before it stands still', a
   assert.match(told, /^[.]*h[.]*$/);
   child.kill('SIGKILL');
   await once(child, 'exit');
+});
+
+test("a supervisor that takes no beats stops none of the process's own work", async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'gp-heartbeat-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const fifo = join(directory, 'beats');
+  await run(['mkfifo', fifo], { deadlineMs: 10_000 });
+  // Open at both ends, so that nobody needs to read; filled until nothing more fits.
+  const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  t.after(() => closeSync(fd));
+  assert.throws(
+    () => {
+      for (;;) writeSync(fd, Buffer.alloc(4096));
+    },
+    { code: 'EAGAIN' },
+  );
+  // Each beat that is not taken would hold a thread of the pool, which has four; files are read by them.
+  const script = `
+    const { startHeartbeat } = await import('${MODULE}');
+    const { readFile } = await import('node:fs/promises');
+    const { setTimeout: pause } = await import('node:timers/promises');
+    startHeartbeat();
+    await pause(20 * ${EVERY_MS});
+    await readFile('/proc/self/stat');
+    process.stdout.write('alive');
+    process.kill(process.pid, 'SIGKILL');`;
+  const beatsIn = openSync(fifo, 'r+');
+  t.after(() => closeSync(beatsIn));
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit', beatsIn],
+    env: { ...process.env, [HEARTBEAT]: `3:${EVERY_MS}` },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const [said] = (await once(child.stdout as Readable, 'data', { signal: AbortSignal.timeout(10_000) })) as [Buffer];
+  assert.equal(said.toString(), 'alive');
 });
 
 test('without a supervisor nothing beats', async () => {

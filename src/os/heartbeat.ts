@@ -3,7 +3,7 @@
  * event loop does not turn, serves nobody and holds its ports.
  *
  * Guarantees: each beat is begun by the event loop and carried out by a thread of its pool, so that it says that both work; a supervisor that
- * is gone ends the beats and nothing else.
+ * is gone ends the beats and nothing else; one that takes no beat holds one of them at most, and with it one thread or process.
  *
  *   GROUNDPLANE_HEARTBEAT=FD:MS    the one-machine cluster's supervisor reads a byte from file descriptor FD at least every MS
  *   NOTIFY_SOCKET, WATCHDOG_USEC   systemd (WatchdogSec=, NotifyAccess=all): told by systemd-notify(1), since Node has no datagram sockets of
@@ -28,13 +28,15 @@ export function holdHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
 export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   const [fd, everyMs] = (env[HEARTBEAT] ?? '').split(':').map(Number);
   if (isCount(fd) && isCount(everyMs)) {
-    beatEvery(everyMs, (gone) => write(fd, '.', (error) => (error === null ? undefined : gone())));
+    beatEvery(everyMs, (done) => write(fd, '.', (error) => done(error === null)));
     return;
   }
   const watchdogUs = Number(env['WATCHDOG_USEC']);
   if (env['NOTIFY_SOCKET'] === undefined || !isCount(watchdogUs)) return;
-  beatEvery(Math.max(1_000, Math.floor(watchdogUs / 3_000)), (gone) => {
-    spawn('systemd-notify', ['WATCHDOG=1'], { stdio: 'ignore', env }).once('error', gone).unref();
+  beatEvery(Math.max(1_000, Math.floor(watchdogUs / 3_000)), (done) => {
+    const told = spawn('systemd-notify', ['WATCHDOG=1'], { stdio: 'ignore', env });
+    told.once('error', () => done(false)).once('exit', () => done(true));
+    told.unref();
   });
 }
 
@@ -42,8 +44,17 @@ function isCount(value: number | undefined): value is number {
   return value !== undefined && Number.isInteger(value) && value > 0;
 }
 
-function beatEvery(everyMs: number, beat: (gone: () => void) => void): void {
-  const timer = setInterval(() => beat(gone), everyMs).unref();
-  const gone = (): void => clearInterval(timer);
-  beat(gone);
+/** `beat` says when it was taken, or that nobody takes any. */
+function beatEvery(everyMs: number, beat: (done: (isTaken: boolean) => void) => void): void {
+  let isUnderWay = false;
+  const next = (): void => {
+    if (isUnderWay) return;
+    isUnderWay = true;
+    beat((isTaken) => {
+      isUnderWay = false;
+      if (!isTaken) clearInterval(timer);
+    });
+  };
+  const timer = setInterval(next, everyMs).unref();
+  next();
 }
