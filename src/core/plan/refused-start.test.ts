@@ -67,7 +67,15 @@ test('a launch that one host refuses for good is tried on one other host; a seco
 test('where no other host can be asked, one refusal is enough; and a host that is down, full or old is no refusal', () => {
   const vm = vmRecord(startingOn(1, 1));
   assert.equal(brief(afterLaunch(vm, 'bad-input', [1])), '→ stopping 1');
-  for (const code of ['failed', 'unavailable', 'deadline', 'no-capacity', 'unsupported', 'conflict'] as const)
+  for (const code of [
+    'failed',
+    'unavailable',
+    'deadline',
+    'no-capacity',
+    'unsupported',
+    'conflict',
+    'too-large',
+  ] as const)
     assert.equal(brief(afterLaunch(vm, code, [1])), 'wait', code);
 });
 

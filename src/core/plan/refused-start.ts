@@ -13,13 +13,14 @@ import { place } from './placement.ts';
 import type { StepFailure } from './steps.ts';
 
 /** What is wrong with the order itself. Everything else (no room, no answer, an older version) may be otherwise the next time, or elsewhere. */
-const FINAL: readonly (ErrorCode | null)[] = ['bad-input', 'too-large', 'bad-image'];
+const FINAL: readonly (ErrorCode | null)[] = ['bad-input', 'bad-image'];
 /** A refusal stands for so long without being asked for again. */
 const STANDS_MS = 30_000;
 
 /** Whether an order was refused for a reason that lies in the order. */
-export function isFinal({ code }: Pick<StepFailure, 'code'>): boolean {
-  return FINAL.includes(code);
+export function isFinal({ step, code }: Pick<StepFailure, 'step' | 'code'>): boolean {
+  // An order to launch is too large by its host's network plan, which is other VMs' too.
+  return FINAL.includes(code) || (code === 'too-large' && step.do === 'create-disk');
 }
 
 /** The refusal of a disk of the VM that still stands, or null. */
