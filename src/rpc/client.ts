@@ -87,7 +87,7 @@ export class RpcClient {
         throw error;
       }
     });
-    return call.parse(parseJson(answer, `The answer of ${this.#peer}`), 'answer');
+    return this.#read(answer, call.parse);
   }
 
   /** Sends a stream as the body; it is destroyed when the call fails. */
@@ -99,7 +99,7 @@ export class RpcClient {
           call.stream.pipe(request);
         }),
       );
-      return call.parse(parseJson(body, `The answer of ${this.#peer}`), 'answer');
+      return this.#read(body, call.parse);
     } finally {
       call.stream.destroy();
     }
@@ -170,6 +170,18 @@ export class RpcClient {
   /** Ends the connections; calls under way fail. */
   close(): void {
     this.#agent.destroy();
+  }
+
+  /** CodedError 'failed' for an answer that is not as it must be: 'bad-input' would say that the call was not. */
+  #read<T>(answer: string, parse: Parser<T>): T {
+    try {
+      return parse(parseJson(answer, `The answer of ${this.#peer}`), 'answer');
+    } catch (error) {
+      if (!(error instanceof CodedError) || error.code !== 'bad-input') throw error;
+      throw new CodedError('failed', `${this.#peer} answered something else than expected: ${error.message}`, {
+        cause: error,
+      });
+    }
   }
 
   #within<T>(
@@ -250,7 +262,7 @@ async function collect(stream: Readable, head: Buffer): Promise<string> {
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     sizeBytes += chunk.length;
     if (sizeBytes > ANSWER_BYTES_MAX)
-      throw new CodedError('too-large', `An answer was larger than ${ANSWER_BYTES_MAX} bytes.`);
+      throw new CodedError('failed', `An answer was larger than ${ANSWER_BYTES_MAX} bytes.`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

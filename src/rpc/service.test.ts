@@ -154,6 +154,16 @@ test('a coded error arrives as it was thrown; a bug shows nothing of itself', as
   assert.equal(unexpected.length, 1);
 });
 
+test('an answer that cannot be read is no word against the call', async () => {
+  const parse: Parser<never> = () => {
+    throw new CodedError('bad-input', 'answer.pid must be an integer.');
+  };
+  await assert.rejects(control.call({ method: 'POST', path: '/v1/echo', body: {}, deadlineMs: 3000, parse }), {
+    code: 'failed',
+    message: /answered something else than expected: answer\.pid must be an integer/,
+  });
+});
+
 test('a body beyond the bound is refused, and the next call works', async () => {
   await assert.rejects(call('POST', '/v1/echo', 'x'.repeat(2000)), coded('too-large'));
   assert.deepEqual(await call('POST', '/v1/echo', 1), { body: 1 });
