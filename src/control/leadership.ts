@@ -9,6 +9,7 @@
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
+import { GIVEN_OFTEN, keptMs } from '../core/plan/lead-decision.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { Etcd } from '../etcd/api.ts';
@@ -20,8 +21,6 @@ import { leaderStore, type TermEnd } from './store/leader-store.ts';
 /** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
 const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
-/** A node that gave the lead away and leads again keeps it for so long, in ms: links that come and go cost few elections. */
-const GIVE_AGAIN_MS = 15_000;
 const WHY_OVER: Readonly<Record<TermEnd, string>> = {
   deposed: 'a commit was refused: another leader was elected meanwhile',
   'unknown-outcome': 'nobody knows whether a commit was applied: this term ends, and with it what that compares',
@@ -38,15 +37,13 @@ export interface LeadershipOptions {
   readonly onLead: (leading: { readonly term: Term; readonly controller: Controller } | null) => void;
 }
 
-/** When this node gave the lead away last (monotonic ms), over all of its terms. */
-interface Given {
-  at: number | null;
-}
+/** When this node gave the lead away (monotonic ms), over all of its terms: the last GIVEN_OFTEN times, oldest first. */
+type Given = number[];
 
 /** Campaigns again and again until `signal` aborts. */
 export async function leadForEver(options: LeadershipOptions): Promise<void> {
   const { etcd, log, signal, value } = options;
-  const given: Given = { at: null };
+  const given: Given = [];
   while (!signal.aborted) {
     try {
       const leadership = await campaign(etcd, { prefix: ELECTION, value, ttlSeconds: LEASE_SECONDS, signal });
@@ -106,11 +103,12 @@ async function reign(
   const { clock } = ports;
   const giveAway = (why: string): void => {
     log.warn('the lead is given away', { term: leadership.createRevision, why });
-    given.at = clock.monotonicMs();
+    given.push(clock.monotonicMs());
+    if (given.length > GIVEN_OFTEN) given.shift();
     over.abort();
   };
-  const keptMs = given.at === null ? 0 : Math.max(0, given.at + GIVE_AGAIN_MS - clock.monotonicMs());
-  const controller = new Controller({ ...ports, store: hand, lead: { giveAway, keptMs } });
+  const lead = { giveAway, keptMs: keptMs(given, clock.monotonicMs()) };
+  const controller = new Controller({ ...ports, store: hand, lead });
   const house = new KeepingHouse({ store, compare: leadership.compare, clock, log });
   log.info('leading', { term: leadership.createRevision });
   controller.start();

@@ -1,8 +1,9 @@
 /**
  * Whether the leader reaches what it leads, judged from outside: rule L2. Of leaders that other control nodes see more than, none leads on for
- * longer than BLIND_MS_MAX.
+ * longer than BLIND_MS_MAX. One that may have given the lead away often enough to keep it for long is not judged.
  */
 import type { Term } from '../base/ids.ts';
+import { GIVEN_OFTEN } from '../core/plan/lead-decision.ts';
 import type { SimControlNode } from './control-node.ts';
 import type { SimMachine } from './sim-machine.ts';
 import { isOpenWay, type Topology } from './topology.ts';
@@ -32,6 +33,8 @@ export interface SightWorld extends Topology {
 export class Sight {
   readonly #world: SightWorld;
   #blind: Blind | null = null;
+  /** The terms of each control node. */
+  readonly #terms = new Map<string, Set<Term>>();
 
   constructor(world: SightWorld) {
     this.#world = world;
@@ -49,7 +52,10 @@ export class Sight {
     const leading = leader === null ? undefined : controls.get(leader.control);
     const { lossPercent, latePercent } = network.weather.control;
     const isDisturbed = lossPercent + latePercent > TROUBLED_PERCENT_MAX || etcdRepliesLostPercent > 0;
-    if (leader === null || leading?.process?.isRunning !== true || isDisturbed) {
+    if (leader !== null)
+      this.#terms.set(leader.control, (this.#terms.get(leader.control) ?? new Set()).add(leader.term));
+    const mayKeep = leader !== null && (this.#terms.get(leader.control)?.size ?? 0) > GIVEN_OFTEN;
+    if (leader === null || leading?.process?.isRunning !== true || isDisturbed || mayKeep) {
       this.#blind = null;
       return null;
     }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { REACH_TARGETS_MAX, type ReachTarget } from '../ports/reach.ts';
-import { sampleOf, seesMore, streaksAfter, successorOf, whyGivenAway } from './lead-decision.ts';
+import { keptMs, sampleOf, seesMore, streaksAfter, successorOf, whyGivenAway } from './lead-decision.ts';
 
 const hosts = (count: number): ReachTarget[] =>
   Array.from({ length: count }, (_, i) => ({ kind: 'host', name: `h${i}` }));
@@ -74,4 +74,14 @@ test('the reason names a few machines, and how many more', () => {
     'c1 gives the lead away: c2 reaches h0, h1, which c1 does not reach itself.',
   );
   assert.match(whyGivenAway('c1', 'c2', new Set(), many), /c2 reaches h0, h1, h2, h3, h4 and 4 more, which/);
+});
+
+test('who gave the lead away keeps it for a while, and for long who did so often', () => {
+  assert.equal(keptMs([], 1_000), 0);
+  assert.equal(keptMs([1_000], 6_000), 10_000);
+  assert.equal(keptMs([1_000], 60_000), 0);
+  assert.equal(keptMs([1_000, 21_000, 41_000], 45_000), 11_000);
+  assert.equal(keptMs([1_000, 21_000, 41_000, 61_000], 65_000), 236_000);
+  assert.equal(keptMs([1_000, 301_000, 541_000, 781_000], 785_000), 11_000, 'those were some time apart');
+  assert.equal(keptMs([1_000, 21_000, 41_000, 61_000], 400_000), 0);
 });

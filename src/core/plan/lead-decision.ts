@@ -2,7 +2,8 @@
  * Whether a leader gives the lead away because another control node reaches more: pure functions of what both reached.
  *
  * Guarantees: both sides are measured alike (one TCP attempt per machine and round), and the lead goes only to a strictly better sight, so that
- * two nodes whose sights do not change never hand the lead to and fro; a sight must have been better in SEES_MORE_ROUNDS rounds in a row.
+ * two nodes whose sights do not change never hand the lead to and fro; a sight must have been better in SEES_MORE_ROUNDS rounds in a row; sights
+ * that change, whoever changes them, move the lead a bounded number of times (`keptMs`).
  */
 import type { ReachTarget } from '../ports/reach.ts';
 
@@ -73,6 +74,24 @@ export function streaksAfter(before: Streaks, better: readonly string[]): Streak
 export function successorOf(streaks: Streaks): string | null {
   for (const [name, rounds] of streaks) if (rounds >= SEES_MORE_ROUNDS) return name;
   return null;
+}
+
+/** A node that gave the lead away and leads again keeps it for so long, in ms: links that come and go cost few elections. */
+const GIVE_AGAIN_MS = 15_000;
+/**
+ * One that gave it away so often within OFTEN_WINDOW_MS keeps it for KEPT_LONG_MS: a machine that answers everybody but the leader must not move
+ * the lead about without end, since what a phase may last begins anew with each leader.
+ */
+export const GIVEN_OFTEN = 4;
+const OFTEN_WINDOW_MS = 600_000;
+const KEPT_LONG_MS = 240_000;
+
+/** For how long from now a node that begins to lead keeps the lead in any case, in ms. `given`: when it gave it away, oldest first, same clock. */
+export function keptMs(given: readonly number[], now: number): number {
+  const last = given.at(-1);
+  if (last === undefined) return 0;
+  const isOften = (given.at(-GIVEN_OFTEN) ?? Number.NEGATIVE_INFINITY) > last - OFTEN_WINDOW_MS;
+  return Math.max(0, last + (isOften ? KEPT_LONG_MS : GIVE_AGAIN_MS) - now);
 }
 
 /** Why the lead is given away, for people. */
