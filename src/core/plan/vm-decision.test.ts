@@ -4,7 +4,7 @@ import { type Generation, parseVmId } from '../../base/ids.ts';
 import type { HostObservation } from '../model/observation.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { Decision, DiskPath, VmSituation } from './decision.ts';
-import type { Acknowledged } from './steps.ts';
+import type { Acknowledged, StepFailure } from './steps.ts';
 import {
   brief,
   decided,
@@ -516,14 +516,19 @@ test('a process that does not end is fenced all the same', () => {
   assert.equal(decided(row({ ...resisted, fencedBelow: 2 })), '→ stopped 1, 9 succeeded');
 });
 
-test('a launch whose deadline passed is tried on another host at once, and again where there is none', () => {
-  const late = (hosts: readonly number[]): string => {
+test('a launch whose deadline passed is tried on another host at once where its guest cannot have run, and again where there is none', () => {
+  const late = (hosts: readonly number[], known: Partial<Acknowledged>, more: Partial<StepFailure> = {}): string => {
     const vm = vmRecord(STARTING);
     const cluster = clusterOf({ vms: [vm], hosts: hosts.map((n) => ({ record: hostRecord(n), seen: seenHost(n) })) });
     const step = { do: 'launch', incarnation: incarnation(1), incoming: false } as const;
     const failure = { step, message: 'no answer', code: 'deadline', at: NOW - 1_000, count: 1, host: host(1) } as const;
-    const ledger = acknowledged({ fencedBelow: 1, granted: gens(1), failure });
+    const ledger = acknowledged({ fencedBelow: 1, granted: gens(1), failure: { ...failure, ...more }, ...known });
     return brief(decide(situation(vm, {}, { cluster, acknowledged: ledger })));
   };
-  assert.deepEqual([late([1, 2]), late([1])], ['→ starting 2', 'launch 1']);
+  const begun = { neverContinued: new Map([[incarnation(1).generation, null]]) };
+  assert.deepEqual([late([1, 2], begun), late([1], begun)], ['→ starting 2', 'launch 1']);
+  // The leader before may have told it to run, however often the host is asked in vain; an answer says that it does not run.
+  for (const code of ['deadline', 'unavailable', null] as const)
+    assert.equal(late([1, 2], {}, { code, count: 5 }), 'launch 1', String(code));
+  assert.equal(late([1, 2], {}, { code: 'failed', count: 2 }), '→ starting 2');
 });

@@ -33,6 +33,7 @@ import { decideMigrating, decideSwitching, decideUnwinding } from './migration-d
 import { place } from './placement.ts';
 import { afterRefusal, endRefused, isFinal, refusedDisk } from './refused-start.ts';
 import { decideSharing, decideSharingStopped, missingSharedDisk } from './sharing-decision.ts';
+import type { StepFailure } from './steps.ts';
 import type { Judgement } from './verdict.ts';
 
 /** Back-off between attempts to start after failures: 1 s, doubling, at most 60 s. */
@@ -230,7 +231,8 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
     if (next === 'end') return endRefused(situation, incarnation, failedHere.message);
     if (next === 'wait') return wait(`${incarnation.host} refused ${vm.name}, and not every host was asked yet.`);
   }
-  if (failedHere !== null) {
+  // A host that did not answer may run it since an earlier leader continued it.
+  if (failedHere !== null && (isAnswer(failedHere) || losesNothing(situation, incarnation))) {
     const isOver = isRefused || failedHere.count >= LAUNCH_ATTEMPTS;
     const pause = isRefused ? 0 : backoffLeft(vm, now);
     if (isOver && pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
@@ -256,6 +258,11 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   const elsewhere = isLeft ? startNext(situation, { reason: 'launch-failed', avoid, why: `${why}.` }) : null;
   // Where no other host can take it, its agent may still come back.
   return elsewhere?.kind === 'commit' ? elsewhere : wait(`${why} yet.`);
+}
+
+/** Whether a step failed by an answer: a host that says that it did not launch a QEMU does not run it. */
+function isAnswer({ code }: StepFailure): boolean {
+  return code !== null && code !== 'deadline' && code !== 'unavailable';
 }
 
 /** Whether no guest of a generation that is starting can have run: this leader began it and never told it to, or its process is not there. */
