@@ -122,12 +122,11 @@ async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
     log.warn('the filter of ports could not be set up; everybody reaches the disks', { reason }),
   );
   const first = Promise.withResolvers<void>();
-  const following = followMembers(etcd, (members) => {
-    void filter.put(() => storagePortFilter(members)).then(first.resolve);
+  void followMembers(etcd, {
+    onMembers: (members) => void filter.put(() => storagePortFilter(members)).then(first.resolve),
+    onRefused: (reason) =>
+      log.warn('etcd does not say who the members are; the filter of ports stays as it is meanwhile', { reason }),
   });
-  following.catch((error: unknown) =>
-    log.warn('the membership is not followed any more; the filter of ports stays as it is', { reason: stackOf(error) }),
-  );
   await Promise.race([first.promise, pause(FILTER_MS)]);
 }
 

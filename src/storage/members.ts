@@ -1,48 +1,82 @@
 /**
  * Who belongs to the cluster, from etcd. Guarantees: a value that is no record changes nothing about its machine; while etcd is away, what was
- * known stays (nobody can join or leave meanwhile).
+ * known stays (nobody can join or leave meanwhile), and where it refuses, it is asked again: a membership that is followed no more would keep
+ * every host that joins from its disks.
  */
+import { messageOf } from '../base/errors.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import type { Members } from '../core/plan/port-filter.ts';
-import type { EtcdClient } from '../etcd/client.ts';
+import type { Etcd } from '../etcd/api.ts';
 import { follow } from '../etcd/follow.ts';
+import { pause } from '../etcd/waits.ts';
 import { isRecord } from '../rpc/parse.ts';
 
 const KINDS = { controls: PREFIX.control, storage: PREFIX.storage, hosts: PREFIX.host } as const;
 type Kind = keyof typeof KINDS;
 
-/** Calls back with all members, first when each kind was read, then after every change; never resolves. Rejects when etcd refuses for good. */
-export async function followMembers(etcd: EtcdClient, onMembers: (members: Members) => void): Promise<void> {
-  const known: Record<Kind, Map<string, readonly string[]> | null> = { controls: null, storage: null, hosts: null };
+type Known = Record<Kind, Map<string, readonly string[]> | null>;
+const AGAIN_MS = 1_000;
+
+export interface FollowMembers {
+  /** All members: first when each kind was read, then after every change. */
+  readonly onMembers: (members: Members) => void;
+  /** Why etcd refused; once for each reason. It is asked again after a second. */
+  readonly onRefused: (reason: string) => void;
+}
+
+/** Follows the membership until the client of etcd is closed. Never rejects. */
+export async function followMembers(etcd: Etcd, { onMembers, onRefused }: FollowMembers): Promise<void> {
+  const known: Known = { controls: null, storage: null, hosts: null };
   const tell = (): void => {
     const { controls, storage, hosts } = known;
     if (controls === null || storage === null || hosts === null) return;
     const all = (of: ReadonlyMap<string, readonly string[]>): readonly string[] => [...of.values()].flat();
     onMembers({ controls: all(controls), storage: all(storage), hosts: all(hosts) });
   };
-  await Promise.all(
-    (Object.keys(KINDS) as Kind[]).map((kind) =>
-      follow(etcd, KINDS[kind], {
-        onListing: ({ entries }) => {
-          const before = known[kind];
-          known[kind] = new Map(
-            entries.map(({ key, value }) => [key, addressesIn(value) ?? before?.get(key) ?? []] as const),
-          );
-          tell();
-        },
-        onEvents: (events) => {
-          const table = known[kind] ?? new Map<string, readonly string[]>();
-          for (const event of events) {
-            const addresses = event.type === 'delete' ? null : addressesIn(event.kv.value);
-            if (event.type === 'delete') table.delete(event.key);
-            else if (addresses !== null) table.set(event.key, addresses);
-          }
-          known[kind] = table;
-          tell();
-        },
-      }),
-    ),
-  );
+  let told = '';
+  while (!etcd.isClosed) {
+    const ending = new AbortController();
+    const all = (Object.keys(KINDS) as Kind[]).map((kind) =>
+      followKind(etcd, kind, { known, tell, signal: ending.signal }),
+    );
+    try {
+      await Promise.all(all);
+    } catch (error) {
+      const reason = messageOf(error);
+      if (reason !== told && !etcd.isClosed) onRefused(reason);
+      told = reason;
+    }
+    ending.abort();
+    await Promise.allSettled(all);
+    await pause(etcd.clock, AGAIN_MS);
+  }
+}
+
+function followKind(
+  etcd: Etcd,
+  kind: Kind,
+  { known, tell, signal }: { readonly known: Known; readonly tell: () => void; readonly signal: AbortSignal },
+): Promise<void> {
+  return follow(etcd, KINDS[kind], {
+    signal,
+    onListing: ({ entries }) => {
+      const before = known[kind];
+      known[kind] = new Map(
+        entries.map(({ key, value }) => [key, addressesIn(value) ?? before?.get(key) ?? []] as const),
+      );
+      tell();
+    },
+    onEvents: (events) => {
+      const table = known[kind] ?? new Map<string, readonly string[]>();
+      for (const event of events) {
+        const addresses = event.type === 'delete' ? null : addressesIn(event.kv.value);
+        if (event.type === 'delete') table.delete(event.key);
+        else if (addresses !== null) table.set(event.key, addresses);
+      }
+      known[kind] = table;
+      tell();
+    },
+  });
 }
 
 /** All addresses of a machine's record; null where the text is none. */
