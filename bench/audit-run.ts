@@ -7,7 +7,7 @@ import { reportText } from '../src/audit/report/text.ts';
 
 /** What the process prints. */
 export interface AuditRun {
-  /** From the start of the process. */
+  /** Milliseconds since the process started. */
   readonly totalMs: number;
   /** Processor time of all threads. */
   readonly cpuMs: number;

@@ -15,7 +15,7 @@ const CSV_ROWS = 100_000;
 const DEADLINE_MS = 180_000;
 const BARS = { workbookMs: 20_000, workbookMib: 512, csvMs: 2000 };
 
-/** As many columns as RVTools 4 writes in the tabs that have most of them; what is added is read by nobody. */
+/** As many columns as RVTools 4 writes in its widest tabs; no reader uses the added ones. */
 const WIDTHS: Readonly<Record<string, number>> = {
   vInfo: 98,
   vMemory: 32,
@@ -26,7 +26,7 @@ const WIDTHS: Readonly<Record<string, number>> = {
   vHost: 72,
   vDatastore: 34,
 };
-/** Tabs that nobody reads, with their columns and rows per VM. */
+/** Tabs that no reader uses, with their columns and rows per VM. */
 const OTHER_TABS = {
   vCPU: 30,
   vPartition: 22,
@@ -93,7 +93,7 @@ function widened(rows: Tabs[string], width: number): Tabs[string] {
   ]);
 }
 
-/** Disks and adapters, with the tabs about the hosts: as many rows as asked for, over all files. */
+/** Tabs of disks, adapters and hosts: `rows` rows in all, spread over all files. */
 function writeCsv(directory: string): string {
   const path = join(directory, 'csv');
   const seed = makeSeed({ seed: 2, hosts: HOSTS, vmsPerHost: 18, guestClusters: 100 });
@@ -111,7 +111,7 @@ function writeCsv(directory: string): string {
   return path;
 }
 
-/** Missed on a busy machine, the bar says what the processors did meanwhile. */
+/** A missed bar may come from a busy machine, so the line also says what the processors did meanwhile. */
 function csvBar(name: string, runs: readonly AuditRun[]): Bar {
   const measured = median(runs.map(({ totalMs }) => totalMs));
   const bar = atMost(`${name}: report (median)`, { measured, max: BARS.csvMs, unit: 'ms' });

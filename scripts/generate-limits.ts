@@ -35,7 +35,7 @@ boot) is not tried for ever: two hosts are asked, or one where there is no other
 no room, an older version) is tried again, up to once a minute.
 `;
 
-/** A number with its unit, in the largest unit of bytes that leaves it whole. */
+/** Formats a number with its unit; bytes in the largest unit that gives a whole number. */
 function amount(value: number, unit: Limit['unit']): string {
   if (unit === 'ms') return value % 1000 === 0 && value > 0 ? `${grouped(value / 1000)} s` : `${value} ms`;
   if (unit !== 'bytes')
@@ -60,7 +60,7 @@ function line({ what, min, max, unit, step, reason, refusedBy }: Limit): string 
   );
 }
 
-/** Lines of at most 120 characters, those after the first moved in. */
+/** Wraps text at 120 characters; lines after the first are indented. */
 function wrapped(text: string): string {
   const lines: string[] = [];
   for (const word of text.split(' ')) {
@@ -71,7 +71,7 @@ function wrapped(text: string): string {
   return lines.join('\n');
 }
 
-/** What the document must contain. */
+/** Returns the text of docs/operating/limits.md. */
 export function limitsDocument(): string {
   const limits: readonly Limit[] = Object.values(LIMITS);
   const subjects = [...new Set(limits.map(({ subject }) => subject))];
@@ -85,7 +85,7 @@ export function limitsDocument(): string {
   return `${HEAD}${sections.join('\n')}\n${TAIL}`;
 }
 
-/** Whether the committed document is what the table says. */
+/** Returns true if the committed document matches the table. */
 export async function isLimitsDocumentCurrent(): Promise<boolean> {
   return (await readFile(PATH, 'utf8').catch(() => '')) === limitsDocument();
 }

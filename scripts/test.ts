@@ -17,7 +17,7 @@ const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
-/** Long simulations, and what needs real processes. */
+/** Tests that run long simulations or need real processes. */
 const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'story'];
 
 /**

@@ -10,7 +10,10 @@ import { RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
 
 const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
-/** What a test file needs, by its suffix; `sim` needs a minute of simulation, `spin` needs the model checker and a C compiler, stories need everything else. */
+/**
+ * The suffix of a test file says what the file needs: `sim` a minute of simulation, `spin` the model checker and a C
+ * compiler, stories everything else.
+ */
 export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
 
 /** A test that failed, with the reason. */

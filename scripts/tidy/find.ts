@@ -199,10 +199,13 @@ function assertingFunctions(source: Source): ReadonlySet<string> {
   return names;
 }
 
-/** Fields of records in etcd whose keys are others' words. */
+/** Fields of etcd records that are objects whose keys come from users or other processes. */
 const KEYED_FIELDS: ReadonlySet<string> = new Set(['labels', 'reservations', 'registeredAt']);
 
-/** Lookups in an object with a prototype by a key that is no literal. `Object.hasOwn` of the same object in the same function makes one right. */
+/**
+ * Finds lookups with a computed key in objects that have a prototype. A preceding `Object.hasOwn` on the same object in
+ * the same function makes a lookup acceptable.
+ */
 export function* lookups(source: Source): Generator<Hit> {
   const keyed = new Set(KEYED_FIELDS);
   for (const node of source.nodes) {

@@ -25,7 +25,7 @@ export interface Found extends IncarnationKey {
   /** Launched to receive a migration stream. */
   readonly incoming: boolean;
   readonly taps: readonly Tap[];
-  /** What it may connect to. */
+  /** The ports that this QEMU may connect to. */
   readonly needs: Omit<SlotNeeds, 'uid'>;
 }
 

@@ -127,7 +127,7 @@ function prepareMachine(config: AgentConfig, log: Log): void {
   }
 }
 
-/** Joins by the token of the configuration. */
+/** Joins the cluster with the token named in the configuration. */
 function joinBy(
   { join: by, name, controlAddress, storageAddress, overlayAddress }: AgentConfig,
   log: Log,

@@ -37,7 +37,7 @@ import { parseIpv4 } from './config.ts';
 export const ORDER_BYTES_MAX = 8 * 1024 * 1024;
 const MIB = 1024 ** 2;
 const PROBE_MS_MAX = 10_000;
-/** Addresses of one kind of machine: three for each of the largest number of hosts. */
+/** The most member addresses of one kind of machine: three for each of the largest number of hosts. */
 const MEMBERS_MAX = 3 * LIMITS.hosts.max;
 /** What an order may need that not every version has; a name stays here for ever. */
 const FEATURES: readonly string[] = [SHARED_DISKS];
@@ -59,7 +59,7 @@ const networkFields = {
       gateway: nullable(openObject({ address: parseIpv4, prefixLength: integer({ min: 8, max: 30 }) })),
       nat: parseBoolean,
       dhcp: nullable(
-        // More than admission gives: a network of an older version may have them.
+        // More than admission allows: a network created by an older version may have more.
         arrayOf(openObject({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
       ),
     }),

@@ -23,7 +23,7 @@ const IPV4_OCTET = '(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])';
 const IPV4_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}$`;
 const CIDR_PATTERN = `^(${IPV4_OCTET}\\.){3}${IPV4_OCTET}/([89]|[12][0-9])$`;
 
-/** Largest number of bytes of the JSON body of a request that carries files of a guest (cloud-init). */
+/** Largest size in bytes of a JSON body that carries files of a guest (cloud-init). */
 export const BODY_BYTES_MAX = LIMITS.requestBytes.max;
 /** Largest number of bytes of every other JSON body: more than the largest that fits its schema has in UTF-8. */
 export const SMALL_BODY_BYTES_MAX = LIMITS.smallRequestBytes.max;
@@ -37,7 +37,7 @@ export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Ty
 export const oneOf = <Values extends string[]>(values: readonly [...Values], options: { description?: string } = {}) =>
   Type.Enum<Values>(values, options);
 
-/** An integer within a limit of the table. */
+/** Schema of an integer within a limit of the table. */
 export const integerWithin = ({ min, max, step }: Limit, options: { description?: string } = {}) =>
   Type.Integer({ minimum: min, maximum: max, ...(step === undefined ? {} : { multipleOf: step }), ...options });
 

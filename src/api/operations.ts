@@ -39,7 +39,7 @@ export interface Operation {
   readonly query: TObject | null;
   readonly body: TSchema | null;
   readonly bodyMedium: 'json' | 'bytes' | 'none';
-  /** Bytes of JSON taken at most. */
+  /** Largest accepted size of the JSON body, in bytes. */
   readonly bodyBytesMax: number;
   /** An optional If-Match header with the object's revision. */
   readonly ifMatch: boolean;
@@ -84,7 +84,7 @@ function operation<const O extends Partially>(
   } as Defined<O>;
 }
 
-/** The answer of a list. */
+/** Response schema of a list. */
 const pageOf = <T extends TSchema>(item: T) =>
   Type.Object(
     {
@@ -95,7 +95,7 @@ const pageOf = <T extends TSchema>(item: T) =>
     },
     { ...strict, title: `${(item as { readonly title?: string }).title ?? ''}Page` },
   );
-/** A list without filters. */
+/** Operation of a list without filters. */
 const all = <T extends TSchema>(item: T) => ({ query: requests.PageQuerySchema, answer: pageOf(item) }) as const;
 const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
 

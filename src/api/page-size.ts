@@ -1,6 +1,6 @@
-/** How many objects a page of a list has. A module without schemas, because the client loads it. */
+/** Page sizes of lists. This module has no schemas, because the client loads it. */
 
-/** At most. */
+/** The most objects that one page can have. */
 export const PAGE_ITEMS_MAX = 1_000;
-/** Where the request does not say. */
+/** Objects per page if the request does not give a limit. */
 export const PAGE_ITEMS_DEFAULT = 100;

@@ -35,7 +35,10 @@ export class InvalidRequest extends CodedError {
   }
 }
 
-/** Problem details of a coded error. What a request put into its sentences is made printable: none of it steers a terminal. */
+/**
+ * Converts a coded error to problem details. Text that came from the request is made printable, so that it cannot steer
+ * a terminal.
+ */
 export function problemOf(error: CodedError): Problem {
   const { status, title } = ERROR_CODES[error.code];
   return {
@@ -80,7 +83,10 @@ function codeOf(code: string, status: number): ErrorCode {
   return status === 502 || status === 503 ? 'unavailable' : 'failed';
 }
 
-/** One readable sentence per field, at most FIELD_ERRORS_MAX; of a union, only what the nearest alternative lacks. Linear in the findings. */
+/**
+ * Returns one readable sentence per field, at most FIELD_ERRORS_MAX. For a union, only the findings of the best-fitting
+ * alternative are reported. Takes time linear in the findings.
+ */
 export function fieldErrors(findings: readonly Finding[]): readonly FieldError[] {
   const seen = new Map<string, FieldError>();
   for (const finding of withoutOtherAlternatives(findings)) {
@@ -99,7 +105,10 @@ function pointerOf(finding: Finding): string {
   return `${finding.instancePath}/${property.slice(0, 60).replaceAll('~', '~0').replaceAll('/', '~1')}`;
 }
 
-/** For each union that failed, keeps only the findings of the alternative that fits best. The validator tells a union after its alternatives. */
+/**
+ * For each union that failed, keeps only the findings of the alternative that fits best. The validator reports a union
+ * after its alternatives.
+ */
 function withoutOtherAlternatives(findings: readonly Finding[]): readonly Finding[] {
   const kept: Finding[] = [];
   for (const finding of findings) {
@@ -109,7 +118,7 @@ function withoutOtherAlternatives(findings: readonly Finding[]): readonly Findin
   return kept;
 }
 
-/** Takes from the end of `kept` what was found in the alternatives of `union`, in order. */
+/** Removes from the end of `kept` the findings in the alternatives of `union` and returns them in order. */
 function takeAlternatives(kept: Finding[], union: Finding): readonly Finding[] {
   let first = kept.length;
   const isInside = ({ schemaPath, instancePath }: Finding): boolean =>
@@ -119,7 +128,10 @@ function takeAlternatives(kept: Finding[], union: Finding): readonly Finding[] {
   return kept.splice(first);
 }
 
-/** The findings of the alternative that fits best; where none is of the right type, the union's own sentence lists what is possible. */
+/**
+ * Returns the findings of the best-fitting alternative; if no alternative has the right type, the union's own sentence
+ * lists the possible types.
+ */
 function nearestOf(union: Finding, inUnion: readonly Finding[]): readonly Finding[] {
   const prefix = `${union.schemaPath}/`;
   const alternatives = Map.groupBy(inUnion, (f) => f.schemaPath.slice(prefix.length).split('/', 1)[0] ?? '');

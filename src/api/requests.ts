@@ -49,7 +49,7 @@ const DiskRequestSchema = Type.Union([
   ),
 ]);
 
-/** A file for the guest: text, or bytes that are no text. */
+/** Schema of a file for the guest: UTF-8 text, or arbitrary bytes as base64. */
 const guestFile = ({ max }: Limit) =>
   Type.Union(
     [
@@ -336,7 +336,7 @@ const page = {
 };
 const LabelSelector = Type.String({ maxLength: 400, description: 'key or key=value; repeat to require several' });
 
-/** Of a list without filters. */
+/** Query of a list without filters. */
 export const PageQuerySchema = Type.Object(page, strict);
 export type PageQuery = View<typeof PageQuerySchema>;
 
@@ -383,7 +383,7 @@ export const DiskQuerySchema = Type.Object(
 );
 export type DiskQuery = View<typeof DiskQuerySchema>;
 
-/** Which events; absent: whatever it is. */
+/** Filter of events; without it, every event matches. */
 const eventFilter = {
   eventKind: Type.Optional(
     Type.Array(Type.String({ maxLength: 60, pattern: '^[a-z0-9.-]+$' }), {
@@ -403,7 +403,7 @@ const eventFilter = {
 };
 const { vm: _vm, ...eventFilterOfVm } = eventFilter;
 
-/** Of events. */
+/** The filter fields of an event query. */
 export type EventFilter = Pick<EventQuery, keyof typeof eventFilter>;
 
 export const EventQuerySchema = Type.Object({ ...page, ...eventFilter }, strict);

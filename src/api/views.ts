@@ -27,7 +27,7 @@ export const VERDICTS = [
 /** What the cluster concludes about a VM from its record and its observations. */
 export type Verdict = (typeof VERDICTS)[number];
 
-/** Whether the agent of a host answers. */
+/** Values of a host's `agent` field: whether its agent answers. */
 export const AGENT_STATES = ['alive', 'dead'] as const;
 
 const PHASES = ['stopped', 'starting', 'running', 'stopping', 'migrating', 'switching', 'unwinding'] as const;

@@ -1,4 +1,7 @@
-/** `gp audit`: files of other platforms to a report about their hosts. Needs no cluster, no network and no rights. */
+/**
+ * Runs `gp audit`: reads exports of other platforms and makes a report about their hosts. Needs no cluster, no network
+ * and no privileges.
+ */
 
 import type { Platform } from './estate/estate.ts';
 import { EstateBuilder } from './estate/estate-builder.ts';
@@ -14,21 +17,21 @@ import type { Report } from './report/report.ts';
 
 export interface AuditOptions {
   readonly paths: readonly string[];
-  /** Paths are relative to it. */
+  /** The directory to which paths are relative. */
   readonly cwd: string;
-  /** null: every reader looks at every file. */
+  /** The platform whose reader is used; null: every reader sees every file. */
   readonly from: Platform | null;
   readonly redact: boolean;
   readonly hints: boolean;
   readonly prices: Prices | null;
 }
 
-/** unreadable: nothing is said about the estate, since a part of it would be missing. */
+/** `unreadable`: the report says nothing about the estate, since a part of it would be missing. */
 export type AuditOutcome =
   | { readonly kind: 'report'; readonly report: Report }
   | { readonly kind: 'unreadable'; readonly problems: readonly { file: string; problem: string; fix: string }[] };
 
-/** Reads, judges and reports. Throws only on a defect of this program. */
+/** Reads the files, judges the hosts and makes the report. Throws only on a bug of this program. */
 export async function audit(options: AuditOptions): Promise<AuditOutcome> {
   const opened = await openFiles(options.paths, options.cwd, rvtoolsWanted);
   const failures = [...opened.failures];
@@ -60,7 +63,7 @@ export async function audit(options: AuditOptions): Promise<AuditOutcome> {
   return { kind: 'report', report };
 }
 
-/** Nothing is said about hosts that are not in the files; a reader that knows what to export has said so already. */
+/** Hosts outside the files are not reported; a reader that knows which export is missing has already said so. */
 function tellOfNoHosts(into: EstateBuilder): void {
   const { sources, gaps, hosts } = into.estate();
   for (const platform of new Set(sources.map((source) => source.platform))) {
@@ -71,7 +74,7 @@ function tellOfNoHosts(into: EstateBuilder): void {
   }
 }
 
-/** Gives each document to the first reader that claims it. */
+/** Assigns each document to the first reader that claims it. */
 function sorted(
   documents: readonly Document[],
   readers: readonly Reader[],
@@ -97,7 +100,10 @@ function nothingFound({ paths, from }: AuditOptions): Unreadable {
 
 export type FailOn = 'undrainable' | 'cluster';
 
-/** 0 nothing found, 1 findings, 3 coverage too low to say. With `failOn`, only findings of that kind count. */
+/**
+ * Returns the exit status: 0 nothing found, 1 findings, 3 coverage too low for a verdict. With `failOn`, only findings
+ * of that kind count.
+ */
 export function exitCodeOf({ summary, ties, slack }: Report, failOn: FailOn | null): 0 | 1 | 3 {
   const clusters = summary.certain + summary.member + summary.probable;
   if (failOn === 'undrainable' && summary.cannot > 0) return 1;

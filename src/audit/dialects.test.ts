@@ -1,4 +1,4 @@
-/** Forms of exports beside the ones of the seeded estates: older tools, other encodings, single objects. */
+/** Forms of exports other than those of the seeded estates: older tools, other encodings, single objects. */
 import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
 import { confidences, hostIn, reportOfFiles } from './testing/run-audit.ts';
@@ -7,7 +7,7 @@ import { vsphereFiles } from './testing/seeded/vsphere.ts';
 
 const seed = makeSeed({ seed: 31, hosts: 3, vmsPerHost: 2, guestClusters: 1, ties: 1 });
 
-/** Names of fields with a capital, without the names of types: what PowerCLI's JSON looks like. */
+/** Capitalises field names and removes type names, as in PowerCLI's JSON. */
 function likePowerCli(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(likePowerCli);
   if (typeof value !== 'object' || value === null) return value;

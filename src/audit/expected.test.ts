@@ -1,4 +1,4 @@
-/** What is found in real inventories, and what is not: each line of what their reader expects is a test. */
+/** Checks the findings in real inventories: each line of a reader's expectations is a test. */
 import { strict as assert } from 'node:assert';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Files that are broken, cut off or made to exhaust memory: told within bounds of time and memory, with the file and what to do. */
+/**
+ * Broken, truncated and memory-exhausting files: refused within bounds of time and memory, naming the file and the
+ * remedy.
+ */
 import { strict as assert } from 'node:assert';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -12,7 +15,7 @@ const SECONDS_MAX = 5;
 const MEMORY_MIB_MAX = 256;
 const seed = makeSeed({ seed: 1, hosts: 3, vmsPerHost: 3, guestClusters: 0 });
 
-/** The problems with the files; fails where they could be read. */
+/** Returns the problems with the files; fails if they could be read. */
 async function problemsOf(files: Files): Promise<readonly { file: string; problem: string; fix: string }[]> {
   return withFiles(files, async (directory) => {
     const outcome = await auditPaths(directory, ['.']);

@@ -1,4 +1,7 @@
-/** What is taken away from an export never makes a host drainable: "cannot" and "not proved" stay what they are, or become the other one. */
+/**
+ * Removing information from an export never makes a host drainable: "cannot" and "not proved" stay, or change into each
+ * other.
+ */
 import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
 import { auditPaths, type Files, withFiles } from './testing/run-audit.ts';
@@ -8,7 +11,7 @@ import { makeSeed } from './testing/seeded/seed.ts';
 
 type Verdicts = ReadonlyMap<string, string>;
 
-/** Verdicts by host; empty where the files could not be read, which says nothing of any host. */
+/** Returns the verdicts by host; empty if the files could not be read, which says nothing about any host. */
 function verdictsOf(files: Files): Promise<Verdicts> {
   return withFiles(files, async (directory) => {
     const outcome = await auditPaths(directory, ['.']);
@@ -17,7 +20,7 @@ function verdictsOf(files: Files): Promise<Verdicts> {
 }
 
 function assertNoBetter(before: Verdicts, after: Verdicts, what: string): void {
-  // Without its name, a host is shown by its id.
+  // A host without a name is shown by its ID.
   for (const [host, verdict] of after)
     if (verdict === 'can' && before.has(host))
       assert.equal(before.get(host), 'can', `${host} became drainable without ${what}`);
@@ -26,7 +29,7 @@ function assertNoBetter(before: Verdicts, after: Verdicts, what: string): void {
 }
 
 const estate = makeSeed({ seed: 11, hosts: 4, vmsPerHost: 4, guestClusters: 2, ties: 2 });
-/** Three apart on three hosts: no host can be drained, for a rule that is written in one place. */
+/** Three VMs apart on three hosts: no host can be drained, because of a rule that is written in one place. */
 const tight = makeSeed({ seed: 12, hosts: 3, vmsPerHost: 2, guestClusters: 1, clusters: 'signs' });
 
 function without(tabs: Tabs, tab: string, column: number): Tabs {
@@ -51,7 +54,7 @@ describe('RVTools', () => {
     });
 });
 
-/** Every name of a field in a value. */
+/** Returns the name of every field in a value. */
 function fieldNames(value: unknown, names = new Set<string>()): ReadonlySet<string> {
   if (Array.isArray(value)) for (const one of value) fieldNames(one, names);
   else if (typeof value === 'object' && value !== null)
@@ -69,7 +72,7 @@ function withoutField(value: unknown, name: string): unknown {
   return Object.fromEntries(rest.map(([other, inner]) => [other, withoutField(inner, name)]));
 }
 
-/** Fields whose absence is how their platform says "none": what is not passed through is not written. */
+/** Fields whose absence means "none" on their platform: devices that are not passed through are not written. */
 const ABSENT_MEANS_NONE: Readonly<Record<string, ReadonlySet<string>>> = {
   openstack: new Set(['pci_passthrough:alias', 'resources:VGPU']),
   ovirt: new Set(['host_device']),

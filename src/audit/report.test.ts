@@ -1,4 +1,4 @@
-/** The forms of a report, what is left out of a redacted one, prices, and exit codes. */
+/** The forms of a report, redaction, prices, and exit codes. */
 import { strict as assert } from 'node:assert';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { makeSeed } from './testing/seeded/seed.ts';
 const estate = makeSeed({ seed: 21, hosts: 5, vmsPerHost: 5, guestClusters: 3, ties: 2 });
 const files = WRITERS['proxmox']?.(estate) ?? {};
 
-/** Runs the command as a person does. */
+/** Runs the command as a user does. */
 async function gp(cwd: string, ...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
   const told = { out: '', err: '', code: 0 };
   const code = await runCli(

@@ -1,4 +1,7 @@
-/** Estates of every platform, written from seeds: what can be drained is said to be, what is hidden is found, what is not there is not. */
+/**
+ * Estates of every platform, generated from seeds: drainable hosts are reported as drainable, hidden clusters are
+ * found, and nothing else is.
+ */
 import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
 import { exitCodeOf } from './audit.ts';
@@ -7,10 +10,10 @@ import { reportOfFiles } from './testing/run-audit.ts';
 import { WRITERS } from './testing/seeded/platforms.ts';
 import { clustersOf, makeSeed, type Seed } from './testing/seeded/seed.ts';
 
-/** Platforms whose exports tell nothing about a cluster without the identity of a disk. */
+/** Platforms whose exports show a cluster only by the identity of a disk. */
 const WITHOUT_SIGNS = new Set(['nutanix']);
 
-/** Platforms on which a network without a way out is one of each host. */
+/** Platforms on which a network without an uplink is a separate network on each host. */
 const HOST_NETWORKS = new Set(['hyperv', 'libvirt']);
 
 const found = (report: Report, confidence: string): readonly string[] =>

@@ -44,7 +44,7 @@ function checked<T extends string>(text: string, pattern: RegExp, what: string):
   return text as T;
 }
 
-/** True for the name of a disk, or of a stored file. */
+/** Returns true if the text is a valid disk ID or the SHA-256 name of a stored file. */
 export function isId(text: string, kind: 'disk' | 'sha256'): boolean {
   return kind === 'sha256' ? SHA256.test(text) : text.startsWith('disk-') && ID.test(text);
 }

@@ -1,4 +1,4 @@
-/** JSON texts from outside. No I/O. */
+/** Bounds for JSON texts from other processes and users. No I/O. */
 
 /** The value of a JSON text from outside; undefined where it is none, which no JSON text means. */
 export function jsonOf(text: string): unknown {
@@ -9,11 +9,11 @@ export function jsonOf(text: string): unknown {
   }
 }
 
-/** What a JSON text may be made of. */
+/** Bounds of a JSON text. */
 export interface JsonLimits {
-  /** Values of any depth, an object's keys not counted. */
+  /** Most values at any depth; the keys of objects do not count. */
   readonly valuesMax: number;
-  /** Lists and objects around the innermost value. */
+  /** Most lists and objects around the innermost value. */
   readonly depthMax: number;
 }
 
@@ -23,8 +23,9 @@ const COMMA = 0x2c;
 const [LIST, LIST_END, OBJECT, OBJECT_END] = [0x5b, 0x5d, 0x7b, 0x7d] as const;
 
 /**
- * What a JSON text has too much of, or null. It is read without being parsed, some milliseconds per megabyte: a million of small values
- * takes `JSON.parse` ten times as long, and whoever looks at them afterwards longer still. Says nothing about whether the text is JSON.
+ * Returns which bound a JSON text exceeds, or null. The text is scanned without being parsed, in some milliseconds per
+ * megabyte: `JSON.parse` needs ten times as long for a million small values, and code that walks those values needs
+ * longer still. Does not check that the text is valid JSON.
  */
 export function excessOf(text: string, { valuesMax, depthMax }: JsonLimits): 'values' | 'depth' | null {
   let values = 1;
@@ -42,7 +43,10 @@ export function excessOf(text: string, { valuesMax, depthMax }: JsonLimits): 'va
   return null;
 }
 
-/** The place of the quote that ends the string which begins at `start`; the text's end where none does. */
+/**
+ * Returns the index of the closing quote of the string that begins at `start`, or the length of the text if there is
+ * none.
+ */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at += 1) {
     const char = text.charCodeAt(at);

@@ -1,7 +1,9 @@
 /**
- * Unique keys in their order, kept as keys come and go, so that a page of a long list is read without sorting the list.
+ * Keeps unique keys in sorted order while keys are added and removed, so that a page of a long list can be read without
+ * sorting the list.
  *
- * Guarantees: the order is that of JavaScript's `<` on strings; adding and removing cost a search by halves and one move of memory.
+ * Guarantees: the order is that of JavaScript's `<` on strings; adding and removing a key costs one binary search and
+ * one memory move.
  */
 export class KeyOrder {
   readonly #keys: string[];
@@ -14,12 +16,12 @@ export class KeyOrder {
     return this.#keys.length;
   }
 
-  /** The key at a place, 0 first; undefined beyond the ends. */
+  /** Returns the key at an index from 0; undefined if the index is out of range. */
   at(index: number): string | undefined {
     return index < 0 ? undefined : this.#keys[index];
   }
 
-  /** How many keys come before `key`: its place, whether it is there or not. */
+  /** Returns how many keys sort before `key`, whether or not `key` is present. */
   placeOf(key: string): number {
     let low = 0;
     let high = this.#keys.length;

@@ -1,9 +1,9 @@
-/** Names in a sentence. No I/O. */
+/** Lists of names in a sentence. No I/O. */
 
-/** How many names a sentence has at most: a cluster may have thousands. */
+/** The most names in a sentence: a cluster may have thousands. */
 const NAMES_MAX = 10;
 
-/** `a, b and 3 more`: names for people, however many there are. */
+/** Joins names for people: `a, b and 3 more`. */
 export function listed(names: readonly string[], namesMax = NAMES_MAX): string {
   const more = names.length - namesMax;
   return `${names.slice(0, namesMax).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;

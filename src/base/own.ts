@@ -1,6 +1,6 @@
-/** Lookups by a word that somebody else chose. No I/O. */
+/** Lookups by a key that a user or another process chose. No I/O. */
 
-/** What `object` itself has under `key`: never what every object has, such as `toString`. */
+/** Returns the own property `key` of `object`; inherited properties such as `toString` are never returned. */
 export function own<T>(object: Readonly<Record<string, T>>, key: string): T | undefined {
   return Object.hasOwn(object, key) ? object[key] : undefined;
 }

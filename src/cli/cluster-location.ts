@@ -114,7 +114,10 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A file for a guest, named on the command line: as text where it is UTF-8, else as its bytes. The API bounds its size. */
+/**
+ * Reads a guest's file that the command line names: as text if it is UTF-8, otherwise as bytes. The API limits its
+ * size.
+ */
 export async function readGuestFile(io: Pick<Io, 'cwd'>, path: string): Promise<string | { readonly base64: string }> {
   try {
     const bytes = await readFile(resolve(io.cwd, path));

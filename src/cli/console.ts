@@ -11,8 +11,8 @@ import type { Session } from './session.ts';
 const LEAVE = 0x1d;
 
 /**
- * Attaches until Ctrl-], the console's end or a signal; moves of the VM do not end it. Without a terminal, input is passed on and output
- * printed. `takeOver`: from whoever holds the console.
+ * Attaches to the console until Ctrl-], the end of the console or a signal; moves of the VM do not end it. Without a
+ * terminal, input is passed on and output printed. `takeOver`: take the console from its present holder.
  */
 export async function attachConsole(session: Session, vm: string, takeOver: boolean): Promise<void> {
   const { io } = session;

@@ -10,7 +10,7 @@ import { jsonShown, shown } from './shown.ts';
 import { formatTable } from './table.ts';
 
 const RETRY_MS = 1_000;
-/** As many as a cluster keeps. */
+/** The number of events that a cluster keeps. */
 const EVENTS_KEPT = 5_000;
 
 export interface Following {
@@ -18,7 +18,7 @@ export interface Following {
   readonly before: readonly Event[];
   /** Revision of the store from before `before` was read. */
   readonly after: string;
-  /** Of the events that follow, as `before` was filtered. */
+  /** Filter of the events that follow; `before` was filtered in the same way. */
   readonly filter: EventFilter;
 }
 
@@ -39,14 +39,15 @@ export async function followEvents(session: Session, { before, after, filter }: 
       }
     } catch (error) {
       if (!(error instanceof CodedError) || (error.code !== 'unavailable' && error.code !== 'conflict')) throw error;
-      // Nothing matched for so long that the store has forgotten the changes since; the events themselves are kept for longer.
+      // No event matched for so long that the watch can no longer resume at its revision; the events themselves are
+      // kept for longer.
       if (error.code === 'conflict') revision = await printMissed(session, revision, filter);
     }
     if (!signal.aborted) await pause(RETRY_MS, signal).catch(() => undefined);
   }
 }
 
-/** Prints the kept events after a revision; returns the revision to go on from. */
+/** Prints the kept events after a revision; returns the revision to continue from. */
 async function printMissed(session: Session, revision: string, filter: EventFilter): Promise<string> {
   const client = await session.client();
   const { signal } = session.io;

@@ -1,9 +1,9 @@
 /**
- * What people import, as a file that can be read twice (once for its hash, once to be sent): a file as it is; standard input and pipes, and
- * what is compressed, unpacked into a temporary file.
+ * Opens a disk image to import as a file that can be read twice (once to hash it, once to send it). Files are used as
+ * they are; standard input, pipes and compressed files are unpacked into a temporary file.
  *
- * Guarantees: the temporary file takes no room for zeroes, is never larger than an image may be, leaves room in its file system, and is gone
- * when the import ends, however it ends.
+ * Guarantees: zeroes take no room in the temporary file; the file is never larger than an image may be, leaves room in
+ * its file system, and is removed when the import ends, however it ends.
  */
 import { createReadStream } from 'node:fs';
 import { mkdtemp, open, rm, stat, statfs } from 'node:fs/promises';
@@ -20,19 +20,19 @@ import { cannotRead } from './cluster-location.ts';
 import type { Io } from './io.ts';
 
 const READ_BYTES = 1024 * 1024;
-/** Left free where the temporary file is. */
+/** Bytes left free in the file system of the temporary file. */
 const KEPT_BYTES = 64 * 1024 ** 2;
-/** Room is looked for again each time so much more was written. */
+/** Free space is checked again after so many bytes were written. */
 const LOOK_EVERY_BYTES = 64 * 1024 ** 2;
 const HEAD_BYTES = 6;
-/** Of xz, which says in its file how much of it it wants. */
+/** Memory limit for xz: an xz file itself says how much memory its decoder needs. */
 const XZ_MEMORY = '1GiB';
 
-/** A file to import. */
+/** A disk image to import. */
 export interface Source {
-  /** Where it is on this machine. */
+  /** Path of the file to read on this machine. */
   readonly file: string;
-  /** As people named it. */
+  /** The name that the user gave. */
   readonly label: string;
 }
 
@@ -48,7 +48,10 @@ const PACKINGS: readonly Packing[] = [
   { name: 'xz', magic: Buffer.from('fd377a585a00', 'hex'), unpack: unxz },
 ];
 
-/** Runs `use` with what `path` names (`-`: standard input) as a file. CodedError 'bad-input', 'bad-image', 'too-large', 'no-capacity'. */
+/**
+ * Runs `use` with the image at `path` (`-`: standard input) as a file. CodedError 'bad-input', 'bad-image',
+ * 'too-large', 'no-capacity'.
+ */
 export async function withSource<T>(io: Io, path: string, use: (source: Source) => Promise<T>): Promise<T> {
   const label = path === '-' ? 'standard input' : path;
   const file = resolve(io.cwd, path);
@@ -65,7 +68,7 @@ export async function withSource<T>(io: Io, path: string, use: (source: Source) 
   }
 }
 
-/** People never named the temporary file: what is said of it is said of what they named. */
+/** Replaces the temporary file's path in an error by the name that the user gave. */
 async function named<T>(file: string, label: string, use: (source: Source) => Promise<T>): Promise<T> {
   try {
     return await use({ file, label });
@@ -106,7 +109,7 @@ function packingBy(head: Buffer): Packing | null {
   return PACKINGS.find(({ magic }) => head.subarray(0, magic.length).equals(magic)) ?? null;
 }
 
-/** Writes the stream into a new file, unpacked where it is packed. */
+/** Writes the stream, unpacked if it is compressed, into a new file. */
 async function store(
   from: Readable,
   path: string,
@@ -136,7 +139,7 @@ async function writeAll(chunks: AsyncIterable<Buffer>, writer: SparseWriter, roo
   }
 }
 
-/** How much more may be written. */
+/** Bounds the bytes that may still be written. */
 class Room {
   readonly #path: string;
   readonly #label: string;
@@ -147,7 +150,7 @@ class Room {
     this.#label = label;
   }
 
-  /** CodedError 'too-large' beyond the limit of images, 'no-capacity' where the file system gets full. */
+  /** CodedError 'too-large' above the limit of images, 'no-capacity' if the file system would become full. */
   async demand({ sizeBytes, dataBytes }: SparseWriter['count']): Promise<void> {
     const { max } = LIMITS.fileBytes;
     if (sizeBytes > max)
@@ -169,7 +172,7 @@ class Room {
 }
 
 function told(error: unknown, about: { label: string; packing: Packing | null; isAborted: boolean }): unknown {
-  // What xz says of its input is a CodedError of its own.
+  // xz's own message about its input is a CodedError already.
   if ((error instanceof CodedError && error.code !== 'failed') || about.isAborted) return error;
   const what = about.packing === null ? 'could not be read' : `is a damaged ${about.packing.name} file`;
   return new CodedError('bad-image', `${about.label} ${what}: ${messageOf(error)}.`, {
@@ -178,7 +181,7 @@ function told(error: unknown, about: { label: string; packing: Packing | null; i
   });
 }
 
-/** The first bytes of a stream, and all of it. */
+/** Returns the first bytes of a stream, and the whole stream. */
 async function headOf(from: Readable): Promise<{ readonly head: Buffer; readonly whole: Readable }> {
   const chunks = (from as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   const begun: Buffer[] = [];
@@ -196,12 +199,12 @@ async function headOf(from: Readable): Promise<{ readonly head: Buffer; readonly
 }
 
 function through(packed: Readable, unpacker: Transform): Readable {
-  // The reader of `unpacker` hears of what breaks before it.
+  // An error of the compressed input reaches the reader through `unpacker`.
   pipeline(packed, unpacker).catch((error: unknown) => unpacker.destroy(error as Error));
   return unpacker;
 }
 
-/** Node has no xz of its own. */
+/** Starts the decompressor; Node has none for xz. */
 function unxz(packed: Readable, signal: AbortSignal): Readable {
   return filter(['xz', '--decompress', '--stdout', `--memlimit=${XZ_MEMORY}`, '--no-warn'], packed, signal);
 }

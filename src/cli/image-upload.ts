@@ -16,7 +16,7 @@ const READ_BYTES = 1024 * 1024;
 
 export interface FileToUpload {
   readonly path: string;
-  /** How people named it, where that is not its path. */
+  /** The name that the user gave, if it differs from the path. */
   readonly label?: string;
   readonly kind: Upload['kind'];
 }
@@ -93,7 +93,7 @@ async function uploadFile(
   return { sha256, wasSent: true };
 }
 
-/** What is allocated of a sparse file is the least that it needs elsewhere, in bytes. */
+/** Returns the image's size and its allocated bytes, which are a lower bound of the room it needs in a pool. */
 async function sizeOf(
   file: string,
   path: string,
@@ -107,13 +107,16 @@ async function sizeOf(
   return { sizeBytes: found.size, allocatedBytes: Math.min(found.size, found.blocks * 512) };
 }
 
-/** Asks before a large file is read: CodedError 'no-capacity' where no storage node has room for what is allocated of it. */
+/**
+ * Checks room before a large file is read: CodedError 'no-capacity' if no storage node has room for its allocated
+ * bytes.
+ */
 async function demandRoom(client: ApiClient, label: string, allocatedBytes: number): Promise<void> {
   const rooms = (await client.list('/v1/storage-nodes')).map(({ name, usedBytes, totalBytes }) => ({
     name,
     freeBytes: usedBytes === null || totalBytes === null ? null : totalBytes - usedBytes,
   }));
-  // A node that is not seen now may be there when the file has been read.
+  // A storage node that does not answer now may answer when the file has been read.
   if (rooms.length === 0 || rooms.some(({ freeBytes }) => freeBytes === null || freeBytes > allocatedBytes)) return;
   const free = rooms.map(({ name, freeBytes }) => `${name} has ${formatBytes(freeBytes ?? 0)} free`).join(', ');
   throw new CodedError(
@@ -125,7 +128,7 @@ async function demandRoom(client: ApiClient, label: string, allocatedBytes: numb
   );
 }
 
-/** The file's hash, and how many bytes of it are in blocks that are not zeroes. */
+/** Returns the file's hash, and how many of its bytes are in blocks that are not all zeroes. */
 async function hashOf(
   file: string,
   signal: AbortSignal,

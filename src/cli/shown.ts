@@ -1,7 +1,7 @@
-/** What others said, as it may reach a terminal: names, messages and addresses come from guests, hosts and whoever has a token. */
+/** Makes API answers safe for a terminal: names, messages and addresses come from guests, hosts and API clients. */
 import { printable } from '../base/printable.ts';
 
-/** The same object with every text in it made printable. Objects of the API are a few levels deep. */
+/** Returns the same object with every text in it made printable. API objects are a few levels deep. */
 export function shown<T>(object: T): T {
   if (typeof object === 'string') return printable(object) as T;
   if (Array.isArray(object)) return object.map(shown) as T;
@@ -9,10 +9,10 @@ export function shown<T>(object: T): T {
   return Object.fromEntries(Object.entries(object).map(([key, value]) => [printable(key), shown(value)])) as T;
 }
 
-/** What JSON leaves as it is, and a terminal does not: escaped, the value is the same. */
+/** Characters that JSON does not escape but that steer a terminal; escaping them does not change the value. */
 const UNESCAPED = /[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
 
-/** JSON in which nothing steers a terminal. */
+/** Formats JSON without characters that steer a terminal. */
 export function jsonShown(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replaceAll(
     UNESCAPED,

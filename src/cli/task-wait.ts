@@ -55,8 +55,8 @@ export function demandSuccess(task: Task): void {
 }
 
 /**
- * Takes back what a task asks for, and waits until it has ended: as cancelled, or undone for another reason. CodedError 'conflict' where it
- * succeeded all the same, or cannot be cancelled; 'deadline' after `timeoutMs`.
+ * Cancels a task and waits until it has ended, as cancelled or for another reason. CodedError 'conflict' if the task
+ * succeeded all the same or cannot be cancelled; 'deadline' after `timeoutMs`.
  */
 export async function cancelTask(session: Session, id: string, timeoutMs: number): Promise<Task> {
   const client = await session.client();
@@ -92,7 +92,7 @@ function stillRunning(task: Task, timeoutMs: number): CodedError {
   );
 }
 
-/** Kinds that `gp task cancel` takes back. */
+/** Kinds of tasks that `gp task cancel` can cancel. */
 const CANCELLABLE: ReadonlySet<string> = new Set(['vm.migrate', 'vm.start', 'vm.reset']);
 
 function howToWait({ id, kind }: Task): string {

@@ -28,7 +28,7 @@ export function parseDuration(text: string): number {
   return ms;
 }
 
-/** RFC 3339 text, in UTC, of such a time, or of a duration before `nowMs` (Unix ms). Throws `bad-input`. */
+/** Parses an RFC 3339 time, or a duration before `nowMs` (Unix ms), to RFC 3339 text in UTC. Throws `bad-input`. */
 export function parseSince(text: string, nowMs: number = Date.now()): string {
   if (/^[0-9]+(ms|s|m|h)$/.test(text)) return new Date(nowMs - parseDuration(text)).toISOString();
   const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(

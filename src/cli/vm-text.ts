@@ -37,7 +37,7 @@ const WHEN: Readonly<Record<Vm['nics'][number]['state'], string>> = {
   detaching: '  until the next start',
 };
 
-/** One line about a network card. */
+/** Formats one line about a network card. */
 export function describeNic({ network, mac, address, state }: Vm['nics'][number]): string {
   return `${network}  ${mac}  ${address ?? '-'}${WHEN[state]}`;
 }

@@ -37,18 +37,18 @@ export interface Upload {
   readonly sha256: string;
   readonly kind: 'disk' | 'kernel' | 'initrd';
   readonly sizeBytes: number;
-  /** Bytes of its blocks of 64 KiB that are not zeroes throughout: what it needs in a pool. */
+  /** Bytes in blocks of 64 KiB that are not all zeroes: the room that the image needs in a pool. */
   readonly dataBytes: number;
   readonly content: Readable;
 }
 
-/** What a GET of this path answers with, if it has JSON. */
+/** Type of the JSON answer to a GET of this path, if it has one. */
 type AnswerOf<P extends keyof paths> = paths[P] extends {
   get: { responses: { 200: { content: { 'application/json': infer Answer } } } };
 }
   ? Answer
   : never;
-/** Paths that are lists in pages. */
+/** Paths that return lists in pages. */
 type ListPath = {
   [P in keyof paths]: AnswerOf<P> extends { items: unknown[]; next: unknown } ? P : never;
 }[keyof paths];
@@ -63,7 +63,7 @@ interface ListOptions<P extends ListPath> {
   readonly signal?: AbortSignal;
 }
 
-/** What a watch is to bring. */
+/** What a watch should deliver. */
 export interface WatchWish {
   readonly after?: string;
   readonly filter?: EventFilter;
@@ -76,12 +76,18 @@ export interface ApiClient {
   readonly http: Client<paths>;
   /** The result of a call of `http`: its data. */
   call<T>(work: Promise<{ readonly data?: T }>): Promise<T>;
-  /** Everything of a list, page after page. What comes or goes meanwhile may be in it or not; all else is in it once. */
+  /**
+   * Reads a whole list, page after page. Objects that are created or deleted meanwhile may be missing; every other
+   * object is returned exactly once.
+   */
   list<P extends ListPath>(path: P, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
-  /** The latest `count` of a list whose first page has the latest, oldest first. */
+  /** Returns the latest `count` objects, oldest first, of a list whose first page has the latest ones. */
   latest<P extends ListPath>(path: P, count: number, options?: ListOptions<P>): Promise<ItemOf<P>[]>;
   upload(upload: Upload, signal?: AbortSignal): Promise<void>;
-  /** Changes after `after` (a revision), or from now; with an event filter only such events. Ends by `signal` or with an error. */
+  /**
+   * Delivers changes after `after` (a revision), or from now on; with an event filter, only matching events. Ends by
+   * `signal` or with an error.
+   */
   watch(options: WatchWish): AsyncIterable<WatchChange>;
   close(): Promise<void>;
 }
@@ -134,7 +140,7 @@ export function createClient(target: Target, options: { readonly deadlineMs?: nu
   };
 }
 
-/** One page of any list. */
+/** Reads one page of any list. */
 type GetPage = (
   path: string,
   init: object,
@@ -142,13 +148,13 @@ type GetPage = (
 
 interface PagesRequest {
   readonly path: string;
-  /** Objects wanted, 1 or more. */
+  /** How many objects are wanted, 1 or more. */
   readonly count: number;
   readonly params?: { readonly query?: object; readonly path?: object };
   readonly signal?: AbortSignal;
 }
 
-/** The pages in the order they are answered. Each takes the list further, so that there is an end: the last page says so. */
+/** Reads pages one after the other until a page says that it is the last one. */
 async function readPages(get: GetPage, { path, count, params, signal }: PagesRequest): Promise<(readonly unknown[])[]> {
   const pages: (readonly unknown[])[] = [];
   let wanted = count;
@@ -201,7 +207,7 @@ interface FileRequest {
 }
 
 async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest): Promise<void> {
-  // Only where it says anything: an older server knows no such parameter.
+  // The parameter is sent only if it has an effect: an older server rejects it.
   const sparse = upload.dataBytes < upload.sizeBytes ? `&dataBytes=${upload.dataBytes}` : '';
   try {
     const answer = await agent.request({
@@ -230,8 +236,8 @@ async function sendFile({ agent, baseUrl, target, upload, signal }: FileRequest)
 }
 
 /**
- * The content with a turn of the event loop between two parts of it: an answer that came, and the end of the connection after it, is read before
- * the next write can fail.
+ * Yields the content with a turn of the event loop between two parts, so that an answer (and the end of the connection
+ * after it) is read before the next write can fail.
  */
 async function* paced(content: Readable): AsyncGenerator<Buffer> {
   for await (const chunk of content as AsyncIterable<Buffer>) {

@@ -9,7 +9,10 @@ import { clientTls, type Target, unreachable } from './client.ts';
 const OPEN_MS = 15_000;
 const REFUSAL_BYTES_MAX = 64 * 1024;
 
-/** Opens the console; the caller ends the stream. `vm`: a valid name or id. `takeOver`: also where somebody else holds it. */
+/**
+ * Opens the console; the caller ends the stream. `vm`: a valid name or id. `takeOver`: take the console from its
+ * present holder.
+ */
 export function openConsole(
   target: Target,
   vm: string,

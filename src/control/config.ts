@@ -21,12 +21,15 @@ const parseConfig = object({
   apiSocket: optional(path),
   etcd: object({
     endpoints: arrayOf(text({ charsMax: 200, pattern: /^https:\/\/[^/]+:\d+$/ }), { itemsMax: 16 }),
-    /** What the members are started with (`--quota-backend-bytes`); ETCD_QUOTA_BYTES where nothing is said. */
+    /** Quota with which etcd's members are started (`--quota-backend-bytes`); ETCD_QUOTA_BYTES by default. */
     quotaBytes: optional(integer({ min: 1024 * 1024 })),
   }),
   /** Every control node, this one included, in an order that all of them share. */
   peers: arrayOf(object({ name: idOf(parseControlName), address }), { itemsMax: 16 }),
-  /** Keeps a packet filter of etcd's ports and the peers' in nftables (docs/operating/production.md). Needs root. */
+  /**
+   * Maintains an nftables packet filter for the ports of etcd and of the control peers (docs/operating/production.md).
+   * Needs root.
+   */
   filterPorts: optional(parseBoolean),
   adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
   /** Allows crash points: for one-machine clusters only. */

@@ -1,8 +1,10 @@
 /**
- * Keeps etcd from running full, and gets it out of it (core/plan/etcd-space.ts decides). Every control node looks; the leader acts, and where
- * nobody leads because etcd refuses even leases, every one does: each step may be repeated by several at once.
+ * Keeps etcd from filling up, and recovers a full one (core/plan/etcd-space.ts decides). Every control node checks; the
+ * leader acts. While a full etcd refuses even leases and nobody can lead, every control node acts: each step may be
+ * repeated by several nodes at once.
  *
- * Guarantees: one step at a time in this process, each with a deadline; a failure is logged, and the next look is the next attempt.
+ * Guarantees: one step at a time in this process, each with a deadline; a failure is logged, and the next check tries
+ * again.
  */
 import { CodedError, messageOf } from '../base/errors.ts';
 import {
@@ -22,28 +24,28 @@ const STATUS_MS = 2_000;
 const COMPACT_MS = 60_000;
 const DEFRAGMENT_MS = 120_000;
 const LOOK_MS = 3_000;
-/** While there is something to do. */
+/** Pause between two checks while there is something to do, in ms. */
 const LOOK_SOON_MS = 500;
-/** Revisions that are remembered with the time they were seen at. */
+/** The most revisions that are remembered with the time at which they were seen. */
 const SEEN_MAX = 60;
 
 export interface EtcdSpaceOptions {
   readonly etcd: Pick<EtcdClient, 'clock' | 'status' | 'compact' | 'defragment' | 'disarm'>;
   readonly quotaBytes: number;
   readonly log: Log;
-  /** Between two looks while there is nothing to do; 3 s. */
+  /** Pause between two checks while there is nothing to do, in ms; 3 s by default. */
   readonly lookMs?: number;
-  /** Whether this node leads; null: nobody does, as far as it knows. */
+  /** Returns whether this node leads; null if, as far as it knows, nobody does. */
   readonly leads: () => boolean | null;
 }
 
-/** One per server, from `start` to `stop`. */
+/** Keeps room in etcd; one per server, from `start` to `stop`. */
 export class EtcdSpace {
   readonly #options: EtcdSpaceOptions;
   #members: readonly EtcdMember[] = [];
   #seen: EtcdSituation['seen'] = [];
   #compacted: EtcdSituation['compacted'] = null;
-  /** A compaction whose effect the next look will see. */
+  /** Revision of a compaction whose effect the next check will see. */
   #compactedNow: number | null = null;
   #cancel: (() => void) | null = null;
   #isStopped = false;
@@ -52,7 +54,7 @@ export class EtcdSpace {
     this.#options = options;
   }
 
-  /** The members as they were seen last; empty before the first look. */
+  /** The members' states at the last check; empty before the first. */
   get members(): readonly EtcdMember[] {
     return this.#members;
   }
@@ -61,7 +63,10 @@ export class EtcdSpace {
     return this.#options.quotaBytes;
   }
 
-  /** Refuses a new object where the rest of the quota is for what must be written. CodedError 'no-capacity'. */
+  /**
+   * Refuses a new object if the rest of the quota is reserved for fences, recoveries and deletions. CodedError
+   * 'no-capacity'.
+   */
   demandRoom(): void {
     const share = filledShare({ members: this.#members, quotaBytes: this.quotaBytes });
     if (share < RESERVE_SHARE) return;
@@ -133,7 +138,7 @@ export class EtcdSpace {
     switch (step.do) {
       case 'compact':
         await etcd.compact(step.revision, { deadlineMs: COMPACT_MS }).catch((error: unknown) => {
-          // Somebody else was faster.
+          // Another control node has compacted already.
           if (!(error instanceof EtcdCompacted)) throw error;
         });
         this.#compactedNow = step.revision;

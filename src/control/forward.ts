@@ -6,7 +6,10 @@ import type { Credentials } from '../pki/credentials.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Forward } from './api/backend.ts';
 
-/** The leader must be exactly the control node whose address the election names; to it we are the control node of our certificate. */
+/**
+ * The leader's certificate must name the control node whose address the election key holds; this node authenticates
+ * with its own control certificate.
+ */
 export function forwardOverTls({
   credentials,
   peers,
@@ -35,7 +38,7 @@ export function forwardOverTls({
         agent: false,
       };
       const request = httpsRequest(options, (response) => {
-        // Whether that is all of it or the leader wants no more: what is still to come is the caller's.
+        // The answer has ended; the caller handles the rest of the request's body, if there is any.
         body?.unpipe(request);
         const answered = Object.entries(response.headers).map(([name, value]) => [
           name,
@@ -43,7 +46,7 @@ export function forwardOverTls({
         ]);
         resolve({ status: response.statusCode ?? 502, headers: Object.fromEntries(answered), body: response });
       });
-      // Also after the answer: what fails then is the leader's end of a body that it refused.
+      // Errors after the answer are expected: the leader closes a request whose body it refused.
       request.on('error', (cause) =>
         reject(
           new CodedError('unavailable', `The leader ${peer.name} cannot be reached: ${cause.message}.`, {

@@ -1,4 +1,7 @@
-/** What a leader tidies up: old events, tasks that ended long ago, addresses that no card has any more. Bounded work each time. */
+/**
+ * Deletes what a leader keeps no longer: old events, tasks that ended long ago, addresses that no card uses. Bounded
+ * work each time.
+ */
 import { messageOf } from '../base/errors.ts';
 import { keyOf, PREFIX } from '../core/model/keys.ts';
 import { withoutUnused } from '../core/plan/vm-change.ts';
@@ -14,7 +17,7 @@ const INTERVAL_MS = 30_000;
 /** Ended tasks that are kept. */
 const TASKS_KEPT = 1_000;
 const DELETIONS_AT_ONCE = 50;
-/** Networks in which addresses are freed. */
+/** The most networks in which addresses are freed at a time. */
 const FREED_AT_ONCE = 10;
 
 /** Tidies up every 30 s from `start` to `stop`; a failure is logged and the next round tries again. */
@@ -45,7 +48,7 @@ export class KeepingHouse {
     this.#cancel = null;
   }
 
-  /** A card that a VM was to lose with its machine is gone with that: nobody has its address any more. */
+  /** Frees the addresses of cards that were removed together with their VM's last machine. */
   async #freeAddresses(): Promise<void> {
     const { store, compare } = this.#options;
     const freed: Write[] = [];

@@ -113,7 +113,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   });
   const keeper = new ImageKeeper({ clock, log, keep: backend.keepImages });
   const api = await startApi(config, credentials, backend, log);
-  // Before anything else is asked of etcd: one that is full refuses it all.
+  // Before any other request to etcd: a full etcd refuses them all.
   etcdSpace.start();
   const until = { log, signal, state };
   const accounts = await prepareEtcd(etcd, config, until);
@@ -150,15 +150,15 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   for (const part of [qmp, clients, etcd]) part.close();
 }
 
-/** What a server knows of its own and the cluster's standing. */
+/** The state of a server and its view of the cluster. */
 interface ServerState {
-  /** While this node leads. */
+  /** Set while this node leads. */
   leading: Leading | null;
-  /** Who leads, by the election. */
+  /** The leader, according to the election. */
   leader: { readonly name: string; readonly address: string } | null;
-  /** How far other control nodes' clocks were off when they were asked last. */
+  /** Last known clock offsets of other control nodes. */
   readonly clocks: Map<string, ClockOffset>;
-  /** What it needs before it can answer; null once it has it. */
+  /** What the server needs before it can answer; null once it has it. */
   waitingFor: string | null;
 }
 
@@ -264,7 +264,10 @@ interface UntilEtcd {
   readonly state: ServerState;
 }
 
-/** Does what needs etcd, again until etcd has a majority and takes writes. Throws what etcd refuses for good, and the signal's reason. */
+/**
+ * Runs an action that needs etcd, and repeats it until etcd has a majority and accepts writes. Throws etcd's permanent
+ * errors and the signal's reason.
+ */
 async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: UntilEtcd): Promise<void> {
   for (;;) {
     try {
@@ -281,7 +284,7 @@ async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: Un
   }
 }
 
-/** Who leads, by what its election key holds; null where that is something else. */
+/** Parses the leader from the value of the election key; null if the value is invalid. */
 function leaderIn(json: string, log: Log): { readonly name: string; readonly address: string } | null {
   try {
     return parseLeader(parseJson(json, 'The value of the election key'), 'the election key');
@@ -299,7 +302,7 @@ function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log
   const put = (): Promise<void> =>
     filter.put(() => {
       const { controls, storage } = membersOf(store);
-      // Control nodes are configured: one that was never started has no record yet.
+      // Configured control nodes count as members: a node that was never started has no record yet.
       return controlPortFilter({ storage, controls: [address, ...peers.map((peer) => peer.address), ...controls] });
     });
   void put();

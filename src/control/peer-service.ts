@@ -1,6 +1,6 @@
 /**
- * What a control node does for the others: one TCP attempt, or a relayed connection, to a host from here; what it would reach as leader;
- * who holds a VM's console through it.
+ * Services of a control node for the others: one TCP attempt, or a relayed connection, to a host; which machines this
+ * node would reach as leader; who holds a VM's console through this node.
  */
 import { CodedError } from '../base/errors.ts';
 import { parseVmId, type VmId } from '../base/ids.ts';
@@ -35,9 +35,9 @@ const parseConsoleOrder = openObject({ vm: idOf(parseVmId), takenBy: nullable(te
 export function startPeerService(options: {
   readonly credentials: Credentials;
   readonly address: string;
-  /** Whether this node follows etcd now: one that does not could not lead. */
+  /** Returns whether this node follows etcd now: a node that does not could not lead. */
   readonly followsEtcd: () => boolean;
-  /** Who holds the console of a VM through this node; with `takenBy` it ends. */
+  /** Returns the holder of a VM's console through this node; with `takenBy` that console ends. */
   readonly console: (vm: VmId, takenBy: string | null) => ConsoleHolder | null;
   readonly onUnexpected: (error: unknown, request: string) => void;
 }): Promise<RpcService> {

@@ -37,16 +37,16 @@ import { keyBytes, prefixEnd } from './records.ts';
 export interface Authorization {
   /** May do everything; the caller is one of them. All control nodes, as the others cannot add themselves later. */
   readonly controls: readonly string[];
-  /** May read and watch what is below `readPrefixes`. */
+  /** A client that may read and watch keys under `readPrefixes`. */
   readonly readers: readonly string[];
-  /** Each with its slash at the end, such as `/gp/vm/`. */
+  /** Key prefixes, each ending in a slash, such as `/gp/vm/`. */
   readonly readPrefixes: readonly string[];
 }
 
 /** etcd's name for the user that must exist, and for the role that may do everything. No certificate has this name. */
 const ROOT = 'root';
 const READER_ROLE = 'groundplane-reader';
-/** With a reader's common name: what it alone may write. */
+/** Name of the role that holds a reader's write permissions; the reader's common name follows. */
 const WRITER_ROLE = 'groundplane-writer:';
 
 /**
@@ -81,8 +81,8 @@ export async function allowReader(client: EtcdClient, commonName: string, option
 }
 
 /**
- * Lets a reader write one key as well: what it alone knows. Needs `allowReader` before it, or throws not-found; throws `forbidden` when we are
- * not a control node. It may be called again, and changes nothing then.
+ * Lets a reader also write one key. Needs `allowReader` before it, otherwise throws not-found; throws `forbidden` if
+ * this process is not a control node. Idempotent.
  */
 export async function allowWriting(
   client: EtcdClient,
@@ -107,7 +107,7 @@ export async function allowWriting(
   await guarded(() => client.manage(Auth.method.roleGrantPermission, grant, options));
 }
 
-/** Takes back what `allowWriting` allowed; it is no error where it did not. */
+/** Revokes the permission of `allowWriting`; no error if there is none. */
 export async function forbidWriting(
   client: EtcdClient,
   { commonName, key }: { readonly commonName: string; readonly key: string },
@@ -183,7 +183,7 @@ function permission(permType: Permission_Type, prefix: string): MessageInitShape
   return { permType, key, rangeEnd: prefixEnd(key) };
 }
 
-/** What a role may do; nothing where it does not exist. */
+/** Returns the permissions of a role; none if the role does not exist. */
 async function permissions(client: EtcdClient, name: string, options: CallOptions): Promise<readonly Permission[]> {
   const request = create(AuthRoleGetRequestSchema, { role: name });
   const role = await ignoring('not-found', client.manage(Auth.method.roleGet, request, options));

@@ -298,7 +298,10 @@ export class EtcdClient implements Etcd {
     await this.#transport.unary({ method: KV.method.compact, request, repeatable: false, deadlineMs, signal });
   }
 
-  /** Gives the free pages of one member's file back to its file system. That member answers nothing meanwhile: seconds for a gibibyte. */
+  /**
+   * Defragments one member: its free pages go back to the file system. The member answers no request meanwhile: seconds
+   * for a gibibyte.
+   */
   async defragment(endpoint: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const request = create(DefragmentRequestSchema);
     const { method } = Maintenance;
@@ -314,7 +317,7 @@ export class EtcdClient implements Etcd {
     await this.#transport.unary(call);
   }
 
-  /** Takes back the alarm of every member that its database is full; etcd raises it again where it still is. */
+  /** Disarms the alarm of every member that its database is full; etcd raises it again if it still is. */
   async disarm({ deadlineMs, signal }: CallOptions = {}): Promise<void> {
     const { method } = Maintenance;
     const alarm = async (fields: MessageInitShape<typeof AlarmRequestSchema>): Promise<readonly AlarmMember[]> => {

@@ -70,7 +70,7 @@ export async function campaign(etcd: Etcd, options: CampaignOptions): Promise<Le
 
 function isTemporary(error: unknown): boolean {
   if (error instanceof EtcdUnavailable || error instanceof EtcdDeadlineUnknown) return true;
-  // The lease ran out while we used it; or etcd is full, and refuses even leases until there is room again.
+  // The lease expired while it was used; or etcd is full and refuses even leases until there is room again.
   return error instanceof CodedError && (error.code === 'not-found' || error.code === 'unavailable');
 }
 
@@ -105,8 +105,8 @@ function leaseHex({ lease }: Pick<GrantedLease, 'lease'>): string {
 }
 
 /**
- * Whether a key is a candidate's: it hangs on the lease that it is named after. Anything else under the prefix would lead for ever, since no
- * lease ends it.
+ * Returns true if a key belongs to a candidate: its lease is the one in its name. Any other key under the prefix would
+ * lead for ever, since no lease ends it.
  */
 function isCandidate(prefix: string, { key, lease }: Pick<KeyValue, 'key' | 'lease'>): boolean {
   return lease !== '0' && key === prefix + leaseHex({ lease });

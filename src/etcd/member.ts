@@ -33,11 +33,12 @@ export interface EtcdMemberOptions {
 }
 
 /**
- * One authority signs the certificates of all processes of a cluster, and neither all of them are clients of etcd nor all clients may do
- * everything. Two names keep the others out, in the handshake: what a client's certificate must hold, and what a member's must (src/pki:
- * control nodes' hold both, storage nodes' the first, hosts' and QEMUs' none). Who gets in is told apart by the common name (authorization.ts).
- * Without the second name etcd (3.4.23, seen) wants the source address of a member among its certificate's IP names, and where that fails asks DNS
- * whether one of its DNS names belongs to it.
+ * One authority signs the certificates of all processes of a cluster, but only some of these processes are clients of
+ * etcd, and clients have different rights. Two names keep the other processes out during the handshake: one that a
+ * client's certificate must hold, and one that a member's must (src/pki: control nodes' certificates hold both, storage
+ * nodes' the first, hosts' and QEMUs' none). Clients are told apart by their common names (authorization.ts). Without
+ * the second name, etcd (3.4.23, seen) requires the source address of a member among its certificate's IP names, and
+ * otherwise asks DNS whether one of its DNS names has that address.
  *
  * File names. Each certificate is used to serve and to connect: it needs both extended key usages (or none), and as names
  * the one that clients verify (`serverName` of the client) and the host of its peer address (an IP address as an IP).
@@ -49,9 +50,9 @@ export interface EtcdMemberTls {
   readonly peerCaFile: string;
   readonly peerCertFile: string;
   readonly peerKeyFile: string;
-  /** The DNS name that a client's certificate must hold: the CA's other certificates do not open etcd. */
+  /** The DNS name that a client's certificate must hold: the CA's other certificates cannot connect to etcd. */
   readonly clientName: string;
-  /** The same for members. */
+  /** The DNS name that a member's certificate must hold. */
   readonly peerName: string;
 }
 
@@ -67,7 +68,7 @@ export interface EtcdCommand {
 const HEARTBEAT_MS = 100;
 const ELECTION_MS = 1_000;
 const ELECTION_MS_MAX = 50_000;
-/** The size of the database above which etcd refuses writes, where nothing else is said. */
+/** Default size of the database, in bytes, above which etcd refuses writes. */
 export const ETCD_QUOTA_BYTES = 2 * 1024 ** 3;
 const HISTORY_REVISIONS = 50_000;
 

@@ -32,17 +32,20 @@ const OPERATORS = {
   less: Compare_CompareResult.LESS,
 } as const satisfies Record<CompareOperator, Compare_CompareResult>;
 
-/** Bytes that are no UTF-8 become text with replacement characters: whoever reads the key finds that it names nothing. */
+/** Decodes a key. Bytes that are not UTF-8 become replacement characters, so that the key matches none of ours. */
 function keyText(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
-/** A value that is no UTF-8 becomes NOT_TEXT, which is no JSON: damaged text must not pass for what somebody wrote. */
+/**
+ * Decodes a value. Bytes that are not UTF-8 become NOT_TEXT, which is not JSON: a damaged text must not pass for a
+ * written one.
+ */
 function valueText(bytes: Uint8Array): string {
   return isUtf8(bytes) ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8') : NOT_TEXT;
 }
 
-/** A record as etcd sent it, whoever wrote it. A revision out of range is a bug and asserted. */
+/** Converts a record as etcd sent it, whichever process wrote it. A revision out of range is a bug and asserted. */
 export function keyValueOf(kv: MessageShape<typeof KeyValueSchema>): KeyValue {
   return {
     key: keyText(kv.key),
@@ -53,7 +56,7 @@ export function keyValueOf(kv: MessageShape<typeof KeyValueSchema>): KeyValue {
   };
 }
 
-/** A watch's event as etcd sent it: a deletion carries no value. */
+/** Converts a watch's event as etcd sent it: a deletion has no value. */
 export function eventOf(event: MessageShape<typeof EventSchema>): WatchEvent {
   assert(event.kv !== undefined, 'etcd sent an event without a record');
   if (event.type === Event_EventType.DELETE) {

@@ -18,7 +18,7 @@ export interface KeyValue {
   readonly lease: string;
 }
 
-/** Stands for a value that is no UTF-8 text. It is no JSON. */
+/** Replaces a value that is not UTF-8 text. It is not JSON. */
 export const NOT_TEXT = '\uFFFD';
 
 /** One change of one key, at `modRevision`. All changes of a transaction carry the same revision. */

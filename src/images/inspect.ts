@@ -1,8 +1,9 @@
 /**
- * Looks at a disk image that somebody brought, and trusts nothing in it.
- * Guarantees: only qcow2 without outside references and raw pass, and raw never with the first bytes of qcow2; qemu-img is never left to guess
- * a format, so an image that a guest has dressed up cannot make it open another file (CVE-2008-2004's kind); it runs with a deadline and with limits on
- * memory, CPU time and output. The file is only read.
+ * Inspects an untrusted disk image.
+ * Guarantees: only raw images and qcow2 images without external references pass, and a raw image never begins with
+ * qcow2's first bytes; qemu-img never has to guess a format, so that an image crafted by a guest cannot make it open
+ * another file (CVE-2008-2004's kind); qemu-img runs with a deadline and with limits on memory, CPU time and output.
+ * The file is only read.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';

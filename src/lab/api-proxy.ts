@@ -9,16 +9,16 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { CodedError } from '../base/errors.ts';
 import { ConnectionGate } from '../os/connection-gate.ts';
 
-/** All clients have one address: the loopback one. The control nodes judge those that they answer. */
+/** All clients have the loopback address. The control nodes limit the clients that they answer. */
 const UNANSWERED = { max: 256, perAddressMax: 256 };
 const ANSWERED = { max: 1_024, perAddressMax: 1_024 };
-/** Longer than a control node is waited for that is only slow. */
+/** Longer than the slowest answer of a control node that is still waited for. */
 const UNANSWERED_MS = 30_000;
-/** How long the answer may take to a client that has closed its direction. */
+/** How long an answer may take after the client has closed its direction, in ms. */
 const HALF_CLOSED_MS = 60_000;
 /** A frozen server still accepts: the kernel does it. A working one answers a ClientHello within this time. */
 const FIRST_ANSWER_MS = 2_000;
-/** How long a client may take to take a node's last words. */
+/** How long a client may take to read a node's last bytes, in ms. */
 const GOODBYE_MS = 2_000;
 /** More than a ClientHello; what comes beyond it waits in the kernel. */
 const FIRST_FLIGHT_BYTES_MAX = 64 * 1024;
@@ -37,7 +37,7 @@ export async function startApiProxy(options: {
   readonly socketPaths: readonly string[];
   /** How long a node may keep silent to a client's first bytes, 2 s by default. */
   readonly firstAnswerMs?: number;
-  /** For tests: how long a client may stay without an answer, and half-closed. */
+  /** Overrides in tests: how long a client may stay unanswered, and half-closed, in ms. */
   readonly unansweredMs?: number;
   readonly halfClosedMs?: number;
 }): Promise<ApiProxy> {
@@ -72,7 +72,7 @@ interface Shared {
   readonly open: Set<Socket>;
   readonly firstAnswerMs: number;
   readonly halfClosedMs: number;
-  /** False: there is no room for the client. */
+  /** Returns false if there is no room for the client. */
   readonly onAnswered: () => boolean;
 }
 
@@ -152,7 +152,7 @@ class Piping {
     this.#patience = undefined;
   }
 
-  /** A client that closed its direction is waiting for an answer, if it asked for one. */
+  /** Handles a client that closed its direction: it waits for an answer if it has sent a request. */
   #halfClosed(): void {
     if (this.#firstFlightBytes === 0) this.#client.destroy();
     else this.#halfOpen = setTimeout(() => this.#client.destroy(), this.#shared.halfClosedMs);
@@ -165,7 +165,8 @@ class Piping {
     client.removeAllListeners('data');
     server.removeAllListeners('error');
     server.removeAllListeners('close');
-    // What the node said before is still on its way to the client, who may be sending: its connection is not reset over that.
+    // The node's last bytes are still on the way to the client, which may still send: resetting the connection would
+    // lose them.
     server.on('error', () => this.#part());
     server.once('close', () => {
       this.#shared.open.delete(server);
@@ -177,7 +178,10 @@ class Piping {
     if (client.readableEnded) server.end();
   }
 
-  /** The node is gone: the client gets what it said, and what the client still sends is forgotten, for a while. */
+  /**
+   * Ends a connection whose node is gone: the client gets the node's last bytes, and its own further bytes are
+   * discarded for a while.
+   */
   #part(): void {
     if (this.#goodbye !== undefined) return;
     const client = this.#client;

@@ -37,7 +37,7 @@ import { Cuts, createUnderlay } from './underlay.ts';
 const READY_DEADLINE_MS = 60_000;
 const PROBE_PAUSE_MS = 50;
 const PROBE_DEADLINE_MS = 1_000;
-/** A page for all: a one-machine cluster has fewer machines than a page has places. */
+/** One page for a whole list: a one-machine cluster has fewer machines than a page has places. */
 const WHOLE = `limit=${PAGE_ITEMS_MAX}`;
 const API_PAUSE_MS = 100;
 const BOOTS_AT_ONCE = 8;
@@ -282,7 +282,8 @@ export class LabCluster {
 
   /** Resolves when the port of every role of these machines is open. */
   async #answered(specs: readonly MachineSpec[], signal: AbortSignal): Promise<void> {
-    // A control node's server lets nobody but the cluster to etcd, this room neither; it cannot be ready before etcd is.
+    // A control node's server filters etcd's ports, so that this process cannot connect to etcd; and the server cannot
+    // be ready before etcd is.
     const isSeen = (role: Role): boolean => this.#options.bare || role !== 'etcd';
     const roles = specs.flatMap((spec) =>
       rolesOf(spec)

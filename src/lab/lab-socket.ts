@@ -13,7 +13,7 @@ import { injectFault, type Lab } from './faults.ts';
 import type { MachineSpec } from './shape.ts';
 
 const REQUEST_BYTES_MAX = 1024 * 1024;
-/** All of them are the user's own. */
+/** Bounds of the lab socket; every connection is the user's own. */
 const SHARE = { max: 64, perAddressMax: 64 };
 const REQUEST_DEADLINE_MS = 10_000;
 /** They change nothing of the lab, so they wait for nobody. */

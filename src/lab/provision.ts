@@ -91,7 +91,10 @@ async function ensureControlCredentials(
   await writeCredentials(directory, { caPem: authority.certPem, ...own });
 }
 
-/** Certificates of before etcd asked for names of its own open it no more. CodedError 'failed'. */
+/**
+ * Checks the certificates: those made before etcd required DNS names of its own cannot connect to it. CodedError
+ * 'failed'.
+ */
 function demandEtcdNames(name: string, certPem: string): void {
   const names = new X509Certificate(certPem).subjectAltName ?? '';
   if (etcdNames({ kind: 'control', name: parseControlName(name) }).every((each) => names.includes(each))) return;

@@ -24,7 +24,9 @@ export interface RoleCommands {
   readonly agent: readonly string[];
   /** They are programs for Node that end at once when they get no configuration (compile-ahead.ts). */
   readonly compile?: boolean | undefined;
-  /** How long one of them, but for etcd, may stand still before it is ended and started anew, in ms. WATCHDOG_MS by default. */
+  /**
+   * How long a process other than etcd may stand still before it is ended and restarted, in ms. WATCHDOG_MS by default.
+   */
   readonly watchdogMs?: number | undefined;
 }
 
@@ -40,8 +42,8 @@ export interface RoleContext {
 }
 
 /**
- * Far above what a busy machine keeps a process waiting (a leader's longest turn is some 50 ms), and below what people wait before they look
- * themselves.
+ * Far above the pauses of a process on a busy machine (a leader's longest turn is some 50 ms), and below the time after
+ * which people look themselves.
  */
 const WATCHDOG_MS = 30_000;
 

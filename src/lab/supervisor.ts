@@ -23,9 +23,9 @@ const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const LOG_CHECK_MS = 10_000;
 const START_DEADLINE_MS = 5_000;
 const KILL_DEADLINE_MS = 5_000;
-/** Beats, and looks at them, in the time that a process may stand still. */
+/** How many beats a process sends, and how often they are checked, within the time that it may stand still. */
 const BEATS = 6;
-/** Where the process finds the supervisor's pipe, after its standard streams. */
+/** File descriptor of the supervisor's pipe in the process, after its standard streams. */
 const BEAT_FD = 3;
 
 export interface ProcessSpec {
@@ -34,7 +34,7 @@ export interface ProcessSpec {
   readonly argv: readonly string[];
   /** Beside the machine's own environment. */
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** A process that beats may stand still for so long, in ms; undefined: it does not beat. */
+  /** How long a process that beats may stand still, in ms; undefined if it does not beat. */
   readonly watchdogMs?: number | undefined;
 }
 
@@ -55,7 +55,7 @@ export class SupervisedProcess {
   #restart: NodeJS.Timeout | undefined;
   #logTimer: NodeJS.Timeout | undefined;
   #watchdog: NodeJS.Timeout | undefined;
-  /** When it told of its life last; null before the first time. */
+  /** When the process last beat; null before the first beat. */
   #beatMs: number | null = null;
   /** How often it was started. */
   starts = 0;
@@ -111,7 +111,7 @@ export class SupervisedProcess {
   async thaw(): Promise<void> {
     const process = await this.#process();
     this.#frozen = false;
-    // It has been standing still for a reason: from here on it has all its time again.
+    // The process stood still on purpose: its time begins anew.
     if (this.#beatMs !== null) this.#beatMs = monotonicMs();
     if (process !== undefined) signalProcess(process, 'SIGCONT');
     this.#thawParent();
@@ -133,7 +133,7 @@ export class SupervisedProcess {
   /** Leaves it to its fate, because its machine is being killed: never restarted. */
   abandon(): void {
     this.#wanted = 'stopped';
-    // A stopped parent would not collect a frozen process that is killed, and its machine's init would wait for that for ever.
+    // A stopped parent would not reap a killed child, and the machine's init would wait for that child for ever.
     this.#thawParent();
     this.#cancelRestart();
     clearInterval(this.#logTimer);
@@ -175,7 +175,7 @@ export class SupervisedProcess {
     }
   }
 
-  /** One that a fault within it is about to stop is frozen as by `freeze`, until it is thawed. */
+  /** Marks a process that a failpoint is about to stop as frozen, as `freeze` does, until it is thawed. */
   #beaten(child: ChildProcess, beats: string): void {
     if (this.#child !== child) return;
     this.#beatMs = monotonicMs();
@@ -192,7 +192,10 @@ export class SupervisedProcess {
     this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX);
   }
 
-  /** Looks whether it beats. A look that comes late says that this very process was not running, and the beats were not read either. */
+  /**
+   * Checks a process's beats. A late check means that the supervisor itself was not running and has not read the beats
+   * either.
+   */
   #watch(): void {
     const { watchdogMs } = this.spec;
     if (watchdogMs === undefined || this.#watchdog !== undefined) return;

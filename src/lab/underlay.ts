@@ -20,9 +20,9 @@ const DEADLINE_MS = 20_000;
 const TABLE = 'bridge lab';
 
 /**
- * All frames to and from the ports of the set `cut` are dropped, whoever sends or receives them; of the set `apart`, those from the one port to
- * the other; of the set `diskless`, those to and from the ports that disks are served on (the NBD ports below the kernel's range for clients,
- * which are given out first, and the iSCSI target's).
+ * Drops frames by three sets: `cut`, all frames to and from the set's ports; `apart`, frames from the first port of a
+ * pair to the second; `diskless`, frames to and from ports at which disks are served (the NBD ports below the kernel's
+ * range for clients, which are assigned first, and the iSCSI target's port).
  */
 const DISK_PORTS = `{ ${PORTS.target}, ${DISK_PORT_BASE}-32767 }`;
 const CUT_RULES = `
@@ -96,7 +96,10 @@ export async function unplug(machine: MachineSpec): Promise<void> {
     throw new CodedError('failed', `${left.join(', ')} could not be taken away: ${deleted.stderr.trim()}`);
 }
 
-/** What a machine can be cut from: a network, the hosts and storage nodes on the control network, or disks' ports on the storage network. */
+/**
+ * What a machine can be cut from: a network, the hosts and storage nodes on the control network, or the disk ports on
+ * the storage network.
+ */
 export type CutFrom = NetworkRole | 'hosts and storage nodes' | 'disks';
 
 /** Which links are cut. Each change is one transaction of the kernel. */
@@ -109,12 +112,12 @@ export class Cuts {
     this.#machines = machines;
   }
 
-  /** What `machine` is cut from now. */
+  /** Returns what `machine` is cut from now. */
   of(machine: string): readonly CutFrom[] {
     return [...(this.#cut.get(machine) ?? [])];
   }
 
-  /** Cuts machines from networks that they are in, and from what else is named, all at once. Resolves when no packet passes any more. */
+  /** Cuts machines from their networks and from other targets, all at once. Resolves when no packet passes any more. */
   async cut(machines: readonly MachineSpec[], from: readonly CutFrom[]): Promise<void> {
     for (const { name, nics } of machines) {
       const set = this.#cut.get(name) ?? new Set<CutFrom>();
@@ -156,7 +159,7 @@ export class Cuts {
   }
 }
 
-/** Lines that give a set exactly these elements. */
+/** Formats the lines that give a set exactly these elements. */
 function refill(set: string, elements: readonly string[]): string {
   const added = elements.length === 0 ? '' : `add element ${TABLE} ${set} { ${elements.join(', ')} }\n`;
   return `flush set ${TABLE} ${set}\n${added}`;

@@ -97,8 +97,9 @@ export function tryRun(argv: readonly string[], options: RunOptions): Promise<Ru
 }
 
 /**
- * What a program makes of `input`, as a stream. Whoever stops reading ends the program; the stream breaks with CodedError 'failed' and the
- * program's last words where it exits with another status than 0, 'not-installed', or the signal's reason.
+ * Streams `input` through a program. A reader that stops ends the program; the stream fails with CodedError 'failed'
+ * and the program's last output if the program exits with a status other than 0, with 'not-installed', or with the
+ * signal's reason.
  */
 export function filter(argv: readonly string[], input: Readable, signal: AbortSignal): Readable {
   const [program, ...args] = argv;
@@ -118,7 +119,7 @@ export function filter(argv: readonly string[], input: Readable, signal: AbortSi
     killGroup(child);
     input.destroy();
   });
-  // An input that breaks breaks the output; a program that reads no more says why by its status.
+  // An error of the input fails the output; a program that stops reading reports why by its exit status.
   input.once('error', (error) => output.destroy(error));
   child.stdin.on('error', () => undefined);
   input.pipe(child.stdin);

@@ -1,25 +1,26 @@
 /**
- * Who may hold connections of a listener. Guarantees: a connection whose peer does not prove who it is has a deadline; what strangers hold
- * is a share of its own, bounded as a whole and for each address, so that they never take the room of peers who proved themselves; where
- * that share is full, the stranger who waited longest makes room, so that a newcomer always gets the time that a handshake takes.
+ * Bounds a listener's connections. Guarantees: a connection whose peer does not prove its identity has a deadline;
+ * unproved connections have a share of their own, bounded in total and per address, so that they never take the room of
+ * proved peers; when that share is full, the oldest unproved connection is closed, so that a new one always gets the
+ * time of a handshake.
  */
 import type { Socket } from 'node:net';
 import { systemClock } from './clock.ts';
 
-/** How many connections at once, of all addresses and of one. */
+/** The most connections at once, in total and per address. */
 export interface Share {
   readonly max: number;
   readonly perAddressMax: number;
 }
 
 export interface GateOptions<Rank extends string> {
-  /** Connections whose peer has not proved itself yet. */
+  /** Share of connections whose peers have not proved their identity yet. */
   readonly strangers: Share;
-  /** How long a peer may take to prove itself, in ms from the connection on. */
+  /** How long a peer may take to prove its identity, in ms from the connection on. */
   readonly proveMs: number;
-  /** Connections whose peer proved itself, by what it is. No rank takes from another. */
+  /** Shares of proved connections, by rank. No rank takes connections from another. */
   readonly ranks: Readonly<Record<Rank, Share>>;
-  /** For tests: calls back once after a delay in ms; the answer cancels it. */
+  /** Timer for tests: calls back once after a delay in ms; the returned function cancels it. */
   readonly after?: (delayMs: number, callback: () => void) => () => void;
 }
 
@@ -29,10 +30,10 @@ interface Held {
   readonly cancel: () => void;
 }
 
-/** One per listener, or per group of listeners that share their bounds. */
+/** Bounds the connections of one listener, or of a group of listeners with common bounds. */
 export class ConnectionGate<Rank extends string> {
   readonly #options: GateOptions<Rank>;
-  /** In the order in which they came. */
+  /** Unproved connections in the order of their arrival. */
   readonly #strangers = new Map<Socket, Held>();
   readonly #strangersOf = new Map<string, Set<Socket>>();
   readonly #counts = new Map<Rank, Map<string, number>>();
@@ -41,7 +42,10 @@ export class ConnectionGate<Rank extends string> {
     this.#options = options;
   }
 
-  /** Takes a connection that was just accepted. It is destroyed at its deadline, or when others need its room, unless it is `prove`d. */
+  /**
+   * Admits a connection that was just accepted. It is destroyed at its deadline, or when a new connection needs its
+   * place, unless it is `prove`d.
+   */
   admit(socket: Socket): void {
     const address = addressOf(socket);
     const { max, perAddressMax } = this.#options.strangers;
@@ -53,14 +57,15 @@ export class ConnectionGate<Rank extends string> {
     this.#strangers.set(socket, { socket, address, cancel });
     const group = this.#strangersOf.get(address) ?? new Set();
     this.#strangersOf.set(address, group.add(socket));
-    // Whatever happens to a connection that others made room of, it ends nobody.
+    // A connection that is being evicted must not end the process with an error.
     socket.on('error', () => undefined);
     socket.once('close', () => this.#forget(socket));
   }
 
   /**
-   * Counts a connection to a rank's share from now on: its deadline is over. False where that share is full, in all or for its address: the
-   * connection is destroyed. A connection that has this rank already, or was not admitted here, stays as it is.
+   * Counts a connection in a rank's share from now on; its deadline no longer applies. Returns false if that share is
+   * full, in total or for its address: the connection is destroyed. A connection that has this rank already, or was not
+   * admitted here, stays as it is.
    */
   prove(socket: Socket, rank: Rank): boolean {
     const held = this.#strangers.get(socket);
@@ -83,7 +88,7 @@ export class ConnectionGate<Rank extends string> {
     return true;
   }
 
-  /** The strangers of the address that has most of them. */
+  /** Returns the unproved connections of the address that has the most. */
   #largestGroup(): Set<Socket> {
     let largest: Set<Socket> = new Set();
     for (const group of this.#strangersOf.values()) if (group.size > largest.size) largest = group;
@@ -115,14 +120,17 @@ export class ConnectionGate<Rank extends string> {
   }
 }
 
-/** The connection below a TLS one, which is what a listener accepted; a plain one is its own. */
+/**
+ * Returns the connection under a TLS connection, which is the one that the listener accepted; a plain connection is
+ * returned itself.
+ */
 export function acceptedSocket(socket: Socket): Socket {
-  // Node names it nowhere else: a TLSSocket keeps what it was made of here. The test of this module fails where that changes.
+  // Node has no public name for the socket of a TLSSocket; the test of this module fails if this one changes.
   const below: unknown = Reflect.get(socket, '_parent');
   return below instanceof Object && 'destroy' in below ? (below as Socket) : socket;
 }
 
-/** IPv4 in its own form; '' for a socket of this machine. */
+/** Returns an IPv4-mapped address in IPv4 form; '' for a Unix socket. */
 function addressOf({ remoteAddress = '' }: Socket): string {
   return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice('::ffff:'.length) : remoteAddress;
 }

@@ -1,6 +1,6 @@
 /**
- * Signs of life of this process to its supervisor, which ends a process that stands still and starts it anew: one that is stopped, or whose
- * event loop does not turn, serves nobody and holds its ports.
+ * Reports to the supervisor that this process is alive; the supervisor ends and restarts a process that stands still: a
+ * stopped process, or one whose event loop does not turn, serves no client and holds its ports.
  *
  * Guarantees: each beat is begun by the event loop and carried out by a thread of its pool, so that it says that both work; a supervisor that
  * is gone ends the beats and nothing else; one that takes no beat holds one of them at most, and with it one thread or process.
@@ -15,16 +15,18 @@ import { write, writeSync } from 'node:fs';
 /** The variable that names the supervisor's pipe. */
 export const HEARTBEAT = 'GROUNDPLANE_HEARTBEAT';
 
-/** What a process tells instead of a beat that is about to be stopped by a fault. */
+/** The byte that a process sends instead of a beat when a failpoint is about to stop it. */
 export const HELD = 'h';
 
-/** Tells the one-machine cluster's supervisor that this process is about to be stopped on purpose, and stays so until it is let go on. */
+/**
+ * Tells the one-machine cluster's supervisor that this process is about to be stopped on purpose, until it is thawed.
+ */
 export function holdHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   const [fd] = (env[HEARTBEAT] ?? '').split(':').map(Number);
   if (isCount(fd)) writeSync(fd, HELD);
 }
 
-/** Begins to beat where a supervisor listens; the first beat is at once. To be called once, before anything else. */
+/** Starts beating if a supervisor listens; the first beat is sent at once. Call it once, before anything else. */
 export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   const [fd, everyMs] = (env[HEARTBEAT] ?? '').split(':').map(Number);
   if (isCount(fd) && isCount(everyMs)) {

@@ -1,13 +1,13 @@
-/** Answers to what is no HTTP request, or none any more: on the bare socket. */
+/** Answers, on the raw socket, to bytes that are not an HTTP request, or no longer one. */
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../base/errors.ts';
 
-/** How long a peer may take to take its answer. */
+/** How long a peer may take to read its answer, in ms. */
 const GOODBYE_MS = 2_000;
 const NOTHING = 'Nothing was changed.';
 
-/** What Node's HTTP parser, or its clock, found (`clientError`); `status` where HTTP has one of its own for it. */
+/** Converts an error of Node's HTTP parser or its timeouts (`clientError`); `status` if HTTP has a specific one. */
 export function unreadable(code: string | undefined): { readonly error: CodedError; readonly status?: number } {
   const refusal = (kind: 'bad-input' | 'deadline' | 'too-large', message: string): CodedError =>
     new CodedError(kind, message, { advice: NOTHING });
@@ -23,18 +23,18 @@ export function unreadable(code: string | undefined): { readonly error: CodedErr
   }
 }
 
-/** For a request whose Expect header is another one than "100-continue". */
+/** Returns the error for a request with an Expect header other than "100-continue". */
 export function unexpected(): CodedError {
   return new CodedError('bad-input', 'The header Expect can only be "100-continue".', { advice: NOTHING });
 }
 
-/** Writes an answer, then closes the socket: what the peer still sends is read until it has taken the answer. */
+/** Writes an answer, then closes the socket; the peer's further bytes are read until it has read the answer. */
 export function answerSocket(
   socket: Duplex,
   answer: { readonly status: number; readonly title: string; readonly body: string },
   headers: Readonly<Record<string, string>>,
 ): void {
-  // A connection that failed, and an answer that has begun, leave nothing to say.
+  // No answer is possible on a failed connection, or after an answer has begun.
   const begun = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
   if (!socket.writable || begun) {
     socket.destroy();

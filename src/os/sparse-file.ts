@@ -1,21 +1,21 @@
 /**
- * Files whose zeroes take no room. Guarantees: what is read back is what was written, whatever the sizes of the pieces; a block of 64 KiB that
- * is zeroes throughout, at a multiple of 64 KiB, is a hole.
+ * Files in which zeroes take no room. Guarantees: reading returns exactly what was written, whatever the chunk sizes;
+ * an aligned block of 64 KiB that is all zeroes becomes a hole.
  */
 import type { FileHandle } from 'node:fs/promises';
 
-/** Holes are whole blocks of this size. */
+/** Size and alignment of holes, in bytes. */
 export const SPARSE_BLOCK_BYTES = 64 * 1024;
 const ZEROES = Buffer.alloc(SPARSE_BLOCK_BYTES);
 
-/** A part of a chunk that lies in one block. */
+/** A part of a chunk that lies within one block. */
 interface Piece {
   readonly from: number;
   readonly to: number;
   readonly isZero: boolean;
 }
 
-/** The parts of `chunk`, which begins at `at` in its file, block by block. */
+/** Splits `chunk`, which begins at offset `at` of its file, at block boundaries. */
 function* piecesOf(chunk: Buffer, at: number): Generator<Piece> {
   for (let from = 0; from < chunk.length; ) {
     const to = Math.min(chunk.length, from + SPARSE_BLOCK_BYTES - ((at + from) % SPARSE_BLOCK_BYTES));
@@ -24,11 +24,11 @@ function* piecesOf(chunk: Buffer, at: number): Generator<Piece> {
   }
 }
 
-/** Counts what a content needs of a disk when its zeroes are left out: whole blocks of 64 KiB. */
+/** Counts the room that a content needs without its zeroes, in whole blocks of 64 KiB. */
 export class DataCount {
-  /** Bytes that were seen. */
+  /** Bytes seen so far. */
   sizeBytes = 0;
-  /** Bytes of the blocks that hold anything but zeroes. */
+  /** Bytes of the blocks that are not all zeroes. */
   dataBytes = 0;
   #lastBlock = -1;
 
@@ -43,7 +43,7 @@ export class DataCount {
   }
 }
 
-/** Writes an empty file from its beginning; the caller closes it. */
+/** Writes an empty file from the beginning; the caller closes it. */
 export class SparseWriter {
   readonly count = new DataCount();
   readonly #file: FileHandle;
@@ -66,7 +66,7 @@ export class SparseWriter {
     if (begun !== null) await this.#put(chunk.subarray(begun), at + begun);
   }
 
-  /** Gives the file its length: it may end in a hole. */
+  /** Sets the file's length, so that it may end in a hole. */
   async finish(): Promise<void> {
     await this.#file.truncate(this.count.sizeBytes);
   }

@@ -1,16 +1,19 @@
-/** Long work in short turns, so that the event loop serves others in between. */
+/** Splits long work into short turns, so that the event loop serves other work in between. */
 import { setImmediate } from 'node:timers/promises';
 import { monotonicMs } from './monotonic.ts';
 
-/** Longest stretch of such work in one turn of the event loop, in ms. */
+/** Longest turn of such work, in ms. */
 const TURN_MS = 5;
 
-/** When a turn that begins now is to end, on the clock of `monotonicMs`. */
+/** Returns when a turn that begins now has to end, on the clock of `monotonicMs`. */
 export function endOfTurn(): number {
   return monotonicMs() + TURN_MS;
 }
 
-/** Does `work` for every item, some milliseconds at a time. Items that come meanwhile may be left out, as their source decides. */
+/**
+ * Runs `work` for every item, some milliseconds at a time. Whether items that are added meanwhile are included depends
+ * on their source.
+ */
 export async function inTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
   let endsAtMs = endOfTurn();
   for (const item of items) {

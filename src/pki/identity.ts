@@ -65,19 +65,21 @@ export function dnsName(identity: PeerIdentity): string {
     : `${identity.name}.${identity.kind}.${DOMAIN}`;
 }
 
-/** What etcd asks of a client's certificate, in the handshake: QEMUs and hosts have no business there. */
+/** The DNS name that etcd requires in a client's certificate; QEMUs' and hosts' certificates do not have it. */
 export const ETCD_CLIENT_NAME = `client.etcd.${DOMAIN}`;
-/** What etcd's members ask of each other's. */
+/** The DNS name that etcd's members require in each other's certificates. */
 export const ETCD_MEMBER_NAME = `member.etcd.${DOMAIN}`;
 const ETCD_NAMES: ReadonlySet<string> = new Set([ETCD_CLIENT_NAME, ETCD_MEMBER_NAME]);
 
-/** The DNS names by which etcd lets a process in, beside the one that says who it is. */
+/**
+ * Returns the DNS names with which etcd accepts a process's certificate, besides the name that identifies the process.
+ */
 export function etcdNames({ kind }: PeerIdentity): readonly string[] {
   if (kind === 'control') return [ETCD_CLIENT_NAME, ETCD_MEMBER_NAME];
   return kind === 'storage' ? [ETCD_CLIENT_NAME] : [];
 }
 
-/** True for a name of `etcdNames`, which says nothing of who holds it. */
+/** Returns true for a name from `etcdNames`, which does not identify a process. */
 export function isEtcdName(text: string): boolean {
   return ETCD_NAMES.has(text);
 }

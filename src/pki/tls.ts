@@ -22,8 +22,9 @@ export function serverTlsOptions(credentials: Credentials): TlsOptions {
 }
 
 /**
- * For a server whose clients are people and joining hosts: they have tokens, no certificates; who has one may show it, and `peerIdentity`
- * says who that is. The authority's certificate is sent along, so that a joining host that knows only its fingerprint can find it.
+ * Options for a server whose clients are people and joining hosts: they have tokens, no certificates; a client that has
+ * a certificate may present it, and `peerIdentity` returns its identity. The authority's certificate is sent along, so
+ * that a joining host that knows only its fingerprint can find it.
  */
 export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): PublicServerTls {
   const own = { ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };

@@ -1,28 +1,31 @@
 /**
  * Makes a QEMU that received its guest halted use its disks, without continuing the guest.
  *
- * With `late-block-activate` the disks of a destination stay inactive until `cont`. A guest that is never continued there cannot be sent on:
- * QEMU 7.2 gives up its disks at the end of sending, and asserts that none of them is inactive already (block.c, bdrv_inactivate_recurse). QMP
- * of 7.2 has no command that activates a disk; what every request for an export does first is just that (block/export/export.c, blk_exp_add).
- * So an export is asked for while no NBD server runs: the disk becomes active, the export is refused, and nobody was ever served anything.
+ * With `late-block-activate` the disks of a destination stay inactive until `cont`. A guest that was never continued
+ * there cannot be sent on: at the end of sending, QEMU 7.2 inactivates its disks and asserts that none is inactive
+ * already (block.c, bdrv_inactivate_recurse). QMP of 7.2 has no command that activates a disk, but every request for an
+ * export does so first (block/export/export.c, blk_exp_add). This module therefore requests an export while no NBD
+ * server runs: the disk becomes active, the export is refused, and no client was ever served.
  */
 import { CodedError } from '../base/errors.ts';
 import { type Execute, QmpError } from './session.ts';
 
 const EXPORT = 'activation';
 
-/** QMP query-named-block-nodes, as far as it is used. */
+/** The used fields of QMP's query-named-block-nodes. */
 interface BlockNode {
   readonly 'node-name': string;
 }
 
-/** QMP x-debug-query-block-graph, as far as it is used: who holds which rights on what. */
+/** The used fields of QMP's x-debug-query-block-graph: the permissions of each user of a node. */
 interface BlockGraph {
   readonly nodes: readonly { readonly id: number; readonly type: string; readonly name: string }[];
   readonly edges: readonly { readonly parent: number; readonly child: number; readonly perm: readonly string[] }[];
 }
 
-/** Activates every disk; idempotent. CodedError 'failed' names a disk that its device still has no right to use. */
+/**
+ * Activates every disk; idempotent. CodedError 'failed' names a disk whose device still has no permission to use it.
+ */
 export async function activateDisks(execute: Execute): Promise<void> {
   const nodes = await execute<readonly BlockNode[]>('query-named-block-nodes', { flat: true });
   for (const node of nodes) await askForExport(execute, node['node-name']);
@@ -40,11 +43,14 @@ async function askForExport(execute: Execute, node: string): Promise<void> {
     if (error instanceof QmpError && error.description === 'NBD server not running') return;
     throw error;
   }
-  // Somebody runs an NBD server in this QEMU: what was asked for in passing must not stay.
+  // An NBD server already runs in this QEMU: remove the export that was created only to activate the disk.
   await execute('block-export-del', { id: EXPORT, mode: 'hard' });
 }
 
-/** Devices of inactive disks hold no right at all; those of active ones at least that to read what was written. */
+/**
+ * Devices of inactive disks hold no permission at all; devices of active disks hold at least the one to read consistent
+ * data.
+ */
 function unusedDisks({ nodes, edges }: BlockGraph): string[] {
   const name = new Map(nodes.map((node) => [node.id, node]));
   return edges.flatMap(({ parent, child, perm }) =>

@@ -42,7 +42,7 @@ const parseAnswer = object({
 });
 
 const TOKEN_BYTES_MAX = 4096;
-/** For each control node. */
+/** Deadline for each control node, in ms. */
 const JOIN_DEADLINE_MS = 10_000;
 const JOIN_ATTEMPTS_MAX = 600;
 const JOIN_PAUSE_MS = 500;
@@ -94,7 +94,7 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   });
 }
 
-/** Where a token is found, and whom to ask. */
+/** Where to find the token, and which control nodes to ask. */
 export interface JoinByToken {
   readonly controlAddresses: readonly string[];
   readonly tokenFile: string;

@@ -176,10 +176,16 @@ export const parsePort = integer({ min: 1, max: 65_535 });
 /** Nothing: an answer that carries no information (`{}`). */
 export const parseNothing: Parser<undefined> = () => undefined;
 
-/** Several times what the report of a storage node with all its disks has; what has more keeps whoever reads it busy for too long. */
+/**
+ * Bounds of a JSON text: several times a storage node's report with all its disks; parsing a larger text would block
+ * the event loop for too long.
+ */
 const JSON_LIMITS = { valuesMax: 300_000, depthMax: 32 } as const;
 
-/** JSON text to an unchecked value; CodedError 'bad-input' when it is none, or has more in it than anything of ours. Empty text is undefined. */
+/**
+ * Parses JSON text to an unchecked value; CodedError 'bad-input' if the text is not JSON or exceeds the bounds. Empty
+ * text is undefined.
+ */
 export function parseJson(json: string, what: string): unknown {
   if (json === '') return undefined;
   const excess = excessOf(json, JSON_LIMITS);

@@ -69,7 +69,7 @@ export interface ServiceOptions {
   readonly connect?: ConnectHook | undefined;
   /** Told of each failure that is not a CodedError: a bug, or the environment. */
   readonly onUnexpected: (error: unknown, request: string) => void;
-  /** For tests: how long a handshake, and how long a request's headers may take. */
+  /** Overrides in tests: how long a handshake, and how long a request's headers may take, in ms. */
   readonly firstWordsMs?: number | undefined;
 }
 
@@ -81,12 +81,14 @@ export interface RpcService {
 }
 
 const BODY_BYTES_DEFAULT = 64 * 1024;
-/** Control nodes have a share that neither strangers nor others with certificates of the cluster can take from them. */
+/**
+ * Control nodes have a share of connections that neither unproved peers nor other certificates of the cluster can use.
+ */
 const SHARES = {
   strangers: { max: 256, perAddressMax: 32 },
   ranks: { control: { max: 512, perAddressMax: 256 }, other: { max: 512, perAddressMax: 64 } },
 };
-/** For the TLS handshake, and then for the headers of a request. */
+/** Deadline for the TLS handshake, and then for the headers of a request, in ms. */
 const FIRST_WORDS_MS = 10_000;
 /** Longer than the clients' agents keep an idle connection, so that it is they who close it. */
 const IDLE_MS = 60_000;
@@ -107,7 +109,7 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
       connectionsCheckingInterval: Math.ceil(firstWordsMs / 4),
       keepAliveTimeout: IDLE_MS,
       requestTimeout: 0,
-      // Who is asked is the certificate's to say.
+      // The server's certificate identifies it, so that no Host header is needed.
       requireHostHeader: false,
     },
     (request, response) => {
@@ -145,7 +147,7 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
   return { address, port, close };
 }
 
-/** A peer has proved itself by a certificate of a kind that something is served to here. */
+/** Guards a server's connections: a peer is proved by a certificate of a kind that has routes here. */
 function guard(server: Server, { routes, connect, firstWordsMs = FIRST_WORDS_MS }: ServiceOptions): void {
   const gate = new ConnectionGate({ ...SHARES, proveMs: firstWordsMs });
   const served = new Set([...routes.flatMap(({ allow }) => allow), ...(connect?.allow ?? [])]);

@@ -47,8 +47,8 @@ export interface ClusterOptions {
 /** A process that died is started again after this, as a service manager does. */
 const RESTART_MS = [100, 3_000] as const;
 /**
- * What a leader cannot keep that began to lead while the record of a VM could not be read: nobody tells it where that VM is, of which group,
- * and what it takes. The host has the last word about its memory.
+ * Rules that a leader cannot keep if it began to lead while the record of a VM was unreadable: it cannot know that VM's
+ * host, group and size. The host itself still checks its memory.
  */
 const PLACEMENT_RULES: ReadonlySet<string> = new Set([
   'C1-hosts-have-room',
@@ -72,7 +72,7 @@ export class SimCluster implements Topology {
   readonly truth = new Truth();
   readonly paths = new PathTruth();
   readonly violations: Violation[] = [];
-  /** Keys in etcd that a misfortune overwrote. */
+  /** Keys in etcd that a fault overwrote. */
   readonly #spoiled = new Set<string>();
   readonly qemus = new Set<QemuProcess>();
   /** Called before each step and commit of a leader; may end or pause its process. */
@@ -375,14 +375,17 @@ export class SimCluster implements Topology {
     };
   }
 
-  /** Somebody overwrites what etcd holds, or puts it right again: nothing that the checkers believe. */
+  /** Overwrites values in etcd, or restores them: neither changes what the checkers believe. */
   overwriteEtcd(key: string, value: string | null): void {
     this.#spoiled.add(key);
     this.etcd.overwrite(key, value);
     this.#applied = this.etcd.state.revision;
   }
 
-  /** A server may write an overwritten value again as it is, so that nobody's late transaction applies any more. */
+  /**
+   * Returns true for an invalid value of an overwritten key. A server may write such a value back unchanged, so that a
+   * late transaction of another leader cannot apply.
+   */
   #isNonsense(event: WatchEvent): boolean {
     return event.type === 'put' && this.#spoiled.has(event.key) && 'finding' in readRecord(event.key, event.kv.value);
   }

@@ -33,7 +33,7 @@ const DRIFT_MAX = 0.004;
 const SLOW_MS = [300, 1_500, 6_000] as const;
 /** A write of storage that has too much to do takes as long as a leader takes to give up a host, or longer. */
 const OVERLOADED_MS = [2_000, 9_000] as const;
-/** Whose values are overwritten: storage nodes may write the first of them. */
+/** Kinds of records that are overwritten; storage nodes may write the first kind. */
 const SPOILED = [
   PREFIX.reservation,
   PREFIX.reservation,
@@ -49,10 +49,10 @@ const BAD_VALUES = ['', '{', 'null', '[]', '"text"', '{"id":7}', '{"kind":"x","p
 /** In this a host is given up. */
 const GIVEN_UP_MS = [5_000, 12_000] as const;
 
-/** In this a leader that reaches nothing must have given the lead away. */
+/** How long a leader is blind: it must give the lead away within this time. */
 const BLIND_MS = [24_000, 35_000] as const;
 
-/** In this a guest that writes is paused, and must have been started elsewhere. */
+/** How long disk ports are cut: a guest that writes is paused, and must be started elsewhere within this time. */
 const CUT_DISKS_MS = [20_000, 60_000] as const;
 
 /** One of these is drawn, and then a time in it, in ms. */
@@ -64,7 +64,7 @@ export class Faults {
   readonly #random: SimRandom;
   /** How each misfortune that is under way is ended. */
   readonly #ends = new Set<() => void>();
-  /** Keys that hold nonsense now. */
+  /** Keys that hold invalid values now. */
   readonly #spoiled = new Set<string>();
   #isOver = false;
   readonly #askAnything: () => void;
@@ -124,7 +124,7 @@ export class Faults {
     'freeze-leader-at-step': () => {
       this.#freezeIn = 1 + this.#random.below(STEPS_MAX);
     },
-    // In the very moment in which something is to be launched there; for longer than anybody should wait.
+    // At the moment of a launch on that host, and for longer than any start should wait.
     'stop-agent-at-launch': () => {
       this.#isLaunchAwaited = true;
     },
@@ -211,7 +211,7 @@ export class Faults {
         if (!this.#isOver) this.#isolate(machine, ['control', 'storage', 'overlay'], 'both', [GIVEN_UP_MS]);
       });
     },
-    // It keeps etcd and the other control nodes, and reaches nothing of what it leads.
+    // The leader keeps etcd and the other control nodes, and loses every host and storage node.
     'blind-leader': () => {
       const leader = this.#cluster.leader?.name;
       if (leader === undefined) return;
@@ -222,7 +222,7 @@ export class Faults {
       );
     },
     'bad-value': () => this.#spoil(),
-    // A packet filter that lets everything through but what disks are served on.
+    // A packet filter that drops only the disk ports.
     'cut-disks': () => {
       const [host, node] = [this.#host().name, this.#storage().name];
       this.#cut([['disks', host, node] as const, ['disks', node, host] as const], [CUT_DISKS_MS]);
@@ -242,7 +242,10 @@ export class Faults {
     },
   };
 
-  /** A storage node writes nonsense where it may write, or somebody overwrites a record; after a while it is put right. */
+  /**
+   * A storage node writes an invalid value where it may write, or a record is overwritten; after a while the value is
+   * restored.
+   */
   #spoil(): void {
     const { etcd } = this.#cluster;
     const prefix = this.#random.pick(SPOILED);
@@ -356,7 +359,7 @@ export class Faults {
     else if (this.#freezeIn > 0 && --this.#freezeIn === 0) this.#pause(process);
   }
 
-  /** Every agent of which a launch is expected now stands still, or dies and is not started again for as long. */
+  /** Freezes every agent that a launch is expected of, or kills it without a restart for as long. */
   #stopAgents(): void {
     this.#isLaunchAwaited = false;
     for (const { phase } of this.#cluster.truth.tables.vm.values()) {

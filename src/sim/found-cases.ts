@@ -208,7 +208,7 @@ export const FOUND_CASES: readonly FoundCase[] = [
       { afterMs: 0, wish: 'migrate', vm: 'vm1' },
       { atStep: 'migrate send', wish: 'suspend', vm: 'vm1' },
       { atStatus: 'paused', generation: 1, wish: 'stop', vm: 'vm2' },
-      // The move goes on, and the guest arrives as it left.
+      // The migration goes on, and the guest arrives running.
       { atStep: 'migrate commit:running', wish: 'resume', vm: 'vm1' },
       { atStatus: 'running', generation: 2, wish: 'migrate', vm: 'vm1' },
     ],

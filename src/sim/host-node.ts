@@ -110,7 +110,7 @@ export class SimHostNode implements HostNode {
     log.info('serving', { incarnations: host.report().incarnations.length });
   }
 
-  /** Disks' ports are reached over the storage network; each is served by its daemon, where that runs. */
+  /** Disk ports are reached over the storage network; a port accepts while its daemon runs. */
   async #probe(process: SimProcess, { address, port, deadlineMs }: ProbeOrder): Promise<ProbeResult> {
     const { network, storageAt } = this.#options.qemu;
     const storage = storageAt(address);

@@ -110,7 +110,7 @@ export function simPaths(topology: Topology, { control, process }: Caller): Path
   };
 }
 
-/** What control nodes reach, as control/links/reach.ts has them try it. */
+/** Measures which machines control nodes reach, as control/links/reach.ts does. */
 export function simReach(topology: Topology, { control, process }: Caller): Reach {
   const tryAll = async (
     prober: SimProcess,

@@ -13,7 +13,7 @@ import type { SimRandom } from './sim-random.ts';
 /** The three networks of a cluster. */
 export const NETWORKS = ['control', 'storage', 'overlay'] as const;
 export type NetworkName = (typeof NETWORKS)[number];
-/** What a message is part of: a network, or the ports of the storage network that disks are served on, which a filter may cut alone. */
+/** The channel of a message: a network, or the disk ports of the storage network, which a filter may cut separately. */
 export type Channel = NetworkName | 'disks';
 
 /** How a network treats messages. Percentages are of single messages. */
@@ -237,7 +237,7 @@ export class SimNetwork {
   }
 }
 
-/** The network that carries it. */
+/** Returns the network that carries a channel. */
 function below(channel: Channel): NetworkName {
   return channel === 'disks' ? 'storage' : channel;
 }

@@ -76,9 +76,12 @@ export class QemuProcess {
   #migration: MigrationState | null = null;
   /** The generation whose stream it waits for. */
   #listeningFor: Generation | null = null;
-  /** Whether it uses its disks: the block layer of 7.2 gives up only what it uses, and aborts otherwise. */
+  /**
+   * Whether this QEMU uses its disks: the block layer of 7.2 can only release disks that are in use, and aborts
+   * otherwise.
+   */
   #isActive: boolean;
-  /** Whether its guest ran when the end of the present stream began. */
+  /** Whether the guest ran when the end of the present stream began. */
   #ranBefore = false;
   /** `cont` while it waits for a stream makes it run as soon as the stream is complete. */
   #autostart = false;
@@ -180,7 +183,7 @@ export class QemuProcess {
     else if (this.#status !== 'inmigrate' && this.#status !== 'finish-migrate') this.#become('prelaunch');
   }
 
-  /** Takes its disks into use without continuing its guest. */
+  /** Makes the QEMU use its disks without continuing its guest. */
   activate(): void {
     if (this.#status !== 'inmigrate') this.#isActive = true;
   }
@@ -321,13 +324,16 @@ export class QemuProcess {
     });
   }
 
-  /** block.c, bdrv_inactivate_recurse: an assertion fails. */
+  /** Models the failed assertion in block.c, bdrv_inactivate_recurse. */
   #abort(): void {
     this.#noteStatus('aborted');
     this.process.end();
   }
 
-  /** A stream that failed or was cancelled leaves a guest running that ran; one that did not run is left where it stands (migration_iteration_finish). */
+  /**
+   * After a failed or cancelled stream, a guest that ran before continues; a halted guest stays halted
+   * (migration_iteration_finish).
+   */
   #goOn(): void {
     this.#isActive = true;
     if (this.#status !== 'finish-migrate') return;

@@ -33,7 +33,7 @@ interface Held {
   session: Session | null;
   connecting: Promise<Attempt> | null;
   sending: boolean;
-  /** Whether its guest was told here to stand still. */
+  /** Whether the guest was told here to halt. */
   isHalted: boolean;
   /** What was ordered: the generation to send to, on the present session, or to receive. */
   ordered: Generation | 'receive' | null;

@@ -84,7 +84,7 @@ export async function runScript(script: {
   return { seed, violations: cluster.violations, simulatedMs: cluster.now, events: cluster.clock.events };
 }
 
-/** Starts a cluster with its first VMs; what kept it from that, one sentence each. */
+/** Starts a cluster with its first VMs; returns what prevented it, one sentence each. */
 export async function begin(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
   const { clock, swarm } = cluster;
   await clock.run(START_MS, () => [...cluster.controls.values()].some(({ store }) => store !== null) || isOver());

@@ -28,11 +28,11 @@ type Act =
   | { readonly jump: string; readonly byMs: number }
   /** The guest does not hear the power button from now on. */
   | { readonly deafen: string }
-  /** … and hears it again. */
+  /** The leader reaches its machines again. */
   | { readonly undeafen: string }
   /** The guest writes about as fast as its memory is copied from now on. */
   | { readonly busy: string }
-  /** Somebody overwrites the record of a VM, and puts it right again. */
+  /** The record of a VM is overwritten, and later restored. */
   | { readonly spoil: string; readonly forMs: number }
   | { readonly cut: NetworkName; readonly machine: string; readonly forMs: number }
   | { readonly guest: 'shutdown' | 'guest-panicked'; readonly vm: string };

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { runSequences, STEPS, sequencesUpTo, VMS_AT_ONCE } from './sequences.ts';
 
 const STEPS_MAX = 4;
-/** From one step to the next in ms, where nobody waits for the end of the one before. */
+/** Pauses between steps in ms, for sequences that do not wait for the previous step. */
 const GAPS_MS = [5, 120, 700];
-/** Shorter ones are the beginnings of these. */
+/** Shorter sequences are prefixes of these. */
 const LONGEST = sequencesUpTo(STEPS_MAX).filter(({ length }) => length === STEPS_MAX);
 
 const ALL = sequencesUpTo(STEPS_MAX);

@@ -1,6 +1,7 @@
 /**
- * What one person does with one VM, step after step, in a cluster in which nothing fails: every sequence up to some length, each with a VM of
- * its own, and what must have become of the guest at the end. Guarantees: what is expected comes from the sequence alone.
+ * Plays what one person does with one VM, step after step, in a cluster in which nothing fails: every sequence up to
+ * some length, each with a VM of its own, and checks the guest at the end. Guarantees: the expected result depends on
+ * the sequence alone.
  */
 import type { TraceEntry } from '../core/check/trace.ts';
 import { SimCluster } from './cluster.ts';
@@ -15,21 +16,21 @@ export type Sequence = readonly SequenceStep[];
 
 export interface SequencesOptions {
   readonly seed: number;
-  /** At most VMS_AT_ONCE. */
+  /** The sequences to play, at most VMS_AT_ONCE. */
   readonly sequences: readonly Sequence[];
-  /** From one step to the next in ms of simulated time; null: as soon as everything is as it is meant to be. */
+  /** Pause between steps in ms of simulated time; null: each step begins when the previous one has settled. */
   readonly gapMs: number | null;
   readonly log?: (line: string) => void;
 }
 
-/** So many VMs are acted on at the same time. */
+/** How many VMs are acted on at the same time. */
 export const VMS_AT_ONCE = 12;
 const HOST_BYTES = 40 * 2 ** 30;
-/** A step is over, or the cluster is stuck, within so many ms of simulated time. */
+/** Deadline for a step, in ms of simulated time; after it the cluster is considered stuck. */
 const SETTLE_MS = 60_000;
 const LOOK_MS = 250;
 
-/** Every sequence of one to `length` steps; a stopped VM takes no further ones. */
+/** Returns every sequence of one to `length` steps; a stopped VM takes no further ones. */
 export function sequencesUpTo(length: number): readonly Sequence[] {
   if (length === 0) return [];
   const longer = sequencesUpTo(length - 1).flatMap((rest) => STEPS.map((step): Sequence => [...rest, step]));
@@ -38,7 +39,7 @@ export function sequencesUpTo(length: number): readonly Sequence[] {
   );
 }
 
-/** What is wrong after all of it, one sentence each. */
+/** Plays the sequences; returns what is wrong afterwards, one sentence each. */
 export async function runSequences(options: SequencesOptions): Promise<readonly string[]> {
   const { seed, sequences, gapMs, log = null } = options;
   const swarm = { ...calmSwarm(seed, sequences.length), hostMemoryBytes: HOST_BYTES };
@@ -49,7 +50,7 @@ export async function runSequences(options: SequencesOptions): Promise<readonly 
   const settle = async (): Promise<void> => {
     const { clock } = cluster;
     const endsAt = clock.monotonicMs() + SETTLE_MS;
-    // What was asked for is in etcd by then.
+    // The last request is in etcd by then.
     await clock.run(clock.monotonicMs() + LOOK_MS);
     while (disorder(cluster).length > 0 && clock.monotonicMs() < endsAt) await clock.run(clock.monotonicMs() + LOOK_MS);
     wrong.push(...disorder(cluster));
@@ -75,7 +76,7 @@ export async function runSequences(options: SequencesOptions): Promise<readonly 
   return wrong;
 }
 
-/** What became of each guest: how often it booted, which generations it had, and why. */
+/** Records each guest's history: how often it booted, its generations, and why. */
 class Guests {
   readonly #cluster: SimCluster;
   readonly #boots = new Map<string, number>();
@@ -99,12 +100,12 @@ class Guests {
     }
   }
 
-  /** A guest that was started anew by itself has lost its memory. */
+  /** Returns the automatic restarts of a guest, each of which lost its memory. */
   restarts(name: string): readonly string[] {
     return (this.#restarts.get(name) ?? []).map((reason) => `${name} was started anew (${reason})`);
   }
 
-  /** Where each step had its time: exactly what was asked for, and nothing else. */
+  /** Compares the guest with the expected result when each step had its time to complete. */
   differences(name: string, sequence: Sequence): readonly string[] {
     const { tables } = this.#cluster.truth;
     const vm = [...tables.vm.values()].find((record) => record.name === name);
@@ -125,7 +126,7 @@ class Guests {
   }
 }
 
-/** What a sequence does to a guest that ran once, if it is continued at the end unless it was stopped. */
+/** Returns what a sequence does to a guest that ran once and is continued at the end unless it was stopped. */
 function expectedOf(sequence: Sequence): { readonly generation: number; readonly boots: number } {
   let generation = 1;
   let boots = 1;
@@ -137,7 +138,7 @@ function expectedOf(sequence: Sequence): { readonly generation: number; readonly
     if (step === 'suspend') isHalted = true;
     if (step === 'reset' && isHalted) isBootDue = true;
     if (step === 'reset' && !isHalted) boots++;
-    // A guest that is asked to shut down runs for that.
+    // A guest runs while it shuts down.
     if (step !== 'resume' && step !== 'stop') continue;
     isHalted = false;
     if (isBootDue) boots++;

@@ -8,16 +8,19 @@ import type { SimControlNode } from './control-node.ts';
 import type { SimMachine } from './sim-machine.ts';
 import { isOpenWay, type Topology } from './topology.ts';
 
-/** A leader sees for itself within some rounds that others see more; one that gave the lead away just before keeps it for a while. */
+/**
+ * Time for a leader to see for some rounds that others reach more, and for the minimum term of one that gave the lead
+ * away just before, in ms.
+ */
 const BLIND_MS_MAX = 22_000;
-/** Between two looks. */
+/** Interval of the checks, in ms. */
 export const SIGHT_LOOK_MS = 500;
-/** More messages that are lost or late than this, in percent, leave nobody a sight that lasts. */
+/** With more lost or late messages than this, in percent, no node's reach is stable. */
 const TROUBLED_PERCENT_MAX = 2;
 
 interface Blind {
   readonly term: Term;
-  /** For each control node that sees more: since when without interruption. */
+  /** For each control node that reaches more: since when, without interruption. */
   readonly since: Map<string, number>;
 }
 
@@ -29,7 +32,7 @@ export interface SightWorld extends Topology {
   readonly truth: { readonly leader: { readonly term: Term; readonly control: string } | null };
 }
 
-/** See the module; one per run. */
+/** Checks rule L2; one per run. */
 export class Sight {
   readonly #world: SightWorld;
   #blind: Blind | null = null;
@@ -40,12 +43,12 @@ export class Sight {
     this.#world = world;
   }
 
-  /** Something befell a machine: what it saw, or others by it, did not last. */
+  /** Handles a fault of a machine: reach that involves that machine was interrupted. */
   touched(machine: string): void {
     this.#blind?.since.delete(machine);
   }
 
-  /** To be called every SIGHT_LOOK_MS: what is wrong, or null. */
+  /** Call it every SIGHT_LOOK_MS; returns a violation, or null. */
   look(): string | null {
     const { truth, controls, now, network, etcdRepliesLostPercent } = this.#world;
     const { leader } = truth;
@@ -82,7 +85,7 @@ export class Sight {
     );
   }
 
-  /** All hosts count as much as all storage nodes do. */
+  /** All hosts together count as much as all storage nodes. */
   #scoreOf({ machine }: SimControlNode): number {
     const { hosts, storage } = this.#world;
     const share = (targets: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {

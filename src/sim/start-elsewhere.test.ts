@@ -12,26 +12,26 @@ import type { QemuProcess } from './qemu-process.ts';
 import { begin } from './run.ts';
 import { calmSwarm } from './swarm.ts';
 
-/** A start is somewhere else by then, in ms. */
+/** Deadline for a start on another host, in ms. */
 const ELSEWHERE_MS = 20_000;
-/** A fault lasts for so long: whoever waits for its end is late. */
+/** Duration of a fault, in ms: longer than any accepted wait. */
 const FAULT_MS = 300_000;
-/** What was held up has gone on by then, in ms. */
+/** Deadline after which a delayed action must have continued, in ms. */
 const LATER_MS = 90_000;
 const SEEDS = [1, 2, 3];
 
 interface Misfortune {
   readonly name: string;
-  /** Befalls the host before this step of a leader. */
+  /** A fault of the host before this step of a leader. */
   readonly at: string;
   readonly befall: (cluster: SimCluster, host: SimHostNode) => void;
 }
 
 const freezeAgent: Misfortune['befall'] = (_cluster, host) => present(host.agentProcess, 'agent').pauseFor(FAULT_MS);
-/** Nothing starts it again. */
+/** The process is not restarted. */
 const endAgent: Misfortune['befall'] = (_cluster, host) => present(host.agentProcess, 'agent').end();
 
-/** Its kernel and its storage network are as before: storage nodes reach it, and no control node does. */
+/** The host's kernel and storage network work: storage nodes reach the host, and no control node does. */
 const cutControl: Misfortune['befall'] = ({ network }, host) => {
   network.cut('control', '*', host.name);
   network.cut('control', host.name, '*');
@@ -93,7 +93,7 @@ function isRunning(cluster: SimCluster): boolean {
   return cluster.qemuOf(vm.id, vm.phase.incarnation.generation)?.isLive === true;
 }
 
-/** A cluster with one VM that is about to start, and a misfortune at a step of that. */
+/** A cluster with one VM that is about to start, and a fault at one step of the start. */
 async function startingUnder(seed: number, { at, befall }: Misfortune) {
   const swarm = { ...calmSwarm(seed, 0), hostTroubles: { ...NO_HOST_TROUBLES } };
   const cluster = new SimCluster({ swarm, log: null, bug: null });
@@ -136,7 +136,7 @@ for (const misfortune of AT_START) {
   });
 }
 
-/** A VM that runs, on a cluster in which all is well. */
+/** A VM that runs, in a cluster without faults. */
 async function running(seed: number) {
   const cluster = new SimCluster({ swarm: calmSwarm(seed, 1), log: null, bug: null });
   const people = new People(cluster);

@@ -51,7 +51,7 @@ export function wishOf(context: ChangeContext, { deed, vm, to, patienceMs }: Wis
   }
 }
 
-/** What is under way of a VM, whatever it is; CodedError 'conflict' where nothing is. */
+/** Returns the VM's task in progress, of any kind; CodedError 'conflict' if there is none. */
 function taskOf({ store }: ChangeContext, name: string): string {
   const tasks = [...store.tasks.values()].filter(
     ({ value }) => value.target.name === name && value.state === 'running',

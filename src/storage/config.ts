@@ -26,7 +26,7 @@ export const parseStorageConfig = object({
   /** Free space that creations leave alone; 1 GiB, or a tenth of a smaller pool. */
   poolReserveBytes: optional(integer({ min: 0 })),
   nvramTemplate: optional(path),
-  /** Keeps a packet filter of this node's ports in nftables (docs/operating/production.md). Needs root. */
+  /** Maintains an nftables packet filter for this node's ports (docs/operating/production.md). Needs root. */
   filterPorts: optional(parseBoolean),
 });
 

@@ -116,7 +116,10 @@ async function main(): Promise<void> {
   process.exit(0);
 }
 
-/** Keeps the filter of ports as the cluster's membership says; resolves when it is set up once, or cannot be in time. */
+/**
+ * Maintains the port filter according to the cluster's members; resolves when it was installed once, or could not be in
+ * time.
+ */
 async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
   const filter = new PacketFilter((reason) =>
     log.warn('the filter of ports could not be set up; everybody reaches the disks', { reason }),
@@ -130,7 +133,7 @@ async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
   await Promise.race([first.promise, pause(FILTER_MS)]);
 }
 
-/** Joins by the token of the configuration. */
+/** Joins the cluster with the token named in the configuration. */
 async function joinBy({ join: by, name, controlAddress, storageAddress }: StorageConfig, log: Log): Promise<Joined> {
   const joined = await joinPatiently(by, {
     role: 'storage',

@@ -79,7 +79,7 @@ function followKind(
   });
 }
 
-/** All addresses of a machine's record; null where the text is none. */
+/** Returns all addresses in a machine's record; null if the record is invalid. */
 function addressesIn(text: string): readonly string[] | null {
   try {
     const record: unknown = JSON.parse(text);

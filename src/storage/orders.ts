@@ -25,7 +25,7 @@ import {
   text,
 } from '../rpc/parse.ts';
 
-/** More than a VM can have: records of older versions may have more, and are fenced all the same. */
+/** More than a VM can have: records of older versions may have more, and must be fenced as well. */
 const DISKS_MAX = 64;
 /** What an order may need that not every version has; a name stays here for ever. */
 const KNOWN = { features: [SHARED_DISKS] } as const;
@@ -33,7 +33,7 @@ const KNOWN = { features: [SHARED_DISKS] } as const;
 const term = parseTermField;
 const vm = idOf(parseVmId);
 const disks = arrayOf(idOf(parseDiskId), { itemsMax: DISKS_MAX });
-/** Seeds and UEFI variables are smaller than any disk that people ask for. */
+/** The minimum is 0: seeds and UEFI variables are smaller than the smallest disk of a user. */
 const sizeBytes = integer({ min: 0, max: LIMITS.diskBytes.max });
 
 export const parseFenceOrder: Parser<FenceOrder> = order({ term, vm, below: parseGenerationField, disks }, KNOWN);

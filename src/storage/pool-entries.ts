@@ -1,7 +1,7 @@
 /**
- * What is found in the pool's directories, whoever put it there: a disk's daemon owns its disk's directory, and people copy, move and link.
- * Guarantees: no symbolic link is followed and nothing but a regular file is opened, so that nothing waits (a FIFO) and nothing else is
- * touched; what is not as it must be is a fault of its own entry and never of the others.
+ * Reads the pool's directories safely, whoever wrote the entries: a disk's daemon owns the disk's directory, and people
+ * copy, move and link files. Guarantees: no symbolic link is followed and only regular files are opened, so that
+ * nothing blocks (a FIFO) and nothing outside is touched; a faulty entry affects only itself.
  */
 import { constants } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
@@ -11,10 +11,10 @@ import { type DiskId, isId, type Sha256 } from '../base/ids.ts';
 import type { PoolFault } from '../core/ports/storage-link.ts';
 
 const JSON_BYTES_MAX = 64 * 1024;
-/** Entries that are looked at in one go; then others have their turn. */
+/** Entries that are checked in one turn of the event loop. */
 const AT_ONCE = 16;
 
-/** Faults of one kind of entries that are told one by one. */
+/** The most faults of one kind of entries that are listed separately. */
 export const FAULTS_MAX = 50;
 
 const fault = (path: string, why: string): CodedError =>
@@ -22,7 +22,10 @@ const fault = (path: string, why: string): CodedError =>
     advice: 'See docs/operating/storage.md, "What does not belong into a pool".',
   });
 
-/** The size of a regular file in bytes; undefined where there is nothing. CodedError 'failed' for anything else, a symbolic link included. */
+/**
+ * Returns the size of a regular file in bytes; undefined if it does not exist. CodedError 'failed' for anything else, a
+ * symbolic link included.
+ */
 export async function fileSizeBytes(path: string): Promise<number | undefined> {
   try {
     const found = await lstat(path);
@@ -34,7 +37,7 @@ export async function fileSizeBytes(path: string): Promise<number | undefined> {
   }
 }
 
-/** The size of a file that must be there and hold something. CodedError 'failed'. */
+/** Returns the size of a file that must exist and must not be empty. CodedError 'failed'. */
 export async function demandFile(path: string): Promise<number> {
   const sizeBytes = await fileSizeBytes(path);
   if (sizeBytes === undefined) throw fault(path, 'is missing');
@@ -42,10 +45,13 @@ export async function demandFile(path: string): Promise<number> {
   return sizeBytes;
 }
 
-/** The JSON in a small file, unchecked; undefined where there is none. CodedError 'failed' for what is no such file. */
+/**
+ * Returns the unchecked JSON of a small file; undefined if the file does not exist. CodedError 'failed' if the entry is
+ * not such a file.
+ */
 export async function readEntryJson(path: string): Promise<unknown> {
   try {
-    // Not blocking: a FIFO that was put there since is opened at once, and is then seen to be none of ours.
+    // Non-blocking: if the entry has been replaced by a FIFO, it opens at once and is then rejected.
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const { size } = await ofRegular(path, file);
@@ -67,7 +73,7 @@ async function ofRegular(path: string, file: Awaited<ReturnType<typeof open>>): 
   return found;
 }
 
-/** The entries of a directory whose names and kinds are right. */
+/** Returns the IDs in a directory whose names and kinds are valid. */
 export async function idsIn<T extends DiskId | Sha256>(
   directory: string,
   kind: 'disk' | 'sha256',
@@ -82,8 +88,8 @@ export async function idsIn<T extends DiskId | Sha256>(
 }
 
 /**
- * What is wrong in one directory of the pool: entries that do not belong there, and those of which `look` throws. Bounded in what it tells, and
- * slow on purpose: a few entries at a time.
+ * Returns the faults in one directory of the pool: entries that do not belong there, and those for which `look` throws.
+ * The result is bounded, and the check is slow on purpose: a few entries at a time.
  */
 export async function faultsIn<T extends DiskId | Sha256>(
   directory: string,

@@ -44,7 +44,7 @@ export interface ArtifactUpload {
   readonly kind: ArtifactKind;
   readonly stream: Readable;
   readonly sizeBytes: number | undefined;
-  /** What it is to take here at most, its zeroes left out; absent: `sizeBytes`. */
+  /** The most bytes that the content may take here without its zeroes; absent: `sizeBytes`. */
   readonly dataBytes?: number | undefined;
 }
 
@@ -54,14 +54,14 @@ export interface PoolOptions {
   readonly reserveBytes: number;
   /** The firmware's template of UEFI variables. */
   readonly nvramTemplate: string;
-  /** The faults of the shared disks beside it (shared-pool.ts). */
+  /** The faults of the shared disks in the same pool (shared-pool.ts). */
   readonly sharedFaults: () => Promise<readonly PoolFault[]>;
 }
 
 const TOOL_MS = 30_000;
 const NBD_BLOCK_BYTES = 512;
 const FILE_BLOCK_BYTES = 4096;
-/** Between two looks at everything in the pool. */
+/** Interval between two checks of the whole pool, in ms. */
 const LOOK_MS = 60_000;
 
 const parseMeta = object({
@@ -120,13 +120,13 @@ export class Pool {
     return idsIn(this.#path('artifacts'), 'sha256');
   }
 
-  /** What is not as it must be, by the last look, which is at most a minute old: otherwise another begins. */
+  /** Returns the faults of the last check, and starts another check if the last one is more than a minute old. */
   faults(): readonly PoolFault[] {
     if (monotonicMs() - this.#lookedAtMs >= LOOK_MS) this.look().catch(() => undefined);
     return this.#faults;
   }
 
-  /** Looks at every disk, shared disk and stored file. Rejects when a directory of the pool cannot be listed. */
+  /** Checks every disk, shared disk and stored file. Rejects when a directory of the pool cannot be listed. */
   async look(): Promise<readonly PoolFault[]> {
     this.#lookedAtMs = Number.POSITIVE_INFINITY;
     try {
@@ -145,7 +145,7 @@ export class Pool {
 
   async #lookAtDisk(disk: DiskId): Promise<void> {
     const meta = await this.readMeta(disk);
-    // Deleted since it was listed.
+    // The disk was deleted after it was listed.
     if (meta === undefined && !(await exists(this.#path('disks', disk)))) return;
     if (meta === undefined) await demandFile(this.#path('disks', disk, 'disk.json'));
     else await demandFile(this.diskPath(disk, meta.format));
@@ -242,7 +242,7 @@ export class Pool {
     try {
       await writeHashed(temporary, { stream, sizeBytes, dataBytes: dataBytes ?? sizeBytes, sha256 });
       const info = await inspectArtifact(temporary, { kind, sha256, sizeBytes });
-      // A seed holds a guest's secrets: it is for this service alone.
+      // A seed holds a guest's secrets: only this service may read it.
       await chmod(temporary, kind === 'seed' ? 0o400 : 0o444);
       await rename(temporary, this.artifactPath(sha256));
       await syncPath(this.#path('artifacts'));
@@ -286,7 +286,7 @@ export class Pool {
     return inspectArtifact(path, { kind, sha256, sizeBytes: (await stat(path)).size });
   }
 
-  /** A disk that cannot be written in full would stop its guest one day. */
+  /** Refuses a disk that cannot be written in full: its guest would be paused one day. */
   #demandFile(format: 'qcow2' | 'raw', sizeBytes: number): void {
     const most = largestDiskBytes({ largestFileBytes: this.#largestFileBytes }, format);
     if (sizeBytes <= most) return;
@@ -340,8 +340,8 @@ export class Pool {
 }
 
 /**
- * The length of the largest file that the file system has, in bytes, found by making a file without content longer and shorter: ext4 has 16 TiB
- * less one block, xfs and btrfs more than any disk may have.
+ * Returns the length of the largest file that the file system supports, in bytes, by changing the length of an empty
+ * file: ext4 supports 16 TiB less one block, xfs and btrfs more than any disk may have.
  */
 async function largestFile(path: string): Promise<number> {
   const file = await open(path, 'wx', 0o600);
@@ -384,7 +384,7 @@ interface SizedContent {
   readonly sha256: Sha256;
 }
 
-/** Writes what comes with its zeroes as holes. CodedError 'bad-input' where it is not what was announced. */
+/** Writes the content with its zeroes as holes. CodedError 'bad-input' if the content differs from its announcement. */
 async function writeHashed(
   path: string,
   { stream, sizeBytes, dataBytes, sha256 }: Omit<Required<ArtifactUpload>, 'kind'> & SizedContent,

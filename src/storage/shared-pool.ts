@@ -53,7 +53,7 @@ export class SharedPool {
     return units;
   }
 
-  /** Entries that do not belong there, and disks whose files are not as they must be: `list` leaves them out. */
+  /** Returns entries that do not belong there, and disks with faulty files: `list` leaves them out. */
   faults(): Promise<readonly PoolFault[]> {
     return faultsIn<DiskId>(this.directory, 'disk', (disk) => this.#unit(disk));
   }

@@ -12,9 +12,12 @@ export const LIMITS = {
   targetBytes: 512 * 1024 * 1024,
   /** Bytes that wait to be sent on a connection before nothing more is read from it and no command is started. */
   unsentBytes: 4 * 1024 * 1024,
-  /** Connections that logged in. A host's VMs share its address, and each of their shared disks has a connection. */
+  /**
+   * Bounds of connections that have logged in. A host's VMs share its address, and each of their shared disks has a
+   * connection.
+   */
   loggedIn: { max: 2048, perAddressMax: 1024 },
-  /** Connections that did not log in yet, and how long they may take. */
+  /** Bounds of connections that have not logged in yet, and the deadline for the login. */
   strangers: { max: 512, perAddressMax: 64 },
   loginDeadlineMs: 15_000,
   /** No progress of output that is due, or of data that we asked for. */

@@ -1,4 +1,4 @@
-/** Serial consoles of people, held by one at a time, and open through moves and restarts of their VM. */
+/** Serial consoles: one holder at a time, open through moves and restarts of the VM. */
 import assert from 'node:assert/strict';
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../src/base/errors.ts';
@@ -8,7 +8,7 @@ import type { StoryCluster } from '../stories/story-cluster.ts';
 import { type Case, createTiny, deleteVms, gp, until, untilVm, vmOf } from './case.ts';
 import { Guest } from './guest.ts';
 
-/** Everything a console prints, and whether it has ended. */
+/** Collects the output of a console, and whether it has ended. */
 class Reader {
   text = '';
   ended = false;
@@ -31,7 +31,7 @@ class Reader {
     });
   }
 
-  /** Types a sum until the guest's shell prints its result: what is typed before the shell reads is lost. */
+  /** Types a sum until the guest's shell prints its result: input before the shell reads is lost. */
   async answers(sum: number): Promise<void> {
     const wanted = new RegExp(`sum${sum}\\b`);
     const ask = (): RegExpExecArray | undefined => {

@@ -1,4 +1,4 @@
-/** What hangs on one host is not waited for where another one can do it. */
+/** A start does not wait for a host that hangs while another host can run the VM. */
 import assert from 'node:assert/strict';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 import { type Case, createTiny, deleteVms, gp, gpJson, until, untilVm } from './case.ts';
@@ -6,7 +6,7 @@ import { type Case, createTiny, deleteVms, gp, gpJson, until, untilVm } from './
 const HOSTS = ['h1', 'h2', 'h3'] as const;
 const ELSEWHERE_MS = 20_000;
 
-/** Hosts that may take new VMs, and no others; asked of the API, since what follows has no time for a command. */
+/** Cordons all hosts except these; uses the API, since there is no time for a command. */
 async function onlyOpen(cluster: StoryCluster, open: readonly string[]): Promise<void> {
   const { client } = cluster;
   for (const host of HOSTS)
@@ -15,10 +15,10 @@ async function onlyOpen(cluster: StoryCluster, open: readonly string[]): Promise
     );
 }
 
-/** Carries out `begin`, and freezes the agent of h1 in the moment in which it is the only host for what that starts. */
+/** Runs `begin`, and freezes the agent of h1 at the moment when h1 is the only possible host. */
 async function withFrozenAgent(cluster: StoryCluster, begin: () => Promise<unknown>): Promise<void> {
   await onlyOpen(cluster, ['h1']);
-  // Its last report counts for some hundred milliseconds more.
+  // The agent's last report stays valid for some hundred milliseconds.
   await cluster.lab('freeze-agent', { target: 'h1' });
   await begin();
   await onlyOpen(cluster, HOSTS);

@@ -1,4 +1,7 @@
-/** One process without certificate and without rights holds connections at every port of every role; VMs start, move and restart all the same. */
+/**
+ * An unprivileged process without a certificate holds connections at every port of every role; VMs still start, move
+ * and restart.
+ */
 import assert from 'node:assert/strict';
 import { present } from '../../src/base/assert.ts';
 import { PORTS, portsOfSlot } from '../../src/core/model/ports.ts';
@@ -7,17 +10,18 @@ import { flood } from '../../src/os/testing/flood.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 import { type Case, createTiny, deleteVms, gp, gpJson, until, untilVm, vmOf } from './case.ts';
 
-/** A flood that nobody ends. */
+/** Longest duration of a flood that is not ended, in seconds. */
 const SECONDS_MAX = 150;
-/** On a flooding host, where everybody may write: the flood is on; it is to end. */
+/** Files on a flooding host, in a directory writable by everyone: the flood has begun; the flood shall end. */
 const ON = '/run/tmp/flood-on';
 const OVER = '/run/tmp/flood-over';
 const SLOTS = 4;
 const DISKS = 6;
 
 /**
- * Holds at most 3,000 connections at a time, silent, half-closed and unfinished ones in turn; the oldest make room for new ones. Arguments: the
- * seconds it lasts at most, and the addresses with their ports. It says at last how many were opened.
+ * Holds at most 3,000 connections at a time, in turn silent, half-closed and unfinished; the oldest are closed for new
+ * ones. Arguments: the longest duration in seconds, and the addresses with their ports. At the end it prints how many
+ * connections it opened.
  */
 const FLOODER = `
 use Socket; use Fcntl; $| = 1; my $end = time + shift; my @held; my $opened = 0;
@@ -43,7 +47,7 @@ while (time < $end && !-e "${OVER}") {
 }
 print "$opened\\n";`;
 
-/** Every port at which somebody listens, and those at which somebody may. */
+/** Returns every port that is listened at, and those that may be. */
 function targets(): readonly string[] {
   const hosts = ['1', '2', '3'].flatMap((n) => [`10.77.2.${n}`, `10.78.2.${n}`]);
   const slots = Array.from({ length: SLOTS }, (_, slot) => portsOfSlot(slot));
@@ -65,7 +69,7 @@ function exec(cluster: StoryCluster, target: string, argv: readonly string[], de
   return cluster.lab('exec', { target, argv, input: '', deadlineMs }) as Promise<RunResult>;
 }
 
-/** Runs the flooder on a host, as nobody; as the cluster's own user where there is no other one. */
+/** Runs the flooder on a host as user nobody, or as the cluster's own user if there is no other one. */
 function floodFrom(cluster: StoryCluster, host: string): Promise<RunResult> {
   const asNobody = process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [];
   const perl = ['sh', '-c', 'ulimit -n 4000; exec perl -e "$0" "$@"', FLOODER, String(SECONDS_MAX), ...targets()];

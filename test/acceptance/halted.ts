@@ -1,4 +1,4 @@
-/** Guests that stand still: what is done with them loses nothing of their memory. */
+/** Guests that stand still: no operation on them loses their memory. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -24,18 +24,18 @@ import {
 } from './case.ts';
 
 const MIB = 1024 * 1024;
-/** What the guest of the held moves keeps in its memory, so that its copy takes a while. */
+/** Size of the guest's data in memory, so that its copy takes a while. */
 const DIRTY_MIB = 320;
-/** A QEMU that is about to receive a guest's memory has less than this. */
+/** A QEMU that is about to receive a guest's memory uses less than this. */
 const RECEIVING_BYTES = 160 * MIB;
 const STILL_MS = 1_500;
 
-/** What the events say of a VM, in their order. */
+/** Returns the kinds of a VM's events, in order. */
 async function eventKinds(cluster: StoryCluster, name: string): Promise<readonly string[]> {
   return (await gpJson<readonly { kind: string }[]>(cluster, ['vm', 'events', name])).map(({ kind }) => kind);
 }
 
-/** No generation of the VM ended by itself. */
+/** Asserts that no generation of the VM ended by itself. */
 async function assertNothingEnded(cluster: StoryCluster, name: string): Promise<void> {
   const kinds = await eventKinds(cluster, name);
   assert.ok(
@@ -44,7 +44,7 @@ async function assertNothingEnded(cluster: StoryCluster, name: string): Promise<
   );
 }
 
-/** The guest's sequence goes on from its memory: it did not boot again. */
+/** Asserts that the guest's sequence continues from its memory: the guest did not boot again. */
 async function assertNeverBooted(cluster: StoryCluster, name: string): Promise<void> {
   const { id } = await vmOf(cluster, name);
   cluster.serial.look();
@@ -80,7 +80,7 @@ const movesTwice: Case = {
       if (generation === 2) await gp(cluster, ['vm', 'reset', 'p2']);
     }
     assert.equal(await acknowledged(cluster, 'p1'), before);
-    // What comes and goes while a guest stands still that was never continued here.
+    // Attaches and detaches devices while a guest stands still that was never continued on this host.
     await gp(cluster, ['shared-disk', 'detach', 'pshared', 'p3']);
     await gp(cluster, ['vm', 'migrate', 'p3']);
     await gp(cluster, ['shared-disk', 'attach', 'pshared', 'p3']);
@@ -101,7 +101,7 @@ const movesTwice: Case = {
   },
 };
 
-/** The receiving QEMU of a move, standing still in the middle of the copy: the move lasts for as long as it does. */
+/** Stops the receiving QEMU of a migration in the middle of the copy: the migration lasts until it is continued. */
 async function holdMove(cluster: StoryCluster, name: string): Promise<ProcessIdentity> {
   const { id, generation } = await vmOf(cluster, name);
   await gp(cluster, ['vm', 'migrate', name, '--no-wait']);
@@ -127,7 +127,7 @@ const pausedWhileMoving: Case = {
     try {
       await gp(cluster, ['vm', 'pause', 'p4']);
       const before = await acknowledged(cluster, 'p4');
-      // Nothing can be awaited here: what is shown is that nothing comes.
+      // There is no event to wait for: the test shows that none comes.
       await pause(STILL_MS);
       assert.equal(await acknowledged(cluster, 'p4'), before);
       assert.equal((await eventKinds(cluster, 'p4')).at(-1), 'paused');

@@ -25,7 +25,7 @@ const CLEAN_DEADLINE_MS = 45_000;
 const POLL_MS = 150;
 const LOG_LINES = 25;
 const EVENTS_SHOWN = 40;
-/** More than a story makes. */
+/** More events than a story causes. */
 const EVENTS_READ = 5_000;
 /** The node that the API is asked through may die in mid-request: the next poll is the retry. */
 const REQUEST_DEADLINE_MS = 5_000;

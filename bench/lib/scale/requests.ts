@@ -1,19 +1,22 @@
-/** What requests of the API cost the leader of a large cluster: the longest turn of the event loop that each of them takes. */
+/**
+ * Measures what API requests cost the leader of a large cluster: the longest turn of the event loop that each request
+ * takes.
+ */
 import type { ControlBackend } from '../../../src/control/backend/control-backend.ts';
 
 /** The largest page. */
 const PAGE = { limit: 1_000 };
 const CALL = { principal: { name: 'bench' }, signal: new AbortController().signal };
-/** Of each request; the first one, in which V8 compiles, is not measured. */
+/** Rounds per request; the first round, in which V8 compiles, is not measured. */
 const ROUNDS = 5;
 
-/** Processor milliseconds of this thread, which other processes do not add to. */
+/** Processor time of this thread, in ms; other processes do not add to it. */
 function busyMs(): number {
   const { user, system } = process.threadCpuUsage();
   return (user + system) / 1_000;
 }
 
-/** The processor time of the longest turn while `work` goes on and its answer becomes text, in ms. */
+/** Returns the processor time, in ms, of the longest turn while `work` runs and its answer is made into text. */
 async function longestTurn(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;
   let before = busyMs();
@@ -34,7 +37,7 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
   return longest;
 }
 
-/** By request: the turns of ROUNDS askings, longest first, in ms. */
+/** Returns, by request, the longest turn of each of ROUNDS rounds, longest first, in ms. */
 export async function askedTurns(backend: ControlBackend): Promise<Record<string, number[]>> {
   const asks: Readonly<Record<string, () => Promise<unknown>>> = {
     'GET /v1/vms?limit=1000': () => backend.listVms(PAGE, CALL),

@@ -64,7 +64,7 @@ export class ScaleWorld {
     return this.#controller;
   }
 
-  /** The backend of the API of the control node that leads: what a request asks of it. */
+  /** Returns the API backend of the control node that leads. */
   backend(): ControlBackend {
     const [store, controller] = [present(this.#store, 'store'), present(this.#controller, 'controller')];
     const context = {
@@ -74,7 +74,7 @@ export class ScaleWorld {
       controlClock: () => null,
       etcdSpace: { members: [], quotaBytes: 1 },
     };
-    // What it does not have only orders and consoles use.
+    // Only orders and consoles use the parts of the context that are missing here.
     return new ControlBackend(context as unknown as BackendContext);
   }
 

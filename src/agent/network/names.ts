@@ -26,7 +26,7 @@ export function rangeOf({ address, prefixLength }: Ipv4Range): { readonly networ
   return { network: dotted((toNumber(address) & mask) >>> 0), netmask: dotted(mask) };
 }
 
-/** The last address of the range: its broadcast address. */
+/** Returns the last address of the range, which is its broadcast address. */
 export function lastOf(range: Ipv4Range): string {
   return dotted(toNumber(rangeOf(range).network) + 2 ** (32 - range.prefixLength) - 1);
 }
@@ -50,7 +50,10 @@ function dotted(value: number): string {
   return [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
 }
 
-/** The link-local IPv6 address that a card makes of its MAC address (RFC 4291, appendix A), in 32 hexadecimal digits. */
+/**
+ * Returns the link-local IPv6 address that a card derives from its MAC address (RFC 4291, appendix A), as 32
+ * hexadecimal digits.
+ */
 export function linkLocalHex(mac: string): string {
   const [first = 0, ...rest] = mac.split(':').map((octet) => Number.parseInt(octet, 16));
   const interfaceId = [first ^ 2, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)];

@@ -1,6 +1,7 @@
 /**
- * The host's filter of ports in force (core/plan/port-filter.ts). Guarantees: it is replaced as a whole, one change after the other; a slot's
- * disks are in it before its QEMU starts, and as long as that runs; a filter that cannot be set up is said in the log and stops no VM.
+ * Keeps the host's port filter (core/plan/port-filter.ts) in the kernel. Guarantees: the filter is replaced as a whole,
+ * one change after the other; a slot's disks are in the filter before its QEMU starts and for as long as that QEMU
+ * runs; a filter that cannot be installed is logged and stops no VM.
  */
 import { hostPortFilter, type Members, type SlotNeeds } from '../../core/plan/port-filter.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';
@@ -9,14 +10,14 @@ import { PacketFilter } from '../../os/packet-filter.ts';
 
 export interface HostPortsOptions {
   readonly slotUsers: { readonly first: number; readonly last: number } | null;
-  /** What the QEMUs that run need; asked each time. */
+  /** Returns the ports that running QEMUs need; called for each change. */
   readonly running: () => readonly SlotNeeds[];
   readonly log: Log;
   /** For tests: what nft does with a script. */
   readonly load?: (script: string) => Promise<unknown>;
 }
 
-/** See the module. The last filter stays in the kernel when the agent ends. */
+/** The host's port filter; see the module. The last filter stays in the kernel when the agent ends. */
 export class HostPorts {
   readonly #options: HostPortsOptions;
   readonly #filter: PacketFilter;
@@ -41,7 +42,7 @@ export class HostPorts {
     this.#starting.delete(name);
   }
 
-  /** Takes over who belongs to the cluster, unless a newer plan said so; resolves when the filter is in force. */
+  /** Sets the cluster's members, unless a newer plan has already done so; resolves when the filter is in force. */
   async put({ revision, members }: NetworkPlan): Promise<void> {
     if (members !== undefined && members !== null && revision >= (this.#known?.revision ?? 0))
       this.#known = { revision, members };

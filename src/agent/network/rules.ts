@@ -43,7 +43,8 @@ function bridgeTable({ networks }: NetworkPlan, taps: readonly Tap[]): string[] 
       'input',
       [
         'iifname "gpx*" drop',
-        // What is sent to a bridge itself (IEEE 802.1D, table 7-10) is not forwarded and comes here at once, past prerouting.
+        // A frame to the bridge itself (IEEE 802.1D, table 7-10) is not forwarded and reaches this hook directly,
+        // without prerouting.
         `${IF_TAP} ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop`,
       ],
       'filter hook input priority 0',
@@ -102,7 +103,7 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
     ...chain(
       'input',
       [
-        // Guests reach the host through their bridge or not at all.
+        // Guests reach the host only through their bridge.
         `${IF_TAP} drop`,
         'iifname "gpx*" drop',
         'iifname "gpb*" jump guest',

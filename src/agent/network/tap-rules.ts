@@ -11,28 +11,31 @@ import { cidrOf, lastOf, linkLocalHex, rangeOf } from './names.ts';
 import { chain, set } from './nft-text.ts';
 import type { Tap } from './taps.ts';
 
-/** Every tap of ours (taps.ts). */
+/** Matches every tap of Groundplane (taps.ts). */
 export const IF_TAP = 'iifname "gpt*"';
 
-/** RARP (RFC 903): QEMU sends it for a guest that moved, so that bridges learn where it is. */
+/** EtherType of RARP (RFC 903): QEMU sends RARP frames for a migrated guest, so that bridges learn its new port. */
 const RARP = '0x8035';
 const ICMPV6 = 58;
 const HOP_BY_HOP = 0;
 const FRAGMENT = 44;
-/** Of the first extension header, which begins at byte 40: what comes after it. */
+/** The next-header field of the first extension header, which begins at byte 40 of the IPv6 packet. */
 const AFTER_FIRST_HEADER = '@nh,320,8';
-/** Neighbour discovery (RFC 4861): the address that is asked for or told of. */
+/** ICMPv6 types of neighbour discovery (RFC 4861) that carry a target address. */
 const ND_TARGET = '@th,64,128';
-/** Errors and echo; neighbours; who asks for routers; leaving a multicast group. */
+/** ICMPv6 types that pass: errors, echo, neighbour discovery, router solicitations, and leaving a multicast group. */
 const ICMPV6_PLAIN = '1, 2, 3, 4, 128, 129, 132, 133, 135, 136';
-/** Multicast listener reports, which have a hop-by-hop header (RFC 3810, 5). */
+/** Multicast listener reports, which have a hop-by-hop header (RFC 3810, section 5). */
 const MLD_REPORTS = '131, 132, 143';
-/** IPv4 and IPv6 in IPv6, TCP, DCCP, GRE, ESP, OSPF, VRRP, SCTP, UDP, UDP-Lite: no extension headers, and none behind which an answer of ICMPv6 is read. */
+/**
+ * IPv6 next headers that pass: IPv4 and IPv6 in IPv6, TCP, DCCP, GRE, ESP, OSPF, VRRP, SCTP, UDP, UDP-Lite. None is an
+ * extension header that could hide an ICMPv6 message.
+ */
 const UPPER_LAYERS = '4, 6, 17, 33, 41, 47, 50, 89, 112, 132, 136';
-/** What may come in fragments. ICMPv6 may not: of a fragment nobody can tell what it will be. */
+/** IPv6 next headers that may be fragmented. ICMPv6 may not: a fragment does not show the type of the whole message. */
 const IN_FRAGMENTS = [6, 17, 132];
 
-/** Sets, maps and chains of the bridge table; `tap` is the chain for what comes from a tap. */
+/** Formats the sets, maps and chains of the bridge table; `tap` names the chain for frames that come from a tap. */
 export function tapRules(networks: readonly NetworkOnHost[], taps: readonly Tap[]): string[] {
   const vnis = new Set(networks.map(({ vni }) => vni));
   const members = taps.filter(({ vni }) => vnis.has(vni));
@@ -76,7 +79,7 @@ export function tapRules(networks: readonly NetworkOnHost[], taps: readonly Tap[
     ]),
     ...chain('tap', [
       'iifname . ether saddr != @cards drop',
-      // A tag that the kernel took off the frame counts here as what it was: the type is the tag's.
+      // If the kernel has removed a VLAN tag, `ether type` still compares with the tag's type.
       `ether type ${RARP} @nh,48,16 3 @nh,112,32 0 @nh,192,32 0 accept`,
       'ether type != { ip, arp, ip6 } drop',
       'ether type arp jump arpFrame',
@@ -87,13 +90,16 @@ export function tapRules(networks: readonly NetworkOnHost[], taps: readonly Tap[
   ];
 }
 
-/** What depends on the network. Addresses of its range that nobody reserved are free: a guest cluster's floating address. */
+/**
+ * Formats the rules that depend on the network. Unreserved addresses of its range may be used by any guest: a guest
+ * cluster's floating address, for example.
+ */
 function memberRules({ vni, gateway, dhcp }: NetworkOnHost): string[] {
   const reserved = dhcp ?? [];
   const rules: string[] = [];
   if (reserved.length > 0) {
     rules.push(
-      // Asking whether an address is free that is another's makes that one give it up (RFC 5227, 2.1.1).
+      // An ARP probe for another guest's address would make that guest give the address up (RFC 5227, 2.1.1).
       `arp saddr ip 0.0.0.0 arp daddr ip @reserved${vni} ether saddr . arp daddr ip != @holders${vni} drop`,
       `arp saddr ip @reserved${vni} ether saddr . arp saddr ip != @holders${vni} drop`,
       `ip saddr @reserved${vni} ether saddr . ip saddr != @holders${vni} drop`,
@@ -111,7 +117,7 @@ function memberRules({ vni, gateway, dhcp }: NetworkOnHost): string[] {
   return [...(reserved.length === 0 ? [] : reservedSets(vni, reserved)), ...chain(`member${vni}`, rules)];
 }
 
-/** Who holds which address of a network, in the form in which each kind of frame names it. */
+/** Formats the reserved addresses of a network, in the form in which each kind of frame carries them. */
 function reservedSets(vni: number, reserved: NonNullable<NetworkOnHost['dhcp']>): string[] {
   const cards = reserved.map(({ mac, address }) => ({ mac, address, hex: linkLocalHex(mac) }));
   const six = (hex: string): string => (hex.match(/.{4}/g) ?? []).join(':');

@@ -31,7 +31,7 @@ export interface LaunchOptions {
 export const DAEMON_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const MESSAGE_BYTES_MAX = 2_000;
 const KILL_DEADLINE_MS = 5_000;
-/** What QEMU says of a kernel, an initial RAM disk or a memory size that it never starts with. */
+/** Matches QEMU's errors about a kernel, an initial RAM disk or a memory size with which QEMU never starts. */
 const REFUSALS = [
   'invalid kernel header',
   'linux kernel too old to load a ram disk',
@@ -90,7 +90,10 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   }
 }
 
-/** A machine that no host's QEMU starts is a mistake of the order; whatever else ends QEMU may pass. */
+/**
+ * Tells an order that no host's QEMU can start ('bad-input') from every other failure, which may be temporary
+ * ('failed').
+ */
 function codeOf(words: string): 'bad-input' | 'failed' {
   return REFUSALS.some((refusal) => words.includes(refusal)) ? 'bad-input' : 'failed';
 }

@@ -1,4 +1,4 @@
-/** The machine at the limits of the table starts, and the reasons that the table gives for them are QEMU's own. */
+/** Starts the machine at the limits of the table, and checks that the table's reasons are QEMU's own errors. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIMITS } from '../../core/model/limits.ts';
@@ -10,7 +10,7 @@ const GIB = 1024 ** 3;
 const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
 const hex = (number: number): string => number.toString(16).padStart(2, '0');
 
-/** An order with as much of everything as a VM may have. */
+/** An order with the maximum of everything that a VM may have. */
 function largest(machine: { readonly vcpus: number; readonly memoryBytes: number }, disks: number): LaunchOrder {
   const at = { address: '127.0.0.1', port: 30_000, name: 'g1', tlsName: 's1' };
   return {
@@ -28,7 +28,7 @@ function largest(machine: { readonly vcpus: number; readonly memoryBytes: number
   } as unknown as LaunchOrder;
 }
 
-/** The same machine with other backends: no storage, no network, no memory until it is touched. */
+/** The same machine with other backends: no storage, no network, and memory that is allocated on first use. */
 function withoutBackends(argv: readonly string[], memoryBytes: number): string[] {
   const changed = argv.flatMap((argument, index): string[] => {
     const option = argv[index - 1];

@@ -92,7 +92,7 @@ async function makeHost(number: number): Promise<Host> {
     'route add default via 10.77.0.254',
   ])
     await inside(pid, ['ip', ...words.split(' ')]);
-  // Where the kernel shows bridged frames to the IP filter too, connection tracking puts fragments together.
+  // Where the kernel also shows bridged frames to the IP filter, connection tracking reassembles fragments.
   await inside(pid, [
     'sh',
     '-c',
@@ -285,7 +285,7 @@ const ICMP6 = 58;
 const ROUTER = 134;
 const LAST = { name: 'last', frame: arp('last', A) };
 
-/** In the order in which they are sent. */
+/** The frames in the order in which they are sent. */
 const ALLOWED: Readonly<Record<string, (name: string) => Buffer>> = {
   'its own address': (name) => arp(name, A),
   'an answer with its own address': (name) => arp(name, A, { operation: 2 }),
@@ -374,7 +374,7 @@ const FORBIDDEN: Readonly<Record<string, (name: string) => Buffer>> = {
   'an unknown type': (name) => frame(A.mac, 0x9000, Buffer.from(`gpm:${name};`)),
 };
 
-/** The number of `eth0` in a guest. */
+/** Returns the interface index of `eth0` in a guest. */
 async function ends(from: Guest, at: Guest): Promise<Parameters<typeof arrivals>[0]> {
   const of = async ({ pid }: Guest): Promise<{ pid: number; index: number }> => {
     const { stdout } = await inside(pid, ['ip', '-json', 'link', 'show', 'dev', 'eth0']);

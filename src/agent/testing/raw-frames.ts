@@ -24,7 +24,7 @@ const label = (name: string): Buffer => Buffer.from(`${MARK}${name};`);
 const ip6 = (address: string): Buffer =>
   Buffer.concat(address.split(':').map((group) => u16(Number.parseInt(group, 16))));
 
-/** A frame to everybody, or to `to`. */
+/** A frame to the broadcast address, or to `to`. */
 export function frame(mac: string, type: number, payload: Uint8Array, to = BROADCAST): Buffer {
   return Buffer.concat([hex(to), hex(mac), u16(type), payload, Buffer.alloc(Math.max(0, 46 - payload.length))]);
 }
@@ -51,7 +51,7 @@ export function arp(name: string, { mac, address }: Sender, options: Arp = {}): 
   );
 }
 
-/** What QEMU sends for a guest that arrived. */
+/** The frame that QEMU sends for a guest that arrived. */
 export function announcement(name: string, { mac }: Sender, operation = 3): Buffer {
   const head = hex('0001 0800 0604');
   const ends = Buffer.concat([hex(mac), ip4('0.0.0.0'), hex(mac), ip4('0.0.0.0')]);
@@ -92,7 +92,7 @@ export function ipv4({ mac, address }: Sender, payload: Uint8Array, options: Ip4
   return frame(mac, 0x800, Buffer.concat([header, payload]), to);
 }
 
-/** Extension headers: each names what comes after it. */
+/** Extension headers: each names the type of the following header. */
 export const HOP = (next: number): Buffer => Buffer.from([next, 0, 5, 2, 0, 0, 1, 0]);
 export const OPTIONS = (next: number): Buffer => Buffer.from([next, 0, 1, 4, 0, 0, 0, 0]);
 export const FRAGMENT = (next: number, offset: number, more: boolean): Buffer =>
@@ -112,8 +112,8 @@ const PERL = 'use Socket; $|=1; socket(S,17,3,768) or die; bind(S,pack("S n i x1
 const inside = (pid: number): readonly string[] => ['--target', String(pid), '--net', '--', 'perl', '-e'];
 
 /**
- * Sends the frames, and then the last one, from the first interface of the namespace of `from`; answers the names of those that arrived
- * at the interface of `at`, in order. It ends with the arrival of the last one, which must pass.
+ * Sends the frames, and then the last one, from the first interface of the namespace of `from`; returns the names of
+ * those that arrived at the interface of `at`, in order. Ends when the last frame arrives, which must pass.
  */
 export async function arrivals(
   {

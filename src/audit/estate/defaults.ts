@@ -1,7 +1,7 @@
-/** Objects of an estate with everything at "nothing", for readers to fill. */
+/** Objects of an estate with default values, for readers to fill in. */
 import type { Disk, Evidence, Host, Vm } from './estate.ts';
 
-/** A VM of which only the name is known. */
+/** Returns a VM of which only the name is known. */
 export function plainVm(known: Pick<Vm, 'key' | 'name' | 'platform' | 'group' | 'evidence'> & Partial<Vm>): Vm {
   return {
     uuid: '',
@@ -24,7 +24,7 @@ export function plainVm(known: Pick<Vm, 'key' | 'name' | 'platform' | 'group' | 
   };
 }
 
-/** A host of which only the name is known. */
+/** Returns a host of which only the name is known. */
 export function plainHost(known: Pick<Host, 'key' | 'name' | 'platform' | 'group' | 'evidence'> & Partial<Host>): Host {
   return {
     cluster: null,
@@ -38,7 +38,7 @@ export function plainHost(known: Pick<Host, 'key' | 'name' | 'platform' | 'group
   };
 }
 
-/** A private disk that every host has. */
+/** Returns a private disk that every host can reach. */
 export function plainDisk(known: { readonly label: string; readonly evidence: Evidence } & Partial<Disk>): Disk {
   return {
     identities: [],

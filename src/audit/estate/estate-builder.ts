@@ -1,4 +1,4 @@
-/** Collects an estate. Names are written as the exports write them; the order of everything follows keys, not files. */
+/** Collects an estate. Names are kept as the exports write them; all collections are ordered by key, not by file. */
 import type {
   Cluster,
   Estate,
@@ -13,11 +13,11 @@ import type {
   Vm,
 } from './estate.ts';
 
-/** A gap with what most of them leave at its default. */
+/** A gap whose remaining fields have defaults. */
 export type GapInput = Pick<Gap, 'platform' | 'aspect' | 'kind' | 'file' | 'fix' | 'group'> &
   Partial<Pick<Gap, 'part' | 'column' | 'count' | 'example' | 'blocks' | 'hosts'>>;
 
-/** What readers write into. A second object with the key of a first one is left out. */
+/** Collects objects from readers. A second object with the key of an earlier one is ignored. */
 export class EstateBuilder {
   readonly clusters = new Map<string, Cluster>();
   readonly hosts = new Map<string, Host>();
@@ -55,7 +55,7 @@ export class EstateBuilder {
     if (before !== undefined ? !isSame : vm.name === '') this.#nameless(vm, 'vms');
   }
 
-  /** Objects that cannot be told apart hide each other: the names or ids were left out of the export. */
+  /** Reports objects with equal keys, which hide each other: the export lacks their names or IDs. */
   #nameless({ platform, group, evidence: { file, part } }: Host | Vm, aspect: 'hosts' | 'vms'): void {
     const fix = 'Export it again with all fields; of two exports of one estate give only the newer.';
     this.gap({ platform, group, aspect, kind: 'value', file, part, column: 'name or id', count: 1, fix });
@@ -73,7 +73,10 @@ export class EstateBuilder {
     this.#sources.set(`${platform} ${file}`, { platform, file });
   }
 
-  /** Says what an export leaves open; it blocks unless told otherwise. Gaps of one column become one gap. */
+  /**
+   * Records what an export does not say; the gap blocks unless the reader says otherwise. Gaps in one column are
+   * merged.
+   */
   gap(gap: GapInput): void {
     const whole: Gap = { part: '', column: '', count: 0, example: '', blocks: true, hosts: null, ...gap };
     const key = [whole.platform, whole.group, whole.aspect, whole.kind, whole.file, whole.part, whole.column].join('|');
@@ -81,7 +84,7 @@ export class EstateBuilder {
     this.#gaps.set(key, before === undefined ? whole : merged(before, whole));
   }
 
-  /** The estate, each collection in the order of its keys. */
+  /** Returns the estate, each collection in the order of its keys. */
   estate(): Estate {
     return {
       clusters: inOrder(this.clusters),
@@ -97,12 +100,12 @@ export class EstateBuilder {
   }
 }
 
-/** By UTF-16 code units: the same on every machine, whatever its language. */
+/** Compares by UTF-16 code units: the same order on every machine, whatever its locale. */
 export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Evidence with empty parts left out by the caller. */
+/** Builds evidence; empty parts may be omitted. */
 export function evidence(file: string, part: string, row: string, column: string, value: unknown): Evidence {
   return { file, part, row, column, value: shortened(value) };
 }

@@ -1,6 +1,7 @@
 /**
- * One model for the inventories of all platforms: what an export says, each statement with the place where it is said.
- * Readers fill it, findings read it. It holds no prose and no judgement: a sentence is made when a report is made.
+ * One model for the inventories of all platforms: the statements of an export, each with its place in the export.
+ * Readers fill the model in, findings read it. It holds no prose and no judgement: sentences are made when a report is
+ * made.
  */
 
 /** The platforms whose exports can be read. */
@@ -18,49 +19,52 @@ export const PLATFORMS = [
 ] as const;
 export type Platform = (typeof PLATFORMS)[number];
 
-/** Where something is written. */
+/** The place of a statement. */
 export interface Evidence {
   readonly file: string;
   /** Tab, element or path of fields. */
   readonly part: string;
-  /** Row of a table (as a spreadsheet counts), or the name of the object; empty where there is only one. */
+  /** Row of a table (as a spreadsheet counts) or name of the object; empty if there is only one. */
   readonly row: string;
   readonly column: string;
   readonly value: string;
 }
 
-/** The areas that a verdict about a host rests on. */
+/** The areas of information on which a verdict about a host depends. */
 export type Aspect = 'hosts' | 'vms' | 'memory' | 'disks' | 'storage' | 'networks' | 'devices' | 'rules' | 'cpu';
 
-/** Something that an export does not say. Where it blocks, no host it covers is said to be drainable. */
+/** Information that an export lacks. If the gap blocks, no host that it covers is reported as drainable. */
 export interface Gap {
   readonly platform: Platform;
   readonly aspect: Aspect;
-  /** file, tab, column: it is not there; join: a value names something that is not there; value: it cannot be understood. */
+  /**
+   * `file`, `tab`, `column`: it is missing; `join`: a value names an object that does not exist; `value`: the value
+   * cannot be parsed.
+   */
   readonly kind: 'file' | 'tab' | 'column' | 'join' | 'value';
   readonly file: string;
   readonly part: string;
   readonly column: string;
-  /** How many objects it concerns; 0: all of them. */
+  /** How many objects the gap concerns; 0: all of them. */
   readonly count: number;
-  /** One value that shows it, or empty. */
+  /** An example of an affected value, or empty. */
   readonly example: string;
-  /** How to get what is missing, written by the reader: names nothing of the estate. */
+  /** How to obtain the missing information, written by the reader; contains no names of the estate. */
   readonly fix: string;
   readonly blocks: boolean;
-  /** Keys of the hosts it covers; null: all hosts of the group. */
+  /** Keys of the hosts that the gap covers; null: all hosts of the group. */
   readonly hosts: ReadonlySet<string> | null;
-  /** The group of exports (one vCenter, one site) it belongs to. */
+  /** The group of exports (one vCenter, one site) to which the gap belongs. */
   readonly group: string;
 }
 
-/** On which hosts a storage or a network is there. */
+/** The hosts on which a storage or a network is available. */
 export type Reach =
   | { readonly kind: 'every' }
   | { readonly kind: 'hosts'; readonly hosts: ReadonlySet<string> }
   /** A number of hosts without their names. */
   | { readonly kind: 'count'; readonly count: number }
-  /** Bound to the host on which the VM is. */
+  /** Available only on the VM's present host. */
   | { readonly kind: 'local' }
   | { readonly kind: 'unknown' };
 
@@ -76,16 +80,18 @@ export interface Host {
   readonly name: string;
   readonly platform: Platform;
   readonly group: string;
-  /** Key of a cluster; null: not said. A host that stands alone has a cluster of its own. */
+  /** Key of the host's cluster; null: unknown. A standalone host has a cluster of its own. */
   readonly cluster: string | null;
   readonly memoryMib: number | null;
-  /** Out of service hosts take no VM. */
+  /** True if the host is out of service and accepts no VM. */
   readonly state: 'in service' | 'out of service' | 'unknown';
-  /** Hosts of the same word take each other's running VMs; null: not said; empty: the platform says that all do. */
+  /**
+   * Hosts with equal values accept each other's running VMs; null: unknown; empty: the platform says that all hosts do.
+   */
   readonly cpu: string | null;
-  /** The processor's model, for VMs that see the host's own; null: not said. */
+  /** Model of the processor, for VMs that see the host's own model; null: unknown. */
   readonly cpuModel: string | null;
-  /** How many running VMs the host itself counts; null: not said. */
+  /** How many running VMs the host itself reports; null: unknown. */
   readonly saysRunning: number | null;
   readonly labels: Readonly<Record<string, string>>;
   readonly evidence: Evidence;
@@ -102,12 +108,12 @@ export interface Network {
   readonly key: string;
   readonly name: string;
   readonly reach: Reach;
-  /** True: it has no way out of the host, so VMs on it hear only each other there. */
+  /** True if the network has no uplink: VMs on it reach only each other on the same host. */
   readonly isIsolated: boolean;
   readonly evidence: Evidence;
 }
 
-/** What lets two VMs open one disk. */
+/** The settings that let two VMs open one disk. */
 export type Permit =
   | 'shared bus'
   | 'multi-writer'
@@ -118,7 +124,7 @@ export type Permit =
   | 'shared disk set';
 
 export interface Identity {
-  /** Equal in every VM that opens the same disk. */
+  /** Equal for all VMs that open the same disk. */
   readonly key: string;
   readonly kind: 'LUN' | 'path' | 'claim' | 'volume group' | 'volume' | 'disk';
   readonly name: string;
@@ -130,23 +136,23 @@ export interface Disk {
   readonly permit: { readonly kind: Permit; readonly evidence: Evidence } | null;
   /** Key of a storage; null: see `reach`. */
   readonly storage: string | null;
-  /** Used where `storage` is null. */
+  /** Used if `storage` is null. */
   readonly reach: Reach;
   readonly sizeGib: number | null;
   readonly isReadOnly: boolean;
-  /** A CD: to be ejected, not moved. */
+  /** True for a CD, which is ejected instead of moved. */
   readonly isMedia: boolean;
   readonly evidence: Evidence;
 }
 
 export interface Nic {
-  /** Key of a network; null: not said or not connected. */
+  /** Key of a network; null: unknown or not connected. */
   readonly network: string | null;
   readonly address: string;
   readonly evidence: Evidence;
 }
 
-/** Everything that can bind a VM to a host, apart from storage and networks, which are found by their reach. */
+/** All ties that bind a VM to a host, except storage and networks, which follow from their reach. */
 export const TIES = [
   'host device',
   'gpu',
@@ -182,16 +188,16 @@ export type TieKind = (typeof TIES)[number];
 
 export interface Tie {
   readonly kind: TieKind;
-  /** blocks: no live move while it is there. limits: the VM may go to the hosts of `hosts` only. */
+  /** `blocks`: no live migration while the tie exists. `limits`: the VM may go only to the hosts in `hosts`. */
   readonly effect: 'blocks' | 'limits' | 'warns' | 'informs';
-  /** The thing: a device, a file, a reason of the platform. */
+  /** The object that ties: a device, a file, or a reason of the platform. */
   readonly subject: string;
   /** Keys of hosts, with `limits`. */
   readonly hosts?: ReadonlySet<string>;
   readonly evidence: Evidence;
 }
 
-/** Something that the export does not say about one VM. */
+/** Information about one VM that the export lacks. */
 export interface Unknown {
   readonly aspect: Aspect;
   readonly evidence: Evidence;
@@ -200,20 +206,20 @@ export interface Unknown {
 
 export interface Vm {
   readonly key: string;
-  /** Equal for one VM in two exports; empty: not said. */
+  /** Equal for one VM in two exports; empty: unknown. */
   readonly uuid: string;
   readonly name: string;
   readonly platform: Platform;
   readonly group: string;
-  /** Key of a host that exists; null: not said or not found. */
+  /** Key of an existing host; null: unknown or not found. */
   readonly host: string | null;
-  /** As the export writes it; empty: nothing. */
+  /** The host's name in the export; empty: none. */
   readonly hostSaid: string;
   readonly cluster: string | null;
   readonly power: 'running' | 'stopped' | 'suspended' | 'unknown';
   readonly isTemplate: boolean;
   readonly memoryMib: number | null;
-  /** Memory that the platform keeps for it; null: all of it, the platform does not overcommit. */
+  /** Memory that the platform reserves for the VM; null: all of it, since the platform does not overcommit. */
   readonly reservedMib: number | null;
   readonly cpus: number | null;
   readonly disks: readonly Disk[];
@@ -229,16 +235,16 @@ export interface Vm {
 export interface Rule {
   readonly key: string;
   readonly name: string;
-  /** apart: no two on one host. together: all on one host. */
+  /** `apart`: no two VMs on one host. `together`: all on one host. */
   readonly kind: 'apart' | 'together';
   readonly isHard: boolean;
   readonly vms: readonly string[];
-  /** VMs of the rule that may be on one host, with `apart`; 1 unless told otherwise. */
+  /** How many VMs of the rule may be on one host, with `apart`; 1 by default. */
   readonly perHost: number;
   readonly evidence: Evidence;
 }
 
-/** A LUN that its hosts are told to leave alone because a guest cluster holds a reservation on it. */
+/** A LUN that hosts are configured to ignore because a guest cluster holds a reservation on it. */
 export interface ReservedLun {
   readonly name: string;
   readonly hosts: ReadonlySet<string>;
@@ -257,5 +263,5 @@ export interface Estate {
   readonly sources: readonly { readonly platform: Platform; readonly file: string }[];
 }
 
-/** Parts of a key are joined by a character that no export writes. */
+/** Joins the parts of a key with a character that no export contains. */
 export const keyOf = (...parts: readonly string[]): string => parts.join('\u0001');

@@ -1,4 +1,4 @@
-/** All findings about one estate. Pure: the same estate gives the same findings in the same order. */
+/** Computes all findings about an estate. Pure: the same estate gives the same findings in the same order. */
 import type { Estate, Network } from '../estate/estate.ts';
 import { type Cure, type CureItem, cureItems, cures } from './cures.ts';
 import { type DrainFinding, judgeDrains, TargetCache } from './drain.ts';
@@ -15,7 +15,7 @@ export interface Analysis {
   readonly ties: readonly TieFinding[];
   readonly losses: readonly LossFinding[];
   readonly slack: readonly SlackFinding[];
-  /** Networks that do not leave their host and that no VM is on. */
+  /** Networks without an uplink and without VMs. */
   readonly quietNetworks: readonly Network[];
   readonly cureItems: readonly CureItem[];
   readonly cures: readonly Cure[];

@@ -1,4 +1,7 @@
-/** What would free hosts, cheapest first. Approvals, downtime and data are counted; a price is put on them only with the user's own costs. */
+/**
+ * Computes the actions that free hosts, cheapest first. The cost counts approvals, downtime and data; it is a price
+ * only with the user's own prices.
+ */
 
 import type { TieKind, Vm } from '../estate/estate.ts';
 import { compare } from '../estate/estate-builder.ts';
@@ -58,10 +61,10 @@ const BY_TIE: Readonly<Partial<Record<TieKind, CureKind>>> = {
   'node selector': 'lift the rule',
 };
 
-/** One thing to do for one reason. */
+/** One action for one reason. */
 export interface CureItem extends CureCost {
   readonly kind: CureKind;
-  /** Equal where one act cures several reasons: a network, a rule, a VM. */
+  /** Equal if one action cures several reasons: a network, a rule, a VM. */
   readonly key: string;
   readonly host: string;
   readonly vm: Vm | null;
@@ -73,9 +76,9 @@ export interface Cure extends CureCost {
   readonly kind: CureKind;
   readonly items: number;
   readonly hosts: readonly string[];
-  /** Hosts that are free once this is done and nothing else. */
+  /** Hosts that become free by this action alone. */
   readonly frees: readonly string[];
-  /** Hosts that are free once this and all before it are done. */
+  /** Hosts that are free after this action and all earlier ones. */
   readonly freesSoFar: number;
   readonly gib: number;
 }
@@ -88,13 +91,13 @@ export interface Prices {
   readonly gib: number;
 }
 
-/** What it costs by the user's prices. */
+/** Returns the price of an action at the user's prices. */
 export function priceOf(cost: CureCost & { readonly gib: number }, prices: Prices): number {
   const sum = cost.approvals * prices.approval + cost.downtimeMin * prices.downtimeMinute + cost.gib * prices.gib;
   return Math.round(sum * 100) / 100;
 }
 
-/** Everything to do, host by host in the order of the findings. */
+/** Returns all actions, host by host in the order of the findings. */
 export function cureItems(drains: readonly DrainFinding[]): readonly CureItem[] {
   return drains.flatMap(({ host, reasons }) => reasons.map((reason) => itemOf(host.key, reason)));
 }
@@ -123,7 +126,7 @@ function keyFor(kind: CureKind, reason: Reason, host: string): string {
   return 'vm' in reason ? `${kind}|${reason.vm.key}` : `${kind}|${host}`;
 }
 
-/** Cures by kind, the cheapest first; the cheapest set of cures for a host is a beginning of this list. */
+/** Returns cures by kind, cheapest first; the cheapest set of cures for a host is a prefix of this list. */
 export function cures(items: readonly CureItem[]): readonly Cure[] {
   const kinds = new Map<CureKind, CureItem[]>();
   for (const item of items) {

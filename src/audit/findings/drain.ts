@@ -1,6 +1,7 @@
 /**
- * Whether each host can be drained: it can, it cannot (with every reason), or that is not proved (with every doubt). A reason outweighs a
- * doubt; a doubt outweighs a placement. So nothing that an export leaves out makes a host drainable.
+ * Decides whether each host can be drained: it can, it cannot (with every reason), or it is not proved (with every
+ * doubt). A reason outweighs a doubt, and a doubt outweighs a placement, so that information missing from an export
+ * never makes a host drainable.
  */
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
@@ -15,13 +16,13 @@ export interface DrainFinding {
   readonly verdict: Verdict;
   readonly reasons: readonly Reason[];
   readonly doubts: readonly Doubt[];
-  /** VMs that have to move. */
+  /** How many VMs have to move. */
   readonly vms: readonly Vm[];
-  /** VMs of other hosts that have to move first. */
+  /** How many VMs of other hosts have to move first. */
   readonly displaced: number;
 }
 
-/** One finding per host, in the order of the estate. */
+/** Returns one finding per host, in the order of the estate. */
 export function judgeDrains(index: EstateIndex, targets: TargetCache, rooms: Rooms): readonly DrainFinding[] {
   return [...index.estate.hosts.values()].map((host) => {
     const room = host.cluster === null ? null : rooms.of(host.cluster);
@@ -29,7 +30,7 @@ export function judgeDrains(index: EstateIndex, targets: TargetCache, rooms: Roo
   });
 }
 
-/** A VM's targets seen from its own host, kept: a VM may be asked to make room for many others. */
+/** Caches each VM's targets as seen from its own host: a VM may be a candidate for displacement many times. */
 export class TargetCache {
   readonly #index: EstateIndex;
   readonly #known = new Map<string, VmTargets>();
@@ -38,7 +39,7 @@ export class TargetCache {
     this.#index = index;
   }
 
-  /** A VM without a host has the targets of a host that stands alone. */
+  /** Returns a VM's targets; a VM without a host has the targets of a standalone host. */
   of(vm: Vm): VmTargets {
     const before = this.#known.get(vm.key);
     if (before !== undefined) return before;
@@ -52,7 +53,7 @@ export class TargetCache {
 
 function judge(host: Host, room: Room | null, index: EstateIndex, targets: TargetCache): DrainFinding {
   const vms = index.toMove(host.key);
-  // Where nothing is listed, only the completeness of the list is in doubt.
+  // For a host without listed VMs, only the completeness of the list can be in doubt.
   const gaps = index.gapsFor(host).filter(({ aspect }) => vms.length > 0 || aspect === 'vms' || aspect === 'hosts');
   const doubts: Doubt[] = gaps.map((gap) => ({ kind: 'gap', gap }));
   const listed = vms.length + helpersOn(host, index);
@@ -82,7 +83,7 @@ function judge(host: Host, room: Room | null, index: EstateIndex, targets: Targe
   return finding(host, reasons, doubts, vms, displaced);
 }
 
-/** VMs of the platform itself, which it stops with the host. */
+/** VMs of the platform itself, which the platform stops together with their host. */
 function helpersOn(host: Host, index: EstateIndex): number {
   const all = index.vmsOn.get(host.key) ?? [];
   return all.filter(({ ties }) => ties.some(({ kind, effect }) => kind === 'agent vm' && effect === 'informs')).length;
@@ -125,7 +126,7 @@ function judgeRoom(input: RoomInput): Fit {
   const reasons = certainlyTooFull(input);
   const doubts = unknownMemory(room, others);
   if (reasons.length > 0 || doubts.length > 0) return { reasons, doubts, displaced: 0 };
-  // VMs that cannot go anywhere have reasons of their own.
+  // VMs without any target have reasons of their own.
   const movable = vms.filter((vm) => targets.of(vm).reasons.length === 0 && targets.of(vm).proved?.size !== 0);
   const ask = (memory: MemoryKind): { unplaced: readonly Vm[]; displaced: number } =>
     room.ask({
@@ -146,7 +147,7 @@ function judgeRoom(input: RoomInput): Fit {
   return { reasons, doubts: [{ kind: 'no placement found', vms: configured.unplaced }], displaced: 0 };
 }
 
-/** Reasons that no placement can go round: sums, sizes, and more members of a rule than hosts. */
+/** Returns reasons that exclude every placement: sums, sizes, and rules with more members than hosts. */
 function certainlyTooFull({ host, vms, others, room, index }: RoomInput): Reason[] {
   const reasons: Reason[] = [];
   const running = vms.filter(({ power, memoryMib }) => power === 'running' && memoryMib !== null);

@@ -1,7 +1,7 @@
-/** Look-ups over an estate that several findings need, each made once. */
+/** Lookups over an estate that several findings share, each computed once. */
 import type { Estate, Gap, Host, Rule, Vm } from '../estate/estate.ts';
 
-/** An estate with the look-ups; templates are in none of them. */
+/** An estate with lookups; templates are in none of them. */
 export class EstateIndex {
   readonly estate: Estate;
   readonly hostsOf: ReadonlyMap<string, readonly Host[]>;
@@ -35,20 +35,20 @@ export class EstateIndex {
   readonly #covering = new WeakMap<ReadonlySet<string>, Map<string, boolean>>();
   readonly #words = new Map<string, string | null>();
 
-  /** Hosts of a cluster that take VMs, or may: what is not said does not count against them. */
+  /** Returns the hosts of a cluster that accept VMs, or may accept them: unknown states count as in service. */
   inService(cluster: string): readonly Host[] {
     return known(this.#inService, cluster, () =>
       (this.hostsOf.get(cluster) ?? []).filter(({ state }) => state !== 'out of service'),
     );
   }
 
-  /** The other hosts in service of a host's cluster. */
+  /** Returns the other in-service hosts of a host's cluster. */
   othersOf({ key: host, cluster }: Host): readonly Host[] {
     if (cluster === null) return [];
     return known(this.#others, host, () => this.inService(cluster).filter(({ key }) => key !== host));
   }
 
-  /** Whether every host in service of the cluster is among them. */
+  /** Returns true if `hosts` includes every in-service host of the cluster. */
   hasWholeCluster(cluster: string, hosts: ReadonlySet<string>): boolean {
     let byCluster = this.#covering.get(hosts);
     if (byCluster === undefined) {
@@ -58,7 +58,7 @@ export class EstateIndex {
     return known(byCluster, cluster, () => this.inService(cluster).every(({ key }) => hosts.has(key)));
   }
 
-  /** The processor of all hosts in service of a cluster, where they are known to have the same; else null. */
+  /** Returns the common processor of a cluster's in-service hosts, or null if they are not known to have the same. */
   commonCpu(cluster: string, field: 'cpu' | 'cpuModel'): string | null {
     return known(this.#words, `${field} ${cluster}`, () => {
       const hosts = this.inService(cluster);
@@ -67,12 +67,12 @@ export class EstateIndex {
     });
   }
 
-  /** VMs that have to leave the host before it is taken out of service. */
+  /** Returns the VMs that must leave the host before it is taken out of service. */
   toMove(host: string): readonly Vm[] {
     return (this.vmsOn.get(host) ?? []).filter(({ power }) => power === 'running' || power === 'unknown');
   }
 
-  /** Gaps that keep the host from being called drainable. */
+  /** Returns the gaps because of which the host cannot be called drainable. */
   gapsFor(host: Host): readonly Gap[] {
     return this.estate.gaps.filter(
       ({ blocks, group, hosts }) => blocks && group === host.group && (hosts === null || hosts.has(host.key)),

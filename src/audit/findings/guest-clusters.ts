@@ -1,7 +1,8 @@
 /**
- * Which VMs form a cluster inside their guests, in words and never per cent: certain, member (peers unseen), collision, probable, hint.
- * Certain rests on an identity: two VMs open the same disk and something permits it. Probable rests on signs of three independent families, one
- * of them structural. Names alone say nothing: half of an estate looks like families.
+ * Finds VMs that form a cluster inside their guests, with a confidence in words, never in per cent: certain, member
+ * (peers unseen), collision, probable, hint. `certain` needs an identity: two VMs open the same disk, and a setting
+ * permits it. `probable` needs signs of three independent families, one of them structural. Names alone prove nothing:
+ * half of an estate looks like families.
  */
 
 import type { Disk, Evidence, Identity, Permit, Vm } from '../estate/estate.ts';
@@ -14,14 +15,14 @@ export type Confidence = 'certain' | 'member' | 'probable' | 'collision' | 'hint
 export interface ClusterFinding {
   readonly confidence: Confidence;
   readonly vms: readonly Vm[];
-  /** The disks that are opened by several, or by one that permits it. */
+  /** Disks that several VMs open, or that one VM opens with a setting that permits sharing. */
   readonly identities: readonly Identity[];
   readonly permits: readonly Permit[];
   readonly signs: readonly Sign[];
   readonly evidence: readonly Evidence[];
 }
 
-/** Evidence that is kept per finding. */
+/** The most evidence that is kept per finding. */
 const EVIDENCE_MAX = 40;
 const FAMILIES_MIN = 3;
 
@@ -31,7 +32,7 @@ interface Use {
   readonly identity: Identity;
 }
 
-/** All findings, the most certain first; hints at the end. */
+/** Returns all findings, the most certain first and hints last. */
 export function findGuestClusters(index: EstateIndex): readonly ClusterFinding[] {
   const shared = sharedDisks(index);
   const certain = merged(shared.filter(({ uses }) => uses.some(({ disk }) => disk.permit !== null))).map((finding) => ({
@@ -60,7 +61,7 @@ interface SharedDisk {
   readonly uses: readonly Use[];
 }
 
-/** Identities that at least two different VMs have; templates and read-only media are nobody's peers. */
+/** Returns identities that at least two different VMs have; templates and read-only media do not count. */
 function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
   const uses = new Map<string, Use[]>();
   for (const vm of index.estate.vms.values()) {
@@ -80,12 +81,12 @@ function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
     .map(([, all]) => ({ uses: all }));
 }
 
-/** One VM in two exports is one VM. */
+/** Identifies a VM: the same VM in two exports counts once. */
 function personOf(vm: Vm): string {
   return vm.uuid === '' ? vm.key : vm.uuid;
 }
 
-/** Disks that the same VMs share become one finding; so do disks with one VM in common. */
+/** Merges disks that the same VMs share into one finding, and disks that have one VM in common. */
 function merged(shared: readonly SharedDisk[]): readonly ClusterFinding[] {
   interface Group {
     readonly vms: Map<string, Vm>;
@@ -128,11 +129,11 @@ function distinct(all: readonly Evidence[]): readonly Evidence[] {
   return [...new Map(all.map((one) => [JSON.stringify(one), one])).values()];
 }
 
-/** VMs with a disk that others may open, and nobody in sight who does. */
+/** Returns VMs with a shareable disk that no visible VM shares. */
 function membersAlone(index: EstateIndex, claimed: ReadonlySet<string>): readonly ClusterFinding[] {
   return [...index.estate.vms.values()].flatMap((vm) => {
     if (vm.isTemplate || claimed.has(vm.key)) return [];
-    // Cockpit sets "shareable" on disks without being asked: alone it says nothing there.
+    // Cockpit sets "shareable" on disks by itself, so that this setting alone proves nothing there.
     const means = (disk: Disk): boolean =>
       disk.permit !== null && !disk.isReadOnly && !(vm.platform === 'libvirt' && disk.permit.kind === 'shareable');
     const disks = vm.disks.filter(means);

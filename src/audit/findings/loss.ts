@@ -1,7 +1,7 @@
 /**
- * Whether the VMs of a host can start again elsewhere when the host is lost, by configured memory and, beside it, by what the platform keeps
- * for them. A start needs less than a live move: a CD is ejected, a CPU need not match. What is bound to the host's hardware or disks stays
- * down with it.
+ * Decides whether the VMs of a lost host can start elsewhere, by configured memory and also by the memory that the
+ * platform reserves. A start needs less than a live migration: a CD is ejected, and the CPU need not match. VMs that
+ * are bound to the host's hardware or disks stay down with the host.
  */
 import type { Host, Rule, TieKind, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
@@ -9,9 +9,9 @@ import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
 
 export interface LossFinding {
   readonly host: Host;
-  /** not proved: the export lacks what it takes to say. */
+  /** `not proved`: the export lacks the needed information. */
   readonly verdict: 'covered' | 'covered by reserved memory' | 'not covered' | 'not proved';
-  /** VMs that have no place by configured memory. */
+  /** VMs without room by configured memory. */
   readonly unplaced: readonly Vm[];
   /** VMs that only this host can run. */
   readonly bound: readonly Vm[];
@@ -37,7 +37,7 @@ const HARDWARE: ReadonlySet<TieKind> = new Set([
   'agent vm',
 ]);
 
-/** One finding per host that runs something, in the order of the estate. */
+/** Returns one finding per host that runs VMs, in the order of the estate. */
 export function judgeLosses(index: EstateIndex, rooms: Rooms): readonly LossFinding[] {
   return [...index.estate.hosts.values()].flatMap((host) => {
     const vms = index.toMove(host.key).filter(({ power }) => power === 'running');
@@ -89,7 +89,10 @@ function isBound(vm: Vm, host: Host, index: EstateIndex): boolean {
   });
 }
 
-/** Hard rules whose members are as many as the hosts of their cluster can hold: no host of them can be out of service. */
+/**
+ * Returns hard rules with as many members as the hosts of their cluster can hold: none of these hosts can be out of
+ * service.
+ */
 export function rulesWithoutSlack(index: EstateIndex): readonly SlackFinding[] {
   return index.estate.rules.flatMap((rule) => {
     if (rule.kind !== 'apart' || !rule.isHard) return [];

@@ -1,10 +1,13 @@
-/** Why a host cannot be drained, or why that is not proved. They name objects of the estate; sentences are made in the report. */
+/**
+ * Reasons why a host cannot be drained, or is not proved to be drainable. They name objects of the estate; the report
+ * makes sentences of them.
+ */
 import type { Evidence, Gap, Rule, Tie, Unknown, Vm } from '../estate/estate.ts';
 
-/** A reason that holds whatever the export leaves open. */
+/** A reason that holds whatever information the export lacks. */
 export type Reason =
   | { readonly kind: 'tie'; readonly vm: Vm; readonly tie: Tie }
-  /** The VM's disk is on storage that no possible target has. */
+  /** No possible target has the storage of the VM's disk. */
   | {
       readonly kind: 'storage';
       readonly vm: Vm;
@@ -17,11 +20,11 @@ export type Reason =
       readonly kind: 'network';
       readonly vm: Vm;
       readonly network: string;
-      /** True: the network ends at the host. False: no possible target has it. */
+      /** True: the network ends at the host. False: no possible target has the network. */
       readonly isIsolated: boolean;
       readonly evidence: Evidence;
     }
-  /** Each of its disks and networks is elsewhere too, but no host has all of them. */
+  /** Each of the VM's disks and networks exists elsewhere, but no single host has all of them. */
   | { readonly kind: 'no common host'; readonly vm: Vm; readonly evidence: Evidence }
   | { readonly kind: 'no target'; readonly cluster: string; readonly vms: number; readonly evidence: Evidence }
   | { readonly kind: 'too large'; readonly vm: Vm; readonly neededMib: number; readonly largestMib: number }
@@ -32,7 +35,7 @@ export type Reason =
 export type Doubt =
   | { readonly kind: 'gap'; readonly gap: Gap }
   | { readonly kind: 'unknown'; readonly vm: Vm; readonly unknown: Unknown }
-  /** Holds only if the VM runs, which is not said. */
+  /** Holds only if the VM runs, which is unknown. */
   | { readonly kind: 'if running'; readonly vm: Vm; readonly reason: Reason | null }
   | {
       readonly kind: 'reach';

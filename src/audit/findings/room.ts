@@ -1,19 +1,25 @@
-/** The memory of one cluster, as the planner wants it: arrays made once, and an assignment asked for per host. */
+/**
+ * The memory of one cluster in the form that the planner needs: arrays are made once, and an assignment is computed per
+ * host.
+ */
 import { rankHosts, spread } from '../../core/plan/spread-placement.ts';
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
 
-/** Configured: what VMs are given. Reserved: what the platform keeps for them, where it lends out more than it has. */
+/**
+ * `configured`: the memory that VMs are given. `reserved`: the memory that an overcommitting platform reserves for
+ * them.
+ */
 export type MemoryKind = 'configured' | 'reserved';
 
 export interface RoomQuestion {
-  /** The host that is left. */
+  /** The host that is to be drained. */
   readonly from: Host;
   readonly vms: readonly Vm[];
   readonly memory: MemoryKind;
-  /** Hosts a VM may go to; null: all. */
+  /** Hosts to which a VM may go; null: all. */
   readonly targets: (vm: Vm) => ReadonlySet<string> | null;
-  /** Whether VMs of other hosts may make room. */
+  /** Returns true if a VM of another host may be displaced. */
   readonly mayDisplace: (vm: Vm) => boolean;
 }
 
@@ -23,7 +29,7 @@ export interface RoomAnswer {
   readonly displaced: number;
 }
 
-/** What a VM takes, in MiB. */
+/** Returns a VM's memory in MiB. */
 export function memoryOf(vm: Vm, memory: MemoryKind): number {
   return memory === 'configured' ? (vm.memoryMib ?? 0) : (vm.reservedMib ?? vm.memoryMib ?? 0);
 }
@@ -32,7 +38,7 @@ interface Memory {
   readonly vmMib: Float64Array;
   readonly freeMib: Float64Array;
   readonly ranked: Int32Array;
-  /** What is free on all hosts together. */
+  /** Free memory of all hosts together, in MiB. */
   readonly totalMib: number;
 }
 
@@ -45,7 +51,7 @@ export class Rooms {
     this.#index = index;
   }
 
-  /** The room of a cluster. */
+  /** Returns the room of a cluster. */
   of(cluster: string): Room {
     const room = this.#rooms.get(cluster) ?? new Room(cluster, this.#index);
     this.#rooms.set(cluster, room);
@@ -53,7 +59,7 @@ export class Rooms {
   }
 }
 
-/** One per cluster. */
+/** The room of one cluster. */
 export class Room {
   readonly hosts: readonly Host[];
   readonly #vms: readonly Vm[];
@@ -63,7 +69,10 @@ export class Room {
   readonly #residentsOf: ReadonlyMap<string, readonly number[]>;
   readonly #apart: readonly { readonly vms: readonly number[]; readonly perHost: number }[];
   readonly #memory: Readonly<Record<MemoryKind, Memory>>;
-  /** A VM of the cluster whose memory is not said, so that nobody knows what is free; undefined: there is none. */
+  /**
+   * Returns a VM of the cluster with unknown memory, because of which the free memory is unknown; undefined if there is
+   * none.
+   */
   readonly vmWithoutMemory: Vm | undefined;
 
   constructor(cluster: string, index: EstateIndex) {
@@ -88,7 +97,7 @@ export class Room {
     this.#memory = { configured: this.#arrays('configured'), reserved: this.#arrays('reserved') };
   }
 
-  /** Free memory of the other hosts together. */
+  /** Returns the free memory of the other hosts together. */
   freeMib(from: Host, memory: MemoryKind): number {
     const { freeMib, totalMib } = this.#memory[memory];
     const own = this.#hostNumberOf.get(from.key);

@@ -1,10 +1,10 @@
-/** Signs that VMs form a cluster, by families that do not follow from each other. */
+/** Signs that VMs form a cluster, in families that are independent of each other. */
 
 import type { Evidence, Vm } from '../estate/estate.ts';
 import { compare } from '../estate/estate-builder.ts';
 import type { EstateIndex } from './estate-index.ts';
 
-/** network, rule and lun are structural. kubernetes speaks against a cluster with shared disks. */
+/** `network`, `rule` and `lun` are structural. `kubernetes` speaks against a cluster with shared disks. */
 export type Family =
   | 'network'
   | 'rule'
@@ -21,7 +21,7 @@ export interface Sign {
   readonly family: Family;
   /** The network, rule, LUN, stem, address or word. */
   readonly subject: string;
-  /** False for a structure that its platform only prefers. */
+  /** False if the platform only prefers the structure. */
   readonly isHard: boolean;
   readonly evidence: readonly Evidence[];
 }
@@ -39,7 +39,7 @@ const WORDS =
 const KUBERNETES =
   /(?<![a-z])(kube\w*|k8s\w*|k3s\w*|rke2?|ocp\d*|openshift|okd\d*|tkg\w*|worker|control-?plane|gardener|talos)(?![a-z])/i;
 
-/** Groups of 2 to 5 VMs that something in the estate holds together. */
+/** Returns groups of 2 to 5 VMs that a structure of the estate connects. */
 export function* structures(index: EstateIndex): Iterable<Structure> {
   const { estate } = index;
   const people = (keys: Iterable<string>): readonly Vm[] =>
@@ -63,7 +63,7 @@ export function* structures(index: EstateIndex): Iterable<Structure> {
   yield* aroundLuns(index);
 }
 
-/** VMs with a raw disk whose identity is not exported, on hosts that see a LUN which is always reserved. */
+/** Groups VMs that have a raw disk of unknown identity on hosts with a permanently reserved LUN. */
 function* aroundLuns(index: EstateIndex): Iterable<Structure> {
   for (const lun of index.estate.reservedLuns) {
     const vms = [...lun.hosts]
@@ -79,7 +79,7 @@ function nicEvidence(vm: Vm, network: string): readonly Evidence[] {
   return vm.nics.filter((nic) => nic.network === network).map(({ evidence }) => evidence);
 }
 
-/** Rules that hold the members of a certain cluster together or apart. */
+/** Returns the rules that keep members of a certain cluster together or apart. */
 export function rulesAmong(vms: readonly Vm[], index: EstateIndex): readonly Sign[] {
   const keys = new Set(vms.map(({ key }) => key));
   const rules = new Set(vms.flatMap(({ key }) => index.rulesOf.get(key) ?? []));
@@ -93,7 +93,7 @@ export function rulesAmong(vms: readonly Vm[], index: EstateIndex): readonly Sig
     }));
 }
 
-/** The other signs that all of these VMs, or at least two, show. */
+/** Returns the further signs that all, or at least two, of these VMs show. */
 export function signsOf(vms: readonly Vm[], index: EstateIndex): readonly Sign[] {
   return [names(vms), shape(vms), addresses(vms), words(vms, index), bus(vms), kubernetes(vms)].flatMap(
     (sign) => sign ?? [],
@@ -108,7 +108,7 @@ function names(vms: readonly Vm[]): Sign | null {
   return sign('names', stem, vms);
 }
 
-/** What is left of a name without its domain and its counting end. */
+/** Returns a name without its domain and its trailing number. */
 function stemOf(name: string): string {
   const short = /^[\d.]+$/.test(name) ? name : (name.split('.')[0] ?? name);
   return short.toLowerCase().replace(/[-_ ]?(?:\d+|(?<=[-_ ])[a-h]|(?<=\d)[a-h])$/, '');
@@ -132,11 +132,11 @@ function addresses(vms: readonly Vm[]): Sign | null {
   return { family: 'addresses', subject: '169.254', isHard: true, evidence: found.map(({ evidence }) => evidence) };
 }
 
-/** Words of the trade in names, notes, guests and networks of at least two. */
+/** Finds technical terms in the names, notes, guests and networks of at least two VMs. */
 function words(vms: readonly Vm[], index: EstateIndex): Sign | null {
   const wordIn = ({ name, notes, guest, nics }: Vm): string | undefined => {
     const networks = nics.map(({ network }) => index.estate.networks.get(network ?? '')?.name ?? '');
-    // In a domain, the word names the company's cluster of hosts.
+    // A domain is excluded: it may contain the name of the company's host cluster.
     const texts = [name.split('.')[0] ?? '', notes, guest, ...networks].map((text) => text.replaceAll('_', ' '));
     return texts.map((text) => WORDS.exec(text)?.[1]).find((word) => word !== undefined);
   };

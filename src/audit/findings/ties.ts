@@ -1,4 +1,4 @@
-/** What binds VMs to hosts, VM by VM, also where the VM does not run or its host is not known. */
+/** Lists ties of VMs to hosts, VM by VM, including stopped VMs and VMs without a known host. */
 
 import type { Vm } from '../estate/estate.ts';
 import { compare } from '../estate/estate-builder.ts';
@@ -7,7 +7,7 @@ import type { EstateIndex } from './estate-index.ts';
 import type { Reason } from './reasons.ts';
 
 export interface TieFinding {
-  /** blocks: the VM runs, or may run, and cannot move. informs: it would, if it ran. */
+  /** `blocks`: the VM runs, or may run, and cannot move. `informs`: the tie would block if the VM ran. */
   readonly level: 'blocks' | 'warns' | 'informs';
   readonly vm: Vm;
   readonly reason: Reason;
@@ -15,7 +15,7 @@ export interface TieFinding {
 
 const LEVELS = ['blocks', 'warns', 'informs'] as const;
 
-/** All ties, the blocking ones first. */
+/** Returns all ties, the blocking ones first. */
 export function findTies(index: EstateIndex, targets: TargetCache): readonly TieFinding[] {
   const found: TieFinding[] = [];
   for (const vm of index.estate.vms.values()) {
@@ -26,7 +26,7 @@ export function findTies(index: EstateIndex, targets: TargetCache): readonly Tie
       const reason: Reason = { kind: 'tie', vm, tie };
       if (tie.effect === 'warns') found.push({ level: runs ? 'warns' : 'informs', vm, reason });
       if (tie.effect === 'informs') found.push({ level: 'informs', vm, reason });
-      // Hosts are left that the VM may go to: it is drained, with less choice.
+      // The VM still has possible hosts: it can be drained, with fewer choices.
       if (tie.effect === 'limits' && !targets.of(vm).reasons.some((one) => one.kind === 'tie' && one.tie === tie))
         found.push({ level: runs ? 'warns' : 'informs', vm, reason });
     }

@@ -1,18 +1,18 @@
-/** Where one VM can go while it runs, and what keeps it: the same for every host and platform. */
+/** Determines where one VM can go while it runs, and what keeps it: the same for every host and platform. */
 import type { Disk, Host, Network, Nic, Reach, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
 import type { Doubt, Reason } from './reasons.ts';
 
 export interface VmTargets {
-  /** Keys of hosts that may take it as far as anybody knows; null: every other host in service of its cluster. */
+  /** Keys of hosts that may accept the VM as far as is known; null: every other in-service host of its cluster. */
   readonly possible: ReadonlySet<string> | null;
-  /** Keys of hosts that are known to take it; null: as `possible`. */
+  /** Keys of hosts that are known to accept the VM; null: as `possible`. */
   readonly proved: ReadonlySet<string> | null;
   readonly reasons: readonly Reason[];
   readonly doubts: readonly Doubt[];
 }
 
-/** `at`: the host the VM is on, where that is known; `others`: the other hosts in service of its cluster. */
+/** `at`: the VM's present host, if known; `others`: the other in-service hosts of its cluster. */
 export function targetsOf(vm: Vm, at: Host | null, others: readonly Host[], index: EstateIndex): VmTargets {
   const search = new TargetSearch(vm, at, others, index);
   for (const tie of vm.ties) {
@@ -58,7 +58,8 @@ class TargetSearch {
     if (network === undefined) return;
     const reason = this.#networkReason(network, nic);
     if (network.isIsolated) {
-      // A network that one VM uses alone still holds it: a platform refuses the move, and the VM's peer may be unseen.
+      // A network that only one VM uses still holds it: the platform refuses the move, and a peer may not be in the
+      // export.
       this.reasons.push(reason);
       return;
     }
@@ -67,7 +68,7 @@ class TargetSearch {
   }
 
   limit(hosts: ReadonlySet<string>, reason: Reason): void {
-    // A host without neighbours has a reason of its own.
+    // A standalone host has a reason of its own.
     if (this.#others.length === 0) return;
     if (this.#index.hasWholeCluster(this.#at?.cluster ?? '', hosts)) return;
     const left = this.#others.filter(({ key }) => hosts.has(key)).map(({ key }) => key);
@@ -92,7 +93,7 @@ class TargetSearch {
     return { possible, proved, reasons: this.reasons, doubts: this.doubts };
   }
 
-  /** Disks of one VM on one storage are one reason. */
+  /** Merges the disks of one VM on one storage into one reason. */
   #add(reason: Reason): void {
     if (reason.kind === 'storage') {
       const same = this.reasons.findIndex((one) => one.kind === 'storage' && one.storage === reason.storage);
@@ -116,11 +117,11 @@ class TargetSearch {
     if (reach.kind === 'unknown') this.doubts.push(doubt);
     if (reach.kind !== 'count') return;
     if (reach.count <= 1) this.#add(reason);
-    // Names are not said: only if all hosts there are have it, the cluster's have it.
+    // The export gives a count without names: the cluster's hosts are covered only if the count covers all hosts.
     else if (reach.count < (this.#index.hostsPerGroup.get(this.#vm.group) ?? 0)) this.doubts.push(doubt);
   }
 
-  /** Possible targets whose processor takes the VM as it runs. */
+  /** Returns the possible targets whose processors accept the VM as it runs. */
   #proved(): ReadonlySet<string> | null {
     const field = this.#vm.ties.some(({ kind }) => kind === 'cpu passthrough') ? 'cpuModel' : 'cpu';
     const mine = this.#at?.[field] ?? null;

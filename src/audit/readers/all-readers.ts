@@ -1,4 +1,4 @@
-/** All readers, in the order in which they are asked whether a document is theirs. */
+/** All readers, in the order in which they may claim a document. */
 import type { Reader } from './document.ts';
 import { hypervReader } from './hyperv/hyperv-reader.ts';
 import { kubevirtReader } from './kubevirt/kubevirt-reader.ts';

@@ -1,14 +1,14 @@
-/** What a file becomes before a platform's reader looks at it, and what a reader is. */
+/** The parsed forms of a file, and the interface of a platform's reader. */
 
 import type { Platform } from '../estate/estate.ts';
 import type { EstateBuilder } from '../estate/estate-builder.ts';
 
-/** One tab of a workbook, or one CSV file: only the columns that somebody reads. */
+/** One tab of a workbook, or one CSV file; only columns that a reader uses are kept. */
 export interface Table {
   readonly file: string;
-  /** The workbook, or the directory of the CSV files: tables of one export. */
+  /** The workbook, or the directory of the CSV files: the tables of one export. */
   readonly group: string;
-  /** The tab's name, or the CSV file's name without its ending. */
+  /** Name of the tab, or of the CSV file without its extension. */
   readonly tab: string;
   readonly columns: readonly string[];
   /** Cells in the order of `columns`; an absent cell is empty. */
@@ -17,7 +17,7 @@ export interface Table {
   readonly rowNumbers: readonly number[];
 }
 
-/** An element; prefixes of namespaces are left out of names. */
+/** An XML element; names have no namespace prefixes. */
 export interface Xml {
   readonly name: string;
   readonly attributes: Readonly<Record<string, string>>;
@@ -27,22 +27,22 @@ export interface Xml {
 
 export type Document =
   | { readonly kind: 'tables'; readonly file: string; readonly tables: readonly Table[] }
-  /** JSON, YAML and CLIXML. */
+  /** A value from JSON, YAML or CLIXML. */
   | { readonly kind: 'data'; readonly file: string; readonly values: readonly unknown[] }
   | { readonly kind: 'xml'; readonly file: string; readonly root: Xml }
-  /** Lines: `.vmx`, `.vmdk` descriptors, `/etc/pve`. */
+  /** A text of lines: `.vmx`, `.vmdk` descriptors, `/etc/pve`. */
   | { readonly kind: 'text'; readonly file: string; readonly text: string };
 
 /** Reads the exports of one platform. `docs/tasks/adding-an-audit-reader.md` says how one is added. */
 export interface Reader {
   readonly platform: Platform;
-  /** Whether the document is this platform's. It must not throw. */
+  /** Returns true if the document belongs to this platform. Must not throw. */
   claims(document: Document): boolean;
-  /** Reads all documents that were claimed, in the order of their names. Throws `Unreadable`. */
+  /** Reads all claimed documents, in the order of their names. Throws `Unreadable`. */
   read(documents: readonly Document[], into: EstateBuilder): void;
 }
 
-/** A file that is an inventory and cannot be read; `fix`: what to do about it. */
+/** An inventory file that cannot be read; `fix`: what to do about it. */
 export class Unreadable extends Error {
   override readonly name = 'Unreadable';
   readonly file: string;

@@ -1,4 +1,7 @@
-/** Findings to a report. Numbers of findings follow their order, so that two runs over the same files give the same. */
+/**
+ * Makes a report of findings. Findings are numbered in their order, so that two runs over the same files give the same
+ * numbers.
+ */
 import type { Gap, Vm } from '../estate/estate.ts';
 import type { Analysis } from '../findings/analysis.ts';
 import { type CureItem, type Prices, priceOf } from '../findings/cures.ts';
@@ -20,12 +23,12 @@ import { CONFIRM_CLUSTER, TIE_WORDS } from './words.ts';
 export interface ReportOptions {
   readonly naming: Naming;
   readonly prices: Prices | null;
-  /** Groups of VMs about which too little is known are left out without it. */
+  /** If false, groups with the lowest confidence are left out. */
   readonly withHints: boolean;
   readonly ignored: readonly string[];
 }
 
-/** The report. */
+/** Builds the report. */
 export function buildReport(analysis: Analysis, options: ReportOptions): Report {
   const maker = new Maker(analysis, options);
   const hosts = maker.hosts();
@@ -113,7 +116,7 @@ class Maker {
     }));
   }
 
-  /** Members that are on one host now are lost with it. */
+  /** Returns members of a cluster that are now on one host, and would be lost together. */
   #togetherNow(vms: readonly Vm[]): readonly string[] {
     const [host, ...others] = new Set(vms.map((vm) => vm.host));
     const isOne = vms.length > 1 && others.length === 0 && typeof host === 'string';

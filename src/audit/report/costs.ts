@@ -4,7 +4,7 @@ import type { Prices } from '../findings/cures.ts';
 
 const NUMBERS = ['approval', 'downtime_minute', 'gib'] as const;
 
-/** The prices, or what is wrong with the text. */
+/** Parses the prices; returns the problem as text if the file is invalid. */
 export function pricesOf(text: string): Prices | string {
   let value: unknown;
   try {

@@ -1,9 +1,9 @@
-/** The tickets of a report as CSV. A cell that a spreadsheet would compute is written as text. */
+/** Writes the tickets of a report as CSV. A cell that a spreadsheet would evaluate as a formula is written as text. */
 import type { Report } from './report.ts';
 
 const HEADER = 'ticket_key,host,vm,owner,reason,evidence,cure,downtime_min,approvals,gib,cost,confidence,also_frees';
 
-/** One line per host and reason. */
+/** Returns one line per host and reason. */
 export function reportCsv({ tickets }: Report): string {
   const lines = tickets.map((ticket) =>
     [

@@ -1,6 +1,6 @@
 /**
- * A report as one HTML file: nothing is loaded from anywhere, and its policy forbids that anything is. Everything is in the page without its
- * script, which only filters; printed, it shows what is shown.
+ * Writes a report as one HTML file: nothing is loaded from elsewhere, and the page's content security policy forbids
+ * loading. The page is complete without its script, which only filters; a printout shows the filtered page.
  */
 import { escaped } from './escape.ts';
 import { pictureOf } from './picture.ts';
@@ -42,7 +42,7 @@ document.querySelector('form').addEventListener('submit', (event) => event.preve
 const POLICY =
   "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/** The page. */
+/** Returns the page. */
 export function reportHtml(report: Report): string {
   const { summary: sum } = report;
   const title = `${counted(sum.hosts, 'host')}, ${counted(sum.vms, 'VM')}: ${sum.cannot} cannot be drained, ${sum.notProved} not proved`;

@@ -1,18 +1,21 @@
 /**
- * How the estate's names appear in a report: as they are, or replaced. Replaced names are equal where the names were, so that a reader can
- * follow a host through a report that tells nobody what it is called.
+ * Names of the estate in a report: unchanged, or replaced. Equal names get equal replacements, so that a reader can
+ * follow a host through a report that does not reveal its name.
  */
 import { printable } from '../../base/printable.ts';
 import type { Estate, Evidence } from '../estate/estate.ts';
 
 export interface Naming {
-  /** A name, an address, a file of the estate, a note. `kind` is the word that stands before the number when it is replaced. */
+  /**
+   * Converts a name, an address, a file of the estate, or a note. `kind` is the word before the number of a
+   * replacement.
+   */
   name(kind: string, text: string): string;
   file(file: string): string;
   evidence(evidence: Evidence): Evidence;
 }
 
-/** Names as they are, but for characters that would steer a terminal or make lines of their own. */
+/** Keeps names, except characters that would steer a terminal or break lines. */
 export const PLAIN: Naming = {
   name: (_kind, text) => printable(text),
   file: (file) => printable(file),
@@ -25,7 +28,7 @@ export const PLAIN: Naming = {
   }),
 };
 
-/** Values that name nothing: numbers, switches, and the words of the platforms. */
+/** Values that identify nothing: numbers, flags, and the platforms' own words. */
 const SAFE = new RegExp(
   `^(?:${[
     'true|false|yes|no|on|off|none|null|\\[\\]|\\{\\}',

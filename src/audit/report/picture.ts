@@ -1,4 +1,4 @@
-/** Hosts as boxes with their VMs as dots, and lines between the members of guest clusters. */
+/** Draws hosts as boxes with their VMs as dots, and lines between the members of guest clusters. */
 import { escaped } from './escape.ts';
 import type { Report, ReportHost } from './report.ts';
 
@@ -6,7 +6,7 @@ const COLUMNS = 10;
 const WIDTH = 112;
 const DOT = 9;
 const DOTS_PER_ROW = 10;
-/** Dots of VMs that nothing ties; the others are all drawn. */
+/** The most dots of VMs without ties; all other VMs are drawn. */
 const PLAIN_DOTS_MAX = 4000;
 const HOSTS_MAX = 1200;
 const COLOURS = { can: 'var(--can)', cannot: 'var(--cannot)', 'not proved': 'var(--doubt)' } as const;
@@ -16,7 +16,7 @@ interface Point {
   readonly y: number;
 }
 
-/** An SVG; a sentence where there is nothing to draw, or too much. */
+/** Returns an SVG, or a sentence if there is nothing to draw, or too much. */
 export function pictureOf(report: Report): string {
   const { hosts } = report;
   if (hosts.length === 0) return '<p>No host is in the files.</p>';

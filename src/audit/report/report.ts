@@ -1,4 +1,4 @@
-/** What a report holds, before it is text, JSON, CSV or HTML: sentences and names, nothing to be computed. */
+/** The content of a report before it is formatted as text, JSON, CSV or HTML: finished sentences and names. */
 import type { Evidence } from '../estate/estate.ts';
 import type { Verdict } from '../findings/drain.ts';
 import type { Confidence } from '../findings/guest-clusters.ts';
@@ -6,11 +6,11 @@ import type { LossFinding } from '../findings/loss.ts';
 
 export interface ReportReason {
   readonly text: string;
-  /** Empty where the reason is about the host. */
+  /** Empty if the reason concerns the host itself. */
   readonly vm: string;
   readonly cure: string;
   readonly confirm: string;
-  /** The id of a line of the coverage, or empty. */
+  /** ID of a line of the coverage, or empty. */
   readonly gap: string;
   readonly evidence: readonly Evidence[];
 }
@@ -20,7 +20,7 @@ export interface ReportGap {
   readonly platform: string;
   readonly text: string;
   readonly fix: string;
-  /** True: hosts are not proved to be drainable because of it. */
+  /** True if hosts are not proved to be drainable because of the gap. */
   readonly blocks: boolean;
 }
 
@@ -30,11 +30,11 @@ export interface ReportHost {
   readonly cluster: string;
   readonly platform: string;
   readonly verdict: Verdict;
-  /** VMs that have to move. */
+  /** How many VMs have to move. */
   readonly vms: readonly string[];
   readonly reasons: readonly ReportReason[];
   readonly doubts: readonly ReportReason[];
-  /** VMs of other hosts that have to make room first. */
+  /** How many VMs of other hosts have to make room first. */
   readonly displaced: number;
 }
 
@@ -124,7 +124,7 @@ export interface Report {
   readonly losses: readonly ReportLoss[];
   /** Rules that need every host of their cluster. */
   readonly slack: readonly { readonly id: string; readonly text: string; readonly evidence: readonly Evidence[] }[];
-  /** What is worth knowing and holds nobody. */
+  /** Remarks that hold no VM. */
   readonly notes: readonly { readonly id: string; readonly text: string; readonly evidence: readonly Evidence[] }[];
   readonly cures: readonly ReportCure[];
   readonly tickets: readonly ReportTicket[];

@@ -1,4 +1,4 @@
-/** Findings to sentences. Each says what it is about first; names go through the report's naming. */
+/** Makes sentences of findings. Each sentence begins with its subject; names go through the report's naming. */
 import { listed } from '../../base/listed.ts';
 import type { Evidence, Gap, Vm } from '../estate/estate.ts';
 import type { CureKind } from '../findings/cures.ts';
@@ -10,12 +10,12 @@ import { CONFIDENCE_WORDS, PERMIT_WORDS, SIGN_WORDS, TIE_WORDS } from './words.t
 
 const NAMES_MAX = 6;
 
-/** Memory for people. */
+/** Formats memory for people. */
 function memoryText(mib: number): string {
   return mib < 10_240 ? `${Math.round(mib)} MiB` : `${Math.round(mib / 102.4) / 10} GiB`;
 }
 
-/** `1 VM`, `2 VMs`. */
+/** Formats a count: `1 VM`, `2 VMs`. */
 export function counted(count: number, one: string): string {
   return `${count} ${one}${count === 1 ? '' : 's'}`;
 }
@@ -28,7 +28,7 @@ function quoted(naming: Naming, kind: string, text: string): string {
   return text === '' ? '' : ` "${naming.name(kind, text)}"`;
 }
 
-/** Why a host cannot be drained. */
+/** Explains why a host cannot be drained. */
 export function reasonText(reason: Reason, naming: Naming): string {
   switch (reason.kind) {
     case 'tie': {
@@ -59,7 +59,7 @@ export function reasonText(reason: Reason, naming: Naming): string {
   }
 }
 
-/** What an export does not say. */
+/** Describes information that an export lacks. */
 export function gapText(gap: Gap, naming: Naming): string {
   const { kind, part, column, count, example } = gap;
   const file = gap.file === '' ? '' : ` in ${naming.file(gap.file)}`;
@@ -78,7 +78,7 @@ export function gapText(gap: Gap, naming: Naming): string {
   }
 }
 
-/** Why a host is not proved to be drainable. */
+/** Explains why a host is not proved to be drainable. */
 export function doubtText(doubt: Doubt, naming: Naming): string {
   switch (doubt.kind) {
     case 'gap':
@@ -115,7 +115,7 @@ export function doubtText(doubt: Doubt, naming: Naming): string {
   }
 }
 
-/** Where a reason or doubt is written. */
+/** Returns the places of a reason or doubt in the export. */
 export function evidenceOf(finding: Reason | Doubt): readonly Evidence[] {
   switch (finding.kind) {
     case 'tie':
@@ -139,7 +139,7 @@ export function evidenceOf(finding: Reason | Doubt): readonly Evidence[] {
   }
 }
 
-/** What a group of VMs is. */
+/** Describes a group of VMs. */
 export function clusterText(finding: ClusterFinding, naming: Naming): string {
   const names = listed(finding.vms.map((vm) => vmName(vm, naming)));
   const disks = finding.identities.map(({ kind, name }) => `${kind} ${naming.name('value', name)}`);
@@ -150,7 +150,7 @@ export function clusterText(finding: ClusterFinding, naming: Naming): string {
   return `${what}: ${names}${over}${by}`;
 }
 
-/** The signs of a group, one sentence each. */
+/** Describes the signs of a group, one sentence each. */
 export function signTexts(finding: ClusterFinding, naming: Naming): readonly string[] {
   return finding.signs.map(({ family, subject }) => {
     const shown = ['words', 'addresses', 'bus', 'kubernetes'].includes(family)
@@ -160,7 +160,7 @@ export function signTexts(finding: ClusterFinding, naming: Naming): readonly str
   });
 }
 
-/** What the loss of a host means. */
+/** Describes the consequences of a host's loss. */
 export function lossText(finding: LossFinding): string {
   const need = `${memoryText(finding.neededMib)} configured, ${memoryText(finding.freeMib)} free elsewhere`;
   const bound =
@@ -180,7 +180,7 @@ export function lossText(finding: LossFinding): string {
   }
 }
 
-/** What to do, with how often. */
+/** Describes an action, with its count. */
 export function cureText(kind: CureKind, items: number): string {
   switch (kind) {
     case 'eject media':

@@ -1,4 +1,4 @@
-/** A report as text for a terminal: coverage, hosts, clusters, ties, loss of a host, cures. */
+/** Formats a report as text for a terminal: coverage, hosts, clusters, ties, loss of a host, cures. */
 import { listed } from '../../base/listed.ts';
 import type { Evidence } from '../estate/estate.ts';
 import type { Report, ReportHost, ReportReason } from './report.ts';
@@ -9,7 +9,7 @@ const REASONS_MAX = 12;
 const HOSTS_MAX = 12;
 const TIES_MAX = 60;
 
-/** The whole report. */
+/** Returns the whole report. */
 export function reportText(report: Report): string {
   return [
     summary(report),
@@ -24,7 +24,7 @@ export function reportText(report: Report): string {
     .join('\n');
 }
 
-/** All about one finding; null where there is none of that id. */
+/** Returns everything about one finding; null if no finding has that ID. */
 export function explainText(report: Report, id: string): string | null {
   const wanted = id.toUpperCase();
   const gap = report.coverage.find((one) => one.id === wanted);
@@ -71,7 +71,7 @@ function verdictText({ verdict }: ReportHost): string {
   return { can: 'can be drained', cannot: 'cannot be drained', 'not proved': 'not proved to be drainable' }[verdict];
 }
 
-/** `file, tab vDisk, row 12, column Path: value`. */
+/** Formats evidence: `file, tab vDisk, row 12, column Path: value`. */
 export function evidenceText({ file, part, row, column, value }: Evidence): string {
   const where = [file, part, row === '' ? '' : `row ${row}`, column].filter((text) => text !== '').join(', ');
   return value === '' ? where : `${where}: ${value}`;
@@ -98,7 +98,7 @@ function coverage({ coverage: gaps, sources, ignored }: Report): string {
   const platforms = [...new Set(sources.map(({ platform }) => platform))];
   const read = `COVERAGE  ${counted(sources.length, 'file')} of ${platforms.join(', ')}\n`;
   const left = ignored.length === 0 ? '' : `  not an inventory: ${listed(ignored)}\n`;
-  // What is mended in one way is told in one place.
+  // Gaps with the same remedy are listed together.
   const fixes = new Map<string, string[]>();
   for (const { id, text, fix, blocks } of gaps) {
     const lines = fixes.get(fix) ?? [];
@@ -129,7 +129,7 @@ function hosts({ hosts: all }: Report): string {
   return `${title}${lines.join('')}${notProved(all)}${named}`;
 }
 
-/** Hosts with the same doubts together: a missing tab is one doubt of all of them, and told with the coverage. */
+/** Groups hosts with the same doubts: a missing tab is one doubt for all of them, and is shown with the coverage. */
 function notProved(all: readonly ReportHost[]): string {
   const groups = new Map<string, ReportHost[]>();
   for (const host of all) {

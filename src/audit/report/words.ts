@@ -1,16 +1,16 @@
-/** The words of the report: what each tie, doubt and cure means to an administrator. No name of an estate is in here. */
+/** The report's words for administrators: the meaning of each tie, doubt and cure. Contains no names of an estate. */
 import type { Permit, TieKind } from '../estate/estate.ts';
 import type { Confidence } from '../findings/guest-clusters.ts';
 import type { Family } from '../findings/signs.ts';
 
 interface TieWords {
-  /** Follows the VM's name; the thing is added behind it. */
+  /** Follows the VM's name; the object is added after it. */
   readonly text: string;
-  /** How to be sure. */
+  /** How to confirm the tie. */
   readonly confirm: string;
 }
 
-/** What a tie is, by its kind. */
+/** The meaning of a tie, by kind. */
 export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
   'host device': {
     text: 'uses a device of its host',
@@ -82,7 +82,7 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
   },
 };
 
-/** What each word of confidence stands for. */
+/** The meaning of each level of confidence. */
 export const CONFIDENCE_WORDS: Readonly<Record<Confidence, string>> = {
   certain: 'certain: the VMs open the same disk, and it is made for that',
   member: 'member, peers unseen: the VM has a disk that others may open, and no other VM of the export does',
@@ -91,7 +91,7 @@ export const CONFIDENCE_WORDS: Readonly<Record<Confidence, string>> = {
   hint: 'hint: too little to say',
 };
 
-/** How a cluster is confirmed. */
+/** How to confirm a cluster. */
 export const CONFIRM_CLUSTER: Readonly<Record<Confidence, string>> = {
   certain: 'Ask the owner what the cluster is and how long a pause it tolerates.',
   member: 'Find out who else opens the disk: a VM of another export, or a machine.',
@@ -110,7 +110,7 @@ export const PERMIT_WORDS: Readonly<Record<Permit, string>> = {
   'shared disk set': 'a shared virtual disk set',
 };
 
-/** What a sign says; the thing follows. */
+/** The meaning of a sign; the object follows. */
 export const SIGN_WORDS: Readonly<Record<Family, string>> = {
   network: 'they alone are on a network that does not leave its host',
   rule: 'a rule keeps them on different hosts',

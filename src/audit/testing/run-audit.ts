@@ -1,4 +1,4 @@
-/** Audits for tests: of the kept inventories, or of files written to a directory of the test. */
+/** Runs audits in tests: of the kept inventories, or of files in a temporary directory. */
 import { strict as assert } from 'node:assert';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,12 +6,12 @@ import { dirname, join } from 'node:path';
 import { type AuditOptions, type AuditOutcome, audit } from '../audit.ts';
 import type { Report, ReportHost } from '../report/report.ts';
 
-/** The kept inventories. */
+/** The directory of the kept inventories. */
 export const INVENTORIES = join(import.meta.dirname, 'inventories');
 
 const DEFAULTS = { from: null, redact: false, hints: false, prices: null } as const;
 
-/** Audits paths below `cwd`, whatever comes of it. */
+/** Audits paths below `cwd` and returns the outcome. */
 export function auditPaths(
   cwd: string,
   paths: readonly string[],
@@ -20,7 +20,7 @@ export function auditPaths(
   return audit({ paths, cwd, ...DEFAULTS, ...more });
 }
 
-/** The report about paths below `cwd`; fails where there is none. */
+/** Returns the report about paths below `cwd`; fails if there is none. */
 export async function reportOf(
   cwd: string,
   paths: readonly string[],
@@ -31,10 +31,10 @@ export async function reportOf(
   return outcome.kind === 'report' ? outcome.report : assert.fail();
 }
 
-/** Files by their names. */
+/** Contents of files by name. */
 export type Files = Readonly<Record<string, string | Uint8Array>>;
 
-/** Writes files to a new directory, gives it to `work`, and takes it away. */
+/** Writes files to a new directory, passes it to `work`, and removes it. */
 export async function withFiles<T>(files: Files, work: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'gp-audit-'));
   try {
@@ -48,19 +48,19 @@ export async function withFiles<T>(files: Files, work: (directory: string) => Pr
   }
 }
 
-/** The report about files. */
+/** Returns the report about files. */
 export function reportOfFiles(files: Files, more: Partial<AuditOptions> = {}): Promise<Report> {
   return withFiles(files, (directory) => reportOf(directory, ['.'], more));
 }
 
-/** The finding about a host. */
+/** Returns the finding about a host. */
 export function hostIn(report: Report, name: string): ReportHost {
   const host = report.hosts.find((one) => one.host === name);
   assert.ok(host, `host ${name} is not in the report`);
   return host;
 }
 
-/** The words of confidence of the guest clusters, in their order. */
+/** Returns the confidence of each guest cluster, in order. */
 export function confidences(report: Report): readonly string[] {
   return report.clusters.map(({ confidence }) => confidence);
 }

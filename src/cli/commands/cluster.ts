@@ -31,7 +31,7 @@ import {
   TOKEN_TABLE,
 } from './presentations.ts';
 
-/** How many of the latest tasks or events are shown unless the command says. */
+/** How many of the latest tasks or events are shown by default. */
 const LATEST = 100;
 
 /** Adds the commands named in the module's comment. */

@@ -94,7 +94,10 @@ async function bodyOf(
   });
 }
 
-/** Looks at a disk image, in the stated format where one is stated, and sends it; storage looks again and trusts neither. */
+/**
+ * Checks a disk image, in the stated format if one is stated, and sends it; the storage service repeats the check and
+ * trusts neither.
+ */
 async function diskOf(
   io: Io,
   asked: { readonly file: string; readonly format: string | undefined; readonly upload: UploadFile },

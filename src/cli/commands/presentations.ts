@@ -62,7 +62,7 @@ export const IMAGE_TABLE: Presentation<Image> = {
   name: (image) => image.name,
 };
 
-/** How full a pool is, in percent and in a word where somebody should know. */
+/** Formats how full a pool is, in percent, with a word if the level needs attention. */
 function roomOf({ room, usedBytes, totalBytes }: StorageNode, colours: Colours): string {
   if (room === null || usedBytes === null || totalBytes === null || totalBytes === 0) return '-';
   const percent = `${Math.floor((usedBytes / totalBytes) * 100)} % used`;
@@ -70,7 +70,10 @@ function roomOf({ room, usedBytes, totalBytes }: StorageNode, colours: Colours):
   return (room === 'low' ? colours.yellow : colours.red)(`${room}: ${percent}`);
 }
 
-/** A service that stands still beside disks that are served on is another thing than a node that is away. */
+/**
+ * Formats the state of a storage node: a silent service whose disks are still served is told apart from a node that is
+ * down.
+ */
 function stateOfStorage({ state, served }: StorageNode): string {
   return served === true ? `${state}, disks served` : state;
 }

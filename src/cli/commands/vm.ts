@@ -13,7 +13,7 @@ import { describeNic, describeVm, VM_TABLE } from '../vm-text.ts';
 import { action, collect, nameArgument, parsePair, settle, type WaitOptions, withWaiting } from './common.ts';
 import { EVENT_TABLE } from './presentations.ts';
 
-/** How many of the latest events are shown unless the command says. */
+/** How many of the latest events are shown by default. */
 const LATEST = 100;
 
 type DiskRequest = NonNullable<CreateVm['disks']>[number];
@@ -180,7 +180,7 @@ function addReading(vm: Command, io: Io): void {
         const params = { path: { vm: name }, query: present({ lines }) };
         const log = await client.call(client.http.GET('/v1/vms/{vm}/log', { params, signal: io.signal }));
         if (await session.printedAsData(log)) return;
-        // On a terminal what a guest wrote does not steer it; a file gets it as it is.
+        // A guest's output must not steer the terminal; a file or a pipe gets the bytes unchanged.
         io.out(io.outIsTty ? printableLines(log.text.replaceAll('\r\n', '\n')) : log.text);
       }),
     );
@@ -309,10 +309,10 @@ async function cancelMigration(session: Session, name: string, { timeout }: Wait
 }
 
 interface SetOptions {
-  /** False with --no-labels. */
+  /** False if --no-labels is given. */
   readonly labels?: false;
   readonly label?: readonly (readonly [string, string])[];
-  /** False with --no-anti-affinity. */
+  /** False if --no-anti-affinity is given. */
   readonly antiAffinity?: string | false;
   readonly restartPolicy?: 'always' | 'on-failure' | 'never';
   readonly vcpus?: number;

@@ -1,6 +1,6 @@
 /**
- * Bearer tokens of the API. Guarantees: a valid token is taken whatever others send, from its own address or another; only failures are
- * counted; a token that failed is never logged or echoed.
+ * Bearer tokens of the API. Guarantees: a valid token is accepted however many failed attempts arrive, from the same
+ * address or from others; only failures are counted; a token that failed is never logged or echoed.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { Backend, Principal } from './backend.ts';
@@ -8,7 +8,7 @@ import type { Backend, Principal } from './backend.ts';
 /** Failures an address may have at once, and how fast it regains them. */
 const FAILURES_MAX = 20;
 const REGAIN_MS = 1_000;
-/** Addresses remembered; the oldest are forgotten first. */
+/** The most addresses remembered; the oldest are forgotten first. */
 const ADDRESSES_MAX = 10_000;
 const TOKEN_CHARS_MAX = 256;
 
@@ -29,7 +29,10 @@ export class Authenticator {
     this.#now = now;
   }
 
-  /** Who asks, and with which token, by an Authorization header's value. Throws `unauthorized`, `too-many`, or `unavailable` (Backend). */
+  /**
+   * Returns the principal and the token of an Authorization header. Throws `unauthorized`, `too-many`, or `unavailable`
+   * (Backend).
+   */
   async principal(
     header: string | undefined,
     address: string,
@@ -40,13 +43,13 @@ export class Authenticator {
         advice: 'Send "Authorization: Bearer TOKEN"; `gp context show` says where the token is.',
       });
     }
-    // The hash of a token of 256 random bits cannot be guessed, so that looking it up needs no patience first.
+    // A token has 256 random bits, so its hash cannot be guessed: looking it up needs no rate limit first.
     const principal = await this.#backend.authenticate(token);
     if (principal === null) throw this.refusal(address, invalidToken());
     return { principal, token };
   }
 
-  /** Counts a failure of `address`, and returns what it is told: `refusal`, or `too-many` where it failed often. */
+  /** Counts a failure of `address` and returns the error for it: `refusal`, or `too-many` after repeated failures. */
   refusal(address: string, refusal: CodedError): CodedError {
     const failures = this.#failing(address);
     this.#failures.delete(address);
@@ -66,7 +69,7 @@ export class Authenticator {
   }
 }
 
-/** What a token that is none, or is none any more, is told. */
+/** Returns the error for a token that is invalid or revoked. */
 export function invalidToken(): CodedError {
   return new CodedError('unauthorized', 'The token is not valid, or was revoked.', {
     advice: 'Create one with `gp token create NAME`.',

@@ -104,7 +104,7 @@ export interface ArtifactUpload {
   readonly sha256: string;
   readonly kind: ArtifactKind;
   readonly sizeBytes: number;
-  /** What it needs in a pool, its zeroes left out: at most `sizeBytes`. */
+  /** Bytes that the image needs in a pool without its zeroes, at most `sizeBytes`. */
   readonly dataBytes: number;
   /** Exactly `sizeBytes` bytes, or an error. */
   readonly body: Readable;
@@ -115,7 +115,9 @@ export interface WatchOptions {
   readonly after: string | null;
   /** Empty: every kind. */
   readonly kinds: readonly WatchKind[];
-  /** Which events; null: all. With `since`, and `after` null, the kept events from then on come first. */
+  /**
+   * Filter of events; null matches all. With `since`, and `after` null, the kept events from that time on come first.
+   */
   readonly filter: EventFilter | null;
 }
 
@@ -147,9 +149,12 @@ export interface GuestClusterBackend {
 
 /** Everything the API offers, apart from HTTP. */
 export interface Backend extends GuestClusterBackend {
-  /** Looks a token up by its SHA-256; null where none matches. `unavailable` where nobody can know whether it was revoked. */
+  /**
+   * Looks a token up by its SHA-256; null if no token matches. `unavailable` if this node cannot know whether the token
+   * was revoked.
+   */
   authenticate(token: string): Promise<Principal | null>;
-  /** The same, without waiting for anything: for a request that is under way. */
+  /** Checks the token of a request in progress in the same way, without waiting. */
   recheck(token: string): Principal | null;
   leader(): Leader | null;
   health(): Promise<Health>;
@@ -161,7 +166,10 @@ export interface Backend extends GuestClusterBackend {
   /** With `start` (default true) the answer's `task` is the start. */
   createVm(request: CreateVm, call: Call): Promise<Vm>;
   patchVm(vm: string, patch: PatchVm & Conditional, call: Call): Promise<Vm>;
-  /** One more card: at once where the VM has no machine, else from its next start on; its address is reserved at once. */
+  /**
+   * Adds a network card: at once if the VM has no machine, otherwise at its next start; the card's address is reserved
+   * at once.
+   */
   addNic(vm: string, request: AddNic & Conditional, call: Call): Promise<Vm>;
   removeNic(vm: string, card: { readonly mac: string } & Conditional, call: Call): Promise<Vm>;
   deleteVm(vm: string, condition: Conditional, call: Call): Promise<Task>;
@@ -173,8 +181,8 @@ export interface Backend extends GuestClusterBackend {
   migrateVm(vm: string, request: MigrateVm, call: Call): Promise<Task>;
   vmLog(vm: string, query: VmLogQuery, call: Call): Promise<VmLog>;
   /**
-   * The serial port of the VM as raw bytes both ways, through moves and restarts; any control node can serve it. `conflict` while somebody
-   * holds it, unless it is taken over.
+   * Opens the VM's serial port as a stream of raw bytes in both directions, through moves and restarts; any control
+   * node can serve it. `conflict` while another person holds the console, unless it is taken over.
    */
   openConsole(vm: string, options: { readonly takeOver: boolean }, call: Call): Promise<Duplex>;
 
@@ -185,7 +193,7 @@ export interface Backend extends GuestClusterBackend {
   deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
   listStorageNodes(query: PageQuery, call: Call): Promise<Page<StorageNode>>;
   getStorageNode(name: string, call: Call): Promise<StorageNode>;
-  /** `conflict` unless it does not answer, is said to be `lost`, and what is lost with it was `confirmed`. */
+  /** `conflict` unless the node does not answer, `lost` is set, and the loss was `confirmed`. */
   deleteStorageNode(name: string, query: DeleteStorageQuery & Conditional, call: Call): Promise<StorageLoss>;
   listControlNodes(query: PageQuery, call: Call): Promise<Page<ControlNode>>;
 
@@ -212,9 +220,9 @@ export interface Backend extends GuestClusterBackend {
   listTasks(query: TaskQuery, call: Call): Promise<Page<Task>>;
   /** With `waitMs` > 0 answers when the task has ended or the time is over, whichever is first. */
   getTask(id: string, waitMs: number, call: Call): Promise<Task>;
-  /** Takes back what a task asks for; 'conflict' says why that cannot be done. */
+  /** Cancels a task; 'conflict' says why the task cannot be cancelled. */
   cancelTask(id: string, call: Call): Promise<Task>;
-  /** The latest first by page, oldest first within a page, as tasks are. `vm`: name or id. */
+  /** The first page has the latest events; within a page, events are oldest first, as tasks are. `vm`: name or id. */
   listEvents(query: EventQuery, call: Call): Promise<Page<Event>>;
   /** Ends only by `call.signal` or an error. */
   watch(options: WatchOptions, call: Call): AsyncIterable<WatchChange>;
@@ -235,7 +243,7 @@ export interface ForwardRequest {
   readonly path: string;
   /** Lower-case names; hop-by-hop headers and `host` are left out, `authorization` is kept: the leader authenticates again. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Null where the request has none. */
+  /** Null if the request has no body. */
   readonly body: Readable | null;
 }
 

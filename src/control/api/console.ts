@@ -31,7 +31,7 @@ export type UpgradeHandler = (
 export interface ConsoleOptions {
   readonly backend: Backend;
   readonly authenticator: Authenticator;
-  /** Told of a connection whose token is valid. */
+  /** Called for each connection whose token is valid. */
   readonly onAuthenticated: (socket: Socket) => void;
   readonly open: OpenRequests;
   readonly signal: AbortSignal;
@@ -105,7 +105,7 @@ async function serve(
   serial.destroy();
 }
 
-/** `takeOver=true` or `false`, and nothing else. */
+/** Parses `takeOver`: `true` or `false`, and nothing else. */
 function takesOver(query: string): boolean {
   const entries = [...new URLSearchParams(query)];
   const [value = 'false'] = entries.map(([, given]) => given);

@@ -9,7 +9,7 @@ import { CodedError } from '../../base/errors.ts';
 
 const RETRY_MS = 1_000;
 
-/** `signal` ends the stream, with its reason as a problem for a client that is still there. */
+/** `signal` ends the stream; a client that is still connected gets the signal's reason as problem details. */
 export function eventStream(changes: AsyncIterable<WatchChange>, heartbeatMs: number, signal: AbortSignal): Readable {
   return Readable.from(frames(changes, heartbeatMs, signal), { objectMode: false });
 }

@@ -1,4 +1,4 @@
-/** That a request was handed on by another control node is believed of control nodes' certificates, and of nothing else. */
+/** The header of a forwarded request is believed only with a control node's certificate. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';

@@ -1,6 +1,7 @@
 /**
- * Requests at a follower: handed to the leader once, as streams; the leader authenticates and validates them again. Guarantees: that a
- * request was forwarded, and for whom, is believed of another control node only, by its certificate.
+ * Requests at a follower: forwarded to the leader once, as streams; the leader authenticates and validates them again.
+ * Guarantees: the header that marks a request as forwarded, with its client's address, is believed only from another
+ * control node, identified by its certificate.
  */
 import { TLSSocket } from 'node:tls';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -9,12 +10,15 @@ import { forgetBody } from '../../os/request-body.ts';
 import { peerIdentity } from '../../pki/tls.ts';
 import type { Backend, Forward } from './backend.ts';
 
-/** Header of a request that was forwarded, with the address that it came from; such a request is never forwarded again. */
+/** Header of a forwarded request, with the client's address; a request with this header is never forwarded again. */
 const FORWARDED = 'groundplane-forwarded';
-/** How long the rest of a body is read that the leader refused. */
+/** For how long the rest of a body that the leader refused is read, in ms. */
 const REFUSED_BODY_MS = 30_000;
 
-/** RFC 9110, 7.6.1, what the next connection sets itself, and what this node has answered already. */
+/**
+ * Headers that are not forwarded: those of RFC 9110, 7.6.1, those that the next connection sets itself, and those that
+ * this node has already answered.
+ */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -29,18 +33,18 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   FORWARDED,
 ]);
 
-/** Who sent a request to the cluster. */
+/** The origin of a request. */
 export interface Sender {
-  /** Of the client, also where another control node hands its request on. */
+  /** Address of the client, also if another control node forwarded the request. */
   readonly address: string;
   readonly isForwarded: boolean;
 }
 
-/** Who sent this request; the header alone proves nothing. */
+/** Returns the origin of a request; the forwarding header alone proves nothing. */
 export function senderOf({ raw, ip, headers }: FastifyRequest): Sender {
   const from = headers[FORWARDED];
   const isControlNode = raw.socket instanceof TLSSocket && peerIdentity(raw.socket)?.kind === 'control';
-  // A socket of this machine has no address.
+  // A connection over a Unix socket has no address.
   if (typeof from !== 'string' || !isControlNode)
     return { address: (ip as string | undefined) ?? 'local', isForwarded: false };
   return { address: from, isForwarded: true };
@@ -80,12 +84,15 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
   ).catch((error: unknown) => {
     throw signal.aborted ? signal.reason : error;
   });
-  // Answered before all of the body was there: the leader wants no more of it.
+  // An answer before the end of the body means that the leader refuses the rest.
   forgetBody(request.raw, reply.raw, REFUSED_BODY_MS);
   return reply.code(answer.status).headers(passedOn(answer.headers)).send(answer.body);
 }
 
-/** Whether a request has a body, whatever its method (RFC 9112, 6.3), and its headers: without one they say nothing of it. */
+/**
+ * Returns whether a request has a body, whatever its method (RFC 9112, 6.3), and the headers to forward: without a
+ * body, none that describe one.
+ */
 function sentOn({ headers }: FastifyRequest): { readonly hasBody: boolean; readonly headers: Record<string, string> } {
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   const { 'content-length': length, 'content-type': type, ...others } = passedOn(headers);

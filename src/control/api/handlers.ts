@@ -69,7 +69,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
           advice: 'Leave them out, or watch kind=event.',
         });
       }
-      // Each looks at every change by itself.
+      // Each event stream filters every change by itself.
       if (watches.size >= WATCHES_MAX) {
         throw new CodedError('unavailable', `${WATCHES_MAX} event streams are open at this control node already.`, {
           advice: 'Nothing was changed. Close one of them, then try again.',
@@ -81,7 +81,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
       watches.add(stream);
       const isOver = (): void => void watches.delete(stream);
       stream.once('close', isOver);
-      // Also one that nobody reads any more, because its client went before it began.
+      // The client may have gone before the stream began: that stream ends too.
       call.signal.addEventListener('abort', isOver, { once: true });
       return stream;
     },
@@ -254,7 +254,7 @@ function sizesOf({ kind, dataBytes }: ArtifactQuery, headers: IncomingHttpHeader
   return { sizeBytes, dataBytes: Math.min(dataBytes ?? sizeBytes, sizeBytes) };
 }
 
-/** The length that a request for an upload says. CodedError 'bad-input' where it says none, 'too-large'. */
+/** Returns the Content-Length of an upload. CodedError 'bad-input' without one, 'too-large' above the limit. */
 export function uploadSize(kind: ArtifactKind, headers: IncomingHttpHeaders): number {
   const sizeBytes = Number(headers['content-length'] ?? Number.NaN);
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 1) {

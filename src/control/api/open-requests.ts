@@ -1,6 +1,7 @@
 /**
- * Requests under way, streams and long polls among them, as long as their tokens are valid. Guarantees: a request whose token was revoked,
- * or of whose token this node cannot know any more whether it is valid (Backend.recheck), is aborted within CHECK_MS of that.
+ * Keeps track of requests in progress (streams and long polls among them) and their tokens. Guarantees: a request is
+ * aborted within CHECK_MS after its token was revoked, or after this node can no longer know whether the token is valid
+ * (Backend.recheck).
  */
 import { CodedError } from '../../base/errors.ts';
 import { invalidToken } from './auth.ts';
@@ -8,7 +9,7 @@ import type { Backend } from './backend.ts';
 
 const CHECK_MS = 500;
 
-/** The open requests of one server; looks at them only while there are any. */
+/** The open requests of one server; tokens are checked only while requests are open. */
 export class OpenRequests {
   readonly #backend: Backend;
   readonly #open = new Map<AbortController, string>();
@@ -18,7 +19,7 @@ export class OpenRequests {
     this.#backend = backend;
   }
 
-  /** Aborts `abort` when `token` is valid no more. The answer ends that. */
+  /** Registers a request: `abort` is aborted when `token` is no longer valid. The returned function unregisters it. */
   add(token: string, abort: AbortController): () => void {
     this.#open.set(abort, token);
     this.#timer ??= setInterval(() => this.#look(), CHECK_MS);

@@ -9,7 +9,7 @@ const NEVER = new AbortController().signal;
 const names = Array.from({ length: 12 }, (_, index) => `n${String(index).padStart(2, '0')}`);
 const someNames = fc.subarray(names);
 
-/** All pages one after the other; `between` runs after each. */
+/** Reads all pages one after the other; `between` runs after each. */
 async function readAll(
   order: KeyOrder,
   options: { readonly limit: number; readonly isNewestFirst: boolean; readonly isWanted?: (name: string) => boolean },

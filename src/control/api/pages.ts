@@ -1,5 +1,6 @@
 /**
- * Lists in pages. A page begins after the last place of the page before, not after a count, so that objects may come and go in between.
+ * Lists in pages. A page begins after the place of the previous page's last object, not after a count, so that objects
+ * may come and go in between.
  *
  * Guarantees: an object that is there all the time is on exactly one page; reading a page holds the event loop up for some
  * milliseconds at a time, however many objects the filter passes over.
@@ -10,15 +11,15 @@ import type { KeyOrder } from '../../base/key-order.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import { endOfTurn } from '../../os/turns.ts';
 
-/** What a request says of the page that it wants. */
+/** The page that a request asks for. */
 export interface PageQuery {
-  /** Objects of the page, 1 to PAGE_ITEMS_MAX. */
+  /** Most objects of the page, 1 to PAGE_ITEMS_MAX. */
   readonly limit?: number;
-  /** `next` of the page before; absent: the first page. */
+  /** The `next` of the previous page; absent for the first page. */
   readonly after?: string;
 }
 
-/** Some objects of a list. `next`: the `after` of the page that follows; null: this is the last one. */
+/** A page of a list. `next`: the `after` of the following page; null if this is the last page. */
 export interface Page<T> {
   readonly items: readonly T[];
   readonly next: string | null;
@@ -26,15 +27,15 @@ export interface Page<T> {
 
 /** A list that is read in pages. */
 export interface Paged<T> {
-  /** Where its objects are. */
+  /** The order of the list's places. */
   readonly order: KeyOrder;
-  /** The last page first; within a page the objects stay in order. Default: false. */
+  /** True if the first page has the last objects; within a page, objects stay in order. Default: false. */
   readonly isNewestFirst?: boolean;
-  /** The object at a place; null where the object is gone or not wanted. */
+  /** Returns the object at a place; null if it is gone or not wanted. */
   readonly view: (place: string) => T | null;
 }
 
-/** Reads one page; rejects with the reason of `signal` once that aborts. */
+/** Reads one page; rejects with the reason of `signal` when `signal` aborts. */
 export async function pageOf<T>(list: Paged<T>, query: PageQuery, signal: AbortSignal): Promise<Page<T>> {
   const limit = query.limit ?? PAGE_ITEMS_DEFAULT;
   const items: T[] = [];
@@ -46,7 +47,7 @@ export async function pageOf<T>(list: Paged<T>, query: PageQuery, signal: AbortS
       last = place;
       return true;
     }
-    // One more than fits: only now is it known that another page follows.
+    // A further object exists, so that another page follows.
     if (items.length === limit) {
       next = tokenOf(last ?? '');
       return false;
@@ -62,7 +63,10 @@ export async function pageOf<T>(list: Paged<T>, query: PageQuery, signal: AbortS
   return { items: list.isNewestFirst === true ? items.reverse() : items, next };
 }
 
-/** Takes one object after the other, from the one after `last` on, for one turn at most; true at the end of the list or of the page. */
+/**
+ * Takes objects after `last`, for at most one turn of the event loop; returns true at the end of the list or of the
+ * page.
+ */
 function readSome<T>(
   { order, isNewestFirst = false }: Paged<T>,
   last: string | null,
@@ -90,7 +94,7 @@ function tokenOf(place: string): string {
   return Buffer.from(place).toString('base64url');
 }
 
-/** Any text is a place: one that nobody gave out begins somewhere, and harms nobody. */
+/** Decodes a place. Any text is a valid place: an invented one only begins the page somewhere else. */
 function placeOfToken(token: string): string {
   return Buffer.from(token, 'base64url').toString();
 }

@@ -4,7 +4,10 @@ import type { MetricFamily } from './backend.ts';
 
 export const PROMETHEUS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** The families as text, in the order given; made in short turns of the event loop, because there may be a sample for every VM. */
+/**
+ * Formats metric families as text, in the given order; works in short turns of the event loop, because there may be a
+ * sample for every VM.
+ */
 export async function prometheusText(families: readonly MetricFamily[]): Promise<string> {
   const lines: string[] = [];
   for (const family of families) {

@@ -1,4 +1,7 @@
-/** What is no request, or one that HTTP has answers of its own for: problem details all the same, also through the one-machine cluster's proxy. */
+/**
+ * Malformed requests, and requests for which HTTP has an answer of its own, get problem details, also through the
+ * one-machine cluster's proxy.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -36,7 +39,7 @@ after(async () => {
   for (const close of closing) await close();
 });
 
-/** Everything that is said to `text` until the connection ends. */
+/** Returns everything that is sent to `text` until the connection ends. */
 async function heard(port: number, text: string): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   let said = '';

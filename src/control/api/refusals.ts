@@ -1,6 +1,7 @@
 /**
- * How the API refuses. Guarantees: every answer that is no success is problem details (RFC 9457) without internals, also to what the HTTP
- * parser cannot read; whoever is refused while sending gets the answer at once, and may end sending or not.
+ * Error answers of the API. Guarantees: every error is problem details (RFC 9457) without internals, also for bytes
+ * that the HTTP parser cannot read; a client that is refused while it sends gets the answer at once, and may or may not
+ * finish sending.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -13,18 +14,18 @@ import { CodedError } from '../../base/errors.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../../os/socket-refusal.ts';
 
-/** How long the rest of a body that was refused is read. */
+/** For how long the rest of a refused body is read, in ms. */
 const REFUSED_BODY_MS = 30_000;
 const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
 export interface RefusalOptions {
   readonly onBug?: (error: AssertionFailed) => void;
-  /** For tests. */
+  /** Overrides REFUSED_BODY_MS in tests. */
   readonly refusedBodyMs?: number;
   readonly operationIdOf: (request: FastifyRequest) => OperationId | null;
 }
 
-/** Makes a server refuse so: what no route takes, what a route refuses, and what is no request. */
+/** Installs the error handlers of a server: for unknown routes, errors of routes, and malformed requests. */
 export function answerErrors(app: FastifyInstance, options: RefusalOptions): void {
   const { onBug, refusedBodyMs = REFUSED_BODY_MS, operationIdOf } = options;
   const refuse = (request: FastifyRequest, reply: FastifyReply, error: CodedError): void => {
@@ -60,7 +61,7 @@ export function answerErrors(app: FastifyInstance, options: RefusalOptions): voi
 
 const NOTHING = 'Nothing was changed.';
 
-/** For Fastify: what it would answer by itself to what is no request, or whose path cannot be read. */
+/** Options for Fastify: its own answers to malformed requests and to paths that cannot be decoded. */
 export const unreadableRequests: Pick<FastifyServerOptions, 'clientErrorHandler' | 'frameworkErrors'> = {
   clientErrorHandler: (error: Error & { readonly code?: string }, socket: Duplex) => {
     const { status, error: refusal } = unreadable(error.code);
@@ -73,7 +74,7 @@ export const unreadableRequests: Pick<FastifyServerOptions, 'clientErrorHandler'
   },
 };
 
-/** Answers on a bare socket, then closes it. `status` where it is not the code's own. */
+/** Answers on a raw socket, then closes it. `status` overrides the code's own status. */
 export function refuseSocket(socket: Duplex, error: CodedError, status = problemOf(error).status): void {
   const { body, headers } = written(error, status);
   answerSocket(socket, { status, title: problemOf(error).title, body }, headers);
@@ -81,11 +82,11 @@ export function refuseSocket(socket: Duplex, error: CodedError, status = problem
 
 function sendProblem(reply: FastifyReply, error: CodedError): void {
   const { body, headers } = written(error);
-  // Fastify would close the connection over a body that it has not read.
+  // Without this, Fastify would close the connection because of the unread body.
   void reply.removeHeader('connection').code(problemOf(error).status).headers(headers).send(body);
 }
 
-/** Problem details as they are sent; `status` where it is not the code's own. */
+/** Formats problem details; `status` overrides the code's own status. */
 function written(
   error: CodedError,
   status = problemOf(error).status,
@@ -103,14 +104,14 @@ function written(
   };
 }
 
-/** What a body of the wrong kind is told. */
+/** Returns the error for a body with the wrong media type. */
 export function wrongType(wanted: string): CodedError {
   return new CodedError('bad-input', `The Content-Type must be ${wanted}.`, {
     advice: `Nothing was changed. Send it again with the header "Content-Type: ${wanted}".`,
   });
 }
 
-/** Expected errors as they are, HTTP's own by their status, and for a bug a sentence without internals. */
+/** Converts an error: coded errors as they are, HTTP errors by their status, bugs to a sentence without internals. */
 function codedOf(error: unknown, id: OperationId | null): CodedError {
   if (error instanceof CodedError) return error;
   const status = typeof error === 'object' && error !== null && 'statusCode' in error ? error.statusCode : 500;
@@ -118,7 +119,7 @@ function codedOf(error: unknown, id: OperationId | null): CodedError {
     const bytesMax = id === null ? SMALL_BODY_BYTES_MAX : OPERATIONS[id].bodyBytesMax;
     return new CodedError('too-large', `The body is larger than ${bytesMax} bytes.`, { advice: NOTHING });
   }
-  // A body that says nothing of itself, or the wrong thing.
+  // The body has no media type, or the wrong one.
   if (status === 415 && id !== null && OPERATIONS[id].bodyMedium !== 'none')
     return wrongType(OPERATIONS[id].bodyMedium === 'bytes' ? 'application/octet-stream' : 'application/json');
   if (typeof status === 'number' && status >= 400 && status < 500 && error instanceof Error)

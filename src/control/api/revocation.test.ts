@@ -1,4 +1,7 @@
-/** What is open ends with its token: streams, consoles, long polls and uploads, at a leader, at a follower, and where nobody can know. */
+/**
+ * Open requests end with their token: streams, consoles, long polls and uploads, at a leader, at a follower, and at a
+ * node that cannot check tokens.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:https';
@@ -12,7 +15,7 @@ import type { Call } from './backend.ts';
 import { createApiServer } from './server.ts';
 import { FakeBackend } from './testing/fake-backend.ts';
 
-/** Promised for what is open when a token is revoked. */
+/** The promised time for ending open requests after a token is revoked. */
 const ENDS_MS = 5_000;
 const CALL: Call = { principal: { name: 'admin' }, signal: new AbortController().signal };
 const closing: (() => Promise<unknown>)[] = [];
@@ -56,7 +59,7 @@ function options(port: number, token: string, more: Readonly<Record<string, stri
   };
 }
 
-/** A request that is open: what it is told until its end. */
+/** An open request: what it receives until its end. */
 interface Opened {
   readonly told: Promise<string>;
 }
@@ -85,7 +88,7 @@ const openConsole: Open = async (port, token) => {
   return { told: textOf(socket) };
 };
 
-/** A request that has reached `method`, and is not answered before its token ends. */
+/** A request that has reached `method` and is unanswered when its token ends. */
 async function unanswered(outgoing: ReturnType<typeof request>, method: string): Promise<Opened> {
   const told = once(outgoing, 'response')
     .then(([answer]) => textOf(answer as Readable))

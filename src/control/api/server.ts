@@ -46,10 +46,13 @@ const HEARTBEAT_MS = 15_000;
 const JSON_LIMITS = { valuesMax: LIMITS.requestValues.max, depthMax: LIMITS.requestLevels.max } as const;
 /** How often connections are looked at whose headers are due. */
 const LOOK_MS = 2_000;
-/** Strangers are those who sent no valid token yet. All who come by the socket of a one-machine cluster have one address. */
+/**
+ * Share of connections that have not sent a valid token yet. All clients of a one-machine cluster's socket have one
+ * address.
+ */
 const STRANGERS = { max: 512, perAddressMax: 64 };
 const WITH_TOKEN = { max: 1_500, perAddressMax: 500 };
-/** Longer than any request without a token takes. */
+/** Deadline for sending a valid token, in ms; longer than any request without a token takes. */
 const STRANGER_MS = 30_000;
 
 export interface ApiServerOptions {
@@ -193,7 +196,7 @@ function invalid(findings: readonly Finding[], part: string): InvalidRequest {
   return new InvalidRequest(own(PARTS, part) ?? 'body', fieldErrors(findings));
 }
 
-/** JSON of a bounded number of values and plain bytes are the only bodies. */
+/** Accepts two kinds of bodies: JSON with a bounded number of values, and plain bytes. */
 function acceptOnly(app: FastifyInstance): void {
   app.removeContentTypeParser(['text/plain', 'application/json']);
   const parse = app.getDefaultJsonParser('error', 'error');
@@ -214,7 +217,7 @@ function operationIdOf(request: FastifyRequest): OperationId | null {
   return config.operationId ?? null;
 }
 
-/** RFC 9112, 3.2: a request of HTTP/1.1 says whom it asks. */
+/** Checks that an HTTP/1.1 request has a Host header (RFC 9112, 3.2). */
 function demandHost({ raw, headers }: FastifyRequest): void {
   if (raw.httpVersion !== '1.1' || headers.host !== undefined) return;
   throw new CodedError('bad-input', 'The request has no header Host.', { advice: 'Nothing was changed.' });
@@ -257,7 +260,7 @@ function endWith({ request, reply, context, closing, deadlineMs }: Ending): void
   });
 }
 
-/** Answers on the connection itself, and ends it. */
+/** Answers on the connection itself and ends it. */
 function refuseLateBody({ raw }: FastifyRequest): void {
   if (raw.complete) return;
   const error = new CodedError('deadline', 'The body of the request did not come in time.', {
@@ -312,7 +315,7 @@ function register(app: FastifyInstance, { id, operation, handlers, contexts, aut
   });
 }
 
-/** An upload's body. Whoever stops reading it leaves the connection open for the answer. */
+/** Returns the body of an upload. A handler that stops reading leaves the connection open for the answer. */
 function bytesOf({ body }: FastifyRequest): Readable | null {
   return body === undefined || body === null ? null : bodyOf(body as Readable);
 }

@@ -1,4 +1,7 @@
-/** The worst bodies that every operation's schema leads to, made from the schemas: what a request costs grows with its bytes only. */
+/**
+ * The most expensive bodies for every operation, generated from the schemas: the cost of a request grows only with its
+ * bytes.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TSchema } from 'typebox';
@@ -6,9 +9,9 @@ import { OPERATIONS, type Operation } from '../../api/operations.ts';
 import { createApiServer, schemaOf } from './server.ts';
 import { FakeBackend } from './testing/fake-backend.ts';
 
-/** Promised are 50 ms on an idle machine; before findings had a bound 1 MB took minutes. */
+/** The promise is 50 ms on an idle machine; before findings were bounded, 1 MB took minutes. */
 const BUSY_MS_MAX = 150;
-/** As many values as the server looks at. */
+/** The most values that the server accepts. */
 const VALUES = 990;
 
 interface Node {
@@ -28,7 +31,7 @@ interface Node {
 
 const asNode = (schema: TSchema): Node => schema as Node;
 
-/** A value that is of the schema's type and little more. */
+/** Returns a minimal value of the schema's type. */
 function sample(node: Node): unknown {
   if (node.const !== undefined) return node.const;
   if (node.enum !== undefined) return node.enum[0];
@@ -43,7 +46,7 @@ function sample(node: Node): unknown {
 const ITEMS = ['{}', '0', '[]', '""', 'null', '{"x":1}', '{"image":"A"}', '{"network":"A"}', '"a"'] as const;
 const PARTS = ['a', '-', 'a-', '\\u0000', '.', '1.', '\u{1f600}', '\\"', '\\\\'] as const;
 
-/** JSON texts that are no good as values of `node`, each of about `bytes` bytes, or of as many values as are looked at. */
+/** Returns invalid JSON texts for `node`, each of about `bytes` bytes, or of as many values as the server accepts. */
 function* worstOf(node: Node, bytes: number): Generator<string> {
   const list = (item: string, count: number): string => `[${new Array(count).fill(item).join(',')}]`;
   const object = (key: string, count: number): string =>
@@ -66,7 +69,7 @@ function* worstOf(node: Node, bytes: number): Generator<string> {
   yield `{"${'k'.repeat(bytes)}":0}`;
 }
 
-/** Every place in a body where a value may be, as a body with that value left open. */
+/** Returns every place in a body that can hold a value, as a body with that value left open. */
 function* placesOf(node: Node, wrap: (inner: string) => string): Generator<[Node, (inner: string) => string]> {
   yield [node, wrap];
   for (const alternative of node.anyOf ?? []) yield* placesOf(alternative, wrap);

@@ -28,9 +28,9 @@ const ADMIN: Principal = { name: 'admin' };
 export class AccessBackend {
   readonly #context: BackendContext;
   readonly #freshness: Freshness;
-  /** Tokens by the hashes that they are kept as; null after a change, until somebody asks. */
+  /** Token records by the hash of the token; null after a change, until the next lookup. */
   #bySha256: ReadonlyMap<string, Entry<TokenRecord>> | null = null;
-  /** One join after the other: of two that come at once with one address, the second one sees the first. */
+  /** Joins run one after the other: of two simultaneous joins with one address, the second sees the first. */
   #lastJoin: Promise<unknown> = Promise.resolve();
 
   constructor(context: BackendContext) {
@@ -41,16 +41,16 @@ export class AccessBackend {
     });
   }
 
-  /** Null where no token matches. CodedError 'unavailable' where this node cannot know whether it is still valid. */
+  /** Null if no token matches. CodedError 'unavailable' if this node cannot know whether the token is still valid. */
   async authenticate(token: string): Promise<Principal | null> {
-    // Nobody can revoke what stands in the control nodes' configuration: it is valid whatever etcd says.
+    // A token in the control nodes' configuration cannot be revoked: it is valid whatever etcd holds.
     if (this.#isAdmin(token)) return ADMIN;
     if (this.#apiToken(token) === null) return null;
     await this.#freshness.demand();
     return this.#apiToken(token);
   }
 
-  /** The same for a request that is under way, without waiting for etcd. */
+  /** Checks the token of a request in progress in the same way, without waiting for etcd. */
   recheck(token: string): Principal | null {
     if (this.#isAdmin(token)) return ADMIN;
     const principal = this.#apiToken(token);
@@ -67,14 +67,14 @@ export class AccessBackend {
     return record === undefined ? null : { name: record.value.name };
   }
 
-  /** By the hash: one look however many tokens there are. */
+  /** Finds a token's record by its hash; the cost does not depend on the number of tokens. */
   #recordOf(token: string, kind: TokenRecord['kind']): Entry<TokenRecord> | undefined {
     this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map((entry) => [entry.value.sha256, entry]));
     const entry = this.#bySha256.get(tokenSha256(token));
     return entry?.value.kind === kind ? entry : undefined;
   }
 
-  /** API tokens by name. */
+  /** Lists API tokens by name. */
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<ApiToken>> {
     const byName = new Map(this.#apiTokens().map((record) => [record.name, record]));
     const view = (name: string): ApiToken | null => {
@@ -178,7 +178,7 @@ export class AccessBackend {
     return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
   }
 
-  /** Refuses a machine that is not where it says: nobody could reach its agent, its QEMUs or its disks. */
+  /** Refuses a machine that does not answer at its addresses: its agent, QEMUs or disks could not be reached. */
   async #demandAnswers(joining: Joining): Promise<void> {
     const { control, storage } = addressesOf(joining);
     for (const [network, address] of [

@@ -11,7 +11,7 @@ export interface Ipv4Range {
   readonly size: number;
 }
 
-/** Blocks in which no guest can have an address, and what each is for (RFC 6890). */
+/** Address blocks that no guest can use, with the purpose of each (RFC 6890). */
 const NOT_FOR_GUESTS = [
   { cidr: '0.0.0.0/8', what: '"this network"' },
   { cidr: '127.0.0.0/8', what: 'loopback' },
@@ -53,7 +53,10 @@ export function parseRange(cidr: string): Ipv4Range {
   return { first, prefixLength, size };
 }
 
-/** What an address or range is for instead, where a block of it is in the way ("127.0.0.0/8, loopback"); null: it can be used. */
+/**
+ * Returns the reserved block that an address or range overlaps, with its purpose ("127.0.0.0/8, loopback"); null if the
+ * range can be used.
+ */
 export function notForUse({ first, size }: Pick<Ipv4Range, 'first' | 'size'>): string | null {
   for (const { cidr, what } of NOT_FOR_GUESTS) {
     const block = parseBlock(cidr);
@@ -62,7 +65,7 @@ export function notForUse({ first, size }: Pick<Ipv4Range, 'first' | 'size'>): s
   return null;
 }
 
-/** Refuses a range in which guests could not work. CodedError 'bad-input'. */
+/** Refuses an address range that guests could not use. CodedError 'bad-input'. */
 export function demandUsableRange(cidr: string, range: Ipv4Range): void {
   const block = notForUse(range);
   if (block === null) return;

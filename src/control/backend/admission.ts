@@ -58,7 +58,7 @@ const NVRAM_BYTES = 540_672;
 export interface Admitted {
   readonly vm: VmRecord;
   readonly task: TaskRecord | null;
-  /** Where its disks are. */
+  /** The storage node of the VM's disks. */
   readonly node: StorageName;
   readonly writes: readonly Write[];
   /** The images it was made from: they must still be there. */
@@ -71,11 +71,11 @@ interface PlannedDisk {
   readonly source: DiskSource;
 }
 
-/** A VM before it is admitted: what must be the same in every attempt. */
+/** The parts of a new VM that stay the same in every attempt to admit it. */
 export interface Newcomer {
   readonly id: VmId;
   readonly seed: Seed | null;
-  /** The storage node that has the seed; null before one was chosen. */
+  /** The storage node that has the seed; null until one is chosen. */
   readonly node: StorageName | null;
 }
 
@@ -85,7 +85,7 @@ export interface Seed {
   readonly content: Uint8Array;
 }
 
-/** A new id, and the seed that belongs to it. */
+/** Chooses a VM ID and builds the seed for it. */
 export function newcomer(context: BackendContext, request: CreateVm): Newcomer {
   const id = parseVmId(`vm-${context.randomHex(6)}`);
   return { id, seed: seedOf(request, id), node: null };
@@ -173,7 +173,8 @@ function demandFreeName(context: BackendContext, name: string): void {
 
 function demandDisks(name: string, planned: readonly PlannedDisk[]): void {
   if (planned.length === 0) {
-    // Also with direct boot: what is fenced is a VM's access to its disks, so that one without any could not be fenced at all.
+    // Also required with direct boot: fencing cuts a VM's access to its disks, so a VM without disks could not be
+    // fenced.
     throw new CodedError('bad-input', `${name} has no disk, so it could not be fenced when its host is lost.`, {
       advice: 'Nothing was created. Name an image with a disk, or a disk of any size.',
     });
@@ -289,7 +290,7 @@ function dataDisks(context: BackendContext, request: CreateVm, image: ImageRecor
   return asked;
 }
 
-/** The NoCloud seed that a request asks for, or null. */
+/** Builds the NoCloud seed of a request; null if the request has no cloud-init. */
 function seedOf({ name, cloudInit }: CreateVm, id: VmId): Seed | null {
   if (cloudInit === undefined) return null;
   const content = makeSeedIso({ volumeLabel: 'CIDATA', files: seedFiles(cloudInit, { id, name }) });
@@ -306,7 +307,7 @@ function specialDisks(boot: VmBoot, seed: Seed | null): PlannedDisk[] {
   return disks;
 }
 
-/** CodedError 'bad-input' where QEMU would refuse to start with so little memory. */
+/** CodedError 'bad-input' if QEMU would refuse to start with so little memory. */
 export function demandBootable(boot: VmBoot, memoryBytes: number, done: 'created' | 'changed'): void {
   if (boot.firmware === 'direct') demandMemoryFor(boot, memoryBytes, done);
 }
@@ -316,7 +317,7 @@ interface Room {
   readonly artifacts: readonly Sha256[];
   /** Free bytes with which they can begin. */
   readonly neededBytes: number;
-  /** The largest of them: the pool's file system must have files for it. */
+  /** The largest disk of each format: the pool's file system must support files of that size. */
   readonly largest: readonly LargestDisk[];
 }
 
@@ -336,7 +337,7 @@ function roomFor(disks: readonly PlannedDisk[]): Room {
   };
 }
 
-/** What blank shared disks of these sizes ask of a storage node: they are sparse files. */
+/** The room that blank shared disks of these sizes need on a storage node: they are sparse files. */
 export function roomForShared(disks: readonly { readonly sizeBytes: number }[]): Room {
   return {
     artifacts: [],
@@ -345,7 +346,7 @@ export function roomForShared(disks: readonly { readonly sizeBytes: number }[]):
   };
 }
 
-/** Why a pool has no file for one of the disks; null where it has. */
+/** Returns why a pool's file system cannot hold one of the disks; null if it can hold all. */
 function tooLargeFor(pool: PoolFiles, node: StorageName, largest: Room['largest']): string | null {
   for (const { sizeBytes, format } of largest) {
     const most = largestDiskBytes(pool, format);
@@ -355,7 +356,7 @@ function tooLargeFor(pool: PoolFiles, node: StorageName, largest: Room['largest'
   return null;
 }
 
-/** CodedError 'no-capacity' where the pool of a shared disk has no file of that size. */
+/** CodedError 'no-capacity' if the pool of a shared disk cannot hold a file of that size. */
 export function demandPoolFile(context: BackendContext, node: StorageName, sizeBytes: number): void {
   const pool = context.leading()?.controller.storageObserver.report(node)?.pool ?? {};
   const why = tooLargeFor(pool, node, [{ sizeBytes, format: 'raw' }]);

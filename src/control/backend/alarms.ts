@@ -1,5 +1,5 @@
 /**
- * What somebody has to look after, as `gp cluster show` and the metrics tell it. Each alarm stands for as long as its cause: nothing has to be
+ * Alarms, as `gp cluster show` and the metrics report them. Each alarm lasts as long as its cause: nothing has to be
  * acknowledged. Guarantees: a bounded number of each kind, the last of which counts the rest.
  */
 import type { Alarm } from '../../api/views.ts';
@@ -8,10 +8,10 @@ import { poolWords } from '../../core/model/pool-room.ts';
 import { etcdAlarms } from '../../core/plan/etcd-space.ts';
 import type { BackendContext } from './context.ts';
 
-/** Alarms of one kind that are told one by one. */
+/** The most alarms of one kind that are listed separately. */
 const SHOWN_MAX = 20;
 
-/** Everything that is wrong now, as far as this control node knows. */
+/** Returns every present alarm that this control node knows of. */
 export function alarmsOf(context: BackendContext): readonly Alarm[] {
   return [
     etcdAlarms(context.etcdSpace),
@@ -53,7 +53,7 @@ function poolFaults(context: BackendContext): readonly Alarm[] {
   );
 }
 
-/** Of the machines that the leader hears from. */
+/** Alarms about the clocks of the machines that report to the leader. */
 function clocks(context: BackendContext): readonly Alarm[] {
   const { store } = context;
   const controller = context.leading()?.controller;

@@ -25,7 +25,7 @@ const MIB = 1024 ** 2;
 const TRANSFER_MS_MAX = 3_600_000;
 const DELETE_MS = 10_000;
 const OPEN_MS = 10_000;
-/** A seed has at most a mebibyte. */
+/** Deadline for storing a seed, in ms; a seed has at most one MiB. */
 const SEED_MS = 10_000;
 const COPY_AGAIN_MS = 600_000;
 /** Uploads remembered for the image that will name them. */
@@ -139,8 +139,8 @@ export class Artifacts {
   }
 
   /**
-   * Stores a seed on one node and does `act`, which records who needs it: it is kept until its disk is made. Where `act` fails it is deleted,
-   * unless nobody knows whether it failed.
+   * Stores a seed on one node and runs `act`, which records the disk that needs the seed; the seed is kept until that
+   * disk is made. If `act` fails, the seed is deleted, unless the outcome of `act` is unknown.
    */
   async withSeed<T>({ content, sha256 }: Seed, node: StorageName, act: () => Promise<T>): Promise<T> {
     this.#enter();
@@ -295,7 +295,7 @@ export class Artifacts {
     return Promise.allSettled(nodes.map((node) => this.#context.storage.deleteArtifact(node, sha256, term, DELETE_MS)));
   }
 
-  /** A record that cannot be read may name any file. */
+  /** Returns true while a record that may name a file cannot be read. */
   #isUseUnclear(): boolean {
     const { unreadable } = this.#context.store;
     return [PREFIX.image, PREFIX.vm, PREFIX.disk].some((prefix) => unreadableUser(prefix, unreadable) !== null);
@@ -342,7 +342,9 @@ export class Artifacts {
     this.#wantedAtMs.set(sha256, this.#nowMs());
   }
 
-  /** CodedError 'no-capacity', before anything of an upload is read, where no node that answers has it or has room for it. */
+  /**
+   * CodedError 'no-capacity', before any byte of an upload is read, if no answering node has the file or room for it.
+   */
   #demandRoom(nodes: readonly StorageName[], sha256: Sha256, dataBytes: number): void {
     const free = (node: StorageName): number => this.#report(node)?.pool.freeBytes ?? Number.POSITIVE_INFINITY;
     if (nodes.some((node) => this.holds(node, sha256) || free(node) >= dataBytes)) return;

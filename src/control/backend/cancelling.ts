@@ -1,6 +1,6 @@
 /**
- * What becomes of a VM whose task somebody cancels. Pure but for the lookup. Guarantees: what was committed is never taken back; a refusal says
- * why, and what to do instead.
+ * Decides what cancelling a task changes in its VM. Pure but for the lookup. Guarantees: a committed change is never
+ * taken back; a refusal says why, and what to do instead.
  */
 
 import { CodedError } from '../../base/errors.ts';
@@ -10,13 +10,16 @@ import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { ChangeContext } from './changes.ts';
 
-/** What a cancellation changes. `vm`: null where nothing is to be changed any more; `ended`: what the task says, or null while it goes on. */
+/**
+ * The effect of a cancellation. `vm`: null if nothing has to be changed; `ended`: the task's message, or null while the
+ * task goes on.
+ */
 export interface TakenBack {
   readonly vm: VmRecord | null;
   readonly ended: string | null;
 }
 
-/** Kinds of tasks that are never taken back, with what to do instead. `%` is the VM's name. */
+/** Kinds of tasks that cannot be cancelled, with what to do instead. `%` is the VM's name. */
 const INSTEAD: Readonly<Record<string, string>> = {
   'vm.stop': 'Its guest may be shutting down already. "gp vm start %" starts it again.',
   'vm.delete': 'Its disks may be deleted already.',
@@ -24,7 +27,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
   'vm.resume': '"gp vm pause %" takes its place.',
 };
 
-/** The VM that a task is about. CodedError 'conflict' where the task has ended, or is none of a VM. */
+/** Returns the VM of a task. CodedError 'conflict' if the task has ended, or does not concern a VM. */
 export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRecord> {
   if (task.state !== 'running')
     throw new CodedError(
@@ -40,7 +43,7 @@ export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRe
   return entry;
 }
 
-/** Takes back what `task` asks for of `vm`. CodedError 'conflict' where that cannot be done. */
+/** Cancels `task` in the record of `vm`. CodedError 'conflict' if the task cannot be cancelled. */
 export function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
   const instead = own(INSTEAD, task.kind);
   if (instead !== undefined) throw refusal(task, instead.replaceAll('%', vm.name));

@@ -1,6 +1,6 @@
 /**
- * The files of a VM's cloud-init seed out of a request. Pure. Guarantees: bytes arrive in the guest as they were given; text that has no form in
- * UTF-8 is refused, not changed.
+ * Takes the files of a VM's cloud-init seed from a request. Pure. Guarantees: bytes arrive in the guest unchanged; text
+ * that cannot be encoded in UTF-8 is refused, not changed.
  */
 import type { CreateVm } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -11,7 +11,7 @@ import type { SeedFile } from '../../wire/iso9660/seed-iso.ts';
 type CloudInit = NonNullable<CreateVm['cloudInit']>;
 type Given = CloudInit[keyof CloudInit];
 
-/** The files, with defaults for those that cloud-init wants and nobody gave. CodedError 'bad-input'. */
+/** Returns the files, with defaults for the required files that the request does not give. CodedError 'bad-input'. */
 export function seedFiles(given: CloudInit, vm: { readonly id: VmId; readonly name: string }): readonly SeedFile[] {
   const userData = bytesOf('user-data', given.userData ?? '#cloud-config\n{}\n');
   const metaData = bytesOf('meta-data', given.metaData ?? `instance-id: ${vm.id}\nlocal-hostname: ${vm.name}\n`);

@@ -1,10 +1,10 @@
-/** What consoles are made with in a control node: its store and its links. */
+/** Connects consoles to the store and the QEMUs of a control node. */
 import { CodedError } from '../../base/errors.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { BackendContext } from './context.ts';
 import type { ConsolePorts } from './following-console.ts';
 
-/** The ports of consoles over a store and QEMUs. */
+/** Returns the console ports over a store and its QEMUs. */
 export function consolePorts({ store, qmp, clock }: BackendContext): ConsolePorts {
   return {
     clock,

@@ -21,7 +21,7 @@ const running = (generation: number, host: string): VmPhase => ({
 });
 const callOf = (name: string): Call => ({ principal: { name }, signal: new AbortController().signal });
 
-/** A serial port as QEMU has it: one client at a time. */
+/** A serial port like QEMU's: one client at a time. */
 class Port extends Duplex {
   typed = '';
   constructor() {
@@ -77,7 +77,7 @@ class World {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Ends all timers of at most so long. */
+  /** Fires all timers of at most that length. */
   pass(delayMs: number): void {
     for (const timer of [...this.#timers].filter((each) => each.delayMs <= delayMs)) {
       this.#timers.delete(timer);
@@ -91,7 +91,7 @@ class World {
     return port;
   }
 
-  /** Nothing is left behind: no timer, no subscription. */
+  /** Checks that no timer and no subscription is left. */
   get isQuiet(): boolean {
     return this.#timers.size === 0 && this.#listeners.size === 0;
   }

@@ -1,5 +1,6 @@
 /**
- * The serial consoles that are open through this control node. A QEMU serves one at a time, so each has a holder, whom the others are told.
+ * Serial consoles that are open through this control node. A QEMU serves one client at a time, so each console has one
+ * holder, whose name others are told.
  *
  * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or taken over: the
  * holder is told who took it and ends before the taker is connected.
@@ -12,17 +13,17 @@ import { pause } from '../../os/deadline.ts';
 import type { Call } from '../api/backend.ts';
 import { type ConsolePorts, FollowingConsole } from './following-console.ts';
 
-/** Who holds a console. */
+/** The holder of a console. */
 export interface ConsoleHolder {
-  /** Name of the API token. */
+  /** Name of the holder's API token. */
   readonly name: string;
-  /** RFC 3339 time. */
+  /** When the console was opened (RFC 3339). */
   readonly since: string;
-  /** Control node through which the console is open. */
+  /** Name of the control node through which the console is open. */
   readonly node: string;
 }
 
-/** Asks the other control nodes for the holder of a console; with `takenBy` each of them ends it. */
+/** Asks the other control nodes for the holder of a console; with `takenBy`, each of them ends its console. */
 export type AskPeers = (vm: VmId, takenBy: string | null) => Promise<ConsoleHolder | null>;
 
 export interface ConsolesOptions {
@@ -32,20 +33,20 @@ export interface ConsolesOptions {
   readonly askPeers: AskPeers;
 }
 
-/** QEMU looks for its next client in its main loop: a port that was just let go of may refuse for a moment. */
+/** QEMU accepts its next client in its main loop: a port that was just released may refuse for a moment. */
 const RETRY_MS = 100;
-/** How long a console that is held is given to become free. */
+/** How long an opener waits for a held console to become free, in ms. */
 const LEAVING_MS = 500;
 
 interface Held {
   readonly holder: ConsoleHolder;
-  /** Null while it is being opened. */
+  /** Null while the console is being opened. */
   console: FollowingConsole | null;
-  /** Set by a taker. */
+  /** Name of the token that takes the console over. */
   takenBy: string | null;
 }
 
-/** See the module. */
+/** The consoles of one control node; see the module. */
 export class Consoles {
   readonly #options: ConsolesOptions;
   readonly #held = new Map<VmId, Held>();
@@ -54,7 +55,10 @@ export class Consoles {
     this.#options = options;
   }
 
-  /** Opens the console of a VM that runs. CodedError 'conflict' where it does not run, or is held and not to be taken over; 'unavailable'. */
+  /**
+   * Opens the console of a running VM. CodedError 'conflict' if the VM does not run, or if the console is held and not
+   * to be taken over; 'unavailable'.
+   */
   async open(vm: VmRecord, call: Call, { takeOver }: { readonly takeOver: boolean }): Promise<Duplex> {
     const { node, ports, askPeers } = this.#options;
     if (currentIncarnation(vm.phase) === null)
@@ -81,7 +85,7 @@ export class Consoles {
     return held.console;
   }
 
-  /** For another control node: who holds the console here; with `takenBy` it ends. */
+  /** Answers another control node: who holds the console here; with `takenBy` the console ends. */
   asked(id: VmId, takenBy: string | null): ConsoleHolder | null {
     const held = this.#held.get(id);
     if (held === undefined) return null;
@@ -89,7 +93,10 @@ export class Consoles {
     return held.holder;
   }
 
-  /** Somebody who has just left, and comes back, is not refused because of the console that is being closed. */
+  /**
+   * Waits a moment for the previous console to close, so that a client that reconnects is not refused because of its
+   * own old connection.
+   */
   async #untilFree({ id }: VmRecord, signal: AbortSignal): Promise<void> {
     for (let waitedMs = 0; waitedMs < LEAVING_MS && this.#held.has(id); waitedMs += RETRY_MS)
       await pause(RETRY_MS, signal);

@@ -28,17 +28,22 @@ export interface BackendContext extends ChangeContext {
   readonly authority: CertifiedKey;
   readonly etcdEndpoints: readonly string[];
   readonly adminTokenSha256: string;
-  /** How full etcd is. */
+  /** The state of etcd's room. */
   readonly etcdSpace: Pick<EtcdSpace, 'members' | 'quotaBytes' | 'demandRoom'>;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */
   waitingFor(): string | null;
   /** Whether another control node's server answers now. */
   controlAnswers(control: ControlRecord): Promise<boolean>;
-  /** How far another control node's wall clock was from ours when it was asked last; null where it has not said. */
+  /**
+   * The last known difference of another control node's wall clock from ours; null if that node has not reported it.
+   */
   controlClock(name: string): ClockOffset | null;
-  /** Whether a machine is at an address of that network, as its kernel says; null: nobody who is there could ask. */
+  /**
+   * Whether a machine answers at an address of that network, as its kernel says; null if no machine on that network
+   * could be asked.
+   */
   addressAnswers(network: 'control' | 'storage', address: string): Promise<boolean | null>;
-  /** Who holds the console of a VM through another control node; with `takenBy` it ends there. */
+  /** Asks for the holder of a VM's console through another control node; with `takenBy` the console there ends. */
   askConsolePeers: AskPeers;
   /** Null while another node leads, or none. */
   leading(): Leading | null;

@@ -67,7 +67,7 @@ export class ControlBackend implements Backend {
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
   readonly #summary: Summary;
-  /** The consoles that are open through this node; the other control nodes ask for them. */
+  /** The consoles that are open through this node; other control nodes ask for them. */
   readonly consoles: Consoles;
 
   constructor(context: BackendContext) {
@@ -86,7 +86,7 @@ export class ControlBackend implements Backend {
     });
   }
 
-  /** CodedError 'unavailable' before etcd was read: until then nobody can tell a token that is valid from one that is not. */
+  /** CodedError 'unavailable' before etcd was read: until then, valid and invalid tokens cannot be told apart. */
   authenticate = async (token: string): Promise<Principal | null> => {
     this.#demandRead();
     return this.#access.authenticate(token);
@@ -165,7 +165,7 @@ export class ControlBackend implements Backend {
     ];
   }
 
-  /** Only of nodes that have reported to this leader. */
+  /** Metrics of the pools whose nodes have reported to this leader. */
   #poolMetrics(): MetricFamily[] {
     const observer = this.#context.leading()?.controller.storageObserver;
     if (observer === undefined) return [];
@@ -393,7 +393,7 @@ export class ControlBackend implements Backend {
     return this.#access.join(request);
   };
 
-  /** CodedError 'no-capacity' where etcd's room is kept for what must be written. */
+  /** CodedError 'no-capacity' if etcd's remaining room is reserved. */
   #withRoom<T>(act: () => Promise<T>): Promise<T> {
     this.#context.etcdSpace.demandRoom();
     return act();

@@ -1,8 +1,8 @@
 /**
- * Whether a host's VMs could all go elsewhere now, and what stands in the way.
+ * Checks whether all VMs of a host could go elsewhere now, and what stands in the way.
  *
- * Guarantees: one host at a time, so that no question about all hosts is answered in one turn of the event loop. At 1,000 hosts and
- * 20,000 VMs one host takes 0.6 ms and all of them 0.6 s, so an answer is kept for a while that grows with the number of VMs.
+ * Guarantees: each host is checked in a turn of the event loop of its own. At 1,000 hosts and 20,000 VMs one host takes
+ * 0.6 ms and all of them 0.6 s, so an answer is kept for a time that grows with the number of VMs.
  */
 import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
@@ -17,7 +17,7 @@ import { indexOfStore } from './records-index.ts';
 /** How long an answer is kept for each VM of the cluster: 4 ms at a dozen VMs, 6 s at 20,000. */
 const KEPT_MS_PER_VM = 0.3;
 
-/** How long what is costly at a large cluster may be shown after it was computed, in ms. */
+/** Returns for how long an expensive answer may be reused, in ms. */
 export function keptMs({ vms }: ClusterStore): number {
   return vms.size * KEPT_MS_PER_VM;
 }
@@ -32,7 +32,7 @@ interface Answer {
 
 const KEPT = new WeakMap<ClusterStore, Map<HostName, Answer>>();
 
-/** What keeps `host` from being drained; empty: nothing does. The answer may be `keptMs` old. */
+/** Returns what keeps `host` from being drained; empty if nothing does. The answer may be `keptMs` old. */
 export function keptDrainBlockers(context: DrainContext, host: HostRecord): readonly string[] {
   const { store } = context;
   const term = context.leading()?.term ?? 0;
@@ -48,7 +48,7 @@ export function keptDrainBlockers(context: DrainContext, host: HostRecord): read
   return blockers;
 }
 
-/** What keeps `host` from being drained now: each of its VMs is placed in turn beside those placed before it. */
+/** Checks what keeps `host` from being drained now: places each of its VMs in turn beside those placed before it. */
 export function drainBlockers(context: DrainContext, host: HostRecord): readonly string[] {
   const controller = context.leading()?.controller;
   if (controller === undefined) return ['not known: this control node does not lead'];
@@ -60,7 +60,7 @@ export function drainBlockers(context: DrainContext, host: HostRecord): readonly
     .filter(({ phase }) => currentIncarnation(phase)?.host === host.name);
   const blockers: string[] = [];
   const seesRunning = (vm: VmRecord) => controller.vms.seesRunning(vm);
-  // What passes is waited for; a member that its guest cluster cannot let go stays.
+  // A temporary obstacle is waited for; a member that its guest cluster cannot let go stays.
   for (const vm of vms) {
     const obstacle = moveObstacle(vm, { index, seesRunning });
     if (obstacle !== null && !obstacle.passes) blockers.push(`${vm.name}: ${obstacle.why}`);
@@ -78,7 +78,7 @@ export function drainBlockers(context: DrainContext, host: HostRecord): readonly
       index.setVm(vm.id, { ...vm, phase: { kind: 'running', incarnation } });
     }
   } finally {
-    // Admission decides by the same index.
+    // Admission uses the same index.
     for (const vm of vms) index.setVm(vm.id, vm);
   }
   return blockers;

@@ -2,29 +2,30 @@
  * One person's serial console of a VM, which outlives the incarnation that it began with: after a live migration, or a start after a loss,
  * it goes on at the next one.
  *
- * Guarantees: what is typed while no incarnation is connected waits for the next one; what the guest prints meanwhile is not shown, and the
- * console says so, on a line of its own; a VM that is stopped or deleted, a taker, and a wait that is over end it with a sentence.
+ * Guarantees: input that arrives while no incarnation is connected is kept for the next one; output of the guest
+ * meanwhile is lost, and the console says so on a line of its own; the console ends with a sentence if the VM is
+ * stopped or deleted, another person takes it over, or waiting for the next incarnation takes too long.
  */
 import { Duplex } from 'node:stream';
 import type { VmId } from '../../base/ids.ts';
 import { currentIncarnation, type Incarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 
-/** Between two attempts to reach an incarnation's serial port. */
+/** Pause between two attempts to connect to an incarnation's serial port, in ms. */
 const RETRY_MS = 500;
-/** How long a console waits for an incarnation that can be reached. */
+/** How long a console waits for a reachable incarnation, in ms. */
 const WAIT_MS = 120_000;
-/** How long a reader may take for the last words of a console that ends. */
+/** How long a client may take to read the last output of a console that ends, in ms. */
 const LAST_WORDS_MS = 5_000;
 
-/** What a console needs of its surroundings. */
+/** The surroundings of a console. */
 export interface ConsolePorts {
   readonly clock: Clock;
-  /** The VM's record as it is now; undefined: deleted. */
+  /** Returns the present record of the VM; undefined if the VM is deleted. */
   vm(id: VmId): VmRecord | undefined;
-  /** Calls back after changes of the VM's record; the answer unsubscribes. */
+  /** Calls back after changes of the VM's record; the returned function unsubscribes. */
   onChange(id: VmId, listener: () => void): () => void;
-  /** The serial port of an incarnation. CodedError 'unavailable' where it cannot be reached. */
+  /** Opens the serial port of an incarnation. CodedError 'unavailable' if it cannot be reached. */
   open(vm: VmRecord, incarnation: Incarnation): Promise<Duplex>;
 }
 
@@ -33,19 +34,19 @@ interface Attached {
   readonly incarnation: Incarnation;
 }
 
-/** See the module. Its two ends are the person's. */
+/** A console as a duplex stream for its client; see the module. */
 export class FollowingConsole extends Duplex {
   readonly #ports: ConsolePorts;
   readonly #id: VmId;
   readonly #name: string;
-  /** The last incarnation that was connected. */
+  /** The last incarnation to which the console was connected. */
   #last: Incarnation;
   #attached: Attached | null = null;
-  /** Generation of the destination of a move that was seen. */
+  /** Generation of the last migration destination that was seen. */
   #movesTo: number | null = null;
   #isConnecting = false;
   #isEnding = false;
-  /** What was typed and waits for an incarnation. */
+  /** Input that waits for an incarnation. */
   #held: { readonly chunk: Buffer; readonly done: (error?: Error | null) => void } | null = null;
   #unsubscribe: () => void = () => undefined;
   #cancelWait: () => void = () => undefined;
@@ -66,12 +67,12 @@ export class FollowingConsole extends Duplex {
     const following = new FollowingConsole(ports, vm, incarnation);
     following.#attach({ serial, incarnation });
     following.#unsubscribe = ports.onChange(vm.id, () => following.#look());
-    // It may have moved on while the port was opened.
+    // The VM may have changed incarnation while the port was opened.
     following.#look();
     return following;
   }
 
-  /** Ends the console with a sentence for its reader. */
+  /** Ends the console with a sentence for its client. */
   endWith(sentence: string): void {
     if (this.#isEnding || this.destroyed) return;
     this.#isEnding = true;
@@ -104,7 +105,10 @@ export class FollowingConsole extends Duplex {
     done(error);
   }
 
-  /** What an incarnation took is done, also where it goes right after: whether its guest has read it, nobody can know. */
+  /**
+   * Input that an incarnation accepted counts as delivered, even if the incarnation ends right after: whether the guest
+   * has read it cannot be known.
+   */
   #pass(serial: Duplex, chunk: Buffer, done: (error?: Error | null) => void): void {
     serial.write(chunk, () => done());
   }
@@ -113,7 +117,7 @@ export class FollowingConsole extends Duplex {
     this.push(`\r\n[groundplane: ${sentence}]\r\n`);
   }
 
-  /** Lets go of the serial port and of everything that waits. */
+  /** Closes the serial port and drops everything that waits. */
   #release(): void {
     this.#unsubscribe();
     this.#cancelWait();
@@ -136,7 +140,7 @@ export class FollowingConsole extends Duplex {
     const lost = (): void => this.#lost(attached);
     serial.once('end', lost);
     serial.once('close', lost);
-    // Its end says the same.
+    // An error is followed by the end of the port, which is handled already.
     serial.on('error', lost);
     const held = this.#held;
     this.#held = null;
@@ -154,7 +158,7 @@ export class FollowingConsole extends Duplex {
     this.#look();
   }
 
-  /** After a change: whether to go on elsewhere, to wait, or to end. */
+  /** Decides after a change whether to reconnect, to wait, or to end. */
   #look(): void {
     if (this.#isEnding) return;
     const vm = this.#ports.vm(this.#id);
@@ -170,7 +174,7 @@ export class FollowingConsole extends Duplex {
     void this.#connect();
   }
 
-  /** Connects to the incarnation that runs now; tries again while there is one. */
+  /** Connects to the running incarnation; tries again while there is one. */
   async #connect(): Promise<void> {
     if (this.#isConnecting) return;
     this.#isConnecting = true;
@@ -207,7 +211,7 @@ export class FollowingConsole extends Duplex {
   }
 }
 
-/** The incarnation whose serial port can be expected to answer. One that a move is about to complete at is left alone until it runs. */
+/** Returns the incarnation whose serial port should answer. The destination of a migration counts only once it runs. */
 function reachable({ phase }: VmRecord): Incarnation | null {
   return phase.kind === 'switching' ? null : currentIncarnation(phase);
 }

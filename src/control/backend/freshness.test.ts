@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CodedError } from '../../base/errors.ts';
 import { Freshness } from './freshness.ts';
 
-/** An etcd that answers as a test says, over a clock that a test moves. */
+/** An etcd with programmed answers, over a clock that the test moves. */
 function setUp() {
   const world = { nowMs: 0, asked: 0, answers: true, revision: 7, seen: [] as number[], completes: true };
   const freshness = new Freshness({

@@ -1,6 +1,6 @@
 /**
- * How long ago this node surely knew what etcd holds: a node that is cut off goes on following a member that is cut off with it. Guarantees:
- * what passed `demand` or `check` was true at most KNOWN_MS_MAX ago.
+ * Tracks how old this node's knowledge of etcd may be: a node that is cut off together with its etcd member sees no
+ * changes and no error. Guarantees: a state that passed `demand` or `check` was true at most KNOWN_MS_MAX ago.
  */
 import { CodedError } from '../../base/errors.ts';
 import { PREFIX } from '../../core/model/keys.ts';
@@ -8,9 +8,9 @@ import type { Clock } from '../../core/ports/clock.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 
-/** For how long what was known counts. Longer than an election of etcd's leader usually takes. */
+/** How old knowledge of etcd may be, in ms; longer than an election of etcd's leader usually takes. */
 const KNOWN_MS_MAX = 3_500;
-/** How old what is known may be before etcd is asked again. */
+/** The age of knowledge after which etcd is asked again, in ms. */
 const ASK_AGAIN_MS = 1_000;
 const ASK_MS = 1_500;
 
@@ -20,7 +20,7 @@ export interface FreshnessPorts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
-/** Asks etcd, at most once a second, and only while somebody wants to know. */
+/** Asks etcd at most once a second, and only on demand. */
 export class Freshness {
   readonly #ports: FreshnessPorts;
   #knownAtMs = Number.NEGATIVE_INFINITY;
@@ -30,14 +30,14 @@ export class Freshness {
     this.#ports = ports;
   }
 
-  /** CodedError 'unavailable' where etcd cannot be asked; waits for its answer where what is known is too old. */
+  /** Waits for etcd's answer if the knowledge is too old; CodedError 'unavailable' if etcd cannot be asked. */
   async demand(): Promise<void> {
     const asking = this.#askAgain();
     if (this.#ageMs() > KNOWN_MS_MAX) await asking;
     this.check();
   }
 
-  /** CodedError 'unavailable' where what is known is too old. Never waits. */
+  /** CodedError 'unavailable' if the knowledge is too old. Never waits. */
   check(): void {
     void this.#askAgain();
     if (this.#ageMs() <= KNOWN_MS_MAX) return;
@@ -63,12 +63,13 @@ export class Freshness {
     return this.#asking;
   }
 
-  /** What was not answered leaves what is known as it is. */
+  /** Asks etcd; without an answer, the age of the knowledge does not change. */
   async #ask(): Promise<void> {
     const { etcd, store, clock } = this.#ports;
     const askedAtMs = clock.monotonicMs();
     try {
-      // Linearizable: a member without a majority does not answer. Nothing is under this prefix but who wants to lead.
+      // Linearizable: a member without a majority does not answer. The prefix holds only the few candidates of the
+      // election.
       const { revision } = await etcd.list(PREFIX.election, { deadlineMs: ASK_MS });
       await store.caughtUp(ASK_MS, revision);
       this.#knownAtMs = askedAtMs;

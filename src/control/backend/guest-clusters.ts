@@ -50,7 +50,7 @@ export class GuestClustersBackend {
     this.#context = context;
   }
 
-  /** By name; after them those that nobody declared, by their first disk. */
+  /** Lists guest clusters by name, then undeclared ones by their first disk. */
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<GuestCluster>> {
     const { guestClusters } = this.#context.store;
     const undeclared = new Map(undeclaredViews(this.#context).map((view) => [`1/${view.disks[0]?.id ?? ''}`, view]));

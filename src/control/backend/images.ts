@@ -32,7 +32,7 @@ export class ImagesBackend {
   readonly #context: BackendContext;
   readonly #artifacts: Artifacts;
 
-  /** The files of images, and seeds on their way. */
+  /** Artifacts: the files of images, and seeds that are being stored. */
   get artifacts(): Artifacts {
     return this.#artifacts;
   }
@@ -210,7 +210,7 @@ export class ImagesBackend {
   }
 }
 
-/** What a file is, its first bytes say; CodedError 'bad-image' where somebody says otherwise. */
+/** Checks a stated format against the one detected from the stored file. CodedError 'bad-image' if they differ. */
 function demandFormat(name: string, { kind }: Stored, stated: 'qcow2' | 'raw' | undefined): void {
   if (stated === undefined || kind === `disk-${stated}`) return;
   const is = kind === 'disk-qcow2' ? 'qcow2' : 'raw';

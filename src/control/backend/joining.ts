@@ -21,7 +21,7 @@ export interface Joining {
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
 }
 
-/** All addresses of a machine that joins, by network. */
+/** Returns the addresses of a joining machine, by network. */
 export function addressesOf({ role, addresses }: Joining): {
   readonly control: string;
   readonly storage: string;
@@ -31,10 +31,13 @@ export function addressesOf({ role, addresses }: Joining): {
   return role === 'host' ? { control, storage, overlay } : { control, storage };
 }
 
-/** The write that makes it a member. CodedError 'bad-input' or 'conflict' where an address cannot be its own; and as joinWrite. */
+/**
+ * Returns the write that makes a machine a member. CodedError 'bad-input' or 'conflict' for an address that cannot be
+ * the machine's own; further errors as joinWrite.
+ */
 export function joinChange(context: ChangeContext, joining: Joining): Write {
   const { role, name } = joining;
-  // Whether the machine is quarantined stands in its record: a new one in the place of one that cannot be read would forget it.
+  // The record says whether the machine is quarantined: replacing a record that cannot be read would lose that.
   const key = role === 'storage' ? keyOf.storage(parseStorageName(name)) : keyOf.host(parseHostName(name));
   demandReadable(context.store.unreadable, [key]);
   for (const [network, address] of Object.entries(addressesOf(joining))) {
@@ -49,14 +52,16 @@ export function joinChange(context: ChangeContext, joining: Joining): Write {
   return joinWrite(context, joining);
 }
 
-/** The error of a join that is refused because of an address: what was found, and that the token is still good. */
+/**
+ * Returns the error of a join that is refused because of an address: what was found, and that the token is still valid.
+ */
 export function refusal(code: 'bad-input' | 'conflict', what: string): CodedError {
   return new CodedError(code, what, {
     advice: 'Nothing was changed; the token is still good. Correct the addresses in the configuration of the machine.',
   });
 }
 
-/** The member that an address belongs to, apart from the one that joins again; null: nobody. */
+/** Returns the member that has an address, other than the joining machine itself; null if there is none. */
 function memberWith(
   { store }: ChangeContext,
   address: string,
@@ -75,7 +80,10 @@ function memberWith(
   return owner === undefined ? null : `${owner.kind} ${owner.name}`;
 }
 
-/** CodedError 'conflict' for the name of a storage node that was declared lost: its certificate is valid for years, and would be the newcomer's. */
+/**
+ * CodedError 'conflict' for the name of a storage node that was declared lost: the lost node's certificate is valid for
+ * years and would also be the new node's.
+ */
 export function refuseLost(record: StorageRecord | undefined): void {
   if (record?.lost === undefined) return;
   throw new CodedError('conflict', `A storage node named ${record.name} was declared lost by ${record.lost.by}.`, {
@@ -93,7 +101,10 @@ function networkWith({ store }: ChangeContext, address: string): string | null {
   return null;
 }
 
-/** The record alone, its addresses unchecked. A host's capacity is its agent's to say. CodedError 'no-capacity' where the cluster has no place for more. */
+/**
+ * Writes the record without checking addresses. The agent reports a host's capacity. CodedError 'no-capacity' if the
+ * cluster has no place for another machine.
+ */
 export function joinWrite({ store, clock }: ChangeContext, { role, name, addresses }: Joining): Write {
   const { control } = addresses;
   const storage = addresses.storage ?? control;

@@ -1,6 +1,6 @@
 /**
- * Each limit of the table at its boundary, through every layer that the table says refuses more. A layer that the table names and that is
- * missing here, or the reverse, fails.
+ * Tests each limit of the table at its boundary, through every layer that the table names. A layer that the table names
+ * and this test lacks, or the reverse, fails.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -30,7 +30,7 @@ import { admitVm } from './admission.ts';
 import type { BackendContext } from './context.ts';
 import { joinWrite } from './joining.ts';
 
-/** Throws where a layer refuses. */
+/** Throws if a layer refuses. */
 type Probe = (value: number) => unknown;
 
 const MIB = 1024 ** 2;
@@ -57,13 +57,13 @@ const IMAGE = {
   createdAt: 1,
 } as unknown as ImageRecord;
 
-/** A table of the store, as far as it is read. */
+/** The parts of a store's table that are read here. */
 function table<T>(rows: Iterable<readonly [string, T]> = []): object {
   const map = new Map(rows);
   return Object.assign(map, { entries: map });
 }
 
-/** What `admitVm` reads, without etcd: one storage node that answers, as a leader sees it. */
+/** The context that `admitVm` reads, without etcd: one storage node that answers, as a leader sees it. */
 function context(more: { readonly ports?: number; readonly largestFileBytes?: number } = {}): BackendContext {
   const entry = <T>(value: T) => ({ value, revision: 1 });
   const pool = { totalBytes: 1024 ** 4, freeBytes: 1024 ** 4, largestFileBytes: more.largestFileBytes ?? 2 ** 53 - 1 };
@@ -178,7 +178,7 @@ const sharedRecord = (index: number) => newSharedDisk(NONE, shared(index), null,
 const withShared = (count: number) =>
   many(count, (i) => i).reduce((vm, i) => withDisk(vm, sharedRecord(i), i), vmRecord(1));
 
-/** `count` VMs, of which all but the last have the disk already. */
+/** Returns `count` VMs; all but the last have the disk already. */
 function attach(count: number): void {
   const disk = sharedRecord(1);
   const users = many(count, (i) => withDisk(vmRecord(i), disk, 0));

@@ -10,7 +10,7 @@ const KEPT = new WeakMap<ClusterStore, ClusterIndex>();
 
 type Take = (index: ClusterIndex, records: Snapshot, id: string) => void;
 
-/** What the index takes from the tables, by the prefix of their keys. */
+/** How each table updates the index, by the prefix of its keys. */
 const TAKEN: readonly (readonly [string, Take])[] = [
   [PREFIX.vm, (index, { vms }, id) => index.setVm(id as VmId, vms.get(id as VmId)?.value ?? null)],
   [PREFIX.host, (index, { hosts }, id) => index.setHost(id as HostName, hosts.get(id as HostName)?.value ?? null)],
@@ -27,8 +27,8 @@ const TAKEN: readonly (readonly [string, Take])[] = [
 ];
 
 /**
- * The index of the store's records: made when it is asked for first (35 ms for 20,000 VMs), and from then on it follows each change. Whoever
- * tries something in it takes it back before anybody else looks.
+ * The index of the store's records: built on first use (35 ms for 20,000 VMs) and then updated with each change. A
+ * caller that adds something tentatively must remove it in the same turn of the event loop.
  */
 export function indexOfStore(store: ClusterStore): ClusterIndex {
   const kept = KEPT.get(store);

@@ -74,7 +74,7 @@ export class SharedDisksBackend {
     this.#context = context;
   }
 
-  /** By guest cluster, those of none first, then by name. */
+  /** Lists shared disks by guest cluster (those without one first), then by name. */
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<SharedDisk>> {
     const { sharedDisks, sharedDiskNames } = this.#context.store;
     const view = (scopeAndName: string): SharedDisk | null => {

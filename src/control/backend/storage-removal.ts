@@ -1,8 +1,9 @@
 /**
- * A storage node that is gone for good: somebody says so, and what was on it is given up.
+ * Removal of a storage node that is permanently gone, with everything that was on it.
  *
- * Guarantees: nothing is given up unasked, nor while the node answers; from the transaction on no order and no fence concerns the node, no VM
- * with a disk there is started, and nobody joins by its name; it reads nothing of etcd any more. Repeating it finishes what was left undone.
+ * Guarantees: nothing is given up without confirmation, nor while the node answers; after the transaction no order and
+ * no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
+ * read etcd. Repeating the request finishes what was left undone.
  */
 import type { StorageLoss } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -18,18 +19,21 @@ import type { BackendContext } from './context.ts';
 export interface StorageRemoval {
   readonly name: string;
   readonly ifMatch: string | null;
-  /** Somebody says that it is gone for good. */
+  /** The request says that the node is permanently gone. */
   readonly isLost: boolean;
-  /** Somebody has read what is lost. */
+  /** The request confirms the loss that was listed before. */
   readonly isConfirmed: boolean;
-  /** The name of that somebody's token. */
+  /** Name of the API token of the request. */
   readonly by: string;
 }
 
-/** Names of one kind that an answer holds; of more, their number says that there are more. */
+/** The most names of one kind in an answer; their number follows if there are more. */
 const NAMES_MAX = 1_000;
 
-/** Declares a storage node lost. CodedError 'not-found', 'stale-revision', or 'conflict': not said, not confirmed, or it answers. */
+/**
+ * Declares a storage node lost. CodedError 'not-found', 'stale-revision', or 'conflict': `isLost` or `isConfirmed` is
+ * false, or the node answers.
+ */
 export async function removeStorage(context: BackendContext, removal: StorageRemoval): Promise<StorageLoss> {
   const { name, ifMatch, isLost, isConfirmed, by } = removal;
   const loss = await change(context, () => {
@@ -54,7 +58,7 @@ export async function removeStorage(context: BackendContext, removal: StorageRem
     ];
     return { writes, result: found };
   });
-  // After the transaction: repeated, it is done then.
+  // After the transaction, so that a repeated request finishes it.
   await revokeUser(context.etcd, commonName({ kind: 'storage', name: parseStorageName(name) }));
   return loss;
 }
@@ -86,7 +90,7 @@ function refuse(
     );
 }
 
-/** What is on a storage node, and images of which no other one has a copy. */
+/** Lists the disks on a storage node, and the images that no other node has. */
 function lossOf(store: ClusterStore, node: string): StorageLoss {
   const disks = [...store.disks.values()].map(({ value }) => value).filter((disk) => disk.node === node);
   const shared = [...store.sharedDisks.values()].map(({ value }) => value).filter((disk) => disk.node === node);

@@ -1,4 +1,4 @@
-/** What people are told of storage services that do not answer: what is known, and what waits for them. */
+/** Sentences about storage services that do not answer: what is known, and what waits for them. */
 import type { StorageName } from '../../base/ids.ts';
 import type { StorageSilence } from '../../core/loop/storage-observer.ts';
 import { sharedDisksOf, type VmRecord } from '../../core/model/vm.ts';
@@ -6,7 +6,7 @@ import type { BackendContext } from './context.ts';
 
 type Context = Pick<BackendContext, 'store' | 'leading'>;
 
-/** Of a storage node as an object; empty where its service answers, or this node does not lead. */
+/** Sentences about one storage node; empty if its service answers, or if this node does not lead. */
 export function silenceOfNode(context: Context, node: StorageName): string[] {
   const lost = context.store.storage.get(node)?.value.lost;
   if (lost !== undefined)
@@ -20,10 +20,10 @@ export function silenceOfNode(context: Context, node: StorageName): string[] {
   return [`${said(node, silence)} ${waits}`];
 }
 
-/** Of the storage nodes that hold disks of a VM. */
+/** Sentences about the storage nodes that hold disks of a VM. */
 export function silenceOfVm(context: Context, vm: VmRecord): string[] {
   const silences = context.leading()?.controller.storageObserver.silences();
-  // Almost always all of them answer: then nothing is looked up.
+  // Usually every service answers, and nothing has to be looked up.
   if (silences === undefined || silences.size === 0) return [];
   const { store } = context;
   const own = store.disksOf(vm.id).map(({ node }) => node);

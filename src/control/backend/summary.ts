@@ -1,6 +1,7 @@
 /**
- * What is said of all VMs and hosts at once. Guarantees: no turn of the event loop longer than some milliseconds, however many there are;
- * who asks at the same time shares one computation; at a large cluster an answer is kept for some seconds (drain-checks.ts says how long).
+ * Totals over all VMs and hosts. Guarantees: no turn of the event loop takes longer than some milliseconds, however
+ * many VMs there are; simultaneous requests share one computation; in a large cluster an answer is reused for some
+ * seconds (drain-checks.ts says how long).
  */
 import { currentIncarnation } from '../../core/model/vm.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
@@ -10,7 +11,7 @@ import type { BackendContext } from './context.ts';
 import { keptDrainBlockers, keptMs } from './drain-checks.ts';
 import { verdictOf } from './views.ts';
 
-/** All VMs by verdict, and the hosts that can be drained. */
+/** The number of VMs by verdict, and of hosts that can be drained. */
 export interface Counts {
   readonly byVerdict: Readonly<Record<string, number>>;
   readonly drainable: number;
@@ -22,7 +23,7 @@ type SummaryContext = Pick<BackendContext, 'store' | 'leading'>;
 /** The summaries of one control node. */
 export class Summary {
   readonly counts: () => Promise<Counts>;
-  /** One sample per VM; its value is the VM's generation. */
+  /** Returns one metric sample per VM; its value is the VM's generation. */
   readonly vmSamples: () => Promise<Samples>;
 
   constructor(context: SummaryContext) {

@@ -1,14 +1,14 @@
-/** A page of a table of the store, in the order of its listing. */
+/** Reads a page of a store table, in the order of the table's listing. */
 import type { Entry } from '../../core/ports/store.ts';
 import { type Page, type PageQuery, pageOf } from '../api/pages.ts';
 import type { Table } from '../store/table.ts';
 
-/** Which objects are shown, and how. */
+/** Selects and formats the listed objects. */
 export interface Shown<V, T> {
   readonly signal: AbortSignal;
-  /** Null: not wanted. */
+  /** Returns null for an entry that is not wanted. */
   readonly view: (entry: Entry<V>) => T | null;
-  /** The newest page first. */
+  /** True if the first page has the newest entries. */
   readonly isNewestFirst?: boolean;
 }
 

@@ -120,7 +120,7 @@ export function verdictOf(
         isHeldBack(vm))
     )
       because.push(why);
-    // One that a move which was undone has left standing stands as its owner wants it.
+    // A guest that an undone migration has left halted is shown as paused only if its owner wants it halted.
     const isHalted = judgement?.verdict === 'paused' || judgement?.verdict === 'moved-out';
     if (isHalted && vm.intent === 'suspended') return { verdict: 'suspended', because };
     return { verdict: OF_JUDGEMENT[judgement?.verdict ?? 'unknown'], because };
@@ -141,7 +141,7 @@ export function stateOf({ joining, leaving }: VmSharedDisk): 'attached' | 'attac
   return joining === true ? 'attaching' : 'attached';
 }
 
-/** Whether a card is there, comes at the next start, or goes then. */
+/** Returns whether a card is present, comes at the next start, or is removed then. */
 function stateOfCard({ spec, nextNics = spec.nics }: VmRecord, card: VmNic): Vm['nics'][number]['state'] {
   if (!spec.nics.some((nic) => isSameCard(nic, card))) return 'attaching';
   return nextNics.some((nic) => isSameCard(nic, card)) ? 'attached' : 'detaching';
@@ -251,7 +251,10 @@ function vmsWith(context: ViewContext, host: HostName): readonly VmRecord[] {
   return ids.flatMap((id) => context.store.vms.get(id)?.value ?? []);
 }
 
-/** A host with whether it can be drained, and what stands in the way: `blockers`, as they are now unless the caller has kept them. */
+/**
+ * Formats a host with `blockers`, which keep it from being drained: the present ones, unless the caller passes kept
+ * ones.
+ */
 export function hostView(
   context: ViewContext,
   entry: Entry<HostRecord>,

@@ -38,7 +38,7 @@ export function patchVm(context: BackendContext, name: string, wish: PatchVm & C
   });
 }
 
-/** Gives a VM one more card, its address reserved at once. CodedError as `newCard`, and as `patchVm`. */
+/** Adds a network card to a VM and reserves its address at once. CodedError as `newCard` and `patchVm`. */
 export function addNic(
   context: BackendContext,
   name: string,
@@ -47,7 +47,7 @@ export function addNic(
   return changeVm(context, name, ifMatch, (vm) => {
     const changed = new Map<string, NetworkRecord>();
     const leaving = vm.spec.nics.find((nic) => nic.mac === wanted.mac && nic.network === wanted.network);
-    // A card that was to leave stays: its address is its own still.
+    // A card that was to be removed stays: its address is still reserved for it.
     if (
       leaving !== undefined &&
       !wantedCards(vm).includes(leaving) &&
@@ -59,7 +59,10 @@ export function addNic(
   });
 }
 
-/** Takes a card from a VM. CodedError 'not-found', 'stale-revision', or 'conflict': the VM's guest cluster needs the card. */
+/**
+ * Removes a network card from a VM. CodedError 'not-found', 'stale-revision', or 'conflict': the VM's guest cluster
+ * needs the card.
+ */
 export function removeNic(
   context: BackendContext,
   name: string,
@@ -86,7 +89,7 @@ export function removeNic(
 
 interface Changed {
   readonly vm: VmRecord;
-  /** What else is written with it. */
+  /** Further writes of the same transaction. */
   readonly writes: readonly Write[];
 }
 
@@ -106,7 +109,7 @@ function changeVm(
   });
 }
 
-/** The write of a record as it is. */
+/** Rewrites a record unchanged, so that concurrent transactions notice. */
 function touched({ store }: BackendContext, { id }: VmRecord): Write[] {
   const entry: Entry<VmRecord> | undefined = store.vms.get(id);
   return entry === undefined ? [] : [vmWrite(entry, entry.value)];

@@ -106,7 +106,7 @@ export class VmWishes {
     });
   }
 
-  /** A guest that is being moved goes on where it arrives. */
+  /** Resumes a VM; a guest that is being migrated continues on its destination. */
   async resume(name: string): Promise<Entry<TaskRecord>> {
     return this.#act(name, 'vm.resume', 'Resuming.', ({ value: vm }, task) => {
       demandRunning(vm);
@@ -120,7 +120,10 @@ export class VmWishes {
     });
   }
 
-  /** Takes back what the task asks for, where that can be done. The answer is the task: ended, or of a move that is now being undone. */
+  /**
+   * Cancels what the task asks for, if that is possible. Returns the task: ended, or, for a migration, still being
+   * undone.
+   */
   async cancel(id: string): Promise<Entry<TaskRecord>> {
     const { store, clock } = this.#context;
     const find = (): Entry<TaskRecord> => {
@@ -232,7 +235,7 @@ function refuseDeleting(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
 }
 
-/** A VM never starts with a disk that is lost. */
+/** Refuses to start a VM with a lost disk. */
 function refuseLost({ store }: ChangeContext, { id, name }: VmRecord): void {
   const lost = store.disksOf(id).find(({ node }) => store.storage.get(node)?.value.lost !== undefined);
   if (lost === undefined) return;

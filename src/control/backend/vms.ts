@@ -29,7 +29,7 @@ export class VmsBackend {
   readonly #wishes: VmWishes;
   readonly #artifacts: Artifacts;
 
-  /** `artifacts`: those of the node, which sweep what nothing needs. */
+  /** `artifacts` is the node's own instance, which also deletes unused files. */
   constructor(context: BackendContext, artifacts = new Artifacts(context)) {
     this.#context = context;
     this.#artifacts = artifacts;
@@ -39,7 +39,7 @@ export class VmsBackend {
   list(query: VmQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Vm>> {
     const { store } = this.#context;
     const wanted = (query.label ?? []).map(parseSelector);
-    // Names are what people sort by, and their table is in that order.
+    // Users sort by name, and the table of names is in that order.
     const view = (name: string): Vm | null => {
       const entry = store.vms.get(store.vmNames.get(name)?.value ?? '');
       if (entry === undefined) return null;
@@ -63,7 +63,7 @@ export class VmsBackend {
     return vmView(this.#context, findVm(this.#context, vm.id), task === null ? null : this.#task(task.id));
   }
 
-  /** A seed is stored on the node of the VM's disks first: records that are written again and again only name it. */
+  /** Stores a seed on the node of the VM's disks first, so that records, which are rewritten often, only name it. */
   #admit(request: CreateVm): Promise<Admitted> {
     const given = newcomer(this.#context, request);
     const admit = (node: StorageName | null): Promise<Admitted> =>
@@ -180,7 +180,7 @@ interface Selector {
   readonly value: string | undefined;
 }
 
-/** Whether the VM has the label itself: `constructor` and the like, which every object has, are no labels. */
+/** Returns true if the VM itself has the label: inherited properties such as `constructor` are no labels. */
 function isLabelled(labels: Readonly<Record<string, string>>, { key, value }: Selector): boolean {
   return Object.hasOwn(labels, key) && (value === undefined || labels[key] === value);
 }

@@ -30,7 +30,10 @@ const KINDS: readonly (readonly [string, WatchKind])[] = [
   [PREFIX.event, 'event'],
 ];
 
-/** Every change after `options.after` of the kinds asked for, until `signal` aborts; before them, with `since`, the events that are kept. */
+/**
+ * Yields every change after `options.after` of the wanted kinds until `signal` aborts; with `since`, kept events come
+ * first.
+ */
 export async function* watchChanges(
   context: BackendContext,
   options: WatchOptions,
@@ -97,12 +100,12 @@ function asError(reason: unknown): Error {
 }
 
 interface Wanted {
-  /** Empty: every kind. */
+  /** Wanted kinds; empty for all. */
   readonly kinds: readonly WatchKind[];
   readonly event: (event: EventRecord) => boolean;
 }
 
-/** What is kept of the events since a time, oldest first, as far as the watch that follows does not bring it. */
+/** Yields the kept events since a time, oldest first, that the watch which follows will not deliver. */
 function keptEvents({ store }: BackendContext, { filter }: WatchOptions, wanted: Wanted): WatchChange[] {
   if (filter?.since === undefined) return [];
   return [...store.events.entries]
@@ -125,7 +128,7 @@ function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: is
   const revision = String(event.modRevision);
   if (event.type === 'delete') return { revision, kind, name: id, object: null };
   const read = readRecord(event.key, event.kv.value);
-  // What is no record is shown by nobody: the store reports it with its key, and the watch goes on.
+  // A value that is not a valid record is skipped: the store reports it with its key, and the watch goes on.
   if ('finding' in read) return null;
   const entry: Entry<never> = { value: read.value as never, revision: event.modRevision };
   if (kind === 'event' && !isWanted(entry.value)) return null;
@@ -137,7 +140,7 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
     case 'vm':
       return vmView(context, entry, null);
     case 'host':
-      // Kept for all who watch: a rack that is lost changes many hosts at once.
+      // Shared by all watchers: the loss of a rack changes many hosts at once.
       return hostView(context, entry, keptDrainBlockers(context, (entry as Entry<HostRecord>).value));
     case 'storage':
       return storageView(context, entry);

@@ -1,4 +1,6 @@
-/** What a control node asks the servers of the others. A frozen or dead one does not answer, although its machine may. */
+/**
+ * Requests to the servers of other control nodes. A frozen or dead server does not answer, although its machine may.
+ */
 import type { ControlName, VmId } from '../../base/ids.ts';
 import { type ClockOffset, clockOffset } from '../../core/model/clock-offset.ts';
 import { PORTS } from '../../core/model/ports.ts';
@@ -22,7 +24,10 @@ const parseHolder: Parser<{ readonly holder: ConsoleHolder | null }> = openObjec
   ),
 });
 
-/** Asks other control nodes for the holder of a VM's console; with `takenBy` each of them ends it. One that does not answer holds none. */
+/**
+ * Asks other control nodes for the holder of a VM's console; with `takenBy`, each of them ends its console. A node that
+ * does not answer counts as holding none.
+ */
 export async function askConsolePeers(
   clients: RpcClients,
   controls: readonly { readonly name: string; readonly address: string }[],
@@ -39,8 +44,8 @@ export async function askConsolePeers(
 }
 
 /**
- * Whether the server of another control node answers: asked once, within half a second. Never throws. `onClock` is told how far its wall
- * clock is from ours.
+ * Asks once whether the server of another control node answers within half a second. Never throws. `onClock` gets the
+ * difference between that server's wall clock and ours.
  */
 export async function controlAnswers(
   clients: RpcClients,

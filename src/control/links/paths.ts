@@ -26,12 +26,12 @@ export interface PathsOptions {
   readonly controls: () => readonly { readonly name: string; readonly address: string }[];
 }
 
-/** The paths of a control node. */
+/** The network paths of a control node. */
 export interface ControlPaths extends Paths {
   relays(): readonly RelayPath[];
   /**
-   * Whether a machine is at an address, by every path to that network: its kernel refuses, or accepts, a connection to the port where nobody
-   * listens. Null: there is no path, or none that works.
+   * Whether a machine is at an address, by every path to that network: its kernel refuses or accepts a connection to a
+   * port on which nothing listens. Null if there is no path, or none that works.
    */
   addressAnswers(network: RelayPath['network'], address: string): Promise<boolean | null>;
 }
@@ -79,7 +79,7 @@ export function createPaths(options: PathsOptions): ControlPaths {
 }
 
 const NO_PATH = { outcome: 'no-path', lateMs: 0 } as const;
-/** A lost SYN is repeated after a second. */
+/** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
 const ANSWER_MS = 1_500;
 
 async function probeVia(path: RelayPath, address: string, deadlineMs: number): ReturnType<Paths['probe']> {
@@ -90,12 +90,12 @@ async function probeVia(path: RelayPath, address: string, deadlineMs: number): R
       method: 'POST',
       path: '/v1/probe',
       body: { ...target, deadlineMs },
-      // The relay's own deadline ends first, so that its answer says what it met.
+      // The relay's own deadline ends first, so that its answer can report the outcome.
       deadlineMs: deadlineMs + 300,
       parse: parseProbe,
     });
   } catch {
-    // The relay did not answer: that is no news about the host.
+    // The relay did not answer, which says nothing about the host.
     return NO_PATH;
   }
 }

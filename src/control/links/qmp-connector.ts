@@ -69,7 +69,7 @@ type Ordered =
       readonly to: Generation;
       stoppedAtMs: number | null;
       completed: MigrationState | null;
-      /** Somebody wants the guest to stand still, here: that it does is not the end of sending. */
+      /** The guest was told to halt here: its halt does not mean that a migration has finished sending. */
       isHalted: boolean;
     };
 

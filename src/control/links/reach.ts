@@ -1,6 +1,6 @@
 /**
- * Which machines a control node reaches, tried here or by another control node's peer service (core/ports/reach.ts). Both try alike, so that
- * their answers compare.
+ * Measures which machines a control node reaches, from here or by another control node's peer service
+ * (core/ports/reach.ts). Both try in the same way, so that their answers compare.
  */
 import type { ControlName, HostName, StorageName } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
@@ -10,7 +10,7 @@ import { probeTcp } from '../../os/tcp-probe.ts';
 import { arrayOf, nullable, openObject, parseBoolean } from '../../rpc/parse.ts';
 import type { RpcClients } from './clients.ts';
 
-/** What a peer is given beyond the deadline of its attempts. */
+/** Time that a peer gets beyond the deadline of its attempts, in ms. */
 const ANSWER_MS = 300;
 
 export interface ReachAddress {
@@ -19,18 +19,24 @@ export interface ReachAddress {
 }
 
 const parseMet = openObject({
-  /** By position; null where the peer says nothing: it was not scheduled in time, or does not follow etcd. */
+  /**
+   * Asks a peer; results are by position. Null if the peer gives no result: its process was not scheduled in time, or
+   * does not follow etcd.
+   */
   met: nullable(arrayOf(parseBoolean, { itemsMax: REACH_TARGETS_MAX })),
 });
 
-/** One TCP attempt at each, all at once: whether its kernel answered. Null when this process was itself not scheduled in time. */
+/**
+ * Tries one TCP connection to each address, all at once, and returns whether its kernel answered. Null if this process
+ * was not scheduled in time.
+ */
 export async function tryAll(targets: readonly ReachAddress[], deadlineMs: number): Promise<readonly boolean[] | null> {
   const tried = await Promise.all(targets.map((target) => probeTcp(target, deadlineMs)));
   if (tried.some(({ outcome, lateMs }) => outcome === 'void' && lateMs > 0)) return null;
   return tried.map(({ outcome }) => outcome === 'accepted' || outcome === 'refused');
 }
 
-/** The control nodes named in this one's configuration, and itself. */
+/** Measures reach from this control node and from those in its configuration. */
 export function createReach(options: {
   readonly self: string;
   readonly clients: RpcClients;
@@ -65,7 +71,7 @@ export function createReach(options: {
         if (met === null || met.length !== known.length) return null;
         return new Set(known.flatMap(({ target }, i) => (met[i] === true ? [target] : [])));
       } catch {
-        // The peer did not answer: it could not lead either, as far as this node can know.
+        // The peer did not answer: as far as this node can know, it could not lead either.
         return null;
       }
     },

@@ -1,7 +1,8 @@
 /**
- * What storage nodes may write in etcd: for each shared disk its reservations, by its own node. Guarantees: a node may before the disk is made there,
- * and no more once it is deleted; a permission that is there costs one reading per term and disk, since a change of permissions has every request
- * to etcd that is under way sent again.
+ * The permissions of storage nodes to write in etcd: each node may write the reservations of its own shared disks.
+ * Guarantees: a node has the permission before the disk is made there, and loses it after the disk is deleted; checking
+ * an existing permission costs one read per term and disk, since a change of permissions makes etcd repeat every
+ * request in progress.
  */
 import type { DiskId, StorageName } from '../../base/ids.ts';
 import { keyOf } from '../../core/model/keys.ts';
@@ -10,7 +11,7 @@ import type { EtcdClient } from '../../etcd/client.ts';
 import { commonName } from '../../pki/identity.ts';
 import type { StorageClient } from './storage-link.ts';
 
-/** The same link, whose orders about shared disks give and take the permission. */
+/** Wraps a storage client so that its orders about shared disks grant and revoke the permission. */
 export function withReservationKeys(storage: StorageClient, etcd: EtcdClient): StorageClient {
   const permitted = new Set<DiskId>();
   const writing = (name: StorageName, disk: DiskId) => ({

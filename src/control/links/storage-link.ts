@@ -101,7 +101,7 @@ export interface ArtifactStream {
   readonly sha256: Sha256;
   readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd' | 'seed';
   readonly sizeBytes: number;
-  /** What it needs there: absent where that is not known. */
+  /** Bytes that the content needs there; absent if unknown. */
   readonly dataBytes?: number;
   readonly body: Readable;
 }

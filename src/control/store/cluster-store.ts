@@ -70,10 +70,10 @@ export interface Changed {
 }
 
 const WRITE_DEADLINE_MS = 2_000;
-/** Digits of the largest revision, and of the largest time, as text that sorts as the numbers do. */
+/** Digits of the largest revision and of the largest time: padded numbers sort as text. */
 const DIGITS = 16;
 const sortable = (value: number): string => String(value).padStart(DIGITS, '0');
-/** Tasks by the time of their start, events by the revision that recorded them: oldest first. */
+/** Lists tasks by start time and events by the revision that recorded them: oldest first. */
 const BY_START: Listing<TaskRecord> = {
   placeOf: (key, { value }) => `${sortable(value.startedAt)}/${key}`,
   keyAt: (place) => place.slice(place.indexOf('/') + 1),
@@ -84,9 +84,9 @@ const BY_REVISION: Listing<EventRecord> = {
 };
 /** Characters of JSON that are read in one turn of the event loop: some milliseconds. */
 const CHARS_PER_TURN = 256 * 1024;
-/** What it costs to see that a record is known, or still there, in such characters. */
+/** The cost of checking a record that is known already, in characters of JSON. */
 const LOOK_CHARS = 100;
-/** Keys of no kind of ours that are remembered to be named. */
+/** The most unknown keys that are remembered and reported. */
 const STRANGERS_MAX = 1_000;
 /** Events kept in memory; the leader deletes older ones from etcd. */
 export const EVENTS_KEPT = 5_000;
@@ -150,7 +150,10 @@ export class ClusterStore {
     this.#log = log;
   }
 
-  /** Keys whose values are no records of their kind, with what is wrong (the rest of a sentence). The live map. */
+  /**
+   * Keys whose values are not valid records of their kind, each with the finding (the rest of a sentence). The live
+   * map.
+   */
   get unreadable(): ReadonlyMap<string, string> {
     return this.#unreadable;
   }
@@ -295,8 +298,9 @@ export class ClusterStore {
   }
 
   /**
-   * Resolves once the tables hold everything up to `revision`, by default the newest that was seen. A refused transaction reads back objects
-   * that may be newer than the watch; what was written together with them is there after this. CodedError 'deadline'.
+   * Resolves once the tables hold everything up to `revision`, by default the newest that was seen. A refused
+   * transaction returns objects that may be newer than the watch; after this call, the tables also hold what was
+   * written together with them. CodedError 'deadline'.
    */
   caughtUp(deadlineMs: number, revision = this.#revision): Promise<void> {
     if (this.#completeRevision >= revision) return Promise.resolve();
@@ -369,7 +373,8 @@ export class ClusterStore {
     found: ReadonlyMap<string, KeyValue | undefined>,
     { keys, guard, unknown }: SentWithoutAnswer,
   ): Promise<void> {
-    // What is no text cannot be written again as it is; it is no record, so nothing was decided from it.
+    // Bytes that are not text cannot be written back unchanged; they are not a valid record, so no decision was based
+    // on them.
     const kv = keys.map((key) => found.get(key)).find((each) => each !== undefined && each.value !== NOT_TEXT);
     if (kv === undefined) return;
     const { key, value, modRevision } = kv;
@@ -387,7 +392,7 @@ export class ClusterStore {
     if (now?.modRevision === modRevision) throw unknown;
   }
 
-  /** Takes in a listing, with pauses: what the watch brings meanwhile is newer and stays. */
+  /** Merges a listing, with pauses; objects that the watch has updated meanwhile are newer and stay. */
   async #replace(entries: readonly KeyValue[], revision: number): Promise<void> {
     const present = new Set<string>();
     let changes: Noted[] = [];
@@ -400,7 +405,7 @@ export class ClusterStore {
     };
     for (const kv of entries) {
       present.add(kv.key);
-      // What is known already is not parsed again: most of it, when a follower has only begun to lead.
+      // Known records are not parsed again; when a follower becomes leader, most records are known.
       if (this.#knows(kv)) cost += LOOK_CHARS;
       else {
         changes.push(notedOf(kv.key, kv, revision));
@@ -469,7 +474,7 @@ export class ClusterStore {
     if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
   }
 
-  /** Remembers, or forgets, what is wrong with a value; whether that is news. */
+  /** Records or clears the finding about a value; returns whether that changes anything. */
   #noteFinding(key: string, finding: string | undefined): boolean {
     if (finding === undefined) return this.#unreadable.delete(key);
     if (this.#unreadable.get(key) === finding) return false;
@@ -511,7 +516,7 @@ interface Noted {
   readonly key: string;
   readonly value: unknown;
   readonly revision: number;
-  /** What is wrong with what etcd holds there; `value` is null then. */
+  /** The finding about the value in etcd; `value` is null then. */
   readonly finding?: string;
 }
 
@@ -524,12 +529,12 @@ function notedOf(key: string, found: KeyValue | undefined, readAt: number): Note
   return 'value' in read ? { key, value: read.value, revision } : { key, value: null, revision, finding: read.finding };
 }
 
-/** Keys that others read: the candidates of the election, the targets' key. */
+/** Returns true for keys that other code reads: the election's candidates, the targets' key. */
 function isElsewhere(key: string): boolean {
   return key.startsWith(PREFIX.election) || key === TARGET_SECRET_KEY;
 }
 
-/** Whether a key without a table is one that nobody of this version reads. */
+/** Returns true for a key outside all tables that no code of this version reads. */
 function isStranger(key: string): boolean {
   return !isElsewhere(key) && !Object.values(PREFIX).some((prefix) => key.startsWith(prefix));
 }

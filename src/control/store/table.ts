@@ -2,13 +2,13 @@
 import { KeyOrder } from '../../base/key-order.ts';
 import type { Entry } from '../../core/ports/store.ts';
 
-/** How a table is listed: no two keys ever have the same place. */
+/** How a table is listed: every key has a place of its own. */
 export interface Listing<T> {
   placeOf(key: string, entry: Entry<T>): string;
   keyAt(place: string): string;
 }
 
-/** Listed by key. */
+/** Lists by key. */
 const BY_KEY: Listing<unknown> = { placeOf: (key) => key, keyAt: (place) => place };
 
 /** One table: what is newest of each key, deletions included. */
@@ -26,7 +26,7 @@ export class Table<T> {
     this.#listing = listing;
   }
 
-  /** The places of all entries in the order of the table's listing. Sorted when it is asked for first, and kept from then on. */
+  /** The places of all entries in listing order. Sorted on first use, and kept in order from then on. */
   get order(): KeyOrder {
     this.#order ??= new KeyOrder(
       (function* (entries, listing) {
@@ -36,7 +36,7 @@ export class Table<T> {
     return this.#order;
   }
 
-  /** The entry at a place of `order`; undefined where the entry is gone. */
+  /** Returns the entry at a place of `order`; undefined if the entry is gone. */
   atPlace(place: string): Entry<T> | undefined {
     return this.#entries.get(this.#listing.keyAt(place));
   }
@@ -62,7 +62,7 @@ export class Table<T> {
     return this.#entries.values();
   }
 
-  /** Whether a value as of `revision` is newer than what is known of the key. */
+  /** Returns true if `revision` is newer than the known revision of the key. */
   isNews(key: string, revision: number): boolean {
     const known = this.#entries.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
     return known < revision;

@@ -118,7 +118,10 @@ export class AgentHost {
     await this.#network.apply(order);
   }
 
-  /** Whether a disk port of a storage node takes connections from this host. CodedError 'forbidden' for another port. */
+  /**
+   * Tries whether a disk port of a storage node accepts connections from this host. CodedError 'forbidden' for any
+   * other port.
+   */
   async probe(order: ProbeOrder): Promise<ProbeResult> {
     if (!isDiskPort(order.port))
       throw new CodedError('forbidden', `Port ${order.port} is none that disks are served on.`);

@@ -53,7 +53,7 @@ export interface Machine {
   shortenLog(process: RunningIncarnation): void;
   /** Removes the files of an incarnation; the answer is what its QEMU said last, for the log. */
   removeRemains(name: IncarnationName): Promise<string>;
-  /** Tries once to connect to a port from this host. Never throws. */
+  /** Tries one connection to a port from this host. Never throws. */
   probe(target: ProbeOrder): Promise<ProbeResult>;
   /** The last `bytes` of an incarnation's serial log; empty when there is none. */
   serialTail(name: IncarnationName, bytes: number): Promise<string>;

@@ -41,7 +41,7 @@ export type TraceEntry = { readonly at: number } & (
       readonly generation: Generation;
       readonly drops: readonly string[];
     }
-  /** A QEMU's run state: QMP's words, `ended`, and `aborted` where an assertion of QEMU failed. */
+  /** A QEMU's run state in QMP's words, `ended`, or `aborted` after a failed assertion in QEMU. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
   /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
   | {

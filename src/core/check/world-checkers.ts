@@ -68,7 +68,7 @@ export function acknowledgedWritesSurvive(): Checker {
   };
 }
 
-/** M3: no order makes a QEMU abort: its guest's memory would be lost with it. */
+/** M3: no order makes a QEMU abort: the guest's memory would be lost. */
 export function noOrderAbortsAQemu(): Checker {
   return (entry) =>
     entry.kind === 'status' && entry.status === 'aborted'

@@ -36,7 +36,7 @@ class SmallWorld {
   answer: QmpLink['observe'] = async () => answers('running');
   /** Tells of an event of QEMU. */
   tell: (target: QmpTarget, told: MigrationTold | null) => void = () => undefined;
-  /** What hosts answer to an order to launch; null: they launch. */
+  /** The hosts' answer to a launch order; null: they launch. */
   refusal: Error | null = null;
   /** Whether etcd confirms the lease. */
   leads = true;
@@ -450,7 +450,10 @@ test('what was told is no answer to what is asked later: a destination or a sour
   stop();
 });
 
-/** A VM that is to start among three hosts which answer every launch with `refusal`; what it was ordered in half a minute, and its record then. */
+/**
+ * Starts a VM among three hosts that answer every launch with `refusal`; returns its orders in half a minute, and its
+ * record then.
+ */
 async function startRefused(refusal: Error): Promise<{ readonly launches: readonly string[]; readonly vm: VmRecord }> {
   const world = new SmallWorld();
   world.refusal = refusal;

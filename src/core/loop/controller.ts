@@ -154,7 +154,7 @@ export class Controller {
   }
 
   #vmChanged(id: VmId): void {
-    // Of a VM whose record became unreadable, what was known last stays counted: its guest may run on.
+    // A VM whose record became unreadable keeps counting with its last known state: its guest may run on.
     if (this.#isUnreadable(keyOf.vm(id))) {
       this.vms.wake(id);
       return;
@@ -225,7 +225,7 @@ function tunnelOf(host: HostRecord | null): string | null {
   return host === null || host.quarantine !== null ? null : host.addresses.overlay;
 }
 
-/** Where a machine is, in one text; null for none. */
+/** Returns a machine's addresses as one text; null without a record. */
 function addressesOf(host: HostRecord | null): string | null {
   return host === null ? null : Object.values(host.addresses).join(' ');
 }

@@ -1,6 +1,6 @@
 /**
- * Tells of guests that a disk error has paused, and why: one event for each time that a guest is paused by one, however often it is continued in
- * vain meanwhile.
+ * Records an event when a disk error pauses a guest, with the cause: one event per pause, however often the guest is
+ * continued in vain meanwhile.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
@@ -12,12 +12,12 @@ import type { LeaderStore } from '../ports/store.ts';
 import type { DiskPaths } from './disk-paths.ts';
 import type { HostObserver } from './observer.ts';
 
-/** Hosts that are tried besides the one whose guest was paused. */
+/** The most hosts that are tried besides the paused guest's own. */
 const CANDIDATES_PROBED = 8;
-/** A cause that is not seen yet may be seen by the next report of a storage node, or the next look at its paths. */
+/** How long to wait for a cause: the next report of a storage node, or the next check of its paths, may reveal it. */
 const CAUSE_MS = 2_500;
 
-/** One per leader. */
+/** Records the disk-error events of one leader. */
 export class DiskErrorEvents {
   readonly #ports: { readonly log: Log; readonly store: Pick<LeaderStore, 'commit'> };
   readonly #told = new Set<VmId>();
@@ -26,7 +26,7 @@ export class DiskErrorEvents {
     this.#ports = ports;
   }
 
-  /** An incarnation is paused by a disk error, since `sinceMs` by the leader's monotonic clock. */
+  /** Reports that a disk error has paused an incarnation, since `sinceMs` by the leader's monotonic clock. */
   paused(situation: VmSituation, incarnation: Incarnation, sinceMs: number): void {
     const { vm, now, monotonicMs } = situation;
     if (this.#told.has(vm.id)) return;
@@ -43,13 +43,16 @@ export class DiskErrorEvents {
     });
   }
 
-  /** The VM is not paused by a disk error any more, or is gone. */
+  /** Reports that the VM is gone, or no longer paused by a disk error. */
   over(vm: VmId): void {
     this.#told.delete(vm);
   }
 }
 
-/** A guest on `host` was paused by a disk error: finds out which hosts reach its disks, and which the storage nodes reach, its own first. */
+/**
+ * Checks which hosts reach the disks of a guest that was paused on `host`, and which hosts the storage nodes reach,
+ * `host` first.
+ */
 export async function tryStoragePaths(
   vm: VmId,
   host: HostName,

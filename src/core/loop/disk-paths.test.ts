@@ -20,7 +20,7 @@ import { DiskPaths } from './disk-paths.ts';
 const [H1, H2, H3] = [host(1), host(2), host(3)];
 type Met = ProbeResult['outcome'] | 'no answer';
 
-/** Three hosts, a disk on s1 and one on s2; `met`: what each host's agent meets at each node. */
+/** Three hosts, a disk on s1 and one on s2; `met`: the result of each host's agent at each node. */
 function pathsOf(met: (from: HostName, address: string) => Met, silent: readonly HostName[] = []) {
   const index = new ClusterIndex();
   for (const n of [1, 2, 3]) index.setHost(host(n), hostRecord(n));

@@ -1,9 +1,11 @@
 /**
- * Whether hosts reach the disks of a VM whose guest was paused by a disk error: tried by each host's own agent, at the disks' own ports. That
- * another port of the storage node answers, or that the storage node reaches the host, says nothing about the way that the disk's protocol takes.
+ * Tries whether hosts reach the disks of a VM that a disk error has paused: each host's own agent tries the disks' own
+ * ports. Another open port of the storage node, or a host that the storage node reaches, does not prove that the disk
+ * protocol's path works.
  *
- * Guarantees: only VMs with a disk error cost anything; at most VMS_AT_ONCE VMs are tried at a time, each from its own host and, where that
- * one is cut off, from up to CANDIDATES others; every attempt has a deadline. An agent that does not answer, or is older, says nothing.
+ * Guarantees: only VMs with a disk error cost anything; at most VMS_AT_ONCE VMs are tried at a time, each from its own
+ * host and, if that host is cut off, from up to CANDIDATES others; every attempt has a deadline. An agent that does not
+ * answer, or is too old, gives no result.
  */
 import type { HostName, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../model/cluster.ts';
@@ -21,15 +23,15 @@ export interface DiskPathsPorts {
 }
 
 const PROBE_MS = 700;
-/** What the agent is given beyond that. */
+/** Time that the agent gets beyond the deadline of its attempts, in ms. */
 const ANSWER_MS = 300;
 const VMS_AT_ONCE = 32;
-/** Other hosts tried for one VM, those with most free memory first. */
+/** Other hosts that are tried for one VM, those with most free memory first. */
 const CANDIDATES = 8;
 /** Disks of one silent storage node that are tried in a round. */
 const SERVED_TRIES = 3;
 
-/** One per leader. */
+/** The tried disk paths of one leader. */
 export class DiskPaths {
   readonly #ports: DiskPathsPorts;
   readonly #known = new Map<VmId, Map<HostName, DiskPath>>();
@@ -39,12 +41,12 @@ export class DiskPaths {
     this.#ports = ports;
   }
 
-  /** What the last attempt from `host` met. */
+  /** Returns the result of the last attempt from `host`. */
   see(vm: VmId, host: HostName): DiskPath {
     return this.#known.get(vm)?.get(host) ?? 'unknown';
   }
 
-  /** Tries from the VM's host and, where a disk is out of its reach, from others. */
+  /** Tries from the VM's host and, if a disk cannot be reached from there, from others. */
   async tryFor(vm: VmId, host: HostName): Promise<void> {
     if (this.#busy >= VMS_AT_ONCE) return;
     this.#busy++;
@@ -68,14 +70,14 @@ export class DiskPaths {
     }
   }
 
-  /** The VM has no disk error any more. */
+  /** Forgets a VM that no longer has a disk error. */
   forget(vm: VmId): void {
     this.#known.delete(vm);
   }
 
   /**
-   * Whether some host gets a connection to a disk of a VM that runs there, tried once for each of up to SERVED_TRIES; null where no agent can say.
-   * Never rejects.
+   * Returns whether some host can connect to a disk of a VM that runs there, tried once for each of up to SERVED_TRIES
+   * disks; null if no agent can tell. Never rejects.
    */
   async isServed(node: StorageName): Promise<boolean | null> {
     const { snapshot, index, observer } = this.#ports;
@@ -93,7 +95,7 @@ export class DiskPaths {
     return seen;
   }
 
-  /** `open` where every disk's port accepts. */
+  /** Returns `open` if every disk's port accepts. */
   async #pathFrom(host: HostName, disks: readonly DiskRecord[]): Promise<DiskPath> {
     const met = await Promise.all(disks.map((disk) => this.#portFrom(host, disk)));
     if (met.includes('closed')) return 'closed';
@@ -110,7 +112,7 @@ export class DiskPaths {
       if (outcome === 'void') return 'unknown';
       return outcome === 'accepted' ? 'open' : 'closed';
     } catch {
-      // Its agent does not answer, or knows no such question.
+      // The host's agent does not answer, or is too old for the request.
       return 'unknown';
     }
   }

@@ -198,8 +198,8 @@ export class Executor {
   }
 
   /**
-   * What each storage node has of the VM; a shared disk that is not made yet is nowhere. CodedError 'unavailable' where the record of a shared
-   * disk is not known yet.
+   * Groups the VM's disks by storage node; a shared disk that is not made yet is on none. CodedError
+   * 'unavailable' if the record of a shared disk is not known yet.
    */
   #byNode(vm: VmRecord): Map<StorageName, OnNode> {
     const nodes = new Map<StorageName, { own: DiskRecord[]; hasShared: boolean }>();
@@ -220,7 +220,7 @@ export class Executor {
     return uses.filter(({ disk }) => !this.#isLost(this.#sharedDisk(disk).node));
   }
 
-  /** The shared disks that the VM is to have and that are made. */
+  /** Returns the shared disks that the VM is to have and that exist already. */
   #madeSharedDisks(vm: VmRecord): VmSharedDisk[] {
     return this.#standing(heldSharedDisks(vm)).filter(({ disk }) => this.#sharedDisk(disk).phase !== 'creating');
   }
@@ -231,12 +231,15 @@ export class Executor {
     return entry.value;
   }
 
-  /** Somebody declared it lost: what was there is gone, and nothing serves it again. */
+  /** Returns true if the node was declared lost: its disks are gone and will never be served again. */
   #isLost(node: StorageName): boolean {
     return this.#ports.store.snapshot.storage.get(node)?.value.lost !== undefined;
   }
 
-  /** All nodes at once that are not lost; one that does not acknowledge fails the step: the VM's disk is there anyway. */
+  /**
+   * Calls all nodes at once, except lost ones. The step fails if a node does not acknowledge: the node may still serve
+   * the VM's disk.
+   */
   async #onEveryNode(vm: VmRecord, order: (node: StorageName, has: OnNode) => Promise<unknown>): Promise<void> {
     const failures: unknown[] = [];
     const one = async (node: StorageName, has: OnNode): Promise<void> => {
@@ -261,7 +264,7 @@ export class Executor {
     ledger.fencedBelow = Math.max(ledger.fencedBelow, below);
   }
 
-  /** `uses`: the shared disks that the VM has from now on, each granted on its node. */
+  /** `uses`: the shared disks that the VM has from now on; each is granted on its node. */
   async #grant(vm: VmRecord, generation: Generation, uses: readonly VmSharedDisk[]): Promise<void> {
     const { storage, store } = this.#ports;
     const sharedOn = (node: StorageName): VmSharedDisk[] =>

@@ -53,7 +53,7 @@ export class HostLoop {
   readonly #ports: HostLoopPorts;
   readonly #states = new Map<HostName, HostState>();
   readonly #planner: NetworkPlanner;
-  /** Null: to be made. */
+  /** Null when the list has to be rebuilt. */
   #members: Members | null = null;
   /** Counts what changes the plan of every host. */
   #commonVersion = 0;
@@ -108,8 +108,8 @@ export class HostLoop {
   }
 
   /**
-   * A member came, went, or has other addresses. `isUrgent`: hosts must hear of it soon. They need not hear of a new host: a destination of its
-   * migrations is told with its launch.
+   * Handles a member that joined, left, or changed its addresses. `isUrgent`: hosts must learn of it soon. Hosts need
+   * not learn of a new host at once: the launch of a migration's destination names its source.
    */
   membersChanged({ isUrgent }: { readonly isUrgent: boolean }): void {
     this.#members = null;
@@ -166,7 +166,10 @@ export class HostLoop {
     this.#offerInTurns(isForAll ? [...this.#states.keys()] : [...hosts]);
   }
 
-  /** A plan names every machine of the cluster: to write a thousand of them in one turn of the event loop takes longer than that may last. */
+  /**
+   * A plan names every machine of the cluster, so that writing a thousand plans would take too long for one turn of the
+   * event loop.
+   */
   #offerInTurns(hosts: readonly HostName[]): void {
     for (const host of hosts.slice(0, OFFERS_PER_TURN)) {
       const state = this.#states.get(host);

@@ -11,9 +11,9 @@ import { LeadWatch } from './lead-watch.ts';
 const [H1, H2, S1] = [host(1), host(2), node(1)];
 
 interface World {
-  /** The machines whose last question was not answered. */
+  /** The machines that did not answer the last request. */
   silent: readonly string[];
-  /** What each control node reaches; null: it does not answer. */
+  /** The machines that each control node reaches; null: the node does not answer. */
   reaches: Record<string, readonly string[] | null>;
   leads: boolean;
 }

@@ -1,8 +1,9 @@
 /**
- * Watches whether this leader still reaches what it leads, and gives the lead away when another control node has reached more for some rounds.
+ * Checks whether this leader still reaches its machines, and gives the lead away if another control node has reached
+ * more for some rounds.
  *
- * Guarantees: while every agent and every storage service answers, nobody is asked anything; one round at a time, each with a deadline and at
- * most REACH_TARGETS_MAX attempts per control node; `giveAway` is called at most once.
+ * Guarantees: while every agent and every storage service answers, no probe is sent; one round at a time, each with a
+ * deadline and at most REACH_TARGETS_MAX attempts per control node; `giveAway` is called at most once.
  */
 import { messageOf } from '../../base/errors.ts';
 import {
@@ -25,27 +26,27 @@ export interface LeadWatchPorts {
   readonly log: Log;
   readonly store: LeaderStore;
   readonly reach: Reach;
-  /** Whether the leader's last question to a machine ended without an answer. */
+  /** Returns true if the leader's last request to the machine ended without an answer. */
   readonly isSilent: (target: ReachTarget) => boolean;
   readonly lead: LeadHand;
 }
 
-/** What ends this leadership before its lease does. */
+/** Ends a leadership before its lease does. */
 export interface LeadHand {
   /** Ends the term, so that the next candidate leads. */
   readonly giveAway: (why: string) => void;
-  /** For how long from the term's begin the lead is kept in any case, in ms: longer than 0 where this node gave it away just before. */
+  /** Minimum length of the term, in ms: above 0 if this node gave the lead away shortly before. */
   readonly keptMs: number;
 }
 
-/** Between two rounds while another control node sees more, or something has just fallen silent. */
+/** Pause between rounds while another control node reaches more, or after a machine has just become silent, in ms. */
 const ROUND_MS = 1_000;
-/** Between two rounds while machines are silent that no control node reaches: they are down. */
+/** Pause between rounds while no control node reaches the silent machines, which are then down, in ms. */
 const DOWN_ROUND_MS = 3_000;
-/** Deadline of one attempt. */
+/** Deadline of one attempt, in ms. */
 const TRY_MS = 700;
 
-/** One per leader, from `start` to `stop`. */
+/** Watches over one leadership, from `start` to `stop`. */
 export class LeadWatch {
   readonly #ports: LeadWatchPorts;
   #streaks: Streaks = new Map();
@@ -79,7 +80,7 @@ export class LeadWatch {
     });
   }
 
-  /** One round; the answer is the pause until the next one, in ms. */
+  /** Runs one round; returns the pause until the next one, in ms. */
   async #round(): Promise<number> {
     const { reach } = this.#ports;
     const peers = reach.peers();
@@ -90,7 +91,7 @@ export class LeadWatch {
     }
     const sample = sampleOf(machines, this.#rounds++);
     const tried = await reach.tryFrom(reach.self, sample.silent, TRY_MS);
-    // A round in which this process was itself not scheduled in time counts for nothing.
+    // A round in which this process was not scheduled in time does not count.
     if (tried === null) return ROUND_MS;
     const own = new Set([...sample.answering, ...tried]);
     if (sample.silent.every((target) => own.has(target))) {

@@ -46,7 +46,7 @@ interface WatchedHost {
   processesCount: number;
   /** Monotonic ms when the last answered question was *sent*: what the report says is at least that new. */
   reportSentAt: number | null;
-  /** How far its wall clock was from ours by the last report; null where it did not say. */
+  /** Offset of the host's wall clock from ours by the last report; null if the host has not reported it. */
   clock: ClockOffset | null;
   kernel:
     | { kind: 'unknown' }
@@ -174,7 +174,7 @@ export class HostObserver {
     return watched !== undefined && watched.agent === 'silent' && watched.kernel.kind !== 'reachable';
   }
 
-  /** True where its agent did not answer the last question. */
+  /** Returns true if the host's agent did not answer the last request. */
   isSilent(host: HostName): boolean {
     return this.#hosts.get(host)?.agent === 'silent';
   }
@@ -187,7 +187,7 @@ export class HostObserver {
     return { report: watched.report, sentAt: watched.reportSentAt };
   }
 
-  /** How far a host's wall clock is from ours; null where it has not said. */
+  /** Returns the offset of a host's wall clock from ours; null if unknown. */
   clockOffset(host: HostName): ClockOffset | null {
     return this.#hosts.get(host)?.clock ?? null;
   }
@@ -348,7 +348,7 @@ export class HostObserver {
 
   /** Which storage nodes reach the host; one that could not try, or was late itself, says nothing new. */
   #noteStoragePaths(watched: WatchedHost, tried: readonly { readonly path: Path; readonly result: Tried }[]): void {
-    // A node that is no path any more was declared lost: what it met last is nothing to decide by.
+    // A storage node that is no longer a path was declared lost: its last result must not count.
     const paths = new Set(this.#ports.paths.list().map(({ storage }) => storage));
     const cut = new Set([...watched.storageCut].filter((node) => paths.has(node)));
     for (const { path, result } of tried) {

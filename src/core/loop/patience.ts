@@ -1,6 +1,6 @@
 /**
- * For how long a leader waits for one host. Guarantees: a launch is waited for no longer than its host's agent answers, and a little; what
- * becomes of it afterwards is noted where it ends, and changes nothing for a generation that is history by then.
+ * Limits how long a leader waits for one host. Guarantees: the wait for a launch ends shortly after the host's agent
+ * stops answering; a result that arrives later is recorded, and changes nothing for an earlier generation.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostObservation } from '../model/observation.ts';
@@ -20,10 +20,10 @@ export interface PatiencePorts {
   readonly observer: HostObserver;
 }
 
-/** Carries out a step, and gives up a launch on a host that stopped answering: CodedError 'deadline'. */
+/** Runs a step, and gives up a launch on a host that stopped answering: CodedError 'deadline'. */
 export function orderPatiently(ports: PatiencePorts, vm: VmRecord, step: Step, ledger: Ledger): Promise<void> {
   const { clock, executor, observer } = ports;
-  // Whatever becomes of the order, from here on the guest may run.
+  // From here on the guest may run, whatever the order's outcome.
   if (step.do === 'cont') ledger.neverContinued.delete(step.incarnation.generation);
   const ordered = executor.perform(vm, step, ledger);
   if (step.do !== 'launch') return ordered;
@@ -50,7 +50,7 @@ function whileAgentAnswers(order: Promise<void>, clock: Clock, see: () => HostOb
   });
 }
 
-/** Keeps since when the guest of a migration's source has stood still for the end of it. */
+/** Tracks since when the guest of a migration's source has stood still for the end of the migration. */
 export function noteStanding(situation: VmSituation, ledger: Ledger): void {
   const { phase } = situation.vm;
   const isStanding = phase.kind === 'migrating' && judgementOf(situation, phase.source).verdict === 'moved-out';

@@ -1,7 +1,9 @@
 /**
- * Follows how full the pools of storage nodes are, by their reports, and tells of each level once when it is reached and once when it is left.
+ * Follows the fill levels of the storage nodes' pools, from their reports, and records an event when a level is reached
+ * and when it is left.
  *
- * Guarantees: at most one event for each change of a level (core/model/pool-room.ts); a leader that has just begun says nothing of what it finds.
+ * Guarantees: at most one event for each change of a level (core/model/pool-room.ts); a new leader records no event for
+ * the levels it finds.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
@@ -17,7 +19,7 @@ interface Ports {
   readonly store: Pick<LeaderStore, 'commit' | 'leads'>;
 }
 
-/** One per leader. */
+/** Watches the pools for one leader. */
 export class PoolWatch {
   readonly #ports: Ports;
   readonly #levels = new Map<StorageName, PoolLevel>();
@@ -26,12 +28,12 @@ export class PoolWatch {
     this.#ports = ports;
   }
 
-  /** The level of a node's pool; null before its first report. */
+  /** Returns the level of a node's pool; null before its first report. */
   levelOf(node: StorageName): PoolLevel | null {
     return this.#levels.get(node) ?? null;
   }
 
-  /** A node's report came. */
+  /** Handles a node's report. */
   reported(node: StorageName, pool: PoolReport): void {
     const before = this.levelOf(node);
     const level = poolLevel(pool, before);
@@ -43,7 +45,7 @@ export class PoolWatch {
     );
   }
 
-  /** A node left the cluster. */
+  /** Forgets a node that left the cluster. */
   forget(node: StorageName): void {
     this.#levels.delete(node);
   }

@@ -35,10 +35,10 @@ export function keepsMs(
 }
 
 /**
- * Whether nothing that the QEMU of `generation` could answer would be decided upon: while the end of a migration is being told, and before its
- * source is fenced, when the guest stands still for as long as its QEMU answers; and of a destination that is known to wait, before anything is
- * sent to it. `isStale`: something was done with it since it was asked (a source was told to halt its guest). `told`: what was told, and when
- * (on the clock of `now`, ms).
+ * Returns whether no answer of the QEMU of `generation` could change a decision: while the end of a migration is being
+ * recorded, and before its source is fenced, if the guest stands still for as long as its QEMU answers; also for a
+ * destination that is known to wait, before anything is sent to it. `isStale`: an order was given since the QEMU was
+ * asked (a source was told to halt its guest). `told`: the recorded answer and its time (on the clock of `now`, ms).
  */
 export function hasNothingToAsk(
   phase: VmPhase,

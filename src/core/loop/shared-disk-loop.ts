@@ -45,7 +45,7 @@ const RETRY_MAX_MS = 10_000;
 const LOOK_MS = 50;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
-/** Between two looks at a guest cluster of which something cannot be read. */
+/** Pause between checks of a guest cluster with a record that cannot be read, in ms. */
 const UNREADABLE_LOOK_MS = 2_000;
 /** Changes within this are looked through once for guest clusters that nobody declared. */
 const UNDECLARED_MS = 1_000;
@@ -210,7 +210,7 @@ export class SharedDiskLoop {
       return this.#commit(entry, decision, { kind: 'shared-disk', id, value: decision.value });
     }
     if (!store.leads()) return LEASE_LOOK_MS;
-    // A VM that cannot be read may use it.
+    // A VM whose record cannot be read may use the disk.
     const user = decision.order === 'delete' ? unreadableUser(PREFIX.vm, store.snapshot.unreadable) : null;
     if (user !== null) throw new CodedError('conflict', user);
     await this.#order(entry.value, decision.order, state);
@@ -221,7 +221,7 @@ export class SharedDiskLoop {
     const { store, index } = this.#ports;
     const entry = store.snapshot.guestClusters.get(name);
     if (entry === undefined) return null;
-    // A disk that cannot be read is not gone.
+    // A disk whose record cannot be read still exists.
     if (unreadableOfCluster(entry.value, store.snapshot.unreadable) !== null) return UNREADABLE_LOOK_MS;
     const decision = decideGuestCluster(entry.value, index, (id) => this.#states.get(`disk ${id}`)?.refusal ?? null);
     if (decision.kind !== 'commit') return null;
@@ -233,7 +233,7 @@ export class SharedDiskLoop {
     const { node, id, sizeBytes, blockBytes } = disk;
     const options = { deadlineMs: ORDER_MS };
     if (order === 'delete') {
-      // What was on a node that is lost is gone already.
+      // Disks on a lost node are gone already.
       if (store.snapshot.storage.get(node)?.value.lost === undefined)
         await storage.deleteSharedDisk(node, id, { term: store.term }, options);
       state.isDeleted = true;
@@ -252,7 +252,9 @@ export class SharedDiskLoop {
     state.error = null;
   }
 
-  /** Nobody waits for what the node said no to: it is told to whoever asked, and tried again. */
+  /**
+   * Handles a size that the node refused: the waiting tasks end with the reason, and the order is tried again later.
+   */
   #refused({ sizeBytes, guestCluster }: SharedDiskRecord, why: string, state: ObjectState): void {
     state.refusal = { sizeBytes, why };
     if (guestCluster !== null) this.wakeCluster(guestCluster);
@@ -335,7 +337,7 @@ export class SharedDiskLoop {
   }
 }
 
-/** An answer of the node that says no, and not that it could not be asked, or that somebody else leads. */
+/** Returns true if the node itself refused; false if it could not be asked, or if another control node leads. */
 function isRefusal(error: unknown): boolean {
   return error instanceof CodedError && REFUSALS.includes(error.code);
 }

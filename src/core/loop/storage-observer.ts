@@ -1,6 +1,6 @@
 /**
- * Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is left. Of a node whose
- * service does not answer it learns whether its disks are served all the same.
+ * Asks every storage node for its report at an interval: which grants are in force, who is connected, how much room is
+ * left. If a node's service does not answer, finds out whether its disks are still served.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { Generation, StorageName, VmId } from '../../base/ids.ts';
@@ -15,21 +15,23 @@ interface WatchedNode {
   at: number | null;
   error: string | null;
   clock: ClockOffset | null;
-  /** While it is silent: whether a host gets a connection to one of its disks; null where nobody can say. */
+  /** While the service is silent: whether a host can connect to one of its disks; null if unknown. */
   served: boolean | null;
   stopped: boolean;
 }
 
-/** Who hears of storage nodes. */
+/** Callbacks about storage nodes. */
 export interface StorageListener {
-  /** A node began or ceased to answer. */
+  /** Called when a node begins or ceases to answer. */
   readonly onState: (node: StorageName) => void;
   readonly onReport: (node: StorageName, report: StorageReport) => void;
-  /** A node is not watched any more. */
+  /** Called when a node is no longer watched. */
   readonly onGone: (node: StorageName) => void;
 }
 
-/** Why a service counts as silent. `ageMs`: since its last report was asked for; null where this leader never had one. */
+/**
+ * Why a service counts as silent. `ageMs`: time since its last report was requested; null if this leader never had one.
+ */
 export interface StorageSilence {
   readonly error: string;
   readonly served: boolean | null;
@@ -47,7 +49,10 @@ export class StorageObserver {
   readonly #told: StorageListener;
   readonly #isServed: (node: StorageName) => Promise<boolean | null>;
 
-  /** `isServed`: whether a host gets a connection to one of the node's disks, within a bounded time; null where nobody can say. Never rejects. */
+  /**
+   * `isServed`: whether a host can connect to one of the node's disks, within a bounded time; null if unknown. Never
+   * rejects.
+   */
   constructor(
     ports: { clock: Clock; storage: StorageLink; isServed: (node: StorageName) => Promise<boolean | null> },
     told: StorageListener,
@@ -83,17 +88,17 @@ export class StorageObserver {
     return this.#nodes.get(name)?.state === 'answers';
   }
 
-  /** True where it did not answer the last question. */
+  /** Returns true if the node did not answer the last request. */
   isSilent(name: StorageName): boolean {
     return this.#nodes.get(name)?.state === 'silent';
   }
 
-  /** How far a node's wall clock is from ours; null where it has not said. */
+  /** Returns the offset of a node's wall clock from ours; null if unknown. */
   clockOffset(name: StorageName): ClockOffset | null {
     return this.#nodes.get(name)?.clock ?? null;
   }
 
-  /** What is known of the nodes whose services do not answer; empty almost always. */
+  /** Returns the nodes whose services do not answer, with what is known of them; usually empty. */
   silences(): ReadonlyMap<StorageName, StorageSilence> {
     const silent = [...this.#nodes].filter(([, { state }]) => state === 'silent');
     return new Map(

@@ -56,9 +56,9 @@ const TASK_LOOK_MS = 200;
 const COMPLETE_LOOK_MS = 20;
 /** Between two looks at whether etcd has confirmed the lease, while no order is given without it. */
 const LEASE_LOOK_MS = 200;
-/** Between two looks at a VM that depends on a value in etcd that is no record. */
+/** Pause between checks of a VM that depends on an etcd value which is not a valid record, in ms. */
 const UNREADABLE_LOOK_MS = 2_000;
-/** A process that does not end is told to this often. */
+/** How often a process that does not end is ordered to end. */
 const END_ATTEMPTS = 3;
 /** A guest that ran this long after a disk error is over it. */
 const DISK_ERROR_OVER_MS = 10_000;
@@ -506,7 +506,7 @@ export class VmLoop {
       ledger.continued = { generation, afterMs: clock.monotonicMs() - switched.at };
     if (ledger.diskError === null) return;
     ledger.diskError = { ...ledger.diskError, continuedAt: clock.monotonicMs() };
-    // Where its disk fails again, whether storage still serves it is not known.
+    // A disk that fails again may no longer be served.
     ledger.granted.delete(generation);
   }
 

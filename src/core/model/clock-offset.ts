@@ -1,19 +1,26 @@
 /**
- * How far a machine's wall clock is from ours, by its answer to a question: it was read somewhere between the sending and the answer, so half
- * the round trip is the estimate's error. Pure. For people and alarms: nothing is decided by comparing clocks of two machines.
+ * The offset of a machine's wall clock from ours, measured by a request: the machine read its clock between sending and
+ * answer, so half the round trip is the estimate's error. Pure. For people and alarms only: no decision compares the
+ * clocks of two machines.
  */
 
-/** An estimate: the difference lies between `offsetMs - errorMs` and `offsetMs + errorMs`. */
+/** An estimate: the true offset lies between `offsetMs - errorMs` and `offsetMs + errorMs`. */
 export interface ClockOffset {
-  /** Positive where the other clock is ahead, in ms. */
+  /** Positive if the other clock is ahead, in ms. */
   readonly offsetMs: number;
   readonly errorMs: number;
 }
 
-/** Beyond this a difference is an alarm: certificates are valid from an hour before they are made, and events are read side by side. */
+/**
+ * A larger offset is an alarm, in ms: certificates are valid from an hour before they are made, and people compare
+ * events of different machines.
+ */
 const OFFSET_MS_MAX = 30_000;
 
-/** From the other's clock and the moments of sending and receiving by ours: wall time for the difference, monotonic for the round trip. */
+/**
+ * Estimates the offset from the other clock and our times of sending and receiving: wall time for the offset, monotonic
+ * time for the round trip.
+ */
 export function clockOffset(
   theirs: number,
   ours: { readonly receivedAt: number; readonly roundTripMs: number },
@@ -22,7 +29,7 @@ export function clockOffset(
   return { offsetMs: theirs - (ours.receivedAt - errorMs), errorMs };
 }
 
-/** What is wrong with a machine's clock as a sentence, or null while that is not certain. */
+/** Returns what is wrong with a machine's clock as a sentence, or null while that is not certain. */
 export function clockFinding(machine: string, offset: ClockOffset | null): string | null {
   if (offset === null || Math.abs(offset.offsetMs) - offset.errorMs <= OFFSET_MS_MAX) return null;
   const seconds = Math.round(Math.abs(offset.offsetMs) / 1_000);

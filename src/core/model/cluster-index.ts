@@ -197,7 +197,7 @@ export class ClusterIndex {
     return this.#members.get(network)?.keys() ?? [];
   }
 
-  /** Whether a VM, wherever it is, has a card with this MAC address in `network`. */
+  /** Returns true if any VM has a card with this MAC address in `network`. */
   isMacUsed(network: NetworkName, mac: string): boolean {
     return this.#macs.get(network)?.has(mac) === true;
   }

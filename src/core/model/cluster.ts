@@ -43,7 +43,10 @@ export interface StorageRecord {
   readonly name: StorageName;
   readonly addresses: { readonly control: string; readonly storage: string };
   readonly joinedAt: number;
-  /** Somebody declared it gone for good, with everything on it (Unix ms, the token's name). It serves nothing again, and nobody joins by its name. */
+  /**
+   * Set when the node was declared permanently gone with everything on it (Unix ms, name of the token). It serves
+   * nothing again, and no node can join by its name.
+   */
   readonly lost?: { readonly at: number; readonly by: string };
 }
 
@@ -62,7 +65,7 @@ export type DiskSource =
   | { readonly kind: 'blank' }
   /** A thin clone of an imported disk image. */
   | { readonly kind: 'image'; readonly artifact: Sha256; readonly format: 'qcow2' | 'raw' }
-  /** A copy of a small file (NoCloud seed) that is stored on its node until the disk is made. */
+  /** A small file (NoCloud seed) that is stored on its node until the disk is made from it. */
   | { readonly kind: 'content'; readonly artifact: Sha256 }
   /** UEFI variables from the firmware's template. */
   | { readonly kind: 'nvram' };
@@ -89,7 +92,7 @@ export interface ImageRecord {
   readonly createdAt: number;
 }
 
-/** Every gateway's MAC address, the same on every host: a guest that moved finds its gateway where it left it. */
+/** The MAC address of every gateway, the same on every host: a migrated guest keeps its gateway. */
 export const GATEWAY_MAC = '02:67:70:00:00:01';
 
 export interface NetworkRecord {

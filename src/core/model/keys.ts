@@ -36,7 +36,7 @@ export const PREFIX = {
 /** Everything but events and the election: what a server keeps in memory. */
 export const ROOT = '/gp/';
 
-/** The prefix of a key's kind: `/gp/vm/` of `/gp/vm/vm-…`; the empty string where it has none. */
+/** Returns the kind's prefix of a key: `/gp/vm/` of `/gp/vm/vm-…`; the empty string without one. */
 export function prefixOf(key: string): string {
   return key.startsWith(ROOT) ? key.slice(0, key.indexOf('/', ROOT.length) + 1) : '';
 }
@@ -44,13 +44,16 @@ export function prefixOf(key: string): string {
 /** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
-/** What storage nodes read: the disks and VMs that they serve, reservations, who belongs to the cluster, and the key of their targets' accounts. */
+/**
+ * Prefixes that storage nodes read: the disks and VMs that they serve, reservations, the cluster's members, and the key
+ * of their targets' accounts.
+ */
 export const STORAGE_READS: readonly string[] = [
   PREFIX.disk,
   PREFIX.sharedDisk,
   PREFIX.vm,
   PREFIX.reservation,
-  // Who belongs to the cluster: their packet filters go by it.
+  // Packet filters depend on the cluster's members.
   PREFIX.host,
   PREFIX.storage,
   PREFIX.control,

@@ -1,11 +1,12 @@
 /**
- * The one table of limits: every number that a person can meet, with its unit, its reason and who refuses more. The API's schemas, admission,
- * agents, storage services and docs/operating/limits.md take their numbers from here. Pure data.
+ * The only table of limits: every number that a user can meet, with its unit, its reason and the layers that enforce
+ * it. The API's schemas, admission, agents, storage services and docs/operating/limits.md take their numbers from here.
+ * Pure data.
  *
  * Guarantees: what admission accepts, every layer below accepts (limits.test.ts walks each limit to its boundary in each layer that it names).
  */
 
-/** Who refuses what is beyond a limit, from the outside in. */
+/** The layers that enforce limits, from the outside in. */
 export type Layer = 'API' | 'admission' | 'join' | 'agent' | 'storage' | 'target';
 
 export type Unit =
@@ -28,7 +29,7 @@ export type Unit =
   | 'vCPUs'
   | 'VMs';
 
-/** Headings of the document. */
+/** Headings of the generated document. */
 export type Subject =
   | 'VM'
   | 'Direct boot'
@@ -42,16 +43,16 @@ export type Subject =
 
 export interface Limit {
   readonly subject: Subject;
-  /** What is counted, as documents and refusals name it. */
+  /** The counted quantity, as documents and errors name it. */
   readonly what: string;
   readonly min: number;
   readonly max: number;
   readonly unit: Unit;
-  /** Valid values are multiples of it; absent: 1. */
+  /** Valid values are multiples of this; absent: 1. */
   readonly step?: number;
-  /** Why it is this number, and whose number it is. */
+  /** Why the limit has this value, and where the value comes from. */
   readonly reason: string;
-  /** Each of these refuses more (and less). */
+  /** The layers that refuse a larger (or smaller) value. */
   readonly refusedBy: readonly Layer[];
 }
 

@@ -1,31 +1,35 @@
 /**
- * How much room a storage node's pool has, in four words. Pure.
+ * The fill level of a storage node's pool, in four steps. Pure.
  *
- * Guarantees: a level is left downwards only some way below where it began (hysteresis), so that a pool at a boundary is told of once.
+ * Guarantees: a lower level is entered only some way below the boundary (hysteresis), so that a pool at a boundary
+ * causes one event.
  */
 import type { PoolReport } from '../ports/storage-link.ts';
 
-/** `low` from 80 % used, `very-low` from 90 %, `full` where guests' writes fail or are about to. */
+/** `low` from 80 % used, `very-low` from 90 %, `full` when guests' writes fail or are about to. */
 export type PoolLevel = 'enough' | 'low' | 'very-low' | 'full';
 
 const LEVELS: readonly PoolLevel[] = ['enough', 'low', 'very-low', 'full'];
 const MIB = 1024 ** 2;
 const PERCENT = { low: 80, 'very-low': 90 } as const;
-/** A level ends so much below its beginning, in percent of the pool. */
+/** How far below its beginning a level ends, in percent of the pool. */
 const BACK_PERCENT = 2;
-/** A pool with less is full: what a guest writes at once and what a file system keeps for itself. At most a hundredth of the pool. */
+/**
+ * A pool with fewer free bytes is full: guests write so much at once, and a file system keeps some for itself. At most
+ * a hundredth of the pool.
+ */
 const FULL_BYTES = 64 * MIB;
 
-/** Bytes used of a pool in percent, 0 to 100. */
+/** Returns the used bytes of a pool in percent, 0 to 100. */
 function usedPercent({ totalBytes, freeBytes }: PoolReport): number {
   return totalBytes === 0 ? 100 : Math.min(100, Math.max(0, ((totalBytes - freeBytes) / totalBytes) * 100));
 }
 
-/** The level of a pool that was on level `before` when it was looked at last; null: it never was. */
+/** Returns the level of a pool whose last level was `before`; null: it was never measured. */
 export function poolLevel(pool: PoolReport, before: PoolLevel | null = null): PoolLevel {
   const level = levelAt(pool, 0);
   if (before === null || LEVELS.indexOf(level) >= LEVELS.indexOf(before)) return level;
-  // Going down: as the pool would be if it were so much fuller.
+  // On the way down, the pool is judged as if it were fuller by the hysteresis.
   const kept = levelAt(pool, BACK_PERCENT);
   return LEVELS.indexOf(kept) < LEVELS.indexOf(before) ? kept : before;
 }
@@ -38,7 +42,7 @@ function levelAt(pool: PoolReport, morePercent: number): PoolLevel {
   return used >= PERCENT.low ? 'low' : 'enough';
 }
 
-/** What is said of a pool on a level, after the node's name. */
+/** Describes a pool's level; the text follows the node's name. */
 export function poolWords(pool: PoolReport, level: PoolLevel): string {
   const [free, total] = [pool.freeBytes, pool.totalBytes].map((bytes) => `${Math.floor(bytes / MIB)} MiB`);
   const room = `${free} of ${total} free`;

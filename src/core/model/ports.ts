@@ -24,7 +24,7 @@ const PORTS_PER_SLOT = 8;
 /** Slots per host: the largest number of QEMU processes on one host. */
 export const SLOTS_PER_HOST = LIMITS.vmsPerHost.max;
 
-/** The ports of QEMUs, from the first slot's first to the last one's last. */
+/** The range of QEMU's ports, from the first slot's first port to the last slot's last. */
 export const SLOT_PORT_MIN = SLOT_BASE;
 export const SLOT_PORT_MAX = SLOT_BASE + SLOTS_PER_HOST * PORTS_PER_SLOT - 1;
 
@@ -46,7 +46,7 @@ export function portsOfSlot(slot: number): SlotPorts {
   return { qmp: [first, first + 1, first + 2], serial: first + 3, migration: first + 4 };
 }
 
-/** True for the ports of a storage node that disks are served on: NBD servers', and the iSCSI target's. */
+/** Returns true for the ports at which a storage node serves disks: the NBD servers' and the iSCSI target's. */
 export function isDiskPort(port: number): boolean {
   return port === PORTS.target || (port >= DISK_PORT_BASE && port < DISK_PORT_BASE + DISK_PORTS_PER_NODE);
 }

@@ -1,10 +1,11 @@
 /**
- * What a value in etcd must look like before anything believes it: one shape for each kind of key. Values come from every control node, from
- * storage nodes (reservations), from other versions and from people with etcdctl.
+ * Validates values from etcd before other code uses them: one shape for each kind of key. Values are written by every
+ * control node, by storage nodes (reservations), by other versions, and by people with etcdctl.
  *
- * Guarantees: a value that `readRecord` answers as `value` has every field that this version reads, of the right type and within what the rest
- * of the code relies on, and stands under the key of its own name; fields of newer versions are let through. Nothing is copied, and nothing
- * throws: a finding is a sentence for people. One VM's record costs some microseconds beside its JSON.parse.
+ * Guarantees: a value that `readRecord` returns as `value` has every field that this version reads, with the right type
+ * and within the bounds that other code relies on, and its name matches its key; unknown fields of newer versions are
+ * accepted. Nothing is copied and nothing throws: a finding is a sentence for people. Checking a VM's record costs some
+ * microseconds besides its JSON.parse.
  */
 
 import { isName } from '../../base/ids.ts';
@@ -24,10 +25,10 @@ import { PREFIX, prefixOf } from './keys.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
 import { expectedIncarnations, type VmNic, type VmRecord, type VmSpec } from './vm.ts';
 
-/** What is wrong with a value (`.phase.kind is none of …`), or null. */
+/** Returns what is wrong with a value (`.phase.kind is none of …`), or null. */
 type Shape = (value: unknown) => string | null;
 
-/** etcd takes requests of 1.5 MiB; more can only come from an etcd that was told otherwise. */
+/** The largest value, in bytes: etcd accepts requests of 1.5 MiB unless it is configured otherwise. */
 const CHARS_MAX = 2 * 1024 * 1024;
 const ITEMS_MAX = 10_000;
 const WORD_CHARS_MAX = 300;
@@ -49,7 +50,7 @@ const sha256 = matches(/^[0-9a-f]{64}$/, 'SHA-256');
 const name: Shape = (value) => (typeof value === 'string' && isName(value) ? null : ' is no name');
 const boolean: Shape = (value) => (typeof value === 'boolean' ? null : ' is neither true nor false');
 const isTrue: Shape = (value) => (value === true ? null : ' is not true');
-/** A time or a duration in ms: clocks may answer fractions. */
+/** A time or a duration in ms; clocks may return fractions. */
 const finite: Shape = (value) => (typeof value === 'number' && Number.isFinite(value) ? null : ' is no number');
 const integer =
   (min: number, max: number = Number.MAX_SAFE_INTEGER): Shape =>
@@ -88,7 +89,7 @@ function listOf(inner: Shape): Shape {
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** An object with these fields; `T` names a record's type, of which none may be forgotten. */
+/** An object with these fields; `T` is a record's type, and the shape must list every field of it. */
 function fields<T = Record<string, unknown>>(shapes: { readonly [Field in keyof Required<T>]: Shape }): Shape {
   const entries = Object.entries<Shape>(shapes);
   return (value) => {
@@ -101,7 +102,7 @@ function fields<T = Record<string, unknown>>(shapes: { readonly [Field in keyof 
   };
 }
 
-/** An object whose fields are words of other people's choice. */
+/** An object whose keys are chosen by users or other processes. */
 function mapOf(inner: Shape): Shape {
   return (value) => {
     if (!isObject(value)) return ' is no object';
@@ -113,7 +114,7 @@ function mapOf(inner: Shape): Shape {
   };
 }
 
-/** An object told apart by its field `by`. */
+/** A union that is discriminated by its field `by`. */
 function byField(by: string, members: Readonly<Record<string, Shape>>): Shape {
   const kindOf = oneOf(...Object.keys(members));
   return (value) => {
@@ -152,7 +153,7 @@ const spec = fields<VmSpec>({
   labels: mapOf(prose),
   image: nullable(name),
   storagePatienceMs: finite,
-  // Records from before these fields were there lack them.
+  // Records written before these fields existed lack them.
   antiAffinity: maybe(nullable(word)),
   sharedDisks: maybe(
     listOf(fields({ disk: diskId, lun: integer(0, 255), joining: maybe(isTrue), leaving: maybe(isTrue) })),
@@ -170,7 +171,7 @@ const vmFields = fields<VmRecord>({
   stopRequest: nullable(fields({ mode: oneOf('acpi', 'hard'), patienceMs: finite, taskId })),
   resetRequest: nullable(fields({ taskId })),
   startTask: nullable(taskId),
-  // Records from before these fields were there lack them.
+  // Records written before these fields existed lack them.
   cancelRequest: maybe(nullable(fields({ taskId }))),
   pauseTask: maybe(nullable(taskId)),
   deleting: boolean,
@@ -181,7 +182,10 @@ const vmFields = fields<VmRecord>({
   phaseSince: finite,
 });
 
-/** The invariants that can be seen in one record (docs/specs/generations.md): G2, and two incarnations are two generations. */
+/**
+ * Checks the invariants that one record alone can violate (docs/specs/generations.md): G2, and that two incarnations
+ * have two generations.
+ */
 const vm: Shape = (value) => {
   const finding = vmFields(value);
   if (finding !== null) return finding;
@@ -198,7 +202,7 @@ const reservationType = oneOf(...Object.values(RESERVATION_TYPE));
 
 interface Kind {
   readonly shape: Shape;
-  /** The field that says the rest of the key again; null: none does. */
+  /** The field that repeats the rest of the key; null if no field does. */
   readonly named: string | null;
 }
 const kind = (named: string | null, shape: Shape): Kind => ({ shape, named });
@@ -366,10 +370,10 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
   ]),
 );
 
-/** A record that was read: its value, or what is wrong with it, as the rest of a sentence that begins with its key. */
+/** Result of reading a record: its value, or a finding, as the rest of a sentence that begins with the key. */
 export type ReadRecord = { readonly value: unknown } | { readonly finding: string };
 
-/** Reads what etcd holds at `key`. Values of other kinds than those of `PREFIX`, the election's among them, are findings. */
+/** Reads the value that etcd holds at `key`. A key outside `PREFIX` (the election's keys, for example) is a finding. */
 export function readRecord(key: string, json: string): ReadRecord {
   const prefix = prefixOf(key);
   const found = KINDS.get(prefix);

@@ -90,7 +90,7 @@ export type VmPhase =
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
       readonly reason: string;
-      /** Somebody asked for it: the task of the migration ends as cancelled. */
+      /** Set when a user cancelled the migration: its task ends as cancelled. */
       readonly cancelled?: true;
     };
 
@@ -115,14 +115,17 @@ export interface VmRecord {
   /** A stop, reset or delete that was asked for and is not carried out yet. */
   readonly stopRequest: { readonly mode: 'acpi' | 'hard'; readonly patienceMs: number; readonly taskId: TaskId } | null;
   readonly resetRequest: { readonly taskId: TaskId } | null;
-  /** The migration that is under way is to be undone: its own task. Absent or null: it is not. */
+  /** The migration in progress that is to be undone, by its own task. Absent or null: none. */
   readonly cancelRequest?: { readonly taskId: TaskId } | null;
   /** The task that waits until the guest stands still, or runs again, as `intent` says. Absent or null: none. */
   readonly pauseTask?: TaskId | null;
   /** The task that waits for this VM to run. */
   readonly startTask: TaskId | null;
   readonly deleting: boolean;
-  /** The cards that it is to have from its next generation on; absent: those of `spec`. A machine that runs, or moves, keeps its own. */
+  /**
+   * The cards that the VM has from its next generation on; absent: those of `spec`. A running or migrating machine
+   * keeps its present cards.
+   */
   readonly nextNics?: readonly VmNic[];
   /** How long its last moves held the guest still, in ms, oldest first (plan/pause-prediction.ts). Absent before the first. */
   readonly pausesMs?: readonly number[];
@@ -131,7 +134,7 @@ export interface VmRecord {
     readonly count: number;
     readonly lastAt: number;
     readonly message: string;
-    /** The host that refused the last order itself, for a reason that does not change: one more such host, and the start ends. */
+    /** The host that itself refused the last order for a permanent reason: after a second such host, the start ends. */
     readonly refusedBy?: HostName;
   } | null;
   readonly createdAt: number;
@@ -165,7 +168,10 @@ export interface VmSharedDisk {
   readonly disk: DiskId;
   /** 0 to 255; each once in a VM. */
   readonly lun: number;
-  /** Attached while the VM runs, or before the disk was made: its QEMU may not have it yet, and no start waits for it. */
+  /**
+   * Attached while the VM runs, or before the disk was made: the VM's QEMU may not have the disk yet, and no start
+   * waits for it.
+   */
   readonly joining?: true;
   /** To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both acknowledged that it is gone. */
   readonly leaving?: true;
@@ -176,28 +182,31 @@ export function sharedDisksOf({ spec }: VmRecord): readonly VmSharedDisk[] {
   return spec.sharedDisks ?? [];
 }
 
-/** The shared disks that the VM is to have: what may be granted, as far as they are made. */
+/** Returns the shared disks that the VM is to have; those that are made may be granted. */
 export function heldSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
   return sharedDisksOf(vm).filter(({ leaving }) => leaving !== true);
 }
 
-/** What a start grants, and what its QEMU is launched with: the same from the transaction that begins it, whatever is made meanwhile. */
+/**
+ * Returns the shared disks that a start grants and launches QEMU with: they stay the same from the transaction that
+ * begins the start, even if more disks are made meanwhile.
+ */
 export function startedSharedDisks(vm: VmRecord): readonly VmSharedDisk[] {
   return heldSharedDisks(vm).filter(({ joining }) => joining !== true);
 }
 
-/** Every card that the VM has, or is to have from its next start on: what its addresses are reserved for. */
+/** Returns every card that the VM has, or gets at its next start: addresses are reserved for all of them. */
 export function cardsOf({ spec, nextNics = [] }: VmRecord): readonly VmNic[] {
   const coming = nextNics.filter((next) => !spec.nics.some((nic) => isSameCard(nic, next)));
   return [...spec.nics, ...coming];
 }
 
-/** Whether two records speak of one card. */
+/** Returns true if two records describe the same card. */
 export function isSameCard(a: VmNic, b: VmNic): boolean {
   return a.network === b.network && a.mac === b.mac;
 }
 
-/** The VM with the cards that it was to have from now on. */
+/** Returns the VM with its next cards in place of the present ones. */
 export function withNextNics(vm: VmRecord): VmRecord {
   const { nextNics, ...rest } = vm;
   return nextNics === undefined ? vm : { ...rest, spec: { ...vm.spec, nics: nextNics } };

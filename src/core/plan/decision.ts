@@ -28,7 +28,9 @@ export interface VmSituation {
   readonly vm: VmRecord;
   readonly disks: readonly DiskRecord[];
   readonly see: (incarnation: Incarnation) => IncarnationObservation;
-  /** What the agent of a host met last at the ports of the VM's disks; tried only while a disk error pauses its guest. */
+  /**
+   * What a host's agent met last at the ports of the VM's disks; tried only while a disk error pauses the VM's guest.
+   */
   readonly diskPath: (host: HostName) => DiskPath;
   readonly acknowledged: Acknowledged;
   readonly cluster: ClusterSituation;
@@ -40,13 +42,13 @@ export interface VmSituation {
   readonly phaseForMs: number;
 }
 
-/** A pool as it was reported last. */
+/** A pool as last reported. */
 export interface SeenPool {
   readonly report: PoolReport;
   readonly level: PoolLevel;
 }
 
-/** `open`: every port took the connection. `closed`: one did not. */
+/** `open`: every port accepted the connection. `closed`: at least one did not. */
 export type DiskPath = 'open' | 'closed' | 'unknown';
 
 /** What a placement and a disk error need to know of the rest of the cluster. */
@@ -57,9 +59,9 @@ export interface ClusterSituation {
   readonly areAllHostsAsked: () => boolean;
   /** Storage nodes that answered the leader's last call. */
   readonly storageAnswers: (node: StorageName) => boolean;
-  /** Storage nodes that somebody declared lost: no fence reaches them, and none has to. */
+  /** Storage nodes that were declared lost: fences cannot reach them, and need not. */
   readonly isLost: (node: StorageName) => boolean;
-  /** What a storage node reported last of its pool; null before its first report. */
+  /** Returns the last report of a storage node's pool; null before its first report. */
   readonly pool: (node: StorageName) => SeenPool | null;
   /** Storage nodes that could not reach `host` at their last attempt, where that is known. */
   readonly storageCutFrom: (host: HostName) => readonly StorageName[];
@@ -112,7 +114,7 @@ export interface TaskOutcome {
 /** A run this long clears the failure count, in ms. */
 export const STABLE_RUN_MS = 60_000;
 const SOON_MS = 1_000;
-/** An agent that has been silent for so long is not waited for any more where another host can do it. */
+/** How long an agent may be silent before the decision goes to another host, in ms. */
 const AGENT_PATIENCE_MS = 5_000;
 
 /** Nothing now: `why` for people, and how long until the next look at the latest, in ms. */
@@ -122,7 +124,10 @@ const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: 
 /** One effect to carry out now. */
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
-/** A record whose phase changed. A wish to undo a move ends with that move's phase; with a new machine, or none, the cards are those to come. */
+/**
+ * Changes the phase of a record. A request to undo a migration ends with that migration's phase; with a new machine, or
+ * none, the next cards become the present ones.
+ */
 export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
   const undone = (vm.cancelRequest ?? null) === null ? {} : { cancelRequest: null };
   const isNewMachine = phase.kind === 'stopped' || phase.kind === 'starting';
@@ -137,7 +142,10 @@ export function diskNodes(disks: readonly DiskRecord[]): StorageName[] {
 /** Stands for the node of a shared disk whose record is not known yet: nobody can have tried it. */
 const UNKNOWN_NODE = 'a node that is not known yet' as StorageName;
 
-/** The storage nodes that hold a shared disk of the VM, those included from which one is being taken. One that is not made yet is on none. */
+/**
+ * Returns the storage nodes that hold a shared disk of the VM, including disks that are being detached. A disk that is
+ * not made yet is on no node.
+ */
 export function sharedNodes({ vm, cluster }: Pick<VmSituation, 'vm' | 'cluster'>): StorageName[] {
   const nodes = sharedDisksOf(vm).flatMap(({ disk }) => {
     const record = cluster.index.sharedDisk(disk);
@@ -170,7 +178,10 @@ export function hasLastedEnough(
   return phaseForMs >= deadlineAt - vm.phaseSince;
 }
 
-/** Whether the agent of a host has been silent for so long that nothing is expected of it, and for `forMs` at least as far as is known. */
+/**
+ * Returns true if a host's agent has been silent for so long that no answer is expected, and for at least `forMs` as
+ * far as is known.
+ */
 export function hasLostPatience({ agent, agentAgeMs }: HostObservation, forMs: number): boolean {
   return agent === 'silent' && Math.min(agentAgeMs ?? forMs, forMs) >= AGENT_PATIENCE_MS;
 }
@@ -180,12 +191,15 @@ export function wantsStop(vm: VmRecord): boolean {
   return vm.deleting || vm.stopRequest !== null || vm.intent === 'stopped';
 }
 
-/** Whether a guest stands still, whatever made it. */
+/** Returns true if a guest stands still, whatever the reason. */
 function standsStill(verdict: Judgement['verdict']): boolean {
   return verdict === 'paused' || verdict === 'disk-error' || verdict === 'moved-out';
 }
 
-/** Commits that a guest came to stand still, or to run, as somebody asked for; null where nobody waits for it, or it has not come to it yet. */
+/**
+ * Commits that a guest now stands still, or runs, as a task asked; null if no task waits, or if the guest is not there
+ * yet.
+ */
 export function settlePause(
   { vm }: VmSituation,
   { host }: Incarnation,
@@ -225,7 +239,7 @@ export interface StartOptions {
   readonly avoid: readonly Incarnation['host'][];
   readonly why: string;
   readonly failure?: string;
-  /** The host that refused the order itself (refused-start.ts). */
+  /** The host that itself refused the order (refused-start.ts). */
   readonly refusedBy?: Incarnation['host'];
   readonly quarantine?: Quarantine;
   readonly tasks?: readonly TaskOutcome[];

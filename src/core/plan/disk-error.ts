@@ -1,4 +1,6 @@
-/** Why a guest is paused by a disk error, as far as the cluster sees it: for decisions, events and people. Pure. */
+/**
+ * Determines why a disk error pauses a guest, as far as the cluster can see: for decisions, events and people. Pure.
+ */
 import type { HostName, StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { poolWords } from '../model/pool-room.ts';
@@ -8,15 +10,15 @@ import { diskNodes, sharedNodes, type VmSituation } from './decision.ts';
 export type DiskErrorCause =
   /** Storage nodes of the VM that do not answer. */
   | { readonly kind: 'down'; readonly nodes: readonly StorageName[] }
-  /** Storage nodes on which the VM's host gets no connection to the disks' own ports, and the hosts that get one. */
+  /** Storage nodes whose disk ports the VM's host cannot connect to, and the hosts that can. */
   | { readonly kind: 'closed'; readonly nodes: readonly StorageName[]; readonly reaching: readonly HostName[] }
-  /** Storage nodes that the VM's host alone cannot reach. */
+  /** Storage nodes that only the VM's host cannot reach. */
   | { readonly kind: 'cut'; readonly nodes: readonly StorageName[] }
   /** Storage nodes whose pools are full. */
   | { readonly kind: 'full'; readonly nodes: readonly StorageName[] }
   | { readonly kind: 'unknown' };
 
-/** The first cause that is seen. */
+/** Returns the first cause that is found. */
 export function diskErrorCause(situation: VmSituation, { host }: Incarnation): DiskErrorCause {
   const { cluster, disks } = situation;
   const own = diskNodes(disks);
@@ -26,14 +28,14 @@ export function diskErrorCause(situation: VmSituation, { host }: Incarnation): D
   const ranked = cluster.index.byFreeMemory().map((each) => each.host);
   const reaching = path === 'closed' ? ranked.filter((other) => situation.diskPath(other) === 'open') : [];
   if (reaching.length > 0) return { kind: 'closed', nodes: own, reaching };
-  // What the disks' own ports say counts more than whether the storage node's kernel reaches the host's at another one.
+  // The disks' own ports count for more than whether the storage node's kernel reaches the host at another port.
   const cut = path === 'open' ? [] : cluster.storageCutFrom(host).filter((node) => own.includes(node));
   if (cut.length > 0) return { kind: 'cut', nodes: cut };
   const full = [...new Set([...own, ...sharedNodes(situation)])].filter((node) => cluster.pool(node)?.level === 'full');
   return full.length > 0 ? { kind: 'full', nodes: full } : { kind: 'unknown' };
 }
 
-/** The cause in a sentence about the VM. */
+/** Describes the cause as a sentence about the VM. */
 export function diskErrorWords(situation: VmSituation, { host }: Incarnation, cause: DiskErrorCause): string {
   const { vm, cluster } = situation;
   const paused = `${vm.name} is paused by a disk error`;

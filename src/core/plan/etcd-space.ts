@@ -1,5 +1,6 @@
 /**
- * Keeping etcd from running full: what to do about its history, its free pages and its alarm, one thing at a time. Pure.
+ * Decides how to keep etcd from filling up: what to do about its history, its free pages and its alarm, one step at a
+ * time. Pure.
  *
  * etcd keeps every revision until it is compacted, gives pages that are free back to itself only (its file never shrinks without
  * defragmentation), and refuses every write, leases included, once the file has reached the quota: then nobody can lead. So history is
@@ -10,14 +11,14 @@
  * than HISTORY_KEPT_MS is compacted unless etcd fills.
  */
 
-/** One member of etcd as it was asked, or why it was not. */
+/** The state of one etcd member, or why it is unknown. */
 export type EtcdMember =
   | {
       readonly endpoint: string;
       readonly isLeader: boolean;
-      /** The database's file: what the quota bounds. */
+      /** Size of the database file, which the quota bounds. */
       readonly sizeBytes: number;
-      /** Of it, pages that hold something: live records and history. */
+      /** Bytes of the file that are in use by live records and history. */
       readonly inUseBytes: number;
       readonly isFull: boolean;
       readonly isCorrupt: boolean;
@@ -31,46 +32,51 @@ export type AnsweringMember = Exclude<EtcdMember, { unreachable: string }>;
 export interface EtcdSituation {
   readonly members: readonly EtcdMember[];
   readonly quotaBytes: number;
-  /** Revisions and when they were seen to be the newest (monotonic ms), oldest first. */
+  /** Revisions with the times at which each was seen as the newest (monotonic ms), oldest first. */
   readonly seen: readonly { readonly revision: number; readonly at: number }[];
-  /** What was in use after the last compaction, and its revision; null before the first of this process. */
+  /** Bytes in use after the last compaction, and its revision; null before this process's first compaction. */
   readonly compacted: { readonly revision: number; readonly inUseBytes: number } | null;
-  /** Monotonic ms. */
+  /** The present time, in monotonic ms. */
   readonly now: number;
 }
 
 export type EtcdStep =
   | { readonly do: 'compact'; readonly revision: number }
   | { readonly do: 'defragment'; readonly endpoint: string }
-  /** Takes the alarm back that makes etcd refuse every write. */
+  /** Disarms the alarm that makes etcd refuse every write. */
   | { readonly do: 'disarm' };
 
-/** Watches that were away for less need not read everything again; the second where etcd fills. */
+/**
+ * How much history is kept, in ms: a watch that was interrupted for less can resume. The second value applies while
+ * etcd fills.
+ */
 const HISTORY_KEPT_MS = 60_000;
 const HISTORY_KEPT_FILLING_MS = 3_000;
-/** At this part of the quota an alarm stands, and history is compacted at every look. */
+/** From this share of the quota on, an alarm stands, and history is compacted at every check. */
 const ALARM_SHARE = 0.6;
-/** At this part of the quota new objects are refused: the rest is for what must be written. */
+/**
+ * From this share of the quota on, new objects are refused: the rest is reserved for fences, recoveries and deletions.
+ */
 export const RESERVE_SHARE = 0.8;
-/** History of this part of the quota is compacted. */
+/** History that takes this share of the quota is compacted. */
 const HISTORY_SHARE = 1 / 16;
-/** Defragmentation pays when so much of the file is free, and that is so much of the quota. */
+/** Defragmentation pays when this share of the file is free, and the free part is this share of the quota. */
 const FREE_SHARE = 0.3;
 const FREE_QUOTA_SHARE = 1 / 32;
-/** An alarm is not taken back while the next write would raise it again. */
+/** Above this share the alarm is not disarmed, since the next write would raise it again. */
 const DISARM_SHARE = 0.95;
 
-/** The members that answer. */
+/** Returns the members that answer. */
 export function answering(members: readonly EtcdMember[]): readonly AnsweringMember[] {
   return members.filter((member): member is AnsweringMember => !('unreachable' in member));
 }
 
-/** The part of the quota that the fullest member's file has, 0 to 1 and a little more. */
+/** Returns the share of the quota that the fullest member's file takes: 0 to 1, or slightly more. */
 export function filledShare({ members, quotaBytes }: Pick<EtcdSituation, 'members' | 'quotaBytes'>): number {
   return Math.max(0, ...answering(members).map(({ sizeBytes }) => sizeBytes)) / quotaBytes;
 }
 
-/** The next thing to do, or null. */
+/** Returns the next step, or null. */
 export function decideEtcdSpace(situation: EtcdSituation): EtcdStep | null {
   const members = answering(situation.members);
   const isFull = members.some((member) => member.isFull);
@@ -81,7 +87,7 @@ export function decideEtcdSpace(situation: EtcdSituation): EtcdStep | null {
   return isFull && filledShare(situation) < DISARM_SHARE ? { do: 'disarm' } : null;
 }
 
-/** Up to which revision history is given up now, or null. */
+/** Returns the revision up to which history is compacted now, or null. */
 function compactionOf(
   { quotaBytes, seen, compacted, now, members: all }: EtcdSituation,
   members: readonly AnsweringMember[],
@@ -91,7 +97,7 @@ function compactionOf(
   const isFilling = filledShare({ members: all, quotaBytes }) >= ALARM_SHARE;
   const keptMs = isFilling ? HISTORY_KEPT_FILLING_MS : HISTORY_KEPT_MS;
   const old = seen.findLast(({ at }) => now - at >= keptMs)?.revision ?? 0;
-  // An alarm that somebody raised without need is only taken back.
+  // An alarm without cause is disarmed and needs no compaction.
   const revision = isFull && isFilling ? newest : old;
   if (revision <= (compacted?.revision ?? 0)) return null;
   const inUseBytes = Math.max(0, ...members.map((member) => member.inUseBytes));
@@ -99,7 +105,7 @@ function compactionOf(
   return isFilling || grownBytes >= quotaBytes * HISTORY_SHARE ? revision : null;
 }
 
-/** The member to defragment now, or null. */
+/** Returns the member to defragment now, or null. */
 function defragmentationOf(
   { members: all, quotaBytes }: EtcdSituation,
   members: readonly AnsweringMember[],
@@ -123,7 +129,7 @@ function defragmentationOf(
 const MIB = 1024 * 1024;
 const mib = (sizeBytes: number): string => `${Math.round(sizeBytes / MIB)} MiB`;
 
-/** What is wrong with etcd, each as a kind, a member and a sentence. */
+/** Returns the problems of etcd, each as a kind, a member and a sentence. */
 export function etcdAlarms(
   situation: Pick<EtcdSituation, 'members' | 'quotaBytes'>,
 ): readonly { readonly kind: string; readonly about: string; readonly message: string }[] {

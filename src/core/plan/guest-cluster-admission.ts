@@ -287,7 +287,10 @@ function demandAdoptable(records: Records, cluster: GuestClusterRecord, disk: Sh
     });
 }
 
-/** CodedError 'conflict' for a guest cluster that is being deleted, or of whose disks or members a record cannot be read. */
+/**
+ * CodedError 'conflict' for a guest cluster that is being deleted, or that has a disk or member whose record cannot be
+ * read.
+ */
 function demandStanding(
   records: Pick<Records, 'unreadable'>,
   { name, deleting, disks, members }: GuestClusterRecord,

@@ -22,7 +22,7 @@ export interface HostSituation {
   /** The latest report, made after every commit about a VM that names this host. */
   readonly report: HostReport;
   readonly vm: (id: VmId) => VmRecord | undefined;
-  /** Whether etcd holds something for the VM that is no record. */
+  /** Returns true if etcd holds a value for the VM that is not a valid record. */
   readonly isUnreadable: (id: VmId) => boolean;
 }
 

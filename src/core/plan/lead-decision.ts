@@ -1,5 +1,6 @@
 /**
- * Whether a leader gives the lead away because another control node reaches more: pure functions of what both reached.
+ * Decides whether a leader gives the lead away because another control node reaches more machines. Pure functions of
+ * the results of both.
  *
  * Guarantees: both sides are measured alike (one TCP attempt per machine and round), and the lead goes only to a strictly better sight, so that
  * two nodes whose sights do not change never hand the lead to and fro; a sight must have been better in SEES_MORE_ROUNDS rounds in a row; sights
@@ -7,22 +8,22 @@
  */
 import type { ReachTarget } from '../ports/reach.ts';
 
-/** Rounds in a row in which the same control node must see more than the leader. */
+/** How many rounds in a row the same control node must reach more than the leader. */
 const SEES_MORE_ROUNDS = 3;
-/** Machines of one kind and state that one round tries at most; of more, each round takes the next ones. */
+/** The most machines of one kind and state in one round; if there are more, successive rounds take turns. */
 const GROUP_MAX = 50;
-/** Names that a sentence holds. */
+/** The most names in a sentence. */
 const NAMES_MAX = 5;
-/** Below this a difference is one of rounding. */
+/** Smaller differences are rounding errors. */
 const EPSILON = 1e-9;
 
-/** The machines of a cluster, as the leader's own questions to their agents and storage services end. */
+/** The cluster's machines, by the outcome of the leader's own requests to their agents and storage services. */
 export interface Machines {
   readonly silent: readonly ReachTarget[];
   readonly answering: readonly ReachTarget[];
 }
 
-/** What one round tries. `weight`: the share of the machines of its kind that each stands for. */
+/** The machines that one round tries. `weight`: the share of the machines of its kind that each one stands for. */
 export interface Sample {
   readonly silent: readonly ReachTarget[];
   readonly answering: readonly ReachTarget[];
@@ -30,8 +31,8 @@ export interface Sample {
 }
 
 /**
- * The machines of round number `round`. All hosts together weigh as much as all storage nodes together: without either of them nothing can be
- * started.
+ * Chooses the machines of round number `round`. All hosts together weigh as much as all storage nodes together: nothing
+ * can be started without either.
  */
 export function sampleOf(machines: Machines, round: number): Sample {
   const weight = new Map<ReachTarget, number>();
@@ -52,7 +53,10 @@ export function sampleOf(machines: Machines, round: number): Sample {
   return { silent: both(machines.silent), answering: both(machines.answering), weight };
 }
 
-/** Whether `theirs` is a better sight of the sample than `own`. What answers the leader's own questions belongs to `own`. */
+/**
+ * Returns true if `theirs` reaches more of the sample than `own`. A machine that answers the leader's own requests
+ * counts as reached in `own`.
+ */
 export function seesMore({ weight }: Sample, own: ReadonlySet<ReachTarget>, theirs: ReadonlySet<ReachTarget>): boolean {
   let gain = 0;
   for (const [target, share] of weight) {
@@ -62,15 +66,15 @@ export function seesMore({ weight }: Sample, own: ReadonlySet<ReachTarget>, thei
   return gain > EPSILON;
 }
 
-/** For how many rounds in a row each control node has seen more than the leader. */
+/** For each control node, the number of rounds in a row in which it reached more than the leader. */
 export type Streaks = ReadonlyMap<string, number>;
 
-/** The streaks after a round in which exactly `better` saw more. */
+/** Returns the streaks after a round in which exactly the nodes in `better` reached more. */
 export function streaksAfter(before: Streaks, better: readonly string[]): Streaks {
   return new Map(better.map((name) => [name, (before.get(name) ?? 0) + 1]));
 }
 
-/** The control node that has seen more for long enough; null where there is none. */
+/** Returns the control node that has reached more for long enough; null if there is none. */
 export function successorOf(streaks: Streaks): string | null {
   for (const [name, rounds] of streaks) if (rounds >= SEES_MORE_ROUNDS) return name;
   return null;

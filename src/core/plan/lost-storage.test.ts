@@ -24,7 +24,7 @@ const RUNNING: VmPhase = { kind: 'running', incarnation: incarnation(1) };
 const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1), reason: 'requested', avoid: [] };
 const GRANTED = acknowledged({ fencedBelow: 1, granted: gens(1) });
 
-/** What is decided of a VM while s1, which has its disk, is lost. */
+/** Returns the decision about a VM while s1, which has its disk, is lost. */
 function decided(phase: VmPhase, more: Partial<VmRecord> = {}, given: Partial<VmSituation> = {}): Decision {
   const before = situation(
     vmRecord(phase, more),

@@ -1,14 +1,18 @@
 /**
- * What becomes of a VM of whose own disks one was on a storage node that somebody declared lost. Pure.
+ * Decides about a VM with a disk of its own on a storage node that was declared lost. Pure.
  *
- * Guarantees: such a VM is ended and never started again; it can be deleted. (A shared disk that is lost ends nobody: its VMs have others.)
+ * Guarantees: such a VM is ended and never started again; it can be deleted. (A lost shared disk ends no VM: its VMs
+ * have other disks.)
  */
 import { listed } from '../../base/listed.ts';
 import { type Decision, inPhase, type VmSituation, wait, wantsStop } from './decision.ts';
 
 const IDLE_MS = 30_000;
 
-/** The next thing because of a lost disk; null where there is none, or where what goes on anyway ends the VM. */
+/**
+ * Returns the next step because of a lost disk; null if there is no lost disk, or if an action in progress ends the VM
+ * anyway.
+ */
 export function decideLost(situation: VmSituation): Decision | null {
   const { vm, now } = situation;
   if (vm.deleting) return null;

@@ -31,7 +31,7 @@ const ENDING_MS = 2;
 /** How long a source that says nothing keeps a destination waiting that has everything. */
 const SOURCE_SILENT_MS = 5_000;
 
-/** A guest that stands still for the end of its move goes on where it is after this. */
+/** A guest that stands still for the end of its migration for longer than this continues on its source, in ms. */
 const STANDING_MS = 10_000;
 
 type Migrating = Extract<VmPhase, { kind: 'migrating' }>;
@@ -59,7 +59,7 @@ function unwind(vm: VmRecord, phase: Migrating, reason: string, now: number): De
   };
 }
 
-/** Whether somebody asked for this very move to be undone. */
+/** Returns true if a user cancelled this migration. */
 function isCancelled({ cancelRequest }: VmRecord, { taskId }: Migrating): boolean {
   return taskId !== null && cancelRequest?.taskId === taskId;
 }
@@ -127,15 +127,18 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
 }
 
-/** Whether a guest that is to run has stood still for the end of its move for longer than any end takes: a host or a path hangs. */
+/**
+ * Returns true if a guest that should run has stood still for the end of its migration for longer than any migration
+ * needs: a host or a path hangs.
+ */
 function standsTooLong({ vm, acknowledged, monotonicMs }: VmSituation): boolean {
   const { standingSince } = acknowledged;
   return vm.intent === 'running' && standingSince !== null && monotonicMs - standingSince >= STANDING_MS;
 }
 
 /**
- * A guest that is to stand still is halted where it runs: its move goes on, and it arrives halted. One that is to run again is continued only
- * where it arrives, or after the move was undone (M2).
+ * Halts a guest that should stand still where it runs: its migration goes on, and the guest arrives halted. A guest
+ * that should run again is continued only on its destination, or after the migration was undone (M2).
  */
 function decidePause(situation: VmSituation, { source }: Migrating, verdict: Verdict): Decision | null {
   if (situation.vm.intent !== 'suspended') return null;
@@ -144,8 +147,9 @@ function decidePause(situation: VmSituation, { source }: Migrating, verdict: Ver
 }
 
 /**
- * Whether a source that has sent nothing yet may be one that arrived halted and was never continued: QEMU 7.2 aborts where such a one sends
- * (docs/specs/generations.md, M3). One that runs uses its disks; one that does not say what it does is not believed to run.
+ * Returns true if a source that has sent nothing yet may have arrived halted and was never continued: QEMU 7.2 aborts
+ * when such a source sends (docs/specs/generations.md, M3). A running source uses its disks; a source whose state is
+ * unknown is not assumed to run.
  */
 function mayHoldUnusedDisks(verdict: Verdict): boolean {
   return verdict !== 'running' && verdict !== 'moved-out';
@@ -188,7 +192,7 @@ function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
 /** A reason to give up, seen in the source's own report or in steps that failed again and again. */
 function failureOf({ acknowledged, see }: VmSituation, { source, destination }: Migrating): string | null {
   const { failure } = acknowledged;
-  // Without a longer pause, or a guest that is halted, it goes on copying: no reason to give up.
+  // A failure to lengthen the pause, or to halt the guest, does not stop the copying, so the migration goes on.
   const matters = failure !== null && failure.step.do !== 'allow-pause' && failure.step.do !== 'halt';
   if (matters && failure.count >= 3) return `${failure.step.do} failed: ${failure.message}`;
   if (failure !== null && failure.step.do === 'launch')
@@ -340,7 +344,10 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
   };
 }
 
-/** The step that ends a process that has no business any more, or null when it is over, out of reach or does not end (it is fenced in any case). */
+/**
+ * Returns the step that ends a process that is no longer needed, or null if it has ended, is out of reach or does not
+ * end (it is fenced in any case).
+ */
 function endIncarnation(situation: VmSituation, incarnation: Incarnation): Decision | null {
   const { acknowledged, see } = situation;
   const { generation } = incarnation;

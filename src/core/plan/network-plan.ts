@@ -39,7 +39,7 @@ export class NetworkPlanner {
     index: ClusterIndex,
     records: {
       readonly network: (name: NetworkName) => NetworkRecord | undefined;
-      /** Who belongs to the cluster; asked for each plan. */
+      /** Returns the cluster's members; called for each plan. */
       readonly members: () => Members;
     },
   ) {

@@ -1,26 +1,30 @@
 /**
  * Packet filters of hosts, storage nodes and control nodes, as scripts for `nft -f` that replace one table in one transaction. Pure.
  *
- * Guarantees: only connections that are being opened are judged, so that what exists goes on, and a disk's packets cost one comparison; the port
- * of the verdict's probe (7449) is never touched; agents' and storage services' ports are never closed to strangers, only slow, because the
- * word of who belongs to the cluster comes in by them (docs/decisions/0016-packet-filters-by-membership.md).
+ * Guarantees: only packets that open a connection are judged, so that existing connections go on and a disk's packets
+ * cost one comparison; the port of the verdict's probe (7449) is never touched; agents' and storage services' ports are
+ * never closed to strangers, only rate-limited, because the list of members arrives through them
+ * (docs/decisions/0016-packet-filters-by-membership.md).
  */
 import type { HostAddresses, StorageRecord } from '../model/cluster.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE, PORTS, SLOT_PORT_MAX, SLOT_PORT_MIN } from '../model/ports.ts';
 
-/** The addresses of the cluster's machines, all of them of each kind. */
+/** The addresses of the cluster's machines, by kind. */
 export interface Members {
   readonly controls: readonly string[];
   readonly storage: readonly string[];
   readonly hosts: readonly string[];
 }
 
-/** What the QEMU in a slot may open connections to. */
+/** The ports to which the QEMU in a slot may open connections. */
 export interface SlotNeeds {
-  /** The user it runs as. */
+  /** The user ID of the QEMU. */
   readonly uid: number;
   readonly disks: readonly { readonly address: string; readonly port: number }[];
-  /** It has a place for shared disks: they come and go while it runs, from every storage node. */
+  /**
+   * True if the QEMU has a controller for shared disks: they are attached and detached while it runs, from any storage
+   * node.
+   */
   readonly sharesDisks: boolean;
 }
 
@@ -33,7 +37,7 @@ interface Table<T> {
   values(): Iterable<{ readonly value: T }>;
 }
 
-/** The members that records name. */
+/** Returns the members that the records name. */
 export function membersOf({ controls, storage, hosts }: Records): Members {
   return {
     controls: [...controls.values()].map(({ value }) => value.address),
@@ -42,20 +46,23 @@ export function membersOf({ controls, storage, hosts }: Records): Members {
   };
 }
 
-/** The same as a plan for hosts has it: of hosts only where their migrations come from, because a plan names a thousand of them. */
+/**
+ * Returns the members for a network plan: of hosts only the addresses from which migrations come, because a plan may
+ * name a thousand hosts.
+ */
 export function membersForHosts(records: Records): Members {
   return { ...membersOf(records), hosts: [...records.hosts.values()].map(({ value }) => value.addresses.storage) };
 }
 
 /**
- * The mark of guests' frames on their way into a tunnel. The kernel counts the packets that carry them as the tap's owner's, who is a slot's
- * user; without CAP_NET_ADMIN that user cannot mark packets of its own.
+ * The mark of guests' frames on their way into a tunnel. The kernel attributes a tunnel packet to the owner of the tap,
+ * which is a slot's user; that user cannot mark its own packets without CAP_NET_ADMIN.
  */
 export const TUNNEL_MARK = '0x67707431';
 const TABLE = 'groundplane_ports';
 const MONITORS = `${SLOT_PORT_MIN}-${SLOT_PORT_MAX}`;
 const DISKS = `${DISK_PORT_BASE}-${DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1}`;
-/** A slot has eight ports, and the fifth is that of its migration (model/ports.ts). */
+/** Matches migration ports: the fifth of each slot's eight ports (model/ports.ts). */
 const IS_MIGRATION = 'tcp dport & 7 == 4';
 const NOT_OPENING = 'tcp flags & (syn | ack) != syn accept';
 /** What nft takes for an address and a port: one that it does not take would cost the whole filter. */
@@ -85,18 +92,19 @@ const slowly = (port: number): string =>
   `tcp dport ${port} update @knocking { ip saddr limit rate over 10/second burst 20 packets } drop`;
 
 /**
- * Of a host. Monitors and consoles: control nodes, and storage nodes, which relay. Migration: hosts. Users of slots: what their QEMU needs,
- * whoever belongs to the cluster; other users of the host but root: no port of the cluster.
+ * Formats the filter of a host. Monitors and consoles accept control nodes, and storage nodes, which relay; migration
+ * ports accept hosts. A slot's user may connect to the ports that its QEMU needs, whatever the membership; other users
+ * of the host except root may connect to no port of the cluster.
  */
 export function hostPortFilter({
   members,
   slots,
   slotUsers,
 }: {
-  /** Null while nobody said who belongs to the cluster: then only slots are filtered. */
+  /** Null before the members are known: then only slots are filtered. */
   readonly members: Members | null;
   readonly slots: readonly SlotNeeds[];
-  /** The first and the last user of slots; null where all QEMUs run as the agent's user. */
+  /** The first and the last user ID of slots; null if all QEMUs run as the agent's user. */
   readonly slotUsers: { readonly first: number; readonly last: number } | null;
 }): string {
   const disks = slots.flatMap(({ uid, disks: own }) =>
@@ -149,7 +157,7 @@ const CLUSTER_PORTS = [
   DISKS,
 ].join(', ');
 
-/** Of a storage node: disks are hosts'. */
+/** Formats the filter of a storage node: disk ports accept hosts. */
 export function storagePortFilter({ controls, storage, hosts }: Members): string {
   return table([
     addresses('hosts', hosts),
@@ -165,7 +173,10 @@ export function storagePortFilter({ controls, storage, hosts }: Members): string
   ]);
 }
 
-/** Of a control node: etcd is for control and storage nodes, its members' port and the peers' for control nodes. */
+/**
+ * Formats the filter of a control node: etcd's client port accepts control and storage nodes; etcd's peer port and the
+ * control peers' port accept control nodes.
+ */
 export function controlPortFilter({ controls, storage }: Omit<Members, 'hosts'>): string {
   return table([
     addresses('controls', controls),

@@ -1,9 +1,10 @@
 /**
- * A start that is refused below for a reason that trying again does not change: a disk that no pool of that node can hold, an order that no
- * agent takes, a kernel that QEMU does not boot. Pure.
+ * Handles a start that a host or storage node refuses for a permanent reason: a disk that no pool of that node can
+ * hold, an order that no agent accepts, a kernel that QEMU cannot boot. Pure.
  *
- * Guarantees: such a start is not repeated: the wish ends with the reason, in its task, in an event and in the VM's record. One host's word is
- * not enough while another host can be asked: a host that says no to everything keeps no VM from starting elsewhere.
+ * Guarantees: such a start is not repeated: the request ends with the reason, in its task, in an event and in the VM's
+ * record. While another host can be asked, one host's refusal is not enough: a host that refuses everything keeps no VM
+ * from starting elsewhere.
  */
 import type { ErrorCode } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -23,14 +24,17 @@ export function isFinal({ step, code }: Pick<StepFailure, 'step' | 'code'>): boo
   return FINAL.includes(code) || (code === 'too-large' && step.do === 'create-disk');
 }
 
-/** The refusal of a disk of the VM that still stands, or null. */
+/** Returns the remembered refusal of a disk of the VM, or null. */
 export function refusedDisk({ acknowledged, monotonicMs }: VmSituation): StepFailure | null {
   const { failure } = acknowledged;
   if (failure === null || failure.step.do !== 'create-disk' || !isFinal(failure)) return null;
   return monotonicMs - failure.at < STANDS_MS ? failure : null;
 }
 
-/** What follows: `end` where another host refused it too or none is left to be asked, `elsewhere`, or `wait` for hosts nobody knows yet. */
+/**
+ * Returns the consequence: `end` if another host refused too or no other host is left, `elsewhere`, or `wait` while
+ * hosts have not reported yet.
+ */
 export function afterRefusal(
   { vm, cluster }: VmSituation,
   { host }: Incarnation,
@@ -40,11 +44,11 @@ export function afterRefusal(
   if (first !== undefined && first !== host) return 'end';
   const request = { vm, index: cluster.index, seeHost: cluster.seeHost, only: null, isOver: true };
   if (place({ ...request, exclude: [...avoid, host] }).kind === 'placed') return 'elsewhere';
-  // A new leader has not heard of every host yet.
+  // A new leader has not received every host's report yet.
   return cluster.areAllHostsAsked() ? 'end' : 'wait';
 }
 
-/** Ends the wish to run with the reason: what was asked for is not tried again until somebody asks anew. */
+/** Ends the request to run with the reason: it is not tried again until a user asks again. */
 export function endRefused({ vm, now }: VmSituation, incarnation: Incarnation | null, reason: string): Decision {
   const message = `${vm.name} cannot start, and trying again would not help: ${reason}`;
   const failures = { count: (vm.failures?.count ?? 0) + 1, lastAt: now, message: reason };

@@ -80,7 +80,7 @@ export function grownDisk(disk: SharedDiskRecord, sizeBytes: number, { task }: A
   return { ...disk, sizeBytes, ...waiting(disk.tasks, task) };
 }
 
-/** A disk's record once it is to be deleted. CodedError 'conflict' where a VM has it, or may have it. */
+/** Returns a disk's record marked for deletion. CodedError 'conflict' if a VM has the disk, or may have it. */
 export function deletedDisk(records: Records, disk: SharedDiskRecord, { task }: Asked): SharedDiskRecord {
   const { vms } = records;
   demandUsersKnown(records.unreadable);
@@ -151,8 +151,8 @@ export function freeLun(vms: readonly VmRecord[], taken: ReadonlySet<number> = n
 }
 
 /**
- * A VM that has one more shared disk: at its next start, or as soon as its QEMU took it; one that is not made yet comes when it is. CodedError
- * 'conflict'.
+ * Returns a VM with one more shared disk: the VM gets it at its next start, or as soon as its QEMU has accepted it; a
+ * disk that is not made yet is added once it is made. CodedError 'conflict'.
  */
 export function withDisk(
   vm: VmRecord,

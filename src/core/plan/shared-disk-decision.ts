@@ -16,7 +16,10 @@ export interface SharedDiskAcknowledged {
   /** It exists with at least so many bytes; 0: nothing is known. */
   readonly sizeBytes: number;
   readonly isDeleted: boolean;
-  /** Why its storage node refused to make it that large, or to grow it, when it was asked last; null where it did not. It is asked again. */
+  /**
+   * Why the storage node last refused to make the disk with that size, or to grow it; null if it did not. The order is
+   * repeated.
+   */
   readonly refusal: { readonly sizeBytes: number; readonly why: string } | null;
 }
 
@@ -62,12 +65,15 @@ export function decideSharedDisk({ disk, index, acknowledged }: SharedDiskSituat
   return { kind: 'commit', value: rest, event: null, tasks: ended(disk, `Shared disk ${name} is as wanted.`) };
 }
 
-/** Why the node refuses the size that the record says now. */
+/** Returns why the node refuses the size in the present record. */
 function whyRefused({ sizeBytes }: SharedDiskRecord, refusal: SharedDiskAcknowledged['refusal']): string | null {
   return refusal !== null && refusal.sizeBytes === sizeBytes ? refusal.why : null;
 }
 
-/** The tasks that waited for a disk end with the reason; null where there are none, or no reason. The disk itself is tried again. */
+/**
+ * Ends the tasks that wait for a disk with the reason; null if there are no tasks or no reason. The disk itself is
+ * tried again.
+ */
 function refused(
   disk: SharedDiskRecord,
   why: string | null,
@@ -85,7 +91,9 @@ const AFTER_REFUSAL = {
   grown: 'Its VMs go on with the size that it has. Make room, then ask for the same size again.',
 } as const;
 
-/** Decides for one guest cluster. `refusalOf`: what a disk's storage node answered last, as in SharedDiskAcknowledged. */
+/**
+ * Decides for one guest cluster. `refusalOf`: the last refusal of a disk's storage node, as in SharedDiskAcknowledged.
+ */
 export function decideGuestCluster(
   cluster: GuestClusterRecord,
   index: ClusterIndex,

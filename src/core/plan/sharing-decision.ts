@@ -22,7 +22,10 @@ const RETRY_MAX_MS = 10_000;
 
 type Disks = Pick<ClusterIndex, 'sharedDisk'>;
 
-/** Whether a disk that the VM is to get is not made yet, or its record not known yet: nothing of it was ever granted to the VM. */
+/**
+ * Returns true if a disk that the VM is to get is not made yet, or its record is not known yet: the disk was never
+ * granted to the VM.
+ */
 function isAwaited({ disk, joining }: VmSharedDisk, index: Disks): boolean {
   return joining === true && (index.sharedDisk(disk)?.phase ?? 'creating') === 'creating';
 }
@@ -33,7 +36,7 @@ export function sharingOf(vm: VmRecord, index: Disks): string {
   return [...disks.sort(), vm.migrationRequest?.taskId ?? ''].join(' ');
 }
 
-/** Why the VM cannot start yet; null where all the shared disks exist that it starts with. */
+/** Returns why the VM cannot start yet; null if all shared disks that it starts with exist. */
 export function missingSharedDisk({ vm, cluster }: VmSituation): string | null {
   for (const { disk } of startedSharedDisks(vm)) {
     const record = cluster.index.sharedDisk(disk);
@@ -73,7 +76,7 @@ function retryPause({ vm, acknowledged, monotonicMs }: VmSituation): Decision | 
   return left > 0 ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
 }
 
-/** True where nothing is to come or to go but what is not made yet. */
+/** Returns true if no disk has to be attached or detached, apart from disks that are not made yet. */
 function isSettled(vm: VmRecord, index: Disks): boolean {
   return sharedDisksOf(vm).every((use) => use.leaving !== true && (use.joining !== true || isAwaited(use, index)));
 }

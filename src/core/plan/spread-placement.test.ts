@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
 import { rankHosts, type SpreadProblem, spread } from './spread-placement.ts';
 
-/** VMs from 0: `place` have no host, `resident` are on one. */
+/** VMs are numbered from 0: those of `place` have no host, those of `resident` are on one. */
 function problem(input: {
   readonly free: readonly number[];
   readonly place: readonly number[];

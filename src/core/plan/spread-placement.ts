@@ -5,23 +5,26 @@
  * there is none.
  */
 
-/** Hosts and VMs are numbers from 0. */
+/** The problem to solve. Hosts and VMs are numbers from 0. */
 export interface SpreadProblem {
   /** Free memory per host, in MiB, without the VMs that are to be placed. */
   readonly freeMib: Float64Array;
-  /** Hosts by falling `freeMib` (`rankHosts`): many problems have the same. */
+  /** Hosts by falling `freeMib` (`rankHosts`); many problems can share one ranking. */
   readonly ranked: Int32Array;
   /** Memory per VM, in MiB. */
   readonly vmMib: Float64Array;
-  /** Whether the VM may be on the host, memory and groups aside. */
+  /** Returns true if the VM may be on the host, regardless of memory and groups. */
   allows(vm: number, host: number): boolean;
-  /** How many hosts the VM may be on, groups aside: VMs with few come first. */
+  /** Returns how many hosts the VM may be on, regardless of groups: VMs with few choices come first. */
   choices(vm: number): number;
-  /** VMs to place, each with no place at the beginning. */
+  /** VMs to place; none of them is on a host at the beginning. */
   readonly toPlace: readonly number[];
-  /** Sets of VMs of which at most `perHost` may be on one host. */
+  /** Groups of VMs of which at most `perHost` may be on one host. */
   readonly apart: readonly { readonly vms: readonly number[]; readonly perHost: number }[];
-  /** Where VMs are at the beginning that are not to be placed; -1: nowhere. They count for `apart`, and may be displaced where `isMovable`. */
+  /**
+   * The present hosts of VMs that are not to be placed; -1: none. These VMs count for `apart`, and may be displaced if
+   * `isMovable`.
+   */
   readonly at: Int32Array;
   isMovable(vm: number): boolean;
 }
@@ -30,21 +33,21 @@ export interface SpreadResult {
   /** Host per VM; -1: none. */
   readonly at: Int32Array;
   readonly unplaced: readonly number[];
-  /** VMs that had to make room, apart from those to place. */
+  /** VMs that were displaced, apart from those to place. */
   readonly displaced: readonly number[];
 }
 
 const DEPTH_MAX = 3;
-/** Rounding of megabytes in exports. */
+/** Tolerance in MiB for rounding in exports. */
 const SLACK_MIB = 0.5;
 
-/** Hosts by falling free memory; the number of a host breaks ties. */
+/** Sorts hosts by falling free memory; the number of a host breaks ties. */
 export function rankHosts(freeMib: Float64Array): Int32Array {
   const hosts = Array.from(freeMib, (_mib, host) => host);
   return Int32Array.from(hosts.toSorted((a, b) => (freeMib[b] ?? 0) - (freeMib[a] ?? 0) || a - b));
 }
 
-/** Places `toPlace`; at most `steps` trials of a VM on a host are made for displacing. */
+/** Places `toPlace`; displacing VMs may try a VM on a host at most `steps` times. */
 export function spread(problem: SpreadProblem, steps = 20_000): SpreadResult {
   const search = new Search(problem, steps);
   const unplaced = search.order().filter((vm) => !search.place(vm));
@@ -60,7 +63,7 @@ class Search {
   /** Hosts by falling free memory; the number of a host breaks ties. */
   readonly #ranked: Int32Array;
   readonly #groupsOf = new Map<number, { readonly perHost: number; readonly onHost: Map<number, number> }[]>();
-  /** Only once somebody must make room: an estate places most VMs without. */
+  /** Built only when a VM must be displaced: most VMs of an estate are placed without. */
   #onHost: Map<number, Set<number>> | null = null;
   readonly at: Int32Array;
   readonly displaced = new Set<number>();
@@ -82,7 +85,7 @@ class Search {
     }
   }
 
-  /** The VMs with the fewest hosts first, then the largest. */
+  /** Sorts the VMs: those with the fewest hosts first, then the largest. */
   order(): number[] {
     const hosts = this.#free.length;
     const rank = (vm: number): number => {
@@ -116,7 +119,7 @@ class Search {
     return known;
   }
 
-  /** The host that is left with least memory, or -1. */
+  /** Returns the host that is left with least free memory, or -1. */
   #bestFit(vm: number, except: number): number {
     const size = this.#sizeOf(vm);
     for (let rank = this.#firstTooSmall(size) - 1; rank >= 0; rank -= 1) {
@@ -126,7 +129,7 @@ class Search {
     return -1;
   }
 
-  /** How many hosts of the ranking have room. */
+  /** Returns how many hosts of the ranking have room. */
   #firstTooSmall(size: number): number {
     let low = 0;
     let high = this.#ranked.length;
@@ -155,7 +158,7 @@ class Search {
     this.#onHost?.get(host)?.delete(vm);
   }
 
-  /** Changes a host's free memory by the VM's, with its place in the ranking and its groups. */
+  /** Changes a host's free memory by the VM's, and updates the ranking and the groups. */
   #move(vm: number, host: number, sign: 1 | -1): void {
     for (const { onHost } of this.#groupsOf.get(vm) ?? []) onHost.set(host, (onHost.get(host) ?? 0) - sign);
     let rank = this.#ranked.indexOf(host);
@@ -169,7 +172,7 @@ class Search {
     this.#ranked[rank] = host;
   }
 
-  /** Makes room for a VM by moving one other VM away, which may move one more, and so on. */
+  /** Makes room for a VM by moving one other VM away; that VM may displace a further one, and so on. */
   #placeByDisplacing(vm: number, depth: number, moving: ReadonlySet<number>): boolean {
     if (depth === 0) return false;
     for (const host of [...this.#ranked]) {

@@ -23,8 +23,8 @@ export type Step =
   | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
   | { readonly do: 'listen'; readonly destination: Incarnation }
   /**
-   * A source whose guest stands still takes its disks into use without continuing it: QEMU gives up, at the end of sending, only disks that it
-   * uses, and one that arrived here halted and was never continued does not use its disks.
+   * Makes a source whose guest stands still use its disks without continuing the guest: at the end of sending, QEMU
+   * releases only disks that it uses, and a guest that arrived halted and was never continued does not use its disks.
    */
   | { readonly do: 'activate'; readonly source: Incarnation; readonly destination: Incarnation }
   | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
@@ -94,7 +94,7 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
     { step: 'grant', undo: 'revoke' },
     // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
     { step: 'launch', undo: 'end' },
-    // A source whose guest stands still is told to `activate` its disks before: the tables are of guests that run.
+    // A source whose guest stands still is first told to `activate` its disks: the tables are for running guests.
     { step: 'send', undo: 'cancel-send, then cont of the source' },
     // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
     { step: 'commit:switching', undo: 'none', irreversible: true },
@@ -127,21 +127,24 @@ export interface Acknowledged {
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;
   /**
-   * The generation that this leader began and has never told to run, with when it was launched by the leader's monotonic clock (null: not
-   * yet): nothing of its guest can be lost.
+   * The generation that this leader began and has never told to run, with the time of its launch by the leader's
+   * monotonic clock (null: not yet). Its guest has not run, so nothing of it can be lost.
    */
   readonly neverContinued: ReadonlyMap<Generation, number | null>;
   readonly listening: ReadonlySet<Generation>;
-  /** The destinations for whose sake their halted source has taken its disks into use. */
+  /** Destinations of migrations whose halted source has been told to use its disks. */
   readonly activated: ReadonlySet<Generation>;
   readonly sent: ReadonlySet<Generation>;
   readonly revoked: ReadonlySet<Generation>;
   readonly ended: ReadonlySet<Generation>;
-  /** Generations whose process did not end though it was told to again and again. */
+  /** Generations whose process did not end despite repeated orders. */
   readonly resisted: ReadonlySet<Generation>;
-  /** Since when the guest of a migration's source has stood still for the end of it, by the leader's monotonic clock in ms. */
+  /**
+   * Since when the guest of a migration's source has stood still for the end of the migration, by the leader's
+   * monotonic clock in ms.
+   */
   readonly standingSince: number | null;
-  /** When the power button of a generation was pressed last, by the leader's monotonic clock in ms. */
+  /** When a generation's power button was last pressed, by the leader's monotonic clock in ms. */
   readonly poweredDown: ReadonlyMap<Generation, number>;
   /** The task whose reset was carried out. */
   readonly reset: TaskId | null;
@@ -154,7 +157,7 @@ export interface Acknowledged {
 export interface StepFailure {
   readonly step: Step;
   readonly message: string;
-  /** What was refused or failed, where it was said in the house's words. */
+  /** The error code of the refusal or failure, if it was a CodedError. */
   readonly code: ErrorCode | null;
   readonly at: number;
   /** How often this step failed in a row. */

@@ -35,7 +35,7 @@ export function undeclaredClusters({ index, disks, reservationOf }: UndeclaredIn
   const groupOf = new Map<VmId, Group>();
   for (const { disk, vms, because } of evidence.sort((a, b) => (a.disk.id < b.disk.id ? -1 : 1))) {
     const touching = [...new Set(vms.flatMap((vm) => groupOf.get(vm) ?? []))];
-    // The largest takes the others in, so that each VM changes its group a few times only.
+    // The largest group absorbs the others, so that each VM changes its group only a few times.
     const [into = newGroup(), ...others] = touching.sort((a, b) => b.vms.size - a.vms.size);
     for (const group of others) take(into, group);
     take(into, { disks: new Set([disk.id]), vms: new Set(vms), because: [because] });

@@ -1,6 +1,6 @@
 /**
- * Who depends on a value in etcd that is no record. Pure. Guarantees: nothing is decided about a VM while anything that its decisions read is
- * unreadable: a disk that seems not to exist would not be fenced.
+ * Finds what depends on an etcd value that is not a valid record. Pure. Guarantees: nothing is decided about a VM while
+ * any record that its decisions read is unreadable: a disk that seemed not to exist would not be fenced.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterRecord } from '../model/guest-cluster.ts';
@@ -10,7 +10,7 @@ import type { Snapshot } from '../ports/store.ts';
 
 const LEFT_ALONE = 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".';
 
-/** Why nothing is done with a VM, naming the key; null where all that it depends on can be read. */
+/** Returns why nothing is done with a VM, naming the key; null if every record that the VM depends on can be read. */
 export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
   const { unreadable } = snapshot;
   if (unreadable.size === 0) return null;
@@ -18,7 +18,7 @@ export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
   return key === undefined ? null : `Nothing is decided: what etcd holds at ${key} ${unreadable.get(key)}.`;
 }
 
-/** What of a guest cluster cannot be read, naming the key; null where all of it can. */
+/** Returns what of a guest cluster cannot be read, naming the key; null if everything can. */
 export function unreadableOfCluster(
   { members, disks }: GuestClusterRecord,
   unreadable: Snapshot['unreadable'],
@@ -28,20 +28,25 @@ export function unreadableOfCluster(
   return key === undefined ? null : `what etcd holds at ${key} ${unreadable.get(key)}.`;
 }
 
-/** A key of this kind that cannot be read, as a sentence for whoever wants to delete what such a record may name; null: none. */
+/**
+ * Returns a key of this kind that cannot be read, as a sentence for a user who deletes an object that such a record may
+ * name; null: none.
+ */
 export function unreadableUser(prefix: string, unreadable: Snapshot['unreadable']): string | null {
   for (const [key, finding] of unreadable)
     if (key.startsWith(prefix)) return `What etcd holds at ${key} ${finding}: whether it is in use there is not known.`;
   return null;
 }
 
-/** CodedError 'conflict' while the record of a VM cannot be read: what that VM uses is not known, and must not be taken away. */
+/** CodedError 'conflict' while the record of a VM cannot be read: that VM may use the object that is to be deleted. */
 export function demandUsersKnown(unreadable: Snapshot['unreadable']): void {
   const user = unreadableUser(PREFIX.vm, unreadable);
   if (user !== null) throw new CodedError('conflict', user, { advice: LEFT_ALONE });
 }
 
-/** CodedError 'conflict' where one of these records is there and cannot be read: what a change would do to it is not known. */
+/**
+ * CodedError 'conflict' if one of these records exists and cannot be read: the effect of a change on it is not known.
+ */
 export function demandReadable(unreadable: Snapshot['unreadable'], keys: Iterable<string>): void {
   if (unreadable.size === 0) return;
   for (const key of keys) {

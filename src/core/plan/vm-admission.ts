@@ -1,25 +1,25 @@
 /**
- * What a VM may be made of, with the numbers of the table of limits: a refusal in words here, instead of one by a host or a storage node
- * that would come again with every attempt to start. Pure; all functions throw CodedError 'bad-input' or 'no-capacity'.
+ * Checks a VM against the table of limits at admission, so that a host or a storage node does not refuse it at every
+ * attempt to start. Pure; all functions throw CodedError 'bad-input' or 'no-capacity'.
  */
 import { CodedError } from '../../base/errors.ts';
 import { LIMITS, type Limit } from '../model/limits.ts';
 
 const MIB = 1024 ** 2;
 
-/** Disks by what they are for, as they are to be in one VM. */
+/** The number of disks that one VM is to have, by purpose. */
 export interface DiskCount {
   readonly data: number;
   readonly seed: number;
   readonly nvram: number;
 }
 
-/** What a limit allows, in words: `at most 16 disks`. */
+/** Formats a limit: `at most 16 disks`. */
 function atMost({ max, unit }: Limit): string {
   return `at most ${max} ${unit}`;
 }
 
-/** One more of what a cluster has a bounded number of. CodedError 'no-capacity'. */
+/** Checks that a cluster may have one more object of a limited kind. CodedError 'no-capacity'. */
 export function demandCount(present: number, limit: Limit): void {
   if (present < limit.max) return;
   throw new CodedError('no-capacity', `There are ${present} ${limit.unit} already; ${atMost(limit)} are allowed.`, {
@@ -27,7 +27,7 @@ export function demandCount(present: number, limit: Limit): void {
   });
 }
 
-/** The size of one file that is sent to be stored. CodedError 'too-large'. */
+/** Checks the size of an uploaded file. CodedError 'too-large'. */
 export function demandFileSize(kind: string, sizeBytes: number): void {
   const { max } =
     kind === 'seed'
@@ -41,7 +41,7 @@ export function demandFileSize(kind: string, sizeBytes: number): void {
   });
 }
 
-/** All disks of a VM's own need a place in its machine. */
+/** Checks the number of the VM's own disks: each needs a place in the machine. */
 export function demandDiskCount({ data, seed, nvram }: DiskCount): void {
   const all = data + seed + nvram;
   if (all <= LIMITS.vmDisks.max) return;
@@ -54,7 +54,7 @@ export function demandDiskCount({ data, seed, nvram }: DiskCount): void {
   );
 }
 
-/** `cards`: how many the VM would have. */
+/** `cards`: how many cards the VM would have. */
 export function demandCardCount(name: string, cards: number): void {
   if (cards <= LIMITS.vmNics.max) return;
   throw new CodedError('bad-input', `A VM has ${atMost(LIMITS.vmNics)}, and ${name} would have ${cards}.`, {
@@ -62,7 +62,7 @@ export function demandCardCount(name: string, cards: number): void {
   });
 }
 
-/** A kernel command line as a whole, in bytes of UTF-8. */
+/** Checks a whole kernel command line, in bytes of UTF-8. */
 export function demandAppend(bytes: number, done: 'created' | 'stored'): void {
   if (bytes <= LIMITS.kernelAppendBytes.max) return;
   throw new CodedError(
@@ -72,7 +72,7 @@ export function demandAppend(bytes: number, done: 'created' | 'stored'): void {
   );
 }
 
-/** Kernel and initial RAM disk, in bytes: a host holds both at once. */
+/** Sizes of the kernel and the initial RAM disk, in bytes: a host holds both at once. */
 export function demandDirectBoot({ kernelBytes, initrdBytes }: DirectBoot): void {
   const { max } = LIMITS.directBootBytes;
   if (kernelBytes + initrdBytes <= max) return;
@@ -85,11 +85,13 @@ export function demandDirectBoot({ kernelBytes, initrdBytes }: DirectBoot): void
 
 export interface DirectBoot {
   readonly kernelBytes: number;
-  /** 0 for none. */
+  /** 0 if there is none. */
   readonly initrdBytes: number;
 }
 
-/** QEMU puts the initial RAM disk below the end of the VM's memory, and refuses to start where it does not fit. */
+/**
+ * Checks that the initial RAM disk fits: QEMU puts it below the end of the VM's memory, and refuses to start otherwise.
+ */
 export function demandMemoryFor({ kernelBytes, initrdBytes }: DirectBoot, memoryBytes: number, done: string): void {
   const needed = Math.ceil((kernelBytes + initrdBytes) / MIB) + 1;
   if (memoryBytes >= needed * MIB) return;
@@ -100,14 +102,14 @@ export function demandMemoryFor({ kernelBytes, initrdBytes }: DirectBoot, memory
   );
 }
 
-/** The three files of a NoCloud seed, each in bytes. */
+/** Sizes of the three files of a NoCloud seed, in bytes. */
 export interface SeedSizes {
   readonly userData: number;
   readonly networkConfig: number;
   readonly metaData: number;
 }
 
-/** Each file within its limit. */
+/** Checks that each file is within its limit. */
 export function demandSeed(sizes: SeedSizes): void {
   for (const [what, bytes, limit] of [
     ['user-data', sizes.userData, LIMITS.userDataBytes],
@@ -120,18 +122,21 @@ export function demandSeed(sizes: SeedSizes): void {
       });
 }
 
-/** What a pool's node reports of its files. */
+/** A storage node's report about the files of its pool. */
 export interface PoolFiles {
-  /** The largest file of the pool's file system, in bytes; absent or null in the reports of older storage services. */
+  /**
+   * The largest possible file of the pool's file system, in bytes; absent or null in the reports of older storage
+   * services.
+   */
   readonly largestFileBytes?: number | null;
 }
 
-/** What storage services before this number was reported took. */
+/** The largest file that storage services accepted before they reported this number, in bytes. */
 const UNREPORTED_BYTES_MAX = 16 * 1024 ** 4 - MIB;
-/** A qcow2 file that was written in full is larger than its disk by its tables: 10 bytes for each cluster of 64 KiB, and its heads. */
+/** The overhead of a fully written qcow2 file: 10 bytes of tables for each cluster of 64 KiB, and headers. */
 const TABLES_PART = 4096;
 
-/** The largest disk that can be written in full in a pool, in bytes. */
+/** Returns the largest disk that can be written in full in a pool, in bytes. */
 export function largestDiskBytes(pool: PoolFiles, format: 'qcow2' | 'raw'): number {
   const largestFileBytes = pool.largestFileBytes ?? UNREPORTED_BYTES_MAX;
   const { max, step } = LIMITS.diskBytes;

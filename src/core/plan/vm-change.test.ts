@@ -81,7 +81,7 @@ test('a machine keeps its cards, and no address is free that a card has, through
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       let vm = vmRecord(STOPPED);
       let network = LAN;
-      /** What the guest's machine has; null: there is none. */
+      /** The cards of the guest's machine; null: there is no machine. */
       let machine: readonly string[] | null = null;
       const macs = (cards: readonly VmNic[]): string[] => cards.map(({ mac }) => mac);
       for (const each of steps) {

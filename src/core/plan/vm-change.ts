@@ -1,8 +1,8 @@
 /**
- * Changes that people make to a VM that exists: its anti-affinity group, its cards. Pure; nothing is written here.
+ * User changes to an existing VM: its anti-affinity group and its cards. Pure; nothing is written here.
  *
- * Guarantees: no two VMs of a group are on one host by a change of groups; a machine that runs, moves or starts keeps its cards, and the
- * address of a card that leaves is given to nobody before the machine that has it is over.
+ * Guarantees: a change of groups never leaves two VMs of a group on one host; a machine that runs, moves or starts
+ * keeps its cards, and the address of a removed card is not reused before the machine that has the card has ended.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -11,13 +11,14 @@ import type { NetworkRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import { cardsOf, expectedIncarnations, type VmNic, type VmRecord } from '../model/vm.ts';
 
-/** Members of a group whose records one transaction can touch: etcd takes 128 operations. */
+/** The most members of a group whose records one transaction can touch: etcd accepts 128 operations. */
 const MEMBERS_TOUCHED_MAX = 100;
 
 /**
- * The other members of `group`, which a VM joins. Their records are written with its own, unchanged: one that is placed at this moment must
- * notice that there is somebody to be apart from. None where the VM has no machine, since it is placed later, apart from all. CodedError
- * 'conflict' where a member is on one of the VM's hosts.
+ * Returns the other members of `group`, which a VM is about to join. Their records are written unchanged in the VM's
+ * transaction, so that a member that is being placed at the same time notices the new member. Empty if the VM has no
+ * machine, since it is placed later, apart from all members. CodedError 'conflict' if a member is on one of the VM's
+ * hosts.
  */
 export function membersToNotice(vm: VmRecord, group: string, index: ClusterIndex): readonly VmRecord[] {
   const hosts = hostsOf(vm);
@@ -43,22 +44,22 @@ function hostsOf({ phase }: VmRecord): ReadonlySet<HostName> {
   return new Set(expectedIncarnations(phase).map(({ host }) => host));
 }
 
-/** Whether the VM has a machine whose cards are what they are. */
+/** Returns true if the VM has a machine, whose cards cannot change. */
 function hasMachine({ phase }: VmRecord): boolean {
   return phase.kind !== 'stopped';
 }
 
-/** The cards that the VM is to have in the end. */
+/** Returns the cards that the VM is to have in the end. */
 export function wantedCards({ spec, nextNics }: VmRecord): readonly VmNic[] {
   return nextNics ?? spec.nics;
 }
 
-/** The VM with one more card: at once without a machine, else from its next start on. */
+/** Returns the VM with one more card: at once without a machine, otherwise from its next start on. */
 export function withCard(vm: VmRecord, card: VmNic): VmRecord {
   return withCards(vm, [...wantedCards(vm), card]);
 }
 
-/** Takes the card with `mac` away. `freed`: whether its address is free at once. CodedError 'not-found'. */
+/** Removes the card with `mac`. `freed`: whether its address is free at once. CodedError 'not-found'. */
 export function withoutCard(
   vm: VmRecord,
   mac: string,
@@ -86,7 +87,7 @@ function withCards(vm: VmRecord, cards: readonly VmNic[]): VmRecord {
   return isAsItWas ? rest : { ...rest, nextNics: cards };
 }
 
-/** The network without the reservation of `mac`. */
+/** Returns the network without the reservation of `mac`. */
 export function withoutReservation(network: NetworkRecord, mac: string): NetworkRecord {
   return {
     ...network,
@@ -94,7 +95,7 @@ export function withoutReservation(network: NetworkRecord, mac: string): Network
   };
 }
 
-/** The network without the reservations of cards that their VMs, which are there, have no more; null where there are none. */
+/** Returns the network without the reservations of cards that existing VMs no longer have; null if there are none. */
 export function withoutUnused(
   network: NetworkRecord,
   vmOf: (id: string) => VmRecord | undefined,

@@ -455,7 +455,7 @@ test('how long a phase lasts is measured by the leader that carries it out: reco
   }
 });
 
-/** Nothing of a start on host 1 was launched, and its agent has been silent for so long. */
+/** Nothing of a start on host 1 was launched, and the host's agent has been silent for that long. */
 function silentStart(silentMs: number, known: Partial<Acknowledged>, hosts: readonly number[] = [1, 2]): Decision {
   const vm = vmRecord(STARTING);
   const agent = (n: number): HostObservation =>

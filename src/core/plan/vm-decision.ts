@@ -41,17 +41,20 @@ const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
 /** A step that failed is tried again after this. */
 const STEP_RETRY_MS = 500;
-/** A launch that failed this often on one host is tried on another; one whose deadline passed, at once. */
+/**
+ * How often a launch may fail on one host before another host is tried; after a missed deadline, another host is tried
+ * at once.
+ */
 const LAUNCH_ATTEMPTS = 2;
-/** A QEMU that was launched and never told to run is left for another host when it has not answered for so long. */
+/** How long a QEMU that was launched and never told to run may be silent before another host is used, in ms. */
 const QMP_PATIENCE_MS = 10_000;
-/** A migration does not begin while QMP of its source is silent, and waits for so long. */
+/** How long a migration waits for QMP of its source before it is refused, in ms. */
 const SOURCE_PATIENCE_MS = 60_000;
 /** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
 const DISK_ERROR_RESTART_MS = 3_000;
 /** A guest whose disk error came back is continued again after this. */
 const DISK_ERROR_RETRY_MS = 5_000;
-/** The power button is pressed again after this, until the guest has ended or its time is over. */
+/** Pause before the power button is pressed again, in ms, until the guest has ended or its time is over. */
 const POWER_BUTTON_MS = 2_000;
 const IDLE_MS = 30_000;
 /** The longest a live migration may take before it is undone. */
@@ -163,7 +166,7 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   const isThere = isThereAlready(situation, incarnation);
   if (!acknowledged.launched.has(generation) && (!isThere || isLaunchLate(situation, generation))) {
     const next = decideLaunch(situation, phase);
-    // Where no other host can take it, what is there is better than nothing.
+    // If no other host can run the VM, the present QEMU is kept.
     const isLeft = hasLostPatience(situation.see(incarnation).host, situation.phaseForMs);
     if (!isThere || next.kind !== 'wait' || !isLeft) return next;
   }
@@ -211,8 +214,8 @@ function isThereAlready(situation: VmSituation, incarnation: Incarnation): boole
 }
 
 /**
- * This leader waited for the launch in vain, and never told it to run: its agent may give it up as well when it goes on, and end a QEMU that
- * answers.
+ * Handles a launch that this leader waited for in vain and never told to run: the agent may also give the launch up
+ * when it continues, and end a QEMU that answers.
  */
 function isLaunchLate({ acknowledged }: VmSituation, generation: Generation): boolean {
   const { failure, neverContinued } = acknowledged;
@@ -245,7 +248,7 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
       ...(isOver ? {} : { strict: true }),
     });
     if (isOver) return next;
-    // Nobody waits for a second deadline where another host can do it.
+    // Another host is used, if there is one, instead of waiting for a second deadline.
     if (failedHere.code === 'deadline' && pause === 0 && next.kind === 'commit') return next;
   }
   const left = failedHere === null ? 0 : Math.ceil(failedHere.at + STEP_RETRY_MS - monotonicMs);
@@ -256,7 +259,7 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   const isLeft = hasLostPatience(host, situation.phaseForMs) && losesNothing(situation, incarnation);
   const avoid = [...phase.avoid, incarnation.host];
   const elsewhere = isLeft ? startNext(situation, { reason: 'launch-failed', avoid, why: `${why}.` }) : null;
-  // Where no other host can take it, its agent may still come back.
+  // If no other host can run the VM, the agent may still come back.
   return elsewhere?.kind === 'commit' ? elsewhere : wait(`${why} yet.`);
 }
 
@@ -285,7 +288,7 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
       tasks: [{ id: vm.resetRequest.taskId, state: 'succeeded', message: 'Reset.' }],
     };
   }
-  // One that is to stand still does so already.
+  // A guest that is to stand still does so already.
   if (judgement.verdict === 'disk-error' && vm.intent === 'running') return decideDiskError(situation, incarnation);
   // A migration that was undone leaves its source in postmigrate; only a record in phase running may continue it.
   const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
@@ -383,7 +386,8 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
     const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
     const left = Math.ceil(again - monotonicMs);
     if (left > 0) return wait(why, left);
-    // A storage service that came back while it could not read the record serves nothing of it until it is told to.
+    // A storage service that restarted while it could not read the record serves none of the VM's disks until it is
+    // ordered to.
     if (!acknowledged.granted.has(incarnation.generation))
       return perform({ do: 'grant', generation: incarnation.generation });
     return perform({ do: 'cont', incarnation });
@@ -405,7 +409,10 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
   });
 }
 
-/** The host alone does not get to the disks' ports, though their nodes answer and others get there: it starts on one of these. */
+/**
+ * Starts the VM on a host that can connect to its disks, if only the VM's own host cannot although the storage nodes
+ * answer.
+ */
 function decideClosed(
   situation: VmSituation,
   incarnation: Incarnation,
@@ -445,7 +452,8 @@ function beginMigration(
     if (isTooLate) return refuse(`QMP of ${vm.name} on ${source.host} does not answer. It stays there.`);
     return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
   }
-  // One that is to run was continued before. QEMU sends one whose memory it has sent already only after its guest has run again.
+  // A guest that is to run was continued before. QEMU sends a guest again only after the guest has run since it was
+  // last sent.
   if (qmp.status === 'postmigrate')
     return refuse(
       `${vm.name} is paused where a migration was undone at its very end, and QEMU moves it again only after its guest has run. ` +
@@ -493,7 +501,7 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   const { verdict } = judgementOf(situation, incarnation);
   const seen = situation.see(incarnation);
   const { ended, resisted } = acknowledged;
-  // What does not end is fenced all the same, and ended when it can be: no record names it then.
+  // A process that does not end is fenced all the same, and ended later, when no record names it.
   const isOut = ended.has(incarnation.generation) || resisted.has(incarnation.generation);
   const over = isOut || verdict === 'crashed' || verdict === 'lost';
   if (!over && phase.mode === 'acpi' && verdict !== 'guest-shutdown' && verdict !== 'panicked') {
@@ -510,9 +518,9 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
         },
       };
     }
-    // A migration that was undone for this stop has left its guest standing.
+    // A migration that was undone because of this stop has left its guest halted.
     if (verdict === 'paused' || verdict === 'moved-out') return perform({ do: 'cont', incarnation });
-    // A guest that boots does not listen yet, and forgets what was pressed before.
+    // A booting guest does not react to the power button yet, and forgets earlier presses.
     const pressedAt = acknowledged.poweredDown.get(incarnation.generation);
     const untilPressMs = pressedAt === undefined ? 0 : pressedAt + POWER_BUTTON_MS - situation.monotonicMs;
     if (untilPressMs <= 0) return perform({ do: 'power-down', incarnation });

@@ -91,7 +91,7 @@ export interface DiskBackend {
   ownerOf(disk: DiskId): Promise<VmId | undefined>;
   listDisks(): Promise<readonly DiskId[]>;
   listArtifacts(): Promise<readonly Sha256[]>;
-  /** What in the pool is not as it must be, as of a look at most a minute ago; a bounded number. Answers at once. */
+  /** Returns the faults of the pool's entries, from a check at most a minute old; a bounded number. Returns at once. */
   faults(): readonly PoolFault[];
   space(): Promise<PoolReport>;
   /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */

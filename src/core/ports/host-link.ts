@@ -39,7 +39,7 @@ export interface HostReport {
   readonly incarnations: readonly RunningIncarnation[];
   /** Revision of the network plan in force; 0 where none was given since the agent started. */
   readonly networkRevision: number;
-  /** The host's wall clock at the time of the call (Unix ms). Absent from older agents. */
+  /** The host's wall clock at the time of the call (Unix ms). Absent in reports of older agents. */
   readonly wallMs?: number | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface RunningIncarnation {
   readonly incoming: boolean;
 }
 
-/** No order: whoever leads may ask, and nothing changes. */
+/** Not an order: every control node that leads may ask, and nothing changes. */
 export interface ProbeOrder {
   readonly address: string;
   readonly port: number;
@@ -148,7 +148,7 @@ export interface NetworkPlan {
   readonly networks: readonly NetworkOnHost[];
   /** Overlay addresses of hosts whose tunnels are dropped, whatever they send. */
   readonly drop: readonly string[];
-  /** Who belongs to the cluster; null or absent: an older leader does not say. */
+  /** The cluster's members; null or absent if an older leader does not send them. */
   readonly members?: Members | null;
 }
 

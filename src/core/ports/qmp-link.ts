@@ -27,8 +27,8 @@ export interface QmpLink {
   /** Makes a QEMU that was launched for it wait for the stream of `source` only (migrate-incoming). Idempotent. */
   listen(destination: QmpTarget, source: QmpTarget): Promise<void>;
   /**
-   * Makes a QEMU whose guest stands still use its disks, as `cont` does, without continuing the guest. Idempotent. CodedError 'failed' where
-   * a disk stays unused: QEMU 7.2 aborts when such a one sends its guest.
+   * Makes a QEMU whose guest stands still use its disks, as `cont` does, without continuing the guest. Idempotent.
+   * CodedError 'failed' if a disk stays unused: QEMU 7.2 aborts when it sends a guest with an unused disk.
    */
   activate(source: QmpTarget): Promise<void>;
   /** Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or completed. */

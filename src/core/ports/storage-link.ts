@@ -30,16 +30,16 @@ export interface StorageReport {
   readonly disks: readonly DiskReport[];
   /** Absent from older services, which have none. */
   readonly sharedDisks?: readonly SharedDiskReport[];
-  /** What is not served because its files are not as they must be. Absent from older services. */
+  /** Faults of entries that are therefore not served. Absent in reports of older services. */
   readonly faults?: readonly PoolFault[];
-  /** The node's wall clock at the time of the call (Unix ms). Absent from older services. */
+  /** The node's wall clock at the time of the call (Unix ms). Absent in reports of older services. */
   readonly wallMs?: number | undefined;
 }
 
 export interface PoolReport {
   readonly totalBytes: number;
   readonly freeBytes: number;
-  /** The largest file that the pool's file system has, in bytes. Absent or null from older services. */
+  /** The largest possible file of the pool's file system, in bytes. Absent or null in reports of older services. */
   readonly largestFileBytes?: number | null;
 }
 
@@ -70,11 +70,11 @@ export interface FenceOrder extends Order {
   readonly disks: readonly DiskId[];
 }
 
-/** Something in a node's pool that is not as it must be: it is left alone, and everything else is served. */
+/** A fault of one entry in a node's pool: the entry is left alone, and everything else is served. */
 export interface PoolFault {
-  /** The disk that is not served because of it; null for what does not belong there at all. */
+  /** The disk that is not served because of the fault; null for an entry that does not belong in the pool. */
   readonly disk: DiskId | null;
-  /** For people; names the file. */
+  /** The fault for people; names the file. */
   readonly message: string;
 }
 

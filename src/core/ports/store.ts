@@ -40,8 +40,9 @@ export interface Snapshot {
   /** Written by the storage nodes' targets, and only read here. */
   readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
   /**
-   * Keys whose values are no records of their kind, with what is wrong. They are missing from the maps, and nothing may be decided as if they
-   * did not exist: who depends on one is left as it is until somebody has put it right.
+   * Keys whose values are not valid records of their kind, with the findings. They are missing from the maps, and no
+   * decision may treat them as nonexistent: objects that depend on such a record stay as they are until somebody has
+   * repaired it.
    */
   readonly unreadable: ReadonlyMap<string, string>;
   /** Disks of a VM, in the order of their ids. */

@@ -85,7 +85,7 @@ function written(unit: UnitContext, command: ScsiCommand, { lba, needed, fua }: 
   const sent = command.dataOut;
   const done = (): ScsiAnswer => statusAnswer(STATUS.good, needed);
   if (needed === 0) return done();
-  // Nothing is expected to be sent (no W flag): GOOD would say that something was written.
+  // The initiator sends no data (no W flag): GOOD would claim that something was written.
   if (sent === null) return { ...unit.refuse(CONDITION.lengthMismatch), transferBytes: needed };
   if (sent.length === 0) return done();
   const data = sent.length > needed ? sent.subarray(0, needed) : sent;

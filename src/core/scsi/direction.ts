@@ -1,5 +1,6 @@
 /**
- * Which way data goes in a command, by its CDB, and whether the transport was told the same (RFC 7143 11.3.1: the flags R and W). Pure.
+ * Determines the data direction of a command from its CDB, and compares it with what the initiator told the transport
+ * (RFC 7143 11.3.1: the flags R and W). Pure.
  *
  * Guarantees: every command has its direction; no command of this device server moves data both ways.
  */
@@ -47,7 +48,7 @@ const VERIFY: ReadonlySet<CommandName> = new Set(['verify-10', 'verify-12', 'ver
 const BYTCHK = 0x06;
 const NO_DATA_OUT = 0x01;
 
-/** The direction of a command's data; VERIFY and WRITE SAME(16) have some or none by a field of theirs. */
+/** Returns the data direction of a command; VERIFY and WRITE SAME(16) have data or not, depending on a field. */
 export function directionOf(name: CommandName): (cdb: Uint8Array) => Direction {
   if (VERIFY.has(name)) return (cdb) => (((cdb[1] ?? 0) & BYTCHK) === 0 ? 'none' : 'out');
   if (name === 'write-same-16') return (cdb) => (((cdb[1] ?? 0) & NO_DATA_OUT) === 0 ? 'out' : 'none');
@@ -56,9 +57,9 @@ export function directionOf(name: CommandName): (cdb: Uint8Array) => Direction {
 }
 
 /**
- * Whether nothing may be done of a command because the initiator expects data to go another way than the CDB says. A read without room for its
- * data is done, and told as overflow (libiscsi's conformance suite expects that, and nothing is lost by it); a write whose initiator expects to
- * send nothing finds no data (block-commands.ts).
+ * Returns true if a command must not be executed because the initiator expects a data direction that contradicts the
+ * CDB. A read without room for its data is executed and reported as overflow (libiscsi's conformance suite expects
+ * that, and nothing is lost); a write whose initiator sends nothing finds no data (block-commands.ts).
  */
 export function isWrongWay(direction: Direction, { transfer }: ScsiCommand): boolean {
   return transfer === 'both' || (direction === 'out' && transfer === 'in');

@@ -85,7 +85,7 @@ export interface Dispatch {
   readonly cache: 'none' | 'fills' | 'synchronizes';
   /** The bit of byte 1 by which it does not leave it there; 0: none. */
   readonly fuaBit: number;
-  /** Which way its data goes. */
+  /** The data direction of the command. */
   readonly direction: (cdb: Uint8Array) => Direction;
 }
 

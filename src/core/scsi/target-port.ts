@@ -18,11 +18,12 @@ export interface ScsiCommand {
   readonly lun: number;
   /** 16 bytes for every command but those with a longer CDB. */
   readonly cdb: Uint8Array;
-  /** Which way the initiator expects data to go, whatever the CDB says. `both`: a bidirectional command. */
+  /** The data direction that the initiator expects, whatever the CDB says. `both`: a bidirectional command. */
   readonly transfer: 'none' | 'in' | 'out' | 'both';
   /**
-   * All data that the initiator sent, collected: never more than its expected data transfer length. Null: it sends none; empty: it expects to
-   * send, and no byte of it. The transport uses this memory again once the command is answered: what is kept beyond that is copied.
+   * All data that the initiator sent: never more than its expected data transfer length. Null if the initiator sends
+   * none; empty if it announced data and sent no byte. The transport reuses this memory once the command is answered,
+   * so that data kept for longer must be copied.
    */
   readonly dataOut: Uint8Array | null;
   /** Expected data transfer length towards the initiator, in bytes; 0 when it expects none. */
@@ -47,7 +48,10 @@ export interface ScsiAnswer {
    * an overflow of the difference, less an underflow.
    */
   readonly transferBytes: number;
-  /** Set where that is the way in which the initiator expects nothing (a READ that was announced as a write): all of it is overflow. */
+  /**
+   * Set if the initiator expects no data in this direction (a READ that was announced as a write): all of it is
+   * overflow.
+   */
   readonly isUnexpectedWay?: true;
 }
 

@@ -15,7 +15,7 @@ export interface ClusterView {
   /** The ready disks of this node. */
   readonly disks: ReadonlyMap<DiskId, DiskView>;
   readonly vms: ReadonlyMap<VmId, VmView>;
-  /** VMs whose records cannot be understood: what they may have is not known. */
+  /** VMs whose records are invalid: their grants are not known. */
   readonly unreadableVms: ReadonlySet<VmId>;
 }
 
@@ -46,7 +46,10 @@ export interface RecordReader {
   ): Promise<{ readonly entries: readonly RecordText[] }>;
 }
 
-/** Reads the view; rejects when etcd cannot be reached. `onUnreadable` is told of records that are skipped: of the key, and what is wrong. */
+/**
+ * Reads the view; rejects when etcd cannot be reached. `onUnreadable` gets the key and the finding of each skipped
+ * record.
+ */
 export async function readClusterView(
   etcd: RecordReader,
   node: StorageName,

@@ -56,9 +56,9 @@ export class StorageService {
   readonly #shared: SharedDisks;
   /** Disks, and VMs with shared disks, whose state after the start is not brought in line with etcd yet; undefined before etcd was read. */
   #unrestored: Set<DiskId | VmId> | undefined;
-  /** VMs whose records could not be read last: what ran of them is served on, and nothing is granted anew. */
+  /** VMs whose records were unreadable at the last read: their disks stay served, and nothing new is granted. */
   #unreadableVms: ReadonlySet<VmId> = new Set();
-  /** When etcd was read last (monotonic ms). */
+  /** When etcd was last read (monotonic ms). */
   #readAtMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
   /** Ends the loop's pause. */
@@ -83,7 +83,7 @@ export class StorageService {
   async start(): Promise<void> {
     const { disks } = this.#options;
     for (const daemon of disks.findDaemons()) {
-      // A disk whose files are not as they must be is not served: a fence would not find whose its daemon is.
+      // A disk with faulty files is not served: a fence could not find the VM of its daemon.
       const vm = await disks.ownerOf(daemon.disk).catch((error: unknown) => {
         this.#log.warn('a disk cannot be served', { disk: daemon.disk, reason: messageOf(error) });
         return undefined;

@@ -1,10 +1,10 @@
-/** For tests: connections of somebody who has no certificate and means no good. */
+/** For tests: connections of a hostile client without a certificate. */
 import { connect, type Socket } from 'node:net';
 
-/** Says nothing; closes its direction at once; begins a TLS handshake and never goes on. */
+/** The behaviours: sends nothing; closes its direction at once; begins a TLS handshake and never continues. */
 const FLOOD_KINDS = ['silent', 'half-closed', 'unfinished'] as const;
 
-/** The head of a TLS record that announces 512 bytes, and the first of those: a ClientHello to be. */
+/** The header of a TLS record of 512 bytes and its first bytes: the beginning of a ClientHello. */
 const CLIENT_HELLO = Uint8Array.of(22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3);
 
 export interface FloodOptions {
@@ -15,8 +15,9 @@ export interface FloodOptions {
 }
 
 /**
- * Opens `count` connections of each kind, and keeps them. They count as ended when the other side closed or refused them. Beyond what the
- * other side's kernel holds for its process to accept (511 with Node), a silent one may be open here and unknown there.
+ * Opens `count` connections of each kind and keeps them open. A connection counts as ended when the other side closed
+ * or refused it. A silent connection beyond the accept queue of the other side's kernel (511 with Node) may be open
+ * here and unknown to that process.
  */
 export function flood({ host, port, count, localAddress }: FloodOptions): readonly Socket[] {
   return Array.from({ length: count }, () => FLOOD_KINDS)
@@ -27,13 +28,13 @@ export function flood({ host, port, count, localAddress }: FloodOptions): readon
         if (kind === 'half-closed') socket.end();
         if (kind === 'unfinished') socket.write(CLIENT_HELLO);
       });
-      // The other side's FIN or reset ends it; ours alone does not.
+      // Only the other side's FIN or reset ends the connection.
       socket.on('end', () => socket.destroy());
       return socket.on('error', () => undefined).resume();
     });
 }
 
-/** How many of them the other side has not ended. */
+/** Returns how many connections the other side has not ended. */
 export function stillOpen(sockets: readonly Socket[]): number {
   return sockets.filter((socket) => !socket.destroyed).length;
 }

@@ -56,7 +56,7 @@ export interface AgentMachineOptions {
   readonly clock: Clock;
   readonly random: SimRandom;
   readonly troubles: Readonly<HostTroubles>;
-  /** One attempt to connect from the agent's process to a port of a storage node. */
+  /** Tries one connection from the agent's process to a port of a storage node. */
   readonly probe: (order: ProbeOrder) => Promise<ProbeResult>;
 }
 

@@ -161,7 +161,10 @@ export class SimEtcd {
     for (const member of this.#members) this.#updateMember(member);
   }
 
-  /** It refuses what would make it larger, leases included, as one does whose quota is used up. */
+  /**
+   * While true, etcd refuses every request that would enlarge it, leases included, as a real one does whose quota is
+   * used up.
+   */
   isFull = false;
 
   #demandRoom(): void {
@@ -250,7 +253,7 @@ export class SimEtcd {
     for (const member of this.#members) this.#pump(member);
   }
 
-  /** Puts these values, whatever is there: whoever does so leads nothing and compares nothing. Null deletes. */
+  /** Writes these values unconditionally, without being leader. Null deletes. */
   overwrite(key: string, value: string | null): void {
     this.state.txn({ compare: [], success: [value === null ? { delete: key } : { put: key, value }] });
     for (const member of this.#members) this.#pump(member);

@@ -221,7 +221,7 @@ export class SimStorageNode {
     return [...this.#daemons];
   }
 
-  /** Whether a daemon takes connections at a port now. */
+  /** Returns true if a daemon accepts connections at a port now. */
   isServed(port: number): boolean {
     return this.daemons().some(({ identity, process }) => identity.port === port && process.isAlive);
   }

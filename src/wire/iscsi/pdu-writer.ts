@@ -108,7 +108,7 @@ export class PduWriter {
     readonly tag: number;
     readonly status: number;
     readonly residual: number;
-    /** Of a bidirectional command's read part: what the initiator expected and did not get, in bytes. */
+    /** The residual of a bidirectional command's read part: bytes that the initiator expected and did not get. */
     readonly missingReadBytes?: number;
     readonly expDataSn: number;
     readonly sense: Uint8Array | null;

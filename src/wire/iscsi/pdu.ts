@@ -100,7 +100,10 @@ export interface ScsiCommandPdu {
   readonly attribute: number;
   /** What the initiator has room or data for, in bytes. */
   readonly expectedBytes: number;
-  /** Of a bidirectional command, what the initiator has room for (11.2.2.4); 0 for others, and where it does not say. */
+  /**
+   * The bytes for which the initiator of a bidirectional command has room (11.2.2.4); 0 for other commands, and if the
+   * segment is missing.
+   */
   readonly expectedReadBytes: number;
   readonly cdb: Uint8Array;
 }
@@ -123,7 +126,10 @@ export function readScsiCommand(header: PduHeader): ScsiCommandPdu {
   };
 }
 
-/** The additional header segment of a type, from its first byte after the type on; undefined: there is none that is whole. */
+/**
+ * Returns the additional header segment of a type, from the byte after the type on; undefined if there is no complete
+ * one.
+ */
 function additionalSegment({ ahs }: PduHeader, type: number): Uint8Array | undefined {
   for (let at = 0; at + 4 <= ahs.length; ) {
     const length = ((ahs[at] ?? 0) << 8) | (ahs[at + 1] ?? 0);
@@ -134,7 +140,7 @@ function additionalSegment({ ahs }: PduHeader, type: number): Uint8Array | undef
   return undefined;
 }
 
-/** The 16 bytes of the header and what an additional header segment carries on (11.2.2.3). */
+/** Returns the CDB: the 16 bytes of the header and their continuation in an additional header segment (11.2.2.3). */
 function extendedCdb(header: PduHeader): Uint8Array {
   const more = additionalSegment(header, AHS_EXTENDED_CDB);
   if (more === undefined) return header.bytes.slice(32, 48);

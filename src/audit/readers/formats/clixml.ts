@@ -1,16 +1,19 @@
-/** PowerShell's Export-Clixml to plain data: objects by their properties, lists as arrays, the rest as its text. */
+/**
+ * Converts PowerShell's Export-Clixml to plain data: objects by their properties, lists as arrays, everything else as
+ * text.
+ */
 import { Unreadable, type Xml } from '../document.ts';
 
 const NUMBERS = new Set(['I16', 'I32', 'I64', 'U16', 'U32', 'U64', 'By', 'SB', 'Db', 'Sg', 'D']);
 const LISTS = new Set(['LST', 'IE', 'STK', 'QUE']);
 const EXACT_MAX = 2 ** 53;
 
-/** Whether the element is the root of such a file. */
+/** Returns true for the root element of such a file. */
 export function isClixml(root: Xml): boolean {
   return root.name === 'Objs';
 }
 
-/** The objects of the file. Throws `Unreadable`. */
+/** Returns the objects of the file. Throws `Unreadable`. */
 export function clixmlValues(root: Xml, file: string): readonly unknown[] {
   const seen = new Map<string, unknown>();
   const values = root.children.map((element) => plainValue(element, seen, file));
@@ -59,7 +62,7 @@ function objectOf(element: Xml, seen: Map<string, unknown>, file: string): unkno
   );
 }
 
-/** An enumeration, or an object that Export-Clixml cut off at its depth: its text. */
+/** Converts an enumeration, or an object that Export-Clixml truncated at its depth, to its text. */
 function plainOf(element: Xml, seen: Map<string, unknown>, file: string): unknown {
   const text = element.children.find((one) => one.name === 'ToString');
   if (text !== undefined) return unescaped(text.text);
@@ -67,7 +70,7 @@ function plainOf(element: Xml, seen: Map<string, unknown>, file: string): unknow
   return value === undefined ? null : plainValue(value, seen, file);
 }
 
-/** `_x000A_` stands for a character that XML does not carry. */
+/** Decodes `_x000A_` and the like, which stand for characters that XML cannot contain. */
 function unescaped(text: string): string {
   return text.includes('_x')
     ? text.replace(/_x([0-9A-Fa-f]{4})_/g, (_all, code: string) => String.fromCharCode(Number.parseInt(code, 16)))

@@ -1,9 +1,9 @@
-/** CSV to a table with the columns that somebody reads. The separator is found in the first line. */
+/** Parses CSV to a table with the columns that a reader uses. The separator is detected in the first line. */
 import { parse } from 'csv-parse/sync';
 import { Unreadable } from '../document.ts';
 import { type Grid, GridFilter } from './grid.ts';
 
-/** Throws `Unreadable`. `isWanted` gets a column's name as it is written. */
+/** Parses the file; `isWanted` gets a column's name as written. Throws `Unreadable`. */
 export function csvGrid(text: string, file: string, isWanted: (column: string) => boolean): Grid {
   const filter = new GridFilter(file, isWanted);
   const separator = separatorOf(text);
@@ -30,7 +30,7 @@ export function csvGrid(text: string, file: string, isWanted: (column: string) =
   return filter.grid();
 }
 
-/** Without a quote, a line is a row: several times as fast. */
+/** Parses a file without quotes, in which each line is a row: several times as fast. */
 function plainGrid(text: string, separator: string, filter: GridFilter): Grid {
   let number = 0;
   for (let at = 0; at < text.length; ) {

@@ -1,4 +1,4 @@
-/** Rows of cells, reduced to the columns that somebody reads. Equal texts are kept once. */
+/** Reduces rows of cells to the columns that a reader uses. Equal texts are stored once. */
 import { Unreadable } from '../document.ts';
 
 export interface Grid {
@@ -9,10 +9,10 @@ export interface Grid {
 
 const CELLS_MAX = 30_000_000;
 const INTERNED_MAX = 400_000;
-/** Long texts are rarely equal, and never joined. */
+/** Longer texts are rarely equal, and are not deduplicated. */
 const INTERNED_LENGTH_MAX = 64;
 
-/** Takes rows one by one; the first one with a text is the header. */
+/** Takes rows one by one; the first row with text is the header. */
 export class GridFilter {
   readonly #file: string;
   readonly #isWanted: (column: string) => boolean;
@@ -30,12 +30,15 @@ export class GridFilter {
     this.#isWanted = isWanted;
   }
 
-  /** Whether the cell at that position is read; the header's cells all are. */
+  /** Returns true if the cell at that position is read; all cells of the header are. */
   wants(position: number): boolean {
     return !this.#hasHeader || this.#isRead[position] === true;
   }
 
-  /** `cells` by their position; what is absent is empty. Throws `Unreadable` above a bound of cells. */
+  /**
+   * Takes a row. `cells` are keyed by position; an absent cell is empty. Throws `Unreadable` if the table has too many
+   * cells.
+   */
   row(number: number, cells: readonly (string | undefined)[]): void {
     if (!this.#hasHeader) {
       this.#header(cells);
@@ -56,7 +59,7 @@ export class GridFilter {
     this.#numbers.push(number);
   }
 
-  /** What was taken. */
+  /** Returns the rows taken so far. */
   grid(): Grid {
     return { columns: this.#columns, rows: this.#rows, rowNumbers: this.#numbers };
   }
@@ -83,10 +86,10 @@ export class GridFilter {
   }
 }
 
-/** Shorter slices are copies already. */
+/** V8 copies shorter slices. */
 const SLICE_MIN = 13;
 
-/** The text alone: a slice would keep the whole text that it was cut from. */
+/** Copies a text: a slice would keep the whole text from which it was cut. */
 export function ownText(text: string): string {
   return text.length < SLICE_MIN ? text : Buffer.from(text, 'utf16le').toString('utf16le');
 }

@@ -1,4 +1,4 @@
-/** Finds the files of the paths that were given and makes documents of them. The only place that reads the disk. */
+/** Finds the files of the given paths and parses them to documents. The only module that reads the file system. */
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
@@ -13,21 +13,21 @@ import { xmlOf } from './xml.ts';
 const FILES_MAX = 20_000;
 const DEPTH_MAX = 12;
 const FILE_BYTES_MAX = 512 * 2 ** 20;
-/** A tree of YAML takes thirty times its text, and minutes. */
+/** Largest YAML file: its tree takes thirty times its size, and parsing takes minutes. */
 const YAML_BYTES_MAX = 8 * 2 ** 20;
 const XML_BYTES_MAX = 64 * 2 ** 20;
 const TEXT_BYTES_MAX = 1 * 2 ** 20;
 
 interface Found {
   readonly path: string;
-  /** As it is shown. */
+  /** The file's name in the report. */
   readonly file: string;
 }
 
 export interface Opened {
   readonly documents: readonly Document[];
   readonly failures: readonly Unreadable[];
-  /** Files whose kind nobody reads. */
+  /** Files of a kind that no reader knows. */
   readonly ignored: readonly string[];
 }
 
@@ -68,7 +68,7 @@ function filesBelow(
     for (const entry of readdirSync(path, { withFileTypes: true }).toSorted((a, b) => compare(a.name, b.name))) {
       const below = file === '' ? entry.name : `${file}/${entry.name}`;
       if (entry.isFile() || entry.isDirectory()) visit(join(path, entry.name), below, depth + 1);
-      // A link may lead out of the directory, or round in circles.
+      // A symbolic link may lead out of the directory, or in a circle.
       else ignored.push(below);
     }
   };
@@ -108,7 +108,7 @@ function csvDocument(path: string, file: string, wanted: Wanted): Document {
   return { kind: 'tables', file, tables: [{ file, group: dirname(file), tab, ...grid }] };
 }
 
-/** What the system says of a file; a defect of this program is thrown on. */
+/** Converts an error of the operating system about a file; rethrows a bug of this program. */
 function asUnreadable(file: string, error: unknown): Unreadable {
   if (error instanceof Unreadable) return error;
   if (!(error instanceof Error) || !('code' in error)) throw error;
@@ -129,7 +129,7 @@ function read(path: string, file: string, bytesMax = FILE_BYTES_MAX): string {
 }
 
 function jsonValues(text: string, file: string): readonly unknown[] {
-  // PowerShell writes nothing where there is nothing to write.
+  // PowerShell writes an empty file for an empty result.
   if (text.trim() === '') return [];
   try {
     return [JSON.parse(text)];
@@ -168,7 +168,7 @@ function xmlDocument(text: string, file: string): Document {
   return isClixml(root) ? dataDocument(file, clixmlValues(root, file)) : { kind: 'xml', file, root };
 }
 
-/** Disks are not read, their descriptors are: small texts. */
+/** Reads the descriptors of disks, which are small texts, and not the disks. */
 function descriptor(path: string, file: string): Document | null {
   const { size } = statSync(path);
   if (size > TEXT_BYTES_MAX) return null;
@@ -176,11 +176,11 @@ function descriptor(path: string, file: string): Document | null {
   return head.startsWith('# Disk DescriptorFile') ? { kind: 'text', file, text: read(path, file) } : null;
 }
 
-/** Files of `/etc/pve`, and exports saved without an ending. */
+/** Recognises files of `/etc/pve`, and exports saved without an extension. */
 async function textDocument(path: string, file: string): Promise<Document | null> {
   const head = readHead(path).trimStart();
   if (head.startsWith('{') || head.startsWith('[')) {
-    // A section of Proxmox begins with a bracket as well.
+    // A section of a Proxmox file also begins with a bracket.
     if (/^\[[\w:. -]+\]\s*$/m.test(head.split('\n')[0] ?? '')) return { kind: 'text', file, text: read(path, file) };
     return dataDocument(file, jsonValues(read(path, file), file));
   }

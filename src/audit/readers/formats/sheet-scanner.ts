@@ -1,18 +1,19 @@
 /**
- * The XML of a spreadsheet's parts, row by row, without a tree: a sheet of 20,000 VMs is a hundred megabytes. It relies on what the format
- * fixes (rows and cells do not nest), takes any prefix of the namespace, and refuses a document type.
+ * Scans the XML of a spreadsheet's parts row by row, without a tree: a sheet of 20,000 VMs has a hundred megabytes. It
+ * relies on the fixed parts of the format (rows and cells do not nest), accepts any namespace prefix, and refuses a
+ * document type.
  */
 import { own } from '../../../base/own.ts';
 import { Unreadable } from '../document.ts';
 import { type GridFilter, ownText } from './grid.ts';
 
 const HEAD = 2048;
-/** Characters between two ends of rows: no row is longer. */
+/** Most characters between the ends of two rows. */
 const ROW_MAX = 8_000_000;
 const SHARED_MAX = 6_000_000;
 const FIX = 'Save the workbook again as .xlsx, or export CSV.';
 
-/** Cuts a stream of text into the elements `name` (with their content), and gives each to `take`. */
+/** Cuts a stream of text into the elements `name` with their content, and passes each to `take`. */
 export class ElementCutter {
   readonly #file: string;
   readonly #name: string;
@@ -26,7 +27,7 @@ export class ElementCutter {
     this.#take = take;
   }
 
-  /** The next piece of the part's text. Throws `Unreadable`. */
+  /** Takes the next piece of the part's text. Throws `Unreadable`. */
   write(piece: string): void {
     this.#rest += piece;
     if (this.#prefix === null) {
@@ -36,7 +37,7 @@ export class ElementCutter {
     this.#cut();
   }
 
-  /** The part has ended. */
+  /** Ends the part. */
   end(): void {
     if (this.#prefix === null) this.#begin();
     this.#cut();
@@ -55,7 +56,7 @@ export class ElementCutter {
     for (;;) {
       const start = indexOfElement(this.#rest, open, at);
       if (start === -1) {
-        // What is left may hold the beginning of an element.
+        // The rest may contain the beginning of an element.
         at = Math.max(at, this.#rest.length - open.length);
         break;
       }
@@ -81,7 +82,7 @@ export class ElementCutter {
       throw new Unreadable(this.#file, `a row of it is longer than ${ROW_MAX} characters`, FIX);
   }
 
-  /** The prefix of names, once the root is seen. */
+  /** The namespace prefix, known once the root is seen. */
   get prefix(): string {
     return this.#prefix ?? '';
   }
@@ -90,14 +91,14 @@ export class ElementCutter {
 function indexOfElement(text: string, open: string, from: number): number {
   for (let at = text.indexOf(open, from); at !== -1; at = text.indexOf(open, at + 1)) {
     const next = text.charCodeAt(at + open.length);
-    // A space, ">", "/" or a line's end: not a longer name.
+    // The name must end here: with a space, ">", "/" or a line's end.
     if (Number.isNaN(next) || next === 32 || next === 62 || next === 47 || next === 10 || next === 13 || next === 9)
       return at;
   }
   return -1;
 }
 
-/** Gathers the shared strings of a workbook. */
+/** Collects the shared strings of a workbook. */
 export function sharedStringsCutter(file: string, into: string[]): ElementCutter {
   const cutter = new ElementCutter(file, 'si', (element) => {
     if (into.length >= SHARED_MAX) throw new Unreadable(file, 'it has too many texts', 'Export CSV instead.');
@@ -106,7 +107,7 @@ export function sharedStringsCutter(file: string, into: string[]): ElementCutter
   return cutter;
 }
 
-/** Gives the rows of a sheet to a filter. */
+/** Passes the rows of a sheet to a filter. */
 export function rowsCutter(file: string, shared: readonly string[], filter: GridFilter): ElementCutter {
   let number = 0;
   const cutter = new ElementCutter(file, 'row', (element) => {
@@ -119,7 +120,7 @@ export function rowsCutter(file: string, shared: readonly string[], filter: Grid
   return cutter;
 }
 
-/** The texts of a row's cells by their position; null for a row without any. */
+/** Returns the texts of a row's cells by position; null for a row without text. */
 function cellsOf(
   row: string,
   prefix: string,
@@ -175,7 +176,7 @@ function cellText(head: string, body: string, prefix: string, shared: readonly s
   return decoded(value);
 }
 
-/** The texts of an element one after another, without the reading aids of East Asian scripts. */
+/** Joins the texts of an element, without phonetic annotations of East Asian scripts. */
 function textsOf(element: string, prefix: string): string {
   let body = element;
   const aid = `<${prefix}rPh`;

@@ -3,7 +3,7 @@ import { Unreadable } from '../document.ts';
 
 const FIX = 'Export it again, in PowerShell with `| Out-File -Encoding utf8`.';
 
-/** The text without its byte order mark. Throws `Unreadable` for bytes that are no text. */
+/** Decodes the text and removes its byte order mark. Throws `Unreadable` for bytes that are not text. */
 export function textOf(bytes: Uint8Array, file: string): string {
   const encoding = encodingOf(bytes);
   if (encoding !== 'utf-8' && bytes.length % 2 !== 0)
@@ -12,7 +12,7 @@ export function textOf(bytes: Uint8Array, file: string): string {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes);
   } catch {
     if (encoding !== 'utf-8') throw new Unreadable(file, 'the UTF-16 text is damaged', FIX);
-    // Spreadsheets of Western Europe save CSV in Windows' own code page.
+    // Spreadsheet programs in Western Europe save CSV in Windows-1252.
     if (bytes.includes(0)) throw new Unreadable(file, 'the file is binary, not text', FIX);
     return new TextDecoder('windows-1252').decode(bytes);
   }

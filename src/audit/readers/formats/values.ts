@@ -1,6 +1,6 @@
-/** Values of exports: numbers with separators of thousands, the many words for true, fields of objects nobody promised. */
+/** Parses values of exports: numbers with thousands separators, the many words for true, fields of untyped objects. */
 
-/** The number, or null. `16,384`, `16.384` and `16 384` are the same in a column of whole numbers. */
+/** Parses a number, or returns null. `16,384`, `16.384` and `16 384` are equal in a column of whole numbers. */
 export function numberOf(value: unknown): number | null {
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
   if (typeof value !== 'string') return null;
@@ -16,7 +16,7 @@ export function numberOf(value: unknown): number | null {
 const TRUE = new Set(['true', '1', 'yes', 'on', 'wahr', 'vrai', 'verdadero', 'vero', '-1']);
 const FALSE = new Set(['false', '0', 'no', 'off', 'falsch', 'faux', 'falso', 'none']);
 
-/** True, false, or null where the text is neither. */
+/** Parses a flag; null if the text is neither true nor false. */
 export function flagOf(value: unknown): boolean | null {
   if (typeof value === 'boolean') return value;
   if (typeof value !== 'string' && typeof value !== 'number') return null;
@@ -26,30 +26,33 @@ export function flagOf(value: unknown): boolean | null {
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** The object, or an empty one. */
+/** Returns the object, or an empty one. */
 export function fieldsOf(value: unknown): Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }
 
-/** The array, one object as an array of it, or an empty one: PowerShell and XML converters write one item without brackets. */
+/**
+ * Returns the array, a single object as an array of one, or an empty array: PowerShell and XML converters write a
+ * single item without brackets.
+ */
 export function listOf(value: unknown): readonly unknown[] {
   if (Array.isArray(value)) return value;
   return typeof value === 'object' && value !== null ? [value] : [];
 }
 
-/** The value at a path of fields; undefined where a step is missing. */
+/** Returns the value at a path of fields; undefined if a field is missing. */
 export function valueAt(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((here, name) => fieldsOf(here)[name], value);
 }
 
-/** The text at a path; numbers and switches as text, empty where there is none. */
+/** Returns the text at a path; numbers and booleans as text, empty if there is none. */
 export function textAtPath(value: unknown, ...path: readonly string[]): string {
   const found = valueAt(value, ...path);
   if (typeof found === 'string') return found;
   return typeof found === 'number' || typeof found === 'boolean' ? String(found) : '';
 }
 
-/** The objects at a path. */
+/** Returns the objects at a path. */
 export function objectsAt(value: unknown, ...path: readonly string[]): readonly Fields[] {
   return listOf(path.length === 0 ? value : valueAt(value, ...path)).map(fieldsOf);
 }

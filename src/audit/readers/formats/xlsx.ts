@@ -1,4 +1,7 @@
-/** Workbooks: the tabs that somebody reads, as grids. Bounds hold before a byte is inflated: a bomb is refused by its directory. */
+/**
+ * Reads the used tabs of workbooks as grids. Bounds are checked before decompression: a zip bomb is refused by its
+ * directory.
+ */
 import { type Entry, open, type ZipFile } from 'yauzl';
 import { Unreadable } from '../document.ts';
 import { type Grid, GridFilter } from './grid.ts';
@@ -8,12 +11,12 @@ import { children, xmlOf } from './xml.ts';
 const ENTRIES_MAX = 2000;
 const PART_BYTES_MAX = 400 * 2 ** 20;
 const SMALL_PART_BYTES_MAX = 4 * 2 ** 20;
-/** A part that shrinks more than this, and is large, is made to exhaust memory: sheets shrink 10 to 40 times. */
+/** A large part with a higher compression ratio is refused as a zip bomb: sheets compress 10 to 40 times. */
 const RATIO_MAX = 120;
 const RATIO_FREE_BYTES = 32 * 2 ** 20;
 const FIX = 'Save the workbook again as .xlsx, or export CSV.';
 
-/** Which tabs and columns are read. */
+/** Selects the tabs and columns to read. */
 export interface Wanted {
   tab(name: string): boolean;
   column(tab: string, name: string): boolean;
@@ -23,7 +26,7 @@ export interface Sheet extends Grid {
   readonly tab: string;
 }
 
-/** The wanted tabs in the order of the workbook. Throws `Unreadable`. */
+/** Returns the wanted tabs in the order of the workbook. Throws `Unreadable`. */
 export async function xlsxSheets(path: string, file: string, wanted: Wanted): Promise<readonly Sheet[]> {
   const zip = await opened(path, file);
   try {

@@ -1,4 +1,4 @@
-/** XML to a tree. A document type is refused: with it come entities that grow or read files. */
+/** Parses XML to a tree. A document type is refused, because its entities can expand without bound or read files. */
 import { SaxesParser } from 'saxes';
 import { Unreadable, type Xml } from '../document.ts';
 
@@ -13,7 +13,7 @@ interface Growing {
   text: string;
 }
 
-/** The root element. Throws `Unreadable`. */
+/** Returns the root element. Throws `Unreadable`. */
 export function xmlOf(text: string, file: string): Xml {
   const parser = new SaxesParser({ xmlns: false });
   const open: Growing[] = [];
@@ -58,27 +58,27 @@ function localName(name: string): string {
   return name.slice(name.indexOf(':') + 1);
 }
 
-/** The first child of that name. */
+/** Returns the first child with that name. */
 export function child(element: Xml | undefined, name: string): Xml | undefined {
   return element?.children.find((one) => one.name === name);
 }
 
-/** All children of that name. */
+/** Returns all children with that name. */
 export function children(element: Xml | undefined, name: string): readonly Xml[] {
   return element?.children.filter((one) => one.name === name) ?? [];
 }
 
-/** The element at a path of first children. */
+/** Returns the element at a path of first children. */
 export function at(element: Xml | undefined, ...path: readonly string[]): Xml | undefined {
   return path.reduce<Xml | undefined>((here, name) => child(here, name), element);
 }
 
-/** The text at a path; empty where there is none. */
+/** Returns the text at a path; empty if there is none. */
 export function textAt(element: Xml | undefined, ...path: readonly string[]): string {
   return at(element, ...path)?.text ?? '';
 }
 
-/** Every element of that name, at any depth, in the order of the document. */
+/** Returns every element with that name, at any depth, in document order. */
 export function* descendants(element: Xml, name: string): Iterable<Xml> {
   for (const one of element.children) {
     if (one.name === name) yield one;

@@ -1,4 +1,4 @@
-/** Hyper-V without SCVMM: Get-VM and its relatives, joined by the VM's id or its name and host. */
+/** Reads Hyper-V without SCVMM: the output of Get-VM and related cmdlets, joined by VM ID, or by VM name and host. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
 import { type Disk, type Evidence, keyOf, type Nic, type Tie, type Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
@@ -22,7 +22,7 @@ export class CmdletReader {
   readonly #nodes = new Map<string, HyperVRecord>();
   readonly #owners = new Map<Kind, ReadonlyMap<string, readonly HyperVRecord[]>>();
 
-  /** The names of the files, in small letters: an empty one says that a cmdlet had nothing to tell. */
+  /** Names of the files in lower case: an empty file shows that its cmdlet returned nothing. */
   readonly #files: readonly string[];
 
   constructor(records: ReadonlyMap<Kind, readonly HyperVRecord[]>, files: readonly string[], into: EstateBuilder) {
@@ -95,7 +95,7 @@ export class CmdletReader {
     const node = this.#nodes.get(short(name));
     const bytes = numberOf(fields['MemoryCapacity']);
     const cluster = node === undefined ? '' : textIn(node.fields, 'Cluster') || 'cluster';
-    // No node at all, and asked for: the host stands alone.
+    // A query for cluster nodes that returned no node shows that the host is standalone.
     const isKnown = this.#of('node').length > 0 || this.#files.some((one) => one.includes('get-clusternode'));
     const key = hostKey(name);
     const state = node === undefined ? '' : textIn(node.fields, 'State');
@@ -188,7 +188,7 @@ export class CmdletReader {
     );
   }
 
-  /** Records of a cmdlet that belong to the VM, or what Get-VM holds itself. */
+  /** Returns the records of a cmdlet that belong to the VM, or those inside Get-VM's own record. */
   #partsOf(vm: HyperVRecord, id: string, name: string, kind: Kind, nested: string): readonly HyperVRecord[] {
     const all = this.#of(kind);
     if (all.length === 0) return objectsIn(vm, nested).map((fields) => ({ file: vm.file, fields }));
@@ -288,10 +288,10 @@ const NESTED: Readonly<Partial<Record<Kind, string>>> = {
   adapter: 'NetworkAdapters',
 };
 
-/** Most estates have none of these: their cmdlet gives nothing. */
+/** Kinds that most estates lack: their cmdlets return nothing. */
 const EMPTY_MEANS_NONE: ReadonlySet<Kind> = new Set(['device', 'gpu', 'dvd', 'disk', 'adapter', 'node']);
 
-/** The VM of a record: by its id, else by its name. */
+/** Returns the VM of a record: by ID, otherwise by name. */
 function ownerOf(fields: Fields): string {
   const id = textIn(fields, 'VMId');
   return id === '' ? `name ${textIn(fields, 'VMName')}` : `id ${id}`;
@@ -327,7 +327,7 @@ function driveTies(drives: readonly HyperVRecord[], vm: string): readonly Tie[] 
   );
 }
 
-/** Cmdlets name a host with and without its domain. */
+/** Returns a host's name in lower case without its domain: cmdlets write names with and without one. */
 function short(name: string): string {
   return (name.split('.')[0] ?? name).toLowerCase();
 }

@@ -7,7 +7,7 @@ import { ScvmmReader } from './scvmm.ts';
 
 const PLATFORM = 'hyperv';
 
-/** The reader of both; records of SCVMM are an export of their own. */
+/** The reader of both; SCVMM's records form an export of their own. */
 export const hypervReader: Reader = {
   platform: PLATFORM,
   claims: (document) => recordsOf([document]).size > 0 || isEmptyOutput(document),
@@ -21,7 +21,7 @@ export const hypervReader: Reader = {
   },
 };
 
-/** A cmdlet that found nothing: a file of its name without an object. */
+/** Returns true for the output of a cmdlet that found nothing: a file with the cmdlet's name and no object. */
 function isEmptyOutput(document: Document): boolean {
   if (document.kind !== 'data' || !/Get-(?:VM|SC|Cluster)\w+/i.test(document.file)) return false;
   return document.values.every((value) => value === null || (Array.isArray(value) && value.length === 0));

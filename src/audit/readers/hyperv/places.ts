@@ -1,27 +1,27 @@
-/** Paths of Windows: which storage they are on, and which hosts have it. */
+/** Maps Windows paths to the storage that holds them, and to the hosts that can reach the storage. */
 
 import { type Evidence, keyOf, type Reach } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 
-/** What a host says about its volumes; null: nothing. */
+/** A host's statement about its shared volumes; null: none. */
 export type SharedVolumes = ReadonlySet<string> | null;
 
-/** Tells storage from paths, and writes it into the estate. */
+/** Derives storage from paths, and adds it to the estate. */
 export class Places {
   readonly #into: EstateBuilder;
-  /** Key of a host -> mount points of volumes that its cluster shares, in small letters. */
+  /** Key of a host -> mount points, in lower case, of volumes that its cluster shares. */
   readonly #shared = new Map<string, SharedVolumes>();
 
   constructor(into: EstateBuilder) {
     this.#into = into;
   }
 
-  /** Notes which volumes of a host are shared by its cluster. */
+  /** Records which volumes of a host its cluster shares. */
   note(host: string, volumes: SharedVolumes): void {
     this.#shared.set(host, volumes);
   }
 
-  /** The storage of a path as a host sees it. */
+  /** Returns the storage of a path as seen by a host. */
   of(path: string, host: string | null, place: Evidence): { readonly storage: string | null; readonly reach: Reach } {
     const plain = path.replaceAll('/', '\\');
     if (plain === '') return { storage: null, reach: { kind: 'every' } };
@@ -30,7 +30,7 @@ export class Places {
     const volume = /^[A-Za-z]:\\ClusterStorage\\[^\\]+/i.exec(plain)?.[0];
     if (volume !== undefined) {
       const shared = host === null ? null : (this.#shared.get(host) ?? null);
-      // A directory of that name on a volume that the cluster does not share is a directory.
+      // If shared volumes are known, a directory with that name counts only on a volume that the cluster shares.
       if (shared === null) return this.#storage(volume, volume, { kind: 'every' }, place);
       const hosts = [...this.#shared].flatMap(([key, there]) =>
         there?.has(volume.toLowerCase()) === true ? [key] : [],

@@ -1,6 +1,7 @@
 /**
- * The objects of Hyper-V's and SCVMM's cmdlets, told apart by their fields: one file may hold what one cmdlet gave, or several under names of
- * the person's choice. An object that PowerShell cut off at its depth is a text where fields are needed, and is refused.
+ * Recognises the objects of Hyper-V's and SCVMM's cmdlets by their fields: a file may hold the output of one cmdlet, or
+ * of several under names that a person chose. An object that PowerShell truncated at its depth is a text where fields
+ * are needed, and is refused.
  */
 import { type Document, Unreadable } from '../document.ts';
 import { type Fields, fieldsOf } from '../formats/values.ts';
@@ -33,7 +34,7 @@ export interface HyperVRecord {
 
 const DEPTH_MAX = 4;
 
-/** Fields that only objects of the kind have; the first kind whose fields are all there wins. */
+/** Fields that only objects of the kind have; the first kind of which all fields are present is taken. */
 const SIGNS: readonly (readonly [Kind, readonly string[]])[] = [
   ['scvmm vm', ['VMCPath', 'VirtualHardDisks']],
   ['scvmm vm', ['VirtualMachineState', 'VMHost']],
@@ -60,7 +61,7 @@ const SIGNS: readonly (readonly [Kind, readonly string[]])[] = [
   ['cpu', ['NumberOfLogicalProcessors', 'Manufacturer', 'Name']],
 ];
 
-/** All records of the documents. */
+/** Returns all records of the documents. */
 export function recordsOf(documents: readonly Document[]): ReadonlyMap<Kind, readonly HyperVRecord[]> {
   const records = new Map<Kind, HyperVRecord[]>();
   const visit = (value: unknown, file: string, depth: number): void => {
@@ -82,7 +83,10 @@ export function recordsOf(documents: readonly Document[]): ReadonlyMap<Kind, rea
   return records;
 }
 
-/** The objects of a field. A text instead of them is what PowerShell leaves of an object below its depth. Throws `Unreadable`. */
+/**
+ * Returns the objects of a field. A text instead of objects is what PowerShell writes below its depth. Throws
+ * `Unreadable`.
+ */
 export function objectsIn({ file, fields }: HyperVRecord, name: string): readonly Fields[] {
   const value = fields[name];
   if (value === null || value === undefined || value === '') return [];
@@ -96,7 +100,7 @@ export function objectsIn({ file, fields }: HyperVRecord, name: string): readonl
   return list.map(fieldsOf).filter((one) => Object.keys(one).length > 0);
 }
 
-/** The text of a field; of an object its name. */
+/** Returns the text of a field; for an object, its name. */
 export function textIn(fields: Fields, ...names: readonly string[]): string {
   for (const name of names) {
     const value = fields[name];

@@ -1,4 +1,4 @@
-/** SCVMM's inventory: VMs, hosts, networks and clusters as its cmdlets give them. */
+/** Reads SCVMM's inventory: VMs, hosts, networks and clusters as its cmdlets return them. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
 import { type Disk, type Evidence, type Identity, keyOf, type Nic, type Tie, type Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
@@ -11,12 +11,12 @@ const GROUP = 'scvmm';
 const FIX =
   'Export Get-SCVirtualMachine, Get-SCVMHost, Get-SCVMHostCluster and Get-SCVirtualNetwork with `ConvertTo-Json -Depth 6`.';
 
-/** Reads the records of SCVMM. Throws `Unreadable` for objects that were cut off. */
+/** Reads the records of SCVMM. Throws `Unreadable` for truncated objects. */
 export class ScvmmReader {
   readonly #records: ReadonlyMap<Kind, readonly HyperVRecord[]>;
   readonly #into: EstateBuilder;
   readonly #places: Places;
-  /** Host name in small letters -> cluster's name and the node's own fields. */
+  /** Host name in lower case -> the cluster's name and the node's own fields. */
   readonly #nodes = new Map<string, { cluster: string; fields: Fields }>();
   readonly #switchHosts = new Map<string, Set<string>>();
   readonly #isolated = new Map<string, boolean>();
@@ -208,7 +208,7 @@ export class ScvmmReader {
     );
   }
 
-  /** Fields that SCVMM always writes; without one of them something may be hidden. */
+  /** Fields that SCVMM always writes; if one is missing, the export may hide information. */
   #needFields(record: HyperVRecord): void {
     const needed = [
       ['VirtualHardDisks', 'disks'],
@@ -303,7 +303,7 @@ function hostKey(name: string): string {
   return keyOf(PLATFORM, hostWord(name));
 }
 
-/** A local path names a disk of one host only. */
+/** Identifies a disk by path: a local path is a disk of one host only. */
 export function pathIdentity(path: string, host: string | null): readonly Identity[] {
   if (path === '') return [];
   const isShared = path.startsWith('\\\\') || /^[A-Za-z]:\\ClusterStorage\\/i.test(path);
@@ -322,7 +322,7 @@ function driveTies(record: HyperVRecord, at: (column: string, value: unknown) =>
 
 function adapterTies(adapters: readonly Fields[], at: (column: string, value: unknown) => Evidence): readonly Tie[] {
   return adapters.flatMap((adapter): readonly Tie[] =>
-    // Hyper-V falls back to the ordinary path while it moves.
+    // Hyper-V falls back to the ordinary path during a live migration.
     flagOf(adapter['UsesSriov']) === true
       ? [{ kind: 'sr-iov', effect: 'warns', subject: '', evidence: at('VirtualNetworkAdapters.UsesSriov', true) }]
       : [],

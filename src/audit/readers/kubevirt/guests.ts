@@ -1,4 +1,7 @@
-/** VMs of KubeVirt and their running instances: one shape of specification, and the platform's own verdict where it runs. */
+/**
+ * Reads VMs of KubeVirt and their running instances: both have the same specification, and an instance also has the
+ * platform's own verdict.
+ */
 import { own } from '../../../base/own.ts';
 import { plainDisk, plainVm } from '../../estate/defaults.ts';
 import {
@@ -36,14 +39,14 @@ const UNITS: Readonly<Record<string, number>> = {
   Ti: 2 ** 40,
 };
 
-/** A quantity of Kubernetes in MiB; null where it is none. */
+/** Parses a Kubernetes quantity to MiB; null if it is none. */
 export function quantityMib(text: string): number | null {
   const [, number, unit = ''] = /^([0-9.]+)([A-Za-z]*)$/.exec(text) ?? [];
   const factor = own(UNITS, unit);
   return number === undefined || factor === undefined ? null : (Number(number) * factor) / 2 ** 20;
 }
 
-/** What is the same for the specification of a VM and of its instance. */
+/** The parts that the specifications of a VM and of its instance have in common. */
 interface Guest {
   readonly file: string;
   readonly kind: string;
@@ -61,7 +64,7 @@ interface Affinity {
   readonly evidence: Evidence;
 }
 
-/** Reads VMs and instances one by one; `finish` adds the rules among them. */
+/** Reads VMs and instances one by one; `finish` adds the rules between them. */
 export class GuestReader {
   readonly #into: EstateBuilder;
   readonly #claims: ReadonlyMap<string, Claim>;
@@ -77,7 +80,7 @@ export class GuestReader {
     this.#fix = fix;
   }
 
-  /** A running instance. */
+  /** Adds a running instance. */
   instance(file: string, fields: Fields): void {
     const guest = this.#guest(file, 'VirtualMachineInstance', fields, valueAt(fields, 'spec'));
     const phase = textAtPath(fields, 'status', 'phase');
@@ -103,7 +106,7 @@ export class GuestReader {
     this.#add(guest, { host, hostSaid: said, power, labels: fieldsOf(valueAt(fields, 'metadata', 'labels')) });
   }
 
-  /** A VM without an instance. `isComplete`: instances are exported, so that it is stopped. */
+  /** Adds a VM without an instance. `isComplete`: instances are exported, so that this VM is stopped. */
   machine(file: string, fields: Fields, isComplete: boolean): void {
     const guest = this.#guest(file, 'VirtualMachine', fields, valueAt(fields, 'spec', 'template', 'spec'));
     const strategy = textAtPath(fields, 'spec', 'runStrategy');
@@ -113,7 +116,7 @@ export class GuestReader {
     this.#add(guest, { host: null, hostSaid: '', power, labels });
   }
 
-  /** Rules need all labels. */
+  /** Adds the rules, which need all labels. */
   finish(): void {
     for (const affinity of this.#affinities) {
       const peers = [...this.#labels].filter(
@@ -312,7 +315,7 @@ function isOnlyRead(volume: Fields, device: Fields | undefined): boolean {
   return valueAt(volume, 'persistentVolumeClaim', 'readOnly') === true;
 }
 
-/** The terms that hold for single hosts. */
+/** Returns the affinity terms that apply to single hosts. */
 function requiredTerms(spec: unknown, kind: 'podAffinity' | 'podAntiAffinity'): readonly Fields[] {
   const terms = objectsAt(spec, 'affinity', kind, 'requiredDuringSchedulingIgnoredDuringExecution');
   return terms.filter((term) => textAtPath(term, 'topologyKey') === 'kubernetes.io/hostname');
@@ -320,7 +323,7 @@ function requiredTerms(spec: unknown, kind: 'podAffinity' | 'podAntiAffinity'): 
 
 function reachOf(claim: Claim | undefined): Reach {
   if (claim === undefined || claim.modes.length === 0) return { kind: 'unknown' };
-  // The claim itself keeps a second host out.
+  // With any other access mode, the claim itself excludes a second host.
   return claim.modes.includes('ReadWriteMany') || claim.modes.includes('ReadOnlyMany')
     ? { kind: 'every' }
     : { kind: 'local' };
@@ -351,7 +354,7 @@ function deviceTies(spec: unknown, at: (column: string, value: unknown) => Evide
       subject: textAtPath(device, 'deviceName'),
       evidence: at('devices.hostDevices', valueAt(device, 'deviceName')),
     });
-  // KubeVirt unplugs and plugs the function around the move.
+  // KubeVirt unplugs the function before a move and plugs it in again afterwards.
   for (const nic of objectsAt(devices, 'interfaces'))
     if (valueAt(nic, 'sriov') !== undefined)
       ties.push({
@@ -370,7 +373,9 @@ function deviceTies(spec: unknown, at: (column: string, value: unknown) => Evide
   return ties;
 }
 
-/** The condition LiveMigratable: KubeVirt's own verdict. An instance that runs without it is not judged yet. */
+/**
+ * Reads the condition LiveMigratable, KubeVirt's own verdict. A running instance without it has not been judged yet.
+ */
 function verdictOf(
   guest: Guest,
   power: Vm['power'],

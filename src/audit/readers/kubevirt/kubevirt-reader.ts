@@ -48,7 +48,9 @@ export const kubevirtReader: Reader = {
   },
 };
 
-/** Objects of our kinds, also out of lists. A node counts only beside VMs: any cluster has nodes. */
+/**
+ * Returns the objects of known kinds, also from lists. A node counts only beside VMs: any Kubernetes cluster has nodes.
+ */
 function objectsOf(documents: readonly Document[]): readonly Found[] {
   const found: Found[] = [];
   const visit = (value: unknown, file: string): void => {
@@ -74,7 +76,10 @@ function ownerOf(fields: Fields): string {
   return textAtPath(owner, 'name');
 }
 
-/** Data volumes make claims of their name; VMs bring templates of them. A claim that is exported itself says more. */
+/**
+ * Returns claims. Data volumes create claims of the same name, and VMs contain templates of data volumes; an exported
+ * claim has more information.
+ */
 function readDataVolumes(of: (kind: string) => readonly Found[]): ReadonlyMap<string, Claim> {
   const claims = new Map<string, Claim>();
   const add = (file: string, namespace: string, fields: Fields): void => {
@@ -137,7 +142,7 @@ function readNode({ file, fields }: Found, into: EstateBuilder): void {
       cluster,
       memoryMib: quantityMib(textAtPath(fields, 'status', 'allocatable', 'memory')),
       state: ready === undefined ? 'unknown' : isAway || taints.length > 0 ? 'out of service' : 'in service',
-      // Guests get the model of the cluster unless they ask for the host's own.
+      // Guests get the cluster's CPU model unless they ask for the host's own.
       cpu: '',
       cpuModel: model?.slice(model.indexOf('/') + 1) ?? null,
       labels: Object.fromEntries(Object.entries(labels).map(([label, value]) => [label, String(value)])),

@@ -1,11 +1,11 @@
-/** What in a domain's XML belongs to its host. */
+/** Finds the parts of a domain's XML that depend on its host. */
 import type { Evidence, Tie } from '../../estate/estate.ts';
 import type { Xml } from '../document.ts';
 import { child, children, descendants, at as elementAt } from '../formats/xml.ts';
 
 type At = (column: string, value: unknown) => Evidence;
 
-/** The ties of a domain, apart from storage and networks. */
+/** Returns the ties of a domain, except storage and networks. */
 export function domainTies(xml: Xml, place: At): readonly Tie[] {
   const devices = child(xml, 'devices');
   return [

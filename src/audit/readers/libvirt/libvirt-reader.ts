@@ -27,9 +27,9 @@ const FIX =
   'Export into one directory per host: virsh dumpxml of every VM, net-dumpxml, pool-dumpxml and virsh capabilities (docs/operating/audit.md).';
 const KINDS = ['domain', 'network', 'pool', 'capabilities'] as const;
 type Kind = (typeof KINDS)[number];
-/** The head of `virsh list --all`, in the language of scripts. */
+/** The header of `virsh list --all` in the C locale. */
 const LIST = /^\s*Id\s+Name\s+State\s*$/m;
-/** Pools whose data other hosts can have too, by the same name. */
+/** Types of pools whose data other hosts can also have, under the same name. */
 const SHARED_POOLS = new Set([
   'netfs',
   'iscsi',
@@ -80,7 +80,7 @@ function kindOf(document: Document): Kind | 'list' | null {
   return inner.some((one) => one.name === 'name') ? kind : null;
 }
 
-/** Memory with its unit; KiB unless told otherwise. */
+/** Parses memory with its unit; KiB by default. */
 function memoryMib(element: Xml | undefined): number | null {
   const number = numberOf(element?.text);
   const factor = own(UNIT_MIB, (element?.attributes['unit'] ?? 'KiB').toLowerCase());
@@ -91,7 +91,7 @@ class LibvirtReader {
   readonly #into: EstateBuilder;
   readonly #objects = new Map<Kind, Found[]>();
   readonly #running = new Set<string>();
-  /** Directory -> how many VMs `virsh list` says to run. */
+  /** Directory -> number of VMs that `virsh list` reports as running. */
   readonly #lists = new Map<string, number>();
 
   constructor(documents: readonly Document[], into: EstateBuilder) {
@@ -117,7 +117,7 @@ class LibvirtReader {
     return this.#objects.get(kind) ?? [];
   }
 
-  /** `HOST/capabilities.xml` makes a host of its directory; other files may lie deeper. */
+  /** Finds hosts: `HOST/capabilities.xml` makes a host of its directory; other files may be in subdirectories. */
   #hostOf(directory: string): string | null {
     const before = this.#hosts.get(directory);
     if (before !== undefined) return before;
@@ -128,7 +128,7 @@ class LibvirtReader {
     return host;
   }
 
-  /** Asked only once all hosts are read. */
+  /** Cache; valid only after all hosts are read. */
   readonly #hosts = new Map<string, string | null>();
 
   #gap(
@@ -232,7 +232,7 @@ class LibvirtReader {
     const uuid = textAt(xml, 'uuid');
     const place: At = (column, value) => evidence(file, 'domain', name, column, value);
     const host = this.#hostOf(directory);
-    // Without the id of any running VM, the files are those of /etc/libvirt, which do not say what runs.
+    // No file has the ID of a running VM: the files come from /etc/libvirt, which does not say which VMs run.
     const power: Vm['power'] =
       'id' in xml.attributes ? 'running' : this.#running.has(directory) ? 'stopped' : 'unknown';
     if (host === null && power !== 'stopped')
@@ -316,7 +316,7 @@ class LibvirtReader {
     return { name: path, identities: [{ key, kind: 'path', name: path }], reach: found.reach };
   }
 
-  /** A name that carries the identity of a LUN means the same on every host; `/dev/sdb` does not. */
+  /** Returns true for a name with the identity of a LUN, which means the same on every host; `/dev/sdb` does not. */
   #blockDevice(dev: string, directory: string): { name: string; identities: readonly Identity[]; reach: Reach } {
     const found = this.#poolOfPath(dev, directory);
     const isNamed = /\/(?:by-id|by-path)\/|\/mapper\/|^\/dev\/(?:rbd|drbd)/.test(dev);
@@ -354,7 +354,7 @@ class LibvirtReader {
     if (pool === undefined) return { isKnown: false, isShared: false, reach: { kind: 'unknown' } };
     if (!SHARED_POOLS.has(pool.xml.attributes['type'] ?? ''))
       return { isKnown: true, isShared: false, reach: { kind: 'local' } };
-    // The same name and source on another host is the same pool.
+    // A pool with the same name and source on another host is the same pool.
     const identity = (one: Found): string => JSON.stringify([textAt(one.xml, 'name'), elementAt(one.xml, 'source')]);
     this.#poolHosts ??= new Map(
       [...Map.groupBy(this.#of('pool'), identity)].map(([key, all]) => [
@@ -378,7 +378,7 @@ class LibvirtReader {
     return [{ network: key, address: '', evidence: at }];
   }
 
-  /** A bridge is described only where a network of some host names it. */
+  /** Adds a bridge; its hosts are known only if a network of this host names the bridge. */
   #bridge(key: string, name: string, host: string, at: Evidence): void {
     if (this.#into.networks.has(key)) return;
     const there = this.#of('network').filter((one) => child(one.xml, 'bridge')?.attributes['name'] === name);

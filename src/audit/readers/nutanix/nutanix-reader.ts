@@ -86,7 +86,7 @@ class PrismReader {
     });
   }
 
-  /** Prism gives lists in pages. */
+  /** Reports a list of which the export has only one page. */
   #checkPages(file: string, value: unknown, count: number): void {
     const total = numberOf(
       valueAt(value, 'metadata', 'total_matches') ?? valueAt(value, 'metadata', 'totalAvailableResults'),
@@ -177,7 +177,7 @@ class PrismReader {
         cluster,
         memoryMib: memory,
         state: state === '' || /normal/i.test(state) ? 'in service' : 'out of service',
-        // AHV gives guests the oldest processor of the cluster.
+        // AHV gives guests the features of the cluster's oldest processor.
         cpu: '',
         cpuModel: textAtPath(resources, 'cpu_model') || null,
         saysRunning: running === null ? null : running - (hasController ? 1 : 0),
@@ -266,7 +266,7 @@ class PrismReader {
           },
           at,
         ),
-        // Version 3 writes the list also where it is empty.
+        // Version 3 writes the list even if it is empty.
         unknowns:
           'gpu_list' in both || power === 'stopped'
             ? []
@@ -278,7 +278,7 @@ class PrismReader {
   }
 
   #diskV3(disk: Fields, at: (column: string, value: unknown) => Evidence): readonly Disk[] {
-    // Images are on the cluster's storage: a CD holds nobody.
+    // Images are on the cluster's storage, so that a CD ties no VM.
     if (textAtPath(disk, 'device_properties', 'device_type') === 'CDROM') return [];
     const group = textAtPath(disk, 'volume_group_reference', 'uuid');
     const bytes = numberOf(disk['disk_size_bytes']);

@@ -70,7 +70,7 @@ class CloudReader {
           const all = this.#lists.get(list) ?? [];
           this.#lists.set(list, all);
           for (const fields of objectsAt(value, list)) all.push({ file: document.file, fields });
-          // A list in pages names its next page.
+          // A list with a further page has a link to it.
           if (listOf(fieldsOf(value)[`${list}_links`]).length > 0)
             this.#gap('vms', 'value', document.file, `the list of ${list}`, 'only its first page');
         }

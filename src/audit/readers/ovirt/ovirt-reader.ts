@@ -47,14 +47,14 @@ export const ovirtReader: Reader = {
   },
 };
 
-/** The collection a document is: `<vms><vm href=…>`, or `{"vm": […]}`. */
+/** Returns the collection of a document: `<vms><vm href=…>`, or `{"vm": […]}`. */
 function kindOf(document: Document): Kind | null {
   if (document.kind === 'xml') {
     const one = KINDS.find((kind) => document.root.name === kind);
     if (one !== undefined && /\/api\//.test(document.root.attributes['href'] ?? '')) return one;
     const name = KINDS.find((kind) => document.root.name === `${kind}s`) ?? null;
     const first = document.root.children[0];
-    // libvirt has elements of such names too; oVirt's have an address.
+    // libvirt has elements with the same names; oVirt's have an href.
     return first === undefined || 'href' in first.attributes || 'id' in first.attributes ? name : null;
   }
   if (document.kind !== 'data') return null;
@@ -66,7 +66,7 @@ function kindOf(document: Document): Kind | null {
   );
 }
 
-/** An element as the JSON of the same API writes it. */
+/** Converts an element to the JSON form of the same API. */
 function fieldsOfXml(element: Xml): Fields {
   const fields = new Map<string, unknown>(Object.entries(element.attributes));
   for (const child of element.children) {
@@ -160,7 +160,7 @@ class RestReader {
             : this.#into.cluster({ key: clusterKey(cluster), name: cluster, platform: PLATFORM, group: GROUP }),
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         state: status === 'up' ? 'in service' : status === '' ? 'unknown' : 'out of service',
-        // The cluster gives all guests its own level of processor.
+        // The cluster's CPU type applies to all guests.
         cpu: '',
         cpuModel: textAtPath(fields, 'cpu', 'name') || null,
         saysRunning: numberOf(valueAt(fields, 'summary', 'active')),
@@ -172,7 +172,7 @@ class RestReader {
   #storage({ fields, file }: Found): void {
     const name = textAtPath(fields, 'name');
     const type = textAtPath(fields, 'storage', 'type');
-    // A host that does not see a domain of its data center is taken out of service by the engine.
+    // The engine takes a host out of service that does not see a storage domain of its data center.
     const reach: Reach = type === '' ? { kind: 'unknown' } : type === 'localfs' ? { kind: 'local' } : { kind: 'every' };
     this.#into.storage({
       key: storageKey(textAtPath(fields, 'id')),
@@ -222,7 +222,7 @@ class RestReader {
 
   #attached: ReadonlyMap<string, readonly Fields[]> | null = null;
 
-  /** Attachments inside the VM (followed), or files of their own. */
+  /** Returns disk attachments: inside the VM (followed links), or from separate files. */
   #attachments(vm: string, fields: Fields): readonly Fields[] {
     const inside = objectsAt(fields, 'disk_attachments', 'disk_attachment');
     this.#attached ??= Map.groupBy(
@@ -335,7 +335,7 @@ function tiesOf(fields: Fields, at: At): readonly Tie[] {
       subject: affinity,
       evidence: at('placement_policy.affinity', affinity),
     });
-  // The engine does not move it when the host goes into maintenance; a person can.
+  // The engine does not migrate the VM when its host goes into maintenance; a person can.
   if (affinity === 'user_migratable')
     ties.push({
       kind: 'pinned',

@@ -74,7 +74,7 @@ function roleOf(document: Document): Role | null {
 const VM_KEYS =
   /^(?:memory|cores|sockets|scsihw|ostype|bootdisk|boot|smbios1|net\d+|scsi\d+|virtio\d+|ide\d+|sata\d+|hostpci\d+):/gm;
 
-/** Settings of a VM; a container has a root file system instead. */
+/** The settings of a VM; those of a container have a root file system instead. */
 function isVmFile(text: string): boolean {
   return (text.match(VM_KEYS)?.length ?? 0) >= 2 && !/^rootfs:/m.test(text);
 }
@@ -148,7 +148,7 @@ class PveReader {
         if (type !== 'qemu') continue;
         const id = textAtPath(fields, 'vmid');
         this.#states.set(id, fields);
-        // A VM without its file runs with settings nobody has seen.
+        // A VM without a file in the export runs with unknown settings.
         if (!ids.has(id))
           this.#gap('vms', 'join', document.file, 'cluster/resources', 'a VM without qemu-server/VMID.conf', id);
       }
@@ -180,7 +180,7 @@ class PveReader {
     if (this.#storages.size === 0) this.#gap('storage', 'file', '', '/etc/pve/storage.cfg', '');
     if (this.#bridges.size === 0)
       this.#gap('networks', 'file', '', 'the networks of nodes (pvesh get /nodes/NODE/network)', '');
-    // Rules hold for VMs under high availability only, and those have a state of it.
+    // Rules apply only to VMs under high availability, whose state names them.
     const isManaged = [...this.#states.values()].some((one) => textAtPath(one, 'hastate') !== '');
     if (isManaged && !this.#documents.some((one) => roleOf(one)?.startsWith('ha '))) {
       const part = '/etc/pve/ha (rules that bind VMs to nodes)';
@@ -215,7 +215,7 @@ class PveReader {
             : status === ''
               ? 'unknown'
               : 'out of service',
-        // The default models of QEMU run everywhere; `cpu: host` is a tie of the VM.
+        // QEMU's default CPU models run on every host; `cpu: host` is a tie of the VM.
         cpu: '',
         cpuModel: null,
         saysRunning: known === undefined ? null : vms,
@@ -242,7 +242,7 @@ class PveReader {
     }
   }
 
-  /** Restrictions by the id of a VM; rules that keep VMs apart go into the estate. */
+  /** Returns restrictions by VM ID; adds rules that keep VMs apart to the estate. */
   #readHa(): ReadonlyMap<string, readonly Tie[]> {
     const pins = new Map<string, Tie[]>();
     const pin = (id: string, nodes: string, name: string, isStrict: boolean, place: Evidence): void => {
@@ -354,7 +354,7 @@ class PveReader {
     const isLocal =
       known !== undefined && LOCAL_TYPES.has(known.section.type) && flagOf(known.section.values.get('shared')) !== true;
     const isShared = flagOf(options.get('shared')) === true;
-    // A device of a node: its name means the same on another node only where it names a LUN.
+    // A device path of a node means the same on another node only if it identifies a LUN.
     const isNamed = /\/(?:by-id|mapper)\//.test(first);
     const scope = isPath ? (isNamed ? '' : (host ?? '')) : isLocal ? (host ?? '') : '';
     const reach: Reach = isPath ? (isShared || isNamed ? { kind: 'unknown' } : { kind: 'local' }) : { kind: 'unknown' };

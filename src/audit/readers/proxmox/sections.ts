@@ -1,4 +1,7 @@
-/** The two forms of Proxmox VE's files: sections of `type: name` with indented keys, and `key: value` lines of a VM. */
+/**
+ * Parses the two forms of Proxmox VE's files: sections of `type: name` with indented keys, and a VM's `key: value`
+ * lines.
+ */
 
 export interface Section {
   readonly type: string;
@@ -6,7 +9,7 @@ export interface Section {
   readonly values: ReadonlyMap<string, string>;
 }
 
-/** `storage.cfg`, `ha/groups.cfg`, `ha/rules.cfg` and the like. */
+/** Parses `storage.cfg`, `ha/groups.cfg`, `ha/rules.cfg` and the like. */
 export function sectionsOf(text: string): readonly Section[] {
   const sections: { type: string; name: string; values: Map<string, string> }[] = [];
   for (const line of text.split(/\r?\n/)) {
@@ -19,7 +22,7 @@ export function sectionsOf(text: string): readonly Section[] {
   return sections;
 }
 
-/** The settings of a VM, without those of its snapshots. */
+/** Returns the settings of a VM, without those of its snapshots. */
 export function settingsOf(text: string): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split(/\r?\n/)) {
@@ -30,7 +33,7 @@ export function settingsOf(text: string): ReadonlyMap<string, string> {
   return values;
 }
 
-/** `local-lvm:vm-100-disk-0,size=32G,shared=1`: the first word, and the options. */
+/** Parses `local-lvm:vm-100-disk-0,size=32G,shared=1` to its first word and its options. */
 export function optionsOf(value: string): { readonly first: string; readonly options: ReadonlyMap<string, string> } {
   const [first = '', ...rest] = value.split(',');
   const options = new Map(rest.map((one) => [one.slice(0, one.indexOf('=')), one.slice(one.indexOf('=') + 1)]));

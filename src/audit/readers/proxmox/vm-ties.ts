@@ -1,10 +1,10 @@
-/** What in the settings of a VM of Proxmox VE belongs to its node. */
+/** Finds the settings of a Proxmox VE VM that depend on its node. */
 import type { Evidence, Tie } from '../../estate/estate.ts';
 import { optionsOf } from './sections.ts';
 
 type At = (column: string, value: unknown) => Evidence;
 
-/** The ties of a VM. `liveMappings`: names of PCI mappings that are made for a live move. */
+/** Returns the ties of a VM. `liveMappings`: names of PCI mappings that support live migration. */
 export function configTies(
   settings: ReadonlyMap<string, string>,
   liveMappings: ReadonlySet<string>,

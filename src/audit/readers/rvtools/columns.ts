@@ -1,13 +1,13 @@
 /**
- * The tabs and columns of RVTools that are read, in all dialects: names as the program writes them, names with the tab before them
- * (`vInfoVMName`), MB and MiB. Each says what is lost without it.
+ * The tabs and columns of RVTools that are read, in all dialects: names as RVTools writes them, names prefixed with the
+ * tab (`vInfoVMName`), MB and MiB. Each column says what its absence leaves unproved.
  */
 import type { Aspect } from '../../estate/estate.ts';
 
 interface Column {
-  /** Normalised names: lower case, letters, digits and # only, without the tab's name before and the unit behind. */
+  /** Normalised names: lower case; letters, digits and # only; without the tab's prefix and the unit's suffix. */
   readonly names: readonly string[];
-  /** What is not proved without it; null: nothing about draining. */
+  /** What cannot be proved without the column; null: nothing about draining. */
   readonly aspect: Aspect | null;
 }
 
@@ -16,7 +16,7 @@ const vm = column('vms', 'vm', 'vmname', 'name');
 const vmId = column(null, 'vmid');
 const host = column('hosts', 'host', 'hostname');
 
-/** Tab -> its name as it is shown -> column. */
+/** Tab -> its displayed name -> column. */
 export const COLUMNS = {
   vInfo: {
     VM: vm,
@@ -134,7 +134,7 @@ export const COLUMNS = {
 export type Tab = keyof typeof COLUMNS;
 export type ColumnOf<T extends Tab> = keyof (typeof COLUMNS)[T] & string;
 
-/** What a missing tab leaves open. */
+/** What cannot be proved without the tab. */
 export const TAB_ASPECTS: Readonly<Record<Tab, Aspect | null>> = {
   vInfo: 'vms',
   vMemory: null,
@@ -155,13 +155,13 @@ export const TAB_ASPECTS: Readonly<Record<Tab, Aspect | null>> = {
 const TABS = Object.keys(COLUMNS) as Tab[];
 const TAB_PATTERN = new RegExp(`(?:^|[^a-z])(?:tab)?(${TABS.join('|')})(?:[^a-z]|$)`, 'i');
 
-/** The tab a sheet or a CSV file is, by its name; null: none that is read. */
+/** Returns the tab of a sheet or CSV file by its name; null if the tab is not read. */
 export function tabOf(name: string): Tab | null {
   const found = TAB_PATTERN.exec(name)?.[1]?.toLowerCase();
   return TABS.find((tab) => tab.toLowerCase() === found) ?? null;
 }
 
-/** A column's name without what differs between dialects. */
+/** Removes from a column's name the parts in which dialects differ. */
 export function normalised(tab: string, name: string): string {
   const plain = name.toLowerCase().replace(/[^a-z0-9#]/g, '');
   const prefix = tab.toLowerCase();
@@ -169,7 +169,7 @@ export function normalised(tab: string, name: string): string {
   return own.length > 5 ? own.replace(/(?:mib|mb|kib|kb)$/, '') : own;
 }
 
-/** All names under which a tab's columns are written. */
+/** Returns all names under which a tab's columns occur. */
 export function namesOf(tab: Tab): ReadonlySet<string> {
   return new Set(Object.values(COLUMNS[tab]).flatMap(({ names }: Column) => names));
 }

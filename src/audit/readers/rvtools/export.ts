@@ -1,15 +1,15 @@
-/** One export of RVTools: its tabs by name, cells by the name of their column, rows of a VM found by its id. */
+/** One export of RVTools: tabs by name, cells by column name, rows of a VM by its ID. */
 
 import type { Evidence } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { Table } from '../document.ts';
 import { COLUMNS, type ColumnOf, normalised, TAB_ASPECTS, type Tab } from './columns.ts';
 
-/** What to do about anything missing. */
+/** The remedy for every missing tab or column. */
 export const FIX =
   'Export all tabs with RVTools 4 (File, Export all to Excel; or: RVTools.exe -s VCENTER -c ExportAll2xlsx -d DIR -f FILE.xlsx).';
 
-/** One tab, seen through the names of this program. */
+/** One tab, with columns under this program's names. */
 export class TabView<T extends Tab> {
   readonly tab: T;
   readonly file: string;
@@ -37,7 +37,7 @@ export class TabView<T extends Tab> {
     return this.#positions.has(column);
   }
 
-  /** The cell, empty where the column is missing. */
+  /** Returns the cell; empty if the column is missing. */
   cell(row: number, column: ColumnOf<T>): string {
     const position = this.#positions.get(column);
     return position === undefined ? '' : (this.#table.rows[row]?.[position] ?? '');
@@ -60,7 +60,7 @@ export class RvToolsExport {
     this.#tabs = tabs;
   }
 
-  /** The tab; an empty one where it is missing. */
+  /** Returns the tab; an empty one if it is missing. */
   view<T extends Tab>(tab: T): TabView<T> {
     const known = this.#views.get(tab);
     if (known !== undefined) return known as unknown as TabView<T>;
@@ -75,7 +75,7 @@ export class RvToolsExport {
     return this.#tabs.has(tab);
   }
 
-  /** Says which tabs and columns are missing. What only adds to the picture is a note. */
+  /** Reports missing tabs and columns. Those that only add detail become notes. */
   tellGaps(into: EstateBuilder): void {
     const common = { platform: 'rvtools', fix: FIX, group: this.group } as const;
     for (const tab of Object.keys(COLUMNS) as Tab[]) {
@@ -87,7 +87,7 @@ export class RvToolsExport {
         continue;
       }
       for (const [name, column] of Object.entries(COLUMNS[tab])) {
-        // Nobody sells a column of owners.
+        // The owner column has no effect on any finding.
         if (view.has(name as never) || name === 'Owner') continue;
         if (column.aspect === null && !TELLING.has(name)) continue;
         const blocks = column.aspect !== null && !this.#isReplaced(tab, name);
@@ -107,12 +107,12 @@ export class RvToolsExport {
     into.gap({ ...common, fix, aspect: 'devices', kind: 'file', file: '', part, blocks: false });
   }
 
-  /** Memory is in two tabs; hosts of a datastore are named or counted. */
+  /** Checks alternatives: memory is in two tabs, and a datastore's hosts are either named or counted. */
   #isReplaced(tab: Tab, name: string): boolean {
     if (tab === 'vInfo' && name === 'Memory') return this.view('vMemory').has('Size MiB');
     return tab === 'vDatastore' && name === '# Hosts' && this.view('vDatastore').has('Hosts');
   }
 }
 
-/** Columns without which less is found, though nothing is proved by them. */
+/** Columns without which fewer findings are made, although they prove nothing. */
 const TELLING = new Set(['Raw LUN ID', 'Raw Comp. Mode', 'Reservation']);

@@ -1,16 +1,19 @@
-/** Networks in an export of RVTools: which leave their host (a row of vNIC, an uplink of dvPort), and which hosts have them. */
+/**
+ * Networks in an export of RVTools: which ones have an uplink (a row of vNIC, an uplink of dvPort), and which hosts
+ * have them.
+ */
 
 import { type Evidence, keyOf, type Network, type Nic, type Reach } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import { flagOf } from '../formats/values.ts';
 import type { RvToolsExport, TabView } from './export.ts';
 
-/** Networks of one export. */
+/** The networks of one export. */
 export class RvToolsNetworks {
   readonly #export: RvToolsExport;
   readonly #into: EstateBuilder;
   readonly #hostKey: (name: string) => string;
-  /** Hosts of which vNIC has a row; host and switch with a network adapter. */
+  /** Hosts with a row in vNIC, and pairs of host and switch with a network adapter. */
   readonly #hostsWithNics = new Set<string>();
   readonly #uplinks = new Map<string, Set<string>>();
   readonly #portHosts = new Map<string, Set<string>>();
@@ -24,7 +27,7 @@ export class RvToolsNetworks {
     this.#hostKey = hostKey;
   }
 
-  /** Reads the tabs about hosts' networks. */
+  /** Reads the tabs about the hosts' networks. */
   readHosts(): void {
     const nics = this.#export.view('vNIC');
     for (let row = 0; row < nics.size; row += 1) {
@@ -65,7 +68,7 @@ export class RvToolsNetworks {
     }
   }
 
-  /** The NIC of a row of vNetwork; null where it is not connected. */
+  /** Returns the NIC of a row of vNetwork; null if it is not connected. */
   nic(view: TabView<'vNetwork'>, row: number, hostName: string): Nic | null {
     if (view.has('Connected') && flagOf(view.cell(row, 'Connected')) === false) return null;
     const name = view.cell(row, 'Network');
@@ -99,7 +102,7 @@ export class RvToolsNetworks {
       };
     }
     const host = this.#hostKey(hostName);
-    // What is missing altogether is a gap already.
+    // A missing tab is a gap already.
     if (!this.#export.has('vNIC') || !this.#export.has('vPort') || hostName === '') return null;
     const hosts = this.#portHosts.get(name);
     const hasUplink = this.#uplinks.get(switchName)?.has(host) ?? false;

@@ -10,7 +10,7 @@ import { FIX, RvToolsExport, type TabView } from './export.ts';
 import { RvToolsNetworks } from './networks.ts';
 
 const PLATFORM = 'rvtools';
-/** Since this version of the virtual hardware, a physical bus with raw disks is moved live. */
+/** The virtual hardware version from which on a physical bus with raw disks can be migrated live. */
 const HARDWARE_WITH_LIVE_BUS = 11;
 
 /** The reader of RVTools' exports. */
@@ -31,7 +31,7 @@ export const rvtoolsReader: Reader = {
   },
 };
 
-/** What of a workbook or CSV file is read; a file whose name says nothing is known by its columns. */
+/** Selects the parts of a workbook or CSV file to read; a file with an unknown name is recognised by its columns. */
 export const rvtoolsWanted = {
   tab: (name: string): boolean => tabOf(name) !== null,
   column: (tab: string, name: string): boolean => {
@@ -51,7 +51,7 @@ function tablesOf(document: Document): ReadonlyMap<Tab, Table> {
   return tables;
 }
 
-/** Only the two tabs that no other table looks like. */
+/** Returns the tab; only two tabs can be told by their columns. */
 function tabByColumns({ columns }: Table): Tab | null {
   const has = (tab: Tab, ...names: readonly string[]): boolean => {
     const written = new Set(columns.map((name) => normalised(tab, name)));
@@ -132,7 +132,7 @@ class ExportReader {
         state: maintenance === null ? 'unknown' : maintenance ? 'out of service' : 'in service',
         cpu: evc !== '' ? `EVC ${evc}` : model === '' || !view.has('Current EVC') ? null : model,
         cpuModel: model === '' ? null : model,
-        // Old versions counted all VMs in the column of running ones.
+        // Old versions wrote the number of all VMs into the column of running VMs.
         saysRunning: view.has('# VMs total') ? numberOf(view.cell(row, '# VMs')) : null,
         labels: {},
         evidence: view.evidence(row, 'Host'),
@@ -147,7 +147,7 @@ class ExportReader {
     return this.#into.cluster({ key, name: name === '' ? hostName : name, platform: PLATFORM, group: this.#group });
   }
 
-  /** Hosts with a path to the disks of a datastore: where vDatastore only counts them. */
+  /** Returns hosts with a path to the disks of a datastore, for a vDatastore that only counts hosts. */
   #pathHosts(): ReadonlyMap<string, ReadonlySet<string>> {
     const view = this.#export.view('vMultiPath');
     const hosts = new Map<string, Set<string>>();
@@ -168,7 +168,7 @@ class ExportReader {
     }
     for (let row = 0; row < view.size; row += 1) {
       const name = view.cell(row, 'Name');
-      // Two datacenters may have a datastore of one name, and paths do not say which.
+      // Two datacenters may have datastores with one name, and paths do not tell them apart.
       const reach: Reach = seen.get(name) === 1 ? this.#storageReach(view, row, paths) : { kind: 'unknown' };
       this.#into.storage({ key: this.#storageKey(name), name, reach, evidence: view.evidence(row, 'Hosts') });
     }
@@ -192,7 +192,7 @@ class ExportReader {
     return keyOf(PLATFORM, this.#group, name);
   }
 
-  /** A disk's storage by its path; nothing where the tab of storages is missing, which is a gap already. */
+  /** Returns a disk's storage by its path; none if the tab of storages is missing, which is a gap already. */
   #storageOf(path: string): { storage: string | null; reach: Reach } {
     const name = /^\[([^\]]+)\]/.exec(path)?.[1];
     if (name === undefined || !this.#export.has('vDatastore')) return { storage: null, reach: { kind: 'every' } };
@@ -229,7 +229,7 @@ class ExportReader {
     return rows;
   }
 
-  /** The VMs a row is about: by id, else by name. A name that several VMs have means all of them. */
+  /** Returns the VMs of a row, by ID, otherwise by name. A name of several VMs means all of them. */
   #owners<T extends 'vMemory' | 'vDisk' | 'vCD' | 'vUSB' | 'vNetwork' | 'vSnapshot'>(
     view: TabView<T>,
     row: number,
@@ -299,7 +299,7 @@ class ExportReader {
   #identities(view: TabView<'vDisk'>, row: number, path: string): readonly Identity[] {
     const lun = view.cell(row, 'Raw LUN ID');
     const identities: Identity[] = [];
-    // A number of a LUN names nothing: every array has a LUN 0.
+    // A LUN number identifies nothing: every array has a LUN 0.
     if (lun.length >= 8) identities.push({ key: keyOf('lun', lun.toLowerCase()), kind: 'LUN', name: lun });
     if (path !== '') identities.push({ key: keyOf('path', this.#group, path), kind: 'path', name: path });
     return identities;
@@ -313,7 +313,7 @@ class ExportReader {
       const image = /\[[^\]]*\]\s*\S.*$/.exec(type)?.[0] ?? '';
       const place = view.evidence(row, 'Device Type');
       for (const vm of this.#owners(view, row)) {
-        // The image of the guest tools comes with every host.
+        // Every host has the image of the guest tools.
         if (/^\[\s*\]/.test(image))
           vm.ties.push({ kind: 'local media', effect: 'informs', subject: image, evidence: place });
         else if (image === '') vm.ties.push({ kind: 'host drive', effect: 'blocks', subject: type, evidence: place });
@@ -362,7 +362,7 @@ class ExportReader {
       if (name === '') continue;
       const isTemplate =
         flagOf(view.cell(row, 'Template')) === true || flagOf(view.cell(row, 'SRM Placeholder')) === true;
-      // The platform makes and removes its own helpers as hosts come and go.
+      // The platform creates and removes its own helper VMs as hosts come and go.
       const isHelper = HELPER.test(name);
       const power = isHelper ? 'stopped' : powerOf(view.cell(row, 'Powerstate'));
       const runs = !isTemplate && (power === 'running' || power === 'unknown');
@@ -408,7 +408,7 @@ class ExportReader {
     }
   }
 
-  /** A physical bus with raw disks is moved live since hardware 11. */
+  /** From hardware version 11 on, a physical bus with raw disks can be migrated live. */
   #liveBus(tie: Tie, view: TabView<'vInfo'>, row: number): Tie {
     const version = numberOf(view.cell(row, 'HW version').replace(/^vmx-/, ''));
     const isLive =
@@ -416,10 +416,10 @@ class ExportReader {
     return isLive ? { ...tie, effect: 'warns' } : tie;
   }
 
-  /** Counts of vInfo that the other tabs do not reach. */
+  /** Compares the counts in vInfo with the rows of the other tabs. */
   #unknowns(view: TabView<'vInfo'>, row: number, vm: VmRows): readonly Unknown[] {
     const unknowns: Unknown[] = [];
-    // Nobody knows the settings of a VM that its host does not reach.
+    // The settings of a VM that its host cannot reach are unknown.
     if (!/^(?:|connected)$/i.test(view.cell(row, 'Connection state')))
       unknowns.push({ aspect: 'vms', evidence: view.evidence(row, 'Connection state'), fix: FIX });
     const disks = numberOf(view.cell(row, 'Disks'));
@@ -488,7 +488,7 @@ class ExportReader {
 
 const PHYSICAL_RAW = 'physical, raw disk';
 
-/** Newer versions write the guest's mount points in "Disk Path": only a datastore's path counts. */
+/** Newer versions write the guest's mount points into "Disk Path": only a datastore path counts. */
 function pathOf(cell: string): string {
   return /^\[[^\]]+\]\s*\S/.test(cell) ? cell : '';
 }

@@ -1,4 +1,4 @@
-/** The devices of a VM of vSphere: disks, drives, network adapters, and what belongs to a host. */
+/** The devices of a vSphere VM: disks, drives, network adapters, and devices that depend on the host. */
 import { plainDisk } from '../../estate/defaults.ts';
 import {
   type Disk,
@@ -22,7 +22,7 @@ export interface Devices {
 interface Place {
   readonly file: string;
   readonly vm: string;
-  /** Says where the files of a datastore are. */
+  /** Records which hosts have a datastore's files. */
   storageOf(datastore: string, path: string): { readonly storage: string | null; readonly reach: Reach };
   readonly version: number;
 }
@@ -66,7 +66,7 @@ export function devicesOf(devices: readonly unknown[], place: Place): Devices {
   return { disks, ties, nics };
 }
 
-/** PowerCLI's JSON does not name types: they are told by their fields. */
+/** Recognises devices by their fields: PowerCLI's JSON has no type names. */
 function typeOf(device: unknown): string {
   const named = pickText(device, '_typeName') || pickText(device, 'xsiType');
   if (named !== '') return named;
@@ -82,12 +82,12 @@ function typeOf(device: unknown): string {
 }
 
 function busWord(sharing: unknown): string {
-  // PowerShell writes an enumeration as its number: noSharing, virtualSharing, physicalSharing in the API's order.
+  // PowerShell writes an enumeration as its index: noSharing, virtualSharing, physicalSharing, in the API's order.
   if (typeof sharing === 'number') return ['noSharing', 'virtualSharing', 'physicalSharing'][sharing] ?? '';
   return typeof sharing === 'string' ? sharing : '';
 }
 
-/** What does not say whether it is connected counts as connected: the API always says. */
+/** A device without a connection state counts as connected: the API always writes the state. */
 function isConnected(device: unknown): boolean {
   return pick(device, 'connectable', 'connected') !== false;
 }
@@ -131,7 +131,7 @@ function busTies(
   const bus = buses.get(pickText(device, 'controllerKey')) ?? '';
   if (!/physical|virtual/i.test(bus)) return [];
   const isRaw = pickText(device, 'backing', 'lunUuid') !== '';
-  // A physical bus with raw disks is moved live since hardware 11.
+  // From hardware version 11 on, a physical bus with raw disks can be migrated live.
   const isLive = /physical/i.test(bus) && isRaw && place.version >= LIVE_BUS_VERSION;
   const effect = isLive ? 'warns' : 'blocks';
   return [{ kind: 'shared bus', effect, subject: bus, evidence: at('sharedBus of its controller', bus) }];
@@ -150,7 +150,7 @@ function driveOf(
     const subject = pickText(device, 'backing', 'deviceName') || label;
     return { tie: { kind: 'host drive', effect: 'blocks', subject, evidence: where } };
   }
-  // The image of the guest tools comes with every host.
+  // Every host has the image of the guest tools.
   if (/^\[\s*\]/.test(path)) return { tie: { kind: 'local media', effect: 'informs', subject: path, evidence: where } };
   const storage = place.storageOf(refOf(pick(device, 'backing', 'datastore')), path);
   return { disk: plainDisk({ label: path, ...storage, isReadOnly: true, isMedia: true, evidence: where }) };

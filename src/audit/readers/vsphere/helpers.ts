@@ -1,10 +1,10 @@
-/** VMs that vCenter makes for its own service on hosts (vCLS): it stops them when their host goes into maintenance. */
+/** VMs that vCenter creates on hosts for its own services (vCLS) and stops when their host goes into maintenance. */
 import type { Evidence, Tie } from '../../estate/estate.ts';
 
-/** Their names. */
+/** Matches the names of vCLS VMs. */
 export const HELPER = /^vCLS[- (]/;
 
-/** Says so, and holds nobody. */
+/** A tie that informs and holds no VM. */
 export function helperTie(evidence: Evidence): Tie {
   return { kind: 'agent vm', effect: 'informs', subject: '', evidence };
 }

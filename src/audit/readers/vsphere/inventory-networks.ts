@@ -1,4 +1,7 @@
-/** Networks of a vCenter: port groups of hosts with the adapters of their switches, and distributed port groups with their uplinks. */
+/**
+ * Networks of a vCenter: port groups of hosts with the adapters of their switches, and distributed port groups with
+ * their uplinks.
+ */
 
 import { type Evidence, keyOf, type Nic, type Reach } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
@@ -13,7 +16,7 @@ interface HostPort {
   readonly file: string;
 }
 
-/** Networks of one vCenter. */
+/** The networks of one vCenter. */
 export class InventoryNetworks {
   readonly #hosts: readonly ManagedObject[];
   readonly #objects: readonly ManagedObject[];
@@ -73,7 +76,7 @@ export class InventoryNetworks {
     const hosts = pickList(fields, 'host').map((one) => objectKey(refOf(one)));
     const reach: Reach = hosts.length === 0 ? this.#reachByHosts(id) : { kind: 'hosts', hosts: new Set(hosts) };
     const place = evidence(file, 'DistributedVirtualPortgroup', name, 'uplinkPortOrder', order);
-    // Without its teaming nobody knows whether it leaves the host.
+    // Without the teaming settings, it is unknown whether the port group has an uplink.
     const known: Reach = order === undefined ? { kind: 'unknown' } : reach;
     this.#into.network({ key: objectKey(id), name, reach: known, isIsolated, evidence: place });
   }
@@ -85,7 +88,10 @@ export class InventoryNetworks {
     return { kind: 'hosts', hosts: new Set(has.map((host) => objectKey(host.id))) };
   }
 
-  /** The adapter's network; a standard port group is one network per host, since a switch ends there. */
+  /**
+   * Returns the adapter's network; a standard port group is a separate network on each host, since a standard switch
+   * ends there.
+   */
   nic(device: unknown, host: string | null, address: string, place: Evidence): Nic {
     const none: Nic = { network: null, address, evidence: place };
     if (pick(device, 'connectable', 'connected') === false) return none;

@@ -7,7 +7,7 @@ import { type ManagedObject, objectKey, pick, pickList, pickText, refOf } from '
 
 const FIX = 'Export the clusters: govc collect -json /DC/host/CLUSTER configurationEx (docs/operating/audit.md).';
 
-/** Writes rules into the estate; gives the mandatory VM-host rules as ties, by the id of the VM. */
+/** Adds rules to the estate; returns the mandatory VM-host rules as ties, by VM ID. */
 export function readRules(
   clusters: readonly ManagedObject[],
   into: EstateBuilder,
@@ -64,7 +64,7 @@ function readRule(
   }
   const vms = pickList(rule, 'vm').map((vm) => objectKey(refOf(vm)));
   if (vms.length < 2) return;
-  // PowerCLI does not name the type; a rule called anti, separate or apart is one.
+  // PowerCLI omits the type: a rule whose name contains anti, separate or apart is an anti-affinity rule.
   const isApart = /AntiAffinity/i.test(type) || (type === '' && /anti|separat|apart/i.test(name));
   into.rule({
     key: objectKey(`${cluster.id} ${name}`),

@@ -1,4 +1,4 @@
-/** The managed objects of a vCenter as an estate. */
+/** Reads the managed objects of a vCenter into an estate. */
 import { plainHost, plainVm } from '../../estate/defaults.ts';
 import type { Evidence, Nic, Reach, Tie, Unknown, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
@@ -23,12 +23,12 @@ const GROUP = 'vsphere';
 const FIX =
   'Export with govc: vm.info -json, host.info -json, datastore.info -json, and collect -json of the clusters and port groups (docs/operating/audit.md).';
 
-/** All objects of a vCenter. */
+/** Reads all objects of a vCenter. */
 export class InventoryReader {
   readonly #objects: ReadonlyMap<string, ManagedObject>;
   readonly #into: EstateBuilder;
   readonly #networks: InventoryNetworks;
-  /** Restrictions that rules put on VMs. */
+  /** Restrictions of VMs by rules. */
   readonly #limits: ReadonlyMap<string, readonly Tie[]>;
 
   constructor(objects: ReadonlyMap<string, ManagedObject>, into: EstateBuilder) {
@@ -142,7 +142,7 @@ export class InventoryReader {
     this.#storageByName.set(name, objectKey(id));
   }
 
-  /** LUNs that hosts are told to leave alone: a guest cluster holds a reservation on them. */
+  /** Returns LUNs that hosts are configured to ignore: a guest cluster holds a reservation on them. */
   #reservedLuns(): void {
     const hosts = new Map<string, Set<string>>();
     const files = new Map<string, string>();
@@ -268,7 +268,7 @@ export class InventoryReader {
   }
 }
 
-/** Fields that the API always has; without them the VM was exported in part. */
+/** Fields that the API always writes; a VM without them was exported in part. */
 function unknownsOf(config: unknown, at: (column: string, value: unknown) => Evidence): readonly Unknown[] {
   if (pick(config, 'hardware', 'device') === undefined)
     return [{ aspect: 'devices', evidence: at('config.hardware.device', ''), fix: FIX }];

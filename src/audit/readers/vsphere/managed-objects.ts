@@ -1,6 +1,6 @@
 /**
- * Managed objects of vSphere in whatever JSON they come: `govc … -json` of any version, `govc collect -json`, PowerCLI's Get-View. Names of
- * fields begin with a small letter in one and a capital in another; types are named in one and not in another.
+ * Managed objects of vSphere in every JSON form: `govc … -json` of any version, `govc collect -json`, PowerCLI's
+ * Get-View. Field names begin with a small letter in some and with a capital in others; types are named only in some.
  */
 import { keyOf } from '../../estate/estate.ts';
 import type { Document } from '../document.ts';
@@ -33,12 +33,12 @@ export interface ManagedObject {
   readonly fields: Fields;
 }
 
-/** The key of an object in the estate. */
+/** Returns the key of an object in the estate. */
 export function objectKey(id: string): string {
   return keyOf('vsphere', id);
 }
 
-/** A field by its name, with a small or a capital first letter, at any depth. */
+/** Returns a field by its path; names may begin with a small or a capital letter. */
 export function pick(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((here, name) => {
     const fields = fieldsOf(here);
@@ -46,14 +46,14 @@ export function pick(value: unknown, ...path: readonly string[]): unknown {
   }, value);
 }
 
-/** The text of a field; empty where it is none. */
+/** Returns the text of a field; empty if the field is not a text. */
 export function pickText(value: unknown, ...path: readonly string[]): string {
   const found = pick(value, ...path);
   if (typeof found === 'string') return found;
   return typeof found === 'number' || typeof found === 'boolean' ? String(found) : '';
 }
 
-/** The list of a field. Old versions of govc put arrays of references into an object. */
+/** Returns the list in a field. Old versions of govc put arrays of references into an object. */
 export function pickList(value: unknown, ...path: readonly string[]): readonly unknown[] {
   const found = pick(value, ...path);
   if (Array.isArray(found)) return found;
@@ -61,19 +61,19 @@ export function pickList(value: unknown, ...path: readonly string[]): readonly u
   return inner ?? listOf(found);
 }
 
-/** The id in a reference: an object of type and value, or `HostSystem-host-12`. */
+/** Returns the ID in a reference: an object of type and value, or `HostSystem-host-12`. */
 export function refOf(value: unknown): string {
   if (typeof value === 'string') return value.replace(/^[A-Za-z]+[-:](?=[a-z]+-)/, '');
   return pickText(value, 'value');
 }
 
-/** The type in a reference. */
+/** Returns the type in a reference. */
 export function refType(value: unknown): string {
   if (typeof value === 'string') return /^([A-Za-z]+)[-:]/.exec(value)?.[1] ?? '';
   return pickText(value, 'type');
 }
 
-/** All managed objects of the documents; of two with one id, the fields of both. */
+/** Returns all managed objects of the documents; two objects with one ID are merged. */
 export function managedObjects(documents: readonly Document[]): ReadonlyMap<string, ManagedObject> {
   const objects = new Map<string, ManagedObject>();
   const add = (file: string, reference: unknown, fields: Fields): void => {
@@ -102,7 +102,7 @@ export function managedObjects(documents: readonly Document[]): ReadonlyMap<stri
   return objects;
 }
 
-/** Properties with dotted names to an object. */
+/** Converts properties with dotted names to an object. */
 function nested(properties: readonly unknown[]): Fields {
   const root: Record<string, unknown> = {};
   for (const property of properties) {
@@ -120,12 +120,12 @@ function nested(properties: readonly unknown[]): Fields {
   return root;
 }
 
-/** Values whose type is named beside them. */
+/** Unwraps values that have their type beside them. */
 function unwrapped(value: unknown): unknown {
   return fieldsOf(value)['_value'] ?? value;
 }
 
-/** Whether a document has any. */
+/** Returns true if a document has managed objects. */
 export function hasManagedObjects(document: Document): boolean {
   return document.kind === 'data' && managedObjects([document]).size > 0;
 }

@@ -1,4 +1,7 @@
-/** OVF packages: VMs that run nowhere yet. They show clusters (a disk of two VMs, placement groups), and never a tie. */
+/**
+ * Reads OVF packages, whose VMs do not run yet. They can show clusters (a disk of two VMs, placement groups), but no
+ * ties.
+ */
 import { plainDisk, plainVm } from '../../estate/defaults.ts';
 import { type Disk, keyOf, type Nic } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
@@ -11,7 +14,7 @@ const RESOURCE = { cpu: '3', memory: '4', network: '10', disk: '17' };
 
 type OvfDocument = Extract<Document, { kind: 'xml' }>;
 
-/** Whether a document is one. */
+/** Returns true for an OVF document. */
 export function isOvf(document: Document): document is OvfDocument {
   return document.kind === 'xml' && document.root.name === 'Envelope' && hasSystem(document.root);
 }

@@ -1,4 +1,4 @@
-/** `.vmx` files of VMs and the descriptors of their disks, as they lie on datastores. They name no host. */
+/** Reads `.vmx` files of VMs and the descriptors of their disks, as stored on datastores. They name no host. */
 import { posix } from 'node:path';
 import { plainDisk, plainVm } from '../../estate/defaults.ts';
 import { type Disk, type Evidence, type Identity, keyOf, type Nic, type Tie } from '../../estate/estate.ts';
@@ -8,17 +8,17 @@ import { numberOf } from '../formats/values.ts';
 
 const PLATFORM = 'vsphere';
 
-/** Whether a document is the configuration of a VM. */
+/** Returns true for the configuration of a VM. */
 export function isVmx(document: Document): document is Extract<Document, { kind: 'text' }> {
   return document.kind === 'text' && /^\s*(?:displayName|virtualHW\.version|config\.version)\s*=/im.test(document.text);
 }
 
-/** Whether a document is the descriptor of a disk. */
+/** Returns true for the descriptor of a disk. */
 export function isVmdk(document: Document): document is Extract<Document, { kind: 'text' }> {
   return document.kind === 'text' && document.text.startsWith('# Disk DescriptorFile');
 }
 
-/** Reads all of them; descriptors add the identity of a disk to the VMs that name it. */
+/** Reads all files; descriptors add the identity of a disk to the VMs that name it. */
 export function readVmxFiles(documents: readonly Document[], into: EstateBuilder): void {
   const uuids = new Map<string, string>();
   for (const document of documents) {
@@ -29,7 +29,7 @@ export function readVmxFiles(documents: readonly Document[], into: EstateBuilder
   for (const document of documents) if (isVmx(document)) into.vm(vmOf(document.file, document.text, uuids));
 }
 
-/** The path of a disk: absolute ones without the mount point, others beside the file that names them. */
+/** Resolves a disk's path: absolute paths lose their mount point, others are relative to the file that names them. */
 function diskPath(named: string, from: string): string {
   const plain = named.replaceAll('\\', '/');
   if (/^\[[^\]]+\]/.test(plain)) return plain;
@@ -57,7 +57,7 @@ class Settings {
     return this.get(key).toLowerCase() === 'true';
   }
 
-  /** Devices such as `scsi0:1`, in order. */
+  /** Returns devices such as `scsi0:1`, in order. */
   devices(pattern: RegExp): readonly string[] {
     const found = [...this.#values.keys()].flatMap((key) => pattern.exec(key)?.[1] ?? []);
     return [...new Set(found)].filter((device) => this.get(`${device}.present`).toLowerCase() !== 'false').toSorted();
@@ -113,7 +113,7 @@ function storageDevice(
   const type = settings.get(`${device}.deviceType`).toLowerCase();
   const name = settings.get(`${device}.fileName`);
   const place = settings.at(`${device}.fileName`);
-  // Absent means connected.
+  // A missing field means connected.
   const isConnected = settings.get(`${device}.startConnected`).toLowerCase() !== 'false';
   if (type === 'scsi-passthru')
     return { kind: 'passthrough disk', effect: 'blocks', subject: name, evidence: settings.at(`${device}.deviceType`) };

@@ -1,4 +1,4 @@
-/** Records of XAPI, as `xe …-list params=all` prints them and as its JSON has them, to one form with the names of `xe`. */
+/** Converts records of XAPI, as `xe …-list params=all` prints them or in JSON, to one form with the names of `xe`. */
 import { own } from '../../../base/own.ts';
 import type { Document } from '../document.ts';
 import { type Fields, fieldsOf } from '../formats/values.ts';
@@ -20,11 +20,11 @@ export type RecordClass = (typeof CLASSES)[number];
 
 export interface XapiRecord {
   readonly file: string;
-  /** Values as text; lists and maps as xe writes them. */
+  /** Converts values to text; lists and maps in the form of xe. */
   readonly values: ReadonlyMap<string, string>;
 }
 
-/** A name that only records of the class have. */
+/** Field names that only records of the class have. */
 const SIGNS: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['vm', ['power-state', 'resident-on']],
   ['vbd', ['vm-uuid', 'vdi-uuid']],
@@ -51,7 +51,7 @@ const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['network', ['name_label', 'bridge']],
 ];
 
-/** Names of JSON's references in the words of xe. */
+/** Names of JSON's references, translated to those of xe. */
 const REFERENCES: Readonly<Record<string, string>> = {
   VM: 'vm-uuid',
   VDI: 'vdi-uuid',
@@ -60,7 +60,7 @@ const REFERENCES: Readonly<Record<string, string>> = {
   network: 'network-uuid',
 };
 
-/** All records of the documents, by class. */
+/** Returns all records of the documents, by class. */
 export function recordsOf(documents: readonly Document[]): ReadonlyMap<RecordClass, readonly XapiRecord[]> {
   const records = new Map<RecordClass, XapiRecord[]>();
   const add = (kind: RecordClass, record: XapiRecord): void => {
@@ -78,7 +78,7 @@ export function recordsOf(documents: readonly Document[]): ReadonlyMap<RecordCla
 type Add = (kind: RecordClass, record: XapiRecord) => void;
 
 function textRecords(file: string, text: string, add: Add): void {
-  // `xe host-get-vms-which-prevent-evacuation`: the VM's uuid and the reason.
+  // `xe host-get-vms-which-prevent-evacuation` prints the VM's UUID and the reason.
   for (const [, uuid, reason] of text.matchAll(/^([0-9a-f]{8}-[0-9a-f-]{27})\s*:\s*(\S.*)$/gm))
     add('evacuation', {
       file,
@@ -103,7 +103,7 @@ function jsonRecords(file: string, value: unknown, add: Add): void {
   for (const [reference, inner] of Object.entries(fieldsOf(value))) {
     const fields = fieldsOf(inner);
     const kind = JSON_CLASSES.find(([, names]) => names.every((name) => name in fields))?.[0];
-    // XAPI names records by references; those stand for the uuid.
+    // XAPI's JSON uses references, which are replaced by UUIDs.
     if (kind !== undefined) add(kind, { file, values: fromJson(reference, fields) });
     else if (!reference.startsWith('OpaqueRef:') && Object.keys(fields).some((name) => name.startsWith('OpaqueRef:')))
       jsonRecords(file, inner, add);

@@ -119,7 +119,7 @@ class PoolReader {
     );
   }
 
-  /** Shared counts only where every host has it plugged: so the hosts are those with a plugged PBD. */
+  /** Returns the hosts with a plugged PBD: `shared` counts only for hosts on which the storage is plugged. */
   #storage({ values, file }: XapiRecord): void {
     const uuid = values.get('uuid') ?? '';
     const name = values.get('name-label') || uuid;
@@ -149,7 +149,7 @@ class PoolReader {
     const name = values.get('name-label') || uuid;
     const pifs = this.#of('pif').filter((one) => one.values.get('network-uuid') === uuid);
     const hosts = new Set(pifs.map((one) => hostKey(one.values.get('host-uuid') ?? '')));
-    // A network without a physical interface is one of its own on each host.
+    // A network without a physical interface is a separate network on each host.
     const isIsolated = this.#of('pif').length > 0 && pifs.length === 0;
     const reach: Reach = this.#of('pif').length === 0 || isIsolated ? { kind: 'every' } : { kind: 'hosts', hosts };
     this.#into.network({
@@ -235,7 +235,7 @@ class PoolReader {
     return { network: this.#into.networks.has(networkKey(id)) ? networkKey(id) : null, address: '', evidence: place };
   }
 
-  /** XAPI's own word on what keeps a host from being evacuated. */
+  /** Reads XAPI's own reasons why a host cannot be evacuated. */
   #verdict(uuid: string, vm: string): readonly Tie[] {
     return this.#of('evacuation')
       .filter(({ values }) => values.get('uuid') === uuid)

@@ -1,4 +1,4 @@
-/** A seeded estate as hyperv exports it. */
+/** Writes a seeded estate as Hyper-V exports it. */
 import type { Files } from '../run-audit.ts';
 import { type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { groups, hasSigns, isShared, json, MIB } from './write.ts';
@@ -116,7 +116,7 @@ function adapters(seed: Seed) {
   ]);
 }
 
-/** Members that share a private switch are on one host. */
+/** The members of a cluster on a private switch are on one host. */
 function switches(seed: Seed) {
   const lan = seed.hosts.flatMap((ComputerName) => [{ Name: 'LAN', SwitchType: 2, ComputerName }]);
   const beats = groups(seed).map(([number, [first]]) => ({

@@ -1,4 +1,4 @@
-/** A seeded estate as kubevirt exports it. */
+/** Writes a seeded estate as KubeVirt exports it. */
 import type { Files } from '../run-audit.ts';
 import { type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { hasSigns, isShared, json } from './write.ts';

@@ -1,4 +1,4 @@
-/** A seeded estate as libvirt exports it. */
+/** Writes a seeded estate as libvirt exports it. */
 import type { Files } from '../run-audit.ts';
 import { type Seed, uuidOf } from './seed.ts';
 import { hasSigns, isShared } from './write.ts';

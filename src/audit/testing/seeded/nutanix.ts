@@ -1,4 +1,4 @@
-/** A seeded estate as nutanix exports it. */
+/** Writes a seeded estate as Nutanix exports it. */
 import type { Files } from '../run-audit.ts';
 import { membersOf, type Seed, uuidOf } from './seed.ts';
 import { isShared, json, MIB } from './write.ts';

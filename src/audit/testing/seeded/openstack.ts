@@ -1,4 +1,4 @@
-/** A seeded estate as openstack exports it. */
+/** Writes a seeded estate as OpenStack exports it. */
 import type { Files } from '../run-audit.ts';
 import { membersOf, type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { groups, isShared, json } from './write.ts';

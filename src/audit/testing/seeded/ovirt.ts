@@ -1,4 +1,4 @@
-/** A seeded estate as ovirt exports it. */
+/** Writes a seeded estate as oVirt exports it. */
 import type { Files } from '../run-audit.ts';
 import { membersOf, type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { groups, isShared, json, MIB } from './write.ts';

@@ -1,4 +1,4 @@
-/** A seeded estate as each platform exports it, complete: everything that a reader needs to prove something is there. */
+/** Writes a seeded estate as each platform exports it, completely: with everything that a reader needs for a proof. */
 import type { Files } from '../run-audit.ts';
 import { hypervFiles } from './hyperv.ts';
 import { kubevirtFiles } from './kubevirt.ts';

@@ -1,4 +1,4 @@
-/** A seeded estate as proxmox exports it. */
+/** Writes a seeded estate as Proxmox VE exports it. */
 import type { Files } from '../run-audit.ts';
 import type { Seed } from './seed.ts';
 import { groups, hasSigns, isShared, json, MIB } from './write.ts';

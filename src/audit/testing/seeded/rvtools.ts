@@ -1,4 +1,4 @@
-/** A seeded estate as tabs of RVTools, and those as CSV files. */
+/** Writes a seeded estate as RVTools' tabs, as a workbook or as CSV files. */
 import type { Files } from '../run-audit.ts';
 import { type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { groups, hasSigns, isShared } from './write.ts';
@@ -6,7 +6,7 @@ import { groups, hasSigns, isShared } from './write.ts';
 export type Rows = readonly (readonly string[])[];
 export type Tabs = Readonly<Record<string, Rows>>;
 
-/** The tabs that are read, with their headers. */
+/** The tabs that the reader uses, with their headers. */
 export function rvtoolsTabs(seed: Seed): Tabs {
   return { ...vmTabs(seed), ...deviceTabs(seed), ...hostTabs(seed), ...networkTabs(seed) };
 }
@@ -43,7 +43,7 @@ function diskRows(seed: Seed, vm: SeedVm): Rows {
   const path = `[san1] ${vm.name}/${vm.name}.vmdk`;
   const plain = ['False', 'sharingNone', 'noSharing', '', ''];
   const own = [...head(vm), 'Hard disk 1', path, String(vm.diskGib * 1024), ...plain, idOf(vm)];
-  // Each member has a mapping file of its own for the LUN.
+  // Each member has its own mapping file for the LUN.
   const lun = `naa.6005076801810${String(vm.cluster).padStart(5, '0')}`;
   const raw = ['True', 'sharingNone', 'physicalSharing', lun, 'physicalMode'];
   const shared = [...head(vm), 'Hard disk 2', `[san1] ${vm.name}/rdm.vmdk`, '51200', ...raw, idOf(vm)];
@@ -112,7 +112,7 @@ function networkTabs(seed: Seed): Tabs {
   };
 }
 
-/** One CSV file per tab, as RVTools names them. */
+/** Returns one CSV file per tab, with RVTools' file names. */
 export function csvFiles(tabs: Tabs, separator = ','): Files {
   const quoted = (cell: string): string =>
     cell.includes(separator) || cell.includes('"') ? `"${cell.replaceAll('"', '""')}"` : cell;

@@ -1,14 +1,17 @@
-/** Estates made from a seed, before any platform writes them: hosts, VMs, hidden guest clusters and ties. The same seed gives the same estate. */
+/**
+ * Generates estates from a seed, independent of platforms: hosts, VMs, hidden guest clusters and ties. Equal seeds give
+ * equal estates.
+ */
 
 export interface SeedVm {
   readonly number: number;
   readonly name: string;
-  /** Number of its host. */
+  /** Index of its host. */
   readonly host: number;
   readonly memoryMib: number;
   readonly cpus: number;
   readonly diskGib: number;
-  /** Number of its guest cluster; null: none. */
+  /** Index of its guest cluster; null: none. */
   readonly cluster: number | null;
   readonly tie: 'device' | 'media' | null;
 }
@@ -17,7 +20,9 @@ export interface Seed {
   readonly hosts: readonly string[];
   readonly hostMemoryMib: number;
   readonly vms: readonly SeedVm[];
-  /** identity: the members of a guest cluster have a disk in common. signs: nothing says so but rule, names, shape and network. */
+  /**
+   * `identity`: members of a guest cluster share a disk. `signs`: only rule, names, shape and network show the cluster.
+   */
   readonly clusters: 'identity' | 'signs';
 }
 
@@ -27,13 +32,13 @@ export interface SeedOptions {
   readonly vmsPerHost: number;
   readonly guestClusters: number;
   readonly clusters?: Seed['clusters'];
-  /** Members of a guest cluster are on one host: where their network ends at the host. */
+  /** True if members of a guest cluster are on one host, because their network ends there. */
   readonly onOneHost?: boolean;
   /** Ties on the first hosts, one per host. */
   readonly ties?: number;
 }
 
-/** Numbers from 0 to 1, the same for a seed (mulberry32). */
+/** Returns numbers from 0 to 1, determined by the seed (mulberry32). */
 function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -46,7 +51,10 @@ function randomOf(seed: number): () => number {
 
 const WORDS = ['app', 'mail', 'wiki', 'build', 'proxy', 'shop', 'crm', 'git', 'dns', 'erp', 'print', 'files'];
 
-/** Makes an estate. Members of a guest cluster are on different hosts unless told otherwise, and their names differ in their last digit. */
+/**
+ * Generates an estate. By default, members of a guest cluster are on different hosts; their names differ in their last
+ * digit.
+ */
 export function makeSeed(options: SeedOptions): Seed {
   const random = randomOf(options.seed);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] ?? (items[0] as T);
@@ -83,7 +91,7 @@ export function makeSeed(options: SeedOptions): Seed {
   return { hosts, hostMemoryMib: 262_144, vms, clusters: options.clusters ?? 'identity' };
 }
 
-/** The guest clusters of an estate: the names of their members. */
+/** Returns the guest clusters of an estate as the names of their members. */
 export function clustersOf({ vms }: Seed): readonly (readonly string[])[] {
   const clusters = new Map<number, string[]>();
   for (const { cluster, name } of vms)
@@ -91,14 +99,14 @@ export function clustersOf({ vms }: Seed): readonly (readonly string[])[] {
   return [...clusters.values()].map((names) => names.toSorted());
 }
 
-/** The members of each guest cluster. */
+/** Returns the members of each guest cluster. */
 export function membersOf({ vms }: Seed): ReadonlyMap<number, readonly SeedVm[]> {
   const clusters = new Map<number, SeedVm[]>();
   for (const vm of vms) if (vm.cluster !== null) clusters.set(vm.cluster, [...(clusters.get(vm.cluster) ?? []), vm]);
   return clusters;
 }
 
-/** An id in the form of a UUID. */
+/** Returns an ID in the form of a UUID. */
 export function uuidOf(kind: number, number: number): string {
   return `${kind.toString(16).padStart(8, '0')}-0000-4000-8000-${number.toString(16).padStart(12, '0')}`;
 }

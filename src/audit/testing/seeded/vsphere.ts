@@ -1,4 +1,4 @@
-/** A seeded estate as vsphere exports it. */
+/** Writes a seeded estate as vSphere exports it. */
 import type { Files } from '../run-audit.ts';
 import { type Seed, type SeedVm, uuidOf } from './seed.ts';
 import { groups, hasSigns, isShared, json, MIB } from './write.ts';

@@ -1,11 +1,11 @@
-/** Tabs as a workbook, and files as a zip, without a library that would hide what is in them. */
+/** Writes tabs as a workbook, and files as a ZIP archive, without a library that would hide their structure. */
 import { crc32, deflateRawSync } from 'node:zlib';
 import type { Rows, Tabs } from './rvtools.ts';
 
-/** How a workbook keeps its texts. */
+/** How a workbook stores its texts. */
 export type CellStyle = 'inline' | 'shared';
 
-/** A workbook of the tabs. */
+/** Returns a workbook with the tabs. */
 export function workbook(tabs: Tabs, style: CellStyle = 'shared'): Uint8Array {
   const shared = new Map<string, number>();
   const sheets = Object.values(tabs).map((rows) => sheetXml(rows, style, shared));
@@ -52,7 +52,7 @@ function sheetXml(rows: Rows, style: CellStyle, shared: Map<string, number>): st
   return `<?xml version="1.0"?><worksheet><dimension ref="A1:Z99"/><sheetData>${body.join('')}</sheetData></worksheet>`;
 }
 
-/** A zip of texts. */
+/** Returns a ZIP archive of texts. */
 export function zip(files: Readonly<Record<string, string | Uint8Array>>, level = 1): Uint8Array {
   const parts: Uint8Array[] = [];
   const directory: Uint8Array[] = [];

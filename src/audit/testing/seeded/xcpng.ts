@@ -1,4 +1,4 @@
-/** A seeded estate as xcpng exports it. */
+/** Writes a seeded estate as XCP-ng exports it. */
 import type { Files } from '../run-audit.ts';
 import { membersOf, type Seed, uuidOf } from './seed.ts';
 import { groups, hasSigns, isShared, MIB } from './write.ts';
@@ -171,7 +171,7 @@ function records(all: readonly Values[]): string {
     .join('\n\n\n');
 }
 
-/** Numbers of the disks that several VMs have. */
+/** Numbers of the disks that several VMs share. */
 function sharedDisks(seed: Seed): readonly number[] {
   return seed.clusters === 'identity' ? [...membersOf(seed).keys()] : [];
 }

@@ -39,7 +39,7 @@ export class FakeBackend implements Backend {
   readonly events: views.Event[] = [];
   readonly tokens = new Map<string, { readonly view: views.ApiToken; readonly sha256: string }>();
   readonly joinTokens = new Map<string, views.JoinToken>();
-  /** Tells of each call by its method's name. */
+  /** Called with the method's name for each call. */
   readonly entered = new EventEmitter();
   /** The next call of a method throws this, once. */
   readonly failNext = new Map<keyof Backend, Error>();
@@ -47,7 +47,7 @@ export class FakeBackend implements Backend {
   readonly taskFailures = new Map<string, string>();
   /** How long a task runs. */
   taskMs = TASK_MS;
-  /** Set while nobody can know which tokens are valid. */
+  /** Set while this node cannot know which tokens are valid. */
   isCutOff = false;
   leadership: Leader | null = { self: true, name: 'c1' };
   /** Set while a method is to hang until its call is aborted. */

@@ -1,8 +1,10 @@
-/** Serial ports of the fake backend: each greets, then gives back what it gets in upper case; one holder at a time. */
+/**
+ * Serial ports of the fake backend: each sends a greeting, then echoes its input in upper case; one holder at a time.
+ */
 import { Duplex } from 'node:stream';
 import { CodedError } from '../../../base/errors.ts';
 
-/** See the module. */
+/** The consoles of the fake backend; see the module. */
 export class FakeConsoles {
   readonly #open = new Map<string, Duplex>();
 

@@ -5,7 +5,7 @@ import { KeyOrder } from '../../../base/key-order.ts';
 import type { Call } from '../backend.ts';
 import { type Page, type PageQuery, pageOf } from '../pages.ts';
 
-/** A page of `items` in the order of `keyOf`, or of their own where that is null. */
+/** Returns a page of `items` in the order of `keyOf`, or in their own order if `keyOf` is null. */
 export function paged<T>(
   items: readonly T[],
   keyOf: ((item: T) => string) | null,
@@ -19,7 +19,7 @@ export function paged<T>(
 
 export const nameOf = ({ name }: { readonly name: string }): string => name;
 
-/** Whether an event passes a filter. */
+/** Returns true if an event matches a filter. */
 export function isWanted(event: Event, filter: EventFilter): boolean {
   const { eventKind, vm, host, since } = filter;
   return (

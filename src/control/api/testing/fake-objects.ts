@@ -54,7 +54,7 @@ export function fakeVm(request: CreateVm, revision: string): Vm {
   };
 }
 
-/** One more card of a VM. */
+/** Adds a network card to a VM. */
 export function fakeNic({ network, address, mac }: AddNic, { nics, phase }: Vm): Vm['nics'][number] {
   const number = nics.length;
   return {
