@@ -83,18 +83,24 @@ export async function readTextBounded(path: string, sizeBytesMax: number): Promi
     throw error;
   }
   try {
-    const buffer = Buffer.alloc(sizeBytesMax + 1);
-    let sizeBytes = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, sizeBytes, buffer.length - sizeBytes);
-      if (bytesRead === 0) return buffer.toString('utf8', 0, sizeBytes);
-      sizeBytes += bytesRead;
-      if (sizeBytes > sizeBytesMax)
-        throw new CodedError('too-large', `${path} is larger than ${sizeBytesMax} bytes; it was not read.`);
-    }
+    const text = await readHandleBounded(file, sizeBytesMax);
+    if (text === null)
+      throw new CodedError('too-large', `${path} is larger than ${sizeBytesMax} bytes; it was not read.`);
+    return text;
   } finally {
     await file.close();
   }
+}
+
+/** The text of an open file, read from where it stands; null where it has more than `sizeBytesMax` bytes, whatever length it says it has. */
+export async function readHandleBounded(file: FileHandle, sizeBytesMax: number): Promise<string | null> {
+  const buffer = Buffer.alloc(sizeBytesMax + 1);
+  for (let sizeBytes = 0; sizeBytes <= sizeBytesMax; ) {
+    const { bytesRead } = await file.read(buffer, sizeBytes, buffer.length - sizeBytes);
+    if (bytesRead === 0) return buffer.toString('utf8', 0, sizeBytes);
+    sizeBytes += bytesRead;
+  }
+  return null;
 }
 
 /**

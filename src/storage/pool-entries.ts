@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { type DiskId, isId, type Sha256 } from '../base/ids.ts';
 import type { PoolFault } from '../core/ports/storage-link.ts';
+import { readHandleBounded } from '../os/files.ts';
 
 const JSON_BYTES_MAX = 64 * 1024;
 /** Entries that are checked in one turn of the event loop. */
@@ -54,9 +55,10 @@ export async function readEntryJson(path: string): Promise<unknown> {
     // Non-blocking: if the entry has been replaced by a FIFO, it opens at once and is then rejected.
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
-      const { size } = await ofRegular(path, file);
-      if (size > JSON_BYTES_MAX) throw fault(path, `has more than ${JSON_BYTES_MAX} bytes`);
-      return JSON.parse(await file.readFile('utf8'));
+      if (!(await file.stat()).isFile()) throw fault(path, 'is no regular file');
+      const text = await readHandleBounded(file, JSON_BYTES_MAX);
+      if (text === null) throw fault(path, `has more than ${JSON_BYTES_MAX} bytes`);
+      return JSON.parse(text);
     } finally {
       await file.close();
     }
@@ -65,12 +67,6 @@ export async function readEntryJson(path: string): Promise<unknown> {
     if (error instanceof CodedError) throw error;
     throw fault(path, error instanceof SyntaxError ? 'is not JSON' : `cannot be read (${messageOf(error)})`);
   }
-}
-
-async function ofRegular(path: string, file: Awaited<ReturnType<typeof open>>): ReturnType<typeof lstat> {
-  const found = await file.stat();
-  if (!found.isFile()) throw fault(path, 'is no regular file');
-  return found;
 }
 
 /** Returns the IDs in a directory whose names and kinds are valid. */
