@@ -58,6 +58,18 @@ test('what is lost is named before anything is changed, and a node that answers 
   assert.equal(running.store.storage.get('s2')?.value.lost, undefined);
 });
 
+test('a node of which the leader has not heard yet is not declared lost', async () => {
+  await withNode();
+  backend.world.unasked.add('s2');
+  await assert.rejects(remove('s2'), {
+    code: 'unavailable',
+    message: /whether storage node s2 answers is not known yet/i,
+  });
+  assert.equal(running.store.storage.get('s2')?.value.lost, undefined);
+  backend.world.unasked.delete('s2');
+  assert.equal((await remove('s2')).node, 's2');
+});
+
 test('a node that was declared lost is out for good: audited, its name and its VMs refused, and repeating finishes it', async () => {
   await withNode();
   const access = new AccessBackend(backend.context);

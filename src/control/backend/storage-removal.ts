@@ -31,8 +31,8 @@ export interface StorageRemoval {
 const NAMES_MAX = 1_000;
 
 /**
- * Declares a storage node lost. CodedError 'not-found', 'stale-revision', or 'conflict': `isLost` or `isConfirmed` is
- * false, or the node answers.
+ * Declares a storage node lost. CodedError 'not-found', 'stale-revision'; 'conflict': `isLost` or `isConfirmed` is
+ * false, or the node answers; 'unavailable': the leader does not know yet whether the node answers.
  */
 export async function removeStorage(context: BackendContext, removal: StorageRemoval): Promise<StorageLoss> {
   const { name, ifMatch, isLost, isConfirmed, by } = removal;
@@ -72,9 +72,15 @@ function refuse(
     found,
   }: Pick<StorageRemoval, 'isLost' | 'isConfirmed'> & { readonly name: StorageName; readonly found: StorageLoss },
 ): void {
-  if (context.leading()?.controller.storageObserver.answers(name) === true)
+  const observer = context.leading()?.controller.storageObserver;
+  if (observer?.answers(name) === true)
     throw new CodedError('conflict', `Storage node ${name} answers: it is not lost.`, {
       advice: 'Nothing was changed. Delete what is on it; a storage node that answers cannot be removed.',
+    });
+  // A leader that has just begun has not asked it yet.
+  if (observer?.isSilent(name) !== true)
+    throw new CodedError('unavailable', `Whether storage node ${name} answers is not known yet.`, {
+      advice: 'Nothing was changed. Try again in a few seconds.',
     });
   if (!isLost)
     throw new CodedError('conflict', `Storage node ${name} does not answer, which may pass.`, {

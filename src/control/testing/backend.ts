@@ -24,6 +24,8 @@ export const sha = (digit: string): Sha256 => parseSha256(digit.repeat(64));
 export interface World {
   /** Storage nodes that answer, with what they hold. */
   readonly storage: Map<string, { freeBytes: number; readonly artifacts: Set<Sha256> }>;
+  /** Storage nodes that the leader has not asked yet. */
+  readonly unasked: Set<string>;
   /** Hosts whose agents answer. */
   readonly hosts: Set<string>;
   leads: boolean;
@@ -49,6 +51,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
   authority ??= await createAuthority({ clusterName: 'test', daysValid: 2 });
   const world: World = {
     storage: new Map([['s1', { freeBytes: 1024 * MIB, artifacts: new Set() }]]),
+    unasked: new Set(),
     hosts: new Set(['h1']),
     leads: true,
     takeUpload: (_node, body) => readToEnd(body),
@@ -176,6 +179,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
     occupiedSlots: [],
   });
   controller.storageObserver.answers = (node) => world.storage.has(node);
+  controller.storageObserver.isSilent = (node) => !world.storage.has(node) && !world.unasked.has(node);
   controller.storageObserver.report = (node): StorageReport | null => {
     const pool = world.storage.get(node);
     if (pool === undefined) return null;
