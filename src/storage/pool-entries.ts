@@ -20,7 +20,7 @@ export const FAULTS_MAX = 50;
 
 const fault = (path: string, why: string): CodedError =>
   new CodedError('failed', `${path} ${why}: it is not served, and was left as it is.`, {
-    advice: 'See docs/operating/storage.md, "What does not belong into a pool".',
+    advice: 'See docs/operating/storage.md, "Files that do not belong in a pool".',
   });
 
 /**
