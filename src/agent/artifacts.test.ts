@@ -20,6 +20,7 @@ let service: RpcService;
 let cache: ArtifactCache;
 let asked = 0;
 let served = CONTENT;
+let hold = async (): Promise<void> => undefined;
 
 function artifact(changes: Partial<ArtifactLocation> = {}): ArtifactLocation {
   const from = [{ node: 's1', address: '127.0.0.1', port: service.port }];
@@ -45,6 +46,7 @@ before(async () => {
         allow: ['host'],
         handle: async () => {
           asked += 1;
+          await hold();
           return { stream: Readable.from([served]), sizeBytes: served.length };
         },
       },
@@ -75,6 +77,26 @@ test('a file is fetched once, also when it is asked for twice at the same time',
   assert.equal(one, two);
   assert.deepEqual(await readFile(one), CONTENT);
   await cache.get(artifact(), options());
+  assert.equal(asked, 1);
+});
+
+test('who gives up waiting for a fetch ends it for nobody else', async () => {
+  await rm(join(work, 'artifacts'), { recursive: true });
+  asked = 0;
+  const begun = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  hold = () => {
+    begun.resolve();
+    return goOn.promise;
+  };
+  const first = new AbortController();
+  const given = cache.get(artifact(), { deadlineMs: 10_000, signal: first.signal });
+  await begun.promise;
+  const other = cache.get(artifact(), options());
+  first.abort(new Error('this VM is not wanted any more'));
+  await assert.rejects(given, /not wanted any more/);
+  goOn.resolve();
+  assert.deepEqual(await readFile(await other), CONTENT);
   assert.equal(asked, 1);
 });
 

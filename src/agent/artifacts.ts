@@ -13,7 +13,7 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import { parseStorageName, type Sha256 } from '../base/ids.ts';
 import { LIMITS } from '../core/model/limits.ts';
 import type { ArtifactLocation } from '../core/ports/host-link.ts';
-import { withDeadline } from '../os/deadline.ts';
+import { type DeadlineOptions, withDeadline } from '../os/deadline.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { RpcClient } from '../rpc/client.ts';
 
@@ -53,12 +53,20 @@ export class ArtifactCache {
       await utimes(path, now, now).catch(() => undefined);
       return path;
     }
-    const under = this.#fetching.get(artifact.sha256);
-    if (under !== undefined) return under;
-    const fetching = withDeadline((signal) => this.#fetch(artifact, path, signal), {
+    const what = `the fetch of ${artifact.sha256}`;
+    // A caller that gives up ends its own wait, and not the fetch: others may wait for it.
+    return withDeadline(() => this.#fetchOnce(artifact, path, { deadlineMs: options.deadlineMs, what }), {
       ...options,
-      what: `the fetch of ${artifact.sha256}`,
-    }).finally(() => this.#fetching.delete(artifact.sha256));
+      what,
+    });
+  }
+
+  #fetchOnce(artifact: ArtifactLocation, path: string, deadline: Omit<DeadlineOptions, 'signal'>): Promise<string> {
+    const underWay = this.#fetching.get(artifact.sha256);
+    if (underWay !== undefined) return underWay;
+    const fetching = withDeadline((signal) => this.#fetch(artifact, path, signal), deadline).finally(() =>
+      this.#fetching.delete(artifact.sha256),
+    );
     this.#fetching.set(artifact.sha256, fetching);
     return fetching;
   }
@@ -107,7 +115,8 @@ export class ArtifactCache {
     const files = await Promise.all(
       names.map(async (name) => {
         const path = join(this.#directory, name);
-        const { size, mtimeMs } = await stat(path);
+        // One that another fetch renames or removes meanwhile takes no room.
+        const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
         return { path, size, mtimeMs };
       }),
     );
