@@ -5,7 +5,7 @@
 import { audit } from '../src/audit/audit.ts';
 import { reportText } from '../src/audit/report/text.ts';
 
-/** What the process prints. */
+/** The JSON object that the process prints. */
 export interface AuditRun {
   /** Milliseconds since the process started. */
   readonly totalMs: number;

@@ -1,4 +1,4 @@
-/** What a document says to be held by a test names a file and a test that exist. */
+/** Checks that every "held by" entry of a document names a file and a test that exist. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

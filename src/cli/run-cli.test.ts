@@ -288,7 +288,7 @@ test('cloud-init comes from files', async (t) => {
   };
   assert.equal((await gp(words('vm create web1 --user-data user-data'), { cwd: dir })).code, 0);
   assert.deepEqual(seen, { userData: '#cloud-config\n' });
-  // What is no UTF-8 goes as bytes; a byte order mark is part of a text.
+  // Files that are not UTF-8 are sent as bytes; a byte order mark is part of a text.
   const latin1 = Buffer.from('größe', 'latin1');
   await writeFile(join(dir, 'latin1'), latin1);
   await writeFile(join(dir, 'marked'), '\ufeffx');

@@ -7,7 +7,7 @@ import { fakeCluster } from './testing/fake-cluster.ts';
 /** Clears the screen, sets the title, moves up, reverses the text that follows, in C0, C1 and Unicode. */
 const EVIL = '\u001b[2J\u001b]0;mine\u0007\u009b2A\r\u202eevil\u007f';
 const ESCAPE = '\u001b';
-/** What the command itself writes to a terminal: colours, and the line of its progress. */
+/** The command's own output to a terminal: colours, and the progress line. */
 const OWN = new RegExp(`${ESCAPE}\\[[0-9;]*m|\\r${ESCAPE}\\[K`, 'g');
 // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them may come out
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;

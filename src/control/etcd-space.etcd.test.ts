@@ -93,7 +93,7 @@ test('VMs with large cloud-init are created and deleted until etcd would have be
   }
   assert.equal(world.storage.get('s1')?.artifacts.size, Math.ceil((2 * QUOTA) / USER_DATA.length));
   assert.ok(filledShare({ members: small.space.members, quotaBytes: QUOTA }) < 0.6);
-  // What no VM needs any more goes after a while.
+  // Files that no VM needs any more are deleted after a while.
   await artifacts.sweep();
   nowMs += 600_001;
   while ((await artifacts.sweep()).length > 0);

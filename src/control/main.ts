@@ -294,7 +294,7 @@ function leaderIn(json: string, log: Log): { readonly name: string; readonly add
   }
 }
 
-/** Keeps the filter of etcd's ports and the peers' as the cluster's membership says. */
+/** Maintains the packet filter of the ports of etcd and the control peers, according to the cluster's members. */
 function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log: Log): void {
   const filter = new PacketFilter((reason) =>
     log.warn("the filter of ports could not be set up; everybody reaches etcd's", { reason }),

@@ -373,7 +373,7 @@ test('kill-everything, restore', async () => {
   assert.deepEqual((await statusOf('h1')).cutFrom, []);
 });
 
-/** What may be done to each kind of machine, one of each; all of it is undone by `restore`. */
+/** The faults of each kind of machine, one of each; `restore` undoes all of them. */
 const PAIRED: Readonly<Record<'h1' | 'c1' | 's1', readonly Omit<LabRequest, 'target'>[]>> = {
   h1: [
     { verb: 'freeze-agent' },

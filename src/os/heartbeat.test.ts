@@ -53,7 +53,7 @@ test('a process beats for as long as its event loop turns, and not while it does
   const [second] = (await once(said, 'data')) as [Buffer];
   pipe.off('data', count);
   assert.equal(second.toString(), 'free');
-  // One that was begun before it was busy may have arrived since; 600 ms of beats are 30.
+  // A beat that was started before the process was busy may have arrived since; 600 ms of beats are 30.
   assert.ok(late <= 2, `${late} beats`);
   await beats(pipe, 3);
   child.kill('SIGKILL');
@@ -61,7 +61,7 @@ test('a process beats for as long as its event loop turns, and not while it does
 });
 
 test('a supervisor that is gone ends the beats, and not the process', async () => {
-  // It has beaten in vain by then.
+  // The process has beaten in vain by then.
   const { child, pipe } = beating(
     `setTimeout(() => { process.stdout.write('alive'); process.exit(0); }, ${5 * EVERY_MS});`,
   );

@@ -1,6 +1,7 @@
 /**
- * One nftables table of ours in the kernel. Guarantees: the last filter that was asked for is the one that stays; what is in force already is
- * not set again; at most one change is under way and one waits, however many are asked for and however slow the kernel is.
+ * Maintains one nftables table of Groundplane in the kernel. Guarantees: the last requested filter is the one that
+ * stays; an unchanged filter is not set again; at most one change is in progress and one waits, however many are
+ * requested and however slow the kernel is.
  */
 import { messageOf } from '../base/errors.ts';
 import { run } from './child-process.ts';
@@ -27,8 +28,8 @@ export class PacketFilter {
   }
 
   /**
-   * Makes the kernel's filter what `script` says, asked as late as possible; a newer one takes the place of one that still waits, and both
-   * resolve when the newer one is in force. Never rejects: where it fails, the filter stays as it was.
+   * Installs the result of `script`, which is called as late as possible; a newer script replaces a waiting one, and
+   * both calls resolve when the newer filter is in force. Never rejects: on failure the present filter stays.
    */
   put(script: Script): Promise<void> {
     const isFirst = this.#waiting === null;
@@ -43,7 +44,7 @@ export class PacketFilter {
     try {
       const script = waiting?.();
       if (script === undefined || script === this.#inForce) return;
-      // One that is ended at its deadline may have been taken by the kernel all the same.
+      // The kernel may have applied a change that was ended at its deadline.
       this.#inForce = null;
       await this.#load(script);
       this.#inForce = script;

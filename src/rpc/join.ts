@@ -101,8 +101,9 @@ export interface JoinByToken {
 }
 
 /**
- * Joins; a control node that does not answer yet, or a token or an address of the machine that is not there yet, is waited for, for about as
- * long as an operator would (five minutes). `onWait` is told why, once. CodedError 'bad-input' without a token's place, else what `joinCluster` throws.
+ * Joins the cluster; waits up to five minutes for a control node that does not answer yet, or for a token or an address
+ * of the machine that does not exist yet. `onWait` gets the reason, once. CodedError 'bad-input' without a token's
+ * place, otherwise the errors of `joinCluster`.
  */
 export async function joinPatiently(
   by: JoinByToken | undefined,

@@ -1,7 +1,7 @@
 /**
- * Who belongs to the cluster, from etcd. Guarantees: a value that is no record changes nothing about its machine; while etcd is away, what was
- * known stays (nobody can join or leave meanwhile), and where it refuses, it is asked again: a membership that is followed no more would keep
- * every host that joins from its disks.
+ * Reads the cluster's members from etcd. Guarantees: an invalid record changes nothing about its machine; while etcd
+ * cannot be reached, the known members stay (no machine can join or leave meanwhile); if etcd refuses, it is asked
+ * again, since every host that joins later would otherwise be kept from its disks.
  */
 import { messageOf } from '../base/errors.ts';
 import { PREFIX } from '../core/model/keys.ts';
@@ -18,9 +18,9 @@ type Known = Record<Kind, Map<string, readonly string[]> | null>;
 const AGAIN_MS = 1_000;
 
 export interface FollowMembers {
-  /** All members: first when each kind was read, then after every change. */
+  /** Called with all members: first when each kind was read, then after every change. */
   readonly onMembers: (members: Members) => void;
-  /** Why etcd refused; once for each reason. It is asked again after a second. */
+  /** Called with etcd's reason for a refusal, once for each reason. etcd is asked again after a second. */
   readonly onRefused: (reason: string) => void;
 }
 

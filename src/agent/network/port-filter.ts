@@ -32,12 +32,12 @@ export class HostPorts {
     this.#filter = new PacketFilter(told, options.load);
   }
 
-  /** What is about to start in its user's slot: in the filter from the next `put` on, until `over`. */
+  /** Adds the needs of a QEMU that is about to start in its user's slot, from the next `put` until `over`. */
   starting(name: string, needs: SlotNeeds): void {
     this.#starting.set(name, needs);
   }
 
-  /** It runs, and is found among what does, or it never will. */
+  /** Removes the needs of a start that has ended: a running QEMU is counted by `running`. */
   over(name: string): void {
     this.#starting.delete(name);
   }

@@ -43,7 +43,7 @@ export interface HandlerOptions {
   readonly version: string;
 }
 
-/** Event streams that one control node serves at once. */
+/** The most event streams that one control node serves at once. */
 const WATCHES_MAX = LIMITS.eventStreams.max;
 
 /** The whole table for one backend; its errors pass through. */

@@ -340,7 +340,7 @@ test('every list is answered in pages, each of which says how to go on', async (
     first.items.map(({ name }) => name),
     ['a', 'b'],
   );
-  // What comes and goes in between moves nothing else.
+  // Objects that come and go in between do not move the others.
   await ask('DELETE /v1/vms/a');
   await ask('POST /v1/vms', { name: 'aa', start: false });
   const second = await read(`/v1/vms?limit=2&after=${first.next}`);
@@ -510,7 +510,7 @@ test('a follower hands requests to the leader once, whole and unchanged', async 
   assert.deepEqual(JSON.parse(String(answer.json.body)), { name: 'Not Valid: the leader judges' });
   assert.equal(seen[0]?.path, '/v1/vms?x=1');
   assert.equal(seen[0]?.headers['authorization'], `Bearer ${backend.token}`);
-  // What a client says of itself does not count: it is handed on like any other.
+  // A client's own header does not count: the request is forwarded like any other.
   assert.equal(
     (await ask('DELETE /v1/vms/web1', undefined, { headers: { 'groundplane-forwarded': '1' } })).status,
     201,

@@ -44,7 +44,7 @@ const UPLOAD_IDLE_MS = 60_000;
 const HEADERS_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
 const JSON_LIMITS = { valuesMax: LIMITS.requestValues.max, depthMax: LIMITS.requestLevels.max } as const;
-/** How often connections are looked at whose headers are due. */
+/** How often connections with overdue headers are checked, in ms. */
 const LOOK_MS = 2_000;
 /**
  * Share of connections that have not sent a valid token yet. All clients of a one-machine cluster's socket have one

@@ -232,7 +232,7 @@ test('a held console is refused with its holder, or taken over: the holder is to
   assert.equal(read.text(), 'hello bob');
   bob.destroy();
   await read.ended;
-  // Nobody holds it any more.
+  // The console has no holder any more.
   const again = await consoles.open(vm, callOf('ann'), KEPT);
   again.destroy();
   await reader(again).ended;

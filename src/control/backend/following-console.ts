@@ -1,6 +1,6 @@
 /**
- * One person's serial console of a VM, which outlives the incarnation that it began with: after a live migration, or a start after a loss,
- * it goes on at the next one.
+ * One client's serial console of a VM, which outlives the incarnation at which it was opened: after a live migration,
+ * or a start after a loss, it continues at the next incarnation.
  *
  * Guarantees: input that arrives while no incarnation is connected is kept for the next one; output of the guest
  * meanwhile is lost, and the console says so on a line of its own; the console ends with a sentence if the VM is

@@ -202,7 +202,7 @@ const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
 });
 const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
 
-/** What the API counts of requests and connections themselves is its server's to try: request-limits.test.ts. */
+/** Limits of requests and connections themselves are tested with the API server: request-limits.test.ts. */
 const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<Layer, Probe>>>> = {
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {

@@ -253,7 +253,7 @@ test('lists by name, host and labels, a value with an equals sign included', asy
   assert.deepEqual(await names({ label: ['expr=a=b=c', 'tier'] }), ['vm1']);
   assert.deepEqual(await names({ label: ['expr=a=b'] }), []);
   assert.deepEqual(await names({ label: ['tier=db'] }), []);
-  // What every object has by its prototype is no label.
+  // Inherited properties of an object are no labels.
   for (const label of ['toString', 'constructor', '__proto__'])
     assert.deepEqual(await names({ label: [label] }), [], label);
 });

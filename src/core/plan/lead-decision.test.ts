@@ -31,7 +31,7 @@ test('of two control nodes whose sights stay as they are, at most one gives the 
   const sight = fc.subarray(machines);
   fc.assert(
     fc.property(sight, sight, sight, (one, other, frozen) => {
-      // What a node reaches by TCP and what answers its questions are two things: an agent may be frozen.
+      // TCP reach and answers to requests are different: an agent may be frozen.
       const gives = (mine: readonly ReachTarget[], theirs: readonly ReachTarget[]): boolean => {
         const answering = mine.filter((target) => !frozen.includes(target));
         const silent = machines.filter((target) => !answering.includes(target));

@@ -80,17 +80,20 @@ export function successorOf(streaks: Streaks): string | null {
   return null;
 }
 
-/** A node that gave the lead away and leads again keeps it for so long, in ms: links that come and go cost few elections. */
+/** How long a node that gave the lead away and leads again keeps the lead, in ms: unstable links cause few elections. */
 const GIVE_AGAIN_MS = 15_000;
 /**
- * One that gave it away so often within OFTEN_WINDOW_MS keeps it for KEPT_LONG_MS: a machine that answers everybody but the leader must not move
- * the lead about without end, since what a phase may last begins anew with each leader.
+ * A node that gave the lead away this often within OFTEN_WINDOW_MS keeps it for KEPT_LONG_MS: a machine that answers
+ * every node but the leader must not move the lead without end, since each leader restarts the deadline of a phase.
  */
 export const GIVEN_OFTEN = 4;
 const OFTEN_WINDOW_MS = 600_000;
 const KEPT_LONG_MS = 240_000;
 
-/** For how long from now a node that begins to lead keeps the lead in any case, in ms. `given`: when it gave it away, oldest first, same clock. */
+/**
+ * Returns how long from now a node that begins to lead keeps the lead in any case, in ms. `given`: when the node gave
+ * the lead away, oldest first, on the clock of `now`.
+ */
 export function keptMs(given: readonly number[], now: number): number {
   const last = given.at(-1);
   if (last === undefined) return 0;

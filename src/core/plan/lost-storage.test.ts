@@ -47,7 +47,7 @@ test('a VM whose own disk is lost is ended, wherever it stands, and says what to
       /disk-000000000001 of web was on storage node s1, which is lost.*gp vm delete web/,
     );
   }
-  // What ends it anyway goes on, and so does a move, which comes to an end by itself.
+  // An action in progress that ends the VM goes on, and so does a migration, which ends by itself.
   assert.equal(brief(decided(RUNNING, STOP)), '→ stopping 1');
   assert.notEqual(brief(decided(MIGRATING)), '→ stopping 1');
 });

@@ -65,7 +65,7 @@ const DISKS = `${DISK_PORT_BASE}-${DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1}`;
 /** Matches migration ports: the fifth of each slot's eight ports (model/ports.ts). */
 const IS_MIGRATION = 'tcp dport & 7 == 4';
 const NOT_OPENING = 'tcp flags & (syn | ack) != syn accept';
-/** What nft takes for an address and a port: one that it does not take would cost the whole filter. */
+/** Returns true if nft accepts the address and the port: one invalid entry would make nft reject the whole filter. */
 const IPV4 = /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$/;
 const PORT_MAX = 65_535;
 

@@ -13,12 +13,15 @@ import { type Decision, inPhase, type TaskOutcome, type VmSituation } from './de
 import { place } from './placement.ts';
 import type { StepFailure } from './steps.ts';
 
-/** What is wrong with the order itself. Everything else (no room, no answer, an older version) may be otherwise the next time, or elsewhere. */
+/**
+ * Error codes that mean the order itself is wrong. Every other error (no room, no answer, an older version) may not
+ * occur the next time, or elsewhere.
+ */
 const FINAL: readonly (ErrorCode | null)[] = ['bad-input', 'bad-image'];
-/** A refusal stands for so long without being asked for again. */
+/** How long a refusal is remembered before the order is repeated, in ms. */
 const STANDS_MS = 30_000;
 
-/** Whether an order was refused for a reason that lies in the order. */
+/** Returns true if an order was refused for a reason in the order itself. */
 export function isFinal({ step, code }: Pick<StepFailure, 'step' | 'code'>): boolean {
   // An order to launch is too large by its host's network plan, which is other VMs' too.
   return FINAL.includes(code) || (code === 'too-large' && step.do === 'create-disk');

@@ -415,7 +415,7 @@ test('what decides is whether the disks’ own ports take connections from the h
     moved.kind === 'commit' ? moved.event.message : '',
     /h1 gets no connection to its disks on s1, and h3 would/,
   );
-  // It has just begun; nobody gets there; an old agent says nothing.
+  // The disk error has just begun; no agent can connect; an old agent gives no result.
   const young = { ...given.acknowledged, diskError: { since: NOW - 1_000, continuedAt: null } };
   assert.equal(brief(paths({ 1: 'closed', 3: 'open' }, { acknowledged: young })), 'wait');
   const granted = { ...given.acknowledged, granted: gens(1) };

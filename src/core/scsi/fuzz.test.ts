@@ -63,7 +63,7 @@ describe('random commands', () => {
               assert.notEqual(answer.status, 0x00, `${transfer}: ${shown}`);
               assert.equal(target.store.log.length, writesBefore, `${transfer}: ${shown}`);
             }
-            // What says that it was done had the data that its CDB names, or as much as its initiator meant to send.
+            // A command that reports success had the data that its CDB names, or as much as its initiator announced.
             if (
               typeof dispatch !== 'string' &&
               dispatch.direction(cdb) === 'out' &&

@@ -60,7 +60,7 @@ class Bench {
   readonly node: SimStorageNode;
   admitted: readonly number[] = [1];
   highest = 1;
-  /** What etcd holds for the VM is no record. */
+  /** etcd holds an invalid record for the VM. */
   isUnreadable = false;
 
   constructor() {
