@@ -1,13 +1,14 @@
 /**
- * Who may do what in etcd. Whose certificate holds etcd's name gets in (member.ts): control and storage nodes. What each may do there is told
- * apart by the common name: control nodes may do everything, readers may read some prefixes and write single keys, and nobody else gets to any key.
+ * Rights in etcd. Only certificates with etcd's DNS name can connect (member.ts): those of control and storage nodes.
+ * The common name decides about rights: control nodes have all rights, readers may read some prefixes and write single
+ * keys, and no other name has access to any key.
  *
  * Guarantees: every step may be repeated, in any order with those of other control nodes; authorization is enabled only
  * after all users exist, and never so that the caller locks itself out. No user has a password: etcd takes the common
  * name of the certificate of each request (`--client-cert-auth`, see member.ts), so there is nothing to log in with.
  *
  * Limits of etcd (seen with 3.4.23), for storage nodes therefore:
- * - It asks for no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
+ * - etcd requires no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
  *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back (src/control/etcd-space.ts).
  * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
  *   authorization was enabled, goes on until its connection ends.

@@ -1,6 +1,7 @@
 /**
- * Whether the leader reaches what it leads, judged from outside: rule L2. Of leaders that other control nodes see more than, none leads on for
- * longer than BLIND_MS_MAX. One that may have given the lead away often enough to keep it for long is not judged.
+ * Checks from outside whether the leader reaches its machines (rule L2): no leader stays leader for longer than
+ * BLIND_MS_MAX while other control nodes reach more. A leader that may have given the lead away often enough to keep it
+ * for long is not judged.
  */
 import type { Term } from '../base/ids.ts';
 import { GIVEN_OFTEN } from '../core/plan/lead-decision.ts';

@@ -2,9 +2,10 @@
  * Decides whether a leader gives the lead away because another control node reaches more machines. Pure functions of
  * the results of both.
  *
- * Guarantees: both sides are measured alike (one TCP attempt per machine and round), and the lead goes only to a strictly better sight, so that
- * two nodes whose sights do not change never hand the lead to and fro; a sight must have been better in SEES_MORE_ROUNDS rounds in a row; sights
- * that change, whoever changes them, move the lead a bounded number of times (`keptMs`).
+ * Guarantees: both sides are measured in the same way (one TCP attempt per machine and round), and the lead goes only to
+ * a node that reaches strictly more, so that two nodes with constant reach never hand the lead back and forth; the other
+ * node must have reached more in SEES_MORE_ROUNDS rounds in a row; changing reach, whatever its cause, moves the lead a
+ * bounded number of times (`keptMs`).
  */
 import type { ReachTarget } from '../ports/reach.ts';
 
