@@ -150,6 +150,14 @@ const ROWS: readonly Row[] = [
     'grant 1',
   ],
   ['running, suspended: halted', RUNNING, { intent: 'suspended' }, { 1: qmp('running') }, {}, 'halt 1'],
+  [
+    'running, at the end of a stream that nobody wants any more: it is ended, since QEMU would refuse to continue',
+    RUNNING,
+    {},
+    { 1: qmp('finish-migrate') },
+    {},
+    'cancel-send',
+  ],
   ['M2 running after an undone migration: the source goes on', RUNNING, {}, { 1: qmp('postmigrate') }, {}, 'cont 1'],
   [
     'running, reset asked for: carried out',
