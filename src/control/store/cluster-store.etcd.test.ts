@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { CodedError } from '../../base/errors.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { campaign, type Leadership } from '../../etcd/election.ts';
@@ -142,10 +141,13 @@ test('etcd that cannot be reached has changed nothing, and the store says that i
   await running.close();
 });
 
-test('what is no JSON ends following with a message that names the key', async () => {
+test('a value that is no JSON is named with its key by every store, and following goes on', async () => {
   await a.client.txn({ compare: [], success: [{ put: '/gp/vm/broken', value: '{' }] });
-  await assert.rejects(a.following, /\/gp\/vm\/broken is not JSON/);
-  await assert.rejects(b.following, CodedError);
+  await a.store.transact([put(keyOf.vm(vmRecord(1).id), vmRecord(1))], null);
+  for (const { store } of [a, b]) {
+    await store.waitFor(() => store.vms.get(vmRecord(1).id), WAIT);
+    assert.deepEqual([...store.unreadable], [['/gp/vm/broken', 'is not JSON']]);
+  }
 });
 
 test('keys of nobody here are left alone', async () => {
