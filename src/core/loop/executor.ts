@@ -32,6 +32,7 @@ import type { LeaderStore } from '../ports/store.ts';
 
 type Credentials = LaunchOrder['credentials'];
 type Launch = Extract<Step, { do: 'launch' }>;
+type Share = Extract<Step, { do: 'share' }>;
 
 /** Issues what one incarnation proves itself by. */
 export interface CredentialIssuer {
@@ -131,8 +132,12 @@ export class Executor {
       case 'fence':
         return this.#fence(vm, step.below, ledger);
       case 'grant':
-        if (vm.phase.kind === 'running') await this.#grantAgain(vm, step.generation, ledger);
-        else {
+        if (vm.phase.kind === 'running') {
+          // A disk that was made since the last sharing is granted with the others: what the nodes have is not what that step named.
+          ledger.shared = null;
+          const held = this.#madeSharedDisks(vm);
+          await this.#grantAgain(vm, { generation: step.generation, held }, ledger);
+        } else {
           if (ledger.issuing?.generation !== step.generation) this.beginIssuing(vm, step.generation, ledger);
           await this.#grant(vm, step.generation, startedSharedDisks(vm));
         }
@@ -176,7 +181,7 @@ export class Executor {
       case 'share':
         // From its beginning on nobody knows what the QEMU and the nodes have: what they had may be wanted again meanwhile.
         ledger.shared = null;
-        await this.#share(vm, step.incarnation, ledger);
+        await this.#share(vm, step, ledger);
         ledger.shared = { generation: step.incarnation.generation, disks: step.disks };
         return;
       default:
@@ -288,10 +293,13 @@ export class Executor {
 
   /**
    * What runs may have a shared disk that came since its start, which a list without it would cut. It may also not have it yet: then the fence
-   * between is needed as in `#share`.
+   * between is needed as in `#share`. `held`: the shared disks that are granted; a disk that was made since they were named is not.
    */
-  async #grantAgain(vm: VmRecord, generation: Generation, ledger: Ledger): Promise<void> {
-    const held = this.#madeSharedDisks(vm);
+  async #grantAgain(
+    vm: VmRecord,
+    { generation, held }: { readonly generation: Generation; readonly held: readonly VmSharedDisk[] },
+    ledger: Ledger,
+  ): Promise<void> {
     await this.#fence(vm, generation, ledger);
     await this.#grant(vm, generation, held);
   }
@@ -326,13 +334,15 @@ export class Executor {
    * A disk that goes is closed by QEMU before storage refuses it, and one that comes is granted before QEMU opens it. The fence between: a
    * node that had nothing of this VM until now has never heard of its older generations, and one of those may still run somewhere.
    */
-  async #share(vm: VmRecord, incarnation: Incarnation, ledger: Ledger): Promise<void> {
+  async #share(vm: VmRecord, { incarnation, disks }: Share, ledger: Ledger): Promise<void> {
     const { qmp } = this.#ports;
     const target = this.target(vm, incarnation);
-    const held = this.#madeSharedDisks(vm);
+    // What was decided, and not what is made by now: nobody would take back the grant of a disk that the step does not name.
+    const named = new Set(disks.split(' '));
+    const held = this.#standing(heldSharedDisks(vm)).filter(({ disk, lun }) => named.has(`${disk}@${lun}`));
     const open = await qmp.sharedDisks(target);
     for (const disk of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
-    await this.#grantAgain(vm, incarnation.generation, ledger);
+    await this.#grantAgain(vm, { generation: incarnation.generation, held }, ledger);
     for (const use of held)
       if (!open.includes(use.disk))
         await qmp.plug(target, await this.#launchSharedDisk(vm, use, incarnation.generation));

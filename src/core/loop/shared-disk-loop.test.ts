@@ -307,6 +307,23 @@ test('GC6 a guest that runs and is granted its disks again keeps a shared disk t
   assert.equal(ledger.issuing, null, 'what runs needs no new certificate');
 });
 
+test('GC6 a disk that is made after sharing was decided is not granted by it: nobody would take the grant back', async () => {
+  const world = new World();
+  const record = vmRecord({ kind: 'running', incarnation: incarnation(2) });
+  const made = sharedDiskRecord({ id: 'disk-0000000000a2' as DiskId, node: node(3) });
+  const uses = [{ disk: made.id, lun: 5, joining: true as const }];
+  const vm = { ...record, spec: { ...record.spec, sharedDisks: uses } };
+  world.tables.sharedDisks.set(made.id, { value: made, revision: 1 });
+  world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
+  const { executor, plugged } = sharingExecutor(world);
+  const ledger = emptyLedger();
+  await executor.perform(vm, { do: 'share', incarnation: incarnation(2), disks: '' }, ledger);
+  assert.deepEqual(world.orders, [`unplug ${DISK.id}`, 'fence s3 2', 'grant s3 2: ']);
+  assert.deepEqual([plugged, ledger.shared], [[], { generation: 2, disks: '' }]);
+  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, ledger);
+  assert.equal(ledger.shared, null, 'the nodes have more by now than sharing named');
+});
+
 test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug', async () => {
   const world = new World();
   const second = sharedDiskRecord({ id: 'disk-0000000000a2' as DiskId, node: node(3) });
@@ -323,7 +340,7 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     world.tables.storage.set(name, { value: { name, addresses: { control: '', storage: `at ${name}` } }, revision: 1 });
   const { executor, plugged } = sharingExecutor(world);
   const ledger = emptyLedger();
-  const step = { do: 'share', incarnation: incarnation(2), disks: 'x' } as const;
+  const step = { do: 'share', incarnation: incarnation(2), disks: `${second.id}@5` } as const;
   await assert.rejects(executor.perform(vm, step, ledger), /is not known yet/);
   assert.equal(ledger.shared, null);
   for (const value of [DISK, second]) world.tables.sharedDisks.set(value.id, { value, revision: 1 });
@@ -345,7 +362,7 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
       ],
     ],
   );
-  assert.deepEqual(ledger.shared, { generation: 2, disks: 'x' });
+  assert.deepEqual(ledger.shared, { generation: 2, disks: 'disk-0000000000a2@5' });
   // One that was begun for another list is no settled one, though what was there before is wanted again (found by the simulator, seed 108452).
   const missing = { ...vm, spec: { ...vm.spec, sharedDisks: [{ disk: 'disk-0000000000a3' as DiskId, lun: 6 }] } };
   await assert.rejects(executor.perform(missing, { ...step, disks: 'y' }, ledger));
