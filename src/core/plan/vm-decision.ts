@@ -290,11 +290,10 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   }
   // A guest that is to stand still does so already.
   if (judgement.verdict === 'disk-error' && vm.intent === 'running') return decideDiskError(situation, incarnation);
-  // A stream that nobody wants any more: its migration was undone while QMP did not answer, or an order to send came late. QEMU refuses `cont`
-  // while such a stream ends.
+  // The migration was undone while QMP did not answer: QEMU refuses `cont` at the end of a stream that nobody cancelled.
   const { qmp } = situation.see(incarnation);
-  const sends = qmp.kind === 'answers' && (qmp.status === 'finish-migrate' || qmp.migration?.status === 'active');
-  if (sends) return perform({ do: 'cancel-send', source: incarnation });
+  if (qmp.kind === 'answers' && qmp.status === 'finish-migrate')
+    return perform({ do: 'cancel-send', source: incarnation });
   // A migration that was undone leaves its source in postmigrate; only a record in phase running may continue it.
   const halted = judgement.verdict === 'paused' || judgement.verdict === 'moved-out';
   if (vm.intent === 'running' && halted) return perform({ do: 'cont', incarnation });
