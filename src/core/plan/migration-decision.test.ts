@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseGeneration } from '../../base/ids.ts';
-import type { IncarnationObservation, MigrationTold } from '../model/observation.ts';
+import type { IncarnationObservation, MigrationTold, QmpObservation } from '../model/observation.ts';
 import type { VmRecord } from '../model/vm.ts';
 import type { Acknowledged } from './steps.ts';
 import {
@@ -338,6 +338,14 @@ const ROWS: readonly Row[] = [
     { 1: { qmp: answers('postmigrate', 3) }, 2: qmp('paused') },
     { fencedBelow: 2 },
     '→ starting 3, 1 failed',
+  ],
+  [
+    'M1 switching, and the run state of the source is about to follow: not yet',
+    SWITCHING,
+    {},
+    { 1: { qmp: { ...answers('finish-migrate', 2), migration: COMPLETED } as QmpObservation }, 2: qmp('paused') },
+    { fencedBelow: 2 },
+    'wait',
   ],
   [
     'M1 switching, and nothing is known of the source: not yet',

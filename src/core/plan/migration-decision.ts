@@ -309,9 +309,12 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
 function doubtMemory(situation: VmSituation, { source, destination, taskId }: Switching): Decision {
   const { vm, see, phaseForMs } = situation;
   const { verdict } = judgementOf(situation, source);
-  const isOver = see(source).qmp.kind === 'answers' || verdict === 'lost' || verdict === 'crashed';
+  const { qmp } = see(source);
+  // The fence may be quicker than the run state that follows a complete stream: such an answer says nothing yet.
+  const ends = isEnding(qmp);
+  const isOver = (qmp.kind === 'answers' && !ends) || verdict === 'lost' || verdict === 'crashed';
   if (!isOver && phaseForMs < SOURCE_SILENT_MS)
-    return wait(`Whether ${vm.name} still stands on ${source.host} is not known yet.`, 50);
+    return wait(`Whether ${vm.name} still stands on ${source.host} is not known yet.`, ends ? ENDING_MS : 50);
   const why = `That ${vm.name} stood still on ${source.host} since its memory was sent to ${destination.host} is not certain.`;
   if (wantsStop(vm)) return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);
   return startNext(situation, { reason: 'crashed', avoid: [], why, ...outcome(taskId, 'failed', why) });
