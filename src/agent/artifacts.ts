@@ -115,7 +115,7 @@ export class ArtifactCache {
     const files = await Promise.all(
       names.map(async (name) => {
         const path = join(this.#directory, name);
-        // One that another fetch renames or removes meanwhile takes no room.
+        // A file that another fetch renames or removes meanwhile takes no room.
         const { size, mtimeMs } = await stat(path).catch(() => ({ size: 0, mtimeMs: 0 }));
         return { path, size, mtimeMs };
       }),

@@ -53,7 +53,7 @@ export class KeepingHouse {
     const { store, compare } = this.#options;
     const freed: Write[] = [];
     await inTurns([...store.networks.values()], ({ value, revision }) => {
-      // One that was read back after a refused transaction may be newer than the VM whose card came with it.
+      // A network record that was read back after a refused transaction may be newer than the VM whose card came with it.
       if (revision > store.completeRevision) return;
       const next = withoutUnused(value, (id) => store.vms.get(id)?.value);
       if (next !== null && freed.length < FREED_AT_ONCE)
