@@ -56,6 +56,8 @@ export interface PoolOptions {
   readonly nvramTemplate: string;
   /** The faults of the shared disks in the same pool (shared-pool.ts). */
   readonly sharedFaults: () => Promise<readonly PoolFault[]>;
+  /** Reads the space of the pool's file system, in bytes. Absent: the operating system is asked (statfs). */
+  readonly readSpace?: (directory: string) => Promise<Pick<PoolReport, 'totalBytes' | 'freeBytes'>>;
 }
 
 const TOOL_MS = 30_000;
@@ -108,8 +110,8 @@ export class Pool {
   }
 
   async space(): Promise<PoolReport> {
-    const { bsize, blocks, bavail } = await statfs(this.#directory);
-    return { totalBytes: blocks * bsize, freeBytes: bavail * bsize, largestFileBytes: this.#largestFileBytes };
+    const space = await (this.#options.readSpace ?? readSpace)(this.#directory);
+    return { ...space, largestFileBytes: this.#largestFileBytes };
   }
 
   listDisks(): Promise<readonly DiskId[]> {
@@ -427,6 +429,11 @@ async function inspectArtifact(
 /** NBD and direct I/O want whole sectors. */
 function roundUp(sizeBytes: number, unitBytes = NBD_BLOCK_BYTES): number {
   return Math.ceil(sizeBytes / unitBytes) * unitBytes;
+}
+
+async function readSpace(directory: string): Promise<{ totalBytes: number; freeBytes: number }> {
+  const { bsize, blocks, bavail } = await statfs(directory);
+  return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
 }
 
 async function syncPath(path: string): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -11,13 +11,17 @@ import { type ArtifactUpload, Pool } from './pool.ts';
 const MIB = 1024 ** 2;
 const FREE_BYTES = 64 * MIB;
 
-/** A pool that takes 64 MiB more and no byte beyond. */
+/** A pool that takes 64 MiB more and no byte beyond, whatever other processes do to the free space of the file system meanwhile. */
 async function smallPool(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'pool-'));
   t.after(() => rm(directory, { recursive: true }));
-  const { bavail, bsize } = await statfs(directory);
-  const reserveBytes = bavail * bsize - FREE_BYTES;
-  const pool = await Pool.open({ directory, reserveBytes, nvramTemplate: '/none', sharedFaults: async () => [] });
+  const pool = await Pool.open({
+    directory,
+    reserveBytes: MIB,
+    nvramTemplate: '/none',
+    sharedFaults: async () => [],
+    readSpace: async () => ({ totalBytes: 1024 * MIB, freeBytes: MIB + FREE_BYTES }),
+  });
   const receive = (content: Buffer, more: Partial<ArtifactUpload> = {}) => {
     const sha256 = parseSha256(createHash('sha256').update(content).digest('hex'));
     const stream = Readable.from([content], { objectMode: false });
@@ -42,7 +46,7 @@ test('zeroes of an upload are holes in the pool, and it is taken where its data 
 
 test('an upload that holds more than it said, or does not fit, leaves nothing', async (t) => {
   const { receive, directory } = await smallPool(t);
-  const content = holes(Buffer.alloc(4 * MIB, 1));
+  const content = holes(Buffer.alloc(5 * MIB, 1));
   await assert.rejects(receive(content, { dataBytes: MIB }), /more than zeroes where it said/);
   await assert.rejects(receive(content, { dataBytes: 65 * MIB }), { code: 'no-capacity' });
   assert.deepEqual([...(await readdir(join(directory, 'artifacts'))), ...(await readdir(join(directory, 'tmp')))], []);
