@@ -6,8 +6,8 @@
 /** Folder -> what it may import besides itself. `node`: Node's builtin modules. A folder with a slash refines its parent. */
 const FOLDERS = {
   base: { src: [], npm: [], node: false },
-  // Bytes apart from decisions: the device server decides about SCSI commands, their layout is the wire's.
-  core: { src: ['base', 'wire/scsi'], npm: [], node: false },
+  // Bytes apart from decisions: target and device server decide about iSCSI and SCSI commands, their layout is the wire's.
+  core: { src: ['base', 'wire/scsi', 'wire/iscsi'], npm: [], node: false },
   wire: { src: ['base'], npm: [], node: false },
   os: { src: ['base', 'wire'], npm: [], node: true },
   pki: { src: ['base', 'wire', 'os'], npm: ['@peculiar/x509', 'reflect-metadata'], node: true },
@@ -21,19 +21,21 @@ const FOLDERS = {
   client: { src: ['base', 'os', 'pki', 'api'], npm: ['openapi-fetch', 'undici'], node: true },
   agent: { src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc'], npm: [], node: true },
   storage: {
-    src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'target'],
+    src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'iscsi'],
     npm: [],
     node: true,
   },
   // The SCSI target runs alone (`gp target serve`), and as the process of a storage node, which knows etcd and its identity there.
-  target: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
+  iscsi: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
     npm: ['ajv', 'fastify', 'typebox'],
     node: true,
   },
+  // The language of stories, which the simulator and the suites with real processes tell.
+  stories: { src: ['base', 'core'], npm: [], node: false },
   // The simulated world runs the code of production: it may import whatever is decided there.
-  sim: { src: ['base', 'core', 'etcd', 'control', 'storage', 'agent', 'rpc'], npm: [], node: true },
+  sim: { src: ['base', 'core', 'etcd', 'control', 'storage', 'agent', 'rpc', 'stories'], npm: [], node: true },
   lab: {
     src: [
       'base',
@@ -62,7 +64,7 @@ const FOLDERS = {
   },
   cli: {
     // Of the core, the table of limits.
-    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'target', 'audit'],
+    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'iscsi', 'audit'],
     npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
     node: true,
   },

@@ -7,10 +7,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CodedError } from '../src/base/errors.ts';
+import { STANDALONE_TARGET } from '../src/iscsi/serve.ts';
 import { run, spawnDaemon } from '../src/os/child-process.ts';
 import { pause } from '../src/os/deadline.ts';
 import { signalProcess, waitGone } from '../src/os/process-table.ts';
-import { STANDALONE_TARGET } from '../src/target/serve.ts';
 import type { Bar, BenchContext, BenchResult } from './lib/bench.ts';
 
 interface Case {

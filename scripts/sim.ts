@@ -14,11 +14,11 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../src/base/errors.ts';
 import type { Violation } from '../src/core/check/trace.ts';
-import { findBug } from '../src/sim/planted-bugs.ts';
+import { findBug } from '../src/sim/faults/planted-bugs.ts';
 import { type Outcome, runSeed } from '../src/sim/run.ts';
 import { runSeeds } from '../src/sim/seeds.ts';
-import { comparedOf } from '../src/sim/stories/differences.ts';
 import { listStories, tellStory } from '../src/sim/stories/tell.ts';
+import { comparedOf } from '../src/stories/differences.ts';
 import { runProcess } from './lib/processes.ts';
 import { root } from './lib/steps.ts';
 

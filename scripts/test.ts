@@ -41,7 +41,7 @@ const GROUPS: readonly { readonly lanes: number; readonly starts: readonly strin
   {
     lanes: 3,
     starts: [
-      'src/target/conformance',
+      'src/iscsi/conformance',
       'src/agent/agent',
       'src/lab/lab',
       'src/storage/',

@@ -21,7 +21,7 @@ const MAINS: Readonly<Record<string, Part>> = {
   'src/control/main.ts': 'server',
   'src/agent/main.ts': 'agent',
   'src/storage/main.ts': 'storage service',
-  'src/target/main.ts': 'target',
+  'src/iscsi/main.ts': 'target',
   'src/lab/room.ts': 'lab',
 };
 const PROGRAMS: Readonly<Record<string, Part>> = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { findBug } from './planted-bugs.ts';
+import { findBug } from './faults/planted-bugs.ts';
 import { runSeed } from './run.ts';
 import { runSeeds } from './seeds.ts';
 import type { JobDone } from './worker.ts';

@@ -3,13 +3,13 @@
  * converge in bounded time (liveness), with every acknowledged write on its disk.
  */
 import type { Violation } from '../core/check/trace.ts';
+import { type Line, ScriptPlayer } from './cases/script.ts';
 import { SimCluster } from './cluster.ts';
-import { disorder } from './disorder.ts';
-import { Faults } from './faults.ts';
-import { People } from './people.ts';
-import type { PlantedBug } from './planted-bug.ts';
-import { type Line, ScriptPlayer } from './script.ts';
-import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from './swarm.ts';
+import { Faults } from './faults/faults.ts';
+import type { PlantedBug } from './faults/planted-bug.ts';
+import { calmSwarm, DEEDS, drawSwarm, FAULTS, type Swarm } from './faults/swarm.ts';
+import { disorder } from './judge/disorder.ts';
+import { People } from './people/people.ts';
 
 /** How a run ended. What was not in order when its time was over breaks rule `L1-converges`. */
 export interface Outcome {

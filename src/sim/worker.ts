@@ -1,6 +1,6 @@
 /** A thread that plays the runs of the seeds it is given, one after the other, and says how each ended. */
 import { parentPort } from 'node:worker_threads';
-import { findBug } from './planted-bugs.ts';
+import { findBug } from './faults/planted-bugs.ts';
 import { type Outcome, runSeed } from './run.ts';
 
 /** What a thread is told: the next seed. */

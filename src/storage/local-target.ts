@@ -1,5 +1,5 @@
 /**
- * The storage service's target (core/ports/target-backend.ts) for real: the pool's shared disks and the process of src/target/main.ts. It
+ * The storage service's target (core/ports/target-backend.ts) for real: the pool's shared disks and the process of src/iscsi/main.ts. It
  * decides nothing. Guarantees: the process runs in a session of its own and outlives this service, as a user of its own where that is
  * possible, which then owns the disks' files; it is found again by its arguments.
  */
@@ -17,6 +17,8 @@ import type {
   TargetState,
   TargetUnit,
 } from '../core/ports/target-backend.ts';
+import type { TargetConfig } from '../iscsi/config.ts';
+import { parseSessions, parseTargetState } from '../iscsi/control-protocol.ts';
 import { spawnDaemon } from '../os/child-process.ts';
 import { pause } from '../os/deadline.ts';
 import { writeFileAtomic } from '../os/files.ts';
@@ -30,8 +32,6 @@ import {
   waitGone,
 } from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
-import type { TargetConfig } from '../target/config.ts';
-import { parseSessions, parseTargetState } from '../target/control-protocol.ts';
 import { UID_BASE } from './local-disks.ts';
 import type { SharedPool } from './shared-pool.ts';
 import { TargetControl } from './target-control.ts';
@@ -53,7 +53,7 @@ export interface LocalTargetOptions {
 }
 
 /** The program, which also names the process. */
-export const TARGET_PROGRAM = fileURLToPath(new URL('../target/main.ts', import.meta.url));
+export const TARGET_PROGRAM = fileURLToPath(new URL('../iscsi/main.ts', import.meta.url));
 
 /** After those of the disks' daemons. */
 const TARGET_UID = UID_BASE + DISK_PORTS_PER_NODE;

@@ -10,11 +10,11 @@ import type { ReservationRecord } from '../core/model/guest-cluster.ts';
 import { keyOf } from '../core/model/keys.ts';
 import { initiatorName } from '../core/model/shared-disk-identity.ts';
 import type { VmPhase, VmSharedDisk } from '../core/model/vm.ts';
+import type { SocketInitiator } from '../iscsi/testing/socket-initiator.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
 import { until } from '../os/testing/until.ts';
 import { isRecord, type Parser } from '../rpc/parse.ts';
-import type { SocketInitiator } from '../target/testing/socket-initiator.ts';
 import { StorageLab } from './testing/storage-lab.ts';
 
 const anything: Parser<unknown> = (value) => value;

@@ -22,6 +22,7 @@ import type { LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { QmpTarget } from '../core/ports/qmp-link.ts';
 import { checkSequence } from '../images/sequence-check.ts';
 import { buildTiny, type TinyImage } from '../images/tiny.ts';
+import type { SocketInitiator } from '../iscsi/testing/socket-initiator.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { until } from '../os/testing/until.ts';
@@ -29,7 +30,6 @@ import { issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import type { PeerIdentity } from '../pki/identity.ts';
 import type { Parser } from '../rpc/parse.ts';
-import type { SocketInitiator } from '../target/testing/socket-initiator.ts';
 import { StorageLab } from './testing/storage-lab.ts';
 
 const CACHE = fileURLToPath(new URL('../../.cache/images', import.meta.url));

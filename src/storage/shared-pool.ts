@@ -4,7 +4,7 @@
  *
  *   shared/ID/disk.json   its block size
  *   shared/ID/disk.raw    sparse; its length is the disk's size
- *   shared/ID/cached.json whose writes may be in the page cache only: the target's (src/target/cached-writes-file.ts)
+ *   shared/ID/cached.json whose writes may be in the page cache only: the target's (src/iscsi/cached-writes-file.ts)
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, lchown, lstat, mkdir, open, rename, rm, truncate } from 'node:fs/promises';
@@ -13,9 +13,9 @@ import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId } from '../base/ids.ts';
 import type { PoolFault } from '../core/ports/storage-link.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
+import { CACHED_WRITES_FILE } from '../iscsi/cached-writes-file.ts';
 import { writeFileAtomic } from '../os/files.ts';
 import { integer, object, type Parser } from '../rpc/parse.ts';
-import { CACHED_WRITES_FILE } from '../target/cached-writes-file.ts';
 import { demandFile, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
 const parseBlockBytes: Parser<512 | 4096> = (value, at) =>

@@ -4,9 +4,9 @@
  */
 import { connect, type Socket } from 'node:net';
 import { CodedError, isErrorCode, messageOf } from '../base/errors.ts';
+import { type ControlOrder, LINE_BYTES_MAX } from '../iscsi/control-protocol.ts';
 import { onDeadline } from '../os/deadline.ts';
 import { isRecord } from '../rpc/parse.ts';
-import { type ControlOrder, LINE_BYTES_MAX } from '../target/control-protocol.ts';
 
 interface Waiting {
   resolve(value: unknown): void;

@@ -3,8 +3,8 @@
  * faults and VMs; after a story that failed the next one gets a new cluster; `end` leaves nothing.
  */
 
-import { comparedOf } from '../../src/sim/stories/differences.ts';
-import type { StoryShape } from '../../src/sim/stories/story-language.ts';
+import { comparedOf } from '../../src/stories/differences.ts';
+import type { StoryShape } from '../../src/stories/story-language.ts';
 import { StoryCluster } from './story-cluster.ts';
 import { readStory, type Told, tell } from './tell.ts';
 

@@ -13,7 +13,7 @@ import { labCall } from '../../src/lab/client.ts';
 import { labLayout } from '../../src/lab/layout.ts';
 import { type RunResult, run } from '../../src/os/child-process.ts';
 import { pause, withDeadline } from '../../src/os/deadline.ts';
-import type { StoryShape } from '../../src/sim/stories/story-language.ts';
+import type { StoryShape } from '../../src/stories/story-language.ts';
 import { SerialLogs } from './guests.ts';
 
 const ROOT = join(import.meta.dirname, '../..');

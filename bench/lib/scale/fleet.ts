@@ -19,9 +19,9 @@ import type { Path, Paths } from '../../../src/core/ports/paths.ts';
 import type { ProbeResult } from '../../../src/core/ports/probe-result.ts';
 import type { QmpLink, QmpTarget } from '../../../src/core/ports/qmp-link.ts';
 import type { StorageLink, StorageReport } from '../../../src/core/ports/storage-link.ts';
-import type { Hop, SimNetwork } from '../../../src/sim/network.ts';
-import type { SimClock } from '../../../src/sim/sim-clock.ts';
-import { SimMachine, type SimProcess } from '../../../src/sim/sim-machine.ts';
+import { SimMachine, type SimProcess } from '../../../src/sim/machines/sim-machine.ts';
+import type { Hop, SimNetwork } from '../../../src/sim/network/network.ts';
+import type { SimClock } from '../../../src/sim/time/sim-clock.ts';
 import { diskRecord, hostCapacity, hostName, type Shape, storageName, vmRecord } from './records.ts';
 
 interface Qemu {

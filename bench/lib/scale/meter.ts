@@ -7,8 +7,8 @@
  * process (garbage collection and compiler threads included), is its processor time.
  */
 import { performance } from 'node:perf_hooks';
-import type { SimClock } from '../../../src/sim/sim-clock.ts';
-import type { SimProcess } from '../../../src/sim/sim-machine.ts';
+import type { SimProcess } from '../../../src/sim/machines/sim-machine.ts';
+import type { SimClock } from '../../../src/sim/time/sim-clock.ts';
 
 /** Seconds of processor time. */
 export interface Cost {

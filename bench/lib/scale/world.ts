@@ -14,10 +14,10 @@ import type { VmRecord } from '../../../src/core/model/vm.ts';
 import type { Log } from '../../../src/core/ports/log.ts';
 import { SimEtcd } from '../../../src/sim/etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from '../../../src/sim/etcd/sim-etcd-client.ts';
-import { SimNetwork } from '../../../src/sim/network.ts';
-import { SimClock } from '../../../src/sim/sim-clock.ts';
-import { SimMachine, type SimProcess } from '../../../src/sim/sim-machine.ts';
-import { SimRandom } from '../../../src/sim/sim-random.ts';
+import { SimMachine, type SimProcess } from '../../../src/sim/machines/sim-machine.ts';
+import { SimNetwork } from '../../../src/sim/network/network.ts';
+import { SimClock } from '../../../src/sim/time/sim-clock.ts';
+import { SimRandom } from '../../../src/sim/time/sim-random.ts';
 import { Fleet } from './fleet.ts';
 import { recordsOf, type Shape } from './records.ts';
 

@@ -39,7 +39,7 @@ export function addTargetCommands(program: Command, io: Io): void {
 }
 
 async function serve(io: Io, { file, size, portal, blockSize }: ServeCommandOptions): Promise<void> {
-  const { serveFile, STANDALONE_TARGET } = await import('../../target/serve.ts');
+  const { serveFile, STANDALONE_TARGET } = await import('../../iscsi/serve.ts');
   const serving = await serveFile({
     file: resolve(io.cwd, file),
     sizeBytes: size,

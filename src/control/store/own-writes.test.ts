@@ -4,7 +4,7 @@ import { vmRecord } from '../../core/plan/testing/sample-records.ts';
 import type { Etcd, WatchOptions } from '../../etcd/api.ts';
 import type { Transaction, WatchEvent } from '../../etcd/records.ts';
 import { EtcdState } from '../../sim/etcd/etcd-state.ts';
-import { SimClock } from '../../sim/sim-clock.ts';
+import { SimClock } from '../../sim/time/sim-clock.ts';
 import { ClusterStore } from './cluster-store.ts';
 
 const KEY = '/gp/vm/vm-000000000001';

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
 import { parseGeneration, parseVmId } from '../../base/ids.ts';
-import { SimClock } from '../../sim/sim-clock.ts';
+import { SimClock } from '../../sim/time/sim-clock.ts';
 import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
 import type { MigrationTold } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';

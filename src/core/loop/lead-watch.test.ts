@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Term } from '../../base/ids.ts';
-import { SimClock } from '../../sim/sim-clock.ts';
+import { SimClock } from '../../sim/time/sim-clock.ts';
 import type { EventRecord, StorageRecord } from '../model/cluster.ts';
 import { host, hostRecord, node } from '../plan/testing/sample-records.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';

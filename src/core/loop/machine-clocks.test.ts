@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SimClock } from '../../sim/sim-clock.ts';
+import { SimClock } from '../../sim/time/sim-clock.ts';
 import { clockFinding } from '../model/clock-offset.ts';
 import { host, hostRecord, node } from '../plan/testing/sample-records.ts';
 import { pause } from '../ports/clock.ts';

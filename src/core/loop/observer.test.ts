@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SimClock } from '../../sim/sim-clock.ts';
+import { SimClock } from '../../sim/time/sim-clock.ts';
 import { host, hostRecord, incarnation, node, VM } from '../plan/testing/sample-records.ts';
 import type { HostReport, RunningIncarnation } from '../ports/host-link.ts';
 import type { Paths } from '../ports/paths.ts';

@@ -1,6 +1,6 @@
 /**
  * What the storage service's decisions about shared disks (core/storage/shared-disks.ts) ask of their node: the pool's shared disks and one
- * iSCSI target that serves them. The real target is a process of its own (src/target/main.ts), the simulated one is in src/sim/storage.
+ * iSCSI target that serves them. The real target is a process of its own (src/iscsi/main.ts), the simulated one is in src/sim/storage.
  *
  * What an implementation guarantees: at most one target has a disk open; a target outlives the service; it serves nobody before it was
  * given a state, and then exactly that state.

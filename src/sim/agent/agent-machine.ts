@@ -10,7 +10,7 @@ import type { HostCapacity } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../../core/ports/host-link.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import type { HostKernel } from './host-kernel.ts';
 
 /** What fails on a host, in percent of cases. May be changed at any time. */

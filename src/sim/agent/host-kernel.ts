@@ -10,7 +10,7 @@ import type { IncarnationName, ProcessName } from '../../core/agent/machine.ts';
 import type { HostCapacity } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { LaunchOrder, NetworkPlan, RunningIncarnation } from '../../core/ports/host-link.ts';
-import type { SimMachine, SimProcess } from '../sim-machine.ts';
+import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
 
 /** A simulated QEMU, as far as its host knows it. */
 export interface HostedQemu {

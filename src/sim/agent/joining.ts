@@ -7,10 +7,10 @@ import type { HostName } from '../../base/ids.ts';
 import { change } from '../../control/backend/changes.ts';
 import { type Joining, joinChange } from '../../control/backend/joining.ts';
 import { pause } from '../../core/ports/clock.ts';
-import { addressOf } from '../addresses.ts';
-import type { Hop } from '../network.ts';
-import type { SimProcess } from '../sim-machine.ts';
-import type { Topology } from '../topology.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
+import type { Topology } from '../machines/topology.ts';
+import { addressOf } from '../network/addresses.ts';
+import type { Hop } from '../network/network.ts';
 
 /** Less than a person would wait, so that a run has many attempts. */
 const DEADLINE_MS = 3_000;

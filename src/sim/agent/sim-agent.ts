@@ -7,7 +7,7 @@ import type { HostName } from '../../base/ids.ts';
 import { AgentHost } from '../../core/agent/agent-host.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Log } from '../../core/ports/log.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import { AgentMachine, type AgentMachineOptions, type HostTroubles } from './agent-machine.ts';
 import type { HostKernel } from './host-kernel.ts';
 

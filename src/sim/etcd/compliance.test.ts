@@ -1,8 +1,8 @@
 /** The compliance suite on the simulated cluster, with one member and with three. */
 import { describe } from 'node:test';
 import { type ComplianceWorld, checkEtcd } from '../../etcd/testing/compliance.ts';
-import { SimClock } from '../sim-clock.ts';
-import { SimRandom } from '../sim-random.ts';
+import { SimClock } from '../time/sim-clock.ts';
+import { SimRandom } from '../time/sim-random.ts';
 import { SimEtcd } from './sim-etcd.ts';
 import { SimEtcdClient } from './sim-etcd-client.ts';
 import { drive } from './testing/drive.ts';

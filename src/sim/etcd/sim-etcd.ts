@@ -14,7 +14,7 @@ import type { Clock } from '../../core/ports/clock.ts';
 import type { Listing, TxnResult } from '../../etcd/api.ts';
 import type { WatchMessage } from '../../etcd/channel.ts';
 import type { KeyValue, Transaction, WatchEvent } from '../../etcd/records.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import { EtcdState } from './etcd-state.ts';
 
 /** etcd's default election timeout, in ms; elections begin one to two of it after the leader was last heard. */

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import type { EventRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { SimCluster } from '../cluster.ts';
-import { People } from '../people.ts';
+import { calmSwarm } from '../faults/swarm.ts';
+import { People } from '../people/people.ts';
 import { begin } from '../run.ts';
-import { calmSwarm } from '../swarm.ts';
 
 const eventsOf = (cluster: SimCluster): EventRecord[] =>
   cluster.etcd.state.list(PREFIX.event).map(({ value }) => JSON.parse(value) as EventRecord);

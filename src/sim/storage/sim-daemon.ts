@@ -7,9 +7,9 @@
  */
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DaemonProcess, Grant } from '../../core/ports/disk-backend.ts';
-import type { SimClock } from '../sim-clock.ts';
-import type { SimProcess } from '../sim-machine.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
+import type { SimClock } from '../time/sim-clock.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import type { DiskWrite, SimPool } from './sim-pool.ts';
 
 /** Who connects: an incarnation, by its certificate. */

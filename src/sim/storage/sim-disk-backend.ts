@@ -15,8 +15,8 @@ import type {
   Grant,
 } from '../../core/ports/disk-backend.ts';
 import type { DiskOrder } from '../../core/ports/storage-link.ts';
-import type { SimProcess } from '../sim-machine.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import type { SimDaemon } from './sim-daemon.ts';
 import type { SimPool } from './sim-pool.ts';
 import { killAndWait, SimSession } from './sim-session.ts';

@@ -1,6 +1,6 @@
 /** A service's session with a simulated daemon: commands carried out in the daemon, in their order, with deadlines at the service. */
 import { CodedError } from '../../base/errors.ts';
-import type { SimProcess } from '../sim-machine.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
 
 /** A daemon that can be told something. */
 export interface SimServant {

@@ -23,9 +23,9 @@ import type {
 } from '../../core/ports/storage-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import { StorageService, type StorageServiceOptions } from '../../core/storage/storage-service.ts';
-import type { SimClock } from '../sim-clock.ts';
-import type { SimMachine, SimProcess } from '../sim-machine.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
+import type { SimClock } from '../time/sim-clock.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import { GrantCauses } from './grant-causes.ts';
 import { type NbdClient, type NbdConnection, SimDaemon, type SimStorageMistakes } from './sim-daemon.ts';
 import { SimDiskBackend } from './sim-disk-backend.ts';

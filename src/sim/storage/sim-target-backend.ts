@@ -12,8 +12,8 @@ import type {
   TargetState,
   TargetUnit,
 } from '../../core/ports/target-backend.ts';
-import type { SimProcess } from '../sim-machine.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 import type { SimPool } from './sim-pool.ts';
 import { killAndWait, SimSession } from './sim-session.ts';
 import type { SimTarget } from './sim-target.ts';

@@ -13,8 +13,8 @@ import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE } from '../../core/model/ports.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { newVm } from '../people.ts';
-import { type WishName, wishOf } from '../wishes.ts';
+import { newVm } from '../people/people.ts';
+import { type WishName, wishOf } from '../people/wishes.ts';
 import type { Answering, StoryCluster } from './story-cluster.ts';
 
 /** How a command ended. `said`: why, where it failed. */

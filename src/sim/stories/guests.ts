@@ -4,7 +4,7 @@
  */
 import type { DiskId, VmId } from '../../base/ids.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
-import type { QemuProcess } from '../qemu-process.ts';
+import type { QemuProcess } from '../qemu/qemu-process.ts';
 
 interface DiskHistory {
   /** The generation that wrote each block last. */

@@ -9,9 +9,9 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import type { SimCluster } from '../cluster.ts';
-import type { Channel } from '../network.ts';
-import type { SimMachine, SimProcess } from '../sim-machine.ts';
-import type { SimRandom } from '../sim-random.ts';
+import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
+import type { Channel } from '../network/network.ts';
+import type { SimRandom } from '../time/sim-random.ts';
 
 /** What runs on a machine, as src/lab/roles.ts names it. */
 type Role = 'control' | 'etcd' | 'storage' | 'agent';

@@ -9,14 +9,14 @@ import { hostView, storageView, vmDetailView } from '../../control/backend/views
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { addressOf } from '../addresses.ts';
-import type { SimHostNode } from '../host-node.ts';
-import type { QemuProcess } from '../qemu-process.ts';
-import { isOpenWay, waysFrom } from '../topology.ts';
+import { meets } from '../../stories/story-language.ts';
+import type { Seen, Waiting } from '../../stories/story-teller.ts';
+import type { SimHostNode } from '../machines/host-node.ts';
+import { isOpenWay, waysFrom } from '../machines/topology.ts';
+import { addressOf } from '../network/addresses.ts';
+import type { QemuProcess } from '../qemu/qemu-process.ts';
 import { findVm } from './gp-commands.ts';
 import type { Answering, StoryCluster } from './story-cluster.ts';
-import { meets } from './story-language.ts';
-import type { Seen, Waiting } from './story-teller.ts';
 
 /** As the real stories have them. */
 const CONTINUES_LINES = 5;

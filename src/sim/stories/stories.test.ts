@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { comparedOf, DIFFERENCES, STAND_INS } from './differences.ts';
+import { comparedOf, DIFFERENCES, STAND_INS } from '../../stories/differences.ts';
 import { listStories, tellStory } from './tell.ts';
 
 const SEEDS = [1, 2, 3];

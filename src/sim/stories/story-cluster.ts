@@ -15,16 +15,16 @@ import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import type { StoryShape } from '../../stories/story-language.ts';
 import { NO_HOST_TROUBLES } from '../agent/agent-machine.ts';
 import { SimCluster } from '../cluster.ts';
-import { CALM } from '../network.ts';
-import { People } from '../people.ts';
-import type { PlantedBug } from '../planted-bug.ts';
-import { SimRandom } from '../sim-random.ts';
-import type { Swarm } from '../swarm.ts';
+import type { PlantedBug } from '../faults/planted-bug.ts';
+import type { Swarm } from '../faults/swarm.ts';
+import { CALM } from '../network/network.ts';
+import { People } from '../people/people.ts';
+import { SimRandom } from '../time/sim-random.ts';
 import { Guests } from './guests.ts';
 import { LabFaults } from './lab-faults.ts';
-import type { StoryShape } from './story-language.ts';
 
 /** As src/cli/up.ts makes it. */
 const LAN = { name: 'lan' as NetworkName, vni: 4_096, cidr: '10.20.0.0/24', dhcp: true, nat: true } as const;

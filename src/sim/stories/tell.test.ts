@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../../base/errors.ts';
-import { findBug } from '../planted-bugs.ts';
+import { findBug } from '../faults/planted-bugs.ts';
 import { tell, tellStory } from './tell.ts';
 
 const STORY = '03-host-killed';

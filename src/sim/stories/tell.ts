@@ -5,11 +5,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../../base/errors.ts';
+import { parseStory } from '../../stories/story-language.ts';
+import { type StoryStage, StoryTeller } from '../../stories/story-teller.ts';
 import { findVm, GpCommands } from './gp-commands.ts';
 import { Observer } from './observe.ts';
 import { StoryCluster, type StoryClusterOptions } from './story-cluster.ts';
-import { parseStory } from './story-language.ts';
-import { type StoryStage, StoryTeller } from './story-teller.ts';
 
 const SCENARIOS = join(import.meta.dirname, '../../../scenarios');
 const POLL_MS = [30, 150] as const;

@@ -29,6 +29,7 @@ import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import { allowWriting, ensureAuthorization } from '../../etcd/authorization.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { etcdCommand } from '../../etcd/member.ts';
+import { SocketInitiator } from '../../iscsi/testing/socket-initiator.ts';
 import { tryRun } from '../../os/child-process.ts';
 import { listProcesses, type ProcessIdentity } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
@@ -37,7 +38,6 @@ import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
 import { commonName, dnsName, ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../pki/identity.ts';
 import { targetSecret } from '../../pki/target-secret.ts';
 import { RpcClient } from '../../rpc/client.ts';
-import { SocketInitiator } from '../../target/testing/socket-initiator.ts';
 import { TARGET_PROGRAM } from '../local-target.ts';
 import { findDaemons, killDaemon } from '../qsd.ts';
 

@@ -1,5 +1,5 @@
 /** Lets simulated time pass while something waits for it. */
-import type { SimClock } from '../../sim-clock.ts';
+import type { SimClock } from '../../time/sim-clock.ts';
 
 const DRIVE_MS_MAX = 3_600_000;
 

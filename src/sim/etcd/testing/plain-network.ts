@@ -1,7 +1,7 @@
 /** For tests of the simulated etcd by itself: a network between clients and members that can be spoilt in every way. */
 import { CodedError } from '../../../base/errors.ts';
 import type { Clock } from '../../../core/ports/clock.ts';
-import type { SimRandom } from '../../sim-random.ts';
+import type { SimRandom } from '../../time/sim-random.ts';
 import type { SimEtcd } from '../sim-etcd.ts';
 import type { EtcdRoute } from '../sim-etcd-client.ts';
 

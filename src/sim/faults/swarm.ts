@@ -1,0 +1,223 @@
+/**
+ * What one seed makes of a run: the cluster's shape, which misfortunes there are and how often. Most runs have few kinds of misfortune, so
+ * that what each does is not hidden behind the others (swarm testing: Groce et al., ISSTA 2012).
+ */
+import { type HostTroubles, NO_HOST_TROUBLES } from '../agent/agent-machine.ts';
+import { CALM, type NetworkName, type NetworkWeather } from '../network/network.ts';
+import { SimRandom } from '../time/sim-random.ts';
+
+/** Misfortunes that happen now and then, each with its mean time between two of them in ms; absent: never. */
+export const FAULTS = [
+  'crash-server',
+  'crash-leader',
+  'crash-leader-at-step',
+  'freeze-leader',
+  'freeze-leader-at-step',
+  'crash-agent',
+  'crash-storage-service',
+  'crash-daemon',
+  'crash-etcd',
+  'crash-qemu',
+  'guest-ends',
+  'guest-panics',
+  'control-node-dies',
+  'storage-node-dies',
+  'host-dies',
+  'rack-dies',
+  'wipe-agent',
+  'reinstall-host',
+  'everything-dies',
+  'cut-host',
+  'cut-host-one-way',
+  'cut-host-network',
+  'cut-host-overlay',
+  'cut-pair',
+  'cut-pair-one-way',
+  'cut-control-node',
+  'cut-storage-node',
+  'cut-racks',
+  'storm',
+  'pause-server',
+  'pause-agent',
+  'pause-storage-service',
+  'pause-daemon',
+  'pause-etcd',
+  'pause-qemu',
+  'clock-jump',
+  'clock-drift',
+  'slow-disk',
+  'slow-pool',
+  'full-pool',
+  'compact-etcd',
+  'lose-etcd-replies',
+  'crash-target',
+  'pause-target',
+  'cut-host-while-slow',
+  'ask-at-step',
+  'blind-leader',
+  'bad-value',
+  'stop-agent-at-launch',
+  'cut-disks',
+  'full-etcd',
+] as const;
+export type FaultName = (typeof FAULTS)[number];
+
+/** Those that came later than the seeds. */
+const LATER: ReadonlySet<FaultName> = new Set([
+  'crash-target',
+  'pause-target',
+  'cut-host-while-slow',
+  'ask-at-step',
+  'blind-leader',
+  'bad-value',
+  'stop-agent-at-launch',
+  'cut-disks',
+  'full-etcd',
+]);
+/** Without shared disks nobody would notice them. */
+const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);
+
+/** What people do, likewise. */
+export const DEEDS = [
+  'create',
+  'start',
+  'stop',
+  'power-off',
+  'suspend',
+  'resume',
+  'reset',
+  'migrate',
+  'migrate-to',
+  'drain',
+  'delete',
+  'share',
+  'cancel',
+] as const;
+export type DeedName = (typeof DEEDS)[number];
+
+/** One run, before anything has happened. */
+export interface Swarm {
+  readonly seed: number;
+  readonly controls: number;
+  readonly storageNodes: number;
+  readonly hosts: number;
+  readonly racks: number;
+  readonly vms: number;
+  /** Every VM is alike: restarted after a failure, in no anti-affinity group. */
+  readonly hasPlainVms?: boolean;
+  /** Machines have a place for shared disks. */
+  readonly hasSharedDisks: boolean;
+  readonly hostMemoryBytes: number;
+  /** How long anything may fail, in ms. */
+  readonly troubleMs: number;
+  readonly faults: ReadonlyMap<FaultName, number>;
+  readonly deeds: ReadonlyMap<DeedName, number>;
+  readonly weather: Readonly<Record<NetworkName, NetworkWeather>>;
+  readonly hostTroubles: HostTroubles;
+  /** Of how many guests in a hundred the power button has no effect. */
+  readonly deafPercent: number;
+  /** Of how many migrations in a hundred the source does not hear that they are complete. */
+  readonly lostEndPercent: number;
+  /** Of how many agents in a hundred the version is another one than the server's, older or newer. */
+  readonly skewPercent: number;
+}
+
+const GIB = 2 ** 30;
+/** A guest's memory in a simulated cluster, in bytes. */
+export const VM_BYTES = GIB;
+
+/** Draws a run from a seed. */
+export function drawSwarm(seed: number): Swarm {
+  const random = new SimRandom(seed).fork('swarm');
+  const share = random.pick([0.06, 0.12, 0.25, 0.5]);
+  const percent = (likely: number, most: number): number => (random.unit() < likely ? random.between(0, most) : 0);
+  const faults = new Map<FaultName, number>();
+  const often = (from: SimRandom): number => from.pick([2_500, 6_000, 12_000, 25_000]);
+  for (const name of FAULTS) if (!LATER.has(name) && random.unit() < share) faults.set(name, often(random));
+  const deeds = new Map<DeedName, number>();
+  for (const name of DEEDS)
+    if (name !== 'share' && name !== 'cancel' && random.unit() < 0.5)
+      deeds.set(name, random.pick([1_500, 4_000, 10_000]));
+  if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
+  // Streams of their own: the seeds that were there before stay what they were.
+  const sharing = new SimRandom(seed).fork('share');
+  if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
+  const cancelling = new SimRandom(seed).fork('cancel');
+  if (cancelling.unit() < 0.4) deeds.set('cancel', cancelling.pick([800, 2_500, 6_000]));
+  const later = new SimRandom(seed).fork('later faults');
+  for (const name of LATER) {
+    const isWanted = later.unit() < (deeds.has('share') ? 0.5 : share);
+    const meanMs = often(later);
+    if (isWanted && (deeds.has('share') || !OF_SHARED_DISKS.has(name))) faults.set(name, meanMs);
+  }
+  const hosts = 3 + random.below(4);
+  return {
+    seed,
+    controls: random.unit() < 0.4 ? 1 : 3,
+    storageNodes: 1 + random.below(3),
+    hosts,
+    racks: 1 + random.below(3),
+    vms: 1 + random.below(6),
+    hasSharedDisks: deeds.has('share'),
+    hostMemoryBytes: random.pick([3, 4, 5, 9]) * GIB,
+    troubleMs: random.pick([8_000, 15_000, 25_000, 40_000]),
+    faults,
+    deeds,
+    weather: {
+      control: drawWeather(random),
+      storage: drawWeather(random),
+      overlay: CALM,
+    },
+    hostTroubles: {
+      fetchFails: 0,
+      startFails: percent(0.15, 30),
+      startHangs: percent(0.05, 5),
+      killSticks: percent(0.1, 20),
+      networkFails: percent(0.1, 20),
+    },
+    deafPercent: percent(0.3, 60),
+    lostEndPercent: percent(0.4, 25),
+    skewPercent: random.unit() < 0.4 ? 50 : 0,
+  };
+}
+
+/** A cluster in which nothing happens by itself. */
+export function calmSwarm(seed: number, vms: number): Swarm {
+  const faults: Swarm['faults'] = new Map();
+  const deeds: Swarm['deeds'] = new Map();
+  return {
+    seed,
+    controls: 3,
+    storageNodes: 2,
+    hosts: 3,
+    racks: 1,
+    vms,
+    hasPlainVms: true,
+    hasSharedDisks: true,
+    hostMemoryBytes: 5 * GIB,
+    troubleMs: 0,
+    faults,
+    deeds,
+    weather: { control: CALM, storage: CALM, overlay: CALM },
+    hostTroubles: NO_HOST_TROUBLES,
+    deafPercent: 0,
+    lostEndPercent: 0,
+    skewPercent: 0,
+  };
+}
+
+function drawWeather(random: SimRandom): NetworkWeather {
+  const percent = (likely: number, most: number): number => (random.unit() < likely ? random.between(0, most) : 0);
+  return {
+    delayMs: random.pick([
+      [0.1, 0.5],
+      [0.2, 2],
+      [1, 12],
+      [0.2, 40],
+    ] as const),
+    lossPercent: percent(0.3, 4),
+    duplicatePercent: percent(0.3, 6),
+    latePercent: percent(0.3, 6),
+    lateMs: random.pick([50, 400, 3_000, 8_000]),
+  };
+}

@@ -1,0 +1,99 @@
+/**
+ * Checks from outside whether the leader reaches its machines (rule L2): no leader stays leader for longer than
+ * BLIND_MS_MAX while other control nodes reach more. A leader that may have given the lead away often enough to keep it
+ * for long is not judged.
+ */
+import type { Term } from '../../base/ids.ts';
+import { GIVEN_OFTEN } from '../../core/plan/lead-decision.ts';
+import type { SimControlNode } from '../machines/control-node.ts';
+import type { SimMachine } from '../machines/sim-machine.ts';
+import { isOpenWay, type Topology } from '../machines/topology.ts';
+
+/**
+ * Time for a leader to see for some rounds that others reach more, and for the minimum term of one that gave the lead
+ * away just before, in ms.
+ */
+const BLIND_MS_MAX = 22_000;
+/** Interval of the checks, in ms. */
+export const SIGHT_LOOK_MS = 500;
+/** With more lost or late messages than this, in percent, no node's reach is stable. */
+const TROUBLED_PERCENT_MAX = 2;
+
+interface Blind {
+  readonly term: Term;
+  /** For each control node that reaches more: since when, without interruption. */
+  readonly since: Map<string, number>;
+}
+
+export interface SightWorld extends Topology {
+  readonly now: number;
+  readonly controls: ReadonlyMap<string, SimControlNode>;
+  readonly machines: ReadonlyMap<string, SimMachine>;
+  readonly etcdRepliesLostPercent: number;
+  readonly truth: { readonly leader: { readonly term: Term; readonly control: string } | null };
+}
+
+/** Checks rule L2; one per run. */
+export class Sight {
+  readonly #world: SightWorld;
+  #blind: Blind | null = null;
+  /** The terms of each control node. */
+  readonly #terms = new Map<string, Set<Term>>();
+
+  constructor(world: SightWorld) {
+    this.#world = world;
+  }
+
+  /** Handles a fault of a machine: reach that involves that machine was interrupted. */
+  touched(machine: string): void {
+    this.#blind?.since.delete(machine);
+  }
+
+  /** Call it every SIGHT_LOOK_MS; returns a violation, or null. */
+  look(): string | null {
+    const { truth, controls, now, network, etcdRepliesLostPercent } = this.#world;
+    const { leader } = truth;
+    const leading = leader === null ? undefined : controls.get(leader.control);
+    const { lossPercent, latePercent } = network.weather.control;
+    const isDisturbed = lossPercent + latePercent > TROUBLED_PERCENT_MAX || etcdRepliesLostPercent > 0;
+    if (leader !== null)
+      this.#terms.set(leader.control, (this.#terms.get(leader.control) ?? new Set()).add(leader.term));
+    const mayKeep = leader !== null && (this.#terms.get(leader.control)?.size ?? 0) > GIVEN_OFTEN;
+    if (leader === null || leading?.process?.isRunning !== true || isDisturbed || mayKeep) {
+      this.#blind = null;
+      return null;
+    }
+    const own = this.#scoreOf(leading);
+    const better = [...controls.values()].filter((node) => this.#couldLead(leading, node) && this.#scoreOf(node) > own);
+    const before = this.#blind?.term === leader.term ? this.#blind.since : new Map<string, number>();
+    const since = new Map(better.map(({ name }) => [name, before.get(name) ?? now]));
+    this.#blind = { term: leader.term, since };
+    for (const [name, at] of since)
+      if (now - at > BLIND_MS_MAX)
+        return `${leading.name} leads on, although ${name} has seen more since ${at.toFixed(0)}`;
+    return null;
+  }
+
+  #couldLead(leading: SimControlNode, node: SimControlNode): boolean {
+    const { network } = this.#world;
+    const hears = (from: SimMachine, to: SimMachine): boolean => network.isOpen('control', from, to);
+    return (
+      node !== leading &&
+      node.process?.isRunning === true &&
+      node.changes !== null &&
+      hears(leading.machine, node.machine) &&
+      hears(node.machine, leading.machine)
+    );
+  }
+
+  /** All hosts together count as much as all storage nodes. */
+  #scoreOf({ machine }: SimControlNode): number {
+    const { hosts, storage } = this.#world;
+    const share = (targets: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {
+      const direct = { name: 'direct', storage: null, relay: null, network: 'control' } as const;
+      const reached = [...targets.values()].filter((to) => isOpenWay(this.#world, machine, direct, to.machine));
+      return reached.length / targets.size;
+    };
+    return share(hosts) + share(storage);
+  }
+}

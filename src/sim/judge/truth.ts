@@ -1,0 +1,100 @@
+/**
+ * What etcd holds, as records: followed transaction by transaction, for the trace and for judging how a run ends. Nobody in the simulated
+ * cluster sees it.
+ */
+import type { Term } from '../../base/ids.ts';
+import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
+import { PREFIX } from '../../core/model/keys.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Change } from '../../core/ports/store.ts';
+import type { WatchEvent } from '../../etcd/records.ts';
+
+interface Tables {
+  readonly vm: Map<string, VmRecord>;
+  readonly disk: Map<string, DiskRecord>;
+  readonly host: Map<string, HostRecord>;
+  readonly storage: Map<string, StorageRecord>;
+  readonly task: Map<string, TaskRecord>;
+  readonly 'shared-disk': Map<string, SharedDiskRecord>;
+  readonly 'guest-cluster': Map<string, GuestClusterRecord>;
+}
+
+const PREFIXES: readonly (readonly [Change['kind'], string])[] = [
+  ['vm', PREFIX.vm],
+  ['disk', PREFIX.disk],
+  ['host', PREFIX.host],
+  ['network', PREFIX.network],
+  ['task', PREFIX.task],
+  ['shared-disk', PREFIX.sharedDisk],
+  ['guest-cluster', PREFIX.guestCluster],
+];
+
+/** All records as of the last transaction. */
+export class Truth {
+  readonly tables: Tables = {
+    vm: new Map(),
+    disk: new Map(),
+    host: new Map(),
+    storage: new Map(),
+    task: new Map(),
+    'shared-disk': new Map(),
+    'guest-cluster': new Map(),
+  };
+  /** Election keys with the revision they were made at and who made them, oldest first. */
+  readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();
+
+  /** When each term was over. */
+  readonly #ended = new Map<Term, number>();
+
+  /** When a term was over, as told to `apply`; undefined while it is not. */
+  endedAt(term: Term): number | undefined {
+    return this.#ended.get(term);
+  }
+
+  /** The term of whoever leads by the election, with the control node's name; null while nobody does. */
+  get leader(): { readonly term: Term; readonly control: string } | null {
+    let first: { readonly term: Term; readonly control: string } | null = null;
+    for (const candidate of this.#candidates.values())
+      if (first === null || candidate.term < first.term) first = candidate;
+    return first;
+  }
+
+  /** Takes the events of one transaction; what changed, for the trace. */
+  apply(events: readonly WatchEvent[], at: number): readonly Change[] {
+    const changes: Change[] = [];
+    for (const event of events) {
+      if (event.key.startsWith(PREFIX.election)) this.#elected(event, at);
+      const change = changeOf(event);
+      if (change === null) continue;
+      const { kind, id, value } = change;
+      if (kind !== 'network') {
+        const table = this.tables[kind] as Map<string, unknown>;
+        if (value === null) table.delete(id);
+        else table.set(id, value);
+      }
+      changes.push(change);
+    }
+    return changes;
+  }
+
+  #elected(event: WatchEvent, at: number): void {
+    if (event.type !== 'put') {
+      const candidate = this.#candidates.get(event.key);
+      if (candidate !== undefined) this.#ended.set(candidate.term, at);
+      this.#candidates.delete(event.key);
+      return;
+    }
+    const { name } = JSON.parse(event.kv.value) as { name: string };
+    this.#candidates.set(event.key, { term: event.kv.createRevision as Term, control: name });
+  }
+}
+
+function changeOf(event: WatchEvent): Change | null {
+  for (const [kind, prefix] of PREFIXES) {
+    if (!event.key.startsWith(prefix)) continue;
+    const value: unknown = event.type === 'put' ? JSON.parse(event.kv.value) : null;
+    return { kind, id: event.key.slice(prefix.length), value } as Change;
+  }
+  return null;
+}

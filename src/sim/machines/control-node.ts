@@ -1,0 +1,183 @@
+/**
+ * A simulated control node: the server's process with the code of production in it (store, campaign, controller) over simulated links.
+ * It may die at any instant; started again it knows nothing but what etcd says.
+ */
+import { messageOf } from '../../base/errors.ts';
+import type { HostName } from '../../base/ids.ts';
+import type { ChangeContext } from '../../control/backend/changes.ts';
+import { leadForEver } from '../../control/leadership.ts';
+import { ClusterStore } from '../../control/store/cluster-store.ts';
+import type { Controller } from '../../core/loop/controller.ts';
+import type { CrashPoint } from '../../core/loop/vm-loop.ts';
+import type { HostRecord } from '../../core/model/cluster.ts';
+import { PREFIX } from '../../core/model/keys.ts';
+import type { Log } from '../../core/ports/log.ts';
+import type { SimEtcd } from '../etcd/sim-etcd.ts';
+import { type EtcdRoute, SimEtcdClient } from '../etcd/sim-etcd-client.ts';
+import type { LinksOfController } from '../faults/planted-bug.ts';
+import { simHostLink, simPaths, simReach, simStorageLink } from '../network/links.ts';
+import { SimQmpLink } from '../qemu/qmp-link.ts';
+import type { SimRandom } from '../time/sim-random.ts';
+import type { SimMachine, SimProcess } from './sim-machine.ts';
+import type { ControlNode, Topology } from './topology.ts';
+
+/** Has the form of a certificate and of a key. */
+const PEM = '-----BEGIN SIMULATED-----\nAAAA\n-----END SIMULATED-----\n';
+
+export interface ControlNodeOptions {
+  readonly name: string;
+  /** Which of the etcd members it asks first. */
+  readonly index: number;
+  readonly machine: SimMachine;
+  readonly random: SimRandom;
+  readonly topology: Topology;
+  readonly etcd: SimEtcd;
+  readonly routeOf: (process: SimProcess) => EtcdRoute;
+  /** By what etcd holds at this instant. */
+  readonly isLeader: (control: string) => boolean;
+  /** Called as a transaction is sent that gives up hosts. */
+  readonly onGivingUp: (hosts: readonly HostName[]) => void;
+  readonly crashPoint: (process: SimProcess, ...point: Parameters<CrashPoint>) => Promise<void>;
+  /** The server ended by itself. */
+  readonly onFailed: (message: string) => void;
+  readonly log: (process: SimProcess) => Log;
+  /** Mistakes made on purpose. */
+  readonly plant: (ports: LinksOfController) => LinksOfController;
+  readonly plantStore: (store: ClusterStore) => void;
+}
+
+interface Running {
+  readonly process: SimProcess;
+  readonly store: ClusterStore;
+  controller: Controller | null;
+}
+
+/** See the module. */
+export class SimControlNode implements ControlNode {
+  readonly name: string;
+  readonly machine: SimMachine;
+  readonly #options: ControlNodeOptions;
+  #running: Running | null = null;
+
+  constructor(options: ControlNodeOptions) {
+    this.name = options.name;
+    this.machine = options.machine;
+    this.#options = options;
+  }
+
+  get process(): SimProcess | null {
+    return this.#running?.process ?? null;
+  }
+
+  /** What it knows of the cluster; null while it is down or has not read etcd yet. */
+  get store(): ClusterStore | null {
+    return this.#running?.store.connected === true ? this.#running.store : null;
+  }
+
+  /** With what people's requests are answered there; null like the store. */
+  get changes(): ChangeContext | null {
+    const { store } = this;
+    const clock = this.process;
+    return store === null || clock === null
+      ? null
+      : { store, clock, randomHex: (bytes) => this.#options.random.hex(bytes) };
+  }
+
+  /** While it leads, as far as it knows. */
+  get controller(): Controller | null {
+    return this.#running?.controller ?? null;
+  }
+
+  /** Starts the server where the machine is up and none runs. */
+  start(): void {
+    if (!this.machine.up || this.#running !== null) return;
+    const { name, index, etcd, routeOf, random, topology, log, onFailed } = this.#options;
+    const process = this.machine.spawn(`server ${name}`);
+    const client = new SimEtcdClient({ etcd, route: routeOf(process), clock: process, first: index });
+    const store = new ClusterStore(client, (bytes) => random.hex(bytes), log(process));
+    this.#options.plantStore(store);
+    this.#watchVerdicts(store);
+    const running: Running = { process, store, controller: null };
+    this.#running = running;
+    const qmp = new SimQmpLink(topology, { control: name, process }, () => !this.#options.isLeader(name));
+    process.onEnd(() => {
+      client.crash();
+      qmp.close();
+      if (this.#running === running) this.#running = null;
+    });
+    const { signal } = new AbortController();
+    const failed = (error: unknown): void => {
+      log(process).warn('the server ends', { error: messageOf(error) });
+      if (!process.isAlive) return;
+      process.end();
+      onFailed(messageOf(error));
+    };
+    const lead = (): void => {
+      this.#lead({ running, client, qmp, signal }).catch(failed);
+    };
+    let isReady = false;
+    store
+      .follow({
+        signal,
+        onReady: () => {
+          if (!isReady) lead();
+          isReady = true;
+        },
+      })
+      .catch(failed);
+  }
+
+  #watchVerdicts(store: ClusterStore): void {
+    const transact = store.transact.bind(store);
+    store.transact = (writes, guard, unchanged) => {
+      const lost = writes.flatMap(({ key, value }) => {
+        if (!key.startsWith(PREFIX.host) || value === null) return [];
+        const name = key.slice(PREFIX.host.length) as HostName;
+        const before = store.hosts.get(name)?.value.quarantine ?? null;
+        return before === null && (value as HostRecord).quarantine !== null ? [name] : [];
+      });
+      if (lost.length > 0) this.#options.onGivingUp(lost);
+      return transact(writes, guard, unchanged);
+    };
+  }
+
+  async #lead(parts: {
+    readonly running: Running;
+    readonly client: SimEtcdClient;
+    readonly qmp: SimQmpLink;
+    readonly signal: AbortSignal;
+  }): Promise<void> {
+    const { running, client, qmp, signal } = parts;
+    const { process, store } = running;
+    const { name, topology, crashPoint, plant } = this.#options;
+    const caller = { control: name, process };
+    const log = this.#options.log(process);
+    const ports: LinksOfController = {
+      clock: process,
+      log,
+      hosts: simHostLink(topology, caller),
+      storage: simStorageLink(topology, caller),
+      paths: simPaths(topology, caller),
+      reach: simReach(topology, caller),
+      qmp,
+      credentials: {
+        issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),
+        targetSecret: async (account) => `secret-of-${account.replace(':', '-')}`,
+      },
+      storageTlsName: (node) => node,
+      crashPoint: (...point) => crashPoint(process, ...point),
+    };
+    await leadForEver({
+      etcd: client,
+      store,
+      log,
+      value: JSON.stringify({ name, address: name }),
+      ports: plant(ports),
+      signal,
+      onLead: (leading) => {
+        running.controller = leading?.controller ?? null;
+        if (leading === null) qmp.close();
+      },
+    });
+  }
+}

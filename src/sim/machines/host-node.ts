@@ -1,0 +1,143 @@
+/** A simulated host: a machine whose kernel keeps QEMUs running, and an agent that may die and come back. */
+import type { HostName } from '../../base/ids.ts';
+import type { HostCapacity } from '../../core/model/cluster.ts';
+import type { Clock } from '../../core/ports/clock.ts';
+import type { LaunchOrder, NetworkPlan, ProbeOrder } from '../../core/ports/host-link.ts';
+import type { Log } from '../../core/ports/log.ts';
+import type { ProbeResult } from '../../core/ports/probe-result.ts';
+import type { HostTroubles } from '../agent/agent-machine.ts';
+import { HostKernel } from '../agent/host-kernel.ts';
+import { startAgent } from '../agent/sim-agent.ts';
+import { newerAgent, olderAgent } from '../agent/version-skew.ts';
+import { type AgentService, agentService } from '../agent/wire.ts';
+import type { Hop } from '../network/network.ts';
+import { QemuProcess, type QemuSurroundings } from '../qemu/qemu-process.ts';
+import type { SimRandom } from '../time/sim-random.ts';
+import type { Note } from './note.ts';
+import type { SimMachine, SimProcess } from './sim-machine.ts';
+import type { HostNode } from './topology.ts';
+
+export interface SimHostNodeOptions {
+  readonly name: HostName;
+  readonly rack: string;
+  readonly machine: SimMachine;
+  readonly clock: Clock;
+  readonly random: SimRandom;
+  readonly capacity: HostCapacity;
+  readonly troubles: Readonly<HostTroubles>;
+  /** How often an agent is of the version before or after the servers', in percent. */
+  readonly skewPercent: number;
+  readonly qemu: QemuSurroundings;
+  /** Called with each QEMU as its process begins. */
+  readonly onQemu: (qemu: QemuProcess) => void;
+  readonly onHarm: (what: string) => void;
+  readonly note: Note;
+  /** Becomes a member of the cluster again; resolves when it is one. */
+  readonly join: (agent: SimProcess) => Promise<void>;
+  readonly log: Log;
+}
+
+/** See the module. */
+export class SimHostNode implements HostNode {
+  readonly name: HostName;
+  readonly rack: string;
+  readonly machine: SimMachine;
+  readonly #options: SimHostNodeOptions;
+  readonly #kernel: HostKernel<QemuProcess>;
+  #agent: { readonly process: SimProcess; readonly service: AgentService } | null = null;
+  /** The agent's process, from its start on: one without an identity does not serve yet. */
+  #process: SimProcess | null = null;
+  /** Whether the agent's certificate is on its disk. */
+  #hasIdentity = true;
+
+  constructor(options: SimHostNodeOptions) {
+    const { name, rack, machine, clock, capacity, onHarm } = options;
+    this.name = name;
+    this.rack = rack;
+    this.machine = machine;
+    this.#options = options;
+    this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
+  }
+
+  /** Also while it does not serve. */
+  get agentProcess(): SimProcess | null {
+    return this.#process;
+  }
+
+  get agent(): { readonly process: SimProcess; readonly service: AgentService } | null {
+    return this.#agent;
+  }
+
+  /** The plan in force since some agent made it; null since the boot. */
+  get network(): NetworkPlan | null {
+    return this.#kernel.network;
+  }
+
+  readonly qemus = (): readonly QemuProcess[] => this.#kernel.qemus;
+
+  /** Starts an agent where the machine is up and none runs. */
+  startAgent(): void {
+    if (!this.machine.up || this.#process !== null) return;
+    const { name, join, log } = this.#options;
+    const process = this.machine.spawn(`agent ${name}`);
+    this.#process = process;
+    process.onEnd(() => {
+      this.#process = null;
+      this.#agent = null;
+    });
+    if (this.#hasIdentity) {
+      this.#serve(process);
+      return;
+    }
+    log.info('joining', {});
+    void join(process).then(() => {
+      this.#hasIdentity = true;
+      this.#serve(process);
+    });
+  }
+
+  /** The agent loses all that it kept, its identity, and its life. What runs is the kernel's. */
+  wipe(): void {
+    this.#hasIdentity = false;
+    this.#process?.end();
+  }
+
+  #serve(process: SimProcess): void {
+    const { name, random, troubles, log } = this.#options;
+    const probe = (order: ProbeOrder): Promise<ProbeResult> => this.#probe(process, order);
+    const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, probe, log });
+    this.#agent = { process, service: this.#ofSomeVersion(agentService(host)) };
+    log.info('serving', { incarnations: host.report().incarnations.length });
+  }
+
+  /** Disk ports are reached over the storage network; a port accepts while its daemon runs. */
+  async #probe(process: SimProcess, { address, port, deadlineMs }: ProbeOrder): Promise<ProbeResult> {
+    const { network, storageAt } = this.#options.qemu;
+    const storage = storageAt(address);
+    if (storage === undefined) return { outcome: 'silent', lateMs: 0 };
+    const hop: Hop = { network: 'disks', to: storage.machine, process: () => null };
+    try {
+      const isServed = await network.call(process, [hop], { deadlineMs, what: address }, () => storage.isServed(port));
+      return { outcome: isServed ? 'accepted' : 'refused', lateMs: 0 };
+    } catch {
+      return { outcome: 'silent', lateMs: 0 };
+    }
+  }
+
+  /** Every life of an agent may be of another version: hosts are upgraded, and some are put back. */
+  #ofSomeVersion(service: AgentService): AgentService {
+    const { random, skewPercent } = this.#options;
+    if (skewPercent === 0 || !random.chance(skewPercent)) return service;
+    return random.chance(50) ? olderAgent(service) : newerAgent(service);
+  }
+
+  #spawn(order: LaunchOrder): QemuProcess {
+    const { vm, generation, nics } = order;
+    const process = this.machine.spawn(`qemu ${vm}:${generation}`);
+    const drops = this.#kernel.network?.drop ?? [];
+    if (nics.length > 0) this.#options.note({ kind: 'launched', host: this.name, vm, generation, drops });
+    const qemu = new QemuProcess(order, process, this.#options.qemu);
+    this.#options.onQemu(qemu);
+    return qemu;
+  }
+}
