@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { WORKFLOWS } from '../core/plan/steps.ts';
 import { meets, parseStory, type Statement, substitute, wordsOf } from './story-language.ts';
 
-const SCENARIOS = join(import.meta.dirname, '../../../scenarios');
+const SCENARIOS = join(import.meta.dirname, '../../scenarios');
 
 test('a line is split as a shell does it', () => {
   assert.deepEqual(wordsOf(`gp vm create "web 1" --append 'a=1 b=2' x"y z"`), [
