@@ -87,10 +87,45 @@ describe('html', () => {
     );
     const html = reportHtml(await reportOfFiles(evil));
     assert.match(html, /default-src 'none'/);
-    assert.doesNotMatch(html, /<img|src=["']|href=|url\(|@import|https?:/);
+    assert.doesNotMatch(html, /<img|src=["']|href="(?!#|data:,")|url\(|@import|https?:/);
     assert.match(html, /&lt;img\/src=x&gt;/);
     assert.match(html, /<svg/);
     assert.match(html, /type="search"/);
+  });
+});
+
+/** Returns the contrast of two colours `#rgb` or `#rrggbb`, as WCAG 2 defines it. */
+function contrast(one: string, other: string): number {
+  const light = (colour: string): number => {
+    const digits = colour.length === 4 ? colour.replace(/[0-9a-f]/g, '$&$&') : colour;
+    const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((at) => {
+      const part = Number.parseInt(digits.slice(at, at + 2), 16) / 255;
+      return part <= 0.040_45 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const [low = 0, high = 0] = [light(one), light(other)].toSorted((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}
+
+describe('html on a screen and on paper', () => {
+  it('has words in colours that can be read in the light and the dark scheme, and printed', async () => {
+    const html = reportHtml(await reportOfFiles(files));
+    const schemes = [...html.matchAll(/:root \{([^}]*)\}/g)].map(([, text = '']) =>
+      Object.fromEntries([...text.matchAll(/--(\w+): (#[0-9a-f]{3,6});/g)].map(([, name, colour]) => [name, colour])),
+    );
+    assert.equal(schemes.length, 3);
+    for (const scheme of schemes)
+      for (const name of ['cannot', 'doubt', 'can', 'tie', 'soft'])
+        for (const ground of ['page', 'tile'])
+          assert.ok(contrast(scheme[name] ?? '', scheme[ground] ?? '') >= 4.5, `${name} on ${ground}`);
+  });
+
+  it('names each cell by its column where the columns stand below each other, and jumps only within the page', async () => {
+    const html = reportHtml(await reportOfFiles(files));
+    assert.match(html, /<td data-head="host">node000<\/td>/);
+    const ids = new Set([...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id));
+    for (const [, id] of html.matchAll(/href="#([^"]+)"/g)) assert.ok(ids.has(id), id);
   });
 });
 

@@ -9,7 +9,10 @@ const DOTS_PER_ROW = 10;
 /** The most dots of VMs without ties; all other VMs are drawn. */
 const PLAIN_DOTS_MAX = 4000;
 const HOSTS_MAX = 1200;
-const COLOURS = { can: 'var(--can)', cannot: 'var(--cannot)', 'not proved': 'var(--doubt)' } as const;
+const NAME_MAX = 16;
+const GAP = 8;
+/** Room for the thickest line around a box. */
+const MARGIN = 2;
 
 interface Point {
   readonly x: number;
@@ -26,7 +29,7 @@ export function pictureOf(report: Report): string {
   const members = new Set(report.clusters.flatMap(({ vms }) => vms.map(({ vm, host }) => `${host}\n${vm}`)));
   const count = hosts.reduce((sum, { vms }) => sum + vms.length, 0);
   const places = new Map<string, Point>();
-  let y = 0;
+  let y = MARGIN;
   const drawn: string[] = [];
   for (let first = 0; first < hosts.length; first += COLUMNS) {
     const line = hosts.slice(first, first + COLUMNS);
@@ -34,11 +37,11 @@ export function pictureOf(report: Report): string {
     for (const [column, host] of line.entries()) {
       const marked = host.vms.filter((vm) => tied.has(`${host.host}\n${vm}`) || members.has(`${host.host}\n${vm}`));
       const vms = count > PLAIN_DOTS_MAX ? marked : host.vms;
-      const box = hostBox(host, vms, { x: column * (WIDTH + 8), y }, tied, places);
+      const box = hostBox(host, vms, { x: MARGIN + column * (WIDTH + GAP), y }, tied, places);
       drawn.push(box.text);
       height = Math.max(height, box.height);
     }
-    y += height + 8;
+    y += height + GAP;
   }
   const lines = report.clusters.map(({ id, vms }) =>
     clusterLine(
@@ -46,9 +49,23 @@ export function pictureOf(report: Report): string {
       vms.map(({ vm, host }) => places.get(`${host}\n${vm}`)),
     ),
   );
-  const legend =
-    '<p class="see">Box: a host, green can be drained, amber not proved, red cannot. Full dot: a VM that is tied. Line: a guest cluster.</p>';
-  return `${legend}<svg viewBox="0 0 ${COLUMNS * (WIDTH + 8)} ${y}" role="img" aria-label="hosts and VMs">${drawn.join('')}${lines.join('')}</svg>`;
+  const width = Math.min(hosts.length, COLUMNS) * (WIDTH + GAP) + MARGIN;
+  const label = `${hosts.length} hosts with their VMs; the tables below say the same in words`;
+  const left = count > PLAIN_DOTS_MAX ? ONLY_MARKED : '';
+  return `${LEGEND}${left}<div class="picture"><svg width="${width}" height="${y}" viewBox="0 0 ${width} ${y}" role="img" aria-label="${label}">${drawn.join('')}${lines.join('')}</svg></div>`;
+}
+
+const LEGEND = `<p class="see">A box is a host: <span class="key box-can"></span> can be drained,
+<span class="key box-not-proved"></span> not proved, <span class="key box-cannot"></span> cannot be drained.
+A dot is a VM that runs, a full dot a VM with a tie that blocks. A line connects the members of a guest cluster.</p>`;
+
+const ONLY_MARKED =
+  '<p class="see">VMs without a tie that blocks and without a guest cluster are left out of the picture.</p>';
+
+/** Returns a host's name without its domain, shortened to the width of a box. */
+function shortName(host: string): string {
+  const name = /^[\d.]+$/.test(host) ? host : (host.split('.')[0] ?? host);
+  return name.length > NAME_MAX ? `${name.slice(0, NAME_MAX - 1)}…` : name;
 }
 
 function hostBox(
@@ -68,9 +85,8 @@ function hostBox(
     const fill = tied.has(`${host}\n${vm}`) ? 'var(--tie)' : 'none';
     return `<circle cx="${at.x}" cy="${at.y}" r="3.5" fill="${fill}" stroke="currentColor" stroke-width=".6"><title>${escaped(vm)}</title></circle>`;
   });
-  const name = host.length > 15 ? `${host.slice(0, 14)}…` : host;
-  const box = `<rect x="${x}" y="${y}" width="${WIDTH}" height="${height}" rx="3" fill="none" stroke="${COLOURS[verdict]}" stroke-width="2"/>`;
-  const label = `<text x="${x + 5}" y="${y + 15}" font-size="11">${escaped(name)}</text>`;
+  const box = `<rect x="${x}" y="${y}" width="${WIDTH}" height="${height}" rx="3" fill="none" class="box-${verdict.replace(' ', '-')}"/>`;
+  const label = `<text x="${x + 5}" y="${y + 15}" font-size="11">${escaped(shortName(host))}</text>`;
   return {
     text: `<g><title>${escaped(`${id} ${host}: ${verdict}`)}</title>${box}${label}${dots.join('')}</g>`,
     height,

@@ -144,10 +144,10 @@ export function clusterText(finding: ClusterFinding, naming: Naming): string {
   const names = listed(finding.vms.map((vm) => vmName(vm, naming)));
   const disks = finding.identities.map(({ kind, name }) => `${kind} ${naming.name('value', name)}`);
   const permits = finding.permits.map((permit) => PERMIT_WORDS[permit]);
-  const [what] = CONFIDENCE_WORDS[finding.confidence].split(':');
+  const { word } = CONFIDENCE_WORDS[finding.confidence];
   const over = disks.length === 0 ? '' : ` over ${listed(disks, 3)}`;
   const by = permits.length === 0 ? '' : `, permitted by ${permits.join(' and ')}`;
-  return `${what}: ${names}${over}${by}`;
+  return `${word}: ${names}${over}${by}`;
 }
 
 /** Describes the signs of a group, one sentence each. */

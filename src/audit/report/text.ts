@@ -35,7 +35,7 @@ export function explainText(report: Report, id: string): string | null {
   if (cluster !== undefined) {
     const vms = cluster.vms.map(({ vm, host: at }) => `  ${vm}${at === '' ? '' : ` on ${at}`}\n`).join('');
     const signs = cluster.signs.map((sign) => `  ${sign}\n`).join('');
-    const meaning = CONFIDENCE_WORDS[cluster.confidence];
+    const { meaning } = CONFIDENCE_WORDS[cluster.confidence];
     return `${cluster.id}  ${cluster.text}\n  ${meaning}\n${vms}${signs}  ${cluster.confirm}\n${evidenceLines(cluster.evidence, '  ')}`;
   }
   const tie = report.ties.find((one) => one.id === wanted);
@@ -63,7 +63,7 @@ function explainHost(host: ReportHost): string {
         return `  ${title}: ${text}\n${notes.join('')}${evidenceLines(evidence, '      ')}`;
       })
       .join('');
-  const vms = host.vms.length === 0 ? '  nothing runs here\n' : `  to move: ${host.vms.join(', ')}\n`;
+  const vms = host.vms.length === 0 ? '  no running VM is listed here\n' : `  to move: ${host.vms.join(', ')}\n`;
   return `${host.id}  ${host.host}${at}: ${verdictText(host)}\n${vms}${moves}${part('reason', host.reasons)}${part('not said', host.doubts)}`;
 }
 

@@ -83,12 +83,18 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
 };
 
 /** The meaning of each level of confidence. */
-export const CONFIDENCE_WORDS: Readonly<Record<Confidence, string>> = {
-  certain: 'certain: the VMs open the same disk, and it is made for that',
-  member: 'member, peers unseen: the VM has a disk that others may open, and no other VM of the export does',
-  probable: 'probable: independent signs agree, and no disk proves it',
-  collision: 'collision: the VMs name the same disk, and nothing permits it: a clone, a template or a library',
-  hint: 'hint: too little to say',
+export const CONFIDENCE_WORDS: Readonly<Record<Confidence, { readonly word: string; readonly meaning: string }>> = {
+  certain: { word: 'certain', meaning: 'The VMs open the same disk, and a setting permits it.' },
+  member: {
+    word: 'member, peers unseen',
+    meaning: 'The VM has a disk that others may open, and no other VM of the export opens it.',
+  },
+  probable: { word: 'probable', meaning: 'Independent signs agree; no disk proves it.' },
+  collision: {
+    word: 'collision',
+    meaning: 'The VMs name the same disk, and no setting permits it: a clone, a template or a library.',
+  },
+  hint: { word: 'hint', meaning: 'Too little is known to say more.' },
 };
 
 /** How to confirm a cluster. */
