@@ -83,7 +83,7 @@ inline readSettings() {
 #define SWITCHING	5
 #define UNWINDING	6
 
-/* Orders: the steps of src/core/plan/steps.ts. */
+/* Orders: the steps of src/core/plan/vm/steps.ts. */
 #define NOTHING		0
 #define FENCE		1
 #define GRANT		2

@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { type Generation, parseGeneration, parseVmId, type VmId } from '../base/ids.ts';
-import type { SlotNeeds } from '../core/plan/port-filter.ts';
+import type { SlotNeeds } from '../core/plan/hosts/port-filter.ts';
 import type { RunningIncarnation } from '../core/ports/host-link.ts';
 import { type ProcessIdentity, readProcess } from '../os/process-table.ts';
 import { parseTap, type Tap } from './network/taps.ts';

@@ -5,7 +5,7 @@ import type { CreateVm } from '../api/requests.ts';
 import { present } from '../base/assert.ts';
 import { parseStorageName } from '../base/ids.ts';
 import { keyOf, PREFIX } from '../core/model/keys.ts';
-import { filledShare } from '../core/plan/etcd-space.ts';
+import { filledShare } from '../core/plan/lead/etcd-space.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { AlarmRequest_AlarmAction, AlarmRequestSchema, AlarmType, Maintenance } from '../etcd/generated/rpc_pb.js';

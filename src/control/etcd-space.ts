@@ -1,5 +1,5 @@
 /**
- * Keeps etcd from filling up, and recovers a full one (core/plan/etcd-space.ts decides). Every control node checks; the
+ * Keeps etcd from filling up, and recovers a full one (core/plan/lead/etcd-space.ts decides). Every control node checks; the
  * leader acts. While a full etcd refuses even leases and nobody can lead, every control node acts: each step may be
  * repeated by several nodes at once.
  *
@@ -15,7 +15,7 @@ import {
   type EtcdStep,
   filledShare,
   RESERVE_SHARE,
-} from '../core/plan/etcd-space.ts';
+} from '../core/plan/lead/etcd-space.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { EndpointStatus, EtcdClient } from '../etcd/client.ts';
 import { EtcdCompacted } from '../etcd/errors.ts';

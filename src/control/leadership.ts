@@ -3,13 +3,13 @@
  *
  * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the leadership ends, its
  * controller begins no further step, and what it might still write is refused by its guard. A leadership ends with the first commit of
- * which nobody knows whether it was applied, and where another control node reaches more of the cluster (core/loop/lead-watch.ts): the node
+ * which nobody knows whether it was applied, and where another control node reaches more of the cluster (core/loop/lead/lead-watch.ts): the node
  * campaigns again at once, behind those that wait already.
  */
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
-import { GIVEN_OFTEN, keptMs } from '../core/plan/lead-decision.ts';
+import { GIVEN_OFTEN, keptMs } from '../core/plan/lead/lead-decision.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { Etcd } from '../etcd/api.ts';

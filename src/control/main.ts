@@ -13,7 +13,7 @@ import type { ControllerPorts } from '../core/loop/controller.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import { PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
-import { controlPortFilter, membersOf } from '../core/plan/port-filter.ts';
+import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { PORTS } from '../core/model/ports.ts';
-import { storagePortFilter } from '../core/plan/port-filter.ts';
+import { storagePortFilter } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { PREFIX } from '../core/model/keys.ts';
-import type { Members } from '../core/plan/port-filter.ts';
+import type { Members } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { followMembers } from './members.ts';

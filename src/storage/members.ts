@@ -5,7 +5,7 @@
  */
 import { messageOf } from '../base/errors.ts';
 import { PREFIX } from '../core/model/keys.ts';
-import type { Members } from '../core/plan/port-filter.ts';
+import type { Members } from '../core/plan/hosts/port-filter.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { follow } from '../etcd/follow.ts';
 import { pause } from '../etcd/waits.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { WORKFLOWS } from '../core/plan/steps.ts';
+import { WORKFLOWS } from '../core/plan/vm/steps.ts';
 import { meets, parseStory, type Statement, substitute, wordsOf } from './story-language.ts';
 
 const SCENARIOS = join(import.meta.dirname, '../../scenarios');

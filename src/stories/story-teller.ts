@@ -3,7 +3,7 @@
  * step that does not come true ends the story with its line, what was seen last, and when each step before was taken.
  */
 import { messageOf } from '../base/errors.ts';
-import { WORKFLOWS } from '../core/plan/steps.ts';
+import { WORKFLOWS } from '../core/plan/vm/steps.ts';
 import { type GpOutcome, type Statement, substitute } from './story-language.ts';
 
 /** What was found when a story looked: whether it is so, and what there is, for people. */

@@ -1,9 +1,9 @@
 /**
- * Keeps the host's port filter (core/plan/port-filter.ts) in the kernel. Guarantees: the filter is replaced as a whole,
+ * Keeps the host's port filter (core/plan/hosts/port-filter.ts) in the kernel. Guarantees: the filter is replaced as a whole,
  * one change after the other; a slot's disks are in the filter before its QEMU starts and for as long as that QEMU
  * runs; a filter that cannot be installed is logged and stops no VM.
  */
-import { hostPortFilter, type Members, type SlotNeeds } from '../../core/plan/port-filter.ts';
+import { hostPortFilter, type Members, type SlotNeeds } from '../../core/plan/hosts/port-filter.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';
 import type { Log } from '../../os/log.ts';
 import { PacketFilter } from '../../os/packet-filter.ts';

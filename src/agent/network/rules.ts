@@ -5,7 +5,7 @@
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';
-import { TUNNEL_MARK } from '../../core/plan/port-filter.ts';
+import { TUNNEL_MARK } from '../../core/plan/hosts/port-filter.ts';
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
 import { bridgeName, cidrOf, tunnelName } from './names.ts';
 import { chain, replaceTable, set } from './nft-text.ts';

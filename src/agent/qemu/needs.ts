@@ -1,6 +1,6 @@
 /** What a QEMU connects to while it runs, taken from its launch order or from its arguments. Pure. */
 import { SHARED_CONTROLLER } from '../../core/model/shared-disk-devices.ts';
-import type { SlotNeeds } from '../../core/plan/port-filter.ts';
+import type { SlotNeeds } from '../../core/plan/hosts/port-filter.ts';
 import type { LaunchOrder } from '../../core/ports/host-link.ts';
 
 const NBD_SERVER = /^\{"driver":"nbd",.*"server":\{"type":"inet","host":"([\d.]+)","port":"(\d+)"/;

@@ -2,7 +2,7 @@
  * The memory of one cluster in the form that the planner needs: arrays are made once, and an assignment is computed per
  * host.
  */
-import { rankHosts, spread } from '../../core/plan/spread-placement.ts';
+import { rankHosts, spread } from '../../core/plan/placement/spread-placement.ts';
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
 

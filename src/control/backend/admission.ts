@@ -31,7 +31,7 @@ import {
 import { keyOf } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../../core/model/ports.ts';
 import type { VmBoot, VmDisk, VmNic, VmRecord, VmSpec } from '../../core/model/vm.ts';
-import { place } from '../../core/plan/placement.ts';
+import { place } from '../../core/plan/placement/placement.ts';
 import {
   demandAppend,
   demandCardCount,

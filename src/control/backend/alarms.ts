@@ -5,7 +5,7 @@
 import type { Alarm } from '../../api/views.ts';
 import { clockFinding } from '../../core/model/clock-offset.ts';
 import { poolWords } from '../../core/model/pool-room.ts';
-import { etcdAlarms } from '../../core/plan/etcd-space.ts';
+import { etcdAlarms } from '../../core/plan/lead/etcd-space.ts';
 import type { BackendContext } from './context.ts';
 
 /** The most alarms of one kind that are listed separately. */

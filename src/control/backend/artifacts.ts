@@ -11,7 +11,7 @@ import { CodedError, messageOf } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type StorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
-import { unreadableUser } from '../../core/plan/unreadable.ts';
+import { unreadableUser } from '../../core/plan/vm/unreadable.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';

@@ -18,7 +18,7 @@ import type { Alarm, Cluster, ControlNode, Disk, Event, Health, Host, StorageNod
 import { CodedError } from '../../base/errors.ts';
 import { listed } from '../../base/listed.ts';
 import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
-import { answering, filledShare } from '../../core/plan/etcd-space.ts';
+import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type {

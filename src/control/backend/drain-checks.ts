@@ -7,8 +7,8 @@
 import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
-import { moveObstacle } from '../../core/plan/guest-cluster-limits.ts';
-import { place } from '../../core/plan/placement.ts';
+import { moveObstacle } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
+import { place } from '../../core/plan/placement/placement.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 import type { BackendContext } from './context.ts';

@@ -9,7 +9,7 @@ import { listed } from '../../base/listed.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
-import { demandUsersKnown } from '../../core/plan/unreadable.ts';
+import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { ClusterStore, type Write } from '../store/cluster-store.ts';
 import { type ChangeContext, change, checkRevision } from './changes.ts';

@@ -7,7 +7,7 @@ import { listed } from '../../base/listed.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
-import { demandUsersKnown } from '../../core/plan/unreadable.ts';
+import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { pause } from '../../os/deadline.ts';

@@ -8,7 +8,7 @@ import { type HostName, parseHostName, parseStorageName } from '../../base/ids.t
 import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
-import { demandReadable } from '../../core/plan/unreadable.ts';
+import { demandReadable } from '../../core/plan/vm/unreadable.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Write } from '../store/cluster-store.ts';
 import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';

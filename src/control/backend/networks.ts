@@ -9,7 +9,7 @@ import type { NetworkRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { cardsOf } from '../../core/model/vm.ts';
-import { demandUsersKnown } from '../../core/plan/unreadable.ts';
+import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import { demandCount } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';

@@ -1,6 +1,6 @@
 /** Sentences about storage services that do not answer: what is known, and what waits for them. */
 import type { StorageName } from '../../base/ids.ts';
-import type { StorageSilence } from '../../core/loop/storage-observer.ts';
+import type { StorageSilence } from '../../core/loop/observe/storage-observer.ts';
 import { sharedDisksOf, type VmRecord } from '../../core/model/vm.ts';
 import type { BackendContext } from './context.ts';
 

@@ -1,6 +1,6 @@
 /** Guest clusters that nobody declared, by the records of a store. */
 import { recordsOf } from '../../core/model/cluster-index.ts';
-import { type Undeclared, undeclaredClusters } from '../../core/plan/undeclared.ts';
+import { type Undeclared, undeclaredClusters } from '../../core/plan/guest-clusters/undeclared.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { indexOfStore } from './records-index.ts';

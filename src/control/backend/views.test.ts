@@ -4,7 +4,7 @@ import { Value } from 'typebox/value';
 import * as schemas from '../../api/views.ts';
 import { type Generation, parseHostName, parseImageName, parseStorageName, parseVmId } from '../../base/ids.ts';
 import type { Controller } from '../../core/loop/controller.ts';
-import type { StorageSilence } from '../../core/loop/storage-observer.ts';
+import type { StorageSilence } from '../../core/loop/observe/storage-observer.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { HostObservation, IncarnationObservation } from '../../core/model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';

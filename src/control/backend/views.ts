@@ -33,9 +33,9 @@ import {
   type VmRecord,
   type VmSharedDisk,
 } from '../../core/model/vm.ts';
-import { judgementOf } from '../../core/plan/decision.ts';
-import { unreadableFor } from '../../core/plan/unreadable.ts';
-import type { Judgement } from '../../core/plan/verdict.ts';
+import { judgementOf } from '../../core/plan/vm/decision.ts';
+import { unreadableFor } from '../../core/plan/vm/unreadable.ts';
+import type { Judgement } from '../../core/plan/vm/verdict.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { wwnOf } from '../../pki/unit-identity.ts';
 import { snapshotOf } from '../store/leader-store.ts';

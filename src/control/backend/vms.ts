@@ -6,7 +6,7 @@ import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
-import { disturbedMembers } from '../../core/plan/guest-cluster-limits.ts';
+import { disturbedMembers } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';

@@ -5,7 +5,7 @@ import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
-import type { SeenPool } from '../plan/decision.ts';
+import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
@@ -14,15 +14,15 @@ import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
-import { DiskPaths } from './disk-paths.ts';
-import { type CredentialIssuer, Executor, type ExecutorPorts } from './executor.ts';
-import { HostLoop } from './host-loop.ts';
-import { type LeadHand, LeadWatch } from './lead-watch.ts';
-import { HostObserver } from './observer.ts';
-import { PoolWatch } from './pool-watch.ts';
-import { SharedDiskLoop } from './shared-disk-loop.ts';
-import { StorageObserver } from './storage-observer.ts';
-import { type CrashPoint, VmLoop } from './vm-loop.ts';
+import { HostLoop } from './hosts/host-loop.ts';
+import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
+import { DiskPaths } from './observe/disk-paths.ts';
+import { HostObserver } from './observe/host-observer.ts';
+import { PoolWatch } from './observe/pool-watch.ts';
+import { StorageObserver } from './observe/storage-observer.ts';
+import { SharedDiskLoop } from './shared-disks/shared-disk-loop.ts';
+import { type CredentialIssuer, Executor, type ExecutorPorts } from './vm/executor.ts';
+import { type CrashPoint, VmLoop } from './vm/vm-loop.ts';
 
 export interface ControllerPorts {
   readonly clock: Clock;

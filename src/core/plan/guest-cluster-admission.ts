@@ -29,7 +29,7 @@ import {
   withDisk,
   withoutDisks,
 } from './shared-disk-admission.ts';
-import { demandReadable, demandUsersKnown } from './unreadable.ts';
+import { demandReadable, demandUsersKnown } from './vm/unreadable.ts';
 
 /** Members that a guest cluster may have: so many VMs may share a disk. */
 const MEMBERS_MAX = USERS_MAX;

@@ -8,7 +8,7 @@ import type { HostName, NetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { NetworkOnHost, NetworkPlan } from '../ports/host-link.ts';
-import type { Members } from './port-filter.ts';
+import type { Members } from './hosts/port-filter.ts';
 
 /** What all members of a network have in common. */
 interface NetworkParts {

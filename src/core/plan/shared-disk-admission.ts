@@ -14,7 +14,7 @@ import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { LIMITS } from '../model/limits.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
 import type { Change, Snapshot } from '../ports/store.ts';
-import { demandUsersKnown } from './unreadable.ts';
+import { demandUsersKnown } from './vm/unreadable.ts';
 
 /** What admission reads. */
 export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations' | 'unreadable'>;

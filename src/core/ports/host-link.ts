@@ -13,7 +13,7 @@
 import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
 import type { VmDisk } from '../model/vm.ts';
-import type { Members } from '../plan/port-filter.ts';
+import type { Members } from '../plan/hosts/port-filter.ts';
 import type { ProbeResult } from './probe-result.ts';
 
 /** The feature that orders with shared disks need (`Order.needs`). */

@@ -4,7 +4,7 @@
  * for long is not judged.
  */
 import type { Term } from '../../base/ids.ts';
-import { GIVEN_OFTEN } from '../../core/plan/lead-decision.ts';
+import { GIVEN_OFTEN } from '../../core/plan/lead/lead-decision.ts';
 import type { SimControlNode } from '../machines/control-node.ts';
 import type { SimMachine } from '../machines/sim-machine.ts';
 import { isOpenWay, type Topology } from '../machines/topology.ts';

@@ -5,9 +5,9 @@
 import { type Generation, parseGeneration } from '../../../base/ids.ts';
 import type { IncarnationObservation, MigrationState } from '../../model/observation.ts';
 import type { VmPhase, VmRecord } from '../../model/vm.ts';
-import type { Decision } from '../decision.ts';
-import type { Acknowledged, Step } from '../steps.ts';
-import { decide } from '../vm-decision.ts';
+import type { Decision } from '../vm/decision.ts';
+import type { Acknowledged, Step } from '../vm/steps.ts';
+import { decide } from '../vm/vm-decision.ts';
 import { acknowledged, answers, incarnation, NOW, type Seen, situation, task, vmRecord } from './sample-records.ts';
 
 export type Row = readonly [

@@ -11,7 +11,7 @@ import {
   type StorageName,
   type VmId,
 } from '../../../base/ids.ts';
-import { emptyLedger } from '../../loop/executor.ts';
+import { emptyLedger } from '../../loop/vm/executor.ts';
 import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
 import { indexOf } from '../../model/cluster-index.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
@@ -22,8 +22,8 @@ import type {
   QmpObservation,
 } from '../../model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
-import type { ClusterSituation, VmSituation } from '../decision.ts';
-import type { Acknowledged } from '../steps.ts';
+import type { ClusterSituation, VmSituation } from '../vm/decision.ts';
+import type { Acknowledged } from '../vm/steps.ts';
 
 /** The time of every sample by either clock, in ms. */
 export const NOW = 1_700_000_000_000;

@@ -1,0 +1,287 @@
+/**
+ * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the next report is the retry.
+ *
+ * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster, but for a
+ * change of the quarantined hosts, which concerns every host. A host gets a new network plan GATHER_MS after the first of some changes,
+ * with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a row.
+ */
+import { messageOf } from '../../../base/errors.ts';
+import type { HostName, NetworkName, VmId } from '../../../base/ids.ts';
+import { sameCapacity } from '../../model/cluster.ts';
+import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { keyOf } from '../../model/keys.ts';
+import { decideHost } from '../../plan/hosts/host-decision.ts';
+import { type Members, membersForHosts } from '../../plan/hosts/port-filter.ts';
+import { NetworkPlanner } from '../../plan/network-plan.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { HostLink, NetworkPlan } from '../../ports/host-link.ts';
+import type { Log } from '../../ports/log.ts';
+import type { LeaderStore } from '../../ports/store.ts';
+import type { HostObserver } from '../observe/host-observer.ts';
+
+export interface HostLoopPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: LeaderStore;
+  readonly hosts: HostLink;
+  readonly observer: HostObserver;
+  /** Follows the snapshot. */
+  readonly index: ClusterIndex;
+}
+
+const ORDER_DEADLINE_MS = 5_000;
+/** Between two network plans for one host. What a launched VM needs there comes with its launch. */
+const PLAN_INTERVAL_MS = 500;
+/** Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone. */
+const GATHER_MS = 50;
+const OFFERS_PER_TURN = 50;
+
+interface HostState {
+  busy: boolean;
+  /** Counts what may have changed the host's network plan, apart from what concerns every host. */
+  planVersion: number;
+  /** The version the host acknowledged, and when that was ordered (monotonic ms); null before the first. */
+  planned: { readonly common: number; readonly own: number; readonly at: number } | null;
+  /** When a record last began or ceased to name this host (monotonic ms). */
+  placementAt: number;
+  /** The processes (by the observer's count) that all were expected, and by which records (by `placementAt`); null: not known. */
+  clean: { readonly processes: number; readonly placementAt: number } | null;
+}
+
+/** One order at a time per host; what a host acknowledged is remembered for this term only. */
+export class HostLoop {
+  readonly #ports: HostLoopPorts;
+  readonly #states = new Map<HostName, HostState>();
+  readonly #planner: NetworkPlanner;
+  /** Null when the list has to be rebuilt. */
+  #members: Members | null = null;
+  /** Counts what changes the plan of every host. */
+  #commonVersion = 0;
+  /** What changed and was not handed out yet: the version that was, and what concerns single hosts. */
+  #commonOffered = 0;
+  readonly #changedNetworks = new Set<NetworkName>();
+  readonly #changedHosts = new Set<HostName>();
+  #isGathering = false;
+  #stopped = false;
+
+  constructor(ports: HostLoopPorts) {
+    this.#ports = ports;
+    const { networks } = ports.store.snapshot;
+    this.#planner = new NetworkPlanner(ports.index, {
+      network: (name) => networks.get(name)?.value,
+      members: () => (this.#members ??= membersForHosts(ports.store.snapshot)),
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** The network state `host` should have now. */
+  planFor(host: HostName): NetworkPlan {
+    return this.#planner.planFor(host, this.#ports.store.snapshot.revision);
+  }
+
+  /** A VM's record began or ceased to name `hosts`. */
+  placementChanged(hosts: readonly HostName[]): void {
+    for (const host of hosts) this.#state(host).placementAt = this.#ports.clock.monotonicMs();
+  }
+
+  /** A network's record changed, or the hosts that have it, or one of these: hand out what differs. */
+  networkChanged(network: NetworkName): void {
+    this.#planner.networkChanged(network);
+    this.#changedNetworks.add(network);
+    this.#gather();
+  }
+
+  /** The host has no member of a network any more, or has its first. */
+  hostPlanChanged(host: HostName): void {
+    this.#changedHosts.add(host);
+    this.#gather();
+  }
+
+  /** The quarantined hosts changed, or the address of one: every host's plan is another one. */
+  everyPlanChanged(): void {
+    this.#planner.quarantineChanged();
+    this.#commonVersion++;
+    this.#gather();
+  }
+
+  /**
+   * Handles a member that joined, left, or changed its addresses. `isUrgent`: hosts must learn of it soon. Hosts need
+   * not learn of a new host at once: the launch of a migration's destination names its source.
+   */
+  membersChanged({ isUrgent }: { readonly isUrgent: boolean }): void {
+    this.#members = null;
+    if (!isUrgent) return;
+    this.#commonVersion++;
+    this.#gather();
+  }
+
+  /** A host is no more. */
+  forget(host: HostName): void {
+    this.#states.delete(host);
+    this.#changedHosts.delete(host);
+  }
+
+  /** A report of `host` came. */
+  reported(host: HostName): void {
+    const state = this.#state(host);
+    const latest = this.#ports.observer.report(host);
+    if (latest === null) return;
+    if (latest.report.networkRevision === 0) state.planned = null;
+    // Almost every report finds everything in order.
+    if (this.#isPlanDue(state) || this.#isCapacityNew(host) || !this.#isClean(host, state))
+      void this.#serve(host, state);
+  }
+
+  #state(host: HostName): HostState {
+    let state = this.#states.get(host);
+    if (state === undefined) {
+      state = { busy: false, planVersion: 0, planned: null, placementAt: 0, clean: null };
+      this.#states.set(host, state);
+    }
+    return state;
+  }
+
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#ports.clock.after(GATHER_MS, () => {
+      this.#isGathering = false;
+      if (!this.#stopped) this.#handOut();
+    });
+  }
+
+  /** Offers plans to the hosts that the changes since the last time concern. */
+  #handOut(): void {
+    const hosts = new Set(this.#changedHosts);
+    for (const network of this.#changedNetworks)
+      for (const host of this.#ports.index.membersOf(network)) hosts.add(host);
+    this.#changedNetworks.clear();
+    this.#changedHosts.clear();
+    for (const host of hosts) this.#state(host).planVersion++;
+    const isForAll = this.#commonOffered !== this.#commonVersion;
+    this.#commonOffered = this.#commonVersion;
+    this.#offerInTurns(isForAll ? [...this.#states.keys()] : [...hosts]);
+  }
+
+  /**
+   * A plan names every machine of the cluster, so that writing a thousand plans would take too long for one turn of the
+   * event loop.
+   */
+  #offerInTurns(hosts: readonly HostName[]): void {
+    for (const host of hosts.slice(0, OFFERS_PER_TURN)) {
+      const state = this.#states.get(host);
+      if (state !== undefined) this.#offer(host, state);
+    }
+    const rest = hosts.slice(OFFERS_PER_TURN);
+    if (rest.length === 0) return;
+    this.#ports.clock.after(0, () => {
+      if (!this.#stopped) this.#offerInTurns(rest);
+    });
+  }
+
+  /** Serves a host whose plan may be due; one that had a plan just now gets the next with a report. */
+  #offer(host: HostName, state: HostState): void {
+    if (this.#isPlanDue(state) && this.#ports.observer.report(host) !== null) void this.#serve(host, state);
+  }
+
+  #isPlanDue({ planned, planVersion }: HostState): boolean {
+    if (planned === null) return true;
+    if (planned.own === planVersion && planned.common === this.#commonVersion) return false;
+    return this.#ports.clock.monotonicMs() - planned.at >= PLAN_INTERVAL_MS;
+  }
+
+  async #serve(host: HostName, state: HostState): Promise<void> {
+    if (state.busy || !this.#mayOrder()) return;
+    state.busy = true;
+    try {
+      await this.#capacity(host);
+      if (this.#isPlanDue(state)) await this.#network(host, state);
+      if (!this.#isClean(host, state)) await this.#processes(host, state);
+    } catch (error) {
+      this.#ports.log.warn('order to host failed', { host, error: messageOf(error) });
+    } finally {
+      state.busy = false;
+    }
+  }
+
+  /** The next report is the next attempt. */
+  #mayOrder(): boolean {
+    return !this.#stopped && this.#ports.store.leads();
+  }
+
+  /** What the host can give is its agent's to say; placement reads the record. */
+  async #capacity(host: HostName): Promise<void> {
+    const { observer, store } = this.#ports;
+    const record = store.snapshot.hosts.get(host);
+    const capacity = observer.report(host)?.report.capacity;
+    if (record === undefined || capacity === undefined || !this.#isCapacityNew(host)) return;
+    await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], events: [] });
+  }
+
+  #isCapacityNew(host: HostName): boolean {
+    const { observer, index } = this.#ports;
+    const [known, said] = [index.host(host)?.capacity, observer.report(host)?.report.capacity];
+    return known !== undefined && said !== undefined && !sameCapacity(known, said);
+  }
+
+  /** True where nothing about the host's processes, and what is expected there, changed since all was well. */
+  #isClean(host: HostName, { clean, placementAt }: HostState): boolean {
+    if (clean === null || clean.placementAt !== placementAt) return false;
+    const { observer, index } = this.#ports;
+    return clean.processes === observer.processesCount(host) && index.host(host)?.quarantine === null;
+  }
+
+  async #network(host: HostName, state: HostState): Promise<void> {
+    const { clock, observer, hosts, store } = this.#ports;
+    if (observer.report(host) === null || !this.#mayOrder()) return;
+    const planned = { common: this.#commonVersion, own: state.planVersion, at: clock.monotonicMs() };
+    await hosts.applyNetwork(host, { ...this.planFor(host), term: store.term }, { deadlineMs: ORDER_DEADLINE_MS });
+    state.planned = planned;
+  }
+
+  async #processes(host: HostName, state: HostState): Promise<void> {
+    const { observer, store, hosts, log } = this.#ports;
+    const latest = observer.report(host);
+    const record = store.snapshot.hosts.get(host);
+    // A report asked for before the last placement change may show a process that was expected then: wait for the next one.
+    if (latest === null || record === undefined || latest.sentAt <= state.placementAt) return;
+    const { vms, unreadable } = store.snapshot;
+    const vm = (id: VmId) => vms.get(id)?.value;
+    const isUnreadable = (id: VmId) => unreadable.has(keyOf.vm(id));
+    const steps = decideHost({ host: record.value, report: latest.report, vm, isUnreadable });
+    const { placementAt } = state;
+    state.clean = steps.length > 0 ? null : { processes: observer.processesCount(host), placementAt };
+    for (const step of steps) {
+      if (!this.#mayOrder()) return;
+      if (step.do === 'kill-stale') {
+        log.info('ending stale incarnations', {
+          host,
+          vm: step.vm,
+          generations: step.generations,
+          reason: step.reason,
+        });
+        await hosts.kill(
+          host,
+          { term: store.term, vm: step.vm, generations: step.generations, reason: step.reason },
+          { deadlineMs: ORDER_DEADLINE_MS },
+        );
+      } else {
+        const value = { ...record.value, quarantine: null };
+        const message = `${host} is back and clean: nothing of an older generation runs there.`;
+        const event = {
+          at: this.#ports.clock.wallMs(),
+          kind: 'host-clean',
+          vm: null,
+          vmName: null,
+          host,
+          generation: null,
+          message,
+        };
+        await store.commit({ changes: [{ kind: 'host', id: host, value }], events: [event] });
+      }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * How long what QMP said counts, and when there is nothing to ask. Guarantees: a move is committed upon answers of the last quarter of a second,
+ * or upon what QEMU tells by itself; no guest stands still for a question that nobody needs. What happens to a QEMU, and the end of its
+ * connection, come as events, whatever was asked when.
+ */
+import type { Generation } from '../../../base/ids.ts';
+import type { MigrationTold, QmpObservation } from '../../model/observation.ts';
+import type { VmPhase } from '../../model/vm.ts';
+import { isEnding } from '../../plan/migration/migration-decision.ts';
+import type { Acknowledged } from '../../plan/vm/steps.ts';
+
+/** An answer older than this is asked for again, as a rule. */
+const FRESH_MS = 250;
+/** Of a destination that takes a stream: it tells its end by itself, and answers what it was asked only then, while the guest stands still. */
+const LOADING_MS = 2_000;
+
+type Sent = Pick<Acknowledged, 'granted' | 'listening' | 'sent' | 'fencedBelow'>;
+
+/** How long in ms an answer of `generation` counts, where VMs that run quietly are looked at every `intervalMs`. */
+export function keepsMs(
+  seen: QmpObservation,
+  generation: Generation,
+  { phase, ledger, intervalMs }: { readonly phase: VmPhase; readonly ledger: Sent; readonly intervalMs: number },
+): number {
+  // One whose run state is about to follow has changed already.
+  if (isEnding(seen)) return 0;
+  // Less than the shortest pause between two looks.
+  if (phase.kind === 'running') return intervalMs / 2 - FRESH_MS;
+  if (phase.kind !== 'migrating' || seen.kind !== 'answers') return FRESH_MS;
+  const { destination } = phase;
+  // Nothing was begun yet: what its last look as a running VM showed, at most an interval and a half ago.
+  if (!ledger.granted.has(destination.generation) && seen.status === 'running') return 2 * intervalMs;
+  const isLoading = generation === destination.generation && ledger.sent.has(generation);
+  return isLoading && seen.status === 'inmigrate' ? LOADING_MS : FRESH_MS;
+}
+
+/**
+ * Returns whether no answer of the QEMU of `generation` could change a decision: while the end of a migration is being
+ * recorded, and before its source is fenced, if the guest stands still for as long as its QEMU answers; also for a
+ * destination that is known to wait, before anything is sent to it. `isStale`: an order was given since the QEMU was
+ * asked (a source was told to halt its guest). `told`: the recorded answer and its time (on the clock of `now`, ms).
+ */
+export function hasNothingToAsk(
+  phase: VmPhase,
+  {
+    generation,
+    isStale,
+    ledger,
+    told,
+    now,
+  }: {
+    readonly generation: Generation;
+    readonly isStale: boolean;
+    readonly ledger: Sent;
+    readonly told: Iterable<{ readonly told: MigrationTold; readonly at: number }>;
+    readonly now: number;
+  },
+): boolean {
+  if (phase.kind === 'switching') return ledger.fencedBelow < phase.destination.generation;
+  if (phase.kind !== 'migrating') return false;
+  const to = phase.destination.generation;
+  if (ledger.listening.has(to) && !ledger.sent.has(to)) return generation === to || !isStale;
+  return [...told].some(({ at }) => now - at <= FRESH_MS);
+}

@@ -1,0 +1,30 @@
+/**
+ * When a VM that runs quietly is looked at again. Guarantees: each VM has an instant of its own within the interval, so that looks do
+ * not come in waves; all of them together are about LOOKS_PER_S_MAX a second at most, however many VMs there are. A VM that something
+ * happens to is looked at then, and counts for nothing here.
+ */
+import type { VmId } from '../../../base/ids.ts';
+
+const INTERVAL_MS_MIN = 5_000;
+/** Each look asks a QEMU. What happens to it, and the end of its connection, come as events, whatever the interval. */
+const LOOKS_PER_S_MAX = 2_000;
+
+/** Between two looks at one of `vms` VMs, in ms: 5 s up to 10,000 of them, 10 s for 20,000. */
+export function steadyIntervalMs(vms: number): number {
+  return Math.max(INTERVAL_MS_MIN, (1_000 * vms) / LOOKS_PER_S_MAX);
+}
+
+/**
+ * The pause in ms before the next look of a VM that has to be looked at in `againInMs` at the latest, at `now` (monotonic ms). Where
+ * that is at least the interval, its next instant, or the one after where the next is sooner than half an interval.
+ */
+export function pauseUntilLook(id: VmId, againInMs: number, now: number, intervalMs: number): number {
+  if (againInMs < intervalMs) return againInMs;
+  // FNV-1a, and a last mixing of its bits: ids that differ in one digit are far apart.
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  const instant = (((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32) * intervalMs;
+  const left = intervalMs - ((now + intervalMs - instant) % intervalMs);
+  return left < intervalMs / 2 ? left + intervalMs : left;
+}

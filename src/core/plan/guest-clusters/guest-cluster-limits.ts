@@ -1,0 +1,65 @@
+/**
+ * Whether a member of a guest cluster may be moved now. Pure. The cluster disturbs a member only by moving it: what people stop, and what
+ * fails, it does not keep from happening, but it counts them.
+ *
+ * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; none begins whose predicted
+ * pause is longer than the cluster tolerates. A member that was moved counts until it is seen running again.
+ */
+import type { GuestClusterRecord } from '../../model/guest-cluster.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { predictPause } from '../migration/pause-prediction.ts';
+import type { ClusterSituation } from '../vm/decision.ts';
+
+/** Why not. `passes`: it goes away without anybody doing anything, as far as can be known. */
+export interface Obstacle {
+  readonly why: string;
+  readonly passes: boolean;
+}
+
+type Seen = Pick<ClusterSituation, 'index' | 'seesRunning'>;
+
+/** What stands in the way of moving `vm`, or null: it is in no guest cluster, or its cluster bears it. */
+export function moveObstacle(vm: VmRecord, seen: Seen): Obstacle | null {
+  const cluster = seen.index.guestClusterOf(vm);
+  if (cluster === null) return null;
+  const { ms, because } = predictPause({ measuredMs: vm.pausesMs ?? [], memoryBytes: vm.spec.memoryBytes });
+  if (ms > cluster.toleratesMs) {
+    const why = `The move would hold ${vm.name} still for about ${ms} ms (${because}), and guest cluster ${cluster.name} tolerates ${cluster.toleratesMs} ms.`;
+    return { why, passes: false };
+  }
+  const disturbed = disturbedMembers(cluster, seen, vm);
+  if (disturbed.length < cluster.maxDisturbed) return null;
+  const bears = cluster.maxDisturbed === 1 ? '1 disturbed member' : `${cluster.maxDisturbed} disturbed members`;
+  return {
+    why: `Guest cluster ${cluster.name} bears ${bears} at once: ${disturbed.map(({ why }) => why).join(', ')}.`,
+    passes: disturbed.filter(({ passes }) => !passes).length < cluster.maxDisturbed,
+  };
+}
+
+/** The members that are disturbed now, `except` left out, each with how. */
+export function disturbedMembers(cluster: GuestClusterRecord, seen: Seen, except: VmRecord | null = null): Obstacle[] {
+  return cluster.members.flatMap((id) => {
+    const member = id === except?.id ? null : seen.index.vm(id);
+    return member === null ? [] : (disturbanceOf(member, seen.seesRunning) ?? []);
+  });
+}
+
+function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning']): Obstacle | null {
+  const { name, phase, intent, deleting } = vm;
+  if (deleting || intent === 'stopped') return { why: `${name} is stopped`, passes: false };
+  if (intent === 'suspended') return { why: `${name} is paused`, passes: false };
+  switch (phase.kind) {
+    case 'migrating':
+    case 'switching':
+      return { why: `${name} moves from ${phase.source.host} to ${phase.destination.host}`, passes: true };
+    case 'unwinding':
+      return { why: `the move of ${name} to ${phase.destination.host} is being undone`, passes: true };
+    case 'starting':
+      return { why: `${name} starts on ${phase.incarnation.host}`, passes: true };
+    case 'stopped':
+    case 'stopping':
+      return { why: `${name} does not run yet`, passes: true };
+    case 'running':
+      return seesRunning(vm) ? null : { why: `${name} is not seen running yet`, passes: true };
+  }
+}

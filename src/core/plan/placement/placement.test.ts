@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseVmId } from '../../../base/ids.ts';
+import { footprintBytes } from '../../model/cluster-index.ts';
+import { expectedIncarnations, type VmRecord } from '../../model/vm.ts';
+import { clusterOf, host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from '../testing/sample-records.ts';
+import { type PlacementInput, place } from './placement.ts';
+
+const vm = vmRecord({ kind: 'stopped' });
+const other = (n: number, phase: Parameters<typeof vmRecord>[0]) =>
+  vmRecord(phase, { id: parseVmId(`vm-00000000010${n}`) });
+interface Given extends Partial<PlacementInput> {
+  readonly vms?: readonly VmRecord[];
+  readonly hosts?: Parameters<typeof clusterOf>[0]['hosts'];
+}
+const THREE = [1, 2, 3].map((n) => ({ record: hostRecord(n), seen: seenHost(n) }));
+const input = ({ vms = [vm], hosts = THREE, ...more }: Given = {}): PlacementInput => {
+  const { index, seeHost } = clusterOf({ vms, hosts });
+  return { vm, index, seeHost, exclude: [], only: null, isOver: true, ...more };
+};
+
+test('C1 the host with most free memory is taken, and names break ties', () => {
+  assert.deepEqual(place(input()), { kind: 'placed', host: host(1), slot: 0 });
+  const vms = [other(1, { kind: 'running', incarnation: incarnation(1, 1) })];
+  assert.deepEqual(place(input({ vms })), { kind: 'placed', host: host(2), slot: 0 });
+});
+
+test('C1 a migration takes room at both ends, whichever way it goes', () => {
+  const small = [1, 2].map((n) => ({
+    record: hostRecord(n, { capacity: { ...hostRecord(n).capacity, memoryBytes: 1.5 * VM_BYTES } }),
+    seen: seenHost(n),
+  }));
+  const migrating = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: null };
+  const placement = place(input({ hosts: small, vms: [other(1, { kind: 'unwinding', reason: '', ...migrating })] }));
+  assert.equal(placement.kind, 'nowhere');
+  assert.match(placement.reasons.join(), /h1: too little memory.*h2: too little memory/);
+});
+
+test('C2 a slot is free only when neither a record nor a process has it', () => {
+  const vms = [other(1, { kind: 'running', incarnation: incarnation(1, 1, 0) })];
+  const hosts = [{ record: hostRecord(1), seen: seenHost(1, { occupiedSlots: [1, 3] }) }];
+  assert.deepEqual(place(input({ vms, hosts })), { kind: 'placed', host: host(1), slot: 2 });
+});
+
+test('C3 a host that any record of its group names is refused, by name too, and says whom it has', () => {
+  const grouped = (n: number, phase: Parameters<typeof vmRecord>[0], antiAffinity: string) => {
+    const record = other(n, phase);
+    return { ...record, name: `db${n}`, spec: { ...record.spec, antiAffinity } };
+  };
+  const member = grouped(0, { kind: 'stopped' }, 'db');
+  const ends = { source: incarnation(1, 1), destination: incarnation(2, 2), taskId: null };
+  const vms = [grouped(1, { kind: 'switching', ...ends }, 'db')];
+  assert.deepEqual(place(input({ vm: member, vms })), { kind: 'placed', host: host(3), slot: 0 });
+  const nowhere = place(input({ vm: member, vms, only: host(1) }));
+  assert.match(nowhere.kind === 'nowhere' ? nowhere.reasons.join() : '', /h1: it has db1 of anti-affinity group db/);
+  const strangers = [grouped(1, { kind: 'switching', ...ends }, 'web'), other(2, { kind: 'stopped' })];
+  assert.equal(place(input({ vm: member, vms: strangers, only: host(1) })).kind, 'placed');
+  const own = { ...member, phase: { kind: 'running' as const, incarnation: incarnation(1, 1) } };
+  assert.equal(place(input({ vm: own, vms: [own], only: host(1) })).kind, 'placed');
+});
+
+test('C3 a record from before there were groups is in none', () => {
+  const { antiAffinity: _, ...spec } = vm.spec;
+  const old = { ...vm, spec } as typeof vm;
+  const vms = [
+    { ...old, id: parseVmId('vm-000000000101'), phase: { kind: 'running' as const, incarnation: incarnation(1) } },
+  ];
+  assert.equal(place(input({ vm: old, vms, only: host(1) })).kind, 'placed');
+});
+
+for (const [what, record, seen, reason] of [
+  ['silent', {}, { agent: 'silent' as const }, /does not answer/],
+  ['not asked yet', {}, { agent: 'unknown' as const }, /does not answer/],
+  ['quarantined', { quarantine: { since: 0, reason: 'lost with web' } }, {}, /quarantined: lost with web/],
+  ['cordoned', { cordoned: true }, {}, /cordoned/],
+] as const) {
+  test(`a host that is ${what} takes nothing, and says why`, () => {
+    const placement = place(input({ hosts: [{ record: hostRecord(1, record), seen: seenHost(1, seen) }] }));
+    assert.equal(placement.kind, 'nowhere');
+    assert.match(placement.reasons[0] ?? '', reason);
+  });
+}
+
+test('a cordoned host takes what is sent there by name, an excluded one does not', () => {
+  const hosts = [{ record: hostRecord(1, { cordoned: true }), seen: seenHost(1) }];
+  assert.equal(place(input({ hosts, only: host(1) })).kind, 'placed');
+  assert.equal(place(input({ hosts, only: host(1), exclude: [host(1)] })).kind, 'nowhere');
+  assert.equal(place(input({ only: host(9) })).kind, 'nowhere');
+});
+
+/** The same question, answered by walking every VM and host. */
+function slowly(given: Given & { readonly vm: VmRecord }): string {
+  const { vms = [], hosts = [], vm: wanted, isOver = true } = given;
+  const named = (record: VmRecord) => expectedIncarnations(record.phase);
+  const others = vms.filter((each) => each.id !== wanted.id);
+  const counted = isOver ? others : vms;
+  const needed = footprintBytes(wanted);
+  const fitting = hosts.flatMap(({ record, seen }) => {
+    const here = counted.flatMap((each) =>
+      named(each).flatMap((on) => (on.host === record.name ? [{ each, on }] : [])),
+    );
+    const free = record.capacity.memoryBytes - here.reduce((sum, { each }) => sum + footprintBytes(each), 0);
+    const group = wanted.spec.antiAffinity;
+    const apart = others.some(
+      (each) => group !== null && each.spec.antiAffinity === group && named(each).some((on) => on.host === record.name),
+    );
+    const usable = seen.agent === 'alive' && record.quarantine === null && !record.cordoned && !apart && free >= needed;
+    const slots = new Set([...here.map(({ on }) => on.slot), ...seen.occupiedSlots]);
+    const slot = Array.from({ length: 50 }, (_, i) => i).find((i) => !slots.has(i));
+    return usable ? [{ name: record.name, free, slot }] : [];
+  });
+  const [best] = fitting.sort((a, b) => b.free - a.free || (a.name < b.name ? -1 : 1));
+  return best === undefined ? 'nowhere' : `${best.name} slot ${best.slot}`;
+}
+
+test('C1 C2 C3 the ranking finds what a walk over all VMs and hosts finds', () => {
+  const on = fc.record({ h: fc.integer({ min: 1, max: 5 }), slot: fc.nat({ max: 3 }) });
+  const anyVm = fc.record({ on: fc.option(on), to: fc.option(on), antiAffinity: fc.constantFrom(null, 'db', 'web') });
+  const anyHost = fc.record({
+    agent: fc.constantFrom('alive' as const, 'alive' as const, 'silent' as const),
+    cordoned: fc.constantFrom(false, false, true),
+    isLost: fc.constantFrom(false, false, true),
+    gibs: fc.integer({ min: 1, max: 6 }),
+    occupiedSlots: fc.uniqueArray(fc.nat({ max: 4 }), { maxLength: 3 }),
+  });
+  const property = fc.property(
+    fc.array(anyVm, { minLength: 1, maxLength: 9 }),
+    fc.array(anyHost, { minLength: 5, maxLength: 5 }),
+    fc.boolean(),
+    (drawnVms, drawnHosts, isOver) => {
+      const vms = drawnVms.map(({ on: from, to, antiAffinity }, i): VmRecord => {
+        const source = from === null ? null : incarnation(1, from.h, from.slot);
+        const ends = source === null || to === null ? null : { source, destination: incarnation(2, to.h, to.slot) };
+        const record = other(i, source === null ? { kind: 'stopped' } : { kind: 'running', incarnation: source });
+        const phase = ends === null ? record.phase : ({ kind: 'switching', ...ends, taskId: null } as const);
+        return { ...record, phase, spec: { ...record.spec, antiAffinity } };
+      });
+      const hosts = drawnHosts.map(({ agent, cordoned, isLost, gibs, occupiedSlots }, i) => {
+        const quarantine = isLost ? { since: 0, reason: 'lost' } : null;
+        const capacity = { ...hostRecord(1).capacity, memoryBytes: gibs * 1.1 * VM_BYTES };
+        const record = hostRecord(i + 1, { cordoned, quarantine, capacity });
+        return { record, seen: seenHost(i + 1, { agent, occupiedSlots }) };
+      });
+      for (const wanted of vms) {
+        const found = place(input({ vm: wanted, vms, hosts, isOver }));
+        const brief = found.kind === 'placed' ? `${found.host} slot ${found.slot}` : found.kind;
+        assert.equal(brief, slowly({ vm: wanted, vms, hosts, isOver }));
+      }
+    },
+  );
+  fc.assert(property, { seed: 20_261_121, numRuns: 500 });
+});
+
+test('a refusal by many hosts names some of them and counts the others', () => {
+  const hosts = Array.from({ length: 60 }, (_, i) => ({
+    record: hostRecord(i + 1, { cordoned: true }),
+    seen: seenHost(i + 1),
+  }));
+  const nowhere = place(input({ hosts }));
+  assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.length, 11);
+  assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.at(-1), '50 more hosts cannot either');
+});

@@ -1,0 +1,166 @@
+/**
+ * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
+ * no return lies. The executor (control/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
+ */
+import type { ErrorCode } from '../../../base/errors.ts';
+import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../../base/ids.ts';
+import type { Incarnation } from '../../model/vm.ts';
+
+/** An effect to carry out. Every one is idempotent: a new leader may repeat any of them. */
+export type Step =
+  | { readonly do: 'create-disk'; readonly disk: DiskId }
+  | { readonly do: 'delete-disk'; readonly disk: DiskId }
+  /** Every storage node that holds a disk of the VM revokes all below, and acknowledges. */
+  | { readonly do: 'fence'; readonly below: Generation }
+  | { readonly do: 'grant'; readonly generation: Generation }
+  | { readonly do: 'revoke'; readonly generation: Generation }
+  | { readonly do: 'launch'; readonly incarnation: Incarnation; readonly incoming: boolean }
+  | { readonly do: 'cont'; readonly incarnation: Incarnation }
+  | { readonly do: 'halt'; readonly incarnation: Incarnation }
+  | { readonly do: 'reset'; readonly incarnation: Incarnation }
+  | { readonly do: 'power-down'; readonly incarnation: Incarnation }
+  /** Ends the process: by the agent where it is alive, else by QMP. */
+  | { readonly do: 'end'; readonly incarnation: Incarnation; readonly by: 'agent' | 'qmp' }
+  | { readonly do: 'listen'; readonly destination: Incarnation }
+  /**
+   * Makes a source whose guest stands still use its disks without continuing the guest: at the end of sending, QEMU
+   * releases only disks that it uses, and a guest that arrived halted and was never continued does not use its disks.
+   */
+  | { readonly do: 'activate'; readonly source: Incarnation; readonly destination: Incarnation }
+  | { readonly do: 'send'; readonly source: Incarnation; readonly destination: Incarnation }
+  /** A guest that writes faster than it is copied may be held still for longer at the end. */
+  | { readonly do: 'allow-pause'; readonly source: Incarnation; readonly ms: number }
+  | { readonly do: 'cancel-send'; readonly source: Incarnation }
+  /** A running QEMU gets exactly the shared disks that the record says: unplug, fence below, grant, plug. `disks`: `sharingOf` the record. */
+  | { readonly do: 'share'; readonly incarnation: Incarnation; readonly disks: string };
+
+export type StepName = Step['do'];
+
+/** The incarnation whose QEMU answers otherwise after a step, or null where none does. */
+export function changedBy(step: Step): Incarnation | null {
+  switch (step.do) {
+    case 'launch':
+    case 'cont':
+    case 'halt':
+    case 'reset':
+    case 'power-down':
+    case 'end':
+      return step.incarnation;
+    case 'send':
+    case 'allow-pause':
+    case 'cancel-send':
+      return step.source;
+    case 'create-disk':
+    case 'delete-disk':
+    case 'fence':
+    case 'grant':
+    case 'revoke':
+    case 'share':
+    case 'activate':
+    // It says the same before and after: that it waits.
+    case 'listen':
+      return null;
+  }
+}
+
+interface WorkflowStep {
+  /** An effect, or `commit:PHASE`: one transaction in etcd. */
+  readonly step: StepName | `commit:${string}`;
+  /** What takes it back if the workflow is given up after it. */
+  readonly undo: string;
+  /** From here on the workflow can only be finished. */
+  readonly irreversible?: true;
+}
+
+/** Each workflow in its order when nothing goes wrong. */
+export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover', readonly WorkflowStep[]>> = {
+  start: [
+    { step: 'commit:starting', undo: 'commit:stopping' },
+    { step: 'fence', undo: 'none: a fence only ever takes from generations that ended' },
+    { step: 'grant', undo: 'fence of the next generation' },
+    { step: 'launch', undo: 'end' },
+    { step: 'cont', undo: 'end' },
+    { step: 'commit:running', undo: 'commit:stopping' },
+  ],
+  stop: [
+    { step: 'commit:stopping', undo: 'none: a stop that was asked for is carried out' },
+    { step: 'power-down', undo: 'none' },
+    { step: 'end', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'commit:stopped', undo: 'commit:starting' },
+  ],
+  migrate: [
+    { step: 'commit:migrating', undo: 'commit:unwinding' },
+    { step: 'grant', undo: 'revoke' },
+    // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
+    { step: 'launch', undo: 'end' },
+    // A source whose guest stands still is first told to `activate` its disks: the tables are for running guests.
+    { step: 'send', undo: 'cancel-send, then cont of the source' },
+    // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
+    { step: 'commit:switching', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'cont', undo: 'none' },
+    { step: 'end', undo: 'none' },
+    { step: 'commit:running', undo: 'none' },
+  ],
+  recover: [
+    // The old incarnation may still run, cut off; after this transaction its generation is history.
+    { step: 'commit:starting', undo: 'none', irreversible: true },
+    { step: 'fence', undo: 'none' },
+    { step: 'grant', undo: 'fence of the next generation' },
+    { step: 'launch', undo: 'end' },
+    { step: 'cont', undo: 'end' },
+    { step: 'commit:running', undo: 'none' },
+  ],
+};
+
+/** What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be repeated. */
+export interface Acknowledged {
+  /** Every storage node with a disk of the VM's own revoked all below this; 0 for none. */
+  readonly fencedBelow: number;
+  /** The same of each node that held a shared disk of the VM at the time: which nodes those are may change while it exists. */
+  readonly sharedFences: ReadonlyMap<StorageName, number>;
+  /** The generation that was last given its shared disks, and which (`sharingOf`). */
+  readonly shared: { readonly generation: Generation; readonly disks: string } | null;
+  /** The generation that was last continued after its migration, and how long after the commit of phase switching, in ms. */
+  readonly continued: { readonly generation: Generation; readonly afterMs: number } | null;
+  readonly granted: ReadonlySet<Generation>;
+  readonly launched: ReadonlySet<Generation>;
+  /**
+   * The generation that this leader began and has never told to run, with the time of its launch by the leader's
+   * monotonic clock (null: not yet). Its guest has not run, so nothing of it can be lost.
+   */
+  readonly neverContinued: ReadonlyMap<Generation, number | null>;
+  readonly listening: ReadonlySet<Generation>;
+  /** Destinations of migrations whose halted source has been told to use its disks. */
+  readonly activated: ReadonlySet<Generation>;
+  readonly sent: ReadonlySet<Generation>;
+  readonly revoked: ReadonlySet<Generation>;
+  readonly ended: ReadonlySet<Generation>;
+  /** Generations whose process did not end despite repeated orders. */
+  readonly resisted: ReadonlySet<Generation>;
+  /**
+   * Since when the guest of a migration's source has stood still for the end of the migration, by the leader's
+   * monotonic clock in ms.
+   */
+  readonly standingSince: number | null;
+  /** When a generation's power button was last pressed, by the leader's monotonic clock in ms. */
+  readonly poweredDown: ReadonlyMap<Generation, number>;
+  /** The task whose reset was carried out. */
+  readonly reset: TaskId | null;
+  /** A guest paused by a disk error: since when, and when it was last continued (the leader's monotonic clock, ms). */
+  readonly diskError: { readonly since: number; readonly continuedAt: number | null } | null;
+  /** The last step that failed, and when by the leader's monotonic clock in ms. */
+  readonly failure: StepFailure | null;
+}
+
+export interface StepFailure {
+  readonly step: Step;
+  readonly message: string;
+  /** The error code of the refusal or failure, if it was a CodedError. */
+  readonly code: ErrorCode | null;
+  readonly at: number;
+  /** How often this step failed in a row. */
+  readonly count: number;
+  readonly host: HostName | null;
+}
