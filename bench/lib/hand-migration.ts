@@ -10,6 +10,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { markerArgument } from '../../src/agent/incarnations.ts';
 import { confinementArguments, qemuArguments } from '../../src/agent/qemu/arguments.ts';
+import { dnsName, type PeerIdentity, qemuAuthzName } from '../../src/base/identity.ts';
 import {
   type Generation,
   parseDiskId,
@@ -29,7 +30,6 @@ import { monotonicMs } from '../../src/os/monotonic.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../src/os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../src/pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../src/pki/credentials.ts';
-import { dnsName, type PeerIdentity, qemuAuthzName } from '../../src/pki/identity.ts';
 import { QmpSession } from '../../src/qmp/session.ts';
 import { parseTermField } from '../../src/rpc/parse.ts';
 import { Qsd, type QsdSpec, qsdArgv } from '../../src/storage/qsd.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import type { PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseHostName } from '../base/ids.ts';
 import { createApiServer } from '../control/api/server.ts';
 import { FakeBackend } from '../control/api/testing/fake-backend.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
-import type { PeerIdentity } from '../pki/identity.ts';
 import { createClient } from './client.ts';
 import { openConsole } from './console.ts';
 import { readEvents, type ServerEvent } from './server-events.ts';

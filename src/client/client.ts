@@ -13,8 +13,8 @@ import { errorOfProblem } from '../api/problem.ts';
 import type { EventFilter } from '../api/requests.ts';
 import type { WatchChange } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
+import { parseDnsName } from '../base/identity.ts';
 import { deadlineError } from '../os/deadline.ts';
-import { parseDnsName } from '../pki/identity.ts';
 import type { paths } from './generated/schema.d.ts';
 import { readEvents } from './server-events.ts';
 

@@ -6,9 +6,9 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { present } from '../base/assert.ts';
+import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME } from '../base/identity.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { etcdCommand } from '../etcd/member.ts';
-import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME } from '../pki/identity.ts';
 import { type LabLayout, MACHINE_POOL_DIR, MACHINE_RUN_DIR } from './layout.ts';
 import { addressIn, type MachineKind, type MachineSpec } from './shape.ts';
 import type { ProcessSpec } from './supervisor.ts';

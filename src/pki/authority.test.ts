@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect, createServer, type TlsOptions } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
+import type { PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../base/ids.ts';
 import { type CertifiedKey, createAuthority, createRequest, issue, issueForRequest } from './authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from './credentials.ts';
-import type { PeerIdentity } from './identity.ts';
 import {
   certificateFingerprint,
   clientTlsOptions,

@@ -26,8 +26,8 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { CodedError } from '../base/errors.ts';
+import { commonName, dnsName, etcdNames, type PeerIdentity } from '../base/identity.ts';
 import { isName } from '../base/ids.ts';
-import { commonName, dnsName, etcdNames, type PeerIdentity } from './identity.ts';
 
 /** A certificate and its private key (PKCS #8), both PEM. The key is a secret. */
 export interface CertifiedKey {

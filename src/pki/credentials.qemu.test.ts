@@ -3,6 +3,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { dnsName, type PeerIdentity, qemuAuthzName } from '../base/identity.ts';
 import { parseGeneration, parseStorageName, parseVmId } from '../base/ids.ts';
 import { type RunResult, spawnDaemon, tryRun } from '../os/child-process.ts';
 import { pause } from '../os/deadline.ts';
@@ -10,7 +11,6 @@ import { makePrivateDirectory } from '../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from './authority.ts';
 import { writeCredentials } from './credentials.ts';
-import { dnsName, type PeerIdentity, qemuAuthzName } from './identity.ts';
 
 const STORAGE: PeerIdentity = { kind: 'storage', name: parseStorageName('s1') };
 const runOf = (generation: number): PeerIdentity => ({

@@ -6,9 +6,16 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { type ConnectionOptions, connect, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
+import {
+  dnsName,
+  isEtcdName,
+  type PeerIdentity,
+  parseCommonName,
+  parseDnsName,
+  sameIdentity,
+} from '../base/identity.ts';
 import { withDeadline } from '../os/deadline.ts';
 import type { Credentials } from './credentials.ts';
-import { dnsName, isEtcdName, type PeerIdentity, parseCommonName, parseDnsName, sameIdentity } from './identity.ts';
 
 interface PublicServerTls extends TlsOptions {
   readonly cert: string;

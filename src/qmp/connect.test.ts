@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import { duplexPair } from 'node:stream';
 import { test } from 'node:test';
+import type { PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseHostName } from '../base/ids.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
-import type { PeerIdentity } from '../pki/identity.ts';
 import { connectQmp, type QmpConnection } from './connect.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };

@@ -17,9 +17,9 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
+import type { PeerIdentity } from '../base/identity.ts';
 import { onDeadline } from '../os/deadline.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import type { PeerIdentity } from '../pki/identity.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import { QmpSession, type SessionOptions } from './session.ts';
 

@@ -3,7 +3,7 @@
  * node's. Guarantees: it takes the stream of the named source only, over TLS; what was set up before is left as it is.
  */
 
-import { type PeerIdentity, qemuAuthzName } from '../pki/identity.ts';
+import { type PeerIdentity, qemuAuthzName } from '../base/identity.ts';
 import { type Execute, QmpError } from './session.ts';
 
 const AUTHZ = 'migration-authz';

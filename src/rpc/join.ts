@@ -5,12 +5,12 @@
 
 import { request as httpsRequest } from 'node:https';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { parseDnsName } from '../base/identity.ts';
 import { pause, withDeadline } from '../os/deadline.ts';
 import { readTextBounded } from '../os/files.ts';
 import { ownAddresses } from '../os/own-addresses.ts';
 import { createRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
-import { parseDnsName } from '../pki/identity.ts';
 import { parseJoinToken } from '../pki/join-token.ts';
 import { fetchPinnedAuthority } from '../pki/tls.ts';
 import { demandOwnAddresses } from './own-addresses.ts';

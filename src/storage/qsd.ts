@@ -12,6 +12,7 @@
 import { chown, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
+import { qemuAuthzName } from '../base/identity.ts';
 import { type DiskId, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
 import { type Daemon, type DaemonProcess, exportName, type Grant } from '../core/ports/disk-backend.ts';
 import { spawnDaemon } from '../os/child-process.ts';
@@ -19,7 +20,6 @@ import { pause } from '../os/deadline.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
-import { qemuAuthzName } from '../pki/identity.ts';
 import { qmp } from '../qmp/commands.ts';
 import { connectQmp } from '../qmp/connect.ts';
 import { QmpError, type QmpSession } from '../qmp/session.ts';

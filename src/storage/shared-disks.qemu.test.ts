@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launchQemu } from '../agent/qemu/launch.ts';
 import { present } from '../base/assert.ts';
+import type { PeerIdentity } from '../base/identity.ts';
 import {
   type DiskId,
   type Generation,
@@ -28,7 +29,6 @@ import { type ProcessIdentity, signalProcess, waitGone } from '../os/process-tab
 import { until } from '../os/testing/until.ts';
 import { issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import type { PeerIdentity } from '../pki/identity.ts';
 import type { Parser } from '../rpc/parse.ts';
 import { StorageLab } from './testing/storage-lab.ts';
 

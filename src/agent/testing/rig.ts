@@ -7,6 +7,7 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { dnsName, type PeerIdentity } from '../../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseStorageName, parseVmId } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { type Daemon, run, spawnDaemon } from '../../os/child-process.ts';
@@ -14,7 +15,6 @@ import { signalProcess, waitGone } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import { dnsName, type PeerIdentity } from '../../pki/identity.ts';
 import { RpcClient } from '../../rpc/client.ts';
 
 export const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };

@@ -7,11 +7,11 @@
  */
 import type { StorageLoss } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { commonName } from '../../base/identity.ts';
 import { parseStorageName, type StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { revokeUser } from '../../etcd/authorization.ts';
-import { commonName } from '../../pki/identity.ts';
 import type { ClusterStore, Write } from '../store/cluster-store.ts';
 import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';

@@ -1,6 +1,7 @@
 /** Kept RPC clients, one per peer; a peer whose address changed gets a new one. */
+
+import { commonName } from '../../base/identity.ts';
 import type { Credentials } from '../../pki/credentials.ts';
-import { commonName } from '../../pki/identity.ts';
 import { RpcClient, type RpcTarget } from '../../rpc/client.ts';
 
 /** The clients of one process, from the first call to `close`. */

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../../base/ids.ts';
 import type { MigrationTold } from '../../core/model/observation.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
@@ -14,7 +15,6 @@ import { makePrivateDirectory } from '../../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import { type PeerIdentity, qemuAuthzName } from '../../pki/identity.ts';
 import type { RelayPath } from './paths.ts';
 import { QmpConnector } from './qmp-connector.ts';
 

@@ -8,6 +8,7 @@
 import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
+import { dnsName, type PeerIdentity, parseDnsName } from '../../base/identity.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import type { MigrationState, MigrationTold, QmpObservation } from '../../core/model/observation.ts';
@@ -18,7 +19,6 @@ import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
 import { pause, withDeadline } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
-import { dnsName, type PeerIdentity, parseDnsName } from '../../pki/identity.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
 import { activateDisks } from '../../qmp/activate-disks.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';

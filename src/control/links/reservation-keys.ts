@@ -4,11 +4,12 @@
  * an existing permission costs one read per term and disk, since a change of permissions makes etcd repeat every
  * request in progress.
  */
+
+import { commonName } from '../../base/identity.ts';
 import type { DiskId, StorageName } from '../../base/ids.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { allowWriting, forbidWriting } from '../../etcd/authorization.ts';
 import type { EtcdClient } from '../../etcd/client.ts';
-import { commonName } from '../../pki/identity.ts';
 import type { StorageClient } from './storage-link.ts';
 
 /** Wraps a storage client so that its orders about shared disks grant and revoke the permission. */

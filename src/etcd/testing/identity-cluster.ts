@@ -4,9 +4,9 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../base/identity.ts';
 import { parseControlName } from '../../base/ids.ts';
 import { createAuthority, issue } from '../../pki/authority.ts';
-import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../pki/identity.ts';
 import type { EtcdOptions } from '../transport.ts';
 import { newPlace, processesOf, spawnMembers, type TestCluster, untilLed } from './etcd-cluster.ts';
 

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { present } from '../../base/assert.ts';
+import { commonName, dnsName, ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../base/identity.ts';
 import {
   type DiskId,
   type Generation,
@@ -35,7 +36,6 @@ import { listProcesses, type ProcessIdentity } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import { commonName, dnsName, ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../pki/identity.ts';
 import { targetSecret } from '../../pki/target-secret.ts';
 import { RpcClient } from '../../rpc/client.ts';
 import { TARGET_PROGRAM } from '../local-target.ts';

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseControlName, parseGeneration, parseHostName, parseStorageName, parseVmId } from '../base/ids.ts';
 import {
   commonName,
   dnsName,
@@ -11,6 +10,7 @@ import {
   qemuAuthzName,
   sameIdentity,
 } from './identity.ts';
+import { parseControlName, parseGeneration, parseHostName, parseStorageName, parseVmId } from './ids.ts';
 
 const name = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/);
 const identity: fc.Arbitrary<PeerIdentity> = fc.oneof(

@@ -13,8 +13,8 @@
  * Control and storage nodes have names beside that, which say that etcd may let them in (`etcdNames`).
  */
 
-import { unreachable } from '../base/assert.ts';
-import { CodedError } from '../base/errors.ts';
+import { unreachable } from './assert.ts';
+import { CodedError } from './errors.ts';
 import {
   type ControlName,
   type Generation,
@@ -27,7 +27,7 @@ import {
   parseVmId,
   type StorageName,
   type VmId,
-} from '../base/ids.ts';
+} from './ids.ts';
 
 /** Who can speak: the holder of a certificate's key. */
 export type PeerIdentity =
