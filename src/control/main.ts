@@ -16,6 +16,7 @@ import { PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
 import { type Clock, pause } from '../core/ports/clock.ts';
+import type { HostLink } from '../core/ports/host-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
@@ -27,7 +28,7 @@ import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
-import { type CertifiedKey, issue } from '../pki/authority.ts';
+import { type CertifiedKey, issue, issueForRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
@@ -35,6 +36,7 @@ import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import { ControlBackend } from './backend/control-backend.ts';
 import { ImageKeeper } from './backend/image-keeper.ts';
+import type { HostLogs } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { EtcdSpace } from './etcd-space.ts';
@@ -43,12 +45,13 @@ import { ELECTION } from './housekeeping.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
+import { etcdReaders } from './links/etcd-readers.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { QmpConnector } from './links/qmp-connector.ts';
 import { createReach } from './links/reach.ts';
 import { withReservationKeys } from './links/reservation-keys.ts';
-import { createStorageLink } from './links/storage-link.ts';
+import { createStorageLink, type StorageClient } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
@@ -164,13 +167,18 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256, etcd: { endpoints }, peers }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcd' | 'etcdSpace' | 'authority' | 'hosts' | 'storage' | 'qmp'> &
-    Pick<Links, 'clients' | 'paths'>,
+  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'qmp'> &
+    Pick<Links, 'clients' | 'paths'> & { readonly etcd: EtcdClient; readonly authority: CertifiedKey },
   state: ServerState,
 ): BackendContext {
-  const { clients, paths, ...rest } = parts;
+  const { clients, paths, authority, ...rest } = parts;
   return {
     ...rest,
+    etcdReaders: etcdReaders(rest.etcd),
+    authority: {
+      certPem: authority.certPem,
+      certify: (requestPem, content) => issueForRequest(authority, requestPem, content),
+    },
     ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
     controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
     addressAnswers: (network, address) => paths.addressAnswers(network, address),
@@ -185,7 +193,9 @@ function contextOf(
   };
 }
 
-interface Links extends Pick<BackendContext, 'hosts' | 'storage'> {
+interface Links {
+  readonly hosts: HostLink & HostLogs;
+  readonly storage: StorageClient;
   readonly clients: RpcClients;
   readonly paths: ControlPaths;
   readonly reach: Reach;

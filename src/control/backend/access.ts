@@ -1,16 +1,13 @@
 /** Who may do what: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
-import { randomBytes } from 'node:crypto';
 import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { commonName, type PeerIdentity } from '../../base/identity.ts';
+import type { PeerIdentity } from '../../base/identity.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { allowReader } from '../../etcd/authorization.ts';
-import { issueForRequest } from '../../pki/authority.ts';
 import { createApiToken, createJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
 import type { Call, Principal } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
@@ -87,12 +84,12 @@ export class AccessBackend {
   async create(request: CreateToken): Promise<ApiTokenCreated> {
     const { token, tokenSha256: sha256 } = createApiToken();
     const record: TokenRecord = {
-      id: newTokenId(),
+      id: this.#newTokenId(),
       kind: 'api',
       name: request.name,
       sha256,
       role: null,
-      createdAt: Date.now(),
+      createdAt: this.#context.clock.wallMs(),
       expiresAt: null,
     };
     await change(this.#context, () => {
@@ -127,18 +124,18 @@ export class AccessBackend {
       );
     }
     const { token, tokenSha256: sha256 } = createJoinToken(this.#context.authority.certPem);
-    const expiresAt = Date.now() + (request.validMs ?? JOIN_VALID_MS);
+    const expiresAt = this.#context.clock.wallMs() + (request.validMs ?? JOIN_VALID_MS);
     const record: TokenRecord = {
-      id: newTokenId(),
+      id: this.#newTokenId(),
       kind: 'join',
       name: request.name,
       sha256,
       role: request.role,
-      createdAt: Date.now(),
+      createdAt: this.#context.clock.wallMs(),
       expiresAt,
     };
     const expired = [...this.#context.store.tokens.values()].filter(
-      ({ value }) => value.expiresAt !== null && value.expiresAt < Date.now(),
+      ({ value }) => value.expiresAt !== null && value.expiresAt < this.#context.clock.wallMs(),
     );
     await change(this.#context, () => ({
       writes: [
@@ -162,10 +159,10 @@ export class AccessBackend {
     const joining: Joining = { ...request, role: identity.kind };
     joinChange(this.#context, joining);
     await this.#demandAnswers(joining);
-    const certPem = await issueForRequest(authority, request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
+    const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
-    if (identity.kind === 'storage') await allowReader(this.#context.etcd, commonName(identity));
+    if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
     const joined = this.#lastJoin.then(() =>
       change(this.#context, () => {
         const token = find();
@@ -193,6 +190,10 @@ export class AccessBackend {
     }
   }
 
+  #newTokenId(): string {
+    return `token-${this.#context.randomHex(6)}`;
+  }
+
   #apiTokens(): TokenRecord[] {
     return [...this.#context.store.tokens.values()].map(({ value }) => value).filter(({ kind }) => kind === 'api');
   }
@@ -203,7 +204,7 @@ export class AccessBackend {
       entry !== undefined &&
       entry.value.role === role &&
       entry.value.name === name &&
-      (entry.value.expiresAt ?? 0) > Date.now();
+      (entry.value.expiresAt ?? 0) > this.#context.clock.wallMs();
     if (!valid) {
       throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
         advice:
@@ -218,10 +219,6 @@ function identityOf({ role, name }: Join): Extract<PeerIdentity, { kind: 'host' 
   if (role === 'host') return { kind: 'host', name: parseHostName(name) };
   if (role === 'storage') return { kind: 'storage', name: parseStorageName(name) };
   throw new CodedError('bad-input', 'A control node does not join by a token.', { advice: 'Nothing was changed.' });
-}
-
-function newTokenId(): string {
-  return `token-${randomBytes(6).toString('hex')}`;
 }
 
 function tokenView({ id, name, createdAt }: TokenRecord): ApiToken {

@@ -13,7 +13,6 @@ import type { ImageRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { unreadableUser } from '../../core/plan/vm/unreadable.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
-import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
 import type { Seed } from './admission.ts';
 import type { BackendContext } from './context.ts';
@@ -60,7 +59,7 @@ export class Artifacts {
   readonly #failedAtMs = new Map<string, number>();
   #term: number | null = null;
 
-  constructor(context: BackendContext, nowMs: () => number = monotonicMs) {
+  constructor(context: BackendContext, nowMs = (): number => context.clock.monotonicMs()) {
     this.#context = context;
     this.#nowMs = nowMs;
   }
@@ -144,11 +143,10 @@ export class Artifacts {
    */
   async withSeed<T>({ content, sha256 }: Seed, node: StorageName, act: () => Promise<T>): Promise<T> {
     this.#enter();
-    const signal = AbortSignal.timeout(SEED_MS);
     const seed = { sha256, kind: 'seed', sizeBytes: content.length, body: Readable.from([content]) } as const;
     try {
       return await this.holding([sha256], async () => {
-        await this.#context.storage.putArtifact(node, seed, { deadlineMs: SEED_MS, signal });
+        await this.#context.storage.putArtifact(node, seed, { deadlineMs: SEED_MS });
         return act();
       });
     } catch (error) {
@@ -332,9 +330,8 @@ export class Artifacts {
     const source = this.aliveNodes().find((other) => this.holds(other, sha256));
     if (stored === undefined || source === undefined)
       throw new CodedError('unavailable', 'no storage node that answers has it');
-    const opening = { deadlineMs: OPEN_MS, signal };
-    const { stream } = await storage.client(source).download(`/v1/artifacts/${sha256}`, opening);
-    const artifact = { sha256, kind: stored.kind, sizeBytes: stored.info.sizeBytes, body: stream };
+    const body = await storage.openArtifact(source, sha256, { deadlineMs: OPEN_MS, signal });
+    const artifact = { sha256, kind: stored.kind, sizeBytes: stored.info.sizeBytes, body };
     await storage.putArtifact(node, artifact, { deadlineMs: TRANSFER_MS_MAX, signal });
   }
 

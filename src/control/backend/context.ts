@@ -1,16 +1,15 @@
-/** What all parts of the backend share: the store, the links, and the leadership while this node has it. */
+/**
+ * The surroundings of the API's backend: the store, the ports to the world, and the leadership while this node has it.
+ * Guarantees: everything in it is a port or plain data, so that the same backend serves a real control node and a
+ * simulated one.
+ */
 
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
-import type { EtcdClient } from '../../etcd/client.ts';
-import type { CertifiedKey } from '../../pki/authority.ts';
-import type { EtcdSpace } from '../etcd-space.ts';
-import type { createHostLink } from '../links/host-link.ts';
-import type { QmpConnector } from '../links/qmp-connector.ts';
-import type { StorageClient } from '../links/storage-link.ts';
 import type { ControlRecord } from '../store/cluster-store.ts';
 import type { ChangeContext } from './changes.ts';
 import type { AskPeers } from './consoles.ts';
+import type { ArtifactFiles, Authority, EtcdReaders, EtcdRoom, HostLogs, RecordsOfEtcd, SerialPorts } from './ports.ts';
 
 /** This node as leader. */
 export interface Leading {
@@ -21,15 +20,15 @@ export interface Leading {
 export interface BackendContext extends ChangeContext {
   readonly name: string;
   readonly version: string;
-  readonly etcd: EtcdClient;
-  readonly hosts: ReturnType<typeof createHostLink>;
-  readonly storage: StorageClient;
-  readonly qmp: QmpConnector;
-  readonly authority: CertifiedKey;
+  readonly etcd: RecordsOfEtcd;
+  readonly etcdReaders: EtcdReaders;
+  readonly etcdSpace: EtcdRoom;
   readonly etcdEndpoints: readonly string[];
+  readonly hosts: HostLogs;
+  readonly storage: ArtifactFiles;
+  readonly qmp: SerialPorts;
+  readonly authority: Authority;
   readonly adminTokenSha256: string;
-  /** The state of etcd's room. */
-  readonly etcdSpace: Pick<EtcdSpace, 'members' | 'quotaBytes' | 'demandRoom'>;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */
   waitingFor(): string | null;
   /** Whether another control node's server answers now. */

@@ -75,7 +75,7 @@ export class GuestClustersBackend {
       const members = request.members.map((vm) => this.#withCards(findVm(this.#context, vm).value, networks, changed));
       const asks = request.sharedDisks ?? [];
       const node = asks.length === 0 ? null : chooseNode(this.#context, roomForShared(asks));
-      const disks = node === null ? [] : asks.map((disk) => plannedDisk(disk, node));
+      const disks = node === null ? [] : asks.map((disk) => plannedDisk(this.#context, disk, node));
       const wanted = {
         name,
         members,
@@ -140,7 +140,7 @@ export class GuestClustersBackend {
         return { changes: adoptDiskChanges(records, { cluster, disk }, asked) };
       }
       const preferred = disksOf(records, cluster)[0]?.node ?? null;
-      const disk = plannedDisk(request, chooseNode(this.#context, roomForShared([request]), preferred));
+      const disk = plannedDisk(this.#context, request, chooseNode(this.#context, roomForShared([request]), preferred));
       return { changes: addDiskChanges(records, { cluster, disk }, asked) };
     });
   }

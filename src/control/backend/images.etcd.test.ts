@@ -203,15 +203,12 @@ test('a file is deleted by itself only where nothing names it and nobody sends i
 
 /** Downloads from the nodes of `contents`, as the storage services would answer them. */
 function serve(contents: ReadonlyMap<string, Buffer>): void {
-  const client = (node: string) => ({
-    download: async (path: string) => {
-      const content = contents.get(path.slice('/v1/artifacts/'.length));
-      if (content === undefined || !backend.world.storage.has(node))
-        throw new CodedError('unavailable', `${node} is away.`);
-      return { stream: Readable.from([content], { objectMode: false }), sizeBytes: content.length };
-    },
-  });
-  backend.context.storage.client = client as unknown as typeof backend.context.storage.client;
+  backend.context.storage.openArtifact = async (node, sha256) => {
+    const content = contents.get(sha256);
+    if (content === undefined || !backend.world.storage.has(node))
+      throw new CodedError('unavailable', `${node} is away.`);
+    return Readable.from([content], { objectMode: false });
+  };
 }
 
 test('a node that was away gets the files of every image, and is then one of its nodes', async () => {

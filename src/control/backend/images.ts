@@ -9,9 +9,8 @@ import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
+import { pause } from '../../core/ports/clock.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { pause } from '../../os/deadline.ts';
-import { monotonicMs } from '../../os/monotonic.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
@@ -37,7 +36,7 @@ export class ImagesBackend {
     return this.#artifacts;
   }
 
-  constructor(context: BackendContext, nowMs: () => number = monotonicMs) {
+  constructor(context: BackendContext, nowMs?: () => number) {
     this.#context = context;
     this.#artifacts = new Artifacts(context, nowMs);
   }
@@ -67,12 +66,13 @@ export class ImagesBackend {
 
   /** VMs are placed by what storage reports: an image that was stored can be used at once. */
   async #untilReported(image: ImageRecord): Promise<void> {
-    const endsAtMs = monotonicMs() + REPORTED_MS;
+    const { clock } = this.#context;
+    const endsAtMs = clock.monotonicMs() + REPORTED_MS;
     const isReported = (node: StorageName): boolean => {
       const report = this.#context.leading()?.controller.storageObserver.report(node);
       return report == null || filesOf(image).every((sha256) => report.artifacts.includes(sha256));
     };
-    while (!image.nodes.every(isReported) && monotonicMs() < endsAtMs) await pause(LOOK_EVERY_MS);
+    while (!image.nodes.every(isReported) && clock.monotonicMs() < endsAtMs) await pause(clock, LOOK_EVERY_MS);
   }
 
   async delete(name: string, { ifMatch }: Conditional): Promise<void> {
@@ -193,7 +193,7 @@ export class ImagesBackend {
       },
       ...(minMemoryBytes === undefined ? {} : { minMemoryBytes }),
       nodes,
-      createdAt: Date.now(),
+      createdAt: this.#context.clock.wallMs(),
     };
   }
 

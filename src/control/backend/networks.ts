@@ -73,7 +73,7 @@ export class NetworksBackend {
         dhcp: request.dhcp ?? false,
         nat: request.nat ?? false,
         reservations: {},
-        createdAt: Date.now(),
+        createdAt: this.#context.clock.wallMs(),
       };
       const writes = [
         { key: keyOf.network(name), value: network, expect: 0 },

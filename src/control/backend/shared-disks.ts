@@ -1,5 +1,4 @@
 /** Shared disks through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
-import { randomBytes } from 'node:crypto';
 import type { AttachSharedDisk, CreateSharedDisk, PageQuery, PatchSharedDisk } from '../../api/requests.ts';
 import type { SharedDisk, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -51,7 +50,7 @@ export async function changeWithTask(
   const id = await change(context, () => {
     const snapshot = snapshotOf(context.store);
     const task = newTask(context, { kind, target, message });
-    const { changes, writes = [], unchanged = [] } = admit(snapshot, { now: Date.now(), task });
+    const { changes, writes = [], unchanged = [] } = admit(snapshot, { now: context.clock.wallMs(), task });
     const all = [...changes.flatMap((each) => writesOf(each, snapshot)), ...writes, taskWrite(task)];
     return { writes: all, unchanged, result: task.id };
   });
@@ -61,8 +60,12 @@ export async function changeWithTask(
 }
 
 /** A disk that a request asks for, with an id of its own, on a storage node. */
-export function plannedDisk({ name, sizeBytes, blockBytes }: CreateSharedDisk, node: StorageName): NewSharedDisk {
-  const id = parseDiskId(`disk-${randomBytes(6).toString('hex')}`);
+export function plannedDisk(
+  { randomHex }: Pick<BackendContext, 'randomHex'>,
+  { name, sizeBytes, blockBytes }: CreateSharedDisk,
+  node: StorageName,
+): NewSharedDisk {
+  const id = parseDiskId(`disk-${randomHex(6)}`);
   return { id, name, node, sizeBytes, blockBytes: blockBytes ?? 512 };
 }
 
@@ -96,7 +99,7 @@ export class SharedDisksBackend {
       });
     const about = { kind: 'shared-disk.create', ...ofDisk(request.name), message: 'Creating.' };
     await changeWithTask(context, about, (records, asked) => {
-      const disk = plannedDisk(request, chooseNode(context, roomForShared([request])));
+      const disk = plannedDisk(context, request, chooseNode(context, roomForShared([request])));
       return { changes: [diskChange(newSharedDisk(records, disk, null, asked))] };
     });
     return this.get(request.name);

@@ -7,11 +7,9 @@
  */
 import type { StorageLoss } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { commonName } from '../../base/identity.ts';
 import { parseStorageName, type StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
-import { revokeUser } from '../../etcd/authorization.ts';
 import type { ClusterStore, Write } from '../store/cluster-store.ts';
 import { change, checkRevision } from './changes.ts';
 import type { BackendContext } from './context.ts';
@@ -59,7 +57,7 @@ export async function removeStorage(context: BackendContext, removal: StorageRem
     return { writes, result: found };
   });
   // After the transaction, so that a repeated request finishes it.
-  await revokeUser(context.etcd, commonName({ kind: 'storage', name: parseStorageName(name) }));
+  await context.etcdReaders.revoke(parseStorageName(name));
   return loss;
 }
 

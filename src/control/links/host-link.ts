@@ -22,6 +22,7 @@ import {
   parseGenerationField,
   text,
 } from '../../rpc/parse.ts';
+import type { HostLogs } from '../backend/ports.ts';
 import { parseProbe } from './storage-link.ts';
 
 /** More than any reader asks for. */
@@ -72,7 +73,7 @@ export interface HostClients {
 export function createHostLink(
   clients: HostClients,
   snapshot: { readonly hosts: { get(host: HostName): { readonly value: Pick<HostRecord, 'addresses'> } | undefined } },
-): HostLink & { log(host: HostName, query: string, deadlineMs: number): Promise<string> } {
+): HostLink & HostLogs {
   const to = (host: HostName): ReturnType<HostClients['to']> => {
     const record = snapshot.hosts.get(host);
     if (record === undefined) throw new CodedError('not-found', `Host ${host} is not in the cluster.`);

@@ -2,16 +2,8 @@
  * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; what a newer version added to them
  * is left out (docs/decisions/0011-versions-side-by-side.md).
  */
-import type { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
-import {
-  parseDiskId,
-  parseSha256,
-  parseStorageName,
-  parseVmId,
-  type Sha256,
-  type StorageName,
-} from '../../base/ids.ts';
+import { parseDiskId, parseSha256, parseStorageName, parseVmId, type StorageName } from '../../base/ids.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type {
@@ -37,6 +29,7 @@ import {
   parsePort,
   text,
 } from '../../rpc/parse.ts';
+import type { ArtifactFiles } from '../backend/ports.ts';
 import type { RpcClients } from './clients.ts';
 
 const bytes = integer({ min: 0 });
@@ -97,23 +90,8 @@ const parseArtifact: Parser<ArtifactInfo> = openObject({
 });
 const anything: Parser<void> = () => undefined;
 
-export interface ArtifactStream {
-  readonly sha256: Sha256;
-  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd' | 'seed';
-  readonly sizeBytes: number;
-  /** Bytes that the content needs there; absent if unknown. */
-  readonly dataBytes?: number;
-  readonly body: Readable;
-}
-
-/** What the API needs beside the loops' port. */
-export interface StorageClient extends StorageLink {
-  putArtifact(
-    node: StorageName,
-    artifact: ArtifactStream,
-    options: { readonly deadlineMs: number; readonly signal: AbortSignal },
-  ): Promise<ArtifactInfo>;
-  deleteArtifact(node: StorageName, sha256: Sha256, term: number, deadlineMs: number): Promise<void>;
+/** The storage services as a control node knows them: the loops' port, the API's port, and relays for paths. */
+export interface StorageClient extends StorageLink, ArtifactFiles {
   client(node: StorageName): RpcClient;
 }
 
@@ -160,6 +138,7 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
         signal,
         parse: parseArtifact,
       }),
+    openArtifact: async (node, sha256, options) => (await to(node).download(`/v1/artifacts/${sha256}`, options)).stream,
     deleteArtifact: async (node, sha256, term, deadlineMs) =>
       to(node).call({ method: 'DELETE', path: `/v1/artifacts/${sha256}?term=${term}`, deadlineMs, parse: anything }),
   };

@@ -8,11 +8,12 @@ import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import { randomHex } from '../../os/random.ts';
-import { type CertifiedKey, createAuthority } from '../../pki/authority.ts';
+import { type CertifiedKey, createAuthority, issueForRequest } from '../../pki/authority.ts';
 import { tokenSha256 } from '../../pki/join-token.ts';
 import type { BackendContext } from '../backend/context.ts';
+import type { ArtifactFiles } from '../backend/ports.ts';
 import { noCrashPoint } from '../crash-point.ts';
-import type { StorageClient } from '../links/storage-link.ts';
+import { etcdReaders } from '../links/etcd-readers.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { hostRecord, type RunningStore, storageRecord } from './records.ts';
 
@@ -49,6 +50,7 @@ async function readToEnd(body: Readable): Promise<void> {
 /** A backend with host h1 (1 GiB) and storage node s1 (1 GiB free), which both answer. */
 export async function startBackend({ store, client }: RunningStore): Promise<TestBackend> {
   authority ??= await createAuthority({ clusterName: 'test', daysValid: 2 });
+  const issuer = authority;
   const world: World = {
     storage: new Map([['s1', { freeBytes: 1024 * MIB, artifacts: new Set() }]]),
     unasked: new Set(),
@@ -58,7 +60,6 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     deletedFiles: [],
   };
   const storage = storageOf(world);
-  const hosts = { report: never, launch: never, kill: never, applyNetwork: never, probe: never, log: never };
   const controller = controllerOf(store, world);
   await store.transact(
     [
@@ -72,11 +73,15 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     version: '0.0.0',
     store,
     etcd: client,
-    hosts,
+    etcdReaders: etcdReaders(client),
+    hosts: { log: never },
     storage,
     // Consoles are tested with a real QEMU.
-    qmp: {} as BackendContext['qmp'],
-    authority,
+    qmp: { openSerial: never },
+    authority: {
+      certPem: authority.certPem,
+      certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
+    },
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
     etcdSpace: { members: [], quotaBytes: ETCD_QUOTA_BYTES, demandRoom: () => undefined },
@@ -93,19 +98,9 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
   return { context, world };
 }
 
-function storageOf(world: World): StorageClient {
+function storageOf(world: World): ArtifactFiles {
   return {
-    report: never,
-    fence: never,
-    grant: never,
-    revoke: never,
-    createDisk: never,
-    deleteDisk: never,
-    createSharedDisk: never,
-    deleteSharedDisk: never,
-    client: () => {
-      throw new CodedError('unavailable', 'Nothing answers in this test.');
-    },
+    openArtifact: never,
     putArtifact: async (node, { sha256, sizeBytes, body }): Promise<ArtifactInfo> => {
       try {
         await world.takeUpload(node, body, sizeBytes);

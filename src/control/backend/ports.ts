@@ -1,0 +1,79 @@
+/**
+ * The ports of the API's backend that the core has no business with: logs, consoles, files of images, certificates for
+ * joiners, and etcd's users and room. Production reaches real machines through them (src/control/links); the simulator
+ * reaches simulated ones.
+ *
+ * Every call ends within its deadline; a failure is a CodedError.
+ */
+import type { Duplex, Readable } from 'node:stream';
+import type { PeerIdentity } from '../../base/identity.ts';
+import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
+import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
+import type { QmpTarget } from '../../core/ports/qmp-link.ts';
+import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
+import type { Etcd } from '../../etcd/api.ts';
+
+/** Records as etcd holds them: changes for event streams, and whether etcd still answers. */
+export type RecordsOfEtcd = Pick<Etcd, 'list' | 'watch'>;
+
+/** The agents' logs. */
+export interface HostLogs {
+  /** Returns the tail of an incarnation's serial log; `query` is that of GET /v1/log (core/ports/host-link.ts). */
+  log(host: HostName, query: string, deadlineMs: number): Promise<string>;
+}
+
+/** The serial ports of QEMUs. */
+export interface SerialPorts {
+  /** Opens the serial port of an incarnation. CodedError 'unavailable' if it cannot be reached or serves another client. */
+  openSerial(target: QmpTarget): Promise<Duplex>;
+}
+
+/** A file on its way to a storage node. */
+export interface ArtifactStream {
+  readonly sha256: Sha256;
+  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd' | 'seed';
+  readonly sizeBytes: number;
+  /** Bytes that the content needs there; absent if unknown. */
+  readonly dataBytes?: number;
+  readonly body: Readable;
+}
+
+/** Bounds of a transfer. */
+export interface TransferOptions {
+  readonly deadlineMs: number;
+  /** Ends the transfer early. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The files that storage nodes keep for images and seeds. */
+export interface ArtifactFiles {
+  putArtifact(node: StorageName, artifact: ArtifactStream, options: TransferOptions): Promise<ArtifactInfo>;
+  /** Begins to read a file; `deadlineMs` bounds the beginning only. */
+  openArtifact(node: StorageName, sha256: Sha256, options: TransferOptions): Promise<Readable>;
+  deleteArtifact(node: StorageName, sha256: Sha256, term: number, deadlineMs: number): Promise<void>;
+}
+
+/** The cluster's certificate authority, as far as joining needs it. */
+export interface Authority {
+  readonly certPem: string;
+  /** Certifies the key of a request (PKCS #10). CodedError 'bad-input' if the request is not valid. */
+  certify(
+    requestPem: string,
+    content: { readonly identity: PeerIdentity; readonly daysValid: number },
+  ): Promise<string>;
+}
+
+/** The storage nodes that may read from etcd. */
+export interface EtcdReaders {
+  allow(node: StorageName): Promise<void>;
+  /** Idempotent. */
+  revoke(node: StorageName): Promise<void>;
+}
+
+/** The state of etcd's room. */
+export interface EtcdRoom {
+  readonly members: readonly EtcdMember[];
+  readonly quotaBytes: number;
+  /** CodedError 'no-capacity' if the rest of the quota is reserved. */
+  demandRoom(): void;
+}
