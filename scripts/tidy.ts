@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkTidy, findingLine } from './tidy/check-tidy.ts';
 import { EXCEPTIONS } from './tidy/exceptions.ts';
+import { knownNames } from './tidy/names.ts';
 import { RULES } from './tidy/rules.ts';
 import { sourceOf } from './tidy/source.ts';
 
@@ -10,7 +11,7 @@ const root = join(import.meta.dirname, '..');
 const PATTERNS = [
   '*.{md,cjs,mjs,ts}',
   '.dependency-cruiser.cjs',
-  '{src,scripts,test,bench,bin,scenarios,docs,web,.ci}/**/*.{ts,mjs,cjs,md,sh}',
+  '{src,scripts,test,bench,bin,scenarios,docs,formal,guest,web,.ci}/**/*.{ts,mjs,cjs,md,sh,pml}',
   '.ci/run',
 ];
 
@@ -19,7 +20,12 @@ const paths = globSync(PATTERNS, {
   exclude: (name) => /(^|\/)(node_modules|generated|results)$/.test(name),
 });
 const sources = [...new Set(paths)].sort().map((path) => sourceOf(path, readFileSync(join(root, path), 'utf8')));
-const findings = checkTidy(sources, { rules: RULES, exceptions: EXCEPTIONS });
+const everyFile = globSync(['*', '.*', '{src,scripts,test,bench,bin,scenarios,docs,formal,guest,web,.ci}/**/*'], {
+  cwd: root,
+  exclude: (name) => /(^|\/)(node_modules|[.]git)$/.test(name),
+});
+const known = knownNames(sources, everyFile);
+const findings = checkTidy(sources, { rules: RULES, exceptions: EXCEPTIONS, known });
 for (const finding of findings) console.log(findingLine(finding));
 console.log(`${sources.length} files, ${findings.length} findings`);
 process.exitCode = findings.length > 0 ? 1 : 0;

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkTidy, findingLine } from './check-tidy.ts';
+import { knownNames } from './names.ts';
 import { RULES } from './rules.ts';
 import { sourceOf } from './source.ts';
 
 /** The rules that one file breaks, in the order they were found. */
 function brokenBy(path: string, text: string): string[] {
-  return checkTidy([sourceOf(path, text)], { rules: RULES, exceptions: [] }).map((finding) => finding.rule);
+  const source = sourceOf(path, text);
+  const known = knownNames([source], [path, 'src/agent/orders.ts', 'docs/decisions/0014-shared-disks.md']);
+  return checkTidy([source], { rules: RULES, exceptions: [], known }).map((finding) => finding.rule);
 }
 
 const LONG_BODY = 'x();\n'.repeat(75);
@@ -24,6 +27,12 @@ const PLANTED: readonly (readonly [string, string, string])[] = [
   ['long-function', 'src/agent/a.ts', `const a = () => {\n${LONG_BODY}};`],
   ['long-function', 'src/agent/a.ts', `class A { b() {\n${LONG_BODY}} }`],
   ['long-file', 'src/agent/a.ts', 'x();\n'.repeat(701)],
+  ['missing-name', 'docs/a.md', 'See `src/agent/gone.ts`.'],
+  ['missing-name', 'docs/a.md', 'See src/agents.'],
+  ['missing-name', 'docs/a.md', 'Call `runOrders()`.'],
+  ['missing-name', 'src/agent/a.ts', '// See agent/gone.ts.'],
+  ['missing-name', 'src/agent/a.ts', 'const a = 1; // At most ORDERS_MAX.'],
+  ['missing-name', 'src/agent/a.ts', '/** As runOrders does it. */\nconst a = 1;'],
   ['sleep-in-test', 'test/a.ts', 'await new Promise((r) => setTimeout(r, 5));'],
   ['sleep-in-test', 'test/a.ts', 'await new Promise((r) => { setTimeout(r, 5); });'],
   ['sleep-in-test', 'src/agent/a.test.ts', "import { setTimeout } from 'node:timers/promises';"],
@@ -99,6 +108,11 @@ const HARMLESS: readonly (readonly [string, string])[] = [
   ['src/os/a.ts', "import { spawn } from 'node:child_process';"],
   ['src/agent/a.ts', "export { a } from './a-b.ts';"],
   ['docs/a.md', 'mktemp /tmp/a.XXXXXX, see www.debian.org'],
+  [
+    'docs/a.md',
+    'See `src/agent/orders.ts`, `orders.ts`, src/agent and docs/decisions/0014; `KillMode`; OpenStack; `a.b`.',
+  ],
+  ['src/agent/a.ts', 'const ordersMax = 1; // See agent/orders.ts; `ordersMax` counts. MaxCmdSN, iSCSI, GiB.'],
 ];
 
 for (const [path, text] of HARMLESS) {
@@ -110,7 +124,7 @@ for (const [path, text] of HARMLESS) {
 test('an exception covers its name in its file and nothing else', () => {
   const sources = [sourceOf('scripts/a.ts', 'let a: any;'), sourceOf('scripts/b.ts', 'let a: any;')];
   const exceptions = [{ rule: 'any', file: 'scripts/a.ts', reason: 'planted' }];
-  const findings = checkTidy(sources, { rules: RULES, exceptions });
+  const findings = checkTidy(sources, { rules: RULES, exceptions, known: knownNames([], []) });
   assert.deepEqual(
     findings.map(({ file, rule }) => `${file} ${rule}`),
     ['scripts/b.ts any'],
@@ -119,12 +133,16 @@ test('an exception covers its name in its file and nothing else', () => {
 
 test('an exception that is not needed is a finding', () => {
   const exceptions = [{ rule: 'any', file: 'scripts/a.ts', reason: 'planted' }];
-  const [finding] = checkTidy([], { rules: RULES, exceptions });
+  const [finding] = checkTidy([], { rules: RULES, exceptions, known: knownNames([], []) });
   assert.equal(finding?.rule, 'unused-exception');
 });
 
 test('a finding names file, line, rule, replacement and reason', () => {
-  const [finding] = checkTidy([sourceOf('scripts/a.ts', 'x();\nlet a: any;')], { rules: RULES, exceptions: [] });
+  const [finding] = checkTidy([sourceOf('scripts/a.ts', 'x();\nlet a: any;')], {
+    rules: RULES,
+    exceptions: [],
+    known: knownNames([], []),
+  });
   assert.ok(finding !== undefined);
   assert.match(findingLine(finding), /^scripts\/a\.ts:2 any: any: unknown, and a check \(any switches/);
 });

@@ -1,5 +1,6 @@
 /** Applies the tidy rules to sources. Pure: the same sources give the same findings, in the order of files, lines and rules. */
 import type { Exception } from './exceptions.ts';
+import type { KnownNames } from './names.ts';
 import type { Rule } from './rules.ts';
 import type { Source } from './source.ts';
 
@@ -9,13 +10,13 @@ export type Finding = { readonly file: string; readonly line: number; readonly r
 /** What breaks which rule, exceptions taken out; exceptions that match nothing are findings too. */
 export function checkTidy(
   sources: readonly Source[],
-  options: { rules: readonly Rule[]; exceptions: readonly Exception[] },
+  options: { rules: readonly Rule[]; exceptions: readonly Exception[]; known: KnownNames },
 ): Finding[] {
   const used = new Set<Exception>();
   const findings: Finding[] = [];
   for (const source of sources) {
     for (const rule of options.rules.filter((each) => each.where(source.path))) {
-      for (const { line, name } of rule.find(source)) {
+      for (const { line, name } of rule.find(source, options.known)) {
         const exception = options.exceptions.find((each) => covers(each, { rule: rule.name, file: source.path, name }));
         if (exception !== undefined) used.add(exception);
         else

@@ -99,7 +99,7 @@ export function* fileNames(source: Source): Generator<Hit> {
   if (source.tree !== undefined && !kebab.test(base)) yield { line: 1, name: base };
 }
 
-/** index.ts, and modules that only pass others on. */
+/** Modules named `index`, and modules that only pass others on. */
 export function* barrels(source: Source): Generator<Hit> {
   if (/(^|\/)index\.(ts|mjs)$/.test(source.path)) yield { line: 1, name: 'index' };
   for (const node of source.nodes) {

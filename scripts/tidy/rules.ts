@@ -1,5 +1,6 @@
 /** The tidy rules as data: what is banned, what to do instead, why, where. How each is found is in find.ts. */
 import * as find from './find.ts';
+import { type KnownNames, missingNames } from './names.ts';
 import { type Hit, hitsInText, type Source } from './source.ts';
 
 /** One rule. `where` gets a path relative to the clone. */
@@ -9,7 +10,7 @@ export type Rule = {
   readonly instead: string;
   readonly reason: string;
   readonly where: (path: string) => boolean;
-  readonly find: (source: Source) => Iterable<Hit>;
+  readonly find: (source: Source, known: KnownNames) => Iterable<Hit>;
 };
 
 const isTest = (path: string): boolean =>
@@ -155,6 +156,14 @@ export const RULES: readonly Rule[] = [
     reason: 'a reader of the caller must not have to read the callee',
     where: (path) => isCode(path) && !isTest(path),
     find: find.undocumented,
+  },
+  {
+    name: 'missing-name',
+    ban: 'documents and comments that name a path, file or identifier that does not exist',
+    instead: 'the present name; what belongs to others is listed in foreign-names.ts',
+    reason: 'a reader who looks for it finds nothing and trusts no other comment',
+    where: (path) => isCode(path) || path.endsWith('.md'),
+    find: missingNames,
   },
   {
     name: 'registry-host',

@@ -145,7 +145,7 @@ function checkedSize(path: string, sizeBytes: number): number {
 }
 
 /**
- * Version 2 and 3 headers (docs/interop/qcow2.txt): what points to other files is refused from the header itself, before any
+ * Version 2 and 3 headers (QEMU's specification of qcow2): what points to other files is refused from the header itself, before any
  * tool opens the image.
  */
 function refuseOutsideReferences(path: string, head: string): void {

@@ -82,7 +82,7 @@ export class Connection {
     this.#login = new LoginExchange(port.policy);
   }
 
-  /** The initiator, as soon as it named itself: proved once `isLoggedIn`. */
+  /** The initiator, as soon as it named itself: proved once the log-in is complete. */
   get initiator(): string | null {
     return this.#who?.initiator ?? this.#login?.initiator ?? null;
   }

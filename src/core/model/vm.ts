@@ -1,6 +1,6 @@
 /**
  * The VM: what etcd keeps of it. One record per VM holds specification, intent and the state of its incarnations, so that
- * every step of the protocol (DESIGN.md, section 5) is one compare-and-swap of one key.
+ * every step of the protocol (docs/specs/protocol.md) is one compare-and-swap of one key.
  *
  *                     start                     QMP says running
  *        ┌──────────┐ ─────────► ┌──────────┐ ────────────────► ┌─────────┐ ◄──────────────┐

@@ -25,7 +25,7 @@ type Row = readonly [
   why: string,
 ];
 
-/** DESIGN.md, section 5, row by row; the VM's disks are on s1 and s2. */
+/** docs/specs/protocol.md, section 5, row by row; the VM's disks are on s1 and s2. */
 const TABLE: readonly Row[] = [
   ['alive', 'present', answers('running'), REACHABLE, 'running', 'agent alive, QMP answers'],
   [

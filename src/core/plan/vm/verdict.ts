@@ -1,5 +1,5 @@
 /**
- * The verdict on one incarnation, from independent observations (DESIGN.md, section 5). Pure.
+ * The verdict on one incarnation, from independent observations (docs/specs/protocol.md, section 5). Pure.
  *
  * Guarantees: `lost` is only said when the agent is silent and the host's kernel was silent on every path that can try,
  * among them every storage node that holds one of the VM's disks, for the configured number of rounds. A missed heartbeat alone

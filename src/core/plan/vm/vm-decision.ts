@@ -1,7 +1,7 @@
 /**
  * What to do next for one VM: a pure function of its record, what is seen of it, and what this leader had acknowledged.
  *
- * Guarantees: no step is decided that the protocol (DESIGN.md, section 5) does not allow in the record's phase; `cont` of an
+ * Guarantees: no step is decided that the protocol (docs/specs/protocol.md) does not allow in the record's phase; `cont` of an
  * incarnation only while it is current and everything below it is fenced; `launch` only of a generation that is granted.
  * The caller repeats: decide, carry out one thing, decide again, until `wait`.
  */
