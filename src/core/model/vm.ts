@@ -127,7 +127,7 @@ export interface VmRecord {
    * keeps its present cards.
    */
   readonly nextNics?: readonly VmNic[];
-  /** How long its last moves held the guest still, in ms, oldest first (plan/pause-prediction.ts). Absent before the first. */
+  /** How long its last moves held the guest still, in ms, oldest first (pause-prediction.ts). Absent before the first. */
   readonly pausesMs?: readonly number[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {

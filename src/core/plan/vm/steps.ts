@@ -1,6 +1,6 @@
 /**
  * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
- * no return lies. The executor (core/loop/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
+ * no return lies. The executor (core/loop/vm/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
  */
 import type { ErrorCode } from '../../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../../base/ids.ts';
