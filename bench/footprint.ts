@@ -1,9 +1,10 @@
 /** Idle memory and processor time of every part of a cluster, without VMs and with some, after a time without work. */
 
 import { CodedError } from '../src/base/errors.ts';
+import { sleep } from '../src/base/sleep.ts';
 import { readRunning } from '../src/lab/client.ts';
 import { labLayout } from '../src/lab/layout.ts';
-import { pause } from '../src/os/deadline.ts';
+import { systemClock } from '../src/os/clock.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
 import { atMost, type Bar, type BenchContext, type BenchResult } from './lib/bench.ts';
 import { BenchCluster } from './lib/cluster.ts';
@@ -53,7 +54,8 @@ export async function footprint(context: BenchContext): Promise<BenchResult> {
 async function idle(roomPid: number, idleMs: number, signal: AbortSignal): Promise<readonly Idle[]> {
   const before = new Map(usageOf(roomPid).map((usage) => [usage.pid, usage]));
   const startedMs = monotonicMs();
-  await pause(idleMs, signal);
+  await sleep(systemClock, idleMs, { signal });
+  signal.throwIfAborted();
   const seconds = (monotonicMs() - startedMs) / 1_000;
   return usageOf(roomPid).map(({ cpuMs, ...usage }) => ({
     ...usage,

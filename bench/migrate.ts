@@ -5,9 +5,10 @@
 
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sleep } from '../src/base/sleep.ts';
 import { TINY_APPEND } from '../src/images/tiny.ts';
 import { enterMachineArgv, labStatus } from '../src/lab/client.ts';
-import { pause } from '../src/os/deadline.ts';
+import { systemClock } from '../src/os/clock.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
 import { atMost, type BenchContext, type BenchResult } from './lib/bench.ts';
 import { BenchCluster, builtTiny, eventMs } from './lib/cluster.ts';
@@ -74,12 +75,14 @@ export async function migrate(context: BenchContext): Promise<BenchResult> {
     const byCluster = await migrateByCluster(cluster);
     await setRunning(cluster, false);
     await hand.run(true);
-    await pause(SETTLE_MS, context.signal);
+    await sleep(systemClock, SETTLE_MS, { signal: context.signal });
+    context.signal.throwIfAborted();
     const byHand = await hand.migrate();
     await hand.run(false);
     await hand.prepareNext();
     await setRunning(cluster, true);
-    await pause(SETTLE_MS, context.signal);
+    await sleep(systemClock, SETTLE_MS, { signal: context.signal });
+    context.signal.throwIfAborted();
     const text = (one: { totalMs: number; pauseMs: number; handoverMs: number }): string =>
       `${Math.round(one.totalMs)} ms, pause ${Math.round(one.pauseMs)} ms (${Math.round(one.handoverMs)} after both were complete)`;
     context.say(`pair ${run} of ${pairs}: cluster ${text(byCluster)}; by hand ${text(byHand)}`);

@@ -4,8 +4,9 @@
  */
 
 import type { Event } from '../src/api/views.ts';
+import { sleep } from '../src/base/sleep.ts';
 import { spawnDaemon } from '../src/os/child-process.ts';
-import { pause } from '../src/os/deadline.ts';
+import { systemClock } from '../src/os/clock.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
 import { signalProcess } from '../src/os/process-table.ts';
 import type { BenchContext, BenchResult } from './lib/bench.ts';
@@ -33,7 +34,8 @@ export async function steady(context: BenchContext): Promise<BenchResult> {
   let silent = 0;
   let unwell = 0;
   while (monotonicMs() < endsAtMs) {
-    await pause(Math.min(CHECK_MS, Math.max(1, endsAtMs - monotonicMs())), context.signal);
+    await sleep(systemClock, Math.min(CHECK_MS, Math.max(1, endsAtMs - monotonicMs())), { signal: context.signal });
+    context.signal.throwIfAborted();
     silent += (await cluster.hosts()).filter(({ agent }) => agent !== 'alive').length;
     unwell += (await cluster.vms()).filter(({ verdict }) => verdict !== 'running').length;
     if (monotonicMs() < nextReportMs && monotonicMs() < endsAtMs) continue;

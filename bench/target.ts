@@ -7,9 +7,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CodedError } from '../src/base/errors.ts';
+import { sleep } from '../src/base/sleep.ts';
 import { STANDALONE_TARGET } from '../src/iscsi/serve.ts';
 import { run, spawnDaemon } from '../src/os/child-process.ts';
-import { pause } from '../src/os/deadline.ts';
+import { systemClock } from '../src/os/clock.ts';
 import { signalProcess, waitGone } from '../src/os/process-table.ts';
 import type { Bar, BenchContext, BenchResult } from './lib/bench.ts';
 
@@ -145,7 +146,8 @@ async function until(context: BenchContext, attempt: () => Promise<void>): Promi
       return;
     } catch (error) {
       if (left <= 0) throw error;
-      await pause(200, context.signal);
+      await sleep(systemClock, 200, { signal: context.signal });
+      context.signal.throwIfAborted();
     }
   }
 }

@@ -12,11 +12,13 @@ import { type Found, parseIncarnation } from '../../src/agent/incarnations.ts';
 import type { CreateVm } from '../../src/api/requests.ts';
 import type { Event, Host, Vm } from '../../src/api/views.ts';
 import { CodedError } from '../../src/base/errors.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import { type ApiClient, createClient } from '../../src/client/client.ts';
 import { buildTiny, TINY_APPEND, type TinyImage } from '../../src/images/tiny.ts';
 import { type LabRequest, labCall } from '../../src/lab/client.ts';
 import { up } from '../../src/lab/up.ts';
-import { deadlineError, pause } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { deadlineError } from '../../src/os/deadline.ts';
 import { monotonicMs } from '../../src/os/monotonic.ts';
 import { listProcesses } from '../../src/os/process-table.ts';
 import type { BenchContext } from './bench.ts';
@@ -179,7 +181,8 @@ export class BenchCluster {
     const endsAtMs = monotonicMs() + deadlineMs;
     while (!(await condition())) {
       if (monotonicMs() > endsAtMs) throw deadlineError(what, deadlineMs);
-      await pause(STEP_MS, this.#signal);
+      await sleep(systemClock, STEP_MS, { signal: this.#signal });
+      this.#signal.throwIfAborted();
     }
   }
 

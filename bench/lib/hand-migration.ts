@@ -19,12 +19,14 @@ import {
   parseStorageName,
   parseVmId,
 } from '../../src/base/ids.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import { FIRST_PAUSE_MS } from '../../src/core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { LaunchOrder } from '../../src/core/ports/host-link.ts';
 import { childOf } from '../../src/lab/machine.ts';
 import { run, spawnDaemon } from '../../src/os/child-process.ts';
-import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
 import { hasDirectIo } from '../../src/os/files.ts';
 import { monotonicMs } from '../../src/os/monotonic.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../src/os/process-table.ts';
@@ -221,7 +223,7 @@ export class HandVm {
         return await Qsd.adopt({ ...process_, disk: DISK, port: DISK_PORT }, runDir);
       } catch (error) {
         if (tries === TRIES_MAX) throw new Error(await readFile(log, 'utf8'), { cause: error });
-        await pause(RETRY_MS);
+        await sleep(systemClock, RETRY_MS);
       }
     }
   }
@@ -347,6 +349,6 @@ async function waitForBoot(serialLog: string): Promise<void> {
   const endsAtMs = monotonicMs() + BOOT_MS;
   while (!(await readFile(serialLog, 'latin1').catch(() => '')).includes('groundplane-tiny ready')) {
     if (monotonicMs() > endsAtMs) throw new Error('the guest did not boot');
-    await pause(100);
+    await sleep(systemClock, 100);
   }
 }

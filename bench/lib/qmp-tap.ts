@@ -7,8 +7,10 @@
 import { writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { parseGeneration, parseVmId } from '../../src/base/ids.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
-import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
 import { type Credentials, readCredentials } from '../../src/pki/credentials.ts';
 import { connectQmp } from '../../src/qmp/connect.ts';
 import type { QmpEvent } from '../../src/wire/qmp/codec.ts';
@@ -105,7 +107,8 @@ async function connect(
         if (outcome === 'answers') return;
       }
     }
-    await pause(RETRY_MS, signal);
+    await sleep(systemClock, RETRY_MS, { signal });
+    signal.throwIfAborted();
   }
 }
 

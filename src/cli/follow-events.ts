@@ -3,7 +3,8 @@ import type { EventFilter } from '../api/requests.ts';
 import type { Event } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import { pause } from '../os/deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
 import { EVENT_TABLE } from './commands/presentations.ts';
 import type { Session } from './session.ts';
 import { jsonShown, shown } from './shown.ts';
@@ -43,7 +44,7 @@ export async function followEvents(session: Session, { before, after, filter }: 
       // kept for longer.
       if (error.code === 'conflict') revision = await printMissed(session, revision, filter);
     }
-    if (!signal.aborted) await pause(RETRY_MS, signal).catch(() => undefined);
+    await sleep(systemClock, RETRY_MS, { signal });
   }
 }
 

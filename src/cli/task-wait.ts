@@ -2,7 +2,8 @@
 import type { Task } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
-import { pause } from '../os/deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { Interrupted } from './exit-codes.ts';
 import type { Session } from './session.ts';
@@ -77,7 +78,8 @@ async function poll(session: Session, task: Task, seconds: number): Promise<Task
   } catch (error) {
     // Another leader takes over within seconds, and the task with it.
     if (signal.aborted || !(error instanceof CodedError) || error.code !== 'unavailable') throw error;
-    await pause(RETRY_MS, signal);
+    await sleep(systemClock, RETRY_MS, { signal });
+    signal.throwIfAborted();
     return task;
   }
 }

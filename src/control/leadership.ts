@@ -8,9 +8,9 @@
  */
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
 import { GIVEN_OFTEN, keptMs } from '../core/plan/lead/lead-decision.ts';
-import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { campaign, type Leadership } from '../etcd/election.ts';
@@ -51,22 +51,9 @@ export async function leadForEver(options: LeadershipOptions): Promise<void> {
     } catch (error) {
       if (signal.aborted) return;
       log.warn('campaign failed', { error: messageOf(error) });
-      await pause(options.ports.clock, signal);
+      await sleep(options.ports.clock, RETRY_MS, { signal });
     }
   }
-}
-
-/** Between attempts; ends early with the signal. */
-function pause(clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      cancel();
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const cancel = clock.after(RETRY_MS, end);
-    signal.addEventListener('abort', end, { once: true });
-  });
 }
 
 async function lead(leadership: Leadership, options: LeadershipOptions, given: Given): Promise<void> {

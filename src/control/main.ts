@@ -9,13 +9,14 @@ import { join } from 'node:path';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { commonName, dnsName } from '../base/identity.ts';
+import { sleep } from '../base/sleep.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import { PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
-import { type Clock, pause } from '../core/ports/clock.ts';
+import type { Clock } from '../core/ports/clock.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
@@ -289,7 +290,7 @@ async function untilEtcd(act: () => Promise<unknown>, { log, signal, state }: Un
       if (!temporary) throw error;
       log.warn('waiting for etcd', { error: messageOf(error) });
       state.waitingFor = `etcd: ${error.message}`;
-      await pause(clock, ETCD_RETRY_MS);
+      await sleep(clock, ETCD_RETRY_MS);
     }
   }
 }

@@ -8,11 +8,12 @@
  * Create revisions only grow, so the create revision of the leader's key serves as the term.
  */
 import { CodedError } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import type { Etcd, GrantedLease, KeptLease } from './api.ts';
+import { backoffMs } from './backoff.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
 import { follow } from './follow.ts';
 import type { Compare, KeyValue } from './records.ts';
-import { backoffMs, pause } from './waits.ts';
 
 export interface CampaignOptions {
   /** Without a slash at the end; the candidates' keys are `<prefix>/<lease in hex>`. */
@@ -56,7 +57,7 @@ const PUT_ATTEMPTS_MAX = 5;
  */
 export async function campaign(etcd: Etcd, options: CampaignOptions): Promise<Leadership> {
   for (let failures = 0; ; failures += 1) {
-    await pause(etcd.clock, backoffMs(failures, 50, 500), { signal: options.signal });
+    await sleep(etcd.clock, backoffMs(failures, 50, 500), { signal: options.signal });
     options.signal?.throwIfAborted();
     try {
       const leadership = await campaignOnce(etcd, options);
@@ -163,7 +164,7 @@ async function waitForTurn({ etcd, prefix, key, createRevision, signal }: Turn):
 /** The candidates; while etcd is away goes on asking, so as not to lose our place. Throws the signal's reason. */
 async function listPatiently(etcd: Etcd, prefix: string, signal: AbortSignal): Promise<readonly KeyValue[]> {
   for (let failures = 0; ; failures += 1) {
-    await pause(etcd.clock, backoffMs(failures, 50, 500), { signal });
+    await sleep(etcd.clock, backoffMs(failures, 50, 500), { signal });
     signal.throwIfAborted();
     try {
       return (await etcd.list(prefix, { signal })).entries;

@@ -2,9 +2,11 @@
  * Following a prefix: its records once, then every change; when history was compacted meanwhile, its records again.
  * Guarantees: what the handlers were given, applied in order, is the state of the prefix at some revision.
  */
+
+import { sleep } from '../base/sleep.ts';
 import type { Etcd, Listing, ListOptions, WatchOptions } from './api.ts';
+import { backoffMs } from './backoff.ts';
 import { EtcdCompacted, EtcdUnavailable } from './errors.ts';
-import { backoffMs, pause } from './waits.ts';
 
 export interface FollowOptions extends Omit<WatchOptions, 'fromRevision'> {
   /** The records under the prefix: replaces everything that was known. */
@@ -17,7 +19,7 @@ export async function follow(etcd: Etcd, prefix: string, options: FollowOptions)
   const { signal } = options;
   const readOptions = { ...options.list, ...(signal === undefined ? {} : { signal }) };
   for (let failures = 0; !signal?.aborted; ) {
-    await pause(etcd.clock, backoffMs(failures, 50, 500), { signal });
+    await sleep(etcd.clock, backoffMs(failures, 50, 500), { signal });
     if (signal?.aborted) return;
     let listing: Listing;
     try {

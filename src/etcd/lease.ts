@@ -6,11 +6,13 @@
  * it. Two limits, because of which a lease alone must never guard a write (see election.ts): a machine that is suspended
  * stops the monotonic clock, and etcd before 3.5.13 (all of 3.4 up to 3.4.29 at least) lets a leader that was deposed and does not know yet renew.
  */
+
+import { sleep } from '../base/sleep.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { GrantedLease, KeepOptions, KeptLease, LeaseEnd } from './api.ts';
+import { backoffMs } from './backoff.ts';
 import type { EtcdChannel, KeepAliveStream } from './channel.ts';
 import { EtcdStreamLost, EtcdUnavailable } from './errors.ts';
-import { backoffMs, pause } from './waits.ts';
 
 const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 250;
@@ -66,7 +68,7 @@ class Keeper {
   async #run(): Promise<LeaseEnd> {
     const { signal } = this.#stop;
     for (let failures = 0; !signal.aborted; failures += 1) {
-      await pause(this.#clock, backoffMs(failures, BACKOFF_MS, BACKOFF_MS_MAX), { signal });
+      await sleep(this.#clock, backoffMs(failures, BACKOFF_MS, BACKOFF_MS_MAX), { signal });
       if (signal.aborted) break;
       try {
         const isGone = await this.#renewOnOneStream(() => {
@@ -103,7 +105,7 @@ class Keeper {
         this.#validUntilMs = Math.max(this.#validUntilMs, sentAtMs + ttlSeconds * 1_000);
         onRenewed();
         hasFailed = true;
-        await pause(this.#clock, this.#stepMs, { signal: over.signal });
+        await sleep(this.#clock, this.#stepMs, { signal: over.signal });
       }
       return false;
     } finally {

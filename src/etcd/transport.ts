@@ -31,12 +31,13 @@ import {
 } from '@grpc/grpc-js';
 import { present } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import { systemClock } from '../os/clock.ts';
+import { backoffMs } from './backoff.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from './errors.ts';
 import { Maintenance, StatusRequestSchema } from './generated/rpc_pb.js';
 import { isServiceError, outcomeOf, refusal } from './grpc-errors.ts';
-import { backoffMs, pause } from './waits.ts';
 
 /** How to reach an etcd cluster. */
 export interface EtcdOptions {
@@ -153,7 +154,7 @@ export class Transport {
     const endsAtMs = transportClock.monotonicMs() + (call.deadlineMs ?? this.#deadlineMsDefault);
     let lastError: unknown;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      await pause(transportClock, backoffMs(Math.floor(attempt / this.#endpoints.length), 25, 200), {
+      await sleep(transportClock, backoffMs(Math.floor(attempt / this.#endpoints.length), 25, 200), {
         signal: call.signal,
       });
       const endpoint = await this.#ready({ endsAtMs, signal: call.signal, only: call.endpoint, lastError });
@@ -257,7 +258,7 @@ export class Transport {
       if (leftMs <= 0) throw await this.#unreachable(wish.only, wish.lastError);
       const endpoint = this.#choose(wish.only, round > 0);
       if (endpoint !== undefined) return endpoint;
-      await pause(transportClock, Math.min(leftMs, STATE_WAIT_MS), { signal: wish.signal, until: this.#stateChange() });
+      await sleep(transportClock, Math.min(leftMs, STATE_WAIT_MS), { signal: wish.signal, until: this.#stateChange() });
     }
   }
 

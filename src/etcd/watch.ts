@@ -4,12 +4,14 @@
  * A stream counts as dead when neither an event nor an answer to our prompts comes for three intervals, or when what carries
  * it says so. The next stream starts at the first revision not yet delivered (see revisions.ts).
  */
+
+import { sleep } from '../base/sleep.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { WatchOptions } from './api.ts';
+import { backoffMs } from './backoff.ts';
 import type { EtcdChannel, WatchMessage, WatchStream } from './channel.ts';
 import { EtcdCompacted, EtcdStreamLost, EtcdUnavailable } from './errors.ts';
 import { RevisionAssembler } from './revisions.ts';
-import { backoffMs, pause } from './waits.ts';
 
 const LIVENESS_MS = 1_000;
 const MISSED_MAX = 3;
@@ -27,7 +29,7 @@ export async function watchPrefix(channel: EtcdChannel, prefix: string, options:
   const assembler = new RevisionAssembler(options.fromRevision);
   let failures = 0;
   while (!signal?.aborted) {
-    await pause(channel.clock, backoffMs(failures, BACKOFF_MS, BACKOFF_MS_MAX), { signal });
+    await sleep(channel.clock, backoffMs(failures, BACKOFF_MS, BACKOFF_MS_MAX), { signal });
     if (signal?.aborted) return;
     try {
       failures += 1;

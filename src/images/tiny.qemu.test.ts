@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { pause } from '../os/deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
 import { makeSeedIso } from '../wire/iso9660/seed-iso.ts';
 import { acknowledgedIn, checkSequence, type SequenceReport } from './sequence-check.ts';
 import { captured, type GuestOptions, scoped } from './testing/guest.ts';
@@ -204,7 +205,7 @@ describe('the tiny guest', () => {
     await using guest = scoped(guestOptions('gp.pause=1'));
     await guest.waitFor(/pause-max \d+\r/);
     await guest.qmp('stop');
-    await pause(600);
+    await sleep(systemClock, 600);
     await guest.qmp('cont');
     const from = guest.serial.length;
     const reported = await guest.waitFor(/pause-max \d+\r[\s\S]*pause-max (\d+)\r/, { from });

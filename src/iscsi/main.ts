@@ -7,8 +7,8 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import { TARGET_SECRET_KEY } from '../core/model/keys.ts';
-import { pause } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
 import { CacheKeeper } from '../core/scsi/cache-keeper.ts';
@@ -100,7 +100,7 @@ async function openUnit(
 
 /** A control node makes the key once: until it is there nobody can log in. */
 async function readKey(etcd: EtcdClient, log: Log): Promise<Uint8Array> {
-  for (let hasSaid = false; ; await pause(systemClock, KEY_RETRY_MS)) {
+  for (let hasSaid = false; ; await sleep(systemClock, KEY_RETRY_MS)) {
     try {
       const found = await etcd.get(TARGET_SECRET_KEY);
       if (found !== undefined)

@@ -7,6 +7,7 @@
  */
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import type { InitiatorPolicy, LoggedIn } from '../core/iscsi/login.ts';
 import {
   accountName,
@@ -16,7 +17,7 @@ import {
   vmOfInitiator,
 } from '../core/model/shared-disk-identity.ts';
 import type { VmSharedDisk } from '../core/model/vm.ts';
-import { type Clock, pause } from '../core/ports/clock.ts';
+import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { TargetSession, TargetState, TargetUnit, TargetVm } from '../core/ports/target-backend.ts';
 import type { LogicalUnit } from '../core/scsi/logical-unit.ts';
@@ -233,7 +234,7 @@ export class SharedTarget {
       } catch (error) {
         slot.problem = messageOf(error);
         log.warn('a shared disk cannot be opened yet', { disk: slot.unit.disk, reason: slot.problem });
-        await pause(this.#options.clock, retryMs);
+        await sleep(this.#options.clock, retryMs);
         retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
       }
     }

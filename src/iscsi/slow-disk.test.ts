@@ -95,13 +95,13 @@ async function loggedIn(t: TestContext, port: number, name: string): Promise<Soc
   return initiator;
 }
 
-/** The most disk accesses that may hold the thread in this time: one, then one after each pause, which doubles to its maximum. */
+/** The most disk accesses that may hold the thread in this time: one, then one after each penalty, which doubles to its maximum. */
 function blockingMax(elapsedMs: number): number {
   let count = 1;
-  let pauseMs = PENALTY_MS_MIN;
-  for (let atMs = pauseMs; atMs <= elapsedMs; atMs += pauseMs) {
+  let penaltyMs = PENALTY_MS_MIN;
+  for (let atMs = penaltyMs; atMs <= elapsedMs; atMs += penaltyMs) {
     count += 1;
-    pauseMs = Math.min(PENALTY_MS_MAX, 2 * pauseMs);
+    penaltyMs = Math.min(PENALTY_MS_MAX, 2 * penaltyMs);
   }
   return count;
 }

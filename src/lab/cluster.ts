@@ -9,8 +9,9 @@ import { join } from 'node:path';
 import { PAGE_ITEMS_MAX } from '../api/page-size.ts';
 import { present } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import { run } from '../os/child-process.ts';
-import { pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
 import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, signalProcess, waitGone } from '../os/process-table.ts';
@@ -35,11 +36,11 @@ import { SupervisedProcess } from './supervisor.ts';
 import { Cuts, createUnderlay } from './underlay.ts';
 
 const READY_DEADLINE_MS = 60_000;
-const PROBE_PAUSE_MS = 50;
+const PROBE_EVERY_MS = 50;
 const PROBE_DEADLINE_MS = 1_000;
 /** One page for a whole list: a one-machine cluster has fewer machines than a page has places. */
 const WHOLE = `limit=${PAGE_ITEMS_MAX}`;
-const API_PAUSE_MS = 100;
+const API_EVERY_MS = 100;
 const BOOTS_AT_ONCE = 8;
 const LOG_TAIL_BYTES = 2_000;
 /** While the cluster starts: a role that ended this often less one will not come up (about 6 s). */
@@ -292,7 +293,7 @@ export class LabCluster {
     );
     await Promise.all(
       roles.map(({ spec, role }) =>
-        this.#until(`${role} of ${spec.name}`, signal, PROBE_PAUSE_MS, () => portIsOpen(probeOf(spec, role)), {
+        this.#until(`${role} of ${spec.name}`, signal, PROBE_EVERY_MS, () => portIsOpen(probeOf(spec, role)), {
           spec,
           role,
         }),
@@ -304,7 +305,7 @@ export class LabCluster {
   async #seenAlive(fresh: readonly MachineSpec[], signal: AbortSignal): Promise<void> {
     if (this.#options.bare) return;
     let missing: readonly string[] = [];
-    await this.#until('the control plane', signal, API_PAUSE_MS, async () => {
+    await this.#until('the control plane', signal, API_EVERY_MS, async () => {
       const [hosts, nodes] = await Promise.all([
         apiCall(this.#api, 'GET', `/v1/hosts?${WHOLE}`),
         apiCall(this.#api, 'GET', `/v1/storage-nodes?${WHOLE}`),
@@ -321,7 +322,7 @@ export class LabCluster {
 
   async #giveToken(spec: MachineSpec, signal: AbortSignal): Promise<void> {
     const role = spec.kind === 'host' ? 'host' : 'storage';
-    await this.#until(`a join token for ${spec.name}`, signal, API_PAUSE_MS, async () => {
+    await this.#until(`a join token for ${spec.name}`, signal, API_EVERY_MS, async () => {
       const answer = await apiCall(this.#api, 'POST', '/v1/join-tokens', { role, name: spec.name });
       const token = typeof answer === 'object' && answer !== null && 'token' in answer ? answer.token : undefined;
       if (typeof token !== 'string') throw new CodedError('failed', 'The API answered without a token.');
@@ -345,7 +346,7 @@ export class LabCluster {
   async #until(
     what: string,
     signal: AbortSignal,
-    pauseMs: number,
+    everyMs: number,
     probe: () => Promise<boolean>,
     from?: { readonly spec: MachineSpec; readonly role: Role },
   ): Promise<void> {
@@ -363,7 +364,8 @@ export class LabCluster {
         const name = `${looping.role} of ${looping.spec.name}`;
         throw new CodedError('failed', `${name} ends again and again.${await this.#tail(looping)}`, { advice });
       }
-      await pause(pauseMs, signal);
+      await sleep(systemClock, everyMs, { signal });
+      signal.throwIfAborted();
     }
     const said = from === undefined ? '' : await this.#tail(from);
     throw new CodedError('deadline', `Not ready within ${READY_DEADLINE_MS} ms: ${what}.${last}${said}`, { advice });

@@ -10,7 +10,8 @@ import { readdir, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { CodedError, messageOf } from '../base/errors.ts';
-import { pause } from '../os/deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
 import { type DirectoryLock, lockDirectory, makePrivateDirectory, readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import {
@@ -191,10 +192,9 @@ class Outer {
     this.#asked = true;
     this.#send({ order: 'end' });
     const patience = new AbortController();
-    const late = pause(END_DEADLINE_MS, patience.signal).then(
-      () => this.#killRoom(),
-      () => undefined,
-    );
+    const late = sleep(systemClock, END_DEADLINE_MS, { signal: patience.signal }).then(() => {
+      if (!patience.signal.aborted) this.#killRoom();
+    });
     await this.#exited;
     patience.abort();
     await late;

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import { filter, run, spawnDaemon, tryRun } from './child-process.ts';
-import { pause } from './deadline.ts';
+import { systemClock } from './clock.ts';
 import { monotonicMs } from './monotonic.ts';
 import { isRunning, listProcesses, readProcess, signalProcess, waitGone } from './process-table.ts';
 
@@ -119,7 +120,7 @@ test('a filter: what it makes of a stream, its failure, and its end when nobody 
   const sleeping = () => listProcesses().filter(({ argv }) => argv[0] === 'sleep' && argv[1] === mark);
   // The two processes begin in any order.
   const endsAtMs = monotonicMs() + DEADLINE_MS;
-  while (sleeping().length === 0 && monotonicMs() < endsAtMs) await pause(5);
+  while (sleeping().length === 0 && monotonicMs() < endsAtMs) await sleep(systemClock, 5);
   const own = sleeping();
   endless.destroy();
   assert.equal(own.length, 1);

@@ -85,25 +85,3 @@ export function withDeadline<T>(
     );
   });
 }
-
-/**
- * Waits `ms` or until `signal` fires (then rejects with its reason): for the pauses between bounded retries,
- * never instead of awaiting a condition.
- */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted === true) {
-      reject(signal.reason);
-      return;
-    }
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
-}

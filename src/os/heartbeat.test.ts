@@ -106,9 +106,9 @@ test("a supervisor that takes no beats stops none of the process's own work", as
   const script = `
     const { startHeartbeat } = await import('${MODULE}');
     const { readFile } = await import('node:fs/promises');
-    const { setTimeout: pause } = await import('node:timers/promises');
+    const { setTimeout: sleep } = await import('node:timers/promises');
     startHeartbeat();
-    await pause(20 * ${EVERY_MS});
+    await sleep(20 * ${EVERY_MS});
     await readFile('/proc/self/stat');
     process.stdout.write('alive');
     process.kill(process.pid, 'SIGKILL');`;

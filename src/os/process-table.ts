@@ -5,7 +5,9 @@
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { deadlineError, pause } from './deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from './clock.ts';
+import { deadlineError } from './deadline.ts';
 import { monotonicMs } from './monotonic.ts';
 
 /** A process of this boot: the kernel gives no two of them the same pair. */
@@ -99,7 +101,8 @@ export async function waitGone(identity: ProcessIdentity, deadlineMs: number, si
     const waitedMs = monotonicMs() - startedMs;
     if (waitedMs >= deadlineMs) throw deadlineError(`process ${identity.pid}`, deadlineMs);
     const stepMs = Math.min(Math.max(waitedMs * WAIT_STEP_PART, WAIT_STEP_MS_MIN), WAIT_STEP_MS_MAX);
-    await pause(Math.min(stepMs, deadlineMs - waitedMs), signal);
+    await sleep(systemClock, Math.min(stepMs, deadlineMs - waitedMs), { signal });
+    signal?.throwIfAborted();
   }
 }
 

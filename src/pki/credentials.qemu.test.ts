@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { dnsName, type PeerIdentity, qemuAuthzName } from '../base/identity.ts';
 import { parseGeneration, parseStorageName, parseVmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import { type RunResult, spawnDaemon, tryRun } from '../os/child-process.ts';
-import { pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
 import { makePrivateDirectory } from '../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from './authority.ts';
@@ -57,7 +58,7 @@ before(async () => {
   for (let attempt = 0; attempt < 200 && isRunning(daemon); attempt++) {
     const ready = await tryRun(['test', '-s', join(work, 'pid')], { deadlineMs: DEADLINE_MS });
     if (ready.exitCode === 0) return;
-    await pause(25);
+    await sleep(systemClock, 25);
   }
   throw new Error('qemu-storage-daemon did not start');
 });

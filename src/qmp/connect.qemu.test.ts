@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type PeerIdentity, qemuAuthzName } from '../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import { spawnDaemon } from '../os/child-process.ts';
-import { onDeadline, pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
+import { onDeadline } from '../os/deadline.ts';
 import { makePrivateDirectory } from '../os/files.ts';
 import { isRunning, type ProcessIdentity, readProcess, signalProcess, waitGone } from '../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
@@ -78,7 +80,7 @@ async function startQemu(): Promise<Qemu> {
       connection.session.close();
       return { process: daemon, port, path };
     }
-    await pause(25);
+    await sleep(systemClock, 25);
   }
   throw new Error('QEMU did not start');
 }
@@ -95,7 +97,7 @@ function sessionOf(connection: QmpConnection): QmpSession {
 /** Waits for the process table to say so: a stopped process is stopped a moment after the signal. */
 async function stopped(process: ProcessIdentity): Promise<void> {
   signalProcess(process, 'SIGSTOP');
-  while (readProcess(process.pid)?.state !== 'T') await pause(1);
+  while (readProcess(process.pid)?.state !== 'T') await sleep(systemClock, 1);
 }
 
 test('over mutual TLS: commands, refusals, events, and the end', async () => {

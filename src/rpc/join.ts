@@ -6,7 +6,9 @@
 import { request as httpsRequest } from 'node:https';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { parseDnsName } from '../base/identity.ts';
-import { pause, withDeadline } from '../os/deadline.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
+import { withDeadline } from '../os/deadline.ts';
 import { readTextBounded } from '../os/files.ts';
 import { ownAddresses } from '../os/own-addresses.ts';
 import { createRequest } from '../pki/authority.ts';
@@ -45,7 +47,7 @@ const TOKEN_BYTES_MAX = 4096;
 /** Deadline for each control node, in ms. */
 const JOIN_DEADLINE_MS = 10_000;
 const JOIN_ATTEMPTS_MAX = 600;
-const JOIN_PAUSE_MS = 500;
+const JOIN_RETRY_MS = 500;
 const ANSWER_CHARS_MAX = 64 * 1024;
 
 /** The identity kept in `directory`, or a new one by joining, kept there before it is returned. */
@@ -128,7 +130,7 @@ export async function joinPatiently(
       const again = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'not-found');
       if (!again || attempt >= JOIN_ATTEMPTS_MAX) throw error;
       if (attempt === 1) onWait(messageOf(error));
-      await pause(JOIN_PAUSE_MS);
+      await sleep(systemClock, JOIN_RETRY_MS);
     }
   }
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import { DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
 import type {
   TargetBackend,
@@ -20,7 +21,7 @@ import type {
 import type { TargetConfig } from '../iscsi/config.ts';
 import { parseSessions, parseTargetState } from '../iscsi/control-protocol.ts';
 import { spawnDaemon } from '../os/child-process.ts';
-import { pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
 import { writeFileAtomic } from '../os/files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import {
@@ -116,7 +117,7 @@ export class LocalTarget implements TargetBackend {
       while (exitCode === undefined && monotonicMs() < endsAtMs) {
         const control = await TargetControl.connect(this.#path('control')).catch(() => undefined);
         if (control !== undefined) return new LocalTargetDaemon(started, control, this.#logFile);
-        await pause(20);
+        await sleep(systemClock, 20);
       }
       const said = (await readFile(this.#logFile, 'utf8').catch(() => '')).trim().slice(-500);
       throw new CodedError('failed', `The target did not start: ${said || `exit status ${exitCode}`}`);

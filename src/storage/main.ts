@@ -7,13 +7,14 @@ import { chmod, mkdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { storagePortFilter } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
-import { pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
 import { hasDirectIo, lockDirectory, readJsonFile } from '../os/files.ts';
 import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
@@ -130,7 +131,7 @@ async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
     onRefused: (reason) =>
       log.warn('etcd does not say who the members are; the filter of ports stays as it is meanwhile', { reason }),
   });
-  await Promise.race([first.promise, pause(FILTER_MS)]);
+  await Promise.race([first.promise, sleep(systemClock, FILTER_MS)]);
 }
 
 /** Joins the cluster with the token named in the configuration. */

@@ -4,11 +4,11 @@
  * again, since every host that joins later would otherwise be kept from its disks.
  */
 import { messageOf } from '../base/errors.ts';
+import { sleep } from '../base/sleep.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import type { Members } from '../core/plan/hosts/port-filter.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { follow } from '../etcd/follow.ts';
-import { pause } from '../etcd/waits.ts';
 import { isRecord } from '../rpc/parse.ts';
 
 const KINDS = { controls: PREFIX.control, storage: PREFIX.storage, hosts: PREFIX.host } as const;
@@ -48,7 +48,7 @@ export async function followMembers(etcd: Etcd, { onMembers, onRefused }: Follow
     }
     ending.abort();
     await Promise.allSettled(all);
-    await pause(etcd.clock, AGAIN_MS);
+    await sleep(etcd.clock, AGAIN_MS);
   }
 }
 

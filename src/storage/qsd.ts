@@ -14,9 +14,10 @@ import { basename, join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { qemuAuthzName } from '../base/identity.ts';
 import { type DiskId, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import { type Daemon, type DaemonProcess, exportName, type Grant } from '../core/ports/disk-backend.ts';
 import { spawnDaemon } from '../os/child-process.ts';
-import { pause } from '../os/deadline.ts';
+import { systemClock } from '../os/clock.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
@@ -257,7 +258,7 @@ export class Qsd implements Daemon {
       while (exitCode === undefined && monotonicMs() < endsAtMs) {
         const session = await openSession(socketPath(spec.runDir, spec.disk), START_MS);
         if (session !== undefined) return new Qsd(daemon, session, logFile);
-        await pause(5);
+        await sleep(systemClock, 5);
       }
       const said = (await readFile(logFile, 'utf8').catch(() => '')).trim().slice(-500);
       throw new CodedError(
@@ -332,7 +333,7 @@ export class Qsd implements Daemon {
     try {
       await qmp(this.#session, 'block-export-del', { id, mode: 'hard' }, { deadlineMs: COMMAND_MS });
       const late = new AbortController();
-      const how = await Promise.race([gone.promise, pause(COMMAND_MS, late.signal).catch(() => undefined)]);
+      const how = await Promise.race([gone.promise, sleep(systemClock, COMMAND_MS, { signal: late.signal })]);
       late.abort();
       if (how === 'deleted') return;
     } catch (error) {

@@ -4,8 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import type { VmDetail } from '../../src/api/views.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import type { RunResult } from '../../src/os/child-process.ts';
-import { pause } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 
 /** One acceptance test on the shared cluster. `say` prints a figure for the reader of the run. */
@@ -61,7 +62,7 @@ export async function until<T>(
     if (found !== undefined) return found;
     if (performance.now() > endsAtMs)
       throw new Error(`Not within ${deadlineMs} ms: ${what}. Last seen: ${JSON.stringify(seen())}`);
-    await pause(POLL_MS);
+    await sleep(systemClock, POLL_MS);
   }
 }
 

@@ -3,8 +3,10 @@
  * what else the guest prints; every wait has a deadline; `close` leaves the console to others.
  */
 import type { Duplex } from 'node:stream';
+import { sleep } from '../../src/base/sleep.ts';
 import { openConsole } from '../../src/client/console.ts';
-import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 
 const READY_DEADLINE_MS = 90_000;
@@ -79,7 +81,8 @@ export class Guest {
       for (;;) {
         const match = pattern.exec(this.#said);
         if (match !== null) return match;
-        await pause(50, signal);
+        await sleep(systemClock, 50, { signal });
+        signal.throwIfAborted();
       }
     };
     return withDeadline(found, { deadlineMs, what: `"${what}" in the guest` }).catch((error: unknown) => {

@@ -5,7 +5,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Task } from '../../src/api/views.ts';
 import { present } from '../../src/base/assert.ts';
-import { pause } from '../../src/os/deadline.ts';
+import { sleep } from '../../src/base/sleep.ts';
+import { systemClock } from '../../src/os/clock.ts';
 import { isRunning, type ProcessIdentity, signalProcess } from '../../src/os/process-table.ts';
 import { runningQemus } from '../stories/guests.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
@@ -128,7 +129,7 @@ const pausedWhileMoving: Case = {
       await gp(cluster, ['vm', 'pause', 'p4']);
       const before = await acknowledged(cluster, 'p4');
       // There is no event to wait for: the test shows that none comes.
-      await pause(STILL_MS);
+      await sleep(systemClock, STILL_MS);
       assert.equal(await acknowledged(cluster, 'p4'), before);
       assert.equal((await eventKinds(cluster, 'p4')).at(-1), 'paused');
     } finally {

@@ -4,8 +4,10 @@ import { spawn } from 'node:child_process';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Disk, Host, Vm, VmDetail } from '../../src/api/views.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import { labLayout } from '../../src/lab/layout.ts';
-import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
 import { runningQemus } from '../stories/guests.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 import {
@@ -107,7 +109,7 @@ const pauseAndResume: Case = {
     await untilVm(cluster, 'v1', { verdict: 'suspended' });
     const before = await acknowledged(cluster, 'v1');
     // Nothing can be awaited here: what is shown is that nothing comes.
-    await pause(STILL_MS);
+    await sleep(systemClock, STILL_MS);
     assert.equal(await acknowledged(cluster, 'v1'), before);
     await gp(cluster, ['vm', 'resume', 'v1']);
     await untilVm(cluster, 'v1', { verdict: 'running', generation: 1 });

@@ -6,13 +6,15 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Event } from '../../src/api/views.ts';
+import { sleep } from '../../src/base/sleep.ts';
 import { readContext, readTarget } from '../../src/cli/cluster-location.ts';
 import { type Ran, runGp } from '../../src/cli/testing/run-gp.ts';
 import { type ApiClient, createClient, type Target } from '../../src/client/client.ts';
 import { labCall } from '../../src/lab/client.ts';
 import { labLayout } from '../../src/lab/layout.ts';
 import { type RunResult, run } from '../../src/os/child-process.ts';
-import { pause, withDeadline } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
+import { withDeadline } from '../../src/os/deadline.ts';
 import type { StoryShape } from '../../src/stories/story-language.ts';
 import { SerialLogs } from './guests.ts';
 
@@ -115,7 +117,7 @@ export class StoryCluster {
     while (performance.now() < deadline) {
       left = (await this.observe((client) => cleanUp(client))) ?? 'the API does not answer';
       if (left === '') return;
-      await pause(POLL_MS);
+      await sleep(systemClock, POLL_MS);
     }
     throw new Error(`The cluster is not clean after ${CLEAN_DEADLINE_MS} ms: ${left}.`);
   }

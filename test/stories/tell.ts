@@ -1,8 +1,9 @@
 /** Tells a story on a real cluster: what its steps are there. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sleep } from '../../src/base/sleep.ts';
 import { labLayout } from '../../src/lab/layout.ts';
-import { pause } from '../../src/os/deadline.ts';
+import { systemClock } from '../../src/os/clock.ts';
 import { parseStory, type Story } from '../../src/stories/story-language.ts';
 import { type StoryStage, StoryTeller } from '../../src/stories/story-teller.ts';
 import { checkDisk } from './disk-check.ts';
@@ -39,7 +40,7 @@ function stageOn(cluster: StoryCluster, since: bigint): StoryStage {
   const startedMs = performance.now();
   return {
     nowMs: () => performance.now() - startedMs,
-    pass: () => pause(POLL_MS),
+    pass: () => sleep(systemClock, POLL_MS),
     gp: async (words) => {
       const { exitCode, stdout, stderr } = await cluster.gp(words);
       return { isDone: exitCode === 0, said: `gp ended with status ${exitCode}.\n${stdout}${stderr}` };

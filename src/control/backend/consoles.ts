@@ -8,8 +8,9 @@
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import type { VmId } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
-import { pause } from '../../os/deadline.ts';
+import { systemClock } from '../../os/clock.ts';
 import type { Call } from '../api/backend.ts';
 import { type ConsolePorts, FollowingConsole } from './following-console.ts';
 
@@ -98,8 +99,10 @@ export class Consoles {
    * own old connection.
    */
   async #untilFree({ id }: VmRecord, signal: AbortSignal): Promise<void> {
-    for (let waitedMs = 0; waitedMs < LEAVING_MS && this.#held.has(id); waitedMs += RETRY_MS)
-      await pause(RETRY_MS, signal);
+    for (let waitedMs = 0; waitedMs < LEAVING_MS && this.#held.has(id); waitedMs += RETRY_MS) {
+      await sleep(systemClock, RETRY_MS, { signal });
+      signal.throwIfAborted();
+    }
   }
 
   async #connect(
@@ -120,7 +123,8 @@ export class Consoles {
       } catch (error) {
         const isBusy = error instanceof CodedError && error.code === 'unavailable';
         if (!isPatient || !isBusy || signal.aborted || held.takenBy !== null) throw error;
-        await pause(RETRY_MS, signal);
+        await sleep(systemClock, RETRY_MS, { signal });
+        signal.throwIfAborted();
       }
     }
   }

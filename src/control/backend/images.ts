@@ -4,12 +4,12 @@ import type { Artifact, Image } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
+import { sleep } from '../../base/sleep.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
-import { pause } from '../../core/ports/clock.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
@@ -72,7 +72,7 @@ export class ImagesBackend {
       const report = this.#context.leading()?.controller.storageObserver.report(node);
       return report == null || filesOf(image).every((sha256) => report.artifacts.includes(sha256));
     };
-    while (!image.nodes.every(isReported) && clock.monotonicMs() < endsAtMs) await pause(clock, LOOK_EVERY_MS);
+    while (!image.nodes.every(isReported) && clock.monotonicMs() < endsAtMs) await sleep(clock, LOOK_EVERY_MS);
   }
 
   async delete(name: string, { ifMatch }: Conditional): Promise<void> {

@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import type { MigrationTold } from '../../core/model/observation.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { spawnDaemon } from '../../os/child-process.ts';
-import { pause } from '../../os/deadline.ts';
+import { systemClock } from '../../os/clock.ts';
 import { makePrivateDirectory } from '../../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
@@ -87,7 +88,7 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
       looking.close();
       return { target, process: process_ };
     }
-    await pause(25);
+    await sleep(systemClock, 25);
   }
   throw new Error('QEMU did not start');
 }
@@ -105,7 +106,7 @@ async function statusOf(link: QmpConnector, target: QmpTarget): Promise<string> 
 async function until(what: string, wanted: () => Promise<boolean>): Promise<void> {
   for (let attempt = 0; attempt < 800; attempt++) {
     if (await wanted()) return;
-    await pause(25);
+    await sleep(systemClock, 25);
   }
   throw new Error(`It did not come to this: ${what}.`);
 }

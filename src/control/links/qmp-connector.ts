@@ -11,12 +11,14 @@ import { CodedError, messageOf } from '../../base/errors.ts';
 import { dnsName, type PeerIdentity, parseDnsName } from '../../base/identity.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
+import { sleep } from '../../base/sleep.ts';
 import type { MigrationState, MigrationTold, QmpObservation } from '../../core/model/observation.ts';
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
-import { pause, withDeadline } from '../../os/deadline.ts';
+import { systemClock } from '../../os/clock.ts';
+import { withDeadline } from '../../os/deadline.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
@@ -225,7 +227,7 @@ export class QmpConnector implements QmpLink {
     if (attempt.session === null) throw unreachableQmp(target, attempt.seen);
     const { session } = attempt;
     const over = new AbortController();
-    const late = pause(UNPLUG_MS, over.signal).catch(() => undefined);
+    const late = sleep(systemClock, UNPLUG_MS, { signal: over.signal });
     try {
       const wait = { onEvent: session.onEvent.bind(session), late: Promise.race([late, session.closed.then(nothing)]) };
       await unplugSharedDisk(this.#executor(target), disk, wait);

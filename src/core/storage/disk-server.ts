@@ -7,7 +7,8 @@
 
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
-import { type Clock, pause } from '../ports/clock.ts';
+import { sleep } from '../../base/sleep.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Connection, Daemon, DaemonProcess, DiskBackend, Grant } from '../ports/disk-backend.ts';
 import type { Log } from '../ports/log.ts';
 import { mayBeRevoked } from './revoked-connections.ts';
@@ -252,7 +253,7 @@ export class DiskServer {
   async #untilConnected(generation: Generation): Promise<void> {
     const held = this.#held.get(generation);
     for (let looks = 0; looks < CONNECTED_LOOKS_MAX; looks++) {
-      await pause(this.#around.clock, CONNECTED_LOOK_MS);
+      await sleep(this.#around.clock, CONNECTED_LOOK_MS);
       if (held === undefined || this.#held.get(generation) !== held || this.#held.size < 2 || this.#isReleased) return;
       const connected = await this.#connections().catch(() => []);
       if (connected.some(({ key }) => !held.older.has(key))) return;

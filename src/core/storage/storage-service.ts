@@ -7,6 +7,7 @@
 
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Sha256, StorageName, VmId } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import { PORTS } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type ConnectionAge, type DiskBackend, exportName } from '../ports/disk-backend.ts';
@@ -61,7 +62,7 @@ export class StorageService {
   /** When etcd was last read (monotonic ms). */
   #readAtMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
-  /** Ends the loop's pause. */
+  /** Wakes the loop. */
   #wake: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
 
@@ -298,19 +299,11 @@ export class StorageService {
       await eachOf([...this.#servers.values()], (server) => this.#keepUp(server));
       await this.#keepUpShared();
       retryMs = this.isRestored ? RETRY_MS_MIN : Math.min(retryMs * 2, RETRY_MS_MAX);
-      await this.#pause(this.isRestored ? KEEP_UP_MS : retryMs);
+      const woken = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      if (!this.#isStopped) await sleep(clock, this.isRestored ? KEEP_UP_MS : retryMs, { until: woken });
     }
-  }
-
-  #pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#isStopped) return resolve();
-      const cancel = this.#options.clock.after(delayMs, resolve);
-      this.#wake = () => {
-        cancel();
-        resolve();
-      };
-    });
   }
 
   async #keepUp(server: DiskServer): Promise<void> {

@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { sleep } from '../../base/sleep.ts';
 import type { Etcd, Listing } from '../api.ts';
 import { campaign, type Leadership, observe } from '../election.ts';
 import { EtcdCompacted, EtcdDeadlineUnknown, EtcdUnavailable } from '../errors.ts';
 import { follow } from '../follow.ts';
 import type { Transaction } from '../records.ts';
-import { pause } from '../waits.ts';
 
 /** A client of its own way to etcd. */
 export interface SpoilableEtcd {
@@ -236,10 +236,10 @@ const ELECTIONS: readonly Case[] = [
           () => undefined,
         );
         while ((await etcd.list(`${prefix}/`)).entries.length < campaigns.length)
-          await pause(etcd.clock, 5, { signal });
+          await sleep(etcd.clock, 5, { signal });
       }
       // An observer learns of a leader when its watch tells it: maybe later than the leader does.
-      while (!seen.includes('one')) await pause(etcd.clock, 5, { signal });
+      while (!seen.includes('one')) await sleep(etcd.clock, 5, { signal });
       for (const [i, winning] of campaigns.entries()) {
         const leadership = await winning;
         assert.equal(won.length, i + 1, 'nobody leads before its turn');
@@ -258,7 +258,7 @@ const ELECTIONS: readonly Case[] = [
         terms,
         [...new Set(terms)].sort((a, b) => a - b),
       );
-      while (seen.at(-1) !== undefined) await pause(etcd.clock, 5, { signal });
+      while (seen.at(-1) !== undefined) await sleep(etcd.clock, 5, { signal });
       stop();
       await observing;
       assert.deepEqual([...new Set(seen.filter((value) => value !== undefined))], ['one', 'two', 'three']);
@@ -335,10 +335,10 @@ const WATCHES: readonly Case[] = [
           success: [...keys.map((key) => ({ put: key, value: '' })), { put: '/w/no', value: '' }],
         });
         if (i % 40 === 20) {
-          while (seen.length < wanted.length - 60 && !signal.aborted) await pause(etcd.clock, 5, { signal });
+          while (seen.length < wanted.length - 60 && !signal.aborted) await sleep(etcd.clock, 5, { signal });
           const before = lost;
           behind.cut();
-          while (lost === before && !signal.aborted) await pause(etcd.clock, 5, { signal });
+          while (lost === before && !signal.aborted) await sleep(etcd.clock, 5, { signal });
         }
       }
       await watching;
@@ -453,7 +453,7 @@ const FAILURES: readonly Case[] = [
       const giving = new AbortController();
       const sent = behind.etcd.txn({ compare: [], success: [] }, { signal: giving.signal });
       const unknown = assert.rejects(sent, EtcdDeadlineUnknown);
-      await pause(etcd.clock, 50);
+      await sleep(etcd.clock, 50);
       giving.abort(reason);
       await unknown;
       await behind.close();

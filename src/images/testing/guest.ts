@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { present } from '../../base/assert.ts';
-import { pause } from '../../os/deadline.ts';
+import { sleep } from '../../base/sleep.ts';
+import { systemClock } from '../../os/clock.ts';
 
 const BOOT_ARGS = [
   '-M',
@@ -111,7 +112,7 @@ export class Guest {
         return socket;
       } catch (error) {
         cause = error;
-        await pause(50);
+        await sleep(systemClock, 50);
       }
     }
     throw new Error('QMP does not answer', { cause });

@@ -1,6 +1,7 @@
 /** For tests of real processes: waiting for what they do. */
 
-import { pause } from '../deadline.ts';
+import { sleep } from '../../base/sleep.ts';
+import { systemClock } from '../clock.ts';
 import { monotonicMs } from '../monotonic.ts';
 
 const POLL_MS = 20;
@@ -14,6 +15,6 @@ export async function until(
   const endsAtMs = monotonicMs() + deadlineMs;
   while (!(await condition())) {
     if (monotonicMs() > endsAtMs) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await pause(POLL_MS);
+    await sleep(systemClock, POLL_MS);
   }
 }

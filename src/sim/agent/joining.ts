@@ -4,9 +4,9 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import { change } from '../../control/backend/changes.ts';
 import { type Joining, joinChange } from '../../control/backend/joining.ts';
-import { pause } from '../../core/ports/clock.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { Topology } from '../machines/topology.ts';
 import { addressOf } from '../network/addresses.ts';
@@ -14,7 +14,7 @@ import type { Hop } from '../network/network.ts';
 
 /** Less than a person would wait, so that a run has many attempts. */
 const DEADLINE_MS = 3_000;
-const PAUSE_MS = 500;
+const RETRY_MS = 500;
 
 /** As the host says who it is when it joins. */
 export function hostJoining(name: HostName): Joining {
@@ -40,6 +40,6 @@ export async function joinPatiently(topology: Topology, process: SimProcess, nam
         if (!(error instanceof CodedError)) throw error;
       }
     }
-    await pause(process, PAUSE_MS);
+    await sleep(process, RETRY_MS);
   }
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTaskId, type TaskId } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import { noCrashPoint } from '../../control/crash-point.ts';
 import { leadForEver } from '../../control/leadership.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
@@ -10,7 +11,6 @@ import type { ControllerPorts } from '../../core/loop/controller.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Leadership } from '../../etcd/election.ts';
-import { pause } from '../../etcd/waits.ts';
 import { SimMachine, type SimProcess } from '../machines/sim-machine.ts';
 import { SimClock } from '../time/sim-clock.ts';
 import { SimRandom } from '../time/sim-random.ts';
@@ -176,7 +176,7 @@ async function until(clock: SimClock, condition: () => boolean): Promise<void> {
   const endsAtMs = clock.monotonicMs() + 60_000;
   while (!condition()) {
     assert.ok(clock.monotonicMs() < endsAtMs, 'it did not come about within a minute');
-    await pause(clock, 10);
+    await sleep(clock, 10);
   }
 }
 
@@ -250,7 +250,7 @@ async function chaos(seed: number): Promise<{ readonly results: Result[]; readon
   await drive(clock, async () => {
     const nodes = ['c1', 'c2', 'c3'].map(begin);
     for (let i = 0; i < 12; i += 1) {
-      await pause(clock, random.below(4_000));
+      await sleep(clock, random.below(4_000));
       const at = random.below(nodes.length);
       const node = (random.chance(60) ? leaderOf(nodes) : nodes[at]) ?? nodes[at];
       if (node === undefined) continue;
@@ -263,7 +263,7 @@ async function chaos(seed: number): Promise<{ readonly results: Result[]; readon
       }
       if (what === 2) etcd.crash(member);
       if (what === 3) node.route.frozen = random.chance(50) ? 'answers' : 'all';
-      await pause(clock, random.below(3_000));
+      await sleep(clock, random.below(3_000));
       etcd.restart(member);
       node.route.frozen = 'no';
     }

@@ -6,6 +6,7 @@
  * that was up: without an answer it is unknown, whether it arrived or not. One that may be repeated moves on to other members.
  */
 import { CodedError } from '../../base/errors.ts';
+import { sleep } from '../../base/sleep.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type {
   CallOptions,
@@ -18,11 +19,11 @@ import type {
   TxnResult,
   WatchOptions,
 } from '../../etcd/api.ts';
+import { backoffMs } from '../../etcd/backoff.ts';
 import type { EtcdChannel, KeepAliveStream, WatchStream } from '../../etcd/channel.ts';
 import { EtcdDeadlineUnknown, EtcdStreamLost, EtcdUnavailable } from '../../etcd/errors.ts';
 import { keepLease } from '../../etcd/lease.ts';
 import { type KeyValue, keyBytes, leaseId, type Transaction } from '../../etcd/records.ts';
-import { backoffMs, pause } from '../../etcd/waits.ts';
 import { watchPrefix } from '../../etcd/watch.ts';
 import { MemberRefused, type SimEtcd } from './sim-etcd.ts';
 import { SimWatchStream } from './sim-watch-stream.ts';
@@ -232,7 +233,7 @@ export class SimEtcdClient implements Etcd, EtcdChannel {
     const count = this.#connections.length;
     let lastError: unknown;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      await pause(this.clock, backoffMs(Math.floor(attempt / count), 25, 200), { signal });
+      await sleep(this.clock, backoffMs(Math.floor(attempt / count), 25, 200), { signal });
       signal?.throwIfAborted();
       if (this.#isClosed) throw closed();
       const leftMs = endsAtMs - this.clock.monotonicMs();

@@ -1,10 +1,10 @@
 /** What befalls simulated members, and what their clients see of it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { sleep } from '../../base/sleep.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
-import { pause } from '../../etcd/waits.ts';
 import { SimClock } from '../time/sim-clock.ts';
 import { SimRandom } from '../time/sim-random.ts';
 import { SimEtcd } from './sim-etcd.ts';
@@ -77,7 +77,7 @@ test('the leading member dies: writes and watches go on after an election, and l
     }
     await watching;
     assert.deepEqual(seen, keys);
-    await pause(clock, 5_000);
+    await sleep(clock, 5_000);
     assert.notEqual(await client.get('/lease'), undefined);
     assert.equal(kept.isValid(), true);
     kept.stop();
@@ -92,21 +92,21 @@ test('without a majority nothing is answered and no lease ends; a new leader giv
     await client.txn({ compare: [], success: [{ put: '/lease', value: '', lease }] });
     etcd.crash('m1');
     etcd.crash('m2');
-    await pause(clock, 1_000);
+    await sleep(clock, 1_000);
     await assert.rejects(
       put(client, '/a'),
       (error) => error instanceof EtcdUnavailable || error instanceof EtcdDeadlineUnknown,
     );
     await assert.rejects(client.get('/a'), EtcdUnavailable);
     assert.equal(etcd.leader, null);
-    await pause(clock, 30_000);
+    await sleep(clock, 30_000);
     await assert.rejects(put(client, '/b'), EtcdUnavailable);
     const backAtMs = clock.monotonicMs();
     etcd.restart('m2');
-    while (etcd.leader === null) await pause(clock, 10);
+    while (etcd.leader === null) await sleep(clock, 10);
     const ledAtMs = clock.monotonicMs();
     assert.ok(ledAtMs - backAtMs <= 2_000);
-    while ((await client.get('/lease')) !== undefined) await pause(clock, 100);
+    while ((await client.get('/lease')) !== undefined) await sleep(clock, 100);
     const livedMs = clock.monotonicMs() - ledAtMs;
     assert.ok(livedMs >= 2_000 && livedMs < 4_500, `${livedMs} ms`);
     assert.equal(await client.get('/b'), undefined);
@@ -145,7 +145,7 @@ test('a transaction whose leader dies under it is unknown, and is applied in som
         () => 'answered',
         (error: unknown) => (error instanceof EtcdDeadlineUnknown ? 'unknown' : 'other'),
       );
-      await pause(clock, random.between(0.5, 3));
+      await sleep(clock, random.between(0.5, 3));
       etcd.crash('m1');
       const result = await outcome;
       assert.notEqual(result, 'other');
@@ -172,11 +172,11 @@ test('a quiet watch hears of progress, so that compaction does not overtake it',
       onProgress: (revision) => progress.push(revision),
     });
     const { revision } = await put(client, '/elsewhere');
-    await pause(clock, 21_000);
+    await sleep(clock, 21_000);
     assert.ok(progress.includes(revision));
     etcd.compact(revision);
     client.reset();
-    await pause(clock, 2_000);
+    await sleep(clock, 2_000);
     stop.abort();
     await watching;
   });
@@ -202,7 +202,7 @@ async function write({ clock, random, connect }: World, writer: number, written:
       if (error instanceof EtcdUnavailable && !acknowledged.has(key)) denied.add(key);
       else if (!(error instanceof EtcdDeadlineUnknown || error instanceof EtcdUnavailable)) throw error;
     }
-    await pause(clock, random.below(200));
+    await sleep(clock, random.below(200));
   }
 }
 
@@ -210,12 +210,12 @@ async function write({ clock, random, connect }: World, writer: number, written:
 async function misfortune(world: World, isOver: () => boolean, client: SimEtcdClient): Promise<void> {
   const { clock, random, etcd, alone } = world;
   while (!isOver()) {
-    await pause(clock, random.below(2_000));
+    await sleep(clock, random.below(2_000));
     const member = random.pick(MEMBERS);
     if (random.chance(40)) etcd.crash(member);
     else if (random.chance(50)) alone.add(member);
     if (random.chance(50)) etcd.topologyChanged();
-    await pause(clock, random.below(3_000));
+    await sleep(clock, random.below(3_000));
     if (random.chance(30)) client.reset();
     if (random.chance(60)) etcd.restart(member);
     if (random.chance(60)) alone.delete(member);
@@ -257,7 +257,7 @@ async function chaos(seed: number): Promise<readonly string[]> {
     isOver = true;
     await troubled;
     await putSurely(connect().client, '/k/end');
-    while (!seen.at(-1)?.endsWith('/k/end')) await pause(clock, 100);
+    while (!seen.at(-1)?.endsWith('/k/end')) await sleep(clock, 100);
     stop.abort();
     await following;
     const truth = etcd.state.eventsFrom(1, '/k/').map(({ modRevision, key }) => `${modRevision} ${key}`);

@@ -80,7 +80,7 @@ export class LeadWatch {
     });
   }
 
-  /** Runs one round; returns the pause until the next one, in ms. */
+  /** Runs one round; returns the time until the next one, in ms. */
   async #round(): Promise<number> {
     const { reach } = this.#ports;
     const peers = reach.peers();

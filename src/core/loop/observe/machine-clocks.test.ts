@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { sleep } from '../../../base/sleep.ts';
 import { SimClock } from '../../../sim/time/sim-clock.ts';
 import { clockFinding } from '../../model/clock-offset.ts';
 import { host, hostRecord, node } from '../../plan/testing/sample-records.ts';
-import { pause } from '../../ports/clock.ts';
 import type { HostLink } from '../../ports/host-link.ts';
 import type { StorageLink } from '../../ports/storage-link.ts';
 import { HostObserver } from './host-observer.ts';
@@ -21,9 +21,9 @@ test('reports that carry a wall clock tell how far it is off, those of older ver
   ]);
   const hosts = {
     report: async (name: string) => {
-      await pause(clock, 100);
+      await sleep(clock, 100);
       const report = { ...wallMs(offBy.get(name)), host: name, bootId: 'b', agentVersion: '0', networkRevision: 1 };
-      await pause(clock, 100);
+      await sleep(clock, 100);
       return { ...report, capacity: hostRecord(1).capacity, incarnations: [] };
     },
   } as unknown as HostLink;

@@ -10,7 +10,7 @@ import type { ClusterIndex } from '../../model/cluster-index.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import type { Change, LeaderStore } from '../../ports/store.ts';
 
-/** How an activation goes on: with the next thing, after a pause in ms, or not at all because the VM is gone. */
+/** How an activation goes on: with the next thing, after a time in ms, or not at all because the VM is gone. */
 export type Outcome = 'on' | number | null;
 
 /** What is to be committed about one VM. */

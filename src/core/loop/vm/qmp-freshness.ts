@@ -24,7 +24,7 @@ export function keepsMs(
 ): number {
   // One whose run state is about to follow has changed already.
   if (isEnding(seen)) return 0;
-  // Less than the shortest pause between two looks.
+  // Less than the shortest time between two looks.
   if (phase.kind === 'running') return intervalMs / 2 - FRESH_MS;
   if (phase.kind !== 'migrating' || seen.kind !== 'answers') return FRESH_MS;
   const { destination } = phase;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { VmId } from '../../../base/ids.ts';
-import { pauseUntilLook, steadyIntervalMs } from './steady-looks.ts';
+import { msUntilLook, steadyIntervalMs } from './steady-looks.ts';
 
 const ids = (count: number): VmId[] => Array.from({ length: count }, (_, n) => `vm-${n}` as VmId);
 
@@ -12,19 +12,19 @@ test('5 s between two looks at a VM, and longer where all together would be more
 test('a look comes at an instant of the VM’s own, half an interval after the last one at the earliest', () => {
   const interval = 5_000;
   for (const id of ids(50)) {
-    const first = pauseUntilLook(id, interval, 0, interval) % interval;
+    const first = msUntilLook(id, interval, 0, interval) % interval;
     for (const now of [1, 777, 4_999, 123_456.5]) {
-      const pause = pauseUntilLook(id, interval, now, interval);
-      assert.ok(pause >= interval / 2 && pause < 1.5 * interval, `${id} at ${now}: ${pause}`);
-      const off = (now + pause - first) % interval;
+      const delay = msUntilLook(id, interval, now, interval);
+      assert.ok(delay >= interval / 2 && delay < 1.5 * interval, `${id} at ${now}: ${delay}`);
+      const off = (now + delay - first) % interval;
       assert.ok(Math.min(off, interval - off) < 0.001, `${id} at ${now}: at ${off} of its interval`);
     }
   }
 });
 
 test('one that has to be looked at sooner is', () => {
-  assert.equal(pauseUntilLook('vm-1' as VmId, 4_999, 12, 5_000), 4_999);
-  assert.equal(pauseUntilLook('vm-1' as VmId, 5_000, 12, 10_000), 5_000);
+  assert.equal(msUntilLook('vm-1' as VmId, 4_999, 12, 5_000), 4_999);
+  assert.equal(msUntilLook('vm-1' as VmId, 5_000, 12, 10_000), 5_000);
 });
 
 test('looks at VMs that were all looked at in one moment do not come in waves', () => {
@@ -32,7 +32,7 @@ test('looks at VMs that were all looked at in one moment do not come in waves', 
   const interval = steadyIntervalMs(count);
   const perSecond = new Array<number>(15).fill(0);
   for (const id of ids(count)) {
-    const second = Math.floor(pauseUntilLook(id, interval, 0, interval) / 1_000);
+    const second = Math.floor(msUntilLook(id, interval, 0, interval) / 1_000);
     perSecond[second] = (perSecond[second] ?? 0) + 1;
   }
   // Half an interval goes by without a look; then each second has its share.

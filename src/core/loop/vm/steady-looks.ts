@@ -15,10 +15,10 @@ export function steadyIntervalMs(vms: number): number {
 }
 
 /**
- * The pause in ms before the next look of a VM that has to be looked at in `againInMs` at the latest, at `now` (monotonic ms). Where
+ * The time in ms before the next look of a VM that has to be looked at in `againInMs` at the latest, at `now` (monotonic ms). Where
  * that is at least the interval, its next instant, or the one after where the next is sooner than half an interval.
  */
-export function pauseUntilLook(id: VmId, againInMs: number, now: number, intervalMs: number): number {
+export function msUntilLook(id: VmId, againInMs: number, now: number, intervalMs: number): number {
   if (againInMs < intervalMs) return againInMs;
   // FNV-1a, and a last mixing of its bits: ids that differ in one digit are far apart.
   let hash = 0x811c9dc5;

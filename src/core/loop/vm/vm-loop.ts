@@ -25,7 +25,7 @@ import { type Executor, emptyLedger, type Ledger } from './executor.ts';
 import { type Draft, isDraft, Newcomers, type Outcome } from './newcomers.ts';
 import { noteStanding, orderPatiently } from './patience.ts';
 import { hasNothingToAsk, keepsMs } from './qmp-freshness.ts';
-import { pauseUntilLook, steadyIntervalMs } from './steady-looks.ts';
+import { msUntilLook, steadyIntervalMs } from './steady-looks.ts';
 
 /** A point that a crash story may name: before each step and commit. */
 export type CrashPoint = (workflow: string, step: string) => Promise<void>;
@@ -317,7 +317,7 @@ export class VmLoop {
     }
   }
 
-  /** Does things until a decision says wait; the answer is the pause, or null when the VM is gone. */
+  /** Does things until a decision says wait; the answer is the time until the next look, or null when the VM is gone. */
   async #rounds(id: VmId, state: VmState): Promise<number | null> {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       const entry = this.#ports.store.snapshot.vms.get(id);
@@ -343,7 +343,7 @@ export class VmLoop {
         // What has no QEMU has nothing to be asked about either.
         return entry.value.phase.kind === 'stopped'
           ? decision.againInMs
-          : pauseUntilLook(id, decision.againInMs, this.#ports.clock.monotonicMs(), this.#intervalMs());
+          : msUntilLook(id, decision.againInMs, this.#ports.clock.monotonicMs(), this.#intervalMs());
       }
       this.#waiting.delete(id);
       const outcome = await this.#carryOut(entry, decision, state);

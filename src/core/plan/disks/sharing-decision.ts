@@ -71,8 +71,8 @@ export function decideSharingStopped({ vm, cluster: { index } }: VmSituation): D
 function retryPause({ vm, acknowledged, monotonicMs }: VmSituation): Decision | null {
   const { failure } = acknowledged;
   if (failure === null || failure.step.do !== 'share') return null;
-  const pause = Math.min(RETRY_FIRST_MS * 2 ** (failure.count - 1), RETRY_MAX_MS);
-  const left = Math.ceil(failure.at + pause - monotonicMs);
+  const retryMs = Math.min(RETRY_FIRST_MS * 2 ** (failure.count - 1), RETRY_MAX_MS);
+  const left = Math.ceil(failure.at + retryMs - monotonicMs);
   return left > 0 ? wait(`The shared disks of ${vm.name}: ${failure.message}`, left) : null;
 }
 

@@ -123,21 +123,21 @@ function decideStopped(situation: VmSituation): Decision {
   if (vm.intent === 'stopped') return wait('stopped, as intended', IDLE_MS);
   const missing = missingSharedDisk(situation);
   if (missing !== null) return wait(missing);
-  const pause = backoffLeft(vm, now);
-  if (pause > 0)
+  const leftMs = backoffLeft(vm, now);
+  if (leftMs > 0)
     return wait(
-      `Waiting ${Math.ceil(pause / 1000)} s after ${vm.failures?.count ?? 0} failures: ${vm.failures?.message ?? ''}`,
-      pause,
+      `Waiting ${Math.ceil(leftMs / 1000)} s after ${vm.failures?.count ?? 0} failures: ${vm.failures?.message ?? ''}`,
+      leftMs,
     );
   return startNext(situation, { reason: 'requested', avoid: [], why: `${vm.name} is to run.` });
 }
 
-/** The pause before the next attempt, in ms; the clock going backwards ends it. */
+/** The time left before the next attempt, in ms; the clock going backwards ends it. */
 function backoffLeft(vm: VmRecord, now: number): number {
   if (vm.failures === null || vm.failures.count === 0) return 0;
-  const pause = Math.min(BACKOFF_FIRST_MS * 2 ** (vm.failures.count - 1), BACKOFF_MAX_MS);
-  const left = vm.failures.lastAt + pause - now;
-  return left > pause ? 0 : Math.max(0, left);
+  const backoffMs = Math.min(BACKOFF_FIRST_MS * 2 ** (vm.failures.count - 1), BACKOFF_MAX_MS);
+  const left = vm.failures.lastAt + backoffMs - now;
+  return left > backoffMs ? 0 : Math.max(0, left);
 }
 
 function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 'starting' }>): Decision {
@@ -198,9 +198,9 @@ function decideStarting(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   }
   const launchedAt = acknowledged.neverContinued.get(generation) ?? null;
   if (launchedAt !== null && monotonicMs - launchedAt >= QMP_PATIENCE_MS) {
-    const pause = backoffLeft(vm, now);
+    const leftMs = backoffLeft(vm, now);
     const failure = `QEMU of ${vm.name} was launched on ${host} and does not answer`;
-    if (pause > 0) return wait(`${failure}.`, pause);
+    if (leftMs > 0) return wait(`${failure}.`, leftMs);
     const avoid = [...phase.avoid, host];
     return startNext(situation, { reason: 'launch-failed', avoid, why: `${failure}.`, failure });
   }
@@ -237,8 +237,8 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
   // A host that did not answer may run it since an earlier leader continued it.
   if (failedHere !== null && (isAnswer(failedHere) || losesNothing(situation, incarnation))) {
     const isOver = isRefused || failedHere.count >= LAUNCH_ATTEMPTS;
-    const pause = isRefused ? 0 : backoffLeft(vm, now);
-    if (isOver && pause > 0) return wait(`Launch failed: ${failedHere.message}`, pause);
+    const leftMs = isRefused ? 0 : backoffLeft(vm, now);
+    if (isOver && leftMs > 0) return wait(`Launch failed: ${failedHere.message}`, leftMs);
     const next = startNext(situation, {
       reason: 'launch-failed',
       avoid: [...phase.avoid, incarnation.host],
@@ -249,7 +249,7 @@ function decideLaunch(situation: VmSituation, phase: Extract<VmPhase, { kind: 's
     });
     if (isOver) return next;
     // Another host is used, if there is one, instead of waiting for a second deadline.
-    if (failedHere.code === 'deadline' && pause === 0 && next.kind === 'commit') return next;
+    if (failedHere.code === 'deadline' && leftMs === 0 && next.kind === 'commit') return next;
   }
   const left = failedHere === null ? 0 : Math.ceil(failedHere.at + STEP_RETRY_MS - monotonicMs);
   if (left > 0) return wait(`Launch on ${incarnation.host} failed: ${failedHere?.message ?? ''}`, left);
@@ -349,8 +349,8 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement
 }
 
 function afterCrash(situation: VmSituation, what: string): Decision {
-  const pause = backoffLeft(situation.vm, situation.now);
-  if (pause > 0) return wait(`${what}; starting again in ${Math.ceil(pause / 1000)} s.`, pause);
+  const leftMs = backoffLeft(situation.vm, situation.now);
+  if (leftMs > 0) return wait(`${what}; starting again in ${Math.ceil(leftMs / 1000)} s.`, leftMs);
   return startNext(situation, {
     reason: 'crashed',
     avoid: [],

@@ -13,8 +13,8 @@ import {
   type Term,
   type VmId,
 } from '../../../base/ids.ts';
+import { sleep } from '../../../base/sleep.ts';
 import type { VmSharedDisk } from '../../../core/model/vm.ts';
-import { pause } from '../../../core/ports/clock.ts';
 import type { ClusterView } from '../../../core/storage/cluster-view.ts';
 import type { StorageServiceOptions } from '../../../core/storage/storage-service.ts';
 import { SimMachine } from '../../machines/sim-machine.ts';
@@ -138,9 +138,9 @@ export class StorageStorm {
 
   /** Read at one instant, told a little later; now and then not at all. */
   async #readCluster(): Promise<ClusterView> {
-    await pause(this.clock, this.#random.between(1, 30));
+    await sleep(this.clock, this.#random.between(1, 30));
     if (this.#isStormy && this.#random.chance(25)) {
-      await pause(this.clock, 2_000);
+      await sleep(this.clock, 2_000);
       throw new CodedError('deadline', 'etcd did not answer.');
     }
     const created = this.#vms.filter(({ isCreated }) => isCreated);
@@ -160,7 +160,7 @@ export class StorageStorm {
         ]),
       ),
     };
-    await pause(this.clock, this.#random.between(1, 30));
+    await sleep(this.clock, this.#random.between(1, 30));
     return view;
   }
 
@@ -180,8 +180,8 @@ export class StorageStorm {
     };
     // A connection that is tried again and again delivers it to whoever listens next, which may be a service that was just started.
     const late = async (): Promise<void> => {
-      await pause(this.clock, this.#random.between(0, 4_000));
-      while (this.node.listener === null && !this.#isOver) await pause(this.clock, this.#random.between(1, 50));
+      await sleep(this.clock, this.#random.between(0, 4_000));
+      while (this.node.listener === null && !this.#isOver) await sleep(this.clock, this.#random.between(1, 50));
       await carryOut();
     };
     if (this.#random.chance(15)) void late().catch(() => 0);
@@ -202,7 +202,7 @@ export class StorageStorm {
         this.say(`${what}: ${error.code}: ${error.message}`);
         if (error.code === 'stale-order') throw error;
       }
-      await pause(this.clock, this.#random.between(50, 500));
+      await sleep(this.clock, this.#random.between(50, 500));
     }
   }
 
@@ -236,7 +236,7 @@ export class StorageStorm {
     vm.isCreated = true;
     await this.#start(vm);
     while (this.#isStormy) {
-      await pause(this.clock, this.#random.between(0, 1_500));
+      await sleep(this.clock, this.#random.between(0, 1_500));
       const what = this.#random.below(10);
       if (what < 4) await this.#start(vm);
       else if (what < 9) await this.#migrate(vm);
@@ -267,7 +267,7 @@ export class StorageStorm {
     // Also one that uses its credential for what it should not: the other one's export.
     void this.#run(vm, destination, { exportOf: this.#random.chance(20) ? source : destination });
     if (this.#random.chance(20)) void this.#run(vm, source, { exportOf: destination });
-    await pause(this.clock, this.#random.between(0, 300));
+    await sleep(this.clock, this.#random.between(0, 300));
     if (this.#random.chance(60)) {
       vm.admitted = [destination];
       await this.#fence(vm, destination);
@@ -295,18 +295,18 @@ export class StorageStorm {
   async #sharer(client: Parameters<SimStorageNode['logIn']>[0], wrote: () => void): Promise<void> {
     const newest = (): number => this.#vms.find(({ id }) => id === client.vm)?.generation ?? 0;
     while (!this.#isOver && newest() - client.generation < 4) {
-      await pause(this.clock, this.#random.between(1, 60));
+      await sleep(this.clock, this.#random.between(1, 60));
       const session = this.#machine.up ? await this.node.logIn(client) : 'refused';
       if (session === 'refused') {
         this.counts.refused++;
-        await pause(this.clock, 200);
+        await sleep(this.clock, 200);
         continue;
       }
       while (session.isOpen && !this.#isOver) {
         const outcome = await session.write(SHARED, ++this.#sequence);
         if (outcome === 'ok') wrote();
         else this.counts[outcome]++;
-        await pause(this.clock, this.#random.between(1, 60));
+        await sleep(this.clock, this.#random.between(1, 60));
         if (this.#random.chance(2)) session.close();
       }
     }
@@ -317,18 +317,18 @@ export class StorageStorm {
     const newest = (): number => this.#vms.find(({ id }) => id === client.vm)?.generation ?? 0;
     // Kept small: of all the old ones the youngest go on.
     while (!this.#isOver && newest() - client.generation < 4) {
-      await pause(this.clock, this.#random.between(1, 60));
+      await sleep(this.clock, this.#random.between(1, 60));
       const connection = this.#machine.up ? await this.node.connect(disk, client) : 'refused';
       if (connection === 'refused') {
         this.counts.refused++;
-        await pause(this.clock, 200);
+        await sleep(this.clock, 200);
         continue;
       }
       while (connection.isOpen && !this.#isOver) {
         const outcome = await connection.write(++this.#sequence);
         if (outcome === 'ok') wrote();
         else this.counts[outcome]++;
-        await pause(this.clock, this.#random.between(1, 60));
+        await sleep(this.clock, this.#random.between(1, 60));
         // A process that ends, or a network that takes its connection.
         if (this.#random.chance(2)) connection.close();
       }
