@@ -312,7 +312,7 @@ function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log
   );
   const put = (): Promise<void> =>
     filter.put(() => {
-      const { controls, storage } = membersOf(store);
+      const { controls, storage } = membersOf(snapshotOf(store));
       // Configured control nodes count as members: a node that was never started has no record yet.
       return controlPortFilter({ storage, controls: [address, ...peers.map((peer) => peer.address), ...controls] });
     });

@@ -19,6 +19,7 @@ const CLOCK: Clock = {
 const RECORDS: Readonly<Record<string, object>> = {
   [`${PREFIX.control}c1`]: { address: '10.77.0.11' },
   [`${PREFIX.storage}s1`]: { addresses: { control: '10.77.1.1', storage: '10.78.1.1' } },
+  [`${PREFIX.storage}s2`]: { addresses: { control: '10.77.1.2', storage: '10.78.1.2' }, lost: { at: 1, by: 'anna' } },
   [`${PREFIX.host}h1`]: { addresses: { control: '10.77.2.1' } },
 };
 

@@ -79,12 +79,13 @@ function followKind(
   });
 }
 
-/** Returns all addresses in a machine's record; null if the record is invalid. */
+/** Returns all addresses in a machine's record, none of a storage node that is lost; null if the record is invalid. */
 function addressesIn(text: string): readonly string[] | null {
   try {
     const record: unknown = JSON.parse(text);
     if (!isRecord(record)) return null;
-    const { address, addresses } = record;
+    const { address, addresses, lost } = record;
+    if (lost !== undefined) return [];
     const values = isRecord(addresses) ? Object.values(addresses) : [address];
     return values.filter((value) => typeof value === 'string');
   } catch {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
@@ -9,6 +10,7 @@ import type { Call } from '../api/backend.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
 import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
 import { ImagesBackend } from './images.ts';
+import { removeStorage } from './storage-removal.ts';
 import { VmsBackend } from './vms.ts';
 
 const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
@@ -237,6 +239,22 @@ test('a node that was away gets the files of every image, and is then one of its
   assert.ok(received.get('s2')?.equals(disk));
   assert.deepEqual(images.get('web').nodes, ['s1', 's2']);
   assert.deepEqual(await keep(), { deleted: [], copied: [], failed: [] });
+});
+
+test('a node that was declared lost is none of the nodes of an image any more, and another node gets a copy', async () => {
+  const away = present(backend.world.storage.get('s1'), 's1');
+  const content = randomBytes(4_096);
+  backend.world.storage.delete('s2');
+  const { sha256 } = await upload(content);
+  await images.put('web', { disk: { sha256, format: 'raw' } });
+  backend.world.storage.delete('s1');
+  backend.world.storage.set('s2', { freeBytes: away.freeBytes, artifacts: new Set() });
+  await removeStorage(backend.context, { name: 's1', ifMatch: null, isLost: true, isConfirmed: true, by: 'anna' });
+  await keep();
+  assert.deepEqual(images.get('web').nodes, [], 'the only copy is lost');
+  await upload(content);
+  await keep();
+  assert.deepEqual(images.get('web').nodes, ['s2']);
 });
 
 test('an image in use stays, and so do files that a disk is still to be cloned from', async () => {

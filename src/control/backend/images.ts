@@ -116,23 +116,31 @@ export class ImagesBackend {
     return kept;
   }
 
-  /** A node that got an image's files is one of its nodes. */
+  /** Adds nodes that got an image's files to its record, and takes out those that were declared lost. */
   async #recordNodes(): Promise<void> {
-    for (const { value } of [...this.#context.store.images.values()]) {
-      const now = (): Entry<ImageRecord> | undefined => {
-        const entry = this.#context.store.images.get(value.name);
-        const isNew = (node: StorageName): boolean => entry?.value.nodes.includes(node) === false;
-        return entry !== undefined && this.#nodesWith(filesOf(entry.value)).some(isNew) ? entry : undefined;
+    for (const name of [...this.#context.store.images.keys()]) {
+      const stale = (): { readonly entry: Entry<ImageRecord>; readonly nodes: readonly StorageName[] } | null => {
+        const entry = this.#context.store.images.get(name);
+        if (entry === undefined) return null;
+        const nodes = this.#nodesOf(entry.value);
+        return nodes.join() === entry.value.nodes.join() ? null : { entry, nodes };
       };
-      if (now() === undefined) continue;
+      if (stale() === null) continue;
       await change(this.#context, () => {
-        const entry = now();
-        if (entry === undefined) return { writes: [], result: null };
-        const nodes = [...new Set([...entry.value.nodes, ...this.#nodesWith(filesOf(entry.value))])].sort();
-        const write = { key: keyOf.image(value.name), value: { ...entry.value, nodes }, expect: entry.revision };
+        const found = stale();
+        if (found === null) return { writes: [], result: null };
+        const { entry, nodes } = found;
+        const write = { key: keyOf.image(entry.value.name), value: { ...entry.value, nodes }, expect: entry.revision };
         return { writes: [write], result: null };
       });
     }
+  }
+
+  /** Returns the recorded nodes and those that are seen to have all files, without nodes that are lost. */
+  #nodesOf(image: ImageRecord): readonly StorageName[] {
+    const isLost = (node: StorageName): boolean => this.#context.store.storage.get(node)?.value.lost !== undefined;
+    const nodes = new Set([...image.nodes, ...this.#nodesWith(filesOf(image))]);
+    return [...nodes].filter((node) => !isLost(node)).sort();
   }
 
   #refuseTaken(name: string): void {

@@ -111,7 +111,9 @@ export function joinWrite({ store, clock }: ChangeContext, { role, name, address
   if (role === 'storage') {
     const known = store.storage.get(name);
     refuseLost(known?.value);
-    if (known === undefined) demandCount(store.storage.size, LIMITS.storageNodes);
+    // Records of lost nodes stay for ever, and take nobody's place.
+    const standing = [...store.storage.values()].filter(({ value }) => value.lost === undefined).length;
+    if (known === undefined) demandCount(standing, LIMITS.storageNodes);
     const record: StorageRecord = {
       name: parseStorageName(name),
       addresses: { control, storage },

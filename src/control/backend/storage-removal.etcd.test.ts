@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { parseStorageName, type VmId } from '../../base/ids.ts';
+import { LIMITS } from '../../core/model/limits.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
@@ -95,4 +96,16 @@ test('a node that was declared lost is out for good: audited, its name and its V
   await new VmWishes(backend.context).delete('vm1', { ifMatch: null });
   assert.equal((await remove('s2')).disks.count, 1, 'repeated');
   assert.deepEqual(running.store.storage.get('s2')?.value.lost, lost);
+});
+
+test('a lost node takes no place of another: as many can join as the cluster may have', async () => {
+  const { max } = LIMITS.storageNodes;
+  const names = Array.from({ length: max - 1 }, (_, index) => `n${index}`);
+  const write = (name: string) => ({ key: `/gp/storage/${name}`, value: storageRecord(name), expect: null });
+  await running.store.transact(names.map(write), null);
+  const joined = (name: string) =>
+    joinWrite(backend.context, { role: 'storage', name, addresses: { control: '10.0.0.9' } });
+  assert.throws(() => joined('another'), { code: 'no-capacity' });
+  await remove('n0');
+  assert.equal(joined('another').key, '/gp/storage/another');
 });

@@ -134,6 +134,7 @@ export class ClusterStore {
   readonly #randomHex: RandomHex;
   readonly #log: Log | null;
   readonly #unreadable = new Map<string, string>();
+  readonly #lastReadable = new Map<string, unknown>();
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
   /** What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed. */
@@ -156,6 +157,11 @@ export class ClusterStore {
    */
   get unreadable(): ReadonlyMap<string, string> {
     return this.#unreadable;
+  }
+
+  /** The last valid values of keys in `unreadable`, as far as this process has read one. The live map. */
+  get lastReadable(): ReadonlyMap<string, unknown> {
+    return this.#lastReadable;
   }
 
   get revision(): number {
@@ -465,7 +471,10 @@ export class ClusterStore {
       const before = table.get(key.slice(table.prefix.length));
       if (!table.isNews(key.slice(table.prefix.length), revision)) continue;
       const isNoted = table.note(key.slice(table.prefix.length), value, revision);
-      if (!this.#noteFinding(key, finding) && !isNoted) continue;
+      const isFound = this.#noteFinding(key, finding);
+      if (finding === undefined) this.#lastReadable.delete(key);
+      else if (before !== undefined) this.#lastReadable.set(key, before.value);
+      if (!isFound && !isNoted) continue;
       if (table.prefix === PREFIX.disk)
         this.#indexDisk(key, (before?.value ?? null) as DiskRecord | null, value as DiskRecord | null);
       changes.push({ key, revision, deleted: value === null });

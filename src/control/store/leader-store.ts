@@ -43,6 +43,7 @@ export function snapshotOf(store: ClusterStore): Snapshot {
     guestClusters: typed<GuestClusterName, never>(store.guestClusters.entries as never),
     reservations: typed<DiskId, never>(store.reservations.entries as never),
     unreadable: store.unreadable,
+    lastReadable: store.lastReadable,
     disksOf: (vm) => store.disksOf(vm),
   };
 }

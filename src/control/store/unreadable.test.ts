@@ -76,6 +76,10 @@ test('whatever value is found or comes, all others are read, and it is named unt
   one.write({ put: keyOf.vm(VM), value: '"overwritten"' });
   assert.equal(store.vms.get(VM), undefined);
   assert.equal(store.unreadable.get(keyOf.vm(VM)), 'is no object');
+  one.write({ put: keyOf.vm(VM), value: 'overwritten again' });
+  assert.deepEqual(store.lastReadable.get(keyOf.vm(VM)), record(), 'what it was is remembered');
+  one.write({ put: keyOf.vm(VM), value: JSON.stringify(record()) });
+  assert.deepEqual([...store.lastReadable], []);
 });
 
 test('a value that is no record is left alone: what would replace it is refused', async () => {

@@ -66,6 +66,7 @@ class SmallWorld {
       },
       ...{ vms, hosts, networks, disks: new Map(), storage: new Map(), tasks: new Map() },
       ...{ sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map(), unreadable: this.unreadable },
+      lastReadable: new Map(),
       controls: new Map(),
       disksOf: () => [],
     };

@@ -69,6 +69,7 @@ class World {
     guestClusters: new Map<string, Entry<GuestClusterRecord>>(),
     reservations: new Map<string, Entry<ReservationRecord>>(),
     unreadable: new Map<string, string>(),
+    lastReadable: new Map<string, unknown>(),
   };
 
   constructor(vms: readonly VmRecord[], hosts = 4) {

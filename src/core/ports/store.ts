@@ -45,6 +45,8 @@ export interface Snapshot {
    * repaired it.
    */
   readonly unreadable: ReadonlyMap<string, string>;
+  /** The last valid values of keys in `unreadable`, as far as this control node has read one. */
+  readonly lastReadable: ReadonlyMap<string, unknown>;
   /** Disks of a VM, in the order of their ids. */
   disksOf(vm: VmId): readonly DiskRecord[];
 }

@@ -39,6 +39,7 @@ class World {
     ...{ vms: new Map(), disks: new Map(), hosts: new Map(), storage: new Map(), networks: new Map() },
     ...{ tasks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
     unreadable: new Map<string, string>(),
+    lastReadable: new Map<string, unknown>(),
   };
   readonly index = new ClusterIndex();
   readonly events: EventRecord[] = [];

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StorageRecord } from '../../model/cluster.ts';
+import { keyOf } from '../../model/keys.ts';
+import { hostRecord, node } from '../testing/sample-records.ts';
 import {
   controlPortFilter,
   hostPortFilter,
@@ -37,10 +40,45 @@ test('what guests send through a tunnel is not taken for what their QEMU sends: 
   assert.match(script, new RegExp(`chain slot \\{\\s+udp dport 4789 meta mark ${TUNNEL_MARK} accept`));
 });
 
+const entry = <T>(value: T) => ({ value, revision: 1 });
+const HOST = hostRecord(1, { addresses: { control: '10.77.2.1', storage: '10.78.2.1', overlay: '10.79.2.1' } });
+const S1: StorageRecord = {
+  name: node(1),
+  addresses: { control: '10.77.1.1', storage: '10.78.1.1' },
+  joinedAt: 0,
+};
+
+/** Records of c1, s1 and h1, but for what is given. */
+const records = (given: Partial<Parameters<typeof membersOf>[0]> = {}) => ({
+  controls: new Map([['c1', entry({ name: 'c1', address: '10.77.0.11' })]]),
+  storage: new Map([[S1.name, entry(S1)]]),
+  hosts: new Map([[HOST.name, entry(HOST)]]),
+  unreadable: new Map<string, string>(),
+  lastReadable: new Map<string, unknown>(),
+  ...given,
+});
+
 test('hosts are told where migrations come from, and no more of other hosts', () => {
-  const host = { value: { addresses: { control: '10.77.2.1', storage: '10.78.2.1', overlay: '10.79.2.1' } } };
-  const { hosts } = membersForHosts({ controls: new Map(), storage: new Map(), hosts: new Map([['h1', host]]) });
-  assert.deepEqual(hosts, ['10.78.2.1']);
+  assert.deepEqual(membersForHosts(records()), { ...MEMBERS, hosts: ['10.78.2.1'] });
+});
+
+test('a storage node that was declared lost is no member', () => {
+  const lost = { ...S1, lost: { at: 1, by: 'anna' } };
+  assert.deepEqual(membersOf(records({ storage: new Map([[S1.name, entry(lost)]]) })).storage, []);
+});
+
+test('a machine whose record became invalid keeps the addresses of its last valid record', () => {
+  const unreadable = new Map([keyOf.host(HOST.name), keyOf.storage(S1.name), '/gp/control/c1'].map((key) => [key, '']));
+  const tables = { controls: new Map(), storage: new Map(), hosts: new Map(), unreadable };
+  const lastReadable = new Map<string, unknown>([
+    [keyOf.host(HOST.name), HOST],
+    [keyOf.storage(S1.name), S1],
+    ['/gp/control/c1', { name: 'c1', address: '10.77.0.11' }],
+  ]);
+  assert.deepEqual(membersOf(records({ ...tables, lastReadable })), MEMBERS);
+  assert.deepEqual(membersForHosts(records({ ...tables, lastReadable })).hosts, ['10.78.2.1']);
+  // A record that was invalid when it was first read names nobody.
+  assert.deepEqual(membersOf(records(tables)), { controls: [], storage: [], hosts: [] });
 });
 
 test('while nobody said who the members are, only slots are filtered', () => {
@@ -66,15 +104,5 @@ test('what is no IPv4 address is left out: it must not break the whole filter', 
 });
 
 test('members are all addresses of all records', () => {
-  const entry = <T>(value: T) => ({ value });
-  assert.deepEqual(
-    membersOf({
-      controls: new Map([['c1', entry({ address: '10.77.0.11' })]]),
-      storage: new Map([['s1', entry({ addresses: { control: '10.77.1.1', storage: '10.78.1.1' } })]]),
-      hosts: new Map([
-        ['h1', entry({ addresses: { control: '10.77.2.1', storage: '10.78.2.1', overlay: '10.79.2.1' } })],
-      ]),
-    }),
-    MEMBERS,
-  );
+  assert.deepEqual(membersOf(records()), MEMBERS);
 });

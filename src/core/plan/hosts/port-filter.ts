@@ -6,8 +6,9 @@
  * never closed to strangers, only rate-limited, because the list of members arrives through them
  * (docs/decisions/0016-packet-filters-by-membership.md).
  */
-import type { HostAddresses, StorageRecord } from '../../model/cluster.ts';
+import { PREFIX } from '../../model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE, PORTS, SLOT_PORT_MAX, SLOT_PORT_MIN } from '../../model/ports.ts';
+import type { Snapshot } from '../../ports/store.ts';
 
 /** The addresses of the cluster's machines, by kind. */
 export interface Members {
@@ -28,21 +29,19 @@ export interface SlotNeeds {
   readonly sharesDisks: boolean;
 }
 
-interface Records {
-  readonly controls: Table<{ readonly address: string }>;
-  readonly storage: Table<{ readonly addresses: StorageRecord['addresses'] }>;
-  readonly hosts: Table<{ readonly addresses: HostAddresses }>;
-}
-interface Table<T> {
-  values(): Iterable<{ readonly value: T }>;
-}
+type Records = Pick<Snapshot, 'controls' | 'storage' | 'hosts' | 'unreadable' | 'lastReadable'>;
 
-/** Returns the members that the records name. */
-export function membersOf({ controls, storage, hosts }: Records): Members {
+/**
+ * Returns the members that the records name. A machine whose record became invalid keeps the addresses of its last valid
+ * record; a storage node that was declared lost is no member.
+ */
+export function membersOf(records: Records): Members {
   return {
-    controls: [...controls.values()].map(({ value }) => value.address),
-    storage: [...storage.values()].flatMap(({ value }) => Object.values(value.addresses)),
-    hosts: [...hosts.values()].flatMap(({ value }) => Object.values(value.addresses)),
+    controls: addressesIn(records, PREFIX.control, records.controls, ({ address }) => [address]),
+    storage: addressesIn(records, PREFIX.storage, records.storage, ({ addresses, lost }) =>
+      lost === undefined ? Object.values(addresses) : [],
+    ),
+    hosts: addressesIn(records, PREFIX.host, records.hosts, ({ addresses }) => Object.values(addresses)),
   };
 }
 
@@ -51,7 +50,20 @@ export function membersOf({ controls, storage, hosts }: Records): Members {
  * name a thousand hosts.
  */
 export function membersForHosts(records: Records): Members {
-  return { ...membersOf(records), hosts: [...records.hosts.values()].map(({ value }) => value.addresses.storage) };
+  const hosts = addressesIn(records, PREFIX.host, records.hosts, ({ addresses }) => [addresses.storage]);
+  return { ...membersOf(records), hosts };
+}
+
+function addressesIn<T>(
+  { unreadable, lastReadable }: Pick<Records, 'unreadable' | 'lastReadable'>,
+  prefix: string,
+  table: ReadonlyMap<string, { readonly value: T }>,
+  addressesOf: (record: T) => readonly string[],
+): readonly string[] {
+  const records = [...table.values()].map(({ value }) => value);
+  for (const key of unreadable.keys())
+    if (key.startsWith(prefix) && lastReadable.has(key)) records.push(lastReadable.get(key) as T);
+  return records.flatMap(addressesOf);
 }
 
 /**
