@@ -36,9 +36,16 @@ const FOLDERS = {
   stories: { src: ['base', 'core'], npm: [], node: false },
   // The simulated world runs the code of production: it may import whatever is decided there.
   sim: { src: ['base', 'core', 'etcd', 'control', 'storage', 'agent', 'rpc', 'stories'], npm: [], node: true },
+  // What an installed machine needs: the roles' programs and configurations, the cluster's identities.
+  install: {
+    src: ['base', 'core', 'os', 'pki', 'etcd', 'control', 'storage', 'agent'],
+    npm: [],
+    node: true,
+  },
   lab: {
     src: [
       'base',
+      'install',
       'core',
       'wire',
       'os',

@@ -10,6 +10,7 @@ import { PAGE_ITEMS_MAX } from '../api/page-size.ts';
 import { present } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
+import type { Role } from '../install/programs.ts';
 import { run } from '../os/child-process.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded, writeFileAtomic } from '../os/files.ts';
@@ -21,16 +22,7 @@ import { compileAhead } from './compile-ahead.ts';
 import type { LabLayout } from './layout.ts';
 import { bootMachine, killMachine, type Machine, processesOf } from './machine.ts';
 import { type Identities, makeDirectories, needsToken, provision } from './provision.ts';
-import {
-  configFile,
-  probeOf,
-  processSpec,
-  type Role,
-  type RoleCommands,
-  type RoleContext,
-  roleConfig,
-  rolesOf,
-} from './roles.ts';
+import { configFile, probeOf, processSpec, type RoleCommands, type RoleContext, roleConfig, rolesOf } from './roles.ts';
 import { type ClusterShape, type MachineSpec, machinesOf } from './shape.ts';
 import { SupervisedProcess } from './supervisor.ts';
 import { Cuts, createUnderlay } from './underlay.ts';

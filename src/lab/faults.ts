@@ -4,9 +4,10 @@
  */
 
 import { CodedError } from '../base/errors.ts';
+import type { Role } from '../install/programs.ts';
 import type { LabCluster } from './cluster.ts';
 import { execOn } from './machine.ts';
-import { type Role, rolesOf } from './roles.ts';
+import { rolesOf } from './roles.ts';
 import type { MachineKind, MachineSpec } from './shape.ts';
 import type { CutFrom } from './underlay.ts';
 

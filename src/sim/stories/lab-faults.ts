@@ -13,7 +13,7 @@ import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
 import type { Channel } from '../network/network.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 
-/** What runs on a machine, as src/lab/roles.ts names it. */
+/** What runs on a machine, as src/install/programs.ts names it. */
 type Role = 'control' | 'etcd' | 'storage' | 'agent';
 
 /** What befalls the leader before a step. */
