@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document, made of OPERATIONS and of every schema that has a title. Deterministic: the committed file is compared with it. */
 import type { TSchema } from 'typebox';
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import { PROBLEM_TYPE } from '../base/problem.ts';
 import { OPERATIONS, type Operation, PARAMETERS, parametersOf } from './operations.ts';
 import { ProblemSchema } from './views.ts';
 
@@ -117,7 +118,7 @@ function responses(operation: Operation, components: Map<string, Json>): Json {
     const status = ERROR_CODES[code].status;
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
-  const problem = { 'application/problem+json': { schema: schemaJson(ProblemSchema, components) } };
+  const problem = { [PROBLEM_TYPE]: { schema: schemaJson(ProblemSchema, components) } };
   const refusals = [...byStatus]
     .sort(([a], [b]) => a - b)
     .map(([status, of]) => [String(status), { description: of.join(', '), content: problem }] as const);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { errorOfProblem, type Finding, fieldErrors, InvalidRequest, problemOf } from './problem.ts';
+import { InvalidRequest, problemOf } from '../base/problem.ts';
+import { errorOfProblem, type Finding, fieldErrors } from './problem.ts';
 
 const finding = (
   keyword: string,

@@ -1,6 +1,6 @@
-/** RFC 9457 problem details from errors, and readable sentences from what the validator found. Pure. */
-import { CodedError, ERROR_CODES, type ErrorCode, isErrorCode } from '../base/errors.ts';
-import { printable } from '../base/printable.ts';
+/** The errors that the API's problem details describe, and readable sentences from what the validator found. Pure. */
+import { CodedError, type ErrorCode, isErrorCode } from '../base/errors.ts';
+import type { FieldError } from '../base/problem.ts';
 import type { Problem } from './views.ts';
 
 /** One finding of the JSON Schema validator (ajv's shape). */
@@ -12,50 +12,8 @@ export interface Finding {
   readonly message?: string | undefined;
 }
 
-export interface FieldError {
-  /** JSON pointer (RFC 6901) into the part of the request. */
-  readonly pointer: string;
-  readonly detail: string;
-}
-
 /** Most field errors reported for one request. */
 const FIELD_ERRORS_MAX = 20;
-
-/** A request that does not fit its schema: `bad-input` with one sentence per field. */
-export class InvalidRequest extends CodedError {
-  readonly fields: readonly FieldError[];
-
-  constructor(part: 'body' | 'query string' | 'path' | 'headers', fields: readonly FieldError[]) {
-    const first = fields[0];
-    const where = first === undefined || first.pointer === '' ? '' : ` at ${first.pointer}`;
-    super('bad-input', `The ${part} is not valid${where}: ${first?.detail ?? 'it does not fit the schema'}.`, {
-      advice: 'Nothing was changed.',
-    });
-    this.fields = fields;
-  }
-}
-
-/**
- * Converts a coded error to problem details. Text that came from the request is made printable, so that it cannot steer
- * a terminal.
- */
-export function problemOf(error: CodedError): Problem {
-  const { status, title } = ERROR_CODES[error.code];
-  return {
-    type: `urn:groundplane:error:${error.code}`,
-    title,
-    status,
-    code: error.code,
-    detail: printable(error.message),
-    ...(error.advice === undefined ? {} : { advice: printable(error.advice) }),
-    ...(error instanceof InvalidRequest ? { errors: error.fields.map(printableField) } : {}),
-  };
-}
-
-const printableField = ({ pointer, detail }: FieldError): FieldError => ({
-  pointer: printable(pointer),
-  detail: printable(detail),
-});
 
 /** The error that problem details describe; what is not of this API becomes `failed`. */
 export function errorOfProblem(status: number, body: unknown): CodedError {

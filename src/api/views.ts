@@ -1,5 +1,6 @@
 /** What the API answers with. Each schema that has a `title` is a component of the OpenAPI document. */
 import { Type } from 'typebox';
+import type { ObjectKind } from '../core/model/keys.ts';
 import { FirmwareSchema, nullable, oneOf, RestartPolicySchema, strict, type View } from './common.ts';
 
 const text = Type.String();
@@ -569,7 +570,7 @@ export const WATCH_KINDS = [
   'guest-cluster',
   'task',
   'event',
-] as const;
+] as const satisfies readonly ObjectKind[];
 export type WatchKind = (typeof WATCH_KINDS)[number];
 
 export const WatchChangeSchema = Type.Object(

@@ -4,8 +4,8 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError, messageOf } from '../base/errors.ts';
+import { problemOf } from '../base/problem.ts';
 import { isRecord } from '../rpc/parse.ts';
-import { problemOf } from '../rpc/problem.ts';
 import { type ControlOrder, LINE_BYTES_MAX, parseControlRequest } from './control-protocol.ts';
 
 /** Carries an order out; what it answers is sent. */

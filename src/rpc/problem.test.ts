@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { errorOfAnswer, problemOf } from './problem.ts';
+import { problemOf } from '../base/problem.ts';
+import { errorOfAnswer } from './problem.ts';
 
 test('an expected error comes back as it was; any other is named and not shown', () => {
   const error = new CodedError('conflict', 'Slot 3 is held.', { advice: 'Use another.' });

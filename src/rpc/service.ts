@@ -12,13 +12,13 @@ import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import type { PeerIdentity } from '../base/identity.ts';
+import { PROBLEM_TYPE, problemOf } from '../base/problem.ts';
 import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
 import { bodyOf, forgetBody } from '../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../os/socket-refusal.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { peerIdentity, serverTlsOptions } from '../pki/tls.ts';
 import { parseJson } from './parse.ts';
-import { PROBLEM_TYPE, problemOf } from './problem.ts';
 
 export interface RpcRequest {
   readonly peer: PeerIdentity;

@@ -3,9 +3,9 @@
  * heartbeat, takes no more from the backend than the client reads, and ends the watch when the client goes.
  */
 import { Readable } from 'node:stream';
-import { problemOf } from '../../api/problem.ts';
 import type { WatchChange } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { problemOf } from '../../base/problem.ts';
 
 const RETRY_MS = 1_000;
 

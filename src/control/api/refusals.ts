@@ -8,15 +8,14 @@ import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
 import { SMALL_BODY_BYTES_MAX } from '../../api/common.ts';
 import { OPERATIONS, type OperationId } from '../../api/operations.ts';
-import { problemOf } from '../../api/problem.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
+import { PROBLEM_TYPE, problemOf } from '../../base/problem.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../../os/socket-refusal.ts';
 
 /** For how long the rest of a refused body is read, in ms. */
 const REFUSED_BODY_MS = 30_000;
-const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
 export interface RefusalOptions {
   readonly onBug?: (error: AssertionFailed) => void;
@@ -96,7 +95,7 @@ function written(
     body,
     headers: {
       'cache-control': 'no-store',
-      'content-type': PROBLEM_TYPE,
+      'content-type': `${PROBLEM_TYPE}; charset=utf-8`,
       'content-length': String(Buffer.byteLength(body)),
       ...(error.code === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {}),
       ...(error.code === 'too-many' || error.code === 'unavailable' ? { 'retry-after': '1' } : {}),

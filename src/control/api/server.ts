@@ -17,11 +17,12 @@ import Fastify, {
 import { type TSchema, Type } from 'typebox';
 import { SMALL_BODY_BYTES_MAX, strict } from '../../api/common.ts';
 import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
-import { type FieldError, type Finding, fieldErrors, InvalidRequest } from '../../api/problem.ts';
+import { type Finding, fieldErrors } from '../../api/problem.ts';
 import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import { excessOf } from '../../base/json.ts';
 import { own } from '../../base/own.ts';
+import { type FieldError, InvalidRequest } from '../../base/problem.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
 import { bodyOf } from '../../os/request-body.ts';

@@ -2,7 +2,7 @@
 import type { WatchChange, WatchKind } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { EventRecord, HostRecord } from '../../core/model/cluster.ts';
-import { PREFIX, ROOT } from '../../core/model/keys.ts';
+import { objectOf, ROOT } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
@@ -16,19 +16,6 @@ import { diskView, eventView, hostView, imageView, networkView, storageView, tas
 
 /** Changes that wait for a slow reader; one more ends its stream, which it can resume. */
 const WAITING_MAX = 2_000;
-
-const KINDS: readonly (readonly [string, WatchKind])[] = [
-  [PREFIX.vm, 'vm'],
-  [PREFIX.host, 'host'],
-  [PREFIX.storage, 'storage'],
-  [PREFIX.network, 'network'],
-  [PREFIX.image, 'image'],
-  [PREFIX.disk, 'disk'],
-  [PREFIX.sharedDisk, 'shared-disk'],
-  [PREFIX.guestCluster, 'guest-cluster'],
-  [PREFIX.task, 'task'],
-  [PREFIX.event, 'event'],
-];
 
 /**
  * Yields every change after `options.after` of the wanted kinds until `signal` aborts; with `since`, kept events come
@@ -120,11 +107,11 @@ function keptEvents({ store }: BackendContext, { filter }: WatchOptions, wanted:
 }
 
 function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: isWanted }: Wanted): WatchChange | null {
-  const found = KINDS.find(([prefix]) => event.key.startsWith(prefix));
-  if (found === undefined) return null;
-  const [prefix, kind] = found;
+  const changed = objectOf(event.key);
+  // The view of a control node needs its answer, which no record holds.
+  if (changed === null || changed.kind === 'reservation' || changed.kind === 'control') return null;
+  const { kind, id } = changed;
   if (kinds.length > 0 && !kinds.includes(kind)) return null;
-  const id = event.key.slice(prefix.length);
   const revision = String(event.modRevision);
   if (event.type === 'delete') return { revision, kind, name: id, object: null };
   const read = readRecord(event.key, event.kv.value);
@@ -135,7 +122,7 @@ function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: is
   return { revision, kind, name: nameOf(entry) ?? id, object: viewOf(context, kind, entry) };
 }
 
-function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): unknown {
+function viewOf(context: BackendContext, kind: Exclude<WatchKind, 'control'>, entry: Entry<never>): unknown {
   switch (kind) {
     case 'vm':
       return vmView(context, entry, null);
@@ -158,8 +145,6 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
       return taskView(entry);
     case 'event':
       return eventView(entry);
-    case 'control':
-      return entry.value;
   }
 }
 

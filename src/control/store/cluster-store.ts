@@ -7,7 +7,16 @@
  * told EtcdDeadlineUnknown must take into account that it may be applied at any time later (leader-store.ts ends its term).
  */
 import { CodedError } from '../../base/errors.ts';
-import type { VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  GuestClusterName,
+  HostName,
+  ImageName,
+  NetworkName,
+  StorageName,
+  TaskId,
+  VmId,
+} from '../../base/ids.ts';
 import type {
   DiskRecord,
   EventRecord,
@@ -93,21 +102,21 @@ export const EVENTS_KEPT = 5_000;
 
 /** All tables of the cluster and the transactions on them, from `follow` to the end of its signal. */
 export class ClusterStore {
-  readonly vms = new Table<VmRecord>(PREFIX.vm);
+  readonly vms = new Table<VmRecord, VmId>(PREFIX.vm);
   readonly vmNames = new Table<string>(PREFIX.vmName);
-  readonly hosts = new Table<HostRecord>(PREFIX.host);
-  readonly storage = new Table<StorageRecord>(PREFIX.storage);
+  readonly hosts = new Table<HostRecord, HostName>(PREFIX.host);
+  readonly storage = new Table<StorageRecord, StorageName>(PREFIX.storage);
   readonly controls = new Table<ControlRecord>(PREFIX.control);
-  readonly disks = new Table<DiskRecord>(PREFIX.disk);
+  readonly disks = new Table<DiskRecord, DiskId>(PREFIX.disk);
   readonly diskPorts = new Table<string>(PREFIX.diskPort);
-  readonly sharedDisks = new Table<SharedDiskRecord>(PREFIX.sharedDisk);
+  readonly sharedDisks = new Table<SharedDiskRecord, DiskId>(PREFIX.sharedDisk);
   readonly sharedDiskNames = new Table<string>(PREFIX.sharedDiskName);
-  readonly guestClusters = new Table<GuestClusterRecord>(PREFIX.guestCluster);
-  readonly reservations = new Table<ReservationRecord>(PREFIX.reservation);
-  readonly images = new Table<ImageRecord>(PREFIX.image);
-  readonly networks = new Table<NetworkRecord>(PREFIX.network);
+  readonly guestClusters = new Table<GuestClusterRecord, GuestClusterName>(PREFIX.guestCluster);
+  readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
+  readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
+  readonly networks = new Table<NetworkRecord, NetworkName>(PREFIX.network);
   readonly networkVnis = new Table<string>(PREFIX.networkVni);
-  readonly tasks = new Table<TaskRecord>(PREFIX.task, BY_START);
+  readonly tasks = new Table<TaskRecord, TaskId>(PREFIX.task, BY_START);
   readonly events = new Table<EventRecord>(PREFIX.event, BY_REVISION);
   readonly tokens = new Table<TokenRecord>(PREFIX.token);
   readonly #tables: readonly Table<unknown>[] = [

@@ -5,26 +5,15 @@
  * committed in this term. The next term begins when the key of this one is gone, and so is every transaction that compares it.
  */
 import { unreachable } from '../../base/assert.ts';
-import type {
-  DiskId,
-  GuestClusterName,
-  HostName,
-  NetworkName,
-  StorageName,
-  TaskId,
-  Term,
-  VmId,
-} from '../../base/ids.ts';
-import { keyOf, PREFIX } from '../../core/model/keys.ts';
-import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../core/ports/store.ts';
+import type { Term } from '../../base/ids.ts';
+import { keyOf, objectOf } from '../../core/model/keys.ts';
+import type { Change, Commit, LeaderStore, Snapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import type { ClusterStore, Write } from './cluster-store.ts';
 
-/** The tables under the identifiers' types. The keys of a table are what keys.ts put there. */
+/** The store's tables as loops and decisions see them: always the newest state. */
 export function snapshotOf(store: ClusterStore): Snapshot {
-  const typed = <K, V>(entries: ReadonlyMap<string, Entry<V>>): ReadonlyMap<K & string, Entry<V>> =>
-    entries as ReadonlyMap<K & string, Entry<V>>;
   return {
     get revision() {
       return store.revision;
@@ -32,16 +21,16 @@ export function snapshotOf(store: ClusterStore): Snapshot {
     get completeRevision() {
       return store.completeRevision;
     },
-    vms: typed<VmId, never>(store.vms.entries as never),
-    disks: typed<DiskId, never>(store.disks.entries as never),
-    hosts: typed<HostName, never>(store.hosts.entries as never),
-    storage: typed<StorageName, never>(store.storage.entries as never),
+    vms: store.vms.entries,
+    disks: store.disks.entries,
+    hosts: store.hosts.entries,
+    storage: store.storage.entries,
     controls: store.controls.entries,
-    networks: typed<NetworkName, never>(store.networks.entries as never),
-    tasks: typed<TaskId, never>(store.tasks.entries as never),
-    sharedDisks: typed<DiskId, never>(store.sharedDisks.entries as never),
-    guestClusters: typed<GuestClusterName, never>(store.guestClusters.entries as never),
-    reservations: typed<DiskId, never>(store.reservations.entries as never),
+    networks: store.networks.entries,
+    tasks: store.tasks.entries,
+    sharedDisks: store.sharedDisks.entries,
+    guestClusters: store.guestClusters.entries,
+    reservations: store.reservations.entries,
     unreadable: store.unreadable,
     lastReadable: store.lastReadable,
     disksOf: (vm) => store.disksOf(vm),
@@ -105,19 +94,6 @@ function writesOfSharedDisk(
   ];
 }
 
-const KIND_OF_PREFIX = [
-  [PREFIX.vm, 'vm'],
-  [PREFIX.disk, 'disk'],
-  [PREFIX.host, 'host'],
-  [PREFIX.network, 'network'],
-  [PREFIX.task, 'task'],
-  [PREFIX.storage, 'storage'],
-  [PREFIX.control, 'control'],
-  [PREFIX.sharedDisk, 'shared-disk'],
-  [PREFIX.guestCluster, 'guest-cluster'],
-  [PREFIX.reservation, 'reservation'],
-] as const;
-
 /** Why a term is over before its lease is: a commit found the election key gone, or nobody knows what became of one. */
 export type TermEnd = 'deposed' | 'unknown-outcome';
 
@@ -156,8 +132,8 @@ export function leaderStore(
       unsubscribes.push(
         store.onChange((changes) => {
           for (const { key } of changes) {
-            const match = KIND_OF_PREFIX.find(([prefix]) => key.startsWith(prefix));
-            listener({ kind: match?.[1] ?? 'other', id: match === undefined ? key : key.slice(match[0].length) });
+            const changed = objectOf(key);
+            if (changed !== null) listener(changed);
           }
         }),
       );

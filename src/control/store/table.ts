@@ -11,10 +11,13 @@ export interface Listing<T> {
 /** Lists by key. */
 const BY_KEY: Listing<unknown> = { placeOf: (key) => key, keyAt: (place) => place };
 
-/** One table: what is newest of each key, deletions included. */
-export class Table<T> {
+/**
+ * One table: what is newest of each key, deletions included. `K`: the identifier that the part of a key after the prefix
+ * is; the records' shapes see to that (core/model/record-shapes.ts).
+ */
+export class Table<T, K extends string = string> {
   readonly prefix: string;
-  readonly #entries = new Map<string, Entry<T>>();
+  readonly #entries = new Map<K, Entry<T>>();
   /** Deletions newer than #completeTo. */
   readonly #deletedAt = new Map<string, number>();
   #completeTo = 0;
@@ -38,11 +41,11 @@ export class Table<T> {
 
   /** Returns the entry at a place of `order`; undefined if the entry is gone. */
   atPlace(place: string): Entry<T> | undefined {
-    return this.#entries.get(this.#listing.keyAt(place));
+    return this.get(this.#listing.keyAt(place));
   }
 
   /** The live map, by key without the prefix. Values are those that were noted under it. */
-  get entries(): ReadonlyMap<string, Entry<T>> {
+  get entries(): ReadonlyMap<K, Entry<T>> {
     return this.#entries;
   }
 
@@ -51,10 +54,10 @@ export class Table<T> {
   }
 
   get(key: string): Entry<T> | undefined {
-    return this.#entries.get(key);
+    return this.#entries.get(key as K);
   }
 
-  keys(): IterableIterator<string> {
+  keys(): IterableIterator<K> {
     return this.#entries.keys();
   }
 
@@ -64,24 +67,24 @@ export class Table<T> {
 
   /** Returns true if `revision` is newer than the known revision of the key. */
   isNews(key: string, revision: number): boolean {
-    const known = this.#entries.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
+    const known = this.get(key)?.revision ?? Math.max(this.#deletedAt.get(key) ?? 0, this.#completeTo);
     return known < revision;
   }
 
   /** Notes a value (null: deleted) as of `revision`; false where that changes nothing or something newer is known. */
   note(key: string, value: unknown, revision: number): boolean {
     if (!this.isNews(key, revision)) return false;
-    const before = this.#entries.get(key);
+    const before = this.get(key);
     if (value !== null) {
       const entry = { value: value as T, revision };
-      this.#entries.set(key, entry);
+      this.#entries.set(key as K, entry);
       this.#move(key, before, entry);
       this.#deletedAt.delete(key);
       return true;
     }
     this.#move(key, before, undefined);
     this.#deletedAt.set(key, revision);
-    return this.#entries.delete(key);
+    return this.#entries.delete(key as K);
   }
 
   /** Every change up to `revision` was noted: a key that is absent now was absent or deleted then, whatever arrives later. */

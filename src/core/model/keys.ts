@@ -33,12 +33,44 @@ export const PREFIX = {
   election: '/gp/election/',
 } as const;
 
+/**
+ * The kinds of objects, as changes and watches name them, with the prefix of their records' keys. Keys that only make
+ * names, ports and VNIs unique, tokens, and the election's keys describe no object.
+ */
+const OBJECTS = {
+  vm: PREFIX.vm,
+  host: PREFIX.host,
+  storage: PREFIX.storage,
+  control: PREFIX.control,
+  disk: PREFIX.disk,
+  'shared-disk': PREFIX.sharedDisk,
+  'guest-cluster': PREFIX.guestCluster,
+  reservation: PREFIX.reservation,
+  image: PREFIX.image,
+  network: PREFIX.network,
+  task: PREFIX.task,
+  event: PREFIX.event,
+} as const;
+
+export type ObjectKind = keyof typeof OBJECTS;
+
 /** Everything but events and the election: what a server keeps in memory. */
 export const ROOT = '/gp/';
 
 /** Returns the kind's prefix of a key: `/gp/vm/` of `/gp/vm/vm-…`; the empty string without one. */
 export function prefixOf(key: string): string {
   return key.startsWith(ROOT) ? key.slice(0, key.indexOf('/', ROOT.length) + 1) : '';
+}
+
+const KIND_OF_PREFIX: ReadonlyMap<string, ObjectKind> = new Map(
+  Object.entries(OBJECTS).map(([kind, prefix]) => [prefix, kind as ObjectKind]),
+);
+
+/** Returns the object that the record at a key describes; null for keys that describe none. */
+export function objectOf(key: string): { readonly kind: ObjectKind; readonly id: string } | null {
+  const prefix = prefixOf(key);
+  const kind = KIND_OF_PREFIX.get(prefix);
+  return kind === undefined ? null : { kind, id: key.slice(prefix.length) };
 }
 
 /** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */

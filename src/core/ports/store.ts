@@ -15,6 +15,7 @@ import type {
   TaskRecord,
 } from '../model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
+import type { ObjectKind } from '../model/keys.ts';
 import type { VmRecord } from '../model/vm.ts';
 
 export interface Entry<T> {
@@ -78,11 +79,6 @@ export interface LeaderStore {
   leads(): boolean;
   /** `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was written, or nobody knows. */
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
-  /** Called after every change of the snapshot with what changed. */
-  onChange(
-    listener: (change: {
-      readonly kind: Change['kind'] | 'storage' | 'control' | 'reservation' | 'other';
-      readonly id: string;
-    }) => void,
-  ): void;
+  /** Calls `listener` after every change of the snapshot, once for each object that changed. */
+  onChange(listener: (change: { readonly kind: ObjectKind; readonly id: string }) => void): void;
 }

@@ -5,7 +5,7 @@
 import type { Term } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { PREFIX } from '../../core/model/keys.ts';
+import { type ObjectKind, objectOf, PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Change } from '../../core/ports/store.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
@@ -20,15 +20,16 @@ interface Tables {
   readonly 'guest-cluster': Map<string, GuestClusterRecord>;
 }
 
-const PREFIXES: readonly (readonly [Change['kind'], string])[] = [
-  ['vm', PREFIX.vm],
-  ['disk', PREFIX.disk],
-  ['host', PREFIX.host],
-  ['network', PREFIX.network],
-  ['task', PREFIX.task],
-  ['shared-disk', PREFIX.sharedDisk],
-  ['guest-cluster', PREFIX.guestCluster],
-];
+/** The kinds of objects whose changes are in the trace: those that a leader may write. */
+const TRACED: ReadonlySet<ObjectKind> = new Set<Change['kind']>([
+  'vm',
+  'disk',
+  'host',
+  'network',
+  'task',
+  'shared-disk',
+  'guest-cluster',
+]);
 
 /** All records as of the last transaction. */
 export class Truth {
@@ -91,10 +92,8 @@ export class Truth {
 }
 
 function changeOf(event: WatchEvent): Change | null {
-  for (const [kind, prefix] of PREFIXES) {
-    if (!event.key.startsWith(prefix)) continue;
-    const value: unknown = event.type === 'put' ? JSON.parse(event.kv.value) : null;
-    return { kind, id: event.key.slice(prefix.length), value } as Change;
-  }
-  return null;
+  const changed = objectOf(event.key);
+  if (changed === null || !TRACED.has(changed.kind)) return null;
+  const value: unknown = event.type === 'put' ? JSON.parse(event.kv.value) : null;
+  return { ...changed, value } as Change;
 }

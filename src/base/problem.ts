@@ -1,0 +1,63 @@
+/** RFC 9457 problem details: how every error goes over the wire, on the API and between the cluster's parts. */
+import { CodedError, ERROR_CODES, type ErrorCode } from './errors.ts';
+import { printable } from './printable.ts';
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** What is wrong with one field of a request. */
+export interface FieldError {
+  /** JSON pointer (RFC 6901) into the part of the request. */
+  readonly pointer: string;
+  readonly detail: string;
+}
+
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  /** HTTP status. */
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly advice?: string;
+  readonly errors?: FieldError[];
+}
+
+/** A request that does not fit its schema: `bad-input` with one sentence per field. */
+export class InvalidRequest extends CodedError {
+  readonly fields: readonly FieldError[];
+
+  constructor(part: 'body' | 'query string' | 'path' | 'headers', fields: readonly FieldError[]) {
+    const first = fields[0];
+    const where = first === undefined || first.pointer === '' ? '' : ` at ${first.pointer}`;
+    super('bad-input', `The ${part} is not valid${where}: ${first?.detail ?? 'it does not fit the schema'}.`, {
+      advice: 'Nothing was changed.',
+    });
+    this.fields = fields;
+  }
+}
+
+/**
+ * Converts an error to problem details. Text that came from a peer is made printable, so that it cannot steer a
+ * terminal. An error that is not expected is named and not shown: its text may hold what is not for the peer.
+ */
+export function problemOf(error: unknown): Problem {
+  const coded =
+    error instanceof CodedError
+      ? error
+      : new CodedError('failed', 'The service met an error it did not expect; its log has the details.');
+  const { status, title } = ERROR_CODES[coded.code];
+  return {
+    type: `urn:groundplane:error:${coded.code}`,
+    title,
+    status,
+    code: coded.code,
+    detail: printable(coded.message),
+    ...(coded.advice === undefined ? {} : { advice: printable(coded.advice) }),
+    ...(coded instanceof InvalidRequest ? { errors: coded.fields.map(printableField) } : {}),
+  };
+}
+
+const printableField = ({ pointer, detail }: FieldError): FieldError => ({
+  pointer: printable(pointer),
+  detail: printable(detail),
+});
