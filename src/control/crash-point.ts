@@ -3,7 +3,7 @@
  * stops still, once. For one-machine clusters only.
  */
 import { readFileSync, rmSync } from 'node:fs';
-import type { CrashPoint } from '../core/loop/vm/vm-loop.ts';
+import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
 import { holdHeartbeat } from '../os/heartbeat.ts';
 
 /** Does nothing: production. */

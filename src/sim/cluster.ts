@@ -10,7 +10,7 @@ import type { HostName, StorageName, Term, VmId } from '../base/ids.ts';
 import { traceJudge } from '../core/check/check-trace.ts';
 import type { TraceEntry, Violation } from '../core/check/trace.ts';
 import type { Controller } from '../core/loop/controller.ts';
-import type { CrashPoint } from '../core/loop/vm/vm-loop.ts';
+import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
 import type { Log } from '../core/ports/log.ts';

@@ -21,8 +21,10 @@ import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
 import { StorageObserver } from './observe/storage-observer.ts';
 import { SharedDiskLoop } from './shared-disks/shared-disk-loop.ts';
-import { type CredentialIssuer, Executor, type ExecutorPorts } from './vm/executor.ts';
-import { type CrashPoint, VmLoop } from './vm/vm-loop.ts';
+import { Executor } from './vm/executor.ts';
+import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts';
+import { VmLoop } from './vm/vm-loop.ts';
+import type { CrashPoint } from './vm/workflow-names.ts';
 
 export interface ControllerPorts {
   readonly clock: Clock;

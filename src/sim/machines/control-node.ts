@@ -8,7 +8,7 @@ import type { ChangeContext } from '../../control/backend/changes.ts';
 import { leadForEver } from '../../control/leadership.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
-import type { CrashPoint } from '../../core/loop/vm/vm-loop.ts';
+import type { CrashPoint } from '../../core/loop/vm/workflow-names.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import type { Log } from '../../core/ports/log.ts';

@@ -20,7 +20,8 @@ import type { Clock } from '../../ports/clock.ts';
 import type { LaunchSharedDisk } from '../../ports/host-link.ts';
 import type { StorageLink } from '../../ports/storage-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
-import { Executor, emptyLedger } from '../vm/executor.ts';
+import { Acknowledgements } from '../vm/acknowledgements.ts';
+import { Executor } from '../vm/executor.ts';
 import { SharedDiskLoop } from './shared-disk-loop.ts';
 
 const TABLES = {
@@ -302,10 +303,10 @@ test('GC6 a guest that runs and is granted its disks again keeps a shared disk t
   };
   world.tables.sharedDisks.set(DISK.id, { value: DISK, revision: 1 });
   const { executor } = sharingExecutor(world);
-  const ledger = emptyLedger();
-  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, ledger);
+  const notes = new Acknowledgements();
+  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, notes);
   assert.deepEqual(world.orders, ['fence s2 2', 'grant s2 2: 5']);
-  assert.equal(ledger.issuing, null, 'what runs needs no new certificate');
+  assert.equal(notes.issuing, null, 'what runs needs no new certificate');
 });
 
 test('GC6 a disk that is made after sharing was decided is not granted by it: nobody would take the grant back', async () => {
@@ -317,12 +318,12 @@ test('GC6 a disk that is made after sharing was decided is not granted by it: no
   world.tables.sharedDisks.set(made.id, { value: made, revision: 1 });
   world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
   const { executor, plugged } = sharingExecutor(world);
-  const ledger = emptyLedger();
-  await executor.perform(vm, { do: 'share', incarnation: incarnation(2), disks: '' }, ledger);
+  const notes = new Acknowledgements();
+  await executor.perform(vm, { do: 'share', incarnation: incarnation(2), disks: '' }, notes);
   assert.deepEqual(world.orders, [`unplug ${DISK.id}`, 'fence s3 2', 'grant s3 2: ']);
-  assert.deepEqual([plugged, ledger.shared], [[], { generation: 2, disks: '' }]);
-  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, ledger);
-  assert.equal(ledger.shared, null, 'the nodes have more by now than sharing named');
+  assert.deepEqual([plugged, notes.shared], [[], { generation: 2, disks: '' }]);
+  await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, notes);
+  assert.equal(notes.shared, null, 'the nodes have more by now than sharing named');
 });
 
 test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug', async () => {
@@ -340,13 +341,13 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
   for (const name of ['s1', 's2', 's3'])
     world.tables.storage.set(name, { value: { name, addresses: { control: '', storage: `at ${name}` } }, revision: 1 });
   const { executor, plugged } = sharingExecutor(world);
-  const ledger = emptyLedger();
+  const notes = new Acknowledgements();
   const step = { do: 'share', incarnation: incarnation(2), disks: `${second.id}@5` } as const;
-  await assert.rejects(executor.perform(vm, step, ledger), /is not known yet/);
-  assert.equal(ledger.shared, null);
+  await assert.rejects(executor.perform(vm, step, notes), /is not known yet/);
+  assert.equal(notes.shared, null);
   for (const value of [DISK, second]) world.tables.sharedDisks.set(value.id, { value, revision: 1 });
   world.orders.length = 0;
-  await executor.perform(vm, step, ledger);
+  await executor.perform(vm, step, notes);
   assert.deepEqual(world.orders, [
     `unplug ${DISK.id}`,
     ...['fence s1 2', 'fence s2 2', 'fence s3 2'],
@@ -354,7 +355,7 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     `plug ${second.id}`,
   ]);
   assert.deepEqual(
-    [ledger.fencedBelow, [...ledger.sharedFences]],
+    [notes.fencedBelow, [...notes.sharedFences]],
     [
       2 as Generation,
       [
@@ -363,11 +364,11 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
       ],
     ],
   );
-  assert.deepEqual(ledger.shared, { generation: 2, disks: 'disk-0000000000a2@5' });
+  assert.deepEqual(notes.shared, { generation: 2, disks: 'disk-0000000000a2@5' });
   // One that was begun for another list is no settled one, though what was there before is wanted again (found by the simulator, seed 108452).
   const missing = { ...vm, spec: { ...vm.spec, sharedDisks: [{ disk: 'disk-0000000000a3' as DiskId, lun: 6 }] } };
-  await assert.rejects(executor.perform(missing, { ...step, disks: 'y' }, ledger));
-  assert.equal(ledger.shared, null);
+  await assert.rejects(executor.perform(missing, { ...step, disks: 'y' }, notes));
+  assert.equal(notes.shared, null);
   const { id } = vm;
   assert.deepEqual(plugged, [
     {
@@ -393,11 +394,11 @@ test('a storage node that is lost gets no order: fences and grants go to the oth
     });
   world.tables.sharedDisks.set(DISK.id, { value: DISK, revision: 1 });
   const { executor, plugged } = sharingExecutor(world);
-  const ledger = emptyLedger();
-  await executor.perform(sharing, { do: 'fence', below: 2 as Generation }, ledger);
-  await executor.perform(sharing, { do: 'grant', generation: 2 as Generation }, ledger);
+  const notes = new Acknowledgements();
+  await executor.perform(sharing, { do: 'fence', below: 2 as Generation }, notes);
+  await executor.perform(sharing, { do: 'grant', generation: 2 as Generation }, notes);
   const share = { do: 'share', incarnation: incarnation(2), disks: '' } as const;
-  await executor.perform(sharing, share, ledger);
+  await executor.perform(sharing, share, notes);
   assert.deepEqual(
     world.orders.filter((order) => / s\d/.test(order)),
     ['fence s1 2', 'fence s1 2', 'grant s1 2: ', 'fence s1 2', 'grant s1 2: '],

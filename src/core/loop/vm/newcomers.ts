@@ -41,12 +41,12 @@ const WRITES_MAX = 100;
 
 /** One per leader. Whoever waits when the term ends is told so by the store. */
 export class Newcomers {
-  readonly #store: LeaderStore;
+  readonly #store: Pick<LeaderStore, 'commit'>;
   readonly #index: ClusterIndex;
   #waiting: Waiting[] = [];
   #isBusy = false;
 
-  constructor(store: LeaderStore, index: ClusterIndex) {
+  constructor(store: Pick<LeaderStore, 'commit'>, index: ClusterIndex) {
     this.#store = store;
     this.#index = index;
   }

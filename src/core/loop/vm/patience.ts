@@ -5,32 +5,31 @@
 import { CodedError } from '../../../base/errors.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
-import { hasLostPatience, judgementOf, type VmSituation } from '../../plan/vm/decision.ts';
+import { hasLostPatience } from '../../plan/vm/decision.ts';
 import type { Step } from '../../plan/vm/steps.ts';
 import { LOST_ROUNDS } from '../../plan/vm/verdict.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { HostObserver } from '../observe/host-observer.ts';
-import type { Executor, Ledger } from './executor.ts';
+import type { Acknowledgements } from './acknowledgements.ts';
+import type { Executor } from './executor.ts';
 
 const LOOK_MS = 250;
 
 export interface PatiencePorts {
   readonly clock: Clock;
-  readonly executor: Executor;
-  readonly observer: HostObserver;
+  readonly executor: Pick<Executor, 'perform'>;
+  readonly observer: Pick<HostObserver, 'see'>;
 }
 
 /** Runs a step, and gives up a launch on a host that stopped answering: CodedError 'deadline'. */
-export function orderPatiently(ports: PatiencePorts, vm: VmRecord, step: Step, ledger: Ledger): Promise<void> {
+export function orderPatiently(ports: PatiencePorts, vm: VmRecord, step: Step, notes: Acknowledgements): Promise<void> {
   const { clock, executor, observer } = ports;
   // From here on the guest may run, whatever the order's outcome.
-  if (step.do === 'cont') ledger.neverContinued.delete(step.incarnation.generation);
-  const ordered = executor.perform(vm, step, ledger);
+  if (step.do === 'cont') notes.neverContinued.delete(step.incarnation.generation);
+  const ordered = executor.perform(vm, step, notes);
   if (step.do !== 'launch') return ordered;
   const { generation, host } = step.incarnation;
-  const launched = ordered.then(() => {
-    if (ledger.neverContinued.has(generation)) ledger.neverContinued.set(generation, clock.monotonicMs());
-  });
+  const launched = ordered.then(() => notes.waitsSince(generation, clock.monotonicMs()));
   return whileAgentAnswers(launched, clock, () => observer.see(host));
 }
 
@@ -48,11 +47,4 @@ function whileAgentAnswers(order: Promise<void>, clock: Clock, see: () => HostOb
     const end = (): void => cancel();
     order.then(resolve, reject).then(end, end);
   });
-}
-
-/** Tracks since when the guest of a migration's source has stood still for the end of the migration. */
-export function noteStanding(situation: VmSituation, ledger: Ledger): void {
-  const { phase } = situation.vm;
-  const isStanding = phase.kind === 'migrating' && judgementOf(situation, phase.source).verdict === 'moved-out';
-  ledger.standingSince = isStanding ? (ledger.standingSince ?? situation.monotonicMs) : null;
 }

@@ -13,13 +13,16 @@ const GRANTED = { ...NOTHING, granted: gens(2) };
 const LISTENS = { ...GRANTED, listening: gens(2) };
 const SENT = { ...LISTENS, sent: gens(2) };
 
-function keeps(seen: QmpObservation, generation: Generation, ledger: typeof NOTHING, phase = MIGRATING): number {
-  return keepsMs(seen, generation, { phase, ledger, intervalMs: 5_000 });
+function keeps(seen: QmpObservation, generation: Generation, acknowledged: typeof NOTHING, phase = MIGRATING): number {
+  return keepsMs(seen, generation, { phase, acknowledged, intervalMs: 5_000 });
 }
 
 test('an answer counts for a quarter of a second, except where it is known that nothing can have changed untold', () => {
   const running = { kind: 'running', incarnation: incarnation(1) } as const;
-  assert.equal(keepsMs(answers('running'), SOURCE, { phase: running, ledger: NOTHING, intervalMs: 5_000 }), 2_250);
+  assert.equal(
+    keepsMs(answers('running'), SOURCE, { phase: running, acknowledged: NOTHING, intervalMs: 5_000 }),
+    2_250,
+  );
   assert.equal(keeps(answers('running'), SOURCE, NOTHING), 10_000);
   // What a leader before may have brought about is asked for.
   for (const status of ['postmigrate', 'finish-migrate', 'paused', 'inmigrate'])
@@ -43,29 +46,29 @@ test('an answer counts for a quarter of a second, except where it is known that 
 
 test('nobody is asked while a destination waits to be sent to, while an end is being told, and before the fence', () => {
   const ofSource = { generation: SOURCE, isStale: false };
-  const asksNobody = (ledger: typeof NOTHING, toldMsAgo: readonly number[] = [], of = ofSource): boolean =>
+  const asksNobody = (acknowledged: typeof NOTHING, toldMsAgo: number | null = null, of = ofSource): boolean =>
     hasNothingToAsk(MIGRATING, {
       ...of,
-      ledger,
-      told: toldMsAgo.map((ms) => ({ told: { kind: 'arrived' }, at: 10_000 - ms })),
+      acknowledged,
+      lastToldAt: toldMsAgo === null ? null : 10_000 - toldMsAgo,
       now: 10_000,
     });
   assert.deepEqual(
-    [NOTHING, GRANTED, LISTENS, SENT].map((ledger) => asksNobody(ledger)),
+    [NOTHING, GRANTED, LISTENS, SENT].map((acknowledged) => asksNobody(acknowledged)),
     [false, false, true, false],
   );
   // A source whose guest was halted is asked whether it stands; a destination that was launched just now is known to wait.
-  assert.equal(asksNobody(LISTENS, [], { generation: SOURCE, isStale: true }), false);
-  assert.equal(asksNobody(LISTENS, [], { generation: DESTINATION, isStale: true }), true);
-  assert.equal(asksNobody(SENT, [400, 20]), true);
-  assert.equal(asksNobody(SENT, [400]), false);
+  assert.equal(asksNobody(LISTENS, null, { generation: SOURCE, isStale: true }), false);
+  assert.equal(asksNobody(LISTENS, null, { generation: DESTINATION, isStale: true }), true);
+  assert.equal(asksNobody(SENT, 20), true);
+  assert.equal(asksNobody(SENT, 400), false);
   const switching = (fencedBelow: number): boolean =>
-    hasNothingToAsk(SWITCHING, { ...ofSource, ledger: { ...SENT, fencedBelow }, told: [], now: 0 });
+    hasNothingToAsk(SWITCHING, { ...ofSource, acknowledged: { ...SENT, fencedBelow }, lastToldAt: null, now: 0 });
   assert.deepEqual([1, 2].map(switching), [true, false]);
   assert.equal(
     hasNothingToAsk(
       { kind: 'running', incarnation: incarnation(1) },
-      { ...ofSource, ledger: LISTENS, told: [], now: 0 },
+      { ...ofSource, acknowledged: LISTENS, lastToldAt: null, now: 0 },
     ),
     false,
   );

@@ -4,7 +4,7 @@
  * connection, come as events, whatever was asked when.
  */
 import type { Generation } from '../../../base/ids.ts';
-import type { MigrationTold, QmpObservation } from '../../model/observation.ts';
+import type { QmpObservation } from '../../model/observation.ts';
 import type { VmPhase } from '../../model/vm.ts';
 import { isEnding } from '../../plan/migration/migration-decision.ts';
 import type { Acknowledged } from '../../plan/vm/steps.ts';
@@ -20,7 +20,11 @@ type Sent = Pick<Acknowledged, 'granted' | 'listening' | 'sent' | 'fencedBelow'>
 export function keepsMs(
   seen: QmpObservation,
   generation: Generation,
-  { phase, ledger, intervalMs }: { readonly phase: VmPhase; readonly ledger: Sent; readonly intervalMs: number },
+  {
+    phase,
+    acknowledged,
+    intervalMs,
+  }: { readonly phase: VmPhase; readonly acknowledged: Sent; readonly intervalMs: number },
 ): number {
   // One whose run state is about to follow has changed already.
   if (isEnding(seen)) return 0;
@@ -29,8 +33,8 @@ export function keepsMs(
   if (phase.kind !== 'migrating' || seen.kind !== 'answers') return FRESH_MS;
   const { destination } = phase;
   // Nothing was begun yet: what its last look as a running VM showed, at most an interval and a half ago.
-  if (!ledger.granted.has(destination.generation) && seen.status === 'running') return 2 * intervalMs;
-  const isLoading = generation === destination.generation && ledger.sent.has(generation);
+  if (!acknowledged.granted.has(destination.generation) && seen.status === 'running') return 2 * intervalMs;
+  const isLoading = generation === destination.generation && acknowledged.sent.has(generation);
   return isLoading && seen.status === 'inmigrate' ? LOADING_MS : FRESH_MS;
 }
 
@@ -38,27 +42,28 @@ export function keepsMs(
  * Returns whether no answer of the QEMU of `generation` could change a decision: while the end of a migration is being
  * recorded, and before its source is fenced, if the guest stands still for as long as its QEMU answers; also for a
  * destination that is known to wait, before anything is sent to it. `isStale`: an order was given since the QEMU was
- * asked (a source was told to halt its guest). `told`: the recorded answer and its time (on the clock of `now`, ms).
+ * asked (a source was told to halt its guest). `lastToldAt`: when one of the
+ * VM's QEMUs last told something by itself (on the clock of `now`, ms).
  */
 export function hasNothingToAsk(
   phase: VmPhase,
   {
     generation,
     isStale,
-    ledger,
-    told,
+    acknowledged,
+    lastToldAt,
     now,
   }: {
     readonly generation: Generation;
     readonly isStale: boolean;
-    readonly ledger: Sent;
-    readonly told: Iterable<{ readonly told: MigrationTold; readonly at: number }>;
+    readonly acknowledged: Sent;
+    readonly lastToldAt: number | null;
     readonly now: number;
   },
 ): boolean {
-  if (phase.kind === 'switching') return ledger.fencedBelow < phase.destination.generation;
+  if (phase.kind === 'switching') return acknowledged.fencedBelow < phase.destination.generation;
   if (phase.kind !== 'migrating') return false;
   const to = phase.destination.generation;
-  if (ledger.listening.has(to) && !ledger.sent.has(to)) return generation === to || !isStale;
-  return [...told].some(({ at }) => now - at <= FRESH_MS);
+  if (acknowledged.listening.has(to) && !acknowledged.sent.has(to)) return generation === to || !isStale;
+  return lastToldAt !== null && now - lastToldAt <= FRESH_MS;
 }

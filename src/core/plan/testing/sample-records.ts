@@ -11,7 +11,6 @@ import {
   type StorageName,
   type VmId,
 } from '../../../base/ids.ts';
-import { emptyLedger } from '../../loop/vm/executor.ts';
 import type { DiskRecord, HostRecord } from '../../model/cluster.ts';
 import { indexOf } from '../../model/cluster-index.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
@@ -23,7 +22,7 @@ import type {
 } from '../../model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
 import type { ClusterSituation, VmSituation } from '../vm/decision.ts';
-import type { Acknowledged } from '../vm/steps.ts';
+import { type Acknowledged, NOTHING_ACKNOWLEDGED } from '../vm/steps.ts';
 
 /** The time of every sample by either clock, in ms. */
 export const NOW = 1_700_000_000_000;
@@ -172,7 +171,7 @@ export function memberRecord(n: number, phase: VmPhase, more: Partial<VmRecord> 
 
 /** Nothing acknowledged but what is named. */
 export function acknowledged(more: Partial<Acknowledged> = {}): Acknowledged {
-  return { ...emptyLedger(), ...more };
+  return { ...NOTHING_ACKNOWLEDGED, ...more };
 }
 
 /** What a test says is seen, by generation; what it does not name is present and not asked yet. */

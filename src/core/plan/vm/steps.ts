@@ -154,6 +154,28 @@ export interface Acknowledged {
   readonly failure: StepFailure | null;
 }
 
+/** What a leader knows of a VM's effects at the beginning of its term. */
+export const NOTHING_ACKNOWLEDGED: Acknowledged = {
+  fencedBelow: 0,
+  sharedFences: new Map(),
+  shared: null,
+  continued: null,
+  granted: new Set(),
+  launched: new Set(),
+  neverContinued: new Map(),
+  listening: new Set(),
+  activated: new Set(),
+  sent: new Set(),
+  revoked: new Set(),
+  ended: new Set(),
+  resisted: new Set(),
+  standingSince: null,
+  poweredDown: new Map(),
+  reset: null,
+  diskError: null,
+  failure: null,
+};
+
 export interface StepFailure {
   readonly step: Step;
   readonly message: string;
