@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Controller, ControllerPorts } from '../core/loop/controller.ts';
 import { keyOf } from '../core/model/keys.ts';
 import type { Log } from '../core/ports/log.ts';
-import { startCluster, startProxy, type TestCluster } from '../etcd/testing/etcd-cluster.ts';
+import { startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { systemClock } from '../os/clock.ts';
 import { noCrashPoint } from './crash-point.ts';
 import { leadForEver } from './leadership.ts';
-import { type RunningStore, startStore, vmRecord } from './testing/records.ts';
+import { etcdOfFile } from './testing/etcd-of-file.ts';
+import { type RunningStore, vmRecord } from './testing/records.ts';
 
-let etcd: TestCluster;
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
+const etcd = etcdOfFile();
 
 const never = (): Promise<never> => Promise.reject(new Error('nothing is to be asked'));
 
@@ -108,10 +105,10 @@ class Candidate {
 }
 
 test('one leads, the other follows; the one that stops hands over at once, with a higher term', async () => {
-  const one = new Candidate('c1', await startStore(etcd.clientOptions()));
+  const one = new Candidate('c1', await etcd.follow());
   await one.until('leads');
   const term = one.leading?.term ?? 0;
-  const other = new Candidate('c2', await startStore(etcd.clientOptions()));
+  const other = new Candidate('c2', await etcd.follow());
   const startedAt = performance.now();
   await one.stop();
   await other.until('leads');
@@ -122,10 +119,10 @@ test('one leads, the other follows; the one that stops hands over at once, with 
 });
 
 test('a leader that etcd cannot hear any more is replaced, and finds out itself', async () => {
-  const proxy = await startProxy(etcd.members[0]?.clientAddress ?? '');
-  const cut = new Candidate('c1', await startStore(etcd.clientOptions([proxy.address])));
+  const proxy = await startProxy(etcd.address);
+  const cut = new Candidate('c1', await etcd.follow({ endpoints: [proxy.address] }));
   await cut.until('leads');
-  const other = new Candidate('c2', await startStore(etcd.clientOptions()));
+  const other = new Candidate('c2', await etcd.follow());
   const lost = cut.until('follows');
   proxy.freeze();
   await other.until('leads');
@@ -136,7 +133,7 @@ test('a leader that etcd cannot hear any more is replaced, and finds out itself'
 });
 
 test('a leader whose key was deleted writes nothing more, and leads again', async () => {
-  const one = new Candidate('c1', await startStore(etcd.clientOptions()));
+  const one = new Candidate('c1', await etcd.follow());
   await one.until('leads');
   const { client, store } = one.running;
   const [before] = (await client.list('/gp/election/')).entries;
@@ -153,7 +150,7 @@ test('a leader whose key was deleted writes nothing more, and leads again', asyn
 });
 
 test('a leadership that cannot begin is given up, so that the next attempt finds the way free', async () => {
-  const running = await startStore(etcd.clientOptions());
+  const running = await etcd.follow();
   const catchUp = running.store.catchUp.bind(running.store);
   let failures = 1;
   running.store.catchUp = () => (failures-- > 0 ? Promise.reject(new Error('etcd was away')) : catchUp());
@@ -166,7 +163,7 @@ test('a leadership that cannot begin is given up, so that the next attempt finds
 });
 
 async function checkElection() {
-  const running = await startStore(etcd.clientOptions());
+  const running = await etcd.follow();
   const listing = await running.client.list('/gp/election/');
   await running.close();
   return listing;

@@ -1,22 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { TARGET_SECRET_KEY } from '../core/model/keys.ts';
 import { EtcdClient } from '../etcd/client.ts';
-import { startCluster, type TestCluster } from '../etcd/testing/etcd-cluster.ts';
 import { TargetAccounts } from './target-key.ts';
-import { wipe } from './testing/records.ts';
+import { etcdOfFile } from './testing/etcd-of-file.ts';
 
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let client: EtcdClient;
-before(async () => {
-  etcd = await startCluster(1);
+beforeEach(() => {
   client = new EtcdClient(etcd.clientOptions());
 });
-after(async () => {
-  client.close();
-  await etcd.stop();
-});
-beforeEach(() => wipe(client));
+afterEach(() => client.close());
 
 test('control nodes that come at once make one key, and the secrets follow from it', async () => {
   const secrets = await Promise.all([1, 2, 3].map(() => new TargetAccounts(client).secretOf('vm-000000000001:g1')));

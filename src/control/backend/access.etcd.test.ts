@@ -1,40 +1,31 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import type { Join } from '../../api/requests.ts';
 import type { Event, WatchChange } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { until } from '../../os/testing/until.ts';
 import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
 import { ADMIN_TOKEN, startBackend, type TestBackend } from '../testing/backend.ts';
-import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { type RunningStore, storageRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { NetworksBackend } from './networks.ts';
 import { VmsBackend } from './vms.ts';
 import { watchChanges } from './watch.ts';
 
 const CALL = { signal: new AbortController().signal };
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
 let access: AccessBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   backend = await startBackend(running);
   access = new AccessBackend(backend.context);
 });
-afterEach(() => running.close());
 
 async function joinOf(name: string, validMs = 60_000): Promise<Join> {
   const { token } = await access.createJoinToken({ role: 'host', name, validMs });
@@ -134,9 +125,8 @@ test('a machine that nothing reaches at its address does not join; where nobody 
   await asking.join(join);
 });
 
-test('of many that use one token at the same time, exactly one joins', async (t) => {
-  const other = await startStore(etcd.clientOptions());
-  t.after(() => other.close());
+test('of many that use one token at the same time, exactly one joins', async () => {
+  const other = await etcd.follow();
   const join = await joinOf('h9');
   await other.store.waitFor(() => (other.store.tokens.size > 0 ? true : undefined), {
     deadlineMs: 5_000,

@@ -1,28 +1,20 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import type { CreateVm } from '../../api/requests.ts';
 import { parseImageName, parseStorageName } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
-import { networkRecord, type RunningStore, startStore, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { networkRecord, type RunningStore, vmRecord } from '../testing/records.ts';
 import { VmsBackend } from './vms.ts';
 
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
 let vms: VmsBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   backend = await startBackend(running);
   vms = new VmsBackend(backend.context);
   const { store } = running;
@@ -37,7 +29,6 @@ beforeEach(async () => {
   );
   for (const digit of ['a', 'b']) backend.world.storage.get('s1')?.artifacts.add(sha(digit));
 });
-afterEach(() => running.close());
 
 function image(name: string, disk: boolean, direct: boolean): ImageRecord {
   return {
@@ -214,9 +205,8 @@ test('thirty at once all get a port and an address of their own', async () => {
   assert.equal(again.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-test('two control nodes at once: whoever is second decides anew', async (t) => {
-  const other = await startStore(etcd.clientOptions());
-  t.after(() => other.close());
+test('two control nodes at once: whoever is second decides anew', async () => {
+  const other = await etcd.follow();
   const theirs = new VmsBackend((await startBackend(other)).context);
   const requests = Array.from({ length: 6 }, (_, index) => ({
     name: `n${index}`,

@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { parseNetworkName } from '../../base/ids.ts';
 import type { ReservationRecord } from '../../core/model/guest-cluster.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import { initiatorName } from '../../core/model/shared-disk-identity.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import { incarnation } from '../../core/plan/testing/sample-records.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { snapshotOf, writesOf } from '../store/leader-store.ts';
 import { MIB, startBackend, type TestBackend } from '../testing/backend.ts';
-import { hostRecord, networkRecord, type RunningStore, startStore, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { hostRecord, networkRecord, type RunningStore, vmRecord } from '../testing/records.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { NetworksBackend } from './networks.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
@@ -19,7 +18,7 @@ import { VmsBackend } from './vms.ts';
 const CALL = { signal: new AbortController().signal };
 const WAIT = { deadlineMs: 10_000, signal: new AbortController().signal, what: 'The change' };
 const ALWAYS = { ifMatch: null };
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let other: RunningStore;
 let backend: TestBackend;
@@ -28,16 +27,9 @@ let disks: SharedDisksBackend;
 /** The same through another control node. */
 let elsewhere: GuestClustersBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
-  other = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
+  other = await etcd.follow();
   backend = await startBackend(running);
   clusters = new GuestClustersBackend(backend.context);
   disks = new SharedDisksBackend(backend.context);
@@ -52,7 +44,6 @@ beforeEach(async () => {
   for (const n of [1, 2, 3, 4]) await putVm(n);
   await other.store.waitFor(() => other.store.vmNames.get('vm4'), WAIT);
 });
-afterEach(() => Promise.all([running.close(), other.close()]));
 
 async function putVm(n: number, overrides: Partial<VmRecord> = {}): Promise<void> {
   const vm = vmRecord(n, overrides);

@@ -1,31 +1,22 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { type Generation, parseHostName, parseTaskId } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
-import { hostRecord, type RunningStore, startStore, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { hostRecord, type RunningStore, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { removeHost } from './hosts.ts';
 
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   backend = await startBackend(running);
 });
-afterEach(() => running.close());
 
 const remove = (name: string, { isOff = false, ifMatch = null as string | null } = {}) =>
   removeHost(backend.context, { name, ifMatch, isOff });

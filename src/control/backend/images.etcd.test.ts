@@ -1,35 +1,27 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import type { Call } from '../api/backend.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
-import { type RunningStore, startStore, storageRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { type RunningStore, storageRecord } from '../testing/records.ts';
 import { ImagesBackend } from './images.ts';
 import { removeStorage } from './storage-removal.ts';
 import { VmsBackend } from './vms.ts';
 
 const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
 let images: ImagesBackend;
 /** What each node was sent. */
 let received: Map<string, Buffer>;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   backend = await startBackend(running);
   await running.store.transact([{ key: '/gp/storage/s2', value: storageRecord('s2'), expect: null }], null);
   backend.world.storage.set('s2', { freeBytes: 2 ** 30, artifacts: new Set() });
@@ -41,7 +33,6 @@ beforeEach(async () => {
   };
   images = new ImagesBackend(backend.context);
 });
-afterEach(() => running.close());
 
 /** Uploads `content` in pieces of `piece` bytes. */
 async function upload(content: Buffer, kind: 'disk' | 'kernel' | 'initrd' = 'disk', piece = 64 * 1024) {

@@ -1,32 +1,23 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { parseStorageName, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../../core/model/limits.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
-import { diskRecord, type RunningStore, startStore, storageRecord, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { diskRecord, type RunningStore, storageRecord, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { joinWrite } from './joining.ts';
 import { removeStorage } from './storage-removal.ts';
 import { VmWishes } from './vm-wishes.ts';
 
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   backend = await startBackend(running);
 });
-afterEach(() => running.close());
 
 const remove = (name: string, more: { isLost?: boolean; isConfirmed?: boolean; ifMatch?: string } = {}) =>
   removeStorage(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { parseGeneration, parseHostName } from '../../base/ids.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { VmPhase, VmRecord } from '../../core/model/vm.ts';
-import { EtcdClient } from '../../etcd/client.ts';
 import { campaign } from '../../etcd/election.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { ELECTION, KeepingHouse } from '../housekeeping.ts';
 import { startBackend } from '../testing/backend.ts';
-import { hostRecord, networkRecord, type RunningStore, startStore, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { hostRecord, networkRecord, type RunningStore, vmRecord } from '../testing/records.ts';
 import type { BackendContext } from './context.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { NetworksBackend } from './networks.ts';
@@ -16,28 +15,20 @@ import { VmsBackend } from './vms.ts';
 
 const ALWAYS = { ifMatch: null };
 const MAC = '52:54:00:00:00:77';
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let vms: VmsBackend;
 let networks: NetworksBackend;
 let context: BackendContext;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   ({ context } = await startBackend(running));
   vms = new VmsBackend(context);
   networks = new NetworksBackend(context);
   const lan = { ...networkRecord('lan'), cidr: '10.20.0.0/24', gateway: '10.20.0.1' };
   await put([keyOf.host(parseHostName('h2')), hostRecord('h2')], [keyOf.network(lan.name), lan]);
 });
-afterEach(() => running.close());
 
 async function put(...records: readonly (readonly [string, object | string])[]): Promise<void> {
   await running.store.transact(

@@ -1,30 +1,21 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { parseGeneration, parseHostName } from '../../base/ids.ts';
 import { keyOf } from '../../core/model/keys.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';
-import { EtcdClient } from '../../etcd/client.ts';
-import { startCluster, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
 import { startBackend } from '../testing/backend.ts';
-import { hostRecord, type RunningStore, startStore, taskRecord, vmRecord, wipe } from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { hostRecord, type RunningStore, taskRecord, vmRecord } from '../testing/records.ts';
 import { VmsBackend } from './vms.ts';
 
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let running: RunningStore;
 let vms: VmsBackend;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  running = await startStore(etcd.clientOptions());
+  running = await etcd.follow();
   vms = new VmsBackend((await startBackend(running)).context);
 });
-afterEach(() => running.close());
 
 const on = (host: string, generation: number): Incarnation => ({
   generation: parseGeneration(generation),
@@ -88,7 +79,7 @@ test('a second start of a VM that waits for room supersedes the first one: its t
 
 test('a wish that loses a race supersedes the one that won it, though the watch has not shown it yet', async () => {
   await have({ intent: 'running' });
-  const late = await startStore(etcd.clientOptions(), { watchLateMs: 300 });
+  const late = await etcd.follow({ watchLateMs: 300 });
   try {
     const entry = running.store.vms.get(vmRecord(1).id);
     const won = taskRecord(1);
@@ -231,10 +222,9 @@ test('vCPUs and memory change only while nothing runs', async () => {
   assert.equal(vm().spec.restartPolicy, 'never');
 });
 
-test('changes at the same time, through two control nodes, all happen', async (t) => {
+test('changes at the same time, through two control nodes, all happen', async () => {
   await have({ phase: PHASES.running, intent: 'running' });
-  const other = await startStore(etcd.clientOptions());
-  t.after(() => other.close());
+  const other = await etcd.follow();
   const theirs = new VmsBackend((await startBackend(other)).context);
   await Promise.all([vms.suspend('vm1'), theirs.reset('vm1'), vms.patch('vm1', { labels: { a: '1' }, ifMatch: null })]);
   const look = { deadlineMs: 5_000, signal: new AbortController().signal, what: 'the reset' };

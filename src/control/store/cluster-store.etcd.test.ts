@@ -1,40 +1,25 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import { EtcdClient } from '../../etcd/client.ts';
 import { campaign, type Leadership } from '../../etcd/election.ts';
 import { EtcdDeadlineUnknown, EtcdUnavailable } from '../../etcd/errors.ts';
-import { startCluster, startProxy, type TestCluster } from '../../etcd/testing/etcd-cluster.ts';
+import { startProxy } from '../../etcd/testing/etcd-cluster.ts';
 import { randomHex } from '../../os/random.ts';
-import {
-  diskRecord,
-  networkRecord,
-  type RunningStore,
-  startStore,
-  taskRecord,
-  vmRecord,
-  wipe,
-} from '../testing/records.ts';
+import { etcdOfFile } from '../testing/etcd-of-file.ts';
+import { diskRecord, networkRecord, type RunningStore, taskRecord, vmRecord } from '../testing/records.ts';
 import { ClusterStore, EVENTS_KEPT } from './cluster-store.ts';
 import { leaderStore, snapshotOf, writesOf } from './leader-store.ts';
 
 const WAIT = { deadlineMs: 10_000, signal: new AbortController().signal, what: 'The change' };
-let etcd: TestCluster;
+const etcd = etcdOfFile();
 let a: RunningStore;
 let b: RunningStore;
 
-before(async () => {
-  etcd = await startCluster(1);
-});
-after(() => etcd.stop());
 beforeEach(async () => {
-  const client = new EtcdClient(etcd.clientOptions());
-  await wipe(client);
-  client.close();
-  a = await startStore(etcd.clientOptions());
-  b = await startStore(etcd.clientOptions());
+  a = await etcd.follow();
+  b = await etcd.follow();
 });
-afterEach(() => Promise.all([a.close(), b.close()]));
 
 const put = (key: string, value: object | string, expect: number | null = 0) => ({ key, value, expect });
 
@@ -78,7 +63,7 @@ test('an object that a change was decided from must be unchanged though it is no
 });
 
 test('a lost reply is read back: what happened counts as committed, once', async () => {
-  const target = etcd.members[0]?.clientAddress ?? '';
+  const target = etcd.address;
   const proxy = await startProxy(target);
   const client = new EtcdClient(etcd.clientOptions([proxy.address]));
   const vm = vmRecord(1);
@@ -118,8 +103,8 @@ test('a lost reply is read back: what happened counts as committed, once', async
 });
 
 test('a transaction that was lost, and cannot be read back either, stays unknown', async () => {
-  const proxy = await startProxy(etcd.members[0]?.clientAddress ?? '');
-  const running = await startStore(etcd.clientOptions([proxy.address]));
+  const proxy = await startProxy(etcd.address);
+  const running = await etcd.follow({ endpoints: [proxy.address] });
   proxy.freeze();
   const transaction = running.store.transact([put(keyOf.vm(vmRecord(1).id), vmRecord(1))], null);
   await assert.rejects(transaction, EtcdDeadlineUnknown);
@@ -128,8 +113,8 @@ test('a transaction that was lost, and cannot be read back either, stays unknown
 });
 
 test('etcd that cannot be reached has changed nothing, and the store says that it is not connected', async () => {
-  const proxy = await startProxy(etcd.members[0]?.clientAddress ?? '');
-  const running = await startStore(etcd.clientOptions([proxy.address]));
+  const proxy = await startProxy(etcd.address);
+  const running = await etcd.follow({ endpoints: [proxy.address] });
   assert.equal(running.store.connected, true);
   await proxy.close();
   await assert.rejects(running.store.transact([put(keyOf.vm(vmRecord(1).id), vmRecord(1))], null), (error) => {
@@ -193,7 +178,7 @@ test('5,000 VMs with their disks are loaded, and changed, without quadratic work
         .map(({ key, value }) => ({ put: key, value: JSON.stringify(value) })),
     });
   const startedAt = performance.now();
-  const loaded = await startStore(etcd.clientOptions());
+  const loaded = await etcd.follow();
   assert.equal(loaded.store.vms.size, 5_000);
   assert.equal(loaded.store.disks.size, 5_000);
   await loaded.store.catchUp();
