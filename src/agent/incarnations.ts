@@ -1,7 +1,7 @@
 /**
  * Which incarnations run on this host: asked of the operating system each time, remembered nowhere.
- * Guarantees: an incarnation is found by its QEMU's own arguments, whoever started it and whenever; a zombie is not
- * running; a process of another network namespace is another host's.
+ * Guarantees: an incarnation is found by its QEMU's own arguments and its user, whichever agent started it and whenever; a
+ * zombie is not running; a process of another network namespace is another host's.
  */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -29,6 +29,8 @@ export interface Found extends IncarnationKey {
   readonly needs: Omit<SlotNeeds, 'uid'>;
 }
 
+/** The user of the QEMU in slot 0; the next slots' follow. */
+export const FIRST_QEMU_UID = 600_000;
 const MARKER = /^null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9]\d{0,15})\.s(\d{1,3})$/;
 const MARKER_BYTES = Buffer.from('null,id=gp.vm-');
 
@@ -54,6 +56,14 @@ export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'
   return undefined;
 }
 
+/**
+ * Returns true for a user as whom an agent starts the QEMU of a slot: anybody else can have such arguments as well. The
+ * agent's own user counts because a program has it until it has become the slot's.
+ */
+export function isUserOfSlot(uid: number, slot: number): boolean {
+  return uid === FIRST_QEMU_UID + slot || uid === process.geteuid?.();
+}
+
 /** Every QEMU of ours in this network namespace. Takes some tens of microseconds per process of the machine. */
 export function findIncarnations(): readonly Found[] {
   const found: Found[] = [];
@@ -61,7 +71,7 @@ export function findIncarnations(): readonly Found[] {
     const record = readProcess(pid);
     if (record === undefined || record.state === 'Z' || record.state === 'X') continue;
     const incarnation = parseIncarnation(record.argv);
-    if (incarnation === undefined || !isOnThisHost(pid)) continue;
+    if (incarnation === undefined || !isUserOfSlot(record.uid, incarnation.slot) || !isOnThisHost(pid)) continue;
     found.push({ ...incarnation, process: { pid, startTicks: record.startTicks } });
   }
   return found;

@@ -3,7 +3,7 @@
  * network driver. Guarantees: decides nothing and remembers nothing about incarnations (core/agent/agent-host.ts decides).
  */
 
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseGeneration, parseVmId } from '../base/ids.ts';
@@ -12,11 +12,12 @@ import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } f
 import type { HostCapacity } from '../core/model/cluster.ts';
 import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../core/ports/host-link.ts';
 import type { ProbeResult } from '../core/ports/probe-result.ts';
+import { removeForeign } from '../os/foreign-files.ts';
 import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { ArtifactCache } from './artifacts.ts';
 import type { AgentConfig } from './config.ts';
-import { findIncarnations, reported } from './incarnations.ts';
+import { FIRST_QEMU_UID, findIncarnations, reported } from './incarnations.ts';
 import type { NetworkDriver } from './network/driver.ts';
 import type { WantedTap } from './network/link-plan.ts';
 import type { HostPorts } from './network/port-filter.ts';
@@ -35,8 +36,6 @@ export interface LinuxMachineOptions {
   readonly ports: HostPorts;
 }
 
-/** The user of the QEMU in slot 0; the next slots' follow. */
-export const FIRST_QEMU_UID = 600_000;
 const FETCH_DEADLINE_MS = 30_000;
 const START_DEADLINE_MS = 20_000;
 const SERIAL_LOG = { limitBytes: 1024 * 1024, keepBytes: 256 * 1024 };
@@ -80,7 +79,7 @@ export class LinuxMachine implements Machine {
       probe,
       kernel === null ? null : artifacts.get(kernel, fetch),
       initrd === null ? null : artifacts.get(initrd, fetch),
-      rm(directory, { recursive: true, force: true }),
+      removeForeign(directory),
       ports.put(order.network),
     ]);
     const start = async (): Promise<ProcessName> => {
@@ -129,7 +128,7 @@ export class LinuxMachine implements Machine {
     // Also of a start that failed before its QEMU was: its slot is another's from now on.
     this.#options.ports.over(directory);
     const said = await lastWords(directory);
-    await rm(directory, { recursive: true, force: true });
+    await removeForeign(directory);
     return said;
   }
 

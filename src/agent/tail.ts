@@ -1,12 +1,16 @@
 /** The ends of files that others write: logs are looked at from their end, and kept short there. */
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { CodedError } from '../base/errors.ts';
+import { openForeign } from '../os/foreign-files.ts';
 
-/** The last `bytesMax` bytes of a file as text; empty when there is no such file. */
+/**
+ * The last `bytesMax` bytes of a file as text; empty when there is no such file, or something else in its place: the
+ * directory is the guest's process's own.
+ */
 export async function readTail(path: string, bytesMax: number): Promise<string> {
   try {
-    const file = await open(path, 'r');
+    const file = await openForeign(path);
     try {
       const { size } = await file.stat();
       const buffer = Buffer.alloc(Math.min(size, bytesMax));
@@ -16,7 +20,8 @@ export async function readTail(path: string, bytesMax: number): Promise<string> 
       await file.close();
     }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (error instanceof CodedError || (error instanceof Error && 'code' in error && error.code === 'ENOENT'))
+      return '';
     throw error;
   }
 }

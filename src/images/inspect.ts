@@ -9,7 +9,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { LIMITS } from '../core/model/limits.ts';
-import { type RunResult, tryRun } from '../os/child-process.ts';
+import { asUser, type RunResult, tryRun } from '../os/child-process.ts';
 import { toolEnv } from './packages.ts';
 
 export type ImageFormat = 'qcow2' | 'raw';
@@ -25,6 +25,8 @@ export interface InspectOptions {
   readonly format?: ImageFormat | undefined;
   readonly deadlineMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The user as whom qemu-img runs, who must be able to read the file. Absent: as this process. */
+  readonly uid?: number | undefined;
 }
 
 const VIRTUAL_SIZE_BYTES_MAX = LIMITS.diskBytes.max;
@@ -206,7 +208,8 @@ async function checkConsistency(path: string, options: InspectOptions): Promise<
 async function qemuImg(command: 'info' | 'check', path: string, options: InspectOptions): Promise<RunResult> {
   const image = `driver=qcow2,file.driver=file,file.filename=${path.replaceAll(',', ',,')}`;
   const limits = [`--as=${ADDRESS_SPACE_BYTES}`, `--cpu=${CPU_SECONDS_MAX}`, '--core=0', '--nofile=64'];
-  const argv = ['prlimit', ...limits, 'qemu-img', command, '--output=json', '--image-opts', image];
+  const user = options.uid === undefined ? [] : asUser(options.uid);
+  const argv = [...user, 'prlimit', ...limits, 'qemu-img', command, '--output=json', '--image-opts', image];
   const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
   const result = await tryRun(argv, {
     deadlineMs,

@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants as fsConstants, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { addAbortSignal, PassThrough, type Readable } from 'node:stream';
 import { CodedError } from '../base/errors.ts';
@@ -127,6 +127,12 @@ export function filter(argv: readonly string[], input: Readable, signal: AbortSi
   return output;
 }
 
+/** Returns the words before a command line that run it as another user; none if that user is ours. */
+export function asUser(uid: number): readonly string[] {
+  if (uid === process.geteuid?.()) return [];
+  return ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--no-new-privs', '--'];
+}
+
 export interface DaemonOptions {
   /** Appended to, created with mode 0600; output is discarded without it. */
   readonly stdoutFile?: string | undefined;
@@ -148,8 +154,8 @@ export interface Daemon extends ProcessIdentity {
 export function spawnDaemon(argv: readonly string[], options: DaemonOptions): Promise<Daemon> {
   const [program, ...args] = argv;
   if (program === undefined) throw new TypeError('an empty argv');
-  const out = options.stdoutFile === undefined ? undefined : openSync(options.stdoutFile, 'a', 0o600);
-  const err = options.stderrFile === undefined ? undefined : openSync(options.stderrFile, 'a', 0o600);
+  const out = options.stdoutFile === undefined ? undefined : openLog(options.stdoutFile);
+  const err = options.stderrFile === undefined ? undefined : openLog(options.stderrFile);
   const spawnOptions: SpawnOptions = {
     detached: true,
     stdio: ['ignore', out ?? 'ignore', err ?? 'ignore'],
@@ -175,6 +181,12 @@ export function spawnDaemon(argv: readonly string[], options: DaemonOptions): Pr
     if (out !== undefined) closeSync(out);
     if (err !== undefined) closeSync(err);
   }
+}
+
+/** A daemon of another user owns the directory of its log as a rule: a link there is not followed. */
+function openLog(path: string): number {
+  const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW } = fsConstants;
+  return openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
 }
 
 function collect(stream: NodeJS.ReadableStream, bytesMax: number, tooLong: () => void): () => string {

@@ -4,7 +4,6 @@
  */
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';
-import { DISK_PORT_BASE } from '../core/model/ports.ts';
 import type {
   Connection,
   ConnectionAge,
@@ -17,7 +16,7 @@ import type { DiskOrder } from '../core/ports/storage-link.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { ConnectionLook, connectionAges, establishedTo } from './connections.ts';
 import type { DiskMeta, Pool } from './pool.ts';
-import { findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts';
+import { daemonUid, findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts';
 
 export interface LocalDisksOptions {
   readonly name: StorageName;
@@ -32,9 +31,6 @@ export interface LocalDisksOptions {
   /** O_DIRECT, where the pool's file system has it. */
   readonly direct: boolean;
 }
-
-/** First of the user ids of daemons; a disk's is this plus its port's number. */
-export const UID_BASE = 700_000;
 
 /** One per service: the process holds the pool's lock. */
 export class LocalDisks implements DiskBackend {
@@ -130,7 +126,7 @@ export class LocalDisks implements DiskBackend {
   async #prepare(disk: DiskId, port: number): Promise<QsdSpec> {
     const { pool, runDir, credentials, confine, direct, storageAddress } = this.#options;
     const { format, backing } = await this.#metaOf(disk);
-    const uid = confine ? UID_BASE + port - DISK_PORT_BASE : undefined;
+    const uid = confine ? daemonUid(port) : undefined;
     if (uid !== undefined) await pool.giveDisk(disk, format, { uid });
     const image = {
       path: pool.diskPath(disk, format),

@@ -3,7 +3,7 @@
  * decides nothing. Guarantees: the process runs in a session of its own and outlives this service, as a user of its own where that is
  * possible, which then owns the disks' files; it is found again by its arguments.
  */
-import { chown, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises';
+import { chown, mkdir, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
@@ -23,6 +23,7 @@ import { parseSessions, parseTargetState } from '../iscsi/control-protocol.ts';
 import { spawnDaemon } from '../os/child-process.ts';
 import { systemClock } from '../os/clock.ts';
 import { writeFileAtomic } from '../os/files.ts';
+import { removeForeign } from '../os/foreign-files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import {
   bootId,
@@ -33,7 +34,7 @@ import {
   waitGone,
 } from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
-import { UID_BASE } from './local-disks.ts';
+import { UID_BASE } from './qsd.ts';
 import type { SharedPool } from './shared-pool.ts';
 import { TargetControl } from './target-control.ts';
 
@@ -58,6 +59,8 @@ export const TARGET_PROGRAM = fileURLToPath(new URL('../iscsi/main.ts', import.m
 
 /** After those of the disks' daemons. */
 const TARGET_UID = UID_BASE + DISK_PORTS_PER_NODE;
+/** The user of tools that look at what people upload. */
+export const TOOL_UID = TARGET_UID + 1;
 const START_MS = 10_000;
 const KILL_MS = 5_000;
 /** From an order to the last write of what it cuts. */
@@ -81,7 +84,11 @@ export class LocalTarget implements TargetBackend {
   findTargets(): readonly TargetProcess[] {
     const config = this.#path('config.json');
     return listProcesses()
-      .filter(({ argv, state }) => state !== 'Z' && argv.includes(TARGET_PROGRAM) && argv.at(-1) === config)
+      .filter(({ argv, state, uid }) => {
+        // Anybody can have such arguments.
+        const isOurs = uid === TARGET_UID || uid === process.geteuid?.();
+        return isOurs && state !== 'Z' && argv.includes(TARGET_PROGRAM) && argv.at(-1) === config;
+      })
       .map(({ pid, startTicks }) => ({ pid, startTicks }));
   }
 
@@ -148,7 +155,7 @@ export class LocalTarget implements TargetBackend {
   async #prepare(): Promise<readonly string[]> {
     const { runDir, credentials, confine, name, address, port, pool, etcdEndpoints, etcdServerName } = this.#options;
     const owner = confine ? { owner: { uid: TARGET_UID, gid: TARGET_UID } } : {};
-    await rm(runDir, { recursive: true, force: true });
+    await removeForeign(runDir);
     await mkdir(runDir, { recursive: true, mode: 0o700 });
     const identityDir = this.#path('identity');
     if (credentials !== undefined) await writeCredentials(identityDir, credentials, owner);

@@ -25,7 +25,7 @@ import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
-import { LocalTarget, TARGET_PROGRAM } from './local-target.ts';
+import { LocalTarget, TARGET_PROGRAM, TOOL_UID } from './local-target.ts';
 import { followMembers } from './members.ts';
 import { Pool } from './pool.ts';
 import { storageRelay, storageRoutes } from './routes.ts';
@@ -55,12 +55,10 @@ async function main(): Promise<void> {
   const credentials = await loadOrJoin(join(config.stateDir, 'identity'), () => joinBy(config, log));
   const runDir = await makeRunDir(config.runDir);
   await mkdir(config.poolDir, { recursive: true });
-  const sharedPool = await SharedPool.open(config.poolDir);
-  const pool = await openPool(config, sharedPool);
   // Held until this process ends: two services would take each other's daemons.
   const lock = await lockDirectory(config.poolDir);
+  const { pool, sharedPool, confine } = await openPools(config, runDir);
   const etcd = openEtcd(config, credentials);
-  const confine = await canConfine([config.poolDir, runDir]);
   if (!confine)
     log.warn('disk daemons run as our own user: not root of the machine, or their directories are closed to others');
   const onUnreadable = (key: string, finding: string): void =>
@@ -158,14 +156,22 @@ function openEtcd(config: StorageConfig, credentials: Credentials): EtcdClient {
   });
 }
 
-async function openPool(config: StorageConfig, shared: SharedPool): Promise<Pool> {
+/** Opens the pool directory. `confine`: what touches its files runs as users of its own. */
+async function openPools(
+  config: StorageConfig,
+  runDir: string,
+): Promise<{ readonly pool: Pool; readonly sharedPool: SharedPool; readonly confine: boolean }> {
+  const sharedPool = await SharedPool.open(config.poolDir);
   const { bsize, blocks } = await statfs(config.poolDir);
-  return Pool.open({
+  const pool = await Pool.open({
     directory: config.poolDir,
     reserveBytes: config.poolReserveBytes ?? Math.min(GIB, Math.floor((bsize * blocks) / 10)),
     nvramTemplate: config.nvramTemplate ?? NVRAM_TEMPLATE,
-    sharedFaults: () => shared.faults(),
+    sharedFaults: () => sharedPool.faults(),
   });
+  const confine = await canConfine([config.poolDir, runDir]);
+  if (confine) pool.toolUid = TOOL_UID;
+  return { pool, sharedPool, confine };
 }
 
 async function makeRunDir(base: string): Promise<string> {

@@ -3,13 +3,13 @@
  * copy, move and link files. Guarantees: no symbolic link is followed and only regular files are opened, so that
  * nothing blocks (a FIFO) and nothing outside is touched; a faulty entry affects only itself.
  */
-import { constants } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { type DiskId, isId, type Sha256 } from '../base/ids.ts';
 import type { PoolFault } from '../core/ports/storage-link.ts';
 import { readHandleBounded } from '../os/files.ts';
+import { openForeign } from '../os/foreign-files.ts';
 
 const JSON_BYTES_MAX = 64 * 1024;
 /** Entries that are checked in one turn of the event loop. */
@@ -52,10 +52,8 @@ export async function demandFile(path: string): Promise<number> {
  */
 export async function readEntryJson(path: string): Promise<unknown> {
   try {
-    // Non-blocking: if the entry has been replaced by a FIFO, it opens at once and is then rejected.
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const file = await openForeign(path);
     try {
-      if (!(await file.stat()).isFile()) throw fault(path, 'is no regular file');
       const text = await readHandleBounded(file, JSON_BYTES_MAX);
       if (text === null) throw fault(path, `has more than ${JSON_BYTES_MAX} bytes`);
       return JSON.parse(text);

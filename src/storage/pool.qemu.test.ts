@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -69,6 +69,38 @@ test('creation is idempotent, a different disk under the same id is refused, and
   await again.deleteDisk(DISK);
   await again.deleteDisk(DISK);
   assert.equal(await again.readMeta(DISK), undefined);
+});
+
+test('an image grows as the user of its daemon, and nothing that it names is opened', {
+  skip: process.getuid?.() !== 0,
+}, async () => {
+  const pool = await openPool('grown');
+  for (const path of [directory, join(directory, 'grown')]) await chmod(path, 0o711);
+  const grown = { format: 'qcow2', sizeBytes: 2 << 20 } as const;
+  const victim = join(directory, 'victim');
+  const image = async (options: readonly string[]): Promise<void> => {
+    await pool.deleteDisk(DISK);
+    await pool.createDisk(DISK, blank);
+    const file = pool.diskPath(DISK, 'qcow2');
+    await writeFile(victim, Buffer.alloc(1 << 20, 7));
+    await rm(file);
+    await run(['qemu-img', 'create', '-q', '-f', 'qcow2', ...options, file, '1M'], { deadlineMs: 10_000 });
+    await chmod(victim, 0o600);
+    await pool.giveDisk(DISK, 'qcow2', { uid: 700_123 });
+  };
+  // What a daemon that was taken over could write into its image.
+  await image(['-u', '-b', '/nowhere', '-F', 'raw']);
+  await pool.growDisk(DISK, grown);
+  assert.equal(await pool.diskSizeBytes(DISK, 'qcow2'), grown.sizeBytes);
+  assert.equal((await stat(pool.diskPath(DISK, 'qcow2'))).uid, 700_123);
+  await image(['-o', `data_file=${victim},data_file_raw=on`]);
+  await assert.rejects(pool.growDisk(DISK, grown), { code: 'failed', message: /Permission denied/ });
+  assert.equal((await stat(victim)).size, 1 << 20);
+  await rm(pool.diskPath(DISK, 'qcow2'));
+  await symlink(victim, pool.diskPath(DISK, 'qcow2'));
+  await assert.rejects(pool.growDisk(DISK, grown), { code: 'failed', message: /symbolic link/ });
+  await assert.rejects(pool.giveDisk(DISK, 'qcow2', { uid: 700_123 }), { code: 'failed', message: /symbolic link/ });
+  assert.equal((await stat(victim)).uid, 0);
 });
 
 test('nvram is a copy of the template, of whole sectors', async () => {

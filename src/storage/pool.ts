@@ -20,8 +20,9 @@ import { LIMITS } from '../core/model/limits.ts';
 import { demandFileSize, largestDiskBytes } from '../core/plan/vm-admission.ts';
 import type { ArtifactInfo, DiskOrder, PoolFault, PoolReport } from '../core/ports/storage-link.ts';
 import { inspectImage } from '../images/inspect.ts';
-import { run } from '../os/child-process.ts';
+import { asUser, run } from '../os/child-process.ts';
 import { writeFileAtomic } from '../os/files.ts';
+import { giveForeign, openForeign, removeForeign, syncForeign } from '../os/foreign-files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { SPARSE_BLOCK_BYTES, SparseWriter } from '../os/sparse-file.ts';
 import { idOf, integer, nullable, object, oneOf, text } from '../rpc/parse.ts';
@@ -62,6 +63,11 @@ export interface PoolOptions {
 
 const TOOL_MS = 30_000;
 const NBD_BLOCK_BYTES = 512;
+const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
+/** The offset of the virtual size in a qcow2 header: 64 bits, big-endian (QEMU's document about the format). */
+const QCOW2_SIZE_AT = 24;
+/** Options by which a tool opens no backing file, whatever the image names. */
+const NO_BACKING = { qcow2: { backing: null }, raw: {} } as const;
 const FILE_BLOCK_BYTES = 4096;
 /** Interval between two checks of the whole pool, in ms. */
 const LOOK_MS = 60_000;
@@ -76,6 +82,8 @@ const parseMeta = object({
 
 /** The pool directory; one instance per directory (the process holds its lock). */
 export class Pool {
+  /** The user as whom tools look at uploads; undefined: as this process. */
+  toolUid: number | undefined;
   readonly #options: PoolOptions;
   readonly #directory: string;
   #largestFileBytes = 0;
@@ -90,13 +98,14 @@ export class Pool {
   /** Opens the pool, making its directories and removing what was left half-made. */
   static async open(options: PoolOptions): Promise<Pool> {
     const pool = new Pool(options);
-    await rm(pool.#path('tmp'), { recursive: true, force: true });
+    await removeForeign(pool.#path('tmp'));
     // Others may pass through (each daemon reaches its own disk and the shared images) but not list.
     for (const name of ['', 'disks', 'artifacts']) {
       await mkdir(pool.#path(name), { recursive: true, mode: 0o711 });
       await chmod(pool.#path(name), 0o711);
     }
-    await mkdir(pool.#path('tmp'), { mode: 0o700 });
+    // Tools that look at an upload run as another user, who may pass through as well; names there cannot be guessed.
+    await mkdir(pool.#path('tmp'), { mode: 0o711 });
     pool.#largestFileBytes = await largestFile(pool.#path('tmp', 'largest'));
     return pool;
   }
@@ -194,35 +203,36 @@ export class Pool {
       throw error;
     }
     await syncPath(this.#path('disks'));
-    await rm(temporary, { recursive: true, force: true });
+    await removeForeign(temporary);
   }
 
-  /** Grows a disk that no daemon has open; one that is larger already stays. */
+  /**
+   * Grows a disk that no daemon has open; one that is larger already stays. The image is its daemon's, which may have
+   * written what it wants into it: the tool runs as that user, and opens no other file because of what the image says.
+   */
   async growDisk(disk: DiskId, { format, sizeBytes }: { format: 'qcow2' | 'raw'; sizeBytes: number }): Promise<void> {
     const file = this.diskPath(disk, format);
     if ((await this.diskSizeBytes(disk, format)) >= sizeBytes) return;
     this.#demandFile(format, sizeBytes);
-    await run(['qemu-img', 'resize', '-q', '-f', format, file, String(sizeBytes)], { deadlineMs: TOOL_MS });
-    await syncPath(file);
+    const { uid } = await lstat(file);
+    const image = { driver: format, file: { driver: 'file', filename: file }, ...NO_BACKING[format] };
+    const argv = [...asUser(uid), 'qemu-img', 'resize', '-q', `json:${JSON.stringify(image)}`, String(sizeBytes)];
+    await run(argv, { deadlineMs: TOOL_MS });
+    await syncForeign(file);
   }
 
   /** The size that the guest sees. */
   async diskSizeBytes(disk: DiskId, format: 'qcow2' | 'raw'): Promise<number> {
-    const sizeBytes = await demandFile(this.diskPath(disk, format));
-    if (format === 'raw') return sizeBytes;
-    // -U: read beside the daemon that may hold the lock; only the header is looked at.
-    const argv = ['qemu-img', 'info', '-U', '--output=json', '-f', 'qcow2', this.diskPath(disk, format)];
-    const { stdout } = await run(argv, { deadlineMs: TOOL_MS });
-    const info = JSON.parse(stdout) as { readonly 'virtual-size'?: unknown };
-    return integer({ min: 0 })(info['virtual-size'], 'virtual-size');
+    const file = this.diskPath(disk, format);
+    await demandFile(file);
+    return imageSizeBytes(file, format);
   }
 
   /** Gives a disk's directory and files to the user whose daemon serves it. */
   async giveDisk(disk: DiskId, format: 'qcow2' | 'raw', { uid }: { readonly uid: number }): Promise<void> {
     const directory = this.#path('disks', disk);
     await demandFile(this.diskPath(disk, format));
-    if ((await lstat(directory)).uid === uid && (await lstat(this.diskPath(disk, format))).uid === uid) return;
-    await lchown(this.diskPath(disk, format), uid, uid);
+    await giveForeign(this.diskPath(disk, format), uid);
     await lchown(directory, uid, uid);
   }
 
@@ -243,9 +253,9 @@ export class Pool {
     const temporary = this.#path('tmp', randomBytes(8).toString('hex'));
     try {
       await writeHashed(temporary, { stream, sizeBytes, dataBytes: dataBytes ?? sizeBytes, sha256 });
-      const info = await inspectArtifact(temporary, { kind, sha256, sizeBytes });
       // A seed holds a guest's secrets: only this service may read it.
       await chmod(temporary, kind === 'seed' ? 0o400 : 0o444);
+      const info = await this.#inspect(temporary, { kind, sha256, sizeBytes });
       await rename(temporary, this.artifactPath(sha256));
       await syncPath(this.#path('artifacts'));
       return info;
@@ -285,7 +295,17 @@ export class Pool {
 
   async #artifactInfo(sha256: Sha256, kind: ArtifactKind): Promise<ArtifactInfo> {
     const path = this.artifactPath(sha256);
-    return inspectArtifact(path, { kind, sha256, sizeBytes: (await stat(path)).size });
+    return this.#inspect(path, { kind, sha256, sizeBytes: (await stat(path)).size });
+  }
+
+  async #inspect(
+    path: string,
+    { kind, sha256, sizeBytes }: { kind: ArtifactKind; sha256: Sha256; sizeBytes: number },
+  ): Promise<ArtifactInfo> {
+    if (kind === 'kernel' || kind === 'initrd' || kind === 'seed') return { sha256, sizeBytes, virtualSizeBytes: null };
+    const format = kind === 'disk-qcow2' ? 'qcow2' : 'raw';
+    const { virtualSizeBytes } = await inspectImage(path, { format, uid: this.toolUid });
+    return { sha256, sizeBytes, virtualSizeBytes };
   }
 
   /** Refuses a disk that cannot be written in full: its guest would be paused one day. */
@@ -319,8 +339,9 @@ export class Pool {
       case 'image': {
         const backing = this.artifactPath(source.artifact);
         if (!(await exists(backing))) throw new CodedError('not-found', `There is no file ${source.artifact} here.`);
-        const argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', '-b', backing, '-F', source.format, file];
-        const backingBytes = (await inspectImage(backing, { format: source.format })).virtualSizeBytes;
+        // -u: the backing file was checked when it was stored, and is not opened.
+        const argv = ['qemu-img', 'create', '-q', '-u', '-f', 'qcow2', '-b', backing, '-F', source.format, file];
+        const backingBytes = await imageSizeBytes(backing, source.format);
         await run([...argv, String(Math.max(sizeBytes, backingBytes))], { deadlineMs: TOOL_MS });
         return;
       }
@@ -417,15 +438,6 @@ async function writeHashed(
   }
 }
 
-async function inspectArtifact(
-  path: string,
-  { kind, sha256, sizeBytes }: { kind: ArtifactKind; sha256: Sha256; sizeBytes: number },
-): Promise<ArtifactInfo> {
-  if (kind === 'kernel' || kind === 'initrd' || kind === 'seed') return { sha256, sizeBytes, virtualSizeBytes: null };
-  const { virtualSizeBytes } = await inspectImage(path, { format: kind === 'disk-qcow2' ? 'qcow2' : 'raw' });
-  return { sha256, sizeBytes, virtualSizeBytes };
-}
-
 /** NBD and direct I/O want whole sectors. */
 function roundUp(sizeBytes: number, unitBytes = NBD_BLOCK_BYTES): number {
   return Math.ceil(sizeBytes / unitBytes) * unitBytes;
@@ -434,6 +446,23 @@ function roundUp(sizeBytes: number, unitBytes = NBD_BLOCK_BYTES): number {
 async function readSpace(directory: string): Promise<{ totalBytes: number; freeBytes: number }> {
   const { bsize, blocks, bavail } = await statfs(directory);
   return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
+}
+
+/**
+ * Returns the size that a guest sees of an image. Nothing but its first bytes is read. CodedError 'failed' if the image
+ * is not of that format.
+ */
+async function imageSizeBytes(path: string, format: 'qcow2' | 'raw'): Promise<number> {
+  const file = await openForeign(path);
+  try {
+    if (format === 'raw') return (await file.stat()).size;
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(QCOW2_SIZE_AT + 8), 0, QCOW2_SIZE_AT + 8, 0);
+    if (bytesRead < buffer.length || !buffer.subarray(0, QCOW2_MAGIC.length).equals(QCOW2_MAGIC))
+      throw new CodedError('failed', `${path} is no qcow2 image; it was left as it is.`);
+    return integer({ min: 0 })(Number(buffer.readBigUInt64BE(QCOW2_SIZE_AT)), 'virtual size');
+  } finally {
+    await file.close();
+  }
 }
 
 async function syncPath(path: string): Promise<void> {

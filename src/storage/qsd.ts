@@ -15,9 +15,11 @@ import { CodedError } from '../base/errors.ts';
 import { qemuAuthzName } from '../base/identity.ts';
 import { type DiskId, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
+import { DISK_PORT_BASE } from '../core/model/ports.ts';
 import { type Daemon, type DaemonProcess, exportName, type Grant } from '../core/ports/disk-backend.ts';
 import { spawnDaemon } from '../os/child-process.ts';
 import { systemClock } from '../os/clock.ts';
+import { removeForeign } from '../os/foreign-files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
@@ -48,6 +50,8 @@ export interface QsdSpec {
 }
 
 const PROGRAM = 'qemu-storage-daemon';
+/** First of the user IDs of daemons; a disk's is this plus its port's number. */
+export const UID_BASE = 700_000;
 const COMMAND_MS = 2_000;
 const START_MS = 10_000;
 const KILL_MS = 5_000;
@@ -194,15 +198,24 @@ function exportOptions(grant: Grant): {
   };
 }
 
-/** The daemons of this run directory that the operating system knows, whoever started them. */
+/** Returns the user of the daemon that serves a disk on this port. */
+export function daemonUid(port: number): number {
+  return UID_BASE + port - DISK_PORT_BASE;
+}
+
+/**
+ * The daemons of this run directory that the operating system knows, whichever service started them. A process of a user
+ * as whom no service starts daemons is none, whatever its arguments say.
+ */
 export function findDaemons(runDir: string): readonly DaemonProcess[] {
   const daemons: DaemonProcess[] = [];
-  for (const { pid, startTicks, argv, state } of listProcesses()) {
+  for (const { pid, startTicks, argv, state, uid } of listProcesses()) {
     if (state === 'Z' || basename(argv[0] ?? '') !== PROGRAM) continue;
     const chardev = argv[argv.indexOf('--chardev') + 1]?.replaceAll(',,', ',') ?? '';
     const disk = /\/(disk-[0-9a-f]{12})\/qmp\.sock,server=on/.exec(chardev)?.[1];
     if (disk === undefined || !chardev.startsWith(`socket,id=qmp,path=${runDir}/`)) continue;
     const port = /"port":"(\d+)"/.exec(argv[argv.indexOf('--nbd-server') + 1] ?? '')?.[1];
+    if (uid !== process.geteuid?.() && uid !== daemonUid(Number(port))) continue;
     daemons.push({ pid, startTicks, disk: parseDiskId(disk), port: Number(port) });
   }
   return daemons;
@@ -237,7 +250,7 @@ export class Qsd implements Daemon {
   static async start(spec: QsdSpec, grants: readonly Grant[]): Promise<Qsd> {
     const directory = join(spec.runDir, spec.disk);
     const owner = spec.uid === undefined ? {} : { owner: { uid: spec.uid, gid: spec.uid } };
-    await rm(directory, { recursive: true, force: true });
+    await removeForeign(directory);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await writeCredentials(join(directory, 'tls'), spec.credentials, { ...owner, durable: false });
     if (spec.uid !== undefined) await chown(directory, spec.uid, spec.uid);

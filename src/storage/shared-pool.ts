@@ -7,7 +7,8 @@
  *   shared/ID/cached.json whose writes may be in the page cache only: the target's (src/iscsi/cached-writes-file.ts)
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, lchown, lstat, mkdir, open, rename, rm, truncate } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, lchown, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId } from '../base/ids.ts';
@@ -15,6 +16,7 @@ import type { PoolFault } from '../core/ports/storage-link.ts';
 import type { TargetUnit } from '../core/ports/target-backend.ts';
 import { CACHED_WRITES_FILE } from '../iscsi/cached-writes-file.ts';
 import { writeFileAtomic } from '../os/files.ts';
+import { giveForeign, openForeign, removeForeign } from '../os/foreign-files.ts';
 import { integer, object, type Parser } from '../rpc/parse.ts';
 import { demandFile, faultsIn, idsIn, readEntryJson } from './pool-entries.ts';
 
@@ -86,8 +88,15 @@ export class SharedPool {
 
   async grow({ disk, sizeBytes }: TargetUnit): Promise<void> {
     if ((await demandFile(this.#file(disk))) >= sizeBytes) return;
-    await truncate(this.#file(disk), sizeBytes).catch((error: unknown) => Promise.reject(noRoom(error, sizeBytes)));
-    await syncDirectory(this.#file(disk));
+    const file = await openForeign(this.#file(disk), constants.O_RDWR);
+    try {
+      await file.truncate(sizeBytes);
+      await file.sync();
+    } catch (error) {
+      throw noRoom(error, sizeBytes);
+    } finally {
+      await file.close();
+    }
   }
 
   /** Idempotent. Whoever has it open keeps an unlinked file. */
@@ -100,7 +109,7 @@ export class SharedPool {
       throw error;
     }
     await syncDirectory(this.directory);
-    await rm(temporary, { recursive: true, force: true });
+    await removeForeign(temporary);
   }
 
   /** Gives all disks to the user whose process serves them. */
@@ -108,9 +117,9 @@ export class SharedPool {
     for (const { disk } of await this.list()) {
       const directory = join(this.directory, disk);
       if ((await lstat(directory)).uid === uid) continue;
-      await lchown(this.#file(disk), uid, uid);
+      await giveForeign(this.#file(disk), uid);
       // Made by a target that had no user of its own.
-      await lchown(join(directory, CACHED_WRITES_FILE), uid, uid).catch(unlessMissing);
+      await giveForeign(join(directory, CACHED_WRITES_FILE), uid).catch(unlessMissing);
       await lchown(directory, uid, uid);
     }
   }

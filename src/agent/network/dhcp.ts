@@ -28,6 +28,8 @@ interface Server {
   readonly process: ProcessIdentity;
 }
 
+/** As whom dnsmasq runs after it gave up root: `nobody` of every Linux distribution. */
+const NOBODY_UID = 65_534;
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
 
 /** The configuration file of a network with DHCP, and of the host's part in it only. */
@@ -113,6 +115,7 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   await spawnDaemon(argv, { env: DAEMON_ENV, cwd: '/' });
 }
 
+/** Finds the dnsmasqs that agents of this host started: as our own user, and as nobody after they gave up root. */
 function findServers(runDir: string): readonly Server[] {
   const prefix = configArgument(join(runDir, 'net-'));
   return processesWith(Buffer.from(prefix)).flatMap(({ pid }) => {
@@ -120,6 +123,7 @@ function findServers(runDir: string): readonly Server[] {
     const argument = record?.argv.find((candidate) => candidate.startsWith(prefix));
     const vni = /^(\d+)\/dnsmasq\.conf$/.exec(argument?.slice(prefix.length) ?? '')?.[1];
     if (record === undefined || vni === undefined || record.state === 'Z' || !isOnThisHost(pid)) return [];
+    if (record.uid !== process.geteuid?.() && record.uid !== NOBODY_UID) return [];
     return [{ vni: Number(vni), process: { pid, startTicks: record.startTicks } }];
   });
 }

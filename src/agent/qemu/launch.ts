@@ -4,7 +4,7 @@
  * its user's alone.
  */
 
-import { chown, rm } from 'node:fs/promises';
+import { lchown, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -137,7 +137,7 @@ class ReadySocket {
       );
       ready.#server.listen(path, resolve);
     });
-    if (owner !== undefined) await chown(path, owner.uid, owner.gid);
+    if (owner !== undefined) await lchown(path, owner.uid, owner.gid);
     return ready;
   }
 
