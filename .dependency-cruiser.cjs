@@ -6,8 +6,9 @@
 /** Folder -> what it may import besides itself. `node`: Node's builtin modules. A folder with a slash refines its parent. */
 const FOLDERS = {
   base: { src: [], npm: [], node: false },
-  // Bytes apart from decisions: target and device server decide about iSCSI and SCSI commands, their layout is the wire's.
-  core: { src: ['base', 'wire/scsi', 'wire/iscsi'], npm: [], node: false },
+  // Bytes apart from decisions: target and device server decide about iSCSI and SCSI commands, sessions with QEMUs about QMP's events and
+  // refusals; their layout is the wire's.
+  core: { src: ['base', 'wire/scsi', 'wire/iscsi', 'wire/qmp'], npm: [], node: false },
   wire: { src: ['base'], npm: [], node: false },
   os: { src: ['base', 'wire'], npm: [], node: true },
   pki: { src: ['base', 'wire', 'os'], npm: ['@peculiar/x509', 'reflect-metadata'], node: true },

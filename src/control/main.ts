@@ -49,7 +49,8 @@ import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
-import { QmpConnector } from './links/qmp-connector.ts';
+import { type PathsToQemus, qmpOverTls } from './links/qmp-connector.ts';
+import { createSerialPorts } from './links/serial-ports.ts';
 import { createReach } from './links/reach.ts';
 import { withReservationKeys } from './links/reservation-keys.ts';
 import { createStorageLink, type StorageClient } from './links/storage-link.ts';
@@ -215,7 +216,8 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
     0,
     config.peers.findIndex(({ name }) => name === config.name),
   );
-  const qmp = new QmpConnector({ credentials, relays: () => paths.relays(), monitor });
+  const toQemus: PathsToQemus = { credentials, paths: paths.list, relayOf: paths.relayOf };
+  const qmp = qmpOverTls(toQemus, { clock, monitor });
   return { clients, hosts, storage, paths, reach, qmp };
 }
 

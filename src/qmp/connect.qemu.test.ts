@@ -16,7 +16,8 @@ import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import { qmp } from './commands.ts';
 import { connectQmp, type QmpAddress, type QmpConnection } from './connect.ts';
-import { QmpError, type QmpSession } from './session.ts';
+import type { QmpSession } from './session.ts';
+import { QmpError } from '../wire/qmp/error.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };

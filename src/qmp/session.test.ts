@@ -4,7 +4,8 @@ import { Duplex, duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
 import { qmp } from './commands.ts';
-import { QmpError, QmpSession, type SessionOptions } from './session.ts';
+import { QmpSession, type SessionOptions } from './session.ts';
+import { QmpError } from '../wire/qmp/error.ts';
 
 const DEADLINE = { deadlineMs: 10_000 };
 const code =

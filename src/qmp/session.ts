@@ -16,20 +16,7 @@ import {
   type QmpGreeting,
   type QmpMessage,
 } from '../wire/qmp/codec.ts';
-
-/** QEMU carried the command out, or refused to, and says why not: the outcome is known. */
-export class QmpError extends CodedError {
-  /** GenericError, CommandNotFound, DeviceNotFound, DeviceNotActive, KVMMissingCap. */
-  readonly errorClass: string;
-  /** QEMU's text, for people: not to be matched by programs. */
-  readonly description: string;
-
-  constructor(command: string, { errorClass, description }: Pick<QmpErrorReply, 'errorClass' | 'description'>) {
-    super(errorClass === 'DeviceNotFound' ? 'not-found' : 'failed', `QEMU refused ${command}: ${description}`);
-    this.errorClass = errorClass;
-    this.description = description;
-  }
-}
+import { QmpError } from '../wire/qmp/error.ts';
 
 export interface SessionOptions {
   /** For greeting and negotiation together. */
@@ -47,9 +34,6 @@ export interface ExecuteOptions {
   /** Ask for out-of-band execution; falls back to the ordinary one where it was not negotiated. */
   readonly outOfBand?: boolean | undefined;
 }
-
-/** Runs one command of one QEMU; rejects with QmpError where QEMU refuses it. */
-export type Execute = <T>(command: string, args?: object) => Promise<T>;
 
 interface Pending {
   readonly command: string;

@@ -25,7 +25,8 @@ import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import { qmp } from '../qmp/commands.ts';
 import { connectQmp } from '../qmp/connect.ts';
-import { QmpError, type QmpSession } from '../qmp/session.ts';
+import type { QmpSession } from '../qmp/session.ts';
+import { QmpError } from '../wire/qmp/error.ts';
 
 /** The image a daemon opens. */
 export interface QsdImage {

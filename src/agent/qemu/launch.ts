@@ -15,8 +15,9 @@ import { withDeadline } from '../../os/deadline.ts';
 import { makePrivateDirectory, writeFileAtomic } from '../../os/files.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { writeCredentials } from '../../pki/credentials.ts';
-import { receiveMigration } from '../../qmp/receive-migration.ts';
-import { type Execute, QmpSession } from '../../qmp/session.ts';
+import { receiveMigration } from '../../core/qmp/receive-migration.ts';
+import { QmpSession } from '../../qmp/session.ts';
+import type { Execute } from '../../core/ports/qmp-dialer.ts';
 import { readTail } from '../tail.ts';
 import { type Confinement, confinementArguments, type QemuContext, qemuArguments, secretFile } from './arguments.ts';
 

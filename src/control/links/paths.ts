@@ -1,22 +1,15 @@
-/** The independent ways from the leader to a host: directly, through each other control node, through each storage node. */
+/** The paths from a control node to hosts (core/model/paths.ts), with the relays that stand on them. */
+import { CodedError } from '../../base/errors.ts';
 import type { ControlName, StorageName } from '../../base/ids.ts';
-import type { HostRecord } from '../../core/model/cluster.ts';
+import { addressOn, type Path, pathsFrom } from '../../core/model/paths.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { Path, Paths } from '../../core/ports/paths.ts';
+import type { Paths } from '../../core/ports/paths.ts';
 import type { StorageLink } from '../../core/ports/storage-link.ts';
 import type { Snapshot } from '../../core/ports/store.ts';
 import { probeTcp } from '../../os/tcp-probe.ts';
 import type { RpcClient } from '../../rpc/client.ts';
 import type { RpcClients } from './clients.ts';
 import { parseProbe } from './storage-link.ts';
-
-/** A path with the way to use it. */
-export interface RelayPath extends Path {
-  /** The relay to connect through; null: directly. */
-  readonly relay: RpcClient | null;
-  /** Which of a host's addresses it leads to. */
-  readonly network: 'control' | 'storage';
-}
 
 export interface PathsOptions {
   readonly self: string;
@@ -26,51 +19,49 @@ export interface PathsOptions {
   readonly controls: () => readonly { readonly name: string; readonly address: string }[];
 }
 
+/** The relay of a path, to connect through; null for the direct path. CodedError where it is none of the cluster's. */
+export type RelayOf = (path: Path) => RpcClient | null;
+
 /** The network paths of a control node. */
 export interface ControlPaths extends Paths {
-  relays(): readonly RelayPath[];
+  readonly relayOf: RelayOf;
   /**
    * Whether a machine is at an address, by every path to that network: its kernel refuses or accepts a connection to a
    * port on which nothing listens. Null if there is no path, or none that works.
    */
-  addressAnswers(network: RelayPath['network'], address: string): Promise<boolean | null>;
+  addressAnswers(network: Path['network'], address: string): Promise<boolean | null>;
 }
 
-/** All paths, those through storage nodes last: they are the only ones on another network. */
+/** All paths that exist while they are asked for. */
 export function createPaths(options: PathsOptions): ControlPaths {
   const { self, clients, snapshot, storage, controls } = options;
-  const relays = (): readonly RelayPath[] => {
-    const viaControl = controls()
-      .filter(({ name }) => name !== self)
-      .map(({ name, address }): RelayPath => {
-        const relay = clients.to({
-          address,
-          port: PORTS.controlPeer,
-          identity: { kind: 'control', name: name as ControlName },
-        });
-        return { name: `via ${name}`, storage: null, relay, network: 'control' };
-      });
-    const standing = [...snapshot.storage.values()].filter(({ value }) => value.lost === undefined);
-    const viaStorage = standing.map(
-      ({ value: { name: node } }): RelayPath => ({
-        name: `via ${node}`,
-        storage: node,
-        relay: storage.client(node),
-        network: 'storage',
-      }),
-    );
-    return [{ name: 'direct', storage: null, relay: null, network: 'control' }, ...viaControl, ...viaStorage];
+  const list = (): readonly Path[] =>
+    pathsFrom({
+      self,
+      controls: controls().map(({ name }) => name),
+      storage: [...snapshot.storage.values()].flatMap(({ value }) => (value.lost === undefined ? [value.name] : [])),
+    });
+  const relayOf: RelayOf = (path) => {
+    if (path.storage !== null) return storage.client(path.storage);
+    if (path.control === null) return null;
+    const control = controls().find(({ name }) => name === path.control);
+    if (control === undefined)
+      throw new CodedError('not-found', `Control node ${path.control} is not in the cluster.`);
+    const identity = { kind: 'control', name: control.name as ControlName } as const;
+    return clients.to({ address: control.address, port: PORTS.controlPeer, identity });
   };
   return {
-    relays,
-    list: relays,
+    list,
+    relayOf,
     probe: async (path, host, deadlineMs) => {
-      const relay = relays().find(({ name }) => name === path.name);
-      return relay === undefined ? NO_PATH : probeVia(relay, addressOn(relay, host), deadlineMs);
+      const standing = list().find(({ name }) => name === path.name);
+      return standing === undefined
+        ? NO_PATH
+        : probeVia(relayOf(standing), addressOn(standing, host.addresses), deadlineMs);
     },
     addressAnswers: async (network, address) => {
-      const there = relays().filter((path) => path.network === network);
-      const probes = await Promise.all(there.map((path) => probeVia(path, address, ANSWER_MS)));
+      const there = list().filter((path) => path.network === network);
+      const probes = await Promise.all(there.map((path) => probeVia(relayOf(path), address, ANSWER_MS)));
       const outcomes = probes.map(({ outcome }) => outcome);
       if (outcomes.some((outcome) => outcome === 'refused' || outcome === 'accepted')) return true;
       return outcomes.includes('silent') ? false : null;
@@ -82,11 +73,11 @@ const NO_PATH = { outcome: 'no-path', lateMs: 0 } as const;
 /** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
 const ANSWER_MS = 1_500;
 
-async function probeVia(path: RelayPath, address: string, deadlineMs: number): ReturnType<Paths['probe']> {
+async function probeVia(relay: RpcClient | null, address: string, deadlineMs: number): ReturnType<Paths['probe']> {
   const target = { address, port: PORTS.reachability };
-  if (path.relay === null) return probeTcp(target, deadlineMs);
+  if (relay === null) return probeTcp(target, deadlineMs);
   try {
-    return await path.relay.call({
+    return await relay.call({
       method: 'POST',
       path: '/v1/probe',
       body: { ...target, deadlineMs },
@@ -98,9 +89,4 @@ async function probeVia(path: RelayPath, address: string, deadlineMs: number): R
     // The relay did not answer, which says nothing about the host.
     return NO_PATH;
   }
-}
-
-/** The address of a host that a path leads to. */
-export function addressOn(path: Pick<RelayPath, 'network'>, host: Pick<HostRecord, 'addresses'>): string {
-  return path.network === 'control' ? host.addresses.control : host.addresses.storage;
 }

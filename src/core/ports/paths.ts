@@ -1,14 +1,7 @@
-/** The independent ways to a host's kernel. */
-import type { StorageName } from '../../base/ids.ts';
+/** Attempts to reach a host's kernel over the paths to it (core/model/paths.ts). */
 import type { HostRecord } from '../model/cluster.ts';
+import type { Path } from '../model/paths.ts';
 import type { ProbeResult } from './probe-result.ts';
-
-export interface Path {
-  /** For people: `direct`, `via s1`. */
-  readonly name: string;
-  /** The storage node it leads through, or null. */
-  readonly storage: StorageName | null;
-}
 
 export interface Paths {
   /** All paths that exist now. */

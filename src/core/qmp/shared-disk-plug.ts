@@ -10,9 +10,9 @@ import {
   sharedDevice,
   sharedDeviceId,
   sharedSecretId,
-} from '../../core/model/shared-disk-devices.ts';
-import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
-import type { Execute } from '../../qmp/session.ts';
+} from '../model/shared-disk-devices.ts';
+import type { LaunchSharedDisk } from '../ports/host-link.ts';
+import type { Execute } from '../ports/qmp-dialer.ts';
 
 /** How a wait for the guest to give a device back ends. */
 export interface UnplugWait {

@@ -3,8 +3,9 @@
  * node's. Guarantees: it takes the stream of the named source only, over TLS; what was set up before is left as it is.
  */
 
-import { type PeerIdentity, qemuAuthzName } from '../base/identity.ts';
-import { type Execute, QmpError } from './session.ts';
+import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
+import { QmpError } from '../../wire/qmp/error.ts';
+import type { Execute } from '../ports/qmp-dialer.ts';
 
 const AUTHZ = 'migration-authz';
 

@@ -7,8 +7,9 @@
  * export does so first (block/export/export.c, blk_exp_add). This module therefore requests an export while no NBD
  * server runs: the disk becomes active, the export is refused, and no client was ever served.
  */
-import { CodedError } from '../base/errors.ts';
-import { type Execute, QmpError } from './session.ts';
+import { CodedError } from '../../base/errors.ts';
+import { QmpError } from '../../wire/qmp/error.ts';
+import type { Execute } from '../ports/qmp-dialer.ts';
 
 const EXPORT = 'activation';
 

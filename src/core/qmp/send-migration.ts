@@ -1,0 +1,34 @@
+/**
+ * The sending end of a live migration, over whatever session there is with its QEMU. Guarantees: nothing is begun where a stream is under
+ * way or complete; QEMU sends to the incarnation named and to nobody else, over TLS.
+ */
+import { dnsName, type PeerIdentity } from '../../base/identity.ts';
+import { FIRST_PAUSE_MS } from '../model/pause-allowance.ts';
+import type { Execute } from '../ports/qmp-dialer.ts';
+import { type QueryMigrate, type QueryStatus, statusOf } from './observation.ts';
+import { setMigrationCapabilities } from './receive-migration.ts';
+
+/** 8 GiB/s: the network is the limit, not a parameter. */
+const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
+
+/** Whether a QEMU sends, or has sent everything. */
+export async function hasBegunToSend(execute: Execute): Promise<boolean> {
+  const [before, { status }] = await Promise.all([
+    execute<QueryMigrate>('query-migrate'),
+    execute<QueryStatus>('query-status'),
+  ]);
+  return status === 'postmigrate' || statusOf(before) === 'active';
+}
+
+/** Prepares a QEMU to send to `destination`, with the first pause of pause-allowance.ts. */
+export async function prepareToSend(execute: Execute, destination: PeerIdentity): Promise<void> {
+  await Promise.all([
+    setMigrationCapabilities(execute, ['events', 'return-path', 'auto-converge']),
+    execute('migrate-set-parameters', {
+      'tls-creds': 'tls-client',
+      'tls-hostname': dnsName(destination),
+      'max-bandwidth': MIGRATION_BYTES_PER_S,
+      'downtime-limit': FIRST_PAUSE_MS,
+    }),
+  ]);
+}
