@@ -19,6 +19,7 @@ import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts'
 import type { Clock } from '../core/ports/clock.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
+import type { QmpSessions } from '../core/qmp/qmp-sessions.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { observe } from '../etcd/election.ts';
@@ -37,7 +38,7 @@ import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import { ControlBackend } from './backend/control-backend.ts';
 import { ImageKeeper } from './backend/image-keeper.ts';
-import type { HostLogs } from './backend/ports.ts';
+import type { HostLogs, SerialPorts } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { EtcdSpace } from './etcd-space.ts';
@@ -50,9 +51,9 @@ import { etcdReaders } from './links/etcd-readers.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { type PathsToQemus, qmpOverTls } from './links/qmp-connector.ts';
-import { createSerialPorts } from './links/serial-ports.ts';
 import { createReach } from './links/reach.ts';
 import { withReservationKeys } from './links/reservation-keys.ts';
+import { createSerialPorts } from './links/serial-ports.ts';
 import { createStorageLink, type StorageClient } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
 import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
@@ -169,7 +170,7 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256, etcd: { endpoints }, peers }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'qmp'> &
+  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial'> &
     Pick<Links, 'clients' | 'paths'> & { readonly etcd: EtcdClient; readonly authority: CertifiedKey },
   state: ServerState,
 ): BackendContext {
@@ -201,7 +202,8 @@ interface Links {
   readonly clients: RpcClients;
   readonly paths: ControlPaths;
   readonly reach: Reach;
-  readonly qmp: QmpConnector;
+  readonly qmp: QmpSessions;
+  readonly serial: SerialPorts;
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
@@ -216,9 +218,9 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
     0,
     config.peers.findIndex(({ name }) => name === config.name),
   );
-  const toQemus: PathsToQemus = { credentials, paths: paths.list, relayOf: paths.relayOf };
+  const toQemus: PathsToQemus = { credentials, paths: () => paths.list(), relayOf: paths.relayOf };
   const qmp = qmpOverTls(toQemus, { clock, monitor });
-  return { clients, hosts, storage, paths, reach, qmp };
+  return { clients, hosts, storage, paths, reach, qmp, serial: createSerialPorts(toQemus) };
 }
 
 /** What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash at. */

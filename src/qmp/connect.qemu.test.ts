@@ -14,10 +14,10 @@ import { makePrivateDirectory } from '../os/files.ts';
 import { isRunning, type ProcessIdentity, readProcess, signalProcess, waitGone } from '../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
+import { QmpError } from '../wire/qmp/error.ts';
 import { qmp } from './commands.ts';
 import { connectQmp, type QmpAddress, type QmpConnection } from './connect.ts';
 import type { QmpSession } from './session.ts';
-import { QmpError } from '../wire/qmp/error.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };

@@ -3,9 +3,9 @@ import { createInterface, type Interface } from 'node:readline';
 import { Duplex, duplexPair } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import { QmpError } from '../wire/qmp/error.ts';
 import { qmp } from './commands.ts';
 import { QmpSession, type SessionOptions } from './session.ts';
-import { QmpError } from '../wire/qmp/error.ts';
 
 const DEADLINE = { deadlineMs: 10_000 };
 const code =

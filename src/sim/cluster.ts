@@ -28,7 +28,7 @@ import { SimControlNode } from './machines/control-node.ts';
 import { SimHostNode } from './machines/host-node.ts';
 import type { Note } from './machines/note.ts';
 import { SimMachine, type SimProcess } from './machines/sim-machine.ts';
-import { type Topology, waysFrom } from './machines/topology.ts';
+import { pathsOf, type Topology } from './machines/topology.ts';
 import { addressOf } from './network/addresses.ts';
 import { type NetworkName, SimNetwork } from './network/network.ts';
 import type { QemuProcess, QemuSurroundings } from './qemu/qemu-process.ts';
@@ -410,7 +410,7 @@ export class SimCluster implements Topology {
     for (const host of hosts) {
       const machine = this.machines.get(host);
       const working = machine === undefined ? new Map<string, number>() : this.paths.working(this, from, machine);
-      for (const { name: path } of waysFrom(this, control))
+      for (const { name: path } of pathsOf(this, control))
         this.note({ kind: 'path', from: control, host, path, since: working.get(path) ?? null });
       this.note({ kind: 'gives-up', by: control, host });
     }

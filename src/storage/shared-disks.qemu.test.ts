@@ -17,13 +17,16 @@ import {
   parseVmId,
   type Term,
 } from '../base/ids.ts';
-import { QmpConnector } from '../control/links/qmp-connector.ts';
+import { qmpOverTls } from '../control/links/qmp-connector.ts';
+import { pathsFrom } from '../core/model/paths.ts';
 import type { VmPhase } from '../core/model/vm.ts';
 import type { LaunchOrder, LaunchSharedDisk } from '../core/ports/host-link.ts';
 import type { QmpTarget } from '../core/ports/qmp-link.ts';
+import type { QmpSessions } from '../core/qmp/qmp-sessions.ts';
 import { checkSequence } from '../images/sequence-check.ts';
 import { buildTiny, type TinyImage } from '../images/tiny.ts';
 import type { SocketInitiator } from '../iscsi/testing/socket-initiator.ts';
+import { systemClock } from '../os/clock.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
 import { until } from '../os/testing/until.ts';
@@ -48,7 +51,7 @@ const GONE_MS = 5_000;
 
 let lab: StorageLab;
 let image: TinyImage;
-let qmp: QmpConnector;
+let qmp: QmpSessions;
 const qemus: ProcessIdentity[] = [];
 
 before(async () => {
@@ -56,8 +59,9 @@ before(async () => {
   lab = await StorageLab.start();
   await lab.authorize();
   const credentials = await credentialsOf({ kind: 'control', name: parseControlName('c1') });
-  const direct = { name: 'direct', storage: null, relay: null, network: 'control' } as const;
-  qmp = new QmpConnector({ credentials, relays: () => [direct], monitor: 0 });
+  const paths = pathsFrom({ self: 'c1', controls: [], storage: [] });
+  const to = { credentials, paths: () => paths, relayOf: () => null };
+  qmp = qmpOverTls(to, { clock: systemClock, monitor: 0 });
   await lab.startService();
   for (const disk of [DATA, QUORUM]) {
     const order = { term: 1, needs: ['shared-disks'], sizeBytes: SIZE_BYTES, blockBytes: 512 };

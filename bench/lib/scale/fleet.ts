@@ -8,6 +8,7 @@ import { present } from '../../../src/base/assert.ts';
 import { CodedError } from '../../../src/base/errors.ts';
 import type { HostName, StorageName, VmId } from '../../../src/base/ids.ts';
 import type { QmpObservation } from '../../../src/core/model/observation.ts';
+import { pathsFrom } from '../../../src/core/model/paths.ts';
 import type {
   HostLink,
   HostReport,
@@ -15,7 +16,7 @@ import type {
   LaunchResult,
   RunningIncarnation,
 } from '../../../src/core/ports/host-link.ts';
-import type { Path, Paths } from '../../../src/core/ports/paths.ts';
+import type { Paths } from '../../../src/core/ports/paths.ts';
 import type { ProbeResult } from '../../../src/core/ports/probe-result.ts';
 import type { QmpLink, QmpTarget } from '../../../src/core/ports/qmp-link.ts';
 import type { StorageLink, StorageReport } from '../../../src/core/ports/storage-link.ts';
@@ -173,14 +174,11 @@ export class Fleet {
     return { observe, cont, ...other, ...shared, ...rest };
   }
 
-  /** Directly, and through each storage node, as control/links/paths.ts has it. */
+  /** Directly, and through each storage node. */
   paths(leader: SimProcess): Paths {
-    const ways: Path[] = [
-      { name: 'direct', storage: null },
-      ...[...this.nodes.keys()].map((node) => ({ name: `via ${node}`, storage: node })),
-    ];
+    const paths = pathsFrom({ self: '', controls: [], storage: this.nodes.keys() });
     return {
-      list: () => ways,
+      list: () => paths,
       probe: async ({ storage }, { name }, deadlineMs) => {
         this.#count('probe');
         const { machine } = this.#host(name);

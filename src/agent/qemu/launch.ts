@@ -10,14 +10,14 @@ import { join } from 'node:path';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { LaunchOrder } from '../../core/ports/host-link.ts';
+import type { Execute } from '../../core/ports/qmp-dialer.ts';
+import { receiveMigration } from '../../core/qmp/receive-migration.ts';
 import { type Daemon, spawnDaemon } from '../../os/child-process.ts';
 import { withDeadline } from '../../os/deadline.ts';
 import { makePrivateDirectory, writeFileAtomic } from '../../os/files.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { writeCredentials } from '../../pki/credentials.ts';
-import { receiveMigration } from '../../core/qmp/receive-migration.ts';
 import { QmpSession } from '../../qmp/session.ts';
-import type { Execute } from '../../core/ports/qmp-dialer.ts';
 import { readTail } from '../tail.ts';
 import { type Confinement, confinementArguments, type QemuContext, qemuArguments, secretFile } from './arguments.ts';
 

@@ -5,7 +5,7 @@ import type { BackendContext } from './context.ts';
 import type { ConsolePorts } from './following-console.ts';
 
 /** Returns the console ports over a store and its QEMUs. */
-export function consolePorts({ store, qmp, clock }: BackendContext): ConsolePorts {
+export function consolePorts({ store, serial, clock }: BackendContext): ConsolePorts {
   return {
     clock,
     vm: (id) => store.vms.get(id)?.value,
@@ -19,7 +19,7 @@ export function consolePorts({ store, qmp, clock }: BackendContext): ConsolePort
       const record = store.hosts.get(host)?.value;
       if (record === undefined)
         throw new CodedError('unavailable', `${name} runs on ${host}, which is no host of the cluster any more.`);
-      return qmp.openSerial({ vm: id, generation, slot, host, addresses: record.addresses });
+      return serial.openSerial({ vm: id, generation, slot, host, addresses: record.addresses });
     },
   };
 }

@@ -26,7 +26,7 @@ export interface BackendContext extends ChangeContext {
   readonly etcdEndpoints: readonly string[];
   readonly hosts: HostLogs;
   readonly storage: ArtifactFiles;
-  readonly qmp: SerialPorts;
+  readonly serial: SerialPorts;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import type { Path } from '../../core/model/paths.ts';
 import type { Parser } from '../../rpc/parse.ts';
 import { hostRecord, storageRecord } from '../testing/records.ts';
 import type { RpcClients } from './clients.ts';
@@ -124,13 +125,14 @@ test('paths: directly, through the other control nodes, through each storage nod
     return createPaths({ self: 'c1', clients, snapshot: { storage }, storage: link, controls: () => controls });
   };
   const paths = pathsWith({ outcome: 'refused', lateMs: 0 });
-  const all = paths.relays().map(({ name, storage: node, network }) => `${name} ${node} ${network}`);
+  const all = paths.list().map(({ name, storage: node, network }) => `${name} ${node} ${network}`);
   assert.deepEqual(all, ['direct null control', 'via c2 null control', 'via s1 s1 storage']);
-  const via = { name: 'via s1', storage: S1 };
+  const via: Path = { name: 'via s1', control: null, storage: S1, network: 'storage' };
+  const direct: Path = { name: 'direct', control: null, storage: null, network: 'control' };
   const host = hostRecord('h1');
   assert.deepEqual(await paths.probe(via, host, 500), { outcome: 'refused', lateMs: 0 });
   assert.equal((await pathsWith({ outcome: 'dead', lateMs: 0 }).probe(via, host, 500)).outcome, 'no-path');
-  assert.equal((await paths.probe({ name: 'via s9', storage: null }, host, 500)).outcome, 'no-path');
+  assert.equal((await paths.probe({ ...via, name: 'via s9' }, host, 500)).outcome, 'no-path');
   // Nothing listens on the reachability port: this machine's own kernel refuses.
-  assert.equal((await paths.probe({ name: 'direct', storage: null }, host, 2_000)).outcome, 'refused');
+  assert.equal((await paths.probe(direct, host, 2_000)).outcome, 'refused');
 });

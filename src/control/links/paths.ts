@@ -45,8 +45,7 @@ export function createPaths(options: PathsOptions): ControlPaths {
     if (path.storage !== null) return storage.client(path.storage);
     if (path.control === null) return null;
     const control = controls().find(({ name }) => name === path.control);
-    if (control === undefined)
-      throw new CodedError('not-found', `Control node ${path.control} is not in the cluster.`);
+    if (control === undefined) throw new CodedError('not-found', `Control node ${path.control} is not in the cluster.`);
     const identity = { kind: 'control', name: control.name as ControlName } as const;
     return clients.to({ address: control.address, port: PORTS.controlPeer, identity });
   };

@@ -8,20 +8,21 @@ import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { MigrationTold } from '../../core/model/observation.ts';
+import { pathsFrom } from '../../core/model/paths.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
+import type { QmpSessions } from '../../core/qmp/qmp-sessions.ts';
 import { spawnDaemon } from '../../os/child-process.ts';
 import { systemClock } from '../../os/clock.ts';
 import { makePrivateDirectory } from '../../os/files.ts';
 import { isRunning, type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { type Credentials, writeCredentials } from '../../pki/credentials.ts';
-import type { RelayPath } from './paths.ts';
-import { QmpConnector } from './qmp-connector.ts';
+import { type PathsToQemus, qmpOverTls } from './qmp-connector.ts';
+import { createSerialPorts } from './serial-ports.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
 const VM = parseVmId('vm-0123456789ab');
-const DIRECT: RelayPath = { name: 'direct', storage: null, relay: null, network: 'control' };
 const DEADLINE_MS = 20_000;
 
 let work = '';
@@ -93,11 +94,16 @@ async function startQemu(generation: number, incoming = false): Promise<Qemu> {
   throw new Error('QEMU did not start');
 }
 
-function connector(monitor = 0, relays: readonly RelayPath[] = [DIRECT]): QmpConnector {
-  return new QmpConnector({ credentials: own, relays: () => relays, monitor });
+/** This control node alone: every path is direct. */
+function directly(): PathsToQemus {
+  return { credentials: own, paths: () => pathsFrom({ self: 'c1', controls: [], storage: [] }), relayOf: () => null };
 }
 
-async function statusOf(link: QmpConnector, target: QmpTarget): Promise<string> {
+function connector(monitor = 0): QmpSessions {
+  return qmpOverTls(directly(), { clock: systemClock, monitor });
+}
+
+async function statusOf(link: QmpSessions, target: QmpTarget): Promise<string> {
   const seen = await link.observe(target);
   return seen.kind === 'answers' ? seen.status : seen.kind;
 }
@@ -184,7 +190,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
 });
 
 /** Moves a guest that stands still; its source stays in `postmigrate`. */
-async function moveHalted(link: QmpConnector, source: QmpTarget, destination: QmpTarget): Promise<void> {
+async function moveHalted(link: QmpSessions, source: QmpTarget, destination: QmpTarget): Promise<void> {
   await link.listen(destination, source);
   for (let again = 0; again < 2; again++) await link.activate(source);
   await link.send(source, destination);
@@ -241,16 +247,12 @@ test('a destination takes the stream of the expected source only', async () => {
 
 test('a console serves one at a time and takes a paste of 500 characters', async () => {
   const { target } = await startQemu(8);
-  const link = connector(0);
-  const console_ = await link.openSerial(target);
-  const busy = connector(0);
-  await assert.rejects(busy.openSerial(target), { code: 'unavailable' });
+  const console_ = await createSerialPorts(directly()).openSerial(target);
+  await assert.rejects(createSerialPorts(directly()).openSerial(target), { code: 'unavailable' });
   // The firmware of this machine does not read its serial port: what is sent must at least be taken whole, byte by byte.
   const pasted = Buffer.alloc(500, 'x');
   await new Promise<void>((resolve, reject) => {
     console_.write(pasted, (error) => (error ? reject(error) : resolve()));
   });
   console_.destroy();
-  link.close();
-  busy.close();
 });

@@ -77,7 +77,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     hosts: { log: never },
     storage,
     // Consoles are tested with a real QEMU.
-    qmp: { openSerial: never },
+    serial: { openSerial: never },
     authority: {
       certPem: authority.certPem,
       certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),

@@ -118,7 +118,7 @@ class SmallWorld {
       },
       qmp: this.#qmp(),
       paths: {
-        list: () => (this.isReached ? [{ name: 'direct', storage: null }] : []),
+        list: () => (this.isReached ? [{ name: 'direct', control: null, storage: null, network: 'control' }] : []),
         probe: async () => ({ outcome: 'refused', lateMs: 0 }),
       },
       reach: { self: 'c1', peers: () => [], tryFrom: async () => null },

@@ -17,6 +17,9 @@ export interface Path {
   readonly network: 'control' | 'storage';
 }
 
+/** Without a relay. */
+export const DIRECT: Path = { name: 'direct', control: null, storage: null, network: 'control' };
+
 /** The machines between which paths lead. */
 export interface PathMembers {
   /** The control node where every path begins. */
@@ -29,7 +32,7 @@ export interface PathMembers {
 
 /** All paths, the direct one first, those through storage nodes last: only these are on another network. */
 export function pathsFrom({ self, controls, storage }: PathMembers): readonly Path[] {
-  const paths: Path[] = [{ name: 'direct', control: null, storage: null, network: 'control' }];
+  const paths: Path[] = [DIRECT];
   for (const name of controls)
     if (name !== self) paths.push({ name: `via ${name}`, control: name, storage: null, network: 'control' });
   for (const name of storage) paths.push({ name: `via ${name}`, control: null, storage: name, network: 'storage' });

@@ -1,6 +1,6 @@
 /**
  * A shared disk as QEMU has it: the same block node and device whether it is there from the start (src/agent/qemu) or plugged in later
- * (src/control/links), so that a migration finds them equal on both sides. Pure; holds no secret.
+ * (src/core/qmp), so that a migration finds them equal on both sides. Pure; holds no secret.
  */
 import type { DiskId } from '../../base/ids.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';

@@ -27,8 +27,7 @@ export interface QmpChannel {
 /** What one attempt met. */
 export type Dialed =
   /** The process runs and speaks; its certificate is the incarnation's. */
-  | { readonly outcome: 'answers'; readonly channel: QmpChannel }
-  | { readonly outcome: DialFailure };
+  { readonly outcome: 'answers'; readonly channel: QmpChannel } | { readonly outcome: DialFailure };
 
 /**
  *   refused              the host's kernel says that nobody listens: no such process

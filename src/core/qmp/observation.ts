@@ -1,6 +1,7 @@
 /** What QEMU's answers mean: the state of a live migration, and to which incarnation its memory was sent. Pure. */
-import type { Generation, VmId } from '../../base/ids.ts';
+
 import { parseDnsName } from '../../base/identity.ts';
+import type { Generation, VmId } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import type { MigrationState } from '../model/observation.ts';
 import { LONGEST_PAUSE_MS } from '../model/pause-allowance.ts';

@@ -93,7 +93,8 @@ export class QmpSessions implements QmpLink {
     const { clock } = this.#options;
     const askedAt = clock.monotonicMs();
     try {
-      const ask = <T>(command: string): Promise<T> => channel.execute<T>(command, undefined, { deadlineMs: COMMAND_MS });
+      const ask = <T>(command: string): Promise<T> =>
+        channel.execute<T>(command, undefined, { deadlineMs: COMMAND_MS });
       const askReceiver = (): Promise<MigrateParameters> => ask('query-migrate-parameters');
       // How it ended does not change, and each question takes its time while the guest stands still.
       const { completed } = memory;
@@ -195,7 +196,10 @@ export class QmpSessions implements QmpLink {
     const late = Promise.withResolvers<undefined>();
     const cancel = this.#options.clock.after(UNPLUG_MS, () => late.resolve(undefined));
     try {
-      const wait = { onEvent: channel.onEvent.bind(channel), late: Promise.race([late.promise, channel.closed.then(nothing)]) };
+      const wait = {
+        onEvent: channel.onEvent.bind(channel),
+        late: Promise.race([late.promise, channel.closed.then(nothing)]),
+      };
       await unplugSharedDisk(this.#executor(target), disk, wait);
     } finally {
       cancel();

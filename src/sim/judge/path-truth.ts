@@ -3,7 +3,7 @@
  * touches a machine or a message on a path interrupts it.
  */
 import type { SimMachine } from '../machines/sim-machine.ts';
-import { isOpenWay, type Topology, waysFrom } from '../machines/topology.ts';
+import { isOpenPath, pathsOf, relayOf, type Topology } from '../machines/topology.ts';
 
 /** See the module. */
 export class PathTruth {
@@ -27,9 +27,10 @@ export class PathTruth {
     host: SimMachine,
   ): Map<string, number> {
     const paths = new Map<string, number>();
-    for (const way of waysFrom(topology, from.name)) {
-      if (!isOpenWay(topology, from.machine, way, host)) continue;
-      const machines = [from.machine, ...(way.relay === null ? [] : [way.relay.to]), host];
+    for (const path of pathsOf(topology, from.name)) {
+      if (!isOpenPath(topology, from.machine, path, host)) continue;
+      const relay = relayOf(topology, path);
+      const machines = [from.machine, ...(relay === null ? [] : [relay.to]), host];
       let since = 0;
       for (const [i, machine] of machines.entries()) {
         since = Math.max(since, this.#troubledAt.get(machine.name) ?? 0);
@@ -38,7 +39,7 @@ export class PathTruth {
         const pair = machine.name < next.name ? `${machine.name}|${next.name}` : `${next.name}|${machine.name}`;
         since = Math.max(since, this.#troubledAt.get(pair) ?? 0);
       }
-      paths.set(way.name, since);
+      paths.set(path.name, since);
     }
     return paths;
   }

@@ -4,10 +4,11 @@
  * for long is not judged.
  */
 import type { Term } from '../../base/ids.ts';
+import { DIRECT } from '../../core/model/paths.ts';
 import { GIVEN_OFTEN } from '../../core/plan/lead/lead-decision.ts';
 import type { SimControlNode } from '../machines/control-node.ts';
 import type { SimMachine } from '../machines/sim-machine.ts';
-import { isOpenWay, type Topology } from '../machines/topology.ts';
+import { isOpenPath, type Topology } from '../machines/topology.ts';
 
 /**
  * Time for a leader to see for some rounds that others reach more, and for the minimum term of one that gave the lead
@@ -90,8 +91,7 @@ export class Sight {
   #scoreOf({ machine }: SimControlNode): number {
     const { hosts, storage } = this.#world;
     const share = (targets: ReadonlyMap<string, { readonly machine: SimMachine }>): number => {
-      const direct = { name: 'direct', storage: null, relay: null, network: 'control' } as const;
-      const reached = [...targets.values()].filter((to) => isOpenWay(this.#world, machine, direct, to.machine));
+      const reached = [...targets.values()].filter((to) => isOpenPath(this.#world, machine, DIRECT, to.machine));
       return reached.length / targets.size;
     };
     return share(hosts) + share(storage);

@@ -1,6 +1,8 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
+import { present } from '../../base/assert.ts';
 import type { HostName, StorageName, Term } from '../../base/ids.ts';
 import type { ChangeContext } from '../../control/backend/changes.ts';
+import { type Path, pathsFrom } from '../../core/model/paths.ts';
 import type { AgentService } from '../agent/wire.ts';
 import type { Hop, SimNetwork } from '../network/network.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
@@ -38,45 +40,35 @@ export interface Topology {
   knownAt(term: Term): number;
 }
 
-/** A way from a control node to a host: the machines in between, then the host on `network`. */
-export interface Way {
-  readonly name: string;
-  /** The storage node it leads through, or null. */
-  readonly storage: StorageName | null;
-  readonly relay: Hop | null;
-  readonly network: 'control' | 'storage';
+/** All paths from the control node `from` to hosts. */
+export function pathsOf({ controls, storage }: Topology, from: string): readonly Path[] {
+  return pathsFrom({ self: from, controls: controls.keys(), storage: storage.keys() });
 }
 
-/** All ways from `from`: directly, through each other control node, through each storage node, as control/links/paths.ts has them. */
-export function waysFrom(topology: Topology, from: string): readonly Way[] {
-  const ways: Way[] = [{ name: 'direct', storage: null, relay: null, network: 'control' }];
-  for (const node of topology.controls.values()) {
-    if (node.name === from) continue;
-    const relay: Hop = { network: 'control', to: node.machine, process: () => node.process };
-    ways.push({ name: `via ${node.name}`, storage: null, relay, network: 'control' });
+/** The hop to the relay of a path, as far as it is a path of this cluster; null for the direct one. */
+export function relayOf(topology: Topology, { control, storage }: Path): Hop | null {
+  if (storage !== null) {
+    const node = present(topology.storage.get(storage), `storage node ${storage}`);
+    return { network: 'control', to: node.machine, process: () => node.listener };
   }
-  for (const node of topology.storage.values()) {
-    const relay: Hop = { network: 'control', to: node.machine, process: () => node.listener };
-    ways.push({ name: `via ${node.name}`, storage: node.name, relay, network: 'storage' });
-  }
-  return ways;
+  if (control === null) return null;
+  const node = present(topology.controls.get(control), `control node ${control}`);
+  return { network: 'control', to: node.machine, process: () => node.process };
 }
 
-/** The hops of a way that ends in `process` on the host, or in its kernel (null). */
-export function hopsOf(way: Way, host: SimMachine, process: Hop['process']): readonly Hop[] {
-  const last: Hop = { network: way.network, to: host, process };
-  return way.relay === null ? [last] : [way.relay, last];
+/** The hops of a path that ends in `process` on the host, or in its kernel (null). */
+export function hopsOf(topology: Topology, path: Path, host: SimMachine, process: Hop['process']): readonly Hop[] {
+  const last: Hop = { network: path.network, to: host, process };
+  const relay = relayOf(topology, path);
+  return relay === null ? [last] : [relay, last];
 }
 
 /** Whether a packet finds its way to the host's kernel and back now, the machines in between included. */
-export function isOpenWay(topology: Topology, from: SimMachine, way: Way, host: SimMachine): boolean {
+export function isOpenPath(topology: Topology, from: SimMachine, path: Path, host: SimMachine): boolean {
   const { network } = topology;
   const both = (on: 'control' | 'storage', a: SimMachine, b: SimMachine): boolean =>
     network.isOpen(on, a, b) && network.isOpen(on, b, a);
-  if (way.relay === null) return both('control', from, host);
-  return (
-    way.relay.process()?.isRunning === true &&
-    both('control', from, way.relay.to) &&
-    both(way.network, way.relay.to, host)
-  );
+  const relay = relayOf(topology, path);
+  if (relay === null) return both('control', from, host);
+  return relay.process()?.isRunning === true && both('control', from, relay.to) && both(path.network, relay.to, host);
 }

@@ -2,6 +2,7 @@
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
+import type { Path } from '../../core/model/paths.ts';
 import type { CallOptions, HostLink } from '../../core/ports/host-link.ts';
 import type { Paths } from '../../core/ports/paths.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
@@ -9,7 +10,7 @@ import type { Reach, ReachTarget } from '../../core/ports/reach.ts';
 import type { StorageLink } from '../../core/ports/storage-link.ts';
 import { type Carry, hostLinkOver } from '../agent/wire.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
-import { type Topology, type Way, waysFrom } from '../machines/topology.ts';
+import { pathsOf, relayOf, type Topology } from '../machines/topology.ts';
 import type { StorageOrders } from '../storage/sim-storage-node.ts';
 import type { Hop } from './network.ts';
 
@@ -84,25 +85,20 @@ const LATE_MS_MAX = 150;
 /** What a control node grants a relay beyond the probe's own deadline, as control/links/paths.ts does. */
 const RELAY_MS = 300;
 
-/** The ways to hosts' kernels, with attempts on each. */
+/** The paths to hosts' kernels, with attempts on each. */
 export function simPaths(topology: Topology, { control, process }: Caller): Paths {
-  const ways = (): readonly Way[] => waysFrom(topology, control);
   return {
-    list: ways,
+    list: () => pathsOf(topology, control),
     probe: async (path, { name }, deadlineMs) => {
-      const way = present(
-        ways().find((other) => other.name === path.name),
-        `path ${path.name}`,
-      );
       const { machine } = present(topology.hosts.get(name), `host ${name}`);
-      const probed = await probeAlong(topology, { process, way, machine, deadlineMs });
+      const probed = await probeAlong(topology, { process, path, machine, deadlineMs });
       const { outcome } = probed;
       if (outcome !== 'void')
         topology.note({
           kind: 'probe',
           by: control,
           host: name,
-          path: way.name,
+          path: path.name,
           met: outcome === 'no-path' ? null : outcome !== 'silent',
         });
       return probed;
@@ -152,20 +148,20 @@ function machineOf({ hosts, storage }: Topology, { kind, name }: ReachTarget): {
 
 interface Probe {
   readonly process: SimProcess;
-  readonly way: Way;
+  readonly path: Path;
   readonly machine: SimMachine;
   readonly deadlineMs: number;
 }
 
 async function probeAlong(topology: Topology, probe: Probe): Promise<Awaited<ReturnType<Paths['probe']>>> {
-  const { process, way, machine, deadlineMs } = probe;
-  const { relay } = way;
-  if (relay === null) return probeKernel(topology, process, { network: way.network, to: machine }, deadlineMs);
-  const how = { deadlineMs: deadlineMs + RELAY_MS, what: way.name };
+  const { process, path, machine, deadlineMs } = probe;
+  const relay = relayOf(topology, path);
+  if (relay === null) return probeKernel(topology, process, { network: path.network, to: machine }, deadlineMs);
+  const how = { deadlineMs: deadlineMs + RELAY_MS, what: path.name };
   try {
     return await topology.network.call(process, [relay], how, (prober) => {
-      if (prober === null) throw new CodedError('unavailable', `Nobody listens at ${way.name}.`);
-      return probeKernel(topology, prober, { network: way.network, to: machine }, deadlineMs);
+      if (prober === null) throw new CodedError('unavailable', `Nobody listens at ${path.name}.`);
+      return probeKernel(topology, prober, { network: path.network, to: machine }, deadlineMs);
     });
   } catch {
     return { outcome: 'no-path', lateMs: 0 };

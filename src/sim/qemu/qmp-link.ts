@@ -7,10 +7,11 @@ import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { MigrationTold, QmpObservation } from '../../core/model/observation.ts';
+import type { Path } from '../../core/model/paths.ts';
 import type { LaunchSharedDisk } from '../../core/ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../../core/ports/qmp-link.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
-import { type HostNode, hopsOf, type Topology, type Way, waysFrom } from '../machines/topology.ts';
+import { type HostNode, hopsOf, pathsOf, type Topology } from '../machines/topology.ts';
 import type { Caller } from '../network/links.ts';
 import type { Monitor, QemuProcess, SimEvent } from './qemu-process.ts';
 
@@ -21,7 +22,7 @@ const SLOW_COMMAND_MS = 5_000;
 
 interface Session {
   readonly qemu: QemuProcess;
-  readonly way: Way;
+  readonly path: Path;
   readonly monitor: Monitor;
   /** When the last command was carried out, and its answer has come, or is not waited for any more. */
   carriedOut: Promise<void>;
@@ -80,7 +81,7 @@ export class SimQmpLink implements QmpLink {
     if (attempt.session === null) return attempt.seen;
     const held = this.#hold(target);
     const { session } = attempt;
-    const via = session.way.name;
+    const via = session.path.name;
     try {
       const [status, migration, sentTo] = await this.#command(
         session,
@@ -183,8 +184,8 @@ export class SimQmpLink implements QmpLink {
 
   /** A connection carries out what is sent on it once and in its order, and so come the answers. */
   #command<T>(session: Session, deadlineMs: number, act: (qemu: QemuProcess) => T | Promise<T>): Promise<T> {
-    const { qemu, way } = session;
-    const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
+    const { qemu, path } = session;
+    const hops = hopsOf(this.#topology, path, qemu.process.machine, () => qemu.process);
     const { carriedOut, answered } = session;
     const isCarriedOut = Promise.withResolvers<void>();
     session.carriedOut = isCarriedOut.promise;
@@ -225,24 +226,24 @@ export class SimQmpLink implements QmpLink {
     return held.connecting;
   }
 
-  /** Every way in turn, directly first. */
+  /** Every path in turn, directly first. */
   async #open(held: Held): Promise<Attempt> {
     const host = present(this.#topology.hosts.get(held.target.host), `host ${held.target.host}`);
     const silent: string[] = [];
-    for (const way of waysFrom(this.#topology, this.#caller.control)) {
-      const via = way.name;
-      const met = await this.#try(held.target, host, way);
+    for (const path of pathsOf(this.#topology, this.#caller.control)) {
+      const via = path.name;
+      const met = await this.#try(held.target, host, path);
       if (met === 'refused' || met === 'mute') return { session: null, seen: { kind: met, via, ageMs: 0 } };
-      if (met !== 'silent') return this.#keep(held, met, way);
+      if (met !== 'silent') return this.#keep(held, met, path);
       silent.push(via);
     }
     return { session: null, seen: { kind: 'silent', paths: silent, ageMs: 0 } };
   }
 
   /** One attempt: a kernel refuses, or accepts for a process that may be still, or be another one's. */
-  async #try(target: QmpTarget, host: HostNode, way: Way): Promise<QemuProcess | 'refused' | 'mute' | 'silent'> {
+  async #try(target: QmpTarget, host: HostNode, path: Path): Promise<QemuProcess | 'refused' | 'mute' | 'silent'> {
     let isAccepted = false;
-    const hops = hopsOf(way, host.machine, () => null);
+    const hops = hopsOf(this.#topology, path, host.machine, () => null);
     try {
       return await this.#topology.network.call<QemuProcess | 'refused' | 'mute'>(
         this.#caller.process,
@@ -263,11 +264,11 @@ export class SimQmpLink implements QmpLink {
     }
   }
 
-  #keep(held: Held, qemu: QemuProcess, way: Way): Attempt {
+  #keep(held: Held, qemu: QemuProcess, path: Path): Attempt {
     const { vm, generation } = held.target;
     if (this.#held.get(`${vm}:${generation}`) !== held) return { session: null, seen: { kind: 'unknown' } };
     const { network } = this.#topology;
-    const hops = hopsOf(way, qemu.process.machine, () => qemu.process);
+    const hops = hopsOf(this.#topology, path, qemu.process.machine, () => qemu.process);
     const monitor: Monitor = {
       onEvent: (event) =>
         network.tell(this.#caller.process, hops, () => {
@@ -276,7 +277,7 @@ export class SimQmpLink implements QmpLink {
       onClosed: () => network.tell(this.#caller.process, hops, () => this.#end(held.target, session)),
     };
     const nothing = Promise.resolve();
-    const session: Session = { qemu, way, monitor, carriedOut: nothing, answered: nothing };
+    const session: Session = { qemu, path, monitor, carriedOut: nothing, answered: nothing };
     qemu.monitors.add(monitor);
     held.session = session;
     return { session, seen: null };

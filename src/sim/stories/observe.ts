@@ -12,7 +12,7 @@ import type { Entry } from '../../core/ports/store.ts';
 import { meets } from '../../stories/story-language.ts';
 import type { Seen, Waiting } from '../../stories/story-teller.ts';
 import type { SimHostNode } from '../machines/host-node.ts';
-import { isOpenWay, waysFrom } from '../machines/topology.ts';
+import { isOpenPath, pathsOf } from '../machines/topology.ts';
 import { addressOf } from '../network/addresses.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import { findVm } from './gp-commands.ts';
@@ -149,7 +149,7 @@ export class Observer {
     return { met: isAlive === (state === 'alive'), what: `${name} is ${isAlive ? 'alive' : 'gone'}` };
   }
 
-  /** A console leads through the leader to the QEMU, along any way that works, and its guest answers while it computes. */
+  /** A console leads through the leader to the QEMU, over any path that works, and its guest answers while it computes. */
   #console(name: string): Seen {
     const server = this.#cluster.answering();
     if (server === null) return NO_ANSWER;
@@ -157,8 +157,9 @@ export class Observer {
     const qemu = this.#qemuOf(server, name);
     const leader = sim.controls.get(server.name);
     if (qemu === undefined || leader === undefined) return { met: false, what: 'its QEMU is not there' };
-    const ways = waysFrom(sim, leader.name).filter((way) => isOpenWay(sim, leader.machine, way, qemu.process.machine));
-    return { met: qemu.isLive && ways.length > 0, what: `${qemu.status}, ${ways.length} ways` };
+    const { machine } = qemu.process;
+    const open = pathsOf(sim, leader.name).filter((path) => isOpenPath(sim, leader.machine, path, machine));
+    return { met: qemu.isLive && open.length > 0, what: `${qemu.status}, ${open.length} paths` };
   }
 
   /** The generations that answer at a guest's address when another guest asks, by the overlays in force on their hosts. */

@@ -44,8 +44,8 @@ function observed(probe: Paths['probe'] = async () => ({ outcome: 'silent', late
       },
       paths: {
         list: () => [
-          { name: 'direct', storage: null },
-          { name: 'via s1', storage: node(1) },
+          { name: 'direct', control: null, storage: null, network: 'control' },
+          { name: 'via s1', control: null, storage: node(1), network: 'storage' },
         ],
         probe,
       },

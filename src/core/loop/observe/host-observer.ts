@@ -9,9 +9,10 @@ import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.
 import { type ClockOffset, clockOffset } from '../../model/clock-offset.ts';
 import { type HostRecord, sameCapacity } from '../../model/cluster.ts';
 import type { HostObservation, KernelObservation } from '../../model/observation.ts';
+import type { Path } from '../../model/paths.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { HostLink, HostReport, RunningIncarnation } from '../../ports/host-link.ts';
-import type { Path, Paths } from '../../ports/paths.ts';
+import type { Paths } from '../../ports/paths.ts';
 
 export interface ObserverTiming {
   /** Between two questions to one agent, in ms. */
