@@ -9,6 +9,8 @@ export interface SharedDiskRecord {
   readonly name: string;
   readonly node: StorageName;
   readonly sizeBytes: number;
+  /** The size before a growth that its node has not made yet: the size comes back if the node refuses. Absent: none. */
+  readonly sizeBefore?: number;
   readonly blockBytes: 512 | 4096;
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly guestCluster: GuestClusterName | null;

@@ -262,6 +262,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         name: word,
         node: name,
         sizeBytes: count,
+        sizeBefore: maybe(count),
         blockBytes: oneOf(512, 4096),
         phase: oneOf('creating', 'ready', 'deleting'),
         guestCluster: nullable(name),

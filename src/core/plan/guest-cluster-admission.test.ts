@@ -327,7 +327,10 @@ test('shared disks of no guest cluster: attached, detached, grown, deleted, and 
   );
   refused(() => grownDisk(world.disk(1), 2 ** 19, ASKED), 'bad-input', /cannot become smaller/);
   refused(() => grownDisk(world.disk(1), 2 ** 20 + 1, ASKED), 'bad-input', /not a whole number/);
-  assert.equal(grownDisk(world.disk(1), 2 ** 21, ASKED).sizeBytes, 2 ** 21);
+  const grown = grownDisk(world.disk(1), 2 ** 21, ASKED);
+  assert.deepEqual([grown.sizeBytes, grown.sizeBefore], [2 ** 21, world.disk(1).sizeBytes]);
+  assert.equal(grownDisk(grown, 2 ** 22, ASKED).sizeBefore, world.disk(1).sizeBytes, 'until the node has grown it');
+  assert.equal(grownDisk({ ...world.disk(1), phase: 'creating' }, 2 ** 21, ASKED).sizeBefore, undefined);
   const detach = (n: number) => () => detachChanges({ disk: world.disk(1), vm: world.vm(n) }, ASKED);
   world.apply(detach(1)()).apply(detach(2)());
   assert.deepEqual(world.vm(2).spec.sharedDisks, []);

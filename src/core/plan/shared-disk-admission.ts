@@ -77,7 +77,9 @@ export function grownDisk(disk: SharedDiskRecord, sizeBytes: number, { task }: A
         advice: 'Nothing was changed. Make a new disk of that size and copy what is to be kept.',
       },
     );
-  return { ...disk, sizeBytes, ...waiting(disk.tasks, task) };
+  // A disk that is not made yet is made with the new size at once.
+  const before = disk.phase === 'creating' ? {} : { sizeBefore: disk.sizeBefore ?? disk.sizeBytes };
+  return { ...disk, sizeBytes, ...before, ...waiting(disk.tasks, task) };
 }
 
 /** Returns a disk's record marked for deletion. CodedError 'conflict' if a VM has the disk, or may have it. */

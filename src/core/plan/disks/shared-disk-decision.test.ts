@@ -93,14 +93,11 @@ test('a guest cluster’s tasks end when its disks are made and its members have
 test('a disk that its node refuses ends the tasks that wait for it, with the reason, and is tried again', () => {
   const refusal = { sizeBytes: DISK.sizeBytes, why: 'File too large.' };
   const refused: SharedDiskAcknowledged = { ...NOTHING, refusal };
-  for (const phase of ['creating', 'ready'] as const) {
-    const decision = of({ phase, tasks: [task(1)] }, [user({ joining: true })], refused);
-    assert(decision.kind === 'commit');
-    assert.deepEqual([decision.value?.phase, decision.value?.tasks], [phase, undefined]);
-    assert.equal(decision.tasks[0]?.state, 'failed');
-    const said = { creating: /data cannot be made: File too large\. No VM waits/, ready: /data cannot be grown: File/ };
-    assert.match(decision.tasks[0]?.message ?? '', said[phase]);
-  }
+  const decision = of({ phase: 'creating', tasks: [task(1)] }, [user({ joining: true })], refused);
+  assert(decision.kind === 'commit');
+  assert.deepEqual([decision.value?.phase, decision.value?.tasks], ['creating', undefined]);
+  assert.equal(decision.tasks[0]?.state, 'failed');
+  assert.match(decision.tasks[0]?.message ?? '', /data cannot be made: File too large\. No VM waits/);
   assert.deepEqual(of({ phase: 'creating' }, [], refused), { kind: 'order', order: 'put' });
   const smaller = of({ phase: 'creating', tasks: [task(1)], sizeBytes: 2 ** 20 }, [], refused);
   assert.deepEqual(smaller, { kind: 'order', order: 'put' }, 'that was another size');
@@ -109,6 +106,29 @@ test('a disk that its node refuses ends the tasks that wait for it, with the rea
   const ended = clusterOf(cluster, index, refusal);
   assert(ended.kind === 'commit');
   assert.deepEqual([ended.value?.tasks, ended.tasks.map(({ state }) => state)], [undefined, ['failed', 'failed']]);
+});
+
+test('a disk that its node refuses to grow has the size again that it had, and its task says so', () => {
+  const disk = { tasks: [task(1)], sizeBefore: 2 ** 30, sizeBytes: 2 ** 40 };
+  const refusal = { sizeBytes: 2 ** 40, why: 'File too large.' };
+  for (const [known, kept] of [
+    [0, 2 ** 30],
+    [2 ** 31, 2 ** 31],
+  ] as const) {
+    const decision = of(disk, [user()], { ...NOTHING, sizeBytes: known, refusal });
+    assert(decision.kind === 'commit');
+    assert.equal(decision.value?.sizeBytes, kept, 'what an earlier growth made stays');
+    assert.deepEqual([decision.value?.sizeBefore, decision.value?.tasks], [undefined, undefined]);
+    assert.equal(decision.tasks[0]?.state, 'failed');
+    const said = new RegExp(`cannot be grown to ${2 ** 40} bytes: File too large\\. It keeps ${kept} bytes`);
+    assert.match(decision.tasks[0]?.message ?? '', said);
+    assert.match(decision.event?.message ?? '', said);
+  }
+  const grown = of(disk, [user()], { ...NOTHING, sizeBytes: 2 ** 40 });
+  assert(grown.kind === 'commit');
+  assert.deepEqual([grown.value?.sizeBytes, grown.value?.sizeBefore], [2 ** 40, undefined]);
+  const before = of({ tasks: [task(1)], sizeBytes: 2 ** 40 }, [], { ...NOTHING, refusal });
+  assert.equal(before.kind === 'commit' && before.value?.sizeBytes, 2 ** 40, 'a record of an older version');
 });
 
 test('a guest cluster that is deleted goes when its disks are gone, or were kept', () => {

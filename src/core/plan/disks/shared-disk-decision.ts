@@ -43,7 +43,6 @@ export interface SharedDiskSituation {
 /** Decides for one shared disk. */
 export function decideSharedDisk({ disk, index, acknowledged }: SharedDiskSituation): ObjectDecision<SharedDiskRecord> {
   const { name, id, node, phase, sizeBytes } = disk;
-  const refusal = whyRefused(disk, acknowledged.refusal);
   if (phase === 'deleting') {
     const users = namesOf(index, index.usersOf(id));
     if (users.length > 0)
@@ -53,15 +52,15 @@ export function decideSharedDisk({ disk, index, acknowledged }: SharedDiskSituat
     return { kind: 'commit', value: null, event, tasks: ended(disk, `${name} was deleted.`) };
   }
   if (phase === 'creating') {
-    if (acknowledged.sizeBytes < sizeBytes) return refused(disk, refusal, 'made') ?? { kind: 'order', order: 'put' };
+    if (acknowledged.sizeBytes < sizeBytes) return notMade(disk, acknowledged) ?? { kind: 'order', order: 'put' };
     const event = { kind: 'shared-disk-ready', message: `Shared disk ${name} (${id}) is there, on ${node}.` };
     return { kind: 'commit', value: { ...disk, phase: 'ready' }, event, tasks: [] };
   }
   if ((disk.tasks ?? []).length === 0) return { kind: 'wait', why: '' };
-  if (acknowledged.sizeBytes < sizeBytes) return refused(disk, refusal, 'grown') ?? { kind: 'order', order: 'put' };
+  if (acknowledged.sizeBytes < sizeBytes) return notGrown(disk, acknowledged) ?? { kind: 'order', order: 'put' };
   const unsettled = unsettledUsers(index, disk);
   if (unsettled.length > 0) return { kind: 'wait', why: `${unsettled.join(', ')}: not attached or detached yet` };
-  const { tasks: _, ...rest } = disk;
+  const { tasks: _, sizeBefore: __, ...rest } = disk;
   return { kind: 'commit', value: rest, event: null, tasks: ended(disk, `Shared disk ${name} is as wanted.`) };
 }
 
@@ -71,25 +70,39 @@ function whyRefused({ sizeBytes }: SharedDiskRecord, refusal: SharedDiskAcknowle
 }
 
 /**
- * Ends the tasks that wait for a disk with the reason; null if there are no tasks or no reason. The disk itself is
- * tried again.
+ * Ends the tasks that wait for a disk that its node refuses to make, with the reason; null if there are no tasks or no
+ * reason. The disk is tried again.
  */
-function refused(
-  disk: SharedDiskRecord,
-  why: string | null,
-  what: 'made' | 'grown',
-): ObjectDecision<SharedDiskRecord> | null {
+function notMade(disk: SharedDiskRecord, { refusal }: SharedDiskAcknowledged): ObjectDecision<SharedDiskRecord> | null {
   const { tasks, ...rest } = disk;
+  const why = whyRefused(disk, refusal);
   if (why === null || tasks === undefined) return null;
-  const message = `Shared disk ${disk.name} cannot be ${what}: ${why}`;
+  const message = `Shared disk ${disk.name} cannot be made: ${why}`;
   const event = { kind: 'shared-disk-refused', message };
-  return { kind: 'commit', value: rest, event, tasks: failed(disk, `${message} ${AFTER_REFUSAL[what]}`) };
+  return { kind: 'commit', value: rest, event, tasks: failed(disk, `${message} ${AFTER_REFUSAL}`) };
 }
 
-const AFTER_REFUSAL = {
-  made: 'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.',
-  grown: 'Its VMs go on with the size that it has. Make room, then ask for the same size again.',
-} as const;
+/**
+ * Gives a disk that its node refuses to grow its size back, and ends the tasks that wait for it with the reason; null if
+ * there is no reason.
+ */
+function notGrown(
+  disk: SharedDiskRecord,
+  acknowledged: SharedDiskAcknowledged,
+): ObjectDecision<SharedDiskRecord> | null {
+  const why = whyRefused(disk, acknowledged.refusal);
+  if (why === null) return null;
+  const { tasks: _, sizeBefore, ...rest } = disk;
+  // An earlier growth may have been made meanwhile. (Records of older versions do not say what the size was.)
+  const sizeBytes = sizeBefore === undefined ? disk.sizeBytes : Math.max(sizeBefore, acknowledged.sizeBytes);
+  const message = `Shared disk ${disk.name} cannot be grown to ${disk.sizeBytes} bytes: ${why}`;
+  const advice = `It keeps ${sizeBytes} bytes, and its VMs go on with them. Make room, then ask for the size again.`;
+  const event = { kind: 'shared-disk-refused', message: `${message} It keeps ${sizeBytes} bytes.` };
+  return { kind: 'commit', value: { ...rest, sizeBytes }, event, tasks: failed(disk, `${message} ${advice}`) };
+}
+
+const AFTER_REFUSAL =
+  'No VM waits for it. It is tried again every 10 s: make room, or delete it and make it anew, on another node or smaller.';
 
 /**
  * Decides for one guest cluster. `refusalOf`: the last refusal of a disk's storage node, as in SharedDiskAcknowledged.
@@ -114,7 +127,7 @@ export function decideGuestCluster(
     const message = `Shared disk ${disk.name} cannot be made: ${why}`;
     const event = { kind: 'shared-disk-refused', message: `Guest cluster ${cluster.name}: ${message}` };
     const { tasks: _, ...rest } = cluster;
-    return { kind: 'commit', value: rest, event, tasks: failed(cluster, `${message} ${AFTER_REFUSAL.made}`) };
+    return { kind: 'commit', value: rest, event, tasks: failed(cluster, `${message} ${AFTER_REFUSAL}`) };
   }
   const made = creating.map(({ name }) => name);
   if (made.length > 0) return { kind: 'wait', why: `${made.join(', ')}: not made yet` };
