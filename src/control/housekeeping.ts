@@ -4,9 +4,9 @@
  */
 import { messageOf } from '../base/errors.ts';
 import { keyOf, PREFIX } from '../core/model/keys.ts';
-import { withoutUnused } from '../core/plan/vm-change.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import type { Log } from '../core/ports/log.ts';
+import { withoutUnused } from '../core/request/vm-changes.ts';
 import type { Compare } from '../etcd/records.ts';
 import { inTurns } from '../os/turns.ts';
 import type { ClusterStore, Write } from './store/cluster-store.ts';

@@ -8,7 +8,7 @@ import type { OPERATIONS, OperationId, ParameterName } from '../../api/operation
 import type { ArtifactKind, ArtifactQuery } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import { LIMITS } from '../../core/model/limits.ts';
-import { demandFileSize } from '../../core/plan/vm-admission.ts';
+import { demandFileSize } from '../../core/request/demands.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
 import { eventStream } from './event-stream.ts';
 import { prometheusText } from './prometheus.ts';

@@ -5,18 +5,21 @@ import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
+import type { TokenRecord } from '../../core/model/cluster.ts';
+import { recordsOf } from '../../core/model/cluster-index.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { Entry } from '../../core/ports/store.ts';
+import type { Change, Entry } from '../../core/ports/store.ts';
+import { addressesOf, type Joining, joinChange, refusal, refuseLost } from '../../core/request/joining.ts';
 import { createApiToken, createJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
 import type { Call, Principal } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
-import type { TokenRecord, Write } from '../store/cluster-store.ts';
-import { change } from './changes.ts';
+import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { Freshness } from './freshness.ts';
-import { addressesOf, type Joining, joinChange, refusal, refuseLost } from './joining.ts';
 
+/** Expired tokens that go with each new one. */
+const EXPIRED_AT_ONCE = 50;
 const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
 const ADMIN: Principal = { name: 'admin' };
@@ -97,7 +100,7 @@ export class AccessBackend {
         throw new CodedError('exists', `A token named ${request.name} exists.`, {
           advice: 'Nothing was created. Choose another name, or revoke that one.',
         });
-      return { writes: [{ key: PREFIX.token + record.id, value: record, expect: 0 }], result: null };
+      return { changes: [{ kind: 'token', id: record.id, value: record }], result: null };
     });
     return { ...tokenView(record), token };
   }
@@ -111,7 +114,7 @@ export class AccessBackend {
         throw new CodedError('not-found', `There is no token ${nameOrId}.`, {
           advice: 'List them with "gp token list".',
         });
-      return { writes: [{ key: PREFIX.token + entry.value.id, value: null, expect: entry.revision }], result: null };
+      return { changes: [{ kind: 'token', id: entry.value.id, value: null }], result: null };
     });
   }
 
@@ -134,18 +137,14 @@ export class AccessBackend {
       createdAt: this.#context.clock.wallMs(),
       expiresAt,
     };
-    const expired = [...this.#context.store.tokens.values()].filter(
-      ({ value }) => value.expiresAt !== null && value.expiresAt < this.#context.clock.wallMs(),
-    );
-    await change(this.#context, () => ({
-      writes: [
-        { key: PREFIX.token + record.id, value: record, expect: 0 },
-        ...expired
-          .slice(0, 50)
-          .map(({ value }): Write => ({ key: PREFIX.token + value.id, value: null, expect: null })),
-      ],
-      result: null,
-    }));
+    await change(this.#context, ({ records, now }) => {
+      const expired = [...recordsOf(records.tokens)].filter((old) => old.expiresAt !== null && old.expiresAt < now);
+      const changes: Change[] = [
+        { kind: 'token', id: record.id, value: record },
+        ...expired.slice(0, EXPIRED_AT_ONCE).map(({ id }): Change => ({ kind: 'token', id, value: null })),
+      ];
+      return { changes, result: null };
+    });
     return { token, role: request.role, name: request.name, expiresAt: new Date(expiresAt).toISOString() };
   }
 
@@ -157,17 +156,16 @@ export class AccessBackend {
     const find = (): Entry<TokenRecord> => this.#joinToken(request);
     find();
     const joining: Joining = { ...request, role: identity.kind };
-    joinChange(this.#context, joining);
+    joinChange(basisOf(this.#context), joining);
     await this.#demandAnswers(joining);
     const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
     const joined = this.#lastJoin.then(() =>
-      change(this.#context, () => {
-        const token = find();
-        const used: Write = { key: PREFIX.token + token.value.id, value: null, expect: token.revision };
-        return { writes: [used, joinChange(this.#context, joining)], result: null };
+      change(this.#context, (basis) => {
+        const used: Change = { kind: 'token', id: find().value.id, value: null };
+        return { changes: [used, joinChange(basis, joining)], result: null };
       }),
     );
     this.#lastJoin = joined.catch(() => undefined);

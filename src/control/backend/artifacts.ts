@@ -14,7 +14,7 @@ import { PREFIX } from '../../core/model/keys.ts';
 import { unreadableUser } from '../../core/plan/vm/unreadable.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
-import type { Seed } from './admission.ts';
+import type { Seed } from './cloud-init.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { feed, peek } from './upload-feed.ts';

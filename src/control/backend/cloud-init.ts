@@ -2,14 +2,32 @@
  * Takes the files of a VM's cloud-init seed from a request. Pure. Guarantees: bytes arrive in the guest unchanged; text
  * that cannot be encoded in UTF-8 is refused, not changed.
  */
+import { createHash } from 'node:crypto';
 import type { CreateVm } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
-import type { VmId } from '../../base/ids.ts';
-import { demandSeed } from '../../core/plan/vm-admission.ts';
-import type { SeedFile } from '../../wire/iso9660/seed-iso.ts';
+import { parseSha256, type VmId } from '../../base/ids.ts';
+import { demandSeed } from '../../core/request/demands.ts';
+import type { SeedFile as StoredFile } from '../../core/request/new-disks.ts';
+import { makeSeedIso, type SeedFile } from '../../wire/iso9660/seed-iso.ts';
 
 type CloudInit = NonNullable<CreateVm['cloudInit']>;
 type Given = CloudInit[keyof CloudInit];
+
+/** The NoCloud seed of a VM, as a file that is stored under its hash. */
+export interface Seed extends StoredFile {
+  readonly content: Uint8Array;
+}
+
+/** Builds the NoCloud seed of a request; null if the request has no cloud-init. CodedError 'bad-input'. */
+export function seedOf({ name, cloudInit }: Pick<CreateVm, 'name' | 'cloudInit'>, id: VmId): Seed | null {
+  if (cloudInit === undefined) return null;
+  const content = makeSeedIso({ volumeLabel: 'CIDATA', files: seedFiles(cloudInit, { id, name }) });
+  return {
+    content,
+    sizeBytes: content.length,
+    sha256: parseSha256(createHash('sha256').update(content).digest('hex')),
+  };
+}
 
 /** Returns the files, with defaults for the required files that the request does not give. CodedError 'bad-input'. */
 export function seedFiles(given: CloudInit, vm: { readonly id: VmId; readonly name: string }): readonly SeedFile[] {

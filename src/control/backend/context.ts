@@ -6,6 +6,7 @@
 
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
+import type { Observed } from '../../core/request/basis.ts';
 import type { ControlRecord } from '../store/cluster-store.ts';
 import type { ChangeContext } from './changes.ts';
 import type { AskPeers } from './consoles.ts';
@@ -48,4 +49,9 @@ export interface BackendContext extends ChangeContext {
   leading(): Leading | null;
   /** The leader by the election, whoever it is. */
   leader(): { readonly name: string; readonly address: string } | null;
+}
+
+/** What this node observes as leader, as requests need it; null while it does not lead. */
+export function observedBy({ leading }: Pick<BackendContext, 'leading'>): Observed | null {
+  return leading()?.controller ?? null;
 }

@@ -21,6 +21,8 @@ import type { DiskRecord, EventRecord, HostRecord, StorageRecord, TaskRecord } f
 import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { findVm } from '../../core/request/basis.ts';
+import { cordonHost, removeHost } from '../../core/request/hosts.ts';
 import type {
   ArtifactUpload,
   Backend,
@@ -33,21 +35,21 @@ import type {
 } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import type { ControlRecord } from '../store/cluster-store.ts';
+import { snapshotOf } from '../store/leader-store.ts';
 import { AccessBackend } from './access.ts';
 import { alarmsOf } from './alarms.ts';
-import { findVm } from './changes.ts';
+import { change } from './changes.ts';
 import { consolePorts } from './console-ports.ts';
 import { Consoles } from './consoles.ts';
-import type { BackendContext } from './context.ts';
+import { type BackendContext, observedBy } from './context.ts';
 import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
-import { cordonHost, removeHost } from './hosts.ts';
 import { ImagesBackend } from './images.ts';
+import { loseStorage } from './lost-storage.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
-import { removeStorage } from './storage-removal.ts';
 import { Summary } from './summary.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, eventView, hostView, storageView, taskView } from './views.ts';
@@ -230,7 +232,7 @@ export class ControlBackend implements Backend {
   vmLog: Backend['vmLog'] = (vm: string, query: VmLogQuery) => this.#vms.log(vm, query);
 
   openConsole: Backend['openConsole'] = async (name, options, call) =>
-    this.consoles.open(findVm(this.#context, name).value, call, options);
+    this.consoles.open(findVm(snapshotOf(this.#context.store), name).value, call, options);
 
   listHosts: Backend['listHosts'] = (query, { signal }) => {
     const view = (entry: Entry<HostRecord>): Host | null => {
@@ -247,12 +249,12 @@ export class ControlBackend implements Backend {
   }
 
   async patchHost(name: string, { cordoned, ifMatch }: PatchHost & Conditional): Promise<Host> {
-    await cordonHost(this.#context, { name, cordoned, ifMatch });
+    await change(this.#context, (basis) => cordonHost(basis, { name, cordoned, ifMatch }));
     return this.getHost(name);
   }
 
-  deleteHost(name: string, { off = false, ifMatch }: DeleteHostQuery & Conditional): Promise<void> {
-    return removeHost(this.#context, { name, ifMatch, isOff: off });
+  async deleteHost(name: string, { off = false, ifMatch }: DeleteHostQuery & Conditional): Promise<void> {
+    await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), { name, ifMatch, isOff: off }));
   }
 
   listStorageNodes: Backend['listStorageNodes'] = (query, { signal }) => {
@@ -268,7 +270,7 @@ export class ControlBackend implements Backend {
 
   deleteStorageNode: Backend['deleteStorageNode'] = (name, query, { principal }) => {
     const { lost = false, confirmed = false, ifMatch } = query;
-    return removeStorage(this.#context, { name, ifMatch, isLost: lost, isConfirmed: confirmed, by: principal.name });
+    return loseStorage(this.#context, { name, ifMatch, isLost: lost, isConfirmed: confirmed, by: principal.name });
   };
 
   async listControlNodes(query: PageQuery, { signal }: Call): Promise<Page<ControlNode>> {

@@ -3,11 +3,13 @@ import { beforeEach, test } from 'node:test';
 import { type Generation, parseHostName, parseTaskId } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
+import { removeHost } from '../../core/request/hosts.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { hostRecord, type RunningStore, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
-import { removeHost } from './hosts.ts';
+import { change } from './changes.ts';
+import { observedBy } from './context.ts';
 
 const etcd = etcdOfFile();
 let running: RunningStore;
@@ -19,7 +21,7 @@ beforeEach(async () => {
 });
 
 const remove = (name: string, { isOff = false, ifMatch = null as string | null } = {}) =>
-  removeHost(backend.context, { name, ifMatch, isOff });
+  change(backend.context, (basis) => removeHost(basis, observedBy(backend.context), { name, ifMatch, isOff }));
 
 async function put(name: string, overrides: Partial<HostRecord> = {}): Promise<void> {
   await running.store.transact([{ key: `/gp/host/${name}`, value: hostRecord(name, overrides), expect: null }], null);

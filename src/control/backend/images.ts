@@ -6,15 +6,15 @@ import { parseImageName, type Sha256, type StorageName } from '../../base/ids.ts
 import { listed } from '../../base/listed.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
-import { demandAppend, demandCount, demandDirectBoot } from '../../core/plan/vm-admission.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { checkRevision } from '../../core/request/basis.ts';
+import { demandAppend, demandCount, demandDirectBoot } from '../../core/request/demands.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
-import { change, checkRevision } from './changes.ts';
+import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import type { Kept } from './image-keeper.ts';
 import { pageOfTable } from './table-page.ts';
@@ -57,7 +57,7 @@ export class ImagesBackend {
     const record = (): Promise<null> =>
       change(this.#context, () => {
         this.#refuseTaken(name);
-        return { writes: [{ key: keyOf.image(image.name), value: image, expect: 0 }], result: null };
+        return { changes: [{ kind: 'image', id: image.name, value: image }], result: null };
       });
     await this.#artifacts.holding(filesOf(image), record);
     await this.#untilReported(image);
@@ -91,7 +91,7 @@ export class ImagesBackend {
     await change(this.#context, () => {
       const entry = this.#find(name);
       checkRevision(entry, ifMatch, `Image ${name}`);
-      return { writes: [{ key: keyOf.image(entry.value.name), value: null, expect: entry.revision }], result: null };
+      return { changes: [{ kind: 'image', id: entry.value.name, value: null }], result: null };
     });
     await this.#artifacts.drop(files);
   }
@@ -128,10 +128,9 @@ export class ImagesBackend {
       if (stale() === null) continue;
       await change(this.#context, () => {
         const found = stale();
-        if (found === null) return { writes: [], result: null };
-        const { entry, nodes } = found;
-        const write = { key: keyOf.image(entry.value.name), value: { ...entry.value, nodes }, expect: entry.revision };
-        return { writes: [write], result: null };
+        if (found === null) return { changes: [], result: null };
+        const { value } = found.entry;
+        return { changes: [{ kind: 'image', id: value.name, value: { ...value, nodes: found.nodes } }], result: null };
       });
     }
   }

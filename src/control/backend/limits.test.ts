@@ -17,18 +17,21 @@ import {
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
+import { ClusterIndex } from '../../core/model/cluster-index.ts';
 import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
-import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/plan/shared-disk-admission.ts';
-import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/plan/vm-admission.ts';
+import type { RequestSnapshot } from '../../core/ports/store.ts';
+import { allocateAddress } from '../../core/request/addresses.ts';
+import type { Basis } from '../../core/request/basis.ts';
+import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/request/demands.ts';
+import { joinUnchecked } from '../../core/request/joining.ts';
+import { createVm, newVmId } from '../../core/request/new-vm.ts';
+import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/request/shared-disk-changes.ts';
 import { parseTargetState } from '../../iscsi/control-protocol.ts';
 import { parseDiskOrder, parseGrantOrder, parseSharedDiskOrder } from '../../storage/orders.ts';
 import { uploadSize } from '../api/handlers.ts';
 import { validatorCompiler } from '../api/request-validator.ts';
 import { networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
-import { allocateAddress } from './addresses.ts';
-import { admitVm } from './admission.ts';
-import type { BackendContext } from './context.ts';
-import { joinWrite } from './joining.ts';
+import { seedOf } from './cloud-init.ts';
 
 /** Throws if a layer refuses. */
 type Probe = (value: number) => unknown;
@@ -57,37 +60,30 @@ const IMAGE = {
   createdAt: 1,
 } as unknown as ImageRecord;
 
-/** The parts of a store's table that are read here. */
-function table<T>(rows: Iterable<readonly [string, T]> = []): object {
-  const map = new Map(rows);
-  return Object.assign(map, { entries: map });
-}
-
-/** The context that `admitVm` reads, without etcd: one storage node that answers, as a leader sees it. */
-function context(more: { readonly ports?: number; readonly largestFileBytes?: number } = {}): BackendContext {
+/** Admission in a cluster with one storage node that answers, as its leader sees it. */
+function admit(
+  request: Partial<CreateVm>,
+  more: { readonly ports?: number; readonly largestFileBytes?: number } = {},
+): void {
   const entry = <T>(value: T) => ({ value, revision: 1 });
   const pool = { totalBytes: 1024 ** 4, freeBytes: 1024 ** 4, largestFileBytes: more.largestFileBytes ?? 2 ** 53 - 1 };
-  const report = { node: 's1', pool, artifacts: [], disks: [] };
-  const store = {
+  const records = {
     vmNames: new Map(),
-    ...{ vms: table(), hosts: table(), disks: table(), sharedDisks: table(), guestClusters: table() },
-    ...{ tasks: table(), reservations: table(), controls: table() },
-    onChange: () => undefined,
-    images: table([['linux', entry(IMAGE)]]),
-    networks: table(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
-    storage: table([['s1', entry(storageRecord('s1'))]]),
+    hosts: new Map(),
+    images: new Map([['linux', entry(IMAGE)]]),
+    networks: new Map(many(LIMITS.vmNics.max * 16, (i) => [`n${i}`, entry({ ...networkRecord(`n${i}`), cidr: null })])),
+    storage: new Map([['s1', entry(storageRecord('s1'))]]),
     diskPorts: new Map(many(more.ports ?? 0, (i) => [`s1/${30_000 + i}`, entry('disk')])),
+  } as unknown as RequestSnapshot;
+  const randomHex = (bytes: number): string => text(bytes).replaceAll('x', 'ab');
+  const observed = {
+    observer: { see: () => assert.fail('nothing is started') },
+    storageObserver: { answers: () => true, isSilent: () => false, report: () => ({ pool, artifacts: [] }) },
   };
-  return {
-    store,
-    clock: { wallMs: () => 1, monotonicMs: () => 1 },
-    randomHex: (bytes: number) => text(bytes).replaceAll('x', 'ab'),
-    leading: () => ({ controller: { storageObserver: { answers: () => true, report: () => report } } }),
-  } as unknown as BackendContext;
-}
-
-function admit(request: Partial<CreateVm>, more: Parameters<typeof context>[0] = {}): void {
-  admitVm(context(more), { name: 'web1', start: false, disks: [{ sizeBytes: MIB }], ...request });
+  const basis: Basis = { records, index: new ClusterIndex(), now: 1, randomHex };
+  const wanted: CreateVm = { name: 'web1', start: false, disks: [{ sizeBytes: MIB }], ...request };
+  const id = newVmId(basis);
+  createVm(basis, observed, wanted, { id, seed: seedOf(wanted, id), node: null });
 }
 
 const pem = (kind: string): string => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
@@ -187,12 +183,12 @@ function attach(count: number): void {
 }
 
 function join(role: 'host' | 'storage', others: number): void {
-  const store = {
+  const records = {
     hosts: new Map(many(others, (i) => [`h${i}`, {}])),
-    storage: new Map(many(others, (i) => [`s${i}`, {}])),
-  };
+    storage: new Map(many(others, (i) => [`s${i}`, { value: storageRecord(`s${i}`), revision: 1 }])),
+  } as unknown as RequestSnapshot;
   const joining = { role, name: 'newcomer', addresses: { control: '10.0.0.9' } };
-  joinWrite({ store, clock: { wallMs: () => 1 } } as unknown as Parameters<typeof joinWrite>[0], joining);
+  joinUnchecked({ records, now: 1 }, joining);
 }
 
 const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({

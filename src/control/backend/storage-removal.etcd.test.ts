@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { parseStorageName, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../../core/model/limits.ts';
+import { joinUnchecked } from '../../core/request/joining.ts';
+import { deleteVm, startVm } from '../../core/request/vm-wishes.ts';
 import { startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { diskRecord, type RunningStore, storageRecord, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
-import { joinWrite } from './joining.ts';
-import { removeStorage } from './storage-removal.ts';
-import { VmWishes } from './vm-wishes.ts';
+import { basisOf, change } from './changes.ts';
+import { loseStorage } from './lost-storage.ts';
 
 const etcd = etcdOfFile();
 let running: RunningStore;
@@ -20,7 +21,7 @@ beforeEach(async () => {
 });
 
 const remove = (name: string, more: { isLost?: boolean; isConfirmed?: boolean; ifMatch?: string } = {}) =>
-  removeStorage(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
+  loseStorage(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
 
 /** Node s2, which does not answer, with the disk of a VM. */
 async function withNode(): Promise<VmId> {
@@ -77,14 +78,17 @@ test('a node that was declared lost is out for good: audited, its name and its V
   );
   assert.equal(running.store.tokens.size, 0, 'nobody joins by a token from before');
   assert.throws(
-    () => joinWrite(backend.context, { role: 'storage', name: 's2', addresses: { control: '10.0.0.9' } }),
+    () => joinUnchecked(basisOf(backend.context), { role: 'storage', name: 's2', addresses: { control: '10.0.0.9' } }),
     /named s2 was declared lost by anna/,
   );
-  await assert.rejects(new VmWishes(backend.context).start('vm1'), {
-    code: 'conflict',
-    message: /was on storage node s2, which is lost/,
-  });
-  await new VmWishes(backend.context).delete('vm1', { ifMatch: null });
+  await assert.rejects(
+    change(backend.context, (basis) => startVm(basis, 'vm1')),
+    {
+      code: 'conflict',
+      message: /was on storage node s2, which is lost/,
+    },
+  );
+  await change(backend.context, (basis) => deleteVm(basis, 'vm1', { ifMatch: null }));
   assert.equal((await remove('s2')).disks.count, 1, 'repeated');
   assert.deepEqual(running.store.storage.get('s2')?.value.lost, lost);
 });
@@ -95,8 +99,8 @@ test('a lost node takes no place of another: as many can join as the cluster may
   const write = (name: string) => ({ key: `/gp/storage/${name}`, value: storageRecord(name), expect: null });
   await running.store.transact(names.map(write), null);
   const joined = (name: string) =>
-    joinWrite(backend.context, { role: 'storage', name, addresses: { control: '10.0.0.9' } });
+    joinUnchecked(basisOf(backend.context), { role: 'storage', name, addresses: { control: '10.0.0.9' } });
   assert.throws(() => joined('another'), { code: 'no-capacity' });
   await remove('n0');
-  assert.equal(joined('another').key, '/gp/storage/another');
+  assert.equal(joined('another').id, 'another');
 });

@@ -1,4 +1,4 @@
-/** VMs through the API: what is shown of them, and their creation; changes are in vm-changes.ts, wishes in vm-wishes.ts. */
+/** VMs through the API: what is shown of them; what is asked for is decided in core/request. */
 import type { AddNic, CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
 import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -8,16 +8,20 @@ import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { type Admitted, type Basis, findVm } from '../../core/request/basis.ts';
+import { cancelTask } from '../../core/request/cancelling.ts';
+import { type CreatedVm, createVm, newVmId } from '../../core/request/new-vm.ts';
+import { addNic, patchVm, removeNic } from '../../core/request/vm-changes.ts';
+import { deleteVm, migrateVm, resetVm, resumeVm, startVm, stopVm, suspendVm } from '../../core/request/vm-wishes.ts';
 import type { Call, Conditional } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
-import { type Admitted, admitVm, newcomer } from './admission.ts';
+import { snapshotOf } from '../store/leader-store.ts';
 import { Artifacts } from './artifacts.ts';
-import { change, findVm } from './changes.ts';
-import type { BackendContext } from './context.ts';
+import { basisOf, change, changeWithTask } from './changes.ts';
+import { seedOf } from './cloud-init.ts';
+import { type BackendContext, observedBy } from './context.ts';
 import { indexOfStore } from './records-index.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
-import { addNic, patchVm, removeNic } from './vm-changes.ts';
-import { VmWishes } from './vm-wishes.ts';
 
 const LOG_DEADLINE_MS = 5_000;
 const LOG_BYTES_MAX = 256 * 1024;
@@ -26,14 +30,12 @@ const LOG_LINES_DEFAULT = 200;
 /** VMs through the API: a change is recorded when its promise resolves; the leader's loop carries it out. */
 export class VmsBackend {
   readonly #context: BackendContext;
-  readonly #wishes: VmWishes;
   readonly #artifacts: Artifacts;
 
   /** `artifacts` is the node's own instance, which also deletes unused files. */
   constructor(context: BackendContext, artifacts = new Artifacts(context)) {
     this.#context = context;
     this.#artifacts = artifacts;
-    this.#wishes = new VmWishes(context);
   }
 
   list(query: VmQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Vm>> {
@@ -54,77 +56,80 @@ export class VmsBackend {
   }
 
   get(vm: string): VmDetail {
-    const entry = findVm(this.#context, vm);
+    const entry = findVm(snapshotOf(this.#context.store), vm);
     return vmDetailView(this.#context, entry, this.#taskOf(entry.value));
   }
 
   async create(request: CreateVm): Promise<Vm> {
     const { vm, task } = await this.#admit(request);
-    return vmView(this.#context, findVm(this.#context, vm.id), task === null ? null : this.#task(task.id));
+    return vmView(
+      this.#context,
+      findVm(snapshotOf(this.#context.store), vm.id),
+      task === null ? null : this.#task(task.id),
+    );
   }
 
   /** Stores a seed on the node of the VM's disks first, so that records, which are rewritten often, only name it. */
-  #admit(request: CreateVm): Promise<Admitted> {
-    const given = newcomer(this.#context, request);
-    const admit = (node: StorageName | null): Promise<Admitted> =>
-      change(this.#context, () => {
-        const admitted = admitVm(this.#context, request, { ...given, node });
-        return { writes: admitted.writes, unchanged: admitted.unchanged, result: admitted };
-      });
-    if (given.seed === null) return admit(null);
-    const { node } = admitVm(this.#context, request, given);
-    return this.#artifacts.withSeed(given.seed, node, () => admit(node));
+  #admit(request: CreateVm): Promise<CreatedVm> {
+    const context = this.#context;
+    const id = newVmId(context);
+    const seed = seedOf(request, id);
+    const admit = (node: StorageName | null): Promise<CreatedVm> =>
+      change(context, (basis) => createVm(basis, observedBy(context), request, { id, seed, node }));
+    if (seed === null) return admit(null);
+    const { node } = createVm(basisOf(context), observedBy(context), request, { id, seed, node: null }).result;
+    return this.#artifacts.withSeed(seed, node, () => admit(node));
   }
 
   async patch(name: string, patch: PatchVm & Conditional): Promise<Vm> {
-    await patchVm(this.#context, name, patch);
-    return vmView(this.#context, findVm(this.#context, name), null);
+    await change(this.#context, (basis) => patchVm(basis, name, patch));
+    return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
   }
 
   async addNic(name: string, request: AddNic & Conditional): Promise<Vm> {
-    await addNic(this.#context, name, request);
-    return vmView(this.#context, findVm(this.#context, name), null);
+    await change(this.#context, (basis) => addNic(basis, name, request));
+    return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
   }
 
   async removeNic(name: string, card: { readonly mac: string } & Conditional): Promise<Vm> {
-    await removeNic(this.#context, name, card);
-    return vmView(this.#context, findVm(this.#context, name), null);
+    await change(this.#context, (basis) => removeNic(basis, name, card));
+    return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
   }
 
   delete(name: string, condition: Conditional): Promise<Task> {
-    return this.#viewed(this.#wishes.delete(name, condition));
+    return this.#asked((basis) => deleteVm(basis, name, condition));
   }
 
   start(name: string): Promise<Task> {
-    return this.#viewed(this.#wishes.start(name));
+    return this.#asked((basis) => startVm(basis, name));
   }
 
   stop(name: string, request: StopVm): Promise<Task> {
-    return this.#viewed(this.#wishes.stop(name, request, (vm) => this.#disturbance(vm)));
+    return this.#asked((basis) => stopVm(basis, name, request, (vm) => this.#disturbance(vm)));
   }
 
   reset(name: string): Promise<Task> {
-    return this.#viewed(this.#wishes.reset(name));
+    return this.#asked((basis) => resetVm(basis, name));
   }
 
   suspend(name: string): Promise<Task> {
-    return this.#viewed(this.#wishes.suspend(name));
+    return this.#asked((basis) => suspendVm(basis, name));
   }
 
   resume(name: string): Promise<Task> {
-    return this.#viewed(this.#wishes.resume(name));
+    return this.#asked((basis) => resumeVm(basis, name));
   }
 
   migrate(name: string, request: MigrateVm): Promise<Task> {
-    return this.#viewed(this.#wishes.migrate(name, request));
+    return this.#asked((basis) => migrateVm(basis, name, request));
   }
 
   cancelTask(id: string): Promise<Task> {
-    return this.#viewed(this.#wishes.cancel(id));
+    return this.#asked((basis) => cancelTask(basis, id));
   }
 
   async log(name: string, query: VmLogQuery): Promise<VmLog> {
-    const { value: vm } = findVm(this.#context, name);
+    const { value: vm } = findVm(snapshotOf(this.#context.store), name);
     const current = currentIncarnation(vm.phase);
     if (current === null)
       throw new CodedError('conflict', `${vm.name} does not run, so it has no log.`, { advice: 'Start it first.' });
@@ -170,8 +175,8 @@ export class VmsBackend {
     return id === null ? null : this.#task(id);
   }
 
-  async #viewed(task: Promise<Entry<TaskRecord>>): Promise<Task> {
-    return taskView(await task);
+  async #asked(decide: (basis: Basis) => Admitted<TaskRecord['id']>): Promise<Task> {
+    return taskView(await changeWithTask(this.#context, decide));
   }
 }
 

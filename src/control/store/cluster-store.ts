@@ -25,6 +25,7 @@ import type {
   NetworkRecord,
   StorageRecord,
   TaskRecord,
+  TokenRecord,
 } from '../../core/model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
@@ -38,17 +39,6 @@ import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
 import { type Compare, type KeyValue, NOT_TEXT, type Op, type WatchEvent } from '../../etcd/records.ts';
 import { type Listing, Table } from './table.ts';
-
-/** An API or join token: only its SHA-256 is kept. */
-export interface TokenRecord {
-  readonly id: string;
-  readonly kind: 'api' | 'join';
-  readonly name: string;
-  readonly sha256: string;
-  readonly role: 'host' | 'storage' | null;
-  readonly createdAt: number;
-  readonly expiresAt: number | null;
-}
 
 export interface ControlRecord {
   readonly name: string;
@@ -103,19 +93,19 @@ export const EVENTS_KEPT = 5_000;
 /** All tables of the cluster and the transactions on them, from `follow` to the end of its signal. */
 export class ClusterStore {
   readonly vms = new Table<VmRecord, VmId>(PREFIX.vm);
-  readonly vmNames = new Table<string>(PREFIX.vmName);
+  readonly vmNames = new Table<VmId>(PREFIX.vmName);
   readonly hosts = new Table<HostRecord, HostName>(PREFIX.host);
   readonly storage = new Table<StorageRecord, StorageName>(PREFIX.storage);
   readonly controls = new Table<ControlRecord>(PREFIX.control);
   readonly disks = new Table<DiskRecord, DiskId>(PREFIX.disk);
-  readonly diskPorts = new Table<string>(PREFIX.diskPort);
+  readonly diskPorts = new Table<DiskId>(PREFIX.diskPort);
   readonly sharedDisks = new Table<SharedDiskRecord, DiskId>(PREFIX.sharedDisk);
-  readonly sharedDiskNames = new Table<string>(PREFIX.sharedDiskName);
+  readonly sharedDiskNames = new Table<DiskId>(PREFIX.sharedDiskName);
   readonly guestClusters = new Table<GuestClusterRecord, GuestClusterName>(PREFIX.guestCluster);
   readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
   readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
   readonly networks = new Table<NetworkRecord, NetworkName>(PREFIX.network);
-  readonly networkVnis = new Table<string>(PREFIX.networkVni);
+  readonly networkVnis = new Table<NetworkName>(PREFIX.networkVni);
   readonly tasks = new Table<TaskRecord, TaskId>(PREFIX.task, BY_START);
   readonly events = new Table<EventRecord>(PREFIX.event, BY_REVISION);
   readonly tokens = new Table<TokenRecord>(PREFIX.token);

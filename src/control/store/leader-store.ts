@@ -6,14 +6,17 @@
  */
 import { unreachable } from '../../base/assert.ts';
 import type { Term } from '../../base/ids.ts';
+import type { DiskRecord, NetworkRecord } from '../../core/model/cluster.ts';
+import type { SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { keyOf, objectOf } from '../../core/model/keys.ts';
-import type { Change, Commit, LeaderStore, Snapshot } from '../../core/ports/store.ts';
+import type { VmRecord } from '../../core/model/vm.ts';
+import type { Change, Commit, Entry, LeaderStore, ObjectRef, RequestSnapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
-import type { ClusterStore, Write } from './cluster-store.ts';
+import type { ClusterStore, Unchanged, Write } from './cluster-store.ts';
 
 /** The store's tables as loops and decisions see them: always the newest state. */
-export function snapshotOf(store: ClusterStore): Snapshot {
+export function snapshotOf(store: ClusterStore): RequestSnapshot {
   return {
     get revision() {
       return store.revision;
@@ -31,67 +34,88 @@ export function snapshotOf(store: ClusterStore): Snapshot {
     sharedDisks: store.sharedDisks.entries,
     guestClusters: store.guestClusters.entries,
     reservations: store.reservations.entries,
+    images: store.images.entries,
+    tokens: store.tokens.entries,
+    vmNames: store.vmNames.entries,
+    diskPorts: store.diskPorts.entries,
+    sharedDiskNames: store.sharedDiskNames.entries,
+    networkVnis: store.networkVnis.entries,
     unreadable: store.unreadable,
     lastReadable: store.lastReadable,
     disksOf: (vm) => store.disksOf(vm),
   };
 }
 
+/** Returns the key of an object, and the revision at which a transaction that depends on it expects it; 0: absent. */
+export function unchangedOf(ref: ObjectRef, snapshot: RequestSnapshot): Unchanged {
+  const { key, before } = placeOf(ref, snapshot);
+  return { key, expect: before?.revision ?? 0 };
+}
+
 /** The writes that one change of an object means, index keys included. */
-export function writesOf(change: Change, snapshot: Snapshot): readonly Write[] {
-  switch (change.kind) {
-    case 'vm': {
-      const before = snapshot.vms.get(change.id);
-      const write: Write = { key: keyOf.vm(change.id), value: change.value, expect: before?.revision ?? 0 };
-      if (change.value !== null || before === undefined) return [write];
-      return [write, { key: keyOf.vmName(before.value.name), value: null, expect: null }];
-    }
-    case 'disk': {
-      const before = snapshot.disks.get(change.id);
-      const write: Write = { key: keyOf.disk(change.id), value: change.value, expect: before?.revision ?? 0 };
-      if (change.value !== null || before === undefined) return [write];
-      return [write, { key: keyOf.diskPort(before.value.node, before.value.port), value: null, expect: null }];
-    }
+export function writesOf(change: Change, snapshot: RequestSnapshot): readonly Write[] {
+  const write: Write = { ...unchangedOf(change, snapshot), value: change.value };
+  const before = namesOf(change.kind, placeOf(change, snapshot).before?.value ?? null);
+  const after = namesOf(change.kind, change.value);
+  // Storage nodes only write there; what is left of a disk that is gone would be nobody's.
+  const left = change.kind === 'shared-disk' && change.value === null ? [keyOf.reservation(change.id)] : [];
+  return [
+    write,
+    ...before.flatMap((key) => (after.includes(key) ? [] : [{ key, value: null, expect: null }])),
+    ...left.map((key) => ({ key, value: null, expect: null })),
+    ...after.flatMap((key) => (before.includes(key) ? [] : [{ key, value: change.id, expect: 0 }])),
+  ];
+}
+
+function placeOf(
+  ref: ObjectRef,
+  snapshot: RequestSnapshot,
+): { readonly key: string; readonly before: Entry<Change['value']> | undefined } {
+  switch (ref.kind) {
+    case 'vm':
+      return { key: keyOf.vm(ref.id), before: snapshot.vms.get(ref.id) };
+    case 'disk':
+      return { key: keyOf.disk(ref.id), before: snapshot.disks.get(ref.id) };
     case 'host':
-      return [
-        { key: keyOf.host(change.id), value: change.value, expect: snapshot.hosts.get(change.id)?.revision ?? 0 },
-      ];
+      return { key: keyOf.host(ref.id), before: snapshot.hosts.get(ref.id) };
+    case 'storage':
+      return { key: keyOf.storage(ref.id), before: snapshot.storage.get(ref.id) };
     case 'network':
-      return [
-        { key: keyOf.network(change.id), value: change.value, expect: snapshot.networks.get(change.id)?.revision ?? 0 },
-      ];
+      return { key: keyOf.network(ref.id), before: snapshot.networks.get(ref.id) };
     case 'task':
-      return [
-        { key: keyOf.task(change.id), value: change.value, expect: snapshot.tasks.get(change.id)?.revision ?? 0 },
-      ];
+      return { key: keyOf.task(ref.id), before: snapshot.tasks.get(ref.id) };
     case 'shared-disk':
-      return writesOfSharedDisk(change, snapshot);
-    case 'guest-cluster': {
-      const expect = snapshot.guestClusters.get(change.id)?.revision ?? 0;
-      return [{ key: keyOf.guestCluster(change.id), value: change.value, expect }];
-    }
+      return { key: keyOf.sharedDisk(ref.id), before: snapshot.sharedDisks.get(ref.id) };
+    case 'guest-cluster':
+      return { key: keyOf.guestCluster(ref.id), before: snapshot.guestClusters.get(ref.id) };
+    case 'image':
+      return { key: keyOf.image(ref.id), before: snapshot.images.get(ref.id) };
+    case 'token':
+      return { key: keyOf.token(ref.id), before: snapshot.tokens.get(ref.id) };
     default:
-      return unreachable(change);
+      return unreachable(ref);
   }
 }
 
-/** The name follows the record: it is taken, moved to another scope, or given back, in the same transaction. */
-function writesOfSharedDisk(
-  { id, value }: Extract<Change, { kind: 'shared-disk' }>,
-  { sharedDisks }: Snapshot,
-): readonly Write[] {
-  const before = sharedDisks.get(id);
-  const write: Write = { key: keyOf.sharedDisk(id), value, expect: before?.revision ?? 0 };
-  const old = before === undefined ? null : keyOf.sharedDiskName(before.value.guestCluster, before.value.name);
-  const now = value === null ? null : keyOf.sharedDiskName(value.guestCluster, value.name);
-  if (old === now) return [write];
-  return [
-    write,
-    ...(old === null ? [] : [{ key: old, value: null, expect: null }]),
-    // Storage nodes only write there; what is left of a disk that is gone would be nobody's.
-    ...(value === null ? [{ key: keyOf.reservation(id), value: null, expect: null }] : []),
-    ...(now === null ? [] : [{ key: now, value: id, expect: 0 }]),
-  ];
+/** The keys that keep the name or number of a record unique: taken, moved to another scope and given back with it. */
+function namesOf(kind: Change['kind'], value: Change['value']): readonly string[] {
+  if (value === null) return [];
+  switch (kind) {
+    case 'vm':
+      return [keyOf.vmName((value as VmRecord).name)];
+    case 'disk': {
+      const { node, port } = value as DiskRecord;
+      return [keyOf.diskPort(node, port)];
+    }
+    case 'network':
+      return [keyOf.networkVni((value as NetworkRecord).vni)];
+    case 'shared-disk': {
+      const { guestCluster, name } = value as SharedDiskRecord;
+      return [keyOf.sharedDiskName(guestCluster, name)];
+    }
+    default:
+      return [];
+  }
 }
 
 /** Why a term is over before its lease is: a commit found the election key gone, or nobody knows what became of one. */

@@ -51,7 +51,7 @@ class SmallWorld {
     const table = { vm: this.vms, host: this.hosts, network: this.networks }[change.kind as 'vm'];
     if (change.value === null) table.delete(change.id as VmId);
     else table.set(change.id as VmId, { value: change.value as VmRecord, revision: this.#revision });
-    this.#listener(change);
+    if (change.kind !== 'token') this.#listener(change);
   }
 
   #snapshot(): Snapshot {

@@ -1,4 +1,4 @@
-/** The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events. All of them live in etcd only. */
+/** The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events, tokens. All of them live in etcd only. */
 import type { DiskId, HostName, ImageName, NetworkName, Sha256, StorageName, TaskId, VmId } from '../../base/ids.ts';
 
 /** A host that joined. What runs on it is observed, never recorded here. */
@@ -134,4 +134,15 @@ export interface EventRecord {
   readonly host: HostName | null;
   readonly generation: number | null;
   readonly message: string;
+}
+
+/** An API or join token: only its SHA-256 is kept. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly kind: 'api' | 'join';
+  readonly name: string;
+  readonly sha256: string;
+  readonly role: 'host' | 'storage' | null;
+  readonly createdAt: number;
+  readonly expiresAt: number | null;
 }

@@ -110,4 +110,5 @@ export const keyOf = {
   network: (name: NetworkName): string => PREFIX.network + name,
   networkVni: (vni: number): string => PREFIX.networkVni + vni,
   task: (id: TaskId): string => PREFIX.task + id,
+  token: (id: string): string => PREFIX.token + id,
 } as const;

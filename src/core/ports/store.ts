@@ -5,14 +5,25 @@
  * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first, and where that
  * is not possible nothing more is committed in its term.
  */
-import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, Term, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  GuestClusterName,
+  HostName,
+  ImageName,
+  NetworkName,
+  StorageName,
+  Term,
+  VmId,
+} from '../../base/ids.ts';
 import type {
   DiskRecord,
   EventRecord,
   HostRecord,
+  ImageRecord,
   NetworkRecord,
   StorageRecord,
   TaskRecord,
+  TokenRecord,
 } from '../model/cluster.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { ObjectKind } from '../model/keys.ts';
@@ -52,7 +63,23 @@ export interface Snapshot {
   disksOf(vm: VmId): readonly DiskRecord[];
 }
 
-/** One object's change: `value: null` deletes. */
+/** What the requests of people read besides: images, tokens, and the names and numbers that are taken. */
+export interface RequestSnapshot extends Snapshot {
+  readonly images: ReadonlyMap<ImageName, Entry<ImageRecord>>;
+  readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
+  readonly vmNames: ReadonlyMap<string, Entry<VmId>>;
+  /** Disks by `NODE/PORT`. */
+  readonly diskPorts: ReadonlyMap<string, Entry<DiskId>>;
+  /** Shared disks by `GUEST-CLUSTER/NAME`, those of no guest cluster by `-/NAME`. */
+  readonly sharedDiskNames: ReadonlyMap<string, Entry<DiskId>>;
+  /** Networks by the VXLAN identifier in decimal. */
+  readonly networkVnis: ReadonlyMap<string, Entry<NetworkName>>;
+}
+
+/**
+ * One object's change: `value: null` deletes. The keys that keep names and numbers unique follow the record in the same
+ * transaction.
+ */
 export type Change =
   | { readonly kind: 'vm'; readonly id: VmId; readonly value: VmRecord | null }
   | { readonly kind: 'disk'; readonly id: DiskId; readonly value: DiskRecord | null }
@@ -60,7 +87,14 @@ export type Change =
   | { readonly kind: 'network'; readonly id: NetworkName; readonly value: NetworkRecord | null }
   | { readonly kind: 'task'; readonly id: TaskRecord['id']; readonly value: TaskRecord | null }
   | { readonly kind: 'shared-disk'; readonly id: DiskId; readonly value: SharedDiskRecord | null }
-  | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null };
+  | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null }
+  | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
+  | { readonly kind: 'image'; readonly id: ImageName; readonly value: ImageRecord | null }
+  | { readonly kind: 'token'; readonly id: string; readonly value: TokenRecord | null };
+
+type RefOf<C> = C extends Change ? Pick<C, 'kind' | 'id'> : never;
+/** An object that a transaction depends on without writing it. */
+export type ObjectRef = RefOf<Change>;
 
 export interface Commit {
   /** Each object must be unchanged since the snapshot; one that the snapshot lacks must not exist. */

@@ -6,7 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import { change } from '../../control/backend/changes.ts';
-import { type Joining, joinChange } from '../../control/backend/joining.ts';
+import { type Joining, joinChange } from '../../core/request/joining.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { Topology } from '../machines/topology.ts';
 import { addressOf } from '../network/addresses.ts';
@@ -33,7 +33,7 @@ export async function joinPatiently(topology: Topology, process: SimProcess, nam
         await topology.network.call(process, [hop], how, async () => {
           const { changes } = control;
           if (changes === null) throw new CodedError('unavailable', `${control.name} does not serve.`);
-          await change(changes, () => ({ writes: [joinChange(changes, hostJoining(name))], result: undefined }));
+          await change(changes, (basis) => ({ changes: [joinChange(basis, hostJoining(name))], result: null }));
         });
         return;
       } catch (error) {

@@ -20,8 +20,10 @@ interface Tables {
   readonly 'guest-cluster': Map<string, GuestClusterRecord>;
 }
 
-/** The kinds of objects whose changes are in the trace: those that a leader may write. */
-const TRACED: ReadonlySet<ObjectKind> = new Set<Change['kind']>([
+/** The changes that are in the trace: those of objects that a leader may write. */
+type TracedChange = Extract<Change, { kind: keyof Tables | 'network' }>;
+
+const TRACED: ReadonlySet<ObjectKind> = new Set<TracedChange['kind']>([
   'vm',
   'disk',
   'host',
@@ -91,9 +93,9 @@ export class Truth {
   }
 }
 
-function changeOf(event: WatchEvent): Change | null {
+function changeOf(event: WatchEvent): TracedChange | null {
   const changed = objectOf(event.key);
   if (changed === null || !TRACED.has(changed.kind)) return null;
   const value: unknown = event.type === 'put' ? JSON.parse(event.kv.value) : null;
-  return { ...changed, value } as Change;
+  return { ...changed, value } as TracedChange;
 }

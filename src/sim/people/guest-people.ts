@@ -1,16 +1,15 @@
 /**
  * People who share disks among VMs and make guest clusters of them. What they ask for goes through the admission of production
- * (core/plan), and is one transaction, as control/backend makes it; what is refused is not done.
+ * (core/request), and is one transaction, as control/backend makes it; what is refused is not done.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseGuestClusterName, type StorageName } from '../../base/ids.ts';
-import type { ClusterStore } from '../../control/store/cluster-store.ts';
-import { snapshotOf, writesOf } from '../../control/store/leader-store.ts';
-import type { TaskRecord } from '../../core/model/cluster.ts';
+import { type ChangeContext, change } from '../../control/backend/changes.ts';
 import { recordsOf } from '../../core/model/cluster-index.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
+import type { Change, Snapshot } from '../../core/ports/store.ts';
+import { type Basis, newTask, taskChange } from '../../core/request/basis.ts';
 import {
   addDiskChanges,
   addMemberChanges,
@@ -21,7 +20,7 @@ import {
   disksOf,
   removeDiskChanges,
   removeMemberChanges,
-} from '../../core/plan/guest-cluster-admission.ts';
+} from '../../core/request/guest-cluster-changes.ts';
 import {
   type Asked,
   attachChanges,
@@ -31,8 +30,7 @@ import {
   grownDisk,
   type NewSharedDisk,
   newSharedDisk,
-} from '../../core/plan/shared-disk-admission.ts';
-import type { Change, Snapshot } from '../../core/ports/store.ts';
+} from '../../core/request/shared-disk-changes.ts';
 import type { SimCluster } from '../cluster.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 
@@ -46,40 +44,42 @@ type Made = readonly Change[] | null;
 export class GuestPeople {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;
-  readonly #newTask: (kind: string, target: TaskRecord['target']) => TaskRecord;
   #made = 0;
 
-  constructor(cluster: SimCluster, newTask: (kind: string, target: TaskRecord['target']) => TaskRecord) {
+  constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.fork('guest people');
-    this.#newTask = newTask;
   }
 
   /** Somebody asks for something, by what one control node knows. */
-  async act(store: ClusterStore): Promise<void> {
-    const snapshot = snapshotOf(store);
-    const vms = [...recordsOf(snapshot.vms)];
-    const clusters = [...recordsOf(snapshot.guestClusters)];
-    if (vms.length === 0 || snapshot.storage.size === 0) return;
-    const cluster = clusters.length === 0 ? null : this.#random.pick(clusters);
-    const isAboutCluster = cluster !== null && this.#random.chance(60);
-    const isNew = cluster === null || (clusters.length < CLUSTERS_MAX && this.#random.chance(30));
-    const task = this.#newTask('share', { kind: 'guest-cluster', name: cluster?.name ?? 'none' });
-    const asked: Asked = { now: 0, task };
+  async act(context: ChangeContext): Promise<void> {
     try {
-      const changes = isAboutCluster
-        ? this.#change(snapshot, cluster, asked)
-        : isNew && this.#random.chance(60)
-          ? this.#create(snapshot, vms, asked)
-          : this.#share(snapshot, this.#random.pick(vms), asked);
-      if (changes === null) return;
-      this.#cluster.say(() => `people: ${changes.map(({ kind, id }) => `${kind} ${id}`).join(', ')}`);
-      const writes = changes.flatMap((change) => writesOf(change, snapshot));
-      await store.transact([...writes, { key: keyOf.task(task.id), value: task, expect: 0 }], null);
+      await change(context, (basis) => ({ changes: this.#asked(basis), result: null }));
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
       this.#cluster.say(() => `people: refused: ${error.message}`);
     }
+  }
+
+  #asked(basis: Basis): readonly Change[] {
+    const { records, now } = basis;
+    const vms = [...recordsOf(records.vms)];
+    const clusters = [...recordsOf(records.guestClusters)];
+    if (vms.length === 0 || records.storage.size === 0) return [];
+    const cluster = clusters.length === 0 ? null : this.#random.pick(clusters);
+    const isAboutCluster = cluster !== null && this.#random.chance(60);
+    const isNew = cluster === null || (clusters.length < CLUSTERS_MAX && this.#random.chance(30));
+    const target = { kind: 'guest-cluster', name: cluster?.name ?? 'none' } as const;
+    const task = newTask(basis, { kind: 'share', target, message: '' });
+    const asked: Asked = { now, task };
+    const changes = isAboutCluster
+      ? this.#change(records, cluster, asked)
+      : isNew && this.#random.chance(60)
+        ? this.#create(records, vms, asked)
+        : this.#share(records, this.#random.pick(vms), asked);
+    if (changes === null) return [];
+    this.#cluster.say(() => `people: ${changes.map(({ kind, id }) => `${kind} ${id}`).join(', ')}`);
+    return [...changes, taskChange(task)];
   }
 
   #disk({ storage }: Snapshot): NewSharedDisk {

@@ -3,37 +3,27 @@
  * What they wish of a VM goes through the backend of production.
  */
 import { CodedError } from '../../base/errors.ts';
-import type { DiskId, HostName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
-import { parseDiskId, parseTaskId, parseVmId } from '../../base/ids.ts';
+import { type HostName, parseVmId, type StorageName } from '../../base/ids.ts';
 import { type ChangeContext, change } from '../../control/backend/changes.ts';
-import { cordonHost } from '../../control/backend/hosts.ts';
-import { type Joining, joinChange } from '../../control/backend/joining.ts';
-import type { ClusterStore, Write } from '../../control/store/cluster-store.ts';
-import type { DiskRecord, NetworkRecord, TaskRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import { cordonHost } from '../../core/request/hosts.ts';
+import { type Joining, joinChange } from '../../core/request/joining.ts';
+import { createNetwork, type NewNetwork } from '../../core/request/networks.ts';
+import type { NewVm } from '../../core/request/new-vm.ts';
 import { hostJoining } from '../agent/joining.ts';
 import type { SimCluster } from '../cluster.ts';
 import { type DeedName, VM_BYTES } from '../faults/swarm.ts';
 import { addressOf } from '../network/addresses.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import { GuestPeople } from './guest-people.ts';
+import { simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
 /** The network that some VMs have a card in. */
-const LAN: NetworkRecord = {
-  name: 'lan' as NetworkName,
-  vni: 4_096,
-  cidr: null,
-  gateway: null,
-  dhcp: false,
-  nat: false,
-  reservations: {},
-  createdAt: 0,
-};
+const LAN: NewNetwork = { name: 'lan' };
 const CARD_PERCENT = 60;
 /** Answers after which nothing was changed, and nothing is to be tried again. */
 const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);
@@ -48,26 +38,24 @@ export class People {
   readonly #random: SimRandom;
   readonly #sharing: GuestPeople;
   #vms = 0;
-  #tasks = 0;
-  #disks = 0;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.fork('people');
-    this.#sharing = new GuestPeople(cluster, (kind, target) => this.#task(kind, target));
+    this.#sharing = new GuestPeople(cluster);
   }
 
-  /** The records that joining leaves: hosts and storage nodes. */
-  join(context: ChangeContext): Promise<void> {
+  /** The records that joining leaves, hosts and storage nodes, and a network. */
+  join(context: ChangeContext, lan: NewNetwork = LAN): Promise<void> {
     const { hosts, storage } = this.#cluster;
-    return change(context, () => {
+    return change(context, (basis) => {
       const joining = [...hosts.keys()].map((name) => hostJoining(name));
       const nodes = [...storage.keys()].map((name): Joining => {
         const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
         return { role: 'storage', name, addresses };
       });
-      const members = [...joining, ...nodes].map((each) => joinChange(context, each));
-      return { writes: [...members, { key: keyOf.network(LAN.name), value: LAN, expect: 0 }], result: undefined };
+      const members = [...joining, ...nodes].map((each) => joinChange(basis, each));
+      return { changes: [...members, ...createNetwork(basis, lan).changes], result: undefined };
     });
   }
 
@@ -92,64 +80,42 @@ export class People {
 
   async #do(deed: DeedName, changes: ChangeContext): Promise<void> {
     const { store } = changes;
-    if (deed === 'create') return this.create(store);
+    if (deed === 'create') return this.create(changes);
     if (deed === 'drain') return this.#drain(changes);
-    if (deed === 'share') return this.#sharing.act(store);
+    if (deed === 'share') return this.#sharing.act(changes);
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
     await this.#wish(this.#random.pick(vms).value.name, deed, changes);
   }
 
   /** A new VM that is to run, with one to three disks on any storage nodes. */
-  async create(store: ClusterStore): Promise<void> {
+  async create(changes: ChangeContext): Promise<void> {
+    const { store } = changes;
     if (store.vms.size >= VMS_MAX) return;
     const n = ++this.#vms;
-    const vm = parseVmId(id('vm', n));
-    const nodes = [...store.storage.keys()] as StorageName[];
     const random = this.#random;
-    const disks = Array.from({ length: 1 + random.below(3) }, (): DiskRecord => {
-      const number = ++this.#disks;
-      const diskId = parseDiskId(id('disk', number));
-      const node = random.pick(nodes);
-      const source = { kind: 'blank' } as const;
-      return { id: diskId, vm, node, port: 30_000 + number, sizeBytes: DISK_BYTES, source, phase: 'creating' };
-    });
-    const task = this.#task('vm.create', `vm${n}`);
-    const { hasPlainVms = false } = this.#cluster.swarm;
+    const nodesKnown = [...store.storage.keys()] as StorageName[];
+    const nodes = Array.from({ length: 1 + random.below(3) }, () => random.pick(nodesKnown));
+    const { hasPlainVms = false, hasSharedDisks } = this.#cluster.swarm;
     const antiAffinity = !hasPlainVms && random.chance(40) ? random.pick(['red', 'blue']) : null;
-    const patienceMs = random.pick(PATIENCE_MS);
+    const storagePatienceMs = random.pick(PATIENCE_MS);
     const policies = hasPlainVms
       ? (['on-failure'] as const)
       : (['on-failure', 'on-failure', 'always', 'never'] as const);
     const restartPolicy = random.pick<VmRecord['spec']['restartPolicy']>(policies);
-    const ids = disks.map((disk) => disk.id);
-    const mac = `52:54:00:00:00:${n.toString(16).padStart(2, '0')}`;
     const hasCard = !hasPlainVms && random.chance(CARD_PERCENT);
-    const created = newVm({
-      id: vm,
+    const request: NewVm = {
       name: `vm${n}`,
-      startTask: task.id,
-      disks: ids,
-      antiAffinity,
-      patienceMs,
+      memoryBytes: VM_BYTES,
+      disks: nodes.map(() => ({ sizeBytes: DISK_BYTES })),
+      networks: hasCard ? [LAN.name] : [],
       restartPolicy,
-      hasSharedDisks: this.#cluster.swarm.hasSharedDisks,
-    });
-    const nics = hasCard ? [{ network: LAN.name, mac, address: null }] : [];
-    const value: VmRecord = { ...created, spec: { ...created.spec, nics } };
-    this.#cluster.say(() => `people: create ${value.name}`);
-    await store.transact(
-      [
-        { key: keyOf.vm(vm), value, expect: 0 },
-        { key: keyOf.vmName(value.name), value: vm, expect: 0 },
-        ...disks.flatMap((disk): Write[] => [
-          { key: keyOf.disk(disk.id), value: disk, expect: 0 },
-          { key: keyOf.diskPort(disk.node, disk.port), value: disk.id, expect: 0 },
-        ]),
-        { key: keyOf.task(task.id), value: task, expect: 0 },
-      ],
-      null,
-    );
+      storagePatienceMs,
+      ...(antiAffinity === null ? {} : { antiAffinity }),
+    };
+    this.#cluster.say(() => `people: create ${request.name}`);
+    const id = parseVmId(`vm-${n.toString(16).padStart(12, '0')}`);
+    await change(changes, (basis) => simVm(basis, { id, request, nodes, hasSharedDisks }));
   }
 
   /** What is refused was not wished: people ask for anything. */
@@ -172,7 +138,7 @@ export class People {
     const { name } = this.#random.pick(hosts).value;
     this.#cluster.say(() => `people: drain ${name}`);
     this.#cluster.clock.after(this.#random.between(DRAINED_MS[0], DRAINED_MS[1]), () => this.uncordon(name));
-    await cordonHost(changes, { name, cordoned: true, ifMatch: null });
+    await change(changes, (basis) => cordonHost(basis, { name, cordoned: true, ifMatch: null }));
     const there = [...store.vms.values()].filter(({ value }) =>
       expectedIncarnations(value.phase).some(({ host }) => host === name),
     );
@@ -185,7 +151,7 @@ export class People {
     if (truth.tables.host.get(name)?.cordoned !== true) return;
     const changes = [...controls.values()].map((node) => node.changes).find((known) => known !== null);
     if (changes !== null && changes !== undefined)
-      cordonHost(changes, { name, cordoned: false, ifMatch: null }).catch(() => undefined);
+      change(changes, (basis) => cordonHost(basis, { name, cordoned: false, ifMatch: null })).catch(() => undefined);
     clock.after(1_000, () => this.uncordon(name));
   }
 
@@ -193,65 +159,4 @@ export class People {
   uncordonAll(): void {
     for (const name of this.#cluster.hosts.keys()) this.uncordon(name);
   }
-
-  #task(kind: string, of: string | TaskRecord['target']): TaskRecord {
-    const target = typeof of === 'string' ? ({ kind: 'vm', name: of } as const) : of;
-    const taskId = parseTaskId(id('task', ++this.#tasks));
-    return {
-      id: taskId,
-      kind,
-      target,
-      state: 'running',
-      progressPercent: null,
-      message: '',
-      startedAt: 0,
-      endedAt: null,
-    };
-  }
-}
-
-const id = (kind: string, n: number): string => `${kind}-${n.toString(16).padStart(12, '0')}`;
-
-/** A VM that is to run and never did. */
-export function newVm(options: {
-  readonly id: VmId;
-  readonly name: string;
-  readonly startTask: TaskId | null;
-  readonly disks: readonly DiskId[];
-  readonly antiAffinity: string | null;
-  readonly patienceMs: number;
-  readonly restartPolicy: VmRecord['spec']['restartPolicy'];
-  /** Whether its machine has a place for shared disks. */
-  readonly hasSharedDisks?: boolean;
-}): VmRecord {
-  const { id: vmId, name, startTask, disks, antiAffinity, patienceMs, restartPolicy } = options;
-  return {
-    id: vmId,
-    name,
-    spec: {
-      vcpus: 1,
-      memoryBytes: VM_BYTES,
-      cpuModel: 'baseline',
-      boot: { firmware: 'bios' },
-      disks: disks.map((disk) => ({ disk, role: 'data', bus: 'virtio' })),
-      nics: [],
-      restartPolicy,
-      labels: {},
-      image: null,
-      storagePatienceMs: patienceMs,
-      antiAffinity,
-      ...(options.hasSharedDisks === true ? { sharedDisks: [] } : {}),
-    },
-    intent: 'running',
-    generation: 0,
-    phase: { kind: 'stopped' },
-    migrationRequest: null,
-    stopRequest: null,
-    resetRequest: null,
-    startTask,
-    deleting: false,
-    failures: null,
-    createdAt: 0,
-    phaseSince: 0,
-  };
 }

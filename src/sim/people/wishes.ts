@@ -1,12 +1,23 @@
-/** What people wish of a VM, asked of the backend of production (control/backend/vm-wishes.ts) on some control node. */
+/** What people wish of a VM, decided by the code of production (core/request/vm-wishes.ts) on some control node. */
 
 import { unreachable } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
-import type { ChangeContext } from '../../control/backend/changes.ts';
-import { VmWishes } from '../../control/backend/vm-wishes.ts';
+import { type ChangeContext, changeWithTask } from '../../control/backend/changes.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import type { Basis } from '../../core/request/basis.ts';
+import { cancelTask } from '../../core/request/cancelling.ts';
+import {
+  deleteVm,
+  migrateVm,
+  resetVm,
+  resumeVm,
+  startVm,
+  stopVm,
+  suspendVm,
+  type Wish,
+} from '../../core/request/vm-wishes.ts';
 import type { DeedName } from '../faults/swarm.ts';
 
 /** Those of people's deeds that are wishes of one VM. */
@@ -23,37 +34,40 @@ export interface Wished {
 }
 
 /** Asks for it; CodedError where it is refused, or the answer is lost. */
-export function wishOf(context: ChangeContext, { deed, vm, to, patienceMs }: Wished): Promise<Entry<TaskRecord>> {
-  const wishes = new VmWishes(context);
+export function wishOf(context: ChangeContext, wished: Wished): Promise<Entry<TaskRecord>> {
+  return changeWithTask(context, (basis) => decide(basis, wished));
+}
+
+function decide(basis: Basis, { deed, vm, to, patienceMs }: Wished): Wish {
   switch (deed) {
     case 'start':
-      return wishes.start(vm);
+      return startVm(basis, vm);
     case 'stop':
-      return wishes.stop(vm, { mode: 'acpi', patienceMs });
+      return stopVm(basis, vm, { mode: 'acpi', patienceMs });
     case 'power-off':
-      return wishes.stop(vm, { mode: 'hard' });
+      return stopVm(basis, vm, { mode: 'hard' });
     case 'suspend':
-      return wishes.suspend(vm);
+      return suspendVm(basis, vm);
     case 'resume':
-      return wishes.resume(vm);
+      return resumeVm(basis, vm);
     case 'reset':
-      return wishes.reset(vm);
+      return resetVm(basis, vm);
     case 'migrate':
-      return wishes.migrate(vm, {});
+      return migrateVm(basis, vm, {});
     case 'migrate-to':
-      return wishes.migrate(vm, { to });
+      return migrateVm(basis, vm, { to });
     case 'delete':
-      return wishes.delete(vm, { ifMatch: null });
+      return deleteVm(basis, vm, { ifMatch: null });
     case 'cancel':
-      return wishes.cancel(taskOf(context, vm));
+      return cancelTask(basis, taskOf(basis, vm));
     default:
       return unreachable(deed);
   }
 }
 
 /** Returns the VM's task in progress, of any kind; CodedError 'conflict' if there is none. */
-function taskOf({ store }: ChangeContext, name: string): string {
-  const tasks = [...store.tasks.values()].filter(
+function taskOf({ records }: Basis, name: string): string {
+  const tasks = [...records.tasks.values()].filter(
     ({ value }) => value.target.name === name && value.state === 'running',
   );
   const latest = tasks.sort((a, b) => a.revision - b.revision).at(-1);

@@ -7,14 +7,12 @@
  */
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
-import type { NetworkName, Term } from '../../base/ids.ts';
-import { gatewayOf, parseRange } from '../../control/backend/addresses.ts';
+import type { Term } from '../../base/ids.ts';
 import type { ChangeContext } from '../../control/backend/changes.ts';
 import type { ViewContext } from '../../control/backend/views.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
-import type { NetworkRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
+import type { NewNetwork } from '../../core/request/networks.ts';
 import type { StoryShape } from '../../stories/story-language.ts';
 import { NO_HOST_TROUBLES } from '../agent/agent-machine.ts';
 import { SimCluster } from '../cluster.ts';
@@ -27,7 +25,7 @@ import { Guests } from './guests.ts';
 import { LabFaults } from './lab-faults.ts';
 
 /** As src/cli/up.ts makes it. */
-const LAN = { name: 'lan' as NetworkName, vni: 4_096, cidr: '10.20.0.0/24', dhcp: true, nat: true } as const;
+const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true };
 /** `gp up --host-memory 2G`, as the real stories have it. */
 const HOST_BYTES = 2 * 2 ** 30;
 const START_DEADLINE_MS = 30_000;
@@ -93,20 +91,8 @@ export class StoryCluster {
     const cluster = new StoryCluster(shape, options);
     const { sim } = cluster;
     await cluster.until(() => cluster.answering() !== null, START_DEADLINE_MS);
-    const { store, changes } = present(cluster.answering(), 'a leader');
-    await cluster.settled(new People(sim).join(changes), START_DEADLINE_MS);
-    const gateway = gatewayOf(parseRange(LAN.cidr));
-    const lan: NetworkRecord = { ...LAN, gateway, reservations: {}, createdAt: 0 };
-    await cluster.settled(
-      store.transact(
-        [
-          { key: keyOf.network(LAN.name), value: lan, expect: null },
-          { key: keyOf.networkVni(LAN.vni), value: LAN.name, expect: 0 },
-        ],
-        null,
-      ),
-      START_DEADLINE_MS,
-    );
+    const { changes } = present(cluster.answering(), 'a leader');
+    await cluster.settled(new People(sim).join(changes, LAN), START_DEADLINE_MS);
     const isUp = (): boolean => {
       const controller = cluster.answering()?.controller;
       return (

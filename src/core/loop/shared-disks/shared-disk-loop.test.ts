@@ -32,6 +32,9 @@ const TABLES = {
   task: 'tasks',
   'shared-disk': 'sharedDisks',
   'guest-cluster': 'guestClusters',
+  storage: 'storage',
+  image: 'images',
+  token: 'tokens',
 } as const;
 
 /** Records, an index that follows them, time that a test turns, and orders as they were given. */
@@ -39,6 +42,7 @@ class World {
   readonly tables = {
     ...{ vms: new Map(), disks: new Map(), hosts: new Map(), storage: new Map(), networks: new Map() },
     ...{ tasks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
+    ...{ images: new Map(), tokens: new Map() },
     unreadable: new Map<string, string>(),
     lastReadable: new Map<string, unknown>(),
   };

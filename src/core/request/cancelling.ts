@@ -1,20 +1,39 @@
 /**
- * Decides what cancelling a task changes in its VM. Pure but for the lookup. Guarantees: a committed change is never
+ * Decides what cancelling a task changes in its VM. Pure. Guarantees: a committed change is never
  * taken back; a refusal says why, and what to do instead.
  */
 
 import { CodedError } from '../../base/errors.ts';
 import { own } from '../../base/own.ts';
-import type { TaskRecord } from '../../core/model/cluster.ts';
-import type { VmRecord } from '../../core/model/vm.ts';
-import type { Entry } from '../../core/ports/store.ts';
-import type { ChangeContext } from './changes.ts';
+import type { TaskRecord } from '../model/cluster.ts';
+import type { VmRecord } from '../model/vm.ts';
+import type { Change, Entry, RequestSnapshot } from '../ports/store.ts';
+import { type Admitted, type Basis, taskChange, vmChange } from './basis.ts';
+
+/**
+ * Cancels what the task asks for, if that is possible: the task is ended, or, for a migration, still being undone.
+ * CodedError 'not-found', 'conflict'.
+ */
+export function cancelTask({ records, now }: Basis, id: string): Admitted<TaskRecord['id']> {
+  const asked = records.tasks.get(id as TaskRecord['id'])?.value;
+  if (asked === undefined)
+    throw new CodedError('not-found', `There is no task ${id}.`, {
+      advice: 'Nothing was changed. Tasks that ended long ago are forgotten.',
+    });
+  const { vm, ended } = takeBack(vmOfTask(records, asked).value, asked);
+  const task: TaskRecord = {
+    ...asked,
+    ...(ended === null ? { message: 'Being undone.' } : { state: 'cancelled', message: ended, endedAt: now }),
+  };
+  const changes: Change[] = vm === null ? [] : [vmChange(vm), taskChange(task)];
+  return { changes, result: asked.id };
+}
 
 /**
  * The effect of a cancellation. `vm`: null if nothing has to be changed; `ended`: the task's message, or null while the
  * task goes on.
  */
-export interface TakenBack {
+interface TakenBack {
   readonly vm: VmRecord | null;
   readonly ended: string | null;
 }
@@ -28,7 +47,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
 };
 
 /** Returns the VM of a task. CodedError 'conflict' if the task has ended, or does not concern a VM. */
-export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRecord> {
+function vmOfTask(records: RequestSnapshot, task: TaskRecord): Entry<VmRecord> {
   if (task.state !== 'running')
     throw new CodedError(
       'conflict',
@@ -37,14 +56,14 @@ export function vmOfTask({ store }: ChangeContext, task: TaskRecord): Entry<VmRe
         advice: 'Nothing was changed.',
       },
     );
-  const id = task.target.kind === 'vm' ? store.vmNames.get(task.target.name)?.value : undefined;
-  const entry = id === undefined ? undefined : store.vms.get(id);
+  const id = task.target.kind === 'vm' ? records.vmNames.get(task.target.name)?.value : undefined;
+  const entry = id === undefined ? undefined : records.vms.get(id);
   if (entry === undefined) throw refusal(task, 'What it changes is changed back by the command for the opposite.');
   return entry;
 }
 
 /** Cancels `task` in the record of `vm`. CodedError 'conflict' if the task cannot be cancelled. */
-export function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
+function takeBack(vm: VmRecord, task: TaskRecord): TakenBack {
   const instead = own(INSTEAD, task.kind);
   if (instead !== undefined) throw refusal(task, instead.replaceAll('%', vm.name));
   switch (task.kind) {

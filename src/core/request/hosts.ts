@@ -5,67 +5,67 @@
  * unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only while its record says so.
  */
 import { CodedError } from '../../base/errors.ts';
+import type { HostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
-import type { HostRecord } from '../../core/model/cluster.ts';
-import { keyOf, PREFIX } from '../../core/model/keys.ts';
-import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
-import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
-import type { Entry } from '../../core/ports/store.ts';
-import { ClusterStore, type Write } from '../store/cluster-store.ts';
-import { type ChangeContext, change, checkRevision } from './changes.ts';
-import type { BackendContext } from './context.ts';
+import type { HostRecord } from '../model/cluster.ts';
+import { recordsOf } from '../model/cluster-index.ts';
+import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
+import { demandUsersKnown } from '../plan/vm/unreadable.ts';
+import type { Change, Entry } from '../ports/store.ts';
+import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
 
-export interface HostRemoval {
+export interface HostRemoval extends OfRevision {
   readonly name: string;
-  readonly ifMatch: string | null;
   /** Somebody says that its machine is off for good. */
   readonly isOff: boolean;
 }
 
 /** Keeps VMs from being placed on a host, or lets them. CodedError 'not-found', 'stale-revision'. */
 export function cordonHost(
-  context: ChangeContext,
-  { name, cordoned, ifMatch }: { readonly name: string; readonly cordoned: boolean; readonly ifMatch: string | null },
-): Promise<void> {
-  return change(context, () => {
-    const entry = find(context, name);
-    checkRevision(entry, ifMatch, `Host ${name}`);
-    const value: HostRecord = { ...entry.value, cordoned };
-    return { writes: [ClusterStore.changed(keyOf.host(value.name), entry, value)], result: undefined };
-  });
+  basis: Basis,
+  { name, cordoned, ifMatch }: { readonly name: string; readonly cordoned: boolean } & OfRevision,
+): Admitted<null> {
+  const { value } = findHost(basis, name, ifMatch);
+  return { changes: [{ kind: 'host', id: value.name, value: { ...value, cordoned } }], result: null };
 }
 
 /**
  * Removes a cordoned host. CodedError 'not-found', 'stale-revision', or 'conflict': it is not cordoned, VMs are there, or it may still run
  * something. Cordoning is a request of its own because a placement that was decided just before it is committed just after it.
  */
-export function removeHost(context: BackendContext, { name, ifMatch, isOff }: HostRemoval): Promise<void> {
-  return change(context, () => {
-    const entry = find(context, name);
-    checkRevision(entry, ifMatch, `Host ${name}`);
-    refuse(context, entry.value, isOff);
-    const tokens = [...context.store.tokens.values()].filter(
-      ({ value }) => value.kind === 'join' && value.role === 'host' && value.name === name,
-    );
-    const writes: Write[] = [
-      { key: keyOf.host(entry.value.name), value: null, expect: entry.revision },
-      // A token from before would bring it back.
-      ...tokens.map(({ value }) => ({ key: PREFIX.token + value.id, value: null, expect: null })),
-    ];
-    return { writes, result: undefined };
-  });
+export function removeHost(
+  basis: Basis,
+  observed: Observed | null,
+  { name, ifMatch, isOff }: HostRemoval,
+): Admitted<null> {
+  const { value: host } = findHost(basis, name, ifMatch);
+  refuse(basis, observed, { host, isOff });
+  // A token from before would bring it back.
+  const tokens = [...recordsOf(basis.records.tokens)].filter(
+    (token) => token.kind === 'join' && token.role === 'host' && token.name === name,
+  );
+  const changes: Change[] = [
+    { kind: 'host', id: host.name, value: null },
+    ...tokens.map(({ id }): Change => ({ kind: 'token', id, value: null })),
+  ];
+  return { changes, result: null };
 }
 
-function find({ store }: ChangeContext, name: string): Entry<HostRecord> {
-  const entry = store.hosts.get(name);
+function findHost({ records }: Basis, name: string, ifMatch: string | null): Entry<HostRecord> {
+  const entry = records.hosts.get(name as HostName);
   if (entry === undefined)
     throw new CodedError('not-found', `There is no host ${name}.`, { advice: 'Nothing was changed.' });
+  checkRevision(entry, ifMatch, `Host ${name}`);
   return entry;
 }
 
-function refuse(context: BackendContext, { name, cordoned, quarantine }: HostRecord, isOff: boolean): void {
-  demandUsersKnown(context.store.unreadable);
-  const here = [...context.store.vms.values()].map(({ value }) => value).filter((vm) => isNamed(vm, name));
+function refuse(
+  { records }: Basis,
+  observed: Observed | null,
+  { host: { name, cordoned, quarantine }, isOff }: { readonly host: HostRecord; readonly isOff: boolean },
+): void {
+  demandUsersKnown(records.unreadable);
+  const here = [...recordsOf(records.vms)].filter((vm) => isNamed(vm, name));
   if (here.length > 0) {
     const names = here.map((vm) => vm.name).sort();
     throw new CodedError('conflict', `VMs are on ${name}: ${listed(names)}.`, {
@@ -77,8 +77,7 @@ function refuse(context: BackendContext, { name, cordoned, quarantine }: HostRec
       advice: `Nothing was changed. First: gp host cordon ${name}.`,
     });
   if (isOff) return;
-  const seen = context.leading()?.controller.observer.see(name);
-  const doubt = doubtOf(quarantine, seen);
+  const doubt = doubtOf(quarantine, observed?.observer.see(name));
   if (doubt === null) return;
   throw new CodedError('conflict', `${name} may still run something of an old generation: ${doubt}.`, {
     advice: `Nothing was changed. Bring it back, so that it is cleaned up; or, if its machine is off for good: gp host remove ${name} --off.`,

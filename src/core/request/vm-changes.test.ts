@@ -7,9 +7,16 @@ import { parseVmId } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import { indexOf } from '../model/cluster-index.ts';
 import { cardsOf, type VmNic, type VmPhase, type VmRecord } from '../model/vm.ts';
-import { hostRecord, incarnation, vmRecord } from './testing/sample-records.ts';
-import { inPhase } from './vm/decision.ts';
-import { membersToNotice, wantedCards, withCard, withoutCard, withoutReservation, withoutUnused } from './vm-change.ts';
+import { hostRecord, incarnation, vmRecord } from '../plan/testing/sample-records.ts';
+import { inPhase } from '../plan/vm/decision.ts';
+import {
+  membersToNotice,
+  wantedCards,
+  withCard,
+  withoutCard,
+  withoutReservation,
+  withoutUnused,
+} from './vm-changes.ts';
 
 const running = (n: number): VmPhase => ({ kind: 'running', incarnation: incarnation(1, n) });
 const STOPPED: VmPhase = { kind: 'stopped' };

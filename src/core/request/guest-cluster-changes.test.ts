@@ -7,6 +7,15 @@ import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '..
 import { keyOf } from '../model/keys.ts';
 import { initiatorName } from '../model/shared-disk-identity.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
+import {
+  hostRecord,
+  incarnation,
+  NOW,
+  node,
+  sharedDiskRecord,
+  task,
+  vmRecord,
+} from '../plan/testing/sample-records.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import {
   addDiskChanges,
@@ -17,7 +26,7 @@ import {
   type NewGuestCluster,
   removeDiskChanges,
   removeMemberChanges,
-} from './guest-cluster-admission.ts';
+} from './guest-cluster-changes.ts';
 import {
   attachChanges,
   deletedDisk,
@@ -27,8 +36,7 @@ import {
   type NewSharedDisk,
   newSharedDisk,
   type Records,
-} from './shared-disk-admission.ts';
-import { hostRecord, incarnation, NOW, node, sharedDiskRecord, task, vmRecord } from './testing/sample-records.ts';
+} from './shared-disk-changes.ts';
 
 const SQL = parseGuestClusterName('sql');
 const ASKED = { now: NOW, task: { id: task(7) } as TaskRecord };

@@ -1,8 +1,8 @@
 /** IPv4 ranges and what may be given out of them. Pure. */
 import { CodedError } from '../../base/errors.ts';
-import type { NetworkRecord } from '../../core/model/cluster.ts';
-import { LIMITS } from '../../core/model/limits.ts';
-import { demandCount } from '../../core/plan/vm-admission.ts';
+import type { NetworkRecord } from '../model/cluster.ts';
+import { LIMITS } from '../model/limits.ts';
+import { demandCount } from './demands.ts';
 
 /** `size` addresses from `first` on. */
 export interface Ipv4Range {

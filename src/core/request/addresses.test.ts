@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseVmId } from '../../base/ids.ts';
-import type { NetworkRecord } from '../../core/model/cluster.ts';
-import { networkRecord } from '../testing/records.ts';
+import { networkRecord } from '../../control/testing/records.ts';
+import type { NetworkRecord } from '../model/cluster.ts';
 import { allocateAddress, demandUsableRange, gatewayOf, ipv4ToNumber, numberToIpv4, parseRange } from './addresses.ts';
 
 const VM = parseVmId('vm-0123456789ab');

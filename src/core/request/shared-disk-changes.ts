@@ -13,8 +13,9 @@ import { recordsOf } from '../model/cluster-index.ts';
 import type { SharedDiskRecord } from '../model/guest-cluster.ts';
 import { LIMITS } from '../model/limits.ts';
 import { sharedDisksOf, type VmRecord, type VmSharedDisk } from '../model/vm.ts';
+import { demandUsersKnown } from '../plan/vm/unreadable.ts';
 import type { Change, Snapshot } from '../ports/store.ts';
-import { demandUsersKnown } from './vm/unreadable.ts';
+import { vmChange } from './basis.ts';
 
 /** What admission reads. */
 export type Records = Pick<Snapshot, 'vms' | 'hosts' | 'sharedDisks' | 'guestClusters' | 'reservations' | 'unreadable'>;
@@ -217,8 +218,6 @@ export function waiting(
   return { tasks: [...(before ?? []), task.id] };
 }
 
-/** The change that writes a VM. */
-export const vmChange = (value: VmRecord): Change => ({ kind: 'vm', id: value.id, value });
 /** The change that writes a shared disk. */
 export const diskChange = (value: SharedDiskRecord): Change => ({ kind: 'shared-disk', id: value.id, value });
 

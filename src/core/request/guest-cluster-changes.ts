@@ -12,7 +12,9 @@ import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluste
 import { keyOf } from '../model/keys.ts';
 import { vmOfInitiator } from '../model/shared-disk-identity.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../model/vm.ts';
+import { demandReadable, demandUsersKnown } from '../plan/vm/unreadable.ts';
 import type { Change } from '../ports/store.ts';
+import { vmChange } from './basis.ts';
 import {
   type Asked,
   demandChangeable,
@@ -23,13 +25,11 @@ import {
   type Records,
   USERS_MAX,
   usersOf,
-  vmChange,
   vmOf,
   waiting,
   withDisk,
   withoutDisks,
-} from './shared-disk-admission.ts';
-import { demandReadable, demandUsersKnown } from './vm/unreadable.ts';
+} from './shared-disk-changes.ts';
 
 /** Members that a guest cluster may have: so many VMs may share a disk. */
 const MEMBERS_MAX = USERS_MAX;

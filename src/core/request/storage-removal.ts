@@ -5,18 +5,15 @@
  * no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
  * read etcd. Repeating the request finishes what was left undone.
  */
-import type { StorageLoss } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseStorageName, type StorageName } from '../../base/ids.ts';
+import type { StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
-import { keyOf, PREFIX } from '../../core/model/keys.ts';
-import type { ClusterStore, Write } from '../store/cluster-store.ts';
-import { change, checkRevision } from './changes.ts';
-import type { BackendContext } from './context.ts';
+import { recordsOf } from '../model/cluster-index.ts';
+import type { Change, RequestSnapshot } from '../ports/store.ts';
+import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
 
-export interface StorageRemoval {
+export interface StorageRemoval extends OfRevision {
   readonly name: string;
-  readonly ifMatch: string | null;
   /** The request says that the node is permanently gone. */
   readonly isLost: boolean;
   /** The request confirms the loss that was listed before. */
@@ -28,41 +25,52 @@ export interface StorageRemoval {
 /** The most names of one kind in an answer; their number follows if there are more. */
 const NAMES_MAX = 1_000;
 
+/** How many objects of one kind are lost, and the names of the first of them. */
+interface LostNames {
+  readonly count: number;
+  readonly names: readonly string[];
+}
+
+/** What is lost with a storage node. */
+export interface StorageLoss {
+  readonly node: string;
+  readonly vms: LostNames;
+  readonly disks: LostNames;
+  readonly sharedDisks: LostNames;
+  readonly images: LostNames;
+}
+
 /**
  * Declares a storage node lost. CodedError 'not-found', 'stale-revision'; 'conflict': `isLost` or `isConfirmed` is
  * false, or the node answers; 'unavailable': the leader does not know yet whether the node answers.
  */
-export async function removeStorage(context: BackendContext, removal: StorageRemoval): Promise<StorageLoss> {
-  const { name, ifMatch, isLost, isConfirmed, by } = removal;
-  const loss = await change(context, () => {
-    const { store, clock } = context;
-    const entry = store.storage.get(name);
-    if (entry === undefined)
-      throw new CodedError('not-found', `There is no storage node ${name}.`, { advice: 'Nothing was changed.' });
-    checkRevision(entry, ifMatch, `Storage node ${name}`);
-    const found = lossOf(store, name);
-    if (entry.value.lost !== undefined) return { writes: [], result: found };
-    refuse(context, { name: entry.value.name, isLost, isConfirmed, found });
-    const at = clock.wallMs();
-    const about = { vm: null, vmName: null, host: null, generation: null };
-    const message = `Storage node ${name} was declared lost by ${by}. ${lossWords(found)}`;
-    const tokens = [...store.tokens.values()].filter(
-      ({ value }) => value.kind === 'join' && value.role === 'storage' && value.name === name,
-    );
-    const writes: Write[] = [
-      { key: keyOf.storage(entry.value.name), value: { ...entry.value, lost: { at, by } }, expect: entry.revision },
-      ...tokens.map(({ value }): Write => ({ key: PREFIX.token + value.id, value: null, expect: null })),
-      store.eventWrite({ at, kind: 'storage-lost', ...about, message }),
-    ];
-    return { writes, result: found };
-  });
-  // After the transaction, so that a repeated request finishes it.
-  await context.etcdReaders.revoke(parseStorageName(name));
-  return loss;
+export function removeStorage(
+  { records, now: at }: Basis,
+  observed: Observed | null,
+  { name, ifMatch, isLost, isConfirmed, by }: StorageRemoval,
+): Admitted<StorageLoss> {
+  const entry = records.storage.get(name as StorageName);
+  if (entry === undefined)
+    throw new CodedError('not-found', `There is no storage node ${name}.`, { advice: 'Nothing was changed.' });
+  checkRevision(entry, ifMatch, `Storage node ${name}`);
+  const node = entry.value;
+  const found = lossOf(records, node.name);
+  if (node.lost !== undefined) return { changes: [], result: found };
+  refuse(observed, { name: node.name, isLost, isConfirmed, found });
+  const tokens = [...recordsOf(records.tokens)].filter(
+    (token) => token.kind === 'join' && token.role === 'storage' && token.name === name,
+  );
+  const changes: Change[] = [
+    { kind: 'storage', id: node.name, value: { ...node, lost: { at, by } } },
+    ...tokens.map(({ id }): Change => ({ kind: 'token', id, value: null })),
+  ];
+  const about = { vm: null, vmName: null, host: null, generation: null };
+  const message = `Storage node ${name} was declared lost by ${by}. ${lossWords(found)}`;
+  return { changes, events: [{ at, kind: 'storage-lost', ...about, message }], result: found };
 }
 
 function refuse(
-  context: BackendContext,
+  observed: Observed | null,
   {
     name,
     isLost,
@@ -70,7 +78,7 @@ function refuse(
     found,
   }: Pick<StorageRemoval, 'isLost' | 'isConfirmed'> & { readonly name: StorageName; readonly found: StorageLoss },
 ): void {
-  const observer = context.leading()?.controller.storageObserver;
+  const observer = observed?.storageObserver;
   if (observer?.answers(name) === true)
     throw new CodedError('conflict', `Storage node ${name} answers: it is not lost.`, {
       advice: 'Nothing was changed. Delete what is on it; a storage node that answers cannot be removed.',
@@ -95,26 +103,27 @@ function refuse(
 }
 
 /** Lists the disks on a storage node, and the images that no other node has. */
-function lossOf(store: ClusterStore, node: string): StorageLoss {
-  const disks = [...store.disks.values()].map(({ value }) => value).filter((disk) => disk.node === node);
-  const shared = [...store.sharedDisks.values()].map(({ value }) => value).filter((disk) => disk.node === node);
-  const isGone = (other: string): boolean => other === node || store.storage.get(other)?.value.lost !== undefined;
-  const images = [...store.images.values()].map(({ value }) => value).filter(({ nodes }) => nodes.every(isGone));
+function lossOf(records: RequestSnapshot, node: StorageName): StorageLoss {
+  const disks = [...recordsOf(records.disks)].filter((disk) => disk.node === node);
+  const shared = [...recordsOf(records.sharedDisks)].filter((disk) => disk.node === node);
+  const isGone = (other: StorageName): boolean =>
+    other === node || records.storage.get(other)?.value.lost !== undefined;
+  const images = [...recordsOf(records.images)].filter(({ nodes }) => nodes.every(isGone));
   return {
     node,
-    vms: bounded([...new Set(disks.map(({ vm }) => store.vms.get(vm)?.value.name ?? vm))]),
+    vms: bounded([...new Set(disks.map(({ vm }) => records.vms.get(vm)?.value.name ?? vm))]),
     disks: bounded(disks.map(({ id }) => id)),
     sharedDisks: bounded(shared.map(({ id, name }) => `${name} (${id})`)),
     images: bounded(images.map(({ name }) => name)),
   };
 }
 
-function bounded(names: readonly string[]): StorageLoss['vms'] {
+function bounded(names: readonly string[]): LostNames {
   return { count: names.length, names: [...names].sort().slice(0, NAMES_MAX) };
 }
 
 function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
-  const part = (what: string, { count, names }: StorageLoss['vms']): string =>
+  const part = (what: string, { count, names }: LostNames): string =>
     count === 0 ? `no ${what}` : `${count} ${what} (${listed(names)})`;
   return `Lost with it: ${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;
 }

@@ -4,15 +4,16 @@
  * address, fences and filters tell machines apart by it.
  */
 import { CodedError } from '../../base/errors.ts';
-import { type HostName, parseHostName, parseStorageName } from '../../base/ids.ts';
-import type { HostRecord, StorageRecord } from '../../core/model/cluster.ts';
-import { keyOf } from '../../core/model/keys.ts';
-import { LIMITS } from '../../core/model/limits.ts';
-import { demandReadable } from '../../core/plan/vm/unreadable.ts';
-import { demandCount } from '../../core/plan/vm-admission.ts';
-import type { Write } from '../store/cluster-store.ts';
+import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import type { HostRecord, StorageRecord } from '../model/cluster.ts';
+import { recordsOf } from '../model/cluster-index.ts';
+import { keyOf } from '../model/keys.ts';
+import { LIMITS } from '../model/limits.ts';
+import { demandReadable } from '../plan/vm/unreadable.ts';
+import type { Change, RequestSnapshot } from '../ports/store.ts';
 import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
-import type { ChangeContext } from './changes.ts';
+import type { Basis } from './basis.ts';
+import { demandCount } from './demands.ts';
 
 /** Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said. */
 export interface Joining {
@@ -32,24 +33,25 @@ export function addressesOf({ role, addresses }: Joining): {
 }
 
 /**
- * Returns the write that makes a machine a member. CodedError 'bad-input' or 'conflict' for an address that cannot be
- * the machine's own; further errors as joinWrite.
+ * Returns the change that makes a machine a member. CodedError 'bad-input' or 'conflict' for an address that cannot be
+ * the machine's own; further errors as joinUnchecked.
  */
-export function joinChange(context: ChangeContext, joining: Joining): Write {
+export function joinChange(basis: Pick<Basis, 'records' | 'now'>, joining: Joining): Change {
+  const { records } = basis;
   const { role, name } = joining;
   // The record says whether the machine is quarantined: replacing a record that cannot be read would lose that.
   const key = role === 'storage' ? keyOf.storage(parseStorageName(name)) : keyOf.host(parseHostName(name));
-  demandReadable(context.store.unreadable, [key]);
+  demandReadable(records.unreadable, [key]);
   for (const [network, address] of Object.entries(addressesOf(joining))) {
     const block = notForUse({ first: ipv4ToNumber(address), size: 1 });
     if (block !== null) throw refusal('bad-input', `The ${network} address ${address} is in ${block}.`);
-    const owner = memberWith(context, address, { role, name });
+    const owner = memberWith(records, address, { role, name });
     if (owner !== null) throw refusal('conflict', `The ${network} address ${address} is that of ${owner}.`);
-    const guests = networkWith(context, address);
+    const guests = networkWith(records, address);
     if (guests !== null)
       throw refusal('conflict', `The ${network} address ${address} is in the range of network ${guests}.`);
   }
-  return joinWrite(context, joining);
+  return joinUnchecked(basis, joining);
 }
 
 /**
@@ -63,16 +65,16 @@ export function refusal(code: 'bad-input' | 'conflict', what: string): CodedErro
 
 /** Returns the member that has an address, other than the joining machine itself; null if there is none. */
 function memberWith(
-  { store }: ChangeContext,
+  records: RequestSnapshot,
   address: string,
   self: { readonly role: Joining['role']; readonly name: string },
 ): string | null {
   const members = [
-    ...[...store.hosts.values()].map(({ value }) => ({ kind: 'host', name: value.name, of: value.addresses })),
-    ...[...store.storage.values()]
+    ...[...records.hosts.values()].map(({ value }) => ({ kind: 'host', name: value.name, of: value.addresses })),
+    ...[...records.storage.values()]
       .filter(({ value }) => value.lost === undefined)
       .map(({ value }) => ({ kind: 'storage', name: value.name, of: value.addresses })),
-    ...[...store.controls.values()].map(({ value }) => ({ kind: 'control', name: value.name, of: [value.address] })),
+    ...[...records.controls.values()].map(({ value }) => ({ kind: 'control', name: value.name, of: [value.address] })),
   ];
   const owner = members.find(
     ({ kind, name, of }) => !(kind === self.role && name === self.name) && Object.values(of).includes(address),
@@ -91,8 +93,8 @@ export function refuseLost(record: StorageRecord | undefined): void {
   });
 }
 
-function networkWith({ store }: ChangeContext, address: string): string | null {
-  for (const { value } of store.networks.values()) {
+function networkWith(records: RequestSnapshot, address: string): string | null {
+  for (const { value } of records.networks.values()) {
     if (value.cidr === null) continue;
     const { first, size } = parseRange(value.cidr);
     const at = ipv4ToNumber(address) - first;
@@ -102,35 +104,39 @@ function networkWith({ store }: ChangeContext, address: string): string | null {
 }
 
 /**
- * Writes the record without checking addresses. The agent reports a host's capacity. CodedError 'no-capacity' if the
+ * Returns the change that makes a machine a member, without checking its addresses. The agent reports a host's capacity. CodedError 'no-capacity' if the
  * cluster has no place for another machine.
  */
-export function joinWrite({ store, clock }: ChangeContext, { role, name, addresses }: Joining): Write {
+export function joinUnchecked(
+  { records, now }: Pick<Basis, 'records' | 'now'>,
+  { role, name, addresses }: Joining,
+): Change {
   const { control } = addresses;
   const storage = addresses.storage ?? control;
   if (role === 'storage') {
-    const known = store.storage.get(name);
-    refuseLost(known?.value);
+    const id = parseStorageName(name);
+    const known = records.storage.get(id)?.value;
+    refuseLost(known);
     // Records of lost nodes stay for ever, and take nobody's place.
-    const standing = [...store.storage.values()].filter(({ value }) => value.lost === undefined).length;
+    const standing = [...recordsOf(records.storage)].filter(({ lost }) => lost === undefined).length;
     if (known === undefined) demandCount(standing, LIMITS.storageNodes);
-    const record: StorageRecord = {
-      name: parseStorageName(name),
+    const value: StorageRecord = {
+      name: id,
       addresses: { control, storage },
-      joinedAt: known?.value.joinedAt ?? clock.wallMs(),
+      joinedAt: known?.joinedAt ?? now,
     };
-    return { key: keyOf.storage(record.name), value: record, expect: known?.revision ?? 0 };
+    return { kind: 'storage', id, value };
   }
-  const hostName: HostName = parseHostName(name);
-  const known = store.hosts.get(hostName);
-  if (known === undefined) demandCount(store.hosts.size, LIMITS.hosts);
-  const record: HostRecord = {
-    name: hostName,
+  const id = parseHostName(name);
+  const known = records.hosts.get(id)?.value;
+  if (known === undefined) demandCount(records.hosts.size, LIMITS.hosts);
+  const value: HostRecord = {
+    name: id,
     addresses: { control, storage, overlay: addresses.overlay ?? control },
-    capacity: known?.value.capacity ?? { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
-    cordoned: known?.value.cordoned ?? false,
-    quarantine: known?.value.quarantine ?? null,
-    joinedAt: known?.value.joinedAt ?? clock.wallMs(),
+    capacity: known?.capacity ?? { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
+    cordoned: known?.cordoned ?? false,
+    quarantine: known?.quarantine ?? null,
+    joinedAt: known?.joinedAt ?? now,
   };
-  return { key: keyOf.host(hostName), value: record, expect: known?.revision ?? 0 };
+  return { kind: 'host', id, value };
 }

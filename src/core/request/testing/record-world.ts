@@ -1,0 +1,126 @@
+/** For tests of requests: the records of a small cluster, which take in the changes of admitted requests. */
+import type { HostName, StorageName } from '../../../base/ids.ts';
+import { ClusterIndex } from '../../model/cluster-index.ts';
+import { seenHost } from '../../plan/testing/sample-records.ts';
+import type { Change, Entry, RequestSnapshot } from '../../ports/store.ts';
+import type { Admitted, Basis, Observed } from '../basis.ts';
+
+const MIB = 1024 ** 2;
+
+/** The time of every request, in Unix ms. */
+const ASKED_AT = 1_700_000_000_000;
+
+/** See the module. */
+export class RecordWorld {
+  readonly #tables = {
+    vm: new Map<string, Entry<object>>(),
+    disk: new Map<string, Entry<object>>(),
+    host: new Map<string, Entry<object>>(),
+    storage: new Map<string, Entry<object>>(),
+    network: new Map<string, Entry<object>>(),
+    task: new Map<string, Entry<object>>(),
+    'shared-disk': new Map<string, Entry<object>>(),
+    'guest-cluster': new Map<string, Entry<object>>(),
+    image: new Map<string, Entry<object>>(),
+    token: new Map<string, Entry<object>>(),
+  } satisfies Record<Change['kind'], Map<string, Entry<object>>>;
+  readonly unreadable = new Map<string, string>();
+  /** Storage nodes that do not answer. */
+  readonly silent = new Set<StorageName>();
+  /** Hosts whose agent does not answer. */
+  readonly deadAgents = new Set<HostName>();
+  /** Free bytes of every pool. */
+  freeBytes = 1024 * MIB;
+  #revision = 0;
+  #drawn = 0;
+
+  constructor(changes: readonly Change[] = []) {
+    this.apply(changes);
+  }
+
+  /** Carries out changes, as one transaction. */
+  apply(changes: readonly Change[]): void {
+    this.#revision++;
+    for (const { kind, id, value } of changes)
+      if (value === null) this.#tables[kind].delete(id);
+      else this.#tables[kind].set(id, { value, revision: this.#revision });
+  }
+
+  /** Carries out an admitted request, and returns its result. */
+  take<T>({ changes, result }: Admitted<T>): T {
+    this.apply(changes);
+    return result;
+  }
+
+  /** What a request is decided from now. Each identifier that is drawn is a new one. */
+  basis(): Basis {
+    const records = this.#snapshot();
+    const index = new ClusterIndex();
+    index.load(records);
+    return {
+      records,
+      index,
+      now: ASKED_AT,
+      randomHex: (bytes) =>
+        (++this.#drawn)
+          .toString(16)
+          .padStart(bytes * 2, '0')
+          .slice(-bytes * 2),
+    };
+  }
+
+  /** As the leader sees it: what is not said to be silent answers. */
+  observed(): Observed {
+    return {
+      observer: {
+        see: (host) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' }),
+      },
+      storageObserver: {
+        answers: (node) => !this.silent.has(node),
+        isSilent: (node) => this.silent.has(node),
+        report: () => ({
+          pool: { totalBytes: 1024 * MIB, freeBytes: this.freeBytes },
+          artifacts: [...this.#snapshot().images.values()].flatMap(({ value }) => value.disk?.sha256 ?? []),
+        }),
+      },
+    };
+  }
+
+  #snapshot(): RequestSnapshot {
+    const tables = this.#tables;
+    const named = <T extends object>(table: Map<string, Entry<object>>, keysOf: (value: T) => readonly string[]) =>
+      new Map(
+        [...table].flatMap(([id, { value, revision }]) =>
+          keysOf(value as T).map((key) => [key, { value: id, revision }] as const),
+        ),
+      );
+    const snapshot = {
+      revision: this.#revision,
+      completeRevision: this.#revision,
+      vms: tables.vm,
+      disks: tables.disk,
+      hosts: tables.host,
+      storage: tables.storage,
+      controls: new Map(),
+      networks: tables.network,
+      tasks: tables.task,
+      sharedDisks: tables['shared-disk'],
+      guestClusters: tables['guest-cluster'],
+      reservations: new Map(),
+      images: tables.image,
+      tokens: tables.token,
+      vmNames: named(tables.vm, ({ name }: { name: string }) => [name]),
+      diskPorts: named(tables.disk, ({ node, port }: { node: string; port: number }) => [`${node}/${port}`]),
+      sharedDiskNames: named(
+        tables['shared-disk'],
+        ({ guestCluster, name }: { guestCluster: string | null; name: string }) => [`${guestCluster ?? '-'}/${name}`],
+      ),
+      networkVnis: named(tables.network, ({ vni }: { vni: number }) => [String(vni)]),
+      unreadable: this.unreadable,
+      lastReadable: new Map(),
+      disksOf: (vm: string) =>
+        [...tables.disk.values()].map(({ value }) => value).filter((disk) => (disk as { vm: string }).vm === vm),
+    };
+    return snapshot as unknown as RequestSnapshot;
+  }
+}
