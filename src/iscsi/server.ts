@@ -294,7 +294,7 @@ export class IscsiServer {
     }
     do this.#tsih = (this.#tsih % TSIH_MAX) + 1;
     while (taken.has(this.#tsih));
-    if (!this.#gate.prove(peer.socket, 'loggedIn')) return null;
+    if (!this.#gate.prove(peer.socket, 'loggedIn', who.initiator)) return null;
     peer.isid = isid;
     peer.tsih = this.#tsih;
     return peer.tsih;

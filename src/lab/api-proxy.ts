@@ -11,7 +11,7 @@ import { ConnectionGate } from '../os/connection-gate.ts';
 
 /** All clients have the loopback address. The control nodes limit the clients that they answer. */
 const UNANSWERED = { max: 256, perAddressMax: 256 };
-const ANSWERED = { max: 1_024, perAddressMax: 1_024 };
+const ANSWERED = { max: 1_024, perAddressMax: 1_024, perPeerMax: 1_024, makesRoom: false };
 /** Longer than the slowest answer of a control node that is still waited for. */
 const UNANSWERED_MS = 30_000;
 /** How long an answer may take after the client has closed its direction, in ms. */
@@ -48,7 +48,7 @@ export async function startApiProxy(options: {
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (client) => {
     track(open, client);
     gate.admit(client);
-    const onAnswered = (): boolean => gate.prove(client, 'answered');
+    const onAnswered = (): boolean => gate.prove(client, 'answered', '');
     new Piping(client, { order, open, firstAnswerMs, halfClosedMs, onAnswered }).next();
   });
   for (const port of options.ports) {

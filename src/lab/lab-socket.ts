@@ -33,11 +33,15 @@ export async function serveFaults(cluster: LabCluster, say: (line: string) => vo
     last = done.catch(() => undefined);
     return done;
   };
-  const gate = new ConnectionGate({ strangers: SHARE, proveMs: REQUEST_DEADLINE_MS, ranks: { asked: SHARE } });
+  const gate = new ConnectionGate({
+    strangers: SHARE,
+    proveMs: REQUEST_DEADLINE_MS,
+    ranks: { asked: { ...SHARE, perPeerMax: SHARE.max, makesRoom: false } },
+  });
   const server = createServer((socket) => {
     gate.admit(socket);
     serveOne(socket, (labRequest) => {
-      gate.prove(socket, 'asked');
+      gate.prove(socket, 'asked', '');
       return carryOut(labRequest);
     });
   });

@@ -8,7 +8,10 @@ import { until } from './testing/until.ts';
 const OPTIONS: GateOptions<'member' | 'other'> = {
   strangers: { max: 6, perAddressMax: 3 },
   proveMs: 60_000,
-  ranks: { member: { max: 4, perAddressMax: 2 }, other: { max: 1, perAddressMax: 1 } },
+  ranks: {
+    member: { max: 4, perAddressMax: 2, perPeerMax: 9, makesRoom: false },
+    other: { max: 1, perAddressMax: 1, perPeerMax: 9, makesRoom: false },
+  },
 };
 const servers: Server[] = [];
 const clients: Socket[] = [];
@@ -70,23 +73,53 @@ test('where all strangers are many, the address that has most of them gives', as
 test('who proved itself is not touched by any number of strangers, and has a share that others cannot use', async () => {
   const { gate, open } = await listener();
   const first = await open('127.0.0.1');
-  assert.equal(gate.prove(first.socket, 'member'), true);
+  assert.equal(gate.prove(first.socket, 'member', 'm'), true);
   const second = await open('127.0.0.2');
-  assert.equal(gate.prove(second.socket, 'other'), true);
+  assert.equal(gate.prove(second.socket, 'other', 'o'), true);
   for (let count = 0; count < 40; count++) await open(`127.0.0.${1 + (count % 9)}`);
   assert.equal(first.socket.destroyed, false);
   const third = await open('127.0.0.3');
-  assert.equal(gate.prove(third.socket, 'other'), false, 'the share of that rank is full');
+  assert.equal(gate.prove(third.socket, 'other', 'o'), false, 'the share of that rank is full');
   assert.equal(third.socket.destroyed, true);
   const fourth = await open('127.0.0.1');
-  assert.equal(gate.prove(fourth.socket, 'member'), true);
+  assert.equal(gate.prove(fourth.socket, 'member', 'm'), true);
   const fifth = await open('127.0.0.1');
-  assert.equal(gate.prove(fifth.socket, 'member'), false, 'the share of that address is full');
+  assert.equal(gate.prove(fifth.socket, 'member', 'm'), false, 'the share of that address is full');
   first.client.destroy();
   await once(first.socket, 'close');
   const sixth = await open('127.0.0.1');
-  assert.equal(gate.prove(sixth.socket, 'member'), true, 'what is closed gives its room back');
-  assert.equal(gate.prove(sixth.socket, 'member'), true, 'and proving again changes nothing');
+  assert.equal(gate.prove(sixth.socket, 'member', 'm'), true, 'what is closed gives its room back');
+  assert.equal(gate.prove(sixth.socket, 'member', 'm'), true, 'and proving again changes nothing');
+});
+
+test('one identity has a bound, from whatever addresses it comes, and keeps no other one out', async () => {
+  const ranks = {
+    member: { max: 6, perAddressMax: 4, perPeerMax: 5, makesRoom: true },
+    other: OPTIONS.ranks.other,
+  };
+  const { gate, open } = await listener({ ranks });
+  const greedy: Socket[] = [];
+  const member = async (from: string, peer: string): Promise<boolean> => {
+    const { socket } = await open(from);
+    if (peer === 'greedy') greedy.push(socket);
+    return gate.prove(socket, 'member', peer);
+  };
+  const asked = [];
+  for (const last of [1, 1, 1, 1, 1, 2, 2]) asked.push(await member(`127.0.0.${last}`, 'greedy'));
+  assert.deepEqual(asked, [true, true, true, true, false, true, false], 'by address, then by identity');
+  // On the same address, where the share is full: the one that has most gives.
+  assert.equal(await member('127.0.0.1', 'modest'), true);
+  assert.equal(await member('127.0.0.1', 'modest'), true);
+  assert.equal(await member('127.0.0.1', 'modest'), false, 'no more than the other one');
+  assert.equal(await member('127.0.0.1', 'greedy'), false, 'who has most gets no more by that');
+  assert.deepEqual(
+    greedy.slice(0, 4).map(({ destroyed }) => destroyed),
+    [true, true, false, false],
+  );
+  // All are full: the same.
+  assert.equal(await member('127.0.0.3', 'third'), true);
+  assert.equal(await member('127.0.0.4', 'fourth'), true);
+  assert.equal(greedy[2]?.destroyed, true);
 });
 
 test('a stranger has a deadline; who proved itself in time has none', async () => {
@@ -99,11 +132,11 @@ test('a stranger has a deadline; who proved itself in time has none', async () =
   });
   const silent = await open('127.0.0.1');
   const member = await open('127.0.0.1');
-  gate.prove(member.socket, 'member');
+  gate.prove(member.socket, 'member', 'm');
   assert.equal(due.length, 1);
   for (const callback of due.splice(0)) callback();
   assert.equal(silent.socket.destroyed, true);
   assert.equal(member.socket.destroyed, false);
   await until('the client saw the end', () => silent.client.destroyed);
-  assert.equal(gate.prove(silent.socket, 'member'), false, 'too late');
+  assert.equal(gate.prove(silent.socket, 'member', 'm'), false, 'too late');
 });

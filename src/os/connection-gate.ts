@@ -2,7 +2,8 @@
  * Bounds a listener's connections. Guarantees: a connection whose peer does not prove its identity has a deadline;
  * unproved connections have a share of their own, bounded in total and per address, so that they never take the room of
  * proved peers; when that share is full, the oldest unproved connection is closed, so that a new one always gets the
- * time of a handshake.
+ * time of a handshake. One identity that was proved has a bound of its own, from whatever addresses it connects; where
+ * a rank `makesRoom`, the identity with the most connections gives its oldest one to an identity with fewer.
  */
 import type { Socket } from 'node:net';
 import { systemClock } from './clock.ts';
@@ -13,15 +14,30 @@ export interface Share {
   readonly perAddressMax: number;
 }
 
+/** The share of a rank of proved connections. */
+export interface RankShare extends Share {
+  /** The most connections of one identity, from all addresses. */
+  readonly perPeerMax: number;
+  /** Whether a full share closes a connection of the identity that has the most, instead of refusing the new one. */
+  readonly makesRoom: boolean;
+}
+
 export interface GateOptions<Rank extends string> {
   /** Share of connections whose peers have not proved their identity yet. */
   readonly strangers: Share;
   /** How long a peer may take to prove its identity, in ms from the connection on. */
   readonly proveMs: number;
   /** Shares of proved connections, by rank. No rank takes connections from another. */
-  readonly ranks: Readonly<Record<Rank, Share>>;
+  readonly ranks: Readonly<Record<Rank, RankShare>>;
   /** Timer for tests: calls back once after a delay in ms; the returned function cancels it. */
   readonly after?: (delayMs: number, callback: () => void) => () => void;
+}
+
+/** A connection whose peer proved its identity. */
+interface Proved {
+  readonly socket: Socket;
+  readonly address: string;
+  readonly peer: string;
 }
 
 interface Held {
@@ -36,7 +52,8 @@ export class ConnectionGate<Rank extends string> {
   /** Unproved connections in the order of their arrival. */
   readonly #strangers = new Map<Socket, Held>();
   readonly #strangersOf = new Map<string, Set<Socket>>();
-  readonly #counts = new Map<Rank, Map<string, number>>();
+  /** Proved connections of each rank in the order of their proofs. */
+  readonly #proved = new Map<Rank, Map<Socket, Proved>>();
 
   constructor(options: GateOptions<Rank>) {
     this.#options = options;
@@ -63,28 +80,23 @@ export class ConnectionGate<Rank extends string> {
   }
 
   /**
-   * Counts a connection in a rank's share from now on; its deadline no longer applies. Returns false if that share is
-   * full, in total or for its address: the connection is destroyed. A connection that has this rank already, or was not
-   * admitted here, stays as it is.
+   * Counts a connection in a rank's share from now on; its deadline no longer applies. `peer` names the identity that was
+   * proved. Returns false if there is no room for it: the connection is destroyed. A connection that has a rank already,
+   * or was not admitted here, stays as it is.
    */
-  prove(socket: Socket, rank: Rank): boolean {
+  prove(socket: Socket, rank: Rank, peer: string): boolean {
     const held = this.#strangers.get(socket);
     if (held === undefined) return !socket.destroyed;
-    const { max, perAddressMax } = this.#options.ranks[rank];
-    const counts = this.#counts.get(rank) ?? new Map<string, number>();
-    this.#counts.set(rank, counts);
-    const count = counts.get(held.address) ?? 0;
+    const { address } = held;
     this.#forgetStranger(held);
-    if (count >= perAddressMax || sum(counts) >= max) {
+    const proved = this.#proved.get(rank) ?? new Map<Socket, Proved>();
+    this.#proved.set(rank, proved);
+    if (!hasRoom(proved, { address, peer }, this.#options.ranks[rank])) {
       socket.destroy();
       return false;
     }
-    counts.set(held.address, count + 1);
-    socket.once('close', () => {
-      const left = (counts.get(held.address) ?? 1) - 1;
-      if (left === 0) counts.delete(held.address);
-      else counts.set(held.address, left);
-    });
+    proved.set(socket, { socket, address, peer });
+    socket.once('close', () => proved.delete(socket));
     return true;
   }
 
@@ -135,8 +147,25 @@ function addressOf({ remoteAddress = '' }: Socket): string {
   return remoteAddress.startsWith('::ffff:') ? remoteAddress.slice('::ffff:'.length) : remoteAddress;
 }
 
-function sum(counts: ReadonlyMap<string, number>): number {
-  let total = 0;
-  for (const count of counts.values()) total += count;
-  return total;
+/** Returns whether a peer may have one more connection; closes one of another peer where it has to make room. */
+function hasRoom(
+  proved: Map<Socket, Proved>,
+  { address, peer }: Omit<Proved, 'socket'>,
+  { max, perAddressMax, perPeerMax, makesRoom }: RankShare,
+): boolean {
+  const all = [...proved.values()];
+  if (all.filter((other) => other.peer === peer).length >= perPeerMax) return false;
+  const beside = all.filter((other) => other.address === address);
+  const full = beside.length >= perAddressMax ? beside : all.length >= max ? all : null;
+  if (full === null) return true;
+  if (!makesRoom) return false;
+  const byPeer = Map.groupBy(full, (other) => other.peer);
+  let largest: readonly Proved[] = [];
+  for (const group of byPeer.values()) if (group.length > largest.length) largest = group;
+  const [oldest] = largest;
+  // Two peers that have almost as many do not close each other's connections in turn.
+  if (oldest === undefined || largest.length <= (byPeer.get(peer)?.length ?? 0) + 1) return false;
+  proved.delete(oldest.socket);
+  oldest.socket.destroy();
+  return true;
 }

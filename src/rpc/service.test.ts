@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer as createHttpsServer } from 'node:https';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
@@ -344,6 +344,21 @@ test('silent, half-closed and unfinished connections end, and while they come th
   await call('GET', '/v1/hello/old', undefined, old);
   old.close();
   await flooded.close(100);
+});
+
+test('one host holds no more connections than its share, from whatever addresses', async () => {
+  const credentials = credentialsOf.get(HOST);
+  assert.ok(credentials !== undefined);
+  const { port } = service;
+  const held = [1, 2, 3].flatMap((last) =>
+    Array.from({ length: 40 }, () => {
+      const below = connect({ host: '127.0.0.1', port, localAddress: `127.0.0.${last}` }).on('error', () => undefined);
+      const socket = connectTls({ ...clientTlsOptions(credentials, STORAGE), socket: below });
+      return socket.on('error', () => undefined).resume();
+    }),
+  );
+  await until('those above the share are closed', () => stillOpen(held) === 64);
+  for (const socket of held) socket.destroy();
 });
 
 /** Sends bytes over a connection with a control node's certificate; everything that is said until it ends. */

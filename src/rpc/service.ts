@@ -11,7 +11,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
-import type { PeerIdentity } from '../base/identity.ts';
+import { commonName, type PeerIdentity } from '../base/identity.ts';
 import { PROBLEM_TYPE, problemOf } from '../base/problem.ts';
 import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
 import { bodyOf, forgetBody } from '../os/request-body.ts';
@@ -86,7 +86,10 @@ const BODY_BYTES_DEFAULT = 64 * 1024;
  */
 const SHARES = {
   strangers: { max: 256, perAddressMax: 32 },
-  ranks: { control: { max: 512, perAddressMax: 256 }, other: { max: 512, perAddressMax: 64 } },
+  ranks: {
+    control: { max: 512, perAddressMax: 256, perPeerMax: 256, makesRoom: true },
+    other: { max: 512, perAddressMax: 64, perPeerMax: 64, makesRoom: true },
+  },
 };
 /** Deadline for the TLS handshake, and then for the headers of a request, in ms. */
 const FIRST_WORDS_MS = 10_000;
@@ -153,9 +156,9 @@ function guard(server: Server, { routes, connect, firstWordsMs = FIRST_WORDS_MS 
   const served = new Set([...routes.flatMap(({ allow }) => allow), ...(connect?.allow ?? [])]);
   server.on('connection', (socket: Socket) => gate.admit(socket));
   server.on('secureConnection', (socket: TLSSocket) => {
-    const kind = peerIdentity(socket)?.kind;
-    if (kind !== undefined && served.has(kind))
-      gate.prove(acceptedSocket(socket), kind === 'control' ? 'control' : 'other');
+    const peer = peerIdentity(socket);
+    if (peer !== undefined && served.has(peer.kind))
+      gate.prove(acceptedSocket(socket), peer.kind === 'control' ? 'control' : 'other', commonName(peer));
   });
 }
 

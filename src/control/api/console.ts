@@ -12,7 +12,7 @@ import { isName } from '../../base/ids.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
-import type { Backend } from './backend.ts';
+import type { Backend, Principal } from './backend.ts';
 import type { OpenRequests } from './open-requests.ts';
 import { refuseSocket } from './refusals.ts';
 
@@ -31,8 +31,8 @@ export type UpgradeHandler = (
 export interface ConsoleOptions {
   readonly backend: Backend;
   readonly authenticator: Authenticator;
-  /** Called for each connection whose token is valid. */
-  readonly onAuthenticated: (socket: Socket) => void;
+  /** Called for each connection whose token is valid, with the token's principal. */
+  readonly onAuthenticated: (socket: Socket, principal: Principal) => void;
   readonly open: OpenRequests;
   readonly signal: AbortSignal;
 }
@@ -68,7 +68,7 @@ async function serve(
 ): Promise<void> {
   const address = request.socket.remoteAddress ?? '';
   const { principal, token } = await options.authenticator.principal(request.headers.authorization, address);
-  options.onAuthenticated(request.socket);
+  options.onAuthenticated(request.socket, principal);
   const [, vm, query = ''] = PATH.exec(request.url ?? '') ?? [];
   if (!options.known || vm === undefined || !isName(vm)) {
     throw new CodedError('bad-input', 'There is nothing of this protocol at this path.', {

@@ -52,7 +52,8 @@ const LOOK_MS = 2_000;
  * address.
  */
 const STRANGERS = { max: 512, perAddressMax: 64 };
-const WITH_TOKEN = { max: 1_500, perAddressMax: 500 };
+/** Share of connections with a valid token; a token is the peer. */
+const WITH_TOKEN = { max: 1_500, perAddressMax: 500, perPeerMax: 500, makesRoom: true };
 /** Deadline for sending a valid token, in ms; longer than any request without a token takes. */
 const STRANGER_MS = 30_000;
 
@@ -132,7 +133,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     if (context.operation.auth === 'bearer') {
       const { principal, token } = await authenticator.principal(request.headers.authorization, sender.address);
       context.principal = principal;
-      gate.prove(acceptedSocket(request.raw.socket), 'token');
+      gate.prove(acceptedSocket(request.raw.socket), 'token', principal.name);
       reply.raw.once('close', open.add(token, context.abort));
     }
     if (context.operation.anyNode) return undefined;
@@ -146,7 +147,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const upgrades = acceptConsoles(app.server, {
     backend: options.backend,
     authenticator,
-    onAuthenticated: (socket) => gate.prove(acceptedSocket(socket), 'token'),
+    onAuthenticated: (socket, principal) => gate.prove(acceptedSocket(socket), 'token', principal.name),
     open,
     signal: closing.signal,
   });

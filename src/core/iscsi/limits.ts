@@ -14,9 +14,9 @@ export const LIMITS = {
   unsentBytes: 4 * 1024 * 1024,
   /**
    * Bounds of connections that have logged in. A host's VMs share its address, and each of their shared disks has a
-   * connection.
+   * connection; a VM that moves has both of its generations'. None makes room: a guest would see its disk fail.
    */
-  loggedIn: { max: 2048, perAddressMax: 1024 },
+  loggedIn: { max: 2048, perAddressMax: 1024, perPeerMax: 256, makesRoom: false },
   /** Bounds of connections that have not logged in yet, and the deadline for the login. */
   strangers: { max: 512, perAddressMax: 64 },
   loginDeadlineMs: 15_000,
