@@ -1,0 +1,229 @@
+/**
+ * Judges a plan for maintenance against the snapshot: every wave, every move, in whatever order the moves are carried
+ * out. Written anew from docs/specs/maintenance-plan.md: it shares no line with the planner. A plan without findings
+ * keeps every constraint at every step.
+ */
+import type { HostName, VmId } from '../../base/ids.ts';
+import type { Estate } from '../maintenance/estate.ts';
+import type { MaintenancePlan, PlannedMove, PlannedWave } from '../maintenance/plan.ts';
+import { checkLoss } from './loss-witness.ts';
+import { MaintenanceWorld } from './maintenance-world.ts';
+import { type Amount, PartialOrder } from './partial-order.ts';
+import { checkTimetable } from './timetable.ts';
+
+/** How far a plan was carried out. The snapshot is of now: what has ended has arrived, what has begun is moving. */
+export interface Progress {
+  readonly ended: ReadonlySet<number>;
+  readonly begun: ReadonlySet<number>;
+}
+
+const NOTHING_DONE: Progress = { ended: new Set(), begun: new Set() };
+
+/** Returns what is wrong with a plan, or with what is left of it; nothing: it may be carried out. */
+export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progress = NOTHING_DONE): string[] {
+  const world = new MaintenanceWorld(estate);
+  const findings: string[] = [];
+  let nextId = 0;
+  for (const [number, wave] of plan.waves.entries()) {
+    const say = (what: string): void => void findings.push(`wave ${number + 1}: ${what}`);
+    for (const { id } of wave.moves) if (id !== nextId++) say(`move ${id} is out of order`);
+    const unknown = wave.hosts.filter((host) => !world.hosts.has(host));
+    for (const host of unknown) say(`there is no host ${host}`);
+    if (unknown.length > 0 || findings.length > 0) return findings;
+    const isOver = wave.moves.length > 0 && wave.moves.every(({ id }) => progress.ended.has(id));
+    if (!isOver || progress.ended.size === 0) new WaveCheck(world, { wave, progress, say }).run();
+    if (findings.length > 0) return findings;
+    for (const name of wave.hosts) {
+      const host = world.host(name);
+      const release = plan.after === 'back' ? (plan.releaseAfter ?? host.release) : host.release;
+      world.hosts.set(name, { ...host, release, state: plan.after === 'back' ? 'in-service' : 'maintenance' });
+    }
+  }
+  return findings;
+}
+
+interface WaveInput {
+  readonly wave: PlannedWave;
+  readonly progress: Progress;
+  readonly say: (what: string) => void;
+}
+
+class WaveCheck {
+  readonly #world: MaintenanceWorld;
+  readonly #wave: PlannedWave;
+  readonly #progress: Progress;
+  readonly #say: (what: string) => void;
+  /** The moves that have not ended; `#order` numbers them from 0. */
+  readonly #moves: readonly PlannedMove[];
+  #order = new PartialOrder([]);
+
+  constructor(world: MaintenanceWorld, { wave, progress, say }: WaveInput) {
+    this.#world = world;
+    this.#wave = wave;
+    this.#progress = progress;
+    this.#say = say;
+    this.#moves = wave.moves.filter(({ id }) => !progress.ended.has(id));
+  }
+
+  run(): void {
+    const world = this.#world;
+    const closed = new Set(this.#wave.hosts);
+    for (const name of closed) world.hosts.set(name, { ...world.host(name), state: 'maintenance' });
+    if (!this.#isOrdered() || !this.#isEachMovePossible()) return;
+    const isWhole = this.#moves.length === this.#wave.moves.length && this.#progress.begun.size === 0;
+    if (isWhole) for (const finding of checkTimetable(world, this.#wave)) this.#say(finding);
+    this.#checkAmounts();
+    this.#checkApart();
+    this.#checkAtOnce();
+    const together = world.together();
+    for (const { vm, to } of this.#moves) world.at.set(vm, to);
+    for (const rule of together) if (!world.isTogether(rule)) this.#say(`the VMs of rule ${rule.name} end apart`);
+    for (const vm of world.vms.values()) {
+      const host = vm.movingTo ?? world.at.get(vm.id);
+      if (host !== undefined && closed.has(host)) this.#say(`${vm.name} is left on ${host}`);
+    }
+    if (world.estate.policy.keepRoomForLoss)
+      for (const finding of checkLoss(world, this.#wave.room)) this.#say(finding);
+  }
+
+  /** Dependencies name earlier moves of this wave, and the moves of one VM follow each other. */
+  #isOrdered(): boolean {
+    const numbers = new Map(this.#moves.map(({ id }, number) => [id, number]));
+    const ids = new Set(this.#wave.moves.map(({ id }) => id));
+    for (const { id, after } of this.#moves)
+      for (const other of after)
+        if (other >= id || !ids.has(other)) {
+          this.#say(`move ${id} comes after move ${other}, which is not before it in this wave`);
+          return false;
+        }
+    this.#order = new PartialOrder(this.#moves.map(({ after }) => after.flatMap((other) => numbers.get(other) ?? [])));
+    const last = new Map<VmId, number>();
+    for (const [number, { vm, id }] of this.#moves.entries()) {
+      const before = last.get(vm);
+      if (before !== undefined && !this.#order.isBefore(before, number)) {
+        this.#say(`move ${id} of ${vm} does not wait for its move before`);
+        return false;
+      }
+      last.set(vm, number);
+    }
+    return true;
+  }
+
+  #isEachMovePossible(): boolean {
+    const at = new Map(this.#world.at);
+    let isPossible = true;
+    for (const move of this.#moves) {
+      const why = this.#whyNot(move, at.get(move.vm));
+      if (why !== null) {
+        this.#say(`move ${move.id}: ${why}`);
+        isPossible = false;
+      }
+      at.set(move.vm, move.to);
+    }
+    return isPossible;
+  }
+
+  #whyNot(move: PlannedMove, at: HostName | undefined): string | null {
+    const world = this.#world;
+    const vm = world.vms.get(move.vm);
+    const to = world.hosts.get(move.to);
+    if (vm === undefined || at === undefined) return `there is no VM ${move.vm}`;
+    if (to === undefined) return `there is no host ${move.to}`;
+    if (at !== move.from) return `${vm.name} is on ${at}, not on ${move.from}`;
+    if (move.to === move.from) return `${vm.name} stays on ${move.to}`;
+    if (move.memoryMib !== vm.memoryMib) return `${vm.name} has ${vm.memoryMib} MiB, not ${move.memoryMib}`;
+    const hasBegun = this.#progress.begun.has(move.id);
+    if (vm.movingTo !== (hasBegun ? move.to : null)) return `${vm.name} is moving to ${vm.movingTo ?? 'no host'}`;
+    if (hasBegun) return null;
+    if (vm.unsettled !== null) return vm.unsettled;
+    const from = world.host(move.from);
+    if (to.accelerator !== from.accelerator)
+      return `${vm.name} cannot go from ${from.accelerator} to ${to.accelerator}`;
+    if (to.release < from.release) return `${vm.name} would go to an older release on ${to.name}`;
+    const cluster = world.estate.guestClusters.find(({ members }) => members.includes(vm.id));
+    if (cluster !== undefined && Math.max(vm.pauseMs, move.pauseMs) > cluster.toleratesMs)
+      return `${vm.name} would pause for longer than guest cluster ${cluster.name} tolerates`;
+    return world.misfit(vm, to);
+  }
+
+  /** Memory and vCPUs of every destination, in every order. */
+  #checkAmounts(): void {
+    const free = this.#world.free();
+    for (const host of new Set(this.#moves.map(({ to }) => to))) {
+      const room = free.get(host);
+      if (room === undefined) continue;
+      for (const [what, have, amount] of [
+        ['memory', room.mib, (vm: VmId) => this.#world.vms.get(vm)?.memoryMib ?? 0],
+        ['vCPUs', room.cpu, (vm: VmId) => this.#world.vms.get(vm)?.vcpus ?? 0],
+      ] as const) {
+        const { takes, gives } = this.#flows(
+          (move) => move.to === host,
+          (move) => move.from === host,
+          amount,
+        );
+        if (!this.#order.isAlwaysThere(have, takes, gives)) this.#say(`${host} may be short of ${what} at some step`);
+      }
+    }
+  }
+
+  #flows(
+    isIn: (move: PlannedMove) => boolean,
+    isOut: (move: PlannedMove) => boolean,
+    amount: (vm: VmId) => number,
+  ): { takes: Amount[]; gives: Amount[] } {
+    const takes: Amount[] = [];
+    const gives: Amount[] = [];
+    for (const [move, planned] of this.#moves.entries()) {
+      // What has begun holds its room at the destination already: the snapshot counts it.
+      if (isIn(planned) && !this.#progress.begun.has(planned.id)) takes.push({ move, amount: amount(planned.vm) });
+      if (isOut(planned)) gives.push({ move, amount: amount(planned.vm) });
+    }
+    return { takes, gives };
+  }
+
+  #checkApart(): void {
+    const world = this.#world;
+    const moved = new Set(this.#moves.map(({ vm }) => vm));
+    for (const rule of world.apart) {
+      if (![...rule.vms].some((vm) => moved.has(vm))) continue;
+      const place = (host: HostName): string => world.placeOf(host, rule.by);
+      for (const there of new Set(this.#moves.filter(({ vm }) => rule.vms.has(vm)).map(({ to }) => place(to)))) {
+        const goes = ({ vm, from, to }: PlannedMove): boolean => rule.vms.has(vm) && place(from) !== place(to);
+        const { takes, gives } = this.#flows(
+          (move) => goes(move) && place(move.to) === there,
+          (move) => goes(move) && place(move.from) === there,
+          () => 1,
+        );
+        const left = rule.most - world.count(rule, there);
+        if (!this.#order.isAlwaysThere(left, takes, gives))
+          this.#say(`${rule.name} is broken on ${there} at some step`);
+      }
+    }
+  }
+
+  /** Moves at once: of a host, of a link, of the members of a guest cluster. */
+  #checkAtOnce(): void {
+    const { policy, guestClusters } = this.#world.estate;
+    const touch = new Map<HostName, number[]>();
+    for (const [number, { from, to }] of this.#moves.entries())
+      for (const host of [from, to]) touch.set(host, [...(touch.get(host) ?? []), number]);
+    for (const [host, numbers] of touch)
+      if (numbers.length > policy.movesPerHost && this.#order.widest(numbers) > policy.movesPerHost)
+        this.#say(`${host} may have more than ${policy.movesPerHost} moves at once`);
+    const all = [...this.#moves.entries()];
+    for (const { name, movesMax } of policy.links) {
+      const isOn = ({ from, to }: PlannedMove): boolean =>
+        [from, to].some((host) => this.#world.host(host).link === name);
+      const numbers = all.filter(([, move]) => isOn(move)).map(([number]) => number);
+      if (numbers.length > movesMax && this.#order.widest(numbers) > movesMax)
+        this.#say(`link ${name} may have more than ${movesMax} moves at once`);
+    }
+    for (const { name, members, maxDisturbed, disturbed } of guestClusters) {
+      const numbers = all
+        .filter(([, { vm }]) => members.includes(vm) && !disturbed.includes(vm))
+        .map(([number]) => number);
+      if (numbers.length > 0 && this.#order.widest(numbers) + disturbed.length > maxDisturbed)
+        this.#say(`guest cluster ${name} may have more than ${maxDisturbed} disturbed members at some step`);
+    }
+  }
+}

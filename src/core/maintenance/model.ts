@@ -1,0 +1,193 @@
+/**
+ * The snapshot as numbers: hosts and VMs are indexes into typed arrays, equal requirements and equal hosts are one
+ * class each, so that "may this VM be on that host" is one look into a table. Kept up to date change by change, or made
+ * whole from an Estate (`modelOf`).
+ *
+ * Guarantee: after any sequence of changes the model answers as one made from the last snapshot alone (a test compares
+ * them).
+ */
+import type { HostName, VmId } from '../../base/ids.ts';
+import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from './estate.ts';
+import { Kinds } from './kinds.ts';
+import { type ApartGroup, type Groups, groupsOf, NO_GROUPS } from './rule-groups.ts';
+
+/** Processors of a host that did not say how many it has: not counted. */
+const UNCOUNTED = 2 ** 40;
+
+/** See the module. */
+export class Model {
+  readonly policy: EstatePolicy;
+  readonly hosts: EstateHost[] = [];
+  /** By index; null where a VM was removed and its index is free. */
+  readonly vms: (EstateVm | null)[] = [];
+  readonly kinds = new Kinds();
+  /** Memory and vCPUs that are free for one more VM; below 0 where more is held than there is. */
+  readonly freeMib: number[] = [];
+  readonly freeCpu: number[] = [];
+  /** Rack by host, as a number. */
+  readonly rackOf: number[] = [];
+  /** Kind by host, and by VM what kind of host it needs (kinds.ts). */
+  readonly kindOf: number[] = [];
+  readonly shapeOf: number[] = [];
+  /** Host, memory and vCPUs by VM. */
+  readonly atOf: number[] = [];
+  readonly mibOf: number[] = [];
+  readonly cpuOf: number[] = [];
+  /** The VMs on each host, not those that are only moving to it. */
+  readonly residents: Set<number>[] = [];
+  readonly #hostIndex = new Map<HostName, number>();
+  readonly #vmIndex = new Map<VmId, number>();
+  readonly #racks = new Map<string, number>();
+  readonly #unused: number[] = [];
+  #rules: readonly EstateRule[] = [];
+  #clusters: readonly EstateGuestCluster[] = [];
+  #groups: Groups | null = NO_GROUPS;
+  /** VMs that a rule or a guest cluster names, known to the model or not. */
+  #named: ReadonlySet<VmId> = new Set();
+
+  constructor(policy: EstatePolicy) {
+    this.policy = policy;
+  }
+
+  /** Returns the index of a host, or -1. */
+  host(name: HostName): number {
+    return this.#hostIndex.get(name) ?? -1;
+  }
+
+  /** Returns the index of a VM, or -1. */
+  vm(id: VmId): number {
+    return this.#vmIndex.get(id) ?? -1;
+  }
+
+  get rules(): readonly EstateRule[] {
+    return this.#rules;
+  }
+
+  get clusters(): readonly EstateGuestCluster[] {
+    return this.#clusters;
+  }
+
+  /** How many racks there are; a host without a rack is one of its own. */
+  get racks(): number {
+    return this.#racks.size;
+  }
+
+  /** Rules and guest clusters, as groups of VMs by index. */
+  get groups(): Groups {
+    this.#groups ??= groupsOf(this);
+    return this.#groups;
+  }
+
+  /** Adds a host or replaces it by its newer self. */
+  setHost(host: EstateHost): void {
+    let index = this.host(host.name);
+    const before = this.hosts[index];
+    if (before === undefined) {
+      index = this.hosts.length;
+      this.#hostIndex.set(host.name, index);
+      this.residents.push(new Set());
+      this.freeMib.push(0);
+      this.freeCpu.push(0);
+    }
+    const [mib, cpu] = before === undefined ? [0, 0] : this.#roomOf(before);
+    const [newMib, newCpu] = this.#roomOf(host);
+    this.freeMib[index] = (this.freeMib[index] ?? 0) + newMib - mib;
+    this.freeCpu[index] = (this.freeCpu[index] ?? 0) + newCpu - cpu;
+    this.hosts[index] = host;
+    this.rackOf[index] = numberOf(this.#racks, host.rack === null ? `host ${host.name}` : `rack ${host.rack}`);
+    this.kindOf[index] = this.kinds.host(host);
+  }
+
+  /**
+   * Adds a VM or replaces it by its newer self. Its host must be known; a destination that is not is taken for none.
+   */
+  setVm(vm: EstateVm): void {
+    const known = this.vm(vm.id);
+    const index = known >= 0 ? known : (this.#unused.pop() ?? this.vms.length);
+    if (known >= 0) this.#hold(this.vmAt(known), known, -1);
+    this.#vmIndex.set(vm.id, index);
+    this.vms[index] = vm;
+    this.shapeOf[index] = this.kinds.vm(vm);
+    this.atOf[index] = this.host(vm.host);
+    this.mibOf[index] = vm.memoryMib;
+    this.cpuOf[index] = vm.vcpus;
+    this.#hold(vm, index, 1);
+    if (this.#named.has(vm.id)) this.#groups = null;
+  }
+
+  /** Forgets a VM: deleted, stopped, or gone with its host. */
+  removeVm(id: VmId): void {
+    const index = this.vm(id);
+    if (index < 0) return;
+    this.#hold(this.vmAt(index), index, -1);
+    this.#vmIndex.delete(id);
+    this.vms[index] = null;
+    this.atOf[index] = -1;
+    this.#unused.push(index);
+    if (this.#named.has(id)) this.#groups = null;
+  }
+
+  /** Replaces all rules and guest clusters. */
+  setRules(rules: readonly EstateRule[], clusters: readonly EstateGuestCluster[]): void {
+    this.#rules = rules;
+    this.#clusters = clusters;
+    this.#named = new Set([...rules.flatMap(({ vms }) => vms), ...clusters.flatMap(({ members }) => members)]);
+    this.#groups = null;
+  }
+
+  /** Returns the host that a VM is moving to, or -1. */
+  destination(vm: EstateVm): number {
+    return vm.movingTo === null ? -1 : this.host(vm.movingTo);
+  }
+
+  /** The VM at an index that is in use. */
+  vmAt(index: number): EstateVm {
+    const vm = this.vms[index];
+    if (vm === undefined || vm === null) throw new Error(`No VM has index ${index}.`);
+    return vm;
+  }
+
+  /** The host at an index. */
+  hostAt(index: number): EstateHost {
+    const host = this.hosts[index];
+    if (host === undefined) throw new Error(`No host has index ${index}.`);
+    return host;
+  }
+
+  /** The groups of VMs that must, or had better, be apart. */
+  get apart(): readonly ApartGroup[] {
+    return this.groups.apart;
+  }
+
+  #hold(vm: EstateVm, index: number, sign: 1 | -1): void {
+    const host = this.host(vm.host);
+    if (sign === 1) this.residents[host]?.add(index);
+    else this.residents[host]?.delete(index);
+    for (const held of [host, this.destination(vm)]) {
+      if (held < 0) continue;
+      this.freeMib[held] = (this.freeMib[held] ?? 0) - sign * vm.memoryMib;
+      this.freeCpu[held] = (this.freeCpu[held] ?? 0) - sign * vm.vcpus;
+    }
+  }
+
+  #roomOf({ memoryMib, claimedMib, vcpus }: EstateHost): [number, number] {
+    return [memoryMib - claimedMib, vcpus === 0 ? UNCOUNTED : Math.floor(vcpus * this.policy.vcpuOvercommit)];
+  }
+}
+
+/** The model of a whole snapshot. */
+export function modelOf(estate: Estate): Model {
+  const model = new Model(estate.policy);
+  for (const host of estate.hosts) model.setHost(host);
+  for (const vm of estate.vms) model.setVm(vm);
+  model.setRules(estate.rules, estate.guestClusters);
+  return model;
+}
+
+/** The number of a word: the next one where it is new. */
+function numberOf(words: Map<string, number>, word: string): number {
+  const known = words.get(word);
+  if (known !== undefined) return known;
+  words.set(word, words.size);
+  return words.size - 1;
+}

@@ -1,0 +1,27 @@
+/**
+ * How long a live migration is going to take, said before it begins. Pure. A prediction: nothing of safety depends on
+ * it.
+ */
+import type { EstateHost, EstatePolicy, EstateVm } from './estate.ts';
+
+/** A guest that writes faster than this share of what its move gets is not expected to converge. */
+const CONVERGES_BELOW = 0.9;
+
+/**
+ * Returns the duration in whole ms. A host's rate is shared by as many moves as it may have at once, and a link's
+ * likewise. Each pass copies what was written during the one before, so a guest that writes at a share `d` of the rate
+ * takes 1/(1-d) times as long as one that writes nothing; one that does not converge is foretold at the largest such
+ * share.
+ */
+export function moveTime(
+  policy: EstatePolicy,
+  { vm, hosts }: { readonly vm: EstateVm; readonly hosts: readonly EstateHost[] },
+): { readonly durationMs: number; readonly converges: boolean } {
+  const rates = [policy.hostMibPerSecond / policy.movesPerHost];
+  for (const link of policy.links)
+    if (hosts.some((host) => host.link === link.name)) rates.push(link.mibPerSecond / link.movesMax);
+  const rate = Math.min(...rates);
+  const share = (vm.dirtyMibPerSecond ?? 0) / rate;
+  const seconds = vm.memoryMib / rate / (1 - Math.min(share, CONVERGES_BELOW));
+  return { durationMs: Math.ceil(policy.moveOverheadMs + seconds * 1000), converges: share < CONVERGES_BELOW };
+}

@@ -1,0 +1,167 @@
+/**
+ * Plans one wave: empties some hosts at once. The VMs are taken in hand and placed elsewhere, others are displaced
+ * where they must be, the moves are put in an order, and the room that the policy keeps is proven. On success the
+ * layout is as after the wave; otherwise as before.
+ */
+import { holdOf } from './held.ts';
+import type { Journey } from './journey.ts';
+import type { Layout } from './layout.ts';
+import { fullestHost, loseHost, type RoomOptions } from './loss.ts';
+import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
+import { type ScheduleOptions, schedule } from './schedule.ts';
+import { type Budget, placeAll } from './search.ts';
+
+/** A planned wave, or what stood in its way. */
+export type WaveOutcome =
+  | { readonly kind: 'wave'; readonly wave: PlannedWave }
+  | { readonly kind: 'none'; readonly obstacle: Refusal['obstacle']; readonly vms: readonly number[] };
+
+/**
+ * Plans the wave that empties `hosts`; the numbers of its moves begin at `firstId`. The hosts are closed afterwards.
+ */
+export function planWave(
+  layout: Layout,
+  hosts: readonly number[],
+  { firstId, budget }: { readonly firstId: number; readonly budget: Budget },
+): WaveOutcome {
+  const mark = layout.mark();
+  const tiers = hosts.map((host) => layout.tierOf(host));
+  for (const host of hosts) layout.close(host);
+  let outcome = attempt(layout, hosts, { firstId, budget, inSequence: false });
+  if (outcome.kind === 'none' && outcome.obstacle === 'no-order') {
+    layout.undo(mark);
+    outcome = attempt(layout, hosts, { firstId, budget, inSequence: true });
+  }
+  if (outcome.kind === 'wave') {
+    layout.rebase();
+    return outcome;
+  }
+  layout.undo(mark);
+  for (const [number, host] of hosts.entries()) {
+    const tier = tiers[number] ?? null;
+    if (tier !== null) layout.reopen(host, { tier, kind: layout.kind[host] ?? 0 });
+  }
+  return outcome;
+}
+
+function attempt(
+  layout: Layout,
+  hosts: readonly number[],
+  options: ScheduleOptions & { readonly budget: Budget },
+): WaveOutcome {
+  const { model } = layout;
+  const mark = layout.mark();
+  const leads = hosts.flatMap((host) => [...layout.residents(host)]);
+  const isHeld = (lead: number): boolean => layout.bundle(lead).some((vm) => holdOf(model, vm) !== null);
+  // A VM that is leaving already needs no move of this plan, unless it goes where it may not stay.
+  const isLeaving = (lead: number): boolean => {
+    const to = model.destination(model.vmAt(lead));
+    return to >= 0 && !hosts.includes(to);
+  };
+  const toGo = leads.filter((lead) => !isLeaving(lead));
+  const held = [...toGo.filter((lead) => isHeld(lead)), ...arrivingAt(layout, hosts)];
+  if (held.length > 0) return { kind: 'none', obstacle: 'no-place', vms: held };
+  const unplaced = placeAll(layout, toGo, { ...options, isMovable: (lead) => !isHeld(lead) });
+  if (unplaced.length > 0) return { kind: 'none', obstacle: 'no-place', vms: unplaced };
+  if (!options.inSequence) bringBack(layout, hosts);
+  const room = roomFor(layout, { ...options, mayMove: (lead) => !isHeld(lead) });
+  if (room.kind === 'none') return { kind: 'none', obstacle: 'no-room-for-loss', vms: room.unplaced };
+  const journeys = options.inSequence ? legsOf(layout, hosts, mark) : journeysOf(layout, hosts);
+  const scheduled = schedule(layout, journeys, options);
+  if (scheduled === null) return { kind: 'none', obstacle: 'no-order', vms: [] };
+  const names = hosts.map((host) => model.hostAt(host).name);
+  return { kind: 'wave', wave: { hosts: names, ...scheduled, room: room.witness } };
+}
+
+/** VMs that are moving to one of the hosts now. */
+function arrivingAt(layout: Layout, hosts: readonly number[]): number[] {
+  const { vms } = layout.model;
+  const isComing = vms.some((vm) => vm !== null && vm.movingTo !== null);
+  if (!isComing) return [];
+  return [...vms.keys()].filter((index) => {
+    const vm = vms[index] ?? null;
+    return vm !== null && vm.movingTo !== null && hosts.includes(layout.model.destination(vm));
+  });
+}
+
+/**
+ * Brings displaced VMs back to their own hosts where room is left in the end: the fewest moves that the search finds.
+ */
+function bringBack(layout: Layout, hosts: readonly number[]): void {
+  for (const lead of movedLeads(layout)) {
+    const base = layout.base[lead] ?? -1;
+    const now = layout.at[lead] ?? -1;
+    if (hosts.includes(base)) continue;
+    layout.take(lead);
+    layout.put(lead, layout.holds(lead, base) ? base : now);
+  }
+}
+
+function movedLeads(layout: Layout): number[] {
+  const { at, base } = layout;
+  const moved: number[] = [];
+  for (let vm = 0; vm < at.length; vm += 1) if (at[vm] !== base[vm] && layout.lead(vm) === vm) moved.push(vm);
+  return moved;
+}
+
+function journeysOf(layout: Layout, hosts: readonly number[]): Journey[] {
+  return movedLeads(layout).flatMap((lead) =>
+    layout.bundle(lead).map((vm): Journey => {
+      const from = layout.base[vm] ?? -1;
+      return { vm, from, to: layout.at[vm] ?? -1, why: hosts.includes(from) ? 'evacuate' : 'make-room' };
+    }),
+  );
+}
+
+/** Every step that was taken since the mark, as it was taken: a VM may be moved more than once. */
+function legsOf(layout: Layout, hosts: readonly number[], mark: number): Journey[] {
+  const at = new Map<number, number>();
+  return layout.since(mark).flatMap(({ lead, to }) => {
+    const from = at.get(lead) ?? layout.base[lead] ?? -1;
+    if (to < 0 || to === from) return [];
+    at.set(lead, to);
+    const isLast = to === layout.at[lead];
+    const why = !isLast ? 'by-way' : hosts.includes(layout.base[lead] ?? -1) ? 'evacuate' : 'make-room';
+    return layout.bundle(lead).map((vm): Journey => ({ vm, from, to, why }));
+  });
+}
+
+/** Other hosts may be the fullest after room was made: so often it is made again. */
+const ROOM_ROUNDS = 4;
+
+/** Proves the room for the loss of the fullest host; moves further VMs where that makes it. */
+function roomFor(
+  layout: Layout,
+  options: RoomOptions,
+):
+  | { readonly kind: 'witness'; readonly witness: LossWitness | null }
+  | { readonly kind: 'none'; readonly unplaced: readonly number[] } {
+  let unplaced: readonly number[] = [];
+  for (let round = 0; round < ROOM_ROUNDS; round += 1) {
+    const host = layout.model.policy.keepRoomForLoss ? fullestHost(layout) : -1;
+    if (host < 0) return { kind: 'witness', witness: null };
+    const asItIs = loseHost(layout, host, { ...options, mayMove: () => false });
+    if (asItIs.kind === 'witness') return asItIs;
+    const mark = layout.mark();
+    // (In sequence, too, what is moved for the loss goes where there is room now: the lost host's VMs take theirs only
+    // for the proof.)
+    const made = loseHost(layout, host, options);
+    if (made.kind === 'none') return made;
+    unplaced = movedLeads(layout).filter((lead) => !staysRight(layout, lead));
+    if (unplaced.length > 0) {
+      layout.undo(mark);
+      break;
+    }
+  }
+  return { kind: 'none', unplaced };
+}
+
+/** Returns true if a lead may be where it is. */
+function staysRight(layout: Layout, lead: number): boolean {
+  const host = layout.at[lead] ?? -1;
+  const mark = layout.mark();
+  layout.take(lead);
+  const holds = layout.holds(lead, host);
+  layout.undo(mark);
+  return holds;
+}
