@@ -51,7 +51,7 @@ export interface EstateVm {
   readonly tie: EstateTie | null;
   /** Why it cannot be moved just now (it starts, is being stopped, …), in words; null: it can. */
   readonly unsettled: string | null;
-  /** The predicted pause of its next move (plan/pause-prediction.ts). */
+  /** The predicted pause of its next move (pause-prediction.ts). */
   readonly pauseMs: number;
   /** How fast its guest writes to memory, in MiB a second; null: never measured. */
   readonly dirtyMibPerSecond: number | null;

@@ -1,8 +1,7 @@
 /**
- * From a snapshot to a plan that empties hosts: one, a rack, or any others at once (`planEvacuation`); one group after
- * the other with the hosts back in between (`planRoll`). Pure and deterministic: no clock, no chance, a budget counted
- * in attempts. docs/specs/maintenance-plan.md says what a plan guarantees; check/maintenance-plan.ts verifies it
- * without this code.
+ * From a snapshot to a plan that empties hosts: one, a rack, or any others at once. Pure and deterministic: no clock, no
+ * chance, a budget counted in attempts. docs/specs/maintenance-plan.md says what a plan guarantees;
+ * check/maintenance-plan.ts verifies it without this code.
  */
 import type { HostName } from '../../base/ids.ts';
 import { Layout } from './layout.ts';
