@@ -102,7 +102,8 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
     env: programEnv(options.root, options.env),
     onLine,
   });
-  const count = countRecords(records, options.files);
+  const end = `exit code ${ended.exitCode ?? 'none'}, ${ended.why}, ${records.length} records`;
+  const count = countRecords(records, options.files, end);
   const seconds = Math.round(options.deadlineMs / 1000);
   if (ended.why === 'deadline')
     return withFailure(count, options.files, `did not end within ${seconds} s\n${tail(ended.output)}`);
@@ -111,8 +112,8 @@ export async function runTestFiles(options: TestRunOptions): Promise<TestCount> 
   return withFailure(count, options.files, `ended with exit code ${ended.exitCode}\n${tail(ended.output)}`);
 }
 
-/** Counts what a test process reported; a file that reported no test is a failure. */
-function countRecords(records: readonly TestRecord[], files: readonly string[]): TestCount {
+/** Counts what a test process reported; a file that reported no test is a failure. `end`: how the process ended. */
+function countRecords(records: readonly TestRecord[], files: readonly string[], end: string): TestCount {
   // The runner reports a file that holds no test as a test named like the file.
   const isFile = (record: TestRecord): boolean => record.name.endsWith(record.file) && record.name.endsWith('.ts');
   const real = records.filter((record) => !isFile(record) || record.outcome === 'failed');
@@ -128,7 +129,7 @@ function countRecords(records: readonly TestRecord[], files: readonly string[]):
     skipped: tests.filter((record) => record.outcome === 'skipped').length,
     failures: [
       ...failures.map(({ file, name, message }) => ({ file, name, message })),
-      ...empty.map((file) => ({ file, name: '(file)', message: 'ran no test' })),
+      ...empty.map((file) => ({ file, name: '(file)', message: `ran no test (the process: ${end})` })),
     ],
   };
 }
