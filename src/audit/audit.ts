@@ -84,7 +84,11 @@ function sorted(
   for (const document of documents) {
     const reader = readers.find((one) => one.claims(document));
     if (reader === undefined) unclaimed.push(document.file);
-    else claimed.set(reader, [...(claimed.get(reader) ?? []), document]);
+    else {
+      const own = claimed.get(reader) ?? [];
+      claimed.set(reader, own);
+      own.push(document);
+    }
   }
   return { claimed, unclaimed };
 }

@@ -37,6 +37,10 @@ const aliases = [
   ...'bcdefghi'.split('').map((name, at) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[at]}`).join(',')}]`),
 ].join('\n');
 
+const level = (number: number): string =>
+  `<Obj RefId="${number}"><LST>${`<Ref RefId="${number - 1}"/>`.repeat(10)}</LST></Obj>`;
+const clixmlBomb = `<Objs><Obj RefId="0"><LST><S>x</S></LST></Obj>${Array.from({ length: 30 }, (_, number) => level(number + 1)).join('')}</Objs>`;
+
 const CASES: readonly (readonly [string, Files, RegExp])[] = [
   ['a workbook that grows a thousandfold', { 'bomb.xlsx': zip(bookParts(bomb), 9) }, /would grow to/],
   ['a workbook that is cut off', { 'cut.xlsx': workbook(rvtoolsTabs(seed)).slice(0, 3000) }, /not a complete workbook/],
@@ -59,7 +63,15 @@ const CASES: readonly (readonly [string, Files, RegExp])[] = [
     { 'vms.json': '{"virtualMachines": [{"self": {"type": "VirtualMachine"' },
     /not complete JSON/,
   ],
-  ['JSON of a hundred thousand levels', { 'deep.json': '['.repeat(100_000) }, /not complete JSON/],
+  ['JSON of a hundred thousand levels', { 'deep.json': '['.repeat(100_000) }, /nested deeper/],
+  ['whole JSON of a hundred thousand levels', { 'deep.json': `${'['.repeat(1e5)}${']'.repeat(1e5)}` }, /nested deeper/],
+  ['CLIXML whose references grow tenfold thirty times', { 'bomb.clixml': clixmlBomb }, /references stand for more/],
+  ['YAML of ten thousand levels', { 'deep.yaml': `${'['.repeat(1e4)}${']'.repeat(1e4)}` }, /not YAML that can be used/],
+  [
+    'two exports of RVTools in one directory',
+    { 'one_tabvInfo.csv': 'VM,Host\na,b\n', 'two_tabvInfo.csv': 'VM,Host\nc,d\n' },
+    /a second tab vInfo/,
+  ],
   [
     'SCVMM cut off by ConvertTo-Json -Depth',
     { 'vms.json': JSON.stringify([{ VMCPath: 'C:\\a', VirtualHardDisks: 'disk1 disk2', HostName: 'a', Name: 'b' }]) },
@@ -103,7 +115,7 @@ for (const [name, files, expected] of CASES)
   });
 
 describe('as a process', () => {
-  const heavy = CASES.filter(([name]) => /thousandfold|aliases|levels/.test(name));
+  const heavy = CASES.filter(([name]) => /thousandfold|aliases|levels|tenfold/.test(name));
   for (const [name, files] of heavy)
     it(`${name}: exit 2 within ${SECONDS_MAX} s and ${MEMORY_MIB_MAX} MiB`, async () => {
       await withFiles(files, async (directory) => {

@@ -211,7 +211,7 @@ describe('the command', () => {
     });
     const { code, out } = await gp(INVENTORIES, 'audit', 'kubevirt/vmi-migratable.yaml');
     assert.equal(code, 3);
-    assert.match(out, /objects of kind Node is not among the files/);
+    assert.match(out, /the list of Nodes is not among the files/);
   });
 
   it('explains one finding, writes to a file, and says which file it cannot read', async () => {

@@ -18,7 +18,12 @@ export class EstateIndex {
     this.vmsOn = grouped(vms, ({ host }) => host);
     this.hostsPerGroup = new Map([...grouped(hosts, ({ group }) => group)].map(([group, all]) => [group, all.length]));
     const rules = new Map<string, Rule[]>();
-    for (const rule of estate.rules) for (const vm of rule.vms) rules.set(vm, [...(rules.get(vm) ?? []), rule]);
+    for (const rule of estate.rules)
+      for (const vm of rule.vms) {
+        const own = rules.get(vm) ?? [];
+        rules.set(vm, own);
+        own.push(rule);
+      }
     this.rulesOf = rules;
     const networks = new Map<string, Set<string>>();
     for (const vm of vms)

@@ -59,11 +59,14 @@ function nameOf({ vms }: ClusterFinding): string {
 
 interface SharedDisk {
   readonly uses: readonly Use[];
+  /** VMs by their identity. */
+  readonly people: ReadonlyMap<string, Vm>;
 }
 
 /** Returns identities that at least two different VMs have; templates and read-only media do not count. */
 function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
   const uses = new Map<string, Use[]>();
+  const personOf = personsOf(index);
   for (const vm of index.estate.vms.values()) {
     if (vm.isTemplate) continue;
     for (const disk of vm.disks) {
@@ -78,12 +81,22 @@ function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
   return [...uses]
     .filter(([, all]) => all.length > 1 && new Set(all.map(({ vm }) => personOf(vm))).size > 1)
     .toSorted(([a], [b]) => compare(a, b))
-    .map(([, all]) => ({ uses: all }));
+    .map(([, all]) => ({ uses: all, people: new Map(all.map(({ vm }) => [personOf(vm), vm])) }));
 }
 
-/** Identifies a VM: the same VM in two exports counts once. */
-function personOf(vm: Vm): string {
-  return vm.uuid === '' ? vm.key : vm.uuid;
+/**
+ * Returns a function that identifies VMs: one VM in two exports counts once. Copies of a VM may keep its UUID, so that a
+ * UUID that two VMs of one export have identifies neither.
+ */
+function personsOf(index: EstateIndex): (vm: Vm) => string {
+  const copies = new Set<string>();
+  const seen = new Set<string>();
+  const inGroup = ({ group, uuid }: Vm): string => `${group}|${uuid.toLowerCase()}`;
+  for (const vm of index.estate.vms.values()) {
+    if (vm.uuid !== '' && seen.has(inGroup(vm))) copies.add(vm.uuid.toLowerCase());
+    seen.add(inGroup(vm));
+  }
+  return (vm) => (vm.uuid === '' || copies.has(vm.uuid.toLowerCase()) ? vm.key : vm.uuid.toLowerCase());
 }
 
 /** Merges disks that the same VMs share into one finding, and disks that have one VM in common. */
@@ -94,19 +107,23 @@ function merged(shared: readonly SharedDisk[]): readonly ClusterFinding[] {
   }
   const groups = new Set<Group>();
   const groupOf = new Map<string, Group>();
-  for (const { uses } of shared) {
-    const people = new Map(uses.map(({ vm }) => [personOf(vm), vm]));
+  for (const { uses, people } of shared) {
     const touching = new Set([...people.keys()].flatMap((key) => groupOf.get(key) ?? []));
-    const [group = { vms: new Map<string, Vm>(), uses: [] }, ...others] = touching;
+    // The largest group takes in the others, so that a long chain of disks costs no more than many pairs.
+    const ordered = [...touching].toSorted((a, b) => b.vms.size - a.vms.size);
+    const [group = { vms: new Map<string, Vm>(), uses: [] }, ...others] = ordered;
     groups.add(group);
+    const join = (key: string, vm: Vm): void => {
+      group.vms.set(key, vm);
+      groupOf.set(key, group);
+    };
     for (const other of others) {
-      for (const [key, vm] of other.vms) group.vms.set(key, vm);
-      group.uses.push(...other.uses);
+      for (const [key, vm] of other.vms) join(key, vm);
+      for (const use of other.uses) group.uses.push(use);
       groups.delete(other);
     }
-    for (const [key, vm] of people) group.vms.set(key, vm);
-    group.uses.push(...uses);
-    for (const key of group.vms.keys()) groupOf.set(key, group);
+    for (const [key, vm] of people) join(key, vm);
+    for (const use of uses) group.uses.push(use);
   }
   return [...groups].map(({ vms, uses }) => fromUses('certain', [...vms.values()], uses));
 }

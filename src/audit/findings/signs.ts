@@ -19,7 +19,7 @@ export type Family =
 
 export interface Sign {
   readonly family: Family;
-  /** The network, rule, LUN, stem, address or word. */
+  /** The network, rule, LUN, stem, address or word; empty if the family says all. */
   readonly subject: string;
   /** False if the platform only prefers the structure. */
   readonly isHard: boolean;
@@ -155,7 +155,7 @@ function bus(vms: readonly Vm[]): Sign | null {
 
 function kubernetes(vms: readonly Vm[]): Sign | null {
   const found = vms.filter(({ name, guest }) => KUBERNETES.test(name) || KUBERNETES.test(guest));
-  return found.length < SIZE_MIN ? null : sign('kubernetes', KUBERNETES.exec(found[0]?.name ?? '')?.[1] ?? '', vms);
+  return found.length < SIZE_MIN ? null : sign('kubernetes', '', vms);
 }
 
 function sign(family: Family, subject: string, vms: readonly Vm[]): Sign {

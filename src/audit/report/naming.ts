@@ -21,7 +21,7 @@ export const PLAIN: Naming = {
   file: (file) => printable(file),
   evidence: ({ file, part, row, column, value }) => ({
     file: printable(file),
-    part,
+    part: printable(part),
     row: printable(row),
     column: printable(column),
     value: printable(value),
@@ -76,9 +76,9 @@ export class Redaction implements Naming {
     const isNumber = /^\d{1,7}$/.test(row) && !this.#tokens.has(row);
     return {
       file: this.file(file),
-      part,
+      part: printable(part),
       row: isNumber ? row : this.name('object', row),
-      column,
+      column: printable(column),
       value: this.name('value', value),
     };
   }

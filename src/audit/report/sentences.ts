@@ -65,8 +65,10 @@ export function gapText(gap: Gap, naming: Naming): string {
   const file = gap.file === '' ? '' : ` in ${naming.file(gap.file)}`;
   const such = example === '' ? '' : `, for example ${naming.name('value', example)}`;
   switch (kind) {
-    case 'file':
-      return `${part} is not among the files`;
+    case 'file': {
+      const site = gap.file === '' ? '' : ` of ${naming.file(gap.file)}`;
+      return `${part} is not among the files${site}${count === 0 ? '' : ` (${counted(count, 'time')})`}`;
+    }
     case 'tab':
       return `tab ${part} is missing${file}`;
     case 'column':
@@ -153,9 +155,7 @@ export function clusterText(finding: ClusterFinding, naming: Naming): string {
 /** Describes the signs of a group, one sentence each. */
 export function signTexts(finding: ClusterFinding, naming: Naming): readonly string[] {
   return finding.signs.map(({ family, subject }) => {
-    const shown = ['words', 'addresses', 'bus', 'kubernetes'].includes(family)
-      ? subject
-      : naming.name('value', subject);
+    const shown = ['words', 'addresses', 'bus'].includes(family) ? subject : naming.name('value', subject);
     return `${SIGN_WORDS[family]}${shown === '' ? '' : `: ${shown}`}`;
   });
 }

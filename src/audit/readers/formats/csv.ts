@@ -2,23 +2,22 @@
 import { parse } from 'csv-parse/sync';
 import { Unreadable } from '../document.ts';
 import { type Grid, GridFilter } from './grid.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 /** Parses the file; `isWanted` gets a column's name as written. Throws `Unreadable`. */
-export function csvGrid(text: string, file: string, isWanted: (column: string) => boolean): Grid {
-  const filter = new GridFilter(file, isWanted);
-  const separator = separatorOf(text);
-  if (!text.includes('"')) return plainGrid(text, separator, filter);
-  let number = 0;
+export function csvGrid(text: string, file: string, isWanted: (column: string) => boolean, budget: MemoryBudget): Grid {
+  const filter = new GridFilter(file, isWanted, budget);
+  const [separator, from] = separatorOf(text);
+  if (!text.includes('"')) return plainGrid(text, from, separator, filter);
   try {
-    parse(text, {
+    parse(from === 0 ? text : text.slice(from), {
       delimiter: separator,
       relax_column_count: true,
       relax_quotes: true,
       skip_empty_lines: true,
       max_record_size: 1_048_576,
-      on_record: (record: string[]) => {
-        number += 1;
-        filter.row(number, record);
+      on_record: (record: string[], { records, empty_lines: empty }) => {
+        filter.row(records + empty + (from === 0 ? 0 : 1), record);
         return null;
       },
     });
@@ -31,23 +30,25 @@ export function csvGrid(text: string, file: string, isWanted: (column: string) =
 }
 
 /** Parses a file without quotes, in which each line is a row: several times as fast. */
-function plainGrid(text: string, separator: string, filter: GridFilter): Grid {
-  let number = 0;
-  for (let at = 0; at < text.length; ) {
+function plainGrid(text: string, from: number, separator: string, filter: GridFilter): Grid {
+  let number = from === 0 ? 0 : 1;
+  for (let at = from; at < text.length; ) {
     const found = text.indexOf('\n', at);
     const end = found === -1 ? text.length : found;
     const line = text.slice(at, text.charCodeAt(end - 1) === 13 ? end - 1 : end);
     at = end + 1;
-    if (line === '') continue;
     number += 1;
-    filter.row(number, line.split(separator));
+    if (line !== '') filter.row(number, line.split(separator));
   }
   return filter.grid();
 }
 
-function separatorOf(text: string): string {
+/** Returns the separator, and where the table begins: Excel may write `sep=;` before it. */
+function separatorOf(text: string): readonly [separator: string, from: number] {
   const end = text.indexOf('\n');
-  const line = end === -1 ? text : text.slice(0, end);
+  const line = (end === -1 ? text : text.slice(0, end)).trimEnd();
+  const said = /^"?sep=(.)"?$/i.exec(line)?.[1];
+  if (said !== undefined) return [said, end + 1];
   const counts = [',', ';', '\t', '|'].map((separator) => ({ separator, count: line.split(separator).length }));
-  return counts.toSorted((a, b) => b.count - a.count)[0]?.separator ?? ',';
+  return [counts.toSorted((a, b) => b.count - a.count)[0]?.separator ?? ',', 0];
 }

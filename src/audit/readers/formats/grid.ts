@@ -1,5 +1,6 @@
 /** Reduces rows of cells to the columns that a reader uses. Equal texts are stored once. */
 import { Unreadable } from '../document.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 export interface Grid {
   readonly columns: readonly string[];
@@ -8,6 +9,10 @@ export interface Grid {
 }
 
 const CELLS_MAX = 30_000_000;
+/** Memory of a row, of a cell in it, and of a text that no other cell has. */
+const ROW_BYTES = 48;
+const CELL_BYTES = 8;
+const TEXT_BYTES = 32;
 const INTERNED_MAX = 400_000;
 /** Longer texts are rarely equal, and are not deduplicated. */
 const INTERNED_LENGTH_MAX = 64;
@@ -16,6 +21,7 @@ const INTERNED_LENGTH_MAX = 64;
 export class GridFilter {
   readonly #file: string;
   readonly #isWanted: (column: string) => boolean;
+  readonly #budget: MemoryBudget;
   readonly #columns: string[] = [];
   readonly #positions: number[] = [];
   readonly #isRead: boolean[] = [];
@@ -25,8 +31,9 @@ export class GridFilter {
   #cells = 0;
   #hasHeader = false;
 
-  constructor(file: string, isWanted: (column: string) => boolean) {
+  constructor(file: string, isWanted: (column: string) => boolean, budget: MemoryBudget) {
     this.#file = file;
+    this.#budget = budget;
     this.#isWanted = isWanted;
   }
 
@@ -53,6 +60,7 @@ export class GridFilter {
     }
     if (isBlank) return;
     this.#cells += row.length;
+    this.#budget.take(this.#file, ROW_BYTES + row.length * CELL_BYTES);
     if (this.#cells > CELLS_MAX)
       throw new Unreadable(this.#file, `a table has more than ${CELLS_MAX} cells`, 'Export it in parts.');
     this.#rows.push(row);
@@ -77,10 +85,14 @@ export class GridFilter {
 
   #intern(cell: string): string {
     const text = cell.trim();
-    if (text.length > INTERNED_LENGTH_MAX) return ownText(text);
+    if (text.length > INTERNED_LENGTH_MAX) {
+      this.#budget.take(this.#file, text.length * 2);
+      return ownText(text);
+    }
     const known = this.#interned.get(text);
     if (known !== undefined) return known;
     const own = ownText(text);
+    this.#budget.take(this.#file, TEXT_BYTES + text.length);
     if (this.#interned.size < INTERNED_MAX) this.#interned.set(own, own);
     return own;
   }

@@ -6,6 +6,8 @@ import { compare } from '../../estate/estate-builder.ts';
 import { type Document, Unreadable } from '../document.ts';
 import { clixmlValues, isClixml } from './clixml.ts';
 import { csvGrid } from './csv.ts';
+import { jsonValues } from './json.ts';
+import { MemoryBudget } from './memory-budget.ts';
 import { textOf } from './text.ts';
 import { type Wanted, xlsxSheets } from './xlsx.ts';
 import { xmlOf } from './xml.ts';
@@ -15,8 +17,13 @@ const DEPTH_MAX = 12;
 const FILE_BYTES_MAX = 512 * 2 ** 20;
 /** Largest YAML file: its tree takes thirty times its size, and parsing takes minutes. */
 const YAML_BYTES_MAX = 8 * 2 ** 20;
+/** Memory of parsed YAML per character of its text. */
+const YAML_CHARACTER_BYTES = 30;
 const XML_BYTES_MAX = 64 * 2 ** 20;
 const TEXT_BYTES_MAX = 1 * 2 ** 20;
+
+/** Directories that hold keys: Proxmox VE keeps its own in /etc/pve/priv. */
+const SECRETS = new Set(['priv']);
 
 interface Found {
   readonly path: string;
@@ -36,9 +43,10 @@ export async function openFiles(paths: readonly string[], cwd: string, wanted: W
   const documents: Document[] = [];
   const failures: Unreadable[] = [];
   const ignored: string[] = [];
+  const budget = new MemoryBudget();
   for (const { path, file } of filesBelow(paths, cwd, failures, ignored)) {
     try {
-      const document = await documentOf(path, file, wanted);
+      const document = await documentOf(path, file, wanted, budget);
       if (document === null) ignored.push(file);
       else documents.push(document);
     } catch (error) {
@@ -67,7 +75,8 @@ function filesBelow(
     if (!stat.isDirectory()) return;
     for (const entry of readdirSync(path, { withFileTypes: true }).toSorted((a, b) => compare(a.name, b.name))) {
       const below = file === '' ? entry.name : `${file}/${entry.name}`;
-      if (entry.isFile() || entry.isDirectory()) visit(join(path, entry.name), below, depth + 1);
+      if (entry.isDirectory() && SECRETS.has(entry.name)) ignored.push(below);
+      else if (entry.isFile() || entry.isDirectory()) visit(join(path, entry.name), below, depth + 1);
       // A symbolic link may lead out of the directory, or in a circle.
       else ignored.push(below);
     }
@@ -76,7 +85,8 @@ function filesBelow(
     const path = resolve(cwd, given);
     const shown = relative(cwd, path);
     try {
-      visit(path, shown.startsWith('..') ? basename(path) : shown, 0);
+      // Two directories outside may end in the same name.
+      visit(path, shown === '..' || shown.startsWith('../') ? path : shown, 0);
     } catch (error) {
       if (error instanceof Unreadable) failures.push(error);
       else failures.push(new Unreadable(given, 'it cannot be opened', 'Check the path and the permissions.'));
@@ -85,26 +95,26 @@ function filesBelow(
   return [...found.values()].toSorted((a, b) => compare(a.file, b.file));
 }
 
-async function documentOf(path: string, file: string, wanted: Wanted): Promise<Document | null> {
+async function documentOf(path: string, file: string, wanted: Wanted, budget: MemoryBudget): Promise<Document | null> {
   const ending = extname(path).toLowerCase();
   if (ending === '.xlsx' || ending === '.xlsm') {
-    const sheets = await xlsxSheets(path, file, wanted);
+    const sheets = await xlsxSheets(path, file, wanted, budget);
     return { kind: 'tables', file, tables: sheets.map((sheet) => ({ file, group: file, ...sheet })) };
   }
-  if (ending === '.csv') return csvDocument(path, file, wanted);
-  if (ending === '.json' || ending === '.ndjson') return dataDocument(file, jsonValues(read(path, file), file));
+  if (ending === '.csv') return csvDocument(path, file, wanted, budget);
+  if (ending === '.json' || ending === '.ndjson') return dataDocument(file, jsonValues(read(path, file), file, budget));
   if (ending === '.yaml' || ending === '.yml')
-    return dataDocument(file, yamlValues(read(path, file, YAML_BYTES_MAX), file));
-  if (['.xml', '.clixml', '.ovf'].includes(ending)) return xmlDocument(read(path, file, XML_BYTES_MAX), file);
+    return dataDocument(file, yamlValues(read(path, file, YAML_BYTES_MAX), file, budget));
+  if (['.xml', '.clixml', '.ovf'].includes(ending)) return xmlDocument(read(path, file, XML_BYTES_MAX), file, budget);
   if (ending === '.vmx') return { kind: 'text', file, text: read(path, file, TEXT_BYTES_MAX) };
   if (ending === '.vmdk') return descriptor(path, file);
-  if (['.conf', '.cfg', '.txt', ''].includes(ending)) return textDocument(path, file);
+  if (['.conf', '.cfg', '.txt', ''].includes(ending)) return textDocument(path, file, budget);
   return null;
 }
 
-function csvDocument(path: string, file: string, wanted: Wanted): Document {
+function csvDocument(path: string, file: string, wanted: Wanted, budget: MemoryBudget): Document {
   const tab = basename(path).replace(/\.csv$/i, '');
-  const grid = csvGrid(read(path, file), file, (column) => wanted.column(tab, column));
+  const grid = csvGrid(read(path, file), file, (column) => wanted.column(tab, column), budget);
   return { kind: 'tables', file, tables: [{ file, group: dirname(file), tab, ...grid }] };
 }
 
@@ -128,29 +138,8 @@ function read(path: string, file: string, bytesMax = FILE_BYTES_MAX): string {
   return textOf(readFileSync(path), file);
 }
 
-function jsonValues(text: string, file: string): readonly unknown[] {
-  // PowerShell writes an empty file for an empty result.
-  if (text.trim() === '') return [];
-  try {
-    return [JSON.parse(text)];
-  } catch (error) {
-    const lines = text.split('\n').filter((line) => line.trim() !== '');
-    const values = lines.length > 1 && /^\s*\{.*\}\s*$/.test(lines[0] ?? '') ? lines.map(valueOrNothing) : [undefined];
-    if (values.every((value) => value !== undefined)) return values;
-    const problem = error instanceof Error ? error.message.slice(0, 120) : '';
-    throw new Unreadable(file, `it is not complete JSON: ${problem}`, 'Export it again in full.');
-  }
-}
-
-function valueOrNothing(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
-
-function yamlValues(text: string, file: string): readonly unknown[] {
+function yamlValues(text: string, file: string, budget: MemoryBudget): readonly unknown[] {
+  budget.take(file, text.length * YAML_CHARACTER_BYTES);
   try {
     const documents = parseAllDocuments(text, { maxAliasCount: 100, logLevel: 'silent', uniqueKeys: false } as never);
     const list = Array.isArray(documents) ? documents : [];
@@ -163,8 +152,8 @@ function yamlValues(text: string, file: string): readonly unknown[] {
   }
 }
 
-function xmlDocument(text: string, file: string): Document {
-  const root = xmlOf(text, file);
+function xmlDocument(text: string, file: string, budget: MemoryBudget): Document {
+  const root = xmlOf(text, file, budget);
   return isClixml(root) ? dataDocument(file, clixmlValues(root, file)) : { kind: 'xml', file, root };
 }
 
@@ -177,16 +166,18 @@ function descriptor(path: string, file: string): Document | null {
 }
 
 /** Recognises files of `/etc/pve`, and exports saved without an extension. */
-async function textDocument(path: string, file: string): Promise<Document | null> {
+function textDocument(path: string, file: string, budget: MemoryBudget): Document | null {
   const head = readHead(path).trimStart();
   if (head.startsWith('{') || head.startsWith('[')) {
     // A section of a Proxmox file also begins with a bracket.
     if (/^\[[\w:. -]+\]\s*$/m.test(head.split('\n')[0] ?? '')) return { kind: 'text', file, text: read(path, file) };
-    return dataDocument(file, jsonValues(read(path, file), file));
+    return dataDocument(file, jsonValues(read(path, file), file, budget));
   }
-  if (head.startsWith('<')) return xmlDocument(read(path, file, XML_BYTES_MAX), file);
+  if (head.startsWith('<')) return xmlDocument(read(path, file, XML_BYTES_MAX), file, budget);
   if (head.startsWith('\u007fELF') || head.includes('\0')) return null;
-  return { kind: 'text', file, text: read(path, file, XML_BYTES_MAX) };
+  const text = read(path, file, XML_BYTES_MAX);
+  budget.take(file, text.length);
+  return { kind: 'text', file, text };
 }
 
 function readHead(path: string): string {

@@ -6,10 +6,13 @@
 import { own } from '../../../base/own.ts';
 import { Unreadable } from '../document.ts';
 import { type GridFilter, ownText } from './grid.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 const HEAD = 2048;
 /** Most characters between the ends of two rows. */
 const ROW_MAX = 8_000_000;
+/** Memory of a text without its characters. */
+const TEXT_BYTES = 32;
 const SHARED_MAX = 6_000_000;
 const FIX = 'Save the workbook again as .xlsx, or export CSV.';
 
@@ -99,10 +102,12 @@ function indexOfElement(text: string, open: string, from: number): number {
 }
 
 /** Collects the shared strings of a workbook. */
-export function sharedStringsCutter(file: string, into: string[]): ElementCutter {
+export function sharedStringsCutter(file: string, into: string[], budget: MemoryBudget): ElementCutter {
   const cutter = new ElementCutter(file, 'si', (element) => {
     if (into.length >= SHARED_MAX) throw new Unreadable(file, 'it has too many texts', 'Export CSV instead.');
-    into.push(ownText(textsOf(element, cutter.prefix)));
+    const text = textsOf(element, cutter.prefix);
+    budget.take(file, TEXT_BYTES + text.length);
+    into.push(ownText(text));
   });
   return cutter;
 }

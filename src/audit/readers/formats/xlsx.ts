@@ -5,6 +5,7 @@
 import { type Entry, open, type ZipFile } from 'yauzl';
 import { Unreadable } from '../document.ts';
 import { type Grid, GridFilter } from './grid.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 import { type ElementCutter, rowsCutter, sharedStringsCutter } from './sheet-scanner.ts';
 import { children, xmlOf } from './xml.ts';
 
@@ -27,12 +28,17 @@ export interface Sheet extends Grid {
 }
 
 /** Returns the wanted tabs in the order of the workbook. Throws `Unreadable`. */
-export async function xlsxSheets(path: string, file: string, wanted: Wanted): Promise<readonly Sheet[]> {
+export async function xlsxSheets(
+  path: string,
+  file: string,
+  wanted: Wanted,
+  budget: MemoryBudget,
+): Promise<readonly Sheet[]> {
   const zip = await opened(path, file);
   try {
     const entries = await entriesOf(zip, file);
-    const workbook = xmlOf(await smallPart(zip, entries, 'xl/workbook.xml', file), file);
-    const relations = xmlOf(await smallPart(zip, entries, 'xl/_rels/workbook.xml.rels', file), file);
+    const workbook = xmlOf(await smallPart(zip, entries, 'xl/workbook.xml', file), file, budget);
+    const relations = xmlOf(await smallPart(zip, entries, 'xl/_rels/workbook.xml.rels', file), file, budget);
     const targets = new Map(
       children(relations, 'Relationship').map(({ attributes }) => [attributes['Id'], attributes['Target'] ?? '']),
     );
@@ -41,12 +47,13 @@ export async function xlsxSheets(path: string, file: string, wanted: Wanted): Pr
       .filter(({ tab }) => wanted.tab(tab));
     const shared: string[] = [];
     const strings = entries.get('xl/sharedStrings.xml');
-    if (strings !== undefined && tabs.length > 0) await streamed(zip, strings, file, sharedStringsCutter(file, shared));
+    if (strings !== undefined && tabs.length > 0)
+      await streamed(zip, strings, file, sharedStringsCutter(file, shared, budget));
     const sheets: Sheet[] = [];
     for (const { tab, target } of tabs) {
       const entry = entries.get(target.startsWith('/') ? target.slice(1) : `xl/${target}`);
       if (entry === undefined) throw new Unreadable(file, `the sheet of tab ${tab} is missing in it`, FIX);
-      const filter = new GridFilter(file, (column) => wanted.column(tab, column));
+      const filter = new GridFilter(file, (column) => wanted.column(tab, column), budget);
       await streamed(zip, entry, file, rowsCutter(file, shared, filter));
       sheets.push({ tab, ...filter.grid() });
     }

@@ -1,9 +1,12 @@
 /** Parses XML to a tree. A document type is refused, because its entities can expand without bound or read files. */
 import { SaxesParser } from 'saxes';
 import { Unreadable, type Xml } from '../document.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 const DEPTH_MAX = 100;
 const ELEMENTS_MAX = 4_000_000;
+/** Memory of an element without its text. */
+const ELEMENT_BYTES = 320;
 const PIECE = 65_536;
 
 interface Growing {
@@ -14,7 +17,7 @@ interface Growing {
 }
 
 /** Returns the root element. Throws `Unreadable`. */
-export function xmlOf(text: string, file: string): Xml {
+export function xmlOf(text: string, file: string, budget: MemoryBudget): Xml {
   const parser = new SaxesParser({ xmlns: false });
   const open: Growing[] = [];
   const roots: Growing[] = [];
@@ -30,6 +33,7 @@ export function xmlOf(text: string, file: string): Xml {
     elements += 1;
     if (elements > ELEMENTS_MAX) refuse(`it has more than ${ELEMENTS_MAX} elements`, 'Export it in parts.');
     if (open.length >= DEPTH_MAX) refuse(`its elements are nested deeper than ${DEPTH_MAX}`, 'Export it again.');
+    budget.take(file, ELEMENT_BYTES);
     const element: Growing = { name: localName(tag.name), attributes: {}, children: [], text: '' };
     for (const [name, value] of Object.entries(tag.attributes)) element.attributes[localName(name)] = String(value);
     (open.at(-1)?.children ?? roots).push(element);
@@ -45,6 +49,7 @@ export function xmlOf(text: string, file: string): Xml {
     const element = open.pop();
     if (element !== undefined) element.text = element.text.trim();
   });
+  budget.take(file, text.length);
   for (let at = 0; at < text.length; at += PIECE) parser.write(text.slice(at, at + PIECE));
   parser.close();
   return roots[0] ?? refuse('it is empty', 'Export it again.');

@@ -14,10 +14,11 @@ import {
   type Unknown,
   type Vm,
 } from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { evidence } from '../../estate/estate-builder.ts';
+import type { ExportSite } from '../export-site.ts';
 import { type Fields, fieldsOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
-
-const PLATFORM = 'kubevirt';
+import { deviceTies, verdictOf } from './guest-ties.ts';
+import { matches, matchesTerm, requiredTerms } from './selectors.ts';
 
 export interface Claim {
   readonly file: string;
@@ -66,17 +67,15 @@ interface Affinity {
 
 /** Reads VMs and instances one by one; `finish` adds the rules between them. */
 export class GuestReader {
-  readonly #into: EstateBuilder;
+  readonly #site: ExportSite<string, unknown>;
   readonly #claims: ReadonlyMap<string, Claim>;
-  readonly #group: string;
   readonly #fix: string;
   readonly #labels = new Map<string, { namespace: string; labels: Fields }>();
   readonly #affinities: Affinity[] = [];
 
-  constructor(into: EstateBuilder, claims: ReadonlyMap<string, Claim>, group: string, fix: string) {
-    this.#into = into;
+  constructor(site: ExportSite<string, unknown>, claims: ReadonlyMap<string, Claim>, fix: string) {
+    this.#site = site;
     this.#claims = claims;
-    this.#group = group;
     this.#fix = fix;
   }
 
@@ -86,22 +85,11 @@ export class GuestReader {
     const phase = textAtPath(fields, 'status', 'phase');
     const ended = /^(?:Succeeded|Failed)$/.test(phase);
     const said = textAtPath(fields, 'status', 'nodeName');
-    const nodeKey = keyOf(PLATFORM, 'node', said);
-    const host = said !== '' && this.#into.hosts.has(nodeKey) ? nodeKey : null;
+    const nodeKey = this.#site.key('node', said);
+    const host = said !== '' && this.#site.into.hosts.has(nodeKey) ? nodeKey : null;
     const hasStatus = valueAt(fields, 'status') !== undefined;
     if (!ended && host === null)
-      this.#into.gap({
-        platform: PLATFORM,
-        group: this.#group,
-        aspect: 'vms',
-        kind: said === '' ? 'column' : 'join',
-        file,
-        part: guest.kind,
-        column: 'status.nodeName',
-        count: 1,
-        example: said,
-        fix: this.#fix,
-      });
+      this.#site.gap('vms', said === '' ? 'column' : 'join', file, guest.kind, 'status.nodeName', said);
     const power: Vm['power'] = ended ? 'stopped' : !hasStatus ? 'unknown' : 'running';
     this.#add(guest, { host, hostSaid: said, power, labels: fieldsOf(valueAt(fields, 'metadata', 'labels')) });
   }
@@ -118,23 +106,35 @@ export class GuestReader {
 
   /** Adds the rules, which need all labels. */
   finish(): void {
+    const selected = new Map<string, readonly string[]>();
+    const told = new Set<string>();
     for (const affinity of this.#affinities) {
-      const peers = [...this.#labels].filter(
-        ([key, { namespace, labels }]) =>
-          key !== affinity.vm && namespace === affinity.namespace && matches(affinity.selector, labels),
-      );
-      const vms = [affinity.vm, ...peers.map(([key]) => key)].toSorted();
-      if (vms.length < 2) continue;
-      this.#into.rule({
-        key: keyOf(PLATFORM, affinity.isAnti ? 'anti' : 'affinity', affinity.vm),
-        name: `${affinity.isAnti ? 'podAntiAffinity' : 'podAffinity'} of ${this.#into.vms.get(affinity.vm)?.name ?? ''}`,
-        kind: affinity.isAnti ? 'apart' : 'together',
+      const { vm, namespace, selector, isAnti } = affinity;
+      const key = JSON.stringify([namespace, selector]);
+      const found = selected.get(key) ?? this.#selected(namespace, selector);
+      selected.set(key, found);
+      const vms = [...new Set([vm, ...found])].toSorted();
+      // Replicas have one rule each, and all of them say the same.
+      const same = JSON.stringify([isAnti, vms]);
+      if (vms.length < 2 || told.has(same)) continue;
+      told.add(same);
+      this.#site.into.rule({
+        key: this.#site.key(isAnti ? 'anti' : 'affinity', vm),
+        name: `${isAnti ? 'podAntiAffinity' : 'podAffinity'} of ${this.#site.into.vms.get(vm)?.name ?? ''}`,
+        kind: isAnti ? 'apart' : 'together',
         isHard: true,
         vms,
         perHost: 1,
         evidence: affinity.evidence,
       });
     }
+  }
+
+  /** Returns the VMs of a namespace that a selector means. */
+  #selected(namespace: string, selector: unknown): readonly string[] {
+    return [...this.#labels].flatMap(([key, one]) =>
+      one.namespace === namespace && matches(selector, one.labels) ? [key] : [],
+    );
   }
 
   #guest(file: string, kind: string, fields: Fields, spec: unknown): Guest {
@@ -145,7 +145,7 @@ export class GuestReader {
   #add(guest: Guest, known: Pick<Vm, 'host' | 'hostSaid' | 'power'> & { readonly labels: Fields }): void {
     const { file, kind, name, namespace, spec, fields } = guest;
     const at = (column: string, value: unknown): Evidence => evidence(file, kind, name, column, value);
-    const key = keyOf(PLATFORM, namespace, name);
+    const key = this.#site.key(namespace, name);
     const memory =
       quantityMib(textAtPath(spec, 'domain', 'memory', 'guest')) ??
       quantityMib(textAtPath(spec, 'domain', 'resources', 'requests', 'memory')) ??
@@ -159,13 +159,12 @@ export class GuestReader {
     const verdict = verdictOf(guest, known.power, at, this.#fix);
     this.#labels.set(key, { namespace, labels: known.labels });
     this.#noteAffinity(key, namespace, spec, at);
-    this.#into.vm(
+    this.#site.into.vm(
       plainVm({
         key,
         uuid: textAtPath(fields, 'metadata', 'uid'),
         name,
-        platform: PLATFORM,
-        group: this.#group,
+        ...this.#site.origin,
         host: known.host,
         hostSaid: known.hostSaid,
         power: known.power,
@@ -247,8 +246,8 @@ export class GuestReader {
       const name = textAtPath(network, 'multus', 'networkName');
       const place = at('networks', name === '' ? 'pod' : name);
       if (name === '') return { network: null, address: '', evidence: place };
-      const key = keyOf(PLATFORM, 'network', name.includes('/') ? name : `${namespace}/${name}`);
-      this.#into.network({ key, name, reach: { kind: 'every' }, isIsolated: false, evidence: place });
+      const key = this.#site.key('network', name.includes('/') ? name : `${namespace}/${name}`);
+      this.#site.into.network({ key, name, reach: { kind: 'every' }, isIsolated: false, evidence: place });
       return { network: key, address: '', evidence: place };
     });
   }
@@ -268,7 +267,9 @@ export class GuestReader {
       column: string,
       fits: (name: string, labels: Readonly<Record<string, string>>) => boolean,
     ): void => {
-      const hosts = [...this.#into.hosts.values()].filter((host) => fits(host.name, host.labels)).map(({ key }) => key);
+      const hosts = [...this.#site.into.hosts.values()]
+        .filter((host) => fits(host.name, host.labels))
+        .map(({ key }) => key);
       ties.push({
         kind: 'node selector',
         effect: 'limits',
@@ -315,12 +316,6 @@ function isOnlyRead(volume: Fields, device: Fields | undefined): boolean {
   return valueAt(volume, 'persistentVolumeClaim', 'readOnly') === true;
 }
 
-/** Returns the affinity terms that apply to single hosts. */
-function requiredTerms(spec: unknown, kind: 'podAffinity' | 'podAntiAffinity'): readonly Fields[] {
-  const terms = objectsAt(spec, 'affinity', kind, 'requiredDuringSchedulingIgnoredDuringExecution');
-  return terms.filter((term) => textAtPath(term, 'topologyKey') === 'kubernetes.io/hostname');
-}
-
 function reachOf(claim: Claim | undefined): Reach {
   if (claim === undefined || claim.modes.length === 0) return { kind: 'unknown' };
   // With any other access mode, the claim itself excludes a second host.
@@ -335,112 +330,4 @@ function permitOf(device: Fields | undefined, at: (column: string, value: unknow
   return valueAt(device, 'shareable') === true
     ? { kind: 'shareable', evidence: at('devices.disks.shareable', true) }
     : null;
-}
-
-function deviceTies(spec: unknown, at: (column: string, value: unknown) => Evidence): readonly Tie[] {
-  const devices = valueAt(spec, 'domain', 'devices');
-  const ties: Tie[] = [];
-  for (const gpu of objectsAt(devices, 'gpus'))
-    ties.push({
-      kind: 'gpu',
-      effect: 'blocks',
-      subject: textAtPath(gpu, 'deviceName'),
-      evidence: at('devices.gpus', valueAt(gpu, 'deviceName')),
-    });
-  for (const device of objectsAt(devices, 'hostDevices'))
-    ties.push({
-      kind: 'host device',
-      effect: 'blocks',
-      subject: textAtPath(device, 'deviceName'),
-      evidence: at('devices.hostDevices', valueAt(device, 'deviceName')),
-    });
-  // KubeVirt unplugs the function before a move and plugs it in again afterwards.
-  for (const nic of objectsAt(devices, 'interfaces'))
-    if (valueAt(nic, 'sriov') !== undefined)
-      ties.push({
-        kind: 'sr-iov',
-        effect: 'warns',
-        subject: textAtPath(nic, 'name'),
-        evidence: at('devices.interfaces.sriov', valueAt(nic, 'name')),
-      });
-  const model = textAtPath(spec, 'domain', 'cpu', 'model');
-  if (model === 'host-passthrough')
-    ties.push({ kind: 'cpu passthrough', effect: 'warns', subject: '', evidence: at('cpu.model', model) });
-  if (valueAt(spec, 'domain', 'cpu', 'dedicatedCpuPlacement') === true)
-    ties.push({ kind: 'dedicated cpu', effect: 'warns', subject: '', evidence: at('cpu.dedicatedCpuPlacement', true) });
-  if (valueAt(devices, 'tpm', 'persistent') === true)
-    ties.push({ kind: 'soft tpm', effect: 'informs', subject: '', evidence: at('devices.tpm.persistent', true) });
-  return ties;
-}
-
-/**
- * Reads the condition LiveMigratable, KubeVirt's own verdict. A running instance without it has not been judged yet.
- */
-function verdictOf(
-  guest: Guest,
-  power: Vm['power'],
-  at: (column: string, value: unknown) => Evidence,
-  fix: string,
-): { readonly ties: readonly Tie[]; readonly unknowns: readonly Unknown[] } {
-  if (guest.kind !== 'VirtualMachineInstance' || power !== 'running') return { ties: [], unknowns: [] };
-  const condition = objectsAt(guest.fields, 'status', 'conditions').find(
-    (one) => textAtPath(one, 'type') === 'LiveMigratable',
-  );
-  const status = textAtPath(condition, 'status');
-  if (status === 'True') return { ties: [], unknowns: [] };
-  const reason = textAtPath(condition, 'reason');
-  if (status === 'False')
-    return {
-      ties: [
-        {
-          kind: 'platform verdict',
-          effect: 'blocks',
-          subject: reason,
-          evidence: at('condition LiveMigratable', textAtPath(condition, 'message') || reason),
-        },
-      ],
-      unknowns: [],
-    };
-  return { ties: [], unknowns: [{ aspect: 'devices', evidence: at('condition LiveMigratable', status), fix }] };
-}
-
-function matches(selector: unknown, labels: Fields): boolean {
-  const exact = Object.entries(fieldsOf(valueAt(selector, 'matchLabels')));
-  const terms = objectsAt(selector, 'matchExpressions');
-  if (exact.length + terms.length === 0) return false;
-  return (
-    exact.every(([label, value]) => own(labels, label) === value) &&
-    terms.every((term) => fits(term, own(labels, textAtPath(term, 'key'))))
-  );
-}
-
-function matchesTerm(term: Fields, name: string, labels: Readonly<Record<string, string>>): boolean {
-  const expressions = objectsAt(term, 'matchExpressions').every((one) =>
-    fits(one, own(labels, textAtPath(one, 'key'))),
-  );
-  const fields = objectsAt(term, 'matchFields').every((one) =>
-    fits(one, textAtPath(one, 'key') === 'metadata.name' ? name : undefined),
-  );
-  return expressions && fields;
-}
-
-function fits(term: Fields, value: unknown): boolean {
-  const raw = valueAt(term, 'values');
-  const values = Array.isArray(raw) ? raw.map(String) : [];
-  switch (textAtPath(term, 'operator')) {
-    case 'In':
-      return typeof value === 'string' && values.includes(value);
-    case 'NotIn':
-      return typeof value !== 'string' || !values.includes(value);
-    case 'Exists':
-      return value !== undefined;
-    case 'DoesNotExist':
-      return value === undefined;
-    case 'Gt':
-      return Number(value) > Number(values[0]);
-    case 'Lt':
-      return Number(value) < Number(values[0]);
-    default:
-      return false;
-  }
 }

@@ -1,13 +1,13 @@
 /** KubeVirt and OpenShift Virtualization: YAML or JSON of VMs, their instances, claims and nodes, as `kubectl get -o` gives them. */
 import { plainHost } from '../../estate/defaults.ts';
 import { keyOf } from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
+import { ExportSite, sitesOf } from '../export-site.ts';
 import { type Fields, fieldsOf, listOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
 import { type Claim, GuestReader, quantityMib } from './guests.ts';
 
 const PLATFORM = 'kubevirt';
-const GROUP = 'kubevirt';
 const FIX = 'Export with `kubectl get vms,vmis,pvc -A -o json` and `kubectl get nodes -o json`.';
 const KINDS = new Set(['VirtualMachine', 'VirtualMachineInstance', 'Node', 'PersistentVolumeClaim', 'DataVolume']);
 
@@ -23,30 +23,37 @@ export const kubevirtReader: Reader = {
   claims: (document) => objectsOf([document]).length > 0,
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    const objects = objectsOf(documents);
-    const of = (kind: string): readonly Found[] => objects.filter((one) => one.kind === kind);
-    const claims = new Map([...readDataVolumes(of), ...readClaims(of('PersistentVolumeClaim'))]);
-    for (const node of of('Node')) readNode(node, into);
-    tellFiles(of, into);
-    const instances = of('VirtualMachineInstance');
-    const reader = new GuestReader(into, claims, GROUP, FIX);
-    const running = new Set<string>();
-    for (const { file, fields } of instances) {
-      const owner = ownerOf(fields);
-      running.add(
-        keyOf(
-          textAtPath(fields, 'metadata', 'namespace'),
-          owner === '' ? textAtPath(fields, 'metadata', 'name') : owner,
-        ),
-      );
-      reader.instance(file, fields);
+    const hasNodes = (document: Document): boolean => objectsOf([document]).some(({ kind }) => kind === 'Node');
+    for (const site of sitesOf(documents, [hasNodes])) {
+      const objects = new ExportSite<string, Found>(PLATFORM, FIX, into, site.directory);
+      for (const [kind, all] of Map.groupBy(objectsOf(site.documents), ({ kind: one }) => one)) objects.add(kind, all);
+      readSite(objects);
     }
-    for (const { file, fields } of of('VirtualMachine'))
-      if (!running.has(keyOf(textAtPath(fields, 'metadata', 'namespace'), textAtPath(fields, 'metadata', 'name'))))
-        reader.machine(file, fields, instances.length > 0);
-    reader.finish();
   },
 };
+
+function readSite(site: ExportSite<string, Found>): void {
+  const needed = [
+    ['VirtualMachineInstance', 'vms', 'the list of VirtualMachineInstances'],
+    ['Node', 'hosts', 'the list of Nodes'],
+    ['PersistentVolumeClaim', 'storage', 'the list of PersistentVolumeClaims'],
+  ] as const;
+  site.need(needed);
+  const claims = new Map([...readDataVolumes(site), ...readClaims(site.of('PersistentVolumeClaim'))]);
+  for (const node of site.of('Node')) readNode(node, site);
+  const instances = site.of('VirtualMachineInstance');
+  const reader = new GuestReader(site, claims, FIX);
+  const running = new Set<string>();
+  for (const { file, fields } of instances) {
+    const name = ownerOf(fields) || textAtPath(fields, 'metadata', 'name');
+    running.add(keyOf(textAtPath(fields, 'metadata', 'namespace'), name));
+    reader.instance(file, fields);
+  }
+  for (const { file, fields } of site.of('VirtualMachine'))
+    if (!running.has(keyOf(textAtPath(fields, 'metadata', 'namespace'), textAtPath(fields, 'metadata', 'name'))))
+      reader.machine(file, fields, instances.length > 0);
+  reader.finish();
+}
 
 /**
  * Returns the objects of known kinds, also from lists. A node counts only beside VMs: any Kubernetes cluster has nodes.
@@ -80,7 +87,7 @@ function ownerOf(fields: Fields): string {
  * Returns claims. Data volumes create claims of the same name, and VMs contain templates of data volumes; an exported
  * claim has more information.
  */
-function readDataVolumes(of: (kind: string) => readonly Found[]): ReadonlyMap<string, Claim> {
+function readDataVolumes(site: ExportSite<string, Found>): ReadonlyMap<string, Claim> {
   const claims = new Map<string, Claim>();
   const add = (file: string, namespace: string, fields: Fields): void => {
     const name = textAtPath(fields, 'metadata', 'name');
@@ -95,8 +102,8 @@ function readDataVolumes(of: (kind: string) => readonly Found[]): ReadonlyMap<st
         sizeGib: mib === null ? null : mib / 1024,
       });
   };
-  for (const { file, fields } of of('DataVolume')) add(file, textAtPath(fields, 'metadata', 'namespace'), fields);
-  for (const { file, fields } of of('VirtualMachine'))
+  for (const { file, fields } of site.of('DataVolume')) add(file, textAtPath(fields, 'metadata', 'namespace'), fields);
+  for (const { file, fields } of site.of('VirtualMachine'))
     for (const template of objectsAt(fields, 'spec', 'dataVolumeTemplates'))
       add(file, textAtPath(fields, 'metadata', 'namespace'), template);
   return claims;
@@ -116,7 +123,7 @@ function readClaims(claims: readonly Found[]): ReadonlyMap<string, Claim> {
   );
 }
 
-function readNode({ file, fields }: Found, into: EstateBuilder): void {
+function readNode({ file, fields }: Found, site: ExportSite<string, Found>): void {
   const name = textAtPath(fields, 'metadata', 'name');
   const labels = fieldsOf(valueAt(fields, 'metadata', 'labels'));
   const ready = objectsAt(fields, 'status', 'conditions').find((one) => textAtPath(one, 'type') === 'Ready');
@@ -127,18 +134,12 @@ function readNode({ file, fields }: Found, into: EstateBuilder): void {
   const isAway =
     valueAt(fields, 'spec', 'unschedulable') === true || !isReady || labels['kubevirt.io/schedulable'] !== 'true';
   const model = Object.keys(labels).find((label) => label.startsWith('host-model-cpu.node.kubevirt.io/'));
-  const cluster = into.cluster({
-    key: keyOf(PLATFORM, 'cluster'),
-    name: 'kubernetes',
-    platform: PLATFORM,
-    group: GROUP,
-  });
-  into.host(
+  const cluster = site.into.cluster({ ...site.origin, key: site.key('cluster'), name: site.named('kubernetes') });
+  site.into.host(
     plainHost({
-      key: keyOf(PLATFORM, 'node', name),
+      ...site.origin,
+      key: site.key('node', name),
       name,
-      platform: PLATFORM,
-      group: GROUP,
       cluster,
       memoryMib: quantityMib(textAtPath(fields, 'status', 'allocatable', 'memory')),
       state: ready === undefined ? 'unknown' : isAway || taints.length > 0 ? 'out of service' : 'in service',
@@ -149,23 +150,4 @@ function readNode({ file, fields }: Found, into: EstateBuilder): void {
       evidence: evidence(file, 'Node', name, 'status.conditions', textAtPath(ready, 'status')),
     }),
   );
-}
-
-function tellFiles(of: (kind: string) => readonly Found[], into: EstateBuilder): void {
-  const needed = [
-    ['VirtualMachineInstance', 'vms'],
-    ['Node', 'hosts'],
-    ['PersistentVolumeClaim', 'storage'],
-  ] as const;
-  for (const [kind, aspect] of needed)
-    if (of(kind).length === 0)
-      into.gap({
-        platform: PLATFORM,
-        group: GROUP,
-        aspect,
-        kind: 'file',
-        file: '',
-        part: `objects of kind ${kind}`,
-        fix: FIX,
-      });
 }

@@ -5,24 +5,15 @@
 import { dirname } from 'node:path/posix';
 import { own } from '../../../base/own.ts';
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import {
-  type Aspect,
-  type Disk,
-  type Evidence,
-  type Identity,
-  keyOf,
-  type Nic,
-  type Reach,
-  type Vm,
-} from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Disk, Evidence, Identity, Nic, Reach, Vm } from '../../estate/estate.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader, Xml } from '../document.ts';
+import { ExportSite } from '../export-site.ts';
 import { numberOf } from '../formats/values.ts';
 import { child, children, descendants, at as elementAt, textAt } from '../formats/xml.ts';
 import { domainTies } from './domain-ties.ts';
 
 const PLATFORM = 'libvirt';
-const GROUP = 'libvirt';
 const FIX =
   'Export into one directory per host: virsh dumpxml of every VM, net-dumpxml, pool-dumpxml and virsh capabilities (docs/operating/audit.md).';
 const KINDS = ['domain', 'network', 'pool', 'capabilities'] as const;
@@ -65,7 +56,7 @@ export const libvirtReader: Reader = {
   claims: (document) => kindOf(document) !== null,
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new LibvirtReader(documents, into).read();
+    new LibvirtReader(new ExportSite(PLATFORM, FIX, into), documents).read();
   },
 };
 
@@ -88,14 +79,13 @@ function memoryMib(element: Xml | undefined): number | null {
 }
 
 class LibvirtReader {
-  readonly #into: EstateBuilder;
-  readonly #objects = new Map<Kind, Found[]>();
+  readonly #site: ExportSite<Kind, Found>;
   readonly #running = new Set<string>();
   /** Directory -> number of VMs that `virsh list` reports as running. */
   readonly #lists = new Map<string, number>();
 
-  constructor(documents: readonly Document[], into: EstateBuilder) {
-    this.#into = into;
+  constructor(site: ExportSite<Kind, Found>, documents: readonly Document[]) {
+    this.#site = site;
     for (const document of documents) {
       const kind = kindOf(document);
       if (document.kind === 'text' && kind === 'list')
@@ -106,15 +96,9 @@ class LibvirtReader {
       if (kind === null || kind === 'list' || document.kind !== 'xml') continue;
       const isStatus = document.root.name === 'domstatus';
       const xml = isStatus ? (child(document.root, 'domain') ?? document.root) : document.root;
-      const all = this.#objects.get(kind) ?? [];
-      this.#objects.set(kind, all);
-      all.push({ file: document.file, directory: dirname(document.file), xml });
+      site.add(kind, [{ file: document.file, directory: dirname(document.file), xml }]);
     }
-    for (const { xml, directory } of this.#of('domain')) if ('id' in xml.attributes) this.#running.add(directory);
-  }
-
-  #of(kind: Kind): readonly Found[] {
-    return this.#objects.get(kind) ?? [];
+    for (const { xml, directory } of this.#site.of('domain')) if ('id' in xml.attributes) this.#running.add(directory);
   }
 
   /** Finds hosts: `HOST/capabilities.xml` makes a host of its directory; other files may be in subdirectories. */
@@ -122,8 +106,8 @@ class LibvirtReader {
     const before = this.#hosts.get(directory);
     if (before !== undefined) return before;
     let at = directory;
-    while (!this.#into.hosts.has(hostKey(at)) && at !== dirname(at)) at = dirname(at);
-    const host = this.#into.hosts.has(hostKey(at)) ? hostKey(at) : null;
+    while (!this.#site.into.hosts.has(this.#hostKey(at)) && at !== dirname(at)) at = dirname(at);
+    const host = this.#site.into.hosts.has(this.#hostKey(at)) ? this.#hostKey(at) : null;
     this.#hosts.set(directory, host);
     return host;
   }
@@ -131,47 +115,31 @@ class LibvirtReader {
   /** Cache; valid only after all hosts are read. */
   readonly #hosts = new Map<string, string | null>();
 
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
+  read(): void {
+    this.#site.need([
+      ['capabilities', 'hosts', 'the capabilities of the hosts (virsh capabilities)'],
+      ['domain', 'vms', 'the XML of VMs (virsh dumpxml)'],
+    ]);
+    for (const host of this.#site.of('capabilities')) this.#host(host);
+    for (const { directory, file } of this.#site.of('capabilities'))
+      if (!this.#lists.has(directory))
+        this.#site.gap('vms', 'column', file, 'the directory of a host', 'virsh list --all');
+    for (const kind of ['network', 'pool'] as const)
+      for (const [key, host] of this.#site.into.hosts) {
+        if (host.platform !== PLATFORM || this.#site.of(kind).some(({ directory }) => this.#hostOf(directory) === key))
+          continue;
+        this.#site.gapOfHost(kind === 'network' ? 'networks' : 'storage', `the XML of ${kind}s of a host`, key);
+      }
+    for (const network of this.#site.of('network')) this.#network(network);
+    for (const domain of this.#site.of('domain')) this.#vm(domain);
   }
 
-  read(): void {
-    if (this.#of('capabilities').length === 0)
-      this.#gap('hosts', 'file', '', 'the capabilities of the hosts (virsh capabilities)', '');
-    if (this.#of('domain').length === 0) this.#gap('vms', 'file', '', 'the XML of VMs (virsh dumpxml)', '');
-    for (const host of this.#of('capabilities')) this.#host(host);
-    for (const { directory, file } of this.#of('capabilities'))
-      if (!this.#lists.has(directory)) this.#gap('vms', 'column', file, 'the directory of a host', 'virsh list --all');
-    for (const kind of ['network', 'pool'] as const)
-      for (const [key, host] of this.#into.hosts) {
-        if (host.platform !== PLATFORM || this.#of(kind).some(({ directory }) => this.#hostOf(directory) === key))
-          continue;
-        const hosts = new Set([key]);
-        const aspect = kind === 'network' ? 'networks' : 'storage';
-        const part = `the XML of ${kind}s of ${host.name}`;
-        this.#into.gap({
-          platform: PLATFORM,
-          group: GROUP,
-          aspect,
-          kind: 'file',
-          file: '',
-          part: `the XML of ${kind}s of a host`,
-          column: part,
-          count: 1,
-          fix: FIX,
-          hosts,
-        });
-      }
-    for (const network of this.#of('network')) this.#network(network);
-    for (const domain of this.#of('domain')) this.#vm(domain);
+  #hostKey(directory: string): string {
+    return this.#site.key('host', directory);
+  }
+
+  #networkKey(host: string, name: string): string {
+    return this.#site.key('network', host, name);
   }
 
   #host({ xml, file, directory }: Found): void {
@@ -181,20 +149,18 @@ class LibvirtReader {
       cells.length === 0 || cells.includes(null) ? null : cells.reduce<number>((sum, one) => sum + (one ?? 0), 0);
     const model = textAt(host, 'cpu', 'model');
     const name = directory.split('/').at(-1) ?? directory;
-    if (memory === null) this.#gap('memory', 'column', file, 'capabilities', 'host/topology/cells/cell/memory');
-    if (model === '') this.#gap('cpu', 'column', file, 'capabilities', 'host/cpu/model');
-    const cluster = this.#into.cluster({
-      key: keyOf(PLATFORM, 'cluster'),
+    if (memory === null) this.#site.gap('memory', 'column', file, 'capabilities', 'host/topology/cells/cell/memory');
+    if (model === '') this.#site.gap('cpu', 'column', file, 'capabilities', 'host/cpu/model');
+    const cluster = this.#site.into.cluster({
+      key: this.#site.key('cluster'),
       name: 'the hosts of the export',
-      platform: PLATFORM,
-      group: GROUP,
+      ...this.#site.origin,
     });
-    this.#into.host(
+    this.#site.into.host(
       plainHost({
-        key: hostKey(directory),
+        key: this.#hostKey(directory),
         name: name === '.' ? 'host' : name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster,
         memoryMib: memory,
         state: 'in service',
@@ -210,10 +176,10 @@ class LibvirtReader {
     const name = textAt(xml, 'name');
     const host = this.#hostOf(directory) ?? directory;
     const forward = child(xml, 'forward');
-    const peers = this.#of('network').filter((one) => textAt(one.xml, 'name') === name);
+    const peers = this.#site.of('network').filter((one) => textAt(one.xml, 'name') === name);
     const hosts = new Set(peers.flatMap((one) => this.#hostOf(one.directory) ?? []));
-    this.#into.network({
-      key: networkKey(host, name),
+    this.#site.into.network({
+      key: this.#networkKey(host, name),
       name,
       reach: { kind: 'hosts', hosts },
       isIsolated: forward === undefined,
@@ -236,18 +202,17 @@ class LibvirtReader {
     const power: Vm['power'] =
       'id' in xml.attributes ? 'running' : this.#running.has(directory) ? 'stopped' : 'unknown';
     if (host === null && power !== 'stopped')
-      this.#gap('vms', 'join', file, 'domain', 'the directory of its host', directory);
+      this.#site.gap('vms', 'join', file, 'domain', 'the directory of its host', directory);
     const disks = children(child(xml, 'devices'), 'disk');
     const model = textAt(xml, 'cpu', 'model');
-    this.#into.vm(
+    this.#site.into.vm(
       plainVm({
-        key: keyOf(PLATFORM, directory, uuid === '' ? name : uuid),
+        key: this.#site.key(directory, uuid === '' ? name : uuid),
         uuid: power === 'running' || uuid === '' ? '' : uuid,
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
-        hostSaid: this.#into.hosts.get(host ?? '')?.name ?? directory,
+        hostSaid: this.#site.into.hosts.get(host ?? '')?.name ?? directory,
         power,
         memoryMib: memoryMib(child(xml, 'memory')) ?? memoryMib(child(xml, 'currentMemory')),
         cpus: numberOf(textAt(xml, 'vcpu')),
@@ -293,26 +258,26 @@ class LibvirtReader {
   ): { name: string; identities: readonly Identity[]; reach: Reach } | null {
     if (source === undefined) return null;
     const { file = '', dev = '', pool = '', volume = '', protocol = '', name = '', dir = '' } = source.attributes;
-    const local = keyOf(PLATFORM, 'path', directory, file || dir);
+    const local = this.#site.key('path', directory, file || dir);
     if (protocol !== '') {
       const full = `${protocol}:${name}`;
       return {
         name: full,
-        identities: [{ key: keyOf(PLATFORM, full), kind: 'volume', name: full }],
+        identities: [{ key: this.#site.key(full), kind: 'volume', name: full }],
         reach: { kind: 'every' },
       };
     }
     if (pool !== '') {
       const found = this.#pool(pool, directory);
       const full = `${pool}/${volume}`;
-      const key = found.isShared ? keyOf(PLATFORM, 'pool', full) : keyOf(PLATFORM, 'pool', directory, full);
+      const key = found.isShared ? this.#site.key('pool', full) : this.#site.key('pool', directory, full);
       return { name: full, identities: [{ key, kind: 'volume', name: full }], reach: found.reach };
     }
     if (dev !== '') return this.#blockDevice(dev, directory);
     const path = file || dir;
     if (path === '') return null;
     const found = this.#poolOfPath(path, directory);
-    const key = found.isShared ? keyOf(PLATFORM, 'path', path) : local;
+    const key = found.isShared ? this.#site.key('path', path) : local;
     return { name: path, identities: [{ key, kind: 'path', name: path }], reach: found.reach };
   }
 
@@ -321,7 +286,7 @@ class LibvirtReader {
     const found = this.#poolOfPath(dev, directory);
     const isNamed = /\/(?:by-id|by-path)\/|\/mapper\/|^\/dev\/(?:rbd|drbd)/.test(dev);
     const reach: Reach = found.isKnown ? found.reach : { kind: 'unknown' };
-    const key = isNamed || found.isShared ? keyOf(PLATFORM, 'dev', dev) : keyOf(PLATFORM, 'dev', directory, dev);
+    const key = isNamed || found.isShared ? this.#site.key('dev', dev) : this.#site.key('dev', directory, dev);
     return { name: dev, identities: [{ key, kind: isNamed ? 'LUN' : 'path', name: dev }], reach };
   }
 
@@ -333,7 +298,7 @@ class LibvirtReader {
   #pools: ReadonlyMap<string, readonly Found[]> | null = null;
 
   #poolsOf(directory: string): readonly Found[] {
-    this.#pools ??= Map.groupBy(this.#of('pool'), (one) => this.#hostOf(one.directory) ?? '');
+    this.#pools ??= Map.groupBy(this.#site.of('pool'), (one) => this.#hostOf(one.directory) ?? '');
     return this.#pools.get(this.#hostOf(directory) ?? '') ?? [];
   }
 
@@ -357,7 +322,7 @@ class LibvirtReader {
     // A pool with the same name and source on another host is the same pool.
     const identity = (one: Found): string => JSON.stringify([textAt(one.xml, 'name'), elementAt(one.xml, 'source')]);
     this.#poolHosts ??= new Map(
-      [...Map.groupBy(this.#of('pool'), identity)].map(([key, all]) => [
+      [...Map.groupBy(this.#site.of('pool'), identity)].map(([key, all]) => [
         key,
         new Set(all.flatMap((one) => this.#hostOf(one.directory) ?? [])),
       ]),
@@ -372,23 +337,20 @@ class LibvirtReader {
     const name = source['network'] ?? source['bridge'] ?? source['dev'] ?? '';
     const at = place(`interface type ${type}`, name);
     if (name === '' || host === null || type === 'hostdev') return [{ network: null, address: '', evidence: at }];
-    const key = networkKey(host, type === 'network' ? name : `bridge ${name}`);
+    const key = this.#networkKey(host, type === 'network' ? name : `bridge ${name}`);
     if (type !== 'network') this.#bridge(key, name, host, at);
-    else this.#into.network({ key, name, reach: { kind: 'unknown' }, isIsolated: false, evidence: at });
+    else this.#site.into.network({ key, name, reach: { kind: 'unknown' }, isIsolated: false, evidence: at });
     return [{ network: key, address: '', evidence: at }];
   }
 
   /** Adds a bridge; its hosts are known only if a network of this host names the bridge. */
   #bridge(key: string, name: string, host: string, at: Evidence): void {
-    if (this.#into.networks.has(key)) return;
-    const there = this.#of('network').filter((one) => child(one.xml, 'bridge')?.attributes['name'] === name);
+    if (this.#site.into.networks.has(key)) return;
+    const there = this.#site.of('network').filter((one) => child(one.xml, 'bridge')?.attributes['name'] === name);
     const hosts = new Set(there.flatMap((one) => this.#hostOf(one.directory) ?? []));
     const reach: Reach = hosts.has(host) ? { kind: 'hosts', hosts } : { kind: 'unknown' };
-    this.#into.network({ key, name, reach, isIsolated: false, evidence: at });
+    this.#site.into.network({ key, name, reach, isIsolated: false, evidence: at });
   }
 }
 
 type At = (column: string, value: unknown) => Evidence;
-
-const hostKey = (directory: string): string => keyOf(PLATFORM, 'host', directory);
-const networkKey = (host: string, name: string): string => keyOf(PLATFORM, 'network', host, name);

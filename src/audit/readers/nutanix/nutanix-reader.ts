@@ -1,419 +1,202 @@
-/** Nutanix AHV: JSON of Prism, version 3 (`entities`) and version 4 (`data`). */
+/** Nutanix AHV: JSON of Prism in the versions 2, 3 and 4 of its API. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import {
-  type Aspect,
-  type Disk,
-  type Evidence,
-  keyOf,
-  type Nic,
-  type Tie,
-  type Unknown,
-  type Vm,
-} from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Disk, Evidence, Nic, Tie } from '../../estate/estate.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
-import { type Fields, fieldsOf, flagOf, listOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
+import { ExportSite } from '../export-site.ts';
+import { numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
+import type { At, PrismCluster, PrismHost, PrismObject, PrismTie, PrismVm, PrismVolumeGroup } from './prism.ts';
+import { v2Object } from './v2.ts';
+import { v3Object } from './v3.ts';
+import { v4Object } from './v4.ts';
 
 const PLATFORM = 'nutanix';
-const GROUP = 'nutanix';
 const FIX =
-  'Export VMs, hosts, clusters and volume groups of Prism Central (docs/operating/audit.md); lists in full, without a filter.';
-type Kind = 'vm' | 'host' | 'cluster' | 'volume group';
-
-interface Found {
-  readonly file: string;
-  readonly kind: Kind;
-  readonly isV4: boolean;
-  readonly fields: Fields;
-}
+  'Export VMs, hosts, clusters and volume groups of Prism (docs/operating/audit.md); lists in full, without a filter.';
 
 /** The reader of Nutanix. */
 export const nutanixReader: Reader = {
   platform: PLATFORM,
-  claims: (document) => document.kind === 'data' && document.values.some((value) => isPrism(value)),
+  claims: (document) => document.kind === 'data' && document.values.some(isPrism),
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new PrismReader(documents, into).read();
+    new PrismReader(new ExportSite(PLATFORM, FIX, into), documents).read();
   },
 };
 
+/** Returns true for a list of Prism, also one of objects that no finding needs, such as subnets. */
 function isPrism(value: unknown): boolean {
   const entity = objectsAt(value, 'entities')[0];
   if (entity !== undefined)
-    return textAtPath(value, 'metadata', 'kind') !== '' || textAtPath(entity, 'metadata', 'kind') !== '';
+    return (
+      kindOfV3(value, entity) !== '' || (valueAt(value, 'metadata') !== undefined && v2Object('', entity) !== null)
+    );
   const item = objectsAt(value, 'data')[0];
-  return (
-    item !== undefined &&
-    (/^(?:vmm|clustermgmt|volumes|networking)\./.test(textAtPath(item, '$objectType')) || 'extId' in item)
-  );
+  const isTyped = /^(?:vmm|clustermgmt|volumes|networking)\./.test(textAtPath(item, '$objectType'));
+  return item !== undefined && (isTyped || 'extId' in item);
 }
 
-function kindOfV4(item: Fields): Kind | null {
-  const type = textAtPath(item, '$objectType');
-  if (/\.VolumeGroup$/.test(type) || 'sharingStatus' in item) return 'volume group';
-  if (/\.Host$/.test(type) || 'hostName' in item || 'maintenanceState' in item) return 'host';
-  if (/\.Vm$/.test(type) || 'powerState' in item) return 'vm';
-  return /\.Cluster$/.test(type) ? 'cluster' : null;
+function kindOfV3(list: unknown, entity: unknown): string {
+  return textAtPath(entity, 'metadata', 'kind') || textAtPath(list, 'metadata', 'kind');
+}
+
+function objectsOf(file: string, list: unknown): readonly PrismObject[] {
+  const entities = objectsAt(list, 'entities').map((entity) => {
+    const kind = kindOfV3(list, entity);
+    return kind === '' ? v2Object(file, entity) : v3Object(file, entity, kind);
+  });
+  const items = objectsAt(list, 'data').map((item) => v4Object(file, item));
+  return [...entities, ...items].filter((one) => one !== null);
+}
+
+interface Known {
+  readonly file: string;
+  readonly is: PrismVolumeGroup;
 }
 
 class PrismReader {
-  readonly #into: EstateBuilder;
-  readonly #objects: readonly Found[];
-  readonly #shared = new Map<string, { name: string; isShared: boolean | null; file: string }>();
+  readonly #site: ExportSite<PrismObject['kind'], PrismObject>;
+  readonly #groups = new Map<string, Known>();
+  /** VM -> groups that name it as attached. */
+  readonly #attached = new Map<string, string[]>();
   readonly #clusterNames = new Map<string, string>();
 
-  constructor(documents: readonly Document[], into: EstateBuilder) {
-    this.#into = into;
-    this.#objects = documents.flatMap((document) => this.#objectsOf(document));
-  }
-
-  #objectsOf(document: Document): readonly Found[] {
-    if (document.kind !== 'data') return [];
-    return document.values.flatMap((value) => {
-      const entities = objectsAt(value, 'entities').flatMap((fields): readonly Found[] => {
-        const kind = textAtPath(fields, 'metadata', 'kind') || textAtPath(value, 'metadata', 'kind');
-        const known = ({ vm: 'vm', host: 'host', cluster: 'cluster', volume_group: 'volume group' } as const)[
-          kind as 'vm'
-        ];
-        return known === undefined ? [] : [{ file: document.file, kind: known, isV4: false, fields }];
-      });
-      const items = objectsAt(value, 'data').flatMap((fields): readonly Found[] => {
-        const kind = kindOfV4(fields);
-        return kind === null ? [] : [{ file: document.file, kind, isV4: true, fields }];
-      });
-      this.#checkPages(document.file, value, entities.length + items.length);
-      return [...entities, ...items];
-    });
+  constructor(site: ExportSite<PrismObject['kind'], PrismObject>, documents: readonly Document[]) {
+    this.#site = site;
+    for (const document of documents) {
+      if (document.kind !== 'data') continue;
+      for (const list of document.values) {
+        const objects = objectsOf(document.file, list);
+        for (const [kind, all] of Map.groupBy(objects, ({ kind: one }) => one)) site.add(kind, all);
+        this.#checkPages(document.file, list, objects.length);
+      }
+    }
   }
 
   /** Reports a list of which the export has only one page. */
-  #checkPages(file: string, value: unknown, count: number): void {
-    const total = numberOf(
-      valueAt(value, 'metadata', 'total_matches') ?? valueAt(value, 'metadata', 'totalAvailableResults'),
-    );
+  #checkPages(file: string, list: unknown, count: number): void {
+    const counts = ['total_matches', 'totalAvailableResults', 'grand_total_entities'] as const;
+    const total = counts.map((name) => numberOf(valueAt(list, 'metadata', name))).find((one) => one !== null) ?? null;
     if (count > 0 && total !== null && total > count)
-      this.#gap('vms', 'value', file, 'the list', `only ${count} of ${total}`);
-  }
-
-  #of(kind: Kind): readonly Found[] {
-    return this.#objects.filter((one) => one.kind === kind);
-  }
-
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join' | 'value',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
+      this.#site.gap('vms', 'value', file, 'the list', `only ${count} of ${total}`);
   }
 
   read(): void {
-    if (this.#of('vm').length === 0) this.#gap('vms', 'file', '', 'the list of VMs', '');
-    if (this.#of('host').length === 0) this.#gap('hosts', 'file', '', 'the list of hosts', '');
-    for (const { fields } of this.#of('cluster'))
-      this.#clusterNames.set(
-        textAtPath(fields, 'metadata', 'uuid') || textAtPath(fields, 'extId'),
-        textAtPath(fields, 'spec', 'name') || textAtPath(fields, 'name'),
-      );
-    for (const { fields, file } of this.#of('volume group')) {
-      const status = textAtPath(fields, 'sharingStatus');
-      const isShared =
-        status === ''
-          ? flagOf(valueAt(fields, 'spec', 'resources', 'sharing_status') === 'SHARED' || undefined)
-          : status === 'SHARED';
-      this.#shared.set(textAtPath(fields, 'metadata', 'uuid') || textAtPath(fields, 'extId'), {
-        name: textAtPath(fields, 'spec', 'name') || textAtPath(fields, 'name'),
-        isShared,
-        file,
-      });
+    const needed = [
+      ['vm', 'vms', 'the list of VMs'],
+      ['host', 'hosts', 'the list of hosts'],
+    ] as const;
+    this.#site.need(needed, 'some');
+    for (const { is } of this.#only('cluster')) this.#clusterNames.set(is.id, is.name);
+    for (const { is, file } of this.#only('volume group')) {
+      this.#groups.set(is.id, { is, file });
+      for (const vm of is.vms) {
+        const groups = this.#attached.get(vm) ?? [];
+        this.#attached.set(vm, groups);
+        groups.push(is.id);
+      }
     }
-    for (const host of this.#of('host'))
-      if (host.isV4) this.#hostV4(host);
-      else this.#hostV3(host);
-    for (const vm of this.#of('vm'))
-      if (vm.isV4) this.#vmV4(vm);
-      else this.#vmV3(vm);
+    for (const { is, file } of this.#only('host')) this.#host(is, file);
+    for (const { is, file } of this.#only('vm')) this.#vm(is, file);
   }
 
-  #cluster(id: string, name: string): string | null {
+  #only<K extends PrismObject['kind']>(kind: K): readonly Extract<PrismObject, { kind: K }>[] {
+    return this.#site.of(kind) as readonly Extract<PrismObject, { kind: K }>[];
+  }
+
+  #cluster({ id, name }: PrismCluster): string | null {
     if (id === '') return null;
-    return this.#into.cluster({
-      key: keyOf(PLATFORM, 'cluster', id),
-      name: this.#clusterNames.get(id) ?? (name || id),
-      platform: PLATFORM,
-      group: GROUP,
-    });
+    const known = this.#clusterNames.get(id) ?? (name || id);
+    return this.#site.into.cluster({ ...this.#site.origin, key: this.#site.key('cluster', id), name: known });
   }
 
-  #hostV3({ fields, file }: Found): void {
-    const id = textAtPath(fields, 'metadata', 'uuid');
-    const name =
-      textAtPath(fields, 'spec', 'name') ||
-      textAtPath(fields, 'metadata', 'name') ||
-      textAtPath(fields, 'status', 'name') ||
-      id;
-    const resources = valueAt(fields, 'status', 'resources');
-    const reference =
-      valueAt(resources, 'cluster_reference') ??
-      valueAt(fields, 'spec', 'cluster_reference') ??
-      valueAt(fields, 'status', 'cluster_reference');
-    const memory = numberOf(valueAt(resources, 'memory_capacity_mib'));
-    const state = textAtPath(resources, 'hypervisor', 'state');
-    const running = numberOf(valueAt(resources, 'hypervisor', 'num_vms'));
-    const hasController = valueAt(resources, 'controller_vm') !== undefined;
-    const cluster = this.#cluster(textAtPath(reference, 'uuid'), textAtPath(reference, 'name'));
-    if (memory === null) this.#gap('memory', 'column', file, 'host', 'memory_capacity_mib');
-    if (cluster === null) this.#gap('hosts', 'column', file, 'host', 'cluster_reference');
-    this.#into.host(
+  #host(host: PrismHost, file: string): void {
+    for (const [aspect, column] of host.lacks) this.#site.gap(aspect, 'column', file, 'host', column);
+    this.#site.into.host(
       plainHost({
-        key: hostKey(id),
-        name,
-        platform: PLATFORM,
-        group: GROUP,
-        cluster,
-        memoryMib: memory,
-        state: state === '' || /normal/i.test(state) ? 'in service' : 'out of service',
+        ...this.#site.origin,
+        key: this.#hostKey(host.id),
+        name: host.name,
+        cluster: this.#cluster(host.cluster),
+        memoryMib: host.memoryMib,
+        state: host.state,
         // AHV gives guests the features of the cluster's oldest processor.
         cpu: '',
-        cpuModel: textAtPath(resources, 'cpu_model') || null,
-        saysRunning: running === null ? null : running - (hasController ? 1 : 0),
-        evidence: evidence(file, 'host', name, 'hypervisor.num_vms', running),
+        cpuModel: host.cpuModel || null,
+        saysRunning: host.running,
+        evidence: evidence(file, 'host', host.name, host.said[0], host.said[1]),
       }),
     );
   }
 
-  #hostV4({ fields, file }: Found): void {
-    const id = textAtPath(fields, 'extId');
-    const name = textAtPath(fields, 'hostName') || textAtPath(fields, 'name') || id;
-    const bytes = numberOf(valueAt(fields, 'memorySizeBytes'));
-    const state = textAtPath(fields, 'maintenanceState');
-    const cluster = this.#cluster(
-      textAtPath(fields, 'cluster', 'uuid') || textAtPath(fields, 'cluster', 'extId'),
-      textAtPath(fields, 'cluster', 'name'),
-    );
-    if (bytes === null) this.#gap('memory', 'column', file, 'host', 'memorySizeBytes');
-    if (state === '') this.#gap('hosts', 'column', file, 'host', 'maintenanceState');
-    if (cluster === null) this.#gap('hosts', 'column', file, 'host', 'cluster');
-    const running = numberOf(valueAt(fields, 'hypervisor', 'numberOfVms'));
-    this.#into.host(
-      plainHost({
-        key: hostKey(id),
-        name,
-        platform: PLATFORM,
-        group: GROUP,
-        cluster,
-        memoryMib: bytes === null ? null : bytes / 2 ** 20,
-        state: state === '' ? 'unknown' : /^(?:normal|null|none)$/i.test(state) ? 'in service' : 'out of service',
-        cpu: '',
-        cpuModel: textAtPath(fields, 'cpuModel') || null,
-        saysRunning: running === null ? null : running - (valueAt(fields, 'controllerVm') === undefined ? 0 : 1),
-        evidence: evidence(file, 'host', name, 'maintenanceState', state),
-      }),
-    );
-  }
-
-  #hostFor(file: string, said: string, power: Vm['power']): string | null {
-    const key = hostKey(said);
-    if (said !== '' && this.#into.hosts.has(key)) return key;
-    if (power === 'running' || power === 'unknown')
-      this.#gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'host', said);
-    return null;
-  }
-
-  #vmV3({ fields, file }: Found): void {
-    const id = textAtPath(fields, 'metadata', 'uuid');
-    const name =
-      textAtPath(fields, 'spec', 'name') ||
-      textAtPath(fields, 'metadata', 'name') ||
-      textAtPath(fields, 'status', 'name') ||
-      id;
-    const at = (column: string, value: unknown): Evidence => evidence(file, 'VM', name, column, value);
-    const both = {
-      ...fieldsOf(valueAt(fields, 'status', 'resources')),
-      ...fieldsOf(valueAt(fields, 'spec', 'resources')),
-    };
-    const power = powerOf(textAtPath(both, 'power_state'));
-    const reference = valueAt(fields, 'status', 'resources', 'host_reference') ?? valueAt(both, 'host_reference');
-    const sockets = numberOf(both['num_sockets']);
-    this.#into.vm(
+  #vm(vm: PrismVm, file: string): void {
+    const at: At = (column, value) => evidence(file, 'VM', vm.name, column, value);
+    const runs = vm.power === 'running' || vm.power === 'unknown';
+    const host = this.#site.into.hosts.has(this.#hostKey(vm.host)) ? this.#hostKey(vm.host) : null;
+    if (runs && host === null) this.#site.gap('vms', vm.host === '' ? 'column' : 'join', file, 'VM', 'host', vm.host);
+    const named = new Set(vm.disks.map(({ group }) => group));
+    const further = (this.#attached.get(vm.id) ?? []).filter((group) => !named.has(group));
+    this.#site.into.vm(
       plainVm({
-        key: keyOf(PLATFORM, 'vm', id),
-        uuid: id,
-        name,
-        platform: PLATFORM,
-        group: GROUP,
-        host: this.#hostFor(file, textAtPath(reference, 'uuid'), power),
-        hostSaid: textAtPath(reference, 'name') || textAtPath(reference, 'uuid'),
-        power,
-        memoryMib: numberOf(both['memory_size_mib']),
-        cpus: sockets === null ? null : sockets * (numberOf(both['num_vcpus_per_socket']) ?? 1),
-        disks: objectsAt(both, 'disk_list').flatMap((disk) => this.#diskV3(disk, at)),
-        nics: objectsAt(both, 'nic_list').map((nic) =>
-          this.#nic(textAtPath(nic, 'subnet_reference', 'uuid'), textAtPath(nic, 'subnet_reference', 'name'), at),
-        ),
-        ties: tiesOf(
-          {
-            agent: ['is_agent_vm', both['is_agent_vm']],
-            pinned: ['is_vcpu_hard_pinned', both['is_vcpu_hard_pinned']],
-            passthrough: ['enable_cpu_passthrough', both['enable_cpu_passthrough']],
-            capable: ['', undefined],
-            gpus: ['gpu_list', listOf(both['gpu_list'])],
-            direct: objectsAt(both, 'nic_list').filter((nic) => textAtPath(nic, 'nic_type') === 'DIRECT_NIC').length,
-          },
-          at,
-        ),
-        // Version 3 writes the list even if it is empty.
-        unknowns:
-          'gpu_list' in both || power === 'stopped'
-            ? []
-            : [{ aspect: 'devices', evidence: at('gpu_list', ''), fix: FIX }],
-        notes: textAtPath(fields, 'spec', 'description'),
-        evidence: at('name', name),
+        ...this.#site.origin,
+        key: this.#site.key('vm', vm.id),
+        uuid: vm.id,
+        name: vm.name,
+        host,
+        hostSaid: vm.hostName,
+        power: vm.power,
+        memoryMib: vm.memoryMib,
+        cpus: vm.cpus,
+        disks: [
+          ...vm.disks.map((disk) => this.#disk(disk.group, disk.label, disk.bytes, at(disk.column, disk.group))),
+          ...further.map((group) => this.#disk(group, group, null, this.#attachment(group, vm.name))),
+        ],
+        nics: vm.nics.map(({ subnet, name }) => this.#nic(subnet, name, at)),
+        ties: vm.ties.map((tie) => this.#tie(tie, at)),
+        unknowns: runs ? vm.lacks.map(([aspect, column]) => ({ aspect, evidence: at(column, ''), fix: FIX })) : [],
+        notes: vm.notes,
+        evidence: at('name', vm.name),
       }),
     );
   }
 
-  #diskV3(disk: Fields, at: (column: string, value: unknown) => Evidence): readonly Disk[] {
-    // Images are on the cluster's storage, so that a CD ties no VM.
-    if (textAtPath(disk, 'device_properties', 'device_type') === 'CDROM') return [];
-    const group = textAtPath(disk, 'volume_group_reference', 'uuid');
-    const bytes = numberOf(disk['disk_size_bytes']);
-    return [this.#disk(group, textAtPath(disk, 'uuid'), bytes, at('disk_list.volume_group_reference', group))];
+  #attachment(group: string, vm: string): Evidence {
+    const known = this.#groups.get(group);
+    return evidence(known?.file ?? '', 'volume group', known?.is.name ?? group, 'attachment_list', vm);
+  }
+
+  #tie({ kind, effect, subject, column, value, hosts }: PrismTie, at: At): Tie {
+    const tie = { kind, effect, subject, evidence: at(column, value) };
+    return hosts === undefined ? tie : { ...tie, hosts: new Set(hosts.map((host) => this.#hostKey(host))) };
   }
 
   #disk(group: string, label: string, bytes: number | null, place: Evidence): Disk {
-    const known = this.#shared.get(group);
+    const known = this.#groups.get(group);
+    const name = known?.is.name || group;
+    const said = known?.is.said ?? ['', ''];
     const permit: Disk['permit'] =
-      known?.isShared === true
-        ? {
-            kind: 'shared volume group',
-            evidence: evidence(known.file, 'volume group', known.name, 'sharingStatus', 'SHARED'),
-          }
+      known?.is.isShared === true
+        ? { kind: 'shared volume group', evidence: evidence(known.file, 'volume group', name, said[0], said[1]) }
         : null;
-    const name = known?.name || group;
     return plainDisk({
       label,
-      identities: group === '' ? [] : [{ key: keyOf('volume group', group), kind: 'volume group', name }],
+      identities: group === '' ? [] : [{ key: this.#site.key('volume group', group), kind: 'volume group', name }],
       permit,
       sizeGib: bytes === null ? null : bytes / 2 ** 30,
       evidence: place,
     });
   }
 
-  #nic(id: string, name: string, at: (column: string, value: unknown) => Evidence): Nic {
+  #nic(id: string, name: string, at: At): Nic {
     const place = at('subnet', name || id);
     if (id === '') return { network: null, address: '', evidence: place };
     // A subnet is a network of the whole cluster.
-    const key = keyOf(PLATFORM, 'subnet', id);
-    this.#into.network({ key, name: name || id, reach: { kind: 'every' }, isIsolated: false, evidence: place });
+    const key = this.#site.key('subnet', id);
+    this.#site.into.network({ key, name: name || id, reach: { kind: 'every' }, isIsolated: false, evidence: place });
     return { network: key, address: '', evidence: place };
   }
 
-  #vmV4({ fields, file }: Found): void {
-    const id = textAtPath(fields, 'extId');
-    const name = textAtPath(fields, 'name') || id;
-    const at = (column: string, value: unknown): Evidence => evidence(file, 'VM', name, column, value);
-    const power = powerOf(textAtPath(fields, 'powerState'));
-    const said = textAtPath(fields, 'host', 'extId');
-    const bytes = numberOf(fields['memorySizeBytes']);
-    const sockets = numberOf(fields['numSockets']);
-    const nics = objectsAt(fields, 'nics');
-    const unknowns: Unknown[] =
-      'isLiveMigrateCapable' in fields || power === 'stopped'
-        ? []
-        : [{ aspect: 'devices', evidence: at('isLiveMigrateCapable', ''), fix: FIX }];
-    this.#into.vm(
-      plainVm({
-        key: keyOf(PLATFORM, 'vm', id),
-        uuid: id,
-        name,
-        platform: PLATFORM,
-        group: GROUP,
-        host: this.#hostFor(file, said, power),
-        hostSaid: said,
-        power,
-        memoryMib: bytes === null ? null : bytes / 2 ** 20,
-        cpus: sockets === null ? null : sockets * (numberOf(fields['numCoresPerSocket']) ?? 1),
-        disks: objectsAt(fields, 'disks').map((disk) => {
-          const backing = valueAt(disk, 'backingInfo');
-          const group = textAtPath(backing, 'volumeGroupExtId');
-          return this.#disk(
-            group,
-            textAtPath(disk, 'extId'),
-            numberOf(valueAt(backing, 'diskSizeBytes')),
-            at('disks.backingInfo', group),
-          );
-        }),
-        nics: nics.map((nic) =>
-          this.#nic(textAtPath(networkOf(nic), 'subnet', 'extId'), textAtPath(networkOf(nic), 'subnet', 'name'), at),
-        ),
-        ties: tiesOf(
-          {
-            agent: ['isAgentVm', fields['isAgentVm']],
-            pinned: ['isVcpuHardPinningEnabled', fields['isVcpuHardPinningEnabled']],
-            passthrough: ['isCpuPassthroughEnabled', fields['isCpuPassthroughEnabled']],
-            capable: ['isLiveMigrateCapable', fields['isLiveMigrateCapable']],
-            gpus: ['gpus', listOf(fields['gpus'])],
-            direct: nics.filter((nic) => textAtPath(networkOf(nic), 'nicType') === 'DIRECT_NIC').length,
-          },
-          at,
-        ),
-        unknowns,
-        notes: textAtPath(fields, 'description'),
-        evidence: at('name', name),
-      }),
-    );
+  #hostKey(id: string): string {
+    return this.#site.key('host', id);
   }
-}
-
-function networkOf(nic: Fields): unknown {
-  return valueAt(nic, 'networkInfo') ?? valueAt(nic, 'nicNetworkInfo');
-}
-
-interface Signals {
-  readonly agent: readonly [string, unknown];
-  readonly pinned: readonly [string, unknown];
-  readonly passthrough: readonly [string, unknown];
-  readonly capable: readonly [string, unknown];
-  readonly gpus: readonly [string, readonly unknown[]];
-  readonly direct: number;
-}
-
-function tiesOf(signals: Signals, at: (column: string, value: unknown) => Evidence): readonly Tie[] {
-  const ties: Tie[] = [];
-  const [capable, isCapable] = signals.capable;
-  if (isCapable === false)
-    ties.push({ kind: 'platform verdict', effect: 'blocks', subject: capable, evidence: at(capable, false) });
-  const [agent, isAgent] = signals.agent;
-  if (isAgent === true) ties.push({ kind: 'agent vm', effect: 'blocks', subject: '', evidence: at(agent, true) });
-  const [gpus, list] = signals.gpus;
-  for (const gpu of list)
-    ties.push({
-      kind: 'gpu',
-      effect: 'blocks',
-      subject: textAtPath(gpu, 'name') || textAtPath(gpu, 'mode'),
-      evidence: at(gpus, textAtPath(gpu, 'mode')),
-    });
-  if (signals.direct > 0)
-    ties.push({ kind: 'sr-iov', effect: 'blocks', subject: 'DIRECT_NIC', evidence: at('nic type', 'DIRECT_NIC') });
-  const [pinned, isPinned] = signals.pinned;
-  if (isPinned === true) ties.push({ kind: 'cpu pin', effect: 'warns', subject: '', evidence: at(pinned, true) });
-  const [passthrough, isPassthrough] = signals.passthrough;
-  if (isPassthrough === true)
-    ties.push({ kind: 'cpu passthrough', effect: 'warns', subject: '', evidence: at(passthrough, true) });
-  return ties;
-}
-
-function hostKey(id: string): string {
-  return keyOf(PLATFORM, 'host', id);
-}
-
-function powerOf(text: string): Vm['power'] {
-  if (/^on$/i.test(text)) return 'running';
-  if (/^off$/i.test(text)) return 'stopped';
-  return /^(?:suspended|paused)$/i.test(text) ? 'suspended' : 'unknown';
 }

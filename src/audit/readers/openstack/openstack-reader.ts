@@ -1,12 +1,12 @@
 /** OpenStack: JSON of Nova, Cinder and Neutron as the API answers it, and of the `openstack` command. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import { type Aspect, type Disk, type Evidence, keyOf, type Tie, type Unknown, type Vm } from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Disk, Evidence, Tie, Unknown, Vm } from '../../estate/estate.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
+import { ExportSite, sitesOf } from '../export-site.ts';
 import { type Fields, fieldsOf, flagOf, listOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
 
 const PLATFORM = 'openstack';
-const GROUP = 'openstack';
 const FIX =
   'Export as an administrator servers/detail?all_tenants=1, os-hypervisors/detail (microversion 2.87), os-aggregates, os-server-groups and volumes/detail (docs/operating/audit.md).';
 const LISTS = [
@@ -32,7 +32,10 @@ export const openstackReader: Reader = {
     document.kind === 'data' && document.values.some((value) => LISTS.some((list) => isList(value, list))),
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new CloudReader(documents, into).read();
+    const hasHosts = (document: Document): boolean =>
+      document.kind === 'data' && document.values.some((value) => isList(value, 'hypervisors'));
+    for (const site of sitesOf(documents, [hasHosts]))
+      new CloudReader(new ExportSite(PLATFORM, FIX, into, site.directory), site.documents).read();
   },
 };
 
@@ -53,71 +56,54 @@ function isList(value: unknown, list: List): boolean {
 }
 
 class CloudReader {
-  readonly #into: EstateBuilder;
-  readonly #lists = new Map<List, Found[]>();
+  readonly #site: ExportSite<List, Found>;
   readonly #zones = new Map<string, string>();
   readonly #serverHosts = new Map<string, string>();
   readonly #volumes = new Map<string, Found>();
   readonly #attached = new Map<string, Set<string>>();
 
-  constructor(documents: readonly Document[], into: EstateBuilder) {
-    this.#into = into;
+  constructor(site: ExportSite<List, Found>, documents: readonly Document[]) {
+    this.#site = site;
     for (const document of documents) {
       if (document.kind !== 'data') continue;
       for (const value of document.values)
         for (const list of LISTS) {
           if (!isList(value, list)) continue;
-          const all = this.#lists.get(list) ?? [];
-          this.#lists.set(list, all);
-          for (const fields of objectsAt(value, list)) all.push({ file: document.file, fields });
+          site.add(
+            list,
+            objectsAt(value, list).map((fields) => ({ file: document.file, fields })),
+          );
           // A list with a further page has a link to it.
           if (listOf(fieldsOf(value)[`${list}_links`]).length > 0)
-            this.#gap('vms', 'value', document.file, `the list of ${list}`, 'only its first page');
+            this.#site.gap('vms', 'value', document.file, `the list of ${list}`, 'only its first page');
         }
     }
   }
 
-  #of(list: List): readonly Found[] {
-    return this.#lists.get(list) ?? [];
-  }
-
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join' | 'value',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
-  }
-
   read(): void {
-    const needed = [
-      ['servers', 'vms'],
-      ['hypervisors', 'hosts'],
-      ['aggregates', 'hosts'],
-      ['server_groups', 'rules'],
-      ['volumes', 'disks'],
-      ['ports', 'devices'],
-    ] as const;
-    for (const [list, aspect] of needed)
-      if (!this.#lists.has(list)) this.#gap(aspect, 'file', '', `the list of ${list}`, '');
-    for (const { fields } of this.#of('aggregates')) {
+    const part = (list: List): string => `the list of ${list}`;
+    this.#site.need([
+      ['servers', 'vms', part('servers')],
+      ['hypervisors', 'hosts', part('hypervisors')],
+      ['aggregates', 'hosts', part('aggregates')],
+      ['server_groups', 'rules', part('server_groups')],
+      ['volumes', 'disks', part('volumes')],
+      ['ports', 'devices', part('ports')],
+    ]);
+    for (const { fields } of this.#site.of('aggregates')) {
       const zone = textAtPath(fields, 'availability_zone') || textAtPath(fields, 'metadata', 'availability_zone');
       if (zone !== '') for (const host of listOfTexts(fields['hosts'])) this.#zones.set(host, zone);
     }
-    for (const hypervisor of this.#of('hypervisors')) this.#host(hypervisor);
-    for (const volume of this.#of('volumes')) {
+    for (const hypervisor of this.#site.of('hypervisors')) this.#host(hypervisor);
+    for (const volume of this.#site.of('volumes')) {
       this.#volumes.set(textAtPath(volume.fields, 'id'), volume);
       for (const one of objectsAt(volume.fields, 'attachments'))
         this.#attach(textAtPath(one, 'server_id'), textAtPath(volume.fields, 'id'));
     }
-    for (const { fields } of this.#of('volumeAttachments'))
+    for (const { fields } of this.#site.of('volumeAttachments'))
       this.#attach(textAtPath(fields, 'serverId'), textAtPath(fields, 'volumeId'));
-    for (const server of this.#of('servers')) this.#server(server);
-    for (const group of this.#of('server_groups')) this.#group(group);
+    for (const server of this.#site.of('servers')) this.#server(server);
+    for (const group of this.#site.of('server_groups')) this.#group(group);
   }
 
   #attach(server: string, volume: string): void {
@@ -133,20 +119,19 @@ class CloudReader {
     const info = typeof fields['cpu_info'] === 'string' ? parsed(fields['cpu_info']) : fields['cpu_info'];
     const model = textAtPath(info, 'model');
     const servers = objectsAt(fields, 'servers');
-    if (memory === null) this.#gap('memory', 'column', file, 'hypervisor', 'memory_mb');
-    if (model === '') this.#gap('cpu', 'column', file, 'hypervisor', 'cpu_info');
+    if (memory === null) this.#site.gap('memory', 'column', file, 'hypervisor', 'memory_mb');
+    if (model === '') this.#site.gap('cpu', 'column', file, 'hypervisor', 'cpu_info');
     for (const server of servers) this.#serverHosts.set(textAtPath(server, 'uuid'), name);
     const zone = this.#zones.get(service) ?? this.#zones.get(name) ?? 'nova';
-    const cluster = this.#lists.has('aggregates')
-      ? this.#into.cluster({ key: keyOf(PLATFORM, 'zone', zone), name: zone, platform: PLATFORM, group: GROUP })
+    const cluster = this.#site.has('aggregates')
+      ? this.#site.into.cluster({ key: this.#site.key('zone', zone), name: zone, ...this.#site.origin })
       : null;
     const running = numberOf(fields['running_vms']);
-    this.#into.host(
+    this.#site.into.host(
       plainHost({
-        key: hostKey(name),
+        key: this.#hostKey(name),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster,
         memoryMib: memory,
         state: state === 'up enabled' ? 'in service' : state.trim() === '' ? 'unknown' : 'out of service',
@@ -161,15 +146,19 @@ class CloudReader {
 
   readonly #services = new Map<string, string>();
 
+  #hostKey(name: string): string {
+    return this.#site.key('host', name);
+  }
+
   #hostFor(file: string, id: string, fields: Fields, power: Vm['power']): { host: string | null; said: string } {
     const said =
       textAtPath(fields, 'OS-EXT-SRV-ATTR:hypervisor_hostname') ||
       textAtPath(fields, 'OS-EXT-SRV-ATTR:host') ||
       (this.#serverHosts.get(id) ?? '');
     const name = this.#services.get(said) ?? said;
-    if (said !== '' && this.#into.hosts.has(hostKey(name))) return { host: hostKey(name), said: name };
+    if (said !== '' && this.#site.into.hosts.has(this.#hostKey(name))) return { host: this.#hostKey(name), said: name };
     if (power === 'running' || power === 'unknown')
-      this.#gap('vms', said === '' ? 'column' : 'join', file, 'server', 'OS-EXT-SRV-ATTR:host', said);
+      this.#site.gap('vms', said === '' ? 'column' : 'join', file, 'server', 'OS-EXT-SRV-ATTR:host', said);
     return { host: null, said };
   }
 
@@ -189,13 +178,12 @@ class CloudReader {
       unknowns.push({ aspect: 'devices', evidence: at('flavor.extra_specs', ''), fix: FIX });
     if (power !== 'stopped' && !('os-extended-volumes:volumes_attached' in fields))
       unknowns.push({ aspect: 'disks', evidence: at('os-extended-volumes:volumes_attached', ''), fix: FIX });
-    this.#into.vm(
+    this.#site.into.vm(
       plainVm({
-        key: keyOf(PLATFORM, 'server', id),
+        key: this.#site.key('server', id),
         uuid: id,
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
         hostSaid: said,
         power,
@@ -220,7 +208,7 @@ class CloudReader {
     const isShared = flagOf(valueAt(known?.fields, 'multiattach')) === true;
     return plainDisk({
       label: name,
-      identities: [{ key: keyOf('volume', PLATFORM, id), kind: 'volume', name }],
+      identities: [{ key: this.#site.key('volume', id), kind: 'volume', name }],
       permit:
         isShared && known !== undefined
           ? { kind: 'multi-attach', evidence: evidence(known.file, 'volume', name, 'multiattach', true) }
@@ -233,7 +221,7 @@ class CloudReader {
   #ports: ReadonlyMap<string, readonly Found[]> | null = null;
 
   #portTies(server: string, name: string): readonly Tie[] {
-    this.#ports ??= Map.groupBy(this.#of('ports'), ({ fields }) => textAtPath(fields, 'device_id'));
+    this.#ports ??= Map.groupBy(this.#site.of('ports'), ({ fields }) => textAtPath(fields, 'device_id'));
     return (this.#ports.get(server) ?? []).flatMap(({ fields, file }): readonly Tie[] => {
       const type = textAtPath(fields, 'binding:vnic_type');
       const isDirect = /^(?:direct|direct-physical|macvtap)$/.test(type);
@@ -254,10 +242,10 @@ class CloudReader {
   #group({ fields, file }: Found): void {
     const policy = textAtPath(fields, 'policy') || String(listOfTexts(fields['policies'])[0] ?? '');
     const name = textAtPath(fields, 'name');
-    const vms = listOfTexts(fields['members']).map((id) => keyOf(PLATFORM, 'server', id));
+    const vms = listOfTexts(fields['members']).map((id) => this.#site.key('server', id));
     if (vms.length < 2 || policy === '') return;
-    this.#into.rule({
-      key: keyOf(PLATFORM, 'group', textAtPath(fields, 'id')),
+    this.#site.into.rule({
+      key: this.#site.key('group', textAtPath(fields, 'id')),
       name,
       kind: /anti/.test(policy) ? 'apart' : 'together',
       isHard: !policy.startsWith('soft'),
@@ -306,8 +294,6 @@ function addressesOf(fields: Fields, at: At) {
     })),
   );
 }
-
-const hostKey = (name: string): string => keyOf(PLATFORM, 'host', name);
 
 function powerOf(status: string, state: number | null): Vm['power'] {
   if (state === 1 || state === 3) return 'running';

@@ -12,12 +12,12 @@ import {
   type Unknown,
   type Vm,
 } from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader, Xml } from '../document.ts';
+import { ExportSite } from '../export-site.ts';
 import { type Fields, fieldsOf, flagOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
 
 const PLATFORM = 'ovirt';
-const GROUP = 'ovirt';
 const FIX =
   'Export with `curl … /ovirt-engine/api/vms?follow=disk_attachments.disk,nics,host_devices`, and hosts, clusters, disks, storagedomains, affinity groups (docs/operating/audit.md).';
 const KINDS = [
@@ -43,7 +43,7 @@ export const ovirtReader: Reader = {
   claims: (document) => kindOf(document) !== null,
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new RestReader(documents, into).read();
+    new RestReader(new ExportSite(PLATFORM, FIX, into), documents).read();
   },
 };
 
@@ -78,66 +78,66 @@ function fieldsOfXml(element: Xml): Fields {
   return Object.fromEntries(fields);
 }
 
+/** Returns the objects of a document in the form of the API's JSON. */
+function fieldsIn(document: Document, kind: Kind): readonly Fields[] {
+  if (document.kind === 'xml')
+    return (document.root.name === kind ? [document.root] : document.root.children).map(fieldsOfXml);
+  return document.kind === 'data' ? document.values.flatMap((value) => objectsAt(value, kind)) : [];
+}
+
 class RestReader {
-  readonly #into: EstateBuilder;
-  readonly #objects = new Map<Kind, Found[]>();
+  readonly #site: ExportSite<Kind, Found>;
   readonly #disks = new Map<string, Found>();
 
-  constructor(documents: readonly Document[], into: EstateBuilder) {
-    this.#into = into;
+  constructor(site: ExportSite<Kind, Found>, documents: readonly Document[]) {
+    this.#site = site;
     for (const document of documents) {
       const kind = kindOf(document);
       if (kind === null) continue;
-      const all = this.#objects.get(kind) ?? [];
-      this.#objects.set(kind, all);
-      if (document.kind === 'xml')
-        for (const child of document.root.name === kind ? [document.root] : document.root.children)
-          all.push({ file: document.file, fields: fieldsOfXml(child) });
-      if (document.kind === 'data')
-        for (const value of document.values)
-          for (const fields of objectsAt(value, kind)) all.push({ file: document.file, fields });
+      site.add(
+        kind,
+        fieldsIn(document, kind).map((fields) => ({ file: document.file, fields })),
+      );
     }
   }
 
-  #of(kind: Kind): readonly Found[] {
-    return this.#objects.get(kind) ?? [];
-  }
-
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
-  }
-
   read(): void {
-    const needed = [
-      ['vm', 'vms'],
-      ['host', 'hosts'],
-      ['cluster', 'hosts'],
-      ['disk', 'disks'],
-      ['storage_domain', 'storage'],
-      ['affinity_group', 'rules'],
-    ] as const;
-    for (const [kind, aspect] of needed)
-      if (!this.#objects.has(kind)) this.#gap(aspect, 'file', '', `the collection of ${kind}s`, '');
-    for (const { fields } of this.#of('cluster'))
-      this.#into.cluster({
-        key: clusterKey(textAtPath(fields, 'id')),
+    const part = (kind: Kind): string => `the collection of ${kind}s`;
+    this.#site.need([
+      ['vm', 'vms', part('vm')],
+      ['host', 'hosts', part('host')],
+      ['cluster', 'hosts', part('cluster')],
+      ['disk', 'disks', part('disk')],
+      ['storage_domain', 'storage', part('storage_domain')],
+      ['affinity_group', 'rules', part('affinity_group')],
+    ]);
+    for (const { fields } of this.#site.of('cluster'))
+      this.#site.into.cluster({
+        key: this.#clusterKey(textAtPath(fields, 'id')),
         name: textAtPath(fields, 'name'),
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
       });
-    for (const host of this.#of('host')) this.#host(host);
-    for (const storage of this.#of('storage_domain')) this.#storage(storage);
-    for (const disk of this.#of('disk')) this.#disks.set(textAtPath(disk.fields, 'id'), disk);
-    for (const vm of this.#of('vm')) this.#vm(vm);
-    for (const group of this.#of('affinity_group')) this.#rule(group);
+    for (const host of this.#site.of('host')) this.#host(host);
+    for (const storage of this.#site.of('storage_domain')) this.#storage(storage);
+    for (const disk of this.#site.of('disk')) this.#disks.set(textAtPath(disk.fields, 'id'), disk);
+    for (const vm of this.#site.of('vm')) this.#vm(vm);
+    for (const group of this.#site.of('affinity_group')) this.#rule(group);
+  }
+
+  #hostKey(id: string): string {
+    return this.#site.key('host', id);
+  }
+
+  #vmKey(id: string): string {
+    return this.#site.key('vm', id);
+  }
+
+  #clusterKey(id: string): string {
+    return this.#site.key('cluster', id);
+  }
+
+  #storageKey(id: string): string {
+    return this.#site.key('storage', id);
   }
 
   #host({ fields, file }: Found): void {
@@ -146,18 +146,17 @@ class RestReader {
     const bytes = numberOf(valueAt(fields, 'memory'));
     const status = textAtPath(fields, 'status') || textAtPath(fields, 'status', 'state');
     const cluster = textAtPath(fields, 'cluster', 'id');
-    if (bytes === null) this.#gap('memory', 'column', file, 'host', 'memory');
-    if (cluster === '') this.#gap('hosts', 'column', file, 'host', 'cluster');
-    this.#into.host(
+    if (bytes === null) this.#site.gap('memory', 'column', file, 'host', 'memory');
+    if (cluster === '') this.#site.gap('hosts', 'column', file, 'host', 'cluster');
+    this.#site.into.host(
       plainHost({
-        key: hostKey(id),
+        key: this.#hostKey(id),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster:
           cluster === ''
             ? null
-            : this.#into.cluster({ key: clusterKey(cluster), name: cluster, platform: PLATFORM, group: GROUP }),
+            : this.#site.into.cluster({ key: this.#clusterKey(cluster), name: cluster, ...this.#site.origin }),
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         state: status === 'up' ? 'in service' : status === '' ? 'unknown' : 'out of service',
         // The cluster's CPU type applies to all guests.
@@ -174,8 +173,8 @@ class RestReader {
     const type = textAtPath(fields, 'storage', 'type');
     // The engine takes a host out of service that does not see a storage domain of its data center.
     const reach: Reach = type === '' ? { kind: 'unknown' } : type === 'localfs' ? { kind: 'local' } : { kind: 'every' };
-    this.#into.storage({
-      key: storageKey(textAtPath(fields, 'id')),
+    this.#site.into.storage({
+      key: this.#storageKey(textAtPath(fields, 'id')),
       name,
       reach,
       evidence: evidence(file, 'storage_domain', name, 'storage.type', type),
@@ -189,23 +188,22 @@ class RestReader {
     const power = powerOf(textAtPath(fields, 'status') || textAtPath(fields, 'status', 'state'));
     const runs = power === 'running' || power === 'unknown';
     const said = textAtPath(fields, 'host', 'id');
-    const host = said !== '' && this.#into.hosts.has(hostKey(said)) ? hostKey(said) : null;
-    if (runs && host === null) this.#gap('vms', said === '' ? 'column' : 'join', file, 'vm', 'host', said);
+    const host = said !== '' && this.#site.into.hosts.has(this.#hostKey(said)) ? this.#hostKey(said) : null;
+    if (runs && host === null) this.#site.gap('vms', said === '' ? 'column' : 'join', file, 'vm', 'host', said);
     const bytes = numberOf(valueAt(fields, 'memory'));
     const topology = valueAt(fields, 'cpu', 'topology');
     const cpus = ['cores', 'sockets', 'threads'].reduce(
       (product, field) => product * (numberOf(valueAt(topology, field)) ?? 1),
       1,
     );
-    this.#into.vm(
+    this.#site.into.vm(
       plainVm({
-        key: vmKey(id),
+        key: this.#vmKey(id),
         uuid: id,
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
-        hostSaid: this.#into.hosts.get(hostKey(said))?.name ?? said,
+        hostSaid: this.#site.into.hosts.get(this.#hostKey(said))?.name ?? said,
         power,
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         cpus: topology === undefined ? null : cpus,
@@ -226,7 +224,7 @@ class RestReader {
   #attachments(vm: string, fields: Fields): readonly Fields[] {
     const inside = objectsAt(fields, 'disk_attachments', 'disk_attachment');
     this.#attached ??= Map.groupBy(
-      this.#of('disk_attachment').map((one) => one.fields),
+      this.#site.of('disk_attachment').map((one) => one.fields),
       (one) => textAtPath(one, 'vm', 'id'),
     );
     const apart = this.#attached.get(vm) ?? [];
@@ -267,11 +265,11 @@ class RestReader {
     return plainDisk({
       label: name,
       identities: [
-        { key: keyOf('disk', PLATFORM, id), kind: 'disk', name },
+        { key: this.#site.key('disk', id), kind: 'disk', name },
         ...(lun === '' ? [] : [{ key: keyOf('lun', lun.toLowerCase()), kind: 'LUN' as const, name: lun }]),
       ],
       permit,
-      storage: domain === '' ? null : storageKey(domain),
+      storage: domain === '' ? null : this.#storageKey(domain),
       reach: domain === '' && lun === '' ? { kind: 'unknown' } : { kind: 'every' },
       sizeGib: bytes === null ? null : bytes / 2 ** 30,
       isReadOnly: isOvfStore || flagOf(attachment['read_only']) === true,
@@ -289,15 +287,15 @@ class RestReader {
 
   #rule({ fields, file }: Found): void {
     const name = textAtPath(fields, 'name');
-    const vms = objectsAt(fields, 'vms', 'vm').map((vm) => vmKey(textAtPath(vm, 'id')));
+    const vms = objectsAt(fields, 'vms', 'vm').map((vm) => this.#vmKey(textAtPath(vm, 'id')));
     const rule = valueAt(fields, 'vms_rule');
     const isOn = flagOf(valueAt(rule, 'enabled')) !== false;
     const positive = flagOf(valueAt(rule, 'positive') ?? fields['positive']);
     const enforcing = flagOf(valueAt(rule, 'enforcing') ?? fields['enforcing']) === true;
     const place = evidence(file, 'affinity_group', name, 'vms_rule.positive', positive);
     if (isOn && positive !== null && vms.length > 1)
-      this.#into.rule({
-        key: keyOf(PLATFORM, 'rule', textAtPath(fields, 'id')),
+      this.#site.into.rule({
+        key: this.#site.key('rule', textAtPath(fields, 'id')),
         name,
         kind: positive ? 'together' : 'apart',
         isHard: enforcing,
@@ -306,7 +304,7 @@ class RestReader {
         evidence: place,
       });
     const hostsRule = valueAt(fields, 'hosts_rule');
-    const named = new Set(objectsAt(fields, 'hosts', 'host').map((host) => hostKey(textAtPath(host, 'id'))));
+    const named = new Set(objectsAt(fields, 'hosts', 'host').map((host) => this.#hostKey(textAtPath(host, 'id'))));
     if (
       named.size === 0 ||
       flagOf(valueAt(hostsRule, 'enabled')) === false ||
@@ -314,11 +312,11 @@ class RestReader {
     )
       return;
     const isPositive = flagOf(valueAt(hostsRule, 'positive')) !== false;
-    const hosts = isPositive ? named : new Set([...this.#into.hosts.keys()].filter((key) => !named.has(key)));
+    const hosts = isPositive ? named : new Set([...this.#site.into.hosts.keys()].filter((key) => !named.has(key)));
     const tie: Tie = { kind: 'pinned', effect: 'limits', subject: name, hosts, evidence: place };
     for (const key of vms) {
-      const vm = this.#into.vms.get(key);
-      if (vm !== undefined) this.#into.vms.set(key, { ...vm, ties: [...vm.ties, tie] });
+      const vm = this.#site.into.vms.get(key);
+      if (vm !== undefined) this.#site.into.vms.set(key, { ...vm, ties: [...vm.ties, tie] });
     }
   }
 }
@@ -379,11 +377,6 @@ function tiesOf(fields: Fields, at: At): readonly Tie[] {
     ties.push({ kind: 'soft tpm', effect: 'informs', subject: '', evidence: at('tpm_enabled', true) });
   return ties;
 }
-
-const hostKey = (id: string): string => keyOf(PLATFORM, 'host', id);
-const vmKey = (id: string): string => keyOf(PLATFORM, 'vm', id);
-const clusterKey = (id: string): string => keyOf(PLATFORM, 'cluster', id);
-const storageKey = (id: string): string => keyOf(PLATFORM, 'storage', id);
 
 function powerOf(text: string): Vm['power'] {
   if (text === '' || text === 'unknown') return 'unknown';

@@ -1,23 +1,14 @@
 /** Proxmox VE: a copy of `/etc/pve`, and JSON of `pvesh get … --output-format json`. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import {
-  type Aspect,
-  type Disk,
-  type Evidence,
-  keyOf,
-  type Nic,
-  type Reach,
-  type Tie,
-  type Vm,
-} from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
+import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
+import { ExportSite, sitesOf } from '../export-site.ts';
 import { type Fields, fieldsOf, flagOf, numberOf, objectsAt, textAtPath } from '../formats/values.ts';
 import { optionsOf, type Section, sectionsOf, settingsOf } from './sections.ts';
 import { configTies } from './vm-ties.ts';
 
 const PLATFORM = 'proxmox';
-const GROUP = 'proxmox';
 const FIX =
   'Copy /etc/pve whole, and add `pvesh get /cluster/resources --output-format json` and `pvesh get /nodes/NODE/network` (docs/operating/audit.md).';
 const LOCAL_TYPES = new Set(['dir', 'lvm', 'lvmthin', 'zfspool', 'btrfs']);
@@ -37,9 +28,15 @@ export const proxmoxReader: Reader = {
   claims: (document) => roleOf(document) !== null,
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new PveReader(documents, into).read();
+    for (const site of sitesOf(documents, [hasRole('storage'), hasRole('resources')]))
+      new PveReader(new ExportSite(PLATFORM, FIX, into, site.directory), site.documents).read();
   },
 };
+
+const hasRole =
+  (role: Role) =>
+  (document: Document): boolean =>
+    roleOf(document) === role;
 
 type Role =
   | 'vm'
@@ -84,46 +81,42 @@ function itemsOf(values: readonly unknown[]): readonly Fields[] {
 }
 
 class PveReader {
-  readonly #into: EstateBuilder;
+  readonly #site: ExportSite<'vm', VmFile>;
   readonly #documents: readonly Document[];
-  readonly #vms: VmFile[] = [];
   readonly #storages = new Map<string, { section: Section; file: string }>();
   readonly #states = new Map<string, Fields>();
   readonly #bridges = new Map<string, Map<string, boolean>>();
   readonly #networkFiles = new Map<string, string>();
 
-  constructor(documents: readonly Document[], into: EstateBuilder) {
+  constructor(site: ExportSite<'vm', VmFile>, documents: readonly Document[]) {
+    this.#site = site;
     this.#documents = documents;
-    this.#into = into;
+  }
+
+  #hostKey(name: string): string {
+    return this.#site.key('host', name);
+  }
+
+  #vmKey(id: string): string {
+    return this.#site.key('vm', id);
   }
 
   #text(role: Role): readonly { readonly file: string; readonly text: string }[] {
     return this.#documents.flatMap((one) => (one.kind === 'text' && roleOf(one) === role ? [one] : []));
   }
 
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
-  }
-
   read(): void {
     for (const { file, text } of this.#text('vm')) {
       const id = /([^/]+)\.conf$/.exec(file)?.[1] ?? '';
-      this.#vms.push({ file, id, node: /(?:^|\/)nodes\/([^/]+)\//.exec(file)?.[1] ?? '', settings: settingsOf(text) });
+      const node = /(?:^|\/)nodes\/([^/]+)\//.exec(file)?.[1] ?? '';
+      this.#site.add('vm', [{ file, id, node, settings: settingsOf(text) }]);
     }
     for (const { file, text } of this.#text('storage'))
       for (const section of sectionsOf(text)) this.#storages.set(section.name, { section, file });
     const nodes = this.#readResources();
     this.#readNetworks();
     this.#tellFiles(nodes.size);
-    for (const node of new Set([...nodes.keys(), ...this.#vms.map(({ node: name }) => name)]))
+    for (const node of new Set([...nodes.keys(), ...this.#site.of('vm').map(({ node: name }) => name)]))
       if (node !== '') this.#host(node, nodes.get(node));
     this.#tellStorages();
     const pins = this.#readHa();
@@ -134,12 +127,12 @@ class PveReader {
           .map(({ name, type }) => name || type),
       ),
     );
-    for (const vm of this.#vms) this.#vm(vm, pins.get(vm.id) ?? [], mapped);
+    for (const vm of this.#site.of('vm')) this.#vm(vm, pins.get(vm.id) ?? [], mapped);
   }
 
   #readResources(): ReadonlyMap<string, { fields: Fields; file: string }> {
     const nodes = new Map<string, { fields: Fields; file: string }>();
-    const ids = new Set(this.#vms.map((vm) => vm.id));
+    const ids = new Set(this.#site.of('vm').map((vm) => vm.id));
     for (const document of this.#documents) {
       if (document.kind !== 'data' || roleOf(document) !== 'resources') continue;
       for (const fields of itemsOf(document.values)) {
@@ -150,7 +143,7 @@ class PveReader {
         this.#states.set(id, fields);
         // A VM without a file in the export runs with unknown settings.
         if (!ids.has(id))
-          this.#gap('vms', 'join', document.file, 'cluster/resources', 'a VM without qemu-server/VMID.conf', id);
+          this.#site.gap('vms', 'join', document.file, 'cluster/resources', 'a VM without qemu-server/VMID.conf', id);
       }
     }
     return nodes;
@@ -175,16 +168,18 @@ class PveReader {
   }
 
   #tellFiles(nodes: number): void {
-    if (this.#vms.length === 0) this.#gap('vms', 'file', '', 'the files of VMs (/etc/pve/nodes/NODE/qemu-server)', '');
-    if (nodes === 0) this.#gap('hosts', 'file', '', 'the state of nodes and VMs (pvesh get /cluster/resources)', '');
-    if (this.#storages.size === 0) this.#gap('storage', 'file', '', '/etc/pve/storage.cfg', '');
+    if (this.#site.of('vm').length === 0)
+      this.#site.gap('vms', 'file', '', 'the files of VMs (/etc/pve/nodes/NODE/qemu-server)', '');
+    if (nodes === 0)
+      this.#site.gap('hosts', 'file', '', 'the state of nodes and VMs (pvesh get /cluster/resources)', '');
+    if (this.#storages.size === 0) this.#site.gap('storage', 'file', '', '/etc/pve/storage.cfg', '');
     if (this.#bridges.size === 0)
-      this.#gap('networks', 'file', '', 'the networks of nodes (pvesh get /nodes/NODE/network)', '');
+      this.#site.gap('networks', 'file', '', 'the networks of nodes (pvesh get /nodes/NODE/network)', '');
     // Rules apply only to VMs under high availability, whose state names them.
     const isManaged = [...this.#states.values()].some((one) => textAtPath(one, 'hastate') !== '');
     if (isManaged && !this.#documents.some((one) => roleOf(one)?.startsWith('ha '))) {
       const part = '/etc/pve/ha (rules that bind VMs to nodes)';
-      this.#into.gap({ platform: PLATFORM, group: GROUP, aspect: 'rules', kind: 'file', file: '', part, fix: FIX });
+      this.#site.gap('rules', 'file', '', part, '');
     }
   }
 
@@ -192,21 +187,19 @@ class PveReader {
     const bytes = numberOf(known?.fields['maxmem']);
     const status = textAtPath(known?.fields, 'status');
     const hostState = textAtPath(known?.fields, 'hastate');
-    const cluster = this.#into.cluster({
-      key: keyOf(PLATFORM, 'cluster'),
-      name: 'the cluster',
-      platform: PLATFORM,
-      group: GROUP,
+    const cluster = this.#site.into.cluster({
+      key: this.#site.key('cluster'),
+      name: this.#site.named('the cluster'),
+      ...this.#site.origin,
     });
     const vms = [...this.#states.values()].filter(
       (one) => textAtPath(one, 'node') === name && textAtPath(one, 'status') === 'running',
     ).length;
-    this.#into.host(
+    this.#site.into.host(
       plainHost({
-        key: hostKey(name),
+        key: this.#hostKey(name),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster,
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         state:
@@ -232,9 +225,9 @@ class PveReader {
         ? { kind: 'local' }
         : nodes.length === 0
           ? { kind: 'every' }
-          : { kind: 'hosts', hosts: new Set(nodes.map(hostKey)) };
-      this.#into.storage({
-        key: keyOf(PLATFORM, 'storage', name),
+          : { kind: 'hosts', hosts: new Set(nodes.map((node) => this.#hostKey(node))) };
+      this.#site.into.storage({
+        key: this.#site.key('storage', name),
         name,
         reach,
         evidence: evidence(file, 'storage.cfg', name, section.type, isLocal ? 'local' : 'shared'),
@@ -246,7 +239,7 @@ class PveReader {
   #readHa(): ReadonlyMap<string, readonly Tie[]> {
     const pins = new Map<string, Tie[]>();
     const pin = (id: string, nodes: string, name: string, isStrict: boolean, place: Evidence): void => {
-      const hosts = new Set(nodes.split(/[\s,]+/).map((one) => hostKey(one.split(':')[0] ?? '')));
+      const hosts = new Set(nodes.split(/[\s,]+/).map((one) => this.#hostKey(one.split(':')[0] ?? '')));
       const tie: Tie = isStrict
         ? { kind: 'pinned', effect: 'limits', subject: name, hosts, evidence: place }
         : { kind: 'pinned', effect: 'informs', subject: name, evidence: place };
@@ -288,12 +281,12 @@ class PveReader {
             );
         if (section.type !== 'resource-affinity' || ids.length < 2) continue;
         const isApart = section.values.get('affinity') === 'negative';
-        this.#into.rule({
-          key: keyOf(PLATFORM, 'rule', section.name),
+        this.#site.into.rule({
+          key: this.#site.key('rule', section.name),
           name: section.name,
           kind: isApart ? 'apart' : 'together',
           isHard: true,
-          vms: ids.map(vmKey),
+          vms: ids.map((id) => this.#vmKey(id)),
           perHost: 1,
           evidence: place,
         });
@@ -306,23 +299,22 @@ class PveReader {
     const name = settings.get('name') ?? (textAtPath(state, 'name') || id);
     const at: At = (column, value) => evidence(file, 'qemu-server', id, column, value);
     const said = textAtPath(state, 'node') || node;
-    const host = said !== '' && this.#into.hosts.has(hostKey(said)) ? hostKey(said) : null;
+    const host = said !== '' && this.#site.into.hosts.has(this.#hostKey(said)) ? this.#hostKey(said) : null;
     const status = textAtPath(state, 'status');
     const power: Vm['power'] =
       status === 'running' || status === 'paused' ? 'running' : status === 'stopped' ? 'stopped' : 'unknown';
     const isTemplate = flagOf(settings.get('template')) === true;
     if (host === null && power !== 'stopped' && !isTemplate)
-      this.#gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'node', said);
+      this.#site.gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'node', said);
     const memory =
       numberOf(optionsOf(settings.get('memory') ?? '512').first) ??
       numberOf(optionsOf(settings.get('memory') ?? '').options.get('current'));
-    this.#into.vm(
+    this.#site.into.vm(
       plainVm({
-        key: vmKey(id),
+        key: this.#vmKey(id),
         uuid: /uuid=([\w-]+)/.exec(settings.get('smbios1') ?? '')?.[1] ?? '',
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
         hostSaid: said,
         power,
@@ -361,9 +353,9 @@ class PveReader {
     return [
       plainDisk({
         label: first,
-        identities: [{ key: keyOf(PLATFORM, 'volume', scope, first), kind: isPath ? 'LUN' : 'volume', name: first }],
+        identities: [{ key: this.#site.key('volume', scope, first), kind: isPath ? 'LUN' : 'volume', name: first }],
         permit: isShared && !isMedia ? { kind: 'shareable', evidence: place } : null,
-        storage: known === undefined ? null : keyOf(PLATFORM, 'storage', storage),
+        storage: known === undefined ? null : this.#site.key('storage', storage),
         reach,
         sizeGib: gib,
         isReadOnly: isMedia,
@@ -378,11 +370,11 @@ class PveReader {
     const place = at(key, name);
     if (name === '' || this.#bridges.size === 0) return { network: null, address: '', evidence: place };
     const hasPort = this.#bridges.get(node)?.get(name);
-    const hosts = [...this.#bridges].filter(([, bridges]) => bridges.has(name)).map(([one]) => hostKey(one));
+    const hosts = [...this.#bridges].filter(([, bridges]) => bridges.has(name)).map(([one]) => this.#hostKey(one));
     const isIsolated = hasPort === false;
-    const network = keyOf(PLATFORM, 'bridge', isIsolated ? node : '', name);
+    const network = this.#site.key('bridge', isIsolated ? node : '', name);
     const reach: Reach = hasPort === undefined ? { kind: 'unknown' } : { kind: 'hosts', hosts: new Set(hosts) };
-    this.#into.network({
+    this.#site.into.network({
       key: network,
       name,
       reach,
@@ -392,6 +384,3 @@ class PveReader {
     return { network, address: '', evidence: place };
   }
 }
-
-const hostKey = (name: string): string => keyOf(PLATFORM, 'host', name);
-const vmKey = (id: string): string => keyOf(PLATFORM, 'vm', id);

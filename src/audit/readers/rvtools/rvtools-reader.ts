@@ -2,7 +2,7 @@
 
 import { type Disk, type Identity, keyOf, type Nic, type Reach, type Tie, type Unknown } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
-import type { Document, Reader, Table } from '../document.ts';
+import { type Document, type Reader, type Table, Unreadable } from '../document.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
 import { HELPER, helperTie } from '../vsphere/helpers.ts';
 import { COLUMNS, namesOf, normalised, type Tab, tabOf } from './columns.ts';
@@ -16,7 +16,7 @@ const HARDWARE_WITH_LIVE_BUS = 11;
 /** The reader of RVTools' exports. */
 export const rvtoolsReader: Reader = {
   platform: PLATFORM,
-  claims: (document) => document.kind === 'tables' && tablesOf(document).size > 0,
+  claims: (document) => document.kind === 'tables' && tablesOf(document).length > 0,
   read: (documents, into) => {
     const exports = new Map<string, Map<Tab, Table>>();
     for (const document of documents) {
@@ -24,7 +24,8 @@ export const rvtoolsReader: Reader = {
       for (const [tab, table] of tablesOf(document)) {
         const tabs = exports.get(table.group) ?? new Map<Tab, Table>();
         exports.set(table.group, tabs);
-        if (!tabs.has(tab)) tabs.set(tab, table);
+        if (tabs.has(tab)) throw secondTab(table, tab);
+        tabs.set(tab, table);
       }
     }
     for (const [group, tabs] of exports) new ExportReader(new RvToolsExport(group, tabs), into).read();
@@ -41,14 +42,18 @@ export const rvtoolsWanted = {
   },
 };
 
-function tablesOf(document: Document): ReadonlyMap<Tab, Table> {
-  const tables = new Map<Tab, Table>();
-  if (document.kind !== 'tables') return tables;
-  for (const table of document.tables) {
+function tablesOf(document: Document): readonly (readonly [Tab, Table])[] {
+  if (document.kind !== 'tables') return [];
+  return document.tables.flatMap((table) => {
     const tab = tabOf(table.tab) ?? tabByColumns(table);
-    if (tab !== null) tables.set(tab, table);
-  }
-  return tables;
+    return tab === null ? [] : [[tab, table] as const];
+  });
+}
+
+/** Two tabs of one kind are two exports; a reader that took one of them would hide the VMs of the other. */
+function secondTab({ file, tab: name }: Table, tab: Tab): Unreadable {
+  const problem = `it has a second tab ${tab}${name === tab ? '' : ` ("${name}")`} of one export`;
+  return new Unreadable(file, problem, 'Put each export of RVTools into a directory of its own, all tabs together.');
 }
 
 /** Returns the tab; only two tabs can be told by their columns. */

@@ -21,6 +21,8 @@ export interface Devices {
 
 interface Place {
   readonly file: string;
+  /** The group of exports to which paths belong. */
+  readonly group: string;
   readonly vm: string;
   /** Records which hosts have a datastore's files. */
   storageOf(datastore: string, path: string): { readonly storage: string | null; readonly reach: Reach };
@@ -103,7 +105,7 @@ function diskOf(
   const lun = pickText(device, 'backing', 'lunUuid');
   const identities: Identity[] = [];
   if (lun !== '') identities.push({ key: keyOf('lun', lun.toLowerCase()), kind: 'LUN', name: lun });
-  if (path !== '') identities.push({ key: keyOf('path', 'vsphere', path), kind: 'path', name: path });
+  if (path !== '') identities.push({ key: keyOf('path', place.group, path), kind: 'path', name: path });
   const bus = buses.get(pickText(device, 'controllerKey')) ?? '';
   const sharing = pickText(device, 'backing', 'sharing');
   const permit: Disk['permit'] = /physical|virtual/i.test(bus)

@@ -3,9 +3,10 @@
  * their uplinks.
  */
 
-import { type Evidence, keyOf, type Nic, type Reach } from '../../estate/estate.ts';
+import type { Evidence, Nic, Reach } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
-import { type ManagedObject, objectKey, pick, pickList, pickText, refOf } from './managed-objects.ts';
+import type { ExportSite } from '../export-site.ts';
+import { type ManagedObject, pick, pickList, pickText, refOf } from './managed-objects.ts';
 
 const FIX =
   'Export the hosts with their configuration: govc host.info -json, or govc collect -json HOST config.network.';
@@ -20,15 +21,17 @@ interface HostPort {
 export class InventoryNetworks {
   readonly #hosts: readonly ManagedObject[];
   readonly #objects: readonly ManagedObject[];
+  readonly #site: ExportSite<never, never>;
   readonly #into: EstateBuilder;
   /** Port group -> key of a host -> its switch. */
   readonly #ports = new Map<string, Map<string, HostPort>>();
   readonly #hostsThatTell = new Set<string>();
 
-  constructor(hosts: readonly ManagedObject[], objects: readonly ManagedObject[], into: EstateBuilder) {
+  constructor(hosts: readonly ManagedObject[], objects: readonly ManagedObject[], site: ExportSite<never, never>) {
     this.#hosts = hosts;
     this.#objects = objects;
-    this.#into = into;
+    this.#site = site;
+    this.#into = site.into;
   }
 
   /** Reads hosts' switches and the distributed port groups. */
@@ -41,8 +44,7 @@ export class InventoryNetworks {
     const network = pick(fields, 'config', 'network');
     if (network === undefined) {
       this.#into.gap({
-        platform: 'vsphere',
-        group: 'vsphere',
+        ...this.#site.origin,
         aspect: 'networks',
         kind: 'column',
         file,
@@ -50,11 +52,11 @@ export class InventoryNetworks {
         column: 'config.network',
         count: 1,
         fix: FIX,
-        hosts: new Set([objectKey(id)]),
+        hosts: new Set([this.#site.key(id)]),
       });
       return;
     }
-    this.#hostsThatTell.add(objectKey(id));
+    this.#hostsThatTell.add(this.#site.key(id));
     const uplinks = new Map(
       pickList(network, 'vswitch').map((one) => [pickText(one, 'name'), pickList(one, 'pnic').length]),
     );
@@ -63,7 +65,7 @@ export class InventoryNetworks {
       const switchName = pickText(port, 'spec', 'vswitchName');
       const there = this.#ports.get(name) ?? new Map<string, HostPort>();
       this.#ports.set(name, there);
-      there.set(objectKey(id), { hasUplink: (uplinks.get(switchName) ?? 0) > 0, switchName, file });
+      there.set(this.#site.key(id), { hasUplink: (uplinks.get(switchName) ?? 0) > 0, switchName, file });
     }
   }
 
@@ -73,19 +75,19 @@ export class InventoryNetworks {
     const active = pickList(order, 'activeUplinkPort');
     const standby = pickList(order, 'standbyUplinkPort');
     const isIsolated = order !== undefined && active.length + standby.length === 0;
-    const hosts = pickList(fields, 'host').map((one) => objectKey(refOf(one)));
+    const hosts = pickList(fields, 'host').map((one) => this.#site.key(refOf(one)));
     const reach: Reach = hosts.length === 0 ? this.#reachByHosts(id) : { kind: 'hosts', hosts: new Set(hosts) };
     const place = evidence(file, 'DistributedVirtualPortgroup', name, 'uplinkPortOrder', order);
     // Without the teaming settings, it is unknown whether the port group has an uplink.
     const known: Reach = order === undefined ? { kind: 'unknown' } : reach;
-    this.#into.network({ key: objectKey(id), name, reach: known, isIsolated, evidence: place });
+    this.#into.network({ key: this.#site.key(id), name, reach: known, isIsolated, evidence: place });
   }
 
   #reachByHosts(id: string): Reach {
     const says = this.#hosts.filter(({ fields }) => pick(fields, 'network') !== undefined);
     const has = says.filter(({ fields }) => pickList(fields, 'network').some((one) => refOf(one) === id));
     if (says.length < this.#hosts.length || has.length === 0) return { kind: 'unknown' };
-    return { kind: 'hosts', hosts: new Set(has.map((host) => objectKey(host.id))) };
+    return { kind: 'hosts', hosts: new Set(has.map((host) => this.#site.key(host.id))) };
   }
 
   /**
@@ -97,7 +99,7 @@ export class InventoryNetworks {
     if (pick(device, 'connectable', 'connected') === false) return none;
     const portgroup = pickText(device, 'backing', 'port', 'portgroupKey');
     if (portgroup !== '') {
-      const key = objectKey(portgroup);
+      const key = this.#site.key(portgroup);
       if (!this.#into.networks.has(key))
         this.#into.network({ key, name: portgroup, reach: { kind: 'unknown' }, isIsolated: false, evidence: place });
       return { ...none, network: key };
@@ -109,7 +111,7 @@ export class InventoryNetworks {
     const isIsolated = mine !== undefined && !mine.hasUplink;
     const reach: Reach =
       there === undefined || mine === undefined ? { kind: 'unknown' } : { kind: 'hosts', hosts: new Set(there.keys()) };
-    const key = keyOf('vsphere', isIsolated ? host : '', name);
+    const key = this.#site.key(isIsolated ? host : '', name);
     const at =
       mine === undefined
         ? place

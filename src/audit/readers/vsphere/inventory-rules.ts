@@ -1,37 +1,26 @@
 /** Rules of clusters: VMs apart or together, and groups of VMs that must run on groups of hosts. */
 
 import type { Tie } from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import { evidence } from '../../estate/estate-builder.ts';
+import type { ExportSite } from '../export-site.ts';
 import { flagOf } from '../formats/values.ts';
-import { type ManagedObject, objectKey, pick, pickList, pickText, refOf } from './managed-objects.ts';
-
-const FIX = 'Export the clusters: govc collect -json /DC/host/CLUSTER configurationEx (docs/operating/audit.md).';
+import { type ManagedObject, pick, pickList, pickText, refOf } from './managed-objects.ts';
 
 /** Adds rules to the estate; returns the mandatory VM-host rules as ties, by VM ID. */
 export function readRules(
   clusters: readonly ManagedObject[],
-  into: EstateBuilder,
+  site: ExportSite<never, never>,
 ): ReadonlyMap<string, readonly Tie[]> {
   const limits = new Map<string, Tie[]>();
   for (const cluster of clusters) {
     const configuration = pick(cluster.fields, 'configurationEx') ?? pick(cluster.fields, 'configuration');
     if (configuration === undefined) {
-      into.gap({
-        platform: 'vsphere',
-        group: 'vsphere',
-        aspect: 'rules',
-        kind: 'column',
-        file: cluster.file,
-        part: cluster.type,
-        column: 'configurationEx',
-        count: 1,
-        fix: FIX,
-      });
+      site.gap('rules', 'column', cluster.file, cluster.type, 'configurationEx');
       continue;
     }
     const groups = new Map(pickList(configuration, 'group').map((group) => [pickText(group, 'name'), group]));
     for (const rule of pickList(configuration, 'rule'))
-      if (flagOf(pick(rule, 'enabled')) !== false) readRule(cluster, rule, groups, into, limits);
+      if (flagOf(pick(rule, 'enabled')) !== false) readRule(cluster, rule, groups, site, limits);
   }
   return limits;
 }
@@ -40,7 +29,7 @@ function readRule(
   cluster: ManagedObject,
   rule: unknown,
   groups: ReadonlyMap<string, unknown>,
-  into: EstateBuilder,
+  site: ExportSite<never, never>,
   limits: Map<string, Tie[]>,
 ): void {
   const name = pickText(rule, 'name');
@@ -50,8 +39,8 @@ function readRule(
   if (vmGroup !== undefined) {
     const affine = groups.get(pickText(rule, 'affineHostGroupName'));
     const anti = groups.get(pickText(rule, 'antiAffineHostGroupName'));
-    const all = pickList(cluster.fields, 'host').map((host) => objectKey(refOf(host)));
-    const named = new Set(pickList(affine ?? anti, 'host').map((host) => objectKey(refOf(host))));
+    const all = pickList(cluster.fields, 'host').map((host) => site.key(refOf(host)));
+    const named = new Set(pickList(affine ?? anti, 'host').map((host) => site.key(refOf(host))));
     const hosts = affine === undefined ? new Set(all.filter((host) => !named.has(host))) : named;
     const isMandatory = flagOf(pick(rule, 'mandatory')) === true;
     for (const vm of pickList(vmGroup, 'vm')) {
@@ -62,12 +51,12 @@ function readRule(
     }
     return;
   }
-  const vms = pickList(rule, 'vm').map((vm) => objectKey(refOf(vm)));
+  const vms = pickList(rule, 'vm').map((vm) => site.key(refOf(vm)));
   if (vms.length < 2) return;
   // PowerCLI omits the type: a rule whose name contains anti, separate or apart is an anti-affinity rule.
   const isApart = /AntiAffinity/i.test(type) || (type === '' && /anti|separat|apart/i.test(name));
-  into.rule({
-    key: objectKey(`${cluster.id} ${name}`),
+  site.into.rule({
+    key: site.key(`${cluster.id} ${name}`),
     name,
     kind: isApart ? 'apart' : 'together',
     isHard: isApart,

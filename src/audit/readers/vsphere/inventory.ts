@@ -2,40 +2,33 @@
 import { plainHost, plainVm } from '../../estate/defaults.ts';
 import type { Evidence, Nic, Reach, Tie, Unknown, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { ExportSite } from '../export-site.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
 import { devicesOf } from './devices.ts';
 import { HELPER, helperTie } from './helpers.ts';
 import { InventoryNetworks } from './inventory-networks.ts';
 import { readRules } from './inventory-rules.ts';
-import {
-  type ManagedObject,
-  type ManagedType,
-  objectKey,
-  pick,
-  pickList,
-  pickText,
-  refOf,
-  refType,
-} from './managed-objects.ts';
+import { type ManagedObject, type ManagedType, pick, pickList, pickText, refOf, refType } from './managed-objects.ts';
 
-const PLATFORM = 'vsphere';
-const GROUP = 'vsphere';
-const FIX =
+/** The remedy for everything that an export lacks. */
+export const FIX =
   'Export with govc: vm.info -json, host.info -json, datastore.info -json, and collect -json of the clusters and port groups (docs/operating/audit.md).';
 
 /** Reads all objects of a vCenter. */
 export class InventoryReader {
   readonly #objects: ReadonlyMap<string, ManagedObject>;
+  readonly #site: ExportSite<never, never>;
   readonly #into: EstateBuilder;
   readonly #networks: InventoryNetworks;
   /** Restrictions of VMs by rules. */
   readonly #limits: ReadonlyMap<string, readonly Tie[]>;
 
-  constructor(objects: ReadonlyMap<string, ManagedObject>, into: EstateBuilder) {
+  constructor(objects: ReadonlyMap<string, ManagedObject>, site: ExportSite<never, never>) {
     this.#objects = objects;
-    this.#into = into;
-    this.#networks = new InventoryNetworks(this.#of('HostSystem'), [...objects.values()], into);
-    this.#limits = readRules(this.#of('ClusterComputeResource'), into);
+    this.#site = site;
+    this.#into = site.into;
+    this.#networks = new InventoryNetworks(this.#of('HostSystem'), [...objects.values()], site);
+    this.#limits = readRules(this.#of('ClusterComputeResource'), site);
   }
 
   read(): void {
@@ -59,31 +52,11 @@ export class InventoryReader {
       ['ClusterComputeResource', 'rules'],
     ] as const;
     for (const [type, aspect] of needed)
-      if (this.#of(type).length === 0)
-        this.#into.gap({
-          platform: PLATFORM,
-          group: GROUP,
-          aspect,
-          kind: 'file',
-          file: '',
-          part: `the JSON of type ${type}`,
-          fix: FIX,
-        });
+      if (this.#of(type).length === 0) this.#site.gap(aspect, 'file', '', `the JSON of type ${type}`, '');
   }
 
   #gap(object: ManagedObject, aspect: 'hosts' | 'memory' | 'cpu' | 'vms', column: string): void {
-    const part = object.type;
-    this.#into.gap({
-      platform: PLATFORM,
-      group: GROUP,
-      aspect,
-      kind: 'column',
-      file: object.file,
-      part,
-      column,
-      count: 1,
-      fix: FIX,
-    });
+    this.#site.gap(aspect, 'column', object.file, object.type, column);
   }
 
   #host(host: ManagedObject): void {
@@ -103,10 +76,9 @@ export class InventoryReader {
     const isAway = maintenance === true || (state !== '' && !/^connected$|^0$/i.test(state));
     this.#into.host(
       plainHost({
-        key: objectKey(id),
+        key: this.#site.key(id),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster: this.#clusterOf(host, name),
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         state: isAway ? 'out of service' : maintenance === null ? 'unknown' : 'in service',
@@ -126,7 +98,7 @@ export class InventoryReader {
     }
     const isCluster = refType(parent) === 'ClusterComputeResource' || /^domain-c/.test(id);
     const name = isCluster ? pickText(this.#objects.get(id)?.fields, 'name') || id : hostName;
-    return this.#into.cluster({ key: objectKey(id), name, platform: PLATFORM, group: GROUP });
+    return this.#into.cluster({ key: this.#site.key(id), name, ...this.#site.origin });
   }
 
   #datastore({ fields, file, id }: ManagedObject): void {
@@ -138,8 +110,8 @@ export class InventoryReader {
       'summary.multipleHostAccess',
       pick(fields, 'summary', 'multipleHostAccess'),
     );
-    this.#into.storage({ key: objectKey(id), name, reach: this.#storageReach(id, fields), evidence: place });
-    this.#storageByName.set(name, objectKey(id));
+    this.#into.storage({ key: this.#site.key(id), name, reach: this.#storageReach(id, fields), evidence: place });
+    this.#storageByName.set(name, this.#site.key(id));
   }
 
   /** Returns LUNs that hosts are configured to ignore: a guest cluster holds a reservation on them. */
@@ -150,7 +122,7 @@ export class InventoryReader {
       for (const lun of pickList(fields, 'config', 'storageDevice', 'scsiLun')) {
         const name = pickText(lun, 'canonicalName');
         if (name === '' || flagOf(pick(lun, 'perenniallyReserved')) !== true) continue;
-        hosts.set(name, (hosts.get(name) ?? new Set()).add(objectKey(id)));
+        hosts.set(name, (hosts.get(name) ?? new Set()).add(this.#site.key(id)));
         files.set(name, file);
       }
     for (const [name, all] of hosts) {
@@ -168,19 +140,19 @@ export class InventoryReader {
   readonly #storageByName = new Map<string, string>();
 
   #storageReach(id: string, fields: unknown): Reach {
-    const mounts = pickList(fields, 'host').map((mount) => objectKey(refOf(pick(mount, 'key'))));
+    const mounts = pickList(fields, 'host').map((mount) => this.#site.key(refOf(pick(mount, 'key'))));
     if (mounts.length > 0) return { kind: 'hosts', hosts: new Set(mounts) };
     const hosts = this.#of('HostSystem');
     const says = hosts.filter((host) => pick(host.fields, 'datastore') !== undefined);
     const has = says.filter((host) => pickList(host.fields, 'datastore').some((one) => refOf(one) === id));
     if (says.length === hosts.length && has.length > 0)
-      return { kind: 'hosts', hosts: new Set(has.map((host) => objectKey(host.id))) };
+      return { kind: 'hosts', hosts: new Set(has.map((host) => this.#site.key(host.id))) };
     return flagOf(pick(fields, 'summary', 'multipleHostAccess')) === false ? { kind: 'local' } : { kind: 'unknown' };
   }
 
   #storageOf(datastore: string, path: string): { storage: string | null; reach: Reach } {
     const name = /^\[([^\]]+)\]/.exec(path)?.[1] ?? '';
-    const byId = objectKey(datastore);
+    const byId = this.#site.key(datastore);
     const key = datastore !== '' && this.#into.storages.has(byId) ? byId : this.#storageByName.get(name);
     return { storage: key ?? null, reach: { kind: 'unknown' } };
   }
@@ -199,12 +171,13 @@ export class InventoryReader {
     const power = isHelper ? 'stopped' : powerOf(state);
     const isTemplate = flagOf(pick(config, 'template') ?? pick(fields, 'summary', 'config', 'template')) === true;
     const hostRef = refOf(pick(fields, 'runtime', 'host') ?? pick(fields, 'summary', 'runtime', 'host'));
-    const host = this.#into.hosts.has(objectKey(hostRef)) ? objectKey(hostRef) : null;
+    const host = this.#into.hosts.has(this.#site.key(hostRef)) ? this.#site.key(hostRef) : null;
     const runs = !isTemplate && (power === 'running' || power === 'unknown');
     if (runs && host === null) this.#gapOfHost(object, hostRef);
     const version = numberOf(pickText(config, 'version').replace(/^vmx-/, '')) ?? 0;
     const devices = devicesOf(pickList(config, 'hardware', 'device'), {
       file,
+      group: this.#site.origin.group,
       vm: name,
       version,
       storageOf: (datastore, path) => this.#storageOf(datastore, path),
@@ -217,11 +190,10 @@ export class InventoryReader {
       pick(fields, 'resourceConfig', 'memoryAllocation', 'reservation');
     this.#into.vm(
       plainVm({
-        key: objectKey(id),
+        key: this.#site.key(id),
         uuid: pickText(config, 'instanceUuid') || pickText(config, 'uuid'),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
         hostSaid: hostRef,
         power,
@@ -253,18 +225,7 @@ export class InventoryReader {
   }
 
   #gapOfHost({ file }: ManagedObject, said: string): void {
-    this.#into.gap({
-      platform: PLATFORM,
-      group: GROUP,
-      aspect: 'vms',
-      kind: said === '' ? 'column' : 'join',
-      file,
-      part: 'VirtualMachine',
-      column: 'runtime.host',
-      count: 1,
-      example: said,
-      fix: FIX,
-    });
+    this.#site.gap('vms', said === '' ? 'column' : 'join', file, 'VirtualMachine', 'runtime.host', said);
   }
 }
 

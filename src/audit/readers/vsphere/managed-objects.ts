@@ -2,8 +2,7 @@
  * Managed objects of vSphere in every JSON form: `govc … -json` of any version, `govc collect -json`, PowerCLI's
  * Get-View. Field names begin with a small letter in some and with a capital in others; types are named only in some.
  */
-import { keyOf } from '../../estate/estate.ts';
-import type { Document } from '../document.ts';
+import { type Document, Unreadable } from '../document.ts';
 import { type Fields, fieldsOf, listOf } from '../formats/values.ts';
 
 export type ManagedType =
@@ -31,11 +30,6 @@ export interface ManagedObject {
   readonly id: string;
   readonly file: string;
   readonly fields: Fields;
-}
-
-/** Returns the key of an object in the estate. */
-export function objectKey(id: string): string {
-  return keyOf('vsphere', id);
 }
 
 /** Returns a field by its path; names may begin with a small or a capital letter. */
@@ -73,15 +67,53 @@ export function refType(value: unknown): string {
   return pickText(value, 'type');
 }
 
-/** Returns all managed objects of the documents; two objects with one ID are merged. */
+/**
+ * Returns all managed objects of the documents; parts of one object are merged. Throws `Unreadable` if one ID stands
+ * for two objects, which happens between two vCenters.
+ */
 export function managedObjects(documents: readonly Document[]): ReadonlyMap<string, ManagedObject> {
   const objects = new Map<string, ManagedObject>();
+  for (const object of partsOf(documents)) {
+    const before = objects.get(object.id);
+    if (before !== undefined && areDifferent(before, object))
+      throw new Unreadable(
+        object.file,
+        `the ID ${object.id} stands for "${nameOf(before.fields)}" in ${before.file} and for "${nameOf(object.fields)}" here`,
+        'Put the export of each vCenter into a directory of its own; of two exports of one vCenter give the newer.',
+      );
+    objects.set(object.id, { ...object, fields: { ...before?.fields, ...object.fields } });
+  }
+  return objects;
+}
+
+/** Returns true if the documents hold objects of several vCenters, which give the same IDs to different objects. */
+export function haveConflicts(documents: readonly Document[]): boolean {
+  const names = new Map<string, ManagedObject>();
+  return partsOf(documents).some((object) => {
+    const before = names.get(object.id);
+    if (before === undefined || nameOf(before.fields) === '') names.set(object.id, object);
+    return before !== undefined && areDifferent(before, object);
+  });
+}
+
+function nameOf(fields: Fields): string {
+  return (
+    pickText(fields, 'name') || pickText(fields, 'config', 'name') || pickText(fields, 'summary', 'config', 'name')
+  );
+}
+
+function areDifferent(one: ManagedObject, other: ManagedObject): boolean {
+  const [name, otherName] = [nameOf(one.fields), nameOf(other.fields)];
+  return one.type !== other.type || (name !== '' && otherName !== '' && name !== otherName);
+}
+
+/** Returns every object, also several times, as the documents have it. */
+function partsOf(documents: readonly Document[]): readonly ManagedObject[] {
+  const found: ManagedObject[] = [];
   const add = (file: string, reference: unknown, fields: Fields): void => {
     const type = refType(reference);
     const id = refOf(reference);
-    if (!TYPES.has(type) || id === '') return;
-    const before = objects.get(id);
-    objects.set(id, { type: type as ManagedType, id, file, fields: { ...before?.fields, ...fields } });
+    if (TYPES.has(type) && id !== '') found.push({ type: type as ManagedType, id, file, fields });
   };
   const visit = (value: unknown, file: string, depth: number): void => {
     if (depth > DEPTH_MAX) return;
@@ -99,7 +131,7 @@ export function managedObjects(documents: readonly Document[]): ReadonlyMap<stri
   };
   for (const document of documents)
     if (document.kind === 'data') for (const value of document.values) visit(value, document.file, 0);
-  return objects;
+  return found;
 }
 
 /** Converts properties with dotted names to an object. */
@@ -127,5 +159,5 @@ function unwrapped(value: unknown): unknown {
 
 /** Returns true if a document has managed objects. */
 export function hasManagedObjects(document: Document): boolean {
-  return document.kind === 'data' && managedObjects([document]).size > 0;
+  return document.kind === 'data' && partsOf([document]).length > 0;
 }

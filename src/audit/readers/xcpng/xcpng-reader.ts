@@ -1,22 +1,13 @@
 /** XCP-ng and XenServer: records of XAPI. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import {
-  type Aspect,
-  type Disk,
-  type Evidence,
-  keyOf,
-  type Nic,
-  type Reach,
-  type Tie,
-  type Vm,
-} from '../../estate/estate.ts';
+import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
+import { ExportSite, sitesOf } from '../export-site.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
 import { type RecordClass, recordsOf, type XapiRecord } from './records.ts';
 
 const PLATFORM = 'xcpng';
-const GROUP = 'xcpng';
 const FIX =
   'Export on the pool master: xe vm-list, host-list, sr-list, vdi-list, vbd-list, pbd-list, network-list, pif-list and vif-list, each with params=all (docs/operating/audit.md).';
 type At = (column: string, value: unknown) => Evidence;
@@ -27,66 +18,54 @@ export const xcpngReader: Reader = {
   claims: (document) => recordsOf([document]).size > 0,
   read: (documents: readonly Document[], into: EstateBuilder) => {
     for (const { file } of documents) into.source(PLATFORM, file);
-    new PoolReader(recordsOf(documents), into).read();
+    const hasHosts = (document: Document): boolean => recordsOf([document]).has('host');
+    for (const site of sitesOf(documents, [hasHosts])) {
+      const records = new ExportSite<RecordClass, XapiRecord>(PLATFORM, FIX, into, site.directory);
+      for (const [kind, all] of recordsOf(site.documents)) records.add(kind, all);
+      new PoolReader(records).read();
+    }
   },
 };
 
 class PoolReader {
-  readonly #records: ReadonlyMap<RecordClass, readonly XapiRecord[]>;
+  readonly #site: ExportSite<RecordClass, XapiRecord>;
   readonly #into: EstateBuilder;
   readonly #vdis: ReadonlyMap<string, XapiRecord>;
-  readonly #byVm = new Map<RecordClass, Map<string, XapiRecord[]>>();
+  readonly #vbds: ReadonlyMap<string, readonly XapiRecord[]>;
+  readonly #vifs: ReadonlyMap<string, readonly XapiRecord[]>;
+  readonly #refusals: ReadonlyMap<string, readonly XapiRecord[]>;
 
-  constructor(records: ReadonlyMap<RecordClass, readonly XapiRecord[]>, into: EstateBuilder) {
-    this.#records = records;
-    this.#vdis = new Map(this.#of('vdi').map((one) => [one.values.get('uuid') ?? '', one]));
-    this.#into = into;
-    for (const kind of ['vbd', 'vif'] as const) {
-      const index = new Map<string, XapiRecord[]>();
-      for (const record of this.#of(kind)) {
-        const vm = record.values.get('vm-uuid') ?? '';
-        const known = index.get(vm) ?? [];
-        index.set(vm, known);
-        known.push(record);
-      }
-      this.#byVm.set(kind, index);
-    }
-  }
-
-  #of(kind: RecordClass): readonly XapiRecord[] {
-    return this.#records.get(kind) ?? [];
-  }
-
-  #gap(
-    aspect: Aspect,
-    kind: 'file' | 'column' | 'join',
-    file: string,
-    part: string,
-    column: string,
-    example = '',
-  ): void {
-    const count = kind === 'file' ? 0 : 1;
-    this.#into.gap({ platform: PLATFORM, group: GROUP, aspect, kind, file, part, column, count, example, fix: FIX });
+  constructor(site: ExportSite<RecordClass, XapiRecord>) {
+    this.#site = site;
+    this.#into = site.into;
+    this.#vdis = new Map(site.of('vdi').map((one) => [one.values.get('uuid') ?? '', one]));
+    const by = (kind: RecordClass, field: string): ReadonlyMap<string, readonly XapiRecord[]> =>
+      Map.groupBy(site.of(kind), ({ values }) => values.get(field) ?? '');
+    this.#vbds = by('vbd', 'vm-uuid');
+    this.#vifs = by('vif', 'vm-uuid');
+    this.#refusals = by('evacuation', 'uuid');
   }
 
   read(): void {
-    const needed = [
-      ['vm', 'vms'],
-      ['host', 'hosts'],
-      ['sr', 'storage'],
-      ['pbd', 'storage'],
-      ['vdi', 'disks'],
-      ['vbd', 'disks'],
-      ['network', 'networks'],
-      ['pif', 'networks'],
-      ['vif', 'networks'],
-    ] as const;
-    for (const [kind, aspect] of needed)
-      if (this.#of(kind).length === 0) this.#gap(aspect, 'file', '', `the records of class ${kind}`, '');
-    for (const host of this.#of('host')) this.#host(host);
-    for (const storage of this.#of('sr')) this.#storage(storage);
-    for (const network of this.#of('network')) this.#network(network);
-    for (const vm of this.#of('vm')) this.#vm(vm);
+    const part = (kind: RecordClass): string => `the records of class ${kind}`;
+    this.#site.need(
+      [
+        ['vm', 'vms', part('vm')],
+        ['host', 'hosts', part('host')],
+        ['sr', 'storage', part('sr')],
+        ['pbd', 'storage', part('pbd')],
+        ['vdi', 'disks', part('vdi')],
+        ['vbd', 'disks', part('vbd')],
+        ['network', 'networks', part('network')],
+        ['pif', 'networks', part('pif')],
+        ['vif', 'networks', part('vif')],
+      ],
+      'some',
+    );
+    for (const host of this.#site.of('host')) this.#host(host);
+    for (const storage of this.#site.of('sr')) this.#storage(storage);
+    for (const network of this.#site.of('network')) this.#network(network);
+    for (const vm of this.#site.of('vm')) this.#vm(vm);
   }
 
   #host({ values, file }: XapiRecord): void {
@@ -94,19 +73,17 @@ class PoolReader {
     const name = values.get('name-label') || uuid;
     const bytes = numberOf(values.get('memory-total'));
     const enabled = flagOf(values.get('enabled'));
-    if (bytes === null) this.#gap('memory', 'column', file, 'host', 'memory-total');
+    if (bytes === null) this.#site.gap('memory', 'column', file, 'host', 'memory-total');
     const cluster = this.#into.cluster({
-      key: keyOf(PLATFORM, 'pool'),
-      name: 'the pool',
-      platform: PLATFORM,
-      group: GROUP,
+      ...this.#site.origin,
+      key: this.#site.key('pool'),
+      name: this.#site.named('the pool'),
     });
     this.#into.host(
       plainHost({
-        key: hostKey(uuid),
+        key: this.#hostKey(uuid),
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         cluster,
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         state: enabled === null ? 'unknown' : enabled ? 'in service' : 'out of service',
@@ -124,20 +101,20 @@ class PoolReader {
     const uuid = values.get('uuid') ?? '';
     const name = values.get('name-label') || uuid;
     const isShared = flagOf(values.get('shared'));
-    const plugged = this.#of('pbd').filter(
-      (one) => one.values.get('sr-uuid') === uuid && flagOf(one.values.get('currently-attached')) === true,
-    );
-    const hosts = new Set(plugged.map((one) => hostKey(one.values.get('host-uuid') ?? '')));
+    const plugged = this.#site
+      .of('pbd')
+      .filter((one) => one.values.get('sr-uuid') === uuid && flagOf(one.values.get('currently-attached')) === true);
+    const hosts = new Set(plugged.map((one) => this.#hostKey(one.values.get('host-uuid') ?? '')));
     const reach: Reach =
       isShared === null
         ? { kind: 'unknown' }
         : !isShared
           ? { kind: 'local' }
-          : this.#of('pbd').length === 0
+          : this.#site.of('pbd').length === 0
             ? { kind: 'unknown' }
             : { kind: 'hosts', hosts };
     this.#into.storage({
-      key: keyOf(PLATFORM, 'sr', uuid),
+      key: this.#site.key('sr', uuid),
       name,
       reach,
       evidence: evidence(file, 'SR', name, 'shared', values.get('shared')),
@@ -147,13 +124,13 @@ class PoolReader {
   #network({ values, file }: XapiRecord): void {
     const uuid = values.get('uuid') ?? '';
     const name = values.get('name-label') || uuid;
-    const pifs = this.#of('pif').filter((one) => one.values.get('network-uuid') === uuid);
-    const hosts = new Set(pifs.map((one) => hostKey(one.values.get('host-uuid') ?? '')));
+    const pifs = this.#site.of('pif').filter((one) => one.values.get('network-uuid') === uuid);
+    const hosts = new Set(pifs.map((one) => this.#hostKey(one.values.get('host-uuid') ?? '')));
     // A network without a physical interface is a separate network on each host.
-    const isIsolated = this.#of('pif').length > 0 && pifs.length === 0;
-    const reach: Reach = this.#of('pif').length === 0 || isIsolated ? { kind: 'every' } : { kind: 'hosts', hosts };
+    const isIsolated = this.#site.of('pif').length > 0 && pifs.length === 0;
+    const reach: Reach = this.#site.of('pif').length === 0 || isIsolated ? { kind: 'every' } : { kind: 'hosts', hosts };
     this.#into.network({
-      key: networkKey(uuid),
+      key: this.#networkKey(uuid),
       name,
       reach,
       isIsolated,
@@ -169,28 +146,27 @@ class PoolReader {
     const power = powerOf(values.get('power-state') ?? '');
     const isTemplate = flagOf(values.get('is-a-template')) === true;
     const said = values.get('resident-on') ?? '';
-    const host = this.#into.hosts.has(hostKey(said)) ? hostKey(said) : null;
+    const host = this.#into.hosts.has(this.#hostKey(said)) ? this.#hostKey(said) : null;
     if (host === null && !isTemplate && (power === 'running' || power === 'unknown'))
-      this.#gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'resident-on', said);
+      this.#site.gap('vms', said === '' ? 'column' : 'join', file, 'VM', 'resident-on', said);
     const bytes = numberOf(values.get('memory-static-max')) ?? numberOf(values.get('memory-actual'));
     this.#into.vm(
       plainVm({
-        key: keyOf(PLATFORM, 'vm', uuid),
+        key: this.#site.key('vm', uuid),
         uuid,
         name,
-        platform: PLATFORM,
-        group: GROUP,
+        ...this.#site.origin,
         host,
         hostSaid: said,
         power,
         isTemplate,
         memoryMib: bytes === null ? null : bytes / 2 ** 20,
         cpus: numberOf(values.get('VCPUs-number') ?? values.get('VCPUs-max') ?? values.get('vcpus-max')),
-        disks: (this.#byVm.get('vbd')?.get(uuid) ?? []).flatMap((vbd) => this.#disk(vbd, name)),
-        nics: (this.#byVm.get('vif')?.get(uuid) ?? []).map((vif) => this.#nic(vif, name)),
+        disks: (this.#vbds.get(uuid) ?? []).flatMap((vbd) => this.#disk(vbd, name)),
+        nics: (this.#vifs.get(uuid) ?? []).map((vif) => this.#nic(vif, name)),
         ties: [...this.#verdict(uuid, name), ...ownTies(values, at)],
         unknowns:
-          power === 'stopped' || this.#byVm.get('vbd')?.has(uuid) === true || this.#of('vbd').length === 0
+          power === 'stopped' || this.#vbds.has(uuid) || this.#site.of('vbd').length === 0
             ? []
             : [{ aspect: 'disks', evidence: at('VBDs', ''), fix: FIX }],
         notes: values.get('name-description') ?? '',
@@ -210,11 +186,11 @@ class PoolReader {
     const name = vdi?.values.get('name-label') || id;
     const isShared = flagOf(vdi?.values.get('sharable')) === true;
     const bytes = numberOf(vdi?.values.get('virtual-size'));
-    const sr = keyOf(PLATFORM, 'sr', vdi?.values.get('sr-uuid') ?? '');
+    const sr = this.#site.key('sr', vdi?.values.get('sr-uuid') ?? '');
     return [
       plainDisk({
         label: name,
-        identities: [{ key: keyOf(PLATFORM, 'vdi', id), kind: 'disk', name }],
+        identities: [{ key: this.#site.key('vdi', id), kind: 'disk', name }],
         permit:
           isShared && vdi !== undefined && !isMedia
             ? { kind: 'shareable', evidence: evidence(vdi.file, 'VDI', name, 'sharable', 'true') }
@@ -232,23 +208,29 @@ class PoolReader {
   #nic({ values, file }: XapiRecord, vm: string): Nic {
     const id = values.get('network-uuid') ?? '';
     const place = evidence(file, 'VIF', vm, 'network-uuid', id);
-    return { network: this.#into.networks.has(networkKey(id)) ? networkKey(id) : null, address: '', evidence: place };
+    return {
+      network: this.#into.networks.has(this.#networkKey(id)) ? this.#networkKey(id) : null,
+      address: '',
+      evidence: place,
+    };
   }
 
   /** Reads XAPI's own reasons why a host cannot be evacuated. */
   #verdict(uuid: string, vm: string): readonly Tie[] {
-    return this.#of('evacuation')
-      .filter(({ values }) => values.get('uuid') === uuid)
-      .map(({ values, file }): Tie => {
-        const reason = values.get('reason') ?? '';
-        const subject = /^[A-Z_]+/.exec(reason)?.[0] ?? reason;
-        return {
-          kind: 'platform verdict',
-          effect: 'blocks',
-          subject,
-          evidence: evidence(file, 'vms-which-prevent-evacuation', vm, 'reason', reason),
-        };
-      });
+    return (this.#refusals.get(uuid) ?? []).map(({ values, file }): Tie => {
+      const reason = values.get('reason') ?? '';
+      const subject = /^[A-Z_]+/.exec(reason)?.[0] ?? reason;
+      const place = evidence(file, 'vms-which-prevent-evacuation', vm, 'reason', reason);
+      return { kind: 'platform verdict', effect: 'blocks', subject, evidence: place };
+    });
+  }
+
+  #hostKey(uuid: string): string {
+    return this.#site.key('host', uuid);
+  }
+
+  #networkKey(uuid: string): string {
+    return this.#site.key('network', uuid);
   }
 }
 
@@ -278,9 +260,6 @@ function ownTies(values: ReadonlyMap<string, string>, at: At): readonly Tie[] {
     ties.push({ kind: 'pinned', effect: 'informs', subject: affinity, evidence: at('affinity', affinity) });
   return ties;
 }
-
-const hostKey = (uuid: string): string => keyOf(PLATFORM, 'host', uuid);
-const networkKey = (uuid: string): string => keyOf(PLATFORM, 'network', uuid);
 
 function powerOf(text: string): Vm['power'] {
   if (/^(?:running|paused)$/i.test(text)) return 'running';
