@@ -4,9 +4,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -15,89 +14,33 @@ import { CodedError, type ErrorCode } from '../base/errors.ts';
 import { run } from '../os/child-process.ts';
 import { isRunning, listProcesses, type ProcessRecord, waitGone } from '../os/process-table.ts';
 import { until } from '../os/testing/until.ts';
-import { enterMachineArgv, type LabRequest, labCall, labStatus } from './client.ts';
-import type { MachineStatus } from './faults.ts';
-import type { LabInfo, LabOptions } from './outer.ts';
-import { down, type UpResult, up } from './up.ts';
+import { enterMachineArgv, labCall, labStatus } from './client.ts';
+import type { LabInfo } from './outer.ts';
+import { AGENT, type Executed, StandInLab, standInOptions, WATCHDOG_MS } from './testing/stand-in-lab.ts';
+import { down, up } from './up.ts';
 
 const DEADLINE_MS = 30_000;
-const SHAPE = { hosts: 2, controlNodes: 1, storageNodes: 1 } as const;
-const AGENT = ['10.77.2.1', 7443] as const;
 const BOOT_ID = '/proc/sys/kernel/random/boot_id';
 const NOBODY = 65_534;
 
-const standIn = (port: number): readonly string[] => [
-  process.execPath,
-  fileURLToPath(new URL('testing/stand-in.ts', import.meta.url)),
-  String(port),
-];
-const WATCHDOG_MS = 3_000;
-const STAND_INS = {
-  ...{ etcd: standIn(2379), control: standIn(7440), storage: standIn(7444), agent: standIn(7443) },
-  watchdogMs: WATCHDOG_MS,
-};
-
-let base: string;
+let lab: StandInLab;
 let dir: string;
-let lab: UpResult;
-const stop = new AbortController();
+let base: string;
 
-const options = (directory: string): LabOptions => ({
-  dir: directory,
-  ...SHAPE,
-  apiPort: 0,
-  standIns: STAND_INS,
-  bare: true,
-});
 const coded = (code: ErrorCode, message: RegExp) => (error: unknown) =>
   error instanceof CodedError && error.code === code && message.test(`${error.message} ${error.advice}`);
 
 before(async () => {
-  base = await mkdtemp(join(tmpdir(), 'groundplane-lab-'));
-  await chmod(base, 0o755);
-  dir = join(base, 'one');
-  const steps: string[] = [];
-  lab = await up({
-    ...options(dir),
-    signal: stop.signal,
-    onProgress: ({ step, of, message }) => steps.push(`${step}/${of} ${message}`),
-  });
-  assert.equal(steps.at(-1), '5/5 ready');
+  lab = await StandInLab.start();
+  ({ dir, base } = lab);
+  assert.equal(lab.steps.at(-1), '5/5 ready');
 });
+after(() => lab.end());
 
-after(async () => {
-  stop.abort(new Error('the test is over'));
-  await lab.ended;
-  await rm(base, { recursive: true });
-});
-
-interface Executed {
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly exitCode: number;
-}
-
-const exec = async (target: string, argv: readonly string[]): Promise<Executed> =>
-  (await labCall(dir, { verb: 'exec', target, argv })) as Executed;
-
-/** Asks the stand-in at an address, from a machine: its answer, `refused` or `silence`. */
-async function ask(from: string, [host, port]: readonly [string, number], line = 'who'): Promise<string> {
-  const script = `
-    const socket = require('node:net').connect({ host: '${host}', port: ${port} }, () => socket.write('${line}\\n'));
-    const say = (text) => { process.stdout.write(text); process.exit(0); };
-    socket.once('data', (chunk) => say(String(chunk).trim()));
-    socket.once('error', (error) => say(error.code === 'ECONNREFUSED' ? 'refused' : error.code));
-    setTimeout(() => say('silence'), 700);`;
-  return (await exec(from, [process.execPath, '-e', script])).stdout;
-}
-
-async function statusOf(name: string): Promise<MachineStatus> {
-  const machine = (await labStatus(dir)).find((candidate) => candidate.name === name);
-  return present(machine, name);
-}
-
-const answers = (from: string, at: readonly [string, number], pattern: RegExp): Promise<void> =>
-  until(`${pattern} from ${at.join(':')}`, async () => pattern.test(await ask(from, at)));
+const exec = (target: string, argv: readonly string[]) => lab.exec(target, argv);
+const ask = (from: string, at: readonly [string, number], line?: string) => lab.ask(from, at, line);
+const statusOf = (name: string) => lab.statusOf(name);
+const answers = (from: string, at: readonly [string, number], pattern: RegExp) => lab.answers(from, at, pattern);
 
 test('every machine has its own name, processes, links and disk, and reaches the others on every network', async () => {
   const { stdout } = await exec('h1', [
@@ -132,7 +75,7 @@ test('configuration and logs are where the layout says, and private', async () =
 });
 
 test('the API port reaches the control node', async () => {
-  const socket = connect({ host: '127.0.0.1', port: lab.info.apiPort });
+  const socket = connect({ host: '127.0.0.1', port: lab.up.info.apiPort });
   socket.write('who\n');
   const [chunk] = await once(socket, 'data', { signal: AbortSignal.timeout(DEADLINE_MS) });
   assert.match(String(chunk), /^c1 \d+\n$/);
@@ -140,20 +83,26 @@ test('the API port reaches the control node', async () => {
 });
 
 test('a second cluster in the same directory is refused, one beside it runs', async () => {
-  await assert.rejects(up(options(dir)), coded('conflict', new RegExp(`process ${process.pid}, since .*gp down`)));
-  const beside = await up({ ...options(join(base, 'two')), detach: true });
+  await assert.rejects(
+    up(standInOptions(dir)),
+    coded('conflict', new RegExp(`process ${process.pid}, since .*gp down`)),
+  );
+  const beside = await up({ ...standInOptions(join(base, 'two')), detach: true });
   try {
-    assert.notEqual(beside.info.apiPort, lab.info.apiPort);
+    assert.notEqual(beside.info.apiPort, lab.up.info.apiPort);
     assert.equal((await labStatus(beside.info.dir)).length, 4);
     // Same directory, same shape, same port after a restart; another number of control nodes is refused.
-    await assert.rejects(up({ ...options(beside.info.dir), detach: true }), coded('conflict', /runs in/));
+    await assert.rejects(up({ ...standInOptions(beside.info.dir), detach: true }), coded('conflict', /runs in/));
     assert.deepEqual(await down({ dir: beside.info.dir }), { ended: true });
     assert.deepEqual(await down({ dir: beside.info.dir }), { ended: false });
-    await assert.rejects(up({ ...options(beside.info.dir), controlNodes: 3 }), coded('conflict', /cannot be changed/));
-    const { hosts: _h, apiPort: _p, ...again } = options(beside.info.dir);
+    await assert.rejects(
+      up({ ...standInOptions(beside.info.dir), controlNodes: 3 }),
+      coded('conflict', /cannot be changed/),
+    );
+    const { hosts: _h, apiPort: _p, ...again } = standInOptions(beside.info.dir);
     const second = await up({ ...again, detach: true });
     assert.equal(second.info.apiPort, beside.info.apiPort);
-    assert.equal(second.info.shape.hosts, SHAPE.hosts);
+    assert.equal(second.info.shape.hosts, 2);
   } finally {
     await down({ dir: beside.info.dir });
   }
@@ -161,12 +110,12 @@ test('a second cluster in the same directory is refused, one beside it runs', as
 });
 
 test('bad directories, shapes and faults are refused with what to do', async () => {
-  await assert.rejects(up(options(join(base, 'x'.repeat(100)))), coded('bad-input', /bytes too long.*--dir/));
-  await assert.rejects(up(options('/run/gp')), coded('bad-input', /under \/run/));
-  await assert.rejects(up({ ...options(join(base, 'three')), controlNodes: 2 }), coded('bad-input', /1 or 3/));
+  await assert.rejects(up(standInOptions(join(base, 'x'.repeat(100)))), coded('bad-input', /bytes too long.*--dir/));
+  await assert.rejects(up(standInOptions('/run/gp')), coded('bad-input', /under \/run/));
+  await assert.rejects(up({ ...standInOptions(join(base, 'three')), controlNodes: 2 }), coded('bad-input', /1 or 3/));
   await mkdir(join(base, 'photos'));
   await writeFile(join(base, 'photos/cat.jpg'), '');
-  await assert.rejects(up(options(join(base, 'photos'))), coded('conflict', /not empty/));
+  await assert.rejects(up(standInOptions(join(base, 'photos'))), coded('conflict', /not empty/));
   await assert.rejects(labCall(join(base, 'none'), { verb: 'status' }), coded('unavailable', /gp up/));
   await assert.rejects(labCall(dir, { verb: 'kill-host', target: 'h9' }), coded('not-found', /c1, s1, h1, h2/));
   await assert.rejects(labCall(dir, { verb: 'kill-host', target: 's1' }), coded('bad-input', /h1, h2/));
@@ -296,6 +245,16 @@ test('a process that stands still is ended and started anew; one that a fault fr
   await until('the same agent as before', async () => (await ask('h2', AGENT)) === agent);
 });
 
+test('a process that stands still before its first sign of life is ended and started anew', async () => {
+  const { starts = 0 } = (await statusOf('h1')).processes['agent'] ?? {};
+  const hang = join(dir, 'machines/h1/state/hang');
+  await exec('h1', ['touch', hang]);
+  await labCall(dir, { verb: 'kill-agent', target: 'h1', once: true });
+  await until('the agent that stands still', async () => (await exec('h1', ['test', '-e', hang])).exitCode === 1);
+  await answers('h2', AGENT, /^h1/);
+  assert.equal((await statusOf('h1')).processes['agent']?.starts, starts + 2);
+});
+
 test('kill-agent: stays dead until restored, its children run on; once: is back at once', async () => {
   const first = await ask('h2', AGENT);
   await ask('h2', AGENT, 'child');
@@ -373,86 +332,6 @@ test('kill-everything, restore', async () => {
   assert.deepEqual((await statusOf('h1')).cutFrom, []);
 });
 
-/** The faults of each kind of machine, one of each; `restore` undoes all of them. */
-const PAIRED: Readonly<Record<'h1' | 'c1' | 's1', readonly Omit<LabRequest, 'target'>[]>> = {
-  h1: [
-    { verb: 'freeze-agent' },
-    { verb: 'kill-host' },
-    { verb: 'cut-host' },
-    { verb: 'kill-agent' },
-    { verb: 'cut-storage' },
-    { verb: 'wipe-host' },
-    { verb: 'thaw' },
-  ],
-  c1: [
-    { verb: 'freeze-server' },
-    { verb: 'kill-server' },
-    { verb: 'kill-etcd' },
-    { verb: 'cut-control' },
-    { verb: 'thaw' },
-  ],
-  s1: [
-    { verb: 'kill-storage' },
-    { verb: 'kill-storage', serviceOnly: true },
-    { verb: 'cut-storage' },
-    { verb: 'cut-control' },
-  ],
-};
-
-/** Does it, or is refused because the machine is off. */
-async function inject(request: LabRequest): Promise<void> {
-  await labCall(dir, request).catch((error: unknown) => {
-    if (!(error instanceof CodedError && error.code === 'conflict')) throw error;
-  });
-}
-
-async function mended(what: string): Promise<void> {
-  await labCall(dir, { verb: 'restore' });
-  await answers('h2', AGENT, /^h1/);
-  await answers('h1', ['10.78.1.1', 7444], /^s1/);
-  await answers('h1', ['10.77.0.11', 7440], /^c1/);
-  await answers('h1', ['10.77.0.11', 2379], /^c1/);
-  for (const { name, power, cutFrom, processes } of await labStatus(dir)) {
-    assert.deepEqual([power, cutFrom], ['on', []], `${name} after ${what}`);
-    for (const [role, { state }] of Object.entries(processes))
-      assert.equal(state, 'running', `${role} of ${name} after ${what}`);
-  }
-}
-
-test('after every pair of faults restore mends the cluster', { timeout: 300_000 }, async () => {
-  const kinds = Object.entries(PAIRED).map(([target, faults]) => ({
-    target,
-    pairs: faults.flatMap((first) => faults.map((second) => [first, second] as const)),
-  }));
-  // Machines of different kinds have nothing to do with each other's faults: their pairs are tried together.
-  const rounds = Math.max(...kinds.map(({ pairs }) => pairs.length));
-  for (let round = 0; round < rounds; round++) {
-    const chosen = kinds.map(({ target, pairs }) => ({ target, pair: pairs[round % pairs.length] ?? [] }));
-    for (const nth of [0, 1])
-      await Promise.all(
-        chosen.flatMap(({ target, pair }) => (pair[nth] === undefined ? [] : [inject({ ...pair[nth], target })])),
-      );
-    await mended(JSON.stringify(chosen));
-  }
-});
-
-test('after any fault and then a power failure of everything, or the other way round, restore mends the cluster', {
-  timeout: 300_000,
-}, async () => {
-  const rounds = Math.max(...Object.values(PAIRED).map((faults) => faults.length));
-  for (let round = 0; round < rounds; round++) {
-    const chosen = Object.entries(PAIRED).map(
-      ([target, faults]) => ({ ...faults[round % faults.length], target }) as LabRequest,
-    );
-    for (const order of ['before', 'after']) {
-      if (order === 'before') await Promise.all(chosen.map(inject));
-      await labCall(dir, { verb: 'kill-everything' });
-      if (order === 'after') await Promise.all(chosen.map(inject));
-      await mended(`${order}: ${JSON.stringify(chosen)}`);
-    }
-  }
-});
-
 test('a process that ends by itself is started again', async () => {
   const before_ = (await statusOf('h2')).processes['agent']?.starts ?? 0;
   await exec('h2', ['pkill', '-f', 'stand-in.ts']);
@@ -481,7 +360,7 @@ interface Outer {
 async function upInProcess(directory: string, uid: number | undefined): Promise<Outer> {
   const main = fileURLToPath(new URL('testing/up-main.ts', import.meta.url));
   const identity = uid === undefined ? {} : { uid, gid: uid };
-  const child = spawn(process.execPath, [main, JSON.stringify(options(directory))], {
+  const child = spawn(process.execPath, [main, JSON.stringify(standInOptions(directory))], {
     ...identity,
     env: { PATH: '/usr/bin:/bin' },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -545,7 +424,7 @@ test('interrupted while it starts, nothing is left', async () => {
   const controller = new AbortController();
   const directory = join(base, 'interrupted');
   const starting = up({
-    ...options(directory),
+    ...standInOptions(directory),
     signal: controller.signal,
     onProgress: ({ step }) => {
       if (step === 2) controller.abort(new Error('changed my mind'));

@@ -32,6 +32,8 @@ export interface RoleCommands {
    * How long a process other than etcd may stand still before it is ended and restarted, in ms. WATCHDOG_MS by default.
    */
   readonly watchdogMs?: number | undefined;
+  /** How long such a process may take to its first beat, in ms (supervisor.ts). */
+  readonly firstBeatMs?: number | undefined;
 }
 
 /** Everything about the cluster that a configuration says. */
@@ -93,7 +95,8 @@ export function processSpec(machine: MachineSpec, role: Role, context: RoleConte
       : { role, argv: [...context.commands.etcd, machine.name] };
   }
   const argv = [...context.commands[role], '--config', configFile(machine, role, context.layout)];
-  return { role, argv, env: ROLE_ENVIRONMENT, watchdogMs: context.commands.watchdogMs ?? WATCHDOG_MS };
+  const { watchdogMs = WATCHDOG_MS, firstBeatMs } = context.commands;
+  return { role, argv, env: ROLE_ENVIRONMENT, watchdogMs, firstBeatMs };
 }
 
 /** Where the role's program finds its configuration. The file holds no secret. */

@@ -1,8 +1,8 @@
 /**
  * Keeps the processes of the roles running on their machines, as an init system would: started again with growing
  * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault holds dead stays dead until
- * it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that has told of its life and
- * then stands still for longer than it may is ended and started anew (os/heartbeat.ts).
+ * it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that
+ * stands still for longer than it may, before its first sign of life or after, is ended and started anew (os/heartbeat.ts).
  */
 
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
@@ -36,7 +36,12 @@ export interface ProcessSpec {
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** How long a process that beats may stand still, in ms; undefined if it does not beat. */
   readonly watchdogMs?: number | undefined;
+  /** How long a process that beats may take from its start to its first beat, in ms. FIRST_BEAT_MS by default. */
+  readonly firstBeatMs?: number | undefined;
 }
+
+/** Far above the start of a process beside hundreds of others on a small machine. */
+const FIRST_BEAT_MS = 300_000;
 
 export type ProcessState = 'running' | 'starting' | 'frozen' | 'dead' | 'stopped';
 
@@ -55,8 +60,9 @@ export class SupervisedProcess {
   #restart: NodeJS.Timeout | undefined;
   #logTimer: NodeJS.Timeout | undefined;
   #watchdog: NodeJS.Timeout | undefined;
-  /** When the process last beat; null before the first beat. */
+  /** When the process last beat, or was started; null if it does not run, or is being ended. */
   #beatMs: number | null = null;
+  #hasBeaten = false;
   /** How often it was started. */
   starts = 0;
 
@@ -166,7 +172,8 @@ export class SupervisedProcess {
       this.starts += 1;
       this.#startedMs = monotonicMs();
       this.#frozen = false;
-      this.#beatMs = null;
+      this.#beatMs = this.#startedMs;
+      this.#hasBeaten = false;
       child.stdio[BEAT_FD]?.on('data', (chunk) => this.#beaten(child, String(chunk)));
       child.once('error', (error) => this.#ended(child, messageOf(error)));
       child.once('exit', (code, signal) => this.#ended(child, signal ?? `exit status ${code}`));
@@ -179,12 +186,14 @@ export class SupervisedProcess {
   #beaten(child: ChildProcess, beats: string): void {
     if (this.#child !== child) return;
     this.#beatMs = monotonicMs();
+    this.#hasBeaten = true;
     if (beats.includes(HELD)) this.#frozen = true;
   }
 
   #ended(child: ChildProcess, how: string): void {
     if (this.#child !== child) return;
     this.#child = undefined;
+    this.#beatMs = null;
     if (this.#wanted !== 'running' || !isRunning(this.machine.init)) return;
     if (monotonicMs() - this.#startedMs > HEALTHY_AFTER_MS) this.#backoffMs = BACKOFF_MS_MIN;
     this.#say(`${this.#name} ended (${how}); it is started again in ${this.#backoffMs} ms`);
@@ -197,7 +206,7 @@ export class SupervisedProcess {
    * either.
    */
   #watch(): void {
-    const { watchdogMs } = this.spec;
+    const { watchdogMs, firstBeatMs = FIRST_BEAT_MS } = this.spec;
     if (watchdogMs === undefined || this.#watchdog !== undefined) return;
     const everyMs = watchdogMs / BEATS;
     let lookedMs = monotonicMs();
@@ -208,7 +217,7 @@ export class SupervisedProcess {
       if (this.#beatMs === null || this.#frozen || this.#wanted !== 'running') return;
       if (isLate) this.#beatMs = nowMs;
       const stillMs = nowMs - this.#beatMs;
-      if (stillMs <= watchdogMs) return;
+      if (stillMs <= (this.#hasBeaten ? watchdogMs : firstBeatMs)) return;
       this.#beatMs = null;
       this.#say(`${this.#name} has been standing still for ${Math.round(stillMs / 1_000)} s and is ended`);
       this.kill({ hold: false }).catch((error: unknown) =>

@@ -1,7 +1,7 @@
 /**
  * A stand-in for a role's program in the lab's tests: listens where the role would, says who it is, and can be asked to
  * start a child that outlives it (as an agent starts QEMUs). Where there is a join token it joins: it keeps the token
- * as its identity.
+ * as its identity. If there is a file `hang` in its state directory, it removes that and stands still.
  *
  *   node stand-in.ts PORT…                listens on every address (etcd's place)
  *   node stand-in.ts PORT… --config FILE  also on the configuration's `apiSocket`, if it has one
@@ -12,8 +12,6 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { createServer, type Socket } from 'node:net';
 import { startHeartbeat } from '../../os/heartbeat.ts';
 
-startHeartbeat();
-
 const at = process.argv.indexOf('--config');
 const file = at < 0 ? undefined : process.argv[at + 1];
 interface Config {
@@ -21,6 +19,13 @@ interface Config {
   readonly [key: string]: unknown;
 }
 const config: Config = file === undefined ? {} : (JSON.parse(readFileSync(file, 'utf8')) as Config);
+const stateDir = String(config['stateDir']);
+if (existsSync(`${stateDir}/hang`)) {
+  // Once, before its first sign of life.
+  rmSync(`${stateDir}/hang`);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+startHeartbeat();
 const ports = process.argv.slice(2).map(Number).filter(Number.isInteger);
 const name = config.name ?? process.argv.at(-1) ?? '';
 
@@ -37,7 +42,6 @@ function serve(socket: Socket): void {
 
 for (const port of ports) createServer(serve).listen(port, '0.0.0.0');
 const join = config['join'] as { readonly tokenFile: string } | undefined;
-const stateDir = String(config['stateDir']);
 if (join !== undefined && existsSync(join.tokenFile) && readdirSync(stateDir).length === 0)
   writeFileSync(`${stateDir}/identity`, readFileSync(join.tokenFile));
 const apiSocket = config['apiSocket'];
