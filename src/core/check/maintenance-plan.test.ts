@@ -1,4 +1,4 @@
-import { deepEqual, equal, match } from 'node:assert/strict';
+import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Estate, EstateHost, EstateVm } from '../maintenance/estate.ts';
 import { modelOf } from '../maintenance/model.ts';
@@ -52,12 +52,12 @@ function withHost(name: string, more: Partial<EstateHost>): Estate {
 }
 
 function finds(expected: RegExp, estate: Estate, plan: MaintenancePlan): void {
-  match(checkPlan(estate, plan).join('\n'), expected);
+  assert.match(checkPlan(estate, plan).join('\n'), expected);
 }
 
 test('the plan that the mistakes are planted in has none, and is what the mistakes need', () => {
-  deepEqual(checkPlan(ESTATE, PLAN), []);
-  deepEqual(
+  assert.deepEqual(checkPlan(ESTATE, PLAN), []);
+  assert.deepEqual(
     PLAN.waves[0]?.moves.map(({ name, from, to, after }) => `${name}:${from}>${to} after ${after.join(',')}`),
     ['s2:h2>h4 after ', 'big:h1>h2 after 0'],
   );
@@ -201,8 +201,8 @@ describe('room for a loss', () => {
     withWave(plan, () => ({ room: room === null ? null : { ...room, ...change } }));
 
   test('the witness holds, and each mistake in it is found', () => {
-    deepEqual(checkPlan(roomy, plan), []);
-    equal(room?.host, 'h2');
+    assert.deepEqual(checkPlan(roomy, plan), []);
+    assert.equal(room?.host, 'h2');
     finds(
       /no room is kept/,
       roomy,
@@ -227,10 +227,13 @@ describe('room for a loss', () => {
 describe('what is left of a plan', () => {
   test('is judged against the estate as it is now', () => {
     const moving = withVm('s2', { movingTo: hostName('h4') });
-    deepEqual(checkPlan(moving, PLAN, { ended: new Set(), begun: new Set([0]) }), []);
+    assert.deepEqual(checkPlan(moving, PLAN, { ended: new Set(), begun: new Set([0]) }), []);
     const arrived = withVm('s2', { host: hostName('h4') });
-    deepEqual(checkPlan(arrived, PLAN, { ended: new Set([0]), begun: new Set() }), []);
+    assert.deepEqual(checkPlan(arrived, PLAN, { ended: new Set([0]), begun: new Set() }), []);
     const filled = { ...arrived, vms: [...arrived.vms, aVm('new', 'h2', { memoryMib: 8_192 })] };
-    match(checkPlan(filled, PLAN, { ended: new Set([0]), begun: new Set() }).join(), /h2 may be short of memory/);
+    assert.match(
+      checkPlan(filled, PLAN, { ended: new Set([0]), begun: new Set() }).join(),
+      /h2 may be short of memory/,
+    );
   });
 });

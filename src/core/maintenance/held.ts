@@ -1,26 +1,28 @@
 /** Which VMs cannot be moved now, and why. Pure. What holds a VM still holds it for a whole plan. */
 import type { Model } from './model.ts';
+import type { Constraint } from './relax.ts';
 
 /** Why a VM stays where it is. */
 export interface Hold {
-  readonly rule: string;
+  readonly constraint: Constraint;
   readonly words: string;
 }
 
 /** Returns why the VM cannot be moved now; null: it can, as far as the VM itself is concerned. */
 export function holdOf(model: Model, index: number): Hold | null {
   const vm = model.vmAt(index);
-  if (vm.movingTo !== null) return { rule: `moving:${vm.name}`, words: `${vm.name} is moving to ${vm.movingTo} now` };
-  if (vm.unsettled !== null) return { rule: `unsettled:${vm.name}`, words: vm.unsettled };
+  if (vm.movingTo !== null)
+    return { constraint: { kind: 'moving', name: vm.name }, words: `${vm.name} is moving to ${vm.movingTo} now` };
+  if (vm.unsettled !== null) return { constraint: { kind: 'unsettled', name: vm.name }, words: vm.unsettled };
   const cluster = model.clusters[model.groups.clusterOf.get(index) ?? -1];
   if (cluster === undefined) return null;
   const { name, maxDisturbed, toleratesMs, disturbed } = cluster;
   if (vm.pauseMs > toleratesMs) {
     const words = `the move would hold ${vm.name} still for about ${vm.pauseMs} ms, and guest cluster ${name} tolerates ${toleratesMs} ms`;
-    return { rule: `pause:${name}`, words };
+    return { constraint: { kind: 'pause', name }, words };
   }
   const others = disturbed.filter((id) => id !== vm.id).length;
   if (others < maxDisturbed) return null;
   const words = `${others} other members of guest cluster ${name} are stopped or paused, and it bears ${maxDisturbed} disturbed at once`;
-  return { rule: `disturbed:${name}`, words };
+  return { constraint: { kind: 'disturbed', name }, words };
 }

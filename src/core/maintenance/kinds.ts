@@ -3,6 +3,7 @@
  * a few shapes: which shape goes with which kind is decided once.
  */
 import type { EstateHost, EstateVm } from './estate.ts';
+import type { Constraint } from './relax.ts';
 
 /** What a VM needs of any host that it runs on: its shape. */
 type Shape = Pick<EstateVm, 'cpuModel' | 'networks' | 'storage'>;
@@ -11,7 +12,7 @@ type Kind = Pick<EstateHost, 'accelerator' | 'cpuModels' | 'withoutNetworks' | '
 
 /** Why a host of one kind cannot take a VM: the constraint, and words for people. */
 export interface Misfit {
-  readonly rule: 'cpu-model' | 'network' | 'storage' | 'accelerator' | 'release';
+  readonly constraint: Constraint;
   readonly words: string;
 }
 
@@ -68,11 +69,13 @@ export class Kinds {
     const host = this.#kinds[kind];
     if (vm === undefined || host === undefined) throw new Error(`No shape ${shape} or no kind ${kind}.`);
     if (vm.cpuModel !== 'baseline' && !host.cpuModels.includes(vm.cpuModel))
-      return { rule: 'cpu-model', words: `its CPUs cannot be ${vm.cpuModel}` };
+      return { constraint: { kind: 'cpu-model', name: vm.cpuModel }, words: `its CPUs cannot be ${vm.cpuModel}` };
     const network = vm.networks.find((name) => host.withoutNetworks.includes(name));
-    if (network !== undefined) return { rule: 'network', words: `it does not reach network ${network}` };
+    if (network !== undefined)
+      return { constraint: { kind: 'network', name: network }, words: `it does not reach network ${network}` };
     const storage = vm.storage.find((name) => host.withoutStorage.includes(name));
-    if (storage !== undefined) return { rule: 'storage', words: `it does not reach storage node ${storage}` };
+    if (storage !== undefined)
+      return { constraint: { kind: 'storage', name: storage }, words: `it does not reach storage node ${storage}` };
     return null;
   }
 
@@ -82,10 +85,10 @@ export class Kinds {
     if (source === undefined || host === undefined) throw new Error(`No kind ${from} or no kind ${to}.`);
     if (source.accelerator !== host.accelerator) {
       const words = `its guests run by ${host.accelerator}, and this one by ${source.accelerator}`;
-      return { rule: 'accelerator', words };
+      return { constraint: { kind: 'accelerator', name: '' }, words };
     }
     if (host.release < source.release)
-      return { rule: 'release', words: 'its release is older than the one it runs on' };
+      return { constraint: { kind: 'release', name: '' }, words: 'its release is older than the one the VM runs on' };
     return null;
   }
 }

@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { HostName } from '../../base/ids.ts';
@@ -13,12 +13,12 @@ import { aGuestCluster, aHost, aRule, aVm, estateOf, hostName } from './testing/
 /** Plans, and lets the checker judge what comes out. */
 function plan(estate: Estate, ...hosts: string[]): MaintenancePlan | Refusal {
   const outcome = planEvacuation(modelOf(estate), hosts.map(hostName));
-  if (outcome.kind === 'plan') deepEqual(checkPlan(estate, outcome), []);
+  if (outcome.kind === 'plan') assert.deepEqual(checkPlan(estate, outcome), []);
   return outcome;
 }
 
 function movesOf(outcome: MaintenancePlan | Refusal): readonly PlannedMove[] {
-  equal(outcome.kind, 'plan', JSON.stringify(outcome));
+  assert.equal(outcome.kind, 'plan', JSON.stringify(outcome));
   return outcome.kind === 'plan' ? outcome.waves.flatMap(({ moves }) => moves) : [];
 }
 
@@ -36,18 +36,18 @@ const THREE = [aHost('h1'), aHost('h2'), aHost('h3')];
 describe('a destination', () => {
   test('is the host that is left with the least free memory', () => {
     const estate = estateOf({ hosts: THREE, vms: [aVm('a', 'h1'), aVm('b', 'h3')] });
-    deepEqual(routes(plan(estate, 'h1')), ['a:h1>h3']);
+    assert.deepEqual(routes(plan(estate, 'h1')), ['a:h1>h3']);
   });
 
   for (const state of ['cordoned', 'quarantined', 'maintenance', 'silent'] as const)
     test(`is never a host that is ${state}`, () => {
       const hosts = [aHost('h1'), aHost('h2', { state }), aHost('h3')];
-      deepEqual(routes(plan(estateOf({ hosts, vms: [aVm('a', 'h1'), aVm('b', 'h2')] }), 'h1')), ['a:h1>h3']);
+      assert.deepEqual(routes(plan(estateOf({ hosts, vms: [aVm('a', 'h1'), aVm('b', 'h2')] }), 'h1')), ['a:h1>h3']);
     });
 
   test('is never another host that is emptied', () => {
     const estate = estateOf({ hosts: THREE, vms: [aVm('a', 'h1'), aVm('b', 'h2')] });
-    deepEqual(routes(plan(estate, 'h1', 'h2')).toSorted(), ['a:h1>h3', 'b:h2>h3']);
+    assert.deepEqual(routes(plan(estate, 'h1', 'h2')).toSorted(), ['a:h1>h3', 'b:h2>h3']);
   });
 
   test('has the CPU model, reaches networks and storage, runs guests the same way, and is no older release', () => {
@@ -61,22 +61,22 @@ describe('a destination', () => {
       aHost('right', { release: 3, cpuModels: ['new'] }),
     ];
     const vm = aVm('a', 'h1', { cpuModel: 'new', networks: ['lan' as never], storage: ['s1' as never] });
-    deepEqual(routes(plan(estateOf({ hosts, vms: [vm] }), 'h1')), ['a:h1>right']);
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms: [vm] }), 'h1')), ['a:h1>right']);
   });
 
   test('has memory that nobody else claimed, and vCPUs within the overcommit', () => {
     const hosts = [aHost('h1'), aHost('h2', { claimedMib: 14_000 }), aHost('h3', { vcpus: 1 }), aHost('h4')];
     const vms = [aVm('a', 'h1', { vcpus: 3 })];
-    deepEqual(routes(plan(estateOf({ hosts, vms, policy: { vcpuOvercommit: 2 } }), 'h1')), ['a:h1>h4']);
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms, policy: { vcpuOvercommit: 2 } }), 'h1')), ['a:h1>h4']);
   });
 
   test('is one that the tie of the VM allows', () => {
     const tie = { name: 'pin', what: 'pinned', hosts: ['h1', 'h3'].map(hostName) };
-    deepEqual(routes(plan(estateOf({ hosts: THREE, vms: [aVm('a', 'h1', { tie }), aVm('b', 'h2')] }), 'h1')), [
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: [aVm('a', 'h1', { tie }), aVm('b', 'h2')] }), 'h1')), [
       'a:h1>h3',
     ]);
     const only = { ...tie, hosts: [hostName('h1')] };
-    equal(obstacle(plan(estateOf({ hosts: THREE, vms: [aVm('a', 'h1', { tie: only })] }), 'h1')), 'no-place');
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms: [aVm('a', 'h1', { tie: only })] }), 'h1')), 'no-place');
   });
 });
 
@@ -89,8 +89,8 @@ describe('rules', () => {
       aHost('h4', { rack: 'r3' }),
     ];
     const vms = [aVm('a', 'h1'), aVm('b', 'h2'), aVm('x', 'h2')];
-    deepEqual(routes(plan(estateOf({ hosts, vms, rules: [aRule('r', ['a', 'b'])] }), 'h1')), ['a:h1>h3']);
-    deepEqual(routes(plan(estateOf({ hosts, vms, rules: [aRule('r', ['a', 'b'], { by: 'rack' })] }), 'h1')), [
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms, rules: [aRule('r', ['a', 'b'])] }), 'h1')), ['a:h1>h3']);
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms, rules: [aRule('r', ['a', 'b'], { by: 'rack' })] }), 'h1')), [
       'a:h1>h4',
     ]);
   });
@@ -98,19 +98,19 @@ describe('rules', () => {
   test('soft ones are kept where that is possible, and stand in nobody’s way', () => {
     const vms = [aVm('a', 'h1'), aVm('b', 'h2')];
     const rules = [aRule('r', ['a', 'b'], { hard: false })];
-    deepEqual(routes(plan(estateOf({ hosts: THREE, vms, rules }), 'h1')), ['a:h1>h3']);
-    deepEqual(routes(plan(estateOf({ hosts: THREE.slice(0, 2), vms, rules }), 'h1')), ['a:h1>h2']);
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms, rules }), 'h1')), ['a:h1>h3']);
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE.slice(0, 2), vms, rules }), 'h1')), ['a:h1>h2']);
   });
 
   test('VMs that belong together go to one host, or stay in one rack', () => {
     const vms = [aVm('a', 'h1'), aVm('b', 'h1'), aVm('x', 'h2', { memoryMib: 12_288 })];
     const together = aRule('t', ['a', 'b'], { kind: 'together' });
-    deepEqual(routes(plan(estateOf({ hosts: THREE, vms, rules: [together] }), 'h1')), ['a:h1>h3', 'b:h1>h3']);
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms, rules: [together] }), 'h1')), ['a:h1>h3', 'b:h1>h3']);
     const hosts = [aHost('h1', { rack: 'r1' }), aHost('h2', { rack: 'r1' }), aHost('h3', { rack: 'r2' })];
     const byRack = aRule('t', ['a', 'c'], { kind: 'together', by: 'rack' });
     const inRack = [aVm('a', 'h1'), aVm('c', 'h2'), aVm('y', 'h3')];
-    deepEqual(routes(plan(estateOf({ hosts, vms: inRack, rules: [byRack] }), 'h1')), ['a:h1>h2']);
-    deepEqual(routes(plan(estateOf({ hosts, vms: inRack, rules: [byRack] }), 'h1', 'h2')).toSorted(), [
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms: inRack, rules: [byRack] }), 'h1')), ['a:h1>h2']);
+    assert.deepEqual(routes(plan(estateOf({ hosts, vms: inRack, rules: [byRack] }), 'h1', 'h2')).toSorted(), [
       'a:h1>h3',
       'c:h2>h3',
     ]);
@@ -129,7 +129,7 @@ describe('rules', () => {
         'h1',
       ),
     );
-    deepEqual(
+    assert.deepEqual(
       moves.map(({ name, after, why }) => [name, [...after], why]),
       [
         ['b', [], 'make-room'],
@@ -147,18 +147,18 @@ describe('guest clusters', () => {
     const moves = movesOf(plan(estateOf({ hosts, vms, guestClusters: [cluster] }), 'h1', 'h2'));
     const of = (name: string): PlannedMove | undefined => moves.find((move) => move.name === name);
     const [first, second] = [of('a'), of('b')].toSorted((x, y) => (x?.id ?? 0) - (y?.id ?? 0));
-    ok(second?.after.includes(first?.id ?? -1));
-    ok((second?.startsAtMs ?? 0) >= (first?.durationMs ?? 0));
+    assert.ok(second?.after.includes(first?.id ?? -1));
+    assert.ok((second?.startsAtMs ?? 0) >= (first?.durationMs ?? 0));
   });
 
   test('no member moves whose pause is too long, or while others are down', () => {
     const vms = [aVm('a', 'h1'), aVm('b', 'h2')];
     const tolerant = aGuestCluster('gc', ['a', 'b'], { toleratesMs: 300 });
-    equal(obstacle(plan(estateOf({ hosts: THREE, vms, guestClusters: [tolerant] }), 'h1')), 'no-place');
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms, guestClusters: [tolerant] }), 'h1')), 'no-place');
     const down = aGuestCluster('gc', ['a', 'b'], { disturbed: [vms[1]?.id ?? ('' as never)] });
-    equal(obstacle(plan(estateOf({ hosts: THREE, vms, guestClusters: [down] }), 'h1')), 'no-place');
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms, guestClusters: [down] }), 'h1')), 'no-place');
     const itself = aGuestCluster('gc', ['a', 'b'], { disturbed: [vms[0]?.id ?? ('' as never)] });
-    deepEqual(routes(plan(estateOf({ hosts: THREE, vms, guestClusters: [itself] }), 'h1')), ['a:h1>h3']);
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms, guestClusters: [itself] }), 'h1')), ['a:h1>h3']);
   });
 });
 
@@ -170,14 +170,14 @@ describe('room', () => {
       aVm('s3', 'h3', { memoryMib: 8_192 }),
     ];
     const moves = movesOf(plan(estateOf({ hosts: THREE, vms }), 'h1'));
-    deepEqual(
+    assert.deepEqual(
       moves.map(({ name, why }) => [name, why]),
       [
         ['s2', 'make-room'],
         ['big', 'evacuate'],
       ],
     );
-    deepEqual(moves[1]?.after, [0]);
+    assert.deepEqual(moves[1]?.after, [0]);
   });
 
   test('is found by way of a third host where VMs wait for each other', () => {
@@ -195,25 +195,25 @@ describe('room', () => {
       aVm('c', 'h3', gib(4)),
     ];
     const outcome = plan(estateOf({ hosts, vms }), 'h1');
-    deepEqual(routes(outcome), ['c:h3>h4', 'b:h2>h3', 'c:h4>h2', 'a:h1>h2']);
-    equal(movesOf(outcome)[0]?.why, 'by-way');
+    assert.deepEqual(routes(outcome), ['c:h3>h4', 'b:h2>h3', 'c:h4>h2', 'a:h1>h2']);
+    assert.equal(movesOf(outcome)[0]?.why, 'by-way');
   });
 
   test('is kept for the loss of the fullest host, and proven by a placement', () => {
     const vms = [aVm('a', 'h1'), aVm('b', 'h2', { memoryMib: 8_192 }), aVm('c', 'h3', { memoryMib: 8_192 })];
     const policy = { keepRoomForLoss: true };
-    equal(obstacle(plan(estateOf({ hosts: THREE, vms, policy }), 'h1')), 'no-room-for-loss');
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms, policy }), 'h1')), 'no-room-for-loss');
     const outcome = plan(estateOf({ hosts: [...THREE, aHost('h4')], vms, policy }), 'h1');
-    equal(outcome.kind === 'plan' && outcome.waves[0]?.room?.restarts.length, 2);
+    assert.equal(outcome.kind === 'plan' && outcome.waves[0]?.room?.restarts.length, 2);
   });
 });
 
 describe('moves under way', () => {
   test('away from the host need nothing; to the host stand in the way', () => {
     const away = [aVm('a', 'h1', { movingTo: hostName('h2') }), aVm('b', 'h1')];
-    deepEqual(routes(plan(estateOf({ hosts: THREE, vms: away }), 'h1')), ['b:h1>h2']);
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: away }), 'h1')), ['b:h1>h2']);
     const coming = [aVm('a', 'h2', { movingTo: hostName('h1') })];
-    equal(obstacle(plan(estateOf({ hosts: THREE, vms: coming }), 'h1')), 'no-place');
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms: coming }), 'h1')), 'no-place');
   });
 });
 
@@ -222,7 +222,7 @@ describe('foretold', () => {
     const vms = ['a', 'b', 'c'].map((name) => aVm(name, 'h1', { memoryMib: 4_000 }));
     const policy = { hostMibPerSecond: 1_000, moveOverheadMs: 500, movesPerHost: 2 };
     const outcome = plan(estateOf({ hosts: THREE, vms, policy }), 'h1');
-    deepEqual(
+    assert.deepEqual(
       movesOf(outcome).map(({ startsAtMs, durationMs }) => [startsAtMs, durationMs]),
       [
         [0, 8_500],
@@ -230,7 +230,7 @@ describe('foretold', () => {
         [8_500, 8_500],
       ],
     );
-    deepEqual(
+    assert.deepEqual(
       outcome.kind === 'plan' && outcome.waves[0]?.steps[0]?.memory.map(({ heldMib }) => heldMib),
       [12_000, 8_000],
     );
@@ -239,7 +239,7 @@ describe('foretold', () => {
   test('a guest that writes faster than the link copies is named', () => {
     const vms = [aVm('a', 'h1', { dirtyMibPerSecond: 600 }), aVm('b', 'h1', { dirtyMibPerSecond: 100 })];
     const moves = movesOf(plan(estateOf({ hosts: THREE, vms }), 'h1'));
-    deepEqual(
+    assert.deepEqual(
       moves.map(({ name, converges }) => [name, converges]),
       [
         ['a', false],
@@ -252,7 +252,7 @@ describe('foretold', () => {
     const hosts = THREE.map((host) => ({ ...host, link: 'up' }));
     const policy = { links: [{ name: 'up', movesMax: 1, mibPerSecond: 100 }] };
     const moves = movesOf(plan(estateOf({ hosts, vms: [aVm('a', 'h1'), aVm('b', 'h1')], policy }), 'h1'));
-    deepEqual(moves[1]?.after, [0]);
+    assert.deepEqual(moves[1]?.after, [0]);
   });
 });
 
@@ -283,14 +283,14 @@ describe('whatever the estate', () => {
     fc.assert(
       fc.property(estates, fc.integer({ min: 1, max: 3 }), (estate, count) => {
         const outcome = planEvacuation(modelOf(estate), chosen(estate, count));
-        deepEqual(planEvacuation(modelOf(estate), chosen(estate, count)), outcome);
+        assert.deepEqual(planEvacuation(modelOf(estate), chosen(estate, count)), outcome);
         if (outcome.kind === 'plan') {
           plans += 1;
-          deepEqual(checkPlan(estate, outcome), []);
+          assert.deepEqual(checkPlan(estate, outcome), []);
         }
       }),
       { seed: 17, numRuns: 300 },
     );
-    ok(plans > 100, `${plans} of 300 have a plan`);
+    assert.ok(plans > 100, `${plans} of 300 have a plan`);
   });
 });

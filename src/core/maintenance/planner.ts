@@ -1,6 +1,6 @@
 /**
- * From a snapshot to a plan that empties hosts: one, a rack, or any others at once. Pure and deterministic: no clock, no
- * chance, a budget counted in attempts. docs/specs/maintenance-plan.md says what a plan guarantees;
+ * From a snapshot to a plan that empties hosts: one, a rack, or any others at once. Pure and deterministic: no clock,
+ * no chance, a budget counted in attempts. docs/specs/maintenance-plan.md says what a plan guarantees;
  * check/maintenance-plan.ts verifies it without this code.
  */
 import type { HostName } from '../../base/ids.ts';
@@ -43,5 +43,5 @@ function planOf(waves: readonly PlannedWave[], rest: Pick<MaintenancePlan, 'afte
 /** What is said where a wave has no plan. */
 function refusalOf(model: Model, outcome: Extract<WaveOutcome, { kind: 'none' }>, wavesDone: number): Refusal {
   const vms = outcome.vms.map((vm) => model.vmAt(vm).id);
-  return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: false, wavesDone };
+  return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: outcome.proven, wavesDone };
 }

@@ -4,6 +4,7 @@
  */
 import type { VmId } from '../../base/ids.ts';
 import type { EstateGuestCluster, EstateRule } from './estate.ts';
+import type { Constraint } from './relax.ts';
 
 /** What groups are made from (model.ts). */
 export interface GroupSource {
@@ -18,7 +19,7 @@ export interface GroupSource {
 
 /** VMs of which one host, or one rack, may have at most `most`. */
 export interface ApartGroup {
-  readonly constraint: string;
+  readonly constraint: Constraint;
   readonly vms: readonly number[];
   readonly byRack: boolean;
   readonly hard: boolean;
@@ -27,7 +28,7 @@ export interface ApartGroup {
 
 /** VMs that belong on one host or in one rack. */
 export interface TogetherGroup {
-  readonly constraint: string;
+  readonly constraint: Constraint;
   readonly vms: readonly number[];
   readonly byRack: boolean;
   readonly hard: boolean;
@@ -64,7 +65,11 @@ export function groupsOf(model: GroupSource): Groups {
   const apart: ApartGroup[] = [];
   const together: TogetherGroup[] = [];
   for (const rule of model.rules) {
-    const group = { constraint: `rule:${rule.name}`, vms: indexes(rule.vms), byRack: rule.by === 'rack' };
+    const group = {
+      constraint: { kind: 'rule' as const, name: rule.name },
+      vms: indexes(rule.vms),
+      byRack: rule.by === 'rack',
+    };
     const isBundled = rule.kind === 'together' && rule.hard && rule.by === 'host';
     if (rule.kind === 'apart') apart.push({ ...group, hard: rule.hard, most: rule.most });
     // Where the VMs of a hard rule are not together now, no single move can break it: it is kept where that costs
@@ -76,7 +81,7 @@ export function groupsOf(model: GroupSource): Groups {
     const vms = indexes(cluster.members);
     for (const vm of vms) clusterOf.set(vm, number);
     apart.push({
-      constraint: `guest-cluster:${cluster.name}`,
+      constraint: { kind: 'guest-cluster', name: cluster.name },
       vms,
       byRack: false,
       hard: !cluster.sharesHosts,

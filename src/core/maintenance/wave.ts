@@ -8,13 +8,22 @@ import type { Journey } from './journey.ts';
 import type { Layout } from './layout.ts';
 import { fullestHost, loseHost, type RoomOptions } from './loss.ts';
 import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
+import { isProven } from './proof.ts';
 import { type ScheduleOptions, schedule } from './schedule.ts';
 import { type Budget, placeAll } from './search.ts';
 
 /** A planned wave, or what stood in its way. */
 export type WaveOutcome =
   | { readonly kind: 'wave'; readonly wave: PlannedWave }
-  | { readonly kind: 'none'; readonly obstacle: Refusal['obstacle']; readonly vms: readonly number[] };
+  | {
+      readonly kind: 'none';
+      readonly obstacle: Refusal['obstacle'];
+      readonly vms: readonly number[];
+      readonly proven: boolean;
+    };
+
+/** What came of one attempt. */
+type Attempt = Extract<WaveOutcome, { kind: 'wave' }> | Omit<Extract<WaveOutcome, { kind: 'none' }>, 'proven'>;
 
 /**
  * Plans the wave that empties `hosts`; the numbers of its moves begin at `firstId`. The hosts are closed afterwards.
@@ -37,18 +46,19 @@ export function planWave(
     return outcome;
   }
   layout.undo(mark);
+  const proven = isProven(layout, hosts, outcome);
   for (const [number, host] of hosts.entries()) {
     const tier = tiers[number] ?? null;
     if (tier !== null) layout.reopen(host, { tier, kind: layout.kind[host] ?? 0 });
   }
-  return outcome;
+  return { ...outcome, proven };
 }
 
 function attempt(
   layout: Layout,
   hosts: readonly number[],
   options: ScheduleOptions & { readonly budget: Budget },
-): WaveOutcome {
+): Attempt {
   const { model } = layout;
   const mark = layout.mark();
   const leads = hosts.flatMap((host) => [...layout.residents(host)]);
