@@ -1,6 +1,8 @@
 /** For tests of requests: the records of a small cluster, which take in the changes of admitted requests. */
 import type { HostName, StorageName } from '../../../base/ids.ts';
 import { ClusterIndex } from '../../model/cluster-index.ts';
+import { PREFIX } from '../../model/keys.ts';
+import { readRecord } from '../../model/record-shapes.ts';
 import { seenHost } from '../../plan/testing/sample-records.ts';
 import type { Change, Entry, RequestSnapshot } from '../../ports/store.ts';
 import type { Admitted, Basis, Observed } from '../basis.ts';
@@ -9,6 +11,19 @@ const MIB = 1024 ** 2;
 
 /** The time of every request, in Unix ms. */
 const ASKED_AT = 1_700_000_000_000;
+
+const PREFIX_OF: Readonly<Record<Change['kind'], string>> = {
+  vm: PREFIX.vm,
+  disk: PREFIX.disk,
+  host: PREFIX.host,
+  storage: PREFIX.storage,
+  network: PREFIX.network,
+  task: PREFIX.task,
+  'shared-disk': PREFIX.sharedDisk,
+  'guest-cluster': PREFIX.guestCluster,
+  image: PREFIX.image,
+  token: PREFIX.token,
+};
 
 /** See the module. */
 export class RecordWorld {
@@ -50,6 +65,25 @@ export class RecordWorld {
   take<T>({ changes, result }: Admitted<T>): T {
     this.apply(changes);
     return result;
+  }
+
+  /** The changes that make storage nodes. */
+  storageNodes(names: readonly string[]): Change[] {
+    return names.map((name, index): Change => {
+      const id = name as StorageName;
+      const addresses = { control: `10.8.0.${index + 1}`, storage: `10.8.1.${index + 1}` };
+      return { kind: 'storage', id, value: { name: id, addresses, joinedAt: 0 } };
+    });
+  }
+
+  /** What no control node could read of the records, one sentence each. */
+  unreadableRecords(): readonly string[] {
+    return Object.entries(this.#tables).flatMap(([kind, table]) =>
+      [...table].flatMap(([id, { value }]) => {
+        const read = readRecord(PREFIX_OF[kind as Change['kind']] + id, JSON.stringify(value));
+        return 'finding' in read ? [`${kind} ${id} ${read.finding}`] : [];
+      }),
+    );
   }
 
   /** What a request is decided from now. Each identifier that is drawn is a new one. */
