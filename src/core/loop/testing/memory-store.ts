@@ -1,0 +1,100 @@
+/** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
+import type { DiskId, HostName, NetworkName, StorageName, Term, VmId } from '../../../base/ids.ts';
+import type {
+  DiskRecord,
+  EventRecord,
+  HostRecord,
+  NetworkRecord,
+  StorageRecord,
+  TaskRecord,
+} from '../../model/cluster.ts';
+import type { SharedDiskRecord } from '../../model/guest-cluster.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { VM } from '../../plan/testing/sample-records.ts';
+import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
+
+type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
+
+/** Records by kind. A record of a test's own has whatever the test is about; `put` gives it the next revision. */
+export class MemoryStore implements LeaderStore {
+  readonly term = 7 as Term;
+  readonly vms = new Map<VmId, Entry<VmRecord>>();
+  readonly hosts = new Map<HostName, Entry<HostRecord>>();
+  readonly disks = new Map<DiskId, Entry<DiskRecord>>();
+  readonly storage = new Map<StorageName, Entry<StorageRecord>>();
+  readonly networks = new Map<NetworkName, Entry<NetworkRecord>>();
+  readonly tasks = new Map<TaskRecord['id'], Entry<TaskRecord>>();
+  readonly sharedDisks = new Map<DiskId, Entry<SharedDiskRecord>>();
+  readonly unreadable = new Map<string, string>();
+  readonly commits: Commit[] = [];
+  readonly events: EventRecord[] = [];
+  /** How the next commits end; after that they are applied. */
+  readonly results: CommitResult[] = [];
+  /** Whether the lease is certain to last. */
+  isLeading = true;
+  /** Up to which revision everything is known; null: all of it. */
+  completeRevision: number | null = null;
+  #revision = 1;
+  #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
+
+  get snapshot(): Snapshot {
+    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable } = this;
+    return {
+      ...{ vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable },
+      revision: this.#revision,
+      completeRevision: this.completeRevision ?? this.#revision,
+      controls: new Map(),
+      guestClusters: new Map(),
+      reservations: new Map(),
+      lastReadable: new Map(),
+      disksOf: (vm) => [...disks.values()].flatMap(({ value }) => (value.vm === vm ? [value] : [])),
+    };
+  }
+
+  leads(): boolean {
+    return this.isLeading;
+  }
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    this.commits.push(commit);
+    const result = this.results.shift() ?? 'committed';
+    if (result === 'committed') {
+      for (const change of commit.changes) this.put(change);
+      this.events.push(...commit.events);
+    }
+    return result;
+  }
+
+  onChange(listener: Parameters<LeaderStore['onChange']>[0]): void {
+    this.#listener = listener;
+  }
+
+  /** Writes a record as anybody may, and tells of it. */
+  put(change: Change | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord }): void {
+    const tables = {
+      vm: this.vms,
+      disk: this.disks,
+      host: this.hosts,
+      network: this.networks,
+      task: this.tasks,
+      'shared-disk': this.sharedDisks,
+      'guest-cluster': new Map(),
+      image: new Map(),
+      token: new Map(),
+      storage: this.storage,
+    };
+    const table = tables[change.kind] as Map<string, Entry<unknown>>;
+    this.#revision++;
+    if (change.value === null) table.delete(change.id);
+    else table.set(change.id, { value: change.value, revision: this.#revision });
+    const { kind, id } = change;
+    if (kind !== 'token') this.#listener({ kind, id });
+  }
+
+  /** The sample VM's entry. */
+  vm(): Entry<VmRecord> {
+    const entry = this.vms.get(VM);
+    if (entry === undefined) throw new Error('the test has put no VM');
+    return entry;
+  }
+}
