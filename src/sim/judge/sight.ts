@@ -1,11 +1,11 @@
 /**
  * Checks from outside whether the leader reaches its machines (rule L2): no leader stays leader for longer than
- * BLIND_MS_MAX while other control nodes reach more. A leader that may have given the lead away often enough to keep it
- * for long is not judged.
+ * BLIND_MS_MAX while other control nodes reach more, nor one that may have given the lead away often enough to keep it
+ * for longer than that time beyond KEPT_LONG_MS.
  */
 import type { Term } from '../../base/ids.ts';
 import { DIRECT } from '../../core/model/paths.ts';
-import { GIVEN_OFTEN } from '../../core/plan/lead/lead-decision.ts';
+import { GIVEN_OFTEN, KEPT_LONG_MS } from '../../core/plan/lead/lead-decision.ts';
 import type { SimControlNode } from '../machines/control-node.ts';
 import type { SimMachine } from '../machines/sim-machine.ts';
 import { isOpenPath, type Topology } from '../machines/topology.ts';
@@ -59,18 +59,19 @@ export class Sight {
     const isDisturbed = lossPercent + latePercent > TROUBLED_PERCENT_MAX || etcdRepliesLostPercent > 0;
     if (leader !== null)
       this.#terms.set(leader.control, (this.#terms.get(leader.control) ?? new Set()).add(leader.term));
-    const mayKeep = leader !== null && (this.#terms.get(leader.control)?.size ?? 0) > GIVEN_OFTEN;
-    if (leader === null || leading?.process?.isRunning !== true || isDisturbed || mayKeep) {
+    if (leader === null || leading?.process?.isRunning !== true || isDisturbed) {
       this.#blind = null;
       return null;
     }
+    const mayKeep = (this.#terms.get(leader.control)?.size ?? 0) > GIVEN_OFTEN;
+    const blindMsMax = BLIND_MS_MAX + (mayKeep ? KEPT_LONG_MS : 0);
     const own = this.#scoreOf(leading);
     const better = [...controls.values()].filter((node) => this.#couldLead(leading, node) && this.#scoreOf(node) > own);
     const before = this.#blind?.term === leader.term ? this.#blind.since : new Map<string, number>();
     const since = new Map(better.map(({ name }) => [name, before.get(name) ?? now]));
     this.#blind = { term: leader.term, since };
     for (const [name, at] of since)
-      if (now - at > BLIND_MS_MAX)
+      if (now - at > blindMsMax)
         return `${leading.name} leads on, although ${name} has seen more since ${at.toFixed(0)}`;
     return null;
   }

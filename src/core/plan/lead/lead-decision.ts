@@ -89,7 +89,7 @@ const GIVE_AGAIN_MS = 15_000;
  */
 export const GIVEN_OFTEN = 4;
 const OFTEN_WINDOW_MS = 600_000;
-const KEPT_LONG_MS = 240_000;
+export const KEPT_LONG_MS = 240_000;
 
 /**
  * Returns how long from now a node that begins to lead keeps the lead in any case, in ms. `given`: when the node gave
