@@ -219,12 +219,17 @@ export const OPERATIONS = {
     answer: views.StorageNodeSchema,
     errors: ['not-found'],
   }),
-  deleteStorageNode: operation('DELETE /v1/storage-nodes/{node}', 'storage', 'Give up a storage node that is lost', {
-    query: requests.DeleteStorageQuerySchema,
-    ifMatch: true,
-    answer: views.StorageLossSchema,
-    errors: ['not-found', 'conflict', 'stale-revision'],
-  }),
+  deleteStorageNode: operation(
+    'DELETE /v1/storage-nodes/{node}',
+    'storage',
+    'Remove an empty storage node, or give up one that is lost',
+    {
+      query: requests.DeleteStorageQuerySchema,
+      ifMatch: true,
+      answer: views.StorageLossSchema,
+      errors: ['not-found', 'conflict', 'stale-revision'],
+    },
+  ),
   listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', all(views.ControlNodeSchema)),
   listNetworks: operation('GET /v1/networks', 'networks', 'List networks', all(views.NetworkSchema)),
   createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {

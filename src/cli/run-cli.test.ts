@@ -93,6 +93,7 @@ test('every other noun', async (t) => {
   const unread = await gp(words('storage remove s1 --lost'));
   assert.notEqual(unread.code, 0);
   assert.match(unread.err, /Lost with s1: 1 VMs \(web1\)\. Nothing was changed/);
+  assert.equal((await gp(words('storage remove s1'))).out, 'Removed: s1\n');
   assert.match((await gp(words('storage remove s1 --lost --yes'))).out, /^Lost: +s1\nVMs: +web1\nDisks: +none$/m);
   assert.match((await gp(words('control list'))).out, /^c1 +alive +yes/m);
   await gp(words('vm create web1 --disk 1G'));

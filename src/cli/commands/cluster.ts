@@ -200,7 +200,7 @@ function describeNetwork(network: Network): string {
 function addStorageRemove(storage: Command, io: Io): void {
   storage
     .command('remove')
-    .description('give up a storage node that is gone for good, with everything on it')
+    .description('remove an empty storage node, or give up one that is gone for good')
     .argument('<node>', 'name', nameArgument)
     .option('--lost', 'it is gone for good: its disks are, and the VMs that had them')
     .option('--yes', 'what is lost was read; without it, it is named and nothing is changed')
@@ -210,7 +210,8 @@ function addStorageRemove(storage: Command, io: Io): void {
         const query = present({ lost: flags.lost, confirmed: flags.yes });
         const params = { path: { node: name }, query };
         const loss = await client.call(client.http.DELETE('/v1/storage-nodes/{node}', { params }));
-        await session.printOne(loss, { name: ({ node }) => node }, describeLoss);
+        const describe = flags.lost === true ? describeLoss : describeRemoved;
+        await session.printOne(loss, { name: ({ node }) => node }, describe);
       }),
     );
 }
@@ -293,6 +294,10 @@ function describeStorage(node: StorageNode): string {
     ['Joined', node.joinedAt],
     ['Revision', node.revision],
   ]);
+}
+
+function describeRemoved({ node }: StorageLoss): string {
+  return formatFields([['Removed', node]]);
 }
 
 function describeLoss({ node, vms, disks, sharedDisks, images }: StorageLoss): string {

@@ -501,7 +501,7 @@ export interface paths {
         get: operations["getStorageNode"];
         put?: never;
         post?: never;
-        /** Give up a storage node that is lost */
+        /** Remove an empty storage node, or give up one that is lost */
         delete: operations["deleteStorageNode"];
         options?: never;
         head?: never;
@@ -5628,7 +5628,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give up a storage node that is lost */
+            /** @description Remove an empty storage node, or give up one that is lost */
             200: {
                 headers: {
                     [name: string]: unknown;

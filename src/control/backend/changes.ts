@@ -9,6 +9,7 @@ import type { Clock } from '../../core/ports/clock.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
+import { nodesOfNewDisks } from '../../core/request/storage-choice.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
 import { snapshotOf, unchangedOf, writesOf } from '../store/leader-store.ts';
 import { indexOfStore } from './records-index.ts';
@@ -62,7 +63,7 @@ export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admi
           ...events.map((event) => store.eventWrite(event)),
         ],
         null,
-        unchanged.map((each) => unchangedOf(each, basis.records)),
+        [...unchanged, ...nodesOfNewDisks(changes, basis.records)].map((each) => unchangedOf(each, basis.records)),
       );
       if (outcome.kind === 'committed') return result;
       hasCaughtUp = false;

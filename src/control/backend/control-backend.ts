@@ -46,10 +46,10 @@ import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { ImagesBackend } from './images.ts';
-import { loseStorage } from './lost-storage.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
+import { removeStorageNode } from './storage-removal.ts';
 import { Summary } from './summary.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, eventView, hostView, storageView, taskView } from './views.ts';
@@ -270,7 +270,13 @@ export class ControlBackend implements Backend {
 
   deleteStorageNode: Backend['deleteStorageNode'] = (name, query, { principal }) => {
     const { lost = false, confirmed = false, ifMatch } = query;
-    return loseStorage(this.#context, { name, ifMatch, isLost: lost, isConfirmed: confirmed, by: principal.name });
+    return removeStorageNode(this.#context, {
+      name,
+      ifMatch,
+      isLost: lost,
+      isConfirmed: confirmed,
+      by: principal.name,
+    });
   };
 
   async listControlNodes(query: PageQuery, { signal }: Call): Promise<Page<ControlNode>> {

@@ -9,7 +9,7 @@ import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts'
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { type RunningStore, storageRecord } from '../testing/records.ts';
 import { ImagesBackend } from './images.ts';
-import { loseStorage } from './lost-storage.ts';
+import { removeStorageNode } from './storage-removal.ts';
 import { VmsBackend } from './vms.ts';
 
 const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
@@ -240,7 +240,7 @@ test('a node that was declared lost is none of the nodes of an image any more, a
   await images.put('web', { disk: { sha256, format: 'raw' } });
   backend.world.storage.delete('s1');
   backend.world.storage.set('s2', { freeBytes: away.freeBytes, artifacts: new Set() });
-  await loseStorage(backend.context, { name: 's1', ifMatch: null, isLost: true, isConfirmed: true, by: 'anna' });
+  await removeStorageNode(backend.context, { name: 's1', ifMatch: null, isLost: true, isConfirmed: true, by: 'anna' });
   await keep();
   assert.deepEqual(images.get('web').nodes, [], 'the only copy is lost');
   await upload(content);

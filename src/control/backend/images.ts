@@ -11,8 +11,10 @@ import { demandUsersKnown } from '../../core/plan/vm/unreadable.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { checkRevision } from '../../core/request/basis.ts';
 import { demandAppend, demandCount, demandDirectBoot } from '../../core/request/demands.ts';
+import { isGoneNode } from '../../core/request/storage-removal.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
+import { snapshotOf } from '../store/leader-store.ts';
 import { Artifacts, filesOf, type Stored } from './artifacts.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
@@ -116,7 +118,7 @@ export class ImagesBackend {
     return kept;
   }
 
-  /** Adds nodes that got an image's files to its record, and takes out those that were declared lost. */
+  /** Adds nodes that got an image's files to its record, and takes out those that were declared lost or removed. */
   async #recordNodes(): Promise<void> {
     for (const name of [...this.#context.store.images.keys()]) {
       const stale = (): { readonly entry: Entry<ImageRecord>; readonly nodes: readonly StorageName[] } | null => {
@@ -135,11 +137,11 @@ export class ImagesBackend {
     }
   }
 
-  /** Returns the recorded nodes and those that are seen to have all files, without nodes that are lost. */
+  /** Returns the recorded nodes and those that are seen to have all files, without nodes that are gone. */
   #nodesOf(image: ImageRecord): readonly StorageName[] {
-    const isLost = (node: StorageName): boolean => this.#context.store.storage.get(node)?.value.lost !== undefined;
+    const records = snapshotOf(this.#context.store);
     const nodes = new Set([...image.nodes, ...this.#nodesWith(filesOf(image))]);
-    return [...nodes].filter((node) => !isLost(node)).sort();
+    return [...nodes].filter((node) => !isGoneNode(records, node)).sort();
   }
 
   #refuseTaken(name: string): void {

@@ -4,12 +4,13 @@ import { parseStorageName, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { joinUnchecked } from '../../core/request/joining.ts';
 import { deleteVm, startVm } from '../../core/request/vm-wishes.ts';
-import { startBackend, type TestBackend } from '../testing/backend.ts';
+import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { diskRecord, type RunningStore, storageRecord, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { basisOf, change } from './changes.ts';
-import { loseStorage } from './lost-storage.ts';
+import { removeStorageNode } from './storage-removal.ts';
+import { VmsBackend } from './vms.ts';
 
 const etcd = etcdOfFile();
 let running: RunningStore;
@@ -21,7 +22,7 @@ beforeEach(async () => {
 });
 
 const remove = (name: string, more: { isLost?: boolean; isConfirmed?: boolean; ifMatch?: string } = {}) =>
-  loseStorage(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
+  removeStorageNode(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
 
 /** Node s2, which does not answer, with the disk of a VM. */
 async function withNode(): Promise<VmId> {
@@ -103,4 +104,65 @@ test('a lost node takes no place of another: as many can join as the cluster may
   assert.throws(() => joined('another'), { code: 'no-capacity' });
   await remove('n0');
   assert.equal(joined('another').id, 'another');
+});
+
+test('an empty node is removed, whether it answers or not, and its name is free again', async () => {
+  await running.store.transact([{ key: '/gp/storage/s2', value: storageRecord('s2'), expect: null }], null);
+  await new AccessBackend(backend.context).createJoinToken({ role: 'storage', name: 's2' });
+  await assert.rejects(remove('s2', { isLost: false, ifMatch: '1' }), { code: 'stale-revision' });
+  await remove('s2', { isLost: false });
+  assert.deepEqual([running.store.storage.get('s2'), running.store.tokens.size], [undefined, 0]);
+  const events = [...running.store.events.values()].map(({ value }) => value);
+  assert.deepEqual(
+    events.map(({ kind, message }) => [kind, message]),
+    [['storage-removed', 'Storage node s2 was removed by anna. Nothing was on it.']],
+  );
+  const joining = { role: 'storage', name: 's2', addresses: { control: '10.0.0.9' } } as const;
+  assert.equal(joinUnchecked(basisOf(backend.context), joining).id, 's2');
+  await assert.rejects(remove('s2', { isLost: false }), { code: 'not-found' });
+});
+
+test('a node with a disk, or the only copy of an image, is not removed, and what is there is named', async () => {
+  await withNode();
+  const refused = { code: 'conflict', message: /s2 is not empty\. On it: 1 VMs \(vm1\), 1 disks .* no images\./ };
+  await assert.rejects(remove('s2', { isLost: false }), refused);
+  const direct = { kernel: { sha256: sha('1'), sizeBytes: 1 }, initrd: null, append: '' };
+  const defaults = { memoryBytes: MIB, vcpus: 1, blankDiskBytes: null };
+  const image = { name: 'web', disk: null, direct, defaults, nodes: ['s1'], createdAt: 0 };
+  await running.store.transact([{ key: '/gp/image/web', value: image, expect: null }], null);
+  await assert.rejects(remove('s1', { isLost: false }), { code: 'conflict', message: /1 images \(web\)\.$/ });
+  assert.deepEqual(
+    ['s1', 's2'].map((node) => running.store.storage.get(node)?.value.leaving),
+    [undefined, undefined],
+  );
+});
+
+/** Calls `act` once, between a decision and its transaction. */
+function beforeNextTransaction(act: () => Promise<unknown>): void {
+  const { store } = running;
+  const transact = store.transact.bind(store);
+  store.transact = async (...args: Parameters<typeof transact>) => {
+    store.transact = transact;
+    await act();
+    return transact(...args);
+  };
+}
+
+test('a VM that is created while its node is being removed keeps the node, or finds no room on it', async () => {
+  const { store } = running;
+  await store.transact([{ key: '/gp/storage/s2', value: storageRecord('s2'), expect: null }], null);
+  beforeNextTransaction(async () => {
+    const vm = vmRecord(1);
+    const disk = { ...diskRecord(1, vm), node: parseStorageName('s2') };
+    await store.transact([{ key: `/gp/disk/${disk.id}`, value: disk, expect: null }], null);
+  });
+  await assert.rejects(remove('s2', { isLost: false }), { code: 'conflict', message: /s2 is not empty/ });
+  assert.deepEqual(store.storage.get('s2')?.value, storageRecord('s2'), 'the mark is taken back');
+  // The other way round: decided before the mark, and sent after it.
+  beforeNextTransaction(() => {
+    const leaving = { ...storageRecord('s1'), leaving: true };
+    return store.transact([{ key: '/gp/storage/s1', value: leaving, expect: null }], null);
+  });
+  const create = new VmsBackend(backend.context).create({ name: 'web', disks: [{ sizeBytes: MIB }], start: false });
+  await assert.rejects(create, { code: 'no-capacity', message: /s1 is being removed/ });
 });

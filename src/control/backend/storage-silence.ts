@@ -8,11 +8,12 @@ type Context = Pick<BackendContext, 'store' | 'leading'>;
 
 /** Sentences about one storage node; empty if its service answers, or if this node does not lead. */
 export function silenceOfNode(context: Context, node: StorageName): string[] {
-  const lost = context.store.storage.get(node)?.value.lost;
+  const { lost, leaving } = context.store.storage.get(node)?.value ?? {};
   if (lost !== undefined)
     return [
       `It was declared lost by ${lost.by}, ${new Date(lost.at).toISOString()}, with everything on it. Its name is not given again.`,
     ];
+  if (leaving === true) return [`Its removal began and was not finished: gp storage remove ${node} finishes it.`];
   const silence = context.leading()?.controller.storageObserver.silences().get(node);
   if (silence === undefined) return [];
   const waits =

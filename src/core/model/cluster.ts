@@ -48,6 +48,8 @@ export interface StorageRecord {
    * nothing again, and no node can join by its name.
    */
   readonly lost?: { readonly at: number; readonly by: string };
+  /** Set while the empty node is being removed: no disk is put on it. Absent: no. */
+  readonly leaving?: true;
 }
 
 export interface DiskRecord {

@@ -234,6 +234,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         addresses: fields(addresses),
         joinedAt: finite,
         lost: maybe(fields({ at: finite, by: prose })),
+        leaving: maybe(isTrue),
       }),
     ),
     control: kind('name', fields({ name, address: word, startedAt: finite })),

@@ -3,6 +3,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { Sha256, StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE } from '../model/ports.ts';
+import type { Change, ObjectRef } from '../ports/store.ts';
 import type { Basis, Observed } from './basis.ts';
 import { largestDiskBytes, type PoolFiles } from './demands.ts';
 
@@ -73,7 +74,9 @@ export function chooseNode(
   for (const { value } of records.storage.values()) {
     const report = observer?.answers(value.name) === true ? observer.report(value.name) : null;
     const tooLarge = report === null ? null : tooLargeFor(report.pool, value.name, largest);
-    if (report === null) reasons.push(`${value.name} does not answer`);
+    if (value.lost !== undefined) reasons.push(`${value.name} is lost`);
+    else if (value.leaving === true) reasons.push(`${value.name} is being removed`);
+    else if (report === null) reasons.push(`${value.name} does not answer`);
     else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
       reasons.push(`${value.name} does not hold the image yet (it is copied there from a node that does)`);
     else if (report.pool.freeBytes < neededBytes)
@@ -88,6 +91,19 @@ export function chooseNode(
   throw new CodedError('no-capacity', `No storage node can hold the disks: ${none}.`, {
     advice: 'Nothing was created. Free some room, start the storage service, or ask for smaller disks.',
   });
+}
+
+/**
+ * The storage nodes of new disks among changes. A transaction with these changes depends on the nodes' records: one that
+ * is being removed gets no disk.
+ */
+export function nodesOfNewDisks(changes: readonly Change[], records: Basis['records']): ObjectRef[] {
+  const nodes = changes.flatMap((change) => {
+    if (change.kind === 'disk' && change.value !== null && !records.disks.has(change.id)) return [change.value.node];
+    const isNewShared = change.kind === 'shared-disk' && change.value !== null && !records.sharedDisks.has(change.id);
+    return isNewShared ? [change.value.node] : [];
+  });
+  return [...new Set(nodes)].map((id) => ({ kind: 'storage', id }));
 }
 
 /** The lowest free TCP ports of a storage node. CodedError 'no-capacity'. */

@@ -1,14 +1,18 @@
 /**
- * Removal of a storage node that is permanently gone, with everything that was on it.
+ * Removal of a storage node: one that is empty, or one that is permanently gone, with everything that was on it.
  *
- * Guarantees: nothing is given up without confirmation, nor while the node answers; after the transaction no order and
- * no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
- * read etcd. Repeating the request finishes what was left undone.
+ * Guarantees: a node is removed only while no record of a disk names it and no image has its only copy there; it is
+ * marked first, and a transaction that puts a disk on a node depends on the node's record, so that no disk comes in
+ * between. A node is declared lost with confirmation only, and not while it answers; after that transaction no order and
+ * no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer read
+ * etcd. Repeating the request finishes what was left undone.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { recordsOf } from '../model/cluster-index.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
+import { unreadableUser } from '../plan/vm/unreadable.ts';
 import type { Change, RequestSnapshot } from '../ports/store.ts';
 import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
 
@@ -41,8 +45,9 @@ export interface StorageLoss {
 }
 
 /**
- * Declares a storage node lost. CodedError 'not-found', 'stale-revision'; 'conflict': `isLost` or `isConfirmed` is
- * false, or the node answers; 'unavailable': the leader does not know yet whether the node answers.
+ * Begins the removal of an empty storage node, or declares a node lost. CodedError 'not-found', 'stale-revision';
+ * 'conflict': the node is not empty; or, to be declared lost, it answers or `isConfirmed` is false; 'unavailable': the
+ * leader does not know yet whether the node answers.
  */
 export function removeStorage(
   { records, now: at }: Basis,
@@ -56,46 +61,91 @@ export function removeStorage(
   const node = entry.value;
   const found = lossOf(records, node.name);
   if (node.lost !== undefined) return { changes: [], result: found };
-  refuse(observed, { name: node.name, isLost, isConfirmed, found });
-  const tokens = [...recordsOf(records.tokens)].filter(
-    (token) => token.kind === 'join' && token.role === 'storage' && token.name === name,
-  );
+  if (!isLost) {
+    const refusal = whyKept(records, observed, found);
+    if (refusal !== null) throw refusal;
+    if (node.leaving === true) return { changes: [], result: found };
+    return { changes: [{ kind: 'storage', id: node.name, value: { ...node, leaving: true } }], result: found };
+  }
+  demandLost(observed, { name: node.name, isConfirmed, found });
   const changes: Change[] = [
     { kind: 'storage', id: node.name, value: { ...node, lost: { at, by } } },
-    ...tokens.map(({ id }): Change => ({ kind: 'token', id, value: null })),
+    ...withoutTokens(records, node.name),
   ];
-  const about = { vm: null, vmName: null, host: null, generation: null };
-  const message = `Storage node ${name} was declared lost by ${by}. ${lossWords(found)}`;
-  return { changes, events: [{ at, kind: 'storage-lost', ...about, message }], result: found };
+  const message = `Storage node ${name} was declared lost by ${by}. Lost with it: ${lossWords(found)}`;
+  return { changes, events: [{ at, kind: 'storage-lost', ...NOBODY, message }], result: found };
 }
 
-function refuse(
+/**
+ * Removes a storage node whose removal began, once everything that was recorded before is in the basis; takes the mark
+ * back if the node is not empty, with the refusal for the caller.
+ */
+export function finishRemoval(
+  { records, now: at }: Basis,
+  { name, by }: Pick<StorageRemoval, 'name' | 'by'>,
+): Admitted<{ readonly loss: StorageLoss; readonly refusal: CodedError | null }> {
+  const node = records.storage.get(name as StorageName)?.value;
+  const loss = lossOf(records, name as StorageName);
+  // Somebody else has finished it, or a machine has joined by the name again.
+  if (node?.leaving !== true) return { changes: [], result: { loss, refusal: null } };
+  const refusal = whyKept(records, null, loss);
+  if (refusal !== null) {
+    const { leaving: _, ...kept } = node;
+    return { changes: [{ kind: 'storage', id: node.name, value: kept }], result: { loss, refusal } };
+  }
+  const changes: Change[] = [{ kind: 'storage', id: node.name, value: null }, ...withoutTokens(records, node.name)];
+  const message = `Storage node ${name} was removed by ${by}. Nothing was on it.`;
+  return { changes, events: [{ at, kind: 'storage-removed', ...NOBODY, message }], result: { loss, refusal: null } };
+}
+
+const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
+
+/** A token from before would bring the node back. */
+function withoutTokens(records: RequestSnapshot, node: StorageName): Change[] {
+  return [...recordsOf(records.tokens)]
+    .filter((token) => token.kind === 'join' && token.role === 'storage' && token.name === node)
+    .map(({ id }): Change => ({ kind: 'token', id, value: null }));
+}
+
+/** Returns why a node cannot be removed as an empty one; null if it can. */
+function whyKept(records: RequestSnapshot, observed: Observed | null, found: StorageLoss): CodedError | null {
+  const { node, disks, sharedDisks, images } = found;
+  const unread = [PREFIX.disk, PREFIX.sharedDisk, PREFIX.image]
+    .map((prefix) => unreadableUser(prefix, records.unreadable))
+    .find((user) => user !== null);
+  if (unread !== undefined) return new CodedError('conflict', unread, { advice: 'Nothing was changed.' });
+  if (disks.count + sharedDisks.count + images.count === 0) return null;
+  const isSilent = observed?.storageObserver.isSilent(node as StorageName) === true;
+  const gone = isSilent
+    ? ` It does not answer: bring it back; or, if it is gone for good: gp storage remove ${node} --lost.`
+    : '';
+  return new CodedError('conflict', `Storage node ${node} is not empty. On it: ${lossWords(found)}`, {
+    advice: `Nothing was changed. Delete those VMs, disks and images first.${gone}`,
+  });
+}
+
+function demandLost(
   observed: Observed | null,
   {
     name,
-    isLost,
     isConfirmed,
     found,
-  }: Pick<StorageRemoval, 'isLost' | 'isConfirmed'> & { readonly name: StorageName; readonly found: StorageLoss },
+  }: Pick<StorageRemoval, 'isConfirmed'> & { readonly name: StorageName; readonly found: StorageLoss },
 ): void {
   const observer = observed?.storageObserver;
   if (observer?.answers(name) === true)
     throw new CodedError('conflict', `Storage node ${name} answers: it is not lost.`, {
-      advice: 'Nothing was changed. Delete what is on it; a storage node that answers cannot be removed.',
+      advice: `Nothing was changed. Delete what is on it, then: gp storage remove ${name}.`,
     });
   // A leader that has just begun has not asked it yet.
   if (observer?.isSilent(name) !== true)
     throw new CodedError('unavailable', `Whether storage node ${name} answers is not known yet.`, {
       advice: 'Nothing was changed. Try again in a few seconds.',
     });
-  if (!isLost)
-    throw new CodedError('conflict', `Storage node ${name} does not answer, which may pass.`, {
-      advice: `Nothing was changed. Bring it back; or, if it is gone for good: gp storage remove ${name} --lost.`,
-    });
   if (!isConfirmed)
     throw new CodedError(
       'conflict',
-      `To declare storage node ${name} lost gives up what was on it. ${lossWords(found)}`,
+      `To declare storage node ${name} lost gives up what was on it. Lost with it: ${lossWords(found)}`,
       {
         advice: `Nothing was changed. If that is so: gp storage remove ${name} --lost --yes. It cannot be taken back.`,
       },
@@ -106,8 +156,7 @@ function refuse(
 function lossOf(records: RequestSnapshot, node: StorageName): StorageLoss {
   const disks = [...recordsOf(records.disks)].filter((disk) => disk.node === node);
   const shared = [...recordsOf(records.sharedDisks)].filter((disk) => disk.node === node);
-  const isGone = (other: StorageName): boolean =>
-    other === node || records.storage.get(other)?.value.lost !== undefined;
+  const isGone = (other: StorageName): boolean => other === node || isGoneNode(records, other);
   const images = [...recordsOf(records.images)].filter(({ nodes }) => nodes.every(isGone));
   return {
     node,
@@ -125,5 +174,11 @@ function bounded(names: readonly string[]): LostNames {
 function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
   const part = (what: string, { count, names }: LostNames): string =>
     count === 0 ? `no ${what}` : `${count} ${what} (${listed(names)})`;
-  return `Lost with it: ${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;
+  return `${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;
+}
+
+/** Returns true for a node that was declared lost or removed; false if its record cannot be read. */
+export function isGoneNode(records: Pick<RequestSnapshot, 'storage' | 'unreadable'>, node: StorageName): boolean {
+  const record = records.storage.get(node)?.value;
+  return record === undefined ? !records.unreadable.has(keyOf.storage(node)) : record.lost !== undefined;
 }

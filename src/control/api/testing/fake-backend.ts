@@ -296,7 +296,7 @@ export class FakeBackend implements Backend {
   ): Promise<views.StorageLoss> {
     await this.#enter('deleteStorageNode', call);
     if (name !== 's1') throw missing('storage node', name);
-    if (!lost || !confirmed)
+    if (lost && !confirmed)
       throw new CodedError('conflict', `Lost with ${name}: 1 VMs (web1).`, { advice: 'Nothing was changed.' });
     const none = { count: 0, names: [] };
     return { node: name, vms: { count: 1, names: ['web1'] }, disks: none, sharedDisks: none, images: none };
