@@ -12,6 +12,7 @@ import type { TraceEntry, Violation } from '../core/check/trace.ts';
 import type { Controller } from '../core/loop/controller.ts';
 import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
 import { PREFIX } from '../core/model/keys.ts';
+import { portsOfSlot } from '../core/model/ports.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
 import type { Log } from '../core/ports/log.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
@@ -204,6 +205,18 @@ export class SimCluster implements Topology {
     return undefined;
   }
 
+  /** The QEMU that waits for a stream at this port of the storage network. */
+  #qemuAt(address: string, port: number): QemuProcess | undefined {
+    for (const qemu of this.qemus)
+      if (
+        addressOf('storage', qemu.process.machine.name) === address &&
+        portsOfSlot(qemu.order.slot).migration === port &&
+        qemu.process.isAlive
+      )
+        return qemu;
+    return undefined;
+  }
+
   #lookAtSight(): void {
     this.clock.after(SIGHT_LOOK_MS, () => {
       const what = this.#sight.look();
@@ -302,7 +315,7 @@ export class SimCluster implements Topology {
       say: this.say,
       address: addressOf('storage', name),
       storageAt: (address) => this.#storageAt.get(address),
-      qemuOf: (vm, generation) => this.qemuOf(vm, generation),
+      qemuAt: (at, port) => this.#qemuAt(at, port),
     };
     const host = new SimHostNode({
       name,

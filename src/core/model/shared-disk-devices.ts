@@ -2,7 +2,7 @@
  * A shared disk as QEMU has it: the same block node and device whether it is there from the start (src/agent/qemu) or plugged in later
  * (src/core/qmp), so that a migration finds them equal on both sides. Pure; holds no secret.
  */
-import type { DiskId } from '../../base/ids.ts';
+import { type DiskId, parseDiskId } from '../../base/ids.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 
 /** The virtio-scsi controller that has a VM's shared disks, and nothing else; in machines whose order names shared disks, even none. */
@@ -13,6 +13,11 @@ const PREFIX = 'shared-';
 /** The id of a shared disk's device, and the name of its block node. */
 export function sharedDeviceId(disk: DiskId): string {
   return PREFIX + disk;
+}
+
+/** The shared disk of a device or block node; null for any other. */
+export function sharedDiskOf(name: string): DiskId | null {
+  return /^shared-disk-[0-9a-f]{12}$/.test(name) ? parseDiskId(name.slice(PREFIX.length)) : null;
 }
 
 /** The QEMU object that holds the secret of a shared disk's account. */

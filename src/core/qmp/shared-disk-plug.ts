@@ -3,12 +3,13 @@
  * that is gone is finished; what `unplug` answered is closed: QEMU has logged out.
  */
 import { CodedError } from '../../base/errors.ts';
-import { type DiskId, parseDiskId } from '../../base/ids.ts';
+import type { DiskId } from '../../base/ids.ts';
 import {
   SHARED_CONTROLLER,
   sharedBlockNode,
   sharedDevice,
   sharedDeviceId,
+  sharedDiskOf,
   sharedSecretId,
 } from '../model/shared-disk-devices.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
@@ -63,8 +64,8 @@ export async function unplugSharedDisk(execute: Execute, disk: DiskId, wait: Unp
 export async function openSharedDisks(execute: Execute): Promise<readonly DiskId[]> {
   const nodes = await execute<readonly { readonly 'node-name'?: string }[]>('query-named-block-nodes', { flat: true });
   return nodes.flatMap((node) => {
-    const [, disk] = /^shared-(disk-[0-9a-f]{12})$/.exec(node['node-name'] ?? '') ?? [];
-    return disk === undefined ? [] : [parseDiskId(disk)];
+    const disk = sharedDiskOf(node['node-name'] ?? '');
+    return disk === null ? [] : [disk];
   });
 }
 

@@ -4,14 +4,19 @@
  * and what fails, is drawn from the seed alone.
  */
 import { CodedError } from '../../base/errors.ts';
+import type { Generation } from '../../base/ids.ts';
 import type { Cancellation } from '../../core/agent/cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../../core/agent/machine.ts';
 import type { HostCapacity } from '../../core/model/cluster.ts';
+import { portsOfSlot } from '../../core/model/ports.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../../core/ports/host-link.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
+import type { Execute } from '../../core/ports/qmp-dialer.ts';
+import { receiveMigration } from '../../core/qmp/receive-migration.ts';
+import { executeOver } from '../qemu/qmp-server.ts';
 import type { SimRandom } from '../time/sim-random.ts';
-import type { HostKernel } from './host-kernel.ts';
+import type { HostedQemu, HostKernel } from './host-kernel.ts';
 
 /** What fails on a host, in percent of cases. May be changed at any time. */
 export interface HostTroubles {
@@ -153,12 +158,19 @@ export class AgentMachine implements Machine {
     const { name, qemu } = kernel.spawn(order);
     try {
       await this.#answered(name, qemu.open(), cancellation);
-      if (order.receives !== undefined) qemu.listen(order.receives);
+      if (order.receives !== undefined) await this.#receive(qemu, order, order.receives);
       return name;
     } catch (error) {
       await this.kill(name);
       throw error;
     }
+  }
+
+  /** A destination is told whose stream it shall take, as launchQemu does. */
+  async #receive({ qmp }: HostedQemu, { vm, slot }: LaunchOrder, generation: Generation): Promise<void> {
+    const execute: Execute = (command, args) => executeOver((line) => qmp.answer(line), command, args);
+    const source = { kind: 'incarnation', vmId: vm, generation } as const;
+    await receiveMigration(execute, { port: portsOfSlot(slot).migration, source });
   }
 
   /** Resolves when QEMU answers, on the agent's clock. */

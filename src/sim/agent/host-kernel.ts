@@ -5,7 +5,6 @@
  * leaves nothing of all that and changes the boot id; one pid and start time never name two processes of a boot.
  */
 
-import type { Generation } from '../../base/ids.ts';
 import type { IncarnationName, ProcessName } from '../../core/agent/machine.ts';
 import type { HostCapacity } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
@@ -17,8 +16,8 @@ export interface HostedQemu {
   readonly process: Pick<SimProcess, 'isAlive' | 'end' | 'onEnd'>;
   /** All it does at its start; false when it cannot, and then it ends. */
   open(): Promise<boolean>;
-  /** Waits for the stream of this generation. */
-  listen(source: Generation): void;
+  /** Its monitors. */
+  readonly qmp: { answer(line: string): Promise<string> };
 }
 
 export interface HostKernelOptions<Q extends HostedQemu> {

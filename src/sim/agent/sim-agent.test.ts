@@ -48,7 +48,7 @@ class Host {
         if (this.ended.has(`${vm}:${generation}`)) this.wrong.push(`${vm}:${generation} came again`);
         const process = this.machine.spawn(`${vm}:${generation}`);
         process.onEnd(() => this.say(`end ${vm}:${generation}`));
-        return { process, open: async () => true, listen: () => undefined };
+        return { process, open: async () => true, qmp: { answer: async () => '{"return": {}}' } };
       },
       onHarm: (what) => this.wrong.push(what),
     });

@@ -53,11 +53,18 @@ class Host {
       spawn: (): HostedQemu => ({
         process: this.machine.spawn('qemu'),
         open: async () => true,
-        listen: (source) => this.listening.push(source),
+        qmp: { answer: (line) => this.#answer(line) },
       }),
       onHarm: (what) => assert.fail(what),
     });
     [this.#process, this.#agent] = this.#start();
+  }
+
+  /** QEMU's part: it takes the stream of the incarnation that an object of it names. */
+  async #answer(line: string): Promise<string> {
+    const [, generation] = /"identity":"CN=incarnation:[^:]+:(\d+)"/.exec(line) ?? [];
+    if (generation !== undefined) this.listening.push(Number(generation));
+    return '{"return": {}}';
   }
 
   /** The agent is stopped, and one of another version starts. */

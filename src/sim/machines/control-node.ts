@@ -12,11 +12,13 @@ import type { CrashPoint } from '../../core/loop/vm/workflow-names.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import type { Log } from '../../core/ports/log.ts';
+import type { QmpTarget } from '../../core/ports/qmp-link.ts';
+import { QmpSessions, type QmpSessionsOptions } from '../../core/qmp/qmp-sessions.ts';
 import type { SimEtcd } from '../etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from '../etcd/sim-etcd-client.ts';
 import type { LinksOfController } from '../faults/planted-bug.ts';
 import { simHostLink, simPaths, simReach, simStorageLink } from '../network/links.ts';
-import { SimQmpLink } from '../qemu/qmp-link.ts';
+import { SimQmpDialer } from '../qemu/qmp-dialer.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import type { SimMachine, SimProcess } from './sim-machine.ts';
 import type { ControlNode, Topology } from './topology.ts';
@@ -26,7 +28,7 @@ const PEM = '-----BEGIN SIMULATED-----\nAAAA\n-----END SIMULATED-----\n';
 
 export interface ControlNodeOptions {
   readonly name: string;
-  /** Which of the etcd members it asks first. */
+  /** Which of the etcd members it asks first, and which monitor of a QEMU. */
   readonly index: number;
   readonly machine: SimMachine;
   readonly random: SimRandom;
@@ -99,7 +101,10 @@ export class SimControlNode implements ControlNode {
     this.#watchVerdicts(store);
     const running: Running = { process, store, controller: null };
     this.#running = running;
-    const qmp = new SimQmpLink(topology, { control: name, process }, () => !this.#options.isLeader(name));
+    const dialer = new SimQmpDialer(topology, { control: name, process });
+    const qmp = new NotedSessions({ dialer, clock: process, monitor: index }, ({ vm, generation }) =>
+      topology.note({ kind: 'cont', vm, generation, stale: !this.#options.isLeader(name) }),
+    );
     process.onEnd(() => {
       client.crash();
       qmp.close();
@@ -144,7 +149,7 @@ export class SimControlNode implements ControlNode {
   async #lead(parts: {
     readonly running: Running;
     readonly client: SimEtcdClient;
-    readonly qmp: SimQmpLink;
+    readonly qmp: QmpSessions;
     readonly signal: AbortSignal;
   }): Promise<void> {
     const { running, client, qmp, signal } = parts;
@@ -179,5 +184,20 @@ export class SimControlNode implements ControlNode {
         if (leading === null) qmp.close();
       },
     });
+  }
+}
+
+/** Sessions whose orders to continue a guest are told to the trace. */
+class NotedSessions extends QmpSessions {
+  readonly #note: (target: QmpTarget) => void;
+
+  constructor(options: QmpSessionsOptions, note: (target: QmpTarget) => void) {
+    super(options);
+    this.#note = note;
+  }
+
+  override cont(target: QmpTarget): Promise<void> {
+    this.#note(target);
+    return super.cont(target);
   }
 }

@@ -1,15 +1,14 @@
 /**
- * A simulated QEMU process with its guest: run states, migration and QMP as QEMU 7.2 has them, and a guest that writes numbered blocks to
- * each of its disks, one after the other, and remembers in its memory which one is next.
+ * A simulated QEMU process with its guest: run states, block nodes and events as QEMU 7.2 has them, and a guest that writes numbered blocks to
+ * each of its disks, one after the other, and remembers in its memory which one is next. Its monitors speak QMP (qmp-server.ts).
  *
  * Guarantees: a guest computes only in run state `running`; a migration's destination has the source's memory as it was when the source's
- * vCPUs stood still and its disk requests were over.
+ * vCPUs stood still and its disk requests were over; a monitor serves one client at a time.
  */
-import { CodedError } from '../../base/errors.ts';
-import type { DiskId, Generation, VmId } from '../../base/ids.ts';
-import type { MigrationState } from '../../core/model/observation.ts';
-import { FIRST_PAUSE_MS } from '../../core/model/pause-allowance.ts';
-import type { LaunchOrder, LaunchSharedDisk } from '../../core/ports/host-link.ts';
+import type { DiskId, Generation } from '../../base/ids.ts';
+import { own } from '../../base/own.ts';
+import { sharedDeviceId } from '../../core/model/shared-disk-devices.ts';
+import type { LaunchOrder } from '../../core/ports/host-link.ts';
 import type { Note } from '../machines/note.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 import type { SimRandom } from '../time/sim-random.ts';
@@ -21,76 +20,67 @@ import {
   ownDisk,
   sharedDisk,
 } from './nbd-client.ts';
+import { type GuestMemory, OutgoingMigration, type ReceivingMachine } from './outgoing-migration.ts';
+import { type QemuEvent, QmpServer, refusal } from './qmp-server.ts';
 
 /** What a QEMU needs of its world. */
 export interface QemuSurroundings extends Pick<NbdSurroundings, 'network' | 'storageAt' | 'address'> {
   readonly random: SimRandom;
   readonly note: Note;
   readonly say: (text: () => string) => void;
-  /** The QEMU that waits for a stream at the other end, if it is there. */
-  readonly qemuOf: (vm: VmId, generation: Generation) => QemuProcess | undefined;
+  /** The QEMU that has this port at this address of the storage network, if there is one. */
+  readonly qemuAt: (address: string, port: number) => QemuProcess | undefined;
 }
 
-/** Of QEMU's events those about a live migration; `ended`: without success. */
-export type SimEvent = 'STOP' | 'RESUME' | 'completed' | 'ended' | 'other';
-
-/** One who is connected to a monitor. */
-export interface Monitor {
-  readonly onEvent: (event: SimEvent) => void;
+/** A client that is connected to a monitor. */
+export interface MonitorClient {
+  /** False once its process is gone: then the monitor serves somebody else. */
+  readonly isThere: () => boolean;
+  readonly onEvent: (event: QemuEvent) => void;
   readonly onClosed: () => void;
 }
-
-/** A guest's memory, as far as it matters: per disk the number of the next block to write; 0 before it has looked. */
-type GuestMemory = Map<DiskId, number>;
 
 const THINK_MS = [20, 180] as const;
 /** How long QEMU waits at its start for its disks. */
 const OPEN_MS = 3_000;
-/** From the wish to migrate until the destination is connected, at the latest. */
-const STREAM_CONNECT_MS = 3_000;
-const COPY_MS = [80, 1_600] as const;
-/** Every pass after the first. */
-const PASS_MS = 250;
-/** The shortest pause in which the rest of a guest's memory can be sent. */
-const REST_MS = [5, 280] as const;
-/** How long a source waits for the destination to say that it has everything. */
-const STREAM_END_MS = 6_000;
-/** What a source says of how long its guest stood still. */
-const DOWNTIME_MS = 30;
 const SHUTDOWN_MS = [200, 1_200] as const;
 /** Between the completion of a source's migration and its run state. */
 const ENDING_MS = [0, 3] as const;
+/** What QEMU reports beside STOP as it leaves `running` for these states. */
+const EVENTS: Readonly<Record<string, Omit<QemuEvent, 'timestampMs'>>> = {
+  shutdown: { name: 'SHUTDOWN', data: { guest: true, reason: 'guest-shutdown' } },
+  'guest-panicked': { name: 'GUEST_PANICKED', data: { action: 'pause' } },
+  'io-error': { name: 'BLOCK_IO_ERROR', data: { action: 'stop' } },
+};
 
 /** What of its launch a simulated QEMU is made from. */
-type QemuOrder = Pick<LaunchOrder, 'vm' | 'vmName' | 'generation' | 'slot' | 'incoming' | 'disks' | 'sharedDisks'>;
+export type QemuOrder = Pick<
+  LaunchOrder,
+  'vm' | 'vmName' | 'generation' | 'slot' | 'incoming' | 'disks' | 'sharedDisks'
+>;
 
 /** One QEMU, from its start to its process's end. */
-export class QemuProcess {
+export class QemuProcess implements ReceivingMachine {
   readonly order: QemuOrder;
   readonly process: SimProcess;
-  readonly monitors = new Set<Monitor>();
+  readonly qmp: QmpServer;
+  readonly outgoing: OutgoingMigration;
   readonly #around: QemuSurroundings;
+  /** By the port of the monitor. */
+  readonly #monitors = new Map<number, MonitorClient>();
+  readonly #watchers = new Set<() => void>();
+  /** Every block node by its name, and those that a device of the guest uses. */
+  readonly #nodes = new Map<string, NbdClient>();
   #disks: readonly NbdClient[];
-  #memory: GuestMemory = new Map();
+  #memory = new Map<DiskId, number>();
   #status: string;
-  #migration: MigrationState | null = null;
-  /** The generation whose stream it waits for. */
-  #listeningFor: Generation | null = null;
   /**
    * Whether this QEMU uses its disks: the block layer of 7.2 can only release disks that are in use, and aborts
    * otherwise.
    */
   #isActive: boolean;
-  /** Whether the guest ran when the end of the present stream began. */
-  #ranBefore = false;
   /** `cont` while it waits for a stream makes it run as soon as the stream is complete. */
   #autostart = false;
-  /** Counts streams: what was begun for an older one is nobody's any more. */
-  #stream = 0;
-  /** At the other end of the present stream. */
-  #receiver: QemuProcess | null = null;
-  #sentTo: Generation | null = null;
-  #allowedPauseMs = 0;
   readonly #whenIdle: (() => void)[] = [];
   readonly #thinking = new Set<NbdClient>();
   /** Ignores the power button. */
@@ -106,8 +96,12 @@ export class QemuProcess {
     this.#around = around;
     this.#status = order.incoming ? 'inmigrate' : 'prelaunch';
     this.#isActive = !order.incoming;
-    const disks = [...order.disks.map(ownDisk), ...(order.sharedDisks ?? []).map(sharedDisk)];
-    this.#disks = disks.map((disk) => this.#client(disk));
+    for (const [i, disk] of order.disks.entries()) this.#nodes.set(`disk${i}`, this.#client(ownDisk(disk)));
+    for (const disk of order.sharedDisks ?? [])
+      this.#nodes.set(sharedDeviceId(disk.disk), this.#client(sharedDisk(disk)));
+    this.#disks = [...this.#nodes.values()];
+    this.outgoing = new OutgoingMigration(this.#sending(), around);
+    this.qmp = new QmpServer(this, around);
     process.onEnd(() => this.#ended());
     this.#noteStatus(this.#status);
   }
@@ -116,26 +110,32 @@ export class QemuProcess {
     return this.#status;
   }
 
-  get migration(): MigrationState | null {
-    return this.#migration === null ? null : { ...this.#migration, pauseLimitMs: this.#allowedPauseMs };
-  }
-
-  /** The generation that it was last told to send to. */
-  get sentTo(): Generation | null {
-    return this.#sentTo;
-  }
-
   get isLive(): boolean {
     return this.#status === 'running' && this.process.isAlive;
+  }
+
+  get isActive(): boolean {
+    return this.#isActive;
   }
 
   get key(): string {
     return `${this.order.vm}:${this.order.generation}`;
   }
 
-  /** Shared disks that it has open. */
+  /** Block nodes by name, whether the guest has a device of them or not. */
+  get nodes(): readonly string[] {
+    return [...this.#nodes.keys()];
+  }
+
+  /** The shared disks that the guest has. */
   get sharedDisks(): ReadonlySet<DiskId> {
     return new Set(this.#disks.flatMap(({ disk }) => (disk.isShared ? [disk.disk] : [])));
+  }
+
+  /** Whether a device of the guest uses the node. */
+  isUsed(node: string): boolean {
+    const client = this.#nodes.get(node);
+    return client !== undefined && this.#disks.includes(client);
   }
 
   /** Opens its disks; false (and it ends) where one is not to be had. */
@@ -153,7 +153,24 @@ export class QemuProcess {
     });
   }
 
-  // What QMP can ask of it. Thrown errors are QMP's.
+  /** Connects a client to a monitor; false while that one serves somebody else. */
+  connect(port: number, client: MonitorClient): boolean {
+    if (this.#monitors.get(port)?.isThere() === true) return false;
+    this.#monitors.set(port, client);
+    return true;
+  }
+
+  /** The client of a monitor has ended its connection. */
+  disconnect(port: number, client: MonitorClient): void {
+    if (this.#monitors.get(port) === client) this.#monitors.delete(port);
+  }
+
+  /** Calls back after every event, as long as the process lives. */
+  watch(look: () => void): void {
+    this.#watchers.add(look);
+  }
+
+  // What its monitors order. QmpError where 7.2 refuses it.
 
   cont(): void {
     switch (this.#status) {
@@ -161,10 +178,10 @@ export class QemuProcess {
         this.#autostart = true;
         return;
       case 'finish-migrate':
-        throw new CodedError('failed', 'Migration is not finalized yet');
+        throw refusal('cont', 'Migration is not finalized yet');
       case 'shutdown':
       case 'guest-panicked':
-        throw new CodedError('failed', 'Resetting the Virtual Machine is required');
+        throw refusal('cont', 'Resetting the Virtual Machine is required');
       case 'running':
         return;
       default:
@@ -173,12 +190,14 @@ export class QemuProcess {
   }
 
   halt(): void {
+    if (this.#status === 'inmigrate') this.#autostart = false;
     if (this.#status === 'running') this.#become('paused');
   }
 
   reset(): void {
     for (const disk of this.#disks) disk.drop();
     this.#memory = new Map();
+    this.#emit('RESET', { guest: false, reason: 'host-qmp-system-reset' });
     if (this.#status === 'running') this.#runDisks();
     else if (this.#status !== 'inmigrate' && this.#status !== 'finish-migrate') this.#become('prelaunch');
   }
@@ -194,82 +213,38 @@ export class QemuProcess {
     this.process.after(random.between(SHUTDOWN_MS[0], SHUTDOWN_MS[1]), () => this.guestDoes('shutdown'));
   }
 
-  listen(source: Generation): void {
-    if (this.#status === 'inmigrate') this.#listeningFor = source;
-  }
-
-  /** Begins to send to the generation given, unless it sends or has sent: then false. What becomes of it is in `migration`. */
-  send(destination: Generation): boolean {
-    if (this.#migration?.status === 'active' || this.#status === 'postmigrate') return false;
-    this.#migration = migrationIs('active');
-    this.#sentTo = destination;
-    this.#allowedPauseMs = FIRST_PAUSE_MS;
-    const stream = ++this.#stream;
-    const isCurrent = (): boolean => this.#stream === stream && this.#migration?.status === 'active';
-    const { network, random, qemuOf, say } = this.#around;
-    say(() => `${this.key} sends to generation ${destination}`);
-    this.process.after(STREAM_CONNECT_MS, () => {
-      if (isCurrent() && !isConnected) this.#streamFailed('connection timed out');
-    });
-    let isConnected = false;
-    const there = qemuOf(this.order.vm, destination);
-    this.#receiver = there ?? null;
-    const { machine } = this.process;
-    const to = there?.process.machine;
-    if (there === undefined || to === undefined) return true;
-    network.stream({ network: 'storage', to }, machine, isCurrent, () => {
-      const isListening =
-        there.process.isAlive && there.#status === 'inmigrate' && there.#listeningFor === this.order.generation;
-      network.stream({ network: 'storage', to: machine }, to, isCurrent, () =>
-        this.process.run(() => {
-          if (!isCurrent()) return;
-          if (!isListening) return this.#streamFailed('connection refused');
-          isConnected = true;
-          const restMs = this.isBusy ? REST_MS[1] : random.between(REST_MS[0], REST_MS[1]);
-          this.process.after(random.between(COPY_MS[0], COPY_MS[1]), () =>
-            this.#endPass(1, { restMs, there, isCurrent }),
-          );
-        }),
-      );
-    });
-    return true;
-  }
-
-  allowPause(ms: number): void {
-    this.#allowedPauseMs = ms;
-  }
-
-  cancelSend(): void {
-    if (this.#migration?.status !== 'active') return;
-    this.#breakStream();
-    this.#migration = migrationIs('cancelled');
-    this.#goOn();
-    this.#emit('ended');
-  }
-
-  /** Hot-plug: QEMU logs in, and the guest begins to write to the disk. CodedError 'failed', and no disk, where the log-in fails. */
-  plug(disk: Pick<LaunchSharedDisk, 'disk' | 'address'>): Promise<void> {
-    if (this.sharedDisks.has(disk.disk)) return Promise.resolve();
-    const client = this.#client(sharedDisk(disk));
+  /** Opens a block node; rejects, and there is none, where its server is not to be had. */
+  openNode(name: string, disk: ClientDisk): Promise<void> {
+    const client = this.#client(disk);
     return new Promise((resolve, reject) => {
       client.open(OPEN_MS, (isOpen) => {
-        // Another order for the same disk may have been quicker.
-        const isThere = this.sharedDisks.has(disk.disk);
-        if (!isOpen || isThere) client.end();
-        if (!isOpen && !isThere) return reject(new CodedError('failed', `${disk.disk} could not be opened.`));
-        if (!isThere) {
-          this.#disks = [...this.#disks, client];
-          this.#next(client);
-        }
-        resolve();
+        if (isOpen) this.#nodes.set(name, client);
+        else client.end();
+        if (isOpen) resolve();
+        else reject(refusal('blockdev-add', `iSCSI: Failed to connect to LUN : ${disk.address}`));
       });
     });
   }
 
-  unplug(disk: DiskId): void {
-    const gone = this.#disks.filter((client) => client.disk.isShared && client.disk.disk === disk);
-    this.#disks = this.#disks.filter((client) => !gone.includes(client));
-    for (const client of gone) client.end();
+  /** Closes a block node that no device uses. */
+  closeNode(name: string): void {
+    this.#nodes.get(name)?.end();
+    this.#nodes.delete(name);
+  }
+
+  /** Gives the guest a device of a node: it begins to write to it. */
+  plug(node: string): void {
+    const client = this.#nodes.get(node);
+    if (client === undefined) return;
+    this.#disks = [...this.#disks, client];
+    this.#next(client);
+  }
+
+  /** Takes the device of a node from the guest, which gives a SCSI disk back at once. */
+  unplug(node: string): void {
+    const client = this.#nodes.get(node);
+    this.#disks = this.#disks.filter((disk) => disk !== client);
+    this.#emit('DEVICE_DELETED', { device: node, path: `/machine/peripheral/${node}` });
     this.#diskIdle();
   }
 
@@ -279,121 +254,90 @@ export class QemuProcess {
     if (this.isLive) this.#become(what);
   }
 
-  /** What is left after a pass can be sent in a pause that is allowed, or is copied once more. */
-  #endPass(pass: number, stream: { restMs: number; there: QemuProcess; isCurrent: () => boolean }): void {
-    const { restMs, there, isCurrent } = stream;
-    if (!isCurrent()) return;
-    if (restMs <= this.#allowedPauseMs) {
-      this.#switchover(there, isCurrent);
-      return;
-    }
-    this.#migration = { ...migrationIs('active'), passes: pass + 1 };
-    this.process.after(PASS_MS, () => this.#endPass(pass + 1, stream));
+  // What a stream from another QEMU does.
+
+  waitsFor(source: Generation): boolean {
+    return this.process.isAlive && this.#status === 'inmigrate' && this.qmp.listensFor === source;
   }
 
-  /** Copying is done: the vCPUs stop, disk requests end, and the last of the state is sent. */
-  #switchover(there: QemuProcess, isCurrent: () => boolean): void {
-    if (!isCurrent()) return;
-    const before = this.#status;
-    this.#ranBefore = before === 'running';
-    if (this.#ranBefore) this.#become('finish-migrate');
-    else this.#change('finish-migrate');
-    this.#idle(() => {
-      if (!isCurrent()) return;
-      if (!this.#isActive) return this.#abort();
-      this.#isActive = false;
-      const { network, random } = this.#around;
-      const memory = new Map(this.#memory);
-      const to = there.process.machine;
-      const { machine } = this.process;
-      const status = before === 'running' ? 'paused' : before;
-      const isLost = random.chance(this.lostEndPercent);
-      this.process.after(STREAM_END_MS, () => {
-        if (isCurrent()) this.#streamFailed('the last acknowledgement did not come');
-      });
-      network.stream({ network: 'storage', to }, machine, isCurrent, () =>
-        there.process.run(() => {
-          if (!there.#load(memory, status, this.order.generation, before === 'running') || isLost) return;
-          network.stream({ network: 'storage', to: machine }, to, isCurrent, () =>
-            this.process.run(() => {
-              if (isCurrent()) this.#complete();
-            }),
-          );
-        }),
-      );
-    });
-  }
-
-  /** Models the failed assertion in block.c, bdrv_inactivate_recurse. */
-  #abort(): void {
-    this.#noteStatus('aborted');
-    this.process.end();
-  }
-
-  /**
-   * After a failed or cancelled stream, a guest that ran before continues; a halted guest stays halted
-   * (migration_iteration_finish).
-   */
-  #goOn(): void {
-    this.#isActive = true;
-    if (this.#status !== 'finish-migrate') return;
-    if (this.#ranBefore) this.#become('running');
-    else this.#change('postmigrate');
-  }
-
-  /** The run state follows a moment later, and no event tells of it (migration.c, migration_iteration_finish). */
-  #complete(): void {
-    this.#migration = migrationIs('completed');
-    this.#noteStatus('completed');
-    this.#emit('completed');
-    this.process.after(this.#around.random.between(ENDING_MS[0], ENDING_MS[1]), () => {
-      if (this.#status !== 'running') this.#change('postmigrate');
-    });
-  }
-
-  #load(memory: GuestMemory, status: string, source: Generation, isLive: boolean): boolean {
-    if (this.#status !== 'inmigrate' || this.#listeningFor !== source) return false;
-    this.#memory = memory;
+  load(memory: GuestMemory, status: string, source: Generation, isLive: boolean): boolean {
+    if (!this.waitsFor(source)) return false;
+    this.#memory = new Map(memory);
     this.#become(isLive && this.#autostart ? 'running' : status);
-    this.#emit('completed');
+    this.qmp.arrived();
     return true;
   }
 
-  /** A source whose stream broke goes on by itself. */
-  #streamFailed(error: string): void {
-    this.#breakStream();
-    this.#migration = migrationIs('failed', error);
-    this.#goOn();
-    this.#emit('ended');
+  /** The sending end's hold on this machine. */
+  #sending(): ConstructorParameters<typeof OutgoingMigration>[0] {
+    const qemu = this;
+    return {
+      process: this.process,
+      generation: this.order.generation,
+      get isBusy() {
+        return qemu.isBusy;
+      },
+      get lostEndPercent() {
+        return qemu.lostEndPercent;
+      },
+      allowedPauseMs: () => this.qmp.allowedPauseMs,
+      stopForEnd: () => this.#stopForEnd(),
+      whenIdle: (then) => {
+        this.#whenIdle.push(then);
+        this.#diskIdle();
+      },
+      releaseDisks: () => this.#releaseDisks(),
+      memory: () => new Map(this.#memory),
+      goOn: (ranBefore) => this.#goOn(ranBefore),
+      complete: () => this.#complete(),
+      tell: (status) => this.qmp.tellMigration(status),
+    };
   }
 
-  /** A destination that has not got everything ends when it hears that its stream has. */
-  #breakStream(): void {
-    this.#stream++;
-    const receiver = this.#receiver;
-    this.#receiver = null;
-    if (receiver === null) return;
-    const { machine } = receiver.process;
-    const { generation } = this.order;
-    this.#around.network.stream(
-      { network: 'storage', to: machine },
-      this.process.machine,
-      () => receiver.process.isAlive,
-      () =>
-        receiver.process.run(() => {
-          if (receiver.#status === 'inmigrate' && receiver.#listeningFor === generation) receiver.process.end();
-        }),
-    );
+  #stopForEnd(): string {
+    const before = this.#status;
+    if (before === 'running') this.#become('finish-migrate');
+    else this.#change('finish-migrate');
+    return before;
+  }
+
+  #releaseDisks(): boolean {
+    const wasActive = this.#isActive;
+    this.#isActive = false;
+    if (wasActive) return true;
+    // Models the failed assertion in block.c, bdrv_inactivate_recurse.
+    this.#noteStatus('aborted');
+    this.process.end();
+    return false;
+  }
+
+  #goOn(ranBefore: boolean): void {
+    this.#isActive = true;
+    if (this.#status !== 'finish-migrate') return;
+    if (ranBefore) this.#become('running');
+    else this.#change('postmigrate');
+  }
+
+  #complete(): void {
+    this.#noteStatus('completed');
+    this.process.after(this.#around.random.between(ENDING_MS[0], ENDING_MS[1]), () => {
+      if (this.#status !== 'running') this.#change('postmigrate');
+    });
   }
 
   #become(status: string): void {
     if (!this.process.isAlive) return;
     const stops = this.#status === 'running';
     this.#change(status);
-    if (status === 'running') this.#isActive = true;
-    if (status === 'running') this.#emit('RESUME');
-    else this.#emit(stops ? 'STOP' : 'other');
-    if (status === 'running') this.#runDisks();
+    if (status === 'running') {
+      this.#isActive = true;
+      this.#emit('RESUME');
+      this.#runDisks();
+    } else if (stops) {
+      const because = own(EVENTS, status);
+      if (because !== undefined) this.#emit(because.name, because.data);
+      this.#emit('STOP');
+    }
   }
 
   #change(status: string): void {
@@ -407,18 +351,24 @@ export class QemuProcess {
     this.#around.note({ kind: 'status', vm, generation, status });
   }
 
-  #emit(event: SimEvent): void {
-    for (const monitor of this.monitors) monitor.onEvent(event);
+  #emit(name: string, data: QemuEvent['data'] = {}): void {
+    this.emit({ name, data, timestampMs: this.process.machine.wallMs });
+  }
+
+  /** Reports an event to every client and watcher. */
+  emit(event: QemuEvent): void {
+    for (const client of this.#monitors.values()) client.onEvent(event);
+    for (const look of this.#watchers) look();
   }
 
   #ended(): void {
     this.#around.say(() => `${this.key} on ${this.process.machine.name}: ended`);
     this.#noteStatus('ended');
-    for (const disk of this.#disks) disk.close();
+    for (const node of this.#nodes.values()) node.close();
     // A kernel tells the other end that its process is gone, a machine without power tells nobody.
-    if (this.process.machine.up) this.#breakStream();
-    for (const monitor of this.monitors) monitor.onClosed();
-    this.monitors.clear();
+    if (this.process.machine.up) this.outgoing.breakStream();
+    for (const client of this.#monitors.values()) client.onClosed();
+    this.#monitors.clear();
   }
 
   #client(disk: ClientDisk): NbdClient {
@@ -475,25 +425,8 @@ export class QemuProcess {
     if (this.#status === 'running') this.#become('io-error');
   }
 
-  /** Calls back once no request is under way. */
-  #idle(then: () => void): void {
-    this.#whenIdle.push(then);
-    this.#diskIdle();
-  }
-
   #diskIdle(): void {
     if (this.#whenIdle.length === 0 || this.#disks.some((disk) => disk.isBusy)) return;
     for (const then of this.#whenIdle.splice(0)) then();
   }
-}
-
-/** A migration's state with nothing known but its status. */
-function migrationIs(status: MigrationState['status'], error: string | null = null): MigrationState {
-  return {
-    status,
-    passes: 1,
-    pauseLimitMs: 0,
-    downtimeMs: status === 'completed' ? DOWNTIME_MS : null,
-    error,
-  };
 }

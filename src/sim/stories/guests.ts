@@ -53,7 +53,7 @@ export class Guests {
       if (qemu.status === 'io-error' && troubles.length < TROUBLES_MAX)
         troubles.push(`${qemu.key} on ${qemu.process.machine.name} was paused by a disk error`);
     };
-    qemu.monitors.add({ onEvent: look, onClosed: () => undefined });
+    qemu.watch(look);
     look();
   }
 
