@@ -30,13 +30,14 @@ export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progr
     const unknown = wave.hosts.filter((host) => !world.hosts.has(host));
     for (const host of unknown) say(`there is no host ${host}`);
     if (unknown.length > 0 || findings.length > 0) return findings;
+    const states = wave.hosts.map((name) => [name, world.host(name).state] as const);
     const isOver = wave.moves.length > 0 && wave.moves.every(({ id }) => progress.ended.has(id));
     if (!isOver || progress.ended.size === 0) new WaveCheck(world, { wave, progress, say }).run();
     if (findings.length > 0) return findings;
-    for (const name of wave.hosts) {
+    for (const [name, before] of states) {
       const host = world.host(name);
-      const release = plan.after === 'back' ? (plan.releaseAfter ?? host.release) : host.release;
-      world.hosts.set(name, { ...host, release, state: plan.after === 'back' ? 'in-service' : 'maintenance' });
+      const release = Math.max(host.release, plan.releaseAfter ?? host.release);
+      world.hosts.set(name, plan.after === 'back' ? { ...host, release, state: before } : host);
     }
   }
   return findings;

@@ -191,12 +191,15 @@ export class Layout {
     return this.#bestFit(lead, except, false);
   }
 
-  /** Returns the hosts that suit a lead, at most `most` of each kind, those with the most free memory first. */
+  /**
+   * Returns the hosts that suit a lead and are where it belongs with others, at most `most` of each kind, those with
+   * the most free memory first.
+   */
   roomiest(lead: number, most: number): number[] {
     const found: number[] = [];
     for (const [key, shelf] of this.#shelves) {
       if (!this.#isKindFit(lead, key >> 1)) continue;
-      for (const host of shelf.roomiest(most)) if (this.#isTieFit(lead, host)) found.push(host);
+      found.push(...shelf.roomiest(most, (host) => this.#isTieFit(lead, host) && this.#isBundleTogether(lead, host)));
     }
     return found;
   }
@@ -291,6 +294,10 @@ export class Layout {
       if (wanted !== undefined && wanted !== place(host)) return false;
     }
     return true;
+  }
+
+  #isBundleTogether(lead: number, host: number): boolean {
+    return this.bundle(lead).every((vm) => this.#isTogetherFit(vm, host, true));
   }
 
   #shift(lead: number, host: number): void {

@@ -1,5 +1,6 @@
 /**
- * From a snapshot to a plan that empties hosts: one, a rack, or any others at once. Pure and deterministic: no clock,
+ * From a snapshot to a plan that empties hosts: one, a rack, or any others at once (roll.ts: one group
+ * after the other). Pure and deterministic: no clock,
  * no chance, a budget counted in attempts. docs/specs/maintenance-plan.md says what a plan guarantees;
  * check/maintenance-plan.ts verifies it without this code.
  */
@@ -11,7 +12,7 @@ import type { Budget } from './search.ts';
 import { planWave, type WaveOutcome } from './wave.ts';
 
 /** Attempts at displacing VMs that one wave may take. */
-const WAVE_STEPS = 20_000;
+export const WAVE_STEPS = 20_000;
 
 /** Plans to empty the hosts at once; they stay in maintenance. A name that is no host is a fault of the caller. */
 export function planEvacuation(
@@ -26,7 +27,7 @@ export function planEvacuation(
 }
 
 /** The host numbers of names, each once. */
-function indexesOf(model: Model, names: readonly HostName[]): number[] {
+export function indexesOf(model: Model, names: readonly HostName[]): number[] {
   return [...new Set(names)].map((name) => {
     const host = model.host(name);
     if (host < 0) throw new Error(`No host ${name} is in the snapshot.`);
@@ -35,13 +36,16 @@ function indexesOf(model: Model, names: readonly HostName[]): number[] {
 }
 
 /** The plan that waves make. */
-function planOf(waves: readonly PlannedWave[], rest: Pick<MaintenancePlan, 'after' | 'releaseAfter'>): MaintenancePlan {
+export function planOf(
+  waves: readonly PlannedWave[],
+  rest: Pick<MaintenancePlan, 'after' | 'releaseAfter'>,
+): MaintenancePlan {
   const movedMib = waves.flatMap(({ moves }) => moves).reduce((sum, { memoryMib }) => sum + memoryMib, 0);
   return { kind: 'plan', ...rest, waves, movedMib };
 }
 
 /** What is said where a wave has no plan. */
-function refusalOf(model: Model, outcome: Extract<WaveOutcome, { kind: 'none' }>, wavesDone: number): Refusal {
+export function refusalOf(model: Model, outcome: Extract<WaveOutcome, { kind: 'none' }>, wavesDone: number): Refusal {
   const vms = outcome.vms.map((vm) => model.vmAt(vm).id);
   return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: outcome.proven, wavesDone };
 }

@@ -18,7 +18,12 @@ export function isProven(
   if (obstacle === 'no-order') return false;
   if (obstacle === 'no-room-for-loss') return isTooFullForLoss(layout, hosts);
   const isStuck = (vm: number): boolean => holdOf(layout.model, vm) !== null || layout.choices(layout.lead(vm)) === 0;
-  return vms.some(isStuck) || toGo(layout, hosts) > freeMib(layout);
+  return vms.some(isStuck) || isTooFull(layout, hosts);
+}
+
+/** Returns true if the VMs of the hosts need more memory than all other hosts have free. */
+export function isTooFull(layout: Layout, hosts: readonly number[]): boolean {
+  return toGo(layout, hosts) > freeMib(layout);
 }
 
 function toGo(layout: Layout, hosts: readonly number[]): number {

@@ -46,13 +46,14 @@ export function placeAll(layout: Layout, leads: readonly number[], options: Sear
   const search = new Search(layout, options);
   const unplaced: number[] = [];
   const families = familiesOf(layout, leads);
+  // After the first without a place there is no plan: the others are placed only to name those without one.
   const placed = new Set<number>();
   if (!options.inSequence) for (const lead of leads) layout.take(lead);
   for (const lead of inOrder(layout, leads)) {
     if (placed.has(lead)) continue;
     const family = families.get(lead);
     if (family !== undefined && search.placeFamily(family)) for (const member of family.leads) placed.add(member);
-    else if (!search.place(lead)) unplaced.push(lead);
+    else if (!search.place(lead, unplaced.length === 0)) unplaced.push(lead);
   }
   return unplaced;
 }
@@ -113,9 +114,9 @@ class Search {
     this.#inSequence = inSequence;
   }
 
-  /** Places one lead that is in hand, displacing others where it must. */
-  place(lead: number): boolean {
-    return this.#placeFrom(lead, -1, DEPTH_MAX);
+  /** Places one lead, displacing others where it must and may. */
+  place(lead: number, mayDisplace: boolean): boolean {
+    return this.#placeFrom(lead, -1, mayDisplace ? DEPTH_MAX : 0);
   }
 
   /** Places all of a family in one rack: the roomiest rack is tried first. */
@@ -129,7 +130,7 @@ class Search {
       const mark = layout.mark();
       for (const lead of leads) layout.take(lead);
       layout.rackFor.set(group, rack);
-      const isPlaced = inOrder(layout, leads).every((lead) => this.place(lead));
+      const isPlaced = inOrder(layout, leads).every((lead) => this.place(lead, true));
       layout.rackFor.delete(group);
       if (isPlaced) return true;
       layout.undo(mark);

@@ -38,9 +38,14 @@ export class Shelf {
     return -1;
   }
 
-  /** Returns the hosts with the most free memory, the roomiest first. */
-  roomiest(most: number): number[] {
-    return this.#hosts.slice(-most).toReversed();
+  /** Returns the hosts with the most free memory that `fits`, at most `most`, the roomiest first. */
+  roomiest(most: number, fits: (host: number) => boolean): number[] {
+    const found: number[] = [];
+    for (let place = this.#hosts.length - 1; place >= 0 && found.length < most; place -= 1) {
+      const host = this.#hosts[place] ?? -1;
+      if (fits(host)) found.push(host);
+    }
+    return found;
   }
 
   #freeOf(host: number): number {

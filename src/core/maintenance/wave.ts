@@ -8,7 +8,7 @@ import type { Journey } from './journey.ts';
 import type { Layout } from './layout.ts';
 import { fullestHost, loseHost, type RoomOptions } from './loss.ts';
 import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
-import { isProven } from './proof.ts';
+import { isProven, isTooFull } from './proof.ts';
 import { type ScheduleOptions, schedule } from './schedule.ts';
 import { type Budget, placeAll } from './search.ts';
 
@@ -36,7 +36,9 @@ export function planWave(
   const mark = layout.mark();
   const tiers = hosts.map((host) => layout.tierOf(host));
   for (const host of hosts) layout.close(host);
-  let outcome = attempt(layout, hosts, { firstId, budget, inSequence: false });
+  // Where there is too little memory, nothing is displaced in vain.
+  const spent = isTooFull(layout, hosts) ? { steps: 0 } : budget;
+  let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false });
   if (outcome.kind === 'none' && outcome.obstacle === 'no-order') {
     layout.undo(mark);
     outcome = attempt(layout, hosts, { firstId, budget, inSequence: true });

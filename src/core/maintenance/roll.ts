@@ -1,0 +1,122 @@
+/**
+ * Maintenance of many hosts, wave after wave, each onto hosts that are done already, so that a VM moves once. Hosts of
+ * one kind follow each other, the emptiest first: what the first wave of a kind moves finds room among the others, and
+ * every later wave finds the hosts of the one before. A wave that has no plan is tried with fewer hosts, then with
+ * others first.
+ */
+import type { HostName } from '../../base/ids.ts';
+import { Layout } from './layout.ts';
+import type { Model } from './model.ts';
+import type { MaintenancePlan, PlannedWave, Refusal } from './plan.ts';
+import { indexesOf, planOf, refusalOf, WAVE_STEPS } from './planner.ts';
+import { planWave, type WaveOutcome } from './wave.ts';
+
+/** What to roll over. */
+export interface RollOptions {
+  readonly hosts: readonly HostName[];
+  /** Hosts that may be away at once, at least 1. */
+  readonly maxUnavailable: number;
+  /** Hosts of one rack that may be away at once; null: as many as may be away. */
+  readonly perRack: number | null;
+  /** The release that hosts come back with, unless theirs is newer; null: they come back as they were. */
+  readonly releaseAfter: number | null;
+}
+
+/**
+ * Plans a roll over the hosts; each is back in service before the next wave. Attempts at displacing VMs are counted by
+ * wave.
+ */
+export function planRoll(model: Model, options: RollOptions, waveSteps = WAVE_STEPS): MaintenancePlan | Refusal {
+  const roll = new Roll(model, options, waveSteps);
+  const refusal = roll.run();
+  if (refusal !== null) return refusalOf(model, refusal, roll.waves.length);
+  return planOf(roll.waves, { after: 'back', releaseAfter: options.releaseAfter });
+}
+
+type NoWave = Extract<WaveOutcome, { kind: 'none' }>;
+
+class Roll {
+  readonly waves: PlannedWave[] = [];
+  readonly #layout: Layout;
+  readonly #options: RollOptions;
+  readonly #waveSteps: number;
+  #left: readonly number[];
+  #nextId = 0;
+
+  constructor(model: Model, options: RollOptions, waveSteps: number) {
+    this.#layout = new Layout(model);
+    this.#options = options;
+    this.#waveSteps = waveSteps;
+    this.#left = this.#inOrder(indexesOf(model, options.hosts));
+  }
+
+  /** Plans wave after wave; returns what stood in the way of the first host that no wave could take, or null. */
+  run(): NoWave | null {
+    while (this.#left.length > 0) {
+      const refusal = this.#next();
+      if (refusal !== null) return refusal;
+    }
+    return null;
+  }
+
+  #next(): NoWave | null {
+    let first: NoWave | null = null;
+    for (const begin of this.#left.keys()) {
+      const chosen = this.#choose(begin);
+      // What does not work with one host more is not tried with each number of hosts: half as many, then one.
+      for (const count of new Set([chosen.length, Math.ceil(chosen.length / 2), 1])) {
+        const refusal = this.#attempt(chosen.slice(0, count));
+        if (refusal === null) return null;
+        first ??= count === 1 ? refusal : null;
+      }
+    }
+    return first;
+  }
+
+  #attempt(hosts: readonly number[]): NoWave | null {
+    const layout = this.#layout;
+    const { releaseAfter } = this.#options;
+    const wereOpen = new Set(hosts.filter((host) => layout.isOpen(host)));
+    const outcome = planWave(layout, hosts, { firstId: this.#nextId, budget: { steps: this.#waveSteps } });
+    if (outcome.kind === 'none') return outcome;
+    this.waves.push(outcome.wave);
+    this.#nextId += outcome.wave.moves.length;
+    this.#left = this.#left.filter((host) => !hosts.includes(host));
+    for (const host of wereOpen) {
+      const record = layout.model.hostAt(host);
+      const release = Math.max(record.release, releaseAfter ?? record.release);
+      layout.reopen(host, { tier: 0, kind: layout.model.kinds.host({ ...record, release }) });
+    }
+    return null;
+  }
+
+  /** As many hosts as may be away at once, the one at `begin` first. */
+  #choose(begin: number): number[] {
+    const { maxUnavailable, perRack } = this.#options;
+    const chosen: number[] = [];
+    const inRack = new Map<number, number>();
+    for (const host of [...this.#left.slice(begin), ...this.#left.slice(0, begin)]) {
+      if (chosen.length >= maxUnavailable) break;
+      const rack = this.#layout.model.rackOf[host] ?? -1;
+      const there = inRack.get(rack) ?? 0;
+      if (perRack !== null && there >= perRack) continue;
+      inRack.set(rack, there + 1);
+      chosen.push(host);
+    }
+    return chosen;
+  }
+
+  #inOrder(hosts: readonly number[]): number[] {
+    const { kind } = this.#layout;
+    const held = new Map(hosts.map((host) => [host, this.#heldOn(host)]));
+    return hosts.toSorted(
+      (a, b) => (kind[a] ?? 0) - (kind[b] ?? 0) || (held.get(a) ?? 0) - (held.get(b) ?? 0) || a - b,
+    );
+  }
+
+  #heldOn(host: number): number {
+    let held = 0;
+    for (const lead of this.#layout.residents(host)) held += this.#layout.mib[lead] ?? 0;
+    return held;
+  }
+}
