@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseGeneration, parseHostName } from '../base/ids.ts';
 import type { Controller, ControllerPorts } from '../core/loop/controller.ts';
 import { keyOf } from '../core/model/keys.ts';
+import type { VmRecord } from '../core/model/vm.ts';
 import type { Log } from '../core/ports/log.ts';
 import { startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { systemClock } from '../os/clock.ts';
+import { until } from '../os/testing/until.ts';
+import { ControlBackend } from './backend/control-backend.ts';
 import { noCrashPoint } from './crash-point.ts';
 import { leadForEver } from './leadership.ts';
+import { startBackend } from './testing/backend.ts';
 import { etcdOfFile } from './testing/etcd-of-file.ts';
 import { type RunningStore, vmRecord } from './testing/records.ts';
 
@@ -160,6 +165,40 @@ test('a leadership that cannot begin is given up, so that the next attempt finds
   assert.equal((await running.client.list('/gp/election/')).entries.length, 1);
   await one.stop();
   assert.deepEqual((await checkElection()).entries, []);
+});
+
+test('records that break a rule are reported by the leader: log, event, alarm and metric, until they keep it', async (t) => {
+  const one = new Candidate('c1', await etcd.follow());
+  t.after(() => one.stop());
+  await one.until('leads');
+  const { store, client } = one.running;
+  const { context } = await startBackend(one.running);
+  const backend = new ControlBackend({ ...context, leading: () => one.leading });
+  const alarms = async (): Promise<readonly string[]> =>
+    (await backend.cluster()).alarms.flatMap(({ kind, about, message }) =>
+      kind === 'rule-broken' ? [`${about}: ${message}`] : [],
+    );
+  const look = { deadlineMs: 20_000, signal: new AbortController().signal, what: 'The report' };
+  const reported = (): true | undefined =>
+    [...store.events.values()].some(({ value }) => value.kind === 'rule-broken') || undefined;
+  // Somebody puts two VMs on one slot of h1, past every control node.
+  const at = (n: number): VmRecord => {
+    const incarnation = { generation: parseGeneration(1), host: parseHostName('h1'), slot: 0 };
+    return vmRecord(n, { generation: parseGeneration(1), phase: { kind: 'running', incarnation }, intent: 'running' });
+  };
+  for (const n of [1, 2])
+    await client.txn({ compare: [], success: [{ put: keyOf.vm(at(n).id), value: JSON.stringify(at(n)) }] });
+  await store.waitFor(reported, look);
+  const said = /^h1: The records break rule C1-hosts-have-room: vm1 and vm2 share slot 0 of h1\./;
+  assert.match((await alarms()).join(), said);
+  assert.ok(one.lines.includes('the records break a rule'));
+  const metric = (await backend.metrics()).find(({ name }) => name.endsWith('alarms'));
+  assert.deepEqual(
+    metric?.samples.filter(({ labels }) => labels?.['kind'] === 'rule-broken').map(({ value }) => value),
+    [1],
+  );
+  await client.txn({ compare: [], success: [{ delete: keyOf.vm(at(2).id) }] });
+  await until('the alarm about h1 ends', async () => !said.test((await alarms()).join()));
 });
 
 async function checkElection() {

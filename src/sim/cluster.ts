@@ -11,6 +11,7 @@ import { traceJudge } from '../core/check/check-trace.ts';
 import type { TraceEntry, Violation } from '../core/check/trace.ts';
 import type { Controller } from '../core/loop/controller.ts';
 import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
+import type { EventRecord } from '../core/model/cluster.ts';
 import { PREFIX } from '../core/model/keys.ts';
 import { portsOfSlot } from '../core/model/ports.ts';
 import { readRecord } from '../core/model/record-shapes.ts';
@@ -411,9 +412,18 @@ export class SimCluster implements Topology {
     const { state } = this.etcd;
     const events = state.eventsFrom(this.#applied + 1, '').filter((event) => !this.#isNonsense(event));
     this.#applied = state.revision;
+    for (const event of events) this.#heedReport(event);
     const changes = this.truth.apply(events, this.now);
     if (changes.length === 0) return;
     this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
+  }
+
+  /** A leader's own checkers report what they found in an event: what they find is true, and broken, or it is a fault of theirs. */
+  #heedReport(event: WatchEvent): void {
+    if (event.type !== 'put' || !event.key.startsWith(PREFIX.event)) return;
+    const { kind, message } = JSON.parse(event.kv.value) as EventRecord;
+    const rule = /rule (\S+):/.exec(message)?.[1];
+    if (kind === 'rule-broken' && rule !== undefined) this.accuse(rule, `a leader reports: ${message}`);
   }
 
   /** A leader gives up hosts: its verdict is judged by what it could have reached when it sent that. */

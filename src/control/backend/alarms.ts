@@ -19,6 +19,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     poolRooms(context),
     poolFaults(context),
     clocks(context),
+    brokenRules(context),
   ].flatMap(bounded);
 }
 
@@ -73,6 +74,15 @@ function clocks(context: BackendContext): readonly Alarm[] {
     const message = clockFinding(about, offset);
     return message === null ? [] : [{ kind: 'clock', about, message }];
   });
+}
+
+/** What the checkers of the records found (core/loop/duties/record-watch.ts). */
+function brokenRules(context: BackendContext): readonly Alarm[] {
+  return (context.leading()?.controller.recordWatch.findings ?? []).map(({ rule, about, what }) => ({
+    kind: 'rule-broken',
+    about,
+    message: `The records break rule ${rule}: ${what}. Nothing was stopped because of it.`,
+  }));
 }
 
 function bounded(alarms: readonly Alarm[]): readonly Alarm[] {

@@ -66,6 +66,11 @@ export interface Changed {
   readonly key: string;
   readonly revision: number;
   readonly deleted: boolean;
+  /** The record; null if it was deleted or cannot be read. */
+  readonly value: unknown;
+  readonly isReadable: boolean;
+  /** False where what was read may sum up several transactions: a listing, or a read after a refusal. */
+  readonly isOneTransaction: boolean;
 }
 
 const WRITE_DEADLINE_MS = 2_000;
@@ -250,7 +255,10 @@ export class ClusterStore {
     try {
       const result = await this.#etcd.txn({ compare, success, failure }, { deadlineMs: WRITE_DEADLINE_MS });
       if (!result.succeeded) return this.#refused(keys, guard, result);
-      this.#note(writes.map(({ key, value }) => ({ key, value, revision: result.revision })));
+      this.#note(
+        writes.map(({ key, value }) => ({ key, value, revision: result.revision })),
+        true,
+      );
       return { kind: 'committed', revision: result.revision };
     } catch (error) {
       if (!(error instanceof EtcdDeadlineUnknown)) throw error;
@@ -439,7 +447,7 @@ export class ClusterStore {
         ? { key, value: ours.value, revision: modRevision }
         : notedOf(key, event.kv, modRevision);
     };
-    this.#note(events.map(noted));
+    this.#note(events.map(noted), true);
     this.#completed(revision);
   }
 
@@ -459,7 +467,7 @@ export class ClusterStore {
     return table !== undefined && (table.get(key.slice(table.prefix.length))?.revision ?? 0) >= modRevision;
   }
 
-  #note(notes: readonly Noted[]): void {
+  #note(notes: readonly Noted[], isOneTransaction = false): void {
     const changes: Changed[] = [];
     for (const { key, value, revision, finding } of notes) {
       const table = this.#tableOf(key);
@@ -476,7 +484,14 @@ export class ClusterStore {
       if (!isFound && !isNoted) continue;
       if (table.prefix === PREFIX.disk)
         this.#indexDisk(key, (before?.value ?? null) as DiskRecord | null, value as DiskRecord | null);
-      changes.push({ key, revision, deleted: value === null });
+      changes.push({
+        key,
+        revision,
+        deleted: value === null,
+        value,
+        isReadable: finding === undefined,
+        isOneTransaction,
+      });
       this.#revision = Math.max(this.#revision, revision);
     }
     if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);

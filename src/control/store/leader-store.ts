@@ -14,6 +14,7 @@ import type { Change, Commit, Entry, LeaderStore, ObjectRef, RequestSnapshot } f
 import type { Leadership } from '../../etcd/election.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import type { ClusterStore, Unchanged, Write } from './cluster-store.ts';
+import { SeenCommits } from './seen-commits.ts';
 
 /** The store's tables as loops and decisions see them: always the newest state. */
 export function snapshotOf(store: ClusterStore): RequestSnapshot {
@@ -129,6 +130,8 @@ export function leaderStore(
 ): LeaderStore & { readonly close: () => void } {
   const snapshot = snapshotOf(store);
   const unsubscribes: (() => void)[] = [];
+  const term = leadership.createRevision as Term;
+  const seen = new SeenCommits(term);
   let isOver = false;
   const end = (why: TermEnd): 'deposed' => {
     isOver = true;
@@ -136,7 +139,7 @@ export function leaderStore(
     return 'deposed';
   };
   return {
-    term: leadership.createRevision as Term,
+    term,
     snapshot,
     leads: () => !isOver && leadership.isValid(),
     commit: async ({ changes, events }: Commit) => {
@@ -144,7 +147,7 @@ export function leaderStore(
       const writes = changes.flatMap((change) => writesOf(change, snapshot));
       for (const event of events) writes.push(store.eventWrite(event));
       try {
-        const outcome = await store.transact(writes, leadership.compare);
+        const outcome = await seen.sending(changes, writes, () => store.transact(writes, leadership.compare));
         return outcome.kind === 'guard-failed' ? end('deposed') : outcome.kind;
       } catch (error) {
         // It may still be applied, after what is decided from now on in the belief that it was not: room given out twice.
@@ -161,6 +164,10 @@ export function leaderStore(
           }
         }),
       );
+    },
+    onCommit: (listener) => {
+      seen.onCommit(listener);
+      unsubscribes.push(store.onChange((changes) => seen.noted(changes)));
     },
     close: () => {
       isOver = true;

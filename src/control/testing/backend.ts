@@ -128,6 +128,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       leads: () => true,
       commit: never,
       onChange: () => undefined,
+      onCommit: () => undefined,
     },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
     storage: {

@@ -216,8 +216,9 @@ const TABLE: Readonly<
     kept: [people(vm(running(1), { intent: 'stopped' })), people(vm(running(1)))],
   },
   'T3-wishes-kept': {
-    broken: [people(vm(running(1), { startTask: task(1) })), vm(running(1))],
+    broken: [people(commit(wish('running'))), people(vm(running(1), { startTask: task(1) })), vm(running(1))],
     kept: [
+      people(commit(wish('running'))),
       people(vm(running(1), { startTask: task(1) })),
       commit(wish('failed'), { kind: 'vm', id: VM, value: vmRecord(running(1)) }),
     ],

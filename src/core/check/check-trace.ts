@@ -6,15 +6,8 @@ import {
   nothingElseGranted,
   oneCurrentIncarnation,
 } from './generation-checkers.ts';
+import { fewMembersMove } from './guest-cluster-checkers.ts';
 import {
-  disksOutliveTheirUsers,
-  fewMembersMove,
-  membershipAgrees,
-  membersStayApart,
-} from './guest-cluster-checkers.ts';
-import {
-  groupsStayApart,
-  hostsHaveRoom,
   nothingIsForgotten,
   onlyLeadersDecide,
   stopsLast,
@@ -23,6 +16,7 @@ import {
   whatRunsIsNotReplaced,
   wishesAreKept,
 } from './record-checkers.ts';
+import { STATE_RULES, stateChecker } from './state-rules.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
 import {
   acknowledgedWritesSurvive,
@@ -34,6 +28,16 @@ import {
   writesFollowGenerations,
 } from './world-checkers.ts';
 
+/** The rules that commits keep, by who writes them and the records before and after: a leader in production is judged by them too. */
+export const COMMIT_CHECKERS: Readonly<Record<string, () => Checker>> = {
+  'GC2-few-members-move': fewMembersMove,
+  'E1-only-leaders-decide': onlyLeadersDecide,
+  'T1-tasks-end-once': tasksEndOnce,
+  'T2-stops-last': stopsLast,
+  'T3-wishes-kept': wishesAreKept,
+  'T4-nothing-forgotten': nothingIsForgotten,
+};
+
 /** Each rule of docs/specs/generations.md and guest-clusters.md that a trace can show to be broken, with what makes its checker. */
 export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G1-generations-grow': generationsGrow,
@@ -43,17 +47,8 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G6-nothing-else-granted': nothingElseGranted,
   'M1-switch-when-both-paused': switchOnlyWhenBothPaused,
   'M3-no-order-aborts-a-qemu': noOrderAbortsAQemu,
-  'C1-hosts-have-room': hostsHaveRoom,
-  'C3-groups-stay-apart': groupsStayApart,
-  'GC1-members-stay-apart': membersStayApart,
-  'GC2-few-members-move': fewMembersMove,
-  'GC4-membership-agrees': membershipAgrees,
-  'GC8-disks-outlive-their-users': disksOutliveTheirUsers,
-  'E1-only-leaders-decide': onlyLeadersDecide,
-  'T1-tasks-end-once': tasksEndOnce,
-  'T2-stops-last': stopsLast,
-  'T3-wishes-kept': wishesAreKept,
-  'T4-nothing-forgotten': nothingIsForgotten,
+  ...COMMIT_CHECKERS,
+  ...Object.fromEntries(STATE_RULES.map(({ rule }) => [rule, () => stateChecker(rule)])),
   'V1-lost-when-unreached': lostOnlyWhenUnreached,
   'V2-lost-when-out-of-reach': lostOnlyWhenOutOfReach,
   'V3-what-runs-stays': whatRunsIsNotReplaced,

@@ -1,8 +1,10 @@
-/** Checkers of commits: the point of no return of a migration, room on hosts, tasks, and stops that last. */
+/**
+ * Checkers of what a commit changes, by the records before and after it: the point of no return of a migration, who may
+ * write what, tasks, stops that last, and wishes. What they keep is bounded by the records that stand.
+ */
 import type { DiskId, HostName, TaskId, VmId } from '../../base/ids.ts';
-import type { HostRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
-import { currentGeneration, memoryOn, namedIncarnations } from './records.ts';
+import { currentGeneration, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
@@ -40,59 +42,6 @@ export function switchOnlyWhenBothPaused(): Checker {
   };
 }
 
-/** C1, C2: what the records put on a host fits into its memory, and no two of them on one slot, at every commit that adds to it. */
-export function hostsHaveRoom(): Checker {
-  const hosts = new Map<HostName, HostRecord>();
-  const vms = new Map<VmId, VmRecord>();
-  return (entry) => {
-    if (entry.kind !== 'commit') return null;
-    const touched = new Set<HostName>();
-    for (const change of entry.changes) {
-      if (change.kind === 'host' && change.value !== null) hosts.set(change.id, change.value);
-      if (change.kind !== 'vm') continue;
-      for (const { host } of change.value === null ? [] : namedIncarnations(change.value)) touched.add(host);
-      if (change.value === null) vms.delete(change.id);
-      else vms.set(change.id, change.value);
-    }
-    for (const name of touched) {
-      const room = hosts.get(name)?.capacity.memoryBytes ?? 0;
-      const used = [...vms.values()].reduce((sum, vm) => sum + memoryOn(name, vm), 0);
-      if (used > room) return `${name} holds ${used} bytes of guests in ${room}`;
-      const slots = [...vms.values()].flatMap((vm) =>
-        namedIncarnations(vm).flatMap(({ host, slot }) => (host === name ? [slot] : [])),
-      );
-      if (new Set(slots).size < slots.length) return `two incarnations share a slot of ${name}: ${slots.join(', ')}`;
-    }
-    return null;
-  };
-}
-
-/** C3: no commit puts an incarnation on a host that a record of another VM of its anti-affinity group names. */
-export function groupsStayApart(): Checker {
-  const groups = new Map<string, Map<VmId, VmRecord>>();
-  return (entry) => {
-    if (entry.kind !== 'commit') return null;
-    const touched: VmRecord[] = [];
-    for (const { kind, id, value } of entry.changes) {
-      if (kind !== 'vm') continue;
-      for (const members of groups.values()) members.delete(id);
-      const group = value?.spec.antiAffinity ?? null;
-      if (value === null || group === null) continue;
-      groups.set(group, (groups.get(group) ?? new Map<VmId, VmRecord>()).set(id, value));
-      touched.push(value);
-    }
-    for (const vm of touched) {
-      const group = vm.spec.antiAffinity ?? '';
-      for (const other of groups.get(group)?.values() ?? []) {
-        const hosts = namedIncarnations(other).map(({ host }) => host);
-        const shared = other.id === vm.id ? undefined : namedIncarnations(vm).find(({ host }) => hosts.includes(host));
-        if (shared !== undefined) return `${vm.name} and ${other.name} of group ${group} are both on ${shared.host}`;
-      }
-    }
-    return null;
-  };
-}
-
 /** E1: people write wishes; what runs where, and who is given up, is written by one who compares the election key. */
 export function onlyLeadersDecide(): Checker {
   const vms = new Map<VmId, VmRecord>();
@@ -122,19 +71,24 @@ export function onlyLeadersDecide(): Checker {
 
 /** T1: a task ends at most once, and nothing about it changes after that. That it ends at all is for the end of a run. */
 export function tasksEndOnce(): Checker {
-  /** As they ended; undefined while they run. */
+  /** Tasks that stand and have ended, as they ended. */
   const ended = new Map<TaskId, string>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
+    let broken: string | null = null;
     for (const { kind, id, value } of entry.changes) {
-      if (kind !== 'task' || value === null) continue;
+      if (kind !== 'task') continue;
       const before = ended.get(id);
+      if (value === null) {
+        ended.delete(id);
+        continue;
+      }
       const now = JSON.stringify(value);
       if (before !== undefined && before !== now)
-        return `task ${id} (${value.kind}) had ended and became ${value.state}`;
+        broken = `task ${id} (${value.kind}) had ended and became ${value.state}`;
       if (value.state !== 'running') ended.set(id, now);
     }
-    return null;
+    return broken;
   };
 }
 
@@ -143,28 +97,35 @@ export function stopsLast(): Checker {
   const vms = new Map<VmId, VmRecord>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
+    let broken: string | null = null;
     for (const { kind, id, value } of entry.changes) {
-      if (kind !== 'vm' || value === null) continue;
+      if (kind !== 'vm') continue;
       const before = vms.get(id);
-      vms.set(id, value);
-      if (before === undefined || entry.by === 'people' || before.intent !== 'stopped') continue;
-      if (value.intent !== 'stopped')
-        return `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;
+      if (value === null) vms.delete(id);
+      else vms.set(id, value);
+      if (value === null || before === undefined || entry.by === 'people' || before.intent !== 'stopped') continue;
       const starts = value.phase.kind === 'starting' && before.phase.kind !== 'starting';
-      if (starts || value.generation > before.generation)
-        return `a leader started ${value.name}, which is to be stopped`;
+      if (value.intent !== 'stopped')
+        broken = `a leader changed the intent of ${value.name} from stopped to ${value.intent}`;
+      else if (starts || value.generation > before.generation)
+        broken = `a leader started ${value.name}, which is to be stopped`;
     }
-    return null;
+    return broken;
   };
 }
 
 /** T3: what people wrote is never lost: a leader only takes a wish back together with the end of its task. */
 export function wishesAreKept(): Checker {
   const vms = new Map<VmId, VmRecord>();
-  const ended = new Set<TaskId>();
+  const running = new Set<TaskId>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
-    for (const { kind, id, value } of entry.changes) if (kind === 'task' && value?.state !== 'running') ended.add(id);
+    let broken: string | null = null;
+    for (const { kind, id, value } of entry.changes) {
+      if (kind !== 'task') continue;
+      if (value?.state === 'running') running.add(id);
+      else running.delete(id);
+    }
     for (const { kind, id, value } of entry.changes) {
       if (kind !== 'vm') continue;
       const before = vms.get(id);
@@ -172,11 +133,11 @@ export function wishesAreKept(): Checker {
       else vms.set(id, value);
       if (before === undefined || entry.by === 'people') continue;
       const kept = new Set(value === null ? [] : wishesOf(value));
-      const lost = wishesOf(before).find((wish) => !kept.has(wish) && !ended.has(wish));
-      if (lost !== undefined) return `${before.name}: the wish of task ${lost} is gone and the task did not end`;
-      if (before.deleting && value !== null && !value.deleting) return `${before.name} is no longer being deleted`;
+      const lost = wishesOf(before).find((wish) => !kept.has(wish) && running.has(wish));
+      if (lost !== undefined) broken = `${before.name}: the wish of task ${lost} is gone and the task did not end`;
+      if (before.deleting && value !== null && !value.deleting) broken = `${before.name} is no longer being deleted`;
     }
-    return null;
+    return broken;
   };
 }
 
@@ -198,6 +159,7 @@ export function nothingIsForgotten(): Checker {
       if (vm !== null) lost = `${id} is gone, and nobody asked for ${vm.name} to be deleted`;
     }
     for (const { kind, id, value } of entry.changes) {
+      if (kind === 'disk' && value === null) owners.delete(id);
       if (kind !== 'vm') continue;
       if (value === null) vms.delete(id);
       else vms.set(id, value);

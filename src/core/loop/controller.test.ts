@@ -89,6 +89,7 @@ class SmallWorld {
         onChange: (listener) => {
           this.#listener = listener;
         },
+        onCommit: () => undefined,
       },
       hosts: {
         report: async (name) => (name === SILENT ? unused() : this.#report(name)),

@@ -14,6 +14,7 @@ import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
@@ -48,6 +49,8 @@ export class Controller {
   readonly pools: PoolWatch;
   readonly vms: VmLoop;
   readonly sharedDisks: SharedDiskLoop;
+  /** A second opinion on the records. */
+  readonly recordWatch: RecordWatch;
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
@@ -70,6 +73,7 @@ export class Controller {
       },
     );
     this.pools = new PoolWatch({ clock, log, store });
+    this.recordWatch = new RecordWatch({ clock, log, store });
     this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
     this.storageObserver = new StorageObserver(
       { clock, storage, isServed: (node) => this.#diskPaths.isServed(node) },
@@ -131,12 +135,14 @@ export class Controller {
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
     this.#leadWatch.start();
+    this.recordWatch.start();
   }
 
   /** Ends the term: no step begins after this. */
   stop(): void {
     this.vms.stop();
     this.sharedDisks.stop();
+    this.recordWatch.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
     this.observer.stop();

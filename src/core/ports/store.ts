@@ -102,6 +102,13 @@ export interface Commit {
   readonly events: readonly EventRecord[];
 }
 
+/** Changes as the leader sees them. */
+export interface SeenCommit {
+  /** A leader's term: its own commit. `unknown`: what was read may sum up several commits, of whomever. */
+  readonly by: Term | 'people' | 'unknown';
+  readonly changes: readonly Change[];
+}
+
 /** The leader's hand on the store. */
 export interface LeaderStore {
   readonly term: Term;
@@ -115,4 +122,6 @@ export interface LeaderStore {
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
   /** Calls `listener` after every change of the snapshot, once for each object that changed. */
   onChange(listener: (change: { readonly kind: ObjectKind; readonly id: string }) => void): void;
+  /** Calls `listener` with every change after it, in the order in which they were made; a value that cannot be read is no change. */
+  onCommit(listener: (commit: SeenCommit) => void): void;
 }

@@ -38,6 +38,7 @@ function watched(world: World, keptMs = 0) {
       return 'committed';
     },
     onChange: () => undefined,
+    onCommit: () => undefined,
   };
   const reach: Reach = {
     self: 'c1',

@@ -106,6 +106,7 @@ class World {
         return 'committed';
       },
       onChange: () => undefined,
+      onCommit: () => undefined,
     };
   }
 
