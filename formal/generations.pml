@@ -235,7 +235,7 @@ inline gone(inc) {
 	stale = stale & ~BIT(inc)
 }
 
-/* ---- The storage service: src/storage/storage-service.ts ---- */
+/* ---- The storage service: src/core/storage/storage-service.ts ---- */
 
 #define ABOVE_FLOOR(g)	(WITHOUT_FLOOR || (GRANT_OF(g) >= floor))
 #define NOT_REVOKED(g)	(WITHOUT_REVOKED_REMEMBERED || ((revoked & BIT(GRANT_OF(g))) == 0))

@@ -6,7 +6,7 @@ import { ClusterIndex } from '../../model/cluster-index.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { incarnation, task, VM, vmRecord } from '../../plan/testing/sample-records.ts';
 import { type Decision, wait } from '../../plan/vm/decision.ts';
-import { ManualClock } from '../testing/manual-clock.ts';
+import { ManualClock } from '../../ports/testing/manual-clock.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { Commits } from './commits.ts';
 import type { WrittenDecision } from './transaction.ts';

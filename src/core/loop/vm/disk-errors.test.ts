@@ -5,7 +5,7 @@ import type { HostName } from '../../../base/ids.ts';
 import type { EventRecord } from '../../model/cluster.ts';
 import { answers, host, hostRecord, incarnation, situation, VM, vmRecord } from '../../plan/testing/sample-records.ts';
 import type { VmSituation } from '../../plan/vm/decision.ts';
-import { ManualClock } from '../testing/manual-clock.ts';
+import { ManualClock } from '../../ports/testing/manual-clock.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { DiskErrors } from './disk-errors.ts';
 import { Evidence } from './evidence.ts';

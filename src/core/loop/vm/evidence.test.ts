@@ -18,7 +18,7 @@ import {
   VM,
   vmRecord,
 } from '../../plan/testing/sample-records.ts';
-import { ManualClock } from '../testing/manual-clock.ts';
+import { ManualClock } from '../../ports/testing/manual-clock.ts';
 import { Evidence, type HostSight, unaskedObservation } from './evidence.ts';
 
 const g = parseGeneration;

@@ -4,7 +4,7 @@ import { CodedError } from '../../../base/errors.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import { incarnation, seenHost, silentKernel, vmRecord } from '../../plan/testing/sample-records.ts';
 import type { Step } from '../../plan/vm/steps.ts';
-import { ManualClock, settled } from '../testing/manual-clock.ts';
+import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { orderPatiently } from './patience.ts';
 

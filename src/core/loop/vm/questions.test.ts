@@ -6,7 +6,7 @@ import type { HostObservation, QmpObservation } from '../../model/observation.ts
 import type { VmPhase } from '../../model/vm.ts';
 import { MIGRATING } from '../../plan/testing/decision-table.ts';
 import { answers, incarnation, seenHost, VM, vmRecord } from '../../plan/testing/sample-records.ts';
-import { ManualClock, settled } from '../testing/manual-clock.ts';
+import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
 import { Evidence } from './evidence.ts';
 import { Questions } from './questions.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseVmId, type VmId } from '../../../base/ids.ts';
-import { ManualClock, settled } from '../testing/manual-clock.ts';
+import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
 import { Schedule } from './schedule.ts';
 
 const [A, B, C] = [1, 2, 3].map((n) => parseVmId(`vm-00000000000${n}`)) as [VmId, VmId, VmId];

@@ -1,5 +1,5 @@
 /** Time that a test turns: nothing is due before the test says so, and what is due happens in order, each at its own instant. */
-import type { Clock } from '../../ports/clock.ts';
+import type { Clock } from '../clock.ts';
 
 /** Unix ms at the beginning of every test. */
 const EPOCH_MS = 1_700_000_000_000;

@@ -1,0 +1,89 @@
+/** A storage service on a node in memory, beside an etcd that answers what a test says: for the service's tests. */
+import { CodedError } from '../../../base/errors.ts';
+import { parseGeneration, parseStorageName, parseVmId, type Term, type VmId } from '../../../base/ids.ts';
+import type { Grant } from '../../ports/disk-backend.ts';
+import { ManualClock } from '../../ports/testing/manual-clock.ts';
+import type { ClusterView, VmView } from '../cluster-view.ts';
+import { FencingLedger } from '../fencing-ledger.ts';
+import { StorageService } from '../storage-service.ts';
+import { diskId, FakeNode } from './fake-node.ts';
+
+export const VM = parseVmId('vm-00000000000a');
+export const OTHER = parseVmId('vm-00000000000b');
+export const PORT = 30_001;
+export const g = parseGeneration;
+export const TERM = 5 as Term;
+
+/** A VM's generation on a disk. */
+export const granted = (generation: number, vm: VmId = VM): Grant => ({
+  vm,
+  generation: g(generation),
+  readOnly: false,
+});
+
+/** What etcd says: disk 1 is VM's, and these generations are admitted. */
+export function viewOf(admitted: readonly number[], more: Partial<VmView> = {}): ClusterView {
+  const floor = admitted.length === 0 ? (more.highest ?? 0) + 1 : Math.min(...admitted);
+  const vm = {
+    floor,
+    highest: Math.max(0, ...admitted),
+    admitted: admitted.map(g),
+    readOnlyDisks: new Set<never>(),
+    sharedDisks: [],
+    ...more,
+  };
+  return { disks: new Map([[diskId(1), { vm: VM, port: PORT }]]), vms: new Map([[VM, vm]]), unreadableVms: new Set() };
+}
+
+/** Etcd answers with `view`; null: it cannot be reached. */
+export class ServiceWorld {
+  readonly clock = new ManualClock();
+  readonly node = new FakeNode();
+  readonly ledger = new FencingLedger();
+  readonly service: StorageService;
+  view: ClusterView | null;
+  reads = 0;
+
+  constructor(view: ClusterView | null) {
+    this.view = view;
+    this.node.disks.set(diskId(1), { vm: VM, sizeBytes: 100 });
+    this.node.disks.set(diskId(2), { vm: OTHER, sizeBytes: 100 });
+    this.service = new StorageService({
+      name: parseStorageName('s1'),
+      clock: this.clock,
+      log: { info: () => undefined, warn: () => undefined },
+      disks: this.node.backend,
+      target: this.node.targetBackend,
+      ledger: this.ledger,
+      readCluster: async () => {
+        this.reads++;
+        if (this.view === null) throw new CodedError('unavailable', 'etcd does not answer');
+        return this.view;
+      },
+    });
+  }
+
+  /** Starts the service and lets its first round end. */
+  async start(): Promise<this> {
+    await this.service.start();
+    await this.clock.advance(0);
+    return this;
+  }
+
+  grant(generation: number, more: { readonly vm?: VmId; readonly port?: number; readonly term?: Term } = {}) {
+    const { vm = VM, port = PORT, term = TERM } = more;
+    const disks = [{ disk: vm === OTHER ? diskId(2) : diskId(1), port, readOnly: false }];
+    return this.service.grant({ term, vm, generation: g(generation), disks });
+  }
+
+  fence(below: number, term: Term = TERM) {
+    return this.service.fence({ term, vm: VM, below: g(below), disks: [] });
+  }
+
+  revoke(generation: number, term: Term = TERM) {
+    return this.service.revoke({ term, vm: VM, generation: g(generation), disks: [] });
+  }
+}
+
+/** A refusal with this code. */
+export const coded = (code: string) => (error: unknown) => error instanceof CodedError && error.code === code;
