@@ -7,6 +7,7 @@
  */
 import { CodedError } from '../base/errors.ts';
 import type { HostName, StorageName, Term, VmId } from '../base/ids.ts';
+import type { Authority } from '../control/backend/ports.ts';
 import { traceJudge } from '../core/check/check-trace.ts';
 import type { TraceEntry, Violation } from '../core/check/trace.ts';
 import type { Controller } from '../core/loop/controller.ts';
@@ -19,6 +20,7 @@ import type { Log } from '../core/ports/log.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
 import type { Transaction, WatchEvent } from '../etcd/records.ts';
 import { joinPatiently } from './agent/joining.ts';
+import { NO_AUTHORITY } from './api/surroundings.ts';
 import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import type { PlantedBug } from './faults/planted-bug.ts';
@@ -41,6 +43,10 @@ import { SimRandom } from './time/sim-random.ts';
 
 export interface ClusterOptions {
   readonly swarm: Swarm;
+  /** Certifies joiners; by default nobody. */
+  readonly authority?: Authority;
+  /** SHA-256 of the administrator's token; by default no token has it. */
+  readonly adminTokenSha256?: string;
   /** Every line of the log; null where nobody reads it. */
   readonly log: ((line: string) => void) | null;
   readonly bug: PlantedBug | null;
@@ -259,6 +265,8 @@ export class SimCluster implements Topology {
       log: (process) => this.#log(process.name, () => process.isAlive),
       plant: (ports) => this.#options.bug?.plant?.(ports, this) ?? ports,
       plantStore: (store) => this.#options.bug?.plantStore?.(store),
+      authority: this.#options.authority ?? NO_AUTHORITY,
+      adminTokenSha256: this.#options.adminTokenSha256 ?? '',
     });
     this.controls.set(name, control);
     this.startAll(machine);

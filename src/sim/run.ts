@@ -88,12 +88,12 @@ export async function runScript(script: {
 export async function begin(cluster: SimCluster, people: People, isOver: () => boolean): Promise<string[]> {
   const { clock, swarm } = cluster;
   await clock.run(START_MS, () => [...cluster.controls.values()].some(({ store }) => store !== null) || isOver());
-  const changes = [...cluster.controls.values()].map((node) => node.changes).find((known) => known !== null);
-  if (changes === undefined || changes === null) return ['no control node has read etcd'];
-  const joined = people.join(changes);
+  const context = [...cluster.controls.values()].map((node) => node.context).find((known) => known !== null);
+  if (context === undefined || context === null) return ['no control node has read etcd'];
+  const joined = people.join(context);
   await clock.run(clock.monotonicMs() + 500, isOver);
   await joined;
-  for (let i = 0; i < swarm.vms; i++) void people.create(changes).catch(() => undefined);
+  for (let i = 0; i < swarm.vms; i++) void people.create(context).catch(() => undefined);
   // What fails fails to those who share disks by then.
   if (swarm.deeds.has('share')) for (let i = 1; i <= SHARED_FIRST; i++) clock.after(i * 150, () => people.act('share'));
   await clock.run(clock.monotonicMs() + QUIET_MS, isOver);

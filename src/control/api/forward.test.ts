@@ -10,12 +10,13 @@ import { parseControlName, parseHostName } from '../../base/ids.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { publicServerTlsOptions } from '../../pki/tls.ts';
+import { startTestApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c2') };
 const HOST: PeerIdentity = { kind: 'host', name: parseHostName('h1') };
-const backend = new FakeBackend().arrange();
+const { cluster, token } = await startTestApi({ controls: 3 });
+const backend = cluster.backend(cluster.followers[0]);
 const handedOn: (string | undefined)[] = [];
 let authority: CertifiedKey;
 let port = 0;
@@ -37,17 +38,19 @@ before(async () => {
       return { status: 200, headers: {}, body: body ?? Readable.from([]) };
     },
   });
-  backend.leadership = { self: false, name: 'c3', origin: 'https://10.0.0.3:7440' };
   port = await server.listen();
   close = () => server.close();
 });
-after(() => close());
+after(async () => {
+  await close();
+  cluster.stop();
+});
 
 async function ask(identity: PeerIdentity | null, more: Readonly<Record<string, string>> = {}): Promise<number> {
   const own = identity === null ? {} : await credentialsOf(identity);
   const { certPem, keyPem } = own as Partial<Credentials>;
   const shown = certPem === undefined || keyPem === undefined ? {} : { cert: certPem, key: keyPem };
-  const headers = { authorization: `Bearer ${backend.token}`, 'content-length': '2', ...more };
+  const headers = { authorization: `Bearer ${token}`, 'content-length': '2', ...more };
   const tls = { ca: authority.certPem, checkServerIdentity: () => undefined, agent: false, ...shown };
   const outgoing = request({ ...tls, host: '127.0.0.1', port, method: 'DELETE', path: '/v1/vms/a', headers });
   outgoing.end('{}');

@@ -12,10 +12,10 @@ import { after, before, test } from 'node:test';
 import { Value } from 'typebox/value';
 import { ProblemSchema } from '../../api/views.ts';
 import { startApiProxy } from '../../lab/api-proxy.ts';
+import { startTestApi } from '../testing/api-cluster.ts';
 import { type ApiServer, createApiServer } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
 
-const backend = new FakeBackend().arrange();
+const { backend, token: secret, cluster } = await startTestApi();
 const closing: (() => Promise<unknown>)[] = [];
 let server: ApiServer;
 let ports: readonly number[] = [];
@@ -31,6 +31,7 @@ before(async () => {
   closing.push(
     () => proxy.close(),
     () => server.close(),
+    async () => cluster.stop(),
     async () => local.close(),
     () => rm(directory, { recursive: true }),
   );
@@ -52,7 +53,7 @@ async function heard(port: number, text: string): Promise<string> {
   return said;
 }
 
-const token = `Authorization: Bearer ${backend.token}\r\n`;
+const token = `Authorization: Bearer ${secret}\r\n`;
 const head = (first: string, more = '') => `${first} HTTP/1.1\r\nHost: gp\r\nConnection: close\r\n${token}${more}\r\n`;
 const json = 'Content-Type: application/json\r\n';
 

@@ -2,26 +2,27 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type ApiLimitName, LIMITS } from '../../core/model/limits.ts';
+import { replace, testApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
 
 /** Whether the API takes this much, and not for another reason. */
 type Probe = (t: TestContext, amount: number) => Promise<boolean>;
 
-function setUp(t: TestContext) {
-  const backend = new FakeBackend().arrange();
+async function setUp(t: TestContext) {
+  const { backend, token } = await testApi(t);
   const server = createApiServer({ backend, version: '1.2.3' });
   t.after(() => server.close());
-  return { server, authorization: `Bearer ${backend.token}` };
+  return { server, backend, authorization: `Bearer ${token}` };
 }
 
 /** A body that fits no schema, so that its refusal says whether it was looked at. */
 const body =
   (route: string, make: (amount: number) => string, refusal: RegExp): Probe =>
   async (t, amount) => {
-    const { server, authorization } = setUp(t);
+    const { server, authorization } = await setUp(t);
     const headers = { authorization, 'content-type': 'application/json' };
     const { body: text } = await server.app.inject({ method: 'POST', url: route, payload: make(amount), headers });
     const isTaken = text.includes('"errors"');
@@ -30,18 +31,18 @@ const body =
   };
 const ofBytes = (amount: number): string => `"${'x'.repeat(amount - 2)}"`;
 
-type Ask = (vm: string) => { readonly path: string; readonly headers?: Readonly<Record<string, string>> };
+interface Asked {
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
 
-/** The answers of a listening server with as many VMs to a request for each, held open. */
-async function held(t: TestContext, amount: number, ask: Ask): Promise<readonly number[]> {
-  const { server, authorization } = setUp(t);
+/** The answers of a listening server to as many requests, held open. Consoles are streams without a VM: 256 guests would take long. */
+async function held(t: TestContext, amount: number, { path, headers }: Asked): Promise<readonly number[]> {
+  const { server, authorization, backend } = await setUp(t);
+  replace(backend, 'openConsole', async () => new PassThrough());
   const port = await server.listen();
-  const vms = Array.from({ length: amount }, (_, index) => `web${index}`);
-  for (const name of vms)
-    await server.app.inject({ method: 'POST', url: '/v1/vms', body: { name }, headers: { authorization } });
   const statuses: number[] = [];
-  for (const vm of vms) {
-    const { path, headers } = ask(vm);
+  for (let number = 0; number < amount; number++) {
     const request = httpRequest({ port, path, headers: { ...headers, authorization }, agent: false });
     t.after(() => request.destroy());
     request.on('error', () => undefined).end();
@@ -51,9 +52,9 @@ async function held(t: TestContext, amount: number, ask: Ask): Promise<readonly 
   return statuses;
 }
 const connections =
-  (opened: number, ask: Ask): Probe =>
+  (opened: number, asked: Asked): Probe =>
   async (t, amount) => {
-    const statuses = await held(t, amount, ask);
+    const statuses = await held(t, amount, asked);
     const refused = statuses.filter((status) => status !== opened);
     assert.deepEqual(refused, refused.length === 0 ? [] : [503]);
     return refused.length === 0;
@@ -64,11 +65,11 @@ const PROBES: Readonly<Record<ApiLimitName, Probe>> = {
   smallRequestBytes: body('/v1/networks', ofBytes, /"too-large"/),
   requestValues: body('/v1/vms', (values) => JSON.stringify(new Array(values - 1).fill(0)), /more than 1000 values/),
   requestLevels: body('/v1/vms', (levels) => '['.repeat(levels) + ']'.repeat(levels), /more than 16 levels/),
-  eventStreams: connections(200, () => ({ path: '/v1/watch' })),
-  consoles: connections(101, (vm) => ({
-    path: `/v1/vms/${vm}/console`,
+  eventStreams: connections(200, { path: '/v1/watch' }),
+  consoles: connections(101, {
+    path: '/v1/vms/web1/console',
     headers: { connection: 'Upgrade', upgrade: 'groundplane-console' },
-  })),
+  }),
 };
 
 for (const [name, probe] of Object.entries(PROBES) as [ApiLimitName, Probe][])

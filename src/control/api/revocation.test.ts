@@ -7,24 +7,27 @@ import { once } from 'node:events';
 import { request } from 'node:https';
 import type { Duplex, Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
+import { present } from '../../base/assert.ts';
+import { CodedError } from '../../base/errors.ts';
 import { parseControlName } from '../../base/ids.ts';
 import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import { publicServerTlsOptions } from '../../pki/tls.ts';
 import { forwardOverTls } from '../forward.ts';
-import type { Call } from './backend.ts';
+import { CALL, called, replace, startTestApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
 
 /** The promised time for ending open requests after a token is revoked. */
 const ENDS_MS = 5_000;
-const CALL: Call = { principal: { name: 'admin' }, signal: new AbortController().signal };
 const closing: (() => Promise<unknown>)[] = [];
-const leader = new FakeBackend().arrange();
-const follower = new FakeBackend().arrange();
+const { cluster, backend: leader, token: adminToken } = await startTestApi({ controls: 3, speed: 3 });
+const [followerNode] = cluster.followers;
+const follower = cluster.backend(followerNode);
+closing.push(async () => cluster.stop());
 let authority: CertifiedKey;
+let stopping = '';
 const ports: Record<'leader' | 'follower', number> = { leader: 0, follower: 0 };
 
-async function controlNode(name: string, backend: FakeBackend): Promise<number> {
+async function controlNode(name: string, backend: typeof leader): Promise<number> {
   const identity = { kind: 'control', name: parseControlName(name) } as const;
   const credentials = { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
   const forward = forwardOverTls({ credentials, peers: [{ name: parseControlName('c1'), address: '127.0.0.1' }] });
@@ -36,12 +39,15 @@ async function controlNode(name: string, backend: FakeBackend): Promise<number> 
 before(async () => {
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
   ports.leader = await controlNode('c1', leader);
-  follower.leadership = { self: false, name: 'c1', origin: `https://127.0.0.1:${ports.leader}` };
-  follower.recheck = (token) => leader.recheck(token);
+  follower.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${ports.leader}` });
   ports.follower = await controlNode('c2', follower);
-  await leader.createVm({ name: 'web1' }, CALL);
-  follower.openConsole = (...asked) => leader.openConsole(...asked);
-  leader.taskMs = 60_000;
+  for (const name of ['web1', 'web2']) {
+    const { task } = await leader.createVm({ name, image: 'tiny' });
+    await leader.getTask(task?.id ?? '', 20_000, CALL);
+  }
+  // The stop of a guest that takes no notice is a task that lasts.
+  for (const qemu of cluster.sim.qemus) qemu.isDeaf = true;
+  stopping = (await leader.stopVm('web2', { mode: 'acpi', patienceMs: 600_000 })).id;
 });
 after(async () => {
   for (const close of closing) await close();
@@ -89,17 +95,17 @@ const openConsole: Open = async (port, token) => {
 };
 
 /** A request that has reached `method` and is unanswered when its token ends. */
-async function unanswered(outgoing: ReturnType<typeof request>, method: string): Promise<Opened> {
+async function unanswered(outgoing: ReturnType<typeof request>, method: 'getTask' | 'putArtifact'): Promise<Opened> {
+  const entered = called(leader, method);
   const told = once(outgoing, 'response')
     .then(([answer]) => textOf(answer as Readable))
     .finally(() => outgoing.on('error', () => undefined).destroy());
-  await once(leader.entered, method);
+  await entered;
   return { told };
 }
 
 const openTask: Open = async (port, token) => {
-  const { id } = await leader.resetVm('web1', CALL);
-  return unanswered(request({ ...options(port, token), path: `/v1/tasks/${id}?wait=60` }).end(), 'getTask');
+  return unanswered(request({ ...options(port, token), path: `/v1/tasks/${stopping}?wait=60` }).end(), 'getTask');
 };
 
 const openUpload: Open = async (port, token) => {
@@ -120,11 +126,11 @@ const KINDS: Readonly<Record<string, Open>> = {
 for (const [what, open] of Object.entries(KINDS)) {
   for (const node of ['leader', 'follower'] as const) {
     test(`${what} at a ${node} ends with its token, and others go on`, async () => {
-      const { token, name } = await leader.createToken({ name: `t${performance.now()}`.replace('.', '-') }, CALL);
+      const { token, name } = await leader.createToken({ name: `t${performance.now()}`.replace('.', '-') });
       const { told } = await open(ports[node], token);
-      const other = await openWatch(ports[node], leader.token);
+      const other = await openWatch(ports[node], adminToken);
       const since = performance.now();
-      await leader.deleteToken(name, CALL);
+      await leader.deleteToken(name);
       const text = await told;
       assert(performance.now() - since < ENDS_MS, `${performance.now() - since} ms`);
       if (open !== openConsole && !(open === openWatch && node === 'follower')) assert.match(text, /unauthorized/);
@@ -134,12 +140,14 @@ for (const [what, open] of Object.entries(KINDS)) {
   }
 
   test(`${what} ends where nobody can know whether its token is valid`, async () => {
-    const { token } = await leader.createToken({ name: `u${performance.now()}`.replace('.', '-') }, CALL);
+    const { token } = await leader.createToken({ name: `u${performance.now()}`.replace('.', '-') });
     const { told } = await open(ports.leader, token);
-    leader.isCutOff = true;
-    const text = await told.finally(() => {
-      leader.isCutOff = false;
+    const { etcd } = present(cluster.leader.context, 'the context of the leader');
+    const list = etcd.list.bind(etcd);
+    replace(etcd, 'list', async () => {
+      throw new CodedError('unavailable', 'etcd does not answer.');
     });
+    const text = await told.finally(() => replace(etcd, 'list', list as () => unknown));
     if (open !== openConsole) assert.match(text, /unavailable/);
   });
 }

@@ -5,132 +5,28 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import type { InjectOptions } from 'fastify';
-import { Value } from 'typebox/value';
-import { OPERATIONS, type Operation, type ParameterName, parametersOf } from '../../api/operations.ts';
-import { ProblemSchema } from '../../api/views.ts';
+import { OPERATIONS, type Operation, parametersOf } from '../../api/operations.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { flood, stillOpen } from '../../os/testing/flood.ts';
 import { until } from '../../os/testing/until.ts';
-import type { Backend, Call, ForwardRequest } from './backend.ts';
+import { createRequest } from '../../pki/authority.ts';
+import { parseJoinToken } from '../../pki/join-token.ts';
+import { addressOf } from '../../sim/network/addresses.ts';
+import { failOnce, hang, testApi } from '../testing/api-cluster.ts';
+import type { ForwardRequest } from './backend.ts';
 import type { Page } from './pages.ts';
-import { type ApiServerOptions, createApiServer } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
-
-type JsonKey =
-  | ('code' | 'detail' | 'advice' | 'type' | 'errors')
-  | ('revision' | 'task' | 'state' | 'body' | 'leader' | 'token');
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Partial<Record<'etag' | 'content-type' | 'retry-after' | 'www-authenticate', unknown>>>;
-  readonly json: Readonly<Partial<Record<JsonKey, unknown>>>;
-  readonly text: string;
-}
+import { assertProblem, serve, setUp } from './testing/asking.ts';
 
 /** Every operation that answers with a page and needs nothing in its path. */
 const LISTS = Object.entries<Operation>(OPERATIONS)
   .filter(([id, { path }]) => id.startsWith('list') && !path.includes('{'))
   .map(([, { path }]) => path);
 
-const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
-
-function setUp(t: TestContext, options: Partial<ApiServerOptions> = {}) {
-  const backend = new FakeBackend().arrange();
-  const server = createApiServer({ backend, version: '1.2.3', ...options });
-  t.after(() => server.close());
-  const ask = async (route: string, body?: unknown, more: InjectOptions = {}): Promise<Answer> => {
-    const [method, url] = route.split(' ') as ['GET', string];
-    const answer = await server.app.inject({
-      method,
-      url,
-      ...(body === undefined ? {} : { body: body as object }),
-      ...more,
-      headers: { authorization: `Bearer ${backend.token}`, ...more.headers },
-    });
-    const isJson = String(answer.headers['content-type'] ?? '').includes('json');
-    return { status: answer.statusCode, headers: answer.headers, text: answer.body, json: isJson ? answer.json() : {} };
-  };
-  return { backend, server, ask };
-}
-
-function assertProblem(answer: Answer, code: ErrorCode): void {
-  assert.equal(answer.json.code, code, answer.text);
-  assert.equal(answer.status, ERROR_CODES[code].status);
-  assert.match(String(answer.headers['content-type']), /^application\/problem\+json/);
-  assert(Value.Check(ProblemSchema, answer.json), answer.text);
-}
-
-test('every answer fits the schema of its operation', async (t) => {
-  const { ask, backend } = setUp(t);
-  const content = Buffer.from('kernel');
-  const sha256 = createHash('sha256').update(content).digest('hex');
-  await backend.createVm({ name: 'web2' }, CALL);
-  const join = await backend.createJoinToken({ role: 'host', name: 'h4' }, CALL);
-  const bodies: Record<string, unknown> = {
-    createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
-    patchVm: { labels: { tier: 'web' }, antiAffinity: null },
-    vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
-    patchHost: { cordoned: true },
-    createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
-    putImage: { direct: { kernel: sha256 } },
-    createSharedDisk: { name: 'scratch', sizeBytes: 1024 ** 2 },
-    patchSharedDisk: { sizeBytes: 1024 ** 3 },
-    attachSharedDisk: { vm: 'web1', lun: 3 },
-    createGuestCluster: { name: 'sql', members: ['web2'], sharedDisks: [{ name: 'quorum', sizeBytes: 1024 ** 2 }] },
-    patchGuestCluster: { maxDisturbed: 2 },
-    addGuestClusterMember: { vm: 'web1' },
-    addGuestClusterDisk: { name: 'data', sizeBytes: 1024 ** 3, blockBytes: 4096 },
-    createToken: { name: 'ci' },
-    createJoinToken: { role: 'host', name: 'h5' },
-    join: { token: join.token, role: 'host', name: 'h4', csrPem: 'x'.repeat(64), addresses: { control: '10.0.0.4' } },
-  };
-  const names: Partial<Record<ParameterName, string>> = {
-    vm: 'web1',
-    // Where the VM never is: it could not be removed otherwise.
-    host: 'h3',
-    node: 's1',
-    network: 'net2',
-    mac: '52:54:00:00:00:99',
-    image: 'img',
-    sharedDisk: 'scratch',
-    sharedDiskName: 'data',
-    guestCluster: 'sql',
-    token: 'ci',
-    sha256,
-  };
-  const order = (id: string): number =>
-    /^(create|put)/.test(id) ? (id === 'putArtifact' ? 0 : 1) : id.startsWith('delete') ? 3 : 2;
-  const operations = Object.entries<Operation>(OPERATIONS)
-    .filter(([, operation]) => operation.answerMedium !== 'event-stream' && operation.answerMedium !== 'upgrade')
-    .sort(([a], [b]) => order(a) - order(b));
-  for (const [id, operation] of operations) {
-    names.disk = backend.vms.get('web1')?.disks[0]?.id ?? '';
-    names.task = [...backend.tasks.keys()][0] ?? '';
-    if (id === 'cancelTask') {
-      backend.taskMs = 3_600_000;
-      names.task = (await backend.createVm({ name: 'web3' }, CALL)).task?.id ?? '';
-    }
-    const queries: Record<string, string> = {
-      putArtifact: '?kind=kernel',
-      deleteStorageNode: '?lost=true&confirmed=true',
-    };
-    const query = queries[id] ?? '';
-    const path = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: ParameterName) => names[name] ?? '');
-    const bytes = operation.bodyMedium === 'bytes' ? { headers: { 'content-type': 'application/octet-stream' } } : {};
-    const body = operation.bodyMedium === 'bytes' ? content : bodies[id];
-    const answer = await ask(`${operation.method} ${path}${query}`, body, bytes);
-    assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
-    if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
-    if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
-  }
-});
-
 test('what makes no sense of guest clusters and shared disks is refused before anybody is asked', async (t) => {
-  const { ask, backend } = setUp(t);
-  await backend.createVm({ name: 'web1' }, CALL);
+  const { ask } = await setUp(t);
+  await ask('POST /v1/vms', { name: 'web1', image: 'tiny' });
   const good = { name: 'sql', members: ['web1'] };
   const wrong: readonly (readonly [string, unknown])[] = [
     ['POST /v1/guest-clusters', {}],
@@ -166,7 +62,7 @@ test('what makes no sense of guest clusters and shared disks is refused before a
 });
 
 test('without a valid token every operation but the public ones is refused', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { token, ask } = await setUp(t);
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     const url = operation.path.replaceAll(/\{(\w+)\}/g, 'x');
     const headers = { authorization: '' };
@@ -177,19 +73,19 @@ test('without a valid token every operation but the public ones is refused', asy
   for (const authorization of [
     'Bearer',
     'Bearer wrong',
-    `Basic ${backend.token}`,
-    `Bearer ${backend.token}x`,
+    `Basic ${token}`,
+    `Bearer ${token}x`,
     `Bearer ${'x'.repeat(5_000)}`,
   ]) {
     const answer = await ask('GET /v1/vms', undefined, { headers: { authorization } });
     assertProblem(answer, 'unauthorized');
-    assert(!answer.text.includes(backend.token));
+    assert(!answer.text.includes(token));
     assert.equal(answer.headers['www-authenticate'], 'Bearer');
   }
 });
 
 test('a valid token is taken whatever others send, also right after a start; only failures are counted, by address', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { token, ask } = await setUp(t);
   const bearer = (token: string, remoteAddress = '10.9.9.8') => ({
     remoteAddress,
     headers: { authorization: `Bearer ${token}` },
@@ -202,17 +98,17 @@ test('a valid token is taken whatever others send, also right after a start; onl
   assertProblem(last, 'too-many');
   assert.equal(last.headers['retry-after'], '1');
   // This server has never seen these tokens before.
-  assert.equal((await ask('GET /v1/vms', undefined, bearer(backend.token))).status, 200);
-  const fresh = await backend.createToken({ name: 'fresh' }, CALL);
-  assert.equal((await ask('GET /v1/vms', undefined, bearer(fresh.token))).status, 200);
+  assert.equal((await ask('GET /v1/vms', undefined, bearer(token))).status, 200);
+  const fresh = await ask('POST /v1/tokens', { name: 'fresh' });
+  assert.equal((await ask('GET /v1/vms', undefined, bearer(String(fresh.json.token)))).status, 200);
   assertProblem(await wrong(), 'too-many');
   assertProblem(await ask('GET /v1/vms', undefined, bearer('wrong', '10.9.9.9')), 'unauthorized');
 });
 
 test('every error code becomes problem details', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { backend, ask } = await setUp(t);
   for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
-    backend.failNext.set('listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
+    failOnce(backend, 'listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
     const answer = await ask('GET /v1/vms');
     assertProblem(answer, code);
     assert.equal(answer.json.detail, 'It happened.');
@@ -223,13 +119,13 @@ test('every error code becomes problem details', async (t) => {
 
 test('a bug shows nothing of its inside, and is reported where it is an assertion', async (t) => {
   const bugs: unknown[] = [];
-  const { ask, backend } = setUp(t, { onBug: (error) => bugs.push(error) });
-  backend.failNext.set('listVms', new TypeError('secret inside'));
+  const { backend, ask } = await setUp(t, { onBug: (error) => bugs.push(error) });
+  failOnce(backend, 'listVms', new TypeError('secret inside'));
   const answer = await ask('GET /v1/vms');
   assertProblem(answer, 'failed');
   assert(!answer.text.includes('secret'));
   assert.equal(bugs.length, 0);
-  backend.failNext.set('listVms', new AssertionFailed('G1'));
+  failOnce(backend, 'listVms', new AssertionFailed('G1'));
   assertProblem(await ask('GET /v1/vms'), 'failed');
   assert.equal(bugs.length, 1);
 });
@@ -263,14 +159,14 @@ const BAD_VMS: readonly (readonly [string, unknown, string, RegExp])[] = [
   ],
   ['an unknown firmware', { name: 'a', firmware: 'coreboot' }, '/firmware', /one of bios, uefi, direct/],
   ['a line feed on the kernel command line', { name: 'a', append: 'a\nb' }, '/append', /match/],
-  ['a label with a bad key', { name: 'a', labels: { 'A B': 'x' } }, '/labels/A B', /not known/],
+  ['a label with a bad key', { name: 'a', image: 'tiny', labels: { 'A B': 'x' } }, '/labels/A B', /not known/],
   ['null', null, '', /./],
   ['a list', [], '', /of type object/],
 ];
 
 for (const [what, body, pointer, detail] of BAD_VMS) {
   test(`create refuses ${what}`, async (t) => {
-    const { ask, backend } = setUp(t);
+    const { cluster, ask } = await setUp(t);
     const options = { payload: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     const answer = await ask('POST /v1/vms', undefined, options);
     assertProblem(answer, 'bad-input');
@@ -279,12 +175,12 @@ for (const [what, body, pointer, detail] of BAD_VMS) {
       errors.some((error) => (pointer === '' || error.pointer === pointer) && detail.test(error.detail)),
       answer.text,
     );
-    assert.equal(backend.vms.size, 0);
+    assert.equal(cluster.vms.size, 0);
   });
 }
 
 test('what cannot be read as a request is bad input, too large or not found', async (t) => {
-  const { ask } = setUp(t);
+  const { ask } = await setUp(t);
   const json = { 'content-type': 'application/json' };
   assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"name":', headers: json }), 'bad-input');
   assertProblem(await ask('POST /v1/vms', undefined, { payload: '{"__proto__":{}}', headers: json }), 'bad-input');
@@ -312,9 +208,9 @@ test('what cannot be read as a request is bad input, too large or not found', as
 });
 
 test('query values are typed by their schema: lists, numbers', async (t) => {
-  const { ask } = setUp(t);
-  await ask('POST /v1/vms', { name: 'a', labels: { tier: 'web', zone: 'x' } });
-  await ask('POST /v1/vms', { name: 'b', labels: { tier: 'web' } });
+  const { ask } = await setUp(t);
+  await ask('POST /v1/vms', { name: 'a', image: 'tiny', labels: { tier: 'web', zone: 'x' } });
+  await ask('POST /v1/vms', { name: 'b', image: 'tiny', labels: { tier: 'web' } });
   const names = async (query: string) =>
     ((await ask(`GET /v1/vms?${query}`)).json as unknown as Page<{ name: string }>).items.map((vm) => vm.name);
   assert.deepEqual(await names('label=tier=web'), ['a', 'b']);
@@ -330,9 +226,9 @@ test('query values are typed by their schema: lists, numbers', async (t) => {
 });
 
 test('every list is answered in pages, each of which says how to go on', async (t) => {
-  const { ask } = setUp(t);
+  const { ask } = await setUp(t);
   const created = ['c', 'a', 'e', 'b', 'd'];
-  for (const name of created) await ask('POST /v1/vms', { name, start: false });
+  for (const name of created) await ask('POST /v1/vms', { name, image: 'tiny', start: false });
   const read = async (path: string): Promise<Page<{ name: string }>> =>
     (await ask(`GET ${path}`)).json as unknown as Page<{ name: string }>;
   const first = await read('/v1/vms?limit=2');
@@ -357,8 +253,8 @@ test('every list is answered in pages, each of which says how to go on', async (
 });
 
 test('a stale revision is refused, a current one is taken, with or without quotes', async (t) => {
-  const { ask } = setUp(t);
-  const created = await ask('POST /v1/vms', { name: 'web1', start: false });
+  const { ask } = await setUp(t);
+  const created = await ask('POST /v1/vms', { name: 'web1', image: 'tiny', start: false });
   const shown = await ask('GET /v1/vms/web1');
   assert.equal(shown.headers.etag, `"${String(shown.json.revision)}"`);
   const patch = (ifMatch: string) =>
@@ -372,18 +268,18 @@ test('a stale revision is refused, a current one is taken, with or without quote
 });
 
 test('duplicates, missing objects and states that do not allow it', async (t) => {
-  const { ask } = setUp(t);
-  assert.equal((await ask('POST /v1/vms', { name: 'web1', start: false })).status, 201);
-  assertProblem(await ask('POST /v1/vms', { name: 'web1' }), 'exists');
+  const { ask } = await setUp(t);
+  assert.equal((await ask('POST /v1/vms', { name: 'web1', image: 'tiny', start: false })).status, 201);
+  assertProblem(await ask('POST /v1/vms', { name: 'web1', image: 'tiny' }), 'exists');
   assertProblem(await ask('POST /v1/vms', { name: 'web2', image: 'none' }), 'not-found');
   assertProblem(await ask('GET /v1/vms/none'), 'not-found');
-  assertProblem(await ask('POST /v1/vms/web1/stop'), 'conflict');
+  assertProblem(await ask('POST /v1/vms/web1/reset'), 'conflict');
   assertProblem(await ask('PUT /v1/images/none', {}), 'bad-input');
 });
 
 test('a task is waited for by long-poll', async (t) => {
-  const { ask } = setUp(t);
-  const vm = await ask('POST /v1/vms', { name: 'web1' });
+  const { ask } = await setUp(t);
+  const vm = await ask('POST /v1/vms', { name: 'web1', image: 'tiny' });
   const task = vm.json.task as { id: string; state: string };
   assert.equal(task.state, 'running');
   const ended = await ask(`GET /v1/tasks/${task.id}?wait=10`);
@@ -392,16 +288,16 @@ test('a task is waited for by long-poll', async (t) => {
 });
 
 test('a handler that hangs ends at the deadline, and its signal fires', async (t) => {
-  const { ask, backend } = setUp(t, { deadlineMs: 30 });
-  backend.hanging = 'listHosts';
+  const { backend, ask } = await setUp(t, { deadlineMs: 30 });
+  hang(backend, 'listHosts');
   assertProblem(await ask('GET /v1/hosts'), 'deadline');
 });
 
 test('a body that does not come ends at the deadline too', async (t) => {
-  const { server, backend } = setUp(t, { deadlineMs: 30 });
+  const { cluster, token, server } = await setUp(t, { deadlineMs: 30 });
   const socket = connect(await server.listen());
   t.after(() => socket.destroy());
-  const head = ['POST /v1/vms HTTP/1.1', 'host: x', `authorization: Bearer ${backend.token}`];
+  const head = ['POST /v1/vms HTTP/1.1', 'host: x', `authorization: Bearer ${token}`];
   socket.write([...head, 'content-type: application/json', 'content-length: 100', '', '{'].join('\r\n'));
   let said = '';
   socket.setEncoding('latin1').on('data', (chunk: string) => {
@@ -409,17 +305,17 @@ test('a body that does not come ends at the deadline too', async (t) => {
   });
   await once(socket, 'close');
   assert.match(said, /^HTTP\/1.1 408 [\s\S]*application\/problem\+json[\s\S]*"status":408,"code":"deadline"/);
-  assert.equal(backend.vms.size, 0);
+  assert.equal(cluster.vms.size, 0);
 });
 
 test('an upload is streamed, bounded and checked', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { ask } = await setUp(t);
   const content = Buffer.alloc(3 * LIMITS.requestBytes.max, 7);
   const sha256 = createHash('sha256').update(content).digest('hex');
   const headers = { 'content-type': 'application/octet-stream' };
   const put = (of: string, more: object) => ask(`PUT /v1/artifacts/${of}?kind=disk`, undefined, { headers, ...more });
   assert.equal((await put(sha256, { payload: content })).status, 201);
-  assert.equal(backend.artifacts.get(sha256)?.sizeBytes, content.length);
+  assert.equal((await ask(`GET /v1/artifacts/${sha256}`)).status, 200);
   assertProblem(await put('0'.repeat(64), { payload: content }), 'bad-input');
   assertProblem(await put(sha256, { payload: Readable.from([content]) }), 'bad-input');
   const huge = { ...headers, 'content-length': String(LIMITS.fileBytes.max + 1) };
@@ -429,7 +325,7 @@ test('an upload is streamed, bounded and checked', async (t) => {
 });
 
 test('a body that does not say what it is: the answer says what to send', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { cluster, ask } = await setUp(t);
   const cases = [
     ['PUT /v1/artifacts/SHA?kind=disk', undefined, 'application/octet-stream'],
     ['PUT /v1/artifacts/SHA?kind=disk', 'application/x-www-form-urlencoded', 'application/octet-stream'],
@@ -445,12 +341,12 @@ test('a body that does not say what it is: the answer says what to send', async 
     assert.match(String(answer.json.advice), new RegExp(`Nothing was changed.*"Content-Type: ${wanted}"`));
   }
   assertProblem(await ask('POST /v1/vms/web1/start', undefined, { payload: Buffer.from('x') }), 'bad-input');
-  assert.equal(backend.vms.size, 0);
+  assert.equal(cluster.vms.size, 0);
 });
 
 /** Begins an upload that is refused, on a connection that is closed after the answer, and sends half of it. */
 async function sendHalf(t: TestContext, refusedBodyMs: number) {
-  const { server, backend } = setUp(t, { refusedBodyMs });
+  const { token, server } = await setUp(t, { refusedBodyMs });
   const port = await server.listen();
   const half = Buffer.alloc(64 * 1024);
   const socket = connect(port, '127.0.0.1');
@@ -459,7 +355,7 @@ async function sendHalf(t: TestContext, refusedBodyMs: number) {
     said += chunk;
   });
   const closed = once(socket, 'close');
-  const head = `PUT /v1/artifacts/${'a'.repeat(64)}?kind=kernel HTTP/1.1\r\nHost: gp\r\nAuthorization: Bearer ${backend.token}\r\n`;
+  const head = `PUT /v1/artifacts/${'a'.repeat(64)}?kind=kernel HTTP/1.1\r\nHost: gp\r\nAuthorization: Bearer ${token}\r\n`;
   socket.write(`${head}Connection: close\r\nContent-Length: ${2 * half.length}\r\n\r\n`);
   socket.write(half);
   return { socket, half, said: () => said, answered: async () => closed.then(() => said) };
@@ -479,7 +375,7 @@ test('the connection of one who is refused and sends no more ends after a while'
 });
 
 test('a file that an image names cannot be deleted by itself', async (t) => {
-  const { ask, backend } = setUp(t);
+  const { ask } = await setUp(t);
   const content = Buffer.from('initrd');
   const sha256 = createHash('sha256').update(content).digest('hex');
   const headers = { 'content-type': 'application/octet-stream' };
@@ -490,26 +386,32 @@ test('a file that an image names cannot be deleted by itself', async (t) => {
   assertProblem(await ask(`DELETE ${path}`), 'conflict');
   await ask('DELETE /v1/images/small');
   assert.equal((await ask(`DELETE ${path}`)).status, 204);
-  assert.equal(backend.artifacts.has(sha256), false);
+  assertProblem(await ask(`GET ${path}`), 'not-found');
 });
 
 test('a follower hands requests to the leader once, whole and unchanged', async (t) => {
   const seen: ForwardRequest[] = [];
-  const { ask, backend } = setUp(t, {
-    forward: async (origin, request) => {
-      assert.equal(origin, 'https://10.0.0.2:7440');
-      seen.push(request);
-      const body = request.body === null ? '' : Buffer.concat(await request.body.toArray()).toString();
-      const headers = { 'content-type': 'application/json', connection: 'close' };
-      return { status: 201, headers, body: Readable.from([JSON.stringify({ body })]) };
+  const api = await testApi(t, { controls: 3 });
+  const { leader, followers } = api.cluster;
+  const backend = api.cluster.backend(followers[0]);
+  const { ask, token } = serve(
+    t,
+    { ...api, backend },
+    {
+      forward: async (origin, request) => {
+        assert.equal(origin, `https://${addressOf('control', leader.name)}:7440`);
+        seen.push(request);
+        const body = request.body === null ? '' : Buffer.concat(await request.body.toArray()).toString();
+        const headers = { 'content-type': 'application/json', connection: 'close' };
+        return { status: 201, headers, body: Readable.from([JSON.stringify({ body })]) };
+      },
     },
-  });
-  backend.leadership = { self: false, name: 'c2', origin: 'https://10.0.0.2:7440' };
+  );
   const answer = await ask('POST /v1/vms?x=1', { name: 'Not Valid: the leader judges' });
   assert.equal(answer.status, 201);
   assert.deepEqual(JSON.parse(String(answer.json.body)), { name: 'Not Valid: the leader judges' });
   assert.equal(seen[0]?.path, '/v1/vms?x=1');
-  assert.equal(seen[0]?.headers['authorization'], `Bearer ${backend.token}`);
+  assert.equal(seen[0]?.headers['authorization'], `Bearer ${token}`);
   // A client's own header does not count: the request is forwarded like any other.
   assert.equal(
     (await ask('DELETE /v1/vms/web1', undefined, { headers: { 'groundplane-forwarded': '1' } })).status,
@@ -517,8 +419,8 @@ test('a follower hands requests to the leader once, whole and unchanged', async 
   );
   assert.deepEqual([seen[1]?.body, seen[1]?.headers['groundplane-forwarded']], [null, '127.0.0.1']);
   assertProblem(await ask('GET /v1/vms', undefined, { headers: { authorization: 'Bearer wrong' } }), 'unauthorized');
-  assert.equal((await ask('GET /healthz')).json.leader, 'c2');
-  backend.leadership = null;
+  assert.equal((await ask('GET /healthz')).json.leader, leader.name);
+  backend.leader = () => null;
   // What is known can be read while nobody leads; changing it cannot be.
   assert.equal((await ask('GET /v1/vms')).status, 200);
   assertProblem(await ask('POST /v1/networks', { name: 'net1' }), 'unavailable');
@@ -526,14 +428,15 @@ test('a follower hands requests to the leader once, whole and unchanged', async 
 });
 
 test('a join token works once; guessing is bounded', async (t) => {
-  const { ask } = setUp(t);
-  const { json } = await ask('POST /v1/join-tokens', { role: 'host', name: 'h4' });
+  const { ask } = await setUp(t);
+  const secretFor = async (name: string): Promise<string> =>
+    parseJoinToken(String((await ask('POST /v1/join-tokens', { role: 'host', name })).json.token)).secret;
   const body = {
-    token: json.token,
+    token: await secretFor('h4'),
     role: 'host',
     name: 'h4',
-    csrPem: 'x'.repeat(64),
-    addresses: { control: '10.0.0.4' },
+    csrPem: (await createRequest()).requestPem,
+    addresses: { control: '10.0.9.4' },
   };
   const join = (of: object) => ask('POST /v1/join', of, { headers: { authorization: '' } });
   assert.equal((await join(body)).status, 200);
@@ -541,18 +444,18 @@ test('a join token works once; guessing is bounded', async (t) => {
   let last = await join({ ...body, token: 'y'.repeat(43) });
   for (let i = 0; i < 25; i += 1) last = await join({ ...body, token: 'y'.repeat(43) });
   assertProblem(last, 'too-many');
-  const other = await ask('POST /v1/join-tokens', { role: 'host', name: 'h5' });
-  assert.equal((await join({ ...body, name: 'h5', token: other.json.token })).status, 200);
+  const other = { ...body, name: 'h5', token: await secretFor('h5'), addresses: { control: '10.0.9.5' } };
+  assert.equal((await join(other)).status, 200);
 });
 
 test('the watch streams changes with their revisions, heartbeats in silence, and a problem at a compacted revision', async (t) => {
-  const { server, backend } = setUp(t, { heartbeatMs: 20 });
+  const { cluster, token, server, ask } = await setUp(t, { heartbeatMs: 20 });
   const port = await server.listen();
   const open = async (headers: Record<string, string>) => {
     const abort = new AbortController();
     t.after(() => abort.abort());
     const answer = await fetch(`http://127.0.0.1:${port}/v1/watch?kind=vm`, {
-      headers: { authorization: `Bearer ${backend.token}`, ...headers },
+      headers: { authorization: `Bearer ${token}`, ...headers },
       signal: abort.signal,
     });
     assert.equal(answer.headers.get('content-type'), 'text/event-stream');
@@ -569,18 +472,19 @@ test('the watch streams changes with their revisions, heartbeats in silence, and
   };
   const read = await open({});
   await read(/: heartbeat\n\n/);
-  const vm = await backend.createVm({ name: 'web1', start: false }, CALL);
+  const { json: vm } = await ask('POST /v1/vms', { name: 'web1', image: 'tiny', start: false });
   const text = await read(/"name":"web1"/);
   assert.match(text, new RegExp(`id: ${vm.revision}\nevent: vm\ndata: \\{`));
+  cluster.sim.etcd.compact(Number(vm.revision));
   const compacted = await open({ 'last-event-id': '3' });
   assert.match(await compacted(/event: problem\n.*\n/), /"code":"conflict"/);
 });
 
 test('event streams are bounded, and one that ended makes room', async (t) => {
-  const { server, backend } = setUp(t);
+  const { token, server } = await setUp(t);
   const port = await server.listen();
   const open = async () => {
-    const asked = httpRequest({ port, path: '/v1/watch', headers: { authorization: `Bearer ${backend.token}` } }).end();
+    const asked = httpRequest({ port, path: '/v1/watch', headers: { authorization: `Bearer ${token}` } }).end();
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
     return { asked, answer };
   };
@@ -598,14 +502,18 @@ test('event streams are bounded, and one that ended makes room', async (t) => {
 });
 
 test('the console is a raw stream both ways, with the same refusals as every route', async (t) => {
-  const { server, backend, ask } = setUp(t);
-  await ask('POST /v1/vms', { name: 'web1' });
+  const { token, server, ask } = await setUp(t);
+  const run = async (name: string): Promise<void> => {
+    const { json } = await ask('POST /v1/vms', { name, image: 'tiny' });
+    await ask(`GET /v1/tasks/${(json.task as { id: string }).id}?wait=20`);
+  };
+  await run('web1');
   const port = await server.listen();
   const upgrade = (path: string, headers: Record<string, string> = {}) => {
     const all = {
       connection: 'Upgrade',
       upgrade: 'groundplane-console',
-      authorization: `Bearer ${backend.token}`,
+      authorization: `Bearer ${token}`,
       ...headers,
     };
     const request = httpRequest({ port, path, headers: all }).end();
@@ -622,17 +530,20 @@ test('the console is a raw stream both ways, with the same refusals as every rou
   let text = head.toString();
   for await (const chunk of socket as AsyncIterable<Buffer>) {
     text += chunk.toString();
-    if (text.includes('ROOT\r')) break;
+    if (text.includes('root\r')) break;
   }
-  assert.equal(text, 'web1 login: ROOT\r');
-  await ask('POST /v1/vms', { name: 'web2' });
+  assert.equal(text, 'web1 login: root\r\nweb1 login: ');
+  await run('web2');
   const first = await upgrade('/v1/vms/web2/console');
   assert.equal(first.status, 101);
   assert.equal((await upgrade('/v1/vms/web2/console')).status, 409);
   assert.equal((await upgrade('/v1/vms/web2/console?takeOver=false')).status, 409);
   const told = first.socket?.toArray();
   assert.equal((await upgrade('/v1/vms/web2/console?takeOver=true')).status, 101);
-  assert.match(first.head.toString() + Buffer.concat((await told) ?? []).toString(), /login: \r\n\[taken over\]\r\n$/);
+  assert.match(
+    first.head.toString() + Buffer.concat((await told) ?? []).toString(),
+    /login: \r\n\[groundplane: admin took this console over\]\r\n$/,
+  );
   for (const wrong of ['takeOver=yes', 'takeOver=true&takeOver=true', 'x=1'])
     assert.equal((await upgrade(`/v1/vms/web1/console?${wrong}`)).status, 400, wrong);
   assert.equal((await upgrade('/v1/vms/none/console')).status, 404);
@@ -642,13 +553,13 @@ test('the console is a raw stream both ways, with the same refusals as every rou
 });
 
 test('metrics are Prometheus text with escaped labels', async (t) => {
-  const { ask } = setUp(t);
-  await ask('POST /v1/vms', { name: 'web1', start: false });
+  const { ask } = await setUp(t);
+  await ask('POST /v1/vms', { name: 'web1', image: 'tiny', start: false });
   const { text, headers } = await ask('GET /metrics');
   assert.match(String(headers['content-type']), /^text\/plain; version=0.0.4/);
   assert.match(
     text,
-    /^# HELP groundplane_vm .*\n# TYPE groundplane_vm gauge\ngroundplane_vm\{vm="web1",verdict="stopped"\} 1\n$/,
+    /^# HELP groundplane_vm_info .*\n# TYPE groundplane_vm_info gauge\ngroundplane_vm_info\{vm="web1",host="",phase="stopped",verdict="stopped"\} 0$/m,
   );
 });
 
@@ -663,17 +574,14 @@ test('every operation with a path parameter names a known one', () => {
   }
 });
 
-// A compile-time check: the fake is a whole backend.
-new FakeBackend() satisfies Backend;
-
 test('connections without a token, whatever they say, have a deadline; one with a token goes on', async (t) => {
-  const { server, backend } = setUp(t, { strangerMs: 1_500 });
+  const { token, server } = await setUp(t, { strangerMs: 1_500 });
   const port = await server.listen();
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
   const ports = new Set<number | undefined>();
   const ask = async (): Promise<void> => {
-    const headers = { authorization: `Bearer ${backend.token}` };
+    const headers = { authorization: `Bearer ${token}` };
     const request = httpRequest({ port, path: '/v1/hosts', agent, headers }).end();
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     ports.add(request.socket?.localPort);

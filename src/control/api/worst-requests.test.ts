@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TSchema } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
+import { testApi } from '../testing/api-cluster.ts';
 import { createApiServer, schemaOf } from './server.ts';
-import { FakeBackend } from './testing/fake-backend.ts';
 
 /** The promise is 50 ms on an idle machine; before findings were bounded, 1 MB took minutes. */
 const BUSY_MS_MAX = 150;
@@ -101,7 +101,7 @@ test('every list, map and text of a request has a bound', () => {
 });
 
 test('the worst body of every operation keeps the event loop busy for a moment only', async (t) => {
-  const backend = new FakeBackend().arrange();
+  const { backend, token } = await testApi(t, { speed: 1 });
   const server = createApiServer({ backend, version: '1.2.3' });
   t.after(() => server.close());
   const worst = { busyMs: 0, what: '' };
@@ -109,7 +109,7 @@ test('the worst body of every operation keeps the event loop busy for a moment o
     if (operation.body === null) continue;
     const url = operation.path.replaceAll(/\{\w+\}/g, 'a');
     const send = async (payload: string) => {
-      const headers = { authorization: `Bearer ${backend.token}`, 'content-type': 'application/json' };
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
       const before = process.threadCpuUsage();
       const answer = await server.app.inject({ method: operation.method, url, payload, headers });
       const { user, system } = process.threadCpuUsage(before);

@@ -269,10 +269,11 @@ export class Artifacts {
     const { head, body } = await peek(upload.body, QCOW2_MAGIC.length);
     const kind = upload.kind === 'disk' ? (head.equals(QCOW2_MAGIC) ? 'disk-qcow2' : 'disk-raw') : upload.kind;
     const branches = nodes.map((node) => ({ node, stream: new PassThrough() }));
+    // A source that ends early ends the branches, whose answers may take a while: its failure must not be nobody's.
     const feeding = feed(
       body,
       branches.map(({ stream }) => stream),
-    );
+    ).catch(() => undefined);
     const results = await Promise.allSettled(
       branches.map(({ node, stream }) =>
         this.#context.storage.putArtifact(
@@ -282,7 +283,7 @@ export class Artifacts {
         ),
       ),
     );
-    await feeding.catch(() => undefined);
+    await feeding;
     return { kind, results };
   }
 

@@ -31,7 +31,7 @@ export async function joinPatiently(topology: Topology, process: SimProcess, nam
       const how = { deadlineMs: DEADLINE_MS, what: `The control node ${control.name}` };
       try {
         await topology.network.call(process, [hop], how, async () => {
-          const { changes } = control;
+          const { context: changes } = control;
           if (changes === null) throw new CodedError('unavailable', `${control.name} does not serve.`);
           await change(changes, (basis) => ({ changes: [joinChange(basis, hostJoining(name))], result: null }));
         });

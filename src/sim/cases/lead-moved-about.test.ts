@@ -40,7 +40,7 @@ test('a host that answers everybody but the leader moves the lead about for a wh
     cluster.clock.after(50, aim);
   };
   aim();
-  const changes = [...cluster.controls.values()].find((control) => control.changes !== null)?.changes;
+  const changes = [...cluster.controls.values()].find((control) => control.context !== null)?.context;
   const stop = { deed: 'stop', vm: vm.name, to: host, patienceMs: PATIENCE_MS } as const;
   void wishOf(present(changes ?? undefined, 'a control node'), stop);
   const begunAt = cluster.now;

@@ -108,11 +108,11 @@ async function startingUnder(seed: number, { at, befall }: Misfortune) {
     befall(cluster, present(cluster.hosts.get(host), host));
     befallen.resolve({ host, atMs: cluster.now });
   };
-  const changes = present(
-    [...cluster.controls.values()].map((node) => node.changes).find((each) => each !== null),
+  const context = present(
+    [...cluster.controls.values()].map((node) => node.context).find((each) => each !== null),
     'a control node',
   );
-  void people.create(changes);
+  void people.create(context);
   await cluster.clock.run(cluster.now + 10_000, () => isOver);
   assert.ok(isOver, `no leader came to ${at}`);
   return { cluster, befallen: await befallen.promise };

@@ -82,7 +82,7 @@ export class Sight {
     return (
       node !== leading &&
       node.process?.isRunning === true &&
-      node.changes !== null &&
+      node.context !== null &&
       hears(leading.machine, node.machine) &&
       hears(node.machine, leading.machine)
     );

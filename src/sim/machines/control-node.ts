@@ -4,7 +4,9 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
-import type { ChangeContext } from '../../control/backend/changes.ts';
+import type { BackendContext, Leading } from '../../control/backend/context.ts';
+import type { Authority } from '../../control/backend/ports.ts';
+import { ELECTION } from '../../control/housekeeping.ts';
 import { leadForEver } from '../../control/leadership.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
@@ -14,9 +16,12 @@ import { PREFIX } from '../../core/model/keys.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { QmpSessions, type QmpSessionsOptions } from '../../core/qmp/qmp-sessions.ts';
+import { observe } from '../../etcd/election.ts';
+import { surroundingsOf } from '../api/surroundings.ts';
 import type { SimEtcd } from '../etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from '../etcd/sim-etcd-client.ts';
 import type { LinksOfController } from '../faults/planted-bug.ts';
+import { addressOf } from '../network/addresses.ts';
 import { simHostLink, simPaths, simReach, simStorageLink } from '../network/links.ts';
 import { SimQmpDialer } from '../qemu/qmp-dialer.ts';
 import type { SimRandom } from '../time/sim-random.ts';
@@ -46,12 +51,18 @@ export interface ControlNodeOptions {
   /** Mistakes made on purpose. */
   readonly plant: (ports: LinksOfController) => LinksOfController;
   readonly plantStore: (store: ClusterStore) => void;
+  readonly authority: Authority;
+  readonly adminTokenSha256: string;
 }
 
 interface Running {
   readonly process: SimProcess;
   readonly store: ClusterStore;
-  controller: Controller | null;
+  readonly context: BackendContext;
+  /** While it leads, as far as it knows. */
+  leading: Leading | null;
+  /** Who leads, as far as it knows. */
+  leader: { readonly name: string; readonly address: string } | null;
 }
 
 /** See the module. */
@@ -76,18 +87,14 @@ export class SimControlNode implements ControlNode {
     return this.#running?.store.connected === true ? this.#running.store : null;
   }
 
-  /** With what people's requests are answered there; null like the store. */
-  get changes(): ChangeContext | null {
-    const { store } = this;
-    const clock = this.process;
-    return store === null || clock === null
-      ? null
-      : { store, clock, randomHex: (bytes) => this.#options.random.hex(bytes) };
+  /** The surroundings of the API's backend there; null like the store. */
+  get context(): BackendContext | null {
+    return this.store === null ? null : (this.#running?.context ?? null);
   }
 
   /** While it leads, as far as it knows. */
   get controller(): Controller | null {
-    return this.#running?.controller ?? null;
+    return this.#running?.leading?.controller ?? null;
   }
 
   /** Starts the server where the machine is up and none runs. */
@@ -99,7 +106,13 @@ export class SimControlNode implements ControlNode {
     const store = new ClusterStore(client, (bytes) => random.hex(bytes), log(process));
     this.#options.plantStore(store);
     this.#watchVerdicts(store);
-    const running: Running = { process, store, controller: null };
+    const { adminTokenSha256, authority } = this.#options;
+    const context = surroundingsOf({
+      ...{ name, process, store, etcd: client, random, topology, authority, adminTokenSha256 },
+      leading: () => running.leading,
+      leader: () => running.leader,
+    });
+    const running: Running = { process, store, context, leading: null, leader: null };
     this.#running = running;
     const dialer = new SimQmpDialer(topology, { control: name, process });
     const qmp = new NotedSessions({ dialer, clock: process, monitor: index }, ({ vm, generation }) =>
@@ -119,6 +132,12 @@ export class SimControlNode implements ControlNode {
     };
     const lead = (): void => {
       this.#lead({ running, client, qmp, signal }).catch(failed);
+      observe(client, ELECTION, {
+        signal,
+        onLeader: (record) => {
+          running.leader = record === undefined ? null : (JSON.parse(record.value) as Running['leader']);
+        },
+      }).catch(failed);
     };
     let isReady = false;
     store
@@ -176,11 +195,11 @@ export class SimControlNode implements ControlNode {
       etcd: client,
       store,
       log,
-      value: JSON.stringify({ name, address: name }),
+      value: JSON.stringify({ name, address: addressOf('control', name) }),
       ports: plant(ports),
       signal,
       onLead: (leading) => {
-        running.controller = leading?.controller ?? null;
+        running.leading = leading;
         if (leading === null) qmp.close();
       },
     });

@@ -1,7 +1,7 @@
 /** What stands where in a simulated cluster, as the links between its parts see it. */
 import { present } from '../../base/assert.ts';
 import type { HostName, StorageName, Term } from '../../base/ids.ts';
-import type { ChangeContext } from '../../control/backend/changes.ts';
+import type { BackendContext } from '../../control/backend/context.ts';
 import { type Path, pathsFrom } from '../../core/model/paths.ts';
 import type { AgentService } from '../agent/wire.ts';
 import type { Hop, SimNetwork } from '../network/network.ts';
@@ -15,8 +15,8 @@ export interface ControlNode {
   readonly name: string;
   readonly machine: SimMachine;
   readonly process: SimProcess | null;
-  /** With what requests are answered there; null while it does not serve. */
-  readonly changes: ChangeContext | null;
+  /** The surroundings of the API's backend there; null while it does not serve. */
+  readonly context: BackendContext | null;
 }
 
 /** A host; its QEMUs outlive its agent. */

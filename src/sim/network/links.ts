@@ -2,6 +2,7 @@
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
+import { sleep } from '../../base/sleep.ts';
 import type { Path } from '../../core/model/paths.ts';
 import type { CallOptions, HostLink } from '../../core/ports/host-link.ts';
 import type { Paths } from '../../core/ports/paths.ts';
@@ -23,7 +24,7 @@ export interface Caller {
 /** Agents on the control network: the link of production, its words carried by simulated messages. */
 export function simHostLink(topology: Topology, { control, process }: Caller): HostLink {
   const carry: Carry = (name, request, { deadlineMs }) => {
-    const node = present(topology.hosts.get(name), `host ${name}`);
+    const node = machineNamed(topology.hosts, name);
     const hop: Hop = { network: 'control', to: node.machine, process: () => node.agent?.process ?? null };
     return topology.network.call(process, [hop], { deadlineMs, what: `The agent of ${name}` }, (listener) => {
       if (listener === null || node.agent?.process !== listener)
@@ -55,7 +56,7 @@ export function simStorageLink(topology: Topology, { process }: Caller): Storage
     { deadlineMs }: CallOptions,
     serve: (service: StorageOrders) => T | Promise<T>,
   ): Promise<T> => {
-    const node = present(topology.storage.get(name), `storage node ${name}`);
+    const node = machineNamed(topology.storage, name);
     const hop: Hop = { network: 'control', to: node.machine, process: () => node.listener };
     return topology.network.call(process, [hop], { deadlineMs, what: `Storage node ${name}` }, (listener) => {
       const { orders } = node;
@@ -90,7 +91,8 @@ export function simPaths(topology: Topology, { control, process }: Caller): Path
   return {
     list: () => pathsOf(topology, control),
     probe: async (path, { name }, deadlineMs) => {
-      const { machine } = present(topology.hosts.get(name), `host ${name}`);
+      const machine = topology.hosts.get(name)?.machine;
+      if (machine === undefined) return unanswered(process, deadlineMs);
       const probed = await probeAlong(topology, { process, path, machine, deadlineMs });
       const { outcome } = probed;
       if (outcome !== 'void')
@@ -114,7 +116,8 @@ export function simReach(topology: Topology, { control, process }: Caller): Reac
     deadlineMs: number,
   ): Promise<ReadonlySet<ReachTarget> | null> => {
     const tries = targets.map(async (target) => {
-      const { machine } = machineOf(topology, target);
+      const machine = machineOf(topology, target);
+      if (machine === undefined) return { target, ...(await unanswered(prober, deadlineMs)) };
       return { target, ...(await probeKernel(topology, prober, { network: 'control', to: machine }, deadlineMs)) };
     });
     const tried = await Promise.all(tries);
@@ -133,7 +136,7 @@ export function simReach(topology: Topology, { control, process }: Caller): Reac
           process,
           [hop],
           { deadlineMs: deadlineMs + RELAY_MS, what: from },
-          (prober) => (prober === null || peer.changes === null ? null : tryAll(prober, targets, deadlineMs)),
+          (prober) => (prober === null || peer.context === null ? null : tryAll(prober, targets, deadlineMs)),
         );
       } catch {
         return null;
@@ -142,8 +145,20 @@ export function simReach(topology: Topology, { control, process }: Caller): Reac
   };
 }
 
-function machineOf({ hosts, storage }: Topology, { kind, name }: ReachTarget): { readonly machine: SimMachine } {
-  return present(kind === 'host' ? hosts.get(name as HostName) : storage.get(name as StorageName), `${kind} ${name}`);
+function machineOf({ hosts, storage }: Topology, { kind, name }: ReachTarget): SimMachine | undefined {
+  return (kind === 'host' ? hosts.get(name as HostName) : storage.get(name as StorageName))?.machine;
+}
+
+/** Members may have joined through the API without a simulated machine: nothing answers there. */
+function machineNamed<K, T>(machines: ReadonlyMap<K, T>, name: K): T {
+  const found = machines.get(name);
+  if (found === undefined) throw new CodedError('unavailable', `Nothing answers at the address of ${String(name)}.`);
+  return found;
+}
+
+async function unanswered(prober: SimProcess, deadlineMs: number): Promise<ProbeResult> {
+  await sleep(prober, deadlineMs);
+  return { outcome: 'silent', lateMs: 0 };
 }
 
 interface Probe {

@@ -22,8 +22,8 @@ import { type WishName, wishOf } from './wishes.ts';
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
-/** The network that some VMs have a card in. */
-const LAN: NewNetwork = { name: 'lan' };
+/** The network of a cluster that `gp up` made (src/cli/up.ts). */
+const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true };
 const CARD_PERCENT = 60;
 /** Answers after which nothing was changed, and nothing is to be tried again. */
 const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);
@@ -62,16 +62,16 @@ export class People {
   /** Somebody does something, if there is anything to do it to and anybody who answers. */
   act(deed: DeedName): void {
     const node = this.#random.pick([...this.#cluster.controls.values()]);
-    const { changes } = node;
-    if (changes === null) return;
-    void this.#do(deed, changes).catch((error: unknown) =>
+    const { context } = node;
+    if (context === null) return;
+    void this.#do(deed, context).catch((error: unknown) =>
       this.#cluster.say(() => `people: ${deed} was not answered: ${String(error)}`),
     );
   }
 
   /** Somebody asks for one thing through any control node that answers, with a VM that is named. */
   wishFor(deed: WishName, vm: string, host: HostName | null): void {
-    for (const { changes } of this.#cluster.controls.values()) {
+    for (const { context: changes } of this.#cluster.controls.values()) {
       if (changes?.store.vmNames.get(vm) === undefined) continue;
       this.#wish(vm, deed, changes, host).catch(() => undefined);
       return;
@@ -149,7 +149,7 @@ export class People {
   uncordon(name: HostName): void {
     const { controls, clock, truth } = this.#cluster;
     if (truth.tables.host.get(name)?.cordoned !== true) return;
-    const changes = [...controls.values()].map((node) => node.changes).find((known) => known !== null);
+    const changes = [...controls.values()].map((node) => node.context).find((known) => known !== null);
     if (changes !== null && changes !== undefined)
       change(changes, (basis) => cordonHost(basis, { name, cordoned: false, ifMatch: null })).catch(() => undefined);
     clock.after(1_000, () => this.uncordon(name));

@@ -112,7 +112,7 @@ export class SimDiskBackend implements DiskBackend {
   }
 
   listArtifacts(): Promise<readonly Sha256[]> {
-    return Promise.resolve([]);
+    return Promise.resolve(this.#node.pool.files.list());
   }
 
   space(): Promise<SimPool['space']> {
@@ -135,8 +135,8 @@ export class SimDiskBackend implements DiskBackend {
     return this.#after(this.#between(CREATE_MS), () => this.#node.pool.grow(disk, sizeBytes));
   }
 
-  deleteArtifact(): Promise<void> {
-    return Promise.resolve();
+  deleteArtifact(sha256: Sha256): Promise<void> {
+    return this.#after(FILE_MS, () => this.#node.pool.files.delete(sha256));
   }
 
   #between([least, most]: readonly [number, number]): number {

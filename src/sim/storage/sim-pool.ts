@@ -8,6 +8,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DiskOrder } from '../../core/ports/storage-link.ts';
 import type { TargetUnit } from '../../core/ports/target-backend.ts';
+import { SimFiles } from './sim-files.ts';
 
 /** One write of a guest. `sequence`: the guest's own count, by which it is found on the disk again. */
 export interface DiskWrite {
@@ -31,6 +32,7 @@ const TOTAL_BYTES = 2 ** 40;
 export class SimPool {
   readonly #disks = new Map<DiskId, SimDisk>();
   readonly #shared = new Map<DiskId, { readonly unit: TargetUnit; readonly sequences: Map<VmId, Set<number>> }>();
+  readonly files = new SimFiles();
   /** No room for anything new: creations and guests' writes fail. */
   isFull = false;
 

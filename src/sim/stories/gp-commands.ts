@@ -84,8 +84,8 @@ export class GpCommands {
       storagePatienceMs: durationMs(options.get('--storage-patience')),
       start: !options.has('--no-start'),
     };
-    const { changes, controller } = this.server();
-    const created = change(changes, (basis) => createVm(basis, controller, request));
+    const { context, controller } = this.server();
+    const created = change(context, (basis) => createVm(basis, controller, request));
     const { task } = await this.#cluster.settled(created, REQUEST_DEADLINE_MS);
     if (task !== null && !options.has('--no-wait')) await this.#taskDone(task.id);
   }
@@ -94,9 +94,9 @@ export class GpCommands {
   async wish(deed: WishName, { name = '', options }: Command): Promise<void> {
     const patienceMs = durationMs(options.get('--patience')) ?? DEFAULTS.stopPatienceMs;
     const to = parseHostName(options.get('--to') ?? 'h1');
-    const { changes } = this.server();
+    const { context } = this.server();
     const { value } = await this.#cluster.settled(
-      wishOf(changes, { deed, vm: name, to, patienceMs }),
+      wishOf(context, { deed, vm: name, to, patienceMs }),
       REQUEST_DEADLINE_MS,
     );
     if (!options.has('--no-wait')) await this.#taskDone(value.id);

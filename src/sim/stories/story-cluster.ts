@@ -8,11 +8,9 @@
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Term } from '../../base/ids.ts';
-import type { ChangeContext } from '../../control/backend/changes.ts';
-import type { ViewContext } from '../../control/backend/views.ts';
+import type { BackendContext } from '../../control/backend/context.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller } from '../../core/loop/controller.ts';
-import type { NewNetwork } from '../../core/request/networks.ts';
 import type { StoryShape } from '../../stories/story-language.ts';
 import { NO_HOST_TROUBLES } from '../agent/agent-machine.ts';
 import { SimCluster } from '../cluster.ts';
@@ -24,8 +22,6 @@ import { SimRandom } from '../time/sim-random.ts';
 import { Guests } from './guests.ts';
 import { LabFaults } from './lab-faults.ts';
 
-/** As src/cli/up.ts makes it. */
-const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true };
 /** `gp up --host-memory 2G`, as the real stories have it. */
 const HOST_BYTES = 2 * 2 ** 30;
 const START_DEADLINE_MS = 30_000;
@@ -46,8 +42,7 @@ const LINES_MAX = 500_000;
 export interface Answering {
   readonly name: string;
   readonly store: ClusterStore;
-  readonly changes: ChangeContext;
-  readonly context: ViewContext;
+  readonly context: BackendContext;
   readonly term: Term;
   readonly controller: Controller;
 }
@@ -91,8 +86,8 @@ export class StoryCluster {
     const cluster = new StoryCluster(shape, options);
     const { sim } = cluster;
     await cluster.until(() => cluster.answering() !== null, START_DEADLINE_MS);
-    const { changes } = present(cluster.answering(), 'a leader');
-    await cluster.settled(new People(sim).join(changes, LAN), START_DEADLINE_MS);
+    const { context } = present(cluster.answering(), 'a leader');
+    await cluster.settled(new People(sim).join(context), START_DEADLINE_MS);
     const isUp = (): boolean => {
       const controller = cluster.answering()?.controller;
       return (
@@ -141,18 +136,17 @@ export class StoryCluster {
   /** The control node that answers the API: the leader, where its server runs and knows etcd. Null while there is none. */
   answering(): Answering | null {
     const node = this.sim.leader;
-    const { controller, store, changes } = node ?? {};
+    const { controller, store, context } = node ?? {};
     const term = this.sim.truth.leader?.term;
     if (
       node?.process?.isRunning !== true ||
       controller == null ||
       store == null ||
-      changes == null ||
+      context == null ||
       term === undefined
     )
       return null;
-    const context: ViewContext = { store, leading: () => ({ term, controller }) };
-    return { name: node.name, store, changes, context, term, controller };
+    return { name: node.name, store, context, term, controller };
   }
 
   /** Whether a process of that name (`server c1`, `agent h2`) ever logged a line with this text, in whichever of its lives. */

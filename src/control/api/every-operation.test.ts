@@ -1,0 +1,114 @@
+/** Every operation of the API once, on one cluster: its answer has the status and the schema of its table entry. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { Value } from 'typebox/value';
+import { OPERATIONS, type Operation, type ParameterName } from '../../api/operations.ts';
+import { until } from '../../os/testing/until.ts';
+import { createRequest } from '../../pki/authority.ts';
+import { parseJoinToken } from '../../pki/join-token.ts';
+import type { TestApi } from '../testing/api-cluster.ts';
+import { type Answer, setUp } from './testing/asking.ts';
+
+/** Uploads first, then what creates, changes and deletes. */
+const order = (id: string): number =>
+  /^(create|put)/.test(id) ? (id === 'putArtifact' ? 0 : 1) : id.startsWith('delete') ? 3 : 2;
+const OPERATIONS_IN_ORDER = Object.entries<Operation>(OPERATIONS)
+  .filter(([, operation]) => operation.answerMedium !== 'event-stream' && operation.answerMedium !== 'upgrade')
+  .sort(([a], [b]) => order(a) - order(b));
+const NAMES: Partial<Record<ParameterName, string>> = {
+  vm: 'web1',
+  host: 'h4',
+  node: 's2',
+  network: 'net2',
+  mac: '52:54:00:00:00:99',
+  image: 'img',
+  sharedDisk: 'scratch',
+  sharedDiskName: 'data',
+  guestCluster: 'sql',
+  token: 'ci',
+};
+
+test('every answer fits the schema of its operation', async (t) => {
+  const { ask, cluster } = await setUp(t, {}, { hosts: 4, storageNodes: 2 });
+  const content = Buffer.from('kernel');
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const names = { ...NAMES, sha256 };
+
+  const must = async (...asked: Parameters<typeof ask>): Promise<Answer> => {
+    const answer = await ask(...asked);
+    assert(answer.status < 300, `${asked[0]}: ${answer.text}`);
+    return answer;
+  };
+  /** A task that an answer brings ends before the next request. */
+  const ended = async ({ json }: Answer): Promise<void> => {
+    const { id } = (json.task ?? json) as { id?: string };
+    if (id?.startsWith('task-') !== true) return;
+    names.task = id;
+    await must(`GET /v1/tasks/${id}?wait=20`);
+  };
+  // No VM is ever there: the host could not be removed otherwise.
+  await must('PATCH /v1/hosts/h4', { cordoned: true });
+  for (const name of ['web2', 'web3']) await ended(await must('POST /v1/vms', { name, image: 'tiny' }));
+  const { json: joining } = await must('POST /v1/join-tokens', { role: 'host', name: 'h5' });
+  const { secret } = parseJoinToken(String(joining.token));
+  const { requestPem: csrPem } = await createRequest();
+  const bodies = bodiesOf({ secret, csrPem, sha256 });
+  for (const [id, operation] of OPERATIONS_IN_ORDER) {
+    names.disk = cluster.vms.get('web1')?.spec.disks[0]?.disk ?? '';
+    names.vm = id === 'removeGuestClusterMember' ? 'web3' : 'web1';
+    if (id === 'cancelTask') names.task = String((await must('POST /v1/vms/web1/migrate', {})).json.id);
+    if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));
+    if (id === 'resetVm') await ended(await must('POST /v1/vms/web1/start'));
+    if (id === 'deleteStorageNode') await lose(cluster, 's2');
+    const queries: Record<string, string> = {
+      putArtifact: '?kind=kernel',
+      deleteStorageNode: '?lost=true&confirmed=true',
+    };
+    const query = queries[id] ?? '';
+    const path = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: ParameterName) => names[name] ?? '');
+    const bytes = operation.bodyMedium === 'bytes' ? { headers: { 'content-type': 'application/octet-stream' } } : {};
+    const body = operation.bodyMedium === 'bytes' ? content : bodies[id];
+    const answer = await ask(`${operation.method} ${path}${query}`, body, bytes);
+    assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
+    if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
+    if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
+    await ended(answer);
+    names.task ??= String((answer.json.task as { id?: string } | null)?.id);
+  }
+});
+
+/** A body for each operation that takes JSON. */
+function bodiesOf(known: {
+  readonly secret: string;
+  readonly csrPem: string;
+  readonly sha256: string;
+}): Record<string, unknown> {
+  const { secret, csrPem, sha256 } = known;
+  return {
+    createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
+    patchVm: { labels: { tier: 'web' }, antiAffinity: null },
+    vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
+    patchHost: { cordoned: true },
+    createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
+    putImage: { direct: { kernel: sha256 } },
+    createSharedDisk: { name: 'scratch', sizeBytes: 1024 ** 2 },
+    patchSharedDisk: { sizeBytes: 1024 ** 3 },
+    attachSharedDisk: { vm: 'web1', lun: 3 },
+    createGuestCluster: { name: 'sql', members: ['web2'], sharedDisks: [{ name: 'quorum', sizeBytes: 1024 ** 2 }] },
+    patchGuestCluster: { maxDisturbed: 2 },
+    addGuestClusterMember: { vm: 'web3' },
+    addGuestClusterDisk: { name: 'data', sizeBytes: 1024 ** 3, blockBytes: 4096 },
+    createToken: { name: 'ci' },
+    createJoinToken: { role: 'host', name: 'h6' },
+    join: { token: secret, role: 'host', name: 'h5', csrPem, addresses: { control: '10.0.9.5' } },
+  };
+}
+
+/** Ends a storage node, and waits until its leader knows. */
+async function lose({ sim }: TestApi['cluster'], name: string): Promise<void> {
+  const node = [...sim.storage.values()].find((each) => each.name === name);
+  if (node === undefined) throw new Error(`no ${name}`);
+  sim.powerOff(node.machine);
+  await until(`${name} is silent`, () => sim.controller?.storageObserver.isSilent(node.name) === true);
+}

@@ -1,0 +1,152 @@
+/**
+ * The surroundings of the API's backend (control/backend/context.ts) in a simulated control node: its store, and its
+ * ports over simulated networks.
+ *
+ * Left out: etcd's users and quota, and consoles that are open through other control nodes.
+ */
+import { Readable } from 'node:stream';
+import { CodedError } from '../../base/errors.ts';
+import { type HostName, parseGeneration, parseVmId, type StorageName } from '../../base/ids.ts';
+import { VERSION } from '../../base/version.ts';
+import type { BackendContext, Leading } from '../../control/backend/context.ts';
+import type { ArtifactFiles, Authority, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
+import type { ClusterStore } from '../../control/store/cluster-store.ts';
+import type { Etcd } from '../../etcd/api.ts';
+import type { SimProcess } from '../machines/sim-machine.ts';
+import type { Topology } from '../machines/topology.ts';
+import type { Hop } from '../network/network.ts';
+import type { QemuProcess } from '../qemu/qemu-process.ts';
+import type { SimStorageNode } from '../storage/sim-storage-node.ts';
+import type { SimRandom } from '../time/sim-random.ts';
+import { SimSerial } from './sim-serial.ts';
+
+/** One life of a simulated server, as far as requests need it. */
+export interface SimServer {
+  readonly name: string;
+  readonly process: SimProcess;
+  readonly store: ClusterStore;
+  readonly etcd: Etcd;
+  readonly random: SimRandom;
+  readonly topology: Topology;
+  readonly authority: Authority;
+  readonly adminTokenSha256: string;
+  readonly leading: () => Leading | null;
+  readonly leader: () => { readonly name: string; readonly address: string } | null;
+}
+
+const ANSWER_MS = 500;
+const SERIAL_MS = 2_000;
+/** As control/etcd-space.ts has it in production, in bytes. */
+const ETCD_QUOTA_BYTES = 2 * 2 ** 30;
+
+/** An authority that certifies nobody: for runs in which machines join without certificates. */
+export const NO_AUTHORITY: Authority = {
+  certPem: '',
+  certify: async () => {
+    throw new CodedError('unavailable', 'This simulated cluster has no certificate authority.');
+  },
+};
+
+/** Returns the surroundings of one life of a server. */
+export function surroundingsOf(server: SimServer): BackendContext {
+  const { name, process, store, etcd, random, topology, authority, adminTokenSha256, leading, leader } = server;
+  return {
+    ...{ name, version: VERSION, store, etcd, authority, adminTokenSha256, leading, leader },
+    clock: process,
+    randomHex: (bytes) => random.hex(bytes),
+    etcdReaders: { allow: async () => undefined, revoke: async () => undefined },
+    etcdSpace: { members: [], quotaBytes: ETCD_QUOTA_BYTES, demandRoom: () => undefined },
+    etcdEndpoints: [...topology.controls.keys()].map((member) => `https://${member}:2379`),
+    hosts: logsOf(server),
+    storage: filesOf(server),
+    serial: serialPortsOf(server),
+    waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
+    controlAnswers: (control) => answers(server, control.name),
+    controlClock: () => null,
+    addressAnswers: async () => null,
+    askConsolePeers: async () => null,
+  };
+}
+
+async function answers({ name, process, topology }: SimServer, control: string): Promise<boolean> {
+  if (control === name) return true;
+  const node = topology.controls.get(control);
+  if (node === undefined) return false;
+  const hop: Hop = { network: 'control', to: node.machine, process: () => node.process };
+  const how = { deadlineMs: ANSWER_MS, what: `The control node ${control}` };
+  return topology.network.call(process, [hop], how, (listener) => listener !== null).catch(() => false);
+}
+
+/** Logs of guests that say that they boot, and nothing else. */
+function logsOf({ process, topology }: SimServer): HostLogs {
+  return {
+    log: (host, query, deadlineMs) => {
+      const asked = new URLSearchParams(query);
+      const [vm, generation] = [
+        parseVmId(asked.get('vm') ?? ''),
+        parseGeneration(Number(asked.get('generation') ?? Number.NaN)),
+      ];
+      const node = topology.hosts.get(host);
+      if (node === undefined) throw new CodedError('not-found', `Host ${host} is not in the cluster.`);
+      const hop: Hop = { network: 'control', to: node.machine, process: () => node.agent?.process ?? null };
+      return topology.network.call(process, [hop], { deadlineMs, what: `The agent of ${host}` }, (listener) => {
+        if (listener === null) throw new CodedError('unavailable', `Nobody listens on ${host}.`);
+        const qemu = qemuOn(node.qemus(), vm, generation);
+        return qemu === undefined ? '' : `Booting\nWelcome to ${qemu.order.vmName}\n`;
+      });
+    },
+  };
+}
+
+function qemuOn(qemus: readonly QemuProcess[], vm: string, generation: number): QemuProcess | undefined {
+  return qemus.find(({ order, process }) => order.vm === vm && order.generation === generation && process.isAlive);
+}
+
+/** Serial ports of guests. What a client and a guest say to each other takes no simulated time. */
+function serialPortsOf({ process, topology }: SimServer): SerialPorts {
+  return {
+    openSerial: async ({ vm, generation, host }) => {
+      const node = topology.hosts.get(host as HostName);
+      const qemu = node === undefined ? undefined : qemuOn(node.qemus(), vm, generation);
+      if (node === undefined || qemu === undefined)
+        throw new CodedError('unavailable', `The serial port of ${vm} on ${host} cannot be reached.`);
+      const hop: Hop = { network: 'control', to: node.machine, process: () => qemu.process };
+      const how = { deadlineMs: SERIAL_MS, what: `The serial port of ${vm}` };
+      const serial = await topology.network.call(process, [hop], how, () => SimSerial.open(qemu));
+      if (serial === null) throw new CodedError('unavailable', `The serial port of ${vm} serves another client.`);
+      return serial;
+    },
+  };
+}
+
+/** Files on storage nodes. */
+function filesOf({ process, topology }: SimServer): ArtifactFiles {
+  const onNode = <T>(
+    name: StorageName,
+    deadlineMs: number,
+    serve: (node: SimStorageNode) => T | Promise<T>,
+  ): Promise<T> => {
+    const node = topology.storage.get(name);
+    if (node === undefined) throw new CodedError('not-found', `Storage node ${name} is not in the cluster.`);
+    const hop: Hop = { network: 'control', to: node.machine, process: () => node.listener };
+    return topology.network.call(process, [hop], { deadlineMs, what: `Storage node ${name}` }, (listener) => {
+      if (listener === null) throw new CodedError('unavailable', `Nobody listens on ${name}.`);
+      return serve(node);
+    });
+  };
+  return {
+    putArtifact: async (name, { sha256, kind, sizeBytes, body }, { deadlineMs }) => {
+      try {
+        return await onNode(name, deadlineMs, ({ pool }) =>
+          pool.files.put({ sha256, sizeBytes, isDisk: kind.startsWith('disk-'), content: body }),
+        );
+      } finally {
+        body.destroy();
+      }
+    },
+    openArtifact: (name, sha256, { deadlineMs }) =>
+      onNode(name, deadlineMs, ({ pool }) => Readable.from([pool.files.read(sha256)], { objectMode: false })),
+    deleteArtifact: (name, sha256, _term, deadlineMs) =>
+      onNode(name, deadlineMs, ({ pool }) => pool.files.delete(sha256)),
+  };
+}
