@@ -6,21 +6,18 @@ import type { PeerIdentity } from '../../base/identity.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';
-import { recordsOf } from '../../core/model/cluster-index.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { Change, Entry } from '../../core/ports/store.ts';
-import { addressesOf, type Joining, joinChange, refusal, refuseLost } from '../../core/request/joining.ts';
-import { createApiToken, createJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
+import type { Admitted, Basis } from '../../core/request/basis.ts';
+import { addressesOf, type Joining, refusal, refuseLost } from '../../core/request/joining.ts';
+import { apiTokens, createJoinToken, createToken, deleteToken, joinByToken } from '../../core/request/tokens.ts';
+import { createApiToken, createJoinToken as newJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
 import type { Call, Principal } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { Freshness } from './freshness.ts';
 
-/** Expired tokens that go with each new one. */
-const EXPIRED_AT_ONCE = 50;
-const JOIN_VALID_MS = 3_600_000;
 const NODE_CERTIFICATE_DAYS = 825;
 const ADMIN: Principal = { name: 'admin' };
 
@@ -29,7 +26,7 @@ export class AccessBackend {
   readonly #context: BackendContext;
   readonly #freshness: Freshness;
   /** Token records by the hash of the token; null after a change, until the next lookup. */
-  #bySha256: ReadonlyMap<string, Entry<TokenRecord>> | null = null;
+  #bySha256: ReadonlyMap<string, TokenRecord> | null = null;
   /** Joins run one after the other: of two simultaneous joins with one address, the second sees the first. */
   #lastJoin: Promise<unknown> = Promise.resolve();
 
@@ -64,19 +61,19 @@ export class AccessBackend {
 
   #apiToken(token: string): Principal | null {
     const record = this.#recordOf(token, 'api');
-    return record === undefined ? null : { name: record.value.name };
+    return record === undefined ? null : { name: record.name };
   }
 
   /** Finds a token's record by its hash; the cost does not depend on the number of tokens. */
-  #recordOf(token: string, kind: TokenRecord['kind']): Entry<TokenRecord> | undefined {
-    this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map((entry) => [entry.value.sha256, entry]));
-    const entry = this.#bySha256.get(tokenSha256(token));
-    return entry?.value.kind === kind ? entry : undefined;
+  #recordOf(token: string, kind: TokenRecord['kind']): TokenRecord | undefined {
+    this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map(({ value }) => [value.sha256, value]));
+    const record = this.#bySha256.get(tokenSha256(token));
+    return record?.kind === kind ? record : undefined;
   }
 
   /** Lists API tokens by name. */
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<ApiToken>> {
-    const byName = new Map(this.#apiTokens().map((record) => [record.name, record]));
+    const byName = new Map(apiTokens(this.#context.store.tokens.entries).map((record) => [record.name, record]));
     const view = (name: string): ApiToken | null => {
       const record = byName.get(name);
       return record === undefined ? null : tokenView(record);
@@ -84,90 +81,36 @@ export class AccessBackend {
     return pageOf({ order: new KeyOrder(byName.keys()), view }, query, signal);
   }
 
-  async create(request: CreateToken): Promise<ApiTokenCreated> {
+  async create({ name }: CreateToken): Promise<ApiTokenCreated> {
     const { token, tokenSha256: sha256 } = createApiToken();
-    const record: TokenRecord = {
-      id: this.#newTokenId(),
-      kind: 'api',
-      name: request.name,
-      sha256,
-      role: null,
-      createdAt: this.#context.clock.wallMs(),
-      expiresAt: null,
-    };
-    await change(this.#context, () => {
-      if (this.#apiTokens().some(({ name }) => name === request.name))
-        throw new CodedError('exists', `A token named ${request.name} exists.`, {
-          advice: 'Nothing was created. Choose another name, or revoke that one.',
-        });
-      return { changes: [{ kind: 'token', id: record.id, value: record }], result: null };
-    });
+    const record = await change(this.#context, (basis) => createToken(basis, { name, sha256 }));
     return { ...tokenView(record), token };
   }
 
   async delete(nameOrId: string): Promise<void> {
-    await change(this.#context, () => {
-      const entry = [...this.#context.store.tokens.values()].find(
-        ({ value }) => value.kind === 'api' && (value.id === nameOrId || value.name === nameOrId),
-      );
-      if (entry === undefined)
-        throw new CodedError('not-found', `There is no token ${nameOrId}.`, {
-          advice: 'List them with "gp token list".',
-        });
-      return { changes: [{ kind: 'token', id: entry.value.id, value: null }], result: null };
-    });
+    await change(this.#context, (basis) => deleteToken(basis, nameOrId));
   }
 
   async createJoinToken(request: CreateJoinToken): Promise<JoinToken> {
-    if (request.role === 'control') {
-      throw new CodedError(
-        'bad-input',
-        'A control node does not join by a token: it needs a member of etcd and a copy of the authority.',
-        { advice: 'Nothing was created. See docs/operating/production.md.' },
-      );
-    }
-    const { token, tokenSha256: sha256 } = createJoinToken(this.#context.authority.certPem);
-    const expiresAt = this.#context.clock.wallMs() + (request.validMs ?? JOIN_VALID_MS);
-    const record: TokenRecord = {
-      id: this.#newTokenId(),
-      kind: 'join',
-      name: request.name,
-      sha256,
-      role: request.role,
-      createdAt: this.#context.clock.wallMs(),
-      expiresAt,
-    };
-    await change(this.#context, ({ records, now }) => {
-      const expired = [...recordsOf(records.tokens)].filter((old) => old.expiresAt !== null && old.expiresAt < now);
-      const changes: Change[] = [
-        { kind: 'token', id: record.id, value: record },
-        ...expired.slice(0, EXPIRED_AT_ONCE).map(({ id }): Change => ({ kind: 'token', id, value: null })),
-      ];
-      return { changes, result: null };
-    });
-    return { token, role: request.role, name: request.name, expiresAt: new Date(expiresAt).toISOString() };
+    const { token, tokenSha256: sha256 } = newJoinToken(this.#context.authority.certPem);
+    const record = await change(this.#context, (basis) => createJoinToken(basis, { ...request, sha256 }));
+    return { token, role: request.role, name: request.name, expiresAt: new Date(record.expiresAt).toISOString() };
   }
 
   /** Certifies the joiner's key for the identity of its token, and uses the token up in the same transaction. */
   async join(request: Join): Promise<Joined> {
     const { authority, etcdEndpoints } = this.#context;
     const identity = identityOf(request);
-    // A request that cannot be certified must not cost the token.
-    const find = (): Entry<TokenRecord> => this.#joinToken(request);
-    find();
     const joining: Joining = { ...request, role: identity.kind };
-    joinChange(basisOf(this.#context), joining);
+    const join = (basis: Basis): Admitted<null> => joinByToken(basis, this.#recordOf(request.token, 'join'), joining);
+    // A request that cannot be certified must not cost the token.
+    join(basisOf(this.#context));
     await this.#demandAnswers(joining);
     const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
-    const joined = this.#lastJoin.then(() =>
-      change(this.#context, (basis) => {
-        const used: Change = { kind: 'token', id: find().value.id, value: null };
-        return { changes: [used, joinChange(basis, joining)], result: null };
-      }),
-    );
+    const joined = this.#lastJoin.then(() => change(this.#context, join));
     this.#lastJoin = joined.catch(() => undefined);
     await joined;
     return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
@@ -186,30 +129,6 @@ export class AccessBackend {
         `Nothing answers at the ${network} address ${address} (TCP port ${PORTS.reachability}).`,
       );
     }
-  }
-
-  #newTokenId(): string {
-    return `token-${this.#context.randomHex(6)}`;
-  }
-
-  #apiTokens(): TokenRecord[] {
-    return [...this.#context.store.tokens.values()].map(({ value }) => value).filter(({ kind }) => kind === 'api');
-  }
-
-  #joinToken({ token, role, name }: Join): Entry<TokenRecord> {
-    const entry = this.#recordOf(token, 'join');
-    const valid =
-      entry !== undefined &&
-      entry.value.role === role &&
-      entry.value.name === name &&
-      (entry.value.expiresAt ?? 0) > this.#context.clock.wallMs();
-    if (!valid) {
-      throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
-        advice:
-          'Nothing was changed. A token is for one name, once, and expires: make a new one (gp join-token create).',
-      });
-    }
-    return entry;
   }
 }
 

@@ -13,6 +13,7 @@ import type { ImageRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { unreadableUser } from '../../core/plan/vm/unreadable.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
+import type { StoredFile } from '../../core/request/images.ts';
 import type { ArtifactUpload, Call } from '../api/backend.ts';
 import type { Seed } from './cloud-init.ts';
 import type { BackendContext } from './context.ts';
@@ -35,13 +36,7 @@ const UNNAMED_MS_MAX = 600_000;
 const DELETIONS_AT_ONCE = 50;
 const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
 
-/** A file that is stored, as what it was taken in. */
-export interface Stored {
-  readonly info: ArtifactInfo;
-  readonly kind: 'disk-qcow2' | 'disk-raw' | 'kernel' | 'initrd';
-}
-
-interface Uploaded extends Stored {
+interface Uploaded extends StoredFile {
   /** Who kept it when it was uploaded. */
   readonly nodes: readonly StorageName[];
 }
@@ -121,7 +116,7 @@ export class Artifacts {
   }
 
   /** The file as what it was taken in; it stays for ten minutes from now. CodedError 'not-found', or 'bad-input' where it is no disk. */
-  demand(text: string, what: 'disk' | 'kernel' | 'initrd'): Stored {
+  demand(text: string, what: 'disk' | 'kernel' | 'initrd'): StoredFile {
     this.#enter();
     const sha256 = parseSha256(text);
     const stored = this.#uploads.get(sha256) ?? this.known(sha256);
@@ -213,7 +208,7 @@ export class Artifacts {
   }
 
   /** A file that an image names. */
-  known(sha256: Sha256): Stored | undefined {
+  known(sha256: Sha256): StoredFile | undefined {
     for (const { value } of this.#context.store.images.values()) {
       const { disk, direct } = value;
       if (disk?.sha256 === sha256) {
@@ -264,7 +259,7 @@ export class Artifacts {
     readonly sha256: Sha256;
     readonly nodes: readonly StorageName[];
     readonly call: Call;
-  }): Promise<{ kind: Stored['kind']; results: readonly PromiseSettledResult<ArtifactInfo>[] }> {
+  }): Promise<{ kind: StoredFile['kind']; results: readonly PromiseSettledResult<ArtifactInfo>[] }> {
     const { upload, sha256, nodes, call } = how;
     const { head, body } = await peek(upload.body, QCOW2_MAGIC.length);
     const kind = upload.kind === 'disk' ? (head.equals(QCOW2_MAGIC) ? 'disk-qcow2' : 'disk-raw') : upload.kind;

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Joining } from './joining.ts';
+import { RecordWorld } from './testing/record-world.ts';
+import { createJoinToken, createToken, deleteToken, joinByToken } from './tokens.ts';
+
+const SHA = 'a'.repeat(64);
+const JOINING: Joining = { role: 'host', name: 'h1', addresses: { control: '10.0.0.1' } };
+
+test('an API token: one of a name, which is revoked by its name or id', () => {
+  const world = new RecordWorld();
+  const made = world.take(createToken(world.basis(), { name: 'anna', sha256: SHA }));
+  assert.deepEqual([made.kind, made.role, made.expiresAt, made.sha256], ['api', null, null, SHA]);
+  assert.throws(() => createToken(world.basis(), { name: 'anna', sha256: SHA }), { code: 'exists' });
+  world.take(deleteToken(world.basis(), made.id));
+  assert.throws(() => deleteToken(world.basis(), 'anna'), { code: 'not-found' });
+  world.take(createToken(world.basis(), { name: 'anna', sha256: SHA }));
+  world.take(deleteToken(world.basis(), 'anna'));
+});
+
+test('a join token is for one machine, once, until it expires; nobody but its bearer may delete it as an API token', () => {
+  const world = new RecordWorld();
+  const token = world.take(createJoinToken(world.basis(), { role: 'host', name: 'h1', sha256: SHA, validMs: 1_000 }));
+  assert.equal(token.expiresAt, world.basis().now + 1_000);
+  assert.throws(() => deleteToken(world.basis(), token.id), { code: 'not-found' });
+  for (const [presented, joining] of [
+    [undefined, JOINING],
+    [token, { ...JOINING, name: 'h2' }],
+    [token, { ...JOINING, role: 'storage' }],
+    [{ ...token, kind: 'api' }, JOINING],
+    [{ ...token, expiresAt: world.basis().now }, JOINING],
+  ] as const)
+    assert.throws(() => joinByToken(world.basis(), presented, joining), { code: 'unauthorized' });
+  world.take(joinByToken(world.basis(), token, JOINING));
+  const { records } = world.basis();
+  assert.deepEqual([records.tokens.size, records.hosts.size], [0, 1]);
+});
+
+test('a control node does not join by a token; expired tokens go with each new one', () => {
+  const world = new RecordWorld();
+  const ask = { name: 'h1', sha256: SHA, validMs: -1 } as const;
+  assert.throws(() => createJoinToken(world.basis(), { ...ask, role: 'control' }), { code: 'bad-input' });
+  for (let n = 0; n < 60; n++) {
+    const { changes } = createJoinToken(world.basis(), { ...ask, role: 'host' });
+    world.apply(changes.slice(0, 1));
+  }
+  const { changes } = createJoinToken(world.basis(), { ...ask, role: 'storage', validMs: 1 });
+  assert.equal(changes.filter(({ value }) => value === null).length, 50, 'bounded');
+});

@@ -1,0 +1,99 @@
+/**
+ * Tokens: API tokens, join tokens, and joining by one. Pure; only hashes of tokens are known here. Guarantees: a join token
+ * lets one machine join, once, under the name and role that it was made for, until it expires.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { TokenRecord } from '../model/cluster.ts';
+import { recordsOf } from '../model/cluster-index.ts';
+import type { Change } from '../ports/store.ts';
+import type { Admitted, Basis } from './basis.ts';
+import { type Joining, joinChange } from './joining.ts';
+
+const JOIN_VALID_MS = 3_600_000;
+/** Expired tokens that go with each new join token. */
+const EXPIRED_AT_ONCE = 50;
+
+/** A token that somebody asks for. */
+export interface NewToken {
+  readonly name: string;
+  /** SHA-256 of the token in hexadecimal. */
+  readonly sha256: string;
+}
+
+/** A new API token. CodedError 'exists'. */
+export function createToken({ records, now, randomHex }: Basis, { name, sha256 }: NewToken): Admitted<TokenRecord> {
+  if (apiTokens(records.tokens).some((token) => token.name === name))
+    throw new CodedError('exists', `A token named ${name} exists.`, {
+      advice: 'Nothing was created. Choose another name, or revoke that one.',
+    });
+  const value: TokenRecord = {
+    id: `token-${randomHex(6)}`,
+    kind: 'api',
+    name,
+    sha256,
+    role: null,
+    createdAt: now,
+    expiresAt: null,
+  };
+  return { changes: [tokenChange(value)], result: value };
+}
+
+/** Revokes an API token by its name or id. CodedError 'not-found'. */
+export function deleteToken({ records }: Basis, nameOrId: string): Admitted<null> {
+  const found = apiTokens(records.tokens).find(({ id, name }) => id === nameOrId || name === nameOrId);
+  if (found === undefined)
+    throw new CodedError('not-found', `There is no token ${nameOrId}.`, { advice: 'List them with "gp token list".' });
+  return { changes: [{ kind: 'token', id: found.id, value: null }], result: null };
+}
+
+/** A new join token; expired tokens go. CodedError 'bad-input' for a control node. */
+export function createJoinToken(
+  { records, now, randomHex }: Basis,
+  request: NewToken & { readonly role: 'host' | 'storage' | 'control'; readonly validMs?: number | undefined },
+): Admitted<TokenRecord & { readonly expiresAt: number }> {
+  const { name, sha256, role, validMs = JOIN_VALID_MS } = request;
+  if (role === 'control')
+    throw new CodedError(
+      'bad-input',
+      'A control node does not join by a token: it needs a member of etcd and a copy of the authority.',
+      { advice: 'Nothing was created. See docs/operating/production.md.' },
+    );
+  const expiresAt = now + validMs;
+  const value = { id: `token-${randomHex(6)}`, kind: 'join', name, sha256, role, createdAt: now, expiresAt } as const;
+  const expired = [...recordsOf(records.tokens)].filter((old) => old.expiresAt !== null && old.expiresAt < now);
+  const changes: Change[] = [
+    tokenChange(value),
+    ...expired.slice(0, EXPIRED_AT_ONCE).map(({ id }): Change => ({ kind: 'token', id, value: null })),
+  ];
+  return { changes, result: value };
+}
+
+/**
+ * CodedError 'unauthorized' unless `token` is a join token for this role and name that has not expired; undefined: no token
+ * has the hash of what was presented.
+ */
+function demandJoinToken(
+  { now }: Pick<Basis, 'now'>,
+  token: TokenRecord | undefined,
+  { role, name }: Pick<Joining, 'role' | 'name'>,
+): TokenRecord {
+  const isValid = token?.kind === 'join' && token.role === role && token.name === name && (token.expiresAt ?? 0) > now;
+  if (token === undefined || !isValid)
+    throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
+      advice: 'Nothing was changed. A token is for one name, once, and expires: make a new one (gp join-token create).',
+    });
+  return token;
+}
+
+/** A machine joins, and its token is used up. CodedError as `demandJoinToken` and `joinChange`. */
+export function joinByToken(basis: Basis, token: TokenRecord | undefined, joining: Joining): Admitted<null> {
+  const { id } = demandJoinToken(basis, token, joining);
+  return { changes: [{ kind: 'token', id, value: null }, joinChange(basis, joining)], result: null };
+}
+
+/** The API tokens among all tokens. */
+export function apiTokens(tokens: Basis['records']['tokens']): TokenRecord[] {
+  return [...recordsOf(tokens)].filter(({ kind }) => kind === 'api');
+}
+
+const tokenChange = (value: TokenRecord): Change => ({ kind: 'token', id: value.id, value });
