@@ -49,6 +49,9 @@ const BAD_VALUES = ['', '{', 'null', '[]', '"text"', '{"id":7}', '{"kind":"x","p
 /** In this a host is given up. */
 const GIVEN_UP_MS = [5_000, 12_000] as const;
 
+/** How long a host may be without one of its networks: QMP is found over the other one after about 3 s. */
+const ONE_NETWORK_LOST_MS = [9_000, 25_000] as const;
+
 /** How long a leader is blind: it must give the lead away within this time. */
 const BLIND_MS = [24_000, 35_000] as const;
 
@@ -157,7 +160,8 @@ export class Faults {
     'everything-dies': () => this.#powerOff([...this.#cluster.machines.values()]),
     'cut-host': () => this.#isolate(this.#host().machine, ['control', 'storage', 'overlay'], 'both'),
     'cut-host-one-way': () => this.#isolate(this.#host().machine, ['control', 'storage'], this.#direction()),
-    'cut-host-network': () => this.#isolate(this.#host().machine, [this.#network()], 'both'),
+    'cut-host-network': () =>
+      this.#isolate(this.#host().machine, [this.#network()], 'both', [...LASTS_MS, ONE_NETWORK_LOST_MS]),
     'cut-host-overlay': () =>
       this.#isolate(this.#host().machine, ['overlay'], this.#random.chance(50) ? 'both' : this.#direction()),
     'cut-pair': () => this.#cutPair(true),
