@@ -202,10 +202,11 @@ test('a disk is plugged in and out while the guest runs', async () => {
   await grant(VM, 1, [DATA, QUORUM]);
   const plugged = sharedDisk(QUORUM, 1, g(1));
   for (let time = 0; time < 2; time++) await qmp.plug(targetOf(1), plugged);
-  assert.deepEqual(new Set(await qmp.sharedDisks(targetOf(1))), new Set([DATA, QUORUM]));
+  const open = await qmp.sharedDisks(targetOf(1));
+  assert.deepEqual(new Set(open.map(({ disk, isPlugged }) => isPlugged && disk)), new Set([DATA, QUORUM]));
   await goesOn(1, 5);
   for (let time = 0; time < 2; time++) await qmp.unplug(targetOf(1), QUORUM);
-  assert.deepEqual(await qmp.sharedDisks(targetOf(1)), [DATA]);
+  assert.deepEqual(await qmp.sharedDisks(targetOf(1)), [{ disk: DATA, isPlugged: true }]);
   await grant(VM, 1, [DATA]);
   await goesOn(1, 5);
   assert.doesNotMatch(await consoleOf(1), /seq-error/);

@@ -16,6 +16,13 @@ export interface QmpTarget {
   readonly addresses: HostAddresses;
 }
 
+/** A shared disk that a QEMU has logged in to. */
+export interface OpenSharedDisk {
+  readonly disk: DiskId;
+  /** Whether the guest has a device of it; false where plugging, or unplugging, has stopped half-way. */
+  readonly isPlugged: boolean;
+}
+
 export interface QmpLink {
   /** query-status, and query-migrate while it migrates. Never throws: silence is an observation. */
   observe(target: QmpTarget): Promise<QmpObservation>;
@@ -41,7 +48,7 @@ export interface QmpLink {
   /** Takes a shared disk from a running guest and answers when QEMU has let go of it; CodedError 'deadline' while the guest has not. Idempotent. */
   unplug(target: QmpTarget, disk: DiskId): Promise<void>;
   /** The shared disks that this QEMU has open. */
-  sharedDisks(target: QmpTarget): Promise<readonly DiskId[]>;
+  sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]>;
   /**
    * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. `told`: what the
    * event says of a live migration that was ordered on the same connection; null where one has to ask.

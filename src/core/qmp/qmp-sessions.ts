@@ -14,7 +14,7 @@ import { portsOfSlot } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
-import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
+import type { OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import { activateDisks } from './activate-disks.ts';
 import { isTelling, MigrationMemory } from './migration-memory.ts';
 import {
@@ -206,7 +206,7 @@ export class QmpSessions implements QmpLink {
     }
   }
 
-  sharedDisks(target: QmpTarget): Promise<readonly DiskId[]> {
+  sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]> {
     return openSharedDisks(this.#executor(target));
   }
 

@@ -14,6 +14,7 @@ import {
 } from '../model/shared-disk-devices.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute } from '../ports/qmp-dialer.ts';
+import type { OpenSharedDisk } from '../ports/qmp-link.ts';
 
 /** How a wait for the guest to give a device back ends. */
 export interface UnplugWait {
@@ -29,6 +30,11 @@ interface QomProperty {
   readonly name: string;
 }
 
+/** The used fields of QMP's query-named-block-nodes. */
+interface BlockNode {
+  readonly 'node-name'?: string;
+}
+
 /** Gives the guest the disk. CodedError 'conflict' for a machine that was started without a place for shared disks. */
 export async function plugSharedDisk(execute: Execute, disk: LaunchSharedDisk): Promise<void> {
   const id = sharedDeviceId(disk.disk);
@@ -40,8 +46,7 @@ export async function plugSharedDisk(execute: Execute, disk: LaunchSharedDisk): 
     });
   }
   const secret = { 'qom-type': 'secret', id: sharedSecretId(disk.disk), data: disk.secret };
-  const nodes = await execute<readonly { readonly 'node-name'?: string }[]>('query-named-block-nodes', { flat: true });
-  if (!nodes.some((node) => node['node-name'] === id)) {
+  if (!(await blockNodes(execute)).includes(id)) {
     const objects = await namesAt(execute, '/objects');
     if (objects.has(secret.id)) await execute('object-del', { id: secret.id });
     await execute('object-add', secret);
@@ -54,19 +59,23 @@ export async function plugSharedDisk(execute: Execute, disk: LaunchSharedDisk): 
 export async function unplugSharedDisk(execute: Execute, disk: DiskId, wait: UnplugWait): Promise<void> {
   const id = sharedDeviceId(disk);
   if ((await namesAt(execute, '/machine/peripheral')).has(id)) await removeDevice(execute, id, wait);
-  const nodes = await execute<readonly { readonly 'node-name'?: string }[]>('query-named-block-nodes', { flat: true });
-  if (nodes.some((node) => node['node-name'] === id)) await execute('blockdev-del', { 'node-name': id });
+  if ((await blockNodes(execute)).includes(id)) await execute('blockdev-del', { 'node-name': id });
   const secret = sharedSecretId(disk);
   if ((await namesAt(execute, '/objects')).has(secret)) await execute('object-del', { id: secret });
 }
 
-/** The shared disks that a QEMU has open, whether the guest sees them yet or not. */
-export async function openSharedDisks(execute: Execute): Promise<readonly DiskId[]> {
-  const nodes = await execute<readonly { readonly 'node-name'?: string }[]>('query-named-block-nodes', { flat: true });
-  return nodes.flatMap((node) => {
-    const disk = sharedDiskOf(node['node-name'] ?? '');
-    return disk === null ? [] : [disk];
+/** The shared disks that a QEMU has open, whether the guest has a device of them or not. */
+export async function openSharedDisks(execute: Execute): Promise<readonly OpenSharedDisk[]> {
+  const [nodes, devices] = await Promise.all([blockNodes(execute), namesAt(execute, '/machine/peripheral')]);
+  return nodes.flatMap((name) => {
+    const disk = sharedDiskOf(name);
+    return disk === null ? [] : [{ disk, isPlugged: devices.has(name) }];
   });
+}
+
+async function blockNodes(execute: Execute): Promise<readonly string[]> {
+  const nodes = await execute<readonly BlockNode[]>('query-named-block-nodes', { flat: true });
+  return nodes.flatMap((node) => node['node-name'] ?? []);
 }
 
 async function removeDevice(execute: Execute, id: string, wait: UnplugWait): Promise<void> {

@@ -273,11 +273,11 @@ test('GC9 a guest cluster that nobody declared is told of once, and again when i
   assert.equal(told().length, 2);
 });
 
-/** An executor whose QEMU has DISK plugged in, and what is plugged in besides. */
-function sharingExecutor(world: World): { executor: Executor; plugged: LaunchSharedDisk[] } {
+/** An executor whose QEMU has DISK open (`isPlugged`: and its guest a device of it), and what is plugged in besides. */
+function sharingExecutor(world: World, isPlugged = true): { executor: Executor; plugged: LaunchSharedDisk[] } {
   const plugged: LaunchSharedDisk[] = [];
   const qmp = {
-    sharedDisks: async () => [DISK.id],
+    sharedDisks: async () => [{ disk: DISK.id, isPlugged }],
     unplug: async (_target: unknown, id: DiskId) => void world.orders.push(`unplug ${id}`),
     plug: async (_target: unknown, entry: LaunchSharedDisk) => {
       world.orders.push(`plug ${entry.disk}`);
@@ -312,6 +312,28 @@ test('GC6 a guest that runs and is granted its disks again keeps a shared disk t
   await executor.perform(vm, { do: 'grant', generation: 2 as Generation }, notes);
   assert.deepEqual(world.orders, ['fence s2 2', 'grant s2 2: 5']);
   assert.equal(notes.issuing, null, 'what runs needs no new certificate');
+});
+
+test('GC6 a shared disk that an earlier leader opened and did not plug is plugged', async () => {
+  for (const isPlugged of [true, false]) {
+    const world = new World();
+    const record = vmRecord({ kind: 'running', incarnation: incarnation(2) });
+    const vm = {
+      ...record,
+      spec: { ...record.spec, sharedDisks: [{ disk: DISK.id, lun: 5, joining: true as const }] },
+    };
+    world.tables.sharedDisks.set(DISK.id, { value: DISK, revision: 1 });
+    world.tables.hosts.set('h1', { value: hostRecord(1), revision: 1 });
+    const value = { name: node(2), addresses: { control: '', storage: 'at s2' } };
+    world.tables.storage.set('s2', { value, revision: 1 });
+    const { executor, plugged } = sharingExecutor(world, isPlugged);
+    const step = { do: 'share', incarnation: incarnation(2), disks: `${DISK.id}@5` } as const;
+    await executor.perform(vm, step, new Acknowledgements());
+    assert.deepEqual(
+      plugged.map(({ disk }) => disk),
+      isPlugged ? [] : [DISK.id],
+    );
+  }
 });
 
 test('GC6 a disk that is made after sharing was decided is not granted by it: nobody would take the grant back', async () => {

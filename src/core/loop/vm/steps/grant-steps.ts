@@ -71,10 +71,12 @@ export const share: StepHandler<'share'> = async (context, { incarnation, disks 
   const named = new Set(disks.split(' '));
   const held = standing(store, heldSharedDisks(vm)).filter(({ disk, lun }) => named.has(`${disk}@${lun}`));
   const open = await qmp.sharedDisks(target);
-  for (const disk of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
+  for (const { disk } of open) if (!held.some((use) => use.disk === disk)) await qmp.unplug(target, disk);
   await grantAgain(context, { generation, held });
+  // What an earlier leader opened and did not plug is plugged now.
   for (const use of held)
-    if (!open.includes(use.disk)) await qmp.plug(target, await launchSharedDisk(context, use, generation));
+    if (!open.some(({ disk, isPlugged }) => isPlugged && disk === use.disk))
+      await qmp.plug(target, await launchSharedDisk(context, use, generation));
   notes.shared = { generation, disks };
 };
 
