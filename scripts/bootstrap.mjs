@@ -20,6 +20,7 @@ const COMMANDS = {
   check: ['scripts/check.ts'],
   bench: ['bench/main.ts'],
   sim: ['scripts/sim.ts'],
+  'mock-api': ['scripts/mock-api.ts'],
 };
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];

@@ -1,0 +1,152 @@
+/**
+ * A simulated cluster in real time behind the real HTTP API, for work on the web UI and on whatever else uses the API.
+ * It needs no root, no QEMU and no etcd; nothing outlives the process.
+ *
+ *   npm run mock-api -- [--port N] [--hosts N] [--storage-nodes N] [--vms N] [--seed N] [--speed N]
+ *
+ * Plain HTTP on the loopback address; the token is always the same and is printed. Lines on standard input are faults,
+ * as `gp lab` has them: "kill-host h2", "cut-host h2", "kill-agent h1", "kill-storage s1", "heal-host h2", "restore".
+ *
+ * Exit status: 0 it was told to end; 1 it could not start; 2 wrong use.
+ */
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { CodedError, messageOf } from '../src/base/errors.ts';
+import { VERSION } from '../src/base/version.ts';
+import { createApiServer } from '../src/control/api/server.ts';
+import { createAuthority, issueForRequest } from '../src/pki/authority.ts';
+import { ApiCluster } from '../src/sim/api/api-cluster.ts';
+import { LabFaults } from '../src/sim/stories/lab-faults.ts';
+
+const USAGE = 'npm run mock-api -- [--port N] [--hosts N] [--storage-nodes N] [--vms N] [--seed N] [--speed N]';
+/** The form of an API token, and no secret: the server listens on the loopback address only. */
+const TOKEN = `gp_api_${'A'.repeat(43)}`;
+/** The server of the only control node stays: it is what answers. */
+const FAULTS = 'kill-host cut-host cut-storage cut-disks kill-agent kill-storage heal-host restore'.split(' ');
+const MIB = 2 ** 20;
+const SHARED_DISK_BYTES = 1_024 * MIB;
+
+interface Wish {
+  readonly port: number;
+  readonly hosts: number;
+  readonly storageNodes: number;
+  readonly vms: number;
+  readonly seed: number;
+  readonly speed: number;
+}
+
+function wishOf(argv: readonly string[]): Wish {
+  const number = (name: string, text: string, most: number): number => {
+    const value = Number(text);
+    if (/^\d{1,6}$/.test(text) && value <= most) return value;
+    throw new CodedError('bad-input', `--${name} takes a number up to ${most}, not ${JSON.stringify(text)}.`, {
+      advice: USAGE,
+    });
+  };
+  const text = (standard: string) => ({ type: 'string', default: standard }) as const;
+  try {
+    const { values } = parseArgs({
+      args: [...argv],
+      options: {
+        port: text('7450'),
+        hosts: text('4'),
+        'storage-nodes': text('2'),
+        vms: text('8'),
+        seed: text('1'),
+        speed: text('1'),
+      },
+    });
+    return {
+      port: number('port', values.port, 65_535),
+      hosts: Math.max(1, number('hosts', values.hosts, 50)),
+      storageNodes: Math.max(1, number('storage-nodes', values['storage-nodes'], 10)),
+      vms: number('vms', values.vms, 100),
+      seed: number('seed', values.seed, 999_999),
+      speed: Math.max(1, number('speed', values.speed, 50)),
+    };
+  } catch (error) {
+    if (error instanceof CodedError) throw error;
+    throw new CodedError('bad-input', messageOf(error), { cause: error, advice: USAGE });
+  }
+}
+
+async function startCluster(wish: Wish): Promise<ApiCluster> {
+  const issuer = await createAuthority({ clusterName: 'mock', daysValid: 30 });
+  return ApiCluster.start({
+    ...wish,
+    adminToken: TOKEN,
+    authority: {
+      certPem: issuer.certPem,
+      certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
+    },
+  });
+}
+
+type Api = ReturnType<typeof createApiServer>;
+
+/** Something to look at: VMs that run, and a guest cluster of two of them with a shared disk. */
+async function furnish({ app }: Api, { vms }: Wish): Promise<void> {
+  const post = async (url: string, body: object): Promise<void> => {
+    const { statusCode, body: answer } = await app.inject({
+      method: 'POST',
+      url,
+      body,
+      headers: { authorization: `Bearer ${TOKEN}` },
+    });
+    if (statusCode >= 300) console.error(`mock-api: ${url}: ${answer}`);
+  };
+  for (let n = 1; n <= vms; n++)
+    await post('/v1/vms', {
+      name: `web${n}`,
+      image: 'tiny',
+      networks: ['lan'],
+      memoryBytes: 256 * MIB,
+      labels: { tier: n % 3 === 0 ? 'db' : 'web' },
+    });
+  if (vms < 2) return;
+  const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
+  await post('/v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
+}
+
+/** Carries out the faults that come on standard input. */
+function listenForFaults({ sim }: ApiCluster): void {
+  const faults = new LabFaults(sim, sim.random.fork('lab'));
+  createInterface({ input: process.stdin }).on('line', (line) => {
+    const [verb = '', target] = line.trim().split(/\s+/);
+    if (verb === '') return;
+    try {
+      if (!FAULTS.includes(verb))
+        throw new CodedError('bad-input', `There is no fault ${JSON.stringify(verb)}.`, {
+          advice: `There are: ${FAULTS.join(', ')}.`,
+        });
+      faults.inject(verb, target);
+      console.log(line.trim());
+    } catch (error) {
+      console.error(`mock-api: ${messageOf(error)}`);
+    }
+  });
+}
+
+async function main(): Promise<number> {
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());
+  });
+  try {
+    const wish = wishOf(process.argv.slice(2));
+    const cluster = await startCluster(wish);
+    const server = createApiServer({ backend: cluster.backend(), version: VERSION });
+    const port = await server.listen({ port: wish.port });
+    await furnish(server, wish);
+    listenForFaults(cluster);
+    console.log(`API:   http://127.0.0.1:${port}/v1\nToken: ${TOKEN}`);
+    await stopped;
+    cluster.stop();
+    await server.close();
+    return 0;
+  } catch (error) {
+    console.error(`mock-api: ${messageOf(error)}`);
+    return error instanceof CodedError && error.code === 'bad-input' ? 2 : 1;
+  }
+}
+
+process.exit(await main());
