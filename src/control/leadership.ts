@@ -10,11 +10,11 @@ import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
 import { Controller, type ControllerPorts } from '../core/loop/controller.ts';
+import { ELECTION } from '../core/model/keys.ts';
 import { GIVEN_OFTEN, keptMs } from '../core/plan/lead/lead-decision.ts';
 import type { Log } from '../core/ports/log.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { campaign, type Leadership } from '../etcd/election.ts';
-import { ELECTION, KeepingHouse } from './housekeeping.ts';
 import type { ClusterStore } from './store/cluster-store.ts';
 import { leaderStore, type TermEnd } from './store/leader-store.ts';
 
@@ -96,14 +96,11 @@ async function reign(
   };
   const lead = { giveAway, keptMs: keptMs(given, clock.monotonicMs()) };
   const controller = new Controller({ ...ports, store: hand, lead });
-  const house = new KeepingHouse({ store, compare: leadership.compare, clock, log });
   log.info('leading', { term: leadership.createRevision });
   controller.start();
-  house.start();
   onLead({ term: hand.term, controller });
   await ended;
   onLead(null);
-  house.stop();
   controller.stop();
   hand.close();
   log.info('no longer leading', { term: leadership.createRevision });

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { parseGeneration, parseHostName } from '../../base/ids.ts';
-import { keyOf } from '../../core/model/keys.ts';
+import { Housekeeping } from '../../core/loop/duties/housekeeping.ts';
+import { ELECTION, keyOf } from '../../core/model/keys.ts';
 import type { VmPhase, VmRecord } from '../../core/model/vm.ts';
 import { campaign } from '../../etcd/election.ts';
-import { ELECTION, KeepingHouse } from '../housekeeping.ts';
+import { leaderStore } from '../store/leader-store.ts';
 import { startBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { hostRecord, networkRecord, type RunningStore, vmRecord } from '../testing/records.ts';
@@ -155,7 +156,8 @@ test('the address of a card that went with its machine is freed by the leader', 
     },
   };
   const log = { info: () => undefined, warn: (text: string) => assert.fail(text) };
-  const house = new KeepingHouse({ store: running.store, compare: leadership.compare, clock, log });
+  const store = leaderStore(running.store, leadership, (why) => assert.fail(why));
+  const house = new Housekeeping({ store, clock, log });
   const round = async (): Promise<void> => {
     const before = tidy;
     tidy();

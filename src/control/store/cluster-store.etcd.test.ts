@@ -8,7 +8,7 @@ import { startProxy } from '../../etcd/testing/etcd-cluster.ts';
 import { randomHex } from '../../os/random.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { diskRecord, networkRecord, type RunningStore, taskRecord, vmRecord } from '../testing/records.ts';
-import { ClusterStore, EVENTS_KEPT } from './cluster-store.ts';
+import { ClusterStore } from './cluster-store.ts';
 import { leaderStore, snapshotOf, writesOf } from './leader-store.ts';
 
 const WAIT = { deadlineMs: 10_000, signal: new AbortController().signal, what: 'The change' };
@@ -221,26 +221,6 @@ test('waitFor: at once, after a change, at its deadline, by its signal, and by a
 async function lead(of: RunningStore): Promise<Leadership> {
   return campaign(of.client, { prefix: PREFIX.election.slice(0, -1), value: '{}', ttlSeconds: 2 });
 }
-
-test('the events kept are the newest ones', async () => {
-  const leadership = await lead(a);
-  const event = (at: number) => ({ at, kind: 'x', vm: null, vmName: null, host: null, generation: null, message: '' });
-  const total = EVENTS_KEPT + 150;
-  for (let from = 0; from < total; from += 75) {
-    const some = Array.from({ length: Math.min(75, total - from) }, (_, index) =>
-      a.store.eventWrite(event(from + index)),
-    );
-    await a.client.txn({
-      compare: [],
-      success: some.map(({ key, value }) => ({ put: key, value: JSON.stringify(value) })),
-    });
-  }
-  await a.store.waitFor(() => (a.store.events.size === total ? true : undefined), WAIT);
-  for (let round = 0; round < 3; round++) await a.store.pruneEvents(leadership.compare);
-  assert.equal(a.store.events.size, EVENTS_KEPT);
-  assert.equal(Math.min(...[...a.store.events.values()].map(({ value }) => value.at)), 150);
-  await leadership.resign();
-});
 
 test('a leader commits; one that was deposed is told so, once, and writes nothing', async () => {
   const leadership = await lead(a);

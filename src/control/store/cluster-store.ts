@@ -92,8 +92,6 @@ const CHARS_PER_TURN = 256 * 1024;
 const LOOK_CHARS = 100;
 /** The most unknown keys that are remembered and reported. */
 const STRANGERS_MAX = 1_000;
-/** Events kept in memory; the leader deletes older ones from etcd. */
-export const EVENTS_KEPT = 5_000;
 
 /** All tables of the cluster and the transactions on them, from `follow` to the end of its signal. */
 export class ClusterStore {
@@ -266,17 +264,6 @@ export class ClusterStore {
     } finally {
       for (const { key, value } of writes) if (this.#writing.get(key)?.value === value) this.#writing.delete(key);
     }
-  }
-
-  /** Deletes what is older than the newest EVENTS_KEPT events. */
-  async pruneEvents(guard: Compare): Promise<void> {
-    const keys = [...this.events.keys()].sort();
-    const old = keys.slice(0, Math.max(0, keys.length - EVENTS_KEPT)).slice(0, 100);
-    if (old.length > 0)
-      await this.transact(
-        old.map((key) => ({ key: PREFIX.event + key, value: null, expect: null })),
-        guard,
-      );
   }
 
   /** Waits until `condition` answers something other than undefined, looking after each change. CodedError 'deadline'. */

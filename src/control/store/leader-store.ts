@@ -8,7 +8,7 @@ import { unreachable } from '../../base/assert.ts';
 import type { Term } from '../../base/ids.ts';
 import type { DiskRecord, NetworkRecord } from '../../core/model/cluster.ts';
 import type { SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import { keyOf, objectOf } from '../../core/model/keys.ts';
+import { keyOf, objectOf, PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Change, Commit, Entry, LeaderStore, ObjectRef, RequestSnapshot } from '../../core/ports/store.ts';
 import type { Leadership } from '../../etcd/election.ts';
@@ -36,6 +36,7 @@ export function snapshotOf(store: ClusterStore): RequestSnapshot {
     guestClusters: store.guestClusters.entries,
     reservations: store.reservations.entries,
     images: store.images.entries,
+    events: store.events.entries,
     tokens: store.tokens.entries,
     vmNames: store.vmNames.entries,
     diskPorts: store.diskPorts.entries,
@@ -91,6 +92,8 @@ function placeOf(
       return { key: keyOf.guestCluster(ref.id), before: snapshot.guestClusters.get(ref.id) };
     case 'image':
       return { key: keyOf.image(ref.id), before: snapshot.images.get(ref.id) };
+    case 'event':
+      return { key: PREFIX.event + ref.id, before: snapshot.events.get(ref.id) as Entry<null> | undefined };
     case 'token':
       return { key: keyOf.token(ref.id), before: snapshot.tokens.get(ref.id) };
     default:

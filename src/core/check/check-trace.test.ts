@@ -284,6 +284,12 @@ test('T4: a disk of a VM is forgotten like the VM itself', () => {
   assert.equal(timesBroken('T4', trace), 1);
 });
 
+test('T1: a task is deleted only after it ended', () => {
+  const gone = commit({ kind: 'task', id: task(1), value: null });
+  assert.equal(timesBroken('T1', [commit(wish('running')), gone]), 1);
+  assert.equal(timesBroken('T1', [commit(wish('running')), commit(wish('failed')), gone]), 0);
+});
+
 test('V3: where its host is given up in the same transaction, or was before, a VM may be started anew while it runs', () => {
   const value = hostRecord(1, { quarantine: { since: 0, reason: 'lost' } });
   const givenUp: Change = { kind: 'host', id: host(1), value };

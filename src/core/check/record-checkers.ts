@@ -69,10 +69,14 @@ export function onlyLeadersDecide(): Checker {
   };
 }
 
-/** T1: a task ends at most once, and nothing about it changes after that. That it ends at all is for the end of a run. */
+/**
+ * T1: a task ends at most once, nothing about it changes after that, and it is not deleted before. That it ends at all is
+ * for the end of a run.
+ */
 export function tasksEndOnce(): Checker {
   /** Tasks that stand and have ended, as they ended. */
   const ended = new Map<TaskId, string>();
+  const running = new Set<TaskId>();
   return (entry) => {
     if (entry.kind !== 'commit') return null;
     let broken: string | null = null;
@@ -80,9 +84,12 @@ export function tasksEndOnce(): Checker {
       if (kind !== 'task') continue;
       const before = ended.get(id);
       if (value === null) {
+        if (running.delete(id)) broken = `task ${id} was deleted while it ran`;
         ended.delete(id);
         continue;
       }
+      if (value.state === 'running') running.add(id);
+      else running.delete(id);
       const now = JSON.stringify(value);
       if (before !== undefined && before !== now)
         broken = `task ${id} (${value.kind}) had ended and became ${value.state}`;

@@ -65,7 +65,14 @@ class SmallWorld {
         return revision();
       },
       ...{ vms, hosts, networks, disks: new Map(), storage: new Map(), tasks: new Map() },
-      ...{ sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map(), unreadable: this.unreadable },
+      ...{
+        sharedDisks: new Map(),
+        guestClusters: new Map(),
+        reservations: new Map(),
+        images: new Map(),
+        events: new Map(),
+        unreadable: this.unreadable,
+      },
       lastReadable: new Map(),
       controls: new Map(),
       disksOf: () => [],

@@ -14,6 +14,7 @@ import type { QmpLink } from '../ports/qmp-link.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
@@ -26,6 +27,8 @@ import { Executor } from './vm/executor.ts';
 import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts';
 import { VmLoop } from './vm/vm-loop.ts';
 import type { CrashPoint } from './vm/workflow-names.ts';
+
+export type DutyLimits = Pick<HousekeepingPorts, 'kept' | 'intervalMs'>;
 
 export interface ControllerPorts {
   readonly clock: Clock;
@@ -40,6 +43,8 @@ export interface ControllerPorts {
   readonly credentials: CredentialIssuer;
   readonly storageTlsName: ExecutorPorts['storageTlsName'];
   readonly crashPoint: CrashPoint;
+  /** How much the leader's duties keep, and how often they look; by default as in production. */
+  readonly duties?: DutyLimits;
 }
 
 /** One leader's work, from `start` to `stop`; a new term needs a new one. */
@@ -54,6 +59,7 @@ export class Controller {
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
+  readonly #housekeeping: Housekeeping;
   readonly #leadWatch: LeadWatch;
   readonly #diskPaths: DiskPaths;
   readonly #ports: ControllerPorts;
@@ -74,6 +80,7 @@ export class Controller {
     );
     this.pools = new PoolWatch({ clock, log, store });
     this.recordWatch = new RecordWatch({ clock, log, store });
+    this.#housekeeping = new Housekeeping({ clock, log, store, ...ports.duties });
     this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
     this.storageObserver = new StorageObserver(
       { clock, storage, isServed: (node) => this.#diskPaths.isServed(node) },
@@ -136,6 +143,7 @@ export class Controller {
     this.sharedDisks.wakeAll();
     this.#leadWatch.start();
     this.recordWatch.start();
+    this.#housekeeping.start();
   }
 
   /** Ends the term: no step begins after this. */
@@ -143,6 +151,7 @@ export class Controller {
     this.vms.stop();
     this.sharedDisks.stop();
     this.recordWatch.stop();
+    this.#housekeeping.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
     this.observer.stop();

@@ -54,6 +54,9 @@ const OBJECTS = {
 
 export type ObjectKind = keyof typeof OBJECTS;
 
+/** Prefix of the election's keys as the election takes it: without the slash. */
+export const ELECTION = PREFIX.election.slice(0, -1);
+
 /** Everything but events and the election: what a server keeps in memory. */
 export const ROOT = '/gp/';
 

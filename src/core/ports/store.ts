@@ -47,6 +47,9 @@ export interface Snapshot {
   readonly controls: ReadonlyMap<string, Entry<{ readonly name: string; readonly address: string }>>;
   readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
   readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
+  readonly images: ReadonlyMap<ImageName, Entry<ImageRecord>>;
+  /** By the part of their keys after the prefix, which sorts by time. */
+  readonly events: ReadonlyMap<string, Entry<EventRecord>>;
   readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
@@ -63,9 +66,8 @@ export interface Snapshot {
   disksOf(vm: VmId): readonly DiskRecord[];
 }
 
-/** What the requests of people read besides: images, tokens, and the names and numbers that are taken. */
+/** What the requests of people read besides: tokens, and the names and numbers that are taken. */
 export interface RequestSnapshot extends Snapshot {
-  readonly images: ReadonlyMap<ImageName, Entry<ImageRecord>>;
   readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
   readonly vmNames: ReadonlyMap<string, Entry<VmId>>;
   /** Disks by `NODE/PORT`. */
@@ -90,6 +92,8 @@ export type Change =
   | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null }
   | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
   | { readonly kind: 'image'; readonly id: ImageName; readonly value: ImageRecord | null }
+  /** Events are made with a commit, and only deleted as objects. */
+  | { readonly kind: 'event'; readonly id: string; readonly value: null }
   | { readonly kind: 'token'; readonly id: string; readonly value: TokenRecord | null };
 
 type RefOf<C> = C extends Change ? Pick<C, 'kind' | 'id'> : never;

@@ -96,6 +96,23 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'housekeeping-takes-what-runs',
+    says: 'housekeeping deletes a task that still runs with those that ended',
+    rules: ['T1-tasks-end-once'],
+    plantStore: (store) => {
+      const transact = store.transact.bind(store);
+      const isTidying = (write: Write): boolean => write.value === null && write.key.startsWith(PREFIX.task);
+      store.transact = (writes, guard, unchanged) => {
+        const running = [...store.tasks.entries].find(([, { value }]) => value.state === 'running');
+        const more =
+          running === undefined || !writes.every(isTidying)
+            ? []
+            : [{ key: PREFIX.task + running[0], value: null, expect: null }];
+        return transact([...writes, ...more], guard, unchanged);
+      };
+    },
+  },
+  {
     name: 'no-election-key',
     says: 'transactions of a leader compare no election key',
     rules: ['E1-only-leaders-decide', 'C1-hosts-have-room', 'T1-tasks-end-once', ...FENCING],

@@ -6,13 +6,12 @@ import { messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
 import type { Authority } from '../../control/backend/ports.ts';
-import { ELECTION } from '../../control/housekeeping.ts';
 import { leadForEver } from '../../control/leadership.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
-import type { Controller } from '../../core/loop/controller.ts';
+import type { Controller, DutyLimits } from '../../core/loop/controller.ts';
 import type { CrashPoint } from '../../core/loop/vm/workflow-names.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
-import { PREFIX } from '../../core/model/keys.ts';
+import { ELECTION, PREFIX } from '../../core/model/keys.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { QmpSessions, type QmpSessionsOptions } from '../../core/qmp/qmp-sessions.ts';
@@ -54,6 +53,9 @@ export interface ControlNodeOptions {
   readonly authority: Authority;
   readonly adminTokenSha256: string;
 }
+
+/** So little is kept, and so often looked after, that it shows within a run. */
+const DUTIES: DutyLimits = { kept: { events: 40, tasks: 6 }, intervalMs: 3_000 };
 
 interface Running {
   readonly process: SimProcess;
@@ -190,6 +192,7 @@ export class SimControlNode implements ControlNode {
       },
       storageTlsName: (node) => node,
       crashPoint: (...point) => crashPoint(process, ...point),
+      duties: DUTIES,
     };
     await leadForEver({
       etcd: client,

@@ -35,6 +35,7 @@ const TABLES = {
   storage: 'storage',
   image: 'images',
   token: 'tokens',
+  event: 'events',
 } as const;
 
 /** Records, an index that follows them, time that a test turns, and orders as they were given. */
@@ -42,7 +43,7 @@ class World {
   readonly tables = {
     ...{ vms: new Map(), disks: new Map(), hosts: new Map(), storage: new Map(), networks: new Map() },
     ...{ tasks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
-    ...{ images: new Map(), tokens: new Map() },
+    ...{ images: new Map(), tokens: new Map(), events: new Map() },
     unreadable: new Map<string, string>(),
     lastReadable: new Map<string, unknown>(),
   };

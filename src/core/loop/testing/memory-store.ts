@@ -46,6 +46,8 @@ export class MemoryStore implements LeaderStore {
       controls: new Map(),
       guestClusters: new Map(),
       reservations: new Map(),
+      images: new Map(),
+      events: new Map(),
       lastReadable: new Map(),
       disksOf: (vm) => [...disks.values()].flatMap(({ value }) => (value.vm === vm ? [value] : [])),
     };
@@ -84,6 +86,7 @@ export class MemoryStore implements LeaderStore {
       'guest-cluster': new Map(),
       image: new Map(),
       token: new Map(),
+      event: new Map(),
       storage: this.storage,
     };
     const table = tables[change.kind] as Map<string, Entry<unknown>>;

@@ -23,6 +23,7 @@ const PREFIX_OF: Readonly<Record<Change['kind'], string>> = {
   'guest-cluster': PREFIX.guestCluster,
   image: PREFIX.image,
   token: PREFIX.token,
+  event: PREFIX.event,
 };
 
 /** See the module. */
@@ -38,6 +39,7 @@ export class RecordWorld {
     'guest-cluster': new Map<string, Entry<object>>(),
     image: new Map<string, Entry<object>>(),
     token: new Map<string, Entry<object>>(),
+    event: new Map<string, Entry<object>>(),
   } satisfies Record<Change['kind'], Map<string, Entry<object>>>;
   readonly unreadable = new Map<string, string>();
   /** Storage nodes that do not answer. */

@@ -1,0 +1,44 @@
+/**
+ * Decides what a leader deletes because nobody needs it any more: old events, tasks that ended long ago, addresses that
+ * no card has. Pure.
+ *
+ * Guarantees: a task that runs stays, and so does the newest of everything; a step is bounded, whatever has piled up.
+ */
+import type { VmId } from '../../../base/ids.ts';
+import type { NetworkRecord } from '../../model/cluster.ts';
+import type { Change, Entry, Snapshot } from '../../ports/store.ts';
+import { withoutUnused } from '../../request/vm-changes.ts';
+
+/** How much is kept. */
+export interface Kept {
+  readonly events: number;
+  /** Tasks that ended. */
+  readonly tasks: number;
+}
+
+export const KEPT: Kept = { events: 5_000, tasks: 1_000 };
+/** Deletions in one transaction; etcd takes 128 operations. */
+const DELETIONS_AT_ONCE = 50;
+
+/** Returns the deletions of the oldest events, and of the tasks that ended first, beyond what is kept. */
+export function outdated({ events, tasks }: Pick<Snapshot, 'events' | 'tasks'>, kept: Kept): readonly Change[] {
+  const old = oldest([...events], kept.events).map(([id]): Change => ({ kind: 'event', id, value: null }));
+  const ended = [...tasks].filter(([, { value }]) => value.state !== 'running');
+  return [...old, ...oldest(ended, kept.tasks).map(([id]): Change => ({ kind: 'task', id, value: null }))];
+}
+
+function oldest<K, V>(entries: [K, Entry<V>][], kept: number): readonly [K, Entry<V>][] {
+  const beyond = Math.min(entries.length - kept, DELETIONS_AT_ONCE);
+  return beyond <= 0 ? [] : entries.sort(([, a], [, b]) => a.revision - b.revision).slice(0, beyond);
+}
+
+/** Returns the change that frees a network's addresses of cards that were removed with their VM's last machine, or null. */
+export function freedAddresses(
+  { value, revision }: Entry<NetworkRecord>,
+  { completeRevision, vms }: Pick<Snapshot, 'completeRevision' | 'vms'>,
+): Change | null {
+  // A network record that was read back after a refused transaction may be newer than the VM whose card came with it.
+  if (revision > completeRevision) return null;
+  const next = withoutUnused(value, (id) => vms.get(id as VmId)?.value);
+  return next === null ? null : { kind: 'network', id: value.name, value: next };
+}
