@@ -41,7 +41,7 @@ export const TaskSchema = Type.Object(
     revision,
     kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
     target: Type.Object(
-      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk']), name: text },
+      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain']), name: text },
       strict,
     ),
     state: oneOf(TASK_STATES),

@@ -7,6 +7,7 @@ import type { VmRecord } from '../core/model/vm.ts';
 import type { Log } from '../core/ports/log.ts';
 import { startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { systemClock } from '../os/clock.ts';
+import { randomHex } from '../os/random.ts';
 import { until } from '../os/testing/until.ts';
 import { ControlBackend } from './backend/control-backend.ts';
 import { noCrashPoint } from './crash-point.ts';
@@ -22,6 +23,7 @@ const never = (): Promise<never> => Promise.reject(new Error('nothing is to be a
 /** Ports of a cluster without hosts: nothing is ever called, but the clock. */
 const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
   clock: systemClock,
+  randomHex,
   log: { info: () => undefined, warn: () => undefined },
   hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
   storage: {

@@ -138,7 +138,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, paths, reach, qmp, ...portsOf(config, authority, accounts) },
+    ports: { log, hosts, storage, paths, reach, qmp, randomHex, ...portsOf(config, authority, accounts) },
     onLead: (now) => {
       state.leading = now;
       if (now === null) keeper.stop();

@@ -104,6 +104,7 @@ export class ScaleWorld {
     this.#store = store;
     const ports = {
       clock: leader,
+      randomHex: (bytes: number) => this.#random.hex(bytes),
       log: this.#log(),
       hosts: fleet.hostLink(leader),
       storage: fleet.storageLink(leader),

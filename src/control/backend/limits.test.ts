@@ -15,14 +15,22 @@ import {
   CreateVmSchema,
 } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseDiskId, parseNetworkName, parseSha256, parseVmId } from '../../base/ids.ts';
+import {
+  type Generation,
+  parseDiskId,
+  parseHostName,
+  parseNetworkName,
+  parseSha256,
+  parseVmId,
+} from '../../base/ids.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
-import { ClusterIndex } from '../../core/model/cluster-index.ts';
+import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';
 import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
 import type { RequestSnapshot } from '../../core/ports/store.ts';
 import { allocateAddress } from '../../core/request/addresses.ts';
-import type { Basis } from '../../core/request/basis.ts';
+import type { Basis, Observed } from '../../core/request/basis.ts';
 import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/request/demands.ts';
+import { planDrain } from '../../core/request/drains.ts';
 import { joinUnchecked } from '../../core/request/joining.ts';
 import { createVm, newVmId } from '../../core/request/new-vm.ts';
 import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/request/shared-disk-changes.ts';
@@ -30,7 +38,7 @@ import { parseTargetState } from '../../iscsi/control-protocol.ts';
 import { parseDiskOrder, parseGrantOrder, parseSharedDiskOrder } from '../../storage/orders.ts';
 import { uploadSize } from '../api/handlers.ts';
 import { validatorCompiler } from '../api/request-validator.ts';
-import { networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
+import { hostRecord, networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
 import { seedOf } from './cloud-init.ts';
 
 /** Throws if a layer refuses. */
@@ -199,7 +207,26 @@ const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
 const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
 
 /** Limits of requests and connections themselves are tested with the API server: request-limits.test.ts. */
+/** Plans to empty a host of so many VMs. */
+function drain(vms: number): void {
+  const capacity = { memoryBytes: 2 ** 43, vcpus: 0, accelerator: 'kvm', cpuModels: [] } as const;
+  const hosts = ['h1', 'h2'].map((name) => hostRecord(name, { capacity }));
+  const incarnation = { generation: 1 as Generation, host: parseHostName('h1'), slot: 0 };
+  const records = many(vms, (i) => vmRecord(i, { phase: { kind: 'running', incarnation } }));
+  const index = indexOf({ hosts, vms: records });
+  const snapshot = {
+    hosts: new Map(hosts.map((host) => [host.name, { value: host, revision: 1 }])),
+    vms: new Map(records.map((vm) => [vm.id, { value: vm, revision: 1 }])),
+    guestClusters: new Map(),
+    drains: new Map(),
+    disksOf: () => [],
+  } as unknown as RequestSnapshot;
+  const observed = { observer: { see: () => ({ agent: 'alive' }) } } as unknown as Observed;
+  planDrain({ records: snapshot, index, now: 1, randomHex: text }, observed, { hosts: ['h1'], who: 'admin' });
+}
+
 const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<Layer, Probe>>>> = {
+  drainMoves: { admission: drain },
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {
     API: (memoryBytes) => vmBody({ memoryBytes }),

@@ -109,7 +109,8 @@ function keptEvents({ store }: BackendContext, { filter }: WatchOptions, wanted:
 function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: isWanted }: Wanted): WatchChange | null {
   const changed = objectOf(event.key);
   // The view of a control node needs its answer, which no record holds.
-  if (changed === null || changed.kind === 'reservation' || changed.kind === 'control') return null;
+  if (changed === null || changed.kind === 'reservation' || changed.kind === 'control' || changed.kind === 'drain')
+    return null;
   const { kind, id } = changed;
   if (kinds.length > 0 && !kinds.includes(kind)) return null;
   const revision = String(event.modRevision);

@@ -9,6 +9,7 @@
 import { CodedError } from '../../base/errors.ts';
 import type {
   DiskId,
+  DrainId,
   GuestClusterName,
   HostName,
   ImageName,
@@ -27,6 +28,7 @@ import type {
   TaskRecord,
   TokenRecord,
 } from '../../core/model/cluster.ts';
+import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
@@ -105,6 +107,7 @@ export class ClusterStore {
   readonly sharedDisks = new Table<SharedDiskRecord, DiskId>(PREFIX.sharedDisk);
   readonly sharedDiskNames = new Table<DiskId>(PREFIX.sharedDiskName);
   readonly guestClusters = new Table<GuestClusterRecord, GuestClusterName>(PREFIX.guestCluster);
+  readonly drains = new Table<DrainRecord, DrainId>(PREFIX.drain);
   readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
   readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
   readonly networks = new Table<NetworkRecord, NetworkName>(PREFIX.network);
@@ -123,6 +126,7 @@ export class ClusterStore {
     this.sharedDisks,
     this.sharedDiskNames,
     this.guestClusters,
+    this.drains,
     this.reservations,
     this.images,
     this.networks,

@@ -34,6 +34,7 @@ export function snapshotOf(store: ClusterStore): RequestSnapshot {
     tasks: store.tasks.entries,
     sharedDisks: store.sharedDisks.entries,
     guestClusters: store.guestClusters.entries,
+    drains: store.drains.entries,
     reservations: store.reservations.entries,
     images: store.images.entries,
     events: store.events.entries,
@@ -90,6 +91,8 @@ function placeOf(
       return { key: keyOf.sharedDisk(ref.id), before: snapshot.sharedDisks.get(ref.id) };
     case 'guest-cluster':
       return { key: keyOf.guestCluster(ref.id), before: snapshot.guestClusters.get(ref.id) };
+    case 'drain':
+      return { key: keyOf.drain(ref.id), before: snapshot.drains.get(ref.id) };
     case 'image':
       return { key: keyOf.image(ref.id), before: snapshot.images.get(ref.id) };
     case 'event':

@@ -121,6 +121,7 @@ function storageOf(world: World): ArtifactFiles {
 function controllerOf(store: RunningStore['store'], world: World): Controller {
   const controller = new Controller({
     clock: { wallMs: () => Date.now(), monotonicMs, after: () => () => undefined },
+    randomHex,
     log: { info: () => undefined, warn: () => undefined },
     store: {
       term: 1 as Term,

@@ -15,6 +15,8 @@ import { checkTimetable } from './timetable.ts';
 export interface Progress {
   readonly ended: ReadonlySet<number>;
   readonly begun: ReadonlySet<number>;
+  /** The plan is what was left of another one: its timetable is of the past, and is not judged. */
+  readonly isRest?: true;
 }
 
 const NOTHING_DONE: Progress = { ended: new Set(), begun: new Set() };
@@ -71,7 +73,10 @@ class WaveCheck {
     const closed = new Set(this.#wave.hosts);
     for (const name of closed) world.hosts.set(name, { ...world.host(name), state: 'maintenance' });
     if (!this.#isOrdered() || !this.#isEachMovePossible()) return;
-    const isWhole = this.#moves.length === this.#wave.moves.length && this.#progress.begun.size === 0;
+    const isWhole =
+      this.#progress.isRest !== true &&
+      this.#moves.length === this.#wave.moves.length &&
+      this.#progress.begun.size === 0;
     if (isWhole) for (const finding of checkTimetable(world, this.#wave)) this.#say(finding);
     this.#checkAmounts();
     this.#checkApart();

@@ -68,6 +68,7 @@ class SmallWorld {
       ...{
         sharedDisks: new Map(),
         guestClusters: new Map(),
+        drains: new Map(),
         reservations: new Map(),
         images: new Map(),
         events: new Map(),
@@ -84,6 +85,7 @@ class SmallWorld {
     const snapshot = this.#snapshot();
     const controller = new Controller({
       clock,
+      randomHex: (bytes) => 'ab'.repeat(bytes),
       log: { info: () => undefined, warn: () => undefined },
       store: {
         term: 1 as Term,

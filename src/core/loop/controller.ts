@@ -1,7 +1,7 @@
 /**
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives for one term.
  */
-import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
@@ -11,6 +11,7 @@ import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
+import type { RandomHex } from '../ports/random.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
@@ -18,6 +19,7 @@ import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
+import { DrainLoop } from './maintenance/drain-loop.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
@@ -45,6 +47,7 @@ export interface ControllerPorts {
   readonly crashPoint: CrashPoint;
   /** How much the leader's duties keep, and how often they look; by default as in production. */
   readonly duties?: DutyLimits;
+  readonly randomHex: RandomHex;
 }
 
 /** One leader's work, from `start` to `stop`; a new term needs a new one. */
@@ -56,6 +59,7 @@ export class Controller {
   readonly sharedDisks: SharedDiskLoop;
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
+  readonly #drains: DrainLoop;
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
@@ -116,6 +120,15 @@ export class Controller {
       pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
     });
+    this.#drains = new DrainLoop({
+      clock,
+      log,
+      store,
+      index: this.index,
+      randomHex: ports.randomHex,
+      seeHost: (host) => this.observer.see(host),
+      seesRunning: (vm) => this.vms.seesRunning(vm),
+    });
   }
 
   /** Begins to lead. */
@@ -135,12 +148,14 @@ export class Controller {
         this.#hostLoop.networkChanged(id as NetworkName);
       if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
       if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
+      if (kind === 'drain') this.#drainChanged(id as DrainId);
       if (kind === 'reservation') this.sharedDisks.reservationChanged();
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
     this.#watchStorage();
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
+    this.#drains.wakeAll();
     this.#leadWatch.start();
     this.recordWatch.start();
     this.#housekeeping.start();
@@ -152,6 +167,7 @@ export class Controller {
     this.sharedDisks.stop();
     this.recordWatch.stop();
     this.#housekeeping.stop();
+    this.#drains.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
     this.observer.stop();
@@ -185,6 +201,14 @@ export class Controller {
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
     this.sharedDisks.vmChanged(before, this.index.vm(id));
+    this.#drains.wakeAll();
+  }
+
+  #drainChanged(id: DrainId): void {
+    if (this.#isUnreadable(keyOf.drain(id))) return;
+    const freed = this.index.setDrain(id, this.#ports.store.snapshot.drains.get(id)?.value ?? null);
+    this.#drains.wake(id);
+    if (freed.length > 0) this.vms.wakeWaiting();
   }
 
   #sharedDiskChanged(id: DiskId): void {
@@ -219,6 +243,7 @@ export class Controller {
     if (tunnelOf(before) !== tunnelOf(record))
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
     this.vms.wakeHost(name);
+    this.#drains.wakeAll();
   }
 
   #isUnreadable(key: string): boolean {

@@ -5,9 +5,10 @@
  * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares them); a change
  * costs what the changed record names, plus a move within the ranking of hosts.
  */
-import type { DiskId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { Entry, Snapshot } from '../ports/store.ts';
 import type { DiskRecord, HostRecord } from './cluster.ts';
+import { type Claim, claimsOf, type DrainRecord } from './drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { affinityGroup, cardsOf, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
 
@@ -39,6 +40,8 @@ export interface Touched {
 interface HostUse {
   record: HostRecord | null;
   usedBytes: number;
+  /** What drains were promised here, by VM. */
+  readonly claims: Map<VmId, number>;
   readonly vms: Counted<VmId>;
   readonly slots: Counted<number>;
   readonly networks: Counted<NetworkName>;
@@ -66,14 +69,16 @@ export class ClusterIndex {
   readonly #sharedOfNode = new Map<StorageName, Set<DiskId>>();
   readonly #users = new Map<DiskId, Counted<VmId>>();
   readonly #guestClusters = new Map<GuestClusterName, GuestClusterRecord>();
+  readonly #drains = new Map<DrainId, DrainRecord>();
 
   /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
-  load(snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters'>): void {
+  load(snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters' | 'drains'>): void {
     for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
     for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
     for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
     for (const [name, { value }] of snapshot.guestClusters) this.setGuestCluster(name, value);
+    for (const [id, { value }] of snapshot.drains) this.setDrain(id, value);
   }
 
   /** The record of a VM as it is now; null: deleted. */
@@ -130,6 +135,32 @@ export class ClusterIndex {
     else this.#guestClusters.set(name, record);
   }
 
+  /** The record of a drain as it is now; null: forgotten. Returns the hosts that have more room than before. */
+  setDrain(id: DrainId, record: DrainRecord | null): readonly HostName[] {
+    const before = this.#drains.get(id);
+    if (record === null) this.#drains.delete(id);
+    else this.#drains.set(id, record);
+    const freed = before === undefined ? [] : claimsOf(before);
+    for (const claim of freed) this.#claim(claim, -1);
+    for (const claim of record === null ? [] : claimsOf(record)) this.#claim(claim, 1);
+    return [...new Set(freed.map(({ host }) => host))];
+  }
+
+  /** The record of a drain, or null. */
+  drain(id: DrainId): DrainRecord | null {
+    return this.#drains.get(id) ?? null;
+  }
+
+  /** Hosts on which drains were promised memory. */
+  *hostsWithClaims(): Iterable<HostName> {
+    for (const [host, { claims }] of this.#uses) if (claims.size > 0) yield host;
+  }
+
+  /** Every drain that has a record, those that are over included. */
+  drains(): Iterable<DrainRecord> {
+    return this.#drains.values();
+  }
+
   vm(id: VmId): VmRecord | null {
     return this.#vms.get(id) ?? null;
   }
@@ -167,9 +198,18 @@ export class ClusterIndex {
     return this.#ranking;
   }
 
-  /** Memory the incarnations recorded for `host` take, in bytes. */
+  /** Memory that the incarnations recorded for `host` take and that drains were promised there, in bytes. */
   committedBytes(host: HostName): number {
-    return this.#uses.get(host)?.usedBytes ?? 0;
+    const use = this.#uses.get(host);
+    return use === undefined ? 0 : use.usedBytes + claimedBytes(use);
+  }
+
+  /** Memory that drains were promised on `host` for VMs that have not arrived, in bytes; with `vm`, for that VM alone. */
+  claimedBytes(host: HostName, vm: VmId | null = null): number {
+    const use = this.#uses.get(host);
+    if (use === undefined) return 0;
+    if (vm === null) return claimedBytes(use);
+    return use.vms.has(vm) ? 0 : (use.claims.get(vm) ?? 0);
   }
 
   /** The VMs whose records name `host`, whatever for. */
@@ -218,7 +258,15 @@ export class ClusterIndex {
   #use(host: HostName): HostUse {
     let use = this.#uses.get(host);
     if (use === undefined) {
-      use = { record: null, usedBytes: 0, vms: new Map(), slots: new Map(), networks: new Map(), ranked: null };
+      use = {
+        record: null,
+        usedBytes: 0,
+        claims: new Map(),
+        vms: new Map(),
+        slots: new Map(),
+        networks: new Map(),
+        ranked: null,
+      };
       this.#uses.set(host, use);
     }
     return use;
@@ -247,6 +295,15 @@ export class ClusterIndex {
     }
   }
 
+  #claim({ host, vm, bytes }: Claim, by: 1 | -1): void {
+    const { claims } = this.#use(host);
+    const left = (claims.get(vm) ?? 0) + by * bytes;
+    if (left <= 0) claims.delete(vm);
+    else claims.set(vm, left);
+    this.#unranked.add(host);
+    this.#forgetUnused(host);
+  }
+
   #inGroup(group: string, vm: VmRecord, by: 1 | -1): void {
     const members = this.#groups.get(group) ?? new Map<VmId, VmRecord>();
     if (by === 1) this.#groups.set(group, members.set(vm.id, vm));
@@ -263,8 +320,8 @@ export class ClusterIndex {
 
   /** Forgets a host that neither has a record nor is named by any. */
   #forgetUnused(host: HostName): void {
-    const { record, vms } = this.#use(host);
-    if (record === null && vms.size === 0) this.#uses.delete(host);
+    const { record, vms, claims } = this.#use(host);
+    if (record === null && vms.size === 0 && claims.size === 0) this.#uses.delete(host);
   }
 
   /** Moves `host` to its place in the ranking, or out of it. */
@@ -274,12 +331,19 @@ export class ClusterIndex {
     if (use === undefined) return;
     const { record, ranked } = use;
     const isRanked = record !== null && record.quarantine === null;
-    const freeBytes = isRanked ? record.capacity.memoryBytes - use.usedBytes : null;
+    const freeBytes = isRanked ? record.capacity.memoryBytes - use.usedBytes - claimedBytes(use) : null;
     if (freeBytes === (ranked?.freeBytes ?? null)) return;
     if (ranked !== null) this.#ranking.splice(this.#ranking.indexOf(ranked), 1);
     use.ranked = freeBytes === null ? null : { host, freeBytes };
     if (use.ranked !== null) this.#ranking.splice(placeIn(this.#ranking, use.ranked), 0, use.ranked);
   }
+}
+
+/** What is promised on a host to VMs that are not there yet. */
+function claimedBytes({ claims, vms }: HostUse): number {
+  let sum = 0;
+  for (const [vm, bytes] of claims) if (!vms.has(vm)) sum += bytes;
+  return sum;
 }
 
 /** An index of these records alone: for one question, and to compare with. */

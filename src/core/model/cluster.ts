@@ -1,5 +1,15 @@
 /** The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events, tokens. All of them live in etcd only. */
-import type { DiskId, HostName, ImageName, NetworkName, Sha256, StorageName, TaskId, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  DrainId,
+  HostName,
+  ImageName,
+  NetworkName,
+  Sha256,
+  StorageName,
+  TaskId,
+  VmId,
+} from '../../base/ids.ts';
 
 /** A host that joined. What runs on it is observed, never recorded here. */
 export interface HostRecord {
@@ -11,7 +21,17 @@ export interface HostRecord {
   readonly cordoned: boolean;
   /** Set in the transaction that declares one of its VMs lost; every other host drops its tunnel until it is seen clean. */
   readonly quarantine: { readonly since: number; readonly reason: string } | null;
+  /** Set while the host is emptied for maintenance, and after, until it is taken back. Absent or null: it is in service. */
+  readonly maintenance?: HostMaintenance | null;
   readonly joinedAt: number;
+}
+
+/** Nothing is placed on a host in maintenance, whoever asks for it. */
+export interface HostMaintenance {
+  readonly drain: DrainId;
+  /** Unix ms. */
+  readonly since: number;
+  readonly reason: string | null;
 }
 
 export interface HostAddresses {
@@ -118,7 +138,7 @@ export interface TaskRecord {
   readonly id: TaskId;
   readonly kind: string;
   readonly target: {
-    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk';
+    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk' | 'drain';
     readonly name: string;
   };
   readonly state: 'running' | 'succeeded' | 'failed' | 'cancelled';

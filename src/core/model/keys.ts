@@ -1,6 +1,7 @@
 /** Where each object lives in etcd. Values are JSON of the record types in this folder. */
 import type {
   DiskId,
+  DrainId,
   GuestClusterName,
   HostName,
   ImageName,
@@ -22,6 +23,7 @@ export const PREFIX = {
   /** By scope and name, so that a name is unique in its scope. Holds the disk's id. */
   sharedDiskName: '/gp/shared-disk-name/',
   guestCluster: '/gp/guest-cluster/',
+  drain: '/gp/drain/',
   /** Written by the storage nodes' targets, and by nobody else. */
   reservation: '/gp/reservation/',
   image: '/gp/image/',
@@ -45,6 +47,7 @@ const OBJECTS = {
   disk: PREFIX.disk,
   'shared-disk': PREFIX.sharedDisk,
   'guest-cluster': PREFIX.guestCluster,
+  drain: PREFIX.drain,
   reservation: PREFIX.reservation,
   image: PREFIX.image,
   network: PREFIX.network,
@@ -108,6 +111,7 @@ export const keyOf = {
   sharedDiskName: (scope: GuestClusterName | null, name: string): string =>
     `${PREFIX.sharedDiskName}${scope ?? '-'}/${name}`,
   guestCluster: (name: GuestClusterName): string => PREFIX.guestCluster + name,
+  drain: (id: DrainId): string => PREFIX.drain + id,
   reservation: (disk: DiskId): string => PREFIX.reservation + disk,
   image: (name: ImageName): string => PREFIX.image + name,
   network: (name: NetworkName): string => PREFIX.network + name,

@@ -253,6 +253,15 @@ const SHARED = {
       'A disk’s persistent reservations are one record of bounded size; 16 is what guest cluster software is tested with.',
     refusedBy: ['API', 'admission'],
   },
+  drainMoves: {
+    subject: 'Cluster',
+    what: 'moves of one drain',
+    min: 0,
+    max: 1_000,
+    unit: 'VMs',
+    reason: 'A drain and all its moves are one record of etcd, which takes values of 1.5 MiB.',
+    refusedBy: ['admission'],
+  },
   sharedDisksPerNode: {
     subject: 'Shared disk and guest cluster',
     what: 'shared disks on one storage node',

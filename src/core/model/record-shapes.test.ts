@@ -39,6 +39,37 @@ const GOOD: readonly (readonly [key: string, value: unknown])[] = [
   [`${PREFIX.sharedDiskName}-/data`, DISK],
   [`${PREFIX.guestCluster}sql`, guestClusterRecord([])],
   [
+    `${PREFIX.drain}drain-000000000001`,
+    {
+      id: 'drain-000000000001',
+      hosts: ['h1'],
+      state: 'running',
+      who: 'admin',
+      reason: null,
+      change: 'CHG123',
+      parallel: 2,
+      taskId: 'task-000000000001',
+      moves: [
+        {
+          ...{ id: 0, vm: VM, name: 'web', from: 'h1', to: 'h2', after: [], why: 'evacuate', memoryMib: 1120 },
+          ...{
+            durationMs: 9000,
+            pauseMs: 400,
+            state: 'moving',
+            taskId: 'task-000000000001',
+            startedAt: 1,
+            endedAt: null,
+          },
+          ...{ measuredPauseMs: null, failures: 0, note: null },
+        },
+      ],
+      stuck: null,
+      deviations: [{ at: 1, what: 'Planned anew.' }],
+      createdAt: 1,
+      endedAt: null,
+    },
+  ],
+  [
     PREFIX.reservation + DISK,
     {
       disk: DISK,

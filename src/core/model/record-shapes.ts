@@ -20,6 +20,7 @@ import type {
   StorageRecord,
   TaskRecord,
 } from './cluster.ts';
+import type { DrainMove, DrainRecord } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX, prefixOf } from './keys.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
@@ -46,6 +47,7 @@ const matches =
 const vmId = matches(/^vm-[0-9a-f]{12}$/, 'VM id');
 const diskId = matches(/^disk-[0-9a-f]{12}$/, 'disk id');
 const taskId = matches(/^task-[0-9a-f]{12}$/, 'task id');
+const drainId = matches(/^drain-[0-9a-f]{12}$/, 'drain id');
 const sha256 = matches(/^[0-9a-f]{64}$/, 'SHA-256');
 const name: Shape = (value) => (typeof value === 'string' && isName(value) ? null : ' is no name');
 const boolean: Shape = (value) => (typeof value === 'boolean' ? null : ' is neither true nor false');
@@ -207,6 +209,26 @@ interface Kind {
 }
 const kind = (named: string | null, shape: Shape): Kind => ({ shape, named });
 
+const drainMove = fields<DrainMove>({
+  id: count,
+  vm: vmId,
+  name: word,
+  from: name,
+  to: name,
+  after: listOf(count),
+  why: oneOf('evacuate', 'make-room', 'by-way'),
+  memoryMib: count,
+  durationMs: finite,
+  pauseMs: finite,
+  state: oneOf('waiting', 'moving', 'moved', 'gone'),
+  taskId: nullable(taskId),
+  startedAt: nullable(finite),
+  endedAt: nullable(finite),
+  measuredPauseMs: nullable(finite),
+  failures: count,
+  note: nullable(prose),
+});
+
 const KINDS: ReadonlyMap<string, Kind> = new Map(
   Object.entries({
     vm: kind('id', vm),
@@ -224,6 +246,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         }),
         cordoned: boolean,
         quarantine: nullable(fields({ since: finite, reason: prose })),
+        maintenance: maybe(nullable(fields({ drain: drainId, since: finite, reason: nullable(prose) }))),
         joinedAt: finite,
       }),
     ),
@@ -288,6 +311,24 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         createdAt: finite,
       }),
     ),
+    drain: kind(
+      'id',
+      fields<DrainRecord>({
+        id: drainId,
+        hosts: listOf(name),
+        state: oneOf('running', 'paused', 'cancelling', 'drained', 'cancelled'),
+        who: word,
+        reason: nullable(prose),
+        change: nullable(word),
+        parallel: integer(1),
+        taskId,
+        moves: listOf(drainMove),
+        stuck: nullable(prose),
+        deviations: listOf(fields({ at: finite, what: prose })),
+        createdAt: finite,
+        endedAt: nullable(finite),
+      }),
+    ),
     reservation: kind(
       'disk',
       fields<ReservationRecord>({
@@ -334,7 +375,10 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
       fields<TaskRecord>({
         id: taskId,
         kind: word,
-        target: fields({ kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk'), name: word }),
+        target: fields({
+          kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain'),
+          name: word,
+        }),
         state: oneOf('running', 'succeeded', 'failed', 'cancelled'),
         progressPercent: nullable(finite),
         message: prose,

@@ -7,6 +7,7 @@
  */
 import type {
   DiskId,
+  DrainId,
   GuestClusterName,
   HostName,
   ImageName,
@@ -25,6 +26,7 @@ import type {
   TaskRecord,
   TokenRecord,
 } from '../model/cluster.ts';
+import type { DrainRecord } from '../model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { ObjectKind } from '../model/keys.ts';
 import type { VmRecord } from '../model/vm.ts';
@@ -52,6 +54,7 @@ export interface Snapshot {
   readonly events: ReadonlyMap<string, Entry<EventRecord>>;
   readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
+  readonly drains: ReadonlyMap<DrainId, Entry<DrainRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
   readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
   /**
@@ -90,6 +93,7 @@ export type Change =
   | { readonly kind: 'task'; readonly id: TaskRecord['id']; readonly value: TaskRecord | null }
   | { readonly kind: 'shared-disk'; readonly id: DiskId; readonly value: SharedDiskRecord | null }
   | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null }
+  | { readonly kind: 'drain'; readonly id: DrainId; readonly value: DrainRecord | null }
   | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
   | { readonly kind: 'image'; readonly id: ImageName; readonly value: ImageRecord | null }
   /** Events are made with a commit, and only deleted as objects. */

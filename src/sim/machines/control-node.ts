@@ -180,6 +180,7 @@ export class SimControlNode implements ControlNode {
     const log = this.#options.log(process);
     const ports: LinksOfController = {
       clock: process,
+      randomHex: (bytes) => this.#options.random.hex(bytes),
       log,
       hosts: simHostLink(topology, caller),
       storage: simStorageLink(topology, caller),

@@ -32,6 +32,7 @@ const TABLES = {
   task: 'tasks',
   'shared-disk': 'sharedDisks',
   'guest-cluster': 'guestClusters',
+  drain: 'drains',
   storage: 'storage',
   image: 'images',
   token: 'tokens',
@@ -43,6 +44,7 @@ class World {
   readonly tables = {
     ...{ vms: new Map(), disks: new Map(), hosts: new Map(), storage: new Map(), networks: new Map() },
     ...{ tasks: new Map(), sharedDisks: new Map(), guestClusters: new Map(), reservations: new Map() },
+    drains: new Map(),
     ...{ images: new Map(), tokens: new Map(), events: new Map() },
     unreadable: new Map<string, string>(),
     lastReadable: new Map<string, unknown>(),

@@ -1,5 +1,5 @@
 /** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
-import type { DiskId, HostName, NetworkName, StorageName, Term, VmId } from '../../../base/ids.ts';
+import type { DiskId, DrainId, HostName, NetworkName, StorageName, Term, VmId } from '../../../base/ids.ts';
 import type {
   DiskRecord,
   EventRecord,
@@ -8,6 +8,7 @@ import type {
   StorageRecord,
   TaskRecord,
 } from '../../model/cluster.ts';
+import type { DrainRecord } from '../../model/drain.ts';
 import type { SharedDiskRecord } from '../../model/guest-cluster.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { VM } from '../../plan/testing/sample-records.ts';
@@ -25,6 +26,7 @@ export class MemoryStore implements LeaderStore {
   readonly networks = new Map<NetworkName, Entry<NetworkRecord>>();
   readonly tasks = new Map<TaskRecord['id'], Entry<TaskRecord>>();
   readonly sharedDisks = new Map<DiskId, Entry<SharedDiskRecord>>();
+  readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly commits: Commit[] = [];
   readonly events: EventRecord[] = [];
@@ -38,13 +40,14 @@ export class MemoryStore implements LeaderStore {
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
   get snapshot(): Snapshot {
-    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable } = this;
+    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, drains, unreadable } = this;
     return {
       ...{ vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable },
       revision: this.#revision,
       completeRevision: this.completeRevision ?? this.#revision,
       controls: new Map(),
       guestClusters: new Map(),
+      drains,
       reservations: new Map(),
       images: new Map(),
       events: new Map(),
@@ -84,6 +87,7 @@ export class MemoryStore implements LeaderStore {
       task: this.tasks,
       'shared-disk': this.sharedDisks,
       'guest-cluster': new Map(),
+      drain: this.drains,
       image: new Map(),
       token: new Map(),
       event: new Map(),

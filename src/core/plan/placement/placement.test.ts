@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseVmId } from '../../../base/ids.ts';
+import { parseDrainId, parseVmId } from '../../../base/ids.ts';
 import { footprintBytes } from '../../model/cluster-index.ts';
 import { expectedIncarnations, type VmRecord } from '../../model/vm.ts';
-import { clusterOf, host, hostRecord, incarnation, seenHost, VM_BYTES, vmRecord } from '../testing/sample-records.ts';
+import {
+  clusterOf,
+  host,
+  hostRecord,
+  incarnation,
+  seenHost,
+  task,
+  VM_BYTES,
+  vmRecord,
+} from '../testing/sample-records.ts';
 import { type PlacementInput, place } from './placement.ts';
 
 const vm = vmRecord({ kind: 'stopped' });
@@ -160,4 +169,56 @@ test('a refusal by many hosts names some of them and counts the others', () => {
   const nowhere = place(input({ hosts }));
   assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.length, 11);
   assert.equal(nowhere.kind === 'nowhere' && nowhere.reasons.at(-1), '50 more hosts cannot either');
+});
+
+/** Room for two VMs on one host, one of them promised to a drain for `claimant`. */
+const claimed = (claimant: VmRecord, more: Given = {}): PlacementInput => {
+  const memoryBytes = 2 * footprintBytes(vm);
+  const hosts = [
+    { record: hostRecord(1, { capacity: { ...hostRecord(1).capacity, memoryBytes } }), seen: seenHost(1) },
+  ];
+  const taken = other(1, { kind: 'running', incarnation: incarnation(1, 1, 5) });
+  const given = input({ vms: [vm, taken], hosts, ...more });
+  const move = {
+    ...{ id: 0, vm: claimant.id, name: '', from: host(2), to: host(1), after: [], why: 'evacuate' as const },
+    ...{
+      memoryMib: footprintBytes(vm) / 1024 ** 2,
+      durationMs: 0,
+      pauseMs: 0,
+      state: 'waiting' as const,
+      taskId: null,
+    },
+    ...{ startedAt: null, endedAt: null, measuredPauseMs: null, failures: 0, note: null },
+  };
+  given.index.setDrain(parseDrainId('drain-000000000001'), {
+    ...{ id: parseDrainId('drain-000000000001'), hosts: [host(2)], state: 'running', who: 'admin', reason: null },
+    ...{ change: null, parallel: 1, taskId: task(1), moves: [move], stuck: null, deviations: [] },
+    ...{ createdAt: 0, endedAt: null },
+  });
+  return given;
+};
+
+test('C1 what a drain was promised is room for its VM alone, until a VM that is down finds no other', () => {
+  const moved = other(2, { kind: 'running', incarnation: incarnation(1, 2) });
+  assert.equal(place(claimed(moved)).kind, 'nowhere');
+  assert.equal(place(claimed(moved, { mayBreakClaims: true })).kind, 'placed');
+  assert.equal(place({ ...claimed(moved), vm: moved, only: host(1) }).kind, 'placed');
+});
+
+test('C1 a claim ends with its drain, and when its VM has arrived', () => {
+  const moved = other(2, { kind: 'running', incarnation: incarnation(1, 2) });
+  const { index, ...rest } = claimed(moved);
+  const before = index.committedBytes(host(1));
+  index.setVm(moved.id, other(2, { kind: 'running', incarnation: incarnation(2, 1) }));
+  assert.equal(index.committedBytes(host(1)), before);
+  index.setVm(moved.id, moved);
+  index.setDrain(parseDrainId('drain-000000000001'), null);
+  assert.equal(place({ ...rest, index }).kind, 'placed');
+});
+
+test('nothing is placed on a host in maintenance, whoever asks for it', () => {
+  const maintenance = { drain: parseDrainId('drain-000000000001'), since: 0, reason: null };
+  const hosts = [{ record: hostRecord(1, { maintenance }), seen: seenHost(1) }];
+  assert.match(JSON.stringify(place(input({ hosts }))), /h1: in maintenance/);
+  assert.equal(place(input({ hosts, only: host(1), mayBreakClaims: true })).kind, 'nowhere');
 });

@@ -21,6 +21,8 @@ export interface PlacementInput {
   readonly isOver: boolean;
   /** Only on hosts with this accelerator, when given. */
   readonly accelerator?: HostCapacity['accelerator'];
+  /** Also into room that a drain was promised, where there is no other: a VM that is down goes before one that moves. */
+  readonly mayBreakClaims?: boolean;
 }
 
 export type Placement =
@@ -33,6 +35,11 @@ const REASONS_MAX = 10;
 
 /** Chooses a host and a slot for one more incarnation of `vm`. */
 export function place(input: PlacementInput): Placement {
+  const kept = placeBesideClaims({ ...input, mayBreakClaims: false });
+  return kept.kind === 'placed' || input.mayBreakClaims !== true ? kept : placeBesideClaims(input);
+}
+
+function placeBesideClaims(input: PlacementInput): Placement {
   const { never, ratherNot } = neighboursOf(input);
   if (ratherNot.size > 0) {
     const apart = search(input, new Map([...ratherNot, ...never]));
@@ -53,14 +60,16 @@ function search(input: PlacementInput, apart: Neighbours): Placement {
     found.consider({ host: only, freeBytes: found.freeBytes(only) });
     return found.outcome(1);
   }
-  // What the VM itself takes there is free: their place in the ranking is another one.
-  for (const host of found.own) found.consider({ host, freeBytes: found.freeBytes(host) });
+  // The VM has more room there than the ranking says: what it takes itself is free, or a claim may be broken.
+  const apartFromRanking = new Set([...found.own, ...(input.mayBreakClaims === true ? index.hostsWithClaims() : [])]);
+  for (const host of apartFromRanking) found.consider({ host, freeBytes: found.freeBytes(host) });
   for (const ranked of ranking) {
     if (found.isSettled(ranked)) break;
-    if (!found.own.has(ranked.host)) found.consider(ranked);
+    if (!apartFromRanking.has(ranked.host)) found.consider(ranked);
   }
   const quarantined = found.isFound ? [] : [...index.quarantined()].map(({ name }) => name);
-  for (const host of quarantined) if (!found.own.has(host)) found.consider({ host, freeBytes: found.freeBytes(host) });
+  for (const host of quarantined)
+    if (!apartFromRanking.has(host)) found.consider({ host, freeBytes: found.freeBytes(host) });
   return found.outcome(ranking.length + quarantined.length);
 }
 
@@ -84,9 +93,10 @@ class Search {
 
   /** Memory that is free on a host for the VM. */
   freeBytes(host: HostName): number {
-    const { index } = this.#input;
+    const { index, vm, mayBreakClaims } = this.#input;
     const own = this.#ownOn(host).length * this.#neededBytes;
-    return (index.host(host)?.capacity.memoryBytes ?? 0) - index.committedBytes(host) + own;
+    const claimed = index.claimedBytes(host, mayBreakClaims === true ? null : vm.id);
+    return (index.host(host)?.capacity.memoryBytes ?? 0) - index.committedBytes(host) + own + claimed;
   }
 
   get isFound(): boolean {
@@ -128,6 +138,7 @@ class Search {
     const { name, capacity, quarantine } = record;
     if (exclude.includes(name)) return () => 'excluded';
     if (quarantine !== null) return () => `quarantined: ${quarantine.reason}`;
+    if ((record.maintenance ?? null) !== null) return () => 'in maintenance';
     if (seeHost(name).agent !== 'alive') return () => 'its agent does not answer';
     if (record.cordoned && only === null) return () => 'cordoned';
     if (accelerator !== undefined && capacity.accelerator !== accelerator)

@@ -251,7 +251,8 @@ export interface StartOptions {
 export function startNext(situation: VmSituation, options: StartOptions): Decision {
   const { vm, cluster, now } = situation;
   // The old incarnation no longer counts: its memory is free, or its host is out of the game.
-  const request = { vm, index: cluster.index, seeHost: cluster.seeHost, only: null, isOver: true };
+  const mayBreakClaims = options.reason !== 'requested';
+  const request = { vm, index: cluster.index, seeHost: cluster.seeHost, only: null, isOver: true, mayBreakClaims };
   let placement = place({ ...request, exclude: options.avoid });
   let avoid = options.avoid;
   if (placement.kind === 'nowhere' && avoid.length > 0 && options.strict !== true) {

@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type HostName, parseVmId, type VmId } from '../../../base/ids.ts';
+import { ClusterIndex, footprintBytes } from '../../model/cluster-index.ts';
+import type { DrainRecord } from '../../model/drain.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { host, hostRecord, incarnation, seenHost, vmRecord } from '../../plan/testing/sample-records.ts';
+import type { Change, Commit, RequestSnapshot } from '../../ports/store.ts';
+import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
+import type { Basis, Observed } from '../../request/basis.ts';
+import { cancelDrain, pauseDrain, startDrain, undrainHost } from '../../request/drains.ts';
+import { MemoryStore } from '../testing/memory-store.ts';
+import { DrainLoop } from './drain-loop.ts';
+
+const vmId = (n: number): VmId => parseVmId(`vm-${n.toString(16).padStart(12, '0')}`);
+const vm = (n: number, at: number, more: Partial<VmRecord> = {}): VmRecord =>
+  vmRecord({ kind: 'running', incarnation: incarnation(1, at, n) }, { id: vmId(n), name: `vm${n}`, ...more });
+
+/** Hosts with room for `room` VMs each, and a leader's drain loop. VMs move when a test says so. */
+class World {
+  readonly store = new MemoryStore();
+  readonly clock = new ManualClock();
+  readonly index = new ClusterIndex();
+  readonly silent = new Set<HostName>();
+  #random = 0;
+  loop = this.#newLoop();
+
+  constructor(hosts: number, room: number, vms: readonly VmRecord[]) {
+    this.store.onChange(({ kind, id }) => {
+      if (kind === 'vm') this.index.setVm(id as VmId, this.store.vms.get(id as VmId)?.value ?? null);
+      if (kind === 'host') this.index.setHost(id as HostName, this.store.hosts.get(id as HostName)?.value ?? null);
+      if (kind === 'drain')
+        this.index.setDrain(id as DrainRecord['id'], this.store.drains.get(id as DrainRecord['id'])?.value ?? null);
+      this.loop.wakeAll();
+    });
+    const memoryBytes = room * footprintBytes(vm(1, 1));
+    for (let n = 1; n <= hosts; n++)
+      this.store.put({
+        kind: 'host',
+        id: host(n),
+        value: hostRecord(n, { capacity: { ...hostRecord(n).capacity, memoryBytes } }),
+      });
+    for (const each of vms) this.store.put({ kind: 'vm', id: each.id, value: each });
+  }
+
+  #newLoop(): DrainLoop {
+    return new DrainLoop({
+      clock: this.clock,
+      log: { info: () => undefined, warn: () => undefined },
+      store: this.store,
+      index: this.index,
+      randomHex: (bytes) => (++this.#random).toString(16).padStart(bytes * 2, '0'),
+      seeHost: (name) => ({ ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' }),
+      seesRunning: ({ phase }) => phase.kind === 'running',
+    });
+  }
+
+  /** Another control node leads. */
+  succeed(): void {
+    this.loop.stop();
+    this.loop = this.#newLoop();
+    this.loop.wakeAll();
+  }
+
+  request<T>(
+    decide: (basis: Basis, observed: Observed) => { readonly changes: readonly Change[]; readonly result: T },
+  ): T {
+    const basis: Basis = {
+      records: this.store.snapshot as RequestSnapshot,
+      index: this.index,
+      now: this.clock.wallMs(),
+      randomHex: (bytes) => (++this.#random).toString(16).padStart(bytes * 2, '0'),
+    };
+    const observer = {
+      see: (name: HostName) =>
+        ({ ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' }) as const,
+    };
+    const { changes, result } = decide(basis, { observer } as Observed);
+    for (const change of changes) this.store.put(change as never);
+    return result;
+  }
+
+  drain(n: number): DrainRecord {
+    const id = this.request((basis, observed) =>
+      startDrain(basis, observed, { hosts: [host(n)], who: 'admin', parallel: 1 }),
+    );
+    return this.record(id);
+  }
+
+  record(id: DrainRecord['id']): DrainRecord {
+    const entry = this.store.drains.get(id);
+    if (entry === undefined) assert.fail(`no ${id}`);
+    return entry.value;
+  }
+
+  /** Everything that waits for the next turn has run, and so has what waits for a time. */
+  async pass(ms = 1_000): Promise<void> {
+    await this.clock.advance(ms);
+    await settled();
+  }
+
+  /** Carries out the migrations that were asked for. Returns what moved. */
+  migrate(): string[] {
+    const asked = [...this.store.vms.values()].flatMap(({ value }) => (value.migrationRequest === null ? [] : [value]));
+    for (const each of asked) {
+      const to = each.migrationRequest?.to ?? assert.fail('a drain names its hosts');
+      const phase = { kind: 'running', incarnation: { ...incarnation(2), host: to, slot: 9 } } as const;
+      this.store.put({ kind: 'vm', id: each.id, value: { ...each, phase, migrationRequest: null, pausesMs: [42] } });
+    }
+    return asked.map(({ name }) => name);
+  }
+
+  /** Lets the drain go on until it is over, at most for a minute. */
+  async finish(id: DrainRecord['id']): Promise<DrainRecord> {
+    for (let seconds = 0; seconds < 60 && this.record(id).endedAt === null; seconds++) {
+      await this.pass();
+      this.migrate();
+    }
+    return this.record(id);
+  }
+}
+
+const requests = (commits: readonly Commit[]): string[] =>
+  commits.flatMap(({ changes }) =>
+    changes.flatMap((change) =>
+      change.kind === 'vm' && change.value?.migrationRequest != null ? [change.value.name] : [],
+    ),
+  );
+
+test('a host is emptied one VM after the other, is drained then, and goes back into service when somebody says so', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1), vm(3, 2)]);
+  const { id, moves } = world.drain(1);
+  assert.equal(moves.length, 2);
+  assert.equal(world.store.hosts.get(host(1))?.value.maintenance?.drain, id);
+  const over = await world.finish(id);
+  assert.equal(over.state, 'drained');
+  assert.deepEqual(
+    over.moves.map(({ state, measuredPauseMs }) => [state, measuredPauseMs]),
+    [
+      ['moved', 42],
+      ['moved', 42],
+    ],
+  );
+  assert.deepEqual(requests(world.store.commits).sort(), ['vm1', 'vm2']);
+  assert.equal(world.store.tasks.get(over.taskId)?.value.state, 'succeeded');
+  assert.deepEqual([...world.index.vmsOn(host(1))], []);
+  world.request((basis) => undrainHost(basis, 'h1'));
+  assert.equal(world.store.hosts.get(host(1))?.value.maintenance, null);
+});
+
+test('at most as many VMs move at once as was asked for', async () => {
+  const world = new World(3, 8, [vm(1, 1), vm(2, 1), vm(3, 1)]);
+  world.drain(1);
+  await world.pass();
+  await world.pass();
+  assert.equal(requests(world.store.commits).length, 1);
+});
+
+test('a new leader goes on where the last one stopped, and moves nothing twice', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  const { id } = world.drain(1);
+  await world.pass();
+  world.migrate();
+  world.succeed();
+  await world.pass();
+  world.succeed();
+  assert.equal((await world.finish(id)).state, 'drained');
+  assert.deepEqual(requests(world.store.commits).sort(), ['vm1', 'vm2']);
+});
+
+test('a target that goes away while the drain runs: the rest is planned anew, and said so', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1), vm(3, 3)]);
+  const { id, moves } = world.drain(1);
+  const target = moves[0]?.to ?? assert.fail('no move');
+  await world.pass();
+  world.migrate();
+  const record = world.store.hosts.get(target)?.value ?? assert.fail('no host');
+  world.store.put({ kind: 'host', id: target, value: { ...record, cordoned: true } });
+  const over = await world.finish(id);
+  assert.equal(over.state, 'drained');
+  assert.notEqual(over.moves.at(-1)?.to, target);
+  assert.match(over.deviations.map(({ what }) => what).join(' '), /Planned anew/);
+});
+
+test('where no host has room any more, the drain says so, waits, and goes on once there is room', async () => {
+  const world = new World(2, 2, [vm(1, 1), vm(2, 1)]);
+  const { id } = world.drain(1);
+  await world.pass();
+  world.migrate();
+  // Somebody else fills the target, past the claim.
+  world.store.put({ kind: 'vm', id: vmId(9), value: vm(9, 2) });
+  for (let seconds = 0; seconds < 8; seconds++) await world.pass();
+  assert.match(world.record(id).stuck ?? '', /No host can take vm/);
+  assert.equal(world.record(id).state, 'running');
+  world.store.put({ kind: 'vm', id: vmId(9), value: null });
+  assert.equal((await world.finish(id)).state, 'drained');
+});
+
+test('what is refused changes nothing and names what stands in the way', () => {
+  const world = new World(2, 2, [vm(1, 1), vm(2, 2), vm(3, 2)]);
+  assert.throws(() => world.drain(1), { code: 'no-capacity', message: /no host can take vm1/ });
+  assert.equal(world.store.drains.size, 0);
+  assert.throws(() => world.drain(7), { code: 'not-found' });
+});
+
+test('two drains at once: neither leaves a VM on the host of the other, and each keeps what the other was promised', async () => {
+  const world = new World(4, 3, [vm(1, 1), vm(2, 1), vm(3, 2), vm(4, 2)]);
+  const first = world.drain(1);
+  const second = world.drain(2);
+  assert.throws(() => world.drain(1), { code: 'conflict', message: /being drained already/ });
+  for (const { id } of [first, second]) assert.equal((await world.finish(id)).state, 'drained');
+  // The first was planned while the other host was in service.
+  assert.deepEqual(
+    [host(1), host(2)].flatMap((name) => [...world.index.vmsOn(name)]),
+    [],
+  );
+});
+
+test('a drain is paused, goes on, and is cancelled: what has moved stays, and the host is in service again', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  const { id } = world.drain(1);
+  world.request((basis) => pauseDrain(basis, id, true));
+  await world.pass();
+  assert.deepEqual(requests(world.store.commits), []);
+  world.request((basis) => pauseDrain(basis, id, false));
+  await world.pass();
+  world.request((basis) => cancelDrain(basis, id));
+  await world.pass();
+  assert.equal(world.record(id).state, 'cancelling');
+  const [moved] = world.migrate();
+  const over = await world.finish(id);
+  assert.equal(over.state, 'cancelled');
+  assert.deepEqual(
+    over.moves.flatMap(({ name, state }) => (state === 'moved' ? [name] : [])),
+    [moved],
+  );
+  assert.equal(world.store.hosts.get(host(1))?.value.maintenance, null);
+  assert.equal(world.store.tasks.get(over.taskId)?.value.state, 'cancelled');
+  assert.throws(() => world.request((basis) => cancelDrain(basis, id)), { code: 'conflict' });
+});
+
+test('a host whose agent is silent is drained all the same', async () => {
+  const world = new World(3, 4, [vm(1, 1)]);
+  world.silent.add(host(1));
+  assert.equal((await world.finish(world.drain(1).id)).state, 'drained');
+});

@@ -1,0 +1,279 @@
+/**
+ * Carries out drains: one step after the other for each, as core/maintenance/drain-decision.ts decides. Everything that it knows is
+ * in the records: a new leader goes on where the last one stopped.
+ *
+ * Guarantees: one activation per drain at a time, a wake-up during it is not lost; a move and its migration begin in one transaction;
+ * a plan is carried out only after the checker, which shares no code with the planner, found nothing wrong with it.
+ */
+import { messageOf } from '../../../base/errors.ts';
+import type { DrainId, HostName } from '../../../base/ids.ts';
+import { checkPlan } from '../../check/maintenance-plan.ts';
+import { type DrainStep, decideDrain, withDeviation } from '../../maintenance/drain-decision.ts';
+import { replanned, restOf } from '../../maintenance/drain-plan.ts';
+import { type EstateSource, estateOf } from '../../maintenance/estate-records.ts';
+import { modelOf } from '../../maintenance/model.ts';
+import { planEvacuation } from '../../maintenance/planner.ts';
+import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
+import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
+import type { HostObservation } from '../../model/observation.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { moveObstacle } from '../../plan/guest-clusters/guest-cluster-limits.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { RandomHex } from '../../ports/random.ts';
+import type { Change, LeaderStore } from '../../ports/store.ts';
+import { newTask } from '../../request/basis.ts';
+
+export interface DrainLoopPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: LeaderStore;
+  readonly index: ClusterIndex;
+  readonly randomHex: RandomHex;
+  readonly seeHost: (host: HostName) => HostObservation;
+  readonly seesRunning: (vm: VmRecord) => boolean;
+}
+
+/** Between two looks at a drain that waits: also for what no record shows, such as a guest that is seen to run again. */
+const LOOK_MS = 1_000;
+/** Between two plans of a drain, and after one that was made in vain. */
+const REPLAN_MS = 1_000;
+const STUCK_MS = 5_000;
+/** After a transaction that somebody else was faster than, or after many steps. */
+const SOON_MS = 50;
+/**
+ * A transaction of this leader's is written, or never, within this time; one of an earlier leader is refused. So what was placed before the
+ * host was in maintenance is known by then.
+ */
+const SETTLED_MS = 4_000;
+const STEPS_PER_ACTIVATION = 50;
+
+interface DrainState {
+  isActive: boolean;
+  again: boolean;
+  cancelTimer: (() => void) | null;
+  /** Until when it is not planned again, monotonic ms. */
+  plannedUntilMs: number;
+  /** When this leader first saw the drain, monotonic ms. */
+  readonly sinceMs: number;
+}
+
+/** One per leader; `stop` is final. */
+export class DrainLoop {
+  readonly #ports: DrainLoopPorts;
+  readonly #states = new Map<DrainId, DrainState>();
+  #isStopped = false;
+
+  constructor(ports: DrainLoopPorts) {
+    this.#ports = ports;
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const { cancelTimer } of this.#states.values()) cancelTimer?.();
+  }
+
+  /** Looks at every drain that is not over: something changed that may matter to it. */
+  wakeAll(): void {
+    for (const drain of this.#ports.index.drains()) if (!isDrainOver(drain)) this.wake(drain.id);
+  }
+
+  wake(id: DrainId): void {
+    if (this.#isStopped) return;
+    const sinceMs = this.#ports.clock.monotonicMs();
+    const state = this.#states.get(id) ?? {
+      isActive: false,
+      again: false,
+      cancelTimer: null,
+      plannedUntilMs: 0,
+      sinceMs,
+    };
+    this.#states.set(id, state);
+    state.cancelTimer?.();
+    state.cancelTimer = null;
+    state.again = true;
+    if (state.isActive) return;
+    state.isActive = true;
+    void this.#activate(id, state);
+  }
+
+  async #activate(id: DrainId, state: DrainState): Promise<void> {
+    let againInMs: number | null = LOOK_MS;
+    try {
+      state.again = false;
+      againInMs = await this.#steps(id, state);
+      // What changed meanwhile is looked at in a turn of its own: one drain must not keep the leader busy.
+      if (state.again) againInMs = SOON_MS;
+    } catch (error) {
+      this.#ports.log.warn('drain: step failed', { drain: id, reason: messageOf(error) });
+    } finally {
+      state.isActive = false;
+    }
+    if (this.#isStopped) return;
+    if (againInMs === null) this.#states.delete(id);
+    else state.cancelTimer = this.#ports.clock.after(againInMs, () => this.wake(id));
+  }
+
+  /** Takes steps until one says wait. Returns when to look again, in ms; null when the drain is over. */
+  async #steps(id: DrainId, state: DrainState): Promise<number | null> {
+    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#isStopped; steps++) {
+      // Nothing is decided while whoever woke it is still changing things.
+      await Promise.resolve();
+      const { store } = this.#ports;
+      const drain = store.snapshot.drains.get(id)?.value;
+      if (drain === undefined || isDrainOver(drain)) return null;
+      if (!store.leads()) return LOOK_MS;
+      const step = this.#decide(drain, state);
+      if (step.do === 'wait') return LOOK_MS;
+      if (step.do === 'replan' && !this.#mayReplan(state)) return LOOK_MS;
+      const result = await this.#take(drain, step, state);
+      if (result === 'deposed') return null;
+      if (result === 'conflict') return SOON_MS;
+    }
+    return SOON_MS;
+  }
+
+  #decide(drain: DrainRecord, { sinceMs }: DrainState): DrainStep {
+    const { index, seesRunning, clock, seeHost } = this.#ports;
+    return decideDrain({
+      drain,
+      index,
+      obstacle: (vm) => moveObstacle(vm, { index, seesRunning })?.why ?? null,
+      findings: () => this.#findingsOf(drain),
+      strays: (host) => (seeHost(host).agent === 'alive' ? seeHost(host).occupiedSlots.length : 0),
+      isSettled: clock.monotonicMs() - sinceMs >= SETTLED_MS,
+      now: clock.wallMs(),
+    });
+  }
+
+  #findingsOf(drain: DrainRecord): readonly string[] {
+    const { plan, begun } = restOf(drain);
+    return checkPlan(this.#estate(drain), plan, { begun, ended: new Set(), isRest: true });
+  }
+
+  #estate(drain: DrainRecord) {
+    const { store, index, seeHost } = this.#ports;
+    const source: EstateSource = { snapshot: store.snapshot, index, seeHost };
+    return estateOf(source, { drain: drain.id, parallel: drain.parallel });
+  }
+
+  #mayReplan({ plannedUntilMs }: DrainState): boolean {
+    return this.#ports.clock.monotonicMs() >= plannedUntilMs;
+  }
+
+  async #take(
+    drain: DrainRecord,
+    step: Exclude<DrainStep, { do: 'wait' }>,
+    state: DrainState,
+  ): Promise<'committed' | 'conflict' | 'deposed'> {
+    switch (step.do) {
+      case 'note':
+        return this.#commit(step.drain, []);
+      case 'begin': {
+        const { move, vm } = step;
+        const task = this.#migrationTask(drain, vm);
+        const begun = { ...move, state: 'moving', taskId: task.id, startedAt: task.startedAt, note: null } as const;
+        const next = { ...drain, moves: drain.moves.map((each) => (each.id === move.id ? begun : each)), stuck: null };
+        const migrationRequest = { to: move.to, taskId: task.id, askedAt: task.startedAt };
+        return this.#commit(next, [
+          { kind: 'vm', id: vm.id, value: { ...vm, migrationRequest } },
+          { kind: 'task', id: task.id, value: task },
+        ]);
+      }
+      case 'replan':
+        return this.#replan(drain, step.why, state);
+      case 'end':
+        return this.#end(drain, step);
+    }
+  }
+
+  async #replan(drain: DrainRecord, why: string, state: DrainState): Promise<'committed' | 'conflict' | 'deposed'> {
+    const { clock } = this.#ports;
+    const now = clock.wallMs();
+    const estate = this.#estate(drain);
+    const outcome = planEvacuation(modelOf(estate), drain.hosts);
+    const findings = outcome.kind === 'plan' ? checkPlan(estate, outcome) : [];
+    if (outcome.kind === 'plan' && findings.length === 0) {
+      state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
+      return this.#commit(withDeviation(replanned(drain, outcome), now, `Planned anew: ${why}`), []);
+    }
+    state.plannedUntilMs = clock.monotonicMs() + STUCK_MS;
+    const names = outcome.kind === 'refused' ? outcome.vms.map((id) => this.#ports.index.vm(id)?.name ?? id) : [];
+    const stuck =
+      outcome.kind === 'refused'
+        ? `No host can take ${names.slice(0, 5).join(', ')} now (${outcome.obstacle}). ${why}`
+        : `The plan was not accepted: ${findings[0] ?? ''}`;
+    if (drain.stuck === stuck) return 'committed';
+    return this.#commit(withDeviation({ ...drain, stuck }, now, stuck), []);
+  }
+
+  #end(
+    drain: DrainRecord,
+    { state, message }: Extract<DrainStep, { do: 'end' }>,
+  ): Promise<'committed' | 'conflict' | 'deposed'> {
+    const { clock, store } = this.#ports;
+    const now = clock.wallMs();
+    const task = store.snapshot.tasks.get(drain.taskId)?.value;
+    const outcome = state === 'drained' ? 'succeeded' : 'cancelled';
+    const ended: Change[] =
+      task === undefined || task.state !== 'running'
+        ? []
+        : [
+            {
+              kind: 'task',
+              id: task.id,
+              value: { ...task, state: outcome, message, progressPercent: 100, endedAt: now },
+            },
+          ];
+    // A drain that was cancelled gives its hosts back.
+    const hosts = state === 'drained' ? [] : drain.hosts.flatMap((name) => this.#givenBack(name, drain.id));
+    const moves = drain.moves.map((move) =>
+      move.state === 'waiting' ? ({ ...move, state: 'gone', note: 'Cancelled.' } as const) : move,
+    );
+    const events = drain.hosts.map(
+      (host): EventRecord => ({
+        at: now,
+        kind: state === 'drained' ? 'host-drained' : 'drain-cancelled',
+        vm: null,
+        vmName: null,
+        host,
+        generation: null,
+        message,
+      }),
+    );
+    return this.#commit({ ...drain, state, moves, stuck: null, endedAt: now }, [...ended, ...hosts], events);
+  }
+
+  #givenBack(name: HostName, drain: DrainId): Change[] {
+    const host: HostRecord | null = this.#ports.index.host(name);
+    if (host === null || host.maintenance?.drain !== drain) return [];
+    return [{ kind: 'host', id: name, value: { ...host, maintenance: null } }];
+  }
+
+  #migrationTask({ id }: DrainRecord, { name }: VmRecord): TaskRecord {
+    const { clock, randomHex } = this.#ports;
+    return newTask(
+      { now: clock.wallMs(), randomHex },
+      { kind: 'vm.migrate', target: { kind: 'vm', name }, message: `Migrating for ${id}.` },
+    );
+  }
+
+  /** Writes the drain, its task's progress, and what goes with it. */
+  #commit(
+    drain: DrainRecord,
+    changes: readonly Change[],
+    events: readonly EventRecord[] = [],
+  ): Promise<'committed' | 'conflict' | 'deposed'> {
+    const task = this.#ports.store.snapshot.tasks.get(drain.taskId)?.value;
+    const total = drain.moves.length;
+    const progressPercent = total === 0 ? 0 : Math.floor(((total - openMoves(drain).length) / total) * 100);
+    const isTold =
+      task === undefined || task.state !== 'running' || isDrainOver(drain) || task.progressPercent === progressPercent;
+    const progress: Change[] = isTold ? [] : [{ kind: 'task', id: task.id, value: { ...task, progressPercent } }];
+    return this.#ports.store.commit({
+      changes: [{ kind: 'drain', id: drain.id, value: drain }, ...progress, ...changes],
+      events,
+    });
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * What to do next about a drain. Pure. The record says what was planned and how far it went; what VMs and hosts are now is
+ * looked up. A leader that knows nothing else decides the same.
+ *
+ * Guarantees: a move begins only while its drain runs, after every move that it waits for has ended, and while the rest of
+ * the plan still holds; a drain is `drained` only when nothing is expected on its hosts; what has moved stays moved.
+ */
+import type { HostName } from '../../base/ids.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
+import { type DrainMove, type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { currentIncarnation, expectedIncarnations, type VmRecord } from '../model/vm.ts';
+
+/** Deviations that a record keeps: the newest. */
+const DEVIATIONS_MAX = 100;
+/** A move that was undone so often is planned anew, perhaps to another host. */
+const FAILURES_MAX = 3;
+
+/** What one decision is made from. */
+export interface DrainSituation {
+  readonly drain: DrainRecord;
+  readonly index: ClusterIndex;
+  /** Why a member of a guest cluster must not move now; null: it may. */
+  readonly obstacle: (vm: VmRecord) => string | null;
+  /** What is wrong with what is left of the plan; empty: it holds. */
+  readonly findings: () => readonly string[];
+  /** Processes that an agent that answers reports on a host, and that no record expects. */
+  readonly strays: (host: HostName) => number;
+  /** True once no placement from before the drain can still be written. */
+  readonly isSettled: boolean;
+  /** Unix ms. */
+  readonly now: number;
+}
+
+/** The next thing for a drain. */
+export type DrainStep =
+  /** Writes what became of moves. */
+  | { readonly do: 'note'; readonly drain: DrainRecord }
+  /** Orders the VM's migration, and writes both records in one transaction. */
+  | { readonly do: 'begin'; readonly move: DrainMove; readonly vm: VmRecord }
+  /** Makes the rest of the plan anew. */
+  | { readonly do: 'replan'; readonly why: string }
+  /** Ends the drain and its task. */
+  | { readonly do: 'end'; readonly state: 'drained' | 'cancelled'; readonly message: string }
+  | { readonly do: 'wait'; readonly why: string };
+
+/** Decides the next step of a drain that is not over. */
+export function decideDrain(situation: DrainSituation): DrainStep {
+  const { drain, index, now } = situation;
+  if (isDrainOver(drain)) return { do: 'wait', why: 'It is over.' };
+  const noted = noteMoves(drain, index, now);
+  if (noted !== null) return { do: 'note', drain: noted };
+  const moving = drain.moves.filter(({ state }) => state === 'moving');
+  if (drain.state === 'cancelling') {
+    if (moving.length > 0) return { do: 'wait', why: `${moving.length} moves end first.` };
+    return { do: 'end', state: 'cancelled', message: cancelledMessage(drain) };
+  }
+  if (drain.state === 'paused') return { do: 'wait', why: 'It is paused.' };
+  const waiting = drain.moves.filter(({ state }) => state === 'waiting');
+  if (waiting.length === 0 && moving.length === 0) return endOrReplan(situation);
+  const tired = waiting.find(({ failures }) => failures >= FAILURES_MAX);
+  if (tired !== undefined && moving.length === 0)
+    return { do: 'replan', why: `${tired.name} could not be moved to ${tired.to}.` };
+  return begin(situation, waiting, moving);
+}
+
+/** Whether a move may begin, as far as the plan itself says: all that it waits for has ended, and both hosts have a free place. */
+export function isReady(drain: DrainRecord, move: DrainMove): boolean {
+  const byId = new Map(drain.moves.map((each) => [each.id, each]));
+  const hasEnded = move.after.every((id) => {
+    const state = byId.get(id)?.state;
+    return state === undefined || state === 'moved' || state === 'gone';
+  });
+  const ends = [move.from, move.to];
+  const beside = drain.moves.filter(
+    ({ state, from, to }) => state === 'moving' && (ends.includes(from) || ends.includes(to)),
+  );
+  return hasEnded && beside.length < drain.parallel;
+}
+
+/** A drain with one more deviation. */
+export function withDeviation(drain: DrainRecord, at: number, what: string): DrainRecord {
+  if (drain.deviations.at(-1)?.what === what) return drain;
+  return { ...drain, deviations: [...drain.deviations, { at, what }].slice(-DEVIATIONS_MAX) };
+}
+
+function begin(situation: DrainSituation, waiting: readonly DrainMove[], moving: readonly DrainMove[]): DrainStep {
+  const { drain, index, obstacle, findings } = situation;
+  const whys: string[] = [];
+  for (const move of waiting.filter((each) => isReady(drain, each))) {
+    const vm = index.vm(move.vm);
+    if (vm === null) continue;
+    const why =
+      vm.phase.kind === 'running' && vm.migrationRequest === null ? obstacle(vm) : `${vm.name} is ${vm.phase.kind}.`;
+    if (why !== null) {
+      whys.push(why);
+      continue;
+    }
+    const [finding] = findings();
+    if (finding === undefined) return { do: 'begin', move, vm };
+    // What is under way must end first: a plan is made from where VMs are.
+    return moving.length > 0 ? { do: 'wait', why: finding } : { do: 'replan', why: finding };
+  }
+  return { do: 'wait', why: whys[0] ?? 'Moves are under way.' };
+}
+
+/** Nothing is left of the plan: the hosts are empty, or something came there since. */
+function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): DrainStep {
+  const left = drain.hosts.flatMap((host) => [...index.vmsOn(host)]);
+  if (left.length > 0) {
+    const names = left.map((id) => index.vm(id)?.name ?? id).sort();
+    return { do: 'replan', why: `On the hosts there still are ${names.slice(0, 5).join(', ')}.` };
+  }
+  const stray = drain.hosts.find((host) => strays(host) > 0);
+  if (stray !== undefined) return { do: 'wait', why: `Processes of old generations are being ended on ${stray}.` };
+  if (!isSettled) return { do: 'wait', why: 'A placement from before the drain may still be written.' };
+  const moved = drain.moves.filter(({ state }) => state === 'moved').length;
+  return { do: 'end', state: 'drained', message: `${drain.hosts.join(', ')}: empty. ${moved} VMs were moved.` };
+}
+
+function cancelledMessage({ moves }: DrainRecord): string {
+  const moved = moves.filter(({ state }) => state === 'moved').length;
+  return `Cancelled. ${moved} of ${moves.length} moves were made; those VMs stay where they are.`;
+}
+
+/** The record with what became of its open moves; null: nothing new. */
+function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainRecord | null {
+  let isChanged = false;
+  let noted = drain;
+  const moves = drain.moves.map((move) => {
+    if (move.state !== 'waiting' && move.state !== 'moving') return move;
+    const next = outcomeOf(move, index.vm(move.vm), now);
+    if (next === move) return move;
+    isChanged = true;
+    if (next.note !== null && next.note !== move.note) noted = withDeviation(noted, now, `${next.name}: ${next.note}`);
+    return next;
+  });
+  return isChanged ? { ...noted, moves } : null;
+}
+
+function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove {
+  const ended = (state: 'moved' | 'gone', note: string | null): DrainMove => ({ ...move, state, note, endedAt: now });
+  if (vm === null) return ended('gone', 'It was deleted.');
+  const hosts = expectedIncarnations(vm.phase).map(({ host }) => host);
+  if (hosts.length === 0) return ended('gone', 'It was stopped.');
+  const at = currentIncarnation(vm.phase)?.host;
+  if (move.state === 'waiting') {
+    return at === move.from ? move : ended('gone', `It is on ${at} without this move.`);
+  }
+  if (vm.phase.kind !== 'running' && vm.phase.kind !== 'starting') return move;
+  if (vm.migrationRequest !== null) return move;
+  if (at === move.to && vm.phase.kind === 'running')
+    return { ...ended('moved', null), measuredPauseMs: vm.pausesMs?.at(-1) ?? null };
+  if (at !== move.from) return ended('gone', `It was restarted on ${at}.`);
+  if (vm.phase.kind === 'starting') return ended('gone', `It was restarted on ${at}.`);
+  return {
+    ...move,
+    state: 'waiting',
+    failures: move.failures + 1,
+    note: 'Its move was undone.',
+    taskId: null,
+    startedAt: null,
+  };
+}

@@ -1,0 +1,62 @@
+/** A plan as the moves of a drain's record, and the rest of a record as a plan for the checker. Pure. */
+import type { DrainMove, DrainRecord } from '../model/drain.ts';
+import { openMoves } from '../model/drain.ts';
+import type { MaintenancePlan, PlannedMove } from './plan.ts';
+
+/** The moves of a plan that nothing has been done of. `firstId`: the number of the first. */
+export function movesOfPlan(plan: MaintenancePlan, firstId: number): readonly DrainMove[] {
+  return plan.waves.flatMap(({ moves }) =>
+    moves.map(({ id, vm, name, from, to, after, why, memoryMib, durationMs, pauseMs, converges }) => ({
+      id: firstId + id,
+      vm,
+      name,
+      from,
+      to,
+      after: after.map((each) => firstId + each),
+      why,
+      memoryMib,
+      durationMs,
+      pauseMs,
+      state: 'waiting',
+      taskId: null,
+      startedAt: null,
+      endedAt: null,
+      measuredPauseMs: null,
+      failures: 0,
+      note: converges ? null : 'Its guest writes faster than its memory can be copied.',
+    })),
+  );
+}
+
+/** The record with the rest of its plan replaced. */
+export function replanned(drain: DrainRecord, plan: MaintenancePlan): DrainRecord {
+  const kept = drain.moves.filter(({ state }) => state !== 'waiting');
+  const firstId = Math.max(-1, ...drain.moves.map(({ id }) => id)) + 1;
+  return { ...drain, moves: [...kept, ...movesOfPlan(plan, firstId)], stuck: null };
+}
+
+/** What is left of a drain as a plan of one wave, and which of its moves are under way. */
+export function restOf(drain: DrainRecord): { readonly plan: MaintenancePlan; readonly begun: ReadonlySet<number> } {
+  const open = openMoves(drain);
+  const numberOf = new Map(open.map(({ id }, number) => [id, number]));
+  const moves = open.map(
+    (move, id): PlannedMove => ({
+      id,
+      vm: move.vm,
+      name: move.name,
+      from: move.from,
+      to: move.to,
+      after: move.after.flatMap((each) => numberOf.get(each) ?? []),
+      why: move.why,
+      memoryMib: move.memoryMib,
+      startsAtMs: 0,
+      durationMs: move.durationMs,
+      pauseMs: move.pauseMs,
+      converges: true,
+    }),
+  );
+  const begun = new Set(open.flatMap(({ state }, number) => (state === 'moving' ? [number] : [])));
+  const wave = { hosts: drain.hosts, moves, steps: [], durationMs: 0, room: null };
+  const movedMib = moves.reduce((sum, { memoryMib }) => sum + memoryMib, 0);
+  return { plan: { kind: 'plan', releaseAfter: null, after: 'away', waves: [wave], movedMib }, begun };
+}

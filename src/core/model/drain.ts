@@ -1,0 +1,97 @@
+/**
+ * A drain: hosts that are emptied for maintenance, the moves that empty them, and what became of each. The record is the whole
+ * memory of a drain: a new leader goes on from it alone, and it is the evidence afterwards.
+ *
+ *     running ◄──► paused
+ *        │  │         │
+ *        │  └─────────┴──► cancelling ──► cancelled
+ *        ▼
+ *     drained
+ */
+import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
+
+/** `drained`: the hosts are empty. `cancelled`: somebody ended the drain; what had moved stays where it is. */
+export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'cancelled';
+
+/** `gone`: the VM left the host without this move (stopped, deleted, moved by others, restarted elsewhere). */
+export type DrainMoveState = 'waiting' | 'moving' | 'moved' | 'gone';
+
+export interface DrainMove {
+  /** From 0; later plans of the same drain go on counting. */
+  readonly id: number;
+  readonly vm: VmId;
+  readonly name: string;
+  readonly from: HostName;
+  readonly to: HostName;
+  /** Moves that must have ended before this one begins. */
+  readonly after: readonly number[];
+  readonly why: 'evacuate' | 'make-room' | 'by-way';
+  readonly memoryMib: number;
+  /** Foretold. */
+  readonly durationMs: number;
+  readonly pauseMs: number;
+  readonly state: DrainMoveState;
+  /** The migration's task, once the move has begun. */
+  readonly taskId: TaskId | null;
+  /** Unix ms. */
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  /** How long the guest stood still; null where that is not known. */
+  readonly measuredPauseMs: number | null;
+  /** How often it began and was undone. */
+  readonly failures: number;
+  /** What a reader must know of it; null: nothing. */
+  readonly note: string | null;
+}
+
+export interface DrainRecord {
+  readonly id: DrainId;
+  readonly hosts: readonly HostName[];
+  readonly state: DrainState;
+  /** Name of the token that asked for it. */
+  readonly who: string;
+  readonly reason: string | null;
+  /** The change that it belongs to, as the organisation numbers changes. */
+  readonly change: string | null;
+  /** Moves at once from and to one host. */
+  readonly parallel: number;
+  /** The task that ends with the drain. */
+  readonly taskId: TaskId;
+  readonly moves: readonly DrainMove[];
+  /** Why the rest of the plan cannot go on now; null: it can, or nothing is left. */
+  readonly stuck: string | null;
+  /** What went otherwise than foretold, oldest first. */
+  readonly deviations: readonly { readonly at: number; readonly what: string }[];
+  /** Unix ms. */
+  readonly createdAt: number;
+  readonly endedAt: number | null;
+}
+
+/** Memory that a drain was promised on a host, for one VM that has not arrived there. */
+export interface Claim {
+  readonly host: HostName;
+  readonly vm: VmId;
+  readonly bytes: number;
+}
+
+const MIB = 1024 ** 2;
+
+/** Whether a drain is over: nothing of it is carried out any more. */
+export function isDrainOver({ state }: Pick<DrainRecord, 'state'>): boolean {
+  return state === 'drained' || state === 'cancelled';
+}
+
+/** Moves that are still to begin, or to end. */
+export function openMoves({ moves }: Pick<DrainRecord, 'moves'>): readonly DrainMove[] {
+  return moves.filter(({ state }) => state === 'waiting' || state === 'moving');
+}
+
+/**
+ * What the moves that are open need on their destinations. A VM that has arrived, or is arriving, is counted by its own record: whoever
+ * adds claims up leaves those of VMs out that are on the host.
+ */
+export function claimsOf(drain: DrainRecord): readonly Claim[] {
+  if (isDrainOver(drain)) return [];
+  const open = drain.state === 'cancelling' ? drain.moves.filter(({ state }) => state === 'moving') : openMoves(drain);
+  return open.map(({ to, vm, memoryMib }) => ({ host: to, vm, bytes: memoryMib * MIB }));
+}

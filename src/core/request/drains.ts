@@ -1,0 +1,205 @@
+/**
+ * Emptying hosts for maintenance, and taking them back. Pure: a drain is planned here, written as a record, and carried out by the
+ * leader's loop.
+ *
+ * Guarantees: a drain is recorded only with a plan that the checker accepted, so that nothing is begun that cannot be ended; its hosts
+ * are no destination from the same transaction on.
+ */
+import { CodedError } from '../../base/errors.ts';
+import { type DrainId, type HostName, parseDrainId } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
+import { checkPlan } from '../check/maintenance-plan.ts';
+import { movesOfPlan } from '../maintenance/drain-plan.ts';
+import type { Estate } from '../maintenance/estate.ts';
+import { type EstateSource, estateOf } from '../maintenance/estate-records.ts';
+import { type ExcludedVm, exclusionsOf } from '../maintenance/exclusions.ts';
+import { modelOf } from '../maintenance/model.ts';
+import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
+import { planEvacuation } from '../maintenance/planner.ts';
+import type { EventRecord, HostRecord, TaskRecord } from '../model/cluster.ts';
+import { type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { LIMITS } from '../model/limits.ts';
+import type { Change, Entry } from '../ports/store.ts';
+import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
+
+export interface DrainRequest {
+  readonly hosts: readonly string[];
+  /** Name of the token that asks. */
+  readonly who: string;
+  readonly reason?: string | undefined;
+  readonly change?: string | undefined;
+  /** Moves at once from and to one host. */
+  readonly parallel?: number | undefined;
+}
+
+/** VMs without a place that a refusal explains, and hosts that it names for each. */
+const EXPLAINED_MAX = 3;
+const HOSTS_NAMED = 5;
+/** Moves at once from and to one host, unless somebody asks for another number. */
+const PARALLEL = 2;
+
+/** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
+export function planDrain(basis: Basis, observed: Observed, request: DrainRequest): MaintenancePlan {
+  const hosts = request.hosts.map((name) => findHost(basis, name).value);
+  for (const host of hosts) demandFree(basis, host);
+  const source: EstateSource = {
+    snapshot: basis.records,
+    index: basis.index,
+    seeHost: (host) => observed.observer.see(host),
+  };
+  const estate = estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL });
+  const names = hosts.map(({ name }) => name);
+  const outcome = planEvacuation(modelOf(estate), names);
+  if (outcome.kind === 'refused') throw refusal(estate, names, outcome);
+  const [finding] = checkPlan(estate, outcome);
+  if (finding !== undefined)
+    throw new CodedError('failed', `The plan was not accepted by its checker: ${finding}.`, {
+      advice: 'Nothing was changed. This is a fault of Groundplane: please report it with this message.',
+    });
+  const moves = outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0);
+  if (moves > LIMITS.drainMoves.max)
+    throw new CodedError(
+      'too-large',
+      `The plan has ${moves} moves, and one drain has at most ${LIMITS.drainMoves.max}.`,
+      {
+        advice: 'Nothing was changed. Drain fewer hosts at once.',
+      },
+    );
+  return outcome;
+}
+
+/** Begins a drain. The errors of `planDrain`. */
+export function startDrain(basis: Basis, observed: Observed, request: DrainRequest): Admitted<DrainId> {
+  const plan = planDrain(basis, observed, request);
+  const hosts = request.hosts.map((name) => findHost(basis, name).value);
+  const id = parseDrainId(`drain-${basis.randomHex(6)}`);
+  const names = hosts.map(({ name }) => name);
+  const task = newTask(basis, {
+    kind: 'host.drain',
+    target: { kind: 'drain', name: id },
+    message: `Draining ${names.join(', ')}.`,
+  });
+  const drain: DrainRecord = {
+    id,
+    hosts: names,
+    state: 'running',
+    who: request.who,
+    reason: request.reason ?? null,
+    change: request.change ?? null,
+    parallel: request.parallel ?? PARALLEL,
+    taskId: task.id,
+    moves: movesOfPlan(plan, 0),
+    stuck: null,
+    deviations: [],
+    createdAt: basis.now,
+    endedAt: null,
+  };
+  const maintenance = { drain: id, since: basis.now, reason: drain.reason };
+  return {
+    changes: [
+      { kind: 'drain', id, value: drain },
+      { kind: 'task', id: task.id, value: task },
+      ...hosts.map((host): Change => ({ kind: 'host', id: host.name, value: { ...host, maintenance } })),
+    ],
+    events: names.map((host) => eventOf(basis, host, 'drain-started', `${request.who} drains ${host} (${id}).`)),
+    result: id,
+  };
+}
+
+/** Begins no further move, or goes on. CodedError 'not-found', 'conflict' for a drain that is over or being cancelled. */
+export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
+  const { value: drain } = findDrain(basis, id);
+  demandOpen(drain);
+  const state = isPaused ? 'paused' : 'running';
+  if (drain.state === state) return { changes: [], result: drain.id };
+  return { changes: [{ kind: 'drain', id: drain.id, value: { ...drain, state } }], result: drain.id };
+}
+
+/** Ends a drain once the moves under way have ended. What has moved stays. CodedError 'not-found', 'conflict'. */
+export function cancelDrain(basis: Basis, id: string): Admitted<DrainId> {
+  const { value: drain } = findDrain(basis, id);
+  if (drain.state === 'cancelling') return { changes: [], result: drain.id };
+  demandOpen(drain);
+  return { changes: [{ kind: 'drain', id: drain.id, value: { ...drain, state: 'cancelling' } }], result: drain.id };
+}
+
+/** Takes a host back into service. CodedError 'not-found', 'conflict' while its drain is not over. */
+export function undrainHost(basis: Basis, name: string): Admitted<null> {
+  const { value: host } = findHost(basis, name);
+  const { maintenance = null } = host;
+  if (maintenance === null)
+    throw new CodedError('conflict', `${name} is not in maintenance.`, { advice: 'Nothing was changed.' });
+  const drain = basis.records.drains.get(maintenance.drain)?.value;
+  if (drain !== undefined && !isDrainOver(drain))
+    throw new CodedError('conflict', `${name} is being drained (${drain.id}, ${drain.state}).`, {
+      advice: `Nothing was changed. Cancel the drain first: gp maintenance cancel ${drain.id}.`,
+    });
+  return {
+    changes: [{ kind: 'host', id: host.name, value: { ...host, maintenance: null } }],
+    events: [eventOf(basis, host.name, 'host-undrained', `${name} is in service again.`)],
+    result: null,
+  };
+}
+
+/** The drain of an id. CodedError 'not-found'. */
+export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
+  const entry = records.drains.get(id as DrainId);
+  if (entry !== undefined) return entry;
+  throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
+}
+
+function demandOpen({ id, state }: DrainRecord): void {
+  if (state === 'running' || state === 'paused') return;
+  throw new CodedError('conflict', `${id} is ${state}.`, { advice: 'Nothing was changed.' });
+}
+
+function demandFree({ records }: Basis, { name, maintenance = null }: HostRecord): void {
+  if (maintenance === null) return;
+  const drain = records.drains.get(maintenance.drain)?.value;
+  const isOver = drain === undefined || isDrainOver(drain);
+  throw new CodedError(
+    'conflict',
+    `${name} is ${isOver ? 'in maintenance already' : 'being drained already'} (${maintenance.drain}).`,
+    {
+      advice: isOver
+        ? `Nothing was changed. Take it back first: gp host undrain ${name}.`
+        : `Nothing was changed. See "gp maintenance show ${maintenance.drain}".`,
+    },
+  );
+}
+
+function findHost({ records }: Basis, name: string): Entry<HostRecord> {
+  const entry = records.hosts.get(name as HostName);
+  if (entry !== undefined) return entry;
+  throw new CodedError('not-found', `There is no host ${name}.`, {
+    advice: `Nothing was changed. Hosts: ${listed([...records.hosts.keys()])}.`,
+  });
+}
+
+/** What stands in the way, and what would make a plan possible. */
+function refusal(estate: Estate, hosts: readonly HostName[], outcome: Refusal): CodedError {
+  const names = new Map(estate.vms.map(({ id, name }) => [id, name]));
+  const vms = outcome.vms.map((id) => names.get(id) ?? id).sort();
+  const why = {
+    'no-place': `no host can take ${listed(vms)}`,
+    'no-order': `no order of the moves was found in which every host has room for ${listed(vms)}`,
+    'no-room-for-loss': 'no room would be left for the loss of a host',
+  };
+  const excluded = exclusionsOf(modelOf(estate), outcome.vms.slice(0, EXPLAINED_MAX), new Set(hosts));
+  return new CodedError('no-capacity', `${listed(hosts)} cannot be drained now: ${why[outcome.obstacle]}.`, {
+    advice: ['Nothing was changed.', ...excluded.map(wordsOf)].join(' '),
+  });
+}
+
+/** Why no host takes a VM: a few hosts by name, the others by number. */
+function wordsOf({ name, held, hosts }: ExcludedVm): string {
+  if (held !== null) return `${name}: ${held.words}.`;
+  const others = hosts.filter(({ constraint }) => constraint.kind !== 'emptied');
+  const named = others.slice(0, HOSTS_NAMED).map(({ host, words }) => `${host}: ${words}`);
+  const more = others.length - named.length;
+  return `${name}: ${[...named, ...(more > 0 ? [`${more} more hosts cannot either`] : [])].join('; ')}.`;
+}
+
+function eventOf({ now }: Basis, host: HostName, kind: string, message: string): EventRecord {
+  return { at: now, kind, vm: null, vmName: null, host, generation: null, message };
+}
