@@ -64,7 +64,7 @@ export function decideDrain(situation: DrainSituation): DrainStep {
 }
 
 /** Whether a move may begin, as far as the plan itself says: all that it waits for has ended, and both hosts have a free place. */
-export function isReady(drain: DrainRecord, move: DrainMove): boolean {
+function isReady(drain: DrainRecord, move: DrainMove): boolean {
   const byId = new Map(drain.moves.map((each) => [each.id, each]));
   const hasEnded = move.after.every((id) => {
     const state = byId.get(id)?.state;

@@ -57,7 +57,7 @@ export function estateOf(source: EstateSource, view: EstateView): Estate {
 }
 
 /** What every plan keeps. */
-export function policyOf({ parallel }: EstateView): EstatePolicy {
+function policyOf({ parallel }: EstateView): EstatePolicy {
   return {
     vcpuOvercommit: VCPU_OVERCOMMIT,
     keepRoomForLoss: false,
@@ -69,7 +69,7 @@ export function policyOf({ parallel }: EstateView): EstatePolicy {
 }
 
 /** A host as plans see it. */
-export function estateHost(host: HostRecord, { index, seeHost }: EstateSource, { drain }: EstateView): EstateHost {
+function estateHost(host: HostRecord, { index, seeHost }: EstateSource, { drain }: EstateView): EstateHost {
   const { name, capacity } = host;
   return {
     name,
@@ -88,7 +88,7 @@ export function estateHost(host: HostRecord, { index, seeHost }: EstateSource, {
 }
 
 /** A VM as plans see it; null: it has no host, and needs none. */
-export function estateVm(vm: VmRecord, { snapshot, index }: EstateSource): EstateVm | null {
+function estateVm(vm: VmRecord, { snapshot, index }: EstateSource): EstateVm | null {
   const { id, name, spec, phase } = vm;
   const [first, second] = expectedIncarnations(phase);
   if (first === undefined) return null;

@@ -16,7 +16,7 @@ import { type ExcludedVm, exclusionsOf } from '../maintenance/exclusions.ts';
 import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
-import type { EventRecord, HostRecord, TaskRecord } from '../model/cluster.ts';
+import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import { type DrainRecord, isDrainOver } from '../model/drain.ts';
 import { LIMITS } from '../model/limits.ts';
 import type { Change, Entry } from '../ports/store.ts';
@@ -142,7 +142,7 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
 }
 
 /** The drain of an id. CodedError 'not-found'. */
-export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
+function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
   const entry = records.drains.get(id as DrainId);
   if (entry !== undefined) return entry;
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
