@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
+import { CALL, failOnce } from '../control/testing/api-cluster.ts';
 import { jsonShown, shown } from './shown.ts';
-import { fakeCluster } from './testing/fake-cluster.ts';
+import { testCluster } from './testing/test-cluster.ts';
 
 /** Clears the screen, sets the title, moves up, reverses the text that follows, in C0, C1 and Unicode. */
 const EVIL = '\u001b[2J\u001b]0;mine\u0007\u009b2A\r\u202eevil\u007f';
@@ -21,13 +22,14 @@ test('every text of an object becomes printable, numbers and shape stay', () => 
 });
 
 test('nothing that the API, a guest or an error says steers the terminal', async (t) => {
-  const { gp, backend } = await fakeCluster(t);
+  const { gp, backend } = await testCluster(t);
   assert.equal((await gp(['vm', 'create', 'web1', '--image', 'tiny'])).code, 0);
-  const vm = backend.vms.get('web1');
-  assert(vm !== undefined);
+  const vm = await backend.getVm('web1', CALL);
   const colour = `${ESCAPE}[31mred`;
   const labels = { tier: EVIL };
-  backend.vms.set('web1', { ...vm, labels, because: [EVIL, colour], host: EVIL, spec: { ...vm.spec, image: EVIL } });
+  const evil = { ...vm, labels, because: [EVIL, colour], host: EVIL, spec: { ...vm.spec, image: EVIL } };
+  backend.getVm = async () => evil;
+  backend.listVms = async () => ({ items: [evil], next: null });
   backend.vmLog = async () => ({ vm: 'web1', host: 'h1', generation: 1, text: `a\r\nb${EVIL}\n`, truncated: false });
   const commands = ['vm list', 'vm show web1', 'vm log web1', 'events', 'task list', 'host list', 'vm list -o name'];
   for (const command of [...commands, 'vm show web1 -o json', 'vm show web1 -o yaml', 'vm events web1']) {
@@ -37,7 +39,7 @@ test('nothing that the API, a guest or an error says steers the terminal', async
     assert(!out.includes(colour), `${command} lets a colour through`);
   }
   assert.equal((await gp(['vm', 'log', 'web1'])).out, `a\r\nb${EVIL}\n`, 'a file gets what the guest wrote');
-  backend.failNext.set('listVms', new CodedError('conflict', `No ${EVIL}.`, { advice: EVIL }));
+  failOnce(backend, 'listVms', new CodedError('conflict', `No ${EVIL}.`, { advice: EVIL }));
   const refused = await gp(['vm', 'list'], { tty: true });
   assert.match(refused.err, /^gp: No /);
   assert.doesNotMatch(refused.err, STEERING);

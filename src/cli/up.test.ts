@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CALL } from '../control/testing/api-cluster.ts';
 import { imageCacheDir } from './builtin-images.ts';
-import { fakeCluster } from './testing/fake-cluster.ts';
 import { fakeIo } from './testing/run-gp.ts';
+import { testCluster } from './testing/test-cluster.ts';
 import { FIRST_NETWORK, furnish } from './up.ts';
 
-const CALL = { principal: { name: 'test' }, signal: new AbortController().signal };
-
 test('a first start makes the network, a second one leaves everything as it is', async (t) => {
-  const { dir, backend } = await fakeCluster(t);
-  await backend.deleteNetwork('lan', { ifMatch: null }, CALL);
+  const { dir, backend } = await testCluster(t);
+  await backend.deleteNetwork('lan', { ifMatch: null });
   const { io, ran } = fakeIo();
   await furnish(io, dir);
   const { name, cidr, dhcp, nat, revision } = await backend.getNetwork('lan', CALL);
@@ -20,12 +19,12 @@ test('a first start makes the network, a second one leaves everything as it is',
 });
 
 test('a cluster whose image cannot be built is a cluster with a warning', async (t) => {
-  const { dir, backend } = await fakeCluster(t);
-  await backend.deleteImage('tiny', { ifMatch: null }, CALL);
+  const { dir, backend } = await testCluster(t);
+  await backend.deleteImage('tiny', { ifMatch: null });
   const { io, ran } = fakeIo({ env: { GP_CACHE_DIR: '/dev/null/cache' } });
   await furnish(io, dir);
   assert.match(ran.err, /gp: The image tiny could not be made: /);
-  assert.equal(backend.images.size, 0);
+  assert.deepEqual((await backend.listImages({}, CALL)).items, []);
 });
 
 test('builds are kept with the cluster unless they are to be shared', () => {

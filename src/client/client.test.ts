@@ -4,7 +4,8 @@ import { CodedError } from '../base/errors.ts';
 import type { PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseHostName } from '../base/ids.ts';
 import { createApiServer } from '../control/api/server.ts';
-import { FakeBackend } from '../control/api/testing/fake-backend.ts';
+import { hang, testApi } from '../control/testing/api-cluster.ts';
+import { fill, tell } from '../control/testing/arranged.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
 import { createClient } from './client.ts';
 import { openConsole } from './console.ts';
@@ -13,14 +14,14 @@ import { readEvents, type ServerEvent } from './server-events.ts';
 async function serve(t: TestContext, identity: PeerIdentity, deadlineMs?: number) {
   const authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
   const { certPem, keyPem } = await issue(authority, { identity, daysValid: 1 });
-  const backend = new FakeBackend().arrange();
+  const { cluster, backend, token } = await testApi(t);
   const server = createApiServer({ backend, version: '1.2.3', tls: { cert: certPem, key: keyPem } });
   const port = await server.listen();
   t.after(() => server.close());
-  const target = { apiUrl: `https://127.0.0.1:${port}`, caPem: authority.certPem, token: backend.token };
+  const target = { apiUrl: `https://127.0.0.1:${port}`, caPem: authority.certPem, token };
   const client = createClient(target, deadlineMs === undefined ? {} : { deadlineMs });
   t.after(() => client.close());
-  return { backend, client, target };
+  return { cluster, backend, client, target };
 }
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
@@ -37,7 +38,7 @@ test('a certificate of the authority that is a host’s is no control node', asy
 
 test('a request ends at its deadline, or when its signal fires', async (t) => {
   const { client, backend } = await serve(t, CONTROL, 50);
-  backend.hanging = 'listVms';
+  hang(backend, 'listVms');
   await assert.rejects(client.call(client.http.GET('/v1/vms')), hasCode('deadline'));
   const reason = new Error('stop');
   await assert.rejects(client.call(client.http.GET('/v1/vms', { signal: AbortSignal.abort(reason) })), reason);
@@ -50,11 +51,10 @@ test('problem details become coded errors', async (t) => {
 });
 
 test('a list is read page after page, the latest of what is newest first in its order', async (t) => {
-  const { client, backend } = await serve(t, CONTROL);
-  const call = { principal: { name: '' }, signal: new AbortController().signal };
+  const { client, cluster } = await serve(t, CONTROL);
   // More than one page of the largest size.
   const names = Array.from({ length: 1_005 }, (_, index) => `vm${String(index).padStart(4, '0')}`);
-  for (const name of names) await backend.createVm({ name, start: false }, call);
+  await fill(cluster, names);
   const vms = await client.list('/v1/vms');
   assert.deepEqual(
     vms.map(({ name }) => name),
@@ -62,11 +62,8 @@ test('a list is read page after page, the latest of what is newest first in its 
   );
   const labelled = await client.list('/v1/vms', { params: { query: { name: 'vm1004' } } });
   assert.equal(labelled.length, 1);
-  for (let at = 0; at < 1_100; at++) {
-    const message = String(at);
-    const more = { kind: 'x', vm: null, vmId: null, host: null, generation: null, message };
-    backend.events.push({ revision: message, at: new Date(at).toISOString(), ...more });
-  }
+  for (let from = 0; from < 1_100; from += 100)
+    await tell(cluster, ...Array.from({ length: 100 }, (_, n) => ({ at: from + n, message: String(from + n) })));
   const latest = await client.latest('/v1/events', 1_050);
   assert.deepEqual(
     latest.map(({ message }) => Number(message)),
@@ -77,23 +74,18 @@ test('a list is read page after page, the latest of what is newest first in its 
 test('a watch gives changes, and ends with its signal', async (t) => {
   const { client, backend } = await serve(t, CONTROL);
   const abort = new AbortController();
-  const call = { principal: { name: '' }, signal: abort.signal };
-  const watch = backend.watch.bind(backend);
+  const { watch } = backend;
   backend.watch = async function* (...args) {
     // The subscription is there once the first value is asked for.
-    const changes = watch(...args);
-    const first = changes.next();
-    setImmediate(() => void backend.createVm({ name: 'web1', start: false }, call));
-    const { value } = await first;
-    if (value !== undefined) yield value;
-    yield* changes;
+    setImmediate(() => void backend.createVm({ name: 'web1', image: 'tiny', start: false }));
+    yield* watch(...args);
   };
   const names: string[] = [];
   for await (const change of client.watch({ signal: abort.signal })) {
     names.push(change.name);
     abort.abort();
   }
-  assert.deepEqual(names, ['web1']);
+  assert.equal(names[0], 'web1');
 });
 
 test('server-sent events are put together from any chunks', async () => {

@@ -15,8 +15,8 @@ import { CodedError, type ErrorCode } from '../base/errors.ts';
 import { parseControlName } from '../base/ids.ts';
 import type { ArtifactUpload, Forward } from '../control/api/backend.ts';
 import { createApiServer } from '../control/api/server.ts';
-import { FakeBackend } from '../control/api/testing/fake-backend.ts';
 import { forwardOverTls } from '../control/forward.ts';
+import { startTestApi, type TestApi } from '../control/testing/api-cluster.ts';
 import { LIMITS } from '../core/model/limits.ts';
 import { startApiProxy } from '../lab/api-proxy.ts';
 import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
@@ -32,14 +32,14 @@ const SHA = 'a'.repeat(64);
 const closing: (() => Promise<unknown>)[] = [];
 let directory: string;
 let authority: CertifiedKey;
-let backend: FakeBackend;
+let api: TestApi;
 /** The cluster's address behind a proxy, by which node answers there. */
 const targets: Target[] = [];
 /** How many chunks the pool takes before it is full. */
 let room = 0;
 
 /** A control node behind a proxy, as in a one-machine cluster; returns the port of its own listener. */
-async function controlNode(name: 'c1' | 'c2', its: FakeBackend, peerPort: number | null): Promise<number> {
+async function controlNode(name: 'c1' | 'c2', its: TestApi['backend'], peerPort: number | null): Promise<number> {
   const identity = { kind: 'control', name: parseControlName(name) } as const;
   const credentials = { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
   const peers = [{ name: parseControlName('c1'), address: '127.0.0.1' }];
@@ -55,7 +55,7 @@ async function controlNode(name: 'c1' | 'c2', its: FakeBackend, peerPort: number
   const local = createServer((socket) => void server.app.server.emit('connection', socket)).listen(path);
   await once(local, 'listening');
   const proxy = await startApiProxy({ ports: [0], socketPaths: [path] });
-  const token = backend.token;
+  const { token } = api;
   targets.push({ apiUrl: `https://127.0.0.1:${proxy.port}`, caPem: authority.certPem, token });
   closing.push(
     () => proxy.close(),
@@ -68,7 +68,9 @@ async function controlNode(name: 'c1' | 'c2', its: FakeBackend, peerPort: number
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'groundplane-refused-'));
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
-  backend = new FakeBackend().arrange();
+  api = await startTestApi({ controls: 3, speed: 1 });
+  closing.push(async () => api.cluster.stop());
+  const { backend, cluster } = api;
   backend.putArtifact = async ({ body }: ArtifactUpload) => {
     let left = room;
     for await (const _ of body) {
@@ -78,9 +80,8 @@ before(async () => {
     throw new CodedError('no-capacity', 'The pool is full.', { advice: 'Nothing was stored.' });
   };
   const port = await controlNode('c1', backend, null);
-  const follower = new FakeBackend().arrange();
-  follower.recheck = (token) => backend.recheck(token);
-  follower.leadership = { self: false, name: 'c1', origin: `https://127.0.0.1:${port}` };
+  const follower = cluster.backend(cluster.followers[0]);
+  follower.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${port}` });
   await controlNode('c2', follower, port);
 });
 

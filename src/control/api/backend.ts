@@ -1,6 +1,6 @@
 /**
  * The seam between the HTTP routes and the control core: everything a route may ask for. The routes validate, authenticate and
- * write HTTP; the backend decides and reads. Both the real control core and the stateful fake of the tests implement it.
+ * write HTTP; the backend decides and reads.
  *
  * For every method: expected failures are CodedErrors (`not-found`, `exists`, `conflict`, `stale-revision`, `no-capacity` …);
  * `vm` is a name or an id; answers are complete views, so that a route adds nothing; waits end when `call.signal` aborts.

@@ -46,13 +46,21 @@ export async function testApi(t: TestContext, options: Omit<ApiClusterOptions, '
   return api;
 }
 
-/** Makes the next call of a method reject. */
-export function failOnce<T extends object>(of: T, method: keyof T, error: Error): void {
+/** Makes the next call of a method reject. `restore` ends that, and answers whether no call came. */
+export function failOnce<T extends object>(of: T, method: keyof T, error: Error): { restore(): boolean } {
   const original = of[method] as (...args: unknown[]) => unknown;
-  replace(of, method, async () => {
+  let isWaiting = true;
+  const restore = (): boolean => {
+    const wasWaiting = isWaiting;
+    isWaiting = false;
     replace(of, method, original);
+    return wasWaiting;
+  };
+  replace(of, method, async () => {
+    restore();
     throw error;
   });
+  return { restore };
 }
 
 /** Makes every call of a method hang until its signal aborts. */
