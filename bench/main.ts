@@ -39,6 +39,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'gp audit over 1,000 hosts and 20,000 VMs of RVTools, and 100,000 rows of CSV; --runs 3',
     load: async () => (await import('./audit.ts')).auditBench,
   },
+  plan: {
+    about: 'maintenance plans for 1,000 hosts and 20,000 VMs, and small ones beside HiGHS; --runs 1 --pairs 300',
+    load: async () => (await import('./plan.ts')).planBench,
+  },
   scale: {
     about: 'cost of a leader at 1,000 hosts and 20,000 VMs, and when a rack is lost (simulated); --runs 3',
     load: async () => (await import('./scale.ts')).scale,

@@ -34,7 +34,7 @@ export function rounded(value: number): number {
 }
 
 /** Of samples in ascending order; `percent` from 0 to 100. NaN without samples. */
-function percentile(sorted: readonly number[], percent: number): number {
+export function percentile(sorted: readonly number[], percent: number): number {
   const rank = Math.max(1, Math.ceil((percent / 100) * sorted.length));
   return sorted[rank - 1] ?? Number.NaN;
 }
