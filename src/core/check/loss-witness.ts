@@ -21,7 +21,7 @@ export function checkLoss(world: MaintenanceWorld, witness: LossWitness | null):
 }
 
 /** Returns what is wrong with a witness: a VM without a place, or a place that cannot take what it is said to. */
-function checkWitness(world: MaintenanceWorld, { host, restarts, tied }: LossWitness): string[] {
+export function checkWitness(world: MaintenanceWorld, { host, restarts, tied }: LossWitness): string[] {
   const findings: string[] = [];
   const lost = new Set([...world.at].filter(([, at]) => at === host).map(([id]) => id));
   const named = [...restarts.map(({ vm }) => vm), ...tied];

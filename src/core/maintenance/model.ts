@@ -35,6 +35,8 @@ export class Model {
   readonly cpuOf: number[] = [];
   /** The VMs on each host, not those that are only moving to it. */
   readonly residents: Set<number>[] = [];
+  /** The VMs that are moving to each host. */
+  readonly arriving: Set<number>[] = [];
   readonly #hostIndex = new Map<HostName, number>();
   readonly #vmIndex = new Map<VmId, number>();
   readonly #racks = new Map<string, number>();
@@ -44,6 +46,8 @@ export class Model {
   #groups: Groups | null = NO_GROUPS;
   /** VMs that a rule or a guest cluster names, known to the model or not. */
   #named: ReadonlySet<VmId> = new Set();
+  /** Those of rules that keep VMs together. */
+  #together: ReadonlySet<VmId> = new Set();
 
   constructor(policy: EstatePolicy) {
     this.policy = policy;
@@ -86,6 +90,7 @@ export class Model {
       index = this.hosts.length;
       this.#hostIndex.set(host.name, index);
       this.residents.push(new Set());
+      this.arriving.push(new Set());
       this.freeMib.push(0);
       this.freeCpu.push(0);
     }
@@ -112,7 +117,8 @@ export class Model {
     this.mibOf[index] = vm.memoryMib;
     this.cpuOf[index] = vm.vcpus;
     this.#hold(vm, index, 1);
-    if (this.#named.has(vm.id)) this.#groups = null;
+    // Groups name VMs by index; where a VM is matters to rules that keep VMs together alone.
+    if (known >= 0 ? this.#together.has(vm.id) : this.#named.has(vm.id)) this.#groups = null;
   }
 
   /** Forgets a VM: deleted, stopped, or gone with its host. */
@@ -131,6 +137,7 @@ export class Model {
   setRules(rules: readonly EstateRule[], clusters: readonly EstateGuestCluster[]): void {
     this.#rules = rules;
     this.#clusters = clusters;
+    this.#together = new Set(rules.flatMap(({ kind, vms }) => (kind === 'together' ? vms : [])));
     this.#named = new Set([...rules.flatMap(({ vms }) => vms), ...clusters.flatMap(({ members }) => members)]);
     this.#groups = null;
   }
@@ -163,7 +170,10 @@ export class Model {
     const host = this.host(vm.host);
     if (sign === 1) this.residents[host]?.add(index);
     else this.residents[host]?.delete(index);
-    for (const held of [host, this.destination(vm)]) {
+    const to = this.destination(vm);
+    if (sign === 1) this.arriving[to]?.add(index);
+    else this.arriving[to]?.delete(index);
+    for (const held of [host, to]) {
       if (held < 0) continue;
       this.freeMib[held] = (this.freeMib[held] ?? 0) - sign * vm.memoryMib;
       this.freeCpu[held] = (this.freeCpu[held] ?? 0) - sign * vm.vcpus;

@@ -47,5 +47,5 @@ export function planOf(
 /** What is said where a wave has no plan. */
 export function refusalOf(model: Model, outcome: Extract<WaveOutcome, { kind: 'none' }>, wavesDone: number): Refusal {
   const vms = outcome.vms.map((vm) => model.vmAt(vm).id);
-  return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: outcome.proven, wavesDone };
+  return { kind: 'refused', vms, obstacle: outcome.obstacle, proven: outcome.proof !== null, wavesDone };
 }

@@ -6,19 +6,22 @@ import { holdOf } from './held.ts';
 import type { Layout } from './layout.ts';
 import type { Refusal } from './plan.ts';
 
+/** Why there is no plan. `stuck`: a VM cannot be moved, or no host suits it; more room changes nothing. */
+export type Proof = 'stuck' | 'too-full';
+
 /**
- * Returns true if no plan exists, whatever the search did not try. The layout is as before the wave, with its hosts
- * closed. False says nothing.
+ * Returns why no plan exists, whatever the search did not try; null: nothing is proven. The layout is as before the
+ * wave, with its hosts closed.
  */
-export function isProven(
+export function proofOf(
   layout: Layout,
   hosts: readonly number[],
   { obstacle, vms }: { readonly obstacle: Refusal['obstacle']; readonly vms: readonly number[] },
-): boolean {
-  if (obstacle === 'no-order') return false;
-  if (obstacle === 'no-room-for-loss') return isTooFullForLoss(layout, hosts);
+): Proof | null {
+  if (obstacle === 'no-order') return null;
+  if (obstacle === 'no-room-for-loss') return isTooFullForLoss(layout, hosts) ? 'too-full' : null;
   const isStuck = (vm: number): boolean => holdOf(layout.model, vm) !== null || layout.choices(layout.lead(vm)) === 0;
-  return vms.some(isStuck) || isTooFull(layout, hosts);
+  return vms.some(isStuck) ? 'stuck' : isTooFull(layout, hosts) ? 'too-full' : null;
 }
 
 /** Returns true if the VMs of the hosts need more memory than all other hosts have free. */

@@ -8,7 +8,7 @@ import type { Journey } from './journey.ts';
 import type { Layout } from './layout.ts';
 import { fullestHost, loseHost, type RoomOptions } from './loss.ts';
 import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
-import { isProven, isTooFull } from './proof.ts';
+import { isTooFull, type Proof, proofOf } from './proof.ts';
 import { type ScheduleOptions, schedule } from './schedule.ts';
 import { type Budget, placeAll } from './search.ts';
 
@@ -19,19 +19,33 @@ export type WaveOutcome =
       readonly kind: 'none';
       readonly obstacle: Refusal['obstacle'];
       readonly vms: readonly number[];
-      readonly proven: boolean;
+      readonly proof: Proof | null;
     };
 
 /** What came of one attempt. */
-type Attempt = Extract<WaveOutcome, { kind: 'wave' }> | Omit<Extract<WaveOutcome, { kind: 'none' }>, 'proven'>;
+type Attempt = Extract<WaveOutcome, { kind: 'wave' }> | Omit<Extract<WaveOutcome, { kind: 'none' }>, 'proof'>;
 
-/**
- * Plans the wave that empties `hosts`; the numbers of its moves begin at `firstId`. The hosts are closed afterwards.
- */
-export function planWave(
+/** What a wave is planned with. */
+export interface WaveOptions {
+  /** The number of its first move. */
+  readonly firstId: number;
+  readonly budget: Budget;
+}
+
+/** Plans the wave that empties `hosts`. On success the hosts are closed and the layout is as after the wave. */
+export function planWave(layout: Layout, hosts: readonly number[], options: WaveOptions): WaveOutcome {
+  return planned(layout, hosts, { ...options, isKept: true });
+}
+
+/** As `planWave`; the layout is as before, whatever the outcome. */
+export function tryWave(layout: Layout, hosts: readonly number[], options: WaveOptions): WaveOutcome {
+  return planned(layout, hosts, { ...options, isKept: false });
+}
+
+function planned(
   layout: Layout,
   hosts: readonly number[],
-  { firstId, budget }: { readonly firstId: number; readonly budget: Budget },
+  { isKept, firstId, budget }: WaveOptions & { readonly isKept: boolean },
 ): WaveOutcome {
   const mark = layout.mark();
   const tiers = hosts.map((host) => layout.tierOf(host));
@@ -43,17 +57,17 @@ export function planWave(
     layout.undo(mark);
     outcome = attempt(layout, hosts, { firstId, budget, inSequence: true });
   }
-  if (outcome.kind === 'wave') {
+  if (outcome.kind === 'wave' && isKept) {
     layout.rebase();
     return outcome;
   }
   layout.undo(mark);
-  const proven = isProven(layout, hosts, outcome);
+  const found = outcome.kind === 'wave' ? outcome : { ...outcome, proof: proofOf(layout, hosts, outcome) };
   for (const [number, host] of hosts.entries()) {
     const tier = tiers[number] ?? null;
     if (tier !== null) layout.reopen(host, { tier, kind: layout.kind[host] ?? 0 });
   }
-  return { ...outcome, proven };
+  return found;
 }
 
 function attempt(
@@ -86,14 +100,8 @@ function attempt(
 }
 
 /** VMs that are moving to one of the hosts now. */
-function arrivingAt(layout: Layout, hosts: readonly number[]): number[] {
-  const { vms } = layout.model;
-  const isComing = vms.some((vm) => vm !== null && vm.movingTo !== null);
-  if (!isComing) return [];
-  return [...vms.keys()].filter((index) => {
-    const vm = vms[index] ?? null;
-    return vm !== null && vm.movingTo !== null && hosts.includes(layout.model.destination(vm));
-  });
+function arrivingAt({ model }: Layout, hosts: readonly number[]): number[] {
+  return hosts.flatMap((host) => [...(model.arriving[host] ?? [])]);
 }
 
 /**

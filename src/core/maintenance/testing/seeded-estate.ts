@@ -35,7 +35,7 @@ export const SEEDED_POLICY: EstatePolicy = {
 };
 
 /** Returns numbers from 0 to 1, determined by the seed (mulberry32). */
-function randomOf(seed: number): () => number {
+export function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
