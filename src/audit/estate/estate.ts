@@ -39,9 +39,9 @@ export interface Gap {
   readonly aspect: Aspect;
   /**
    * `file`, `tab`, `column`: it is missing; `join`: a value names an object that does not exist; `value`: the value
-   * cannot be parsed.
+   * cannot be parsed; `twin`: two exports are of one site, and one of them was merged into the other.
    */
-  readonly kind: 'file' | 'tab' | 'column' | 'join' | 'value';
+  readonly kind: 'file' | 'tab' | 'column' | 'join' | 'value' | 'twin';
   readonly file: string;
   readonly part: string;
   readonly column: string;

@@ -75,6 +75,8 @@ export function gapText(gap: Gap, naming: Naming): string {
       return `${part === '' ? '' : `${part}: `}${column} is missing${file}${count === 0 ? '' : ` (${counted(count, 'time')})`}`;
     case 'join':
       return `${part}: ${column} names something that is not in the export (${counted(count, 'time')}${such})${file}`;
+    case 'twin':
+      return `${part} and ${gap.platform} describe the same site, with ${counted(count, 'host')} in common${file === '' ? '' : ` (${naming.file(gap.file)})`}: each host is counted once`;
     case 'value':
       return `${part}: ${column} cannot be understood (${counted(count, 'time')}${such})${file}`;
   }
