@@ -31,8 +31,8 @@ interface Group {
   readonly gaps: number;
 }
 
-/** Platforms whose exports describe the same products. */
-const FAMILY: Readonly<Record<string, string>> = { rvtools: 'vsphere' };
+/** RVTools and vSphere's own JSON describe the same product. */
+const familyOf = (platform: string): string => (platform === 'rvtools' ? 'vsphere' : platform);
 
 function groupsOf(estate: Estate): readonly Group[] {
   const byGroup = Map.groupBy(estate.hosts.values(), ({ group }) => group);
@@ -41,7 +41,7 @@ function groupsOf(estate: Estate): readonly Group[] {
     [...byGroup]
       .map(([group, hosts]) => ({
         group,
-        platform: FAMILY[hosts[0]?.platform ?? ''] ?? hosts[0]?.platform ?? '',
+        platform: familyOf(hosts[0]?.platform ?? ''),
         hosts,
         vms: new Set((vms.get(group) ?? []).map(({ name }) => name)),
         gaps: estate.gaps.filter((gap) => gap.blocks && gap.group === group).length,

@@ -54,6 +54,14 @@ export function reasonText(reason: Reason, naming: Naming): string {
       return `${vmName(reason.vm, naming)} has ${memoryText(reason.neededMib)}, the largest other host ${memoryText(reason.largestMib)}`;
     case 'memory':
       return `its VMs need ${memoryText(reason.neededMib)}, the other ${counted(reason.hosts, 'host')} of the cluster have ${memoryText(reason.freeMib)} free`;
+    case 'together': {
+      const rule = quoted(naming, 'rule', reason.rule.name);
+      const why =
+        reason.largestMib === null
+          ? 'and no other host can take all of them'
+          : `they need ${memoryText(reason.neededMib)}, and the largest other host has ${memoryText(reason.largestMib)}`;
+      return `rule${rule} keeps ${counted(reason.members, 'VM')} on one host, ${why}`;
+    }
     case 'rule':
       return `rule${quoted(naming, 'rule', reason.rule.name)} keeps ${counted(reason.members, 'VM')} apart, ${counted(reason.hosts, 'other host')} would be left for them`;
   }
@@ -112,6 +120,13 @@ export function doubtText(doubt: Doubt, naming: Naming): string {
     }
     case 'count':
       return `the host counts ${counted(doubt.said, 'running VM')}, the export lists ${doubt.listed} here`;
+    case 'reserve': {
+      const left =
+        doubt.leftMib === null
+          ? 'no host would be left to lose'
+          : `${memoryText(doubt.neededMib)} of reserved memory would have ${memoryText(doubt.leftMib)}`;
+      return `the cluster keeps room for the loss of ${counted(doubt.lost, 'host')}; with this host out of service ${left}, and the platform may refuse to evacuate it`;
+    }
     case 'state unknown':
       return 'whether the host is in service is not said';
     case 'no cluster':
@@ -127,6 +142,7 @@ export function evidenceOf(finding: Reason | Doubt): readonly Evidence[] {
     case 'too large':
       return [finding.vm.evidence];
     case 'rule':
+    case 'together':
       return [finding.rule.evidence];
     case 'unknown':
       return [finding.unknown.evidence];

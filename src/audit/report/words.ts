@@ -76,6 +76,22 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
     text: 'shares a disk over a SCSI bus, with which its platform moves it live under conditions or not at all',
     confirm: 'Look at the bus sharing of the SCSI controllers, and ask the owner of the guest cluster.',
   },
+  'affinity group': {
+    text: 'is in a group whose VMs must be on one host, and its platform moves one VM at a time',
+    confirm: 'Ask whether the group may become a preference.',
+  },
+  'encrypted memory': {
+    text: 'has memory that its processor encrypts (SEV, TDX, SGX), with which its platform does not move it live',
+    confirm: 'Look at the confidential computing settings of the VM.',
+  },
+  eviction: {
+    text: 'is stopped, not moved, when its node is drained',
+    confirm: 'Look at the eviction strategy of the VM.',
+  },
+  'node file': {
+    text: 'needs a file of its host to start there',
+    confirm: 'Look whether all hosts have the file, or take it from the VM.',
+  },
   'scsi reservation': {
     text: 'holds SCSI reservations, with which its platform does not move it live',
     confirm: 'Ask the owner of the guest cluster.',
@@ -121,6 +137,7 @@ export const SIGN_WORDS: Readonly<Record<Family, string>> = {
   network: 'they alone are on a network that does not leave its host',
   rule: 'a rule keeps them on different hosts',
   lun: 'their hosts see a LUN that is always reserved',
+  'raw lun': 'their hosts see a LUN that no datastore uses',
   names: 'their names differ only in how they are counted',
   shape: 'they have equal processors, memory and disks',
   addresses: 'they have addresses that are given without a network',

@@ -36,7 +36,7 @@ const SIGNS: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['host', ['name-label', 'enabled', 'memory-total']],
   ['host', ['name-label', 'enabled', 'hostname']],
   ['network', ['name-label', 'bridge']],
-  ['pool', ['master', 'default-SR']],
+  ['pool', ['master', 'ha-enabled']],
 ];
 
 const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
@@ -49,6 +49,7 @@ const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['sr', ['name_label', 'shared', 'content_type']],
   ['host', ['name_label', 'enabled', 'hostname']],
   ['network', ['name_label', 'bridge']],
+  ['pool', ['master', 'ha_enabled']],
 ];
 
 /** Names of JSON's references, translated to those of xe. */

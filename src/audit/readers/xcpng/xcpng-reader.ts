@@ -1,6 +1,6 @@
 /** XCP-ng and XenServer: records of XAPI. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
+import type { Disk, Evidence, FailoverReserve, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
 import { ExportSite, sitesOf } from '../export-site.ts';
@@ -78,6 +78,7 @@ class PoolReader {
       ...this.#site.origin,
       key: this.#site.key('pool'),
       name: this.#site.named('the pool'),
+      reserve: this.#reserve(),
     });
     this.#into.host(
       plainHost({
@@ -223,6 +224,14 @@ class PoolReader {
       const place = evidence(file, 'vms-which-prevent-evacuation', vm, 'reason', reason);
       return { kind: 'platform verdict', effect: 'blocks', subject, evidence: place };
     });
+  }
+
+  /** Returns the room that the pool's high availability keeps for lost hosts. */
+  #reserve(): FailoverReserve | undefined {
+    const pool = this.#site.of('pool').find(({ values }) => flagOf(values.get('ha-enabled')) === true);
+    const hosts = numberOf(pool?.values.get('ha-host-failures-to-tolerate')) ?? 0;
+    if (pool === undefined || hosts < 1) return undefined;
+    return { hosts, evidence: evidence(pool.file, 'pool', '', 'ha-host-failures-to-tolerate', hosts) };
   }
 
   #hostKey(uuid: string): string {
