@@ -175,6 +175,7 @@ export const TIES = [
   'host tpm',
   'cpu pin',
   'cpu passthrough',
+  'cpu model',
   'dedicated cpu',
   'cpu limit',
   'latency',

@@ -5,8 +5,9 @@
  */
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
+import { type MemoryKind, memoryOf } from './memory.ts';
 import type { Doubt, Reason } from './reasons.ts';
-import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
+import type { Room, Rooms } from './room.ts';
 import { togetherReasons, unitsAmong } from './together.ts';
 import { targetsOf, type VmTargets } from './vm-targets.ts';
 

@@ -5,7 +5,8 @@
  */
 import type { Host, Rule, TieKind, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
-import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
+import { type MemoryKind, memoryOf } from './memory.ts';
+import type { Room, Rooms } from './room.ts';
 
 export interface LossFinding {
   readonly host: Host;

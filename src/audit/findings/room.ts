@@ -5,13 +5,8 @@
 import { rankHosts, spread } from '../../core/plan/placement/spread-placement.ts';
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
+import { type MemoryKind, memoryOf } from './memory.ts';
 import { inCommon, unitsAmong } from './together.ts';
-
-/**
- * `configured`: the memory that VMs are given. `reserved`: the memory that an overcommitting platform reserves for
- * them.
- */
-export type MemoryKind = 'configured' | 'reserved';
 
 export interface RoomQuestion {
   /** The host that is to be drained. */
@@ -28,11 +23,6 @@ export interface RoomAnswer {
   readonly unplaced: readonly Vm[];
   /** Moves of VMs that are on other hosts. */
   readonly displaced: number;
-}
-
-/** Returns a VM's memory in MiB. */
-export function memoryOf(vm: Vm, memory: MemoryKind): number {
-  return memory === 'configured' ? (vm.memoryMib ?? 0) : (vm.reservedMib ?? vm.memoryMib ?? 0);
 }
 
 interface Memory {

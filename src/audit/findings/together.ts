@@ -2,8 +2,8 @@
 import type { Rule, Vm } from '../estate/estate.ts';
 import { compare } from '../estate/estate-builder.ts';
 import type { EstateIndex } from './estate-index.ts';
+import { memoryOf } from './memory.ts';
 import type { Reason } from './reasons.ts';
-import { memoryOf } from './room.ts';
 
 /** Running VMs of one host that must stay together, with the rule that comes first by key. */
 export interface Unit {

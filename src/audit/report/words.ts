@@ -39,6 +39,10 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
     text: "sees its host's own processor and moves only to hosts of the same model",
     confirm: "Compare the hosts' processors and microcode.",
   },
+  'cpu model': {
+    text: 'has a CPU model that not every processor can offer',
+    confirm: "Compare the hosts' processors with the model.",
+  },
   'dedicated cpu': {
     text: 'has processors of its own, and moves only to a host that has as many free',
     confirm: 'Look whether the other hosts hand out dedicated processors.',
@@ -53,7 +57,7 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
   pinned: { text: 'may run only on hosts that a rule names', confirm: 'Ask who made the rule and why.' },
   'agent vm': { text: 'belongs to its host and stays on it', confirm: 'The platform stops it when the host goes.' },
   'not highly available': {
-    text: 'is not in the failover cluster: nothing starts it elsewhere when its host is lost',
+    text: 'is no role of the failover cluster: a drain leaves it where it is, and a lost host takes it along',
     confirm: 'Look at the roles of the cluster.',
   },
   'platform verdict': {

@@ -274,6 +274,12 @@ function configTies(fields: unknown, at: (column: string, value: unknown) => Evi
       subject: '',
       evidence: at('config.memoryReservationLockedToMax', true),
     });
+  const isEncrypted = flagOf(pick(config, 'sevEnabled')) === true || flagOf(pick(config, 'tdxEnabled')) === true;
+  const hasEnclave = (numberOf(pick(config, 'sgxInfo', 'epcSize')) ?? 0) > 0;
+  if (isEncrypted || hasEnclave) {
+    const column = isEncrypted ? 'config.sevEnabled' : 'config.sgxInfo.epcSize';
+    ties.push({ kind: 'encrypted memory', effect: 'blocks', subject: '', evidence: at(column, true) });
+  }
   const tolerance = pickText(fields, 'runtime', 'faultToleranceState');
   if (tolerance === 'running')
     ties.push({
