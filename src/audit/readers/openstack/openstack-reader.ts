@@ -79,7 +79,7 @@ class CloudReader {
           );
           // A list with a further page has a link to it.
           if (listOf(fieldsOf(value)[`${list}_links`]).length > 0)
-            this.#site.gap('vms', 'value', document.file, `the list of ${list}`, 'only its first page');
+            this.#site.gap('vms', 'column', document.file, `the list of ${list}`, 'a further page');
         }
     }
   }
@@ -317,7 +317,7 @@ function flavorTies(flavor: unknown, at: At): readonly Tie[] {
     if (/^resources\d*:(?:VGPU|PGPU)$/.test(name))
       ties.push({ kind: 'gpu', effect: 'blocks', subject: String(value), evidence: place });
     // Without a secret that the cloud keeps, Nova does not move the state of a virtual TPM.
-    const isKept = /^(?:host|deployment)$/.test(String(specs['hw:tpm_secret_security'] ?? ''));
+    const isKept = /^(?:host|deployment)$/.test(textAtPath(specs, 'hw:tpm_secret_security'));
     if (name === 'hw:tpm_version')
       ties.push({
         kind: isKept ? 'soft tpm' : 'platform verdict',
