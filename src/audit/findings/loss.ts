@@ -80,7 +80,9 @@ function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): 
 }
 
 function isBound(vm: Vm, host: Host, index: EstateIndex): boolean {
-  if (vm.ties.some(({ kind, effect }) => effect === 'blocks' && HARDWARE.has(kind))) return true;
+  const stays = (kind: TieKind, effect: string): boolean =>
+    kind === 'not highly available' || (effect === 'blocks' && HARDWARE.has(kind));
+  if (vm.ties.some(({ kind, effect }) => stays(kind, effect))) return true;
   return vm.disks.some((disk) => {
     if (disk.isMedia) return false;
     const reach = (disk.storage === null ? undefined : index.estate.storages.get(disk.storage)?.reach) ?? disk.reach;

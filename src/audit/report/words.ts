@@ -44,12 +44,12 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
     confirm: "Compare the hosts' processors with the model.",
   },
   'dedicated cpu': {
-    text: 'has processors of its own, and moves only to a host that has as many free',
+    text: 'has dedicated processors, and moves only to a host that has as many free',
     confirm: 'Look whether the other hosts hand out dedicated processors.',
   },
   'cpu limit': { text: 'hides processor features so that it can move', confirm: 'Nothing needs to be done.' },
   latency: {
-    text: 'is set to high latency sensitivity, which keeps processors and memory of a host for it',
+    text: 'has high latency sensitivity, which reserves processors and memory of a host for it',
     confirm: 'Look at the latency sensitivity of the VM.',
   },
   'locked memory': { text: 'has all its memory reserved', confirm: 'Look at the memory reservation of the VM.' },
@@ -73,11 +73,11 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
   'fault tolerance': { text: 'has a running shadow on a second host', confirm: 'Look at its fault tolerance.' },
   'soft tpm': { text: 'has a virtual TPM, whose state moves with it', confirm: 'Nothing needs to be done.' },
   'pod affinity': {
-    text: 'must be on the host of another VM, so the two move together, the other one first',
+    text: 'must be on the host of another VM, which has to move first',
     confirm: 'Ask whether the rule is meant.',
   },
   'shared bus': {
-    text: 'shares a disk over a SCSI bus, with which its platform moves it live under conditions or not at all',
+    text: 'shares a disk over a SCSI bus, which allows a live move under conditions or not at all',
     confirm: 'Look at the bus sharing of the SCSI controllers, and ask the owner of the guest cluster.',
   },
   'affinity group': {
@@ -142,10 +142,10 @@ export const SIGN_WORDS: Readonly<Record<Family, string>> = {
   rule: 'a rule keeps them on different hosts',
   lun: 'their hosts see a LUN that is always reserved',
   'raw lun': 'their hosts see a LUN that no datastore uses',
-  names: 'their names differ only in how they are counted',
+  names: 'their names differ only in their number',
   shape: 'they have equal processors, memory and disks',
-  addresses: 'they have addresses that are given without a network',
-  words: 'names, notes or networks have a word of clustering',
+  addresses: 'they have link-local addresses',
+  words: 'their names, notes or networks contain a word used for clusters',
   bus: 'they have controllers that share disks',
   together: 'a rule keeps them on one host, whose loss takes all of them',
   kubernetes: 'they look like nodes of Kubernetes, which share no disk',
