@@ -11,6 +11,7 @@ import * as views from './views.ts';
 export const PARAMETERS = {
   vm: Type.String({ ...Name, description: 'name or id of a VM' }),
   host: Name,
+  drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
   node: Name,
   network: Name,
   mac: MacAddress,
@@ -213,6 +214,38 @@ export const OPERATIONS = {
     ifMatch: true,
     status: 204,
     errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
+  planHostDrain: operation('POST /v1/hosts/{host}/drain-plan', 'maintenance', 'Show what draining a host would do', {
+    body: requests.DrainHostSchema,
+    answer: views.DrainPlanSchema,
+    errors: ['not-found', 'conflict', 'no-capacity', 'too-large'],
+  }),
+  drainHost: operation('POST /v1/hosts/{host}/drain', 'maintenance', 'Empty a host for maintenance', {
+    body: requests.DrainHostSchema,
+    status: 202,
+    answer: views.DrainSchema,
+    errors: ['not-found', 'conflict', 'no-capacity', 'too-large'],
+  }),
+  undrainHost: operation('POST /v1/hosts/{host}/undrain', 'maintenance', 'Take a host back into service', {
+    answer: views.HostSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  listDrains: operation('GET /v1/drains', 'maintenance', 'List drains', all(views.DrainSchema)),
+  getDrain: operation('GET /v1/drains/{drain}', 'maintenance', 'Show a drain', {
+    answer: views.DrainSchema,
+    errors: ['not-found'],
+  }),
+  pauseDrain: operation('POST /v1/drains/{drain}/pause', 'maintenance', 'Begin no further move of a drain', {
+    answer: views.DrainSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  resumeDrain: operation('POST /v1/drains/{drain}/resume', 'maintenance', 'Go on with a drain', {
+    answer: views.DrainSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  cancelDrain: operation('POST /v1/drains/{drain}/cancel', 'maintenance', 'End a drain after the moves under way', {
+    answer: views.DrainSchema,
+    errors: ['not-found', 'conflict'],
   }),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {

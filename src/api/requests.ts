@@ -28,6 +28,22 @@ const CpuModel = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$',
   description: '`baseline`, or a QEMU CPU model every host can offer',
 });
+/** What people say of a change, for other people: a line. */
+const Remark = (charsMax: number, description: string) =>
+  Type.String({ minLength: 1, maxLength: charsMax, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
+
+export const DrainHostSchema = Type.Object(
+  {
+    parallel: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 8, description: 'moves at once from and to one host; default: 2' }),
+    ),
+    reason: Type.Optional(Remark(500, 'why, for whoever looks at the host')),
+    change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
+  },
+  { ...strict, title: 'DrainHost' },
+);
+export type DrainHost = View<typeof DrainHostSchema>;
+
 const AffinityGroup = Type.String({
   pattern: NAME_PATTERN,
   description: 'anti-affinity group: no host ever has two VMs of it',

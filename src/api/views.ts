@@ -202,6 +202,17 @@ export const HostSchema = Type.Object(
     drainable: Type.Boolean({ description: 'all its VMs could be migrated away now' }),
     drainBlockers: Type.Array(Type.String(), { description: 'why it is not drainable' }),
     cordoned: Type.Boolean({ description: 'no VM is placed here' }),
+    maintenance: nullable(
+      Type.Object(
+        {
+          drain: Type.String({ description: 'its drain' }),
+          isEmpty: Type.Boolean(),
+          since: time,
+          reason: nullable(text),
+        },
+        { ...strict, description: 'the host is emptied, or was, and takes no VM until somebody takes it back' },
+      ),
+    ),
     quarantined: Type.Boolean({ description: 'a VM of it was declared lost; other hosts drop its tunnel' }),
     quarantineReason: nullable(text),
     vms: Type.Array(Type.String(), { description: 'names of the VMs whose current incarnation is here' }),
@@ -557,6 +568,66 @@ export const ProblemSchema = Type.Object(
   { ...strict, title: 'Problem', description: 'RFC 9457 problem details' },
 );
 export type Problem = View<typeof ProblemSchema>;
+
+const moveFields = {
+  id: Type.Integer({ description: 'number within the drain' }),
+  vm: text,
+  from: text,
+  to: text,
+  after: Type.Array(Type.Integer(), { description: 'moves that must have ended before this one begins' }),
+  why: oneOf(['evacuate', 'make-room', 'by-way']),
+  memoryBytes: bytes,
+  foretoldMs: Type.Number({ description: 'how long the move was predicted to take' }),
+  foretoldPauseMs: Type.Number({ description: 'how long the guest was predicted to stand still' }),
+};
+
+export const DrainPlanSchema = Type.Object(
+  {
+    hosts: Type.Array(text),
+    durationMs: Type.Number({ description: 'predicted, from the first move to the last' }),
+    movedBytes: bytes,
+    moves: Type.Array(Type.Object({ ...moveFields, startsAtMs: Type.Number() }, strict)),
+  },
+  { ...strict, title: 'DrainPlan', description: 'what a drain would do now; the plan was proven by a second program' },
+);
+export type DrainPlan = View<typeof DrainPlanSchema>;
+
+export const DRAIN_STATES = ['running', 'paused', 'cancelling', 'drained', 'cancelled'] as const;
+
+export const DrainSchema = Type.Object(
+  {
+    id: text,
+    revision,
+    hosts: Type.Array(text),
+    state: oneOf(DRAIN_STATES),
+    who: Type.String({ description: 'name of the token that asked for it' }),
+    reason: nullable(text),
+    change: nullable(text),
+    parallel: Type.Integer(),
+    task: Type.String({ description: 'id of the task that ends with the drain' }),
+    stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
+    moves: Type.Array(
+      Type.Object(
+        {
+          ...moveFields,
+          state: oneOf(['waiting', 'moving', 'moved', 'gone']),
+          startedAt: nullable(time),
+          endedAt: nullable(time),
+          measuredPauseMs: nullable(Type.Number()),
+          note: nullable(text),
+        },
+        strict,
+      ),
+    ),
+    deviations: Type.Array(Type.Object({ at: time, what: text }, strict), {
+      description: 'what went otherwise than foretold, oldest first',
+    }),
+    createdAt: time,
+    endedAt: nullable(time),
+  },
+  { ...strict, title: 'Drain' },
+);
+export type Drain = View<typeof DrainSchema>;
 
 export const WATCH_KINDS = [
   'vm',

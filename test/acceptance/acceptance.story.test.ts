@@ -10,6 +10,7 @@ import { elsewhere } from './elsewhere.ts';
 import { floods } from './flood.ts';
 import { halted } from './halted.ts';
 import { images } from './images.ts';
+import { maintenance } from './maintenance.ts';
 import { networks } from './networks.ts';
 import { security } from './security.ts';
 import { storage } from './storage.ts';
@@ -19,6 +20,7 @@ const AREAS: Readonly<Record<string, readonly Case[]>> = {
   verbs,
   'halted guests': halted,
   elsewhere,
+  maintenance,
   consoles,
   images,
   networks,

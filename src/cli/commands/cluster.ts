@@ -20,6 +20,7 @@ import { formatFields, formatTable } from '../table.ts';
 import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
+import { addMaintenanceCommands } from './maintenance.ts';
 import {
   CONTROL_TABLE,
   DISK_TABLE,
@@ -55,6 +56,7 @@ interface HostListOptions {
 
 function addHosts(program: Command, io: Io): void {
   const host = program.command('host').description('hosts');
+  addMaintenanceCommands(program, host, io);
   host
     .command('list')
     .description('list hosts')
@@ -116,6 +118,7 @@ function describeHost(host: Host): string {
     ['Agent', `${host.agent}${host.agentAgeMs === null ? '' : `, seen ${(host.agentAgeMs / 1_000).toFixed(1)} s ago`}`],
     ['Drainable', host.drainable ? 'yes' : 'no'],
     ['Blockers', host.drainBlockers],
+    ['Maintenance', maintenanceText(host.maintenance)],
     ['Cordoned', host.cordoned ? 'yes' : 'no'],
     ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
     ['VMs', host.vms],
@@ -125,6 +128,12 @@ function describeHost(host: Host): string {
     ['Joined', host.joinedAt],
     ['Revision', host.revision],
   ]);
+}
+
+function maintenanceText(maintenance: Host['maintenance']): string {
+  if (maintenance === null) return 'no';
+  const { drain, isEmpty, since, reason } = maintenance;
+  return `${isEmpty ? 'drained' : 'draining'} since ${since} (${drain})${reason === null ? '' : `: ${reason}`}`;
 }
 
 interface NetworkOptions {

@@ -20,13 +20,18 @@ export const EVENT_TABLE: Presentation<Event> = {
   name: (event) => event.revision,
 };
 
+const maintenanceWord = (maintenance: Host['maintenance']): string =>
+  maintenance === null ? '' : maintenance.isEmpty ? 'drained' : 'draining';
+
 export const HOST_TABLE: Presentation<Host> = {
   header: ['NAME', 'AGENT', 'DRAINABLE', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
   row: (host, colours) => [
     host.name,
     host.agent === 'alive' ? colours.green(host.agent) : colours.red(host.agent),
     yes(host.drainable),
-    [host.cordoned ? 'cordoned' : '', host.quarantined ? 'quarantined' : ''].filter(Boolean).join(', ') || '-',
+    [maintenanceWord(host.maintenance), host.cordoned ? 'cordoned' : '', host.quarantined ? 'quarantined' : '']
+      .filter(Boolean)
+      .join(', ') || '-',
     String(host.vms.length),
     `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)}`,
     String(host.vcpus),

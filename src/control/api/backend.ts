@@ -23,6 +23,7 @@ import type {
   DeleteStorageQuery,
   DiskFateQuery,
   DiskQuery,
+  DrainHost,
   EventFilter,
   EventQuery,
   HostQuery,
@@ -46,6 +47,8 @@ import type {
   Cluster,
   ControlNode,
   Disk,
+  Drain,
+  DrainPlan,
   Event,
   GuestCluster,
   Health,
@@ -191,6 +194,15 @@ export interface Backend extends GuestClusterBackend {
   patchHost(name: string, patch: PatchHost & Conditional, call: Call): Promise<Host>;
   /** `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`: never mind). */
   deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
+  /** What draining the host would do; `no-capacity` names what stands in the way. */
+  planHostDrain(host: string, request: DrainHost, call: Call): Promise<DrainPlan>;
+  drainHost(host: string, request: DrainHost, call: Call): Promise<Drain>;
+  undrainHost(host: string, call: Call): Promise<Host>;
+  listDrains(query: PageQuery, call: Call): Promise<Page<Drain>>;
+  getDrain(id: string, call: Call): Promise<Drain>;
+  pauseDrain(id: string, call: Call): Promise<Drain>;
+  resumeDrain(id: string, call: Call): Promise<Drain>;
+  cancelDrain(id: string, call: Call): Promise<Drain>;
   listStorageNodes(query: PageQuery, call: Call): Promise<Page<StorageNode>>;
   getStorageNode(name: string, call: Call): Promise<StorageNode>;
   /** `conflict` unless the node does not answer, `lost` is set, and the loss was `confirmed`. */

@@ -33,7 +33,8 @@ test('every answer fits the schema of its operation', async (t) => {
   const { ask, cluster } = await setUp(t, {}, { hosts: 4, storageNodes: 2 });
   const content = Buffer.from('kernel');
   const sha256 = createHash('sha256').update(content).digest('hex');
-  const names = { ...NAMES, sha256 };
+  const names: Partial<Record<ParameterName, string>> = { ...NAMES, sha256 };
+  let drainTask = '';
 
   const must = async (...asked: Parameters<typeof ask>): Promise<Answer> => {
     const answer = await ask(...asked);
@@ -61,6 +62,8 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));
     if (id === 'resetVm') await ended(await must('POST /v1/vms/web1/start'));
     if (id === 'deleteStorageNode') await lose(cluster, 's2');
+    if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
+    if (id === 'pauseDrain') names.drain = String((await must('POST /v1/hosts/h4/drain', {})).json.id);
     const queries: Record<string, string> = {
       putArtifact: '?kind=kernel',
       deleteStorageNode: '?lost=true&confirmed=true',
@@ -73,6 +76,7 @@ test('every answer fits the schema of its operation', async (t) => {
     assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
     if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
     if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
+    if (id === 'drainHost') [names.drain, drainTask] = [String(answer.json.id), String(answer.json.task)];
     await ended(answer);
     names.task ??= String((answer.json.task as { id?: string } | null)?.id);
   }
@@ -90,6 +94,8 @@ function bodiesOf(known: {
     patchVm: { labels: { tier: 'web' }, antiAffinity: null },
     vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
     patchHost: { cordoned: true },
+    planHostDrain: { parallel: 4 },
+    drainHost: { reason: 'new memory', change: 'CHG123' },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
     putImage: { direct: { kernel: sha256 } },
     createSharedDisk: { name: 'scratch', sizeBytes: 1024 ** 2 },

@@ -53,6 +53,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
   return {
     ...vmHandlers(backend),
     ...nodeHandlers(backend),
+    ...drainHandlers(backend),
     ...imageHandlers(backend),
     ...accessHandlers(backend),
     ...sharedDiskHandlers(backend),
@@ -126,7 +127,7 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
 type NodeOperations = Exclude<
   | Extract<OperationId, `${string}Host` | `${string}Hosts` | `${string}Nodes` | `${string}Node`>
   | Extract<OperationId, `${string}Network` | `${string}Networks` | `${string}Disk` | `${string}Disks`>,
-  SharedDiskOperations | GuestClusterOperations
+  SharedDiskOperations | GuestClusterOperations | DrainOperations
 >;
 
 function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
@@ -152,6 +153,23 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     },
     listDisks: ({ query, call }) => backend.listDisks(query, call),
     getDisk: ({ params, call }) => backend.getDisk(params.disk, call),
+  };
+}
+
+type DrainOperations =
+  | Extract<OperationId, `${string}Drain` | `${string}Drains`>
+  | Extract<OperationId, 'drainHost' | 'undrainHost'>;
+
+function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
+  return {
+    planHostDrain: ({ params, body, call }) => backend.planHostDrain(params.host, body, call),
+    drainHost: ({ params, body, call }) => backend.drainHost(params.host, body, call),
+    undrainHost: ({ params, call }) => backend.undrainHost(params.host, call),
+    listDrains: ({ query, call }) => backend.listDrains(query, call),
+    getDrain: ({ params, call }) => backend.getDrain(params.drain, call),
+    pauseDrain: ({ params, call }) => backend.pauseDrain(params.drain, call),
+    resumeDrain: ({ params, call }) => backend.resumeDrain(params.drain, call),
+    cancelDrain: ({ params, call }) => backend.cancelDrain(params.drain, call),
   };
 }
 

@@ -22,6 +22,7 @@ import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { findVm } from '../../core/request/basis.ts';
+import { undrainHost } from '../../core/request/drains.ts';
 import { cordonHost, removeHost } from '../../core/request/hosts.ts';
 import type {
   ArtifactUpload,
@@ -43,6 +44,7 @@ import { consolePorts } from './console-ports.ts';
 import { Consoles } from './consoles.ts';
 import { type BackendContext, observedBy } from './context.ts';
 import { keptDrainBlockers } from './drain-checks.ts';
+import { Drains } from './drains.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { ImagesBackend } from './images.ts';
@@ -68,6 +70,7 @@ export class ControlBackend implements Backend {
   readonly #access: AccessBackend;
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
+  readonly #drains: Drains;
   readonly #summary: Summary;
   /** The consoles that are open through this node; other control nodes ask for them. */
   readonly consoles: Consoles;
@@ -80,6 +83,7 @@ export class ControlBackend implements Backend {
     this.#access = new AccessBackend(context);
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
+    this.#drains = new Drains(context);
     this.#summary = new Summary(context);
     this.consoles = new Consoles({
       node: context.name,
@@ -255,6 +259,20 @@ export class ControlBackend implements Backend {
 
   async deleteHost(name: string, { off = false, ifMatch }: DeleteHostQuery & Conditional): Promise<void> {
     await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), { name, ifMatch, isOff: off }));
+  }
+
+  planHostDrain: Backend['planHostDrain'] = (host, request, { principal }) =>
+    this.#drains.plan(host, request, principal.name);
+  drainHost: Backend['drainHost'] = (host, request, { principal }) => this.#drains.start(host, request, principal.name);
+  listDrains: Backend['listDrains'] = (query, { signal }) => this.#drains.list(query, signal);
+  getDrain: Backend['getDrain'] = async (id) => this.#drains.get(id);
+  pauseDrain: Backend['pauseDrain'] = (id) => this.#drains.pause(id, true);
+  resumeDrain: Backend['resumeDrain'] = (id) => this.#drains.pause(id, false);
+  cancelDrain: Backend['cancelDrain'] = (id) => this.#drains.cancel(id);
+
+  async undrainHost(name: string): Promise<Host> {
+    await change(this.#context, (basis) => undrainHost(basis, name));
+    return this.getHost(name);
   }
 
   listStorageNodes: Backend['listStorageNodes'] = (query, { signal }) => {

@@ -142,7 +142,7 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
 }
 
 /** The drain of an id. CodedError 'not-found'. */
-function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
+export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
   const entry = records.drains.get(id as DrainId);
   if (entry !== undefined) return entry;
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });

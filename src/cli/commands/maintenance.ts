@@ -1,0 +1,193 @@
+/** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
+import { type Command, Option } from 'commander';
+import type { Drain, DrainPlan } from '../../api/views.ts';
+import type { Io } from '../io.ts';
+import { type Presentation, present, type Session } from '../session.ts';
+import { formatFields, formatTable } from '../table.ts';
+import { demandSuccess, waitForTask } from '../task-wait.ts';
+import { formatAge, formatBytes, parseCount, parseDuration } from '../units.ts';
+import { action, nameArgument } from './common.ts';
+
+/** A drain of many VMs takes long; it goes on whether or not somebody waits. */
+const TIMEOUT_MS = 3_600_000;
+
+interface DrainOptions {
+  readonly dryRun?: true;
+  readonly parallel?: number;
+  readonly reason?: string;
+  readonly change?: string;
+  readonly wait: boolean;
+  readonly timeout: number;
+}
+
+const DRAIN_TABLE: Presentation<Drain> = {
+  header: ['ID', 'HOSTS', 'STATE', 'MOVED', 'WHO', 'CHANGE', 'AGE'],
+  row: (drain) => [
+    drain.id,
+    drain.hosts.join(', '),
+    drain.stuck === null ? drain.state : `${drain.state}, stuck`,
+    `${drain.moves.filter(({ state }) => state === 'moved').length} of ${drain.moves.length}`,
+    drain.who,
+    drain.change ?? '-',
+    formatAge(Date.now() - Date.parse(drain.createdAt)),
+  ],
+  name: (drain) => drain.id,
+};
+
+/** Adds the commands named in the module's comment. `host`: the command that `drain` and `undrain` belong to. */
+export function addMaintenanceCommands(program: Command, host: Command, io: Io): void {
+  addHostCommands(host, io);
+  const maintenance = program.command('maintenance').description('drains: hosts that are emptied for maintenance');
+  maintenance
+    .command('list')
+    .description('list drains, those that have ended included')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.list('/v1/drains', { signal: io.signal }), DRAIN_TABLE);
+      }),
+    );
+  maintenance
+    .command('show')
+    .description('show a drain: each move, foretold against actual')
+    .argument('<drain>', 'id')
+    .action(
+      action(io, async (session, drain: string) => {
+        const client = await session.client();
+        const shown = await client.call(client.http.GET('/v1/drains/{drain}', { params: { path: { drain } } }));
+        await session.printOne(shown, DRAIN_TABLE, describeDrain);
+      }),
+    );
+  for (const [verb, description] of [
+    ['pause', 'begin no further move'],
+    ['resume', 'go on'],
+    ['cancel', 'end a drain once the moves under way have ended; what has moved stays'],
+  ] as const) {
+    maintenance
+      .command(verb)
+      .description(description)
+      .argument('<drain>', 'id')
+      .action(
+        action(io, async (session, drain: string) => {
+          const client = await session.client();
+          const params = { params: { path: { drain } } };
+          const changed = await client.call(client.http.POST(`/v1/drains/{drain}/${verb}`, params));
+          await session.printOne(changed, DRAIN_TABLE, () => `${drain}: ${changed.state}\n`);
+        }),
+      );
+  }
+}
+
+function addHostCommands(host: Command, io: Io): void {
+  host
+    .command('drain')
+    .description('move every VM off a host, so that it can be taken out of service')
+    .argument('<host>', 'name', nameArgument)
+    .option('--dry-run', 'show the plan and change nothing')
+    .option('--parallel <n>', 'moves at once from and to one host (default: 2)', (text) => parseCount(text))
+    .option('--reason <text>', 'why, for whoever looks at the host')
+    .option('--change <number>', 'the change that it belongs to')
+    .option('--no-wait', 'return as soon as the drain has begun')
+    .addOption(
+      new Option('--timeout <duration>', 'stop waiting after this long; the drain goes on')
+        .argParser(parseDuration)
+        .default(TIMEOUT_MS, '1h'),
+    )
+    .action(
+      action(io, async (session, name: string, options: DrainOptions) => {
+        const client = await session.client();
+        const { parallel, reason, change } = options;
+        const request = { params: { path: { host: name } }, body: present({ parallel, reason, change }) };
+        const plan = await client.call(client.http.POST('/v1/hosts/{host}/drain-plan', request));
+        if (options.dryRun === true) {
+          await session.printOne(plan, { name: () => name }, describePlan);
+          return;
+        }
+        session.say(describePlan(plan).trimEnd());
+        const drain = await client.call(client.http.POST('/v1/hosts/{host}/drain', request));
+        session.say(`${drain.id} has begun. End it with: gp maintenance cancel ${drain.id}`);
+        const ended = options.wait ? await waitForDrain(session, drain, options.timeout) : drain;
+        await session.printOne(ended, DRAIN_TABLE, () => (options.wait ? describeDrain(ended) : ''));
+      }),
+    );
+  host
+    .command('undrain')
+    .description('take a host that was drained back into service')
+    .argument('<host>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const changed = await client.call(
+          client.http.POST('/v1/hosts/{host}/undrain', { params: { path: { host: name } } }),
+        );
+        await session.printOne(changed, { name: () => name }, () => `${name} is in service again\n`);
+      }),
+    );
+}
+
+/** The drain at its end; CodedError 'failed' unless its hosts are empty. */
+async function waitForDrain(session: Session, { id, task }: Drain, timeoutMs: number): Promise<Drain> {
+  const client = await session.client();
+  const begun = await client.call(client.http.GET('/v1/tasks/{task}', { params: { path: { task } } }));
+  demandSuccess(await waitForTask(session, begun, timeoutMs));
+  return client.call(client.http.GET('/v1/drains/{drain}', { params: { path: { drain: id } } }));
+}
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
+
+function describePlan({ hosts, moves, durationMs, movedBytes }: DrainPlan): string {
+  const title = `${hosts.join(', ')}: ${moves.length} moves, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}\n`;
+  if (moves.length === 0) return title;
+  return (
+    title +
+    formatTable(
+      ['MOVE', 'VM', 'FROM', 'TO', 'AFTER', 'MEMORY', 'BEGINS', 'TAKES', 'PAUSE'],
+      moves.map((move) => [
+        String(move.id),
+        move.vm,
+        move.from,
+        move.to,
+        move.after.join(', ') || '-',
+        formatBytes(move.memoryBytes),
+        seconds(move.startsAtMs),
+        seconds(move.foretoldMs),
+        `${Math.round(move.foretoldPauseMs)} ms`,
+      ]),
+    )
+  );
+}
+
+function describeDrain(drain: Drain): string {
+  const fields = formatFields([
+    ['Id', drain.id],
+    ['Hosts', drain.hosts],
+    ['State', drain.state],
+    ['Stuck', drain.stuck ?? 'no'],
+    ['Asked by', drain.who],
+    ['Reason', drain.reason ?? '-'],
+    ['Change', drain.change ?? '-'],
+    ['Began', drain.createdAt],
+    ['Ended', drain.endedAt ?? '-'],
+    ['Deviations', drain.deviations.map(({ at, what }) => `${at} ${what}`)],
+  ]);
+  if (drain.moves.length === 0) return fields;
+  return `${fields}\n${formatTable(
+    ['MOVE', 'VM', 'FROM', 'TO', 'STATE', 'FORETOLD', 'TOOK', 'PAUSE FORETOLD', 'PAUSE', 'NOTE'],
+    drain.moves.map((move) => [
+      String(move.id),
+      move.vm,
+      move.from,
+      move.to,
+      move.state,
+      seconds(move.foretoldMs),
+      tookOf(move),
+      `${Math.round(move.foretoldPauseMs)} ms`,
+      move.measuredPauseMs === null ? '-' : `${Math.round(move.measuredPauseMs)} ms`,
+      move.note ?? '-',
+    ]),
+  )}`;
+}
+
+function tookOf({ startedAt, endedAt }: Drain['moves'][number]): string {
+  return startedAt === null || endedAt === null ? '-' : seconds(Date.parse(endedAt) - Date.parse(startedAt));
+}

@@ -1,0 +1,124 @@
+/** Drains through the API: a drain is recorded when its promise resolves; the leader's loop carries it out. */
+import type { DrainHost } from '../../api/requests.ts';
+import type { Drain, DrainPlan } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
+import type { DrainMove, DrainRecord } from '../../core/model/drain.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import type { Observed } from '../../core/request/basis.ts';
+import {
+  cancelDrain,
+  type DrainRequest,
+  findDrain,
+  pauseDrain,
+  planDrain,
+  startDrain,
+} from '../../core/request/drains.ts';
+import type { Page, PageQuery } from '../api/pages.ts';
+import { snapshotOf } from '../store/leader-store.ts';
+import { basisOf, change } from './changes.ts';
+import { type BackendContext, observedBy } from './context.ts';
+import { pageOfTable } from './table-page.ts';
+
+const MIB = 1024 ** 2;
+const time = (ms: number): string => new Date(ms).toISOString();
+const timeOrNull = (ms: number | null): string | null => (ms === null ? null : time(ms));
+
+/** Everything about drains but the hosts. */
+export class Drains {
+  readonly #context: BackendContext;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  /** Plans and changes nothing. The errors of `planDrain`. */
+  async plan(host: string, asked: DrainHost, who: string): Promise<DrainPlan> {
+    return planView(planDrain(basisOf(this.#context), this.#observed(), requestOf(host, asked, who)));
+  }
+
+  /** Begins a drain. The errors of `startDrain`. */
+  async start(host: string, asked: DrainHost, who: string): Promise<Drain> {
+    const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), requestOf(host, asked, who)));
+    return this.get(id);
+  }
+
+  /** Begins no further move, or goes on. */
+  async pause(id: string, isPaused: boolean): Promise<Drain> {
+    await change(this.#context, (basis) => pauseDrain(basis, id, isPaused));
+    return this.get(id);
+  }
+
+  /** Ends a drain once the moves under way have ended. */
+  async cancel(id: string): Promise<Drain> {
+    await change(this.#context, (basis) => cancelDrain(basis, id));
+    return this.get(id);
+  }
+
+  /** CodedError 'not-found'. */
+  get(id: string): Drain {
+    return drainView(findDrain({ records: snapshotOf(this.#context.store) }, id));
+  }
+
+  list(query: PageQuery, signal: AbortSignal): Promise<Page<Drain>> {
+    return pageOfTable(this.#context.store.drains, query, { signal, view: drainView });
+  }
+
+  #observed(): Observed {
+    const observed = observedBy(this.#context);
+    if (observed !== null) return observed;
+    throw new CodedError(
+      'unavailable',
+      'This control node does not lead, and only the leader knows which hosts answer.',
+      {
+        advice: 'Nothing was changed. Try again.',
+      },
+    );
+  }
+}
+
+/** A drain as the API shows it. */
+export function drainView({ value, revision }: Entry<DrainRecord>): Drain {
+  const { taskId, moves, deviations, createdAt, endedAt, ...rest } = value;
+  return {
+    ...rest,
+    hosts: [...rest.hosts],
+    revision: String(revision),
+    task: taskId,
+    moves: moves.map((move) => ({
+      ...moveView(move),
+      state: move.state,
+      startedAt: timeOrNull(move.startedAt),
+      endedAt: timeOrNull(move.endedAt),
+      measuredPauseMs: move.measuredPauseMs,
+      note: move.note,
+    })),
+    deviations: deviations.map(({ at, what }) => ({ at: time(at), what })),
+    createdAt: time(createdAt),
+    endedAt: timeOrNull(endedAt),
+  };
+}
+
+function planView({ waves, movedMib }: MaintenancePlan): DrainPlan {
+  return {
+    hosts: waves.flatMap(({ hosts }) => hosts),
+    durationMs: waves.reduce((sum, { durationMs }) => sum + durationMs, 0),
+    movedBytes: movedMib * MIB,
+    moves: waves.flatMap(({ moves }) => moves.map((move) => ({ ...moveView(move), startsAtMs: move.startsAtMs }))),
+  };
+}
+
+type Move = Pick<DrainMove, 'id' | 'name' | 'from' | 'to' | 'after' | 'why' | 'memoryMib' | 'durationMs' | 'pauseMs'>;
+
+function moveView({ id, name, from, to, after, why, memoryMib, durationMs, pauseMs }: Move) {
+  return {
+    ...{ id, vm: name, from, to, after: [...after], why },
+    memoryBytes: memoryMib * MIB,
+    foretoldMs: durationMs,
+    foretoldPauseMs: pauseMs,
+  };
+}
+
+function requestOf(host: string, { parallel, reason, change: number }: DrainHost, who: string): DrainRequest {
+  return { hosts: [host], who, parallel, reason, change: number };
+}
