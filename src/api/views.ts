@@ -592,7 +592,7 @@ export const DrainPlanSchema = Type.Object(
 );
 export type DrainPlan = View<typeof DrainPlanSchema>;
 
-export const DRAIN_STATES = ['running', 'paused', 'cancelling', 'drained', 'cancelled'] as const;
+const DRAIN_STATES = ['running', 'paused', 'cancelling', 'drained', 'cancelled'] as const;
 
 export const DrainSchema = Type.Object(
   {

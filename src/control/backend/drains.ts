@@ -78,7 +78,7 @@ export class Drains {
 }
 
 /** A drain as the API shows it. */
-export function drainView({ value, revision }: Entry<DrainRecord>): Drain {
+function drainView({ value, revision }: Entry<DrainRecord>): Drain {
   const { taskId, moves, deviations, createdAt, endedAt, ...rest } = value;
   return {
     ...rest,
