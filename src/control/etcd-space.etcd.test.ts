@@ -62,10 +62,9 @@ after(async () => {
 });
 
 test('VMs with large cloud-init are created and deleted until etcd would have been full: it is not', async () => {
-  const { context, world } = await startBackend(running);
-  let nowMs = 0;
-  const artifacts = new Artifacts(context, () => nowMs);
-  const vms = new VmsBackend(context, artifacts);
+  const { context, world, files } = await startBackend(running);
+  world.nowMs = 0;
+  const vms = new VmsBackend(context);
   const request = (name: string): CreateVm => ({
     name,
     start: false,
@@ -94,16 +93,15 @@ test('VMs with large cloud-init are created and deleted until etcd would have be
   assert.equal(world.storage.get('s1')?.artifacts.size, Math.ceil((2 * QUOTA) / USER_DATA.length));
   assert.ok(filledShare({ members: small.space.members, quotaBytes: QUOTA }) < 0.6);
   // Files that no VM needs any more are deleted after a while.
-  await artifacts.sweep();
-  nowMs += 600_001;
-  while ((await artifacts.sweep()).length > 0);
+  await files().round();
+  world.nowMs += 600_001;
+  while ((await files().round()).deleted.length > 0);
   assert.equal(world.storage.get('s1')?.artifacts.size, 0);
 });
 
 test('an admission that fails leaves no seed behind, and a refusal stores none', async () => {
   const { context, world } = await startBackend(running);
-  const artifacts = new Artifacts(context);
-  const vms = new VmsBackend(context, artifacts);
+  const vms = new VmsBackend(context);
   const request = { name: 'taken', start: false, disks: [{ sizeBytes: MIB }], cloudInit: { userData: USER_DATA } };
   await vms.create(request);
   const before = world.storage.get('s1')?.artifacts.size;

@@ -25,6 +25,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
   clock: systemClock,
   randomHex,
   log: { info: () => undefined, warn: () => undefined },
+  files: { copy: () => ({ done: never(), cancel: () => undefined }), remove: never },
   hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
   storage: {
     report: never,

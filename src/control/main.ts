@@ -17,6 +17,7 @@ import { ELECTION, PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
+import type { FileLink } from '../core/ports/file-link.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import type { QmpSessions } from '../core/qmp/qmp-sessions.ts';
@@ -37,7 +38,6 @@ import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import { ControlBackend } from './backend/control-backend.ts';
-import { ImageKeeper } from './backend/image-keeper.ts';
 import type { HostLogs, SerialPorts } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
@@ -47,6 +47,7 @@ import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
+import { createFileLink } from './links/file-link.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { type PathsToQemus, qmpOverTls } from './links/qmp-connector.ts';
@@ -94,7 +95,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd, randomHex, log);
   const links = linksOf(config, credentials, store, etcd);
-  const { clients, hosts, storage, paths, reach, qmp } = links;
+  const { clients, hosts, storage, files, paths, reach, qmp } = links;
   const state: ServerState = {
     leading: null,
     leader: null,
@@ -116,7 +117,6 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     console: (vm, takenBy) => backend.consoles.asked(vm, takenBy),
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
-  const keeper = new ImageKeeper({ clock, log, keep: backend.keepImages });
   const api = await startApi(config, credentials, backend, log);
   // Before any other request to etcd: a full etcd refuses them all.
   etcdSpace.start();
@@ -138,11 +138,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, paths, reach, qmp, randomHex, ...portsOf(config, authority, accounts) },
+    ports: { log, hosts, storage, files, paths, reach, qmp, randomHex, ...portsOf(config, authority, accounts) },
     onLead: (now) => {
       state.leading = now;
-      if (now === null) keeper.stop();
-      else keeper.start();
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
       if (now === null) qmp.close();
     },
@@ -151,7 +149,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await Promise.race([stopped, following, observing, campaigning]);
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
-  for (const part of [keeper, etcdSpace]) part.stop();
+  etcdSpace.stop();
   for (const part of [qmp, clients, etcd]) part.close();
 }
 
@@ -198,6 +196,7 @@ function contextOf(
 interface Links {
   readonly hosts: HostLink & HostLogs;
   readonly storage: StorageClient;
+  readonly files: FileLink;
   readonly clients: RpcClients;
   readonly paths: ControlPaths;
   readonly reach: Reach;
@@ -219,7 +218,16 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
   );
   const toQemus: PathsToQemus = { credentials, paths: () => paths.list(), relayOf: paths.relayOf };
   const qmp = qmpOverTls(toQemus, { clock, monitor });
-  return { clients, hosts, storage, paths, reach, qmp, serial: createSerialPorts(toQemus) };
+  return {
+    clients,
+    hosts,
+    storage,
+    files: createFileLink(storage),
+    paths,
+    reach,
+    qmp,
+    serial: createSerialPorts(toQemus),
+  };
 }
 
 /** What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash at. */

@@ -108,6 +108,8 @@ export class ScaleWorld {
       log: this.#log(),
       hosts: fleet.hostLink(leader),
       storage: fleet.storageLink(leader),
+      // This fleet has no images.
+      files: { copy: () => ({ done: Promise.resolve(), cancel: () => undefined }), remove: async () => undefined },
       qmp: fleet.qmpLink(leader),
       paths: fleet.paths(leader),
       reach: { self: MEMBER, peers: () => [], tryFrom: async () => null },

@@ -327,8 +327,6 @@ export class ControlBackend implements Backend {
   getArtifact: Backend['getArtifact'] = async (sha256) => this.#images.getArtifact(sha256);
   putArtifact = (upload: ArtifactUpload, call: Call) => this.#images.putArtifact(upload, call);
   deleteArtifact = async (sha256: string) => this.#images.deleteArtifact(sha256);
-  /** One round of what a leader does for images (image-keeper.ts). */
-  keepImages = (signal: AbortSignal) => this.#images.keep(signal);
 
   listDisks: Backend['listDisks'] = (query, { signal }) => {
     const { disks, vmNames } = this.#context.store;

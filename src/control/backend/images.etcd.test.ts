@@ -130,11 +130,11 @@ test('a name that is taken is refused before anything is looked at', async () =>
 });
 
 const MINUTE_MS = 60_000;
-const keep = () => images.keep(new AbortController().signal);
+const keep = () => backend.files().round();
 
 test('what nothing names for ten minutes goes; what is named, asked for or sent meanwhile stays', async () => {
-  let nowMs = 0;
-  images = new ImagesBackend(backend.context, () => nowMs);
+  const { world } = backend;
+  world.nowMs = 0;
   const stray = sha('9');
   backend.world.storage.get('s2')?.artifacts.add(stray);
   const named = await upload(randomBytes(1_000), 'kernel');
@@ -142,33 +142,34 @@ test('what nothing names for ten minutes goes; what is named, asked for or sent 
   const asked = await upload(randomBytes(1_000));
   const sent = await upload(Buffer.from('sent twice'));
   assert.deepEqual((await keep()).deleted, [], 'seen for the first time');
-  nowMs = 9 * MINUTE_MS;
+  world.nowMs = 9 * MINUTE_MS;
   images.getArtifact(asked.sha256);
   await upload(Buffer.from('sent twice'));
   assert.deepEqual((await keep()).deleted, []);
-  nowMs = 10 * MINUTE_MS;
+  world.nowMs = 10 * MINUTE_MS;
   assert.deepEqual((await keep()).deleted, [stray]);
   assert.equal(backend.world.storage.get('s2')?.artifacts.has(stray), false);
-  nowMs = 19 * MINUTE_MS;
+  world.nowMs = 19 * MINUTE_MS;
   assert.deepEqual([...(await keep()).deleted].sort(), [asked.sha256, sent.sha256].sort());
   await assert.rejects(images.put('late', { disk: { sha256: sent.sha256, format: 'raw' } }), { code: 'not-found' });
-  nowMs = 1_000 * MINUTE_MS;
+  world.nowMs = 1_000 * MINUTE_MS;
   assert.deepEqual((await keep()).deleted, [], 'what an image names');
   await images.delete('web', { ifMatch: null });
   assert.deepEqual(backend.world.storage.get('s1')?.artifacts.size, 0);
 });
 
 test('another reign begins to count anew', async () => {
-  let nowMs = 0;
-  images = new ImagesBackend(backend.context, () => nowMs);
+  const { world } = backend;
+  world.nowMs = 0;
   backend.world.storage.get('s1')?.artifacts.add(sha('9'));
   await keep();
-  nowMs = 20 * MINUTE_MS;
-  backend.world.leads = false;
-  assert.deepEqual((await keep()).deleted, [], 'a follower sees no storage');
-  backend.world.leads = true;
+  world.nowMs = 20 * MINUTE_MS;
+  world.leads = false;
+  assert.throws(() => images.getArtifact(sha('9')), { code: 'unavailable', message: /does not lead/ });
+  world.leads = true;
+  backend.elect();
   assert.deepEqual((await keep()).deleted, []);
-  nowMs = 30 * MINUTE_MS;
+  world.nowMs = 30 * MINUTE_MS;
   assert.deepEqual((await keep()).deleted, [sha('9')]);
 });
 
@@ -205,8 +206,8 @@ function serve(contents: ReadonlyMap<string, Buffer>): void {
 }
 
 test('a node that was away gets the files of every image, and is then one of its nodes', async () => {
-  let nowMs = 0;
-  images = new ImagesBackend(backend.context, () => nowMs);
+  const { world } = backend;
+  world.nowMs = 0;
   const away = backend.world.storage.get('s2');
   backend.world.storage.delete('s2');
   const [disk, kernel] = [randomBytes(5_000), randomBytes(3_000)];
@@ -225,7 +226,7 @@ test('a node that was away gets the files of every image, and is then one of its
   assert.deepEqual(images.get('web').nodes, ['s1'], 'not before it has all');
   serve(new Map([[request.disk.sha256, disk]]));
   assert.deepEqual(await keep(), { deleted: [], copied: [], failed: [] }, 'not again at once');
-  nowMs = 10 * MINUTE_MS;
+  world.nowMs = 10 * MINUTE_MS;
   assert.equal((await keep()).copied.length, 1);
   assert.ok(received.get('s2')?.equals(disk));
   assert.deepEqual(images.get('web').nodes, ['s1', 's2']);

@@ -1,27 +1,19 @@
 /** Images through the API: records over files that were uploaded before (artifacts.ts), the same on every storage node as far as they answer. */
 import type { PageQuery, PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
-import type { Sha256, StorageName } from '../../base/ids.ts';
+import type { StorageName } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 
-import type { Admitted, Basis } from '../../core/request/basis.ts';
-import {
-  createImage,
-  deleteImage,
-  demandNewImage,
-  findImage,
-  imageOf,
-  recordImageNodes,
-} from '../../core/request/images.ts';
+import { filesOf } from '../../core/plan/duties/file-decision.ts';
+import { createImage, deleteImage, demandNewImage, findImage, imageOf } from '../../core/request/images.ts';
 import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
 import type { Page } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
-import { Artifacts, filesOf } from './artifacts.ts';
+import { Artifacts } from './artifacts.ts';
 import { basisOf, change } from './changes.ts';
 
 import type { BackendContext } from './context.ts';
-import type { Kept } from './image-keeper.ts';
 import { pageOfTable } from './table-page.ts';
 import { imageView } from './views.ts';
 
@@ -39,9 +31,9 @@ export class ImagesBackend {
     return this.#artifacts;
   }
 
-  constructor(context: BackendContext, nowMs?: () => number) {
+  constructor(context: BackendContext) {
     this.#context = context;
-    this.#artifacts = new Artifacts(context, nowMs);
+    this.#artifacts = new Artifacts(context);
   }
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Image>> {
@@ -58,7 +50,7 @@ export class ImagesBackend {
     demandNewImage(basis.records, name);
     const image = imageOf(basis, name, request, {
       demand: (sha256, what) => this.#artifacts.demand(sha256, what),
-      nodesWith: (files) => this.#nodesWith(files),
+      nodesWith: (files) => this.#artifacts.nodesWith(files),
     });
     const record = (): Promise<null> => change(this.#context, (now) => createImage(now, image));
     await this.#artifacts.holding(filesOf(image), record);
@@ -92,28 +84,5 @@ export class ImagesBackend {
 
   deleteArtifact(sha256: string): Promise<void> {
     return this.#artifacts.delete(sha256);
-  }
-
-  /** What a leader does for images again and again: unnamed files go, nodes get what they lack, records say which nodes have them. */
-  async keep(signal: AbortSignal): Promise<Kept> {
-    const deleted = await this.#artifacts.sweep();
-    const kept = { deleted, ...(await this.#artifacts.replicate(signal)) };
-    if (!signal.aborted) await this.#recordNodes();
-    return kept;
-  }
-
-  /** Adds nodes that got an image's files to its record, and takes out those that were declared lost or removed. */
-  async #recordNodes(): Promise<void> {
-    const nodesWith = (image: ImageRecord): readonly StorageName[] => this.#nodesWith(filesOf(image));
-    for (const name of [...this.#context.store.images.keys()]) {
-      const record = (basis: Basis): Admitted<null> => recordImageNodes(basis, name, nodesWith);
-      // Mostly nothing is to be done, and then the changes of people need not wait for this.
-      if (record(basisOf(this.#context)).changes.length > 0) await change(this.#context, record);
-    }
-  }
-
-  #nodesWith(files: readonly Sha256[]): readonly StorageName[] {
-    const artifacts = this.#artifacts;
-    return artifacts.aliveNodes().filter((node) => files.every((sha256) => artifacts.holds(node, sha256)));
   }
 }

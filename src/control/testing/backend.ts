@@ -2,7 +2,8 @@
 import type { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
-import { Controller } from '../../core/loop/controller.ts';
+import { Controller, type ControllerPorts } from '../../core/loop/controller.ts';
+import type { FileKeeper } from '../../core/loop/duties/file-keeper.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
@@ -14,7 +15,8 @@ import type { BackendContext } from '../backend/context.ts';
 import type { ArtifactFiles } from '../backend/ports.ts';
 import { noCrashPoint } from '../crash-point.ts';
 import { etcdReaders } from '../links/etcd-readers.ts';
-import { snapshotOf } from '../store/leader-store.ts';
+import { createFileLink } from '../links/file-link.ts';
+import { snapshotOf, writesOf } from '../store/leader-store.ts';
 import { hostRecord, type RunningStore, storageRecord } from './records.ts';
 
 export const MIB = 1024 * 1024;
@@ -30,6 +32,8 @@ export interface World {
   /** Hosts whose agents answer. */
   readonly hosts: Set<string>;
   leads: boolean;
+  /** The leader's monotonic time in ms, where a test turns it. */
+  nowMs: number | null;
   /** Takes an upload in. By default it is read to its end and kept. */
   takeUpload: (node: string, body: Readable, sizeBytes: number) => Promise<void>;
   readonly deletedFiles: string[];
@@ -38,6 +42,10 @@ export interface World {
 export interface TestBackend {
   readonly context: BackendContext;
   readonly world: World;
+  /** The leader's care for files, which a test has to call itself. */
+  readonly files: () => FileKeeper;
+  /** A new term of this node begins. */
+  readonly elect: () => void;
 }
 
 let authority: CertifiedKey | null = null;
@@ -56,11 +64,12 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     unasked: new Set(),
     hosts: new Set(['h1']),
     leads: true,
+    nowMs: null,
     takeUpload: (_node, body) => readToEnd(body),
     deletedFiles: [],
   };
   const storage = storageOf(world);
-  const controller = controllerOf(store, world);
+  let controller = controllerOf(store, world, storage);
   await store.transact(
     [
       { key: '/gp/host/h1', value: hostRecord('h1'), expect: null },
@@ -95,7 +104,10 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,
   };
-  return { context, world };
+  const elect = (): void => {
+    controller = controllerOf(store, world, storage);
+  };
+  return { context, world, files: () => controller.files, elect };
 }
 
 function storageOf(world: World): ArtifactFiles {
@@ -117,21 +129,45 @@ function storageOf(world: World): ArtifactFiles {
   };
 }
 
+const NO_QMP: ControllerPorts['qmp'] = {
+  observe: async () => ({ kind: 'unknown' }),
+  cont: never,
+  halt: never,
+  reset: never,
+  powerDown: never,
+  quit: never,
+  listen: never,
+  send: never,
+  allowPause: never,
+  activate: never,
+  cancelSend: never,
+  plug: never,
+  unplug: never,
+  sharedDisks: never,
+  onEvent: () => undefined,
+  forget: () => undefined,
+};
+
 /** A real controller that was never started, with its observers' answers replaced. */
-function controllerOf(store: RunningStore['store'], world: World): Controller {
+function controllerOf(store: RunningStore['store'], world: World, files: ArtifactFiles): Controller {
   const controller = new Controller({
-    clock: { wallMs: () => Date.now(), monotonicMs, after: () => () => undefined },
+    clock: { wallMs: () => Date.now(), monotonicMs: () => world.nowMs ?? monotonicMs(), after: () => () => undefined },
     randomHex,
     log: { info: () => undefined, warn: () => undefined },
     store: {
       term: 1 as Term,
       snapshot: snapshotOf(store),
       leads: () => true,
-      commit: never,
+      commit: async ({ changes }) => {
+        const snapshot = snapshotOf(store);
+        const writes = changes.flatMap((change) => writesOf(change, snapshot));
+        return (await store.transact(writes, null)).kind === 'committed' ? 'committed' : 'conflict';
+      },
       onChange: () => undefined,
       onCommit: () => undefined,
     },
     hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
+    files: createFileLink(files),
     storage: {
       report: never,
       fence: never,
@@ -142,24 +178,7 @@ function controllerOf(store: RunningStore['store'], world: World): Controller {
       createSharedDisk: never,
       deleteSharedDisk: never,
     },
-    qmp: {
-      observe: async () => ({ kind: 'unknown' }),
-      cont: never,
-      halt: never,
-      reset: never,
-      powerDown: never,
-      quit: never,
-      listen: never,
-      send: never,
-      allowPause: never,
-      activate: never,
-      cancelSend: never,
-      plug: never,
-      unplug: never,
-      sharedDisks: never,
-      onEvent: () => undefined,
-      forget: () => undefined,
-    },
+    qmp: NO_QMP,
     paths: { list: () => [], probe: never },
     reach: { self: 'c1', peers: () => [], tryFrom: never },
     lead: { giveAway: () => undefined, keptMs: 0 },

@@ -116,6 +116,7 @@ class SmallWorld {
           this.ordered.push(`network ${name}`);
         },
       },
+      files: { copy: () => ({ done: unused(), cancel: () => undefined }), remove: unused },
       storage: {
         report: unused,
         fence: unused,

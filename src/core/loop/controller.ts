@@ -7,6 +7,7 @@ import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
 import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { FileLink } from '../ports/file-link.ts';
 import type { HostLink } from '../ports/host-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
@@ -15,6 +16,7 @@ import type { RandomHex } from '../ports/random.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import { FileKeeper, type FileKeeperPorts } from './duties/file-keeper.ts';
 import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
@@ -30,7 +32,7 @@ import type { CredentialIssuer, ExecutorPorts } from './vm/steps/step-context.ts
 import { VmLoop } from './vm/vm-loop.ts';
 import type { CrashPoint } from './vm/workflow-names.ts';
 
-export type DutyLimits = Pick<HousekeepingPorts, 'kept' | 'intervalMs'>;
+export type DutyLimits = Pick<HousekeepingPorts, 'kept' | 'intervalMs'> & Pick<FileKeeperPorts, 'patience'>;
 
 export interface ControllerPorts {
   readonly clock: Clock;
@@ -38,6 +40,7 @@ export interface ControllerPorts {
   readonly store: LeaderStore;
   readonly hosts: HostLink;
   readonly storage: StorageLink;
+  readonly files: FileLink;
   readonly qmp: QmpLink;
   readonly paths: Paths;
   readonly reach: Reach;
@@ -60,6 +63,8 @@ export class Controller {
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
   readonly #drains: DrainLoop;
+  /** The files of images and seeds. */
+  readonly files: FileKeeper;
   /** What follows from the snapshot; follows it from `start` on. */
   readonly index = new ClusterIndex();
   readonly #hostLoop: HostLoop;
@@ -94,6 +99,10 @@ export class Controller {
         onGone: (node) => this.pools.forget(node),
       },
     );
+    this.files = new FileKeeper({
+      ...{ clock, log, store, files: ports.files, observer: this.storageObserver },
+      patience: ports.duties?.patience,
+    });
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     const { reach, lead } = ports;
@@ -159,6 +168,7 @@ export class Controller {
     this.#leadWatch.start();
     this.recordWatch.start();
     this.#housekeeping.start();
+    this.files.start();
   }
 
   /** Ends the term: no step begins after this. */
@@ -168,6 +178,7 @@ export class Controller {
     this.recordWatch.stop();
     this.#housekeeping.stop();
     this.#drains.stop();
+    this.files.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
     this.observer.stop();

@@ -138,7 +138,7 @@ export function deleteImage({ records }: Basis, name: string, { ifMatch }: OfRev
  * nodes that were declared lost or removed. Nothing to do for an image that is gone.
  */
 export function recordImageNodes(
-  { records }: Basis,
+  { records }: { readonly records: Pick<RequestSnapshot, 'images' | 'storage' | 'unreadable'> },
   name: ImageName,
   nodesWith: (image: ImageRecord) => readonly StorageName[],
 ): Admitted<null> {

@@ -30,6 +30,7 @@ const never = (): Promise<never> => Promise.reject(new Error('nothing is to be a
 /** Ports of a cluster without hosts. */
 const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
   randomHex: (bytes) => 'ab'.repeat(bytes),
+  files: { copy: () => ({ done: never(), cancel: () => undefined }), remove: never },
   hosts: { report: never, launch: never, kill: never, applyNetwork: never, probe: never },
   storage: {
     report: never,

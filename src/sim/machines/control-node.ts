@@ -7,6 +7,7 @@ import type { HostName } from '../../base/ids.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
 import type { Authority } from '../../control/backend/ports.ts';
 import { leadForEver } from '../../control/leadership.ts';
+import { createFileLink } from '../../control/links/file-link.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller, DutyLimits } from '../../core/loop/controller.ts';
 import type { CrashPoint } from '../../core/loop/vm/workflow-names.ts';
@@ -55,7 +56,11 @@ export interface ControlNodeOptions {
 }
 
 /** So little is kept, and so often looked after, that it shows within a run. */
-const DUTIES: DutyLimits = { kept: { events: 40, tasks: 6 }, intervalMs: 3_000 };
+const DUTIES: DutyLimits = {
+  kept: { events: 40, tasks: 6 },
+  intervalMs: 3_000,
+  patience: { intervalMs: 2_000, unnamedMs: 15_000, copyAgainMs: 4_000 },
+};
 
 interface Running {
   readonly process: SimProcess;
@@ -184,6 +189,7 @@ export class SimControlNode implements ControlNode {
       log,
       hosts: simHostLink(topology, caller),
       storage: simStorageLink(topology, caller),
+      files: createFileLink(running.context.storage),
       paths: simPaths(topology, caller),
       reach: simReach(topology, caller),
       qmp,
