@@ -17,6 +17,7 @@ import {
 import { traceJudge } from '../check/check-trace.ts';
 import type { ImageRecord, TaskRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
+import type { DrainRecord } from '../model/drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { HostObservation } from '../model/observation.ts';
 import type { VmRecord } from '../model/vm.ts';
@@ -25,6 +26,7 @@ import { host, hostRecord, VM_BYTES } from '../plan/testing/sample-records.ts';
 import type { Change } from '../ports/store.ts';
 import { type Admitted, type Basis, taskChange, vmChange } from './basis.ts';
 import { cancelTask } from './cancelling.ts';
+import { cancelDrain, pauseDrain, startDrain, undrainHost } from './drains.ts';
 import {
   addDisk,
   addMember,
@@ -76,6 +78,9 @@ const cluster = (draw: Draw): string => `gc${draw(2)}`;
 const group = (draw: Draw): string | null => [null, 'red'][draw(2)] ?? null;
 const address = (draw: Draw): string | undefined => [undefined, undefined, `10.20.0.${draw(9)}`][draw(3)];
 
+/** The newest drain. */
+const drainOf = ({ records }: Basis): string => [...records.drains.keys()].at(-1) ?? 'none';
+
 /** Every request, by name. */
 const REQUESTS: Readonly<Record<string, Request>> = {
   'vm create': (basis, draw, world) =>
@@ -112,6 +117,14 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   'host cordon': (basis, draw) => cordonHost(basis, { ...ANY, name: host(1 + draw(4)), cordoned: draw(2) === 0 }),
   'host remove': (basis, draw, world) =>
     removeHost(basis, world.observed(), { ...ANY, name: host(1 + draw(4)), isOff: draw(2) === 0 }),
+  'host drain': (basis, draw, world) =>
+    startDrain(basis, world.observed(), { hosts: [host(1 + draw(3)), host(1 + draw(3))].slice(draw(2)), who: 'anna' }),
+  'drain pause': (basis, draw) => pauseDrain(basis, drainOf(basis), draw(2) === 0),
+  'drain cancel': (basis) => cancelDrain(basis, drainOf(basis)),
+  'host undrain': (basis) => {
+    const found = [...recordsOf(basis.records.hosts)].find(({ maintenance = null }) => maintenance !== null);
+    return undrainHost(basis, found?.name ?? 'none');
+  },
   'host join': (basis, draw) => {
     const control = `10.9.0.${1 + draw(4)}`;
     return {
@@ -227,6 +240,14 @@ function nextOfDisk(basis: Basis, disk: SharedDiskRecord): readonly Change[] {
   return [{ kind: 'shared-disk', id: disk.id, value }, ...ended(basis, disk.tasks ?? [])];
 }
 
+/** What a leader makes of a drain next: one that is not paused ends. */
+function nextOfDrain(basis: Basis, drain: DrainRecord): readonly Change[] {
+  if (drain.endedAt !== null || drain.state === 'paused') return [];
+  const state = drain.state === 'cancelling' ? 'cancelled' : 'drained';
+  const value: DrainRecord = { ...drain, state, endedAt: basis.now };
+  return [{ kind: 'drain', id: drain.id, value }, ...ended(basis, [drain.taskId])];
+}
+
 /** A guest cluster that is being deleted goes once its disks are gone. */
 function nextOfCluster(basis: Basis, { name, disks, deleting, tasks }: GuestClusterRecord): readonly Change[] {
   const { sharedDisks } = basis.records;
@@ -276,6 +297,7 @@ test('what is admitted, in any order, breaks no rule and leaves no record that c
           for (const disk of recordsOf(basis.records.sharedDisks)) take(1 as Term, nextOfDisk(world.basis(), disk));
           for (const each of recordsOf(basis.records.guestClusters))
             take(1 as Term, nextOfCluster(world.basis(), each));
+          for (const drain of recordsOf(basis.records.drains)) take(1 as Term, nextOfDrain(world.basis(), drain));
         } else
           try {
             const { changes } = present(REQUESTS[name])(basis, draw, world);

@@ -91,6 +91,7 @@ function forgottenTasks(records: RequestSnapshot, vms: readonly VmRecord[]): rea
     [
       ...vms.flatMap((vm) => [vm.startTask, vm.pauseTask, vm.stopRequest?.taskId, vm.resetRequest?.taskId]),
       ...vms.map((vm) => vm.migrationRequest?.taskId),
+      ...[...recordsOf(records.drains)].map(({ taskId }) => taskId),
       ...[...recordsOf(records.sharedDisks), ...recordsOf(records.guestClusters)].flatMap(({ tasks }) => tasks ?? []),
     ].flatMap((id) => id ?? []),
   );
