@@ -35,6 +35,7 @@ import { SimMachine, type SimProcess } from './machines/sim-machine.ts';
 import { pathsOf, type Topology } from './machines/topology.ts';
 import { addressOf } from './network/addresses.ts';
 import { type NetworkName, SimNetwork } from './network/network.ts';
+import { probeAddress } from './network/probes.ts';
 import type { QemuProcess, QemuSurroundings } from './qemu/qemu-process.ts';
 import { GrantsTold } from './storage/grants-told.ts';
 import { SimStorageNode } from './storage/sim-storage-node.ts';
@@ -288,6 +289,7 @@ export class SimCluster implements Topology {
       machine,
       clock: this.clock,
       random: this.random.fork(name),
+      probe: (from, { address }, deadlineMs) => probeAddress(this, from, { network: 'storage', address }, deadlineMs),
       readCluster: (process) => {
         const etcd = new SimEtcdClient({
           etcd: this.etcd,
@@ -296,11 +298,8 @@ export class SimCluster implements Topology {
           first: index,
         });
         process.onEnd(() => etcd.crash());
-        return readClusterView(etcd, name, {
-          onUnreadable: (key, finding) => {
-            if (!this.#spoiled.has(key)) this.accuse('readable-records', `${key} ${finding}`);
-          },
-          nextTurn: () => new Promise((resolve) => void process.after(0, resolve)),
+        return readClusterView(etcd, name, (key, finding) => {
+          if (!this.#spoiled.has(key)) this.accuse('readable-records', `${key} ${finding}`);
         });
       },
       onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),

@@ -4,6 +4,7 @@ import { CodedError } from '../base/errors.ts';
 import { parseDiskId, parseSha256, type Term } from '../base/ids.ts';
 import { isRelayPort } from '../core/model/ports.ts';
 import type { Order } from '../core/ports/host-link.ts';
+import type { ProbeResult } from '../core/ports/probe-result.ts';
 import type { StorageService } from '../core/storage/storage-service.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import { idOf, integerParameter } from '../rpc/parse.ts';
@@ -31,27 +32,51 @@ const shaOf = ({ sha256 }: Readonly<Record<string, string>>) => idOf(parseSha256
 const termOf = (query: URLSearchParams): Order => ({ term: integerParameter(query, 'term') as Term });
 const done = { json: {} };
 
+/** What of the service carries out orders. */
+export type StorageOrders = Pick<
+  StorageService,
+  | 'report'
+  | 'fence'
+  | 'grant'
+  | 'revoke'
+  | 'createDisk'
+  | 'deleteDisk'
+  | 'resizeDisk'
+  | 'createSharedDisk'
+  | 'deleteSharedDisk'
+>;
+
+/** One TCP connection attempt from this node. */
+export type Probe = (
+  target: { readonly address: string; readonly port: number },
+  deadlineMs: number,
+) => Promise<ProbeResult>;
+
 /** All routes but CONNECT. Errors are those of the service and the pool; a malformed order is CodedError 'bad-input'. */
 export function storageRoutes(service: StorageService, pool: Pool): readonly Route[] {
+  return [...orderRoutes(service, probeTcp), ...artifactRoutes(service, pool)];
+}
+
+/** The routes on which no files are sent. */
+export function orderRoutes(service: StorageOrders, probe: Probe): readonly Route[] {
   return [
     { method: 'GET', path: '/v1/report', allow: CONTROL, handle: async () => ({ json: await service.report() }) },
     ...grantRoutes(service),
     ...diskRoutes(service),
     ...sharedDiskRoutes(service),
-    ...artifactRoutes(service, pool),
     {
       method: 'POST',
       path: '/v1/probe',
       allow: CONTROL,
       handle: async ({ body }) => {
         const { deadlineMs, ...target } = parseProbeOrder(body, '');
-        return { json: await probeTcp(target, deadlineMs) };
+        return { json: await probe(target, deadlineMs) };
       },
     },
   ];
 }
 
-function grantRoutes(service: StorageService): readonly Route[] {
+function grantRoutes(service: StorageOrders): readonly Route[] {
   return [
     {
       method: 'POST',
@@ -77,7 +102,7 @@ function grantRoutes(service: StorageService): readonly Route[] {
   ];
 }
 
-function diskRoutes(service: StorageService): readonly Route[] {
+function diskRoutes(service: StorageOrders): readonly Route[] {
   return [
     {
       method: 'PUT',
@@ -109,7 +134,7 @@ function diskRoutes(service: StorageService): readonly Route[] {
   ];
 }
 
-function sharedDiskRoutes(service: StorageService): readonly Route[] {
+function sharedDiskRoutes(service: StorageOrders): readonly Route[] {
   return [
     {
       method: 'PUT',

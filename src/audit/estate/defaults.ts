@@ -47,7 +47,6 @@ export function plainDisk(known: { readonly label: string; readonly evidence: Ev
     reach: { kind: 'every' },
     sizeGib: null,
     isReadOnly: false,
-    isRaw: false,
     isMedia: false,
     ...known,
   };

@@ -174,8 +174,7 @@ function structuralFindings(index: EstateIndex, claimed: ReadonlySet<string>): r
   }
   return [...groups.values()].map(({ vms, signs: structural }) => {
     const signs = [...structural, ...signsOf(vms, index)];
-    // Both families of LUNs are one sign.
-    const families = new Set(signs.map(({ family }) => (family === 'raw lun' ? 'lun' : family)));
+    const families = new Set(signs.map(({ family }) => family));
     const isProbable =
       families.size >= FAMILIES_MIN && structural.some(({ isHard }) => isHard) && !families.has('kubernetes');
     return {

@@ -1,9 +1,10 @@
 /** The paths from a control node to hosts (core/model/paths.ts), with the relays that stand on them. */
 import { CodedError } from '../../base/errors.ts';
 import type { ControlName, StorageName } from '../../base/ids.ts';
-import { addressOn, type Path, pathsFrom } from '../../core/model/paths.ts';
+import { type PathProbes, type ProbeAttempt, pathProbes } from '../../core/loop/observe/path-probes.ts';
+import { type Path, pathsFrom } from '../../core/model/paths.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { Paths } from '../../core/ports/paths.ts';
+import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { StorageLink } from '../../core/ports/storage-link.ts';
 import type { Snapshot } from '../../core/ports/store.ts';
 import { probeTcp } from '../../os/tcp-probe.ts';
@@ -23,13 +24,8 @@ export interface PathsOptions {
 export type RelayOf = (path: Path) => RpcClient | null;
 
 /** The network paths of a control node. */
-export interface ControlPaths extends Paths {
+export interface ControlPaths extends PathProbes {
   readonly relayOf: RelayOf;
-  /**
-   * Whether a machine is at an address, by every path to that network: its kernel refuses or accepts a connection to a
-   * port on which nothing listens. Null if there is no path, or none that works.
-   */
-  addressAnswers(network: Path['network'], address: string): Promise<boolean | null>;
 }
 
 /** All paths that exist while they are asked for. */
@@ -49,43 +45,19 @@ export function createPaths(options: PathsOptions): ControlPaths {
     const identity = { kind: 'control', name: control.name as ControlName } as const;
     return clients.to({ address: control.address, port: PORTS.controlPeer, identity });
   };
-  return {
-    list,
-    relayOf,
-    probe: async (path, host, deadlineMs) => {
-      const standing = list().find(({ name }) => name === path.name);
-      return standing === undefined
-        ? NO_PATH
-        : probeVia(relayOf(standing), addressOn(standing, host.addresses), deadlineMs);
-    },
-    addressAnswers: async (network, address) => {
-      const there = list().filter((path) => path.network === network);
-      const probes = await Promise.all(there.map((path) => probeVia(relayOf(path), address, ANSWER_MS)));
-      const outcomes = probes.map(({ outcome }) => outcome);
-      if (outcomes.some((outcome) => outcome === 'refused' || outcome === 'accepted')) return true;
-      return outcomes.includes('silent') ? false : null;
-    },
+  const attempt = async (path: Path, to: ProbeAttempt): Promise<ProbeResult> => {
+    const { deadlineMs, relayDeadlineMs, ...target } = to;
+    const relay = relayOf(path);
+    return relay === null ? probeTcp(target, deadlineMs) : probeFrom(relay, { ...target, deadlineMs }, relayDeadlineMs);
   };
+  return { ...pathProbes({ list, attempt }), relayOf };
 }
 
-const NO_PATH = { outcome: 'no-path', lateMs: 0 } as const;
-/** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
-const ANSWER_MS = 1_500;
-
-async function probeVia(relay: RpcClient | null, address: string, deadlineMs: number): ReturnType<Paths['probe']> {
-  const target = { address, port: PORTS.reachability };
-  if (relay === null) return probeTcp(target, deadlineMs);
-  try {
-    return await relay.call({
-      method: 'POST',
-      path: '/v1/probe',
-      body: { ...target, deadlineMs },
-      // The relay's own deadline ends first, so that its answer can report the outcome.
-      deadlineMs: deadlineMs + 300,
-      parse: parseProbe,
-    });
-  } catch {
-    // The relay did not answer, which says nothing about the host.
-    return NO_PATH;
-  }
+/** One TCP attempt from a relay. Rejects where the relay does not answer within `deadlineMs`. */
+export function probeFrom(
+  relay: Pick<RpcClient, 'call'>,
+  body: { readonly address: string; readonly port: number; readonly deadlineMs: number },
+  deadlineMs: number,
+): Promise<ProbeResult> {
+  return relay.call({ method: 'POST', path: '/v1/probe', body, deadlineMs, parse: parseProbe });
 }

@@ -15,8 +15,7 @@ import type { Credentials } from '../../pki/credentials.ts';
 import { connectQmp, type QmpConnection } from '../../qmp/connect.ts';
 import type { RpcClient } from '../../rpc/client.ts';
 import { connectTcp } from '../../rpc/relay.ts';
-import type { RelayOf } from './paths.ts';
-import { parseProbe } from './storage-link.ts';
+import { probeFrom, type RelayOf } from './paths.ts';
 
 /** The paths to QEMUs, and the identity of the control node that connects over them. */
 export interface PathsToQemus {
@@ -93,13 +92,7 @@ async function failureBehind(
   deadlineMs: number,
 ): Promise<'refused' | 'no-path'> {
   try {
-    const { outcome } = await relay.call({
-      method: 'POST',
-      path: '/v1/probe',
-      body: { ...target, deadlineMs },
-      deadlineMs: 2 * deadlineMs,
-      parse: parseProbe,
-    });
+    const { outcome } = await probeFrom(relay, { ...target, deadlineMs }, 2 * deadlineMs);
     return outcome === 'refused' ? 'refused' : 'no-path';
   } catch {
     return 'no-path';

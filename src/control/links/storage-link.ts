@@ -108,7 +108,27 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
     });
   };
   return {
+    ...storageOrders(to),
     client: to,
+    putArtifact: async (node, { sha256, kind, sizeBytes, dataBytes, body }, { deadlineMs, signal }) =>
+      to(node).upload({
+        method: 'PUT',
+        path: `/v1/artifacts/${sha256}?kind=${kind}${dataBytes === undefined ? '' : `&dataBytes=${dataBytes}`}`,
+        stream: body,
+        sizeBytes,
+        deadlineMs,
+        signal,
+        parse: parseArtifact,
+      }),
+    openArtifact: async (node, sha256, options) => (await to(node).download(`/v1/artifacts/${sha256}`, options)).stream,
+    deleteArtifact: async (node, sha256, term, deadlineMs) =>
+      to(node).call({ method: 'DELETE', path: `/v1/artifacts/${sha256}?term=${term}`, deadlineMs, parse: anything }),
+  };
+}
+
+/** Orders to storage services, and their reports; `to` gives the client of a node. Answers are checked. */
+export function storageOrders(to: (node: StorageName) => Pick<RpcClient, 'call'>): StorageLink {
+  return {
     report: async (node, { deadlineMs }) => {
       const report = await to(node).call({ method: 'GET', path: '/v1/report', deadlineMs, parse: parseReport });
       if (report.node !== node) throw new CodedError('failed', `Storage node ${node} reported as ${report.node}.`);
@@ -128,18 +148,5 @@ export function createStorageLink(clients: RpcClients, snapshot: Pick<Snapshot, 
       to(node).call({ method: 'PUT', path: `/v1/shared-disks/${disk}`, body: order, deadlineMs, parse: anything }),
     deleteSharedDisk: async (node, disk, { term }, { deadlineMs }) =>
       to(node).call({ method: 'DELETE', path: `/v1/shared-disks/${disk}?term=${term}`, deadlineMs, parse: anything }),
-    putArtifact: async (node, { sha256, kind, sizeBytes, dataBytes, body }, { deadlineMs, signal }) =>
-      to(node).upload({
-        method: 'PUT',
-        path: `/v1/artifacts/${sha256}?kind=${kind}${dataBytes === undefined ? '' : `&dataBytes=${dataBytes}`}`,
-        stream: body,
-        sizeBytes,
-        deadlineMs,
-        signal,
-        parse: parseArtifact,
-      }),
-    openArtifact: async (node, sha256, options) => (await to(node).download(`/v1/artifacts/${sha256}`, options)).stream,
-    deleteArtifact: async (node, sha256, term, deadlineMs) =>
-      to(node).call({ method: 'DELETE', path: `/v1/artifacts/${sha256}?term=${term}`, deadlineMs, parse: anything }),
   };
 }

@@ -1,7 +1,6 @@
 /**
  * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a grant is
- * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either;
- * no turn of the event loop takes longer than some milliseconds, however many records there are.
+ * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either.
  */
 
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
@@ -37,9 +36,6 @@ export interface VmView {
   readonly sharedDisks: readonly VmSharedDisk[];
 }
 
-/** Characters of JSON that are read in one turn of the event loop: some milliseconds. */
-const CHARS_PER_TURN = 256 * 1024;
-
 type RecordText = Readonly<Record<'key' | 'value', string>>;
 
 /** The part of the etcd client that is used. */
@@ -52,18 +48,12 @@ export interface RecordReader {
 
 /**
  * Reads the view; rejects when etcd cannot be reached. `onUnreadable` gets the key and the finding of each skipped
- * record; `nextTurn` resolves in a later turn of the event loop.
+ * record.
  */
 export async function readClusterView(
   etcd: RecordReader,
   node: StorageName,
-  {
-    onUnreadable,
-    nextTurn,
-  }: {
-    readonly onUnreadable: (key: string, finding: string) => void;
-    readonly nextTurn: () => Promise<void>;
-  },
+  onUnreadable: (key: string, finding: string) => void,
 ): Promise<ClusterView> {
   const diskRecords = await etcd.list(PREFIX.disk);
   const sharedRecords = await etcd.list(PREFIX.sharedDisk);
@@ -72,14 +62,8 @@ export async function readClusterView(
   const disks = new Map<DiskId, DiskView>();
   const vms = new Map<VmId, VmView>();
   const unreadableVms = new Set<VmId>();
-  let charsLeft = CHARS_PER_TURN;
-  const each = async <T>(entries: readonly RecordText[], take: (record: T) => void): Promise<void> => {
+  const each = <T>(entries: readonly RecordText[], take: (record: T) => void): void => {
     for (const { key, value } of entries) {
-      charsLeft -= value.length;
-      if (charsLeft <= 0) {
-        await nextTurn();
-        charsLeft = CHARS_PER_TURN;
-      }
       const read = readRecord(key, value);
       if ('value' in read) take(read.value as T);
       else {
@@ -88,13 +72,13 @@ export async function readClusterView(
       }
     }
   };
-  await each<DiskRecord>(diskRecords.entries, ({ id, vm, port, node: at, phase }) => {
+  each<DiskRecord>(diskRecords.entries, ({ id, vm, port, node: at, phase }) => {
     if (at === node && phase === 'ready') disks.set(id, { vm, port });
   });
-  await each<SharedDiskRecord>(sharedRecords.entries, ({ id, node: at, phase }) => {
+  each<SharedDiskRecord>(sharedRecords.entries, ({ id, node: at, phase }) => {
     if (at === node && phase === 'ready') shared.add(id);
   });
-  await each<VmRecord>(vmRecords.entries, (record) => {
+  each<VmRecord>(vmRecords.entries, (record) => {
     vms.set(record.id, viewOf(record, shared));
   });
   return { disks, vms, unreadableVms };

@@ -6,6 +6,7 @@ import { parseDiskId, parseGeneration, parseHostName, parseSha256 } from '../../
 import { killOrder, launchOrder, NIC, networkPlan, VM } from '../../core/agent/testing/fake-machine.ts';
 import type { HostLink, LaunchOrder } from '../../core/ports/host-link.ts';
 import { SimMachine, type SimProcess } from '../machines/sim-machine.ts';
+import type { WireRequest, WireService } from '../network/wire.ts';
 import { SimClock } from '../time/sim-clock.ts';
 import { SimRandom } from '../time/sim-random.ts';
 import { NO_HOST_TROUBLES } from './agent-machine.ts';
@@ -19,13 +20,13 @@ import {
   olderAgent,
   olderControl,
 } from './version-skew.ts';
-import { type AgentService, agentService, hostLinkOver, type WireRequest } from './wire.ts';
+import { agentService, hostLinkOver } from './wire.ts';
 
 const H1 = parseHostName('h1');
 const HOW = { deadlineMs: 1_000 };
 const SHA = parseSha256('a'.repeat(64));
 
-type Wrapper = (service: AgentService) => AgentService;
+type Wrapper = (service: WireService) => WireService;
 const AGENTS: Readonly<Record<string, Wrapper>> = { older: olderAgent, same: (service) => service, newer: newerAgent };
 const CONTROLS: Readonly<Record<string, Wrapper>> = {
   older: olderControl,
@@ -43,7 +44,7 @@ class Host {
   readonly listening: number[] = [];
   readonly kernel: HostKernel;
   #process: SimProcess;
-  #agent: AgentService;
+  #agent: WireService;
 
   constructor() {
     this.kernel = new HostKernel({
@@ -95,7 +96,7 @@ class Host {
     return promise;
   }
 
-  #start(): [SimProcess, AgentService] {
+  #start(): [SimProcess, WireService] {
     const clock = this.machine.spawn('agent');
     const log = { info: () => undefined, warn: (message: string) => assert.fail(message) };
     const troubles = NO_HOST_TROUBLES;
@@ -193,7 +194,7 @@ test('what is launched under one version is found and ended under every other', 
   const link = host.link((service) => service);
   host.replaceAgent(olderAgent);
   const launched = await host.settled(link.launch(H1, fullOrder(5), HOW));
-  for (const wrapper of [newerAgent, olderAgent, (service: AgentService) => service]) {
+  for (const wrapper of [newerAgent, olderAgent, (service: WireService) => service]) {
     host.replaceAgent(wrapper);
     assert.equal((await host.settled(link.report(H1, HOW))).incarnations[0]?.pid, launched.pid);
     assert.equal((await host.settled(link.launch(H1, fullOrder(5), HOW))).pid, launched.pid);

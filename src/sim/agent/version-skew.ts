@@ -4,7 +4,7 @@
  * `olderControl` and `newerControl` who talks to it. Guarantees: nothing but fields and features differs; the decisions are this version's.
  */
 import { isRecord } from '../../rpc/parse.ts';
-import type { AgentService, WireRequest } from './wire.ts';
+import type { WireRequest, WireService } from '../network/wire.ts';
 
 /** A feature that this version does not have and the next one does. */
 const FUTURE_FEATURE = 'future-feature';
@@ -20,7 +20,7 @@ export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason'
 const UNKNOWN = { futureField: { some: ['value', 1, null] } };
 
 /** An agent of the version before: it does not know the newest fields of orders, and does not say the newest of answers. */
-export function olderAgent(service: AgentService): AgentService {
+export function olderAgent(service: WireService): WireService {
   return async (request) => {
     // `needs` it knows: that is what makes all other additions possible.
     const orders = ADDED_TO_ORDERS.filter((field) => field !== 'needs');
@@ -29,18 +29,18 @@ export function olderAgent(service: AgentService): AgentService {
 }
 
 /** An agent of the version after: it has FUTURE_FEATURE, and says more than anybody here knows. */
-export function newerAgent(service: AgentService): AgentService {
+export function newerAgent(service: WireService): WireService {
   return async (request) => withMore(await service(withBody(request, withoutFuture)));
 }
 
 /** A controller of the version before. */
-export function olderControl(service: AgentService): AgentService {
+export function olderControl(service: WireService): WireService {
   return async (request) =>
     without(await service(withBody(request, (body) => without(body, ADDED_TO_ORDERS))), ADDED_TO_ANSWERS);
 }
 
 /** A controller of the version after; its launches need FUTURE_FEATURE where `needs` says so. */
-export function newerControl(service: AgentService, { needs }: { readonly needs: () => boolean }): AgentService {
+export function newerControl(service: WireService, { needs }: { readonly needs: () => boolean }): WireService {
   return (request) =>
     service(
       withBody(request, (body) => {

@@ -216,8 +216,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       const { qmp } = ports;
       const observe: QmpLink['observe'] = async (target) => {
         const seen = await qmp.observe(target);
-        const sending = seen.kind === 'answers' && seen.migration !== null && seen.migration.status !== 'none';
-        return sending ? { ...seen, status: 'postmigrate', migration: null } : seen;
+        const standsStill = seen.kind === 'answers' && seen.status === 'finish-migrate';
+        return standsStill ? { ...seen, status: 'postmigrate', migration: null } : seen;
       };
       return { ...ports, qmp: { ...bound(qmp), observe } };
     },

@@ -9,8 +9,9 @@ import type { HostTroubles } from '../agent/agent-machine.ts';
 import { HostKernel } from '../agent/host-kernel.ts';
 import { startAgent } from '../agent/sim-agent.ts';
 import { newerAgent, olderAgent } from '../agent/version-skew.ts';
-import { type AgentService, agentService } from '../agent/wire.ts';
+import { agentService } from '../agent/wire.ts';
 import type { Hop } from '../network/network.ts';
+import type { WireService } from '../network/wire.ts';
 import { QemuProcess, type QemuSurroundings } from '../qemu/qemu-process.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import type { Note } from './note.ts';
@@ -44,7 +45,7 @@ export class SimHostNode implements HostNode {
   readonly machine: SimMachine;
   readonly #options: SimHostNodeOptions;
   readonly #kernel: HostKernel<QemuProcess>;
-  #agent: { readonly process: SimProcess; readonly service: AgentService } | null = null;
+  #agent: { readonly process: SimProcess; readonly service: WireService } | null = null;
   /** The agent's process, from its start on: one without an identity does not serve yet. */
   #process: SimProcess | null = null;
   /** Whether the agent's certificate is on its disk. */
@@ -64,7 +65,7 @@ export class SimHostNode implements HostNode {
     return this.#process;
   }
 
-  get agent(): { readonly process: SimProcess; readonly service: AgentService } | null {
+  get agent(): { readonly process: SimProcess; readonly service: WireService } | null {
     return this.#agent;
   }
 
@@ -125,7 +126,7 @@ export class SimHostNode implements HostNode {
   }
 
   /** Every life of an agent may be of another version: hosts are upgraded, and some are put back. */
-  #ofSomeVersion(service: AgentService): AgentService {
+  #ofSomeVersion(service: WireService): WireService {
     const { random, skewPercent } = this.#options;
     if (skewPercent === 0 || !random.chance(skewPercent)) return service;
     return random.chance(50) ? olderAgent(service) : newerAgent(service);

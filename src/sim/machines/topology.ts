@@ -3,8 +3,8 @@ import { present } from '../../base/assert.ts';
 import type { HostName, StorageName, Term } from '../../base/ids.ts';
 import type { BackendContext } from '../../control/backend/context.ts';
 import { type Path, pathsFrom } from '../../core/model/paths.ts';
-import type { AgentService } from '../agent/wire.ts';
 import type { Hop, SimNetwork } from '../network/network.ts';
+import type { WireService } from '../network/wire.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
 import type { Note } from './note.ts';
@@ -23,7 +23,7 @@ export interface ControlNode {
 export interface HostNode {
   readonly name: HostName;
   readonly machine: SimMachine;
-  readonly agent: { readonly process: SimProcess; readonly service: AgentService } | null;
+  readonly agent: { readonly process: SimProcess; readonly service: WireService } | null;
   /** Every QEMU that runs there. */
   readonly qemus: () => readonly QemuProcess[];
 }

@@ -2,18 +2,21 @@
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, StorageName } from '../../base/ids.ts';
-import { sleep } from '../../base/sleep.ts';
+import { probeFrom } from '../../control/links/paths.ts';
+import { storageOrders } from '../../control/links/storage-link.ts';
+import { type ProbeAttempt, pathProbes } from '../../core/loop/observe/path-probes.ts';
 import type { Path } from '../../core/model/paths.ts';
-import type { CallOptions, HostLink } from '../../core/ports/host-link.ts';
+import type { HostLink } from '../../core/ports/host-link.ts';
 import type { Paths } from '../../core/ports/paths.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { Reach, ReachTarget } from '../../core/ports/reach.ts';
-import type { StorageLink } from '../../core/ports/storage-link.ts';
+import type { GrantOrder, StorageLink } from '../../core/ports/storage-link.ts';
+import type { RpcClient } from '../../rpc/client.ts';
 import { type Carry, hostLinkOver } from '../agent/wire.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
 import { pathsOf, relayOf, type Topology } from '../machines/topology.ts';
-import type { StorageOrders } from '../storage/sim-storage-node.ts';
 import type { Hop } from './network.ts';
+import { probeAddress, probeKernel, unanswered } from './probes.ts';
 
 /** Who calls: a control node's server. */
 export interface Caller {
@@ -49,64 +52,62 @@ export function simHostLink(topology: Topology, { control, process }: Caller): H
   };
 }
 
-/** Storage services on the control network. */
+/** Storage services on the control network: the link of production, its words carried by simulated messages. */
 export function simStorageLink(topology: Topology, { process }: Caller): StorageLink {
-  const onNode = <T>(
-    name: StorageName,
-    { deadlineMs }: CallOptions,
-    serve: (service: StorageOrders) => T | Promise<T>,
-  ): Promise<T> => {
-    const node = machineNamed(topology.storage, name);
-    const hop: Hop = { network: 'control', to: node.machine, process: () => node.listener };
-    return topology.network.call(process, [hop], { deadlineMs, what: `Storage node ${name}` }, (listener) => {
-      const { orders } = node;
-      if (listener === null || orders === null) throw new CodedError('unavailable', `Nobody listens on ${name}.`);
-      return serve(orders);
-    });
-  };
+  return storageOrders((name) => storageClient(topology, process, name));
+}
+
+/** Requests from a process to the service of a storage node. */
+function storageClient(topology: Topology, process: SimProcess, name: StorageName): Pick<RpcClient, 'call'> {
+  const node = machineNamed(topology.storage, name);
+  const hop: Hop = { network: 'control', to: node.machine, process: () => node.listener };
   return {
-    report: (name, options) => onNode(name, options, (service) => service.report()),
-    fence: (name, order, options) => onNode(name, options, (service) => service.fence(order)),
-    grant: (name, order, options) => {
-      const knownAt = topology.knownAt(order.term);
-      return onNode(name, options, (service) => service.grant(order, knownAt));
+    call: async ({ method, path, body, deadlineMs, parse }) => {
+      // An order to grant is as good as what its sender knew.
+      const term = path === '/v1/grant' ? (body as GrantOrder).term : null;
+      const knownAt = term === null ? undefined : topology.knownAt(term);
+      const how = { deadlineMs, what: `Storage node ${name}` };
+      const answer = await topology.network.call(process, [hop], how, () =>
+        node.serve({ method, path, body }, knownAt),
+      );
+      return parse(answer, 'answer');
     },
-    revoke: (name, order, options) => onNode(name, options, (service) => service.revoke(order)),
-    createDisk: (name, disk, order, options) => onNode(name, options, (service) => service.createDisk(disk, order)),
-    deleteDisk: (name, disk, order, options) => onNode(name, options, (service) => service.deleteDisk(disk, order)),
-    createSharedDisk: (name, disk, order, options) =>
-      onNode(name, options, (service) => service.createSharedDisk(disk, order)),
-    deleteSharedDisk: (name, disk, order, options) =>
-      onNode(name, options, (service) => service.deleteSharedDisk(disk, order)),
   };
 }
 
-/** As os/tcp-probe.ts: a timer later than this says that the prober was not running. */
-const LATE_MS_MAX = 150;
-/** What a control node grants a relay beyond the probe's own deadline, as control/links/paths.ts does. */
-const RELAY_MS = 300;
-
-/** The paths to hosts' kernels, with attempts on each. */
+/** The paths to hosts' kernels, with attempts on each that are told to the trace. */
 export function simPaths(topology: Topology, { control, process }: Caller): Paths {
+  const attempt = async (path: Path, to: ProbeAttempt): Promise<ProbeResult> => {
+    const { address, port, deadlineMs, relayDeadlineMs } = to;
+    const { network, storage } = path;
+    if (storage !== null) {
+      const relay = storageClient(topology, process, storage);
+      return probeFrom(relay, { address, port, deadlineMs }, relayDeadlineMs);
+    }
+    const relay = relayOf(topology, path);
+    if (relay === null) return probeAddress(topology, process, { network, address }, deadlineMs);
+    const how = { deadlineMs: relayDeadlineMs, what: path.name };
+    return topology.network.call(process, [relay], how, (prober) => {
+      if (prober === null) throw new CodedError('unavailable', `Nobody listens at ${path.name}.`);
+      return probeAddress(topology, prober, { network, address }, deadlineMs);
+    });
+  };
+  const paths = pathProbes({ list: () => pathsOf(topology, control), attempt });
   return {
-    list: () => pathsOf(topology, control),
-    probe: async (path, { name }, deadlineMs) => {
-      const machine = topology.hosts.get(name)?.machine;
-      if (machine === undefined) return unanswered(process, deadlineMs);
-      const probed = await probeAlong(topology, { process, path, machine, deadlineMs });
+    ...paths,
+    probe: async (path, host, deadlineMs) => {
+      const probed = await paths.probe(path, host, deadlineMs);
       const { outcome } = probed;
-      if (outcome !== 'void')
-        topology.note({
-          kind: 'probe',
-          by: control,
-          host: name,
-          path: path.name,
-          met: outcome === 'no-path' ? null : outcome !== 'silent',
-        });
+      const met = outcome === 'no-path' ? null : outcome !== 'silent';
+      if (outcome !== 'void' && topology.hosts.has(host.name))
+        topology.note({ kind: 'probe', by: control, host: host.name, path: path.name, met });
       return probed;
     },
   };
 }
+
+/** What a control node grants another one beyond the attempts' own deadline, as control/links/reach.ts does. */
+const RELAY_MS = 300;
 
 /** Measures which machines control nodes reach, as control/links/reach.ts does. */
 export function simReach(topology: Topology, { control, process }: Caller): Reach {
@@ -118,7 +119,10 @@ export function simReach(topology: Topology, { control, process }: Caller): Reac
     const tries = targets.map(async (target) => {
       const machine = machineOf(topology, target);
       if (machine === undefined) return { target, ...(await unanswered(prober, deadlineMs)) };
-      return { target, ...(await probeKernel(topology, prober, { network: 'control', to: machine }, deadlineMs)) };
+      return {
+        target,
+        ...(await probeKernel(topology.network, prober, { network: 'control', to: machine }, deadlineMs)),
+      };
     });
     const tried = await Promise.all(tries);
     if (tried.some(({ outcome }) => outcome === 'void')) return null;
@@ -154,48 +158,4 @@ function machineNamed<K, T>(machines: ReadonlyMap<K, T>, name: K): T {
   const found = machines.get(name);
   if (found === undefined) throw new CodedError('unavailable', `Nothing answers at the address of ${String(name)}.`);
   return found;
-}
-
-async function unanswered(prober: SimProcess, deadlineMs: number): Promise<ProbeResult> {
-  await sleep(prober, deadlineMs);
-  return { outcome: 'silent', lateMs: 0 };
-}
-
-interface Probe {
-  readonly process: SimProcess;
-  readonly path: Path;
-  readonly machine: SimMachine;
-  readonly deadlineMs: number;
-}
-
-async function probeAlong(topology: Topology, probe: Probe): Promise<Awaited<ReturnType<Paths['probe']>>> {
-  const { process, path, machine, deadlineMs } = probe;
-  const relay = relayOf(topology, path);
-  if (relay === null) return probeKernel(topology, process, { network: path.network, to: machine }, deadlineMs);
-  const how = { deadlineMs: deadlineMs + RELAY_MS, what: path.name };
-  try {
-    return await topology.network.call(process, [relay], how, (prober) => {
-      if (prober === null) throw new CodedError('unavailable', `Nobody listens at ${path.name}.`);
-      return probeKernel(topology, prober, { network: path.network, to: machine }, deadlineMs);
-    });
-  } catch {
-    return { outcome: 'no-path', lateMs: 0 };
-  }
-}
-
-async function probeKernel(
-  topology: Topology,
-  prober: SimProcess,
-  to: Pick<Hop, 'network' | 'to'>,
-  deadlineMs: number,
-): Promise<ProbeResult> {
-  const startedAt = prober.monotonicMs();
-  try {
-    const hop: Hop = { ...to, process: () => null };
-    await topology.network.call(prober, [hop], { deadlineMs, what: to.to.name }, () => undefined);
-    return { outcome: 'refused', lateMs: 0 };
-  } catch {
-    const lateMs = Math.max(0, Math.round(prober.monotonicMs() - startedAt - deadlineMs));
-    return { outcome: lateMs > LATE_MS_MAX ? 'void' : 'silent', lateMs };
-  }
 }

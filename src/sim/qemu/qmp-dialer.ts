@@ -15,6 +15,7 @@ import type { SimProcess } from '../machines/sim-machine.ts';
 import { type HostNode, hopsOf, pathsOf, type Topology } from '../machines/topology.ts';
 import type { Caller } from '../network/links.ts';
 import type { Hop } from '../network/network.ts';
+import { unanswered } from '../network/probes.ts';
 import type { MonitorClient, QemuProcess } from './qemu-process.ts';
 import { executeOver, type QemuEvent } from './qmp-server.ts';
 
@@ -39,7 +40,9 @@ export class SimQmpDialer implements QmpDialer {
   ): Promise<Dialed> {
     const topology = this.#topology;
     const { process } = this.#caller;
-    const host = present(topology.hosts.get(target.host), `host ${target.host}`);
+    const host = topology.hosts.get(target.host);
+    // A host that joined through the API without a simulated machine: nothing answers there.
+    if (host === undefined) return unanswered(process, deadlineMs).then(() => ({ outcome: 'silent' }));
     const connection = new Connection({ topology, process, path, target, port }, onEvent);
     const hops = hopsOf(topology, path, host.machine, () => null);
     try {

@@ -9,21 +9,14 @@ import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, StorageName } from '../../base/ids.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
 import type { DiskBackend, Grant } from '../../core/ports/disk-backend.ts';
-import type { Order } from '../../core/ports/host-link.ts';
 import type { Log } from '../../core/ports/log.ts';
-import type {
-  DiskOrder,
-  FenceOrder,
-  FenceResult,
-  GrantOrder,
-  GrantResult,
-  RevokeOrder,
-  SharedDiskOrder,
-  StorageReport,
-} from '../../core/ports/storage-link.ts';
+import type { ProbeResult } from '../../core/ports/probe-result.ts';
+import type { GrantOrder, GrantResult } from '../../core/ports/storage-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import { StorageService, type StorageServiceOptions } from '../../core/storage/storage-service.ts';
+import { orderRoutes, type Probe, type StorageOrders } from '../../storage/routes.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
+import { serveRoutes, type WireRequest } from '../network/wire.ts';
 import type { SimClock } from '../time/sim-clock.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import { GrantCauses } from './grant-causes.ts';
@@ -34,17 +27,9 @@ import { type SharedClient, type SharedSession, SimTarget, type SimTargetMistake
 import { SimTargetBackend } from './sim-target-backend.ts';
 
 /** What the service's own process answers. */
-export interface StorageOrders {
-  report(): Promise<StorageReport>;
-  fence(order: FenceOrder): Promise<FenceResult>;
+export interface SimStorageOrders extends StorageOrders {
   /** `knownAt`: of when its sender's knowledge is, in true ms; now where nothing is said. */
   grant(order: GrantOrder, knownAt?: number): Promise<GrantResult>;
-  revoke(order: RevokeOrder): Promise<void>;
-  createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
-  deleteDisk(disk: DiskId, order: Order): Promise<void>;
-  resizeDisk(disk: DiskId, order: Order & { readonly sizeBytes: number }): Promise<void>;
-  createSharedDisk(disk: DiskId, order: SharedDiskOrder): Promise<void>;
-  deleteSharedDisk(disk: DiskId, order: Order): Promise<void>;
 }
 
 /** A trace entry before its time is known. */
@@ -70,6 +55,8 @@ export interface SimStorageNodeOptions {
    * was lost, and with it all grants.
    */
   readonly note: (entry: StorageNote) => void;
+  /** One TCP connection attempt from a process on this node to an address of the storage network. */
+  readonly probe: (from: SimProcess, ...attempt: Parameters<Probe>) => Promise<ProbeResult>;
   /** A life of the service begins, before it does anything. */
   readonly onStart?: () => void;
   /** The service ended by itself: it could not take over what runs. */
@@ -79,7 +66,7 @@ export interface SimStorageNodeOptions {
   readonly mistakes?: SimStorageMistakes;
   readonly targetMistakes?: SimTargetMistakes;
   readonly plant?: (parts: StorageServiceOptions) => StorageServiceOptions;
-  readonly plantOrders?: (orders: StorageOrders) => StorageOrders;
+  readonly plantOrders?: (orders: SimStorageOrders) => SimStorageOrders;
 }
 
 /** First port of clients' ends of connections. */
@@ -97,7 +84,9 @@ export class SimStorageNode {
   readonly #targets = new Set<SimTarget>();
   readonly #slow = new Map<DiskId, number>();
   #latencyMs: readonly [number, number] = LATENCY_MS;
-  #service: { readonly process: SimProcess; readonly core: StorageService; readonly orders: StorageOrders } | undefined;
+  #service:
+    | { readonly process: SimProcess; readonly core: StorageService; readonly orders: SimStorageOrders }
+    | undefined;
   #isListening = false;
   #pids = 0;
   #peerPorts = PEER_PORT_BASE;
@@ -118,8 +107,22 @@ export class SimStorageNode {
   }
 
   /** What answers orders in that process; null where nobody listens. */
-  get orders(): StorageOrders | null {
+  get orders(): SimStorageOrders | null {
     return this.#isListening ? (this.#service?.orders ?? null) : null;
+  }
+
+  /**
+   * Answers a request in that process by the routes of production. `knownAt`: of when its sender's knowledge is, in true ms; now where
+   * nothing is said. CodedError 'unavailable' where nobody listens.
+   */
+  serve(request: WireRequest, knownAt?: number): Promise<unknown> {
+    const { orders, listener } = this;
+    if (orders === null || listener === null)
+      return Promise.reject(new CodedError('unavailable', `Nobody listens on ${this.name}.`));
+    const known: StorageOrders = { ...orders, grant: (order) => orders.grant(order, knownAt) };
+    return serveRoutes(orderRoutes(known, (target, deadlineMs) => this.#options.probe(listener, target, deadlineMs)))(
+      request,
+    );
   }
 
   /** Whether the service runs, read etcd, and brought every disk in line with it. */
@@ -319,7 +322,7 @@ export class SimStorageNode {
   }
 
   /** The service's orders, told to the trace when they are acknowledged. */
-  #noted(orders: StorageOrders): StorageOrders {
+  #noted(orders: SimStorageOrders): StorageOrders {
     const { note, clock } = this.#options;
     const node = this.name;
     return {

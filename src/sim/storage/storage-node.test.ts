@@ -8,7 +8,7 @@ import { SimClock } from '../time/sim-clock.ts';
 import { SimRandom } from '../time/sim-random.ts';
 import type { NbdConnection } from './sim-daemon.ts';
 import type { DiskWrite } from './sim-pool.ts';
-import { SimStorageNode, type StorageOrders } from './sim-storage-node.ts';
+import { SimStorageNode, type SimStorageOrders } from './sim-storage-node.ts';
 import { PLANTED_STORAGE_BUGS } from './testing/planted-storage-bugs.ts';
 import { StorageStorm } from './testing/storage-storm.ts';
 
@@ -65,6 +65,7 @@ class Bench {
 
   constructor() {
     this.node = new SimStorageNode({
+      probe: async () => ({ outcome: 'silent', lateMs: 0 }),
       name: parseStorageName('s1'),
       machine: this.machine,
       clock: this.clock,
@@ -88,7 +89,7 @@ class Bench {
   }
 
   /** The answer of an order, or its error. */
-  order<T>(send: (orders: StorageOrders) => Promise<T>): Promise<T> {
+  order<T>(send: (orders: SimStorageOrders) => Promise<T>): Promise<T> {
     assert.ok(this.node.orders !== null, 'nobody listens');
     return this.answer(send(this.node.orders));
   }

@@ -21,7 +21,7 @@ import { SimMachine } from '../../machines/sim-machine.ts';
 import { SimClock } from '../../time/sim-clock.ts';
 import { SimRandom } from '../../time/sim-random.ts';
 import type { SimStorageMistakes } from '../sim-daemon.ts';
-import { SimStorageNode, type StorageOrders } from '../sim-storage-node.ts';
+import { SimStorageNode, type SimStorageOrders } from '../sim-storage-node.ts';
 import type { SimTargetMistakes } from '../sim-target.ts';
 
 export interface StormOptions {
@@ -29,7 +29,7 @@ export interface StormOptions {
   readonly mistakes?: SimStorageMistakes;
   readonly targetMistakes?: SimTargetMistakes;
   readonly plant?: (parts: StorageServiceOptions) => StorageServiceOptions;
-  readonly plantOrders?: (orders: StorageOrders) => StorageOrders;
+  readonly plantOrders?: (orders: SimStorageOrders) => SimStorageOrders;
 }
 
 /** A VM as etcd would have it, as far as storage is concerned. */
@@ -75,6 +75,7 @@ export class StorageStorm {
     this.#machine.setDrift(this.#random.between(-0.005, 0.005));
     const say = (message: string, fields?: object): void => this.say(`${message} ${JSON.stringify(fields ?? {})}`);
     this.node = new SimStorageNode({
+      probe: async () => ({ outcome: 'silent', lateMs: 0 }),
       name: parseStorageName('s1'),
       machine: this.#machine,
       clock: this.clock,
@@ -172,7 +173,7 @@ export class StorageStorm {
   }
 
   /** An order to the service: carried out late, twice, or although its sender gave up. */
-  #order<T>(send: (orders: StorageOrders) => Promise<T>): Promise<T> {
+  #order<T>(send: (orders: SimStorageOrders) => Promise<T>): Promise<T> {
     const carryOut = async (): Promise<T> => {
       const { listener, orders } = this.node;
       if (listener === null || orders === null) throw new CodedError('unavailable', 'Nobody listens.');
@@ -192,7 +193,7 @@ export class StorageStorm {
   }
 
   /** Until it is acknowledged, as a leader does. */
-  async #insist(what: string, send: (orders: StorageOrders) => Promise<unknown>): Promise<void> {
+  async #insist(what: string, send: (orders: SimStorageOrders) => Promise<unknown>): Promise<void> {
     for (;;) {
       try {
         await this.#order(send);
