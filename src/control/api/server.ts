@@ -14,9 +14,9 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
-import { type TSchema, Type } from 'typebox';
-import { SMALL_BODY_BYTES_MAX, strict } from '../../api/common.ts';
-import { OPERATIONS, type Operation, type OperationId, PARAMETERS, parametersOf } from '../../api/operations.ts';
+import type { TSchema } from 'typebox';
+import { SMALL_BODY_BYTES_MAX } from '../../api/common.ts';
+import { OPERATIONS, type Operation, type OperationId } from '../../api/operations.ts';
 import { type Finding, fieldErrors } from '../../api/problem.ts';
 import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -32,6 +32,7 @@ import { acceptConsoles, type UpgradeHandler } from './console.ts';
 import { forwardToLeader, senderOf } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
 import { OpenRequests } from './open-requests.ts';
+import { schemaOf } from './operation-schema.ts';
 import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
 import { answerErrors, refuseSocket, unreadableRequests, wrongType } from './refusals.ts';
@@ -328,18 +329,6 @@ async function started(
   input: Input<OperationId>,
 ): Promise<unknown> {
   return handler(input);
-}
-
-/** What a request of this operation must be, part by part. */
-export function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {
-  const names = parametersOf(operation.path);
-  return {
-    ...(names.length === 0
-      ? {}
-      : { params: Type.Object(Object.fromEntries(names.map((name) => [name, PARAMETERS[name]])), strict) }),
-    querystring: operation.query ?? Type.Object({}, strict),
-    ...(operation.body === null ? {} : { body: operation.body }),
-  };
 }
 
 /** Makes the request what its schema can judge: typed query values, `{}` for an absent body, nothing where nothing is taken. */

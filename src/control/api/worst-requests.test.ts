@@ -7,7 +7,8 @@ import { test } from 'node:test';
 import type { TSchema } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
 import { testApi } from '../testing/api-cluster.ts';
-import { createApiServer, schemaOf } from './server.ts';
+import { schemaOf } from './operation-schema.ts';
+import { createApiServer } from './server.ts';
 
 /** The promise is 50 ms on an idle machine; before findings were bounded, 1 MB took minutes. */
 const BUSY_MS_MAX = 150;

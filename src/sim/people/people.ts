@@ -15,6 +15,7 @@ import type { SimCluster } from '../cluster.ts';
 import { type DeedName, VM_BYTES } from '../faults/swarm.ts';
 import { addressOf } from '../network/addresses.ts';
 import type { SimRandom } from '../time/sim-random.ts';
+import { ApiPeople } from './api-people.ts';
 import { GuestPeople } from './guest-people.ts';
 import { simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
@@ -37,12 +38,14 @@ export class People {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;
   readonly #sharing: GuestPeople;
+  readonly #asking: ApiPeople;
   #vms = 0;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.fork('people');
     this.#sharing = new GuestPeople(cluster);
+    this.#asking = new ApiPeople(cluster);
   }
 
   /** The records that joining leaves, hosts and storage nodes, and a network. */
@@ -64,7 +67,7 @@ export class People {
     const node = this.#random.pick([...this.#cluster.controls.values()]);
     const { context } = node;
     if (context === null) return;
-    void this.#do(deed, context).catch((error: unknown) =>
+    void (deed === 'ask' ? this.#asking.act(node, context) : this.#do(deed, context)).catch((error: unknown) =>
       this.#cluster.say(() => `people: ${deed} was not answered: ${String(error)}`),
     );
   }
@@ -78,7 +81,7 @@ export class People {
     }
   }
 
-  async #do(deed: DeedName, changes: ChangeContext): Promise<void> {
+  async #do(deed: Exclude<DeedName, 'ask'>, changes: ChangeContext): Promise<void> {
     const { store } = changes;
     if (deed === 'create') return this.create(changes);
     if (deed === 'drain') return this.#drain(changes);
