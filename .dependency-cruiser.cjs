@@ -36,7 +36,11 @@ const FOLDERS = {
   // The language of stories, which the simulator and the suites with real processes tell.
   stories: { src: ['base', 'core'], npm: [], node: false },
   // The simulated world runs the code of production: it may import whatever is decided there.
-  sim: { src: ['base', 'core', 'wire', 'api', 'etcd', 'control', 'storage', 'agent', 'rpc', 'stories'], npm: [], node: true },
+  sim: {
+    src: ['base', 'core', 'wire', 'api', 'etcd', 'control', 'storage', 'agent', 'rpc', 'stories'],
+    npm: [],
+    node: true,
+  },
   // What an installed machine needs: the roles' programs and configurations, the cluster's identities.
   install: {
     src: ['base', 'core', 'os', 'pki', 'etcd', 'control', 'storage', 'agent'],

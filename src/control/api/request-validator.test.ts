@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { Type } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
-import { EVERY_FINDING, validatorCompiler } from './request-validator.ts';
 import { schemaOf } from './operation-schema.ts';
+import { EVERY_FINDING, validatorCompiler } from './request-validator.ts';
 
 test('every schema of a request is one: the server takes them without a look', () => {
   const ajv = new Ajv(EVERY_FINDING);

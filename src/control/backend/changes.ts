@@ -7,7 +7,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
-import type { Entry } from '../../core/ports/store.ts';
+import type { Change, Entry } from '../../core/ports/store.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
 import { nodesOfNewDisks } from '../../core/request/storage-choice.ts';
 import type { ClusterStore } from '../store/cluster-store.ts';
@@ -66,12 +66,29 @@ export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admi
         [...unchanged, ...nodesOfNewDisks(changes, basis.records)].map((each) => unchangedOf(each, basis.records)),
       );
       if (outcome.kind === 'committed') return result;
+      if (outcome.kind === 'conflict' && outcome.isUncertain === true) demandNoNewVm(changes, basis);
       hasCaughtUp = false;
     }
     throw new CodedError('conflict', 'Others kept changing the same objects.', {
       advice: 'Nothing was changed. Try again.',
     });
   });
+}
+
+/**
+ * CodedError 'deadline' for a new VM: it may have been created, run and deleted while the answer was on its way, and a VM
+ * that is created again under the same id would repeat its generations.
+ */
+function demandNoNewVm(changes: readonly Change[], { records }: Basis): void {
+  const created = changes.find(({ kind, id, value }) => kind === 'vm' && value !== null && !records.vms.has(id));
+  if (created?.kind !== 'vm') return;
+  throw new CodedError(
+    'deadline',
+    `Whether VM ${created.value?.name} was created is not known: etcd's answer was lost.`,
+    {
+      advice: 'Look with "gp vm list", then repeat the request if it is not there.',
+    },
+  );
 }
 
 /** Makes a change, and returns the task that the request was given. */

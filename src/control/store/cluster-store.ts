@@ -60,7 +60,8 @@ export type Unchanged = Pick<Write, 'key'> & { readonly expect: number };
 
 export type Outcome =
   | { readonly kind: 'committed'; readonly revision: number }
-  | { readonly kind: 'conflict' }
+  /** `isUncertain`: its answer was lost, and what it wrote may have been undone by others since. */
+  | { readonly kind: 'conflict'; readonly isUncertain?: true }
   | { readonly kind: 'guard-failed' };
 
 /** One applied change, for listeners. */
@@ -364,7 +365,7 @@ export class ClusterStore {
         : deleted.length > 0 && deleted.every(({ key, expect }) => expect !== 0 && !found.get(key));
     if (applied) return { kind: 'committed', revision: this.#revision };
     await this.#overtake(found, sent);
-    return { kind: 'conflict' };
+    return { kind: 'conflict', isUncertain: true };
   }
 
   /**

@@ -41,7 +41,7 @@ test('a transaction that is reported as not applied is never applied afterwards 
   const { etcd, arrive } = slowEtcd(state);
   const store = new ClusterStore(etcd, () => '00');
   const outcome = await store.transact([{ key: KEY, value: record('new'), expect: revision }], null);
-  assert.deepEqual(outcome, { kind: 'conflict' });
+  assert.deepEqual(outcome, { kind: 'conflict', isUncertain: true });
   assert.equal(arrive().succeeded, false);
   assert.equal(state.get(KEY)?.value, JSON.stringify(record('old')));
   // What the store knows is what etcd holds: the next transaction of the same object succeeds.
@@ -71,7 +71,7 @@ test('a removal that was not applied is not taken for applied because somebody e
     { key: KEY, value: null, expect },
     { key: network, value: LAN, expect },
   ];
-  assert.deepEqual(await store.transact(writes, null), { kind: 'conflict' });
+  assert.deepEqual(await store.transact(writes, null), { kind: 'conflict', isUncertain: true });
   assert.ok(store.vms.get('vm-000000000001') !== undefined);
 });
 
@@ -86,7 +86,7 @@ test('who leads no more overtakes nothing: its late transaction is refused by it
   const store = new ClusterStore(etcd, () => '00');
   state.txn({ compare: [], success: [{ delete: '/gp/election/1' }] });
   const outcome = await store.transact([{ key: KEY, value: record('new'), expect: revision }], guard);
-  assert.deepEqual(outcome, { kind: 'conflict' });
+  assert.deepEqual(outcome, { kind: 'conflict', isUncertain: true });
   assert.equal(arrive().succeeded, false);
   assert.equal(state.get(KEY)?.modRevision, revision);
 });

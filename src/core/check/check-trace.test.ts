@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Generation, parseVmId, type Term } from '../../base/ids.ts';
+import { type Generation, type NetworkName, parseDiskId, parseVmId, type Term } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   diskRecord,
@@ -104,6 +104,16 @@ const member = (n: number, phase: VmPhase): TraceEntry => {
   const id = parseVmId(`vm-00000000000${n}`);
   return commit({ kind: 'vm', id, value: { ...record, id, spec: { ...record.spec, antiAffinity: 'db' } } });
 };
+const named = (n: number, name: string, address: string | null = null): TraceEntry => {
+  const record = vmRecord({ kind: 'stopped' });
+  const id = parseVmId(`vm-00000000000${n}`);
+  const nics = [{ network: 'lan' as NetworkName, mac: `52:54:00:00:00:0${n}`, address }];
+  return people(commit({ kind: 'vm', id, value: { ...record, id, name, spec: { ...record.spec, nics } } }));
+};
+const otherDisk = (port: number): Change => {
+  const id = parseDiskId('disk-0000000000ff');
+  return { kind: 'disk', id, value: { ...diskRecord(), id, port } };
+};
 const on = (h: number): VmPhase => ({ kind: 'running', incarnation: incarnation(1, h) });
 const far = { source: incarnation(1, 3), destination: incarnation(2, 4) };
 const clustered = (n: number, phase: VmPhase): TraceEntry => {
@@ -202,6 +212,18 @@ const TABLE: Readonly<
   'GC8-disks-outlive-their-users': {
     broken: [SHARED, sharing(), commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: null })],
     kept: [SHARED, sharing(), vm(running(1)), commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: null })],
+  },
+  'R1-names-once': {
+    broken: [named(1, 'web'), named(2, 'web')],
+    kept: [named(1, 'web'), named(2, 'db'), named(1, 'old'), named(2, 'web')],
+  },
+  'R2-ports-once': {
+    broken: [DISK, commit(otherDisk(diskRecord().port))],
+    kept: [DISK, commit({ kind: 'disk', id: diskRecord().id, value: null }, otherDisk(diskRecord().port))],
+  },
+  'R3-addresses-once': {
+    broken: [named(1, 'web', '10.0.0.7'), named(2, 'db', '10.0.0.7')],
+    kept: [named(1, 'web', '10.0.0.7'), named(1, 'web', '10.0.0.8'), named(2, 'db', '10.0.0.7')],
   },
   'E1-only-leaders-decide': {
     broken: [...STARTED, people(vm(running(2)))],

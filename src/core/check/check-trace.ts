@@ -16,6 +16,7 @@ import {
   whatRunsIsNotReplaced,
   wishesAreKept,
 } from './record-checkers.ts';
+import { addressesOnce, namesOnce, portsOnce } from './request-checkers.ts';
 import { STATE_RULES, stateChecker } from './state-rules.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
 import {
@@ -49,6 +50,9 @@ export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'M3-no-order-aborts-a-qemu': noOrderAbortsAQemu,
   ...COMMIT_CHECKERS,
   ...Object.fromEntries(STATE_RULES.map(({ rule }) => [rule, () => stateChecker(rule)])),
+  'R1-names-once': namesOnce,
+  'R2-ports-once': portsOnce,
+  'R3-addresses-once': addressesOnce,
   'V1-lost-when-unreached': lostOnlyWhenUnreached,
   'V2-lost-when-out-of-reach': lostOnlyWhenOutOfReach,
   'V3-what-runs-stays': whatRunsIsNotReplaced,

@@ -9,6 +9,8 @@ import type { Daemon, DiskBackend } from '../../core/ports/disk-backend.ts';
 import type { QmpLink } from '../../core/ports/qmp-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import type { PlantedBug } from './planted-bug.ts';
+import { REQUEST_BUGS } from './planted-requests.ts';
+import { boundQmp as bound, rewriting } from './planting.ts';
 
 const FENCING = [
   'G5-cont-current-and-fenced',
@@ -21,6 +23,7 @@ const STUCK = 'L1-converges';
 
 /** In no order. */
 export const PLANTED_BUGS: readonly PlantedBug[] = [
+  ...REQUEST_BUGS,
   {
     name: 'skip-the-fence',
     says: 'a fence that does nothing and says it did',
@@ -377,17 +380,6 @@ export function findBug(name: string): PlantedBug {
   });
 }
 
-/** Changes or drops (null) what is written. */
-function rewriting(store: ClusterStore, change: (write: Write, isLeaders: boolean) => Write | null): void {
-  const transact = store.transact.bind(store);
-  store.transact = (writes, guard, unchanged) =>
-    transact(
-      writes.flatMap((write) => change(write, guard !== null) ?? []),
-      guard,
-      unchanged,
-    );
-}
-
 /** Changes the VMs that a leader writes. */
 function rewritingVms(store: ClusterStore, change: (vm: VmRecord) => VmRecord): void {
   rewriting(store, (write, isLeaders) => {
@@ -433,26 +425,4 @@ function keepingExports(daemon: Daemon): Daemon {
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
-}
-
-/** The methods of a QMP link, still on the link they belong to. */
-function bound(qmp: QmpLink): QmpLink {
-  return {
-    observe: (target) => qmp.observe(target),
-    cont: (target) => qmp.cont(target),
-    halt: (target) => qmp.halt(target),
-    reset: (target) => qmp.reset(target),
-    powerDown: (target) => qmp.powerDown(target),
-    quit: (target) => qmp.quit(target),
-    listen: (destination, source) => qmp.listen(destination, source),
-    send: (source, destination) => qmp.send(source, destination),
-    allowPause: (source, ms) => qmp.allowPause(source, ms),
-    activate: (source) => qmp.activate(source),
-    cancelSend: (source) => qmp.cancelSend(source),
-    plug: (target, disk) => qmp.plug(target, disk),
-    unplug: (target, disk) => qmp.unplug(target, disk),
-    sharedDisks: (target) => qmp.sharedDisks(target),
-    onEvent: (listener) => qmp.onEvent(listener),
-    forget: (vm, generation) => qmp.forget(vm, generation),
-  };
 }

@@ -145,7 +145,7 @@ export function drawSwarm(seed: number): Swarm {
   if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
   const cancelling = new SimRandom(seed).fork('cancel');
   if (cancelling.unit() < 0.4) deeds.set('cancel', cancelling.pick([800, 2_500, 6_000]));
-  const asking = new SimRandom(seed).fork('ask');
+  const asking = new SimRandom(seed).fork('asking');
   if (asking.unit() < 0.5) deeds.set('ask', asking.pick([500, 1_500, 4_000]));
   const later = new SimRandom(seed).fork('later faults');
   for (const name of LATER) {
