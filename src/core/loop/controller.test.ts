@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { CodedError } from '../../base/errors.ts';
-import type { HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
+import type { Generation, HostName, NetworkName, Term, VmId } from '../../base/ids.ts';
 import { parseGeneration, parseVmId } from '../../base/ids.ts';
 import { SimClock } from '../../sim/time/sim-clock.ts';
 import type { HostRecord, NetworkRecord } from '../model/cluster.ts';
+import { keyOf } from '../model/keys.ts';
 import type { MigrationTold } from '../model/observation.ts';
 import { expectedIncarnations, type Incarnation, type VmRecord } from '../model/vm.ts';
 import { answers, host, hostRecord, incarnation, NOW, vmRecord } from '../plan/testing/sample-records.ts';
@@ -43,6 +44,8 @@ class SmallWorld {
   /** Whether the machine of a host without an agent answers. */
   isReached = false;
   readonly unreadable = new Map<string, string>();
+  /** A process that runs on h1 besides what the records say. */
+  stranger: { readonly vm: VmId; readonly generation: Generation; readonly slot: number } | null = null;
   #revision = 1;
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
@@ -173,6 +176,7 @@ class SmallWorld {
     const here = [...this.vms.values()].flatMap(({ value }) =>
       expectedIncarnations(value.phase).flatMap((each) => (each.host === name ? [{ vm: value.id, ...each }] : [])),
     );
+    if (this.stranger !== null && name === host(1)) here.push({ ...this.stranger, host: name });
     return {
       host: name,
       bootId: 'a',
@@ -491,3 +495,36 @@ test('a launch that two hosts refuse for a mistake of the order is not tried aga
   assert(failed.launches.length > 4, `${failed.launches.length} launches`);
   assert.deepEqual([failed.vm.intent, new Set(failed.launches).size], ['running', 3]);
 });
+
+test('C1 a new leader places nothing beside a VM whose record it has never read, until the record is repaired', async () => {
+  const world = new SmallWorld();
+  for (const n of [1, 2]) world.apply({ kind: 'host', id: host(n), value: hostRecord(n) });
+  const record = (n: number) => {
+    const vm = vmRecord({ kind: 'stopped' }, { id: vmId(n), name: `vm${n}`, generation: 0 });
+    return { ...vm, spec: { ...vm.spec, disks: [] } };
+  };
+  world.stranger = { vm: vmId(9), generation: parseGeneration(1), slot: 0 };
+  world.unreadable.set(keyOf.vm(vmId(9)), 'is not JSON');
+  world.apply({ kind: 'vm', id: vmId(1), value: record(1) });
+  const controller = world.start();
+  await world.clock.run(3_000);
+  assert.deepEqual(hostOf(world, 1), 'h2', 'h1 comes first by its name');
+  world.unreadable.clear();
+  const phase = { kind: 'running', incarnation: incarnation(1, 1) } as const;
+  world.apply({
+    kind: 'vm',
+    id: vmId(9),
+    value: { ...record(9), intent: 'running', generation: parseGeneration(1), phase },
+  });
+  world.stranger = null;
+  await world.clock.run(5_000);
+  for (const n of [2, 3]) world.apply({ kind: 'vm', id: vmId(n), value: record(n) });
+  await world.clock.run(8_000);
+  assert.deepEqual(new Set([hostOf(world, 2), hostOf(world, 3)]), new Set(['h1', 'h2']));
+  controller.stop();
+});
+
+function hostOf(world: SmallWorld, n: number): string | null {
+  const phase = world.vms.get(vmId(n))?.value.phase;
+  return phase !== undefined && 'incarnation' in phase ? phase.incarnation.host : null;
+}

@@ -79,7 +79,10 @@ export class Controller {
     this.observer = new HostObserver(
       { clock, hosts, paths },
       {
-        onReport: (host) => this.#hostLoop.reported(host),
+        onReport: (host) => {
+          this.#countUnreadable(host);
+          this.#hostLoop.reported(host);
+        },
         onState: (host) => this.vms.wakeHost(host),
         onProcesses: (vms) => {
           for (const vm of vms) this.vms.wake(vm, { fresh: 'all' });
@@ -255,6 +258,19 @@ export class Controller {
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
     this.vms.wakeHost(name);
     this.#drains.wakeAll();
+  }
+
+  /** A process of a VM whose record cannot be read, and never was read by this control node, takes memory that nobody knows of. */
+  #countUnreadable(host: HostName): void {
+    const { unreadable } = this.#ports.store.snapshot;
+    const isUncounted =
+      unreadable.size > 0 &&
+      (this.observer.report(host)?.report.incarnations ?? []).some(
+        ({ vm }) => unreadable.has(keyOf.vm(vm)) && this.index.vm(vm) === null,
+      );
+    const wasUncounted = this.index.isUncounted(host);
+    this.index.setUncounted(host, isUncounted);
+    if (wasUncounted && !isUncounted) this.vms.wakeWaiting();
   }
 
   #isUnreadable(key: string): boolean {

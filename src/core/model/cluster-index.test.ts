@@ -16,6 +16,7 @@ import {
 import type { DiskRecord, HostRecord } from './cluster.ts';
 import { ClusterIndex, footprintBytes, indexOf } from './cluster-index.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
+import { keyOf } from './keys.ts';
 import { expectedIncarnations, type VmPhase, type VmRecord } from './vm.ts';
 
 const HOSTS = 4;
@@ -263,4 +264,24 @@ test('what leaves a quarantined host leaves no room for others', () => {
     index.byFreeMemory().map((ranked) => ranked.host),
     [host(2)],
   );
+});
+
+test('C1 C2 a VM whose record became unreadable counts for a new leader with the last state that was read', () => {
+  const index = new ClusterIndex();
+  const last = vmRecord({ kind: 'running', incarnation: incarnation(3, 2, 1) });
+  index.load({
+    vms: new Map(),
+    hosts: new Map([[host(2), { value: hostRecord(2), revision: 1 }]]),
+    disks: new Map(),
+    sharedDisks: new Map(),
+    guestClusters: new Map(),
+    drains: new Map(),
+    lastReadable: new Map<string, unknown>([
+      [keyOf.vm(last.id), last],
+      [keyOf.disk(diskRecord().id), diskRecord()],
+    ]),
+  });
+  assert.equal(index.committedBytes(host(2)), footprintBytes(last));
+  assert.deepEqual([...index.slotsOn(host(2))], [[1, 1]]);
+  assert.deepEqual(index.vm(last.id), last);
 });

@@ -10,6 +10,7 @@ import type { Entry, Snapshot } from '../ports/store.ts';
 import type { DiskRecord, HostRecord } from './cluster.ts';
 import { type Claim, claimsOf, type DrainRecord } from './drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
+import { PREFIX } from './keys.ts';
 import { affinityGroup, cardsOf, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
 
 /** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
@@ -63,6 +64,7 @@ export class ClusterIndex {
   readonly #members = new Map<NetworkName, Counted<HostName>>();
   readonly #macs = new Map<NetworkName, Counted<string>>();
   readonly #quarantined = new Map<HostName, HostRecord>();
+  readonly #uncounted = new Set<HostName>();
   readonly #disks = new Map<DiskId, DiskRecord>();
   readonly #vmsOfNode = new Map<StorageName, Counted<VmId>>();
   readonly #sharedDisks = new Map<DiskId, SharedDiskRecord>();
@@ -72,9 +74,14 @@ export class ClusterIndex {
   readonly #drains = new Map<DrainId, DrainRecord>();
 
   /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
-  load(snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters' | 'drains'>): void {
+  load(
+    snapshot: Pick<Snapshot, 'vms' | 'hosts' | 'disks' | 'sharedDisks' | 'guestClusters' | 'drains' | 'lastReadable'>,
+  ): void {
     for (const [name, { value }] of snapshot.hosts) this.setHost(name, value);
     for (const [id, { value }] of snapshot.vms) this.setVm(id, value);
+    // A VM whose record became unreadable counts with its last known state: its guest may run on.
+    for (const [key, last] of snapshot.lastReadable)
+      if (key.startsWith(PREFIX.vm)) this.setVm((last as VmRecord).id, last as VmRecord);
     for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);
     for (const [name, { value }] of snapshot.guestClusters) this.setGuestCluster(name, value);
@@ -100,10 +107,22 @@ export class ClusterIndex {
   /** The record of a host as it is now; null: it left. */
   setHost(name: HostName, record: HostRecord | null): void {
     this.#use(name).record = record;
+    if (record === null) this.#uncounted.delete(name);
     if (record === null || record.quarantine === null) this.#quarantined.delete(name);
     else this.#quarantined.set(name, record);
     this.#rank(name);
     this.#forgetUnused(name);
+  }
+
+  /** Whether a process runs on the host whose VM is not known here, since nobody could read its record: its memory is not counted. */
+  setUncounted(host: HostName, isUncounted: boolean): void {
+    if (isUncounted) this.#uncounted.add(host);
+    else this.#uncounted.delete(host);
+  }
+
+  /** See `setUncounted`. */
+  isUncounted(host: HostName): boolean {
+    return this.#uncounted.has(host);
   }
 
   /** The record of a disk as it is now; null: deleted. */

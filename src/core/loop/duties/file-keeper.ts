@@ -106,9 +106,11 @@ export class FileKeeper {
   /** Orders these nodes to delete a file; answers how each of them took it. */
   remove(sha256: Sha256, nodes: readonly StorageName[]): Promise<readonly PromiseSettledResult<void>[]> {
     const { files, store } = this.#ports;
-    this.use.forget(sha256);
     const order = { term: store.term };
-    return Promise.allSettled(nodes.map((node) => files.remove(node, sha256, order, { deadlineMs: DELETE_MS })));
+    const removing = nodes.map((node) => files.remove(node, sha256, order, { deadlineMs: DELETE_MS }));
+    const ended = Promise.allSettled(removing);
+    this.use.deleting(sha256, ended);
+    return ended;
   }
 
   /** Deletes those of `files` that nothing names any more, where nodes answer; a later round finds the others. */

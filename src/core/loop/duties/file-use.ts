@@ -34,6 +34,8 @@ export class FileUse {
   readonly #wantedAtMs = new Map<Sha256, number>();
   /** How many transfers and records being written need a file now. */
   readonly #held = new Map<Sha256, number>();
+  /** Deletions that are under way: a file that is sent meanwhile could be deleted by an order that is older than it. */
+  readonly #deleting = new Map<Sha256, Promise<void>>();
 
   constructor(ports: FileUsePorts) {
     this.#ports = ports;
@@ -75,10 +77,15 @@ export class FileUse {
     this.#uploads.set(sha256, upload);
   }
 
-  /** A file is deleted. */
-  forget(sha256: Sha256): void {
+  /** A file's deletion was ordered; `ended` resolves when no node carries it out any more, or gave no answer in time. */
+  deleting(sha256: Sha256, ended: Promise<unknown>): void {
     this.#uploads.delete(sha256);
     this.#wantedAtMs.delete(sha256);
+    const over = (): void => {
+      if (this.#deleting.get(sha256) === settled) this.#deleting.delete(sha256);
+    };
+    const settled = ended.then(over, over);
+    this.#deleting.set(sha256, settled);
   }
 
   /** Forgets the times of files that are nowhere. */
@@ -102,10 +109,11 @@ export class FileUse {
     return this.#held.has(sha256);
   }
 
-  /** Nothing deletes these files until `act` has ended. */
+  /** Nothing deletes these files until `act` has ended; it begins when no deletion of them is under way. */
   async holding<T>(files: readonly Sha256[], act: () => Promise<T>): Promise<T> {
     for (const sha256 of files) this.#held.set(sha256, (this.#held.get(sha256) ?? 0) + 1);
     try {
+      await Promise.all(files.flatMap((sha256) => this.#deleting.get(sha256) ?? []));
       return await act();
     } finally {
       for (const sha256 of files) {

@@ -17,6 +17,8 @@ interface WatchedNode {
   clock: ClockOffset | null;
   /** While the service is silent: whether a host can connect to one of its disks; null if unknown. */
   served: boolean | null;
+  /** Whether hosts are being asked about that now. */
+  isServedAsked: boolean;
   stopped: boolean;
 }
 
@@ -74,7 +76,7 @@ export class StorageObserver {
     for (const name of names) {
       if (this.#nodes.has(name)) continue;
       const unseen = { report: null, at: null, error: null, clock: null, served: null } as const;
-      const node: WatchedNode = { state: 'unknown', ...unseen, stopped: false };
+      const node: WatchedNode = { state: 'unknown', ...unseen, isServedAsked: false, stopped: false };
       this.#nodes.set(name, node);
       void this.#poll(name, node);
     }
@@ -153,8 +155,17 @@ export class StorageObserver {
         node.error = messageOf(error);
       }
       if (before !== node.state) this.#told.onState(name);
-      if (node.state === 'silent') node.served = await this.#isServed(name);
+      if (node.state === 'silent') void this.#findServed(name, node);
       await new Promise<void>((resolve) => void this.#clock.after(POLL_MS, resolve));
     }
+  }
+
+  /** Beside the questions to the node: hosts may take seconds to answer, and the node may be back by then. */
+  async #findServed(name: StorageName, node: WatchedNode): Promise<void> {
+    if (node.isServedAsked) return;
+    node.isServedAsked = true;
+    const served = await this.#isServed(name);
+    node.isServedAsked = false;
+    if (node.state === 'silent') node.served = served;
   }
 }

@@ -222,3 +222,16 @@ test('nothing is placed on a host in maintenance, whoever asks for it', () => {
   assert.match(JSON.stringify(place(input({ hosts }))), /h1: in maintenance/);
   assert.equal(place(input({ hosts, only: host(1), mayBreakClaims: true })).kind, 'nowhere');
 });
+
+test('C1 a host whose memory is not known, since a VM runs there whose record nobody can read, takes nothing more', () => {
+  const given = input();
+  given.index.setUncounted(host(1), true);
+  assert.deepEqual(place(given), { kind: 'placed', host: host(2), slot: 0 });
+  const byName = place({ ...given, only: host(1) });
+  assert.match(
+    byName.kind === 'nowhere' ? byName.reasons.join() : '',
+    /h1: a VM runs there whose record cannot be read/,
+  );
+  given.index.setUncounted(host(1), false);
+  assert.deepEqual(place(given), { kind: 'placed', host: host(1), slot: 0 });
+});

@@ -146,6 +146,8 @@ class Search {
     const { cpuModel } = vm.spec;
     if (cpuModel !== 'baseline' && !capacity.cpuModels.includes(cpuModel))
       return () => `its CPUs cannot be ${cpuModel}`;
+    if (this.#input.index.isUncounted(name))
+      return () => 'a VM runs there whose record cannot be read, and how much memory it takes is not known';
     if (freeBytes < this.#neededBytes) return () => `too little memory: ${this.#memory(freeBytes)}`;
     if (capacity.vcpus > 0 && vm.spec.vcpus > capacity.vcpus * 8)
       return () => `too few CPUs for ${vm.spec.vcpus} vCPUs`;

@@ -1,6 +1,6 @@
 /**
- * The protocol's workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the point of
- * no return lies. The executor (core/loop/vm/executor.ts) has one handler per step and makes no choice; crash stories walk these tables.
+ * The protocol's steps, and its workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the
+ * point of no return lies. The executor (core/loop/vm/executor.ts) has one handler per step and makes no choice.
  */
 import type { ErrorCode } from '../../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../../base/ids.ts';
@@ -63,54 +63,63 @@ export function changedBy(step: Step): Incarnation | null {
   }
 }
 
+/** An effect, or `commit:PHASE`: one transaction in etcd. */
+export type WorkflowPoint = StepName | `commit:${string}`;
+
 interface WorkflowStep {
-  /** An effect, or `commit:PHASE`: one transaction in etcd. */
-  readonly step: StepName | `commit:${string}`;
-  /** What takes it back if the workflow is given up after it. */
-  readonly undo: string;
-  /** From here on the workflow can only be finished. */
+  readonly step: WorkflowPoint;
+  /** What is done about it if the workflow is given up after it; empty where nothing has to be taken back. */
+  readonly undo: readonly WorkflowPoint[];
+  /** From here on the incarnation that was current before is never current again: the workflow can only be finished. */
   readonly irreversible?: true;
 }
 
-/** Each workflow in its order when nothing goes wrong. */
+/**
+ * Each workflow in its order when nothing goes wrong. Decisions (vm-decision.ts, migration-decision.ts) know a record's phase and not these
+ * tables; workflows.test.ts holds them against every row: the order, what giving up after each step leads to, and that nothing leads back
+ * from an irreversible one. Crash stories end the leader before each step.
+ */
 export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover', readonly WorkflowStep[]>> = {
   start: [
-    { step: 'commit:starting', undo: 'commit:stopping' },
-    { step: 'fence', undo: 'none: a fence only ever takes from generations that ended' },
-    { step: 'grant', undo: 'fence of the next generation' },
-    { step: 'launch', undo: 'end' },
-    { step: 'cont', undo: 'end' },
-    { step: 'commit:running', undo: 'commit:stopping' },
+    { step: 'commit:starting', undo: ['commit:stopping'] },
+    // A fence only ever takes from generations that ended.
+    { step: 'fence', undo: [] },
+    // The fence of the next generation.
+    { step: 'grant', undo: ['fence'] },
+    { step: 'launch', undo: ['end'] },
+    { step: 'cont', undo: ['end'] },
+    { step: 'commit:running', undo: ['commit:stopping'] },
   ],
+  // A stop that was asked for is carried out.
   stop: [
-    { step: 'commit:stopping', undo: 'none: a stop that was asked for is carried out' },
-    { step: 'power-down', undo: 'none' },
-    { step: 'end', undo: 'none', irreversible: true },
-    { step: 'fence', undo: 'none' },
-    { step: 'commit:stopped', undo: 'commit:starting' },
+    { step: 'commit:stopping', undo: [] },
+    { step: 'power-down', undo: [] },
+    { step: 'end', undo: [], irreversible: true },
+    { step: 'fence', undo: [] },
+    { step: 'commit:stopped', undo: ['commit:starting'] },
   ],
   migrate: [
-    { step: 'commit:migrating', undo: 'commit:unwinding' },
-    { step: 'grant', undo: 'revoke' },
+    { step: 'commit:migrating', undo: ['commit:unwinding'] },
+    { step: 'grant', undo: ['revoke'] },
     // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
-    { step: 'launch', undo: 'end' },
+    { step: 'launch', undo: ['end'] },
     // A source whose guest stands still is first told to `activate` its disks: the tables are for running guests.
-    { step: 'send', undo: 'cancel-send, then cont of the source' },
+    { step: 'send', undo: ['cancel-send'] },
     // Both sides are paused and complete; after this transaction only the destination may run, so only forward is left.
-    { step: 'commit:switching', undo: 'none', irreversible: true },
-    { step: 'fence', undo: 'none' },
-    { step: 'cont', undo: 'none' },
-    { step: 'end', undo: 'none' },
-    { step: 'commit:running', undo: 'none' },
+    { step: 'commit:switching', undo: [], irreversible: true },
+    { step: 'fence', undo: [] },
+    { step: 'cont', undo: [] },
+    { step: 'end', undo: [] },
+    { step: 'commit:running', undo: [] },
   ],
   recover: [
     // The old incarnation may still run, cut off; after this transaction its generation is history.
-    { step: 'commit:starting', undo: 'none', irreversible: true },
-    { step: 'fence', undo: 'none' },
-    { step: 'grant', undo: 'fence of the next generation' },
-    { step: 'launch', undo: 'end' },
-    { step: 'cont', undo: 'end' },
-    { step: 'commit:running', undo: 'none' },
+    { step: 'commit:starting', undo: ['commit:stopping'], irreversible: true },
+    { step: 'fence', undo: [] },
+    { step: 'grant', undo: ['fence'] },
+    { step: 'launch', undo: ['end'] },
+    { step: 'cont', undo: ['end'] },
+    { step: 'commit:running', undo: ['commit:stopping'] },
   ],
 };
 

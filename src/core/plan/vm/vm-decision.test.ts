@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Generation, parseVmId } from '../../../base/ids.ts';
-import type { HostObservation } from '../../model/observation.ts';
+import type { HostObservation, IncarnationObservation } from '../../model/observation.ts';
 import type { VmPhase, VmRecord } from '../../model/vm.ts';
 import {
   brief,
@@ -522,6 +522,25 @@ test('a process that does not end is fenced all the same', () => {
   assert.equal(decided(row({})), 'end 1 by agent');
   assert.equal(decided(row(resisted)), 'fence below 2');
   assert.equal(decided(row({ ...resisted, fencedBelow: 2 })), '→ stopped 1, 9 succeeded');
+});
+
+test('V2 a stop whose process did not end says so, and gives up no host that is there', () => {
+  const stopped = (known: Partial<Acknowledged>, seen: Partial<IncarnationObservation> = qmp('running')) => {
+    const vm = vmRecord(stopping('hard'), STOP);
+    const decision = decide(situation(vm, { 1: seen }, { acknowledged: acknowledged({ fencedBelow: 2, ...known }) }));
+    assert.equal(decision.kind, 'commit');
+    return [decision.event.message, decision.quarantine?.host ?? null];
+  };
+  const [message, host1] = stopped({ resisted: gens(1) });
+  assert.match(message ?? '', /disks are cut off.*process on h1 did not end/);
+  assert.equal(host1, null);
+  assert.deepEqual(stopped({ ended: gens(1) }), ['web is stopped.', null]);
+  assert.deepEqual(stopped({}, GONE), ['web is stopped.', null]);
+  // Nobody reaches it, and its host is lost: every other host drops its tunnel.
+  assert.deepEqual(stopped({}, LOST), ['web is stopped.', 'h1']);
+  // Its agent is silent and its QEMU mute, on a host that is there.
+  const mute = { ...LOST, host: seenHost(1, { agent: 'silent' }) };
+  assert.match(stopped({}, mute)[0] ?? '', /did not end/);
 });
 
 test('a launch whose deadline passed is tried on another host at once where its guest cannot have run, and again where there is none', () => {

@@ -34,7 +34,7 @@ import {
 } from './decision.ts';
 import { afterRefusal, endRefused, isFinal, refusedDisk } from './refused-start.ts';
 import type { StepFailure } from './steps.ts';
-import type { Judgement } from './verdict.ts';
+import type { Judgement, Verdict } from './verdict.ts';
 
 /** Back-off between attempts to start after failures: 1 s, doubling, at most 60 s. */
 const BACKOFF_FIRST_MS = 1_000;
@@ -557,11 +557,24 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
       ...(startAgain(vm) ? {} : { startTask: null }),
       ...(phase.reason === 'requested' ? { failures: null } : {}),
     }),
-    event: { kind: 'stopped', message: `${vm.name} is stopped.` },
+    event: { kind: 'stopped', message: stoppedWords(situation, incarnation, verdict) },
     // It may still compute there, and speak to its networks.
     ...(verdict === 'lost' ? { quarantine: { host: incarnation.host, reason: `lost with ${vm.name}` } } : {}),
     tasks: tasksOfStop(vm),
   };
+}
+
+/**
+ * A process that nobody saw end may still compute, without its disks. Its host is not quarantined for it: the host is there, and other
+ * guests on it would lose their networks.
+ */
+function stoppedWords({ vm, acknowledged }: VmSituation, { generation, host }: Incarnation, verdict: Verdict): string {
+  if (acknowledged.ended.has(generation) || verdict === 'crashed' || verdict === 'lost')
+    return `${vm.name} is stopped.`;
+  return (
+    `${vm.name} is stopped: its disks are cut off from it. Its process on ${host} did not end, and may still speak to its networks; ` +
+    `it is ended as soon as the agent of ${host} can.`
+  );
 }
 
 /** How the tasks end that the stop answers. A start that was asked for since then is still to be carried out. */
