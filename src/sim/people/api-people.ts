@@ -1,6 +1,7 @@
 /**
  * People who use the API itself: whatever they ask is validated, forwarded to the leader and admitted as in production.
- * They create, change and delete VMs, cards and networks, several at once and without asking each other.
+ * They create, change and delete VMs, cards, networks, shared disks and guest clusters, several at once and without asking
+ * each other.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { BackendContext } from '../../control/backend/context.ts';
@@ -16,11 +17,20 @@ const ASKS = [
   ...(['createVm', 'createVm', 'patchVm', 'patchVm', 'deleteVm'] as const),
   ...(['vmAddNic', 'vmAddNic', 'vmRemoveNic', 'createNetwork', 'deleteNetwork'] as const),
 ] as const;
+/** What they ask for besides, where machines have a place for shared disks. */
+const SHARING = [
+  ...(['createSharedDisk', 'attachSharedDisk', 'attachSharedDisk', 'detachSharedDisk', 'deleteSharedDisk'] as const),
+  ...(['createGuestCluster', 'addGuestClusterMember', 'removeGuestClusterMember', 'deleteGuestCluster'] as const),
+] as const;
 type Ask = (typeof ASKS)[number];
+type Share = (typeof SHARING)[number];
 
 const VMS_MAX = 12;
 const NETWORKS_MAX = 3;
 const DISK_BYTES = 2 ** 30;
+const SHARED_DISKS_MAX = 6;
+const CLUSTERS_MAX = 2;
+const SHARED_BYTES = 2 ** 20;
 
 /** All of them. */
 export class ApiPeople {
@@ -35,8 +45,10 @@ export class ApiPeople {
 
   /** Somebody asks a control node for one thing, by what that node knows. A refusal changes nothing. */
   async act(node: SimControlNode, { store }: BackendContext): Promise<void> {
-    const ask = this.#random.pick(ASKS);
-    const request = this.#request(ask, store);
+    const { random, swarm } = { random: this.#random, swarm: this.#cluster.swarm };
+    const shared = swarm.hasSharedDisks && random.chance(40) ? random.pick(SHARING) : null;
+    const ask = shared ?? random.pick(ASKS);
+    const request = shared === null ? this.#request(ask as Ask, store) : this.#share(shared, store);
     if (request === null) return;
     this.#cluster.say(() => `people: ${ask} ${JSON.stringify(request)}`);
     try {
@@ -69,6 +81,49 @@ export class ApiPeople {
       case 'deleteVm':
         return { params };
     }
+  }
+
+  #share(ask: Share, store: BackendContext['store']): SimRequest | null {
+    const random = this.#random;
+    const vms = [...store.vms.values()].map(({ value }) => value.name);
+    const disks = [...store.sharedDisks.values()].map(({ value }) => value.id);
+    const clusters = [...store.guestClusters.keys()];
+    const isNew = ask === 'createSharedDisk' || ask === 'createGuestCluster';
+    const isOfCluster = ask.includes('GuestCluster');
+    if (vms.length === 0 || (!isNew && (isOfCluster ? clusters : disks).length === 0)) return null;
+    const params = isOfCluster
+      ? { guestCluster: isNew ? '' : random.pick(clusters) }
+      : { sharedDisk: isNew ? '' : random.pick(disks) };
+    const vm = random.pick(vms);
+    switch (ask) {
+      case 'createSharedDisk':
+        return disks.length >= SHARED_DISKS_MAX ? null : { body: this.#newSharedDisk() };
+      case 'createGuestCluster':
+        return clusters.length >= CLUSTERS_MAX
+          ? null
+          : {
+              body: {
+                name: `gc${++this.#made}`,
+                members: [...new Set([vm, random.pick(vms)])],
+                sharedDisks: disks.length >= SHARED_DISKS_MAX ? [] : [this.#newSharedDisk()],
+                shareHosts: random.chance(30),
+              },
+            };
+      case 'attachSharedDisk':
+      case 'addGuestClusterMember':
+        return { params, body: { vm } };
+      case 'detachSharedDisk':
+      case 'removeGuestClusterMember':
+        return { params: { ...params, vm } };
+      case 'deleteSharedDisk':
+        return { params };
+      case 'deleteGuestCluster':
+        return { params, query: { keep: random.chance(30), force: true } };
+    }
+  }
+
+  #newSharedDisk(): object {
+    return { name: `s${++this.#made}`, sizeBytes: SHARED_BYTES };
   }
 
   #newVm(networks: readonly string[]): object {
