@@ -5,6 +5,7 @@
 
 import type { Platform } from './estate/estate.ts';
 import { EstateBuilder } from './estate/estate-builder.ts';
+import { withoutTwins } from './estate/twins.ts';
 import { analyse } from './findings/analysis.ts';
 import type { Prices } from './findings/cures.ts';
 import { READERS } from './readers/all-readers.ts';
@@ -53,7 +54,7 @@ export async function audit(options: AuditOptions): Promise<AuditOutcome> {
       kind: 'unreadable',
       problems: failures.map(({ file, message, fix }) => ({ file, problem: message, fix })),
     };
-  const estate = into.estate();
+  const estate = withoutTwins(into.estate());
   const report = buildReport(analyse(estate), {
     naming: options.redact ? new Redaction(estate) : PLAIN,
     prices: options.prices,

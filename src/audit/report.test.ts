@@ -222,6 +222,9 @@ describe('the command', () => {
       await gp(directory, 'audit', '.', '--format', 'html', '--out', 'report.html');
       assert.ok(existsSync(join(directory, 'report.html')));
       assert.match(readFileSync(join(directory, 'report.html'), 'utf8'), /^<!doctype html>/);
+      const lost = await gp(directory, 'audit', '.', '--out', 'nowhere/report.txt');
+      assert.equal(lost.code, 2);
+      assert.match(lost.err, /The file of --out cannot be written \(ENOENT\).*Name a file in a directory that exists/);
       const wrong = await gp(directory, 'audit', '.', '--costs', 'costs.txt');
       assert.equal(wrong.code, 2);
       assert.match(wrong.err, /approval is not a number/);

@@ -298,8 +298,11 @@ export class SimCluster implements Topology {
           first: index,
         });
         process.onEnd(() => etcd.crash());
-        return readClusterView(etcd, name, (key, finding) => {
-          if (!this.#spoiled.has(key)) this.accuse('readable-records', `${key} ${finding}`);
+        return readClusterView(etcd, name, {
+          onUnreadable: (key, finding) => {
+            if (!this.#spoiled.has(key)) this.accuse('readable-records', `${key} ${finding}`);
+          },
+          nextTurn: () => new Promise((resolve) => void process.after(0, resolve)),
         });
       },
       onWrite: ({ vm, disk, generation, sequence }) => this.note({ kind: 'write', vm, disk, generation, sequence }),

@@ -5,6 +5,7 @@
 
 import { chmod, mkdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
@@ -88,7 +89,7 @@ async function main(): Promise<void> {
     clock: CLOCK,
     disks,
     target,
-    readCluster: () => readClusterView(etcd, config.name, onUnreadable),
+    readCluster: () => readClusterView(etcd, config.name, { onUnreadable, nextTurn: () => setImmediate() }),
     log,
   });
   await service.start();

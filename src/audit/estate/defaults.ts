@@ -47,6 +47,7 @@ export function plainDisk(known: { readonly label: string; readonly evidence: Ev
     reach: { kind: 'every' },
     sizeGib: null,
     isReadOnly: false,
+    isRaw: false,
     isMedia: false,
     ...known,
   };

@@ -1,17 +1,5 @@
 /** Collects an estate. Names are kept as the exports write them; all collections are ordered by key, not by file. */
-import type {
-  Cluster,
-  Estate,
-  Evidence,
-  Gap,
-  Host,
-  Network,
-  Platform,
-  ReservedLun,
-  Rule,
-  Storage,
-  Vm,
-} from './estate.ts';
+import type { Cluster, Estate, Evidence, Gap, GuestLun, Host, Network, Platform, Rule, Storage, Vm } from './estate.ts';
 
 /** A gap whose remaining fields have defaults. */
 export type GapInput = Pick<Gap, 'platform' | 'aspect' | 'kind' | 'file' | 'fix' | 'group'> &
@@ -25,7 +13,7 @@ export class EstateBuilder {
   readonly networks = new Map<string, Network>();
   readonly vms = new Map<string, Vm>();
   readonly #rules: Rule[] = [];
-  readonly #luns: ReservedLun[] = [];
+  readonly #luns: GuestLun[] = [];
   readonly #gaps = new Map<string, Gap>();
   readonly #sources = new Map<string, { platform: Platform; file: string }>();
 
@@ -65,7 +53,7 @@ export class EstateBuilder {
     this.#rules.push(rule);
   }
 
-  reservedLun(lun: ReservedLun): void {
+  guestLun(lun: GuestLun): void {
     this.#luns.push(lun);
   }
 
@@ -93,7 +81,7 @@ export class EstateBuilder {
       networks: inOrder(this.networks),
       vms: inOrder(this.vms),
       rules: this.#rules.toSorted((a, b) => compare(a.key, b.key)),
-      reservedLuns: this.#luns.toSorted((a, b) => compare(a.name, b.name)),
+      guestLuns: this.#luns.toSorted((a, b) => compare(a.name, b.name)),
       gaps: [...this.#gaps].toSorted(([a], [b]) => compare(a, b)).map(([, gap]) => gap),
       sources: [...this.#sources].toSorted(([a], [b]) => compare(a, b)).map(([, source]) => source),
     };

@@ -39,9 +39,9 @@ export interface Gap {
   readonly aspect: Aspect;
   /**
    * `file`, `tab`, `column`: it is missing; `join`: a value names an object that does not exist; `value`: the value
-   * cannot be parsed.
+   * cannot be parsed; `twin`: two exports are of one site, and one of them was merged into the other.
    */
-  readonly kind: 'file' | 'tab' | 'column' | 'join' | 'value';
+  readonly kind: 'file' | 'tab' | 'column' | 'join' | 'value' | 'twin';
   readonly file: string;
   readonly part: string;
   readonly column: string;
@@ -68,11 +68,18 @@ export type Reach =
   | { readonly kind: 'local' }
   | { readonly kind: 'unknown' };
 
+/** Room that a cluster keeps free for the loss of hosts; its platform refuses what would take it. */
+export interface FailoverReserve {
+  readonly hosts: number;
+  readonly evidence: Evidence;
+}
+
 export interface Cluster {
   readonly key: string;
   readonly name: string;
   readonly platform: Platform;
   readonly group: string;
+  readonly reserve?: FailoverReserve | undefined;
 }
 
 export interface Host {
@@ -140,6 +147,8 @@ export interface Disk {
   readonly reach: Reach;
   readonly sizeGib: number | null;
   readonly isReadOnly: boolean;
+  /** True for a LUN that the VM opens itself. */
+  readonly isRaw: boolean;
   /** True for a CD, which is ejected instead of moved. */
   readonly isMedia: boolean;
   readonly evidence: Evidence;
@@ -166,6 +175,7 @@ export const TIES = [
   'host tpm',
   'cpu pin',
   'cpu passthrough',
+  'cpu model',
   'dedicated cpu',
   'cpu limit',
   'latency',
@@ -183,6 +193,10 @@ export const TIES = [
   'pod affinity',
   'shared bus',
   'scsi reservation',
+  'affinity group',
+  'encrypted memory',
+  'eviction',
+  'node file',
 ] as const;
 export type TieKind = (typeof TIES)[number];
 
@@ -244,9 +258,10 @@ export interface Rule {
   readonly evidence: Evidence;
 }
 
-/** A LUN that hosts are configured to ignore because a guest cluster holds a reservation on it. */
-export interface ReservedLun {
+/** A LUN that no datastore uses, or that hosts are told to ignore because a guest cluster holds a reservation on it. */
+export interface GuestLun {
   readonly name: string;
+  readonly isReserved: boolean;
   readonly hosts: ReadonlySet<string>;
   readonly evidence: Evidence;
 }
@@ -258,7 +273,7 @@ export interface Estate {
   readonly networks: ReadonlyMap<string, Network>;
   readonly vms: ReadonlyMap<string, Vm>;
   readonly rules: readonly Rule[];
-  readonly reservedLuns: readonly ReservedLun[];
+  readonly guestLuns: readonly GuestLun[];
   readonly gaps: readonly Gap[];
   readonly sources: readonly { readonly platform: Platform; readonly file: string }[];
 }

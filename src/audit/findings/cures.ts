@@ -59,6 +59,7 @@ const BY_TIE: Readonly<Partial<Record<TieKind, CureKind>>> = {
   'dedicated cpu': 'take away the cpu pin',
   pinned: 'lift the rule',
   'node selector': 'lift the rule',
+  'affinity group': 'lift the rule',
 };
 
 /** One action for one reason. */
@@ -116,12 +117,12 @@ function cureOf(reason: Reason): CureKind {
   if (reason.kind === 'network')
     return reason.isIsolated ? 'give the network an uplink' : 'add the network to the other hosts';
   if (reason.kind === 'no common host') return 'give the other hosts the storage';
-  return reason.kind === 'rule' ? 'lift the rule' : 'add memory or a host';
+  return reason.kind === 'rule' || reason.kind === 'together' ? 'lift the rule' : 'add memory or a host';
 }
 
 function keyFor(kind: CureKind, reason: Reason, host: string): string {
   if (reason.kind === 'network') return `${kind}|${reason.network}|${reason.isIsolated ? host : ''}`;
-  if (reason.kind === 'rule') return `${kind}|${reason.rule.key}`;
+  if (reason.kind === 'rule' || reason.kind === 'together') return `${kind}|${reason.rule.key}`;
   if (reason.kind === 'no target') return `${kind}|${reason.cluster}`;
   return 'vm' in reason ? `${kind}|${reason.vm.key}` : `${kind}|${host}`;
 }

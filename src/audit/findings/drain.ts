@@ -5,8 +5,10 @@
  */
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
+import { type MemoryKind, memoryOf } from './memory.ts';
 import type { Doubt, Reason } from './reasons.ts';
-import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
+import type { Room, Rooms } from './room.ts';
+import { togetherReasons, unitsAmong } from './together.ts';
 import { targetsOf, type VmTargets } from './vm-targets.ts';
 
 export type Verdict = 'can' | 'cannot' | 'not proved';
@@ -77,7 +79,7 @@ function judge(host: Host, room: Room | null, index: EstateIndex, targets: Targe
   if (room !== null && others.length > 0) {
     const fit = judgeRoom({ host, vms, others, room, index, targets });
     reasons.push(...fit.reasons);
-    doubts.push(...fit.doubts);
+    doubts.push(...fit.doubts, ...reserveDoubts(host, others, room, index));
     displaced = fit.displaced;
   }
   return finding(host, reasons, doubts, vms, displaced);
@@ -148,11 +150,11 @@ function judgeRoom(input: RoomInput): Fit {
 }
 
 /** Returns reasons that exclude every placement: sums, sizes, and rules with more members than hosts. */
-function certainlyTooFull({ host, vms, others, room, index }: RoomInput): Reason[] {
+function certainlyTooFull({ host, vms, others, room, index, targets }: RoomInput): Reason[] {
   const reasons: Reason[] = [];
   const running = vms.filter(({ power, memoryMib }) => power === 'running' && memoryMib !== null);
   if (others.every(({ memoryMib }) => memoryMib !== null)) {
-    const largestMib = others.reduce((most, { memoryMib }) => Math.max(most, memoryMib ?? 0), 0);
+    const largestMib = largestOf(others);
     for (const vm of running) {
       const neededMib = memoryOf(vm, 'reserved');
       if (neededMib > largestMib) reasons.push({ kind: 'too large', vm, neededMib, largestMib });
@@ -163,6 +165,9 @@ function certainlyTooFull({ host, vms, others, room, index }: RoomInput): Reason
     if (isCounted && neededMib > freeMib + 1)
       reasons.push({ kind: 'memory', neededMib, freeMib, hosts: others.length });
   }
+  const isKnown = others.every(({ memoryMib }) => memoryMib !== null);
+  const largestMib = isKnown ? largestOf(others) : null;
+  reasons.push(...togetherReasons(unitsAmong(running, index), largestMib, (vm) => targets.of(vm).possible));
   const rules = new Set(running.flatMap(({ key }) => index.rulesOf.get(key) ?? []));
   for (const rule of rules) {
     if (rule.kind !== 'apart' || !rule.isHard) continue;
@@ -173,6 +178,27 @@ function certainlyTooFull({ host, vms, others, room, index }: RoomInput): Reason
     if (members > rule.perHost * others.length) reasons.push({ kind: 'rule', rule, members, hosts: others.length });
   }
   return reasons;
+}
+
+function largestOf(hosts: readonly Host[]): number {
+  return hosts.reduce((most, { memoryMib }) => Math.max(most, memoryMib ?? 0), 0);
+}
+
+/**
+ * vCenter and XAPI keep room for lost hosts, counted in reserved memory, and may refuse to evacuate a host into it. A
+ * person can still move the VMs one by one, so that this is a doubt and no reason.
+ */
+function reserveDoubts(host: Host, others: readonly Host[], room: Room, index: EstateIndex): readonly Doubt[] {
+  const reserve = index.estate.clusters.get(host.cluster ?? '')?.reserve;
+  if (reserve === undefined || reserve.hosts < 1 || others.some(({ memoryMib }) => memoryMib === null)) return [];
+  const kept = others
+    .map(({ memoryMib }) => memoryMib ?? 0)
+    .toSorted((a, b) => a - b)
+    .slice(0, Math.max(0, others.length - reserve.hosts));
+  const leftMib = kept.length === 0 ? null : kept.reduce((sum, mib) => sum + mib, 0);
+  const neededMib = room.usedMib('reserved');
+  if (leftMib !== null && neededMib <= leftMib) return [];
+  return [{ kind: 'reserve', lost: reserve.hosts, neededMib, leftMib, evidence: reserve.evidence }];
 }
 
 function unknownMemory(room: Room, others: readonly Host[]): readonly Doubt[] {

@@ -174,7 +174,8 @@ function structuralFindings(index: EstateIndex, claimed: ReadonlySet<string>): r
   }
   return [...groups.values()].map(({ vms, signs: structural }) => {
     const signs = [...structural, ...signsOf(vms, index)];
-    const families = new Set(signs.map(({ family }) => family));
+    // Both families of LUNs are one sign.
+    const families = new Set(signs.map(({ family }) => (family === 'raw lun' ? 'lun' : family)));
     const isProbable =
       families.size >= FAMILIES_MIN && structural.some(({ isHard }) => isHard) && !families.has('kubernetes');
     return {

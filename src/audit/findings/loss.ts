@@ -5,7 +5,8 @@
  */
 import type { Host, Rule, TieKind, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
-import { type MemoryKind, memoryOf, type Room, type Rooms } from './room.ts';
+import { type MemoryKind, memoryOf } from './memory.ts';
+import type { Room, Rooms } from './room.ts';
 
 export interface LossFinding {
   readonly host: Host;
@@ -79,7 +80,9 @@ function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): 
 }
 
 function isBound(vm: Vm, host: Host, index: EstateIndex): boolean {
-  if (vm.ties.some(({ kind, effect }) => effect === 'blocks' && HARDWARE.has(kind))) return true;
+  const stays = (kind: TieKind, effect: string): boolean =>
+    kind === 'not highly available' || (effect === 'blocks' && HARDWARE.has(kind));
+  if (vm.ties.some(({ kind, effect }) => stays(kind, effect))) return true;
   return vm.disks.some((disk) => {
     if (disk.isMedia) return false;
     const reach = (disk.storage === null ? undefined : index.estate.storages.get(disk.storage)?.reach) ?? disk.reach;

@@ -29,7 +29,16 @@ export type Reason =
   | { readonly kind: 'no target'; readonly cluster: string; readonly vms: number; readonly evidence: Evidence }
   | { readonly kind: 'too large'; readonly vm: Vm; readonly neededMib: number; readonly largestMib: number }
   | { readonly kind: 'memory'; readonly neededMib: number; readonly freeMib: number; readonly hosts: number }
-  | { readonly kind: 'rule'; readonly rule: Rule; readonly members: number; readonly hosts: number };
+  | { readonly kind: 'rule'; readonly rule: Rule; readonly members: number; readonly hosts: number }
+  /** VMs that must be on one host, and that no other host has room for, or that have no possible target in common. */
+  | {
+      readonly kind: 'together';
+      readonly rule: Rule;
+      readonly members: number;
+      readonly neededMib: number;
+      /** Memory of the largest other host; null: the VMs have no possible target in common. */
+      readonly largestMib: number | null;
+    };
 
 /** A reason why a host is not proved to be drainable. */
 export type Doubt =
@@ -49,5 +58,14 @@ export type Doubt =
   | { readonly kind: 'overcommit'; readonly neededMib: number; readonly freeMib: number }
   | { readonly kind: 'no placement found'; readonly vms: readonly Vm[] }
   | { readonly kind: 'count'; readonly said: number; readonly listed: number; readonly evidence: Evidence }
+  /** The cluster keeps room for lost hosts; without this host it would have less than that. */
+  | {
+      readonly kind: 'reserve';
+      readonly lost: number;
+      readonly neededMib: number;
+      /** Memory that is left after the drain and the losses; null: no host is left. */
+      readonly leftMib: number | null;
+      readonly evidence: Evidence;
+    }
   | { readonly kind: 'state unknown'; readonly evidence: Evidence }
   | { readonly kind: 'no cluster'; readonly evidence: Evidence };

@@ -5,12 +5,8 @@
 import { rankHosts, spread } from '../../core/plan/placement/spread-placement.ts';
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
-
-/**
- * `configured`: the memory that VMs are given. `reserved`: the memory that an overcommitting platform reserves for
- * them.
- */
-export type MemoryKind = 'configured' | 'reserved';
+import { type MemoryKind, memoryOf } from './memory.ts';
+import { inCommon, unitsAmong } from './together.ts';
 
 export interface RoomQuestion {
   /** The host that is to be drained. */
@@ -29,17 +25,21 @@ export interface RoomAnswer {
   readonly displaced: number;
 }
 
-/** Returns a VM's memory in MiB. */
-export function memoryOf(vm: Vm, memory: MemoryKind): number {
-  return memory === 'configured' ? (vm.memoryMib ?? 0) : (vm.reservedMib ?? vm.memoryMib ?? 0);
-}
-
 interface Memory {
   readonly vmMib: Float64Array;
   readonly freeMib: Float64Array;
   readonly ranked: Int32Array;
   /** Free memory of all hosts together, in MiB. */
   readonly totalMib: number;
+}
+
+/** The VMs to place, with those that stay together as one. */
+interface Units {
+  readonly vmMib: Float64Array;
+  readonly toPlace: readonly number[];
+  readonly apart: readonly { readonly vms: readonly number[]; readonly perHost: number }[];
+  /** Key of the first VM of a unit -> all its VMs. */
+  readonly members: ReadonlyMap<string, readonly Vm[]>;
 }
 
 /** The rooms of all clusters, each made once. */
@@ -61,6 +61,7 @@ export class Rooms {
 
 /** The room of one cluster. */
 export class Room {
+  readonly #index: EstateIndex;
   readonly hosts: readonly Host[];
   readonly #vms: readonly Vm[];
   readonly #numberOf: ReadonlyMap<string, number>;
@@ -76,6 +77,7 @@ export class Room {
   readonly vmWithoutMemory: Vm | undefined;
 
   constructor(cluster: string, index: EstateIndex) {
+    this.#index = index;
     this.hosts = index.inService(cluster);
     const residents = (index.hostsOf.get(cluster) ?? []).flatMap(({ key }) => index.toMove(key));
     this.#vms = residents;
@@ -104,9 +106,17 @@ export class Room {
     return totalMib - (own === undefined ? 0 : Math.max(0, freeMib[own] ?? 0));
   }
 
-  /** Finds hosts for the VMs of one host. */
-  ask({ from, vms, memory, targets, mayDisplace }: RoomQuestion): RoomAnswer {
-    const { vmMib, freeMib, ranked } = this.#memory[memory];
+  /** Returns the memory of all VMs of the cluster together. */
+  usedMib(memory: MemoryKind): number {
+    return this.#memory[memory].vmMib.reduce((sum, mib) => sum + mib, 0);
+  }
+
+  /** Finds hosts for the VMs of one host. VMs that a hard rule keeps together get one host. */
+  ask({ from, vms, memory, targets: targetsOfOne, mayDisplace }: RoomQuestion): RoomAnswer {
+    const { freeMib, ranked } = this.#memory[memory];
+    const units = this.#units(vms, memory);
+    const targets = (vm: Vm): ReadonlySet<string> | null =>
+      inCommon((units.members.get(vm.key) ?? [vm]).map(targetsOfOne));
     const at = this.#at.slice();
     const own = this.#hostNumberOf.get(from.key) ?? -1;
     for (const number of this.#residentsOf.get(from.key) ?? []) at[number] = -1;
@@ -122,18 +132,50 @@ export class Room {
     const { unplaced, displaced } = spread({
       freeMib,
       ranked,
-      vmMib,
+      vmMib: units.vmMib,
       allows: (number, host) => host !== own && (setOf(number)?.has(this.hosts[host]?.key ?? '') ?? true),
       choices: (number) => setOf(number)?.size ?? this.hosts.length - (own === -1 ? 0 : 1),
-      toPlace: vms.flatMap(({ key }) => this.#numberOf.get(key) ?? []),
-      apart: this.#apart,
+      toPlace: units.toPlace,
+      apart: units.apart,
       at,
       isMovable: (number) => {
         const vm = this.#vms[number];
-        return vm !== undefined && mayDisplace(vm);
+        return vm !== undefined && mayDisplace(vm) && !this.#isBound(vm);
       },
     });
-    return { unplaced: unplaced.flatMap((number) => this.#vms[number] ?? []), displaced: displaced.length };
+    const missing = unplaced.flatMap((number) => this.#vms[number] ?? []);
+    return { unplaced: missing.flatMap((vm) => units.members.get(vm.key) ?? [vm]), displaced: displaced.length };
+  }
+
+  /** A VM of another host that a rule keeps with others is not moved alone to make room. */
+  #isBound({ key }: Vm): boolean {
+    return (this.#index.rulesOf.get(key) ?? []).some(({ kind, isHard }) => kind === 'together' && isHard);
+  }
+
+  /** Replaces the VMs of each unit by its first VM, which then has the memory and the rules of all. */
+  #units(vms: readonly Vm[], memory: MemoryKind): Units {
+    const { vmMib } = this.#memory[memory];
+    const found = unitsAmong(vms, this.#index);
+    const numbers = (all: readonly Vm[]): readonly number[] => all.flatMap(({ key }) => this.#numberOf.get(key) ?? []);
+    if (found.length === 0) return { vmMib, toPlace: numbers(vms), apart: this.#apart, members: new Map() };
+    const sums = vmMib.slice();
+    const firstOf = new Map<number, number>();
+    const members = new Map<string, readonly Vm[]>();
+    for (const { vms: all } of found) {
+      const [first = -1, ...others] = numbers(all);
+      for (const other of others) firstOf.set(other, first);
+      sums[first] = all.reduce((sum, vm) => sum + memoryOf(vm, memory), 0);
+      if (all[0] !== undefined) members.set(all[0].key, all);
+    }
+    return {
+      vmMib: sums,
+      toPlace: numbers(vms).filter((number) => !firstOf.has(number)),
+      apart: this.#apart.map(({ vms: group, perHost }) => ({
+        vms: [...new Set(group.map((number) => firstOf.get(number) ?? number))],
+        perHost,
+      })),
+      members,
+    };
   }
 
   #arrays(memory: MemoryKind): Memory {

@@ -1,14 +1,15 @@
 /** Signs that VMs form a cluster, in families that are independent of each other. */
 
-import type { Evidence, Vm } from '../estate/estate.ts';
+import type { Disk, Evidence, Vm } from '../estate/estate.ts';
 import { compare } from '../estate/estate-builder.ts';
 import type { EstateIndex } from './estate-index.ts';
 
-/** `network`, `rule` and `lun` are structural. `kubernetes` speaks against a cluster with shared disks. */
+/** `network`, `rule`, `lun` and `raw lun` are structural. `kubernetes` speaks against a cluster with shared disks. */
 export type Family =
   | 'network'
   | 'rule'
   | 'lun'
+  | 'raw lun'
   | 'names'
   | 'shape'
   | 'addresses'
@@ -63,15 +64,22 @@ export function* structures(index: EstateIndex): Iterable<Structure> {
   yield* aroundLuns(index);
 }
 
-/** Groups VMs that have a raw disk of unknown identity on hosts with a permanently reserved LUN. */
+/**
+ * Groups VMs with a raw disk of unknown LUN on the hosts that see a LUN that is always reserved, or that no datastore
+ * uses.
+ */
 function* aroundLuns(index: EstateIndex): Iterable<Structure> {
-  for (const lun of index.estate.reservedLuns) {
+  const isUnknown = ({ permit, identities, isRaw }: Disk): boolean =>
+    permit !== null && (isRaw || identities.length === 0) && identities.every(({ kind }) => kind !== 'LUN');
+  for (const lun of index.estate.guestLuns) {
     const vms = [...lun.hosts]
       .flatMap((host) => index.vmsOn.get(host) ?? [])
-      .filter(({ disks }) => disks.some(({ permit, identities }) => permit !== null && identities.length === 0))
+      .filter(({ disks }) => disks.some(isUnknown))
       .toSorted((a, b) => compare(a.key, b.key));
-    if (vms.length >= SIZE_MIN && vms.length <= SIZE_MAX)
-      yield { vms, sign: { family: 'lun', subject: lun.name, isHard: true, evidence: [lun.evidence] } };
+    if (vms.length >= SIZE_MIN && vms.length <= SIZE_MAX) {
+      const family = lun.isReserved ? 'lun' : 'raw lun';
+      yield { vms, sign: { family, subject: lun.name, isHard: true, evidence: [lun.evidence] } };
+    }
   }
 }
 

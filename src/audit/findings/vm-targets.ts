@@ -1,5 +1,5 @@
 /** Determines where one VM can go while it runs, and what keeps it: the same for every host and platform. */
-import type { Disk, Host, Network, Nic, Reach, Vm } from '../estate/estate.ts';
+import type { Disk, Host, Network, Nic, Reach, TieKind, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
 import type { Doubt, Reason } from './reasons.ts';
 
@@ -24,6 +24,9 @@ export function targetsOf(vm: Vm, at: Host | null, others: readonly Host[], inde
   for (const unknown of vm.unknowns) search.doubts.push({ kind: 'unknown', vm, unknown });
   return search.outcome();
 }
+
+/** Ties because of which only a host with an equal processor is known to take the VM. */
+const NEEDS_MODEL: ReadonlySet<TieKind> = new Set(['cpu passthrough', 'cpu model']);
 
 class TargetSearch {
   readonly #vm: Vm;
@@ -123,7 +126,7 @@ class TargetSearch {
 
   /** Returns the possible targets whose processors accept the VM as it runs. */
   #proved(): ReadonlySet<string> | null {
-    const field = this.#vm.ties.some(({ kind }) => kind === 'cpu passthrough') ? 'cpuModel' : 'cpu';
+    const field = this.#vm.ties.some(({ kind }) => NEEDS_MODEL.has(kind)) ? 'cpuModel' : 'cpu';
     const mine = this.#at?.[field] ?? null;
     const common = this.#index.commonCpu(this.#at?.cluster ?? '', field);
     if (this.#possible === null && mine !== null && common === mine) return null;

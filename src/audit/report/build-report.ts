@@ -278,6 +278,7 @@ function confirmOf(reason: Reason): string {
     case 'no common host':
       return 'Look at the storage, networks and rules of the VM together.';
     case 'rule':
+    case 'together':
       return 'Ask who made the rule and why.';
     default:
       return 'Look at the memory of the hosts of the cluster.';

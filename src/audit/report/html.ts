@@ -196,8 +196,8 @@ function cures({ cures: all }: Report): PagePart {
   }));
   const columns: readonly Column[] = [
     ['what', 'long'],
-    ['frees hosts', 'short'],
-    ['with all above', 'short'],
+    ['frees by itself', 'short'],
+    ['with the cures above', 'short'],
     ['minutes of downtime', 'short'],
     ['approvals', 'short'],
     ['GiB to move', 'short'],

@@ -47,13 +47,21 @@ export function reasonText(reason: Reason, naming: Naming): string {
         : `${vmName(reason.vm, naming)} is on network${network}, which no other host in service has`;
     }
     case 'no common host':
-      return `${vmName(reason.vm, naming)} finds no host that has all its disks and networks and meets its rules`;
+      return `${vmName(reason.vm, naming)} has no other host that has all of its disks and networks and meets its rules`;
     case 'no target':
       return `its cluster has no other host in service, and ${counted(reason.vms, 'VM')} ${reason.vms === 1 ? 'runs' : 'run'} here`;
     case 'too large':
       return `${vmName(reason.vm, naming)} has ${memoryText(reason.neededMib)}, the largest other host ${memoryText(reason.largestMib)}`;
     case 'memory':
       return `its VMs need ${memoryText(reason.neededMib)}, the other ${counted(reason.hosts, 'host')} of the cluster have ${memoryText(reason.freeMib)} free`;
+    case 'together': {
+      const rule = quoted(naming, 'rule', reason.rule.name);
+      const why =
+        reason.largestMib === null
+          ? 'and no other host can take all of them'
+          : `they need ${memoryText(reason.neededMib)}, and the largest other host has ${memoryText(reason.largestMib)}`;
+      return `rule${rule} keeps ${counted(reason.members, 'VM')} on one host, ${why}`;
+    }
     case 'rule':
       return `rule${quoted(naming, 'rule', reason.rule.name)} keeps ${counted(reason.members, 'VM')} apart, ${counted(reason.hosts, 'other host')} would be left for them`;
   }
@@ -75,8 +83,10 @@ export function gapText(gap: Gap, naming: Naming): string {
       return `${part === '' ? '' : `${part}: `}${column} is missing${file}${count === 0 ? '' : ` (${counted(count, 'time')})`}`;
     case 'join':
       return `${part}: ${column} names something that is not in the export (${counted(count, 'time')}${such})${file}`;
+    case 'twin':
+      return `${part} and ${gap.platform} describe the same site, with ${counted(count, 'host')} in common${file === '' ? '' : ` (${naming.file(gap.file)})`}: each host is counted once`;
     case 'value':
-      return `${part}: ${column} cannot be understood (${counted(count, 'time')}${such})${file}`;
+      return `${part}: ${column} cannot be read (${counted(count, 'time')}${such})${file}`;
   }
 }
 
@@ -87,33 +97,40 @@ export function doubtText(doubt: Doubt, naming: Naming): string {
       return gapText(doubt.gap, naming);
     case 'unknown': {
       const { evidence } = doubt.unknown;
-      const value = evidence.value === '' ? 'is not said' : `says "${naming.name('value', evidence.value)}"`;
+      const value = evidence.value === '' ? 'is not in the export' : `says "${naming.name('value', evidence.value)}"`;
       return `${vmName(doubt.vm, naming)}: ${[evidence.part, evidence.column].filter((text) => text !== '').join(' ')} ${value}`;
     }
     case 'if running': {
       const name = vmName(doubt.vm, naming);
       return doubt.reason === null
-        ? `${name}: whether it runs is not said`
-        : `if it runs, which is not said: ${reasonText(doubt.reason, naming)}`;
+        ? `the export does not say whether ${name} runs`
+        : `if it runs, which the export does not say: ${reasonText(doubt.reason, naming)}`;
     }
     case 'reach':
-      return `${vmName(doubt.vm, naming)}: which hosts have ${doubt.what}${quoted(naming, doubt.what, doubt.name)} is not said`;
+      return `${vmName(doubt.vm, naming)}: the export does not say which hosts have ${doubt.what}${quoted(naming, doubt.what, doubt.name)}`;
     case 'cpu':
-      return `${vmName(doubt.vm, naming)}: no other host is known to have a processor that takes it while it runs`;
+      return `${vmName(doubt.vm, naming)}: no other host is known to have a processor to which it can move live`;
     case 'memory unknown':
-      return `the memory of ${doubt.of === 'host' ? 'host' : 'VM'} ${naming.name(doubt.of, doubt.name)} is not said`;
+      return `the export does not give the memory of ${doubt.of === 'host' ? 'host' : 'VM'} ${naming.name(doubt.of, doubt.name)}`;
     case 'overcommit':
-      return `its VMs fit only if memory is lent out twice: ${memoryText(doubt.neededMib)} configured, ${memoryText(doubt.freeMib)} free`;
+      return `its VMs fit only if memory is overcommitted: ${memoryText(doubt.neededMib)} configured, ${memoryText(doubt.freeMib)} free`;
     case 'no placement found': {
       const names = listed(doubt.vms.map((vm) => vmName(vm, naming)));
-      return `no placement was found for ${names}, though memory would be enough in sum`;
+      return `no placement was found for ${names}, though the sum of free memory would be enough`;
     }
     case 'count':
-      return `the host counts ${counted(doubt.said, 'running VM')}, the export lists ${doubt.listed} here`;
+      return `the host reports ${counted(doubt.said, 'running VM')}, the export lists ${doubt.listed} on it`;
+    case 'reserve': {
+      const left =
+        doubt.leftMib === null
+          ? 'no host would be left to lose'
+          : `${memoryText(doubt.neededMib)} of reserved memory would have ${memoryText(doubt.leftMib)}`;
+      return `the cluster keeps room for the loss of ${counted(doubt.lost, 'host')}; with this host out of service ${left}, and the platform may refuse to evacuate it`;
+    }
     case 'state unknown':
-      return 'whether the host is in service is not said';
+      return 'the export does not say whether the host is in service';
     case 'no cluster':
-      return 'the cluster of the host is not said';
+      return 'the export does not name the cluster of the host';
   }
 }
 
@@ -125,6 +142,7 @@ export function evidenceOf(finding: Reason | Doubt): readonly Evidence[] {
     case 'too large':
       return [finding.vm.evidence];
     case 'rule':
+    case 'together':
       return [finding.rule.evidence];
     case 'unknown':
       return [finding.unknown.evidence];
@@ -169,14 +187,14 @@ export function lossText(finding: LossFinding): string {
       : `; ${counted(finding.bound.length, 'VM')} bound to the host ${finding.bound.length === 1 ? 'stays' : 'stay'} down`;
   switch (finding.verdict) {
     case 'covered':
-      if (finding.neededMib === 0 && bound !== '') return `nothing can start on other hosts${bound}`;
+      if (finding.neededMib === 0 && bound !== '') return `none of its VMs can start on another host${bound}`;
       return `its VMs can start on other hosts (${need})${bound}`;
     case 'covered by reserved memory':
-      return `its VMs can start on other hosts only if memory is lent out twice (${need})${bound}`;
+      return `its VMs can start on other hosts only if memory is overcommitted (${need})${bound}`;
     case 'not covered':
-      return `${counted(finding.unplaced.length, 'VM')} would find no place (${need})${bound}`;
+      return `${counted(finding.unplaced.length, 'VM')} would not fit on other hosts (${need})${bound}`;
     case 'not proved':
-      return `whether its VMs find a place is not proved${bound}`;
+      return `it is not proved that its VMs fit on other hosts${bound}`;
   }
 }
 

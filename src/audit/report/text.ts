@@ -44,7 +44,7 @@ export function explainText(report: Report, id: string): string | null {
   const loss = report.losses.find((one) => one.id === wanted);
   if (loss !== undefined) {
     const named = [
-      ...loss.unplaced.map((vm) => `  no place: ${vm}\n`),
+      ...loss.unplaced.map((vm) => `  does not fit: ${vm}\n`),
       ...loss.bound.map((vm) => `  stays down: ${vm}\n`),
     ];
     return `${loss.id}  loss of ${loss.host}: ${loss.text}\n${named.join('')}`;
@@ -64,7 +64,7 @@ function explainHost(host: ReportHost): string {
       })
       .join('');
   const vms = host.vms.length === 0 ? '  no running VM is listed here\n' : `  to move: ${host.vms.join(', ')}\n`;
-  return `${host.id}  ${host.host}${at}: ${verdictText(host)}\n${vms}${moves}${part('reason', host.reasons)}${part('not said', host.doubts)}`;
+  return `${host.id}  ${host.host}${at}: ${verdictText(host)}\n${vms}${moves}${part('reason', host.reasons)}${part('unknown', host.doubts)}`;
 }
 
 function verdictText({ verdict }: ReportHost): string {
@@ -190,7 +190,7 @@ function losses({ losses: all, slack }: Report): string {
   const covered = all.filter(({ verdict }) => verdict === 'covered').length;
   const lines = bad.map(({ id, host, text }) => `  ${id}  ${host}: ${text}\n`);
   const lentLine =
-    lent.length === 0 ? '' : `  only by lending memory out twice: ${listed(lent.map(({ host }) => host))}\n`;
+    lent.length === 0 ? '' : `  only by overcommitting memory: ${listed(lent.map(({ host }) => host))}\n`;
   const unprovedLine = unproved.length === 0 ? '' : `  not proved: ${listed(unproved.map(({ host }) => host))}\n`;
   const rules = slack.map(({ id, text }) => `  ${id}  ${text}\n`);
   return `LOSS OF A HOST  covered for ${covered} of ${counted(all.length, 'host')}\n${lines.join('')}${lentLine}${unprovedLine}${rules.join('')}`;
@@ -205,7 +205,7 @@ function cures({ cures: all }: Report): string {
       gib === 0 ? '' : `${gib} GiB to move`,
       cost,
     ].filter((need) => need !== '');
-    return `  ${text}: frees ${frees.length} of the ${counted(touched, 'host')} it concerns, ${freesSoFar} with all above; ${needs.join(', ')}\n`;
+    return `  ${text}: frees ${frees.length} of ${counted(touched, 'host')} by itself, ${freesSoFar} together with the cures above; ${needs.join(', ')}\n`;
   });
   return `CURES, cheapest first\n${lines.join('')}`;
 }

@@ -27,19 +27,24 @@ const UNREADABLE = 2;
 export function addAuditCommand(program: Command, io: Io): void {
   program
     .command('audit')
-    .description('which hosts of another platform cannot be taken out of service, and why, from its exports')
+    .description('find out which hosts of another platform cannot be taken out of service, from what it exports')
     .argument('<path...>', 'exported files, or directories of them; several formats at once')
     .addOption(new Option('--from <platform>', 'read as').choices(['auto', ...PLATFORMS]).default('auto'))
     .addOption(
       new Option('--format <format>', 'form of the report').choices(['text', 'json', 'html', 'csv']).default('text'),
     )
-    .option('--out <file>', 'write the report there instead of printing it')
+    .option('--out <file>', 'write the report to a file instead of printing it')
     .option('--costs <file>', 'prices of approvals, downtime and data (docs/operating/audit.md)')
     .option('--redact', 'replace names, addresses and notes, consistently')
-    .option('--hints', 'show groups of VMs about which too little is known, too')
-    .option('--explain <id>', 'all about one finding, such as H3 or C1')
-    .addOption(new Option('--fail-on <what>', 'exit with 1 only for these').choices(['undrainable', 'cluster']))
-    .addHelpText('after', '\nExit codes: 0 nothing found, 1 findings, 2 unreadable, 3 coverage too low to say.')
+    .option('--hints', 'also show groups of VMs about which too little is known')
+    .option('--explain <id>', 'print everything about one finding, such as H3 or C1')
+    .addOption(
+      new Option('--fail-on <what>', 'exit with 1 only for findings of this kind').choices(['undrainable', 'cluster']),
+    )
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 nothing found, 1 findings, 2 wrong use or unreadable file, 3 coverage too low to say.',
+    )
     .action((paths: string[], options: AuditCommandOptions) => run(io, paths, options));
 }
 
@@ -56,8 +61,20 @@ async function run(io: Io, paths: readonly string[], options: AuditCommandOption
   if (outcome.kind === 'unreadable') return tellUnreadable(io, outcome);
   const text = await rendered(outcome.report, options);
   if (options.out === undefined) io.out(text);
-  else writeFileSync(resolve(io.cwd, options.out), text);
+  else writeReport(resolve(io.cwd, options.out), text);
   io.setExitCode(exitCodeOf(outcome.report, options.failOn ?? null));
+}
+
+function writeReport(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+    throw new CodedError('bad-input', `The file of --out cannot be written${code}; the report is lost.`, {
+      advice: 'Name a file in a directory that exists and may be written to.',
+      cause: error,
+    });
+  }
 }
 
 function tellUnreadable(io: Io, { problems }: Extract<AuditOutcome, { kind: 'unreadable' }>): void {
@@ -73,7 +90,7 @@ async function rendered(report: Report, { format, explain }: AuditCommandOptions
     const text = explainText(report, explain);
     if (text !== null) return text;
     throw new CodedError('not-found', `There is no finding ${JSON.stringify(explain.slice(0, 20))} in this report.`, {
-      advice: 'The ids stand before the findings; hints have one with --hints only.',
+      advice: 'Each finding has its ID in front of it; hints are numbered only with --hints.',
     });
   }
   if (format === 'json') return `${JSON.stringify(report, null, 1)}\n`;
@@ -88,7 +105,10 @@ async function readPrices(path: string): Promise<Prices> {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new CodedError('not-found', 'The file of --costs cannot be read.', { cause: error });
+    throw new CodedError('not-found', 'The file of --costs cannot be read.', {
+      advice: 'Check the path and the permissions.',
+      cause: error,
+    });
   }
   const prices = pricesOf(text);
   if (typeof prices !== 'string') return prices;

@@ -37,7 +37,7 @@ test('a wish ends the task of the one before it, also where its record was read 
   put(keyOf.vm(VM), vmRecord({ kind: 'running', incarnation: incarnation(1) }, { intent: 'stopped', stopRequest }));
   const refused = await store.transact([{ key: keyOf.vm(VM), value: {}, expect: known?.revision ?? 0 }], null);
   assert.deepEqual(refused, { kind: 'conflict' });
-  const wish = changeWithTask(context, (basis) => stopVm(basis, VM, { mode: 'hard' }));
+  const wish = changeWithTask(context, (basis) => stopVm(basis, null, VM, { mode: 'hard' }));
   await store.catchUp();
   const { value } = await wish;
   assert.equal(store.vms.get(VM)?.value.stopRequest?.taskId, value.id);

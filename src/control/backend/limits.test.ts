@@ -86,6 +86,7 @@ function admit(
   const randomHex = (bytes: number): string => text(bytes).replaceAll('x', 'ab');
   const observed = {
     observer: { see: () => assert.fail('nothing is started') },
+    vms: { seesRunning: () => true },
     storageObserver: { answers: () => true, isSilent: () => false, report: () => ({ pool, artifacts: [] }) },
   };
   const basis: Basis = { records, index: new ClusterIndex(), now: 1, randomHex };

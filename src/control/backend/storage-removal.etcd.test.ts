@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { parseStorageName, type VmId } from '../../base/ids.ts';
-import { LIMITS } from '../../core/model/limits.ts';
 import { joinUnchecked } from '../../core/request/joining.ts';
 import { deleteVm, startVm } from '../../core/request/vm-wishes.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
@@ -52,18 +51,6 @@ test('what is lost is named before anything is changed, and a node that answers 
   assert.equal(running.store.storage.get('s2')?.value.lost, undefined);
 });
 
-test('a node of which the leader has not heard yet is not declared lost', async () => {
-  await withNode();
-  backend.world.unasked.add('s2');
-  await assert.rejects(remove('s2'), {
-    code: 'unavailable',
-    message: /whether storage node s2 answers is not known yet/i,
-  });
-  assert.equal(running.store.storage.get('s2')?.value.lost, undefined);
-  backend.world.unasked.delete('s2');
-  assert.equal((await remove('s2')).node, 's2');
-});
-
 test('a node that was declared lost is out for good: audited, its name and its VMs refused, and repeating finishes it', async () => {
   await withNode();
   const access = new AccessBackend(backend.context);
@@ -92,18 +79,6 @@ test('a node that was declared lost is out for good: audited, its name and its V
   await change(backend.context, (basis) => deleteVm(basis, 'vm1', { ifMatch: null }));
   assert.equal((await remove('s2')).disks.count, 1, 'repeated');
   assert.deepEqual(running.store.storage.get('s2')?.value.lost, lost);
-});
-
-test('a lost node takes no place of another: as many can join as the cluster may have', async () => {
-  const { max } = LIMITS.storageNodes;
-  const names = Array.from({ length: max - 1 }, (_, index) => `n${index}`);
-  const write = (name: string) => ({ key: `/gp/storage/${name}`, value: storageRecord(name), expect: null });
-  await running.store.transact(names.map(write), null);
-  const joined = (name: string) =>
-    joinUnchecked(basisOf(backend.context), { role: 'storage', name, addresses: { control: '10.0.0.9' } });
-  assert.throws(() => joined('another'), { code: 'no-capacity' });
-  await remove('n0');
-  assert.equal(joined('another').id, 'another');
 });
 
 test('an empty node is removed, whether it answers or not, and its name is free again', async () => {

@@ -6,7 +6,6 @@ import type { StorageName } from '../../base/ids.ts';
 import { lastLines } from '../../base/lines.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
-import { disturbedMembers } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { type Admitted, type Basis, findVm } from '../../core/request/basis.ts';
 import { cancelTask } from '../../core/request/cancelling.ts';
@@ -20,7 +19,6 @@ import { Artifacts } from './artifacts.ts';
 import { basisOf, change, changeWithTask } from './changes.ts';
 import { seedOf } from './cloud-init.ts';
 import { type BackendContext, observedBy } from './context.ts';
-import { indexOfStore } from './records-index.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
 
 const LOG_DEADLINE_MS = 5_000;
@@ -105,7 +103,7 @@ export class VmsBackend {
   }
 
   stop(name: string, request: StopVm): Promise<Task> {
-    return this.#asked((basis) => stopVm(basis, name, request, (vm) => this.#disturbance(vm)));
+    return this.#asked((basis) => stopVm(basis, observedBy(this.#context), name, request));
   }
 
   reset(name: string): Promise<Task> {
@@ -143,19 +141,6 @@ export class VmsBackend {
       text,
       truncated: text.length < content.length,
     };
-  }
-
-  /** What a stop means for the VM's guest cluster, where that bears no more: people may do it all the same. */
-  #disturbance(vm: VmRecord): string | null {
-    const vms = this.#context.leading()?.controller.vms;
-    if (vms === undefined) return null;
-    const index = indexOfStore(this.#context.store);
-    const cluster = index.guestClusterOf(vm);
-    if (cluster === null) return null;
-    const disturbed = disturbedMembers(cluster, { index, seesRunning: (other) => vms.seesRunning(other) }, vm);
-    if (disturbed.length < cluster.maxDisturbed) return null;
-    const others = disturbed.map(({ why }) => why).join(', ');
-    return `Guest cluster ${cluster.name} bears ${cluster.maxDisturbed} at once, and besides ${others}.`;
   }
 
   #task(id: TaskRecord['id']): Entry<TaskRecord> | null {

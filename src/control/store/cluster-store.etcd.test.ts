@@ -39,7 +39,7 @@ test('a conflict refreshes what was compared: the next attempt succeeds', async 
   await a.store.transact([put(keyOf.vm(vm.id), vm)], null);
   const stale = await b.store.waitFor(() => b.store.vms.get(vm.id), WAIT);
   await a.store.transact([put(keyOf.vm(vm.id), { ...vm, intent: 'running' }, stale.revision)], null);
-  const write = ClusterStore.changed(keyOf.vm(vm.id), stale, { ...vm, deleting: true });
+  const write = put(keyOf.vm(vm.id), { ...vm, deleting: true }, stale.revision);
   // Its watch may or may not have brought the change by now; the transaction's answer has.
   assert.deepEqual(await b.store.transact([write], null), { kind: 'conflict' });
   const fresh = b.store.vms.get(vm.id);

@@ -35,7 +35,6 @@ import { readRecord } from '../../core/model/record-shapes.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
-import type { Entry } from '../../core/ports/store.ts';
 import type { Etcd, TxnResult } from '../../etcd/api.ts';
 import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
@@ -219,11 +218,6 @@ export class ClusterStore {
   disksOf(vm: VmId): readonly DiskRecord[] {
     const disks = this.#disksByVm.get(vm);
     return disks === undefined ? [] : [...disks.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  }
-
-  /** The compare-and-swap of one key whose value was read as `entry`. */
-  static changed<T extends object>(key: string, entry: Entry<T>, value: T | null): Write {
-    return { key, value, expect: entry.revision };
   }
 
   /** A new event's write. Its key sorts by time. */

@@ -8,11 +8,7 @@ import type { MaintenanceWorld } from './maintenance-world.ts';
  */
 export function checkLoss(world: MaintenanceWorld, witness: LossWitness | null): string[] {
   const held = new Map<HostName, number>();
-  for (const [id, vm] of world.vms) {
-    const host = world.at.get(id);
-    if (host !== undefined && world.host(host).state === 'in-service')
-      held.set(host, (held.get(host) ?? 0) + vm.memoryMib);
-  }
+  for (const { name, state } of world.hosts.values()) if (state === 'in-service') held.set(name, world.guestsMib(name));
   const most = Math.max(0, ...held.values());
   if (witness === null) return most > 0 ? ['no room is kept for the loss of a host'] : [];
   if ((held.get(witness.host) ?? 0) < most)
@@ -23,15 +19,15 @@ export function checkLoss(world: MaintenanceWorld, witness: LossWitness | null):
 /** Returns what is wrong with a witness: a VM without a place, or a place that cannot take what it is said to. */
 export function checkWitness(world: MaintenanceWorld, { host, restarts, tied }: LossWitness): string[] {
   const findings: string[] = [];
-  const lost = new Set([...world.at].filter(([, at]) => at === host).map(([id]) => id));
+  const lost = new Set(world.on(host));
   const named = [...restarts.map(({ vm }) => vm), ...tied];
   if (new Set(named).size !== named.length) findings.push('a VM is named twice');
   for (const id of named) if (!lost.has(id)) findings.push(`${id} is not on ${host}`);
   for (const id of lost) if (!named.includes(id)) findings.push(`${id} of ${host} restarts nowhere`);
-  const together = world.together();
+  const together = world.together(lost);
   const bound = boundTo(world, host, together);
   for (const id of tied) if (!bound.has(id)) findings.push(`${id} is not tied to ${host}`);
-  const free = world.free();
+  const free = new Map(restarts.flatMap(({ to }) => (world.hosts.has(to) ? [[to, world.free(to)] as const] : [])));
   const places = restarts.filter(({ vm }) => lost.has(vm));
   for (const { vm: id, to } of places) {
     const vm = world.vms.get(id);
@@ -61,7 +57,8 @@ function boundTo(
   together: ReturnType<MaintenanceWorld['together']>,
 ): Set<VmId> {
   const bound = new Set<VmId>();
-  for (const { id, tie } of world.vms.values()) if (tie?.hosts.every((name) => name === host) === true) bound.add(id);
+  for (const id of world.on(host))
+    if (world.vms.get(id)?.tie?.hosts.every((name) => name === host) === true) bound.add(id);
   for (let before = -1; before < bound.size; ) {
     before = bound.size;
     for (const { by, vms } of together)
@@ -77,15 +74,15 @@ function rulesAfter(
     together,
   }: { readonly places: LossWitness['restarts']; readonly together: ReturnType<MaintenanceWorld['together']> },
 ): string[] {
-  const before = new Map(places.map(({ vm }) => [vm, world.at.get(vm)]));
-  for (const { vm, to } of places) world.at.set(vm, to);
+  const before = new Map(places.map(({ vm }) => [vm, world.hostOf(vm)]));
+  for (const { vm, to } of places) world.arrive(vm, to);
   const findings: string[] = [];
-  for (const rule of world.apart) {
+  for (const rule of new Set(places.flatMap(({ vm }) => world.apartOf.get(vm) ?? []))) {
     const there = places.filter(({ vm }) => rule.vms.has(vm)).map(({ to }) => world.placeOf(to, rule.by));
     for (const place of new Set(there))
       if (world.count(rule, place) > rule.most) findings.push(`${rule.name} is broken on ${place} after the loss`);
   }
   for (const rule of together) if (!world.isTogether(rule)) findings.push(`rule ${rule.name} is broken after the loss`);
-  for (const [vm, host] of before) if (host !== undefined) world.at.set(vm, host);
+  for (const [vm, host] of before) if (host !== undefined) world.arrive(vm, host);
   return findings;
 }

@@ -81,15 +81,23 @@ class WaveCheck {
     this.#checkAmounts();
     this.#checkApart();
     this.#checkAtOnce();
-    const together = world.together();
-    for (const { vm, to } of this.#moves) world.at.set(vm, to);
+    const together = world.together(this.#moves.map(({ vm }) => vm));
+    for (const { vm, to } of this.#moves) world.arrive(vm, to);
     for (const rule of together) if (!world.isTogether(rule)) this.#say(`the VMs of rule ${rule.name} end apart`);
-    for (const vm of world.vms.values()) {
-      const host = vm.movingTo ?? world.at.get(vm.id);
-      if (host !== undefined && closed.has(host)) this.#say(`${vm.name} is left on ${host}`);
-    }
+    for (const { name, host } of this.#left(closed)) this.#say(`${name} is left on ${host}`);
     if (world.estate.policy.keepRoomForLoss)
       for (const finding of checkLoss(world, this.#wave.room)) this.#say(finding);
+  }
+
+  /** VMs that are on a host of the wave after it, or on their way there. */
+  #left(closed: ReadonlySet<HostName>): { readonly name: string; readonly host: HostName }[] {
+    const world = this.#world;
+    const coming = world.moving.filter(({ movingTo }) => movingTo !== null && closed.has(movingTo));
+    const there = [...closed].flatMap((host) => [...world.on(host)].flatMap((id) => world.vms.get(id) ?? []));
+    return [...coming, ...there.filter(({ movingTo }) => movingTo === null)].map((vm) => ({
+      name: vm.name,
+      host: vm.movingTo ?? world.hostOf(vm.id) ?? vm.host,
+    }));
   }
 
   /** Dependencies name earlier moves of this wave, and the moves of one VM follow each other. */
@@ -116,10 +124,10 @@ class WaveCheck {
   }
 
   #isEachMovePossible(): boolean {
-    const at = new Map(this.#world.at);
+    const at = new Map<VmId, HostName>();
     let isPossible = true;
     for (const move of this.#moves) {
-      const why = this.#whyNot(move, at.get(move.vm));
+      const why = this.#whyNot(move, at.get(move.vm) ?? this.#world.hostOf(move.vm));
       if (why !== null) {
         this.#say(`move ${move.id}: ${why}`);
         isPossible = false;
@@ -146,7 +154,7 @@ class WaveCheck {
     if (to.accelerator !== from.accelerator)
       return `${vm.name} cannot go from ${from.accelerator} to ${to.accelerator}`;
     if (to.release < from.release) return `${vm.name} would go to an older release on ${to.name}`;
-    const cluster = world.estate.guestClusters.find(({ members }) => members.includes(vm.id));
+    const cluster = world.clusterOf.get(vm.id);
     if (cluster !== undefined && Math.max(vm.pauseMs, move.pauseMs) > cluster.toleratesMs)
       return `${vm.name} would pause for longer than guest cluster ${cluster.name} tolerates`;
     return world.misfit(vm, to);
@@ -154,10 +162,8 @@ class WaveCheck {
 
   /** Memory and vCPUs of every destination, in every order. */
   #checkAmounts(): void {
-    const free = this.#world.free();
     for (const host of new Set(this.#moves.map(({ to }) => to))) {
-      const room = free.get(host);
-      if (room === undefined) continue;
+      const room = this.#world.free(host);
       for (const [what, have, amount] of [
         ['memory', room.mib, (vm: VmId) => this.#world.vms.get(vm)?.memoryMib ?? 0],
         ['vCPUs', room.cpu, (vm: VmId) => this.#world.vms.get(vm)?.vcpus ?? 0],
@@ -189,9 +195,7 @@ class WaveCheck {
 
   #checkApart(): void {
     const world = this.#world;
-    const moved = new Set(this.#moves.map(({ vm }) => vm));
-    for (const rule of world.apart) {
-      if (![...rule.vms].some((vm) => moved.has(vm))) continue;
+    for (const rule of new Set(this.#moves.flatMap(({ vm }) => world.apartOf.get(vm) ?? []))) {
       const place = (host: HostName): string => world.placeOf(host, rule.by);
       for (const there of new Set(this.#moves.filter(({ vm }) => rule.vms.has(vm)).map(({ to }) => place(to)))) {
         const goes = ({ vm, from, to }: PlannedMove): boolean => rule.vms.has(vm) && place(from) !== place(to);
@@ -209,7 +213,7 @@ class WaveCheck {
 
   /** Moves at once: of a host, of a link, of the members of a guest cluster. */
   #checkAtOnce(): void {
-    const { policy, guestClusters } = this.#world.estate;
+    const { policy } = this.#world.estate;
     const touch = new Map<HostName, number[]>();
     for (const [number, { from, to }] of this.#moves.entries())
       for (const host of [from, to]) touch.set(host, [...(touch.get(host) ?? []), number]);
@@ -224,7 +228,8 @@ class WaveCheck {
       if (numbers.length > movesMax && this.#order.widest(numbers) > movesMax)
         this.#say(`link ${name} may have more than ${movesMax} moves at once`);
     }
-    for (const { name, members, maxDisturbed, disturbed } of guestClusters) {
+    const clusters = new Set(this.#moves.flatMap(({ vm }) => this.#world.clusterOf.get(vm) ?? []));
+    for (const { name, members, maxDisturbed, disturbed } of clusters) {
       const numbers = all
         .filter(([, { vm }]) => members.includes(vm) && !disturbed.includes(vm))
         .map(([number]) => number);

@@ -3,7 +3,7 @@
  * docs/specs/maintenance-plan.md.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Estate, EstateHost, EstateRule, EstateVm } from '../maintenance/estate.ts';
+import type { Estate, EstateGuestCluster, EstateHost, EstateRule, EstateVm } from '../maintenance/estate.ts';
 
 /** A rule that keeps VMs apart, guest clusters' included. */
 export interface Apart {
@@ -13,23 +13,31 @@ export interface Apart {
   readonly most: number;
 }
 
-/** See the module. */
+/** See the module. A wave looks only at what it touches: a roll has hundreds of waves over the same estate. */
 export class MaintenanceWorld {
   readonly estate: Estate;
   readonly hosts: Map<HostName, EstateHost>;
   readonly vms: ReadonlyMap<VmId, EstateVm>;
-  /** The host of every VM. */
-  readonly at: Map<VmId, HostName>;
-  readonly apart: readonly Apart[];
+  /** By VM: the hard rules that keep it apart, those that keep it together, its guest cluster. */
+  readonly apartOf: ReadonlyMap<VmId, readonly Apart[]>;
+  readonly togetherOf: ReadonlyMap<VmId, readonly EstateRule[]>;
+  readonly clusterOf: ReadonlyMap<VmId, EstateGuestCluster>;
+  /** VMs whose move was under way in the snapshot. */
+  readonly moving: readonly EstateVm[];
+  readonly #at = new Map<VmId, HostName>();
+  readonly #there = new Map<HostName, Set<VmId>>();
+  /** Memory of the VMs on a host. */
+  readonly #guestsMib = new Map<HostName, number>();
+  /** What VMs hold on a host, those that are moving to it included. */
+  readonly #held = new Map<HostName, { mib: number; cpu: number }>();
 
   constructor(estate: Estate) {
     this.estate = estate;
     this.hosts = new Map(estate.hosts.map((host) => [host.name, host]));
     this.vms = new Map(estate.vms.map((vm) => [vm.id, vm]));
-    this.at = new Map(estate.vms.map(({ id, host }) => [id, host]));
     const rules = estate.rules.filter(({ kind, hard }) => kind === 'apart' && hard);
     const clusters = estate.guestClusters.filter(({ sharesHosts }) => !sharesHosts);
-    this.apart = [
+    const apart: Apart[] = [
       ...rules.map(({ name, vms, by, most }) => ({ name: `rule ${name}`, vms: new Set(vms), by, most })),
       ...clusters.map(({ name, members }) => ({
         name: `guest cluster ${name}`,
@@ -38,6 +46,35 @@ export class MaintenanceWorld {
         most: 1,
       })),
     ];
+    this.apartOf = byVm(apart);
+    this.togetherOf = byVm(estate.rules.filter(({ kind, hard }) => kind === 'together' && hard));
+    this.clusterOf = new Map(estate.guestClusters.flatMap((one) => one.members.map((vm) => [vm, one])));
+    this.moving = estate.vms.filter(({ movingTo }) => movingTo !== null);
+    for (const { id, host } of estate.vms) this.#put(id, host);
+  }
+
+  /** The host of a VM; undefined: there is no such VM. */
+  hostOf(id: VmId): HostName | undefined {
+    return this.#at.get(id);
+  }
+
+  /** The VMs on a host, not those that are only moving to it. */
+  on(host: HostName): ReadonlySet<VmId> {
+    return this.#there.get(host) ?? new Set();
+  }
+
+  /** Memory of the VMs on a host, in MiB. */
+  guestsMib(host: HostName): number {
+    return this.#guestsMib.get(host) ?? 0;
+  }
+
+  /** A move, or a restart, that has ended. */
+  arrive(id: VmId, to: HostName): void {
+    this.#hold(id, -1);
+    const from = this.#at.get(id) ?? to;
+    this.#there.get(from)?.delete(id);
+    this.#guestsMib.set(from, this.guestsMib(from) - (this.vms.get(id)?.memoryMib ?? 0));
+    this.#put(id, to);
   }
 
   host(name: HostName): EstateHost {
@@ -64,40 +101,29 @@ export class MaintenanceWorld {
 
   /** The hosts that hold memory of a VM: its own, and the destination of a move that was under way. */
   hostsOf(id: VmId): HostName[] {
-    const host = this.at.get(id);
+    const host = this.#at.get(id);
     const to = this.vms.get(id)?.movingTo ?? null;
     return host === undefined ? [] : to === null || to === host ? [host] : [host, to];
   }
 
-  /** Memory and vCPUs that are free on every host. */
-  free(): Map<HostName, { mib: number; cpu: number }> {
-    const { vcpuOvercommit } = this.estate.policy;
-    const free = new Map(
-      [...this.hosts.values()].map((host) => {
-        const cpu = host.vcpus === 0 ? Number.POSITIVE_INFINITY : Math.floor(host.vcpus * vcpuOvercommit);
-        return [host.name, { mib: host.memoryMib - host.claimedMib, cpu }];
-      }),
-    );
-    for (const vm of this.vms.values()) {
-      for (const host of this.hostsOf(vm.id)) {
-        const room = free.get(host);
-        if (room === undefined) continue;
-        room.mib -= vm.memoryMib;
-        room.cpu -= vm.vcpus;
-      }
-    }
-    return free;
+  /** Memory and vCPUs that are free on a host. */
+  free(name: HostName): { mib: number; cpu: number } {
+    const { memoryMib, claimedMib, vcpus } = this.host(name);
+    const held = this.#held.get(name) ?? { mib: 0, cpu: 0 };
+    const cpu = vcpus === 0 ? Number.POSITIVE_INFINITY : Math.floor(vcpus * this.estate.policy.vcpuOvercommit);
+    return { mib: memoryMib - claimedMib - held.mib, cpu: cpu - held.cpu };
   }
 
-  /** Hard rules whose VMs are all in one place now. */
-  together(): EstateRule[] {
-    return this.estate.rules.filter((rule) => rule.kind === 'together' && rule.hard && this.isTogether(rule));
+  /** Hard rules that name one of the VMs and whose VMs are all in one place now. */
+  together(vms: Iterable<VmId>): EstateRule[] {
+    const rules = new Set([...vms].flatMap((id) => this.togetherOf.get(id) ?? []));
+    return [...rules].filter((rule) => this.isTogether(rule));
   }
 
   /** Returns true if the VMs of a rule are in one place. */
   isTogether({ vms, by }: EstateRule): boolean {
     const places = vms.flatMap((id) => {
-      const host = this.at.get(id);
+      const host = this.#at.get(id);
       return host === undefined ? [] : [this.placeOf(host, by)];
     });
     return new Set(places).size <= 1;
@@ -116,4 +142,32 @@ export class MaintenanceWorld {
       if (host.withoutStorage.includes(node)) return `${host.name} does not reach storage node ${node}`;
     return null;
   }
+
+  #put(id: VmId, host: HostName): void {
+    this.#at.set(id, host);
+    const there = this.#there.get(host) ?? new Set();
+    this.#there.set(host, there.add(id));
+    this.#guestsMib.set(host, this.guestsMib(host) + (this.vms.get(id)?.memoryMib ?? 0));
+    this.#hold(id, 1);
+  }
+
+  #hold(id: VmId, sign: 1 | -1): void {
+    const { memoryMib = 0, vcpus = 0 } = this.vms.get(id) ?? {};
+    for (const host of this.hostsOf(id)) {
+      const held = this.#held.get(host) ?? { mib: 0, cpu: 0 };
+      this.#held.set(host, { mib: held.mib + sign * memoryMib, cpu: held.cpu + sign * vcpus });
+    }
+  }
+}
+
+function byVm<T extends { readonly vms: Iterable<VmId> }>(rules: readonly T[]): Map<VmId, T[]> {
+  const found = new Map<VmId, T[]>();
+  for (const rule of rules) {
+    for (const vm of rule.vms) {
+      const known = found.get(vm);
+      if (known === undefined) found.set(vm, [rule]);
+      else known.push(rule);
+    }
+  }
+  return found;
 }

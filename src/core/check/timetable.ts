@@ -11,11 +11,11 @@ export function checkTimetable(world: MaintenanceWorld, wave: PlannedWave): stri
   const moves = new Map(wave.moves.map((move) => [move.id, move]));
   const findings = wave.moves.flatMap((move) => timesOf(move, moves));
   const held = new Map<HostName, number>();
-  for (const [name, { mib }] of world.free()) {
+  const heldOn = (name: HostName): number => {
     const { memoryMib, claimedMib } = world.host(name);
-    held.set(name, memoryMib - claimedMib - mib);
-  }
-  const add = (host: HostName, mib: number): void => void held.set(host, (held.get(host) ?? 0) + mib);
+    return held.get(name) ?? memoryMib - claimedMib - world.free(name).mib;
+  };
+  const add = (host: HostName, mib: number): void => void held.set(host, heldOn(host) + mib);
   const seen = { begins: new Set<number>(), ends: new Set<number>() };
   let before = -1;
   for (const { atMs, begins, ends, memory } of wave.steps) {
@@ -36,8 +36,8 @@ export function checkTimetable(world: MaintenanceWorld, wave: PlannedWave): stri
     const touched = [...begins, ...ends].flatMap((id) => [moves.get(id)?.from, moves.get(id)?.to]);
     const foretold = new Map(memory.map(({ host, heldMib }) => [host, heldMib]));
     for (const host of new Set(touched))
-      if (host !== undefined && foretold.get(host) !== held.get(host))
-        findings.push(`${host} holds ${held.get(host)} MiB at ${atMs} ms, not ${foretold.get(host)}`);
+      if (host !== undefined && foretold.get(host) !== heldOn(host))
+        findings.push(`${host} holds ${heldOn(host)} MiB at ${atMs} ms, not ${foretold.get(host)}`);
   }
   for (const id of moves.keys())
     if (!seen.begins.has(id) || !seen.ends.has(id)) findings.push(`no step says that move ${id} begins and ends`);

@@ -33,6 +33,10 @@ export interface Observed {
     /** The newest report; null before the first. */
     report(node: StorageName): Pick<StorageReport, 'pool' | 'artifacts'> | null;
   };
+  readonly vms: {
+    /** Returns true for a VM whose guest is seen to run. */
+    seesRunning(vm: VmRecord): boolean;
+  };
 }
 
 /** The revision that the caller has read, as an entity tag; null: any. */

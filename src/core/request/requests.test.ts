@@ -47,7 +47,7 @@ import {
   detachSharedDisk,
   growSharedDisk,
 } from './shared-disks.ts';
-import { removeStorage } from './storage-removal.ts';
+import { finishRemoval, removeStorage } from './storage-removal.ts';
 import { disorder } from './testing/disorder.ts';
 import { RecordWorld } from './testing/record-world.ts';
 import { addNic, patchVm, removeNic } from './vm-changes.ts';
@@ -103,7 +103,8 @@ const REQUESTS: Readonly<Record<string, Request>> = {
     return removeNic(basis, found?.name ?? 'none', { ...ANY, mac: found?.spec.nics[draw(2)]?.mac ?? 'none' });
   },
   'vm start': (basis, draw) => startVm(basis, vm(draw)),
-  'vm stop': (basis, draw) => stopVm(basis, vm(draw), { mode: (['acpi', 'hard'] as const)[draw(2)] }),
+  'vm stop': (basis, draw, world) =>
+    stopVm(basis, world.observed(), vm(draw), { mode: (['acpi', 'hard'] as const)[draw(2)] }),
   'vm reset': (basis, draw) => resetVm(basis, vm(draw)),
   'vm suspend': (basis, draw) => suspendVm(basis, vm(draw)),
   'vm resume': (basis, draw) => resumeVm(basis, vm(draw)),
@@ -132,8 +133,12 @@ const REQUESTS: Readonly<Record<string, Request>> = {
     };
   },
   'storage remove': (basis, draw, world) => {
-    const request = { ...ANY, name: `s${1 + draw(9)}`, isLost: true, isConfirmed: true, by: 'anna' };
+    const request = { ...ANY, name: `s${1 + draw(9)}`, isLost: draw(2) === 0, isConfirmed: true, by: 'anna' };
     return removeStorage(basis, world.observed(), request);
+  },
+  'storage finish removal': (basis) => {
+    const [leaving] = [...recordsOf(basis.records.storage)].filter((node) => node.leaving === true);
+    return finishRemoval(basis, { name: leaving?.name ?? 'none', by: 'anna' });
   },
   'shared-disk create': (basis, draw, world) =>
     createSharedDisk(basis, world.observed(), { name: sharedDisk(draw), sizeBytes: [GIB, 1][draw(5) % 2] ?? 1 }),

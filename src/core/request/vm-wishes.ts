@@ -8,6 +8,7 @@ import { parseHostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
+import { disturbedMembers } from '../plan/guest-clusters/guest-cluster-limits.ts';
 import type { Change, Entry, RequestSnapshot } from '../ports/store.ts';
 import {
   type Admitted,
@@ -16,6 +17,7 @@ import {
   endedTask,
   findVm,
   newTask,
+  type Observed,
   type OfRevision,
   taskChange,
   vmChange,
@@ -60,13 +62,11 @@ export function startVm(basis: Basis, name: string): Wish {
   });
 }
 
-/** `noteOf`: what the task says besides, of the VM as it is. */
-export function stopVm(
-  basis: Basis,
-  name: string,
-  request: StopRequest,
-  noteOf: (vm: VmRecord) => string | null = () => null,
-): Wish {
+/**
+ * Stops a VM. Its task says where this disturbs more members of the VM's guest cluster than the cluster bears: people may
+ * do that all the same. CodedError 'not-found', 'conflict'.
+ */
+export function stopVm(basis: Basis, observed: Pick<Observed, 'vms'> | null, name: string, request: StopRequest): Wish {
   return wish(basis, name, 'vm.stop', 'Stopping.', ({ value: vm }, task) => {
     refuseDeleting(vm);
     if (vm.phase.kind === 'stopped')
@@ -91,7 +91,7 @@ export function stopVm(
     };
     return {
       vm: { ...vm, intent: 'stopped', stopRequest, migrationRequest: null, pauseTask: null },
-      note: noteOf(vm),
+      note: observed === null ? null : disturbanceOf(basis, observed, vm),
       failTasks: existing(vm.stopRequest?.taskId, vm.migrationRequest?.taskId, vm.pauseTask),
     };
   });
@@ -231,6 +231,15 @@ function refuseSharing(records: RequestSnapshot, { name, spec }: VmRecord): void
   throw new CodedError('conflict', `${name} has shared disk ${disk}.`, {
     advice: `Nothing was deleted. Detach it first: gp shared-disk detach ${disk} ${name}.`,
   });
+}
+
+function disturbanceOf({ index }: Basis, { vms }: Pick<Observed, 'vms'>, vm: VmRecord): string | null {
+  const cluster = index.guestClusterOf(vm);
+  if (cluster === null) return null;
+  const disturbed = disturbedMembers(cluster, { index, seesRunning: (other) => vms.seesRunning(other) }, vm);
+  if (disturbed.length < cluster.maxDisturbed) return null;
+  const others = disturbed.map(({ why }) => why).join(', ');
+  return `Guest cluster ${cluster.name} bears ${cluster.maxDisturbed} at once, and besides ${others}.`;
 }
 
 function demandRunning(vm: VmRecord): void {

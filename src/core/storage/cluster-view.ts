@@ -1,6 +1,7 @@
 /**
  * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a grant is
- * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either.
+ * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either;
+ * no turn of the event loop takes longer than some milliseconds, however many records there are.
  */
 
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
@@ -36,6 +37,9 @@ export interface VmView {
   readonly sharedDisks: readonly VmSharedDisk[];
 }
 
+/** Characters of JSON that are read in one turn of the event loop: some milliseconds. */
+const CHARS_PER_TURN = 256 * 1024;
+
 type RecordText = Readonly<Record<'key' | 'value', string>>;
 
 /** The part of the etcd client that is used. */
@@ -48,12 +52,18 @@ export interface RecordReader {
 
 /**
  * Reads the view; rejects when etcd cannot be reached. `onUnreadable` gets the key and the finding of each skipped
- * record.
+ * record; `nextTurn` resolves in a later turn of the event loop.
  */
 export async function readClusterView(
   etcd: RecordReader,
   node: StorageName,
-  onUnreadable: (key: string, finding: string) => void,
+  {
+    onUnreadable,
+    nextTurn,
+  }: {
+    readonly onUnreadable: (key: string, finding: string) => void;
+    readonly nextTurn: () => Promise<void>;
+  },
 ): Promise<ClusterView> {
   const diskRecords = await etcd.list(PREFIX.disk);
   const sharedRecords = await etcd.list(PREFIX.sharedDisk);
@@ -62,8 +72,14 @@ export async function readClusterView(
   const disks = new Map<DiskId, DiskView>();
   const vms = new Map<VmId, VmView>();
   const unreadableVms = new Set<VmId>();
-  const each = <T>(entries: readonly RecordText[], take: (record: T) => void): void => {
+  let charsLeft = CHARS_PER_TURN;
+  const each = async <T>(entries: readonly RecordText[], take: (record: T) => void): Promise<void> => {
     for (const { key, value } of entries) {
+      charsLeft -= value.length;
+      if (charsLeft <= 0) {
+        await nextTurn();
+        charsLeft = CHARS_PER_TURN;
+      }
       const read = readRecord(key, value);
       if ('value' in read) take(read.value as T);
       else {
@@ -72,13 +88,13 @@ export async function readClusterView(
       }
     }
   };
-  each<DiskRecord>(diskRecords.entries, ({ id, vm, port, node: at, phase }) => {
+  await each<DiskRecord>(diskRecords.entries, ({ id, vm, port, node: at, phase }) => {
     if (at === node && phase === 'ready') disks.set(id, { vm, port });
   });
-  each<SharedDiskRecord>(sharedRecords.entries, ({ id, node: at, phase }) => {
+  await each<SharedDiskRecord>(sharedRecords.entries, ({ id, node: at, phase }) => {
     if (at === node && phase === 'ready') shared.add(id);
   });
-  each<VmRecord>(vmRecords.entries, (record) => {
+  await each<VmRecord>(vmRecords.entries, (record) => {
     vms.set(record.id, viewOf(record, shared));
   });
   return { disks, vms, unreadableVms };

@@ -113,9 +113,10 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
   ]);
   const unreadable: string[] = [];
   const etcd = { list: async (prefix: string) => ({ entries: listings.get(prefix) ?? [] }) };
-  const view = await readClusterView(etcd, parseStorageName('s1'), (key, finding) =>
-    unreadable.push(`${key} ${finding}`),
-  );
+  const view = await readClusterView(etcd, parseStorageName('s1'), {
+    onUnreadable: (key, finding) => void unreadable.push(`${key} ${finding}`),
+    nextTurn: () => assert.fail('so few records take no turn of their own'),
+  });
   assert.deepEqual([...view.disks], [[DISK, { vm: VM, port: 30_001 }]]);
   assert.deepEqual(
     [...view.vms],
@@ -123,6 +124,22 @@ test('what etcd says about other nodes, unready disks or in an unknown form gran
   );
   assert.deepEqual(unreadable, ['/gp/disk/disk-000000000004 is not JSON', `/gp/vm/${other} says that it is "${VM}"`]);
   assert.deepEqual([...view.unreadableVms], [other], 'named after another: nothing is known of this one');
+});
+
+test('a listing of any length is read some hundred kilobytes at a time', async () => {
+  const entries = Array.from({ length: 20_000 }, (_, index) => {
+    const id = `vm-${index.toString(16).padStart(12, '0')}`;
+    return { key: `/gp/vm/${id}`, value: JSON.stringify({ ...vmRecord({ kind: 'stopped' }), id }) };
+  });
+  const chars = entries.reduce((sum, { value }) => sum + value.length, 0);
+  let turns = 0;
+  const etcd = { list: async (prefix: string) => ({ entries: prefix === '/gp/vm/' ? entries : [] }) };
+  const view = await readClusterView(etcd, parseStorageName('s1'), {
+    onUnreadable: (key, finding) => assert.fail(`${key} ${finding}`),
+    nextTurn: async () => void turns++,
+  });
+  assert.equal(view.vms.size, entries.length);
+  assert.ok(turns >= Math.floor(chars / (300 * 1024)), `${turns} turns for ${chars} characters`);
 });
 
 test('a queue never overlaps, urgent work goes first, and a full queue refuses ordinary work only', async () => {

@@ -43,9 +43,9 @@ function decide(basis: Basis, { deed, vm, to, patienceMs }: Wished): Wish {
     case 'start':
       return startVm(basis, vm);
     case 'stop':
-      return stopVm(basis, vm, { mode: 'acpi', patienceMs });
+      return stopVm(basis, null, vm, { mode: 'acpi', patienceMs });
     case 'power-off':
-      return stopVm(basis, vm, { mode: 'hard' });
+      return stopVm(basis, null, vm, { mode: 'hard' });
     case 'suspend':
       return suspendVm(basis, vm);
     case 'resume':

@@ -277,7 +277,7 @@ export class CmdletReader {
         ties.push({ kind: tie, effect, subject, evidence: evidence(record.file, kind, name, 'VMName', name) });
       }
     if (this.#of('group').length > 0 && fields['IsClustered'] === false)
-      ties.push({ kind: 'not highly available', effect: 'informs', subject: '', evidence: at('IsClustered', false) });
+      ties.push({ kind: 'not highly available', effect: 'warns', subject: '', evidence: at('IsClustered', false) });
     return ties;
   }
 }

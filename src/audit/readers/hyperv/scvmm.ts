@@ -199,7 +199,12 @@ export class ScvmmReader {
         cpus: numberOf(fields['CPUCount']),
         disks: [homeDisk, ...this.#disks(record, host, at), ...this.#media(record, host, at)],
         nics: adapters.map((adapter) => this.#nic(adapter, host, at)),
-        ties: [...driveTies(record, at), ...adapterTies(adapters, at), ...flagTies(fields, at)],
+        ties: [
+          ...driveTies(record, at),
+          ...adapterTies(adapters, at),
+          ...flagTies(fields, at),
+          ...this.#owners(fields, at),
+        ],
         owner: textIn(fields, 'Owner'),
         notes: textIn(fields, 'Description'),
         guest: textIn(fields, 'OperatingSystem'),
@@ -280,6 +285,20 @@ export class ScvmmReader {
     });
   }
 
+  /** Nodes that may never own the VM are no targets. */
+  #owners(fields: Fields, at: (column: string, value: unknown) => Evidence): readonly Tie[] {
+    const listed = fields['ClusterNonPossibleOwner'];
+    const never = (Array.isArray(listed) ? listed : []).map((one) =>
+      typeof one === 'string' ? one : textIn(fieldsOf(one), 'Name'),
+    );
+    if (never.length === 0) return [];
+    const isNever = (name: string): boolean =>
+      never.some((one) => hostWord(one).split('.')[0] === hostWord(name).split('.')[0]);
+    const hosts = [...this.#into.hosts.values()].filter(({ name }) => !isNever(name)).map(({ key }) => key);
+    const place = at('ClusterNonPossibleOwner', never);
+    return [{ kind: 'pinned', effect: 'limits', subject: never.join(', '), hosts: new Set(hosts), evidence: place }];
+  }
+
   #nic(adapter: Fields, host: string | null, at: (column: string, value: unknown) => Evidence): Nic {
     const name = textIn(adapter, 'VirtualNetwork');
     const place = at('VirtualNetworkAdapters.VirtualNetwork', name);
@@ -351,14 +370,6 @@ function flagTies(fields: Fields, at: (column: string, value: unknown) => Eviden
       effect: 'informs',
       subject: '',
       evidence: at('IsHighlyAvailable', false),
-    });
-  const never = fields['ClusterNonPossibleOwner'];
-  if (Array.isArray(never) && never.length > 0)
-    ties.push({
-      kind: 'pinned',
-      effect: 'warns',
-      subject: never.map(String).join(', '),
-      evidence: at('ClusterNonPossibleOwner', never),
     });
   return ties;
 }

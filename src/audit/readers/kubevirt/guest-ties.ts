@@ -31,6 +31,9 @@ export function deviceTies(spec: unknown, at: At): readonly Tie[] {
         subject: textAtPath(nic, 'name'),
         evidence: at('devices.interfaces.sriov', valueAt(nic, 'name')),
       });
+  const eviction = textAtPath(spec, 'evictionStrategy');
+  if (eviction === 'None')
+    ties.push({ kind: 'eviction', effect: 'warns', subject: '', evidence: at('evictionStrategy', eviction) });
   const model = textAtPath(spec, 'domain', 'cpu', 'model');
   if (model === 'host-passthrough')
     ties.push({ kind: 'cpu passthrough', effect: 'warns', subject: '', evidence: at('cpu.model', model) });

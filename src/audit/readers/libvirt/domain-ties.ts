@@ -14,6 +14,7 @@ export function domainTies(xml: Xml, place: At): readonly Tie[] {
     ...folders(devices, place),
     ...tpm(devices, place),
     ...cpu(xml, place),
+    ...encryption(xml, place),
   ];
 }
 
@@ -69,6 +70,13 @@ function tpm(devices: Xml | undefined, place: At): readonly Tie[] {
     return type === 'passthrough'
       ? { kind: 'host tpm', effect: 'blocks', subject: '', evidence: place('tpm/backend', type) }
       : { kind: 'soft tpm', effect: 'informs', subject: '', evidence: place('tpm/backend', type) };
+  });
+}
+
+function encryption(xml: Xml, place: At): readonly Tie[] {
+  return children(xml, 'launchSecurity').map((one): Tie => {
+    const subject = one.attributes['type'] ?? '';
+    return { kind: 'encrypted memory', effect: 'blocks', subject, evidence: place('launchSecurity', subject) };
   });
 }
 

@@ -78,7 +78,7 @@ class PrismReader {
     const counts = ['total_matches', 'totalAvailableResults', 'grand_total_entities'] as const;
     const total = counts.map((name) => numberOf(valueAt(list, 'metadata', name))).find((one) => one !== null) ?? null;
     if (count > 0 && total !== null && total > count)
-      this.#site.gap('vms', 'value', file, 'the list', `only ${count} of ${total}`);
+      this.#site.gap('vms', 'column', file, 'the list', `what follows the first ${count} of ${total}`);
   }
 
   read(): void {

@@ -5,20 +5,12 @@ import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
 import { ExportSite, sitesOf } from '../export-site.ts';
 import { type Fields, fieldsOf, flagOf, listOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
+import { cliList } from './cli-lists.ts';
+import { LISTS, type List } from './lists.ts';
 
 const PLATFORM = 'openstack';
 const FIX =
   'Export as an administrator servers/detail?all_tenants=1, os-hypervisors/detail (microversion 2.87), os-aggregates, os-server-groups and volumes/detail (docs/operating/audit.md).';
-const LISTS = [
-  'servers',
-  'hypervisors',
-  'server_groups',
-  'aggregates',
-  'volumes',
-  'volumeAttachments',
-  'ports',
-] as const;
-type List = (typeof LISTS)[number];
 
 interface Found {
   readonly file: string;
@@ -29,11 +21,12 @@ interface Found {
 export const openstackReader: Reader = {
   platform: PLATFORM,
   claims: (document) =>
-    document.kind === 'data' && document.values.some((value) => LISTS.some((list) => isList(value, list))),
+    document.kind === 'data' && document.values.some((value) => listsIn(document.file, value).length > 0),
   read: (documents, into) => {
     for (const { file } of documents) into.source(PLATFORM, file);
     const hasHosts = (document: Document): boolean =>
-      document.kind === 'data' && document.values.some((value) => isList(value, 'hypervisors'));
+      document.kind === 'data' &&
+      document.values.some((value) => listsIn(document.file, value).some(({ list }) => list === 'hypervisors'));
     for (const site of sitesOf(documents, [hasHosts]))
       new CloudReader(new ExportSite(PLATFORM, FIX, into, site.directory), site.documents).read();
   },
@@ -44,6 +37,8 @@ function isList(value: unknown, list: List): boolean {
   if (!Array.isArray(items)) return false;
   const first = fieldsOf(items[0]);
   const fits: Readonly<Record<List, boolean>> = {
+    flavors: 'vcpus' in first,
+    services: 'binary' in first,
     servers: 'flavor' in first || 'links' in first || 'OS-EXT-STS:power_state' in first,
     hypervisors: 'hypervisor_hostname' in first,
     server_groups: 'members' in first || 'policy' in first || 'policies' in first,
@@ -55,9 +50,19 @@ function isList(value: unknown, list: List): boolean {
   return items.length === 0 || fits[list];
 }
 
+/** Returns the lists in a value: answers of the API, or what the `openstack` command prints. */
+function listsIn(file: string, value: unknown): readonly { readonly list: List; readonly items: readonly Fields[] }[] {
+  const printed = cliList(file, value);
+  if (printed !== null) return [printed];
+  return LISTS.filter((list) => isList(value, list)).map((list) => ({ list, items: objectsAt(value, list) }));
+}
+
 class CloudReader {
   readonly #site: ExportSite<List, Found>;
   readonly #zones = new Map<string, string>();
+  /** Host -> state and status of its compute service. */
+  readonly #states = new Map<string, string>();
+  readonly #flavors = new Map<string, Fields>();
   readonly #serverHosts = new Map<string, string>();
   readonly #volumes = new Map<string, Found>();
   readonly #attached = new Map<string, Set<string>>();
@@ -67,25 +72,25 @@ class CloudReader {
     for (const document of documents) {
       if (document.kind !== 'data') continue;
       for (const value of document.values)
-        for (const list of LISTS) {
-          if (!isList(value, list)) continue;
+        for (const { list, items } of listsIn(document.file, value)) {
           site.add(
             list,
-            objectsAt(value, list).map((fields) => ({ file: document.file, fields })),
+            items.map((fields) => ({ file: document.file, fields })),
           );
           // A list with a further page has a link to it.
           if (listOf(fieldsOf(value)[`${list}_links`]).length > 0)
-            this.#site.gap('vms', 'value', document.file, `the list of ${list}`, 'only its first page');
+            this.#site.gap('vms', 'column', document.file, `the list of ${list}`, 'a further page');
         }
     }
   }
 
   read(): void {
     const part = (list: List): string => `the list of ${list}`;
+    // Either of them says to which zone a host belongs.
+    if (!this.#site.has('services')) this.#site.need([['aggregates', 'hosts', part('aggregates')]]);
     this.#site.need([
       ['servers', 'vms', part('servers')],
       ['hypervisors', 'hosts', part('hypervisors')],
-      ['aggregates', 'hosts', part('aggregates')],
       ['server_groups', 'rules', part('server_groups')],
       ['volumes', 'disks', part('volumes')],
       ['ports', 'devices', part('ports')],
@@ -94,6 +99,14 @@ class CloudReader {
       const zone = textAtPath(fields, 'availability_zone') || textAtPath(fields, 'metadata', 'availability_zone');
       if (zone !== '') for (const host of listOfTexts(fields['hosts'])) this.#zones.set(host, zone);
     }
+    for (const { fields } of this.#site.of('services')) {
+      if (textAtPath(fields, 'binary') !== 'nova-compute') continue;
+      const host = textAtPath(fields, 'host');
+      this.#states.set(host, `${textAtPath(fields, 'state')} ${textAtPath(fields, 'status')}`);
+      if (textAtPath(fields, 'zone') !== '') this.#zones.set(host, textAtPath(fields, 'zone'));
+    }
+    for (const { fields } of this.#site.of('flavors'))
+      for (const key of [textAtPath(fields, 'id'), textAtPath(fields, 'name')]) this.#flavors.set(key, fields);
     for (const hypervisor of this.#site.of('hypervisors')) this.#host(hypervisor);
     for (const volume of this.#site.of('volumes')) {
       this.#volumes.set(textAtPath(volume.fields, 'id'), volume);
@@ -114,7 +127,8 @@ class CloudReader {
   #host({ fields, file }: Found): void {
     const service = textAtPath(fields, 'service', 'host');
     const name = textAtPath(fields, 'hypervisor_hostname') || service;
-    const state = `${textAtPath(fields, 'state')} ${textAtPath(fields, 'status')}`;
+    const own = `${textAtPath(fields, 'state')} ${textAtPath(fields, 'status')}`;
+    const state = textAtPath(fields, 'status') === '' ? (this.#states.get(service || name) ?? '') : own;
     const memory = numberOf(fields['memory_mb']);
     const info = typeof fields['cpu_info'] === 'string' ? parsed(fields['cpu_info']) : fields['cpu_info'];
     const model = textAtPath(info, 'model');
@@ -123,9 +137,10 @@ class CloudReader {
     if (model === '') this.#site.gap('cpu', 'column', file, 'hypervisor', 'cpu_info');
     for (const server of servers) this.#serverHosts.set(textAtPath(server, 'uuid'), name);
     const zone = this.#zones.get(service) ?? this.#zones.get(name) ?? 'nova';
-    const cluster = this.#site.has('aggregates')
-      ? this.#site.into.cluster({ key: this.#site.key('zone', zone), name: zone, ...this.#site.origin })
-      : null;
+    const cluster =
+      this.#site.has('aggregates') || this.#site.has('services')
+        ? this.#site.into.cluster({ key: this.#site.key('zone', zone), name: zone, ...this.#site.origin })
+        : null;
     const running = numberOf(fields['running_vms']);
     this.#site.into.host(
       plainHost({
@@ -168,7 +183,7 @@ class CloudReader {
     const at: At = (column, value) => evidence(file, 'server', name, column, value);
     const power = powerOf(textAtPath(fields, 'status'), numberOf(fields['OS-EXT-STS:power_state']));
     const { host, said } = this.#hostFor(file, id, fields, power);
-    const flavor = valueAt(fields, 'flavor');
+    const flavor = this.#flavorOf(fields);
     const volumes = new Set([
       ...objectsAt(fields, 'os-extended-volumes:volumes_attached').map((one) => textAtPath(one, 'id')),
       ...(this.#attached.get(id) ?? []),
@@ -200,6 +215,14 @@ class CloudReader {
         evidence: at('name', name),
       }),
     );
+  }
+
+  /** Returns the flavor: newer APIs write it into the server, others have a list of flavors. */
+  #flavorOf(fields: Fields): Fields {
+    const inside = fieldsOf(fields['flavor']);
+    const listed =
+      this.#flavors.get(textAtPath(inside, 'id')) ?? this.#flavors.get(textAtPath(inside, 'original_name'));
+    return { ...listed, ...inside };
   }
 
   #disk(id: string, at: At): Disk {
@@ -239,11 +262,25 @@ class CloudReader {
     });
   }
 
+  /**
+   * Nova's scheduler lets a VM of an affinity group go only to hosts of the other VMs, and never to its own host: while
+   * two of them are on one host, neither can be moved live.
+   */
+  #tieGroup(keys: readonly string[], name: string, place: Evidence): void {
+    const vms = keys.flatMap((key) => this.#site.into.vms.get(key) ?? []);
+    for (const vm of vms) {
+      if (vm.host === null || vms.filter(({ host }) => host === vm.host).length < 2) continue;
+      const tie: Tie = { kind: 'affinity group', effect: 'blocks', subject: name, evidence: place };
+      this.#site.into.vms.set(vm.key, { ...vm, ties: [...vm.ties, tie] });
+    }
+  }
+
   #group({ fields, file }: Found): void {
     const policy = textAtPath(fields, 'policy') || String(listOfTexts(fields['policies'])[0] ?? '');
     const name = textAtPath(fields, 'name');
     const vms = listOfTexts(fields['members']).map((id) => this.#site.key('server', id));
     if (vms.length < 2 || policy === '') return;
+    if (policy === 'affinity') this.#tieGroup(vms, name, evidence(file, 'server group', name, 'policy', policy));
     this.#site.into.rule({
       key: this.#site.key('group', textAtPath(fields, 'id')),
       name,
@@ -279,6 +316,17 @@ function flavorTies(flavor: unknown, at: At): readonly Tie[] {
       ties.push({ kind: 'host device', effect: 'blocks', subject: String(value), evidence: place });
     if (/^resources\d*:(?:VGPU|PGPU)$/.test(name))
       ties.push({ kind: 'gpu', effect: 'blocks', subject: String(value), evidence: place });
+    // Without a secret that the cloud keeps, Nova does not move the state of a virtual TPM.
+    const isKept = /^(?:host|deployment)$/.test(textAtPath(specs, 'hw:tpm_secret_security'));
+    if (name === 'hw:tpm_version')
+      ties.push({
+        kind: isKept ? 'soft tpm' : 'platform verdict',
+        effect: isKept ? 'informs' : 'blocks',
+        subject: name,
+        evidence: place,
+      });
+    if (name === 'hw:mem_encryption' && flagOf(value) === true)
+      ties.push({ kind: 'encrypted memory', effect: 'blocks', subject: name, evidence: place });
     if (name === 'hw:cpu_policy' && value === 'dedicated')
       ties.push({ kind: 'dedicated cpu', effect: 'warns', subject: '', evidence: place });
   }

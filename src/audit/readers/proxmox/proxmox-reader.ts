@@ -1,4 +1,5 @@
 /** Proxmox VE: a copy of `/etc/pve`, and JSON of `pvesh get … --output-format json`. */
+import { dirname } from 'node:path/posix';
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
 import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
 import { evidence } from '../../estate/estate-builder.ts';
@@ -48,6 +49,9 @@ type Role =
   | 'usb mapping'
   | 'resources'
   | 'network'
+  | 'status'
+  | 'sdn zones'
+  | 'sdn vnets'
   | 'other';
 
 function roleOf(document: Document): Role | null {
@@ -55,6 +59,8 @@ function roleOf(document: Document): Role | null {
   if (document.kind === 'data') {
     const first = fieldsOf(itemsOf(document.values)[0]);
     if (/^(?:node|qemu|storage|lxc|sdn)$/.test(textAtPath(first, 'type')) && 'id' in first) return 'resources';
+    if (document.values.some((value) => 'cpuinfo' in fieldsOf(value) && 'pveversion' in fieldsOf(value)))
+      return 'status';
     return 'iface' in first && 'type' in first ? 'network' : null;
   }
   if (document.kind !== 'text') return null;
@@ -65,6 +71,8 @@ function roleOf(document: Document): Role | null {
   if (file.endsWith('ha/resources.cfg')) return 'ha resources';
   if (file.endsWith('mapping/pci.cfg')) return 'pci mapping';
   if (file.endsWith('mapping/usb.cfg')) return 'usb mapping';
+  if (file.endsWith('sdn/zones.cfg')) return 'sdn zones';
+  if (file.endsWith('sdn/vnets.cfg')) return 'sdn vnets';
   return /(?:^|\/)(?:corosync\.conf|datacenter\.cfg)$/.test(file) ? 'other' : null;
 }
 
@@ -87,6 +95,8 @@ class PveReader {
   readonly #states = new Map<string, Fields>();
   readonly #bridges = new Map<string, Map<string, boolean>>();
   readonly #networkFiles = new Map<string, string>();
+  /** Virtual network -> the nodes of its zone; no node stands for all. */
+  readonly #virtual = new Map<string, { readonly nodes: readonly string[]; readonly file: string }>();
 
   constructor(site: ExportSite<'vm', VmFile>, documents: readonly Document[]) {
     this.#site = site;
@@ -115,6 +125,7 @@ class PveReader {
       for (const section of sectionsOf(text)) this.#storages.set(section.name, { section, file });
     const nodes = this.#readResources();
     this.#readNetworks();
+    this.#readVirtualNetworks();
     this.#tellFiles(nodes.size);
     for (const node of new Set([...nodes.keys(), ...this.#site.of('vm').map(({ node: name }) => name)]))
       if (node !== '') this.#host(node, nodes.get(node));
@@ -152,8 +163,7 @@ class PveReader {
   #readNetworks(): void {
     for (const document of this.#documents) {
       if (document.kind !== 'data' || roleOf(document) !== 'network') continue;
-      const node =
-        /([^/]+?)(?:[-_.]?network)?\.\w+$/.exec(document.file.replace(/\/network(?:\.json)?$/, '.json'))?.[1] ?? '';
+      const node = this.#nodeOf(document.file, 'network');
       const bridges = new Map<string, boolean>();
       for (const one of itemsOf(document.values)) {
         if (!/bridge/i.test(textAtPath(one, 'type'))) continue;
@@ -165,6 +175,26 @@ class PveReader {
       this.#bridges.set(node, bridges);
       this.#networkFiles.set(node, document.file);
     }
+  }
+
+  /** Returns the node of a file such as `networks/NODE.json` or `NODE/network.json`. */
+  #nodeOf(file: string, what: string): string {
+    const plain = file.endsWith(`/${what}.json`) || file.endsWith(`/${what}`) ? `${dirname(file)}.json` : file;
+    return new RegExp(`([^/]+?)(?:[-_.]?${what})?\\.\\w+$`).exec(plain)?.[1] ?? '';
+  }
+
+  /** Networks that Proxmox VE itself makes on the nodes of their zone. */
+  #readVirtualNetworks(): void {
+    const zones = new Map(
+      this.#text('sdn zones').flatMap(({ text }) => sectionsOf(text).map((zone) => [zone.name, zone] as const)),
+    );
+    for (const { text, file } of this.#text('sdn vnets'))
+      for (const { name, values } of sectionsOf(text)) {
+        const zone = zones.get(values.get('zone') ?? '');
+        if (zone === undefined) continue;
+        const nodes = (zone.values.get('nodes') ?? '').split(/[\s,]+/).filter((node) => node !== '');
+        this.#virtual.set(name, { nodes, file });
+      }
   }
 
   #tellFiles(nodes: number): void {
@@ -210,11 +240,25 @@ class PveReader {
               : 'out of service',
         // QEMU's default CPU models run on every host; `cpu: host` is a tie of the VM.
         cpu: '',
-        cpuModel: null,
+        cpuModel: this.#models().get(name) ?? null,
         saysRunning: known === undefined ? null : vms,
         evidence: evidence(known?.file ?? '', 'cluster/resources', name, 'status', status),
       }),
     );
+  }
+
+  #known: ReadonlyMap<string, string> | null = null;
+
+  /** Returns the processors of nodes, as `pvesh get /nodes/NODE/status` says them. */
+  #models(): ReadonlyMap<string, string> {
+    this.#known ??= new Map(
+      this.#documents.flatMap((document) => {
+        if (document.kind !== 'data' || roleOf(document) !== 'status') return [];
+        const model = textAtPath(document.values[0], 'cpuinfo', 'model');
+        return model === '' ? [] : [[this.#nodeOf(document.file, 'status'), model] as const];
+      }),
+    );
+    return this.#known;
   }
 
   #tellStorages(): void {
@@ -365,10 +409,21 @@ class PveReader {
     ];
   }
 
+  #virtualNic(name: string, { nodes, file }: { nodes: readonly string[]; file: string }, place: Evidence): Nic {
+    const network = this.#site.key('vnet', name);
+    const hosts = new Set(nodes.map((node) => this.#hostKey(node)));
+    const reach: Reach = nodes.length === 0 ? { kind: 'every' } : { kind: 'hosts', hosts };
+    const at = evidence(file, 'sdn/vnets.cfg', name, 'zone', nodes.join(' '));
+    this.#site.into.network({ key: network, name, reach, isIsolated: false, evidence: at });
+    return { network, address: '', evidence: place };
+  }
+
   #nic(key: string, value: string, node: string, at: At): Nic {
     const name = optionsOf(value).options.get('bridge') ?? '';
     const place = at(key, name);
     if (name === '' || this.#bridges.size === 0) return { network: null, address: '', evidence: place };
+    const virtual = this.#virtual.get(name);
+    if (virtual !== undefined) return this.#virtualNic(name, virtual, place);
     const hasPort = this.#bridges.get(node)?.get(name);
     const hosts = [...this.#bridges].filter(([, bridges]) => bridges.has(name)).map(([one]) => this.#hostKey(one));
     const isIsolated = hasPort === false;

@@ -27,7 +27,7 @@ export function settingsOf(text: string): ReadonlyMap<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split(/\r?\n/)) {
     if (/^\[/.test(line)) break;
-    const [, key, value] = /^(\w+):\s*(.*)$/.exec(line) ?? [];
+    const [, key, value] = /^([\w-]+):\s*(.*)$/.exec(line) ?? [];
     if (key !== undefined && value !== undefined) values.set(key, value);
   }
   return values;

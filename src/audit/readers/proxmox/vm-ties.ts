@@ -13,6 +13,15 @@ export function configTies(
   return [...settings].flatMap(([key, value]) => tieOf(key, value, liveMappings, at));
 }
 
+/** Models that every processor of the last fifteen years has; other models need a processor that has their features. */
+const OLD_MODELS = /^(?:kvm|qemu)(?:32|64)$|^x86-64-v[12](?:-AES)?$/;
+
+function cpuTies(model: string, place: Evidence): readonly Tie[] {
+  if (model === '' || OLD_MODELS.test(model)) return [];
+  const kind = model === 'host' || model === 'max' ? 'cpu passthrough' : 'cpu model';
+  return [{ kind, effect: 'warns', subject: kind === 'cpu model' ? model : '', evidence: place }];
+}
+
 function tieOf(key: string, value: string, liveMappings: ReadonlySet<string>, at: At): readonly Tie[] {
   const place = at(key, value);
   const { first, options } = optionsOf(value);
@@ -40,9 +49,12 @@ function tieOf(key: string, value: string, liveMappings: ReadonlySet<string>, at
     case 'ivshmem':
       return [{ kind: 'shared memory', effect: 'blocks', subject: '', evidence: place }];
     case 'cpu':
-      return /^(?:cputype=)?host(?:,|$)/.test(value)
-        ? [{ kind: 'cpu passthrough', effect: 'warns', subject: '', evidence: place }]
-        : [];
+      return cpuTies(first || (options.get('cputype') ?? ''), place);
+    case 'amd-sev':
+    case 'intel-tdx':
+      return [{ kind: 'encrypted memory', effect: 'blocks', subject: name, evidence: place }];
+    case 'hookscript':
+      return [{ kind: 'node file', effect: 'warns', subject: value, evidence: place }];
     case 'affinity':
       return [{ kind: 'cpu pin', effect: 'warns', subject: value, evidence: place }];
     case 'tpmstate':

@@ -80,7 +80,6 @@ export const COLUMNS = {
     Network: column('networks', 'network', 'networkname', 'portgroup'),
     Switch: column('networks', 'switch', 'switchname'),
     Connected: column('networks', 'connected'),
-    'Direct Path IO': column(null, 'directpathio'),
     'IPv4 Address': column(null, 'ipv4address', 'ipaddress'),
     'VM ID': vmId,
   },
@@ -108,6 +107,13 @@ export const COLUMNS = {
   vMultiPath: {
     Host: host,
     Datastore: column(null, 'datastore'),
+    Disk: column(null, 'disk', 'diskname'),
+  },
+  vCluster: {
+    Name: column(null, 'name', 'cluster', 'clustername'),
+    'HA enabled': column(null, 'haenabled'),
+    AdmissionControlEnabled: column(null, 'admissioncontrolenabled'),
+    'Failover Level': column(null, 'failoverlevel'),
   },
   vNIC: {
     Host: host,
@@ -146,6 +152,7 @@ export const TAB_ASPECTS: Readonly<Record<Tab, Aspect | null>> = {
   vHost: 'hosts',
   vDatastore: 'storage',
   vMultiPath: null,
+  vCluster: null,
   vNIC: 'networks',
   vPort: 'networks',
   dvPort: 'networks',

@@ -1,12 +1,23 @@
 /** Exports of RVTools, as workbooks or as CSV files in one directory. */
 
-import { type Disk, type Identity, keyOf, type Nic, type Reach, type Tie, type Unknown } from '../../estate/estate.ts';
+import { plainDisk } from '../../estate/defaults.ts';
+import {
+  type Disk,
+  type FailoverReserve,
+  type Identity,
+  keyOf,
+  type Nic,
+  type Reach,
+  type Tie,
+  type Unknown,
+} from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import { type Document, type Reader, type Table, Unreadable } from '../document.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
 import { HELPER, helperTie } from '../vsphere/helpers.ts';
 import { COLUMNS, namesOf, normalised, type Tab, tabOf } from './columns.ts';
 import { FIX, RvToolsExport, type TabView } from './export.ts';
+import { RvToolsLuns } from './luns.ts';
 import { RvToolsNetworks } from './networks.ts';
 
 const PLATFORM = 'rvtools';
@@ -90,18 +101,21 @@ class ExportReader {
   readonly #byName = new Map<string, VmRows[]>();
   readonly #rules = new Map<string, { vms: Set<string>; row: number }>();
   readonly #networks: RvToolsNetworks;
+  readonly #luns: RvToolsLuns;
 
   constructor(rvtools: RvToolsExport, into: EstateBuilder) {
     this.#export = rvtools;
     this.#into = into;
     this.#group = rvtools.group;
     this.#networks = new RvToolsNetworks(rvtools, into, (name) => this.#hostKey(name));
+    this.#luns = new RvToolsLuns(rvtools, (name) => this.#hostKey(name));
   }
 
   read(): void {
     this.#export.tellGaps(this.#into);
     this.#hosts();
     this.#storages();
+    this.#luns.tell(this.#into);
     this.#networks.readHosts();
     const rows = this.#vmRows();
     this.#memory();
@@ -149,7 +163,24 @@ class ExportReader {
     if (!view.has('Cluster')) return null;
     const name = view.cell(row, 'Cluster');
     const key = name === '' ? hostKey : keyOf(PLATFORM, this.#group, view.cell(row, 'Datacenter'), name);
-    return this.#into.cluster({ key, name: name === '' ? hostName : name, platform: PLATFORM, group: this.#group });
+    return this.#into.cluster({
+      key,
+      name: name === '' ? hostName : name,
+      platform: PLATFORM,
+      group: this.#group,
+      reserve: name === '' ? undefined : this.#reserve(name),
+    });
+  }
+
+  /** Returns the room that admission control keeps; a name of two clusters says nothing. */
+  #reserve(cluster: string): FailoverReserve | undefined {
+    const view = this.#export.view('vCluster');
+    const rows = Array.from({ length: view.size }, (_, row) => row).filter((row) => view.cell(row, 'Name') === cluster);
+    const [row, second] = rows;
+    if (row === undefined || second !== undefined) return undefined;
+    const isOn = flagOf(view.cell(row, 'HA enabled')) === true && flagOf(view.cell(row, 'AdmissionControlEnabled'));
+    const hosts = numberOf(view.cell(row, 'Failover Level')) ?? 0;
+    return isOn === true && hosts > 0 ? { hosts, evidence: view.evidence(row, 'Failover Level') } : undefined;
   }
 
   /** Returns hosts with a path to the disks of a datastore, for a vDatastore that only counts hosts. */
@@ -289,11 +320,22 @@ class ExportReader {
         ...this.#storageOf(path),
         sizeGib: capacity === null ? null : capacity / 1024,
         isReadOnly: false,
+        isRaw: flagOf(view.cell(row, 'Raw')) === true,
         isMedia: false,
         evidence: view.evidence(row, path === '' ? 'Disk' : 'Path'),
       };
+      const paths = this.#luns.of(view.cell(row, 'Raw LUN ID'));
       for (const vm of this.#owners(view, row)) {
         vm.disks.push(disk);
+        if (paths !== undefined)
+          vm.disks.push(
+            plainDisk({
+              label: paths.name,
+              reach: { kind: 'hosts', hosts: paths.hosts },
+              isRaw: true,
+              evidence: paths.evidence,
+            }),
+          );
         vm.diskRows += 1;
         const tie = busTie(view, row);
         if (tie !== null) vm.ties.push(tie);
@@ -522,6 +564,7 @@ function mediaDisk(label: string, where: { storage: string | null; reach: Reach 
     permit: null,
     ...where,
     sizeGib: null,
+    isRaw: false,
     isReadOnly: true,
     isMedia: true,
     evidence: place,

@@ -120,6 +120,7 @@ function diskOf(
     permit,
     ...place.storageOf(refOf(pick(device, 'backing', 'datastore')), path),
     sizeGib: kib === null ? null : kib / 2 ** 20,
+    isRaw: lun !== '',
     evidence: path === '' ? at('backing.lunUuid', lun) : at('backing.fileName', path),
   });
 }

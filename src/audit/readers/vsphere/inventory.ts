@@ -1,6 +1,6 @@
 /** Reads the managed objects of a vCenter into an estate. */
 import { plainHost, plainVm } from '../../estate/defaults.ts';
-import type { Evidence, Nic, Reach, Tie, Unknown, Vm } from '../../estate/estate.ts';
+import type { Evidence, FailoverReserve, Nic, Reach, Tie, Unknown, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { ExportSite } from '../export-site.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
@@ -98,7 +98,12 @@ export class InventoryReader {
     }
     const isCluster = refType(parent) === 'ClusterComputeResource' || /^domain-c/.test(id);
     const name = isCluster ? pickText(this.#objects.get(id)?.fields, 'name') || id : hostName;
-    return this.#into.cluster({ key: this.#site.key(id), name, ...this.#site.origin });
+    return this.#into.cluster({
+      ...this.#site.origin,
+      key: this.#site.key(id),
+      name,
+      reserve: reserveOf(this.#objects.get(id), name),
+    });
   }
 
   #datastore({ fields, file, id }: ManagedObject): void {
@@ -133,7 +138,7 @@ export class InventoryReader {
         'config.storageDevice.scsiLun.perenniallyReserved',
         true,
       );
-      this.#into.reservedLun({ name, hosts: all, evidence: place });
+      this.#into.guestLun({ name, isReserved: true, hosts: all, evidence: place });
     }
   }
 
@@ -229,6 +234,17 @@ export class InventoryReader {
   }
 }
 
+/** Returns the room that admission control keeps for lost hosts. */
+function reserveOf(cluster: ManagedObject | undefined, name: string): FailoverReserve | undefined {
+  const das =
+    pick(cluster?.fields, 'configurationEx', 'dasConfig') ?? pick(cluster?.fields, 'configuration', 'dasConfig');
+  const isOn = flagOf(pick(das, 'enabled')) === true && flagOf(pick(das, 'admissionControlEnabled')) === true;
+  const level = pick(das, 'admissionControlPolicy', 'failoverLevel') ?? pick(das, 'failoverLevel');
+  const hosts = numberOf(level) ?? 0;
+  if (cluster === undefined || !isOn || hosts < 1) return undefined;
+  return { hosts, evidence: evidence(cluster.file, cluster.type, name, 'dasConfig.failoverLevel', hosts) };
+}
+
 /** Fields that the API always writes; a VM without them was exported in part. */
 function unknownsOf(config: unknown, at: (column: string, value: unknown) => Evidence): readonly Unknown[] {
   if (pick(config, 'hardware', 'device') === undefined)
@@ -258,6 +274,12 @@ function configTies(fields: unknown, at: (column: string, value: unknown) => Evi
       subject: '',
       evidence: at('config.memoryReservationLockedToMax', true),
     });
+  const isEncrypted = flagOf(pick(config, 'sevEnabled')) === true || flagOf(pick(config, 'tdxEnabled')) === true;
+  const hasEnclave = (numberOf(pick(config, 'sgxInfo', 'epcSize')) ?? 0) > 0;
+  if (isEncrypted || hasEnclave) {
+    const column = isEncrypted ? 'config.sevEnabled' : 'config.sgxInfo.epcSize';
+    ties.push({ kind: 'encrypted memory', effect: 'blocks', subject: '', evidence: at(column, true) });
+  }
   const tolerance = pickText(fields, 'runtime', 'faultToleranceState');
   if (tolerance === 'running')
     ties.push({

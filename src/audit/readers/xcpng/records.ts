@@ -2,21 +2,8 @@
 import { own } from '../../../base/own.ts';
 import type { Document } from '../document.ts';
 import { type Fields, fieldsOf } from '../formats/values.ts';
-
-export const CLASSES = [
-  'vm',
-  'host',
-  'sr',
-  'vdi',
-  'vbd',
-  'pbd',
-  'network',
-  'pif',
-  'vif',
-  'pool',
-  'evacuation',
-] as const;
-export type RecordClass = (typeof CLASSES)[number];
+import type { RecordClass } from './classes.ts';
+import { isXoObject, xoRecord } from './xo-objects.ts';
 
 export interface XapiRecord {
   readonly file: string;
@@ -36,7 +23,7 @@ const SIGNS: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['host', ['name-label', 'enabled', 'memory-total']],
   ['host', ['name-label', 'enabled', 'hostname']],
   ['network', ['name-label', 'bridge']],
-  ['pool', ['master', 'default-SR']],
+  ['pool', ['master', 'ha-enabled']],
 ];
 
 const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
@@ -49,6 +36,7 @@ const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['sr', ['name_label', 'shared', 'content_type']],
   ['host', ['name_label', 'enabled', 'hostname']],
   ['network', ['name_label', 'bridge']],
+  ['pool', ['master', 'ha_enabled']],
 ];
 
 /** Names of JSON's references, translated to those of xe. */
@@ -100,6 +88,13 @@ function textRecords(file: string, text: string, add: Add): void {
 }
 
 function jsonRecords(file: string, value: unknown, add: Add): void {
+  if (Array.isArray(value) && value.some(isXoObject)) {
+    for (const object of value) {
+      const record = xoRecord(fieldsOf(object));
+      if (record !== null) add(record.kind, { file, values: record.values });
+    }
+    return;
+  }
   for (const [reference, inner] of Object.entries(fieldsOf(value))) {
     const fields = fieldsOf(inner);
     const kind = JSON_CLASSES.find(([, names]) => names.every((name) => name in fields))?.[0];

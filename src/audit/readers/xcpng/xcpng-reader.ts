@@ -1,11 +1,12 @@
 /** XCP-ng and XenServer: records of XAPI. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
+import type { Disk, Evidence, FailoverReserve, Nic, Reach, Tie, Vm } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
 import { ExportSite, sitesOf } from '../export-site.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
-import { type RecordClass, recordsOf, type XapiRecord } from './records.ts';
+import type { RecordClass } from './classes.ts';
+import { recordsOf, type XapiRecord } from './records.ts';
 
 const PLATFORM = 'xcpng';
 const FIX =
@@ -33,6 +34,7 @@ class PoolReader {
   readonly #vdis: ReadonlyMap<string, XapiRecord>;
   readonly #vbds: ReadonlyMap<string, readonly XapiRecord[]>;
   readonly #vifs: ReadonlyMap<string, readonly XapiRecord[]>;
+  readonly #vusbs: ReadonlyMap<string, readonly XapiRecord[]>;
   readonly #refusals: ReadonlyMap<string, readonly XapiRecord[]>;
 
   constructor(site: ExportSite<RecordClass, XapiRecord>) {
@@ -43,6 +45,7 @@ class PoolReader {
       Map.groupBy(site.of(kind), ({ values }) => values.get(field) ?? '');
     this.#vbds = by('vbd', 'vm-uuid');
     this.#vifs = by('vif', 'vm-uuid');
+    this.#vusbs = by('vusb', 'vm-uuid');
     this.#refusals = by('evacuation', 'uuid');
   }
 
@@ -73,11 +76,13 @@ class PoolReader {
     const name = values.get('name-label') || uuid;
     const bytes = numberOf(values.get('memory-total'));
     const enabled = flagOf(values.get('enabled'));
+    const pool = values.get('pool-uuid') ?? '';
     if (bytes === null) this.#site.gap('memory', 'column', file, 'host', 'memory-total');
     const cluster = this.#into.cluster({
       ...this.#site.origin,
-      key: this.#site.key('pool'),
-      name: this.#site.named('the pool'),
+      key: this.#site.key('pool', pool),
+      name: this.#poolName(pool),
+      reserve: this.#reserve(pool),
     });
     this.#into.host(
       plainHost({
@@ -164,7 +169,7 @@ class PoolReader {
         cpus: numberOf(values.get('VCPUs-number') ?? values.get('VCPUs-max') ?? values.get('vcpus-max')),
         disks: (this.#vbds.get(uuid) ?? []).flatMap((vbd) => this.#disk(vbd, name)),
         nics: (this.#vifs.get(uuid) ?? []).map((vif) => this.#nic(vif, name)),
-        ties: [...this.#verdict(uuid, name), ...ownTies(values, at)],
+        ties: [...this.#verdict(uuid, name), ...ownTies(values, at), ...this.#usb(uuid, name)],
         unknowns:
           power === 'stopped' || this.#vbds.has(uuid) || this.#site.of('vbd').length === 0
             ? []
@@ -215,6 +220,13 @@ class PoolReader {
     };
   }
 
+  #usb(uuid: string, vm: string): readonly Tie[] {
+    return (this.#vusbs.get(uuid) ?? []).map(({ values, file }): Tie => {
+      const place = evidence(file, 'VUSB', vm, 'vm', values.get('uuid') ?? '');
+      return { kind: 'usb', effect: 'blocks', subject: '', evidence: place };
+    });
+  }
+
   /** Reads XAPI's own reasons why a host cannot be evacuated. */
   #verdict(uuid: string, vm: string): readonly Tie[] {
     return (this.#refusals.get(uuid) ?? []).map(({ values, file }): Tie => {
@@ -223,6 +235,21 @@ class PoolReader {
       const place = evidence(file, 'vms-which-prevent-evacuation', vm, 'reason', reason);
       return { kind: 'platform verdict', effect: 'blocks', subject, evidence: place };
     });
+  }
+
+  /** Returns the room that the pool's high availability keeps for lost hosts. */
+  #reserve(id: string): FailoverReserve | undefined {
+    const pools = this.#site.of('pool').filter(({ values }) => id === '' || values.get('uuid') === id);
+    const pool = pools.find(({ values }) => flagOf(values.get('ha-enabled')) === true);
+    const hosts = numberOf(pool?.values.get('ha-host-failures-to-tolerate')) ?? 0;
+    if (pool === undefined || hosts < 1) return undefined;
+    return { hosts, evidence: evidence(pool.file, 'pool', '', 'ha-host-failures-to-tolerate', hosts) };
+  }
+
+  /** Only Xen Orchestra names the pool of a host. */
+  #poolName(id: string): string {
+    const pool = this.#site.of('pool').find(({ values }) => id !== '' && values.get('uuid') === id);
+    return pool?.values.get('name-label') ?? (id === '' ? this.#site.named('the pool') : id);
   }
 
   #hostKey(uuid: string): string {

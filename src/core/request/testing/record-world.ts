@@ -113,6 +113,7 @@ export class RecordWorld {
       observer: {
         see: (host) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' }),
       },
+      vms: { seesRunning: ({ phase }) => phase.kind === 'running' },
       storageObserver: {
         answers: (node) => !this.silent.has(node),
         isSilent: (node) => this.silent.has(node),
