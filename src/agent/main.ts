@@ -137,6 +137,7 @@ function joinBy(
     name,
     addresses: { control: controlAddress, storage: storageAddress, overlay: overlayAddress },
     port: PORTS.control,
+    proofPort: PORTS.agent,
     onWait: (reason) => log.info('not joined yet', { reason }),
   });
 }

@@ -31,9 +31,10 @@ import { startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
-import { type CertifiedKey, issue, issueForRequest } from '../pki/authority.ts';
+import { type CertifiedKey, issue, issueForRequest, keyOfRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
+import { isProved } from '../rpc/join-proof.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
@@ -181,7 +182,13 @@ function contextOf(
     },
     ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
     controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
-    addressAnswers: (network, address) => paths.addressAnswers(network, address),
+    addressAnswers: async (network, address, requestPem) => {
+      const answers = await paths.addressAnswers(network, address);
+      if (answers !== true) return answers === false ? 'silent' : 'unknown';
+      const key = await keyOfRequest(requestPem);
+      const isThere = await paths.addressProved(network, address, (stream) => isProved(stream, { address, key }));
+      return isThere ? 'proved' : 'other';
+    },
     askConsolePeers: (vm, takenBy) => {
       const others = peers.filter((peer) => peer.name !== name);
       return askConsolePeers(clients, others, { vm, takenBy });

@@ -6,7 +6,7 @@
 
 // First: @peculiar/x509 needs the metadata API when it is loaded.
 import 'reflect-metadata';
-import { randomBytes, webcrypto } from 'node:crypto';
+import { createPublicKey, type KeyObject, randomBytes, webcrypto } from 'node:crypto';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -162,6 +162,12 @@ async function leafExtensions(
     await SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
     await AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
   ];
+}
+
+/** Returns the public key of a request (PKCS #10). CodedError 'bad-input' if the request is not valid. */
+export async function keyOfRequest(requestPem: string): Promise<KeyObject> {
+  const { rawData } = await requestedKey(requestPem);
+  return createPublicKey({ key: Buffer.from(rawData), format: 'der', type: 'spki' });
 }
 
 async function requestedKey(requestPem: string): Promise<PublicKey> {

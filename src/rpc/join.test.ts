@@ -43,6 +43,7 @@ test('a machine that is started before its token is there, and before a control 
       name: 's1',
       addresses: { control: ADDRESS, storage: ADDRESS },
       port,
+      proofPort: await freePort(),
       onWait: (reason) => {
         waits.push(reason);
         waited.resolve();
@@ -78,7 +79,7 @@ test('a machine that is started before its token is there, and before a control 
 test('a machine waits for addresses of its own before it says anything to anybody', async () => {
   const told = Promise.withResolvers<string>();
   const addresses = { control: ADDRESS, storage: '192.0.2.1' };
-  const who = { role: 'storage', name: 's1', addresses, port: 1 } as const;
+  const who = { role: 'storage', name: 's1', addresses, port: 1, proofPort: await freePort() } as const;
   const by = { controlAddresses: [ADDRESS], tokenFile: '/dev/null' };
   const joining = joinPatiently(by, {
     ...who,
@@ -97,6 +98,6 @@ test('a machine waits for addresses of its own before it says anything to anybod
 });
 
 test('without a place for a token nothing is waited for', async () => {
-  const who = { role: 'host', name: 'h1', addresses: {}, port: 1, onWait: () => assert.fail() } as const;
+  const who = { role: 'host', name: 'h1', addresses: {}, port: 1, proofPort: 1, onWait: () => assert.fail() } as const;
   await assert.rejects(joinPatiently(undefined, who), { code: 'bad-input', message: /no join token/ });
 });

@@ -15,6 +15,7 @@ import { createRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from '../pki/credentials.ts';
 import { parseJoinToken } from '../pki/join-token.ts';
 import { fetchPinnedAuthority } from '../pki/tls.ts';
+import { answerChallenges } from './join-proof.ts';
 import { demandOwnAddresses } from './own-addresses.ts';
 import { arrayOf, object, optional, parseJson, text } from './parse.ts';
 import { connectionError, errorOfAnswer } from './problem.ts';
@@ -26,6 +27,8 @@ export interface JoinOptions {
   readonly role: 'host' | 'storage';
   readonly name: string;
   readonly addresses: Readonly<Record<string, string>>;
+  /** Where the machine answers challenges at its addresses meanwhile (join-proof.ts). Absent: nowhere. */
+  readonly proofPort?: number | undefined;
   /** For each control node. */
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -64,8 +67,24 @@ export async function loadOrJoin(directory: string, join: () => Promise<Joined>)
  * a server is not of the token's cluster, 'unavailable' when none answers. The token is used up when this succeeds.
  */
 export async function joinCluster(options: JoinOptions): Promise<Joined> {
-  const { secret, caFingerprint } = parseJoinToken(options.token);
-  const { requestPem, keyPem } = await createRequest();
+  const token = parseJoinToken(options.token);
+  const request = await createRequest();
+  const { proofPort } = options;
+  if (proofPort === undefined) return joinWith(options, token, request);
+  const { keyPem } = request;
+  const proving = await answerChallenges({ addresses: Object.values(options.addresses), port: proofPort, keyPem });
+  try {
+    return await joinWith(options, token, request);
+  } finally {
+    await proving.close();
+  }
+}
+
+async function joinWith(
+  options: JoinOptions,
+  { secret, caFingerprint }: ReturnType<typeof parseJoinToken>,
+  { requestPem, keyPem }: Awaited<ReturnType<typeof createRequest>>,
+): Promise<Joined> {
   const body = JSON.stringify({
     token: secret,
     role: options.role,
@@ -111,10 +130,11 @@ export async function joinPatiently(
   by: JoinByToken | undefined,
   who: Pick<JoinOptions, 'role' | 'name' | 'addresses'> & {
     readonly port: number;
+    readonly proofPort: number;
     readonly onWait: (reason: string) => void;
   },
 ): Promise<Joined> {
-  const { role, name, addresses, port, onWait } = who;
+  const { role, name, addresses, port, proofPort, onWait } = who;
   if (by === undefined)
     throw new CodedError('bad-input', `${name} has no identity and no join token.`, {
       advice: 'Make a token at a control node and name its file in the configuration (join.tokenFile).',
@@ -125,7 +145,8 @@ export async function joinPatiently(
       demandOwnAddresses(addresses, ownAddresses());
       const token = await readTextBounded(by.tokenFile, TOKEN_BYTES_MAX);
       if (token === undefined) throw new CodedError('not-found', `There is no join token in ${by.tokenFile}.`);
-      return await joinCluster({ controls, token, role, name, addresses, deadlineMs: JOIN_DEADLINE_MS });
+      const deadlineMs = JOIN_DEADLINE_MS;
+      return await joinCluster({ controls, token, role, name, addresses, proofPort, deadlineMs });
     } catch (error) {
       const again = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'not-found');
       if (!again || attempt >= JOIN_ATTEMPTS_MAX) throw error;

@@ -140,6 +140,7 @@ async function joinBy({ join: by, name, controlAddress, storageAddress }: Storag
     name,
     addresses: { control: controlAddress, storage: storageAddress },
     port: PORTS.control,
+    proofPort: PORTS.agent,
     onWait: (reason) => log.info('not joined yet', { reason }),
   });
   log.info('joined the cluster');

@@ -105,23 +105,28 @@ test('of two machines with one address that join at once, one does', async () =>
 });
 
 test('a machine that nothing reaches at its address does not join; where nobody can look, it does', async () => {
-  const answers = new Map<string, boolean | null>([
-    ['control 10.0.0.9', true],
-    ['storage 10.1.0.9', false],
+  const answers = new Map<string, 'proved' | 'other' | 'silent' | 'unknown'>([
+    ['control 10.0.0.9', 'proved'],
+    ['storage 10.1.0.9', 'silent'],
   ]);
   const asking = new AccessBackend({
     ...backend.context,
-    addressAnswers: async (network, address) => answers.get(`${network} ${address}`) ?? null,
+    addressAnswers: async (network, address) => answers.get(`${network} ${address}`) ?? 'unknown',
   });
   const join = {
     ...(await joinOf('h9')),
     addresses: { control: '10.0.0.9', storage: '10.1.0.9', overlay: '10.2.0.9' },
   };
   await assert.rejects(asking.join(join), /Nothing answers at the storage address 10\.1\.0\.9/);
-  answers.set('storage 10.1.0.9', null);
-  answers.set('control 10.0.0.9', false);
+  answers.set('storage 10.1.0.9', 'unknown');
+  answers.set('control 10.0.0.9', 'silent');
   await assert.rejects(asking.join(join), /Nothing answers at the control address 10\.0\.0\.9/);
-  answers.set('control 10.0.0.9', true);
+  answers.set('control 10.0.0.9', 'other');
+  await assert.rejects(asking.join(join), {
+    code: 'conflict',
+    message: /at the control address 10\.0\.0\.9 does not prove that it is this machine/,
+  });
+  answers.set('control 10.0.0.9', 'proved');
   await asking.join(join);
 });
 

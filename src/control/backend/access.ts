@@ -105,7 +105,7 @@ export class AccessBackend {
     const join = (basis: Basis): Admitted<null> => joinByToken(basis, this.#recordOf(request.token, 'join'), joining);
     // A request that cannot be certified must not cost the token.
     join(basisOf(this.#context));
-    await this.#demandAnswers(joining);
+    await this.#demandAnswers(joining, request.csrPem);
     const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
@@ -116,18 +116,25 @@ export class AccessBackend {
     return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
   }
 
-  /** Refuses a machine that does not answer at its addresses: its agent, QEMUs or disks could not be reached. */
-  async #demandAnswers(joining: Joining): Promise<void> {
+  /**
+   * Refuses a machine that does not answer at its addresses, or that does not prove there that it has the key that is to
+   * be certified: another one would be fenced and filtered by its name.
+   */
+  async #demandAnswers(joining: Joining, requestPem: string): Promise<void> {
     const { control, storage } = addressesOf(joining);
     for (const [network, address] of [
       ['control', control],
       ['storage', storage === control ? undefined : storage],
     ] as const) {
-      if (address === undefined || (await this.#context.addressAnswers(network, address)) !== false) continue;
-      throw refusal(
-        'bad-input',
-        `Nothing answers at the ${network} address ${address} (TCP port ${PORTS.reachability}).`,
-      );
+      if (address === undefined) continue;
+      const found = await this.#context.addressAnswers(network, address, requestPem);
+      const at = `the ${network} address ${address}`;
+      if (found === 'silent') throw refusal('bad-input', `Nothing answers at ${at} (TCP port ${PORTS.reachability}).`);
+      if (found === 'other')
+        throw refusal(
+          'conflict',
+          `What answers at ${at} does not prove that it is this machine (TCP port ${PORTS.agent}).`,
+        );
     }
   }
 }

@@ -39,10 +39,14 @@ export interface BackendContext extends ChangeContext {
    */
   controlClock(name: string): ClockOffset | null;
   /**
-   * Whether a machine answers at an address of that network, as its kernel says; null if no machine on that network
-   * could be asked.
+   * Says who is at an address of that network: the machine with the key of a certificate request (`proved`), another
+   * one, nobody; `unknown` if no machine on that network could be asked.
    */
-  addressAnswers(network: 'control' | 'storage', address: string): Promise<boolean | null>;
+  addressAnswers(
+    network: 'control' | 'storage',
+    address: string,
+    requestPem: string,
+  ): Promise<'proved' | 'other' | 'silent' | 'unknown'>;
   /** Asks for the holder of a VM's console through another control node; with `takenBy` the console there ends. */
   askConsolePeers: AskPeers;
   /** Null while another node leads, or none. */

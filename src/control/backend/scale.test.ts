@@ -117,7 +117,7 @@ async function largeBackend(): Promise<ControlBackend> {
     controlClock: () => null,
     etcdSpace: { members: [], quotaBytes: 2 * GIB, demandRoom: () => undefined },
     waitingFor: () => null,
-    addressAnswers: async () => null,
+    addressAnswers: async () => 'unknown',
   } as unknown as BackendContext);
 }
 

@@ -1,4 +1,6 @@
 /** The paths from a control node to hosts (core/model/paths.ts), with the relays that stand on them. */
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import type { ControlName, StorageName } from '../../base/ids.ts';
 import { type PathProbes, type ProbeAttempt, pathProbes } from '../../core/loop/observe/path-probes.ts';
@@ -26,7 +28,19 @@ export type RelayOf = (path: Path) => RpcClient | null;
 /** The network paths of a control node. */
 export interface ControlPaths extends PathProbes {
   readonly relayOf: RelayOf;
+  /**
+   * Whether what answers at an address is the machine that is meant, by any path to that network. `isProved` asks on a
+   * connection to its agent's port, and ends the connection.
+   */
+  addressProved(
+    network: Path['network'],
+    address: string,
+    isProved: (stream: Duplex) => Promise<boolean>,
+  ): Promise<boolean>;
 }
+
+/** Longer than one retransmission of a lost SYN, which TCP repeats after a second. */
+const CONNECT_MS = 1_500;
 
 /** All paths that exist while they are asked for. */
 export function createPaths(options: PathsOptions): ControlPaths {
@@ -50,7 +64,19 @@ export function createPaths(options: PathsOptions): ControlPaths {
     const relay = relayOf(path);
     return relay === null ? probeTcp(target, deadlineMs) : probeFrom(relay, { ...target, deadlineMs }, relayDeadlineMs);
   };
-  return { ...pathProbes({ list, attempt }), relayOf };
+  const addressProved: ControlPaths['addressProved'] = async (network, address, isProved) => {
+    const there = list().filter((path) => path.network === network);
+    const proofs = there.map(async (path) => isProved(await streamBy(relayOf(path), address)));
+    return (await Promise.allSettled(proofs)).some((proof) => proof.status === 'fulfilled' && proof.value);
+  };
+  return { ...pathProbes({ list, attempt }), relayOf, addressProved };
+}
+
+/** A connection to an agent's port through a relay, or from here. */
+async function streamBy(relay: RpcClient | null, address: string): Promise<Duplex> {
+  const target = { address, port: PORTS.agent };
+  if (relay !== null) return relay.connectThrough(target, { deadlineMs: CONNECT_MS });
+  return connect({ host: address, port: target.port });
 }
 
 /** One TCP attempt from a relay. Rejects where the relay does not answer within `deadlineMs`. */

@@ -99,7 +99,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     randomHex,
     controlAnswers: async () => true,
     controlClock: () => null,
-    addressAnswers: async () => null,
+    addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
     leading: () => (world.leads ? { term: 1, controller } : null),
     leader: () => null,

@@ -63,7 +63,7 @@ export function surroundingsOf(server: SimServer): BackendContext {
     waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
     controlAnswers: (control) => answers(server, control.name),
     controlClock: () => null,
-    addressAnswers: async () => null,
+    addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
   };
 }
