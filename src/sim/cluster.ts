@@ -25,6 +25,7 @@ import { SimEtcd } from './etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from './etcd/sim-etcd-client.ts';
 import type { PlantedBug } from './faults/planted-bug.ts';
 import type { Swarm } from './faults/swarm.ts';
+import { FileTruth } from './judge/file-truth.ts';
 import { PathTruth } from './judge/path-truth.ts';
 import { SIGHT_LOOK_MS, Sight } from './judge/sight.ts';
 import { Truth } from './judge/truth.ts';
@@ -96,6 +97,7 @@ export class SimCluster implements Topology {
   readonly #judge = traceJudge();
   readonly #storageAt = new Map<string, SimStorageNode>();
   readonly #qemuRandom: SimRandom;
+  readonly #files = new FileTruth();
   readonly #sight = new Sight(this);
   #applied = 1;
 
@@ -314,6 +316,13 @@ export class SimCluster implements Topology {
       ...(bug?.storageMistakes === undefined ? {} : { mistakes: bug.storageMistakes }),
       plant: (parts) => bug?.plantStorage?.(parts, this) ?? parts,
     });
+    node.pool.files.onKept = (sha256, isRight) => {
+      if (!isRight) this.accuse('F2-files-are-what-they-say', `${name} keeps something else as ${sha256}`);
+    };
+    node.pool.files.onDeleted = (sha256) => {
+      const disk = this.#files.neededBy(sha256, this.now);
+      if (disk !== null) this.accuse('F1-needed-files-stay', `${name} deleted ${sha256}, which ${disk} needs`);
+    };
     this.storage.set(name, node);
     this.#storageAt.set(addressOf('storage', name), node);
     this.startAll(machine);
@@ -428,6 +437,7 @@ export class SimCluster implements Topology {
     for (const event of events) this.#heedReport(event);
     const changes = this.truth.apply(events, this.now);
     if (changes.length === 0) return;
+    this.#files.apply(changes, this.now);
     this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
   }
 

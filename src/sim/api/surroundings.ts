@@ -6,7 +6,7 @@
  */
 import { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
-import { type HostName, parseGeneration, parseVmId, type StorageName } from '../../base/ids.ts';
+import { type HostName, parseGeneration, parseVmId, type StorageName, type Term } from '../../base/ids.ts';
 import { VERSION } from '../../base/version.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
 import type { ArtifactFiles, Authority, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
@@ -36,6 +36,8 @@ export interface SimServer {
 
 const ANSWER_MS = 500;
 const SERIAL_MS = 2_000;
+/** Of how many reads of a file in a hundred the content is not what was stored. */
+const MISREAD_PERCENT = 25;
 /** As control/etcd-space.ts has it in production, in bytes. */
 const ETCD_QUOTA_BYTES = 2 * 2 ** 30;
 
@@ -120,7 +122,7 @@ function serialPortsOf({ process, topology }: SimServer): SerialPorts {
 }
 
 /** Files on storage nodes. */
-function filesOf({ process, topology }: SimServer): ArtifactFiles {
+function filesOf({ process, topology, random }: SimServer): ArtifactFiles {
   const onNode = <T>(
     name: StorageName,
     deadlineMs: number,
@@ -145,8 +147,16 @@ function filesOf({ process, topology }: SimServer): ArtifactFiles {
       }
     },
     openArtifact: (name, sha256, { deadlineMs }) =>
-      onNode(name, deadlineMs, ({ pool }) => Readable.from([pool.files.read(sha256)], { objectMode: false })),
-    deleteArtifact: (name, sha256, _term, deadlineMs) =>
-      onNode(name, deadlineMs, ({ pool }) => pool.files.delete(sha256)),
+      onNode(name, deadlineMs, ({ pool }) => {
+        const content = Buffer.from(pool.files.read(sha256));
+        // A disk now and then reads wrong bytes.
+        if (random.chance(MISREAD_PERCENT)) content.fill(0, 0, 1);
+        return Readable.from([content], { objectMode: false });
+      }),
+    deleteArtifact: (name, sha256, term, deadlineMs) =>
+      onNode(name, deadlineMs, ({ orders }) => {
+        if (orders === null) throw new CodedError('unavailable', `Nobody listens on ${name}.`);
+        return orders.deleteArtifact(sha256, { term: term as Term });
+      }),
   };
 }

@@ -99,6 +99,29 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'seed-goes-first',
+    says: 'housekeeping deletes the seed that a disk is about to be made from',
+    rules: ['F1-needed-files-stay', STUCK],
+    plant: (ports) => ({
+      ...ports,
+      storage: {
+        ...ports.storage,
+        createDisk: async (node, disk, order, options) => {
+          const { source, term } = order;
+          if (source.kind === 'content')
+            await ports.files.remove(node, source.artifact, { term }, { deadlineMs: 1_000 }).catch(() => undefined);
+          return ports.storage.createDisk(node, disk, order, options);
+        },
+      },
+    }),
+  },
+  {
+    name: 'copies-are-not-compared',
+    says: 'a storage node keeps the copy of an image without comparing it with its hash',
+    rules: ['F2-files-are-what-they-say'],
+    storageMistakes: { keepsAnyFile: true },
+  },
+  {
     name: 'housekeeping-takes-what-runs',
     says: 'housekeeping deletes a task that still runs with those that ended',
     rules: ['T1-tasks-end-once'],

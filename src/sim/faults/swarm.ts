@@ -93,6 +93,7 @@ export const DEEDS = [
   'share',
   'cancel',
   'ask',
+  'image',
 ] as const;
 export type DeedName = (typeof DEEDS)[number];
 
@@ -137,7 +138,7 @@ export function drawSwarm(seed: number): Swarm {
   for (const name of FAULTS) if (!LATER.has(name) && random.unit() < share) faults.set(name, often(random));
   const deeds = new Map<DeedName, number>();
   for (const name of DEEDS)
-    if (name !== 'share' && name !== 'cancel' && name !== 'ask' && random.unit() < 0.5)
+    if (name !== 'share' && name !== 'cancel' && name !== 'ask' && name !== 'image' && random.unit() < 0.5)
       deeds.set(name, random.pick([1_500, 4_000, 10_000]));
   if (random.unit() < 0.6) deeds.set('migrate', random.pick([800, 2_000, 5_000]));
   // Streams of their own: the seeds that were there before stay what they were.
@@ -147,6 +148,8 @@ export function drawSwarm(seed: number): Swarm {
   if (cancelling.unit() < 0.4) deeds.set('cancel', cancelling.pick([800, 2_500, 6_000]));
   const asking = new SimRandom(seed).fork('asking');
   if (asking.unit() < 0.5) deeds.set('ask', asking.pick([500, 1_500, 4_000]));
+  const imaging = new SimRandom(seed).fork('image');
+  if (imaging.unit() < 0.4) deeds.set('image', imaging.pick([1_000, 2_500]));
   const later = new SimRandom(seed).fork('later faults');
   for (const name of LATER) {
     const isWanted = later.unit() < (deeds.has('share') ? 0.5 : share);

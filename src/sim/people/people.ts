@@ -17,6 +17,7 @@ import { addressOf } from '../network/addresses.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import { ApiPeople } from './api-people.ts';
 import { GuestPeople } from './guest-people.ts';
+import { ImagePeople } from './image-people.ts';
 import { simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
@@ -39,6 +40,7 @@ export class People {
   readonly #random: SimRandom;
   readonly #sharing: GuestPeople;
   readonly #asking: ApiPeople;
+  readonly #images: ImagePeople;
   #vms = 0;
 
   constructor(cluster: SimCluster) {
@@ -46,6 +48,7 @@ export class People {
     this.#random = cluster.random.fork('people');
     this.#sharing = new GuestPeople(cluster);
     this.#asking = new ApiPeople(cluster);
+    this.#images = new ImagePeople(cluster);
   }
 
   /** The records that joining leaves, hosts and storage nodes, and a network. */
@@ -86,6 +89,7 @@ export class People {
     if (deed === 'create') return this.create(changes);
     if (deed === 'drain') return this.#drain(changes);
     if (deed === 'share') return this.#sharing.act(changes);
+    if (deed === 'image') return this.#images.act();
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
     await this.#wish(this.#random.pick(vms).value.name, deed, changes);

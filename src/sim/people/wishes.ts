@@ -21,7 +21,7 @@ import {
 import type { DeedName } from '../faults/swarm.ts';
 
 /** Those of people's deeds that are wishes of one VM. */
-export type WishName = Exclude<DeedName, 'create' | 'drain' | 'share' | 'ask'>;
+export type WishName = Exclude<DeedName, 'create' | 'drain' | 'share' | 'ask' | 'image'>;
 
 export interface Wished {
   readonly deed: WishName;

@@ -60,6 +60,8 @@ export interface SimStorageMistakes {
   acknowledgesFirst?: boolean;
   /** Says that an export is gone while its writes are under way. */
   removesWithoutDraining?: boolean;
+  /** Keeps files without comparing them with their hashes. */
+  keepsAnyFile?: boolean;
 }
 
 interface Export {

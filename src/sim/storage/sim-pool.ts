@@ -56,6 +56,8 @@ export class SimPool {
       throw new CodedError('conflict', `There is another disk ${disk}; it was left as it is.`);
     }
     if (this.isFull) throw new CodedError('no-capacity', 'The pool is full.');
+    if ('artifact' in source && !this.files.has(source.artifact))
+      throw new CodedError('not-found', `There is no file ${source.artifact} here.`);
     this.#disks.set(disk, { vm, source: wanted, sizeBytes, sequences: new Set() });
   }
 

@@ -6,9 +6,10 @@
  * every write that gets to a disk is told to `onWrite` at that instant, every acknowledgement to `onAck` when it leaves the daemon.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
-import type { DiskId, StorageName } from '../../base/ids.ts';
+import type { DiskId, Sha256, StorageName } from '../../base/ids.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
 import type { DiskBackend, Grant } from '../../core/ports/disk-backend.ts';
+import type { Order } from '../../core/ports/host-link.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { GrantOrder, GrantResult } from '../../core/ports/storage-link.ts';
@@ -28,6 +29,7 @@ import { SimTargetBackend } from './sim-target-backend.ts';
 
 /** What the service's own process answers. */
 export interface SimStorageOrders extends StorageOrders {
+  deleteArtifact(sha256: Sha256, order: Order): Promise<void>;
   /** `knownAt`: of when its sender's knowledge is, in true ms; now where nothing is said. */
   grant(order: GrantOrder, knownAt?: number): Promise<GrantResult>;
 }
@@ -99,6 +101,7 @@ export class SimStorageNode {
     this.machine = options.machine;
     this.random = options.random;
     this.#boots = options.machine.boots;
+    this.pool.files.keepsAnything = options.mistakes?.keepsAnyFile === true;
   }
 
   /** The service's process, while it listens; null where the kernel refuses. */
@@ -322,7 +325,7 @@ export class SimStorageNode {
   }
 
   /** The service's orders, told to the trace when they are acknowledged. */
-  #noted(orders: SimStorageOrders): StorageOrders {
+  #noted(orders: SimStorageOrders): SimStorageOrders {
     const { note, clock } = this.#options;
     const node = this.name;
     return {
@@ -347,6 +350,7 @@ export class SimStorageNode {
       resizeDisk: (disk, order) => orders.resizeDisk(disk, order),
       createSharedDisk: (disk, order) => orders.createSharedDisk(disk, order),
       deleteSharedDisk: (disk, order) => orders.deleteSharedDisk(disk, order),
+      deleteArtifact: (sha256, order) => orders.deleteArtifact(sha256, order),
     };
   }
 }
