@@ -269,7 +269,7 @@ export function hostView(
     agentAgeMs: seen?.agentAgeMs ?? null,
     drainable: blockers.length === 0,
     drainBlockers: [...blockers],
-    maintenance: maintenanceView(context, entry.value),
+    maintenance: maintenanceView(host),
     cordoned: host.cordoned,
     quarantined: host.quarantine !== null,
     quarantineReason: host.quarantine?.reason ?? null,
@@ -287,12 +287,10 @@ export function hostView(
   };
 }
 
-/** Whether it is empty is what its drain says; a drain that was forgotten had ended. */
-function maintenanceView({ store }: ViewContext, { maintenance = null }: HostRecord): Host['maintenance'] {
+function maintenanceView({ maintenance = null }: HostRecord): Host['maintenance'] {
   if (maintenance === null) return null;
-  const { drain, since, reason } = maintenance;
-  const state = store.drains.get(drain)?.value.state ?? 'drained';
-  return { drain, isEmpty: state === 'drained', since: time(since), reason };
+  const { drain, since, reason, isEmpty = false } = maintenance;
+  return { drain, isEmpty, since: time(since), reason };
 }
 
 /** A storage node; sizes are null while it does not answer. */

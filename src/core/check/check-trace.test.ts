@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Generation, type NetworkName, parseDiskId, parseVmId, type Term } from '../../base/ids.ts';
+import { type Generation, type NetworkName, parseDiskId, parseDrainId, parseVmId, type Term } from '../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   diskRecord,
@@ -148,6 +148,12 @@ const later = (entry: TraceEntry): TraceEntry => ({ ...entry, at: 10_000 });
 const STARTED = [vm({ kind: 'stopped' }, { generation: 0 }), vm(running(1))];
 
 /** Each rule with a trace that breaks it in its last entry and one, as near as possible, that does not. */
+/** A host that its drain left empty. */
+const drained = (n: number) => {
+  const maintenance = { drain: parseDrainId('drain-000000000001'), since: 0, reason: null, isEmpty: true } as const;
+  return { kind: 'host', id: host(n), value: hostRecord(n, { maintenance }) } as const;
+};
+
 const TABLE: Readonly<
   Record<string, { readonly broken: readonly TraceEntry[]; readonly kept: readonly TraceEntry[] }>
 > = {
@@ -196,6 +202,10 @@ const TABLE: Readonly<
   'C3-groups-stay-apart': {
     broken: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 2) })],
     kept: [member(1, MIGRATING), member(2, { kind: 'running', incarnation: incarnation(1, 3) })],
+  },
+  'MN5-drained-is-empty': {
+    broken: [commit(drained(2)), vm(running(1)), commit(drained(1))],
+    kept: [commit(drained(2)), vm(running(1)), commit({ ...drained(1), value: hostRecord(1) })],
   },
   'GC1-members-stay-apart': {
     broken: [guestCluster(), clustered(1, on(1)), clustered(2, MIGRATING)],

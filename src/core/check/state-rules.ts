@@ -19,6 +19,7 @@ export interface StateRule {
 
 export const STATE_RULES: readonly StateRule[] = [
   { rule: 'C1-hosts-have-room', about: 'host', fault: (records, id) => hostFault(records, id as HostName) },
+  { rule: 'MN5-drained-is-empty', about: 'host', fault: (records, id) => drainedFault(records, id as HostName) },
   { rule: 'C3-groups-stay-apart', about: 'group', fault: groupFault },
   {
     rule: 'GC1-members-stay-apart',
@@ -53,6 +54,13 @@ export function stateChecker(name: string): Checker {
     }
     return null;
   };
+}
+
+/** MN5: no record names a host that its drain left empty, until the host is taken back. */
+function drainedFault(records: FollowedRecords, host: HostName): string | null {
+  if (records.hosts.get(host)?.maintenance?.isEmpty !== true) return null;
+  const names = records.vmsOn(host).map(({ name }) => name);
+  return names.length === 0 ? null : `${host} is drained, and ${names.join(', ')} is there`;
 }
 
 /** C1, C2: what the records put on a host fits into its memory, and no two of them on one slot. */

@@ -32,6 +32,8 @@ export interface HostMaintenance {
   /** Unix ms. */
   readonly since: number;
   readonly reason: string | null;
+  /** Set with the end of the drain: no record expects anything on the host. */
+  readonly isEmpty?: true;
 }
 
 export interface HostAddresses {

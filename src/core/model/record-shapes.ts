@@ -246,7 +246,9 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         }),
         cordoned: boolean,
         quarantine: nullable(fields({ since: finite, reason: prose })),
-        maintenance: maybe(nullable(fields({ drain: drainId, since: finite, reason: nullable(prose) }))),
+        maintenance: maybe(
+          nullable(fields({ drain: drainId, since: finite, reason: nullable(prose), isEmpty: maybe(isTrue) })),
+        ),
         joinedAt: finite,
       }),
     ),

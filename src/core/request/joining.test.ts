@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseStorageName } from '../../base/ids.ts';
+import { parseDrainId, parseStorageName } from '../../base/ids.ts';
 import { LIMITS } from '../model/limits.ts';
 import { host, hostRecord } from '../plan/testing/sample-records.ts';
 import { type Joining, joinChange } from './joining.ts';
@@ -12,7 +12,8 @@ const join = (world: RecordWorld, joining: Partial<Joining>) =>
 
 test('a machine that joins again keeps what the cluster knows of it, its quarantine above all', () => {
   const quarantine = { since: 1, reason: 'vm1 was lost' };
-  const before = hostRecord(1, { cordoned: true, quarantine, joinedAt: 7 });
+  const maintenance = { drain: parseDrainId('drain-000000000001'), since: 1, reason: null };
+  const before = hostRecord(1, { cordoned: true, quarantine, maintenance, joinedAt: 7 });
   const world = new RecordWorld([{ kind: 'host', id: host(1), value: before }]);
   const change = join(world, { name: 'h1', addresses: { control: '10.9.0.1', overlay: '10.9.2.1' } });
   assert.deepEqual(change.value, {

@@ -131,12 +131,14 @@ export function joinUnchecked(
   const known = records.hosts.get(id)?.value;
   if (known === undefined) demandCount(records.hosts.size, LIMITS.hosts);
   const value: HostRecord = {
+    capacity: { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
+    cordoned: false,
+    quarantine: null,
+    joinedAt: now,
+    // A host that joins again is the same one, whatever its record says besides.
+    ...known,
     name: id,
     addresses: { control, storage, overlay: addresses.overlay ?? control },
-    capacity: known?.capacity ?? { memoryBytes: 0, vcpus: 0, accelerator: 'tcg', cpuModels: [] },
-    cordoned: known?.cordoned ?? false,
-    quarantine: known?.quarantine ?? null,
-    joinedAt: known?.joinedAt ?? now,
   };
   return { kind: 'host', id, value };
 }

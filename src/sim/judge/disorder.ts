@@ -11,6 +11,7 @@ export function disorder(cluster: SimCluster): string[] {
   for (const host of tables.host.values()) {
     if (host.quarantine !== null) wrong.push(`${host.name} is quarantined`);
     if (host.cordoned) wrong.push(`${host.name} is cordoned`);
+    if ((host.maintenance ?? null) !== null) wrong.push(`${host.name} is in maintenance`);
   }
   for (const { order, process, key } of cluster.qemus) {
     const { phase } = tables.vm.get(order.vm) ?? { phase: { kind: 'gone' } as const };
@@ -27,6 +28,8 @@ export function disorder(cluster: SimCluster): string[] {
       wrong.push(`task ${task.id} (${task.kind}) does not end: ${task.message}`);
   for (const disk of tables['shared-disk'].values())
     if (disk.phase !== 'ready') wrong.push(`shared disk ${disk.name} (${disk.id}) is still ${disk.phase}`);
+  for (const { id, state, hosts } of tables.drain.values())
+    if (state !== 'drained' && state !== 'cancelled') wrong.push(`${id} of ${hosts.join(', ')} is still ${state}`);
   for (const { name, deleting } of tables['guest-cluster'].values())
     if (deleting === true) wrong.push(`guest cluster ${name} is not deleted`);
   for (const disk of tables.disk.values())

@@ -4,6 +4,7 @@
  */
 import type { Term } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';
+import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { type ObjectKind, objectOf, PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -18,6 +19,7 @@ interface Tables {
   readonly task: Map<string, TaskRecord>;
   readonly 'shared-disk': Map<string, SharedDiskRecord>;
   readonly 'guest-cluster': Map<string, GuestClusterRecord>;
+  readonly drain: Map<string, DrainRecord>;
 }
 
 /** The changes that are in the trace: those of objects that a leader may write. */
@@ -31,6 +33,7 @@ const TRACED: ReadonlySet<ObjectKind> = new Set<TracedChange['kind']>([
   'task',
   'shared-disk',
   'guest-cluster',
+  'drain',
 ]);
 
 /** All records as of the last transaction. */
@@ -43,6 +46,7 @@ export class Truth {
     task: new Map(),
     'shared-disk': new Map(),
     'guest-cluster': new Map(),
+    drain: new Map(),
   };
   /** Election keys with the revision they were made at and who made them, oldest first. */
   readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();

@@ -6,6 +6,8 @@ import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseVmId, type StorageName } from '../../base/ids.ts';
 import { type ChangeContext, change } from '../../control/backend/changes.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
+import type { Admitted, Basis } from '../../core/request/basis.ts';
+import { cancelDrain, pauseDrain, startDrain, undrainHost } from '../../core/request/drains.ts';
 import { cordonHost } from '../../core/request/hosts.ts';
 import { type Joining, joinChange } from '../../core/request/joining.ts';
 import { createNetwork, type NewNetwork } from '../../core/request/networks.ts';
@@ -87,7 +89,7 @@ export class People {
   async #do(deed: Exclude<DeedName, 'ask'>, changes: ChangeContext): Promise<void> {
     const { store } = changes;
     if (deed === 'create') return this.create(changes);
-    if (deed === 'drain') return this.#drain(changes);
+    if (deed === 'drain') return this.#random.chance(70) ? this.#drain(changes) : this.#cordon(changes);
     if (deed === 'share') return this.#sharing.act(changes);
     if (deed === 'image') return this.#images.act();
     const vms = [...store.vms.values()];
@@ -137,8 +139,39 @@ export class People {
     }
   }
 
-  /** Cordons a host, asks for all its VMs to go elsewhere, and uncordons it some time later. */
+  /** Drains a host, pauses that now and then, and takes the host back some time later, whether it is drained by then or not. */
   async #drain(changes: ChangeContext): Promise<void> {
+    const { clock, controls } = this.#cluster;
+    const hosts = [...changes.store.hosts.values()].filter(({ value }) => (value.maintenance ?? null) === null);
+    const leader = [...controls.values()].map(({ controller }) => controller).find((known) => known !== null);
+    if (hosts.length === 0 || leader === undefined || leader === null) return;
+    const { name } = this.#random.pick(hosts).value;
+    const parallel = 1 + this.#random.below(3);
+    const [pauseMs, backMs] = [this.#random.between(200, 5_000), this.#random.between(DRAINED_MS[0], DRAINED_MS[1])];
+    const isPaused = this.#random.chance(20);
+    this.#cluster.say(() => `people: drain ${name}`);
+    clock.after(backMs, () => this.takeBack(name));
+    const id = await change(changes, (basis) => startDrain(basis, leader, { hosts: [name], who: 'people', parallel }));
+    if (isPaused) await change(changes, (basis) => pauseDrain(basis, id, true));
+    if (isPaused)
+      clock.after(pauseMs, () => void change(changes, (basis) => pauseDrain(basis, id, false)).catch(() => undefined));
+  }
+
+  /** Takes a host back into service, through any control node that answers; tries until it has worked. */
+  takeBack(name: HostName): void {
+    const { controls, clock, truth } = this.#cluster;
+    const { maintenance = null } = truth.tables.host.get(name) ?? {};
+    if (maintenance === null) return;
+    const changes = [...controls.values()].map((node) => node.context).find((known) => known !== null);
+    const isEmpty = maintenance.isEmpty === true;
+    const ask = (basis: Basis): Admitted<unknown> =>
+      isEmpty ? undrainHost(basis, name) : cancelDrain(basis, maintenance.drain);
+    if (changes !== null && changes !== undefined) change(changes, ask).catch(() => undefined);
+    clock.after(1_000, () => this.takeBack(name));
+  }
+
+  /** Cordons a host, asks for all its VMs to go elsewhere, and uncordons it some time later. */
+  async #cordon(changes: ChangeContext): Promise<void> {
     const { store } = changes;
     const hosts = [...store.hosts.values()].filter(({ value }) => !value.cordoned);
     if (hosts.length === 0) return;
@@ -164,6 +197,9 @@ export class People {
 
   /** The maintenance of all hosts is over. */
   uncordonAll(): void {
-    for (const name of this.#cluster.hosts.keys()) this.uncordon(name);
+    for (const name of this.#cluster.hosts.keys()) {
+      this.uncordon(name);
+      this.takeBack(name);
+    }
   }
 }

@@ -226,8 +226,7 @@ export class DrainLoop {
               value: { ...task, state: outcome, message, progressPercent: 100, endedAt: now },
             },
           ];
-    // A drain that was cancelled gives its hosts back.
-    const hosts = state === 'drained' ? [] : drain.hosts.flatMap((name) => this.#givenBack(name, drain.id));
+    const hosts = drain.hosts.flatMap((name) => this.#hostAfter(name, drain.id, state));
     const moves = drain.moves.map((move) =>
       move.state === 'waiting' ? ({ ...move, state: 'gone', note: 'Cancelled.' } as const) : move,
     );
@@ -245,10 +244,13 @@ export class DrainLoop {
     return this.#commit({ ...drain, state, moves, stuck: null, endedAt: now }, [...ended, ...hosts], events);
   }
 
-  #givenBack(name: HostName, drain: DrainId): Change[] {
+  /** A drain that was cancelled gives its hosts back. */
+  #hostAfter(name: HostName, drain: DrainId, state: 'drained' | 'cancelled'): Change[] {
     const host: HostRecord | null = this.#ports.index.host(name);
-    if (host === null || host.maintenance?.drain !== drain) return [];
-    return [{ kind: 'host', id: name, value: { ...host, maintenance: null } }];
+    const { maintenance = null } = host ?? {};
+    if (host === null || maintenance?.drain !== drain) return [];
+    const after = state === 'drained' ? ({ ...maintenance, isEmpty: true } as const) : null;
+    return [{ kind: 'host', id: name, value: { ...host, maintenance: after } }];
   }
 
   #migrationTask({ id }: DrainRecord, { name }: VmRecord): TaskRecord {
