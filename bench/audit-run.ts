@@ -1,6 +1,6 @@
 /**
- * One measurement of `npm run bench -- audit`, in a process of its own so that its memory is its own: `node bench/audit-run.ts PATH` makes
- * the report as the command does and prints one JSON object.
+ * One measurement of `npm run bench -- audit`, in a process of its own so that its memory is its own: `node
+ * bench/audit-run.ts PATH` makes the report as the command does and prints one JSON object.
  */
 import { audit } from '../src/audit/audit.ts';
 import { reportText } from '../src/audit/report/text.ts';

@@ -1,6 +1,6 @@
 /**
- * `gp vm create` -> QMP answers, the image already imported: from the start of the command's process (and, apart, from an API
- * request) to the event that says that the guest runs, which is after QMP answered and carried out `cont`.
+ * `gp vm create` -> QMP answers, the image already imported: from the start of the command's process (and, apart, from
+ * an API request) to the event that says that the guest runs, which is after QMP answered and carried out `cont`.
  */
 
 import { join } from 'node:path';
@@ -29,7 +29,8 @@ export async function create(context: BenchContext): Promise<BenchResult> {
   const runs = context.number('runs', 10);
   const cluster = await BenchCluster.start(context, { network: 'lan' });
   const samples: Creation[] = [];
-  // The first VM on a host fetches kernel and initrd there: the image is imported, but not yet everywhere. Counted apart.
+  // The first VM on a host fetches kernel and initrd there: the image is imported, but not yet everywhere. Counted
+  // apart.
   const first: Creation[] = [];
   for (let index = 0; index < runs * 2 + 1; index++) {
     const by = index % 2 === 0 ? 'gp' : 'api';

@@ -1,6 +1,6 @@
 /**
- * Host lost -> QEMU launched elsewhere. The plug of a host with N VMs is pulled; measured is the time from just before that
- * to the start of the last VM's new QEMU process, and to the event that says that the VM runs.
+ * Host lost -> QEMU launched elsewhere. The plug of a host with N VMs is pulled; measured is the time from just before
+ * that to the start of the last VM's new QEMU process, and to the event that says that the VM runs.
  */
 
 import type { Event } from '../src/api/views.ts';

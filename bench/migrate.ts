@@ -1,6 +1,6 @@
 /**
- * Live migration by the cluster against the same migration by hand over QMP, in turns on the same machine: the total time, and
- * the pause of the guest from STOP at the source to RESUME at the destination.
+ * Live migration by the cluster against the same migration by hand over QMP, in turns on the same machine: the total
+ * time, and the pause of the guest from STOP at the source to RESUME at the destination.
  */
 
 import { mkdir, readFile, rm } from 'node:fs/promises';
@@ -21,9 +21,9 @@ const VM = 'vm1';
 const DISK_BYTES = 64 * MIB;
 const TAP_MS = 60_000;
 /**
- * Before either kind of migration: a guest that was just continued catches up with its timers, and what the other kind's QEMU gave back is
- * taken from this machine where it is itself a VM (free page reporting, 2 s after): whoever comes sooner finds memory that is still
- * backed, and copies in half the time.
+ * Before either kind of migration: a guest that was just continued catches up with its timers, and what the other
+ * kind's QEMU gave back is taken from this machine where it is itself a VM (free page reporting, 2 s after): whoever
+ * comes sooner finds memory that is still backed, and copies in half the time.
  */
 const SETTLE_MS = 5_000;
 const RATIO_MAX = 1.15;
@@ -48,8 +48,8 @@ interface Pair {
 }
 
 /**
- * `--pairs 40 --memory-mib 128 --append 'gp.workload=sequence gp.rate=20'`. Every second pause or so has to wait for a write that is under way, some
- * 25 ms: the medians of few pairs differ by that alone.
+ * `--pairs 40 --memory-mib 128 --append 'gp.workload=sequence gp.rate=20'`. Every second pause or so has to wait for a
+ * write that is under way, some 25 ms: the medians of few pairs differ by that alone.
  */
 export async function migrate(context: BenchContext): Promise<BenchResult> {
   const pairs = context.number('pairs', 40);

@@ -80,7 +80,10 @@ interface Loss {
   readonly asked: Readonly<Record<string, number>>;
 }
 
-/** What a loss asks of the leader runs for the first time in the first one, and V8 compiles it meanwhile: so there is a second one. */
+/**
+ * What a loss asks of the leader runs for the first time in the first one, and V8 compiles it meanwhile: so there is a
+ * second one.
+ */
 async function loseRacks(world: ScaleWorld, meter: Meter, { lost }: RunOptions): Promise<Loss[]> {
   let witness = (_each: Seen): void => undefined;
   await world.witness((each) => witness(each));
@@ -151,8 +154,9 @@ function countPerHost({ vms, fleet }: ScaleWorld, gone: ReadonlySet<HostName>): 
 }
 
 /**
- * What should not have been decided: anything about a VM whose host is there, a second decision about one whose host is gone, a new
- * place on a lost host, beside one of its group, or where no room is left; a VM that does not run in the end.
+ * What should not have been decided: anything about a VM whose host is there, a second decision about one whose host is
+ * gone, a new place on a lost host, beside one of its group, or where no room is left; a VM that does not run in the
+ * end.
  */
 function mistakes(
   world: ScaleWorld,

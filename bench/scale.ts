@@ -1,6 +1,6 @@
 /**
- * What a leader costs at 1,000 hosts and 20,000 VMs, and what it does when a rack of 40 hosts is lost at once: in the simulator, with the
- * server's own code (election, store, controller). Each run is a process of its own (scale-run.ts).
+ * What a leader costs at 1,000 hosts and 20,000 VMs, and what it does when a rack of 40 hosts is lost at once: in the
+ * simulator, with the server's own code (election, store, controller). Each run is a process of its own (scale-run.ts).
  */
 import { join } from 'node:path';
 import { run } from '../src/os/child-process.ts';
@@ -13,7 +13,9 @@ const SHAPE = { vmsPerHost: 20, vmsPerNetwork: 20 } as const;
 const HOSTS_PER_STORAGE_NODE = 50;
 const HOSTS = { small: 100, large: 1_000 } as const;
 const RACK = 40;
-/** The bound of the heap, as production.md has it for a server of such a cluster; without one V8 lets garbage lie about. */
+/**
+ * The bound of the heap, as production.md has it for a server of such a cluster; without one V8 lets garbage lie about.
+ */
 const HEAP_MIB = 640;
 /** As production.md has it too. */
 const YOUNG_FIRST = '--no-allocation-site-pretenuring';

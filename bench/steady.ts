@@ -1,6 +1,6 @@
 /**
- * False verdicts on a machine without a free core: VMs run for a time beside busy loops at normal priority; no host is lost, so
- * every `lost` and every new generation is a false one.
+ * False verdicts on a machine without a free core: VMs run for a time beside busy loops at normal priority; no host is
+ * lost, so every `lost` and every new generation is a false one.
  */
 
 import type { Event } from '../src/api/views.ts';
@@ -72,7 +72,9 @@ function of(events: readonly Event[], kind: string): readonly Event[] {
   return events.filter((event) => event.kind === kind);
 }
 
-/** Busy loops that end with the benchmark, with this process, and in any case after `seconds` of processor time each. */
+/**
+ * Busy loops that end with the benchmark, with this process, and in any case after `seconds` of processor time each.
+ */
 async function saturate(context: BenchContext, { load, seconds }: { load: number; seconds: number }): Promise<void> {
   const loop = ['sh', '-c', 'while :; do :; done'];
   const argv = ['setpriv', '--pdeathsig', 'KILL', 'prlimit', `--cpu=${seconds}`, ...loop];

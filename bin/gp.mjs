@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The command `gp`. Guarantees: runs src/cli/main.ts under a Node that can, with signals, exit code and terminal passed through. */
+/**
+ * The command `gp`. Guarantees: runs src/cli/main.ts under a Node that can, with signals, exit code and terminal passed
+ * through.
+ */
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +17,8 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
   process.exit(3);
 } else if (major > 22 || (major === 22 && minor >= 18)) {
   process.argv[1] = main;
-  // Here already, so that main.ts itself comes from the cache too: without it every command loads the stripper of types.
+  // Here already, so that main.ts itself comes from the cache too: without it every command loads the stripper of
+  // types.
   const { enableCompileCache } = await import('node:module');
   enableCompileCache(compiledCode);
   await import(main);
@@ -22,7 +26,10 @@ if (!existsSync(join(root, 'node_modules/.bin/node'))) {
   await runUnderNode24();
 }
 
-/** In the terminal's foreground, Ctrl-C and Ctrl-\ reach the child from the terminal: passed on, they would arrive twice. */
+/**
+ * In the terminal's foreground, Ctrl-C and Ctrl-\ reach the child from the terminal: passed on, they would arrive
+ * twice.
+ */
 function terminalSignalsBoth() {
   const fields = readFileSync('/proc/self/stat', 'utf8')
     .replace(/^.*\) /, '')

@@ -1,6 +1,6 @@
 /**
- * The model of generations.pml, searched exhaustively: with all its guards nothing is violated; without any one of them something is.
- * One search at a time, on one processor and below 4 GB: other suites run beside it.
+ * The model of generations.pml, searched exhaustively: with all its guards nothing is violated; without any one of them
+ * something is. One search at a time, on one processor and below 4 GB: other suites run beside it.
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';

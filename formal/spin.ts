@@ -1,7 +1,7 @@
 /**
  * Runs the model checker: spin makes a C program of a model, gcc compiles it, and the program searches every state.
- * Guarantees: everything happens in one folder that the caller removes; each program has a deadline; a search that was not complete is
- * never taken for a passed one.
+ * Guarantees: everything happens in one folder that the caller removes; each program has a deadline; a search that was
+ * not complete is never taken for a passed one.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,7 +24,10 @@ export interface Workshop {
   readonly signal: AbortSignal;
 }
 
-/** What a program looks for: what must hold in every state, and no deadlock; or the formula `settles`, which it takes longer for. */
+/**
+ * What a program looks for: what must hold in every state, and no deadlock; or the formula `settles`, which it takes
+ * longer for.
+ */
 export type Kind = 'assertions' | 'progress';
 
 /** One search. */
@@ -45,15 +48,17 @@ export interface Program {
 
 /** What a search found. */
 export interface Found {
-  /** What is violated, in the words of the checker (`assertion violated (...)`, `acceptance cycle`); null for nothing. */
+  /**
+   * What is violated, in the words of the checker (`assertion violated (...)`, `acceptance cycle`); null for nothing.
+   */
   readonly violation: string | null;
   /** Whether every state within the bounds was visited. */
   readonly complete: boolean;
   readonly states: number;
   readonly depth: number;
   /**
-   * Statements that no run reached, but for the ends of processes that never end and for what is there without a guard only. Those inside
-   * a `d_step` are not told apart.
+   * Statements that no run reached, but for the ends of processes that never end and for what is there without a guard
+   * only. Those inside a `d_step` are not told apart.
    */
   readonly unreached: readonly string[];
   readonly output: string;
@@ -66,12 +71,16 @@ const MEMORY_MIB_MAX = 4_000;
 /** Of the hash table: as many places as the largest search has states. */
 const TABLE_BITS = 24;
 
-/** Makes the program of a kind, once for all its searches: compiling takes longer than most of them. Throws an Error with what is wrong. */
+/**
+ * Makes the program of a kind, once for all its searches: compiling takes longer than most of them. Throws an Error
+ * with what is wrong.
+ */
 export async function build(kind: Kind, workshop: Workshop): Promise<Program> {
   const cwd = join(workshop.folder, kind);
   await mkdir(cwd, { recursive: true });
   await run(kind, workshop, { cwd, argv: ['spin', '-a', MODEL] });
-  // Packing the states that are kept takes a fifth of the time of a long search. The check of progress needs it: "-DNOCOMP voids -l and -a".
+  // Packing the states that are kept takes a fifth of the time of a long search. The check of progress needs it:
+  // "-DNOCOMP voids -l and -a".
   const flags = kind === 'assertions' ? ['-DSAFETY', '-DNOCLAIM', '-DNOCOMP'] : ['-DNFAIR=3'];
   // Partial-order reduction finds nothing to leave out in this model, and costs time.
   const common = ['-w', '-O2', '-march=native', '-DNOREDUCE', `-DMEMLIM=${MEMORY_MIB_MAX}`];

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /**
- * The first command on a fresh machine: `npm start`, `npm test`, `npm run check`, `npm run sim` and `npm run bench` all come through here.
- * Guarantees: runs under the Node of Debian 12 with nothing installed; a second run installs nothing; what it touches
- * outside the clone (Debian packages, a policy against starting services while they install) it restores, also on failure.
- * Then the command runs under Node 24 and gets every signal exactly once.
+ * The first command on a fresh machine: `npm start`, `npm test`, `npm run check`, `npm run sim` and `npm run bench` all
+ * come through here. Guarantees: runs under the Node of Debian 12 with nothing installed; a second run installs
+ * nothing; what it touches outside the clone (Debian packages, a policy against starting services while they install)
+ * it restores, also on failure. Then the command runs under Node 24 and gets every signal exactly once.
  *
- * Exit codes: the command's own; 2 wrong use or unsupported machine; 3 something must be installed first; 4 installing failed.
+ * Exit codes: the command's own; 2 wrong use or unsupported machine; 3 something must be installed first; 4 installing
+ * failed.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

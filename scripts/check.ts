@@ -1,6 +1,7 @@
 /**
- * The quick check for contributors: types, format, lint, boundaries, dead code, tidy, unit tests. No root, no QEMU, some seconds.
- * With `--unit [FILTER]` the unit tests alone, those whose path contains FILTER; no test at all is a failure then.
+ * The quick check for contributors: types, format, lint, boundaries, dead code, tidy, unit tests. No root, no QEMU,
+ * some seconds. With `--unit [FILTER]` the unit tests alone, those whose path contains FILTER; no test at all is a
+ * failure then.
  */
 import { closingLine, failureText, stepLine } from './lib/show.ts';
 import { quickSteps, runSteps, total, unitSteps } from './lib/steps.ts';

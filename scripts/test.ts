@@ -1,6 +1,7 @@
 /**
- * All tests: the quick checks, then the suites with real processes. `npm test -- FILTER` runs only the test files
- * whose path contains FILTER. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was tested.
+ * All tests: the quick checks, then the suites with real processes. `npm test -- FILTER` runs only the test files whose
+ * path contains FILTER. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was
+ * tested.
  */
 import { basename } from 'node:path';
 import { closingLine, failureText, stepLine } from './lib/show.ts';
@@ -9,7 +10,10 @@ import { addCounts, findTestFiles, NO_TESTS, type TestCount, type TestKind } fro
 import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
 
-/** For a run that hangs. A quiet machine with two cores takes a third of it; one that is slow, or busy with other things, is no failure. */
+/**
+ * For a run that hangs. A quiet machine with two cores takes a third of it; one that is slow, or busy with other
+ * things, is no failure.
+ */
 const TOTAL_DEADLINE_MS = 75 * 60_000;
 
 const filter = process.argv[2] ?? '';
@@ -21,8 +25,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(sign
 const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'story'];
 
 /**
- * What runs one group after the other, and how many files of a group side by side. A file is of the first group that names the beginning
- * of its path; what takes longest begins first, so that the last to end is a short one.
+ * What runs one group after the other, and how many files of a group side by side. A file is of the first group that
+ * names the beginning of its path; what takes longest begins first, so that the last to end is a short one.
  */
 const GROUPS: readonly { readonly lanes: number; readonly starts: readonly string[] }[] = [
   // Each computes with one processor, or with more for moments.

@@ -1,6 +1,6 @@
 /**
- * A one-machine cluster for a benchmark, in a temporary directory, with the tiny image imported. Guarantees: it ends with the
- * benchmark and leaves no file; every wait has a deadline.
+ * A one-machine cluster for a benchmark, in a temporary directory, with the tiny image imported. Guarantees: it ends
+ * with the benchmark and leaves no file; every wait has a deadline.
  */
 
 import { createHash } from 'node:crypto';
@@ -43,7 +43,10 @@ export interface RunningQemu extends Omit<Found, 'process'> {
   readonly startedMs: number;
 }
 
-/** See the module's comment. Calls throw CodedError as the API client does; every wait ends at its deadline or the context's signal. */
+/**
+ * See the module's comment. Calls throw CodedError as the API client does; every wait ends at its deadline or the
+ * context's signal.
+ */
 export class BenchCluster {
   readonly dir: string;
   readonly client: ApiClient;

@@ -1,7 +1,8 @@
 /**
- * A VM migrated by hand: QEMUs with the cluster's own arguments on the cluster's own machines, so that disk and copy take the same
- * ways, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon with an export per
- * generation on an image as the pool has them, TLS everywhere. Guarantees: what is left at its end goes with the machines.
+ * A VM migrated by hand: QEMUs with the cluster's own arguments on the cluster's own machines, so that disk and copy
+ * take the same ways, but started and driven over plain QMP without any of the cluster's parts; one qemu-storage-daemon
+ * with an export per generation on an image as the pool has them, TLS everywhere. Guarantees: what is left at its end
+ * goes with the machines.
  */
 
 import { once } from 'node:events';
@@ -173,7 +174,8 @@ export class HandVm {
     const completedMs = monotonicMs() - startedMs;
     await qsd.removeExport(grant(source.generation));
     await destination.session.execute('cont', undefined, { deadlineMs: COMMAND_MS });
-    // As the cluster does it, whose task ends when nothing is left at the source. Not by `quit`: that waits for the disk, which is gone.
+    // As the cluster does it, whose task ends when nothing is left at the source. Not by `quit`: that waits for the
+    // disk, which is gone.
     signalProcess(innermost(source.process), 'SIGKILL');
     await waitGone(source.process, COMMAND_MS);
     const totalMs = monotonicMs() - startedMs;

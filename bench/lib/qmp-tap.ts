@@ -1,7 +1,8 @@
 /**
- * A program that runs on a control node and watches one live migration on spare monitors: it connects to the source, makes
- * the file `readyFile`, tries the destination until it answers, and prints when the source stopped and the destination resumed, by
- * QEMU's own time stamps. Its order is JSON on standard input. It ends by itself at the order's deadline.
+ * A program that runs on a control node and watches one live migration on spare monitors: it connects to the source,
+ * makes the file `readyFile`, tries the destination until it answers, and prints when the source stopped and the
+ * destination resumed, by QEMU's own time stamps. Its order is JSON on standard input. It ends by itself at the order's
+ * deadline.
  */
 
 import { writeFile } from 'node:fs/promises';

@@ -1,6 +1,7 @@
 /**
- * Says what a test run left behind on the machine. Guarantees: everything that our tests started and that kept its environment is
- * found, whatever its name; of other processes only orphans of the programs we use count, started during the run.
+ * Says what a test run left behind on the machine. Guarantees: everything that our tests started and that kept its
+ * environment is found, whatever its name; of other processes only orphans of the programs we use count, started during
+ * the run.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 

@@ -1,6 +1,6 @@
 /**
- * Runs the programs that the checks consist of. Guarantees: each child has a deadline, leads a process group of its own, and the
- * whole group is gone when the promise settles, whether it ended, was too slow or was cancelled.
+ * Runs the programs that the checks consist of. Guarantees: each child has a deadline, leads a process group of its
+ * own, and the whole group is gone when the promise settles, whether it ended, was too slow or was cancelled.
  */
 import { spawn } from 'node:child_process';
 
@@ -12,7 +12,9 @@ export type Ended = {
   readonly why: 'ended' | 'deadline' | 'cancelled';
 };
 
-/** What to run and how long it may take. `onLine` sees standard output line by line, and then keeps it out of `output`. */
+/**
+ * What to run and how long it may take. `onLine` sees standard output line by line, and then keeps it out of `output`.
+ */
 export type ProcessOptions = {
   readonly argv: readonly [string, ...string[]];
   readonly env?: NodeJS.ProcessEnv;

@@ -1,6 +1,6 @@
 /**
- * The quick checks as a table, and a runner for tables. Needs neither root nor Debian packages. A check that has nothing to look at yet
- * passes; a check that cannot run fails.
+ * The quick checks as a table, and a runner for tables. Needs neither root nor Debian packages. A check that has
+ * nothing to look at yet passes; a check that cannot run fails.
  */
 import { existsSync, globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

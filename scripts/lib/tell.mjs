@@ -22,8 +22,8 @@ export class Stop extends Error {
 const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
- * Runs a program that may be ended at any time, as `runProgram` does. A signal ends it, and us once it is gone: npm takes back what it has begun,
- * and would do so under the next run's hands. Throws Stop(130 or 143) then.
+ * Runs a program that may be ended at any time, as `runProgram` does. A signal ends it, and us once it is gone: npm
+ * takes back what it has begun, and would do so under the next run's hands. Throws Stop(130 or 143) then.
  */
 export async function runInterruptible(program, args, options) {
   const cancelled = new AbortController();
@@ -43,9 +43,9 @@ export async function runInterruptible(program, args, options) {
 }
 
 /**
- * Runs a program to its end. Resolves with {exitCode, output}; exitCode is undefined if it could not start or was ended at
- * `deadlineMs`. With `onLine`, each line of both streams is passed on as it comes. After the deadline, or when `signal` fires, the program
- * gets SIGTERM, and SIGKILL 10 s later.
+ * Runs a program to its end. Resolves with {exitCode, output}; exitCode is undefined if it could not start or was ended
+ * at `deadlineMs`. With `onLine`, each line of both streams is passed on as it comes. After the deadline, or when
+ * `signal` fires, the program gets SIGTERM, and SIGKILL 10 s later.
  */
 export function runProgram(program, args, { env = process.env, deadlineMs, onLine = () => {}, signal = undefined }) {
   return new Promise((done) => {

@@ -1,6 +1,6 @@
 /**
- * Finds and runs test files. Guarantees: a file without tests, a file that cannot be loaded and a file that does not end in time are
- * failures, and each test is counted once.
+ * Finds and runs test files. Guarantees: a file without tests, a file that cannot be loaded and a file that does not
+ * end in time are failures, and each test is counted once.
  */
 import { globSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -66,7 +66,10 @@ export function findTestFiles(options: { root: string; kinds: readonly TestKind[
   return wanted.sort();
 }
 
-/** The environment of a program of the checks: what Node has compiled once, the next process takes from a cache in the clone. */
+/**
+ * The environment of a program of the checks: what Node has compiled once, the next process takes from a cache in the
+ * clone.
+ */
 export function programEnv(root: string, env = process.env): NodeJS.ProcessEnv {
   return { ...env, NODE_COMPILE_CACHE: join(root, '.cache/compiled') };
 }
@@ -119,7 +122,8 @@ function countRecords(records: readonly TestRecord[], files: readonly string[], 
   const real = records.filter((record) => !isFile(record) || record.outcome === 'failed');
   const hookFailures = real.filter((record) => record.isSuite && record.outcome === 'failed' && !record.onlyInside);
   const tests = [...real.filter((record) => !record.isSuite), ...hookFailures];
-  // A test is of the file in which it is defined; where one file runs, what it takes from a suite that others share is its own.
+  // A test is of the file in which it is defined; where one file runs, what it takes from a suite that others share is
+  // its own.
   const isOf = (record: TestRecord, file: string): boolean => files.length === 1 || record.file === file;
   const empty = files.filter((file) => !real.some((record) => isOf(record, file)));
   const failures = tests.filter((record) => record.outcome === 'failed' && !record.onlyInside);

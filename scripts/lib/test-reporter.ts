@@ -1,6 +1,6 @@
 /**
- * Reporter for `node --test`: one JSON record per finished test, each on a line that starts with the record separator (RFC 7464),
- * so that whatever tests print to the same stream can be told apart.
+ * Reporter for `node --test`: one JSON record per finished test, each on a line that starts with the record separator
+ * (RFC 7464), so that whatever tests print to the same stream can be told apart.
  */
 import type { TestEvent } from 'node:test/reporters';
 

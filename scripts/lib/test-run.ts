@@ -1,6 +1,6 @@
 /**
- * Real-process suites: each file in a run that is marked and has a folder for temporary files of its own, and a look at what was left
- * behind. A leak is a failure.
+ * Real-process suites: each file in a run that is marked and has a folder for temporary files of its own, and a look at
+ * what was left behind. A leak is a failure.
  */
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,8 +39,8 @@ export type SuiteOptions = {
 };
 
 /**
- * Runs the files. What one leaves behind counts as one failed test of it; what nobody's mark is on (a namespace, a mount, an orphan) of
- * all those that ran side by side.
+ * Runs the files. What one leaves behind counts as one failed test of it; what nobody's mark is on (a namespace, a
+ * mount, an orphan) of all those that ran side by side.
  */
 export async function runSuite(options: SuiteOptions): Promise<TestCount> {
   const { files, lanes } = options;

@@ -1,4 +1,7 @@
-/** Applies the tidy rules to sources. Pure: the same sources give the same findings, in the order of files, lines and rules. */
+/**
+ * Applies the tidy rules to sources. Pure: the same sources give the same findings, in the order of files, lines and
+ * rules.
+ */
 import type { Exception } from './exceptions.ts';
 import type { KnownNames } from './names.ts';
 import type { Rule } from './rules.ts';

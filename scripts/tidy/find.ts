@@ -1,4 +1,6 @@
-/** What each tidy rule looks for, one function per rule. The rules themselves, with their reasons, are data in rules.ts. */
+/**
+ * What each tidy rule looks for, one function per rule. The rules themselves, with their reasons, are data in rules.ts.
+ */
 import ts from 'typescript';
 import { calleeOf, functionName, type Hit, hitAt, isFunction, nodesOf, type Source } from './source.ts';
 
@@ -139,7 +141,9 @@ export function* testsWithoutAssertion(source: Source): Generator<Hit> {
   }
 }
 
-/** Exported functions and classes without a doc comment. One comment also covers the one-liners that directly follow it. */
+/**
+ * Exported functions and classes without a doc comment. One comment also covers the one-liners that directly follow it.
+ */
 export function* undocumented(source: Source): Generator<Hit> {
   let coveredTo = -1;
   for (const statement of source.tree?.statements ?? []) {

@@ -1,4 +1,7 @@
-/** Names in documents and comments that belong to others, and placeholders: the code of the clone does not have to use them. */
+/**
+ * Names in documents and comments that belong to others, and placeholders: the code of the clone does not have to use
+ * them.
+ */
 
 /** Sorted by where they come from. */
 export const FOREIGN_NAMES: readonly string[] = [

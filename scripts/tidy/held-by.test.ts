@@ -11,7 +11,10 @@ interface Claim {
   readonly held: readonly { readonly file: string; readonly name: string }[];
 }
 
-/** The rows of the tables whose last column is "held by": `file` *name of a test*, and more names of the same file after commas. */
+/**
+ * The rows of the tables whose last column is "held by": `file` *name of a test*, and more names of the same file after
+ * commas.
+ */
 function claimsOf(document: string): readonly Claim[] {
   const claims: Claim[] = [];
   let isHeld = false;

@@ -1,8 +1,8 @@
 /**
  * The names in documents and comments: every path, file and identifier that one of them names must exist in the clone.
- * A path has the extension of one of the project's files, or begins with a folder of the project. An identifier is a word with a
- * capital or an underscore inside; the code must use it. Names of products have inner capitals too (OpenStack): a word that
- * begins with one capital is an identifier only in backticks.
+ * A path has the extension of one of the project's files, or begins with a folder of the project. An identifier is a
+ * word with a capital or an underscore inside; the code must use it. Names of products have inner capitals too
+ * (OpenStack): a word that begins with one capital is an identifier only in backticks.
  */
 import ts from 'typescript';
 import { FOREIGN_NAMES } from './foreign-names.ts';
@@ -10,7 +10,9 @@ import type { Hit, Source } from './source.ts';
 
 /** What documents and comments may name. */
 export interface KnownNames {
-  /** Every file and folder: whole paths, their beginnings and their ends (`etcd/member.ts` for `src/etcd/member.ts`). */
+  /**
+   * Every file and folder: whole paths, their beginnings and their ends (`etcd/member.ts` for `src/etcd/member.ts`).
+   */
   readonly paths: ReadonlySet<string>;
   /** Every word of the code outside of comments. */
   readonly words: ReadonlySet<string>;

@@ -26,9 +26,9 @@ const CACHE_BYTES_MAX = LIMITS.directBootBytes.max;
 const CONNECT_DEADLINE_MS = 3_000;
 
 /**
- * Kernels and initial ramdisks that QEMUs on this host read, named by their SHA-256 in one directory. Guarantees: a path that
- * it gives holds the announced content; whoever asks while a file is being fetched waits for that fetch; beyond 512 MiB,
- * what was used least recently goes first.
+ * Kernels and initial ramdisks that QEMUs on this host read, named by their SHA-256 in one directory. Guarantees: a
+ * path that it gives holds the announced content; whoever asks while a file is being fetched waits for that fetch;
+ * beyond 512 MiB, what was used least recently goes first.
  */
 export class ArtifactCache {
   readonly #directory: string;

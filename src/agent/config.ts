@@ -1,4 +1,6 @@
-/** The agent's configuration file. Guarantees: what is returned was checked field by field; an unknown field is refused. */
+/**
+ * The agent's configuration file. Guarantees: what is returned was checked field by field; an unknown field is refused.
+ */
 
 import { CodedError } from '../base/errors.ts';
 import { type HostName, parseHostName } from '../base/ids.ts';

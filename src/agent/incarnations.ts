@@ -1,7 +1,7 @@
 /**
- * Which incarnations run on this host: asked of the operating system each time, remembered nowhere.
- * Guarantees: an incarnation is found by its QEMU's own arguments and its user, whichever agent started it and whenever; a
- * zombie is not running; a process of another network namespace is another host's.
+ * Which incarnations run on this host: asked of the operating system each time, remembered nowhere. Guarantees: an
+ * incarnation is found by its QEMU's own arguments and its user, whichever agent started it and whenever; a zombie is
+ * not running; a process of another network namespace is another host's.
  */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';

@@ -1,6 +1,7 @@
 /**
- * The machine an agent stands on, by Linux: /proc for what runs, QEMU for incarnations, a directory per incarnation, the
- * network driver. Guarantees: decides nothing and remembers nothing about incarnations (core/agent/agent-host.ts decides).
+ * The machine an agent stands on, by Linux: /proc for what runs, QEMU for incarnations, a directory per incarnation,
+ * the network driver. Guarantees: decides nothing and remembers nothing about incarnations (core/agent/agent-host.ts
+ * decides).
  */
 
 import { readdir } from 'node:fs/promises';

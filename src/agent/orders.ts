@@ -1,7 +1,7 @@
 /**
- * What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it. Guarantees: an order
- * of a newer controller is understood as far as this version goes, or refused with CodedError 'unsupported' where it says that this is
- * not enough (docs/decisions/0011-versions-side-by-side.md).
+ * What a controller may send (core/ports/host-link.ts), checked field by field before anything is done with it.
+ * Guarantees: an order of a newer controller is understood as far as this version goes, or refused with CodedError
+ * 'unsupported' where it says that this is not enough (docs/decisions/0011-versions-side-by-side.md).
  */
 
 import { CodedError } from '../base/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Building blocks of every schema of the API: names, revisions, sizes, times. A schema here validates requests, describes the
- * OpenAPI document and gives the TypeScript type: the three cannot differ.
+ * Building blocks of every schema of the API: names, revisions, sizes, times. A schema here validates requests,
+ * describes the OpenAPI document and gives the TypeScript type: the three cannot differ.
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { LIMITS, type Limit } from '../core/model/limits.ts';

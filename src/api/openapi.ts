@@ -1,4 +1,7 @@
-/** The OpenAPI 3.1 document, made of OPERATIONS and of every schema that has a title. Deterministic: the committed file is compared with it. */
+/**
+ * The OpenAPI 3.1 document, made of OPERATIONS and of every schema that has a title. Deterministic: the committed file
+ * is compared with it.
+ */
 import type { TSchema } from 'typebox';
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { PROBLEM_TYPE } from '../base/problem.ts';

@@ -1,6 +1,6 @@
 /**
- * Every operation of the API as data: the routes register it, the OpenAPI document prints it, the tests walk through it.
- * Paths are OpenAPI's; a path parameter has the schema of PARAMETERS under its name.
+ * Every operation of the API as data: the routes register it, the OpenAPI document prints it, the tests walk through
+ * it. Paths are OpenAPI's; a path parameter has the schema of PARAMETERS under its name.
  */
 import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';

@@ -1,8 +1,8 @@
 /** Makes text from users and other machines safe for a terminal and a log. No I/O. */
 
 /**
- * Characters that steer a terminal or an editor instead of being seen: C0, DEL, C1, the separators of lines and paragraphs, and marks that
- * reverse or hide what follows.
+ * Characters that steer a terminal or an editor instead of being seen: C0, DEL, C1, the separators of lines and
+ * paragraphs, and marks that reverse or hide what follows.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: this pattern searches for control characters
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;

@@ -1,4 +1,7 @@
-/** The one way to wait for time alone: between bounded retries and in polls that have a deadline, never instead of a condition. */
+/**
+ * The one way to wait for time alone: between bounded retries and in polls that have a deadline, never instead of a
+ * condition.
+ */
 
 /** What can call back later; every Clock can. */
 export interface Timer {

@@ -1,6 +1,8 @@
 /** Sizes of text in UTF-8, for code without Node's types. */
 
-/** The bytes of a text in UTF-8; half of a surrogate pair counts as the replacement character that is written for it. */
+/**
+ * The bytes of a text in UTF-8; half of a surrogate pair counts as the replacement character that is written for it.
+ */
 export function utf8Bytes(text: string): number {
   let bytes = 0;
   for (const character of text) {

@@ -50,7 +50,10 @@ export function importDebian({ io, client, name, cacheDir, onProgress }: Build, 
   });
 }
 
-/** A member of a guest cluster: corosync, Pacemaker, fence_scsi, PostgreSQL. CodedError 'exists' before anything is built. */
+/**
+ * A member of a guest cluster: corosync, Pacemaker, fence_scsi, PostgreSQL. CodedError 'exists' before anything is
+ * built.
+ */
 export function importGuestCluster({ io, client, name, cacheDir, onProgress }: Build): Promise<Image> {
   return makeImage({ io, client, name }, async (upload) => {
     const { buildGuestClusterImage } = await import('../images/guest-cluster.ts');

@@ -1,6 +1,6 @@
 /**
- * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory above the
- * working directory. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
+ * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory
+ * above the working directory. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
  */
 import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * A VM's serial console in this terminal. Guarantees: the terminal is in raw mode only while attached, and is restored at
- * whichever end: Ctrl-], the guest's, an error, a signal, the end of the process.
+ * A VM's serial console in this terminal. Guarantees: the terminal is in raw mode only while attached, and is restored
+ * at whichever end: Ctrl-], the guest's, an error, a signal, the end of the process.
  */
 import type { Duplex } from 'node:stream';
 import { openConsole } from '../client/console.ts';

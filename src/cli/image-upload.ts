@@ -1,4 +1,7 @@
-/** Files to the cluster as artifacts under the SHA-256 of their content: hashed, sent only where it is not there yet, with progress. */
+/**
+ * Files to the cluster as artifacts under the SHA-256 of their content: hashed, sent only where it is not there yet,
+ * with progress.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -31,8 +34,8 @@ export interface ImageToMake {
 }
 
 /**
- * Makes an image: asks first whether its name is free (`exists`), so that nothing is sent in vain; what was sent and came to nothing is
- * deleted again.
+ * Makes an image: asks first whether its name is free (`exists`), so that nothing is sent in vain; what was sent and
+ * came to nothing is deleted again.
  */
 export async function makeImage({ io, client, name }: ImageToMake, bodyOf: (upload: UploadFile) => Promise<PutImage>) {
   await refuseTaken(client, name);

@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
 
-// Compiled code is kept beside the packages, never elsewhere on the machine; where that cannot be written, it is not kept.
+// Compiled code is kept beside the packages, never elsewhere on the machine; where that cannot be written, it is not
+// kept.
 enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/groundplane', import.meta.url)));
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {

@@ -1,4 +1,7 @@
-/** One run of the command, from its arguments to its exit code. Guarantees: one readable message on failure, never a stack. */
+/**
+ * One run of the command, from its arguments to its exit code. Guarantees: one readable message on failure, never a
+ * stack.
+ */
 import { CommanderError } from 'commander';
 import { CodedError } from '../base/errors.ts';
 import { EXIT, exitCodeOf, explain, Interrupted } from './exit-codes.ts';

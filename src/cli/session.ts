@@ -1,4 +1,6 @@
-/** One run of a command: its global options, its output in the form that was asked for, its connection to the cluster. */
+/**
+ * One run of a command: its global options, its output in the form that was asked for, its connection to the cluster.
+ */
 
 import type { Command } from 'commander';
 import { printable, printableLines } from '../base/printable.ts';

@@ -31,7 +31,10 @@ function line(row: readonly string[], widths: readonly number[]): string {
 const ESCAPE = '\u001b';
 const COLOURS = new RegExp(`${ESCAPE}\\[[0-9;]*m`, 'g');
 
-/** Columns on the screen. What knows every script is loaded only for a text that needs it: that takes longer than most commands. */
+/**
+ * Columns on the screen. What knows every script is loaded only for a text that needs it: that takes longer than most
+ * commands.
+ */
 function widthOf(text: string): number {
   const plain = text.replace(COLOURS, '');
   if (/^[ -~]*$/.test(plain)) return plain.length;

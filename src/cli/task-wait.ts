@@ -1,4 +1,7 @@
-/** Waiting for the end of a task: with progress on a terminal, through a change of the leader, until a deadline or Ctrl-C. */
+/**
+ * Waiting for the end of a task: with progress on a terminal, through a change of the leader, until a deadline or
+ * Ctrl-C.
+ */
 import type { Task } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
@@ -14,7 +17,9 @@ const POLL_SECONDS = 10;
 const PROGRESS_SECONDS = 1;
 const RETRY_MS = 500;
 
-/** The task at its end, whichever. `deadline` after `timeoutMs`, Interrupted at Ctrl-C: the task goes on in both cases. */
+/**
+ * The task at its end, whichever. `deadline` after `timeoutMs`, Interrupted at Ctrl-C: the task goes on in both cases.
+ */
 export async function waitForTask(session: Session, task: Task, timeoutMs: number): Promise<Task> {
   const { io } = session;
   const deadlineAt = monotonicMs() + timeoutMs;

@@ -73,7 +73,10 @@ function upDir(io: Io, option: string | undefined): string {
   return resolve(io.cwd, option ?? (io.env['GP_DIR'] || DEFAULT_DIR));
 }
 
-/** The first network and image, where they are missing. A cluster without them is a cluster all the same: a warning, no failure. */
+/**
+ * The first network and image, where they are missing. A cluster without them is a cluster all the same: a warning, no
+ * failure.
+ */
 export async function furnish(io: Io, dir: string): Promise<void> {
   const { createClient } = await import('../client/client.ts');
   const client = createClient(await readTarget(await readContext({ dir, foundBy: '--dir' })));

@@ -1,7 +1,7 @@
 /**
- * The typed client of the API: paths, bodies and answers are checked at compile time against the OpenAPI document. Guarantees:
- * only a control node of the cluster's own authority is talked to; every request has a deadline; every failure is a CodedError
- * (`unavailable`: nobody answers; `deadline`; otherwise what the server said).
+ * The typed client of the API: paths, bodies and answers are checked at compile time against the OpenAPI document.
+ * Guarantees: only a control node of the cluster's own authority is talked to; every request has a deadline; every
+ * failure is a CodedError (`unavailable`: nobody answers; `deadline`; otherwise what the server said).
  */
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';

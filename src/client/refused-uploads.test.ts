@@ -1,6 +1,6 @@
 /**
- * Uploads that are refused while the client still sends, over real sockets: client, proxy of the one-machine cluster, follower and leader.
- * Each of them must hear why, in every one of many runs.
+ * Uploads that are refused while the client still sends, over real sockets: client, proxy of the one-machine cluster,
+ * follower and leader. Each of them must hear why, in every one of many runs.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

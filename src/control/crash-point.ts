@@ -1,6 +1,6 @@
 /**
- * Failpoints: a story names a step in a file (`crash WORKFLOW STEP` or `freeze WORKFLOW STEP`), and before that step the leader dies or
- * stops still, once. For one-machine clusters only.
+ * Failpoints: a story names a step in a file (`crash WORKFLOW STEP` or `freeze WORKFLOW STEP`), and before that step
+ * the leader dies or stops still, once. For one-machine clusters only.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import type { CrashPoint } from '../core/loop/vm/workflow-names.ts';
@@ -13,8 +13,9 @@ export const noCrashPoint: CrashPoint = async () => undefined;
 const SIGNALS = { crash: 'SIGKILL', freeze: 'SIGSTOP' } as const;
 
 /**
- * Sends this process the signal that `file` asks for before the step that it names, and removes the file first, so that the next leader
- * is spared. A frozen one goes on with that very step when it is thawed (SIGCONT), without having heard of anything meanwhile.
+ * Sends this process the signal that `file` asks for before the step that it names, and removes the file first, so that
+ * the next leader is spared. A frozen one goes on with that very step when it is thawed (SIGCONT), without having heard
+ * of anything meanwhile.
  */
 export function crashPointFrom(file: string): CrashPoint {
   return async (workflow, step) => {

@@ -1,7 +1,7 @@
 /**
- * Keeps etcd from filling up, and recovers a full one (core/plan/lead/etcd-space.ts decides). Every control node checks; the
- * leader acts. While a full etcd refuses even leases and nobody can lead, every control node acts: each step may be
- * repeated by several nodes at once.
+ * Keeps etcd from filling up, and recovers a full one (core/plan/lead/etcd-space.ts decides). Every control node
+ * checks; the leader acts. While a full etcd refuses even leases and nobody can lead, every control node acts: each
+ * step may be repeated by several nodes at once.
  *
  * Guarantees: one step at a time in this process, each with a deadline; a failure is logged, and the next check tries
  * again.

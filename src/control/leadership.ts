@@ -1,10 +1,11 @@
 /**
  * Campaigning and leading: from each election won a Controller lives until the leadership is lost.
  *
- * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the leadership ends, its
- * controller begins no further step, and what it might still write is refused by its guard. A leadership ends with the first commit of
- * which nobody knows whether it was applied, and where another control node reaches more of the cluster (core/loop/lead/lead-watch.ts): the node
- * campaigns again at once, behind those that wait already.
+ * Guarantees: before a controller begins, everything was read linearizably after the election was won; when the
+ * leadership ends, its controller begins no further step, and what it might still write is refused by its guard. A
+ * leadership ends with the first commit of which nobody knows whether it was applied, and where another control node
+ * reaches more of the cluster (core/loop/lead/lead-watch.ts): the node campaigns again at once, behind those that wait
+ * already.
  */
 import { messageOf } from '../base/errors.ts';
 import type { Term } from '../base/ids.ts';
@@ -18,7 +19,10 @@ import { campaign, type Leadership } from '../etcd/election.ts';
 import type { ClusterStore } from './store/cluster-store.ts';
 import { leaderStore, type TermEnd } from './store/leader-store.ts';
 
-/** Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane costs. */
+/**
+ * Shortest lease that etcd allows with its default election timeout, in seconds: what a failover of the control plane
+ * costs.
+ */
 const LEASE_SECONDS = 2;
 const RETRY_MS = 500;
 const WHY_OVER: Readonly<Record<TermEnd, string>> = {
@@ -37,7 +41,9 @@ export interface LeadershipOptions {
   readonly onLead: (leading: { readonly term: Term; readonly controller: Controller } | null) => void;
 }
 
-/** When this node gave the lead away (monotonic ms), over all of its terms: the last GIVEN_OFTEN times, oldest first. */
+/**
+ * When this node gave the lead away (monotonic ms), over all of its terms: the last GIVEN_OFTEN times, oldest first.
+ */
 type Given = number[];
 
 /** Campaigns again and again until `signal` aborts. */
@@ -67,7 +73,8 @@ async function lead(leadership: Leadership, options: LeadershipOptions, given: G
     await reign(leadership, options, { over, given });
   } finally {
     signal.removeEventListener('abort', end);
-    // Whatever ended it, a failure to begin included: a key that is kept alive and not used would keep everybody from leading.
+    // Whatever ended it, a failure to begin included: a key that is kept alive and not used would keep everybody from
+    // leading.
     await leadership.resign().catch((error: unknown) => log.warn('resigning failed', { error: messageOf(error) }));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The server of a control node: API, campaign, and while it leads the controllers. Stateless but for caches: it may be killed and started
- * at any time, and no VM notices.
+ * The server of a control node: API, campaign, and while it leads the controllers. Stateless but for caches: it may be
+ * killed and started at any time, and no VM notices.
  */
 
 import { rm } from 'node:fs/promises';
@@ -237,7 +237,10 @@ function linksOf(config: ControlConfig, credentials: Credentials, store: Cluster
   };
 }
 
-/** What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash at. */
+/**
+ * What a controller needs beside its links: time, certificates for incarnations, names, and in a lab the place to crash
+ * at.
+ */
 function portsOf(
   config: ControlConfig,
   authority: CertifiedKey,
@@ -261,7 +264,10 @@ function portsOf(
   };
 }
 
-/** Resolves when everything in the store was read once. `following` goes on from there; it ends with `signal`, or throws. */
+/**
+ * Resolves when everything in the store was read once. `following` goes on from there; it ends with `signal`, or
+ * throws.
+ */
 async function readAll(
   store: ClusterStore,
   how: { readonly endpoints: readonly string[]; readonly log: Log; readonly signal: AbortSignal },
@@ -275,8 +281,8 @@ async function readAll(
 }
 
 /**
- * Makes etcd admit control nodes only (storage nodes are added as they join), and the key of the accounts at the targets where there is none.
- * Goes on until etcd has a majority.
+ * Makes etcd admit control nodes only (storage nodes are added as they join), and the key of the accounts at the
+ * targets where there is none. Goes on until etcd has a majority.
  */
 async function prepareEtcd(etcd: EtcdClient, config: ControlConfig, until: UntilEtcd): Promise<TargetAccounts> {
   const controls = config.peers.map(({ name }) => commonName({ kind: 'control', name }));

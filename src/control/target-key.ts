@@ -1,6 +1,7 @@
 /**
- * The key from which the secrets of all accounts at the iSCSI targets follow (docs/decisions/0014). Guarantees: it is made once, by
- * whichever control node comes first, and never replaced: an incarnation that runs logs in again by it for as long as it exists.
+ * The key from which the secrets of all accounts at the iSCSI targets follow (docs/decisions/0014). Guarantees: it is
+ * made once, by whichever control node comes first, and never replaced: an incarnation that runs logs in again by it
+ * for as long as it exists.
  */
 import { randomBytes } from 'node:crypto';
 import { CodedError } from '../base/errors.ts';
@@ -20,7 +21,10 @@ export class TargetAccounts {
     this.#etcd = etcd;
   }
 
-  /** The secret of an account. Throws what reading the key throws, or CodedError 'failed' where what is there is no key of ours. */
+  /**
+   * The secret of an account. Throws what reading the key throws, or CodedError 'failed' where what is there is no key
+   * of ours.
+   */
   async secretOf(account: string): Promise<string> {
     return targetSecret(await this.ensureKey(), account);
   }

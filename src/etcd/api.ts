@@ -1,10 +1,10 @@
 /**
- * What the rest of Groundplane may do with etcd, in the shape that both the real client (client.ts) and the simulated one
- * (src/sim/etcd) have: elections, the store and its followers take this and no more.
+ * What the rest of Groundplane may do with etcd, in the shape that both the real client (client.ts) and the simulated
+ * one (src/sim/etcd) have: elections, the store and its followers take this and no more.
  *
- * Guarantees of either: every call ends within its deadline on `clock`; reads are linearizable; what changes something is sent
- * at most once, and an unknown outcome is EtcdDeadlineUnknown, never a failure; every error is a CodedError (see errors.ts),
- * or the reason of the signal for a read that was aborted.
+ * Guarantees of either: every call ends within its deadline on `clock`; reads are linearizable; what changes something
+ * is sent at most once, and an unknown outcome is EtcdDeadlineUnknown, never a failure; every error is a CodedError
+ * (see errors.ts), or the reason of the signal for a read that was aborted.
  */
 import type { Clock } from '../core/ports/clock.ts';
 import type { KeyValue, Transaction, WatchEvent } from './records.ts';
@@ -64,7 +64,9 @@ export interface GrantedLease {
   readonly validUntilMs: number;
 }
 
-/** `gone`: etcd no longer has it. `unreachable`: not confirmed for longer than TTL plus grace. `stopped`: by our side. */
+/**
+ * `gone`: etcd no longer has it. `unreachable`: not confirmed for longer than TTL plus grace. `stopped`: by our side.
+ */
 export type LeaseEnd = 'gone' | 'unreachable' | 'stopped';
 
 export interface KeptLease {

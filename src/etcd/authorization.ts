@@ -9,7 +9,8 @@
  *
  * Limits of etcd (seen with 3.4.23), for storage nodes therefore:
  * - etcd requires no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
- *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back (src/control/etcd-space.ts).
+ *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back
+ *   (src/control/etcd-space.ts).
  * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
  *   authorization was enabled, goes on until its connection ends.
  */
@@ -54,8 +55,8 @@ const WRITER_ROLE = 'groundplane-writer:';
  * Makes what is missing of users and roles, then enables authorization. Takes nothing away: see revokeUser. Afterwards
  * running watches, leases and campaigns of `controls` go on. `deadlineMs` is that of each call.
  *
- * Throws bad-input, `forbidden` when authorization is enabled and the caller is not among the controls that it was enabled
- * with, or EtcdUnavailable: call it again.
+ * Throws bad-input, `forbidden` when authorization is enabled and the caller is not among the controls that it was
+ * enabled with, or EtcdUnavailable: call it again.
  */
 export async function ensureAuthorization(
   client: EtcdClient,

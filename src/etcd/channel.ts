@@ -1,7 +1,7 @@
 /**
- * The two long-lived conversations with an etcd member, below the code that keeps them going (watch.ts, lease.ts) and above
- * what carries them: gRPC (grpc-channel.ts), or the simulated network. Each conversation is with one member; when it ends, the
- * next one may be with another.
+ * The two long-lived conversations with an etcd member, below the code that keeps them going (watch.ts, lease.ts) and
+ * above what carries them: gRPC (grpc-channel.ts), or the simulated network. Each conversation is with one member; when
+ * it ends, the next one may be with another.
  */
 import type { Clock } from '../core/ports/clock.ts';
 import type { WatchEvent } from './records.ts';
@@ -29,7 +29,10 @@ export interface WatchStream {
 }
 
 export interface KeepAliveStream {
-  /** Asks for one renewal: the TTL in seconds, 0 or less when the lease is gone, undefined when the stream ended. Throws EtcdStreamLost. */
+  /**
+   * Asks for one renewal: the TTL in seconds, 0 or less when the lease is gone, undefined when the stream ended. Throws
+   * EtcdStreamLost.
+   */
   renew(lease: string): Promise<number | undefined>;
   /** Resolves when the stream has ended, whoever ended it. */
   readonly ended: Promise<void>;
@@ -37,7 +40,10 @@ export interface KeepAliveStream {
   close(outcome: StreamOutcome): void;
 }
 
-/** How one process of ours opens such conversations. Both throw EtcdStreamLost or EtcdUnavailable where no member can be reached. */
+/**
+ * How one process of ours opens such conversations. Both throw EtcdStreamLost or EtcdUnavailable where no member can be
+ * reached.
+ */
 export interface EtcdChannel {
   readonly clock: Clock;
   readonly isClosed: boolean;

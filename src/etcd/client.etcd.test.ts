@@ -1,4 +1,7 @@
-/** The client against one real etcd member with mutual TLS: what the compliance suite (compliance.etcd.test.ts) does not ask of every etcd. */
+/**
+ * The client against one real etcd member with mutual TLS: what the compliance suite (compliance.etcd.test.ts) does not
+ * ask of every etcd.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { EtcdClient } from './client.ts';

@@ -94,9 +94,9 @@ const LIST_ATTEMPTS_MAX = 3;
 const STATUS_MS = 1_000;
 
 /**
- * etcd's v3 API, as far as we use it, on all members of a cluster. Guarantees: every call ends within its deadline (2 s unless
- * told otherwise); reads are repeated on other members while there is time, and see every write that ended before them
- * (but for `serializable` ones); what changes something is sent at most once, and an unknown outcome is
+ * etcd's v3 API, as far as we use it, on all members of a cluster. Guarantees: every call ends within its deadline (2 s
+ * unless told otherwise); reads are repeated on other members while there is time, and see every write that ended
+ * before them (but for `serializable` ones); what changes something is sent at most once, and an unknown outcome is
  * EtcdDeadlineUnknown, never a failure. Revisions and versions are numbers, asserted to be safe integers.
  */
 export class EtcdClient implements Etcd {
@@ -111,7 +111,9 @@ export class EtcdClient implements Etcd {
     this.#certPem = options.tls?.certPem;
   }
 
-  /** The common name of our certificate: who we are to etcd. Undefined without TLS, or where there is not exactly one. */
+  /**
+   * The common name of our certificate: who we are to etcd. Undefined without TLS, or where there is not exactly one.
+   */
   get commonName(): string | undefined {
     if (this.#certPem === undefined) return undefined;
     const { CN }: { CN?: unknown } = new X509Certificate(this.#certPem).toLegacyObject().subject;

@@ -177,7 +177,8 @@ async function listPatiently(etcd: Etcd, prefix: string, signal: AbortSignal): P
 /** Resolves when the key of that create revision no longer exists, or when the signal aborts. */
 async function untilKeyGone(wait: Omit<Turn, 'prefix'>): Promise<void> {
   const { etcd, key, createRevision } = wait;
-  // Not AbortSignal.any: Node keeps such a signal for as long as somebody listens to it, and the simulator's dead processes do so for ever.
+  // Not AbortSignal.any: Node keeps such a signal for as long as somebody listens to it, and the simulator's dead
+  // processes do so for ever.
   const over = new AbortController();
   const end = (): void => over.abort(wait.signal.reason);
   wait.signal.addEventListener('abort', end, { once: true });

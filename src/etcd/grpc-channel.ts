@@ -2,7 +2,8 @@
  * Conversations with etcd members over gRPC (see channel.ts).
  *
  * etcd checks the permission to watch when a watch begins and by what that one member has applied: a member that lags
- * does not know a new user yet. So a watch that is denied counts as refused only when a linearizable read is refused too.
+ * does not know a new user yet. So a watch that is denied counts as refused only when a linearizable read is refused
+ * too.
  */
 import { create } from '@bufbuild/protobuf';
 import { CodedError } from '../base/errors.ts';

@@ -1,11 +1,14 @@
-/** What the errors of gRPC say: whether a call was applied, whether a stream may be opened again, and which CodedError they are. */
+/**
+ * What the errors of gRPC say: whether a call was applied, whether a stream may be opened again, and which CodedError
+ * they are.
+ */
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { CodedError } from '../base/errors.ts';
 import { EtcdCompacted, forbidden } from './errors.ts';
 
 /**
- * What a failed call says about the request: `refused` — etcd answered no, nothing was applied and asking again gives the
- * same answer; `not-applied` — this member could not take it, another may; `unknown` — it may have been applied.
+ * What a failed call says about the request: `refused` — etcd answered no, nothing was applied and asking again gives
+ * the same answer; `not-applied` — this member could not take it, another may; `unknown` — it may have been applied.
  */
 export type CallOutcome = 'refused' | 'not-applied' | 'unknown';
 
@@ -19,7 +22,9 @@ const REFUSED: ReadonlySet<number> = new Set([
   status.RESOURCE_EXHAUSTED,
 ]);
 
-/** Texts of a decision: etcd's own, gRPC's of a request that the server found too large, and grpc-js's before sending. */
+/**
+ * Texts of a decision: etcd's own, gRPC's of a request that the server found too large, and grpc-js's before sending.
+ */
 const DECIDED = /^(etcdserver: |grpc: received message larger than max|Attempted to send message)/;
 
 /** Whether a call to etcd ended with this: an error with gRPC's status as `code`, and `details`. */

@@ -2,9 +2,10 @@
  * Keeping a lease alive and knowing, conservatively, until when it lives.
  *
  * Guarantees: `validUntilMs` is the time of *sending* the last answered request plus the TTL that etcd answered, on the
- * monotonic clock: etcd's own clock for the lease starts later, when it handles the request. A late answer never extends
- * it. Two limits, because of which a lease alone must never guard a write (see election.ts): a machine that is suspended
- * stops the monotonic clock, and etcd before 3.5.13 (all of 3.4 up to 3.4.29 at least) lets a leader that was deposed and does not know yet renew.
+ * monotonic clock: etcd's own clock for the lease starts later, when it handles the request. A late answer never
+ * extends it. Two limits, because of which a lease alone must never guard a write (see election.ts): a machine that is
+ * suspended stops the monotonic clock, and etcd before 3.5.13 (all of 3.4 up to 3.4.29 at least) lets a leader that was
+ * deposed and does not know yet renew.
  */
 
 import { sleep } from '../base/sleep.ts';
@@ -85,7 +86,9 @@ class Keeper {
     return 'stopped';
   }
 
-  /** Renews until the stream fails or an answer is late (returns false) or etcd no longer has the lease (returns true). */
+  /**
+   * Renews until the stream fails or an answer is late (returns false) or etcd no longer has the lease (returns true).
+   */
   async #renewOnOneStream(onRenewed: () => void): Promise<boolean> {
     const stream = await this.#channel.openKeepAlive(this.#stop.signal);
     // One callback on `ended` for the stream's whole life: a wait of its own for each renewal would pile them up.

@@ -40,8 +40,9 @@ export interface EtcdMemberOptions {
  * the second name, etcd (3.4.23, seen) requires the source address of a member among its certificate's IP names, and
  * otherwise asks DNS whether one of its DNS names has that address.
  *
- * File names. Each certificate is used to serve and to connect: it needs both extended key usages (or none), and as names
- * the one that clients verify (`serverName` of the client) and the host of its peer address (an IP address as an IP).
+ * File names. Each certificate is used to serve and to connect: it needs both extended key usages (or none), and as
+ * names the one that clients verify (`serverName` of the client) and the host of its peer address (an IP address as an
+ * IP).
  */
 export interface EtcdMemberTls {
   readonly caFile: string;

@@ -1,6 +1,7 @@
 /**
  * Our shapes of keys, records, transactions and events. Pure. Their translation to etcd's messages is in messages.ts.
- * Guarantees: revisions are safe integers, leases are decimal strings, keys and values to be written are well-formed Unicode or an error.
+ * Guarantees: revisions are safe integers, leases are decimal strings, keys and values to be written are well-formed
+ * Unicode or an error.
  */
 import { assert } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';

@@ -4,15 +4,18 @@
  * Invariants:
  * 1. `next` is the first revision not yet delivered; a new stream starts there.
  * 2. Only events and progress of our own watch move `next`. The header revision of other messages (created, answers to
- *    manual progress requests) is the store's, which can be ahead of events still on their way: etcd before 3.4.25 and 3.5 before
- *    3.5.8 answer at once.
+ *    manual progress requests) is the store's, which can be ahead of events still on their way: etcd before 3.4.25 and
+ *    3.5 before 3.5.8 answer at once.
  * 3. The events of one revision are delivered together: of a fragmented message the last revision is held back until it
  *    is whole, so that a cut between two fragments repeats it instead of losing its rest.
  */
 import { assert } from '../base/assert.ts';
 import type { WatchEvent } from './records.ts';
 
-/** One per watch, over all of its streams: `push` and `progress` take what arrives, `restart` begins the next stream at `next`. */
+/**
+ * One per watch, over all of its streams: `push` and `progress` take what arrives, `restart` begins the next stream at
+ * `next`.
+ */
 export class RevisionAssembler {
   #next: number;
   #held: WatchEvent[] = [];

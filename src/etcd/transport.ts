@@ -3,8 +3,8 @@
  *
  * Guarantees:
  * - Every call ends by its deadline, whatever the network does.
- * - A call that must not be repeated is sent once: it goes to a member whose connection is up, and whatever then happens
- *   to it without an answer is reported as unknown. A call that may be repeated moves on to other members.
+ * - A call that must not be repeated is sent once: it goes to a member whose connection is up, and whatever then
+ *   happens to it without an answer is reported as unknown. A call that may be repeated moves on to other members.
  * - A member that failed a call is passed over for a second, so that the next call does not pay for it again.
  * - Calls carry `hasleader`: a member that knows no leader refuses at once instead of holding them.
  */
@@ -44,8 +44,8 @@ export interface EtcdOptions {
   /** `host:port` of each member. The one that connects first is used until it fails; at a tie the first of the list. */
   readonly endpoints: readonly string[];
   /**
-   * Mutual TLS. `serverName`: a name that all members' certificates hold; without it each member's must hold the host of
-   * its endpoint (an IP address as an IP). Without `tls` the connection is in clear: tests only.
+   * Mutual TLS. `serverName`: a name that all members' certificates hold; without it each member's must hold the host
+   * of its endpoint (an IP address as an IP). Without `tls` the connection is in clear: tests only.
    */
   readonly tls?: {
     readonly caPem: string;
@@ -111,8 +111,8 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 
 /**
  * Calls and streams to the members of one cluster over gRPC. Guarantees: at most 64 attempts and never longer than the
- * deadline; only what is `repeatable`, or certainly was not applied, goes to another member; a member that failed is passed
- * over for a second; close() cuts whatever is under way.
+ * deadline; only what is `repeatable`, or certainly was not applied, goes to another member; a member that failed is
+ * passed over for a second; close() cuts whatever is under way.
  */
 export class Transport {
   readonly #endpoints: readonly Endpoint[];
@@ -149,7 +149,9 @@ export class Transport {
     for (const { client } of this.#endpoints) client.close();
   }
 
-  /** Makes one call. Throws EtcdUnavailable, EtcdDeadlineUnknown, the refusal, or the signal's reason (see errors.ts). */
+  /**
+   * Makes one call. Throws EtcdUnavailable, EtcdDeadlineUnknown, the refusal, or the signal's reason (see errors.ts).
+   */
   async unary<I extends DescMessage, O extends DescMessage>(call: UnaryCall<I, O>): Promise<MessageShape<O>> {
     const endsAtMs = transportClock.monotonicMs() + (call.deadlineMs ?? this.#deadlineMsDefault);
     let lastError: unknown;
@@ -333,7 +335,8 @@ function channelOf(address: string, tls: EtcdOptions['tls']): [ChannelCredential
   if (tls === undefined) return [credentials.createInsecure(), CHANNEL_OPTIONS];
   const host = address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const isAddress = tls.serverName === undefined && isIP(host) !== 0;
-  // RFC 6066 wants no IP address as the name to ask for, and Node warns of it: ask for none that exists, verify the address.
+  // RFC 6066 wants no IP address as the name to ask for, and Node warns of it: ask for none that exists, verify the
+  // address.
   const serverName = isAddress ? NO_NAME : tls.serverName;
   const named: ChannelOptions =
     serverName === undefined

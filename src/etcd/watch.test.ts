@@ -1,4 +1,7 @@
-/** A watch that one member denies, against a member that answers as we say: real ones lag too shortly to be caught at it. */
+/**
+ * A watch that one member denies, against a member that answers as we say: real ones lag too shortly to be caught at
+ * it.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { create, type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf';

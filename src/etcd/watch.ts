@@ -1,8 +1,8 @@
 /**
  * Watching a prefix: every change from a revision on, in order, once, over any number of lost connections and members.
  *
- * A stream counts as dead when neither an event nor an answer to our prompts comes for three intervals, or when what carries
- * it says so. The next stream starts at the first revision not yet delivered (see revisions.ts).
+ * A stream counts as dead when neither an event nor an answer to our prompts comes for three intervals, or when what
+ * carries it says so. The next stream starts at the first revision not yet delivered (see revisions.ts).
  */
 
 import { sleep } from '../base/sleep.ts';
@@ -101,7 +101,9 @@ interface Liveness {
   stop(): void;
 }
 
-/** Prompts the member each interval and closes the stream after three without any message. Counts intervals, not time. */
+/**
+ * Prompts the member each interval and closes the stream after three without any message. Counts intervals, not time.
+ */
 function watchLiveness(stream: WatchStream, clock: Clock): Liveness {
   let missed = 0;
   let isSuspended = false;

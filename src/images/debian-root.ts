@@ -1,6 +1,7 @@
 /**
- * A Debian root file system: packages installed or only unpacked into an archive, an archive made an ext4 image. Guarantees: no mount
- * and no loop device on this machine; no root where user namespaces with subordinate ids are allowed.
+ * A Debian root file system: packages installed or only unpacked into an archive, an archive made an ext4 image.
+ * Guarantees: no mount and no loop device on this machine; no root where user namespaces with subordinate ids are
+ * allowed.
  */
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -16,12 +17,16 @@ export interface BootstrapOptions {
   readonly archive: string;
   readonly suite: string;
   /**
-   * mmdebstrap's. `minbase`: a minimal system and `packages` are installed. `extract`: `packages` and what they depend on are unpacked, in a
-   * quarter of the time; no script of theirs is run, and packages that every system has must be named.
+   * mmdebstrap's. `minbase`: a minimal system and `packages` are installed. `extract`: `packages` and what they depend
+   * on are unpacked, in a quarter of the time; no script of theirs is run, and packages that every system has must be
+   * named.
    */
   readonly variant: 'minbase' | 'extract';
   readonly packages: readonly string[];
-  /** mmdebstrap's hooks that follow. Scripts go as text: the namespace's root may not be able to read the folder they lie in. */
+  /**
+   * mmdebstrap's hooks that follow. Scripts go as text: the namespace's root may not be able to read the folder they
+   * lie in.
+   */
   readonly hooks: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal | undefined;
@@ -29,7 +34,9 @@ export interface BootstrapOptions {
 
 /** What mmdebstrap does only in a hook when it unpacks: /bin and its like are links. */
 const MERGED_USR = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
-/** Of no use in a guest. dpkg leaves them out; for unpacking, mmdebstrap would rewrite every package with a slow filter. */
+/**
+ * Of no use in a guest. dpkg leaves them out; for unpacking, mmdebstrap would rewrite every package with a slow filter.
+ */
 const LEFT_OUT = ['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
 
 /** What root's mmdebstrap mounts goes with its last process, however that ends. */
@@ -79,8 +86,9 @@ export interface RootFileSystemOptions {
 }
 
 /**
- * Archive to image through mke2fs -d, which reads owners from a folder. As an ordinary user that folder exists in a user
- * namespace only; archive and image go through standard input and output, because its root may not enter our folders.
+ * Archive to image through mke2fs -d, which reads owners from a folder. As an ordinary user that folder exists in a
+ * user namespace only; archive and image go through standard input and output, because its root may not enter our
+ * folders.
  */
 export async function makeRootFileSystem(options: RootFileSystemOptions): Promise<void> {
   const { archive, image, sizeBytes, label, exclude, signal } = options;

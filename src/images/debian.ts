@@ -1,7 +1,7 @@
 /**
- * Builds a bootable Debian disk image: GPT with GRUB for BIOS and systemd-boot for UEFI, ext4 root, systemd, cloud-init (NoCloud), a serial
- * console. Guarantees: no loop device, no mount on this machine, no root where user namespaces with subordinate ids are
- * allowed; the image appears in the cache complete or not at all.
+ * Builds a bootable Debian disk image: GPT with GRUB for BIOS and systemd-boot for UEFI, ext4 root, systemd, cloud-init
+ * (NoCloud), a serial console. Guarantees: no loop device, no mount on this machine, no root where user namespaces with
+ * subordinate ids are allowed; the image appears in the cache complete or not at all.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -59,7 +59,10 @@ export interface DebianOptions {
   readonly cacheDir: string;
   /** A Debian suite; 'bookworm' is what is tested. */
   readonly suite?: string | undefined;
-  /** Size of the virtual disk, 1.5 GiB to 1 TiB, a multiple of 1 MiB; 4 GiB by default. The file holds only what is used. */
+  /**
+   * Size of the virtual disk, 1.5 GiB to 1 TiB, a multiple of 1 MiB; 4 GiB by default. The file holds only what is
+   * used.
+   */
   readonly sizeBytes?: number | undefined;
   readonly onProgress?: ((line: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;

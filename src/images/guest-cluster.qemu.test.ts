@@ -1,4 +1,7 @@
-/** Also makes the image, about a minute's work of one processor, beside tests that wait: the guest-cluster story then finds it in the cache. */
+/**
+ * Also makes the image, about a minute's work of one processor, beside tests that wait: the guest-cluster story then
+ * finds it in the cache.
+ */
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { test } from 'node:test';

@@ -1,8 +1,9 @@
 /**
- * Builds the `guest-cluster` image: a member of a guest cluster, made of Debian's corosync, Pacemaker, fence_scsi and PostgreSQL. Debian's cloud
- * kernel and a small initramfs are booted directly; the disk is a file system with its own short init (guest/cluster). Guarantees: no
- * mount on this machine, no root where user namespaces with subordinate ids are allowed; a build appears in the cache complete or not
- * at all; a build once made is answered without network, in milliseconds.
+ * Builds the `guest-cluster` image: a member of a guest cluster, made of Debian's corosync, Pacemaker, fence_scsi and
+ * PostgreSQL. Debian's cloud kernel and a small initramfs are booted directly; the disk is a file system with its own
+ * short init (guest/cluster). Guarantees: no mount on this machine, no root where user namespaces with subordinate ids
+ * are allowed; a build appears in the cache complete or not at all; a build once made is answered without network, in
+ * milliseconds.
  */
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

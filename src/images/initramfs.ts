@@ -1,6 +1,6 @@
 /**
- * A kernel with an initramfs of busybox, kernel modules and files of a guest, from Debian's packages. Guarantees: nothing of what is
- * downloaded is run; the same packages and files give the same bytes.
+ * A kernel with an initramfs of busybox, kernel modules and files of a guest, from Debian's packages. Guarantees:
+ * nothing of what is downloaded is run; the same packages and files give the same bytes.
  */
 import { createHash } from 'node:crypto';
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';

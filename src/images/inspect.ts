@@ -147,8 +147,8 @@ function checkedSize(path: string, sizeBytes: number): number {
 }
 
 /**
- * Version 2 and 3 headers (QEMU's specification of qcow2): what points to other files is refused from the header itself, before any
- * tool opens the image.
+ * Version 2 and 3 headers (QEMU's specification of qcow2): what points to other files is refused from the header
+ * itself, before any tool opens the image.
  */
 function refuseOutsideReferences(path: string, head: string): void {
   const header = Buffer.from(head.slice(0, 112), 'latin1');

@@ -1,6 +1,7 @@
 /**
- * Finds kernel modules in an unpacked kernel package and puts them into an order in which insmod can load them.
- * The package holds no modules.dep (depmod writes it at installation), so dependencies are read from the modules themselves.
+ * Finds kernel modules in an unpacked kernel package and puts them into an order in which insmod can load them. The
+ * package holds no modules.dep (depmod writes it at installation), so dependencies are read from the modules
+ * themselves.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -29,8 +30,8 @@ function canonical(name: string): string {
 }
 
 /**
- * The wanted modules and all they need, dependencies first, otherwise in the order wanted. Modules built into the kernel
- * are left out. Errors: 'failed' when a module is neither a file nor built in.
+ * The wanted modules and all they need, dependencies first, otherwise in the order wanted. Modules built into the
+ * kernel are left out. Errors: 'failed' when a module is neither a file nor built in.
  */
 export async function collectModules(modulesDir: string, wanted: readonly string[]): Promise<KernelModule[]> {
   const paths = new Map<string, string>();

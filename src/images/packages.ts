@@ -12,7 +12,9 @@ const LOOK_UP_DEADLINE_MS = 30_000;
 const DOWNLOAD_DEADLINE_MS = 300_000;
 const UNPACK_DEADLINE_MS = 120_000;
 
-/** The environment of the tools: fixed language, and the folders of administrators' programs, which users' PATH lacks. */
+/**
+ * The environment of the tools: fixed language, and the folders of administrators' programs, which users' PATH lacks.
+ */
 export function toolEnv(): NodeJS.ProcessEnv {
   return { ...process.env, LC_ALL: 'C.UTF-8', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` };
 }
@@ -98,8 +100,8 @@ async function cached(options: FetchOptions): Promise<string[] | undefined> {
 }
 
 /**
- * The paths of the packages' .deb files in the order of `names`, in `cacheDir`. Tries this machine's lists, then lists of
- * its own, then what the cache holds. Errors: 'not-installed' (no apt-get), 'unavailable' (all three failed).
+ * The paths of the packages' .deb files in the order of `names`, in `cacheDir`. Tries this machine's lists, then lists
+ * of its own, then what the cache holds. Errors: 'not-installed' (no apt-get), 'unavailable' (all three failed).
  */
 export async function fetchPackages(options: FetchOptions): Promise<string[]> {
   await mkdir(options.cacheDir, { recursive: true });

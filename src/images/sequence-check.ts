@@ -2,8 +2,9 @@
  * Holds the disk of the sequence workload (guest/tiny) against what the guest acknowledged on its serial console.
  * Pure: the disk is read through `readAt`. Shares no code with the guest's writer.
  *
- * Sector n (512 bytes, n >= 1) must hold "<n> <generation> <boot-id>\n" and zeros, without a hole, with generations that never go
- * down; every line `seq <n> <generation>` on a console must be found in sector n under that very generation.
+ * Sector n (512 bytes, n >= 1) must hold "<n> <generation> <boot-id>\n" and zeros, without a hole, with generations
+ * that never go down; every line `seq <n> <generation>` on a console must be found in sector n under that very
+ * generation.
  */
 
 /** What the format allows to go wrong. Each list is cut at 100 entries; the counts are complete. */
@@ -168,7 +169,10 @@ function acknowledgements(serialLogs: readonly string[]): {
   return { bySequence, count, highest };
 }
 
-/** Reads the whole sequence and reports. Throws what `readAt` throws, or an Error when sector 0 does not name the format. */
+/**
+ * Reads the whole sequence and reports. Throws what `readAt` throws, or an Error when sector 0 does not name the
+ * format.
+ */
 export async function checkSequence(options: SequenceCheckOptions): Promise<SequenceReport> {
   const { readAt, diskSizeBytes } = options;
   const { bySequence, count, highest } = acknowledgements(options.serialLogs);

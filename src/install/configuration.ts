@@ -1,7 +1,7 @@
 /**
- * The configuration of every role on a machine, made from what the machine and its cluster are. Pure but for the name of the processor's
- * architecture. Guarantees: a configuration holds no secret, and has the type that its role's reader returns;
- * a field that is undefined is not written, so that its default holds.
+ * The configuration of every role on a machine, made from what the machine and its cluster are. Pure but for the name
+ * of the processor's architecture. Guarantees: a configuration holds no secret, and has the type that its role's reader
+ * returns; a field that is undefined is not written, so that its default holds.
  */
 import { join } from 'node:path';
 import type { AgentConfig } from '../agent/config.ts';
@@ -16,7 +16,10 @@ import type { StorageConfig } from '../storage/config.ts';
 /** A machine as the configurations of its roles describe it. */
 export interface InstalledMachine {
   readonly name: string;
-  /** One address for each network that the machine is in. `control` for every machine, `storage` for storage nodes and hosts. */
+  /**
+   * One address for each network that the machine is in. `control` for every machine, `storage` for storage nodes and
+   * hosts.
+   */
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
   /** The interface of the overlay network. Of a host only. */
   readonly overlayDevice?: string;

@@ -1,6 +1,6 @@
 /**
- * What a cluster gets at its beginning and keeps: its authority, the administrator's token, and the control nodes' credentials.
- * Guarantees: what exists is never replaced; no secret is readable by others, not for a moment.
+ * What a cluster gets at its beginning and keeps: its authority, the administrator's token, and the control nodes'
+ * credentials. Guarantees: what exists is never replaced; no secret is readable by others, not for a moment.
  */
 import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
@@ -18,8 +18,8 @@ const CONTROL_DAYS = 825;
 const FILE_BYTES_MAX = 64 * 1024;
 
 /**
- * Returns the authority in `directory` and makes it where there is none. CodedError 'failed' when its certificate is there and its key is
- * not.
+ * Returns the authority in `directory` and makes it where there is none. CodedError 'failed' when its certificate is
+ * there and its key is not.
  */
 export async function ensureAuthority(directory: string, newClusterName: () => string): Promise<CertifiedKey> {
   const certFile = join(directory, 'ca-cert.pem');
@@ -40,8 +40,8 @@ export async function ensureAuthority(directory: string, newClusterName: () => s
 }
 
 /**
- * Issues the credentials of a control node where it has none. CodedError 'failed' when it has a certificate that etcd would not accept:
- * those made before etcd required DNS names of its own.
+ * Issues the credentials of a control node where it has none. CodedError 'failed' when it has a certificate that etcd
+ * would not accept: those made before etcd required DNS names of its own.
  */
 export async function ensureControlCredentials(
   directory: string,

@@ -18,13 +18,17 @@ export function roleProgram(role: NodeRole): readonly string[] {
     // About 4 MB less in each process; their work is waiting, not computing.
     '--optimize-for-size',
     '--max-semi-space-size=2',
-    // While a server takes over, almost every object that it makes is kept. V8 learns from it to make such objects where only a full
-    // collection finds them, and goes on when they are thrown away at once: a third of the processor time of a leader of 20,000 VMs.
+    // While a server takes over, almost every object that it makes is kept. V8 learns from it to make such objects
+    // where only a full collection finds them, and goes on when they are thrown away at once: a third of the processor
+    // time of a leader of 20,000 VMs.
     '--no-allocation-site-pretenuring',
     '--disable-warning=ExperimentalWarning',
     fileURLToPath(new URL(`../${role}/main.ts`, import.meta.url)),
   ];
 }
 
-/** The environment of a role's process. One arena of the C library's allocator for all threads: each other would keep some MB. */
+/**
+ * The environment of a role's process. One arena of the C library's allocator for all threads: each other would keep
+ * some MB.
+ */
 export const ROLE_ENVIRONMENT: Readonly<Record<string, string>> = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' };

@@ -1,4 +1,7 @@
-/** Memory that is used again and again. Guarantees: what it keeps for later is bounded; content is whatever was there before. */
+/**
+ * Memory that is used again and again. Guarantees: what it keeps for later is bounded; content is whatever was there
+ * before.
+ */
 
 const BLOCK_BYTES = 64 * 1024;
 const BLOCKS_KEPT_MAX = 256;
@@ -41,8 +44,9 @@ export class BlockPool {
   }
 
   /**
-   * What `allocate` answered, whole, and nobody looks at any more. Fresh memory costs its page faults, and the garbage collector marks the
-   * whole heap after every few hundred pieces: that was a quarter of the processor time of long writes.
+   * What `allocate` answered, whole, and nobody looks at any more. Fresh memory costs its page faults, and the garbage
+   * collector marks the whole heap after every few hundred pieces: that was a quarter of the processor time of long
+   * writes.
    */
   release({ buffer, length }: Uint8Array): void {
     if (!(buffer instanceof ArrayBuffer) || length <= SLAB_PIECE_BYTES_MAX) return;

@@ -1,8 +1,8 @@
 /**
- * Looking for input for a moment before sleeping. An initiator with one command at a time sends the next one some tens of microseconds after
- * its answer, and on a virtual processor waking up costs more than that. Guarantees: it looks only as long as input has lately come that
- * soon, so that a connection with pauses costs nothing, and never longer than POLL_MS_MAX after the last input.
- * QEMU's event loop and KVM's halt polling adapt in the same way.
+ * Looking for input for a moment before sleeping. An initiator with one command at a time sends the next one some tens
+ * of microseconds after its answer, and on a virtual processor waking up costs more than that. Guarantees: it looks
+ * only as long as input has lately come that soon, so that a connection with pauses costs nothing, and never longer
+ * than POLL_MS_MAX after the last input. QEMU's event loop and KVM's halt polling adapt in the same way.
  */
 
 /** A command that comes later than this after the last answer is worth a sleep. In ms. */

@@ -1,6 +1,7 @@
 /**
- * The record of a shared disk's cached writes, in a file of the disk's directory: it goes with the disk. Guarantees: what was saved survives
- * a loss of power; a file that cannot be read keeps no disk from being served: everybody may have lost writes then.
+ * The record of a shared disk's cached writes, in a file of the disk's directory: it goes with the disk. Guarantees:
+ * what was saved survives a loss of power; a file that cannot be read keeps no disk from being served: everybody may
+ * have lost writes then.
  */
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';

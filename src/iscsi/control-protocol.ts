@@ -1,6 +1,7 @@
 /**
- * What the storage service says to the target's process over its Unix socket: one JSON object a line, `{id, do, …}`, answered by `{id, ok}` or
- * `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones: unknown fields are ignored.
+ * What the storage service says to the target's process over its Unix socket: one JSON object a line, `{id, do, …}`,
+ * answered by `{id, ok}` or `{id, error: {code, message}}`. Both ends are of one version or of neighbouring ones:
+ * unknown fields are ignored.
  */
 import { parseDiskId, parseVmId } from '../base/ids.ts';
 import { LIMITS } from '../core/model/limits.ts';

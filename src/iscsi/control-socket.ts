@@ -1,6 +1,7 @@
 /**
- * The target's end of its control socket. Guarantees: one service speaks at a time, the last one that came: whatever an earlier one still had
- * under way is not read any more; nothing that is sent ends this process; what is read is bounded.
+ * The target's end of its control socket. Guarantees: one service speaks at a time, the last one that came: whatever an
+ * earlier one still had under way is not read any more; nothing that is sent ends this process; what is read is
+ * bounded.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { CodedError, messageOf } from '../base/errors.ts';

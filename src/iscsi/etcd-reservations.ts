@@ -1,7 +1,8 @@
 /**
- * The persistent reservations of a shared disk in etcd (`/gp/reservation/DISK`), written by this node's target and by nobody else.
- * Guarantees: a save that resolved is in etcd; none replaces what this process has not seen; after a save whose outcome is not known, `load`
- * answers what counts for good: a transaction that comes late is overtaken, so that it never is applied.
+ * The persistent reservations of a shared disk in etcd (`/gp/reservation/DISK`), written by this node's target and by
+ * nobody else. Guarantees: a save that resolved is in etcd; none replaces what this process has not seen; after a save
+ * whose outcome is not known, `load` answers what counts for good: a transaction that comes late is overtaken, so that
+ * it never is applied.
  */
 
 import { CodedError } from '../base/errors.ts';

@@ -1,11 +1,12 @@
 /**
- * A logical unit's blocks in a sparse file.
- * Guarantees: an acknowledged write is in the kernel (it survives `kill -9`), one with FUA and everything before a flush is on the disk
- * (fdatasync); what was unmapped or never written reads as zeroes; a read that has to wait for the disk waits in libuv's threads, not
- * on the thread that serves all sessions (inline-io.ts has the exception and its bound).
+ * A logical unit's blocks in a sparse file. Guarantees: an acknowledged write is in the kernel (it survives `kill -9`),
+ * one with FUA and everything before a flush is on the disk (fdatasync); what was unmapped or never written reads as
+ * zeroes; a read that has to wait for the disk waits in libuv's threads, not on the thread that serves all sessions
+ * (inline-io.ts has the exception and its bound).
  *
- * Holes: Node reaches no fallocate(2). Long ranges are given back by util-linux' `fallocate --punch-hole`, one process at a time; short
- * ones, and all of them where that program or the file system cannot, are overwritten with zeroes. Both read the same.
+ * Holes: Node reaches no fallocate(2). Long ranges are given back by util-linux' `fallocate --punch-hole`, one process
+ * at a time; short ones, and all of them where that program or the file system cannot, are overwritten with zeroes.
+ * Both read the same.
  */
 import {
   constants,
@@ -37,7 +38,10 @@ const UNMAP_WAITING_MAX = 1024;
 /** A file and its geometry. */
 export interface FileStoreOptions {
   readonly path: string;
-  /** A multiple of the block size. A file that does not exist is made, sparse and private; one that does must be of this size. */
+  /**
+   * A multiple of the block size. A file that does not exist is made, sparse and private; one that does must be of this
+   * size.
+   */
   readonly sizeBytes: number;
   readonly blockBytes: 512 | 4096;
 }
@@ -153,7 +157,9 @@ export class FileStore implements BackingStore {
     return { blockCount: this.blockCount - lba, isMapped: stats.blocks > 0 };
   }
 
-  /** Memory that nobody else has. Small pieces share a slab: an allocation of their own would cost more than the read. */
+  /**
+   * Memory that nobody else has. Small pieces share a slab: an allocation of their own would cost more than the read.
+   */
   #room(length: number): Uint8Array {
     if (length > SLAB_BYTES / 16) return Buffer.allocUnsafeSlow(length);
     if (this.#slabAt + length > SLAB_BYTES) {

@@ -1,9 +1,9 @@
 /**
- * Whether a small read or write may be done synchronously, on the thread that serves all sessions. Node reaches no preadv2(RWF_NOWAIT)
- * and no mincore, so it cannot be asked whether a page is in the cache; what was slow can be seen.
- * Guarantees: after a synchronous operation that waited for the disk, the following ones are asynchronous for a time that doubles with each
- * such event (20 ms to 2 s) and starts again after many quick ones: a file larger than memory costs other sessions at most one disk
- * access in each of these times, not one per read.
+ * Whether a small read or write may be done synchronously, on the thread that serves all sessions. Node reaches no
+ * preadv2(RWF_NOWAIT) and no mincore, so it cannot be asked whether a page is in the cache; what was slow can be seen.
+ * Guarantees: after a synchronous operation that waited for the disk, the following ones are asynchronous for a time
+ * that doubles with each such event (20 ms to 2 s) and starts again after many quick ones: a file larger than memory
+ * costs other sessions at most one disk access in each of these times, not one per read.
  */
 
 /** An operation that took longer than this was not just a copy. */
@@ -16,7 +16,10 @@ const QUICK_IN_A_ROW = 4_096;
 /** What the guess stands on. */
 export interface InlineIoPort {
   monotonicMs(): number;
-  /** Counts disk accesses of this process as far as the kernel tells; a slow operation without one was only a busy processor. */
+  /**
+   * Counts disk accesses of this process as far as the kernel tells; a slow operation without one was only a busy
+   * processor.
+   */
   diskAccesses(): number;
 }
 

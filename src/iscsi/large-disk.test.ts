@@ -1,4 +1,7 @@
-/** Disks of 64 TiB over iSCSI: as a sparse file, wherever a file system takes one that long (tmpfs does; ext4 ends at 16 TiB). */
+/**
+ * Disks of 64 TiB over iSCSI: as a sparse file, wherever a file system takes one that long (tmpfs does; ext4 ends at 16
+ * TiB).
+ */
 import assert from 'node:assert/strict';
 import { mkdtemp, open, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,8 +1,8 @@
 /**
- * The process of a storage node that serves its shared disks: `node main.ts --config FILE`. It is started by the storage service and
- * outlives it; it ends when it is killed, and what was acknowledged is then in the kernel. Guarantees: it serves nobody before it was given a
- * state over its control socket; a change of reservations that was acknowledged is in etcd. Exit status 1: it could not start (the last line
- * of its log says why).
+ * The process of a storage node that serves its shared disks: `node main.ts --config FILE`. It is started by the
+ * storage service and outlives it; it ends when it is killed, and what was acknowledged is then in the kernel.
+ * Guarantees: it serves nobody before it was given a state over its control socket; a change of reservations that was
+ * acknowledged is in etcd. Exit status 1: it could not start (the last line of its log says why).
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -29,7 +29,10 @@ import { EtcdReservations } from './etcd-reservations.ts';
 import { FileStore } from './file-store.ts';
 import { type OpenUnit, SharedTarget } from './shared-target.ts';
 
-/** All shared disks of a cluster are behind one name, whichever VM's target shows them: a guest sees one path to one disk. */
+/**
+ * All shared disks of a cluster are behind one name, whichever VM's target shows them: a guest sees one path to one
+ * disk.
+ */
 const PORT_NAME = 'iqn.2026-11.org.groundplane:disks';
 /** A grant waits so long for its disks to be open. */
 const READY_MS = 3_000;

@@ -1,7 +1,7 @@
 /**
- * `gp target serve`: one file as one logical unit, for every initiator, each initiator name one VM. The target of the storage service
- * without a cluster, for conformance tests and benchmarks. Guarantees: at its end no command runs any more and everything acknowledged
- * is on the disk.
+ * `gp target serve`: one file as one logical unit, for every initiator, each initiator name one VM. The target of the
+ * storage service without a cluster, for conformance tests and benchmarks. Guarantees: at its end no command runs any
+ * more and everything acknowledged is on the disk.
  */
 import { openLogicalUnit } from '../core/scsi/logical-unit.ts';
 import { DeviceServer } from '../core/scsi/target.ts';

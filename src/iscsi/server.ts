@@ -1,8 +1,9 @@
 /**
- * The iSCSI target's sockets: one Connection per initiator's connection, and what all of them share.
- * Guarantees: what one connection holds is bounded (limits.ts), so is their number; nothing a peer sends or does not send ends this process
- * or holds up another connection; a connection that does not log in, or does not take or bring data it owes, is closed at its deadline;
- * `fence` has cut a nexus' connections when it returns, and resolves when no command of theirs runs any more.
+ * The iSCSI target's sockets: one Connection per initiator's connection, and what all of them share. Guarantees: what
+ * one connection holds is bounded (limits.ts), so is their number; nothing a peer sends or does not send ends this
+ * process or holds up another connection; a connection that does not log in, or does not take or bring data it owes, is
+ * closed at its deadline; `fence` has cut a nexus' connections when it returns, and resolves when no command of theirs
+ * runs any more.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -121,9 +122,9 @@ export class IscsiServer {
   }
 
   /**
-   * Cuts the connections of an initiator, those in the middle of log-in included; with `account` only those that logged in by that CHAP
-   * name. Connections are cut when this returns; it resolves when no command of theirs runs any more. Whoever calls it has made
-   * `policyFor` refuse them before.
+   * Cuts the connections of an initiator, those in the middle of log-in included; with `account` only those that logged
+   * in by that CHAP name. Connections are cut when this returns; it resolves when no command of theirs runs any more.
+   * Whoever calls it has made `policyFor` refuse them before.
    */
   async fence(initiator: string, { account }: { readonly account?: string } = {}): Promise<void> {
     const nexus = normalName(initiator);
@@ -251,7 +252,9 @@ export class IscsiServer {
     if (peer.unsentBytes > LIMITS.unsentBytes) socket.pause();
   }
 
-  /** Everything written is sent, then the connection is closed; the sweep takes care of a peer that does not take it. */
+  /**
+   * Everything written is sent, then the connection is closed; the sweep takes care of a peer that does not take it.
+   */
   #end(peer: Peer, reason: string): void {
     if (peer.isEnding) return;
     peer.isEnding = true;
@@ -282,7 +285,10 @@ export class IscsiServer {
     target.nexusLost(nexus);
   }
 
-  /** Reinstatement (RFC 7143, 6.3.5): a session of the same initiator with the same ISID takes the place of the older one. */
+  /**
+   * Reinstatement (RFC 7143, 6.3.5): a session of the same initiator with the same ISID takes the place of the older
+   * one.
+   */
   #loggedIn(peer: Peer, { who, isid }: { who: LoggedIn; isid: string }): number | null {
     const taken = new Set<number>();
     for (const other of this.#peers) {

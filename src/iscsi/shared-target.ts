@@ -1,9 +1,10 @@
 /**
- * The target of a storage node: every VM with shared disks has an iSCSI target of its own, with its numbers for the disks, and one account
- * for each generation that is admitted. Guarantees: nothing is served but what the last state says; when `apply` has resolved, no command of
- * anything else runs any more; a VM logs in when all of its disks are open, not before; unit attentions are reported to the oldest admitted
- * generation only: the one that runs the guest, until the others are all there is; a generation that is admitted beside one that wrote logs
- * in when it is in the disks' records of cached writes.
+ * The target of a storage node: every VM with shared disks has an iSCSI target of its own, with its numbers for the
+ * disks, and one account for each generation that is admitted. Guarantees: nothing is served but what the last state
+ * says; when `apply` has resolved, no command of anything else runs any more; a VM logs in when all of its disks are
+ * open, not before; unit attentions are reported to the oldest admitted generation only: the one that runs the guest,
+ * until the others are all there is; a generation that is admitted beside one that wrote logs in when it is in the
+ * disks' records of cached writes.
  */
 import { CodedError, messageOf } from '../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../base/ids.ts';
@@ -135,7 +136,10 @@ export class SharedTarget {
     this.#changed();
   }
 
-  /** Resolves when every disk of the VM is open and it may log in; CodedError 'unavailable' with the reason after the deadline. */
+  /**
+   * Resolves when every disk of the VM is open and it may log in; CodedError 'unavailable' with the reason after the
+   * deadline.
+   */
   async ready(vm: VmId, deadlineMs: number): Promise<void> {
     const { clock } = this.#options;
     const endsAtMs = clock.monotonicMs() + deadlineMs;
@@ -300,7 +304,10 @@ export class SharedTarget {
     }
   }
 
-  /** A generation that may have taken over another's memory is in the record before it runs: the next loss of power is then its own. */
+  /**
+   * A generation that may have taken over another's memory is in the record before it runs: the next loss of power is
+   * then its own.
+   */
   #admit(vm: VmId, slot: VmSlot, unit: LogicalUnit): void {
     const { floor, generations } = slot;
     if (generations.length === 0) return;

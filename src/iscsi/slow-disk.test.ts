@@ -1,6 +1,6 @@
 /**
- * A file larger than memory beside one that is in memory, in one process: real server, real files, and a disk that is slow where the file
- * store asks the kernel. Nothing else can be made slow without rights of its own.
+ * A file larger than memory beside one that is in memory, in one process: real server, real files, and a disk that is
+ * slow where the file store asks the kernel. Nothing else can be made slow without rights of its own.
  */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -95,7 +95,10 @@ async function loggedIn(t: TestContext, port: number, name: string): Promise<Soc
   return initiator;
 }
 
-/** The most disk accesses that may hold the thread in this time: one, then one after each penalty, which doubles to its maximum. */
+/**
+ * The most disk accesses that may hold the thread in this time: one, then one after each penalty, which doubles to its
+ * maximum.
+ */
 function blockingMax(elapsedMs: number): number {
   let count = 1;
   let penaltyMs = PENALTY_MS_MIN;
@@ -136,7 +139,8 @@ test('a file larger than memory holds up another VM by single disk accesses, eve
   assert.ok(disk.blocking >= 2, 'the store tries again from time to time');
   assert.ok(disk.blocking <= blockingMax(elapsedMs), `${disk.blocking} held the thread in ${elapsedMs} ms`);
   assert.ok(slowReads > 4 * disk.blocking, `only ${slowReads} reads of the large file`);
-  // If each of the readers' accesses held the thread, there would be one read of the other VM for all of theirs: a count, whatever the time.
+  // If each of the readers' accesses held the thread, there would be one read of the other VM for all of theirs: a
+  // count, whatever the time.
   const sharePerReader = slowReads / READERS;
   assert.ok(quickReads > 2 * sharePerReader, `${quickReads} reads beside ${slowReads} of the large file`);
 });

@@ -1,7 +1,7 @@
 /**
- * What belongs to a disk that is served alone, in a file beside it: `FILE.unit.json` with the unit's identity and its persistent
- * reservations. Guarantees: the identity never changes once the file is there; an acknowledged reservation survives power loss.
- * In a cluster both are in etcd.
+ * What belongs to a disk that is served alone, in a file beside it: `FILE.unit.json` with the unit's identity and its
+ * persistent reservations. Guarantees: the identity never changes once the file is there; an acknowledged reservation
+ * survives power loss. In a cluster both are in etcd.
  */
 import { randomUUID } from 'node:crypto';
 import { CodedError } from '../base/errors.ts';

@@ -1,8 +1,8 @@
 /**
- * The API in the user's network namespace: connections to a loopback port are piped, as they are (TLS stays end to end),
- * to the socket of a control node. Guarantees: a node that is dead, or does not answer the first bytes, is passed over as
- * long as another one may; a slow reader slows its writer; the number of connections is bounded, and clients that say nothing, or are not answered,
- * have a share of their own and a deadline.
+ * The API in the user's network namespace: connections to a loopback port are piped, as they are (TLS stays end to
+ * end), to the socket of a control node. Guarantees: a node that is dead, or does not answer the first bytes, is passed
+ * over as long as another one may; a slow reader slows its writer; the number of connections is bounded, and clients
+ * that say nothing, or are not answered, have a share of their own and a deadline.
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -29,8 +29,8 @@ export interface ApiProxy {
 }
 
 /**
- * Listens on 127.0.0.1 at the first of `ports` that is free (0: any) and serves from `socketPaths`. CodedError 'conflict'
- * when none is free.
+ * Listens on 127.0.0.1 at the first of `ports` that is free (0: any) and serves from `socketPaths`. CodedError
+ * 'conflict' when none is free.
  */
 export async function startApiProxy(options: {
   readonly ports: readonly number[];

@@ -32,8 +32,8 @@ export interface RunningLab {
 }
 
 /**
- * Carries out a fault and returns what it returns. CodedError 'unavailable' when no cluster runs in `dir`; the errors of
- * `injectFault`; 'deadline'.
+ * Carries out a fault and returns what it returns. CodedError 'unavailable' when no cluster runs in `dir`; the errors
+ * of `injectFault`; 'deadline'.
  */
 export function labCall(dir: string, labRequest: LabRequest, signal?: AbortSignal): Promise<unknown> {
   const layout = labLayout(dir);
@@ -58,8 +58,9 @@ export async function readRunning(layout: LabLayout): Promise<RunningLab | undef
 }
 
 /**
- * The argv with which a terminal gets a program (a shell) on a machine: through the room's namespaces into the machine's.
- * Needs the user who started the cluster. CodedError 'unavailable' when none runs, 'conflict' when the machine is off.
+ * The argv with which a terminal gets a program (a shell) on a machine: through the room's namespaces into the
+ * machine's. Needs the user who started the cluster. CodedError 'unavailable' when none runs, 'conflict' when the
+ * machine is off.
  */
 export async function enterMachineArgv(
   dir: string,

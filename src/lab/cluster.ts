@@ -1,6 +1,7 @@
 /**
- * A running one-machine cluster, inside its room: machines, links, processes, and what faults do to them. Guarantees: start
- * is over when every role answers, or fails naming the one that does not and what its log says; end leaves no process.
+ * A running one-machine cluster, inside its room: machines, links, processes, and what faults do to them. Guarantees:
+ * start is over when every role answers, or fails naming the one that does not and what its log says; end leaves no
+ * process.
  */
 
 import { rm } from 'node:fs/promises';
@@ -60,8 +61,8 @@ export interface ClusterOptions {
 }
 
 /**
- * The machines of a cluster and the processes on them. `start` once; then faults, on machines that `spec` found by name; `end`
- * may be called at any time, and does nothing the second time.
+ * The machines of a cluster and the processes on them. `start` once; then faults, on machines that `spec` found by
+ * name; `end` may be called at any time, and does nothing the second time.
  */
 export class LabCluster {
   readonly machines: readonly MachineSpec[];
@@ -293,7 +294,10 @@ export class LabCluster {
     );
   }
 
-  /** Resolves when the API shows every host's agent and every storage node alive; a host that it does not know any more was removed. */
+  /**
+   * Resolves when the API shows every host's agent and every storage node alive; a host that it does not know any more
+   * was removed.
+   */
   async #seenAlive(fresh: readonly MachineSpec[], signal: AbortSignal): Promise<void> {
     if (this.#options.bare) return;
     let missing: readonly string[] = [];

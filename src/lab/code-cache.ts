@@ -1,7 +1,8 @@
 /**
- * Where the compiled code of a cluster's programs is kept: beside the packages, for all clusters of whoever may write there (what `gp`
- * itself compiles is there, too), else in the cluster's own directory. Node keeps an entry for each source and checks it against the
- * source's text; it replaces entries whole, so that clusters side by side disturb nobody.
+ * Where the compiled code of a cluster's programs is kept: beside the packages, for all clusters of whoever may write
+ * there (what `gp` itself compiles is there, too), else in the cluster's own directory. Node keeps an entry for each
+ * source and checks it against the source's text; it replaces entries whole, so that clusters side by side disturb
+ * nobody.
  */
 
 import { accessSync, constants, mkdirSync } from 'node:fs';

@@ -1,7 +1,8 @@
 /**
- * Compiles the roles' programs into the cache of compiled code before the first of them starts. Without it each of them would load the
- * stripper of types (about 19 MB that a process never gives back) and hold the parsed sources (about 10 MB) for as long as it
- * lives. Guarantees: a failure costs memory, nothing else; done once for each version of the programs and of Node.
+ * Compiles the roles' programs into the cache of compiled code before the first of them starts. Without it each of them
+ * would load the stripper of types (about 19 MB that a process never gives back) and hold the parsed sources (about 10
+ * MB) for as long as it lives. Guarantees: a failure costs memory, nothing else; done once for each version of the
+ * programs and of Node.
  */
 
 import { createHash } from 'node:crypto';

@@ -1,6 +1,7 @@
 /**
- * The outer process of `gp up --detach`, in a session of its own. It gets its options over the IPC channel of its parent,
- * reports progress there until the cluster is ready, and lives until SIGTERM (orderly end; a second one: at once).
+ * The outer process of `gp up --detach`, in a session of its own. It gets its options over the IPC channel of its
+ * parent, reports progress there until the cluster is ready, and lives until SIGTERM (orderly end; a second one: at
+ * once).
  */
 
 import { appendFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * The faults that can be injected, as one table: what each is for, what it may be done to, how it is done and what undoes
- * it. Guarantees: arguments are checked before anything is done; every fault can be undone by `restore`.
+ * The faults that can be injected, as one table: what each is for, what it may be done to, how it is done and what
+ * undoes it. Guarantees: arguments are checked before anything is done; every fault can be undone by `restore`.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -222,8 +222,8 @@ export interface MachineStatus {
 }
 
 /**
- * Checks a request and carries it out. CodedError 'bad-input' for an unknown verb or argument, 'not-found' for a machine
- * that does not exist, 'conflict' for one that is off.
+ * Checks a request and carries it out. CodedError 'bad-input' for an unknown verb or argument, 'not-found' for a
+ * machine that does not exist, 'conflict' for one that is off.
  */
 export async function injectFault(lab: Lab, verb: string, args: FaultArguments): Promise<unknown> {
   if (!isFaultName(verb)) {

@@ -1,4 +1,6 @@
-/** The lab with stand-ins in the place of the roles: what faults do to machines, links and processes, and what is left. */
+/**
+ * The lab with stand-ins in the place of the roles: what faults do to machines, links and processes, and what is left.
+ */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';

@@ -61,7 +61,10 @@ export interface LabLayout {
 /** A machine's `runDir`: on a file system in memory that is gone when the machine is off. */
 export const MACHINE_RUN_DIR = '/run/groundplane';
 
-/** Where a storage node's pool (DIR/machines/NAME/pool) is on the machine itself: every directory above it can be passed by others. */
+/**
+ * Where a storage node's pool (DIR/machines/NAME/pool) is on the machine itself: every directory above it can be passed
+ * by others.
+ */
 export const MACHINE_POOL_DIR = '/run/pool';
 
 /**

@@ -1,7 +1,8 @@
 /**
  * A machine of the cluster: network, process, mount and host-name namespaces of its own with an init in them.
  * Guarantees: everything that runs on it is in its process namespace, so that killing its init ends all of it at one
- * moment; its /run is in memory; it has a boot id of its own, new at every boot; of the cluster's directory it sees its own part, not the other machines'.
+ * moment; its /run is in memory; it has a boot id of its own, new at every boot; of the cluster's directory it sees its
+ * own part, not the other machines'.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -28,7 +29,8 @@ export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[]
 
 /**
  * The kernel's patience, cut so that a peer that vanished is noticed within seconds: unanswered data after about 6 s
- * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s. Not of a host: there the agent does it.
+ * (RTO 0.2 s doubled 4 times), unanswered SYNs after 7 s, idle connections with keepalive after 5 + 3 s. Not of a host:
+ * there the agent does it.
  */
 const PATIENCE_SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/tcp_retries2', '4'],

@@ -88,9 +88,9 @@ interface StoredCluster {
 }
 
 /**
- * Starts a cluster in this process; resolves when every role answers. Throws CodedError: 'conflict' when one runs in `dir`
- * or the shape cannot be changed so, 'bad-input', 'not-installed', 'forbidden', 'deadline' when a role does not answer;
- * or the signal's reason. In every case nothing of it is left running.
+ * Starts a cluster in this process; resolves when every role answers. Throws CodedError: 'conflict' when one runs in
+ * `dir` or the shape cannot be changed so, 'bad-input', 'not-installed', 'forbidden', 'deadline' when a role does not
+ * answer; or the signal's reason. In every case nothing of it is left running.
  */
 export async function startLab(
   options: LabOptions,

@@ -1,6 +1,6 @@
 /**
- * Whether this machine can run a one-machine cluster at all, before anything is made. Guarantees: what is missing is named
- * together with the command that brings it.
+ * Whether this machine can run a one-machine cluster at all, before anything is made. Guarantees: what is missing is
+ * named together with the command that brings it.
  */
 
 import { access, constants } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * What the outer process and the room say to each other: lines of JSON on the room's standard input and output. The end of
- * the room's input means that the outer process is gone: the room ends at once.
+ * What the outer process and the room say to each other: lines of JSON on the room's standard input and output. The end
+ * of the room's input means that the outer process is gone: the room ends at once.
  */
 
 import type { WireError } from './client.ts';

@@ -1,7 +1,7 @@
 /**
- * The room: the program that runs a one-machine cluster inside namespaces of its own, where it is the child of the init.
- * Guarantees: it ends when it is told to, or when the outer process is gone; its end is the end of its process namespace,
- * and with that of everything in the room.
+ * The room: the program that runs a one-machine cluster inside namespaces of its own, where it is the child of the
+ * init. Guarantees: it ends when it is told to, or when the outer process is gone; its end is the end of its process
+ * namespace, and with that of everything in the room.
  */
 
 import { readFileSync } from 'node:fs';
@@ -24,8 +24,8 @@ const say = (line: string): void => tell({ event: 'say', line });
 /** Settings of the room's own network namespace; those that a kernel does not have are left out. */
 const SYSCTLS: readonly (readonly [string, string])[] = [
   ['net/ipv4/ip_forward', '1'],
-  // Machines made from now on have small tables of connections of their own: else each listing (a fence makes two) walks the host's, which
-  // is sized by its memory, for 3 to 5 ms.
+  // Machines made from now on have small tables of connections of their own: else each listing (a fence makes two)
+  // walks the host's, which is sized by its memory, for 3 to 5 ms.
   ['net/ipv4/tcp_child_ehash_entries', '1024'],
   ['net/ipv6/conf/default/disable_ipv6', '1'],
   ...BRIDGE_SYSCTLS,

@@ -1,8 +1,9 @@
 /**
  * Keeps the processes of the roles running on their machines, as an init system would: started again with growing
- * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault holds dead stays dead until
- * it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that
- * stands still for longer than it may, before its first sign of life or after, is ended and started anew (os/heartbeat.ts).
+ * pauses when they end, their output kept in bounded logs. Guarantees: a process that a fault holds dead stays dead
+ * until it is released, and one that a fault froze stays frozen; one that was stopped is never started again; one that
+ * stands still for longer than it may, before its first sign of life or after, is ended and started anew
+ * (os/heartbeat.ts).
  */
 
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';

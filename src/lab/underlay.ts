@@ -80,8 +80,8 @@ export async function plugIn(machine: MachineSpec, pid: number): Promise<void> {
 }
 
 /**
- * Takes a dead machine's ports away; the kernel does it too, some time after the last process of the machine. The two may meet at one port,
- * and `ip` then fails in one of several ways: what counts is that no port is left.
+ * Takes a dead machine's ports away; the kernel does it too, some time after the last process of the machine. The two
+ * may meet at one port, and `ip` then fails in one of several ways: what counts is that no port is left.
  */
 export async function unplug(machine: MachineSpec): Promise<void> {
   const deleted = await tryRun(['ip', '-force', '-batch', '-'], {

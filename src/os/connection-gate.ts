@@ -80,9 +80,9 @@ export class ConnectionGate<Rank extends string> {
   }
 
   /**
-   * Counts a connection in a rank's share from now on; its deadline no longer applies. `peer` names the identity that was
-   * proved. Returns false if there is no room for it: the connection is destroyed. A connection that has a rank already,
-   * or was not admitted here, stays as it is.
+   * Counts a connection in a rank's share from now on; its deadline no longer applies. `peer` names the identity that
+   * was proved. Returns false if there is no room for it: the connection is destroyed. A connection that has a rank
+   * already, or was not admitted here, stays as it is.
    */
   prove(socket: Socket, rank: Rank, peer: string): boolean {
     const held = this.#strangers.get(socket);

@@ -24,8 +24,8 @@ export function lateBy({ startedMs, deadlineMs }: { readonly startedMs: number; 
 }
 
 /**
- * Calls `callback` once, `deadlineMs` from now, after one more turn of the event loop's poll phase: when the process was
- * stalled, what arrived meanwhile is handled before the deadline is declared. Returns the function that cancels it.
+ * Calls `callback` once, `deadlineMs` from now, after one more turn of the event loop's poll phase: when the process
+ * was stalled, what arrived meanwhile is handled before the deadline is declared. Returns the function that cancels it.
  */
 export function onDeadline(deadlineMs: number, callback: (lateByMs: number) => void): () => void {
   const startedMs = monotonicMs();

@@ -92,7 +92,10 @@ export async function readTextBounded(path: string, sizeBytesMax: number): Promi
   }
 }
 
-/** The text of an open file, read from where it stands; null where it has more than `sizeBytesMax` bytes, whatever length it says it has. */
+/**
+ * The text of an open file, read from where it stands; null where it has more than `sizeBytesMax` bytes, whatever
+ * length it says it has.
+ */
 export async function readHandleBounded(file: FileHandle, sizeBytesMax: number): Promise<string | null> {
   const buffer = Buffer.alloc(sizeBytesMax + 1);
   for (let sizeBytes = 0; sizeBytes <= sizeBytesMax; ) {
@@ -104,8 +107,8 @@ export async function readHandleBounded(file: FileHandle, sizeBytesMax: number):
 }
 
 /**
- * The JSON in a file, unchecked; undefined when absent. CodedError 'too-large' beyond `sizeBytesMax` (1 MiB by default),
- * 'bad-input' when it is not JSON.
+ * The JSON in a file, unchecked; undefined when absent. CodedError 'too-large' beyond `sizeBytesMax` (1 MiB by
+ * default), 'bad-input' when it is not JSON.
  */
 export async function readJsonFile(path: string, sizeBytesMax = 1024 * 1024): Promise<unknown> {
   const text = await readTextBounded(path, sizeBytesMax);

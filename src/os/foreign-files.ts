@@ -1,7 +1,7 @@
 /**
- * Files in a directory that a less trusted user owns, touched by a more privileged process. Guarantees: no symbolic link
- * is followed and only regular files are opened, so that nothing blocks (a FIFO) and nothing outside of the directory is
- * read, written, given away or deleted, whatever that user does meanwhile.
+ * Files in a directory that a less trusted user owns, touched by a more privileged process. Guarantees: no symbolic
+ * link is followed and only regular files are opened, so that nothing blocks (a FIFO) and nothing outside of the
+ * directory is read, written, given away or deleted, whatever that user does meanwhile.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rm } from 'node:fs/promises';
@@ -29,8 +29,8 @@ export async function openForeign(path: string, flags: number = constants.O_RDON
 }
 
 /**
- * Gives a regular file to a user. CodedError 'failed' if the file has a second name (hard link): that name may belong to
- * somebody else.
+ * Gives a regular file to a user. CodedError 'failed' if the file has a second name (hard link): that name may belong
+ * to somebody else.
  */
 export async function giveForeign(path: string, uid: number): Promise<void> {
   const file = await openForeign(path);
@@ -61,7 +61,9 @@ export async function removeForeign(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }
 
-/** Takes a directory, and those in it, from their owner, from the top down: then nobody else can rename anything there. */
+/**
+ * Takes a directory, and those in it, from their owner, from the top down: then nobody else can rename anything there.
+ */
 async function takeOver(path: string, levelsLeft: number): Promise<void> {
   let directory: FileHandle;
   try {

@@ -13,7 +13,9 @@ import { HEARTBEAT, HELD } from './heartbeat.ts';
 const MODULE = new URL('heartbeat.ts', import.meta.url).href;
 const EVERY_MS = 20;
 
-/** A process that beats on file descriptor 3, lives for as long as it is let, and does `then` when it is told something. */
+/**
+ * A process that beats on file descriptor 3, lives for as long as it is let, and does `then` when it is told something.
+ */
 function beating(then: string) {
   const script = `
     const { startHeartbeat, holdHeartbeat } = await import('${MODULE}');

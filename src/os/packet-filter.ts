@@ -21,7 +21,10 @@ export class PacketFilter {
   #waiting: Script | null = null;
   #failure = '';
 
-  /** `onFailure` is told why a filter could not be set up, once for each reason. `load`, for tests: what nft does with a script. */
+  /**
+   * `onFailure` is told why a filter could not be set up, once for each reason. `load`, for tests: what nft does with a
+   * script.
+   */
   constructor(onFailure: (reason: string) => void, load: (script: string) => Promise<unknown> = nft) {
     this.#onFailure = onFailure;
     this.#load = load;

@@ -1,7 +1,8 @@
 /**
  * The operating system's list of processes (/proc): where the agent finds what runs, because it remembers nothing.
- * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as gone, but not while
- * one of its threads lives: a killed process whose main thread has ended may have a write under way in the kernel (`Zl` in ps).
+ * Guarantees: a process is named by pid and start time, so that a reused pid is never signalled; a zombie counts as
+ * gone, but not while one of its threads lives: a killed process whose main thread has ended may have a write under way
+ * in the kernel (`Zl` in ps).
  */
 
 import { readdirSync, readFileSync } from 'node:fs';

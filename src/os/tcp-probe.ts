@@ -1,6 +1,6 @@
 /**
- * One TCP connection attempt, told in the terms a verdict needs. Guarantees: `accepted` and `refused` were said by the peer's kernel;
- * `silent` is only said by a prober that was itself running in time, else `void`.
+ * One TCP connection attempt, told in the terms a verdict needs. Guarantees: `accepted` and `refused` were said by the
+ * peer's kernel; `silent` is only said by a prober that was itself running in time, else `void`.
  */
 import { connect } from 'node:net';
 import { monotonicMs } from './monotonic.ts';

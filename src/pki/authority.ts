@@ -1,7 +1,7 @@
 /**
- * The cluster's certificate authority: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256, one level deep.
- * Guarantees: a certificate says only what the authority decided, whatever a request asked for; it is valid five minutes
- * into the past for clocks that differ, and never longer than its authority; serial numbers are positive and random.
+ * The cluster's certificate authority: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256, one level deep. Guarantees: a
+ * certificate says only what the authority decided, whatever a request asked for; it is valid five minutes into the
+ * past for clocks that differ, and never longer than its authority; serial numbers are positive and random.
  */
 
 // First: @peculiar/x509 needs the metadata API when it is loaded.
@@ -154,8 +154,8 @@ async function leafExtensions(
   ];
   return [
     new BasicConstraintsExtension(false, undefined, true),
-    // Not critical: QEMU releases without a late fix (7.2.22 has it) refuse a critical one without keyEncipherment, which
-    // RFC 8813 forbids for ECDSA keys.
+    // Not critical: QEMU releases without a late fix (7.2.22 has it) refuse a critical one without keyEncipherment,
+    // which RFC 8813 forbids for ECDSA keys.
     new KeyUsagesExtension(KeyUsageFlags.digitalSignature, false),
     new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth], false),
     new SubjectAlternativeNameExtension(names, false),

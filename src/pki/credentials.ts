@@ -17,9 +17,9 @@ export interface Credentials {
 const PEM_BYTES_MAX = 64 * 1024;
 
 /**
- * Public: the group ffdhe2048 (RFC 7919, appendix A.1) as PKCS #3. QEMU makes a group of its own for every server that finds
- * none (crypto/tlscreds.c, 7.2), which takes 0.1 to 3 s of processor time at each start of a QEMU or a storage daemon;
- * our handshakes use elliptic curves all the same.
+ * Public: the group ffdhe2048 (RFC 7919, appendix A.1) as PKCS #3. QEMU makes a group of its own for every server that
+ * finds none (crypto/tlscreds.c, 7.2), which takes 0.1 to 3 s of processor time at each start of a QEMU or a storage
+ * daemon; our handshakes use elliptic curves all the same.
  */
 const DH_PARAMETERS_PEM = `-----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
@@ -32,8 +32,9 @@ ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
 `;
 
 /**
- * Writes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem and dh-params.pem: the same certificate
- * for both roles, because who one is does not depend on who called. `owner` gives all of it to the user QEMU runs as.
+ * Writes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem and dh-params.pem: the same
+ * certificate for both roles, because who one is does not depend on who called. `owner` gives all of it to the user
+ * QEMU runs as.
  */
 export async function writeCredentials(
   directory: string,
@@ -54,7 +55,9 @@ export async function writeCredentials(
   await Promise.all(files.map(write));
 }
 
-/** Reads what `writeCredentials` wrote; undefined when there is none, CodedError 'failed' when part of it is missing. */
+/**
+ * Reads what `writeCredentials` wrote; undefined when there is none, CodedError 'failed' when part of it is missing.
+ */
 export async function readCredentials(directory: string): Promise<Credentials | undefined> {
   const [caPem, certPem, keyPem] = await Promise.all(
     ['ca-cert.pem', 'client-cert.pem', 'client-key.pem'].map((name) =>

@@ -69,7 +69,10 @@ export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {
   return identity;
 }
 
-/** With TLS 1.3 the peer of a connection stays who it is; to take its certificate apart for every request takes a quarter of a millisecond. */
+/**
+ * With TLS 1.3 the peer of a connection stays who it is; to take its certificate apart for every request takes a
+ * quarter of a millisecond.
+ */
 const identities = new WeakMap<TLSSocket, PeerIdentity>();
 
 /** SHA-256 of the certificate's DER form, base64url: what a join token pins. */

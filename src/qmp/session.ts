@@ -46,8 +46,8 @@ const EVENT_QUEUE_MAX = 1024;
 const UNKNOWN_OUTCOME = 'Whether QEMU carried it out is unknown: look before repeating it.';
 
 /**
- * A negotiated conversation: made by `open`, ended by `close` or by QEMU, then `closed` settles and every command is refused
- * with CodedError 'unavailable'. Commands may be in flight side by side; replies need not come in their order.
+ * A negotiated conversation: made by `open`, ended by `close` or by QEMU, then `closed` settles and every command is
+ * refused with CodedError 'unavailable'. Commands may be in flight side by side; replies need not come in their order.
  */
 export class QmpSession {
   /** Settles with the reason when the session has ended; never rejects. */
@@ -60,7 +60,10 @@ export class QmpSession {
   readonly #text = new StringDecoder('utf8');
   #greeted = Promise.withResolvers<QmpGreeting>();
   #settleClosed: (reason: CodedError) => void;
-  /** Commands that are not being written yet; and how many the stream has not taken, these among them: at most pendingMax. */
+  /**
+   * Commands that are not being written yet; and how many the stream has not taken, these among them: at most
+   * pendingMax.
+   */
   readonly #outbox: string[] = [];
   #untaken = 0;
   #writing = false;
@@ -85,9 +88,9 @@ export class QmpSession {
   }
 
   /**
-   * Waits for the greeting and negotiates; out-of-band execution is enabled if offered. The stream belongs to the session
-   * from now on and is destroyed when this fails. CodedError 'deadline' when QEMU is silent, 'unavailable' when the stream
-   * ends or what comes is not QMP; or the signal's reason.
+   * Waits for the greeting and negotiates; out-of-band execution is enabled if offered. The stream belongs to the
+   * session from now on and is destroyed when this fails. CodedError 'deadline' when QEMU is silent, 'unavailable' when
+   * the stream ends or what comes is not QMP; or the signal's reason.
    */
   static async open(stream: Duplex, options: SessionOptions): Promise<QmpSession> {
     const session = new QmpSession(stream, options);
@@ -245,9 +248,10 @@ export class QmpSession {
   }
 
   /**
-   * Writes what waits as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor one byte
-   * per readiness of the socket and forgets what gnutls has already decrypted: what ends with its TLS record is never
-   * read to its end. With the last character in a record of its own, the socket stays readable until the rest is consumed.
+   * Writes what waits as two writes, its last character alone, one after the other. QEMU before 8.0 reads a TLS monitor
+   * one byte per readiness of the socket and forgets what gnutls has already decrypted: what ends with its TLS record
+   * is never read to its end. With the last character in a record of its own, the socket stays readable until the rest
+   * is consumed.
    */
   #write(): void {
     const lines = this.#end === undefined ? this.#outbox.splice(0) : [];

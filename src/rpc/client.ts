@@ -1,7 +1,7 @@
 /**
- * The client of a cluster process's JSON service. Guarantees: the peer is exactly the expected identity or nothing is sent;
- * every call ends at its deadline; what the peer refused comes back as the same CodedError, and a peer that cannot be
- * reached is 'unavailable' or 'deadline'.
+ * The client of a cluster process's JSON service. Guarantees: the peer is exactly the expected identity or nothing is
+ * sent; every call ends at its deadline; what the peer refused comes back as the same CodedError, and a peer that
+ * cannot be reached is 'unavailable' or 'deadline'.
  */
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
@@ -105,7 +105,10 @@ export class RpcClient {
     }
   }
 
-  /** Opens a body as a stream; the deadline is for its beginning, the rest is bounded by `signal` and by 60 s of silence. */
+  /**
+   * Opens a body as a stream; the deadline is for its beginning, the rest is bounded by `signal` and by 60 s of
+   * silence.
+   */
   async download(
     path: string,
     { deadlineMs, signal }: { readonly deadlineMs: number; readonly signal?: AbortSignal | undefined },
@@ -226,7 +229,8 @@ export class RpcClient {
         path,
         headers: { 'content-length': sizeBytes, ...(sizeBytes > 0 ? { 'content-type': 'application/json' } : {}) },
       });
-      // Destroying the request takes its connection along: an answer that comes late is never taken for the next call's.
+      // Destroying the request takes its connection along: an answer that comes late is never taken for the next
+      // call's.
       const onAbort = (): void => void request.destroy();
       signal.addEventListener('abort', onAbort, { once: true });
       request.once('close', () => signal.removeEventListener('abort', onAbort));

@@ -1,7 +1,7 @@
 /**
- * The proof that a machine that joins is at the addresses that it says: while it joins, it answers challenges there with
- * a signature by the key that it wants certified. Guarantees: a signature is of no use for anything else, because it is
- * over a text of this protocol; a peer that says nothing, or too much, is cut off.
+ * The proof that a machine that joins is at the addresses that it says: while it joins, it answers challenges there
+ * with a signature by the key that it wants certified. Guarantees: a signature is of no use for anything else, because
+ * it is over a text of this protocol; a peer that says nothing, or too much, is cut off.
  *
  *   control node   NONCE (64 hexadecimal digits), line feed
  *   machine        its signature (ECDSA over SHA-256, DER, in base64) of the text of `textOf`, line feed

@@ -1,6 +1,6 @@
 /**
- * How a machine joins the cluster. Guarantees: its key is made here and never leaves; the token's secret is only told to a
- * server whose certificate is of the authority that the token pins, and that is a control node.
+ * How a machine joins the cluster. Guarantees: its key is made here and never leaves; the token's secret is only told
+ * to a server whose certificate is of the authority that the token pins, and that is a control node.
  */
 
 import { request as httpsRequest } from 'node:https';
@@ -63,8 +63,9 @@ export async function loadOrJoin(directory: string, join: () => Promise<Joined>)
 }
 
 /**
- * Joins by the first control node that can be reached. CodedError 'unauthorized' when the token is refused, 'forbidden' when
- * a server is not of the token's cluster, 'unavailable' when none answers. The token is used up when this succeeds.
+ * Joins by the first control node that can be reached. CodedError 'unauthorized' when the token is refused, 'forbidden'
+ * when a server is not of the token's cluster, 'unavailable' when none answers. The token is used up when this
+ * succeeds.
  */
 export async function joinCluster(options: JoinOptions): Promise<Joined> {
   const token = parseJoinToken(options.token);

@@ -2,8 +2,8 @@
 import { CodedError } from '../base/errors.ts';
 
 /**
- * Refuses to join with an address that is on no interface of this machine: `addresses` by network, as configured; `own` are those of the
- * interfaces. CodedError 'not-found', since an interface may get its address later.
+ * Refuses to join with an address that is on no interface of this machine: `addresses` by network, as configured; `own`
+ * are those of the interfaces. CodedError 'not-found', since an interface may get its address later.
  */
 export function demandOwnAddresses(addresses: Readonly<Record<string, string>>, own: readonly string[]): void {
   const strange = Object.entries(addresses).filter(([, address]) => !own.includes(address));

@@ -1,9 +1,9 @@
 /**
- * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; a missing field or a value
- * out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
+ * Parsers for JSON that somebody else wrote. Guarantees: what comes out has exactly the declared shape; a missing field
+ * or a value out of its range is CodedError 'bad-input' whose message names the place (`disks[0].port`).
  *
- * People's input and files are read with `object`: an unknown field is a mistake and refused. What a process of another version
- * says is read with `openObject`, and its orders with `order`: docs/decisions/0011-versions-side-by-side.md.
+ * People's input and files are read with `object`: an unknown field is a mistake and refused. What a process of another
+ * version says is read with `openObject`, and its orders with `order`: docs/decisions/0011-versions-side-by-side.md.
  */
 
 import { CodedError } from '../base/errors.ts';
@@ -107,8 +107,9 @@ export function openObject<Shape extends Record<string, Parser<unknown>>>(
 const parseNeeds = arrayOf(text({ charsMax: 60, pattern: /^[a-z0-9-]+$/ }), { itemsMax: 100 });
 
 /**
- * An order: an open object that may say in `needs` which features its receiver must have to carry it out. CodedError 'unsupported'
- * for one that is not in `features`, before anything else of the order is looked at: a newer version may have changed all the rest.
+ * An order: an open object that may say in `needs` which features its receiver must have to carry it out. CodedError
+ * 'unsupported' for one that is not in `features`, before anything else of the order is looked at: a newer version may
+ * have changed all the rest.
  */
 export function order<Shape extends Record<string, Parser<unknown>>>(
   shape: Shape,
@@ -132,14 +133,17 @@ export function optional<T>(inner: Parser<T>): Parser<T | undefined> {
   return (value, at) => (value === undefined ? undefined : inner(value, at));
 }
 
-/** A field that an older version does not send; `absent` stands for what that version means. Never for what is evidence or intent. */
+/**
+ * A field that an older version does not send; `absent` stands for what that version means. Never for what is evidence
+ * or intent.
+ */
 export function added<T>(inner: Parser<T>, absent: T): Parser<T> {
   return (value, at) => (value === undefined ? absent : inner(value, at));
 }
 
 /**
- * An open object told apart by its field `kind`: `byKind({ blank: {}, content: { base64: … } })`. The result is typed by the
- * caller's parser annotation, as a union of the members.
+ * An open object told apart by its field `kind`: `byKind({ blank: {}, content: { base64: … } })`. The result is typed
+ * by the caller's parser annotation, as a union of the members.
  */
 export function byKind<Members extends Record<string, Record<string, Parser<unknown>>>>(
   members: Members,

@@ -1,7 +1,7 @@
 /**
- * A JSON service over HTTPS with mutual TLS, for the cluster's own processes.
- * Guarantees: no handler runs for a peer whose certificate is not of this cluster and of a kind the route allows; a body is
- * read only up to the route's bound; every failure is an answer in problem+json; `close` ends within its deadline.
+ * A JSON service over HTTPS with mutual TLS, for the cluster's own processes. Guarantees: no handler runs for a peer
+ * whose certificate is not of this cluster and of a kind the route allows; a body is read only up to the route's bound;
+ * every failure is an answer in problem+json; `close` ends within its deadline.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';

@@ -1,9 +1,9 @@
 /**
- * A whole cluster in memory: the code of production (controllers, elections, store, storage services, agents) over simulated time,
- * networks, etcd, machines, QEMUs and disks.
+ * A whole cluster in memory: the code of production (controllers, elections, store, storage services, agents) over
+ * simulated time, networks, etcd, machines, QEMUs and disks.
  *
- * Guarantees: deterministic: the same seed and the same calls give the same trace and log. It knows nothing of how decisions are
- * made; what is right is judged by core/check and by `disorder`.
+ * Guarantees: deterministic: the same seed and the same calls give the same trace and log. It knows nothing of how
+ * decisions are made; what is right is judged by core/check and by `disorder`.
  */
 import { CodedError } from '../base/errors.ts';
 import type { HostName, StorageName, Term, VmId } from '../base/ids.ts';
@@ -143,7 +143,8 @@ export class SimCluster implements Topology {
   accuse(rule: string, what: string): void {
     const isSpoiled = (prefix: string): boolean => [...this.#spoiled].some((key) => key.startsWith(prefix));
     if (PLACEMENT_RULES.has(rule) && isSpoiled(PREFIX.vm)) return;
-    // A leader that began to lead while the record of a host could not be read does not know that the host was given up, nor its tunnel.
+    // A leader that began to lead while the record of a host could not be read does not know that the host was given
+    // up, nor its tunnel.
     if (rule === 'P1-lost-tunnels-dropped' && isSpoiled(PREFIX.host)) return;
     this.violations.push({ rule, at: this.now, what });
     this.say(() => `VIOLATION ${rule}: ${what}`);
@@ -441,7 +442,10 @@ export class SimCluster implements Topology {
     this.note({ kind: 'commit', by: transaction === null ? 'people' : writerOf(transaction), changes });
   }
 
-  /** A leader's own checkers report what they found in an event: what they find is true, and broken, or it is a fault of theirs. */
+  /**
+   * A leader's own checkers report what they found in an event: what they find is true, and broken, or it is a fault of
+   * theirs.
+   */
   #heedReport(event: WatchEvent): void {
     if (event.type !== 'put' || !event.key.startsWith(PREFIX.event)) return;
     const { kind, message } = JSON.parse(event.kv.value) as EventRecord;

@@ -1,6 +1,6 @@
 /**
- * One run of the simulator: a cluster starts, anything may fail for a while (safety), then everything is repaired and the cluster must
- * converge in bounded time (liveness), with every acknowledged write on its disk.
+ * One run of the simulator: a cluster starts, anything may fail for a while (safety), then everything is repaired and
+ * the cluster must converge in bounded time (liveness), with every acknowledged write on its disk.
  */
 import type { Violation } from '../core/check/trace.ts';
 import { type Line, ScriptPlayer } from './cases/script.ts';
@@ -36,7 +36,10 @@ const START_MS = 30_000;
 const SHARED_FIRST = 12;
 /** How long the first VMs have before anything fails, in ms. */
 const QUIET_MS = 2_500;
-/** How long a cluster in which everything works may take to be in order, in ms: the longest back-off, an election, and a little. */
+/**
+ * How long a cluster in which everything works may take to be in order, in ms: the longest back-off, an election, and a
+ * little.
+ */
 const CONVERGENCE_MS = 120_000;
 /** It must stay in order for so long. */
 const CALM_MS = 4_000;
@@ -63,7 +66,10 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<O
   return { seed, violations, simulatedMs: now, events: cluster.clock.events };
 }
 
-/** Plays a script on a cluster of three control nodes, two storage nodes and three hosts in which nothing else goes wrong. */
+/**
+ * Plays a script on a cluster of three control nodes, two storage nodes and three hosts in which nothing else goes
+ * wrong.
+ */
 export async function runScript(script: {
   readonly seed: number;
   readonly vms: number;
@@ -130,7 +136,9 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   return stuck;
 }
 
-/** At the end somebody reads every disk that a VM has, as a guest that boots would: what was acknowledged must be there. */
+/**
+ * At the end somebody reads every disk that a VM has, as a guest that boots would: what was acknowledged must be there.
+ */
 function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
   for (const { id: vm, generation, spec } of tables.vm.values()) {
     // One that never ran wrote nothing.

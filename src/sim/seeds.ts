@@ -1,6 +1,6 @@
 /**
- * Many runs, spread over the cores. Guarantees: every seed is played once, in a thread that plays nothing else meanwhile; all threads end
- * with the call, whatever ends it; a thread that dies fails the call.
+ * Many runs, spread over the cores. Guarantees: every seed is played once, in a thread that plays nothing else
+ * meanwhile; all threads end with the call, whatever ends it; a thread that dies fails the call.
  */
 import { Worker } from 'node:worker_threads';
 import { CodedError } from '../base/errors.ts';
@@ -20,7 +20,10 @@ export interface SeedsOptions {
   readonly onOutcome: (outcome: JobDone) => boolean;
 }
 
-/** Plays the seeds `from`, `from` + 1 …; resolves when all have ended, or no more are wanted. Rejects with the signal's reason. */
+/**
+ * Plays the seeds `from`, `from` + 1 …; resolves when all have ended, or no more are wanted. Rejects with the signal's
+ * reason.
+ */
 export async function runSeeds(options: SeedsOptions): Promise<void> {
   const { from, count, threads, signal } = options;
   const workers: Worker[] = [];

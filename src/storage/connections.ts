@@ -2,9 +2,10 @@
  * Who is connected to a port of this node, as its kernel sees it. The parsers are pure.
  * Source: proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8).
  *
- * A fence asks when its exports are gone, and a migrating guest stands still meanwhile. The kernel's table of connections is slow: every look
- * walks its whole hash, whoever is connected, and once more to say that there is no more (2 to 3 ms each with 24 GB of memory). The list of a
- * process's descriptors is quick, but has numbers for sockets. So who is left is asked of the descriptors, and the names are remembered.
+ * A fence asks when its exports are gone, and a migrating guest stands still meanwhile. The kernel's table of
+ * connections is slow: every look walks its whole hash, whoever is connected, and once more to say that there is no
+ * more (2 to 3 ms each with 24 GB of memory). The list of a process's descriptors is quick, but has numbers for
+ * sockets. So who is left is asked of the descriptors, and the names are remembered.
  */
 
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
@@ -15,7 +16,10 @@ import { monotonicMs } from '../os/monotonic.ts';
 const ESTABLISHED = '01';
 const LISTENING = '0A';
 const READ_BYTES = 64 * 1024;
-/** The kernel gives a page at a time, of at least 4096 bytes, and a line has 150: a read below this was most likely the last. */
+/**
+ * The kernel gives a page at a time, of at least 4096 bytes, and a line has 150: a read below this was most likely the
+ * last.
+ */
 const FULL_READ_BYTES = 3072;
 /** The kernel numbers sockets with 32 bits: long before it could have come round. */
 const NAMES_MS = 60 * 60_000;
@@ -58,8 +62,9 @@ export class ConnectionLook {
   readonly #known = new Map<number, { readonly pid: number; readonly readAtMs: number; readonly names: Names }>();
 
   /**
-   * The connections to its port that process `pid` has accepted and not closed. All is read at once: it is memory, and a fence would wait for
-   * the thread pool several times. Where the process may not be looked into: the established ones, accepted or not.
+   * The connections to its port that process `pid` has accepted and not closed. All is read at once: it is memory, and
+   * a fence would wait for the thread pool several times. Where the process may not be looked into: the established
+   * ones, accepted or not.
    */
   to(localPort: number, pid: number): readonly Connection[] {
     const held = socketsOf(pid);
@@ -82,8 +87,8 @@ export class ConnectionLook {
 }
 
 /**
- * The connections among the sockets that a process holds; undefined when one has no name. In whatever state: of what the peer has closed, a
- * write may still be waiting to be read.
+ * The connections among the sockets that a process holds; undefined when one has no name. In whatever state: of what
+ * the peer has closed, a write may still be waiting to be read.
  */
 export function connectionsAmong(held: readonly string[], names: Names): readonly Connection[] | undefined {
   const connections: Connection[] = [];

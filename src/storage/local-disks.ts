@@ -1,6 +1,7 @@
 /**
- * The storage service's node (core/ports/disk-backend.ts) for real: the pool's directory, a qemu-storage-daemon per disk, the kernel's
- * tables. It decides nothing. Guarantees: a daemon runs as a user of its own where that is possible, which then owns the disk's files.
+ * The storage service's node (core/ports/disk-backend.ts) for real: the pool's directory, a qemu-storage-daemon per
+ * disk, the kernel's tables. It decides nothing. Guarantees: a daemon runs as a user of its own where that is possible,
+ * which then owns the disk's files.
  */
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';

@@ -1,7 +1,8 @@
 /**
- * The storage service's target (core/ports/target-backend.ts) for real: the pool's shared disks and the process of src/iscsi/main.ts. It
- * decides nothing. Guarantees: the process runs in a session of its own and outlives this service, as a user of its own where that is
- * possible, which then owns the disks' files; it is found again by its arguments.
+ * The storage service's target (core/ports/target-backend.ts) for real: the pool's shared disks and the process of
+ * src/iscsi/main.ts. It decides nothing. Guarantees: the process runs in a session of its own and outlives this
+ * service, as a user of its own where that is possible, which then owns the disks' files; it is found again by its
+ * arguments.
  */
 import { chown, mkdir, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,7 @@
 /**
- * The storage service's process: `node main.ts --config FILE`. SIGTERM and SIGINT end it within two seconds with status 0 and leave
- * the disks' daemons running: no guest notices. Exit status 1: it could not start (the last line of its log says why).
+ * The storage service's process: `node main.ts --config FILE`. SIGTERM and SIGINT end it within two seconds with status
+ * 0 and leave the disks' daemons running: no guest notices. Exit status 1: it could not start (the last line of its log
+ * says why).
  */
 
 import { chmod, mkdir, readFile, stat, statfs } from 'node:fs/promises';

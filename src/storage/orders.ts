@@ -1,6 +1,7 @@
 /**
- * The orders of core/ports/storage-link.ts, out of unchecked JSON. Guarantees: what a newer controller added is ignored, unless the order
- * says in `needs` that it must not be: then it is refused with CodedError 'unsupported' (docs/decisions/0011-versions-side-by-side.md).
+ * The orders of core/ports/storage-link.ts, out of unchecked JSON. Guarantees: what a newer controller added is
+ * ignored, unless the order says in `needs` that it must not be: then it is refused with CodedError 'unsupported'
+ * (docs/decisions/0011-versions-side-by-side.md).
  */
 
 import { parseDiskId, parseSha256, parseVmId } from '../base/ids.ts';

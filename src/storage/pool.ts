@@ -1,7 +1,8 @@
 /**
- * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole, synced, or not at all; what an
- * interrupted creation left is removed at the next start; nothing is created that would eat into the reserve;
- * what somebody else put there, or broke, is a fault of that entry (`faults`) and of no other (pool-entries.ts).
+ * The node's pool directory: disks and imported files. Guarantees: a disk or file is there whole, synced, or not at
+ * all; what an interrupted creation left is removed at the next start; nothing is created that would eat into the
+ * reserve; what somebody else put there, or broke, is a fault of that entry (`faults`) and of no other
+ * (pool-entries.ts).
  *
  *   disks/ID/disk.json    what it was made from (DiskMeta)
  *   disks/ID/disk.qcow2   or disk.raw
@@ -168,7 +169,9 @@ export class Pool {
     return value === undefined ? undefined : parseMeta(value, `disk.json of ${disk}`);
   }
 
-  /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
+  /**
+   * Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact.
+   */
   async createDisk(disk: DiskId, order: Omit<DiskOrder, 'term'>): Promise<void> {
     const meta = metaOf(order);
     const existing = await this.readMeta(disk);
@@ -237,8 +240,8 @@ export class Pool {
   }
 
   /**
-   * Takes an upload. CodedError 'bad-input' when the content is not what the name says, 'bad-image' for an unusable disk
-   * image, 'too-large', 'no-capacity'. Nothing is left of one that fails.
+   * Takes an upload. CodedError 'bad-input' when the content is not what the name says, 'bad-image' for an unusable
+   * disk image, 'too-large', 'no-capacity'. Nothing is left of one that fails.
    */
   async receiveArtifact(sha256: Sha256, options: ArtifactUpload): Promise<ArtifactInfo> {
     const { kind, stream, sizeBytes, dataBytes = sizeBytes } = options;

@@ -1,12 +1,12 @@
 /**
- * One qemu-storage-daemon: the only opener of one disk image, and its NBD server with TLS.
- * Guarantees: it runs in a session of its own and outlives this service; an incarnation that is not in its authorization list
- * cannot complete a TLS session; its whole state (exports and list) is given on its command line when it starts, so that there
- * is no moment in which it serves less or more.
+ * One qemu-storage-daemon: the only opener of one disk image, and its NBD server with TLS. Guarantees: it runs in a
+ * session of its own and outlives this service; an incarnation that is not in its authorization list cannot complete a
+ * TLS session; its whole state (exports and list) is given on its command line when it starts, so that there is no
+ * moment in which it serves less or more.
  *
- * Seen with QEMU 7.2: qom-set of authz-list's rules holds from the next handshake on; nbd-server-stop never returns while a
- * client that finished TLS idles in option negotiation, so it is not used: where connections cannot be told apart the
- * daemon is killed and started again.
+ * Seen with QEMU 7.2: qom-set of authz-list's rules holds from the next handshake on; nbd-server-stop never returns
+ * while a client that finished TLS idles in option negotiation, so it is not used: where connections cannot be told
+ * apart the daemon is killed and started again.
  */
 
 import { chown, mkdir, readFile, rm, stat, truncate } from 'node:fs/promises';
@@ -65,7 +65,10 @@ const ADMITTED = 'admitted';
 /** The list's rules, by a partial path: there is no other object of that name. */
 const RULES = { path: ADMITTED, property: 'rules' } as const;
 
-/** A rule of QEMU's authz-list: the first that matches decides. Where no format is said, the name must be exactly this one. */
+/**
+ * A rule of QEMU's authz-list: the first that matches decides. Where no format is said, the name must be exactly this
+ * one.
+ */
 interface Rule {
   readonly match: string;
   readonly policy: 'allow' | 'deny';
@@ -99,9 +102,10 @@ function socketPath(runDir: string, disk: DiskId): string {
 }
 
 /**
- * To be the first options: the monitor's thread takes the socket over from the main loop a moment later. Where a client connects in that moment
- * and the main loop runs already, both of them accept it, and the one that comes second, the main loop, waits in accept(2) for another
- * (7.2; one start in 500 with the monitor last). It answers when all the rest is done.
+ * To be the first options: the monitor's thread takes the socket over from the main loop a moment later. Where a client
+ * connects in that moment and the main loop runs already, both of them accept it, and the one that comes second, the
+ * main loop, waits in accept(2) for another (7.2; one start in 500 with the monitor last). It answers when all the rest
+ * is done.
  */
 function monitorArguments(runDir: string, disk: DiskId): readonly string[] {
   const path = socketPath(runDir, disk).replaceAll(',', ',,');
@@ -116,7 +120,8 @@ export function qsdArgv(spec: QsdSpec, grants: readonly Grant[]): readonly strin
   const access = { 'read-only': !isWritable, discard: 'unmap', cache: { direct: spec.direct, 'no-flush': false } };
   const nodes: (readonly string[])[] = [];
   if (image.backing !== null) {
-    // Through the page cache, which all clones of an image share. `backing: null`: what its header says is not followed.
+    // Through the page cache, which all clones of an image share. `backing: null`: what its header says is not
+    // followed.
     const cached = { 'read-only': true, cache: { direct: false, 'no-flush': false } };
     nodes.push(
       json('--blockdev', {
@@ -193,8 +198,9 @@ function exportOptions(grant: Grant): {
     'node-name': NODE,
     name: exportName(generation),
     writable: !readOnly,
-    // A client that reconnects to a daemon started anew does not send its unflushed writes again, yet its next flush succeeds: with a
-    // write cache in between, that flush would lie. So a write is on stable storage before it is acknowledged.
+    // A client that reconnects to a daemon started anew does not send its unflushed writes again, yet its next flush
+    // succeeds: with a write cache in between, that flush would lie. So a write is on stable storage before it is
+    // acknowledged.
     writethrough: true,
   };
 }
@@ -205,8 +211,8 @@ export function daemonUid(port: number): number {
 }
 
 /**
- * The daemons of this run directory that the operating system knows, whichever service started them. A process of a user
- * as whom no service starts daemons is none, whatever its arguments say.
+ * The daemons of this run directory that the operating system knows, whichever service started them. A process of a
+ * user as whom no service starts daemons is none, whatever its arguments say.
  */
 export function findDaemons(runDir: string): readonly DaemonProcess[] {
   const daemons: DaemonProcess[] = [];
@@ -222,7 +228,9 @@ export function findDaemons(runDir: string): readonly DaemonProcess[] {
   return daemons;
 }
 
-/** Ends a daemon at once. CodedError 'deadline' when it does not go (blocked in the kernel): then it may still write. */
+/**
+ * Ends a daemon at once. CodedError 'deadline' when it does not go (blocked in the kernel): then it may still write.
+ */
 export async function killDaemon(daemon: ProcessIdentity): Promise<void> {
   signalProcess(daemon, 'SIGKILL');
   await waitGone(daemon, KILL_MS);
@@ -313,8 +321,9 @@ export class Qsd implements Daemon {
   }
 
   /**
-   * Takes the list away, without which QEMU refuses every handshake (qauthz_is_allowed_by_id). The shortest command that does it: a guest
-   * that migrates waits for it, and QEMU reads a monitor one byte per turn of its loop (10 us each, seen with 7.2).
+   * Takes the list away, without which QEMU refuses every handshake (qauthz_is_allowed_by_id). The shortest command
+   * that does it: a guest that migrates waits for it, and QEMU reads a monitor one byte per turn of its loop (10 us
+   * each, seen with 7.2).
    */
   async admitNobody(): Promise<void> {
     if (this.#admitsNobody) return;
@@ -336,7 +345,9 @@ export class Qsd implements Daemon {
     await qmp(this.#session, 'block-export-add', exportOptions(grant), { deadlineMs: COMMAND_MS });
   }
 
-  /** Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then. */
+  /**
+   * Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then.
+   */
   async removeExport(grant: Grant): Promise<void> {
     const id = exportId(grant);
     const gone = Promise.withResolvers<'deleted' | 'lost'>();

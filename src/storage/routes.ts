@@ -52,7 +52,9 @@ export type Probe = (
   deadlineMs: number,
 ) => Promise<ProbeResult>;
 
-/** All routes but CONNECT. Errors are those of the service and the pool; a malformed order is CodedError 'bad-input'. */
+/**
+ * All routes but CONNECT. Errors are those of the service and the pool; a malformed order is CodedError 'bad-input'.
+ */
 export function storageRoutes(service: StorageService, pool: Pool): readonly Route[] {
   return [...orderRoutes(service, probeTcp), ...artifactRoutes(service, pool)];
 }

@@ -57,7 +57,10 @@ interface Made {
   readonly vms: readonly VmId[];
 }
 
-/** A shared disk of 8 MiB and two VMs that have it as LUN 0, in etcd and at the service; generation 1 of both is granted. */
+/**
+ * A shared disk of 8 MiB and two VMs that have it as LUN 0, in etcd and at the service; generation 1 of both is
+ * granted.
+ */
 async function sharedByTwo(): Promise<Made> {
   const number = (next++).toString(16).padStart(11, '0');
   const disk = parseDiskId(`disk-0${number}`);

@@ -1,4 +1,7 @@
-/** A guest's shared disk for real: QEMU as the agent starts it, its orders as a control node gives them, storage service, target and etcd. */
+/**
+ * A guest's shared disk for real: QEMU as the agent starts it, its orders as a control node gives them, storage
+ * service, target and etcd.
+ */
 import assert from 'node:assert/strict';
 import { chmod, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -264,7 +267,8 @@ test('a live migration keeps disk and reservation; the fence cuts the source, wh
   // What a source does that does not know that it is one: it reaches no disk.
   const stood = sequences(await consoleOf(1)).length;
   await qmp.cont(source);
-  // A write that was acknowledged before it stood still is told only now, as the destination has told it; never a second one.
+  // A write that was acknowledged before it stood still is told only now, as the destination has told it; never a
+  // second one.
   await goesOn(2, 20);
   const before = sequences(await consoleOf(1)).length;
   assert.ok(before - stood <= 1, `${before - stood} writes`);

@@ -1,6 +1,6 @@
 /**
- * The shared disks of the pool directory. Guarantees: a disk is there whole, synced, or not at all; what an interrupted creation left is
- * removed at the next start (tmp/ is the pool's).
+ * The shared disks of the pool directory. Guarantees: a disk is there whole, synced, or not at all; what an interrupted
+ * creation left is removed at the next start (tmp/ is the pool's).
  *
  *   shared/ID/disk.json   its block size
  *   shared/ID/disk.raw    sparse; its length is the disk's size

@@ -154,7 +154,8 @@ test('a daemon that is killed comes back on its port; its guest stalls and goes 
   const guest = await lab.openClient({ vm, generation: g(1), port, patienceS: 20 });
   assert.ok(await guest.io('write -P 1 0 64k'));
   assert.ok(await guest.io('write -f -P 2 64k 64k'));
-  // Acknowledged and never flushed, in clusters that the image did not have before: the flush after the reconnect must not lie about it.
+  // Acknowledged and never flushed, in clusters that the image did not have before: the flush after the reconnect must
+  // not lie about it.
   assert.ok(await guest.io('write -P 4 4M 64k'));
   const old = lab.daemonOf(disk);
   await killDaemon(old);

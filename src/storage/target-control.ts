@@ -1,6 +1,6 @@
 /**
- * The storage service's end of the target's control socket. Guarantees: every order ends by its deadline; an answer belongs to the order of
- * its id; when the connection ends every order in flight rejects with CodedError 'unavailable'.
+ * The storage service's end of the target's control socket. Guarantees: every order ends by its deadline; an answer
+ * belongs to the order of its id; when the connection ends every order in flight rejects with CodedError 'unavailable'.
  */
 import { connect, type Socket } from 'node:net';
 import { CodedError, isErrorCode, messageOf } from '../base/errors.ts';

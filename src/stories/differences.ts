@@ -1,6 +1,6 @@
 /**
- * What of a story's recorded log is compared, in the simulator and on real machines, and what the simulator has in place of real processes.
- * A story that is not named here must record its golden log to the letter.
+ * What of a story's recorded log is compared, in the simulator and on real machines, and what the simulator has in
+ * place of real processes. A story that is not named here must record its golden log to the letter.
  */
 import { own } from '../base/own.ts';
 

@@ -1,6 +1,7 @@
 /**
- * The language of the stories under scenarios/: one step per line, told from the outside of a cluster, so that any world that has a
- * `gp` command and can be observed can play them. Pure: text in, statements out. The whole language is in scenarios/README.md.
+ * The language of the stories under scenarios/: one step per line, told from the outside of a cluster, so that any
+ * world that has a `gp` command and can be observed can play them. Pure: text in, statements out. The whole language is
+ * in scenarios/README.md.
  *
  * Guarantees: a story that parses has a deadline on everything that it waits for.
  */
@@ -19,7 +20,10 @@ interface At {
   readonly text: string;
 }
 
-/** How a command must end. `any`: its own end says nothing, because the server that was asked may have died with the answer. */
+/**
+ * How a command must end. `any`: its own end says nothing, because the server that was asked may have died with the
+ * answer.
+ */
 export type GpOutcome = 'done' | 'refused' | 'any';
 
 /** One step. `$NAME` in words is replaced when the step is taken. */
@@ -215,7 +219,10 @@ function wrong({ line, text }: At, what: string): Error {
   return new Error(`Line ${line}: ${text}\n  ${what}`);
 }
 
-/** Whether `object` meets `condition`: KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or KEY~PART, where KEY may be a path such as `observations.qmp.status`. */
+/**
+ * Whether `object` meets `condition`: KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or KEY~PART, where KEY may be a path such as
+ * `observations.qmp.status`.
+ */
 export function meets(object: unknown, condition: string): boolean {
   const [, path = '', operator = '', wanted = ''] = /^([A-Za-z0-9.]+)(!=|>=|=|~)(.*)$/.exec(condition) ?? [];
   if (path === '') throw new Error(`${condition} is no condition: KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or KEY~PART.`);

@@ -1,6 +1,7 @@
 /**
- * Takes the steps of a story one after the other, wherever it is played: on a simulated cluster or on real machines. Guarantees: the first
- * step that does not come true ends the story with its line, what was seen last, and when each step before was taken.
+ * Takes the steps of a story one after the other, wherever it is played: on a simulated cluster or on real machines.
+ * Guarantees: the first step that does not come true ends the story with its line, what was seen last, and when each
+ * step before was taken.
  */
 import { messageOf } from '../base/errors.ts';
 import { WORKFLOWS } from '../core/plan/vm/steps.ts';

@@ -1,4 +1,7 @@
-/** What a user is promised, area by area, on one real cluster of three hosts. A case leaves the cluster as it found it, or its area does. */
+/**
+ * What a user is promised, area by area, on one real cluster of three hosts. A case leaves the cluster as it found it,
+ * or its area does.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { present } from '../../src/base/assert.ts';

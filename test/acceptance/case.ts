@@ -1,6 +1,7 @@
 /**
- * What the areas of the acceptance tests share: how a case is written, and how it waits and asks. Guarantees: a wait has a deadline and
- * says what it saw last; a command whose exit code is not the expected one is a failure with all that it said.
+ * What the areas of the acceptance tests share: how a case is written, and how it waits and asks. Guarantees: a wait
+ * has a deadline and says what it saw last; a command whose exit code is not the expected one is a failure with all
+ * that it said.
  */
 import assert from 'node:assert/strict';
 import type { VmDetail } from '../../src/api/views.ts';

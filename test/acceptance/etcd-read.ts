@@ -1,6 +1,6 @@
 /**
- * Runs on a machine of the cluster (`gp lab exec`): reads etcd with given credentials. Standard input: EtcdQuestion as JSON.
- * Standard output: `N keys`, or `refused` with the reason.
+ * Runs on a machine of the cluster (`gp lab exec`): reads etcd with given credentials. Standard input: EtcdQuestion as
+ * JSON. Standard output: `N keys`, or `refused` with the reason.
  */
 import { messageOf } from '../../src/base/errors.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';

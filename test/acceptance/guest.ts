@@ -1,6 +1,6 @@
 /**
- * The shell on a tiny guest's serial line, used as a person would: through the API's console. Guarantees: a command's output is told from
- * what else the guest prints; every wait has a deadline; `close` leaves the console to others.
+ * The shell on a tiny guest's serial line, used as a person would: through the API's console. Guarantees: a command's
+ * output is told from what else the guest prints; every wait has a deadline; `close` leaves the console to others.
  */
 import type { Duplex } from 'node:stream';
 import { sleep } from '../../src/base/sleep.ts';
@@ -13,7 +13,10 @@ const READY_DEADLINE_MS = 90_000;
 const COMMAND_DEADLINE_MS = 30_000;
 const ASK_AGAIN_MS = 1_000;
 const KEPT_CHARS = 256 * 1024;
-/** What the guest says by itself on the same line at any time (guest/tiny/README.md): workloads, and a lease that comes late on a busy machine. */
+/**
+ * What the guest says by itself on the same line at any time (guest/tiny/README.md): workloads, and a lease that comes
+ * late on a busy machine.
+ */
 const OF_THE_GUEST = /^(?:groundplane-tiny|seq(?:-start)?) .*\n/gm;
 
 /** What a command printed, and its exit status. */

@@ -1,4 +1,7 @@
-/** Images: what is imported boots, by BIOS and by UEFI, as a thin clone; what cannot be used is refused and leaves nothing. */
+/**
+ * Images: what is imported boots, by BIOS and by UEFI, as a thin clone; what cannot be used is refused and leaves
+ * nothing.
+ */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -16,11 +19,14 @@ const MIB = 1024 * 1024;
 const DISK_BYTES = 8 * MIB;
 const TOOL_MS = 30_000;
 
-/** A disk whose boot sector prints `text` on the first serial port and halts; the rest is noise, which no format makes smaller. */
+/**
+ * A disk whose boot sector prints `text` on the first serial port and halts; the rest is noise, which no format makes
+ * smaller.
+ */
 function bootDisk(text: string): Buffer {
   const program = Buffer.from(
-    // xor ax,ax; mov ds,ax; mov si,0x7c22; cld; next: lodsb; test al,al; jz halt; mov ah,al; mov dx,0x3fd; busy: in al,dx;
-    // test al,0x20; jz busy; mov al,ah; mov dx,0x3f8; out dx,al; jmp next; halt: hlt; jmp halt
+    // xor ax,ax; mov ds,ax; mov si,0x7c22; cld; next: lodsb; test al,al; jz halt; mov ah,al; mov dx,0x3fd; busy: in
+    // al,dx; test al,0x20; jz busy; mov al,ah; mov dx,0x3f8; out dx,al; jmp next; halt: hlt; jmp halt
     '31c08ed8be227cfcac84c0741288c4bafd03eca82074fb88e0baf803eeebe9f4ebfd',
     'hex',
   );

@@ -1,6 +1,7 @@
 /**
- * The walk of the README by somebody who is not root: every process of the cluster is that user's, and nothing of it is left. The test
- * itself needs root to become another user; where the tests are run by an ordinary user, all other stories are this one.
+ * The walk of the README by somebody who is not root: every process of the cluster is that user's, and nothing of it is
+ * left. The test itself needs root to become another user; where the tests are run by an ordinary user, all other
+ * stories are this one.
  */
 import assert from 'node:assert/strict';
 import { chown, mkdir, mkdtemp, readdir, readFile } from 'node:fs/promises';
@@ -21,8 +22,9 @@ const GONE_DEADLINE_MS = 10_000;
 const VM = 'web1';
 
 /**
- * Mounts that only the command and what it starts see: a tun device that all may open, as most machines have it and some have not, and
- * the repository where the user can reach it. `$1`: an empty directory, `$2` the repository, `$3` where it is to be.
+ * Mounts that only the command and what it starts see: a tun device that all may open, as most machines have it and
+ * some have not, and the repository where the user can reach it. `$1`: an empty directory, `$2` the repository, `$3`
+ * where it is to be.
  */
 const AS_ON_A_DESKTOP = [
   'mount -t tmpfs -o mode=0755,size=64k none "$1"',

@@ -14,7 +14,10 @@ function storageDaemonOf(disk: string): ProcessRecord {
   return present(listProcesses().find(isIts), `storage daemon of ${disk}`);
 }
 
-/** Cuts the host from storage while a write of the VM has arrived there whose answer was not sent: the daemon stands still meanwhile. */
+/**
+ * Cuts the host from storage while a write of the VM has arrived there whose answer was not sent: the daemon stands
+ * still meanwhile.
+ */
 async function loseAnAnswer(cluster: StoryCluster, name: string): Promise<void> {
   const { id, disks, host } = await vmOf(cluster, name);
   const daemon = storageDaemonOf(present(disks[0], 'disk').id);

@@ -1,4 +1,7 @@
-/** The verbs of `gp vm` and `gp host`, each as a person uses it and with its effect seen in the guest or on the storage node. */
+/**
+ * The verbs of `gp vm` and `gp host`, each as a person uses it and with its effect seen in the guest or on the storage
+ * node.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readdir, writeFile } from 'node:fs/promises';
@@ -132,7 +135,10 @@ const reset: Case = {
   },
 };
 
-/** Types into `gp vm console` on a terminal of its own; the settings before and after are compared by the shell around it. */
+/**
+ * Types into `gp vm console` on a terminal of its own; the settings before and after are compared by the shell around
+ * it.
+ */
 function consoleOnTerminal(cluster: StoryCluster, name: string): Promise<string> {
   const command = `'${process.execPath}' --disable-warning=ExperimentalWarning '${ROOT}/src/cli/main.ts' --dir '${cluster.dir}' vm console ${name}`;
   const line = `before=$(stty -g); ${command}; echo "left with $?"; [ "$before" = "$(stty -g)" ] && echo terminal-restored`;

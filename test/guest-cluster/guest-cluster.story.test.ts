@@ -1,6 +1,7 @@
 /**
- * A real guest cluster (corosync, Pacemaker, fence_scsi, PostgreSQL on a shared disk) on a real Groundplane cluster: every VM of it moves, loses its
- * storage, its heartbeat, its host, and all of its networks. The tests share one cluster and run in order. corosync keeps its default token.
+ * A real guest cluster (corosync, Pacemaker, fence_scsi, PostgreSQL on a shared disk) on a real Groundplane cluster:
+ * every VM of it moves, loses its storage, its heartbeat, its host, and all of its networks. The tests share one
+ * cluster and run in order. corosync keeps its default token.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -29,8 +30,9 @@ const EVENT_DEADLINE_MS = 150_000;
 const WRITES_DEADLINE_MS = 60_000;
 const WHOLE = new RegExp(`membership ring=\\S+ quorate=Yes members=${NAMES.join()}\r`);
 /**
- * Reads a block of the shared disk and writes the same again, past every cache; says what dd says of an error, and `rc=` with its exit code. dd
- * writes a line piece by piece, and whoever else writes to the console comes in between: so its lines are written whole, afterwards.
+ * Reads a block of the shared disk and writes the same again, past every cache; says what dd says of an error, and
+ * `rc=` with its exit code. dd writes a line piece by piece, and whoever else writes to the console comes in between:
+ * so its lines are written whole, afterwards.
  */
 const WRITE =
   'said=$(dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>&1); printf "%s\\nrc=%s\\n" "$said" $?';
@@ -38,7 +40,10 @@ const WRITE =
 /** The second shared disk's size in blocks of 512 bytes, read anew from the disk. */
 const SIZE_OF_SECOND = 'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""';
 const BLOCKS = /\n([0-9]+)\r/;
-/** The shared disk's size in blocks of 512 bytes, and the mark of the members' file system on it; `none` where there is no disk. */
+/**
+ * The shared disk's size in blocks of 512 bytes, and the mark of the members' file system on it; `none` where there is
+ * no disk.
+ */
 const LOOK_AT_DISK =
   '[ -b /dev/sda ] && cat /sys/block/sda/size && dd if=/dev/sda bs=2 skip=540 count=1 2>/dev/null | od -An -tx1 || echo none';
 const DATA_MIB = 256;
@@ -290,7 +295,8 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
       assert.equal(Number(rows), Number(start) - 1, 'no committed row is missing');
       assert.ok(Number(rows) >= written, `${rows} rows, ${written} acknowledged`);
       await rejoined(lost, since);
-      // Found while others held the reservation. Taken for write-through, the disk would get no SYNCHRONIZE CACHE from this member.
+      // Found while others held the reservation. Taken for write-through, the disk would get no SYNCHRONIZE CACHE from
+      // this member.
       const cache = await members.ask(lost, 'cat /sys/class/scsi_disk/*/cache_type', /(write [a-z]+)\r/);
       assert.equal(cache[1], 'write back');
       await gp(cluster, ['lab', 'heal-host', present(host, 'its host')]);

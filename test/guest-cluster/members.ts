@@ -1,6 +1,7 @@
 /**
- * The members of a guest cluster as somebody outside of everything hears them: what they say on their serial consoles (guest/cluster/README.md),
- * whatever process they run in. Guarantees: every wait has a deadline and says at its end what the members said last.
+ * The members of a guest cluster as somebody outside of everything hears them: what they say on their serial consoles
+ * (guest/cluster/README.md), whatever process they run in. Guarantees: every wait has a deadline and says at its end
+ * what the members said last.
  */
 import { present } from '../../src/base/assert.ts';
 import { openConsole } from '../../src/client/console.ts';
@@ -77,8 +78,8 @@ export class Members {
   }
 
   /**
-   * What no migration may cause: changes of membership, fencings, services that stop or start, failed writes, errors of the kernel. A ring
-   * that was formed anew of the same members is not among it, see `reformed`.
+   * What no migration may cause: changes of membership, fencings, services that stop or start, failed writes, errors of
+   * the kernel. A ring that was formed anew of the same members is not among it, see `reformed`.
    */
   disturbances(since: Mark): string[] {
     const whole = new RegExp(`^membership ring=\\S+ quorate=Yes members=${this.names.join()}$`);
@@ -89,8 +90,9 @@ export class Members {
   }
 
   /**
-   * How often corosync has formed its ring anew of the same members. Three guests under software emulation on two busy processors lose
-   * a token now and then without anybody moving (corosync.log: links down, tokens not received), so it is told and not asserted.
+   * How often corosync has formed its ring anew of the same members. Three guests under software emulation on two busy
+   * processors lose a token now and then without anybody moving (corosync.log: links down, tokens not received), so it
+   * is told and not asserted.
    */
   reformed(since: Mark): number {
     const rings = this.heard(this.names, /membership ring=(\S+) quorate=Yes/, since).map(({ match }) => match[1]);

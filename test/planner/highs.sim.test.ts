@@ -1,4 +1,7 @@
-/** The planner beside HiGHS on small instances: the same answer, and little more memory moved than the least there is to move. */
+/**
+ * The planner beside HiGHS on small instances: the same answer, and little more memory moved than the least there is to
+ * move.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadSolver } from '../../bench/lib/plan/assignment.ts';

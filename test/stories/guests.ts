@@ -1,8 +1,9 @@
 /**
- * What guests and their QEMUs say to somebody who stands outside of everything: the kernel's list of processes, and the serial logs.
+ * What guests and their QEMUs say to somebody who stands outside of everything: the kernel's list of processes, and the
+ * serial logs.
  *
- * Guarantees: a log is held open from the moment its incarnation is seen, so that what a guest acknowledged before its host lost power
- * is known although the host's memory is gone; a process is named by pid and start time.
+ * Guarantees: a log is held open from the moment its incarnation is seen, so that what a guest acknowledged before its
+ * host lost power is known although the host's memory is gone; a process is named by pid and start time.
  */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { acknowledgedIn } from '../../src/images/sequence-check.ts';
@@ -19,7 +20,10 @@ export interface SeenQemu {
 const MARKER = /null,id=gp\.(vm-[0-9a-f]{12})\.g([1-9][0-9]*)\.s([0-9]+)\0/;
 const LOG_FILE = /logfile=([^,\0]+)/;
 const LOOK_EVERY_MS = 150;
-/** A process that has been something else for this long does not become a QEMU: what confines one takes a moment, on a busy machine a second. */
+/**
+ * A process that has been something else for this long does not become a QEMU: what confines one takes a moment, on a
+ * busy machine a second.
+ */
 const SETTLED_MS = 30_000;
 const LOG_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -67,7 +71,10 @@ function commandLine(pid: string): string {
 /** Follows the serial console of every incarnation from its first moment. `close` it. */
 export class SerialLogs {
   readonly #logs = new Map<string, Map<string, OpenLog>>();
-  /** Processes that are no QEMU, by pid, and when each was first seen. Most of a machine's are, and reading them all each time would cost a tenth of a processor. */
+  /**
+   * Processes that are no QEMU, by pid, and when each was first seen. Most of a machine's are, and reading them all
+   * each time would cost a tenth of a processor.
+   */
   #others = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
 

@@ -1,6 +1,6 @@
 /**
- * What a story can ask about a cluster: `let` facts and `expect` conditions. Every question is a look at one instant; waiting is the
- * caller's. An answer says what was seen, so that a story that waits in vain can say what it saw last.
+ * What a story can ask about a cluster: `let` facts and `expect` conditions. Every question is a look at one instant;
+ * waiting is the caller's. An answer says what was seen, so that a story that waits in vain can say what it saw last.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -160,7 +160,10 @@ export class Observer {
     return { met: conditions.every((condition) => meets(seen, condition)), what: said };
   }
 
-  /** Types a command on the shell of a tiny guest's serial line, and waits for what only its output matches, not its echo. */
+  /**
+   * Types a command on the shell of a tiny guest's serial line, and waits for what only its output matches, not its
+   * echo.
+   */
   async #type(
     name: string,
     line: string,

@@ -1,6 +1,7 @@
 /**
- * Runs on a host of the cluster (`gp lab exec`): asks a QEMU there, over QMP with the credentials of a control node, for its run state.
- * Standard input: StatusQuestion as JSON. Standard output: the run state, or the outcome of the connection where it is not `answers`.
+ * Runs on a host of the cluster (`gp lab exec`): asks a QEMU there, over QMP with the credentials of a control node,
+ * for its run state. Standard input: StatusQuestion as JSON. Standard output: the run state, or the outcome of the
+ * connection where it is not `answers`.
  */
 import { parseGeneration, parseVmId } from '../../src/base/ids.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';

@@ -1,6 +1,6 @@
 /**
- * The cluster that the stories of one test file share, because starting one costs seconds. Guarantees: a story begins on a cluster without
- * faults and VMs; after a story that failed the next one gets a new cluster; `end` leaves nothing.
+ * The cluster that the stories of one test file share, because starting one costs seconds. Guarantees: a story begins
+ * on a cluster without faults and VMs; after a story that failed the next one gets a new cluster; `end` leaves nothing.
  */
 
 import { comparedOf } from '../../src/stories/differences.ts';

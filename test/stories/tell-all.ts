@@ -1,4 +1,7 @@
-/** The tests of a test file: one for each story whose cluster has its number of control nodes. A new story is found by itself. */
+/**
+ * The tests of a test file: one for each story whose cluster has its number of control nodes. A new story is found by
+ * itself.
+ */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { listStories } from '../../src/sim/stories/tell.ts';

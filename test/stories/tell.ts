@@ -24,7 +24,10 @@ export async function readStory(name: string): Promise<Story> {
   return parseStory(await readFile(join(SCENARIOS, name, 'story.txt'), 'utf8'));
 }
 
-/** Tells the story of that name. Throws an Error at the step that does not come true. GP_UPDATE_GOLDEN=1 rewrites its golden log. */
+/**
+ * Tells the story of that name. Throws an Error at the step that does not come true. GP_UPDATE_GOLDEN=1 rewrites its
+ * golden log.
+ */
 export async function tell(name: string, cluster: StoryCluster): Promise<Told> {
   const story = await readStory(name);
   const teller = new StoryTeller(stageOn(cluster, await cluster.newestEvent()));

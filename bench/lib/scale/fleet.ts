@@ -1,6 +1,7 @@
 /**
- * The hosts, QEMUs and storage services of a large cluster, as far as a leader sees them: what they answer, and when. Their insides are
- * left out (20,000 guests that write to their disks say nothing about the leader), so that what is measured is the leader.
+ * The hosts, QEMUs and storage services of a large cluster, as far as a leader sees them: what they answer, and when.
+ * Their insides are left out (20,000 guests that write to their disks say nothing about the leader), so that what is
+ * measured is the leader.
  *
  * Every question goes as a message over the simulated network and comes back as one, or not at all.
  */

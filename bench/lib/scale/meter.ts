@@ -1,10 +1,11 @@
 /**
  * Tells a leader's share of the processor time of a simulation.
  *
- * A simulated event belongs to one process. What runs from the moment the leader's process is entered (a timer of its own, an answer, a
- * change that etcd reports) until the next event begins is the leader's, the promise callbacks in between included; so is handing
- * its requests to the simulated network. Its share of the wall-clock time of the run, times the processor time of the whole
- * process (garbage collection and compiler threads included), is its processor time.
+ * A simulated event belongs to one process. What runs from the moment the leader's process is entered (a timer of its
+ * own, an answer, a change that etcd reports) until the next event begins is the leader's, the promise callbacks in
+ * between included; so is handing its requests to the simulated network. Its share of the wall-clock time of the run,
+ * times the processor time of the whole process (garbage collection and compiler threads included), is its processor
+ * time.
  */
 import { performance } from 'node:perf_hooks';
 import type { SimProcess } from '../../../src/sim/machines/sim-machine.ts';

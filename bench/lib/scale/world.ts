@@ -1,6 +1,6 @@
 /**
- * A large cluster in the simulator: the control node is production's code (election, store, controller) over simulated etcd and network;
- * hosts and storage are what it sees of them (fleet.ts).
+ * A large cluster in the simulator: the control node is production's code (election, store, controller) over simulated
+ * etcd and network; hosts and storage are what it sees of them (fleet.ts).
  */
 import { present } from '../../../src/base/assert.ts';
 import type { VmId } from '../../../src/base/ids.ts';

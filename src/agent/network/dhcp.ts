@@ -1,6 +1,7 @@
 /**
  * DHCP for one network on this host: a dnsmasq that answers reservations and nothing else. Guarantees: found by its
- * arguments, so it outlives the agent; an address that was given to somebody else is not held back for its former owner.
+ * arguments, so it outlives the agent; an address that was given to somebody else is not held back for its former
+ * owner.
  */
 
 import { chmod, mkdir, rm } from 'node:fs/promises';

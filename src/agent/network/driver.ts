@@ -1,6 +1,6 @@
 /**
- * Makes the kernel's networks what a plan says. Guarantees: repeating a plan changes nothing; the agent's death takes nothing
- * away. Which plan counts, and that one change is made at a time, is core/agent/host-network.ts's.
+ * Makes the kernel's networks what a plan says. Guarantees: repeating a plan changes nothing; the agent's death takes
+ * nothing away. Which plan counts, and that one change is made at a time, is core/agent/host-network.ts's.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -32,8 +32,8 @@ const DEADLINE_MS = 10_000;
 const RESOLV_CONF_BYTES_MAX = 64 * 1024;
 
 /**
- * The host's overlay networks: bridges, tunnels, taps' ports, rules and DHCP. A plan that could not be made (CodedError 'failed'
- * with what the system said) may be made in part; the next one sets right what it left.
+ * The host's overlay networks: bridges, tunnels, taps' ports, rules and DHCP. A plan that could not be made (CodedError
+ * 'failed' with what the system said) may be made in part; the next one sets right what it left.
  */
 export class NetworkDriver {
   readonly #options: NetworkOptions;
@@ -136,10 +136,10 @@ function setForwarding(plan: NetworkPlan, { defaultDevice }: Observed, log: Log)
 }
 
 /**
- * Bounds how long a dead TCP connection is believed in, for every process of this host: an unanswered segment is given up
- * after 6.2 s (tcp_retries2 = 4, RTO from 0.2 s), an unanswered connection attempt after 7 s, and a silent peer after 5 + 3 s (for those
- * who ask for keepalive, as QEMU does for its disks), so that a QEMU cut off from its disk notices within seconds, and only then its
- * patience begins.
+ * Bounds how long a dead TCP connection is believed in, for every process of this host: an unanswered segment is given
+ * up after 6.2 s (tcp_retries2 = 4, RTO from 0.2 s), an unanswered connection attempt after 7 s, and a silent peer
+ * after 5 + 3 s (for those who ask for keepalive, as QEMU does for its disks), so that a QEMU cut off from its disk
+ * notices within seconds, and only then its patience begins.
  */
 export function boundDeadConnections(log: Log): void {
   writeSysctl('net/ipv4/tcp_retries2', '4', log);

@@ -1,6 +1,6 @@
 /**
- * From a network plan and what the kernel has to the commands that make it so. Pure. Guarantees: an empty list when nothing
- * is to be done; what is not in the plan and bears our names goes; what is not ours is never touched.
+ * From a network plan and what the kernel has to the commands that make it so. Pure. Guarantees: an empty list when
+ * nothing is to be done; what is not in the plan and bears our names goes; what is not ours is never touched.
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';

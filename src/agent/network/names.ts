@@ -5,7 +5,10 @@ export const VXLAN_OVERHEAD_BYTES = 50;
 /** The smallest underlay: what guests are told (GUEST_MTU) must fit into the tunnel. */
 export const UNDERLAY_MTU_MIN = 1500;
 
-/** Interfaces of a network: its bridge and its tunnel. At most 15 characters for every VNI (24 bits), as the kernel demands. */
+/**
+ * Interfaces of a network: its bridge and its tunnel. At most 15 characters for every VNI (24 bits), as the kernel
+ * demands.
+ */
 export const bridgeName = (vni: number): string => `gpb${vni}`;
 export const tunnelName = (vni: number): string => `gpx${vni}`;
 

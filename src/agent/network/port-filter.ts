@@ -1,8 +1,8 @@
 /**
- * Keeps the host's port filter (core/plan/hosts/port-filter.ts) in the kernel. Guarantees: the filter is replaced as a whole,
- * one change after the other; a slot's disks are in the filter before its QEMU starts and for as long as that QEMU
- * runs. A filter that cannot be installed is logged, and the filter before it stays in the kernel: no running VM is
- * touched, but a QEMU that is started then may find its disks' ports closed until a filter can be installed again.
+ * Keeps the host's port filter (core/plan/hosts/port-filter.ts) in the kernel. Guarantees: the filter is replaced as a
+ * whole, one change after the other; a slot's disks are in the filter before its QEMU starts and for as long as that
+ * QEMU runs. A filter that cannot be installed is logged, and the filter before it stays in the kernel: no running VM
+ * is touched, but a QEMU that is started then may find its disks' ports closed until a filter can be installed again.
  */
 import { hostPortFilter, type Members, type SlotNeeds } from '../../core/plan/hosts/port-filter.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';

@@ -1,7 +1,7 @@
 /**
  * The packet filter of a host's networks, as one script for `nft -f` that replaces our tables in one transaction. Pure.
- * Guarantees: what a guest sends passes tap-rules.ts; gateways and DHCP stay on their host; networks do not reach each other, the
- * host's ports, or the underlay; a dropped host's tunnels are dead.
+ * Guarantees: what a guest sends passes tap-rules.ts; gateways and DHCP stay on their host; networks do not reach each
+ * other, the host's ports, or the underlay; a dropped host's tunnels are dead.
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';

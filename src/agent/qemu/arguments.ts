@@ -1,7 +1,7 @@
 /**
- * The command line of a QEMU. Pure. Guarantees: the same order gives the same machine on every host, as a live migration
- * needs it (what differs between hosts are backends: sockets, taps, files); no secret is in it; the guest does not run
- * until somebody says `cont` over QMP.
+ * The command line of a QEMU. Pure. Guarantees: the same order gives the same machine on every host, as a live
+ * migration needs it (what differs between hosts are backends: sockets, taps, files); no secret is in it; the guest
+ * does not run until somebody says `cont` over QMP.
  */
 
 import { createHash } from 'node:crypto';
@@ -42,7 +42,9 @@ const FILE_BYTES_MAX = 4 * 1024 * 1024;
 export const GUEST_MTU = 1450;
 /** How long QEMU tries to reach a disk when it starts, in seconds. */
 const OPEN_TIMEOUT_S = 5;
-/** Root ports: 0 to 7 for network cards, 8 to 23 for disks; made in groups of four, the rest of a group for hot-plug. */
+/**
+ * Root ports: 0 to 7 for network cards, 8 to 23 for disks; made in groups of four, the rest of a group for hot-plug.
+ */
 const DISK_PORT = 8;
 const PORT_GROUP = 4;
 /** The smallest that QEMU's rounding of memory sizes leaves. */
@@ -116,9 +118,10 @@ function machineArguments({ machine, disks, generation }: LaunchOrder, { acceler
 }
 
 /**
- * Under TCG, 8 KiB more than the guest was given. QEMU 7.2 takes the dirty bits of a block of memory 64 pages at a time where it can, and
- * then forgets to tell the translated code to set them again: what the guest writes until its next TLB flush is missing after a migration.
- * A block that is no multiple of 64 pages is looked through page by page, which is right (docs/decisions/0012).
+ * Under TCG, 8 KiB more than the guest was given. QEMU 7.2 takes the dirty bits of a block of memory 64 pages at a time
+ * where it can, and then forgets to tell the translated code to set them again: what the guest writes until its next
+ * TLB flush is missing after a migration. A block that is no multiple of 64 pages is looked through page by page, which
+ * is right (docs/decisions/0012).
  */
 function memoryKib(memoryBytes: number, accelerator: 'kvm' | 'tcg'): number {
   return memoryBytes / 1024 + (accelerator === 'tcg' ? TCG_ODD_KIB : 0);
@@ -126,12 +129,14 @@ function memoryKib(memoryBytes: number, accelerator: 'kvm' | 'tcg'): number {
 
 function cpuArgument(model: string, accelerator: 'kvm' | 'tcg'): string {
   if (accelerator === 'kvm') return model === 'baseline' ? KVM_BASELINE : model;
-  // TCG's time stamp counter jumps in a migration, and a guest that keeps time by it hangs. "Enhanced" REP MOVSB and STOSB are emulated byte by
-  // byte: a guest that is told of them clears and copies its pages three times as slowly.
+  // TCG's time stamp counter jumps in a migration, and a guest that keeps time by it hangs. "Enhanced" REP MOVSB and
+  // STOSB are emulated byte by byte: a guest that is told of them clears and copies its pages three times as slowly.
   return `${model === 'baseline' ? 'max' : model},-tsc,-erms`;
 }
 
-/** Monitors and serial console, for control nodes only; credentials for disks and migration, from the same directory. */
+/**
+ * Monitors and serial console, for control nodes only; credentials for disks and migration, from the same directory.
+ */
 function remoteArguments({ slot }: LaunchOrder, { directory }: QemuContext): string[] {
   const ports = portsOfSlot(slot);
   const dir = join(directory, 'tls');
@@ -171,7 +176,8 @@ function blockdevArguments(disk: LaunchDisk, index: number): string[] {
     JSON.stringify({
       driver: 'nbd',
       'node-name': nodeName(index),
-      // Without it an answer that got lost with the network, or with the storage node, is waited for for ever: nothing is sent meanwhile.
+      // Without it an answer that got lost with the network, or with the storage node, is waited for for ever: nothing
+      // is sent meanwhile.
       server: { type: 'inet', host: address, port: String(port), 'keep-alive': true },
       export: name,
       'tls-creds': 'tls-client',
@@ -212,7 +218,10 @@ function diskDeviceArguments(disk: LaunchDisk, index: number, order: LaunchOrder
   return ['-device', `${model},bus=scsi0.0,channel=0,scsi-id=${sameBus},lun=0,${common}`];
 }
 
-/** The place for shared disks, and those that are there from the start. Their secrets are in files of the incarnation's own. */
+/**
+ * The place for shared disks, and those that are there from the start. Their secrets are in files of the incarnation's
+ * own.
+ */
 function sharedDiskArguments({ sharedDisks }: LaunchOrder, { directory }: QemuContext): string[] {
   if (sharedDisks === undefined) return [];
   return [

@@ -1,7 +1,7 @@
 /**
- * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, its monitors listen, and a destination waits for the
- * stream of its own source only; when it rejects, no process of it is left; the process does not end with the agent; its directory is
- * its user's alone.
+ * Starting one QEMU. Guarantees: when this resolves, the machine stands, halted, its monitors listen, and a destination
+ * waits for the stream of its own source only; when it rejects, no process of it is left; the process does not end with
+ * the agent; its directory is its user's alone.
  */
 
 import { lchown, rm } from 'node:fs/promises';
@@ -44,8 +44,9 @@ const REFUSALS = [
 const QEMU_LOG = 'qemu.log';
 
 /**
- * Makes the directory, starts QEMU and waits until it answers. CodedError with QEMU's last words when it ends ('bad-input' where it never
- * starts with such a kernel or memory, else 'failed'), 'deadline', or the signal's reason; the directory is then the caller's to remove.
+ * Makes the directory, starts QEMU and waits until it answers. CodedError with QEMU's last words when it ends
+ * ('bad-input' where it never starts with such a kernel or memory, else 'failed'), 'deadline', or the signal's reason;
+ * the directory is then the caller's to remove.
  */
 export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Promise<ProcessIdentity> {
   const { confinement, context, deadlineMs, signal } = options;
@@ -112,8 +113,9 @@ export async function lastWords(directory: string): Promise<string> {
 }
 
 /**
- * A socket that QEMU connects a monitor to while it starts. The agent asks one question over it, or tells a destination whose stream it is
- * for: the answer comes from QEMU's main loop, hence when every device and disk is there. Then the connection ends for good.
+ * A socket that QEMU connects a monitor to while it starts. The agent asks one question over it, or tells a destination
+ * whose stream it is for: the answer comes from QEMU's main loop, hence when every device and disk is there. Then the
+ * connection ends for good.
  */
 class ReadySocket {
   readonly #path: string;

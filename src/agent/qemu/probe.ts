@@ -27,8 +27,8 @@ const DEBUG_EXIT_VALUE = 0x10;
 const DEBUG_EXIT_STATUS = (DEBUG_EXIT_VALUE << 1) | 1;
 
 /**
- * A disk whose boot sector ends its machine: mov al, value; out port, al; then halt. As large as a disk with a cylinder: the
- * firmware does not boot from a smaller one.
+ * A disk whose boot sector ends its machine: mov al, value; out port, al; then halt. As large as a disk with a
+ * cylinder: the firmware does not boot from a smaller one.
  */
 export function exitDisk(): Uint8Array {
   const disk = new Uint8Array(1024 ** 2);

@@ -7,8 +7,8 @@ import { tryRun } from '../../os/child-process.ts';
 const DEADLINE_MS = 180_000;
 
 /**
- * Asserts that every test of a file passes, and that there is one. `name`: a file of this folder. `user`: as root of a user
- * namespace; otherwise as who we are, which must be root.
+ * Asserts that every test of a file passes, and that there is one. `name`: a file of this folder. `user`: as root of a
+ * user namespace; otherwise as who we are, which must be root.
  */
 export async function assertPassesInNamespaces(
   name: string,

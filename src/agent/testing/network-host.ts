@@ -1,4 +1,7 @@
-/** A host of network-scenario.ts: applies the plans that come as lines of JSON on standard input, in its own network namespace. */
+/**
+ * A host of network-scenario.ts: applies the plans that come as lines of JSON on standard input, in its own network
+ * namespace.
+ */
 
 import { createInterface } from 'node:readline';
 import { messageOf } from '../../base/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Two hosts and their guests as network namespaces, run by network.net.test.ts inside `unshare`. A guest is a pair of veths
- * whose host end has a tap's name: what the driver does with a tap it does with that.
+ * Two hosts and their guests as network namespaces, run by network.net.test.ts inside `unshare`. A guest is a pair of
+ * veths whose host end has a tap's name: what the driver does with a tap it does with that.
  */
 
 import assert from 'node:assert/strict';

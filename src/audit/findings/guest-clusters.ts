@@ -85,8 +85,8 @@ function sharedDisks(index: EstateIndex): readonly SharedDisk[] {
 }
 
 /**
- * Returns a function that identifies VMs: one VM in two exports counts once. Copies of a VM may keep its UUID, so that a
- * UUID that two VMs of one export have identifies neither.
+ * Returns a function that identifies VMs: one VM in two exports counts once. Copies of a VM may keep its UUID, so that
+ * a UUID that two VMs of one export have identifies neither.
  */
 function personsOf(index: EstateIndex): (vm: Vm) => string {
   const copies = new Set<string>();

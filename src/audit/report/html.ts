@@ -1,4 +1,6 @@
-/** Writes a report as one HTML file: a table per part of the report, and a picture. A printout shows what is filtered. */
+/**
+ * Writes a report as one HTML file: a table per part of the report, and a picture. A printout shows what is filtered.
+ */
 import { escaped } from './escape.ts';
 import { type PagePart, pageOf } from './html-page.ts';
 import { pictureOf } from './picture.ts';

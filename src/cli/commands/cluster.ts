@@ -1,4 +1,6 @@
-/** `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`. */
+/**
+ * `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`.
+ */
 import { type Command, Option } from 'commander';
 import type { CreateJoinToken } from '../../api/requests.ts';
 import type {

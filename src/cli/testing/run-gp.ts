@@ -1,4 +1,7 @@
-/** The command `gp` run in this process: the whole program but for its start, which takes a third of a second of processor time each time. */
+/**
+ * The command `gp` run in this process: the whole program but for its start, which takes a third of a second of
+ * processor time each time.
+ */
 import { tmpdir } from 'node:os';
 import { PassThrough } from 'node:stream';
 import type { Io } from '../io.ts';

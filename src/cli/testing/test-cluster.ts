@@ -1,4 +1,7 @@
-/** A directory as `gp up` leaves it, whose API is that of a simulated cluster over real TLS; and a way to run the command in it. */
+/**
+ * A directory as `gp up` leaves it, whose API is that of a simulated cluster over real TLS; and a way to run the
+ * command in it.
+ */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,10 +1,10 @@
 /**
- * The seam between the HTTP routes and the control core: everything a route may ask for. The routes validate, authenticate and
- * write HTTP; the backend decides and reads.
+ * The seam between the HTTP routes and the control core: everything a route may ask for. The routes validate,
+ * authenticate and write HTTP; the backend decides and reads.
  *
- * For every method: expected failures are CodedErrors (`not-found`, `exists`, `conflict`, `stale-revision`, `no-capacity` …);
- * `vm` is a name or an id; answers are complete views, so that a route adds nothing; waits end when `call.signal` aborts.
- * A method that changes something has changed it durably when its promise resolves.
+ * For every method: expected failures are CodedErrors (`not-found`, `exists`, `conflict`, `stale-revision`,
+ * `no-capacity` …); `vm` is a name or an id; answers are complete views, so that a route adds nothing; waits end when
+ * `call.signal` aborts. A method that changes something has changed it durably when its promise resolves.
  */
 import type { Duplex, Readable } from 'node:stream';
 import type {
@@ -124,7 +124,9 @@ export interface WatchOptions {
   readonly filter: EventFilter | null;
 }
 
-/** Shared disks and guest clusters; a change's task ends when every disk, and every VM that runs with it, is as wanted. */
+/**
+ * Shared disks and guest clusters; a change's task ends when every disk, and every VM that runs with it, is as wanted.
+ */
 export interface GuestClusterBackend {
   listSharedDisks(query: PageQuery, call: Call): Promise<Page<SharedDisk>>;
   /** `disk`: an id, or the name of one of no guest cluster. */
@@ -192,7 +194,10 @@ export interface Backend extends GuestClusterBackend {
   listHosts(query: HostQuery, call: Call): Promise<Page<Host>>;
   getHost(name: string, call: Call): Promise<Host>;
   patchHost(name: string, patch: PatchHost & Conditional, call: Call): Promise<Host>;
-  /** `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`: never mind). */
+  /**
+   * `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`:
+   * never mind).
+   */
   deleteHost(name: string, query: DeleteHostQuery & Conditional, call: Call): Promise<void>;
   /** What draining the host would do; `no-capacity` names what stands in the way. */
   planHostDrain(host: string, request: DrainHost, call: Call): Promise<DrainPlan>;
@@ -217,7 +222,10 @@ export interface Backend extends GuestClusterBackend {
 
   listImages(query: PageQuery, call: Call): Promise<Page<Image>>;
   getImage(name: string, call: Call): Promise<Image>;
-  /** Refers to uploaded artifacts (`not-found` where one is missing, `bad-image` where one is unusable); `exists` where the name is taken. */
+  /**
+   * Refers to uploaded artifacts (`not-found` where one is missing, `bad-image` where one is unusable); `exists` where
+   * the name is taken.
+   */
   putImage(name: string, request: PutImage, call: Call): Promise<Image>;
   deleteImage(name: string, condition: Conditional, call: Call): Promise<void>;
   /** `not-found` unless the whole file is stored. */
@@ -244,7 +252,10 @@ export interface Backend extends GuestClusterBackend {
   /** By name or id. */
   deleteToken(token: string, call: Call): Promise<void>;
   createJoinToken(request: CreateJoinToken, call: Call): Promise<JoinToken>;
-  /** Not authenticated by a bearer token: the one-time token in the request is the permission (`unauthorized` where it is not valid). */
+  /**
+   * Not authenticated by a bearer token: the one-time token in the request is the permission (`unauthorized` where it
+   * is not valid).
+   */
   join(request: Join, signal: AbortSignal): Promise<Joined>;
 }
 
@@ -253,7 +264,10 @@ export interface ForwardRequest {
   readonly method: string;
   /** Path and query, as received. */
   readonly path: string;
-  /** Lower-case names; hop-by-hop headers and `host` are left out, `authorization` is kept: the leader authenticates again. */
+  /**
+   * Lower-case names; hop-by-hop headers and `host` are left out, `authorization` is kept: the leader authenticates
+   * again.
+   */
   readonly headers: Readonly<Record<string, string>>;
   /** Null if the request has no body. */
   readonly body: Readable | null;

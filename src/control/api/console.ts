@@ -1,7 +1,8 @@
 /**
  * Serial consoles over HTTP Upgrade: after `101 Switching Protocols` the connection is the serial port, raw both ways.
- * Guarantees: same authentication and problem details as every route; back-pressure both ways; either end closing closes the
- * other; a bounded number of consoles; all end when the server closes. Moves of the VM are the backend's matter.
+ * Guarantees: same authentication and problem details as every route; back-pressure both ways; either end closing
+ * closes the other; a bounded number of consoles; all end when the server closes. Moves of the VM are the backend's
+ * matter.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * Server-sent events of the watch. Guarantees: the stream begins with a comment at once, is never silent for longer than the
- * heartbeat, takes no more from the backend than the client reads, and ends the watch when the client goes.
+ * Server-sent events of the watch. Guarantees: the stream begins with a comment at once, is never silent for longer
+ * than the heartbeat, takes no more from the backend than the client reads, and ends the watch when the client goes.
  */
 import { Readable } from 'node:stream';
 import type { WatchChange } from '../../api/views.ts';

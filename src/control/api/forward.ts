@@ -64,7 +64,8 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
   const { request, reply, backend, forward, signal, sender } = forwarding;
   const leader = backend.leader();
   if (leader?.self === true) return undefined;
-  // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd answers.
+  // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd
+  // answers.
   if (leader === null && (request.method === 'GET' || request.method === 'HEAD')) return undefined;
   if (leader === null || forward === undefined || sender.isForwarded) {
     throw new CodedError('unavailable', 'No control node leads at the moment.', {

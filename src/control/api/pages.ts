@@ -2,8 +2,8 @@
  * Lists in pages. A page begins after the place of the previous page's last object, not after a count, so that objects
  * may come and go in between.
  *
- * Guarantees: an object that is there all the time is on exactly one page; reading a page holds the event loop up for some
- * milliseconds at a time, however many objects the filter passes over.
+ * Guarantees: an object that is there all the time is on exactly one page; reading a page holds the event loop up for
+ * some milliseconds at a time, however many objects the filter passes over.
  */
 import { setImmediate } from 'node:timers/promises';
 import { PAGE_ITEMS_DEFAULT } from '../../api/page-size.ts';

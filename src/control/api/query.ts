@@ -1,4 +1,7 @@
-/** Query strings to the types their schema names, explicitly: what does not look like the type stays text, and the validator refuses it. */
+/**
+ * Query strings to the types their schema names, explicitly: what does not look like the type stays text, and the
+ * validator refuses it.
+ */
 
 import type { TObject, TSchema } from 'typebox';
 import { own } from '../../base/own.ts';

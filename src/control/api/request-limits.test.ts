@@ -36,7 +36,10 @@ interface Asked {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** The answers of a listening server to as many requests, held open. Consoles are streams without a VM: 256 guests would take long. */
+/**
+ * The answers of a listening server to as many requests, held open. Consoles are streams without a VM: 256 guests would
+ * take long.
+ */
 async function held(t: TestContext, amount: number, { path, headers }: Asked): Promise<readonly number[]> {
   const { server, authorization, backend } = await setUp(t);
   replace(backend, 'openConsole', async () => new PassThrough());

@@ -1,6 +1,6 @@
 /**
- * Checks the parts of requests against the API's schemas. A validator is made when its operation is asked for first: made all together at the
- * start they take a fifth of the processor time that a control node needs until it serves.
+ * Checks the parts of requests against the API's schemas. A validator is made when its operation is asked for first:
+ * made all together at the start they take a fifth of the processor time that a control node needs until it serves.
  */
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
 import type { TSchema } from 'typebox';
@@ -11,10 +11,16 @@ interface Validator {
   errors?: ErrorObject[] | null;
 }
 
-/** Every finding is told; problem.ts bounds how many. What Fastify would set besides (convert, fill in, remove) stays as ajv has it: off. */
+/**
+ * Every finding is told; problem.ts bounds how many. What Fastify would set besides (convert, fill in, remove) stays as
+ * ajv has it: off.
+ */
 export const EVERY_FINDING: Options = { allErrors: true };
 
-/** What makes the validators of one server (Fastify: setValidatorCompiler). That the schemas are ones is a test's business. */
+/**
+ * What makes the validators of one server (Fastify: setValidatorCompiler). That the schemas are ones is a test's
+ * business.
+ */
 export function validatorCompiler(): (route: { readonly schema: TSchema }) => Validator {
   const ajv = new Ajv({ ...EVERY_FINDING, meta: false, validateSchema: false, addUsedSchema: false });
   return ({ schema }) => {

@@ -1,7 +1,7 @@
 /**
- * The HTTP server of a control node. Guarantees: no operation without a valid token unless its table entry says so; nothing
- * unvalidated reaches the backend; each request ends at a deadline; each refusal is problem details (RFC 9457) without
- * internals; a follower hands requests to the leader, once.
+ * The HTTP server of a control node. Guarantees: no operation without a valid token unless its table entry says so;
+ * nothing unvalidated reaches the backend; each request ends at a deadline; each refusal is problem details (RFC 9457)
+ * without internals; a follower hands requests to the leader, once.
  */
 
 import type { ServerOptions } from 'node:https';
@@ -62,7 +62,9 @@ export interface ApiServerOptions {
   readonly backend: Backend;
   /** Carries requests to the leader; without it a follower answers `unavailable`. */
   readonly forward?: Forward;
-  /** Server certificate and key (PEM). Client certificates may be asked for here; the API itself looks at tokens only. */
+  /**
+   * Server certificate and key (PEM). Client certificates may be asked for here; the API itself looks at tokens only.
+   */
   readonly tls?: Pick<ServerOptions, 'key' | 'cert' | 'ca' | 'requestCert' | 'rejectUnauthorized'>;
   /** Version of Groundplane, for the OpenAPI document. */
   readonly version: string;
@@ -331,7 +333,10 @@ async function started(
   return handler(input);
 }
 
-/** Makes the request what its schema can judge: typed query values, `{}` for an absent body, nothing where nothing is taken. */
+/**
+ * Makes the request what its schema can judge: typed query values, `{}` for an absent body, nothing where nothing is
+ * taken.
+ */
 function prepare(request: FastifyRequest, operation: Operation): void {
   if (operation.query !== null) request.query = typedQuery(request.query, operation.query);
   if (operation.body !== null) {

@@ -107,7 +107,8 @@ export class AccessBackend {
     join(basisOf(this.#context));
     await this.#demandAnswers(joining, request.csrPem);
     const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
-    // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest fails: nobody holds the name.
+    // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest
+    // fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
     const joined = this.#lastJoin.then(() => change(this.#context, join));
@@ -117,8 +118,8 @@ export class AccessBackend {
   }
 
   /**
-   * Refuses a machine that does not answer at its addresses, or that does not prove there that it has the key that is to
-   * be certified: another one would be fenced and filtered by its name.
+   * Refuses a machine that does not answer at its addresses, or that does not prove there that it has the key that is
+   * to be certified: another one would be fenced and filtered by its name.
    */
   async #demandAnswers(joining: Joining, requestPem: string): Promise<void> {
     const { control, storage } = addressesOf(joining);

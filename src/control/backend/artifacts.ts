@@ -52,7 +52,9 @@ export class Artifacts {
     return this.#keeper.use.nodesWith(files);
   }
 
-  /** Deletes those of `files` that nothing names any more, where nodes answer; the leader's next rounds find the others. */
+  /**
+   * Deletes those of `files` that nothing names any more, where nodes answer; the leader's next rounds find the others.
+   */
   drop(files: readonly Sha256[]): Promise<void> {
     return this.#keeper.drop(files);
   }
@@ -93,7 +95,10 @@ export class Artifacts {
     });
   }
 
-  /** CodedError 'conflict' where something names the file or it is on its way, 'not-found' where no node that answers has it. */
+  /**
+   * CodedError 'conflict' where something names the file or it is on its way, 'not-found' where no node that answers
+   * has it.
+   */
   async delete(text: string): Promise<void> {
     const keeper = this.#keeper;
     const sha256 = parseSha256(text);
@@ -109,7 +114,10 @@ export class Artifacts {
     if (results.every(({ status }) => status === 'rejected')) throw refusalOf(results);
   }
 
-  /** The file as what it was taken in; it stays for ten minutes from now. CodedError 'not-found', or 'bad-input' where it is no disk. */
+  /**
+   * The file as what it was taken in; it stays for ten minutes from now. CodedError 'not-found', or 'bad-input' where
+   * it is no disk.
+   */
   demand(text: string, what: 'disk' | 'kernel' | 'initrd'): StoredFile {
     const { use } = this.#keeper;
     const sha256 = parseSha256(text);

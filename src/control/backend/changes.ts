@@ -40,8 +40,8 @@ export function basisOf({ store, clock, randomHex }: ChangeContext): Basis {
 }
 
 /**
- * Makes a change that is decided from the present state, again when somebody else was faster. `decide` throws to refuse.
- * Changes through this node come one after the other.
+ * Makes a change that is decided from the present state, again when somebody else was faster. `decide` throws to
+ * refuse. Changes through this node come one after the other.
  */
 export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admitted<T>): Promise<T> {
   return inTurn(context, async () => {
@@ -52,7 +52,8 @@ export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admi
       const { changes, unchanged = [], events = [], endsTasks = [], result } = decide(basis);
       if (changes.length === 0) return result;
       if (!hasCaughtUp && endsTasks.some((id) => store.tasks.get(id) === undefined)) {
-        // A record that a refused transaction read back is newer than the watch: what was written with it is known after this, or is gone.
+        // A record that a refused transaction read back is newer than the watch: what was written with it is known
+        // after this, or is gone.
         await store.caughtUp(CATCH_UP_MS);
         hasCaughtUp = true;
         continue;
@@ -76,8 +77,8 @@ export function change<T>(context: ChangeContext, decide: (basis: Basis) => Admi
 }
 
 /**
- * CodedError 'deadline' for a new VM: it may have been created, run and deleted while the answer was on its way, and a VM
- * that is created again under the same id would repeat its generations.
+ * CodedError 'deadline' for a new VM: it may have been created, run and deleted while the answer was on its way, and a
+ * VM that is created again under the same id would repeat its generations.
  */
 function demandNoNewVm(changes: readonly Change[], { records }: Basis): void {
   const created = changes.find(({ kind, id, value }) => kind === 'vm' && value !== null && !records.vms.has(id));
@@ -107,7 +108,9 @@ interface Queue {
   waiting: number;
 }
 
-/** Of changes computed at the same time from the same free ports and addresses, all but one would be refused by etcd. */
+/**
+ * Of changes computed at the same time from the same free ports and addresses, all but one would be refused by etcd.
+ */
 const queues = new WeakMap<ClusterStore, Queue>();
 const WAITING_MAX = 500;
 /** A change that waited this long is not begun any more: its caller is about to give up. */

@@ -2,8 +2,8 @@
  * Serial consoles that are open through this control node. A QEMU serves one client at a time, so each console has one
  * holder, whose name others are told.
  *
- * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or taken over: the
- * holder is told who took it and ends before the taker is connected.
+ * Guarantees: a console that somebody holds through any control node that answers is refused with the holder's name, or
+ * taken over: the holder is told who took it and ends before the taker is connected.
  */
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';

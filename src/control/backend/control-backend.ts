@@ -1,4 +1,7 @@
-/** The control core behind the HTTP routes (control/api/backend.ts): each group of methods has its own module; this one joins them. */
+/**
+ * The control core behind the HTTP routes (control/api/backend.ts): each group of methods has its own module; this one
+ * joins them.
+ */
 import type {
   CreateJoinToken,
   CreateNetwork,

@@ -1,4 +1,6 @@
-/** Shared disks and guest clusters as the API shows them: who has what, who holds what, and what each member may do now. */
+/**
+ * Shared disks and guest clusters as the API shows them: who has what, who holds what, and what each member may do now.
+ */
 
 import type { GuestCluster, SharedDisk } from '../../api/views.ts';
 import type { HostName, VmId } from '../../base/ids.ts';

@@ -1,4 +1,7 @@
-/** Guest clusters through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
+/**
+ * Guest clusters through the API: a change is recorded when its promise resolves; the leader's loops carry it out and
+ * end its task.
+ */
 import type {
   AddDisk,
   AddMember,

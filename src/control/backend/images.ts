@@ -1,4 +1,7 @@
-/** Images through the API: records over files that were uploaded before (artifacts.ts), the same on every storage node as far as they answer. */
+/**
+ * Images through the API: records over files that were uploaded before (artifacts.ts), the same on every storage node
+ * as far as they answer.
+ */
 import type { PageQuery, PutImage } from '../../api/requests.ts';
 import type { Artifact, Image } from '../../api/views.ts';
 import type { StorageName } from '../../base/ids.ts';

@@ -24,7 +24,9 @@ export interface HostLogs {
 
 /** The serial ports of QEMUs. */
 export interface SerialPorts {
-  /** Opens the serial port of an incarnation. CodedError 'unavailable' if it cannot be reached or serves another client. */
+  /**
+   * Opens the serial port of an incarnation. CodedError 'unavailable' if it cannot be reached or serves another client.
+   */
   openSerial(target: QmpTarget): Promise<Duplex>;
 }
 

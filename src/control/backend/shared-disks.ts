@@ -1,4 +1,7 @@
-/** Shared disks through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end its task. */
+/**
+ * Shared disks through the API: a change is recorded when its promise resolves; the leader's loops carry it out and end
+ * its task.
+ */
 import type { AttachSharedDisk, CreateSharedDisk, PageQuery, PatchSharedDisk } from '../../api/requests.ts';
 import type { SharedDisk, Task } from '../../api/views.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
@@ -19,7 +22,9 @@ import { type BackendContext, observedBy } from './context.ts';
 import { sharedDiskView } from './guest-cluster-views.ts';
 import { taskView } from './views.ts';
 
-/** Shared disks, those of guest clusters included; what belongs to a guest cluster is attached and deleted through that. */
+/**
+ * Shared disks, those of guest clusters included; what belongs to a guest cluster is attached and deleted through that.
+ */
 export class SharedDisksBackend {
   readonly #context: BackendContext;
 

@@ -1,4 +1,7 @@
-/** One upload as several: its first bytes to be looked at, and the whole of it copied to each storage node. Nothing is held in memory but what the slowest has not taken yet. */
+/**
+ * One upload as several: its first bytes to be looked at, and the whole of it copied to each storage node. Nothing is
+ * held in memory but what the slowest has not taken yet.
+ */
 import type { PassThrough, Readable } from 'node:stream';
 
 /** The first bytes of a stream (fewer where it is shorter), and the whole of it still to be read. */
@@ -20,7 +23,10 @@ export async function peek(source: Readable, bytes: number): Promise<{ head: Buf
   return { head: begun.subarray(0, bytes), body: rest() };
 }
 
-/** Copies one stream into several; the slowest sets the pace, one that failed is left out. Throws what the source throws. */
+/**
+ * Copies one stream into several; the slowest sets the pace, one that failed is left out. Throws what the source
+ * throws.
+ */
 export async function feed(source: AsyncIterable<Buffer>, sinks: readonly PassThrough[]): Promise<void> {
   const live = new Set(sinks);
   for (const sink of sinks) {

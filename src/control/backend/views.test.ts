@@ -52,7 +52,10 @@ interface Seen {
   readonly silences?: ReadonlyMap<string, StorageSilence>;
 }
 
-/** A leader that sees what a test says, over records that a test puts in; `leads: false`: a follower with the same records. */
+/**
+ * A leader that sees what a test says, over records that a test puts in; `leads: false`: a follower with the same
+ * records.
+ */
 function setUp(seen: Seen = {}, { leads = true } = {}) {
   const store = new ClusterStore({} as Etcd, () => '');
   const { host = ALIVE, qmp = QMP, process = 'present', why = '', reports = [], silences = new Map() } = seen;

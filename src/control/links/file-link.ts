@@ -1,4 +1,7 @@
-/** The leader's hand on files (core/ports/file-link.ts) over the storage services: a copy goes through this control node. */
+/**
+ * The leader's hand on files (core/ports/file-link.ts) over the storage services: a copy goes through this control
+ * node.
+ */
 import type { FileLink } from '../../core/ports/file-link.ts';
 import type { ArtifactFiles } from '../backend/ports.ts';
 

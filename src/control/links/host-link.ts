@@ -1,7 +1,8 @@
 /**
- * The controller's side of the agents' service (core/ports/host-link.ts). Answers are checked: a host is not trusted with the server's
- * types. Guarantees: an agent of a newer version is understood as far as this one goes, one of an older version by what it meant; what
- * is missing is never taken for evidence (docs/decisions/0011-versions-side-by-side.md).
+ * The controller's side of the agents' service (core/ports/host-link.ts). Answers are checked: a host is not trusted
+ * with the server's types. Guarantees: an agent of a newer version is understood as far as this one goes, one of an
+ * older version by what it meant; what is missing is never taken for evidence
+ * (docs/decisions/0011-versions-side-by-side.md).
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId } from '../../base/ids.ts';

@@ -249,7 +249,8 @@ test('a console serves one at a time and takes a paste of 500 characters', async
   const { target } = await startQemu(8);
   const console_ = await createSerialPorts(directly()).openSerial(target);
   await assert.rejects(createSerialPorts(directly()).openSerial(target), { code: 'unavailable' });
-  // The firmware of this machine does not read its serial port: what is sent must at least be taken whole, byte by byte.
+  // The firmware of this machine does not read its serial port: what is sent must at least be taken whole, byte by
+  // byte.
   const pasted = Buffer.alloc(500, 'x');
   await new Promise<void>((resolve, reject) => {
     console_.write(pasted, (error) => (error ? reject(error) : resolve()));

@@ -1,8 +1,9 @@
 /**
- * Attempts to reach QEMUs from this control node (core/ports/qmp-dialer.ts): TCP over a path, TLS with the incarnation itself, QMP.
+ * Attempts to reach QEMUs from this control node (core/ports/qmp-dialer.ts): TCP over a path, TLS with the incarnation
+ * itself, QMP.
  *
- * Guarantees: TLS is spoken end to end, so that a relay can neither read nor order anything; an attempt that does not end in a conversation
- * leaves nothing open.
+ * Guarantees: TLS is spoken end to end, so that a relay can neither read nor order anything; an attempt that does not
+ * end in a conversation leaves nothing open.
  */
 import type { Duplex } from 'node:stream';
 import { addressOn, type Path } from '../../core/model/paths.ts';

@@ -1,4 +1,7 @@
-/** Serial ports of QEMUs from this control node, over whatever path leads there. TLS is spoken end to end with the incarnation itself. */
+/**
+ * Serial ports of QEMUs from this control node, over whatever path leads there. TLS is spoken end to end with the
+ * incarnation itself.
+ */
 import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -57,8 +60,9 @@ function secure(stream: Duplex, credentials: Credentials, target: QmpTarget): Pr
 }
 
 /**
- * A stream whose every written byte travels in a TLS record of its own: QEMU 7.2's chardev takes what its device has room for and does not
- * look again for what gnutls has decrypted already, so that the rest of a longer record would wait for the next key.
+ * A stream whose every written byte travels in a TLS record of its own: QEMU 7.2's chardev takes what its device has
+ * room for and does not look again for what gnutls has decrypted already, so that the rest of a longer record would
+ * wait for the next key.
  */
 function byteByByte(secured: Duplex): Duplex {
   const stream = new Duplex({

@@ -1,6 +1,6 @@
 /**
- * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; what a newer version added to them
- * is left out (docs/decisions/0011-versions-side-by-side.md).
+ * The controller's side of the storage services (core/ports/storage-link.ts). Answers are checked; what a newer version
+ * added to them is left out (docs/decisions/0011-versions-side-by-side.md).
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseSha256, parseStorageName, parseVmId, type StorageName } from '../../base/ids.ts';

@@ -1,10 +1,12 @@
 /**
  * The cluster's state in memory, followed from etcd, and the only way to change it.
  *
- * Guarantees: a value that is no record of its kind is not in the tables, whoever wrote it: it is named in `unreadable`, left alone, and ends
- * nothing; reading takes no turn of the event loop longer than some milliseconds; tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever replaces
- * something newer; a transaction is sent once, and one whose outcome is unknown is read back before its caller goes on; a caller that is
- * told EtcdDeadlineUnknown must take into account that it may be applied at any time later (leader-store.ts ends its term).
+ * Guarantees: a value that is no record of its kind is not in the tables, whoever wrote it: it is named in
+ * `unreadable`, left alone, and ends nothing; reading takes no turn of the event loop longer than some milliseconds;
+ * tables hold the state of etcd at some revision, plus whatever this process committed since; nothing older ever
+ * replaces something newer; a transaction is sent once, and one whose outcome is unknown is read back before its caller
+ * goes on; a caller that is told EtcdDeadlineUnknown must take into account that it may be applied at any time later
+ * (leader-store.ts ends its term).
  */
 import { CodedError } from '../../base/errors.ts';
 import type {
@@ -143,7 +145,9 @@ export class ClusterStore {
   readonly #lastReadable = new Map<string, unknown>();
   readonly #listeners = new Set<(changes: readonly Changed[]) => void>();
   readonly #disksByVm = new Map<VmId, Map<string, DiskRecord>>();
-  /** What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed. */
+  /**
+   * What this process is writing: the watch mostly shows it before the answer comes, and then it need not be parsed.
+   */
   readonly #writing = new Map<string, { readonly text: string; readonly value: unknown }>();
   #revision = 0;
   #completeRevision = 0;
@@ -174,7 +178,10 @@ export class ClusterStore {
     return this.#revision;
   }
 
-  /** Everything up to this revision is in the tables: whoever read them misses nothing that a watch from the next one brings. */
+  /**
+   * Everything up to this revision is in the tables: whoever read them misses nothing that a watch from the next one
+   * brings.
+   */
   get completeRevision(): number {
     return this.#completeRevision;
   }
@@ -227,9 +234,9 @@ export class ClusterStore {
   }
 
   /**
-   * All writes or none. `guard`: an additional condition (the leader's election key); `unchanged`: objects it was decided from. One whose
-   * answer was lost is `committed` where reading back finds what it wrote, else `conflict`. Throws EtcdUnavailable (nothing changed), or
-   * EtcdDeadlineUnknown when not even reading back was possible.
+   * All writes or none. `guard`: an additional condition (the leader's election key); `unchanged`: objects it was
+   * decided from. One whose answer was lost is `committed` where reading back finds what it wrote, else `conflict`.
+   * Throws EtcdUnavailable (nothing changed), or EtcdDeadlineUnknown when not even reading back was possible.
    */
   async transact(
     writes: readonly Write[],
@@ -265,7 +272,9 @@ export class ClusterStore {
     }
   }
 
-  /** Waits until `condition` answers something other than undefined, looking after each change. CodedError 'deadline'. */
+  /**
+   * Waits until `condition` answers something other than undefined, looking after each change. CodedError 'deadline'.
+   */
   waitFor<T>(
     condition: () => T | undefined,
     options: { readonly deadlineMs: number; readonly signal: AbortSignal; readonly what: string },
@@ -363,10 +372,11 @@ export class ClusterStore {
   }
 
   /**
-   * A transaction that was not applied by now may be under way still. One object that it compares is written again as it is, at a new
-   * revision, so that it can never be applied after others were decided in the belief that it was not. Throws `unknown` where even that
-   * is not certain. What only creates objects has nothing to be overtaken by: it takes names that others then find taken. It carries the
-   * guard as well: where that does not hold any more, the first one is refused for the same reason.
+   * A transaction that was not applied by now may be under way still. One object that it compares is written again as
+   * it is, at a new revision, so that it can never be applied after others were decided in the belief that it was not.
+   * Throws `unknown` where even that is not certain. What only creates objects has nothing to be overtaken by: it takes
+   * names that others then find taken. It carries the guard as well: where that does not hold any more, the first one
+   * is refused for the same reason.
    */
   async #overtake(
     found: ReadonlyMap<string, KeyValue | undefined>,

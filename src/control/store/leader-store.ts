@@ -1,8 +1,9 @@
 /**
  * The leader's hand on the store (core/ports/store.ts).
  *
- * Guarantees: every commit compares the election key; after one of which it is not known whether it was applied, nothing more is
- * committed in this term. The next term begins when the key of this one is gone, and so is every transaction that compares it.
+ * Guarantees: every commit compares the election key; after one of which it is not known whether it was applied,
+ * nothing more is committed in this term. The next term begins when the key of this one is gone, and so is every
+ * transaction that compares it.
  */
 import { unreachable } from '../../base/assert.ts';
 import type { Term } from '../../base/ids.ts';
@@ -156,7 +157,8 @@ export function leaderStore(
         const outcome = await seen.sending(changes, writes, () => store.transact(writes, leadership.compare));
         return outcome.kind === 'guard-failed' ? end('deposed') : outcome.kind;
       } catch (error) {
-        // It may still be applied, after what is decided from now on in the belief that it was not: room given out twice.
+        // It may still be applied, after what is decided from now on in the belief that it was not: room given out
+        // twice.
         if (error instanceof EtcdDeadlineUnknown) return end('unknown-outcome');
         throw error;
       }

@@ -9,7 +9,10 @@ import { ClusterStore } from './cluster-store.ts';
 
 const KEY = '/gp/vm/vm-000000000001';
 
-/** A store that follows an etcd whose watch shows a transaction before the transaction is answered, and after `others` wrote as well. */
+/**
+ * A store that follows an etcd whose watch shows a transaction before the transaction is answered, and after `others`
+ * wrote as well.
+ */
 async function followed(others: (state: EtcdState) => void): Promise<ClusterStore> {
   const state = new EtcdState();
   const told = Promise.withResolvers<WatchOptions>();

@@ -22,7 +22,10 @@ const changed = (value: object | null, more: Partial<Changed> = {}): Changed => 
   ...more,
 });
 
-/** What is told of changes that the store notes while the leader's own commit of `change` is under way, or while none is. */
+/**
+ * What is told of changes that the store notes while the leader's own commit of `change` is under way, or while none
+ * is.
+ */
 async function told(isUnderWay: boolean, ...batches: readonly Changed[][]): Promise<readonly SeenCommit[]> {
   const seen = new SeenCommits(TERM);
   const commits: SeenCommit[] = [];

@@ -1,4 +1,7 @@
-/** The records under one prefix. Guarantees: an older revision never replaces a newer one, not even one that was deleted. */
+/**
+ * The records under one prefix. Guarantees: an older revision never replaces a newer one, not even one that was
+ * deleted.
+ */
 import { KeyOrder } from '../../base/key-order.ts';
 import type { Entry } from '../../core/ports/store.ts';
 
@@ -12,8 +15,8 @@ export interface Listing<T> {
 const BY_KEY: Listing<unknown> = { placeOf: (key) => key, keyAt: (place) => place };
 
 /**
- * One table: what is newest of each key, deletions included. `K`: the identifier that the part of a key after the prefix
- * is; the records' shapes see to that (core/model/record-shapes.ts).
+ * One table: what is newest of each key, deletions included. `K`: the identifier that the part of a key after the
+ * prefix is; the records' shapes see to that (core/model/record-shapes.ts).
  */
 export class Table<T, K extends string = string> {
   readonly prefix: string;
@@ -87,7 +90,10 @@ export class Table<T, K extends string = string> {
     return this.#entries.delete(key as K);
   }
 
-  /** Every change up to `revision` was noted: a key that is absent now was absent or deleted then, whatever arrives later. */
+  /**
+   * Every change up to `revision` was noted: a key that is absent now was absent or deleted then, whatever arrives
+   * later.
+   */
   completedTo(revision: number): void {
     if (revision <= this.#completeTo) return;
     this.#completeTo = revision;

@@ -1,4 +1,7 @@
-/** For tests: a simulated cluster behind the API's backend, in real time and twenty times as fast, and ways to disturb single calls. */
+/**
+ * For tests: a simulated cluster behind the API's backend, in real time and twenty times as fast, and ways to disturb
+ * single calls.
+ */
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
 import { type CertifiedKey, createAuthority, issueForRequest } from '../../pki/authority.ts';
@@ -22,7 +25,10 @@ export const CALL: Call = { principal: { name: 'test' }, signal: new AbortContro
 
 let authority: CertifiedKey | null = null;
 
-/** Starts a cluster (ApiClusterOptions: 1 control node, 1 storage node, 3 hosts unless told otherwise) with a certificate authority. */
+/**
+ * Starts a cluster (ApiClusterOptions: 1 control node, 1 storage node, 3 hosts unless told otherwise) with a
+ * certificate authority.
+ */
 export async function startTestApi(options: Omit<ApiClusterOptions, 'adminToken'> = {}): Promise<TestApi> {
   authority ??= await createAuthority({ clusterName: 'test', daysValid: 1 });
   const issuer = authority;

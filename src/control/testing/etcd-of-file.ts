@@ -12,13 +12,16 @@ export interface EtcdOfFile extends Pick<TestCluster, 'clientOptions' | 'signal'
   /** The address of its member. */
   readonly address: string;
   /**
-   * Starts a store that follows etcd until the test ends. `endpoints`: instead of the member's address. `watchLateMs`: by
-   * how much its watch lags.
+   * Starts a store that follows etcd until the test ends. `endpoints`: instead of the member's address. `watchLateMs`:
+   * by how much its watch lags.
    */
   follow(options?: { readonly endpoints?: readonly string[]; readonly watchLateMs?: number }): Promise<RunningStore>;
 }
 
-/** Registers the file's hooks; to be called once, before the file's own hooks. Nothing of the answer may be used outside a test. */
+/**
+ * Registers the file's hooks; to be called once, before the file's own hooks. Nothing of the answer may be used outside
+ * a test.
+ */
 export function etcdOfFile(): EtcdOfFile {
   let cluster: TestCluster | undefined;
   const followers: RunningStore[] = [];

@@ -1,8 +1,8 @@
 /**
- * The host's side of every order. Guarantees: an order of an older leader, of a generation that was ordered to end, or of one
- * older than one that was ordered is refused with CodedError 'stale-order'; every order may be repeated, and one that was
- * carried out starts nothing; per VM one launch at a time; a launch that fails leaves nothing; what runs is asked of the machine
- * each time.
+ * The host's side of every order. Guarantees: an order of an older leader, of a generation that was ordered to end, or
+ * of one older than one that was ordered is refused with CodedError 'stale-order'; every order may be repeated, and one
+ * that was carried out starts nothing; per VM one launch at a time; a launch that fails leaves nothing; what runs is
+ * asked of the machine each time.
  *
  * What is remembered (the highest term, the generations that were ordered) only ever refuses: losing it with the agent
  * makes nothing unsafe, because storage admits current generations only.
@@ -73,7 +73,9 @@ export class AgentHost {
     };
   }
 
-  /** Starts an incarnation, or finds that it runs. CodedError 'stale-order', 'conflict', or why it could not be started. */
+  /**
+   * Starts an incarnation, or finds that it runs. CodedError 'stale-order', 'conflict', or why it could not be started.
+   */
   async launch(order: LaunchOrder): Promise<LaunchResult> {
     this.#memory.takeTerm(order.term);
     const before = this.#newestLaunchOf(order.vm);
@@ -91,7 +93,9 @@ export class AgentHost {
     return this.#begin(order, before?.result);
   }
 
-  /** Ends what is named and waits until it is gone. CodedError 'stale-order', or 'deadline' when a process does not end. */
+  /**
+   * Ends what is named and waits until it is gone. CodedError 'stale-order', or 'deadline' when a process does not end.
+   */
   async kill(order: KillOrder): Promise<KillResult> {
     const { machine, log } = this.#options;
     this.#memory.takeTerm(order.term);

@@ -1,4 +1,7 @@
-/** Calling off something that is under way, for code without AbortController. Guarantees: it happens once, and its reason stays. */
+/**
+ * Calling off something that is under way, for code without AbortController. Guarantees: it happens once, and its
+ * reason stays.
+ */
 import type { CodedError } from '../../base/errors.ts';
 
 /** One wish that may be withdrawn. Who started the work holds it; who does the work listens. */

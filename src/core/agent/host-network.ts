@@ -1,6 +1,7 @@
 /**
- * Which network plan is in force on a host. Guarantees: one change at a time, in the order of the calls; a plan older than the one
- * in force is refused; a plan that could not be made is not in force, and the next one sets right what it left.
+ * Which network plan is in force on a host. Guarantees: one change at a time, in the order of the calls; a plan older
+ * than the one in force is refused; a plan that could not be made is not in force, and the next one sets right what it
+ * left.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';

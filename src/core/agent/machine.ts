@@ -1,6 +1,6 @@
 /**
- * What an agent needs of the machine it stands on. The real one asks the operating system (src/agent), the simulated one a
- * world with a seed (src/sim/agent). It decides nothing: which order is obeyed is AgentHost's alone.
+ * What an agent needs of the machine it stands on. The real one asks the operating system (src/agent), the simulated
+ * one a world with a seed (src/sim/agent). It decides nothing: which order is obeyed is AgentHost's alone.
  */
 import type { Generation, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
@@ -23,9 +23,9 @@ export type Starting = Pick<LaunchOrder, 'vm' | 'generation' | 'slot' | 'nics'>;
 /** Everything a start needs is there, but for the network. */
 export interface PreparedStart {
   /**
-   * Starts QEMU, halted, and resolves when its monitors answer and it waits for the stream that the order names, if it names one.
-   * CodedError 'failed' with QEMU's last words, 'deadline', or the cancellation's reason: then no process of it is left. The process
-   * outlives the agent.
+   * Starts QEMU, halted, and resolves when its monitors answer and it waits for the stream that the order names, if it
+   * names one. CodedError 'failed' with QEMU's last words, 'deadline', or the cancellation's reason: then no process of
+   * it is left. The process outlives the agent.
    */
   start(): Promise<ProcessName>;
 }
@@ -36,13 +36,19 @@ export interface Machine {
   capacity(): HostCapacity;
   /** Every QEMU of ours that runs at this moment, whoever started it; asked of the operating system each time. */
   running(): readonly RunningIncarnation[];
-  /** Fetches the order's files and clears its directory. CodedError 'unavailable', 'deadline', or the cancellation's reason. */
+  /**
+   * Fetches the order's files and clears its directory. CodedError 'unavailable', 'deadline', or the cancellation's
+   * reason.
+   */
   prepare(order: LaunchOrder, cancellation: Cancellation): Promise<PreparedStart>;
-  /** Ends a process at once and resolves when it is gone; CodedError 'deadline' when the kernel does not let go of it. */
+  /**
+   * Ends a process at once and resolves when it is gone; CodedError 'deadline' when the kernel does not let go of it.
+   */
   kill(process: ProcessName): Promise<void>;
   /**
-   * Makes the networks what `plan` says, with the taps of all that runs or is being started (asked as late as possible).
-   * CodedError 'failed' with what the system said. Never called while another call to it or to removeStaleTaps is under way.
+   * Makes the networks what `plan` says, with the taps of all that runs or is being started (asked as late as
+   * possible). CodedError 'failed' with what the system said. Never called while another call to it or to
+   * removeStaleTaps is under way.
    */
   makeNetwork(plan: NetworkPlan, starting: () => readonly Starting[]): Promise<void>;
   /** Removes the taps of slots in which nothing runs or is being started. */

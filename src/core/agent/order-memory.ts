@@ -1,6 +1,7 @@
 /**
- * What an agent remembers of its orders, to refuse those that came too late. Guarantees: terms and generations only grow; what is
- * not remembered is not refused, so that an agent which forgot everything obeys the present leader at once.
+ * What an agent remembers of its orders, to refuse those that came too late. Guarantees: terms and generations only
+ * grow; what is not remembered is not refused, so that an agent which forgot everything obeys the present leader at
+ * once.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { Generation, Term, VmId } from '../../base/ids.ts';

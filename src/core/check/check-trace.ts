@@ -29,7 +29,10 @@ import {
   writesFollowGenerations,
 } from './world-checkers.ts';
 
-/** The rules that commits keep, by who writes them and the records before and after: a leader in production is judged by them too. */
+/**
+ * The rules that commits keep, by who writes them and the records before and after: a leader in production is judged by
+ * them too.
+ */
 export const COMMIT_CHECKERS: Readonly<Record<string, () => Checker>> = {
   'GC2-few-members-move': fewMembersMove,
   'E1-only-leaders-decide': onlyLeadersDecide,
@@ -39,7 +42,10 @@ export const COMMIT_CHECKERS: Readonly<Record<string, () => Checker>> = {
   'T4-nothing-forgotten': nothingIsForgotten,
 };
 
-/** Each rule of docs/specs/generations.md and guest-clusters.md that a trace can show to be broken, with what makes its checker. */
+/**
+ * Each rule of docs/specs/generations.md and guest-clusters.md that a trace can show to be broken, with what makes its
+ * checker.
+ */
 export const CHECKERS: Readonly<Record<string, () => Checker>> = {
   'G1-generations-grow': generationsGrow,
   'G3-one-current': oneCurrentIncarnation,

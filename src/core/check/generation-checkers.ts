@@ -47,8 +47,8 @@ export function oneCurrentIncarnation(): Checker {
 }
 
 /**
- * G4: storage grants only what the record in etcd admits, or admitted when the order was sent or etcd was read, and never again what it has
- * acknowledged to be fenced or revoked.
+ * G4: storage grants only what the record in etcd admits, or admitted when the order was sent or etcd was read, and
+ * never again what it has acknowledged to be fenced or revoked.
  */
 export function grantsAreAdmitted(): Checker {
   const records = new Map<VmId, VmRecord>();
@@ -83,8 +83,8 @@ export function grantsAreAdmitted(): Checker {
 }
 
 /**
- * G5: a leader continues an incarnation only while it is current, everything below it is fenced on every storage node of the VM,
- * and nobody else holds a grant.
+ * G5: a leader continues an incarnation only while it is current, everything below it is fenced on every storage node
+ * of the VM, and nobody else holds a grant.
  */
 export function contOnlyCurrentAndFenced(): Checker {
   const records = new Map<VmId, VmRecord>();
@@ -119,7 +119,9 @@ export function contOnlyCurrentAndFenced(): Checker {
   };
 }
 
-/** G6: once a VM is recorded as running nobody but its current generation is granted, and once it is stopped nobody is. */
+/**
+ * G6: once a VM is recorded as running nobody but its current generation is granted, and once it is stopped nobody is.
+ */
 export function nothingElseGranted(): Checker {
   const grants = new Grants();
   const nodes = new DiskNodes();
@@ -156,8 +158,8 @@ class DiskNodes {
   }
 
   /**
-   * `settled`: without what comes and goes while it runs. That was either fenced when the VM began to have it, or is granted to nobody yet;
-   * so only whether somebody else is granted there says whether all is well.
+   * `settled`: without what comes and goes while it runs. That was either fenced when the VM began to have it, or is
+   * granted to nobody yet; so only whether somebody else is granted there says whether all is well.
    */
   of({ id, spec }: VmRecord, which: 'all' | 'settled'): ReadonlySet<StorageName> {
     const shared = (spec.sharedDisks ?? []).filter(

@@ -8,9 +8,10 @@ import { currentGeneration, namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
 /**
- * M1: `switching` is committed only after the source's QEMU had completed this migration, and while it stands, or is gone, or was continued
- * by an order that came late (which is asked for after the fence); the destination waits, complete. A source whose guest stood still all the
- * time comes into `postmigrate` also where it did not hear that the destination has everything.
+ * M1: `switching` is committed only after the source's QEMU had completed this migration, and while it stands, or is
+ * gone, or was continued by an order that came late (which is asked for after the fence); the destination waits,
+ * complete. A source whose guest stood still all the time comes into `postmigrate` also where it did not hear that the
+ * destination has everything.
  */
 export function switchOnlyWhenBothPaused(): Checker {
   const statuses = new Map<string, string>();
@@ -70,8 +71,8 @@ export function onlyLeadersDecide(): Checker {
 }
 
 /**
- * T1: a task ends at most once, nothing about it changes after that, and it is not deleted before. That it ends at all is
- * for the end of a run.
+ * T1: a task ends at most once, nothing about it changes after that, and it is not deleted before. That it ends at all
+ * is for the end of a run.
  */
 export function tasksEndOnce(): Checker {
   /** Tasks that stand and have ended, as they ended. */
@@ -179,8 +180,8 @@ export function nothingIsForgotten(): Checker {
 const SEEN_LATE_MS = 1_000;
 
 /**
- * V3: no leader starts a VM anew while its guest runs and has run for longer than a leader's look is old, unless its host is given up with that
- * transaction or was before. What is paused, has ended or failed may be replaced.
+ * V3: no leader starts a VM anew while its guest runs and has run for longer than a leader's look is old, unless its
+ * host is given up with that transaction or was before. What is paused, has ended or failed may be replaced.
  */
 export function whatRunsIsNotReplaced(): Checker {
   const statuses = new Map<string, { readonly said: string; readonly since: number }>();

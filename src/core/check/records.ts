@@ -1,4 +1,7 @@
-/** How the checkers read a record: written anew from docs/specs/protocol.md, so that a mistake in model/ or plan/ is not repeated here. */
+/**
+ * How the checkers read a record: written anew from docs/specs/protocol.md, so that a mistake in model/ or plan/ is not
+ * repeated here.
+ */
 import type { Generation, HostName } from '../../base/ids.ts';
 import type { Incarnation, VmRecord } from '../model/vm.ts';
 

@@ -1,6 +1,6 @@
 /**
- * What happened, in the order it happened: commits, orders as they were carried out, and what was seen. The checkers of this folder judge
- * it without knowing how it was decided; the simulated world records it, and a real one may.
+ * What happened, in the order it happened: commits, orders as they were carried out, and what was seen. The checkers of
+ * this folder judge it without knowing how it was decided; the simulated world records it, and a real one may.
  */
 import type { DiskId, Generation, HostName, StorageName, Term, VmId } from '../../base/ids.ts';
 import type { Change } from '../ports/store.ts';
@@ -16,8 +16,8 @@ export type TraceEntry = { readonly at: number } & (
   /** A storage service has revoked everything of `vm` below `below`. */
   | { readonly kind: 'fenced'; readonly node: StorageName; readonly vm: VmId; readonly below: Generation }
   /**
-   * A storage service serves a generation. `knownAt`: since when what it follows may have been out of date: when the order was sent (or the
-   * term of its sender was over), or etcd was read.
+   * A storage service serves a generation. `knownAt`: since when what it follows may have been out of date: when the
+   * order was sent (or the term of its sender was over), or etcd was read.
    */
   | {
       readonly kind: 'granted';
@@ -27,7 +27,10 @@ export type TraceEntry = { readonly at: number } & (
       readonly knownAt: number;
     }
   | { readonly kind: 'revoked'; readonly node: StorageName; readonly vm: VmId; readonly generation: Generation }
-  /** Storage was granted a list without any disk of a VM: it serves nothing to any of its generations, and may be granted the same ones again. */
+  /**
+   * Storage was granted a list without any disk of a VM: it serves nothing to any of its generations, and may be
+   * granted the same ones again.
+   */
   | { readonly kind: 'let-go'; readonly node: StorageName; readonly vm: VmId }
   /** A storage service came back: it grants nothing until it does so again, one by one. */
   | { readonly kind: 'restarted'; readonly node: StorageName }
@@ -43,7 +46,10 @@ export type TraceEntry = { readonly at: number } & (
     }
   /** A QEMU's run state in QMP's words, `ended`, or `aborted` after a failed assertion in QEMU. */
   | { readonly kind: 'status'; readonly vm: VmId; readonly generation: Generation; readonly status: string }
-  /** An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself did not work. */
+  /**
+   * An attempt of control node `by` to reach a host ended. `met`: its kernel or agent answered; null: the path itself
+   * did not work.
+   */
   | {
       readonly kind: 'probe';
       readonly by: string;
@@ -52,8 +58,9 @@ export type TraceEntry = { readonly at: number } & (
       readonly met: boolean | null;
     }
   /**
-   * Since when packets of control node `from` have been getting to a host's kernel and back on this path without interruption, in ms since
-   * the trace began; null: they do not. The truth, known to nobody in the cluster; told before each `gives-up`.
+   * Since when packets of control node `from` have been getting to a host's kernel and back on this path without
+   * interruption, in ms since the trace began; null: they do not. The truth, known to nobody in the cluster; told
+   * before each `gives-up`.
    */
   | {
       readonly kind: 'path';
@@ -97,5 +104,8 @@ export interface Violation {
   readonly what: string;
 }
 
-/** Judges one happening after the other; the answer says what is wrong with it, or null. It keeps what it needs of those before. */
+/**
+ * Judges one happening after the other; the answer says what is wrong with it, or null. It keeps what it needs of those
+ * before.
+ */
 export type Checker = (entry: TraceEntry) => string | null;

@@ -1,10 +1,15 @@
-/** Checkers of what no record shows: who wrote to a disk, and whether a host that was given up could have been reached. */
+/**
+ * Checkers of what no record shows: who wrote to a disk, and whether a host that was given up could have been reached.
+ */
 import type { DiskId, HostName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { namedIncarnations } from './records.ts';
 import type { Checker } from './trace.ts';
 
-/** W1: no write of an older generation of a VM reaches a disk, its own or a shared one, after one of a newer generation did. */
+/**
+ * W1: no write of an older generation of a VM reaches a disk, its own or a shared one, after one of a newer generation
+ * did.
+ */
 export function writesFollowGenerations(): Checker {
   const newest = new Map<string, number>();
   return (entry) => {
@@ -19,8 +24,9 @@ export function writesFollowGenerations(): Checker {
 }
 
 /**
- * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other one reaches a disk,
- * not even one that was under way. A leader that was deposed and does not know it yet may continue who is current, and nobody older.
+ * W2: only the generation that a leader continued last writes: once it was ordered to run, no write of any other one
+ * reaches a disk, not even one that was under way. A leader that was deposed and does not know it yet may continue who
+ * is current, and nobody older.
  */
 export function oneWriter(): Checker {
   const continued = new Map<VmId, number>();
@@ -36,8 +42,8 @@ export function oneWriter(): Checker {
 }
 
 /**
- * D1: what a guest was told to be on its disk is there when it boots, and is never written again by another incarnation, whose memory
- * would be older than the disk.
+ * D1: what a guest was told to be on its disk is there when it boots, and is never written again by another
+ * incarnation, whose memory would be older than the disk.
  */
 export function acknowledgedWritesSurvive(): Checker {
   const acknowledged = new Map<string, { sequence: number; generation: number }>();
@@ -134,8 +140,8 @@ class PathsSeen {
 }
 
 /**
- * P1: an incarnation with a network card begins only on a host that drops the tunnels of every host that was quarantined when, or before, it was
- * decided upon, and has been since: what still speaks there is not heard by it.
+ * P1: an incarnation with a network card begins only on a host that drops the tunnels of every host that was
+ * quarantined when, or before, it was decided upon, and has been since: what still speaks there is not heard by it.
  */
 export function lostTunnelsAreDropped(): Checker {
   const hosts = new Map<HostName, HostRecord>();

@@ -1,6 +1,7 @@
 /**
- * Bytes that several takers share. Guarantees: what was taken and not given back never exceeds the total, but for one taker that has
- * nothing and needs more than the total while nobody has anything; who waits is woken in the order of asking.
+ * Bytes that several takers share. Guarantees: what was taken and not given back never exceeds the total, but for one
+ * taker that has nothing and needs more than the total while nobody has anything; who waits is woken in the order of
+ * asking.
  */
 
 /** A bound on memory. */

@@ -1,9 +1,8 @@
 /**
- * One connection of an initiator from its first byte to its last: log-in, then full feature phase (RFC 7143). Does no I/O: chunks come in
- * by `receive`, bytes go to the writer.
- * State: login -> full -> over; login -> over.
- * Guarantees: whatever comes in, it ends in an answer or in the connection being closed, never in an exception; nothing but log-in is
- * heard before log-in is complete; after `close` nothing is written.
+ * One connection of an initiator from its first byte to its last: log-in, then full feature phase (RFC 7143). Does no
+ * I/O: chunks come in by `receive`, bytes go to the writer. State: login -> full -> over; login -> over. Guarantees:
+ * whatever comes in, it ends in an answer or in the connection being closed, never in an exception; nothing but log-in
+ * is heard before log-in is complete; after `close` nothing is written.
  */
 import { messageOf } from '../../base/errors.ts';
 import { negotiate, RECEIVE_BYTES_MAX } from '../../wire/iscsi/negotiation.ts';
@@ -49,7 +48,10 @@ export interface ConnectionPort {
   wantsSend(): void;
   /** To be closed as soon as everything written is sent. */
   ended(reason: string): void;
-  /** Log-in is complete: a session identifier for it, and older sessions that it replaces are closed. Null: there is no room. */
+  /**
+   * Log-in is complete: a session identifier for it, and older sessions that it replaces are closed. Null: there is no
+   * room.
+   */
   loggedIn(who: LoggedIn, isid: string): number | null;
   abortElsewhere(lun: number | null): void;
   /** Whether unit attentions are not for this session (ScsiCommand.isStandby). */

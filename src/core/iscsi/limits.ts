@@ -6,7 +6,10 @@ export const LIMITS = {
   immediateMax: 16,
   /** Data of admitted commands of one connection, in bytes; one larger command alone is admitted all the same. */
   connectionBytes: 32 * 1024 * 1024,
-  /** Unsolicited data of one connection's commands that are not admitted yet; what comes beyond it is discarded and asked for later. */
+  /**
+   * Unsolicited data of one connection's commands that are not admitted yet; what comes beyond it is discarded and
+   * asked for later.
+   */
   waitingBytes: 8 * 1024 * 1024,
   /** Data of admitted commands of all connections. */
   targetBytes: 512 * 1024 * 1024,

@@ -1,7 +1,7 @@
 /**
  * The log-in of one connection (RFC 7143, sections 6 and 12): who it is, whether it may, and what holds afterwards.
- * Guarantees: pure but for the chance and digests it is given; a bounded number of steps; no step towards full feature phase before the
- * initiator has proved what its policy asks for; secrets never leave this module.
+ * Guarantees: pure but for the chance and digests it is given; a bounded number of steps; no step towards full feature
+ * phase before the initiator has proved what its policy asks for; secrets never leave this module.
  */
 
 import type { ChapAlgorithm } from '../../wire/iscsi/chap.ts';
@@ -30,7 +30,10 @@ export interface ChapAccount {
   readonly secret: string;
 }
 
-/** What an initiator has to prove. One account per admitted generation of a VM; `mutual`: how we prove ourselves where asked. */
+/**
+ * What an initiator has to prove. One account per admitted generation of a VM; `mutual`: how we prove ourselves where
+ * asked.
+ */
 export type InitiatorPolicy =
   | { readonly kind: 'open' }
   | { readonly kind: 'chap'; readonly accounts: readonly ChapAccount[]; readonly mutual: ChapAccount | null };

@@ -1,6 +1,6 @@
 /**
- * Sequence numbers of a session (RFC 7143, 4.2.2). Guarantees: what is outside the window is ignored, what is taken is taken once, and
- * MaxCmdSN never goes back. All numbers are serial numbers of 32 bits.
+ * Sequence numbers of a session (RFC 7143, 4.2.2). Guarantees: what is outside the window is ignored, what is taken is
+ * taken once, and MaxCmdSN never goes back. All numbers are serial numbers of 32 bits.
  */
 import { cmdSn, IscsiProtocolError, OPCODE, type PduHeader } from '../../wire/iscsi/pdu.ts';
 import type { Sequence } from '../../wire/iscsi/pdu-writer.ts';
@@ -26,7 +26,9 @@ export class Numbers implements Sequence {
     return sequence;
   }
 
-  /** Whether a request is to be carried out. Throws IscsiProtocolError where one before it is missing: TCP loses none. */
+  /**
+   * Whether a request is to be carried out. Throws IscsiProtocolError where one before it is missing: TCP loses none.
+   */
   accept(header: PduHeader): boolean {
     if (header.immediate) return true;
     const number = cmdSn(header);

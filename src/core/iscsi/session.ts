@@ -1,8 +1,9 @@
 /**
- * The full feature phase of a normal session (RFC 7143, sections 4, 7, 11): commands in, data and answers out. Error recovery level 0, one
- * connection. Guarantees: commands are taken in the order of CmdSN and each at most once; data in the order agreed; what runs and what
- * waits is bounded (limits.ts); an aborted or closed session sends nothing more for its commands, and `quiet` tells when the last of
- * them has ended. Does no I/O: bytes go to the writer, whose owner is told by `wantsSend`.
+ * The full feature phase of a normal session (RFC 7143, sections 4, 7, 11): commands in, data and answers out. Error
+ * recovery level 0, one connection. Guarantees: commands are taken in the order of CmdSN and each at most once; data in
+ * the order agreed; what runs and what waits is bounded (limits.ts); an aborted or closed session sends nothing more
+ * for its commands, and `quiet` tells when the last of them has ended. Does no I/O: bytes go to the writer, whose owner
+ * is told by `wantsSend`.
  */
 import { present } from '../../base/assert.ts';
 import type { IscsiParameters } from '../../wire/iscsi/negotiation.ts';
@@ -68,7 +69,9 @@ export interface SessionPort {
   unsentBytes(): number;
   /** Something was written outside the handling of input. */
   wantsSend(): void;
-  /** A function that touches all commands of a logical unit (null: of all) is about to run: other sessions drop theirs. */
+  /**
+   * A function that touches all commands of a logical unit (null: of all) is about to run: other sessions drop theirs.
+   */
   abortElsewhere(lun: number | null): void;
 }
 
@@ -191,7 +194,9 @@ export class Session {
     });
   }
 
-  /** Another session's reset: commands that have not begun end with TASK ABORTED; the device server ends those that run. */
+  /**
+   * Another session's reset: commands that have not begun end with TASK ABORTED; the device server ends those that run.
+   */
   abortedElsewhere(units: ReadonlySet<object>): void {
     for (const task of [...this.#tasks.values()]) {
       const [unit] = this.#port.target.units(task.lun);
@@ -253,7 +258,10 @@ export class Session {
     return task;
   }
 
-  /** Admits what there is room for, in order. `goOn`: outside the handling of their own PDU, admitted commands continue at once. */
+  /**
+   * Admits what there is room for, in order. `goOn`: outside the handling of their own PDU, admitted commands continue
+   * at once.
+   */
   #admitWaiting(goOn: boolean): void {
     // A command that ends at once comes back here: the loop that started it goes on.
     if (this.#isAdmitting) return;
@@ -281,7 +289,9 @@ export class Session {
     return this.#port.budget.take(task.cost, this.#wake);
   }
 
-  /** Where so many bytes of a command's data-out go: to its buffer, or, while it waits and there is no room, nowhere. */
+  /**
+   * Where so many bytes of a command's data-out go: to its buffer, or, while it waits and there is no room, nowhere.
+   */
   #place(task: Task, at: number, bytes: number): Uint8Array {
     if (task.state === 'waiting' && task.data === null && !task.isDiscarded) {
       const heldBytes = Math.min(task.outBytes, this.#port.parameters.firstBurstBytes);

@@ -1,4 +1,7 @@
-/** One SCSI command of a session while its data is collected and it runs. State: waiting -> receiving -> running -> over; any -> over. */
+/**
+ * One SCSI command of a session while its data is collected and it runs. State: waiting -> receiving -> running ->
+ * over; any -> over.
+ */
 
 import { type DataOutPdu, IscsiProtocolError, type ScsiCommandPdu } from '../../wire/iscsi/pdu.ts';
 import type { ScsiCommand } from '../scsi/target-port.ts';
@@ -62,8 +65,8 @@ export class Task {
   }
 
   /**
-   * Everything is to be asked for, as if nothing had come: a target may do that with what it discarded (RFC 7143, "Data Transfer Overview";
-   * libiscsi sends it again).
+   * Everything is to be asked for, as if nothing had come: a target may do that with what it discarded (RFC 7143, "Data
+   * Transfer Overview"; libiscsi sends it again).
    */
   restart(): void {
     this.isDiscarded = false;
@@ -72,8 +75,9 @@ export class Task {
   }
 
   /**
-   * Checks a Data-Out of so many bytes and answers where they go; null where one before it is missing, by its number. Throws IscsiProtocolError where it is not the one that comes next: error
-   * recovery level 0 knows no repetition, and in-order delivery was agreed.
+   * Checks a Data-Out of so many bytes and answers where they go; null where one before it is missing, by its number.
+   * Throws IscsiProtocolError where it is not the one that comes next: error recovery level 0 knows no repetition, and
+   * in-order delivery was agreed.
    */
   placeOf(
     pdu: DataOutPdu,

@@ -1,5 +1,6 @@
 /**
- * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives for one term.
+ * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives
+ * for one term.
  */
 import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -260,7 +261,10 @@ export class Controller {
     this.#drains.wakeAll();
   }
 
-  /** A process of a VM whose record cannot be read, and never was read by this control node, takes memory that nobody knows of. */
+  /**
+   * A process of a VM whose record cannot be read, and never was read by this control node, takes memory that nobody
+   * knows of.
+   */
   #countUnreadable(host: HostName): void {
     const { unreadable } = this.#ports.store.snapshot;
     const isUncounted =

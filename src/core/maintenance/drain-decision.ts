@@ -1,9 +1,9 @@
 /**
- * What to do next about a drain. Pure. The record says what was planned and how far it went; what VMs and hosts are now is
- * looked up. A leader that knows nothing else decides the same.
+ * What to do next about a drain. Pure. The record says what was planned and how far it went; what VMs and hosts are now
+ * is looked up. A leader that knows nothing else decides the same.
  *
- * Guarantees: a move begins only while its drain runs, after every move that it waits for has ended, and while the rest of
- * the plan still holds; a drain is `drained` only when nothing is expected on its hosts; what has moved stays moved.
+ * Guarantees: a move begins only while its drain runs, after every move that it waits for has ended, and while the rest
+ * of the plan still holds; a drain is `drained` only when nothing is expected on its hosts; what has moved stays moved.
  */
 import type { HostName } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
@@ -63,7 +63,10 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   return begin(situation, waiting, moving);
 }
 
-/** Whether a move may begin, as far as the plan itself says: all that it waits for has ended, and both hosts have a free place. */
+/**
+ * Whether a move may begin, as far as the plan itself says: all that it waits for has ended, and both hosts have a free
+ * place.
+ */
 function isReady(drain: DrainRecord, move: DrainMove): boolean {
   const byId = new Map(drain.moves.map((each) => [each.id, each]));
   const hasEnded = move.after.every((id) => {

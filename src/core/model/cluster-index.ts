@@ -1,9 +1,10 @@
 /**
- * What follows from the records, kept as they change: who is on which host, what is left there, who must stay apart, which host has
- * which network, whose disks a storage node has, who shares a disk or a guest cluster. Without it every decision would walk every VM.
+ * What follows from the records, kept as they change: who is on which host, what is left there, who must stay apart,
+ * which host has which network, whose disks a storage node has, who shares a disk or a guest cluster. Without it every
+ * decision would walk every VM.
  *
- * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares them); a change
- * costs what the changed record names, plus a move within the ranking of hosts.
+ * Guarantees: after any sequence of changes it says what one made from the last records alone says (a test compares
+ * them); a change costs what the changed record names, plus a move within the ranking of hosts.
  */
 import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
 import type { Entry, Snapshot } from '../ports/store.ts';
@@ -13,7 +14,9 @@ import type { GuestClusterRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX } from './keys.ts';
 import { affinityGroup, cardsOf, expectedIncarnations, sharedDisksOf, type VmRecord } from './vm.ts';
 
-/** Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept. */
+/**
+ * Memory QEMU needs beside the guest's own, in bytes: measured about 60 MB resident with TCG; a little more is kept.
+ */
 const QEMU_OVERHEAD_BYTES = 96 * 1024 * 1024;
 
 /** Memory that one incarnation of `vm` takes on its host, in bytes. */
@@ -58,7 +61,10 @@ export class ClusterIndex {
   readonly #vms = new Map<VmId, VmRecord>();
   readonly #uses = new Map<HostName, HostUse>();
   readonly #ranking: RankedHost[] = [];
-  /** Hosts whose place in the ranking is looked for when it is next read: a change that is taken back in between moves nothing. */
+  /**
+   * Hosts whose place in the ranking is looked for when it is next read: a change that is taken back in between moves
+   * nothing.
+   */
   readonly #unranked = new Set<HostName>();
   readonly #groups = new Map<string, Map<VmId, VmRecord>>();
   readonly #members = new Map<NetworkName, Counted<HostName>>();
@@ -114,7 +120,10 @@ export class ClusterIndex {
     this.#forgetUnused(name);
   }
 
-  /** Whether a process runs on the host whose VM is not known here, since nobody could read its record: its memory is not counted. */
+  /**
+   * Whether a process runs on the host whose VM is not known here, since nobody could read its record: its memory is
+   * not counted.
+   */
   setUncounted(host: HostName, isUncounted: boolean): void {
     if (isUncounted) this.#uncounted.add(host);
     else this.#uncounted.delete(host);
@@ -209,8 +218,8 @@ export class ClusterIndex {
   }
 
   /**
-   * Every host with a record that is not quarantined: most free memory first, then by name. A host that is lost has more and more of it as its
-   * VMs leave, and would come first.
+   * Every host with a record that is not quarantined: most free memory first, then by name. A host that is lost has
+   * more and more of it as its VMs leave, and would come first.
    */
   byFreeMemory(): readonly RankedHost[] {
     for (const host of this.#unranked) this.#rank(host);
@@ -223,7 +232,9 @@ export class ClusterIndex {
     return use === undefined ? 0 : use.usedBytes + claimedBytes(use);
   }
 
-  /** Memory that drains were promised on `host` for VMs that have not arrived, in bytes; with `vm`, for that VM alone. */
+  /**
+   * Memory that drains were promised on `host` for VMs that have not arrived, in bytes; with `vm`, for that VM alone.
+   */
   claimedBytes(host: HostName, vm: VmId | null = null): number {
     const use = this.#uses.get(host);
     if (use === undefined) return 0;

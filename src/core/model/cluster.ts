@@ -1,4 +1,7 @@
-/** The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events, tokens. All of them live in etcd only. */
+/**
+ * The other durable objects: hosts, storage nodes, disks, images, networks, tasks, events, tokens. All of them live in
+ * etcd only.
+ */
 import type {
   DiskId,
   DrainId,
@@ -19,9 +22,13 @@ export interface HostRecord {
   readonly capacity: HostCapacity;
   /** No new VM is placed here. */
   readonly cordoned: boolean;
-  /** Set in the transaction that declares one of its VMs lost; every other host drops its tunnel until it is seen clean. */
+  /**
+   * Set in the transaction that declares one of its VMs lost; every other host drops its tunnel until it is seen clean.
+   */
   readonly quarantine: { readonly since: number; readonly reason: string } | null;
-  /** Set while the host is emptied for maintenance, and after, until it is taken back. Absent or null: it is in service. */
+  /**
+   * Set while the host is emptied for maintenance, and after, until it is taken back. Absent or null: it is in service.
+   */
   readonly maintenance?: HostMaintenance | null;
   readonly joinedAt: number;
 }
@@ -78,7 +85,9 @@ export interface DiskRecord {
   readonly id: DiskId;
   readonly vm: VmId;
   readonly node: StorageName;
-  /** TCP port of its NBD server on the node's storage address; unique on the node, the same for the disk's whole life. */
+  /**
+   * TCP port of its NBD server on the node's storage address; unique on the node, the same for the disk's whole life.
+   */
   readonly port: number;
   readonly sizeBytes: number;
   readonly source: DiskSource;

@@ -1,6 +1,6 @@
 /**
- * A drain: hosts that are emptied for maintenance, the moves that empty them, and what became of each. The record is the whole
- * memory of a drain: a new leader goes on from it alone, and it is the evidence afterwards.
+ * A drain: hosts that are emptied for maintenance, the moves that empty them, and what became of each. The record is
+ * the whole memory of a drain: a new leader goes on from it alone, and it is the evidence afterwards.
  *
  *     running ◄──► paused
  *        │  │         │
@@ -87,8 +87,8 @@ export function openMoves({ moves }: Pick<DrainRecord, 'moves'>): readonly Drain
 }
 
 /**
- * What the moves that are open need on their destinations. A VM that has arrived, or is arriving, is counted by its own record: whoever
- * adds claims up leaves those of VMs out that are on the host.
+ * What the moves that are open need on their destinations. A VM that has arrived, or is arriving, is counted by its own
+ * record: whoever adds claims up leaves those of VMs out that are on the host.
  */
 export function claimsOf(drain: DrainRecord): readonly Claim[] {
   if (isDrainOver(drain)) return [];

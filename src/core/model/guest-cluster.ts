@@ -1,4 +1,7 @@
-/** Shared disks, who holds which reservation on them, and the guest clusters they belong to: what etcd keeps of them (docs/decisions/0014). */
+/**
+ * Shared disks, who holds which reservation on them, and the guest clusters they belong to: what etcd keeps of them
+ * (docs/decisions/0014).
+ */
 import type { DiskId, GuestClusterName, NetworkName, StorageName, TaskId, VmId } from '../../base/ids.ts';
 import type { ReservationState } from '../scsi/reservations.ts';
 

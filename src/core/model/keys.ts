@@ -79,7 +79,10 @@ export function objectOf(key: string): { readonly kind: ObjectKind; readonly id:
   return kind === undefined ? null : { kind, id: key.slice(prefix.length) };
 }
 
-/** JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts). Made once by a control node. */
+/**
+ * JSON `{key}`: 32 bytes in base64 from which the secrets of the targets' accounts follow (src/pki/target-secret.ts).
+ * Made once by a control node.
+ */
 export const TARGET_SECRET_KEY = '/gp/secret/target';
 
 /**

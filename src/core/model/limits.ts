@@ -3,7 +3,8 @@
  * it. The API's schemas, admission, agents, storage services and docs/operating/limits.md take their numbers from here.
  * Pure data.
  *
- * Guarantees: what admission accepts, every layer below accepts (limits.test.ts walks each limit to its boundary in each layer that it names).
+ * Guarantees: what admission accepts, every layer below accepts (limits.test.ts walks each limit to its boundary in
+ * each layer that it names).
  */
 
 /** The layers that enforce limits, from the outside in. */

@@ -1,6 +1,7 @@
 /**
- * What a leader sees of the world. Observations are never stored: a new leader starts with `unknown` everywhere and looks.
- * Ages are in ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a clock's value.
+ * What a leader sees of the world. Observations are never stored: a new leader starts with `unknown` everywhere and
+ * looks. Ages are in ms of the observer's monotonic clock, already subtracted, so that nothing here depends on a
+ * clock's value.
  */
 import type { Generation, HostName, StorageName } from '../../base/ids.ts';
 import type { Incarnation } from './vm.ts';
@@ -13,7 +14,10 @@ export interface HostObservation {
   /** Age of the last report, or null where there was none. */
   readonly agentAgeMs: number | null;
   readonly agentError: string | null;
-  /** Its kernel: one TCP attempt on each path. `silent` only after the configured number of rounds in which every path was silent. */
+  /**
+   * Its kernel: one TCP attempt on each path. `silent` only after the configured number of rounds in which every path
+   * was silent.
+   */
   readonly kernel: KernelObservation;
   /** Slots its processes occupy, stale ones included. */
   readonly occupiedSlots: readonly number[];
@@ -43,8 +47,9 @@ export type QmpObservation =
       readonly ageMs: number;
       readonly migration: MigrationState | null;
       /**
-       * The generation that it was last told to send its memory to (QMP query-migrate-parameters); null where it was told of none, or where
-       * it was not asked. Asked wherever the status is `postmigrate`: that alone does not say which stream was complete.
+       * The generation that it was last told to send its memory to (QMP query-migrate-parameters); null where it was
+       * told of none, or where it was not asked. Asked wherever the status is `postmigrate`: that alone does not say
+       * which stream was complete.
        */
       readonly sentTo: Generation | null;
     }
@@ -66,9 +71,9 @@ export interface MigrationState {
 }
 
 /**
- * What a QEMU tells of its live migration by itself (QMP events STOP and MIGRATION), before anybody asks. `ending`: its guest stands still, so
- * that the rest can be sent. `left`: it has sent everything to the generation that this leader told it to, and does not go on by itself any
- * more. `arrived`: it has loaded everything.
+ * What a QEMU tells of its live migration by itself (QMP events STOP and MIGRATION), before anybody asks. `ending`: its
+ * guest stands still, so that the rest can be sent. `left`: it has sent everything to the generation that this leader
+ * told it to, and does not go on by itself any more. `arrived`: it has loaded everything.
  */
 export type MigrationTold =
   | { readonly kind: 'ending' }

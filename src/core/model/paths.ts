@@ -1,6 +1,6 @@
 /**
- * The independent ways from a control node to a host: directly, through each other control node, through each storage node. Pure: who
- * relays is named here, how a relay is spoken to is the adapters' business.
+ * The independent ways from a control node to a host: directly, through each other control node, through each storage
+ * node. Pure: who relays is named here, how a relay is spoken to is the adapters' business.
  */
 import type { StorageName } from '../../base/ids.ts';
 import type { HostAddresses } from './cluster.ts';

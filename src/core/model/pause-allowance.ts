@@ -1,7 +1,8 @@
 /**
- * For how long a guest may be held still at the end of its live migration. A source copies memory pass by pass and stops the guest as soon
- * as it expects to send the rest within this (QEMU's `downtime-limit`, migration.json): a short one first, which most guests need, and more
- * for one that writes about as fast as it is copied, until it is what QEMU takes by itself.
+ * For how long a guest may be held still at the end of its live migration. A source copies memory pass by pass and
+ * stops the guest as soon as it expects to send the rest within this (QEMU's `downtime-limit`, migration.json): a short
+ * one first, which most guests need, and more for one that writes about as fast as it is copied, until it is what QEMU
+ * takes by itself.
  */
 
 /** What sending begins with, in ms. Below, the switch-over itself is the longer part. */

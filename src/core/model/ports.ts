@@ -10,7 +10,10 @@ export const PORTS = {
   agent: 7443,
   /** Storage service (HTTPS, mutual TLS). */
   storage: 7444,
-  /** Nothing ever listens here: a host's kernel refuses it whatever its processes do, which is how it is seen to be there. */
+  /**
+   * Nothing ever listens here: a host's kernel refuses it whatever its processes do, which is how it is seen to be
+   * there.
+   */
   reachability: 7449,
   /** The iSCSI target of a storage node, on its storage address. */
   target: 3260,

@@ -1,11 +1,14 @@
 /**
- * A shared disk as QEMU has it: the same block node and device whether it is there from the start (src/agent/qemu) or plugged in later
- * (src/core/qmp), so that a migration finds them equal on both sides. Pure; holds no secret.
+ * A shared disk as QEMU has it: the same block node and device whether it is there from the start (src/agent/qemu) or
+ * plugged in later (src/core/qmp), so that a migration finds them equal on both sides. Pure; holds no secret.
  */
 import { type DiskId, parseDiskId } from '../../base/ids.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 
-/** The virtio-scsi controller that has a VM's shared disks, and nothing else; in machines whose order names shared disks, even none. */
+/**
+ * The virtio-scsi controller that has a VM's shared disks, and nothing else; in machines whose order names shared
+ * disks, even none.
+ */
 export const SHARED_CONTROLLER = 'shared0';
 
 const PREFIX = 'shared-';
@@ -42,8 +45,8 @@ export function sharedBlockNode(disk: LaunchSharedDisk): Readonly<Record<string,
 }
 
 /**
- * Device options (device_add): commands go to the target as the guest sent them. `report`: a reservation conflict is the guest cluster's
- * business, and stopping the guest at it would take the other members' decisions away.
+ * Device options (device_add): commands go to the target as the guest sent them. `report`: a reservation conflict is
+ * the guest cluster's business, and stopping the guest at it would take the other members' decisions away.
  */
 export function sharedDevice({
   disk,

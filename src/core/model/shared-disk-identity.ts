@@ -1,6 +1,7 @@
 /**
- * The iSCSI names of a VM: its initiator port, the target with its shared disks, and one account for each of its generations. Pure.
- * The initiator port is the VM's for as long as it exists, on whatever hosts: persistent reservations belong to it.
+ * The iSCSI names of a VM: its initiator port, the target with its shared disks, and one account for each of its
+ * generations. Pure. The initiator port is the VM's for as long as it exists, on whatever hosts: persistent
+ * reservations belong to it.
  */
 import { type Generation, parseGeneration, parseVmId, type VmId } from '../../base/ids.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The VM: what etcd keeps of it. One record per VM holds specification, intent and the state of its incarnations, so that
- * every step of the protocol (docs/specs/protocol.md) is one compare-and-swap of one key.
+ * The VM: what etcd keeps of it. One record per VM holds specification, intent and the state of its incarnations, so
+ * that every step of the protocol (docs/specs/protocol.md) is one compare-and-swap of one key.
  *
  *                     start                     QMP says running
  *        ┌──────────┐ ─────────► ┌──────────┐ ────────────────► ┌─────────┐ ◄──────────────┐
@@ -18,8 +18,9 @@
  *                                     │ switching │ ───────────────────────────────────────┘
  *                                     └───────────┘
  *
- * Invariants (docs/specs/generations.md): G1 `generation` only grows; G2 every generation in the record is <= `generation`;
- * G3 at most one generation is current; G4 a generation is granted only while `admittedGenerations` names it.
+ * Invariants (docs/specs/generations.md): G1 `generation` only grows; G2 every generation in the record is <=
+ * `generation`; G3 at most one generation is current; G4 a generation is granted only while `admittedGenerations` names
+ * it.
  */
 import type {
   DiskId,
@@ -80,7 +81,10 @@ export type VmPhase =
       readonly source: Incarnation;
       readonly destination: Incarnation;
       readonly taskId: TaskId | null;
-      /** How long the guest had stood still when the source said that it was complete, in ms. Absent where it did not say. */
+      /**
+       * How long the guest had stood still when the source said that it was complete, in ms. Absent where it did not
+       * say.
+       */
       readonly pausedMs?: number;
     }
   /** Given up before the commit: the source is current and continued, the destination revoked and ended. */
@@ -105,7 +109,10 @@ export interface VmRecord {
   /** The highest generation ever given to this VM; 0 before its first start. */
   readonly generation: Generation | 0;
   readonly phase: VmPhase;
-  /** A wish to migrate that has not begun: taken up by the leader, which then sets phase migrating. `to: null` = anywhere. */
+  /**
+   * A wish to migrate that has not begun: taken up by the leader, which then sets phase migrating. `to: null` =
+   * anywhere.
+   */
   readonly migrationRequest: {
     readonly to: HostName | null;
     readonly taskId: TaskId;
@@ -127,7 +134,9 @@ export interface VmRecord {
    * keeps its present cards.
    */
   readonly nextNics?: readonly VmNic[];
-  /** How long its last moves held the guest still, in ms, oldest first (pause-prediction.ts). Absent before the first. */
+  /**
+   * How long its last moves held the guest still, in ms, oldest first (pause-prediction.ts). Absent before the first.
+   */
   readonly pausesMs?: readonly number[];
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {
@@ -138,7 +147,10 @@ export interface VmRecord {
     readonly refusedBy?: HostName;
   } | null;
   readonly createdAt: number;
-  /** When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it with another clock). */
+  /**
+   * When the phase last changed (Unix time in ms, the writer's clock: for people; nothing is decided by comparing it
+   * with another clock).
+   */
   readonly phaseSince: number;
 }
 
@@ -155,7 +167,10 @@ export interface VmSpec {
   readonly image: ImageName | null;
   /** How long a guest's I/O waits for its storage before it is paused with an error, in ms. */
   readonly storagePatienceMs: number;
-  /** No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by `affinityGroup`. */
+  /**
+   * No host ever has two VMs of one group; null: in none. Records from before it was there lack it: read it by
+   * `affinityGroup`.
+   */
   readonly antiAffinity: string | null;
   /** The disks it shares with other VMs. Records from before it was there lack it: read it by `sharedDisksOf`. */
   readonly sharedDisks?: readonly VmSharedDisk[];
@@ -173,11 +188,16 @@ export interface VmSharedDisk {
    * waits for it.
    */
   readonly joining?: true;
-  /** To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both acknowledged that it is gone. */
+  /**
+   * To be taken away: its QEMU may still have it and storage still grant it, so fences reach its node until both
+   * acknowledged that it is gone.
+   */
   readonly leaving?: true;
 }
 
-/** Every shared disk that an incarnation of the VM may reach, those that are leaving included: what a fence must cover. */
+/**
+ * Every shared disk that an incarnation of the VM may reach, those that are leaving included: what a fence must cover.
+ */
 export function sharedDisksOf({ spec }: VmRecord): readonly VmSharedDisk[] {
   return spec.sharedDisks ?? [];
 }
@@ -266,7 +286,10 @@ export function currentIncarnation(phase: VmPhase): Incarnation | null {
   return expectedIncarnations(phase)[0] ?? null;
 }
 
-/** The generations storage may serve now. A storage service that restarts grants exactly these, read linearizably from etcd. */
+/**
+ * The generations storage may serve now. A storage service that restarts grants exactly these, read linearizably from
+ * etcd.
+ */
 export function admittedGenerations(phase: VmPhase): readonly Generation[] {
   switch (phase.kind) {
     case 'stopped':
@@ -275,7 +298,8 @@ export function admittedGenerations(phase: VmPhase): readonly Generation[] {
     case 'running':
       return [phase.incarnation.generation];
     case 'stopping':
-      // A power-off is fenced before `stopped` is committed: a storage service that restarts in between must not grant again.
+      // A power-off is fenced before `stopped` is committed: a storage service that restarts in between must not grant
+      // again.
       return phase.mode === 'hard' ? [] : [phase.incarnation.generation];
     case 'migrating':
       return [phase.source.generation, phase.destination.generation];

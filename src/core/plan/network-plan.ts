@@ -1,8 +1,10 @@
 /**
- * The network state each host should have, from the records. A host has a network while one of its incarnations may run there.
+ * The network state each host should have, from the records. A host has a network while one of its incarnations may run
+ * there.
  *
- * Guarantees: `planFor` is a function of the records alone, provided that every change of a network, of its members and of their
- * addresses or quarantine is told (`networkChanged`, `quarantineChanged`); a plan costs what the host's own networks have members.
+ * Guarantees: `planFor` is a function of the records alone, provided that every change of a network, of its members and
+ * of their addresses or quarantine is told (`networkChanged`, `quarantineChanged`); a plan costs what the host's own
+ * networks have members.
  */
 import type { HostName, NetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';

@@ -1,10 +1,10 @@
 /**
- * What the storage service's decisions (core/storage) ask of their node: the pool's disks, one daemon per disk that serves it over NBD,
- * and the kernel's view of who is connected. The real one stands on qemu-storage-daemon (src/storage/local-disks.ts), the
- * simulated one on an event queue (src/sim/storage).
+ * What the storage service's decisions (core/storage) ask of their node: the pool's disks, one daemon per disk that
+ * serves it over NBD, and the kernel's view of who is connected. The real one stands on qemu-storage-daemon
+ * (src/storage/local-disks.ts), the simulated one on an event queue (src/sim/storage).
  *
- * What an implementation guarantees: at most one daemon has a disk's image open; a daemon outlives the service; a write that a guest was
- * told is done is on stable storage, however the daemon ends.
+ * What an implementation guarantees: at most one daemon has a disk's image open; a daemon outlives the service; a write
+ * that a guest was told is done is on stable storage, however the daemon ends.
  */
 import type { DiskId, Generation, Sha256, VmId } from '../../base/ids.ts';
 import type { DiskOrder, PoolFault, PoolReport } from './storage-link.ts';
@@ -53,24 +53,31 @@ export interface Daemon {
   /** Makes exactly these incarnations acceptable as new connections from now on. Connections that exist stay. */
   admit(grants: readonly Grant[]): Promise<void>;
   /**
-   * Accepts nobody new until the next `admit`; connections that exist stay. Kept in the daemon itself: a fence has begun and is not known to
-   * be complete, and whoever takes the daemon over finishes it.
+   * Accepts nobody new until the next `admit`; connections that exist stay. Kept in the daemon itself: a fence has
+   * begun and is not known to be complete, and whoever takes the daemon over finishes it.
    */
   admitNobody(): Promise<void>;
   /** Whether the last thing that it was told was to admit nobody; not in a daemon that was only started. */
   isFencing(): Promise<boolean>;
   addExport(grant: Grant): Promise<void>;
-  /** Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then. */
+  /**
+   * Cuts the connections of an export and answers when the export is gone: its last write has been carried out by then.
+   */
   removeExport(grant: Grant): Promise<void>;
   /** Keeps its log from growing without bound. */
   boundLog(): Promise<void>;
-  /** Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go. */
+  /**
+   * Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go.
+   */
   kill(): Promise<void>;
   /** Lets go of the session; the daemon runs on. */
   release(): void;
 }
 
-/** The node, as the service sees it. Errors of the pool are CodedErrors: 'not-found', 'conflict', 'no-capacity', 'failed'. */
+/**
+ * The node, as the service sees it. Errors of the pool are CodedErrors: 'not-found', 'conflict', 'no-capacity',
+ * 'failed'.
+ */
 export interface DiskBackend {
   /** The daemons of this node that the operating system knows, whoever started them. */
   findDaemons(): readonly DaemonProcess[];
@@ -78,23 +85,31 @@ export interface DiskBackend {
   killDaemon(daemon: DaemonProcess): Promise<void>;
   /** Takes over a daemon that runs already. CodedError 'unavailable' when it does not answer. */
   adoptDaemon(daemon: DaemonProcess): Promise<Daemon>;
-  /** Starts the daemon of a disk, which serves exactly `grants` from its first moment on. CodedError 'not-found' without such a disk. */
+  /**
+   * Starts the daemon of a disk, which serves exactly `grants` from its first moment on. CodedError 'not-found' without
+   * such a disk.
+   */
   startDaemon(disk: DiskId, options: { readonly port: number; readonly grants: readonly Grant[] }): Promise<Daemon>;
   /**
-   * Connections to a TCP port of this node. Of those that its daemon has not accepted yet, some may be missing. Quick when each of them was there the
-   * last time.
+   * Connections to a TCP port of this node. Of those that its daemon has not accepted yet, some may be missing. Quick
+   * when each of them was there the last time.
    */
   connectionsTo(port: number): Promise<readonly Connection[]>;
   /** Every established connection with its idle time. */
   connectionAges(): Promise<readonly ConnectionAge[]>;
-  /** Whose disk it is: kept beside the disk, because it must be known without etcd. undefined when there is no such disk. */
+  /**
+   * Whose disk it is: kept beside the disk, because it must be known without etcd. undefined when there is no such
+   * disk.
+   */
   ownerOf(disk: DiskId): Promise<VmId | undefined>;
   listDisks(): Promise<readonly DiskId[]>;
   listArtifacts(): Promise<readonly Sha256[]>;
   /** Returns the faults of the pool's entries, from a check at most a minute old; a bounded number. Returns at once. */
   faults(): readonly PoolFault[];
   space(): Promise<PoolReport>;
-  /** Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact. */
+  /**
+   * Idempotent. CodedError 'conflict' when a different disk has the id, 'no-capacity', 'not-found' for the artifact.
+   */
   createDisk(disk: DiskId, order: DiskOrder): Promise<void>;
   /** Idempotent. The caller has ended whoever has it open. */
   deleteDisk(disk: DiskId): Promise<void>;

@@ -15,7 +15,10 @@ export interface FileCopy {
 
 /** A copy that is under way. */
 export interface Copying {
-  /** Settles when the copy is over: the destination compared the whole file with its hash and keeps it, or nothing is kept. */
+  /**
+   * Settles when the copy is over: the destination compared the whole file with its hash and keeps it, or nothing is
+   * kept.
+   */
   readonly done: Promise<void>;
   /** Ends it early. */
   cancel(): void;

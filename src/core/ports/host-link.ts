@@ -1,5 +1,6 @@
 /**
- * What a controller may ask of a host's agent. HTTPS with mutual TLS on PORTS.agent; only identities `control:*` are served.
+ * What a controller may ask of a host's agent. HTTPS with mutual TLS on PORTS.agent; only identities `control:*` are
+ * served.
  *
  *   GET  /v1/report                      -> HostReport
  *   POST /v1/launch   LaunchOrder        -> LaunchResult     idempotent by (vm, generation)
@@ -8,7 +9,8 @@
  *   POST /v1/probe    ProbeOrder         -> ProbeResult      one TCP attempt from the host to a storage node's disk port (isDiskPort)
  *   GET  /v1/log?vm=ID&generation=N&bytes=N -> text/plain, the tail of that incarnation's serial log
  *
- * An agent remembers the highest term it was given for as long as it lives and refuses orders of a lower one ('stale-order').
+ * An agent remembers the highest term it was given for as long as it lives and refuses orders of a lower one
+ * ('stale-order').
  */
 import type { DiskId, Generation, HostName, NetworkName, Sha256, Term, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
@@ -23,8 +25,8 @@ export const SHARED_DISKS = 'shared-disks';
 export interface Order {
   readonly term: Term;
   /**
-   * Features the receiver must have to carry it out; one that lacks any refuses the order as a whole with CodedError 'unsupported'.
-   * Whatever else it does not know it ignores (docs/decisions/0011-versions-side-by-side.md).
+   * Features the receiver must have to carry it out; one that lacks any refuses the order as a whole with CodedError
+   * 'unsupported'. Whatever else it does not know it ignores (docs/decisions/0011-versions-side-by-side.md).
    */
   readonly needs?: readonly string[];
 }
@@ -68,7 +70,10 @@ export interface LaunchOrder extends Order {
   readonly slot: number;
   /** True: wait for a migration stream (`-incoming defer`). */
   readonly incoming: boolean;
-  /** The generation whose stream it shall wait for, with `incoming`; absent: it is told so afterwards. One who ignores it says so (`listens`). */
+  /**
+   * The generation whose stream it shall wait for, with `incoming`; absent: it is told so afterwards. One who ignores
+   * it says so (`listens`).
+   */
   readonly receives?: Generation;
   readonly machine: LaunchMachine;
   readonly disks: readonly LaunchDisk[];
@@ -109,7 +114,10 @@ export interface LaunchDisk {
   readonly patienceMs: number;
 }
 
-/** A shared disk and how this incarnation reaches it: iSCSI with CHAP. Its names are those of model/shared-disk-identity.ts. */
+/**
+ * A shared disk and how this incarnation reaches it: iSCSI with CHAP. Its names are those of
+ * model/shared-disk-identity.ts.
+ */
 export interface LaunchSharedDisk {
   readonly disk: DiskId;
   readonly lun: number;
@@ -163,7 +171,10 @@ export interface NetworkOnHost {
   readonly dhcp: readonly { readonly mac: string; readonly address: string; readonly hostname: string }[] | null;
 }
 
-/** The port. Every call has a deadline; a failure is a CodedError ('deadline', 'unavailable', 'stale-order', 'failed' …). */
+/**
+ * The port. Every call has a deadline; a failure is a CodedError ('deadline', 'unavailable', 'stale-order', 'failed'
+ * …).
+ */
 export interface HostLink {
   report(host: HostName, options: CallOptions): Promise<HostReport>;
   launch(host: HostName, order: LaunchOrder, options: CallOptions): Promise<LaunchResult>;

@@ -6,7 +6,10 @@ import type { ProbeResult } from './probe-result.ts';
 export interface Paths {
   /** All paths that exist now. */
   list(): readonly Path[];
-  /** One TCP attempt on one path; `no-path` when the relay itself did not answer: then this path says nothing about the host. */
+  /**
+   * One TCP attempt on one path; `no-path` when the relay itself did not answer: then this path says nothing about the
+   * host.
+   */
   probe(
     path: Path,
     host: HostRecord,

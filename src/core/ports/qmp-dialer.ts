@@ -1,6 +1,6 @@
 /**
- * How a control node gets to a QEMU: single attempts, each over one path to one of its monitors, and the conversation that one of them
- * may begin. Which attempt is made when, and what its outcome means, is decided in core/qmp.
+ * How a control node gets to a QEMU: single attempts, each over one path to one of its monitors, and the conversation
+ * that one of them may begin. Which attempt is made when, and what its outcome means, is decided in core/qmp.
  */
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import type { Path } from '../model/paths.ts';
@@ -12,8 +12,8 @@ export type Execute = <T>(command: string, args?: object) => Promise<T>;
 /** A negotiated conversation with one QEMU. Commands are carried out in the order in which they were given. */
 export interface QmpChannel {
   /**
-   * Executes one command. Rejects with QmpError where QEMU refuses it; with CodedError 'deadline' after `deadlineMs`, or 'unavailable' when
-   * the conversation ends: then the outcome is unknown.
+   * Executes one command. Rejects with QmpError where QEMU refuses it; with CodedError 'deadline' after `deadlineMs`,
+   * or 'unavailable' when the conversation ends: then the outcome is unknown.
    */
   execute<T>(command: string, args: object | undefined, options: { readonly deadlineMs: number }): Promise<T>;
   /** Calls `listener` for every event until the returned function is called. The listener must not throw. */

@@ -38,20 +38,27 @@ export interface QmpLink {
    * CodedError 'failed' if a disk stays unused: QEMU 7.2 aborts when it sends a guest with an unused disk.
    */
   activate(source: QmpTarget): Promise<void>;
-  /** Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or completed. */
+  /**
+   * Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or
+   * completed.
+   */
   send(source: QmpTarget, destination: QmpTarget): Promise<void>;
   /** For how long the guest may be held still at the end of sending, in ms from now on (downtime-limit). */
   allowPause(source: QmpTarget, ms: number): Promise<void>;
   cancelSend(source: QmpTarget): Promise<void>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */
   plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;
-  /** Takes a shared disk from a running guest and answers when QEMU has let go of it; CodedError 'deadline' while the guest has not. Idempotent. */
+  /**
+   * Takes a shared disk from a running guest and answers when QEMU has let go of it; CodedError 'deadline' while the
+   * guest has not. Idempotent.
+   */
   unplug(target: QmpTarget, disk: DiskId): Promise<void>;
   /** The shared disks that this QEMU has open. */
   sharedDisks(target: QmpTarget): Promise<readonly OpenSharedDisk[]>;
   /**
-   * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection ends. `told`: what the
-   * event says of a live migration that was ordered on the same connection; null where one has to ask.
+   * Calls back when a QEMU reports an event that may change a decision (SHUTDOWN, STOP, MIGRATION …) or its connection
+   * ends. `told`: what the event says of a live migration that was ordered on the same connection; null where one has
+   * to ask.
    */
   onEvent(listener: (target: QmpTarget, told: MigrationTold | null) => void): void;
   /** Closes what is open to it. */

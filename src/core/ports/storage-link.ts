@@ -61,8 +61,8 @@ export interface GrantReport {
 }
 
 /**
- * Revokes every grant of `vm` below `below` on the disks named, and never grants one again. It always concerns all that the VM has on
- * the node, its shared disks included.
+ * Revokes every grant of `vm` below `below` on the disks named, and never grants one again. It always concerns all that
+ * the VM has on the node, its shared disks included.
  */
 export interface FenceOrder extends Order {
   readonly vm: VmId;
@@ -87,8 +87,8 @@ export interface GrantOrder extends Order {
   readonly generation: Generation;
   readonly disks: readonly { readonly disk: DiskId; readonly port: number; readonly readOnly: boolean }[];
   /**
-   * The VM's shared disks on this node from now on, exactly: absent for none. A grant that is repeated for a generation that runs may have
-   * another list. Needs SHARED_DISKS.
+   * The VM's shared disks on this node from now on, exactly: absent for none. A grant that is repeated for a generation
+   * that runs may have another list. Needs SHARED_DISKS.
    */
   readonly sharedDisks?: readonly VmSharedDisk[];
 }

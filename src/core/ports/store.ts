@@ -1,9 +1,9 @@
 /**
  * The cluster's only memory, as the loops see it: a snapshot that a watch keeps up to date, and guarded commits.
  *
- * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it touches; the
- * snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is read back first, and where that
- * is not possible nothing more is committed in its term.
+ * Guarantees: a commit is one transaction that compares the leader's election key and the revision of every object it
+ * touches; the snapshot holds a commit's result as soon as its promise resolves; a commit whose outcome is not known is
+ * read back first, and where that is not possible nothing more is committed in its term.
  */
 import type {
   DiskId,
@@ -40,7 +40,10 @@ export interface Entry<T> {
 export interface Snapshot {
   /** Revision of the newest change seen. */
   readonly revision: number;
-  /** Everything up to this revision is in it; of what is newer, single objects may be, without what was written together with them. */
+  /**
+   * Everything up to this revision is in it; of what is newer, single objects may be, without what was written together
+   * with them.
+   */
   readonly completeRevision: number;
   readonly vms: ReadonlyMap<VmId, Entry<VmRecord>>;
   readonly disks: ReadonlyMap<DiskId, Entry<DiskRecord>>;
@@ -122,14 +125,20 @@ export interface LeaderStore {
   readonly term: Term;
   readonly snapshot: Snapshot;
   /**
-   * Whether it is certain now that nobody else was elected. To be asked before each order: what a deposed leader orders is refused or harmless,
-   * and disturbs all the same. False may turn true again.
+   * Whether it is certain now that nobody else was elected. To be asked before each order: what a deposed leader orders
+   * is refused or harmless, and disturbs all the same. False may turn true again.
    */
   leads(): boolean;
-  /** `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was written, or nobody knows. */
+  /**
+   * `conflict`: something changed meanwhile; the snapshot is fresh again. `deposed`: this term is over; nothing was
+   * written, or nobody knows.
+   */
   commit(commit: Commit): Promise<'committed' | 'conflict' | 'deposed'>;
   /** Calls `listener` after every change of the snapshot, once for each object that changed. */
   onChange(listener: (change: { readonly kind: ObjectKind; readonly id: string }) => void): void;
-  /** Calls `listener` with every change after it, in the order in which they were made; a value that cannot be read is no change. */
+  /**
+   * Calls `listener` with every change after it, in the order in which they were made; a value that cannot be read is
+   * no change.
+   */
   onCommit(listener: (commit: SeenCommit) => void): void;
 }

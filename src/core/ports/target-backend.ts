@@ -1,9 +1,10 @@
 /**
- * What the storage service's decisions about shared disks (core/storage/shared-disks.ts) ask of their node: the pool's shared disks and one
- * iSCSI target that serves them. The real target is a process of its own (src/iscsi/main.ts), the simulated one is in src/sim/storage.
+ * What the storage service's decisions about shared disks (core/storage/shared-disks.ts) ask of their node: the pool's
+ * shared disks and one iSCSI target that serves them. The real target is a process of its own (src/iscsi/main.ts), the
+ * simulated one is in src/sim/storage.
  *
- * What an implementation guarantees: at most one target has a disk open; a target outlives the service; it serves nobody before it was
- * given a state, and then exactly that state.
+ * What an implementation guarantees: at most one target has a disk open; a target outlives the service; it serves
+ * nobody before it was given a state, and then exactly that state.
  */
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { VmSharedDisk } from '../model/vm.ts';
@@ -27,8 +28,9 @@ export interface TargetVm {
   readonly generations: readonly Generation[];
   readonly luns: readonly VmSharedDisk[];
   /**
-   * All generations below it are fenced for ever: where every one that wrote is, nobody remembers its writes. A live migration's destination
-   * is admitted while the source is not fenced. Absent where who says it cannot tell: nothing is taken for forgotten.
+   * All generations below it are fenced for ever: where every one that wrote is, nobody remembers its writes. A live
+   * migration's destination is admitted while the source is not fenced. Absent where who says it cannot tell: nothing
+   * is taken for forgotten.
    */
   readonly floor?: number | undefined;
 }
@@ -46,7 +48,10 @@ export interface TargetSession {
   readonly address: string;
 }
 
-/** A running target and the session with it. Every method but `release` rejects when the session ends, or at its deadline. */
+/**
+ * A running target and the session with it. Every method but `release` rejects when the session ends, or at its
+ * deadline.
+ */
 export interface TargetDaemon {
   /** Whether it lives and can be told what to do. */
   readonly isRunning: boolean;
@@ -55,14 +60,16 @@ export interface TargetDaemon {
   /** The state it was given last. */
   state(): Promise<TargetState>;
   /**
-   * Makes this the whole state from now on, and answers when nothing of what is not in it runs any more: its last write has been carried out
-   * by then. A unit that is larger than before grows while it is used.
+   * Makes this the whole state from now on, and answers when nothing of what is not in it runs any more: its last write
+   * has been carried out by then. A unit that is larger than before grows while it is used.
    */
   apply(state: TargetState): Promise<void>;
   /** Answers when every disk of the VM is open and it may log in. CodedError 'unavailable' with what is missing. */
   ready(vm: VmId): Promise<void>;
   sessions(): Promise<readonly TargetSession[]>;
-  /** Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go. */
+  /**
+   * Ends it at once; answers when it is gone and writes nothing any more. CodedError 'deadline' when it does not go.
+   */
   kill(): Promise<void>;
   /** Lets go of the session; the target runs on. */
   release(): void;

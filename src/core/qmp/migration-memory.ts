@@ -1,7 +1,7 @@
 /**
- * What was ordered of one end of a live migration, and what the events of the present session have told since. Guarantees: an event is
- * news of a migration only where that migration was ordered on the same session; nothing is remembered across the end of a session,
- * since what happened in between was not heard.
+ * What was ordered of one end of a live migration, and what the events of the present session have told since.
+ * Guarantees: an event is news of a migration only where that migration was ordered on the same session; nothing is
+ * remembered across the end of a session, since what happened in between was not heard.
  *
  *   ordered     event                          told                     remembered afterwards
  *   receive     MIGRATION completed            arrived                  the same
@@ -54,7 +54,9 @@ export class MigrationMemory {
     this.#ordered = { kind: 'receive' };
   }
 
-  /** The QEMU is told to send. Not for a stream that was begun by somebody else: its events do not tell where it goes. */
+  /**
+   * The QEMU is told to send. Not for a stream that was begun by somebody else: its events do not tell where it goes.
+   */
   orderedToSend(to: Generation): void {
     this.#ordered = { kind: 'send', to, stoppedAtMs: null, completed: null, isHalted: false };
   }
@@ -69,8 +71,9 @@ export class MigrationMemory {
   }
 
   /**
-   * What an event tells of the migration that was ordered; null where it tells nothing. It spares a question: QEMU 7.2 reads a TLS monitor a
-   * byte at a time in the very loop that loads or completes the guest, which stands still meanwhile.
+   * What an event tells of the migration that was ordered; null where it tells nothing. It spares a question: QEMU 7.2
+   * reads a TLS monitor a byte at a time in the very loop that loads or completes the guest, which stands still
+   * meanwhile.
    */
   hear(event: QmpEvent): MigrationTold | null {
     const ordered = this.#ordered;
@@ -79,8 +82,8 @@ export class MigrationMemory {
     const isCompleted = name === 'MIGRATION' && data['status'] === 'completed';
     if (ordered.kind === 'receive') return isCompleted ? { kind: 'arrived' } : null;
     if (isCompleted) {
-      // Set before the run state is postmigrate, and never taken back: from here on only `cont` lets it go on (7.2, migration_iteration_finish).
-      // Both times are of the host's wall clock, which may have been set back in between.
+      // Set before the run state is postmigrate, and never taken back: from here on only `cont` lets it go on (7.2,
+      // migration_iteration_finish). Both times are of the host's wall clock, which may have been set back in between.
       const pausedMs = ordered.stoppedAtMs === null ? null : Math.max(0, timestampMs - ordered.stoppedAtMs);
       ordered.completed = { ...migrationState({ status: 'completed' }, undefined), downtimeMs: pausedMs };
       return { kind: 'left', sentTo: ordered.to, pausedMs };

@@ -54,8 +54,8 @@ export function migrationState(info: QueryMigrate, pauseLimitMs: number | undefi
 }
 
 /**
- * The generation of `vm` to which a QEMU was last told to send; null where it was told of none. The receiver is told by the name that only
- * the certificate of that incarnation holds.
+ * The generation of `vm` to which a QEMU was last told to send; null where it was told of none. The receiver is told by
+ * the name that only the certificate of that incarnation holds.
  */
 export function generationSentTo(vm: VmId, parameters: MigrateParameters): Generation | null {
   const receiver = parseDnsName(parameters['tls-hostname'] ?? '');

@@ -1,8 +1,10 @@
 /**
- * A control node's QMP sessions with every QEMU (core/ports/qmp-link.ts), over whatever dials them (core/ports/qmp-dialer.ts).
+ * A control node's QMP sessions with every QEMU (core/ports/qmp-link.ts), over whatever dials them
+ * (core/ports/qmp-dialer.ts).
  *
- * Guarantees: at most one session per incarnation, kept while it works; a session on which a command missed its deadline is closed, never
- * waited for; what QEMU refuses leaves the session as it is; an incarnation that is forgotten while it is dialed keeps no session.
+ * Guarantees: at most one session per incarnation, kept while it works; a session on which a command missed its
+ * deadline is closed, never waited for; what QEMU refuses leaves the session as it is; an incarnation that is forgotten
+ * while it is dialed keeps no session.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
@@ -42,7 +44,10 @@ type Listener = (target: QmpTarget, told: MigrationTold | null) => void;
 export interface QmpSessionsOptions {
   readonly dialer: QmpDialer;
   readonly clock: Clock;
-  /** Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the others. */
+  /**
+   * Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the
+   * others.
+   */
   readonly monitor: number;
 }
 
@@ -170,7 +175,10 @@ export class QmpSessions implements QmpLink {
     }
   }
 
-  /** The destination shall tell by itself that it has received everything: on the session that there is, or on one opened beside the stream's start. */
+  /**
+   * The destination shall tell by itself that it has received everything: on the session that there is, or on one
+   * opened beside the stream's start.
+   */
   #hearArrival(destination: QmpTarget): void {
     this.#hold(destination).memory.orderedToReceive();
     // Where it cannot be reached it will be asked.

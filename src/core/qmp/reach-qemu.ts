@@ -1,10 +1,10 @@
 /**
  * Which path and which monitor is tried when, and what it means when none leads to a session.
  *
- * Paths are tried in their order, the direct one first; on each of them this control node's own monitor, then the spare ones. Guarantees: a
- * kernel that says that nobody listens ends the search, because no other path can know better; so does a process that does not speak,
- * once its spare monitors did not either; only silence leads to the next path. A search has at most one attempt for each monitor on each
- * path, each within `CONNECT_MS`.
+ * Paths are tried in their order, the direct one first; on each of them this control node's own monitor, then the spare
+ * ones. Guarantees: a kernel that says that nobody listens ends the search, because no other path can know better; so
+ * does a process that does not speak, once its spare monitors did not either; only silence leads to the next path. A
+ * search has at most one attempt for each monitor on each path, each within `CONNECT_MS`.
  */
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import type { QmpObservation } from '../model/observation.ts';
@@ -24,7 +24,10 @@ export type Reached =
 export interface Search {
   readonly dialer: QmpDialer;
   readonly target: QmpTarget;
-  /** Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the others. */
+  /**
+   * Which of the three monitors this control node tries first, so that a frozen one does not stand in the way of the
+   * others.
+   */
   readonly monitor: number;
   /** Called for every event of the conversation from the first on. */
   readonly onEvent: (event: QmpEvent) => void;
@@ -44,9 +47,9 @@ export async function reachQemu(search: Search): Promise<Reached> {
 }
 
 /**
- * Tries the monitors on one path. A monitor that others hold drops connections as soon as its short queue is full: only the spare ones tell
- * that from a machine that is gone. After silence they are asked on the first silent path alone (`isFirst`), since all paths lead to the same
- * monitors.
+ * Tries the monitors on one path. A monitor that others hold drops connections as soon as its short queue is full: only
+ * the spare ones tell that from a machine that is gone. After silence they are asked on the first silent path alone
+ * (`isFirst`), since all paths lead to the same monitors.
  */
 async function tryPath(
   { dialer, target, monitor, onEvent }: Search,

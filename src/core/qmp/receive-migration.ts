@@ -1,6 +1,7 @@
 /**
- * The receiving end of a live migration, set up over whatever session there is with its QEMU: the agent's while it starts, or a control
- * node's. Guarantees: it takes the stream of the named source only, over TLS; what was set up before is left as it is.
+ * The receiving end of a live migration, set up over whatever session there is with its QEMU: the agent's while it
+ * starts, or a control node's. Guarantees: it takes the stream of the named source only, over TLS; what was set up
+ * before is left as it is.
  */
 
 import { type PeerIdentity, qemuAuthzName } from '../../base/identity.ts';
@@ -9,7 +10,10 @@ import type { Execute } from '../ports/qmp-dialer.ts';
 
 const AUTHZ = 'migration-authz';
 
-/** Makes a QEMU that was started with `-incoming defer` wait on TCP `port` for the stream of `source` (QMP migrate-incoming). Idempotent. */
+/**
+ * Makes a QEMU that was started with `-incoming defer` wait on TCP `port` for the stream of `source` (QMP
+ * migrate-incoming). Idempotent.
+ */
 export async function receiveMigration(
   execute: Execute,
   { port, source }: { readonly port: number; readonly source: PeerIdentity },

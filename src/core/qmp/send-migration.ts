@@ -1,6 +1,6 @@
 /**
- * The sending end of a live migration, over whatever session there is with its QEMU. Guarantees: nothing is begun where a stream is under
- * way or complete; QEMU sends to the incarnation named and to nobody else, over TLS.
+ * The sending end of a live migration, over whatever session there is with its QEMU. Guarantees: nothing is begun where
+ * a stream is under way or complete; QEMU sends to the incarnation named and to nobody else, over TLS.
  */
 import { dnsName, type PeerIdentity } from '../../base/identity.ts';
 import { FIRST_PAUSE_MS } from '../model/pause-allowance.ts';

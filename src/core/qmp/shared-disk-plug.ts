@@ -1,6 +1,6 @@
 /**
- * Shared disks of a QEMU that runs, over QMP. Guarantees: each step is taken only where it is missing, so that what was begun by a leader
- * that is gone is finished; what `unplug` answered is closed: QEMU has logged out.
+ * Shared disks of a QEMU that runs, over QMP. Guarantees: each step is taken only where it is missing, so that what was
+ * begun by a leader that is gone is finished; what `unplug` answered is closed: QEMU has logged out.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId } from '../../base/ids.ts';

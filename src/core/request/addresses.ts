@@ -36,7 +36,9 @@ export function numberToIpv4(value: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 }
 
-/** The range of a CIDR text; its host bits must be zero and it must hold at least a gateway and two guests (/8 to /29). */
+/**
+ * The range of a CIDR text; its host bits must be zero and it must hold at least a gateway and two guests (/8 to /29).
+ */
 export function parseRange(cidr: string): Ipv4Range {
   const [address = '', length = '', ...rest] = cidr.split('/');
   const prefixLength = /^\d{1,2}$/.test(length) ? Number(length) : 0;
@@ -84,7 +86,10 @@ export function gatewayOf(range: Ipv4Range): string {
   return numberToIpv4(range.first + 1);
 }
 
-/** The address asked for, or the lowest free one; CodedError where it is taken or none is left. Guests begin at .10 where the range is large. */
+/**
+ * The address asked for, or the lowest free one; CodedError where it is taken or none is left. Guests begin at .10
+ * where the range is large.
+ */
 export function allocateAddress(network: NetworkRecord, wanted: string | null): string | null {
   if (network.cidr === null) {
     if (wanted !== null)

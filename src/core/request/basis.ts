@@ -1,6 +1,6 @@
 /**
- * What every request of a person is decided from, and what it becomes. Each request is a pure function: the same basis and
- * the same request give the same changes, or the same refusal (a CodedError).
+ * What every request of a person is decided from, and what it becomes. Each request is a pure function: the same basis
+ * and the same request give the same changes, or the same refusal (a CodedError).
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseTaskId, type StorageName } from '../../base/ids.ts';

@@ -1,9 +1,9 @@
 /**
- * Emptying hosts for maintenance, and taking them back. Pure: a drain is planned here, written as a record, and carried out by the
- * leader's loop.
+ * Emptying hosts for maintenance, and taking them back. Pure: a drain is planned here, written as a record, and carried
+ * out by the leader's loop.
  *
- * Guarantees: a drain is recorded only with a plan that the checker accepted, so that nothing is begun that cannot be ended; its hosts
- * are no destination from the same transaction on.
+ * Guarantees: a drain is recorded only with a plan that the checker accepted, so that nothing is begun that cannot be
+ * ended; its hosts are no destination from the same transaction on.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type DrainId, type HostName, parseDrainId } from '../../base/ids.ts';
@@ -106,7 +106,9 @@ export function startDrain(basis: Basis, observed: Observed, request: DrainReque
   };
 }
 
-/** Begins no further move, or goes on. CodedError 'not-found', 'conflict' for a drain that is over or being cancelled. */
+/**
+ * Begins no further move, or goes on. CodedError 'not-found', 'conflict' for a drain that is over or being cancelled.
+ */
 export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
   demandOpen(drain);

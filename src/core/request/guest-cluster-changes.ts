@@ -1,9 +1,10 @@
 /**
- * Changes of guest clusters that people ask for: records as they are, and a request, become the changes of one transaction, or a refusal.
- * Pure; nothing is written here.
+ * Changes of guest clusters that people ask for: records as they are, and a request, become the changes of one
+ * transaction, or a refusal. Pure; nothing is written here.
  *
- * Guarantees: a VM is a member of one guest cluster at most; its record and the cluster's say the same, since one transaction writes both;
- * members have every disk of their cluster, under the same number; two members are on one host only where somebody consented to it.
+ * Guarantees: a VM is a member of one guest cluster at most; its record and the cluster's say the same, since one
+ * transaction writes both; members have every disk of their cluster, under the same number; two members are on one host
+ * only where somebody consented to it.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { GuestClusterName, HostName, NetworkName, VmId } from '../../base/ids.ts';
@@ -162,8 +163,9 @@ export function addDiskChanges(
 }
 
 /**
- * A shared disk of no guest cluster becomes one of this cluster, with what is on it: members that lack it get it under the number that the
- * others have. CodedError 'conflict' where somebody else has it, or members have it under several numbers.
+ * A shared disk of no guest cluster becomes one of this cluster, with what is on it: members that lack it get it under
+ * the number that the others have. CodedError 'conflict' where somebody else has it, or members have it under several
+ * numbers.
  */
 export function adoptDiskChanges(
   records: Records,
@@ -217,7 +219,10 @@ export function removeDiskChanges(
   ];
 }
 
-/** A guest cluster goes: its members stay as VMs of none; its disks are taken from them, and deleted unless they are kept. */
+/**
+ * A guest cluster goes: its members stay as VMs of none; its disks are taken from them, and deleted unless they are
+ * kept.
+ */
 export function deleteChanges(
   records: Records,
   { cluster, fate }: { readonly cluster: GuestClusterRecord; readonly fate: DiskFate },

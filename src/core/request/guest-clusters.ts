@@ -1,7 +1,7 @@
 /**
- * Guest clusters that people make, change and delete. Pure. The rules for the records are in guest-cluster-changes.ts; this
- * module finds what a request names, gives members their cards in the heartbeat networks, and chooses the storage node of
- * new disks.
+ * Guest clusters that people make, change and delete. Pure. The rules for the records are in guest-cluster-changes.ts;
+ * this module finds what a request names, gives members their cards in the heartbeat networks, and chooses the storage
+ * node of new disks.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type NetworkName, parseGuestClusterName, parseNetworkName } from '../../base/ids.ts';
@@ -147,7 +147,9 @@ export function removeMember(
   }));
 }
 
-/** One more disk for all members: a new one, or an existing one of no guest cluster. CodedError as for a new cluster. */
+/**
+ * One more disk for all members: a new one, or an existing one of no guest cluster. CodedError as for a new cluster.
+ */
 export function addDisk(
   basis: Basis,
   observed: Observed | null,
@@ -212,8 +214,8 @@ function withTask(
 }
 
 /**
- * A VM with a card in each network: a stopped VM gets the cards that it lacks; a VM that runs would only have them after
- * its next start. CodedError 'conflict'.
+ * A VM with a card in each network: a stopped VM gets the cards that it lacks; a VM that runs would only have them
+ * after its next start. CodedError 'conflict'.
  */
 function withCards(
   basis: Basis,

@@ -1,8 +1,10 @@
 /**
- * Cordoning a host, and taking it out of the cluster. What is removed is its record and what it could join with; its machine is not told.
+ * Cordoning a host, and taking it out of the cluster. What is removed is its record and what it could join with; its
+ * machine is not told.
  *
- * Guarantees: no VM's record names a host that is removed; a host that may still run something of an old generation is not forgotten,
- * unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only while its record says so.
+ * Guarantees: no VM's record names a host that is removed; a host that may still run something of an old generation is
+ * not forgotten, unless somebody answers for it that its machine is off, because the other hosts drop its tunnels only
+ * while its record says so.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
@@ -30,8 +32,9 @@ export function cordonHost(
 }
 
 /**
- * Removes a cordoned host. CodedError 'not-found', 'stale-revision', or 'conflict': it is not cordoned, VMs are there, or it may still run
- * something. Cordoning is a request of its own because a placement that was decided just before it is committed just after it.
+ * Removes a cordoned host. CodedError 'not-found', 'stale-revision', or 'conflict': it is not cordoned, VMs are there,
+ * or it may still run something. Cordoning is a request of its own because a placement that was decided just before it
+ * is committed just after it.
  */
 export function removeHost(
   basis: Basis,

@@ -1,6 +1,6 @@
 /**
- * Images that people record and delete. Pure. Guarantees: an image names only files that a storage node which answers holds
- * together, with sizes and formats as they were found there; an image that a VM was made from is not deleted.
+ * Images that people record and delete. Pure. Guarantees: an image names only files that a storage node which answers
+ * holds together, with sizes and formats as they were found there; an image that a VM was made from is not deleted.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type ImageName, parseImageName, type Sha256, type StorageName } from '../../base/ids.ts';

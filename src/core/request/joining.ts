@@ -1,7 +1,7 @@
 /**
- * The record of a machine that joins, for the first time or again: what the cluster knows of it stays, a quarantine above all.
- * Guarantees: an address of a member is one that a machine can have, no other member's, and in no guest network: quarantine drops tunnels by
- * address, fences and filters tell machines apart by it.
+ * The record of a machine that joins, for the first time or again: what the cluster knows of it stays, a quarantine
+ * above all. Guarantees: an address of a member is one that a machine can have, no other member's, and in no guest
+ * network: quarantine drops tunnels by address, fences and filters tell machines apart by it.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
@@ -15,7 +15,9 @@ import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
 import type { Basis } from './basis.ts';
 import { demandCount } from './demands.ts';
 
-/** Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said. */
+/**
+ * Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said.
+ */
 export interface Joining {
   readonly role: 'host' | 'storage';
   readonly name: string;
@@ -104,8 +106,8 @@ function networkWith(records: RequestSnapshot, address: string): string | null {
 }
 
 /**
- * Returns the change that makes a machine a member, without checking its addresses. The agent reports a host's capacity. CodedError 'no-capacity' if the
- * cluster has no place for another machine.
+ * Returns the change that makes a machine a member, without checking its addresses. The agent reports a host's
+ * capacity. CodedError 'no-capacity' if the cluster has no place for another machine.
  */
 export function joinUnchecked(
   { records, now }: Pick<Basis, 'records' | 'now'>,

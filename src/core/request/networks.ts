@@ -1,6 +1,6 @@
 /**
- * Networks that people make and delete. Pure. Guarantees: the range of a network overlaps no other network's and holds no
- * address of the cluster's machines; a network that a VM has a card in is not deleted.
+ * Networks that people make and delete. Pure. Guarantees: the range of a network overlaps no other network's and holds
+ * no address of the cluster's machines; a network that a VM has a card in is not deleted.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type NetworkName, parseNetworkName } from '../../base/ids.ts';

@@ -1,9 +1,10 @@
 /**
- * Admission of a new VM: a request becomes records, or a refusal that says what is wrong. Pure; nothing is written here.
+ * Admission of a new VM: a request becomes records, or a refusal that says what is wrong. Pure; nothing is written
+ * here.
  *
- * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image and
- * has room; its addresses and ports are free at the revisions that the changes depend on; nothing in it ties the VM to a
- * host.
+ * Guarantees: what is admitted names only objects that exist; its disks are on one storage node that holds its image
+ * and has room; its addresses and ports are free at the revisions that the changes depend on; nothing in it ties the VM
+ * to a host.
  */
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';

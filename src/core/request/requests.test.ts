@@ -1,6 +1,6 @@
 /**
- * Any sequence of requests, and a leader that carries out a part of them: what is admitted breaks no rule of core/check, and
- * every record that it leaves is one that every control node can read.
+ * Any sequence of requests, and a leader that carries out a part of them: what is admitted breaks no rule of
+ * core/check, and every record that it leaves is one that every control node can read.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

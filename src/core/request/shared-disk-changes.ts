@@ -1,9 +1,10 @@
 /**
- * Changes of shared disks that people ask for: records as they are, and a request, become the changes of one transaction, or a refusal.
- * Pure; nothing is written here.
+ * Changes of shared disks that people ask for: records as they are, and a request, become the changes of one
+ * transaction, or a refusal. Pure; nothing is written here.
  *
- * Guarantees: a VM's shared disks change only while it is stopped or runs undisturbed; what runs never loses a disk from its record at once,
- * but marks it as leaving; a number (LUN) is used once in a VM; a disk never becomes smaller, and is never deleted while a VM has it.
+ * Guarantees: a VM's shared disks change only while it is stopped or runs undisturbed; what runs never loses a disk
+ * from its record at once, but marks it as leaving; a number (LUN) is used once in a VM; a disk never becomes smaller,
+ * and is never deleted while a VM has it.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, GuestClusterName, StorageName, VmId } from '../../base/ids.ts';
@@ -41,7 +42,10 @@ export interface Asked {
   readonly task: TaskRecord;
 }
 
-/** The record of a disk that is to be made. CodedError 'bad-input' for a size that is not whole blocks, 'exists' for a name that is taken. */
+/**
+ * The record of a disk that is to be made. CodedError 'bad-input' for a size that is not whole blocks, 'exists' for a
+ * name that is taken.
+ */
 export function newSharedDisk(
   { sharedDisks }: Records,
   disk: NewSharedDisk,
@@ -193,7 +197,10 @@ export function withoutDisks(vm: VmRecord, disks: readonly DiskId[]): VmRecord {
   return { ...vm, spec: { ...vm.spec, sharedDisks } };
 }
 
-/** CodedError 'conflict' unless the VM is stopped or runs: what is on its way has to have on both sides what it began with. */
+/**
+ * CodedError 'conflict' unless the VM is stopped or runs: what is on its way has to have on both sides what it began
+ * with.
+ */
 export function demandChangeable(vm: VmRecord): void {
   if (vm.deleting) throw new CodedError('conflict', `${vm.name} is being deleted.`, { advice: 'Nothing was changed.' });
   const { kind } = vm.phase;

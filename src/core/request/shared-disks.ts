@@ -1,6 +1,6 @@
 /**
- * Shared disks that people make, grow, attach, detach and delete: each is one change with a task. Pure. The rules for the
- * records are in shared-disk-changes.ts; what belongs to a guest cluster is attached and deleted through that.
+ * Shared disks that people make, grow, attach, detach and delete: each is one change with a task. Pure. The rules for
+ * the records are in shared-disk-changes.ts; what belongs to a guest cluster is attached and deleted through that.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type DiskId, parseDiskId, type StorageName } from '../../base/ids.ts';

@@ -94,8 +94,8 @@ export function chooseNode(
 }
 
 /**
- * The storage nodes of new disks among changes. A transaction with these changes depends on the nodes' records: one that
- * is being removed gets no disk.
+ * The storage nodes of new disks among changes. A transaction with these changes depends on the nodes' records: one
+ * that is being removed gets no disk.
  */
 export function nodesOfNewDisks(changes: readonly Change[], records: Basis['records']): ObjectRef[] {
   const nodes = changes.flatMap((change) => {

@@ -3,9 +3,9 @@
  *
  * Guarantees: a node is removed only while no record of a disk names it and no image has its only copy there; it is
  * marked first, and a transaction that puts a disk on a node depends on the node's record, so that no disk comes in
- * between. A node is declared lost with confirmation only, and not while it answers; after that transaction no order and
- * no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer read
- * etcd. Repeating the request finishes what was left undone.
+ * between. A node is declared lost with confirmation only, and not while it answers; after that transaction no order
+ * and no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
+ * read etcd. Repeating the request finishes what was left undone.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';

@@ -1,6 +1,6 @@
 /**
- * Tokens: API tokens, join tokens, and joining by one. Pure; only hashes of tokens are known here. Guarantees: a join token
- * lets one machine join, once, under the name and role that it was made for, until it expires.
+ * Tokens: API tokens, join tokens, and joining by one. Pure; only hashes of tokens are known here. Guarantees: a join
+ * token lets one machine join, once, under the name and role that it was made for, until it expires.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { TokenRecord } from '../model/cluster.ts';
@@ -69,8 +69,8 @@ export function createJoinToken(
 }
 
 /**
- * CodedError 'unauthorized' unless `token` is a join token for this role and name that has not expired; undefined: no token
- * has the hash of what was presented.
+ * CodedError 'unauthorized' unless `token` is a join token for this role and name that has not expired; undefined: no
+ * token has the hash of what was presented.
  */
 function demandJoinToken(
   { now }: Pick<Basis, 'now'>,

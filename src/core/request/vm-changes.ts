@@ -1,6 +1,6 @@
 /**
- * Changes to an existing VM that people ask for: settings at once, the size of its machine while there is none, cards from
- * its next start on. Pure; nothing is written here.
+ * Changes to an existing VM that people ask for: settings at once, the size of its machine while there is none, cards
+ * from its next start on. Pure; nothing is written here.
  *
  * Guarantees: a change of groups never leaves two VMs of a group on one host; a machine that runs, moves or starts
  * keeps its cards, and the address of a removed card is not reused before the machine that has the card has ended.

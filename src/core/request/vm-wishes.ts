@@ -1,7 +1,7 @@
 /**
- * What people wish of a VM that exists: each is one change of its intent or of a request, with a task, that the leader's
- * loop then carries out. Pure. Guarantees: a wish that takes the place of another one ends its task in the same
- * transaction.
+ * What people wish of a VM that exists: each is one change of its intent or of a request, with a task, that the
+ * leader's loop then carries out. Pure. Guarantees: a wish that takes the place of another one ends its task in the
+ * same transaction.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
@@ -63,8 +63,8 @@ export function startVm(basis: Basis, name: string): Wish {
 }
 
 /**
- * Stops a VM. Its task says where this disturbs more members of the VM's guest cluster than the cluster bears: people may
- * do that all the same. CodedError 'not-found', 'conflict'.
+ * Stops a VM. Its task says where this disturbs more members of the VM's guest cluster than the cluster bears: people
+ * may do that all the same. CodedError 'not-found', 'conflict'.
  */
 export function stopVm(basis: Basis, observed: Pick<Observed, 'vms'> | null, name: string, request: StopRequest): Wish {
   return wish(basis, name, 'vm.stop', 'Stopping.', ({ value: vm }, task) => {
@@ -132,7 +132,9 @@ export function resumeVm(basis: Basis, name: string): Wish {
   });
 }
 
-/** Migrates a VM live, to the host that is named or to one that the cluster chooses. CodedError 'not-found', 'conflict'. */
+/**
+ * Migrates a VM live, to the host that is named or to one that the cluster chooses. CodedError 'not-found', 'conflict'.
+ */
 export function migrateVm(basis: Basis, name: string, request: { readonly to?: string | undefined }): Wish {
   return wish(basis, name, 'vm.migrate', 'Migrating.', ({ value: vm }, task) => {
     demandRunning(vm);

@@ -1,13 +1,14 @@
 /**
- * Who may do which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3 (table 13) as data, and the SPC-2
- * rules for RESERVE and RELEASE as far as they still hold. A class says under which reservations of *others* a command goes through.
+ * Who may do which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3 (table 13) as
+ * data, and the SPC-2 rules for RESERVE and RELEASE as far as they still hold. A class says under which reservations of
+ * *others* a command goes through.
  */
 import type { CommandName } from '../../wire/scsi/opcodes.ts';
 import { isHolder, keyOf, type ReservationState, sharesWithRegistrants } from './reservations.ts';
 
 /**
- * `free`: under every reservation. `read`: unless access is exclusive. `write`: for holders, and registrants where they share.
- * `own`: the command's own rules decide (PERSISTENT RESERVE OUT, RESERVE, RELEASE, START STOP UNIT).
+ * `free`: under every reservation. `read`: unless access is exclusive. `write`: for holders, and registrants where they
+ * share. `own`: the command's own rules decide (PERSISTENT RESERVE OUT, RESERVE, RELEASE, START STOP UNIT).
  */
 export type AccessClass = 'free' | 'read' | 'write' | 'own';
 
@@ -71,7 +72,10 @@ export const ACCESS: Readonly<Record<CommandName, AccessClass>> = {
   'read-defect-data-12': 'read',
 };
 
-/** What another nexus may still do while one holds the unit by RESERVE(6) or (10) (SPC-2 table 10): these, and RELEASE without effect. */
+/**
+ * What another nexus may still do while one holds the unit by RESERVE(6) or (10) (SPC-2 table 10): these, and RELEASE
+ * without effect.
+ */
 export const FREE_UNDER_LEGACY: ReadonlySet<CommandName> = new Set([
   'inquiry',
   'request-sense',
@@ -100,8 +104,9 @@ export function accessOf(state: ReservationState, nexus: string): Access {
 const isWriteExclusive = (type: number): boolean => type === 1 || type === 5 || type === 7;
 
 /**
- * RESERVE and RELEASE of SPC-2 for a nexus under persistent reservations, with CRH set (SPC-4 5.12.3): `good`, without effect, for a nexus
- * that has the holder's access to a reserved unit; `conflict` for everybody else once anybody is registered; `legacy`: SPC-2's own rules.
+ * RESERVE and RELEASE of SPC-2 for a nexus under persistent reservations, with CRH set (SPC-4 5.12.3): `good`, without
+ * effect, for a nexus that has the holder's access to a reserved unit; `conflict` for everybody else once anybody is
+ * registered; `legacy`: SPC-2's own rules.
  */
 export function legacyRule(state: ReservationState, nexus: string): 'good' | 'conflict' | 'legacy' {
   if (state.registrations.length === 0) return 'legacy';

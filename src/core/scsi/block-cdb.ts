@@ -1,4 +1,7 @@
-/** Where the CDBs of 6, 10, 12 and 16 bytes keep the first block and the number of blocks, and the checks that all of them share. */
+/**
+ * Where the CDBs of 6, 10, 12 and 16 bytes keep the first block and the number of blocks, and the checks that all of
+ * them share.
+ */
 import { u16, u32, u64 } from '../../wire/scsi/bytes.ts';
 import { CONDITION } from '../../wire/scsi/sense.ts';
 import type { ScsiAnswer } from './target-port.ts';

@@ -1,4 +1,7 @@
-/** READ, WRITE, VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE (SBC-3 5). Nothing is written of a command that is refused. */
+/**
+ * READ, WRITE, VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE (SBC-3 5). Nothing is written of a command that is
+ * refused.
+ */
 import { CodedError } from '../../base/errors.ts';
 import { CONDITION, STATUS } from '../../wire/scsi/sense.ts';
 import { after, dataAnswer, GOOD, recovered, statusAnswer } from './answers.ts';
@@ -56,8 +59,8 @@ export function reading(layout: BlockCdb): CommandHandler {
 }
 
 /**
- * WRITE(6), (10), (12), (16). An initiator that expects to send less than the CDB names has written what it sent, to the byte, and is told
- * of the overflow (RFC 7143 11.4.5.1); one that expects to send none at all is refused.
+ * WRITE(6), (10), (12), (16). An initiator that expects to send less than the CDB names has written what it sent, to
+ * the byte, and is told of the overflow (RFC 7143 11.4.5.1); one that expects to send none at all is refused.
  */
 export function writing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
@@ -161,7 +164,9 @@ export function writingAndVerifying(layout: BlockCdb): CommandHandler {
   };
 }
 
-/** COMPARE AND WRITE: the data is what to compare with and then what to write. Nothing is written after a miscompare. */
+/**
+ * COMPARE AND WRITE: the data is what to compare with and then what to write. Nothing is written after a miscompare.
+ */
 export const compareAndWrite: CommandHandler = (unit, command) => {
   const { cdb } = command;
   if (asksProtection(CDB_16, cdb)) return unit.refuse(CONDITION.invalidCdb);

@@ -1,6 +1,7 @@
 /**
- * The record of a disk's cached writes (cached-writes.ts) in use. Guarantees: changes happen one after the other and count when they are
- * saved; an initiator's standing follows its admission at once. There is one save for each initiator, generation and boot, none for a write.
+ * The record of a disk's cached writes (cached-writes.ts) in use. Guarantees: changes happen one after the other and
+ * count when they are saved; an initiator's standing follows its admission at once. There is one save for each
+ * initiator, generation and boot, none for a write.
  */
 import {
   type Admission,
@@ -58,8 +59,8 @@ export class CacheKeeper {
   }
 
   /**
-   * Takes note of who is admitted, at once, and of a floor that never falls. What is answered resolves when a generation that is admitted
-   * beside one that wrote is in the record; undefined: it is.
+   * Takes note of who is admitted, at once, and of a floor that never falls. What is answered resolves when a
+   * generation that is admitted beside one that wrote is in the record; undefined: it is.
    */
   admit(nexus: string, { floor, generations }: Admission): Promise<void> | undefined {
     const admission = { floor: Math.max(floor, this.#admissions.get(nexus)?.floor ?? 1), generations };
@@ -74,7 +75,10 @@ export class CacheKeeper {
     await this.#change(nexus, (record, now) => entered(record, nexus, { ...now, bootId: this.#bootId }));
   }
 
-  /** The initiator is about to be told that writes were lost; rejects when that could not be saved: it will be told again. */
+  /**
+   * The initiator is about to be told that writes were lost; rejects when that could not be saved: it will be told
+   * again.
+   */
   async told(nexus: string): Promise<void> {
     await this.#change(nexus, (record, now) => told(record, nexus, { ...now, bootId: this.#bootId }));
   }

@@ -1,6 +1,6 @@
 /**
- * Which initiators a loss of power took acknowledged writes from. A write is acknowledged when it is in the page cache of its node; the
- * cache ends with the node's boot. Pure: the record of one disk, and what becomes of it. Guarantees:
+ * Which initiators a loss of power took acknowledged writes from. A write is acknowledged when it is in the page cache
+ * of its node; the cache ends with the node's boot. Pure: the record of one disk, and what becomes of it. Guarantees:
  *  L1  who wrote in another boot, and still has the memory in which it believes that, is `lost` until it was told;
  *  L2  a generation that starts after all those that wrote were fenced has forgotten those writes with them: it is not `lost`;
  *  L3  a generation that is admitted beside one that wrote (a live migration's destination) takes over what that one believes;
@@ -72,7 +72,10 @@ export function entered(
   return isEntered(noted, nexus, admission.floor) ? noted : told(record, nexus, { ...admission, bootId });
 }
 
-/** The record when the initiator is told that writes were lost. It may have written again before: it stays entered, with this boot. */
+/**
+ * The record when the initiator is told that writes were lost. It may have written again before: it stays entered, with
+ * this boot.
+ */
 export function told(
   record: CachedWrites,
   nexus: string,

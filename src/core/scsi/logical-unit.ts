@@ -169,7 +169,9 @@ export class LogicalUnit implements UnitContext {
     return false;
   }
 
-  /** LOGICAL UNIT RESET: every command is aborted, what is not persistent goes back to its default, every nexus is told. */
+  /**
+   * LOGICAL UNIT RESET: every command is aborted, what is not persistent goes back to its default, every nexus is told.
+   */
   async reset(attention: SenseCondition): Promise<void> {
     this.#legacyHolder = null;
     this.#mode = DEFAULT_MODE;
@@ -201,7 +203,10 @@ export class LogicalUnit implements UnitContext {
     this.#tellAll(ATTENTION.capacityChanged, null);
   }
 
-  /** The target has units that it had not, or the other way round: every nexus is told, or the only one that sees that target. */
+  /**
+   * The target has units that it had not, or the other way round: every nexus is told, or the only one that sees that
+   * target.
+   */
   lunsChanged(name?: string): void {
     for (const nexus of this.#nexuses.values())
       if (name === undefined || nexus.name === name) tell(nexus, ATTENTION.lunsChanged);
@@ -229,8 +234,8 @@ export class LogicalUnit implements UnitContext {
   }
 
   /**
-   * The flush after a loss of power. What is in the cache now is written: the initiator is entered with this boot from here on. A session
-   * that does not run the guest takes nothing away from it.
+   * The flush after a loss of power. What is in the cache now is written: the initiator is entered with this boot from
+   * here on. A session that does not run the guest takes nothing away from it.
    */
   async #tellLoss(dispatch: Dispatch, command: ScsiCommand, cached: CacheKeeper): Promise<ScsiAnswer> {
     const answer = await this.#handled(dispatch, command);

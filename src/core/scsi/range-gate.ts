@@ -1,6 +1,7 @@
 /**
- * Order among writes that overlap. Guarantees: work that is `exclusive` (COMPARE AND WRITE, ORWRITE) overlaps in time with no other work on
- * its blocks; work is let in by order of arrival, so nobody waits for ever; ordinary writes cost nothing while nothing is exclusive.
+ * Order among writes that overlap. Guarantees: work that is `exclusive` (COMPARE AND WRITE, ORWRITE) overlaps in time
+ * with no other work on its blocks; work is let in by order of arrival, so nobody waits for ever; ordinary writes cost
+ * nothing while nothing is exclusive.
  */
 
 interface Held {

@@ -130,7 +130,8 @@ async function carriedOut(unit: UnitContext, command: ScsiCommand, change: Reser
     const outcome = await unit.changeReservations(command, change);
     return outcome.result === 'good' ? statusAnswer(STATUS.good, u32(command.cdb, 5)) : refused(unit, outcome.result);
   } catch {
-    // Whether it was saved is not known: the initiator may try again. The unit reads the state anew before the next change.
+    // Whether it was saved is not known: the initiator may try again. The unit reads the state anew before the next
+    // change.
     return unit.refuse(CONDITION.notSaved);
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The persistent reservations of one logical unit in use. Guarantees: changes happen one after the other; a change counts when it is
- * saved, not before; after a save whose outcome is not known the saved state is read again before anything else is changed.
+ * The persistent reservations of one logical unit in use. Guarantees: changes happen one after the other; a change
+ * counts when it is saved, not before; after a save whose outcome is not known the saved state is read again before
+ * anything else is changed.
  */
 import {
   changeReservations,
@@ -43,7 +44,9 @@ export class ReservationKeeper {
     return this.#state;
   }
 
-  /** Carries out one change after all that came before. Rejects when it could not be saved, or the state not be read. */
+  /**
+   * Carries out one change after all that came before. Rejects when it could not be saved, or the state not be read.
+   */
   change(nexus: string, command: ReservationCommand): Promise<ReservationOutcome> {
     const result = this.#tail.then(() => this.#change(nexus, command));
     this.#tail = result.then(nothing, nothing);

@@ -1,7 +1,8 @@
 /**
- * Persistent reservations of one logical unit (SPC-4 5.12 and 6.16) as a state machine: (state, nexus, command) -> answer. Pure; the state
- * is plain JSON, kept in etcd by whoever calls this. A nexus is an initiator port and the initiator port is the VM, so a registration
- * outlives connections, hosts and this process. Guarantees (tested by name in reservations.test.ts):
+ * Persistent reservations of one logical unit (SPC-4 5.12 and 6.16) as a state machine: (state, nexus, command) ->
+ * answer. Pure; the state is plain JSON, kept in etcd by whoever calls this. A nexus is an initiator port and the
+ * initiator port is the VM, so a registration outlives connections, hosts and this process. Guarantees (tested by name
+ * in reservations.test.ts):
  *  R1  a refused command changes nothing;
  *  R2  a reservation is held by a registered nexus, or, of an all-registrants type, by at least one registered nexus;
  *  R3  a nexus that loses its registration or its access by somebody else's command is told so by a unit attention;
@@ -249,7 +250,10 @@ function takeOver(state: ReservationState, nexus: string, command: PreemptComman
   );
 }
 
-/** Only registrations go, the own one too if it has the key (SPC-4 5.12.11.2.4); the reservation stays unless nobody is left to hold it. */
+/**
+ * Only registrations go, the own one too if it has the key (SPC-4 5.12.11.2.4); the reservation stays unless nobody is
+ * left to hold it.
+ */
 function removeRegistrations(state: ReservationState, nexus: string, command: PreemptCommand): ReservationOutcome {
   const removed = state.registrations.filter((each) => each.key === command.preemptedKey);
   if (removed.length === 0) return { result: 'reservation-conflict' };

@@ -1,4 +1,7 @@
-/** Commands about ranges rather than data: UNMAP, WRITE SAME, GET LBA STATUS, SYNCHRONIZE CACHE, PRE-FETCH, READ CAPACITY (SBC-3 5). */
+/**
+ * Commands about ranges rather than data: UNMAP, WRITE SAME, GET LBA STATUS, SYNCHRONIZE CACHE, PRE-FETCH, READ
+ * CAPACITY (SBC-3 5).
+ */
 import {
   type BlockRange,
   decodeUnmap,
@@ -36,7 +39,8 @@ export const readCapacity16: CommandHandler = (unit, command) => {
 };
 
 /**
- * SYNCHRONIZE CACHE(10), (16): everything is written, whatever range was named. The kernel reports a failure once: it must not be tried again.
+ * SYNCHRONIZE CACHE(10), (16): everything is written, whatever range was named. The kernel reports a failure once: it
+ * must not be tried again.
  */
 export function synchronizing(layout: BlockCdb): CommandHandler {
   return (unit, command) => {
@@ -104,8 +108,9 @@ function inTurn<T>(items: readonly T[], work: (item: T) => MaybePromise<void>): 
 const WRITE_SAME = { unmap: 0x08, anchor: 0x10, obsolete: 0x06, noData: 0x01 } as const;
 
 /**
- * WRITE SAME(10), (16): no blocks means all to the end. Zeroes are written as zeroes, or unmapped where (16) allows it by UNMAP; other data
- * is written even then, because unmapped blocks read as zeroes (SBC-3 table 10). (10) does not unmap: LBPWS10 is zero.
+ * WRITE SAME(10), (16): no blocks means all to the end. Zeroes are written as zeroes, or unmapped where (16) allows it
+ * by UNMAP; other data is written even then, because unmapped blocks read as zeroes (SBC-3 table 10). (10) does not
+ * unmap: LBPWS10 is zero.
  */
 export function writingSame(layout: BlockCdb): CommandHandler {
   return (unit, command) => {

@@ -1,20 +1,30 @@
 /**
- * What stands on either side of the SCSI device server: above it a transport (iSCSI) that brings commands, below it a backing store and a
- * place where reservations are kept. Guarantees of an implementation of ScsiTarget:
+ * What stands on either side of the SCSI device server: above it a transport (iSCSI) that brings commands, below it a
+ * backing store and a place where reservations are kept. Guarantees of an implementation of ScsiTarget:
  *  - an answer is given to every command, and never thrown: whatever goes wrong below becomes sense data;
  *  - a command that needs no waiting is answered synchronously;
  *  - a change of persistent reservations that was answered GOOD has been saved.
- * A nexus is an initiator port, and the initiator port is the VM: its iSCSI name, whatever number of connections it has.
+ * A nexus is an initiator port, and the initiator port is the VM: its iSCSI name, whatever number of connections it
+ * has.
  */
 
-/** Bytes of one transfer in either direction: what block limits announce, and what a transport has to be able to collect. */
+/**
+ * Bytes of one transfer in either direction: what block limits announce, and what a transport has to be able to
+ * collect.
+ */
 export const TRANSFER_BYTES_MAX = 16 * 1024 * 1024;
 
-/** One SCSI command as the transport received it. The object itself names the task in task management: hand in a new one each time. */
+/**
+ * One SCSI command as the transport received it. The object itself names the task in task management: hand in a new one
+ * each time.
+ */
 export interface ScsiCommand {
   /** The initiator port's name: the VM's iSCSI name, normalised (lower case). */
   readonly nexus: string;
-  /** The logical unit's number; -1 for an address that is no flat or peripheral number. Use `lunFromBytes` of src/wire/scsi/lun.ts. */
+  /**
+   * The logical unit's number; -1 for an address that is no flat or peripheral number. Use `lunFromBytes` of
+   * src/wire/scsi/lun.ts.
+   */
   readonly lun: number;
   /** 16 bytes for every command but those with a longer CDB. */
   readonly cdb: Uint8Array;
@@ -29,8 +39,8 @@ export interface ScsiCommand {
   /** Expected data transfer length towards the initiator, in bytes; 0 when it expects none. */
   readonly expectedInBytes: number;
   /**
-   * From an incarnation that does not run the guest (a live migration's destination before the switch): unit attentions are the guest's, and
-   * wait for the session that will bring them to it.
+   * From an incarnation that does not run the guest (a live migration's destination before the switch): unit attentions
+   * are the guest's, and wait for the session that will bring them to it.
    */
   readonly isStandby?: boolean;
 }
@@ -44,8 +54,8 @@ export interface ScsiAnswer {
   /** Data for the initiator, already cut to `expectedInBytes`; may be a view into the backing store's own buffer. */
   readonly dataIn: Uint8Array | null;
   /**
-   * Bytes that the command would transfer if the initiator expected enough, in its direction. The residual follows: more than expected is
-   * an overflow of the difference, less an underflow.
+   * Bytes that the command would transfer if the initiator expected enough, in its direction. The residual follows:
+   * more than expected is an overflow of the difference, less an underflow.
    */
   readonly transferBytes: number;
   /**
@@ -81,27 +91,36 @@ export interface ScsiTarget {
   /** Executes one command; synchronous where nothing has to be waited for. Never rejects and never throws. */
   execute(command: ScsiCommand): ScsiAnswer | Promise<ScsiAnswer>;
   /**
-   * Carries out a task management function. It resolves when every aborted command has ended: nothing of it reaches the disk later.
-   * The promise of an aborted command resolves with TASK ABORTED before that; a transport sends no answer for commands that its own
-   * initiator aborted.
+   * Carries out a task management function. It resolves when every aborted command has ended: nothing of it reaches the
+   * disk later. The promise of an aborted command resolves with TASK ABORTED before that; a transport sends no answer
+   * for commands that its own initiator aborted.
    */
   manage(request: TaskRequest): Promise<TaskResult>;
   /** The logical units behind a number, or all: the same objects at whichever target that has them. */
   units(lun: number | null): ReadonlySet<object>;
-  /** The last connection of a nexus is gone: releases what does not outlive an I_T nexus loss. Persistent reservations stay. */
+  /**
+   * The last connection of a nexus is gone: releases what does not outlive an I_T nexus loss. Persistent reservations
+   * stay.
+   */
   nexusLost(nexus: string): void;
   /** Resolves when all commands of a nexus that were in flight have ended, their effect on the disk included. */
   nexusQuiet(nexus: string): Promise<void>;
 }
 
-/** The blocks of one logical unit. Every promise rejects only when the disk below fails; a medium error is reported for that. */
+/**
+ * The blocks of one logical unit. Every promise rejects only when the disk below fails; a medium error is reported for
+ * that.
+ */
 export interface BackingStore {
   /** Number of logical blocks; up to 64 TiB, so a count of 512-byte blocks is a safe integer. May grow while in use. */
   readonly blockCount: number;
   /** 512 or 4096. */
   readonly blockBytes: number;
   readonly isReadOnly: boolean;
-  /** `count` blocks from `lba`, both inside the unit. Synchronous where the data is at hand. The caller does not keep or change it. */
+  /**
+   * `count` blocks from `lba`, both inside the unit. Synchronous where the data is at hand. The caller does not keep or
+   * change it.
+   */
   read(lba: number, count: number): Uint8Array | Promise<Uint8Array>;
   /** Writes whole blocks; with `fua` it resolves when they are on stable storage. `data` is not changed meanwhile. */
   write(lba: number, data: Uint8Array, options: { readonly fua: boolean }): void | Promise<void>;
@@ -112,8 +131,8 @@ export interface BackingStore {
   /** Makes the blocks read as zeroes. */
   writeZeroes(lba: number, count: number, options: { readonly fua: boolean }): void | Promise<void>;
   /**
-   * How the blocks from `lba` on are kept: the state of the first and for how many blocks (at least one) it holds. An extent may be
-   * reported as mapped though it is not, never the other way round.
+   * How the blocks from `lba` on are kept: the state of the first and for how many blocks (at least one) it holds. An
+   * extent may be reported as mapped though it is not, never the other way round.
    */
   allocation(lba: number): BlockExtent | Promise<BlockExtent>;
 }

@@ -1,6 +1,7 @@
 /**
- * A target: logical units by number behind one target port, as the transport sees them. For the guarantees see ScsiTarget. Units come and
- * go while it serves, and one unit may belong to several targets, one for each VM for instance.
+ * A target: logical units by number behind one target port, as the transport sees them. For the guarantees see
+ * ScsiTarget. Units come and go while it serves, and one unit may belong to several targets, one for each VM for
+ * instance.
  */
 
 import { assert } from '../../base/assert.ts';
@@ -91,7 +92,10 @@ export class DeviceServer implements ScsiTarget {
     return [...this.#units.keys()].sort((a, b) => a - b);
   }
 
-  /** REPORT LUNS (SPC-4 6.33), which neither reservations nor unit attentions hold up. There are no well known logical units. */
+  /**
+   * REPORT LUNS (SPC-4 6.33), which neither reservations nor unit attentions hold up. There are no well known logical
+   * units.
+   */
   #reportLuns(command: ScsiCommand, unit: LogicalUnit | undefined): ScsiAnswer {
     if (command.transfer === 'both') return unit?.refuse(CONDITION.lengthMismatch) ?? refused(CONDITION.lengthMismatch);
     const select = command.cdb[2] ?? 0;

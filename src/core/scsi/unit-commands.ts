@@ -118,7 +118,10 @@ export const reportTaskFunctions: CommandHandler = (_unit, command) => {
 
 const START_STOP = { loadEject: 0x02, start: 0x01, noFlush: 0x04 } as const;
 
-/** START STOP UNIT: starting is nothing; stopping writes the cache and leaves a unit running that others share. No medium to eject. */
+/**
+ * START STOP UNIT: starting is nothing; stopping writes the cache and leaves a unit running that others share. No
+ * medium to eject.
+ */
 export const startStopUnit: CommandHandler = (unit, { cdb, nexus }) => {
   const flags = cdb[4] ?? 0;
   const isStart = (flags & 0xf0) === 0 && (flags & START_STOP.start) !== 0;

@@ -28,7 +28,10 @@ export interface UnitContext {
   changeReservations(command: ScsiCommand, change: ReservationCommand): Promise<ReservationOutcome>;
 }
 
-/** Executes one command whose access was granted. Neither throws nor rejects but by a bug or the backing store's failure. */
+/**
+ * Executes one command whose access was granted. Neither throws nor rejects but by a bug or the backing store's
+ * failure.
+ */
 export type CommandHandler = (unit: UnitContext, command: ScsiCommand) => ScsiAnswer | Promise<ScsiAnswer>;
 
 /** Flash and file systems have pages of this size: what is unmapped in whole pages is given back. */

@@ -1,8 +1,10 @@
 /**
- * Keeps what a storage node serves in line with etcd: after a start exactly what etcd admits, later whatever floors it implies.
+ * Keeps what a storage node serves in line with etcd: after a start exactly what etcd admits, later whatever floors it
+ * implies.
  *
- * Guarantees: before etcd was read once, `hasRead` is false and nothing is to be granted; at that first reading everything that etcd does
- * not admit is revoked, but for what belongs to a VM whose record cannot be read; while etcd is away, what is served goes on.
+ * Guarantees: before etcd was read once, `hasRead` is false and nothing is to be granted; at that first reading
+ * everything that etcd does not admit is revoked, but for what belongs to a VM whose record cannot be read; while etcd
+ * is away, what is served goes on.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, VmId } from '../../base/ids.ts';
@@ -31,7 +33,10 @@ const RETRY_MS_MAX = 5_000;
 /** One per storage service, from `start` to `stop`. */
 export class ClusterFollower {
   readonly #parts: ClusterFollowerParts;
-  /** Disks, and VMs with shared disks, that are not brought in line with etcd since the start; undefined before etcd was read. */
+  /**
+   * Disks, and VMs with shared disks, that are not brought in line with etcd since the start; undefined before etcd was
+   * read.
+   */
   #unrestored: Set<DiskId | VmId> | undefined;
   /** VMs whose records were unreadable at the last read: their disks stay served, and nothing new is granted. */
   #unreadableVms: ReadonlySet<VmId> = new Set();

@@ -1,7 +1,8 @@
 /**
- * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a grant is
- * never derived from a VM older than its disk, shared or not; a record that cannot be understood grants nothing, and takes nothing away either;
- * no turn of the event loop takes longer than some milliseconds, however many records there are.
+ * What etcd says about this node's disks, read linearizably. Guarantees: the VMs are read after the disks, so that a
+ * grant is never derived from a VM older than its disk, shared or not; a record that cannot be understood grants
+ * nothing, and takes nothing away either; no turn of the event loop takes longer than some milliseconds, however many
+ * records there are.
  */
 
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';

@@ -1,8 +1,8 @@
 /**
- * One disk and its daemon: grants given, revoked, and kept up.
- * Guarantees: work on a disk is serialized, and a fence goes before everything that has not begun; when `revoke` has answered,
- * no connection of a revoked generation can write, whatever its holder does; what is granted is served again after the
- * daemon died, on the same port under the same names.
+ * One disk and its daemon: grants given, revoked, and kept up. Guarantees: work on a disk is serialized, and a fence
+ * goes before everything that has not begun; when `revoke` has answered, no connection of a revoked generation can
+ * write, whatever its holder does; what is granted is served again after the daemon died, on the same port under the
+ * same names.
  */
 
 import { CodedError, messageOf } from '../../base/errors.ts';
@@ -84,8 +84,8 @@ export class DiskServer {
   }
 
   /**
-   * Takes over a daemon that runs since before this service; its exports become the grants. One in the middle of a fence, or
-   * that does not answer, is started anew, which cuts whatever was connected.
+   * Takes over a daemon that runs since before this service; its exports become the grants. One in the middle of a
+   * fence, or that does not answer, is started anew, which cuts whatever was connected.
    */
   adopt(running: DaemonProcess, vm: VmId): Promise<void> {
     this.#vm = vm;
@@ -107,8 +107,8 @@ export class DiskServer {
   }
 
   /**
-   * Serves a grant; idempotent. `check` throws when it was fenced meanwhile: called at the beginning and, because a fence may
-   * have been asked for since, at the end; the fence itself then takes back what was done here.
+   * Serves a grant; idempotent. `check` throws when it was fenced meanwhile: called at the beginning and, because a
+   * fence may have been asked for since, at the end; the fence itself then takes back what was done here.
    */
   grant(grant: Grant, { port, check }: { readonly port: number; readonly check: () => void }): Promise<void> {
     this.#vm = grant.vm;
@@ -133,9 +133,9 @@ export class DiskServer {
   }
 
   /**
-   * Revokes the grants that `isRevoked` names and answers which; urgent. After it no connection of theirs exists. Whatever goes
-   * wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then they may still write, and
-   * every further revocation fails as well until nothing is left that could.
+   * Revokes the grants that `isRevoked` names and answers which; urgent. After it no connection of theirs exists.
+   * Whatever goes wrong on the gentle way, the daemon is killed instead; CodedError only when even that fails: then
+   * they may still write, and every further revocation fails as well until nothing is left that could.
    */
   revoke(isRevoked: (grant: Grant) => boolean): Promise<readonly Generation[]> {
     return this.#queue.run(
@@ -171,15 +171,18 @@ export class DiskServer {
     });
   }
 
-  /** Ends the daemon so that the image can be deleted; CodedError 'conflict' while anything is granted. In the disk's turn. */
+  /**
+   * Ends the daemon so that the image can be deleted; CodedError 'conflict' while anything is granted. In the disk's
+   * turn.
+   */
   async endUnused(): Promise<void> {
     if (this.#held.size > 0) throw new CodedError('conflict', `${this.disk} is granted; nothing was deleted.`);
     await this.#end();
   }
 
   /**
-   * Runs `change` on the image while no daemon has it open, in the disk's turn; guests stall and reconnect. For growing: an NBD
-   * export of QEMU 7.2 does not let its image be resized ("unshared" permission).
+   * Runs `change` on the image while no daemon has it open, in the disk's turn; guests stall and reconnect. For
+   * growing: an NBD export of QEMU 7.2 does not let its image be resized ("unshared" permission).
    */
   async whileClosed(change: () => Promise<void>): Promise<void> {
     await this.#end();
@@ -247,8 +250,8 @@ export class DiskServer {
   }
 
   /**
-   * Looks who is connected until the newcomer is, beside the disk's turns: the node names quickly whom it has seen before, and when the other
-   * generation is fenced, the newcomer's guest stands still for that.
+   * Looks who is connected until the newcomer is, beside the disk's turns: the node names quickly whom it has seen
+   * before, and when the other generation is fenced, the newcomer's guest stands still for that.
    */
   async #untilConnected(generation: Generation): Promise<void> {
     const held = this.#held.get(generation);
@@ -274,7 +277,9 @@ export class DiskServer {
     return new Map([...first].filter(([key]) => rest.every((older) => older?.has(key) === true)));
   }
 
-  /** Hosts that were connected before any survivor was granted: the revoked ones', where those had been granted by then. */
+  /**
+   * Hosts that were connected before any survivor was granted: the revoked ones', where those had been granted by then.
+   */
   #strangersTo(survivors: readonly Generation[], revoked: readonly Grant[]): ReadonlySet<string> {
     const youngest = Math.max(...revoked.map(({ generation }) => generation));
     if (survivors.some((generation) => generation < youngest)) return new Set();
@@ -297,9 +302,9 @@ export class DiskServer {
   }
 
   /**
-   * The fence is complete: who is left may connect anew when its answer has had its effect, since a migrating guest stands still meanwhile, and
-   * the daemon takes a processor for it. Should this service end in between, whoever takes the daemon over starts it anew, which is safe. After
-   * a later fence that failed nobody may.
+   * The fence is complete: who is left may connect anew when its answer has had its effect, since a migrating guest
+   * stands still meanwhile, and the daemon takes a processor for it. Should this service end in between, whoever takes
+   * the daemon over starts it anew, which is safe. After a later fence that failed nobody may.
    */
   #readmitLater(daemon: Daemon): void {
     const readmit = async (): Promise<void> => {

@@ -1,16 +1,20 @@
 /**
- * What this service was told about leaders, generations and disks that go since it started. Pure.
- * Guarantees: terms and floors only rise; an order of an older term, for a generation below its VM's floor, or for one that was revoked
- * or that etcd stopped admitting, is refused ('stale-order') whatever else happens. Memory is enough: after a restart nothing is granted before the floors are raised
- * again from a linearizable read of etcd, which holds every generation that any fence or revocation was made for. A disk's deletion is not read again:
- * an order to make it that outlives the service as well leaves an empty disk that no record names.
+ * What this service was told about leaders, generations and disks that go since it started. Pure. Guarantees: terms and
+ * floors only rise; an order of an older term, for a generation below its VM's floor, or for one that was revoked or
+ * that etcd stopped admitting, is refused ('stale-order') whatever else happens. Memory is enough: after a restart
+ * nothing is granted before the floors are raised again from a linearizable read of etcd, which holds every generation
+ * that any fence or revocation was made for. A disk's deletion is not read again: an order to make it that outlives the
+ * service as well leaves an empty disk that no record names.
  */
 
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Generation, Term, VmId } from '../../base/ids.ts';
 import { admittedGenerations, type VmRecord } from '../model/vm.ts';
 
-/** What a read of etcd says of a VM's generations: of those up to `highest`, only the `admitted` ones can ever be granted again. */
+/**
+ * What a read of etcd says of a VM's generations: of those up to `highest`, only the `admitted` ones can ever be
+ * granted again.
+ */
 export interface SettledGenerations {
   readonly highest: number;
   readonly admitted: readonly Generation[];
@@ -54,8 +58,9 @@ export class FencingLedger {
   }
 
   /**
-   * Takes note of a read of etcd, each newer than the one before: what was given out and is not admitted never will be again. An order for
-   * it was on its way for too long, and whoever revoked it was acknowledged by a service that has died since.
+   * Takes note of a read of etcd, each newer than the one before: what was given out and is not admitted never will be
+   * again. An order for it was on its way for too long, and whoever revoked it was acknowledged by a service that has
+   * died since.
    */
   settle(vm: VmId, settled: SettledGenerations): void {
     this.#settled.set(vm, settled);
@@ -98,8 +103,8 @@ export class FencingLedger {
 }
 
 /**
- * The lowest generation that a VM's record leaves possible: nothing below it can ever be admitted again, because the next
- * incarnation of a VM that has none gets the generation after the highest ever given.
+ * The lowest generation that a VM's record leaves possible: nothing below it can ever be admitted again, because the
+ * next incarnation of a VM that has none gets the generation after the highest ever given.
  */
 export function floorOfRecord(record: VmRecord): number {
   const admitted = admittedGenerations(record.phase);

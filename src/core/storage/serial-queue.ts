@@ -1,6 +1,6 @@
 /**
- * Work on one thing, one piece at a time. Guarantees: pieces never overlap; urgent ones go before all that have not begun;
- * a queue that is full refuses ('unavailable') instead of growing, but never an urgent piece.
+ * Work on one thing, one piece at a time. Guarantees: pieces never overlap; urgent ones go before all that have not
+ * begun; a queue that is full refuses ('unavailable') instead of growing, but never an urgent piece.
  */
 
 import { CodedError } from '../../base/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * The disks of a node that are, or were, served: one `DiskServer` each, made when it is first needed.
  *
- * Guarantees: a VM's revocation concerns all of its disks here, whether an order names them or not, and waits for no other VM's disk;
- * no two granted disks share a port.
+ * Guarantees: a VM's revocation concerns all of its disks here, whether an order names them or not, and waits for no
+ * other VM's disk; no two granted disks share a port.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../../base/ids.ts';
@@ -37,7 +37,10 @@ export class ServedDisks {
     return this.#servers.size;
   }
 
-  /** Takes over the daemons that run since before this service. One of a disk with faulty files is ended: a fence could not find its VM. */
+  /**
+   * Takes over the daemons that run since before this service. One of a disk with faulty files is ended: a fence could
+   * not find its VM.
+   */
   async adopt(): Promise<void> {
     const { disks, log } = this.#options;
     for (const daemon of disks.findDaemons()) {
@@ -91,7 +94,10 @@ export class ServedDisks {
     }
   }
 
-  /** Revokes what `isRevoked` names, on all disks of a VM or (null) on all disks; answers when nothing of it can write any more. */
+  /**
+   * Revokes what `isRevoked` names, on all disks of a VM or (null) on all disks; answers when nothing of it can write
+   * any more.
+   */
   async revoke(vm: VmId | null, isRevoked: (grant: Grant) => boolean): Promise<FenceResult['revoked']> {
     const servers = [...this.#servers.values()].filter((server) => vm === null || server.vm === vm);
     const results = await Promise.all(

@@ -1,8 +1,9 @@
 /**
- * The node's shared disks and the one target that serves them: what is granted to which incarnation, revoked, and kept up.
- * Guarantees: work on the target is serialized, and a revocation goes before everything that has not begun; when `revoke` has answered, no
- * command of a revoked generation runs any more, whatever its holder does; what is granted is served again after the target died.
- * The target is always told its whole state, so that whatever was said before, the last word counts.
+ * The node's shared disks and the one target that serves them: what is granted to which incarnation, revoked, and kept
+ * up. Guarantees: work on the target is serialized, and a revocation goes before everything that has not begun; when
+ * `revoke` has answered, no command of a revoked generation runs any more, whatever its holder does; what is granted is
+ * served again after the target died. The target is always told its whole state, so that whatever was said before, the
+ * last word counts.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
@@ -65,8 +66,9 @@ export class SharedDisks {
   }
 
   /**
-   * Reads the pool, and takes over a target that runs since before this service: its state becomes the grants, and is given to it again, so
-   * that a revocation in the middle of which the last service died is complete. One that does not answer is ended.
+   * Reads the pool, and takes over a target that runs since before this service: its state becomes the grants, and is
+   * given to it again, so that a revocation in the middle of which the last service died is complete. One that does not
+   * answer is ended.
    */
   adopt(): Promise<void> {
     return this.#queue.run(async () => {
@@ -93,8 +95,8 @@ export class SharedDisks {
   }
 
   /**
-   * Grants a generation the VM's shared disks here, exactly; idempotent, and repeated with another list it changes what the VM has while it
-   * runs. `check` throws when it was fenced meanwhile. Answers when the VM may log in.
+   * Grants a generation the VM's shared disks here, exactly; idempotent, and repeated with another list it changes what
+   * the VM has while it runs. `check` throws when it was fenced meanwhile. Answers when the VM may log in.
    */
   async grant(
     { vm, generation, luns }: SharedGrant & { readonly luns: readonly VmSharedDisk[] },
@@ -121,8 +123,9 @@ export class SharedDisks {
   }
 
   /**
-   * Revokes the grants that `isRevoked` names and answers which; urgent. Where the target does not stop serving them in time it is killed;
-   * CodedError only when even that fails: then they may still write, and every further revocation fails as well until that is over.
+   * Revokes the grants that `isRevoked` names and answers which; urgent. Where the target does not stop serving them in
+   * time it is killed; CodedError only when even that fails: then they may still write, and every further revocation
+   * fails as well until that is over.
    */
   revoke(
     isRevoked: (grant: SharedGrant) => boolean,
@@ -141,7 +144,10 @@ export class SharedDisks {
     );
   }
 
-  /** Makes a disk, or makes it larger while it is used; idempotent. CodedError 'conflict' for another block size or less room. */
+  /**
+   * Makes a disk, or makes it larger while it is used; idempotent. CodedError 'conflict' for another block size or less
+   * room.
+   */
   create(unit: TargetUnit): Promise<void> {
     return this.#queue.run(async () => {
       const { disk, sizeBytes, blockBytes } = unit;
@@ -189,7 +195,9 @@ export class SharedDisks {
     });
   }
 
-  /** The disks with their grants, and who is connected: `idleMs` tells for an address how long nothing came from there. */
+  /**
+   * The disks with their grants, and who is connected: `idleMs` tells for an address how long nothing came from there.
+   */
   async report(idleMs: (address: string) => number | null): Promise<readonly SharedDiskReport[]> {
     let sessions: readonly TargetSession[] = [];
     if (this.#daemon?.isRunning === true) sessions = await this.#daemon.sessions().catch(() => []);

@@ -1,4 +1,7 @@
-/** Which orders a storage service obeys: docs/specs/generations.md, G4; the table of repeated steps; DESIGN: rejecting stale leaders. */
+/**
+ * Which orders a storage service obeys: docs/specs/generations.md, G4; the table of repeated steps; DESIGN: rejecting
+ * stale leaders.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sha256, Term } from '../../base/ids.ts';

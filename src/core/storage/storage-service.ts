@@ -1,8 +1,9 @@
 /**
  * The storage service's decisions: which order is obeyed. What is served after a restart is the `ClusterFollower`'s.
- * Guarantees: a fence is obeyed always, also while etcd is away, and its floor holds before anything else is done; nothing new is
- * granted before etcd was read once since the start (an order that was under way before could be of a generation fenced
- * since); what ran before goes on being served until etcd says otherwise; an order of an earlier term than one that was heard is refused.
+ * Guarantees: a fence is obeyed always, also while etcd is away, and its floor holds before anything else is done;
+ * nothing new is granted before etcd was read once since the start (an order that was under way before could be of a
+ * generation fenced since); what ran before goes on being served until etcd says otherwise; an order of an earlier term
+ * than one that was heard is refused.
  */
 
 import { CodedError } from '../../base/errors.ts';
@@ -97,7 +98,8 @@ export class StorageService {
   async grant(order: GrantOrder): Promise<GrantResult> {
     const { vm, generation } = order;
     this.#ledger.acceptTerm(order.term);
-    // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too long.
+    // A revoked generation is never granted again: an order that comes after its own revocation was on its way for too
+    // long.
     this.#ledger.checkGeneration(vm, generation);
     if (!this.#follower.hasRead) {
       throw new CodedError('unavailable', `Storage node ${this.#options.name} has not read etcd since it started.`, {

@@ -1,6 +1,6 @@
 /**
- * What every etcd of ours does, real or simulated, as the code above it relies on: one suite for both. Whoever runs it brings
- * a world: a client that reaches etcd, others whose way to it can be spoilt, and time that passes.
+ * What every etcd of ours does, real or simulated, as the code above it relies on: one suite for both. Whoever runs it
+ * brings a world: a client that reaches etcd, others whose way to it can be spoilt, and time that passes.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

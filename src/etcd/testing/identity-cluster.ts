@@ -1,6 +1,6 @@
 /**
- * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first any of its
- * control and storage nodes' certificates opens etcd. Member m1 is control node c1, and so on.
+ * For tests: a real etcd cluster as in production: one authority for all processes (src/pki), so that at first any of
+ * its control and storage nodes' certificates opens etcd. Member m1 is control node c1, and so on.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** One QEMU with a serial console and QMP, for this folder's tests. Ends with `end`, at the latest with the test's process. */
+/**
+ * One QEMU with a serial console and QMP, for this folder's tests. Ends with `end`, at the latest with the test's
+ * process.
+ */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';

@@ -1,4 +1,7 @@
-/** An initiator on a real connection, for tests: log-in by CHAP, one command after another, and whether the connection still stands. */
+/**
+ * An initiator on a real connection, for tests: log-in by CHAP, one command after another, and whether the connection
+ * still stands.
+ */
 import { connect, type Socket } from 'node:net';
 import { chapResponse, pduBytes, pduHeader, type RawPdu, text } from './initiator.ts';
 
@@ -87,7 +90,9 @@ export class SocketInitiator {
     }
   }
 
-  /** Sends LOGICAL UNIT RESET; `response` is its answer, to be asked for when everything sent before it was answered. */
+  /**
+   * Sends LOGICAL UNIT RESET; `response` is its answer, to be asked for when everything sent before it was answered.
+   */
   reset(lun: number): { readonly response: () => Promise<number | null> } {
     const header = pduHeader(0x42, 0x85, { 16: this.#tag++, 20: 0xffffffff, 24: this.#cmdSn });
     header[9] = lun;

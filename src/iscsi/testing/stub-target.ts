@@ -1,4 +1,6 @@
-/** A device server for tests of the transport: one unit, the commands an initiator cannot do without, no reservations. */
+/**
+ * A device server for tests of the transport: one unit, the commands an initiator cannot do without, no reservations.
+ */
 import type {
   BackingStore,
   ScsiAnswer,

@@ -1,6 +1,6 @@
 /**
- * A control server for the lab's tests of joining: TLS with the node's credentials, the administrator's token, join tokens,
- * and lists in which every node that ever got a token is alive. `--config FILE`, as the real one.
+ * A control server for the lab's tests of joining: TLS with the node's credentials, the administrator's token, join
+ * tokens, and lists in which every node that ever got a token is alive. `--config FILE`, as the real one.
  */
 
 import { createHash } from 'node:crypto';

@@ -1,4 +1,7 @@
-/** `gp up` for the lab's tests, in a process that can be killed: options as JSON in the first argument, `ready` on stdout. */
+/**
+ * `gp up` for the lab's tests, in a process that can be killed: options as JSON in the first argument, `ready` on
+ * stdout.
+ */
 
 import { down, type UpOptions, up } from '../up.ts';
 

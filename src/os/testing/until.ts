@@ -6,7 +6,9 @@ import { monotonicMs } from '../monotonic.ts';
 
 const POLL_MS = 20;
 
-/** Asks until the condition holds; after `deadlineMs` an error that names `what`. A condition that throws ends the wait. */
+/**
+ * Asks until the condition holds; after `deadlineMs` an error that names `what`. A condition that throws ends the wait.
+ */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,

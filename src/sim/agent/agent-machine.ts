@@ -1,7 +1,7 @@
 /**
- * The machine as one life of a simulated agent sees it (core/agent/machine.ts). Guarantees: it does its work on the agent's own clock,
- * so that nothing goes on once the agent is dead; what it has started in the kernel by then goes on without it; how long things take,
- * and what fails, is drawn from the seed alone.
+ * The machine as one life of a simulated agent sees it (core/agent/machine.ts). Guarantees: it does its work on the
+ * agent's own clock, so that nothing goes on once the agent is dead; what it has started in the kernel by then goes on
+ * without it; how long things take, and what fails, is drawn from the seed alone.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { Generation } from '../../base/ids.ts';
@@ -150,7 +150,10 @@ export class AgentMachine implements Machine {
     return '';
   }
 
-  /** As launchQemu has it (src/agent/qemu/launch.ts): what was called off before QEMU is spawned is spawned all the same, and killed. */
+  /**
+   * As launchQemu has it (src/agent/qemu/launch.ts): what was called off before QEMU is spawned is spawned all the
+   * same, and killed.
+   */
   async #start(order: LaunchOrder, cancellation: Cancellation): Promise<ProcessName> {
     const { kernel } = this.#options;
     kernel.makeFiles(order);

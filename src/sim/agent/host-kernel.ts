@@ -1,8 +1,8 @@
 /**
  * What of a simulated host outlives its agent: the process table, files on a tmpfs, taps and the networks in force.
  *
- * Guarantees: a process is in the table from its start until it is gone, which is a moment after its end was asked for; a boot
- * leaves nothing of all that and changes the boot id; one pid and start time never name two processes of a boot.
+ * Guarantees: a process is in the table from its start until it is gone, which is a moment after its end was asked for;
+ * a boot leaves nothing of all that and changes the boot id; one pid and start time never name two processes of a boot.
  */
 
 import type { IncarnationName, ProcessName } from '../../core/agent/machine.ts';
@@ -123,8 +123,8 @@ export class HostKernel<Q extends HostedQemu = HostedQemu> {
   }
 
   /**
-   * Starts a QEMU. It ends by itself, as the real one does, where its files or its tap are not there, or its slot's ports are
-   * somebody else's.
+   * Starts a QEMU. It ends by itself, as the real one does, where its files or its tap are not there, or its slot's
+   * ports are somebody else's.
    */
   spawn(order: LaunchOrder): { readonly name: ProcessName; readonly qemu: Q } {
     const { clock, spawn } = this.options;

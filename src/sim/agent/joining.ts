@@ -1,6 +1,7 @@
 /**
- * How a host without an identity becomes a member again, as src/agent/main.ts and src/rpc/join.ts have it: it asks one control node after the
- * other until one has written its record. Certificates and tokens are not played: somebody makes a new token as often as one is used up.
+ * How a host without an identity becomes a member again, as src/agent/main.ts and src/rpc/join.ts have it: it asks one
+ * control node after the other until one has written its record. Certificates and tokens are not played: somebody makes
+ * a new token as often as one is used up.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';

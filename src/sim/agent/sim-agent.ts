@@ -1,6 +1,7 @@
 /**
- * A simulated agent: the real decisions (core/agent), the real service (src/agent/routes.ts) and a simulated machine. Guarantees: it
- * ends with its process and leaves everything in the kernel as it is; a new one on the same kernel knows only what it finds there.
+ * A simulated agent: the real decisions (core/agent), the real service (src/agent/routes.ts) and a simulated machine.
+ * Guarantees: it ends with its process and leaves everything in the kernel as it is; a new one on the same kernel knows
+ * only what it finds there.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';

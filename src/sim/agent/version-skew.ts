@@ -1,7 +1,8 @@
 /**
  * Agents and controllers of the version before and of the one after this, as far as their words differ
- * (docs/decisions/0011-versions-side-by-side.md). Each wraps an agent's service: `olderAgent` and `newerAgent` what it is,
- * `olderControl` and `newerControl` who talks to it. Guarantees: nothing but fields and features differs; the decisions are this version's.
+ * (docs/decisions/0011-versions-side-by-side.md). Each wraps an agent's service: `olderAgent` and `newerAgent` what it
+ * is, `olderControl` and `newerControl` who talks to it. Guarantees: nothing but fields and features differs; the
+ * decisions are this version's.
  */
 import { isRecord } from '../../rpc/parse.ts';
 import type { WireRequest, WireService } from '../network/wire.ts';
@@ -10,8 +11,8 @@ import type { WireRequest, WireService } from '../network/wire.ts';
 const FUTURE_FEATURE = 'future-feature';
 
 /**
- * The fields without which words of an older version come: all that have a default. A path names fields from the outside in; arrays are
- * passed through.
+ * The fields without which words of an older version come: all that have a default. A path names fields from the
+ * outside in; arrays are passed through.
  */
 export const ADDED_TO_ANSWERS = ['agentVersion', 'capacity.cpuModels', 'wallMs', 'already', 'listens'] as const;
 export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason', 'members'] as const;
@@ -19,7 +20,9 @@ export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason'
 /** What the next version says in every object. */
 const UNKNOWN = { futureField: { some: ['value', 1, null] } };
 
-/** An agent of the version before: it does not know the newest fields of orders, and does not say the newest of answers. */
+/**
+ * An agent of the version before: it does not know the newest fields of orders, and does not say the newest of answers.
+ */
 export function olderAgent(service: WireService): WireService {
   return async (request) => {
     // `needs` it knows: that is what makes all other additions possible.

@@ -1,5 +1,6 @@
 /**
- * The host protocol between a simulated agent and the real controller's side: the real routes and parsers at both ends (network/wire.ts).
+ * The host protocol between a simulated agent and the real controller's side: the real routes and parsers at both ends
+ * (network/wire.ts).
  */
 import { agentRoutes } from '../../agent/routes.ts';
 import { CodedError } from '../../base/errors.ts';

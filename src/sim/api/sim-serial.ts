@@ -1,4 +1,7 @@
-/** The serial port of a simulated guest: a login prompt that echoes what is typed. It ends with its QEMU and serves one client at a time. */
+/**
+ * The serial port of a simulated guest: a login prompt that echoes what is typed. It ends with its QEMU and serves one
+ * client at a time.
+ */
 import { Duplex } from 'node:stream';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 

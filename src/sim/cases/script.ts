@@ -1,6 +1,6 @@
 /**
- * A run that is written down instead of drawn: what people and misfortune do, each at its time or as soon as something happens. Seeds
- * mean something else after every change of the code; a script says what happened once.
+ * A run that is written down instead of drawn: what people and misfortune do, each at its time or as soon as something
+ * happens. Seeds mean something else after every change of the code; a script says what happened once.
  */
 import type { HostName } from '../../base/ids.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
@@ -12,13 +12,19 @@ import type { People } from '../people/people.ts';
 import type { WishName } from '../people/wishes.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 
-/** When a line is carried out: so many ms after the one before, or as soon as a leader comes to a step, or a QEMU into a run state. */
+/**
+ * When a line is carried out: so many ms after the one before, or as soon as a leader comes to a step, or a QEMU into a
+ * run state.
+ */
 type When =
   | { readonly afterMs: number }
   | { readonly atStep: string }
   | { readonly atStatus: string; readonly generation: number };
 
-/** What is done. VMs are named `vm1` …, processes `server c1`, `agent h1`, `storage s1`, `qemu vm1:2`; `leader` is the server that leads. */
+/**
+ * What is done. VMs are named `vm1` …, processes `server c1`, `agent h1`, `storage s1`, `qemu vm1:2`; `leader` is the
+ * server that leads.
+ */
 type Act =
   | { readonly wish: WishName; readonly vm: string; readonly host?: string }
   | { readonly end: string }

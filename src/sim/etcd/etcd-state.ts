@@ -1,8 +1,8 @@
 /**
  * What an etcd cluster holds: one sequence of revisions, whatever its members go through. No time and no network.
  *
- * Guarantees: a transaction happens wholly or not at all, at one revision, and a refused one changes nothing; the events of a
- * revision are kept until it is compacted; listing a prefix costs what it finds.
+ * Guarantees: a transaction happens wholly or not at all, at one revision, and a refused one changes nothing; the
+ * events of a revision are kept until it is compacted; listing a prefix costs what it finds.
  */
 import { assert } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -62,7 +62,10 @@ export class EtcdState {
     return entries;
   }
 
-  /** Applies a transaction, or throws what etcd refuses it with (`failed`, `not-found`, `too-large`) and changes nothing. */
+  /**
+   * Applies a transaction, or throws what etcd refuses it with (`failed`, `not-found`, `too-large`) and changes
+   * nothing.
+   */
   txn(transaction: Transaction): TxnResult {
     const { compare, success, failure = [] } = transaction;
     checkSize(transaction);

@@ -2,8 +2,9 @@
  * The etcd client of one simulated process. Leases and watches are kept going by the code of production (etcd/lease.ts,
  * etcd/watch.ts); below that, calls behave as etcd/transport.ts has it.
  *
- * Guarantees: those of etcd/api.ts, on the process's own clock. A call that must not be repeated is sent once, over a connection
- * that was up: without an answer it is unknown, whether it arrived or not. One that may be repeated moves on to other members.
+ * Guarantees: those of etcd/api.ts, on the process's own clock. A call that must not be repeated is sent once, over a
+ * connection that was up: without an answer it is unknown, whether it arrived or not. One that may be repeated moves on
+ * to other members.
  */
 import { CodedError } from '../../base/errors.ts';
 import { sleep } from '../../base/sleep.ts';
@@ -31,8 +32,9 @@ import { SimWatchStream } from './sim-watch-stream.ts';
 /** How what one process says reaches the members of etcd, and comes back. */
 export interface EtcdRoute {
   /**
-   * Has `serve` called at `member`, and carries its answer back, or what it throws, within `deadlineMs` of the process's clock.
-   * Rejects with CodedError 'unavailable' where nobody listens there, else with 'deadline'. It may be called twice.
+   * Has `serve` called at `member`, and carries its answer back, or what it throws, within `deadlineMs` of the
+   * process's clock. Rejects with CodedError 'unavailable' where nobody listens there, else with 'deadline'. It may be
+   * called twice.
    */
   call<T>(member: string, deadlineMs: number, serve: () => Promise<T>): Promise<T>;
   /** Has `deliver` called at the member: once, twice, late, or never. */

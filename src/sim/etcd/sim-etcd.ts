@@ -1,10 +1,11 @@
 /**
- * An etcd cluster of one or more members in simulated time: one linearizable store (etcd-state.ts) that is there as long as a
- * majority of its members can hear each other.
+ * An etcd cluster of one or more members in simulated time: one linearizable store (etcd-state.ts) that is there as
+ * long as a majority of its members can hear each other.
  *
- * Guarantees, as of a real cluster: what a member answered has been decided by a majority, in the order of revisions; without a
- * leader nothing is answered, and what was under way may be applied later or never; no lease ends while nobody leads, and a new
- * leader gives each its whole TTL and an election timeout; a watch is told every event once, in order, until its stream ends.
+ * Guarantees, as of a real cluster: what a member answered has been decided by a majority, in the order of revisions;
+ * without a leader nothing is answered, and what was under way may be applied later or never; no lease ends while
+ * nobody leads, and a new leader gives each its whole TTL and an election timeout; a watch is told every event once, in
+ * order, until its stream ends.
  *
  * What it leaves out: the members' logs. A majority decides as one; who follows whom matters only for who can be asked.
  */
@@ -21,7 +22,10 @@ import { EtcdState } from './etcd-state.ts';
 const ELECTION_MS = 1_000;
 /** No lease is shorter: one and a half election timeouts in whole seconds. */
 const LEASE_SECONDS_MIN = 2;
-/** How often a leader looks for leases that have run out (as etcd does), and everything else that only time brings about. */
+/**
+ * How often a leader looks for leases that have run out (as etcd does), and everything else that only time brings
+ * about.
+ */
 const LOOK_MS = 500;
 const PROGRESS_MS = 10_000;
 const FRAGMENT_PERCENT = 5;
@@ -148,7 +152,9 @@ export class SimEtcd {
     return this.#member(name).isUp;
   }
 
-  /** To be called when members can or cannot hear each other any more; without it that is noticed within half a second. */
+  /**
+   * To be called when members can or cannot hear each other any more; without it that is noticed within half a second.
+   */
   topologyChanged(): void {
     const canLead = !this.#isFallen && this.#hasMajority(this.#leader);
     if (canLead && this.#suspendedAtMs !== null) {
@@ -211,8 +217,8 @@ export class SimEtcd {
   }
 
   /**
-   * One renewal: the TTL in seconds, or 0 when the lease is gone. The leader answers by itself; so does one that was cut off
-   * and does not know it yet, in vain (etcd before 3.5.13).
+   * One renewal: the TTL in seconds, or 0 when the lease is gone. The leader answers by itself; so does one that was
+   * cut off and does not know it yet, in vain (etcd before 3.5.13).
    */
   async leaseKeepAlive(name: string, lease: string): Promise<number> {
     const member = this.#member(name);
@@ -351,7 +357,10 @@ export class SimEtcd {
     });
   }
 
-  /** Has `apply` decided by a majority. Where the leader is lost meanwhile, it is decided later, or never; unanswered in any case. */
+  /**
+   * Has `apply` decided by a majority. Where the leader is lost meanwhile, it is decided later, or never; unanswered in
+   * any case.
+   */
   async #propose<T>(name: string, apply: () => T): Promise<T> {
     const member = this.#member(name);
     await this.#whenLed(name, () => undefined);

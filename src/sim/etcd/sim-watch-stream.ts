@@ -1,6 +1,6 @@
 /**
- * The client's end of a simulated watch stream. Guarantees: messages come out in the order of their numbers, each once, whatever
- * order they arrive in; one that is missing for a second ends the stream, as does its member's word.
+ * The client's end of a simulated watch stream. Guarantees: messages come out in the order of their numbers, each once,
+ * whatever order they arrive in; one that is missing for a second ends the stream, as does its member's word.
  */
 import type { Clock } from '../../core/ports/clock.ts';
 import type { StreamOutcome, WatchMessage, WatchStream } from '../../etcd/channel.ts';

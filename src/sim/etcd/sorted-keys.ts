@@ -1,6 +1,7 @@
 /**
- * A set of keys in order, for listing by prefix without looking at all of them. Order is that of UTF-16 code units, which for the
- * ASCII keys of this project is etcd's order of bytes. Adding, removing and finding cost O(log n) and a chunk.
+ * A set of keys in order, for listing by prefix without looking at all of them. Order is that of UTF-16 code units,
+ * which for the ASCII keys of this project is etcd's order of bytes. Adding, removing and finding cost O(log n) and a
+ * chunk.
  */
 
 const CHUNK_KEYS_MAX = 512;

@@ -1,6 +1,6 @@
 /**
- * Misfortunes: each is begun at some time drawn from the seed, lasts for a while, and is over by itself. `repair` ends all of them at once:
- * from then on nothing fails any more.
+ * Misfortunes: each is begun at some time drawn from the seed, lasts for a while, and is over by itself. `repair` ends
+ * all of them at once: from then on nothing fails any more.
  */
 import { present } from '../../base/assert.ts';
 import type { DiskId } from '../../base/ids.ts';

@@ -1,4 +1,7 @@
-/** The places where a known mistake can be made on purpose: each replaces a part of the simulated cluster, never a line of production. */
+/**
+ * The places where a known mistake can be made on purpose: each replaces a part of the simulated cluster, never a line
+ * of production.
+ */
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { ControllerPorts } from '../../core/loop/controller.ts';
 import type { StorageServiceOptions } from '../../core/storage/storage-service.ts';
@@ -14,7 +17,10 @@ export interface PlantedBug {
   readonly name: string;
   /** What is wrong, in words. */
   readonly says: string;
-  /** One of these rules, at least, must be found broken; `L1-converges` stands for a cluster that is not in order at the end. */
+  /**
+   * One of these rules, at least, must be found broken; `L1-converges` stands for a cluster that is not in order at the
+   * end.
+   */
   readonly rules: readonly string[];
   /** Replaces what a controller stands on. */
   readonly plant?: (ports: LinksOfController, cluster: { readonly truth: Truth }) => LinksOfController;

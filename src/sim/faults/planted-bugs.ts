@@ -1,4 +1,7 @@
-/** Known mistakes, made on purpose, to show that the simulator notices: at least one for each way in which fencing usually goes wrong. */
+/**
+ * Known mistakes, made on purpose, to show that the simulator notices: at least one for each way in which fencing
+ * usually goes wrong.
+ */
 import { CodedError } from '../../base/errors.ts';
 import type { Generation } from '../../base/ids.ts';
 import type { ClusterStore, Write } from '../../control/store/cluster-store.ts';

@@ -1,4 +1,7 @@
-/** Known mistakes about what people ask for: creation, change and deletion, and disks that come, go or cannot be reached. */
+/**
+ * Known mistakes about what people ask for: creation, change and deletion, and disks that come, go or cannot be
+ * reached.
+ */
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { DISK_PORT_BASE } from '../../core/model/ports.ts';

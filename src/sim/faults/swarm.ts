@@ -1,6 +1,7 @@
 /**
- * What one seed makes of a run: the cluster's shape, which misfortunes there are and how often. Most runs have few kinds of misfortune, so
- * that what each does is not hidden behind the others (swarm testing: Groce et al., ISSTA 2012).
+ * What one seed makes of a run: the cluster's shape, which misfortunes there are and how often. Most runs have few
+ * kinds of misfortune, so that what each does is not hidden behind the others (swarm testing: Groce et al., ISSTA
+ * 2012).
  */
 import { type HostTroubles, NO_HOST_TROUBLES } from '../agent/agent-machine.ts';
 import { CALM, type NetworkName, type NetworkWeather } from '../network/network.ts';

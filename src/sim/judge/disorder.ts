@@ -1,4 +1,7 @@
-/** What is not as it should be once everything works again; empty when the cluster has converged. Written from the records' meaning alone. */
+/**
+ * What is not as it should be once everything works again; empty when the cluster has converged. Written from the
+ * records' meaning alone.
+ */
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { SimCluster } from '../cluster.ts';
 import { isHeard } from '../network/overlay.ts';
@@ -86,8 +89,8 @@ function disorderOf(cluster: SimCluster, vm: VmRecord): string[] {
 }
 
 /**
- * What waits for a host may do so for longer, and so may the move of a member while another one of its guest cluster does: those whom people
- * stopped or suspended count as disturbed, too, but for them alone a move is refused at once.
+ * What waits for a host may do so for longer, and so may the move of a member while another one of its guest cluster
+ * does: those whom people stopped or suspended count as disturbed, too, but for them alone a move is refused at once.
  */
 function waitingTasks({ truth: { tables } }: SimCluster, vm: VmRecord): readonly (string | null)[] {
   const group = [...tables['guest-cluster'].values()].find(({ members }) => members.includes(vm.id));

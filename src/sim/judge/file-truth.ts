@@ -1,6 +1,6 @@
 /**
- * Which files storage nodes must keep, by what etcd holds: what checkers compare deletions with. Nobody in the simulated
- * cluster sees it.
+ * Which files storage nodes must keep, by what etcd holds: what checkers compare deletions with. Nobody in the
+ * simulated cluster sees it.
  */
 import type { DiskId, Sha256 } from '../../base/ids.ts';
 import type { Change } from '../../core/ports/store.ts';

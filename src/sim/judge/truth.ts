@@ -1,6 +1,6 @@
 /**
- * What etcd holds, as records: followed transaction by transaction, for the trace and for judging how a run ends. Nobody in the simulated
- * cluster sees it.
+ * What etcd holds, as records: followed transaction by transaction, for the trace and for judging how a run ends.
+ * Nobody in the simulated cluster sees it.
  */
 import type { Term } from '../../base/ids.ts';
 import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../core/model/cluster.ts';

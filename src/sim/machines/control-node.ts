@@ -1,6 +1,6 @@
 /**
- * A simulated control node: the server's process with the code of production in it (store, campaign, controller) over simulated links.
- * It may die at any instant; started again it knows nothing but what etcd says.
+ * A simulated control node: the server's process with the code of production in it (store, campaign, controller) over
+ * simulated links. It may die at any instant; started again it knows nothing but what etcd says.
  */
 import { messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';

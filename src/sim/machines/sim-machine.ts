@@ -1,9 +1,9 @@
 /**
  * Simulated machines and the processes on them.
  *
- * Guarantees: what a process waits for never comes once it has crashed, so nothing of it goes on; a process that is paused does nothing,
- * and what came due meanwhile all comes late, in its order; a machine's monotonic clock runs a little fast or slow and never back, its wall
- * clock may jump.
+ * Guarantees: what a process waits for never comes once it has crashed, so nothing of it goes on; a process that is
+ * paused does nothing, and what came due meanwhile all comes late, in its order; a machine's monotonic clock runs a
+ * little fast or slow and never back, its wall clock may jump.
  */
 import type { Clock } from '../../core/ports/clock.ts';
 import { EPOCH_MS, type SimClock } from '../time/sim-clock.ts';

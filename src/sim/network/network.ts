@@ -1,9 +1,9 @@
 /**
  * Simulated networks: messages between machines, and calls made of messages.
  *
- * Guarantees: a message arrives once, later than it was sent, unless a fault says otherwise; what is cut is cut for messages that arrive
- * while it is cut, in the direction that is cut; a call ends at the latest at its deadline, by its caller's clock; a request may be
- * carried out after its caller has given up, or twice.
+ * Guarantees: a message arrives once, later than it was sent, unless a fault says otherwise; what is cut is cut for
+ * messages that arrive while it is cut, in the direction that is cut; a call ends at the latest at its deadline, by its
+ * caller's clock; a request may be carried out after its caller has given up, or twice.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { SimMachine, SimProcess } from '../machines/sim-machine.ts';
@@ -88,7 +88,8 @@ export class SimNetwork {
   }
 
   /**
-   * Sends what a kernel sends again until it is acknowledged: it arrives once and late rather than never, for as long as `isWanted`.
+   * Sends what a kernel sends again until it is acknowledged: it arrives once and late rather than never, for as long
+   * as `isWanted`.
    */
   stream(hop: Pick<Hop, 'network' | 'to'>, from: SimMachine, isWanted: () => boolean, deliver: () => void): void {
     const { network, to } = hop;
@@ -142,7 +143,10 @@ export class SimNetwork {
     );
   }
 
-  /** Sends along hops; `deliver` is called in the last one's process, `unheard` at the first hop whose process is not there. */
+  /**
+   * Sends along hops; `deliver` is called in the last one's process, `unheard` at the first hop whose process is not
+   * there.
+   */
   #along(
     from: SimMachine,
     hops: readonly Hop[],
@@ -164,9 +168,9 @@ export class SimNetwork {
   }
 
   /**
-   * A request and its answer. `serve` runs in the last hop's process, or with null where nobody listens there and the kernel refuses;
-   * what it throws is the answer as well. Rejects with CodedError 'deadline' when no answer came within `deadlineMs` of the caller's
-   * clock, 'unavailable' where a process on the way is not there.
+   * A request and its answer. `serve` runs in the last hop's process, or with null where nobody listens there and the
+   * kernel refuses; what it throws is the answer as well. Rejects with CodedError 'deadline' when no answer came within
+   * `deadlineMs` of the caller's clock, 'unavailable' where a process on the way is not there.
    */
   call<T>(
     caller: SimProcess,

@@ -1,6 +1,6 @@
 /**
- * Whether guests of one network hear each other, by the plans in force on their hosts and by what is cut now. Frames themselves are not
- * played.
+ * Whether guests of one network hear each other, by the plans in force on their hosts and by what is cut now. Frames
+ * themselves are not played.
  */
 import type { NetworkName } from '../../base/ids.ts';
 import type { NetworkPlan } from '../../core/ports/host-link.ts';

@@ -1,6 +1,7 @@
 /**
- * Requests between simulated processes in the words of production: the real routes and parsers at both ends, with JSON in between.
- * Guarantees: what either end cannot understand fails here as it does over HTTPS; neither end sees an object of the other one.
+ * Requests between simulated processes in the words of production: the real routes and parsers at both ends, with JSON
+ * in between. Guarantees: what either end cannot understand fails here as it does over HTTPS; neither end sees an
+ * object of the other one.
  */
 import { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';

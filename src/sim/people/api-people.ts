@@ -1,7 +1,7 @@
 /**
  * People who use the API itself: whatever they ask is validated, forwarded to the leader and admitted as in production.
- * They create, change and delete VMs, cards, networks, shared disks and guest clusters, several at once and without asking
- * each other.
+ * They create, change and delete VMs, cards, networks, shared disks and guest clusters, several at once and without
+ * asking each other.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { BackendContext } from '../../control/backend/context.ts';

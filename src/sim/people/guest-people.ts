@@ -1,6 +1,6 @@
 /**
- * People who share disks among VMs and make guest clusters of them. What they ask for goes through the admission of production
- * (core/request), and is one transaction, as control/backend makes it; what is refused is not done.
+ * People who share disks among VMs and make guest clusters of them. What they ask for goes through the admission of
+ * production (core/request), and is one transaction, as control/backend makes it; what is refused is not done.
  */
 import { CodedError } from '../../base/errors.ts';
 import { parseDiskId, parseGuestClusterName, type StorageName } from '../../base/ids.ts';

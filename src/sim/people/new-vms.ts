@@ -1,6 +1,7 @@
 /**
- * New VMs of the simulator's people: admitted by the code of production (core/request), and then as varied as a long-lived
- * cluster's, where disks of one VM are on several storage nodes and older versions left records without newer fields.
+ * New VMs of the simulator's people: admitted by the code of production (core/request), and then as varied as a
+ * long-lived cluster's, where disks of one VM are on several storage nodes and older versions left records without
+ * newer fields.
  */
 import type { StorageName, VmId } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';

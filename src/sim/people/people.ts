@@ -1,6 +1,6 @@
 /**
- * People who use the API of some control node, several at once and without asking each other: what they wish contradicts itself.
- * What they wish of a VM goes through the backend of production.
+ * People who use the API of some control node, several at once and without asking each other: what they wish
+ * contradicts itself. What they wish of a VM goes through the backend of production.
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseVmId, type StorageName } from '../../base/ids.ts';
@@ -139,7 +139,10 @@ export class People {
     }
   }
 
-  /** Drains a host, pauses that now and then, and takes the host back some time later, whether it is drained by then or not. */
+  /**
+   * Drains a host, pauses that now and then, and takes the host back some time later, whether it is drained by then or
+   * not.
+   */
   async #drain(changes: ChangeContext): Promise<void> {
     const { clock, controls } = this.#cluster;
     const hosts = [...changes.store.hosts.values()].filter(({ value }) => (value.maintenance ?? null) === null);

@@ -1,9 +1,9 @@
 /**
- * A simulated QEMU's side of one disk: QEMU 7.2's NBD driver with `reconnect-delay`, under a device with `werror=stop`; or its iSCSI driver,
- * which tries for ever to get its session back, with a shared disk.
+ * A simulated QEMU's side of one disk: QEMU 7.2's NBD driver with `reconnect-delay`, under a device with `werror=stop`;
+ * or its iSCSI driver, which tries for ever to get its session back, with a shared disk.
  *
- * Guarantees: at most one request at a time; a request whose connection ended is sent again on the next one; one that found no connection
- * for `patienceMs` fails and is kept, to be sent again when the guest is continued.
+ * Guarantees: at most one request at a time; a request whose connection ended is sent again on the next one; one that
+ * found no connection for `patienceMs` fails and is kept, to be sent again when the guest is continued.
  */
 import type { DiskId } from '../../base/ids.ts';
 import type { LaunchDisk, LaunchOrder, LaunchSharedDisk } from '../../core/ports/host-link.ts';
@@ -195,8 +195,8 @@ export class NbdClient {
   }
 
   /**
-   * A kernel notices when a peer does not acknowledge any more, also when it has nothing to send (keepalive); it waits as long as it likes for
-   * one that does.
+   * A kernel notices when a peer does not acknowledge any more, also when it has nothing to send (keepalive); it waits
+   * as long as it likes for one that does.
    */
   #watch(connection: NbdConnection, attempt: number, peer: SimMachine): void {
     const { network, process } = this.#around;

@@ -1,9 +1,10 @@
 /**
- * The sending end of a simulated live migration, as QEMU 7.2 has it (migration/migration.c): memory is copied pass by pass, the vCPUs stop
- * when the rest can be sent in the pause that is allowed, and the source waits for the destination to say that it has everything.
+ * The sending end of a simulated live migration, as QEMU 7.2 has it (migration/migration.c): memory is copied pass by
+ * pass, the vCPUs stop when the rest can be sent in the pause that is allowed, and the source waits for the destination
+ * to say that it has everything.
  *
- * Guarantees: what was begun for an older stream changes nothing; a source whose stream breaks goes on by itself; a destination that has
- * not got everything ends when it hears that its stream has ended.
+ * Guarantees: what was begun for an older stream changes nothing; a source whose stream breaks goes on by itself; a
+ * destination that has not got everything ends when it hears that its stream has ended.
  */
 import type { DiskId, Generation } from '../../base/ids.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
@@ -30,7 +31,10 @@ export interface SendingMachine {
   /** Takes the disks out of use; ends the process where they are not in use. Returns whether it goes on. */
   releaseDisks(): boolean;
   memory(): GuestMemory;
-  /** Takes the disks into use again; a guest that ran before continues, a halted one stays halted (migration_iteration_finish). */
+  /**
+   * Takes the disks into use again; a guest that ran before continues, a halted one stays halted
+   * (migration_iteration_finish).
+   */
   goOn(ranBefore: boolean): void;
   /** Everything was received at the other end: the run state follows a moment later, and no event tells of it. */
   complete(): void;

@@ -27,7 +27,8 @@ const SHARED: LaunchSharedDisk = {
   secret: 'secret',
 };
 
-// Found with shared disks (seeds 400616, 406519, 407478, 408669): such a disk never was connected, and kept every migration waiting.
+// Found with shared disks (seeds 400616, 406519, 407478, 408669): such a disk never was connected, and kept every
+// migration waiting.
 test('hot-plug of a shared disk whose log-in fails fails, and the guest has no disk of it', async () => {
   const clock = new SimClock();
   const random = new SimRandom(1);

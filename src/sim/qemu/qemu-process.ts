@@ -1,9 +1,10 @@
 /**
- * A simulated QEMU process with its guest: run states, block nodes and events as QEMU 7.2 has them, and a guest that writes numbered blocks to
- * each of its disks, one after the other, and remembers in its memory which one is next. Its monitors speak QMP (qmp-server.ts).
+ * A simulated QEMU process with its guest: run states, block nodes and events as QEMU 7.2 has them, and a guest that
+ * writes numbered blocks to each of its disks, one after the other, and remembers in its memory which one is next. Its
+ * monitors speak QMP (qmp-server.ts).
  *
- * Guarantees: a guest computes only in run state `running`; a migration's destination has the source's memory as it was when the source's
- * vCPUs stood still and its disk requests were over; a monitor serves one client at a time.
+ * Guarantees: a guest computes only in run state `running`; a migration's destination has the source's memory as it was
+ * when the source's vCPUs stood still and its disk requests were over; a monitor serves one client at a time.
  */
 import type { DiskId, Generation } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';

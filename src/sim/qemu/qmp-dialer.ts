@@ -1,8 +1,10 @@
 /**
- * Attempts to reach simulated QEMUs from a control node (core/ports/qmp-dialer.ts), over simulated networks, in the words of QMP.
+ * Attempts to reach simulated QEMUs from a control node (core/ports/qmp-dialer.ts), over simulated networks, in the
+ * words of QMP.
  *
- * Guarantees: a connection carries out what is sent on it once and in its order, and so come the answers; a message that is lost holds up
- * what comes after it for as long as it is waited for; an attempt that its control node has given up holds no monitor.
+ * Guarantees: a connection carries out what is sent on it once and in its order, and so come the answers; a message
+ * that is lost holds up what comes after it for as long as it is waited for; an attempt that its control node has given
+ * up holds no monitor.
  */
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';

@@ -1,7 +1,8 @@
 /**
- * QMP of a simulated QEMU: commands by the names and arguments that 7.2 has, one line of JSON in, one line out, as far as Groundplane uses
- * them. Guarantees: commands of all monitors are carried out one after the other, as QEMU's main loop does; a command, an argument or an
- * object that 7.2 does not know is refused, and so is what 7.2 refuses in the present run state.
+ * QMP of a simulated QEMU: commands by the names and arguments that 7.2 has, one line of JSON in, one line out, as far
+ * as Groundplane uses them. Guarantees: commands of all monitors are carried out one after the other, as QEMU's main
+ * loop does; a command, an argument or an object that 7.2 does not know is refused, and so is what 7.2 refuses in the
+ * present run state.
  */
 import { parseCommonName, parseDnsName } from '../../base/identity.ts';
 import type { Generation, VmId } from '../../base/ids.ts';

@@ -1,6 +1,7 @@
 /**
- * Why a storage service may be granting something at this moment: an order that it carries out, or a read of etcd that it follows; and since
- * when what that says may have been out of date. An order may be on its way, or its service stand still, for any time.
+ * Why a storage service may be granting something at this moment: an order that it carries out, or a read of etcd that
+ * it follows; and since when what that says may have been out of date. An order may be on its way, or its service stand
+ * still, for any time.
  */
 import type { GrantOrder } from '../../core/ports/storage-link.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Which grants of a storage node are new. A daemon that died is started again with what is still granted by the same life of its service, or was
- * taken over by it: that is no new grant, and only new ones are told to the trace.
+ * Which grants of a storage node are new. A daemon that died is started again with what is still granted by the same
+ * life of its service, or was taken over by it: that is no new grant, and only new ones are told to the trace.
  */
 import type { Grant } from '../../core/ports/disk-backend.ts';
 import type { StorageNote } from './sim-storage-node.ts';

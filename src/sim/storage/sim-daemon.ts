@@ -1,9 +1,11 @@
 /**
- * A simulated qemu-storage-daemon: the only opener of one disk, its exports, its connections, and the writes that are under way.
+ * A simulated qemu-storage-daemon: the only opener of one disk, its exports, its connections, and the writes that are
+ * under way.
  *
- * As src/storage/qsd.ts found the real one: who may connect is asked once, when a connection is made; an export that is removed cuts
- * its connections at once and is gone when its last write has been carried out; a write is acknowledged when it is on stable storage. As
- * Linux does it: a killed process is gone only when the kernel has finished what was handed to it; what was not handed over is lost.
+ * As src/storage/qsd.ts found the real one: who may connect is asked once, when a connection is made; an export that is
+ * removed cuts its connections at once and is gone when its last write has been carried out; a write is acknowledged
+ * when it is on stable storage. As Linux does it: a killed process is gone only when the kernel has finished what was
+ * handed to it; what was not handed over is lost.
  */
 import type { DiskId, Generation, StorageName, VmId } from '../../base/ids.ts';
 import type { DaemonProcess, Grant } from '../../core/ports/disk-backend.ts';
@@ -22,7 +24,10 @@ export interface NbdClient {
   readonly exportOf?: Generation;
 }
 
-/** `enospc`: the pool is full, nothing was written. `broken`: the connection ended first; it may be on the disk, now or later. */
+/**
+ * `enospc`: the pool is full, nothing was written. `broken`: the connection ended first; it may be on the disk, now or
+ * later.
+ */
 export type WriteOutcome = 'ok' | 'enospc' | 'broken';
 
 /** The daemon's end of a connection. */

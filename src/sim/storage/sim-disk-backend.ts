@@ -1,8 +1,8 @@
 /**
  * The storage service's node (core/ports/disk-backend.ts), simulated, as one run of the service sees it.
  *
- * Guarantees: what the service asked of a daemon is carried out although the service dies; what it does itself (starting, making,
- * deleting) is not; no answer reaches a service that is dead.
+ * Guarantees: what the service asked of a daemon is carried out although the service dies; what it does itself
+ * (starting, making, deleting) is not; no answer reaches a service that is dead.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, Sha256, VmId } from '../../base/ids.ts';

@@ -1,4 +1,7 @@
-/** The files that images are made of, in a simulated node's pool: whole contents, checked as the storage service checks them. */
+/**
+ * The files that images are made of, in a simulated node's pool: whole contents, checked as the storage service checks
+ * them.
+ */
 import { createHash } from 'node:crypto';
 import { CodedError } from '../../base/errors.ts';
 import type { Sha256 } from '../../base/ids.ts';

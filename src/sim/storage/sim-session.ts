@@ -1,4 +1,7 @@
-/** A service's session with a simulated daemon: commands carried out in the daemon, in their order, with deadlines at the service. */
+/**
+ * A service's session with a simulated daemon: commands carried out in the daemon, in their order, with deadlines at
+ * the service.
+ */
 import { CodedError } from '../../base/errors.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
 

@@ -1,9 +1,10 @@
 /**
  * A simulated storage node: the real storage service (core/storage) over simulated daemons and a pool, on one machine.
  *
- * What may happen to it: the service dies and is started again while the daemons run on; a daemon dies or stands still; the machine loses
- * its power (`machine.powerOff`, then `boot`); disks are slow or full. Guarantees: at most one service and one daemon per disk at a time;
- * every write that gets to a disk is told to `onWrite` at that instant, every acknowledgement to `onAck` when it leaves the daemon.
+ * What may happen to it: the service dies and is started again while the daemons run on; a daemon dies or stands still;
+ * the machine loses its power (`machine.powerOff`, then `boot`); disks are slow or full. Guarantees: at most one
+ * service and one daemon per disk at a time; every write that gets to a disk is told to `onWrite` at that instant,
+ * every acknowledgement to `onAck` when it leaves the daemon.
  */
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { DiskId, Sha256, StorageName } from '../../base/ids.ts';
@@ -53,8 +54,8 @@ export interface SimStorageNodeOptions {
   readonly onWrite: (write: DiskWrite) => void;
   readonly onAck: (write: DiskWrite) => void;
   /**
-   * `granted` when a daemon begins to serve a generation, `fenced` and `revoked` when the service acknowledges, `restarted` when the power
-   * was lost, and with it all grants.
+   * `granted` when a daemon begins to serve a generation, `fenced` and `revoked` when the service acknowledges,
+   * `restarted` when the power was lost, and with it all grants.
    */
   readonly note: (entry: StorageNote) => void;
   /** One TCP connection attempt from a process on this node to an address of the storage network. */
@@ -115,8 +116,8 @@ export class SimStorageNode {
   }
 
   /**
-   * Answers a request in that process by the routes of production. `knownAt`: of when its sender's knowledge is, in true ms; now where
-   * nothing is said. CodedError 'unavailable' where nobody listens.
+   * Answers a request in that process by the routes of production. `knownAt`: of when its sender's knowledge is, in
+   * true ms; now where nothing is said. CodedError 'unavailable' where nobody listens.
    */
   serve(request: WireRequest, knownAt?: number): Promise<unknown> {
     const { orders, listener } = this;
@@ -207,8 +208,8 @@ export class SimStorageNode {
   }
 
   /**
-   * A client's handshake arrives at the disk's port. 'refused': nobody listens there, or the client is not admitted. A daemon that stands
-   * still answers when it goes on; the caller has a deadline of its own.
+   * A client's handshake arrives at the disk's port. 'refused': nobody listens there, or the client is not admitted. A
+   * daemon that stands still answers when it goes on; the caller has a deadline of its own.
    */
   connect(disk: DiskId, client: NbdClient): Promise<NbdConnection | 'refused'> {
     const daemon = this.#daemonOf(disk);

@@ -1,6 +1,7 @@
 /**
- * The storage service's target (core/ports/target-backend.ts), simulated, as one run of the service sees it. Guarantees: what the service asked
- * of the target is carried out although the service dies; no answer reaches a service that is dead.
+ * The storage service's target (core/ports/target-backend.ts), simulated, as one run of the service sees it.
+ * Guarantees: what the service asked of the target is carried out although the service dies; no answer reaches a
+ * service that is dead.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { DiskId, VmId } from '../../base/ids.ts';

@@ -1,9 +1,10 @@
 /**
  * A simulated target for shared disks: who is admitted, connections, and the writes that are under way.
  *
- * As src/iscsi does it: who may log in is asked once; what a new state does not admit is cut at once, and the state is acknowledged when the
- * last write of what was cut has been carried out. Writes here are those with FUA: acknowledged when they are on stable storage. A killed
- * process is gone only when the kernel has finished what was handed to it; what was not handed over is lost.
+ * As src/iscsi does it: who may log in is asked once; what a new state does not admit is cut at once, and the state is
+ * acknowledged when the last write of what was cut has been carried out. Writes here are those with FUA: acknowledged
+ * when they are on stable storage. A killed process is gone only when the kernel has finished what was handed to it;
+ * what was not handed over is lost.
  */
 import type { DiskId, Generation, VmId } from '../../base/ids.ts';
 import type { TargetProcess, TargetSession, TargetState } from '../../core/ports/target-backend.ts';

@@ -245,7 +245,9 @@ const FAULTS: Readonly<Record<string, (bench: Bench) => void>> = {
   },
 };
 
-/** A fence in the middle of a migration, with a fault after so many events; then it is ordered until it is acknowledged. */
+/**
+ * A fence in the middle of a migration, with a fault after so many events; then it is ordered until it is acknowledged.
+ */
 async function fenceWithFault(fault: (bench: Bench) => void, afterEvents: number): Promise<{ isReached: boolean }> {
   const bench = await Bench.start();
   await bench.grant(1);

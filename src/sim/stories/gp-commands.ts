@@ -1,6 +1,7 @@
 /**
- * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that answers, as
- * src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
+ * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that
+ * answers, as src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at
+ * its deadline at the latest.
  */
 
 import { CodedError, messageOf } from '../../base/errors.ts';

@@ -1,6 +1,7 @@
 /**
- * What guests wrote, what they were told, and what their disks hold: followed from outside of the cluster, write by write, as a person
- * would follow serial consoles and read disks (test/stories/guests.ts, src/images/sequence-check.ts).
+ * What guests wrote, what they were told, and what their disks hold: followed from outside of the cluster, write by
+ * write, as a person would follow serial consoles and read disks (test/stories/guests.ts,
+ * src/images/sequence-check.ts).
  */
 import type { DiskId, VmId } from '../../base/ids.ts';
 import type { TraceEntry } from '../../core/check/trace.ts';
@@ -73,8 +74,8 @@ export class Guests {
   }
 
   /**
-   * What is wrong with a disk that holds `content`; empty when it is as acknowledged: no gap, every acknowledged line is there as it was
-   * written, and none of an older generation after one of a newer.
+   * What is wrong with a disk that holds `content`; empty when it is as acknowledged: no gap, every acknowledged line
+   * is there as it was written, and none of an older generation after one of a newer.
    */
   wrongWith(vm: VmId, disk: DiskId, content: ReadonlySet<number>): string[] {
     const history = this.#of.get(vm)?.disks.get(disk);

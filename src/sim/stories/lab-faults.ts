@@ -1,8 +1,9 @@
 /**
- * The lab's faults (src/lab/faults.ts) on a simulated cluster, the failpoints of stories, and the service manager of each machine.
+ * The lab's faults (src/lab/faults.ts) on a simulated cluster, the failpoints of stories, and the service manager of
+ * each machine.
  *
- * Guarantees: what was killed on purpose stays dead until it is healed or restored; everything else that ends is started again a little
- * later; `restore` undoes all.
+ * Guarantees: what was killed on purpose stays dead until it is healed or restored; everything else that ends is
+ * started again a little later; `restore` undoes all.
  */
 
 import { CodedError } from '../../base/errors.ts';
@@ -62,7 +63,10 @@ export class LabFaults {
     this.#failpoint = failpoint;
   }
 
-  /** Carries out a verb of `gp lab`. CodedError 'bad-input' for one that is not known, 'not-found' for a machine that does not exist. */
+  /**
+   * Carries out a verb of `gp lab`. CodedError 'bad-input' for one that is not known, 'not-found' for a machine that
+   * does not exist.
+   */
   inject(verb: string, target: string | undefined): void {
     const act = own(this.#verbs, verb);
     if (act === undefined) throw new CodedError('bad-input', `The simulated lab has no ${verb}.`);

@@ -1,6 +1,7 @@
 /**
- * What a story can ask about a simulated cluster, in the words of test/stories/observe.ts: what the API says is said by the real views
- * over the simulated leader (control/backend/views.ts); everything else is looked up in the simulated world, where nothing is hidden.
+ * What a story can ask about a simulated cluster, in the words of test/stories/observe.ts: what the API says is said by
+ * the real views over the simulated leader (control/backend/views.ts); everything else is looked up in the simulated
+ * world, where nothing is hidden.
  */
 
 import type { HostName, StorageName, VmId } from '../../base/ids.ts';
@@ -149,7 +150,9 @@ export class Observer {
     return { met: isAlive === (state === 'alive'), what: `${name} is ${isAlive ? 'alive' : 'gone'}` };
   }
 
-  /** A console leads through the leader to the QEMU, over any path that works, and its guest answers while it computes. */
+  /**
+   * A console leads through the leader to the QEMU, over any path that works, and its guest answers while it computes.
+   */
   #console(name: string): Seen {
     const server = this.#cluster.answering();
     if (server === null) return NO_ANSWER;
@@ -162,7 +165,9 @@ export class Observer {
     return { met: qemu.isLive && open.length > 0, what: `${qemu.status}, ${open.length} paths` };
   }
 
-  /** The generations that answer at a guest's address when another guest asks, by the overlays in force on their hosts. */
+  /**
+   * The generations that answer at a guest's address when another guest asks, by the overlays in force on their hosts.
+   */
   #answerers(server: Answering, name: string, asker: string): readonly number[] {
     const { sim } = this.#cluster;
     const from = this.#qemuOf(server, asker);

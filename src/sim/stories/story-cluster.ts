@@ -1,9 +1,9 @@
 /**
- * A simulated cluster that a story is told on: the shape of the story's first line, calm weather with delays drawn from the seed, three
- * networks, the network `lan` of a fresh cluster, and everything followed from outside.
+ * A simulated cluster that a story is told on: the shape of the story's first line, calm weather with delays drawn from
+ * the seed, three networks, the network `lan` of a fresh cluster, and everything followed from outside.
  *
- * Guarantees: the same seed and the same story give the same run; time passes only in `pass`, `until` and `settled`, and no further than to
- * the first rule of core/check that is broken, which is an Error.
+ * Guarantees: the same seed and the same story give the same run; time passes only in `pass`, `until` and `settled`,
+ * and no further than to the first rule of core/check that is broken, which is an Error.
  */
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -120,7 +120,10 @@ export class StoryCluster {
     return isSo();
   }
 
-  /** Lets time pass until a promise is settled. CodedError 'deadline' when it is not in time, as one of a process that died never is. */
+  /**
+   * Lets time pass until a promise is settled. CodedError 'deadline' when it is not in time, as one of a process that
+   * died never is.
+   */
   async settled<T>(promise: Promise<T>, deadlineMs: number): Promise<T> {
     let isSettled = false;
     const noted = promise.finally(() => {
@@ -133,7 +136,9 @@ export class StoryCluster {
     return noted;
   }
 
-  /** The control node that answers the API: the leader, where its server runs and knows etcd. Null while there is none. */
+  /**
+   * The control node that answers the API: the leader, where its server runs and knows etcd. Null while there is none.
+   */
   answering(): Answering | null {
     const node = this.sim.leader;
     const { controller, store, context } = node ?? {};
@@ -149,7 +154,10 @@ export class StoryCluster {
     return { name: node.name, store, context, term, controller };
   }
 
-  /** Whether a process of that name (`server c1`, `agent h2`) ever logged a line with this text, in whichever of its lives. */
+  /**
+   * Whether a process of that name (`server c1`, `agent h2`) ever logged a line with this text, in whichever of its
+   * lives.
+   */
   hasLogged(process: string, text: string): boolean {
     const mark = ` ${process}: `;
     return this.#lines.some((line) => line.includes(mark) && line.includes(text));

@@ -1,6 +1,7 @@
 /**
- * Tells a story of scenarios/ on a simulated cluster, in simulated time. Guarantees: the same seed tells it in the same way, to the last
- * line of the log; any rule of core/check that the cluster breaks meanwhile ends it, as a step that does not come true does.
+ * Tells a story of scenarios/ on a simulated cluster, in simulated time. Guarantees: the same seed tells it in the same
+ * way, to the last line of the log; any rule of core/check that the cluster breaks meanwhile ends it, as a step that
+ * does not come true does.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -31,7 +32,10 @@ export async function listStories(): Promise<readonly string[]> {
     .sort();
 }
 
-/** Tells the story of that name. Throws an Error at the step that does not come true; CodedError 'not-found' where there is no such story. */
+/**
+ * Tells the story of that name. Throws an Error at the step that does not come true; CodedError 'not-found' where there
+ * is no such story.
+ */
 export async function tellStory(name: string, options: StoryClusterOptions): Promise<Told> {
   const known = await listStories();
   if (!known.includes(name))

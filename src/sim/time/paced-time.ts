@@ -1,6 +1,6 @@
 /**
- * Lets simulated time pass as real time does, some times as fast. Guarantees: a turn of the event loop simulates at most
- * TURN_MS_MAX; where the machine is too slow, simulated time falls behind instead of using up the processor.
+ * Lets simulated time pass as real time does, some times as fast. Guarantees: a turn of the event loop simulates at
+ * most TURN_MS_MAX; where the machine is too slow, simulated time falls behind instead of using up the processor.
  */
 import { performance } from 'node:perf_hooks';
 import type { SimClock } from './sim-clock.ts';

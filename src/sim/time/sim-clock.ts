@@ -1,10 +1,10 @@
 /**
- * Simulated time. Nothing happens between two events, and events of one instant happen in the order they were asked for: the same
- * calls give the same run, whatever the machine does meanwhile.
+ * Simulated time. Nothing happens between two events, and events of one instant happen in the order they were asked
+ * for: the same calls give the same run, whatever the machine does meanwhile.
  *
- * Between two events every promise callback has run. `process.nextTick` asked for in a microtask waits for the end of all microtasks,
- * those that they ask for included, and costs no turn of Node's event loop: a tenth of setImmediate. Now and then there is a turn all the
- * same, so that a signal reaches the process that simulates.
+ * Between two events every promise callback has run. `process.nextTick` asked for in a microtask waits for the end of
+ * all microtasks, those that they ask for included, and costs no turn of Node's event loop: a tenth of setImmediate.
+ * Now and then there is a turn all the same, so that a signal reaches the process that simulates.
  */
 import type { Clock } from '../../core/ports/clock.ts';
 
@@ -49,7 +49,10 @@ export class SimClock implements Clock {
     };
   }
 
-  /** Lets time pass until `untilMs`, or until `over` says so after an event. What a callback throws ends the run with it. */
+  /**
+   * Lets time pass until `untilMs`, or until `over` says so after an event. What a callback throws ends the run with
+   * it.
+   */
   run(untilMs: number, over: () => boolean = () => false): Promise<void> {
     return new Promise((resolve, reject) => {
       const step = (): void => {

@@ -1,4 +1,7 @@
-/** For tests: an authority, a real etcd, a storage service as a process, and NBD clients with credentials of incarnations. */
+/**
+ * For tests: an authority, a real etcd, a storage service as a process, and NBD clients with credentials of
+ * incarnations.
+ */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
- * Operational keys of iSCSI (RFC 7143, section 13): what a target answers and what then holds.
- * Guarantees: pure; a value outside its range is answered with Reject and changes nothing; a key nobody knows with NotUnderstood.
+ * Operational keys of iSCSI (RFC 7143, section 13): what a target answers and what then holds. Guarantees: pure; a
+ * value outside its range is answered with Reject and changes nothing; a key nobody knows with NotUnderstood.
  */
 import type { TextPairs } from './text-keys.ts';
 
@@ -19,7 +19,9 @@ export interface IscsiParameters {
 
 /** The longest data segment that we take: MaxRecvDataSegmentLength as we declare it. */
 export const RECEIVE_BYTES_MAX = 256 * 1024;
-/** What an initiator may send before we asked for it, at most: most writes, so that they need no R2T and no wait for it. */
+/**
+ * What an initiator may send before we asked for it, at most: most writes, so that they need no R2T and no wait for it.
+ */
 const FIRST_BURST_BYTES_MAX = 256 * 1024;
 const MAX_BURST_BYTES = 1024 * 1024;
 const OUTSTANDING_R2T_MAX = 4;
@@ -129,8 +131,8 @@ const KEYS: Readonly<Record<string, Key>> = {
 const ANY_TIME = new Set(['MaxRecvDataSegmentLength', 'InitiatorAlias']);
 
 /**
- * Answers offered keys and changes `parameters` accordingly; answers of the initiator to us are not expected, because we offer nothing.
- * `isLogin` false: in full feature phase only what may change there is taken.
+ * Answers offered keys and changes `parameters` accordingly; answers of the initiator to us are not expected, because
+ * we offer nothing. `isLogin` false: in full feature phase only what may change there is taken.
  */
 export function negotiate(
   parameters: IscsiParameters,

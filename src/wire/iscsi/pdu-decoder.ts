@@ -1,8 +1,8 @@
 /**
- * Chunks of a TCP stream into PDUs (RFC 7143, 11.1 and 11.2).
- * Guarantees: any chunking gives the same PDUs; a data segment goes to the place its receiver names, copied once from the chunk, or not at
- * all where the chunk is read into `room`; nothing is kept beyond one header; a header announcing more than the bounds is refused before any of it is stored; after an error nothing is
- * decoded any more.
+ * Chunks of a TCP stream into PDUs (RFC 7143, 11.1 and 11.2). Guarantees: any chunking gives the same PDUs; a data
+ * segment goes to the place its receiver names, copied once from the chunk, or not at all where the chunk is read into
+ * `room`; nothing is kept beyond one header; a header announcing more than the bounds is refused before any of it is
+ * stored; after an error nothing is decoded any more.
  */
 import { crc32c } from './crc32c.ts';
 import { BHS_BYTES, IscsiProtocolError, type PduHeader, REJECT } from './pdu.ts';
@@ -16,7 +16,10 @@ const NOTHING: Uint8Array = new Uint8Array(0);
 
 /** Who receives PDUs. Both may throw IscsiProtocolError; the decoder is over then. */
 export interface PduReceiver {
-  /** A header is complete. Answers where its data segment goes: exactly `dataBytes` long. Asked only where there is data. */
+  /**
+   * A header is complete. Answers where its data segment goes: exactly `dataBytes` long. Asked only where there is
+   * data.
+   */
   place(header: PduHeader): Uint8Array;
   /** A PDU is complete; `data` is what `place` answered, or empty. */
   receive(header: PduHeader, data: Uint8Array): void;
@@ -65,7 +68,9 @@ export class PduDecoder {
     }
   }
 
-  /** Where the next bytes of a long data segment may be put instead of being pushed; null where they are to be pushed. */
+  /**
+   * Where the next bytes of a long data segment may be put instead of being pushed; null where they are to be pushed.
+   */
   room(): Uint8Array | null {
     if (this.#part !== 'data' || this.#need - this.#have < DIRECT_BYTES_MIN || this.#isOver) return null;
     return this.#have === 0 ? this.#data : this.#data.subarray(this.#have);

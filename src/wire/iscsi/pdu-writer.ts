@@ -1,7 +1,7 @@
 /**
- * PDUs of a target into bytes (RFC 7143, section 11), gathered for as few system calls as possible.
- * Guarantees: padding and digests are right for whatever is appended; small data is copied behind its header, large data is passed on as
- * it is and must not change until it is sent.
+ * PDUs of a target into bytes (RFC 7143, section 11), gathered for as few system calls as possible. Guarantees: padding
+ * and digests are right for whatever is appended; small data is copied behind its header, large data is passed on as it
+ * is and must not change until it is sent.
  */
 import { crc32c } from './crc32c.ts';
 import { BHS_BYTES, NO_TAG, OPCODE } from './pdu.ts';
@@ -66,7 +66,10 @@ export class PduWriter {
     return output;
   }
 
-  /** A header with opcode, the flags of byte 1, tag and sequence numbers; everything else 0. For what has no method of its own. */
+  /**
+   * A header with opcode, the flags of byte 1, tag and sequence numbers; everything else 0. For what has no method of
+   * its own.
+   */
   begin(opcode: number, { flags, tag, sequence }: { flags: number; tag: number; sequence: Sequence }): DataView {
     this.#header.fill(0);
     this.#header[0] = opcode;
@@ -103,7 +106,10 @@ export class PduWriter {
     this.append(data);
   }
 
-  /** SCSI Response (11.4). `residual`: positive where the target had more than was expected, negative where less was moved. */
+  /**
+   * SCSI Response (11.4). `residual`: positive where the target had more than was expected, negative where less was
+   * moved.
+   */
   scsiResponse(about: {
     readonly tag: number;
     readonly status: number;

@@ -1,6 +1,6 @@
 /**
- * The text of login and text PDUs (RFC 7143, 6.1): `key=value` pairs, each ended by a zero byte.
- * Guarantees: bounded input, no key twice, nothing outside printable ASCII taken for a key; an error is an IscsiProtocolError.
+ * The text of login and text PDUs (RFC 7143, 6.1): `key=value` pairs, each ended by a zero byte. Guarantees: bounded
+ * input, no key twice, nothing outside printable ASCII taken for a key; an error is an IscsiProtocolError.
  */
 import { IscsiProtocolError } from './pdu.ts';
 
@@ -34,7 +34,9 @@ function addPair(pairs: Map<string, string>, pair: string): void {
   pairs.set(key, pair.slice(at + 1));
 }
 
-/** The bytes of pairs, in order; the same key may come several times, as TargetName does in an answer to SendTargets. */
+/**
+ * The bytes of pairs, in order; the same key may come several times, as TargetName does in an answer to SendTargets.
+ */
 export function writeText(pairs: Iterable<readonly [string, string]>): Uint8Array {
   let text = '';
   for (const [key, value] of pairs) text += `${key}=${value}\0`;
@@ -49,7 +51,10 @@ function latin1(bytes: Uint8Array): string {
   return text;
 }
 
-/** An iSCSI name in the form in which names are compared (RFC 7143, 4.2.7): lower case. Undefined: no valid iqn., eui. or naa. name. */
+/**
+ * An iSCSI name in the form in which names are compared (RFC 7143, 4.2.7): lower case. Undefined: no valid iqn., eui.
+ * or naa. name.
+ */
 export function normalName(name: string | undefined): string | undefined {
   if (name === undefined || name.length > 223) return undefined;
   const lower = name.toLowerCase();

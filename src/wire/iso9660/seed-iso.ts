@@ -1,6 +1,6 @@
 /**
- * Writes the small ISO 9660 images that carry cloud-init's NoCloud seed (ECMA-119 with a Joliet volume descriptor, which gives
- * Linux and Windows the names as they are). One root folder, no times: the same files give the same bytes.
+ * Writes the small ISO 9660 images that carry cloud-init's NoCloud seed (ECMA-119 with a Joliet volume descriptor,
+ * which gives Linux and Windows the names as they are). One root folder, no times: the same files give the same bytes.
  */
 import { assert } from '../../base/assert.ts';
 

@@ -33,7 +33,10 @@ export interface BlockRange {
 const UNMAP_HEADER_BYTES = 8;
 const DESCRIPTOR_BYTES = 16;
 
-/** The ranges of an UNMAP parameter list; null: shorter than its header. A descriptor that is not whole is left out (SBC-3 5.28.2). */
+/**
+ * The ranges of an UNMAP parameter list; null: shorter than its header. A descriptor that is not whole is left out
+ * (SBC-3 5.28.2).
+ */
 export function decodeUnmap(bytes: Uint8Array): BlockRange[] | null {
   if (bytes.length < UNMAP_HEADER_BYTES) return null;
   const length = Math.min(u16(bytes, 2), bytes.length - UNMAP_HEADER_BYTES);

@@ -1,4 +1,7 @@
-/** Big-endian numbers in byte arrays, without a DataView per field: the decoding of a CDB is on the path of every command. */
+/**
+ * Big-endian numbers in byte arrays, without a DataView per field: the decoding of a CDB is on the path of every
+ * command.
+ */
 
 /** Two bytes at `offset`; a missing byte counts as zero. */
 export function u16(bytes: Uint8Array, offset: number): number {

@@ -1,4 +1,7 @@
-/** INQUIRY data and vital product data pages (SPC-4 6.6, 7.8; SBC-3 6.6) of a thin provisioned disk that never changes its name. */
+/**
+ * INQUIRY data and vital product data pages (SPC-4 6.6, 7.8; SBC-3 6.6) of a thin provisioned disk that never changes
+ * its name.
+ */
 import { concatenated, fromHex, putAscii, putU16, putU32, putU64 } from './bytes.ts';
 
 /** Who a logical unit is: the same for ever, whichever storage node serves it. */
@@ -61,8 +64,8 @@ export function encodeSerialNumber(identity: UnitIdentity): Uint8Array {
 }
 
 /**
- * 0x83: of the logical unit NAA (locally assigned, the UUID's last 60 bits), UUID and T10 vendor identification; of the target port its
- * relative number and its name.
+ * 0x83: of the logical unit NAA (locally assigned, the UUID's last 60 bits), UUID and T10 vendor identification; of the
+ * target port its relative number and its name.
  */
 export function encodeDeviceIdentification(identity: UnitIdentity): Uint8Array {
   const uuid = fromHex(digitsOf(identity));

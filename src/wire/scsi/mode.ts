@@ -1,7 +1,7 @@
 /**
- * Mode pages (SPC-4 7.5, SBC-3 6.5): caching, control, control extension. Two fields can be changed: D_SENSE and SWP of the control page.
- * The write cache is the storage node's page cache: it is always on (WCE) and cannot be switched off, because a setting would not outlive
- * the target's restart; FUA and SYNCHRONIZE CACHE reach the disk.
+ * Mode pages (SPC-4 7.5, SBC-3 6.5): caching, control, control extension. Two fields can be changed: D_SENSE and SWP of
+ * the control page. The write cache is the storage node's page cache: it is always on (WCE) and cannot be switched off,
+ * because a setting would not outlive the target's restart; FUA and SYNCHRONIZE CACHE reach the disk.
  */
 import { concatenated, putU16, putU32, putU64, u16 } from './bytes.ts';
 
@@ -140,7 +140,10 @@ function blockDescriptor(request: ModeSenseRequest, unit: ModeUnit): Uint8Array 
 /** What a mode parameter list asks for, or why it is refused. */
 export type ModeSelectResult = ModeSettings | 'parameter-list-length' | 'invalid-parameter';
 
-/** Reads the parameter list of MODE SELECT(6) or, `isLong`, (10). A value that differs in a field that cannot be changed is refused. */
+/**
+ * Reads the parameter list of MODE SELECT(6) or, `isLong`, (10). A value that differs in a field that cannot be changed
+ * is refused.
+ */
 export function decodeModeSelect(bytes: Uint8Array, isLong: boolean, unit: ModeUnit): ModeSelectResult {
   if (bytes.length === 0) return unit.settings;
   const headerBytes = isLong ? 8 : 4;

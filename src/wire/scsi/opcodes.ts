@@ -1,10 +1,14 @@
 /**
- * The commands of the device server (SPC-4, SBC-3) by name: operation code, service action, and which bits of the CDB are looked at, as
- * REPORT SUPPORTED OPERATION CODES tells them. The table is the only place where operation codes stand.
+ * The commands of the device server (SPC-4, SBC-3) by name: operation code, service action, and which bits of the CDB
+ * are looked at, as REPORT SUPPORTED OPERATION CODES tells them. The table is the only place where operation codes
+ * stand.
  */
 import { fromHex } from './bytes.ts';
 
-/** name -> the CDB usage data: the operation code, the service action's value in its place, a one for every other bit that is evaluated. */
+/**
+ * name -> the CDB usage data: the operation code, the service action's value in its place, a one for every other bit
+ * that is evaluated.
+ */
 const USAGE = {
   'test-unit-ready': '00 00 00 00 00 04',
   'request-sense': '03 01 00 00 ff 04',

@@ -1,6 +1,7 @@
 /**
- * Parameter data of PERSISTENT RESERVE OUT and IN (SPC-4 6.15, 6.16) and TransportIDs of iSCSI (SPC-4 7.6.4.6). Keys are 16 hexadecimal
- * digits in lower case, so that they can be kept as JSON. An initiator port is its iSCSI name; an ISID after it is accepted and dropped.
+ * Parameter data of PERSISTENT RESERVE OUT and IN (SPC-4 6.15, 6.16) and TransportIDs of iSCSI (SPC-4 7.6.4.6). Keys
+ * are 16 hexadecimal digits in lower case, so that they can be kept as JSON. An initiator port is its iSCSI name; an
+ * ISID after it is accepted and dropped.
  */
 import { concatenated, fromHex, hexAt, putU16, putU32, u16, u32 } from './bytes.ts';
 
@@ -10,7 +11,9 @@ export const NO_KEY = '0000000000000000';
 const BASIC_BYTES = 24;
 const TRANSPORT_ID_HEADER_BYTES = 4;
 const PROTOCOL_ISCSI = 0x05;
-/** RFC 7143: an iSCSI name is at most 223 bytes; its TransportID is ended by a zero and filled to a multiple of four. */
+/**
+ * RFC 7143: an iSCSI name is at most 223 bytes; its TransportID is ended by a zero and filled to a multiple of four.
+ */
 const ISCSI_NAME_BYTES_MAX = 223;
 /** "name,i,0x" and twelve digits of ISID more. */
 const TRANSPORT_TEXT_BYTES_MAX = ISCSI_NAME_BYTES_MAX + 17;
@@ -139,8 +142,8 @@ export function encodeReservation(
 }
 
 /**
- * REPORT CAPABILITIES: CRH, SIP_C, ATP_C and PTPL_C, every type; ALLOW COMMANDS 001b: TEST UNIT READY is let through, MODE SENSE is not.
- * PTPL_A is always one.
+ * REPORT CAPABILITIES: CRH, SIP_C, ATP_C and PTPL_C, every type; ALLOW COMMANDS 001b: TEST UNIT READY is let through,
+ * MODE SENSE is not. PTPL_A is always one.
  */
 export function encodeCapabilities(): Uint8Array {
   return Uint8Array.of(0, 8, 0x1d, 0x91, 0xea, 0x01, 0, 0);

@@ -34,8 +34,8 @@ export const CONDITION = {
   noSense: { key: KEY.noSense, code: 0x0000 },
   writeError: { key: KEY.mediumError, code: 0x0c00 },
   /**
-   * RECORDED ENTITY NOT FOUND, for a flush that failed or came too late. Not `writeError`: Linux sends a command with that again by itself
-   * (scsi_check_sense), and the second flush would succeed; this one it reports.
+   * RECORDED ENTITY NOT FOUND, for a flush that failed or came too late. Not `writeError`: Linux sends a command with
+   * that again by itself (scsi_check_sense), and the second flush would succeed; this one it reports.
    */
   writesLost: { key: KEY.mediumError, code: 0x1400 },
   readError: { key: KEY.mediumError, code: 0x1100 },
@@ -76,7 +76,9 @@ export const ATTENTION = {
 const FIXED_BYTES = 18;
 const INFORMATION_DESCRIPTOR_BYTES = 12;
 
-/** How sense data is written. `information`: the INFORMATION field, e.g. the byte offset of a miscompare; below 2^32. */
+/**
+ * How sense data is written. `information`: the INFORMATION field, e.g. the byte offset of a miscompare; below 2^32.
+ */
 export interface SenseFormat {
   readonly isDescriptor: boolean;
   readonly information?: number | undefined;

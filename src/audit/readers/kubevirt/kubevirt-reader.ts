@@ -1,4 +1,7 @@
-/** KubeVirt and OpenShift Virtualization: YAML or JSON of VMs, their instances, claims and nodes, as `kubectl get -o` gives them. */
+/**
+ * KubeVirt and OpenShift Virtualization: YAML or JSON of VMs, their instances, claims and nodes, as `kubectl get -o`
+ * gives them.
+ */
 import { plainHost } from '../../estate/defaults.ts';
 import { keyOf } from '../../estate/estate.ts';
 import { evidence } from '../../estate/estate-builder.ts';

@@ -1,6 +1,7 @@
 /**
- * libvirt: the XML of `virsh dumpxml`, `net-dumpxml`, `pool-dumpxml` and `capabilities`, in one directory per host. The XML does not name its
- * host: the directory does. Directories with a file of capabilities are hosts, all of one cluster.
+ * libvirt: the XML of `virsh dumpxml`, `net-dumpxml`, `pool-dumpxml` and `capabilities`, in one directory per host. The
+ * XML does not name its host: the directory does. Directories with a file of capabilities are hosts, all of one
+ * cluster.
  */
 import { dirname } from 'node:path/posix';
 import { own } from '../../../base/own.ts';

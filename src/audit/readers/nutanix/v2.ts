@@ -1,4 +1,6 @@
-/** Prism Element's API version 2: `{"metadata": {…}, "entities": […]}`, where only the fields tell what an entity is. */
+/**
+ * Prism Element's API version 2: `{"metadata": {…}, "entities": […]}`, where only the fields tell what an entity is.
+ */
 import { type Fields, flagOf, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
 import { commonTies, type Lack, mibOf, type PrismDisk, type PrismObject, type PrismTie, powerOf } from './prism.ts';
 

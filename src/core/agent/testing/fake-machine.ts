@@ -1,4 +1,7 @@
-/** A machine that does what a test tells it, step by step: preparations, starts, kills and networks wait until they are let on. */
+/**
+ * A machine that does what a test tells it, step by step: preparations, starts, kills and networks wait until they are
+ * let on.
+ */
 import {
   parseGeneration,
   parseHostName,

@@ -1,6 +1,6 @@
 /**
- * What a leader knows of the files on storage nodes: who has which, and for whom a file is kept although no record names
- * it yet. It lives for one term: what another leader did in between is not known.
+ * What a leader knows of the files on storage nodes: who has which, and for whom a file is kept although no record
+ * names it yet. It lives for one term: what another leader did in between is not known.
  */
 import type { Sha256, StorageName } from '../../../base/ids.ts';
 import { fileNamed, type NamedFile } from '../../plan/duties/file-decision.ts';
@@ -77,7 +77,9 @@ export class FileUse {
     this.#uploads.set(sha256, upload);
   }
 
-  /** A file's deletion was ordered; `ended` resolves when no node carries it out any more, or gave no answer in time. */
+  /**
+   * A file's deletion was ordered; `ended` resolves when no node carries it out any more, or gave no answer in time.
+   */
   deleting(sha256: Sha256, ended: Promise<unknown>): void {
     this.#uploads.delete(sha256);
     this.#wantedAtMs.delete(sha256);

@@ -1,7 +1,7 @@
 /**
- * A second opinion on the records, beside the leader: the checkers of core/check, which share no code with what decides,
- * judge the records that stand and every change of them. A broken rule is reported (log, event, alarm), and nothing is
- * stopped or changed because of it.
+ * A second opinion on the records, beside the leader: the checkers of core/check, which share no code with what
+ * decides, judge the records that stand and every change of them. A broken rule is reported (log, event, alarm), and
+ * nothing is stopped or changed because of it.
  *
  * Guarantees: a change costs as much as the objects that it concerns, however many others there are; a turn ends after
  * TURN_MS, and turns are GAP_MS apart; what waits is bounded, and beyond that everything is read anew. An object is
@@ -227,7 +227,9 @@ export class RecordWatch {
   }
 }
 
-/** The records as they stand at this moment, which the iterator keeps; tasks and disks before the VMs that they are of. */
+/**
+ * The records as they stand at this moment, which the iterator keeps; tasks and disks before the VMs that they are of.
+ */
 function recordsOf(snapshot: Snapshot): Iterator<Change> {
   const { hosts, tasks, disks, sharedDisks, guestClusters, vms } = snapshot;
   const kinds = [

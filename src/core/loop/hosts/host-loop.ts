@@ -1,9 +1,11 @@
 /**
- * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the next report is the retry.
+ * Keeps hosts as the records say: ends stale processes, lifts quarantines, hands out network plans. Idempotent; the
+ * next report is the retry.
  *
- * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster, but for a
- * change of the quarantined hosts, which concerns every host. A host gets a new network plan GATHER_MS after the first of some changes,
- * with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a row.
+ * Guarantees: a report costs what its host has, and a change of records what it names: nothing here walks the cluster,
+ * but for a change of the quarantined hosts, which concerns every host. A host gets a new network plan GATHER_MS after
+ * the first of some changes, with all of them in it, and no more than one per PLAN_INTERVAL_MS when changes come in a
+ * row.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../../base/ids.ts';
@@ -32,7 +34,9 @@ export interface HostLoopPorts {
 const ORDER_DEADLINE_MS = 5_000;
 /** Between two network plans for one host. What a launched VM needs there comes with its launch. */
 const PLAN_INTERVAL_MS = 500;
-/** Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone. */
+/**
+ * Changes within this are handed out together: hosts that are lost, and their VMs that go elsewhere, are seldom alone.
+ */
 const GATHER_MS = 50;
 const OFFERS_PER_TURN = 50;
 
@@ -44,7 +48,10 @@ interface HostState {
   planned: { readonly common: number; readonly own: number; readonly at: number } | null;
   /** When a record last began or ceased to name this host (monotonic ms). */
   placementAt: number;
-  /** The processes (by the observer's count) that all were expected, and by which records (by `placementAt`); null: not known. */
+  /**
+   * The processes (by the observer's count) that all were expected, and by which records (by `placementAt`); null: not
+   * known.
+   */
   clean: { readonly processes: number; readonly placementAt: number } | null;
 }
 
@@ -246,7 +253,8 @@ export class HostLoop {
     const { observer, store, hosts, log } = this.#ports;
     const latest = observer.report(host);
     const record = store.snapshot.hosts.get(host);
-    // A report asked for before the last placement change may show a process that was expected then: wait for the next one.
+    // A report asked for before the last placement change may show a process that was expected then: wait for the next
+    // one.
     if (latest === null || record === undefined || latest.sentAt <= state.placementAt) return;
     const { vms, unreadable } = store.snapshot;
     const vm = (id: VmId) => vms.get(id)?.value;

@@ -1,9 +1,10 @@
 /**
- * Carries out drains: one step after the other for each, as core/maintenance/drain-decision.ts decides. Everything that it knows is
- * in the records: a new leader goes on where the last one stopped.
+ * Carries out drains: one step after the other for each, as core/maintenance/drain-decision.ts decides. Everything that
+ * it knows is in the records: a new leader goes on where the last one stopped.
  *
- * Guarantees: one activation per drain at a time, a wake-up during it is not lost; a move and its migration begin in one transaction;
- * a plan is carried out only after the checker, which shares no code with the planner, found nothing wrong with it.
+ * Guarantees: one activation per drain at a time, a wake-up during it is not lost; a move and its migration begin in
+ * one transaction; a plan is carried out only after the checker, which shares no code with the planner, found nothing
+ * wrong with it.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName } from '../../../base/ids.ts';
@@ -35,7 +36,9 @@ export interface DrainLoopPorts {
   readonly seesRunning: (vm: VmRecord) => boolean;
 }
 
-/** Between two looks at a drain that waits: also for what no record shows, such as a guest that is seen to run again. */
+/**
+ * Between two looks at a drain that waits: also for what no record shows, such as a guest that is seen to run again.
+ */
 const LOOK_MS = 1_000;
 /** Between two plans of a drain, and after one that was made in vain. */
 const REPLAN_MS = 1_000;
@@ -43,8 +46,8 @@ const STUCK_MS = 5_000;
 /** After a transaction that somebody else was faster than, or after many steps. */
 const SOON_MS = 50;
 /**
- * A transaction of this leader's is written, or never, within this time; one of an earlier leader is refused. So what was placed before the
- * host was in maintenance is known by then.
+ * A transaction of this leader's is written, or never, within this time; one of an earlier leader is refused. So what
+ * was placed before the host was in maintenance is known by then.
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;

@@ -1,8 +1,9 @@
 /**
  * Watches hosts: asks every agent at an interval, and as soon as one is late tries the host's kernel on every path.
  *
- * Guarantees: what it says of a host is what the last finished attempts met; a round in which the prober itself was not scheduled in
- * time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes nothing but the agent's state.
+ * Guarantees: what it says of a host is what the last finished attempts met; a round in which the prober itself was not
+ * scheduled in time counts for nothing; `silent` needs every path that can try; a single late heartbeat changes nothing
+ * but the agent's state.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
@@ -256,7 +257,8 @@ export class HostObserver {
     }
     watched.agent = 'alive';
     watched.agentError = null;
-    // What says nothing new is let go at once: thousands of reports per second would otherwise each live until the next one.
+    // What says nothing new is let go at once: thousands of reports per second would otherwise each live until the next
+    // one.
     watched.report = isSame && before !== null && sameHost(before, report) ? before : report;
     watched.reportSentAt = sentAt;
     watched.clock = this.#offsetOf(report, sentAt);
@@ -288,7 +290,10 @@ export class HostObserver {
     void this.#suspect(watched);
   }
 
-  /** Rounds of probes until some path answers, the agent does, or silence is established; then again with each unanswered question. */
+  /**
+   * Rounds of probes until some path answers, the agent does, or silence is established; then again with each
+   * unanswered question.
+   */
   async #suspect(watched: WatchedHost): Promise<void> {
     if (watched.probing || watched.stopped) return;
     watched.probing = true;
@@ -342,7 +347,10 @@ export class HostObserver {
     if (before !== 'reachable') this.#kernelSeen(watched);
   }
 
-  /** While the agent is not silent no verdict depends on what the host's kernel does: its VMs are asked nothing for that. */
+  /**
+   * While the agent is not silent no verdict depends on what the host's kernel does: its VMs are asked nothing for
+   * that.
+   */
   #kernelSeen(watched: WatchedHost): void {
     if (watched.agent === 'silent') this.#onState(watched.record.name);
   }

@@ -1,6 +1,7 @@
 /**
- * Attempts to reach machines over the paths of a control node. Guarantees: an attempt goes to the port at which nothing ever listens, so that
- * a live kernel answers it whatever its processes do; a relay that does not answer says nothing about the machine behind it.
+ * Attempts to reach machines over the paths of a control node. Guarantees: an attempt goes to the port at which nothing
+ * ever listens, so that a live kernel answers it whatever its processes do; a relay that does not answer says nothing
+ * about the machine behind it.
  */
 import { addressOn, type Path } from '../../model/paths.ts';
 import { PORTS } from '../../model/ports.ts';
@@ -12,7 +13,10 @@ export interface ProbeAttempt {
   readonly address: string;
   readonly port: number;
   readonly deadlineMs: number;
-  /** How long the relay is waited for, where the path has one: its own deadline ends first, so that its answer can report the outcome. */
+  /**
+   * How long the relay is waited for, where the path has one: its own deadline ends first, so that its answer can
+   * report the outcome.
+   */
   readonly relayDeadlineMs: number;
 }
 

@@ -1,9 +1,10 @@
 /**
- * Drives shared disks and guest clusters as objects: makes, grows and deletes disks, ends the tasks that waited for it, and tells of guest
- * clusters that nobody declared.
+ * Drives shared disks and guest clusters as objects: makes, grows and deletes disks, ends the tasks that waited for it,
+ * and tells of guest clusters that nobody declared.
  *
- * Guarantees: one activation per object at a time, a wake-up during it is not lost, every activation ends; an order that failed is given
- * again after a while, with the reason shown until it works; whoever no longer leads writes nothing.
+ * Guarantees: one activation per object at a time, a wake-up during it is not lost, every activation ends; an order
+ * that failed is given again after a while, with the reason shown until it works; whoever no longer leads writes
+ * nothing.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { DiskId, GuestClusterName, VmId } from '../../../base/ids.ts';
@@ -182,7 +183,10 @@ export class SharedDiskLoop {
     return kind === 'disk' ? sharedDisks.has(id as DiskId) : guestClusters.has(id as GuestClusterName);
   }
 
-  /** Does things until a decision says wait: then null, or the time in ms where a record is to be looked at again in any case. */
+  /**
+   * Does things until a decision says wait: then null, or the time in ms where a record is to be looked at again in any
+   * case.
+   */
   async #rounds(key: Key, state: ObjectState): Promise<number | null> {
     for (let things = 0; things < THINGS_PER_ACTIVATION && !this.#stopped; things++) {
       // Nothing is decided while whoever woke it is still changing things.

@@ -1,9 +1,10 @@
 /**
- * What one leader had acknowledged for one VM: the writable side of `Acknowledged`, which decisions read. Steps write it as answers
- * arrive (an answer that comes after its step was given up counts as well); it is forgotten with the leader.
+ * What one leader had acknowledged for one VM: the writable side of `Acknowledged`, which decisions read. Steps write
+ * it as answers arrive (an answer that comes after its step was given up counts as well); it is forgotten with the
+ * leader.
  *
- * Guarantees: nothing is noted before its answer, but for what an order may have done whatever its answer is (a guest that was told to
- * continue may run; a sharing that began leaves nobody knowing who has which disk).
+ * Guarantees: nothing is noted before its answer, but for what an order may have done whatever its answer is (a guest
+ * that was told to continue may run; a sharing that began leaves nobody knowing who has which disk).
  */
 import type { Generation, StorageName } from '../../../base/ids.ts';
 import type { Acknowledged } from '../../plan/vm/steps.ts';

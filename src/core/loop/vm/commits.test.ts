@@ -1,4 +1,7 @@
-/** Writing what was decided: docs/specs/generations.md, E1, E2 and T3; docs/specs/guest-clusters.md, "Records that are newer than the watch". */
+/**
+ * Writing what was decided: docs/specs/generations.md, E1, E2 and T3; docs/specs/guest-clusters.md, "Records that are
+ * newer than the watch".
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type GuestClusterName, parseGeneration, parseVmId } from '../../../base/ids.ts';

@@ -1,9 +1,9 @@
 /**
  * Writes what was decided about a VM.
  *
- * Guarantees: nothing is written from a record that is not the newest this leader knows; a task that a transaction must end is waited for
- * until the watch shows it, or does not exist; a new generation is decided again with those before it counted (`Newcomers`), and not
- * before everything written together with the VM's record is known.
+ * Guarantees: nothing is written from a record that is not the newest this leader knows; a task that a transaction must
+ * end is waited for until the watch shows it, or does not exist; a new generation is decided again with those before it
+ * counted (`Newcomers`), and not before everything written together with the VM's record is known.
  */
 import type { Generation, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -46,7 +46,10 @@ export class Commits {
     this.#newcomers = new Newcomers(ports.store, ports.index);
   }
 
-  /** Writes `decision`, which was made from `entry`, unless something newer is known; returns how the VM's activation goes on. */
+  /**
+   * Writes `decision`, which was made from `entry`, unless something newer is known; returns how the VM's activation
+   * goes on.
+   */
   async write(entry: Entry<VmRecord>, decision: WrittenDecision): Promise<Outcome> {
     const isNewcomer = decision.kind === 'commit' && decision.vm.generation !== entry.value.generation;
     if (!isNewcomer) {
@@ -65,8 +68,8 @@ export class Commits {
   }
 
   /**
-   * After a conflict a record may be newer than the watch. Where it names a guest cluster or shared disks, what was written together with it
-   * (the other members, the cluster's limits) must be known before it is placed.
+   * After a conflict a record may be newer than the watch. Where it names a guest cluster or shared disks, what was
+   * written together with it (the other members, the cluster's limits) must be known before it is placed.
    */
   #isHalfKnown({ value: vm, revision }: Entry<VmRecord>): boolean {
     const isAlone = (vm.spec.guestCluster ?? null) === null && sharedDisksOf(vm).length === 0;
@@ -77,7 +80,8 @@ export class Commits {
   #draft(entry: Entry<VmRecord>, decision: Decision): Draft | Outcome {
     const { store, clock, onBegins } = this.#ports;
     const vm = entry.value;
-    // The store compares with the snapshot of this instant: what was decided from an older record must not replace a newer one.
+    // The store compares with the snapshot of this instant: what was decided from an older record must not replace a
+    // newer one.
     const isNewest = store.snapshot.vms.get(vm.id)?.revision === entry.revision;
     if (!isNewest || decision.kind === 'wait' || decision.kind === 'do') return 'on';
     if (this.#areTasksLate(vm, decision)) return TASK_LOOK_MS;
@@ -98,7 +102,10 @@ export class Commits {
     };
   }
 
-  /** After a conflict a record may be newer than the watch: the task made with it must be seen, or it would never be ended. */
+  /**
+   * After a conflict a record may be newer than the watch: the task made with it must be seen, or it would never be
+   * ended.
+   */
   #areTasksLate(vm: VmRecord, decision: WrittenDecision): boolean {
     const { clock, store } = this.#ports;
     if (knowsItsTasks(vm, decision, store.snapshot)) {

@@ -1,4 +1,6 @@
-/** What a leader knows of a VM's incarnations: the rules of docs/specs/generations.md that observations have to keep. */
+/**
+ * What a leader knows of a VM's incarnations: the rules of docs/specs/generations.md that observations have to keep.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,10 +1,11 @@
 /**
- * Everything one leader knows of one VM's incarnations: what their QEMUs answered and told by themselves, since when reports of their hosts
- * count, what was ordered and acknowledged, and how long the VM has been in its phase. Decisions read it; every event that changes what is
- * known is one method here.
+ * Everything one leader knows of one VM's incarnations: what their QEMUs answered and told by themselves, since when
+ * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase. Decisions
+ * read it; every event that changes what is known is one method here.
  *
- * Guarantees: what QMP said before a fence tells nothing about a fenced incarnation afterwards; what a QEMU told by itself counts until it
- * is asked again; an order is a reason to ask whom it changed; of a generation that was just committed there is nobody to ask yet.
+ * Guarantees: what QMP said before a fence tells nothing about a fenced incarnation afterwards; what a QEMU told by
+ * itself counts until it is asked again; an order is a reason to ask whom it changed; of a generation that was just
+ * committed there is nobody to ask yet.
  */
 import { CodedError, messageOf } from '../../../base/errors.ts';
 import type { Generation, HostName, VmId } from '../../../base/ids.ts';
@@ -41,7 +42,10 @@ interface Known {
   answer: Answer | null;
   /** What it told by itself and has not been asked since. */
   told: { readonly told: MigrationTold; readonly at: number } | null;
-  /** When its last launch was acknowledged: older reports of its host say nothing about its process. 0: by nobody in this term. */
+  /**
+   * When its last launch was acknowledged: older reports of its host say nothing about its process. 0: by nobody in
+   * this term.
+   */
   launchedAt: number;
 }
 
@@ -187,7 +191,10 @@ export class Evidence {
     return acknowledged.failure;
   }
 
-  /** The leader committed what follows `before`; null: the record is gone. Returns the generations that no record names any more. */
+  /**
+   * The leader committed what follows `before`; null: the record is gone. Returns the generations that no record names
+   * any more.
+   */
   committed(before: VmRecord, after: VmRecord | null): readonly Generation[] {
     const { acknowledged } = this;
     const at = this.#clock.monotonicMs();

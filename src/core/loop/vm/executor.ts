@@ -1,6 +1,6 @@
 /**
- * Carries out steps. One handler per step, in `steps/` by family; each is idempotent and makes no choice. What was acknowledged is kept per
- * VM for as long as this leader leads, and forgotten with it.
+ * Carries out steps. One handler per step, in `steps/` by family; each is idempotent and makes no choice. What was
+ * acknowledged is kept per VM for as long as this leader leads, and forgotten with it.
  */
 import type { Generation } from '../../../base/ids.ts';
 import type { Incarnation, VmRecord } from '../../model/vm.ts';
@@ -42,7 +42,10 @@ export class Executor {
     this.#ports = ports;
   }
 
-  /** Carries out `step` for `vm` and notes what was acknowledged in `notes`. Rejects with CodedError if it was not carried out as a whole. */
+  /**
+   * Carries out `step` for `vm` and notes what was acknowledged in `notes`. Rejects with CodedError if it was not
+   * carried out as a whole.
+   */
   perform(vm: VmRecord, step: Step, notes: Acknowledgements): Promise<void> {
     // The table's type says that each step goes to its own handler, which TypeScript cannot follow through an index.
     const handler = HANDLERS[step.do] as (context: StepContext, step: Step) => Promise<void>;

@@ -13,7 +13,10 @@ const VMS = 60;
 const vmId = (n: number): VmId => parseVmId(`vm-${n.toString(16).padStart(12, '0')}`);
 const stopped = (n: number): VmRecord => vmRecord({ kind: 'stopped' }, { id: vmId(n), name: `vm${n}`, generation: 0 });
 
-/** Two hosts with room for `perHost` VMs each, and a store that answers with `answer` and then shows the leader what was committed. */
+/**
+ * Two hosts with room for `perHost` VMs each, and a store that answers with `answer` and then shows the leader what was
+ * committed.
+ */
 function cluster(perHost: number, answer: (commit: Commit) => 'committed' | 'conflict' = () => 'committed') {
   const index = new ClusterIndex();
   const memoryBytes = perHost * footprintBytes(stopped(1));

@@ -1,9 +1,10 @@
 /**
- * Commits new incarnations: those that wait together share a transaction. A rack that is lost means hundreds of them at once, and one by
- * one the last would wait for as many transactions of etcd.
+ * Commits new incarnations: those that wait together share a transaction. A rack that is lost means hundreds of them at
+ * once, and one by one the last would wait for as many transactions of etcd.
  *
- * Guarantees: each is decided with those before it counted, so that no two are given the same room or slot; one transaction at a time; of
- * a conflict's members, each is decided and committed alone before others share again, so that one of them holds up nobody for long.
+ * Guarantees: each is decided with those before it counted, so that no two are given the same room or slot; one
+ * transaction at a time; of a conflict's members, each is decided and committed alone before others share again, so
+ * that one of them holds up nobody for long.
  */
 import type { EventRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -52,8 +53,9 @@ export class Newcomers {
   }
 
   /**
-   * Commits what `draft` answers when its turn comes, or answers what it answers instead. It is called again where a transaction was refused,
-   * and decides from the index as it is then. Throws what it or the store throws. Bounded by the deadlines of the commits before it.
+   * Commits what `draft` answers when its turn comes, or answers what it answers instead. It is called again where a
+   * transaction was refused, and decides from the index as it is then. Throws what it or the store throws. Bounded by
+   * the deadlines of the commits before it.
    */
   commit(draft: Waiting['draft']): Promise<Outcome> {
     return new Promise((resolve, reject) => {

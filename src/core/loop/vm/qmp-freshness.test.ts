@@ -57,7 +57,8 @@ test('nobody is asked while a destination waits to be sent to, while an end is b
     [NOTHING, GRANTED, LISTENS, SENT].map((acknowledged) => asksNobody(acknowledged)),
     [false, false, true, false],
   );
-  // A source whose guest was halted is asked whether it stands; a destination that was launched just now is known to wait.
+  // A source whose guest was halted is asked whether it stands; a destination that was launched just now is known to
+  // wait.
   assert.equal(asksNobody(LISTENS, null, { generation: SOURCE, isStale: true }), false);
   assert.equal(asksNobody(LISTENS, null, { generation: DESTINATION, isStale: true }), true);
   assert.equal(asksNobody(SENT, 20), true);

@@ -1,7 +1,7 @@
 /**
- * How long what QMP said counts, and when there is nothing to ask. Guarantees: a move is committed upon answers of the last quarter of a second,
- * or upon what QEMU tells by itself; no guest stands still for a question that nobody needs. What happens to a QEMU, and the end of its
- * connection, come as events, whatever was asked when.
+ * How long what QMP said counts, and when there is nothing to ask. Guarantees: a move is committed upon answers of the
+ * last quarter of a second, or upon what QEMU tells by itself; no guest stands still for a question that nobody needs.
+ * What happens to a QEMU, and the end of its connection, come as events, whatever was asked when.
  */
 import type { Generation } from '../../../base/ids.ts';
 import type { QmpObservation } from '../../model/observation.ts';
@@ -11,7 +11,10 @@ import type { Acknowledged } from '../../plan/vm/steps.ts';
 
 /** An answer older than this is asked for again, as a rule. */
 const FRESH_MS = 250;
-/** Of a destination that takes a stream: it tells its end by itself, and answers what it was asked only then, while the guest stands still. */
+/**
+ * Of a destination that takes a stream: it tells its end by itself, and answers what it was asked only then, while the
+ * guest stands still.
+ */
 const LOADING_MS = 2_000;
 
 type Sent = Pick<Acknowledged, 'granted' | 'listening' | 'sent' | 'fencedBelow'>;

@@ -1,8 +1,8 @@
 /**
  * Asks the QEMUs of a VM, where what is known of them is too old for what is to be decided.
  *
- * Guarantees: a host that may be gone is not asked, since its verdict must not wait for it; a wait for answers that will not come can be
- * ended, and an answer that comes later is noted and reported.
+ * Guarantees: a host that may be gone is not asked, since its verdict must not wait for it; a wait for answers that
+ * will not come can be ended, and an answer that comes later is noted and reported.
  */
 import type { VmId } from '../../../base/ids.ts';
 import type { QmpObservation } from '../../model/observation.ts';
@@ -76,7 +76,8 @@ export class Questions {
 
   #isToBeAsked(vm: VmRecord, { generation, host }: Incarnation, evidence: Evidence, isStale: boolean): boolean {
     const { observer, clock, intervalMs } = this.#ports;
-    // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the verdict.
+    // A host that may be gone is asked on all paths by the observer first; waiting for its QEMUs would only delay the
+    // verdict.
     if (observer.mayBeGone(host)) return false;
     const { acknowledged } = evidence;
     const now = clock.monotonicMs();
@@ -84,7 +85,8 @@ export class Questions {
       return false;
     const answer = evidence.answerOf(generation);
     if (vm.phase.kind === 'starting' && !acknowledged.launched.has(generation)) {
-      // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have launched it.
+      // Before its launch there is nobody to ask; where that fails or cannot be tried, the leader before may have
+      // launched it.
       const isLaunchDoubtful = acknowledged.failure?.step.do === 'launch' || observer.see(host).agent === 'silent';
       if (!isLaunchDoubtful && answer?.seen.kind !== 'answers') return false;
     }

@@ -1,9 +1,9 @@
 /**
- * When each VM is looked at again: when somebody wakes it, when the time that its last look asked for is over, and, if no host could
- * take it, when a host may have room.
+ * When each VM is looked at again: when somebody wakes it, when the time that its last look asked for is over, and, if
+ * no host could take it, when a host may have room.
  *
- * Guarantees: one look per VM at a time; a wake-up during a look is not lost: another look follows at once; a look that throws is repeated
- * after a second; after `stop` no look begins.
+ * Guarantees: one look per VM at a time; a wake-up during a look is not lost: another look follows at once; a look that
+ * throws is repeated after a second; after `stop` no look begins.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { VmId } from '../../../base/ids.ts';

@@ -1,7 +1,7 @@
 /**
- * When a VM that runs quietly is looked at again. Guarantees: each VM has an instant of its own within the interval, so that looks do
- * not come in waves; all of them together are about LOOKS_PER_S_MAX a second at most, however many VMs there are. A VM that something
- * happens to is looked at then, and counts for nothing here.
+ * When a VM that runs quietly is looked at again. Guarantees: each VM has an instant of its own within the interval, so
+ * that looks do not come in waves; all of them together are about LOOKS_PER_S_MAX a second at most, however many VMs
+ * there are. A VM that something happens to is looked at then, and counts for nothing here.
  */
 import type { VmId } from '../../../base/ids.ts';
 
@@ -15,8 +15,9 @@ export function steadyIntervalMs(vms: number): number {
 }
 
 /**
- * The time in ms before the next look of a VM that has to be looked at in `againInMs` at the latest, at `now` (monotonic ms). Where
- * that is at least the interval, its next instant, or the one after where the next is sooner than half an interval.
+ * The time in ms before the next look of a VM that has to be looked at in `againInMs` at the latest, at `now`
+ * (monotonic ms). Where that is at least the interval, its next instant, or the one after where the next is sooner than
+ * half an interval.
  */
 export function msUntilLook(id: VmId, againInMs: number, now: number, intervalMs: number): number {
   if (againInMs < intervalMs) return againInMs;

@@ -1,9 +1,10 @@
 /**
- * Drives every VM: decide, do one thing, decide again, until there is nothing to do. When a VM is looked at is `Schedule`'s, what is known
- * of its incarnations is `Evidence`'s, and what was decided is written by `Commits` or ordered by the `Executor`.
+ * Drives every VM: decide, do one thing, decide again, until there is nothing to do. When a VM is looked at is
+ * `Schedule`'s, what is known of its incarnations is `Evidence`'s, and what was decided is written by `Commits` or
+ * ordered by the `Executor`.
  *
- * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an activation is
- * not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
+ * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an
+ * activation is not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
  */
 import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -208,7 +209,10 @@ export class VmLoop {
     return evidence;
   }
 
-  /** What a QEMU tells of its migration takes the place of its last answer: to be asked would hold up the guest, which stands still meanwhile. */
+  /**
+   * What a QEMU tells of its migration takes the place of its last answer: to be asked would hold up the guest, which
+   * stands still meanwhile.
+   */
   #hear(id: VmId, generation: Generation, told: MigrationTold | null): void {
     if (this.#schedule.isStopped) return;
     const evidence = this.#evidenceOf(id);
@@ -222,7 +226,10 @@ export class VmLoop {
     }
   }
 
-  /** Does things until a decision says wait; the answer is the time until the next look in ms, or null when the VM is gone. */
+  /**
+   * Does things until a decision says wait; the answer is the time until the next look in ms, or null when the VM is
+   * gone.
+   */
   async #look(id: VmId): Promise<number | null> {
     const { store } = this.#ports;
     const evidence = this.#evidenceOf(id);

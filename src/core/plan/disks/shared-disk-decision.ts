@@ -1,9 +1,10 @@
 /**
- * What to do next about a shared disk, and about a guest cluster as an object: pure functions of records and of what was acknowledged.
+ * What to do next about a shared disk, and about a guest cluster as an object: pure functions of records and of what
+ * was acknowledged.
  *
- * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds everything it waited for, or that
- * finds that the storage node refuses the disk; every order may be repeated, so that a leader that knows of nothing repeats it and comes to the
- * same end.
+ * Guarantees: a disk is deleted only when no VM's record names it; a task ends in the transaction that finds everything
+ * it waited for, or that finds that the storage node refuses the disk; every order may be repeated, so that a leader
+ * that knows of nothing repeats it and comes to the same end.
  */
 import type { DiskId, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -83,8 +84,8 @@ function notMade(disk: SharedDiskRecord, { refusal }: SharedDiskAcknowledged): O
 }
 
 /**
- * Gives a disk that its node refuses to grow its size back, and ends the tasks that wait for it with the reason; null if
- * there is no reason.
+ * Gives a disk that its node refuses to grow its size back, and ends the tasks that wait for it with the reason; null
+ * if there is no reason.
  */
 function notGrown(
   disk: SharedDiskRecord,

@@ -1,9 +1,10 @@
 /**
  * Shared disks that come and go while a VM exists, decided: the part of vm-decision.ts about them.
  *
- * Guarantees: a disk leaves the record only after the QEMU that runs has let go of it and every storage node of the VM was granted a list
- * without it, or when nothing is granted at all; a disk that is not made yet holds nobody up: it joins when it is made; a migration begins
- * only after the source was seen to have, in this term and for this very request, exactly what the record says.
+ * Guarantees: a disk leaves the record only after the QEMU that runs has let go of it and every storage node of the VM
+ * was granted a list without it, or when nothing is granted at all; a disk that is not made yet holds nobody up: it
+ * joins when it is made; a migration begins only after the source was seen to have, in this term and for this very
+ * request, exactly what the record says.
  */
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import {
@@ -16,7 +17,10 @@ import {
 } from '../../model/vm.ts';
 import { type Decision, perform, type VmSituation, wait } from '../vm/decision.ts';
 
-/** Pauses between attempts to change the disks of a running VM: 0.5 s, doubling, at most 10 s. A guest may hold on to a disk for long. */
+/**
+ * Pauses between attempts to change the disks of a running VM: 0.5 s, doubling, at most 10 s. A guest may hold on to a
+ * disk for long.
+ */
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
@@ -63,7 +67,10 @@ export function decideSharing(situation: VmSituation, incarnation: Incarnation):
   return retryPause(situation) ?? perform({ do: 'share', incarnation, disks });
 }
 
-/** A VM of which nothing runs and nothing is granted: what was to come comes with its next start, what was to go is gone. */
+/**
+ * A VM of which nothing runs and nothing is granted: what was to come comes with its next start, what was to go is
+ * gone.
+ */
 export function decideSharingStopped({ vm, cluster: { index } }: VmSituation): Decision | null {
   return isSettled(vm, index) ? null : settle(vm, index);
 }

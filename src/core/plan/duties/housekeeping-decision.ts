@@ -32,7 +32,9 @@ function oldest<K, V>(entries: [K, Entry<V>][], kept: number): readonly [K, Entr
   return beyond <= 0 ? [] : entries.sort(([, a], [, b]) => a.revision - b.revision).slice(0, beyond);
 }
 
-/** Returns the change that frees a network's addresses of cards that were removed with their VM's last machine, or null. */
+/**
+ * Returns the change that frees a network's addresses of cards that were removed with their VM's last machine, or null.
+ */
 export function freedAddresses(
   { value, revision }: Entry<NetworkRecord>,
   { completeRevision, vms }: Pick<Snapshot, 'completeRevision' | 'vms'>,

@@ -1,9 +1,10 @@
 /**
- * Whether a member of a guest cluster may be moved now. Pure. The cluster disturbs a member only by moving it: what people stop, and what
- * fails, it does not keep from happening, but it counts them.
+ * Whether a member of a guest cluster may be moved now. Pure. The cluster disturbs a member only by moving it: what
+ * people stop, and what fails, it does not keep from happening, but it counts them.
  *
- * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; none begins whose predicted
- * pause is longer than the cluster tolerates. A member that was moved counts until it is seen running again.
+ * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; none
+ * begins whose predicted pause is longer than the cluster tolerates. A member that was moved counts until it is seen
+ * running again.
  */
 import type { GuestClusterRecord } from '../../model/guest-cluster.ts';
 import type { VmRecord } from '../../model/vm.ts';

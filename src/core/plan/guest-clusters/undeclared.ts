@@ -1,6 +1,7 @@
 /**
- * Guest clusters that nobody declared. Pure: VMs that share a disk outside of a guest cluster, or register keys on one without being a
- * member of any. Guarantees: each disk and each VM is in one of them at most; the same records give the same answer in the same order.
+ * Guest clusters that nobody declared. Pure: VMs that share a disk outside of a guest cluster, or register keys on one
+ * without being a member of any. Guarantees: each disk and each VM is in one of them at most; the same records give the
+ * same answer in the same order.
  */
 import type { DiskId, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';

@@ -1,7 +1,7 @@
 /**
- * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow the records.
- * Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that generation, and never while its VM's
- * record cannot be read; a host with such a process stays quarantined.
+ * What to do about hosts: stale processes are ended, a quarantine ends when nothing stale is left, network plans follow
+ * the records. Pure. Guarantees: a process is only ordered to end when no record expects it on that host with that
+ * generation, and never while its VM's record cannot be read; a host with such a process stays quarantined.
  */
 import type { Generation, HostName, VmId } from '../../../base/ids.ts';
 import type { HostRecord } from '../../model/cluster.ts';

@@ -1,5 +1,6 @@
 /**
- * Packet filters of hosts, storage nodes and control nodes, as scripts for `nft -f` that replace one table in one transaction. Pure.
+ * Packet filters of hosts, storage nodes and control nodes, as scripts for `nft -f` that replace one table in one
+ * transaction. Pure.
  *
  * Guarantees: only packets that open a connection are judged, so that existing connections go on and a disk's packets
  * cost one comparison; the port of the verdict's probe (7449) is never touched; agents' and storage services' ports are
@@ -32,8 +33,8 @@ export interface SlotNeeds {
 type Records = Pick<Snapshot, 'controls' | 'storage' | 'hosts' | 'unreadable' | 'lastReadable'>;
 
 /**
- * Returns the members that the records name. A machine whose record became invalid keeps the addresses of its last valid
- * record; a storage node that was declared lost is no member.
+ * Returns the members that the records name. A machine whose record became invalid keeps the addresses of its last
+ * valid record; a storage node that was declared lost is no member.
  */
 export function membersOf(records: Records): Members {
   return {

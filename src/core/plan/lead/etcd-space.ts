@@ -2,13 +2,13 @@
  * Decides how to keep etcd from filling up: what to do about its history, its free pages and its alarm, one step at a
  * time. Pure.
  *
- * etcd keeps every revision until it is compacted, gives pages that are free back to itself only (its file never shrinks without
- * defragmentation), and refuses every write, leases included, once the file has reached the quota: then nobody can lead. So history is
- * compacted by bytes, members are defragmented when it pays, and new objects are refused while there is still room for fences, recoveries
- * and deletions.
+ * etcd keeps every revision until it is compacted, gives pages that are free back to itself only (its file never
+ * shrinks without defragmentation), and refuses every write, leases included, once the file has reached the quota: then
+ * nobody can lead. So history is compacted by bytes, members are defragmented when it pays, and new objects are refused
+ * while there is still room for fences, recoveries and deletions.
  *
- * Guarantees: a member is defragmented only while every member answers and all name one leader, etcd's leader after all others; nothing newer
- * than HISTORY_KEPT_MS is compacted unless etcd fills.
+ * Guarantees: a member is defragmented only while every member answers and all name one leader, etcd's leader after all
+ * others; nothing newer than HISTORY_KEPT_MS is compacted unless etcd fills.
  */
 
 /** The state of one etcd member, or why it is unknown. */

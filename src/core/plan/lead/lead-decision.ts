@@ -2,10 +2,10 @@
  * Decides whether a leader gives the lead away because another control node reaches more machines. Pure functions of
  * the results of both.
  *
- * Guarantees: both sides are measured in the same way (one TCP attempt per machine and round), and the lead goes only to
- * a node that reaches strictly more, so that two nodes with constant reach never hand the lead back and forth; the other
- * node must have reached more in SEES_MORE_ROUNDS rounds in a row; changing reach, whatever its cause, moves the lead a
- * bounded number of times (`keptMs`).
+ * Guarantees: both sides are measured in the same way (one TCP attempt per machine and round), and the lead goes only
+ * to a node that reaches strictly more, so that two nodes with constant reach never hand the lead back and forth; the
+ * other node must have reached more in SEES_MORE_ROUNDS rounds in a row; changing reach, whatever its cause, moves the
+ * lead a bounded number of times (`keptMs`).
  */
 import type { ReachTarget } from '../../ports/reach.ts';
 
@@ -81,7 +81,9 @@ export function successorOf(streaks: Streaks): string | null {
   return null;
 }
 
-/** How long a node that gave the lead away and leads again keeps the lead, in ms: unstable links cause few elections. */
+/**
+ * How long a node that gave the lead away and leads again keeps the lead, in ms: unstable links cause few elections.
+ */
 const GIVE_AGAIN_MS = 15_000;
 /**
  * A node that gave the lead away this often within OFTEN_WINDOW_MS keeps it for KEPT_LONG_MS: a machine that answers

@@ -1,9 +1,10 @@
 /**
  * Live migration, decided: the second half of vm-decision.ts.
  *
- * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state and the source
- * says that it has sent that and stands still; the source is continued only in phase unwinding or running, after the destination's
- * grant was revoked; the destination is continued only in phase switching, after everything below it was fenced.
+ * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state
+ * and the source says that it has sent that and stands still; the source is continued only in phase unwinding or
+ * running, after the destination's grant was revoked; the destination is continued only in phase switching, after
+ * everything below it was fenced.
  */
 import type { QmpObservation } from '../../model/observation.ts';
 import { pauseAllowedMs } from '../../model/pause-allowance.ts';
@@ -65,8 +66,9 @@ function isCancelled({ cancelRequest }: VmRecord, { taskId }: Migrating): boolea
 }
 
 /**
- * What a destination that has loaded everything says; `inmigrate` is left only through a complete stream. QEMU gives it the run state
- * of a source that did not run: one paused by a disk error arrives as `io-error`, one never continued as `prelaunch` (migration.c, 7.2).
+ * What a destination that has loaded everything says; `inmigrate` is left only through a complete stream. QEMU gives it
+ * the run state of a source that did not run: one paused by a disk error arrives as `io-error`, one never continued as
+ * `prelaunch` (migration.c, 7.2).
  */
 const COMPLETE: ReadonlySet<string> = new Set([
   'paused',
@@ -86,8 +88,8 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const to = see(destination);
   const sent = acknowledged.sent.has(destination.generation);
   const complete = to.told?.kind === 'arrived' || (to.qmp.kind === 'answers' && COMPLETE.has(to.qmp.status));
-  // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so), so that a
-  // complete destination beside a silent source may hold memory that is older than the disk.
+  // Only the source's own word will do: a source whose stream broke at the very end continues by itself (QEMU does so),
+  // so that a complete destination beside a silent source may hold memory that is older than the disk.
   const { qmp: left, told } = see(source);
   const hasToldSo = told?.kind === 'left' && told.sentTo === destination.generation;
   if (complete && hasToldSo) return switchOver(situation, phase, told.pausedMs);
@@ -155,7 +157,10 @@ function mayHoldUnusedDisks(verdict: Verdict): boolean {
   return verdict !== 'running' && verdict !== 'moved-out';
 }
 
-/** The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where it does not copy. */
+/**
+ * The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where
+ * it does not copy.
+ */
 function longerPauseOf(source: QmpObservation): number | null {
   if (source.kind !== 'answers' || source.status === 'finish-migrate' || source.migration?.status !== 'active')
     return null;
@@ -164,24 +169,26 @@ function longerPauseOf(source: QmpObservation): number | null {
 }
 
 /**
- * The source's migration is complete, and its run state is about to follow: QEMU says the first by an event and the second by none, a moment
- * later (7.2, migration_iteration_finish). The guest stands still meanwhile.
+ * The source's migration is complete, and its run state is about to follow: QEMU says the first by an event and the
+ * second by none, a moment later (7.2, migration_iteration_finish). The guest stands still meanwhile.
  */
 export function isEnding(source: QmpObservation): boolean {
   return source.kind === 'answers' && source.status === 'finish-migrate' && source.migration?.status === 'completed';
 }
 
 /**
- * Whether the source has sent its whole memory to this very destination and stands still since. A deposed leader may have sent it to the
- * destination of a migration that was given up (found by the model in formal/, WITHOUT_KNOWING_THE_RECEIVER).
+ * Whether the source has sent its whole memory to this very destination and stands still since. A deposed leader may
+ * have sent it to the destination of a migration that was given up (found by the model in formal/,
+ * WITHOUT_KNOWING_THE_RECEIVER).
  */
 function hasLeftFor(source: QmpObservation, destination: Incarnation): boolean {
   return source.kind === 'answers' && source.status === 'postmigrate' && source.sentTo === destination.generation;
 }
 
 /**
- * The destination ended, or waits for a stream anew. A source that has sent everything does not send again: the destination that had got it
- * ended, and a leader since then has forgotten what was done (found by the simulator, seed 81).
+ * The destination ended, or waits for a stream anew. A source that has sent everything does not send again: the
+ * destination that had got it ended, and a leader since then has forgotten what was done (found by the simulator, seed
+ * 81).
  */
 function hasNothing(situation: VmSituation, destination: Incarnation): boolean {
   const { qmp } = situation.see(destination);
@@ -221,7 +228,10 @@ function switchOver({ vm, now }: VmSituation, phase: Migrating, pausedMs: number
   };
 }
 
-/** With how long the move has held the guest still: until the source was complete, and from there until the destination was continued. */
+/**
+ * With how long the move has held the guest still: until the source was complete, and from there until the destination
+ * was continued.
+ */
 function withMeasuredPause({ vm, acknowledged }: VmSituation, { destination, pausedMs }: Switching): Partial<VmRecord> {
   const { continued } = acknowledged;
   // A leader that did not see all of it measures nothing.
@@ -303,8 +313,9 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
 }
 
 /**
- * The source does not say that it still stands where it sent its memory: a deposed leader may have continued it before the fence, so that
- * it has written since, and only the disk is true. One that says nothing is waited for until its end is known, and not for long.
+ * The source does not say that it still stands where it sent its memory: a deposed leader may have continued it before
+ * the fence, so that it has written since, and only the disk is true. One that says nothing is waited for until its end
+ * is known, and not for long.
  */
 function doubtMemory(situation: VmSituation, { source, destination, taskId }: Switching): Decision {
   const { vm, see, phaseForMs } = situation;
@@ -333,7 +344,8 @@ export function decideUnwinding(situation: VmSituation, phase: Unwinding): Decis
   if (end !== null) return end;
   return {
     kind: 'commit',
-    // Phase running continues a source that stands in postmigrate, restarts one that crashed, and stops one that is to be stopped.
+    // Phase running continues a source that stands in postmigrate, restarts one that crashed, and stops one that is to
+    // be stopped.
     vm: inPhase(vm, { kind: 'running', incarnation: source }, now),
     event: {
       kind: 'migration-undone',

@@ -1,13 +1,17 @@
 /**
- * How long a live migration is going to hold a guest still, said before it begins. Pure: from what its earlier moves took or, before the
- * first, from what is known of QEMU and of this protocol. It is a prediction, not a promise: nothing of safety depends on it.
+ * How long a live migration is going to hold a guest still, said before it begins. Pure: from what its earlier moves
+ * took or, before the first, from what is known of QEMU and of this protocol. It is a prediction, not a promise:
+ * nothing of safety depends on it.
  */
 
 import { LONGEST_PAUSE_MS } from '../../model/pause-allowance.ts';
 
 /** Pauses that a VM's record keeps: those of its last moves. */
 export const PAUSES_KEPT = 8;
-/** From both sides complete to the guest running again: one transaction, one fence, one `cont`. Measured: 20 ms to 90 ms. */
+/**
+ * From both sides complete to the guest running again: one transaction, one fence, one `cont`. Measured: 20 ms to 90
+ * ms.
+ */
 const SWITCH_MS = 100;
 /** QEMU walks the dirty bitmap of the whole memory while the guest stands still, in ms for each GiB. */
 const MS_PER_GIB = 2;

@@ -1,6 +1,7 @@
 /**
- * Where a VM goes. Pure. Most free memory first, names break ties, so that the same records and observations give the same host.
- * It looks at hosts in the order of their free memory and at no VM: what it costs does not grow with the cluster.
+ * Where a VM goes. Pure. Most free memory first, names break ties, so that the same records and observations give the
+ * same host. It looks at hosts in the order of their free memory and at no VM: what it costs does not grow with the
+ * cluster.
  */
 import type { HostName } from '../../../base/ids.ts';
 import type { HostCapacity, HostRecord } from '../../model/cluster.ts';
@@ -21,7 +22,9 @@ export interface PlacementInput {
   readonly isOver: boolean;
   /** Only on hosts with this accelerator, when given. */
   readonly accelerator?: HostCapacity['accelerator'];
-  /** Also into room that a drain was promised, where there is no other: a VM that is down goes before one that moves. */
+  /**
+   * Also into room that a drain was promised, where there is no other: a VM that is down goes before one that moves.
+   */
   readonly mayBreakClaims?: boolean;
 }
 
@@ -177,7 +180,10 @@ class Search {
   }
 }
 
-/** The others of the VM's anti-affinity group and of its guest cluster. Members that somebody let share hosts are apart where that is possible. */
+/**
+ * The others of the VM's anti-affinity group and of its guest cluster. Members that somebody let share hosts are apart
+ * where that is possible.
+ */
 function neighboursOf({ vm, index }: PlacementInput): { readonly never: Neighbours; readonly ratherNot: Neighbours } {
   const never = new Map<HostName, string>();
   const ratherNot = new Map<HostName, string>();

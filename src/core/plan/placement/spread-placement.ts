@@ -1,8 +1,8 @@
 /**
- * Finds hosts for many VMs at once. Pure and deterministic: typed arrays in, an assignment out, no clock and no randomness.
- * VMs that may go to few hosts come first, then the large ones; each goes where it leaves least free memory (best fit). A VM that fits
- * nowhere may displace others, up to three deep, within a budget counted in steps. An assignment always holds; `unplaced` is no proof that
- * there is none.
+ * Finds hosts for many VMs at once. Pure and deterministic: typed arrays in, an assignment out, no clock and no
+ * randomness. VMs that may go to few hosts come first, then the large ones; each goes where it leaves least free memory
+ * (best fit). A VM that fits nowhere may displace others, up to three deep, within a budget counted in steps. An
+ * assignment always holds; `unplaced` is no proof that there is none.
  */
 
 /** The problem to solve. Hosts and VMs are numbers from 0. */

@@ -1,6 +1,6 @@
 /**
- * Decisions as tables: a row says what is recorded, seen and acknowledged, and in a word or two what is decided. For the tests of
- * vm-decision.ts and migration-decision.ts.
+ * Decisions as tables: a row says what is recorded, seen and acknowledged, and in a word or two what is decided. For
+ * the tests of vm-decision.ts and migration-decision.ts.
  */
 import { type Generation, parseGeneration } from '../../../base/ids.ts';
 import type { IncarnationObservation, MigrationState } from '../../model/observation.ts';

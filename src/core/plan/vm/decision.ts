@@ -1,7 +1,9 @@
 /**
- * What a decision is and what it is made from, with the few moves that several phases share (vm-decision.ts, migration-decision.ts).
+ * What a decision is and what it is made from, with the few moves that several phases share (vm-decision.ts,
+ * migration-decision.ts).
  *
- * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest ever given.
+ * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest
+ * ever given.
  */
 import type { Generation, HostName, StorageName } from '../../../base/ids.ts';
 import { nextGeneration } from '../../../base/ids.ts';
@@ -38,7 +40,9 @@ export interface VmSituation {
   readonly now: number;
   /** This leader's monotonic clock in ms, as the times in `acknowledged`. */
   readonly monotonicMs: number;
-  /** How long this leader has known the VM to be in its phase, by that clock. What lasts in a record is measured by it. */
+  /**
+   * How long this leader has known the VM to be in its phase, by that clock. What lasts in a record is measured by it.
+   */
   readonly phaseForMs: number;
 }
 
@@ -168,8 +172,8 @@ export function isFenced(situation: VmSituation, below: Generation): boolean {
 }
 
 /**
- * True when a phase with a deadline has lasted for as long as it may. A record's times were written by some leader's wall clock, which may be
- * wrong: only their difference counts, and a new leader grants all of it again.
+ * True when a phase with a deadline has lasted for as long as it may. A record's times were written by some leader's
+ * wall clock, which may be wrong: only their difference counts, and a new leader grants all of it again.
  */
 export function hasLastedEnough(
   { vm, phaseForMs }: VmSituation,
@@ -256,7 +260,8 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
   let placement = place({ ...request, exclude: options.avoid });
   let avoid = options.avoid;
   if (placement.kind === 'nowhere' && avoid.length > 0 && options.strict !== true) {
-    // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no candidate).
+    // Every host was tried: begin the round again, but never on one that is lost (its agent is silent, so it is no
+    // candidate).
     avoid = [];
     placement = place({ ...request, exclude: [] });
   }

@@ -1,6 +1,7 @@
 /**
- * The protocol's steps, and its workflows as tables: every step that leaves the decision core, in order, with what undoes it and where the
- * point of no return lies. The executor (core/loop/vm/executor.ts) has one handler per step and makes no choice.
+ * The protocol's steps, and its workflows as tables: every step that leaves the decision core, in order, with what
+ * undoes it and where the point of no return lies. The executor (core/loop/vm/executor.ts) has one handler per step and
+ * makes no choice.
  */
 import type { ErrorCode } from '../../../base/errors.ts';
 import type { DiskId, Generation, HostName, StorageName, TaskId } from '../../../base/ids.ts';
@@ -31,7 +32,10 @@ export type Step =
   /** A guest that writes faster than it is copied may be held still for longer at the end. */
   | { readonly do: 'allow-pause'; readonly source: Incarnation; readonly ms: number }
   | { readonly do: 'cancel-send'; readonly source: Incarnation }
-  /** A running QEMU gets exactly the shared disks that the record says: unplug, fence below, grant, plug. `disks`: `sharingOf` the record. */
+  /**
+   * A running QEMU gets exactly the shared disks that the record says: unplug, fence below, grant, plug. `disks`:
+   * `sharingOf` the record.
+   */
   | { readonly do: 'share'; readonly incarnation: Incarnation; readonly disks: string };
 
 export type StepName = Step['do'];
@@ -75,9 +79,9 @@ interface WorkflowStep {
 }
 
 /**
- * Each workflow in its order when nothing goes wrong. Decisions (vm-decision.ts, migration-decision.ts) know a record's phase and not these
- * tables; workflows.test.ts holds them against every row: the order, what giving up after each step leads to, and that nothing leads back
- * from an irreversible one. Crash stories end the leader before each step.
+ * Each workflow in its order when nothing goes wrong. Decisions (vm-decision.ts, migration-decision.ts) know a record's
+ * phase and not these tables; workflows.test.ts holds them against every row: the order, what giving up after each step
+ * leads to, and that nothing leads back from an irreversible one. Crash stories end the leader before each step.
  */
 export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover', readonly WorkflowStep[]>> = {
   start: [
@@ -101,7 +105,8 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
   migrate: [
     { step: 'commit:migrating', undo: ['commit:unwinding'] },
     { step: 'grant', undo: ['revoke'] },
-    // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader), `listen` follows.
+    // The destination listens from its launch on. Where nobody knows that it does (a launch repeated by a new leader),
+    // `listen` follows.
     { step: 'launch', undo: ['end'] },
     // A source whose guest stands still is first told to `activate` its disks: the tables are for running guests.
     { step: 'send', undo: ['cancel-send'] },
@@ -123,15 +128,24 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
   ],
 };
 
-/** What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be repeated. */
+/**
+ * What the leader knows of effects it had acknowledged in this term. Lost with the leader; every step may then be
+ * repeated.
+ */
 export interface Acknowledged {
   /** Every storage node with a disk of the VM's own revoked all below this; 0 for none. */
   readonly fencedBelow: number;
-  /** The same of each node that held a shared disk of the VM at the time: which nodes those are may change while it exists. */
+  /**
+   * The same of each node that held a shared disk of the VM at the time: which nodes those are may change while it
+   * exists.
+   */
   readonly sharedFences: ReadonlyMap<StorageName, number>;
   /** The generation that was last given its shared disks, and which (`sharingOf`). */
   readonly shared: { readonly generation: Generation; readonly disks: string } | null;
-  /** The generation that was last continued after its migration, and how long after the commit of phase switching, in ms. */
+  /**
+   * The generation that was last continued after its migration, and how long after the commit of phase switching, in
+   * ms.
+   */
   readonly continued: { readonly generation: Generation; readonly afterMs: number } | null;
   readonly granted: ReadonlySet<Generation>;
   readonly launched: ReadonlySet<Generation>;

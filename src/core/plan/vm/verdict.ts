@@ -2,8 +2,8 @@
  * The verdict on one incarnation, from independent observations (docs/specs/protocol.md, section 5). Pure.
  *
  * Guarantees: `lost` is only said when the agent is silent and the host's kernel was silent on every path that can try,
- * among them every storage node that holds one of the VM's disks, for the configured number of rounds. A missed heartbeat alone
- * is never a verdict.
+ * among them every storage node that holds one of the VM's disks, for the configured number of rounds. A missed
+ * heartbeat alone is never a verdict.
  */
 
 import type { StorageName } from '../../../base/ids.ts';

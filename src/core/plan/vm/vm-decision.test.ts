@@ -430,7 +430,8 @@ test('what decides is whether the disks’ own ports take connections from the h
   const late = { ...granted, diskError: { since: NOW - 9_000, continuedAt: NOW - 6_000 } };
   for (const byHost of [{ 1: 'closed', 2: 'closed', 3: 'closed' }, {}, { 1: 'unknown', 3: 'open' }] as const)
     assert.equal(brief(paths(byHost, { acknowledged: late })), 'cont 1');
-  // The disk is reached, though the storage node cannot reach the host at another port: the guest is continued where it is.
+  // The disk is reached, though the storage node cannot reach the host at another port: the guest is continued where it
+  // is.
   const cut = { ...cutFromFirst(given), hostsWithStorageCut: () => [host(1)] };
   assert.equal(brief(paths({ 1: 'open' }, { acknowledged: late, cluster: cut })), 'cont 1');
   // A VM that is never restarted waits for its own host.
@@ -554,7 +555,8 @@ test('a launch whose deadline passed is tried on another host at once where its 
   };
   const begun = { neverContinued: new Map([[incarnation(1).generation, null]]) };
   assert.deepEqual([late([1, 2], begun), late([1], begun)], ['→ starting 2', 'launch 1']);
-  // The leader before may have told it to run, however often the host is asked in vain; an answer says that it does not run.
+  // The leader before may have told it to run, however often the host is asked in vain; an answer says that it does not
+  // run.
   for (const code of ['deadline', 'unavailable', null] as const)
     assert.equal(late([1, 2], {}, { code, count: 5 }), 'launch 1', String(code));
   assert.equal(late([1, 2], {}, { code: 'failed', count: 2 }), '→ starting 2');

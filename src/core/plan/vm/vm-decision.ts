@@ -1,9 +1,9 @@
 /**
  * What to do next for one VM: a pure function of its record, what is seen of it, and what this leader had acknowledged.
  *
- * Guarantees: no step is decided that the protocol (docs/specs/protocol.md) does not allow in the record's phase; `cont` of an
- * incarnation only while it is current and everything below it is fenced; `launch` only of a generation that is granted.
- * The caller repeats: decide, carry out one thing, decide again, until `wait`.
+ * Guarantees: no step is decided that the protocol (docs/specs/protocol.md) does not allow in the record's phase;
+ * `cont` of an incarnation only while it is current and everything below it is fenced; `launch` only of a generation
+ * that is granted. The caller repeats: decide, carry out one thing, decide again, until `wait`.
  */
 import { unreachable } from '../../../base/assert.ts';
 import type { Generation, HostName } from '../../../base/ids.ts';
@@ -268,7 +268,10 @@ function isAnswer({ code }: StepFailure): boolean {
   return code !== null && code !== 'deadline' && code !== 'unavailable';
 }
 
-/** Whether no guest of a generation that is starting can have run: this leader began it and never told it to, or its process is not there. */
+/**
+ * Whether no guest of a generation that is starting can have run: this leader began it and never told it to, or its
+ * process is not there.
+ */
 function losesNothing({ acknowledged, see }: VmSituation, incarnation: Incarnation): boolean {
   return acknowledged.neverContinued.has(incarnation.generation) || see(incarnation).qmp.kind === 'refused';
 }
@@ -290,7 +293,8 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   }
   // A guest that is to stand still does so already.
   if (judgement.verdict === 'disk-error' && vm.intent === 'running') return decideDiskError(situation, incarnation);
-  // The migration was undone while QMP did not answer: QEMU refuses `cont` at the end of a stream that nobody cancelled.
+  // The migration was undone while QMP did not answer: QEMU refuses `cont` at the end of a stream that nobody
+  // cancelled.
   const { qmp } = situation.see(incarnation);
   if (qmp.kind === 'answers' && qmp.status === 'finish-migrate')
     return perform({ do: 'cancel-send', source: incarnation });
@@ -332,7 +336,8 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement
     case 'crashed':
     case 'incoming':
     case 'panicked': {
-      // One that waits for a stream is no incarnation that runs: it was launched anew by an order that came late, and nobody sends to it.
+      // One that waits for a stream is no incarnation that runs: it was launched anew by an order that came late, and
+      // nobody sends to it.
       const what =
         verdict !== 'panicked' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;
       if (vm.spec.restartPolicy === 'never')
@@ -377,7 +382,10 @@ function endFor(
   };
 }
 
-/** A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is cut off. */
+/**
+ * A current incarnation paused by a disk error: continue it when storage is there again; move it when its host alone is
+ * cut off.
+ */
 function decideDiskError(situation: VmSituation, incarnation: Incarnation): Decision {
   const { vm, cluster, acknowledged, monotonicMs } = situation;
   const cause = diskErrorCause(situation, incarnation);
@@ -386,7 +394,8 @@ function decideDiskError(situation: VmSituation, incarnation: Incarnation): Deci
   if (cause.kind === 'closed') return decideClosed(situation, incarnation, { why, reaching: cause.reaching });
   const { diskError } = acknowledged;
   if (cause.kind !== 'cut') {
-    // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend nothing.
+    // What is broken may stay broken (a full pool): continuing again and again would keep everybody busy and mend
+    // nothing.
     const again = diskError?.continuedAt == null ? 0 : diskError.continuedAt + DISK_ERROR_RETRY_MS;
     const left = Math.ceil(again - monotonicMs);
     if (left > 0) return wait(why, left);
@@ -535,7 +544,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
     );
   }
   if (phase.mode === 'acpi') {
-    // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage service grants anew.
+    // Only a record in mode `hard` admits no generation: it stands before the fence, so that no restarted storage
+    // service grants anew.
     return {
       kind: 'commit',
       vm: inPhase(vm, { ...phase, mode: 'hard' }, now),
@@ -544,7 +554,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
   }
   if (!over && seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
   if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
-  // Neither way reaches it: the fence is what ends it. Whatever still computes there reaches no disk and is killed when its host is seen again.
+  // Neither way reaches it: the fence is what ends it. Whatever still computes there reaches no disk and is killed when
+  // its host is seen again.
   const below = nextGeneration(vm.generation);
   if (!isFenced(situation, below)) return perform({ do: 'fence', below });
   return {
@@ -565,8 +576,8 @@ function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 
 }
 
 /**
- * A process that nobody saw end may still compute, without its disks. Its host is not quarantined for it: the host is there, and other
- * guests on it would lose their networks.
+ * A process that nobody saw end may still compute, without its disks. Its host is not quarantined for it: the host is
+ * there, and other guests on it would lose their networks.
  */
 function stoppedWords({ vm, acknowledged }: VmSituation, { generation, host }: Incarnation, verdict: Verdict): string {
   if (acknowledged.ended.has(generation) || verdict === 'crashed' || verdict === 'lost')

@@ -1,6 +1,7 @@
 /**
- * The tables of workflows, held against decisions: in a world in which every order works, each workflow takes exactly its steps; given up
- * after any of them it takes back what its table says; and nothing leads back from an irreversible one.
+ * The tables of workflows, held against decisions: in a world in which every order works, each workflow takes exactly
+ * its steps; given up after any of them it takes back what its table says; and nothing leads back from an irreversible
+ * one.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

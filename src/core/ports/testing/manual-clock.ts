@@ -1,4 +1,7 @@
-/** Time that a test turns: nothing is due before the test says so, and what is due happens in order, each at its own instant. */
+/**
+ * Time that a test turns: nothing is due before the test says so, and what is due happens in order, each at its own
+ * instant.
+ */
 import type { Clock } from '../clock.ts';
 
 /** Unix ms at the beginning of every test. */

@@ -1,7 +1,7 @@
 /**
- * Persistent reservations a second time, for tests: written from SPC-4's tables without a look at reservations.ts, with other means. The
- * state is a mutable map; what a command does is written as steps on it; unit attentions are not decided but derived afterwards, from what
- * each nexus had before and has now.
+ * Persistent reservations a second time, for tests: written from SPC-4's tables without a look at reservations.ts, with
+ * other means. The state is a mutable map; what a command does is written as steps on it; unit attentions are not
+ * decided but derived afterwards, from what each nexus had before and has now.
  */
 import type { Attention, ReservationCommand, ReservationState } from '../reservations.ts';
 
@@ -143,7 +143,10 @@ export class ReferenceReservations {
     return 'good';
   }
 
-  /** SPC-4 5.12.11: who lost a registration by another, and who outlived a reservation that they shared in or that changed. */
+  /**
+   * SPC-4 5.12.11: who lost a registration by another, and who outlived a reservation that they shared in or that
+   * changed.
+   */
   #derive(before: Snapshot, nexus: string, command: ReservationCommand): void {
     const isPreempt = command.kind === 'preempt';
     for (const name of before.keys.keys()) {

@@ -1,4 +1,7 @@
-/** A storage node in memory: a pool, its disk daemons and one target, which note what happens and stop where a test says. */
+/**
+ * A storage node in memory: a pool, its disk daemons and one target, which note what happens and stop where a test
+ * says.
+ */
 import { CodedError } from '../../../base/errors.ts';
 import { type DiskId, parseDiskId, type VmId } from '../../../base/ids.ts';
 import type { Connection, Daemon, DaemonProcess, DiskBackend, Grant } from '../../ports/disk-backend.ts';

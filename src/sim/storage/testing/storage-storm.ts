@@ -1,6 +1,7 @@
 /**
- * For tests: one simulated storage node, a leader that moves VMs from generation to generation by the protocol, QEMUs that write whatever
- * happens and never give up, and misfortune. Judged by what reaches the disks and by what was acknowledged.
+ * For tests: one simulated storage node, a leader that moves VMs from generation to generation by the protocol, QEMUs
+ * that write whatever happens and never give up, and misfortune. Judged by what reaches the disks and by what was
+ * acknowledged.
  */
 import { CodedError } from '../../../base/errors.ts';
 import {
@@ -179,7 +180,8 @@ export class StorageStorm {
       if (listener === null || orders === null) throw new CodedError('unavailable', 'Nobody listens.');
       return new Promise<T>((resolve, reject) => listener.run(() => void send(orders).then(resolve, reject)));
     };
-    // A connection that is tried again and again delivers it to whoever listens next, which may be a service that was just started.
+    // A connection that is tried again and again delivers it to whoever listens next, which may be a service that was
+    // just started.
     const late = async (): Promise<void> => {
       await sleep(this.clock, this.#random.between(0, 4_000));
       while (this.node.listener === null && !this.#isOver) await sleep(this.clock, this.#random.between(1, 50));

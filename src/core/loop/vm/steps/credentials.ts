@@ -1,9 +1,15 @@
-/** An incarnation's certificate, made while its generation is committed and granted. Guarantees: each launch has credentials of its own. */
+/**
+ * An incarnation's certificate, made while its generation is committed and granted. Guarantees: each launch has
+ * credentials of its own.
+ */
 import type { Generation } from '../../../../base/ids.ts';
 import type { Credentials } from '../acknowledgements.ts';
 import type { StepContext } from './step-context.ts';
 
-/** Making a key and signing its certificate takes as long as a transaction or a grant, and waits for neither; without them nobody uses it. */
+/**
+ * Making a key and signing its certificate takes as long as a transaction or a grant, and waits for neither; without
+ * them nobody uses it.
+ */
 export function beginIssuing({ ports, vm, notes }: StepContext, generation: Generation): void {
   const credentials = ports.credentials.issue(vm.id, generation);
   // The launch hears of a failure; where no launch follows, nobody needs to.

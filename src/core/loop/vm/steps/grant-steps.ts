@@ -1,4 +1,7 @@
-/** Steps about what storage nodes serve to a VM's generations: fence, grant, revoke, and the shared disks of a running QEMU. */
+/**
+ * Steps about what storage nodes serve to a VM's generations: fence, grant, revoke, and the shared disks of a running
+ * QEMU.
+ */
 import type { Generation, StorageName } from '../../../../base/ids.ts';
 import { heldSharedDisks, startedSharedDisks, type VmSharedDisk } from '../../../model/vm.ts';
 import { SHARED_DISKS } from '../../../ports/host-link.ts';
@@ -31,7 +34,8 @@ export const fence: StepHandler<'fence'> = async (context, { below }) => {
 export const grant: StepHandler<'grant'> = async (context, { generation }) => {
   const { ports, vm, notes } = context;
   if (vm.phase.kind === 'running') {
-    // A disk that was made since the last sharing is granted with the others: what the nodes have is not what that step named.
+    // A disk that was made since the last sharing is granted with the others: what the nodes have is not what that step
+    // named.
     notes.shared = null;
     await grantAgain(context, { generation, held: madeSharedDisks(ports.store, vm) });
   } else {
@@ -56,9 +60,9 @@ export const revoke: StepHandler<'revoke'> = async (context, { generation }) => 
 };
 
 /**
- * Gives a running QEMU exactly the shared disks that the step names. A disk that goes is closed by QEMU before storage refuses it, and one
- * that comes is granted before QEMU opens it. The fence between: a node that had nothing of this VM until now has never heard of its older
- * generations, and one of those may still run somewhere.
+ * Gives a running QEMU exactly the shared disks that the step names. A disk that goes is closed by QEMU before storage
+ * refuses it, and one that comes is granted before QEMU opens it. The fence between: a node that had nothing of this VM
+ * until now has never heard of its older generations, and one of those may still run somewhere.
  */
 export const share: StepHandler<'share'> = async (context, { incarnation, disks }) => {
   const { ports, vm, notes } = context;
@@ -67,7 +71,8 @@ export const share: StepHandler<'share'> = async (context, { incarnation, disks 
   // From its beginning on nobody knows what the QEMU and the nodes have: what they had may be wanted again meanwhile.
   notes.shared = null;
   const target = qmpTarget(store, vm, incarnation);
-  // What was decided, and not what is made by now: nobody would take back the grant of a disk that the step does not name.
+  // What was decided, and not what is made by now: nobody would take back the grant of a disk that the step does not
+  // name.
   const named = new Set(disks.split(' '));
   const held = standing(store, heldSharedDisks(vm)).filter(({ disk, lun }) => named.has(`${disk}@${lun}`));
   const open = await qmp.sharedDisks(target);
@@ -81,8 +86,9 @@ export const share: StepHandler<'share'> = async (context, { incarnation, disks 
 };
 
 /**
- * What runs may have a shared disk that came since its start, which a list without it would cut. It may also not have it yet: then the fence
- * between is needed as in `share`. `held`: the shared disks that are granted; a disk that was made since they were named is not.
+ * What runs may have a shared disk that came since its start, which a list without it would cut. It may also not have
+ * it yet: then the fence between is needed as in `share`. `held`: the shared disks that are granted; a disk that was
+ * made since they were named is not.
  */
 async function grantAgain(
   context: StepContext,

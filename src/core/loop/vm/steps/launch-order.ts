@@ -1,4 +1,7 @@
-/** The order that a host's agent starts a QEMU by, made from records: the same records and credentials give the same order. */
+/**
+ * The order that a host's agent starts a QEMU by, made from records: the same records and credentials give the same
+ * order.
+ */
 import { assert } from '../../../../base/assert.ts';
 import { CodedError } from '../../../../base/errors.ts';
 import type { Generation } from '../../../../base/ids.ts';
@@ -19,7 +22,10 @@ import { type StepContext, type StepHandler, sharedDiskOf, standing } from './st
 
 type Launch = Parameters<StepHandler<'launch'>>[1];
 
-/** Makes the whole order. CodedError 'not-found' if a network is gone, 'unavailable' while a shared disk's record or secret is not known. */
+/**
+ * Makes the whole order. CodedError 'not-found' if a network is gone, 'unavailable' while a shared disk's record or
+ * secret is not known.
+ */
 export async function launchOrder(
   context: StepContext,
   { incarnation, incoming }: Launch,

@@ -21,7 +21,10 @@ import type { Acknowledgements, Credentials } from '../acknowledgements.ts';
 export interface CredentialIssuer {
   /** Its certificate: client of its disks, server of its QMP. */
   issue(vm: VmRecord['id'], generation: Generation): Promise<Credentials>;
-  /** The secret with which an account logs in at the targets. CodedError 'unavailable' while the cluster's key for it cannot be read. */
+  /**
+   * The secret with which an account logs in at the targets. CodedError 'unavailable' while the cluster's key for it
+   * cannot be read.
+   */
   targetSecret(account: string): Promise<string>;
 }
 
@@ -43,7 +46,10 @@ export interface StepContext {
   readonly notes: Acknowledgements;
 }
 
-/** Carries out one kind of step, and notes what was acknowledged. Rejects with CodedError; then the step is to be repeated. */
+/**
+ * Carries out one kind of step, and notes what was acknowledged. Rejects with CodedError; then the step is to be
+ * repeated.
+ */
 export type StepHandler<K extends StepName> = (context: StepContext, step: Extract<Step, { do: K }>) => Promise<void>;
 
 /** Deadlines of single orders, in ms. */
