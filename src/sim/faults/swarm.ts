@@ -147,7 +147,7 @@ export function drawSwarm(seed: number): Swarm {
   if (sharing.unit() < 0.3) deeds.set('share', sharing.pick([1_500, 4_000]));
   const cancelling = new SimRandom(seed).fork('cancel');
   if (cancelling.unit() < 0.4) deeds.set('cancel', cancelling.pick([800, 2_500, 6_000]));
-  const asking = new SimRandom(seed).fork('asking');
+  const asking = new SimRandom(seed).fork('ask');
   if (asking.unit() < 0.5) deeds.set('ask', asking.pick([500, 1_500, 4_000]));
   const imaging = new SimRandom(seed).fork('image');
   if (imaging.unit() < 0.4) deeds.set('image', imaging.pick([1_000, 2_500]));

@@ -467,6 +467,17 @@ test('a source that has just completed is asked again at once: no event tells wh
   assert.ok(copying.kind === 'wait' && copying.againInMs > 5);
 });
 
+test('M2 a source that has sent everything to a destination that has nothing is undone, whoever sent it, also where its guest is paused', () => {
+  const left = (ms: number, destination: Partial<IncarnationObservation>): string => {
+    const known = acknowledged({ ...SENT, standingSince: NOW - ms });
+    const seen = { 1: { qmp: answers('postmigrate', 2) }, 2: destination };
+    return brief(decide(situation(vmRecord(MIGRATING, { intent: 'suspended' }), seen, { acknowledged: known })));
+  };
+  // The destination may still load what was sent just now.
+  assert.deepEqual([left(9_900, qmp('inmigrate')), left(10_000, qmp('inmigrate'))], ['wait', '→ unwinding 2']);
+  assert.equal(left(60_000, qmp('paused')), '→ switching 2');
+});
+
 test('a guest that stands still for the end of its move for too long goes on where it is; one that its owner paused waits', () => {
   const standing = (ms: number, more: Partial<VmRecord> = {}): string => {
     const known = acknowledged({ ...SENT, standingSince: NOW - ms });

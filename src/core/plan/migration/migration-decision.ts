@@ -105,7 +105,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   const failure = failureOf(situation, phase);
   if (failure !== null) return unwind(vm, phase, failure, now);
   const hasLeft = left.kind === 'answers' && left.status === 'postmigrate';
-  if (hasLeft && ((!sent && hasNothing(situation, destination)) || !hasLeftFor(left, destination)))
+  if (hasLeft && (isLeftNowhere(situation, destination) || !hasLeftFor(left, destination)))
     return unwind(vm, phase, `what ${source.host} has sent is not on ${destination.host}.`, now);
   const paused = decidePause(situation, phase, from.verdict);
   if (paused !== null) return paused;
@@ -136,6 +136,19 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
 function standsTooLong({ vm, acknowledged, monotonicMs }: VmSituation): boolean {
   const { standingSince } = acknowledged;
   return vm.intent === 'running' && standingSince !== null && monotonicMs - standingSince >= STANDING_MS;
+}
+
+/**
+ * Returns true if a source that has sent everything sent it to nobody who is there. The destination may still load what
+ * this leader had sent; a leader since then has forgotten who sent it, and its order to send counts as done (found by
+ * the simulator).
+ */
+function isLeftNowhere(situation: VmSituation, destination: Incarnation): boolean {
+  const { acknowledged, monotonicMs } = situation;
+  if (!hasNothing(situation, destination)) return false;
+  const { standingSince } = acknowledged;
+  const mayLoad = standingSince === null || monotonicMs - standingSince < STANDING_MS;
+  return !acknowledged.sent.has(destination.generation) || !mayLoad;
 }
 
 /**
