@@ -14,6 +14,7 @@ import { parseHostName } from '../base/ids.ts';
 import { CALL, failOnce } from '../control/testing/api-cluster.ts';
 import { fill, powerOff, reserve, tell } from '../control/testing/arranged.ts';
 import type { EventRecord } from '../core/model/cluster.ts';
+import { until } from '../os/testing/until.ts';
 import { createAuthority } from '../pki/authority.ts';
 import { runGp } from './testing/run-gp.ts';
 import { testCluster } from './testing/test-cluster.ts';
@@ -77,11 +78,15 @@ test('-o prints the API’s resources as they are', async (t) => {
 test('show says why: the observations behind the verdict', async (t) => {
   const { gp } = await testCluster(t);
   await gp(words('vm create web1 --disk 1G'));
-  const { out } = await gp(words('vm show web1'));
+  // A storage node is asked once a second: until then its last report is from before the grant.
+  let out = '';
+  await until('the storage node reports the grant', async () => {
+    ({ out } = await gp(words('vm show web1')));
+    return /storage {2}s1 disk-[0-9a-f]{12}: admits generation 1/.test(out);
+  });
   assert.match(out, /^Because: +\S/m);
   assert.match(out, /agent {4}of h[123] alive, QEMU process present, [0-9.]+ s ago/);
   assert.match(out, /QMP {6}answers "running", [0-9.]+ s ago/);
-  assert.match(out, /storage {2}s1 disk-[0-9a-f]{12}: admits generation 1/);
 });
 
 test('every other noun', async (t) => {
@@ -329,19 +334,21 @@ test('cloud-init comes from files', async (t) => {
 
 test('waiting: not at all, too long, through a failure', async (t) => {
   const { gp, cluster } = await testCluster(t);
-  assert.match((await gp(words('vm create web1 --image tiny --no-wait'))).out, /^task-[0-9a-f]{12}\n$/);
-  const late = await gp(words('vm migrate web1 --timeout 10ms'));
-  assert.equal(late.code, 7);
-  assert.match(late.err, /It goes on\. `gp task wait task-[0-9a-f]+` waits for its end\. `gp task cancel task-/);
-  assert.equal(late.out, '');
-  assert.equal((await gp(words('vm create web2 --image tiny'))).code, 0);
+  const created = await gp(words('vm create web1 --image tiny --no-wait'));
+  assert.match(created.out, /^task-[0-9a-f]{12}\n$/);
+  assert.equal((await gp(['task', 'wait', created.out.trim()])).code, 0);
   // The destination's agent stands still as soon as it is to launch.
   cluster.sim.onCrashPoint = (_process, _workflow, step) => {
     if (step === 'launch') for (const { agentProcess } of cluster.sim.hosts.values()) agentProcess?.pause();
   };
-  const failed = await gp(words('vm migrate web2'));
+  const late = await gp(words('vm migrate web1 --timeout 10ms'));
+  assert.equal(late.code, 7);
+  assert.match(late.err, /It goes on\. `gp task wait task-[0-9a-f]+` waits for its end\. `gp task cancel task-/);
+  assert.equal(late.out, '');
+  const [task] = /task-[0-9a-f]{12}/.exec(late.err) ?? [];
+  const failed = await gp(['task', 'wait', present(task, 'the task that goes on')]);
   assert.equal(failed.code, 1);
-  assert.match(failed.err, /vm\.migrate of web2 failed: /);
+  assert.match(failed.err, /vm\.migrate of web1 failed: /);
 });
 
 test('a migration that is under way is cancelled, and so is a task by its id', async (t) => {

@@ -209,8 +209,8 @@ test('what cannot be read as a request is bad input, too large or not found', as
 
 test('query values are typed by their schema: lists, numbers', async (t) => {
   const { ask } = await setUp(t);
-  await ask('POST /v1/vms', { name: 'a', image: 'tiny', labels: { tier: 'web', zone: 'x' } });
-  await ask('POST /v1/vms', { name: 'b', image: 'tiny', labels: { tier: 'web' } });
+  await ask('POST /v1/vms', { name: 'a', image: 'tiny', start: false, labels: { tier: 'web', zone: 'x' } });
+  await ask('POST /v1/vms', { name: 'b', image: 'tiny', start: false, labels: { tier: 'web' } });
   const names = async (query: string) =>
     ((await ask(`GET /v1/vms?${query}`)).json as unknown as Page<{ name: string }>).items.map((vm) => vm.name);
   assert.deepEqual(await names('label=tier=web'), ['a', 'b']);
@@ -221,7 +221,8 @@ test('query values are typed by their schema: lists, numbers', async (t) => {
     assertProblem(await ask(`GET /v1/vms?${key}=1`), 'bad-input');
     assert.deepEqual(await names(`label=${key}`), [], key);
   }
-  assert.deepEqual(await names('verdict=stopped'), []);
+  assert.deepEqual(await names('verdict=stopped'), ['a', 'b']);
+  assert.deepEqual(await names('verdict=running'), []);
   assert.deepEqual(await names('label=toString'), []);
 });
 
@@ -568,7 +569,7 @@ test('every operation with a path parameter names a known one', () => {
     for (const name of parametersOf(operation.path))
       assert.match(
         name,
-        /^(vm|host|node|network|mac|image|disk|sharedDisk|sharedDiskName|guestCluster|task|token|sha256)$/,
+        /^(vm|host|node|network|mac|image|disk|sharedDisk|sharedDiskName|guestCluster|drain|task|token|sha256)$/,
         id,
       );
   }

@@ -100,7 +100,7 @@ test('what was killed on purpose stays dead until it is healed; what died otherw
 test('stories notice mistakes', async () => {
   for (const [story, bug] of [
     ['03-host-killed', 'skip-the-fence'],
-    ['01-live-migration', 'believe-the-destination'],
+    ['01-live-migration', 'fence-after-start'],
     ['03-host-killed', 'lost-by-one-heartbeat'],
     ['08-leader-frozen', 'no-election-key'],
     ['09c-crash-while-migrating', 'commit-after-cont'],
