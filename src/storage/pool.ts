@@ -100,13 +100,12 @@ export class Pool {
   static async open(options: PoolOptions): Promise<Pool> {
     const pool = new Pool(options);
     await removeForeign(pool.#path('tmp'));
-    // Others may pass through (each daemon reaches its own disk and the shared images) but not list.
-    for (const name of ['', 'disks', 'artifacts']) {
+    // Others may pass through (each daemon reaches its own disk and the shared images, and tools that look at an upload
+    // run as another user) but not list; names in `tmp` cannot be guessed. A umask must not take that away.
+    for (const name of ['', 'disks', 'artifacts', 'tmp']) {
       await mkdir(pool.#path(name), { recursive: true, mode: 0o711 });
       await chmod(pool.#path(name), 0o711);
     }
-    // Tools that look at an upload run as another user, who may pass through as well; names there cannot be guessed.
-    await mkdir(pool.#path('tmp'), { mode: 0o711 });
     pool.#largestFileBytes = await largestFile(pool.#path('tmp', 'largest'));
     return pool;
   }

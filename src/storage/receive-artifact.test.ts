@@ -55,6 +55,14 @@ test('an upload that holds more than it said, or does not fit, leaves nothing', 
   assert.deepEqual([...(await readdir(join(directory, 'artifacts'))), ...(await readdir(join(directory, 'tmp')))], []);
 });
 
+test('whatever the umask is, the tools of another user may pass through the directories of a pool', async (t) => {
+  const umask = process.umask(0o077);
+  t.after(() => process.umask(umask));
+  const { directory } = await smallPool(t);
+  for (const name of ['disks', 'artifacts', 'tmp'])
+    assert.equal((await stat(join(directory, name))).mode & 0o777, 0o711, name);
+});
+
 test('a pool reports the largest file that its file system has', async (t) => {
   const { pool, directory } = await smallPool(t);
   const { largestFileBytes } = await pool.space();
