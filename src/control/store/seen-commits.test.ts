@@ -60,7 +60,18 @@ test('what the watch shows is of people, what a listing shows may sum up anythin
 
 test('a value that cannot be read, and keys that are of no object, are no change', async () => {
   const spoiled = changed(null, { isReadable: false });
-  assert.deepEqual(await told(false, [spoiled, changed(vm)], [changed('x' as never, { key: '/gp/vm-name/x' })]), [
-    { by: 'people', changes: [change] },
-  ]);
+  assert.deepEqual(await told(false, [spoiled], [changed('x' as never, { key: '/gp/vm-name/x' })]), []);
+});
+
+test('whoever mends a value that could not be read may put back a record of any age: it is of nobody known', async () => {
+  const commits = await told(
+    false,
+    [changed(null, { isReadable: false })],
+    [changed(vm)],
+    [changed({ ...vm, name: 'b' })],
+  );
+  assert.deepEqual(
+    commits.map(({ by }) => by),
+    ['unknown', 'people'],
+  );
 });

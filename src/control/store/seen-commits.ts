@@ -22,6 +22,8 @@ export class SeenCommits {
   readonly #term: Term;
   readonly #flights = new Set<Flight>();
   readonly #listeners: ((commit: SeenCommit) => void)[] = [];
+  /** Keys whose values cannot be read: whoever mends one may put back a record of any age. */
+  readonly #unreadable = new Set<string>();
 
   constructor(term: Term) {
     this.#term = term;
@@ -55,7 +57,12 @@ export class SeenCommits {
     };
     for (const { key, value, isReadable, isOneTransaction } of changes) {
       const object = objectOf(key);
-      if (object === null || !isReadable) continue;
+      if (object === null) continue;
+      if (!isReadable) {
+        this.#unreadable.add(key);
+        continue;
+      }
+      const isMended = this.#unreadable.delete(key);
       const flights = [...this.#flights].filter(({ texts }) => texts.has(key));
       const text = flights.length === 0 || value === null ? null : JSON.stringify(value);
       const own = flights.find(({ texts }) => texts.get(key) === text);
@@ -65,7 +72,7 @@ export class SeenCommits {
         own.isTold = true;
         continue;
       }
-      const whose = isOneTransaction && flights.length === 0 ? 'people' : 'unknown';
+      const whose = isOneTransaction && flights.length === 0 && !isMended ? 'people' : 'unknown';
       if (whose !== by) flush();
       by = whose;
       others.push({ ...object, value } as Change);
