@@ -230,7 +230,12 @@ export const OPERATIONS = {
     answer: views.HostSchema,
     errors: ['not-found', 'conflict'],
   }),
-  listDrains: operation('GET /v1/drains', 'maintenance', 'List drains', all(views.DrainSchema)),
+  listDrains: operation(
+    'GET /v1/drains',
+    'maintenance',
+    'List drains, without their moves',
+    all(views.DrainSummarySchema),
+  ),
   getDrain: operation('GET /v1/drains/{drain}', 'maintenance', 'Show a drain', {
     answer: views.DrainSchema,
     errors: ['not-found'],

@@ -594,18 +594,29 @@ export type DrainPlan = View<typeof DrainPlanSchema>;
 
 const DRAIN_STATES = ['running', 'paused', 'cancelling', 'drained', 'cancelled'] as const;
 
+const drainFields = {
+  id: text,
+  revision,
+  hosts: Type.Array(text),
+  state: oneOf(DRAIN_STATES),
+  who: Type.String({ description: 'name of the token that asked for it' }),
+  reason: nullable(text),
+  change: nullable(text),
+  parallel: Type.Integer(),
+  task: Type.String({ description: 'id of the task that ends with the drain' }),
+  stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
+  moved: Type.Integer({ description: 'moves that were made' }),
+  planned: Type.Integer({ description: 'moves that were made, are to be made, or are needed no more' }),
+  createdAt: time,
+  endedAt: nullable(time),
+};
+
+export const DrainSummarySchema = Type.Object(drainFields, { ...strict, title: 'DrainSummary' });
+export type DrainSummary = View<typeof DrainSummarySchema>;
+
 export const DrainSchema = Type.Object(
   {
-    id: text,
-    revision,
-    hosts: Type.Array(text),
-    state: oneOf(DRAIN_STATES),
-    who: Type.String({ description: 'name of the token that asked for it' }),
-    reason: nullable(text),
-    change: nullable(text),
-    parallel: Type.Integer(),
-    task: Type.String({ description: 'id of the task that ends with the drain' }),
-    stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
+    ...drainFields,
     moves: Type.Array(
       Type.Object(
         {
@@ -622,8 +633,6 @@ export const DrainSchema = Type.Object(
     deviations: Type.Array(Type.Object({ at: time, what: text }, strict), {
       description: 'what went otherwise than foretold, oldest first',
     }),
-    createdAt: time,
-    endedAt: nullable(time),
   },
   { ...strict, title: 'Drain' },
 );

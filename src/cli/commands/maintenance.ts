@@ -1,6 +1,6 @@
 /** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
 import { type Command, Option } from 'commander';
-import type { Drain, DrainPlan } from '../../api/views.ts';
+import type { Drain, DrainPlan, DrainSummary } from '../../api/views.ts';
 import type { Io } from '../io.ts';
 import { type Presentation, present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
@@ -20,13 +20,13 @@ interface DrainOptions {
   readonly timeout: number;
 }
 
-const DRAIN_TABLE: Presentation<Drain> = {
+const DRAIN_TABLE: Presentation<DrainSummary> = {
   header: ['ID', 'HOSTS', 'STATE', 'MOVED', 'WHO', 'CHANGE', 'AGE'],
   row: (drain) => [
     drain.id,
     drain.hosts.join(', '),
     drain.stuck === null ? drain.state : `${drain.state}, stuck`,
-    `${drain.moves.filter(({ state }) => state === 'moved').length} of ${drain.moves.length}`,
+    `${drain.moved} of ${drain.planned}`,
     drain.who,
     drain.change ?? '-',
     formatAge(Date.now() - Date.parse(drain.createdAt)),

@@ -128,7 +128,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List drains */
+        /** List drains, without their moves */
         get: operations["listDrains"];
         put?: never;
         post?: never;
@@ -1221,6 +1221,8 @@ export interface components {
             endedAt: string | null;
             hosts: string[];
             id: string;
+            /** @description moves that were made */
+            moved: number;
             moves: {
                 /** @description moves that must have ended before this one begins */
                 after: number[];
@@ -1244,6 +1246,8 @@ export interface components {
                 why: "evacuate" | "make-room" | "by-way";
             }[];
             parallel: number;
+            /** @description moves that were made, are to be made, or are needed no more */
+            planned: number;
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
@@ -1262,10 +1266,6 @@ export interface components {
             parallel?: number;
             /** @description why, for whoever looks at the host */
             reason?: string;
-        };
-        DrainPage: {
-            items: components["schemas"]["Drain"][];
-            next: string | null;
         };
         /** @description what a drain would do now; the plan was proven by a second program */
         DrainPlan: {
@@ -1290,6 +1290,33 @@ export interface components {
                 /** @enum {unknown} */
                 why: "evacuate" | "make-room" | "by-way";
             }[];
+        };
+        DrainSummary: {
+            change: string | null;
+            /** @description RFC 3339 time in UTC with milliseconds */
+            createdAt: string;
+            endedAt: string | null;
+            hosts: string[];
+            id: string;
+            /** @description moves that were made */
+            moved: number;
+            parallel: number;
+            /** @description moves that were made, are to be made, or are needed no more */
+            planned: number;
+            reason: string | null;
+            /** @description revision of the object in the store; send it back as If-Match */
+            revision: string;
+            /** @enum {unknown} */
+            state: "running" | "paused" | "cancelling" | "drained" | "cancelled";
+            stuck: string | null;
+            /** @description id of the task that ends with the drain */
+            task: string;
+            /** @description name of the token that asked for it */
+            who: string;
+        };
+        DrainSummaryPage: {
+            items: components["schemas"]["DrainSummary"][];
+            next: string | null;
         };
         Event: {
             /** @description RFC 3339 time in UTC with milliseconds */
@@ -2697,13 +2724,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List drains */
+            /** @description List drains, without their moves */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DrainPage"];
+                    "application/json": components["schemas"]["DrainSummaryPage"];
                 };
             };
             /** @description bad-input */

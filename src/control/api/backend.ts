@@ -49,6 +49,7 @@ import type {
   Disk,
   Drain,
   DrainPlan,
+  DrainSummary,
   Event,
   GuestCluster,
   Health,
@@ -203,7 +204,7 @@ export interface Backend extends GuestClusterBackend {
   planHostDrain(host: string, request: DrainHost, call: Call): Promise<DrainPlan>;
   drainHost(host: string, request: DrainHost, call: Call): Promise<Drain>;
   undrainHost(host: string, call: Call): Promise<Host>;
-  listDrains(query: PageQuery, call: Call): Promise<Page<Drain>>;
+  listDrains(query: PageQuery, call: Call): Promise<Page<DrainSummary>>;
   getDrain(id: string, call: Call): Promise<Drain>;
   pauseDrain(id: string, call: Call): Promise<Drain>;
   resumeDrain(id: string, call: Call): Promise<Drain>;

@@ -1,6 +1,6 @@
 /** Drains through the API: a drain is recorded when its promise resolves; the leader's loop carries it out. */
 import type { DrainHost } from '../../api/requests.ts';
-import type { Drain, DrainPlan } from '../../api/views.ts';
+import type { Drain, DrainPlan, DrainSummary } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { DrainMove, DrainRecord } from '../../core/model/drain.ts';
@@ -60,8 +60,8 @@ export class Drains {
     return drainView(findDrain({ records: snapshotOf(this.#context.store) }, id));
   }
 
-  list(query: PageQuery, signal: AbortSignal): Promise<Page<Drain>> {
-    return pageOfTable(this.#context.store.drains, query, { signal, view: drainView });
+  list(query: PageQuery, signal: AbortSignal): Promise<Page<DrainSummary>> {
+    return pageOfTable(this.#context.store.drains, query, { signal, view: summaryOf });
   }
 
   #observed(): Observed {
@@ -77,14 +77,26 @@ export class Drains {
   }
 }
 
-/** A drain as the API shows it. */
-function drainView({ value, revision }: Entry<DrainRecord>): Drain {
-  const { taskId, moves, deviations, createdAt, endedAt, ...rest } = value;
+/** A drain without its moves: a list of drains must not be as long as all their moves. */
+function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
+  const { id, hosts, state, who, reason, change: number, parallel, taskId, stuck, moves, createdAt, endedAt } = value;
   return {
-    ...rest,
-    hosts: [...rest.hosts],
+    ...{ id, state, who, reason, change: number, parallel, stuck },
+    hosts: [...hosts],
     revision: String(revision),
     task: taskId,
+    moved: moves.filter((move) => move.state === 'moved').length,
+    planned: moves.length,
+    createdAt: time(createdAt),
+    endedAt: timeOrNull(endedAt),
+  };
+}
+
+/** A drain as the API shows it. */
+function drainView(entry: Entry<DrainRecord>): Drain {
+  const { moves, deviations } = entry.value;
+  return {
+    ...summaryOf(entry),
     moves: moves.map((move) => ({
       ...moveView(move),
       state: move.state,
@@ -94,8 +106,6 @@ function drainView({ value, revision }: Entry<DrainRecord>): Drain {
       note: move.note,
     })),
     deviations: deviations.map(({ at, what }) => ({ at: time(at), what })),
-    createdAt: time(createdAt),
-    endedAt: timeOrNull(endedAt),
   };
 }
 

@@ -20,7 +20,15 @@ function setUp(records: Partial<Record<keyof Snapshot, unknown>>, refuses = 0) {
     clock,
     log: { info: () => undefined, warn: (text) => void said.push(text) },
     store: {
-      snapshot: { events: none, tasks: none, networks: none, vms: none, completeRevision: 9, ...records } as Snapshot,
+      snapshot: {
+        events: none,
+        tasks: none,
+        drains: none,
+        networks: none,
+        vms: none,
+        completeRevision: 9,
+        ...records,
+      } as Snapshot,
       leads: () => true,
       commit: async ({ changes }) => {
         if (failures-- > 0) throw new Error('etcd is away');
@@ -47,6 +55,18 @@ test('the newest events and ended tasks are kept, and every task that runs; each
     ],
   );
   assert.equal(commits.length, 1);
+  house.stop();
+});
+
+test('the newest drains that are over are kept, and every other one', async () => {
+  const drains = entries(115, (n) => ({ state: n < 3 ? 'paused' : n % 2 === 0 ? 'drained' : 'cancelled' }));
+  const { clock, commits, house } = setUp({ drains });
+  await clock.run(EVERY_MS + 1_000);
+  assert.deepEqual(
+    commits.flat().map(({ id }) => id),
+    Array.from({ length: 10 }, (_, n) => `x${n + 3}`),
+  );
+  await clock.run(EVERY_MS);
   house.stop();
 });
 

@@ -1,11 +1,12 @@
 /**
- * Decides what a leader deletes because nobody needs it any more: old events, tasks that ended long ago, addresses that
- * no card has. Pure.
+ * Decides what a leader deletes because nobody needs it any more: old events, tasks and drains that ended long ago,
+ * addresses that no card has. Pure.
  *
- * Guarantees: a task that runs stays, and so does the newest of everything; a step is bounded, whatever has piled up.
+ * Guarantees: a task that runs and a drain that is not over stay, and so does the newest of everything; a step is bounded, whatever has piled up.
  */
 import type { VmId } from '../../../base/ids.ts';
 import type { NetworkRecord } from '../../model/cluster.ts';
+import { isDrainOver } from '../../model/drain.ts';
 import type { Change, Entry, Snapshot } from '../../ports/store.ts';
 import { withoutUnused } from '../../request/vm-changes.ts';
 
@@ -14,17 +15,30 @@ export interface Kept {
   readonly events: number;
   /** Tasks that ended. */
   readonly tasks: number;
+  /** Drains that ended: the record of a large one is some hundred KB. */
+  readonly drains: number;
 }
 
-export const KEPT: Kept = { events: 5_000, tasks: 1_000 };
+export const KEPT: Kept = { events: 5_000, tasks: 1_000, drains: 100 };
 /** Deletions in one transaction; etcd takes 128 operations. */
 const DELETIONS_AT_ONCE = 50;
+const DRAINS_AT_ONCE = 10;
 
-/** Returns the deletions of the oldest events, and of the tasks that ended first, beyond what is kept. */
-export function outdated({ events, tasks }: Pick<Snapshot, 'events' | 'tasks'>, kept: Kept): readonly Change[] {
+/** Returns the deletions of the oldest events, and of the tasks and drains that ended first, beyond what is kept. */
+export function outdated(
+  { events, tasks, drains }: Pick<Snapshot, 'events' | 'tasks' | 'drains'>,
+  kept: Kept,
+): readonly Change[] {
   const old = oldest([...events], kept.events).map(([id]): Change => ({ kind: 'event', id, value: null }));
   const ended = [...tasks].filter(([, { value }]) => value.state !== 'running');
-  return [...old, ...oldest(ended, kept.tasks).map(([id]): Change => ({ kind: 'task', id, value: null }))];
+  const over = [...drains].filter(([, { value }]) => isDrainOver(value));
+  return [
+    ...old,
+    ...oldest(ended, kept.tasks).map(([id]): Change => ({ kind: 'task', id, value: null })),
+    ...oldest(over, kept.drains)
+      .slice(0, DRAINS_AT_ONCE)
+      .map(([id]): Change => ({ kind: 'drain', id, value: null })),
+  ];
 }
 
 function oldest<K, V>(entries: [K, Entry<V>][], kept: number): readonly [K, Entry<V>][] {
