@@ -31,7 +31,7 @@ const MOVE_OVERHEAD_MS = 1_500;
 
 /** What a snapshot is made of. */
 export interface EstateSource {
-  readonly snapshot: Pick<Snapshot, 'hosts' | 'vms' | 'disks' | 'guestClusters' | 'disksOf'>;
+  readonly snapshot: Pick<Snapshot, 'hosts' | 'vms' | 'guestClusters'>;
   readonly index: ClusterIndex;
   readonly seeHost: (host: HostName) => HostObservation;
 }
@@ -46,7 +46,7 @@ export interface EstateView {
 /** Makes the whole snapshot: some tens of ms for 20,000 VMs. */
 export function estateOf(source: EstateSource, view: EstateView): Estate {
   const { snapshot, index } = source;
-  const vms = [...snapshot.vms.values()].flatMap(({ value }) => estateVm(value, source) ?? []);
+  const vms = [...snapshot.vms.values()].flatMap(({ value }) => knownVm(value) ?? []);
   return {
     hosts: [...snapshot.hosts.values()].map(({ value }) => estateHost(value, source, view)),
     vms,
@@ -87,13 +87,23 @@ function estateHost(host: HostRecord, { index, seeHost }: EstateSource, { drain 
   };
 }
 
+/** Records never change: what follows from one alone is made once. */
+const KNOWN = new WeakMap<VmRecord, { readonly vm: EstateVm | null }>();
+
+function knownVm(record: VmRecord): EstateVm | null {
+  const known = KNOWN.get(record);
+  if (known !== undefined) return known.vm;
+  const vm = estateVm(record);
+  KNOWN.set(record, { vm });
+  return vm;
+}
+
 /** A VM as plans see it; null: it has no host, and needs none. */
-function estateVm(vm: VmRecord, { snapshot, index }: EstateSource): EstateVm | null {
+function estateVm(vm: VmRecord): EstateVm | null {
   const { id, name, spec, phase } = vm;
   const [first, second] = expectedIncarnations(phase);
   if (first === undefined) return null;
   const isGoingBack = phase.kind === 'unwinding';
-  const shared = index.sharedDisksOf(vm).map(({ node }) => node);
   return {
     id,
     name,
@@ -104,7 +114,8 @@ function estateVm(vm: VmRecord, { snapshot, index }: EstateSource): EstateVm | n
     vcpus: spec.vcpus,
     cpuModel: spec.cpuModel,
     networks: spec.nics.map(({ network }) => network),
-    storage: [...new Set([...snapshot.disksOf(id).map(({ node }) => node), ...shared])],
+    // Every host reaches every storage node, as far as the cluster knows (withoutStorage).
+    storage: [],
     tie: null,
     // A plan may name a VM that starts or stops now: its move waits for it, or is dropped.
     unsettled: null,
