@@ -1,5 +1,5 @@
 /**
- * Who could be where when some hosts are empty, as a mixed-integer program for HiGHS: written anew from
+ * States as a mixed-integer program for HiGHS which VM could be on which host while some hosts are empty: written anew from
  * docs/specs/maintenance-plan.md, with no code of the planner. It knows of no order of moves: an assignment may exist
  * that no moves lead to.
  */

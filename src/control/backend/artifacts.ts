@@ -24,7 +24,7 @@ const TRANSFER_MS_MAX = 3_600_000;
 const SEED_MS = 10_000;
 const QCOW2_MAGIC = Buffer.from('QFI\xfb', 'latin1');
 
-/** Of one control node; it serves while that node leads, and refuses otherwise ('unavailable'). */
+/** The image files of one control node. Each call is refused with 'unavailable' while that node does not lead. */
 export class Artifacts {
   readonly #context: BackendContext;
 

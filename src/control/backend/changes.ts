@@ -109,7 +109,8 @@ interface Queue {
 }
 
 /**
- * Of changes computed at the same time from the same free ports and addresses, all but one would be refused by etcd.
+ * Changes take their turn: etcd would refuse all but one of those that were computed at the same time from the same
+ * free ports and addresses.
  */
 const queues = new WeakMap<ClusterStore, Queue>();
 const WAITING_MAX = 500;

@@ -1,5 +1,5 @@
 /**
- * Who made which change, as far as a leader can tell: its own commits whole, and what others wrote.
+ * Tells a leader who made each change, as far as it can know: its own commits as a whole, and what others wrote.
  *
  * Guarantees: every change is told once, in order; a commit of this leader is told as one, at its first trace (the
  * watch often shows it before etcd's answer comes); what may sum up several commits is told as `unknown`.

@@ -420,7 +420,7 @@ const LEFT = { kind: 'left', sentTo: parseGeneration(2), pausedMs: 40 } as const
 test('what both ends tell of a complete migration is committed upon at once; after the fence the source is asked all the same', async () => {
   for (const isContinued of [false, true]) {
     const { world, stop, tell, source, destination, later, until, phase } = await migratingWorld();
-    // Of the two only the destination is asked beside the fence, which is over at once here: it is asked anew after
+    // Only the destination is asked beside the fence, which is over at once here: the destination is asked anew after
     // that.
     world.answer = ({ generation }) => {
       if (generation === 2) return later(1, 'paused');

@@ -60,24 +60,25 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   const tired = waiting.find(({ failures }) => failures >= FAILURES_MAX);
   if (tired !== undefined && moving.length === 0)
     return { do: 'replan', why: `${tired.name} could not be moved to ${tired.to}.` };
-  return begin(situation, waiting, moving);
+  return begin(situation, moving);
 }
 
 /**
- * Whether a move may begin, as far as the plan itself says: all that it waits for has ended, and both hosts have a free
- * place.
+ * The waiting moves that may begin, as far as the plan itself says: all that they wait for has ended, and both hosts
+ * have a free place.
  */
-function isReady(drain: DrainRecord, move: DrainMove): boolean {
-  const byId = new Map(drain.moves.map((each) => [each.id, each]));
-  const hasEnded = move.after.every((id) => {
-    const state = byId.get(id)?.state;
-    return state === undefined || state === 'moved' || state === 'gone';
-  });
-  const ends = [move.from, move.to];
-  const beside = drain.moves.filter(
-    ({ state, from, to }) => state === 'moving' && (ends.includes(from) || ends.includes(to)),
+function readyMoves({ moves, parallel }: DrainRecord): readonly DrainMove[] {
+  const open = new Set<number>();
+  const busy = new Map<HostName, number>();
+  for (const { id, state, from, to } of moves) {
+    if (state === 'waiting' || state === 'moving') open.add(id);
+    if (state === 'moving') for (const host of [from, to]) busy.set(host, (busy.get(host) ?? 0) + 1);
+  }
+  const isFree = (host: HostName): boolean => (busy.get(host) ?? 0) < parallel;
+  return moves.filter(
+    ({ state, after, from, to }) =>
+      state === 'waiting' && isFree(from) && isFree(to) && !after.some((id) => open.has(id)),
   );
-  return hasEnded && beside.length < drain.parallel;
 }
 
 /** A drain with one more deviation. */
@@ -86,10 +87,10 @@ export function withDeviation(drain: DrainRecord, at: number, what: string): Dra
   return { ...drain, deviations: [...drain.deviations, { at, what }].slice(-DEVIATIONS_MAX) };
 }
 
-function begin(situation: DrainSituation, waiting: readonly DrainMove[], moving: readonly DrainMove[]): DrainStep {
+function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainStep {
   const { drain, index, obstacle, findings } = situation;
   const whys: string[] = [];
-  for (const move of waiting.filter((each) => isReady(drain, each))) {
+  for (const move of readyMoves(drain)) {
     const vm = index.vm(move.vm);
     if (vm === null) continue;
     const why =

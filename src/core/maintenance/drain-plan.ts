@@ -6,17 +6,10 @@ import type { MaintenancePlan, PlannedMove } from './plan.ts';
 /** The moves of a plan that nothing has been done of. `firstId`: the number of the first. */
 export function movesOfPlan(plan: MaintenancePlan, firstId: number): readonly DrainMove[] {
   return plan.waves.flatMap(({ moves }) =>
-    moves.map(({ id, vm, name, from, to, after, why, memoryMib, durationMs, pauseMs, converges }) => ({
-      id: firstId + id,
-      vm,
-      name,
-      from,
-      to,
-      after: after.map((each) => firstId + each),
-      why,
-      memoryMib,
-      durationMs,
-      pauseMs,
+    moves.map(({ startsAtMs: _, converges, ...move }) => ({
+      ...move,
+      id: firstId + move.id,
+      after: move.after.map((each) => firstId + each),
       state: 'waiting',
       taskId: null,
       startedAt: null,

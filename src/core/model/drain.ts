@@ -9,6 +9,7 @@
  *     drained
  */
 import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { PlannedMove } from '../maintenance/plan.ts';
 
 /** `drained`: the hosts are empty. `cancelled`: somebody ended the drain; what had moved stays where it is. */
 export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'cancelled';
@@ -16,20 +17,8 @@ export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'canc
 /** `gone`: the VM left the host without this move (stopped, deleted, moved by others, restarted elsewhere). */
 export type DrainMoveState = 'waiting' | 'moving' | 'moved' | 'gone';
 
-export interface DrainMove {
-  /** From 0; later plans of the same drain go on counting. */
-  readonly id: number;
-  readonly vm: VmId;
-  readonly name: string;
-  readonly from: HostName;
-  readonly to: HostName;
-  /** Moves that must have ended before this one begins. */
-  readonly after: readonly number[];
-  readonly why: 'evacuate' | 'make-room' | 'by-way';
-  readonly memoryMib: number;
-  /** Foretold. */
-  readonly durationMs: number;
-  readonly pauseMs: number;
+/** A move of the plan, and what became of it. Moves of later plans of the same drain go on counting. */
+export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'> {
   readonly state: DrainMoveState;
   /** The migration's task, once the move has begun. */
   readonly taskId: TaskId | null;

@@ -13,7 +13,7 @@ const UPLOADS_MAX = 256;
 
 /** A file that was uploaded. */
 export interface Uploaded extends NamedFile {
-  /** Who kept it when it was uploaded. */
+  /** The storage nodes that kept the file when it was uploaded. */
   readonly nodes: readonly StorageName[];
 }
 

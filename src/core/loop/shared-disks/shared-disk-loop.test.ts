@@ -395,7 +395,7 @@ test('GC6 sharing: unplug, fence below on every node, grant the exact list, plug
     ],
   );
   assert.deepEqual(notes.shared, { generation: 2, disks: 'disk-0000000000a2@5' });
-  // One that was begun for another list is no settled one, though what was there before is wanted again (found by the
+  // A change that was begun for another list is not settled, even if the earlier list is wanted again (found by the
   // simulator, seed 108452).
   const missing = { ...vm, spec: { ...vm.spec, sharedDisks: [{ disk: 'disk-0000000000a3' as DiskId, lun: 6 }] } };
   await assert.rejects(executor.perform(missing, { ...step, disks: 'y' }, notes));

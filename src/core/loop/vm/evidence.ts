@@ -205,7 +205,7 @@ export class Evidence {
     const expected = after === null ? [] : generationsOf(after.phase);
     const gone = generationsOf(before.phase).filter((generation) => !expected.includes(generation));
     for (const generation of gone) this.#forget(generation);
-    // Of a generation that this very transaction made there is no process yet to be asked.
+    // A generation that this very transaction made has no process yet that could be asked.
     for (const generation of expected.filter((each) => each > before.generation)) {
       this.#of(generation).answer = { seen: { kind: 'unknown' }, at };
       acknowledged.neverContinued.set(generation, null);
