@@ -45,6 +45,10 @@ export const Name = Type.String({
   pattern: NAME_PATTERN,
   description: '1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit',
 });
+export const Rack = Type.String({
+  pattern: NAME_PATTERN,
+  description: 'name of a rack; its hosts may fail together. A host of none is a rack of its own',
+});
 export const Sha256Hex = Type.String({ pattern: SHA256_PATTERN, description: 'SHA-256 in lower-case hexadecimal' });
 export const MacAddress = Type.String({
   pattern: MAC_PATTERN,

@@ -203,7 +203,7 @@ export const OPERATIONS = {
     answer: views.HostSchema,
     errors: ['not-found'],
   }),
-  patchHost: operation('PATCH /v1/hosts/{host}', 'hosts', 'Cordon or uncordon a host', {
+  patchHost: operation('PATCH /v1/hosts/{host}', 'hosts', 'Cordon or uncordon a host, say in which rack it is', {
     body: requests.PatchHostSchema,
     ifMatch: true,
     answer: views.HostSchema,

@@ -12,8 +12,10 @@ import {
   MemoryBytes,
   NAME_PATTERN,
   Name,
+  nullable,
   oneOf,
   PatienceMs,
+  Rack,
   RestartPolicySchema,
   Sha256Hex,
   strict,
@@ -143,7 +145,13 @@ export const MigrateVmSchema = Type.Object(
 );
 export type MigrateVm = View<typeof MigrateVmSchema>;
 
-export const PatchHostSchema = Type.Object({ cordoned: Type.Boolean() }, { ...strict, title: 'PatchHost' });
+export const PatchHostSchema = Type.Object(
+  {
+    cordoned: Type.Optional(Type.Boolean({ description: 'whether no VM is placed here' })),
+    rack: Type.Optional(nullable(Rack)),
+  },
+  { ...strict, title: 'PatchHost', minProperties: 1 },
+);
 export type PatchHost = View<typeof PatchHostSchema>;
 
 export const DeleteHostQuerySchema = Type.Object(
@@ -384,7 +392,12 @@ export const VmLogQuerySchema = Type.Object(
 export type VmLogQuery = View<typeof VmLogQuerySchema>;
 
 export const HostQuerySchema = Type.Object(
-  { ...page, agent: Type.Optional(oneOf(AGENT_STATES)), cordoned: Type.Optional(Type.Boolean()) },
+  {
+    ...page,
+    agent: Type.Optional(oneOf(AGENT_STATES)),
+    cordoned: Type.Optional(Type.Boolean()),
+    rack: Type.Optional(Rack),
+  },
   strict,
 );
 export type HostQuery = View<typeof HostQuerySchema>;

@@ -1,7 +1,7 @@
 /** What the API answers with. Each schema that has a `title` is a component of the OpenAPI document. */
 import { Type } from 'typebox';
 import type { ObjectKind } from '../core/model/keys.ts';
-import { FirmwareSchema, nullable, oneOf, RestartPolicySchema, strict, type View } from './common.ts';
+import { FirmwareSchema, nullable, oneOf, Rack, RestartPolicySchema, strict, type View } from './common.ts';
 
 const text = Type.String();
 const bytes = Type.Integer({ minimum: 0 });
@@ -201,6 +201,7 @@ export const HostSchema = Type.Object(
     agentAgeMs: ageMs,
     drainable: Type.Boolean({ description: 'all its VMs could be migrated away now' }),
     drainBlockers: Type.Array(Type.String(), { description: 'why it is not drainable' }),
+    rack: nullable(Rack),
     cordoned: Type.Boolean({ description: 'no VM is placed here' }),
     maintenance: nullable(
       Type.Object(

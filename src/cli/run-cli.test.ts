@@ -93,7 +93,7 @@ test('every other noun', async (t) => {
   const { gp, cluster } = await testCluster(t, { storageNodes: 3 });
   assert.match((await gp(words('host show h1'))).out, /^Drainable: +yes$/m);
   assert.equal((await gp(words('host cordon h1'))).out, 'h1 cordoned\n');
-  assert.match((await gp(words('host list'))).out, /^h1 +alive +yes +cordoned/m);
+  assert.match((await gp(words('host list'))).out, /^h1 +- +alive +yes +cordoned/m);
   assert.equal((await gp(words('host uncordon h1'))).out, 'h1 uncordoned\n');
   assert.equal((await gp(words('network create net2 --cidr 10.30.0.0/24 --dhcp --nat'))).code, 0);
   assert.match((await gp(words('network list'))).out, /^net2 +[0-9]+ +10\.30\.0\.0\/24 +10\.30\.0\.1 +yes +yes/m);
@@ -656,6 +656,19 @@ test('a console that somebody holds is refused, and taken over where that is ask
   };
   await gp(words('vm console web1 --take-over'), { stdin: new PassThrough(), signal: ctrlC.signal, onOut });
   assert.match(Buffer.concat((await told) as Buffer[]).toString(), /took this console over/);
+});
+
+test('a host is put into a rack and found by it', async (t) => {
+  const { gp, backend } = await testCluster(t);
+  await gp(words('host set h2 --rack r1'));
+  assert.equal((await gp(words('host list -o name --rack r1'))).out, 'h2\n');
+  assert.match((await gp(words('host show h2'))).out, /^Rack: +r1$/m);
+  await gp(words('host set h2 --no-rack'));
+  assert.equal((await backend.getHost('h2')).rack, null);
+  assert.equal((await gp(words('host set h2'))).code, 2);
+  assert.equal((await gp(words('host set h2 --rack ../r1'))).code, 2);
+  assert.equal((await gp(words('host set h9 --rack r1'))).code, 4);
+  assert.equal((await gp(words('host set h2 --rack r1 --if-revision 1'))).code, 5);
 });
 
 test('a list of many pages is read to its end, and filtered', async (t) => {

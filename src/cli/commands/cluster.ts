@@ -1,18 +1,9 @@
 /**
- * `gp host`, `network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`.
+ * `gp network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`.
  */
 import { type Command, Option } from 'commander';
 import type { CreateJoinToken } from '../../api/requests.ts';
-import type {
-  ApiTokenCreated,
-  Cluster,
-  Host,
-  JoinToken,
-  Network,
-  StorageLoss,
-  StorageNode,
-  Task,
-} from '../../api/views.ts';
+import type { ApiTokenCreated, Cluster, JoinToken, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
@@ -22,12 +13,11 @@ import { formatFields, formatTable } from '../table.ts';
 import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
-import { addMaintenanceCommands } from './maintenance.ts';
+import { addHostCommands } from './host.ts';
 import {
   CONTROL_TABLE,
   DISK_TABLE,
   EVENT_TABLE,
-  HOST_TABLE,
   NETWORK_TABLE,
   STORAGE_TABLE,
   TASK_TABLE,
@@ -39,7 +29,7 @@ const LATEST = 100;
 
 /** Adds the commands named in the module's comment. */
 export function addClusterCommands(program: Command, io: Io): void {
-  addHosts(program, io);
+  addHostCommands(program, io);
   addNetworks(program, io);
   addNodes(program, io);
   addTasks(program, io);
@@ -47,95 +37,6 @@ export function addClusterCommands(program: Command, io: Io): void {
   addTokens(program, io);
   addJoinTokens(program, io);
   addContext(program, io);
-}
-
-const AGENT_STATES = ['alive', 'dead'] as const satisfies readonly Host['agent'][];
-
-interface HostListOptions {
-  readonly agent?: Host['agent'];
-  readonly cordoned?: true;
-}
-
-function addHosts(program: Command, io: Io): void {
-  const host = program.command('host').description('hosts');
-  addMaintenanceCommands(program, host, io);
-  host
-    .command('list')
-    .description('list hosts')
-    .addOption(new Option('--agent <state>', 'only those whose agent is alive or dead').choices(AGENT_STATES))
-    .option('--cordoned', 'only those on which no VM is placed')
-    .action(
-      action(io, async (session, { agent, cordoned }: HostListOptions) => {
-        const client = await session.client();
-        const query = present({ agent, cordoned });
-        await session.printList(await client.list('/v1/hosts', { params: { query }, signal: io.signal }), HOST_TABLE);
-      }),
-    );
-  host
-    .command('show')
-    .description('show a host')
-    .argument('<host>', 'name', nameArgument)
-    .action(
-      action(io, async (session, name: string) => {
-        const client = await session.client();
-        const shown = await client.call(client.http.GET('/v1/hosts/{host}', { params: { path: { host: name } } }));
-        await session.printOne(shown, HOST_TABLE, describeHost);
-      }),
-    );
-  for (const [verb, cordoned] of [
-    ['cordon', true],
-    ['uncordon', false],
-  ] as const) {
-    host
-      .command(verb)
-      .description(cordoned ? 'place no VM on a host any more' : 'place VMs on a host again')
-      .argument('<host>', 'name', nameArgument)
-      .action(
-        action(io, async (session, name: string) => {
-          const client = await session.client();
-          const request = { params: { path: { host: name } }, body: { cordoned } };
-          const changed = await client.call(client.http.PATCH('/v1/hosts/{host}', request));
-          await session.printOne(changed, HOST_TABLE, () => `${name} ${verb}ed\n`);
-        }),
-      );
-  }
-  host
-    .command('remove')
-    .description('take a cordoned host that no VM is on out of the cluster')
-    .argument('<host>', 'name', nameArgument)
-    .option('--off', 'its machine is off for good, so nothing can still run there')
-    .action(
-      action(io, async (session, name: string, { off }: { readonly off?: true }) => {
-        const client = await session.client();
-        const params = { path: { host: name }, query: present({ off }) };
-        await client.call(client.http.DELETE('/v1/hosts/{host}', { params }));
-        session.say(`${name} removed`);
-      }),
-    );
-}
-
-function describeHost(host: Host): string {
-  return formatFields([
-    ['Name', host.name],
-    ['Agent', `${host.agent}${host.agentAgeMs === null ? '' : `, seen ${(host.agentAgeMs / 1_000).toFixed(1)} s ago`}`],
-    ['Drainable', host.drainable ? 'yes' : 'no'],
-    ['Blockers', host.drainBlockers],
-    ['Maintenance', maintenanceText(host.maintenance)],
-    ['Cordoned', host.cordoned ? 'yes' : 'no'],
-    ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
-    ['VMs', host.vms],
-    ['Memory', `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)} used`],
-    ['CPU', `${host.vcpus} vCPU, ${host.accelerator}, ${host.cpuModels.join(', ')}`],
-    ['Addresses', Object.entries(host.addresses).map(([path, address]) => `${path} ${address}`)],
-    ['Joined', host.joinedAt],
-    ['Revision', host.revision],
-  ]);
-}
-
-function maintenanceText(maintenance: Host['maintenance']): string {
-  if (maintenance === null) return 'no';
-  const { drain, isEmpty, since, reason } = maintenance;
-  return `${isEmpty ? 'drained' : 'draining'} since ${since} (${drain})${reason === null ? '' : `: ${reason}`}`;
 }
 
 interface NetworkOptions {

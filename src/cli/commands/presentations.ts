@@ -24,9 +24,10 @@ const maintenanceWord = (maintenance: Host['maintenance']): string =>
   maintenance === null ? '' : maintenance.isEmpty ? 'drained' : 'draining';
 
 export const HOST_TABLE: Presentation<Host> = {
-  header: ['NAME', 'AGENT', 'DRAINABLE', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
+  header: ['NAME', 'RACK', 'AGENT', 'DRAINABLE', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
   row: (host, colours) => [
     host.name,
+    host.rack ?? '-',
     host.agent === 'alive' ? colours.green(host.agent) : colours.red(host.agent),
     yes(host.drainable),
     [maintenanceWord(host.maintenance), host.cordoned ? 'cordoned' : '', host.quarantined ? 'quarantined' : '']

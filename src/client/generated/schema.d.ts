@@ -360,7 +360,7 @@ export interface paths {
         delete: operations["deleteHost"];
         options?: never;
         head?: never;
-        /** Cordon or uncordon a host */
+        /** Cordon or uncordon a host, say in which rack it is */
         patch: operations["patchHost"];
         trace?: never;
     };
@@ -1453,6 +1453,7 @@ export interface components {
             /** @description a VM of it was declared lost; other hosts drop its tunnel */
             quarantined: boolean;
             quarantineReason: string | null;
+            rack: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             vcpus: number;
@@ -1595,7 +1596,9 @@ export interface components {
             toleratesMs?: number;
         };
         PatchHost: {
-            cordoned: boolean;
+            /** @description whether no VM is placed here */
+            cordoned?: boolean;
+            rack?: string | null;
         };
         /** @description it grows while it is used; it never becomes smaller */
         PatchSharedDisk: {
@@ -4161,6 +4164,7 @@ export interface operations {
                 agent?: "alive" | "dead";
                 cordoned?: boolean;
                 limit?: number;
+                rack?: string;
             };
             header?: never;
             path?: never;
@@ -4442,7 +4446,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Cordon or uncordon a host */
+            /** @description Cordon or uncordon a host, say in which rack it is */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -93,7 +93,7 @@ function bodiesOf(known: {
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
     patchVm: { labels: { tier: 'web' }, antiAffinity: null },
     vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
-    patchHost: { cordoned: true },
+    patchHost: { cordoned: true, rack: 'r1' },
     planHostDrain: { parallel: 4 },
     drainHost: { reason: 'new memory', change: 'CHG123' },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },

@@ -26,7 +26,7 @@ import type { PoolReport } from '../../core/ports/storage-link.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { findVm } from '../../core/request/basis.ts';
 import { undrainHost } from '../../core/request/drains.ts';
-import { cordonHost, removeHost } from '../../core/request/hosts.ts';
+import { changeHost, removeHost } from '../../core/request/hosts.ts';
 import type {
   ArtifactUpload,
   Backend,
@@ -244,6 +244,7 @@ export class ControlBackend implements Backend {
   listHosts: Backend['listHosts'] = (query, { signal }) => {
     const view = (entry: Entry<HostRecord>): Host | null => {
       if (query.cordoned !== undefined && entry.value.cordoned !== query.cordoned) return null;
+      if (query.rack !== undefined && entry.value.rack !== query.rack) return null;
       const agent = this.#answers(entry.value) ? 'alive' : 'dead';
       if (query.agent !== undefined && agent !== query.agent) return null;
       return hostView(this.#context, entry, keptDrainBlockers(this.#context, entry.value));
@@ -255,8 +256,8 @@ export class ControlBackend implements Backend {
     return hostView(this.#context, this.#findHost(name));
   }
 
-  async patchHost(name: string, { cordoned, ifMatch }: PatchHost & Conditional): Promise<Host> {
-    await change(this.#context, (basis) => cordonHost(basis, { name, cordoned, ifMatch }));
+  async patchHost(name: string, patch: PatchHost & Conditional): Promise<Host> {
+    await change(this.#context, (basis) => changeHost(basis, { name, ...patch }));
     return this.getHost(name);
   }
 

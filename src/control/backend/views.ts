@@ -270,6 +270,7 @@ export function hostView(
     drainable: blockers.length === 0,
     drainBlockers: [...blockers],
     maintenance: maintenanceView(host),
+    rack: host.rack ?? null,
     cordoned: host.cordoned,
     quarantined: host.quarantine !== null,
     quarantineReason: host.quarantine?.reason ?? null,

@@ -73,7 +73,7 @@ function estateHost(host: HostRecord, { index, seeHost }: EstateSource, { drain 
   const { name, capacity } = host;
   return {
     name,
-    rack: null,
+    rack: host.rack ?? null,
     state: stateOf(host, seeHost(name)),
     memoryMib: Math.floor(capacity.memoryBytes / MIB),
     claimedMib: Math.ceil((index.claimedBytes(name) - ownClaims(name, index, drain)) / MIB),

@@ -20,6 +20,8 @@ export interface HostRecord {
   /** Where its agent and QEMUs are reached: one address per path. */
   readonly addresses: HostAddresses;
   readonly capacity: HostCapacity;
+  /** The rack: hosts of one rack may fail together. Absent or null: the host is a rack of its own. */
+  readonly rack?: string | null;
   /** No new VM is placed here. */
   readonly cordoned: boolean;
   /**

@@ -244,6 +244,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
           accelerator: oneOf('kvm', 'tcg'),
           cpuModels: listOf(word),
         }),
+        rack: maybe(nullable(name)),
         cordoned: boolean,
         quarantine: nullable(fields({ since: finite, reason: prose })),
         maintenance: maybe(

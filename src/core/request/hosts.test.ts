@@ -4,7 +4,7 @@ import type { HostRecord } from '../model/cluster.ts';
 import type { VmPhase } from '../model/vm.ts';
 import { host, hostRecord, incarnation, seenHost, task, vmRecord } from '../plan/testing/sample-records.ts';
 import { type Observed, vmChange } from './basis.ts';
-import { cordonHost, removeHost } from './hosts.ts';
+import { changeHost, removeHost } from './hosts.ts';
 import { RecordWorld } from './testing/record-world.ts';
 
 const ANY = { ifMatch: null };
@@ -20,13 +20,25 @@ const remove = (world: RecordWorld, isOff = false, observed: Observed | null = w
 test('a host is cordoned and uncordoned, by the revision that was read', () => {
   const world = have();
   const cordon = (ifMatch: string | null, cordoned: boolean) =>
-    cordonHost(world.basis(), { name: 'h1', cordoned, ifMatch });
+    changeHost(world.basis(), { name: 'h1', cordoned, ifMatch });
   world.take(cordon('1', true));
   assert.equal(world.basis().records.hosts.get(host(1))?.value.cordoned, true);
   assert.throws(() => cordon('1', false), { code: 'stale-revision' });
   world.take(cordon(null, false));
   assert.equal(world.basis().records.hosts.get(host(1))?.value.cordoned, false);
-  assert.throws(() => cordonHost(world.basis(), { ...ANY, name: 'h9', cordoned: true }), { code: 'not-found' });
+  assert.throws(() => changeHost(world.basis(), { ...ANY, name: 'h9', cordoned: true }), { code: 'not-found' });
+});
+
+test('a host is put into a rack and taken out of it; what is not named stays', () => {
+  const world = have({ cordoned: true });
+  const rackOf = () => world.basis().records.hosts.get(host(1))?.value;
+  world.take(changeHost(world.basis(), { ...ANY, name: 'h1', rack: 'r1' }));
+  assert.deepEqual([rackOf()?.rack, rackOf()?.cordoned], ['r1', true]);
+  world.take(changeHost(world.basis(), { ...ANY, name: 'h1', cordoned: false }));
+  assert.deepEqual([rackOf()?.rack, rackOf()?.cordoned], ['r1', false]);
+  world.take(changeHost(world.basis(), { ...ANY, name: 'h1', rack: null }));
+  assert.equal(rackOf()?.rack, null);
+  assert.deepEqual(world.unreadableRecords(), []);
 });
 
 test('VMs that are on a host, come from it or go to it keep it, and are named', () => {

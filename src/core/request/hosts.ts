@@ -1,5 +1,5 @@
 /**
- * Cordoning a host, and taking it out of the cluster. What is removed is its record and what it could join with; its
+ * Changing a host (cordoned or not, its rack), and taking it out of the cluster. What is removed is its record and what it could join with; its
  * machine is not told.
  *
  * Guarantees: no VM's record names a host that is removed; a host that may still run something of an old generation is
@@ -22,13 +22,24 @@ export interface HostRemoval extends OfRevision {
   readonly isOff: boolean;
 }
 
-/** Keeps VMs from being placed on a host, or lets them. CodedError 'not-found', 'stale-revision'. */
-export function cordonHost(
-  basis: Basis,
-  { name, cordoned, ifMatch }: { readonly name: string; readonly cordoned: boolean } & OfRevision,
-): Admitted<null> {
+/** What changes of a host; absent: it stays. */
+export interface HostChange extends OfRevision {
+  readonly name: string;
+  /** No VM is placed on it. */
+  readonly cordoned?: boolean | undefined;
+  /** Its rack; null: it is a rack of its own. */
+  readonly rack?: string | null | undefined;
+}
+
+/** Cordons a host or uncordons it, says in which rack it is. CodedError 'not-found', 'stale-revision'. */
+export function changeHost(basis: Basis, { name, cordoned, rack, ifMatch }: HostChange): Admitted<null> {
   const { value } = findHost(basis, name, ifMatch);
-  return { changes: [{ kind: 'host', id: value.name, value: { ...value, cordoned } }], result: null };
+  const changed: HostRecord = {
+    ...value,
+    cordoned: cordoned ?? value.cordoned,
+    rack: rack === undefined ? (value.rack ?? null) : rack,
+  };
+  return { changes: [{ kind: 'host', id: value.name, value: changed }], result: null };
 }
 
 /**

@@ -36,7 +36,7 @@ import {
   removeDisk,
   removeMember,
 } from './guest-clusters.ts';
-import { cordonHost, removeHost } from './hosts.ts';
+import { changeHost, removeHost } from './hosts.ts';
 import { joinChange } from './joining.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { createVm } from './new-vm.ts';
@@ -114,7 +114,9 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   'network create': (basis, draw) =>
     createNetwork(basis, { name: network(draw), cidr: [undefined, '10.20.0.0/29', '10.20.0.0/24'][draw(3)] }),
   'network delete': (basis, draw) => deleteNetwork(basis, network(draw), ANY),
-  'host cordon': (basis, draw) => cordonHost(basis, { ...ANY, name: host(1 + draw(4)), cordoned: draw(2) === 0 }),
+  'host cordon': (basis, draw) => changeHost(basis, { ...ANY, name: host(1 + draw(4)), cordoned: draw(2) === 0 }),
+  'host rack': (basis, draw) =>
+    changeHost(basis, { ...ANY, name: host(1 + draw(4)), rack: [null, 'r1', 'r2'][draw(3)] }),
   'host remove': (basis, draw, world) =>
     removeHost(basis, world.observed(), { ...ANY, name: host(1 + draw(4)), isOff: draw(2) === 0 }),
   'host drain': (basis, draw, world) =>

@@ -8,7 +8,7 @@ import { type ChangeContext, change } from '../../control/backend/changes.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
 import { cancelDrain, pauseDrain, startDrain, undrainHost } from '../../core/request/drains.ts';
-import { cordonHost } from '../../core/request/hosts.ts';
+import { changeHost } from '../../core/request/hosts.ts';
 import { type Joining, joinChange } from '../../core/request/joining.ts';
 import { createNetwork, type NewNetwork } from '../../core/request/networks.ts';
 import type { NewVm } from '../../core/request/new-vm.ts';
@@ -181,7 +181,7 @@ export class People {
     const { name } = this.#random.pick(hosts).value;
     this.#cluster.say(() => `people: drain ${name}`);
     this.#cluster.clock.after(this.#random.between(DRAINED_MS[0], DRAINED_MS[1]), () => this.uncordon(name));
-    await change(changes, (basis) => cordonHost(basis, { name, cordoned: true, ifMatch: null }));
+    await change(changes, (basis) => changeHost(basis, { name, cordoned: true, ifMatch: null }));
     const there = [...store.vms.values()].filter(({ value }) =>
       expectedIncarnations(value.phase).some(({ host }) => host === name),
     );
@@ -194,7 +194,7 @@ export class People {
     if (truth.tables.host.get(name)?.cordoned !== true) return;
     const changes = [...controls.values()].map((node) => node.context).find((known) => known !== null);
     if (changes !== null && changes !== undefined)
-      change(changes, (basis) => cordonHost(basis, { name, cordoned: false, ifMatch: null })).catch(() => undefined);
+      change(changes, (basis) => changeHost(basis, { name, cordoned: false, ifMatch: null })).catch(() => undefined);
     clock.after(1_000, () => this.uncordon(name));
   }
 

@@ -1,0 +1,134 @@
+/** `gp host`: hosts, which rack they are in, whether they take VMs, and their removal. */
+import { type Command, Option } from 'commander';
+import type { Host } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { Io } from '../io.ts';
+import { present } from '../session.ts';
+import { formatFields } from '../table.ts';
+import { formatBytes } from '../units.ts';
+import { action, nameArgument } from './common.ts';
+import { addMaintenanceCommands } from './maintenance.ts';
+import { HOST_TABLE } from './presentations.ts';
+
+const AGENT_STATES = ['alive', 'dead'] as const satisfies readonly Host['agent'][];
+
+interface HostListOptions {
+  readonly agent?: Host['agent'];
+  readonly cordoned?: true;
+  readonly rack?: string;
+}
+
+interface HostSetOptions {
+  /** False if --no-rack is given. */
+  readonly rack?: string | false;
+  readonly ifRevision?: string;
+}
+
+/** Adds `gp host` and its verbs. */
+export function addHostCommands(program: Command, io: Io): void {
+  const host = program.command('host').description('hosts');
+  addMaintenanceCommands(program, host, io);
+  host
+    .command('list')
+    .description('list hosts')
+    .addOption(new Option('--agent <state>', 'only those whose agent is alive or dead').choices(AGENT_STATES))
+    .option('--cordoned', 'only those on which no VM is placed')
+    .option('--rack <rack>', 'only those of this rack', nameArgument)
+    .action(
+      action(io, async (session, { agent, cordoned, rack }: HostListOptions) => {
+        const client = await session.client();
+        const query = present({ agent, cordoned, rack });
+        await session.printList(await client.list('/v1/hosts', { params: { query }, signal: io.signal }), HOST_TABLE);
+      }),
+    );
+  host
+    .command('show')
+    .description('show a host')
+    .argument('<host>', 'name', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const shown = await client.call(client.http.GET('/v1/hosts/{host}', { params: { path: { host: name } } }));
+        await session.printOne(shown, HOST_TABLE, describeHost);
+      }),
+    );
+  addSet(host, io);
+  for (const [verb, cordoned] of [
+    ['cordon', true],
+    ['uncordon', false],
+  ] as const) {
+    host
+      .command(verb)
+      .description(cordoned ? 'place no VM on a host any more' : 'place VMs on a host again')
+      .argument('<host>', 'name', nameArgument)
+      .action(
+        action(io, async (session, name: string) => {
+          const client = await session.client();
+          const request = { params: { path: { host: name } }, body: { cordoned } };
+          const changed = await client.call(client.http.PATCH('/v1/hosts/{host}', request));
+          await session.printOne(changed, HOST_TABLE, () => `${name} ${verb}ed\n`);
+        }),
+      );
+  }
+  host
+    .command('remove')
+    .description('take a cordoned host that no VM is on out of the cluster')
+    .argument('<host>', 'name', nameArgument)
+    .option('--off', 'its machine is off for good, so nothing can still run there')
+    .action(
+      action(io, async (session, name: string, { off }: { readonly off?: true }) => {
+        const client = await session.client();
+        const params = { path: { host: name }, query: present({ off }) };
+        await client.call(client.http.DELETE('/v1/hosts/{host}', { params }));
+        session.say(`${name} removed`);
+      }),
+    );
+}
+
+function addSet(host: Command, io: Io): void {
+  host
+    .command('set')
+    .description('say in which rack a host is')
+    .argument('<host>', 'name', nameArgument)
+    .option('--rack <rack>', 'hosts of one rack may fail together', nameArgument)
+    .option('--no-rack', 'it is a rack of its own')
+    .option('--if-revision <revision>', 'only if it is still at this revision')
+    .action(
+      action(io, async (session, name: string, { rack, ifRevision }: HostSetOptions) => {
+        if (rack === undefined)
+          throw new CodedError('bad-input', 'Nothing was said that is to change.', {
+            advice: 'Use --rack or --no-rack.',
+          });
+        const client = await session.client();
+        const params = { path: { host: name }, header: present({ 'If-Match': ifRevision }) };
+        const body = { rack: rack === false ? null : rack };
+        const changed = await client.call(client.http.PATCH('/v1/hosts/{host}', { params, body }));
+        await session.printOne(changed, HOST_TABLE, () => `${name} changed\n`);
+      }),
+    );
+}
+
+function describeHost(host: Host): string {
+  return formatFields([
+    ['Name', host.name],
+    ['Rack', host.rack ?? '-'],
+    ['Agent', `${host.agent}${host.agentAgeMs === null ? '' : `, seen ${(host.agentAgeMs / 1_000).toFixed(1)} s ago`}`],
+    ['Drainable', host.drainable ? 'yes' : 'no'],
+    ['Blockers', host.drainBlockers],
+    ['Maintenance', maintenanceText(host.maintenance)],
+    ['Cordoned', host.cordoned ? 'yes' : 'no'],
+    ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
+    ['VMs', host.vms],
+    ['Memory', `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)} used`],
+    ['CPU', `${host.vcpus} vCPU, ${host.accelerator}, ${host.cpuModels.join(', ')}`],
+    ['Addresses', Object.entries(host.addresses).map(([path, address]) => `${path} ${address}`)],
+    ['Joined', host.joinedAt],
+    ['Revision', host.revision],
+  ]);
+}
+
+function maintenanceText(maintenance: Host['maintenance']): string {
+  if (maintenance === null) return 'no';
+  const { drain, isEmpty, since, reason } = maintenance;
+  return `${isEmpty ? 'drained' : 'draining'} since ${since} (${drain})${reason === null ? '' : `: ${reason}`}`;
+}
