@@ -130,10 +130,56 @@ const narrower = NARROWER.map(({ npm, only }) => ({
   to: { path: npmPath([npm]) },
 }));
 
+/** What the browser's code takes from the product: the generated client, texts of problems, the table of limits. */
+const WEB_SRC = [
+  'client/generated/',
+  'client/server-events[.]ts$',
+  'api/problem[.]ts$',
+  'core/model/limits[.]ts$',
+  'base/',
+];
+const WEB_NPM = [
+  '@mantine',
+  '@novnc',
+  '@tanstack',
+  '@types',
+  '@xterm',
+  'openapi-fetch',
+  'react',
+  'react-dom',
+  'uplot',
+  'vite',
+];
+const fromWeb = { path: '^web/src/', pathNot: TEST };
+const web = [
+  {
+    name: 'web-imports',
+    comment: 'the browser gets the generated client and what is pure, and nothing else of the product',
+    severity: 'error',
+    from: fromWeb,
+    to: { path: '^(src|test|bench|scripts)/', pathNot: `^src/(${WEB_SRC.join('|')})` },
+  },
+  {
+    name: 'web-third-party',
+    comment: `web/ may use ${WEB_NPM.join(', ')}`,
+    severity: 'error',
+    from: fromWeb,
+    to: { path: 'node_modules/', pathNot: npmPath(WEB_NPM) },
+  },
+  {
+    name: 'web-no-node',
+    comment: "a browser has none of Node's modules",
+    severity: 'error',
+    from: fromWeb,
+    to: { dependencyTypes: ['core'] },
+  },
+];
+
 module.exports = {
   forbidden: [
     ...perFolder,
     ...narrower,
+    ...web,
     {
       name: 'undeclared-folder',
       comment: 'add the folder to the table in .dependency-cruiser.cjs, with a reason in the commit',

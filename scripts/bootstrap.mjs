@@ -22,6 +22,7 @@ const COMMANDS = {
   bench: ['bench/main.ts'],
   sim: ['scripts/sim.ts'],
   'mock-api': ['scripts/mock-api.ts'],
+  'dev:ui': ['scripts/dev-ui.ts'],
 };
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];

@@ -11,18 +11,18 @@ const root = join(import.meta.dirname, '..');
 const PATTERNS = [
   '*.{md,cjs,mjs,ts}',
   '.dependency-cruiser.cjs',
-  '{src,scripts,test,bench,bin,scenarios,docs,formal,guest,web,.ci}/**/*.{ts,mjs,cjs,md,sh,pml}',
+  '{src,scripts,test,bench,bin,scenarios,docs,formal,guest,web,.ci}/**/*.{ts,tsx,css,mjs,cjs,md,sh,pml}',
   '.ci/run',
 ];
 
 const paths = globSync(PATTERNS, {
   cwd: root,
-  exclude: (name) => /(^|\/)(node_modules|generated|results)$/.test(name),
+  exclude: (name) => /(^|\/)(node_modules|generated|results|dist)$/.test(name),
 });
 const sources = [...new Set(paths)].sort().map((path) => sourceOf(path, readFileSync(join(root, path), 'utf8')));
 const everyFile = globSync(['*', '.*', '{src,scripts,test,bench,bin,scenarios,docs,formal,guest,web,.ci}/**/*'], {
   cwd: root,
-  exclude: (name) => /(^|\/)(node_modules|[.]git)$/.test(name),
+  exclude: (name) => /(^|\/)(node_modules|dist|[.]git)$/.test(name),
 });
 const known = knownNames(sources, everyFile);
 const findings = checkTidy(sources, { rules: RULES, exceptions: EXCEPTIONS, known });

@@ -35,7 +35,9 @@ function simulatorStep(): Step {
 
 /** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */
 function toolSteps(): Step[] {
-  const folders = ['src', 'scripts', 'test', 'bench', 'scenarios', 'formal'].filter((folder) => holdsSource(folder));
+  const folders = ['src', 'scripts', 'test', 'bench', 'scenarios', 'formal', 'web/src'].filter((folder) =>
+    holdsSource(folder),
+  );
   const bin = (name: string): string => join('node_modules/.bin', name);
   const tsc = [process.execPath, 'node_modules/typescript-native/bin/tsc'] as const;
   return [
@@ -44,6 +46,7 @@ function toolSteps(): Step[] {
     tool('tidy', [process.execPath, 'scripts/tidy.ts']),
     tool('types', [...tsc, '-p', 'tsconfig.json', '--pretty', 'false']),
     tool('core types', [...tsc, '-p', 'tsconfig.core.json', '--pretty', 'false']),
+    tool('web types', [...tsc, '-p', 'web/tsconfig.json', '--pretty', 'false']),
     tool('promises', [bin('oxlint'), '--type-aware', '--deny-warnings', ...folders]),
     tool('format, lint', [
       bin('biome'),
@@ -60,13 +63,13 @@ function toolSteps(): Step[] {
 /** Unit tests. What is free of I/O shares one process; every other file has its own. */
 export function unitSteps(filter: string): Step[] {
   const files = findTestFiles({ root, kinds: ['unit'], filter });
-  const pure = files.filter((file) => /^src\/(base|core|wire)\//.test(file));
+  const pure = files.filter((file) => /^(src\/(base|core|wire)|web\/src)\//.test(file));
   const groups = [
     ...files.filter((file) => !pure.includes(file)).map((file) => [file]),
     ...(pure.length > 0 ? [pure] : []),
   ];
   return groups.map((group) => ({
-    name: group === pure ? `unit: base, core, wire (${pure.length} files)` : (group[0] ?? ''),
+    name: group === pure ? `unit: base, core, wire, web (${pure.length} files)` : (group[0] ?? ''),
     run: (signal) => runTestFiles({ root, files: group, deadlineMs: UNIT_FILE_DEADLINE_MS, signal }),
   }));
 }

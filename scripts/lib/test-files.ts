@@ -58,7 +58,7 @@ export function kindOf(file: string): TestKind | undefined {
 
 /** All test files of the given kinds below `root`, relative to it, sorted; only paths that contain `filter`. */
 export function findTestFiles(options: { root: string; kinds: readonly TestKind[]; filter?: string }): string[] {
-  const found = globSync('{src,test,scripts,bench,formal}/**/*.test.ts', { cwd: options.root });
+  const found = globSync('{src,test,scripts,bench,formal,web/src}/**/*.test.ts', { cwd: options.root });
   const wanted = found.filter((file) => {
     const kind = kindOf(file);
     return kind !== undefined && options.kinds.includes(kind) && file.includes(options.filter ?? '');

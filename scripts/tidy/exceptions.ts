@@ -12,6 +12,11 @@ export type Exception = {
 export const EXCEPTIONS: readonly Exception[] = [
   {
     rule: 'default-export',
+    file: 'web/vite.config.ts',
+    reason: "Vite takes its configuration from the module's default export",
+  },
+  {
+    rule: 'default-export',
     file: 'scripts/lib/test-reporter.ts',
     reason: "node:test takes a reporter from its module's default export",
   },

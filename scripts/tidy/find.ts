@@ -97,13 +97,14 @@ export function* anyTypes(source: Source): Generator<Hit> {
 /** A file whose name is not kebab-case. */
 export function* fileNames(source: Source): Generator<Hit> {
   const base = source.path.split('/').at(-1) ?? '';
-  const kebab = /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(sim|spin|etcd|net|qemu|story))?(\.(test|d|config))?\.(ts|mjs|cjs)$/;
+  const kebab =
+    /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(sim|spin|etcd|net|qemu|story|web))?(\.(test|d|config))?\.(tsx?|mjs|cjs)$/;
   if (source.tree !== undefined && !kebab.test(base)) yield { line: 1, name: base };
 }
 
 /** Modules named `index`, and modules that only pass others on. */
 export function* barrels(source: Source): Generator<Hit> {
-  if (/(^|\/)index\.(ts|mjs)$/.test(source.path)) yield { line: 1, name: 'index' };
+  if (/(^|\/)index\.(tsx?|mjs)$/.test(source.path)) yield { line: 1, name: 'index' };
   for (const node of source.nodes) {
     const passesAll = ts.isExportDeclaration(node) && node.exportClause === undefined;
     if (passesAll) yield hitAt(source, node, 'export *');

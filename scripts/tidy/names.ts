@@ -19,8 +19,8 @@ export interface KnownNames {
 }
 
 const WORD = /[A-Za-z_$][\w$]*/g;
-const FILE = /(?<![\w/.$*{<:%@~-])(?:[.]?[A-Za-z][\w-]*\/)*[A-Za-z0-9][\w.-]*\.(?:ts|mjs|cjs|md|pml)(?![\w*])/g;
-const FOLDER = /(?<![\w/.$*{<:@~-])(?:src|docs|test|scripts|bench|scenarios|formal)\/[\w/-]*\w(?![\w*{[<-]|\.\w)/g;
+const FILE = /(?<![\w/.$*{<:%@~-])(?:[.]?[A-Za-z][\w-]*\/)*[A-Za-z0-9][\w.-]*\.(?:tsx?|mjs|cjs|md|pml)(?![\w*])/g;
+const FOLDER = /(?<![\w/.$*{<:@~-])(?:src|docs|test|scripts|bench|scenarios|formal|web)\/[\w/-]*\w(?![\w*{[<-]|\.\w)/g;
 /** A decision may be cited by its number: docs/decisions/0014. */
 const DECISION = /^(docs\/decisions\/\d{4})-.*/;
 const QUOTED = /`([\w$.#]+)(?:\(\))?`/g;

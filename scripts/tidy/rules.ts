@@ -15,7 +15,7 @@ export type Rule = {
 
 const isTest = (path: string): boolean =>
   path.endsWith('.test.ts') || path.startsWith('test/') || path.includes('/testing/');
-const isCode = (path: string): boolean => /\.(ts|mjs|cjs)$/.test(path);
+const isCode = (path: string): boolean => /\.(tsx?|mjs|cjs)$/.test(path);
 const isPure = (path: string): boolean => /^src\/(base|core|wire)\//.test(path) && !isTest(path);
 const everywhere = (): boolean => true;
 
@@ -130,7 +130,7 @@ export const RULES: readonly Rule[] = [
     ban: 'default exports',
     instead: 'a named export',
     reason: 'one name everywhere, found by searching for it',
-    where: (path) => /\.(ts|mjs)$/.test(path),
+    where: (path) => /\.(tsx?|mjs)$/.test(path),
     find: find.defaultExports,
   },
   {

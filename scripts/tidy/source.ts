@@ -15,7 +15,7 @@ export type Hit = { readonly line: number; readonly name: string };
 
 /** Reads a file's text into what the rules look at. */
 export function sourceOf(path: string, text: string): Source {
-  const isCode = /\.(ts|mjs|cjs)$/.test(path);
+  const isCode = /\.(tsx?|mjs|cjs)$/.test(path);
   const tree = isCode ? ts.createSourceFile(path, text, ts.ScriptTarget.ES2024, true) : undefined;
   return { path, text, tree, nodes: tree === undefined ? [] : nodesOf(tree) };
 }

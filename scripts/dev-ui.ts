@@ -1,0 +1,35 @@
+/**
+ * The web interface in development: a simulated cluster behind the real API (scripts/mock-api.ts, which takes the
+ * options) and Vite with hot reloading in front of it. `GP_API=http://… npm run dev:ui` takes the API from there
+ * instead. Both end with this process.
+ *
+ * Exit status: of whichever ends first.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const MOCK_PORT = '7450';
+/** Of the simulated cluster, as scripts/mock-api.ts prints it: a form, and no secret. */
+const MOCK_TOKEN = `gp_api_${'A'.repeat(43)}`;
+
+const children: ChildProcess[] = [];
+
+function start(argv: readonly string[], cwd: string, env: NodeJS.ProcessEnv): void {
+  const child = spawn(process.execPath, argv, { cwd, env, stdio: 'inherit' });
+  children.push(child);
+  child.once('exit', (code) => end(code ?? 1));
+}
+
+function end(code: number): void {
+  for (const child of children) child.kill('SIGTERM');
+  process.exitCode ??= code;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => end(0));
+
+const api = process.env['GP_API'];
+if (api === undefined) start(['scripts/mock-api.ts', '--port', MOCK_PORT, ...process.argv.slice(2)], root, process.env);
+const mock = { GP_API: `http://127.0.0.1:${MOCK_PORT}`, GP_TOKEN: MOCK_TOKEN };
+const env = { ...process.env, ...(api === undefined ? mock : {}) };
+start([join(root, 'node_modules/vite/bin/vite.js')], join(root, 'web'), env);

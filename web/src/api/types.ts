@@ -1,0 +1,17 @@
+/** The API's objects under short names: the types come from the generated client. */
+import type { components } from '../../../src/client/generated/schema.d.ts';
+
+type Schemas = components['schemas'];
+
+export type Vm = Schemas['Vm'];
+export type Host = Schemas['Host'];
+export type StorageNode = Schemas['StorageNode'];
+export type ControlNode = Schemas['ControlNode'];
+export type Network = Schemas['Network'];
+export type Image = Schemas['Image'];
+export type Disk = Schemas['Disk'];
+export type SharedDisk = Schemas['SharedDisk'];
+export type GuestCluster = Schemas['GuestCluster'];
+export type Task = Schemas['Task'];
+export type Event = Schemas['Event'];
+export type DrainSummary = Schemas['DrainSummary'];

@@ -1,0 +1,32 @@
+/**
+ * What a change means for answers that the event stream does not carry. Pure. An event says that something was observed
+ * anew: the objects that it names are read again, and so are the pages that summarize them.
+ */
+import type { Change } from './collection.ts';
+
+/** Objects that are read one by one after an event; when more are affected, their whole list is read. */
+const SINGLE_MAX = 20;
+
+interface EventObject {
+  readonly vmId: string | null;
+  readonly host: string | null;
+}
+
+/** Keys of the queries to read again, none twice. */
+export function affectedQueries(changes: readonly Change[]): readonly (readonly string[])[] {
+  const keys = new Map<string, readonly string[]>();
+  const add = (...key: string[]): void => void keys.set(key.join(' '), key);
+  const hosts = new Set<string>();
+  for (const { kind, name, object } of changes) {
+    if (kind === 'vm') add('vm', (object as { readonly name?: string } | null)?.name ?? name);
+    if (kind === 'drain') add('drain', name);
+    if (kind === 'event') {
+      const { host } = object as EventObject;
+      if (host !== null && host !== undefined) hosts.add(host);
+    }
+    if (kind !== 'event' && kind !== 'task') add('overview');
+  }
+  if (hosts.size > SINGLE_MAX) add('list', 'host');
+  else for (const host of hosts) add('host', host);
+  return [...keys.values()];
+}

@@ -1,0 +1,75 @@
+/** The lists that the browser keeps, by the kind that the watch calls their objects. */
+import type {
+  ControlNode,
+  Disk,
+  DrainSummary,
+  Event,
+  GuestCluster,
+  Host,
+  Image,
+  Network,
+  SharedDisk,
+  StorageNode,
+  Task,
+  Vm,
+} from '../api/types.ts';
+import type { Shape } from './collection.ts';
+
+/** Type of the objects of each list. */
+export interface Kinds {
+  readonly vm: Vm;
+  readonly host: Host;
+  readonly storage: StorageNode;
+  readonly control: ControlNode;
+  readonly network: Network;
+  readonly image: Image;
+  readonly disk: Disk;
+  readonly 'shared-disk': SharedDisk;
+  readonly 'guest-cluster': GuestCluster;
+  readonly drain: DrainSummary;
+  readonly task: Task;
+  readonly event: Event;
+}
+export type Kind = keyof Kinds;
+
+/** Where each list is read. */
+export const LIST_PATHS = {
+  vm: '/v1/vms',
+  host: '/v1/hosts',
+  storage: '/v1/storage-nodes',
+  control: '/v1/control-nodes',
+  network: '/v1/networks',
+  image: '/v1/images',
+  disk: '/v1/disks',
+  'shared-disk': '/v1/shared-disks',
+  'guest-cluster': '/v1/guest-clusters',
+  drain: '/v1/drains',
+  task: '/v1/tasks',
+  event: '/v1/events',
+} as const satisfies Record<Kind, string>;
+
+/** Lists of which only the latest objects are kept, and how many. */
+export const LATEST_MAX: Partial<Record<Kind, number>> = { task: 1_000, event: 1_000 };
+
+const named = { keyOf: ({ name }: { name: string }) => name };
+const revised = { revisionOf: ({ revision }: { revision: string }) => revision };
+const identified = { keyOf: ({ id }: { id: string }) => id };
+
+/** How the objects of each kind are told apart. */
+export const SHAPES: { readonly [K in Kind]: Shape<Kinds[K]> } = {
+  vm: { ...identified, ...revised },
+  host: { ...named, ...revised },
+  storage: { ...named, ...revised },
+  control: { ...named, revisionOf: () => null },
+  network: { ...named, ...revised },
+  image: { ...named, ...revised },
+  disk: { ...identified, ...revised },
+  'shared-disk': { ...identified, ...revised },
+  'guest-cluster': {
+    keyOf: ({ name, members }) => name ?? members.map(({ id }) => id).join(' '),
+    revisionOf: ({ revision }) => revision,
+  },
+  drain: { ...identified, ...revised },
+  task: { ...identified, ...revised },
+  event: { keyOf: ({ revision, kind, vmId, host }) => `${revision} ${kind} ${vmId} ${host}`, ...revised },
+};

@@ -1,0 +1,39 @@
+/**
+ * Builds the web interface into its folder dist. Guarantees: every script and style is a file of its own, so that the strict
+ * content security policy of the server needs no exception; names carry a hash of the content. In development the API
+ * comes from the address in GP_API (`npm run dev:ui` sets it).
+ */
+import { resolve } from 'node:path';
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vite';
+
+const API = process.env['GP_API'] ?? 'http://127.0.0.1:7450';
+const token = process.env['GP_TOKEN'];
+const proxy = {
+  '/v1': {
+    ...{ target: API, changeOrigin: true, ws: true },
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+  },
+};
+
+export default defineConfig({
+  root: import.meta.dirname,
+  plugins: [react()],
+  build: {
+    target: 'es2023',
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: {
+        main: resolve(import.meta.dirname, 'index.html'),
+      },
+    },
+  },
+  worker: { format: 'es' },
+  server: {
+    host: '127.0.0.1',
+    fs: { allow: [resolve(import.meta.dirname, '..')] },
+    proxy,
+  },
+  preview: { host: '127.0.0.1', proxy },
+});
