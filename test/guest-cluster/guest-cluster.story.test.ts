@@ -37,8 +37,14 @@ const WHOLE = new RegExp(`membership ring=\\S+ quorate=Yes members=${NAMES.join(
 const WRITE =
   'said=$(dd if=/dev/sda of=/dev/sda bs=512 count=1 skip=8 seek=8 oflag=direct conv=notrunc 2>&1); printf "%s\\nrc=%s\\n" "$said" $?';
 
-/** The second shared disk's size in blocks of 512 bytes, read anew from the disk. */
-const SIZE_OF_SECOND = 'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""';
+/**
+ * The second shared disk's size in blocks of 512 bytes, read anew from the disk. The cluster calls a disk attached when
+ * QEMU has plugged it in; the guest's kernel finds the disk some time later, so the command waits for it, 30 s at most.
+ */
+const SIZE_OF_SECOND = [
+  'n=0; while [ ! -e /sys/block/sdb/size ] && [ $n -lt 300 ]; do busybox usleep 100000; n=$((n+1)); done',
+  'echo 1 >/sys/block/sdb/device/rescan; cat /sys/block/sdb/size; echo ""',
+].join('; ');
 const BLOCKS = /\n([0-9]+)\r/;
 /**
  * The shared disk's size in blocks of 512 bytes, and the mark of the members' file system on it; `none` where there is
@@ -177,11 +183,19 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
     const { host, generation } = await untilVm(cluster, FOURTH, { verdict: 'running' });
     const guest = await Guest.open(cluster, FOURTH);
     try {
-      const disk = async (): Promise<string> => (await guest.run(LOOK_AT_DISK)).text.trim();
-      assert.equal(await disk(), 'none');
+      // The guest's kernel finds, or loses, a disk some time after QEMU has plugged it in or out.
+      const untilDisk = async (expected: RegExp): Promise<void> => {
+        let seen = '';
+        const look = async (): Promise<true | undefined> => {
+          seen = (await guest.run(LOOK_AT_DISK)).text.trim();
+          return expected.test(seen) || undefined;
+        };
+        await until(`the disk in ${FOURTH} is ${expected}`, look, { seen: () => seen });
+      };
+      await untilDisk(/^none$/);
       await gp(cluster, ['guest-cluster', 'add-member', 'sql', FOURTH]);
       assert.deepEqual(await memberNames(), [...NAMES, FOURTH]);
-      assert.match(await disk(), new RegExp(`^${(DATA_MIB * MIB) / 512}\\s+53 ef$`));
+      await untilDisk(new RegExp(`^${(DATA_MIB * MIB) / 512}\\s+53 ef$`));
       const { text } = await guest.run(WRITE);
       assert.equal(
         SAID.exec(text)?.[1],
@@ -190,7 +204,7 @@ describe('a Pacemaker cluster of three VMs with a shared disk', () => {
       );
       await gp(cluster, ['guest-cluster', 'remove-member', 'sql', FOURTH]);
       assert.deepEqual(await memberNames(), NAMES);
-      assert.equal(await disk(), 'none');
+      await untilDisk(/^none$/);
     } finally {
       guest.close();
     }

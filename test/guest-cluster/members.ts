@@ -4,6 +4,7 @@
  * what the members said last.
  */
 import { present } from '../../src/base/assert.ts';
+import { messageOf } from '../../src/base/errors.ts';
 import { openConsole } from '../../src/client/console.ts';
 import { withDeadline } from '../../src/os/deadline.ts';
 import { until, vmOf } from '../acceptance/case.ts';
@@ -102,9 +103,9 @@ export class Members {
   /** Types a line into the shell on the member's console and answers the match in what follows. */
   async ask(name: string, line: string, pattern: RegExp): Promise<RegExpExecArray> {
     const stream = await openConsole(this.#cluster.target, name);
+    let text = '';
     try {
       const answered = new Promise<RegExpExecArray>((resolve, reject) => {
-        let text = '';
         stream.setEncoding('latin1').on('data', (chunk: string) => {
           text += chunk;
           const match = pattern.exec(text);
@@ -118,6 +119,10 @@ export class Members {
       return await withDeadline(() => answered, {
         deadlineMs: ANSWER_DEADLINE_MS,
         what: `${name}'s answer to ${line}`,
+      });
+    } catch (error) {
+      throw new Error(`${messageOf(error)} The console said: ${JSON.stringify(text.slice(-600))}`, {
+        cause: error,
       });
     } finally {
       stream.destroy();
