@@ -58,6 +58,7 @@ function decide(record: DrainRecord, vms: readonly VmRecord[], more: Partial<Dra
     index,
     obstacle: () => null,
     findings: () => [],
+    unreadable: null,
     strays: () => 0,
     isSettled: true,
     now: NOW,

@@ -23,6 +23,8 @@ export interface DrainSituation {
   readonly obstacle: (vm: VmRecord) => string | null;
   /** What is wrong with what is left of the plan; empty: it holds. */
   readonly findings: () => readonly string[];
+  /** Which record of its hosts cannot be read, as a sentence; null: all can. */
+  readonly unreadable: string | null;
   /** Processes that an agent that answers reports on a host, and that no record expects. */
   readonly strays: (host: HostName) => number;
   /** True once no placement from before the drain can still be written. */
@@ -41,6 +43,8 @@ export type DrainStep =
   | { readonly do: 'replan'; readonly why: string }
   /** Ends the drain and its task. */
   | { readonly do: 'end'; readonly state: 'drained' | 'cancelled'; readonly message: string }
+  /** Nothing more can be decided until somebody has mended a record: the drain says so. */
+  | { readonly do: 'stick'; readonly why: string }
   | { readonly do: 'wait'; readonly why: string };
 
 /** Decides the next step of a drain that is not over. */
@@ -49,6 +53,7 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (isDrainOver(drain)) return { do: 'wait', why: 'It is over.' };
   const noted = noteMoves(drain, index, now);
   if (noted !== null) return { do: 'note', drain: noted };
+  if (situation.unreadable !== null) return { do: 'stick', why: situation.unreadable };
   const moving = drain.moves.filter(({ state }) => state === 'moving');
   if (drain.state === 'cancelling') {
     if (moving.length > 0) return { do: 'wait', why: `${moving.length} moves end first.` };

@@ -7,10 +7,12 @@ import type { HostRecord } from '../model/cluster.ts';
 import { type ClusterIndex, footprintBytes } from '../model/cluster-index.ts';
 import { claimsOf } from '../model/drain.ts';
 import type { GuestClusterRecord } from '../model/guest-cluster.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
 import type { HostObservation } from '../model/observation.ts';
 import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import { predictPause } from '../plan/migration/pause-prediction.ts';
-import type { Snapshot } from '../ports/store.ts';
+import { unreadableFor } from '../plan/vm/unreadable.ts';
+import type { Entry, Snapshot } from '../ports/store.ts';
 import type {
   Estate,
   EstateGuestCluster,
@@ -31,7 +33,10 @@ const MOVE_OVERHEAD_MS = 1_500;
 
 /** What a snapshot is made of. */
 export interface EstateSource {
-  readonly snapshot: Pick<Snapshot, 'hosts' | 'vms' | 'guestClusters'>;
+  readonly snapshot: Pick<
+    Snapshot,
+    'hosts' | 'vms' | 'guestClusters' | 'unreadable' | 'lastReadable' | 'sharedDisks' | 'disksOf'
+  >;
   readonly index: ClusterIndex;
   readonly seeHost: (host: HostName) => HostObservation;
 }
@@ -43,17 +48,55 @@ export interface EstateView {
   readonly parallel: number;
 }
 
-/** Makes the whole snapshot: some tens of ms for 20,000 VMs. */
+/**
+ * Makes the whole snapshot: some tens of ms for 20,000 VMs. A record that cannot be read counts as it was last read:
+ * its host is no destination, and its VM, or one that depends on it, is not moved.
+ */
 export function estateOf(source: EstateSource, view: EstateView): Estate {
   const { snapshot, index } = source;
-  const vms = [...snapshot.vms.values()].flatMap(({ value }) => knownVm(value) ?? []);
+  const vms = lastKnown(snapshot.vms, PREFIX.vm, snapshot).flatMap((vm) => settled(knownVm(vm), vm, snapshot) ?? []);
+  const hosts = lastKnown(snapshot.hosts, PREFIX.host, snapshot).map((host) => estateHost(host, source, view));
   return {
-    hosts: [...snapshot.hosts.values()].map(({ value }) => estateHost(value, source, view)),
+    hosts: [...hosts, ...unknownHosts(vms, hosts)],
     vms,
     rules: rulesOf(vms, index),
-    guestClusters: [...snapshot.guestClusters.values()].map(({ value }) => estateGuestCluster(value, index)),
+    guestClusters: lastKnown(snapshot.guestClusters, PREFIX.guestCluster, snapshot).map((cluster) =>
+      estateGuestCluster(cluster, index),
+    ),
     policy: policyOf(view),
   };
+}
+
+/** The records of a table, and those that cannot be read now as they were last read. */
+function lastKnown<K, T>(
+  table: ReadonlyMap<K, Entry<T>>,
+  prefix: string,
+  { unreadable, lastReadable }: EstateSource['snapshot'],
+): T[] {
+  const records = [...table.values()].map(({ value }) => value);
+  if (unreadable.size === 0) return records;
+  const last = [...lastReadable].filter(([key]) => key.startsWith(prefix) && unreadable.has(key));
+  return [...records, ...last.map(([, value]) => value as T)];
+}
+
+/** A VM that is not moved while something that it depends on cannot be read. */
+function settled(vm: EstateVm | null, record: VmRecord, snapshot: EstateSource['snapshot']): EstateVm | null {
+  if (vm === null || snapshot.unreadable.size === 0) return vm;
+  const finding = snapshot.unreadable.get(keyOf.vm(record.id));
+  const own = finding === undefined ? null : `What etcd holds at ${keyOf.vm(record.id)} ${finding}.`;
+  return { ...vm, unsettled: own ?? unreadableFor(record, snapshot) ?? vm.unsettled };
+}
+
+/** Hosts that VMs name and whose records nobody here has ever read: no room, and no destination. */
+function unknownHosts(vms: readonly EstateVm[], hosts: readonly EstateHost[]): EstateHost[] {
+  const names = new Set(hosts.map(({ name }) => name));
+  const missing = new Set(
+    vms.flatMap(({ host, movingTo }) => [host, movingTo ?? host]).filter((each) => !names.has(each)),
+  );
+  return [...missing].map((name) => ({
+    ...{ name, rack: null, state: 'silent', memoryMib: 0, claimedMib: 0, vcpus: 0, accelerator: 'kvm', cpuModels: [] },
+    ...{ withoutNetworks: [], withoutStorage: [], release: 0, link: null },
+  }));
 }
 
 /** What every plan keeps. */
@@ -69,12 +112,12 @@ function policyOf({ parallel }: EstateView): EstatePolicy {
 }
 
 /** A host as plans see it. */
-function estateHost(host: HostRecord, { index, seeHost }: EstateSource, { drain }: EstateView): EstateHost {
+function estateHost(host: HostRecord, { snapshot, index, seeHost }: EstateSource, { drain }: EstateView): EstateHost {
   const { name, capacity } = host;
   return {
     name,
     rack: host.rack ?? null,
-    state: stateOf(host, seeHost(name)),
+    state: snapshot.unreadable.has(keyOf.host(name)) ? 'silent' : stateOf(host, seeHost(name)),
     memoryMib: Math.floor(capacity.memoryBytes / MIB),
     claimedMib: Math.ceil((index.claimedBytes(name) - ownClaims(name, index, drain)) / MIB),
     vcpus: capacity.vcpus,

@@ -18,7 +18,9 @@ import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import { type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { keyOf } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
+import { demandReadable } from '../plan/vm/unreadable.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
 
@@ -131,6 +133,7 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
   const { maintenance = null } = host;
   if (maintenance === null)
     throw new CodedError('conflict', `${name} is not in maintenance.`, { advice: 'Nothing was changed.' });
+  demandReadable(basis.records.unreadable, [keyOf.drain(maintenance.drain)]);
   const drain = basis.records.drains.get(maintenance.drain)?.value;
   if (drain !== undefined && !isDrainOver(drain))
     throw new CodedError('conflict', `${name} is being drained (${drain.id}, ${drain.state}).`, {
@@ -147,6 +150,7 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
 export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
   const entry = records.drains.get(id as DrainId);
   if (entry !== undefined) return entry;
+  demandReadable(records.unreadable, [keyOf.drain(id as DrainId)]);
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
 }
 
@@ -173,6 +177,7 @@ function demandFree({ records }: Basis, { name, maintenance = null }: HostRecord
 function findHost({ records }: Basis, name: string): Entry<HostRecord> {
   const entry = records.hosts.get(name as HostName);
   if (entry !== undefined) return entry;
+  demandReadable(records.unreadable, [keyOf.host(name as HostName)]);
   throw new CodedError('not-found', `There is no host ${name}.`, {
     advice: `Nothing was changed. Hosts: ${listed([...records.hosts.keys()])}.`,
   });

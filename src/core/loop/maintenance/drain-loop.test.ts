@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import { type HostName, parseVmId, type VmId } from '../../../base/ids.ts';
 import { ClusterIndex, footprintBytes } from '../../model/cluster-index.ts';
 import type { DrainRecord } from '../../model/drain.ts';
+import { keyOf } from '../../model/keys.ts';
+import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { host, hostRecord, incarnation, seenHost, vmRecord } from '../../plan/testing/sample-records.ts';
 import type { Change, Commit, RequestSnapshot } from '../../ports/store.ts';
@@ -22,6 +24,9 @@ class World {
   readonly clock = new ManualClock();
   readonly index = new ClusterIndex();
   readonly silent = new Set<HostName>();
+  /** What looking at a host throws, and how often it did; null: nothing. */
+  fault: string | null = null;
+  faults = 0;
   #random = 0;
   loop = this.#newLoop();
 
@@ -50,9 +55,17 @@ class World {
       store: this.store,
       index: this.index,
       randomHex: (bytes) => (++this.#random).toString(16).padStart(bytes * 2, '0'),
-      seeHost: (name) => ({ ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' }),
+      seeHost: (name) => this.#see(name),
       seesRunning: ({ phase }) => phase.kind === 'running',
     });
+  }
+
+  #see(name: HostName): HostObservation {
+    if (this.fault !== null) {
+      this.faults++;
+      throw new Error(this.fault);
+    }
+    return { ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' };
   }
 
   /** Another control node leads. */
@@ -243,4 +256,71 @@ test('a host whose agent is silent is drained all the same', async () => {
   const world = new World(3, 4, [vm(1, 1)]);
   world.silent.add(host(1));
   assert.equal((await world.finish(world.drain(1).id)).state, 'drained');
+});
+
+/** Etcd holds at the host's key what is no record: the index keeps what was read last. */
+function spoil(world: World, n: number): () => void {
+  const entry = world.store.hosts.get(host(n)) ?? assert.fail('no host');
+  const key = keyOf.host(host(n));
+  world.store.hosts.delete(host(n));
+  world.store.unreadable.set(key, 'is no record');
+  world.store.lastReadable.set(key, entry.value);
+  world.loop.wakeAll();
+  return () => {
+    world.store.unreadable.delete(key);
+    world.store.lastReadable.delete(key);
+    world.store.put({ kind: 'host', id: host(n), value: entry.value });
+  };
+}
+
+test('a record of a host that cannot be read is no target; of the host itself, the drain says so and goes on once it can', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1), vm(3, 3)]);
+  const { id, moves } = world.drain(1);
+  const target = moves[0]?.to ?? assert.fail('no move');
+  const mend = spoil(world, Number(target.slice(1)));
+  for (let seconds = 0; seconds < 4; seconds++) await world.pass();
+  assert.notEqual(world.record(id).moves.find(({ state }) => state !== 'gone')?.to, target);
+  mend();
+  const mendOwn = spoil(world, 1);
+  for (let seconds = 0; seconds < 4; seconds++) await world.pass();
+  assert.match(world.record(id).stuck ?? '', /What etcd holds at .gp.host.h1 is no record/);
+  assert.throws(() => world.drain(1), { code: 'conflict', message: /What etcd holds at/ });
+  const before = world.store.commits.length;
+  for (let seconds = 0; seconds < 30; seconds++) await world.pass();
+  assert.ok(world.store.commits.length - before <= 2, 'nothing is written while nothing changes');
+  mendOwn();
+  assert.equal((await world.finish(id)).state, 'drained');
+  assert.equal(world.record(id).stuck, null);
+});
+
+test('a step that fails again and again is said in the record, rarer and rarer, and at last the drain is paused', async () => {
+  const world = new World(3, 4, [vm(1, 1)]);
+  const { id } = world.drain(1);
+  world.fault = 'the planner has a fault';
+  for (let seconds = 0; seconds < 10; seconds++) await world.pass();
+  assert.match(world.record(id).stuck ?? '', /A step failed, and is tried again: the planner has a fault/);
+  const early = world.faults;
+  assert.ok(early <= 5, `${early} attempts in 10 s`);
+  // Changes of others do not make it try more often.
+  for (let n = 0; n < 20; n++) world.loop.wakeAll();
+  await settled();
+  assert.equal(world.faults, early);
+  for (let minutes = 0; minutes < 5; minutes++) await world.pass(60_000);
+  assert.equal(world.record(id).state, 'paused');
+  assert.match(world.record(id).stuck ?? '', /Paused: 10 steps in a row failed: the planner has a fault/);
+  assert.deepEqual(requests(world.store.commits), []);
+  world.fault = null;
+  world.request((basis) => pauseDrain(basis, id, false));
+  assert.equal((await world.finish(id)).state, 'drained');
+});
+
+test('transactions that others are faster than are tried again after longer and longer times', async () => {
+  const world = new World(3, 4, [vm(1, 1)]);
+  const { id } = world.drain(1);
+  const before = world.store.commits.length;
+  world.store.results.push(...Array.from({ length: 8 }, () => 'conflict' as const));
+  await world.pass(1_000);
+  assert.ok(world.store.commits.length - before <= 6, `${world.store.commits.length - before} in a second`);
+  await world.pass(30_000);
+  assert.equal((await world.finish(id)).state, 'drained');
 });

@@ -4,7 +4,8 @@
  *
  * Guarantees: one activation per drain at a time, a wake-up during it is not lost; a move and its migration begin in
  * one transaction; a plan is carried out only after the checker, which shares no code with the planner, found nothing
- * wrong with it.
+ * wrong with it; a step that fails is said in the record, tried again after longer and longer times, and after
+ * FAILURES_MAX in a row not before somebody resumes the drain.
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName } from '../../../base/ids.ts';
@@ -17,6 +18,7 @@ import { planEvacuation } from '../../maintenance/planner.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
+import { keyOf } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { moveObstacle } from '../../plan/guest-clusters/guest-cluster-limits.ts';
@@ -43,8 +45,14 @@ const LOOK_MS = 1_000;
 /** Between two plans of a drain, and after one that was made in vain. */
 const REPLAN_MS = 1_000;
 const STUCK_MS = 5_000;
-/** After a transaction that somebody else was faster than, or after many steps. */
+/** After many steps, and at first after a transaction that somebody else was faster than. */
 const SOON_MS = 50;
+/** After a step that failed, at first: twice as long after each that follows it. */
+const FAILED_MS = 1_000;
+/** The longest time until a step is tried again. */
+const AGAIN_MS_MAX = 30_000;
+/** Steps in a row that fail before the drain is paused: some three minutes. */
+const FAILURES_MAX = 10;
 /**
  * A transaction of this leader's is written, or never, within this time; one of an earlier leader is refused. So what
  * was placed before the host was in maintenance is known by then.
@@ -52,12 +60,21 @@ const SOON_MS = 50;
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
 
+type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
+
 interface DrainState {
   isActive: boolean;
   again: boolean;
   cancelTimer: (() => void) | null;
   /** Until when it is not planned again, monotonic ms. */
   plannedUntilMs: number;
+  /** Until when nothing is tried, whoever wakes it, monotonic ms. */
+  restsUntilMs: number;
+  /** Steps that failed, and transactions that others were faster than, one after the other. */
+  failures: number;
+  conflicts: number;
+  /** What of `stuck` this loop wrote because no step could be taken; null: nothing. */
+  said: string | null;
   /** When this leader first saw the drain, monotonic ms. */
   readonly sinceMs: number;
 }
@@ -90,6 +107,10 @@ export class DrainLoop {
       again: false,
       cancelTimer: null,
       plannedUntilMs: 0,
+      restsUntilMs: 0,
+      failures: 0,
+      conflicts: 0,
+      said: null,
       sinceMs,
     };
     this.#states.set(id, state);
@@ -97,6 +118,11 @@ export class DrainLoop {
     state.cancelTimer = null;
     state.again = true;
     if (state.isActive) return;
+    const restMs = state.restsUntilMs - this.#ports.clock.monotonicMs();
+    if (restMs > 0) {
+      state.cancelTimer = this.#ports.clock.after(restMs, () => this.wake(id));
+      return;
+    }
     state.isActive = true;
     void this.#activate(id, state);
   }
@@ -107,9 +133,9 @@ export class DrainLoop {
       state.again = false;
       againInMs = await this.#steps(id, state);
       // What changed meanwhile is looked at in a turn of its own: one drain must not keep the leader busy.
-      if (state.again) againInMs = SOON_MS;
+      if (state.again && againInMs !== null) againInMs = SOON_MS;
     } catch (error) {
-      this.#ports.log.warn('drain: step failed', { drain: id, reason: messageOf(error) });
+      await this.#failed(id, state, messageOf(error));
     } finally {
       state.isActive = false;
     }
@@ -128,13 +154,60 @@ export class DrainLoop {
       if (drain === undefined || isDrainOver(drain)) return null;
       if (!store.leads()) return LOOK_MS;
       const step = this.#decide(drain, state);
-      if (step.do === 'wait') return LOOK_MS;
-      if (step.do === 'replan' && !this.#mayReplan(state)) return LOOK_MS;
-      const result = await this.#take(drain, step, state);
+      const result = await this.#takeIfDue(drain, step, state);
+      state.failures = 0;
+      if (result === 'wait') return LOOK_MS;
       if (result === 'deposed') return null;
-      if (result === 'conflict') return SOON_MS;
+      if (result === 'conflict') return this.#rest(state, SOON_MS * 2 ** Math.min(state.conflicts++, 20));
+      state.conflicts = 0;
     }
     return SOON_MS;
+  }
+
+  async #takeIfDue(drain: DrainRecord, step: DrainStep, state: DrainState): Promise<CommitResult | 'wait'> {
+    if (step.do === 'stick') return drain.stuck === step.why ? 'wait' : this.#say(drain, step.why, state);
+    if (state.said !== null && drain.stuck === state.said && drain.state !== 'paused') return this.#unsay(drain, state);
+    if (step.do === 'wait') return 'wait';
+    if (step.do === 'replan' && !this.#mayReplan(state)) return 'wait';
+    return this.#take(drain, step, state);
+  }
+
+  /** Writes why no step can be taken. */
+  #say(drain: DrainRecord, stuck: string, state: DrainState): Promise<CommitResult> {
+    state.said = stuck;
+    return this.#commit(withDeviation({ ...drain, stuck }, this.#ports.clock.wallMs(), stuck), []);
+  }
+
+  #unsay(drain: DrainRecord, state: DrainState): Promise<CommitResult> {
+    state.said = null;
+    return this.#commit({ ...drain, stuck: null }, []);
+  }
+
+  /** Nothing is tried before this time has passed. Returns it, at most AGAIN_MS_MAX. */
+  #rest(state: DrainState, forMs: number): number {
+    const restMs = Math.min(forMs, AGAIN_MS_MAX);
+    state.restsUntilMs = this.#ports.clock.monotonicMs() + restMs;
+    return restMs;
+  }
+
+  /** A step that could not be taken, and will not be by being repeated: the record says so. */
+  async #failed(id: DrainId, state: DrainState, reason: string): Promise<void> {
+    const { log, store } = this.#ports;
+    state.failures++;
+    this.#rest(state, FAILED_MS * 2 ** Math.min(state.failures - 1, 20));
+    log.warn('drain: step failed', { drain: id, failures: state.failures, reason });
+    const drain = store.snapshot.drains.get(id)?.value;
+    if (drain === undefined || isDrainOver(drain) || this.#isStopped || !store.leads()) return;
+    const isGivenUp = state.failures >= FAILURES_MAX && drain.state === 'running';
+    const stuck = isGivenUp
+      ? `Paused: ${state.failures} steps in a row failed: ${reason}. Then: gp maintenance resume ${id}.`
+      : `A step failed, and is tried again: ${reason}.`;
+    if (drain.stuck === stuck) return;
+    try {
+      await this.#say(isGivenUp ? { ...drain, state: 'paused' } : drain, stuck, state);
+    } catch (error) {
+      log.warn('drain: the record cannot be written', { drain: id, reason: messageOf(error) });
+    }
   }
 
   #decide(drain: DrainRecord, { sinceMs }: DrainState): DrainStep {
@@ -144,10 +217,19 @@ export class DrainLoop {
       index,
       obstacle: (vm) => moveObstacle(vm, { index, seesRunning })?.why ?? null,
       findings: () => this.#findingsOf(drain),
+      unreadable: this.#unreadableOf(drain),
       strays: (host) => (seeHost(host).agent === 'alive' ? seeHost(host).occupiedSlots.length : 0),
       isSettled: clock.monotonicMs() - sinceMs >= SETTLED_MS,
       now: clock.wallMs(),
     });
+  }
+
+  #unreadableOf({ hosts }: DrainRecord): string | null {
+    const { unreadable } = this.#ports.store.snapshot;
+    const key = unreadable.size === 0 ? undefined : hosts.map(keyOf.host).find((each) => unreadable.has(each));
+    return key === undefined
+      ? null
+      : `What etcd holds at ${key} ${unreadable.get(key)}. Nothing begins until it is mended.`;
   }
 
   #findingsOf(drain: DrainRecord): readonly string[] {
@@ -167,9 +249,9 @@ export class DrainLoop {
 
   async #take(
     drain: DrainRecord,
-    step: Exclude<DrainStep, { do: 'wait' }>,
+    step: Exclude<DrainStep, { do: 'wait' | 'stick' }>,
     state: DrainState,
-  ): Promise<'committed' | 'conflict' | 'deposed'> {
+  ): Promise<CommitResult> {
     switch (step.do) {
       case 'note':
         return this.#commit(step.drain, []);
@@ -191,7 +273,7 @@ export class DrainLoop {
     }
   }
 
-  async #replan(drain: DrainRecord, why: string, state: DrainState): Promise<'committed' | 'conflict' | 'deposed'> {
+  async #replan(drain: DrainRecord, why: string, state: DrainState): Promise<CommitResult> {
     const { clock } = this.#ports;
     const now = clock.wallMs();
     const estate = this.#estate(drain);
@@ -211,10 +293,7 @@ export class DrainLoop {
     return this.#commit(withDeviation({ ...drain, stuck }, now, stuck), []);
   }
 
-  #end(
-    drain: DrainRecord,
-    { state, message }: Extract<DrainStep, { do: 'end' }>,
-  ): Promise<'committed' | 'conflict' | 'deposed'> {
+  #end(drain: DrainRecord, { state, message }: Extract<DrainStep, { do: 'end' }>): Promise<CommitResult> {
     const { clock, store } = this.#ports;
     const now = clock.wallMs();
     const task = store.snapshot.tasks.get(drain.taskId)?.value;
@@ -265,11 +344,7 @@ export class DrainLoop {
   }
 
   /** Writes the drain, its task's progress, and what goes with it. */
-  #commit(
-    drain: DrainRecord,
-    changes: readonly Change[],
-    events: readonly EventRecord[] = [],
-  ): Promise<'committed' | 'conflict' | 'deposed'> {
+  #commit(drain: DrainRecord, changes: readonly Change[], events: readonly EventRecord[] = []): Promise<CommitResult> {
     const task = this.#ports.store.snapshot.tasks.get(drain.taskId)?.value;
     const total = drain.moves.length;
     const progressPercent = total === 0 ? 0 : Math.floor(((total - openMoves(drain).length) / total) * 100);

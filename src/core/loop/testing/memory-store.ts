@@ -28,6 +28,7 @@ export class MemoryStore implements LeaderStore {
   readonly sharedDisks = new Map<DiskId, Entry<SharedDiskRecord>>();
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly unreadable = new Map<string, string>();
+  readonly lastReadable = new Map<string, unknown>();
   readonly commits: Commit[] = [];
   readonly events: EventRecord[] = [];
   /** How the next commits end; after that they are applied. */
@@ -40,7 +41,7 @@ export class MemoryStore implements LeaderStore {
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
   get snapshot(): Snapshot {
-    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, drains, unreadable } = this;
+    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, drains, unreadable, lastReadable } = this;
     return {
       ...{ vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable },
       revision: this.#revision,
@@ -51,7 +52,7 @@ export class MemoryStore implements LeaderStore {
       reservations: new Map(),
       images: new Map(),
       events: new Map(),
-      lastReadable: new Map(),
+      lastReadable,
       disksOf: (vm) => [...disks.values()].flatMap(({ value }) => (value.vm === vm ? [value] : [])),
     };
   }

@@ -14,6 +14,7 @@ function scheduleOf(againInMs: (id: VmId, nth: number) => number | null = () => 
   const looks: string[] = [];
   const warnings: string[] = [];
   const gone: VmId[] = [];
+  const failed: string[] = [];
   const counts = new Map<VmId, number>();
   const held: { gate: Promise<void> | null } = { gate: null };
   const schedule = new Schedule({
@@ -26,6 +27,7 @@ function scheduleOf(againInMs: (id: VmId, nth: number) => number | null = () => 
       await held.gate;
       return againInMs(id, nth);
     },
+    onFailed: (id, reason) => void failed.push(`${id.at(-1)}: ${reason}`),
     onGone: (id) => void gone.push(id),
   });
   const hold = (): (() => void) => {
@@ -36,7 +38,7 @@ function scheduleOf(againInMs: (id: VmId, nth: number) => number | null = () => 
       gate.resolve();
     };
   };
-  return { clock, schedule, looks, warnings, gone, hold };
+  return { clock, schedule, looks, warnings, failed, gone, hold };
 }
 
 test('a VM is looked at when it is woken, and again when the time that its look asked for is over', async () => {
@@ -72,13 +74,13 @@ test('one look per VM at a time: whatever wakes it meanwhile is one more look, a
 });
 
 test('a look that throws is repeated after a second, and said', async () => {
-  const { clock, schedule, looks, warnings } = scheduleOf((_id, nth) => {
+  const { clock, schedule, looks, warnings, failed } = scheduleOf((_id, nth) => {
     if (nth === 1) throw new Error('a mistake');
     return 5_000;
   });
   schedule.wake(A);
   await clock.advance(999);
-  assert.deepEqual([looks.length, warnings], [1, ['a mistake']]);
+  assert.deepEqual([looks.length, warnings, failed], [1, ['a mistake'], ['1: a mistake']]);
   await clock.advance(1);
   assert.equal(looks.length, 2);
   schedule.wake(A);
@@ -150,6 +152,7 @@ test('no wake-up is lost: after the last one of each VM a look begins', async ()
           active.delete(id);
           return 1_000_000;
         },
+        onFailed: () => undefined,
         onGone: () => undefined,
       });
       let wakes = 0;

@@ -20,6 +20,8 @@ export interface SchedulePorts {
   readonly log: Log;
   /** Looks at a VM; resolves with the longest time until the next look in ms, or null: there is no such VM any more. */
   readonly look: (id: VmId) => Promise<number | null>;
+  /** Called after a look that threw, with what it threw. */
+  readonly onFailed: (id: VmId, reason: string) => void;
   /** Called after the last look at a VM: nothing of it is to be kept. */
   readonly onGone: (id: VmId) => void;
 }
@@ -88,7 +90,7 @@ export class Schedule {
   }
 
   async #activate(id: VmId, scheduled: Scheduled): Promise<void> {
-    const { clock, log, look, onGone } = this.#ports;
+    const { clock, log, look, onFailed, onGone } = this.#ports;
     let againInMs: number | null = null;
     try {
       do {
@@ -97,6 +99,7 @@ export class Schedule {
       } while (scheduled.again && !this.#isStopped);
     } catch (error) {
       log.warn('activation failed', { vm: id, error: messageOf(error) });
+      onFailed(id, messageOf(error));
       againInMs = FAILED_MS;
     } finally {
       scheduled.isActive = false;

@@ -113,7 +113,10 @@ export class VmLoop {
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
       seesRunning: (vm) => this.seesRunning(vm),
     };
-    this.#schedule = new Schedule({ clock, log, look: (id) => this.#look(id), onGone: (id) => this.#forget(id) });
+    this.#schedule = new Schedule({
+      ...{ clock, log, look: (id) => this.#look(id), onGone: (id) => this.#forget(id) },
+      onFailed: (id, reason) => this.#whys.set(id, `Deciding what to do next failed, and is tried again: ${reason}.`),
+    });
     this.#questions = new Questions({
       clock,
       observer,

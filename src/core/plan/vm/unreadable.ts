@@ -8,10 +8,13 @@ import { keyOf, PREFIX } from '../../model/keys.ts';
 import { expectedIncarnations, sharedDisksOf, type VmRecord } from '../../model/vm.ts';
 import type { Snapshot } from '../../ports/store.ts';
 
+/** What is read to know what a VM depends on. */
+export type VmReads = Pick<Snapshot, 'unreadable' | 'sharedDisks' | 'disksOf'>;
+
 const LEFT_ALONE = 'Nothing was changed. See docs/operating/failures.md, "A value in etcd that is no record".';
 
 /** Returns why nothing is done with a VM, naming the key; null if every record that the VM depends on can be read. */
-export function unreadableFor(vm: VmRecord, snapshot: Snapshot): string | null {
+export function unreadableFor(vm: VmRecord, snapshot: VmReads): string | null {
   const { unreadable } = snapshot;
   if (unreadable.size === 0) return null;
   const key = keysOf(vm, snapshot).find((each) => unreadable.has(each));
@@ -58,7 +61,7 @@ export function demandReadable(unreadable: Snapshot['unreadable'], keys: Iterabl
   }
 }
 
-function keysOf(vm: VmRecord, snapshot: Snapshot): readonly string[] {
+function keysOf(vm: VmRecord, snapshot: VmReads): readonly string[] {
   const nodes = snapshot.disksOf(vm.id).map(({ node }) => node);
   const shared = sharedDisksOf(vm).map(({ disk }) => disk);
   for (const disk of shared) {
