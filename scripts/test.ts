@@ -5,7 +5,7 @@
  */
 import { basename } from 'node:path';
 import { closingLine, failureText, stepLine } from './lib/show.ts';
-import { quickSteps, root, runSteps, total, unitSteps } from './lib/steps.ts';
+import { quickSteps, root, runSteps, SEEDS, total, unitSteps } from './lib/steps.ts';
 import { addCounts, findTestFiles, NO_TESTS, type TestCount, type TestKind } from './lib/test-files.ts';
 import type { TestRecord } from './lib/test-reporter.ts';
 import { runSuite } from './lib/test-run.ts';
@@ -60,7 +60,7 @@ const GROUPS: readonly { readonly lanes: number; readonly starts: readonly strin
 ];
 
 async function quick(): Promise<TestCount> {
-  const steps = filter === '' ? quickSteps() : unitSteps(filter);
+  const steps = filter === '' ? quickSteps(SEEDS.whole) : unitSteps(filter);
   const onResult = (result: Parameters<typeof stepLine>[0]): void => console.log(stepLine(result));
   return total(await runSteps(steps, { signal: cancelled.signal, onResult }));
 }

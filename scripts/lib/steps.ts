@@ -20,17 +20,17 @@ export type Step = { readonly name: string; readonly run: (signal: AbortSignal) 
 /** A step that ran. */
 export type StepResult = { readonly name: string; readonly count: TestCount; readonly durationMs: number };
 
-/** All quick checks, the slowest first, so that the last to end is a short one. */
-export function quickSteps(): Step[] {
-  return [simulatorStep(), ...unitSteps(''), ...toolSteps()];
+/** Seeds of the simulator that the quick check plays, and a whole `npm test`. Always the same ones. */
+export const SEEDS = { quick: 60, whole: 200 } as const;
+
+/** All quick checks, the slowest first, so that the last to end is a short one. `seeds`: of the simulator. */
+export function quickSteps(seeds: number = SEEDS.quick): Step[] {
+  return [...toolSteps(), simulatorStep(seeds), ...unitSteps('')];
 }
 
-/** Seeds of the simulator that every check plays: always the same ones, so that it fails for who broke something. */
-const SEEDS = 200;
-
 /** Counts as one test. */
-function simulatorStep(): Step {
-  return tool(`simulator: ${SEEDS} seeds`, [process.execPath, 'scripts/sim.ts', '--seeds', String(SEEDS)]);
+function simulatorStep(seeds: number): Step {
+  return tool(`simulator: ${seeds} seeds`, [process.execPath, 'scripts/sim.ts', '--seeds', String(seeds)]);
 }
 
 /** Types, format, lint, boundaries, dead code, tidy: each counts as one test. */
@@ -60,18 +60,30 @@ function toolSteps(): Step[] {
   ];
 }
 
-/** Unit tests. What is free of I/O shares one process; every other file has its own. */
+/**
+ * Whose unit tests share a process: folders whose tests load the same code, leave nothing in the process and measure no
+ * time. Every other file has a process of its own.
+ */
+const SHARED_PROCESSES: Readonly<Record<string, RegExp>> = {
+  'src/sim': /^src\/sim\//,
+  'unit: base, core, wire, web': /^(src\/(base|core|wire)|web\/src)\//,
+  'src/cli': /^src\/cli\//,
+  'src/audit': /^src\/audit\//,
+};
+
+/** Unit tests whose path contains `filter`. */
 export function unitSteps(filter: string): Step[] {
-  const files = findTestFiles({ root, kinds: ['unit'], filter });
-  const pure = files.filter((file) => /^(src\/(base|core|wire)|web\/src)\//.test(file));
-  const groups = [
-    ...files.filter((file) => !pure.includes(file)).map((file) => [file]),
-    ...(pure.length > 0 ? [pure] : []),
-  ];
-  return groups.map((group) => ({
-    name: group === pure ? `unit: base, core, wire, web (${pure.length} files)` : (group[0] ?? ''),
-    run: (signal) => runTestFiles({ root, files: group, deadlineMs: UNIT_FILE_DEADLINE_MS, signal }),
-  }));
+  let alone = findTestFiles({ root, kinds: ['unit'], filter });
+  const shared = Object.entries(SHARED_PROCESSES).flatMap(([name, place]) => {
+    const files = alone.filter((file) => place.test(file));
+    alone = alone.filter((file) => !place.test(file));
+    return files.length === 0 ? [] : [unitStep(`${name} (${files.length} files)`, files)];
+  });
+  return [...shared, ...alone.map((file) => unitStep(file, [file]))];
+}
+
+function unitStep(name: string, files: readonly string[]): Step {
+  return { name, run: (signal) => runTestFiles({ root, files, deadlineMs: UNIT_FILE_DEADLINE_MS, signal }) };
 }
 
 /** Runs steps, as many at a time as there are processors; results in the order of the steps. */

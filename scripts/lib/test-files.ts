@@ -11,8 +11,8 @@ import { RECORD_SEPARATOR, type TestRecord } from './test-reporter.ts';
 const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
 /**
- * The suffix of a test file says what the file needs: `sim` a minute of simulation, `spin` the model checker and a C
- * compiler, stories everything else.
+ * The suffix of a test file says what the file needs: `sim` much processor time and nothing else (simulations, every
+ * value in every field), `spin` the model checker and a C compiler, stories everything else.
  */
 export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
 

@@ -49,10 +49,14 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
       before = now;
     }
   })();
-  // As the server does in the turn in which the answer is there.
-  JSON.stringify(await work());
-  await turn();
-  isOver = true;
+  try {
+    // As the server does in the turn in which the answer is there.
+    JSON.stringify(await work());
+    await turn();
+  } finally {
+    // Whatever `work` does: a loop that went on would keep the process alive.
+    isOver = true;
+  }
   await watching;
   return longest;
 }

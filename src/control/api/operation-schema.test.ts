@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TSchema } from 'typebox';
+import { OPERATIONS, type Operation } from '../../api/operations.ts';
+import { schemaOf } from './operation-schema.ts';
+
+interface Node {
+  readonly type?: string;
+  readonly anyOf?: readonly Node[];
+  readonly properties?: Readonly<Record<string, Node>>;
+  readonly patternProperties?: Readonly<Record<string, Node>>;
+  readonly items?: Node;
+  readonly enum?: readonly unknown[];
+  readonly pattern?: string;
+  readonly maxItems?: number;
+  readonly maxProperties?: number;
+  readonly maxLength?: number;
+}
+
+const asNode = (schema: TSchema): Node => schema as Node;
+
+test('every list, map and text of a request has a bound', () => {
+  const check = (node: Node, at: string): void => {
+    if (node.type === 'array') assert((node.maxItems ?? Number.POSITIVE_INFINITY) <= 64, `${at} has too many items`);
+    if (node.patternProperties !== undefined) assert((node.maxProperties ?? 1_000) <= 64, `${at} has too many keys`);
+    // An unbounded pattern needs a length beside it.
+    const isBounded = node.enum !== undefined || (node.pattern !== undefined && !/[*+]|,\}/.test(node.pattern));
+    if (node.type === 'string') assert(isBounded || node.maxLength !== undefined, `${at} has no length`);
+    for (const [key, of] of Object.entries(node.properties ?? {})) check(of, `${at}/${key}`);
+    for (const of of [...(node.anyOf ?? []), ...Object.values(node.patternProperties ?? {})]) check(of, at);
+    if (node.items !== undefined) check(node.items, `${at}/0`);
+  };
+  for (const [id, operation] of Object.entries<Operation>(OPERATIONS))
+    for (const [part, schema] of Object.entries(schemaOf(operation))) check(asNode(schema), `${id} ${part}`);
+});
