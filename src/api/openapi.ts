@@ -19,7 +19,7 @@ const MEDIA_TYPE = {
 
 /** Every request can be refused for these reasons. */
 const COMMON_ERRORS: readonly ErrorCode[] = ['bad-input', 'unavailable', 'deadline', 'failed'];
-const AUTH_ERRORS: readonly ErrorCode[] = ['unauthorized', 'too-many'];
+const AUTH_ERRORS: readonly ErrorCode[] = ['unauthorized', 'forbidden', 'too-many'];
 
 /** Builds the document. `version`: of Groundplane. */
 export function buildOpenApi(version: string): Json {
@@ -38,11 +38,15 @@ export function buildOpenApi(version: string): Json {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
-    security: [{ bearer: [] }],
+    security: [{ bearer: [] }, { session: [] }],
     paths: Object.fromEntries([...paths].map(([path, item]) => [path, Object.fromEntries(item)])),
     components: {
       schemas: Object.fromEntries([...components].sort(([a], [b]) => (a < b ? -1 : 1))),
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer' },
+        // Browsers only: the name ends with the port, so that two clusters at one address keep theirs apart.
+        session: { type: 'apiKey', in: 'cookie', name: '__Host-groundplane-PORT' },
+      },
     },
   };
 }

@@ -4,6 +4,7 @@
  */
 import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
+import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
 import * as requests from './requests.ts';
 import * as views from './views.ts';
@@ -22,6 +23,7 @@ export const PARAMETERS = {
   sharedDiskName: Name,
   task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
   token: Name,
+  session: Type.String({ pattern: '^session-[0-9a-f]{12}$' }),
   sha256: Sha256Hex,
 } as const;
 export type ParameterName = keyof typeof PARAMETERS;
@@ -51,6 +53,8 @@ export interface Operation {
   readonly auth: 'bearer' | 'none';
   /** Answered by the control node that was asked, leader or not. */
   readonly anyNode: boolean;
+  /** Whether the answer gives the browser its session's cookie, or takes it back. */
+  readonly cookie: 'set' | 'clear' | null;
   /** Refusals beyond those every operation can give. */
   readonly errors: readonly ErrorCode[];
 }
@@ -80,6 +84,7 @@ function operation<const O extends Partially>(
     answerMedium: options.answer ? 'json' : 'none',
     auth: 'bearer',
     anyNode: false,
+    cookie: null,
     errors: [],
     ...options,
   } as Defined<O>;
@@ -463,11 +468,55 @@ export const OPERATIONS = {
       errors: ['conflict'],
     },
   ),
-  listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', all(views.ApiTokenSchema)),
+  beginSession: operation('POST /v1/session', 'access', 'Log a browser in: by an API token, or by a one-time link', {
+    body: requests.BeginSessionSchema,
+    status: 201,
+    answer: access.SessionSchema,
+    auth: 'none',
+    cookie: 'set',
+    errors: ['unauthorized', 'too-many', 'no-capacity'],
+  }),
+  whoAmI: operation('GET /v1/session', 'access', 'Who asks', { answer: access.WhoSchema }),
+  endSession: operation('DELETE /v1/session', 'access', 'Log this browser out', {
+    status: 204,
+    cookie: 'clear',
+    errors: ['not-found'],
+  }),
+  createSessionLink: operation('POST /v1/session/links', 'access', 'Create a one-time link that logs a browser in', {
+    status: 201,
+    answer: access.SessionLinkSchema,
+    errors: ['no-capacity'],
+  }),
+  listSessions: operation('GET /v1/sessions', 'access', 'List who is logged in', all(access.SessionSchema)),
+  endOwnSessions: operation(
+    'DELETE /v1/sessions',
+    'access',
+    'Log out everywhere: end every session of the same token',
+    {
+      status: 204,
+      cookie: 'clear',
+    },
+  ),
+  endOtherSession: operation('DELETE /v1/sessions/{session}', 'access', 'End one session', {
+    status: 204,
+    errors: ['not-found'],
+  }),
+  vmConsoleTicket: operation(
+    'POST /v1/vms/{vm}/console-tickets',
+    'vms',
+    'Create a ticket that opens one console in a browser, once',
+    {
+      body: requests.ConsoleTicketRequestSchema,
+      status: 201,
+      answer: access.ConsoleTicketSchema,
+      errors: ['not-found', 'no-capacity'],
+    },
+  ),
+  listTokens: operation('GET /v1/tokens', 'access', 'List API tokens', all(access.ApiTokenSchema)),
   createToken: operation('POST /v1/tokens', 'access', 'Create an API token; it is shown once', {
     body: requests.CreateTokenSchema,
     status: 201,
-    answer: views.ApiTokenCreatedSchema,
+    answer: access.ApiTokenCreatedSchema,
     errors: ['exists'],
   }),
   deleteToken: operation('DELETE /v1/tokens/{token}', 'access', 'Revoke an API token', {
@@ -477,11 +526,11 @@ export const OPERATIONS = {
   createJoinToken: operation('POST /v1/join-tokens', 'access', 'Create a one-time token with which a node joins', {
     body: requests.CreateJoinTokenSchema,
     status: 201,
-    answer: views.JoinTokenSchema,
+    answer: access.JoinTokenSchema,
   }),
   join: operation('POST /v1/join', 'access', 'Join the cluster with a one-time token', {
     body: requests.JoinSchema,
-    answer: views.JoinedSchema,
+    answer: access.JoinedSchema,
     auth: 'none',
     errors: ['unauthorized', 'conflict'],
   }),

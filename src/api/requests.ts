@@ -1,6 +1,7 @@
 /** What the API accepts: bodies and query strings. Unknown properties are refused everywhere. */
 import { Type } from 'typebox';
 import { LIMITS, type Limit } from '../core/model/limits.ts';
+import { NODE_ROLES } from './access-views.ts';
 import {
   Cidr,
   DiskBytes,
@@ -23,7 +24,7 @@ import {
   type View,
 } from './common.ts';
 import { PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX } from './page-size.ts';
-import { AGENT_STATES, NODE_ROLES, TASK_STATES, VERDICTS, WATCH_KINDS } from './views.ts';
+import { AGENT_STATES, TASK_STATES, VERDICTS, WATCH_KINDS } from './views.ts';
 
 const KIB = 1024;
 const CpuModel = Type.String({
@@ -243,6 +244,30 @@ export const JoinSchema = Type.Object(
   { ...strict, title: 'Join' },
 );
 export type Join = View<typeof JoinSchema>;
+
+const BrowserSecret = (prefix: string, description: string) =>
+  Type.String({ pattern: `^${prefix}_[A-Za-z0-9_-]{43}$`, description });
+export const BeginSessionSchema = Type.Union(
+  [
+    Type.Object({ token: Type.String({ minLength: 1, maxLength: 256, description: 'an API token' }) }, strict),
+    Type.Object({ link: BrowserSecret('gp_link', 'the secret of a one-time link, which is used up') }, strict),
+  ],
+  { title: 'BeginSession' },
+);
+export type BeginSession = View<typeof BeginSessionSchema>;
+
+const CONSOLES = ['serial', 'vnc'] as const;
+
+export const ConsoleTicketRequestSchema = Type.Object(
+  {
+    console: Type.Optional(oneOf(CONSOLES, { description: 'default: serial' })),
+    takeOver: Type.Optional(
+      Type.Boolean({ description: 'end the serial console of whoever holds it now; its holder is told who took it' }),
+    ),
+  },
+  { ...strict, title: 'ConsoleTicketRequest' },
+);
+export type ConsoleTicketRequest = View<typeof ConsoleTicketRequestSchema>;
 
 const VmReference = Type.String({ ...Name, description: 'name or id of a VM' });
 const newSharedDisk = {

@@ -457,39 +457,6 @@ export const EventSchema = Type.Object(
 );
 export type Event = View<typeof EventSchema>;
 
-const apiTokenFields = {
-  id: text,
-  name: text,
-  createdAt: time,
-};
-export const ApiTokenSchema = Type.Object(apiTokenFields, { ...strict, title: 'ApiToken' });
-export type ApiToken = View<typeof ApiTokenSchema>;
-
-export const ApiTokenCreatedSchema = Type.Object(
-  { ...apiTokenFields, token: Type.String({ description: 'shown this once; only its SHA-256 is stored' }) },
-  { ...strict, title: 'ApiTokenCreated' },
-);
-export type ApiTokenCreated = View<typeof ApiTokenCreatedSchema>;
-
-export const NODE_ROLES = ['host', 'storage', 'control'] as const;
-
-export const JoinTokenSchema = Type.Object(
-  {
-    token: Type.String({ description: 'shown this once; usable once' }),
-    role: oneOf(NODE_ROLES),
-    name: text,
-    expiresAt: time,
-  },
-  { ...strict, title: 'JoinToken' },
-);
-export type JoinToken = View<typeof JoinTokenSchema>;
-
-export const JoinedSchema = Type.Object(
-  { certPem: text, caPem: text, etcdEndpoints: Type.Array(Type.String()) },
-  { ...strict, title: 'Joined' },
-);
-export type Joined = View<typeof JoinedSchema>;
-
 export const AlarmSchema = Type.Object(
   {
     kind: Type.String({ description: 'stable word for the kind' }),

@@ -3,6 +3,7 @@
  * enough to store; what is stored cannot be used as a token; a prefix by which scanners find a leaked one.
  *
  *   gp_api_<secret>                  for `Authorization: Bearer`
+ *   gp_link_<secret>, gp_session_<secret>, gp_ticket_<secret>   what browsers get: one use, a cookie, one use
  *   gp_join_<secret>.<fingerprint>   one use, decided by who stores it; the fingerprint is the authority certificate's,
  *                                    so that the joining host knows whom it gives the secret to
  */
@@ -13,10 +14,13 @@ import { certificateFingerprint } from './tls.ts';
 
 const API_PREFIX = 'gp_api_';
 const JOIN_PREFIX = 'gp_join_';
+/** Prefixes of the secrets of browsers: of one-time links, sessions' cookies and console tickets. */
+const BROWSER_PREFIXES = { link: 'gp_link_', session: 'gp_session_', ticket: 'gp_ticket_' } as const;
 const SECRET_BYTES = 32;
 /** 32 bytes in base64url, unpadded; the last character holds 4 bits, so only these 16 are canonical. */
 const BASE64URL_32 = '[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]';
 const JOIN = new RegExp(`^${JOIN_PREFIX}(${BASE64URL_32})\\.(${BASE64URL_32})$`);
+const SECRET = new RegExp(`^${BASE64URL_32}$`);
 const API = new RegExp(`^${API_PREFIX}${BASE64URL_32}$`);
 
 export interface NewToken {
@@ -37,6 +41,18 @@ export interface JoinToken {
 export function createApiToken(): NewToken {
   const token = `${API_PREFIX}${randomBytes(SECRET_BYTES).toString('base64url')}`;
   return { token, tokenSha256: tokenSha256(token) };
+}
+
+/** A new secret for a browser: a one-time link, a session or a console ticket. */
+export function createBrowserSecret(kind: keyof typeof BROWSER_PREFIXES): NewToken {
+  const token = `${BROWSER_PREFIXES[kind]}${randomBytes(SECRET_BYTES).toString('base64url')}`;
+  return { token, tokenSha256: tokenSha256(token) };
+}
+
+/** Whether the text has the form of a browser's secret; says nothing about whether it is one that was given out. */
+export function isBrowserSecret(text: string, kind: keyof typeof BROWSER_PREFIXES): boolean {
+  const prefix = BROWSER_PREFIXES[kind];
+  return text.startsWith(prefix) && SECRET.test(text.slice(prefix.length));
 }
 
 /** A new token with which one host can join; stored is the SHA-256 of its secret, which is what the host presents. */

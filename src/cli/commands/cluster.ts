@@ -2,8 +2,9 @@
  * `gp network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`.
  */
 import { type Command, Option } from 'commander';
+import type { ApiTokenCreated, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken } from '../../api/requests.ts';
-import type { ApiTokenCreated, Cluster, JoinToken, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
+import type { Cluster, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';

@@ -1,5 +1,6 @@
 /** How the kinds of objects look as tables. */
-import type { ApiToken, ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
+import type { ApiToken } from '../../api/access-views.ts';
+import type { ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
 import type { Colours } from '../io.ts';
 import type { Presentation } from '../session.ts';
 import { formatAge, formatBytes } from '../units.ts';

@@ -1,9 +1,11 @@
 /**
- * Bearer tokens of the API. Guarantees: a valid token is accepted however many failed attempts arrive, from the same
+ * Bearer tokens and sessions of the API. Guarantees: a valid token is accepted however many failed attempts arrive, from the same
  * address or from others; only failures are counted; a token that failed is never logged or echoed.
  */
 import { CodedError } from '../../base/errors.ts';
 import type { Backend, Principal } from './backend.ts';
+import { demandOwnPage, type FromBrowser, sessionCookie } from './browser.ts';
+import type { Sender } from './forward.ts';
 
 /** Failures an address may have at once, and how fast it regains them. */
 const FAILURES_MAX = 20;
@@ -11,6 +13,12 @@ const REGAIN_MS = 1_000;
 /** The most addresses remembered; the oldest are forgotten first. */
 const ADDRESSES_MAX = 10_000;
 const TOKEN_CHARS_MAX = 256;
+
+/** A request, as far as it says who asks. */
+export interface Asking {
+  readonly from: FromBrowser;
+  readonly sender: Sender;
+}
 
 interface Failures {
   count: number;
@@ -30,23 +38,28 @@ export class Authenticator {
   }
 
   /**
-   * Returns the principal and the token of an Authorization header. Throws `unauthorized`, `too-many`, or `unavailable`
-   * (Backend).
+   * Returns who asks: by the token of the header Authorization, or else by a browser's session. Throws `unauthorized`,
+   * `forbidden`, `too-many`, or `unavailable` (Backend).
    */
-  async principal(
-    header: string | undefined,
-    address: string,
-  ): Promise<{ readonly principal: Principal; readonly token: string }> {
-    const token = bearerOf(header);
-    if (token === null) {
-      throw new CodedError('unauthorized', 'The request has no bearer token.', {
-        advice: 'Send "Authorization: Bearer TOKEN"; `gp context show` says where the token is.',
-      });
+  async principal({ from, sender }: Asking): Promise<Principal> {
+    const token = bearerOf(from.headers.authorization);
+    if (token !== null) {
+      // A token has 256 random bits, so its hash cannot be guessed: looking it up needs no rate limit first.
+      const principal = await this.#backend.authenticate(token);
+      if (principal === null) throw this.refusal(sender.address, invalidToken());
+      return principal;
     }
-    // A token has 256 random bits, so its hash cannot be guessed: looking it up needs no rate limit first.
-    const principal = await this.#backend.authenticate(token);
-    if (principal === null) throw this.refusal(address, invalidToken());
-    return { principal, token };
+    const secret = from.headers.authorization === undefined ? sessionCookie(from) : null;
+    if (secret === null)
+      throw new CodedError('unauthorized', 'The request has no bearer token, and no session.', {
+        advice:
+          'Send "Authorization: Bearer TOKEN"; `gp context show` says where the token is. Browsers log in: `gp ui`.',
+      });
+    // The node that the browser reached has looked already, and it alone knows under which name.
+    if (!sender.isForwarded) demandOwnPage(from);
+    const principal = await this.#backend.authenticateSession(secret);
+    if (principal === null) throw this.refusal(sender.address, invalidSession());
+    return principal;
   }
 
   /** Counts a failure of `address` and returns the error for it: `refusal`, or `too-many` after repeated failures. */
@@ -67,6 +80,11 @@ export class Authenticator {
     if (failures === undefined) return 0;
     return Math.max(0, failures.count - Math.floor((this.#now() - failures.at) / REGAIN_MS));
   }
+}
+
+/** Returns the error for a session that has ended. */
+export function invalidSession(): CodedError {
+  return new CodedError('unauthorized', 'The session has ended.', { advice: 'Log in again: `gp ui` makes a link.' });
 }
 
 /** Returns the error for a token that is invalid or revoked. */

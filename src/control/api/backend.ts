@@ -8,11 +8,22 @@
  */
 import type { Duplex, Readable } from 'node:stream';
 import type {
+  ApiToken,
+  ApiTokenCreated,
+  ConsoleTicket,
+  Joined,
+  JoinToken,
+  Session,
+  SessionLink,
+} from '../../api/access-views.ts';
+import type {
   AddDisk,
   AddMember,
   AddNic,
   ArtifactKind,
   AttachSharedDisk,
+  BeginSession,
+  ConsoleTicketRequest,
   CreateGuestCluster,
   CreateJoinToken,
   CreateNetwork,
@@ -41,8 +52,6 @@ import type {
   VmQuery,
 } from '../../api/requests.ts';
 import type {
-  ApiToken,
-  ApiTokenCreated,
   Artifact,
   Cluster,
   ControlNode,
@@ -55,8 +64,6 @@ import type {
   Health,
   Host,
   Image,
-  Joined,
-  JoinToken,
   Network,
   SharedDisk,
   StorageLoss,
@@ -72,8 +79,12 @@ import type { Page } from './pages.ts';
 
 /** Who asks. */
 export interface Principal {
-  /** Name of the API token. */
+  /** Name of the API token, also of one from which a session comes. */
   readonly name: string;
+  /** SHA-256 of the token or session; absent where nobody had to prove anything. */
+  readonly sha256?: string;
+  /** The browser's session; null: an API token itself. */
+  readonly session?: { readonly id: string; readonly expiresAt: number } | null;
 }
 
 /** The circumstances of one request. */
@@ -153,15 +164,46 @@ export interface GuestClusterBackend {
   removeGuestClusterDisk(name: string, disk: string, query: DiskFateQuery & Conditional, call: Call): Promise<Task>;
 }
 
+/** A session that was begun. */
+export interface BegunSession {
+  /** What the browser's cookie holds; kept nowhere else. */
+  readonly cookie: string;
+  readonly session: Session;
+}
+
+/** Sessions of browsers, and what opens their consoles. */
+export interface SessionBackend {
+  /** By an API token or a one-time link (`unauthorized`); `no-capacity` where there are too many. */
+  beginSession(
+    request: BeginSession,
+    from: { readonly address: string; readonly agent: string },
+  ): Promise<BegunSession>;
+  createSessionLink(call: Call): Promise<SessionLink>;
+  listSessions(query: PageQuery, call: Call): Promise<Page<Session>>;
+  /** `not-found`. */
+  endSession(id: string, call: Call): Promise<void>;
+  /** Ends every session of the caller's name. */
+  endSessions(call: Call): Promise<void>;
+  createConsoleTicket(vm: string, request: ConsoleTicketRequest, call: Call): Promise<ConsoleTicket>;
+  /** Uses a ticket up; `unauthorized` unless it opens this console of this VM. */
+  useConsoleTicket(
+    ticket: string,
+    wanted: { readonly vm: string; readonly console: 'serial' | 'vnc' },
+    call: Pick<Call, 'signal'>,
+  ): Promise<{ readonly principal: Principal; readonly takeOver: boolean }>;
+}
+
 /** Everything the API offers, apart from HTTP. */
-export interface Backend extends GuestClusterBackend {
+export interface Backend extends GuestClusterBackend, SessionBackend {
   /**
-   * Looks a token up by its SHA-256; null if no token matches. `unavailable` if this node cannot know whether the token
-   * was revoked.
+   * Looks an API token up by its SHA-256; null if no token matches. `unavailable` if this node cannot know whether the
+   * token was revoked.
    */
   authenticate(token: string): Promise<Principal | null>;
-  /** Checks the token of a request in progress in the same way, without waiting. */
-  recheck(token: string): Principal | null;
+  /** As `authenticate`, for the secret in a browser's cookie. */
+  authenticateSession(secret: string): Promise<Principal | null>;
+  /** Checks the token or session of a request in progress by its hash, without waiting. */
+  recheck(sha256: string): Principal | null;
   leader(): Leader | null;
   health(): Promise<Health>;
   metrics(): Promise<readonly MetricFamily[]>;

@@ -14,6 +14,7 @@ import { LIMITS } from '../../core/model/limits.ts';
 import { deadlineError } from '../../os/deadline.ts';
 import type { Authenticator } from './auth.ts';
 import type { Backend, Principal } from './backend.ts';
+import { demandOwnOrigin, hostOf } from './browser.ts';
 import type { OpenRequests } from './open-requests.ts';
 import { refuseSocket } from './refusals.ts';
 
@@ -32,6 +33,8 @@ export type UpgradeHandler = (
 export interface ConsoleOptions {
   readonly backend: Backend;
   readonly authenticator: Authenticator;
+  /** Whether clients come over TLS. */
+  readonly isSecure: boolean;
   /** Called for each connection whose token is valid, with the token's principal. */
   readonly onAuthenticated: (socket: Socket, principal: Principal) => void;
   readonly open: OpenRequests;
@@ -68,7 +71,10 @@ async function serve(
   options: ConsoleOptions & { readonly full: boolean; readonly known: boolean },
 ): Promise<void> {
   const address = request.socket.remoteAddress ?? '';
-  const { principal, token } = await options.authenticator.principal(request.headers.authorization, address);
+  const sender = { address, host: hostOf(request.headers), isForwarded: false };
+  const from = { method: 'GET', headers: request.headers, host: sender.host, isSecure: options.isSecure };
+  demandOwnOrigin(from);
+  const principal = await options.authenticator.principal({ from, sender });
   options.onAuthenticated(request.socket, principal);
   const [, vm, query = ''] = PATH.exec(request.url ?? '') ?? [];
   if (!options.known || vm === undefined || !isName(vm)) {
@@ -80,7 +86,7 @@ async function serve(
     throw new CodedError('unavailable', `${CONSOLES_MAX} consoles are open already.`, { advice: 'Close one of them.' });
   }
   const gone = new AbortController();
-  const forget = options.open.add(token, gone);
+  const forget = options.open.add(principal, gone);
   socket.once('close', () => {
     forget();
     gone.abort(new CodedError('failed', 'The client went away.'));

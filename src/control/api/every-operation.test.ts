@@ -10,6 +10,8 @@ import { parseJoinToken } from '../../pki/join-token.ts';
 import type { TestApi } from '../testing/api-cluster.ts';
 import { type Answer, setUp } from './testing/asking.ts';
 
+type Asking = Awaited<ReturnType<typeof setUp>>;
+
 /** Uploads first, then what creates, changes and deletes. */
 const order = (id: string): number =>
   /^(create|put)/.test(id) ? (id === 'putArtifact' ? 0 : 1) : id.startsWith('delete') ? 3 : 2;
@@ -30,7 +32,7 @@ const NAMES: Partial<Record<ParameterName, string>> = {
 };
 
 test('every answer fits the schema of its operation', async (t) => {
-  const { ask, cluster } = await setUp(t, {}, { hosts: 4, storageNodes: 2 });
+  const { ask, cluster, token } = await setUp(t, {}, { hosts: 4, storageNodes: 2 });
   const content = Buffer.from('kernel');
   const sha256 = createHash('sha256').update(content).digest('hex');
   const names: Partial<Record<ParameterName, string>> = { ...NAMES, sha256 };
@@ -54,7 +56,7 @@ test('every answer fits the schema of its operation', async (t) => {
   const { json: joining } = await must('POST /v1/join-tokens', { role: 'host', name: 'h5' });
   const { secret } = parseJoinToken(String(joining.token));
   const { requestPem: csrPem } = await createRequest();
-  const bodies = bodiesOf({ secret, csrPem, sha256 });
+  const bodies = bodiesOf({ secret, csrPem, sha256, token });
   for (const [id, operation] of OPERATIONS_IN_ORDER) {
     names.disk = cluster.vms.get('web1')?.spec.disks[0]?.disk ?? '';
     names.vm = id === 'removeGuestClusterMember' ? 'web3' : 'web1';
@@ -62,6 +64,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));
     if (id === 'resetVm') await ended(await must('POST /v1/vms/web1/start'));
     if (id === 'deleteStorageNode') await lose(cluster, 's2');
+    if (id === 'endOtherSession') names.session = String((await must('POST /v1/session', { token })).json.id);
     if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
     if (id === 'pauseDrain') names.drain = String((await must('POST /v1/hosts/h4/drain', {})).json.id);
     const queries: Record<string, string> = {
@@ -72,7 +75,8 @@ test('every answer fits the schema of its operation', async (t) => {
     const path = operation.path.replaceAll(/\{(\w+)\}/g, (_all, name: ParameterName) => names[name] ?? '');
     const bytes = operation.bodyMedium === 'bytes' ? { headers: { 'content-type': 'application/octet-stream' } } : {};
     const body = operation.bodyMedium === 'bytes' ? content : bodies[id];
-    const answer = await ask(`${operation.method} ${path}${query}`, body, bytes);
+    const more = id === 'endSession' ? await browser(ask, token) : bytes;
+    const answer = await ask(`${operation.method} ${path}${query}`, body, more);
     assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
     if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
     if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
@@ -82,11 +86,19 @@ test('every answer fits the schema of its operation', async (t) => {
   }
 });
 
+/** The headers of a browser that has just logged in. */
+async function browser(ask: Asking['ask'], token: string): Promise<{ readonly headers: Record<string, string> }> {
+  const { headers } = await ask('POST /v1/session', { token });
+  const cookie = String(headers['set-cookie']).split(';')[0] ?? '';
+  return { headers: { cookie, authorization: '', origin: 'http://localhost:80' } };
+}
+
 /** A body for each operation that takes JSON. */
 function bodiesOf(known: {
   readonly secret: string;
   readonly csrPem: string;
   readonly sha256: string;
+  readonly token: string;
 }): Record<string, unknown> {
   const { secret, csrPem, sha256 } = known;
   return {
@@ -106,6 +118,8 @@ function bodiesOf(known: {
     addGuestClusterMember: { vm: 'web3' },
     addGuestClusterDisk: { name: 'data', sizeBytes: 1024 ** 3, blockBytes: 4096 },
     createToken: { name: 'ci' },
+    beginSession: { token: known.token },
+    vmConsoleTicket: { console: 'serial' },
     createJoinToken: { role: 'host', name: 'h6' },
     join: { token: secret, role: 'host', name: 'h5', csrPem, addresses: { control: '10.0.9.5' } },
   };

@@ -9,9 +9,12 @@ import { CodedError } from '../../base/errors.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { peerIdentity } from '../../pki/tls.ts';
 import type { Backend, Forward } from './backend.ts';
+import { hostOf } from './browser.ts';
 
 /** Header of a forwarded request, with the client's address; a request with this header is never forwarded again. */
 const FORWARDED = 'groundplane-forwarded';
+/** Header of a forwarded request with the host that its client asked: it names the cookie of a browser's session. */
+const FORWARDED_HOST = 'groundplane-forwarded-host';
 /** For how long the rest of a body that the leader refused is read, in ms. */
 const REFUSED_BODY_MS = 30_000;
 
@@ -31,12 +34,15 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'host',
   'expect',
   FORWARDED,
+  FORWARDED_HOST,
 ]);
 
 /** The origin of a request. */
 export interface Sender {
   /** Address of the client, also if another control node forwarded the request. */
   readonly address: string;
+  /** Host and port under which the client knows the control node that it asked. */
+  readonly host: string;
   readonly isForwarded: boolean;
 }
 
@@ -46,8 +52,9 @@ export function senderOf({ raw, ip, headers }: FastifyRequest): Sender {
   const isControlNode = raw.socket instanceof TLSSocket && peerIdentity(raw.socket)?.kind === 'control';
   // A connection over a Unix socket has no address.
   if (typeof from !== 'string' || !isControlNode)
-    return { address: (ip as string | undefined) ?? 'local', isForwarded: false };
-  return { address: from, isForwarded: true };
+    return { address: (ip as string | undefined) ?? 'local', host: hostOf(headers), isForwarded: false };
+  const host = headers[FORWARDED_HOST];
+  return { address: from, host: typeof host === 'string' ? host : '', isForwarded: true };
 }
 
 export interface Forwarding {
@@ -78,7 +85,7 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
     {
       method: request.method,
       path: request.raw.url ?? '/',
-      headers: { ...headers, [FORWARDED]: sender.address },
+      headers: { ...headers, [FORWARDED]: sender.address, [FORWARDED_HOST]: sender.host },
       body: hasBody ? request.raw : null,
     },
     signal,

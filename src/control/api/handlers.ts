@@ -7,10 +7,13 @@ import { buildOpenApi } from '../../api/openapi.ts';
 import type { OPERATIONS, OperationId, ParameterName } from '../../api/operations.ts';
 import type { ArtifactKind, ArtifactQuery } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
+import { printable } from '../../base/printable.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandFileSize } from '../../core/request/demands.ts';
 import type { Backend, Call, Conditional } from './backend.ts';
+import { cookieOf, noCookie } from './browser.ts';
 import { eventStream } from './event-stream.ts';
+import type { Sender } from './forward.ts';
 import { prometheusText } from './prometheus.ts';
 
 type ViewOf<S> = S extends TSchema ? View<S> : null;
@@ -25,6 +28,9 @@ export interface Input<Id extends OperationId> {
   /** The body of an operation that takes bytes. */
   readonly bytes: Readable | null;
   readonly call: Call;
+  readonly sender: Sender;
+  /** Adds a Set-Cookie header to the answer. */
+  readonly setCookie: (header: string) => void;
 }
 
 type Answer<Id extends OperationId> = (typeof OPERATIONS)[Id]['answer'] extends TSchema
@@ -56,6 +62,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
     ...drainHandlers(backend),
     ...imageHandlers(backend),
     ...accessHandlers(backend),
+    ...sessionHandlers(backend, version),
     ...sharedDiskHandlers(backend),
     ...guestClusterHandlers(backend),
     listTasks: ({ query, call }) => backend.listTasks(query, call),
@@ -116,6 +123,7 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
     migrateVm: ({ params, body, call }) => backend.migrateVm(params.vm, body, call),
     vmLog: ({ params, query, call }) => backend.vmLog(params.vm, query, call),
     vmEvents: ({ params, query, call }) => backend.listEvents({ ...query, vm: params.vm }, call),
+    vmConsoleTicket: ({ params, body, call }) => backend.createConsoleTicket(params.vm, body, call),
     vmConsole: async () => {
       throw new CodedError('bad-input', 'The console is reached by an HTTP Upgrade.', {
         advice: 'Send "Connection: Upgrade" and "Upgrade: groundplane-console", or use `gp vm console`.',
@@ -247,6 +255,52 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
     },
     deleteArtifact: async ({ params, call }) => {
       await backend.deleteArtifact(params.sha256, call);
+      return undefined;
+    },
+  };
+}
+
+type SessionOperations = Extract<
+  OperationId,
+  'beginSession' | 'whoAmI' | `${string}Session` | `${string}Sessions` | 'createSessionLink'
+>;
+
+/** What a browser says of itself is kept to be read by people: bounded, and printable. */
+const AGENT_CHARS_MAX = 200;
+
+function sessionHandlers(backend: Backend, version: string): Pick<Handlers, SessionOperations> {
+  return {
+    beginSession: async ({ body, headers, sender: { address, host }, setCookie }) => {
+      const agent = printable(headers['user-agent'] ?? '').slice(0, AGENT_CHARS_MAX);
+      const { cookie, session } = await backend.beginSession(body, { address, agent });
+      setCookie(cookieOf(host, cookie, Date.parse(session.expiresAt) - Date.parse(session.createdAt)));
+      return session;
+    },
+    whoAmI: async ({ call: { principal } }) => {
+      const { name, session = null } = principal;
+      const kind = session === null ? 'token' : 'session';
+      const own = session === null ? null : { id: session.id, expiresAt: new Date(session.expiresAt).toISOString() };
+      return { name, kind, session: own, version };
+    },
+    endSession: async ({ sender, call, setCookie }) => {
+      const { session = null } = call.principal;
+      if (session === null)
+        throw new CodedError('not-found', 'The request has an API token and no session.', {
+          advice: 'Nothing was changed. "gp token delete" revokes a token, with all its sessions.',
+        });
+      await backend.endSession(session.id, call);
+      setCookie(noCookie(sender.host));
+      return undefined;
+    },
+    createSessionLink: ({ call }) => backend.createSessionLink(call),
+    listSessions: ({ query, call }) => backend.listSessions(query, call),
+    endOwnSessions: async ({ sender, call, setCookie }) => {
+      await backend.endSessions(call);
+      setCookie(noCookie(sender.host));
+      return undefined;
+    },
+    endOtherSession: async ({ params, call }) => {
+      await backend.endSession(params.session, call);
       return undefined;
     },
   };

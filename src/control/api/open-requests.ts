@@ -1,27 +1,27 @@
 /**
- * Keeps track of requests in progress (streams and long polls among them) and their tokens. Guarantees: a request is
- * aborted within CHECK_MS after its token was revoked, or after this node can no longer know whether the token is valid
+ * Keeps track of requests in progress (streams and long polls among them) and who asked. Guarantees: a request is
+ * aborted within CHECK_MS after its token was revoked or its session has ended, or after this node can no longer know
  * (Backend.recheck).
  */
 import { CodedError } from '../../base/errors.ts';
-import { invalidToken } from './auth.ts';
-import type { Backend } from './backend.ts';
+import { invalidSession, invalidToken } from './auth.ts';
+import type { Backend, Principal } from './backend.ts';
 
 const CHECK_MS = 500;
 
-/** The open requests of one server; tokens are checked only while requests are open. */
+/** The open requests of one server; they are checked only while there are any. */
 export class OpenRequests {
   readonly #backend: Backend;
-  readonly #open = new Map<AbortController, string>();
+  readonly #open = new Map<AbortController, Principal>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(backend: Backend) {
     this.#backend = backend;
   }
 
-  /** Registers a request: `abort` is aborted when `token` is no longer valid. The returned function unregisters it. */
-  add(token: string, abort: AbortController): () => void {
-    this.#open.set(abort, token);
+  /** Registers a request: `abort` is aborted when its principal no longer counts. The result unregisters it. */
+  add(principal: Principal, abort: AbortController): () => void {
+    this.#open.set(abort, principal);
     this.#timer ??= setInterval(() => this.#look(), CHECK_MS);
     return () => {
       this.#open.delete(abort);
@@ -32,18 +32,19 @@ export class OpenRequests {
   }
 
   #look(): void {
-    const refusals = new Map<string, CodedError | null>();
-    for (const [abort, token] of this.#open) {
-      const known = refusals.get(token);
-      const refusal = known === undefined ? this.#refusalOf(token) : known;
-      refusals.set(token, refusal);
+    const refusals = new Map<string | undefined, CodedError | null>();
+    for (const [abort, principal] of this.#open) {
+      const known = refusals.get(principal.sha256);
+      const refusal = known === undefined ? this.#refusalOf(principal) : known;
+      refusals.set(principal.sha256, refusal);
       if (refusal !== null) abort.abort(refusal);
     }
   }
 
-  #refusalOf(token: string): CodedError | null {
+  #refusalOf({ sha256 = '', session = null }: Principal): CodedError | null {
     try {
-      return this.#backend.recheck(token) === null ? invalidToken() : null;
+      if (this.#backend.recheck(sha256) !== null) return null;
+      return session === null ? invalidToken() : invalidSession();
     } catch (error) {
       return error instanceof CodedError
         ? error

@@ -28,6 +28,7 @@ import { acceptedSocket, ConnectionGate } from '../../os/connection-gate.ts';
 import { bodyOf } from '../../os/request-body.ts';
 import { Authenticator } from './auth.ts';
 import type { Backend, Call, Forward, Principal } from './backend.ts';
+import { demandOwnOrigin } from './browser.ts';
 import { acceptConsoles, type UpgradeHandler } from './console.ts';
 import { forwardToLeader, senderOf } from './forward.ts';
 import { type Handlers, handlersFor, type Input } from './handlers.ts';
@@ -120,36 +121,14 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   app.setValidatorCompiler<TSchema>(validatorCompiler());
   acceptOnly(app);
   answerErrors(app, { ...options, operationIdOf });
-  app.addHook('onRequest', async (request, reply) => {
-    demandHost(request);
-    const id = operationIdOf(request);
-    if (id === null) return undefined;
-    const context: Context = {
-      operationId: id,
-      operation: OPERATIONS[id],
-      abort: new AbortController(),
-      principal: NOBODY,
-    };
-    contexts.set(request, context);
-    endWith({ request, reply, context, closing: closing.signal, deadlineMs: options.deadlineMs ?? DEADLINE_MS });
-    const sender = senderOf(request);
-    if (context.operation.auth === 'bearer') {
-      const { principal, token } = await authenticator.principal(request.headers.authorization, sender.address);
-      context.principal = principal;
-      gate.prove(acceptedSocket(request.raw.socket), 'token', principal.name);
-      reply.raw.once('close', open.add(token, context.abort));
-    }
-    if (context.operation.anyNode) return undefined;
-    const { backend, forward } = options;
-    const { signal } = context.abort;
-    return forwardToLeader({ request, reply, backend, forward, signal, sender });
-  });
+  admitRequests(app, { options, contexts, authenticator, gate, open, closing: closing.signal });
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     register(app, { id: id as OperationId, operation, handlers, contexts, authenticator });
   }
   const upgrades = acceptConsoles(app.server, {
     backend: options.backend,
     authenticator,
+    isSecure: options.tls !== undefined,
     onAuthenticated: (socket, principal) => gate.prove(acceptedSocket(socket), 'token', principal.name),
     open,
     signal: closing.signal,
@@ -167,6 +146,47 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       await app.close();
     },
   };
+}
+
+interface Admission {
+  readonly options: ApiServerOptions;
+  readonly contexts: WeakMap<FastifyRequest, Context>;
+  readonly authenticator: Authenticator;
+  readonly gate: ConnectionGate<'token'>;
+  readonly open: OpenRequests;
+  readonly closing: AbortSignal;
+}
+
+/** Before anything of a request is looked at: who asks, from where, and whether this node answers. */
+function admitRequests(app: FastifyInstance, admission: Admission): void {
+  const { options, contexts, authenticator, gate, open, closing } = admission;
+  app.addHook('onRequest', async (request, reply) => {
+    demandHost(request);
+    const id = operationIdOf(request);
+    if (id === null) return undefined;
+    const context: Context = {
+      operationId: id,
+      operation: OPERATIONS[id],
+      abort: new AbortController(),
+      principal: NOBODY,
+    };
+    contexts.set(request, context);
+    endWith({ request, reply, context, closing, deadlineMs: options.deadlineMs ?? DEADLINE_MS });
+    const sender = senderOf(request);
+    const { method, headers } = request;
+    const from = { method, headers, host: sender.host, isSecure: options.tls !== undefined };
+    if (!sender.isForwarded) demandOwnOrigin(from);
+    if (context.operation.auth === 'bearer') {
+      const principal = await authenticator.principal({ from, sender });
+      context.principal = principal;
+      gate.prove(acceptedSocket(request.raw.socket), 'token', principal.name);
+      reply.raw.once('close', open.add(principal, context.abort));
+    }
+    if (context.operation.anyNode) return undefined;
+    const { backend, forward } = options;
+    const { signal } = context.abort;
+    return forwardToLeader({ request, reply, backend, forward, signal, sender });
+  });
 }
 
 function fastify({ tls, logger, headersMs = HEADERS_MS }: ApiServerOptions): FastifyInstance {
@@ -309,9 +329,11 @@ function register(app: FastifyInstance, { id, operation, handlers, contexts, aut
         headers: request.headers,
         bytes: operation.bodyMedium === 'bytes' ? bytesOf(request) : null,
         call: { principal: context.principal, signal } satisfies Call,
+        sender: senderOf(request),
+        setCookie: (header: string) => void reply.header('set-cookie', header),
       } as unknown as Input<OperationId>;
       const answer = await untilAborted(started(handler, input), signal).catch((error: unknown) => {
-        if (id === 'join' && error instanceof CodedError && error.code === 'unauthorized')
+        if (operation.auth === 'none' && error instanceof CodedError && error.code === 'unauthorized')
           throw authenticator.refusal(senderOf(request).address, error);
         throw error;
       });

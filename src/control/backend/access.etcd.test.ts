@@ -6,7 +6,7 @@ import { CodedError } from '../../base/errors.ts';
 import { parseHostName } from '../../base/ids.ts';
 import { until } from '../../os/testing/until.ts';
 import { createRequest } from '../../pki/authority.ts';
-import { parseJoinToken } from '../../pki/join-token.ts';
+import { parseJoinToken, tokenSha256 } from '../../pki/join-token.ts';
 import { ADMIN_TOKEN, startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { type RunningStore, storageRecord } from '../testing/records.ts';
@@ -152,8 +152,8 @@ test('an expired token is none, and is tidied away', async () => {
 
 test('API tokens: given out once, known by hash, revoked by name', async () => {
   const { token, id } = await access.create({ name: 'ci' });
-  assert.deepEqual(await access.authenticate(token), { name: 'ci' });
-  assert.deepEqual(await access.authenticate(ADMIN_TOKEN), { name: 'admin' });
+  assert.equal((await access.authenticate(token))?.name, 'ci');
+  assert.equal((await access.authenticate(ADMIN_TOKEN))?.name, 'admin');
   assert.equal(await access.authenticate(`${token}x`), null);
   await assert.rejects(access.create({ name: 'ci' }), { code: 'exists' });
   assert.deepEqual(
@@ -161,7 +161,7 @@ test('API tokens: given out once, known by hash, revoked by name', async () => {
     [id],
   );
   await access.delete('ci');
-  assert.deepEqual([await access.authenticate(token), access.recheck(token)], [null, null]);
+  assert.deepEqual([await access.authenticate(token), access.recheckHash(tokenSha256(token))], [null, null]);
   await assert.rejects(access.delete('ci'), { code: 'not-found' });
   const { token: joinToken } = await access.createJoinToken({ role: 'host', name: 'h9' });
   assert.equal(await access.authenticate(parseJoinToken(joinToken).secret), null, 'a join token opens no API');
@@ -169,10 +169,10 @@ test('API tokens: given out once, known by hash, revoked by name', async () => {
 
 test('a node that is cut off from etcd takes no token that may have been revoked, within five seconds; the administrator’s it takes', async (t) => {
   const { token } = await access.create({ name: 'ci' });
-  assert.deepEqual(await access.authenticate(token), { name: 'ci' });
+  assert.equal((await access.authenticate(token))?.name, 'ci');
   const isRefused = (): boolean => {
     try {
-      return access.recheck(token) === null;
+      return access.recheckHash(tokenSha256(token)) === null;
     } catch (error) {
       return error instanceof CodedError && error.code === 'unavailable';
     }
@@ -183,8 +183,8 @@ test('a node that is cut off from etcd takes no token that may have been revoked
   await until('the token is refused', isRefused);
   assert(performance.now() - since < 5_000, `${performance.now() - since} ms`);
   await assert.rejects(access.authenticate(token), { code: 'unavailable', message: /cut off from etcd/ });
-  assert.deepEqual(await access.authenticate(ADMIN_TOKEN), { name: 'admin' });
-  assert.deepEqual(access.recheck(ADMIN_TOKEN), { name: 'admin' });
+  assert.equal((await access.authenticate(ADMIN_TOKEN))?.name, 'admin');
+  assert.equal(access.recheckHash(tokenSha256(ADMIN_TOKEN))?.name, 'admin');
   assert.equal(await access.authenticate('gp_api_wrong'), null);
   etcd.signal('m1', 'SIGCONT');
   await until('the token is taken again', () =>

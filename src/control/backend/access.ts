@@ -1,74 +1,62 @@
 /** Who may do what: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
+
+import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
-import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
 import { parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';
-import { PREFIX } from '../../core/model/keys.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
 import { addressesOf, type Joining, refusal, refuseLost } from '../../core/request/joining.ts';
 import { apiTokens, createJoinToken, createToken, deleteToken, joinByToken } from '../../core/request/tokens.ts';
-import { createApiToken, createJoinToken as newJoinToken, tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
+import { createApiToken, createJoinToken as newJoinToken, tokenSha256 } from '../../pki/join-token.ts';
 import type { Call, Principal } from '../api/backend.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { Freshness } from './freshness.ts';
+import { KnownTokens } from './known-tokens.ts';
 
 const NODE_CERTIFICATE_DAYS = 825;
-const ADMIN: Principal = { name: 'admin' };
 
 /** API tokens, join tokens and joining; refusals are CodedErrors after which nothing was changed. */
 export class AccessBackend {
   readonly #context: BackendContext;
+  readonly #known: KnownTokens;
   readonly #freshness: Freshness;
-  /** Token records by the hash of the token; null after a change, until the next lookup. */
-  #bySha256: ReadonlyMap<string, TokenRecord> | null = null;
   /** Joins run one after the other: of two simultaneous joins with one address, the second sees the first. */
   #lastJoin: Promise<unknown> = Promise.resolve();
 
-  constructor(context: BackendContext) {
+  constructor(context: BackendContext, known = new KnownTokens(context)) {
     this.#context = context;
+    this.#known = known;
     this.#freshness = new Freshness(context);
-    context.store.onChange((changes) => {
-      if (changes.some(({ key }) => key.startsWith(PREFIX.token))) this.#bySha256 = null;
-    });
   }
 
   /** Null if no token matches. CodedError 'unavailable' if this node cannot know whether the token is still valid. */
   async authenticate(token: string): Promise<Principal | null> {
+    const found = this.#known.ofToken(token);
+    if (found === null) return null;
     // A token in the control nodes' configuration cannot be revoked: it is valid whatever etcd holds.
-    if (this.#isAdmin(token)) return ADMIN;
-    if (this.#apiToken(token) === null) return null;
+    if (found.isConfigured) return found.principal;
     await this.#freshness.demand();
-    return this.#apiToken(token);
+    return this.#known.ofToken(token)?.principal ?? null;
   }
 
-  /** Checks the token of a request in progress in the same way, without waiting for etcd. */
-  recheck(token: string): Principal | null {
-    if (this.#isAdmin(token)) return ADMIN;
-    const principal = this.#apiToken(token);
-    if (principal !== null) this.#freshness.check();
+  /** As `authenticate`, for the secret of a browser's session. */
+  async authenticateSession(secret: string): Promise<Principal | null> {
+    if (this.#known.ofSession(secret) === null) return null;
+    await this.#freshness.demand();
+    return this.#known.ofSession(secret);
+  }
+
+  /** Checks the API token or session of a request in progress by its hash, without waiting for etcd. */
+  recheckHash(sha256: string): Principal | null {
+    const principal = this.#known.principalOf(sha256);
+    if (principal !== null && sha256 !== this.#context.adminTokenSha256) this.#freshness.check();
     return principal;
-  }
-
-  #isAdmin(token: string): boolean {
-    return tokenMatches(token, this.#context.adminTokenSha256);
-  }
-
-  #apiToken(token: string): Principal | null {
-    const record = this.#recordOf(token, 'api');
-    return record === undefined ? null : { name: record.name };
-  }
-
-  /** Finds a token's record by its hash; the cost does not depend on the number of tokens. */
-  #recordOf(token: string, kind: TokenRecord['kind']): TokenRecord | undefined {
-    this.#bySha256 ??= new Map([...this.#context.store.tokens.values()].map(({ value }) => [value.sha256, value]));
-    const record = this.#bySha256.get(tokenSha256(token));
-    return record?.kind === kind ? record : undefined;
   }
 
   /** Lists API tokens by name. */
@@ -102,7 +90,8 @@ export class AccessBackend {
     const { authority, etcdEndpoints } = this.#context;
     const identity = identityOf(request);
     const joining: Joining = { ...request, role: identity.kind };
-    const join = (basis: Basis): Admitted<null> => joinByToken(basis, this.#recordOf(request.token, 'join'), joining);
+    const join = (basis: Basis): Admitted<null> =>
+      joinByToken(basis, this.#known.find(tokenSha256(request.token)), joining);
     // A request that cannot be certified must not cost the token.
     join(basisOf(this.#context));
     await this.#demandAnswers(joining, request.csrPem);

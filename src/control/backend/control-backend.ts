@@ -27,6 +27,7 @@ import type { Entry } from '../../core/ports/store.ts';
 import { findVm } from '../../core/request/basis.ts';
 import { undrainHost } from '../../core/request/drains.ts';
 import { changeHost, removeHost } from '../../core/request/hosts.ts';
+import { tokenSha256 } from '../../pki/join-token.ts';
 import type {
   ArtifactUpload,
   Backend,
@@ -51,8 +52,10 @@ import { Drains } from './drains.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { ImagesBackend } from './images.ts';
+import { KnownTokens } from './known-tokens.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
+import { SessionsBackend } from './sessions.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
 import { removeStorageNode } from './storage-removal.ts';
 import { Summary } from './summary.ts';
@@ -71,6 +74,7 @@ export class ControlBackend implements Backend {
   readonly #networks: NetworksBackend;
   readonly #images: ImagesBackend;
   readonly #access: AccessBackend;
+  readonly #sessions: SessionsBackend;
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
   readonly #drains: Drains;
@@ -83,7 +87,9 @@ export class ControlBackend implements Backend {
     this.#networks = new NetworksBackend(context);
     this.#images = new ImagesBackend(context);
     this.#vms = new VmsBackend(context, this.#images.artifacts);
-    this.#access = new AccessBackend(context);
+    const known = new KnownTokens(context);
+    this.#access = new AccessBackend(context, known);
+    this.#sessions = new SessionsBackend(context, known, this.#access);
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
     this.#drains = new Drains(context);
@@ -100,7 +106,28 @@ export class ControlBackend implements Backend {
     this.#demandRead();
     return this.#access.authenticate(token);
   };
-  recheck = (token: string): Principal | null => this.#access.recheck(token);
+  authenticateSession = async (secret: string): Promise<Principal | null> => {
+    this.#demandRead();
+    await this.#sessions.untilKnown(tokenSha256(secret), new AbortController().signal);
+    return this.#access.authenticateSession(secret);
+  };
+  recheck = (sha256: string): Principal | null => this.#access.recheckHash(sha256);
+
+  beginSession: Backend['beginSession'] = async (request, from) => {
+    this.#demandRead();
+    return this.#withRoom(() => this.#sessions.beginSession(request, from));
+  };
+  createSessionLink: Backend['createSessionLink'] = async (call) =>
+    this.#withRoom(() => this.#sessions.createSessionLink(call));
+  listSessions: Backend['listSessions'] = (query, call) => this.#sessions.listSessions(query, call);
+  endSession: Backend['endSession'] = (id) => this.#sessions.endSession(id);
+  endSessions: Backend['endSessions'] = (call) => this.#sessions.endSessions(call);
+  createConsoleTicket: Backend['createConsoleTicket'] = async (vm, request, call) =>
+    this.#withRoom(() => this.#sessions.createConsoleTicket(vm, request, call));
+  useConsoleTicket: Backend['useConsoleTicket'] = async (ticket, wanted, call) => {
+    this.#demandRead();
+    return this.#sessions.useConsoleTicket(ticket, wanted, call);
+  };
 
   leader(): Leader | null {
     const { name } = this.#context;

@@ -33,6 +33,7 @@ import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from 
 import { planDrain } from '../../core/request/drains.ts';
 import { joinUnchecked } from '../../core/request/joining.ts';
 import { createVm, newVmId } from '../../core/request/new-vm.ts';
+import { beginSession } from '../../core/request/sessions.ts';
 import { attachChanges, newSharedDisk, type Records, withDisk } from '../../core/request/shared-disk-changes.ts';
 import { parseTargetState } from '../../iscsi/control-protocol.ts';
 import { parseDiskOrder, parseGrantOrder, parseSharedDiskOrder } from '../../storage/orders.ts';
@@ -93,6 +94,27 @@ function admit(
   const wanted: CreateVm = { name: 'web1', start: false, disks: [{ sizeBytes: MIB }], ...request };
   const id = newVmId(basis);
   createVm(basis, observed, wanted, { id, seed: seedOf(wanted, id), node: null });
+}
+
+/** One session more where there are some, each of another token. */
+function sessions(count: number, parentOf: (n: number) => string): number {
+  const session = (n: number) => ({
+    id: `session-${hex(n)}`,
+    kind: 'session',
+    parent: parentOf(n),
+    createdAt: n,
+    expiresAt: 9,
+  });
+  const tokens = new Map(many(count - 1, (n) => [session(n).id, { value: session(n), revision: 1 }]));
+  const basis = { records: { tokens }, now: 5, randomHex: text } as unknown as Basis;
+  const from = { address: '', agent: '' };
+  const begun = beginSession(basis, { name: 'anna', sha256: 'a'.repeat(64) }, { sha256: 'b'.repeat(64), from });
+  return begun.changes.filter(({ value }) => value === null).length;
+}
+
+/** Throws where one more session of a token ends another one. */
+function keptSessions(count: number): void {
+  if (sessions(count, () => 'a'.repeat(64)) > 0) throw new CodedError('no-capacity', 'The oldest one ended.');
 }
 
 const pem = (kind: string): string => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
@@ -228,6 +250,8 @@ function drain(vms: number): void {
 
 const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<Layer, Probe>>>> = {
   drainMoves: { admission: drain },
+  sessions: { admission: (count) => sessions(count, (n) => `${hex(n)}`.repeat(6).slice(0, 64)) },
+  sessionsOfToken: { admission: (count) => keptSessions(count) },
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {
     API: (memoryBytes) => vmBody({ memoryBytes }),

@@ -72,6 +72,7 @@ class SmallWorld {
         sharedDisks: new Map(),
         guestClusters: new Map(),
         drains: new Map(),
+        tokens: new Map(),
         reservations: new Map(),
         images: new Map(),
         events: new Map(),

@@ -171,13 +171,23 @@ export interface EventRecord {
   readonly message: string;
 }
 
-/** An API or join token: only its SHA-256 is kept. */
+/**
+ * A secret that opens something: only its SHA-256 is kept. `api` and `join` are tokens that people keep; a `link` begins
+ * a session in a browser, once; a `session` is what a browser's cookie holds; a `ticket` opens one console, once.
+ */
 export interface TokenRecord {
   readonly id: string;
-  readonly kind: 'api' | 'join';
+  readonly kind: 'api' | 'join' | 'link' | 'session' | 'ticket';
+  /** Of the token; of the token that a link, session or ticket comes from. */
   readonly name: string;
   readonly sha256: string;
   readonly role: 'host' | 'storage' | null;
   readonly createdAt: number;
   readonly expiresAt: number | null;
+  /** SHA-256 of the token or session that a link, session or ticket comes from: it is worth nothing without that. */
+  readonly parent?: string;
+  /** Where a session was begun from. */
+  readonly from?: { readonly address: string; readonly agent: string };
+  /** What a ticket opens. */
+  readonly opens?: { readonly vm: VmId; readonly console: 'serial' | 'vnc'; readonly takeOver: boolean };
 }

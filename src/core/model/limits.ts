@@ -24,6 +24,7 @@ export type Unit =
   | 'ms'
   | 'networks'
   | 'number'
+  | 'sessions'
   | 'storage nodes'
   | 'streams'
   | 'values'
@@ -373,6 +374,24 @@ const REST = {
     unit: 'VMs',
     reason: 'Each has 8 TCP ports of its own there, from 21000 on.',
     refusedBy: ['agent'],
+  },
+  sessions: {
+    subject: 'API',
+    what: 'sessions of browsers, one-time links that nobody used and consoles that are being opened, in all',
+    min: 0,
+    max: 2_000,
+    unit: 'sessions',
+    reason: 'Each is a record that every control node keeps in memory and looks through at each log-in.',
+    refusedBy: ['admission'],
+  },
+  sessionsOfToken: {
+    subject: 'API',
+    what: 'sessions, links and consoles being opened of one API token; one more ends the oldest',
+    min: 0,
+    max: 64,
+    unit: 'sessions',
+    reason: 'Somebody who begins sessions without end takes none from others.',
+    refusedBy: ['admission'],
   },
 } as const satisfies Record<string, Limit>;
 

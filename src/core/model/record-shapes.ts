@@ -19,6 +19,7 @@ import type {
   NetworkRecord,
   StorageRecord,
   TaskRecord,
+  TokenRecord,
 } from './cluster.ts';
 import type { DrainMove, DrainRecord } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
@@ -403,14 +404,17 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
     ),
     token: kind(
       'id',
-      fields({
+      fields<TokenRecord>({
         id: word,
-        kind: oneOf('api', 'join'),
+        kind: oneOf('api', 'join', 'link', 'session', 'ticket'),
         name: word,
         sha256,
         role: nullable(oneOf('host', 'storage')),
         createdAt: finite,
         expiresAt: nullable(finite),
+        parent: maybe(sha256),
+        from: maybe(fields({ address: word, agent: word })),
+        opens: maybe(fields({ vm: vmId, console: oneOf('serial', 'vnc'), takeOver: boolean })),
       }),
     ),
   } satisfies Omit<Record<keyof typeof PREFIX, Kind>, 'election'>).map(([of, each]) => [

@@ -58,6 +58,7 @@ export interface Snapshot {
   readonly sharedDisks: ReadonlyMap<DiskId, Entry<SharedDiskRecord>>;
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
   readonly drains: ReadonlyMap<DrainId, Entry<DrainRecord>>;
+  readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
   readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
   /**
@@ -72,9 +73,8 @@ export interface Snapshot {
   disksOf(vm: VmId): readonly DiskRecord[];
 }
 
-/** What the requests of people read besides: tokens, and the names and numbers that are taken. */
+/** What the requests of people read besides: the names and numbers that are taken. */
 export interface RequestSnapshot extends Snapshot {
-  readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
   readonly vmNames: ReadonlyMap<string, Entry<VmId>>;
   /** Disks by `NODE/PORT`. */
   readonly diskPorts: ReadonlyMap<string, Entry<DiskId>>;

@@ -8,6 +8,7 @@ import { recordsOf } from '../model/cluster-index.ts';
 import type { Change } from '../ports/store.ts';
 import type { Admitted, Basis } from './basis.ts';
 import { type Joining, joinChange } from './joining.ts';
+import { derivedFrom } from './sessions.ts';
 
 const JOIN_VALID_MS = 3_600_000;
 /** Expired tokens that go with each new join token. */
@@ -38,12 +39,13 @@ export function createToken({ records, now, randomHex }: Basis, { name, sha256 }
   return { changes: [tokenChange(value)], result: value };
 }
 
-/** Revokes an API token by its name or id. CodedError 'not-found'. */
+/** Revokes an API token by its name or id; its links and sessions go with it. CodedError 'not-found'. */
 export function deleteToken({ records }: Basis, nameOrId: string): Admitted<null> {
   const found = apiTokens(records.tokens).find(({ id, name }) => id === nameOrId || name === nameOrId);
   if (found === undefined)
     throw new CodedError('not-found', `There is no token ${nameOrId}.`, { advice: 'List them with "gp token list".' });
-  return { changes: [{ kind: 'token', id: found.id, value: null }], result: null };
+  const sessions = derivedFrom(records, found.sha256);
+  return { changes: [{ kind: 'token', id: found.id, value: null }, ...sessions], result: null };
 }
 
 /** A new join token; expired tokens go. CodedError 'bad-input' for a control node. */

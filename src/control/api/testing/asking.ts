@@ -15,7 +15,9 @@ type JsonKey =
 /** The answer of a route. */
 export interface Answer {
   readonly status: number;
-  readonly headers: Readonly<Partial<Record<'etag' | 'content-type' | 'retry-after' | 'www-authenticate', unknown>>>;
+  readonly headers: Readonly<
+    Partial<Record<'etag' | 'content-type' | 'retry-after' | 'www-authenticate' | 'set-cookie', unknown>>
+  >;
   readonly json: Readonly<Partial<Record<JsonKey, unknown>>>;
   readonly text: string;
 }
@@ -40,12 +42,21 @@ export function serve(t: TestContext, { cluster, backend, token }: TestApi, opti
       url,
       ...(body === undefined ? {} : { body: body as object }),
       ...more,
-      headers: { authorization: `Bearer ${token}`, ...more.headers },
+      headers: authorized(token, more.headers),
     });
     const isJson = String(answer.headers['content-type'] ?? '').includes('json');
     return { status: answer.statusCode, headers: answer.headers, text: answer.body, json: isJson ? answer.json() : {} };
   };
   return { cluster, backend, token, server, ask };
+}
+
+/** The headers with the administrator's token, unless they say something else; an empty one is not sent. */
+function authorized(token: string, headers: InjectOptions['headers'] = {}): Record<string, string> {
+  const all = Object.entries({ authorization: `Bearer ${token}`, ...headers });
+  return Object.fromEntries(all.filter(([name, value]) => name !== 'authorization' || value !== '')) as Record<
+    string,
+    string
+  >;
 }
 
 /** Asserts that an answer is a refusal with this code, as problem details. */

@@ -24,6 +24,7 @@ function setUp(records: Partial<Record<keyof Snapshot, unknown>>, refuses = 0) {
         events: none,
         tasks: none,
         drains: none,
+        tokens: none,
         networks: none,
         vms: none,
         completeRevision: 9,
@@ -40,6 +41,18 @@ function setUp(records: Partial<Record<keyof Snapshot, unknown>>, refuses = 0) {
   house.start();
   return { house, clock, commits, said };
 }
+
+test('what has expired goes, a bounded number at a time; what never expires stays', async () => {
+  const tokens = entries(40, (n) => ({ expiresAt: n % 2 === 0 ? null : n < 39 ? 1_000 : 10_000_000_000_000 }));
+  const { clock, commits, house } = setUp({ tokens });
+  await clock.run(EVERY_MS + 1_000);
+  const gone = (commits[0] ?? []).map(({ kind, id }) => `${kind} ${id}`);
+  assert.deepEqual(
+    gone,
+    Array.from({ length: 15 }, (_, n) => `token x${2 * n + 1}`),
+  );
+  house.stop();
+});
 
 test('the newest events and ended tasks are kept, and every task that runs; each round deletes a bounded number', async () => {
   const events = entries(5_120, () => ({}));

@@ -46,9 +46,9 @@ export class Housekeeping {
   }
 
   async #round(): Promise<void> {
-    const { log, store, kept = KEPT } = this.#ports;
+    const { clock, log, store, kept = KEPT } = this.#ports;
     try {
-      await this.#commit(outdated(store.snapshot, kept));
+      await this.#commit(outdated(store.snapshot, kept, clock.wallMs()));
       await this.#commit(await this.#freed());
     } catch (error) {
       log.warn('tidying up failed', { error: messageOf(error) });

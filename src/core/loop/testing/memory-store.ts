@@ -49,6 +49,7 @@ export class MemoryStore implements LeaderStore {
       controls: new Map(),
       guestClusters: new Map(),
       drains,
+      tokens: new Map(),
       reservations: new Map(),
       images: new Map(),
       events: new Map(),

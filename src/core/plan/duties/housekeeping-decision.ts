@@ -2,7 +2,8 @@
  * Decides what a leader deletes because nobody needs it any more: old events, tasks and drains that ended long ago,
  * addresses that no card has. Pure.
  *
- * Guarantees: a task that runs and a drain that is not over stay, and so does the newest of everything; a step is bounded, whatever has piled up.
+ * Guarantees: a task that runs and a drain that is not over stay, and so does the newest of everything; a token that
+ * never expires stays; a step is bounded, whatever has piled up.
  */
 import type { VmId } from '../../../base/ids.ts';
 import type { NetworkRecord } from '../../model/cluster.ts';
@@ -23,11 +24,16 @@ export const KEPT: Kept = { events: 5_000, tasks: 1_000, drains: 100 };
 /** Deletions in one transaction; etcd takes 128 operations. */
 const DELETIONS_AT_ONCE = 50;
 const DRAINS_AT_ONCE = 10;
+const TOKENS_AT_ONCE = 15;
 
-/** Returns the deletions of the oldest events, and of the tasks and drains that ended first, beyond what is kept. */
+/**
+ * Returns the deletions of the oldest events, and of the tasks and drains that ended first, beyond what is kept, and of
+ * join tokens, sessions and links that have expired.
+ */
 export function outdated(
-  { events, tasks, drains }: Pick<Snapshot, 'events' | 'tasks' | 'drains'>,
+  { events, tasks, drains, tokens }: Pick<Snapshot, 'events' | 'tasks' | 'drains' | 'tokens'>,
   kept: Kept,
+  now: number,
 ): readonly Change[] {
   const old = oldest([...events], kept.events).map(([id]): Change => ({ kind: 'event', id, value: null }));
   const ended = [...tasks].filter(([, { value }]) => value.state !== 'running');
@@ -38,6 +44,10 @@ export function outdated(
     ...oldest(over, kept.drains)
       .slice(0, DRAINS_AT_ONCE)
       .map(([id]): Change => ({ kind: 'drain', id, value: null })),
+    ...[...tokens]
+      .filter(([, { value }]) => value.expiresAt !== null && value.expiresAt <= now)
+      .slice(0, TOKENS_AT_ONCE)
+      .map(([id]): Change => ({ kind: 'token', id, value: null })),
   ];
 }
 
