@@ -43,8 +43,8 @@ const FOLDERS = {
   },
   // What an installed machine needs: the roles' programs and configurations, the cluster's identities.
   install: {
-    src: ['base', 'core', 'os', 'pki', 'etcd', 'control', 'storage', 'agent'],
-    npm: [],
+    src: ['base', 'core', 'os', 'pki', 'rpc', 'etcd', 'client', 'control', 'storage', 'agent'],
+    npm: ['typebox', 'yaml'],
     node: true,
   },
   lab: {
@@ -89,7 +89,7 @@ const NARROWER = [
   { npm: 'csv-parse', only: '^src/audit/readers/formats/' },
   { npm: 'saxes', only: '^src/audit/readers/formats/' },
   { npm: 'yauzl', only: '^src/audit/readers/formats/' },
-  { npm: 'typebox', only: '^src/(control/api|api)/' },
+  { npm: 'typebox', only: '^src/(control/api|api|install)/' },
 ];
 
 /** Tests, and the `testing/` folders with what several tests share. */

@@ -23,6 +23,7 @@ const COMMANDS = {
   sim: ['scripts/sim.ts'],
   'mock-api': ['scripts/mock-api.ts'],
   'dev:ui': ['scripts/dev-ui.ts'],
+  package: ['scripts/package.ts'],
 };
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];

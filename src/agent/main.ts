@@ -13,7 +13,7 @@ import { AgentHost } from '../core/agent/agent-host.ts';
 import { PORTS, SLOTS_PER_HOST } from '../core/model/ports.ts';
 import { systemClock } from '../os/clock.ts';
 import { makePrivateDirectory } from '../os/files.ts';
-import { startHeartbeat } from '../os/heartbeat.ts';
+import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
@@ -81,6 +81,7 @@ async function serve(
   const services = await Promise.all(
     addresses.map((address) => startService({ credentials, address, port: PORTS.agent, routes, onUnexpected })),
   );
+  reportReady();
   log.info('serving', { addresses, port: PORTS.agent, incarnations: host.report().incarnations.length });
   const stop = (): void => {
     void Promise.all(services.map((service) => service.close(CLOSE_DEADLINE_MS))).finally(() => process.exit(0));

@@ -1,17 +1,15 @@
 /** The command `gp`: this process's streams and signals for `runCli`. */
-import { readFileSync } from 'node:fs';
 import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { VERSION } from '../base/version.ts';
+import { isPackaged } from '../os/program-file.ts';
 import { EXIT } from './exit-codes.ts';
 import type { Io } from './io.ts';
 
-// Compiled code is kept beside the packages, never elsewhere on the machine; where that cannot be written, it is not
-// kept.
-enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/groundplane', import.meta.url)));
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  readonly version: string;
-};
+// Compiled code is kept beside the packages of a clone, never elsewhere on the machine; where that cannot be written, it
+// is not kept.
+if (!isPackaged(import.meta.url))
+  enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/groundplane', import.meta.url)));
 
 const interrupt = new AbortController();
 const kill = new AbortController();
@@ -47,7 +45,7 @@ const io: Io = {
 
 // Loaded only now, so that the cache serves it.
 const { runCli } = await import('./run-cli.ts');
-const code = await runCli(process.argv.slice(2), io, version);
+const code = await runCli(process.argv.slice(2), io, VERSION);
 const status = code === EXIT.ok ? (exitCode ?? EXIT.ok) : code;
 // The command is done, whatever connections are still kept for a next call; what was printed is handed over first.
 process.stderr.write('', () => process.stdout.write('', () => process.exit(status)));

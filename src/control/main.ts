@@ -27,7 +27,7 @@ import { observe } from '../etcd/election.ts';
 import { ETCD_QUOTA_BYTES } from '../etcd/member.ts';
 import { systemClock } from '../os/clock.ts';
 import { readTextBounded } from '../os/files.ts';
-import { startHeartbeat } from '../os/heartbeat.ts';
+import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
@@ -146,6 +146,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
       if (now === null) qmp.close();
     },
   });
+  reportReady();
   log.info('ready', { address: config.address });
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await Promise.race([stopped, following, observing, campaigning]);

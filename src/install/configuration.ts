@@ -130,8 +130,19 @@ export function agentConfig(
   };
 }
 
-/** Returns the command of a control node's etcd member. */
-export function etcdProgram(machine: InstalledMachine, controlNodes: readonly ControlNode[]): EtcdProgram {
+/** How an etcd member begins, besides what the machine says. */
+export interface EtcdSettings {
+  /** `existing`: it joins a cluster that runs. */
+  readonly state?: 'new' | 'existing' | undefined;
+  readonly quotaBytes?: number | undefined;
+}
+
+/** Returns the command of a control node's etcd member. `controlNodes`: all members when it begins, itself included. */
+export function etcdProgram(
+  machine: InstalledMachine,
+  controlNodes: readonly ControlNode[],
+  { state, quotaBytes }: EtcdSettings = {},
+): EtcdProgram {
   const file = (name: string): string => join(machine.paths.credentialsDir, name);
   const peerAddress = (address: string): string => `${address}:${PORTS.etcdPeer}`;
   const [caFile, certFile, keyFile] = [file('ca-cert.pem'), file('server-cert.pem'), file('server-key.pem')];
@@ -142,6 +153,8 @@ export function etcdProgram(machine: InstalledMachine, controlNodes: readonly Co
     peerAddress: peerAddress(machine.addresses.control),
     initialCluster: controlNodes.map(({ name, address }) => ({ name, peerAddress: peerAddress(address) })),
     clusterToken: 'groundplane',
+    ...(state === undefined ? {} : { initialClusterState: state }),
+    ...(quotaBytes === undefined ? {} : { quotaBytes }),
     tls: {
       ...{ caFile, certFile, keyFile, peerCaFile: caFile, peerCertFile: certFile, peerKeyFile: keyFile },
       ...{ clientName: ETCD_CLIENT_NAME, peerName: ETCD_MEMBER_NAME },

@@ -1,5 +1,5 @@
 /** The programs of the roles, and what Node is started with for each of them. */
-import { fileURLToPath } from 'node:url';
+import { programFile } from '../os/program-file.ts';
 
 /** The roles of a machine. One machine may have several. */
 export type Role = 'etcd' | 'control' | 'storage' | 'agent';
@@ -10,10 +10,9 @@ export type NodeRole = Exclude<Role, 'etcd'>;
 /** The heap of each role in MiB: bounded, so that a leak shows as a restart and not as a machine without memory. */
 const HEAP_MIB: Readonly<Record<NodeRole, number>> = { control: 512, storage: 256, agent: 256 };
 
-/** Returns the command of a role; the caller adds `--config FILE`. */
-export function roleProgram(role: NodeRole): readonly string[] {
+/** Returns what Node is started with for a role, before the program. */
+export function nodeArguments(role: NodeRole): readonly string[] {
   return [
-    process.execPath,
     `--max-old-space-size=${HEAP_MIB[role]}`,
     // About 4 MB less in each process; their work is waiting, not computing.
     '--optimize-for-size',
@@ -23,8 +22,13 @@ export function roleProgram(role: NodeRole): readonly string[] {
     // time of a leader of 20,000 VMs.
     '--no-allocation-site-pretenuring',
     '--disable-warning=ExperimentalWarning',
-    fileURLToPath(new URL(`../${role}/main.ts`, import.meta.url)),
   ];
+}
+
+/** Returns the command of a role; the caller adds `--config FILE`. */
+export function roleProgram(role: NodeRole): readonly string[] {
+  const program = programFile(`../${role}/main`, import.meta.url);
+  return [process.execPath, ...nodeArguments(role), program];
 }
 
 /**

@@ -43,6 +43,16 @@ export function startHeartbeat(env: NodeJS.ProcessEnv = process.env): void {
   });
 }
 
+/**
+ * Tells systemd that this process serves now (Type=notify, NotifyAccess=all). Does nothing under any other supervisor.
+ */
+export function reportReady(env: NodeJS.ProcessEnv = process.env): void {
+  if (env['NOTIFY_SOCKET'] === undefined) return;
+  spawn('systemd-notify', ['--ready'], { stdio: 'ignore', env })
+    .once('error', () => undefined)
+    .unref();
+}
+
 function isCount(value: number | undefined): value is number {
   return value !== undefined && Number.isInteger(value) && value > 0;
 }

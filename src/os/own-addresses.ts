@@ -5,3 +5,13 @@ import { networkInterfaces } from 'node:os';
 export function ownAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((of = []) => of.map(({ address }) => address));
 }
+
+/** The interfaces that are up, with the IPv4 addresses of each. */
+export function ownInterfaces(): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries(
+    Object.entries(networkInterfaces()).map(([name, of = []]) => [
+      name,
+      of.filter(({ family }) => family === 'IPv4').map(({ address }) => address),
+    ]),
+  );
+}

@@ -6,7 +6,6 @@
  */
 import { chown, mkdir, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
@@ -34,6 +33,8 @@ import {
   signalProcess,
   waitGone,
 } from '../os/process-table.ts';
+import { programFile } from '../os/program-file.ts';
+import { inScope } from '../os/scope.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import { UID_BASE } from './qsd.ts';
 import type { SharedPool } from './shared-pool.ts';
@@ -56,7 +57,7 @@ export interface LocalTargetOptions {
 }
 
 /** The program, which also names the process. */
-export const TARGET_PROGRAM = fileURLToPath(new URL('../iscsi/main.ts', import.meta.url));
+export const TARGET_PROGRAM = programFile('../iscsi/main', import.meta.url);
 
 /** After those of the disks' daemons. */
 const TARGET_UID = UID_BASE + DISK_PORTS_PER_NODE;
@@ -109,7 +110,7 @@ export class LocalTarget implements TargetBackend {
   }
 
   async startTarget(): Promise<TargetDaemon> {
-    const argv = await this.#prepare();
+    const argv = inScope(await this.#prepare(), { slice: 'disks', name: 'gp-target' });
     const started = await spawnDaemon(argv, {
       env: { PATH: process.env['PATH'], LC_ALL: 'C' },
       cwd: this.#options.runDir,

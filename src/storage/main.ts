@@ -18,7 +18,7 @@ import { StorageService } from '../core/storage/storage-service.ts';
 import { EtcdClient } from '../etcd/client.ts';
 import { systemClock } from '../os/clock.ts';
 import { hasDirectIo, lockDirectory, readJsonFile } from '../os/files.ts';
-import { startHeartbeat } from '../os/heartbeat.ts';
+import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
@@ -105,6 +105,7 @@ async function main(): Promise<void> {
       log.warn('a request failed unexpectedly', { request, reason: stackOf(error) });
     servers.push(await startService({ credentials, address, port: PORTS.storage, routes, connect, onUnexpected }));
   }
+  reportReady();
   log.info('listening', { addresses, port: PORTS.storage });
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT']) process.once(name, resolve);

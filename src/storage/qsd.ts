@@ -22,6 +22,7 @@ import { systemClock } from '../os/clock.ts';
 import { removeForeign } from '../os/foreign-files.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { isRunning, listProcesses, type ProcessIdentity, signalProcess, waitGone } from '../os/process-table.ts';
+import { inScope } from '../os/scope.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
 import { qmp } from '../qmp/commands.ts';
 import { connectQmp } from '../qmp/connect.ts';
@@ -265,7 +266,7 @@ export class Qsd implements Daemon {
     if (spec.uid !== undefined) await chown(directory, spec.uid, spec.uid);
     const logFile = logFileOf(spec.runDir, spec.disk);
     await rm(logFile, { force: true });
-    const daemon = await spawnDaemon(qsdArgv(spec, grants), {
+    const daemon = await spawnDaemon(inScope(qsdArgv(spec, grants), { slice: 'disks', name: `gp-${spec.disk}` }), {
       env: { PATH: process.env['PATH'], LC_ALL: 'C' },
       cwd: directory,
       stdoutFile: logFile,

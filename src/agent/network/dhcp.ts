@@ -11,6 +11,7 @@ import type { NetworkOnHost } from '../../core/ports/host-link.ts';
 import { spawnDaemon } from '../../os/child-process.ts';
 import { readTextBounded, writeFileAtomic } from '../../os/files.ts';
 import { isRunning, type ProcessIdentity, readProcess, signalProcess } from '../../os/process-table.ts';
+import { inScope } from '../../os/scope.ts';
 import { isOnThisHost, processesWith } from '../incarnations.ts';
 import { DAEMON_ENV, killProcess } from '../qemu/launch.ts';
 import { bridgeName, rangeOf } from './names.ts';
@@ -112,7 +113,8 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   if (alive) await killProcess(running.process);
   await writeFileAtomic(configFile, config, { mode: 0o644 });
   const user = options.dropsRoot ? ['--keep-in-foreground', '--user=nobody'] : ['--no-daemon'];
-  const argv = ['dnsmasq', ...user, '--log-facility=/dev/null', configArgument(configFile)];
+  const dnsmasq = ['dnsmasq', ...user, '--log-facility=/dev/null', configArgument(configFile)];
+  const argv = inScope(dnsmasq, { slice: 'vms', name: `gp-dhcp-${network.vni}` });
   await spawnDaemon(argv, { env: DAEMON_ENV, cwd: '/' });
 }
 

@@ -16,6 +16,7 @@ import { type Daemon, spawnDaemon } from '../../os/child-process.ts';
 import { withDeadline } from '../../os/deadline.ts';
 import { makePrivateDirectory, writeFileAtomic } from '../../os/files.ts';
 import { type ProcessIdentity, signalProcess, waitGone } from '../../os/process-table.ts';
+import { inScope, type ScopeLimits } from '../../os/scope.ts';
 import { writeCredentials } from '../../pki/credentials.ts';
 import { QmpSession } from '../../qmp/session.ts';
 import { readTail } from '../tail.ts';
@@ -31,6 +32,12 @@ export interface LaunchOptions {
 /** Where a daemon finds its programs; nothing else of the agent's environment is passed on. */
 export const DAEMON_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 const MESSAGE_BYTES_MAX = 2_000;
+const OVERHEAD_BYTES_MAX = 512 * 1024 ** 2;
+const OVERHEAD_PART = 0.05;
+const TRANSLATED_BYTES_MAX = 1024 ** 3;
+/** Of one vCPU, so that guests share a busy machine by their numbers of vCPUs; systemd's own default. */
+const CPU_WEIGHT = 100;
+const CPU_WEIGHT_MAX = 10_000;
 const KILL_DEADLINE_MS = 5_000;
 /** Matches QEMU's errors about a kernel, an initial RAM disk or a memory size with which QEMU never starts. */
 const REFUSALS = [
@@ -61,7 +68,11 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   const ready = await ReadySocket.open(join(directory, 'ready.sock'), owner);
   let qemu: Daemon | undefined;
   try {
-    const argv = [...confinementArguments(confinement), ...qemuArguments(order, context)];
+    const argv = inScope([...confinementArguments(confinement), ...qemuArguments(order, context)], {
+      slice: 'vms',
+      name: `gp-${order.vm}-g${order.generation}`,
+      limits: limitsOf(order, context.accelerator),
+    });
     const log = join(directory, QEMU_LOG);
     qemu = await spawnDaemon(argv, { stdoutFile: log, stderrFile: log, env: DAEMON_ENV, cwd: directory });
     const ended = qemu.exited.then(async (status) => {
@@ -90,6 +101,19 @@ export async function launchQemu(order: LaunchOrder, options: LaunchOptions): Pr
   } finally {
     await ready.close();
   }
+}
+
+/**
+ * The limits of a QEMU's scope. Its memory is the guest's and an overhead that no healthy QEMU reaches (migration,
+ * consoles, disks; code that software emulation translates: 1 GiB at most): the limit is for one that leaks, before the
+ * machine is without memory.
+ */
+function limitsOf({ machine }: LaunchOrder, accelerator: QemuContext['accelerator']): ScopeLimits {
+  const overheadBytes = OVERHEAD_BYTES_MAX + (accelerator === 'tcg' ? TRANSLATED_BYTES_MAX : 0);
+  return {
+    memoryBytesMax: Math.ceil(machine.memoryBytes * (1 + OVERHEAD_PART)) + overheadBytes,
+    cpuWeight: Math.min(machine.vcpus * CPU_WEIGHT, CPU_WEIGHT_MAX),
+  };
 }
 
 /**

@@ -1,6 +1,8 @@
 /** `gp up`, `gp down` and `gp lab`: a one-machine cluster and the faults one can inject into it. */
 import type { Command } from 'commander';
+import { CodedError } from '../../base/errors.ts';
 import type { FaultArguments, FaultVerb, MachineStatus } from '../../lab/faults.ts';
+import { isPackaged } from '../../os/program-file.ts';
 import { locate } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import type { Session } from '../session.ts';
@@ -25,6 +27,7 @@ export function addUpCommands(program: Command, io: Io): void {
     .option('--detach', 'return when it is ready; `gp down` ends it')
     .action(
       action(io, async (session, flags: import('../up.ts').UpFlags) => {
+        demandClone();
         const { runUp } = await import('../up.ts');
         await runUp(session, flags);
       }),
@@ -38,6 +41,14 @@ export function addUpCommands(program: Command, io: Io): void {
         await runDown(session);
       }),
     );
+}
+
+/** CodedError 'bad-input' in an installed package, which has no cluster on one machine. */
+function demandClone(): void {
+  if (!isPackaged(import.meta.url)) return;
+  throw new CodedError('bad-input', 'A cluster of namespaces on one machine is started from a clone of the project.', {
+    advice: 'Nothing was started. A cluster of this machine and others begins with `gp init`.',
+  });
 }
 
 /** Adds `gp lab` with a verb for each fault, or without verbs where the table was not loaded. */
