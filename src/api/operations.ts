@@ -235,6 +235,16 @@ export const OPERATIONS = {
     answer: views.HostSchema,
     errors: ['not-found', 'conflict'],
   }),
+  planMaintenance: operation(
+    'POST /v1/maintenance-plan',
+    'maintenance',
+    'Show what maintenance of many hosts, one wave after the other, would do',
+    {
+      body: requests.PlanMaintenanceSchema,
+      answer: views.MaintenancePlanSchema,
+      errors: ['not-found', 'conflict', 'no-capacity'],
+    },
+  ),
   listDrains: operation(
     'GET /v1/drains',
     'maintenance',

@@ -35,17 +35,43 @@ const CpuModel = Type.String({
 const Remark = (charsMax: number, description: string) =>
   Type.String({ minLength: 1, maxLength: charsMax, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
 
+/** Moves at once from and to one host. */
+const Parallel = Type.Integer({
+  minimum: 1,
+  maximum: 8,
+  description: 'moves at once from and to one host; default: 2',
+});
+
 export const DrainHostSchema = Type.Object(
   {
-    parallel: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 8, description: 'moves at once from and to one host; default: 2' }),
-    ),
+    parallel: Type.Optional(Parallel),
     reason: Type.Optional(Remark(500, 'why, for whoever looks at the host')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
   },
   { ...strict, title: 'DrainHost' },
 );
 export type DrainHost = View<typeof DrainHostSchema>;
+
+export const PlanMaintenanceSchema = Type.Object(
+  {
+    hosts: Type.Array(Type.String({ pattern: '^(all|rack=.{1,63}|[a-z0-9][a-z0-9-]{0,39})$' }), {
+      minItems: 1,
+      maxItems: 500,
+      description: '`all`, `rack=NAME`, or names of hosts',
+    }),
+    maxUnavailable: Type.Optional(
+      integerWithin(LIMITS.rollUnavailable, { description: 'hosts that may be away at once; default: 1' }),
+    ),
+    perRack: Type.Optional(
+      integerWithin(LIMITS.rollUnavailable, {
+        description: 'hosts of one rack that may be away at once; default: no limit',
+      }),
+    ),
+    parallel: Type.Optional(Parallel),
+  },
+  { ...strict, title: 'PlanMaintenance' },
+);
+export type PlanMaintenance = View<typeof PlanMaintenanceSchema>;
 
 const AffinityGroup = Type.String({
   pattern: NAME_PATTERN,

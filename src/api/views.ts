@@ -41,7 +41,7 @@ export const TaskSchema = Type.Object(
     revision,
     kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
     target: Type.Object(
-      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain']), name: text },
+      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll']), name: text },
       strict,
     ),
     state: oneOf(TASK_STATES),
@@ -559,6 +559,38 @@ export const DrainPlanSchema = Type.Object(
   { ...strict, title: 'DrainPlan', description: 'what a drain would do now; the plan was proven by a second program' },
 );
 export type DrainPlan = View<typeof DrainPlanSchema>;
+
+export const MaintenancePlanSchema = Type.Object(
+  {
+    hash: Type.String({
+      description: 'SHA-256 of what is approved: hosts, waves, where each VM goes, their times, and the limits',
+    }),
+    madeAt: time,
+    maxUnavailable: Type.Integer(),
+    perRack: nullable(Type.Integer()),
+    parallel: Type.Integer(),
+    durationMs: Type.Number({ description: 'predicted for all moves, without the work on the hosts' }),
+    movedBytes: bytes,
+    waves: Type.Array(
+      Type.Object(
+        {
+          hosts: Type.Array(text),
+          durationMs: Type.Number({ description: 'predicted, from the first move to the last' }),
+          moves: Type.Array(
+            Type.Object({ ...moveFields, vmId: text, startsAtMs: Type.Number(), converges: Type.Boolean() }, strict),
+          ),
+        },
+        strict,
+      ),
+    ),
+  },
+  {
+    ...strict,
+    title: 'MaintenancePlan',
+    description: 'maintenance of many hosts, wave after wave; the plan was proven by a second program',
+  },
+);
+export type MaintenancePlan = View<typeof MaintenancePlanSchema>;
 
 const DRAIN_STATES = ['running', 'paused', 'cancelling', 'drained', 'cancelled'] as const;
 

@@ -225,29 +225,6 @@ test('a host comes with a token of its own and leaves when nothing is on it', as
   assert.equal((await gp(words('host remove h2 --off'))).code, 0);
 });
 
-test('a host is drained by a plan that is shown first, and taken back', async (t) => {
-  const { gp } = await testCluster(t);
-  for (const name of ['web1', 'web2', 'web3']) await gp(words(`vm create ${name} --disk 1G`));
-  const { host } = JSON.parse((await gp(words('vm show web1 -o json'))).out) as { readonly host: string };
-  const plan = await gp(words(`host drain ${host} --dry-run`));
-  assert.match(plan.out, new RegExp(`^${host}: [1-3] moves, .*\\nMOVE +VM +FROM +TO .*\\n0 +web\\d +${host} +h\\d`));
-  assert.match((await gp(words('maintenance list'))).out, /^ID +HOSTS[^\n]*\n$/, 'nothing was begun');
-  const drained = await gp([...words(`host drain ${host} --change CHG123 --reason`), 'new memory']);
-  assert.equal(drained.code, 0, drained.err);
-  assert.match(drained.out, /State: +drained/);
-  assert.match((await gp(words('host list'))).out, new RegExp(`^${host} .* drained `, 'm'));
-  assert.match((await gp(words(`host show ${host}`))).out, /Maintenance: +drained since .*: new memory/);
-  const [{ id }] = JSON.parse((await gp(words('maintenance list -o json'))).out) as [{ readonly id: string }];
-  assert.match((await gp(words(`maintenance show ${id}`))).out, /Change: +CHG123[\s\S]*\n0 +web\d .* moved /);
-  assert.equal((await gp(words(`vm migrate web1 --to ${host}`))).code, 1, 'a host in maintenance takes nothing');
-  assert.equal((await gp(words(`host drain ${host}`))).code, 5, 'it is in maintenance already');
-  assert.equal((await gp(words(`maintenance cancel ${id}`))).code, 5, 'it is over');
-  assert.equal((await gp(words(`host undrain ${host}`))).out, `${host} is in service again\n`);
-  assert.equal((await gp(words(`host undrain ${host}`))).code, 5);
-  assert.equal((await gp(words('host drain h77'))).code, 4);
-  assert.equal((await gp(words(`host drain ${host} --parallel none`))).code, 2);
-});
-
 test('images: imported by content, sent once, refused where they are none', async (t) => {
   const { gp, backend, dir } = await testCluster(t);
   const content = Buffer.alloc(3 * 1024 ** 2, 5);

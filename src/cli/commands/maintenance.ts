@@ -7,6 +7,7 @@ import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatAge, formatBytes, parseCount, parseDuration } from '../units.ts';
 import { action, nameArgument } from './common.ts';
+import { addRollCommands } from './roll.ts';
 
 /** A drain of many VMs takes long; it goes on whether or not somebody waits. */
 const TIMEOUT_MS = 3_600_000;
@@ -38,6 +39,7 @@ const DRAIN_TABLE: Presentation<DrainSummary> = {
 export function addMaintenanceCommands(program: Command, host: Command, io: Io): void {
   addHostCommands(host, io);
   const maintenance = program.command('maintenance').description('drains: hosts that are emptied for maintenance');
+  addRollCommands(maintenance, io);
   maintenance
     .command('list')
     .description('list drains, those that have ended included')

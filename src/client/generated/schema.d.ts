@@ -485,6 +485,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/maintenance-plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Show what maintenance of many hosts, one wave after the other, would do */
+        post: operations["planMaintenance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/networks": {
         parameters: {
             query?: never;
@@ -1643,6 +1660,43 @@ export interface components {
             /** @description shown this once; usable once */
             token: string;
         };
+        /** @description maintenance of many hosts, wave after wave; the plan was proven by a second program */
+        MaintenancePlan: {
+            /** @description predicted for all moves, without the work on the hosts */
+            durationMs: number;
+            /** @description SHA-256 of what is approved: hosts, waves, where each VM goes, their times, and the limits */
+            hash: string;
+            /** @description RFC 3339 time in UTC with milliseconds */
+            madeAt: string;
+            maxUnavailable: number;
+            movedBytes: number;
+            parallel: number;
+            perRack: number | null;
+            waves: {
+                /** @description predicted, from the first move to the last */
+                durationMs: number;
+                hosts: string[];
+                moves: {
+                    /** @description moves that must have ended before this one begins */
+                    after: number[];
+                    converges: boolean;
+                    /** @description how long the move was predicted to take */
+                    foretoldMs: number;
+                    /** @description how long the guest was predicted to stand still */
+                    foretoldPauseMs: number;
+                    from: string;
+                    /** @description number within the drain */
+                    id: number;
+                    memoryBytes: number;
+                    startsAtMs: number;
+                    to: string;
+                    vm: string;
+                    vmId: string;
+                    /** @enum {unknown} */
+                    why: "evacuate" | "make-room" | "by-way";
+                }[];
+            }[];
+        };
         /** @description to: a host; without it the cluster chooses */
         MigrateVm: {
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
@@ -1729,6 +1783,16 @@ export interface components {
             /** @enum {unknown} */
             restartPolicy?: "always" | "on-failure" | "never";
             vcpus?: number;
+        };
+        PlanMaintenance: {
+            /** @description `all`, `rack=NAME`, or names of hosts */
+            hosts: string[];
+            /** @description hosts that may be away at once; default: 1 */
+            maxUnavailable?: number;
+            /** @description moves at once from and to one host; default: 2 */
+            parallel?: number;
+            /** @description hosts of one rack that may be away at once; default: no limit */
+            perRack?: number;
         };
         /** @description RFC 9457 problem details */
         Problem: {
@@ -1921,7 +1985,7 @@ export interface components {
             state: "running" | "succeeded" | "failed" | "cancelled";
             target: {
                 /** @enum {unknown} */
-                kind: "vm" | "image" | "host" | "network" | "guest-cluster" | "shared-disk" | "drain";
+                kind: "vm" | "image" | "host" | "network" | "guest-cluster" | "shared-disk" | "drain" | "roll";
                 name: string;
             };
         };
@@ -5789,6 +5853,111 @@ export interface operations {
             };
             /** @description forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    planMaintenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanMaintenance"];
+            };
+        };
+        responses: {
+            /** @description Show what maintenance of many hosts, one wave after the other, would do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MaintenancePlan"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict, no-capacity */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -45,6 +45,7 @@ import type {
   PatchHost,
   PatchSharedDisk,
   PatchVm,
+  PlanMaintenance,
   PutImage,
   StopVm,
   TaskQuery,
@@ -64,6 +65,7 @@ import type {
   Health,
   Host,
   Image,
+  MaintenancePlan,
   Network,
   SharedDisk,
   StorageLoss,
@@ -246,6 +248,7 @@ export interface Backend extends GuestClusterBackend, SessionBackend {
   planHostDrain(host: string, request: DrainHost, call: Call): Promise<DrainPlan>;
   drainHost(host: string, request: DrainHost, call: Call): Promise<Drain>;
   undrainHost(host: string, call: Call): Promise<Host>;
+  planMaintenance(request: PlanMaintenance, call: Call): Promise<MaintenancePlan>;
   listDrains(query: PageQuery, call: Call): Promise<Page<DrainSummary>>;
   getDrain(id: string, call: Call): Promise<Drain>;
   pauseDrain(id: string, call: Call): Promise<Drain>;

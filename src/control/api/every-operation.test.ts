@@ -107,6 +107,7 @@ function bodiesOf(known: {
     vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
     patchHost: { cordoned: true, rack: 'r1' },
     planHostDrain: { parallel: 4 },
+    planMaintenance: { hosts: ['h4'] },
     drainHost: { reason: 'new memory', change: 'CHG123' },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
     putImage: { direct: { kernel: sha256 } },

@@ -166,13 +166,14 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
 
 type DrainOperations =
   | Extract<OperationId, `${string}Drain` | `${string}Drains`>
-  | Extract<OperationId, 'drainHost' | 'undrainHost'>;
+  | Extract<OperationId, 'drainHost' | 'undrainHost' | 'planMaintenance'>;
 
 function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
     planHostDrain: ({ params, body, call }) => backend.planHostDrain(params.host, body, call),
     drainHost: ({ params, body, call }) => backend.drainHost(params.host, body, call),
     undrainHost: ({ params, call }) => backend.undrainHost(params.host, call),
+    planMaintenance: ({ body, call }) => backend.planMaintenance(body, call),
     listDrains: ({ query, call }) => backend.listDrains(query, call),
     getDrain: ({ params, call }) => backend.getDrain(params.drain, call),
     pauseDrain: ({ params, call }) => backend.pauseDrain(params.drain, call),

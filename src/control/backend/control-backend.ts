@@ -53,6 +53,7 @@ import { eventFilterOf } from './event-filter.ts';
 import { GuestClustersBackend } from './guest-clusters.ts';
 import { ImagesBackend } from './images.ts';
 import { KnownTokens } from './known-tokens.ts';
+import { MaintenancePlans } from './maintenance-plans.ts';
 import { NetworksBackend } from './networks.ts';
 import { indexOfStore } from './records-index.ts';
 import { SessionsBackend } from './sessions.ts';
@@ -78,6 +79,7 @@ export class ControlBackend implements Backend {
   readonly #sharedDisks: SharedDisksBackend;
   readonly #guestClusters: GuestClustersBackend;
   readonly #drains: Drains;
+  readonly #maintenancePlans: MaintenancePlans;
   readonly #summary: Summary;
   /** The consoles that are open through this node; other control nodes ask for them. */
   readonly consoles: Consoles;
@@ -93,6 +95,7 @@ export class ControlBackend implements Backend {
     this.#sharedDisks = new SharedDisksBackend(context);
     this.#guestClusters = new GuestClustersBackend(context);
     this.#drains = new Drains(context);
+    this.#maintenancePlans = new MaintenancePlans(context);
     this.#summary = new Summary(context);
     this.consoles = new Consoles({
       node: context.name,
@@ -295,6 +298,7 @@ export class ControlBackend implements Backend {
   planHostDrain: Backend['planHostDrain'] = (host, request, { principal }) =>
     this.#drains.plan(host, request, principal.name);
   drainHost: Backend['drainHost'] = (host, request, { principal }) => this.#drains.start(host, request, principal.name);
+  planMaintenance: Backend['planMaintenance'] = (request, { signal }) => this.#maintenancePlans.plan(request, signal);
   listDrains: Backend['listDrains'] = (query, { signal }) => this.#drains.list(query, signal);
   getDrain: Backend['getDrain'] = async (id) => this.#drains.get(id);
   pauseDrain: Backend['pauseDrain'] = (id) => this.#drains.pause(id, true);

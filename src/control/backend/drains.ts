@@ -65,16 +65,21 @@ export class Drains {
   }
 
   #observed(): Observed {
-    const observed = observedBy(this.#context);
-    if (observed !== null) return observed;
-    throw new CodedError(
-      'unavailable',
-      'This control node does not lead, and only the leader knows which hosts answer.',
-      {
-        advice: 'Nothing was changed. Try again.',
-      },
-    );
+    return observedByLeader(this.#context);
   }
+}
+
+/** What this node observes. CodedError 'unavailable' unless it leads. */
+export function observedByLeader(context: Pick<BackendContext, 'leading'>): Observed {
+  const observed = observedBy(context);
+  if (observed !== null) return observed;
+  throw new CodedError(
+    'unavailable',
+    'This control node does not lead, and only the leader knows which hosts answer.',
+    {
+      advice: 'Nothing was changed. Try again.',
+    },
+  );
 }
 
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
@@ -120,7 +125,8 @@ function planView({ waves, movedMib }: MaintenancePlan): DrainPlan {
 
 type Move = Pick<DrainMove, 'id' | 'name' | 'from' | 'to' | 'after' | 'why' | 'memoryMib' | 'durationMs' | 'pauseMs'>;
 
-function moveView({ id, name, from, to, after, why, memoryMib, durationMs, pauseMs }: Move) {
+/** A move as the API shows it. */
+export function moveView({ id, name, from, to, after, why, memoryMib, durationMs, pauseMs }: Move) {
   return {
     ...{ id, vm: name, from, to, after: [...after], why },
     memoryBytes: memoryMib * MIB,

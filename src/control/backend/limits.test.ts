@@ -13,6 +13,7 @@ import {
   CreateSharedDiskSchema,
   type CreateVm,
   CreateVmSchema,
+  PlanMaintenanceSchema,
 } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import {
@@ -23,6 +24,7 @@ import {
   parseSha256,
   parseVmId,
 } from '../../base/ids.ts';
+import { type ApprovedPlan, approvedText, parseApproved } from '../../core/maintenance/approved-plan.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';
 import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
@@ -230,6 +232,13 @@ const seed = (field: 'userData' | 'networkConfig' | 'metaData') => ({
 const cluster = (more: object): void => api(CreateGuestClusterSchema, { name: 'c1', members: ['a'], ...more });
 
 /** Limits of requests and connections themselves are tested with the API server: request-limits.test.ts. */
+const ROLL: ApprovedPlan = {
+  maxUnavailable: 1,
+  perRack: null,
+  parallel: 2,
+  waves: [{ hosts: [parseHostName('h1')], moves: [], durationMs: 0, pauseMs: 0 }],
+};
+
 /** Plans to empty a host of so many VMs. */
 function drain(vms: number): void {
   const capacity = { memoryBytes: 2 ** 43, vcpus: 0, accelerator: 'kvm', cpuModels: [] } as const;
@@ -252,6 +261,10 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
   drainMoves: { admission: drain },
   sessions: { admission: (count) => sessions(count, (n) => `${hex(n)}`.repeat(6).slice(0, 64)) },
   sessionsOfToken: { admission: (count) => keptSessions(count) },
+  rollUnavailable: {
+    API: (maxUnavailable) => api(PlanMaintenanceSchema, { hosts: ['all'], maxUnavailable }),
+    admission: (maxUnavailable) => parseApproved(approvedText({ ...ROLL, maxUnavailable })),
+  },
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {
     API: (memoryBytes) => vmBody({ memoryBytes }),

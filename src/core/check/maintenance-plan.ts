@@ -23,6 +23,19 @@ const NOTHING_DONE: Progress = { ended: new Set(), begun: new Set() };
 
 /** Returns what is wrong with a plan, or with what is left of it; nothing: it may be carried out. */
 export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progress = NOTHING_DONE): string[] {
+  const checking = checkPlanInTurns(estate, plan, progress);
+  for (;;) {
+    const turn = checking.next();
+    if (turn.done === true) return turn.value;
+  }
+}
+
+/** As `checkPlan`; yields after each wave, so that a large plan does not keep its caller from other work. */
+export function* checkPlanInTurns(
+  estate: Estate,
+  plan: MaintenancePlan,
+  progress: Progress = NOTHING_DONE,
+): Generator<void, string[]> {
   const world = new MaintenanceWorld(estate);
   const findings: string[] = [];
   let nextId = 0;
@@ -41,6 +54,7 @@ export function checkPlan(estate: Estate, plan: MaintenancePlan, progress: Progr
       const release = Math.max(host.release, plan.releaseAfter ?? host.release);
       world.hosts.set(name, plan.after === 'back' ? { ...host, release, state: before } : host);
     }
+    yield;
   }
   return findings;
 }

@@ -27,8 +27,21 @@ export interface RollOptions {
  * wave.
  */
 export function planRoll(model: Model, options: RollOptions, waveSteps = WAVE_STEPS): MaintenancePlan | Refusal {
+  const planning = planRollInTurns(model, options, waveSteps);
+  for (;;) {
+    const turn = planning.next();
+    if (turn.done === true) return turn.value;
+  }
+}
+
+/** As `planRoll`; yields after each attempt at a wave, so that a large roll does not keep its caller from other work. */
+export function* planRollInTurns(
+  model: Model,
+  options: RollOptions,
+  waveSteps = WAVE_STEPS,
+): Generator<void, MaintenancePlan | Refusal> {
   const roll = new Roll(model, options, waveSteps);
-  const refusal = roll.run();
+  const refusal = yield* roll.run();
   if (refusal !== null) return refusalOf(model, refusal, roll.waves.length);
   return planOf(roll.waves, { after: 'back', releaseAfter: options.releaseAfter });
 }
@@ -51,21 +64,22 @@ class Roll {
   }
 
   /** Plans wave after wave; returns what stood in the way of the first host that no wave could take, or null. */
-  run(): NoWave | null {
+  *run(): Generator<void, NoWave | null> {
     while (this.#left.length > 0) {
-      const refusal = this.#next();
+      const refusal = yield* this.#next();
       if (refusal !== null) return refusal;
     }
     return null;
   }
 
-  #next(): NoWave | null {
+  *#next(): Generator<void, NoWave | null> {
     let first: NoWave | null = null;
     for (const begin of this.#left.keys()) {
       const chosen = this.#choose(begin);
       // What does not work with one host more is not tried with each number of hosts: half as many, then one.
       for (const count of new Set([chosen.length, Math.ceil(chosen.length / 2), 1])) {
         const refusal = this.#attempt(chosen.slice(0, count));
+        yield;
         if (refusal === null) return null;
         first ??= count === 1 ? refusal : null;
       }

@@ -30,6 +30,14 @@ export interface WaveOptions {
   /** The number of its first move. */
   readonly firstId: number;
   readonly budget: Budget;
+  /** Where an approved plan brings VMs, by lead: kept as far as it holds now. */
+  readonly wanted?: ReadonlyMap<number, Wanted>;
+}
+
+/** The way of a VM in a plan that was approved. */
+export interface Wanted {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** Plans the wave that empties `hosts`. On success the hosts are closed and the layout is as after the wave. */
@@ -45,14 +53,18 @@ export function tryWave(layout: Layout, hosts: readonly number[], options: WaveO
 function planned(
   layout: Layout,
   hosts: readonly number[],
-  { isKept, firstId, budget }: WaveOptions & { readonly isKept: boolean },
+  { isKept, firstId, budget, wanted = new Map() }: WaveOptions & { readonly isKept: boolean },
 ): WaveOutcome {
   const mark = layout.mark();
   const tiers = hosts.map((host) => layout.tierOf(host));
   for (const host of hosts) layout.close(host);
   // Where there is too little memory, nothing is displaced in vain.
   const spent = isTooFull(layout, hosts) ? { steps: 0 } : budget;
-  let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false });
+  let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false, wanted });
+  if (outcome.kind === 'none' && wanted.size > 0) {
+    layout.undo(mark);
+    outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false });
+  }
   if (outcome.kind === 'none' && outcome.obstacle === 'no-order') {
     layout.undo(mark);
     outcome = attempt(layout, hosts, { firstId, budget, inSequence: true });
@@ -73,7 +85,7 @@ function planned(
 function attempt(
   layout: Layout,
   hosts: readonly number[],
-  options: ScheduleOptions & { readonly budget: Budget },
+  options: ScheduleOptions & Pick<WaveOptions, 'budget' | 'wanted'>,
 ): Attempt {
   const { model } = layout;
   const mark = layout.mark();
@@ -87,7 +99,9 @@ function attempt(
   const toGo = leads.filter((lead) => !isLeaving(lead));
   const held = [...toGo.filter((lead) => isHeld(lead)), ...arrivingAt(layout, hosts)];
   if (held.length > 0) return { kind: 'none', obstacle: 'no-place', vms: held };
-  const unplaced = placeAll(layout, toGo, { ...options, isMovable: (lead) => !isHeld(lead) });
+  const placed = options.wanted === undefined ? null : putWanted(layout, toGo, options.wanted, isHeld);
+  const toPlace = placed === null ? toGo : toGo.filter((lead) => !placed.has(lead));
+  const unplaced = placeAll(layout, toPlace, { ...options, isMovable: (lead) => !isHeld(lead) });
   if (unplaced.length > 0) return { kind: 'none', obstacle: 'no-place', vms: unplaced };
   if (!options.inSequence) bringBack(layout, hosts);
   const room = roomFor(layout, { ...options, mayMove: (lead) => !isHeld(lead) });
@@ -97,6 +111,30 @@ function attempt(
   if (scheduled === null) return { kind: 'none', obstacle: 'no-order', vms: [] };
   const names = hosts.map((host) => model.hostAt(host).name);
   return { kind: 'wave', wave: { hosts: names, ...scheduled, room: room.witness } };
+}
+
+/**
+ * Takes the leads that must go in hand, and puts each where the approved plan wants it, VMs that make room first, as
+ * far as it is where that plan found it and its new host holds it. Returns the leads that were put.
+ */
+function putWanted(
+  layout: Layout,
+  toGo: readonly number[],
+  wanted: ReadonlyMap<number, Wanted>,
+  isHeld: (lead: number) => boolean,
+): ReadonlySet<number> {
+  const mustGo = new Set(toGo);
+  for (const lead of toGo) layout.take(lead);
+  const ways = [...wanted].filter(([lead, { from }]) => layout.base[lead] === from && !isHeld(lead));
+  const [others, evacuated] = [ways.filter(([lead]) => !mustGo.has(lead)), ways.filter(([lead]) => mustGo.has(lead))];
+  const placed = new Set<number>();
+  for (const [lead, { from, to }] of [...others, ...evacuated]) {
+    if (!mustGo.has(lead)) layout.take(lead);
+    const isPut = layout.holds(lead, to);
+    if (isPut) placed.add(lead);
+    if (isPut || !mustGo.has(lead)) layout.put(lead, isPut ? to : from);
+  }
+  return placed;
 }
 
 /** VMs that are moving to one of the hosts now. */

@@ -264,6 +264,15 @@ const SHARED = {
     reason: 'A drain and all its moves are one record of etcd, which takes values of 1.5 MiB.',
     refusedBy: ['admission'],
   },
+  rollUnavailable: {
+    subject: 'Cluster',
+    what: 'hosts that a roll takes out of service at once',
+    min: 1,
+    max: 50,
+    unit: 'hosts',
+    reason: 'One transaction begins a wave and writes every host of it; etcd takes 128 operations.',
+    refusedBy: ['API', 'admission'],
+  },
   sharedDisksPerNode: {
     subject: 'Shared disk and guest cluster',
     what: 'shared disks on one storage node',

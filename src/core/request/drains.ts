@@ -38,7 +38,7 @@ export interface DrainRequest {
 const EXPLAINED_MAX = 3;
 const HOSTS_NAMED = 5;
 /** Moves at once from and to one host, unless somebody asks for another number. */
-const PARALLEL = 2;
+export const PARALLEL = 2;
 
 /** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
 export function planDrain(basis: Basis, observed: Observed, request: DrainRequest): MaintenancePlan {
@@ -52,12 +52,9 @@ export function planDrain(basis: Basis, observed: Observed, request: DrainReques
   const estate = estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL });
   const names = hosts.map(({ name }) => name);
   const outcome = planEvacuation(modelOf(estate), names);
-  if (outcome.kind === 'refused') throw refusal(estate, names, outcome);
+  if (outcome.kind === 'refused') throw drainRefusal(estate, names, outcome);
   const [finding] = checkPlan(estate, outcome);
-  if (finding !== undefined)
-    throw new CodedError('failed', `The plan was not accepted by its checker: ${finding}.`, {
-      advice: 'Nothing was changed. This is a fault of Groundplane: please report it with this message.',
-    });
+  if (finding !== undefined) throw planNotAccepted(finding);
   const moves = outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0);
   if (moves > LIMITS.drainMoves.max)
     throw new CodedError(
@@ -159,7 +156,8 @@ function demandOpen({ id, state }: DrainRecord): void {
   throw new CodedError('conflict', `${id} is ${state}.`, { advice: 'Nothing was changed.' });
 }
 
-function demandFree({ records }: Basis, { name, maintenance = null }: HostRecord): void {
+/** CodedError 'conflict' for a host that is in maintenance. */
+export function demandFree({ records }: Basis, { name, maintenance = null }: HostRecord): void {
   if (maintenance === null) return;
   const drain = records.drains.get(maintenance.drain)?.value;
   const isOver = drain === undefined || isDrainOver(drain);
@@ -174,7 +172,8 @@ function demandFree({ records }: Basis, { name, maintenance = null }: HostRecord
   );
 }
 
-function findHost({ records }: Basis, name: string): Entry<HostRecord> {
+/** The host of a name. CodedError 'not-found'. */
+export function findHost({ records }: Basis, name: string): Entry<HostRecord> {
   const entry = records.hosts.get(name as HostName);
   if (entry !== undefined) return entry;
   demandReadable(records.unreadable, [keyOf.host(name as HostName)]);
@@ -183,8 +182,15 @@ function findHost({ records }: Basis, name: string): Entry<HostRecord> {
   });
 }
 
+/** A plan whose checker found something wrong with it. */
+export function planNotAccepted(finding: string): CodedError {
+  return new CodedError('failed', `The plan was not accepted by its checker: ${finding}.`, {
+    advice: 'Nothing was changed. This is a fault of Groundplane: please report it with this message.',
+  });
+}
+
 /** What stands in the way, and what would make a plan possible. */
-function refusal(estate: Estate, hosts: readonly HostName[], outcome: Refusal): CodedError {
+export function drainRefusal(estate: Estate, hosts: readonly HostName[], outcome: Refusal): CodedError {
   const names = new Map(estate.vms.map(({ id, name }) => [id, name]));
   const vms = outcome.vms.map((id) => names.get(id) ?? id).sort();
   const why = {

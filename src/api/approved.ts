@@ -1,0 +1,27 @@
+/** What of a plan for maintenance, as the API shows it, is approved: the text that its hash is made of. */
+import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-plan.ts';
+import type { MaintenancePlan } from './views.ts';
+
+/** The part of a plan that its hash is made of. CodedError 'bad-input' for a name that is none. */
+function approvedOf({ maxUnavailable, perRack, parallel, waves }: ApprovedParts): ApprovedPlan {
+  return {
+    maxUnavailable,
+    perRack,
+    parallel,
+    waves: waves.map(({ hosts, durationMs, moves }) =>
+      approvedWave({
+        hosts,
+        durationMs,
+        moves: moves.map(({ vmId, from, to, foretoldPauseMs }) => ({ vm: vmId, from, to, pauseMs: foretoldPauseMs })),
+      }),
+    ),
+  };
+}
+
+/** A plan without what follows from the rest of it. */
+export type ApprovedParts = Pick<MaintenancePlan, 'maxUnavailable' | 'perRack' | 'parallel' | 'waves'>;
+
+/** The text whose SHA-256 is the plan's hash. */
+export function approvedTextOf(plan: ApprovedParts): string {
+  return approvedText(approvedOf(plan));
+}

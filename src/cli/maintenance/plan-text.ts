@@ -1,0 +1,45 @@
+/** A plan for maintenance of many hosts as people read it. */
+import type { MaintenancePlan } from '../../api/views.ts';
+import { formatTable } from '../table.ts';
+import { formatBytes, formatSpan } from '../units.ts';
+
+/** What holds for the whole plan, then each wave with its moves. */
+export function describeMaintenancePlan(plan: MaintenancePlan): string {
+  const { waves, hash, movedBytes, durationMs } = plan;
+  const hosts = waves.reduce((sum, wave) => sum + wave.hosts.length, 0);
+  const moves = waves.reduce((sum, wave) => sum + wave.moves.length, 0);
+  const perRack = plan.perRack === null ? '' : `, ${plan.perRack} of a rack`;
+  const lines = [
+    `${hosts} hosts in ${waves.length} waves: ${moves} moves, ${formatBytes(movedBytes)}, about ${formatSpan(durationMs)}`,
+    `At most ${plan.maxUnavailable} hosts are away at once${perRack}; ${plan.parallel} moves at once of each host.`,
+    `Hash ${hash}`,
+  ];
+  return `${lines.join('\n')}\n${waves.map(describeWave).join('')}`;
+}
+
+function describeWave({ hosts, moves, durationMs }: MaintenancePlan['waves'][number], index: number): string {
+  const title = `\nWave ${index + 1}: ${hosts.join(', ')}: ${moves.length} moves, about ${formatSpan(durationMs)}\n`;
+  if (moves.length === 0) return title;
+  return (
+    title +
+    formatTable(
+      ['VM', 'FROM', 'TO', 'MEMORY', 'BEGINS', 'TAKES', 'PAUSE', 'NOTE'],
+      moves.map((move) => [
+        move.vm,
+        move.from,
+        move.to,
+        formatBytes(move.memoryBytes),
+        formatSpan(move.startsAtMs),
+        formatSpan(move.foretoldMs),
+        `${Math.round(move.foretoldPauseMs)} ms`,
+        move.converges ? NOTE[move.why] : 'its guest writes faster than its memory can be copied',
+      ]),
+    )
+  );
+}
+
+const NOTE: Readonly<Record<MaintenancePlan['waves'][number]['moves'][number]['why'], string>> = {
+  evacuate: '-',
+  'make-room': 'makes room',
+  'by-way': 'by way of this host',
+};

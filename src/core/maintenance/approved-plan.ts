@@ -1,0 +1,228 @@
+/**
+ * What is approved with a roll: its hosts, their waves in order, where each VM goes, how long each wave takes and the
+ * longest pause in it, and the limits it was planned with. Pure. `approvedText` writes all of it in one way only, so
+ * that a hash of the text names the plan.
+ *
+ * At the time of a wave VMs go where the plan wants them as far as that is possible then; what differs is said.
+ */
+import { CodedError } from '../../base/errors.ts';
+import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
+import { LIMITS } from '../model/limits.ts';
+import { Layout } from './layout.ts';
+import type { Model } from './model.ts';
+import type { PlannedMove, PlannedWave, Refusal } from './plan.ts';
+import { indexesOf, refusalOf, WAVE_STEPS } from './planner.ts';
+import { planWave, type Wanted } from './wave.ts';
+
+/** The limits that a roll is planned and carried out with. */
+export interface RollLimits {
+  /** Hosts of the roll that may be away at once. */
+  readonly maxUnavailable: number;
+  /** Hosts of one rack that may be away at once; null: as many as may be away. */
+  readonly perRack: number | null;
+  /** Moves at once from and to one host. */
+  readonly parallel: number;
+}
+
+/** Where a VM is brought by a wave, by way of whatever host. */
+export interface ApprovedMove {
+  readonly vm: VmId;
+  readonly from: HostName;
+  readonly to: HostName;
+}
+
+export interface ApprovedWave {
+  readonly hosts: readonly HostName[];
+  readonly moves: readonly ApprovedMove[];
+  /** Foretold for all moves together. */
+  readonly durationMs: number;
+  /** The longest pause foretold for a VM. */
+  readonly pauseMs: number;
+}
+
+export interface ApprovedPlan extends RollLimits {
+  readonly waves: readonly ApprovedWave[];
+}
+
+const FORMAT = 'groundplane-roll-1';
+
+/** The part of a wave that is approved. */
+export function approvedWave({
+  hosts,
+  moves,
+  durationMs,
+}: {
+  readonly hosts: readonly string[];
+  readonly durationMs: number;
+  readonly moves: readonly {
+    readonly vm: string;
+    readonly from: string;
+    readonly to: string;
+    readonly pauseMs: number;
+  }[];
+}): ApprovedWave {
+  const ways = new Map<VmId, ApprovedMove>();
+  for (const move of moves) {
+    const vm = parseVmId(move.vm);
+    ways.set(vm, { vm, from: ways.get(vm)?.from ?? parseHostName(move.from), to: parseHostName(move.to) });
+  }
+  return {
+    hosts: hosts.map(parseHostName),
+    moves: [...ways.values()],
+    durationMs: Math.round(durationMs),
+    pauseMs: Math.round(Math.max(0, ...moves.map(({ pauseMs }) => pauseMs))),
+  };
+}
+
+/** The plan in the one form that is hashed, sent and kept. */
+export function approvedText({ maxUnavailable, perRack, parallel, waves }: ApprovedPlan): string {
+  return JSON.stringify({
+    format: FORMAT,
+    maxUnavailable,
+    perRack,
+    parallel,
+    waves: waves.map(({ hosts, durationMs, pauseMs, moves }) => ({
+      hosts,
+      durationMs,
+      pauseMs,
+      moves: moves.map(({ vm, from, to }) => `${vm} ${from} ${to}`),
+    })),
+  });
+}
+
+/** Reads such a text; CodedError 'bad-input' for any other. */
+export function parseApproved(text: string): ApprovedPlan {
+  const plan = planOfValue(jsonOf(text));
+  // One form only: what is not written as `approvedText` writes it says something that is not read here.
+  if (approvedText(plan) !== text) throw notAPlan('it is not in the form in which plans are written');
+  const hosts = plan.waves.flatMap((wave) => wave.hosts);
+  if (hosts.length === 0) throw notAPlan('it has no host');
+  if (new Set(hosts).size < hosts.length) throw notAPlan('it names a host twice');
+  const largest = Math.max(...plan.waves.map((wave) => wave.hosts.length));
+  if (largest > plan.maxUnavailable) throw notAPlan('a wave has more hosts than may be away');
+  return plan;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw notAPlan('it is not JSON');
+  }
+}
+
+function planOfValue(value: unknown): ApprovedPlan {
+  const { format, maxUnavailable, perRack, parallel, waves } = fieldsOf(value);
+  if (format !== FORMAT) throw notAPlan(`it is not of the format ${FORMAT}`);
+  return {
+    maxUnavailable: integerOf(maxUnavailable, LIMITS.rollUnavailable.max),
+    perRack: perRack === null ? null : integerOf(perRack, LIMITS.rollUnavailable.max),
+    parallel: integerOf(parallel, 8),
+    waves: listOf(waves).map((wave): ApprovedWave => {
+      const { hosts, durationMs, pauseMs, moves } = fieldsOf(wave);
+      return {
+        hosts: listOf(hosts).map((host) => parseHostName(String(host))),
+        durationMs: integerOf(durationMs, Number.MAX_SAFE_INTEGER, 0),
+        pauseMs: integerOf(pauseMs, Number.MAX_SAFE_INTEGER, 0),
+        moves: listOf(moves).map((move) => {
+          const [vm = '', from = '', to = ''] = String(move).split(' ');
+          return { vm: parseVmId(vm), from: parseHostName(from), to: parseHostName(to) };
+        }),
+      };
+    }),
+  };
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw notAPlan('an object is missing');
+  return value as Readonly<Record<string, unknown>>;
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw notAPlan('a list is missing');
+  return value;
+}
+
+function integerOf(value: unknown, max: number, min = 1): number {
+  if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max)
+    throw notAPlan(`a number is missing, or not from ${min} to ${max}`);
+  return value as number;
+}
+
+function notAPlan(why: string): CodedError {
+  return new CodedError('bad-input', `This is no plan of a roll: ${why}.`, {
+    advice: 'Nothing was changed. Make a plan with "gp maintenance plan".',
+  });
+}
+
+/** Waves as they can be carried out now, and the first of them that cannot. */
+export interface WavesNow {
+  readonly waves: readonly PlannedWave[];
+  readonly refusal: Refusal | null;
+}
+
+/**
+ * Plans approved waves anew, one after the other, as hosts and VMs are now: VMs go where the approved plan wants them
+ * as far as that holds. `done`: hosts whose maintenance is over, which are filled first. Yields after each wave.
+ */
+export function* planApproved(
+  model: Model,
+  waves: readonly ApprovedWave[],
+  done: readonly HostName[],
+): Generator<void, WavesNow> {
+  const layout = new Layout(model);
+  for (const host of indexesOf(model, done))
+    if (layout.isOpen(host)) layout.reopen(host, { tier: 0, kind: layout.kind[host] ?? 0 });
+  const planned: PlannedWave[] = [];
+  for (const wave of waves) {
+    const hosts = indexesOf(model, wave.hosts);
+    const wasOpen = hosts.filter((host) => layout.isOpen(host));
+    const options = { firstId: 0, budget: { steps: WAVE_STEPS }, wanted: wantedOf(layout, wave) };
+    const outcome = planWave(layout, hosts, options);
+    if (outcome.kind === 'none') return { waves: planned, refusal: refusalOf(model, outcome, planned.length) };
+    planned.push(outcome.wave);
+    for (const host of wasOpen) layout.reopen(host, { tier: 0, kind: layout.kind[host] ?? 0 });
+    yield;
+  }
+  return { waves: planned, refusal: null };
+}
+
+function wantedOf(layout: Layout, { moves }: ApprovedWave): ReadonlyMap<number, Wanted> {
+  const { model } = layout;
+  return new Map(
+    moves.flatMap(({ vm, from, to }) => {
+      const [index, fromHost, toHost] = [model.vm(vm), model.host(from), model.host(to)];
+      return index < 0 || fromHost < 0 || toHost < 0
+        ? []
+        : [[layout.lead(index), { from: fromHost, to: toHost }] as const];
+    }),
+  );
+}
+
+/** Differences that are told one by one. */
+const TOLD_MAX = 10;
+
+/** In what a wave differs from the approved one, in sentences; empty: in nothing that was approved. */
+export function differencesOf(
+  approved: ApprovedWave,
+  moves: readonly Pick<PlannedMove, 'vm' | 'name' | 'from' | 'to'>[],
+): string[] {
+  const names = new Map(moves.map(({ vm, name }) => [vm, name]));
+  const now = new Map(approvedWays(moves).map((move) => [move.vm, move]));
+  const then = new Map(approved.moves.map((move) => [move.vm, move]));
+  const different = [...now.values()].flatMap(({ vm, from, to }) => {
+    const before = then.get(vm);
+    const name = names.get(vm) ?? vm;
+    if (before === undefined) return [`${name} goes from ${from} to ${to}, which the approved plan does not have`];
+    return before.to === to ? [] : [`${name} goes to ${to} instead of ${before.to}`];
+  });
+  const gone = [...then.keys()].filter((vm) => !now.has(vm)).length;
+  const told = different.slice(0, TOLD_MAX);
+  if (different.length > told.length) told.push(`${different.length - told.length} more VMs go elsewhere`);
+  if (gone > 0) told.push(`${gone} VMs of the approved plan need no move`);
+  return told;
+}
+
+function approvedWays(moves: readonly Pick<PlannedMove, 'vm' | 'from' | 'to'>[]): readonly ApprovedMove[] {
+  return approvedWave({ hosts: [], durationMs: 0, moves: moves.map((move) => ({ ...move, pauseMs: 0 })) }).moves;
+}
