@@ -218,7 +218,7 @@ describe('the command', () => {
     await withFiles({ ...files, 'costs.txt': 'approval: x' }, async (directory) => {
       const explained = await gp(directory, 'audit', 'pve', 'resources.json', 'networks', '--explain', 'h1');
       assert.match(explained.out, /^H1 {2}node000 .*cannot be drained[\s\S]*see .*hostpci0/);
-      assert.equal((await gp(directory, 'audit', '.', '--explain', 'H99')).code, 4);
+      assert.equal((await gp(directory, 'audit', '.', '--explain', 'H99')).code, 2);
       await gp(directory, 'audit', '.', '--format', 'html', '--out', 'report.html');
       assert.ok(existsSync(join(directory, 'report.html')));
       assert.match(readFileSync(join(directory, 'report.html'), 'utf8'), /^<!doctype html>/);
@@ -228,6 +228,7 @@ describe('the command', () => {
       const wrong = await gp(directory, 'audit', '.', '--costs', 'costs.txt');
       assert.equal(wrong.code, 2);
       assert.match(wrong.err, /approval is not a number/);
+      assert.equal((await gp(directory, 'audit', '.', '--costs', 'none.yaml')).code, 2);
     });
     await withFiles({ 'vms.json': '{' }, async (directory) => {
       const { err, code } = await gp(directory, 'audit', '.');

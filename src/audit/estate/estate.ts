@@ -197,6 +197,8 @@ export const TIES = [
   'encrypted memory',
   'eviction',
   'node file',
+  'direct path',
+  'preferred host',
 ] as const;
 export type TieKind = (typeof TIES)[number];
 

@@ -5,7 +5,7 @@
  */
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
-import { type MemoryKind, memoryOf } from './memory.ts';
+import { type MemoryKind, memoryEvidence, memoryOf } from './memory.ts';
 import type { Doubt, Reason } from './reasons.ts';
 import type { Room, Rooms } from './room.ts';
 import { togetherReasons, unitsAmong } from './together.ts';
@@ -143,7 +143,8 @@ function judgeRoom(input: RoomInput): Fit {
   const lends = vms.some(({ reservedMib }) => reservedMib !== null);
   if (lends && ask('reserved').unplaced.length === 0) {
     const neededMib = total(movable, 'configured');
-    const doubt: Doubt = { kind: 'overcommit', neededMib, freeMib: room.freeMib(host, 'configured') };
+    const freeMib = room.freeMib(host, 'configured');
+    const doubt: Doubt = { kind: 'overcommit', neededMib, freeMib, evidence: memoryEvidence(movable, others) };
     return { reasons, doubts: [doubt], displaced: 0 };
   }
   return { reasons, doubts: [{ kind: 'no placement found', vms: configured.unplaced }], displaced: 0 };
@@ -162,8 +163,8 @@ function certainlyTooFull({ host, vms, others, room, index, targets }: RoomInput
     const neededMib = total(running, 'reserved');
     const freeMib = room.freeMib(host, 'reserved');
     const isCounted = room.vmWithoutMemory === undefined;
-    if (isCounted && neededMib > freeMib + 1)
-      reasons.push({ kind: 'memory', neededMib, freeMib, hosts: others.length });
+    const sum = { neededMib, freeMib, evidence: memoryEvidence(running, others) };
+    if (isCounted && neededMib > freeMib + 1) reasons.push({ kind: 'memory', ...sum, hosts: others.length });
   }
   const isKnown = others.every(({ memoryMib }) => memoryMib !== null);
   const largestMib = isKnown ? largestOf(others) : null;

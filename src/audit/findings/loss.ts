@@ -3,9 +3,9 @@
  * platform reserves. A start needs less than a live migration: a CD is ejected, and the CPU need not match. VMs that
  * are bound to the host's hardware or disks stay down with the host.
  */
-import type { Host, Rule, TieKind, Vm } from '../estate/estate.ts';
+import type { Evidence, Host, Rule, TieKind, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
-import { type MemoryKind, memoryOf } from './memory.ts';
+import { type MemoryKind, memoryEvidence, memoryOf } from './memory.ts';
 import type { Room, Rooms } from './room.ts';
 
 export interface LossFinding {
@@ -18,6 +18,8 @@ export interface LossFinding {
   readonly bound: readonly Vm[];
   readonly neededMib: number;
   readonly freeMib: number;
+  /** The largest VMs and hosts of the sums. */
+  readonly evidence: readonly Evidence[];
 }
 
 /** A rule that already needs every host. */
@@ -50,7 +52,8 @@ export function judgeLosses(index: EstateIndex, rooms: Rooms): readonly LossFind
 
 function unproved(host: Host, vms: readonly Vm[]): LossFinding {
   const neededMib = vms.reduce((sum, vm) => sum + memoryOf(vm, 'configured'), 0);
-  return { host, verdict: 'not proved', unplaced: [], bound: [], neededMib, freeMib: 0 };
+  const evidence = [host.evidence, ...memoryEvidence(vms, [])];
+  return { host, verdict: 'not proved', unplaced: [], bound: [], neededMib, freeMib: 0, evidence };
 }
 
 function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): LossFinding {
@@ -60,7 +63,9 @@ function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): 
   const free = vms.filter((vm) => !boundVms.has(vm));
   const neededMib = free.reduce((sum, vm) => sum + memoryOf(vm, 'configured'), 0);
   const freeMib = room.freeMib(host, 'configured');
-  if (others.length === 0) return { host, verdict: 'not covered', unplaced: free, bound, neededMib, freeMib: 0 };
+  const evidence = [host.evidence, ...memoryEvidence(free, others)];
+  if (others.length === 0)
+    return { host, verdict: 'not covered', unplaced: free, bound, neededMib, freeMib: 0, evidence };
   const isKnown =
     room.vmWithoutMemory === undefined &&
     others.every(({ memoryMib, state }) => memoryMib !== null && state !== 'unknown') &&
@@ -76,7 +81,7 @@ function judge(host: Host, vms: readonly Vm[], room: Room, index: EstateIndex): 
       : lends && unplacedBy('reserved').length === 0
         ? 'covered by reserved memory'
         : 'not covered';
-  return { host, verdict, unplaced, bound, neededMib, freeMib };
+  return { host, verdict, unplaced, bound, neededMib, freeMib, evidence };
 }
 
 function isBound(vm: Vm, host: Host, index: EstateIndex): boolean {

@@ -28,7 +28,14 @@ export type Reason =
   | { readonly kind: 'no common host'; readonly vm: Vm; readonly evidence: Evidence }
   | { readonly kind: 'no target'; readonly cluster: string; readonly vms: number; readonly evidence: Evidence }
   | { readonly kind: 'too large'; readonly vm: Vm; readonly neededMib: number; readonly largestMib: number }
-  | { readonly kind: 'memory'; readonly neededMib: number; readonly freeMib: number; readonly hosts: number }
+  | {
+      readonly kind: 'memory';
+      readonly neededMib: number;
+      readonly freeMib: number;
+      readonly hosts: number;
+      /** The largest VMs and hosts of the sums. */
+      readonly evidence: readonly Evidence[];
+    }
   | { readonly kind: 'rule'; readonly rule: Rule; readonly members: number; readonly hosts: number }
   /** VMs that must be on one host, and that no other host has room for, or that have no possible target in common. */
   | {
@@ -55,7 +62,13 @@ export type Doubt =
     }
   | { readonly kind: 'cpu'; readonly vm: Vm; readonly evidence: Evidence }
   | { readonly kind: 'memory unknown'; readonly name: string; readonly of: 'host' | 'vm'; readonly evidence: Evidence }
-  | { readonly kind: 'overcommit'; readonly neededMib: number; readonly freeMib: number }
+  | {
+      readonly kind: 'overcommit';
+      readonly neededMib: number;
+      readonly freeMib: number;
+      /** The largest VMs and hosts of the sums. */
+      readonly evidence: readonly Evidence[];
+    }
   | { readonly kind: 'no placement found'; readonly vms: readonly Vm[] }
   | { readonly kind: 'count'; readonly said: number; readonly listed: number; readonly evidence: Evidence }
   /** The cluster keeps room for lost hosts; without this host it would have less than that. */

@@ -145,6 +145,7 @@ class Maker {
       text: lossText(finding),
       bound: finding.bound.map((vm) => this.#vm(vm)),
       unplaced: finding.unplaced.map((vm) => this.#vm(vm)),
+      evidence: finding.evidence.map((one) => this.#naming.evidence(one)),
     }));
   }
 

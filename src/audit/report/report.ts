@@ -68,6 +68,7 @@ export interface ReportLoss {
   /** VMs that stay down with the host. */
   readonly bound: readonly string[];
   readonly unplaced: readonly string[];
+  readonly evidence: readonly Evidence[];
 }
 
 export interface ReportCure {

@@ -151,8 +151,9 @@ export function evidenceOf(finding: Reason | Doubt): readonly Evidence[] {
     case 'no placement found':
       return finding.vms.slice(0, NAMES_MAX).map(({ evidence }) => evidence);
     case 'memory':
-    case 'gap':
     case 'overcommit':
+      return finding.evidence;
+    case 'gap':
       return [];
     default:
       return [finding.evidence];

@@ -47,7 +47,7 @@ export function explainText(report: Report, id: string): string | null {
       ...loss.unplaced.map((vm) => `  does not fit: ${vm}\n`),
       ...loss.bound.map((vm) => `  stays down: ${vm}\n`),
     ];
-    return `${loss.id}  loss of ${loss.host}: ${loss.text}\n${named.join('')}`;
+    return `${loss.id}  loss of ${loss.host}: ${loss.text}\n${named.join('')}${evidenceLines(loss.evidence, '  ')}`;
   }
   const rule = [...report.slack, ...report.notes].find((one) => one.id === wanted);
   return rule === undefined ? null : `${rule.id}  ${rule.text}\n${evidenceLines(rule.evidence, '  ')}`;

@@ -96,6 +96,14 @@ export const TIE_WORDS: Readonly<Record<TieKind, TieWords>> = {
     text: 'needs a file of its host to start there',
     confirm: 'Look whether all hosts have the file, or take it from the VM.',
   },
+  'direct path': {
+    text: 'may use a network card of its host directly (DirectPath I/O), which some hosts allow only without live moves',
+    confirm: 'Look whether the adapter shows DirectPath I/O as active, and whether its hosts can move it then.',
+  },
+  'preferred host': {
+    text: 'prefers hosts that a rule names, and may run on others',
+    confirm: 'Nothing needs to be done.',
+  },
   'scsi reservation': {
     text: 'holds SCSI reservations, with which its platform does not move it live',
     confirm: 'Ask the owner of the guest cluster.',

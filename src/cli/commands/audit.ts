@@ -89,7 +89,7 @@ async function rendered(report: Report, { format, explain }: AuditCommandOptions
   if (explain !== undefined) {
     const text = explainText(report, explain);
     if (text !== null) return text;
-    throw new CodedError('not-found', `There is no finding ${JSON.stringify(explain.slice(0, 20))} in this report.`, {
+    throw new CodedError('bad-input', `There is no finding ${JSON.stringify(explain.slice(0, 20))} in this report.`, {
       advice: 'Each finding has its ID in front of it; hints are numbered only with --hints.',
     });
   }
@@ -105,7 +105,7 @@ async function readPrices(path: string): Promise<Prices> {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new CodedError('not-found', 'The file of --costs cannot be read.', {
+    throw new CodedError('bad-input', 'The file of --costs cannot be read.', {
       advice: 'Check the path and the permissions.',
       cause: error,
     });

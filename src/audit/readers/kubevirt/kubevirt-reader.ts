@@ -12,7 +12,14 @@ import { type Claim, GuestReader, quantityMib } from './guests.ts';
 
 const PLATFORM = 'kubevirt';
 const FIX = 'Export with `kubectl get vms,vmis,pvc -A -o json` and `kubectl get nodes -o json`.';
-const KINDS = new Set(['VirtualMachine', 'VirtualMachineInstance', 'Node', 'PersistentVolumeClaim', 'DataVolume']);
+const KINDS = new Set([
+  'VirtualMachine',
+  'VirtualMachineInstance',
+  'Node',
+  'PersistentVolumeClaim',
+  'DataVolume',
+  'NetworkAttachmentDefinition',
+]);
 
 interface Found {
   readonly file: string;
@@ -44,6 +51,7 @@ function readSite(site: ExportSite<string, Found>): void {
   site.need(needed);
   const claims = new Map([...readDataVolumes(site), ...readClaims(site.of('PersistentVolumeClaim'))]);
   for (const node of site.of('Node')) readNode(node, site);
+  for (const network of site.of('NetworkAttachmentDefinition')) readNetwork(network, site);
   const instances = site.of('VirtualMachineInstance');
   const reader = new GuestReader(site, claims, FIX);
   const running = new Set<string>();
@@ -70,7 +78,7 @@ function objectsOf(documents: readonly Document[]): readonly Found[] {
     if (kind === 'List' || kind.endsWith('List'))
       for (const item of objectsAt(fields, 'items'))
         visit({ kind: kind.slice(0, -4), apiVersion: version, ...item }, file);
-    else if (KINDS.has(kind) && (version === 'v1' || /^(?:cdi\.)?kubevirt\.io\//.test(version)))
+    else if (KINDS.has(kind) && (version === 'v1' || /^(?:(?:cdi\.)?kubevirt|k8s\.cni\.cncf)\.io\//.test(version)))
       found.push({ file, kind, fields });
     else if (Array.isArray(value)) for (const one of value) visit(one, file);
   };
@@ -124,6 +132,30 @@ function readClaims(claims: readonly Found[]): ReadonlyMap<string, Claim> {
       return [key, { file, name, modes, sizeGib: bytes === null ? null : bytes / 1024 }] as const;
     }),
   );
+}
+
+/**
+ * Reads a network of Multus. The annotation `k8s.v1.cni.cncf.io/resourceName` names what a node must offer, such as a
+ * bridge that the bridge marker found there; without the annotation, Multus attaches VMs on every node.
+ */
+function readNetwork({ file, fields }: Found, site: ExportSite<string, Found>): void {
+  const name = `${textAtPath(fields, 'metadata', 'namespace')}/${textAtPath(fields, 'metadata', 'name')}`;
+  const resource = textAtPath(fields, 'metadata', 'annotations', 'k8s.v1.cni.cncf.io/resourceName');
+  const offers = ({ fields: node }: Found): boolean =>
+    (quantityMib(textAtPath(node, 'status', 'allocatable', resource)) ?? 0) > 0;
+  const hosts = new Set(
+    site
+      .of('Node')
+      .filter(offers)
+      .map((node) => site.key('node', textAtPath(node.fields, 'metadata', 'name'))),
+  );
+  site.into.network({
+    key: site.key('network', name),
+    name,
+    reach: resource === '' ? { kind: 'every' } : { kind: 'hosts', hosts },
+    isIsolated: false,
+    evidence: evidence(file, 'NetworkAttachmentDefinition', name, 'resourceName', resource),
+  });
 }
 
 function readNode({ file, fields }: Found, site: ExportSite<string, Found>): void {

@@ -1,11 +1,20 @@
 /** Nutanix AHV: JSON of Prism in the versions 2, 3 and 4 of its API. */
 import { plainDisk, plainHost, plainVm } from '../../estate/defaults.ts';
-import type { Disk, Evidence, Nic, Tie } from '../../estate/estate.ts';
+import type { Disk, Evidence, Nic, Tie, Unknown } from '../../estate/estate.ts';
 import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
 import { ExportSite } from '../export-site.ts';
 import { numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
-import type { At, PrismCluster, PrismHost, PrismObject, PrismTie, PrismVm, PrismVolumeGroup } from './prism.ts';
+import type {
+  At,
+  PrismCluster,
+  PrismHost,
+  PrismObject,
+  PrismPolicy,
+  PrismTie,
+  PrismVm,
+  PrismVolumeGroup,
+} from './prism.ts';
 import { v2Object } from './v2.ts';
 import { v3Object } from './v3.ts';
 import { v4Object } from './v4.ts';
@@ -13,6 +22,9 @@ import { v4Object } from './v4.ts';
 const PLATFORM = 'nutanix';
 const FIX =
   'Export VMs, hosts, clusters and volume groups of Prism (docs/operating/audit.md); lists in full, without a filter.';
+
+/** How to learn which hosts have a category. */
+const CATEGORIES_FIX = 'Export the categories of Prism Central with their associations (docs/operating/audit.md).';
 
 /** The reader of Nutanix. */
 export const nutanixReader: Reader = {
@@ -32,7 +44,7 @@ function isPrism(value: unknown): boolean {
       kindOfV3(value, entity) !== '' || (valueAt(value, 'metadata') !== undefined && v2Object('', entity) !== null)
     );
   const item = objectsAt(value, 'data')[0];
-  const isTyped = /^(?:vmm|clustermgmt|volumes|networking)\./.test(textAtPath(item, '$objectType'));
+  const isTyped = /^(?:vmm|clustermgmt|volumes|networking|prism)\./.test(textAtPath(item, '$objectType'));
   return item !== undefined && (isTyped || 'extId' in item);
 }
 
@@ -98,6 +110,7 @@ class PrismReader {
     }
     for (const { is, file } of this.#only('host')) this.#host(is, file);
     for (const { is, file } of this.#only('vm')) this.#vm(is, file);
+    for (const { is, file } of this.#only('policy')) this.#policy(is, file);
   }
 
   #only<K extends PrismObject['kind']>(kind: K): readonly Extract<PrismObject, { kind: K }>[] {
@@ -158,6 +171,35 @@ class PrismReader {
         evidence: at('name', vm.name),
       }),
     );
+  }
+
+  /**
+   * Applies a policy to the VMs of its categories. Which hosts have a category is told only by the list of categories
+   * with their associations: without it, nobody can say where the VMs of a policy may run.
+   */
+  #policy({ id, name, kind, vmCategories, hostCategories }: PrismPolicy, file: string): void {
+    const wanted = new Set(vmCategories);
+    const vms = this.#only('vm')
+      .filter(({ is }) => (is.categories ?? []).some((category) => wanted.has(category)))
+      .map(({ is }) => this.#site.key('vm', is.id));
+    const said = evidence(file, 'policy', name, kind === 'apart' ? 'categories' : 'hostCategories', hostCategories);
+    if (kind === 'apart') {
+      // AHV spreads the VMs as well as it can, and migrates them onto one host rather than not at all.
+      const rule = { key: this.#site.key('policy', id), name, kind, isHard: false, vms, perHost: 1, evidence: said };
+      if (vms.length > 1) this.#site.into.rule(rule);
+      return;
+    }
+    const categories = this.#only('category').filter(({ is }) => hostCategories.includes(is.id));
+    const isKnown = new Set(categories.map(({ is }) => is.id)).size === new Set(hostCategories).size;
+    const hosts = new Set(categories.flatMap(({ is }) => is.hosts.map((host) => this.#hostKey(host))));
+    for (const key of vms) {
+      const vm = this.#site.into.vms.get(key);
+      if (vm === undefined) continue;
+      const tie: Tie = { kind: 'pinned', effect: 'limits', subject: name, hosts, evidence: said };
+      const unknown: Unknown = { aspect: 'rules', evidence: said, fix: CATEGORIES_FIX };
+      const told = isKnown ? { ties: [...vm.ties, tie] } : { unknowns: [...vm.unknowns, unknown] };
+      this.#site.into.vms.set(key, { ...vm, ...told });
+    }
   }
 
   #attachment(group: string, vm: string): Evidence {

@@ -54,6 +54,23 @@ export interface PrismTie {
   readonly hosts?: readonly string[];
 }
 
+/** A rule for the VMs that have one of its categories. */
+export interface PrismPolicy {
+  readonly id: string;
+  readonly name: string;
+  /** `apart`: the VMs are spread over hosts where that is possible; `hosts`: the VMs run only on the hosts named. */
+  readonly kind: 'apart' | 'hosts';
+  /** IDs of categories. */
+  readonly vmCategories: readonly string[];
+  readonly hostCategories: readonly string[];
+}
+
+/** A category, and the IDs of the hosts that have it. */
+export interface PrismCategory {
+  readonly id: string;
+  readonly hosts: readonly string[];
+}
+
 export interface PrismVm {
   readonly id: string;
   readonly name: string;
@@ -65,6 +82,8 @@ export interface PrismVm {
   readonly disks: readonly PrismDisk[];
   readonly nics: readonly { readonly subnet: string; readonly name: string }[];
   readonly ties: readonly PrismTie[];
+  /** IDs of the VM's categories; only version 4 has them. */
+  readonly categories?: readonly string[];
   readonly notes: string;
   readonly lacks: readonly Lack[];
 }
@@ -75,6 +94,8 @@ export type PrismObject = { readonly file: string } & (
   | { readonly kind: 'host'; readonly is: PrismHost }
   | { readonly kind: 'cluster'; readonly is: PrismCluster }
   | { readonly kind: 'volume group'; readonly is: PrismVolumeGroup }
+  | { readonly kind: 'policy'; readonly is: PrismPolicy }
+  | { readonly kind: 'category'; readonly is: PrismCategory }
 );
 
 export type At = (column: string, value: unknown) => Evidence;

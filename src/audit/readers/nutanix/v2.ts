@@ -5,7 +5,7 @@ import { type Fields, flagOf, numberOf, objectsAt, textAtPath, valueAt } from '.
 import { commonTies, type Lack, mibOf, type PrismDisk, type PrismObject, type PrismTie, powerOf } from './prism.ts';
 
 /** Returns what the entity is; null: not of version 2. */
-function kindOf(entity: Fields): PrismObject['kind'] | null {
+function kindOf(entity: Fields): 'vm' | 'host' | 'cluster' | 'volume group' | null {
   if ('metadata' in entity || !('uuid' in entity)) return null;
   if ('power_state' in entity && ('num_vcpus' in entity || 'vm_features' in entity)) return 'vm';
   if ('hypervisor_address' in entity || ('memory_capacity_in_bytes' in entity && 'cluster_uuid' in entity))

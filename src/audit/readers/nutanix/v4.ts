@@ -1,6 +1,6 @@
 /** Prism Central's API version 4: `{"data": […], "metadata": {…}}`. */
 import { type Fields, numberOf, objectsAt, textAtPath, valueAt } from '../formats/values.ts';
-import { commonTies, gpuTies, type Lack, mibOf, type PrismObject, powerOf } from './prism.ts';
+import { commonTies, gpuTies, type Lack, mibOf, type PrismObject, type PrismPolicy, powerOf } from './prism.ts';
 
 /** Returns the object of an item, or null. */
 export function v4Object(file: string, item: Fields): PrismObject | null {
@@ -12,10 +12,25 @@ export function v4Object(file: string, item: Fields): PrismObject | null {
     const is = { id, name, isShared: said === 'SHARED', said: ['sharingStatus', said] as const, vms: [] };
     return { file, kind: 'volume group', is };
   }
+  const policy = policyOf(item, type, id, name);
+  if (policy !== null) return { file, kind: 'policy', is: policy };
+  if (/\.Category$/.test(type) || 'detailedAssociations' in item) {
+    const hosts = objectsAt(item, 'detailedAssociations').filter((one) => textAtPath(one, 'resourceType') === 'HOST');
+    return { file, kind: 'category', is: { id, hosts: hosts.map((one) => textAtPath(one, 'resourceId')) } };
+  }
   if (/\.Host$/.test(type) || 'hostName' in item || 'maintenanceState' in item)
     return { file, kind: 'host', is: hostOf(item) };
   if (/\.Vm$/.test(type) || 'powerState' in item) return { file, kind: 'vm', is: vmOf(item) };
   return /\.Cluster$/.test(type) ? { file, kind: 'cluster', is: { id, name } } : null;
+}
+
+/** Returns the policy of an item, or null. */
+function policyOf(item: Fields, type: string, id: string, name: string): PrismPolicy | null {
+  const ids = (field: string): readonly string[] => objectsAt(item, field).map((one) => textAtPath(one, 'extId'));
+  if (/\.VmHostAffinityPolicy$/.test(type) || 'hostCategories' in item)
+    return { id, name, kind: 'hosts', vmCategories: ids('vmCategories'), hostCategories: ids('hostCategories') };
+  if (!/\.VmAntiAffinityPolicy$/.test(type)) return null;
+  return { id, name, kind: 'apart', vmCategories: ids('categories'), hostCategories: [] };
 }
 
 function hostOf(item: Fields) {
@@ -85,6 +100,7 @@ function vmOf(item: Fields) {
         gpus.map((gpu) => ({ name: textAtPath(gpu, 'name'), mode: textAtPath(gpu, 'mode') })),
       ),
     ],
+    categories: objectsAt(item, 'categories').map((one) => textAtPath(one, 'extId')),
     notes: textAtPath(item, 'description'),
     lacks,
   };

@@ -27,6 +27,7 @@ const KINDS = [
   'disk',
   'storage_domain',
   'network',
+  'vnic_profile',
   'affinity_group',
   'disk_attachment',
 ] as const;
@@ -88,6 +89,8 @@ function fieldsIn(document: Document, kind: Kind): readonly Fields[] {
 class RestReader {
   readonly #site: ExportSite<Kind, Found>;
   readonly #disks = new Map<string, Found>();
+  /** Profile of a virtual network card -> the network of its ID. */
+  readonly #networkOf = new Map<string, string>();
 
   constructor(site: ExportSite<Kind, Found>, documents: readonly Document[]) {
     this.#site = site;
@@ -119,6 +122,7 @@ class RestReader {
       });
     for (const host of this.#site.of('host')) this.#host(host);
     for (const storage of this.#site.of('storage_domain')) this.#storage(storage);
+    this.#networks();
     for (const disk of this.#site.of('disk')) this.#disks.set(textAtPath(disk.fields, 'id'), disk);
     for (const vm of this.#site.of('vm')) this.#vm(vm);
     for (const group of this.#site.of('affinity_group')) this.#rule(group);
@@ -181,6 +185,37 @@ class RestReader {
     });
   }
 
+  /**
+   * Adds networks, if hosts are exported with their attachments: a network that no cluster requires may be missing on
+   * some hosts, and the engine keeps these in service.
+   */
+  #networks(): void {
+    const attached = new Map<string, Set<string>>();
+    for (const { fields } of this.#site.of('host'))
+      for (const attachment of objectsAt(fields, 'network_attachments', 'network_attachment')) {
+        const network = textAtPath(attachment, 'network', 'id');
+        const hosts = attached.get(network) ?? new Set<string>();
+        attached.set(network, hosts.add(this.#hostKey(textAtPath(fields, 'id'))));
+      }
+    if (attached.size === 0) return;
+    for (const { fields, file } of this.#site.of('network')) {
+      const id = textAtPath(fields, 'id');
+      const name = textAtPath(fields, 'name') || id;
+      // A network of an external provider, such as OVN, is attached to no card of a host.
+      const isExternal = textAtPath(fields, 'external_provider', 'id') !== '';
+      const hosts = attached.get(id) ?? new Set<string>();
+      this.#site.into.network({
+        key: this.#site.key('network', id),
+        name,
+        reach: isExternal ? { kind: 'every' } : { kind: 'hosts', hosts },
+        isIsolated: false,
+        evidence: evidence(file, 'network', name, 'network_attachments of hosts', hosts.size),
+      });
+    }
+    for (const { fields } of this.#site.of('vnic_profile'))
+      this.#networkOf.set(textAtPath(fields, 'id'), this.#site.key('network', textAtPath(fields, 'network', 'id')));
+  }
+
   #vm({ fields, file }: Found): void {
     const id = textAtPath(fields, 'id');
     const name = textAtPath(fields, 'name') || id;
@@ -209,7 +244,7 @@ class RestReader {
         cpus: topology === undefined ? null : cpus,
         disks: this.#attachments(id, fields).map((one) => this.#disk(one, at)),
         nics: this.#nics(fields, at),
-        ties: tiesOf(fields, at),
+        ties: [...tiesOf(fields, at), ...this.#preferred(fields, at)],
         unknowns: runs ? this.#unknowns(id, fields, at) : [],
         notes: [textAtPath(fields, 'description'), textAtPath(fields, 'comment')].join(' ').trim(),
         guest: textAtPath(fields, 'os', 'type'),
@@ -281,8 +316,19 @@ class RestReader {
     return objectsAt(fields, 'nics', 'nic').map((nic) => {
       const id = textAtPath(nic, 'vnic_profile', 'id');
       const place = at('nics.vnic_profile', id);
-      return { network: null, address: '', evidence: place };
+      const network = this.#networkOf.get(id) ?? '';
+      return { network: this.#site.into.networks.has(network) ? network : null, address: '', evidence: place };
     });
+  }
+
+  /** Returns the hosts that a VM which may move prefers; those of a pinned VM are part of its tie. */
+  #preferred(fields: Fields, at: At): readonly Tie[] {
+    if (textAtPath(fields, 'placement_policy', 'affinity') === 'pinned') return [];
+    const named = objectsAt(fields, 'placement_policy', 'hosts', 'host').map((host) => textAtPath(host, 'id'));
+    if (named.length === 0) return [];
+    const names = named.map((id) => this.#site.into.hosts.get(this.#hostKey(id))?.name ?? id).join(', ');
+    const place = at('placement_policy.hosts', names);
+    return [{ kind: 'preferred host', effect: 'informs', subject: names, evidence: place }];
   }
 
   #rule({ fields, file }: Found): void {

@@ -5,7 +5,8 @@ import type { Disk, Evidence, Nic, Reach, Tie, Vm } from '../../estate/estate.ts
 import { evidence } from '../../estate/estate-builder.ts';
 import type { Document, Reader } from '../document.ts';
 import { ExportSite, sitesOf } from '../export-site.ts';
-import { type Fields, fieldsOf, flagOf, numberOf, objectsAt, textAtPath } from '../formats/values.ts';
+import { type Fields, flagOf, numberOf, textAtPath } from '../formats/values.ts';
+import { hasRole, itemsOf, type Role, roleOf } from './roles.ts';
 import { optionsOf, type Section, sectionsOf, settingsOf } from './sections.ts';
 import { configTies } from './vm-ties.ts';
 
@@ -33,60 +34,6 @@ export const proxmoxReader: Reader = {
       new PveReader(new ExportSite(PLATFORM, FIX, into, site.directory), site.documents).read();
   },
 };
-
-const hasRole =
-  (role: Role) =>
-  (document: Document): boolean =>
-    roleOf(document) === role;
-
-type Role =
-  | 'vm'
-  | 'storage'
-  | 'ha groups'
-  | 'ha rules'
-  | 'ha resources'
-  | 'pci mapping'
-  | 'usb mapping'
-  | 'resources'
-  | 'network'
-  | 'status'
-  | 'sdn zones'
-  | 'sdn vnets'
-  | 'other';
-
-function roleOf(document: Document): Role | null {
-  const { file } = document;
-  if (document.kind === 'data') {
-    const first = fieldsOf(itemsOf(document.values)[0]);
-    if (/^(?:node|qemu|storage|lxc|sdn)$/.test(textAtPath(first, 'type')) && 'id' in first) return 'resources';
-    if (document.values.some((value) => 'cpuinfo' in fieldsOf(value) && 'pveversion' in fieldsOf(value)))
-      return 'status';
-    return 'iface' in first && 'type' in first ? 'network' : null;
-  }
-  if (document.kind !== 'text') return null;
-  if (file.endsWith('.conf') && isVmFile(document.text)) return 'vm';
-  if (file.endsWith('storage.cfg')) return 'storage';
-  if (file.endsWith('ha/groups.cfg')) return 'ha groups';
-  if (file.endsWith('ha/rules.cfg')) return 'ha rules';
-  if (file.endsWith('ha/resources.cfg')) return 'ha resources';
-  if (file.endsWith('mapping/pci.cfg')) return 'pci mapping';
-  if (file.endsWith('mapping/usb.cfg')) return 'usb mapping';
-  if (file.endsWith('sdn/zones.cfg')) return 'sdn zones';
-  if (file.endsWith('sdn/vnets.cfg')) return 'sdn vnets';
-  return /(?:^|\/)(?:corosync\.conf|datacenter\.cfg)$/.test(file) ? 'other' : null;
-}
-
-const VM_KEYS =
-  /^(?:memory|cores|sockets|scsihw|ostype|bootdisk|boot|smbios1|net\d+|scsi\d+|virtio\d+|ide\d+|sata\d+|hostpci\d+):/gm;
-
-/** The settings of a VM; those of a container have a root file system instead. */
-function isVmFile(text: string): boolean {
-  return (text.match(VM_KEYS)?.length ?? 0) >= 2 && !/^rootfs:/m.test(text);
-}
-
-function itemsOf(values: readonly unknown[]): readonly Fields[] {
-  return values.flatMap((value) => (Array.isArray(value) ? objectsAt(value) : objectsAt(value, 'data')));
-}
 
 class PveReader {
   readonly #site: ExportSite<'vm', VmFile>;

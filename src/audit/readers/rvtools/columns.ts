@@ -80,6 +80,7 @@ export const COLUMNS = {
     Network: column('networks', 'network', 'networkname', 'portgroup'),
     Switch: column('networks', 'switch', 'switchname'),
     Connected: column('networks', 'connected'),
+    'Direct Path IO': column(null, 'directpathio', 'directpath'),
     'IPv4 Address': column(null, 'ipv4address', 'ipaddress'),
     'VM ID': vmId,
   },

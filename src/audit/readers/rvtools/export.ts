@@ -1,9 +1,12 @@
 /** One export of RVTools: tabs by name, cells by column name, rows of a VM by its ID. */
 
-import type { Evidence } from '../../estate/estate.ts';
+import { type Evidence, keyOf } from '../../estate/estate.ts';
 import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
 import type { Table } from '../document.ts';
 import { COLUMNS, type ColumnOf, normalised, TAB_ASPECTS, type Tab } from './columns.ts';
+
+/** The platform of these exports. */
+export const PLATFORM = 'rvtools';
 
 /** The remedy for every missing tab or column. */
 export const FIX =
@@ -71,13 +74,18 @@ export class RvToolsExport {
     return view;
   }
 
+  /** Returns the key of the host with a name. */
+  hostKey(name: string): string {
+    return keyOf(PLATFORM, this.group, name.toLowerCase());
+  }
+
   has(tab: Tab): boolean {
     return this.#tabs.has(tab);
   }
 
   /** Reports missing tabs and columns. Those that only add detail become notes. */
   tellGaps(into: EstateBuilder): void {
-    const common = { platform: 'rvtools', fix: FIX, group: this.group } as const;
+    const common = { platform: PLATFORM, fix: FIX, group: this.group } as const;
     for (const tab of Object.keys(COLUMNS) as Tab[]) {
       const view = this.view(tab);
       const aspect = TAB_ASPECTS[tab];

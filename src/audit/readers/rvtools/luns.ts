@@ -21,7 +21,7 @@ const DIGITS = [32, 16] as const;
 export class RvToolsLuns {
   readonly #luns = new Map<string, Lun>();
 
-  constructor(rvtools: RvToolsExport, hostKey: (name: string) => string) {
+  constructor(rvtools: RvToolsExport) {
     const view = rvtools.view('vMultiPath');
     for (let row = 0; row < view.size; row += 1) {
       const name = view.cell(row, 'Disk');
@@ -29,7 +29,7 @@ export class RvToolsLuns {
       if (number === undefined || view.cell(row, 'Host') === '') continue;
       const lun = this.#luns.get(number) ?? newLun(name, view.evidence(row, 'Disk'));
       this.#luns.set(number, lun);
-      lun.hosts.add(hostKey(view.cell(row, 'Host')));
+      lun.hosts.add(rvtools.hostKey(view.cell(row, 'Host')));
       lun.hasDatastore ||= view.cell(row, 'Datastore') !== '';
     }
   }

@@ -12,7 +12,6 @@ import type { RvToolsExport, TabView } from './export.ts';
 export class RvToolsNetworks {
   readonly #export: RvToolsExport;
   readonly #into: EstateBuilder;
-  readonly #hostKey: (name: string) => string;
   /** Hosts with a row in vNIC, and pairs of host and switch with a network adapter. */
   readonly #hostsWithNics = new Set<string>();
   readonly #uplinks = new Map<string, Set<string>>();
@@ -21,17 +20,16 @@ export class RvToolsNetworks {
   readonly #dvMembers = new Map<string, Set<string>>();
   readonly #dvSwitches = new Set<string>();
 
-  constructor(rvtools: RvToolsExport, into: EstateBuilder, hostKey: (name: string) => string) {
+  constructor(rvtools: RvToolsExport, into: EstateBuilder) {
     this.#export = rvtools;
     this.#into = into;
-    this.#hostKey = hostKey;
   }
 
   /** Reads the tabs about the hosts' networks. */
   readHosts(): void {
     const nics = this.#export.view('vNIC');
     for (let row = 0; row < nics.size; row += 1) {
-      const host = this.#hostKey(nics.cell(row, 'Host'));
+      const host = this.#export.hostKey(nics.cell(row, 'Host'));
       this.#hostsWithNics.add(host);
       const name = nics.cell(row, 'Switch');
       if (name !== '') this.#uplinks.set(name, (this.#uplinks.get(name) ?? new Set()).add(host));
@@ -40,7 +38,10 @@ export class RvToolsNetworks {
     for (let row = 0; row < ports.size; row += 1) {
       const name = ports.cell(row, 'Port Group');
       if (name === '' || ports.cell(row, 'Host') === '') continue;
-      this.#portHosts.set(name, (this.#portHosts.get(name) ?? new Set()).add(this.#hostKey(ports.cell(row, 'Host'))));
+      this.#portHosts.set(
+        name,
+        (this.#portHosts.get(name) ?? new Set()).add(this.#export.hostKey(ports.cell(row, 'Host'))),
+      );
     }
     this.#readDistributed();
   }
@@ -54,7 +55,7 @@ export class RvToolsNetworks {
         .cell(row, 'Host members')
         .split(/[,;\n]/)
         .map((one) => one.trim());
-      const keys = members.filter((one) => one !== '').map((one) => this.#hostKey(one));
+      const keys = members.filter((one) => one !== '').map((one) => this.#export.hostKey(one));
       if (keys.length > 0) this.#dvMembers.set(name, new Set(keys));
     }
     const ports = this.#export.view('dvPort');
@@ -101,7 +102,7 @@ export class RvToolsNetworks {
         evidence: place,
       };
     }
-    const host = this.#hostKey(hostName);
+    const host = this.#export.hostKey(hostName);
     // A missing tab is a gap already.
     if (!this.#export.has('vNIC') || !this.#export.has('vPort') || hostName === '') return null;
     const hosts = this.#portHosts.get(name);

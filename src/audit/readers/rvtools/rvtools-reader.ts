@@ -1,26 +1,20 @@
 /** Exports of RVTools, as workbooks or as CSV files in one directory. */
 
-import { plainDisk } from '../../estate/defaults.ts';
-import {
-  type Disk,
-  type FailoverReserve,
-  type Identity,
-  keyOf,
-  type Nic,
-  type Reach,
-  type Tie,
-  type Unknown,
-} from '../../estate/estate.ts';
-import { type EstateBuilder, evidence } from '../../estate/estate-builder.ts';
+import type { Disk, Tie, Unknown } from '../../estate/estate.ts';
+import type { EstateBuilder } from '../../estate/estate-builder.ts';
 import { type Document, type Reader, type Table, Unreadable } from '../document.ts';
 import { flagOf, numberOf } from '../formats/values.ts';
 import { HELPER, helperTie } from '../vsphere/helpers.ts';
 import { COLUMNS, namesOf, normalised, type Tab, tabOf } from './columns.ts';
-import { FIX, RvToolsExport, type TabView } from './export.ts';
+import { PHYSICAL_RAW, RvToolsDevices, type VmRows } from './devices.ts';
+import { FIX, PLATFORM, RvToolsExport, type TabView } from './export.ts';
+import { RvToolsHosts } from './hosts.ts';
 import { RvToolsLuns } from './luns.ts';
 import { RvToolsNetworks } from './networks.ts';
+import { mediaDisk, pathOf } from './paths.ts';
+import { RvToolsRules } from './rules.ts';
+import { RvToolsStorages } from './storages.ts';
 
-const PLATFORM = 'rvtools';
 /** The virtual hardware version from which on a physical bus with raw disks can be migrated live. */
 const HARDWARE_WITH_LIVE_BUS = 11;
 
@@ -81,325 +75,30 @@ function tabByColumns({ columns }: Table): Tab | null {
   return has('vDisk', 'sharedbus', 'raw') ? 'vDisk' : null;
 }
 
-interface VmRows {
-  readonly key: string;
-  readonly hostName: string;
-  disks: Disk[];
-  diskRows: number;
-  nics: Nic[];
-  nicRows: number;
-  ties: Tie[];
-  reservedMib: number;
-  sizeMib: number | null;
-}
-
 class ExportReader {
   readonly #export: RvToolsExport;
   readonly #into: EstateBuilder;
-  readonly #group: string;
-  readonly #byId = new Map<string, VmRows>();
-  readonly #byName = new Map<string, VmRows[]>();
-  readonly #rules = new Map<string, { vms: Set<string>; row: number }>();
-  readonly #networks: RvToolsNetworks;
-  readonly #luns: RvToolsLuns;
+  readonly #storages: RvToolsStorages;
+  readonly #rules: RvToolsRules;
 
   constructor(rvtools: RvToolsExport, into: EstateBuilder) {
     this.#export = rvtools;
     this.#into = into;
-    this.#group = rvtools.group;
-    this.#networks = new RvToolsNetworks(rvtools, into, (name) => this.#hostKey(name));
-    this.#luns = new RvToolsLuns(rvtools, (name) => this.#hostKey(name));
+    this.#storages = new RvToolsStorages(rvtools, into);
+    this.#rules = new RvToolsRules(rvtools, into);
   }
 
   read(): void {
     this.#export.tellGaps(this.#into);
-    this.#hosts();
-    this.#storages();
-    this.#luns.tell(this.#into);
-    this.#networks.readHosts();
-    const rows = this.#vmRows();
-    this.#memory();
-    this.#disks();
-    this.#media();
-    this.#usb();
-    this.#nics();
-    this.#snapshots();
-    this.#vms(rows);
-    this.#tellRules();
-  }
-
-  #hostKey(name: string): string {
-    return keyOf(PLATFORM, this.#group, name.toLowerCase());
-  }
-
-  #hosts(): void {
-    const view = this.#export.view('vHost');
-    for (let row = 0; row < view.size; row += 1) {
-      const name = view.cell(row, 'Host');
-      if (name === '') continue;
-      const key = this.#hostKey(name);
-      const maintenance = flagOf(view.cell(row, 'in Maintenance Mode'));
-      const evc = view.cell(row, 'Current EVC');
-      const model = view.cell(row, 'CPU Model');
-      this.#into.host({
-        key,
-        name,
-        platform: PLATFORM,
-        group: this.#group,
-        cluster: this.#cluster(view, row, key, name),
-        memoryMib: numberOf(view.cell(row, '# Memory')),
-        state: maintenance === null ? 'unknown' : maintenance ? 'out of service' : 'in service',
-        cpu: evc !== '' ? `EVC ${evc}` : model === '' || !view.has('Current EVC') ? null : model,
-        cpuModel: model === '' ? null : model,
-        // Old versions wrote the number of all VMs into the column of running VMs.
-        saysRunning: view.has('# VMs total') ? numberOf(view.cell(row, '# VMs')) : null,
-        labels: {},
-        evidence: view.evidence(row, 'Host'),
-      });
-    }
-  }
-
-  #cluster(view: TabView<'vHost'>, row: number, hostKey: string, hostName: string): string | null {
-    if (!view.has('Cluster')) return null;
-    const name = view.cell(row, 'Cluster');
-    const key = name === '' ? hostKey : keyOf(PLATFORM, this.#group, view.cell(row, 'Datacenter'), name);
-    return this.#into.cluster({
-      key,
-      name: name === '' ? hostName : name,
-      platform: PLATFORM,
-      group: this.#group,
-      reserve: name === '' ? undefined : this.#reserve(name),
-    });
-  }
-
-  /** Returns the room that admission control keeps; a name of two clusters says nothing. */
-  #reserve(cluster: string): FailoverReserve | undefined {
-    const view = this.#export.view('vCluster');
-    const rows = Array.from({ length: view.size }, (_, row) => row).filter((row) => view.cell(row, 'Name') === cluster);
-    const [row, second] = rows;
-    if (row === undefined || second !== undefined) return undefined;
-    const isOn = flagOf(view.cell(row, 'HA enabled')) === true && flagOf(view.cell(row, 'AdmissionControlEnabled'));
-    const hosts = numberOf(view.cell(row, 'Failover Level')) ?? 0;
-    return isOn === true && hosts > 0 ? { hosts, evidence: view.evidence(row, 'Failover Level') } : undefined;
-  }
-
-  /** Returns hosts with a path to the disks of a datastore, for a vDatastore that only counts hosts. */
-  #pathHosts(): ReadonlyMap<string, ReadonlySet<string>> {
-    const view = this.#export.view('vMultiPath');
-    const hosts = new Map<string, Set<string>>();
-    for (let row = 0; row < view.size; row += 1) {
-      const name = view.cell(row, 'Datastore');
-      if (name !== '') hosts.set(name, (hosts.get(name) ?? new Set()).add(this.#hostKey(view.cell(row, 'Host'))));
-    }
-    return hosts;
-  }
-
-  #storages(): void {
-    const view = this.#export.view('vDatastore');
-    const paths = this.#pathHosts();
-    const seen = new Map<string, number>();
-    for (let row = 0; row < view.size; row += 1) {
-      const name = view.cell(row, 'Name');
-      seen.set(name, (seen.get(name) ?? 0) + 1);
-    }
-    for (let row = 0; row < view.size; row += 1) {
-      const name = view.cell(row, 'Name');
-      // Two datacenters may have datastores with one name, and paths do not tell them apart.
-      const reach: Reach = seen.get(name) === 1 ? this.#storageReach(view, row, paths) : { kind: 'unknown' };
-      this.#into.storage({ key: this.#storageKey(name), name, reach, evidence: view.evidence(row, 'Hosts') });
-    }
-  }
-
-  #storageReach(view: TabView<'vDatastore'>, row: number, paths: ReadonlyMap<string, ReadonlySet<string>>): Reach {
-    const count = numberOf(view.cell(row, '# Hosts'));
-    const names = view
-      .cell(row, 'Hosts')
-      .split(/[,;\n]/)
-      .map((name) => name.trim())
-      .filter((name) => name !== '');
-    if (names.length > 0 && names.length >= (count ?? 0))
-      return { kind: 'hosts', hosts: new Set(names.map((name) => this.#hostKey(name))) };
-    const byPath = paths.get(view.cell(row, 'Name'));
-    if (byPath !== undefined && byPath.size === count) return { kind: 'hosts', hosts: byPath };
-    return count === null ? { kind: 'unknown' } : { kind: 'count', count };
-  }
-
-  #storageKey(name: string): string {
-    return keyOf(PLATFORM, this.#group, name);
-  }
-
-  /** Returns a disk's storage by its path; none if the tab of storages is missing, which is a gap already. */
-  #storageOf(path: string): { storage: string | null; reach: Reach } {
-    const name = /^\[([^\]]+)\]/.exec(path)?.[1];
-    if (name === undefined || !this.#export.has('vDatastore')) return { storage: null, reach: { kind: 'every' } };
-    const key = this.#storageKey(name);
-    const place = evidence(this.#export.view('vDatastore').file, 'tab vDatastore', '', 'Name', '');
-    this.#into.storage({ key, name, reach: { kind: 'unknown' }, evidence: place });
-    return { storage: key, reach: { kind: 'unknown' } };
-  }
-
-  #vmRows(): readonly VmRows[] {
-    const view = this.#export.view('vInfo');
-    const rows: VmRows[] = [];
-    for (let row = 0; row < view.size; row += 1) {
-      const name = view.cell(row, 'VM');
-      const id = view.cell(row, 'VM ID');
-      const key = keyOf(PLATFORM, this.#group, name, id === '' ? view.cell(row, 'VM UUID') || `row ${row}` : id);
-      const vm: VmRows = {
-        key,
-        hostName: view.cell(row, 'Host'),
-        disks: [],
-        diskRows: 0,
-        nics: [],
-        nicRows: 0,
-        ties: [],
-        reservedMib: 0,
-        sizeMib: null,
-      };
-      rows.push(vm);
-      if (id !== '') this.#byId.set(id, vm);
-      const same = this.#byName.get(name);
-      if (same === undefined) this.#byName.set(name, [vm]);
-      else same.push(vm);
-    }
-    return rows;
-  }
-
-  /** Returns the VMs of a row, by ID, otherwise by name. A name of several VMs means all of them. */
-  #owners<T extends 'vMemory' | 'vDisk' | 'vCD' | 'vUSB' | 'vNetwork' | 'vSnapshot'>(
-    view: TabView<T>,
-    row: number,
-  ): readonly VmRows[] {
-    const column = (name: 'VM' | 'VM ID'): string => view.cell(row, name as never);
-    const byId = this.#byId.get(column('VM ID'));
-    if (byId !== undefined) return [byId];
-    const name = column('VM');
-    const byName = this.#byName.get(name);
-    if (byName !== undefined) return byName;
-    if (name !== '' && this.#export.has('vInfo') && view.tab !== 'vMemory')
-      this.#into.gap({
-        platform: PLATFORM,
-        group: this.#group,
-        aspect: 'vms',
-        kind: 'join',
-        file: view.file,
-        part: `tab ${view.tab}`,
-        column: 'VM',
-        count: 1,
-        example: name,
-        fix: FIX,
-      });
-    return [];
-  }
-
-  #memory(): void {
-    const view = this.#export.view('vMemory');
-    for (let row = 0; row < view.size; row += 1)
-      for (const vm of this.#owners(view, row)) {
-        vm.reservedMib = numberOf(view.cell(row, 'Reservation')) ?? 0;
-        vm.sizeMib = numberOf(view.cell(row, 'Size MiB'));
-        if (flagOf(view.cell(row, 'Memory Reservation Locked To Max')) === true)
-          vm.ties.push({
-            kind: 'locked memory',
-            effect: 'warns',
-            subject: '',
-            evidence: view.evidence(row, 'Memory Reservation Locked To Max'),
-          });
-      }
-  }
-
-  #disks(): void {
-    const view = this.#export.view('vDisk');
-    for (let row = 0; row < view.size; row += 1) {
-      const path = pathOf(view.cell(row, 'Path'));
-      const capacity = numberOf(view.cell(row, 'Capacity MiB'));
-      const disk: Disk = {
-        label: view.cell(row, 'Disk'),
-        identities: this.#identities(view, row, path),
-        permit: permitOf(view, row),
-        ...this.#storageOf(path),
-        sizeGib: capacity === null ? null : capacity / 1024,
-        isReadOnly: false,
-        isRaw: flagOf(view.cell(row, 'Raw')) === true,
-        isMedia: false,
-        evidence: view.evidence(row, path === '' ? 'Disk' : 'Path'),
-      };
-      const paths = this.#luns.of(view.cell(row, 'Raw LUN ID'));
-      for (const vm of this.#owners(view, row)) {
-        vm.disks.push(disk);
-        if (paths !== undefined)
-          vm.disks.push(
-            plainDisk({
-              label: paths.name,
-              reach: { kind: 'hosts', hosts: paths.hosts },
-              isRaw: true,
-              evidence: paths.evidence,
-            }),
-          );
-        vm.diskRows += 1;
-        const tie = busTie(view, row);
-        if (tie !== null) vm.ties.push(tie);
-      }
-    }
-  }
-
-  #identities(view: TabView<'vDisk'>, row: number, path: string): readonly Identity[] {
-    const lun = view.cell(row, 'Raw LUN ID');
-    const identities: Identity[] = [];
-    // A LUN number identifies nothing: every array has a LUN 0.
-    if (lun.length >= 8) identities.push({ key: keyOf('lun', lun.toLowerCase()), kind: 'LUN', name: lun });
-    if (path !== '') identities.push({ key: keyOf('path', this.#group, path), kind: 'path', name: path });
-    return identities;
-  }
-
-  #media(): void {
-    const view = this.#export.view('vCD');
-    for (let row = 0; row < view.size; row += 1) {
-      if (flagOf(view.cell(row, 'Connected')) !== true) continue;
-      const type = view.cell(row, 'Device Type');
-      const image = /\[[^\]]*\]\s*\S.*$/.exec(type)?.[0] ?? '';
-      const place = view.evidence(row, 'Device Type');
-      for (const vm of this.#owners(view, row)) {
-        // Every host has the image of the guest tools.
-        if (/^\[\s*\]/.test(image))
-          vm.ties.push({ kind: 'local media', effect: 'informs', subject: image, evidence: place });
-        else if (image === '') vm.ties.push({ kind: 'host drive', effect: 'blocks', subject: type, evidence: place });
-        else vm.disks.push(mediaDisk(image, this.#storageOf(image), place));
-      }
-    }
-  }
-
-  #usb(): void {
-    const view = this.#export.view('vUSB');
-    for (let row = 0; row < view.size; row += 1) {
-      const type = view.cell(row, 'Device Type');
-      if (flagOf(view.cell(row, 'Connected')) !== true || /controller/i.test(type)) continue;
-      const subject = view.cell(row, 'Device Node') || type;
-      for (const vm of this.#owners(view, row))
-        vm.ties.push({ kind: 'usb', effect: 'blocks', subject, evidence: view.evidence(row, 'Connected') });
-    }
-  }
-
-  #nics(): void {
-    const view = this.#export.view('vNetwork');
-    for (let row = 0; row < view.size; row += 1)
-      for (const vm of this.#owners(view, row)) {
-        vm.nicRows += 1;
-        const adapter = view.cell(row, 'Adapter');
-        if (/sr-?iov|passthr/i.test(adapter))
-          vm.ties.push({ kind: 'sr-iov', effect: 'blocks', subject: adapter, evidence: view.evidence(row, 'Adapter') });
-        const nic = this.#networks.nic(view, row, vm.hostName);
-        if (nic !== null) vm.nics.push(nic);
-      }
-  }
-
-  #snapshots(): void {
-    const view = this.#export.view('vSnapshot');
-    for (let row = 0; row < view.size; row += 1)
-      for (const vm of this.#owners(view, row)) {
-        const subject = view.cell(row, 'Name');
-        vm.ties.push({ kind: 'snapshot', effect: 'informs', subject, evidence: view.evidence(row, 'Name') });
-      }
+    new RvToolsHosts(this.#export, this.#into).read();
+    this.#storages.read();
+    const luns = new RvToolsLuns(this.#export);
+    luns.tell(this.#into);
+    const networks = new RvToolsNetworks(this.#export, this.#into);
+    networks.readHosts();
+    const from = { storages: this.#storages, networks, luns };
+    this.#vms(new RvToolsDevices(this.#export, this.#into, from).read());
+    this.#rules.tell();
   }
 
   #vms(rows: readonly VmRows[]): void {
@@ -419,7 +118,7 @@ class ExportReader {
           ? []
           : [
               {
-                ...mediaDisk(home, this.#storageOf(home), view.evidence(row, 'Path')),
+                ...mediaDisk(home, this.#storages.of(home), view.evidence(row, 'Path')),
                 label: 'configuration',
                 isMedia: false,
               },
@@ -429,7 +128,7 @@ class ExportReader {
         uuid: view.cell(row, 'VM UUID'),
         name,
         platform: PLATFORM,
-        group: this.#group,
+        group: this.#export.group,
         host: this.#hostFor(view, row, runs),
         hostSaid: view.cell(row, 'Host'),
         cluster: null,
@@ -451,7 +150,7 @@ class ExportReader {
         guest: view.cell(row, 'OS'),
         evidence: view.evidence(row, 'VM'),
       });
-      if (!isTemplate) this.#noteRules(view, row, vm.key);
+      if (!isTemplate) this.#rules.note(view, row, vm.key);
     }
   }
 
@@ -480,12 +179,12 @@ class ExportReader {
 
   #hostFor(view: TabView<'vInfo'>, row: number, runs: boolean): string | null {
     const said = view.cell(row, 'Host');
-    const key = this.#hostKey(said);
+    const key = this.#export.hostKey(said);
     if (said !== '' && this.#into.hosts.has(key)) return key;
     if (runs && view.has('Host'))
       this.#into.gap({
         platform: PLATFORM,
-        group: this.#group,
+        group: this.#export.group,
         aspect: 'vms',
         kind: said === '' ? 'column' : 'join',
         file: view.file,
@@ -497,78 +196,6 @@ class ExportReader {
       });
     return null;
   }
-
-  #noteRules(view: TabView<'vInfo'>, row: number, vm: string): void {
-    const split = (text: string): readonly string[] =>
-      text
-        .split(/[,;]/)
-        .map((one) => one.trim())
-        .filter((one) => one !== '');
-    const kinds = split(view.cell(row, 'Cluster rule(s)'));
-    const names = split(view.cell(row, 'Cluster rule name(s)'));
-    for (const [index, name] of names.entries()) {
-      const kind = kinds[index] ?? kinds[0] ?? '';
-      const key = `${kind}\u0001${name}`;
-      const rule = this.#rules.get(key) ?? { vms: new Set<string>(), row };
-      rule.vms.add(vm);
-      this.#rules.set(key, rule);
-    }
-  }
-
-  #tellRules(): void {
-    const view = this.#export.view('vInfo');
-    for (const [key, { vms, row }] of this.#rules) {
-      const [type = '', name = ''] = key.split('\u0001');
-      const isApart = /anti|separate/i.test(`${type} ${type === '' ? name : ''}`);
-      this.#into.rule({
-        key: keyOf(PLATFORM, this.#group, key),
-        name,
-        kind: isApart ? 'apart' : 'together',
-        isHard: isApart && !/host/i.test(type),
-        vms: [...vms],
-        perHost: 1,
-        evidence: view.evidence(row, 'Cluster rule name(s)'),
-      });
-    }
-  }
-}
-
-const PHYSICAL_RAW = 'physical, raw disk';
-
-/** Newer versions write the guest's mount points into "Disk Path": only a datastore path counts. */
-function pathOf(cell: string): string {
-  return /^\[[^\]]+\]\s*\S/.test(cell) ? cell : '';
-}
-
-function permitOf(view: TabView<'vDisk'>, row: number): Disk['permit'] {
-  const bus = view.cell(row, 'Shared Bus');
-  if (bus !== '' && /physical|virtual/i.test(bus))
-    return { kind: 'shared bus', evidence: view.evidence(row, 'Shared Bus') };
-  const sharing = view.cell(row, 'Sharing mode');
-  if (/multi-?writer/i.test(sharing)) return { kind: 'multi-writer', evidence: view.evidence(row, 'Sharing mode') };
-  return null;
-}
-
-function busTie(view: TabView<'vDisk'>, row: number): Tie | null {
-  const bus = view.cell(row, 'Shared Bus');
-  if (!/physical|virtual/i.test(bus)) return null;
-  const isRaw = flagOf(view.cell(row, 'Raw')) === true;
-  const subject = /physical/i.test(bus) ? (isRaw ? PHYSICAL_RAW : 'physical, no raw disk') : 'virtual';
-  return { kind: 'shared bus', effect: 'blocks', subject, evidence: view.evidence(row, 'Shared Bus') };
-}
-
-function mediaDisk(label: string, where: { storage: string | null; reach: Reach }, place: Disk['evidence']): Disk {
-  return {
-    label,
-    identities: [],
-    permit: null,
-    ...where,
-    sizeGib: null,
-    isRaw: false,
-    isReadOnly: true,
-    isMedia: true,
-    evidence: place,
-  };
 }
 
 function infoTies(view: TabView<'vInfo'>, row: number): readonly Tie[] {

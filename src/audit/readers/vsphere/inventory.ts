@@ -274,11 +274,11 @@ function configTies(fields: unknown, at: (column: string, value: unknown) => Evi
       subject: '',
       evidence: at('config.memoryReservationLockedToMax', true),
     });
-  const isEncrypted = flagOf(pick(config, 'sevEnabled')) === true || flagOf(pick(config, 'tdxEnabled')) === true;
-  const hasEnclave = (numberOf(pick(config, 'sgxInfo', 'epcSize')) ?? 0) > 0;
-  if (isEncrypted || hasEnclave) {
-    const column = isEncrypted ? 'config.sevEnabled' : 'config.sgxInfo.epcSize';
-    ties.push({ kind: 'encrypted memory', effect: 'blocks', subject: '', evidence: at(column, true) });
+  const encryption = ['sevEnabled', 'tdxEnabled'].find((name) => flagOf(pick(config, name)) === true);
+  const enclave = pick(config, 'sgxInfo', 'epcSize');
+  if (encryption !== undefined || (numberOf(enclave) ?? 0) > 0) {
+    const place = encryption === undefined ? at('config.sgxInfo.epcSize', enclave) : at(`config.${encryption}`, true);
+    ties.push({ kind: 'encrypted memory', effect: 'blocks', subject: '', evidence: place });
   }
   const tolerance = pickText(fields, 'runtime', 'faultToleranceState');
   if (tolerance === 'running')

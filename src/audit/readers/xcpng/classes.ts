@@ -10,5 +10,6 @@ export type RecordClass =
   | 'pif'
   | 'vif'
   | 'vusb'
+  | 'vm-group'
   | 'pool'
   | 'evacuation';

@@ -24,6 +24,7 @@ const SIGNS: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['host', ['name-label', 'enabled', 'hostname']],
   ['network', ['name-label', 'bridge']],
   ['pool', ['master', 'ha-enabled']],
+  ['vm-group', ['name-label', 'placement']],
 ];
 
 const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
@@ -37,6 +38,7 @@ const JSON_CLASSES: readonly (readonly [RecordClass, readonly string[]])[] = [
   ['host', ['name_label', 'enabled', 'hostname']],
   ['network', ['name_label', 'bridge']],
   ['pool', ['master', 'ha_enabled']],
+  ['vm-group', ['name_label', 'placement', 'VMs']],
 ];
 
 /** Names of JSON's references, translated to those of xe. */

@@ -69,6 +69,7 @@ class PoolReader {
     for (const storage of this.#site.of('sr')) this.#storage(storage);
     for (const network of this.#site.of('network')) this.#network(network);
     for (const vm of this.#site.of('vm')) this.#vm(vm);
+    for (const group of this.#site.of('vm-group')) this.#group(group);
   }
 
   #host({ values, file }: XapiRecord): void {
@@ -179,6 +180,28 @@ class PoolReader {
         evidence: at('name-label', name),
       }),
     );
+  }
+
+  /** Reads a group whose VMs the pool spreads over hosts where it can; it does not refuse to start two on one host. */
+  #group({ values, file }: XapiRecord): void {
+    const placement = values.get('placement') ?? '';
+    const uuid = values.get('uuid') ?? '';
+    const name = values.get('name-label') || uuid;
+    const said = values.get('VM-uuids') ?? values.get('vm-uuids') ?? values.get('vms') ?? '';
+    const vms = said
+      .split(/[;,]/)
+      .map((one) => this.#site.key('vm', one.trim()))
+      .filter((key) => this.#into.vms.has(key));
+    if (!/^anti.affinity$/i.test(placement) || vms.length < 2) return;
+    this.#into.rule({
+      key: this.#site.key('vm-group', uuid),
+      name,
+      kind: 'apart',
+      isHard: false,
+      vms,
+      perHost: 1,
+      evidence: evidence(file, 'VM group', name, 'placement', placement),
+    });
   }
 
   #disk(vbd: XapiRecord, vm: string): readonly Disk[] {
