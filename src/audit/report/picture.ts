@@ -11,6 +11,10 @@ const PLAIN_DOTS_MAX = 4000;
 const HOSTS_MAX = 1200;
 const NAME_MAX = 16;
 const GAP = 8;
+/** How far the arcs between members hang below them, for neighbouring clusters. */
+const ARC_MIN = 14;
+const ARC_STEP = 9;
+const ARC_DEPTHS = 5;
 /** Room for the thickest line around a box. */
 const MARGIN = 2;
 
@@ -43,9 +47,11 @@ export function pictureOf(report: Report): string {
     }
     y += height + GAP;
   }
-  const lines = report.clusters.map(({ id, vms }) =>
+  y += ARC_MIN + ARC_DEPTHS * ARC_STEP;
+  const lines = report.clusters.map(({ id, vms }, number) =>
     clusterLine(
       id,
+      number,
       vms.map(({ vm, host }) => places.get(`${host}\n${vm}`)),
     ),
   );
@@ -93,9 +99,15 @@ function hostBox(
   };
 }
 
-function clusterLine(id: string, points: readonly (Point | undefined)[]): string {
-  const known = points.filter((point) => point !== undefined);
+/** Each cluster's arcs have a depth of their own, so that clusters over the same hosts can be told apart. */
+function clusterLine(id: string, number: number, points: readonly (Point | undefined)[]): string {
+  const known = points.filter((point) => point !== undefined).toSorted((a, b) => a.x - b.x || a.y - b.y);
   if (known.length < 2) return '';
-  const path = known.map(({ x, y }) => `${x},${y}`).join(' ');
-  return `<polyline points="${path}" fill="none" stroke="var(--tie)" stroke-width="1.2"><title>${escaped(id)}</title></polyline>`;
+  const depth = ARC_MIN + (number % ARC_DEPTHS) * ARC_STEP;
+  const arcs = known.slice(1).map((to, index) => {
+    const from = known[index] ?? to;
+    return `Q${(from.x + to.x) / 2} ${Math.max(from.y, to.y) + depth} ${to.x} ${to.y}`;
+  });
+  const path = `M${known[0]?.x} ${known[0]?.y}${arcs.join('')}`;
+  return `<path d="${path}" fill="none" stroke="var(--tie)" stroke-width="1.2"><title>${escaped(id)}</title></path>`;
 }
