@@ -7,8 +7,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import type { ArtifactUpload } from '../control/api/backend.ts';
-import { CALL } from '../control/testing/api-cluster.ts';
+import type { ArtifactUpload } from '../control/api/call.ts';
 import { testCluster } from './testing/test-cluster.ts';
 
 const MIB = 1024 ** 2;
@@ -21,8 +20,8 @@ async function cluster(t: TestContext) {
   const made = await testCluster(t);
   const { backend } = made;
   const uploads: Omit<ArtifactUpload, 'body'>[] = [];
-  const original = backend.putArtifact;
-  backend.putArtifact = (upload, call) => {
+  const original = backend.artifacts.put.bind(backend.artifacts);
+  backend.artifacts.put = (upload, call) => {
     uploads.push(upload);
     return original(upload, call);
   };
@@ -55,7 +54,7 @@ test('gzip, zstd and xz are unpacked, from a file and from standard input', asyn
     const fromStream = await gp(words(`image import ${name}-stream - --format raw`), { cwd: dir, stdin });
     assert.equal(fromStream.code, 0, `${name}: ${fromStream.err}`);
     for (const image of [`${name}-file`, `${name}-stream`])
-      assert.deepEqual((await backend.getImage(image, CALL)).disk?.sha256, sha256(RAW), image);
+      assert.deepEqual(backend.images.get(image).disk?.sha256, sha256(RAW), image);
   }
 });
 
@@ -80,7 +79,7 @@ test('a packed file that is damaged, cut short, empty or a text is refused under
   stdin.end();
   const empty = await gp(words('image import bad -'), { cwd: dir, stdin });
   assert.deepEqual([empty.code, /^gp: standard input is empty/.test(empty.err)], [2, true], empty.err);
-  await assert.rejects(backend.getImage('bad', CALL), { code: 'not-found' });
+  assert.throws(() => backend.images.get('bad'), { code: 'not-found' });
 });
 
 test('--format is believed where the content does not contradict it, and refused with words where it does', async (t) => {
@@ -108,8 +107,8 @@ test('a sparse file says how little it needs, and one that no pool has room for 
     uploads.map(({ sizeBytes, dataBytes }) => [sizeBytes, dataBytes]),
     [[64 * MIB, 128 * 1024]],
   );
-  const listed = backend.listStorageNodes;
-  backend.listStorageNodes = async (query, call) => {
+  const listed = backend.storageNodes.list.bind(backend.storageNodes);
+  backend.storageNodes.list = async (query, call) => {
     const page = await listed(query, call);
     return { ...page, items: page.items.map((node) => ({ ...node, usedBytes: (node.totalBytes ?? 0) - MIB })) };
   };

@@ -30,7 +30,7 @@ test('the life of a VM, from create to delete', async (t) => {
   );
   assert.equal(created.code, 0, created.err);
   assert.match(created.out, /^web1 created: running {2}host h[123] {2}generation 1\n$/);
-  const { spec, host } = await backend.getVm('web1', CALL);
+  const { spec, host } = backend.vms.get('web1');
   assert.deepEqual([spec.memoryBytes, spec.vcpus], [256 * 1024 ** 2, 2]);
   const to = host === 'h3' ? 'h1' : 'h3';
   assert.match((await gp(words('vm show web1'))).out, /^Anti-affinity: +web$/m);
@@ -51,7 +51,7 @@ test('the life of a VM, from create to delete', async (t) => {
   assert.match((await gp(words('vm events web1'))).out, /it came from h[123]/);
   assert.match((await gp(words('vm stop web1 --patience 1s'))).out, /stopped {2}generation 2/);
   assert.match((await gp(words('vm set web1 --vcpus 4'))).out, /web1 changed/);
-  assert.equal((await backend.getVm('web1', CALL)).spec.vcpus, 4);
+  assert.equal(backend.vms.get('web1').spec.vcpus, 4);
   assert.match((await gp(words('vm start web1'))).out, /running/);
   assert.equal((await gp(words('vm delete web1'))).out, 'web1 deleted\n');
   assert.equal(cluster.vms.size, 0);
@@ -131,7 +131,7 @@ test('a guest cluster, from its declaration to its end', async (t) => {
     ),
   );
   assert.equal(created.out, 'sql created: members sql1, sql2  disks quorum, data\n', created.err);
-  const made = await backend.getGuestCluster('sql', CALL);
+  const made = backend.guestClusters.get('sql');
   assert.deepEqual([made.maxDisturbed, made.toleratesMs, made.sharesHosts], [1, 3_000, true]);
   assert.deepEqual(
     made.disks.map((disk) => [disk.name, disk.sizeBytes, disk.blockBytes]),
@@ -166,7 +166,7 @@ test('a guest cluster, from its declaration to its end', async (t) => {
   const refused = await gp(words('guest-cluster delete sql'));
   assert.equal(refused.code, 5, 'keys are registered');
   assert.match((await gp(words('guest-cluster delete sql --force'))).out, /sql deleted; its members stay as VMs/);
-  assert.deepEqual((await backend.listGuestClusters({}, CALL)).items, []);
+  assert.deepEqual((await backend.guestClusters.list({}, CALL)).items, []);
 });
 
 test('shared disks of no guest cluster, and guest clusters that nobody declared', async (t) => {
@@ -217,7 +217,7 @@ test('a host comes with a token of its own and leaves when nothing is on it', as
   assert.equal((await gp(words('host remove h1'))).code, 5, 'not cordoned');
   await gp(words('host cordon h1'));
   assert.equal((await gp(words('host remove h1'))).out, 'h1 removed\n');
-  await assert.rejects(backend.getHost('h1'), { code: 'not-found' });
+  assert.throws(() => backend.hosts.get('h1'), { code: 'not-found' });
   assert.equal((await gp(words('host remove h1'))).code, 4);
   await gp(words('host cordon h2'));
   await powerOff(cluster, 'h2');
@@ -235,13 +235,13 @@ test('images: imported by content, sent once, refused where they are none', asyn
   const at = { cwd: dir };
   const imported = await gp(words('image import debian disk.img --format raw --memory 1G'), at);
   assert.equal(imported.code, 0, imported.err);
-  assert.equal((await backend.getImage('debian', CALL)).disk?.sha256, sha256);
-  const again = failOnce(backend, 'putArtifact', new CodedError('failed', 'sent again'));
+  assert.equal(backend.images.get('debian').disk?.sha256, sha256);
+  const again = failOnce(backend.artifacts, 'put', new CodedError('failed', 'sent again'));
   assert.equal((await gp(words('image import copy disk.img --format raw'), at)).code, 0);
   again.restore();
   const direct = await gp([...words('image import small --kernel vmlinuz --append'), 'console=ttyS0 quiet'], at);
   assert.equal(direct.code, 0, direct.err);
-  assert.equal((await backend.getImage('small', CALL)).direct?.append, 'console=ttyS0 quiet');
+  assert.equal(backend.images.get('small').direct?.append, 'console=ttyS0 quiet');
   assert.match((await gp(words('image list'))).out, /^small +direct/m);
   assert.match((await gp(words('image show debian'))).out, /sha256/);
   assert.equal((await gp(words('image import debian disk.img --format raw'), at)).code, 5);
@@ -251,7 +251,7 @@ test('images: imported by content, sent once, refused where they are none', asyn
   }
   assert.equal((await gp(words('image build windows'))).code, 2);
   assert.equal((await gp(words('image delete debian'))).out, 'debian deleted\n');
-  await assert.rejects(backend.getImage('bad', CALL), { code: 'not-found' });
+  assert.throws(() => backend.images.get('bad'), { code: 'not-found' });
 });
 
 test('an import that comes to nothing leaves no file in the cluster, and one under a taken name sends none', async (t) => {
@@ -262,7 +262,7 @@ test('an import that comes to nothing leaves no file in the cluster, and one und
   const files = (): readonly string[] => [...cluster.sim.storage.values()].flatMap(({ pool }) => pool.files.list());
   const before = files();
   const at = { cwd: dir };
-  const sent = failOnce(backend, 'putArtifact', new CodedError('failed', 'it was sent all the same'));
+  const sent = failOnce(backend.artifacts, 'put', new CodedError('failed', 'it was sent all the same'));
   const taken = await gp(words('image import tiny --kernel vmlinuz'), at);
   assert.equal(taken.code, 5);
   assert.match(taken.err, /An image named tiny exists\. Nothing was changed\./);
@@ -272,7 +272,7 @@ test('an import that comes to nothing leaves no file in the cluster, and one und
     ['no-capacity', 5],
     ['unavailable', 6],
   ] as const) {
-    failOnce(backend, 'putImage', new CodedError(method, 'No.'));
+    failOnce(backend.images, 'put', new CodedError(method, 'No.'));
     assert.equal((await gp(words('image import small --kernel vmlinuz --initrd initrd'), at)).code, code);
     assert.deepEqual(files(), before, method);
   }
@@ -280,7 +280,7 @@ test('an import that comes to nothing leaves no file in the cluster, and one und
   assert.deepEqual(files(), before);
   // What was there before the import is somebody else's.
   assert.equal((await gp(words('image import small --kernel vmlinuz'), at)).code, 0);
-  failOnce(backend, 'putImage', new CodedError('failed', 'No.'));
+  failOnce(backend.images, 'put', new CodedError('failed', 'No.'));
   assert.equal((await gp(words('image import copy --kernel vmlinuz --initrd other'), at)).code, 1);
   assert.equal(files().length, before.length + 1);
 });
@@ -288,9 +288,9 @@ test('an import that comes to nothing leaves no file in the cluster, and one und
 test('cloud-init comes from files', async (t) => {
   const { gp, backend, dir } = await testCluster(t);
   await writeFile(join(dir, 'user-data'), '#cloud-config\n');
-  const original = backend.createVm;
+  const original = backend.vms.create.bind(backend.vms);
   let seen: unknown;
-  backend.createVm = (request) => {
+  backend.vms.create = (request) => {
     seen = request.cloudInit;
     return original(request);
   };
@@ -348,8 +348,8 @@ test('a migration that was complete before it could be cancelled is said to be',
   const { gp, backend } = await testCluster(t);
   await gp(words('vm create web1 --image tiny'));
   await gp(words('vm migrate web1 --no-wait'));
-  backend.cancelTask = async (id) => ({
-    ...(await backend.getTask(id, 0, CALL)),
+  backend.tasks.cancel = async (id) => ({
+    ...(await backend.tasks.get(id, 0, CALL)),
     state: 'succeeded',
     message: 'It is on h2.',
   });
@@ -360,7 +360,7 @@ test('a migration that was complete before it could be cancelled is said to be',
 
 test('waiting goes on while no control node leads', async (t) => {
   const { gp, backend } = await testCluster(t);
-  failOnce(backend, 'getTask', new CodedError('unavailable', 'No control node leads.'));
+  failOnce(backend.tasks, 'get', new CodedError('unavailable', 'No control node leads.'));
   assert.equal((await gp(words('vm create web1 --image tiny'))).code, 0);
 });
 
@@ -384,8 +384,8 @@ test('colours are for terminals, and not with NO_COLOR', async (t) => {
 test('Ctrl-C while waiting ends with 130 and says what goes on', async (t) => {
   const { gp, backend } = await testCluster(t);
   const ctrlC = new AbortController();
-  const poll = backend.getTask.bind(backend);
-  backend.getTask = (...args) => {
+  const poll = backend.tasks.get.bind(backend.tasks);
+  backend.tasks.get = (...args) => {
     ctrlC.abort();
     return poll(...args);
   };
@@ -430,7 +430,7 @@ test('exit codes tell scripts what happened', async (t) => {
     forbidden: 1,
   } as const;
   for (const [code, exit] of Object.entries(byError) as [keyof typeof byError, number][]) {
-    failOnce(backend, 'listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
+    failOnce(backend.vms, 'list', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
     const ran = await gp(words('vm list'));
     assert.deepEqual([ran.code, ran.err], [exit, 'gp: It happened. Do that.\n']);
   }
@@ -523,9 +523,9 @@ test('events --follow prints what was, then what happens, until Ctrl-C', async (
   const { gp, backend } = await testCluster(t);
   await gp(words('vm create web1 --image tiny'));
   const ctrlC = new AbortController();
-  const { watch } = backend;
-  const { items } = await backend.listEvents({}, CALL);
-  backend.watch = async function* (options, call) {
+  const watch = backend.events.watch.bind(backend.events);
+  const { items } = await backend.events.list({}, CALL);
+  backend.events.watch = async function* (options, call) {
     const event = { ...items[0], revision: '999999', message: 'news' };
     yield { revision: '999999', kind: 'event', name: '999999', object: event };
     yield* watch(options, call);
@@ -586,7 +586,7 @@ test('events --follow goes on where the changes since the last match are forgott
   const ctrlC = new AbortController();
   let watches = 0;
   // biome-ignore lint/correctness/useYield: this watch refuses.
-  backend.watch = async function* () {
+  backend.events.watch = async function* () {
     watches++;
     if (watches > 1) ctrlC.abort();
     await tell(cluster, { kind: 'lost', message: watches === 1 ? 'missed' : 'later' });
@@ -602,7 +602,7 @@ test('a VM that exists gets and loses labels, its anti-affinity group and cards'
   await gp(words('vm create web1 --image tiny --label a=b'));
   await gp(words('vm set web1 --anti-affinity web --no-labels'));
   const now = async () => {
-    const { spec, labels } = await backend.getVm('web1', CALL);
+    const { spec, labels } = backend.vms.get('web1');
     return [spec.antiAffinity, labels];
   };
   assert.deepEqual(await now(), ['web', {}]);
@@ -622,7 +622,7 @@ test('a console that somebody holds is refused, and taken over where that is ask
   const { gp, backend } = await testCluster(t);
   await gp(words('vm create web1 --image tiny'));
   const call = { principal: { name: 'ann' }, signal: new AbortController().signal };
-  const held = await backend.openConsole('web1', { takeOver: false }, call);
+  const held = await backend.consoles.open(backend.vms.find('web1'), call, { takeOver: false });
   const told = held.toArray();
   const refused = await gp(words('vm console web1'), { stdin: new PassThrough() });
   assert.equal(refused.code, 5);
@@ -641,7 +641,7 @@ test('a host is put into a rack and found by it', async (t) => {
   assert.equal((await gp(words('host list -o name --rack r1'))).out, 'h2\n');
   assert.match((await gp(words('host show h2'))).out, /^Rack: +r1$/m);
   await gp(words('host set h2 --no-rack'));
-  assert.equal((await backend.getHost('h2')).rack, null);
+  assert.equal(backend.hosts.get('h2').rack, null);
   assert.equal((await gp(words('host set h2'))).code, 2);
   assert.equal((await gp(words('host set h2 --rack ../r1'))).code, 2);
   assert.equal((await gp(words('host set h9 --rack r1'))).code, 4);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodedError } from '../base/errors.ts';
-import { CALL, failOnce } from '../control/testing/api-cluster.ts';
+import { failOnce } from '../control/testing/api-cluster.ts';
 import { jsonShown, shown } from './shown.ts';
 import { testCluster } from './testing/test-cluster.ts';
 
@@ -24,13 +24,13 @@ test('every text of an object becomes printable, numbers and shape stay', () => 
 test('nothing that the API, a guest or an error says steers the terminal', async (t) => {
   const { gp, backend } = await testCluster(t);
   assert.equal((await gp(['vm', 'create', 'web1', '--image', 'tiny'])).code, 0);
-  const vm = await backend.getVm('web1', CALL);
+  const vm = backend.vms.get('web1');
   const colour = `${ESCAPE}[31mred`;
   const labels = { tier: EVIL };
   const evil = { ...vm, labels, because: [EVIL, colour], host: EVIL, spec: { ...vm.spec, image: EVIL } };
-  backend.getVm = async () => evil;
-  backend.listVms = async () => ({ items: [evil], next: null });
-  backend.vmLog = async () => ({ vm: 'web1', host: 'h1', generation: 1, text: `a\r\nb${EVIL}\n`, truncated: false });
+  backend.vms.get = () => evil;
+  backend.vms.list = async () => ({ items: [evil], next: null });
+  backend.vms.log = async () => ({ vm: 'web1', host: 'h1', generation: 1, text: `a\r\nb${EVIL}\n`, truncated: false });
   const commands = ['vm list', 'vm show web1', 'vm log web1', 'events', 'task list', 'host list', 'vm list -o name'];
   for (const command of [...commands, 'vm show web1 -o json', 'vm show web1 -o yaml', 'vm events web1']) {
     const { out, err } = await gp(command.split(' '), { tty: true });
@@ -39,7 +39,7 @@ test('nothing that the API, a guest or an error says steers the terminal', async
     assert(!out.includes(colour), `${command} lets a colour through`);
   }
   assert.equal((await gp(['vm', 'log', 'web1'])).out, `a\r\nb${EVIL}\n`, 'a file gets what the guest wrote');
-  failOnce(backend, 'listVms', new CodedError('conflict', `No ${EVIL}.`, { advice: EVIL }));
+  failOnce(backend.vms, 'list', new CodedError('conflict', `No ${EVIL}.`, { advice: EVIL }));
   const refused = await gp(['vm', 'list'], { tty: true });
   assert.match(refused.err, /^gp: No /);
   assert.doesNotMatch(refused.err, STEERING);

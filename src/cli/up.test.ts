@@ -8,23 +8,23 @@ import { FIRST_NETWORK, furnish } from './up.ts';
 
 test('a first start makes the network, a second one leaves everything as it is', async (t) => {
   const { dir, backend } = await testCluster(t);
-  await backend.deleteNetwork('lan', { ifMatch: null });
+  await backend.networks.delete('lan', { ifMatch: null });
   const { io, ran } = fakeIo();
   await furnish(io, dir);
-  const { name, cidr, dhcp, nat, revision } = await backend.getNetwork('lan', CALL);
+  const { name, cidr, dhcp, nat, revision } = backend.networks.get('lan');
   assert.deepEqual({ name, cidr, dhcp, nat }, FIRST_NETWORK);
   await furnish(io, dir);
-  assert.equal((await backend.getNetwork('lan', CALL)).revision, revision);
+  assert.equal(backend.networks.get('lan').revision, revision);
   assert.equal(ran.err, '');
 });
 
 test('a cluster whose image cannot be built is a cluster with a warning', async (t) => {
   const { dir, backend } = await testCluster(t);
-  await backend.deleteImage('tiny', { ifMatch: null });
+  await backend.images.delete('tiny', { ifMatch: null });
   const { io, ran } = fakeIo({ env: { GP_CACHE_DIR: '/dev/null/cache' } });
   await furnish(io, dir);
   assert.match(ran.err, /gp: The image tiny could not be made: /);
-  assert.deepEqual((await backend.listImages({}, CALL)).items, []);
+  assert.deepEqual((await backend.images.list({}, CALL)).items, []);
 });
 
 test('builds are kept with the cluster unless they are to be shared', () => {

@@ -38,7 +38,7 @@ test('a certificate of the authority that is a host’s is no control node', asy
 
 test('a request ends at its deadline, or when its signal fires', async (t) => {
   const { client, backend } = await serve(t, CONTROL, 50);
-  hang(backend, 'listVms');
+  hang(backend.vms, 'list');
   await assert.rejects(client.call(client.http.GET('/v1/vms')), hasCode('deadline'));
   const reason = new Error('stop');
   await assert.rejects(client.call(client.http.GET('/v1/vms', { signal: AbortSignal.abort(reason) })), reason);
@@ -74,10 +74,10 @@ test('a list is read page after page, the latest of what is newest first in its 
 test('a watch gives changes, and ends with its signal', async (t) => {
   const { client, backend } = await serve(t, CONTROL);
   const abort = new AbortController();
-  const { watch } = backend;
-  backend.watch = async function* (...args) {
+  const watch = backend.events.watch.bind(backend.events);
+  backend.events.watch = async function* (...args) {
     // The subscription is there once the first value is asked for.
-    setImmediate(() => void backend.createVm({ name: 'web1', image: 'tiny', start: false }));
+    setImmediate(() => void backend.vms.create({ name: 'web1', image: 'tiny', start: false }));
     yield* watch(...args);
   };
   const names: string[] = [];

@@ -13,7 +13,7 @@ import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { CodedError, type ErrorCode } from '../base/errors.ts';
 import { parseControlName } from '../base/ids.ts';
-import type { ArtifactUpload, Forward } from '../control/api/backend.ts';
+import type { ArtifactUpload, Forward } from '../control/api/call.ts';
 import { createApiServer } from '../control/api/server.ts';
 import { forwardOverTls } from '../control/forward.ts';
 import { startTestApi, type TestApi } from '../control/testing/api-cluster.ts';
@@ -71,7 +71,7 @@ before(async () => {
   api = await startTestApi({ controls: 3, speed: 1 });
   closing.push(async () => api.cluster.stop());
   const { backend, cluster } = api;
-  backend.putArtifact = async ({ body }: ArtifactUpload) => {
+  backend.artifacts.put = async ({ body }: ArtifactUpload) => {
     let left = room;
     for await (const _ of body) {
       left -= 1;
@@ -81,7 +81,7 @@ before(async () => {
   };
   const port = await controlNode('c1', backend, null);
   const follower = cluster.backend(cluster.followers[0]);
-  follower.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${port}` });
+  follower.controlNodes.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${port}` });
   await controlNode('c2', follower, port);
 });
 

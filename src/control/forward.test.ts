@@ -9,7 +9,7 @@ import { parseControlName } from '../base/ids.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { publicServerTlsOptions } from '../pki/tls.ts';
-import type { ForwardRequest } from './api/backend.ts';
+import type { ForwardRequest } from './api/call.ts';
 import { forwardOverTls } from './forward.ts';
 
 const NEVER = new AbortController().signal;

@@ -1,10 +1,10 @@
-/** Carries API requests from a follower to the leader, as streams (control/api/backend.ts, Forward). */
+/** Carries API requests from a follower to the leader, as streams (control/api/call.ts, Forward). */
 import { request as httpsRequest } from 'node:https';
 import { CodedError } from '../base/errors.ts';
 import type { ControlName } from '../base/ids.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
-import type { Forward } from './api/backend.ts';
+import type { Forward } from './api/call.ts';
 
 /**
  * The leader's certificate must name the control node whose address the election key holds; this node authenticates

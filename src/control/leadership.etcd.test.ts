@@ -9,7 +9,7 @@ import { startProxy } from '../etcd/testing/etcd-cluster.ts';
 import { systemClock } from '../os/clock.ts';
 import { randomHex } from '../os/random.ts';
 import { until } from '../os/testing/until.ts';
-import { ControlBackend } from './backend/control-backend.ts';
+import { createBackend } from './backend/backend.ts';
 import { noCrashPoint } from './crash-point.ts';
 import { leadForEver } from './leadership.ts';
 import { startBackend } from './testing/backend.ts';
@@ -176,9 +176,9 @@ test('records that break a rule are reported by the leader: log, event, alarm an
   await one.until('leads');
   const { store, client } = one.running;
   const { context } = await startBackend(one.running);
-  const backend = new ControlBackend({ ...context, leading: () => one.leading });
+  const backend = createBackend({ ...context, leading: () => one.leading });
   const alarms = async (): Promise<readonly string[]> =>
-    (await backend.cluster()).alarms.flatMap(({ kind, about, message }) =>
+    (await backend.cluster.get()).alarms.flatMap(({ kind, about, message }) =>
       kind === 'rule-broken' ? [`${about}: ${message}`] : [],
     );
   const look = { deadlineMs: 20_000, signal: new AbortController().signal, what: 'The report' };
@@ -195,7 +195,7 @@ test('records that break a rule are reported by the leader: log, event, alarm an
   const said = /^h1: The records break rule C1-hosts-have-room: vm1 and vm2 share slot 0 of h1\./;
   assert.match((await alarms()).join(), said);
   assert.ok(one.lines.includes('the records break a rule'));
-  const metric = (await backend.metrics()).find(({ name }) => name.endsWith('alarms'));
+  const metric = (await backend.cluster.metrics()).find(({ name }) => name.endsWith('alarms'));
   assert.deepEqual(
     metric?.samples.filter(({ labels }) => labels?.['kind'] === 'rule-broken').map(({ value }) => value),
     [1],

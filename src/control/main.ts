@@ -37,8 +37,8 @@ import { publicServerTlsOptions } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
+import { type Backend, createBackend } from './backend/backend.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
-import { ControlBackend } from './backend/control-backend.ts';
 import type { HostLogs, SerialPorts } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
@@ -110,7 +110,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
   });
   const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority }, state);
-  const backend = new ControlBackend(context);
+  const backend = createBackend(context);
   const peers = await startPeerService({
     credentials,
     address: config.address,
@@ -356,7 +356,7 @@ async function announce(store: ClusterStore, config: ControlConfig): Promise<voi
 async function startApi(
   config: ControlConfig,
   credentials: Credentials,
-  backend: ControlBackend,
+  backend: Backend,
   log: Log,
 ): Promise<{ close(): Promise<void> }> {
   const server = createApiServer({

@@ -2,7 +2,7 @@
  * Measures what API requests cost the leader of a large cluster: the longest turn of the event loop that each request
  * takes.
  */
-import type { ControlBackend } from '../../../src/control/backend/control-backend.ts';
+import type { Backend } from '../../../src/control/backend/backend.ts';
 
 /** The largest page. */
 const PAGE = { limit: 1_000 };
@@ -38,18 +38,18 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** Returns, by request, the longest turn of each of ROUNDS rounds, longest first, in ms. */
-export async function askedTurns(backend: ControlBackend): Promise<Record<string, number[]>> {
+export async function askedTurns(backend: Backend): Promise<Record<string, number[]>> {
   const asks: Readonly<Record<string, () => Promise<unknown>>> = {
-    'GET /v1/vms?limit=1000': () => backend.listVms(PAGE, CALL),
-    'GET /v1/vms?label=none': () => backend.listVms({ ...PAGE, label: ['none'] }, CALL),
-    'GET /v1/vms?verdict=lost': () => backend.listVms({ ...PAGE, verdict: 'lost' }, CALL),
-    'GET /v1/hosts?limit=1000': () => backend.listHosts(PAGE, CALL),
-    'GET /v1/disks?limit=1000': () => backend.listDisks(PAGE, CALL),
-    'GET /v1/networks?limit=1000': () => backend.listNetworks(PAGE, CALL),
-    'GET /v1/storage-nodes': () => backend.listStorageNodes(PAGE, CALL),
-    'GET /v1/events?limit=1000': () => backend.listEvents(PAGE, CALL),
-    'GET /v1/cluster': () => backend.cluster(),
-    'GET /metrics': () => backend.metrics(),
+    'GET /v1/vms?limit=1000': () => backend.vms.list(PAGE, CALL),
+    'GET /v1/vms?label=none': () => backend.vms.list({ ...PAGE, label: ['none'] }, CALL),
+    'GET /v1/vms?verdict=lost': () => backend.vms.list({ ...PAGE, verdict: 'lost' }, CALL),
+    'GET /v1/hosts?limit=1000': () => backend.hosts.list(PAGE, CALL),
+    'GET /v1/disks?limit=1000': () => backend.storageNodes.listDisks(PAGE, CALL),
+    'GET /v1/networks?limit=1000': () => backend.networks.list(PAGE, CALL),
+    'GET /v1/storage-nodes': () => backend.storageNodes.list(PAGE, CALL),
+    'GET /v1/events?limit=1000': () => backend.events.list(PAGE, CALL),
+    'GET /v1/cluster': () => backend.cluster.get(),
+    'GET /metrics': () => backend.cluster.metrics(),
   };
   const turns: Record<string, number[]> = {};
   for (const [what, ask] of Object.entries(asks)) {

@@ -4,8 +4,8 @@
  */
 import { present } from '../../../src/base/assert.ts';
 import type { VmId } from '../../../src/base/ids.ts';
+import { type Backend, createBackend } from '../../../src/control/backend/backend.ts';
 import type { BackendContext } from '../../../src/control/backend/context.ts';
-import { ControlBackend } from '../../../src/control/backend/control-backend.ts';
 import { leadForEver } from '../../../src/control/leadership.ts';
 import { ClusterStore } from '../../../src/control/store/cluster-store.ts';
 import type { Controller } from '../../../src/core/loop/controller.ts';
@@ -65,7 +65,7 @@ export class ScaleWorld {
   }
 
   /** Returns the API backend of the control node that leads. */
-  backend(): ControlBackend {
+  backend(): Backend {
     const [store, controller] = [present(this.#store, 'store'), present(this.#controller, 'controller')];
     const context = {
       ...{ name: MEMBER, version: '0', store, clock: this.leader, leader: () => null },
@@ -75,7 +75,7 @@ export class ScaleWorld {
       etcdSpace: { members: [], quotaBytes: 1 },
     };
     // Only orders and consoles use the parts of the context that are missing here.
-    return new ControlBackend(context as unknown as BackendContext);
+    return createBackend(context as unknown as BackendContext);
   }
 
   /** Puts all records into etcd. */

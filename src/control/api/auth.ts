@@ -3,8 +3,9 @@
  * address or from others; only failures are counted; a token that failed is never logged or echoed.
  */
 import { CodedError } from '../../base/errors.ts';
-import type { Backend, Principal } from './backend.ts';
+import type { Backend } from '../backend/backend.ts';
 import { demandOwnPage, type FromBrowser, sessionCookie } from './browser.ts';
+import type { Principal } from './call.ts';
 import type { Sender } from './forward.ts';
 
 /** Failures an address may have at once, and how fast it regains them. */
@@ -39,13 +40,13 @@ export class Authenticator {
 
   /**
    * Returns who asks: by the token of the header Authorization, or else by a browser's session. Throws `unauthorized`,
-   * `forbidden`, `too-many`, or `unavailable` (Backend).
+   * `forbidden`, `too-many`, or `unavailable` (AccessBackend).
    */
   async principal({ from, sender }: Asking): Promise<Principal> {
     const token = bearerOf(from.headers.authorization);
     if (token !== null) {
       // A token has 256 random bits, so its hash cannot be guessed: looking it up needs no rate limit first.
-      const principal = await this.#backend.authenticate(token);
+      const principal = await this.#backend.access.authenticate(token);
       if (principal === null) throw this.refusal(sender.address, invalidToken());
       return principal;
     }
@@ -57,7 +58,7 @@ export class Authenticator {
       });
     // The node that the browser reached has looked already, and it alone knows under which name.
     if (!sender.isForwarded) demandOwnPage(from);
-    const principal = await this.#backend.authenticateSession(secret);
+    const principal = await this.#backend.sessions.authenticate(secret);
     if (principal === null) throw this.refusal(sender.address, invalidSession());
     return principal;
   }

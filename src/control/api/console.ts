@@ -12,9 +12,10 @@ import { CodedError } from '../../base/errors.ts';
 import { isName } from '../../base/ids.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { deadlineError } from '../../os/deadline.ts';
+import type { Backend } from '../backend/backend.ts';
 import type { Authenticator } from './auth.ts';
-import type { Backend, Principal } from './backend.ts';
 import { demandOwnOrigin, hostOf } from './browser.ts';
+import type { Principal } from './call.ts';
 import type { OpenRequests } from './open-requests.ts';
 import { refuseSocket } from './refusals.ts';
 
@@ -97,7 +98,8 @@ async function serve(
   const timer = setTimeout(() => opening.abort(deadlineError(`opening the console of ${vm}`, OPEN_MS)), OPEN_MS);
   const call = { principal, signal: AbortSignal.any([signal, opening.signal]) };
   const how = { takeOver: takesOver(query) };
-  const serial = await options.backend.openConsole(vm, how, call).finally(() => clearTimeout(timer));
+  const { vms, consoles } = options.backend;
+  const serial = await consoles.open(vms.find(vm), call, how).finally(() => clearTimeout(timer));
   if (signal.aborted) {
     serial.destroy();
     return;

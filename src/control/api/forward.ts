@@ -8,8 +8,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../../base/errors.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { peerIdentity } from '../../pki/tls.ts';
-import type { Backend, Forward } from './backend.ts';
+import type { Backend } from '../backend/backend.ts';
 import { hostOf } from './browser.ts';
+import type { Forward } from './call.ts';
 
 /** Header of a forwarded request, with the client's address; a request with this header is never forwarded again. */
 const FORWARDED = 'groundplane-forwarded';
@@ -69,7 +70,7 @@ export interface Forwarding {
 /** Answers from the leader where that is another node (the reply), or leaves the request to this node (undefined). */
 export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyReply | undefined> {
   const { request, reply, backend, forward, signal, sender } = forwarding;
-  const leader = backend.leader();
+  const leader = backend.controlNodes.leader();
   if (leader?.self === true) return undefined;
   // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd
   // answers.

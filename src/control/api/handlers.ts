@@ -10,8 +10,9 @@ import { CodedError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { demandFileSize } from '../../core/request/demands.ts';
-import type { Backend, Call, Conditional } from './backend.ts';
+import type { Backend } from '../backend/backend.ts';
 import { cookieOf, noCookie } from './browser.ts';
+import type { Call, Conditional } from './call.ts';
 import { eventStream } from './event-stream.ts';
 import type { Sender } from './forward.ts';
 import { prometheusText } from './prometheus.ts';
@@ -65,10 +66,10 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
     ...sessionHandlers(backend, version),
     ...sharedDiskHandlers(backend),
     ...guestClusterHandlers(backend),
-    listTasks: ({ query, call }) => backend.listTasks(query, call),
-    getTask: ({ params, query, call }) => backend.getTask(params.task, (query.wait ?? 0) * 1_000, call),
-    cancelTask: ({ params, call }) => backend.cancelTask(params.task, call),
-    listEvents: ({ query, call }) => backend.listEvents(query, call),
+    listTasks: ({ query, call }) => backend.tasks.list(query, call),
+    getTask: ({ params, query, call }) => backend.tasks.get(params.task, (query.wait ?? 0) * 1_000, call),
+    cancelTask: ({ params }) => backend.tasks.cancel(params.task),
+    listEvents: ({ query, call }) => backend.events.list(query, call),
     watch: async ({ query: { kind = [], from, ...filter }, headers, call }) => {
       const after = lastEventId(headers) ?? from ?? null;
       const isFiltered = Object.keys(filter).length > 0;
@@ -84,7 +85,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
         });
       }
       const kinds = isFiltered ? (['event'] as const) : kind;
-      const changes = backend.watch({ after, kinds, filter: isFiltered ? filter : null }, call);
+      const changes = backend.events.watch({ after, kinds, filter: isFiltered ? filter : null }, call);
       const stream = eventStream(changes, heartbeatMs, call.signal);
       watches.add(stream);
       const isOver = (): void => void watches.delete(stream);
@@ -93,9 +94,9 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
       call.signal.addEventListener('abort', isOver, { once: true });
       return stream;
     },
-    getCluster: ({ call }) => backend.cluster(call),
-    health: () => backend.health(),
-    metrics: async () => prometheusText(await backend.metrics()),
+    getCluster: () => backend.cluster.get(),
+    health: () => backend.controlNodes.health(),
+    metrics: async () => prometheusText(await backend.cluster.metrics()),
     // Made for who asks for it first: most servers are never asked.
     openapi: async () => {
       document ??= buildOpenApi(version) as Record<string, unknown>;
@@ -108,22 +109,22 @@ type VmOperations = Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${s
 
 function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {
-    listVms: ({ query, call }) => backend.listVms(query, call),
-    createVm: ({ body, call }) => backend.createVm(body, call),
-    getVm: ({ params, call }) => backend.getVm(params.vm, call),
-    patchVm: ({ params, body, condition, call }) => backend.patchVm(params.vm, { ...body, ...condition }, call),
-    vmAddNic: ({ params, body, condition, call }) => backend.addNic(params.vm, { ...body, ...condition }, call),
-    vmRemoveNic: ({ params, condition, call }) => backend.removeNic(params.vm, { mac: params.mac, ...condition }, call),
-    deleteVm: ({ params, condition, call }) => backend.deleteVm(params.vm, condition, call),
-    startVm: ({ params, call }) => backend.startVm(params.vm, call),
-    stopVm: ({ params, body, call }) => backend.stopVm(params.vm, body, call),
-    resetVm: ({ params, call }) => backend.resetVm(params.vm, call),
-    suspendVm: ({ params, call }) => backend.suspendVm(params.vm, call),
-    resumeVm: ({ params, call }) => backend.resumeVm(params.vm, call),
-    migrateVm: ({ params, body, call }) => backend.migrateVm(params.vm, body, call),
-    vmLog: ({ params, query, call }) => backend.vmLog(params.vm, query, call),
-    vmEvents: ({ params, query, call }) => backend.listEvents({ ...query, vm: params.vm }, call),
-    vmConsoleTicket: ({ params, body, call }) => backend.createConsoleTicket(params.vm, body, call),
+    listVms: ({ query, call }) => backend.vms.list(query, call),
+    createVm: ({ body }) => backend.vms.create(body),
+    getVm: async ({ params }) => backend.vms.get(params.vm),
+    patchVm: ({ params, body, condition }) => backend.vms.patch(params.vm, { ...body, ...condition }),
+    vmAddNic: ({ params, body, condition }) => backend.vms.addNic(params.vm, { ...body, ...condition }),
+    vmRemoveNic: ({ params, condition }) => backend.vms.removeNic(params.vm, { mac: params.mac, ...condition }),
+    deleteVm: ({ params, condition }) => backend.vms.delete(params.vm, condition),
+    startVm: ({ params }) => backend.vms.start(params.vm),
+    stopVm: ({ params, body }) => backend.vms.stop(params.vm, body),
+    resetVm: ({ params }) => backend.vms.reset(params.vm),
+    suspendVm: ({ params }) => backend.vms.suspend(params.vm),
+    resumeVm: ({ params }) => backend.vms.resume(params.vm),
+    migrateVm: ({ params, body }) => backend.vms.migrate(params.vm, body),
+    vmLog: ({ params, query }) => backend.vms.log(params.vm, query),
+    vmEvents: ({ params, query, call }) => backend.events.list({ ...query, vm: params.vm }, call),
+    vmConsoleTicket: ({ params, body, call }) => backend.sessions.createConsoleTicket(params.vm, body, call),
     vmConsole: async () => {
       throw new CodedError('bad-input', 'The console is reached by an HTTP Upgrade.', {
         advice: 'Send "Connection: Upgrade" and "Upgrade: groundplane-console", or use `gp vm console`.',
@@ -140,27 +141,27 @@ type NodeOperations = Exclude<
 
 function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
   return {
-    listHosts: ({ query, call }) => backend.listHosts(query, call),
-    getHost: ({ params, call }) => backend.getHost(params.host, call),
-    patchHost: ({ params, body, condition, call }) => backend.patchHost(params.host, { ...body, ...condition }, call),
-    deleteHost: async ({ params, query, condition, call }) => {
-      await backend.deleteHost(params.host, { ...query, ...condition }, call);
+    listHosts: ({ query, call }) => backend.hosts.list(query, call),
+    getHost: async ({ params }) => backend.hosts.get(params.host),
+    patchHost: ({ params, body, condition }) => backend.hosts.patch(params.host, { ...body, ...condition }),
+    deleteHost: async ({ params, query, condition }) => {
+      await backend.hosts.delete(params.host, { ...query, ...condition });
       return undefined;
     },
-    listStorageNodes: ({ query, call }) => backend.listStorageNodes(query, call),
-    getStorageNode: ({ params, call }) => backend.getStorageNode(params.node, call),
+    listStorageNodes: ({ query, call }) => backend.storageNodes.list(query, call),
+    getStorageNode: async ({ params }) => backend.storageNodes.get(params.node),
     deleteStorageNode: ({ params, query, condition, call }) =>
-      backend.deleteStorageNode(params.node, { ...query, ...condition }, call),
-    listControlNodes: ({ query, call }) => backend.listControlNodes(query, call),
-    listNetworks: ({ query, call }) => backend.listNetworks(query, call),
-    createNetwork: ({ body, call }) => backend.createNetwork(body, call),
-    getNetwork: ({ params, call }) => backend.getNetwork(params.network, call),
-    deleteNetwork: async ({ params, condition, call }) => {
-      await backend.deleteNetwork(params.network, condition, call);
+      backend.storageNodes.delete(params.node, { ...query, ...condition }, call),
+    listControlNodes: ({ query, call }) => backend.controlNodes.list(query, call),
+    listNetworks: ({ query, call }) => backend.networks.list(query, call),
+    createNetwork: ({ body }) => backend.networks.create(body),
+    getNetwork: async ({ params }) => backend.networks.get(params.network),
+    deleteNetwork: async ({ params, condition }) => {
+      await backend.networks.delete(params.network, condition);
       return undefined;
     },
-    listDisks: ({ query, call }) => backend.listDisks(query, call),
-    getDisk: ({ params, call }) => backend.getDisk(params.disk, call),
+    listDisks: ({ query, call }) => backend.storageNodes.listDisks(query, call),
+    getDisk: async ({ params }) => backend.storageNodes.getDisk(params.disk),
   };
 }
 
@@ -170,15 +171,15 @@ type DrainOperations =
 
 function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
-    planHostDrain: ({ params, body, call }) => backend.planHostDrain(params.host, body, call),
-    drainHost: ({ params, body, call }) => backend.drainHost(params.host, body, call),
-    undrainHost: ({ params, call }) => backend.undrainHost(params.host, call),
-    planMaintenance: ({ body, call }) => backend.planMaintenance(body, call),
-    listDrains: ({ query, call }) => backend.listDrains(query, call),
-    getDrain: ({ params, call }) => backend.getDrain(params.drain, call),
-    pauseDrain: ({ params, call }) => backend.pauseDrain(params.drain, call),
-    resumeDrain: ({ params, call }) => backend.resumeDrain(params.drain, call),
-    cancelDrain: ({ params, call }) => backend.cancelDrain(params.drain, call),
+    planHostDrain: ({ params, body, call }) => backend.drains.plan(params.host, body, call.principal.name),
+    drainHost: ({ params, body, call }) => backend.drains.start(params.host, body, call.principal.name),
+    undrainHost: ({ params }) => backend.hosts.undrain(params.host),
+    planMaintenance: ({ body, call }) => backend.maintenancePlans.plan(body, call.signal),
+    listDrains: ({ query, call }) => backend.drains.list(query, call),
+    getDrain: async ({ params }) => backend.drains.get(params.drain),
+    pauseDrain: ({ params }) => backend.drains.pause(params.drain, true),
+    resumeDrain: ({ params }) => backend.drains.pause(params.drain, false),
+    cancelDrain: ({ params }) => backend.drains.cancel(params.drain),
   };
 }
 
@@ -186,16 +187,15 @@ type SharedDiskOperations = Extract<OperationId, `${string}SharedDisk` | `${stri
 
 function sharedDiskHandlers(backend: Backend): Pick<Handlers, SharedDiskOperations> {
   return {
-    listSharedDisks: ({ query, call }) => backend.listSharedDisks(query, call),
-    createSharedDisk: ({ body, call }) => backend.createSharedDisk(body, call),
-    getSharedDisk: ({ params, call }) => backend.getSharedDisk(params.sharedDisk, call),
-    patchSharedDisk: ({ params, body, condition, call }) =>
-      backend.patchSharedDisk(params.sharedDisk, { ...body, ...condition }, call),
-    deleteSharedDisk: ({ params, condition, call }) => backend.deleteSharedDisk(params.sharedDisk, condition, call),
-    attachSharedDisk: ({ params, body, condition, call }) =>
-      backend.attachSharedDisk(params.sharedDisk, { ...body, ...condition }, call),
-    detachSharedDisk: ({ params, condition, call }) =>
-      backend.detachSharedDisk(params.sharedDisk, params.vm, condition, call),
+    listSharedDisks: ({ query, call }) => backend.sharedDisks.list(query, call),
+    createSharedDisk: ({ body }) => backend.sharedDisks.create(body),
+    getSharedDisk: async ({ params }) => backend.sharedDisks.get(params.sharedDisk),
+    patchSharedDisk: ({ params, body, condition }) =>
+      backend.sharedDisks.patch(params.sharedDisk, { ...body, ...condition }),
+    deleteSharedDisk: ({ params, condition }) => backend.sharedDisks.delete(params.sharedDisk, condition),
+    attachSharedDisk: ({ params, body, condition }) =>
+      backend.sharedDisks.attach(params.sharedDisk, { ...body, ...condition }),
+    detachSharedDisk: ({ params, condition }) => backend.sharedDisks.detach(params.sharedDisk, params.vm, condition),
   };
 }
 
@@ -203,21 +203,21 @@ type GuestClusterOperations = Extract<OperationId, `${string}GuestCluster${strin
 
 function guestClusterHandlers(backend: Backend): Pick<Handlers, GuestClusterOperations> {
   return {
-    listGuestClusters: ({ query, call }) => backend.listGuestClusters(query, call),
-    createGuestCluster: ({ body, call }) => backend.createGuestCluster(body, call),
-    getGuestCluster: ({ params, call }) => backend.getGuestCluster(params.guestCluster, call),
-    patchGuestCluster: ({ params, body, condition, call }) =>
-      backend.patchGuestCluster(params.guestCluster, { ...body, ...condition }, call),
-    deleteGuestCluster: ({ params, query, condition, call }) =>
-      backend.deleteGuestCluster(params.guestCluster, { ...query, ...condition }, call),
-    addGuestClusterMember: ({ params, body, condition, call }) =>
-      backend.addGuestClusterMember(params.guestCluster, { ...body, ...condition }, call),
-    removeGuestClusterMember: ({ params, condition, call }) =>
-      backend.removeGuestClusterMember(params.guestCluster, params.vm, condition, call),
-    addGuestClusterDisk: ({ params, body, condition, call }) =>
-      backend.addGuestClusterDisk(params.guestCluster, { ...body, ...condition }, call),
-    removeGuestClusterDisk: ({ params, query, condition, call }) =>
-      backend.removeGuestClusterDisk(params.guestCluster, params.sharedDiskName, { ...query, ...condition }, call),
+    listGuestClusters: ({ query, call }) => backend.guestClusters.list(query, call),
+    createGuestCluster: ({ body }) => backend.guestClusters.create(body),
+    getGuestCluster: async ({ params }) => backend.guestClusters.get(params.guestCluster),
+    patchGuestCluster: ({ params, body, condition }) =>
+      backend.guestClusters.patch(params.guestCluster, { ...body, ...condition }),
+    deleteGuestCluster: ({ params, query, condition }) =>
+      backend.guestClusters.delete(params.guestCluster, { ...query, ...condition }),
+    addGuestClusterMember: ({ params, body, condition }) =>
+      backend.guestClusters.addMember(params.guestCluster, { ...body, ...condition }),
+    removeGuestClusterMember: ({ params, condition }) =>
+      backend.guestClusters.removeMember(params.guestCluster, params.vm, condition),
+    addGuestClusterDisk: ({ params, body, condition }) =>
+      backend.guestClusters.addDisk(params.guestCluster, { ...body, ...condition }),
+    removeGuestClusterDisk: ({ params, query, condition }) =>
+      backend.guestClusters.removeDisk(params.guestCluster, params.sharedDiskName, { ...query, ...condition }),
   };
 }
 
@@ -225,21 +225,21 @@ type ImageOperations = Extract<OperationId, `${string}Image` | `${string}Images`
 
 function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
   return {
-    listImages: ({ query, call }) => backend.listImages(query, call),
-    getImage: ({ params, call }) => backend.getImage(params.image, call),
-    putImage: ({ params, body, call }) => {
+    listImages: ({ query, call }) => backend.images.list(query, call),
+    getImage: async ({ params }) => backend.images.get(params.image),
+    putImage: ({ params, body }) => {
       if (body.disk === undefined && body.direct === undefined) {
         throw new CodedError('bad-input', 'An image needs a disk, a kernel or both.', {
           advice: 'Nothing was changed.',
         });
       }
-      return backend.putImage(params.image, body, call);
+      return backend.images.put(params.image, body);
     },
-    deleteImage: async ({ params, condition, call }) => {
-      await backend.deleteImage(params.image, condition, call);
+    deleteImage: async ({ params, condition }) => {
+      await backend.images.delete(params.image, condition);
       return undefined;
     },
-    getArtifact: ({ params, call }) => backend.getArtifact(params.sha256, call),
+    getArtifact: async ({ params }) => backend.artifacts.get(params.sha256),
     putArtifact: async ({ params, query, headers, bytes, call }) => {
       if (bytes === null) {
         throw new CodedError('bad-input', 'The upload has no content.', {
@@ -252,10 +252,10 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
         ...sizesOf(query, headers),
         body: bytes,
       };
-      return backend.putArtifact(upload, call);
+      return backend.artifacts.put(upload, call);
     },
-    deleteArtifact: async ({ params, call }) => {
-      await backend.deleteArtifact(params.sha256, call);
+    deleteArtifact: async ({ params }) => {
+      await backend.artifacts.delete(params.sha256);
       return undefined;
     },
   };
@@ -273,7 +273,7 @@ function sessionHandlers(backend: Backend, version: string): Pick<Handlers, Sess
   return {
     beginSession: async ({ body, headers, sender: { address, host }, setCookie }) => {
       const agent = printable(headers['user-agent'] ?? '').slice(0, AGENT_CHARS_MAX);
-      const { cookie, session } = await backend.beginSession(body, { address, agent });
+      const { cookie, session } = await backend.sessions.beginSession(body, { address, agent });
       setCookie(cookieOf(host, cookie, Date.parse(session.expiresAt) - Date.parse(session.createdAt)));
       return session;
     },
@@ -289,19 +289,19 @@ function sessionHandlers(backend: Backend, version: string): Pick<Handlers, Sess
         throw new CodedError('not-found', 'The request has an API token and no session.', {
           advice: 'Nothing was changed. "gp token delete" revokes a token, with all its sessions.',
         });
-      await backend.endSession(session.id, call);
+      await backend.sessions.endSession(session.id);
       setCookie(noCookie(sender.host));
       return undefined;
     },
-    createSessionLink: ({ call }) => backend.createSessionLink(call),
-    listSessions: ({ query, call }) => backend.listSessions(query, call),
+    createSessionLink: ({ call }) => backend.sessions.createSessionLink(call),
+    listSessions: ({ query, call }) => backend.sessions.listSessions(query, call),
     endOwnSessions: async ({ sender, call, setCookie }) => {
-      await backend.endSessions(call);
+      await backend.sessions.endSessions(call);
       setCookie(noCookie(sender.host));
       return undefined;
     },
-    endOtherSession: async ({ params, call }) => {
-      await backend.endSession(params.session, call);
+    endOtherSession: async ({ params }) => {
+      await backend.sessions.endSession(params.session);
       return undefined;
     },
   };
@@ -311,14 +311,14 @@ type AccessOperations = Extract<OperationId, `${string}Token` | `${string}Tokens
 
 function accessHandlers(backend: Backend): Pick<Handlers, AccessOperations> {
   return {
-    listTokens: ({ query, call }) => backend.listTokens(query, call),
-    createToken: ({ body, call }) => backend.createToken(body, call),
-    deleteToken: async ({ params, call }) => {
-      await backend.deleteToken(params.token, call);
+    listTokens: ({ query, call }) => backend.access.list(query, call),
+    createToken: ({ body }) => backend.access.create(body),
+    deleteToken: async ({ params }) => {
+      await backend.access.delete(params.token);
       return undefined;
     },
-    createJoinToken: ({ body, call }) => backend.createJoinToken(body, call),
-    join: ({ body, call }) => backend.join(body, call.signal),
+    createJoinToken: ({ body }) => backend.access.createJoinToken(body),
+    join: ({ body }) => backend.access.join(body),
   };
 }
 

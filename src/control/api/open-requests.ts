@@ -1,11 +1,12 @@
 /**
  * Keeps track of requests in progress (streams and long polls among them) and who asked. Guarantees: a request is
  * aborted within CHECK_MS after its token was revoked or its session has ended, or after this node can no longer know
- * (Backend.recheck).
+ * (AccessBackend.recheck).
  */
 import { CodedError } from '../../base/errors.ts';
+import type { Backend } from '../backend/backend.ts';
 import { invalidSession, invalidToken } from './auth.ts';
-import type { Backend, Principal } from './backend.ts';
+import type { Principal } from './call.ts';
 
 const CHECK_MS = 500;
 
@@ -43,7 +44,7 @@ export class OpenRequests {
 
   #refusalOf({ sha256 = '', session = null }: Principal): CodedError | null {
     try {
-      if (this.#backend.recheck(sha256) !== null) return null;
+      if (this.#backend.access.recheck(sha256) !== null) return null;
       return session === null ? invalidToken() : invalidSession();
     } catch (error) {
       return error instanceof CodedError

@@ -1,6 +1,6 @@
 /** The Prometheus text exposition format, version 0.0.4. */
 import { inTurns } from '../../os/turns.ts';
-import type { MetricFamily } from './backend.ts';
+import type { MetricFamily } from './call.ts';
 
 export const PROMETHEUS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 

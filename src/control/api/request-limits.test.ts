@@ -42,7 +42,8 @@ interface Asked {
  */
 async function held(t: TestContext, amount: number, { path, headers }: Asked): Promise<readonly number[]> {
   const { server, authorization, backend } = await setUp(t);
-  replace(backend, 'openConsole', async () => new PassThrough());
+  replace(backend.vms, 'find', () => ({}));
+  replace(backend.consoles, 'open', async () => new PassThrough());
   const port = await server.listen();
   const statuses: number[] = [];
   for (let number = 0; number < amount; number++) {

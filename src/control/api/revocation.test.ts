@@ -39,15 +39,15 @@ async function controlNode(name: string, backend: typeof leader): Promise<number
 before(async () => {
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
   ports.leader = await controlNode('c1', leader);
-  follower.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${ports.leader}` });
+  follower.controlNodes.leader = () => ({ self: false, name: 'c1', origin: `https://127.0.0.1:${ports.leader}` });
   ports.follower = await controlNode('c2', follower);
   for (const name of ['web1', 'web2']) {
-    const { task } = await leader.createVm({ name, image: 'tiny' });
-    await leader.getTask(task?.id ?? '', 20_000, CALL);
+    const { task } = await leader.vms.create({ name, image: 'tiny' });
+    await leader.tasks.get(task?.id ?? '', 20_000, CALL);
   }
   // The stop of a guest that takes no notice is a task that lasts.
   for (const qemu of cluster.sim.qemus) qemu.isDeaf = true;
-  stopping = (await leader.stopVm('web2', { mode: 'acpi', patienceMs: 600_000 })).id;
+  stopping = (await leader.vms.stop('web2', { mode: 'acpi', patienceMs: 600_000 })).id;
 });
 after(async () => {
   for (const close of closing) await close();
@@ -94,9 +94,8 @@ const openConsole: Open = async (port, token) => {
   return { told: textOf(socket) };
 };
 
-/** A request that has reached `method` and is unanswered when its token ends. */
-async function unanswered(outgoing: ReturnType<typeof request>, method: 'getTask' | 'putArtifact'): Promise<Opened> {
-  const entered = called(leader, method);
+/** A request that has reached the backend (`entered`) and is unanswered when its token ends. */
+async function unanswered(outgoing: ReturnType<typeof request>, entered: Promise<void>): Promise<Opened> {
   const told = once(outgoing, 'response')
     .then(([answer]) => textOf(answer as Readable))
     .finally(() => outgoing.on('error', () => undefined).destroy());
@@ -105,7 +104,10 @@ async function unanswered(outgoing: ReturnType<typeof request>, method: 'getTask
 }
 
 const openTask: Open = async (port, token) => {
-  return unanswered(request({ ...options(port, token), path: `/v1/tasks/${stopping}?wait=60` }).end(), 'getTask');
+  return unanswered(
+    request({ ...options(port, token), path: `/v1/tasks/${stopping}?wait=60` }).end(),
+    called(leader.tasks, 'get'),
+  );
 };
 
 const openUpload: Open = async (port, token) => {
@@ -113,7 +115,7 @@ const openUpload: Open = async (port, token) => {
   const path = `/v1/artifacts/${'a'.repeat(64)}?kind=disk`;
   const outgoing = request({ ...options(port, token, headers), method: 'PUT', path });
   outgoing.write('1234');
-  return unanswered(outgoing, 'putArtifact');
+  return unanswered(outgoing, called(leader.artifacts, 'put'));
 };
 
 const KINDS: Readonly<Record<string, Open>> = {
@@ -126,11 +128,11 @@ const KINDS: Readonly<Record<string, Open>> = {
 for (const [what, open] of Object.entries(KINDS)) {
   for (const node of ['leader', 'follower'] as const) {
     test(`${what} at a ${node} ends with its token, and others go on`, async () => {
-      const { token, name } = await leader.createToken({ name: `t${performance.now()}`.replace('.', '-') });
+      const { token, name } = await leader.access.create({ name: `t${performance.now()}`.replace('.', '-') });
       const { told } = await open(ports[node], token);
       const other = await openWatch(ports[node], adminToken);
       const since = performance.now();
-      await leader.deleteToken(name);
+      await leader.access.delete(name);
       const text = await told;
       assert(performance.now() - since < ENDS_MS, `${performance.now() - since} ms`);
       if (open !== openConsole && !(open === openWatch && node === 'follower')) assert.match(text, /unauthorized/);
@@ -140,7 +142,7 @@ for (const [what, open] of Object.entries(KINDS)) {
   }
 
   test(`${what} ends where nobody can know whether its token is valid`, async () => {
-    const { token } = await leader.createToken({ name: `u${performance.now()}`.replace('.', '-') });
+    const { token } = await leader.access.create({ name: `u${performance.now()}`.replace('.', '-') });
     const { told } = await open(ports.leader, token);
     const { etcd } = present(cluster.leader.context, 'the context of the leader');
     const list = etcd.list.bind(etcd);

@@ -15,7 +15,7 @@ import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
 import { addressOf } from '../../sim/network/addresses.ts';
 import { failOnce, hang, testApi } from '../testing/api-cluster.ts';
-import type { ForwardRequest } from './backend.ts';
+import type { ForwardRequest } from './call.ts';
 import type { Page } from './pages.ts';
 import { assertProblem, serve, setUp } from './testing/asking.ts';
 
@@ -108,7 +108,7 @@ test('a valid token is taken whatever others send, also right after a start; onl
 test('every error code becomes problem details', async (t) => {
   const { backend, ask } = await setUp(t);
   for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
-    failOnce(backend, 'listVms', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
+    failOnce(backend.vms, 'list', new CodedError(code, 'It happened.', { advice: 'Do that.' }));
     const answer = await ask('GET /v1/vms');
     assertProblem(answer, code);
     assert.equal(answer.json.detail, 'It happened.');
@@ -120,12 +120,12 @@ test('every error code becomes problem details', async (t) => {
 test('a bug shows nothing of its inside, and is reported where it is an assertion', async (t) => {
   const bugs: unknown[] = [];
   const { backend, ask } = await setUp(t, { onBug: (error) => bugs.push(error) });
-  failOnce(backend, 'listVms', new TypeError('secret inside'));
+  failOnce(backend.vms, 'list', new TypeError('secret inside'));
   const answer = await ask('GET /v1/vms');
   assertProblem(answer, 'failed');
   assert(!answer.text.includes('secret'));
   assert.equal(bugs.length, 0);
-  failOnce(backend, 'listVms', new AssertionFailed('G1'));
+  failOnce(backend.vms, 'list', new AssertionFailed('G1'));
   assertProblem(await ask('GET /v1/vms'), 'failed');
   assert.equal(bugs.length, 1);
 });
@@ -290,7 +290,7 @@ test('a task is waited for by long-poll', async (t) => {
 
 test('a handler that hangs ends at the deadline, and its signal fires', async (t) => {
   const { backend, ask } = await setUp(t, { deadlineMs: 30 });
-  hang(backend, 'listHosts');
+  hang(backend.hosts, 'list');
   assertProblem(await ask('GET /v1/hosts'), 'deadline');
 });
 
@@ -421,7 +421,7 @@ test('a follower hands requests to the leader once, whole and unchanged', async 
   assert.deepEqual([seen[1]?.body, seen[1]?.headers['groundplane-forwarded']], [null, '127.0.0.1']);
   assertProblem(await ask('GET /v1/vms', undefined, { headers: { authorization: 'Bearer wrong' } }), 'unauthorized');
   assert.equal((await ask('GET /healthz')).json.leader, leader.name);
-  backend.leader = () => null;
+  backend.controlNodes.leader = () => null;
   // What is known can be read while nobody leads; changing it cannot be.
   assert.equal((await ask('GET /v1/vms')).status, 200);
   assertProblem(await ask('POST /v1/networks', { name: 'net1' }), 'unavailable');

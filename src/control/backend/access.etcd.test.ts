@@ -161,7 +161,7 @@ test('API tokens: given out once, known by hash, revoked by name', async () => {
     [id],
   );
   await access.delete('ci');
-  assert.deepEqual([await access.authenticate(token), access.recheckHash(tokenSha256(token))], [null, null]);
+  assert.deepEqual([await access.authenticate(token), access.recheck(tokenSha256(token))], [null, null]);
   await assert.rejects(access.delete('ci'), { code: 'not-found' });
   const { token: joinToken } = await access.createJoinToken({ role: 'host', name: 'h9' });
   assert.equal(await access.authenticate(parseJoinToken(joinToken).secret), null, 'a join token opens no API');
@@ -172,7 +172,7 @@ test('a node that is cut off from etcd takes no token that may have been revoked
   assert.equal((await access.authenticate(token))?.name, 'ci');
   const isRefused = (): boolean => {
     try {
-      return access.recheckHash(tokenSha256(token)) === null;
+      return access.recheck(tokenSha256(token)) === null;
     } catch (error) {
       return error instanceof CodedError && error.code === 'unavailable';
     }
@@ -184,7 +184,7 @@ test('a node that is cut off from etcd takes no token that may have been revoked
   assert(performance.now() - since < 5_000, `${performance.now() - since} ms`);
   await assert.rejects(access.authenticate(token), { code: 'unavailable', message: /cut off from etcd/ });
   assert.equal((await access.authenticate(ADMIN_TOKEN))?.name, 'admin');
-  assert.equal(access.recheckHash(tokenSha256(ADMIN_TOKEN))?.name, 'admin');
+  assert.equal(access.recheck(tokenSha256(ADMIN_TOKEN))?.name, 'admin');
   assert.equal(await access.authenticate('gp_api_wrong'), null);
   etcd.signal('m1', 'SIGCONT');
   await until('the token is taken again', () =>

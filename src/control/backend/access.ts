@@ -12,10 +12,10 @@ import type { Admitted, Basis } from '../../core/request/basis.ts';
 import { addressesOf, type Joining, refusal, refuseLost } from '../../core/request/joining.ts';
 import { apiTokens, createJoinToken, createToken, deleteToken, joinByToken } from '../../core/request/tokens.ts';
 import { createApiToken, createJoinToken as newJoinToken, tokenSha256 } from '../../pki/join-token.ts';
-import type { Call, Principal } from '../api/backend.ts';
+import type { Call, Principal } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { basisOf, change } from './changes.ts';
-import type { BackendContext } from './context.ts';
+import { type BackendContext, demandRead } from './context.ts';
 import { Freshness } from './freshness.ts';
 import { KnownTokens } from './known-tokens.ts';
 
@@ -35,8 +35,12 @@ export class AccessBackend {
     this.#freshness = new Freshness(context);
   }
 
-  /** Null if no token matches. CodedError 'unavailable' if this node cannot know whether the token is still valid. */
+  /**
+   * Null if no token matches. CodedError 'unavailable' if this node cannot know whether the token is still valid, and
+   * before it has read etcd: until then, valid and invalid tokens cannot be told apart.
+   */
   async authenticate(token: string): Promise<Principal | null> {
+    demandRead(this.#context);
     const found = this.#known.ofToken(token);
     if (found === null) return null;
     // A token in the control nodes' configuration cannot be revoked: it is valid whatever etcd holds.
@@ -53,7 +57,7 @@ export class AccessBackend {
   }
 
   /** Checks the API token or session of a request in progress by its hash, without waiting for etcd. */
-  recheckHash(sha256: string): Principal | null {
+  recheck(sha256: string): Principal | null {
     const principal = this.#known.principalOf(sha256);
     if (principal !== null && sha256 !== this.#context.adminTokenSha256) this.#freshness.check();
     return principal;
@@ -70,6 +74,7 @@ export class AccessBackend {
   }
 
   async create({ name }: CreateToken): Promise<ApiTokenCreated> {
+    this.#context.etcdSpace.demandRoom();
     const { token, tokenSha256: sha256 } = createApiToken();
     const record = await change(this.#context, (basis) => createToken(basis, { name, sha256 }));
     return { ...tokenView(record), token };
@@ -80,13 +85,18 @@ export class AccessBackend {
   }
 
   async createJoinToken(request: CreateJoinToken): Promise<JoinToken> {
+    this.#context.etcdSpace.demandRoom();
     const { token, tokenSha256: sha256 } = newJoinToken(this.#context.authority.certPem);
     const record = await change(this.#context, (basis) => createJoinToken(basis, { ...request, sha256 }));
     return { token, role: request.role, name: request.name, expiresAt: new Date(record.expiresAt).toISOString() };
   }
 
-  /** Certifies the joiner's key for the identity of its token, and uses the token up in the same transaction. */
+  /**
+   * Certifies the joiner's key for the identity of its token, and uses the token up in the same transaction. The token
+   * is the permission: `unauthorized` if it is not valid.
+   */
   async join(request: Join): Promise<Joined> {
+    demandRead(this.#context);
     const { authority, etcdEndpoints } = this.#context;
     const identity = identityOf(request);
     const joining: Joining = { ...request, role: identity.kind };

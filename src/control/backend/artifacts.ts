@@ -12,7 +12,7 @@ import type { FileKeeper } from '../../core/loop/duties/file-keeper.ts';
 import type { FileUse } from '../../core/loop/duties/file-use.ts';
 import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
 import type { StoredFile } from '../../core/request/images.ts';
-import type { ArtifactUpload, Call } from '../api/backend.ts';
+import type { ArtifactUpload, Call } from '../api/call.ts';
 import type { Seed } from './cloud-init.ts';
 import type { BackendContext } from './context.ts';
 import { feed, peek } from './upload-feed.ts';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { CodedError } from '../../base/errors.ts';
 import type { Generation, HostName, VmId } from '../../base/ids.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';
-import type { Call } from '../api/backend.ts';
+import type { Call } from '../api/call.ts';
 import { vmRecord } from '../testing/records.ts';
 import { type AskPeers, Consoles } from './consoles.ts';
 import type { ConsolePorts } from './following-console.ts';

@@ -11,7 +11,7 @@ import type { VmId } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { systemClock } from '../../os/clock.ts';
-import type { Call } from '../api/backend.ts';
+import type { Call } from '../api/call.ts';
 import { type ConsolePorts, FollowingConsole } from './following-console.ts';
 
 /** The holder of a console. */

@@ -4,6 +4,7 @@
  * simulated one.
  */
 
+import { CodedError } from '../../base/errors.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
 import type { Observed } from '../../core/request/basis.ts';
@@ -58,4 +59,17 @@ export interface BackendContext extends ChangeContext {
 /** What this node observes as leader, as requests need it; null while it does not lead. */
 export function observedBy({ leading }: Pick<BackendContext, 'leading'>): Observed | null {
   return leading()?.controller ?? null;
+}
+
+/** CodedError 'unavailable' before etcd was read once: until then, valid and invalid tokens cannot be told apart. */
+export function demandRead(context: Pick<BackendContext, 'name' | 'waitingFor'>): void {
+  const waitingFor = context.waitingFor();
+  if (waitingFor === null) return;
+  throw new CodedError(
+    'unavailable',
+    `Control node ${context.name} has started and waits for ${waitingFor.replace(/\.$/, '')}.`,
+    {
+      advice: 'Nothing was changed; VMs run on. It goes on by itself. See the etcd members: a majority must answer.',
+    },
+  );
 }

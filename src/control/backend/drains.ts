@@ -14,6 +14,7 @@ import {
   planDrain,
   startDrain,
 } from '../../core/request/drains.ts';
+import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { basisOf, change } from './changes.ts';
@@ -25,7 +26,7 @@ const time = (ms: number): string => new Date(ms).toISOString();
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : time(ms));
 
 /** Everything about drains but the hosts. */
-export class Drains {
+export class DrainsBackend {
   readonly #context: BackendContext;
 
   constructor(context: BackendContext) {
@@ -60,7 +61,7 @@ export class Drains {
     return drainView(findDrain({ records: snapshotOf(this.#context.store) }, id));
   }
 
-  list(query: PageQuery, signal: AbortSignal): Promise<Page<DrainSummary>> {
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<DrainSummary>> {
     return pageOfTable(this.#context.store.drains, query, { signal, view: summaryOf });
   }
 

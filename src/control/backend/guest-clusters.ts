@@ -24,7 +24,7 @@ import {
   removeDisk,
   removeMember,
 } from '../../core/request/guest-clusters.ts';
-import type { Call, Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { change, changeWithTask } from './changes.ts';
@@ -57,6 +57,7 @@ export class GuestClustersBackend {
   }
 
   async create(request: CreateGuestCluster): Promise<GuestCluster> {
+    this.#context.etcdSpace.demandRoom();
     await this.#asked((basis) => createGuestCluster(basis, observedBy(this.#context), request));
     return this.get(request.name);
   }
@@ -66,6 +67,7 @@ export class GuestClustersBackend {
     return this.get(name);
   }
 
+  /** CodedError 'conflict' while guests have keys registered on its disks, unless forced. */
   delete(name: string, query: DiskFateQuery & Conditional): Promise<Task> {
     return this.#asked((basis) => deleteGuestCluster(basis, name, query));
   }
@@ -78,6 +80,7 @@ export class GuestClustersBackend {
     return this.#asked((basis) => removeMember(basis, name, { vm, ...condition }));
   }
 
+  /** Adds a new disk, or one of no guest cluster (CodedError 'conflict' while somebody else has that). */
   addDisk(name: string, request: AddDisk & Conditional): Promise<Task> {
     return this.#asked((basis) => addDisk(basis, observedBy(this.#context), name, request));
   }

@@ -4,18 +4,20 @@ import { Readable } from 'node:stream';
 import { beforeEach, test } from 'node:test';
 import { present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
-import type { Call } from '../api/backend.ts';
+import type { Call } from '../api/call.ts';
 import { MIB, sha, startBackend, type TestBackend } from '../testing/backend.ts';
 import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { type RunningStore, storageRecord } from '../testing/records.ts';
+import { Artifacts } from './artifacts.ts';
 import { ImagesBackend } from './images.ts';
-import { removeStorageNode } from './storage-removal.ts';
+import { StorageNodesBackend } from './storage-nodes.ts';
 import { VmsBackend } from './vms.ts';
 
 const CALL: Call = { principal: { name: 'test' }, signal: new AbortController().signal };
 const etcd = etcdOfFile();
 let running: RunningStore;
 let backend: TestBackend;
+let artifacts: Artifacts;
 let images: ImagesBackend;
 /** What each node was sent. */
 let received: Map<string, Buffer>;
@@ -31,7 +33,8 @@ beforeEach(async () => {
     for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
     received.set(node, Buffer.concat(chunks));
   };
-  images = new ImagesBackend(backend.context);
+  artifacts = new Artifacts(backend.context);
+  images = new ImagesBackend(backend.context, artifacts);
 });
 
 /** Uploads `content` in pieces of `piece` bytes. */
@@ -41,7 +44,7 @@ async function upload(content: Buffer, kind: 'disk' | 'kernel' | 'initrd' = 'dis
     content.subarray(index * piece, (index + 1) * piece),
   );
   const body = Readable.from(pieces, { objectMode: false });
-  return images.putArtifact({ sha256, kind, sizeBytes: content.length, dataBytes: content.length, body }, CALL);
+  return artifacts.put({ sha256, kind, sizeBytes: content.length, dataBytes: content.length, body }, CALL);
 }
 
 test('a file reaches every node whole, however it is cut', async () => {
@@ -73,7 +76,7 @@ test('one node that fails does not keep the other from it, and is not said to ha
   assert.ok(received.get('s2')?.equals(content));
   const { nodes: named } = await images.put('web', { disk: { sha256, format: 'raw' } });
   assert.deepEqual(named, ['s2']);
-  assert.deepEqual(images.getArtifact(sha256).nodes, ['s2']);
+  assert.deepEqual(artifacts.get(sha256).nodes, ['s2']);
 });
 
 test('when every node refuses, the refusal about the file is the one that is told', { timeout: 20_000 }, async () => {
@@ -143,7 +146,7 @@ test('what nothing names for ten minutes goes; what is named, asked for or sent 
   const sent = await upload(Buffer.from('sent twice'));
   assert.deepEqual((await keep()).deleted, [], 'seen for the first time');
   world.nowMs = 9 * MINUTE_MS;
-  images.getArtifact(asked.sha256);
+  artifacts.get(asked.sha256);
   await upload(Buffer.from('sent twice'));
   assert.deepEqual((await keep()).deleted, []);
   world.nowMs = 10 * MINUTE_MS;
@@ -165,7 +168,7 @@ test('another reign begins to count anew', async () => {
   await keep();
   world.nowMs = 20 * MINUTE_MS;
   world.leads = false;
-  assert.throws(() => images.getArtifact(sha('9')), { code: 'unavailable', message: /does not lead/ });
+  assert.throws(() => artifacts.get(sha('9')), { code: 'unavailable', message: /does not lead/ });
   world.leads = true;
   backend.elect();
   assert.deepEqual((await keep()).deleted, []);
@@ -177,7 +180,7 @@ test('a file is deleted by itself only where nothing names it and nobody sends i
   const content = randomBytes(1_000);
   const { sha256 } = await upload(content, 'kernel');
   await images.put('web', { direct: { kernel: sha256 } });
-  await assert.rejects(images.deleteArtifact(sha256), /names it/);
+  await assert.rejects(artifacts.delete(sha256), /names it/);
   const gate = Promise.withResolvers<void>();
   const { takeUpload } = backend.world;
   backend.world.takeUpload = async (node, body, sizeBytes) => {
@@ -187,11 +190,11 @@ test('a file is deleted by itself only where nothing names it and nobody sends i
   const again = upload(content, 'kernel');
   await images.delete('web', { ifMatch: null });
   assert.deepEqual(backend.world.deletedFiles, [], 'it is being sent');
-  await assert.rejects(images.deleteArtifact(sha256), { code: 'conflict', message: /being sent/ });
+  await assert.rejects(artifacts.delete(sha256), { code: 'conflict', message: /being sent/ });
   gate.resolve();
   await again;
-  await images.deleteArtifact(sha256);
-  await assert.rejects(images.deleteArtifact(sha256), { code: 'not-found' });
+  await artifacts.delete(sha256);
+  await assert.rejects(artifacts.delete(sha256), { code: 'not-found' });
   await assert.rejects(images.put('web', { direct: { kernel: sha256 } }), { code: 'not-found' });
 });
 
@@ -241,7 +244,11 @@ test('a node that was declared lost is none of the nodes of an image any more, a
   await images.put('web', { disk: { sha256, format: 'raw' } });
   backend.world.storage.delete('s1');
   backend.world.storage.set('s2', { freeBytes: away.freeBytes, artifacts: new Set() });
-  await removeStorageNode(backend.context, { name: 's1', ifMatch: null, isLost: true, isConfirmed: true, by: 'anna' });
+  await new StorageNodesBackend(backend.context).delete(
+    's1',
+    { ifMatch: null, lost: true, confirmed: true },
+    { principal: { name: 'anna' } },
+  );
   await keep();
   assert.deepEqual(images.get('web').nodes, [], 'the only copy is lost');
   await upload(content);

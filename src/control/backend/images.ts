@@ -3,19 +3,17 @@
  * as far as they answer.
  */
 import type { PageQuery, PutImage } from '../../api/requests.ts';
-import type { Artifact, Image } from '../../api/views.ts';
+import type { Image } from '../../api/views.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { sleep } from '../../base/sleep.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
-
 import { filesOf } from '../../core/plan/duties/file-decision.ts';
 import { createImage, deleteImage, demandNewImage, findImage, imageOf } from '../../core/request/images.ts';
-import type { ArtifactUpload, Call, Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { Artifacts } from './artifacts.ts';
 import { basisOf, change } from './changes.ts';
-
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { imageView } from './views.ts';
@@ -24,19 +22,15 @@ import { imageView } from './views.ts';
 const REPORTED_MS = 3_000;
 const LOOK_EVERY_MS = 50;
 
-/** Images, and the files that they are made of. */
+/** Images; the files that they are made of are in artifacts.ts. */
 export class ImagesBackend {
   readonly #context: BackendContext;
   readonly #artifacts: Artifacts;
 
-  /** Artifacts: the files of images, and seeds that are being stored. */
-  get artifacts(): Artifacts {
-    return this.#artifacts;
-  }
-
-  constructor(context: BackendContext) {
+  /** `artifacts` is the node's own instance. */
+  constructor(context: BackendContext, artifacts = new Artifacts(context)) {
     this.#context = context;
-    this.#artifacts = new Artifacts(context);
+    this.#artifacts = artifacts;
   }
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Image>> {
@@ -47,8 +41,12 @@ export class ImagesBackend {
     return imageView(findImage(snapshotOf(this.#context.store), name));
   }
 
-  /** Records an image over files that were uploaded before. */
+  /**
+   * Records an image over files that were uploaded before. CodedError 'not-found' if a file is missing, 'bad-image' if
+   * one is unusable, 'exists' if the name is taken.
+   */
   async put(name: string, request: PutImage): Promise<Image> {
+    this.#context.etcdSpace.demandRoom();
     const basis = basisOf(this.#context);
     demandNewImage(basis.records, name);
     const image = imageOf(basis, name, request, {
@@ -75,17 +73,5 @@ export class ImagesBackend {
   async delete(name: string, condition: Conditional): Promise<void> {
     const deleted = await change(this.#context, (basis) => deleteImage(basis, name, condition));
     await this.#artifacts.drop(filesOf(deleted));
-  }
-
-  getArtifact(sha256: string): Artifact {
-    return this.#artifacts.get(sha256);
-  }
-
-  putArtifact(upload: ArtifactUpload, call: Call): Promise<Artifact> {
-    return this.#artifacts.put(upload, call);
-  }
-
-  deleteArtifact(sha256: string): Promise<void> {
-    return this.#artifacts.delete(sha256);
   }
 }

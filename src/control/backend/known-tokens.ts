@@ -6,7 +6,7 @@
 import type { TokenRecord } from '../../core/model/cluster.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import { tokenMatches, tokenSha256 } from '../../pki/join-token.ts';
-import type { Principal } from '../api/backend.ts';
+import type { Principal } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
 
 const ADMIN = 'admin';

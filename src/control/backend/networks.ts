@@ -5,7 +5,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { createNetwork, deleteNetwork } from '../../core/request/networks.ts';
-import type { Call, Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
 import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
@@ -32,9 +32,11 @@ export class NetworksBackend {
   }
 
   async create(request: CreateNetwork): Promise<Network> {
+    this.#context.etcdSpace.demandRoom();
     return this.get(await change(this.#context, (basis) => createNetwork(basis, request)));
   }
 
+  /** CodedError 'conflict' while a VM uses it. */
   async delete(name: string, condition: Conditional): Promise<void> {
     await change(this.#context, (basis) => deleteNetwork(basis, name, condition));
   }

@@ -14,8 +14,8 @@ import { randomHex } from '../../os/random.ts';
 import type { Page } from '../api/pages.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
 import { diskRecord, hostRecord, networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
+import { type Backend, createBackend } from './backend.ts';
 import type { BackendContext } from './context.ts';
-import { ControlBackend } from './control-backend.ts';
 
 const [HOSTS, VMS] = [1_000, 20_000];
 /** Bars in ms; before, lists took one turn of 100 ms (VMs) and 200 ms (hosts), the creation of a VM one of 40 ms. */
@@ -98,7 +98,7 @@ function largeCluster(): Listing {
   return { entries, revision };
 }
 
-async function largeBackend(): Promise<ControlBackend> {
+async function largeBackend(): Promise<Backend> {
   const { entries, revision: read } = largeCluster();
   let revision = read;
   const etcd = {
@@ -112,7 +112,7 @@ async function largeBackend(): Promise<ControlBackend> {
   const store = new ClusterStore(etcd, randomHex);
   await store.catchUp();
   assert.equal(store.unreadable.size, 0);
-  return new ControlBackend({
+  return createBackend({
     ...{ name: 'c1', version: '1', store, etcd, randomHex, adminTokenSha256: '00' },
     clock: { wallMs: () => 1, monotonicMs: () => 1, after: () => () => undefined },
     leading: () => ({ term: 1, controller: observing() }),
@@ -166,19 +166,19 @@ function observing() {
 test('no question and no order keeps the leader of a large cluster busy for long', async (t) => {
   const backend = await largeBackend();
   // What is made once, and what V8 does before it knows the code.
-  await backend.cluster();
+  await backend.cluster.get();
   const questions: Readonly<Record<string, () => Promise<unknown>>> = {
-    VMs: () => backend.listVms(PAGE, CALL),
-    hosts: () => backend.listHosts(PAGE, CALL),
-    cluster: () => backend.cluster(),
-    metrics: () => backend.metrics(),
-    disks: () => backend.listDisks(PAGE, CALL),
-    networks: () => backend.listNetworks(PAGE, CALL),
-    'storage nodes': () => backend.listStorageNodes(PAGE, CALL),
-    'guest clusters': () => backend.listGuestClusters(PAGE, CALL),
-    'a VM': () => backend.getVm('vm17', CALL),
-    'VMs by a label that none has': () => backend.listVms({ ...PAGE, label: ['tier=db', 'none'] }, CALL),
-    'VMs of a verdict that none has': () => backend.listVms({ ...PAGE, verdict: 'lost' }, CALL),
+    VMs: () => backend.vms.list(PAGE, CALL),
+    hosts: () => backend.hosts.list(PAGE, CALL),
+    cluster: () => backend.cluster.get(),
+    metrics: () => backend.cluster.metrics(),
+    disks: () => backend.storageNodes.listDisks(PAGE, CALL),
+    networks: () => backend.networks.list(PAGE, CALL),
+    'storage nodes': () => backend.storageNodes.list(PAGE, CALL),
+    'guest clusters': () => backend.guestClusters.list(PAGE, CALL),
+    'a VM': async () => backend.vms.get('vm17'),
+    'VMs by a label that none has': () => backend.vms.list({ ...PAGE, label: ['tier=db', 'none'] }, CALL),
+    'VMs of a verdict that none has': () => backend.vms.list({ ...PAGE, verdict: 'lost' }, CALL),
   };
   for (const [what, ask] of Object.entries(questions)) {
     await ask();
@@ -191,7 +191,7 @@ test('no question and no order keeps the leader of a large cluster busy for long
   const before = busyMs();
   for (let number = 0; number < CREATED; number += 1) {
     const networks = new Array<string>(8).fill('lan');
-    await backend.createVm({
+    await backend.vms.create({
       name: `new${number}`,
       disks: [{ sizeBytes: 1024 ** 2 }],
       networks,
@@ -208,8 +208,8 @@ test('nor does the question which hosts can be drained, where no answer is kept 
   for (let round = 0; round < ROUNDS + 1; round += 1) {
     const backend = await largeBackend();
     // The index is made for the first question.
-    await backend.getHost('h0');
-    turns.push(await longestTurn(round % 2 === 0 ? () => backend.cluster() : () => backend.listHosts(PAGE, CALL)));
+    backend.hosts.get('h0');
+    turns.push(await longestTurn(round % 2 === 0 ? () => backend.cluster.get() : () => backend.hosts.list(PAGE, CALL)));
   }
   t.diagnostic(`${turns.join(', ')} ms`);
   // The first round is V8's.
@@ -222,7 +222,7 @@ test('all pages of a filtered list together are the whole list, in order, each V
   let after: string | null = null;
   do {
     const query = { limit: 7, host: 'h3', ...(after === null ? {} : { after }) };
-    const page: Page<{ readonly name: string }> = await backend.listVms(query, CALL);
+    const page: Page<{ readonly name: string }> = await backend.vms.list(query, CALL);
     names.push(...page.items.map(({ name }) => name));
     after = page.next;
   } while (after !== null);

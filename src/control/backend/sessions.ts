@@ -20,12 +20,12 @@ import {
   useTicket,
 } from '../../core/request/sessions.ts';
 import { createBrowserSecret, isBrowserSecret, tokenSha256 } from '../../pki/join-token.ts';
-import type { BegunSession, Call, Principal, SessionBackend } from '../api/backend.ts';
+import type { BegunSession, Call, Principal } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import type { AccessBackend } from './access.ts';
 import { change } from './changes.ts';
-import type { BackendContext } from './context.ts';
+import { type BackendContext, demandRead } from './context.ts';
 import type { KnownTokens } from './known-tokens.ts';
 
 /**
@@ -35,22 +35,32 @@ import type { KnownTokens } from './known-tokens.ts';
 const APPEARS_MS = 300;
 
 /** See the module. */
-export class SessionsBackend implements SessionBackend {
+export class SessionsBackend {
   readonly #context: BackendContext;
   readonly #known: KnownTokens;
-  readonly #access: Pick<AccessBackend, 'authenticate' | 'recheckHash'>;
+  readonly #access: Pick<AccessBackend, 'authenticate' | 'authenticateSession' | 'recheck'>;
 
   constructor(
     context: BackendContext,
     known: KnownTokens,
-    access: Pick<AccessBackend, 'authenticate' | 'recheckHash'>,
+    access: Pick<AccessBackend, 'authenticate' | 'authenticateSession' | 'recheck'>,
   ) {
     this.#context = context;
     this.#known = known;
     this.#access = access;
   }
 
+  /** As `AccessBackend.authenticate`, for the secret in a browser's cookie. */
+  async authenticate(secret: string): Promise<Principal | null> {
+    demandRead(this.#context);
+    await this.untilKnown(tokenSha256(secret), new AbortController().signal);
+    return this.#access.authenticateSession(secret);
+  }
+
+  /** Begins a session by an API token or a one-time link (`unauthorized`); `no-capacity` where there are too many. */
   async beginSession(request: BeginSession, from: From): Promise<BegunSession> {
+    demandRead(this.#context);
+    this.#context.etcdSpace.demandRoom();
     const { token: cookie, tokenSha256: sha256 } = createBrowserSecret('session');
     const session = { sha256, from };
     if ('link' in request) {
@@ -70,6 +80,7 @@ export class SessionsBackend implements SessionBackend {
   }
 
   async createSessionLink({ principal }: Call): Promise<SessionLink> {
+    this.#context.etcdSpace.demandRoom();
     const { token: link, tokenSha256: sha256 } = createBrowserSecret('link');
     const parent = this.#rootOf(principal);
     const { expiresAt } = await change(this.#context, (basis) => createLink(basis, parent, sha256));
@@ -91,15 +102,18 @@ export class SessionsBackend implements SessionBackend {
     return pageOf({ order, view }, query, signal);
   }
 
+  /** CodedError 'not-found'. */
   async endSession(id: string): Promise<void> {
     await change(this.#context, (basis) => endSession(basis, id));
   }
 
+  /** Ends every session of the caller's name. */
   async endSessions({ principal }: Call): Promise<void> {
     await change(this.#context, (basis) => endSessions(basis, ({ name }) => name === principal.name));
   }
 
   async createConsoleTicket(vm: string, request: ConsoleTicketRequest, { principal }: Call): Promise<ConsoleTicket> {
+    this.#context.etcdSpace.demandRoom();
     const { token: ticket, tokenSha256: sha256 } = createBrowserSecret('ticket');
     const { console = 'serial', takeOver = false } = request;
     const parent = parentOf(principal);
@@ -111,17 +125,19 @@ export class SessionsBackend implements SessionBackend {
     return { ticket, path: `/v1/vms/${name}/${console}?ticket=${ticket}`, expiresAt: timeOf(expiresAt) };
   }
 
+  /** Uses a ticket up; `unauthorized` unless it opens this console of this VM. */
   async useConsoleTicket(
     secret: string,
     wanted: { readonly vm: string; readonly console: Opens['console'] },
     { signal }: Pick<Call, 'signal'>,
   ): Promise<{ readonly principal: Principal; readonly takeOver: boolean }> {
+    demandRead(this.#context);
     const sha256 = tokenSha256(secret);
     if (isBrowserSecret(secret, 'ticket')) await this.untilKnown(sha256, signal);
     const { parent, takeOver } = await change(this.#context, (basis) =>
       useTicket(basis, this.#known.find(sha256), wanted),
     );
-    const principal = this.#access.recheckHash(parent.sha256);
+    const principal = this.#access.recheck(parent.sha256);
     if (principal === null) throw invalidSession();
     return { principal, takeOver };
   }

@@ -14,7 +14,7 @@ import {
   findSharedDisk,
   growSharedDisk,
 } from '../../core/request/shared-disks.ts';
-import type { Call, Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { changeWithTask } from './changes.ts';
@@ -42,19 +42,23 @@ export class SharedDisksBackend {
     return pageOf({ order: sharedDiskNames.order, view }, query, signal);
   }
 
+  /** `disk`: an id, or the name of a disk of no guest cluster. */
   get(disk: string): SharedDisk {
     return sharedDiskView(this.#context, findSharedDisk(snapshotOf(this.#context.store), disk));
   }
 
   async create(request: CreateSharedDisk): Promise<SharedDisk> {
+    this.#context.etcdSpace.demandRoom();
     await this.#asked((basis) => createSharedDisk(basis, observedBy(this.#context), request));
     return this.get(request.name);
   }
 
+  /** Makes it larger; CodedError 'bad-input' for a smaller size. */
   patch(name: string, patch: PatchSharedDisk & Conditional): Promise<Task> {
     return this.#asked((basis) => growSharedDisk(basis, observedBy(this.#context), name, patch));
   }
 
+  /** CodedError 'conflict' while a VM has it. */
   delete(name: string, condition: Conditional): Promise<Task> {
     return this.#asked((basis) => deleteSharedDisk(basis, name, condition));
   }

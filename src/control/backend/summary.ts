@@ -6,7 +6,7 @@
 import { currentIncarnation } from '../../core/model/vm.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import { inTurns } from '../../os/turns.ts';
-import type { MetricFamily } from '../api/backend.ts';
+import type { MetricFamily } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
 import { keptDrainBlockers, keptMs } from './drain-checks.ts';
 import { verdictOf } from './views.ts';

@@ -16,15 +16,15 @@ function loseNextAnswer({ cluster }: TestApi): void {
 test('a new VM whose creation may have been made and undone since is not created again under its id (found by the simulator)', async (t) => {
   const api = await testApi(t);
   loseNextAnswer(api);
-  const created = api.backend.createVm({ name: 'web1', image: 'tiny', start: false });
+  const created = api.backend.vms.create({ name: 'web1', image: 'tiny', start: false });
   await assert.rejects(created, { code: 'deadline', message: /Whether VM web1 was created is not known/ });
   assert.equal(api.cluster.vms.size, 0);
 });
 
 test('a change of a VM that exists is decided again', async (t) => {
   const api = await testApi(t);
-  await api.backend.createVm({ name: 'web1', image: 'tiny', start: false });
+  await api.backend.vms.create({ name: 'web1', image: 'tiny', start: false });
   loseNextAnswer(api);
-  const changed = await api.backend.patchVm('web1', { labels: { tier: 'web' }, ifMatch: null });
+  const changed = await api.backend.vms.patch('web1', { labels: { tier: 'web' }, ifMatch: null });
   assert.deepEqual(changed.labels, { tier: 'web' });
 });

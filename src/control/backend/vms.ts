@@ -8,11 +8,10 @@ import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { type Admitted, type Basis, findVm } from '../../core/request/basis.ts';
-import { cancelTask } from '../../core/request/cancelling.ts';
 import { type CreatedVm, createVm, newVmId } from '../../core/request/new-vm.ts';
 import { addNic, patchVm, removeNic } from '../../core/request/vm-changes.ts';
 import { deleteVm, migrateVm, resetVm, resumeVm, startVm, stopVm, suspendVm } from '../../core/request/vm-wishes.ts';
-import type { Call, Conditional } from '../api/backend.ts';
+import type { Call, Conditional } from '../api/call.ts';
 import { type Page, pageOf } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import { Artifacts } from './artifacts.ts';
@@ -53,12 +52,19 @@ export class VmsBackend {
     return pageOf({ order: store.vmNames.order, view }, query, signal);
   }
 
+  /** The VM of a name or an id. CodedError 'not-found'. */
+  find(vm: string): VmRecord {
+    return findVm(snapshotOf(this.#context.store), vm).value;
+  }
+
   get(vm: string): VmDetail {
     const entry = findVm(snapshotOf(this.#context.store), vm);
     return vmDetailView(this.#context, entry, this.#taskOf(entry.value));
   }
 
+  /** With `start` (default true) the answer's `task` is the start. CodedError 'no-capacity' if etcd has no room. */
   async create(request: CreateVm): Promise<Vm> {
+    this.#context.etcdSpace.demandRoom();
     const { vm, task } = await this.#admit(request);
     return vmView(
       this.#context,
@@ -84,6 +90,10 @@ export class VmsBackend {
     return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
   }
 
+  /**
+   * Adds a network card: at once if the VM has no machine, otherwise at its next start; the card's address is reserved
+   * at once.
+   */
   async addNic(name: string, request: AddNic & Conditional): Promise<Vm> {
     await change(this.#context, (basis) => addNic(basis, name, request));
     return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
@@ -122,12 +132,8 @@ export class VmsBackend {
     return this.#asked((basis) => migrateVm(basis, name, request));
   }
 
-  cancelTask(id: string): Promise<Task> {
-    return this.#asked((basis) => cancelTask(basis, id));
-  }
-
   async log(name: string, query: VmLogQuery): Promise<VmLog> {
-    const { value: vm } = findVm(snapshotOf(this.#context.store), name);
+    const vm = this.find(name);
     const current = currentIncarnation(vm.phase);
     if (current === null)
       throw new CodedError('conflict', `${vm.name} does not run, so it has no log.`, { advice: 'Start it first.' });

@@ -7,7 +7,7 @@ import { readRecord } from '../../core/model/record-shapes.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
-import type { WatchOptions } from '../api/backend.ts';
+import type { WatchOptions } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
 import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';

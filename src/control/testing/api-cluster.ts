@@ -7,15 +7,15 @@ import type { TestContext } from 'node:test';
 import { type CertifiedKey, createAuthority, issueForRequest } from '../../pki/authority.ts';
 import { createApiToken } from '../../pki/join-token.ts';
 import { ApiCluster, type ApiClusterOptions } from '../../sim/api/api-cluster.ts';
-import type { Call } from '../api/backend.ts';
-import type { ControlBackend } from '../backend/control-backend.ts';
+import type { Call } from '../api/call.ts';
+import type { Backend } from '../backend/backend.ts';
 
 const SPEED = 20;
 
 /** A simulated cluster with the backend of its leader. */
 export interface TestApi {
   readonly cluster: ApiCluster;
-  readonly backend: ControlBackend;
+  readonly backend: Backend;
   /** The administrator's token. */
   readonly token: string;
 }

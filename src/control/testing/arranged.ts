@@ -57,7 +57,7 @@ export async function reserve(cluster: ApiCluster, vm: string, disk: string): Pr
 /** Creates stopped VMs with these names, by copies of the record of the first. */
 export async function fill(cluster: ApiCluster, [first = 'vm0', ...names]: readonly string[]): Promise<void> {
   const store = storeOf(cluster);
-  const model = await cluster.backend().createVm({ name: first, image: 'tiny', start: false });
+  const model = await cluster.backend().vms.create({ name: first, image: 'tiny', start: false });
   const record = present(store.vms.get(model.id)?.value, first);
   for (let at = 0; at < names.length; at += NAMES_AT_ONCE) {
     const writes = names.slice(at, at + NAMES_AT_ONCE).map((name, i) => {

@@ -9,8 +9,8 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { present } from '../../base/assert.ts';
 import { parseSha256 } from '../../base/ids.ts';
-import type { Call } from '../../control/api/backend.ts';
-import { ControlBackend } from '../../control/backend/control-backend.ts';
+import type { Call } from '../../control/api/call.ts';
+import { type Backend, createBackend } from '../../control/backend/backend.ts';
 import type { Authority } from '../../control/backend/ports.ts';
 import { PREFIX } from '../../core/model/keys.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
@@ -47,7 +47,7 @@ const CALL: Call = { principal: { name: 'admin' }, signal: new AbortController()
 /** See the module. */
 export class ApiCluster {
   readonly sim: SimCluster;
-  readonly #backends = new WeakMap<object, ControlBackend>();
+  readonly #backends = new WeakMap<object, Backend>();
   #time: PacedTime | null = null;
 
   private constructor(options: ApiClusterOptions) {
@@ -86,9 +86,9 @@ export class ApiCluster {
   }
 
   /** Returns the backend of a control node's server: the leader's by default. */
-  backend(node: SimControlNode = this.leader): ControlBackend {
+  backend(node: SimControlNode = this.leader): Backend {
     const context = present(node.context, `the server of ${node.name}`);
-    const backend = this.#backends.get(context) ?? new ControlBackend(context);
+    const backend = this.#backends.get(context) ?? createBackend(context);
     this.#backends.set(context, backend);
     return backend;
   }
@@ -132,9 +132,9 @@ export class ApiCluster {
     const sha256 = parseSha256(createHash('sha256').update(KERNEL).digest('hex'));
     const { length: sizeBytes } = KERNEL;
     const body = Readable.from([KERNEL], { objectMode: false });
-    await backend.putArtifact({ sha256, kind: 'kernel', sizeBytes, dataBytes: sizeBytes, body }, CALL);
+    await backend.artifacts.put({ sha256, kind: 'kernel', sizeBytes, dataBytes: sizeBytes, body }, CALL);
     const defaults = { memoryBytes: GIB / 2, vcpus: 1, blankDiskBytes: GIB / 16 };
-    await backend.putImage('tiny', { direct: { kernel: sha256 }, defaults });
+    await backend.images.put('tiny', { direct: { kernel: sha256 }, defaults });
   }
 
   async #settled<T>(promise: Promise<T>, what: string): Promise<T> {

@@ -7,8 +7,8 @@ import { CodedError } from '../../base/errors.ts';
 import { type Handlers, handlersFor, type Input } from '../../control/api/handlers.ts';
 import { schemaOf } from '../../control/api/operation-schema.ts';
 import { validatorCompiler } from '../../control/api/request-validator.ts';
+import { createBackend } from '../../control/backend/backend.ts';
 import type { BackendContext } from '../../control/backend/context.ts';
-import { ControlBackend } from '../../control/backend/control-backend.ts';
 import type { SimControlNode } from '../machines/control-node.ts';
 import type { Topology } from '../machines/topology.ts';
 import type { Hop } from '../network/network.ts';
@@ -73,7 +73,7 @@ async function answer(context: BackendContext, id: OperationId, request: SimRequ
 
 function newHandlers(context: BackendContext): Handlers {
   const made = handlersFor({
-    backend: new ControlBackend(context),
+    backend: createBackend(context),
     heartbeatMs: HEARTBEAT_MS,
     version: context.version,
   });

@@ -4,7 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { Call } from '../../control/api/backend.ts';
+import type { Call } from '../../control/api/call.ts';
+import { Artifacts } from '../../control/backend/artifacts.ts';
 import type { BackendContext } from '../../control/backend/context.ts';
 import { ImagesBackend } from '../../control/backend/images.ts';
 import { VmsBackend } from '../../control/backend/vms.ts';
@@ -45,11 +46,11 @@ export class ImagePeople {
     this.#cluster.say(() => `people: upload ${name}`);
     const content = Buffer.alloc(512, name);
     const sha256 = createHash('sha256').update(content).digest('hex');
-    const backend = new ImagesBackend(context);
+    const artifacts = new Artifacts(context);
     const { length: sizeBytes } = content;
     const body = Readable.from([content], { objectMode: false });
-    await backend.putArtifact({ sha256, kind: 'disk', sizeBytes, dataBytes: sizeBytes, body }, CALL);
-    await backend.put(name, { disk: { sha256, format: 'raw' } });
+    await artifacts.put({ sha256, kind: 'disk', sizeBytes, dataBytes: sizeBytes, body }, CALL);
+    await new ImagesBackend(context, artifacts).put(name, { disk: { sha256, format: 'raw' } });
   }
 
   async #seededVm(context: BackendContext): Promise<void> {

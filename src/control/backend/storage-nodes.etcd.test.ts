@@ -8,7 +8,7 @@ import { etcdOfFile } from '../testing/etcd-of-file.ts';
 import { diskRecord, type RunningStore, storageRecord, vmRecord } from '../testing/records.ts';
 import { AccessBackend } from './access.ts';
 import { basisOf, change } from './changes.ts';
-import { removeStorageNode } from './storage-removal.ts';
+import { StorageNodesBackend } from './storage-nodes.ts';
 import { VmsBackend } from './vms.ts';
 
 const etcd = etcdOfFile();
@@ -20,8 +20,12 @@ beforeEach(async () => {
   backend = await startBackend(running);
 });
 
-const remove = (name: string, more: { isLost?: boolean; isConfirmed?: boolean; ifMatch?: string } = {}) =>
-  removeStorageNode(backend.context, { name, ifMatch: null, isLost: true, isConfirmed: true, by: 'anna', ...more });
+const remove = (name: string, more: { lost?: boolean; confirmed?: boolean; ifMatch?: string } = {}) =>
+  new StorageNodesBackend(backend.context).delete(
+    name,
+    { ifMatch: null, lost: true, confirmed: true, ...more },
+    { principal: { name: 'anna' } },
+  );
 
 /** Node s2, which does not answer, with the disk of a VM. */
 async function withNode(): Promise<VmId> {
@@ -41,8 +45,8 @@ test('what is lost is named before anything is changed, and a node that answers 
   await withNode();
   await assert.rejects(remove('s9'), { code: 'not-found' });
   await assert.rejects(remove('s1'), { code: 'conflict', message: /s1 answers: it is not lost/ });
-  await assert.rejects(remove('s2', { isLost: false }), { code: 'conflict', advice: /gp storage remove s2 --lost/ });
-  await assert.rejects(remove('s2', { isConfirmed: false }), {
+  await assert.rejects(remove('s2', { lost: false }), { code: 'conflict', advice: /gp storage remove s2 --lost/ });
+  await assert.rejects(remove('s2', { confirmed: false }), {
     code: 'conflict',
     message: /Lost with it: 1 VMs \(vm1\), 1 disks \(disk-[0-9a-f]{12}\), no shared disks, no images\./,
     advice: /Nothing was changed.*--yes/,
@@ -84,8 +88,8 @@ test('a node that was declared lost is out for good: audited, its name and its V
 test('an empty node is removed, whether it answers or not, and its name is free again', async () => {
   await running.store.transact([{ key: '/gp/storage/s2', value: storageRecord('s2'), expect: null }], null);
   await new AccessBackend(backend.context).createJoinToken({ role: 'storage', name: 's2' });
-  await assert.rejects(remove('s2', { isLost: false, ifMatch: '1' }), { code: 'stale-revision' });
-  await remove('s2', { isLost: false });
+  await assert.rejects(remove('s2', { lost: false, ifMatch: '1' }), { code: 'stale-revision' });
+  await remove('s2', { lost: false });
   assert.deepEqual([running.store.storage.get('s2'), running.store.tokens.size], [undefined, 0]);
   const events = [...running.store.events.values()].map(({ value }) => value);
   assert.deepEqual(
@@ -94,18 +98,18 @@ test('an empty node is removed, whether it answers or not, and its name is free 
   );
   const joining = { role: 'storage', name: 's2', addresses: { control: '10.0.0.9' } } as const;
   assert.equal(joinUnchecked(basisOf(backend.context), joining).id, 's2');
-  await assert.rejects(remove('s2', { isLost: false }), { code: 'not-found' });
+  await assert.rejects(remove('s2', { lost: false }), { code: 'not-found' });
 });
 
 test('a node with a disk, or the only copy of an image, is not removed, and what is there is named', async () => {
   await withNode();
   const refused = { code: 'conflict', message: /s2 is not empty\. On it: 1 VMs \(vm1\), 1 disks .* no images\./ };
-  await assert.rejects(remove('s2', { isLost: false }), refused);
+  await assert.rejects(remove('s2', { lost: false }), refused);
   const direct = { kernel: { sha256: sha('1'), sizeBytes: 1 }, initrd: null, append: '' };
   const defaults = { memoryBytes: MIB, vcpus: 1, blankDiskBytes: null };
   const image = { name: 'web', disk: null, direct, defaults, nodes: ['s1'], createdAt: 0 };
   await running.store.transact([{ key: '/gp/image/web', value: image, expect: null }], null);
-  await assert.rejects(remove('s1', { isLost: false }), { code: 'conflict', message: /1 images \(web\)\.$/ });
+  await assert.rejects(remove('s1', { lost: false }), { code: 'conflict', message: /1 images \(web\)\.$/ });
   assert.deepEqual(
     ['s1', 's2'].map((node) => running.store.storage.get(node)?.value.leaving),
     [undefined, undefined],
@@ -131,7 +135,7 @@ test('a VM that is created while its node is being removed keeps the node, or fi
     const disk = { ...diskRecord(1, vm), node: parseStorageName('s2') };
     await store.transact([{ key: `/gp/disk/${disk.id}`, value: disk, expect: null }], null);
   });
-  await assert.rejects(remove('s2', { isLost: false }), { code: 'conflict', message: /s2 is not empty/ });
+  await assert.rejects(remove('s2', { lost: false }), { code: 'conflict', message: /s2 is not empty/ });
   assert.deepEqual(store.storage.get('s2')?.value, storageRecord('s2'), 'the mark is taken back');
   // The other way round: decided before the mark, and sent after it.
   beforeNextTransaction(() => {

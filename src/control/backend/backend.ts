@@ -1,0 +1,80 @@
+/**
+ * The parts of the API of one control node: one object for each kind of thing that people see and change. Each decides
+ * by core/request and reads from the store; the handlers (control/api/handlers.ts) validate, call them, and write HTTP.
+ *
+ * For every method: expected failures are CodedErrors (`not-found`, `exists`, `conflict`, `stale-revision`,
+ * `no-capacity` …); answers are complete views; waits end when `call.signal` aborts. A method that changes something has
+ * changed it durably when its promise resolves.
+ */
+import { AccessBackend } from './access.ts';
+import { Artifacts } from './artifacts.ts';
+import { ClusterBackend } from './cluster.ts';
+import { consolePorts } from './console-ports.ts';
+import { Consoles } from './consoles.ts';
+import type { BackendContext } from './context.ts';
+import { ControlNodesBackend } from './control-nodes.ts';
+import { DrainsBackend } from './drains.ts';
+import { GuestClustersBackend } from './guest-clusters.ts';
+import { HostsBackend } from './hosts.ts';
+import { ImagesBackend } from './images.ts';
+import { KnownTokens } from './known-tokens.ts';
+import { MaintenancePlans } from './maintenance-plans.ts';
+import { NetworksBackend } from './networks.ts';
+import { SessionsBackend } from './sessions.ts';
+import { SharedDisksBackend } from './shared-disks.ts';
+import { StorageNodesBackend } from './storage-nodes.ts';
+import { EventsBackend, TasksBackend } from './tasks.ts';
+import { VmsBackend } from './vms.ts';
+
+/** See the module. */
+export interface Backend {
+  readonly access: AccessBackend;
+  readonly artifacts: Artifacts;
+  readonly cluster: ClusterBackend;
+  /** The consoles that are open through this node; other control nodes ask for them. */
+  readonly consoles: Consoles;
+  readonly controlNodes: ControlNodesBackend;
+  readonly drains: DrainsBackend;
+  readonly events: EventsBackend;
+  readonly guestClusters: GuestClustersBackend;
+  readonly hosts: HostsBackend;
+  readonly images: ImagesBackend;
+  readonly maintenancePlans: MaintenancePlans;
+  readonly networks: NetworksBackend;
+  readonly sessions: SessionsBackend;
+  readonly sharedDisks: SharedDisksBackend;
+  readonly storageNodes: StorageNodesBackend;
+  readonly tasks: TasksBackend;
+  readonly vms: VmsBackend;
+}
+
+/** Makes the backend of one control node, for as long as its process lives. */
+export function createBackend(context: BackendContext): Backend {
+  const artifacts = new Artifacts(context);
+  const known = new KnownTokens(context);
+  const access = new AccessBackend(context, known);
+  const controlNodes = new ControlNodesBackend(context);
+  return {
+    access,
+    artifacts,
+    cluster: new ClusterBackend(context, controlNodes),
+    consoles: new Consoles({
+      node: context.name,
+      ports: consolePorts(context),
+      askPeers: (vm, takenBy) => context.askConsolePeers(vm, takenBy),
+    }),
+    controlNodes,
+    drains: new DrainsBackend(context),
+    events: new EventsBackend(context),
+    guestClusters: new GuestClustersBackend(context),
+    hosts: new HostsBackend(context),
+    images: new ImagesBackend(context, artifacts),
+    maintenancePlans: new MaintenancePlans(context),
+    networks: new NetworksBackend(context),
+    sessions: new SessionsBackend(context, known, access),
+    sharedDisks: new SharedDisksBackend(context),
+    storageNodes: new StorageNodesBackend(context),
+    tasks: new TasksBackend(context),
+    vms: new VmsBackend(context, artifacts),
+  };
+}

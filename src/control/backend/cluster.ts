@@ -1,0 +1,146 @@
+/** The cluster as a whole, and one control node's metrics of it. */
+import type { Alarm, Cluster } from '../../api/views.ts';
+import type { HostRecord } from '../../core/model/cluster.ts';
+import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
+import type { PoolReport } from '../../core/ports/storage-link.ts';
+import type { MetricFamily } from '../api/call.ts';
+import { alarmsOf } from './alarms.ts';
+import type { BackendContext } from './context.ts';
+import { type ControlNodesBackend, leaderOf } from './control-nodes.ts';
+import { indexOfStore } from './records-index.ts';
+import { Summary } from './summary.ts';
+
+const NO_ANSWER = { isLeader: false, version: null, sizeBytes: null, inUseBytes: null };
+
+/** Totals, alarms and metrics. */
+export class ClusterBackend {
+  readonly #context: BackendContext;
+  readonly #controlNodes: ControlNodesBackend;
+  readonly #summary: Summary;
+
+  constructor(context: BackendContext, controlNodes: ControlNodesBackend) {
+    this.#context = context;
+    this.#controlNodes = controlNodes;
+    this.#summary = new Summary(context);
+  }
+
+  async get(): Promise<Cluster> {
+    const { store, version } = this.#context;
+    const { byVerdict, drainable } = await this.#summary.counts();
+    const controls = await this.#controlNodes.all();
+    const hosts = [...store.hosts.values()].map(({ value }) => value);
+    const storageObserver = this.#context.leading()?.controller.storageObserver;
+    const standing = [...store.storage.values()].filter(({ value }) => value.lost === undefined);
+    const storage = standing.map(({ value }) => storageObserver?.answers(value.name) === true);
+    const index = indexOfStore(store);
+    return {
+      version,
+      revision: String(store.completeRevision),
+      leader: leaderOf(this.#context)?.name ?? null,
+      term: this.#context.leading()?.term ?? null,
+      controlNodes: { total: controls.length, alive: controls.filter(({ state }) => state === 'alive').length },
+      storageNodes: { total: storage.length, alive: storage.filter((answers) => answers).length },
+      hosts: { total: hosts.length, alive: hosts.filter((host) => this.#answers(host)).length, drainable },
+      vms: { total: store.vms.size, byVerdict },
+      memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
+      memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
+      etcd: etcdView(this.#context),
+      alarms: [...alarmsOf(this.#context)],
+    };
+  }
+
+  #answers({ name }: HostRecord): boolean {
+    return this.#context.leading()?.controller.observer.see(name).agent === 'alive';
+  }
+
+  /** A follower leaves out what only the leader observes. */
+  async metrics(): Promise<readonly MetricFamily[]> {
+    const memory = process.memoryUsage();
+    const gauge = (name: string, help: string, samples: MetricFamily['samples']): MetricFamily => ({
+      name: `groundplane_${name}`,
+      help,
+      type: 'gauge',
+      samples,
+    });
+    return [
+      gauge('leader', 'Whether this control node leads.', [
+        { labels: {}, value: this.#context.leading() === null ? 0 : 1 },
+      ]),
+      gauge('process_resident_bytes', 'Resident memory of the server.', [{ labels: {}, value: memory.rss }]),
+      gauge('vm_info', 'One sample per VM; the value is its generation.', await this.#summary.vmSamples()),
+      gauge('etcd_quota_bytes', 'Size of the database above which etcd refuses writes.', [
+        { labels: {}, value: this.#context.etcdSpace.quotaBytes },
+      ]),
+      gauge(
+        'etcd_size_bytes',
+        'Size of the database of an etcd member: what the quota bounds.',
+        this.#etcdSizes('sizeBytes'),
+      ),
+      gauge('etcd_in_use_bytes', 'Of it, what records and history use.', this.#etcdSizes('inUseBytes')),
+      gauge('alarms', 'Alarms that stand, by kind.', countedByKind(alarmsOf(this.#context))),
+      gauge('unreadable_records', 'Values in etcd that are no records of their kind.', [
+        { labels: {}, value: this.#context.store.unreadable.size },
+      ]),
+      ...this.#hostMetrics(),
+      ...this.#poolMetrics(),
+    ];
+  }
+
+  #etcdSizes(what: 'sizeBytes' | 'inUseBytes'): MetricFamily['samples'] {
+    return answering(this.#context.etcdSpace.members).map((member) => ({
+      labels: { member: member.endpoint },
+      value: member[what],
+    }));
+  }
+
+  /** Only the leader observes hosts: a follower says nothing about them, rather than that they are dead. */
+  #hostMetrics(): MetricFamily[] {
+    const observer = this.#context.leading()?.controller.observer;
+    if (observer === undefined) return [];
+    const samples = [...this.#context.store.hosts.values()].map(({ value }) => ({
+      labels: { host: value.name },
+      value: observer.see(value.name).agent === 'alive' ? 1 : 0,
+    }));
+    return [
+      { name: 'groundplane_host_agent_alive', help: 'Whether the agent of a host answers.', type: 'gauge', samples },
+    ];
+  }
+
+  /** Metrics of the pools whose nodes have reported to this leader. */
+  #poolMetrics(): MetricFamily[] {
+    const observer = this.#context.leading()?.controller.storageObserver;
+    if (observer === undefined) return [];
+    const pools = [...this.#context.store.storage.values()].flatMap(({ value: { name } }) => {
+      const pool = observer.report(name)?.pool;
+      return pool === undefined ? [] : [{ labels: { node: name }, pool }];
+    });
+    const gauge = (name: string, help: string, of: (pool: PoolReport) => number): MetricFamily => ({
+      name: `groundplane_storage_${name}`,
+      help,
+      type: 'gauge',
+      samples: pools.map(({ labels, pool }) => ({ labels, value: of(pool) })),
+    });
+    return [
+      gauge('pool_bytes', 'Size of the pool of a storage node.', (pool) => pool.totalBytes),
+      gauge('pool_free_bytes', 'Room left in the pool of a storage node.', (pool) => pool.freeBytes),
+    ];
+  }
+}
+
+function etcdView({ etcdSpace: { members, quotaBytes } }: BackendContext): Cluster['etcd'] {
+  return {
+    members: members.map((member) => {
+      const answers = !('unreachable' in member);
+      const { isLeader, version, sizeBytes, inUseBytes } = answers ? member : NO_ANSWER;
+      return { endpoint: member.endpoint, answers, leader: isLeader, version, sizeBytes, inUseBytes };
+    }),
+    quotaBytes,
+    usedPercent: Math.round(filledShare({ members, quotaBytes }) * 100),
+  };
+}
+
+function countedByKind(alarms: readonly Alarm[]): MetricFamily['samples'] {
+  const counts = new Map<string, number>();
+  for (const { kind } of alarms) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts].map(([kind, value]) => ({ labels: { kind }, value }));
+}

@@ -1,0 +1,69 @@
+/** Control nodes through the API: which one leads, and how each is. */
+import type { PageQuery } from '../../api/requests.ts';
+import type { ControlNode, Health } from '../../api/views.ts';
+import { PORTS } from '../../core/model/ports.ts';
+import type { Call, Leader } from '../api/call.ts';
+import type { Page } from '../api/pages.ts';
+import type { ControlRecord } from '../store/cluster-store.ts';
+import type { BackendContext } from './context.ts';
+import { pageOfTable } from './table-page.ts';
+
+/** Control nodes, as one of them knows them. */
+export class ControlNodesBackend {
+  readonly #context: BackendContext;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  /** The leader; null while nobody leads, or while this node was elected and has not begun to lead. */
+  leader(): Leader | null {
+    return leaderOf(this.#context);
+  }
+
+  /** This node's own health. */
+  async health(): Promise<Health> {
+    const { store, name } = this.#context;
+    const leader = this.leader();
+    return {
+      ok: store.connected && leader !== null,
+      name,
+      leader: leader?.name ?? null,
+      storeReachable: store.connected,
+      waitingFor: this.#context.waitingFor(),
+    };
+  }
+
+  /** Every control node. */
+  all(): Promise<readonly ControlNode[]> {
+    return Promise.all([...this.#context.store.controls.values()].map(({ value }) => this.#view(value)));
+  }
+
+  async list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<ControlNode>> {
+    const page = await pageOfTable(this.#context.store.controls, query, { signal, view: ({ value }) => value });
+    return { ...page, items: await Promise.all(page.items.map((control) => this.#view(control))) };
+  }
+
+  async #view(control: ControlRecord): Promise<ControlNode> {
+    const { version, name: self } = this.#context;
+    const isSelf = control.name === self;
+    const isAlive = isSelf || (await this.#context.controlAnswers(control));
+    return {
+      name: control.name,
+      leader: control.name === this.leader()?.name,
+      state: isAlive ? 'alive' : 'dead',
+      address: control.address,
+      version: isSelf ? version : null,
+    };
+  }
+}
+
+/** See `ControlNodesBackend.leader`. */
+export function leaderOf(context: BackendContext): Leader | null {
+  const { name } = context;
+  if (context.leading() !== null) return { self: true, name };
+  const leader = context.leader();
+  // A leader that has not begun to lead yet must not forward to itself.
+  if (leader === null || leader.name === name) return null;
+  return { self: false, name: leader.name, origin: `https://${leader.address}:${PORTS.control}` };
+}
