@@ -19,9 +19,13 @@ interface Node {
 
 const asNode = (schema: TSchema): Node => schema as Node;
 
+/** Lists that are longer than others; a body has at most 1,000 values (LIMITS.requestValues). */
+const LONG_LISTS: Readonly<Record<string, number>> = { 'planMaintenance body/hosts': 500 };
+
 test('every list, map and text of a request has a bound', () => {
   const check = (node: Node, at: string): void => {
-    if (node.type === 'array') assert((node.maxItems ?? Number.POSITIVE_INFINITY) <= 64, `${at} has too many items`);
+    if (node.type === 'array')
+      assert((node.maxItems ?? Number.POSITIVE_INFINITY) <= (LONG_LISTS[at] ?? 64), `${at} has too many items`);
     if (node.patternProperties !== undefined) assert((node.maxProperties ?? 1_000) <= 64, `${at} has too many keys`);
     // An unbounded pattern needs a length beside it.
     const isBounded = node.enum !== undefined || (node.pattern !== undefined && !/[*+]|,\}/.test(node.pattern));

@@ -252,6 +252,7 @@ function drain(vms: number): void {
     guestClusters: new Map(),
     drains: new Map(),
     disksOf: () => [],
+    unreadable: new Map(),
   } as unknown as RequestSnapshot;
   const observed = { observer: { see: () => ({ agent: 'alive' }) } } as unknown as Observed;
   planDrain({ records: snapshot, index, now: 1, randomHex: text }, observed, { hosts: ['h1'], who: 'admin' });
