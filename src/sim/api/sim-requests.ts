@@ -2,6 +2,7 @@
  * Requests to the API of simulated control nodes: validated by the schemas, handed to the leader by a follower, and
  * answered by the handlers of production, in simulated time. HTTP, tokens and streams are left out.
  */
+import { Readable } from 'node:stream';
 import { OPERATIONS, type Operation, type OperationId, type ParameterName } from '../../api/operations.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type Handlers, handlersFor, type Input } from '../../control/api/handlers.ts';
@@ -19,6 +20,8 @@ export interface SimRequest {
   readonly query?: Readonly<Record<string, unknown>>;
   readonly body?: unknown;
   readonly ifMatch?: string | null;
+  /** The body of an operation that takes bytes. */
+  readonly bytes?: Buffer;
 }
 
 /** A follower waits so long for the leader's answer, in ms. */
@@ -59,7 +62,7 @@ export async function askNode(
 }
 
 async function answer(context: BackendContext, id: OperationId, request: SimRequest): Promise<unknown> {
-  const { params = {}, query = {}, body = {}, ifMatch = null } = request;
+  const { params = {}, query = {}, body = {}, ifMatch = null, bytes } = request;
   const operation: Operation = OPERATIONS[id];
   const parts = { params, querystring: query, ...(operation.body === null ? {} : { body }) };
   for (const [part, value] of Object.entries(parts)) demandValid(id, part as keyof typeof parts, value);
@@ -67,7 +70,9 @@ async function answer(context: BackendContext, id: OperationId, request: SimRequ
   const handler = table[id] as (input: Input<OperationId>) => Promise<unknown>;
   const call = { principal: { name: 'people' }, signal: new AbortController().signal };
   return handler({
-    ...{ params, query, body, condition: { ifMatch }, headers: {}, bytes: null, call },
+    ...{ params, query, body, condition: { ifMatch }, call },
+    headers: bytes === undefined ? {} : { 'content-length': String(bytes.length) },
+    bytes: bytes === undefined ? null : Readable.from([bytes], { objectMode: false }),
   } as unknown as Input<OperationId>);
 }
 

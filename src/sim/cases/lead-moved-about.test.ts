@@ -40,9 +40,9 @@ test('a host that answers everybody but the leader moves the lead about for a wh
     cluster.clock.after(50, aim);
   };
   aim();
-  const changes = [...cluster.controls.values()].find((control) => control.context !== null)?.context;
+  const control = [...cluster.controls.values()].find(({ context }) => context !== null);
   const stop = { deed: 'stop', vm: vm.name, to: host, patienceMs: PATIENCE_MS } as const;
-  void wishOf(present(changes ?? undefined, 'a control node'), stop);
+  void wishOf(cluster, present(control, 'a control node'), stop);
   const begunAt = cluster.now;
   await cluster.clock.run(begunAt + WATCHED_MS, () => vmOf()?.phase.kind === 'stopped');
   assert.equal(vmOf()?.phase.kind, 'stopped', `${terms.size} leaders, one after the other`);

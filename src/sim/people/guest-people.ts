@@ -1,44 +1,21 @@
-/**
- * People who share disks among VMs and make guest clusters of them. What they ask for goes through the admission of
- * production (core/request), and is one transaction, as control/backend makes it; what is refused is not done.
- */
+/** People who share disks among VMs and make guest clusters of them, through the API. What is refused is not done. */
+import type { OperationId } from '../../api/operations.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseDiskId, parseGuestClusterName, type StorageName } from '../../base/ids.ts';
-import { type ChangeContext, change } from '../../control/backend/changes.ts';
-import { recordsOf } from '../../core/model/cluster-index.ts';
-import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
-import type { VmRecord } from '../../core/model/vm.ts';
-import type { Change, Snapshot } from '../../core/ports/store.ts';
-import { type Basis, newTask, taskChange } from '../../core/request/basis.ts';
-import {
-  addDiskChanges,
-  addMemberChanges,
-  adoptDiskChanges,
-  createChanges,
-  type DiskFate,
-  deleteChanges,
-  disksOf,
-  removeDiskChanges,
-  removeMemberChanges,
-} from '../../core/request/guest-cluster-changes.ts';
-import {
-  type Asked,
-  attachChanges,
-  deletedDisk,
-  detachChanges,
-  diskChange,
-  grownDisk,
-  type NewSharedDisk,
-  newSharedDisk,
-} from '../../core/request/shared-disk-changes.ts';
+import type { BackendContext } from '../../control/backend/context.ts';
+import { snapshotOf } from '../../control/store/leader-store.ts';
+import type { GuestClusterRecord } from '../../core/model/guest-cluster.ts';
+import { disksOf } from '../../core/request/guest-cluster-changes.ts';
+import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import type { SimCluster } from '../cluster.ts';
+import type { SimControlNode } from '../machines/control-node.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 
 const CLUSTERS_MAX = 2;
 const DISKS_MAX = 6;
 const DISK_BYTES = 2 ** 20;
 
-type Made = readonly Change[] | null;
+type Ask = readonly [OperationId, SimRequest] | null;
+type Store = BackendContext['store'];
 
 /** All of them. */
 export class GuestPeople {
@@ -51,93 +28,92 @@ export class GuestPeople {
     this.#random = cluster.random.fork('guest people');
   }
 
-  /** Somebody asks for something, by what one control node knows. */
-  async act(context: ChangeContext): Promise<void> {
+  /** Somebody asks a control node for something, by what that node knows. */
+  async act(node: SimControlNode, { store }: BackendContext): Promise<void> {
+    const ask = this.#ask(store);
+    if (ask === null) return;
+    const [id, request] = ask;
+    this.#cluster.say(() => `people: ${id} ${JSON.stringify(request)}`);
     try {
-      await change(context, (basis) => ({ changes: this.#asked(basis), result: null }));
+      await askNode(this.#cluster, node, id, request);
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
-      this.#cluster.say(() => `people: refused: ${error.message}`);
+      this.#cluster.say(() => `people: ${id} is refused: ${error.message}`);
     }
   }
 
-  #asked(basis: Basis): readonly Change[] {
-    const { records, now } = basis;
-    const vms = [...recordsOf(records.vms)];
-    const clusters = [...recordsOf(records.guestClusters)];
-    if (vms.length === 0 || records.storage.size === 0) return [];
+  #ask(store: Store): Ask {
+    const vms = [...store.vms.values()].map(({ value }) => value.name);
+    const clusters = [...store.guestClusters.values()].map(({ value }) => value);
+    if (vms.length === 0 || store.storage.size === 0) return null;
     const cluster = clusters.length === 0 ? null : this.#random.pick(clusters);
     const isAboutCluster = cluster !== null && this.#random.chance(60);
     const isNew = cluster === null || (clusters.length < CLUSTERS_MAX && this.#random.chance(30));
-    const target = { kind: 'guest-cluster', name: cluster?.name ?? 'none' } as const;
-    const task = newTask(basis, { kind: 'share', target, message: '' });
-    const asked: Asked = { now, task };
-    const changes = isAboutCluster
-      ? this.#change(records, cluster, asked)
-      : isNew && this.#random.chance(60)
-        ? this.#create(records, vms, asked)
-        : this.#share(records, this.#random.pick(vms), asked);
-    if (changes === null) return [];
-    this.#cluster.say(() => `people: ${changes.map(({ kind, id }) => `${kind} ${id}`).join(', ')}`);
-    return [...changes, taskChange(task)];
+    if (isAboutCluster) return this.#change(store, cluster, vms);
+    return isNew && this.#random.chance(60) ? this.#create(store, vms) : this.#share(store, this.#random.pick(vms));
   }
 
-  #disk({ storage }: Snapshot): NewSharedDisk {
-    const n = ++this.#made;
-    const id = parseDiskId(`disk-${(0xa00000000000 + n).toString(16)}`);
-    const node = this.#random.pick([...storage.keys()] as StorageName[]);
-    return { id, name: `d${n}`, node, sizeBytes: DISK_BYTES, blockBytes: 512 };
+  #disk(): object {
+    return { name: `d${++this.#made}`, sizeBytes: DISK_BYTES };
   }
 
-  #create(snapshot: Snapshot, vms: readonly VmRecord[], asked: Asked): Made {
+  #create(store: Store, vms: readonly string[]): Ask {
     const members = [...new Set([1, 2, 3].map(() => this.#random.pick(vms)))];
-    const disks = Array.from({ length: 1 + this.#random.below(2) }, () => this.#disk(snapshot));
-    const wanted = {
-      name: parseGuestClusterName(`gc${++this.#made}`),
+    const disks = Array.from({ length: 1 + this.#random.below(2) }, () => this.#disk());
+    const body = {
+      name: `gc${++this.#made}`,
       members,
-      disks: snapshot.sharedDisks.size >= DISKS_MAX ? [] : disks,
-      heartbeatNetworks: [],
+      sharedDisks: store.sharedDisks.size >= DISKS_MAX ? [] : disks,
       maxDisturbed: 1 + this.#random.below(2),
       toleratesMs: this.#random.pick([3_000, 60_000]),
-      sharesHosts: this.#random.chance(25),
+      shareHosts: this.#random.chance(25),
     };
-    return createChanges(snapshot, wanted, asked);
+    return ['createGuestCluster', { body }];
   }
 
-  #change(snapshot: Snapshot, cluster: GuestClusterRecord, asked: Asked): Made {
-    const disks = disksOf(snapshot, cluster);
+  #change(store: Store, cluster: GuestClusterRecord, vms: readonly string[]): Ask {
+    const disks = disksOf(snapshotOf(store), cluster);
     const disk = disks.length === 0 ? null : this.#random.pick(disks);
-    const vm = this.#random.pick([...recordsOf(snapshot.vms)]);
-    const fate: DiskFate = { keeps: this.#random.chance(30), forces: true };
+    const vm = this.#random.pick(vms);
+    const query = { keep: this.#random.chance(30), force: true };
+    const params = { guestCluster: cluster.name };
     switch (this.#random.below(6)) {
       case 0:
-        return addMemberChanges(snapshot, { cluster, vm, consents: this.#random.chance(20) }, asked);
+        return ['addGuestClusterMember', { params, body: { vm, shareHosts: this.#random.chance(20) } }];
       case 1:
-        return removeMemberChanges(snapshot, { cluster, vm }, asked);
-      case 2:
-        if (snapshot.sharedDisks.size >= DISKS_MAX) {
-          const loose = [...recordsOf(snapshot.sharedDisks)].find(({ guestCluster }) => guestCluster === null);
-          return loose === undefined ? null : adoptDiskChanges(snapshot, { cluster, disk: loose }, asked);
-        }
-        return addDiskChanges(snapshot, { cluster, disk: this.#disk(snapshot) }, asked);
+        return ['removeGuestClusterMember', { params: { ...params, vm } }];
+      case 2: {
+        if (store.sharedDisks.size < DISKS_MAX) return ['addGuestClusterDisk', { params, body: this.#disk() }];
+        const loose = looseDisks(store)[0];
+        return loose === undefined ? null : ['addGuestClusterDisk', { params, body: { disk: loose } }];
+      }
       case 3:
-        return disk === null ? null : removeDiskChanges(snapshot, { cluster, disk, fate }, asked);
+        return disk === null
+          ? null
+          : ['removeGuestClusterDisk', { params: { ...params, sharedDiskName: disk.name }, query }];
       case 4:
-        return disk === null ? null : [diskChange(grownDisk(disk, disk.sizeBytes * 2, asked))];
+        return disk === null
+          ? null
+          : ['patchSharedDisk', { params: { sharedDisk: disk.id }, body: { sizeBytes: disk.sizeBytes * 2 } }];
       default:
-        return deleteChanges(snapshot, { cluster, fate }, asked);
+        return ['deleteGuestCluster', { params, query }];
     }
   }
 
-  /** Disks of no guest cluster. */
-  #share(snapshot: Snapshot, vm: VmRecord, asked: Asked): Made {
-    const free = [...recordsOf(snapshot.sharedDisks)].filter(({ guestCluster }) => guestCluster === null);
-    const disk: SharedDiskRecord | null = free.length === 0 ? null : this.#random.pick(free);
+  #share(store: Store, vm: string): Ask {
+    const free = looseDisks(store);
+    const sharedDisk = free.length === 0 ? null : this.#random.pick(free);
     const percent = this.#random.below(100);
-    if (disk === null || (percent < 20 && snapshot.sharedDisks.size < DISKS_MAX))
-      return [diskChange(newSharedDisk(snapshot, this.#disk(snapshot), null, asked))];
+    if (sharedDisk === null || (percent < 20 && store.sharedDisks.size < DISKS_MAX))
+      return ['createSharedDisk', { body: this.#disk() }];
     // Most of what they ask for is to share: a disk that nobody has shows nothing.
-    if (percent >= 92) return [diskChange(deletedDisk(snapshot, disk, asked))];
-    return percent >= 80 ? detachChanges({ disk, vm }, asked) : attachChanges(snapshot, { disk, vm, lun: null }, asked);
+    if (percent >= 92) return ['deleteSharedDisk', { params: { sharedDisk } }];
+    if (percent >= 80) return ['detachSharedDisk', { params: { sharedDisk, vm } }];
+    return ['attachSharedDisk', { params: { sharedDisk }, body: { vm } }];
   }
+}
+
+/** The ids of the shared disks of no guest cluster. */
+function looseDisks({ sharedDisks }: Store): readonly string[] {
+  return [...sharedDisks.values()].flatMap(({ value }) => (value.guestCluster === null ? value.id : []));
 }

@@ -1,19 +1,12 @@
-/**
- * People who upload images, make VMs with seeds, and delete images, through the backend of production on whichever
- * control node leads.
- */
+/** People who upload images, make VMs with seeds, and delete images, through the API of whichever control node leads. */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import type { Call } from '../../control/api/call.ts';
-import { Artifacts } from '../../control/backend/artifacts.ts';
-import type { BackendContext } from '../../control/backend/context.ts';
-import { ImagesBackend } from '../../control/backend/images.ts';
-import { VmsBackend } from '../../control/backend/vms.ts';
+import type { OperationId } from '../../api/operations.ts';
+import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import type { SimCluster } from '../cluster.ts';
 import { VM_BYTES } from '../faults/swarm.ts';
+import type { SimControlNode } from '../machines/control-node.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 
-const CALL: Call = { principal: { name: 'people' }, signal: new AbortController().signal };
 const IMAGES_MAX = 4;
 const VMS_MAX = 12;
 const DISK_BYTES = 2 ** 30;
@@ -31,40 +24,42 @@ export class ImagePeople {
 
   /** Somebody does something with an image or a seed, if somebody leads. What is refused was not wished. */
   async act(): Promise<void> {
-    const context = this.#cluster.leader?.context ?? null;
-    if (context === null) return;
-    const { images, vms } = context.store;
-    if (this.#random.chance(50) && vms.size < VMS_MAX) return this.#seededVm(context);
-    if (images.size < IMAGES_MAX) return this.#image(context);
-    const name = this.#random.pick([...images.keys()]);
-    this.#cluster.say(() => `people: delete image ${name}`);
-    await new ImagesBackend(context).delete(name, { ifMatch: null });
+    const node = this.#cluster.leader;
+    const store = node?.context?.store;
+    if (node == null || store === undefined) return;
+    const { images, vms } = store;
+    if (this.#random.chance(50) && vms.size < VMS_MAX) return this.#seededVm(node, [...images.keys()]);
+    if (images.size < IMAGES_MAX) return this.#image(node);
+    const image = this.#random.pick([...images.keys()]);
+    this.#cluster.say(() => `people: delete image ${image}`);
+    await this.#ask(node, 'deleteImage', { params: { image } });
   }
 
-  async #image(context: BackendContext): Promise<void> {
-    const name = `image${++this.#made}`;
-    this.#cluster.say(() => `people: upload ${name}`);
-    const content = Buffer.alloc(512, name);
-    const sha256 = createHash('sha256').update(content).digest('hex');
-    const artifacts = new Artifacts(context);
-    const { length: sizeBytes } = content;
-    const body = Readable.from([content], { objectMode: false });
-    await artifacts.put({ sha256, kind: 'disk', sizeBytes, dataBytes: sizeBytes, body }, CALL);
-    await new ImagesBackend(context, artifacts).put(name, { disk: { sha256, format: 'raw' } });
+  async #image(node: SimControlNode): Promise<void> {
+    const image = `image${++this.#made}`;
+    this.#cluster.say(() => `people: upload ${image}`);
+    const bytes = Buffer.alloc(512, image);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await this.#ask(node, 'putArtifact', { params: { sha256 }, query: { kind: 'disk' }, bytes });
+    await this.#ask(node, 'putImage', { params: { image }, body: { disk: { sha256, format: 'raw' } } });
   }
 
-  async #seededVm(context: BackendContext): Promise<void> {
+  async #seededVm(node: SimControlNode, images: readonly string[]): Promise<void> {
     const name = `seeded${++this.#made}`;
-    const images = [...context.store.images.keys()];
     const image = images.length > 0 && this.#random.chance(50) ? this.#random.pick(images) : undefined;
     this.#cluster.say(() => `people: create ${name} with a seed${image === undefined ? '' : ` from ${image}`}`);
-    await new VmsBackend(context).create({
+    const body = {
       name,
       memoryBytes: VM_BYTES,
       disks: [{ sizeBytes: DISK_BYTES }],
       restartPolicy: 'always',
       cloudInit: { userData: `#cloud-config\nhostname: ${name}\n` },
       ...(image === undefined ? {} : { image }),
-    });
+    };
+    await this.#ask(node, 'createVm', { body });
+  }
+
+  #ask(node: SimControlNode, id: OperationId, request: SimRequest): Promise<unknown> {
+    return askNode(this.#cluster, node, id, request);
   }
 }

@@ -1,26 +1,29 @@
 /**
  * People who use the API of some control node, several at once and without asking each other: what they wish
- * contradicts itself. What they wish of a VM goes through the backend of production.
+ * contradicts itself. Only the records that a cluster begins with, and VMs as older versions left them (new-vms.ts), are
+ * written by hand.
  */
+import type { OperationId } from '../../api/operations.ts';
+import type { Drain } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseVmId, type StorageName } from '../../base/ids.ts';
 import { type ChangeContext, change } from '../../control/backend/changes.ts';
+import type { BackendContext } from '../../control/backend/context.ts';
 import { expectedIncarnations, type VmRecord } from '../../core/model/vm.ts';
-import type { Admitted, Basis } from '../../core/request/basis.ts';
-import { cancelDrain, pauseDrain, startDrain, undrainHost } from '../../core/request/drains.ts';
-import { changeHost } from '../../core/request/hosts.ts';
 import { type Joining, joinChange } from '../../core/request/joining.ts';
 import { createNetwork, type NewNetwork } from '../../core/request/networks.ts';
 import type { NewVm } from '../../core/request/new-vm.ts';
 import { hostJoining } from '../agent/joining.ts';
+import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import type { SimCluster } from '../cluster.ts';
 import { type DeedName, VM_BYTES } from '../faults/swarm.ts';
+import type { SimControlNode } from '../machines/control-node.ts';
 import { addressOf } from '../network/addresses.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import { ApiPeople } from './api-people.ts';
 import { GuestPeople } from './guest-people.ts';
 import { ImagePeople } from './image-people.ts';
-import { simVm } from './new-vms.ts';
+import { type SimVm, simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
 const VMS_MAX = 12;
@@ -72,40 +75,51 @@ export class People {
     const node = this.#random.pick([...this.#cluster.controls.values()]);
     const { context } = node;
     if (context === null) return;
-    void (deed === 'ask' ? this.#asking.act(node, context) : this.#do(deed, context)).catch((error: unknown) =>
+    void this.#do(deed, node, context).catch((error: unknown) =>
       this.#cluster.say(() => `people: ${deed} was not answered: ${String(error)}`),
     );
   }
 
   /** Somebody asks for one thing through any control node that answers, with a VM that is named. */
   wishFor(deed: WishName, vm: string, host: HostName | null): void {
-    for (const { context: changes } of this.#cluster.controls.values()) {
-      if (changes?.store.vmNames.get(vm) === undefined) continue;
-      this.#wish(vm, deed, changes, host).catch(() => undefined);
+    for (const node of this.#cluster.controls.values()) {
+      if (node.context?.store.vmNames.get(vm) === undefined) continue;
+      this.#wish(vm, deed, node, host).catch(() => undefined);
       return;
     }
   }
 
-  async #do(deed: Exclude<DeedName, 'ask'>, changes: ChangeContext): Promise<void> {
-    const { store } = changes;
-    if (deed === 'create') return this.create(changes);
-    if (deed === 'drain') return this.#random.chance(70) ? this.#drain(changes) : this.#cordon(changes);
-    if (deed === 'share') return this.#sharing.act(changes);
+  async #do(deed: DeedName, node: SimControlNode, context: BackendContext): Promise<void> {
+    const { store } = context;
+    if (deed === 'create') {
+      if (store.vms.size < VMS_MAX) await this.#ask(node, 'createVm', { body: this.#newVm(store).request });
+      return;
+    }
+    if (deed === 'drain') return this.#random.chance(70) ? this.#drain(node, store) : this.#cordon(node, store);
+    if (deed === 'share') return this.#sharing.act(node, context);
+    if (deed === 'ask') return this.#asking.act(node, context);
     if (deed === 'image') return this.#images.act();
     const vms = [...store.vms.values()];
     if (vms.length === 0) return;
-    await this.#wish(this.#random.pick(vms).value.name, deed, changes);
+    await this.#wish(this.#random.pick(vms).value.name, deed, node);
   }
 
-  /** A new VM that is to run, with one to three disks on any storage nodes. */
+  /** A VM that is to run and that the cluster begins with: its disks are on any storage nodes (new-vms.ts). */
   async create(changes: ChangeContext): Promise<void> {
     const { store } = changes;
     if (store.vms.size >= VMS_MAX) return;
+    const { request, nodes, id } = this.#newVm(store);
+    const { hasSharedDisks } = this.#cluster.swarm;
+    await change(changes, (basis) => simVm(basis, { id, request, nodes, hasSharedDisks }));
+  }
+
+  /** Draws a new VM with one to three disks. */
+  #newVm(store: BackendContext['store']): Pick<SimVm, 'id' | 'request' | 'nodes'> {
     const n = ++this.#vms;
     const random = this.#random;
     const nodesKnown = [...store.storage.keys()] as StorageName[];
     const nodes = Array.from({ length: 1 + random.below(3) }, () => random.pick(nodesKnown));
-    const { hasPlainVms = false, hasSharedDisks } = this.#cluster.swarm;
+    const { hasPlainVms = false } = this.#cluster.swarm;
     const antiAffinity = !hasPlainVms && random.chance(40) ? random.pick(['red', 'blue']) : null;
     const storagePatienceMs = random.pick(PATIENCE_MS);
     const policies = hasPlainVms
@@ -123,16 +137,15 @@ export class People {
       ...(antiAffinity === null ? {} : { antiAffinity }),
     };
     this.#cluster.say(() => `people: create ${request.name}`);
-    const id = parseVmId(`vm-${n.toString(16).padStart(12, '0')}`);
-    await change(changes, (basis) => simVm(basis, { id, request, nodes, hasSharedDisks }));
+    return { request, nodes, id: parseVmId(`vm-${n.toString(16).padStart(12, '0')}`) };
   }
 
   /** What is refused was not wished: people ask for anything. */
-  async #wish(vm: string, deed: WishName, changes: ChangeContext, host: HostName | null = null): Promise<void> {
+  async #wish(vm: string, deed: WishName, node: SimControlNode, host: HostName | null = null): Promise<void> {
     const to = host ?? this.#random.pick([...this.#cluster.hosts.keys()]);
     this.#cluster.say(() => `people: ${deed} ${vm}${deed === 'migrate-to' ? ` ${to}` : ''}`);
     try {
-      await wishOf(changes, { deed, vm, to, patienceMs: STOP_PATIENCE_MS });
+      await wishOf(this.#cluster, node, { deed, vm, to, patienceMs: STOP_PATIENCE_MS });
     } catch (error) {
       if (!(error instanceof CodedError) || !REFUSED.has(error.code)) throw error;
       this.#cluster.say(() => `people: ${deed} ${vm} is refused: ${error.message}`);
@@ -143,59 +156,55 @@ export class People {
    * Drains a host, pauses that now and then, and takes the host back some time later, whether it is drained by then or
    * not.
    */
-  async #drain(changes: ChangeContext): Promise<void> {
-    const { clock, controls } = this.#cluster;
-    const hosts = [...changes.store.hosts.values()].filter(({ value }) => (value.maintenance ?? null) === null);
-    const leader = [...controls.values()].map(({ controller }) => controller).find((known) => known !== null);
-    if (hosts.length === 0 || leader === undefined || leader === null) return;
-    const { name } = this.#random.pick(hosts).value;
+  async #drain(node: SimControlNode, store: BackendContext['store']): Promise<void> {
+    const { clock } = this.#cluster;
+    const hosts = [...store.hosts.values()].filter(({ value }) => (value.maintenance ?? null) === null);
+    if (hosts.length === 0) return;
+    const { name: host } = this.#random.pick(hosts).value;
     const parallel = 1 + this.#random.below(3);
     const [pauseMs, backMs] = [this.#random.between(200, 5_000), this.#random.between(DRAINED_MS[0], DRAINED_MS[1])];
     const isPaused = this.#random.chance(20);
-    this.#cluster.say(() => `people: drain ${name}`);
-    clock.after(backMs, () => this.takeBack(name));
-    const id = await change(changes, (basis) => startDrain(basis, leader, { hosts: [name], who: 'people', parallel }));
-    if (isPaused) await change(changes, (basis) => pauseDrain(basis, id, true));
-    if (isPaused)
-      clock.after(pauseMs, () => void change(changes, (basis) => pauseDrain(basis, id, false)).catch(() => undefined));
+    this.#cluster.say(() => `people: drain ${host}`);
+    clock.after(backMs, () => this.takeBack(host));
+    const { id: drain } = (await this.#ask(node, 'drainHost', { params: { host }, body: { parallel } })) as Drain;
+    if (!isPaused) return;
+    await this.#ask(node, 'pauseDrain', { params: { drain } });
+    clock.after(pauseMs, () => void this.#ask(node, 'resumeDrain', { params: { drain } }).catch(() => undefined));
   }
 
   /** Takes a host back into service, through any control node that answers; tries until it has worked. */
-  takeBack(name: HostName): void {
-    const { controls, clock, truth } = this.#cluster;
-    const { maintenance = null } = truth.tables.host.get(name) ?? {};
+  takeBack(host: HostName): void {
+    const { clock, truth } = this.#cluster;
+    const { maintenance = null } = truth.tables.host.get(host) ?? {};
     if (maintenance === null) return;
-    const changes = [...controls.values()].map((node) => node.context).find((known) => known !== null);
-    const isEmpty = maintenance.isEmpty === true;
-    const ask = (basis: Basis): Admitted<unknown> =>
-      isEmpty ? undrainHost(basis, name) : cancelDrain(basis, maintenance.drain);
-    if (changes !== null && changes !== undefined) change(changes, ask).catch(() => undefined);
-    clock.after(1_000, () => this.takeBack(name));
+    const [id, request] =
+      maintenance.isEmpty === true
+        ? (['undrainHost', { params: { host } }] as const)
+        : (['cancelDrain', { params: { drain: maintenance.drain } }] as const);
+    this.#askAny(id, request);
+    clock.after(1_000, () => this.takeBack(host));
   }
 
   /** Cordons a host, asks for all its VMs to go elsewhere, and uncordons it some time later. */
-  async #cordon(changes: ChangeContext): Promise<void> {
-    const { store } = changes;
+  async #cordon(node: SimControlNode, store: BackendContext['store']): Promise<void> {
     const hosts = [...store.hosts.values()].filter(({ value }) => !value.cordoned);
     if (hosts.length === 0) return;
-    const { name } = this.#random.pick(hosts).value;
-    this.#cluster.say(() => `people: drain ${name}`);
-    this.#cluster.clock.after(this.#random.between(DRAINED_MS[0], DRAINED_MS[1]), () => this.uncordon(name));
-    await change(changes, (basis) => changeHost(basis, { name, cordoned: true, ifMatch: null }));
+    const { name: host } = this.#random.pick(hosts).value;
+    this.#cluster.say(() => `people: cordon ${host}`);
+    this.#cluster.clock.after(this.#random.between(DRAINED_MS[0], DRAINED_MS[1]), () => this.uncordon(host));
+    await this.#ask(node, 'patchHost', { params: { host }, body: { cordoned: true } });
     const there = [...store.vms.values()].filter(({ value }) =>
-      expectedIncarnations(value.phase).some(({ host }) => host === name),
+      expectedIncarnations(value.phase).some((incarnation) => incarnation.host === host),
     );
-    for (const { value } of there) await this.#wish(value.name, 'migrate', changes);
+    for (const { value } of there) await this.#wish(value.name, 'migrate', node);
   }
 
   /** Lets VMs come again, through any control node that answers; tries until it has worked. */
-  uncordon(name: HostName): void {
-    const { controls, clock, truth } = this.#cluster;
-    if (truth.tables.host.get(name)?.cordoned !== true) return;
-    const changes = [...controls.values()].map((node) => node.context).find((known) => known !== null);
-    if (changes !== null && changes !== undefined)
-      change(changes, (basis) => changeHost(basis, { name, cordoned: false, ifMatch: null })).catch(() => undefined);
-    clock.after(1_000, () => this.uncordon(name));
+  uncordon(host: HostName): void {
+    const { clock, truth } = this.#cluster;
+    if (truth.tables.host.get(host)?.cordoned !== true) return;
+    this.#askAny('patchHost', { params: { host }, body: { cordoned: false } });
+    clock.after(1_000, () => this.uncordon(host));
   }
 
   /** The maintenance of all hosts is over. */
@@ -204,5 +213,16 @@ export class People {
       this.uncordon(name);
       this.takeBack(name);
     }
+  }
+
+  #ask(node: SimControlNode, id: OperationId, request: SimRequest): Promise<unknown> {
+    return askNode(this.#cluster, node, id, request);
+  }
+
+  /** Asks the leader, or else any control node that answers. */
+  #askAny(id: OperationId, request: SimRequest): void {
+    const { controls, leader } = this.#cluster;
+    const node = leader ?? [...controls.values()].find(({ context }) => context !== null);
+    if (node !== undefined) void this.#ask(node, id, request).catch(() => undefined);
   }
 }

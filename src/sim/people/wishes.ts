@@ -1,24 +1,14 @@
-/** What people wish of a VM, decided by the code of production (core/request/vm-wishes.ts) on some control node. */
-
+/** What people wish of a VM, asked of the API through some control node. */
+import type { OperationId } from '../../api/operations.ts';
+import type { Task } from '../../api/views.ts';
 import { unreachable } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
-import { type ChangeContext, changeWithTask } from '../../control/backend/changes.ts';
-import type { TaskRecord } from '../../core/model/cluster.ts';
-import type { Entry } from '../../core/ports/store.ts';
-import type { Basis } from '../../core/request/basis.ts';
-import { cancelTask } from '../../core/request/cancelling.ts';
-import {
-  deleteVm,
-  migrateVm,
-  resetVm,
-  resumeVm,
-  startVm,
-  stopVm,
-  suspendVm,
-  type Wish,
-} from '../../core/request/vm-wishes.ts';
+import type { BackendContext } from '../../control/backend/context.ts';
+import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import type { DeedName } from '../faults/swarm.ts';
+import type { SimControlNode } from '../machines/control-node.ts';
+import type { Topology } from '../machines/topology.ts';
 
 /** Those of people's deeds that are wishes of one VM. */
 export type WishName = Exclude<DeedName, 'create' | 'drain' | 'share' | 'ask' | 'image'>;
@@ -33,41 +23,44 @@ export interface Wished {
   readonly patienceMs: number;
 }
 
-/** Asks for it; CodedError where it is refused, or the answer is lost. */
-export function wishOf(context: ChangeContext, wished: Wished): Promise<Entry<TaskRecord>> {
-  return changeWithTask(context, (basis) => decide(basis, wished));
+/** Asks for it and returns its task; the errors of `askNode`. */
+export async function wishOf(topology: Topology, node: SimControlNode, wished: Wished): Promise<Task> {
+  if (node.context === null) throw new CodedError('unavailable', `${node.name} does not serve.`);
+  const [id, request] = requestOf(wished, node.context);
+  return (await askNode(topology, node, id, request)) as Task;
 }
 
-function decide(basis: Basis, { deed, vm, to, patienceMs }: Wished): Wish {
+function requestOf({ deed, vm, to, patienceMs }: Wished, context: BackendContext): [OperationId, SimRequest] {
+  const params = { vm };
   switch (deed) {
     case 'start':
-      return startVm(basis, vm);
+      return ['startVm', { params }];
     case 'stop':
-      return stopVm(basis, null, vm, { mode: 'acpi', patienceMs });
+      return ['stopVm', { params, body: { mode: 'acpi', patienceMs } }];
     case 'power-off':
-      return stopVm(basis, null, vm, { mode: 'hard' });
+      return ['stopVm', { params, body: { mode: 'hard' } }];
     case 'suspend':
-      return suspendVm(basis, vm);
+      return ['suspendVm', { params }];
     case 'resume':
-      return resumeVm(basis, vm);
+      return ['resumeVm', { params }];
     case 'reset':
-      return resetVm(basis, vm);
+      return ['resetVm', { params }];
     case 'migrate':
-      return migrateVm(basis, vm, {});
+      return ['migrateVm', { params }];
     case 'migrate-to':
-      return migrateVm(basis, vm, { to });
+      return ['migrateVm', { params, body: { to } }];
     case 'delete':
-      return deleteVm(basis, vm, { ifMatch: null });
+      return ['deleteVm', { params }];
     case 'cancel':
-      return cancelTask(basis, taskOf(basis, vm));
+      return ['cancelTask', { params: { task: taskOf(context, vm) } }];
     default:
       return unreachable(deed);
   }
 }
 
 /** Returns the VM's task in progress, of any kind; CodedError 'conflict' if there is none. */
-function taskOf({ records }: Basis, name: string): string {
-  const tasks = [...records.tasks.values()].filter(
+function taskOf({ store }: BackendContext, name: string): string {
+  const tasks = [...store.tasks.values()].filter(
     ({ value }) => value.target.name === name && value.state === 'running',
   );
   const latest = tasks.sort((a, b) => a.revision - b.revision).at(-1);

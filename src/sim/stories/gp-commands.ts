@@ -1,16 +1,17 @@
 /**
- * The `gp` commands of stories, carried out on a simulated cluster: each goes to the backend of the control node that
- * answers, as src/control/api hands it on, and waits for its task, as src/cli does it. Guarantees: a command ends at
- * its deadline at the latest.
+ * The `gp` commands of stories, carried out on a simulated cluster: each asks the API of the control node that answers,
+ * and waits for its task, as src/cli does it. Guarantees: a command ends at its deadline at the latest.
  */
 
+import type { OperationId } from '../../api/operations.ts';
+import type { Task, Vm } from '../../api/views.ts';
+import { present } from '../../base/assert.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
-import { parseHostName, type TaskId } from '../../base/ids.ts';
+import { parseHostName } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
-import { change } from '../../control/backend/changes.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { createVm, type NewVm } from '../../core/request/new-vm.ts';
+import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import { type WishName, wishOf } from '../people/wishes.ts';
 import type { Answering, StoryCluster } from './story-cluster.ts';
 
@@ -77,17 +78,16 @@ export class GpCommands {
   async create({ name, options }: Command): Promise<void> {
     if (name === undefined) throw new CodedError('bad-input', 'A VM needs a name.');
     const network = options.get('--network');
-    const request: NewVm = {
+    const storagePatienceMs = durationMs(options.get('--storage-patience'));
+    const body = {
       name,
       memoryBytes: sizeBytes(options.get('--memory')) ?? DEFAULTS.memoryBytes,
       disks: [{ sizeBytes: DEFAULTS.diskBytes }],
       networks: network === undefined ? [] : [network],
-      storagePatienceMs: durationMs(options.get('--storage-patience')),
+      ...(storagePatienceMs === undefined ? {} : { storagePatienceMs }),
       start: !options.has('--no-start'),
     };
-    const { context, controller } = this.server();
-    const created = change(context, (basis) => createVm(basis, controller, request));
-    const { task } = await this.#cluster.settled(created, REQUEST_DEADLINE_MS);
+    const { task } = (await this.#ask('createVm', { body })) as Vm;
     if (task !== null && !options.has('--no-wait')) await this.#taskDone(task.id);
   }
 
@@ -95,16 +95,21 @@ export class GpCommands {
   async wish(deed: WishName, { name = '', options }: Command): Promise<void> {
     const patienceMs = durationMs(options.get('--patience')) ?? DEFAULTS.stopPatienceMs;
     const to = parseHostName(options.get('--to') ?? 'h1');
-    const { context } = this.server();
-    const { value } = await this.#cluster.settled(
-      wishOf(context, { deed, vm: name, to, patienceMs }),
-      REQUEST_DEADLINE_MS,
-    );
-    if (!options.has('--no-wait')) await this.#taskDone(value.id);
+    this.server();
+    const { sim } = this.#cluster;
+    const asked = wishOf(sim, present(sim.leader, 'a leader'), { deed, vm: name, to, patienceMs });
+    const { id }: Task = await this.#cluster.settled(asked, REQUEST_DEADLINE_MS);
+    if (!options.has('--no-wait')) await this.#taskDone(id);
+  }
+
+  #ask(id: OperationId, request: SimRequest): Promise<unknown> {
+    this.server();
+    const { sim } = this.#cluster;
+    return this.#cluster.settled(askNode(sim, present(sim.leader, 'a leader'), id, request), REQUEST_DEADLINE_MS);
   }
 
   /** Waits for a task's end, whoever answers meanwhile. */
-  async #taskDone(id: TaskId): Promise<void> {
+  async #taskDone(id: string): Promise<void> {
     const { random, nowMs: since } = this.#cluster;
     while (this.#cluster.nowMs - since < TASK_DEADLINE_MS) {
       const task = this.#cluster.answering()?.store.tasks.get(id)?.value;
