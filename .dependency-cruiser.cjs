@@ -30,7 +30,7 @@ const FOLDERS = {
   iscsi: { src: ['base', 'core', 'wire', 'os', 'pki', 'rpc', 'etcd'], npm: [], node: true },
   control: {
     src: ['base', 'core', 'wire', 'os', 'pki', 'qmp', 'rpc', 'etcd', 'images', 'api'],
-    npm: ['ajv', 'fastify', 'typebox'],
+    npm: ['@fastify/static', 'ajv', 'fastify', 'typebox', 'ws', '@types/ws'],
     node: true,
   },
   // The language of stories, which the simulator and the suites with real processes tell.
@@ -86,6 +86,8 @@ const FOLDERS = {
 const NARROWER = [
   { npm: 'ajv', only: '^src/control/api/' },
   { npm: 'fastify', only: '^src/control/api/' },
+  { npm: '@fastify/static', only: '^src/control/api/' },
+  { npm: 'ws', only: '^src/(control/api|client)/' },
   { npm: 'csv-parse', only: '^src/audit/readers/formats/' },
   { npm: 'saxes', only: '^src/audit/readers/formats/' },
   { npm: 'yauzl', only: '^src/audit/readers/formats/' },

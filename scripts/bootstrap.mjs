@@ -13,7 +13,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkPlatform, ensureDebianPackages } from './lib/debian.mjs';
 import { ensureNpmPackages } from './lib/npm-packages.mjs';
-import { root, Stop, say } from './lib/tell.mjs';
+import { root, runInterruptible, Stop, say } from './lib/tell.mjs';
 
 const COMMANDS = {
   start: ['src/cli/main.ts', 'up'],
@@ -24,7 +24,12 @@ const COMMANDS = {
   'mock-api': ['scripts/mock-api.ts'],
   'dev:ui': ['scripts/dev-ui.ts'],
   package: ['scripts/package.ts'],
+  'build:web': ['scripts/build-web.ts'],
 };
+
+/** Commands whose servers serve the web interface. */
+const WITH_WEB = new Set(['start', 'mock-api', 'package']);
+const WEB_DEADLINE_MS = 5 * 60_000;
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'];
 
@@ -64,6 +69,13 @@ function debianPackages(command) {
   return lists[command].flatMap((name) => (name.startsWith('@') ? lists[name.slice(1)] : [name]));
 }
 
+/** Builds the web interface where its sources changed. Everything else works without it. */
+async function ensureWeb() {
+  const node = join(root, 'node_modules/.bin/node');
+  const { exitCode, output } = await runInterruptible(node, ['scripts/build-web.ts'], { deadlineMs: WEB_DEADLINE_MS });
+  if (exitCode !== 0 || output.trim() !== '') say(output.trim());
+}
+
 async function main() {
   const [command, ...args] = process.argv.slice(2);
   const target = Object.hasOwn(COMMANDS, command ?? '') ? COMMANDS[command] : undefined;
@@ -72,6 +84,7 @@ async function main() {
   await ensureNpmPackages();
   await ensureDebianPackages(debianPackages(command));
   if (!existsSync(join(root, target[0]))) throw new Stop(2, `${target[0]} does not exist in this clone.`);
+  if (WITH_WEB.has(command)) await ensureWeb();
   run([...target, ...args]);
 }
 

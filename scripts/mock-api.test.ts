@@ -40,6 +40,13 @@ test('the mock answers like a cluster, takes faults from its input, and ends whe
     (await list('/vms')).map(({ name }) => name),
     ['web1', 'web2'],
   );
+  const link = new URL(after('UI:') ?? '');
+  const session = await fetch(new URL('/v1/session', link), {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', origin: link.origin },
+    body: JSON.stringify({ link: link.hash.slice(1) }),
+  });
+  assert.deepEqual([session.status, /HttpOnly/.test(session.headers.get('set-cookie') ?? '')], [201, true]);
   child.stdin.write('kill-host h1\n');
   await until('h1 is lost', async () =>
     (await list('/hosts')).some(({ name, agent }) => name === 'h1' && agent === 'dead'),

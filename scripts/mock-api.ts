@@ -4,7 +4,8 @@
  *
  *   npm run mock-api -- [--port N] [--hosts N] [--storage-nodes N] [--vms N] [--seed N] [--speed N]
  *
- * Plain HTTP on the loopback address; the token is always the same and is printed. Lines on standard input are faults,
+ * Plain HTTP on the loopback address, where browsers take a session's cookie without TLS (Chromium and Firefox do); the
+ * token is always the same and is printed, after a link that logs a browser in. Lines on standard input are faults,
  * as `gp lab` has them: "kill-host h2", "cut-host h2", "kill-agent h1", "kill-storage s1", "heal-host h2", "restore".
  *
  * Exit status: 0 it was told to end; 1 it could not start; 2 wrong use.
@@ -84,19 +85,18 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
 
 type Api = ReturnType<typeof createApiServer>;
 
+/** Makes a request as the administrator; what is refused is said. */
+async function post({ app }: Api, url: string, body: object): Promise<Readonly<Record<string, unknown>>> {
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const { statusCode, body: answer } = await app.inject({ method: 'POST', url, body, headers });
+  if (statusCode >= 300) console.error(`mock-api: ${url}: ${answer}`);
+  return JSON.parse(answer) as Record<string, unknown>;
+}
+
 /** Something to look at: VMs that run, and a guest cluster of two of them with a shared disk. */
-async function furnish({ app }: Api, { vms }: Wish): Promise<void> {
-  const post = async (url: string, body: object): Promise<void> => {
-    const { statusCode, body: answer } = await app.inject({
-      method: 'POST',
-      url,
-      body,
-      headers: { authorization: `Bearer ${TOKEN}` },
-    });
-    if (statusCode >= 300) console.error(`mock-api: ${url}: ${answer}`);
-  };
+async function furnish(api: Api, { vms }: Wish): Promise<void> {
   for (let n = 1; n <= vms; n++)
-    await post('/v1/vms', {
+    await post(api, '/v1/vms', {
       name: `web${n}`,
       image: 'tiny',
       networks: ['lan'],
@@ -105,7 +105,7 @@ async function furnish({ app }: Api, { vms }: Wish): Promise<void> {
     });
   if (vms < 2) return;
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
-  await post('/v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
+  await post(api, '/v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
 }
 
 /** Carries out the faults that come on standard input. */
@@ -138,6 +138,8 @@ async function main(): Promise<number> {
     const port = await server.listen({ port: wish.port });
     await furnish(server, wish);
     listenForFaults(cluster);
+    const { path } = await post(server, '/v1/session/links', {});
+    console.log(`UI:    http://localhost:${port}${String(path)}`);
     console.log(`API:   http://127.0.0.1:${port}/v1\nToken: ${TOKEN}`);
     await stopped;
     cluster.stop();

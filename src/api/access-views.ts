@@ -39,6 +39,9 @@ export const WhoSchema = Type.Object(
     kind: oneOf(['token', 'session']),
     session: nullable(Type.Object({ id: text, expiresAt: time }, strict)),
     version: Type.String({ description: 'version of Groundplane at the control node that answers' }),
+    build: Type.String({
+      description: 'changes with the server and its web interface; every answer has it as groundplane-build',
+    }),
   },
   { ...strict, title: 'Who', description: 'who asks' },
 );

@@ -65,6 +65,11 @@ export function dnsName(identity: PeerIdentity): string {
     : `${identity.name}.${identity.kind}.${DOMAIN}`;
 }
 
+/**
+ * What a client that knows an address but no name asks a control node for (TLS server name): a node that has another
+ * certificate for browsers, for names of the organisation, answers with the cluster's.
+ */
+export const ANY_CONTROL_NAME = `any.control.${DOMAIN}`;
 /** The DNS name that etcd requires in a client's certificate; QEMUs' and hosts' certificates do not have it. */
 export const ETCD_CLIENT_NAME = `client.etcd.${DOMAIN}`;
 /** The DNS name that etcd's members require in each other's certificates. */

@@ -57,6 +57,17 @@ test('the life of a VM, from create to delete', async (t) => {
   assert.equal(cluster.vms.size, 0);
 });
 
+test('gp ui: a link that logs a browser in once, and what the browser should say of the certificate', async (t) => {
+  const { gp, apiUrl, backend } = await testCluster(t);
+  const { out } = await gp(['ui']);
+  assert(out.startsWith(`${apiUrl}/login#gp_link_`), out);
+  const link = out.trim().split('#')[1] ?? '';
+  const from = { address: '127.0.0.1', agent: 'test' };
+  assert.equal((await backend.sessions.beginSession({ link }, from)).session.name, 'admin');
+  await assert.rejects(backend.sessions.beginSession({ link }, from), { code: 'unauthorized' });
+  assert.match((await gp(['ui', '--fingerprint'])).out, /^([0-9A-F]{2}:){31}[0-9A-F]{2}\n$/);
+});
+
 test('-o prints the API’s resources as they are', async (t) => {
   const { gp } = await testCluster(t);
   const created = await gp(words('vm create web1 --image tiny -o json'));

@@ -10,6 +10,7 @@ import { DEFAULT_DIR, locate, readContext, readTarget } from './cluster-location
 import { Interrupted } from './exit-codes.ts';
 import type { Io } from './io.ts';
 import { present, type Session } from './session.ts';
+import { logInLink } from './ui.ts';
 
 export const FIRST_NETWORK = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true } as const;
 const FIRST_IMAGE = 'tiny';
@@ -48,8 +49,9 @@ export async function runUp(session: Session, flags: UpFlags): Promise<void> {
     throw error;
   });
   clearProgress(io);
-  await furnish(io, dir);
-  if (!(await session.printedAsData(started.info))) io.out(welcome(io, started.info, flags, session.options.dir));
+  const link = await furnish(io, dir);
+  if (!(await session.printedAsData(started.info)))
+    io.out(welcome(io, started.info, { ...flags, dirOption: session.options.dir, link }));
   if (flags.detach) return;
   const { asked } = await started.ended;
   if (!asked) {
@@ -75,14 +77,19 @@ function upDir(io: Io, option: string | undefined): string {
 
 /**
  * The first network and image, where they are missing. A cluster without them is a cluster all the same: a warning, no
- * failure.
+ * failure. Returns a one-time link to the web interface; null if none could be made.
  */
-export async function furnish(io: Io, dir: string): Promise<void> {
+export async function furnish(io: Io, dir: string): Promise<string | null> {
   const { createClient } = await import('../client/client.ts');
-  const client = createClient(await readTarget(await readContext({ dir, foundBy: '--dir' })));
+  const target = await readTarget(await readContext({ dir, foundBy: '--dir' }));
+  const client = createClient(target);
   try {
     await unlessThere(io, 'network', FIRST_NETWORK.name, () => firstNetwork(client));
     await unlessThere(io, 'image', FIRST_IMAGE, () => firstImage(io, client, dir));
+    return await logInLink(client, target).catch((error: unknown) => {
+      if (!io.signal.aborted) io.err(`gp: No link to the web interface was made: ${printable(messageOf(error))}\n`);
+      return null;
+    });
   } finally {
     clearProgress(io);
     await client.close();
@@ -113,11 +120,17 @@ async function firstImage(io: Io, client: ApiClient, dir: string): Promise<void>
   await importTiny({ io, client, name: FIRST_IMAGE, cacheDir: imageCacheDir(io, dir), onProgress });
 }
 
-function welcome(io: Io, info: LabInfo, flags: UpFlags, dirOption: string | undefined): string {
+function welcome(
+  io: Io,
+  info: LabInfo,
+  flags: UpFlags & { readonly dirOption: string | undefined; readonly link: string | null },
+): string {
+  const { dirOption, link } = flags;
   const gp = `${io.env['npm_execpath'] === undefined ? 'gp' : 'npx gp'}${dirOption === undefined ? '' : ` --dir ${dirOption}`}`;
   const { hosts, controlNodes, storageNodes } = info.shape;
   const port = info.apiPort === DEFAULT_PORT || flags.apiPort !== undefined ? '' : ` (port ${DEFAULT_PORT} was taken)`;
   return [
+    ...(link === null ? [] : [`Open  ${link}  (once; \`${gp} ui\` makes another link)`, '']),
     `Groundplane runs in ${info.dir}: hosts ${hosts}, control nodes ${controlNodes}, storage nodes ${storageNodes}; started in ${(info.startMs / 1_000).toFixed(1)} s.`,
     '',
     `  API    ${info.apiUrl}${port}`,

@@ -13,7 +13,7 @@ import { errorOfProblem } from '../api/problem.ts';
 import type { EventFilter } from '../api/requests.ts';
 import type { WatchChange } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
-import { parseDnsName } from '../base/identity.ts';
+import { ANY_CONTROL_NAME, parseDnsName } from '../base/identity.ts';
 import { deadlineError } from '../os/deadline.ts';
 import type { paths } from './generated/schema.d.ts';
 import { readEvents } from './server-events.ts';
@@ -96,6 +96,7 @@ export interface ApiClient {
 export function clientTls(caPem: string) {
   return {
     ca: caPem,
+    servername: ANY_CONTROL_NAME,
     minVersion: 'TLSv1.3',
     rejectUnauthorized: true,
     checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined => {

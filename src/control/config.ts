@@ -31,6 +31,15 @@ const parseConfig = object({
    * Needs root.
    */
   filterPorts: optional(parseBoolean),
+  /** The web interface: where its files are, and a certificate that browsers know, for the names that they ask for. */
+  web: optional(
+    object({
+      dir: optional(path),
+      certificate: optional(
+        object({ certFile: path, keyFile: path, names: arrayOf(text({ charsMax: 253 }), { itemsMax: 16 }) }),
+      ),
+    }),
+  ),
   adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
   /** Allows crash points: for one-machine clusters only. */
   lab: optional(parseBoolean),

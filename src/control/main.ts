@@ -33,7 +33,7 @@ import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
 import { type CertifiedKey, issue, issueForRequest, keyOfRequest } from '../pki/authority.ts';
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
-import { publicServerTlsOptions } from '../pki/tls.ts';
+import { publicServerTlsOptions, withBrowserCertificate } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
@@ -362,7 +362,8 @@ async function startApi(
   const server = createApiServer({
     backend,
     version: VERSION,
-    tls: publicServerTlsOptions(credentials),
+    tls: await tlsOf(config, credentials),
+    ...(config.web?.dir === undefined ? {} : { webDir: config.web.dir }),
     forward: forwardOverTls({ credentials, peers: config.peers }),
     onBug: (error: AssertionFailed) => {
       log.warn('a bug', { error: error.stack });
@@ -385,6 +386,19 @@ async function startApi(
       await server.close();
     },
   };
+}
+
+/** The cluster's own certificate, and beside it the organisation's for browsers where there is one. */
+async function tlsOf({ web }: ControlConfig, credentials: Credentials) {
+  const own = publicServerTlsOptions(credentials);
+  if (web?.certificate === undefined) return own;
+  const { certFile, keyFile, names } = web.certificate;
+  const [certPem, keyPem] = await Promise.all([certFile, keyFile].map((file) => readTextBounded(file, PEM_BYTES_MAX)));
+  if (certPem === undefined || keyPem === undefined)
+    throw new CodedError('bad-input', `The certificate for browsers is not in ${certFile} and ${keyFile}.`, {
+      advice: 'Put both there, or take "web.certificate" out of the configuration.',
+    });
+  return withBrowserCertificate(own, { names, certPem, keyPem });
 }
 
 async function credentialsOf({ credentialsDir }: ControlConfig): Promise<Credentials> {

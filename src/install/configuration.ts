@@ -85,6 +85,7 @@ export function controlConfig(
     adminTokenSha256,
     filterPorts: true,
     apiSocket,
+    web: undefined,
     lab: failpointFile !== undefined,
     failpointFile,
   };

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { connect, createServer, type TlsOptions } from 'node:tls';
+import { present } from '../base/assert.ts';
 import { CodedError } from '../base/errors.ts';
-import type { PeerIdentity } from '../base/identity.ts';
+import { ANY_CONTROL_NAME, type PeerIdentity } from '../base/identity.ts';
 import { parseControlName, parseGeneration, parseHostName, parseVmId } from '../base/ids.ts';
 import { type CertifiedKey, createAuthority, createRequest, issue, issueForRequest } from './authority.ts';
 import { type Credentials, readCredentials, writeCredentials } from './credentials.ts';
@@ -18,6 +20,7 @@ import {
   peerIdentity,
   publicServerTlsOptions,
   serverTlsOptions,
+  withBrowserCertificate,
 } from './tls.ts';
 
 const CONTROL: PeerIdentity = { kind: 'control', name: parseControlName('c1') };
@@ -177,6 +180,39 @@ test('a joining host finds the authority by its fingerprint alone, and only that
   }
   const gone = fetchPinnedAuthority({ host: '127.0.0.1', port: 1 }, 'x', { deadlineMs: 10_000 });
   await assert.rejects(gone, code('unavailable'));
+});
+
+test('browsers that ask for a name of the organisation get its certificate, everybody else the cluster’s', async () => {
+  const browsers = await createAuthority({ clusterName: 'organisation', daysValid: 1 });
+  const { certPem, keyPem } = await credentialsOf(HOST, browsers);
+  const own = publicServerTlsOptions(await credentialsOf(CONTROL));
+  const both = withBrowserCertificate(own, { names: ['gp.Example'], certPem, keyPem });
+  const shown = async (caPem: string, servername?: string): Promise<string> => {
+    const server = createServer(both);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const bound = server.address();
+    assert(bound !== null && typeof bound === 'object');
+    const name = servername === undefined ? {} : { servername };
+    const socket = connect({
+      port: bound.port,
+      host: '127.0.0.1',
+      ca: caPem,
+      checkServerIdentity: () => undefined,
+      ...name,
+    });
+    try {
+      await once(socket, 'secureConnect');
+      return certificateFingerprint(present(socket.getPeerX509Certificate(), 'a certificate').toString());
+    } finally {
+      socket.destroy();
+      server.close();
+    }
+  };
+  assert.equal(await shown(browsers.certPem, 'gp.example'), certificateFingerprint(certPem));
+  for (const name of [undefined, ANY_CONTROL_NAME, 'other.example'])
+    assert.equal(await shown(authority.certPem, name), certificateFingerprint(both.cert));
+  const wrong = { names: [], certPem, keyPem: (await credentialsOf(HOST, browsers)).keyPem };
+  assert.throws(() => withBrowserCertificate(own, wrong), code('bad-input'));
 });
 
 test('credentials on disk are private, and come back', async () => {

@@ -4,9 +4,17 @@
  */
 
 import { createHash, X509Certificate } from 'node:crypto';
-import { type ConnectionOptions, connect, type PeerCertificate, type TLSSocket, type TlsOptions } from 'node:tls';
+import {
+  type ConnectionOptions,
+  connect,
+  createSecureContext,
+  type PeerCertificate,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import {
+  ANY_CONTROL_NAME,
   dnsName,
   isEtcdName,
   type PeerIdentity,
@@ -36,6 +44,29 @@ export function serverTlsOptions(credentials: Credentials): TlsOptions {
 export function publicServerTlsOptions({ caPem, certPem, keyPem }: Credentials): PublicServerTls {
   const own = { ca: caPem, cert: `${certPem}${caPem}`, key: keyPem };
   return { minVersion: 'TLSv1.3', ...own, requestCert: true, rejectUnauthorized: false };
+}
+
+/**
+ * The same, with another certificate for browsers that ask for one of these names (TLS server name indication). CodedError
+ * 'bad-input' for a certificate and key that do not fit together.
+ */
+export function withBrowserCertificate(
+  own: PublicServerTls,
+  { names, certPem, keyPem }: { readonly names: readonly string[]; readonly certPem: string; readonly keyPem: string },
+): PublicServerTls {
+  const wanted = new Set(names.map((name) => name.toLowerCase()));
+  try {
+    const context = createSecureContext({ cert: certPem, key: keyPem, minVersion: 'TLSv1.3' });
+    return {
+      ...own,
+      SNICallback: (name, done) => (wanted.has(name.toLowerCase()) ? done(null, context) : done(null)),
+    };
+  } catch (cause) {
+    throw new CodedError('bad-input', 'The certificate for browsers and its key cannot be used.', {
+      cause,
+      advice: 'See "web" in the configuration: PEM, with the certificates of intermediate authorities after its own.',
+    });
+  }
 }
 
 /**
@@ -92,7 +123,8 @@ export function fetchPinnedAuthority(
   const what = `the certificate of ${address.host}:${address.port}`;
   const fetchChain = (inner: AbortSignal): Promise<readonly string[]> =>
     new Promise((resolve, reject) => {
-      const socket = connect({ ...address, minVersion: 'TLSv1.3', rejectUnauthorized: false });
+      const name = { servername: ANY_CONTROL_NAME };
+      const socket = connect({ ...address, ...name, minVersion: 'TLSv1.3', rejectUnauthorized: false });
       inner.addEventListener('abort', () => socket.destroy(), { once: true });
       socket.once('error', (cause) =>
         reject(new CodedError('unavailable', `${what} could not be fetched: ${cause.message}`, { cause })),

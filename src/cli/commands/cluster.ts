@@ -33,6 +33,7 @@ export function addClusterCommands(program: Command, io: Io): void {
   addHostCommands(program, io);
   addNetworks(program, io);
   addNodes(program, io);
+  addUi(program, io);
   addTasks(program, io);
   addEvents(program, io);
   addTokens(program, io);
@@ -125,6 +126,20 @@ function addStorageRemove(storage: Command, io: Io): void {
         const loss = await client.call(client.http.DELETE('/v1/storage-nodes/{node}', { params }));
         const describe = flags.lost === true ? describeLoss : describeRemoved;
         await session.printOne(loss, { name: ({ node }) => node }, describe);
+      }),
+    );
+}
+
+function addUi(program: Command, io: Io): void {
+  program
+    .command('ui')
+    .description('print a link that logs a browser in to the web interface, once')
+    .option('--open', 'open it in the desktop’s browser instead')
+    .option('--fingerprint', 'print the fingerprint of the server’s certificate instead, to compare in the browser')
+    .action(
+      action(io, async (session, flags: import('../ui.ts').UiFlags) => {
+        const { runUi } = await import('../ui.ts');
+        await runUi(session, flags);
       }),
     );
 }

@@ -2179,6 +2179,8 @@ export interface components {
         };
         /** @description who asks */
         Who: {
+            /** @description changes with the server and its web interface; every answer has it as groundplane-build */
+            build: string;
             /** @enum {unknown} */
             kind: "token" | "session";
             /** @description name of the API token, also of the one from which the session comes */

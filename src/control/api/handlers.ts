@@ -48,13 +48,15 @@ export interface HandlerOptions {
   readonly heartbeatMs: number;
   /** Of Groundplane, for the OpenAPI document. */
   readonly version: string;
+  /** The server's version and the build of its web interface, as every answer names them. */
+  readonly build: () => string;
 }
 
 /** The most event streams that one control node serves at once. */
 const WATCHES_MAX = LIMITS.eventStreams.max;
 
 /** The whole table for one backend; its errors pass through. */
-export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): Handlers {
+export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOptions): Handlers {
   let document: Readonly<Record<string, unknown>> | undefined;
   const watches = new Set<Readable>();
   return {
@@ -63,7 +65,7 @@ export function handlersFor({ backend, heartbeatMs, version }: HandlerOptions): 
     ...drainHandlers(backend),
     ...imageHandlers(backend),
     ...accessHandlers(backend),
-    ...sessionHandlers(backend, version),
+    ...sessionHandlers(backend, { version, build }),
     ...sharedDiskHandlers(backend),
     ...guestClusterHandlers(backend),
     listTasks: ({ query, call }) => backend.tasks.list(query, call),
@@ -269,7 +271,10 @@ type SessionOperations = Extract<
 /** What a browser says of itself is kept to be read by people: bounded, and printable. */
 const AGENT_CHARS_MAX = 200;
 
-function sessionHandlers(backend: Backend, version: string): Pick<Handlers, SessionOperations> {
+function sessionHandlers(
+  backend: Backend,
+  { version, build }: Pick<HandlerOptions, 'version' | 'build'>,
+): Pick<Handlers, SessionOperations> {
   return {
     beginSession: async ({ body, headers, sender: { address, host }, setCookie }) => {
       const agent = printable(headers['user-agent'] ?? '').slice(0, AGENT_CHARS_MAX);
@@ -281,7 +286,7 @@ function sessionHandlers(backend: Backend, version: string): Pick<Handlers, Sess
       const { name, session = null } = principal;
       const kind = session === null ? 'token' : 'session';
       const own = session === null ? null : { id: session.id, expiresAt: new Date(session.expiresAt).toISOString() };
-      return { name, kind, session: own, version };
+      return { name, kind, session: own, version, build: build() };
     },
     endSession: async ({ sender, call, setCookie }) => {
       const { session = null } = call.principal;

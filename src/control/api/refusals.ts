@@ -13,6 +13,7 @@ import { CodedError } from '../../base/errors.ts';
 import { PROBLEM_TYPE, problemOf } from '../../base/problem.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../../os/socket-refusal.ts';
+import { isPageOfWeb, sendPage } from './web-files.ts';
 
 /** For how long the rest of a refused body is read, in ms. */
 const REFUSED_BODY_MS = 30_000;
@@ -21,18 +22,21 @@ export interface RefusalOptions {
   readonly onBug?: (error: AssertionFailed) => void;
   /** Overrides REFUSED_BODY_MS in tests. */
   readonly refusedBodyMs?: number;
+  /** Folder of the built web interface. */
+  readonly webDir: string;
   readonly operationIdOf: (request: FastifyRequest) => OperationId | null;
 }
 
 /** Installs the error handlers of a server: for unknown routes, errors of routes, and malformed requests. */
 export function answerErrors(app: FastifyInstance, options: RefusalOptions): void {
-  const { onBug, refusedBodyMs = REFUSED_BODY_MS, operationIdOf } = options;
+  const { onBug, refusedBodyMs = REFUSED_BODY_MS, operationIdOf, webDir } = options;
   const refuse = (request: FastifyRequest, reply: FastifyReply, error: CodedError): void => {
     forgetBody(request.raw, reply.raw, refusedBodyMs);
     sendProblem(reply, error);
   };
   app.setNotFoundHandler((request, reply) => {
-    refuse(
+    if (isPageOfWeb(request)) return sendPage(reply, webDir);
+    return refuse(
       request,
       reply,
       new CodedError('not-found', `There is no ${request.method} of this path.`, {

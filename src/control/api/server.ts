@@ -39,6 +39,7 @@ import { PROMETHEUS_TYPE } from './prometheus.ts';
 import { typedQuery } from './query.ts';
 import { answerErrors, refuseSocket, unreadableRequests, wrongType } from './refusals.ts';
 import { validatorCompiler } from './request-validator.ts';
+import { buildOf, serveWebFiles, WEB_DIR } from './web-files.ts';
 
 const DEADLINE_MS = 30_000;
 /** A long-poll may take its wait and this. */
@@ -67,9 +68,11 @@ export interface ApiServerOptions {
   /**
    * Server certificate and key (PEM). Client certificates may be asked for here; the API itself looks at tokens only.
    */
-  readonly tls?: Pick<ServerOptions, 'key' | 'cert' | 'ca' | 'requestCert' | 'rejectUnauthorized'>;
+  readonly tls?: Pick<ServerOptions, 'key' | 'cert' | 'ca' | 'requestCert' | 'rejectUnauthorized' | 'SNICallback'>;
   /** Version of Groundplane, for the OpenAPI document. */
   readonly version: string;
+  /** Folder of the built web interface; WEB_DIR by default. */
+  readonly webDir?: string;
   readonly logger?: FastifyBaseLogger;
   /** Called with an AssertionFailed from a handler, after its request was answered: the process should end itself. */
   readonly onBug?: (error: AssertionFailed) => void;
@@ -118,10 +121,13 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     backend: options.backend,
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     version: options.version,
+    build: () => buildOf(web),
   });
   app.setValidatorCompiler<TSchema>(validatorCompiler());
   acceptOnly(app);
-  answerErrors(app, { ...options, operationIdOf });
+  const web = { dir: options.webDir ?? WEB_DIR, version: options.version };
+  answerErrors(app, { ...options, webDir: web.dir, operationIdOf });
+  serveWebFiles(app, web);
   admitRequests(app, { options, contexts, authenticator, gate, open, closing: closing.signal });
   for (const [id, operation] of Object.entries<Operation>(OPERATIONS)) {
     register(app, { id: id as OperationId, operation, handlers, contexts, authenticator });

@@ -81,6 +81,7 @@ function newHandlers(context: BackendContext): Handlers {
     backend: createBackend(context),
     heartbeatMs: HEARTBEAT_MS,
     version: context.version,
+    build: () => context.version,
   });
   handlers.set(context, made);
   return made;
