@@ -10,8 +10,6 @@ import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 const MOCK_PORT = '7450';
-/** Of the simulated cluster, as scripts/mock-api.ts prints it: a form, and no secret. */
-const MOCK_TOKEN = `gp_api_${'A'.repeat(43)}`;
 
 const children: ChildProcess[] = [];
 
@@ -30,6 +28,5 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(sign
 
 const api = process.env['GP_API'];
 if (api === undefined) start(['scripts/mock-api.ts', '--port', MOCK_PORT, ...process.argv.slice(2)], root, process.env);
-const mock = { GP_API: `http://127.0.0.1:${MOCK_PORT}`, GP_TOKEN: MOCK_TOKEN };
-const env = { ...process.env, ...(api === undefined ? mock : {}) };
+const env = { ...process.env, GP_API: api ?? `http://127.0.0.1:${MOCK_PORT}` };
 start([join(root, 'node_modules/vite/bin/vite.js')], join(root, 'web'), env);

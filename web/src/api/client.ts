@@ -9,10 +9,19 @@ import type { paths } from '../../../src/client/generated/schema.d.ts';
 
 const DEADLINE_MS = 35_000;
 
+let sessionEnded: () => void = () => undefined;
+
+/** Says what happens when the server does not know the session, or does not know it any more. */
+export function onSessionEnd(handler: () => void): void {
+  sessionEnded = handler;
+}
+
 const problemsAsErrors: Middleware = {
   onResponse: async ({ response }) => {
     if (response.ok) return;
-    throw errorOfProblem(response.status, await response.json().catch(() => undefined));
+    const error = errorOfProblem(response.status, await response.json().catch(() => undefined));
+    if (error.code === 'unauthorized') sessionEnded();
+    throw error;
   },
 };
 

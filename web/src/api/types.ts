@@ -15,3 +15,7 @@ export type GuestCluster = Schemas['GuestCluster'];
 export type Task = Schemas['Task'];
 export type Event = Schemas['Event'];
 export type DrainSummary = Schemas['DrainSummary'];
+export type VmDetail = Schemas['VmDetail'];
+export type Drain = Schemas['Drain'];
+export type DrainPlan = Schemas['DrainPlan'];
+export type Verdict = Vm['verdict'];

@@ -1,12 +1,40 @@
-/** The whole application: query cache, theme, live stream. */
+/** The whole application: query cache, theme, live stream, pages. */
 import { MantineProvider } from '@mantine/core';
-import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
+import { MutationCache, QueryClient, QueryClientProvider } from '@tanstack/react-query';
+import { RouterProvider } from '@tanstack/react-router';
 import { useEffect } from 'react';
-import { connectLive, useIsOutdated, useLiveState } from '../live/connection.ts';
-import { useList } from '../live/lists.ts';
-import { TEXTS } from '../texts/texts.ts';
+import { CodedError } from '../../../src/base/errors.ts';
+import { onSessionEnd } from '../api/client.ts';
+import { connectLive } from '../live/connection.ts';
+import { Notices, tellProblem } from '../ui/notices.tsx';
+import { router } from './routes.tsx';
 
-const cache = new QueryClient({ defaultOptions: { queries: { retry: 1, refetchOnWindowFocus: false } } });
+const RETRIES_MAX = 2;
+
+/** Answers that come out differently the next time: nobody answered, or not in time. */
+function isPassing(error: unknown): boolean {
+  return error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
+}
+
+const cache = new QueryClient({
+  defaultOptions: {
+    queries: {
+      retry: (count, error) => count < RETRIES_MAX && isPassing(error),
+      refetchOnWindowFocus: false,
+      refetchOnReconnect: false,
+    },
+  },
+  mutationCache: new MutationCache({
+    onError: (error, _variables, _context, { meta }) => {
+      if (meta?.['shownInPlace'] !== true) tellProblem(error);
+    },
+  }),
+});
+
+onSessionEnd(() => {
+  if (router.state.location.pathname === '/login') return;
+  void router.navigate({ to: '/login', search: { to: router.state.location.href } as never });
+});
 
 /** See the module. */
 export function App() {
@@ -14,27 +42,9 @@ export function App() {
   return (
     <MantineProvider defaultColorScheme="auto" withCssVariables={false} withGlobalClasses={false}>
       <QueryClientProvider client={cache}>
-        <First />
+        <RouterProvider router={router} />
+        <Notices />
       </QueryClientProvider>
     </MantineProvider>
-  );
-}
-
-function First() {
-  const state = useLiveState();
-  const isOutdated = useIsOutdated();
-  const hosts = useList('host');
-  return (
-    <main>
-      <h1>{TEXTS.product}</h1>
-      <p>{isOutdated ? TEXTS.live.outdated : TEXTS.live[state]}</p>
-      <ul>
-        {hosts.map(({ name, vms }) => (
-          <li key={name}>
-            {name}: {vms.join(', ')}
-          </li>
-        ))}
-      </ul>
-    </main>
   );
 }

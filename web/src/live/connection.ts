@@ -11,6 +11,8 @@ import type { FromWorker, LiveState, ToWorker } from './protocol.ts';
 import { LiveStream } from './stream.ts';
 
 const HIDDEN_MS = 1_000;
+/** What a change makes old is read again after this time, and not more often: one answer serves all changes until then. */
+const AGAIN_MS = 700;
 
 interface Connection {
   readonly say: (message: ToWorker) => void;
@@ -33,11 +35,21 @@ export function connectLive(cache: QueryClient): void {
   if (connection !== null) return;
   const waiting: Change[] = [];
   let isPlanned = false;
+  const again = new Map<string, ReturnType<typeof setTimeout>>();
+  const readAgain = (queryKey: readonly string[]): void => {
+    const name = queryKey.join(' ');
+    if (again.has(name)) return;
+    const due = (): void => {
+      again.delete(name);
+      void cache.invalidateQueries({ queryKey });
+    };
+    again.set(name, setTimeout(due, AGAIN_MS));
+  };
   const take = (): void => {
     isPlanned = false;
     const changes = waiting.splice(0);
     takeChanges(cache, changes);
-    for (const queryKey of affectedQueries(changes)) void cache.invalidateQueries({ queryKey });
+    for (const queryKey of affectedQueries(changes)) readAgain(queryKey);
   };
   const hear = (message: FromWorker): void => {
     if (message.type === 'state') become(message);
@@ -51,6 +63,11 @@ export function connectLive(cache: QueryClient): void {
     }
   };
   connection = 'SharedWorker' in window ? throughWorker(hear) : alone(hear);
+}
+
+/** Asks the stream to try again at once: after a log-in, or because somebody wants it. */
+export function retryLive(): void {
+  connection?.say({ type: 'retry' });
 }
 
 /** Whether changes arrive. */

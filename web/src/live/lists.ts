@@ -54,6 +54,13 @@ function listQuery<K extends Kind>(kind: K) {
 }
 
 const EMPTY: readonly never[] = [];
+const NOWHERE: ReadonlyMap<string, number> = new Map();
+
+/** One object of a list, live; undefined until it was read, and where there is none. */
+export function useItem<K extends Kind>(kind: K, key: string | null): Kinds[K] | undefined {
+  const list = useQuery(listQuery(kind)).data;
+  return list?.items[(list.places ?? NOWHERE).get(key ?? '') ?? -1];
+}
 
 /** A list, live. Empty until it was read. */
 export function useList<K extends Kind>(kind: K): readonly Kinds[K][] {

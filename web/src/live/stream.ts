@@ -68,7 +68,7 @@ export class LiveStream {
       if (response.status === 401) return 'logged-out';
       if (response.status === 409) this.#forget();
       if (!response.ok || response.body === null) return 'lost';
-      this.#version = response.headers.get('groundplane-version') ?? this.#version;
+      this.#version = response.headers.get('groundplane-build') ?? this.#version;
       this.#become('live');
       for await (const event of readEvents(hearing(response.body, heard))) {
         if (event.name === 'problem') return this.#problem(JSON.parse(event.data));

@@ -1,0 +1,61 @@
+/** Answers of the API that are read one by one; live/derived.ts says which changes make them old. */
+import { queryOptions } from '@tanstack/react-query';
+import { dataOf, http } from './client.ts';
+
+const FRESH = { staleTime: Number.POSITIVE_INFINITY } as const;
+/** For answers that no change announces: they are read again when somebody looks again. */
+const PASSING = { staleTime: 5_000 } as const;
+
+/** The summary of the cluster. */
+export const clusterQuery = queryOptions({
+  ...{ queryKey: ['overview', 'cluster'], ...FRESH },
+  queryFn: ({ signal }) => dataOf(http.GET('/v1/cluster', { signal })),
+});
+
+/** A VM with the observations behind its verdict. */
+export const vmQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm', vm], ...PASSING },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/vms/{vm}', { params: { path: { vm } }, signal })),
+  });
+
+/** A host, its drain blockers looked at anew. */
+export const hostQuery = (host: string) =>
+  queryOptions({
+    ...{ queryKey: ['host', host], ...PASSING },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/hosts/{host}', { params: { path: { host } }, signal })),
+  });
+
+/** A drain with its moves. */
+export const drainQuery = (drain: string) =>
+  queryOptions({
+    ...{ queryKey: ['drain', drain], ...PASSING },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/drains/{drain}', { params: { path: { drain } }, signal })),
+  });
+
+/** What draining a host would do now. */
+export const drainPlanQuery = (host: string, parallel: number) =>
+  queryOptions({
+    ...{ queryKey: ['host', host, 'drain-plan', parallel], ...PASSING, retry: false },
+    queryFn: ({ signal }) =>
+      dataOf(http.POST('/v1/hosts/{host}/drain-plan', { params: { path: { host } }, body: { parallel }, signal })),
+  });
+
+/** The latest events of one VM, oldest first. */
+export const vmEventsQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm', vm, 'events'], ...PASSING },
+    queryFn: async ({ signal }) => {
+      const query = { limit: 500 };
+      const page = await dataOf(http.GET('/v1/vms/{vm}/events', { params: { path: { vm }, query }, signal }));
+      return page.items;
+    },
+  });
+
+/** The end of what a VM wrote to its serial console. */
+export const vmLogQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm', vm, 'log'], ...PASSING, retry: false },
+    queryFn: ({ signal }) =>
+      dataOf(http.GET('/v1/vms/{vm}/log', { params: { path: { vm }, query: { lines: 200 } }, signal })),
+  });

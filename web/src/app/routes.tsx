@@ -1,0 +1,71 @@
+/** Every page and its address. A page's code is loaded when somebody goes there. */
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
+import { Problem } from '../ui/page.tsx';
+import { parseSearch, searchText } from '../ui/search.ts';
+import { Shell } from './shell.tsx';
+
+const root = createRootRoute({ component: Outlet });
+const shell = createRoute({ getParentRoute: () => root, id: 'shell', component: Shell });
+const inShell = { getParentRoute: () => shell } as const;
+
+const logIn = createRoute({
+  ...{ getParentRoute: () => root, path: '/login' },
+  component: lazyRouteComponent(() => import('../pages/log-in/log-in-page.tsx'), 'LogInPage'),
+});
+const pages = [
+  createRoute({
+    ...{ ...inShell, path: '/' },
+    component: lazyRouteComponent(() => import('../pages/cluster/cluster-page.tsx'), 'ClusterPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/hosts' },
+    component: lazyRouteComponent(() => import('../pages/hosts/hosts-page.tsx'), 'HostsPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/hosts/$host' },
+    component: lazyRouteComponent(() => import('../pages/hosts/host-page.tsx'), 'HostPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/vms' },
+    component: lazyRouteComponent(() => import('../pages/vms/vms-page.tsx'), 'VmsPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/vms/new' },
+    component: lazyRouteComponent(() => import('../pages/vms/create-vm-page.tsx'), 'CreateVmPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/vms/$vm' },
+    component: lazyRouteComponent(() => import('../pages/vms/vm-page.tsx'), 'VmPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/maintenance' },
+    component: lazyRouteComponent(() => import('../pages/maintenance/maintenance-page.tsx'), 'MaintenancePage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/maintenance/$drain' },
+    component: lazyRouteComponent(() => import('../pages/maintenance/drain-page.tsx'), 'DrainPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/events' },
+    component: lazyRouteComponent(() => import('../pages/events/events-page.tsx'), 'EventsPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/tasks' },
+    component: lazyRouteComponent(() => import('../pages/tasks/tasks-page.tsx'), 'TasksPage'),
+  }),
+] as const;
+
+/** The router of the application. */
+export const router = createRouter({
+  routeTree: root.addChildren([logIn, shell.addChildren([...pages])]),
+  parseSearch,
+  stringifySearch: searchText,
+  defaultErrorComponent: ({ error }) => <Problem error={error} />,
+  defaultPreload: 'intent',
+});
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router;
+  }
+}

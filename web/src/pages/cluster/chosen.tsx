@@ -1,0 +1,97 @@
+/** What is known of the host or the VM that is chosen in the picture. */
+import { Link } from '@tanstack/react-router';
+import type { Vm } from '../../api/types.ts';
+import type { Estate } from '../../live/estate.ts';
+import { useItem } from '../../live/lists.ts';
+import type { Choice } from '../../picture/choice.ts';
+import { bytesText, percentOf } from '../../texts/format.ts';
+import { TEXTS } from '../../texts/texts.ts';
+import { HostState } from '../../ui/host-state.tsx';
+import { Mark, Tag, VerdictMark } from '../../ui/mark.tsx';
+import { Facts } from '../../ui/page.tsx';
+
+interface ChosenProps {
+  readonly estate: Estate;
+  readonly chosen: Choice | null;
+}
+
+/** See the module. */
+export function Chosen({ estate, chosen }: ChosenProps) {
+  const vm = useItem('vm', chosen?.vm ?? null);
+  const host = estate.hosts.find(({ name }) => name === chosen?.host);
+  return (
+    <aside className="chosen" aria-label={TEXTS.chosen.label} aria-live="polite">
+      {vm !== undefined ? <ChosenVm vm={vm} /> : host !== undefined ? <ChosenHost host={host} /> : null}
+      {vm === undefined && host === undefined ? <p className="hint">{TEXTS.picture.hint}</p> : null}
+    </aside>
+  );
+}
+
+function ChosenHost({ host: { host, vms } }: { readonly host: Estate['hosts'][number] }) {
+  const { columns } = TEXTS.host;
+  return (
+    <>
+      <h2>
+        <Link to={`/hosts/${host.name}` as '/'}>{host.name}</Link>
+      </h2>
+      <Facts
+        facts={[
+          [columns.state, <HostState key="state" host={host} />],
+          [columns.rack, host.rack ?? TEXTS.none],
+          [
+            columns.used,
+            `${percentOf(host.memoryUsedBytes, host.memoryTotalBytes)} % ${TEXTS.summary.of(bytesText(host.memoryTotalBytes))}`,
+          ],
+          [columns.vms, String(vms.length)],
+          [
+            columns.drainable,
+            <Mark key="drain" tone={host.drainable ? 'good' : 'bad'}>
+              {host.drainable ? TEXTS.yes : TEXTS.no}
+            </Mark>,
+          ],
+        ]}
+      />
+      {host.drainBlockers.map((reason) => (
+        <p key={reason} className="hint">
+          {reason}
+        </p>
+      ))}
+    </>
+  );
+}
+
+function ChosenVm({ vm }: { readonly vm: Vm }) {
+  const { columns } = TEXTS.vm;
+  return (
+    <>
+      <h2>
+        <Link to={`/vms/${vm.name}` as '/'}>{vm.name}</Link>
+      </h2>
+      <Facts
+        facts={[
+          [columns.verdict, <VerdictMark key="verdict" verdict={vm.verdict} />],
+          [
+            columns.host,
+            vm.host === null ? (
+              TEXTS.none
+            ) : (
+              <Link key="host" to={`/hosts/${vm.host}` as '/'}>
+                {vm.host}
+              </Link>
+            ),
+          ],
+          [columns.memory, bytesText(vm.spec.memoryBytes)],
+          [columns.vcpus, String(vm.spec.vcpus)],
+          [columns.generation, String(vm.generation)],
+          [columns.guestCluster, vm.guestCluster === null ? TEXTS.none : <Tag key="cluster">{vm.guestCluster}</Tag>],
+        ]}
+      />
+      <h3>{TEXTS.vm.because}</h3>
+      <ul className="plain-list hint">
+        {vm.because.map((reason) => (
+          <li key={reason}>{reason}</li>
+        ))}
+      </ul>
+    </>
+  );
+}

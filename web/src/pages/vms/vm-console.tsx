@@ -1,0 +1,49 @@
+/** Consoles of a VM: each in a window of its own, and the end of what the serial one said. */
+import { Button } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { vmLogQuery } from '../../api/queries.ts';
+import type { VmDetail } from '../../api/types.ts';
+import { TEXTS } from '../../texts/texts.ts';
+import { GpCommand } from '../../ui/command.tsx';
+import { gpCommand } from '../../ui/gp-commands.ts';
+import { Problem, Section, Waiting } from '../../ui/page.tsx';
+import './vm-form.css';
+
+/** See the module. */
+export function VmConsole({ vm }: { readonly vm: VmDetail }) {
+  const { data: log, error, refetch, isFetching } = useQuery(vmLogQuery(vm.name));
+  const open = (): void => {
+    const query = new URLSearchParams({ vm: vm.name, console: 'serial' });
+    window.open(`/console.html?${query}`, `serial ${vm.id}`, 'popup,width=900,height=600');
+  };
+  return (
+    <>
+      <Section
+        title={TEXTS.vm.serial}
+        actions={
+          <Button size="xs" onClick={open}>
+            {TEXTS.vm.openSerial}
+          </Button>
+        }
+      >
+        <GpCommand command={gpCommand(['vm', 'console', vm.name])} />
+      </Section>
+      <Section
+        title={TEXTS.vm.lastOutput}
+        actions={
+          <Button size="xs" variant="default" loading={isFetching} onClick={() => void refetch()}>
+            {TEXTS.vm.readAgain}
+          </Button>
+        }
+      >
+        {error !== null ? <Problem error={error} /> : null}
+        {log === undefined && error === null ? <Waiting /> : null}
+        {log === undefined ? null : (
+          <pre className="log" tabIndex={0} role="region" aria-label={TEXTS.vm.lastOutput}>
+            {log.text === '' ? TEXTS.none : log.text}
+          </pre>
+        )}
+      </Section>
+    </>
+  );
+}

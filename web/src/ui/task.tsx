@@ -1,0 +1,39 @@
+/** How tasks are shown everywhere. */
+import { Link } from '@tanstack/react-router';
+import type { Task } from '../api/types.ts';
+import type { Tone } from '../picture/verdict-style.ts';
+import { Mark } from './mark.tsx';
+
+const TONES: Readonly<Record<Task['state'], Tone>> = {
+  running: 'busy',
+  succeeded: 'good',
+  failed: 'bad',
+  cancelled: 'off',
+};
+
+/** State of a task, with its progress while it runs. */
+export function TaskState({ task: { state, progressPercent } }: { readonly task: Task }) {
+  return (
+    <Mark tone={TONES[state]}>
+      {state}
+      {state === 'running' && progressPercent !== null ? ` ${progressPercent} %` : ''}
+    </Mark>
+  );
+}
+
+const PAGES: Readonly<Record<Task['target']['kind'], string | null>> = {
+  vm: '/vms/',
+  host: '/hosts/',
+  network: '/networks/',
+  image: '/images/',
+  'guest-cluster': '/guest-clusters/',
+  drain: '/maintenance/',
+  roll: '/maintenance/rolls/',
+  'shared-disk': null,
+};
+
+/** What a task is about, as a link where it has a page. */
+export function TaskTarget({ task: { target } }: { readonly task: Task }) {
+  const page = PAGES[target.kind] ?? null;
+  return page === null ? target.name : <Link to={`${page}${target.name}` as '/'}>{target.name}</Link>;
+}
