@@ -142,6 +142,7 @@ const WEB_SRC = [
 ];
 const WEB_NPM = [
   '@mantine',
+  '@noble',
   '@novnc',
   '@tanstack',
   '@types',

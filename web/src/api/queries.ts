@@ -59,3 +59,26 @@ export const vmLogQuery = (vm: string) =>
     queryFn: ({ signal }) =>
       dataOf(http.GET('/v1/vms/{vm}/log', { params: { path: { vm }, query: { lines: 200 } }, signal })),
   });
+
+/** A guest cluster. */
+export const guestClusterQuery = (guestCluster: string) =>
+  queryOptions({
+    ...{ queryKey: ['guest-cluster', guestCluster], ...PASSING },
+    queryFn: ({ signal }) =>
+      dataOf(http.GET('/v1/guest-clusters/{guestCluster}', { params: { path: { guestCluster } }, signal })),
+  });
+
+/** The most of a list that a settings page shows. */
+const query = { limit: 1_000 };
+
+/** API tokens. */
+export const tokensQuery = queryOptions({
+  ...{ queryKey: ['tokens'], ...PASSING },
+  queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/tokens', { params: { query }, signal }))).items,
+});
+
+/** Who is logged in. */
+export const sessionsQuery = queryOptions({
+  ...{ queryKey: ['sessions'], ...PASSING },
+  queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/sessions', { params: { query }, signal }))).items,
+});

@@ -43,11 +43,11 @@ function Promises() {
   const isDrainable = hosts.drainable === hosts.total;
   return (
     <div className="promises">
-      <Link to={'/ties' as '/'} className={`chip tone-${isDrainable ? 'good' : 'bad'}`}>
+      <Link to="/ties" className={`chip tone-${isDrainable ? 'good' : 'bad'}`}>
         {isDrainable ? TEXTS.promises.drainable : TEXTS.promises.notDrainable(hosts.total - hosts.drainable)}
       </Link>
       {alarms.length > 0 ? (
-        <Link to={'/ties' as '/'} className="chip tone-warn">
+        <Link to="/ties" className="chip tone-warn">
           {TEXTS.promises.alarms(alarms.length)}
         </Link>
       ) : null}
@@ -85,7 +85,7 @@ function Person() {
           </Menu.Item>
         ))}
         <Menu.Divider />
-        <Menu.Item component={Link} to={'/settings' as '/'}>
+        <Menu.Item component={Link} to="/settings">
           {TEXTS.pages.settings}
         </Menu.Item>
         <Menu.Item onClick={() => logOut.mutate()}>{TEXTS.menu.logOut}</Menu.Item>

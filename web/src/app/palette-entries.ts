@@ -34,7 +34,7 @@ export interface PaletteSource {
 const { kinds, actions } = TEXTS.palette;
 
 /** Addresses of the pages. */
-const PAGE_PATHS = {
+export const PAGE_PATHS = {
   cluster: '/',
   hosts: '/hosts',
   vms: '/vms',

@@ -38,6 +38,14 @@ const pages = [
     component: lazyRouteComponent(() => import('../pages/vms/vm-page.tsx'), 'VmPage'),
   }),
   createRoute({
+    ...{ ...inShell, path: '/guest-clusters' },
+    component: lazyRouteComponent(() => import('../pages/guest-clusters/guest-clusters-page.tsx'), 'GuestClustersPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/guest-clusters/$guestCluster' },
+    component: lazyRouteComponent(() => import('../pages/guest-clusters/guest-cluster-page.tsx'), 'GuestClusterPage'),
+  }),
+  createRoute({
     ...{ ...inShell, path: '/maintenance' },
     component: lazyRouteComponent(() => import('../pages/maintenance/maintenance-page.tsx'), 'MaintenancePage'),
   }),
@@ -52,6 +60,38 @@ const pages = [
   createRoute({
     ...{ ...inShell, path: '/tasks' },
     component: lazyRouteComponent(() => import('../pages/tasks/tasks-page.tsx'), 'TasksPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/ties' },
+    component: lazyRouteComponent(() => import('../pages/ties/ties-page.tsx'), 'TiesPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/storage' },
+    component: lazyRouteComponent(() => import('../pages/storage/storage-page.tsx'), 'StoragePage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/networks' },
+    component: lazyRouteComponent(() => import('../pages/networks/networks-page.tsx'), 'NetworksPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/storage/$node' },
+    component: lazyRouteComponent(() => import('../pages/storage/storage-node-page.tsx'), 'StorageNodePage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/networks/$network' },
+    component: lazyRouteComponent(() => import('../pages/networks/network-page.tsx'), 'NetworkPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/images' },
+    component: lazyRouteComponent(() => import('../pages/images/images-page.tsx'), 'ImagesPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/images/$image' },
+    component: lazyRouteComponent(() => import('../pages/images/image-page.tsx'), 'ImagePage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/settings' },
+    component: lazyRouteComponent(() => import('../pages/settings/settings-page.tsx'), 'SettingsPage'),
   }),
 ] as const;
 

@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { useIsOutdated, useLiveState } from '../live/connection.ts';
 import { TEXTS } from '../texts/texts.ts';
 import { Bar } from './bar.tsx';
+import { Navigation } from './navigation.tsx';
 import { Palette, usePaletteKey } from './palette.tsx';
 import { Tray } from './tray.tsx';
 import { Tree } from './tree.tsx';
@@ -20,6 +21,7 @@ export function Shell() {
       <Bar onTree={() => setTreeOpen(!isTreeOpen)} onSearch={palette.open} />
       <LiveNotice />
       <nav className="tree-panel" aria-label={TEXTS.tree.label}>
+        <Navigation onGo={() => setTreeOpen(false)} />
         <Tree onGo={() => setTreeOpen(false)} />
       </nav>
       <main id="main" tabIndex={-1}>

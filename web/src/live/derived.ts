@@ -7,6 +7,12 @@ import type { Change } from './collection.ts';
 /** Objects that are read one by one after an event; when more are affected, their whole list is read. */
 const SINGLE_MAX = 20;
 
+/** Whether a task belongs to what maintenance pages show. */
+function isOfDrain(object: unknown): boolean {
+  const { kind } = (object ?? {}) as { readonly kind?: string };
+  return kind === 'host.drain' || kind === 'vm.migrate';
+}
+
 interface EventObject {
   readonly vmId: string | null;
   readonly host: string | null;
@@ -20,6 +26,9 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
   for (const { kind, name, object } of changes) {
     if (kind === 'vm') add('vm', (object as { readonly name?: string } | null)?.name ?? name);
     if (kind === 'drain') add('drain', name);
+    // A drain is told by the tasks of its moves.
+    if (kind === 'task' && isOfDrain(object)) add('drain');
+    if (kind === 'guest-cluster' || kind === 'shared-disk') add('guest-cluster');
     if (kind === 'event') {
       const { host } = object as EventObject;
       if (host !== null && host !== undefined) hosts.add(host);

@@ -7,8 +7,8 @@ import { readEvents } from '../../../src/client/server-events.ts';
 import type { Change } from './collection.ts';
 import type { FromWorker, LiveState } from './protocol.ts';
 
-/** The server says something at least every second. */
-const SILENCE_MS = 1_800;
+/** More than two heartbeats of the server (HEARTBEAT_MS of src/control/api/server.ts). */
+const SILENCE_MS = 1_900;
 const CONNECT_MS = 5_000;
 const RETRY_MS = 500;
 /** Changes are passed on together: a page draws at most so often. */

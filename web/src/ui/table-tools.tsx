@@ -5,7 +5,7 @@ import { TEXTS } from '../texts/texts.ts';
 import { useSearch } from './address.ts';
 import { type Column, facetValues } from './columns.ts';
 import { forgetFilter, savedFilters, saveFilter } from './saved-filters.ts';
-import { searchText } from './search.ts';
+import { type Search, searchText } from './search.ts';
 
 interface ToolsProps<T> {
   readonly rows: readonly T[];
@@ -18,8 +18,8 @@ interface ToolsProps<T> {
 export function TableTools<T>({ rows, columns, count, children }: ToolsProps<T>) {
   const { search, setSearch } = useSearch();
   const facets = columns.filter(({ isFacet }) => isFacet);
-  const isNarrowed = Object.entries(search).some(([name, value]) => name !== 'sort' && value !== '');
-  const nothing = Object.fromEntries(Object.keys(search).map((name) => [name, '']));
+  const nothing = Object.fromEntries(['q', ...facets.map(({ id }) => id)].map((name) => [name, '']));
+  const isNarrowed = Object.keys(nothing).some((name) => (search[name] ?? '') !== '');
   return (
     <div className="table-tools">
       <TextInput
@@ -48,7 +48,7 @@ export function TableTools<T>({ rows, columns, count, children }: ToolsProps<T>)
           {TEXTS.clearFilters}
         </button>
       ) : null}
-      <SavedFilters isNarrowed={isNarrowed} />
+      <SavedFilters isNarrowed={isNarrowed} nothing={nothing} />
       {children}
       <span className="count" role="status">
         {TEXTS.shownOf(count, rows.length)}
@@ -63,8 +63,9 @@ function withChosen(values: readonly string[], chosen: string | undefined): stri
 }
 
 /** Filters under a name, kept by the browser for each page. */
-function SavedFilters({ isNarrowed }: { readonly isNarrowed: boolean }) {
-  const { search, setSearch } = useSearch();
+function SavedFilters({ isNarrowed, nothing }: { readonly isNarrowed: boolean; readonly nothing: Search }) {
+  const { search: address, setSearch } = useSearch();
+  const search = Object.fromEntries(Object.keys({ ...nothing, sort: '' }).map((name) => [name, address[name] ?? '']));
   const page = location.pathname;
   const [saved, setSaved] = useState(() => savedFilters(page));
   const current = searchText(search);
@@ -83,7 +84,6 @@ function SavedFilters({ isNarrowed }: { readonly isNarrowed: boolean }) {
           data={[{ value: '', label: TEXTS.savedFilters }, ...saved.map(({ name }) => name)]}
           onChange={({ currentTarget }) => {
             const filter = saved.find(({ name }) => name === currentTarget.value);
-            const nothing = Object.fromEntries(Object.keys(search).map((name) => [name, '']));
             if (filter !== undefined) setSearch({ ...nothing, ...filter.search });
           }}
         />

@@ -1,0 +1,108 @@
+/** One guest cluster: members and hosts, shared disks, who holds which key and reservation. */
+import { useQuery } from '@tanstack/react-query';
+import { Link, useParams } from '@tanstack/react-router';
+import { guestClusterQuery } from '../../api/queries.ts';
+import type { GuestCluster } from '../../api/types.ts';
+import { bytesText, durationText, timeText } from '../../texts/format.ts';
+import { TEXTS } from '../../texts/texts.ts';
+import { Mark, VerdictMark } from '../../ui/mark.tsx';
+import { Facts, Page, Problem, Section, Waiting } from '../../ui/page.tsx';
+import { SmallTable } from '../../ui/small-table.tsx';
+
+const { guestCluster: texts } = TEXTS;
+
+/** See the module. */
+export function GuestClusterPage() {
+  const { guestCluster: name } = useParams({ strict: false }) as { readonly guestCluster: string };
+  const { data: cluster, error } = useQuery(guestClusterQuery(name));
+  if (cluster === undefined)
+    return <Page title={name}>{error === null ? <Waiting /> : <Problem error={error} />}</Page>;
+  return (
+    <Page title={name} state={<Mark tone={cluster.disturbed.length > 0 ? 'warn' : 'good'}>{stateOf(cluster)}</Mark>}>
+      <Section title={texts.limits}>
+        <Facts
+          facts={[
+            [texts.columns.tolerates, cluster.toleratesMs === null ? TEXTS.none : durationText(cluster.toleratesMs)],
+            [texts.maxDisturbed, String(cluster.maxDisturbed ?? TEXTS.none)],
+            [texts.columns.disturbed, cluster.disturbed.join('; ') || TEXTS.none],
+            [texts.heartbeatNetworks, cluster.heartbeatNetworks.join(', ') || TEXTS.none],
+            [texts.sharesHosts, cluster.sharesHosts ? TEXTS.yes : TEXTS.no],
+          ]}
+        />
+      </Section>
+      <Members cluster={cluster} />
+      {cluster.disks.map((disk) => (
+        <SharedDisk key={disk.id} disk={disk} />
+      ))}
+    </Page>
+  );
+}
+
+function stateOf({ disturbed, deleting }: GuestCluster): string {
+  if (deleting) return texts.deleting;
+  return disturbed.length === 0 ? texts.calm : texts.disturbedNow(disturbed.length);
+}
+
+type Member = GuestCluster['members'][number];
+
+function Members({ cluster }: { readonly cluster: GuestCluster }) {
+  return (
+    <Section title={texts.columns.members}>
+      <SmallTable
+        heads={texts.memberHeads}
+        rows={cluster.members.map((member) => ({
+          key: member.id,
+          cells: [
+            <Link key="vm" to={`/vms/${member.vm}` as '/'}>
+              {member.vm}
+            </Link>,
+            <VerdictMark key="verdict" verdict={member.verdict} />,
+            member.host ?? '',
+            member.generation,
+            <May key="migrate" may={member.may.migrate} />,
+            <May key="drain" may={member.may.drain} />,
+            <May key="snapshot" may={member.may.snapshot} />,
+          ],
+        }))}
+      />
+    </Section>
+  );
+}
+
+function May({ may: { allowed, reason } }: { readonly may: Member['may']['migrate'] }) {
+  return (
+    <Mark tone={allowed ? 'good' : 'warn'}>
+      {allowed ? TEXTS.yes : TEXTS.no}
+      {reason === null ? null : <span className="hint">{reason}</span>}
+    </Mark>
+  );
+}
+
+function SharedDisk({ disk }: { readonly disk: GuestCluster['disks'][number] }) {
+  const { reservation } = disk;
+  const since = reservation?.since ?? null;
+  return (
+    <Section title={texts.diskTitle(disk.name, bytesText(disk.sizeBytes))}>
+      {disk.error === null ? null : <p className="problem">{disk.error}</p>}
+      <Facts
+        facts={[
+          [texts.node, disk.node],
+          [texts.wwn, disk.wwn],
+          [
+            texts.reservation,
+            reservation === null
+              ? TEXTS.none
+              : texts.reservedBy(reservation.type, reservation.holder, since === null ? null : timeText(since)),
+          ],
+        ]}
+      />
+      <SmallTable
+        heads={texts.keyHeads}
+        rows={disk.registrations.map(({ vm, initiator, key, since }) => ({
+          key: `${initiator} ${key}`,
+          cells: [vm ?? texts.goneVm, <code key="key">{key}</code>, since === null ? '' : timeText(since)],
+        }))}
+      />
+    </Section>
+  );
+}
