@@ -73,6 +73,21 @@ export const PlanMaintenanceSchema = Type.Object(
 );
 export type PlanMaintenance = View<typeof PlanMaintenanceSchema>;
 
+const MigrationPolicy = Type.Object(
+  {
+    slowDown: Type.Boolean({ description: 'take processor time from the guest until its memory can be copied' }),
+    pauseMsMax: nullable(
+      Type.Integer({
+        minimum: LIMITS.migrationPauseMs.min,
+        maximum: LIMITS.migrationPauseMs.max,
+        description: 'hold the guest still for so long at the end of a move; null: for 300 ms',
+      }),
+    ),
+    stop: Type.Boolean({ description: 'a drain may stop the VM and start it on another host' }),
+  },
+  { ...strict, description: 'what may be done so that a guest that writes faster than it is copied can be moved' },
+);
+
 const AffinityGroup = Type.String({
   pattern: NAME_PATTERN,
   description: 'anti-affinity group: no host ever has two VMs of it',
@@ -132,6 +147,7 @@ export const CreateVmSchema = Type.Object(
     antiAffinity: Type.Optional(AffinityGroup),
     labels: Type.Optional(Labels),
     storagePatienceMs: Type.Optional(PatienceMs),
+    migrationPolicy: Type.Optional(MigrationPolicy),
     start: Type.Optional(Type.Boolean({ description: 'start it at once; default true' })),
   },
   { ...strict, title: 'CreateVm' },
@@ -148,6 +164,7 @@ export const PatchVmSchema = Type.Object(
     ),
     labels: Type.Optional(Labels),
     restartPolicy: Type.Optional(RestartPolicySchema),
+    migrationPolicy: Type.Optional(MigrationPolicy),
     vcpus: Type.Optional(Vcpus),
     memoryBytes: Type.Optional(MemoryBytes),
   },

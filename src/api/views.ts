@@ -77,6 +77,10 @@ const vmFields = {
       restartPolicy: RestartPolicySchema,
       antiAffinity: nullable(Type.String({ description: 'group of which no two VMs are ever on one host' })),
       storagePatienceMs: Type.Integer(),
+      migrationPolicy: Type.Object(
+        { slowDown: Type.Boolean(), pauseMsMax: nullable(Type.Integer()), stop: Type.Boolean() },
+        { ...strict, description: 'what may be done to its guest where that writes faster than it is copied' },
+      ),
     },
     strict,
   ),
@@ -547,6 +551,14 @@ const moveFields = {
   memoryBytes: bytes,
   foretoldMs: Type.Number({ description: 'how long the move was predicted to take' }),
   foretoldPauseMs: Type.Number({ description: 'how long the guest was predicted to stand still' }),
+  writesBytesPerSecond: nullable(
+    Type.Number({ description: 'how fast its guest wrote to memory when it was planned; null: not measured' }),
+  ),
+  remedy: nullable(
+    oneOf(['slow-down', 'longer-pause', 'stop'], {
+      description: 'what is done because the guest writes faster than it is copied; null: nothing has to be',
+    }),
+  ),
 };
 
 export const DrainPlanSchema = Type.Object(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { CodedError } from '../base/errors.ts';
-import { parseDisk, parseNic } from './commands/vm.ts';
+import { parseDisk, parseMigrationPolicy, parseNic } from './commands/vm.ts';
 import { formatFields, formatTable } from './table.ts';
 import { formatAge, formatBytes, parseCount, parseDuration, parseSince, parseSize } from './units.ts';
 
@@ -125,4 +125,21 @@ test('short forms', () => {
     '1 TiB',
   ]);
   assert.deepEqual([-5, 1_500, 61_000, 7_200_000, 200_000_000].map(formatAge), ['0s', '1s', '1m', '2h', '2d']);
+});
+
+test('a migration policy names what may be done, each once', () => {
+  const nothing = { slowDown: false, pauseMsMax: null, stop: false };
+  assert.deepEqual(parseMigrationPolicy('none'), nothing);
+  assert.deepEqual(parseMigrationPolicy('stop,longer-pause=2s'), { slowDown: false, pauseMsMax: 2_000, stop: true });
+  assert.deepEqual(parseMigrationPolicy('slow-down'), { ...nothing, slowDown: true });
+  for (const text of [
+    '',
+    'slow',
+    'stop,stop',
+    'none,stop',
+    'longer-pause',
+    'longer-pause=',
+    'longer-pause=1s,longer-pause=2s',
+  ])
+    assert.throws(() => parseMigrationPolicy(text), { code: 'bad-input' }, text);
 });

@@ -74,11 +74,22 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
     ...(vm.undeclared.length > 0 ? [['Undeclared', vm.undeclared] as const] : []),
     ['Restart policy', vm.spec.restartPolicy],
     ['Anti-affinity', vm.spec.antiAffinity ?? '-'],
+    ['Migration policy', policyText(vm.spec.migrationPolicy)],
     ['Storage patience', `${Math.round(vm.spec.storagePatienceMs / 1_000)} s`],
     ['Labels', Object.entries(vm.labels).map(([key, value]) => `${key}=${value}`)],
     ['Revision', vm.revision],
     ['Observed', observed(vm.observations)],
   ]);
+}
+
+/** A policy as `--migration-policy` takes it. */
+function policyText({ slowDown, pauseMsMax, stop }: Vm['spec']['migrationPolicy']): string {
+  const words = [
+    slowDown ? 'slow-down' : '',
+    pauseMsMax === null ? '' : `longer-pause=${pauseMsMax}ms`,
+    stop ? 'stop' : '',
+  ];
+  return words.filter((word) => word !== '').join(',') || 'none';
 }
 
 function observed({ agent, qmp, storage }: Observations): readonly string[] {

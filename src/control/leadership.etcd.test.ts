@@ -47,6 +47,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     listen: never,
     send: never,
     allowPause: never,
+    dirtyRate: never,
     activate: never,
     cancelSend: never,
     plug: never,

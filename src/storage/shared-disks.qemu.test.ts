@@ -254,7 +254,7 @@ test('S10: what a destination opens before the switch takes no unit attention fr
 test('a live migration keeps disk and reservation; the fence cuts the source, which never writes again', async (t) => {
   const [source, destination] = [targetOf(1), targetOf(2)];
   await qmp.listen(destination, source);
-  await qmp.send(source, destination);
+  await qmp.send(source, destination, { slowDown: true });
   await until('the source has sent', async () => (await statusOf(1)) === 'postmigrate', { deadlineMs: 60_000 });
   await until('the destination has all', async () => (await statusOf(2)) === 'paused', { deadlineMs: 60_000 });
   await lab.putVm(VM, { generation: 2, phase: phase(2), sharedDisks: [{ disk: DATA, lun: 0 }] });

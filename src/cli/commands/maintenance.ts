@@ -143,7 +143,7 @@ function describePlan({ hosts, moves, durationMs, movedBytes }: DrainPlan): stri
   return (
     title +
     formatTable(
-      ['MOVE', 'VM', 'FROM', 'TO', 'AFTER', 'MEMORY', 'BEGINS', 'TAKES', 'PAUSE'],
+      ['MOVE', 'VM', 'FROM', 'TO', 'AFTER', 'MEMORY', 'WRITES', 'BEGINS', 'TAKES', 'PAUSE'],
       moves.map((move) => [
         String(move.id),
         move.vm,
@@ -151,12 +151,25 @@ function describePlan({ hosts, moves, durationMs, movedBytes }: DrainPlan): stri
         move.to,
         move.after.join(', ') || '-',
         formatBytes(move.memoryBytes),
+        move.writesBytesPerSecond === null ? '-' : `${formatBytes(move.writesBytesPerSecond)}/s`,
         seconds(move.startsAtMs),
         seconds(move.foretoldMs),
         `${Math.round(move.foretoldPauseMs)} ms`,
       ]),
-    )
+    ) +
+    moves.map(remedyText).join('')
   );
+}
+
+const REMEDIES = {
+  'slow-down': 'it is slowed down until they are copied',
+  'longer-pause': 'it stands still for longer at the end',
+  stop: 'it is stopped and starts on its new host, as its owner allows',
+} as const;
+
+/** What is done about a guest that writes faster than it is copied; empty where nothing has to be. */
+function remedyText({ vm, remedy }: DrainPlan['moves'][number]): string {
+  return remedy === null ? '' : `${vm} writes faster than its memory is copied: ${REMEDIES[remedy]}\n`;
 }
 
 function describeDrain(drain: Drain): string {

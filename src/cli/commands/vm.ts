@@ -45,6 +45,7 @@ interface CreateOptions extends WaitOptions {
   readonly antiAffinity?: string;
   readonly label?: readonly (readonly [string, string])[];
   readonly storagePatience?: number;
+  readonly migrationPolicy?: MigrationPolicy;
   readonly start: boolean;
 }
 
@@ -68,6 +69,7 @@ function addCreate(vm: Command, io: Io): void {
     .option('--anti-affinity <group>', 'never on one host with another VM of this group', nameArgument)
     .option('--label <key=value>', 'label; repeatable', collect(parsePair))
     .option('--storage-patience <duration>', 'how long its I/O waits for storage before it is paused', parseDuration)
+    .option('--migration-policy <policy>', POLICY_HELP, parseMigrationPolicy)
     .option('--no-start', 'only create it');
   withWaiting(create).action(
     action(io, async (session, name: string, options: CreateOptions) => {
@@ -102,8 +104,28 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
     antiAffinity: options.antiAffinity,
     labels: labelsOf(options.label),
     storagePatienceMs: options.storagePatience,
+    migrationPolicy: options.migrationPolicy,
     start: options.start,
   });
+}
+
+type MigrationPolicy = Vm['spec']['migrationPolicy'];
+
+const POLICY_HELP =
+  'what may be done where its guest writes faster than it is copied: slow-down (the default), longer-pause=DURATION, ' +
+  'stop, several with commas, or none';
+
+/** `none`, or some of `slow-down`, `longer-pause=DURATION` and `stop`, each once. Throws `bad-input`. */
+export function parseMigrationPolicy(text: string): MigrationPolicy {
+  const words = text === 'none' ? [] : text.split(',');
+  const pause = words.find((word) => word.startsWith('longer-pause='));
+  const known = words.filter((word) => word === 'slow-down' || word === 'stop' || word === pause);
+  if (known.length < words.length || new Set(words).size < words.length)
+    throw new CodedError('bad-input', `"${text}" is no migration policy.`, {
+      advice: 'Nothing was changed. Write none, or slow-down, longer-pause=2s and stop, each once, with commas.',
+    });
+  const pauseMsMax = pause === undefined ? null : parseDuration(pause.slice('longer-pause='.length));
+  return { slowDown: words.includes('slow-down'), pauseMsMax, stop: words.includes('stop') };
 }
 
 /** `NETWORK` or `NETWORK,address=IP,mac=MAC`. Throws `bad-input`. */
@@ -315,6 +337,7 @@ interface SetOptions {
   /** False if --no-anti-affinity is given. */
   readonly antiAffinity?: string | false;
   readonly restartPolicy?: 'always' | 'on-failure' | 'never';
+  readonly migrationPolicy?: MigrationPolicy;
   readonly vcpus?: number;
   readonly memory?: number;
   readonly ifRevision?: string;
@@ -329,6 +352,7 @@ function addSet(vm: Command, io: Io): void {
     .option('--anti-affinity <group>', 'never on one host with another VM of this group, from now on', nameArgument)
     .option('--no-anti-affinity', 'it may be on one host with any other VM')
     .option('--restart-policy <policy>', 'always, on-failure or never')
+    .option('--migration-policy <policy>', POLICY_HELP, parseMigrationPolicy)
     .option('--vcpus <n>', 'number of virtual CPUs', (text: string) => parseCount(text))
     .option('--memory <size>', 'memory', parseSize)
     .option('--if-revision <revision>', 'only if it is still at this revision')
@@ -339,6 +363,7 @@ function addSet(vm: Command, io: Io): void {
           labels: options.labels === false ? {} : labelsOf(options.label),
           antiAffinity: options.antiAffinity === false ? null : options.antiAffinity,
           restartPolicy: options.restartPolicy,
+          migrationPolicy: options.migrationPolicy,
           vcpus: options.vcpus,
           memoryBytes: options.memory,
         });

@@ -1301,6 +1301,14 @@ export interface components {
             };
             /** @description memory in bytes, whole MiB */
             memoryBytes?: number;
+            /** @description what may be done so that a guest that writes faster than it is copied can be moved */
+            migrationPolicy?: {
+                pauseMsMax: number | null;
+                /** @description take processor time from the guest until its memory can be copied */
+                slowDown: boolean;
+                /** @description a drain may stop the VM and start it on another host */
+                stop: boolean;
+            };
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
             networks?: (string | {
@@ -1366,6 +1374,7 @@ export interface components {
                 measuredPauseMs: number | null;
                 memoryBytes: number;
                 note: string | null;
+                remedy: ("slow-down" | "longer-pause" | "stop") | null;
                 startedAt: string | null;
                 /** @enum {unknown} */
                 state: "waiting" | "moving" | "moved" | "gone";
@@ -1373,6 +1382,7 @@ export interface components {
                 vm: string;
                 /** @enum {unknown} */
                 why: "evacuate" | "make-room" | "by-way";
+                writesBytesPerSecond: number | null;
             }[];
             parallel: number;
             /** @description moves that were made, are to be made, or are needed no more */
@@ -1413,11 +1423,13 @@ export interface components {
                 /** @description number within the drain */
                 id: number;
                 memoryBytes: number;
+                remedy: ("slow-down" | "longer-pause" | "stop") | null;
                 startsAtMs: number;
                 to: string;
                 vm: string;
                 /** @enum {unknown} */
                 why: "evacuate" | "make-room" | "by-way";
+                writesBytesPerSecond: number | null;
             }[];
         };
         DrainSummary: {
@@ -1688,12 +1700,14 @@ export interface components {
                     /** @description number within the drain */
                     id: number;
                     memoryBytes: number;
+                    remedy: ("slow-down" | "longer-pause" | "stop") | null;
                     startsAtMs: number;
                     to: string;
                     vm: string;
                     vmId: string;
                     /** @enum {unknown} */
                     why: "evacuate" | "make-room" | "by-way";
+                    writesBytesPerSecond: number | null;
                 }[];
             }[];
         };
@@ -1780,6 +1794,14 @@ export interface components {
             };
             /** @description memory in bytes, whole MiB */
             memoryBytes?: number;
+            /** @description what may be done so that a guest that writes faster than it is copied can be moved */
+            migrationPolicy?: {
+                pauseMsMax: number | null;
+                /** @description take processor time from the guest until its memory can be copied */
+                slowDown: boolean;
+                /** @description a drain may stop the VM and start it on another host */
+                stop: boolean;
+            };
             /** @enum {unknown} */
             restartPolicy?: "always" | "on-failure" | "never";
             vcpus?: number;
@@ -2060,6 +2082,12 @@ export interface components {
                 firmware: "bios" | "uefi" | "direct";
                 image: string | null;
                 memoryBytes: number;
+                /** @description what may be done to its guest where that writes faster than it is copied */
+                migrationPolicy: {
+                    pauseMsMax: number | null;
+                    slowDown: boolean;
+                    stop: boolean;
+                };
                 /** @enum {unknown} */
                 restartPolicy: "always" | "on-failure" | "never";
                 storagePatienceMs: number;
@@ -2140,6 +2168,12 @@ export interface components {
                 firmware: "bios" | "uefi" | "direct";
                 image: string | null;
                 memoryBytes: number;
+                /** @description what may be done to its guest where that writes faster than it is copied */
+                migrationPolicy: {
+                    pauseMsMax: number | null;
+                    slowDown: boolean;
+                    stop: boolean;
+                };
                 /** @enum {unknown} */
                 restartPolicy: "always" | "on-failure" | "never";
                 storagePatienceMs: number;

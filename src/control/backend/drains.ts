@@ -2,6 +2,8 @@
 import type { DrainHost } from '../../api/requests.ts';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import type { HostName, VmId } from '../../base/ids.ts';
+import type { Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { DrainMove, DrainRecord } from '../../core/model/drain.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -13,6 +15,7 @@ import {
   pauseDrain,
   planDrain,
   startDrain,
+  writingFor,
 } from '../../core/request/drains.ts';
 import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
@@ -35,12 +38,18 @@ export class DrainsBackend {
 
   /** Plans and changes nothing. The errors of `planDrain`. */
   async plan(host: string, asked: DrainHost, who: string): Promise<DrainPlan> {
-    return planView(planDrain(basisOf(this.#context), this.#observed(), requestOf(host, asked, who)));
+    const request = requestOf(host, asked, who);
+    await this.#measure(request);
+    const basis = basisOf(this.#context);
+    const observed = this.#observed();
+    return planView(planDrain(basis, observed, request), writingFor(basis, observed, request));
   }
 
   /** Begins a drain. The errors of `startDrain`. */
   async start(host: string, asked: DrainHost, who: string): Promise<Drain> {
-    const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), requestOf(host, asked, who)));
+    const request = requestOf(host, asked, who);
+    await this.#measure(request);
+    const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), request));
     return this.get(id);
   }
 
@@ -63,6 +72,21 @@ export class DrainsBackend {
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<DrainSummary>> {
     return pageOfTable(this.#context.store.drains, query, { signal, view: summaryOf });
+  }
+
+  /**
+   * Measures how fast the guests write that a drain is going to move: a plan says beforehand which of them a move
+   * cannot keep up with. Takes six seconds at most for those on the hosts, and six for others that make room.
+   */
+  async #measure(request: DrainRequest): Promise<void> {
+    const rates = this.#context.leading()?.controller.dirtyRates;
+    if (rates === undefined) return;
+    const { index } = basisOf(this.#context);
+    const there = request.hosts.flatMap((host) => [...index.vmsOn(host as HostName)]);
+    await rates.measure(there.flatMap((id) => index.vm(id) ?? []));
+    const { waves } = planDrain(basisOf(this.#context), this.#observed(), request);
+    const moved = waves.flatMap(({ moves }) => moves.flatMap(({ vm }) => index.vm(vm) ?? []));
+    await rates.measure(moved);
   }
 
   #observed(): Observed {
@@ -104,7 +128,7 @@ function drainView(entry: Entry<DrainRecord>): Drain {
   return {
     ...summaryOf(entry),
     moves: moves.map((move) => ({
-      ...moveView(move),
+      ...moveView(move, move),
       state: move.state,
       startedAt: timeOrNull(move.startedAt),
       endedAt: timeOrNull(move.endedAt),
@@ -115,24 +139,31 @@ function drainView(entry: Entry<DrainRecord>): Drain {
   };
 }
 
-function planView({ waves, movedMib }: MaintenancePlan): DrainPlan {
+function planView({ waves, movedMib }: MaintenancePlan, writing: (vm: VmId) => Writing): DrainPlan {
   return {
     hosts: waves.flatMap(({ hosts }) => hosts),
     durationMs: waves.reduce((sum, { durationMs }) => sum + durationMs, 0),
     movedBytes: movedMib * MIB,
-    moves: waves.flatMap(({ moves }) => moves.map((move) => ({ ...moveView(move), startsAtMs: move.startsAtMs }))),
+    moves: waves.flatMap(({ moves }) =>
+      moves.map((move) => ({ ...moveView(move, writing(move.vm)), startsAtMs: move.startsAtMs })),
+    ),
   };
 }
 
 type Move = Pick<DrainMove, 'id' | 'name' | 'from' | 'to' | 'after' | 'why' | 'memoryMib' | 'durationMs' | 'pauseMs'>;
 
 /** A move as the API shows it. */
-export function moveView({ id, name, from, to, after, why, memoryMib, durationMs, pauseMs }: Move) {
+export function moveView(
+  { id, name, from, to, after, why, memoryMib, durationMs, pauseMs }: Move,
+  { dirtyMibPerSecond = null, remedy = null }: Partial<Writing> = {},
+) {
   return {
     ...{ id, vm: name, from, to, after: [...after], why },
     memoryBytes: memoryMib * MIB,
     foretoldMs: durationMs,
     foretoldPauseMs: pauseMs,
+    writesBytesPerSecond: dirtyMibPerSecond === null ? null : dirtyMibPerSecond * MIB,
+    remedy,
   };
 }
 

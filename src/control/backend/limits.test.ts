@@ -90,6 +90,7 @@ function admit(
   const observed = {
     observer: { see: () => assert.fail('nothing is started') },
     vms: { seesRunning: () => true },
+    dirtyRates: { of: () => null },
     storageObserver: { answers: () => true, isSilent: () => false, report: () => ({ pool, artifacts: [] }) },
   };
   const basis: Basis = { records, index: new ClusterIndex(), now: 1, randomHex };
@@ -251,10 +252,15 @@ function drain(vms: number): void {
     vms: new Map(records.map((vm) => [vm.id, { value: vm, revision: 1 }])),
     guestClusters: new Map(),
     drains: new Map(),
+    unreadable: new Map(),
+    lastReadable: new Map(),
     disksOf: () => [],
     unreadable: new Map(),
   } as unknown as RequestSnapshot;
-  const observed = { observer: { see: () => ({ agent: 'alive' }) } } as unknown as Observed;
+  const observed = {
+    observer: { see: () => ({ agent: 'alive' }) },
+    dirtyRates: { of: () => null },
+  } as unknown as Observed;
   planDrain({ records: snapshot, index, now: 1, randomHex: text }, observed, { hosts: ['h1'], who: 'admin' });
 }
 
@@ -265,6 +271,9 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
   rollUnavailable: {
     API: (maxUnavailable) => api(PlanMaintenanceSchema, { hosts: ['all'], maxUnavailable }),
     admission: (maxUnavailable) => parseApproved(approvedText({ ...ROLL, maxUnavailable })),
+  },
+  migrationPauseMs: {
+    API: (pauseMsMax) => vmBody({ migrationPolicy: { slowDown: false, pauseMsMax, stop: false } }),
   },
   vmVcpus: { API: (vcpus) => vmBody({ vcpus }), agent: (vcpus) => launch({ machine: { vcpus } }) },
   vmMemoryBytes: {

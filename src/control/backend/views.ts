@@ -28,6 +28,7 @@ import {
   currentIncarnation,
   expectedIncarnations,
   isSameCard,
+  migrationPolicyOf,
   sharedDisksOf,
   type VmNic,
   type VmRecord,
@@ -176,6 +177,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       restartPolicy: spec.restartPolicy,
       antiAffinity: affinityGroup(vm),
       storagePatienceMs: spec.storagePatienceMs,
+      migrationPolicy: { ...migrationPolicyOf(vm) },
     },
     nics: cardsOf(vm).map((card) => ({ ...card, state: stateOfCard(vm, card) })),
     disks: spec.disks.map(({ disk, role, bus }) => {

@@ -166,7 +166,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
     if (what !== null) told.get(generation)?.push(what);
   });
   for (let again = 0; again < 2; again++) await link.listen(destination.target, source.target);
-  for (let again = 0; again < 2; again++) await link.send(source.target, destination.target);
+  for (let again = 0; again < 2; again++) await link.send(source.target, destination.target, { slowDown: true });
   await until('the source has sent everything', async () => (await statusOf(link, source.target)) === 'postmigrate');
   const seen = await link.observe(source.target);
   assert.equal(seen.kind === 'answers' ? seen.migration?.status : seen.kind, 'completed');
@@ -180,7 +180,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
   const seenByOther = await other.observe(source.target);
   assert.equal(seenByOther.kind === 'answers' ? seenByOther.sentTo : null, destination.target.generation);
   other.close();
-  await link.send(source.target, destination.target);
+  await link.send(source.target, destination.target, { slowDown: true });
   await until('the destination waits', async () => (await statusOf(link, destination.target)) === 'paused');
   assert.deepEqual(told.get(destination.target.generation), [{ kind: 'arrived' }]);
   await link.cont(destination.target);
@@ -193,7 +193,7 @@ test('a VM moves between two QEMUs over TLS; each step may be repeated', async (
 async function moveHalted(link: QmpSessions, source: QmpTarget, destination: QmpTarget): Promise<void> {
   await link.listen(destination, source);
   for (let again = 0; again < 2; again++) await link.activate(source);
-  await link.send(source, destination);
+  await link.send(source, destination, { slowDown: true });
   await until('the source has sent everything', async () => (await statusOf(link, source)) === 'postmigrate');
   await until('the destination has it', async () => (await statusOf(link, destination)) !== 'inmigrate');
 }
@@ -230,7 +230,7 @@ test('a destination takes the stream of the expected source only', async () => {
   const link = connector(0);
   await link.cont(source.target);
   await link.listen(destination.target, { ...source.target, generation: parseGeneration(99) });
-  await link.send(source.target, destination.target);
+  await link.send(source.target, destination.target, { slowDown: true });
   await until('the source has failed to send', async () => {
     const seen = await link.observe(source.target);
     return seen.kind === 'answers' && seen.migration?.status === 'failed';

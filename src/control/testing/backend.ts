@@ -139,6 +139,7 @@ const NO_QMP: ControllerPorts['qmp'] = {
   listen: never,
   send: never,
   allowPause: never,
+  dirtyRate: never,
   activate: never,
   cancelSend: never,
   plug: never,

@@ -163,6 +163,7 @@ class SmallWorld {
       },
       ...{
         allowPause: unused,
+        dirtyRate: unused,
         activate: unused,
         cancelSend: unused,
         plug: unused,

@@ -22,6 +22,7 @@ import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
 import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
+import { DirtyRates } from './maintenance/dirty-rates.ts';
 import { DrainLoop } from './maintenance/drain-loop.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
@@ -63,6 +64,8 @@ export class Controller {
   readonly sharedDisks: SharedDiskLoop;
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
+  /** How fast guests write to their memory, measured for plans. */
+  readonly dirtyRates: DirtyRates;
   readonly #drains: DrainLoop;
   /** The files of images and seeds. */
   readonly files: FileKeeper;
@@ -133,14 +136,12 @@ export class Controller {
       pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
     });
+    this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => executor.currentTarget(vm) });
     this.#drains = new DrainLoop({
-      clock,
-      log,
-      store,
-      index: this.index,
-      randomHex: ports.randomHex,
+      ...{ clock, log, store, index: this.index, randomHex: ports.randomHex },
       seeHost: (host) => this.observer.see(host),
       seesRunning: (vm) => this.vms.seesRunning(vm),
+      dirtyRateOf: (vm) => this.dirtyRates.of(vm),
     });
   }
 

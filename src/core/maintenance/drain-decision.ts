@@ -39,6 +39,8 @@ export type DrainStep =
   | { readonly do: 'note'; readonly drain: DrainRecord }
   /** Orders the VM's migration, and writes both records in one transaction. */
   | { readonly do: 'begin'; readonly move: DrainMove; readonly vm: VmRecord }
+  /** Starts a VM again that was stopped for its move, and writes both records in one transaction. */
+  | { readonly do: 'restart'; readonly move: DrainMove; readonly vm: VmRecord }
   /** Makes the rest of the plan anew. */
   | { readonly do: 'replan'; readonly why: string }
   /** Ends the drain and its task. */
@@ -53,6 +55,8 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (isDrainOver(drain)) return { do: 'wait', why: 'It is over.' };
   const noted = noteMoves(drain, index, now);
   if (noted !== null) return { do: 'note', drain: noted };
+  const restart = restartOf(drain, index);
+  if (restart !== null) return restart;
   if (situation.unreadable !== null) return { do: 'stick', why: situation.unreadable };
   const moving = drain.moves.filter(({ state }) => state === 'moving');
   if (drain.state === 'cancelling') {
@@ -99,7 +103,9 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
     const vm = index.vm(move.vm);
     if (vm === null) continue;
     const why =
-      vm.phase.kind === 'running' && vm.migrationRequest === null ? obstacle(vm) : `${vm.name} is ${vm.phase.kind}.`;
+      vm.phase.kind === 'running' && vm.migrationRequest === null && vm.stopRequest === null
+        ? obstacle(vm)
+        : `${vm.name} is ${vm.phase.kind}.`;
     if (why !== null) {
       whys.push(why);
       continue;
@@ -131,6 +137,36 @@ function cancelledMessage({ moves }: DrainRecord): string {
   return `Cancelled. ${moved} of ${moves.length} moves were made; those VMs stay where they are.`;
 }
 
+/** A VM that was stopped for its move starts again in any case: also while the drain is paused or cancelled. */
+function restartOf({ moves }: DrainRecord, index: ClusterIndex): DrainStep | null {
+  for (const move of moves) {
+    if (move.state !== 'moving' || move.remedy !== 'stop' || move.restarted === true) continue;
+    const vm = index.vm(move.vm);
+    if (vm?.phase.kind === 'stopped' && vm.intent === 'stopped' && !vm.deleting) return { do: 'restart', move, vm };
+  }
+  return null;
+}
+
+/** What became of a VM that is stopped for its move: the same record, or the next one. */
+function outcomeOfStop(move: DrainMove, vm: VmRecord, now: number): DrainMove {
+  const at = currentIncarnation(vm.phase);
+  const isDown = at === null || vm.phase.kind === 'stopping';
+  if (isDown && move.restarted === true && vm.intent === 'stopped')
+    return { ...move, state: 'gone', note: 'It was stopped.', endedAt: now };
+  if (at !== null && at.host !== move.from && vm.phase.kind === 'running') {
+    const note =
+      at.host === move.to ? 'It was stopped, and started here.' : `It was stopped, and started on ${at.host}.`;
+    return { ...move, state: 'moved', note, endedAt: now };
+  }
+  const isUndone = vm.phase.kind === 'running' && vm.intent !== 'stopped' && vm.stopRequest === null;
+  return isUndone ? undone(move, 'It was not stopped.') : move;
+}
+
+/** A move that is to be made again. */
+function undone(move: DrainMove, note: string): DrainMove {
+  return { ...move, state: 'waiting', failures: move.failures + 1, note, taskId: null, startedAt: null };
+}
+
 /** The record with what became of its open moves; null: nothing new. */
 function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainRecord | null {
   let isChanged = false;
@@ -149,6 +185,7 @@ function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainR
 function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove {
   const ended = (state: 'moved' | 'gone', note: string | null): DrainMove => ({ ...move, state, note, endedAt: now });
   if (vm === null) return ended('gone', 'It was deleted.');
+  if (move.state === 'moving' && move.remedy === 'stop') return outcomeOfStop(move, vm, now);
   const hosts = expectedIncarnations(vm.phase).map(({ host }) => host);
   if (hosts.length === 0) return ended('gone', 'It was stopped.');
   const at = currentIncarnation(vm.phase)?.host;
@@ -161,12 +198,5 @@ function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove
     return { ...ended('moved', null), measuredPauseMs: vm.pausesMs?.at(-1) ?? null };
   if (at !== move.from) return ended('gone', `It was restarted on ${at}.`);
   if (vm.phase.kind === 'starting') return ended('gone', `It was restarted on ${at}.`);
-  return {
-    ...move,
-    state: 'waiting',
-    failures: move.failures + 1,
-    note: 'Its move was undone.',
-    taskId: null,
-    startedAt: null,
-  };
+  return undone(move, 'Its move was undone.');
 }

@@ -1,13 +1,33 @@
 /** A plan as the moves of a drain's record, and the rest of a record as a plan for the checker. Pure. */
+import type { VmId } from '../../base/ids.ts';
 import type { DrainMove, DrainRecord } from '../model/drain.ts';
 import { openMoves } from '../model/drain.ts';
 import type { MaintenancePlan, PlannedMove } from './plan.ts';
 
-/** The moves of a plan that nothing has been done of. `firstId`: the number of the first. */
-export function movesOfPlan(plan: MaintenancePlan, firstId: number): readonly DrainMove[] {
+/** What is known of a guest's writing, and what is done about it. */
+export type Writing = Required<Pick<DrainMove, 'dirtyMibPerSecond' | 'remedy'>>;
+
+export const NOTHING_WRITTEN: Writing = { dirtyMibPerSecond: null, remedy: null };
+
+/** How moves are recorded. */
+export interface MoveOptions {
+  /** The number of the first. */
+  readonly firstId: number;
+  readonly writingOf: (vm: VmId) => Writing;
+}
+
+const REMEDIES = {
+  'slow-down': 'Its guest writes faster than it is copied: it is slowed down (auto-converge).',
+  'longer-pause': 'Its guest writes faster than it is copied: it stands still for longer at the end.',
+  stop: 'Its guest writes faster than it is copied: it is stopped, and starts on its new host.',
+} as const;
+
+/** The moves of a plan that nothing has been done of. */
+export function movesOfPlan(plan: MaintenancePlan, { firstId, writingOf }: MoveOptions): readonly DrainMove[] {
   return plan.waves.flatMap(({ moves }) =>
-    moves.map(({ startsAtMs: _, converges, ...move }) => ({
+    moves.map(({ startsAtMs: _, converges: __, ...move }) => ({
       ...move,
+      ...writingOf(move.vm),
       id: firstId + move.id,
       after: move.after.map((each) => firstId + each),
       state: 'waiting',
@@ -16,16 +36,21 @@ export function movesOfPlan(plan: MaintenancePlan, firstId: number): readonly Dr
       endedAt: null,
       measuredPauseMs: null,
       failures: 0,
-      note: converges ? null : 'Its guest writes faster than its memory can be copied.',
+      note: noteOf(writingOf(move.vm)),
     })),
   );
 }
 
+/** What a reader must know of a move before it begins; null: nothing. */
+export function noteOf({ remedy }: Pick<DrainMove, 'remedy'>): string | null {
+  return remedy === null || remedy === undefined ? null : REMEDIES[remedy];
+}
+
 /** The record with the rest of its plan replaced. */
-export function replanned(drain: DrainRecord, plan: MaintenancePlan): DrainRecord {
+export function replanned(drain: DrainRecord, plan: MaintenancePlan, writingOf: MoveOptions['writingOf']): DrainRecord {
   const kept = drain.moves.filter(({ state }) => state !== 'waiting');
   const firstId = Math.max(-1, ...drain.moves.map(({ id }) => id)) + 1;
-  return { ...drain, moves: [...kept, ...movesOfPlan(plan, firstId)], stuck: null };
+  return { ...drain, moves: [...kept, ...movesOfPlan(plan, { firstId, writingOf })], stuck: null };
 }
 
 /** What is left of a drain as a plan of one wave, and which of its moves are under way. */

@@ -22,6 +22,7 @@ import type {
   EstateVm,
   HostState,
 } from './estate.ts';
+import { type FastWriter, withWriting } from './fast-writers.ts';
 
 const MIB = 1024 ** 2;
 /** Virtual CPUs of guests for each processor: placement refuses a VM beyond it as well. */
@@ -39,6 +40,8 @@ export interface EstateSource {
   >;
   readonly index: ClusterIndex;
   readonly seeHost: (host: HostName) => HostObservation;
+  /** How fast a guest writes to its memory, in MiB a second; null: not measured. */
+  readonly dirtyRateOf: (vm: VmRecord) => number | null;
 }
 
 /** What a drain asks of its plan. `drain`: its own claims do not count; null for a plan that no drain has yet. */
@@ -54,7 +57,11 @@ export interface EstateView {
  */
 export function estateOf(source: EstateSource, view: EstateView): Estate {
   const { snapshot, index } = source;
-  const vms = lastKnown(snapshot.vms, PREFIX.vm, snapshot).flatMap((vm) => settled(knownVm(vm), vm, snapshot) ?? []);
+  const policy = policyOf(view);
+  const vms = lastKnown(snapshot.vms, PREFIX.vm, snapshot).flatMap((vm) => {
+    const known = settled(knownVm(vm), vm, snapshot);
+    return known === null ? [] : withWriting(known, vm, writerOf(vm, source, policy));
+  });
   const hosts = lastKnown(snapshot.hosts, PREFIX.host, snapshot).map((host) => estateHost(host, source, view));
   return {
     hosts: [...hosts, ...unknownHosts(vms, hosts)],
@@ -63,8 +70,14 @@ export function estateOf(source: EstateSource, view: EstateView): Estate {
     guestClusters: lastKnown(snapshot.guestClusters, PREFIX.guestCluster, snapshot).map((cluster) =>
       estateGuestCluster(cluster, index),
     ),
-    policy: policyOf(view),
+    policy,
   };
+}
+
+/** What is known of a VM's writing. */
+export function writerOf(vm: VmRecord, { index, dirtyRateOf }: EstateSource, policy: EstatePolicy): FastWriter {
+  const toleratesMs = index.guestClusterOf(vm)?.toleratesMs ?? null;
+  return { dirtyMibPerSecond: dirtyRateOf(vm), policy, toleratesMs };
 }
 
 /** The records of a table, and those that cannot be read now as they were last read. */
@@ -100,7 +113,7 @@ function unknownHosts(vms: readonly EstateVm[], hosts: readonly EstateHost[]): E
 }
 
 /** What every plan keeps. */
-function policyOf({ parallel }: EstateView): EstatePolicy {
+export function policyOf({ parallel }: EstateView): EstatePolicy {
   return {
     vcpuOvercommit: VCPU_OVERCOMMIT,
     keepRoomForLoss: false,

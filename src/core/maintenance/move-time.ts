@@ -7,6 +7,16 @@ import type { EstateHost, EstatePolicy, EstateVm } from './estate.ts';
 /** A guest that writes faster than this share of what its move gets is not expected to converge. */
 const CONVERGES_BELOW = 0.9;
 
+/** What one move copies where its host has as many moves as it may have, in MiB a second. */
+export function copiedMibPerSecond({ hostMibPerSecond, movesPerHost }: EstatePolicy): number {
+  return hostMibPerSecond / movesPerHost;
+}
+
+/** Whether a guest that writes so fast is copied for ever, unless something is done about it. */
+export function outrunsCopy(policy: EstatePolicy, dirtyMibPerSecond: number): boolean {
+  return dirtyMibPerSecond / copiedMibPerSecond(policy) >= CONVERGES_BELOW;
+}
+
 /**
  * Returns the duration in whole ms. A host's rate is shared by as many moves as it may have at once, and a link's
  * likewise. Each pass copies what was written during the one before, so a guest that writes at a share `d` of the rate
@@ -17,7 +27,7 @@ export function moveTime(
   policy: EstatePolicy,
   { vm, hosts }: { readonly vm: EstateVm; readonly hosts: readonly EstateHost[] },
 ): { readonly durationMs: number; readonly converges: boolean } {
-  const rates = [policy.hostMibPerSecond / policy.movesPerHost];
+  const rates = [copiedMibPerSecond(policy)];
   for (const link of policy.links)
     if (hosts.some((host) => host.link === link.name)) rates.push(link.mibPerSecond / link.movesMax);
   const rate = Math.min(...rates);

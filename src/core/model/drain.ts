@@ -9,6 +9,7 @@
  *     drained
  */
 import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { Remedy } from '../maintenance/fast-writers.ts';
 import type { PlannedMove } from '../maintenance/plan.ts';
 
 /** `drained`: the hosts are empty. `cancelled`: somebody ended the drain; what had moved stays where it is. */
@@ -31,6 +32,12 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly failures: number;
   /** What a reader must know of it; null: nothing. */
   readonly note: string | null;
+  /** How fast its guest wrote to memory when the move was planned, in MiB a second. Absent or null: not measured. */
+  readonly dirtyMibPerSecond?: number | null;
+  /** What is done because the guest writes faster than it is copied. Absent or null: nothing has to be. */
+  readonly remedy?: Remedy | null;
+  /** The VM was stopped for this move, and was asked to start again: once. */
+  readonly restarted?: true;
 }
 
 export interface DrainRecord {

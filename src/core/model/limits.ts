@@ -255,6 +255,16 @@ const SHARED = {
       'A disk’s persistent reservations are one record of bounded size; 16 is what guest cluster software is tested with.',
     refusedBy: ['API', 'admission'],
   },
+  migrationPauseMs: {
+    subject: 'VM',
+    what: 'longest pause at the end of a move that a migration policy allows',
+    min: 300,
+    max: 8_000,
+    unit: 'ms',
+    reason:
+      'QEMU allows 300 ms by itself. A guest that stands still for 10 s at the end of its migration continues on its source.',
+    refusedBy: ['API'],
+  },
   drainMoves: {
     subject: 'Cluster',
     what: 'moves of one drain',

@@ -12,8 +12,11 @@ export const LONGEST_PAUSE_MS = 300;
 /** Passes with each allowance; then it is doubled. The first pass is over all of memory. */
 const PASSES_EACH = 3;
 
-/** The allowance in the pass given (from 1; 0 before the first), in ms. */
-export function pauseAllowedMs(passes: number): number {
+/**
+ * The allowance in the pass given (from 1; 0 before the first), in ms. `longestMs`: what the owner of the VM allows
+ * beyond LONGEST_PAUSE_MS; 0 where nothing.
+ */
+export function pauseAllowedMs(passes: number, longestMs = 0): number {
   const doublings = Math.floor(Math.max(0, passes - 1) / PASSES_EACH);
-  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** doublings);
+  return Math.min(Math.max(LONGEST_PAUSE_MS, longestMs), FIRST_PAUSE_MS * 2 ** doublings);
 }

@@ -161,6 +161,7 @@ const spec = fields<VmSpec>({
   sharedDisks: maybe(
     listOf(fields({ disk: diskId, lun: integer(0, 255), joining: maybe(isTrue), leaving: maybe(isTrue) })),
   ),
+  migrationPolicy: maybe(fields({ slowDown: boolean, pauseMsMax: nullable(finite), stop: boolean })),
   guestCluster: maybe(nullable(name)),
 });
 const vmFields = fields<VmRecord>({
@@ -228,6 +229,10 @@ const drainMove = fields<DrainMove>({
   measuredPauseMs: nullable(finite),
   failures: count,
   note: nullable(prose),
+  // Drains from before these fields existed lack them.
+  dirtyMibPerSecond: maybe(nullable(finite)),
+  remedy: maybe(nullable(oneOf('slow-down', 'longer-pause', 'stop'))),
+  restarted: maybe(isTrue),
 });
 
 const KINDS: ReadonlyMap<string, Kind> = new Map(

@@ -174,8 +174,31 @@ export interface VmSpec {
   readonly antiAffinity: string | null;
   /** The disks it shares with other VMs. Records from before it was there lack it: read it by `sharedDisksOf`. */
   readonly sharedDisks?: readonly VmSharedDisk[];
+  /**
+   * What may be done to its guest where that writes faster than a live migration copies. Absent: read it by
+   * `migrationPolicyOf`.
+   */
+  readonly migrationPolicy?: MigrationPolicy;
   /** The guest cluster that names it as a member: both records are written in one transaction. Absent or null: none. */
   readonly guestCluster?: GuestClusterName | null;
+}
+
+/** What an owner allows so that a guest which writes faster than it is copied can be moved. */
+export interface MigrationPolicy {
+  /** QEMU takes processor time from the guest until its memory can be copied (capability `auto-converge`). */
+  readonly slowDown: boolean;
+  /** The longest pause at the end of a move, in ms; null: QEMU's default. A guest cluster's tolerance is kept as well. */
+  readonly pauseMsMax: number | null;
+  /** A drain may stop the VM, and start it on another host. */
+  readonly stop: boolean;
+}
+
+/** What may be done to a VM whose owner said nothing. */
+const MIGRATION_POLICY: MigrationPolicy = { slowDown: true, pauseMsMax: null, stop: false };
+
+/** What the owner allows, or what is allowed where the owner said nothing. */
+export function migrationPolicyOf({ spec }: Pick<VmRecord, 'spec'>): MigrationPolicy {
+  return spec.migrationPolicy ?? MIGRATION_POLICY;
 }
 
 /** A shared disk under the number that this VM's guest sees it by. */

@@ -39,13 +39,18 @@ export interface QmpLink {
    */
   activate(source: QmpTarget): Promise<void>;
   /**
-   * Begins to send (migrate), and allows the first pause of pause-allowance.ts. Idempotent while it is under way or
-   * completed.
+   * Begins to send (migrate), and allows the first pause of pause-allowance.ts. `slowDown`: a guest that writes faster
+   * than it is copied gets less processor time (auto-converge). Idempotent while it is under way or completed.
    */
-  send(source: QmpTarget, destination: QmpTarget): Promise<void>;
+  send(source: QmpTarget, destination: QmpTarget, options: { readonly slowDown: boolean }): Promise<void>;
   /** For how long the guest may be held still at the end of sending, in ms from now on (downtime-limit). */
   allowPause(source: QmpTarget, ms: number): Promise<void>;
   cancelSend(source: QmpTarget): Promise<void>;
+  /**
+   * How fast the guest writes to its memory, in MiB a second (calc-dirty-rate): takes one to four seconds and does not
+   * hold the guest still.
+   */
+  dirtyRate(target: QmpTarget): Promise<number>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */
   plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;
   /**

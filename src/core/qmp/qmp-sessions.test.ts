@@ -147,7 +147,7 @@ async function sending(): Promise<World> {
   await world.done(world.sessions.observe(SOURCE));
   await world.done(world.sessions.observe(DESTINATION));
   world.channel(0).commands.length = 0;
-  await world.done(world.sessions.send(SOURCE, DESTINATION));
+  await world.done(world.sessions.send(SOURCE, DESTINATION, { slowDown: true }));
   return world;
 }
 
@@ -166,7 +166,7 @@ test('the orders to send: what is under way is asked first, and the receiver is 
   ] as const) {
     dialer.answers = { 'query-status': () => ({ status }), 'query-migrate': () => ({ status: migration }) };
     const another = new QmpSessions({ dialer, clock, monitor: 1 });
-    await done(another.send(SOURCE, DESTINATION));
+    await done(another.send(SOURCE, DESTINATION, { slowDown: true }));
     assert.equal(
       dialer.channels.at(-1)?.commands.some((command) => command.startsWith('migrate ')),
       false,
@@ -235,7 +235,7 @@ test('an order to send that QEMU refuses is not remembered', async () => {
       throw new QmpError('migrate', { errorClass: 'GenericError', description: 'invalid' });
     },
   };
-  await assert.rejects(done(sessions.send(SOURCE, DESTINATION)), { code: 'failed' });
+  await assert.rejects(done(sessions.send(SOURCE, DESTINATION, { slowDown: true })), { code: 'failed' });
   const source = dialer.channels.findIndex(({ commands }) => commands.includes('query-migrate'));
   channel(source).emit('STOP');
   assert.deepEqual(told, ['1 look']);
@@ -295,4 +295,37 @@ test('a disk that the guest does not give back is waited for as long as a guest 
   const before = clock.monotonicMs();
   await assert.rejects(done(unplugging));
   assert.ok(clock.monotonicMs() - before < 100);
+});
+
+test('how fast a guest writes is measured by sampling pages, never in a mode that ends QEMU 7.2', async () => {
+  const { sessions, dialer, done, channel } = started();
+  let asked = 0;
+  dialer.answers = {
+    'query-dirty-rate': () => (++asked < 3 ? { status: 'measuring' } : { status: 'measured', 'dirty-rate': 42 }),
+  };
+  assert.equal(await done(sessions.dirtyRate(SOURCE)), 42);
+  assert.deepEqual(channel(0).commands, [
+    'calc-dirty-rate {"calc-time":1,"sample-pages":1024}',
+    ...Array.from({ length: 3 }, () => 'query-dirty-rate'),
+  ]);
+});
+
+test('a QEMU that never has measured, or claims nonsense, is given up', async () => {
+  for (const answer of [
+    { status: 'measuring' },
+    { status: 'measured' },
+    { status: 'measured', 'dirty-rate': 'much' },
+  ]) {
+    const { sessions, dialer, done } = started();
+    dialer.answers = { 'query-dirty-rate': () => answer };
+    await assert.rejects(done(sessions.dirtyRate(SOURCE)), { code: 'deadline' });
+  }
+  const { sessions, dialer, done } = started();
+  dialer.answers = {
+    'calc-dirty-rate': () => {
+      throw new QmpError('calc-dirty-rate', { errorClass: 'GenericError', description: "it's still in progress" });
+    },
+    'query-dirty-rate': () => ({ status: 'measured', 'dirty-rate': 1e30 }),
+  };
+  assert.equal(await done(sessions.dirtyRate(SOURCE)), 2 ** 20, 'what another control node measures is as good');
 });

@@ -18,6 +18,7 @@ import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
 import type { OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import { activateDisks } from './activate-disks.ts';
+import { measureDirtyRate } from './dirty-rate.ts';
 import { isTelling, MigrationMemory } from './migration-memory.ts';
 import {
   generationSentTo,
@@ -28,7 +29,7 @@ import {
 } from './observation.ts';
 import { type Reached, reachQemu } from './reach-qemu.ts';
 import { receiveMigration } from './receive-migration.ts';
-import { hasBegunToSend, prepareToSend } from './send-migration.ts';
+import { hasBegunToSend, prepareToSend, type SendOptions } from './send-migration.ts';
 import { openSharedDisks, plugSharedDisk, unplugSharedDisk } from './shared-disk-plug.ts';
 
 /** Deadline of one command. */
@@ -158,13 +159,13 @@ export class QmpSessions implements QmpLink {
     await activateDisks(this.#executor(source));
   }
 
-  async send(source: QmpTarget, destination: QmpTarget): Promise<void> {
+  async send(source: QmpTarget, destination: QmpTarget, options: SendOptions): Promise<void> {
     const held = this.#hold(source);
     held.sending = true;
     this.#hearArrival(destination);
     const quickly = this.#executor(source, COMMAND_MS);
     if (await hasBegunToSend(quickly)) return;
-    await prepareToSend(quickly, incarnationOf(destination));
+    await prepareToSend(quickly, incarnationOf(destination), options);
     held.memory.orderedToSend(destination.generation);
     const uri = `tcp:${destination.addresses.storage}:${portsOfSlot(destination.slot).migration}`;
     try {
@@ -191,6 +192,10 @@ export class QmpSessions implements QmpLink {
 
   async cancelSend(source: QmpTarget): Promise<void> {
     await this.#execute(source, 'migrate_cancel', undefined, SLOW_COMMAND_MS);
+  }
+
+  dirtyRate(target: QmpTarget): Promise<number> {
+    return measureDirtyRate(this.#executor(target, COMMAND_MS), this.#options.clock);
   }
 
   async plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void> {

@@ -28,11 +28,21 @@ export async function receiveMigration(
   await unlessDone(/already been started/, () => execute('migrate-incoming', { uri: `tcp:0.0.0.0:${port}` }));
 }
 
-/** Switches migration capabilities on; one under way has them and keeps them. */
-export function setMigrationCapabilities(execute: Execute, names: readonly string[]): Promise<void> {
+/**
+ * Switches migration capabilities on, and `others` on or off; one under way keeps those that it has. An earlier move
+ * may have left one switched on.
+ */
+export function setMigrationCapabilities(
+  execute: Execute,
+  names: readonly string[],
+  others: Readonly<Record<string, boolean>> = {},
+): Promise<void> {
   return unlessDone(/in progress|migration is in/i, () =>
     execute('migrate-set-capabilities', {
-      capabilities: names.map((capability) => ({ capability, state: true })),
+      capabilities: [
+        ...names.map((capability) => ({ capability, state: true })),
+        ...Object.entries(others).map(([capability, state]) => ({ capability, state })),
+      ],
     }),
   );
 }

@@ -8,6 +8,11 @@ import type { Execute } from '../ports/qmp-dialer.ts';
 import { type QueryMigrate, type QueryStatus, statusOf } from './observation.ts';
 import { setMigrationCapabilities } from './receive-migration.ts';
 
+/** `slowDown`: a guest that writes faster than it is copied gets less processor time. */
+export interface SendOptions {
+  readonly slowDown: boolean;
+}
+
 /** 8 GiB/s: the network is the limit, not a parameter. */
 const MIGRATION_BYTES_PER_S = 8 * 1024 ** 3;
 
@@ -21,9 +26,13 @@ export async function hasBegunToSend(execute: Execute): Promise<boolean> {
 }
 
 /** Prepares a QEMU to send to `destination`, with the first pause of pause-allowance.ts. */
-export async function prepareToSend(execute: Execute, destination: PeerIdentity): Promise<void> {
+export async function prepareToSend(
+  execute: Execute,
+  destination: PeerIdentity,
+  { slowDown }: SendOptions,
+): Promise<void> {
   await Promise.all([
-    setMigrationCapabilities(execute, ['events', 'return-path', 'auto-converge']),
+    setMigrationCapabilities(execute, ['events', 'return-path'], { 'auto-converge': slowDown }),
     execute('migrate-set-parameters', {
       'tls-creds': 'tls-client',
       'tls-hostname': dnsName(destination),

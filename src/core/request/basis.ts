@@ -33,6 +33,10 @@ export interface Observed {
     /** The newest report; null before the first. */
     report(node: StorageName): Pick<StorageReport, 'pool' | 'artifacts'> | null;
   };
+  readonly dirtyRates: {
+    /** How fast the guest writes to its memory, in MiB a second; null where it was not measured lately. */
+    of(vm: VmRecord): number | null;
+  };
   readonly vms: {
     /** Returns true for a VM whose guest is seen to run. */
     seesRunning(vm: VmRecord): boolean;

@@ -6,13 +6,14 @@
  * ended; its hosts are no destination from the same transaction on.
  */
 import { CodedError } from '../../base/errors.ts';
-import { type DrainId, type HostName, parseDrainId } from '../../base/ids.ts';
+import { type DrainId, type HostName, parseDrainId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
-import { movesOfPlan } from '../maintenance/drain-plan.ts';
+import { movesOfPlan, NOTHING_WRITTEN, type Writing } from '../maintenance/drain-plan.ts';
 import type { Estate } from '../maintenance/estate.ts';
-import { type EstateSource, estateOf } from '../maintenance/estate-records.ts';
+import { type EstateSource, estateOf, policyOf, writerOf } from '../maintenance/estate-records.ts';
 import { type ExcludedVm, exclusionsOf } from '../maintenance/exclusions.ts';
+import { writingOf } from '../maintenance/fast-writers.ts';
 import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
@@ -40,15 +41,38 @@ const HOSTS_NAMED = 5;
 /** Moves at once from and to one host, unless somebody asks for another number. */
 export const PARALLEL = 2;
 
-/** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
-export function planDrain(basis: Basis, observed: Observed, request: DrainRequest): MaintenancePlan {
-  const hosts = request.hosts.map((name) => findHost(basis, name).value);
-  for (const host of hosts) demandFree(basis, host);
-  const source: EstateSource = {
+/** The snapshot that a plan is made from. */
+export function sourceOf(basis: Basis, { observer, dirtyRates }: DrainObserved): EstateSource {
+  return {
     snapshot: basis.records,
     index: basis.index,
-    seeHost: (host) => observed.observer.see(host),
+    seeHost: (host) => observer.see(host),
+    dirtyRateOf: (vm) => dirtyRates.of(vm),
   };
+}
+
+/** What is known of each guest's writing, for the moves of a plan. */
+export function writingFor(
+  basis: Basis,
+  observed: DrainObserved,
+  { parallel = PARALLEL }: Pick<DrainRequest, 'parallel'>,
+): (vm: VmId) => Writing {
+  const source = sourceOf(basis, observed);
+  const policy = policyOf({ drain: null, parallel });
+  return (id) => {
+    const vm = basis.index.vm(id);
+    return vm === null ? NOTHING_WRITTEN : writingOf(vm, writerOf(vm, source, policy));
+  };
+}
+
+/** What a drain is planned from, beside the records. */
+type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates'>;
+
+/** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
+export function planDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): MaintenancePlan {
+  const hosts = request.hosts.map((name) => findHost(basis, name).value);
+  for (const host of hosts) demandFree(basis, host);
+  const source = sourceOf(basis, observed);
   const estate = estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL });
   const names = hosts.map(({ name }) => name);
   const outcome = planEvacuation(modelOf(estate), names);
@@ -68,7 +92,7 @@ export function planDrain(basis: Basis, observed: Observed, request: DrainReques
 }
 
 /** Begins a drain. The errors of `planDrain`. */
-export function startDrain(basis: Basis, observed: Observed, request: DrainRequest): Admitted<DrainId> {
+export function startDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): Admitted<DrainId> {
   const plan = planDrain(basis, observed, request);
   const hosts = request.hosts.map((name) => findHost(basis, name).value);
   const id = parseDrainId(`drain-${basis.randomHex(6)}`);
@@ -87,7 +111,7 @@ export function startDrain(basis: Basis, observed: Observed, request: DrainReque
     change: request.change ?? null,
     parallel: request.parallel ?? PARALLEL,
     taskId: task.id,
-    moves: movesOfPlan(plan, 0),
+    moves: movesOfPlan(plan, { firstId: 0, writingOf: writingFor(basis, observed, request) }),
     stuck: null,
     deviations: [],
     createdAt: basis.now,

@@ -7,13 +7,13 @@ import type { HostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlanInTurns } from '../check/maintenance-plan.ts';
 import type { RollLimits } from '../maintenance/approved-plan.ts';
-import { type EstateSource, estateOf } from '../maintenance/estate-records.ts';
+import { estateOf } from '../maintenance/estate-records.ts';
 import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan } from '../maintenance/plan.ts';
 import { planRollInTurns } from '../maintenance/roll.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import type { Basis, Observed } from './basis.ts';
-import { demandFree, drainRefusal, findHost, PARALLEL, planNotAccepted } from './drains.ts';
+import { demandFree, drainRefusal, findHost, PARALLEL, planNotAccepted, sourceOf } from './drains.ts';
 
 export interface MaintenanceRequest {
   /** `all`, `rack=NAME`, or names of hosts. */
@@ -44,12 +44,7 @@ export function* planMaintenance(
     perRack: request.perRack ?? null,
     parallel: request.parallel ?? PARALLEL,
   };
-  const source: EstateSource = {
-    snapshot: basis.records,
-    index: basis.index,
-    seeHost: (host) => observed.observer.see(host),
-  };
-  const estate = estateOf(source, { drain: null, parallel: limits.parallel });
+  const estate = estateOf(sourceOf(basis, observed), { drain: null, parallel: limits.parallel });
   yield;
   const names = hosts.map(({ name }) => name);
   const model = modelOf(estate);

@@ -12,7 +12,7 @@ import { parseImageName, parseVmId, type StorageName, type VmId } from '../../ba
 import { listed } from '../../base/listed.ts';
 import { utf8Bytes } from '../../base/utf8.ts';
 import type { ImageRecord, TaskRecord } from '../model/cluster.ts';
-import type { VmBoot, VmNic, VmRecord, VmSpec } from '../model/vm.ts';
+import type { MigrationPolicy, VmBoot, VmNic, VmRecord, VmSpec } from '../model/vm.ts';
 import { place } from '../plan/placement/placement.ts';
 import type { Change, ObjectRef } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed, taskChange, vmChange } from './basis.ts';
@@ -50,6 +50,7 @@ export interface NewVm {
   readonly antiAffinity?: string | undefined;
   readonly labels?: VmSpec['labels'] | undefined;
   readonly storagePatienceMs?: number | undefined;
+  readonly migrationPolicy?: MigrationPolicy | undefined;
   /** Whether it is to run at once: by default it is. */
   readonly start?: boolean | undefined;
 }
@@ -184,6 +185,7 @@ function settingsOf(request: NewVm, image: ImageRecord | null): Omit<VmSpec, 'bo
     labels: request.labels ?? {},
     image: image?.name ?? null,
     storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
+    ...(request.migrationPolicy === undefined ? {} : { migrationPolicy: request.migrationPolicy }),
     antiAffinity: request.antiAffinity ?? null,
   };
 }

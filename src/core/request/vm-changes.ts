@@ -24,6 +24,7 @@ export interface VmPatch {
   readonly antiAffinity?: string | null | undefined;
   readonly labels?: VmSpec['labels'] | undefined;
   readonly restartPolicy?: VmSpec['restartPolicy'] | undefined;
+  readonly migrationPolicy?: VmSpec['migrationPolicy'] | undefined;
   readonly vcpus?: number | undefined;
   readonly memoryBytes?: number | undefined;
 }

@@ -52,6 +52,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     listen: never,
     send: never,
     allowPause: never,
+    dirtyRate: never,
     activate: never,
     cancelSend: never,
     plug: never,

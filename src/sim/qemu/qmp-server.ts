@@ -28,6 +28,8 @@ export interface QmpMachine {
   readonly isActive: boolean;
   readonly outgoing: OutgoingMigration;
   readonly nodes: readonly string[];
+  /** Writes about as fast as it is copied. */
+  readonly isBusy: boolean;
   isUsed(node: string): boolean;
   cont(): void;
   halt(): void;
@@ -62,6 +64,8 @@ const ARGUMENTS: Readonly<Record<string, readonly string[] | 'any'>> = {
   'query-migrate-parameters': [],
   'migrate-set-capabilities': ['capabilities'],
   'migrate-set-parameters': ['tls-creds?', 'tls-hostname?', 'tls-authz?', 'max-bandwidth?', 'downtime-limit?'],
+  'calc-dirty-rate': ['calc-time', 'sample-pages?', 'mode?'],
+  'query-dirty-rate': [],
   'migrate-incoming': ['uri'],
   migrate: ['uri'],
   migrate_cancel: [],
@@ -78,6 +82,10 @@ const ARGUMENTS: Readonly<Record<string, readonly string[] | 'any'>> = {
   device_del: ['id'],
 };
 
+/** How fast a guest writes to its memory that is busy, and another one, in MiB a second. */
+const BUSY_MIB_PER_S = 80;
+const QUIET_MIB_PER_S = 3;
+
 /** What QEMU has from its start, as src/agent starts it. */
 const OBJECTS = ['tls-server', 'tls-client', 'control-only'];
 
@@ -90,6 +98,8 @@ export class QmpServer {
   readonly #capabilities = new Set<string>();
   #listens = false;
   #hasArrived = false;
+  /** How fast the guest writes to memory was asked for. */
+  #isMeasured = false;
   /** Ends when the command before is carried out. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -176,6 +186,13 @@ export class QmpServer {
       case 'migrate-set-parameters':
         for (const [name, value] of Object.entries(args)) this.#parameters.set(name, value);
         return {};
+      case 'calc-dirty-rate':
+        this.#isMeasured = true;
+        return {};
+      case 'query-dirty-rate':
+        return this.#isMeasured
+          ? { status: 'measured', 'dirty-rate': this.#machine.isBusy ? BUSY_MIB_PER_S : QUIET_MIB_PER_S }
+          : { status: 'unstarted' };
       case 'migrate-incoming':
         return this.#listen();
       case 'migrate':

@@ -24,6 +24,7 @@ class World {
   readonly clock = new ManualClock();
   readonly index = new ClusterIndex();
   readonly silent = new Set<HostName>();
+  readonly dirty = new Map<VmId, number>();
   /** What looking at a host throws, and how often it did; null: nothing. */
   fault: string | null = null;
   faults = 0;
@@ -57,6 +58,7 @@ class World {
       randomHex: (bytes) => (++this.#random).toString(16).padStart(bytes * 2, '0'),
       seeHost: (name) => this.#see(name),
       seesRunning: ({ phase }) => phase.kind === 'running',
+      dirtyRateOf: ({ id }) => this.dirty.get(id) ?? null,
     });
   }
 
@@ -88,7 +90,8 @@ class World {
       see: (name: HostName) =>
         ({ ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' }) as const,
     };
-    const { changes, result } = decide(basis, { observer } as Observed);
+    const dirtyRates = { of: ({ id }: VmRecord) => this.dirty.get(id) ?? null };
+    const { changes, result } = decide(basis, { observer, dirtyRates } as Observed);
     for (const change of changes) this.store.put(change as never);
     return result;
   }
@@ -323,4 +326,64 @@ test('transactions that others are faster than are tried again after longer and 
   assert.ok(world.store.commits.length - before <= 6, `${world.store.commits.length - before} in a second`);
   await world.pass(30_000);
   assert.equal((await world.finish(id)).state, 'drained');
+});
+
+/** A VM that writes faster than it is copied, and may be stopped for that. */
+function stoppable(n: number, at: number): VmRecord {
+  const record = vm(n, at);
+  return { ...record, spec: { ...record.spec, migrationPolicy: { slowDown: false, pauseMsMax: null, stop: true } } };
+}
+
+/** Carries out stops and starts that were asked for: a start goes to `to`. */
+function power(world: World, to: HostName): void {
+  for (const { value } of [...world.store.vms.values()]) {
+    if (value.stopRequest !== null)
+      world.store.put({ kind: 'vm', id: value.id, value: { ...value, phase: { kind: 'stopped' }, stopRequest: null } });
+    else if (value.phase.kind === 'stopped' && value.intent === 'running') {
+      const phase = { kind: 'running', incarnation: { ...incarnation(2), host: to, slot: 9 } } as const;
+      world.store.put({ kind: 'vm', id: value.id, value: { ...value, phase } });
+    }
+  }
+}
+
+test('a fast writer whose owner allows it is stopped and started elsewhere, once, whoever leads and whatever is cancelled', async () => {
+  const world = new World(3, 4, [stoppable(1, 1)]);
+  world.dirty.set(vmId(1), 5_000);
+  const { id, moves } = world.drain(1);
+  assert.deepEqual([moves[0]?.remedy, moves[0]?.dirtyMibPerSecond], ['stop', 5_000]);
+  await world.pass();
+  assert.equal(world.store.vms.get(vmId(1))?.value.intent, 'stopped');
+  world.succeed();
+  world.dirty.clear();
+  world.request((basis) => cancelDrain(basis, id));
+  power(world, host(2));
+  await world.pass();
+  assert.equal(world.store.vms.get(vmId(1))?.value.intent, 'running');
+  assert.equal(world.record(id).state, 'cancelling', 'it is not left stopped');
+  power(world, host(2));
+  const over = await world.finish(id);
+  assert.deepEqual([over.state, over.moves[0]?.state], ['cancelled', 'moved']);
+  assert.deepEqual(requests(world.store.commits), []);
+});
+
+test('a VM that its owner stops while it starts elsewhere stays stopped', async () => {
+  const world = new World(3, 4, [stoppable(1, 1)]);
+  world.dirty.set(vmId(1), 5_000);
+  const { id } = world.drain(1);
+  await world.pass();
+  power(world, host(2));
+  await world.pass();
+  const started = world.store.vms.get(vmId(1))?.value ?? assert.fail('no VM');
+  world.store.put({ kind: 'vm', id: vmId(1), value: { ...started, intent: 'stopped' } });
+  assert.equal((await world.finish(id)).moves[0]?.state, 'gone');
+  assert.equal(world.store.vms.get(vmId(1))?.value.intent, 'stopped');
+});
+
+test('a fast writer whose owner allows nothing is named before anything moves', () => {
+  const held = stoppable(1, 1);
+  const policy = { slowDown: false, pauseMsMax: null, stop: false };
+  const world = new World(3, 4, [{ ...held, spec: { ...held.spec, migrationPolicy: policy } }, vm(2, 1)]);
+  world.dirty.set(vmId(1), 5_000);
+  assert.throws(() => world.drain(1), { code: 'no-capacity', advice: /vm1 writes 5000 MiB a second/ });
+  assert.equal(world.store.drains.size, 0);
 });

@@ -8,16 +8,17 @@
  * FAILURES_MAX in a row not before somebody resumes the drain.
  */
 import { messageOf } from '../../../base/errors.ts';
-import type { DrainId, HostName } from '../../../base/ids.ts';
+import type { DrainId, HostName, VmId } from '../../../base/ids.ts';
 import { checkPlan } from '../../check/maintenance-plan.ts';
 import { type DrainStep, decideDrain, withDeviation } from '../../maintenance/drain-decision.ts';
-import { replanned, restOf } from '../../maintenance/drain-plan.ts';
-import { type EstateSource, estateOf } from '../../maintenance/estate-records.ts';
+import { NOTHING_WRITTEN, noteOf, replanned, restOf, type Writing } from '../../maintenance/drain-plan.ts';
+import { type EstateSource, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
+import { writingOf } from '../../maintenance/fast-writers.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import { planEvacuation } from '../../maintenance/planner.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
-import { type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
+import { type DrainMove, type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
 import { keyOf } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -36,6 +37,8 @@ export interface DrainLoopPorts {
   readonly randomHex: RandomHex;
   readonly seeHost: (host: HostName) => HostObservation;
   readonly seesRunning: (vm: VmRecord) => boolean;
+  /** How fast a guest writes to its memory, in MiB a second; null: not measured lately. */
+  readonly dirtyRateOf: (vm: VmRecord) => number | null;
 }
 
 /**
@@ -59,6 +62,8 @@ const FAILURES_MAX = 10;
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
+/** How long a guest that is stopped for its move may take to shut down by itself. */
+const STOP_PATIENCE_MS = 60_000;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
@@ -238,9 +243,26 @@ export class DrainLoop {
   }
 
   #estate(drain: DrainRecord) {
-    const { store, index, seeHost } = this.#ports;
-    const source: EstateSource = { snapshot: store.snapshot, index, seeHost };
-    return estateOf(source, { drain: drain.id, parallel: drain.parallel });
+    return estateOf(this.#source(drain), { drain: drain.id, parallel: drain.parallel });
+  }
+
+  /** What was measured before the drain began counts until it is measured again. */
+  #source(drain: DrainRecord): EstateSource {
+    const { store, index, seeHost, dirtyRateOf } = this.#ports;
+    const then = new Map(drain.moves.map(({ vm, dirtyMibPerSecond = null }) => [vm, dirtyMibPerSecond]));
+    return {
+      ...{ snapshot: store.snapshot, index, seeHost },
+      dirtyRateOf: (vm) => dirtyRateOf(vm) ?? then.get(vm.id) ?? null,
+    };
+  }
+
+  #writingOf(drain: DrainRecord): (vm: VmId) => Writing {
+    const source = this.#source(drain);
+    const policy = policyOf({ drain: drain.id, parallel: drain.parallel });
+    return (id) => {
+      const vm = this.#ports.index.vm(id);
+      return vm === null ? NOTHING_WRITTEN : writingOf(vm, writerOf(vm, source, policy));
+    };
   }
 
   #mayReplan({ plannedUntilMs }: DrainState): boolean {
@@ -257,12 +279,25 @@ export class DrainLoop {
         return this.#commit(step.drain, []);
       case 'begin': {
         const { move, vm } = step;
-        const task = this.#migrationTask(drain, vm);
-        const begun = { ...move, state: 'moving', taskId: task.id, startedAt: task.startedAt, note: null } as const;
-        const next = { ...drain, moves: drain.moves.map((each) => (each.id === move.id ? begun : each)), stuck: null };
-        const migrationRequest = { to: move.to, taskId: task.id, askedAt: task.startedAt };
-        return this.#commit(next, [
-          { kind: 'vm', id: vm.id, value: { ...vm, migrationRequest } },
+        const task = this.#moveTask(drain, step);
+        const begun = {
+          ...move,
+          state: 'moving',
+          taskId: task.id,
+          startedAt: task.startedAt,
+          note: noteOf(move),
+        } as const;
+        return this.#commit({ ...withMove(drain, begun), stuck: null }, [
+          { kind: 'vm', id: vm.id, value: askedToLeave(vm, move, task) },
+          { kind: 'task', id: task.id, value: task },
+        ]);
+      }
+      case 'restart': {
+        const { move, vm } = step;
+        const task = this.#task(vm, { kind: 'vm.start', message: `Starting again for ${drain.id}.` });
+        const value: VmRecord = { ...vm, intent: 'running', startTask: task.id, failures: null };
+        return this.#commit(withMove(drain, { ...move, restarted: true }), [
+          { kind: 'vm', id: vm.id, value },
           { kind: 'task', id: task.id, value: task },
         ]);
       }
@@ -281,7 +316,10 @@ export class DrainLoop {
     const findings = outcome.kind === 'plan' ? checkPlan(estate, outcome) : [];
     if (outcome.kind === 'plan' && findings.length === 0) {
       state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
-      return this.#commit(withDeviation(replanned(drain, outcome), now, `Planned anew: ${why}`), []);
+      return this.#commit(
+        withDeviation(replanned(drain, outcome, this.#writingOf(drain)), now, `Planned anew: ${why}`),
+        [],
+      );
     }
     state.plannedUntilMs = clock.monotonicMs() + STUCK_MS;
     const names = outcome.kind === 'refused' ? outcome.vms.map((id) => this.#ports.index.vm(id)?.name ?? id) : [];
@@ -335,12 +373,15 @@ export class DrainLoop {
     return [{ kind: 'host', id: name, value: { ...host, maintenance: after } }];
   }
 
-  #migrationTask({ id }: DrainRecord, { name }: VmRecord): TaskRecord {
+  #moveTask({ id }: DrainRecord, { move, vm }: Extract<DrainStep, { do: 'begin' }>): TaskRecord {
+    return move.remedy === 'stop'
+      ? this.#task(vm, { kind: 'vm.stop', message: `Stopping for ${id}, as its owner allows.` })
+      : this.#task(vm, { kind: 'vm.migrate', message: `Migrating for ${id}.` });
+  }
+
+  #task({ name }: VmRecord, about: Pick<TaskRecord, 'kind' | 'message'>): TaskRecord {
     const { clock, randomHex } = this.#ports;
-    return newTask(
-      { now: clock.wallMs(), randomHex },
-      { kind: 'vm.migrate', target: { kind: 'vm', name }, message: `Migrating for ${id}.` },
-    );
+    return newTask({ now: clock.wallMs(), randomHex }, { ...about, target: { kind: 'vm', name } });
   }
 
   /** Writes the drain, its task's progress, and what goes with it. */
@@ -356,4 +397,14 @@ export class DrainLoop {
       events,
     });
   }
+}
+
+function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {
+  return { ...drain, moves: drain.moves.map((each) => (each.id === move.id ? move : each)) };
+}
+
+/** The VM with what its move asks of it: a migration, or a stop. */
+function askedToLeave(vm: VmRecord, { to, remedy }: DrainMove, { id, startedAt }: TaskRecord): VmRecord {
+  if (remedy !== 'stop') return { ...vm, migrationRequest: { to, taskId: id, askedAt: startedAt } };
+  return { ...vm, intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: STOP_PATIENCE_MS, taskId: id } };
 }

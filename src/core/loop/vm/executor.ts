@@ -3,7 +3,7 @@
  * acknowledged is kept per VM for as long as this leader leads, and forgotten with it.
  */
 import type { Generation } from '../../../base/ids.ts';
-import type { Incarnation, VmRecord } from '../../model/vm.ts';
+import { currentIncarnation, type Incarnation, type VmRecord } from '../../model/vm.ts';
 import type { Step, StepName } from '../../plan/vm/steps.ts';
 import type { QmpTarget } from '../../ports/qmp-link.ts';
 import type { Acknowledgements } from './acknowledgements.ts';
@@ -55,6 +55,12 @@ export class Executor {
   /** Where the QEMU of an incarnation is reached; CodedError 'not-found' if its host has no record. */
   target(vm: VmRecord, incarnation: Incarnation): QmpTarget {
     return qmpTarget(this.#ports.store, vm, incarnation);
+  }
+
+  /** Where the QEMU that may run the guest is reached; null: there is none. CodedError as `target`. */
+  currentTarget(vm: VmRecord): QmpTarget | null {
+    const incarnation = currentIncarnation(vm.phase);
+    return incarnation === null ? null : this.target(vm, incarnation);
   }
 
   /** Begins to make the credentials of a generation that is about to be committed. */

@@ -8,7 +8,7 @@
  */
 import type { QmpObservation } from '../../model/observation.ts';
 import { pauseAllowedMs } from '../../model/pause-allowance.ts';
-import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
+import { type Incarnation, migrationPolicyOf, type VmPhase, type VmRecord } from '../../model/vm.ts';
 import {
   beginStop,
   type Decision,
@@ -124,7 +124,7 @@ export function decideMigrating(situation: VmSituation, phase: Migrating): Decis
   if (!sent && mayHoldUnusedDisks(from.verdict) && !acknowledged.activated.has(generation))
     return perform({ do: 'activate', source, destination });
   if (!sent) return perform({ do: 'send', source, destination });
-  const ms = longerPauseOf(left);
+  const ms = longerPauseOf(left, longestPauseMs(situation));
   if (ms !== null) return perform({ do: 'allow-pause', source, ms });
   return wait(`${vm.name} migrates to ${destination.host}.`, isEnding(left) ? ENDING_MS : 250);
 }
@@ -170,14 +170,21 @@ function mayHoldUnusedDisks(verdict: Verdict): boolean {
   return verdict !== 'running' && verdict !== 'moved-out';
 }
 
+/** What the owner allows, as far as the guest cluster of the VM tolerates it, in ms. */
+function longestPauseMs({ vm, cluster }: VmSituation): number {
+  const { pauseMsMax } = migrationPolicyOf(vm);
+  const toleratesMs = cluster.index.guestClusterOf(vm)?.toleratesMs ?? Number.POSITIVE_INFINITY;
+  return Math.min(pauseMsMax ?? 0, toleratesMs);
+}
+
 /**
  * The pause that a source which copies may end with by now, in ms; null where that is no longer than it knows, or where
  * it does not copy.
  */
-function longerPauseOf(source: QmpObservation): number | null {
+function longerPauseOf(source: QmpObservation, longestMs: number): number | null {
   if (source.kind !== 'answers' || source.status === 'finish-migrate' || source.migration?.status !== 'active')
     return null;
-  const ms = pauseAllowedMs(source.migration.passes);
+  const ms = pauseAllowedMs(source.migration.passes, longestMs);
   return ms > source.migration.pauseLimitMs ? ms : null;
 }
 

@@ -114,6 +114,7 @@ export class RecordWorld {
         see: (host) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' }),
       },
       vms: { seesRunning: ({ phase }) => phase.kind === 'running' },
+      dirtyRates: { of: () => null },
       storageObserver: {
         answers: (node) => !this.silent.has(node),
         isSilent: (node) => this.silent.has(node),

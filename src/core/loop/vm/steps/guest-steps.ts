@@ -1,6 +1,6 @@
 /** Steps about a running QEMU's guest, over QMP: its vCPUs, its power button, and the streams of a live migration. */
 import { assert } from '../../../../base/assert.ts';
-import type { Incarnation } from '../../../model/vm.ts';
+import { type Incarnation, migrationPolicyOf } from '../../../model/vm.ts';
 import type { QmpTarget } from '../../../ports/qmp-link.ts';
 import { qmpTarget, type StepContext, type StepHandler } from './step-context.ts';
 
@@ -40,7 +40,9 @@ export const activate: StepHandler<'activate'> = async (context, { source, desti
 
 /** Begins to send the guest's memory. */
 export const send: StepHandler<'send'> = async (context, { source, destination }) => {
-  await context.ports.qmp.send(at(context, source), at(context, destination));
+  await context.ports.qmp.send(at(context, source), at(context, destination), {
+    slowDown: migrationPolicyOf(context.vm).slowDown,
+  });
   context.notes.sent.add(destination.generation);
 };
 
