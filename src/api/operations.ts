@@ -267,6 +267,24 @@ export const OPERATIONS = {
     answer: views.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
+  drainStorageNode: operation('POST /v1/storage-nodes/{node}/drain', 'storage', 'Take a storage node out of service', {
+    body: requests.DrainNodeSchema,
+    answer: views.StorageNodeSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  undrainStorageNode: operation('POST /v1/storage-nodes/{node}/undrain', 'storage', 'Take a storage node back', {
+    answer: views.StorageNodeSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  drainControlNode: operation('POST /v1/control-nodes/{node}/drain', 'cluster', 'Take a control node out of service', {
+    body: requests.DrainNodeSchema,
+    answer: views.ControlNodeSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  undrainControlNode: operation('POST /v1/control-nodes/{node}/undrain', 'cluster', 'Take a control node back', {
+    answer: views.ControlNodeSchema,
+    errors: ['not-found', 'conflict'],
+  }),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
     answer: views.StorageNodeSchema,

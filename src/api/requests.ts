@@ -73,6 +73,12 @@ export const PlanMaintenanceSchema = Type.Object(
 );
 export type PlanMaintenance = View<typeof PlanMaintenanceSchema>;
 
+export const DrainNodeSchema = Type.Object(
+  { reason: Type.Optional(Remark(500, 'why, for whoever looks at the node')) },
+  { ...strict, title: 'DrainNode' },
+);
+export type DrainNode = View<typeof DrainNodeSchema>;
+
 const MigrationPolicy = Type.Object(
   {
     slowDown: Type.Boolean({ description: 'take processor time from the guest until its memory can be copied' }),

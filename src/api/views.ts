@@ -233,6 +233,17 @@ export const HostSchema = Type.Object(
 );
 export type Host = View<typeof HostSchema>;
 
+const nodeMaintenance = nullable(
+  Type.Object(
+    {
+      since: time,
+      who: Type.String({ description: 'name of the token that asked for it' }),
+      reason: nullable(text),
+    },
+    { ...strict, description: 'null: it is in service' },
+  ),
+);
+
 export const StorageNodeSchema = Type.Object(
   {
     name: text,
@@ -258,6 +269,7 @@ export const StorageNodeSchema = Type.Object(
     faults: Type.Array(text, {
       description: 'what in its pool is not served because its files are not as they must be',
     }),
+    maintenance: nodeMaintenance,
     joinedAt: time,
   },
   { ...strict, title: 'StorageNode' },
@@ -288,6 +300,7 @@ export const ControlNodeSchema = Type.Object(
     state: oneOf(['alive', 'dead']),
     address: nullable(text),
     version: nullable(text),
+    maintenance: nodeMaintenance,
   },
   { ...strict, title: 'ControlNode' },
 );

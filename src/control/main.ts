@@ -13,6 +13,7 @@ import { sleep } from '../base/sleep.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
+import type { ControlRecord } from '../core/model/cluster.ts';
 import { ELECTION, PREFIX, STORAGE_READS } from '../core/model/keys.ts';
 import { PORTS } from '../core/model/ports.ts';
 import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts';
@@ -57,7 +58,7 @@ import { withReservationKeys } from './links/reservation-keys.ts';
 import { createSerialPorts } from './links/serial-ports.ts';
 import { createStorageLink, type StorageClient } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
-import { ClusterStore, type ControlRecord } from './store/cluster-store.ts';
+import { ClusterStore } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 import { TargetAccounts } from './target-key.ts';
 
@@ -347,10 +348,22 @@ function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log
   });
 }
 
-/** This control node's own record: what the others and people see of it. */
-async function announce(store: ClusterStore, config: ControlConfig): Promise<void> {
-  const record: ControlRecord = { name: config.name, address: config.address, startedAt: Date.now() };
-  await store.transact([{ key: PREFIX.control + config.name, value: record, expect: null }], null);
+/** Attempts at writing this node's own record. */
+const ANNOUNCE_TRIES = 5;
+
+/** This control node's own record: what the others and people see of it. One that was drained stays drained. */
+async function announce(store: ClusterStore, { name, address }: ControlConfig): Promise<void> {
+  for (let tries = 0; tries < ANNOUNCE_TRIES; tries++) {
+    const known = store.controls.get(name);
+    const maintenance = known?.value.maintenance;
+    const record: ControlRecord = {
+      ...{ name, address, startedAt: Date.now() },
+      ...(maintenance === undefined ? {} : { maintenance }),
+    };
+    const write = { key: PREFIX.control + name, value: record, expect: known?.revision ?? null };
+    if ((await store.transact([write], null)).kind === 'committed') return;
+  }
+  throw new CodedError('conflict', `Others keep changing the record of control node ${name}.`);
 }
 
 async function startApi(

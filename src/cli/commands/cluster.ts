@@ -15,6 +15,7 @@ import { cancelTask, demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatBytes, parseCount, parseDuration, parseSince } from '../units.ts';
 import { action, collect, nameArgument, timeoutOption } from './common.ts';
 import { addHostCommands } from './host.ts';
+import { addNodeDrains } from './node-drains.ts';
 import {
   CONTROL_TABLE,
   DISK_TABLE,
@@ -170,9 +171,9 @@ function addNodes(program: Command, io: Io): void {
         for (const { because } of nodes) for (const line of because) session.say(line);
       }),
     );
-  program
-    .command('control')
-    .description('control nodes')
+  const control = program.command('control').description('control nodes');
+  addNodeDrains({ storage, control }, io);
+  control
     .command('list')
     .description('list control nodes')
     .action(

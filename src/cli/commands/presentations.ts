@@ -89,7 +89,7 @@ export const STORAGE_TABLE: Presentation<StorageNode> = {
   header: ['NAME', 'STATE', 'DISKS', 'FAULTS', 'USED', 'TOTAL', 'ROOM', 'ADDRESS'],
   row: (node, colours) => [
     node.name,
-    node.state === 'alive' ? colours.green(node.state) : colours.red(stateOfStorage(node)),
+    inService(node.state === 'alive' ? colours.green(node.state) : colours.red(stateOfStorage(node)), node),
     String(node.disks),
     node.faults.length === 0 ? '-' : colours.red(String(node.faults.length)),
     node.usedBytes === null ? '-' : formatBytes(node.usedBytes),
@@ -100,9 +100,14 @@ export const STORAGE_TABLE: Presentation<StorageNode> = {
   name: (node) => node.name,
 };
 
+/** The state of a node, and whether it is out of service. */
+function inService(state: string, { maintenance }: Pick<ControlNode, 'maintenance'>): string {
+  return maintenance === null ? state : `${state}, drained`;
+}
+
 export const CONTROL_TABLE: Presentation<ControlNode> = {
   header: ['NAME', 'STATE', 'LEADER', 'ADDRESS', 'VERSION'],
-  row: (node) => [node.name, node.state, yes(node.leader), node.address ?? '-', node.version ?? '-'],
+  row: (node) => [node.name, inService(node.state, node), yes(node.leader), node.address ?? '-', node.version ?? '-'],
   name: (node) => node.name,
 };
 

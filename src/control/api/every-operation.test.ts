@@ -32,7 +32,7 @@ const NAMES: Partial<Record<ParameterName, string>> = {
 };
 
 test('every answer fits the schema of its operation', async (t) => {
-  const { ask, cluster, token } = await setUp(t, {}, { hosts: 4, storageNodes: 2 });
+  const { ask, cluster, token } = await setUp(t, {}, { hosts: 4, storageNodes: 3, controls: 3 });
   const content = Buffer.from('kernel');
   const sha256 = createHash('sha256').update(content).digest('hex');
   const names: Partial<Record<ParameterName, string>> = { ...NAMES, sha256 };
@@ -59,6 +59,7 @@ test('every answer fits the schema of its operation', async (t) => {
   const bodies = bodiesOf({ secret, csrPem, sha256, token });
   for (const [id, operation] of OPERATIONS_IN_ORDER) {
     names.disk = cluster.vms.get('web1')?.spec.disks[0]?.disk ?? '';
+    names.node = id.endsWith('ControlNode') ? 'c2' : id.includes('rainStorage') ? 's3' : 's2';
     names.vm = id === 'removeGuestClusterMember' ? 'web3' : 'web1';
     if (id === 'cancelTask') names.task = String((await must('POST /v1/vms/web1/migrate', {})).json.id);
     if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));

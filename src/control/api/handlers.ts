@@ -154,6 +154,10 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     getStorageNode: async ({ params }) => backend.storageNodes.get(params.node),
     deleteStorageNode: ({ params, query, condition, call }) =>
       backend.storageNodes.delete(params.node, { ...query, ...condition }, call),
+    drainControlNode: ({ params, body, call }) => backend.controlNodes.drain(params.node, body, call),
+    undrainControlNode: ({ params, call }) => backend.controlNodes.undrain(params.node, call),
+    drainStorageNode: ({ params, body, call }) => backend.storageNodes.drain(params.node, body, call),
+    undrainStorageNode: ({ params, call }) => backend.storageNodes.undrain(params.node, call),
     listControlNodes: ({ query, call }) => backend.controlNodes.list(query, call),
     listNetworks: ({ query, call }) => backend.networks.list(query, call),
     createNetwork: ({ body }) => backend.networks.create(body),

@@ -75,9 +75,9 @@ export class Artifacts {
   async put(upload: ArtifactUpload, call: Call): Promise<Artifact> {
     const { use } = this.#keeper;
     const sha256 = parseSha256(upload.sha256);
-    const nodes = use.aliveNodes();
+    const nodes = use.takingNodes();
     if (nodes.length === 0)
-      throw new CodedError('unavailable', 'No storage node answers.', {
+      throw new CodedError('unavailable', 'No storage node in service answers.', {
         advice: 'Nothing was stored. Start the storage service, then try again.',
       });
     demandRoom(use, { nodes, sha256, dataBytes: upload.dataBytes });

@@ -7,8 +7,8 @@
 import { CodedError } from '../../base/errors.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { ClockOffset } from '../../core/model/clock-offset.ts';
+import type { ControlRecord } from '../../core/model/cluster.ts';
 import type { Observed } from '../../core/request/basis.ts';
-import type { ControlRecord } from '../store/cluster-store.ts';
 import type { ChangeContext } from './changes.ts';
 import type { AskPeers } from './consoles.ts';
 import type { ArtifactFiles, Authority, EtcdReaders, EtcdRoom, HostLogs, RecordsOfEtcd, SerialPorts } from './ports.ts';

@@ -1,12 +1,16 @@
 /** Control nodes through the API: which one leads, and how each is. */
-import type { PageQuery } from '../../api/requests.ts';
+import type { DrainNode, PageQuery } from '../../api/requests.ts';
 import type { ControlNode, Health } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import type { ControlRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
+import { type ControlSight, drainControl, type EtcdSeat, undrainControl } from '../../core/request/node-drains.ts';
 import type { Call, Leader } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
-import type { ControlRecord } from '../store/cluster-store.ts';
+import { change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
+import { nodeMaintenanceView } from './views.ts';
 
 /** Control nodes, as one of them knows them. */
 export class ControlNodesBackend {
@@ -44,6 +48,37 @@ export class ControlNodesBackend {
     return { ...page, items: await Promise.all(page.items.map((control) => this.#view(control))) };
   }
 
+  /** Takes a control node out of service. The errors of `drainControl`. */
+  async drain(name: string, { reason }: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<ControlNode> {
+    const sight = await this.#sight();
+    await change(this.#context, (basis) => drainControl(basis, sight, { name, reason, who: principal.name }));
+    return this.#get(name);
+  }
+
+  /** Takes a control node back. The errors of `undrainControl`. */
+  async undrain(name: string, { principal }: Pick<Call, 'principal'>): Promise<ControlNode> {
+    await change(this.#context, (basis) => undrainControl(basis, { name, who: principal.name }));
+    return this.#get(name);
+  }
+
+  async #sight(): Promise<ControlSight> {
+    const { etcdSpace, store } = this.#context;
+    const alive = (await this.all()).flatMap(({ name, state }) => (state === 'alive' ? [name] : []));
+    const controlAt = new Map([...store.controls.values()].map(({ value }) => [value.address, value.name]));
+    const etcd = etcdSpace.members.map((member): EtcdSeat => {
+      const address = member.endpoint.replace(/^https?:\/\//, '').replace(/:\d+$/, '');
+      const fault = 'unreachable' in member ? 'does not answer' : member.isCorrupt ? 'has corrupt data' : null;
+      return { endpoint: member.endpoint, control: controlAt.get(address) ?? null, fault };
+    });
+    return { alive: new Set(alive), etcd };
+  }
+
+  #get(name: string): Promise<ControlNode> {
+    const control = this.#context.store.controls.get(name)?.value;
+    if (control === undefined) throw new CodedError('not-found', `There is no control node ${name}.`);
+    return this.#view(control);
+  }
+
   async #view(control: ControlRecord): Promise<ControlNode> {
     const { version, name: self } = this.#context;
     const isSelf = control.name === self;
@@ -54,6 +89,7 @@ export class ControlNodesBackend {
       state: isAlive ? 'alive' : 'dead',
       address: control.address,
       version: isSelf ? version : null,
+      maintenance: nodeMaintenanceView(control.maintenance),
     };
   }
 }

@@ -255,7 +255,6 @@ function drain(vms: number): void {
     unreadable: new Map(),
     lastReadable: new Map(),
     disksOf: () => [],
-    unreadable: new Map(),
   } as unknown as RequestSnapshot;
   const observed = {
     observer: { see: () => ({ agent: 'alive' }) },

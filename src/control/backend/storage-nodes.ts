@@ -1,10 +1,11 @@
 /** Storage nodes through the API, and the disks that they hold. */
-import type { DeleteStorageQuery, DiskQuery, PageQuery } from '../../api/requests.ts';
+import type { DeleteStorageQuery, DiskQuery, DrainNode, PageQuery } from '../../api/requests.ts';
 import type { Disk, StorageLoss, StorageNode } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseStorageName } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
+import { confirmStorageDrain, drainStorage, undrainStorage } from '../../core/request/node-drains.ts';
 import { finishRemoval, removeStorage, type StorageRemoval } from '../../core/request/storage-removal.ts';
 import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
@@ -13,7 +14,7 @@ import { type BackendContext, observedBy } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, storageView } from './views.ts';
 
-/** For the watch to bring what was recorded before the node's removal began. */
+/** For the watch to bring what was recorded before the node was marked. */
 const CATCH_UP_MS = 5_000;
 
 /** Storage nodes; they join by a token (access.ts). */
@@ -60,6 +61,24 @@ export class StorageNodesBackend {
     // After the transaction, so that a repeated request finishes it.
     await context.etcdReaders.revoke(parseStorageName(removal.name));
     return loss;
+  }
+
+  /** Takes a storage node out of service. The errors of `drainStorage`; 'deadline' if etcd is too slow. */
+  async drain(name: string, { reason }: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<StorageNode> {
+    const context = this.#context;
+    const request = { name, reason, who: principal.name };
+    await change(context, (basis) => drainStorage(basis, request));
+    // A disk that was recorded on the node a moment before is in the tables after this.
+    await context.store.caughtUp(CATCH_UP_MS);
+    const refusal = await change(context, (basis) => confirmStorageDrain(basis, request));
+    if (refusal !== null) throw refusal;
+    return this.get(name);
+  }
+
+  /** Takes a storage node back. The errors of `undrainStorage`. */
+  async undrain(name: string, { principal }: Pick<Call, 'principal'>): Promise<StorageNode> {
+    await change(this.#context, (basis) => undrainStorage(basis, { name, who: principal.name }));
+    return this.get(name);
   }
 
   /** Lists private disks, those of one VM (name or id) or one storage node where the query says so. */

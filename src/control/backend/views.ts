@@ -1,5 +1,6 @@
 /** Records and observations as the API shows them. */
 import type {
+  ControlNode,
   Disk,
   Event,
   Host,
@@ -19,6 +20,7 @@ import type {
   HostRecord,
   ImageRecord,
   NetworkRecord,
+  NodeMaintenance,
   StorageRecord,
   TaskRecord,
 } from '../../core/model/cluster.ts';
@@ -316,8 +318,16 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
     totalBytes: report?.pool.totalBytes ?? null,
     room: context.leading()?.controller.pools.levelOf(node.name) ?? null,
     faults: (report?.faults ?? []).map(({ message }) => message),
+    maintenance: nodeMaintenanceView(node.maintenance),
     joinedAt: time(node.joinedAt),
   };
+}
+
+/** Since when a node is out of service, and why; null: it is in service. */
+export function nodeMaintenanceView(maintenance: NodeMaintenance | undefined): ControlNode['maintenance'] {
+  if (maintenance === undefined) return null;
+  const { since, who, reason } = maintenance;
+  return { since: time(since), who, reason };
 }
 
 const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.max(0, ms));

@@ -21,6 +21,7 @@ import type {
   VmId,
 } from '../../base/ids.ts';
 import type {
+  ControlRecord,
   DiskRecord,
   EventRecord,
   HostRecord,
@@ -42,12 +43,6 @@ import { EtcdDeadlineUnknown } from '../../etcd/errors.ts';
 import { follow } from '../../etcd/follow.ts';
 import { type Compare, type KeyValue, NOT_TEXT, type Op, type WatchEvent } from '../../etcd/records.ts';
 import { type Listing, Table } from './table.ts';
-
-export interface ControlRecord {
-  readonly name: string;
-  readonly address: string;
-  readonly startedAt: number;
-}
 
 /** One key's change. `expect`: the revision it must have, 0 for absent, null for whatever it is. */
 export interface Write {

@@ -82,6 +82,8 @@ function placeOf(
       return { key: keyOf.disk(ref.id), before: snapshot.disks.get(ref.id) };
     case 'host':
       return { key: keyOf.host(ref.id), before: snapshot.hosts.get(ref.id) };
+    case 'control':
+      return { key: PREFIX.control + ref.id, before: snapshot.controls.get(ref.id) };
     case 'storage':
       return { key: keyOf.storage(ref.id), before: snapshot.storage.get(ref.id) };
     case 'network':

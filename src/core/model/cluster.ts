@@ -70,6 +70,27 @@ export function sameCapacity(a: HostCapacity, b: HostCapacity): boolean {
   );
 }
 
+/** A control or storage node that was taken out of service. */
+export interface NodeMaintenance {
+  /** Unix ms. */
+  readonly since: number;
+  /** Name of the token that asked for it. */
+  readonly who: string;
+  readonly reason: string | null;
+  /** Set once it is certain that nothing is on the storage node. */
+  readonly isConfirmed?: true;
+}
+
+/** A control node, as it announces itself when it starts. */
+export interface ControlRecord {
+  readonly name: string;
+  readonly address: string;
+  /** Unix ms. */
+  readonly startedAt: number;
+  /** Set while it is out of service: it leads only where nobody else can. Absent: it is in service. */
+  readonly maintenance?: NodeMaintenance;
+}
+
 export interface StorageRecord {
   readonly name: StorageName;
   readonly addresses: { readonly control: string; readonly storage: string };
@@ -81,6 +102,8 @@ export interface StorageRecord {
   readonly lost?: { readonly at: number; readonly by: string };
   /** Set while the empty node is being removed: no disk is put on it. Absent: no. */
   readonly leaving?: true;
+  /** Set while it is out of service: no disk and no image is put on it. Absent: it is in service. */
+  readonly maintenance?: NodeMaintenance;
 }
 
 export interface DiskRecord {

@@ -12,6 +12,7 @@ import { isName } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
 import type {
+  ControlRecord,
   DiskRecord,
   EventRecord,
   HostRecord,
@@ -235,6 +236,10 @@ const drainMove = fields<DrainMove>({
   restarted: maybe(isTrue),
 });
 
+const nodeMaintenance = maybe(
+  fields({ since: finite, who: prose, reason: nullable(prose), isConfirmed: maybe(isTrue) }),
+);
+
 const KINDS: ReadonlyMap<string, Kind> = new Map(
   Object.entries({
     vm: kind('id', vm),
@@ -267,9 +272,13 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         joinedAt: finite,
         lost: maybe(fields({ at: finite, by: prose })),
         leaving: maybe(isTrue),
+        maintenance: nodeMaintenance,
       }),
     ),
-    control: kind('name', fields({ name, address: word, startedAt: finite })),
+    control: kind(
+      'name',
+      fields<ControlRecord>({ name, address: word, startedAt: finite, maintenance: nodeMaintenance }),
+    ),
     disk: kind(
       'id',
       fields<DiskRecord>({

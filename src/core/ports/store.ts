@@ -17,6 +17,7 @@ import type {
   VmId,
 } from '../../base/ids.ts';
 import type {
+  ControlRecord,
   DiskRecord,
   EventRecord,
   HostRecord,
@@ -49,7 +50,7 @@ export interface Snapshot {
   readonly disks: ReadonlyMap<DiskId, Entry<DiskRecord>>;
   readonly hosts: ReadonlyMap<HostName, Entry<HostRecord>>;
   readonly storage: ReadonlyMap<StorageName, Entry<StorageRecord>>;
-  readonly controls: ReadonlyMap<string, Entry<{ readonly name: string; readonly address: string }>>;
+  readonly controls: ReadonlyMap<string, Entry<ControlRecord>>;
   readonly networks: ReadonlyMap<NetworkName, Entry<NetworkRecord>>;
   readonly tasks: ReadonlyMap<TaskRecord['id'], Entry<TaskRecord>>;
   readonly images: ReadonlyMap<ImageName, Entry<ImageRecord>>;
@@ -98,6 +99,7 @@ export type Change =
   | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null }
   | { readonly kind: 'drain'; readonly id: DrainId; readonly value: DrainRecord | null }
   | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
+  | { readonly kind: 'control'; readonly id: string; readonly value: ControlRecord | null }
   | { readonly kind: 'image'; readonly id: ImageName; readonly value: ImageRecord | null }
   /** Events are made with a commit, and only deleted as objects. */
   | { readonly kind: 'event'; readonly id: string; readonly value: null }

@@ -76,6 +76,7 @@ export function chooseNode(
     const tooLarge = report === null ? null : tooLargeFor(report.pool, value.name, largest);
     if (value.lost !== undefined) reasons.push(`${value.name} is lost`);
     else if (value.leaving === true) reasons.push(`${value.name} is being removed`);
+    else if (value.maintenance !== undefined) reasons.push(`${value.name} is out of service`);
     else if (report === null) reasons.push(`${value.name} does not answer`);
     else if (artifacts.some((artifact) => !report.artifacts.includes(artifact)))
       reasons.push(`${value.name} does not hold the image yet (it is copied there from a node that does)`);

@@ -153,7 +153,7 @@ function demandLost(
 }
 
 /** Lists the disks on a storage node, and the images that no other node has. */
-function lossOf(records: RequestSnapshot, node: StorageName): StorageLoss {
+export function lossOf(records: RequestSnapshot, node: StorageName): StorageLoss {
   const disks = [...recordsOf(records.disks)].filter((disk) => disk.node === node);
   const shared = [...recordsOf(records.sharedDisks)].filter((disk) => disk.node === node);
   const isGone = (other: StorageName): boolean => other === node || isGoneNode(records, other);
@@ -171,7 +171,8 @@ function bounded(names: readonly string[]): LostNames {
   return { count: names.length, names: [...names].sort().slice(0, NAMES_MAX) };
 }
 
-function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
+/** What is lost, in words: how many of each kind, and their names. */
+export function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
   const part = (what: string, { count, names }: LostNames): string =>
     count === 0 ? `no ${what}` : `${count} ${what} (${listed(names)})`;
   return `${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;

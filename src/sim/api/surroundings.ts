@@ -11,9 +11,11 @@ import { VERSION } from '../../base/version.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
 import type { ArtifactFiles, Authority, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
+import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
-import type { Topology } from '../machines/topology.ts';
+import type { ControlNode, Topology } from '../machines/topology.ts';
+import { addressOf } from '../network/addresses.ts';
 import type { Hop } from '../network/network.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
@@ -57,7 +59,13 @@ export function surroundingsOf(server: SimServer): BackendContext {
     clock: process,
     randomHex: (bytes) => random.hex(bytes),
     etcdReaders: { allow: async () => undefined, revoke: async () => undefined },
-    etcdSpace: { members: [], quotaBytes: ETCD_QUOTA_BYTES, demandRoom: () => undefined },
+    etcdSpace: {
+      get members() {
+        return [...topology.controls.values()].map(memberOn);
+      },
+      quotaBytes: ETCD_QUOTA_BYTES,
+      demandRoom: () => undefined,
+    },
     etcdEndpoints: [...topology.controls.keys()].map((member) => `https://${member}:2379`),
     hosts: logsOf(server),
     storage: filesOf(server),
@@ -68,6 +76,14 @@ export function surroundingsOf(server: SimServer): BackendContext {
     addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
   };
+}
+
+/** The member of etcd on a control node, as a server sees it: it is there while the server is. */
+function memberOn({ name, process }: ControlNode): EtcdMember {
+  const endpoint = `${addressOf('control', name)}:2379`;
+  if (process?.isAlive !== true) return { endpoint, unreachable: 'no answer' };
+  const whole = { isLeader: false, isFull: false, isCorrupt: false, version: '3.5.0', revision: 1 };
+  return { endpoint, ...whole, sizeBytes: 1, inUseBytes: 1 };
 }
 
 async function answers({ name, process, topology }: SimServer, control: string): Promise<boolean> {

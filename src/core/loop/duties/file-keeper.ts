@@ -164,7 +164,7 @@ export class FileKeeper {
     const { clock, store } = this.#ports;
     const copied: string[] = [];
     const failed: string[] = [];
-    const nodes = this.use.aliveNodes().filter((node) => this.use.report(node) !== null);
+    const nodes = this.use.takingNodes().filter((node) => this.use.report(node) !== null);
     for (const missing of missingFiles(store.snapshot, nodes, (node, sha256) => this.use.holds(node, sha256))) {
       const { image, sha256, to } = missing;
       const attempt = `${to} ${sha256}`;

@@ -47,6 +47,12 @@ export class FileUse {
     return [...snapshot.storage.keys()].filter((name) => observer.answers(name));
   }
 
+  /** Those that new files are put on: nodes that are out of service get none. */
+  takingNodes(): readonly StorageName[] {
+    const { storage } = this.#ports.snapshot;
+    return this.aliveNodes().filter((name) => storage.get(name)?.value.maintenance === undefined);
+  }
+
   /** A node's last report; null before the first. */
   report(node: StorageName): Pick<StorageReport, 'artifacts' | 'pool'> | null {
     return this.#ports.observer.report(node);

@@ -16,6 +16,8 @@ interface World {
   /** The machines that each control node reaches; null: the node does not answer. */
   reaches: Record<string, readonly string[] | null>;
   leads: boolean;
+  /** Control nodes that are out of service. */
+  drained?: readonly string[];
 }
 
 /** A leader c1 of two hosts and a storage node. */
@@ -27,6 +29,10 @@ function watched(world: World, keptMs = 0) {
   const storage: StorageRecord = { name: S1, addresses: { control: '', storage: '' }, joinedAt: 0 };
   const snapshot = {
     hosts: new Map([H1, H2].map((name, i) => [name, { value: hostRecord(i + 1), revision: 1 }])),
+    get controls() {
+      const maintenance = { since: 0, who: 'ops', reason: null };
+      return new Map((world.drained ?? []).map((name) => [name, { value: { name, maintenance }, revision: 1 }]));
+    },
     storage: new Map<typeof S1, Entry<StorageRecord>>([[S1, { value: storage, revision: 1 }]]),
   } as unknown as Snapshot;
   const store: LeaderStore = {
@@ -125,5 +131,26 @@ test('a watch that was stopped gives nothing away', async () => {
   await clock.run(2_500);
   watch.stop();
   await clock.run(20_000);
+  assert.deepEqual(given, []);
+});
+
+test('a leader whose node is taken out of service hands over at once to one that can lead and is in service', async () => {
+  const world: World = { silent: [], reaches: { c1: ALL, c2: null, c3: ALL }, leads: true };
+  const { clock, given, events } = watched(world);
+  await clock.run(5_000);
+  assert.deepEqual(given, []);
+  world.drained = ['c1'];
+  await clock.run(7_000);
+  assert.deepEqual(given, ['Control node c1 is out of service, and c3 can lead.']);
+  assert.deepEqual(
+    events.map(({ kind }) => kind),
+    ['lead-given-away'],
+  );
+});
+
+test('a leader whose node is out of service keeps the lead while no other node in service can take it', async () => {
+  const world: World = { silent: [], reaches: { c1: ALL, c2: ALL, c3: null }, leads: true, drained: ['c1', 'c2'] };
+  const { clock, given } = watched(world);
+  await clock.run(10_000);
   assert.deepEqual(given, []);
 });

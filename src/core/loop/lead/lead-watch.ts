@@ -1,6 +1,6 @@
 /**
  * Checks whether this leader still reaches its machines, and gives the lead away if another control node has reached
- * more for some rounds.
+ * more for some rounds, or at once if its own node was taken out of service and another one can lead.
  *
  * Guarantees: while every agent and every storage service answers, no probe is sent; one round at a time, each with a
  * deadline and at most REACH_TARGETS_MAX attempts per control node; `giveAway` is called at most once.
@@ -84,6 +84,11 @@ export class LeadWatch {
   async #round(): Promise<number> {
     const { reach } = this.#ports;
     const peers = reach.peers();
+    const heir = await this.#heirOfDrained(peers);
+    if (heir !== null) {
+      await this.#give(`Control node ${reach.self} is out of service, and ${heir} can lead.`);
+      return ROUND_MS;
+    }
     const machines = this.#machines();
     if (peers.length === 0 || machines.silent.length === 0) {
       this.#streaks = new Map();
@@ -102,7 +107,8 @@ export class LeadWatch {
     const better = [...theirs].flatMap(([name, reached]) => (seesMore(sample, own, reached) ? [name] : []));
     this.#streaks = streaksAfter(this.#streaks, better);
     const successor = successorOf(this.#streaks);
-    if (successor !== null) await this.#give(successor, own, theirs.get(successor) ?? new Set());
+    if (successor !== null)
+      await this.#give(whyGivenAway(reach.self, successor, own, theirs.get(successor) ?? new Set()));
     return better.length > 0 ? ROUND_MS : DOWN_ROUND_MS;
   }
 
@@ -130,10 +136,20 @@ export class LeadWatch {
     return new Map(answers.flatMap(({ name, reached }) => (reached === null ? [] : [[name, reached] as const])));
   }
 
-  async #give(successor: string, own: ReadonlySet<ReachTarget>, theirs: ReadonlySet<ReachTarget>): Promise<void> {
-    const { store, clock, reach, lead } = this.#ports;
+  /** A control node in service that follows etcd, while this one is out of service; null: there is none, or no need. */
+  async #heirOfDrained(peers: readonly string[]): Promise<string | null> {
+    const { reach, store } = this.#ports;
+    const { controls } = store.snapshot;
+    const isDrained = (name: string): boolean => controls.get(name)?.value.maintenance !== undefined;
+    if (!isDrained(reach.self)) return null;
+    const others = peers.filter((name) => !isDrained(name));
+    const answers = await Promise.all(others.map((name) => reach.tryFrom(name, [], TRY_MS)));
+    return others.find((_, index) => answers[index] !== null) ?? null;
+  }
+
+  async #give(message: string): Promise<void> {
+    const { store, clock, lead } = this.#ports;
     if (this.#stopped || !store.leads()) return;
-    const message = whyGivenAway(reach.self, successor, own, theirs);
     const about = { vm: null, vmName: null, host: null, generation: null };
     await store.commit({ changes: [], events: [{ at: clock.wallMs(), kind: 'lead-given-away', ...about, message }] });
     if (this.#stopped) return;

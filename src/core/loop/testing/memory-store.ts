@@ -1,6 +1,7 @@
 /** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
 import type { DiskId, DrainId, HostName, NetworkName, StorageName, Term, VmId } from '../../../base/ids.ts';
 import type {
+  ControlRecord,
   DiskRecord,
   EventRecord,
   HostRecord,
@@ -26,6 +27,7 @@ export class MemoryStore implements LeaderStore {
   readonly networks = new Map<NetworkName, Entry<NetworkRecord>>();
   readonly tasks = new Map<TaskRecord['id'], Entry<TaskRecord>>();
   readonly sharedDisks = new Map<DiskId, Entry<SharedDiskRecord>>();
+  readonly controls = new Map<string, Entry<ControlRecord>>();
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly lastReadable = new Map<string, unknown>();
@@ -41,12 +43,13 @@ export class MemoryStore implements LeaderStore {
   #listener: Parameters<LeaderStore['onChange']>[0] = () => undefined;
 
   get snapshot(): Snapshot {
-    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, drains, unreadable, lastReadable } = this;
+    const { vms, hosts, disks, storage, networks, tasks, sharedDisks, drains, controls, unreadable, lastReadable } =
+      this;
     return {
       ...{ vms, hosts, disks, storage, networks, tasks, sharedDisks, unreadable },
       revision: this.#revision,
       completeRevision: this.completeRevision ?? this.#revision,
-      controls: new Map(),
+      controls,
       guestClusters: new Map(),
       drains,
       tokens: new Map(),
@@ -94,6 +97,7 @@ export class MemoryStore implements LeaderStore {
       token: new Map(),
       event: new Map(),
       storage: this.storage,
+      control: this.controls,
     };
     const table = tables[change.kind] as Map<string, Entry<unknown>>;
     this.#revision++;

@@ -50,7 +50,7 @@ const S1: StorageRecord = {
 
 /** Records of c1, s1 and h1, but for what is given. */
 const records = (given: Partial<Parameters<typeof membersOf>[0]> = {}) => ({
-  controls: new Map([['c1', entry({ name: 'c1', address: '10.77.0.11' })]]),
+  controls: new Map([['c1', entry({ name: 'c1', address: '10.77.0.11', startedAt: 0 })]]),
   storage: new Map([[S1.name, entry(S1)]]),
   hosts: new Map([[HOST.name, entry(HOST)]]),
   unreadable: new Map<string, string>(),

@@ -1,0 +1,89 @@
+/** `gp control drain`, `gp storage drain`, and back: nodes are taken out of service. */
+import type { Command } from 'commander';
+import type { ControlNode } from '../../api/views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { sleep } from '../../base/sleep.ts';
+import { systemClock } from '../../os/clock.ts';
+import type { Io } from '../io.ts';
+import { present, type Session } from '../session.ts';
+import { action, nameArgument } from './common.ts';
+import { CONTROL_TABLE, STORAGE_TABLE } from './presentations.ts';
+
+/** How long the lead may take to pass on: one round of the leader's watch, and an election. */
+const HAND_OVER_MS = 30_000;
+const LOOK_MS = 500;
+
+interface Reason {
+  readonly reason?: string;
+}
+
+/** Adds `drain` and `undrain` to both commands. */
+export function addNodeDrains(
+  { control, storage }: { readonly control: Command; readonly storage: Command },
+  io: Io,
+): void {
+  addVerb(control, 'drain', 'take a control node out of service: the lead passes on, and etcd keeps its majority')
+    .option('--reason <text>', 'why, for whoever looks at the node')
+    .action(
+      action(io, async (session, name: string, { reason }: Reason) => {
+        const client = await session.client();
+        const body = present({ reason });
+        await client.call(
+          client.http.POST('/v1/control-nodes/{node}/drain', { params: { path: { node: name } }, body }),
+        );
+        const drained = await untilHandedOver(session, io, name);
+        await session.printOne(
+          drained,
+          CONTROL_TABLE,
+          () => `${name} is out of service: it does not lead, and etcd has its majority without it\n`,
+        );
+      }),
+    );
+  addVerb(control, 'undrain', 'take a control node back into service').action(
+    action(io, async (session, name: string) => {
+      const client = await session.client();
+      const params = { params: { path: { node: name } } };
+      const back = await client.call(client.http.POST('/v1/control-nodes/{node}/undrain', params));
+      await session.printOne(back, CONTROL_TABLE, () => `${name} is in service again\n`);
+    }),
+  );
+  addVerb(storage, 'drain', 'take a storage node out of service: nothing new is put there, and no disk may be on it')
+    .option('--reason <text>', 'why, for whoever looks at the node')
+    .action(
+      action(io, async (session, name: string, { reason }: Reason) => {
+        const client = await session.client();
+        const request = { params: { path: { node: name } }, body: present({ reason }) };
+        const drained = await client.call(client.http.POST('/v1/storage-nodes/{node}/drain', request));
+        await session.printOne(drained, STORAGE_TABLE, () => `${name} is out of service: no disk is on it\n`);
+      }),
+    );
+  addVerb(storage, 'undrain', 'take a storage node back into service').action(
+    action(io, async (session, name: string) => {
+      const client = await session.client();
+      const params = { params: { path: { node: name } } };
+      const back = await client.call(client.http.POST('/v1/storage-nodes/{node}/undrain', params));
+      await session.printOne(back, STORAGE_TABLE, () => `${name} is in service again\n`);
+    }),
+  );
+}
+
+function addVerb(command: Command, verb: string, description: string): Command {
+  return command.command(verb).description(description).argument('<node>', 'name', nameArgument);
+}
+
+/** The node once another one leads. CodedError 'deadline': the node stays drained, and may lead for longer. */
+async function untilHandedOver(session: Session, io: Io, name: string): Promise<ControlNode> {
+  const deadline = systemClock.monotonicMs() + HAND_OVER_MS;
+  for (;;) {
+    const client = await session.client();
+    // While nobody leads, the list names no leader.
+    const nodes: readonly ControlNode[] = await client.list('/v1/control-nodes', { signal: io.signal });
+    const drained = nodes.find((node) => node.name === name);
+    if (drained !== undefined && nodes.some((node) => node.leader && node.name !== name)) return drained;
+    if (systemClock.monotonicMs() > deadline)
+      throw new CodedError('deadline', `${name} still leads after ${HAND_OVER_MS / 1_000} s.`, {
+        advice: 'It stays drained, and passes the lead on as soon as another control node can lead: gp control list.',
+      });
+    await sleep(systemClock, LOOK_MS, { signal: io.signal });
+  }
+}

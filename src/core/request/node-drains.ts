@@ -1,0 +1,197 @@
+/**
+ * Taking control nodes and storage nodes out of service, and back. Pure: what is asked for is one record; the leader
+ * hands over when its own node is drained (lead-watch.ts), and nothing new is put on a drained storage node.
+ *
+ * Guarantees: a control node is drained only while another one can lead, and while etcd keeps a majority without it and
+ * without every control node that is drained already; a storage node only while no disk is there that exists nowhere
+ * else, which today is every disk.
+ */
+import { CodedError } from '../../base/errors.ts';
+import type { StorageName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
+import type { ControlRecord, NodeMaintenance, StorageRecord } from '../model/cluster.ts';
+import { recordsOf } from '../model/cluster-index.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
+import { demandReadable, unreadableUser } from '../plan/vm/unreadable.ts';
+import type { Change, Entry, RequestSnapshot } from '../ports/store.ts';
+import type { Admitted, Basis } from './basis.ts';
+import { lossOf, lossWords } from './storage-removal.ts';
+
+export interface NodeDrain {
+  readonly name: string;
+  /** Name of the token that asks. */
+  readonly who: string;
+  readonly reason?: string | undefined;
+}
+
+/** A member of etcd, as far as its loss matters. */
+export interface EtcdSeat {
+  /** Where it is reached, for people. */
+  readonly endpoint: string;
+  /** The control node that it runs on; null: on none. */
+  readonly control: string | null;
+  /** Why it does not count; null: it answers, and its data are whole. */
+  readonly fault: string | null;
+}
+
+/** What the leader sees of control nodes. */
+export interface ControlSight {
+  /** Control nodes whose servers answer. */
+  readonly alive: ReadonlySet<string>;
+  /** Every member of etcd; empty: they were not looked at yet. */
+  readonly etcd: readonly EtcdSeat[];
+}
+
+const NOTHING = { advice: 'Nothing was changed.' };
+const NOBODY = { vm: null, vmName: null, host: null, generation: null } as const;
+
+/** Takes a control node out of service. CodedError 'not-found', 'conflict' with the reasons, 'unavailable'. */
+export function drainControl(basis: Basis, sight: ControlSight, request: NodeDrain): Admitted<null> {
+  const { records, now } = basis;
+  const { value: control } = findControl(records, request.name);
+  if (control.maintenance !== undefined) return { changes: [], result: null };
+  // A record that cannot be read may be of a node that is drained already.
+  const unread = unreadableUser(PREFIX.control, records.unreadable);
+  if (unread !== null) throw new CodedError('conflict', unread, NOTHING);
+  const others = [...recordsOf(records.controls)].filter(({ name }) => name !== control.name);
+  demandSuccessor(control, others, sight);
+  demandQuorum(control, others, sight);
+  const next: ControlRecord = { ...control, maintenance: maintenanceOf(basis, request) };
+  const message = `${request.who} takes control node ${control.name} out of service.`;
+  return {
+    changes: [{ kind: 'control', id: control.name, value: next }],
+    // Two control nodes must not be drained at once by requests that know nothing of each other.
+    unchanged: others.map(({ name }) => ({ kind: 'control', id: name })),
+    events: [{ at: now, kind: 'control-drained', ...NOBODY, message }],
+    result: null,
+  };
+}
+
+/** Takes a control node back. CodedError 'not-found', 'conflict'. */
+export function undrainControl({ records, now }: Basis, { name, who }: NodeDrain): Admitted<null> {
+  const { value: control } = findControl(records, name);
+  const { maintenance, ...back } = control;
+  if (maintenance === undefined) throw new CodedError('conflict', `Control node ${name} is not drained.`, NOTHING);
+  const message = `${who} takes control node ${name} back into service.`;
+  return {
+    changes: [{ kind: 'control', id: name, value: back }],
+    events: [{ at: now, kind: 'control-undrained', ...NOBODY, message }],
+    result: null,
+  };
+}
+
+/**
+ * Marks a storage node: nothing new is put there. What was on its way is recorded soon after: `confirmStorageDrain`
+ * looks again then. CodedError 'not-found', 'conflict' with what is on it.
+ */
+export function drainStorage(basis: Basis, request: NodeDrain): Admitted<null> {
+  const { records } = basis;
+  const { value: node } = findStorage(records, request.name);
+  if (node.lost !== undefined) throw new CodedError('conflict', `Storage node ${node.name} is lost.`, NOTHING);
+  if (node.leaving === true) throw new CodedError('conflict', `Storage node ${node.name} is being removed.`, NOTHING);
+  const refusal = whyNeeded(records, node.name);
+  if (refusal !== null) throw refusal;
+  if (node.maintenance !== undefined) return { changes: [], result: null };
+  return { changes: [storageChange({ ...node, maintenance: maintenanceOf(basis, request) })], result: null };
+}
+
+/** Says that a storage node is drained, or takes the mark back if something came there before it, with the refusal. */
+export function confirmStorageDrain({ records, now }: Basis, { name, who }: NodeDrain): Admitted<CodedError | null> {
+  const node = records.storage.get(name as StorageName)?.value;
+  if (node?.maintenance === undefined || node.maintenance.isConfirmed === true) return { changes: [], result: null };
+  const refusal = whyNeeded(records, node.name);
+  if (refusal !== null) {
+    const { maintenance: _, ...kept } = node;
+    return { changes: [storageChange(kept)], result: refusal };
+  }
+  const message = `${who} takes storage node ${name} out of service. No disk is on it.`;
+  return {
+    changes: [storageChange({ ...node, maintenance: { ...node.maintenance, isConfirmed: true } })],
+    events: [{ at: now, kind: 'storage-drained', ...NOBODY, message }],
+    result: null,
+  };
+}
+
+/** Takes a storage node back. CodedError 'not-found', 'conflict'. */
+export function undrainStorage({ records, now }: Basis, { name, who }: NodeDrain): Admitted<null> {
+  const { value: node } = findStorage(records, name);
+  const { maintenance, ...back } = node;
+  if (maintenance === undefined) throw new CodedError('conflict', `Storage node ${name} is not drained.`, NOTHING);
+  const message = `${who} takes storage node ${name} back into service.`;
+  return {
+    changes: [storageChange(back)],
+    events: [{ at: now, kind: 'storage-undrained', ...NOBODY, message }],
+    result: null,
+  };
+}
+
+function storageChange(value: StorageRecord): Change {
+  return { kind: 'storage', id: value.name, value };
+}
+
+function maintenanceOf({ now }: Basis, { who, reason }: NodeDrain): NodeMaintenance {
+  return { since: now, who, reason: reason ?? null };
+}
+
+function demandSuccessor(control: ControlRecord, others: readonly ControlRecord[], { alive }: ControlSight): void {
+  if (others.some(({ name, maintenance }) => maintenance === undefined && alive.has(name))) return;
+  const whys = others.map(
+    ({ name, maintenance }) => `${name} ${maintenance === undefined ? 'does not answer' : 'is drained'}`,
+  );
+  const none = whys.length === 0 ? 'it is the only control node' : listed(whys);
+  throw new CodedError('conflict', `Without control node ${control.name} nobody could lead: ${none}.`, {
+    advice: 'Nothing was changed. Bring another control node into service first.',
+  });
+}
+
+function demandQuorum(control: ControlRecord, others: readonly ControlRecord[], { etcd }: ControlSight): void {
+  if (etcd.length === 0)
+    throw new CodedError('unavailable', 'Which members of etcd answer is not known yet.', {
+      advice: 'Nothing was changed. Try again in a few seconds.',
+    });
+  const drained = new Set(others.flatMap(({ name, maintenance }) => (maintenance === undefined ? [] : [name])));
+  const away = etcd.flatMap(({ endpoint, control: at, fault }) => {
+    if (at === control.name) return [`${at} would be away`];
+    if (at !== null && drained.has(at)) return [`${at} is drained`];
+    return fault === null ? [] : [`${at ?? endpoint} ${fault}`];
+  });
+  const needed = Math.floor(etcd.length / 2) + 1;
+  const left = etcd.length - away.length;
+  if (left >= needed) return;
+  throw new CodedError(
+    'conflict',
+    `Without control node ${control.name} etcd would have ${left} of its ${etcd.length} members and needs ${needed}: ${listed(away)}.`,
+    { advice: 'Nothing was changed: without a majority no VM could be recovered. Bring the others back first.' },
+  );
+}
+
+/** Returns why a storage node cannot be away: what exists only there; null: nothing does. */
+function whyNeeded(records: RequestSnapshot, node: StorageName): CodedError | null {
+  const unread = [PREFIX.disk, PREFIX.sharedDisk, PREFIX.image]
+    .map((prefix) => unreadableUser(prefix, records.unreadable))
+    .find((user) => user !== null);
+  if (unread !== undefined) return new CodedError('conflict', unread, NOTHING);
+  const found = lossOf(records, node);
+  if (found.disks.count + found.sharedDisks.count + found.images.count === 0) return null;
+  return new CodedError('conflict', `What is on storage node ${node} exists nowhere else: ${lossWords(found)}`, {
+    advice: 'Nothing was changed. Delete those VMs, disks and images first, or leave the node in service.',
+  });
+}
+
+function findControl({ controls, unreadable }: RequestSnapshot, name: string): Entry<ControlRecord> {
+  const entry = controls.get(name);
+  if (entry !== undefined) return entry;
+  demandReadable(unreadable, [`${PREFIX.control}${name}`]);
+  throw new CodedError('not-found', `There is no control node ${name}.`, {
+    advice: `Nothing was changed. Control nodes: ${listed([...controls.keys()])}.`,
+  });
+}
+
+function findStorage({ storage, unreadable }: RequestSnapshot, name: string): Entry<StorageRecord> {
+  const entry = storage.get(name as StorageName);
+  if (entry !== undefined) return entry;
+  demandReadable(unreadable, [keyOf.storage(name as StorageName)]);
+  throw new CodedError('not-found', `There is no storage node ${name}.`, {
+    advice: `Nothing was changed. Storage nodes: ${listed([...storage.keys()])}.`,
+  });
+}
