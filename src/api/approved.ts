@@ -1,6 +1,6 @@
 /** What of a plan for maintenance, as the API shows it, is approved: the text that its hash is made of. */
 import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-plan.ts';
-import type { MaintenancePlan } from './views.ts';
+import type { MaintenancePlan } from './maintenance-views.ts';
 
 /** The part of a plan that its hash is made of. CodedError 'bad-input' for a name that is none. */
 function approvedOf({ maxUnavailable, perRack, parallel, waves }: ApprovedParts): ApprovedPlan {

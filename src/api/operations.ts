@@ -6,6 +6,7 @@ import { type TObject, type TSchema, Type } from 'typebox';
 import type { ErrorCode } from '../base/errors.ts';
 import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
+import * as maintenance from './maintenance-views.ts';
 import * as requests from './requests.ts';
 import * as views from './views.ts';
 
@@ -222,14 +223,20 @@ export const OPERATIONS = {
   }),
   planHostDrain: operation('POST /v1/hosts/{host}/drain-plan', 'maintenance', 'Show what draining a host would do', {
     body: requests.DrainHostSchema,
-    answer: views.DrainPlanSchema,
+    answer: maintenance.DrainPlanSchema,
     errors: ['not-found', 'conflict', 'no-capacity', 'too-large'],
   }),
   drainHost: operation('POST /v1/hosts/{host}/drain', 'maintenance', 'Empty a host for maintenance', {
     body: requests.DrainHostSchema,
     status: 202,
-    answer: views.DrainSchema,
+    answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict', 'no-capacity', 'too-large'],
+  }),
+  returnToHost: operation('POST /v1/hosts/{host}/return', 'maintenance', 'Bring back what its last drain moved away', {
+    body: requests.ReturnVmsSchema,
+    status: 202,
+    answer: maintenance.DrainSchema,
+    errors: ['not-found', 'conflict'],
   }),
   undrainHost: operation('POST /v1/hosts/{host}/undrain', 'maintenance', 'Take a host back into service', {
     answer: views.HostSchema,
@@ -241,7 +248,7 @@ export const OPERATIONS = {
     'Show what maintenance of many hosts, one wave after the other, would do',
     {
       body: requests.PlanMaintenanceSchema,
-      answer: views.MaintenancePlanSchema,
+      answer: maintenance.MaintenancePlanSchema,
       errors: ['not-found', 'conflict', 'no-capacity'],
     },
   ),
@@ -249,22 +256,22 @@ export const OPERATIONS = {
     'GET /v1/drains',
     'maintenance',
     'List drains, without their moves',
-    all(views.DrainSummarySchema),
+    all(maintenance.DrainSummarySchema),
   ),
   getDrain: operation('GET /v1/drains/{drain}', 'maintenance', 'Show a drain', {
-    answer: views.DrainSchema,
+    answer: maintenance.DrainSchema,
     errors: ['not-found'],
   }),
   pauseDrain: operation('POST /v1/drains/{drain}/pause', 'maintenance', 'Begin no further move of a drain', {
-    answer: views.DrainSchema,
+    answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
   resumeDrain: operation('POST /v1/drains/{drain}/resume', 'maintenance', 'Go on with a drain', {
-    answer: views.DrainSchema,
+    answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
   cancelDrain: operation('POST /v1/drains/{drain}/cancel', 'maintenance', 'End a drain after the moves under way', {
-    answer: views.DrainSchema,
+    answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
   drainStorageNode: operation('POST /v1/storage-nodes/{node}/drain', 'storage', 'Take a storage node out of service', {

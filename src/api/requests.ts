@@ -45,6 +45,13 @@ const Parallel = Type.Integer({
 export const DrainHostSchema = Type.Object(
   {
     parallel: Type.Optional(Parallel),
+    by: Type.Optional(
+      Type.String({
+        pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$',
+        maxLength: 40,
+        description: 'no move begins that would end later',
+      }),
+    ),
     reason: Type.Optional(Remark(500, 'why, for whoever looks at the host')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
   },
@@ -72,6 +79,9 @@ export const PlanMaintenanceSchema = Type.Object(
   { ...strict, title: 'PlanMaintenance' },
 );
 export type PlanMaintenance = View<typeof PlanMaintenanceSchema>;
+
+export const ReturnVmsSchema = Type.Object({ parallel: Type.Optional(Parallel) }, { ...strict, title: 'ReturnVms' });
+export type ReturnVms = View<typeof ReturnVmsSchema>;
 
 export const DrainNodeSchema = Type.Object(
   { reason: Type.Optional(Remark(500, 'why, for whoever looks at the node')) },

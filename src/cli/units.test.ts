@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { CodedError } from '../base/errors.ts';
 import { parseDisk, parseMigrationPolicy, parseNic } from './commands/vm.ts';
 import { formatFields, formatTable } from './table.ts';
-import { formatAge, formatBytes, parseCount, parseDuration, parseSince, parseSize } from './units.ts';
+import { formatAge, formatBytes, parseCount, parseDeadline, parseDuration, parseSince, parseSize } from './units.ts';
 
 const isBadInput = (error: unknown): boolean => error instanceof CodedError && error.code === 'bad-input';
 
@@ -142,4 +142,15 @@ test('a migration policy names what may be done, each once', () => {
     'longer-pause=1s,longer-pause=2s',
   ])
     assert.throws(() => parseMigrationPolicy(text), { code: 'bad-input' }, text);
+});
+
+test('a deadline is the next time that a clock shows it, or a time', () => {
+  const noon = new Date(2026, 4, 1, 12, 0, 0).getTime();
+  const at = (text: string): Date => new Date(parseDeadline(text, noon));
+  assert.deepEqual([at('18:00').getDate(), at('18:00').getHours()], [1, 18]);
+  assert.deepEqual([at('09:30').getDate(), at('09:30').getMinutes()], [2, 30]);
+  assert.equal(at('12:00').getDate(), 2, 'now is over');
+  assert.equal(parseDeadline('2026-05-01T18:00:00+02:00', noon), '2026-05-01T16:00:00.000Z');
+  for (const text of ['', '24:00', '6pm', '18:60', '2026-13-01T00:00:00Z', 'tomorrow'])
+    assert.throws(() => parseDeadline(text, noon), { code: 'bad-input' }, text);
 });

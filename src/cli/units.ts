@@ -31,11 +31,28 @@ export function parseDuration(text: string): number {
 /** Parses an RFC 3339 time, or a duration before `nowMs` (Unix ms), to RFC 3339 text in UTC. Throws `bad-input`. */
 export function parseSince(text: string, nowMs: number = Date.now()): string {
   if (/^[0-9]+(ms|s|m|h)$/.test(text)) return new Date(nowMs - parseDuration(text)).toISOString();
+  return parseTime(text, 'a time or a duration', '2026-05-01T12:00:00Z, or 10m for ten minutes ago');
+}
+
+/**
+ * Parses a deadline to RFC 3339 text in UTC: a time of the day, today or tomorrow, in this machine's zone, or an RFC 3339
+ * time. Throws `bad-input`.
+ */
+export function parseDeadline(text: string, nowMs: number = Date.now()): string {
+  const [, hours, minutes] = /^([01][0-9]|2[0-3]):([0-5][0-9])$/.exec(text) ?? [];
+  if (hours === undefined) return parseTime(text, 'a deadline', '18:00, or 2026-05-01T18:00:00Z');
+  const at = new Date(nowMs);
+  at.setHours(Number(hours), Number(minutes), 0, 0);
+  if (at.getTime() <= nowMs) at.setDate(at.getDate() + 1);
+  return at.toISOString();
+}
+
+function parseTime(text: string, what: string, example: string): string {
   const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$/.test(
     text,
   );
   const at = isTime ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(at)) throw refused(text, 'a time or a duration', '2026-05-01T12:00:00Z, or 10m for ten minutes ago');
+  if (Number.isNaN(at)) throw refused(text, what, example);
   return new Date(at).toISOString();
 }
 

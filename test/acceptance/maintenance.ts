@@ -1,6 +1,7 @@
 /** Hosts are taken out of service: every VM leaves, running on, and nobody is asked. */
 import assert from 'node:assert/strict';
-import type { Drain, Host } from '../../src/api/views.ts';
+import type { Drain } from '../../src/api/maintenance-views.ts';
+import type { Host } from '../../src/api/views.ts';
 import type { StoryCluster } from '../stories/story-cluster.ts';
 import { acknowledged, type Case, createTiny, deleteVms, gp, gpJson, growsBeyond, until, untilVm } from './case.ts';
 

@@ -1,11 +1,11 @@
 /** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
 import { type Command, Option } from 'commander';
-import type { Drain, DrainPlan, DrainSummary } from '../../api/views.ts';
+import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
 import type { Io } from '../io.ts';
 import { type Presentation, present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
-import { formatAge, formatBytes, parseCount, parseDuration } from '../units.ts';
+import { formatAge, formatBytes, parseCount, parseDeadline, parseDuration } from '../units.ts';
 import { action, nameArgument } from './common.ts';
 import { addRollCommands } from './roll.ts';
 
@@ -15,17 +15,22 @@ const TIMEOUT_MS = 3_600_000;
 interface DrainOptions {
   readonly dryRun?: true;
   readonly parallel?: number;
+  readonly by?: string;
   readonly reason?: string;
   readonly change?: string;
   readonly wait: boolean;
   readonly timeout: number;
 }
 
+interface UndrainOptions extends Pick<DrainOptions, 'parallel' | 'wait' | 'timeout'> {
+  readonly return?: true;
+}
+
 const DRAIN_TABLE: Presentation<DrainSummary> = {
   header: ['ID', 'HOSTS', 'STATE', 'MOVED', 'WHO', 'CHANGE', 'AGE'],
   row: (drain) => [
     drain.id,
-    drain.hosts.join(', '),
+    drain.home === null ? drain.hosts.join(', ') : `back to ${drain.home}`,
     drain.stuck === null ? drain.state : `${drain.state}, stuck`,
     `${drain.moved} of ${drain.planned}`,
     drain.who,
@@ -87,6 +92,9 @@ function addHostCommands(host: Command, io: Io): void {
     .argument('<host>', 'name', nameArgument)
     .option('--dry-run', 'show the plan and change nothing')
     .option('--parallel <n>', 'moves at once from and to one host (default: 2)', (text) => parseCount(text))
+    .option('--by <time>', 'deadline: 18:00, or 2026-05-01T18:00:00Z; no move begins that would end later', (text) =>
+      parseDeadline(text),
+    )
     .option('--reason <text>', 'why, for whoever looks at the host')
     .option('--change <number>', 'the change that it belongs to')
     .option('--no-wait', 'return as soon as the drain has begun')
@@ -98,8 +106,8 @@ function addHostCommands(host: Command, io: Io): void {
     .action(
       action(io, async (session, name: string, options: DrainOptions) => {
         const client = await session.client();
-        const { parallel, reason, change } = options;
-        const request = { params: { path: { host: name } }, body: present({ parallel, reason, change }) };
+        const { parallel, by, reason, change } = options;
+        const request = { params: { path: { host: name } }, body: present({ parallel, by, reason, change }) };
         const plan = await client.call(client.http.POST('/v1/hosts/{host}/drain-plan', request));
         if (options.dryRun === true) {
           await session.printOne(plan, { name: () => name }, describePlan);
@@ -116,13 +124,30 @@ function addHostCommands(host: Command, io: Io): void {
     .command('undrain')
     .description('take a host that was drained back into service')
     .argument('<host>', 'name', nameArgument)
+    .option('--return', 'bring back the VMs that its last drain moved away')
+    .option('--parallel <n>', 'moves at once from and to one host (default: 2)', (text) => parseCount(text))
+    .option('--no-wait', 'return as soon as the moves have begun')
+    .addOption(
+      new Option('--timeout <duration>', 'stop waiting after this long; the moves go on')
+        .argParser(parseDuration)
+        .default(TIMEOUT_MS, '1h'),
+    )
     .action(
-      action(io, async (session, name: string) => {
+      action(io, async (session, name: string, options: UndrainOptions) => {
         const client = await session.client();
         const changed = await client.call(
           client.http.POST('/v1/hosts/{host}/undrain', { params: { path: { host: name } } }),
         );
-        await session.printOne(changed, { name: () => name }, () => `${name} is in service again\n`);
+        if (options.return !== true) {
+          await session.printOne(changed, { name: () => name }, () => `${name} is in service again\n`);
+          return;
+        }
+        session.say(`${name} is in service again`);
+        const request = { params: { path: { host: name } }, body: present({ parallel: options.parallel }) };
+        const begun = await client.call(client.http.POST('/v1/hosts/{host}/return', request));
+        session.say(`${begun.id} brings ${begun.planned} VMs back. End it with: gp maintenance cancel ${begun.id}`);
+        const ended = options.wait ? await waitForDrain(session, begun, options.timeout) : begun;
+        await session.printOne(ended, DRAIN_TABLE, () => (options.wait ? describeDrain(ended) : ''));
       }),
     );
 }
@@ -137,8 +162,10 @@ async function waitForDrain(session: Session, { id, task }: Drain, timeoutMs: nu
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
-function describePlan({ hosts, moves, durationMs, movedBytes }: DrainPlan): string {
-  const title = `${hosts.join(', ')}: ${moves.length} moves, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}\n`;
+function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost }: DrainPlan): string {
+  const end = fits === null ? '' : `, ends at about ${endsAt}: ${fits ? 'in time' : 'too late'}`;
+  const sum = `${moves.length} moves, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}${end}`;
+  const title = `${hosts.join(', ')}: ${sum}\n${lost.map(lostText).join('')}`;
   if (moves.length === 0) return title;
   return (
     title +
@@ -167,6 +194,13 @@ const REMEDIES = {
   stop: 'it is stopped and starts on its new host, as its owner allows',
 } as const;
 
+/** What has happened to the VMs of a host that is lost. */
+function lostText({ host, since, reason, vms }: DrainPlan['lost'][number]): string {
+  const lines = vms.map(({ vm, what }) => `  ${vm}: ${what}\n`);
+  const none = lines.length === 0 ? '  No VM was there, as far as events are kept.\n' : '';
+  return `${host} is lost since ${since} (${reason}): nothing is moved from there.\n${none}${lines.join('')}`;
+}
+
 /** What is done about a guest that writes faster than it is copied; empty where nothing has to be. */
 function remedyText({ vm, remedy }: DrainPlan['moves'][number]): string {
   return remedy === null ? '' : `${vm} writes faster than its memory is copied: ${REMEDIES[remedy]}\n`;
@@ -175,7 +209,8 @@ function remedyText({ vm, remedy }: DrainPlan['moves'][number]): string {
 function describeDrain(drain: Drain): string {
   const fields = formatFields([
     ['Id', drain.id],
-    ['Hosts', drain.hosts],
+    ['Hosts', drain.home === null ? drain.hosts : [`back to ${drain.home}`]],
+    ['Deadline', drain.by ?? '-'],
     ['State', drain.state],
     ['Stuck', drain.stuck ?? 'no'],
     ['Asked by', drain.who],

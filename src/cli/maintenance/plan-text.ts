@@ -1,5 +1,5 @@
 /** A plan for maintenance of many hosts as people read it. */
-import type { MaintenancePlan } from '../../api/views.ts';
+import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import { formatTable } from '../table.ts';
 import { formatBytes, formatSpan } from '../units.ts';
 
@@ -42,4 +42,5 @@ const NOTE: Readonly<Record<MaintenancePlan['waves'][number]['moves'][number]['w
   evacuate: '-',
   'make-room': 'makes room',
   'by-way': 'by way of this host',
+  return: 'brought back',
 };

@@ -432,6 +432,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/hosts/{host}/return": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Bring back what its last drain moved away */
+        post: operations["returnToHost"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/hosts/{host}/undrain": {
         parameters: {
             query?: never;
@@ -1421,6 +1438,7 @@ export interface components {
             next: string | null;
         };
         Drain: {
+            by: string | null;
             change: string | null;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
@@ -1431,6 +1449,7 @@ export interface components {
                 what: string;
             }[];
             endedAt: string | null;
+            home: string | null;
             hosts: string[];
             id: string;
             /** @description moves that were made */
@@ -1456,7 +1475,7 @@ export interface components {
                 to: string;
                 vm: string;
                 /** @enum {unknown} */
-                why: "evacuate" | "make-room" | "by-way";
+                why: "evacuate" | "make-room" | "by-way" | "return";
                 writesBytesPerSecond: number | null;
             }[];
             parallel: number;
@@ -1466,7 +1485,7 @@ export interface components {
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             /** @enum {unknown} */
-            state: "running" | "paused" | "cancelling" | "drained" | "cancelled";
+            state: "running" | "paused" | "cancelling" | "drained" | "returned" | "cancelled";
             stuck: string | null;
             /** @description id of the task that ends with the drain */
             task: string;
@@ -1474,6 +1493,8 @@ export interface components {
             who: string;
         };
         DrainHost: {
+            /** @description no move begins that would end later */
+            by?: string;
             /** @description the change that it belongs to, as the organisation numbers changes */
             change?: string;
             /** @description moves at once from and to one host; default: 2 */
@@ -1489,7 +1510,22 @@ export interface components {
         DrainPlan: {
             /** @description predicted, from the first move to the last */
             durationMs: number;
+            /** @description if it began now, as RFC 3339 time */
+            endsAt: string;
+            fits: boolean | null;
             hosts: string[];
+            /** @description those of the hosts that are lost: no VM is moved from there */
+            lost: {
+                host: string;
+                reason: string;
+                /** @description RFC 3339 time in UTC with milliseconds */
+                since: string;
+                /** @description what has happened to the VMs that it had */
+                vms: {
+                    vm: string;
+                    what: string;
+                }[];
+            }[];
             movedBytes: number;
             moves: {
                 /** @description moves that must have ended before this one begins */
@@ -1507,15 +1543,17 @@ export interface components {
                 to: string;
                 vm: string;
                 /** @enum {unknown} */
-                why: "evacuate" | "make-room" | "by-way";
+                why: "evacuate" | "make-room" | "by-way" | "return";
                 writesBytesPerSecond: number | null;
             }[];
         };
         DrainSummary: {
+            by: string | null;
             change: string | null;
             /** @description RFC 3339 time in UTC with milliseconds */
             createdAt: string;
             endedAt: string | null;
+            home: string | null;
             hosts: string[];
             id: string;
             /** @description moves that were made */
@@ -1527,7 +1565,7 @@ export interface components {
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             /** @enum {unknown} */
-            state: "running" | "paused" | "cancelling" | "drained" | "cancelled";
+            state: "running" | "paused" | "cancelling" | "drained" | "returned" | "cancelled";
             stuck: string | null;
             /** @description id of the task that ends with the drain */
             task: string;
@@ -1785,7 +1823,7 @@ export interface components {
                     vm: string;
                     vmId: string;
                     /** @enum {unknown} */
-                    why: "evacuate" | "make-room" | "by-way";
+                    why: "evacuate" | "make-room" | "by-way" | "return";
                     writesBytesPerSecond: number | null;
                 }[];
             }[];
@@ -1937,6 +1975,10 @@ export interface components {
             };
             /** @description the least memory that its guest boots with, in bytes, whole MiB */
             minMemoryBytes?: number;
+        };
+        ReturnVms: {
+            /** @description moves at once from and to one host; default: 2 */
+            parallel?: number;
         };
         Session: {
             /** @description address of the browser that began it */
@@ -5508,6 +5550,113 @@ export interface operations {
             };
             /** @description too-large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    returnToHost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                host: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReturnVms"];
+            };
+        };
+        responses: {
+            /** @description Bring back what its last drain moved away */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drain"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

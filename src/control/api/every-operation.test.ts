@@ -67,6 +67,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'deleteStorageNode') await lose(cluster, 's2');
     if (id === 'endOtherSession') names.session = String((await must('POST /v1/session', { token })).json.id);
     if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
+    names.host = id === 'returnToHost' ? await drainedOnce(must) : (NAMES.host ?? '');
     if (id === 'pauseDrain') names.drain = String((await must('POST /v1/hosts/h4/drain', {})).json.id);
     const queries: Record<string, string> = {
       putArtifact: '?kind=kernel',
@@ -81,11 +82,24 @@ test('every answer fits the schema of its operation', async (t) => {
     assert.equal(answer.status, operation.status, `${id}: ${answer.text}`);
     if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
     if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
+    if (id === 'returnToHost') await must(`GET /v1/tasks/${String(answer.json.task)}?wait=60`);
     if (id === 'drainHost') [names.drain, drainTask] = [String(answer.json.id), String(answer.json.task)];
     await ended(answer);
     names.task ??= String((answer.json.task as { id?: string } | null)?.id);
   }
 });
+
+/** A host that a drain has moved VMs from, in service again. */
+async function drainedOnce(must: (route: string, body?: unknown) => Promise<Answer>): Promise<string> {
+  const { items } = (await must('GET /v1/hosts')).json as {
+    items?: readonly { name: string; vms: readonly string[] }[];
+  };
+  const host = items?.find(({ vms }) => vms.length > 0)?.name ?? assert.fail('no host has a VM');
+  const { task } = (await must(`POST /v1/hosts/${host}/drain`, {})).json;
+  await must(`GET /v1/tasks/${String(task)}?wait=60`);
+  await must(`POST /v1/hosts/${host}/undrain`);
+  return host;
+}
 
 /** The headers of a browser that has just logged in. */
 async function browser(ask: Asking['ask'], token: string): Promise<{ readonly headers: Record<string, string> }> {

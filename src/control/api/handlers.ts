@@ -173,12 +173,13 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
 
 type DrainOperations =
   | Extract<OperationId, `${string}Drain` | `${string}Drains`>
-  | Extract<OperationId, 'drainHost' | 'undrainHost' | 'planMaintenance'>;
+  | Extract<OperationId, 'drainHost' | 'undrainHost' | 'returnToHost' | 'planMaintenance'>;
 
 function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
     planHostDrain: ({ params, body, call }) => backend.drains.plan(params.host, body, call.principal.name),
     drainHost: ({ params, body, call }) => backend.drains.start(params.host, body, call.principal.name),
+    returnToHost: ({ params, body, call }) => backend.drains.returnVms(params.host, body, call.principal.name),
     undrainHost: ({ params }) => backend.hosts.undrain(params.host),
     planMaintenance: ({ body, call }) => backend.maintenancePlans.plan(body, call.signal),
     listDrains: ({ query, call }) => backend.drains.list(query, call),

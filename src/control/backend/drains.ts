@@ -1,22 +1,27 @@
 /** Drains through the API: a drain is recorded when its promise resolves; the leader's loop carries it out. */
-import type { DrainHost } from '../../api/requests.ts';
-import type { Drain, DrainPlan, DrainSummary } from '../../api/views.ts';
+
+import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
+import type { DrainHost, ReturnVms } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
+import type { HostRecord } from '../../core/model/cluster.ts';
 import type { DrainMove, DrainRecord } from '../../core/model/drain.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import type { Observed } from '../../core/request/basis.ts';
+import type { Basis, Observed } from '../../core/request/basis.ts';
 import {
   cancelDrain,
   type DrainRequest,
+  durationMsOf,
   findDrain,
   pauseDrain,
   planDrain,
   startDrain,
   writingFor,
 } from '../../core/request/drains.ts';
+import { lostVms } from '../../core/request/lost-host.ts';
+import { returnVms } from '../../core/request/returns.ts';
 import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
 import { snapshotOf } from '../store/leader-store.ts';
@@ -42,7 +47,11 @@ export class DrainsBackend {
     await this.#measure(request);
     const basis = basisOf(this.#context);
     const observed = this.#observed();
-    return planView(planDrain(basis, observed, request), writingFor(basis, observed, request));
+    return planView(planDrain(basis, observed, request), {
+      basis,
+      request,
+      writing: writingFor(basis, observed, request),
+    });
   }
 
   /** Begins a drain. The errors of `startDrain`. */
@@ -50,6 +59,12 @@ export class DrainsBackend {
     const request = requestOf(host, asked, who);
     await this.#measure(request);
     const id = await change(this.#context, (basis) => startDrain(basis, this.#observed(), request));
+    return this.get(id);
+  }
+
+  /** Begins to bring VMs back to a host. The errors of `returnVms`. */
+  async returnVms(host: string, { parallel }: ReturnVms, who: string): Promise<Drain> {
+    const id = await change(this.#context, (basis) => returnVms(basis, this.#observed(), { host, parallel, who }));
     return this.get(id);
   }
 
@@ -110,9 +125,12 @@ export function observedByLeader(context: Pick<BackendContext, 'leading'>): Obse
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
 function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
   const { id, hosts, state, who, reason, change: number, parallel, taskId, stuck, moves, createdAt, endedAt } = value;
+  const { home = null, by = null } = value;
   return {
     ...{ id, state, who, reason, change: number, parallel, stuck },
     hosts: [...hosts],
+    home,
+    by: timeOrNull(by),
     revision: String(revision),
     task: taskId,
     moved: moves.filter((move) => move.state === 'moved').length,
@@ -139,15 +157,35 @@ function drainView(entry: Entry<DrainRecord>): Drain {
   };
 }
 
-function planView({ waves, movedMib }: MaintenancePlan, writing: (vm: VmId) => Writing): DrainPlan {
+interface PlanContext {
+  readonly basis: Basis;
+  readonly request: DrainRequest;
+  readonly writing: (vm: VmId) => Writing;
+}
+
+function planView(plan: MaintenancePlan, { basis, request, writing }: PlanContext): DrainPlan {
+  const { waves, movedMib } = plan;
+  const endsAt = basis.now + durationMsOf(plan);
+  const hosts = request.hosts.flatMap((name) => basis.index.host(name as HostName) ?? []);
   return {
+    endsAt: time(endsAt),
+    fits: request.by === undefined ? null : endsAt <= request.by,
+    lost: hosts.flatMap((host) => lostView(basis, host)),
     hosts: waves.flatMap(({ hosts }) => hosts),
-    durationMs: waves.reduce((sum, { durationMs }) => sum + durationMs, 0),
+    durationMs: durationMsOf(plan),
     movedBytes: movedMib * MIB,
     moves: waves.flatMap(({ moves }) =>
       moves.map((move) => ({ ...moveView(move, writing(move.vm)), startsAtMs: move.startsAtMs })),
     ),
   };
+}
+
+/** What has happened to the VMs of a host that is lost; nothing for another one. */
+function lostView(basis: Basis, host: HostRecord): DrainPlan['lost'] {
+  const { name, quarantine } = host;
+  if (quarantine === null) return [];
+  const { since, reason } = quarantine;
+  return [{ host: name, since: time(since), reason, vms: lostVms(basis, host).map((each) => ({ ...each })) }];
 }
 
 type Move = Pick<DrainMove, 'id' | 'name' | 'from' | 'to' | 'after' | 'why' | 'memoryMib' | 'durationMs' | 'pauseMs'>;
@@ -167,6 +205,15 @@ export function moveView(
   };
 }
 
-function requestOf(host: string, { parallel, reason, change: number }: DrainHost, who: string): DrainRequest {
-  return { hosts: [host], who, parallel, reason, change: number };
+/** CodedError 'bad-input' for a text that is no time, such as the 31st of June. */
+function timeIn(text: string): number {
+  const at = Date.parse(text);
+  if (Number.isFinite(at)) return at;
+  throw new CodedError('bad-input', `${text} is no time.`, {
+    advice: 'Nothing was changed. Write it as 2026-05-01T18:00:00Z.',
+  });
+}
+
+function requestOf(host: string, { parallel, reason, change: number, by }: DrainHost, who: string): DrainRequest {
+  return { hosts: [host], who, parallel, reason, change: number, by: by === undefined ? undefined : timeIn(by) };
 }

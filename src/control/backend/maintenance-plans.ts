@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { type ApprovedParts, approvedTextOf } from '../../api/approved.ts';
+import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import type { PlanMaintenance } from '../../api/requests.ts';
-import type { MaintenancePlan } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { inTurns } from '../../core/maintenance/in-turns.ts';
 import { type PlannedMaintenance, planMaintenance } from '../../core/request/maintenance-plans.ts';

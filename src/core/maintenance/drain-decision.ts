@@ -7,7 +7,7 @@
  */
 import type { HostName } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
-import { type DrainMove, type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { type DrainMove, type DrainRecord, isDrainOver, isTooLate } from '../model/drain.ts';
 import { currentIncarnation, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 
 /** Deviations that a record keeps: the newest. */
@@ -44,7 +44,9 @@ export type DrainStep =
   /** Makes the rest of the plan anew. */
   | { readonly do: 'replan'; readonly why: string }
   /** Ends the drain and its task. */
-  | { readonly do: 'end'; readonly state: 'drained' | 'cancelled'; readonly message: string }
+  | { readonly do: 'end'; readonly state: 'drained' | 'returned' | 'cancelled'; readonly message: string }
+  /** The deadline has come: no further move begins until somebody resumes the drain. */
+  | { readonly do: 'pause'; readonly why: string }
   /** Nothing more can be decided until somebody has mended a record: the drain says so. */
   | { readonly do: 'stick'; readonly why: string }
   | { readonly do: 'wait'; readonly why: string };
@@ -66,6 +68,10 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (drain.state === 'paused') return { do: 'wait', why: 'It is paused.' };
   const waiting = drain.moves.filter(({ state }) => state === 'waiting');
   if (waiting.length === 0 && moving.length === 0) return endOrReplan(situation);
+  if (isTooLate(drain, now)) {
+    if (moving.length > 0) return { do: 'wait', why: `${moving.length} moves end first.` };
+    return { do: 'pause', why: lateWords(drain, waiting) };
+  }
   const tired = waiting.find(({ failures }) => failures >= FAILURES_MAX);
   if (tired !== undefined && moving.length === 0)
     return { do: 'replan', why: `${tired.name} could not be moved to ${tired.to}.` };
@@ -97,11 +103,19 @@ export function withDeviation(drain: DrainRecord, at: number, what: string): Dra
 }
 
 function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainStep {
-  const { drain, index, obstacle, findings } = situation;
+  const { drain, index, obstacle, findings, now } = situation;
   const whys: string[] = [];
   for (const move of readyMoves(drain)) {
     const vm = index.vm(move.vm);
     if (vm === null) continue;
+    if ((index.host(move.from)?.quarantine ?? null) !== null) {
+      whys.push(`${move.from} is lost: ${vm.name} is restarted elsewhere.`);
+      continue;
+    }
+    if (drain.by != null && now + move.durationMs > drain.by) {
+      whys.push(`The move of ${vm.name} would end after the deadline.`);
+      continue;
+    }
     const why =
       vm.phase.kind === 'running' && vm.migrationRequest === null && vm.stopRequest === null
         ? obstacle(vm)
@@ -120,7 +134,14 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
 
 /** Nothing is left of the plan: the hosts are empty, or something came there since. */
 function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): DrainStep {
+  if (drain.home !== undefined) {
+    const back = drain.moves.filter(({ state }) => state === 'moved').length;
+    return { do: 'end', state: 'returned', message: `${back} VMs were brought back to ${drain.home}.` };
+  }
   const left = drain.hosts.flatMap((host) => [...index.vmsOn(host)]);
+  const lost = drain.hosts.find((host) => (index.host(host)?.quarantine ?? null) !== null);
+  if (left.length > 0 && lost !== undefined)
+    return { do: 'wait', why: `${lost} is lost: its VMs are restarted elsewhere once a host can take them.` };
   if (left.length > 0) {
     const names = left.map((id) => index.vm(id)?.name ?? id).sort();
     return { do: 'replan', why: `On the hosts there still are ${names.slice(0, 5).join(', ')}.` };
@@ -130,6 +151,13 @@ function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): Drain
   if (!isSettled) return { do: 'wait', why: 'A placement from before the drain may still be written.' };
   const moved = drain.moves.filter(({ state }) => state === 'moved').length;
   return { do: 'end', state: 'drained', message: `${drain.hosts.join(', ')}: empty. ${moved} VMs were moved.` };
+}
+
+/** What is said when the deadline has come. */
+function lateWords({ id, by }: DrainRecord, waiting: readonly DrainMove[]): string {
+  const names = waiting.map(({ name }) => name).sort();
+  const left = `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
+  return `Its deadline ${new Date(by ?? 0).toISOString()} has come: ${left} would move too late. To go on: gp maintenance resume ${id}.`;
 }
 
 function cancelledMessage({ moves }: DrainRecord): string {

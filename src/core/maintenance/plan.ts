@@ -13,8 +13,11 @@ export interface PlannedMove {
   readonly to: HostName;
   /** Moves of the same wave that must have ended before this one begins. */
   readonly after: readonly number[];
-  /** `evacuate`: off a host of the wave; `make-room`: off a destination; `by-way`: to a host where it does not stay. */
-  readonly why: 'evacuate' | 'make-room' | 'by-way';
+  /**
+   * `evacuate`: off a host of the wave; `make-room`: off a destination; `by-way`: to a host where it does not stay;
+   * `return`: back to a host that is in service again.
+   */
+  readonly why: 'evacuate' | 'make-room' | 'by-way' | 'return';
   readonly memoryMib: number;
   /** Foretold, from the beginning of the wave. */
   readonly startsAtMs: number;

@@ -6,14 +6,14 @@
  *        │  │         │
  *        │  └─────────┴──► cancelling ──► cancelled
  *        ▼
- *     drained
+ *     drained, or returned
  */
 import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
 import type { Remedy } from '../maintenance/fast-writers.ts';
 import type { PlannedMove } from '../maintenance/plan.ts';
 
-/** `drained`: the hosts are empty. `cancelled`: somebody ended the drain; what had moved stays where it is. */
-export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'cancelled';
+/** `drained`: the hosts are empty. `returned`: VMs were brought back (`home`). `cancelled`: somebody ended the drain; what had moved stays where it is. */
+export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'returned' | 'cancelled';
 
 /** `gone`: the VM left the host without this move (stopped, deleted, moved by others, restarted elsewhere). */
 export type DrainMoveState = 'waiting' | 'moving' | 'moved' | 'gone';
@@ -43,6 +43,10 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
 export interface DrainRecord {
   readonly id: DrainId;
   readonly hosts: readonly HostName[];
+  /** No host is emptied: VMs are brought back to this one. Absent: this is a drain. */
+  readonly home?: HostName;
+  /** No move begins that would not have ended by then, Unix ms. Absent or null: no end is set. */
+  readonly by?: number | null;
   readonly state: DrainState;
   /** Name of the token that asked for it. */
   readonly who: string;
@@ -74,7 +78,13 @@ const MIB = 1024 ** 2;
 
 /** Whether a drain is over: nothing of it is carried out any more. */
 export function isDrainOver({ state }: Pick<DrainRecord, 'state'>): boolean {
-  return state === 'drained' || state === 'cancelled';
+  return state === 'drained' || state === 'returned' || state === 'cancelled';
+}
+
+/** Whether no move that waits would have ended by the drain's deadline. */
+export function isTooLate({ by = null, moves }: Pick<DrainRecord, 'by' | 'moves'>, now: number): boolean {
+  if (by === null) return false;
+  return moves.every(({ state, durationMs }) => state !== 'waiting' || now + durationMs > by);
 }
 
 /** Moves that are still to begin, or to end. */

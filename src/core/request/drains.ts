@@ -18,7 +18,7 @@ import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
-import { type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { type DrainRecord, isDrainOver, isTooLate } from '../model/drain.ts';
 import { keyOf } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
@@ -33,6 +33,8 @@ export interface DrainRequest {
   readonly change?: string | undefined;
   /** Moves at once from and to one host. */
   readonly parallel?: number | undefined;
+  /** No move begins that would not have ended by then, Unix ms. */
+  readonly by?: number | undefined;
 }
 
 /** VMs without a place that a refusal explains, and hosts that it names for each. */
@@ -66,14 +68,15 @@ export function writingFor(
 }
 
 /** What a drain is planned from, beside the records. */
-type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates'>;
+export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates'>;
 
 /** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
 export function planDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): MaintenancePlan {
   const hosts = request.hosts.map((name) => findHost(basis, name).value);
   for (const host of hosts) demandFree(basis, host);
   const source = sourceOf(basis, observed);
-  const estate = estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL });
+  const lost = new Set(hosts.flatMap(({ name, quarantine }) => (quarantine === null ? [] : [name])));
+  const estate = withoutLost(estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL }), lost);
   const names = hosts.map(({ name }) => name);
   const outcome = planEvacuation(modelOf(estate), names);
   if (outcome.kind === 'refused') throw drainRefusal(estate, names, outcome);
@@ -91,9 +94,31 @@ export function planDrain(basis: Basis, observed: DrainObserved, request: DrainR
   return outcome;
 }
 
-/** Begins a drain. The errors of `planDrain`. */
+/** The VMs of a host that is lost are restarted elsewhere, by whatever plan: no move is made for them. */
+function withoutLost(estate: Estate, lost: ReadonlySet<HostName>): Estate {
+  return lost.size === 0 ? estate : { ...estate, vms: estate.vms.filter(({ host }) => !lost.has(host)) };
+}
+
+/** How long a plan takes, in ms. */
+export function durationMsOf({ waves }: Pick<MaintenancePlan, 'waves'>): number {
+  return waves.reduce((sum, { durationMs }) => sum + durationMs, 0);
+}
+
+/** CodedError 'conflict' where the plan would not have ended by the deadline. */
+function demandFit({ now }: Basis, plan: MaintenancePlan, { by }: DrainRequest): void {
+  if (by === undefined || now + durationMsOf(plan) <= by) return;
+  const [ends, deadline] = [new Date(now + durationMsOf(plan)).toISOString(), new Date(by).toISOString()];
+  throw new CodedError('conflict', `The drain would end at about ${ends}, and its deadline is ${deadline}.`, {
+    advice: 'Nothing was changed. Give it more time, more moves at once (--parallel), or no deadline.',
+  });
+}
+
+/**
+ * Begins a drain. The errors of `planDrain`, and 'conflict' where the plan would not have ended by the deadline.
+ */
 export function startDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): Admitted<DrainId> {
   const plan = planDrain(basis, observed, request);
+  demandFit(basis, plan, request);
   const hosts = request.hosts.map((name) => findHost(basis, name).value);
   const id = parseDrainId(`drain-${basis.randomHex(6)}`);
   const names = hosts.map(({ name }) => name);
@@ -105,6 +130,7 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
   const drain: DrainRecord = {
     id,
     hosts: names,
+    by: request.by ?? null,
     state: 'running',
     who: request.who,
     reason: request.reason ?? null,
@@ -135,9 +161,12 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
 export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
   demandOpen(drain);
-  const state = isPaused ? 'paused' : 'running';
+  const state = isPaused ? ('paused' as const) : ('running' as const);
   if (drain.state === state) return { changes: [], result: drain.id };
-  return { changes: [{ kind: 'drain', id: drain.id, value: { ...drain, state } }], result: drain.id };
+  // Whoever resumes a drain whose deadline has come wants it to go on.
+  const by = isTooLate(drain, basis.now) ? null : (drain.by ?? null);
+  const next: DrainRecord = isPaused ? { ...drain, state } : { ...drain, state, by, stuck: null };
+  return { changes: [{ kind: 'drain', id: drain.id, value: next }], result: drain.id };
 }
 
 /** Ends a drain once the moves under way have ended. What has moved stays. CodedError 'not-found', 'conflict'. */

@@ -3,8 +3,9 @@
  * contradicts itself. Only the records that a cluster begins with, and VMs as older versions left them (new-vms.ts), are
  * written by hand.
  */
+
+import type { Drain } from '../../api/maintenance-views.ts';
 import type { OperationId } from '../../api/operations.ts';
-import type { Drain } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseVmId, type StorageName } from '../../base/ids.ts';
 import { type ChangeContext, change } from '../../control/backend/changes.ts';

@@ -419,6 +419,7 @@ export const TEXTS = {
       paused: 'paused',
       cancelling: 'cancelling',
       drained: 'drained',
+      returned: 'VMs are back',
       cancelled: 'cancelled',
     },
     empty: 'No host was drained yet.',

@@ -11,6 +11,7 @@ import type { Change, Commit, RequestSnapshot } from '../../ports/store.ts';
 import { ManualClock, settled } from '../../ports/testing/manual-clock.ts';
 import type { Basis, Observed } from '../../request/basis.ts';
 import { cancelDrain, pauseDrain, startDrain, undrainHost } from '../../request/drains.ts';
+import { returnVms } from '../../request/returns.ts';
 import { MemoryStore } from '../testing/memory-store.ts';
 import { DrainLoop } from './drain-loop.ts';
 
@@ -386,4 +387,70 @@ test('a fast writer whose owner allows nothing is named before anything moves', 
   world.dirty.set(vmId(1), 5_000);
   assert.throws(() => world.drain(1), { code: 'no-capacity', advice: /vm1 writes 5000 MiB a second/ });
   assert.equal(world.store.drains.size, 0);
+});
+
+test('a deadline: a plan that does not fit is refused, and what would end too late does not begin until somebody resumes', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  const start = (by: number) =>
+    world.request((basis, observed) =>
+      startDrain(basis, observed, { hosts: [host(1)], who: 'admin', parallel: 1, by: basis.now + by }),
+    );
+  assert.throws(() => start(1_000), { code: 'conflict', message: /would end at about .* its deadline is/ });
+  const id = start(24 * 3_600_000);
+  const { by = null } = world.record(id);
+  await world.pass();
+  world.migrate();
+  // Another clock, or a slow first move: the second one would end too late.
+  world.store.put({ kind: 'drain', id, value: { ...world.record(id), by: world.clock.wallMs() + 1_000 } });
+  for (let seconds = 0; seconds < 5; seconds++) await world.pass();
+  assert.equal(world.record(id).state, 'paused');
+  assert.match(world.record(id).stuck ?? '', /Its deadline .* has come: vm[12] would move too late/);
+  assert.equal(world.store.events.at(-1)?.kind, 'drain-late');
+  assert.equal(requests(world.store.commits).length, 1);
+  world.request((basis) => pauseDrain(basis, id, false));
+  assert.deepEqual([world.record(id).by, by === null], [null, false]);
+  assert.equal((await world.finish(id)).state, 'drained');
+});
+
+test('what a drain moved away is brought back, once; the host takes part in it as any other', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1), vm(3, 2)]);
+  const drained = await world.finish(world.drain(1).id);
+  const back = (): DrainRecord['id'] =>
+    world.request((basis, observed) => returnVms(basis, observed, { host: 'h1', who: 'admin' }));
+  assert.throws(back, { code: 'conflict' }, 'it is in maintenance');
+  world.request((basis) => undrainHost(basis, 'h1'));
+  const over = await world.finish(back());
+  assert.deepEqual([over.state, over.home], ['returned', host(1)]);
+  assert.deepEqual([...world.index.vmsOn(host(1))].sort(), drained.moves.map((move) => move.vm).sort());
+  assert.equal(world.store.tasks.get(over.taskId)?.value.state, 'succeeded');
+  assert.throws(back, { code: 'conflict', message: /Nothing can be brought back to h1/ });
+});
+
+test('a return whose host is drained by somebody else meanwhile ends, and leaves the rest where it is', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  await world.finish(world.drain(1).id);
+  world.request((basis) => undrainHost(basis, 'h1'));
+  const id = world.request((basis, observed) => returnVms(basis, observed, { host: 'h1', who: 'admin', parallel: 1 }));
+  await world.pass();
+  const record = world.store.hosts.get(host(1))?.value ?? assert.fail('no host');
+  world.store.put({ kind: 'host', id: host(1), value: { ...record, cordoned: true } });
+  const over = await world.finish(id);
+  assert.equal(over.state, 'returned');
+  assert.equal(over.moves.filter(({ state }) => state === 'moved').length, 1);
+  assert.match(over.deviations.map(({ what }) => what).join(' '), /stays: h1 does not suit it/);
+});
+
+test('the drain of a host that is lost moves nothing: its VMs are restarted elsewhere, and it ends when it is empty', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  const record = world.store.hosts.get(host(1))?.value ?? assert.fail('no host');
+  const quarantine = { since: 0, reason: 'lost with vm1' };
+  world.store.put({ kind: 'host', id: host(1), value: { ...record, quarantine } });
+  world.silent.add(host(1));
+  const { id, moves } = world.drain(1);
+  assert.deepEqual(moves, []);
+  for (let seconds = 0; seconds < 6; seconds++) await world.pass();
+  assert.equal(world.record(id).state, 'running');
+  for (const n of [1, 2]) world.store.put({ kind: 'vm', id: vmId(n), value: vm(n, 2) });
+  assert.equal((await world.finish(id)).state, 'drained');
+  assert.deepEqual(requests(world.store.commits), []);
 });

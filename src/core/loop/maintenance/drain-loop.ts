@@ -16,6 +16,7 @@ import { type EstateSource, estateOf, policyOf, writerOf } from '../../maintenan
 import { writingOf } from '../../maintenance/fast-writers.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import { planEvacuation } from '../../maintenance/planner.ts';
+import { planReturn } from '../../maintenance/return-plan.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { type DrainMove, type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
@@ -62,6 +63,8 @@ const FAILURES_MAX = 10;
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
+/** What is said of a return that is planned anew: the reason, and VMs that stay. */
+const RETURN_WORDS_MAX = 10;
 /** How long a guest that is stopped for its move may take to shut down by itself. */
 const STOP_PATIENCE_MS = 60_000;
 
@@ -301,6 +304,8 @@ export class DrainLoop {
           { kind: 'task', id: task.id, value: task },
         ]);
       }
+      case 'pause':
+        return this.#pause(drain, step.why);
       case 'replan':
         return this.#replan(drain, step.why, state);
       case 'end':
@@ -308,8 +313,31 @@ export class DrainLoop {
     }
   }
 
+  #pause(drain: DrainRecord, why: string): Promise<CommitResult> {
+    const at = this.#ports.clock.wallMs();
+    const paused: DrainRecord = withDeviation({ ...drain, state: 'paused', stuck: why }, at, why);
+    return this.#commit(paused, [], [eventOf('drain-late', { at, host: drain.hosts[0] ?? null, message: why })]);
+  }
+
+  /** VMs that were to be brought back and cannot be now stay where they are. */
+  #replanReturn(drain: DrainRecord, home: HostName, why: string): Promise<CommitResult> {
+    const { clock, index } = this.#ports;
+    const waiting = drain.moves.flatMap(({ vm, state }) => (state === 'waiting' ? [vm] : []));
+    const estate = this.#estate(drain);
+    const { plan, stays } = planReturn(modelOf(estate), home, waiting);
+    const isGood = checkPlan(estate, plan).length === 0;
+    const next = replanned(drain, isGood ? plan : { ...plan, waves: [] }, this.#writingOf(drain));
+    const names = stays.map((each) => `${index.vm(each.vm)?.name ?? each.vm} stays: ${each.why}`);
+    const said = [`Planned anew: ${why}`, ...names].slice(0, RETURN_WORDS_MAX).join(' ');
+    return this.#commit(withDeviation(next, clock.wallMs(), said), []);
+  }
+
   async #replan(drain: DrainRecord, why: string, state: DrainState): Promise<CommitResult> {
     const { clock } = this.#ports;
+    if (drain.home !== undefined) {
+      state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
+      return this.#replanReturn(drain, drain.home, why);
+    }
     const now = clock.wallMs();
     const estate = this.#estate(drain);
     const outcome = planEvacuation(modelOf(estate), drain.hosts);
@@ -335,7 +363,7 @@ export class DrainLoop {
     const { clock, store } = this.#ports;
     const now = clock.wallMs();
     const task = store.snapshot.tasks.get(drain.taskId)?.value;
-    const outcome = state === 'drained' ? 'succeeded' : 'cancelled';
+    const outcome = state === 'cancelled' ? 'cancelled' : 'succeeded';
     const ended: Change[] =
       task === undefined || task.state !== 'running'
         ? []
@@ -350,22 +378,14 @@ export class DrainLoop {
     const moves = drain.moves.map((move) =>
       move.state === 'waiting' ? ({ ...move, state: 'gone', note: 'Cancelled.' } as const) : move,
     );
-    const events = drain.hosts.map(
-      (host): EventRecord => ({
-        at: now,
-        kind: state === 'drained' ? 'host-drained' : 'drain-cancelled',
-        vm: null,
-        vmName: null,
-        host,
-        generation: null,
-        message,
-      }),
-    );
+    const kind = state === 'drained' ? 'host-drained' : state === 'returned' ? 'vms-returned' : 'drain-cancelled';
+    const about = drain.home === undefined ? drain.hosts : [drain.home];
+    const events = about.map((host) => eventOf(kind, { at: now, host, message }));
     return this.#commit({ ...drain, state, moves, stuck: null, endedAt: now }, [...ended, ...hosts], events);
   }
 
   /** A drain that was cancelled gives its hosts back. */
-  #hostAfter(name: HostName, drain: DrainId, state: 'drained' | 'cancelled'): Change[] {
+  #hostAfter(name: HostName, drain: DrainId, state: 'drained' | 'returned' | 'cancelled'): Change[] {
     const host: HostRecord | null = this.#ports.index.host(name);
     const { maintenance = null } = host ?? {};
     if (host === null || maintenance?.drain !== drain) return [];
@@ -407,4 +427,8 @@ function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {
 function askedToLeave(vm: VmRecord, { to, remedy }: DrainMove, { id, startedAt }: TaskRecord): VmRecord {
   if (remedy !== 'stop') return { ...vm, migrationRequest: { to, taskId: id, askedAt: startedAt } };
   return { ...vm, intent: 'stopped', stopRequest: { mode: 'acpi', patienceMs: STOP_PATIENCE_MS, taskId: id } };
+}
+
+function eventOf(kind: string, about: Pick<EventRecord, 'at' | 'host' | 'message'>): EventRecord {
+  return { ...about, kind, vm: null, vmName: null, generation: null };
 }

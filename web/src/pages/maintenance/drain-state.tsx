@@ -9,6 +9,7 @@ const TONES: Readonly<Record<DrainSummary['state'], Tone>> = {
   paused: 'warn',
   cancelling: 'warn',
   drained: 'good',
+  returned: 'good',
   cancelled: 'off',
 };
 

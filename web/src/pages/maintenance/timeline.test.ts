@@ -4,7 +4,7 @@ import { type Bar, drainBars, peakMemory, plannedBars, timelineOf } from './time
 
 const move = (id: number, startsAtMs: number, after: number[] = [], to = 'h2') => ({
   ...{ id, vm: `vm${id}`, from: 'h1', to, after, why: 'evacuate' as const, memoryBytes: 100, foretoldMs: 1_000 },
-  ...{ foretoldPauseMs: 50, startsAtMs },
+  ...{ foretoldPauseMs: 50, startsAtMs, writesBytesPerSecond: null, remedy: null },
 });
 const times = (bars: readonly Bar[]): number[][] => bars.map(({ startMs, endMs }) => [startMs, endMs]);
 
