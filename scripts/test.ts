@@ -22,7 +22,7 @@ const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
 /** Tests that run long simulations or need real processes. */
-const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'story'];
+const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'web', 'story'];
 
 /**
  * What runs one group after the other, and how many files of a group side by side. A file is of the first group that

@@ -12,9 +12,9 @@ const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
 /**
  * The suffix of a test file says what the file needs: `sim` much processor time and nothing else (simulations, every
- * value in every field), `spin` the model checker and a C compiler, stories everything else.
+ * value in every field), `spin` the model checker and a C compiler, `web` a browser, stories everything else.
  */
-export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'story';
+export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'web' | 'story';
 
 /** A test that failed, with the reason. */
 export type Failure = { readonly file: string; readonly name: string; readonly message: string };
@@ -49,6 +49,7 @@ export function kindOf(file: string): TestKind | undefined {
     case 'etcd':
     case 'net':
     case 'qemu':
+    case 'web':
     case 'story':
       return kind;
     default:

@@ -18,6 +18,7 @@ const FILE_DEADLINE_MS: Record<TestKind, number> = {
   etcd: 120_000,
   net: 120_000,
   qemu: 360_000,
+  web: 600_000,
   story: 1_200_000,
 };
 

@@ -1,0 +1,71 @@
+/** axe finds nothing on any page, light and dark, wide and narrow. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { Stage } from './stage.ts';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PAGES = [
+  '/',
+  '/?as=table',
+  '/hosts',
+  '/hosts/h1',
+  '/hosts/h1?tab=drain',
+  '/vms',
+  '/vms/new',
+  '/vms/web1',
+  '/vms/web1?tab=console',
+  '/vms/web1?tab=history',
+  '/vms/web1?tab=edit',
+  '/vms/web1?do=migrate',
+  '/guest-clusters',
+  '/guest-clusters/sql',
+  '/maintenance',
+  '/ties',
+  '/tasks',
+  '/events',
+  '/storage',
+  '/storage/s1',
+  '/networks',
+  '/networks/lan',
+  '/networks?do=create',
+  '/images',
+  '/images/tiny',
+  '/images?do=upload',
+  '/settings',
+  '/login',
+];
+
+let stage: Stage;
+before(async () => {
+  stage = await Stage.start({ hosts: 4, vms: 8, speed: 5 });
+});
+after(() => stage.close());
+
+/** What axe finds, a line for each place. */
+async function findingsOf(page: Page): Promise<readonly string[]> {
+  return await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: typeof import('axe-core') };
+    const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
+    );
+  });
+}
+
+for (const width of [1_280, 390])
+  for (const dark of [false, true])
+    test(`no page has a finding: ${width} px, ${dark ? 'dark' : 'light'}`, async () => {
+      const page = await stage.page({ width, dark });
+      for (const path of PAGES) {
+        await stage.go(page, path);
+        await page.locator('.waiting').first().waitFor({ state: 'detached' });
+        // Through the debugger, which the content security policy does not hold back.
+        await page.evaluate(AXE);
+        assert.deepEqual(await findingsOf(page), [], path);
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${path} is ${overflow} px wider than the window`);
+      }
+    });

@@ -1,0 +1,181 @@
+/** What people do in the web interface, in a real browser. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { Stage } from './stage.ts';
+
+const LOST_MS = 2_000;
+const HEALED_MS = 3_000;
+
+let stage: Stage;
+before(async () => {
+  stage = await Stage.start({ hosts: 4, vms: 8, speed: 5 });
+});
+after(() => stage.close());
+
+/** Waits until a VM is in a state, by its page. */
+async function vmBecomes(page: Page, name: string, state: string): Promise<void> {
+  await page.getByRole('heading', { name, level: 1 }).waitFor();
+  await page.locator('.page-head .mark', { hasText: state }).waitFor();
+}
+
+test('a one-time link logs in once, and its secret leaves the address', async () => {
+  const page = await (await stage.context()).newPage();
+  await page.goto(stage.origin + stage.link);
+  await page.getByRole('heading', { name: 'Cluster', level: 1 }).waitFor();
+  assert.equal(new URL(page.url()).hash, '');
+  const cookies = await page.context().cookies();
+  assert.ok(cookies.every(({ httpOnly, sameSite }) => httpOnly && sameSite === 'Strict'));
+  const stored = await page.evaluate(() =>
+    JSON.stringify([localStorage, sessionStorage].map((kept) => Object.entries(kept))),
+  );
+  assert.doesNotMatch(stored, /gp_/);
+  const other = await (await stage.context()).newPage();
+  await other.goto(stage.origin + stage.link);
+  await other.getByRole('alert').waitFor();
+});
+
+test('a session is needed, and logging out ends it', async () => {
+  const page = await stage.page();
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await page.getByRole('menuitem', { name: 'Log out' }).click();
+  await page.getByLabel('API token').waitFor();
+  await page.goto(`${stage.origin}/vms`);
+  await page.getByLabel('API token').waitFor();
+  assert.match(page.url(), /\/login\?to=/);
+});
+
+test('a VM is created by the form, seen to run, and stopped', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/new');
+  await page.getByLabel('Name').fill('made1');
+  await page.getByLabel('Image').selectOption('tiny');
+  await page.getByLabel('Network').selectOption('lan');
+  assert.match(await page.locator('.gp-command code').textContent(), /^gp vm create made1 --image tiny --network lan$/);
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await vmBecomes(page, 'made1', 'running');
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await vmBecomes(page, 'made1', 'stopped');
+});
+
+test('a refusal is shown in the words of the API, with what to do', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/new');
+  await page.getByLabel('Name').fill('web1');
+  await page.getByLabel('Image').selectOption('tiny');
+  await page.getByRole('button', { name: 'Create', exact: true }).click();
+  await page.getByRole('alert').filter({ hasText: 'web1' }).waitFor();
+  assert.match(page.url(), /\/vms\/new$/);
+});
+
+test('a host is drained with the timeline before and during, and taken back', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/hosts/h1?tab=drain');
+  await page.locator('.bar-move.state-foretold').first().waitFor();
+  const planned = await page.locator('.bar-move').count();
+  assert.ok(planned > 0);
+  await page.getByLabel('Reason').fill('new memory');
+  await page.getByRole('button', { name: 'Begin the drain' }).click();
+  await page.getByRole('heading', { name: 'Drain of h1', level: 1 }).waitFor();
+  await page.locator('.facts .mark', { hasText: 'drained' }).waitFor({ timeout: 120_000 });
+  assert.equal(await page.locator('.bar-move.state-moved').count(), planned);
+  await stage.go(page, '/hosts/h1');
+  await page.getByRole('button', { name: 'Take back into service' }).click();
+  await page.locator('.page-head .mark', { hasText: 'in service' }).waitFor();
+});
+
+test('search, filters and order are in the address and survive a reload', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms');
+  const rows = page.getByRole('table', { name: 'VMs' }).getByRole('row');
+  await page.getByRole('searchbox', { name: 'Search' }).fill('web2');
+  await rows.filter({ hasText: 'web3' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Memory' }).click();
+  assert.match(page.url(), /\?q=web2&sort=memory$/);
+  await page.reload();
+  await rows.filter({ hasText: 'web2' }).first().waitFor();
+  assert.equal(await rows.count(), 2);
+});
+
+test('picture, grid and table tell of the same hosts', async () => {
+  const page = await stage.page();
+  const cells = page.getByRole('gridcell');
+  await cells.first().waitFor();
+  const labels = await cells.evaluateAll((all) => all.map((cell) => cell.getAttribute('aria-label') ?? ''));
+  await page.getByRole('button', { name: 'Table' }).click();
+  const table = page.getByRole('table', { name: 'Hosts' });
+  await table.getByRole('row').nth(labels.length).waitFor();
+  for (const label of labels) {
+    const [name = '', used = ''] = label.split(', ');
+    const row = table.getByRole('row').filter({ has: page.getByRole('link', { name, exact: true }) });
+    assert.ok((await row.textContent()).includes(used.replace(' used', '')), `${label}: ${await row.textContent()}`);
+  }
+});
+
+test('with the keyboard alone a VM is created and a host drained', async () => {
+  const page = await stage.page();
+  const { keyboard } = page;
+  const choose = async (typed: string): Promise<void> => {
+    await keyboard.press('Control+k');
+    await page.getByRole('combobox', { name: 'Find objects and actions' }).waitFor();
+    await keyboard.type(typed);
+    await page
+      .getByRole('option', { selected: true })
+      .filter({ hasText: new RegExp(typed, 'i') })
+      .waitFor();
+    await keyboard.press('Enter');
+  };
+  const tabTo = async (name: string): Promise<void> => {
+    for (let presses = 0; presses < 200; presses++) {
+      const label = await page.evaluate(() => {
+        const element = document.activeElement;
+        const labels =
+          element instanceof HTMLInputElement || element instanceof HTMLSelectElement ? element.labels : null;
+        return (labels?.[0]?.textContent ?? element?.textContent ?? '').replace(' *', '').trim();
+      });
+      if (label === name) return;
+      await keyboard.press('Tab');
+    }
+    assert.fail(`Tab does not lead to ${name}.`);
+  };
+  await choose('create vm');
+  await page.getByRole('heading', { name: 'Create VM', level: 1 }).waitFor();
+  await tabTo('Name');
+  await keyboard.type('keys1');
+  await tabTo('Image');
+  await keyboard.type('tiny');
+  await tabTo('Create');
+  await keyboard.press('Enter');
+  await vmBecomes(page, 'keys1', 'running');
+  await choose('drain host h2');
+  await page.locator('.bar-move').first().waitFor();
+  await tabTo('Begin the drain');
+  await keyboard.press('Enter');
+  await page.locator('.facts .mark', { hasText: 'drained' }).waitFor({ timeout: 120_000 });
+});
+
+test('a lost connection is shown within 2 s, and heals by itself', async () => {
+  const page = await stage.page();
+  await page.locator('.live-sign', { hasText: 'Live' }).waitFor();
+  stage.freeze(true);
+  const frozenMs = performance.now();
+  await page.getByRole('alert').filter({ hasText: 'connection' }).waitFor();
+  const shownMs = performance.now() - frozenMs;
+  stage.freeze(false);
+  const backMs = performance.now();
+  await page.locator('.live-sign', { hasText: 'Live' }).waitFor();
+  const healedMs = performance.now() - backMs;
+  assert.ok(shownMs <= LOST_MS + 500, `shown after ${Math.round(shownMs)} ms`);
+  assert.ok(healedMs <= HEALED_MS, `healed after ${Math.round(healedMs)} ms`);
+});
+
+test('a host that dies is seen on the page, without a reload', async () => {
+  const page = await stage.page();
+  await page.getByRole('gridcell', { name: /^h4,/ }).waitFor();
+  stage.fault('kill-host h4');
+  await page.getByRole('gridcell', { name: /^h4,.*(agent does not answer|quarantined)/ }).waitFor();
+  stage.fault('restore');
+  const cell = page.getByRole('gridcell', { name: /^h4,(?!.*(agent does not answer|quarantined))/ });
+  await cell.waitFor();
+  assert.equal(await cell.count(), 1);
+});
