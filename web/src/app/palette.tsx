@@ -1,9 +1,9 @@
 /** The command palette (Ctrl+K): finds objects, pages and actions by what is typed. */
-import { Modal } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import { type KeyboardEvent, useEffect, useId, useMemo, useState } from 'react';
 import { useList } from '../live/lists.ts';
 import { TEXTS } from '../texts/texts.ts';
+import { DialogFrame } from '../ui/dialog.tsx';
 import { type Found, findEntries, type PaletteEntry, paletteEntries } from './palette-entries.ts';
 
 /** Opens the palette by Ctrl+K, or by what calls `open`. */
@@ -42,17 +42,7 @@ export function Palette({ onClose }: { readonly onClose: () => void }) {
     event.preventDefault();
   };
   return (
-    <Modal
-      opened
-      onClose={onClose}
-      withCloseButton={false}
-      lockScroll={false}
-      size="lg"
-      padding={0}
-      transitionProps={{ duration: 0 }}
-      title={<span className="hidden-text">{TEXTS.palette.title}</span>}
-      classNames={{ header: 'palette-head', body: 'palette' }}
-    >
+    <DialogFrame title={TEXTS.palette.title} isFlush onClose={onClose}>
       <input
         className="palette-input"
         role="combobox"
@@ -70,7 +60,7 @@ export function Palette({ onClose }: { readonly onClose: () => void }) {
         onKeyDown={onKeyDown}
       />
       <Results {...{ found, at, listId, choose }} />
-    </Modal>
+    </DialogFrame>
   );
 }
 

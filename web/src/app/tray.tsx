@@ -17,7 +17,7 @@ export function Tray() {
   const running = tasks.filter(({ state }) => state === 'running');
   const [last] = latest;
   return (
-    <section className={isOpen ? 'tray open' : 'tray'} aria-label={TEXTS.pages.tasks}>
+    <section className={isOpen ? 'tray open' : 'tray'} aria-label={TEXTS.tray.label}>
       <div className="tray-head">
         <button type="button" className="quiet" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           <span className={isOpen ? 'twist open' : 'twist closed'} aria-hidden="true" />

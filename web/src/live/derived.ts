@@ -14,7 +14,6 @@ function isOfDrain(object: unknown): boolean {
 }
 
 interface EventObject {
-  readonly vmId: string | null;
   readonly host: string | null;
 }
 
@@ -29,10 +28,9 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
     // A drain is told by the tasks of its moves.
     if (kind === 'task' && isOfDrain(object)) add('drain');
     if (kind === 'guest-cluster' || kind === 'shared-disk') add('guest-cluster');
-    if (kind === 'event') {
-      const { host } = object as EventObject;
-      if (host !== null && host !== undefined) hosts.add(host);
-    }
+    // Events are forgotten after a time, which changes nothing else.
+    const host = kind === 'event' ? ((object as EventObject | null)?.host ?? null) : null;
+    if (host !== null) hosts.add(host);
     if (kind !== 'event' && kind !== 'task') add('overview');
   }
   if (hosts.size > SINGLE_MAX) add('list', 'host');

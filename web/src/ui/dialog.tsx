@@ -24,7 +24,8 @@ export function Dialog({
   children,
 }: DialogProps) {
   return (
-    <Modal opened onClose={onClose} title={title} lockScroll={false} transitionProps={{ duration: 0 }} centered>
+    <DialogFrame title={title} onClose={onClose}>
+      <h2 className="dialog-title">{title}</h2>
       <form
         className="form"
         onSubmit={(event) => {
@@ -42,6 +43,32 @@ export function Dialog({
           </Button>
         </div>
       </form>
-    </Modal>
+    </DialogFrame>
+  );
+}
+
+interface FrameProps {
+  /** What the dialogue is called by screen readers. */
+  readonly title: string;
+  readonly isFlush?: boolean;
+  readonly onClose: () => void;
+  readonly children: ReactNode;
+}
+
+/** A window above the page: it holds the focus, and Escape closes it. */
+export function DialogFrame({ title, isFlush = false, onClose, children }: FrameProps) {
+  return (
+    <Modal.Root
+      opened
+      onClose={onClose}
+      lockScroll={false}
+      transitionProps={{ duration: 0 }}
+      size={isFlush ? 'lg' : 'md'}
+    >
+      <Modal.Overlay />
+      <Modal.Content aria-label={title}>
+        <Modal.Body p={isFlush ? 0 : 'md'}>{children}</Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   );
 }

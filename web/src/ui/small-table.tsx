@@ -11,7 +11,7 @@ interface SmallTableProps {
 export function SmallTable({ heads, rows }: SmallTableProps) {
   if (rows.length === 0) return <p className="hint">{TEXTS.none}</p>;
   return (
-    <div className="wide small-table">
+    <section className="wide small-table" tabIndex={0} aria-label={heads.filter((head) => head !== '').join(', ')}>
       <table>
         <thead>
           <tr>
@@ -32,6 +32,6 @@ export function SmallTable({ heads, rows }: SmallTableProps) {
           ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }

@@ -34,7 +34,7 @@ const COLUMNS: readonly Column<Task>[] = [
       endedAt === null ? '' : durationText(Date.parse(endedAt) - Date.parse(startedAt)),
   },
   {
-    ...{ id: 'cancel', header: '', width: '90px', value: () => null },
+    ...{ id: 'cancel', header: heads.action, width: '90px', value: () => null },
     cell: (task) => (task.state === 'running' ? <Cancel task={task} /> : null),
   },
 ];

@@ -12,21 +12,31 @@ import './vm-form.css';
 /** See the module. */
 export function VmConsole({ vm }: { readonly vm: VmDetail }) {
   const { data: log, error, refetch, isFetching } = useQuery(vmLogQuery(vm.name));
-  const open = (): void => {
-    const query = new URLSearchParams({ vm: vm.name, console: 'serial' });
-    window.open(`/console.html?${query}`, `serial ${vm.id}`, 'popup,width=900,height=600');
+  const open = (console: 'serial' | 'vnc'): void => {
+    const query = new URLSearchParams({ vm: vm.name, console });
+    window.open(`/console.html?${query}`, `${console} ${vm.id}`, 'popup,width=900,height=600');
   };
   return (
     <>
       <Section
         title={TEXTS.vm.serial}
         actions={
-          <Button size="xs" onClick={open}>
+          <Button size="xs" onClick={() => open('serial')}>
             {TEXTS.vm.openSerial}
           </Button>
         }
       >
         <GpCommand command={gpCommand(['vm', 'console', vm.name])} />
+      </Section>
+      <Section
+        title={TEXTS.vm.graphical}
+        actions={
+          <Button size="xs" variant="default" onClick={() => open('vnc')}>
+            {TEXTS.vm.openSerial}
+          </Button>
+        }
+      >
+        <p className="hint">{TEXTS.vm.graphicalHint}</p>
       </Section>
       <Section
         title={TEXTS.vm.lastOutput}

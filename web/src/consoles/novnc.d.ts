@@ -1,0 +1,12 @@
+/** What is used of noVNC, which has no types of its own. */
+declare module '@novnc/novnc' {
+  class RFB extends EventTarget {
+    constructor(target: HTMLElement, url: string, options?: { readonly shared?: boolean });
+    scaleViewport: boolean;
+    sendCtrlAltDel(): void;
+    sendKey(keysym: number, code: string | null): void;
+    disconnect(): void;
+  }
+
+  export { RFB as default };
+}

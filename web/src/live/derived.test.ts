@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { affectedQueries } from './derived.ts';
+
+const change = (kind: string, name: string, object: unknown) => ({ revision: '1', kind, name, object });
+
+test('a VM is read again under the name by which pages ask for it', () => {
+  assert.deepEqual(affectedQueries([change('vm', 'web1', { name: 'web1' })]), [['vm', 'web1'], ['overview']]);
+});
+
+test('an event is about the host that it names, and a forgotten one about nothing', () => {
+  const events = [
+    change('event', 'e1', { host: 'h1' }),
+    change('event', 'e2', { host: null }),
+    change('event', 'e0', null),
+  ];
+  assert.deepEqual(affectedQueries(events), [['host', 'h1']]);
+});
+
+test('many hosts at once are read as one list', () => {
+  const events = Array.from({ length: 21 }, (_, n) => change('event', `e${n}`, { host: `h${n}` }));
+  assert.deepEqual(affectedQueries(events), [['list', 'host']]);
+});
+
+test('the moves of a drain are told by their tasks', () => {
+  assert.deepEqual(affectedQueries([change('task', 't1', { kind: 'vm.migrate' }), change('task', 't2', null)]), [
+    ['drain'],
+  ]);
+});
