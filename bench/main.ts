@@ -47,6 +47,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'whether each of 1,000 hosts can be drained and lost, kept through 10,000 changes; --runs 10000 --pairs 50',
     load: async () => (await import('./evacuability.ts')).evacuabilityBench,
   },
+  web: {
+    about: 'the web interface in Chromium over a simulated cluster; --hosts 300 --vms 6000 --minutes 1',
+    load: async () => (await import('./web.ts')).webBench,
+  },
   scale: {
     about: 'cost of a leader at 1,000 hosts and 20,000 VMs, and when a rack is lost (simulated); --runs 3',
     load: async () => (await import('./scale.ts')).scale,
@@ -58,6 +62,7 @@ const END_MS = 30_000;
 const OPTIONS = {
   runs: { type: 'string' },
   pairs: { type: 'string' },
+  hosts: { type: 'string' },
   vms: { type: 'string' },
   minutes: { type: 'string' },
   load: { type: 'string' },

@@ -25,6 +25,7 @@ const COMMANDS = {
   'dev:ui': ['scripts/dev-ui.ts'],
   package: ['scripts/package.ts'],
   'build:web': ['scripts/build-web.ts'],
+  screenshots: ['scripts/screenshots.ts'],
 };
 
 /** Commands whose servers serve the web interface. */

@@ -26,6 +26,18 @@ const TOKEN = `gp_api_${'A'.repeat(43)}`;
 const FAULTS = 'kill-host cut-host cut-storage cut-disks kill-agent kill-storage heal-host restore'.split(' ');
 const MIB = 2 ** 20;
 const SHARED_DISK_BYTES = 1_024 * MIB;
+/** Memory of VMs, in turn. */
+const MEMORY_MIB = [256, 512, 256, 1_024, 256, 768];
+/** Memory of a host: at least, and for each VM that it gets. */
+const HOST_BYTES_MIN = 4_096 * MIB;
+const HOST_BYTES_PER_VM = 1_024 * MIB;
+/** More addresses than that the network of a new cluster does not have for VMs. */
+const ON_NETWORK_MAX = 200;
+/** Requests under way while VMs are made. */
+const AT_ONCE = 40;
+/** From so many hosts on there are racks, of about so many hosts. */
+const RACKS_FROM = 8;
+const RACK_HOSTS = 16;
 
 interface Wish {
   readonly port: number;
@@ -59,9 +71,9 @@ function wishOf(argv: readonly string[]): Wish {
     });
     return {
       port: number('port', values.port, 65_535),
-      hosts: Math.max(1, number('hosts', values.hosts, 50)),
+      hosts: Math.max(1, number('hosts', values.hosts, 1_000)),
       storageNodes: Math.max(1, number('storage-nodes', values['storage-nodes'], 10)),
-      vms: number('vms', values.vms, 100),
+      vms: number('vms', values.vms, 20_000),
       seed: number('seed', values.seed, 999_999),
       speed: Math.max(1, number('speed', values.speed, 50)),
     };
@@ -73,8 +85,9 @@ function wishOf(argv: readonly string[]): Wish {
 
 async function startCluster(wish: Wish): Promise<ApiCluster> {
   const issuer = await createAuthority({ clusterName: 'mock', daysValid: 30 });
+  const hostMemoryBytes = Math.max(HOST_BYTES_MIN, Math.ceil(wish.vms / wish.hosts) * HOST_BYTES_PER_VM);
   return ApiCluster.start({
-    ...wish,
+    ...{ ...wish, hostMemoryBytes },
     adminToken: TOKEN,
     authority: {
       certPem: issuer.certPem,
@@ -86,26 +99,35 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
 type Api = ReturnType<typeof createApiServer>;
 
 /** Makes a request as the administrator; what is refused is said. */
-async function post({ app }: Api, url: string, body: object): Promise<Readonly<Record<string, unknown>>> {
+async function ask({ app }: Api, route: `${'POST' | 'PATCH'} ${string}`, body: object): Promise<Answer> {
+  const [method, url] = route.split(' ') as ['POST' | 'PATCH', string];
   const headers = { authorization: `Bearer ${TOKEN}` };
-  const { statusCode, body: answer } = await app.inject({ method: 'POST', url, body, headers });
-  if (statusCode >= 300) console.error(`mock-api: ${url}: ${answer}`);
-  return JSON.parse(answer) as Record<string, unknown>;
+  const { statusCode, body: answer } = await app.inject({ method, url, body, headers });
+  if (statusCode >= 300) console.error(`mock-api: ${route}: ${answer}`);
+  return JSON.parse(answer) as Answer;
 }
+type Answer = Readonly<Record<string, unknown>>;
 
-/** Something to look at: VMs that run, and a guest cluster of two of them with a shared disk. */
-async function furnish(api: Api, { vms }: Wish): Promise<void> {
-  for (let n = 1; n <= vms; n++)
-    await post(api, '/v1/vms', {
-      name: `web${n}`,
-      image: 'tiny',
-      networks: ['lan'],
-      memoryBytes: 256 * MIB,
-      labels: { tier: n % 3 === 0 ? 'db' : 'web' },
-    });
+/** Something to look at: racks, VMs that run, and a guest cluster of two of them with a shared disk. */
+async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
+  const racks = Math.max(2, Math.round(hosts / RACK_HOSTS));
+  for (let n = 1; n <= hosts && hosts >= RACKS_FROM; n++)
+    await ask(api, `PATCH /v1/hosts/h${n}`, { rack: `r${1 + Math.floor(((n - 1) * racks) / hosts)}` });
+  for (let from = 1; from <= vms; from += AT_ONCE) {
+    const numbers = Array.from({ length: Math.min(AT_ONCE, vms + 1 - from) }, (_, n) => from + n);
+    await Promise.all(numbers.map((n) => ask(api, 'POST /v1/vms', vmOf(n))));
+  }
   if (vms < 2) return;
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
-  await post(api, '/v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
+  await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
+}
+
+function vmOf(n: number): object {
+  return {
+    ...{ name: `web${n}`, image: 'tiny', networks: n <= ON_NETWORK_MAX ? ['lan'] : [] },
+    memoryBytes: (MEMORY_MIB[n % MEMORY_MIB.length] ?? 256) * MIB,
+    labels: { tier: n % 3 === 0 ? 'db' : 'web' },
+  };
 }
 
 /** Carries out the faults that come on standard input. */
@@ -138,7 +160,7 @@ async function main(): Promise<number> {
     const port = await server.listen({ port: wish.port });
     await furnish(server, wish);
     listenForFaults(cluster);
-    const { path } = await post(server, '/v1/session/links', {});
+    const { path } = await ask(server, 'POST /v1/session/links', {});
     console.log(`UI:    http://localhost:${port}${String(path)}`);
     console.log(`API:   http://127.0.0.1:${port}/v1\nToken: ${TOKEN}`);
     await stopped;

@@ -11,10 +11,15 @@ import { createInterface } from 'node:readline';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 
 const ROOT = join(import.meta.dirname, '../..');
-const START_MS = 120_000;
+/** A large cluster takes its time. */
+const START_MS = 600_000;
 /** What a page may take to show something: the machine may be busy. */
 const SHOW_MS = 30_000;
 const CHROMIUM = '/usr/bin/chromium';
+
+/** Runs in every page before its own scripts. */
+const TELL_VIOLATIONS = `addEventListener('securitypolicyviolation', (event) =>
+  groundplaneViolation(event.violatedDirective + ' ' + event.blockedURI + ' in ' + event.sourceFile));`;
 
 /** What the mock takes: numbers by option, such as hosts. */
 export type Sizes = Readonly<Record<string, number>>;
@@ -28,6 +33,8 @@ export class Stage {
   /** Path of the link that logs in once. */
   readonly link: string;
   readonly token: string;
+  /** Address of the API for programs. */
+  readonly apiOrigin: string;
   /** What went wrong in pages, whatever the test looked at. */
   readonly faults: string[] = [];
 
@@ -37,6 +44,7 @@ export class Stage {
     this.origin = told.ui.origin;
     this.link = told.ui.pathname + told.ui.hash;
     this.token = told.token;
+    this.apiOrigin = `http://127.0.0.1:${told.ui.port}`;
   }
 
   /** Builds the interface where it changed, starts the cluster, then the browser. */
@@ -70,12 +78,7 @@ export class Stage {
         this.faults.push(`logged: ${message.text()}`);
     });
     await context.exposeFunction('groundplaneViolation', (what: string) => this.faults.push(`policy: ${what}`));
-    await context.addInitScript(() => {
-      addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI, sourceFile }) => {
-        const tell = (globalThis as unknown as { groundplaneViolation: (what: string) => void }).groundplaneViolation;
-        tell(`${violatedDirective} ${blockedURI} in ${sourceFile}`);
-      });
-    });
+    await context.addInitScript({ content: TELL_VIOLATIONS });
     return context;
   }
 

@@ -28,6 +28,8 @@ import { type SimVm, simVm } from './new-vms.ts';
 import { type WishName, wishOf } from './wishes.ts';
 
 const VMS_MAX = 12;
+/** Machines whose records fit into one transaction of etcd. */
+const JOIN_AT_ONCE_MAX = 60;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
 /** The network of a cluster that `gp up` made (src/cli/up.ts). */
@@ -58,17 +60,21 @@ export class People {
   }
 
   /** The records that joining leaves, hosts and storage nodes, and a network. */
-  join(context: ChangeContext, lan: NewNetwork = LAN): Promise<void> {
+  async join(context: ChangeContext, lan: NewNetwork = LAN): Promise<void> {
     const { hosts, storage } = this.#cluster;
-    return change(context, (basis) => {
-      const joining = [...hosts.keys()].map((name) => hostJoining(name));
-      const nodes = [...storage.keys()].map((name): Joining => {
-        const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
-        return { role: 'storage', name, addresses };
-      });
-      const members = [...joining, ...nodes].map((each) => joinChange(basis, each));
-      return { changes: [...members, ...createNetwork(basis, lan).changes], result: undefined };
+    const joining = [...hosts.keys()].map((name) => hostJoining(name));
+    const nodes = [...storage.keys()].map((name): Joining => {
+      const addresses = { control: addressOf('control', name), storage: addressOf('storage', name) };
+      return { role: 'storage', name, addresses };
     });
+    const members = [...joining, ...nodes];
+    for (let from = 0; from < members.length; from += JOIN_AT_ONCE_MAX) {
+      await change(context, (basis) => {
+        const some = members.slice(from, from + JOIN_AT_ONCE_MAX).map((each) => joinChange(basis, each));
+        const network = from === 0 ? createNetwork(basis, lan).changes : [];
+        return { changes: [...some, ...network], result: undefined };
+      });
+    }
   }
 
   /** Somebody does something, if there is anything to do it to and anybody who answers. */
