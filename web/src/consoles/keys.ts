@@ -15,11 +15,13 @@ const CHARACTERS_MAX = 4_096;
 
 /** The keys that write the text; characters that no key writes are left out. */
 export function keysOf(text: string): readonly Key[] {
-  return [...text.replaceAll('\r\n', '\n')].slice(0, CHARACTERS_MAX).flatMap((character) => {
-    const point = character.codePointAt(0) ?? 0;
-    if (character === '\n' || character === '\r') return { keysym: RETURN, code: 'Enter' };
-    if (character === '\t') return { keysym: TAB, code: 'Tab' };
-    if (point < 0x20 || (point >= 0x7f && point < 0xa0)) return [];
-    return { keysym: point < 0x100 ? point : UNICODE + point, code: null };
-  });
+  return Array.from(text.replaceAll('\r\n', '\n'))
+    .slice(0, CHARACTERS_MAX)
+    .flatMap((character) => {
+      const point = character.codePointAt(0) ?? 0;
+      if (character === '\n' || character === '\r') return { keysym: RETURN, code: 'Enter' };
+      if (character === '\t') return { keysym: TAB, code: 'Tab' };
+      if (point < 0x20 || (point >= 0x7f && point < 0xa0)) return [];
+      return { keysym: point < 0x100 ? point : UNICODE + point, code: null };
+    });
 }

@@ -4,6 +4,7 @@
  */
 import { type QueryClient, useQuery } from '@tanstack/react-query';
 import { dataOf, http } from '../api/client.ts';
+import { noteClusterTime } from './cluster-clock.ts';
 import { applyChanges, type Change, type Collection, collectionOf } from './collection.ts';
 import { type Kind, type Kinds, LATEST_MAX, LIST_PATHS, SHAPES } from './kinds.ts';
 
@@ -39,6 +40,7 @@ async function readList<K extends Kind>(kind: K, signal: AbortSignal): Promise<C
   // Of lists whose first page has the latest objects, the pages come newest first.
   const items = (kind in LATEST_MAX ? pages.reverse() : pages).flat() as Kinds[K][];
   if (begin < forgotten) return readList(kind, signal);
+  if (kind in LATEST_MAX) for (const item of items) noteTimes(item);
   const missed = recent.slice(begin - forgotten).filter((change) => change.kind === kind);
   return applyChanges(collectionOf(items, SHAPES[kind]), missed, SHAPES[kind]);
 }
@@ -69,6 +71,7 @@ export function useList<K extends Kind>(kind: K): readonly Kinds[K][] {
 
 /** Takes what the stream brought into the lists that the cache has. */
 export function takeChanges(cache: QueryClient, changes: readonly Change[]): void {
+  for (const { object } of changes) noteTimes(object);
   if (recent.length > RECENT_MAX) forgotten += recent.splice(0, RECENT_MAX / 2).length;
   recent.push(...changes);
   for (const [kind, ofKind] of Map.groupBy(changes, (change) => change.kind)) {
@@ -78,6 +81,12 @@ export function takeChanges(cache: QueryClient, changes: readonly Change[]): voi
       list === undefined ? undefined : trimmed(known, applyChanges(list, ofKind, SHAPES[known] as never)),
     );
   }
+}
+
+/** Records of what happens name the time at which it did. */
+function noteTimes(object: unknown): void {
+  const { at, startedAt, endedAt } = (object ?? {}) as { at?: string; startedAt?: string; endedAt?: string | null };
+  for (const time of [at, startedAt, endedAt]) noteClusterTime(time);
 }
 
 /** Of events and tasks only the latest are kept. */

@@ -74,16 +74,51 @@ const HEAD_MAX = 18;
 const HEAD_SHARE = 0.2;
 
 /** Lays hosts out for a canvas of `width`; tiles as large as fit into `height`, within bounds. */
-export function layoutOf(hosts: readonly PictureHost[], area: { width: number; height: number }): Layout {
+export function layoutOf(hosts: readonly PictureHost[], area: Size): Layout {
   const racks = racksOf(hosts);
   const width = Math.max(area.width, 240);
-  let tile = { width: TILE_WIDTH_MAX, height: TILE_WIDTH_MAX * TILE_RATIO_MIN };
-  const fits = (size: Size): boolean => place(racks, size, width, true).height <= area.height;
-  while (tile.width > TILE_WIDTH_MIN && !fits(tile))
-    tile = { width: tile.width - 2, height: Math.round((tile.width - 2) * TILE_RATIO_MIN) };
-  const taller = { ...tile, height: tile.height + 1 };
-  while (taller.height <= tile.width * TILE_RATIO_MAX && fits(taller)) taller.height += 1;
-  return place(racks, { ...tile, height: taller.height - 1 }, width);
+  const { tile, across } = arrangementOf(racks, { width, height: area.height });
+  return place(racks, tile, { width, across });
+}
+
+interface Arrangement {
+  readonly tile: Size;
+  readonly across: number;
+}
+
+/** The last one: it stays the same as long as no host comes or goes, however much VMs change. */
+let last: { readonly key: string; readonly arrangement: Arrangement } | null = null;
+
+function arrangementOf(racks: Racks, area: Size): Arrangement {
+  const key = `${area.width} ${area.height} ${headOf(racks)} ${racks.map(({ hosts }) => hosts.length).join(' ')}`;
+  if (last?.key !== key) last = { key, arrangement: largest(racks, area) };
+  return last.arrangement;
+}
+
+function largest(racks: Racks, { width, height }: Size): Arrangement {
+  let [tooWide, tileWidth] = [TILE_WIDTH_MAX + 1, TILE_WIDTH_MIN];
+  while (tooWide - tileWidth > 1) {
+    const middle = Math.floor((tooWide + tileWidth) / 2);
+    if (flattest(racks, { width: middle, height: Math.round(middle * TILE_RATIO_MIN) }, width).height <= height)
+      tileWidth = middle;
+    else tooWide = middle;
+  }
+  const tile = { width: tileWidth, height: Math.round(tileWidth * TILE_RATIO_MIN) };
+  const { across } = flattest(racks, tile, width);
+  const fits = (high: number): boolean => heightOf(racks, { ...tile, height: high }, { width, across }) <= height;
+  while (tile.height < tile.width * TILE_RATIO_MAX && fits(tile.height + 1)) tile.height += 1;
+  return { tile, across };
+}
+
+/** How many tiles side by side within a rack make the picture least high, and how high it is. */
+function flattest(racks: Racks, tile: Size, width: number): { readonly across: number; readonly height: number } {
+  const most = Math.max(1, ...racks.map((rack) => tilesAcross(rack.hosts.length, tile.width, width)));
+  let best = { across: most, height: heightOf(racks, tile, { width, across: most }) };
+  for (let across = most - 1; across > 0; across--) {
+    const height = heightOf(racks, tile, { width, across });
+    if (height < best.height) best = { across, height };
+  }
+  return best;
 }
 
 function racksOf(hosts: readonly PictureHost[]): readonly { name: string | null; hosts: readonly PictureHost[] }[] {
@@ -105,35 +140,54 @@ function tilesAcross(count: number, tileWidth: number, width: number): number {
   return Math.min(count, fit);
 }
 
-function place(racks: Racks, tile: Size, width: number, isDraft = false): Layout {
-  const boxes: RackBox[] = [];
+interface Frame {
+  readonly width: number;
+  /** Tiles side by side within a rack, at most. */
+  readonly across: number;
+}
+
+function heightOf(racks: Racks, tile: Size, frame: Frame): number {
+  return boxesOf(racks, tile, frame).height;
+}
+
+function place(racks: Racks, tile: Size, frame: Frame): Layout {
   const head = headOf(racks);
-  let x = 0;
-  let y = 0;
-  let rowHeight = 0;
+  const { boxes, height } = boxesOf(racks, tile, frame);
+  const filled = boxes.map(({ rack, across, ...box }) => {
+    const tiles = rack.hosts.map((host, n) =>
+      tileOf(host, {
+        x: box.x + (n % across) * (tile.width + GAP),
+        y: box.y + head + Math.floor(n / across) * (tile.height + GAP),
+        ...tile,
+      }),
+    );
+    return { ...box, name: rack.name, tiles };
+  });
+  return { width: frame.width, height, racks: filled, tiles: filled.flatMap(({ tiles }) => tiles) };
+}
+
+/** Where racks are: beside each other as long as they fit. */
+function boxesOf(racks: Racks, tile: Size, frame: Frame) {
+  const { width } = frame;
+  const head = headOf(racks);
+  const boxes: (Box & { readonly rack: Racks[number]; readonly across: number })[] = [];
+  let [x, y, rowHeight] = [0, 0, 0];
   for (const rack of racks) {
-    const across = tilesAcross(rack.hosts.length, tile.width, width);
-    const boxWidth = across * (tile.width + GAP) - GAP;
-    const boxHeight = head + Math.ceil(rack.hosts.length / across) * (tile.height + GAP) - GAP;
-    if (x > 0 && x + boxWidth > width) {
+    const across = Math.min(frame.across, tilesAcross(rack.hosts.length, tile.width, width));
+    const box = {
+      width: across * (tile.width + GAP) - GAP,
+      height: head + Math.ceil(rack.hosts.length / across) * (tile.height + GAP) - GAP,
+    };
+    if (x > 0 && x + box.width > width) {
       x = 0;
       y += rowHeight + RACK_GAP;
       rowHeight = 0;
     }
-    const tiles = isDraft
-      ? []
-      : rack.hosts.map((host, n) =>
-          tileOf(host, {
-            x: x + (n % across) * (tile.width + GAP),
-            y: y + head + Math.floor(n / across) * (tile.height + GAP),
-            ...tile,
-          }),
-        );
-    boxes.push({ name: rack.name, x, y, width: boxWidth, height: boxHeight, tiles });
-    x += boxWidth + RACK_GAP;
-    rowHeight = Math.max(rowHeight, boxHeight);
+    boxes.push({ rack, across, x, y, ...box });
+    x += box.width + RACK_GAP;
+    rowHeight = Math.max(rowHeight, box.height);
   }
-  return { width, height: y + rowHeight, racks: boxes, tiles: boxes.flatMap((box) => box.tiles) };
+  return { boxes, height: y + rowHeight };
 }
 
 function tileOf(host: PictureHost, box: Box): Tile {

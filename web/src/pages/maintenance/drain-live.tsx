@@ -4,6 +4,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { dataOf, http } from '../../api/client.ts';
 import { drainQuery } from '../../api/queries.ts';
 import type { Drain } from '../../api/types.ts';
+import { clusterNowMs } from '../../live/cluster-clock.ts';
 import { timeText } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { tell } from '../../ui/notices.tsx';
@@ -19,7 +20,7 @@ export function DrainLive({ drain: id }: { readonly drain: string }) {
   const { data: drain, error } = useQuery(drainQuery(id));
   if (drain === undefined) return error === null ? <Waiting /> : <Problem error={error} />;
   const isOver = drain.endedAt !== null;
-  const nowMs = isOver ? Date.parse(drain.endedAt ?? '') : Date.now();
+  const nowMs = isOver ? Date.parse(drain.endedAt ?? '') : nowOf(drain);
   return (
     <>
       <Section title={texts.title(drain.hosts.join(', '))} actions={<DrainActions drain={drain} />}>
@@ -51,6 +52,12 @@ export function DrainLive({ drain: id }: { readonly drain: string }) {
       <PlanPicture bars={drainBars(drain, nowMs)} nowMs={isOver ? null : nowMs - Date.parse(drain.createdAt)} />
     </>
   );
+}
+
+/** The present, which is not before anything that the drain tells of. */
+function nowOf({ createdAt, moves }: Drain): number {
+  const told = moves.flatMap(({ startedAt, endedAt }) => [startedAt ?? createdAt, endedAt ?? createdAt]);
+  return Math.max(clusterNowMs(), ...told.map((time) => Date.parse(time)));
 }
 
 const VERBS = {

@@ -2,6 +2,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { vmEventsQuery } from '../../api/queries.ts';
 import type { VmDetail } from '../../api/types.ts';
+import { clusterNowMs } from '../../live/cluster-clock.ts';
 import { useList } from '../../live/lists.ts';
 import { durationText, timeText } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
@@ -53,7 +54,7 @@ export function VmHistory({ vm }: { readonly vm: VmDetail }) {
 
 /** Bars beside each other, as wide as their time, but wide enough to be seen. */
 function Timeline({ incarnations }: { readonly incarnations: readonly Incarnation[] }) {
-  const nowMs = Date.now();
+  const nowMs = clusterNowMs();
   if (incarnations.length === 0) return <p className="hint">{TEXTS.vm.neverRan}</p>;
   return (
     <ol className="incarnations">
