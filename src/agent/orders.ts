@@ -62,6 +62,7 @@ const networkFields = {
         // More than admission allows: a network created by an older version may have more.
         arrayOf(openObject({ mac: parseMac, address: parseIpv4, hostname: parseLabel }), { itemsMax: 20_000 }),
       ),
+      metadata: added(parseBoolean, false),
     }),
     { itemsMax: LIMITS.networks.max },
   ),
@@ -75,6 +76,26 @@ const networkFields = {
       }),
     ),
     null,
+  ),
+  guests: added(
+    arrayOf(
+      openObject({
+        vm: idOf(parseVmId),
+        name: parseLabel,
+        vni: parseVni,
+        address: parseIpv4,
+        incarnation: integer({ min: 1 }),
+        event: nullable(
+          openObject({
+            id: text({ charsMax: 36, pattern: /^[0-9a-f-]{36}$/ }),
+            state: oneOf('scheduled', 'started'),
+            notBefore: integer({ min: 0 }),
+          }),
+        ),
+      }),
+      { itemsMax: LIMITS.vmsPerHost.max * LIMITS.vmNics.max },
+    ),
+    [],
   ),
 };
 

@@ -35,6 +35,7 @@ export const DrainPlanSchema = Type.Object(
     endsAt: Type.String({ description: 'if it began now, as RFC 3339 time' }),
     fits: nullable(Type.Boolean({ description: 'whether it would end by the deadline; null: none was given' })),
     moves: Type.Array(Type.Object({ ...moveFields, startsAtMs: Type.Number() }, strict)),
+    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
     lost: Type.Array(
       Type.Object(
         {
@@ -98,6 +99,7 @@ const drainFields = {
   who: Type.String({ description: 'name of the token that asked for it' }),
   reason: nullable(text),
   change: nullable(text),
+  quietOverride: nullable(Type.Object({ owner: text, reason: text }, strict)),
   parallel: Type.Integer(),
   task: Type.String({ description: 'id of the task that ends with the drain' }),
   stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
@@ -129,6 +131,7 @@ export const DrainSchema = Type.Object(
     deviations: Type.Array(Type.Object({ at: time, what: text }, strict), {
       description: 'what went otherwise than foretold, oldest first',
     }),
+    heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
   },
   { ...strict, title: 'Drain' },
 );

@@ -320,6 +320,12 @@ export const OPERATIONS = {
     answer: views.NetworkSchema,
     errors: ['not-found'],
   }),
+  patchNetwork: operation('PATCH /v1/networks/{network}', 'networks', 'Change what a network offers its guests', {
+    body: requests.PatchNetworkSchema,
+    ifMatch: true,
+    answer: views.NetworkSchema,
+    errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
   deleteNetwork: operation('DELETE /v1/networks/{network}', 'networks', 'Delete a network no VM uses', {
     ifMatch: true,
     status: 204,

@@ -41,6 +41,10 @@ const Parallel = Type.Integer({
   maximum: 8,
   description: 'moves at once from and to one host; default: 2',
 });
+const QuietOverride = Type.Object(
+  { owner: Remark(100, 'who answers for it'), reason: Remark(500, 'why') },
+  { ...strict, description: 'moves members of guest clusters in their quiet hours, too' },
+);
 
 export const DrainHostSchema = Type.Object(
   {
@@ -54,6 +58,7 @@ export const DrainHostSchema = Type.Object(
     ),
     reason: Type.Optional(Remark(500, 'why, for whoever looks at the host')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
+    quietOverride: Type.Optional(QuietOverride),
   },
   { ...strict, title: 'DrainHost' },
 );
@@ -235,16 +240,24 @@ export const DeleteStorageQuerySchema = Type.Object(
 );
 export type DeleteStorageQuery = View<typeof DeleteStorageQuerySchema>;
 
+const Metadata = Type.Boolean({
+  description: 'serve its guests at 169.254.169.254: who they are, and which move is about to happen; needs DHCP',
+});
+
 export const CreateNetworkSchema = Type.Object(
   {
     name: Name,
     cidr: Type.Optional(Cidr),
     dhcp: Type.Optional(Type.Boolean()),
     nat: Type.Optional(Type.Boolean()),
+    metadata: Type.Optional(Metadata),
   },
   { ...strict, title: 'CreateNetwork' },
 );
 export type CreateNetwork = View<typeof CreateNetworkSchema>;
+
+export const PatchNetworkSchema = Type.Object({ metadata: Metadata }, { ...strict, title: 'PatchNetwork' });
+export type PatchNetwork = View<typeof PatchNetworkSchema>;
 
 export const PutImageSchema = Type.Object(
   {
@@ -344,6 +357,13 @@ const MaxDisturbed = Type.Integer({
 const ToleratesMs = integerWithin(LIMITS.toleratesMs, {
   description: 'the longest pause that the heartbeat of its guests bears, in ms',
 });
+const NoticeMs = integerWithin(LIMITS.noticeMs, {
+  description: 'how long a member’s guest is told before it is moved, in ms, unless it acknowledges earlier',
+});
+const Quiet = Type.Array(Type.String({ maxLength: 100, description: 'such as "Mon-Fri 08:00-18:00 Europe/London"' }), {
+  maxItems: LIMITS.quietWindows.max,
+  description: 'weekly windows in which no drain moves a member: all of them; an empty list: none',
+});
 const ShareHosts = Type.Boolean({
   description: 'consent: members are kept apart only where that is possible',
 });
@@ -403,7 +423,12 @@ export const CreateGuestClusterSchema = Type.Object(
 export type CreateGuestCluster = View<typeof CreateGuestClusterSchema>;
 
 export const PatchGuestClusterSchema = Type.Object(
-  { maxDisturbed: Type.Optional(MaxDisturbed), toleratesMs: Type.Optional(ToleratesMs) },
+  {
+    maxDisturbed: Type.Optional(MaxDisturbed),
+    toleratesMs: Type.Optional(ToleratesMs),
+    noticeMs: Type.Optional(nullable(NoticeMs)),
+    quiet: Type.Optional(Quiet),
+  },
   { ...strict, title: 'PatchGuestCluster', minProperties: 1 },
 );
 export type PatchGuestCluster = View<typeof PatchGuestClusterSchema>;

@@ -315,6 +315,7 @@ export const NetworkSchema = Type.Object(
     gateway: nullable(text),
     dhcp: Type.Boolean(),
     nat: Type.Boolean(),
+    metadata: Type.Boolean({ description: 'its guests are served at 169.254.169.254' }),
     reservations: Type.Array(Type.Object({ mac: text, address: text, vm: text, hostname: text }, strict)),
     createdAt: time,
   },
@@ -380,6 +381,17 @@ const may = Type.Object(
   strict,
 );
 
+const NoticeSchema = Type.Object(
+  {
+    event: Type.String({ description: 'id of the event that the metadata service shows to the guest' }),
+    state: oneOf(['scheduled', 'started', 'over']),
+    ended: nullable(oneOf(['acknowledged', 'time', 'withdrawn'])),
+    givenAt: time,
+    notBefore: time,
+  },
+  { ...strict, description: 'what its guest was told of its last move' },
+);
+
 export const GuestClusterSchema = Type.Object(
   {
     name: nullable(Type.String({ description: 'null: nobody declared it' })),
@@ -396,6 +408,7 @@ export const GuestClusterSchema = Type.Object(
           generation: Type.Integer(),
           verdict: oneOf(VERDICTS),
           phase: oneOf(PHASES),
+          notice: nullable(NoticeSchema),
           may: Type.Object({ migrate: may, drain: may, snapshot: may }, strict),
         },
         strict,
@@ -406,6 +419,8 @@ export const GuestClusterSchema = Type.Object(
     maxDisturbed: nullable(Type.Integer()),
     disturbed: Type.Array(Type.String(), { description: 'members that move or do not run now, and how' }),
     toleratesMs: nullable(Type.Integer()),
+    noticeMs: nullable(Type.Integer({ description: 'how long a guest is told before it is moved; null: it is not' })),
+    quiet: Type.Array(Type.String(), { description: 'weekly windows in which no drain moves a member' }),
     sharesHosts: Type.Boolean({ description: 'somebody consented to members on one host' }),
     task: nullable(TaskSchema),
     createdAt: nullable(time),

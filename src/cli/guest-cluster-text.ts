@@ -44,6 +44,8 @@ export function describeGuestCluster(cluster: GuestCluster, colours: Colours): s
     ['State', stateOf(cluster)],
     ['Disturbed', cluster.disturbed.length === 0 ? 'none' : [...cluster.disturbed]],
     ['Bears', `${cluster.maxDisturbed ?? '-'} at once, a pause of ${cluster.toleratesMs ?? '-'} ms`],
+    ['Notice', cluster.noticeMs === null ? 'none' : `${cluster.noticeMs / 1000} s, unless the guest acknowledges`],
+    ['Quiet hours', cluster.quiet.length === 0 ? 'none' : [...cluster.quiet]],
     ['Heartbeat', cluster.heartbeatNetworks.join(', ') || '-'],
     ['Hosts', cluster.sharesHosts ? 'members may share one: somebody consented' : 'members never share one'],
     ['Revision', cluster.revision ?? '-'],
@@ -60,15 +62,22 @@ function stateOf({ deleting, task }: GuestCluster): string {
   return task === null ? 'as wanted' : `${task.kind}: ${task.message}`;
 }
 
-function memberLines({ host, generation, verdict, may }: Member): readonly string[] {
+function memberLines({ host, generation, verdict, may, notice }: Member): readonly string[] {
   const answer = ({ allowed, reason }: Member['may']['migrate']): string =>
     `${allowed ? 'yes' : 'no'}${reason === null ? '' : ` (${reason})`}`;
   return [
     `${verdict}  host ${host ?? '-'}  generation ${generation}`,
+    ...(notice === null ? [] : [`told of its move  ${noticeText(notice)}`]),
     `live-migrate  ${answer(may.migrate)}`,
     `be drained    ${answer(may.drain)}`,
     `be snapshot   ${answer(may.snapshot)}`,
   ];
+}
+
+function noticeText({ state, ended, givenAt, notBefore }: NonNullable<Member['notice']>): string {
+  if (ended === null) return `waits for its guest until ${notBefore}`;
+  const how = { acknowledged: 'its guest acknowledged', time: 'its time was over', withdrawn: 'it was taken back' };
+  return `at ${givenAt}, ${how[ended]}, ${state}`;
 }
 
 function diskLines(disk: DiskView): readonly string[] {

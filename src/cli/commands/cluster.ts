@@ -46,6 +46,12 @@ interface NetworkOptions {
   readonly cidr?: string;
   readonly dhcp?: true;
   readonly nat?: true;
+  readonly metadata?: true;
+}
+
+interface NetworkSetOptions {
+  readonly metadata?: boolean;
+  readonly ifRevision?: string;
 }
 
 function addNetworks(program: Command, io: Io): void {
@@ -57,10 +63,11 @@ function addNetworks(program: Command, io: Io): void {
     .option('--cidr <range>', 'IPv4 range, such as 10.20.0.0/24')
     .option('--dhcp', 'hand out the addresses of the VMs by DHCP')
     .option('--nat', 'let its VMs reach the outside')
+    .option('--metadata', 'serve its guests at 169.254.169.254; needs --dhcp')
     .action(
-      action(io, async (session, name: string, { cidr, dhcp, nat }: NetworkOptions) => {
+      action(io, async (session, name: string, { cidr, dhcp, nat, metadata }: NetworkOptions) => {
         const client = await session.client();
-        const body = present({ name, cidr, dhcp, nat });
+        const body = present({ name, cidr, dhcp, nat, metadata });
         const created = await client.call(client.http.POST('/v1/networks', { body }));
         await session.printOne(created, NETWORK_TABLE, () => `${name} created\n`);
       }),
@@ -87,6 +94,23 @@ function addNetworks(program: Command, io: Io): void {
       }),
     );
   network
+    .command('set')
+    .description('change what a network offers its guests')
+    .argument('<network>', 'name', nameArgument)
+    .option('--metadata', 'serve its guests at 169.254.169.254; needs DHCP')
+    .option('--no-metadata', 'serve them no more')
+    .option('--if-revision <revision>', 'only if it is still at this revision')
+    .action(
+      action(io, async (session, name: string, { metadata, ifRevision }: NetworkSetOptions) => {
+        if (metadata === undefined) throw new CodedError('bad-input', 'Say --metadata or --no-metadata.');
+        const client = await session.client();
+        const params = { path: { network: name }, header: present({ 'If-Match': ifRevision }) };
+        const request = { params, body: { metadata } };
+        const changed = await client.call(client.http.PATCH('/v1/networks/{network}', request));
+        await session.printOne(changed, NETWORK_TABLE, () => `${name} changed\n`);
+      }),
+    );
+  network
     .command('delete')
     .description('delete a network that no VM uses')
     .argument('<network>', 'name', nameArgument)
@@ -107,6 +131,7 @@ function describeNetwork(network: Network): string {
     ['Gateway', network.gateway ?? '-'],
     ['DHCP', network.dhcp ? 'yes' : 'no'],
     ['NAT', network.nat ? 'yes' : 'no'],
+    ['Metadata', network.metadata ? 'at 169.254.169.254' : 'no'],
     ['Addresses', network.reservations.map(({ address, mac, vm }) => `${address}  ${mac}  ${vm}`)],
     ['Revision', network.revision],
   ]);

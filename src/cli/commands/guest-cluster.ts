@@ -206,6 +206,8 @@ function fateOf({ keep, force }: Fate) {
 interface SetOptions {
   readonly maxDisturbed?: number;
   readonly tolerates?: number;
+  readonly notice?: number | false;
+  readonly quiet?: readonly string[] | false;
   readonly ifRevision?: string;
 }
 
@@ -216,12 +218,33 @@ function addSetAndDelete(cluster: Command, io: Io): void {
     .argument('<guest-cluster>', 'name', nameArgument)
     .option('--max-disturbed <n>', 'members that the cluster may move at once', (text: string) => parseCount(text))
     .option('--tolerates <duration>', 'longest pause that the guests’ heartbeat bears', parseDuration)
+    .option(
+      '--notice <duration>',
+      'tell a member’s guest so long before it is moved, unless it acknowledges',
+      parseDuration,
+    )
+    .option('--no-notice', 'do not tell guests')
+    .option(
+      '--quiet <window>',
+      'no drain moves a member then: "Mon-Fri 08:00-18:00 Europe/London"; may be repeated',
+      (text: string, before: readonly string[] | false | undefined) => [
+        ...(before === false ? [] : (before ?? [])),
+        text,
+      ],
+    )
+    .option('--no-quiet', 'no quiet hours')
     .option('--if-revision <revision>', 'only if it is still at this revision')
     .action(
-      action(io, async (session, name: string, { maxDisturbed, tolerates, ifRevision }: SetOptions) => {
+      action(io, async (session, name: string, { ifRevision, ...options }: SetOptions) => {
         const client = await session.client();
         const header = present({ 'If-Match': ifRevision });
-        const body = present({ maxDisturbed, toleratesMs: tolerates });
+        const { maxDisturbed, tolerates, notice, quiet } = options;
+        const body = present({
+          maxDisturbed,
+          toleratesMs: tolerates,
+          noticeMs: notice === false ? null : notice,
+          quiet: quiet === false ? [] : quiet === undefined ? undefined : [...quiet],
+        });
         const params = { path: { guestCluster: name }, header };
         await client.call(client.http.PATCH('/v1/guest-clusters/{guestCluster}', { params, body }));
         await printCluster(session, name, 'changed');

@@ -1,6 +1,7 @@
 /** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
 import { type Command, Option } from 'commander';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
 import { type Presentation, present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
@@ -18,6 +19,8 @@ interface DrainOptions {
   readonly by?: string;
   readonly reason?: string;
   readonly change?: string;
+  readonly overrideQuiet?: true;
+  readonly owner?: string;
   readonly wait: boolean;
   readonly timeout: number;
 }
@@ -97,6 +100,8 @@ function addHostCommands(host: Command, io: Io): void {
     )
     .option('--reason <text>', 'why, for whoever looks at the host')
     .option('--change <number>', 'the change that it belongs to')
+    .option('--override-quiet', 'move members in quiet hours of their guest clusters, too; needs --owner and --reason')
+    .option('--owner <who>', 'who answers for --override-quiet')
     .option('--no-wait', 'return as soon as the drain has begun')
     .addOption(
       new Option('--timeout <duration>', 'stop waiting after this long; the drain goes on')
@@ -107,7 +112,8 @@ function addHostCommands(host: Command, io: Io): void {
       action(io, async (session, name: string, options: DrainOptions) => {
         const client = await session.client();
         const { parallel, by, reason, change } = options;
-        const request = { params: { path: { host: name } }, body: present({ parallel, by, reason, change }) };
+        const body = present({ parallel, by, reason, change, quietOverride: quietOverrideOf(options) });
+        const request = { params: { path: { host: name } }, body };
         const plan = await client.call(client.http.POST('/v1/hosts/{host}/drain-plan', request));
         if (options.dryRun === true) {
           await session.printOne(plan, { name: () => name }, describePlan);
@@ -152,6 +158,20 @@ function addHostCommands(host: Command, io: Io): void {
     );
 }
 
+/** Who signs for moves in quiet hours; undefined: nobody. CodedError 'bad-input' for half a signature. */
+function quietOverrideOf({
+  overrideQuiet,
+  owner,
+  reason,
+}: DrainOptions): { owner: string; reason: string } | undefined {
+  if (overrideQuiet === undefined) {
+    if (owner === undefined) return undefined;
+    throw new CodedError('bad-input', '--owner is for --override-quiet.');
+  }
+  if (owner !== undefined && reason !== undefined) return { owner, reason };
+  throw new CodedError('bad-input', '--override-quiet needs --owner and --reason: who answers for it, and why.');
+}
+
 /** The drain at its end; CodedError 'failed' unless its hosts are empty. */
 async function waitForDrain(session: Session, { id, task }: Drain, timeoutMs: number): Promise<Drain> {
   const client = await session.client();
@@ -162,13 +182,15 @@ async function waitForDrain(session: Session, { id, task }: Drain, timeoutMs: nu
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
-function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost }: DrainPlan): string {
+function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost, heldBack }: DrainPlan): string {
   const end = fits === null ? '' : `, ends at about ${endsAt}: ${fits ? 'in time' : 'too late'}`;
   const sum = `${moves.length} moves, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}${end}`;
   const title = `${hosts.join(', ')}: ${sum}\n${lost.map(lostText).join('')}`;
   if (moves.length === 0) return title;
+  const held = heldBack.map((why) => `${why} Its members move after that, or with --override-quiet.\n`);
   return (
     title +
+    held.join('') +
     formatTable(
       ['MOVE', 'VM', 'FROM', 'TO', 'AFTER', 'MEMORY', 'WRITES', 'BEGINS', 'TAKES', 'PAUSE'],
       moves.map((move) => [
@@ -213,6 +235,10 @@ function describeDrain(drain: Drain): string {
     ['Deadline', drain.by ?? '-'],
     ['State', drain.state],
     ['Stuck', drain.stuck ?? 'no'],
+    ['Held back', drain.heldBack.length === 0 ? 'no' : [...drain.heldBack]],
+    ...(drain.quietOverride === null
+      ? []
+      : [['Quiet hours', `overridden by ${drain.quietOverride.owner}: ${drain.quietOverride.reason}`] as const]),
     ['Asked by', drain.who],
     ['Reason', drain.reason ?? '-'],
     ['Change', drain.change ?? '-'],

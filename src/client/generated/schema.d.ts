@@ -586,7 +586,8 @@ export interface paths {
         delete: operations["deleteNetwork"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Change what a network offers its guests */
+        patch: operations["patchNetwork"];
         trace?: never;
     };
     "/v1/openapi.json": {
@@ -1336,6 +1337,8 @@ export interface components {
             /** @description IPv4 range, prefix length 8 to 29 */
             cidr?: string;
             dhcp?: boolean;
+            /** @description serve its guests at 169.254.169.254: who they are, and which move is about to happen; needs DHCP */
+            metadata?: boolean;
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
             nat?: boolean;
@@ -1449,6 +1452,8 @@ export interface components {
                 what: string;
             }[];
             endedAt: string | null;
+            /** @description guest clusters whose quiet hours hold moves back now */
+            heldBack: string[];
             home: string | null;
             hosts: string[];
             id: string;
@@ -1481,6 +1486,10 @@ export interface components {
             parallel: number;
             /** @description moves that were made, are to be made, or are needed no more */
             planned: number;
+            quietOverride: {
+                owner: string;
+                reason: string;
+            } | null;
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
@@ -1499,6 +1508,13 @@ export interface components {
             change?: string;
             /** @description moves at once from and to one host; default: 2 */
             parallel?: number;
+            /** @description moves members of guest clusters in their quiet hours, too */
+            quietOverride?: {
+                /** @description who answers for it */
+                owner: string;
+                /** @description why */
+                reason: string;
+            };
             /** @description why, for whoever looks at the host */
             reason?: string;
         };
@@ -1513,6 +1529,8 @@ export interface components {
             /** @description if it began now, as RFC 3339 time */
             endsAt: string;
             fits: boolean | null;
+            /** @description guest clusters whose quiet hours hold moves back now */
+            heldBack: string[];
             hosts: string[];
             /** @description those of the hosts that are lost: no VM is moved from there */
             lost: {
@@ -1561,6 +1579,10 @@ export interface components {
             parallel: number;
             /** @description moves that were made, are to be made, or are needed no more */
             planned: number;
+            quietOverride: {
+                owner: string;
+                reason: string;
+            } | null;
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
@@ -1653,6 +1675,17 @@ export interface components {
                         reason: string | null;
                     };
                 };
+                notice: {
+                    ended: ("acknowledged" | "time" | "withdrawn") | null;
+                    /** @description id of the event that the metadata service shows to the guest */
+                    event: string;
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    givenAt: string;
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    notBefore: string;
+                    /** @enum {unknown} */
+                    state: "scheduled" | "started" | "over";
+                } | null;
                 /** @enum {unknown} */
                 phase: "stopped" | "starting" | "running" | "stopping" | "migrating" | "switching" | "unwinding";
                 /** @enum {unknown} */
@@ -1660,6 +1693,9 @@ export interface components {
                 vm: string;
             }[];
             name: string | null;
+            noticeMs: number | null;
+            /** @description weekly windows in which no drain moves a member */
+            quiet: string[];
             revision: string | null;
             /** @description somebody consented to members on one host */
             sharesHosts: boolean;
@@ -1839,6 +1875,8 @@ export interface components {
             createdAt: string;
             dhcp: boolean;
             gateway: string | null;
+            /** @description its guests are served at 169.254.169.254 */
+            metadata: boolean;
             name: string;
             nat: boolean;
             reservations: {
@@ -1889,6 +1927,9 @@ export interface components {
         PatchGuestCluster: {
             /** @description members that may move or be down at once, as far as the cluster decides it */
             maxDisturbed?: number;
+            noticeMs?: number | null;
+            /** @description weekly windows in which no drain moves a member: all of them; an empty list: none */
+            quiet?: string[];
             /** @description the longest pause that the heartbeat of its guests bears, in ms */
             toleratesMs?: number;
         };
@@ -1896,6 +1937,10 @@ export interface components {
             /** @description whether no VM is placed here */
             cordoned?: boolean;
             rack?: string | null;
+        };
+        PatchNetwork: {
+            /** @description serve its guests at 169.254.169.254: who they are, and which move is about to happen; needs DHCP */
+            metadata: boolean;
         };
         /** @description it grows while it is used; it never becomes smaller */
         PatchSharedDisk: {
@@ -6780,6 +6825,125 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description stale-revision */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patchNetwork: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the revision the change is based on */
+                "If-Match"?: string;
+            };
+            path: {
+                network: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatchNetwork"];
+            };
+        };
+        responses: {
+            /** @description Change what a network offers its guests */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Network"];
+                };
             };
             /** @description bad-input */
             400: {

@@ -125,6 +125,7 @@ function bodiesOf(known: {
     planMaintenance: { hosts: ['h4'] },
     drainHost: { reason: 'new memory', change: 'CHG123' },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },
+    patchNetwork: { metadata: false },
     putImage: { direct: { kernel: sha256 } },
     createSharedDisk: { name: 'scratch', sizeBytes: 1024 ** 2 },
     patchSharedDisk: { sizeBytes: 1024 ** 3 },

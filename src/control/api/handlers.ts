@@ -162,6 +162,7 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     listNetworks: ({ query, call }) => backend.networks.list(query, call),
     createNetwork: ({ body }) => backend.networks.create(body),
     getNetwork: async ({ params }) => backend.networks.get(params.network),
+    patchNetwork: ({ params, body, condition }) => backend.networks.patch(params.network, { ...body, ...condition }),
     deleteNetwork: async ({ params, condition }) => {
       await backend.networks.delete(params.network, condition);
       return undefined;

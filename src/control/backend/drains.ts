@@ -7,7 +7,8 @@ import type { HostName, VmId } from '../../base/ids.ts';
 import type { Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
-import type { DrainMove, DrainRecord } from '../../core/model/drain.ts';
+import { type DrainMove, type DrainRecord, isDrainOver, openMoves } from '../../core/model/drain.ts';
+import { quietObstacles } from '../../core/plan/guest-clusters/quiet-hours.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import type { Basis, Observed } from '../../core/request/basis.ts';
 import {
@@ -24,7 +25,6 @@ import { lostVms } from '../../core/request/lost-host.ts';
 import { returnVms } from '../../core/request/returns.ts';
 import type { Call } from '../api/call.ts';
 import type { Page, PageQuery } from '../api/pages.ts';
-import { snapshotOf } from '../store/leader-store.ts';
 import { basisOf, change } from './changes.ts';
 import { type BackendContext, observedBy } from './context.ts';
 import { pageOfTable } from './table-page.ts';
@@ -82,7 +82,10 @@ export class DrainsBackend {
 
   /** CodedError 'not-found'. */
   get(id: string): Drain {
-    return drainView(findDrain({ records: snapshotOf(this.#context.store) }, id));
+    const { records, index, now } = basisOf(this.#context);
+    const entry = findDrain({ records }, id);
+    const vms = isDrainOver(entry.value) ? [] : openMoves(entry.value).map(({ vm }) => vm);
+    return drainView(entry, entry.value.quietOverride === undefined ? quietObstacles(vms, index, now) : []);
   }
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<DrainSummary>> {
@@ -125,13 +128,14 @@ export function observedByLeader(context: Pick<BackendContext, 'leading'>): Obse
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
 function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
   const { id, hosts, state, who, reason, change: number, parallel, taskId, stuck, moves, createdAt, endedAt } = value;
-  const { home = null, by = null } = value;
+  const { home = null, by = null, quietOverride = null } = value;
   return {
     ...{ id, state, who, reason, change: number, parallel, stuck },
     hosts: [...hosts],
     home,
     by: timeOrNull(by),
     revision: String(revision),
+    quietOverride,
     task: taskId,
     moved: moves.filter((move) => move.state === 'moved').length,
     planned: moves.length,
@@ -141,7 +145,7 @@ function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
 }
 
 /** A drain as the API shows it. */
-function drainView(entry: Entry<DrainRecord>): Drain {
+function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drain {
   const { moves, deviations } = entry.value;
   return {
     ...summaryOf(entry),
@@ -154,6 +158,7 @@ function drainView(entry: Entry<DrainRecord>): Drain {
       note: move.note,
     })),
     deviations: deviations.map(({ at, what }) => ({ at: time(at), what })),
+    heldBack: [...heldBack],
   };
 }
 
@@ -167,6 +172,7 @@ function planView(plan: MaintenancePlan, { basis, request, writing }: PlanContex
   const { waves, movedMib } = plan;
   const endsAt = basis.now + durationMsOf(plan);
   const hosts = request.hosts.flatMap((name) => basis.index.host(name as HostName) ?? []);
+  const vms = waves.flatMap(({ moves }) => moves.map(({ vm }) => vm));
   return {
     endsAt: time(endsAt),
     fits: request.by === undefined ? null : endsAt <= request.by,
@@ -177,6 +183,7 @@ function planView(plan: MaintenancePlan, { basis, request, writing }: PlanContex
     moves: waves.flatMap(({ moves }) =>
       moves.map((move) => ({ ...moveView(move, writing(move.vm)), startsAtMs: move.startsAtMs })),
     ),
+    heldBack: request.quietOverride === undefined ? [...quietObstacles(vms, basis.index, basis.now)] : [],
   };
 }
 
@@ -214,6 +221,11 @@ function timeIn(text: string): number {
   });
 }
 
-function requestOf(host: string, { parallel, reason, change: number, by }: DrainHost, who: string): DrainRequest {
-  return { hosts: [host], who, parallel, reason, change: number, by: by === undefined ? undefined : timeIn(by) };
+function requestOf(
+  host: string,
+  { parallel, reason, change: number, by, quietOverride }: DrainHost,
+  who: string,
+): DrainRequest {
+  const common = { hosts: [host], who, parallel, reason, change: number, quietOverride };
+  return { ...common, by: by === undefined ? undefined : timeIn(by) };
 }

@@ -6,6 +6,7 @@ import type { GuestCluster, SharedDisk } from '../../api/views.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
+import { noticeEventId } from '../../core/model/move-notice.ts';
 import { vmOfInitiator } from '../../core/model/shared-disk-identity.ts';
 import { currentIncarnation, sharedDisksOf, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers, moveObstacle } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
@@ -63,6 +64,8 @@ export function guestClusterView(context: ViewContext, entry: Entry<GuestCluster
     maxDisturbed: cluster.maxDisturbed,
     disturbed: seen === null ? [] : disturbedMembers(cluster, seen).map(({ why }) => why),
     toleratesMs: cluster.toleratesMs,
+    noticeMs: cluster.noticeMs ?? null,
+    quiet: [...(cluster.quiet ?? [])],
     sharesHosts: cluster.sharesHosts,
     task: lastTask(context, cluster.tasks),
     createdAt: time(cluster.createdAt),
@@ -86,6 +89,8 @@ export function undeclaredViews(context: ViewContext): readonly GuestCluster[] {
     maxDisturbed: null,
     disturbed: [],
     toleratesMs: null,
+    noticeMs: null,
+    quiet: [],
     sharesHosts: true,
     task: null,
     createdAt: null,
@@ -111,10 +116,17 @@ function membersOf(context: ViewContext, ids: readonly VmId[]): MemberView[] {
         generation: current?.generation ?? vm.generation,
         verdict: verdictOf(context, vm).verdict,
         phase: vm.phase.kind,
+        notice: noticeOf(vm),
         may: { ...movesOf(context, vm), snapshot: no('This version takes no snapshots of VMs.') },
       },
     ];
   });
+}
+
+function noticeOf({ id, notice }: VmRecord): MemberView['notice'] {
+  if (notice === undefined) return null;
+  const { state, ended, givenAt, forMs } = notice;
+  return { event: noticeEventId(id, notice), state, ended, givenAt: time(givenAt), notBefore: time(givenAt + forMs) };
 }
 
 const no = (reason: string): May => ({ allowed: false, reason });

@@ -13,6 +13,7 @@ import {
   CreateSharedDiskSchema,
   type CreateVm,
   CreateVmSchema,
+  PatchGuestClusterSchema,
   PlanMaintenanceSchema,
 } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -362,6 +363,8 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
   },
   heartbeatNetworks: { API: (count) => cluster({ heartbeatNetworks: many(count, (i) => `n${i}`) }) },
   toleratesMs: { API: (toleratesMs) => cluster({ toleratesMs }) },
+  noticeMs: { API: (noticeMs) => api(PatchGuestClusterSchema, { noticeMs }) },
+  quietWindows: { API: (count) => api(PatchGuestClusterSchema, { quiet: many(count, () => 'Sat 08:00-18:00 UTC') }) },
   fileBytes: {
     API: (bytes) => uploadSize('disk', { 'content-length': String(bytes) }),
     storage: (bytes) => demandFileSize('disk-raw', bytes),

@@ -1,10 +1,10 @@
 /** Networks through the API. */
-import type { CreateNetwork, PageQuery } from '../../api/requests.ts';
+import type { CreateNetwork, PageQuery, PatchNetwork } from '../../api/requests.ts';
 import type { Network } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { NetworkRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { createNetwork, deleteNetwork } from '../../core/request/networks.ts';
+import { createNetwork, deleteNetwork, patchNetwork } from '../../core/request/networks.ts';
 import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
 import { change } from './changes.ts';
@@ -34,6 +34,11 @@ export class NetworksBackend {
   async create(request: CreateNetwork): Promise<Network> {
     this.#context.etcdSpace.demandRoom();
     return this.get(await change(this.#context, (basis) => createNetwork(basis, request)));
+  }
+
+  /** Changes what it offers its guests. */
+  async patch(name: string, patch: PatchNetwork & Conditional): Promise<Network> {
+    return this.get(await change(this.#context, (basis) => patchNetwork(basis, name, patch)));
   }
 
   /** CodedError 'conflict' while a VM uses it. */

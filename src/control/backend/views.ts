@@ -334,7 +334,7 @@ const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.m
 
 /** A network with its reservations, VMs by name. */
 export function networkView(context: ViewContext, entry: Entry<NetworkRecord>): Network {
-  const { name, vni, cidr, gateway, dhcp, nat, reservations, createdAt } = entry.value;
+  const { name, vni, cidr, gateway, dhcp, nat, metadata = false, reservations, createdAt } = entry.value;
   return {
     name,
     revision: revisionOf(entry),
@@ -343,6 +343,7 @@ export function networkView(context: ViewContext, entry: Entry<NetworkRecord>): 
     gateway,
     dhcp,
     nat,
+    metadata,
     reservations: Object.entries(reservations).map(([mac, { address, vm, hostname }]) => ({
       mac,
       address,

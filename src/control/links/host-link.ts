@@ -54,6 +54,7 @@ const parseReport: Parser<HostReport> = openObject({
   ),
   networkRevision: integer({ min: 0 }),
   wallMs: optional(integer({ min: 0 })),
+  acknowledgedNotices: optional(arrayOf(short, { itemsMax: 2_000 })),
 });
 
 const parseLaunched: Parser<LaunchResult> = openObject({

@@ -30,6 +30,7 @@ const hostReport = {
   incarnations: [incarnation],
   networkRevision: 0,
   wallMs: 1_700_000_000_000,
+  acknowledgedNotices: ['00000000-0000-8000-8000-000000000001'],
 };
 const storageReport = {
   node: 's1',
@@ -69,8 +70,12 @@ test('a host’s report is taken as it should be, and in no other form', async (
     { ...hostReport, incarnations: [{ ...incarnation, vm: 'vm' }] },
     { ...hostReport, incarnations: [{ ...incarnation, pid: '7' }] },
     { ...hostReport, incarnations: Array.from({ length: 2_001 }, () => incarnation) },
+    { ...hostReport, acknowledgedNotices: Array.from({ length: 2_001 }, () => 'x') },
+    { ...hostReport, acknowledgedNotices: ['x'.repeat(1_000)] },
   ];
   for (const answer of [...malformed, null, [], 'x']) await assert.rejects(askHost(answer), { code: 'bad-input' });
+  const { acknowledgedNotices: _, ...older } = hostReport;
+  assert.equal((await askHost(older)).acknowledgedNotices, undefined);
   await assert.rejects(askHost({ ...hostReport, host: 'h2' }), /h1 reported as h2/);
 });
 

@@ -25,6 +25,7 @@ import type {
 import type { Log } from '../ports/log.ts';
 import type { ProbeResult } from '../ports/probe-result.ts';
 import { Cancellation } from './cancellation.ts';
+import { HostGuests } from './host-guests.ts';
 import { HostNetwork } from './host-network.ts';
 import type { IncarnationName, Machine } from './machine.ts';
 import { OrderMemory } from './order-memory.ts';
@@ -50,18 +51,24 @@ export class AgentHost {
   readonly #options: AgentHostOptions;
   readonly #network: HostNetwork;
   readonly #memory = new OrderMemory();
+  /** The guests that the metadata service knows. */
+  readonly guests = new HostGuests();
   /** Under way. Of one VM there may be several: the newest is wanted, the others are ending. */
   readonly #launches = new Set<Launch>();
   #tidying: Promise<void> | null = null;
 
   constructor(options: AgentHostOptions) {
     this.#options = options;
-    this.#network = new HostNetwork((plan) => options.machine.makeNetwork(plan, this.#starting));
+    this.#network = new HostNetwork(async (plan) => {
+      await options.machine.makeNetwork(plan, this.#starting);
+      this.guests.planned(plan);
+    });
   }
 
   /** What runs now. */
   report(): HostReport {
     const { name, version, machine, clock } = this.#options;
+    const { acknowledged } = this.guests;
     return {
       host: name,
       bootId: machine.bootId(),
@@ -70,6 +77,7 @@ export class AgentHost {
       incarnations: machine.running(),
       networkRevision: this.#network.revision,
       wallMs: clock.wallMs(),
+      ...(acknowledged.length === 0 ? {} : { acknowledgedNotices: acknowledged }),
     };
   }
 

@@ -124,6 +124,16 @@ const guestCluster = (): TraceEntry => {
   const value = guestClusterRecord([1, 2].map((n) => memberRecord(n, { kind: 'stopped' })));
   return commit({ kind: 'guest-cluster', id: value.name, value });
 };
+/** A guest cluster that declares a notice of 10 s. */
+const declaring = (): TraceEntry => {
+  const value = guestClusterRecord([memberRecord(1, { kind: 'stopped' })], { noticeMs: 10_000 });
+  return commit({ kind: 'guest-cluster', id: value.name, value });
+};
+const told = (state: 'scheduled' | 'started', at: number, number = 1): TraceEntry => {
+  const notice = { number, state, forMs: 10_000, givenAt: 0, ended: state === 'started' ? ('time' as const) : null };
+  const value = memberRecord(1, state === 'started' ? MIGRATING : on(1), { notice });
+  return { ...commit({ kind: 'vm', id: value.id, value }), at };
+};
 const changesOf = (entry: TraceEntry): readonly Change[] => (entry.kind === 'commit' ? entry.changes : []);
 const SHARED = commit({ kind: 'shared-disk', id: sharedDiskRecord().id, value: sharedDiskRecord() });
 const sharing = (): TraceEntry => {
@@ -214,6 +224,10 @@ const TABLE: Readonly<
   'GC2-few-members-move': {
     broken: [guestCluster(), clustered(1, MIGRATING), clustered(2, on(3)), clustered(2, { ...MIGRATING, ...far })],
     kept: [guestCluster(), clustered(1, on(1)), clustered(2, on(3)), clustered(2, { ...MIGRATING, ...far })],
+  },
+  'GC10-notice-before-move': {
+    broken: [declaring(), told('scheduled', 5_000), told('started', 8_000)],
+    kept: [declaring(), told('scheduled', 5_000), told('started', 15_100)],
   },
   'GC4-membership-agrees': {
     broken: [commit(...changesOf(guestCluster()), ...changesOf(clustered(1, on(1))))],

@@ -87,6 +87,8 @@ export type TraceEntry = { readonly at: number } & (
       readonly generation: Generation;
       readonly sequence: number;
     }
+  /** A guest acknowledged the notice of a move to the agent of its host. */
+  | { readonly kind: 'notice-acknowledged'; readonly vm: VmId; readonly number: number }
   /** A guest that boots, or who looks when all is over, reads the disk: blocks 1 to `found` are there. */
   | {
       readonly kind: 'booted';

@@ -6,6 +6,7 @@ import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageN
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
+import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { FileLink } from '../ports/file-link.ts';
@@ -216,8 +217,15 @@ export class Controller {
     if (networks.length > 0) for (const host of hosts) this.#hostLoop.hostPlanChanged(host);
     this.vms.wake(id);
     if (isRoomLeft) this.vms.wakeWaiting();
+    this.#tellGuest(before, this.index.vm(id));
     this.sharedDisks.vmChanged(before, this.index.vm(id));
     this.#drains.wakeAll();
+  }
+
+  /** What a guest is told of its move goes to its hosts with their network plans. */
+  #tellGuest(before: VmRecord | null, after: VmRecord | null): void {
+    if (after === null || before?.notice === after.notice) return;
+    for (const { host } of expectedIncarnations(after.phase)) this.#hostLoop.hostPlanChanged(host);
   }
 
   #drainChanged(id: DrainId): void {

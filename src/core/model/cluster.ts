@@ -163,6 +163,8 @@ export interface NetworkRecord {
   readonly gateway: string | null;
   readonly dhcp: boolean;
   readonly nat: boolean;
+  /** Guests are served at 169.254.169.254; only where there is DHCP. Records from before it was there lack it. */
+  readonly metadata?: boolean;
   /** Reserved addresses by MAC. */
   readonly reservations: Readonly<
     Record<string, { readonly address: string; readonly vm: VmId; readonly hostname: string }>

@@ -40,6 +40,12 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly restarted?: true;
 }
 
+/** Quiet hours of guest clusters hold a drain back unless somebody signs for it. */
+export interface QuietOverride {
+  readonly owner: string;
+  readonly reason: string;
+}
+
 export interface DrainRecord {
   readonly id: DrainId;
   readonly hosts: readonly HostName[];
@@ -53,6 +59,8 @@ export interface DrainRecord {
   readonly reason: string | null;
   /** The change that it belongs to, as the organisation numbers changes. */
   readonly change: string | null;
+  /** Who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
+  readonly quietOverride?: QuietOverride;
   /** Moves at once from and to one host. */
   readonly parallel: number;
   /** The task that ends with the drain. */

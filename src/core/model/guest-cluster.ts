@@ -35,6 +35,12 @@ export interface GuestClusterRecord {
   readonly maxDisturbed: number;
   /** The longest pause that its heartbeat bears. */
   readonly toleratesMs: number;
+  /**
+   * How long a member's guest is told before it is moved, in ms, unless it acknowledges earlier. Absent: it is not told.
+   */
+  readonly noticeMs?: number;
+  /** Weekly windows (core/maintenance/time-window.ts) in which no drain moves a member. Absent: none. */
+  readonly quiet?: readonly string[];
   /** Somebody consented to members on one host. */
   readonly sharesHosts: boolean;
   /** Its disks are being taken from its members; then the record goes. */

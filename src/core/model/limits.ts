@@ -319,6 +319,24 @@ const SHARED = {
     reason: 'An hour: no heartbeat waits longer.',
     refusedBy: ['API'],
   },
+  noticeMs: {
+    subject: 'Shared disk and guest cluster',
+    what: 'notice that a member is given before it moves',
+    min: 1_000,
+    max: 900_000,
+    unit: 'ms',
+    reason: 'A notice delays a move and vetoes nothing; Azure, whose agents guests use, gives 15 minutes as well.',
+    refusedBy: ['API'],
+  },
+  quietWindows: {
+    subject: 'Shared disk and guest cluster',
+    what: 'weekly windows of quiet hours of a guest cluster',
+    min: 0,
+    max: 14,
+    unit: 'values',
+    reason: 'Two for each day; every drain looks at all of them.',
+    refusedBy: ['API'],
+  },
 } as const satisfies Record<string, Limit>;
 
 const REST = {

@@ -25,6 +25,7 @@ import type {
 import type { DrainMove, DrainRecord } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX, prefixOf } from './keys.ts';
+import type { MoveNotice } from './move-notice.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
 import { expectedIncarnations, type VmNic, type VmRecord, type VmSpec } from './vm.ts';
 
@@ -182,6 +183,16 @@ const vmFields = fields<VmRecord>({
   deleting: boolean,
   nextNics: maybe(cards),
   pausesMs: maybe(listOf(finite)),
+  notice: maybe(
+    fields<MoveNotice>({
+      number: integer(1),
+      state: oneOf('scheduled', 'started', 'over'),
+      forMs: finite,
+      givenAt: finite,
+      ended: nullable(oneOf('acknowledged', 'time', 'withdrawn')),
+    }),
+  ),
+  settling: maybe(fields({ registered: listOf(diskId) })),
   failures: nullable(fields({ count, lastAt: finite, message: prose })),
   createdAt: finite,
   phaseSince: finite,
@@ -323,6 +334,8 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         heartbeatNetworks: listOf(name),
         maxDisturbed: integer(1),
         toleratesMs: finite,
+        noticeMs: maybe(finite),
+        quiet: maybe(listOf(word)),
         sharesHosts: boolean,
         deleting: maybe(isTrue),
         tasks,
@@ -340,6 +353,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         who: word,
         reason: nullable(prose),
         change: nullable(word),
+        quietOverride: maybe(fields({ owner: word, reason: prose })),
         parallel: integer(1),
         taskId,
         moves: listOf(drainMove),
@@ -385,6 +399,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         gateway: nullable(word),
         dhcp: boolean,
         nat: boolean,
+        metadata: maybe(boolean),
         reservations: mapOf(fields({ address: word, vm: vmId, hostname: word })),
         createdAt: finite,
       }),

@@ -33,6 +33,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import { endedNotice, type MoveNotice } from './move-notice.ts';
 
 /** What the owner wants. `suspended` keeps an incarnation whose vCPUs do not run. */
 export type Intent = 'running' | 'suspended' | 'stopped';
@@ -138,6 +139,13 @@ export interface VmRecord {
    * How long its last moves held the guest still, in ms, oldest first (pause-prediction.ts). Absent before the first.
    */
   readonly pausesMs?: readonly number[];
+  /** The last notice that its guest was given of a move. Absent before the first. */
+  readonly notice?: MoveNotice;
+  /**
+   * It was moved, or is moving, as a member of a guest cluster, and was not seen healthy since. `registered`: the shared
+   * disks that it had a key on when its move began. Absent: nothing is awaited.
+   */
+  readonly settling?: { readonly registered: readonly DiskId[] };
   /** Consecutive failures to start or crashes soon after a start, for the back-off. */
   readonly failures: {
     readonly count: number;
@@ -253,6 +261,17 @@ export function isSameCard(a: VmNic, b: VmNic): boolean {
 export function withNextNics(vm: VmRecord): VmRecord {
   const { nextNics, ...rest } = vm;
   return nextNics === undefined ? vm : { ...rest, spec: { ...vm.spec, nics: nextNics } };
+}
+
+/** Returns the VM without a notice that is to come to something. */
+export function withoutNotice(vm: VmRecord): VmRecord {
+  return vm.notice === undefined || vm.notice.state === 'over' ? vm : { ...vm, notice: endedNotice(vm.notice) };
+}
+
+/** Returns the VM of which nothing is awaited after its move. */
+export function settled(vm: VmRecord): VmRecord {
+  const { settling, ...rest } = vm;
+  return settling === undefined ? vm : rest;
 }
 
 /** The anti-affinity group of a VM, or null. */

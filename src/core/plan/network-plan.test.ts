@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { type HostName, type NetworkName, parseVmId } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import { indexOf } from '../model/cluster-index.ts';
+import { noticeEventId } from '../model/move-notice.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import type { NetworkPlan } from '../ports/host-link.ts';
 import { NetworkPlanner } from './network-plan.ts';
@@ -66,4 +67,28 @@ test('P1 a quarantined host is dropped by all others and is in no flood list', (
   }
   assert.deepEqual(plans.get(host(2))?.networks[0]?.peers, []);
   assert.deepEqual(plans.get(host(1))?.drop, []);
+});
+
+test('a host is told of its guests in networks with the metadata service: who has which address, and what is to come', () => {
+  const notice = { number: 2, state: 'scheduled', forMs: 60_000, givenAt: 1_000, ended: null } as const;
+  const vm = on({ kind: 'running', incarnation: incarnation(1, 1) });
+  const nics = [{ network: NET, mac: '52:54:00:00:00:01', address: '10.9.0.10' }];
+  const told = { ...vm, spec: { ...vm.spec, nics }, notice };
+  const silent = { ...vm, id: parseVmId('vm-0000000000c1') };
+  const index = indexOf({ vms: [told, silent], hosts: [hostRecord(1), hostRecord(2)] });
+  const guests = (metadata: boolean, h: number) =>
+    new NetworkPlanner(index, { network: () => ({ ...blue, metadata }), members: () => MEMBERS }).planFor(host(h), 7)
+      .guests;
+  assert.deepEqual(guests(true, 1), [
+    {
+      vm: told.id,
+      name: 'web',
+      vni: 100,
+      address: '10.9.0.10',
+      incarnation: 5,
+      event: { id: noticeEventId(told.id, notice), state: 'scheduled', notBefore: 61_000 },
+    },
+  ]);
+  assert.equal(guests(false, 1), undefined);
+  assert.equal(guests(true, 2), undefined);
 });

@@ -9,7 +9,9 @@
 import type { HostName, NetworkName } from '../../base/ids.ts';
 import type { NetworkRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
-import type { NetworkOnHost, NetworkPlan } from '../ports/host-link.ts';
+import { noticeEventId, noticeIncarnation } from '../model/move-notice.ts';
+import type { VmRecord } from '../model/vm.ts';
+import type { MetadataGuest, NetworkOnHost, NetworkPlan } from '../ports/host-link.ts';
 import type { Members } from './hosts/port-filter.ts';
 
 /** What all members of a network have in common. */
@@ -70,7 +72,21 @@ export class NetworkPlanner {
     }
     this.#drops ??= this.#dropsNow();
     const { hosts, addresses } = this.#drops;
-    return { revision, networks, drop: without(addresses, hosts.indexOf(host)), members: this.#members() };
+    const guests = this.#guestsOn(host, networks);
+    return {
+      ...{ revision, networks, drop: without(addresses, hosts.indexOf(host)), members: this.#members() },
+      ...(guests.length === 0 ? {} : { guests }),
+    };
+  }
+
+  /** The guests that the metadata service of a host knows: by each card in a network that has the service. */
+  #guestsOn(host: HostName, networks: readonly NetworkOnHost[]): readonly MetadataGuest[] {
+    const vnis = new Map(networks.flatMap(({ name, vni, metadata }) => (metadata === true ? [[name, vni]] : [])));
+    if (vnis.size === 0) return [];
+    return [...this.#index.vmsOn(host)].sort().flatMap((id) => {
+      const vm = this.#index.vm(id);
+      return vm === null ? [] : guestsOf(vm, vnis);
+    });
   }
 
   #dropsNow(): Drops {
@@ -105,7 +121,20 @@ function without(addresses: readonly string[], index: number): readonly string[]
   return index < 0 ? addresses : addresses.toSpliced(index, 1);
 }
 
-function baseOf({ name, vni, cidr, gateway, nat, dhcp, reservations }: NetworkRecord): NetworkParts['base'] {
+function guestsOf(vm: VmRecord, vnis: ReadonlyMap<NetworkName, number>): MetadataGuest[] {
+  const { id, name, spec, notice } = vm;
+  const event =
+    notice === undefined || notice.state === 'over'
+      ? null
+      : { id: noticeEventId(id, notice), state: notice.state, notBefore: notice.givenAt + notice.forMs };
+  return spec.nics.flatMap(({ network, address }) => {
+    const vni = vnis.get(network);
+    if (vni === undefined || address === null) return [];
+    return [{ vm: id, name, vni, address, incarnation: noticeIncarnation(notice), event }];
+  });
+}
+
+function baseOf({ name, vni, cidr, gateway, nat, dhcp, reservations, metadata }: NetworkRecord): NetworkParts['base'] {
   const prefixLength = cidr === null ? 0 : Number(cidr.split('/')[1]);
   return {
     name,
@@ -115,5 +144,6 @@ function baseOf({ name, vni, cidr, gateway, nat, dhcp, reservations }: NetworkRe
     dhcp: dhcp
       ? Object.entries(reservations).map(([mac, { address, hostname }]) => ({ mac, address, hostname }))
       : null,
+    ...(metadata === true ? { metadata } : {}),
   };
 }

@@ -43,6 +43,11 @@ export interface HostReport {
   readonly networkRevision: number;
   /** The host's wall clock at the time of the call (Unix ms). Absent in reports of older agents. */
   readonly wallMs?: number | undefined;
+  /**
+   * The notices of moves (model/move-notice.ts) that guests acknowledged and the network plan in force still names. Absent
+   * for none, and in reports of older agents.
+   */
+  readonly acknowledgedNotices?: readonly string[] | undefined;
 }
 
 export interface RunningIncarnation {
@@ -158,6 +163,29 @@ export interface NetworkPlan {
   readonly drop: readonly string[];
   /** The cluster's members; null or absent if an older leader does not send them. */
   readonly members?: Members | null;
+  /** The guests of this host that the metadata service knows, and what it tells them; absent: none. */
+  readonly guests?: readonly MetadataGuest[];
+}
+
+/** A guest as the metadata service of its host knows it, by one of its cards. */
+export interface MetadataGuest {
+  readonly vm: VmId;
+  readonly name: string;
+  readonly vni: number;
+  /** The IPv4 address reserved for the card: the filter lets nobody else use it. */
+  readonly address: string;
+  /** Grows whenever what follows changes (noticeIncarnation). */
+  readonly incarnation: number;
+  /** The move that it is told of, or null. */
+  readonly event: MetadataEvent | null;
+}
+
+export interface MetadataEvent {
+  /** noticeEventId. */
+  readonly id: string;
+  readonly state: 'scheduled' | 'started';
+  /** Unix ms: the move begins no later, where the guest says nothing. */
+  readonly notBefore: number;
 }
 
 export interface NetworkOnHost {
@@ -169,6 +197,8 @@ export interface NetworkOnHost {
   readonly nat: boolean;
   /** Reservations to answer by DHCP; null where DHCP is off. */
   readonly dhcp: readonly { readonly mac: string; readonly address: string; readonly hostname: string }[] | null;
+  /** Guests are served at 169.254.169.254; absent: not. Only where there is a gateway and DHCP. */
+  readonly metadata?: boolean;
 }
 
 /**

@@ -18,7 +18,7 @@ import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
-import { type DrainRecord, isDrainOver, isTooLate } from '../model/drain.ts';
+import { type DrainRecord, isDrainOver, isTooLate, type QuietOverride } from '../model/drain.ts';
 import { keyOf } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
@@ -31,6 +31,8 @@ export interface DrainRequest {
   readonly who: string;
   readonly reason?: string | undefined;
   readonly change?: string | undefined;
+  /** Who answers for moves in quiet hours of guest clusters, and why; absent: they wait. */
+  readonly quietOverride?: QuietOverride | undefined;
   /** Moves at once from and to one host. */
   readonly parallel?: number | undefined;
   /** No move begins that would not have ended by then, Unix ms. */
@@ -135,6 +137,7 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
     who: request.who,
     reason: request.reason ?? null,
     change: request.change ?? null,
+    ...(request.quietOverride === undefined ? {} : { quietOverride: request.quietOverride }),
     parallel: request.parallel ?? PARALLEL,
     taskId: task.id,
     moves: movesOfPlan(plan, { firstId: 0, writingOf: writingFor(basis, observed, request) }),
@@ -143,6 +146,9 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
     createdAt: basis.now,
     endedAt: null,
   };
+  const { quietOverride } = request;
+  const signed =
+    quietOverride === undefined ? '' : ` Quiet hours are overridden by ${quietOverride.owner}: ${quietOverride.reason}`;
   const maintenance = { drain: id, since: basis.now, reason: drain.reason };
   return {
     changes: [
@@ -150,7 +156,9 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
       { kind: 'task', id: task.id, value: task },
       ...hosts.map((host): Change => ({ kind: 'host', id: host.name, value: { ...host, maintenance } })),
     ],
-    events: names.map((host) => eventOf(basis, host, 'drain-started', `${request.who} drains ${host} (${id}).`)),
+    events: names.map((host) =>
+      eventOf(basis, host, 'drain-started', `${request.who} drains ${host} (${id}).${signed}`),
+    ),
     result: id,
   };
 }

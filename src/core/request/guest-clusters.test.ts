@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { NetworkName } from '../../base/ids.ts';
 import { hostRecord, incarnation } from '../plan/testing/sample-records.ts';
 import { findVm, vmChange } from './basis.ts';
 import {
@@ -7,6 +8,7 @@ import {
   addMember,
   createGuestCluster,
   deleteGuestCluster,
+  type GuestClusterPatch,
   patchGuestCluster,
   removeDisk,
   removeMember,
@@ -138,4 +140,30 @@ test('a shared disk is found by its id, or by its name where it is of no guest c
   world.take(create2('data'));
   const task = world.take(deleteSharedDisk(world.basis(), 'data', ANY));
   assert.equal(world.basis().records.tasks.get(task)?.value.kind, 'shared-disk.delete');
+});
+
+test('a notice is declared where every member can be told, and quiet hours where they leave time for maintenance', () => {
+  const world = have();
+  world.take(create(world));
+  const patch = (more: GuestClusterPatch) => patchGuestCluster(world.basis(), 'sql', { ...ANY, ...more });
+  assert.throws(() => patch({ noticeMs: 60_000 }), { code: 'conflict', message: /Nothing can tell a/ });
+  world.take(createNetwork(world.basis(), { name: 'told', cidr: '10.40.0.0/24', dhcp: true, metadata: true }));
+  for (const name of ['a', 'b']) {
+    const vm = vmOf(world, name);
+    const nics = [{ network: 'told' as NetworkName, mac: `52:54:00:00:01:0${name === 'a' ? 1 : 2}`, address: null }];
+    world.apply([vmChange({ ...vm, spec: { ...vm.spec, nics } })]);
+  }
+  world.take(patch({ noticeMs: 60_000, quiet: ['Mon-Fri 08:00-18:00 Europe/London'] }));
+  assert.deepEqual([cluster(world)?.noticeMs, cluster(world)?.quiet], [60_000, ['Mon-Fri 08:00-18:00 Europe/London']]);
+  world.take(patch({ maxDisturbed: 1 }));
+  assert.equal(cluster(world)?.noticeMs, 60_000);
+  for (const [quiet, message] of [
+    [['whenever'], /"whenever" are no quiet hours. It is not of the form/],
+    [['Mon 08:00-18:00 Europe/Londinium'], /is no time zone/],
+    [['Mon-Sun 00:00-24:00 UTC'], /leave no four hours/],
+    [['Mon-Sun 04:00-24:00 UTC', 'Mon-Sun 00:00-00:01 UTC'], /leave no four hours/],
+  ] as const)
+    assert.throws(() => patch({ quiet }), { code: 'bad-input', message });
+  world.take(patch({ noticeMs: null, quiet: [] }));
+  assert.deepEqual([cluster(world)?.noticeMs, cluster(world)?.quiet], [undefined, undefined]);
 });

@@ -5,9 +5,11 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import { type NetworkName, parseGuestClusterName, parseNetworkName } from '../../base/ids.ts';
+import { listed } from '../../base/listed.ts';
+import { longestTimeOutside, parseTimeWindow } from '../maintenance/time-window.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
-import type { VmRecord } from '../model/vm.ts';
+import { cardsOf, type VmRecord } from '../model/vm.ts';
 import type { Change, Entry, ObjectRef, RequestSnapshot } from '../ports/store.ts';
 import {
   type Admitted,
@@ -53,6 +55,14 @@ export interface GuestClusterRequest {
   readonly shareHosts?: boolean | undefined;
 }
 
+/** What somebody changes of a guest cluster. */
+export interface GuestClusterPatch extends Pick<GuestClusterRequest, 'maxDisturbed' | 'toleratesMs'> {
+  /** How long guests are told before they are moved; null: they are not told. */
+  readonly noticeMs?: number | null | undefined;
+  /** Weekly windows in which no drain moves a member, all of them; an empty list: none. */
+  readonly quiet?: readonly string[] | undefined;
+}
+
 /** The fate of disks that leave a guest cluster; by default they are deleted, unless guests use them. */
 export interface FateRequest {
   readonly keep?: boolean | undefined;
@@ -87,21 +97,63 @@ export function createGuestCluster(
   });
 }
 
-/** Changes what a guest cluster bears. CodedError 'not-found', 'stale-revision', 'conflict'. */
+/** Changes what a guest cluster bears. CodedError 'not-found', 'stale-revision', 'conflict', 'bad-input'. */
 export function patchGuestCluster(
-  { records }: Basis,
+  { records, now }: Basis,
   name: string,
-  { ifMatch, maxDisturbed, toleratesMs }: Pick<GuestClusterRequest, 'maxDisturbed' | 'toleratesMs'> & OfRevision,
+  { ifMatch, maxDisturbed, toleratesMs, ...more }: GuestClusterPatch & OfRevision,
 ): Admitted<null> {
   const cluster = clusterOf(records, name, ifMatch);
   if (cluster.deleting === true)
     throw new CodedError('conflict', `Guest cluster ${name} is being deleted.`, { advice: 'Nothing was changed.' });
+  const { noticeMs: noticeBefore, quiet: quietBefore, ...rest } = cluster;
+  const noticeMs = more.noticeMs === undefined ? noticeBefore : (more.noticeMs ?? undefined);
+  const quiet = more.quiet ?? quietBefore ?? [];
+  if (more.quiet !== undefined) demandQuietHours(more.quiet, now);
+  if (typeof more.noticeMs === 'number') demandTold(records, cluster);
   const value: GuestClusterRecord = {
-    ...cluster,
+    ...rest,
     maxDisturbed: maxDisturbed ?? cluster.maxDisturbed,
     toleratesMs: toleratesMs ?? cluster.toleratesMs,
+    ...(noticeMs === undefined ? {} : { noticeMs }),
+    ...(quiet.length === 0 ? {} : { quiet }),
   };
   return { changes: [{ kind: 'guest-cluster', id: value.name, value }], result: null };
+}
+
+/** Between quiet hours there must be time for maintenance, in ms: quiet hours delay, and veto nothing. */
+const MAINTENANCE_MS_MIN = 4 * 3_600_000;
+
+/** CodedError 'bad-input' for what is no weekly window, and for windows that leave no time for maintenance. */
+function demandQuietHours(texts: readonly string[], now: number): void {
+  const windows = texts.map((text) => {
+    const read = parseTimeWindow(text);
+    if ('window' in read) return read.window;
+    throw new CodedError('bad-input', `"${text}" are no quiet hours. ${read.reason}`, {
+      advice: 'Nothing was changed.',
+    });
+  });
+  if (longestTimeOutside(windows, now, 'second') >= MAINTENANCE_MS_MIN) return;
+  throw new CodedError('bad-input', 'These quiet hours leave no four hours in a row in a week for maintenance.', {
+    advice: 'Nothing was changed. Quiet hours hold maintenance back for a time; they cannot forbid it.',
+  });
+}
+
+/** CodedError 'conflict' where a member's guest has no way to be told. */
+function demandTold(records: RequestSnapshot, { name, members }: GuestClusterRecord): void {
+  const deaf = members.flatMap((id) => {
+    const vm = records.vms.get(id)?.value;
+    if (vm === undefined) return [];
+    return cardsOf(vm).some(({ network }) => records.networks.get(network)?.value.metadata === true) ? [] : [vm.name];
+  });
+  if (deaf.length === 0) return;
+  throw new CodedError(
+    'conflict',
+    `Nothing can tell ${listed(deaf)} of ${name}: no card is in a network with the metadata service.`,
+    {
+      advice: 'Nothing was changed. Turn it on where the members have a card: gp network set NETWORK --metadata.',
+    },
+  );
 }
 
 /** Deletes a guest cluster; its members stay. CodedError 'not-found', 'stale-revision', 'conflict', 'exists'. */

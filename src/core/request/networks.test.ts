@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { NetworkName } from '../../base/ids.ts';
 import { hostRecord, vmRecord } from '../plan/testing/sample-records.ts';
 import { vmChange } from './basis.ts';
-import { createNetwork, deleteNetwork } from './networks.ts';
+import { createNetwork, deleteNetwork, patchNetwork } from './networks.ts';
 import { RecordWorld } from './testing/record-world.ts';
 
 const ANY = { ifMatch: null };
@@ -61,4 +61,28 @@ test('a network that a VM has a card in, now or from its next start on, is not d
   assert.throws(() => deleteNetwork(world.basis(), 'lan', { ifMatch: '77' }), { code: 'stale-revision' });
   world.take(deleteNetwork(world.basis(), 'lan', ANY));
   assert.throws(() => deleteNetwork(world.basis(), 'lan', ANY), { code: 'not-found' });
+});
+
+test('the metadata service needs DHCP, and is turned on and off again', () => {
+  const world = new RecordWorld();
+  const bare = { name: 'bare', cidr: '10.30.0.0/24' };
+  assert.throws(() => createNetwork(world.basis(), { ...bare, metadata: true }), {
+    code: 'bad-input',
+    message: /DHCP/,
+  });
+  world.take(createNetwork(world.basis(), { ...LAN, metadata: true }));
+  world.take(createNetwork(world.basis(), bare));
+  const lan = (): boolean | undefined => world.basis().records.networks.get('lan' as NetworkName)?.value.metadata;
+  assert.equal(lan(), true);
+  world.take(patchNetwork(world.basis(), 'lan', { ...ANY, metadata: false }));
+  assert.equal(lan(), undefined);
+  world.take(patchNetwork(world.basis(), 'lan', { ...ANY, metadata: true }));
+  assert.equal(lan(), true);
+  assert.deepEqual(patchNetwork(world.basis(), 'lan', { ...ANY, metadata: true }).changes, []);
+  for (const [name, ifMatch, code] of [
+    ['bare', null, 'conflict'],
+    ['none', null, 'not-found'],
+    ['lan', '"1"', 'stale-revision'],
+  ] as const)
+    assert.throws(() => patchNetwork(world.basis(), name, { ifMatch, metadata: true }), { code });
 });

@@ -10,7 +10,7 @@ import { recordsOf } from '../model/cluster-index.ts';
 import { LIMITS } from '../model/limits.ts';
 import { cardsOf } from '../model/vm.ts';
 import { demandUsersKnown } from '../plan/vm/unreadable.ts';
-import type { RequestSnapshot } from '../ports/store.ts';
+import type { Entry, RequestSnapshot } from '../ports/store.ts';
 import { demandUsableRange, gatewayOf, type Ipv4Range, ipv4ToNumber, parseRange } from './addresses.ts';
 import { type Admitted, type Basis, checkRevision, type OfRevision } from './basis.ts';
 import { demandCount } from './demands.ts';
@@ -27,7 +27,12 @@ export interface NewNetwork {
   readonly cidr?: string | undefined;
   readonly dhcp?: boolean | undefined;
   readonly nat?: boolean | undefined;
+  /** Serve its guests at 169.254.169.254. */
+  readonly metadata?: boolean | undefined;
 }
+
+/** Who asks must be known by an address that nobody else can use. */
+const WHY_DHCP = 'Addresses are protected only where they are given out.';
 
 /** Admits a new network. CodedError 'bad-input', 'exists', 'conflict', 'no-capacity'. */
 export function createNetwork(basis: Basis, request: NewNetwork): Admitted<NetworkName> {
@@ -39,6 +44,10 @@ export function createNetwork(basis: Basis, request: NewNetwork): Admitted<Netwo
       advice: 'Nothing was created. Give it one with --cidr.',
     });
   }
+  if (request.metadata === true && request.dhcp !== true)
+    throw new CodedError('bad-input', `Network ${name} needs DHCP for its metadata service. ${WHY_DHCP}`, {
+      advice: 'Nothing was created. Give it --dhcp and a range.',
+    });
   if (range !== null) demandUsableRange(request.cidr ?? '', range);
   if (records.networks.has(name)) {
     throw new CodedError('exists', `A network named ${name} exists.`, {
@@ -57,19 +66,34 @@ export function createNetwork(basis: Basis, request: NewNetwork): Admitted<Netwo
     gateway: range === null ? null : gatewayOf(range),
     dhcp: request.dhcp ?? false,
     nat: request.nat ?? false,
+    ...(request.metadata === true ? { metadata: true } : {}),
     reservations: {},
     createdAt: basis.now,
   };
   return { changes: [{ kind: 'network', id: name, value }], result: name };
 }
 
+/** Changes what a network offers its guests. CodedError 'not-found', 'stale-revision', 'conflict'. */
+export function patchNetwork(
+  { records }: Basis,
+  name: string,
+  { ifMatch, metadata }: { readonly metadata: boolean } & OfRevision,
+): Admitted<NetworkName> {
+  const entry = findNetwork(records, name);
+  checkRevision(entry, ifMatch, `Network ${name}`);
+  const { metadata: before = false, ...rest } = entry.value;
+  if (metadata && !rest.dhcp)
+    throw new CodedError('conflict', `Network ${name} has no DHCP. ${WHY_DHCP}`, {
+      advice: 'Nothing was changed. The metadata service is for networks that were created with --dhcp.',
+    });
+  if (metadata === before) return { changes: [], result: rest.name };
+  const value: NetworkRecord = metadata ? { ...rest, metadata } : rest;
+  return { changes: [{ kind: 'network', id: rest.name, value }], result: rest.name };
+}
+
 /** Deletes a network that no VM has a card in. CodedError 'not-found', 'stale-revision', 'conflict'. */
 export function deleteNetwork({ records }: Basis, name: string, { ifMatch }: OfRevision): Admitted<null> {
-  const entry = records.networks.get(name as NetworkName);
-  if (entry === undefined)
-    throw new CodedError('not-found', `There is no network ${name}.`, {
-      advice: 'List them with "gp network list".',
-    });
+  const entry = findNetwork(records, name);
   checkRevision(entry, ifMatch, `Network ${name}`);
   demandUsersKnown(records.unreadable);
   const users = [...recordsOf(records.vms)]
@@ -81,6 +105,12 @@ export function deleteNetwork({ records }: Basis, name: string, { ifMatch }: OfR
     });
   }
   return { changes: [{ kind: 'network', id: entry.value.name, value: null }], result: null };
+}
+
+function findNetwork({ networks }: RequestSnapshot, name: string): Entry<NetworkRecord> {
+  const entry = networks.get(name as NetworkName);
+  if (entry !== undefined) return entry;
+  throw new CodedError('not-found', `There is no network ${name}.`, { advice: 'List them with "gp network list".' });
 }
 
 /** Every host has a gateway in each of its networks: two ranges that overlap could not both be reached from it. */

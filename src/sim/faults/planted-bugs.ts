@@ -89,6 +89,31 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     plant: (ports) => ({ ...ports, qmp: { ...bound(ports.qmp), unplug: async () => undefined } }),
   },
   {
+    name: 'notices-are-not-waited-for',
+    says: 'a leader takes every notice for acknowledged as soon as it is given',
+    rules: ['GC10-notice-before-move'],
+    plant: (ports) => {
+      const given = new Map<string, readonly string[]>();
+      return {
+        ...ports,
+        hosts: {
+          ...ports.hosts,
+          applyNetwork: async (host, order, options) => {
+            await ports.hosts.applyNetwork(host, order, options);
+            given.set(
+              host,
+              (order.guests ?? []).flatMap(({ event }) => event?.id ?? []),
+            );
+          },
+          report: async (host, options) => ({
+            ...(await ports.hosts.report(host, options)),
+            acknowledgedNotices: given.get(host) ?? [],
+          }),
+        },
+      };
+    },
+  },
+  {
     name: 'members-alone',
     says: 'who writes a guest cluster forgets to write its members',
     rules: ['GC4-membership-agrees'],

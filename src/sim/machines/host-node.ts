@@ -1,8 +1,10 @@
 /** A simulated host: a machine whose kernel keeps QEMUs running, and an agent that may die and come back. */
 import type { HostName } from '../../base/ids.ts';
+import type { AgentHost } from '../../core/agent/agent-host.ts';
+import { answerMetadata } from '../../core/agent/metadata-answer.ts';
 import type { HostCapacity } from '../../core/model/cluster.ts';
 import type { Clock } from '../../core/ports/clock.ts';
-import type { LaunchOrder, NetworkPlan, ProbeOrder } from '../../core/ports/host-link.ts';
+import type { LaunchOrder, MetadataGuest, NetworkPlan, ProbeOrder } from '../../core/ports/host-link.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { ProbeResult } from '../../core/ports/probe-result.ts';
 import type { HostTroubles } from '../agent/agent-machine.ts';
@@ -38,12 +40,18 @@ export interface SimHostNodeOptions {
   readonly log: Log;
 }
 
+/** How often guests look, how long they take to answer, and how many never do. */
+const GUEST_LOOK_MS = 500;
+const GUEST_MS_MAX = 6_000;
+const NEVER_PERCENT = 30;
+
 /** See the module. */
 export class SimHostNode implements HostNode {
   readonly name: HostName;
   readonly rack: string;
   readonly machine: SimMachine;
   readonly #options: SimHostNodeOptions;
+  readonly #guestRandom: SimRandom;
   readonly #kernel: HostKernel<QemuProcess>;
   #agent: { readonly process: SimProcess; readonly service: WireService } | null = null;
   /** The agent's process, from its start on: one without an identity does not serve yet. */
@@ -57,6 +65,7 @@ export class SimHostNode implements HostNode {
     this.rack = rack;
     this.machine = machine;
     this.#options = options;
+    this.#guestRandom = options.random.fork('guests are told');
     this.#kernel = new HostKernel({ machine, clock, capacity, onHarm, spawn: (order) => this.#spawn(order) });
   }
 
@@ -108,7 +117,34 @@ export class SimHostNode implements HostNode {
     const probe = (order: ProbeOrder): Promise<ProbeResult> => this.#probe(process, order);
     const host = startAgent({ name, clock: process, kernel: this.#kernel, random, troubles, probe, log });
     this.#agent = { process, service: this.#ofSomeVersion(agentService(host)) };
+    this.#guestsLook(process, host, new Set());
     log.info('serving', { incarnations: host.report().incarnations.length });
+  }
+
+  /**
+   * Guests look now and then for what is about to happen to them, as cluster software does. Some acknowledge it at once,
+   * some when their services are elsewhere, some never.
+   */
+  #guestsLook(process: SimProcess, host: AgentHost, seen: Set<string>): void {
+    for (const guest of host.guests.list()) {
+      const { event } = guest;
+      if (event === null || event.state !== 'scheduled' || seen.has(event.id)) continue;
+      seen.add(event.id);
+      if (this.#guestRandom.chance(NEVER_PERCENT)) continue;
+      process.after(this.#guestRandom.between(0, GUEST_MS_MAX), () => this.#acknowledge(host, guest, event.id));
+    }
+    process.after(GUEST_LOOK_MS, () => this.#guestsLook(process, host, seen));
+  }
+
+  #acknowledge(host: AgentHost, { vni, address }: MetadataGuest, id: string): void {
+    const guest = host.guests.find(vni, address);
+    if (guest === null) return;
+    const url = '/metadata/scheduledevents?api-version=2020-07-01';
+    const body = JSON.stringify({ StartRequests: [{ EventId: id }] });
+    const { status } = answerMetadata(host.guests, guest, { method: 'POST', url, headers: { metadata: 'true' }, body });
+    // An event that is over by now is nobody's to acknowledge.
+    const number = (guest.incarnation + 1) / 3;
+    if (status === 200) this.#options.note({ kind: 'notice-acknowledged', vm: guest.vm, number });
   }
 
   /** Disk ports are reached over the storage network; a port accepts while its daemon runs. */

@@ -1,9 +1,13 @@
 /** People who share disks among VMs and make guest clusters of them, through the API. What is refused is not done. */
 import type { OperationId } from '../../api/operations.ts';
 import { CodedError } from '../../base/errors.ts';
+import { change } from '../../control/backend/changes.ts';
 import type { BackendContext } from '../../control/backend/context.ts';
 import { snapshotOf } from '../../control/store/leader-store.ts';
+import { recordsOf } from '../../core/model/cluster-index.ts';
 import type { GuestClusterRecord } from '../../core/model/guest-cluster.ts';
+import type { Change } from '../../core/ports/store.ts';
+import type { Basis } from '../../core/request/basis.ts';
 import { disksOf } from '../../core/request/guest-cluster-changes.ts';
 import { askNode, type SimRequest } from '../api/sim-requests.ts';
 import type { SimCluster } from '../cluster.ts';
@@ -13,29 +17,41 @@ import type { SimRandom } from '../time/sim-random.ts';
 const CLUSTERS_MAX = 2;
 const DISKS_MAX = 6;
 const DISK_BYTES = 2 ** 20;
+const TELLS_PERCENT = 40;
+const NOTICES_MS = [null, 1_000, 3_000, 8_000] as const;
+const QUIET_PERCENT = 25;
+/** Some minutes: longer than most of a run. */
+const QUIET_MS = 120_000;
 
 type Ask = readonly [OperationId, SimRequest] | null;
 type Store = BackendContext['store'];
+
+/** The time of day after some time, as windows are written. */
+const laterBy = (now: number, ms: number): string => new Date(now + ms).toISOString().slice(11, 16);
 
 /** All of them. */
 export class GuestPeople {
   readonly #cluster: SimCluster;
   readonly #random: SimRandom;
+  readonly #telling: SimRandom;
   #made = 0;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.fork('guest people');
+    this.#telling = cluster.random.fork('guests are told');
   }
 
   /** Somebody asks a control node for something, by what that node knows. */
-  async act(node: SimControlNode, { store }: BackendContext): Promise<void> {
-    const ask = this.#ask(store);
+  async act(node: SimControlNode, context: BackendContext): Promise<void> {
+    const ask = this.#ask(context.store);
     if (ask === null) return;
     const [id, request] = ask;
     this.#cluster.say(() => `people: ${id} ${JSON.stringify(request)}`);
     try {
       await askNode(this.#cluster, node, id, request);
+      if (this.#telling.chance(TELLS_PERCENT))
+        await change(context, (basis) => ({ changes: this.#told(basis), result: null }));
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
       this.#cluster.say(() => `people: ${id} is refused: ${error.message}`);
@@ -51,6 +67,22 @@ export class GuestPeople {
     const isNew = cluster === null || (clusters.length < CLUSTERS_MAX && this.#random.chance(30));
     if (isAboutCluster) return this.#change(store, cluster, vms);
     return isNew && this.#random.chance(60) ? this.#create(store, vms) : this.#share(store, this.#random.pick(vms));
+  }
+
+  /**
+   * Notices and quiet hours of a guest cluster; not through admission, which wants every member to have a card in a
+   * network with the metadata service: cards go, and guests that nobody can tell are what there is to try.
+   */
+  #told({ records, now }: Basis): readonly Change[] {
+    const clusters = [...recordsOf(records.guestClusters)];
+    if (clusters.length === 0) return [];
+    const { noticeMs: _, quiet: __, ...cluster } = this.#telling.pick(clusters);
+    const noticeMs = this.#telling.pick(NOTICES_MS);
+    const day = new Date(now).toISOString().slice(11, 16);
+    const quiet = this.#telling.chance(QUIET_PERCENT) ? [`Mon-Sun ${day}-${laterBy(now, QUIET_MS)} UTC`] : null;
+    const value = { ...cluster, ...(noticeMs === null ? {} : { noticeMs }), ...(quiet === null ? {} : { quiet }) };
+    this.#cluster.say(() => `people: ${cluster.name} is told of moves ${noticeMs ?? 0} ms before`);
+    return [{ kind: 'guest-cluster', id: cluster.name, value }];
   }
 
   #disk(): object {

@@ -33,7 +33,7 @@ const JOIN_AT_ONCE_MAX = 60;
 const DISK_BYTES = 2 ** 30;
 const STOP_PATIENCE_MS = 4_000;
 /** The network of a cluster that `gp up` made (src/cli/up.ts). */
-const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true };
+const LAN: NewNetwork = { name: 'lan', cidr: '10.20.0.0/24', dhcp: true, nat: true, metadata: true };
 const CARD_PERCENT = 60;
 /** Answers after which nothing was changed, and nothing is to be tried again. */
 const REFUSED: ReadonlySet<string> = new Set(['conflict', 'not-found']);

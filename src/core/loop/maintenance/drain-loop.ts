@@ -24,6 +24,7 @@ import { keyOf } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { moveObstacle } from '../../plan/guest-clusters/guest-cluster-limits.ts';
+import { drainObstacle } from '../../plan/guest-clusters/quiet-hours.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { RandomHex } from '../../ports/random.ts';
@@ -220,15 +221,17 @@ export class DrainLoop {
 
   #decide(drain: DrainRecord, { sinceMs }: DrainState): DrainStep {
     const { index, seesRunning, clock, seeHost } = this.#ports;
+    const now = clock.wallMs();
     return decideDrain({
       drain,
       index,
-      obstacle: (vm) => moveObstacle(vm, { index, seesRunning })?.why ?? null,
+      obstacle: (vm) =>
+        drainObstacle(vm, { drain, index, now }) ?? moveObstacle(vm, { index, seesRunning })?.why ?? null,
       findings: () => this.#findingsOf(drain),
       unreadable: this.#unreadableOf(drain),
       strays: (host) => (seeHost(host).agent === 'alive' ? seeHost(host).occupiedSlots.length : 0),
       isSettled: clock.monotonicMs() - sinceMs >= SETTLED_MS,
-      now: clock.wallMs(),
+      now,
     });
   }
 

@@ -202,6 +202,11 @@ export class HostObserver {
     return watched.reportSentAt > since ? 'absent' : 'unknown';
   }
 
+  /** Whether the last report of a host whose agent is alive says that a guest acknowledged a notice. */
+  hasAcknowledged(host: HostName, notice: string): boolean {
+    return this.report(host)?.report.acknowledgedNotices?.includes(notice) === true;
+  }
+
   /** A number that changes whenever a report shows other processes than the one before. */
   processesCount(host: HostName): number {
     return this.#hosts.get(host)?.processesCount ?? 0;
@@ -249,6 +254,7 @@ export class HostObserver {
     const before = watched.report;
     const isNews = watched.agent !== 'alive' || before === null || before.bootId !== report.bootId;
     const isSame = before !== null && sameProcesses(before, report);
+    const isAcknowledged = before !== null && hasMoreAcknowledged(before, report);
     const moved = isNews || isSame ? new Set<VmId>() : movedBetween(before, report);
     if (!isSame) {
       watched.processesCount++;
@@ -265,7 +271,7 @@ export class HostObserver {
     watched.kernel = { kind: 'reachable', via: 'its agent', at: this.#ports.clock.monotonicMs() };
     this.#unasked.delete(watched.record.name);
     this.#onReport(watched.record.name);
-    if (isNews) this.#onState(watched.record.name);
+    if (isNews || isAcknowledged) this.#onState(watched.record.name);
     else if (moved.size > 0) this.#onProcesses(moved);
   }
 
@@ -394,8 +400,20 @@ function sameHost(before: HostReport, after: HostReport): boolean {
     before.bootId === after.bootId &&
     before.agentVersion === after.agentVersion &&
     before.networkRevision === after.networkRevision &&
-    sameCapacity(before.capacity, after.capacity)
+    sameCapacity(before.capacity, after.capacity) &&
+    sameItems(before.acknowledgedNotices, after.acknowledgedNotices)
   );
+}
+
+const NO_ITEMS: readonly string[] = [];
+
+function sameItems(before: readonly string[] = NO_ITEMS, after: readonly string[] = NO_ITEMS): boolean {
+  return before.length === after.length && before.every((each, index) => each === after[index]);
+}
+
+/** Whether a report says of a notice that it was acknowledged, and the one before it did not. */
+function hasMoreAcknowledged(before: HostReport, { acknowledgedNotices = NO_ITEMS }: HostReport): boolean {
+  return acknowledgedNotices.some((notice) => before.acknowledgedNotices?.includes(notice) !== true);
 }
 
 /** The VMs whose processes one of the reports shows and the other does not. */

@@ -1,6 +1,6 @@
 /**
  * Everything one leader knows of one VM's incarnations: what their QEMUs answered and told by themselves, since when
- * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase. Decisions
+ * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase and its notice given. Decisions
  * read it; every event that changes what is known is one method here.
  *
  * Guarantees: what QMP said before a fence tells nothing about a fenced incarnation afterwards; what a QEMU told by
@@ -67,6 +67,8 @@ export class Evidence {
   #switched: { readonly generation: Generation; readonly at: number } | null = null;
   /** The phase the VM is in, as far as this leader knows, and since when it knows. */
   #phase: { readonly record: VmRecord; readonly since: number } | null = null;
+  /** The notice that the VM's guest was given last, as far as this leader knows, and since when it knows. */
+  #notice: { readonly number: number; readonly since: number } | null = null;
 
   constructor(clock: Pick<Clock, 'monotonicMs'>) {
     this.#clock = clock;
@@ -124,8 +126,10 @@ export class Evidence {
     return last;
   }
 
-  /** Notes the phase of the record that is looked at. */
+  /** Notes the phase, and the notice, of the record that is looked at. */
   notePhase(vm: VmRecord): void {
+    if (vm.notice !== undefined && vm.notice.number !== this.#notice?.number)
+      this.#notice = { number: vm.notice.number, since: this.#clock.monotonicMs() };
     if (this.#phase !== null && isSamePhase(this.#phase.record, vm)) return;
     this.#phase = { record: vm, since: this.#clock.monotonicMs() };
   }
@@ -135,6 +139,12 @@ export class Evidence {
     return this.#phase !== null && isSamePhase(this.#phase.record, vm)
       ? this.#clock.monotonicMs() - this.#phase.since
       : 0;
+  }
+
+  /** How long this leader has known of the VM's last notice, in ms; 0 if it has not looked at it. */
+  noticeForMs({ notice }: VmRecord): number {
+    const known = this.#notice;
+    return known !== null && known.number === notice?.number ? this.#clock.monotonicMs() - known.since : 0;
   }
 
   /** Notes whether the guest of a migration's source stands still for the end of the migration. */

@@ -6,10 +6,12 @@
  * Guarantees: one activation per VM at a time; every activation ends (a bounded number of things); a wake-up during an
  * activation is not lost; a leader that was deposed writes nothing more, since every commit compares its election key.
  */
-import type { Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
+import type { DiskId, Generation, HostName, StorageName, VmId } from '../../../base/ids.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { noticeEventId } from '../../model/move-notice.ts';
 import type { IncarnationObservation, MigrationTold } from '../../model/observation.ts';
-import type { Incarnation, VmRecord } from '../../model/vm.ts';
+import { vmOfInitiator } from '../../model/shared-disk-identity.ts';
+import { currentIncarnation, type Incarnation, sharedDisksOf, type VmRecord } from '../../model/vm.ts';
 import { type ClusterSituation, type Decision, judgementOf, type VmSituation } from '../../plan/vm/decision.ts';
 import { NOTHING_ACKNOWLEDGED, type Step } from '../../plan/vm/steps.ts';
 import { unreadableFor } from '../../plan/vm/unreadable.ts';
@@ -58,6 +60,8 @@ const LEASE_LOOK_MS = 200;
 /** Between checks of a VM that depends on an etcd value which is not a valid record, in ms. */
 const UNREADABLE_LOOK_MS = 2_000;
 
+const NO_NOTICE: VmSituation['notice'] = { knownForMs: 0, isAcknowledged: false };
+
 /** One look at a VM. Few decisions ask for its disks: they are looked up for those that do. */
 class Situation implements VmSituation {
   readonly vm: VmRecord;
@@ -68,6 +72,7 @@ class Situation implements VmSituation {
   readonly now: number;
   readonly monotonicMs: number;
   readonly phaseForMs: number;
+  readonly notice: VmSituation['notice'];
   readonly #snapshot: Snapshot;
 
   constructor(snapshot: Snapshot, parts: Omit<VmSituation, 'disks'>) {
@@ -80,6 +85,7 @@ class Situation implements VmSituation {
     this.now = parts.now;
     this.monotonicMs = parts.monotonicMs;
     this.phaseForMs = parts.phaseForMs;
+    this.notice = parts.notice;
   }
 
   get disks(): VmSituation['disks'] {
@@ -112,6 +118,7 @@ export class VmLoop {
       storageCutFrom: (host) => observer.storageCutFrom(host),
       hostsWithStorageCut: () => observer.hostsWithStorageCut(),
       seesRunning: (vm) => this.seesRunning(vm),
+      registeredOn: (vm) => registeredOn(vm, store.snapshot),
     };
     this.#schedule = new Schedule({
       ...{ clock, log, look: (id) => this.#look(id), onGone: (id) => this.#forget(id) },
@@ -194,6 +201,7 @@ export class VmLoop {
       now: clock.wallMs(),
       monotonicMs: clock.monotonicMs(),
       phaseForMs: evidence?.phaseForMs(vm) ?? 0,
+      notice: this.#noticeOf(vm, evidence),
     });
   }
 
@@ -201,6 +209,16 @@ export class VmLoop {
   seesRunning(vm: VmRecord): boolean {
     const { phase } = vm;
     return phase.kind === 'running' && judgementOf(this.situation(vm), phase.incarnation).verdict === 'running';
+  }
+
+  #noticeOf(vm: VmRecord, evidence: Evidence | undefined): VmSituation['notice'] {
+    const { notice } = vm;
+    const current = currentIncarnation(vm.phase);
+    if (notice?.state !== 'scheduled' || current === null) return NO_NOTICE;
+    return {
+      knownForMs: evidence?.noticeForMs(vm) ?? 0,
+      isAcknowledged: this.#ports.observer.hasAcknowledged(current.host, noticeEventId(vm.id, notice)),
+    };
   }
 
   #evidenceOf(id: VmId): Evidence {
@@ -347,6 +365,14 @@ export class VmLoop {
   #intervalMs(): number {
     return steadyIntervalMs(this.#ports.store.snapshot.vms.size);
   }
+}
+
+/** The shared disks of a VM on which its guest has a key registered, as the target acknowledged it. */
+function registeredOn(vm: VmRecord, { reservations }: Pick<Snapshot, 'reservations'>): readonly DiskId[] {
+  return sharedDisksOf(vm).flatMap(({ disk }) => {
+    const registrations = reservations.get(disk)?.value.state.registrations ?? [];
+    return registrations.some(({ nexus }) => vmOfInitiator(nexus) === vm.id) ? [disk] : [];
+  });
 }
 
 /** Notes whether the source of a migration stands still for the end of it. */

@@ -4,7 +4,7 @@
  *
  * Guarantees: no move begins that would make more than `maxDisturbed` members move, start or not run at once; none
  * begins whose predicted pause is longer than the cluster tolerates. A member that was moved counts until it is seen
- * running again.
+ * running and healthy again, and one whose guest is told of its move counts from then on.
  */
 import type { GuestClusterRecord } from '../../model/guest-cluster.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -41,11 +41,15 @@ export function moveObstacle(vm: VmRecord, seen: Seen): Obstacle | null {
 export function disturbedMembers(cluster: GuestClusterRecord, seen: Seen, except: VmRecord | null = null): Obstacle[] {
   return cluster.members.flatMap((id) => {
     const member = id === except?.id ? null : seen.index.vm(id);
-    return member === null ? [] : (disturbanceOf(member, seen.seesRunning) ?? []);
+    return member === null ? [] : (disturbanceOf(member, seen.seesRunning, isTold(except)) ?? []);
   });
 }
 
-function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning']): Obstacle | null {
+/** A guest that is told of its move may be moving its services away. */
+const isTold = (vm: VmRecord | null): boolean => vm?.notice?.state === 'scheduled';
+
+/** `ignoresTold`: of two members that are told of their moves, one must go first. */
+function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning'], ignoresTold: boolean): Obstacle | null {
   const { name, phase, intent, deleting } = vm;
   if (deleting || intent === 'stopped') return { why: `${name} is stopped`, passes: false };
   if (intent === 'suspended') return { why: `${name} is paused`, passes: false };
@@ -61,6 +65,9 @@ function disturbanceOf(vm: VmRecord, seesRunning: Seen['seesRunning']): Obstacle
     case 'stopping':
       return { why: `${name} does not run yet`, passes: true };
     case 'running':
-      return seesRunning(vm) ? null : { why: `${name} is not seen running yet`, passes: true };
+      if (!seesRunning(vm)) return { why: `${name} is not seen running yet`, passes: true };
+      if (vm.settling !== undefined) return { why: `${name} is not seen healthy yet after its move`, passes: true };
+      if (isTold(vm) && !ignoresTold) return { why: `${name} is told that it is about to move`, passes: true };
+      return null;
   }
 }

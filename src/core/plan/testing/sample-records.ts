@@ -203,6 +203,7 @@ export function clusterOf({
     storageCutFrom: () => [],
     hostsWithStorageCut: () => [],
     seesRunning: ({ phase }) => phase.kind === 'running',
+    registeredOn: () => [],
   };
 }
 
@@ -225,6 +226,7 @@ export function situation(vm: VmRecord, seen: Seen = {}, more: Partial<VmSituati
     now: NOW,
     monotonicMs: NOW,
     phaseForMs: 0,
+    notice: { knownForMs: 0, isAcknowledged: false },
     ...more,
   };
 }

@@ -5,7 +5,7 @@
  * Guarantees: the only way to a new generation for a start is `startNext`, which takes the number after the highest
  * ever given.
  */
-import type { Generation, HostName, StorageName } from '../../../base/ids.ts';
+import type { DiskId, Generation, HostName, StorageName } from '../../../base/ids.ts';
 import { nextGeneration } from '../../../base/ids.ts';
 import type { DiskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
@@ -15,10 +15,12 @@ import {
   currentIncarnation,
   type Incarnation,
   type StartReason,
+  settled,
   sharedDisksOf,
   type VmPhase,
   type VmRecord,
   withNextNics,
+  withoutNotice,
 } from '../../model/vm.ts';
 import type { PoolReport } from '../../ports/storage-link.ts';
 import { place } from '../placement/placement.ts';
@@ -44,6 +46,16 @@ export interface VmSituation {
    * How long this leader has known the VM to be in its phase, by that clock. What lasts in a record is measured by it.
    */
   readonly phaseForMs: number;
+  /** What is known of the VM's notice, where it has one that waits. */
+  readonly notice: NoticeSituation;
+}
+
+/** How far a notice has come. */
+export interface NoticeSituation {
+  /** How long this leader has known of it, in ms by its monotonic clock: a new leader grants all of it again. */
+  readonly knownForMs: number;
+  /** Whether the agent of the VM's host says that its guest acknowledged it. */
+  readonly isAcknowledged: boolean;
 }
 
 /** A pool as last reported. */
@@ -73,6 +85,8 @@ export interface ClusterSituation {
   readonly hostsWithStorageCut: () => readonly HostName[];
   /** Whether the current incarnation of a VM is in phase running and seen to run its guest. */
   readonly seesRunning: (vm: VmRecord) => boolean;
+  /** The shared disks on which a VM's guest has a key registered. */
+  readonly registeredOn: (vm: VmRecord) => readonly DiskId[];
 }
 
 /** The next thing for one VM; the caller carries it out and asks again. */
@@ -129,13 +143,15 @@ const waitForRoom = (why: string): Decision => ({ kind: 'wait', why, againInMs: 
 export const perform = (step: Step): Decision => ({ kind: 'do', step });
 
 /**
- * Changes the phase of a record. A request to undo a migration ends with that migration's phase; with a new machine, or
- * none, the next cards become the present ones.
+ * Changes the phase of a record. A request to undo a migration, and the notice of it, end with that migration's phase;
+ * with a new machine, or none, the next cards become the present ones, and nothing is awaited of the old one.
  */
 export function inPhase(vm: VmRecord, phase: VmPhase, now: number, more: Partial<VmRecord> = {}): VmRecord {
   const undone = (vm.cancelRequest ?? null) === null ? {} : { cancelRequest: null };
   const isNewMachine = phase.kind === 'stopped' || phase.kind === 'starting';
-  return { ...(isNewMachine ? withNextNics(vm) : vm), ...undone, ...more, phase, phaseSince: now };
+  const isMoving = phase.kind === 'migrating' || phase.kind === 'switching' || phase.kind === 'unwinding';
+  const told = isMoving ? vm : withoutNotice(vm);
+  return { ...(isNewMachine ? withNextNics(settled(told)) : told), ...undone, ...more, phase, phaseSince: now };
 }
 
 /** The storage nodes that hold disks of the VM's own. */

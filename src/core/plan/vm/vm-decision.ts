@@ -12,9 +12,9 @@ import type { Incarnation, VmPhase, VmRecord } from '../../model/vm.ts';
 import { diskErrorCause, diskErrorWords } from '../disks/disk-error.ts';
 import { decideLost } from '../disks/lost-storage.ts';
 import { decideSharing, decideSharingStopped, missingSharedDisk } from '../disks/sharing-decision.ts';
-import { moveObstacle } from '../guest-clusters/guest-cluster-limits.ts';
+import { decideSettling } from '../guest-clusters/settling-decision.ts';
 import { decideMigrating, decideSwitching, decideUnwinding } from '../migration/migration-decision.ts';
-import { place } from '../placement/placement.ts';
+import { beginMigration, withdrawNotice } from '../migration/migration-request.ts';
 import {
   beginStop,
   type Decision,
@@ -48,8 +48,6 @@ const STEP_RETRY_MS = 500;
 const LAUNCH_ATTEMPTS = 2;
 /** How long a QEMU that was launched and never told to run may be silent before another host is used, in ms. */
 const QMP_PATIENCE_MS = 10_000;
-/** How long a migration waits for QMP of its source before it is refused, in ms. */
-const SOURCE_PATIENCE_MS = 60_000;
 /** A guest paused by a disk error whose host alone has lost the storage is restarted elsewhere after this. */
 const DISK_ERROR_RESTART_MS = 3_000;
 /** A guest whose disk error came back is continued again after this. */
@@ -57,12 +55,6 @@ const DISK_ERROR_RETRY_MS = 5_000;
 /** Pause before the power button is pressed again, in ms, until the guest has ended or its time is over. */
 const POWER_BUTTON_MS = 2_000;
 const IDLE_MS = 30_000;
-/** The longest a live migration may take before it is undone. */
-const MIGRATION_DEADLINE_MS = 600_000;
-
-/** How long a migration waits for other members of the VM's guest cluster, and how often it looks. */
-const MEMBER_WAIT_MS = 600_000;
-const MEMBER_LOOK_MS = 500;
 
 /** Decides the next thing for one VM. */
 export function decide(situation: VmSituation): Decision {
@@ -313,7 +305,11 @@ function decideRunning(situation: VmSituation, incarnation: Incarnation): Decisi
   }
   const sharing = decideSharing(situation, incarnation);
   if (sharing !== null) return sharing;
+  const settling = decideSettling(situation, incarnation, judgement.verdict);
+  if (settling !== null) return settling;
   if (vm.migrationRequest !== null) return beginMigration(situation, incarnation, vm.migrationRequest);
+  const withdrawn = withdrawNotice(situation);
+  if (withdrawn !== null) return withdrawn;
   // Why, is the judgement's to say, to those who ask.
   return wait(judgement.verdict, IDLE_MS);
 }
@@ -437,75 +433,6 @@ function decideClosed(
   const others = cluster.index.byFreeMemory().map(({ host }) => host);
   const avoid = [incarnation.host, ...others.filter((host) => !reaching.includes(host))];
   return startNext(situation, { reason: 'lost', avoid: [...new Set(avoid)], strict: true, why });
-}
-
-function beginMigration(
-  situation: VmSituation,
-  source: Incarnation,
-  request: NonNullable<VmRecord['migrationRequest']>,
-): Decision {
-  const { vm, cluster, now } = situation;
-  const refuse = (message: string): Decision => ({
-    kind: 'commit',
-    vm: { ...vm, migrationRequest: null },
-    event: { kind: 'migration-refused', message },
-    tasks: [{ id: request.taskId, state: 'failed', message }],
-  });
-  if (request.to === source.host) return refuse(`${vm.name} is on ${source.host} already.`);
-  const obstacle = moveObstacle(vm, cluster);
-  if (obstacle !== null) {
-    const isTooLate = now - (request.askedAt ?? vm.phaseSince) >= MEMBER_WAIT_MS;
-    if (!obstacle.passes) return refuse(`${obstacle.why} ${vm.name} runs on, where it is.`);
-    if (isTooLate) return refuse(`${obstacle.why} That has been so for too long; ${vm.name} runs on, where it is.`);
-    return wait(`${obstacle.why} ${vm.name} is moved after that.`, MEMBER_LOOK_MS);
-  }
-  const { qmp } = situation.see(source);
-  if (qmp.kind !== 'answers') {
-    const isTooLate = now - (request.askedAt ?? vm.phaseSince) >= SOURCE_PATIENCE_MS;
-    if (isTooLate) return refuse(`QMP of ${vm.name} on ${source.host} does not answer. It stays there.`);
-    return wait(`Waiting for QMP of ${vm.name} before it is migrated.`);
-  }
-  // A guest that is to run was continued before. QEMU sends a guest again only after the guest has run since it was
-  // last sent.
-  if (qmp.status === 'postmigrate')
-    return refuse(
-      `${vm.name} is paused where a migration was undone at its very end, and QEMU moves it again only after its guest has run. ` +
-        `It stays on ${source.host}, paused. Continue it with "gp vm resume ${vm.name}", then migrate it.`,
-    );
-  // A guest begun under KVM cannot go on in software emulation, nor the other way round.
-  const { index, seeHost } = cluster;
-  const accelerator = index.host(source.host)?.capacity.accelerator;
-  const placement = place({
-    vm,
-    index,
-    seeHost,
-    exclude: [source.host],
-    only: request.to,
-    isOver: false,
-    ...(accelerator === undefined ? {} : { accelerator }),
-  });
-  // A new leader has not heard of every host yet: it says no only when it knows.
-  if (placement.kind === 'nowhere' && !cluster.areAllHostsAsked())
-    return wait(`Not every host was asked yet whether it can take ${vm.name}.`);
-  if (placement.kind === 'nowhere')
-    return refuse(`No host can take ${vm.name}. ${placement.reasons.join('; ')}. It runs on, where it is.`);
-  const generation: Generation = nextGeneration(vm.generation);
-  const destination: Incarnation = { generation, host: placement.host, slot: placement.slot };
-  const phase: VmPhase = {
-    kind: 'migrating',
-    source,
-    destination,
-    taskId: request.taskId,
-    deadlineAt: now + MIGRATION_DEADLINE_MS,
-  };
-  return {
-    kind: 'commit',
-    vm: inPhase(vm, phase, now, { generation, migrationRequest: null }),
-    event: {
-      kind: 'migrating',
-      message: `${vm.name} migrates from ${source.host} to ${destination.host}, generation ${generation}.`,
-    },
-  };
 }
 
 function decideStopping(situation: VmSituation, phase: Extract<VmPhase, { kind: 'stopping' }>): Decision {

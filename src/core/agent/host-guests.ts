@@ -1,0 +1,54 @@
+/**
+ * What the metadata service of a host tells guests, and what they acknowledged. Pure. All it knows of guests comes with
+ * the network plan in force; what is acknowledged is remembered for as long as the agent lives, and only shortens a
+ * wait.
+ *
+ * Guarantees: a guest is known by an address that only its own card can use; it acknowledges its own notice and no
+ * other; what is remembered is bounded by what the plan names.
+ */
+import type { MetadataGuest, NetworkPlan } from '../ports/host-link.ts';
+
+/** Something acknowledged what it was not told. */
+export class UnknownEvent extends Error {
+  override readonly name = 'UnknownEvent';
+}
+
+/** See the module. */
+export class HostGuests {
+  /** By network and address: each belongs to one card of the cluster. */
+  #guests: ReadonlyMap<string, MetadataGuest> = new Map();
+  #acknowledged: ReadonlySet<string> = new Set();
+
+  /** The plan that is in force from now on. */
+  planned({ guests = [] }: Pick<NetworkPlan, 'guests'>): void {
+    this.#guests = new Map(guests.map((guest) => [keyOf(guest), guest]));
+    const named = new Set(guests.flatMap(({ event }) => event?.id ?? []));
+    this.#acknowledged = new Set([...this.#acknowledged].filter((id) => named.has(id)));
+  }
+
+  /** The guest that has an address in a network; null: no guest of this host has. */
+  find(vni: number, address: string): MetadataGuest | null {
+    return this.#guests.get(keyOf({ vni, address })) ?? null;
+  }
+
+  /** All of them. */
+  list(): Iterable<MetadataGuest> {
+    return this.#guests.values();
+  }
+
+  /** Notes that a guest wants events to begin at once. UnknownEvent, and nothing is noted, unless all are its own. */
+  acknowledge({ event }: MetadataGuest, ids: readonly string[]): void {
+    const stranger = ids.find((id) => id !== event?.id);
+    if (stranger !== undefined) throw new UnknownEvent(`There is no event ${stranger}.`);
+    this.#acknowledged = new Set([...this.#acknowledged, ...ids]);
+  }
+
+  /** The notices that were acknowledged and the plan names. */
+  get acknowledged(): readonly string[] {
+    return [...this.#acknowledged];
+  }
+}
+
+function keyOf({ vni, address }: Pick<MetadataGuest, 'vni' | 'address'>): string {
+  return `${vni} ${address}`;
+}
