@@ -60,8 +60,10 @@ const json = 'Content-Type: application/json\r\n';
 const CASES: readonly (readonly [what: string, request: string, status: number, code: string])[] = [
   ['a path with a broken escape', head('GET /v1/vms/%zz'), 400, 'bad-input'],
   ['a path that is no UTF-8', head('GET /v1/vms/%ff%fe'), 400, 'bad-input'],
-  ['a parameter that is far too long', head(`GET /v1/vms/${'a'.repeat(4_000)}`), 400, 'bad-input'],
-  ['a path that is unknown', head('GET /%2e%2e/%2e%2e/etc/passwd'), 404, 'not-found'],
+  ['a parameter that is far too long', head(`GET /v1/vms/${'a'.repeat(4_000)}`), 404, 'not-found'],
+  ['a path that is unknown', head('GET /v1/nothing'), 404, 'not-found'],
+  ['a path out of the folder of the web interface', head('GET /%2e%2e/%2e%2e/etc/passwd'), 400, 'bad-input'],
+  ['a file that the web interface does not have', head('GET /assets/none.js'), 404, 'not-found'],
   ['headers of 20 kB', head('GET /v1/vms', `X: ${'x'.repeat(20_000)}\r\n`), 431, 'too-large'],
   ['a path of 20 kB', head(`GET /v1/vms?${'x'.repeat(20_000)}`), 431, 'too-large'],
   ['headers that do not end', 'GET /v1/vms HTTP/1.1\r\nHost: gp\r\n', 408, 'deadline'],
