@@ -11,6 +11,7 @@
  * Exit status: 0 it was told to end; 1 it could not start; 2 wrong use.
  */
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../src/base/errors.ts';
 import { VERSION } from '../src/base/version.ts';
@@ -35,6 +36,10 @@ const HOST_BYTES_PER_VM = 1_024 * MIB;
 const ON_NETWORK_MAX = 200;
 /** Requests under way while VMs are made. */
 const AT_ONCE = 40;
+/** The members of the guest cluster; how long they may take to run, and how often somebody looks. */
+const MEMBERS = ['web1', 'web2'];
+const RUNNING_MS = 300_000;
+const LOOK_MS = 200;
 /** From so many hosts on there are racks, of about so many hosts. */
 const RACKS_FROM = 8;
 const RACK_HOSTS = 16;
@@ -99,13 +104,19 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
 type Api = ReturnType<typeof createApiServer>;
 
 /** Makes a request as the administrator; what is refused is said. */
-async function ask({ app }: Api, route: `${'POST' | 'PATCH'} ${string}`, body: object): Promise<Answer> {
-  const [method, url] = route.split(' ') as ['POST' | 'PATCH', string];
+async function ask({ app }: Api, route: `${Method} ${string}`, body?: object): Promise<Answer> {
+  const [method, url] = route.split(' ') as [Method, string];
   const headers = { authorization: `Bearer ${TOKEN}` };
-  const { statusCode, body: answer } = await app.inject({ method, url, body, headers });
+  const { statusCode, body: answer } = await app.inject({
+    method,
+    url,
+    headers,
+    ...(body === undefined ? {} : { body }),
+  });
   if (statusCode >= 300) console.error(`mock-api: ${route}: ${answer}`);
   return JSON.parse(answer) as Answer;
 }
+type Method = 'GET' | 'POST' | 'PATCH';
 type Answer = Readonly<Record<string, unknown>>;
 
 /** Something to look at: racks, VMs that run, and a guest cluster of two of them with a shared disk. */
@@ -118,8 +129,20 @@ async function furnish(api: Api, { hosts, vms }: Wish): Promise<void> {
     await Promise.all(numbers.map((n) => ask(api, 'POST /v1/vms', vmOf(n))));
   }
   if (vms < 2) return;
+  // Disks come to a VM that runs or is stopped, not to one that starts.
+  for (const vm of MEMBERS) await untilRunning(api, vm);
   const sharedDisks = [{ name: 'quorum', sizeBytes: SHARED_DISK_BYTES }];
-  await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: ['web1', 'web2'], sharedDisks });
+  await ask(api, 'POST /v1/guest-clusters', { name: 'sql', members: MEMBERS, sharedDisks });
+}
+
+async function untilRunning(api: Api, vm: string): Promise<void> {
+  const endsMs = performance.now() + RUNNING_MS;
+  for (;;) {
+    const { phase } = await ask(api, `GET /v1/vms/${vm}`);
+    if (phase === 'running') return;
+    if (performance.now() > endsMs) throw new CodedError('deadline', `${vm} does not run: it is ${String(phase)}.`);
+    await setTimeout(LOOK_MS);
+  }
 }
 
 function vmOf(n: number): object {
