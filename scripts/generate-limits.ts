@@ -19,8 +19,9 @@ const WHERE: Readonly<Record<Layer, string>> = {
 };
 const HEAD = `# Limits
 
-Generated from src/core/model/limits.ts by scripts/generate-limits.ts: change the table there. Each number is checked where a request is
-accepted, and again by every part below that would meet it, with the same number: what is accepted is not refused later for its size.
+Generated from src/core/model/limits.ts by scripts/generate-limits.ts: change the table there. Each number is checked
+where a request is accepted, and again by every part below that would meet it, with the same number: what is accepted is
+not refused later for its size.
 
 `;
 const TAIL = `## Who refuses
@@ -29,10 +30,11 @@ ${Object.entries(WHERE)
   .map(([layer, where]) => `- **${layer}**: ${where}`)
   .join('\n')}
 
-A start that a host or a storage node refuses for a mistake of the order itself (a VM recorded by an older version, a kernel that QEMU does not
-boot) is not tried for ever: two hosts are asked, or one where there is no other. Then the VM stops, its task fails with the reason, an event
-\`start-refused\` says it, and \`gp vm show\` shows it under "Because". Start it again once the reason is gone. Whatever may pass (no answer,
-no room, an older version) is tried again, up to once a minute.
+A start that a host or a storage node refuses for a mistake of the order itself (a VM recorded by an older version, a
+kernel that QEMU does not boot) is not tried for ever: two hosts are asked, or one where there is no other. Then the VM
+stops, its task fails with the reason, an event \`start-refused\` says it, and \`gp vm show\` shows it under "Because".
+Start it again once the reason is gone. Whatever may pass (no answer, no room, an older version) is tried again, up to
+once a minute.
 `;
 
 /** Formats a number with its unit; bytes in the largest unit that gives a whole number. */

@@ -569,11 +569,11 @@ export const ProblemSchema = Type.Object(
 );
 export type Problem = View<typeof ProblemSchema>;
 
+/** The kinds of objects whose changes are streamed. Whether a control node answers is in no record: ask for those. */
 export const WATCH_KINDS = [
   'vm',
   'host',
   'storage',
-  'control',
   'network',
   'image',
   'disk',

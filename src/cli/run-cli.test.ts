@@ -327,7 +327,7 @@ test('waiting: not at all, too long, through a failure', async (t) => {
   assert.equal((await gp(['task', 'wait', created.out.trim()])).code, 0);
   // The destination's agent stands still as soon as it is to launch.
   cluster.sim.onCrashPoint = (_process, _workflow, step) => {
-    if (step === 'launch') for (const { agentProcess } of cluster.sim.hosts.values()) agentProcess?.pause();
+    if (step === 'launch') for (const { agentProcess } of cluster.sim.hosts.values()) agentProcess?.freeze();
   };
   const late = await gp(words('vm migrate web1 --timeout 10ms'));
   assert.equal(late.code, 7);

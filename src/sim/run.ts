@@ -116,7 +116,7 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   const end = clock.monotonicMs() + swarm.troubleMs;
   const again = (name: string, meanMs: number | undefined, act: () => void): void => {
     if (meanMs === undefined) return;
-    const random = cluster.random.fork(`when ${name}`);
+    const random = cluster.random.fork(`when ${streamOf(name)}`);
     const next = (): void => {
       clock.after(random.wait(meanMs), () => {
         if (clock.monotonicMs() >= end) return;
@@ -134,6 +134,11 @@ async function play(cluster: SimCluster, isOver: () => boolean): Promise<string[
   const stuck = await converge(cluster, people, isOver);
   readDisks(cluster);
   return stuck;
+}
+
+/** A renamed fault keeps its random stream, so that a seed keeps its run. */
+function streamOf(name: string): string {
+  return name === 'freeze-leader' || name === 'freeze-leader-at-step' ? name : name.replace(/^freeze-/, 'pause-');
 }
 
 /**

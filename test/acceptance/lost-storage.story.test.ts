@@ -103,10 +103,7 @@ test('a storage node burns down: its VMs end and can be deleted, a VM that share
   for (const entry of await readdir(pool)) await rm(join(pool, entry), { recursive: true });
   await untilState({ s2: 'dead' });
   const named = await gp(cluster, ['storage', 'remove', 's2', '--lost'], 5);
-  assert.match(
-    named.stderr,
-    /Lost with it: 1 VMs \(burnt\), 1 disks \(disk-[0-9a-f]{12}\), 1 shared disks \(burnt-too/,
-  );
+  assert.match(named.stderr, /Lost with it: 1 VM \(burnt\), 1 disk \(disk-[0-9a-f]{12}\), 1 shared disk \(burnt-too/);
   assert.match((await gp(cluster, ['storage', 'remove', 's2'], 5)).stderr, /It does not answer.*--lost/s);
   assert.equal((await nodes()).find(({ name }) => name === 's2')?.state, 'dead', 'nothing was changed');
   const lost = await gp(cluster, ['storage', 'remove', 's2', '--lost', '--yes']);

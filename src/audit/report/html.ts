@@ -1,11 +1,11 @@
 /**
  * Writes a report as one HTML file: a table per part of the report, and a picture. A printout shows what is filtered.
  */
+import { counted } from '../../base/counted.ts';
 import { escaped } from './escape.ts';
 import { type PagePart, pageOf } from './html-page.ts';
 import { pictureOf } from './picture.ts';
 import type { Report, ReportGap, ReportHost, ReportReason } from './report.ts';
-import { counted } from './sentences.ts';
 import { evidenceText } from './text.ts';
 import { CONFIDENCE_WORDS } from './words.ts';
 

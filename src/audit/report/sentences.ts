@@ -1,4 +1,5 @@
 /** Makes sentences of findings. Each sentence begins with its subject; names go through the report's naming. */
+import { counted } from '../../base/counted.ts';
 import { listed } from '../../base/listed.ts';
 import type { Evidence, Gap, Vm } from '../estate/estate.ts';
 import type { CureKind } from '../findings/cures.ts';
@@ -13,11 +14,6 @@ const NAMES_MAX = 6;
 /** Formats memory for people. */
 function memoryText(mib: number): string {
   return mib < 10_240 ? `${Math.round(mib)} MiB` : `${Math.round(mib / 102.4) / 10} GiB`;
-}
-
-/** Formats a count: `1 VM`, `2 VMs`. */
-export function counted(count: number, one: string): string {
-  return `${count} ${one}${count === 1 ? '' : 's'}`;
 }
 
 function vmName(vm: Vm, naming: Naming): string {

@@ -1,8 +1,8 @@
 /** Formats a report as text for a terminal: coverage, hosts, clusters, ties, loss of a host, cures. */
+import { counted } from '../../base/counted.ts';
 import { listed } from '../../base/listed.ts';
 import type { Evidence } from '../estate/estate.ts';
 import type { Report, ReportHost, ReportReason } from './report.ts';
-import { counted } from './sentences.ts';
 import { CONFIDENCE_WORDS } from './words.ts';
 
 const REASONS_MAX = 12;

@@ -1,10 +1,12 @@
 /**
  * `gp network`, `storage`, `control`, `disk`, `task`, `events`, `token`, `join-token`, `cluster`, `context`.
  */
+
 import { type Command, Option } from 'commander';
 import type { ApiTokenCreated, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken } from '../../api/requests.ts';
 import type { Cluster, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
+import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Context } from '../cluster-location.ts';
 import { contextFilePath, findContext, useContext } from '../cluster-location.ts';
@@ -290,7 +292,7 @@ interface TaskListOptions {
 
 function describeEtcd({ members, quotaBytes, usedPercent }: Cluster['etcd']): string {
   const answer = members.filter(({ answers }) => answers).length;
-  return `${answer} of ${members.length} members answer, ${usedPercent} % of ${formatBytes(quotaBytes)} used`;
+  return `${answer} of ${counted(members.length, 'member')} ${answer === 1 ? 'answers' : 'answer'}, ${usedPercent} % of ${formatBytes(quotaBytes)} used`;
 }
 
 function addTasks(program: Command, io: Io): void {

@@ -1,6 +1,8 @@
 /** `gp host drain`, `gp host undrain` and `gp maintenance`: hosts are emptied, and what was done is shown. */
+
 import { type Command, Option } from 'commander';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
+import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
 import { type Presentation, present, type Session } from '../session.ts';
@@ -184,7 +186,7 @@ const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
 function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost, heldBack }: DrainPlan): string {
   const end = fits === null ? '' : `, ends at about ${endsAt}: ${fits ? 'in time' : 'too late'}`;
-  const sum = `${moves.length} moves, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}${end}`;
+  const sum = `${counted(moves.length, 'move')}, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}${end}`;
   const title = `${hosts.join(', ')}: ${sum}\n${lost.map(lostText).join('')}`;
   if (moves.length === 0) return title;
   const held = heldBack.map((why) => `${why} Its members move after that, or with --override-quiet.\n`);

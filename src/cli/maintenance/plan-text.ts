@@ -1,5 +1,6 @@
 /** A plan for maintenance of many hosts as people read it. */
 import type { MaintenancePlan } from '../../api/maintenance-views.ts';
+import { counted } from '../../base/counted.ts';
 import { formatTable } from '../table.ts';
 import { formatBytes, formatSpan } from '../units.ts';
 
@@ -10,15 +11,15 @@ export function describeMaintenancePlan(plan: MaintenancePlan): string {
   const moves = waves.reduce((sum, wave) => sum + wave.moves.length, 0);
   const perRack = plan.perRack === null ? '' : `, ${plan.perRack} of a rack`;
   const lines = [
-    `${hosts} hosts in ${waves.length} waves: ${moves} moves, ${formatBytes(movedBytes)}, about ${formatSpan(durationMs)}`,
-    `At most ${plan.maxUnavailable} hosts are away at once${perRack}; ${plan.parallel} moves at once of each host.`,
+    `${counted(hosts, 'host')} in ${counted(waves.length, 'wave')}: ${counted(moves, 'move')}, ${formatBytes(movedBytes)}, about ${formatSpan(durationMs)}`,
+    `At most ${counted(plan.maxUnavailable, 'host is', 'hosts are')} away at once${perRack}; ${counted(plan.parallel, 'move')} at once of each host.`,
     `Hash ${hash}`,
   ];
   return `${lines.join('\n')}\n${waves.map(describeWave).join('')}`;
 }
 
 function describeWave({ hosts, moves, durationMs }: MaintenancePlan['waves'][number], index: number): string {
-  const title = `\nWave ${index + 1}: ${hosts.join(', ')}: ${moves.length} moves, about ${formatSpan(durationMs)}\n`;
+  const title = `\nWave ${index + 1}: ${hosts.join(', ')}: ${counted(moves.length, 'move')}, about ${formatSpan(durationMs)}\n`;
   if (moves.length === 0) return title;
   return (
     title +

@@ -2377,7 +2377,7 @@ export interface components {
         /** @description data of one server-sent event */
         WatchChange: {
             /** @enum {unknown} */
-            kind: "vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event";
+            kind: "vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event";
             /** @description name, or id of what has no name */
             name: string;
             /** @description the object as its GET shows it; null: deleted */
@@ -11343,7 +11343,7 @@ export interface operations {
                 eventKind?: string[];
                 from?: string;
                 host?: string;
-                kind?: ("vm" | "host" | "storage" | "control" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event")[];
+                kind?: ("vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event")[];
                 since?: string;
                 vm?: string;
             };

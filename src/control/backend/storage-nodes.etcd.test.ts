@@ -48,7 +48,7 @@ test('what is lost is named before anything is changed, and a node that answers 
   await assert.rejects(remove('s2', { lost: false }), { code: 'conflict', advice: /gp storage remove s2 --lost/ });
   await assert.rejects(remove('s2', { confirmed: false }), {
     code: 'conflict',
-    message: /Lost with it: 1 VMs \(vm1\), 1 disks \(disk-[0-9a-f]{12}\), no shared disks, no images\./,
+    message: /Lost with it: 1 VM \(vm1\), 1 disk \(disk-[0-9a-f]{12}\), no shared disks, no images\./,
     advice: /Nothing was changed.*--yes/,
   });
   await assert.rejects(remove('s2', { ifMatch: '1' }), { code: 'stale-revision' });
@@ -66,7 +66,7 @@ test('a node that was declared lost is out for good: audited, its name and its V
   const events = [...running.store.events.values()].map(({ value }) => value);
   assert.match(
     events.find(({ kind }) => kind === 'storage-lost')?.message ?? '',
-    /declared lost by anna\. Lost with it: 1 VMs \(vm1\)/,
+    /declared lost by anna\. Lost with it: 1 VM \(vm1\)/,
   );
   assert.equal(running.store.tokens.size, 0, 'nobody joins by a token from before');
   assert.throws(
@@ -103,13 +103,13 @@ test('an empty node is removed, whether it answers or not, and its name is free 
 
 test('a node with a disk, or the only copy of an image, is not removed, and what is there is named', async () => {
   await withNode();
-  const refused = { code: 'conflict', message: /s2 is not empty\. On it: 1 VMs \(vm1\), 1 disks .* no images\./ };
+  const refused = { code: 'conflict', message: /s2 is not empty\. On it: 1 VM \(vm1\), 1 disk .* no images\./ };
   await assert.rejects(remove('s2', { lost: false }), refused);
   const direct = { kernel: { sha256: sha('1'), sizeBytes: 1 }, initrd: null, append: '' };
   const defaults = { memoryBytes: MIB, vcpus: 1, blankDiskBytes: null };
   const image = { name: 'web', disk: null, direct, defaults, nodes: ['s1'], createdAt: 0 };
   await running.store.transact([{ key: '/gp/image/web', value: image, expect: null }], null);
-  await assert.rejects(remove('s1', { lost: false }), { code: 'conflict', message: /1 images \(web\)\.$/ });
+  await assert.rejects(remove('s1', { lost: false }), { code: 'conflict', message: /1 image \(web\)\.$/ });
   assert.deepEqual(
     ['s1', 's2'].map((node) => running.store.storage.get(node)?.value.leaving),
     [undefined, undefined],

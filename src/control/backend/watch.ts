@@ -1,8 +1,8 @@
 /** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
-import type { WatchChange, WatchKind } from '../../api/views.ts';
+import { WATCH_KINDS, type WatchChange, type WatchKind } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
 import type { EventRecord, HostRecord } from '../../core/model/cluster.ts';
-import { objectOf, ROOT } from '../../core/model/keys.ts';
+import { type ObjectKind, objectOf, ROOT } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { EtcdCompacted } from '../../etcd/errors.ts';
@@ -108,9 +108,7 @@ function keptEvents({ store }: BackendContext, { filter }: WatchOptions, wanted:
 
 function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: isWanted }: Wanted): WatchChange | null {
   const changed = objectOf(event.key);
-  // The view of a control node needs its answer, which no record holds.
-  if (changed === null || changed.kind === 'reservation' || changed.kind === 'control' || changed.kind === 'drain')
-    return null;
+  if (changed === null || !isWatched(changed.kind)) return null;
   const { kind, id } = changed;
   if (kinds.length > 0 && !kinds.includes(kind)) return null;
   const revision = String(event.modRevision);
@@ -123,7 +121,11 @@ function changeOf(context: BackendContext, event: WatchEvent, { kinds, event: is
   return { revision, kind, name: nameOf(entry) ?? id, object: viewOf(context, kind, entry) };
 }
 
-function viewOf(context: BackendContext, kind: Exclude<WatchKind, 'control'>, entry: Entry<never>): unknown {
+function isWatched(kind: ObjectKind): kind is WatchKind {
+  return WATCH_KINDS.some((watched) => watched === kind);
+}
+
+function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): unknown {
   switch (kind) {
     case 'vm':
       return vmView(context, entry, null);

@@ -145,8 +145,8 @@ describe('a planted mistake is found:', () => {
   test('more moves at once than a host or a link bears', () => {
     const alone = { ...ESTATE, guestClusters: [], policy: { ...ESTATE.policy, movesPerHost: 1 } };
     const hurried = withMoves(PLAN, () => ({ after: [] }));
-    finds(/h2 may have more than 1 moves at once/, alone, hurried);
-    finds(/link up may have more than 1 moves at once/, alone, hurried);
+    finds(/h2 may have more than 1 move at once/, alone, hurried);
+    finds(/link up may have more than 1 move at once/, alone, hurried);
   });
 
   test('a VM is left, or a VM of the wave is on its way back', () => {

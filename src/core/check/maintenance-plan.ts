@@ -3,6 +3,7 @@
  * out. Written anew from docs/specs/maintenance-plan.md: it shares no line with the planner. A plan without findings
  * keeps every constraint at every step.
  */
+import { counted } from '../../base/counted.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate } from '../maintenance/estate.ts';
 import type { MaintenancePlan, PlannedMove, PlannedWave } from '../maintenance/plan.ts';
@@ -233,14 +234,14 @@ class WaveCheck {
       for (const host of [from, to]) touch.set(host, [...(touch.get(host) ?? []), number]);
     for (const [host, numbers] of touch)
       if (numbers.length > policy.movesPerHost && this.#order.widest(numbers) > policy.movesPerHost)
-        this.#say(`${host} may have more than ${policy.movesPerHost} moves at once`);
+        this.#say(`${host} may have more than ${counted(policy.movesPerHost, 'move')} at once`);
     const all = [...this.#moves.entries()];
     for (const { name, movesMax } of policy.links) {
       const isOn = ({ from, to }: PlannedMove): boolean =>
         [from, to].some((host) => this.#world.host(host).link === name);
       const numbers = all.filter(([, move]) => isOn(move)).map(([number]) => number);
       if (numbers.length > movesMax && this.#order.widest(numbers) > movesMax)
-        this.#say(`link ${name} may have more than ${movesMax} moves at once`);
+        this.#say(`link ${name} may have more than ${counted(movesMax, 'move')} at once`);
     }
     const clusters = new Set(this.#moves.flatMap(({ vm }) => this.#world.clusterOf.get(vm) ?? []));
     for (const { name, members, maxDisturbed, disturbed } of clusters) {

@@ -5,6 +5,7 @@
  *
  * At the time of a wave VMs go where the plan wants them as far as that is possible then; what differs is said.
  */
+import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../model/limits.ts';
@@ -218,8 +219,9 @@ export function differencesOf(
   });
   const gone = [...then.keys()].filter((vm) => !now.has(vm)).length;
   const told = different.slice(0, TOLD_MAX);
-  if (different.length > told.length) told.push(`${different.length - told.length} more VMs go elsewhere`);
-  if (gone > 0) told.push(`${gone} VMs of the approved plan need no move`);
+  if (different.length > told.length)
+    told.push(`${counted(different.length - told.length, 'more VM goes', 'more VMs go')} elsewhere`);
+  if (gone > 0) told.push(`${counted(gone, 'VM of the approved plan needs', 'VMs of the approved plan need')} no move`);
   return told;
 }
 

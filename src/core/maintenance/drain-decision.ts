@@ -5,6 +5,7 @@
  * Guarantees: a move begins only while its drain runs, after every move that it waits for has ended, and while the rest
  * of the plan still holds; a drain is `drained` only when nothing is expected on its hosts; what has moved stays moved.
  */
+import { counted } from '../../base/counted.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import { type DrainMove, type DrainRecord, isDrainOver, isTooLate } from '../model/drain.ts';
@@ -62,7 +63,7 @@ export function decideDrain(situation: DrainSituation): DrainStep {
   if (situation.unreadable !== null) return { do: 'stick', why: situation.unreadable };
   const moving = drain.moves.filter(({ state }) => state === 'moving');
   if (drain.state === 'cancelling') {
-    if (moving.length > 0) return { do: 'wait', why: `${moving.length} moves end first.` };
+    if (moving.length > 0) return { do: 'wait', why: `${counted(moving.length, 'move ends', 'moves end')} first.` };
     return { do: 'end', state: 'cancelled', message: cancelledMessage(drain) };
   }
   if (drain.state === 'paused') return { do: 'wait', why: 'It is paused.' };
@@ -150,7 +151,11 @@ function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): Drain
   if (stray !== undefined) return { do: 'wait', why: `Processes of old generations are being ended on ${stray}.` };
   if (!isSettled) return { do: 'wait', why: 'A placement from before the drain may still be written.' };
   const moved = drain.moves.filter(({ state }) => state === 'moved').length;
-  return { do: 'end', state: 'drained', message: `${drain.hosts.join(', ')}: empty. ${moved} VMs were moved.` };
+  return {
+    do: 'end',
+    state: 'drained',
+    message: `${drain.hosts.join(', ')}: empty. ${counted(moved, 'VM was', 'VMs were')} moved.`,
+  };
 }
 
 /** What is said when the deadline has come. */
@@ -162,7 +167,7 @@ function lateWords({ id, by }: DrainRecord, waiting: readonly DrainMove[]): stri
 
 function cancelledMessage({ moves }: DrainRecord): string {
   const moved = moves.filter(({ state }) => state === 'moved').length;
-  return `Cancelled. ${moved} of ${moves.length} moves were made; those VMs stay where they are.`;
+  return `Cancelled. ${moved} of ${counted(moves.length, 'move')} ${moved === 1 ? 'was' : 'were'} made; what was moved stays where it is.`;
 }
 
 /** A VM that was stopped for its move starts again in any case: also while the drain is paused or cancelled. */

@@ -12,7 +12,14 @@
 import type { Generation } from '../../base/ids.ts';
 import type { QmpEvent } from '../../wire/qmp/codec.ts';
 import type { MigrationState, MigrationTold } from '../model/observation.ts';
+import type { Clock } from '../ports/clock.ts';
 import { isEndOfMigration, migrationState } from './observation.ts';
+
+/**
+ * How far an event may be late, in ms. A pause by the host's wall clock that is longer than what passed here between its
+ * two events, and this, was made by a step of that clock.
+ */
+const LATE_MS_MAX = 1_000;
 
 /** QEMU's events after which a decision may be another one; of MIGRATION those that end one. */
 const TELLING_EVENTS: ReadonlySet<string> = new Set([
@@ -29,7 +36,8 @@ type Ordered =
   | {
       readonly kind: 'send';
       readonly to: Generation;
-      stoppedAtMs: number | null;
+      /** When the guest stopped: by the host's wall clock, and by this process's monotonic clock. */
+      stopped: { readonly hostMs: number; readonly ownMs: number } | null;
       completed: MigrationState | null;
       /** The guest was told to halt here: its halt does not mean that a migration has finished sending. */
       isHalted: boolean;
@@ -42,7 +50,12 @@ export function isTelling({ name, data }: QmpEvent): boolean {
 
 /** The memory of one session. */
 export class MigrationMemory {
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
   #ordered: Ordered | null = null;
+
+  constructor(clock: Pick<Clock, 'monotonicMs'>) {
+    this.#clock = clock;
+  }
 
   /** How the migration ended that was ordered to be sent, where its events told so: then nobody has to ask. */
   get completed(): MigrationState | null {
@@ -58,7 +71,7 @@ export class MigrationMemory {
    * The QEMU is told to send. Not for a stream that was begun by somebody else: its events do not tell where it goes.
    */
   orderedToSend(to: Generation): void {
-    this.#ordered = { kind: 'send', to, stoppedAtMs: null, completed: null, isHalted: false };
+    this.#ordered = { kind: 'send', to, stopped: null, completed: null, isHalted: false };
   }
 
   /** The guest is told to halt. */
@@ -83,18 +96,28 @@ export class MigrationMemory {
     if (ordered.kind === 'receive') return isCompleted ? { kind: 'arrived' } : null;
     if (isCompleted) {
       // Set before the run state is postmigrate, and never taken back: from here on only `cont` lets it go on (7.2,
-      // migration_iteration_finish). Both times are of the host's wall clock, which may have been set back in between.
-      const pausedMs = ordered.stoppedAtMs === null ? null : Math.max(0, timestampMs - ordered.stoppedAtMs);
+      // migration_iteration_finish).
+      const pausedMs = ordered.stopped === null ? null : this.#pauseMs(ordered.stopped, timestampMs);
       ordered.completed = { ...migrationState({ status: 'completed' }, undefined), downtimeMs: pausedMs };
       return { kind: 'left', sentTo: ordered.to, pausedMs };
     }
     if (name === 'STOP' && ordered.isHalted) return null;
     if (name === 'STOP' && ordered.completed === null) {
-      ordered.stoppedAtMs = timestampMs;
+      ordered.stopped = { hostMs: timestampMs, ownMs: this.#clock.monotonicMs() };
       return { kind: 'ending' };
     }
     // It goes on, or another stream began: what was ordered is over.
     if (name === 'RESUME' || (name === 'MIGRATION' && isTelling(event))) this.#ordered = null;
     return null;
+  }
+
+  /**
+   * How long the guest has stood still, in ms: by the host's wall clock, whose times do not depend on when an event
+   * arrived here; by our own monotonic clock where the host's was set in between.
+   */
+  #pauseMs(stopped: { readonly hostMs: number; readonly ownMs: number }, hostMs: number): number {
+    const byHostMs = hostMs - stopped.hostMs;
+    const byOwnMs = Math.round(this.#clock.monotonicMs() - stopped.ownMs);
+    return byHostMs < 0 || byHostMs > byOwnMs + LATE_MS_MAX ? byOwnMs : byHostMs;
   }
 }

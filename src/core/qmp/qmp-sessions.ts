@@ -231,7 +231,7 @@ export class QmpSessions implements QmpLink {
     const key = keyOf(target);
     let held = this.#held.get(key);
     if (held === undefined) {
-      held = { target, open: null, dialing: null, sending: false, memory: new MigrationMemory() };
+      held = { target, open: null, dialing: null, sending: false, memory: new MigrationMemory(this.#options.clock) };
       this.#held.set(key, held);
     }
     return held;

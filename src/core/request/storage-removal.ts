@@ -7,6 +7,7 @@
  * and no fence concerns the node, no VM with a disk there is started, nobody can join by its name, and it can no longer
  * read etcd. Repeating the request finishes what was left undone.
  */
+import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
@@ -174,8 +175,8 @@ function bounded(names: readonly string[]): LostNames {
 /** What is lost, in words: how many of each kind, and their names. */
 export function lossWords({ vms, disks, sharedDisks, images }: StorageLoss): string {
   const part = (what: string, { count, names }: LostNames): string =>
-    count === 0 ? `no ${what}` : `${count} ${what} (${listed(names)})`;
-  return `${part('VMs', vms)}, ${part('disks', disks)}, ${part('shared disks', sharedDisks)}, ${part('images', images)}.`;
+    count === 0 ? `no ${what}s` : `${counted(count, what)} (${listed(names)})`;
+  return `${part('VM', vms)}, ${part('disk', disks)}, ${part('shared disk', sharedDisks)}, ${part('image', images)}.`;
 }
 
 /** Returns true for a node that was declared lost or removed; false if its record cannot be read. */

@@ -138,7 +138,7 @@ export class ScriptPlayer {
   #freeze(process: SimProcess | undefined, forMs: number): void {
     if (process === undefined) return;
     this.#cluster.touched(process.machine.name);
-    process.pauseFor(forMs);
+    process.freezeFor(forMs);
     this.#cluster.clock.after(forMs, () => this.#cluster.touched(process.machine.name));
   }
 

@@ -27,7 +27,7 @@ interface Misfortune {
   readonly befall: (cluster: SimCluster, host: SimHostNode) => void;
 }
 
-const freezeAgent: Misfortune['befall'] = (_cluster, host) => present(host.agentProcess, 'agent').pauseFor(FAULT_MS);
+const freezeAgent: Misfortune['befall'] = (_cluster, host) => present(host.agentProcess, 'agent').freezeFor(FAULT_MS);
 /** The process is not restarted. */
 const endAgent: Misfortune['befall'] = (_cluster, host) => present(host.agentProcess, 'agent').end();
 
@@ -68,13 +68,13 @@ const AT_START: readonly Misfortune[] = [
   {
     name: 'its QEMU stands still as soon as it was launched',
     at: 'start launch',
-    befall: (cluster, host) => whenLaunched(cluster, host, ({ process }) => process.pauseFor(FAULT_MS)),
+    befall: (cluster, host) => whenLaunched(cluster, host, ({ process }) => process.freezeFor(FAULT_MS)),
   },
   {
     name: 'its agent stands still as soon as its QEMU was launched, and gives it up when it goes on',
     at: 'start launch',
     befall: (cluster, host) =>
-      whenLaunched(cluster, host, () => present(host.agentProcess, 'agent').pauseFor(2 * ELSEWHERE_MS)),
+      whenLaunched(cluster, host, () => present(host.agentProcess, 'agent').freezeFor(2 * ELSEWHERE_MS)),
   },
 ];
 
@@ -174,7 +174,7 @@ const AT_MOVE: readonly (Omit<Misfortune, 'at'> & { readonly when: (entry: Trace
     when: (entry) => typeof entry !== 'string' && entry.kind === 'status' && entry.status === 'paused',
     befall: (cluster, host) => {
       cutControl(cluster, host);
-      for (const { order, process } of host.qemus()) if (order.incoming) process.pauseFor(FAULT_MS);
+      for (const { order, process } of host.qemus()) if (order.incoming) process.freezeFor(FAULT_MS);
     },
   },
 ];

@@ -196,7 +196,7 @@ test('a leader frozen beyond its lease, then thawed: its commit is refused, and 
     assert.ok(old !== undefined);
     const oldTerm = old.term;
     const frozenMs = clock.monotonicMs();
-    old.process.pauseFor(8_000);
+    old.process.freezeFor(8_000);
     await until(clock, () => leaderOf(nodes)?.results.includes('committed') === true);
     const next = leaderOf(nodes);
     assert.ok(next !== undefined && next !== old && (next.term ?? 0) > (oldTerm ?? 0));
@@ -259,7 +259,7 @@ async function chaos(seed: number): Promise<{ readonly results: Result[]; readon
       if (node === undefined) continue;
       const member = random.pick(MEMBERS);
       const what = random.below(4);
-      if (what === 0) node.process.pauseFor(random.below(6_000));
+      if (what === 0) node.process.freezeFor(random.below(6_000));
       if (what === 1) {
         node.crash();
         nodes[nodes.indexOf(node)] = begin(node.name);

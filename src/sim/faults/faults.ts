@@ -20,7 +20,7 @@ const LASTS_MS = [
   [400, 3_000],
   [2_000, 9_000],
 ] as const;
-const PAUSE_MS = [
+const FREEZE_MS = [
   [200, 1_500],
   [1_500, 7_000],
 ] as const;
@@ -123,7 +123,7 @@ export class Faults {
     'crash-leader-at-step': () => {
       this.#crashIn = 1 + this.#random.below(STEPS_MAX);
     },
-    'freeze-leader': () => this.#pause(this.#cluster.leader?.process),
+    'freeze-leader': () => this.#freeze(this.#cluster.leader?.process),
     'freeze-leader-at-step': () => {
       this.#freezeIn = 1 + this.#random.below(STEPS_MAX);
     },
@@ -172,12 +172,12 @@ export class Faults {
       this.#isolate(this.#storage().machine, [this.#network()], this.#random.chance(70) ? 'both' : this.#direction()),
     'cut-racks': () => this.#cutRacks(),
     storm: () => this.#storm(),
-    'pause-server': () => this.#pause(this.#control().process),
-    'pause-agent': () => this.#pause(this.#host().agentProcess),
-    'pause-storage-service': () => this.#pause(this.#storage().serviceProcess),
-    'pause-daemon': () => this.#pause(this.#daemon()),
-    'pause-etcd': () => this.#pause(this.#member()),
-    'pause-qemu': () => this.#pause(this.#qemu()?.process),
+    'freeze-server': () => this.#freeze(this.#control().process),
+    'freeze-agent': () => this.#freeze(this.#host().agentProcess),
+    'freeze-storage-service': () => this.#freeze(this.#storage().serviceProcess),
+    'freeze-daemon': () => this.#freeze(this.#daemon()),
+    'freeze-etcd': () => this.#freeze(this.#member()),
+    'freeze-qemu': () => this.#freeze(this.#qemu()?.process),
     'clock-jump': () => this.#jump(),
     'clock-drift': () => this.#machine().setDrift(this.#drift()),
     'slow-disk': () => {
@@ -202,7 +202,7 @@ export class Faults {
       if (etcd.state.revision > 2) etcd.compact(etcd.state.revision);
     },
     'crash-target': () => this.#target()?.end(),
-    'pause-target': () => this.#pause(this.#target()),
+    'freeze-target': () => this.#freeze(this.#target()),
     // What has too much to do is slow first, and breaks then: writes are under way when their host is given up.
     'cut-host-while-slow': () => {
       for (const node of this.#cluster.storage.values())
@@ -341,17 +341,17 @@ export class Faults {
     this.#cluster.supervise(host.machine);
   }
 
-  #pause(process: SimProcess | null | undefined, lastsMs: Ranges = PAUSE_MS): void {
+  #freeze(process: SimProcess | null | undefined, lastsMs: Ranges = FREEZE_MS): void {
     if (process === null || process === undefined || !process.isAlive) return;
     const { machine, name } = process;
     this.#cluster.say(() => `${name} stands still`);
     this.#cluster.touched(machine.name);
-    const resume = process.pause();
+    const thaw = process.freeze();
     this.#cluster.etcd.topologyChanged();
     this.#lasting(() => {
       this.#cluster.say(() => `${name} goes on`);
       this.#cluster.touched(machine.name);
-      resume();
+      thaw();
       this.#cluster.etcd.topologyChanged();
     }, lastsMs);
   }
@@ -360,7 +360,7 @@ export class Faults {
     if (this.#isLaunchAwaited && step === 'launch') this.#stopAgents();
     if (this.#askIn > 0 && --this.#askIn === 0) this.#askAnything();
     if (this.#crashIn > 0 && --this.#crashIn === 0) this.#crash(process);
-    else if (this.#freezeIn > 0 && --this.#freezeIn === 0) this.#pause(process);
+    else if (this.#freezeIn > 0 && --this.#freezeIn === 0) this.#freeze(process);
   }
 
   /** Freezes every agent that a launch is expected of, or kills it without a restart for as long. */
@@ -370,7 +370,7 @@ export class Faults {
       const to =
         phase.kind === 'starting' ? phase.incarnation.host : phase.kind === 'migrating' ? phase.destination.host : null;
       const agent = to === null ? undefined : this.#cluster.hosts.get(to)?.agentProcess;
-      if (this.#random.chance(50)) this.#pause(agent, [GIVEN_UP_MS]);
+      if (this.#random.chance(50)) this.#freeze(agent, [GIVEN_UP_MS]);
       else agent?.end();
       if (agent?.isAlive === false) this.#cluster.supervise(agent.machine, this.#random.between(...GIVEN_UP_MS));
     }

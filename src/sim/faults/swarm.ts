@@ -38,12 +38,12 @@ export const FAULTS = [
   'cut-storage-node',
   'cut-racks',
   'storm',
-  'pause-server',
-  'pause-agent',
-  'pause-storage-service',
-  'pause-daemon',
-  'pause-etcd',
-  'pause-qemu',
+  'freeze-server',
+  'freeze-agent',
+  'freeze-storage-service',
+  'freeze-daemon',
+  'freeze-etcd',
+  'freeze-qemu',
   'clock-jump',
   'clock-drift',
   'slow-disk',
@@ -52,7 +52,7 @@ export const FAULTS = [
   'compact-etcd',
   'lose-etcd-replies',
   'crash-target',
-  'pause-target',
+  'freeze-target',
   'cut-host-while-slow',
   'ask-at-step',
   'blind-leader',
@@ -66,7 +66,7 @@ export type FaultName = (typeof FAULTS)[number];
 /** Those that came later than the seeds. */
 const LATER: ReadonlySet<FaultName> = new Set([
   'crash-target',
-  'pause-target',
+  'freeze-target',
   'cut-host-while-slow',
   'ask-at-step',
   'blind-leader',
@@ -76,7 +76,7 @@ const LATER: ReadonlySet<FaultName> = new Set([
   'full-etcd',
 ]);
 /** Without shared disks nobody would notice them. */
-const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'pause-target']);
+const OF_SHARED_DISKS: ReadonlySet<FaultName> = new Set(['crash-target', 'freeze-target']);
 
 /** What people do, likewise. */
 export const DEEDS = [

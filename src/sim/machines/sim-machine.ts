@@ -78,7 +78,7 @@ export class SimProcess implements Clock {
   readonly #clock: SimClock;
   readonly #held: (() => void)[] = [];
   readonly #onEnd: (() => void)[] = [];
-  #pauses = 0;
+  #freezes = 0;
   #alive = true;
 
   constructor(name: string, machine: SimMachine, clock: SimClock) {
@@ -91,13 +91,13 @@ export class SimProcess implements Clock {
     return this.#alive;
   }
 
-  get isPaused(): boolean {
-    return this.#pauses > 0;
+  get isFrozen(): boolean {
+    return this.#freezes > 0;
   }
 
-  /** Alive and not paused. */
+  /** Alive and not frozen. */
   get isRunning(): boolean {
-    return this.#alive && this.#pauses === 0;
+    return this.#alive && this.#freezes === 0;
   }
 
   wallMs(): number {
@@ -120,26 +120,26 @@ export class SimProcess implements Clock {
     };
   }
 
-  /** Runs something in it: at once, when its pause is over, or never. */
+  /** Runs something in it: at once, when it is thawed, or never. */
   run(action: () => void): void {
     if (!this.#alive) return;
-    if (this.#pauses > 0) this.#held.push(action);
+    if (this.#freezes > 0) this.#held.push(action);
     else action();
   }
 
-  /** Stops still until the answer is called; pauses may overlap. */
-  pause(): () => void {
-    this.#pauses++;
-    let isPaused = true;
+  /** Stands still, as by SIGSTOP, until the answer is called; several may overlap. */
+  freeze(): () => void {
+    this.#freezes++;
+    let isFrozen = true;
     return () => {
-      if (isPaused) this.#resume();
-      isPaused = false;
+      if (isFrozen) this.#thaw();
+      isFrozen = false;
     };
   }
 
-  /** Stops still for as long as `ms`. */
-  pauseFor(ms: number): void {
-    this.#clock.after(ms, this.pause());
+  /** Stands still for as long as `ms`. */
+  freezeFor(ms: number): void {
+    this.#clock.after(ms, this.freeze());
   }
 
   /** Tells `listener` when it ends, whatever ends it. */
@@ -156,9 +156,9 @@ export class SimProcess implements Clock {
     for (const listener of this.#onEnd) listener();
   }
 
-  #resume(): void {
-    this.#pauses--;
-    if (this.#pauses > 0) return;
+  #thaw(): void {
+    this.#freezes--;
+    if (this.#freezes > 0) return;
     // One event each: what one of them begins is done before the next is looked at, as in an event loop.
     for (const action of this.#held.splice(0)) this.#clock.after(0, () => this.run(action));
   }

@@ -94,7 +94,7 @@ test('what an attempt meets: another incarnation, a process that stands still, n
   const { dialer } = world.control('c1');
   const other = { ...TARGET, generation: parseGeneration(2) };
   assert.equal((await world.dial(dialer, FIRST, other)).outcome, 'rejected');
-  const goOn = world.qemu.process.pause();
+  const goOn = world.qemu.process.freeze();
   assert.equal((await world.dial(dialer, FIRST)).outcome, 'accepted-but-silent');
   goOn();
   assert.equal((await world.dial(dialer, FIRST)).outcome, 'answers');

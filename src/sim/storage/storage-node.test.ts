@@ -203,7 +203,7 @@ test('a service that dies in the middle of a fence: the next one cuts what it le
 const FAULTS: Readonly<Record<string, (bench: Bench) => void>> = {
   'the service dies': ({ node }) => node.crashService(),
   'the daemon dies': ({ node }) => void node.crashDaemon(DISK),
-  'the daemon stands still': ({ node }) => node.daemonProcess(DISK)?.pauseFor(3_000),
+  'the daemon stands still': ({ node }) => node.daemonProcess(DISK)?.freezeFor(3_000),
   'the power goes': ({ clock, machine }) => {
     machine.powerOff();
     clock.after(500, () => machine.boot());

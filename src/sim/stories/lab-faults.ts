@@ -38,7 +38,7 @@ export class LabFaults {
   readonly #held = new Set<string>();
   /** `machine role`: about to be started. */
   readonly #starting = new Set<string>();
-  readonly #resumes = new Map<string, (() => void)[]>();
+  readonly #thaws = new Map<string, (() => void)[]>();
   readonly #heals = new Map<string, (() => void)[]>();
   #failpoint: Failpoint | null = null;
 
@@ -96,8 +96,8 @@ export class LabFaults {
     'freeze-agent': (machine) => this.#freeze(machine, 'agent'),
     'freeze-server': (machine) => this.#freeze(machine, 'control'),
     thaw: (machine) => {
-      for (const resume of this.#resumes.get(machine.name) ?? []) resume();
-      this.#resumes.delete(machine.name);
+      for (const thaw of this.#thaws.get(machine.name) ?? []) thaw();
+      this.#thaws.delete(machine.name);
     },
     'wipe-host': (machine) => {
       this.#sim.hosts.get(machine.name as HostName)?.wipe();
@@ -118,8 +118,8 @@ export class LabFaults {
     const { name } = machine;
     for (const heal of this.#heals.get(name) ?? []) heal();
     this.#heals.delete(name);
-    for (const resume of this.#resumes.get(name) ?? []) resume();
-    this.#resumes.delete(name);
+    for (const thaw of this.#thaws.get(name) ?? []) thaw();
+    this.#thaws.delete(name);
     for (const key of [...this.#held]) if (key.startsWith(`${name} `)) this.#held.delete(key);
     if (!machine.up)
       this.#sim.clock.after(this.#random.between(BOOT_MS[0], BOOT_MS[1]), () => this.#sim.powerOn(machine));
@@ -150,7 +150,7 @@ export class LabFaults {
   #freeze(machine: SimMachine, role: Role): void {
     const process = this.#process(machine, role);
     if (process === null) throw new CodedError('conflict', `No ${role} runs on ${machine.name}.`);
-    this.#resumes.set(machine.name, [...(this.#resumes.get(machine.name) ?? []), process.pause()]);
+    this.#thaws.set(machine.name, [...(this.#thaws.get(machine.name) ?? []), process.freeze()]);
   }
 
   #atPoint(process: SimProcess, workflow: string, step: string): void {

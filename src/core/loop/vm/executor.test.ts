@@ -52,8 +52,8 @@ test('G5 a fence reaches every storage node of the VM at once, those with shared
   const world = new World();
   await world.perform(STARTING, STEPS.fence[1]);
   assert.deepEqual(world.orders, [
-    'fence s1 below 2: 1 disks, term 7',
-    'fence s2 below 2: 1 disks, term 7',
+    'fence s1 below 2: 1 disk, term 7',
+    'fence s2 below 2: 1 disk, term 7',
     'fence s3 below 2: 0 disks, term 7',
   ]);
   assert.deepEqual([world.notes.fencedBelow, [...world.notes.sharedFences]], [2, [['s3', 2]]]);
@@ -81,7 +81,7 @@ test('a lost node, and a shared disk that is not made yet, are in nobody’s way
   assert.ok(s2 !== undefined);
   world.store.put({ kind: 'storage', id: node(2), value: { ...s2, lost: { at: 1, by: 'admin' } } });
   await world.perform(STARTING, STEPS.fence[1]);
-  assert.deepEqual(world.orders, ['fence s1 below 2: 1 disks, term 7']);
+  assert.deepEqual(world.orders, ['fence s1 below 2: 1 disk, term 7']);
 });
 
 test('nothing is ordered while a shared disk’s record is not known: which node has it nobody can say', async () => {

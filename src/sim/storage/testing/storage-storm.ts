@@ -354,10 +354,10 @@ export class StorageStorm {
     const faults: Readonly<Record<string, () => void>> = {
       'service dies': () => this.node.crashService(),
       'daemon dies': () => void this.node.crashDaemon(disk),
-      'service stands still': () => this.node.serviceProcess?.pauseFor(random.between(10, 6_000)),
-      'daemon stands still': () => this.node.daemonProcess(disk)?.pauseFor(random.between(10, 4_000)),
+      'service stands still': () => this.node.serviceProcess?.freezeFor(random.between(10, 6_000)),
+      'daemon stands still': () => this.node.daemonProcess(disk)?.freezeFor(random.between(10, 4_000)),
       'target dies': () => void this.node.crashTarget(),
-      'target stands still': () => this.node.targetProcess()?.pauseFor(random.between(10, 4_000)),
+      'target stands still': () => this.node.targetProcess()?.freezeFor(random.between(10, 4_000)),
       'slow shared disk': () => this.node.slowDisk(SHARED, random.pick([0, 20, 500, 2_500, 9_000])),
       'slow disk': () => this.node.slowDisk(disk, random.pick([0, 20, 500, 2_500, 9_000])),
       'full pool': () => {

@@ -1,4 +1,5 @@
 /** Ports that note the orders of steps, and one step of every kind: for the tests of the executor. */
+import { counted } from '../../../../base/counted.ts';
 import { CodedError } from '../../../../base/errors.ts';
 import type { DiskId, Generation } from '../../../../base/ids.ts';
 import type { VmPhase, VmRecord } from '../../../model/vm.ts';
@@ -98,7 +99,7 @@ export class World {
       createSharedDisk: unused,
       deleteSharedDisk: unused,
       fence: async (at, { term, below, disks }) => {
-        await this.#order(`fence ${at} below ${below}: ${disks.length} disks, term ${term}`);
+        await this.#order(`fence ${at} below ${below}: ${counted(disks.length, 'disk')}, term ${term}`);
         return { revoked: [] };
       },
       grant: async (at, order) => {
