@@ -11,6 +11,7 @@ import { sleep } from '../../base/sleep.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Connection, Daemon, DaemonProcess, DiskBackend, Grant } from '../ports/disk-backend.ts';
 import type { Log } from '../ports/log.ts';
+import { Restarts } from './restarts.ts';
 import { mayBeRevoked } from './revoked-connections.ts';
 import { SerialQueue } from './serial-queue.ts';
 
@@ -52,10 +53,12 @@ export class DiskServer {
   /** Not granted, but until no process of this disk is left they may still be served: a daemon could not be ended. */
   readonly #uncut = new Set<Generation>();
   #unusedSinceMs: number | undefined;
+  readonly #restarts: Restarts;
   #isReleased = false;
 
   constructor(around: DiskSurroundings) {
     this.#around = around;
+    this.#restarts = new Restarts(around.clock);
     this.#queue = new SerialQueue({ waitingMax: WAITING_MAX, what: around.disk });
   }
 
@@ -161,7 +164,7 @@ export class DiskServer {
   keepUp(): Promise<void> {
     return this.#queue.run(async () => {
       if (this.#held.size > 0) {
-        await this.#keepUp();
+        if (this.#daemon?.isRunning === true || this.#restarts.isDue) await this.#keepUp();
         await this.#daemon?.boundLog();
         return;
       }
@@ -344,13 +347,18 @@ export class DiskServer {
     const port = this.#port;
     if (port === undefined) throw new CodedError('failed', `${this.disk} has no port.`);
     await this.#endStrangers();
-    this.#take(await this.#around.disks.startDaemon(this.disk, { port, grants: this.grants }));
+    const starting = this.#around.disks.startDaemon(this.disk, { port, grants: this.grants });
+    starting.catch(() => this.#restarts.ended());
+    this.#take(await starting);
   }
 
   #take(daemon: Daemon): void {
     this.#daemon = daemon;
+    this.#restarts.started();
     void daemon.closed.then(() => {
-      if (this.#daemon === daemon && !this.#isReleased && this.#held.size > 0) this.#around.onLost();
+      if (this.#daemon !== daemon || this.#isReleased) return;
+      this.#restarts.ended();
+      if (this.#held.size > 0) this.#around.onLost();
     });
   }
 

@@ -184,3 +184,16 @@ test('S16: the target is told each floor as it is when the state is told', async
   await shared.revoke(below(A, 2));
   assert.deepEqual(told(), [2]);
 });
+
+test('a target that dies as soon as it runs is started again at once, and not once more for each death', async () => {
+  const { node, shared } = await started();
+  await shared.grant({ vm: A, generation: g(1), luns: LUNS }, free);
+  for (let death = 0; death < 5; death++) {
+    await node.killTarget();
+    await shared.keepUp();
+  }
+  assert.equal(node.starts, 2);
+  // An order is not kept waiting.
+  await shared.grant({ vm: A, generation: g(1), luns: LUNS }, free);
+  assert.equal(node.starts, 3);
+});

@@ -12,6 +12,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { SharedDiskReport } from '../ports/storage-link.ts';
 import type { TargetBackend, TargetDaemon, TargetSession, TargetState, TargetUnit } from '../ports/target-backend.ts';
+import { Restarts } from './restarts.ts';
 import { SerialQueue } from './serial-queue.ts';
 
 /** What it needs from its surroundings. */
@@ -52,10 +53,12 @@ export class SharedDisks {
   /** Grants that are under way: a revocation that concerns them has to come after them. */
   readonly #granting = new Set<SharedGrant>();
   #unusedSinceMs: number | undefined;
+  readonly #restarts: Restarts;
   #isReleased = false;
 
   constructor(around: SharedDiskSurroundings) {
     this.#around = around;
+    this.#restarts = new Restarts(around.clock);
   }
 
   /** What is granted now. */
@@ -184,7 +187,7 @@ export class SharedDisks {
       const { clock, log } = this.#around;
       if (this.#held.size > 0) {
         this.#unusedSinceMs = undefined;
-        if (this.#isServed()) return;
+        if (this.#isServed() || !this.#restarts.isDue) return;
         await this.#start();
         log.warn('the target had died and was started again');
         return;
@@ -312,10 +315,13 @@ export class SharedDisks {
   async #start(): Promise<void> {
     await this.#end();
     await this.#endStrangers();
-    const daemon = await this.#around.target.startTarget();
+    const starting = this.#around.target.startTarget();
+    starting.catch(() => this.#restarts.ended());
+    const daemon = await starting;
     try {
       await daemon.apply(this.#state());
     } catch (error) {
+      this.#restarts.ended();
       await daemon.kill();
       throw error;
     }
@@ -324,8 +330,11 @@ export class SharedDisks {
 
   #take(daemon: TargetDaemon): void {
     this.#daemon = daemon;
+    this.#restarts.started();
     void daemon.closed.then(() => {
-      if (this.#daemon === daemon && !this.#isReleased && this.#held.size > 0) this.#around.onLost();
+      if (this.#daemon !== daemon || this.#isReleased) return;
+      this.#restarts.ended();
+      if (this.#held.size > 0) this.#around.onLost();
     });
   }
 

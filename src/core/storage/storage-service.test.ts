@@ -204,3 +204,31 @@ test('a report says what is granted on every disk of the pool', async () => {
     ],
   );
 });
+
+/** How often a process is started within two minutes in which every one of them ends at once. */
+async function startsInVain(what: string, fail: (world: ServiceWorld) => void): Promise<number> {
+  const world = await new ServiceWorld(viewOf([1])).start();
+  assert.deepEqual(world.node.serving(), [`1@${PORT}: 1`]);
+  fail(world);
+  world.node.done.length = 0;
+  for (let second = 0; second < 120; second++) {
+    world.node.end(diskId(1));
+    await world.clock.advance(1_000);
+  }
+  return world.node.done.filter((done) => done.startsWith(what)).length;
+}
+
+test('a daemon that dies as soon as it runs, or whose disk is gone with its pool, does not take the processors', async () => {
+  const starts = await startsInVain('start', () => undefined);
+  assert(starts >= 5 && starts <= 12, `${starts} starts of a daemon that dies within a second`);
+  const tries = await startsInVain('start', ({ node }) => node.disks.delete(diskId(1)));
+  assert(tries >= 5 && tries <= 12, `${tries} starts of a daemon without its disk`);
+});
+
+test('a daemon that is lost once is started again at once', async () => {
+  const world = await new ServiceWorld(viewOf([1])).start();
+  world.node.done.length = 0;
+  world.node.end(diskId(1));
+  await world.clock.advance(0);
+  assert.deepEqual(world.node.serving(), [`1@${PORT}: 1`]);
+});
