@@ -1,5 +1,5 @@
 /**
- * Live migration, decided: the second half of vm-decision.ts.
+ * Live migration, decided: what vm-decision.ts does once a migration was begun (migration-request.ts).
  *
  * Guarantees: the commit (phase switching) is decided only when the destination is paused with the guest's whole state
  * and the source says that it has sent that and stands still; the source is continued only in phase unwinding or
