@@ -12,6 +12,7 @@ import { commonName, dnsName } from '../base/identity.ts';
 import { sleep } from '../base/sleep.ts';
 import { VERSION } from '../base/version.ts';
 import type { ControllerPorts } from '../core/loop/controller.ts';
+import { EtcdSpaceKeeper } from '../core/loop/lead/etcd-space-keeper.ts';
 import type { ClockOffset } from '../core/model/clock-offset.ts';
 import type { ControlRecord } from '../core/model/cluster.ts';
 import { ELECTION, PREFIX, STORAGE_READS } from '../core/model/keys.ts';
@@ -43,12 +44,12 @@ import type { BackendContext, Leading } from './backend/context.ts';
 import type { HostLogs, SerialPorts } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
-import { EtcdSpace } from './etcd-space.ts';
 import { forwardOverTls } from './forward.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
+import { etcdRoom } from './links/etcd-room.ts';
 import { createFileLink } from './links/file-link.ts';
 import { createHostLink } from './links/host-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
@@ -104,8 +105,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     clocks: new Map(),
     waitingFor: `etcd (${endpoints.join(', ')}), which it has not read yet`,
   };
-  const etcdSpace = new EtcdSpace({
-    etcd,
+  const etcdSpace = new EtcdSpaceKeeper({
+    clock: etcd.clock,
+    room: etcdRoom(etcd),
     quotaBytes: config.etcd.quotaBytes ?? ETCD_QUOTA_BYTES,
     log,
     leads: () => (state.leading !== null ? true : state.leader === null ? null : false),

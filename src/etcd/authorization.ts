@@ -10,7 +10,7 @@
  * Limits of etcd (seen with 3.4.23), for storage nodes therefore:
  * - etcd requires no permission to grant, list and renew leases, to compact, to raise alarms, and to ask for status and
  *   members. A storage node can disturb by these, but read or write no other key; an alarm is taken back
- *   (src/control/etcd-space.ts).
+ *   (src/core/loop/lead/etcd-space-keeper.ts).
  * - It checks a watch when it begins: one that runs when its user is revoked, or that a stranger began before
  *   authorization was enabled, goes on until its connection ends.
  */

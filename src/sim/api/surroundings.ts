@@ -2,20 +2,18 @@
  * The surroundings of the API's backend (control/backend/context.ts) in a simulated control node: its store, and its
  * ports over simulated networks.
  *
- * Left out: etcd's users and quota, and consoles that are open through other control nodes.
+ * Left out: etcd's users, and consoles that are open through other control nodes.
  */
 import { Readable } from 'node:stream';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseGeneration, parseVmId, type StorageName, type Term } from '../../base/ids.ts';
 import { VERSION } from '../../base/version.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
-import type { ArtifactFiles, Authority, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
+import type { ArtifactFiles, Authority, EtcdRoom, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
-import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
-import type { ControlNode, Topology } from '../machines/topology.ts';
-import { addressOf } from '../network/addresses.ts';
+import type { Topology } from '../machines/topology.ts';
 import type { Hop } from '../network/network.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
@@ -28,6 +26,7 @@ export interface SimServer {
   readonly process: SimProcess;
   readonly store: ClusterStore;
   readonly etcd: Etcd;
+  readonly etcdSpace: EtcdRoom;
   readonly random: SimRandom;
   readonly topology: Topology;
   readonly authority: Authority;
@@ -40,8 +39,6 @@ const ANSWER_MS = 500;
 const SERIAL_MS = 2_000;
 /** Of how many reads of a file in a hundred the content is not what was stored. */
 const MISREAD_PERCENT = 25;
-/** As control/etcd-space.ts has it in production, in bytes. */
-const ETCD_QUOTA_BYTES = 2 * 2 ** 30;
 
 /** An authority that certifies nobody: for runs in which machines join without certificates. */
 export const NO_AUTHORITY: Authority = {
@@ -53,19 +50,13 @@ export const NO_AUTHORITY: Authority = {
 
 /** Returns the surroundings of one life of a server. */
 export function surroundingsOf(server: SimServer): BackendContext {
-  const { name, process, store, etcd, random, topology, authority, adminTokenSha256, leading, leader } = server;
+  const { name, process, store, etcd, etcdSpace, random, topology, authority, adminTokenSha256, leading, leader } =
+    server;
   return {
-    ...{ name, version: VERSION, store, etcd, authority, adminTokenSha256, leading, leader },
+    ...{ name, version: VERSION, store, etcd, etcdSpace, authority, adminTokenSha256, leading, leader },
     clock: process,
     randomHex: (bytes) => random.hex(bytes),
     etcdReaders: { allow: async () => undefined, revoke: async () => undefined },
-    etcdSpace: {
-      get members() {
-        return [...topology.controls.values()].map(memberOn);
-      },
-      quotaBytes: ETCD_QUOTA_BYTES,
-      demandRoom: () => undefined,
-    },
     etcdEndpoints: [...topology.controls.keys()].map((member) => `https://${member}:2379`),
     hosts: logsOf(server),
     storage: filesOf(server),
@@ -76,14 +67,6 @@ export function surroundingsOf(server: SimServer): BackendContext {
     addressAnswers: async () => 'unknown',
     askConsolePeers: async () => null,
   };
-}
-
-/** The member of etcd on a control node, as a server sees it: it is there while the server is. */
-function memberOn({ name, process }: ControlNode): EtcdMember {
-  const endpoint = `${addressOf('control', name)}:2379`;
-  if (process?.isAlive !== true) return { endpoint, unreachable: 'no answer' };
-  const whole = { isLeader: false, isFull: false, isCorrupt: false, version: '3.5.0', revision: 1 };
-  return { endpoint, ...whole, sizeBytes: 1, inUseBytes: 1 };
 }
 
 async function answers({ name, process, topology }: SimServer, control: string): Promise<boolean> {

@@ -11,6 +11,7 @@
  */
 import { assert, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
+import type { AnsweringMember } from '../../core/plan/lead/etcd-space.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Listing, TxnResult } from '../../etcd/api.ts';
 import type { WatchMessage } from '../../etcd/channel.ts';
@@ -22,6 +23,12 @@ import { EtcdState } from './etcd-state.ts';
 const ELECTION_MS = 1_000;
 /** No lease is shorter: one and a half election timeouts in whole seconds. */
 const LEASE_SECONDS_MIN = 2;
+/** Size above which etcd refuses writes. */
+export const QUOTA_BYTES = 2 * 2 ** 30;
+/** Who fills etcd writes this key, which is no record of the cluster. */
+const FILLING_KEY = 'filling';
+/** What the records of a simulated cluster take. */
+const LIVE_BYTES = 2 ** 20;
 /**
  * How often a leader looks for leases that have run out (as etcd does), and everything else that only time brings
  * about.
@@ -73,6 +80,9 @@ interface Member {
   readonly watches: Set<Watch>;
   /** What waits for a leader, since when. */
   readonly waiting: { readonly atMs: number; readonly go: () => void }[];
+  /** Of its file, and of that what records and history use. */
+  sizeBytes: number;
+  inUseBytes: number;
 }
 
 export interface SimEtcdOptions {
@@ -103,6 +113,10 @@ export class SimEtcd {
   #term = 1;
   /** Proposals that a majority may have seen when their leader was lost: the next leader applies them. */
   #undecided: (() => void)[] = [];
+  /** Every member refuses what would enlarge it. */
+  #hasAlarm = false;
+  /** The newest revision when somebody filled it last. */
+  #filledAt = 0;
   /** When each lease ends unless it is renewed, by the leader's reckoning. */
   readonly #expiresAtMs = new Map<string, number>();
 
@@ -116,6 +130,8 @@ export class SimEtcd {
       leaderlessAtMs: null,
       watches: new Set(),
       waiting: [],
+      sizeBytes: LIVE_BYTES,
+      inUseBytes: LIVE_BYTES,
     }));
     this.#leader = present(this.#members[0], 'a member');
     this.#clock.after(LOOK_MS, () => this.#look());
@@ -168,13 +184,41 @@ export class SimEtcd {
   }
 
   /**
-   * While true, etcd refuses every request that would enlarge it, leases included, as a real one does whose quota is
-   * used up.
+   * Somebody has written until the quota was used up: all of it is history. From then on etcd refuses every request that
+   * would enlarge it, leases included, until history is compacted, members are defragmented and the alarm is disarmed.
    */
-  isFull = false;
+  fill(): void {
+    this.overwrite(FILLING_KEY, '');
+    this.#options.onApplied?.(null);
+    this.#filledAt = this.state.revision;
+    this.#hasAlarm = true;
+    for (const member of this.#members) Object.assign(member, { sizeBytes: QUOTA_BYTES, inUseBytes: QUOTA_BYTES });
+  }
+
+  /** A member's own account of its room; it needs no leader. */
+  async room(name: string): Promise<Omit<AnsweringMember, 'endpoint'>> {
+    const { sizeBytes, inUseBytes } = this.#member(name);
+    const { revision } = this.state;
+    const isLeader = this.leader === name;
+    const isFull = this.#hasAlarm;
+    return { isLeader, sizeBytes, inUseBytes, isFull, isCorrupt: false, version: '3.5', revision };
+  }
+
+  /** Gives a member's free pages back. */
+  async defragment(name: string): Promise<void> {
+    const member = this.#member(name);
+    member.sizeBytes = member.inUseBytes;
+  }
+
+  /** Disarms the alarm, unless a member is as full as before: the next write would raise it again. */
+  disarm(member: string): Promise<void> {
+    return this.#propose(member, () => {
+      this.#hasAlarm = this.#members.some(({ sizeBytes }) => sizeBytes >= QUOTA_BYTES);
+    });
+  }
 
   #demandRoom(): void {
-    if (this.isFull)
+    if (this.#hasAlarm)
       throw new CodedError('unavailable', 'etcd refused it: etcdserver: mvcc: database space exceeded.', {
         advice: 'Nothing was changed.',
       });
@@ -253,9 +297,15 @@ export class SimEtcd {
     };
   }
 
+  /** As `compact`, asked of a member. */
+  compactThrough(member: string, revision: number): Promise<void> {
+    return this.#propose(member, () => this.compact(revision));
+  }
+
   /** Forgets the history before `revision`, as an administrator may at any time. */
   compact(revision: number): void {
     this.state.compact(revision);
+    if (revision >= this.#filledAt) for (const member of this.#members) member.inUseBytes = LIVE_BYTES;
     for (const member of this.#members) this.#pump(member);
   }
 

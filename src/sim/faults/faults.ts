@@ -231,13 +231,8 @@ export class Faults {
       const [host, node] = [this.#host().name, this.#storage().name];
       this.#cut([['disks', host, node] as const, ['disks', node, host] as const], [CUT_DISKS_MS]);
     },
-    'full-etcd': () => {
-      const { etcd } = this.#cluster;
-      etcd.isFull = true;
-      this.#lasting(() => {
-        etcd.isFull = false;
-      });
-    },
+    // Control nodes make room by themselves.
+    'full-etcd': () => this.#cluster.etcd.fill(),
     'lose-etcd-replies': () => {
       this.#cluster.etcdRepliesLostPercent = this.#random.pick([10, 40, 100]);
       this.#lasting(() => {

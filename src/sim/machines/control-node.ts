@@ -10,6 +10,7 @@ import { leadForEver } from '../../control/leadership.ts';
 import { createFileLink } from '../../control/links/file-link.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Controller, DutyLimits } from '../../core/loop/controller.ts';
+import { EtcdSpaceKeeper } from '../../core/loop/lead/etcd-space-keeper.ts';
 import type { CrashPoint } from '../../core/loop/vm/workflow-names.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { ELECTION, PREFIX } from '../../core/model/keys.ts';
@@ -18,8 +19,9 @@ import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import { QmpSessions, type QmpSessionsOptions } from '../../core/qmp/qmp-sessions.ts';
 import { observe } from '../../etcd/election.ts';
 import { surroundingsOf } from '../api/surroundings.ts';
-import type { SimEtcd } from '../etcd/sim-etcd.ts';
+import { QUOTA_BYTES, type SimEtcd } from '../etcd/sim-etcd.ts';
 import { type EtcdRoute, SimEtcdClient } from '../etcd/sim-etcd-client.ts';
+import { simEtcdRoom } from '../etcd/sim-etcd-room.ts';
 import type { LinksOfController } from '../faults/planted-bug.ts';
 import { addressOf } from '../network/addresses.ts';
 import { simHostLink, simPaths, simReach, simStorageLink } from '../network/links.ts';
@@ -114,18 +116,27 @@ export class SimControlNode implements ControlNode {
     this.#options.plantStore(store);
     this.#watchVerdicts(store);
     const { adminTokenSha256, authority } = this.#options;
+    const etcdSpace = new EtcdSpaceKeeper({
+      clock: process,
+      room: simEtcdRoom(etcd, routeOf(process)),
+      quotaBytes: QUOTA_BYTES,
+      log: log(process),
+      leads: () => (running.leading !== null ? true : running.leader === null ? null : false),
+    });
     const context = surroundingsOf({
-      ...{ name, process, store, etcd: client, random, topology, authority, adminTokenSha256 },
+      ...{ name, process, store, etcdSpace, etcd: client, random, topology, authority, adminTokenSha256 },
       leading: () => running.leading,
       leader: () => running.leader,
     });
     const running: Running = { process, store, context, leading: null, leader: null };
     this.#running = running;
+    etcdSpace.start();
     const dialer = new SimQmpDialer(topology, { control: name, process });
     const qmp = new NotedSessions({ dialer, clock: process, monitor: index }, ({ vm, generation }) =>
       topology.note({ kind: 'cont', vm, generation, stale: !this.#options.isLeader(name) }),
     );
     process.onEnd(() => {
+      etcdSpace.stop();
       client.crash();
       qmp.close();
       if (this.#running === running) this.#running = null;

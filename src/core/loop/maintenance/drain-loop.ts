@@ -127,7 +127,8 @@ export class DrainLoop {
     state.cancelTimer = null;
     state.again = true;
     if (state.isActive) return;
-    const restMs = state.restsUntilMs - this.#ports.clock.monotonicMs();
+    // Whole ms: what is left after a timer may be less than its clock can count.
+    const restMs = Math.ceil(state.restsUntilMs - this.#ports.clock.monotonicMs());
     if (restMs > 0) {
       state.cancelTimer = this.#ports.clock.after(restMs, () => this.wake(id));
       return;

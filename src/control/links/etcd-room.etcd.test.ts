@@ -1,22 +1,23 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { create } from '@bufbuild/protobuf';
-import type { CreateVm } from '../api/requests.ts';
-import { present } from '../base/assert.ts';
-import { parseStorageName } from '../base/ids.ts';
-import { keyOf, PREFIX } from '../core/model/keys.ts';
-import { filledShare } from '../core/plan/lead/etcd-space.ts';
-import { ensureAuthorization } from '../etcd/authorization.ts';
-import { EtcdClient } from '../etcd/client.ts';
-import { AlarmRequest_AlarmAction, AlarmRequestSchema, AlarmType, Maintenance } from '../etcd/generated/rpc_pb.js';
-import { type IdentityCluster, startIdentityCluster } from '../etcd/testing/identity-cluster.ts';
-import { until } from '../os/testing/until.ts';
-import { Artifacts } from './backend/artifacts.ts';
-import type { BackendContext } from './backend/context.ts';
-import { VmsBackend } from './backend/vms.ts';
-import { EtcdSpace } from './etcd-space.ts';
-import { startBackend } from './testing/backend.ts';
-import { type RunningStore, startStore } from './testing/records.ts';
+import type { CreateVm } from '../../api/requests.ts';
+import { present } from '../../base/assert.ts';
+import { parseStorageName } from '../../base/ids.ts';
+import { EtcdSpaceKeeper } from '../../core/loop/lead/etcd-space-keeper.ts';
+import { keyOf, PREFIX } from '../../core/model/keys.ts';
+import { filledShare } from '../../core/plan/lead/etcd-space.ts';
+import { ensureAuthorization } from '../../etcd/authorization.ts';
+import { EtcdClient } from '../../etcd/client.ts';
+import { AlarmRequest_AlarmAction, AlarmRequestSchema, AlarmType, Maintenance } from '../../etcd/generated/rpc_pb.js';
+import { type IdentityCluster, startIdentityCluster } from '../../etcd/testing/identity-cluster.ts';
+import { until } from '../../os/testing/until.ts';
+import { Artifacts } from '../backend/artifacts.ts';
+import type { BackendContext } from '../backend/context.ts';
+import { VmsBackend } from '../backend/vms.ts';
+import { startBackend } from '../testing/backend.ts';
+import { type RunningStore, startStore } from '../testing/records.ts';
+import { etcdRoom } from './etcd-room.ts';
 
 const MIB = 1024 * 1024;
 const QUOTA = 16 * MIB;
@@ -27,7 +28,14 @@ const log = { info: () => undefined, warn: () => undefined };
 async function smallEtcd(size: 1 | 3, leads: boolean | null) {
   const etcd: IdentityCluster = await startIdentityCluster(size, { quotaBytes: QUOTA });
   const client = new EtcdClient(etcd.clientOptions());
-  const space = new EtcdSpace({ etcd: client, quotaBytes: QUOTA, log, lookMs: 300, leads: () => leads });
+  const space = new EtcdSpaceKeeper({
+    clock: client.clock,
+    room: etcdRoom(client),
+    quotaBytes: QUOTA,
+    log,
+    lookMs: 300,
+    leads: () => leads,
+  });
   const end = async (): Promise<void> => {
     space.stop();
     client.close();

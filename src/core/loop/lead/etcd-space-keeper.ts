@@ -1,12 +1,12 @@
 /**
- * Keeps etcd from filling up, and recovers a full one (core/plan/lead/etcd-space.ts decides). Every control node
+ * Keeps etcd from filling up, and recovers a full one (plan/lead/etcd-space.ts decides). Every control node
  * checks; the leader acts. While a full etcd refuses even leases and nobody can lead, every control node acts: each
  * step may be repeated by several nodes at once.
  *
  * Guarantees: one step at a time in this process, each with a deadline; a failure is logged, and the next check tries
  * again.
  */
-import { CodedError, messageOf } from '../base/errors.ts';
+import { CodedError, messageOf } from '../../../base/errors.ts';
 import {
   answering,
   decideEtcdSpace,
@@ -15,10 +15,10 @@ import {
   type EtcdStep,
   filledShare,
   RESERVE_SHARE,
-} from '../core/plan/lead/etcd-space.ts';
-import type { Log } from '../core/ports/log.ts';
-import type { EndpointStatus, EtcdClient } from '../etcd/client.ts';
-import { EtcdCompacted } from '../etcd/errors.ts';
+} from '../../plan/lead/etcd-space.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { EtcdRoomLink } from '../../ports/etcd-room.ts';
+import type { Log } from '../../ports/log.ts';
 
 const STATUS_MS = 2_000;
 const COMPACT_MS = 60_000;
@@ -29,8 +29,9 @@ const LOOK_SOON_MS = 500;
 /** The most revisions that are remembered with the time at which they were seen. */
 const SEEN_MAX = 60;
 
-export interface EtcdSpaceOptions {
-  readonly etcd: Pick<EtcdClient, 'clock' | 'status' | 'compact' | 'defragment' | 'disarm'>;
+export interface EtcdSpaceKeeperOptions {
+  readonly clock: Clock;
+  readonly room: EtcdRoomLink;
   readonly quotaBytes: number;
   readonly log: Log;
   /** Pause between two checks while there is nothing to do, in ms; 3 s by default. */
@@ -40,8 +41,8 @@ export interface EtcdSpaceOptions {
 }
 
 /** Keeps room in etcd; one per server, from `start` to `stop`. */
-export class EtcdSpace {
-  readonly #options: EtcdSpaceOptions;
+export class EtcdSpaceKeeper {
+  readonly #options: EtcdSpaceKeeperOptions;
   #members: readonly EtcdMember[] = [];
   #seen: EtcdSituation['seen'] = [];
   #compacted: EtcdSituation['compacted'] = null;
@@ -50,7 +51,7 @@ export class EtcdSpace {
   #cancel: (() => void) | null = null;
   #isStopped = false;
 
-  constructor(options: EtcdSpaceOptions) {
+  constructor(options: EtcdSpaceKeeperOptions) {
     this.#options = options;
   }
 
@@ -87,7 +88,7 @@ export class EtcdSpace {
   }
 
   async #round(): Promise<void> {
-    const { clock } = this.#options.etcd;
+    const { clock } = this.#options;
     let didSomething = false;
     try {
       await this.#look();
@@ -103,12 +104,12 @@ export class EtcdSpace {
   }
 
   async #look(): Promise<void> {
-    const { etcd } = this.#options;
-    this.#members = (await etcd.status({ deadlineMs: STATUS_MS })).map(memberOf);
+    const { clock, room } = this.#options;
+    this.#members = await room.members(STATUS_MS);
     const answers = answering(this.#members);
     const revision = Math.max(0, ...answers.map((member) => member.revision));
     if (revision > (this.#seen.at(-1)?.revision ?? 0))
-      this.#seen = [...this.#seen, { revision, at: etcd.clock.monotonicMs() }].slice(-SEEN_MAX);
+      this.#seen = [...this.#seen, { revision, at: clock.monotonicMs() }].slice(-SEEN_MAX);
     if (this.#compactedNow === null) return;
     const inUseBytes = Math.max(0, ...answers.map((member) => member.inUseBytes));
     this.#compacted = { revision: this.#compactedNow, inUseBytes };
@@ -116,11 +117,11 @@ export class EtcdSpace {
   }
 
   async #act(): Promise<boolean> {
-    const { etcd, quotaBytes, leads } = this.#options;
+    const { clock, quotaBytes, leads } = this.#options;
     const isLeader = leads();
     const isFull = answering(this.#members).some((member) => member.isFull);
     if (isLeader === false || (isLeader === null && !isFull)) return false;
-    const now = etcd.clock.monotonicMs();
+    const now = clock.monotonicMs();
     const step = decideEtcdSpace({
       members: this.#members,
       quotaBytes,
@@ -134,38 +135,19 @@ export class EtcdSpace {
   }
 
   async #do(step: EtcdStep): Promise<void> {
-    const { etcd, log } = this.#options;
+    const { room, log } = this.#options;
     switch (step.do) {
       case 'compact':
-        await etcd.compact(step.revision, { deadlineMs: COMPACT_MS }).catch((error: unknown) => {
-          // Another control node has compacted already.
-          if (!(error instanceof EtcdCompacted)) throw error;
-        });
+        await room.compact(step.revision, COMPACT_MS);
         this.#compactedNow = step.revision;
         break;
       case 'defragment':
-        await etcd.defragment(step.endpoint, { deadlineMs: DEFRAGMENT_MS });
+        await room.defragment(step.endpoint, DEFRAGMENT_MS);
         break;
       case 'disarm':
-        await etcd.disarm();
+        await room.disarm();
         break;
     }
     log.info('etcd is tidied up', { ...step });
   }
-}
-
-function memberOf(status: EndpointStatus): EtcdMember {
-  if ('unreachable' in status) return status;
-  const { endpoint, isLeader, dbSizeBytes, dbSizeInUseBytes, version, revision, errors } = status;
-  const has = (alarm: string): boolean => errors.some((error) => error.includes(alarm));
-  return {
-    endpoint,
-    isLeader,
-    sizeBytes: dbSizeBytes,
-    inUseBytes: dbSizeInUseBytes,
-    isFull: has('NOSPACE'),
-    isCorrupt: has('CORRUPT'),
-    version,
-    revision,
-  };
 }
