@@ -95,7 +95,7 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
     ...{ ...wish, hostMemoryBytes },
     adminToken: TOKEN,
     authority: {
-      certPem: issuer.certPem,
+      ...issuer,
       certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
     },
   });

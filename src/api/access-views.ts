@@ -72,6 +72,7 @@ export const JoinTokenSchema = Type.Object(
   {
     token: Type.String({ description: 'shown this once; usable once' }),
     role: oneOf(NODE_ROLES),
+    also: Type.Optional(Type.Array(oneOf(NODE_ROLES))),
     name: text,
     expiresAt: time,
   },
@@ -80,7 +81,24 @@ export const JoinTokenSchema = Type.Object(
 export type JoinToken = View<typeof JoinTokenSchema>;
 
 export const JoinedSchema = Type.Object(
-  { certPem: text, caPem: text, etcdEndpoints: Type.Array(Type.String()) },
+  {
+    certPem: text,
+    caPem: text,
+    etcdEndpoints: Type.Array(Type.String()),
+    controls: Type.Array(Type.Object({ name: text, address: text }, strict), { description: 'the control nodes' }),
+    control: Type.Optional(
+      Type.Object(
+        {
+          caKeyPem: Type.String({ description: 'the key of the authority: a secret of control nodes' }),
+          adminTokenSha256: text,
+          members: Type.Array(Type.Object({ name: text, address: text }, strict), {
+            description: 'the members of etcd, the new one included',
+          }),
+        },
+        { ...strict, description: 'for a control node that joins' },
+      ),
+    ),
+  },
   { ...strict, title: 'Joined' },
 );
 export type Joined = View<typeof JoinedSchema>;

@@ -15,6 +15,7 @@ export const PARAMETERS = {
   host: Name,
   drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
   node: Name,
+  control: Name,
   network: Name,
   mac: MacAddress,
   image: Name,
@@ -309,6 +310,12 @@ export const OPERATIONS = {
     },
   ),
   listControlNodes: operation('GET /v1/control-nodes', 'cluster', 'List control nodes', all(views.ControlNodeSchema)),
+  deleteControlNode: operation(
+    'DELETE /v1/control-nodes/{control}',
+    'cluster',
+    'Remove a control node that does not serve, with its member of etcd',
+    { status: 204, errors: ['not-found', 'conflict'] },
+  ),
   listNetworks: operation('GET /v1/networks', 'networks', 'List networks', all(views.NetworkSchema)),
   createNetwork: operation('POST /v1/networks', 'networks', 'Create an overlay network', {
     body: requests.CreateNetworkSchema,

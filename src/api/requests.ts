@@ -295,6 +295,9 @@ export type CreateToken = View<typeof CreateTokenSchema>;
 export const CreateJoinTokenSchema = Type.Object(
   {
     role: oneOf(NODE_ROLES),
+    also: Type.Optional(
+      Type.Array(oneOf(NODE_ROLES), { maxItems: NODE_ROLES.length - 1, description: 'further roles of the machine' }),
+    ),
     name: Name,
     validMs: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 7 * 86_400_000 })),
   },

@@ -223,7 +223,13 @@ test('a host comes with a token of its own and leaves when nothing is on it', as
   assert.match(created.out, /^\S{16,}\n$/);
   const shown = JSON.parse((await gp(words('join-token create storage s9 -o json'))).out) as Record<string, unknown>;
   assert.deepEqual([shown['role'], shown['name']], ['storage', 's9']);
-  assert.equal((await gp(words('join-token create control c2'))).code, 2);
+  const several = JSON.parse((await gp(words('join-token create storage,host m9 -o json'))).out) as Record<
+    string,
+    unknown
+  >;
+  assert.deepEqual([several['role'], several['also']], ['storage', ['host']]);
+  for (const roles of ['storage,storage', 'machine', 'host,'])
+    assert.equal((await gp(words(`join-token create ${roles} m9`))).code, 2, roles);
   assert.equal((await gp(words('join-token create host h9 --valid soon'))).code, 2);
   assert.equal((await gp(words('host remove h1'))).code, 5, 'not cordoned');
   await gp(words('host cordon h1'));

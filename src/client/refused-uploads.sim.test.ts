@@ -43,7 +43,8 @@ async function controlNode(name: 'c1' | 'c2', its: TestApi['backend'], peerPort:
   const identity = { kind: 'control', name: parseControlName(name) } as const;
   const credentials = { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
   const peers = [{ name: parseControlName('c1'), address: '127.0.0.1' }];
-  const forward: { forward?: Forward } = peerPort === null ? {} : { forward: forwardOverTls({ credentials, peers }) };
+  const forward: { forward?: Forward } =
+    peerPort === null ? {} : { forward: forwardOverTls({ credentials, peers: () => peers }) };
   const server = createApiServer({
     backend: its,
     version: '1.2.3',

@@ -49,7 +49,7 @@ after(() => {
 
 const originOf = (server: Server): string => `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
 const forward = (origin: string, request: Partial<ForwardRequest> = {}, signal = NEVER) =>
-  forwardOverTls({ credentials: follower, peers: [LEADER] })(
+  forwardOverTls({ credentials: follower, peers: () => [LEADER] })(
     origin,
     { method: 'GET', path: '/v1/vms?label=a', headers: { authorization: 'Bearer secret' }, body: null, ...request },
     signal,

@@ -15,15 +15,16 @@ export function forwardOverTls({
   peers,
 }: {
   readonly credentials: Credentials;
-  readonly peers: readonly { readonly name: ControlName; readonly address: string }[];
+  /** All control nodes, now. */
+  readonly peers: () => readonly { readonly name: ControlName; readonly address: string }[];
 }): Forward {
   return (origin, { method, path, headers, body }, signal) => {
     const { hostname, port } = new URL(origin);
-    const peer = peers.find(({ address }) => address === hostname);
+    const peer = peers().find(({ address }) => address === hostname);
     if (peer === undefined)
       return Promise.reject(
         new CodedError('unavailable', `The leader's address ${hostname} is not that of a control node.`, {
-          advice: 'Nothing was sent there. Every control node must be named in "peers" of the others’ configuration.',
+          advice: 'Nothing was sent there. See `gp control list` for the control nodes.',
         }),
       );
     return new Promise((resolve, reject) => {

@@ -37,6 +37,7 @@ import { type CertifiedKey, issue, issueForRequest, keyOfRequest } from '../pki/
 import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { publicServerTlsOptions, withBrowserCertificate } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
+import { KnownControls } from '../rpc/known-controls.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
@@ -48,6 +49,7 @@ import { forwardOverTls } from './forward.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
+import { etcdMembers } from './links/etcd-members.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
 import { etcdRoom } from './links/etcd-room.ts';
 import { createFileLink } from './links/file-link.ts';
@@ -59,6 +61,7 @@ import { withReservationKeys } from './links/reservation-keys.ts';
 import { createSerialPorts } from './links/serial-ports.ts';
 import { createStorageLink, type StorageClient } from './links/storage-link.ts';
 import { startPeerService } from './peer-service.ts';
+import { Peers } from './peers.ts';
 import { ClusterStore } from './store/cluster-store.ts';
 import { snapshotOf } from './store/leader-store.ts';
 import { TargetAccounts } from './target-key.ts';
@@ -97,7 +100,9 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   const { caPem, certPem, keyPem } = credentials;
   const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
   const store = new ClusterStore(etcd, randomHex, log);
-  const links = linksOf(config, credentials, store, etcd);
+  const peerNodes = new Peers(config.peers, store);
+  followPeers(config, peerNodes, etcd, log);
+  const links = linksOf(config, credentials, { store, etcd, peers: peerNodes });
   const { clients, hosts, storage, files, paths, reach, qmp } = links;
   const state: ServerState = {
     leading: null,
@@ -112,7 +117,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     leads: () => (state.leading !== null ? true : state.leader === null ? null : false),
   });
-  const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority }, state);
+  const context = contextOf(config, { ...links, store, etcd, etcdSpace, authority, peers: peerNodes }, state);
   const backend = createBackend(context);
   const peers = await startPeerService({
     credentials,
@@ -121,14 +126,14 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     console: (vm, takenBy) => backend.consoles.asked(vm, takenBy),
     onUnexpected: (error, request) => log.warn('unexpected failure', { request, error: messageOf(error) }),
   });
-  const api = await startApi(config, credentials, backend, log);
+  const api = await startApi(config, { credentials, backend, log, peers: peerNodes });
   // Before any other request to etcd: a full etcd refuses them all.
   etcdSpace.start();
   const until = { log, signal, state };
   const accounts = await prepareEtcd(etcd, config, until);
   const { following } = await readAll(store, { endpoints, log, signal });
   await untilEtcd(() => announce(store, config), until);
-  if (config.filterPorts === true) filterPorts(config, store, log);
+  if (config.filterPorts === true) filterPorts(peerNodes, store, log);
   state.waitingFor = null;
   const observing = observe(etcd, ELECTION, {
     signal,
@@ -171,20 +176,28 @@ interface ServerState {
 }
 
 function contextOf(
-  { name, adminTokenSha256, etcd: { endpoints }, peers }: ControlConfig,
+  { name, adminTokenSha256 }: ControlConfig,
   parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial'> &
-    Pick<Links, 'clients' | 'paths'> & { readonly etcd: EtcdClient; readonly authority: CertifiedKey },
+    Pick<Links, 'clients' | 'paths'> & {
+      readonly etcd: EtcdClient;
+      readonly authority: CertifiedKey;
+      readonly peers: Peers;
+    },
   state: ServerState,
 ): BackendContext {
-  const { clients, paths, authority, ...rest } = parts;
+  const { clients, paths, authority, peers, ...rest } = parts;
   return {
     ...rest,
     etcdReaders: etcdReaders(rest.etcd),
+    etcdMembers: etcdMembers(rest.etcd),
     authority: {
-      certPem: authority.certPem,
+      ...authority,
       certify: (requestPem, content) => issueForRequest(authority, requestPem, content),
     },
-    ...{ name, version: VERSION, adminTokenSha256, etcdEndpoints: endpoints, clock, randomHex },
+    ...{ name, version: VERSION, adminTokenSha256, clock, randomHex },
+    get etcdEndpoints() {
+      return peers.list().map(({ address }) => `https://${address}:${PORTS.etcdClient}`);
+    },
     controlAnswers: (control) => controlAnswers(clients, control, (offset) => state.clocks.set(control.name, offset)),
     addressAnswers: async (network, address, requestPem) => {
       const answers = await paths.addressAnswers(network, address);
@@ -194,7 +207,7 @@ function contextOf(
       return isThere ? 'proved' : 'other';
     },
     askConsolePeers: (vm, takenBy) => {
-      const others = peers.filter((peer) => peer.name !== name);
+      const others = peers.list().filter((peer) => peer.name !== name);
       return askConsolePeers(clients, others, { vm, takenBy });
     },
     controlClock: (control) => state.clocks.get(control) ?? null,
@@ -216,16 +229,21 @@ interface Links {
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
-function linksOf(config: ControlConfig, credentials: Credentials, store: ClusterStore, etcd: EtcdClient): Links {
+function linksOf(
+  config: ControlConfig,
+  credentials: Credentials,
+  known: { readonly store: ClusterStore; readonly etcd: EtcdClient; readonly peers: Peers },
+): Links {
+  const { store, etcd, peers } = known;
   const snapshot = snapshotOf(store);
   const clients = new RpcClients(credentials);
   const hosts = createHostLink(clients, snapshot);
   const storage = withReservationKeys(createStorageLink(clients, snapshot), etcd);
-  const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => config.peers });
-  const reach = createReach({ self: config.name, clients, snapshot, controls: () => config.peers });
+  const paths = createPaths({ self: config.name, clients, snapshot, storage, controls: () => peers.list() });
+  const reach = createReach({ self: config.name, clients, snapshot, controls: () => peers.list() });
   const monitor = Math.max(
     0,
-    config.peers.findIndex(({ name }) => name === config.name),
+    peers.list().findIndex(({ name }) => name === config.name),
   );
   const toQemus: PathsToQemus = { credentials, paths: () => paths.list(), relayOf: paths.relayOf };
   const qmp = qmpOverTls(toQemus, { clock, monitor });
@@ -334,19 +352,34 @@ function leaderIn(json: string, log: Log): { readonly name: string; readonly add
 }
 
 /** Maintains the packet filter of the ports of etcd and the control peers, according to the cluster's members. */
-function filterPorts({ address, peers }: ControlConfig, store: ClusterStore, log: Log): void {
+function filterPorts(peers: Peers, store: ClusterStore, log: Log): void {
   const filter = new PacketFilter((reason) =>
     log.warn("the filter of ports could not be set up; everybody reaches etcd's", { reason }),
   );
   const put = (): Promise<void> =>
     filter.put(() => {
-      const { controls, storage } = membersOf(snapshotOf(store));
+      const { storage } = membersOf(snapshotOf(store));
       // Configured control nodes count as members: a node that was never started has no record yet.
-      return controlPortFilter({ storage, controls: [address, ...peers.map((peer) => peer.address), ...controls] });
+      return controlPortFilter({ storage, controls: peers.list().map(({ address }) => address) });
     });
   void put();
   store.onChange((changes) => {
     if (changes.some(({ key }) => key.startsWith(PREFIX.storage) || key.startsWith(PREFIX.control))) void put();
+  });
+}
+
+/** Keeps the members of etcd that this server asks, and those that it finds when it starts again, up to date. */
+function followPeers({ stateDir, peers: own }: ControlConfig, peers: Peers, etcd: EtcdClient, log: Log): void {
+  const configured = new Set<string>(own.map(({ name }) => name));
+  const known = new KnownControls(stateDir, (error) =>
+    log.warn('the control nodes could not be written', { reason: messageOf(error) }),
+  );
+  peers.onChange(() => {
+    const now = peers.list();
+    etcd.alsoAsk(
+      now.filter(({ name }) => !configured.has(name)).map(({ address }) => `${address}:${PORTS.etcdClient}`),
+    );
+    void known.put(now);
   });
 }
 
@@ -370,16 +403,24 @@ async function announce(store: ClusterStore, { name, address }: ControlConfig): 
 
 async function startApi(
   config: ControlConfig,
-  credentials: Credentials,
-  backend: Backend,
-  log: Log,
+  {
+    credentials,
+    backend,
+    log,
+    peers,
+  }: {
+    readonly credentials: Credentials;
+    readonly backend: Backend;
+    readonly log: Log;
+    readonly peers: Peers;
+  },
 ): Promise<{ close(): Promise<void> }> {
   const server = createApiServer({
     backend,
     version: VERSION,
     tls: await tlsOf(config, credentials),
     ...(config.web?.dir === undefined ? {} : { webDir: config.web.dir }),
-    forward: forwardOverTls({ credentials, peers: config.peers }),
+    forward: forwardOverTls({ credentials, peers: () => peers.list() }),
     onBug: (error: AssertionFailed) => {
       log.warn('a bug', { error: error.stack });
       process.exit(70);

@@ -82,6 +82,13 @@ export async function allowReader(client: EtcdClient, commonName: string, option
   await ensureUser(client, { name: commonName, role: READER_ROLE, users }, options);
 }
 
+/** Lets a control node that joined later do everything. Errors as `allowReader`. It may be called again. */
+export async function allowControl(client: EtcdClient, commonName: string, options: CallOptions = {}): Promise<void> {
+  checkName(commonName);
+  const users = new Set(await listUsers(client, options));
+  await ensureUser(client, { name: commonName, role: ROOT, users }, options);
+}
+
 /**
  * Lets a reader also write one key. Needs `allowReader` before it, otherwise throws not-found; throws `forbidden` if
  * this process is not a control node. Idempotent.

@@ -40,7 +40,11 @@ import {
   LeaseGrantRequestSchema,
   LeaseRevokeRequestSchema,
   Maintenance,
+  MemberAddRequestSchema,
   MemberListRequestSchema,
+  type Member as MemberMessage,
+  MemberPromoteRequestSchema,
+  MemberRemoveRequestSchema,
   RangeRequestSchema,
   type RangeResponseSchema,
   StatusRequestSchema,
@@ -86,6 +90,8 @@ export interface Member {
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly clientUrls: readonly string[];
+  /** It follows the others and has no vote yet. */
+  readonly isLearner: boolean;
 }
 
 const PAGE_ENTRIES = 500;
@@ -118,6 +124,11 @@ export class EtcdClient implements Etcd {
     if (this.#certPem === undefined) return undefined;
     const { CN }: { CN?: unknown } = new X509Certificate(this.#certPem).toLegacyObject().subject;
     return typeof CN === 'string' ? CN : undefined;
+  }
+
+  /** Asks these endpoints too (`host:port`), besides those that it was made with: members that joined since. */
+  alsoAsk(endpoints: readonly string[]): void {
+    this.#transport.alsoAsk(endpoints);
   }
 
   /** Whether close() was called. */
@@ -289,9 +300,34 @@ export class EtcdClient implements Etcd {
       deadlineMs,
       signal,
     });
-    return members.map(({ ID, name, peerURLs, clientURLs }) => {
-      return { id: ID.toString(), name, peerUrls: peerURLs, clientUrls: clientURLs };
-    });
+    return members.map(memberOf);
+  }
+
+  /**
+   * Adds a member that follows the others without a vote until it is promoted. CodedError 'failed' when there is one
+   * that learns already, or a member has that URL.
+   */
+  async addLearner(peerUrl: string, { deadlineMs, signal }: CallOptions = {}): Promise<Member> {
+    const request = create(MemberAddRequestSchema, { peerURLs: [peerUrl], isLearner: true });
+    const { method } = Cluster;
+    const call = { method: method.memberAdd, request, repeatable: false, deadlineMs, signal };
+    const { member } = await this.#transport.unary(call);
+    if (member === undefined) throw new CodedError('failed', 'etcd did not say which member it added.');
+    return memberOf(member);
+  }
+
+  /** Gives a member that follows the others a vote. CodedError 'failed' while it has not caught up with them. */
+  async promote(member: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const request = create(MemberPromoteRequestSchema, { ID: BigInt(member) });
+    const { method } = Cluster;
+    await this.#transport.unary({ method: method.memberPromote, request, repeatable: false, deadlineMs, signal });
+  }
+
+  /** Removes a member: it can never come back with its data. CodedError 'not-found' when there is none. */
+  async removeMember(member: string, { deadlineMs, signal }: CallOptions = {}): Promise<void> {
+    const request = create(MemberRemoveRequestSchema, { ID: BigInt(member) });
+    const { method } = Cluster;
+    await this.#transport.unary({ method: method.memberRemove, request, repeatable: false, deadlineMs, signal });
   }
 
   /** Forgets the history before `revision`. Members do it by themselves (see member.ts). */
@@ -351,4 +387,8 @@ export class EtcdClient implements Etcd {
   close(): void {
     this.#transport.close();
   }
+}
+
+function memberOf({ ID, name, peerURLs, clientURLs, isLearner }: MemberMessage): Member {
+  return { id: ID.toString(), name, peerUrls: peerURLs, clientUrls: clientURLs, isLearner };
 }

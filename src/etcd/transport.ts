@@ -115,7 +115,9 @@ const CHANNEL_OPTIONS: ChannelOptions = {
  * passed over for a second; close() cuts whatever is under way.
  */
 export class Transport {
-  readonly #endpoints: readonly Endpoint[];
+  #endpoints: readonly Endpoint[];
+  readonly #configured: readonly string[];
+  readonly #tls: EtcdOptions['tls'];
   readonly #deadlineMsDefault: number;
   /** What close() has to cut: every call and stream under way. */
   readonly #cancels = new Set<() => void>();
@@ -127,11 +129,29 @@ export class Transport {
     if (options.endpoints.length === 0)
       throw new CodedError('bad-input', 'An etcd client needs at least one endpoint.');
     this.#deadlineMsDefault = options.deadlineMsDefault ?? 2_000;
-    this.#endpoints = options.endpoints.map((address) => ({
-      address,
-      client: new Client(address, ...channelOf(address, options.tls)),
-      avoidUntilMs: 0,
-    }));
+    this.#configured = options.endpoints;
+    this.#tls = options.tls;
+    this.#endpoints = options.endpoints.map((address) => this.#endpointOf(address));
+  }
+
+  #endpointOf(address: string): Endpoint {
+    return { address, client: new Client(address, ...channelOf(address, this.#tls)), avoidUntilMs: 0 };
+  }
+
+  /**
+   * Asks these members too, and no longer those of an earlier call that are not among them: their connections end, and
+   * the calls on them. The members of the constructor stay.
+   */
+  alsoAsk(addresses: readonly string[]): void {
+    if (this.#closed) return;
+    const before = this.#endpoints;
+    const wanted = [...new Set([...this.#configured, ...addresses])];
+    const current = before[this.#current]?.address;
+    this.#endpoints = wanted.map(
+      (address) => before.find((endpoint) => endpoint.address === address) ?? this.#endpointOf(address),
+    );
+    this.#current = Math.max(0, wanted.indexOf(current ?? ''));
+    for (const endpoint of before) if (!this.#endpoints.includes(endpoint)) endpoint.client.close();
   }
 
   get addresses(): readonly string[] {

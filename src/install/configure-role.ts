@@ -9,10 +9,11 @@ import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
+import { readKnownControls } from '../rpc/known-controls.ts';
 import { demandClusterFile } from './cluster-file.ts';
 import { parseMachineConfig } from './machine-config.ts';
 import type { Role } from './programs.ts';
-import { roleConfigFile } from './role-config.ts';
+import { roleConfigFile, roleStateDir } from './role-config.ts';
 import { MACHINE_FILE, ROLE_CONFIG_DIR, RUN_DIR, STATE_DIR } from './units.ts';
 
 const FILE_BYTES_MAX = 64 * 1024;
@@ -24,9 +25,12 @@ async function main(): Promise<void> {
   if (role === undefined) throw new CodedError('bad-input', 'Usage: configure-role.mjs etcd|control|storage|agent');
   const text = await readTextBounded(MACHINE_FILE, FILE_BYTES_MAX);
   if (text === undefined) throw new CodedError('not-found', `There is no configuration ${MACHINE_FILE}.`);
+  const cluster = await demandClusterFile(STATE_DIR);
+  // What the service knew last is newer than what the machine joined with.
+  const controls = (await readKnownControls(roleStateDir(STATE_DIR, role))) ?? cluster.controls;
   const { name, content } = roleConfigFile(role, {
     machine: parseMachineConfig(text, MACHINE_FILE),
-    cluster: await demandClusterFile(STATE_DIR),
+    cluster: { ...cluster, controls },
     interfaces: ownInterfaces(),
     stateDir: STATE_DIR,
     runDir: RUN_DIR,

@@ -34,7 +34,7 @@ export function hostMemoryBytes({ machine, memoryBytes }: Pick<RoleFacts, 'machi
 }
 
 /** Returns the directory of a role's own state. */
-function roleStateDir(stateDir: string, role: Role): string {
+export function roleStateDir(stateDir: string, role: Role): string {
   return join(stateDir, role);
 }
 

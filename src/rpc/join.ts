@@ -16,6 +16,7 @@ import { type Credentials, readCredentials, writeCredentials } from '../pki/cred
 import { parseJoinToken } from '../pki/join-token.ts';
 import { fetchPinnedAuthority } from '../pki/tls.ts';
 import { answerChallenges } from './join-proof.ts';
+import { type KnownControl, parseKnownControls } from './known-controls.ts';
 import { demandOwnAddresses } from './own-addresses.ts';
 import { arrayOf, object, optional, parseJson, text } from './parse.ts';
 import { connectionError, errorOfAnswer } from './problem.ts';
@@ -24,7 +25,7 @@ export interface JoinOptions {
   /** Control nodes to ask, in this order, until one answers. */
   readonly controls: readonly { readonly address: string; readonly port: number }[];
   readonly token: string;
-  readonly role: 'host' | 'storage';
+  readonly role: 'host' | 'storage' | 'control';
   readonly name: string;
   readonly addresses: Readonly<Record<string, string>>;
   /** Where the machine answers challenges at its addresses meanwhile (join-proof.ts). Absent: nowhere. */
@@ -38,12 +39,26 @@ export interface Joined {
   readonly credentials: Credentials;
   /** Where the control node told us; undefined for roles that do not read etcd. */
   readonly etcdEndpoints: readonly string[] | undefined;
+  /** The control nodes. Empty where it does not say it. */
+  readonly controls: readonly KnownControl[];
+  /** For a control node that joined. */
+  readonly control:
+    | { readonly caKeyPem: string; readonly adminTokenSha256: string; readonly members: readonly KnownControl[] }
+    | undefined;
 }
 
 const parseAnswer = object({
   certPem: text({ charsMax: 16_384, pattern: /^-----BEGIN CERTIFICATE-----/ }),
   caPem: text({ charsMax: 16_384, pattern: /^-----BEGIN CERTIFICATE-----/ }),
   etcdEndpoints: optional(arrayOf(text({ charsMax: 200 }), { itemsMax: 16 })),
+  controls: optional(parseKnownControls),
+  control: optional(
+    object({
+      caKeyPem: text({ charsMax: 16_384, pattern: /^-----BEGIN PRIVATE KEY-----/ }),
+      adminTokenSha256: text({ charsMax: 64, pattern: /^[0-9a-f]{64}$/ }),
+      members: parseKnownControls,
+    }),
+  ),
 });
 
 const TOKEN_BYTES_MAX = 4096;
@@ -103,8 +118,13 @@ async function joinWith(
         ...waiting,
         what: `the answer of ${control.address}:${control.port}`,
       });
-      const { certPem, etcdEndpoints } = parseAnswer(parseJson(answer, `The answer of ${where}`), 'answer');
-      return { credentials: { caPem, certPem, keyPem }, etcdEndpoints };
+      const {
+        certPem,
+        etcdEndpoints,
+        controls = [],
+        control: own,
+      } = parseAnswer(parseJson(answer, `The answer of ${where}`), 'answer');
+      return { credentials: { caPem, certPem, keyPem }, etcdEndpoints, controls, control: own };
     } catch (error) {
       const elsewhere = error instanceof CodedError && (error.code === 'unavailable' || error.code === 'deadline');
       if (!elsewhere) throw error;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
-import { DISK_PORTS_PER_NODE } from '../core/model/ports.ts';
+import { TARGET_UID } from '../core/model/users.ts';
 import type {
   TargetBackend,
   TargetDaemon,
@@ -36,7 +36,6 @@ import {
 import { programFile } from '../os/program-file.ts';
 import { inScope } from '../os/scope.ts';
 import { type Credentials, writeCredentials } from '../pki/credentials.ts';
-import { UID_BASE } from './qsd.ts';
 import type { SharedPool } from './shared-pool.ts';
 import { TargetControl } from './target-control.ts';
 
@@ -59,10 +58,6 @@ export interface LocalTargetOptions {
 /** The program, which also names the process. */
 export const TARGET_PROGRAM = programFile('../iscsi/main', import.meta.url);
 
-/** After those of the disks' daemons. */
-const TARGET_UID = UID_BASE + DISK_PORTS_PER_NODE;
-/** The user of tools that look at what people upload. */
-export const TOOL_UID = TARGET_UID + 1;
 const START_MS = 10_000;
 const KILL_MS = 5_000;
 /** From an order to the last write of what it cuts. */

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
 import { PORTS } from '../core/model/ports.ts';
+import { TOOL_UID } from '../core/model/users.ts';
 import { storagePortFilter } from '../core/plan/hosts/port-filter.ts';
 import type { Clock } from '../core/ports/clock.ts';
 import { readClusterView } from '../core/storage/cluster-view.ts';
@@ -24,10 +25,11 @@ import { monotonicMs } from '../os/monotonic.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
+import { KnownControls } from '../rpc/known-controls.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
-import { LocalTarget, TARGET_PROGRAM, TOOL_UID } from './local-target.ts';
+import { LocalTarget, TARGET_PROGRAM } from './local-target.ts';
 import { followMembers } from './members.ts';
 import { Pool } from './pool.ts';
 import { storageRelay, storageRoutes } from './routes.ts';
@@ -94,7 +96,7 @@ async function main(): Promise<void> {
     log,
   });
   await service.start();
-  if (config.filterPorts === true) await filterPorts(etcd, log);
+  await followCluster(config, etcd, log);
   // Controllers come over the control network, hosts fetch artifacts over the storage network.
   const addresses = [...new Set([config.controlAddress, config.storageAddress])];
   const routes = storageRoutes(service, pool);
@@ -119,20 +121,31 @@ async function main(): Promise<void> {
 }
 
 /**
- * Maintains the port filter according to the cluster's members; resolves when it was installed once, or could not be in
- * time.
+ * Follows the cluster's members: the port filter, and the members of etcd that this service asks, now and when it starts
+ * again. Resolves when the filter was installed once, or could not be in time; at once where there is none.
  */
-async function filterPorts(etcd: EtcdClient, log: Log): Promise<void> {
+async function followCluster(config: StorageConfig, etcd: EtcdClient, log: Log): Promise<void> {
   const filter = new PacketFilter((reason) =>
     log.warn('the filter of ports could not be set up; everybody reaches the disks', { reason }),
   );
+  const known = new KnownControls(config.stateDir, (error) =>
+    log.warn('the control nodes could not be written', { reason: messageOf(error) }),
+  );
+  const configured = new Set(config.etcdEndpoints.map((endpoint) => endpointName(endpoint).replace(/:\d+$/, '')));
   const first = Promise.withResolvers<void>();
   void followMembers(etcd, {
-    onMembers: (members) => void filter.put(() => storagePortFilter(members)).then(first.resolve),
+    onMembers: (members) => {
+      if (config.filterPorts === true) void filter.put(() => storagePortFilter(members)).then(first.resolve);
+    },
+    onControls: (controls) => {
+      const joined = controls.filter(({ address }) => !configured.has(address));
+      etcd.alsoAsk(joined.map(({ address }) => `${address}:${PORTS.etcdClient}`));
+      void known.put(controls);
+    },
     onRefused: (reason) =>
-      log.warn('etcd does not say who the members are; the filter of ports stays as it is meanwhile', { reason }),
+      log.warn('etcd does not say who the members are; what is known of them stays meanwhile', { reason }),
   });
-  await Promise.race([first.promise, sleep(systemClock, FILTER_MS)]);
+  if (config.filterPorts === true) await Promise.race([first.promise, sleep(systemClock, FILTER_MS)]);
 }
 
 /** Joins the cluster with the token named in the configuration. */

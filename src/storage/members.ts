@@ -9,6 +9,7 @@ import { PREFIX } from '../core/model/keys.ts';
 import type { Members } from '../core/plan/hosts/port-filter.ts';
 import type { Etcd } from '../etcd/api.ts';
 import { follow } from '../etcd/follow.ts';
+import type { KnownControl } from '../rpc/known-controls.ts';
 import { isRecord } from '../rpc/parse.ts';
 
 const KINDS = { controls: PREFIX.control, storage: PREFIX.storage, hosts: PREFIX.host } as const;
@@ -20,15 +21,18 @@ const AGAIN_MS = 1_000;
 export interface FollowMembers {
   /** Called with all members: first when each kind was read, then after every change. */
   readonly onMembers: (members: Members) => void;
+  /** Called with the control nodes when they were read, and after every change. */
+  readonly onControls?: ((controls: readonly KnownControl[]) => void) | undefined;
   /** Called with etcd's reason for a refusal, once for each reason. etcd is asked again after a second. */
   readonly onRefused: (reason: string) => void;
 }
 
 /** Follows the membership until the client of etcd is closed. Never rejects. */
-export async function followMembers(etcd: Etcd, { onMembers, onRefused }: FollowMembers): Promise<void> {
+export async function followMembers(etcd: Etcd, { onMembers, onControls, onRefused }: FollowMembers): Promise<void> {
   const known: Known = { controls: null, storage: null, hosts: null };
   const tell = (): void => {
     const { controls, storage, hosts } = known;
+    if (controls !== null) onControls?.(controlsIn(controls));
     if (controls === null || storage === null || hosts === null) return;
     const all = (of: ReadonlyMap<string, readonly string[]>): readonly string[] => [...of.values()].flat();
     onMembers({ controls: all(controls), storage: all(storage), hosts: all(hosts) });
@@ -50,6 +54,13 @@ export async function followMembers(etcd: Etcd, { onMembers, onRefused }: Follow
     await Promise.allSettled(all);
     await sleep(etcd.clock, AGAIN_MS);
   }
+}
+
+/** Returns the control nodes; one whose record is invalid keeps its last address. */
+function controlsIn(table: ReadonlyMap<string, readonly string[]>): readonly KnownControl[] {
+  return [...table].flatMap(([key, [address]]) =>
+    address === undefined ? [] : [{ name: key.slice(PREFIX.control.length), address }],
+  );
 }
 
 function followKind(

@@ -16,6 +16,7 @@ import { qemuAuthzName } from '../base/identity.ts';
 import { type DiskId, parseDiskId, parseGeneration, type VmId } from '../base/ids.ts';
 import { sleep } from '../base/sleep.ts';
 import { DISK_PORT_BASE } from '../core/model/ports.ts';
+import { DISK_UID_BASE } from '../core/model/users.ts';
 import { type Daemon, type DaemonProcess, exportName, type Grant } from '../core/ports/disk-backend.ts';
 import { spawnDaemon } from '../os/child-process.ts';
 import { systemClock } from '../os/clock.ts';
@@ -52,8 +53,6 @@ export interface QsdSpec {
 }
 
 const PROGRAM = 'qemu-storage-daemon';
-/** First of the user IDs of daemons; a disk's is this plus its port's number. */
-export const UID_BASE = 700_000;
 const COMMAND_MS = 2_000;
 const START_MS = 10_000;
 const KILL_MS = 5_000;
@@ -208,7 +207,7 @@ function exportOptions(grant: Grant): {
 
 /** Returns the user of the daemon that serves a disk on this port. */
 export function daemonUid(port: number): number {
-  return UID_BASE + port - DISK_PORT_BASE;
+  return DISK_UID_BASE + port - DISK_PORT_BASE;
 }
 
 /**

@@ -3,8 +3,7 @@
  */
 
 import { type Command, Option } from 'commander';
-import type { ApiTokenCreated, JoinToken } from '../../api/access-views.ts';
-import type { CreateJoinToken } from '../../api/requests.ts';
+import { type ApiTokenCreated, type JoinToken, NODE_ROLES } from '../../api/access-views.ts';
 import type { Cluster, Network, StorageLoss, StorageNode, Task } from '../../api/views.ts';
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -172,6 +171,32 @@ function addUi(program: Command, io: Io): void {
     );
 }
 
+function addControlNodes(program: Command, storage: Command, io: Io): void {
+  const control = program.command('control').description('control nodes');
+  addNodeDrains({ storage, control }, io);
+  control
+    .command('remove')
+    .description('remove a control node that does not serve, with its member of etcd')
+    .argument('<node>', 'control node', nameArgument)
+    .action(
+      action(io, async (session, name: string) => {
+        const client = await session.client();
+        const path = { control: name };
+        await client.call(client.http.DELETE('/v1/control-nodes/{control}', { params: { path } }));
+        session.say(`${name} is no control node any more.`);
+      }),
+    );
+  control
+    .command('list')
+    .description('list control nodes')
+    .action(
+      action(io, async (session) => {
+        const client = await session.client();
+        await session.printList(await client.list('/v1/control-nodes', { signal: io.signal }), CONTROL_TABLE);
+      }),
+    );
+}
+
 function addNodes(program: Command, io: Io): void {
   const storage = program.command('storage').description('storage nodes');
   storage
@@ -198,17 +223,7 @@ function addNodes(program: Command, io: Io): void {
         for (const { because } of nodes) for (const line of because) session.say(line);
       }),
     );
-  const control = program.command('control').description('control nodes');
-  addNodeDrains({ storage, control }, io);
-  control
-    .command('list')
-    .description('list control nodes')
-    .action(
-      action(io, async (session) => {
-        const client = await session.client();
-        await session.printList(await client.list('/v1/control-nodes', { signal: io.signal }), CONTROL_TABLE);
-      }),
-    );
+  addControlNodes(program, storage, io);
   program
     .command('disk')
     .description('disks')
@@ -442,24 +457,30 @@ function addTokens(program: Command, io: Io): void {
 function addJoinTokens(program: Command, io: Io): void {
   program
     .command('join-token')
-    .description('one-time tokens with which hosts and storage nodes join')
+    .description('one-time tokens with which machines join')
     .command('create')
     .description('create a token for one node, usable once; it is printed once')
-    .argument('<role>', 'host or storage')
+    .argument('<roles>', 'host, storage, control, or several of them with commas between')
     .argument('<name>', 'name of the node that joins', nameArgument)
     .option('--valid <duration>', 'how long it may be used, at most 168h (default: 1h)', parseDuration)
     .action(
-      action(io, async (session, role: string, name: string, { valid }: { readonly valid?: number }) => {
-        if (role !== 'host' && role !== 'storage')
-          throw new CodedError('bad-input', `A ${JSON.stringify(role.slice(0, 40))} does not join by a token.`, {
-            advice: 'Nothing was created. The role is host or storage.',
-          });
+      action(io, async (session, roles: string, name: string, { valid }: { readonly valid?: number }) => {
+        const [role, ...also] = roles.split(',').map(nodeRole);
         const client = await session.client();
-        const body: CreateJoinToken = { role, name, ...present({ validMs: valid }) };
+        const more = present({ also: also.length === 0 ? undefined : also, validMs: valid });
+        const body = { role: role ?? nodeRole(''), name, ...more };
         const created = await client.call(client.http.POST('/v1/join-tokens', { body }));
         await session.printOne<JoinToken>(created, { name: (of) => of.name }, (of) => `${of.token}\n`);
       }),
     );
+}
+
+function nodeRole(word: string): (typeof NODE_ROLES)[number] {
+  const role = NODE_ROLES.find((each) => each === word);
+  if (role !== undefined) return role;
+  throw new CodedError('bad-input', `A ${JSON.stringify(word.slice(0, 40))} does not join by a token.`, {
+    advice: 'Nothing was created. The role is host, storage or control.',
+  });
 }
 
 function addContext(program: Command, io: Io): void {

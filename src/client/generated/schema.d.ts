@@ -87,6 +87,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/control-nodes/{control}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a control node that does not serve, with its member of etcd */
+        delete: operations["deleteControlNode"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/control-nodes/{node}/drain": {
         parameters: {
             query?: never;
@@ -1327,6 +1344,8 @@ export interface components {
             toleratesMs?: number;
         };
         CreateJoinToken: {
+            /** @description further roles of the machine */
+            also?: ("host" | "storage" | "control")[];
             /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
             name: string;
             /** @enum {unknown} */
@@ -1814,9 +1833,26 @@ export interface components {
         Joined: {
             caPem: string;
             certPem: string;
+            /** @description for a control node that joins */
+            control?: {
+                adminTokenSha256: string;
+                /** @description the key of the authority: a secret of control nodes */
+                caKeyPem: string;
+                /** @description the members of etcd, the new one included */
+                members: {
+                    address: string;
+                    name: string;
+                }[];
+            };
+            /** @description the control nodes */
+            controls: {
+                address: string;
+                name: string;
+            }[];
             etcdEndpoints: string[];
         };
         JoinToken: {
+            also?: ("host" | "storage" | "control")[];
             /** @description RFC 3339 time in UTC with milliseconds */
             expiresAt: string;
             name: string;
@@ -2986,6 +3022,107 @@ export interface operations {
             };
             /** @description forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deleteControlNode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                control: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -19,6 +19,7 @@ const OPERATIONS_IN_ORDER = Object.entries<Operation>(OPERATIONS)
   .filter(([, operation]) => operation.answerMedium !== 'event-stream' && operation.answerMedium !== 'upgrade')
   .sort(([a], [b]) => order(a) - order(b));
 const NAMES: Partial<Record<ParameterName, string>> = {
+  control: 'c9',
   vm: 'web1',
   host: 'h4',
   node: 's2',
@@ -65,6 +66,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));
     if (id === 'resetVm') await ended(await must('POST /v1/vms/web1/start'));
     if (id === 'deleteStorageNode') await lose(cluster, 's2');
+    if (id === 'deleteControlNode') await joinControl(must, 'c9');
     if (id === 'endOtherSession') names.session = String((await must('POST /v1/session', { token })).json.id);
     if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
     names.host = id === 'returnToHost' ? await drainedOnce(must) : (NAMES.host ?? '');
@@ -99,6 +101,16 @@ async function drainedOnce(must: (route: string, body?: unknown) => Promise<Answ
   await must(`GET /v1/tasks/${String(task)}?wait=60`);
   await must(`POST /v1/hosts/${host}/undrain`);
   return host;
+}
+
+/** A control node that joined, and whose server never began. */
+async function joinControl(must: Asking['ask'], name: string): Promise<void> {
+  const { json } = await must('POST /v1/join-tokens', { role: 'control', name });
+  const { secret } = parseJoinToken(String(json.token));
+  const { requestPem: csrPem } = await createRequest();
+  const addresses = { control: '10.0.9.9' };
+  const { json: joined } = await must('POST /v1/join', { token: secret, role: 'control', name, csrPem, addresses });
+  assert.deepEqual(Object.keys(joined.control as object).sort(), ['adminTokenSha256', 'caKeyPem', 'members']);
 }
 
 /** The headers of a browser that has just logged in. */

@@ -159,6 +159,10 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     drainStorageNode: ({ params, body, call }) => backend.storageNodes.drain(params.node, body, call),
     undrainStorageNode: ({ params, call }) => backend.storageNodes.undrain(params.node, call),
     listControlNodes: ({ query, call }) => backend.controlNodes.list(query, call),
+    deleteControlNode: async ({ params }) => {
+      await backend.controlNodes.delete(params.control);
+      return undefined;
+    },
     listNetworks: ({ query, call }) => backend.networks.list(query, call),
     createNetwork: ({ body }) => backend.networks.create(body),
     getNetwork: async ({ params }) => backend.networks.get(params.network),

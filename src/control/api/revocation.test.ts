@@ -30,7 +30,10 @@ const ports: Record<'leader' | 'follower', number> = { leader: 0, follower: 0 };
 async function controlNode(name: string, backend: typeof leader): Promise<number> {
   const identity = { kind: 'control', name: parseControlName(name) } as const;
   const credentials = { caPem: authority.certPem, ...(await issue(authority, { identity, daysValid: 1 })) };
-  const forward = forwardOverTls({ credentials, peers: [{ name: parseControlName('c1'), address: '127.0.0.1' }] });
+  const forward = forwardOverTls({
+    credentials,
+    peers: () => [{ name: parseControlName('c1'), address: '127.0.0.1' }],
+  });
   const server = createApiServer({ backend, version: '1', tls: publicServerTlsOptions(credentials), forward });
   closing.push(() => server.close());
   return server.listen();

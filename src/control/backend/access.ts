@@ -2,9 +2,8 @@
 
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';
-import { CodedError } from '../../base/errors.ts';
 import type { PeerIdentity } from '../../base/identity.ts';
-import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
@@ -18,6 +17,7 @@ import { basisOf, change } from './changes.ts';
 import { type BackendContext, demandRead } from './context.ts';
 import { Freshness } from './freshness.ts';
 import { KnownTokens } from './known-tokens.ts';
+import type { ControlAddress } from './ports.ts';
 
 const NODE_CERTIFICATE_DAYS = 825;
 
@@ -88,7 +88,9 @@ export class AccessBackend {
     this.#context.etcdSpace.demandRoom();
     const { token, tokenSha256: sha256 } = newJoinToken(this.#context.authority.certPem);
     const record = await change(this.#context, (basis) => createJoinToken(basis, { ...request, sha256 }));
-    return { token, role: request.role, name: request.name, expiresAt: new Date(record.expiresAt).toISOString() };
+    const { role, also, name } = request;
+    const expiresAt = new Date(record.expiresAt).toISOString();
+    return { token, role, ...(also === undefined ? {} : { also }), name, expiresAt };
   }
 
   /**
@@ -97,7 +99,7 @@ export class AccessBackend {
    */
   async join(request: Join): Promise<Joined> {
     demandRead(this.#context);
-    const { authority, etcdEndpoints } = this.#context;
+    const { authority, etcdEndpoints, etcdMembers, adminTokenSha256, store } = this.#context;
     const identity = identityOf(request);
     const joining: Joining = { ...request, role: identity.kind };
     const join = (basis: Basis): Admitted<null> =>
@@ -105,15 +107,33 @@ export class AccessBackend {
     // A request that cannot be certified must not cost the token.
     join(basisOf(this.#context));
     await this.#demandAnswers(joining, request.csrPem);
-    const certPem = await authority.certify(request.csrPem, { identity, daysValid: NODE_CERTIFICATE_DAYS });
+    const { control: address } = addressesOf(joining);
+    // People's tools verify a control node by its address.
+    const ipAddresses = identity.kind === 'control' ? [address, '127.0.0.1'] : [];
+    const certPem = await authority.certify(request.csrPem, {
+      identity,
+      ipAddresses,
+      daysValid: NODE_CERTIFICATE_DAYS,
+    });
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest
     // fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
     if (identity.kind === 'storage') await this.#context.etcdReaders.allow(identity.name);
-    const joined = this.#lastJoin.then(() => change(this.#context, join));
+    const work = async (): Promise<readonly ControlAddress[] | null> => {
+      // Harmless if the rest fails: a member that never runs has no vote.
+      const members = identity.kind === 'control' ? await etcdMembers.add({ name: identity.name, address }) : null;
+      await change(this.#context, join);
+      return members;
+    };
+    const joined = this.#lastJoin.then(work);
     this.#lastJoin = joined.catch(() => undefined);
-    await joined;
-    return { certPem, caPem: authority.certPem, etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [] };
+    const members = await joined;
+    return {
+      ...{ certPem, caPem: authority.certPem },
+      etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [],
+      controls: [...store.controls.values()].map(({ value }) => ({ name: value.name, address: value.address })),
+      ...(members === null ? {} : { control: { caKeyPem: authority.keyPem, adminTokenSha256, members: [...members] } }),
+    };
   }
 
   /**
@@ -139,10 +159,10 @@ export class AccessBackend {
   }
 }
 
-function identityOf({ role, name }: Join): Extract<PeerIdentity, { kind: 'host' | 'storage' }> {
+function identityOf({ role, name }: Join): Exclude<PeerIdentity, { kind: 'incarnation' }> {
   if (role === 'host') return { kind: 'host', name: parseHostName(name) };
   if (role === 'storage') return { kind: 'storage', name: parseStorageName(name) };
-  throw new CodedError('bad-input', 'A control node does not join by a token.', { advice: 'Nothing was changed.' });
+  return { kind: 'control', name: parseControlName(name) };
 }
 
 function tokenView({ id, name, createdAt }: TokenRecord): ApiToken {

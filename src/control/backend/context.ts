@@ -11,7 +11,16 @@ import type { ControlRecord } from '../../core/model/cluster.ts';
 import type { Observed } from '../../core/request/basis.ts';
 import type { ChangeContext } from './changes.ts';
 import type { AskPeers } from './consoles.ts';
-import type { ArtifactFiles, Authority, EtcdReaders, EtcdRoom, HostLogs, RecordsOfEtcd, SerialPorts } from './ports.ts';
+import type {
+  ArtifactFiles,
+  Authority,
+  EtcdMembers,
+  EtcdReaders,
+  EtcdRoom,
+  HostLogs,
+  RecordsOfEtcd,
+  SerialPorts,
+} from './ports.ts';
 
 /** This node as leader. */
 export interface Leading {
@@ -24,6 +33,7 @@ export interface BackendContext extends ChangeContext {
   readonly version: string;
   readonly etcd: RecordsOfEtcd;
   readonly etcdReaders: EtcdReaders;
+  readonly etcdMembers: EtcdMembers;
   readonly etcdSpace: EtcdRoom;
   readonly etcdEndpoints: readonly string[];
   readonly hosts: HostLogs;

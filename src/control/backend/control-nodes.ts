@@ -2,6 +2,7 @@
 import type { DrainNode, PageQuery } from '../../api/requests.ts';
 import type { ControlNode, Health } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { parseControlName } from '../../base/ids.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { type ControlSight, drainControl, type EtcdSeat, undrainControl } from '../../core/request/node-drains.ts';
@@ -77,6 +78,29 @@ export class ControlNodesBackend {
     const control = this.#context.store.controls.get(name)?.value;
     if (control === undefined) throw new CodedError('not-found', `There is no control node ${name}.`);
     return this.#view(control);
+  }
+
+  /**
+   * Removes a control node: its record, its member of etcd, its rights there. CodedError 'not-found', or 'conflict' for
+   * the last one and for one whose server answers: the member of etcd of a machine that goes on would be missing there.
+   * It may be repeated.
+   */
+  async delete(name: string): Promise<void> {
+    const { store, etcdMembers } = this.#context;
+    const record = store.controls.get(name)?.value;
+    if (record === undefined) throw new CodedError('not-found', `There is no control node ${name}.`);
+    const advice = 'Nothing was changed.';
+    if (store.controls.size === 1)
+      throw new CodedError('conflict', `${name} is the last control node of the cluster.`, { advice });
+    if (name === this.#context.name || (await this.#context.controlAnswers(record)))
+      throw new CodedError('conflict', `The server of ${name} answers.`, {
+        advice: `${advice} Run \`gp leave\` there, or stop its server first.`,
+      });
+    await etcdMembers.remove(record);
+    await change(this.#context, ({ records }) => ({
+      changes: records.controls.has(name) ? [{ kind: 'control', id: parseControlName(name), value: null }] : [],
+      result: null,
+    }));
   }
 
   async #view(control: ControlRecord): Promise<ControlNode> {

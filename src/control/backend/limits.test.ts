@@ -217,8 +217,9 @@ function attach(count: number): void {
   attachChanges({ ...NONE, vms } as Records, { disk, vm: vmRecord(0), lun: null }, asked);
 }
 
-function join(role: 'host' | 'storage', others: number): void {
+function join(role: 'host' | 'storage' | 'control', others: number): void {
   const records = {
+    controls: new Map(many(others, (i) => [`c${i}`, {}])),
     hosts: new Map(many(others, (i) => [`h${i}`, {}])),
     storage: new Map(many(others, (i) => [`s${i}`, { value: storageRecord(`s${i}`), revision: 1 }])),
   } as unknown as RequestSnapshot;
@@ -388,6 +389,7 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
     join: (all) => join('host', all - 1),
     agent: (all) => parseNetworkOrder({ term: 1, revision: 1, networks: [network(all)], drop: many(all, address) }, ''),
   },
+  controlNodes: { join: (all) => join('control', all - 1) },
   storageNodes: {
     join: (all) => join('storage', all - 1),
     agent: (all) => launch({ machine: { kernel: kernel(1, all) } }),

@@ -58,10 +58,12 @@ export interface ArtifactFiles {
 /** The cluster's certificate authority, as far as joining needs it. */
 export interface Authority {
   readonly certPem: string;
+  /** PKCS #8. A secret: for control nodes only. */
+  readonly keyPem: string;
   /** Certifies the key of a request (PKCS #10). CodedError 'bad-input' if the request is not valid. */
   certify(
     requestPem: string,
-    content: { readonly identity: PeerIdentity; readonly daysValid: number },
+    content: { readonly identity: PeerIdentity; readonly ipAddresses: readonly string[]; readonly daysValid: number },
   ): Promise<string>;
 }
 
@@ -70,6 +72,24 @@ export interface EtcdReaders {
   allow(node: StorageName): Promise<void>;
   /** Idempotent. */
   revoke(node: StorageName): Promise<void>;
+}
+
+/** A control node, or its member of etcd. */
+export interface ControlAddress {
+  readonly name: string;
+  readonly address: string;
+}
+
+/** The control nodes as members of etcd. */
+export interface EtcdMembers {
+  /**
+   * Lets a control node use etcd, and adds its member, which has no vote until it is promoted. A member of the same
+   * address that never voted stays; one that did is replaced: its machine came back without its data. Returns all
+   * members. CodedError 'conflict' while another member learns.
+   */
+  add(node: ControlAddress): Promise<readonly ControlAddress[]>;
+  /** Takes a control node's member and its rights away. Idempotent. */
+  remove(node: ControlAddress): Promise<void>;
 }
 
 /** The state of etcd's room. */

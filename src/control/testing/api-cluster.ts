@@ -36,7 +36,7 @@ export async function startTestApi(options: Omit<ApiClusterOptions, 'adminToken'
   const cluster = await ApiCluster.start({
     speed: SPEED,
     authority: {
-      certPem: issuer.certPem,
+      ...issuer,
       certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
     },
     ...options,

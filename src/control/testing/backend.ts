@@ -14,6 +14,7 @@ import { tokenSha256 } from '../../pki/join-token.ts';
 import type { BackendContext } from '../backend/context.ts';
 import type { ArtifactFiles } from '../backend/ports.ts';
 import { noCrashPoint } from '../crash-point.ts';
+import { etcdMembers } from '../links/etcd-members.ts';
 import { etcdReaders } from '../links/etcd-readers.ts';
 import { createFileLink } from '../links/file-link.ts';
 import { snapshotOf, writesOf } from '../store/leader-store.ts';
@@ -83,12 +84,13 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     store,
     etcd: client,
     etcdReaders: etcdReaders(client),
+    etcdMembers: etcdMembers(client),
     hosts: { log: never },
     storage,
     // Consoles are tested with a real QEMU.
     serial: { openSerial: never },
     authority: {
-      certPem: authority.certPem,
+      ...authority,
       certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
     },
     etcdEndpoints: ['https://127.0.0.1:2379'],

@@ -206,7 +206,9 @@ export interface TokenRecord {
   /** Of the token; of the token that a link, session or ticket comes from. */
   readonly name: string;
   readonly sha256: string;
-  readonly role: 'host' | 'storage' | null;
+  readonly role: 'host' | 'storage' | 'control' | null;
+  /** Further roles under the same name; each is used once. Absent: none. */
+  readonly also?: readonly ('host' | 'storage' | 'control')[] | undefined;
   readonly createdAt: number;
   readonly expiresAt: number | null;
   /** SHA-256 of the token or session that a link, session or ticket comes from: it is worth nothing without that. */

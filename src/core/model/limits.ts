@@ -16,6 +16,7 @@ export type Unit =
   | 'cards'
   | 'characters'
   | 'consoles'
+  | 'control nodes'
   | 'disks'
   | 'hosts'
   | 'images'
@@ -393,6 +394,15 @@ const REST = {
     unit: 'hosts',
     reason: 'A network’s tunnels to all other hosts are in one order.',
     refusedBy: ['join', 'agent'],
+  },
+  controlNodes: {
+    subject: 'Cluster',
+    what: 'control nodes of the cluster',
+    min: 1,
+    max: 7,
+    unit: 'control nodes',
+    reason: 'Each is a member of etcd, which asks a majority of them before it answers.',
+    refusedBy: ['join'],
   },
   storageNodes: {
     subject: 'Cluster',

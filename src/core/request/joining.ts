@@ -4,10 +4,10 @@
  * network: quarantine drops tunnels by address, fences and filters tell machines apart by it.
  */
 import { CodedError } from '../../base/errors.ts';
-import { parseHostName, parseStorageName } from '../../base/ids.ts';
+import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import type { HostRecord, StorageRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
-import { keyOf } from '../model/keys.ts';
+import { keyOf, PREFIX } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
 import type { Change, RequestSnapshot } from '../ports/store.ts';
@@ -15,11 +15,14 @@ import { ipv4ToNumber, notForUse, parseRange } from './addresses.ts';
 import type { Basis } from './basis.ts';
 import { demandCount } from './demands.ts';
 
+/** What a machine can be in a cluster. One machine may be several of them, under one name. */
+export type NodeRole = 'host' | 'storage' | 'control';
+
 /**
  * Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said.
  */
 export interface Joining {
-  readonly role: 'host' | 'storage';
+  readonly role: NodeRole;
   readonly name: string;
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
 }
@@ -30,7 +33,8 @@ export function addressesOf({ role, addresses }: Joining): {
   readonly storage: string;
   readonly overlay?: string;
 } {
-  const { control, storage = control, overlay = control } = addresses;
+  const { control, storage = control, overlay = storage } = addresses;
+  if (role === 'control') return { control, storage: control };
   return role === 'host' ? { control, storage, overlay } : { control, storage };
 }
 
@@ -42,12 +46,17 @@ export function joinChange(basis: Pick<Basis, 'records' | 'now'>, joining: Joini
   const { records } = basis;
   const { role, name } = joining;
   // The record says whether the machine is quarantined: replacing a record that cannot be read would lose that.
-  const key = role === 'storage' ? keyOf.storage(parseStorageName(name)) : keyOf.host(parseHostName(name));
+  const key =
+    role === 'control'
+      ? PREFIX.control + name
+      : role === 'storage'
+        ? keyOf.storage(parseStorageName(name))
+        : keyOf.host(parseHostName(name));
   demandReadable(records.unreadable, [key]);
   for (const [network, address] of Object.entries(addressesOf(joining))) {
     const block = notForUse({ first: ipv4ToNumber(address), size: 1 });
     if (block !== null) throw refusal('bad-input', `The ${network} address ${address} is in ${block}.`);
-    const owner = memberWith(records, address, { role, name });
+    const owner = memberWith(records, address, { name });
     if (owner !== null) throw refusal('conflict', `The ${network} address ${address} is that of ${owner}.`);
     const guests = networkWith(records, address);
     if (guests !== null)
@@ -65,12 +74,11 @@ export function refusal(code: 'bad-input' | 'conflict', what: string): CodedErro
   });
 }
 
-/** Returns the member that has an address, other than the joining machine itself; null if there is none. */
-function memberWith(
-  records: RequestSnapshot,
-  address: string,
-  self: { readonly role: Joining['role']; readonly name: string },
-): string | null {
+/**
+ * Returns the member that has an address, other than the joining machine itself, which has one name in all its roles;
+ * null if there is none.
+ */
+function memberWith(records: RequestSnapshot, address: string, self: { readonly name: string }): string | null {
   const members = [
     ...[...records.hosts.values()].map(({ value }) => ({ kind: 'host', name: value.name, of: value.addresses })),
     ...[...records.storage.values()]
@@ -78,9 +86,7 @@ function memberWith(
       .map(({ value }) => ({ kind: 'storage', name: value.name, of: value.addresses })),
     ...[...records.controls.values()].map(({ value }) => ({ kind: 'control', name: value.name, of: [value.address] })),
   ];
-  const owner = members.find(
-    ({ kind, name, of }) => !(kind === self.role && name === self.name) && Object.values(of).includes(address),
-  );
+  const owner = members.find(({ name, of }) => name !== self.name && Object.values(of).includes(address));
   return owner === undefined ? null : `${owner.kind} ${owner.name}`;
 }
 
@@ -114,6 +120,15 @@ export function joinUnchecked(
   { role, name, addresses }: Joining,
 ): Change {
   const { control } = addresses;
+  if (role === 'control') {
+    const id = parseControlName(name);
+    if (!records.controls.has(id)) demandCount(records.controls.size, LIMITS.controlNodes);
+    return {
+      kind: 'control',
+      id,
+      value: { ...records.controls.get(id)?.value, name: id, address: control, startedAt: now },
+    };
+  }
   const storage = addresses.storage ?? control;
   if (role === 'storage') {
     const id = parseStorageName(name);
@@ -140,7 +155,7 @@ export function joinUnchecked(
     // A host that joins again is the same one, whatever its record says besides.
     ...known,
     name: id,
-    addresses: { control, storage, overlay: addresses.overlay ?? control },
+    addresses: { control, storage, overlay: addresses.overlay ?? storage },
   };
   return { kind: 'host', id, value };
 }

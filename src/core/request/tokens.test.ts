@@ -36,10 +36,28 @@ test('a join token is for one machine, once, until it expires; nobody but its be
   assert.deepEqual([records.tokens.size, records.hosts.size], [0, 1]);
 });
 
-test('a control node does not join by a token; expired tokens go with each new one', () => {
+test('a token of several roles lets one machine join in each of them once, with its own addresses', () => {
+  const world = new RecordWorld();
+  const { id } = world.take(
+    createJoinToken(world.basis(), { role: 'control', also: ['storage', 'host'], name: 'h1', sha256: SHA }),
+  );
+  const present = () => world.basis().records.tokens.get(id)?.value;
+  for (const role of ['storage', 'control', 'host'] as const) {
+    world.take(joinByToken(world.basis(), present(), { ...JOINING, role }));
+    assert.throws(() => joinByToken(world.basis(), present(), { ...JOINING, role }), { code: 'unauthorized' });
+  }
+  const { records } = world.basis();
+  assert.deepEqual([records.tokens.size, records.hosts.size, records.storage.size], [0, 1, 1]);
+  const other = world.take(createJoinToken(world.basis(), { role: 'storage', name: 'h2', sha256: SHA }));
+  assert.throws(() => joinByToken(world.basis(), other, { ...JOINING, role: 'storage', name: 'h2' }), {
+    code: 'conflict',
+  });
+});
+
+test('no role is named twice; expired tokens go with each new one', () => {
   const world = new RecordWorld();
   const ask = { name: 'h1', sha256: SHA, validMs: -1 } as const;
-  assert.throws(() => createJoinToken(world.basis(), { ...ask, role: 'control' }), { code: 'bad-input' });
+  assert.throws(() => createJoinToken(world.basis(), { ...ask, role: 'host', also: ['host'] }), { code: 'bad-input' });
   for (let n = 0; n < 60; n++) {
     const { changes } = createJoinToken(world.basis(), { ...ask, role: 'host' });
     world.apply(changes.slice(0, 1));

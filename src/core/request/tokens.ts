@@ -7,7 +7,7 @@ import type { TokenRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import type { Change } from '../ports/store.ts';
 import type { Admitted, Basis } from './basis.ts';
-import { type Joining, joinChange } from './joining.ts';
+import { type Joining, joinChange, type NodeRole } from './joining.ts';
 import { derivedFrom } from './sessions.ts';
 
 const JOIN_VALID_MS = 3_600_000;
@@ -48,20 +48,23 @@ export function deleteToken({ records }: Basis, nameOrId: string): Admitted<null
   return { changes: [{ kind: 'token', id: found.id, value: null }, ...sessions], result: null };
 }
 
-/** A new join token; expired tokens go. CodedError 'bad-input' for a control node. */
+/** A new join token; expired tokens go. CodedError 'bad-input' for a role that is named twice. */
 export function createJoinToken(
   { records, now, randomHex }: Basis,
-  request: NewToken & { readonly role: 'host' | 'storage' | 'control'; readonly validMs?: number | undefined },
+  request: NewToken & {
+    readonly role: NodeRole;
+    /** Further roles of the machine. */
+    readonly also?: readonly NodeRole[] | undefined;
+    readonly validMs?: number | undefined;
+  },
 ): Admitted<TokenRecord & { readonly expiresAt: number }> {
   const { name, sha256, role, validMs = JOIN_VALID_MS } = request;
-  if (role === 'control')
-    throw new CodedError(
-      'bad-input',
-      'A control node does not join by a token: it needs a member of etcd and a copy of the authority.',
-      { advice: 'Nothing was created. See docs/operating/production.md.' },
-    );
+  const also = request.also ?? [];
+  if (new Set([role, ...also]).size !== also.length + 1)
+    throw new CodedError('bad-input', 'A role is named twice.', { advice: 'Nothing was created.' });
   const expiresAt = now + validMs;
-  const value = { id: `token-${randomHex(6)}`, kind: 'join', name, sha256, role, createdAt: now, expiresAt } as const;
+  const made = { id: `token-${randomHex(6)}`, kind: 'join', name, sha256, role, createdAt: now, expiresAt } as const;
+  const value = also.length === 0 ? made : { ...made, also };
   const expired = [...recordsOf(records.tokens)].filter((old) => old.expiresAt !== null && old.expiresAt < now);
   const changes: Change[] = [
     tokenChange(value),
@@ -79,7 +82,8 @@ function demandJoinToken(
   token: TokenRecord | undefined,
   { role, name }: Pick<Joining, 'role' | 'name'>,
 ): TokenRecord {
-  const isValid = token?.kind === 'join' && token.role === role && token.name === name && (token.expiresAt ?? 0) > now;
+  const isValid =
+    token?.kind === 'join' && rolesOf(token).includes(role) && token.name === name && (token.expiresAt ?? 0) > now;
   if (token === undefined || !isValid)
     throw new CodedError('unauthorized', `This is not a valid join token for ${role} ${name}.`, {
       advice: 'Nothing was changed. A token is for one name, once, and expires: make a new one (gp join-token create).',
@@ -87,10 +91,20 @@ function demandJoinToken(
   return token;
 }
 
-/** A machine joins, and its token is used up. CodedError as `demandJoinToken` and `joinChange`. */
+/** The roles that a join token still lets a machine join in. */
+function rolesOf({ role, also = [] }: TokenRecord): readonly NodeRole[] {
+  return role === null ? [] : [role, ...also];
+}
+
+/**
+ * A machine joins in one of the roles of its token, which is used up with its last role. CodedError as
+ * `demandJoinToken` and `joinChange`.
+ */
 export function joinByToken(basis: Basis, token: TokenRecord | undefined, joining: Joining): Admitted<null> {
-  const { id } = demandJoinToken(basis, token, joining);
-  return { changes: [{ kind: 'token', id, value: null }, joinChange(basis, joining)], result: null };
+  const found = demandJoinToken(basis, token, joining);
+  const [role, ...also] = rolesOf(found).filter((each) => each !== joining.role);
+  const left = role === undefined ? null : { ...found, role, also };
+  return { changes: [{ kind: 'token', id: found.id, value: left }, joinChange(basis, joining)], result: null };
 }
 
 /** The API tokens among all tokens. */

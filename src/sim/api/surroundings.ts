@@ -43,6 +43,7 @@ const MISREAD_PERCENT = 25;
 /** An authority that certifies nobody: for runs in which machines join without certificates. */
 export const NO_AUTHORITY: Authority = {
   certPem: '',
+  keyPem: '',
   certify: async () => {
     throw new CodedError('unavailable', 'This simulated cluster has no certificate authority.');
   },
@@ -56,6 +57,7 @@ export function surroundingsOf(server: SimServer): BackendContext {
     ...{ name, version: VERSION, store, etcd, etcdSpace, authority, adminTokenSha256, leading, leader },
     clock: process,
     randomHex: (bytes) => random.hex(bytes),
+    etcdMembers: { add: async (node) => [node], remove: async () => undefined },
     etcdReaders: { allow: async () => undefined, revoke: async () => undefined },
     etcdEndpoints: [...topology.controls.keys()].map((member) => `https://${member}:2379`),
     hosts: logsOf(server),

@@ -10,7 +10,7 @@ import { type ApiServerOptions, createApiServer } from '../server.ts';
 
 type JsonKey =
   | ('code' | 'detail' | 'advice' | 'type' | 'errors')
-  | ('id' | 'revision' | 'task' | 'state' | 'body' | 'leader' | 'token');
+  | ('id' | 'revision' | 'task' | 'state' | 'body' | 'leader' | 'token' | 'control');
 
 /** The answer of a route. */
 export interface Answer {

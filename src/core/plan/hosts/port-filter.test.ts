@@ -21,15 +21,12 @@ const SLOT = { uid: 600_001, disks: [{ address: '10.78.1.1', port: 30_007 }], sh
 const USERS = { first: 600_000, last: 600_999 };
 
 test('every filter is one transaction that replaces one table, and names the port of the verdict nowhere', () => {
-  for (const script of [
-    hostPortFilter({ members: MEMBERS, slots: [SLOT], slotUsers: USERS }),
-    storagePortFilter(MEMBERS),
-    controlPortFilter(MEMBERS),
-  ]) {
-    assert.match(
-      script,
-      /^table inet groundplane_ports\ndelete table inet groundplane_ports\ntable inet groundplane_ports \{/,
-    );
+  for (const [table, script] of [
+    ['groundplane_ports', hostPortFilter({ members: MEMBERS, slots: [SLOT], slotUsers: USERS })],
+    ['groundplane_storage_ports', storagePortFilter(MEMBERS)],
+    ['groundplane_control_ports', controlPortFilter(MEMBERS)],
+  ] as const) {
+    assert.match(script, new RegExp(`^table inet ${table}\ndelete table inet ${table}\ntable inet ${table} \\{`));
     assert.doesNotMatch(script, /7449/);
     assert.match(script, /tcp flags & \(syn \| ack\) != syn accept/);
   }

@@ -3,12 +3,14 @@
  * transaction. Pure.
  *
  * Guarantees: only packets that open a connection are judged, so that existing connections go on and a disk's packets
- * cost one comparison; the port of the verdict's probe (7449) is never touched; agents' and storage services' ports are
- * never closed to strangers, only rate-limited, because the list of members arrives through them
+ * cost one comparison; the filter of a role judges that role's ports only, so that a machine may have several roles; the
+ * port of the verdict's probe (7449) is never touched; agents' and storage services' ports are never closed to
+ * strangers, only rate-limited, because the list of members arrives through them
  * (docs/decisions/0016-packet-filters-by-membership.md).
  */
 import { PREFIX } from '../../model/keys.ts';
 import { DISK_PORT_BASE, DISK_PORTS_PER_NODE, PORTS, SLOT_PORT_MAX, SLOT_PORT_MIN } from '../../model/ports.ts';
+import { TARGET_UID } from '../../model/users.ts';
 import type { Snapshot } from '../../ports/store.ts';
 
 /** The addresses of the cluster's machines, by kind. */
@@ -72,7 +74,12 @@ function addressesIn<T>(
  * which is a slot's user; that user cannot mark its own packets without CAP_NET_ADMIN.
  */
 export const TUNNEL_MARK = '0x67707431';
-const TABLE = 'groundplane_ports';
+/** One table for each role: a machine may have several, and each replaces its own. */
+const TABLES = {
+  host: 'groundplane_ports',
+  storage: 'groundplane_storage_ports',
+  control: 'groundplane_control_ports',
+} as const;
 const MONITORS = `${SLOT_PORT_MIN}-${SLOT_PORT_MAX}`;
 const DISKS = `${DISK_PORT_BASE}-${DISK_PORT_BASE + DISK_PORTS_PER_NODE - 1}`;
 /** Matches migration ports: the fifth of each slot's eight ports (model/ports.ts). */
@@ -82,8 +89,8 @@ const NOT_OPENING = 'tcp flags & (syn | ack) != syn accept';
 const IPV4 = /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$/;
 const PORT_MAX = 65_535;
 
-function table(lines: readonly string[]): string {
-  const name = `inet ${TABLE}`;
+function table(role: keyof typeof TABLES, lines: readonly string[]): string {
+  const name = `inet ${TABLES[role]}`;
   return [`table ${name}`, `delete table ${name}`, `table ${name} {`, ...lines, '}', ''].join('\n');
 }
 
@@ -107,7 +114,8 @@ const slowly = (port: number): string =>
 /**
  * Formats the filter of a host. Monitors and consoles accept control nodes, and storage nodes, which relay; migration
  * ports accept hosts. A slot's user may connect to the ports that its QEMU needs, whatever the membership; other users
- * of the host except root may connect to no port of the cluster.
+ * of the host except root may connect to no port of the cluster, but the target of a storage node on the same machine to
+ * etcd's.
  */
 export function hostPortFilter({
   members,
@@ -125,7 +133,7 @@ export function hostPortFilter({
   );
   const sharing = slots.filter(({ sharesDisks }) => sharesDisks).map(({ uid }) => String(uid));
   const { controls = [], storage = [], hosts = [] } = members ?? {};
-  return table([
+  return table('host', [
     addresses('controls', controls),
     addresses('storage', storage),
     addresses('hosts', hosts),
@@ -153,6 +161,7 @@ export function hostPortFilter({
       ${slotUsers === null ? '' : `meta skuid ${slotUsers.first}-${slotUsers.last} jump slot`}
       ${NOT_OPENING}
       meta skuid 0 accept
+      meta skuid ${TARGET_UID} tcp dport ${PORTS.etcdClient} accept
       oifname "lo" tcp dport { ${PORTS.agent}, ${MONITORS} } reject with tcp reset
       ip daddr @cluster tcp dport { ${CLUSTER_PORTS} } reject with tcp reset
     }`,
@@ -172,7 +181,7 @@ const CLUSTER_PORTS = [
 
 /** Formats the filter of a storage node: disk ports accept hosts. */
 export function storagePortFilter({ controls, storage, hosts }: Members): string {
-  return table([
+  return table('storage', [
     addresses('hosts', hosts),
     addresses('cluster', [...controls, ...storage, ...hosts]),
     KNOCKING,
@@ -191,7 +200,7 @@ export function storagePortFilter({ controls, storage, hosts }: Members): string
  * control peers' port accept control nodes.
  */
 export function controlPortFilter({ controls, storage }: Omit<Members, 'hosts'>): string {
-  return table([
+  return table('control', [
     addresses('controls', controls),
     addresses('etcd', [...controls, ...storage]),
     `chain input { type filter hook input priority -10; policy accept;

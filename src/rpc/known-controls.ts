@@ -1,0 +1,56 @@
+/**
+ * The control nodes that a service knew last, in its own directory: so that it finds etcd when it starts again, whoever
+ * joined or left since it was installed. The truth is in etcd.
+ */
+import { join } from 'node:path';
+import { readJsonFile, writeFileAtomic } from '../os/files.ts';
+import { arrayOf, object, text } from './parse.ts';
+
+/** A control node, and where it is reached. */
+export interface KnownControl {
+  readonly name: string;
+  readonly address: string;
+}
+
+const CONTROLS_MAX = 16;
+
+const parseKnownControl = object({
+  name: text({ charsMax: 40 }),
+  address: text({ charsMax: 15, pattern: /^\d+\.\d+\.\d+\.\d+$/ }),
+});
+/** Parses a list of them. */
+export const parseKnownControls = arrayOf(parseKnownControl, { itemsMax: CONTROLS_MAX });
+const parseFile = object({ controls: parseKnownControls });
+
+function fileIn(stateDir: string): string {
+  return join(stateDir, 'controls.json');
+}
+
+/** Returns the control nodes in `stateDir`; undefined where none were written. CodedError 'bad-input'. */
+export async function readKnownControls(stateDir: string): Promise<readonly KnownControl[] | undefined> {
+  const value = await readJsonFile(fileIn(stateDir));
+  return value === undefined ? undefined : parseFile(value, fileIn(stateDir)).controls;
+}
+
+/** Keeps the last list that it is told in `stateDir`, one write after the other; an empty list is not written. */
+export class KnownControls {
+  readonly #stateDir: string;
+  readonly #onFailure: (reason: unknown) => void;
+  #written = '';
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(stateDir: string, onFailure: (reason: unknown) => void) {
+    this.#stateDir = stateDir;
+    this.#onFailure = onFailure;
+  }
+
+  /** Writes the list unless it is the one that was written last. Never rejects. */
+  put(controls: readonly KnownControl[]): Promise<void> {
+    const sorted = controls.map(({ name, address }) => ({ name, address })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    const content = `${JSON.stringify({ controls: sorted.slice(0, CONTROLS_MAX) }, null, 2)}\n`;
+    if (sorted.length === 0 || content === this.#written) return this.#last;
+    this.#written = content;
+    this.#last = this.#last.then(() => writeFileAtomic(fileIn(this.#stateDir), content)).catch(this.#onFailure);
+    return this.#last;
+  }
+}
