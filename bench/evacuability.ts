@@ -1,7 +1,7 @@
 /** How long a verdict takes after a change: can each of 1,000 hosts be drained, can it be lost. */
 import type { HostName } from '../src/base/ids.ts';
 import type { Estate } from '../src/core/maintenance/estate.ts';
-import { type EstateChange, Evacuability } from '../src/core/maintenance/evacuability.ts';
+import { type EstateChange, type Evacuability, evacuabilityOf } from '../src/core/maintenance/evacuability.ts';
 import { modelOf } from '../src/core/maintenance/model.ts';
 import { planEvacuation } from '../src/core/maintenance/planner.ts';
 import { LiveEstate } from '../src/core/maintenance/testing/live-estate.ts';
@@ -33,7 +33,7 @@ export async function evacuabilityBench(context: BenchContext): Promise<BenchRes
   const options = { seed: 17, hosts: HOSTS, vms: HOSTS * 20, fill: 0.85, hostsPerRack: RACK };
   const estate = seededEstate({ ...options, guestClusters: HOSTS / 2, ruled: 0.2, ties: 20 });
   const live = new LiveEstate(estate, 17);
-  const index = new Evacuability(estate);
+  const index = evacuabilityOf(estate);
   const first = settle(index, []);
   context.say(`first verdicts: ${first.ms} ms`);
   const settled: Settled[] = [];

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import type { ObjectKind } from '../core/model/keys.ts';
 import { FirmwareSchema, nullable, oneOf, Rack, RestartPolicySchema, strict, type View } from './common.ts';
+import { ClusterEvacuabilitySchema, HostEvacuabilitySchema } from './evacuability-views.ts';
 
 const text = Type.String();
 const bytes = Type.Integer({ minimum: 0 });
@@ -203,8 +204,7 @@ export const HostSchema = Type.Object(
     revision,
     agent: oneOf(AGENT_STATES),
     agentAgeMs: ageMs,
-    drainable: Type.Boolean({ description: 'all its VMs could be migrated away now' }),
-    drainBlockers: Type.Array(Type.String(), { description: 'why it is not drainable' }),
+    evacuability: HostEvacuabilitySchema,
     rack: nullable(Rack),
     cordoned: Type.Boolean({ description: 'no VM is placed here' }),
     maintenance: nullable(
@@ -507,7 +507,8 @@ export const ClusterSchema = Type.Object(
     term: nullable(Type.Integer()),
     controlNodes: Type.Object({ total: Type.Integer(), alive: Type.Integer() }, strict),
     storageNodes: Type.Object({ total: Type.Integer(), alive: Type.Integer() }, strict),
-    hosts: Type.Object({ total: Type.Integer(), alive: Type.Integer(), drainable: Type.Integer() }, strict),
+    hosts: Type.Object({ total: Type.Integer(), alive: Type.Integer() }, strict),
+    evacuability: ClusterEvacuabilitySchema,
     vms: Type.Object({ total: Type.Integer(), byVerdict: Type.Record(Type.String(), Type.Integer()) }, strict),
     memoryUsedBytes: bytes,
     memoryTotalBytes: bytes,

@@ -75,6 +75,13 @@ export function formatBytes(bytes: number): string {
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
+/** `0.4 s`, `12 s`, `4 min`, `2.5 h`: rounded up. */
+export function formatDuration(ms: number): string {
+  if (ms < 10_000) return `${Math.ceil(ms / 100) / 10} s`;
+  if (ms < 120_000) return `${Math.ceil(ms / 1_000)} s`;
+  return ms < 7_200_000 ? `${Math.ceil(ms / 60_000)} min` : `${Math.ceil(ms / 360_000) / 10} h`;
+}
+
 /** `3s`, `5m`, `2h`, `4d`: whole units, rounded down. */
 export function formatAge(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));

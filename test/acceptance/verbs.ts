@@ -99,7 +99,9 @@ const listAndShow: Case = {
     for (const shown of await gpJson<readonly Host[]>(cluster, ['host', 'list'])) {
       assert.match(shown.name, /^h[123]$/);
       assert.equal(shown.agent, 'alive');
-      assert.equal(shown.drainable, true, `${shown.name}: ${shown.drainBlockers.join('; ')}`);
+      const { drain, loss } = shown.evacuability;
+      assert.equal(drain.possible, 'yes', `${shown.name}: ${drain.because.join('; ')}`);
+      assert.equal(loss.possible, 'yes', `${shown.name}: ${loss.because.join('; ')}`);
     }
   },
 };

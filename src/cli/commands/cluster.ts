@@ -281,20 +281,27 @@ function describeLoss({ node, vms, disks, sharedDisks, images }: StorageLoss): s
 }
 
 function describeCluster(cluster: Cluster): string {
-  const { hosts, controlNodes, storageNodes, vms } = cluster;
+  const { hosts, evacuability, controlNodes, storageNodes, vms } = cluster;
   const verdicts = Object.entries(vms.byVerdict).map(([verdict, count]) => `${count} ${verdict}`);
   return formatFields([
     ['Version', cluster.version],
     ['Leader', cluster.leader === null ? 'none at the moment' : `${cluster.leader}, term ${cluster.term ?? '-'}`],
     ['Control nodes', `${controlNodes.alive} of ${controlNodes.total} alive`],
     ['Storage nodes', `${storageNodes.alive} of ${storageNodes.total} alive`],
-    ['Hosts', `${hosts.alive} of ${hosts.total} alive, ${hosts.drainable} drainable`],
+    ['Hosts', `${hosts.alive} of ${hosts.total} alive`],
+    ['Every host can be drained', answerLines(evacuability.drain)],
+    ['Any host may be lost', answerLines(evacuability.loss)],
     ['VMs', `${vms.total}${verdicts.length === 0 ? '' : `: ${verdicts.join(', ')}`}`],
     ['Memory', `${formatBytes(cluster.memoryUsedBytes)} of ${formatBytes(cluster.memoryTotalBytes)} used`],
     ['etcd', describeEtcd(cluster.etcd)],
     ['Revision', cluster.revision],
     ['Alarms', cluster.alarms.length === 0 ? 'none' : cluster.alarms.map(({ message }) => message)],
   ]);
+}
+
+function answerLines({ possible, refused, because }: Cluster['evacuability']['drain']): string[] {
+  const more = refused - because.length;
+  return [possible, ...because, ...(more > 0 ? [`and ${more} more hosts`] : [])];
 }
 
 const TASK_STATES = ['running', 'succeeded', 'failed', 'cancelled'] as const satisfies readonly Task['state'][];

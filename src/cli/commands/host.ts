@@ -5,7 +5,7 @@ import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
 import { present } from '../session.ts';
 import { formatFields } from '../table.ts';
-import { formatBytes } from '../units.ts';
+import { formatBytes, formatDuration } from '../units.ts';
 import { action, nameArgument } from './common.ts';
 import { addMaintenanceCommands } from './maintenance.ts';
 import { HOST_TABLE } from './presentations.ts';
@@ -113,8 +113,8 @@ function describeHost(host: Host): string {
     ['Name', host.name],
     ['Rack', host.rack ?? '-'],
     ['Agent', `${host.agent}${host.agentAgeMs === null ? '' : `, seen ${(host.agentAgeMs / 1_000).toFixed(1)} s ago`}`],
-    ['Drainable', host.drainable ? 'yes' : 'no'],
-    ['Blockers', host.drainBlockers],
+    ['Can be drained', answerLines(drainText(host.evacuability.drain), host.evacuability.drain.because)],
+    ['Can be lost', answerLines(lossText(host.evacuability.loss), host.evacuability.loss.because)],
     ['Maintenance', maintenanceText(host.maintenance)],
     ['Cordoned', host.cordoned ? 'yes' : 'no'],
     ['Quarantined', host.quarantined ? `yes: ${host.quarantineReason ?? ''}` : 'no'],
@@ -125,6 +125,19 @@ function describeHost(host: Host): string {
     ['Joined', host.joinedAt],
     ['Revision', host.revision],
   ]);
+}
+
+function answerLines(answer: string, because: readonly string[]): string[] {
+  return because.length === 0 ? [answer] : [`${answer}:`, ...because];
+}
+
+function drainText({ possible, foretoldMs, moves, movedBytes }: Host['evacuability']['drain']): string {
+  if (foretoldMs === null || moves === null || movedBytes === null) return possible;
+  return `${possible}, in about ${formatDuration(foretoldMs)}: ${moves} moves, ${formatBytes(movedBytes)}`;
+}
+
+function lossText({ possible, tied }: Host['evacuability']['loss']): string {
+  return tied.length === 0 ? possible : `${possible}, with the VMs that are tied to it: ${tied.join(', ')}`;
 }
 
 function maintenanceText(maintenance: Host['maintenance']): string {

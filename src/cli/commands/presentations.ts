@@ -3,7 +3,7 @@ import type { ApiToken } from '../../api/access-views.ts';
 import type { ControlNode, Disk, Event, Host, Image, Network, StorageNode, Task } from '../../api/views.ts';
 import type { Colours } from '../io.ts';
 import type { Presentation } from '../session.ts';
-import { formatAge, formatBytes } from '../units.ts';
+import { formatAge, formatBytes, formatDuration } from '../units.ts';
 
 const ageOf = (time: string): string => formatAge(Date.now() - Date.parse(time));
 const yes = (value: boolean): string => (value ? 'yes' : 'no');
@@ -24,13 +24,19 @@ export const EVENT_TABLE: Presentation<Event> = {
 const maintenanceWord = (maintenance: Host['maintenance']): string =>
   maintenance === null ? '' : maintenance.isEmpty ? 'drained' : 'draining';
 
+/** Whether the host can be drained, and how long that would take. */
+function drainWords({ drain: { possible, foretoldMs } }: Host['evacuability']): string {
+  return foretoldMs === null ? possible : `${possible}, ${formatDuration(foretoldMs)}`;
+}
+
 export const HOST_TABLE: Presentation<Host> = {
-  header: ['NAME', 'RACK', 'AGENT', 'DRAINABLE', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
+  header: ['NAME', 'RACK', 'AGENT', 'DRAIN', 'LOSS', 'STATE', 'VMS', 'MEMORY', 'VCPUS', 'ACCELERATOR'],
   row: (host, colours) => [
     host.name,
     host.rack ?? '-',
     host.agent === 'alive' ? colours.green(host.agent) : colours.red(host.agent),
-    yes(host.drainable),
+    drainWords(host.evacuability),
+    host.evacuability.loss.possible,
     [maintenanceWord(host.maintenance), host.cordoned ? 'cordoned' : '', host.quarantined ? 'quarantined' : '']
       .filter(Boolean)
       .join(', ') || '-',

@@ -1261,9 +1261,9 @@ export interface components {
                 /** @description of the quota, by the fullest member that answers */
                 usedPercent: number;
             };
+            evacuability: components["schemas"]["ClusterEvacuability"];
             hosts: {
                 alive: number;
-                drainable: number;
                 total: number;
             };
             leader: string | null;
@@ -1283,6 +1283,36 @@ export interface components {
                     [key: string]: number;
                 };
                 total: number;
+            };
+        };
+        ClusterEvacuability: {
+            /** @description whether every host can be drained now */
+            drain: {
+                /** @description a line for each of a few hosts for which it is no */
+                because: string[];
+                /** @description hosts for which it is yes */
+                hosts: number;
+                /**
+                 * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
+                 * @enum {unknown}
+                 */
+                possible: "yes" | "no" | "unknown";
+                /** @description hosts for which it is no */
+                refused: number;
+            };
+            /** @description whether any host may be lost now */
+            loss: {
+                /** @description a line for each of a few hosts for which it is no */
+                because: string[];
+                /** @description hosts for which it is yes */
+                hosts: number;
+                /**
+                 * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
+                 * @enum {unknown}
+                 */
+                possible: "yes" | "no" | "unknown";
+                /** @description hosts for which it is no */
+                refused: number;
             };
         };
         ConsoleTicket: {
@@ -1746,10 +1776,7 @@ export interface components {
             /** @description no VM is placed here */
             cordoned: boolean;
             cpuModels: string[];
-            /** @description all its VMs could be migrated away now */
-            drainable: boolean;
-            /** @description why it is not drainable */
-            drainBlockers: string[];
+            evacuability: components["schemas"]["HostEvacuability"];
             /** @description RFC 3339 time in UTC with milliseconds */
             joinedAt: string;
             maintenance: {
@@ -1772,6 +1799,33 @@ export interface components {
             vcpus: number;
             /** @description names of the VMs whose current incarnation is here */
             vms: string[];
+        };
+        HostEvacuability: {
+            /** @description whether the host can be drained now */
+            drain: {
+                /** @description why not: a line for each of a few VMs */
+                because: string[];
+                foretoldMs: number | null;
+                movedBytes: number | null;
+                moves: number | null;
+                /**
+                 * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
+                 * @enum {unknown}
+                 */
+                possible: "yes" | "no" | "unknown";
+            };
+            /** @description whether all its other VMs would restart elsewhere if the host were lost now */
+            loss: {
+                /** @description why not: a line for each of a few VMs */
+                because: string[];
+                /**
+                 * @description as the leader keeps it, at most some 100 ms old; unknown: a new leader has not looked at everything yet
+                 * @enum {unknown}
+                 */
+                possible: "yes" | "no" | "unknown";
+                /** @description VMs that are tied to the host: they would be lost with it */
+                tied: string[];
+            };
         };
         HostPage: {
             items: components["schemas"]["Host"][];

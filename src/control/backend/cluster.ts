@@ -1,5 +1,6 @@
 /** The cluster as a whole, and one control node's metrics of it. */
 import type { Alarm, Cluster } from '../../api/views.ts';
+import type { HostName } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { answering, filledShare } from '../../core/plan/lead/etcd-space.ts';
 import type { PoolReport } from '../../core/ports/storage-link.ts';
@@ -7,6 +8,7 @@ import type { MetricFamily } from '../api/call.ts';
 import { alarmsOf } from './alarms.ts';
 import type { BackendContext } from './context.ts';
 import { type ControlNodesBackend, leaderOf } from './control-nodes.ts';
+import { clusterEvacuability, verdictOfHost } from './evacuability-views.ts';
 import { indexOfStore } from './records-index.ts';
 import { Summary } from './summary.ts';
 
@@ -26,7 +28,7 @@ export class ClusterBackend {
 
   async get(): Promise<Cluster> {
     const { store, version } = this.#context;
-    const { byVerdict, drainable } = await this.#summary.counts();
+    const byVerdict = await this.#summary.byVerdict();
     const controls = await this.#controlNodes.all();
     const hosts = [...store.hosts.values()].map(({ value }) => value);
     const storageObserver = this.#context.leading()?.controller.storageObserver;
@@ -40,7 +42,8 @@ export class ClusterBackend {
       term: this.#context.leading()?.term ?? null,
       controlNodes: { total: controls.length, alive: controls.filter(({ state }) => state === 'alive').length },
       storageNodes: { total: storage.length, alive: storage.filter((answers) => answers).length },
-      hosts: { total: hosts.length, alive: hosts.filter((host) => this.#answers(host)).length, drainable },
+      hosts: { total: hosts.length, alive: hosts.filter((host) => this.#answers(host)).length },
+      evacuability: clusterEvacuability(this.#context),
       vms: { total: store.vms.size, byVerdict },
       memoryUsedBytes: hosts.reduce((sum, host) => sum + index.committedBytes(host.name), 0),
       memoryTotalBytes: hosts.reduce((sum, host) => sum + host.capacity.memoryBytes, 0),
@@ -97,12 +100,29 @@ export class ClusterBackend {
   #hostMetrics(): MetricFamily[] {
     const observer = this.#context.leading()?.controller.observer;
     if (observer === undefined) return [];
-    const samples = [...this.#context.store.hosts.values()].map(({ value }) => ({
-      labels: { host: value.name },
-      value: observer.see(value.name).agent === 'alive' ? 1 : 0,
-    }));
+    const hosts = [...this.#context.store.hosts.values()].map(({ value: { name } }) => name);
+    const gauge = (name: string, help: string, of: (host: HostName) => number | null): MetricFamily => ({
+      name: `groundplane_${name}`,
+      help,
+      type: 'gauge',
+      samples: hosts.flatMap((host) => {
+        const value = of(host);
+        return value === null ? [] : [{ labels: { host }, value }];
+      }),
+    });
+    const verdict = (host: HostName) => verdictOfHost(this.#context, host);
+    const isYes = (answer: { readonly kind: 'can' | 'cannot' } | undefined): number | null =>
+      answer === undefined ? null : answer.kind === 'can' ? 1 : 0;
     return [
-      { name: 'groundplane_host_agent_alive', help: 'Whether the agent of a host answers.', type: 'gauge', samples },
+      gauge('host_agent_alive', 'Whether the agent of a host answers.', (host) =>
+        observer.see(host).agent === 'alive' ? 1 : 0,
+      ),
+      gauge('host_drainable', 'Whether a host can be drained now.', (host) => isYes(verdict(host)?.drain)),
+      gauge('host_losable', 'Whether a host may be lost now.', (host) => isYes(verdict(host)?.loss)),
+      gauge('host_drain_seconds', 'How long a drain of a host would take now.', (host) => {
+        const drain = verdict(host)?.drain;
+        return drain?.kind === 'can' ? drain.wave.durationMs / 1_000 : null;
+      }),
     ];
   }
 

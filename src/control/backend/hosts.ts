@@ -11,7 +11,6 @@ import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
 import { change } from './changes.ts';
 import { type BackendContext, observedBy } from './context.ts';
-import { keptDrainBlockers } from './drain-checks.ts';
 import { pageOfTable } from './table-page.ts';
 import { hostView } from './views.ts';
 
@@ -30,7 +29,7 @@ export class HostsBackend {
       if (query.cordoned !== undefined && entry.value.cordoned !== query.cordoned) return null;
       const agent = observer?.see(entry.value.name).agent === 'alive' ? 'alive' : 'dead';
       if (query.agent !== undefined && agent !== query.agent) return null;
-      return hostView(this.#context, entry, keptDrainBlockers(this.#context, entry.value));
+      return hostView(this.#context, entry);
     };
     return pageOfTable(this.#context.store.hosts, query, { signal, view });
   }

@@ -19,6 +19,7 @@ import {
 import { CodedError } from '../../base/errors.ts';
 import {
   type Generation,
+  type HostName,
   parseDiskId,
   parseHostName,
   parseNetworkName,
@@ -26,9 +27,11 @@ import {
   parseVmId,
 } from '../../base/ids.ts';
 import { type ApprovedPlan, approvedText, parseApproved } from '../../core/maintenance/approved-plan.ts';
+import { freshEstate } from '../../core/maintenance/testing/fresh-estate.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';
 import { type ApiLimitName, type Layer, LIMITS, type Limit, type LimitName } from '../../core/model/limits.ts';
+import { seenHost } from '../../core/plan/testing/sample-records.ts';
 import type { RequestSnapshot } from '../../core/ports/store.ts';
 import { allocateAddress } from '../../core/request/addresses.ts';
 import type { Basis, Observed } from '../../core/request/basis.ts';
@@ -90,6 +93,7 @@ function admit(
   const randomHex = (bytes: number): string => text(bytes).replaceAll('x', 'ab');
   const observed = {
     observer: { see: () => assert.fail('nothing is started') },
+    estate: { model: () => null, judge: async () => [] },
     vms: { seesRunning: () => true },
     dirtyRates: { of: () => null },
     storageObserver: { answers: () => true, isSilent: () => false, report: () => ({ pool, artifacts: [] }) },
@@ -258,10 +262,10 @@ function drain(vms: number): void {
     lastReadable: new Map(),
     disksOf: () => [],
   } as unknown as RequestSnapshot;
-  const observed = {
-    observer: { see: () => ({ agent: 'alive' }) },
-    dirtyRates: { of: () => null },
-  } as unknown as Observed;
+  const seeHost = (host: HostName) => seenHost(1, { host });
+  const dirtyRates = { of: () => null };
+  const estate = freshEstate(() => ({ snapshot, index, seeHost }));
+  const observed = { observer: { see: seeHost }, estate, dirtyRates } as unknown as Observed;
   planDrain({ records: snapshot, index, now: 1, randomHex: text }, observed, { hosts: ['h1'], who: 'admin' });
 }
 

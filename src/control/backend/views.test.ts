@@ -5,6 +5,7 @@ import * as schemas from '../../api/views.ts';
 import { type Generation, parseHostName, parseImageName, parseStorageName, parseVmId } from '../../base/ids.ts';
 import type { Controller } from '../../core/loop/controller.ts';
 import type { StorageSilence } from '../../core/loop/observe/storage-observer.ts';
+import type { HostVerdict } from '../../core/maintenance/evacuability.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { HostObservation, IncarnationObservation } from '../../core/model/observation.ts';
 import type { Incarnation, VmPhase, VmRecord } from '../../core/model/vm.ts';
@@ -12,6 +13,7 @@ import type { StorageReport } from '../../core/ports/storage-link.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import { ClusterStore } from '../store/cluster-store.ts';
 import { diskRecord, hostRecord, networkRecord, storageRecord, vmRecord } from '../testing/records.ts';
+import { clusterEvacuability } from './evacuability-views.ts';
 import {
   diskView,
   hostView,
@@ -50,6 +52,7 @@ interface Seen {
   readonly why?: string;
   readonly reports?: readonly StorageReport[];
   readonly silences?: ReadonlyMap<string, StorageSilence>;
+  readonly verdicts?: Readonly<Record<string, HostVerdict>>;
 }
 
 /**
@@ -58,7 +61,15 @@ interface Seen {
  */
 function setUp(seen: Seen = {}, { leads = true } = {}) {
   const store = new ClusterStore({} as Etcd, () => '');
-  const { host = ALIVE, qmp = QMP, process = 'present', why = '', reports = [], silences = new Map() } = seen;
+  const {
+    host = ALIVE,
+    qmp = QMP,
+    process = 'present',
+    why = '',
+    reports = [],
+    silences = new Map(),
+    verdicts = {},
+  } = seen;
   const see = (_vm: VmRecord, incarnation: Incarnation): IncarnationObservation => ({
     incarnation,
     process,
@@ -76,6 +87,7 @@ function setUp(seen: Seen = {}, { leads = true } = {}) {
     },
     observer: { see: (name: string) => ({ ...host, host: name }) },
     pools: { levelOf: () => 'low' },
+    estate: { verdict: (name: string) => verdicts[name] ?? null },
     storageObserver: {
       answers: (name: string) => reports.some(({ node }) => node === name),
       report: (name: string) => reports.find(({ node }) => node === name) ?? null,
@@ -191,7 +203,8 @@ test('a follower says what is recorded and that it sees nothing', () => {
   assert.equal(verdict({}, { phase: { kind: 'stopped' } }, follower).verdict, 'stopped');
   const { context } = setUp({}, follower);
   const host = hostView(context, entry(hostRecord('h1')));
-  assert.deepEqual([host.drainable, host.agent], [false, 'dead']);
+  const { drain, loss } = host.evacuability;
+  assert.deepEqual([drain.possible, loss.possible, host.agent], ['unknown', 'unknown', 'dead']);
   const node = storageView(context, entry(storageRecord('s1')));
   assert.deepEqual([node.state, node.ageMs, node.usedBytes, node.totalBytes], ['dead', null, null, null]);
 });
@@ -240,9 +253,17 @@ test('a VM shows its incarnation, its destination and what storage admits and se
   assert.deepEqual([stopped.host, stopped.generation, stopped.observations.agent.state], [null, 3, 'unknown']);
 });
 
-/** Hosts h1 to h3 with 1 GiB each. */
-function threeHosts(overrides: Parameters<typeof hostRecord>[1] = {}) {
-  const set = setUp();
+const CAN: HostVerdict = {
+  drain: { kind: 'can', wave: { hosts: [], moves: [], steps: [], durationMs: 0, room: null } },
+  loss: { kind: 'can', witness: { host: parseHostName('h1'), restarts: [], tied: [] } },
+};
+
+/** Hosts h1 to h3 with 1 GiB each; `verdicts`: what the leader keeps of some. */
+function threeHosts(
+  overrides: Parameters<typeof hostRecord>[1] = {},
+  verdicts: Readonly<Record<string, HostVerdict>> = {},
+) {
+  const set = setUp({ verdicts });
   for (const name of ['h1', 'h2', 'h3'])
     set.put(set.store.hosts, name, hostRecord(name, name === 'h3' ? overrides : {}));
   const run = (number: number, host: string, memoryMib: number): void => {
@@ -258,27 +279,39 @@ function threeHosts(overrides: Parameters<typeof hostRecord>[1] = {}) {
   return { ...set, run, view };
 }
 
-test('a host is drainable when all its VMs fit elsewhere together, each beside those placed before it', () => {
-  const { run, view } = threeHosts();
+test('a host shows what the leader keeps of it: can it be drained, can it be lost, and why not', () => {
+  const move = { vm: vmRecord(1).id, memoryMib: 3 };
+  const wave = { durationMs: 1_000.4, moves: [move, { ...move, memoryMib: 5 }] };
+  const can = {
+    drain: { kind: 'can', wave },
+    loss: { kind: 'can', witness: { host: 'h1', restarts: [], tied: [vmRecord(1).id] } },
+  } as unknown as HostVerdict;
+  const cannot: HostVerdict = {
+    drain: { kind: 'cannot', vms: [], obstacle: 'no-place', proof: null, because: ['vm1: h2: full'] },
+    loss: { kind: 'cannot', vms: [], because: ['vm2: h2: full'] },
+  };
+  const { run, view } = threeHosts({}, { h1: can, h2: cannot });
   run(1, 'h1', 400);
-  run(2, 'h1', 400);
-  run(3, 'h2', 400);
-  run(4, 'h3', 400);
-  assert.equal(view('h2').drainable, true);
-  const both = view('h1');
-  assert.deepEqual([both.drainable, both.drainBlockers, both.vms], [true, [], ['vm1', 'vm2']]);
-  assert.deepEqual(view('h1'), both, 'trying it changed nothing');
-  assert.ok(Value.Check(schemas.HostSchema, both));
+  const shown = view('h1');
+  assert.ok(Value.Check(schemas.HostSchema, shown));
+  assert.deepEqual(shown.evacuability, {
+    drain: { possible: 'yes', foretoldMs: 1_001, moves: 2, movedBytes: 8 * MIB, because: [] },
+    loss: { possible: 'yes', tied: ['vm1'], because: [] },
+  });
+  const { drain, loss } = view('h2').evacuability;
+  assert.deepEqual([drain.possible, drain.foretoldMs, drain.because], ['no', null, ['vm1: h2: full']]);
+  assert.deepEqual([loss.possible, loss.because], ['no', ['vm2: h2: full']]);
+  assert.equal(view('h3').evacuability.drain.possible, 'unknown', 'a host that nobody has looked at yet');
+});
 
-  const full = threeHosts({ cordoned: true });
-  full.run(1, 'h1', 400);
-  full.run(2, 'h1', 400);
-  full.run(3, 'h2', 200);
-  const one = full.view('h1');
-  assert.equal(one.drainable, false);
-  assert.equal(one.drainBlockers.length, 1, 'one of the two fits');
-  assert.match(one.drainBlockers[0] ?? '', /^vm2: .*h2/);
-  assert.deepEqual([full.view('h3').drainable, full.view('h3').cordoned], [true, true]);
+test('the cluster can be drained when every host can; one that cannot is named with its reason', () => {
+  const { context } = threeHosts({}, { h1: CAN, h2: CAN, h3: CAN });
+  const yes = clusterEvacuability(context);
+  assert.deepEqual(yes.drain, { possible: 'yes', hosts: 3, refused: 0, because: [] });
+  const loss = { kind: 'cannot', vms: [], because: ['vm1: h2: full'] } as const;
+  const no = clusterEvacuability(threeHosts({}, { h1: CAN, h2: { ...CAN, loss } }).context);
+  assert.equal(no.drain.possible, 'unknown', 'of h3 nothing is known');
+  assert.deepEqual(no.loss, { possible: 'no', hosts: 1, refused: 1, because: ['h2: vm1: h2: full'] });
 });
 
 test('a host counts what may run there, names what is current there, and says why it is quarantined', () => {

@@ -43,7 +43,7 @@ import type { Entry } from '../../core/ports/store.ts';
 import { wwnOf } from '../../pki/unit-identity.ts';
 import { snapshotOf } from '../store/leader-store.ts';
 import type { BackendContext } from './context.ts';
-import { drainBlockers } from './drain-checks.ts';
+import { hostEvacuability } from './evacuability-views.ts';
 import { indexOfStore } from './records-index.ts';
 import { silenceOfNode, silenceOfVm } from './storage-silence.ts';
 import { undeclaredOf } from './undeclared-of.ts';
@@ -255,15 +255,8 @@ function vmsWith(context: ViewContext, host: HostName): readonly VmRecord[] {
   return ids.flatMap((id) => context.store.vms.get(id)?.value ?? []);
 }
 
-/**
- * Formats a host with `blockers`, which keep it from being drained: the present ones, unless the caller passes kept
- * ones.
- */
-export function hostView(
-  context: ViewContext,
-  entry: Entry<HostRecord>,
-  blockers: readonly string[] = drainBlockers(context, entry.value),
-): Host {
+/** A host with what is observed of it, and whether it can be drained and lost. */
+export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
   const { value: host } = entry;
   const seen = context.leading()?.controller.observer.see(host.name);
   return {
@@ -271,8 +264,7 @@ export function hostView(
     revision: revisionOf(entry),
     agent: seen?.agent === 'alive' ? 'alive' : 'dead',
     agentAgeMs: seen?.agentAgeMs ?? null,
-    drainable: blockers.length === 0,
-    drainBlockers: [...blockers],
+    evacuability: hostEvacuability(context, host.name),
     maintenance: maintenanceView(host),
     rack: host.rack ?? null,
     cordoned: host.cordoned,

@@ -1,7 +1,7 @@
 /** Changes of the cluster as a stream, resumable by revision: etcd's own watch, translated into views. */
 import { WATCH_KINDS, type WatchChange, type WatchKind } from '../../api/views.ts';
 import { CodedError, messageOf } from '../../base/errors.ts';
-import type { EventRecord, HostRecord } from '../../core/model/cluster.ts';
+import type { EventRecord } from '../../core/model/cluster.ts';
 import { type ObjectKind, objectOf, ROOT } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
 import type { Entry } from '../../core/ports/store.ts';
@@ -9,7 +9,6 @@ import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
 import type { WatchOptions } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
-import { keptDrainBlockers } from './drain-checks.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { guestClusterView, sharedDiskView } from './guest-cluster-views.ts';
 import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
@@ -130,8 +129,7 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
     case 'vm':
       return vmView(context, entry, null);
     case 'host':
-      // Shared by all watchers: the loss of a rack changes many hosts at once.
-      return hostView(context, entry, keptDrainBlockers(context, (entry as Entry<HostRecord>).value));
+      return hostView(context, entry);
     case 'storage':
       return storageView(context, entry);
     case 'network':

@@ -25,6 +25,7 @@ import { HostLoop } from './hosts/host-loop.ts';
 import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
 import { DirtyRates } from './maintenance/dirty-rates.ts';
 import { DrainLoop } from './maintenance/drain-loop.ts';
+import { EstateKeeper } from './maintenance/estate-keeper.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
@@ -67,6 +68,8 @@ export class Controller {
   readonly recordWatch: RecordWatch;
   /** How fast guests write to their memory, measured for plans. */
   readonly dirtyRates: DirtyRates;
+  /** What maintenance is planned from, and whether each host can be drained and lost. */
+  readonly estate: EstateKeeper;
   readonly #drains: DrainLoop;
   /** The files of images and seeds. */
   readonly files: FileKeeper;
@@ -88,7 +91,7 @@ export class Controller {
           this.#countUnreadable(host);
           this.#hostLoop.reported(host);
         },
-        onState: (host) => this.vms.wakeHost(host),
+        onState: (host) => this.#hostSeen(host),
         onProcesses: (vms) => {
           for (const vm of vms) this.vms.wake(vm, { fresh: 'all' });
           this.vms.wakeWaiting();
@@ -138,11 +141,13 @@ export class Controller {
       crashPoint: ports.crashPoint,
     });
     this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => executor.currentTarget(vm) });
+    const seeHost = (host: HostName) => this.observer.see(host);
+    this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
     this.#drains = new DrainLoop({
-      ...{ clock, log, store, index: this.index, randomHex: ports.randomHex },
-      seeHost: (host) => this.observer.see(host),
+      ...{ clock, log, store, index: this.index, randomHex: ports.randomHex, seeHost },
       seesRunning: (vm) => this.vms.seesRunning(vm),
       dirtyRateOf: (vm) => this.dirtyRates.of(vm),
+      model: (view) => this.estate.model(view),
     });
   }
 
@@ -153,6 +158,7 @@ export class Controller {
     this.index.load(snapshot);
     // The index first: whatever is decided because of a change must see the change in it.
     store.onChange(({ kind, id }) => {
+      this.estate.recordChanged();
       if (kind === 'vm') this.#vmChanged(id as VmId);
       if (kind === 'host') this.#hostChanged(id as HostName);
       if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
@@ -170,6 +176,7 @@ export class Controller {
     this.#watchStorage();
     this.vms.wakeAll();
     this.sharedDisks.wakeAll();
+    this.estate.start();
     this.#drains.wakeAll();
     this.#leadWatch.start();
     this.recordWatch.start();
@@ -184,11 +191,17 @@ export class Controller {
     this.recordWatch.stop();
     this.#housekeeping.stop();
     this.#drains.stop();
+    this.estate.stop();
     this.files.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
     this.observer.stop();
     this.storageObserver.stop();
+  }
+
+  #hostSeen(host: HostName): void {
+    this.vms.wakeHost(host);
+    this.estate.hostChanged(host);
   }
 
   #isSilent({ kind, name }: ReachTarget): boolean {
@@ -219,6 +232,7 @@ export class Controller {
     if (isRoomLeft) this.vms.wakeWaiting();
     this.#tellGuest(before, this.index.vm(id));
     this.sharedDisks.vmChanged(before, this.index.vm(id));
+    this.estate.vmChanged(id, before);
     this.#drains.wakeAll();
   }
 
@@ -230,7 +244,9 @@ export class Controller {
 
   #drainChanged(id: DrainId): void {
     if (this.#isUnreadable(keyOf.drain(id))) return;
-    const freed = this.index.setDrain(id, this.#ports.store.snapshot.drains.get(id)?.value ?? null);
+    const record = this.#ports.store.snapshot.drains.get(id)?.value ?? null;
+    const freed = this.index.setDrain(id, record);
+    this.estate.drainChanged(id, record);
     this.#drains.wake(id);
     if (freed.length > 0) this.vms.wakeWaiting();
   }
@@ -247,6 +263,7 @@ export class Controller {
     if (this.#isUnreadable(keyOf.guestCluster(name))) return;
     const record = this.#ports.store.snapshot.guestClusters.get(name)?.value ?? null;
     this.index.setGuestCluster(name, record);
+    this.estate.guestClusterChanged(name);
     this.sharedDisks.wakeCluster(name);
     for (const vm of record?.members ?? []) this.vms.wake(vm);
     // Members that were kept apart until now may have room beside each other.
@@ -267,6 +284,7 @@ export class Controller {
     if (tunnelOf(before) !== tunnelOf(record))
       for (const network of this.index.networksOn(name)) this.#hostLoop.networkChanged(network);
     this.vms.wakeHost(name);
+    this.estate.hostChanged(name);
     this.#drains.wakeAll();
   }
 

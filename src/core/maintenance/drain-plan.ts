@@ -1,5 +1,5 @@
 /** A plan as the moves of a drain's record, and the rest of a record as a plan for the checker. Pure. */
-import type { VmId } from '../../base/ids.ts';
+import type { HostName, VmId } from '../../base/ids.ts';
 import type { DrainMove, DrainRecord } from '../model/drain.ts';
 import { openMoves } from '../model/drain.ts';
 import type { MaintenancePlan, PlannedMove } from './plan.ts';
@@ -21,6 +21,15 @@ const REMEDIES = {
   'longer-pause': 'Its guest writes faster than it is copied: it stands still for longer at the end.',
   stop: 'Its guest writes faster than it is copied: it is stopped, and starts on its new host.',
 } as const;
+
+/** The hosts and VMs that a plan names: what it is judged by. */
+export function touchedBy({ waves }: MaintenancePlan): {
+  readonly hosts: ReadonlySet<HostName>;
+  readonly vms: ReadonlySet<VmId>;
+} {
+  const hosts = new Set(waves.flatMap((wave) => [...wave.hosts, ...wave.moves.flatMap(({ from, to }) => [from, to])]));
+  return { hosts, vms: new Set(waves.flatMap(({ moves }) => moves.map(({ vm }) => vm))) };
+}
 
 /** The moves of a plan that nothing has been done of. */
 export function movesOfPlan(plan: MaintenancePlan, { firstId, writingOf }: MoveOptions): readonly DrainMove[] {

@@ -1,6 +1,7 @@
 /**
- * The snapshot that maintenance is planned from, made from the records and what the leader observes, and kept as they
- * change: a plan for one host must not begin with a walk over every VM.
+ * The snapshot that maintenance is planned from, made from the records and what the leader observes: object by object,
+ * for whoever keeps it as they change (core/loop/maintenance/estate-keeper.ts); around some hosts, to check a plan; and
+ * whole, to compare with.
  */
 import type { DrainId, HostName, VmId } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -51,24 +52,66 @@ export interface EstateView {
   readonly parallel: number;
 }
 
+/** How a plan sees the estate that a leader keeps. */
+export interface PlanView extends EstateView, Pick<EstateSource, 'dirtyRateOf'> {
+  /** Hosts that are lost: no plan moves their VMs, which are restarted elsewhere. Absent: none. */
+  readonly lost?: ReadonlySet<HostName>;
+}
+
 /**
  * Makes the whole snapshot: some tens of ms for 20,000 VMs. A record that cannot be read counts as it was last read:
  * its host is no destination, and its VM, or one that depends on it, is not moved.
  */
 export function estateOf(source: EstateSource, view: EstateView): Estate {
+  const { snapshot } = source;
+  return estateWith(source, view, lastKnown(snapshot.vms, PREFIX.vm, snapshot));
+}
+
+/**
+ * The part of the snapshot that a plan of one wave is judged by: every host and guest cluster; the VMs that are on
+ * `hosts`, come there or were asked to, and those that a rule names together with `vms`. What it costs does not grow
+ * with the cluster's VMs.
+ */
+export function estateAround(
+  source: EstateSource,
+  view: EstateView,
+  { hosts, vms }: { readonly hosts: Iterable<HostName>; readonly vms: Iterable<VmId> },
+): Estate {
+  const { index } = source;
+  const ids = new Set(vms);
+  for (const id of [...ids]) {
+    const vm = index.vm(id);
+    const group = vm === null ? null : affinityGroup(vm);
+    for (const other of group === null ? [] : index.groupMembers(group)) ids.add(other.id);
+    for (const member of (vm === null ? null : index.guestClusterOf(vm))?.members ?? []) ids.add(member);
+  }
+  for (const host of hosts) for (const id of [...index.vmsOn(host), ...index.askedTo(host)]) ids.add(id);
+  return estateWith(
+    source,
+    view,
+    [...ids].flatMap((id) => index.vm(id) ?? []),
+  );
+}
+
+/** The VMs of a host that is lost are restarted elsewhere, by whatever plan: no move is made for them. */
+export function withoutLost(estate: Estate, lost: ReadonlySet<HostName>): Estate {
+  return lost.size === 0 ? estate : { ...estate, vms: estate.vms.filter(({ host }) => !lost.has(host)) };
+}
+
+function estateWith(source: EstateSource, view: EstateView, records: readonly VmRecord[]): Estate {
   const { snapshot, index } = source;
   const policy = policyOf(view);
-  const vms = lastKnown(snapshot.vms, PREFIX.vm, snapshot).flatMap((vm) => {
-    const known = settled(knownVm(vm), vm, snapshot);
+  const vms = records.flatMap((vm) => {
+    const known = estateVmOf(vm, snapshot);
     return known === null ? [] : withWriting(known, vm, writerOf(vm, source, policy));
   });
-  const hosts = lastKnown(snapshot.hosts, PREFIX.host, snapshot).map((host) => estateHost(host, source, view));
+  const hosts = lastKnown(snapshot.hosts, PREFIX.host, snapshot).map((host) => estateHostOf(host, source, view));
   return {
     hosts: [...hosts, ...unknownHosts(vms, hosts)],
     vms,
     rules: rulesOf(vms, index),
     guestClusters: lastKnown(snapshot.guestClusters, PREFIX.guestCluster, snapshot).map((cluster) =>
-      estateGuestCluster(cluster, index),
+      guestClusterOf(cluster, index),
     ),
     policy,
   };
@@ -92,8 +135,12 @@ function lastKnown<K, T>(
   return [...records, ...last.map(([, value]) => value as T)];
 }
 
-/** A VM that is not moved while something that it depends on cannot be read. */
-function settled(vm: EstateVm | null, record: VmRecord, snapshot: EstateSource['snapshot']): EstateVm | null {
+/**
+ * A VM as plans see it; null: it has no host, and needs none. It is not moved while something that it depends on cannot
+ * be read.
+ */
+export function estateVmOf(record: VmRecord, snapshot: EstateSource['snapshot']): EstateVm | null {
+  const vm = knownVm(record);
   if (vm === null || snapshot.unreadable.size === 0) return vm;
   const finding = snapshot.unreadable.get(keyOf.vm(record.id));
   const own = finding === undefined ? null : `What etcd holds at ${keyOf.vm(record.id)} ${finding}.`;
@@ -106,10 +153,15 @@ function unknownHosts(vms: readonly EstateVm[], hosts: readonly EstateHost[]): E
   const missing = new Set(
     vms.flatMap(({ host, movingTo }) => [host, movingTo ?? host]).filter((each) => !names.has(each)),
   );
-  return [...missing].map((name) => ({
+  return [...missing].map(unknownHost);
+}
+
+/** A host without a record that anybody here has read: no room, and no destination. */
+export function unknownHost(name: HostName): EstateHost {
+  return {
     ...{ name, rack: null, state: 'silent', memoryMib: 0, claimedMib: 0, vcpus: 0, accelerator: 'kvm', cpuModels: [] },
     ...{ withoutNetworks: [], withoutStorage: [], release: 0, link: null },
-  }));
+  };
 }
 
 /** What every plan keeps. */
@@ -125,7 +177,11 @@ export function policyOf({ parallel }: EstateView): EstatePolicy {
 }
 
 /** A host as plans see it. */
-function estateHost(host: HostRecord, { snapshot, index, seeHost }: EstateSource, { drain }: EstateView): EstateHost {
+export function estateHostOf(
+  host: HostRecord,
+  { snapshot, index, seeHost }: EstateSource,
+  { drain }: Pick<EstateView, 'drain'>,
+): EstateHost {
   const { name, capacity } = host;
   return {
     name,
@@ -154,7 +210,6 @@ function knownVm(record: VmRecord): EstateVm | null {
   return vm;
 }
 
-/** A VM as plans see it; null: it has no host, and needs none. */
 function estateVm(vm: VmRecord): EstateVm | null {
   const { id, name, spec, phase } = vm;
   const [first, second] = expectedIncarnations(phase);
@@ -202,17 +257,16 @@ function rulesOf(vms: readonly EstateVm[], index: ClusterIndex): EstateRule[] {
     const group = vm === null ? null : affinityGroup(vm);
     if (group !== null) groups.set(group, [...(groups.get(group) ?? []), id]);
   }
-  return [...groups].map(([name, members]) => ({
-    name,
-    kind: 'apart',
-    by: 'host',
-    hard: true,
-    vms: members,
-    most: 1,
-  }));
+  return [...groups].map(([name, members]) => affinityRule(name, members));
 }
 
-function estateGuestCluster(cluster: GuestClusterRecord, index: ClusterIndex): EstateGuestCluster {
+/** The rule of an anti-affinity group: no host has two of its VMs. */
+export function affinityRule(name: string, members: readonly VmId[]): EstateRule {
+  return { name, kind: 'apart', by: 'host', hard: true, vms: members, most: 1 };
+}
+
+/** A guest cluster as plans see it. */
+export function guestClusterOf(cluster: GuestClusterRecord, index: ClusterIndex): EstateGuestCluster {
   const { name, members, maxDisturbed, toleratesMs, sharesHosts } = cluster;
   const disturbed = members.filter((id) => {
     const vm = index.vm(id);

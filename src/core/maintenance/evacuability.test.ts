@@ -4,7 +4,7 @@ import { checkWitness } from '../check/loss-witness.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
 import { MaintenanceWorld } from '../check/maintenance-world.ts';
 import type { Estate } from './estate.ts';
-import { Evacuability, type HostVerdict } from './evacuability.ts';
+import { type Evacuability, evacuabilityOf, type HostVerdict } from './evacuability.ts';
 import { modelOf } from './model.ts';
 import { planEvacuation } from './planner.ts';
 import { LiveEstate } from './testing/live-estate.ts';
@@ -52,7 +52,7 @@ describe('evacuability', () => {
       hosts: ['h1', 'h2', 'h3'].map((name) => aHost(name)),
       vms: [aVm('a', 'h1'), aVm('b', 'h2', { tie }), aVm('big', 'h3', { memoryMib: 14_336 })],
     });
-    const index = new Evacuability(estate);
+    const index = evacuabilityOf(estate);
     const kinds = ['h1', 'h2', 'h3']
       .map((host) => verdictOf(index, host))
       .map(({ drain, loss }) => [drain.kind, loss.kind]);
@@ -66,7 +66,7 @@ describe('evacuability', () => {
 
   test('a change that breaks a witness changes the verdict, and so does one that makes room', () => {
     const estate = estateOf({ hosts: [aHost('h1'), aHost('h2')], vms: [aVm('a', 'h1')] });
-    const index = new Evacuability(estate);
+    const index = evacuabilityOf(estate);
     assert.equal(verdictOf(index, 'h1').drain.kind, 'can');
     index.apply({ kind: 'vm', vm: aVm('new', 'h2', { memoryMib: 14_336 }) });
     assert.equal(index.isSettled, false);
@@ -77,11 +77,8 @@ describe('evacuability', () => {
     index.apply({ kind: 'host', host: aHost('h2', { state: 'cordoned' }) });
     assert.equal(verdictOf(index, 'h1').loss.kind, 'cannot');
     index.apply({ kind: 'host', host: aHost('h2') });
-    index.apply({
-      kind: 'rules',
-      rules: [],
-      guestClusters: [aGuestCluster('gc', ['a', 'x'], { disturbed: [vmId('x')] })],
-    });
+    const cluster = aGuestCluster('gc', ['a', 'x'], { disturbed: [vmId('x')] });
+    index.apply({ kind: 'guest-cluster', name: 'gc', cluster });
     assert.equal(verdictOf(index, 'h1').drain.kind, 'cannot');
     assert.equal(verdictOf(index, 'h1').loss.kind, 'can');
   });
@@ -89,7 +86,7 @@ describe('evacuability', () => {
   test('a change that no witness uses is looked at for its own host alone', () => {
     const hosts = Array.from({ length: 60 }, (_, number) => aHost(`h${number}`));
     const vms = hosts.map(({ name }, number) => aVm(`v${number}`, name));
-    const index = new Evacuability(estateOf({ hosts, vms }));
+    const index = evacuabilityOf(estateOf({ hosts, vms }));
     settle(index);
     index.apply({ kind: 'vm', vm: aVm('v59', 'h59', { memoryMib: 4_097 }) });
     let looked = 0;
@@ -110,7 +107,7 @@ describe('evacuability', () => {
         ties: 1,
       });
       const live = new LiveEstate(estate, seed);
-      const index = new Evacuability(estate);
+      const index = evacuabilityOf(estate);
       for (let change = 0; change < 40; change += 1) {
         index.apply(live.next());
         checkVerdicts(index, live.estate);

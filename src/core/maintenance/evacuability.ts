@@ -1,20 +1,20 @@
 /**
- * For each host: can it be drained now, can it be lost, each with a witness or a refusal. Kept as the estate changes: a
- * witness is looked at again only when a host or a rule that it uses has changed, and planned anew only when it does
- * not hold any more; a refusal is tried again when what stood in the way may be gone. Pure; the caller says how much is
- * done in one turn.
+ * For each host: can it be drained now, can it be lost, each with a witness or the reasons against it. Kept as the
+ * estate changes: a witness is looked at again only when a host or a rule that it uses has changed, and planned anew
+ * only when it does not hold any more; a refusal is tried again when what stood in the way may be gone. Pure; the
+ * caller says how much is done in one turn.
  *
  * Guarantee: once settled, a host with a witness can be drained, or lost, as the witness says, in the estate as it is
  * now. Plans are made without room for a further loss: that is proven when a plan is made to be run.
  */
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Estate, EstateGuestCluster, EstateHost, EstateRule, EstateVm } from './estate.ts';
+import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from './estate.ts';
 import { Layout } from './layout.ts';
 import { loseHost } from './loss.ts';
-import { type Model, modelOf } from './model.ts';
+import { Model } from './model.ts';
 import type { LossWitness, PlannedWave, Refusal } from './plan.ts';
-import { WAVE_STEPS } from './planner.ts';
 import type { Proof } from './proof.ts';
+import { type Question, reasonsOf } from './reasons.ts';
 import { tryWave } from './wave.ts';
 import { drainHolds, lossHolds } from './witness.ts';
 
@@ -23,66 +23,165 @@ export type EstateChange =
   | { readonly kind: 'vm'; readonly vm: EstateVm }
   | { readonly kind: 'vm-gone'; readonly vm: VmId }
   | { readonly kind: 'host'; readonly host: EstateHost }
+  /** null: the rule, or the guest cluster, is gone. */
+  | { readonly kind: 'rule'; readonly name: string; readonly rule: EstateRule | null }
+  | { readonly kind: 'guest-cluster'; readonly name: string; readonly cluster: EstateGuestCluster | null };
+
+/** Whether a host can be drained now. */
+export type DrainVerdict =
+  | { readonly kind: 'can'; readonly wave: PlannedWave }
   | {
-      readonly kind: 'rules';
-      readonly rules: readonly EstateRule[];
-      readonly guestClusters: readonly EstateGuestCluster[];
+      readonly kind: 'cannot';
+      readonly vms: readonly VmId[];
+      readonly obstacle: Refusal['obstacle'];
+      readonly proof: Proof | null;
+      /** For people: a line for each of a few VMs. */
+      readonly because: readonly string[];
     };
+
+/** Whether a host can be lost: every VM of it that is not tied to it restarts elsewhere. */
+export type LossVerdict =
+  | { readonly kind: 'can'; readonly witness: LossWitness }
+  | { readonly kind: 'cannot'; readonly vms: readonly VmId[]; readonly because: readonly string[] };
 
 /** What is known of one host. */
 export interface HostVerdict {
-  readonly drain:
-    | { readonly kind: 'can'; readonly wave: PlannedWave }
-    | {
-        readonly kind: 'cannot';
-        readonly vms: readonly VmId[];
-        readonly obstacle: Refusal['obstacle'];
-        readonly proof: Proof | null;
-      };
-  readonly loss:
-    | { readonly kind: 'can'; readonly witness: LossWitness }
-    | { readonly kind: 'cannot'; readonly vms: readonly VmId[] };
+  readonly drain: DrainVerdict;
+  readonly loss: LossVerdict;
 }
 
-type Question = 'drain' | 'loss';
+/** One question about one host. */
+export interface Asked {
+  readonly host: HostName;
+  readonly question: Question;
+}
+
+/** A verdict that a change would turn from yes to no. */
+export interface Broken extends Asked {
+  readonly vms: readonly VmId[];
+  readonly because: readonly string[];
+}
 
 /** Hosts that a witness uses before all others. */
 const NEAR_HOSTS = 24;
+/**
+ * Attempts at displacing VMs for one verdict. Where one is found it takes some ten; this many take about as long as a
+ * turn of the leader may.
+ */
+const VERDICT_STEPS = 200;
 
 /** See the module. */
 export class Evacuability {
   readonly #model: Model;
-  readonly #drains = new Map<number, HostVerdict['drain']>();
-  readonly #losses = new Map<number, HostVerdict['loss']>();
+  readonly #drains = new Map<number, DrainVerdict>();
+  readonly #losses = new Map<number, LossVerdict>();
   /** Hosts whose witness uses a host. */
-  readonly #drainUsers: Set<number>[] = [];
-  readonly #lossUsers: Set<number>[] = [];
-  readonly #dirty: Readonly<Record<Question, Set<number>>> = { drain: new Set(), loss: new Set() };
+  readonly #users: Readonly<Record<Question, Set<number>[]>> = { drain: [], loss: [] };
+  #dirty: Readonly<Record<Question, Set<number>>> = { drain: new Set(), loss: new Set() };
   /** Made when first needed after a change. */
   #layout: Layout | null = null;
 
-  constructor(estate: Estate) {
-    this.#model = modelOf({ ...estate, policy: { ...estate.policy, keepRoomForLoss: false } });
-    this.#everything();
+  /** An index of nothing: whoever makes it applies what there is. No room for a further loss is kept. */
+  constructor(policy: EstatePolicy) {
+    this.#model = Model.empty({ ...policy, keepRoomForLoss: false });
+  }
+
+  /** The estate as it is. Only `apply` changes it. */
+  get model(): Model {
+    return this.#model;
   }
 
   /** True when every verdict is that of the estate as it is. */
   get isSettled(): boolean {
-    return this.#dirty.drain.size + this.#dirty.loss.size === 0;
+    return this.unsettled === 0;
+  }
+
+  /** How many verdicts are to be looked at. */
+  get unsettled(): number {
+    return this.#dirty.drain.size + this.#dirty.loss.size;
   }
 
   /** What is known of a host; null: not settled yet, or no such host. */
   verdict(name: HostName): HostVerdict | null {
     const host = this.#model.host(name);
+    const isKnown = !this.#dirty.drain.has(host) && !this.#dirty.loss.has(host);
+    return isKnown ? this.lastVerdict(name) : null;
+  }
+
+  /** The last that was known of a host, perhaps of the estate before its last changes; null: nothing yet. */
+  lastVerdict(name: HostName): HostVerdict | null {
+    const host = this.#model.host(name);
     const drain = this.#drains.get(host);
     const loss = this.#losses.get(host);
-    const isKnown = !this.#dirty.drain.has(host) && !this.#dirty.loss.has(host);
-    return drain === undefined || loss === undefined || !isKnown ? null : { drain, loss };
+    return drain === undefined || loss === undefined ? null : { drain, loss };
   }
 
   /** Takes a change in. What it may mean for verdicts is looked at by `settle`. */
   apply(change: EstateChange): void {
     this.#layout = null;
+    this.#make(change);
+  }
+
+  /** Settles at most `most` verdicts; returns the hosts whose verdicts were looked at. */
+  settle(most: number): HostName[] {
+    const done: HostName[] = [];
+    for (const question of ['drain', 'loss'] as const) {
+      for (const host of this.#dirty[question]) {
+        if (done.length >= most) return done;
+        const { name } = this.#model.hostAt(host);
+        this.settleOne({ host: name, question });
+        done.push(name);
+      }
+    }
+    return done;
+  }
+
+  /** Settles one verdict; false where it is settled already. */
+  settleOne({ host: name, question }: Asked): boolean {
+    const host = this.#model.host(name);
+    if (!this.#dirty[question].delete(host)) return false;
+    if (question === 'drain') this.#settleDrain(host);
+    else this.#settleLoss(host);
+    return true;
+  }
+
+  /**
+   * The questions whose answers changes might turn from yes to no; all are settled. A host that is alone in service has
+   * none.
+   */
+  mayBreak(changes: readonly EstateChange[]): readonly Asked[] {
+    const marked = this.#meanwhile(changes, () => ({ drain: [...this.#dirty.drain], loss: [...this.#dirty.loss] }));
+    return (['drain', 'loss'] as const).flatMap((question) =>
+      marked[question]
+        .filter((host) => host < this.#model.hosts.length && this.#hasOthers(host))
+        .filter((host) => this.#isYes(question, host))
+        .map((host) => ({ host: this.#model.hostAt(host).name, question })),
+    );
+  }
+
+  /**
+   * Answers questions as if changes were made; nothing is changed. `isEnough` ends it early. Only settled answers can
+   * be broken. Returns how many questions were looked at, and what the changes would break.
+   */
+  judge(
+    changes: readonly EstateChange[],
+    asked: readonly Asked[],
+    isEnough: () => boolean,
+  ): { readonly looked: number; readonly broken: readonly Broken[] } {
+    return this.#meanwhile(changes, () => {
+      const broken: Broken[] = [];
+      let looked = 0;
+      for (const one of asked) {
+        if (looked > 0 && isEnough()) break;
+        looked += 1;
+        const found = this.#breaks(one);
+        if (found !== null) broken.push(found);
+      }
+      return { looked, broken };
+    });
+  }
+
+  #make(change: EstateChange): void {
     switch (change.kind) {
       case 'vm':
         this.#changeVm(change.vm.id, () => this.#model.setVm(change.vm));
@@ -93,33 +192,80 @@ export class Evacuability {
       case 'host':
         this.#model.setHost(change.host);
         this.#touch([this.#model.host(change.host.name)]);
-        this.#retryRefused('host');
+        this.#retryRefused(() => true);
         break;
-      case 'rules':
-        this.#model.setRules(change.rules, change.guestClusters);
-        this.#drains.clear();
-        this.#losses.clear();
-        this.#everything();
+      case 'rule':
+        this.#changeRule([...(this.#model.rule(change.name)?.vms ?? []), ...(change.rule?.vms ?? [])], () =>
+          this.#model.setRule(change.name, change.rule),
+        );
+        break;
+      case 'guest-cluster':
+        this.#changeRule(
+          [...(this.#model.cluster(change.name)?.members ?? []), ...(change.cluster?.members ?? [])],
+          () => this.#model.setCluster(change.name, change.cluster),
+        );
     }
   }
 
-  /** Settles at most `most` verdicts; returns the hosts whose verdicts were looked at. */
-  settle(most: number): HostName[] {
-    const done: HostName[] = [];
-    for (const question of ['drain', 'loss'] as const) {
-      for (const host of this.#dirty[question]) {
-        if (done.length >= most) return done;
-        this.#dirty[question].delete(host);
-        if (question === 'drain') this.#settleDrain(host);
-        else this.#settleLoss(host);
-        done.push(this.#model.hostAt(host).name);
+  /** Makes changes, does `work`, and takes the changes back. What they mark is not kept. */
+  #meanwhile<T>(changes: readonly EstateChange[], work: () => T): T {
+    const [layout, dirty] = [this.#layout, this.#dirty];
+    this.#layout = null;
+    this.#dirty = { drain: new Set(), loss: new Set() };
+    const make = (): (() => void) => {
+      const back = changes.map((change) => {
+        const inverse = this.#inverseOf(change);
+        this.#make(change);
+        return inverse;
+      });
+      return () => {
+        for (const change of back.toReversed()) if (change !== null) this.#make(change);
+      };
+    };
+    try {
+      return this.#model.meanwhile(make, work);
+    } finally {
+      this.#layout = layout;
+      this.#dirty = dirty;
+    }
+  }
+
+  /** What takes a change back; null: it changes nothing. */
+  #inverseOf(change: EstateChange): EstateChange | null {
+    const model = this.#model;
+    switch (change.kind) {
+      case 'vm':
+      case 'vm-gone': {
+        const id = change.kind === 'vm' ? change.vm.id : change.vm;
+        const vm = model.vms[model.vm(id)] ?? null;
+        return vm === null ? { kind: 'vm-gone', vm: id } : { kind: 'vm', vm };
       }
+      case 'host': {
+        const host = model.hosts[model.host(change.host.name)];
+        if (host === undefined) throw new Error(`A host that is not there yet (${change.host.name}) is not tried out.`);
+        return { kind: 'host', host };
+      }
+      case 'rule':
+        return { kind: 'rule', name: change.name, rule: model.rule(change.name) };
+      case 'guest-cluster':
+        return { kind: 'guest-cluster', name: change.name, cluster: model.cluster(change.name) };
     }
-    return done;
   }
 
-  #everything(): void {
-    for (const host of this.#model.hosts.keys()) this.#mark(host);
+  #isYes(question: Question, host: number): boolean {
+    return (question === 'drain' ? this.#drains : this.#losses).get(host)?.kind === 'can';
+  }
+
+  /** Returns true if another host is in service: without one, nothing can go anywhere whatever is admitted. */
+  #hasOthers(host: number): boolean {
+    return this.#model.hosts.some(({ state }, other) => other !== host && state === 'in-service');
+  }
+
+  #breaks({ host: name, question }: Asked): Broken | null {
+    const host = this.#model.host(name);
+    if (!this.#isYes(question, host)) return null;
+    const fresh = question === 'drain' ? this.#freshDrain(host) : this.#freshLoss(host);
+    return fresh.kind === 'can' ? null : { host: name, question, vms: fresh.vms, because: fresh.because };
   }
 
   #mark(host: number): void {
@@ -135,9 +281,23 @@ export class Evacuability {
     const isRoomGained = hosts.some(
       (host) => (this.#model.freeMib[host] ?? 0) > (before.get(host) ?? Number.POSITIVE_INFINITY),
     );
-    this.#touch(hosts);
-    this.#touchRules(this.#model.vm(id));
-    if (isRoomGained) this.#retryRefused('room');
+    this.#touch([...hosts, ...this.#hostsOf(this.#model.dependentOn(id))]);
+    // More room helps nobody who is stuck.
+    if (isRoomGained) this.#retryRefused(({ proof }) => proof !== 'stuck');
+  }
+
+  /** A rule has changed: who is refused because of memory alone stays refused. */
+  #changeRule(named: readonly VmId[], change: () => void): void {
+    change();
+    this.#touch(this.#hostsOf(named));
+    this.#retryRefused(({ proof }) => proof === null);
+  }
+
+  /** The hosts of VMs, and those that they are moving to. */
+  #hostsOf(vms: Iterable<VmId>): number[] {
+    const hosts = new Set<number>();
+    for (const id of vms) for (const host of this.#roomsOf(id).keys()) hosts.add(host);
+    return [...hosts];
   }
 
   /** The hosts that a VM takes room on, each with what is free there. */
@@ -152,28 +312,16 @@ export class Evacuability {
   #touch(hosts: readonly number[]): void {
     for (const host of hosts) {
       this.#mark(host);
-      for (const user of this.#drainUsers[host] ?? []) this.#dirty.drain.add(user);
-      for (const user of this.#lossUsers[host] ?? []) this.#dirty.loss.add(user);
+      for (const question of ['drain', 'loss'] as const)
+        for (const user of this.#users[question][host] ?? []) this.#dirty[question].add(user);
     }
   }
 
-  /** Marks the hosts of VMs that a rule names together with this one: their witnesses place them by where it is. */
-  #touchRules(index: number): void {
-    const { groups, atOf } = this.#model;
-    const named = [
-      ...(groups.apartOf.get(index) ?? []).flatMap((number) => groups.apart[number]?.vms ?? []),
-      ...(groups.togetherOf.get(index) ?? []).flatMap((number) => groups.together[number]?.vms ?? []),
-    ];
-    this.#touch([...new Set(named.map((vm) => atOf[vm] ?? -1))].filter((host) => host >= 0));
-  }
-
-  /**
-   * Room was gained somewhere: what was refused for want of it is tried again. A new host may suit those that are
-   * stuck.
-   */
-  #retryRefused(change: 'room' | 'host'): void {
+  /** Marks the hosts with a refusal that may be none any more. A loss is refused without a proof. */
+  #retryRefused(mayHelp: (refusal: { readonly proof: Proof | null }) => boolean): void {
     for (const [host, drain] of this.#drains)
-      if (drain.kind === 'cannot' && (change === 'host' || drain.proof !== 'stuck')) this.#dirty.drain.add(host);
+      if (drain.kind === 'cannot' && mayHelp(drain)) this.#dirty.drain.add(host);
+    if (!mayHelp({ proof: null })) return;
     for (const [host, loss] of this.#losses) if (loss.kind === 'cannot') this.#dirty.loss.add(host);
   }
 
@@ -196,35 +344,50 @@ export class Evacuability {
 
   #settleDrain(host: number): void {
     const before = this.#drains.get(host);
-    if (before?.kind === 'can' && drainHolds(this.#model, host, before.wave)) return;
-    if (before?.kind === 'can') this.#use(this.#drainUsers, host, usedBy(before.wave), false);
-    const outcome = this.#near(host, (layout) =>
-      tryWave(layout, [host], { firstId: 0, budget: { steps: WAVE_STEPS } }),
-    );
-    if (outcome.kind === 'wave') {
-      this.#drains.set(host, { kind: 'can', wave: outcome.wave });
-      this.#use(this.#drainUsers, host, usedBy(outcome.wave), true);
-      return;
-    }
-    const vms = outcome.vms.map((vm) => this.#model.vmAt(vm).id);
-    this.#drains.set(host, { kind: 'cannot', vms, obstacle: outcome.obstacle, proof: outcome.proof });
+    const after = this.#freshDrain(host);
+    if (after === before) return;
+    if (before?.kind === 'can') this.#use('drain', host, usedBy(before.wave), false);
+    if (after.kind === 'can') this.#use('drain', host, usedBy(after.wave), true);
+    this.#drains.set(host, after);
   }
 
   #settleLoss(host: number): void {
     const before = this.#losses.get(host);
-    if (before?.kind === 'can' && lossHolds(this.#model, host, before.witness)) return;
-    if (before?.kind === 'can') this.#use(this.#lossUsers, host, restartHosts(before.witness), false);
-    const options = { budget: { steps: WAVE_STEPS }, inSequence: false, mayMove: () => false };
-    const outcome = this.#near(host, (layout) => loseHost(layout, host, options));
-    if (outcome.kind === 'witness') {
-      this.#losses.set(host, { kind: 'can', witness: outcome.witness });
-      this.#use(this.#lossUsers, host, restartHosts(outcome.witness), true);
-      return;
-    }
-    this.#losses.set(host, { kind: 'cannot', vms: outcome.unplaced.map((vm) => this.#model.vmAt(vm).id) });
+    const after = this.#freshLoss(host);
+    if (after === before) return;
+    if (before?.kind === 'can') this.#use('loss', host, restartHosts(before.witness), false);
+    if (after.kind === 'can') this.#use('loss', host, restartHosts(after.witness), true);
+    this.#losses.set(host, after);
   }
 
-  #use(users: Set<number>[], host: number, names: ReadonlySet<HostName>, isUsed: boolean): void {
+  /** The verdict as it is now: the one of before where its witness holds. */
+  #freshDrain(host: number): DrainVerdict {
+    const before = this.#drains.get(host);
+    if (before?.kind === 'can' && drainHolds(this.#model, host, before.wave)) return before;
+    return this.#near(host, (layout) => {
+      const outcome = tryWave(layout, [host], { firstId: 0, budget: { steps: VERDICT_STEPS } });
+      if (outcome.kind === 'wave') return { kind: 'can', wave: outcome.wave };
+      const { obstacle, proof } = outcome;
+      const because = reasonsOf(layout, { emptied: host, vms: outcome.vms, question: 'drain', obstacle });
+      return { kind: 'cannot', vms: outcome.vms.map((vm) => this.#model.vmAt(vm).id), obstacle, proof, because };
+    });
+  }
+
+  #freshLoss(host: number): LossVerdict {
+    const before = this.#losses.get(host);
+    if (before?.kind === 'can' && lossHolds(this.#model, host, before.witness)) return before;
+    const options = { budget: { steps: VERDICT_STEPS }, inSequence: false, mayMove: () => false };
+    return this.#near(host, (layout) => {
+      const outcome = loseHost(layout, host, options);
+      if (outcome.kind === 'witness') return { kind: 'can', witness: outcome.witness };
+      const vms = outcome.unplaced;
+      const because = reasonsOf(layout, { emptied: host, vms, question: 'loss', obstacle: 'no-place' });
+      return { kind: 'cannot', vms: vms.map((vm) => this.#model.vmAt(vm).id), because };
+    });
+  }
+
+  #use(question: Question, host: number, names: ReadonlySet<HostName>, isUsed: boolean): void {
+    const users = this.#users[question];
     for (const name of names) {
       const used = this.#model.host(name);
       const known = users[used] ?? new Set<number>();
@@ -233,6 +396,16 @@ export class Evacuability {
       else known.delete(host);
     }
   }
+}
+
+/** The index of a whole snapshot. */
+export function evacuabilityOf(estate: Estate): Evacuability {
+  const index = new Evacuability(estate.policy);
+  for (const host of estate.hosts) index.apply({ kind: 'host', host });
+  for (const vm of estate.vms) index.apply({ kind: 'vm', vm });
+  for (const rule of estate.rules) index.apply({ kind: 'rule', name: rule.name, rule });
+  for (const cluster of estate.guestClusters) index.apply({ kind: 'guest-cluster', name: cluster.name, cluster });
+  return index;
 }
 
 function usedBy({ moves }: PlannedWave): Set<HostName> {

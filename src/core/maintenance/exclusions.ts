@@ -26,23 +26,31 @@ export function exclusionsOf(model: Model, vms: readonly VmId[], emptied: Readon
   const layout = new Layout(model);
   return vms.map((id) => {
     const vm = model.vm(id);
-    const reason = new Reasons(layout, vm, emptied);
+    const reason = new Exclusions(layout, vm, { emptied, isRestart: false });
     const { name } = model.vmAt(vm);
     return { vm: id, name, held: holdOf(model, vm), hosts: [...model.hosts.keys()].map((host) => reason.of(host)) };
   });
 }
 
-class Reasons {
+/** Why hosts cannot take one VM. The layout is as before anything was moved. */
+export class Exclusions {
   readonly #layout: Layout;
   readonly #model: Model;
   readonly #vm: number;
   readonly #emptied: ReadonlySet<HostName>;
+  readonly #isRestart: boolean;
 
-  constructor(layout: Layout, vm: number, emptied: ReadonlySet<HostName>) {
+  /** `isRestart`: the VM begins anew; where it ran does not matter. */
+  constructor(
+    layout: Layout,
+    vm: number,
+    { emptied, isRestart }: { readonly emptied: ReadonlySet<HostName>; readonly isRestart: boolean },
+  ) {
     this.#layout = layout;
     this.#model = layout.model;
     this.#vm = vm;
     this.#emptied = emptied;
+    this.#isRestart = isRestart;
   }
 
   of(host: number): Exclusion {
@@ -68,7 +76,7 @@ class Reasons {
     const tie = vms[this.#vm]?.tie ?? null;
     if (tie !== null && !tie.hosts.includes(this.#model.hostAt(host).name))
       return { constraint: { kind: 'tie', name: tie.name }, words: `tie ${tie.name}: ${tie.what}` };
-    const from = kindOf[atOf[this.#vm] ?? -1] ?? null;
+    const from = this.#isRestart ? null : (kindOf[atOf[this.#vm] ?? -1] ?? null);
     return kinds.misfit(shapeOf[this.#vm] ?? -1, { from, to: kindOf[host] ?? -1 });
   }
 

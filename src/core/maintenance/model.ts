@@ -9,6 +9,7 @@
 import type { HostName, VmId } from '../../base/ids.ts';
 import type { Estate, EstateGuestCluster, EstateHost, EstatePolicy, EstateRule, EstateVm } from './estate.ts';
 import { Kinds } from './kinds.ts';
+import { RuleBook } from './rule-book.ts';
 import { type ApartGroup, type Groups, groupsOf, NO_GROUPS } from './rule-groups.ts';
 
 /** Processors of a host that did not say how many it has: not counted. */
@@ -17,40 +18,86 @@ const UNCOUNTED = 2 ** 40;
 /** See the module. */
 export class Model {
   readonly policy: EstatePolicy;
-  readonly hosts: EstateHost[] = [];
+  readonly hosts: EstateHost[];
   /** By index; null where a VM was removed and its index is free. */
-  readonly vms: (EstateVm | null)[] = [];
-  readonly kinds = new Kinds();
+  readonly vms: (EstateVm | null)[];
+  readonly kinds: Kinds;
   /** Memory and vCPUs that are free for one more VM; below 0 where more is held than there is. */
-  readonly freeMib: number[] = [];
-  readonly freeCpu: number[] = [];
+  readonly freeMib: number[];
+  readonly freeCpu: number[];
   /** Rack by host, as a number. */
-  readonly rackOf: number[] = [];
+  readonly rackOf: number[];
   /** Kind by host, and by VM what kind of host it needs (kinds.ts). */
-  readonly kindOf: number[] = [];
-  readonly shapeOf: number[] = [];
+  readonly kindOf: number[];
+  readonly shapeOf: number[];
   /** Host, memory and vCPUs by VM. */
-  readonly atOf: number[] = [];
-  readonly mibOf: number[] = [];
-  readonly cpuOf: number[] = [];
+  readonly atOf: number[];
+  readonly mibOf: number[];
+  readonly cpuOf: number[];
   /** The VMs on each host, not those that are only moving to it. */
-  readonly residents: Set<number>[] = [];
+  readonly residents: Set<number>[];
   /** The VMs that are moving to each host. */
-  readonly arriving: Set<number>[] = [];
-  readonly #hostIndex = new Map<HostName, number>();
-  readonly #vmIndex = new Map<VmId, number>();
-  readonly #racks = new Map<string, number>();
-  readonly #unused: number[] = [];
-  #rules: readonly EstateRule[] = [];
-  #clusters: readonly EstateGuestCluster[] = [];
-  #groups: Groups | null = NO_GROUPS;
-  /** VMs that a rule or a guest cluster names, known to the model or not. */
-  #named: ReadonlySet<VmId> = new Set();
-  /** Those of rules that keep VMs together. */
-  #together: ReadonlySet<VmId> = new Set();
+  readonly arriving: Set<number>[];
+  readonly #hostIndex: Map<HostName, number>;
+  readonly #vmIndex: Map<VmId, number>;
+  readonly #racks: Map<string, number>;
+  readonly #unused: number[];
+  readonly #ruleBook: RuleBook;
+  #groups: Groups | null;
 
-  constructor(policy: EstatePolicy) {
+  /** `like`: a model that this one shares its VMs and rules with, until that one changes (`under`). */
+  private constructor(policy: EstatePolicy, like: Model | null) {
     this.policy = policy;
+    this.hosts = [...(like?.hosts ?? [])];
+    this.freeMib = [...(like?.freeMib ?? [])];
+    this.freeCpu = [...(like?.freeCpu ?? [])];
+    this.rackOf = [...(like?.rackOf ?? [])];
+    this.kindOf = [...(like?.kindOf ?? [])];
+    this.vms = [...(like?.vms ?? [])];
+    this.kinds = like?.kinds ?? new Kinds();
+    this.shapeOf = like?.shapeOf ?? [];
+    this.atOf = [...(like?.atOf ?? [])];
+    this.mibOf = like?.mibOf ?? [];
+    this.cpuOf = like?.cpuOf ?? [];
+    this.residents = [...(like?.residents ?? [])];
+    this.arriving = like?.arriving ?? [];
+    this.#hostIndex = like === null ? new Map() : like.#hostIndex;
+    this.#vmIndex = like === null ? new Map() : like.#vmIndex;
+    this.#racks = like === null ? new Map() : like.#racks;
+    this.#unused = like === null ? [] : like.#unused;
+    this.#ruleBook = like === null ? new RuleBook() : like.#ruleBook;
+    this.#groups = like?.groups ?? NO_GROUPS;
+  }
+
+  /** A model of nothing. */
+  static empty(policy: EstatePolicy): Model {
+    return new Model(policy, null);
+  }
+
+  /**
+   * The same estate under another policy, with some hosts and VMs in place of their namesakes (a VM takes the same room
+   * on the same hosts), and without the VMs of hosts that are `lost`. It is good until this model changes.
+   */
+  under(
+    policy: EstatePolicy,
+    {
+      hosts,
+      vms,
+      lost,
+    }: { readonly hosts: readonly EstateHost[]; readonly vms: readonly EstateVm[]; readonly lost: Iterable<HostName> },
+  ): Model {
+    const model = new Model(policy, this);
+    for (const host of hosts) model.setHost(host);
+    for (const vm of vms) model.vms[this.vm(vm.id)] = vm;
+    for (const name of lost) {
+      const host = this.host(name);
+      for (const vm of this.residents[host] ?? []) {
+        model.vms[vm] = null;
+        model.atOf[vm] = -1;
+      }
+      if (host >= 0) model.residents[host] = new Set();
+    }
+    return model;
   }
 
   /** Returns the index of a host, or -1. */
@@ -64,11 +111,25 @@ export class Model {
   }
 
   get rules(): readonly EstateRule[] {
-    return this.#rules;
+    return this.#ruleBook.rules;
   }
 
   get clusters(): readonly EstateGuestCluster[] {
-    return this.#clusters;
+    return this.#ruleBook.clusters;
+  }
+
+  /** The rule, or the guest cluster, of a name; null: there is none. */
+  rule(name: string): EstateRule | null {
+    return this.#ruleBook.rule(name);
+  }
+
+  cluster(name: string): EstateGuestCluster | null {
+    return this.#ruleBook.cluster(name);
+  }
+
+  /** The VMs whose places depend on where this one is, beyond its own host (rule-book.ts). */
+  dependentOn(id: VmId): ReadonlySet<VmId> {
+    return this.#ruleBook.dependentOn(id);
   }
 
   /** How many racks there are; a host without a rack is one of its own. */
@@ -118,7 +179,7 @@ export class Model {
     this.cpuOf[index] = vm.vcpus;
     this.#hold(vm, index, 1);
     // Groups name VMs by index; where a VM is matters to rules that keep VMs together alone.
-    if (known >= 0 ? this.#together.has(vm.id) : this.#named.has(vm.id)) this.#groups = null;
+    if (known >= 0 ? this.#ruleBook.isTogether(vm.id) : this.#ruleBook.names(vm.id)) this.#groups = null;
   }
 
   /** Forgets a VM: deleted, stopped, or gone with its host. */
@@ -130,16 +191,34 @@ export class Model {
     this.vms[index] = null;
     this.atOf[index] = -1;
     this.#unused.push(index);
-    if (this.#named.has(id)) this.#groups = null;
+    if (this.#ruleBook.names(id)) this.#groups = null;
   }
 
-  /** Replaces all rules and guest clusters. */
-  setRules(rules: readonly EstateRule[], clusters: readonly EstateGuestCluster[]): void {
-    this.#rules = rules;
-    this.#clusters = clusters;
-    this.#together = new Set(rules.flatMap(({ kind, vms }) => (kind === 'together' ? vms : [])));
-    this.#named = new Set([...rules.flatMap(({ vms }) => vms), ...clusters.flatMap(({ members }) => members)]);
+  /** Adds the rule of a name or replaces it; null: it is gone. */
+  setRule(name: string, rule: EstateRule | null): void {
+    this.#ruleBook.setRule(name, rule);
     this.#groups = null;
+  }
+
+  /** Adds the guest cluster of a name or replaces it; null: it is gone. */
+  setCluster(name: string, cluster: EstateGuestCluster | null): void {
+    this.#ruleBook.setCluster(name, cluster);
+    this.#groups = null;
+  }
+
+  /**
+   * Does `work` with changes made that are taken back afterwards: `change` makes them and returns what takes them back.
+   * The groups of before are those of after.
+   */
+  meanwhile<T>(change: () => () => void, work: () => T): T {
+    const groups = this.#groups;
+    const takeBack = change();
+    try {
+      return work();
+    } finally {
+      takeBack();
+      this.#groups = groups;
+    }
   }
 
   /** Returns the host that a VM is moving to, or -1. */
@@ -187,10 +266,11 @@ export class Model {
 
 /** The model of a whole snapshot. */
 export function modelOf(estate: Estate): Model {
-  const model = new Model(estate.policy);
+  const model = Model.empty(estate.policy);
   for (const host of estate.hosts) model.setHost(host);
   for (const vm of estate.vms) model.setVm(vm);
-  model.setRules(estate.rules, estate.guestClusters);
+  for (const rule of estate.rules) model.setRule(rule.name, rule);
+  for (const cluster of estate.guestClusters) model.setCluster(cluster.name, cluster);
   return model;
 }
 

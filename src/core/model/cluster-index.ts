@@ -77,6 +77,7 @@ export class ClusterIndex {
   readonly #sharedOfNode = new Map<StorageName, Set<DiskId>>();
   readonly #users = new Map<DiskId, Counted<VmId>>();
   readonly #guestClusters = new Map<GuestClusterName, GuestClusterRecord>();
+  readonly #asked = new Map<HostName, Counted<VmId>>();
   readonly #drains = new Map<DrainId, DrainRecord>();
 
   /** Takes in everything that `snapshot` has; what is not in it must not be here either. */
@@ -249,6 +250,11 @@ export class ClusterIndex {
     return this.#uses.get(host)?.vms.keys() ?? [];
   }
 
+  /** The VMs that somebody asked to migrate to `host`, and whose migration has not begun. */
+  askedTo(host: HostName): Iterable<VmId> {
+    return this.#asked.get(host)?.keys() ?? [];
+  }
+
   /** How many incarnations are recorded in each slot of `host`. */
   slotsOn(host: HostName): ReadonlyMap<number, number> {
     return this.#uses.get(host)?.slots ?? new Map();
@@ -311,6 +317,8 @@ export class ClusterIndex {
   ): void {
     const group = affinityGroup(vm);
     if (group !== null) this.#inGroup(group, vm, by);
+    const asked = vm.migrationRequest?.to ?? null;
+    if (asked !== null) countIn(this.#asked, asked, vm.id, by);
     for (const { disk } of sharedDisksOf(vm)) countIn(this.#users, disk, vm.id, by);
     for (const { network, mac } of cardsOf(vm)) countIn(this.#macs, network, mac, by);
     for (const { host, slot } of expectedIncarnations(vm.phase)) {

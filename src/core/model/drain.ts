@@ -82,6 +82,9 @@ export interface Claim {
   readonly bytes: number;
 }
 
+/** Moves at once from and to one host, unless somebody asks for another number. */
+export const PARALLEL_MOVES = 2;
+
 const MIB = 1024 ** 2;
 
 /** Whether a drain is over: nothing of it is carried out any more. */

@@ -4,6 +4,9 @@
  */
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseTaskId, type StorageName } from '../../base/ids.ts';
+import type { PlanView } from '../maintenance/estate-records.ts';
+import type { Broken, EstateChange } from '../maintenance/evacuability.ts';
+import type { Model } from '../maintenance/model.ts';
 import type { EventRecord, TaskRecord } from '../model/cluster.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
 import { PREFIX } from '../model/keys.ts';
@@ -36,6 +39,13 @@ export interface Observed {
   readonly dirtyRates: {
     /** How fast the guest writes to its memory, in MiB a second; null where it was not measured lately. */
     of(vm: VmRecord): number | null;
+  };
+  /** The estate as the leader keeps it (core/loop/maintenance/estate-keeper.ts). */
+  readonly estate: {
+    /** For a plan that is made at once; null: not everything was read yet. */
+    model(view: PlanView): Model | null;
+    /** What changes would break. CodedError 'unavailable' where that is not known in time. */
+    judge(changes: readonly EstateChange[]): Promise<readonly Broken[]>;
   };
   readonly vms: {
     /** Returns true for a VM whose guest is seen to run. */

@@ -9,16 +9,23 @@ import { CodedError } from '../../base/errors.ts';
 import { type DrainId, type HostName, parseDrainId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
-import { movesOfPlan, NOTHING_WRITTEN, type Writing } from '../maintenance/drain-plan.ts';
-import type { Estate } from '../maintenance/estate.ts';
-import { type EstateSource, estateOf, policyOf, writerOf } from '../maintenance/estate-records.ts';
+import { movesOfPlan, NOTHING_WRITTEN, touchedBy, type Writing } from '../maintenance/drain-plan.ts';
+import {
+  type EstateSource,
+  estateAround,
+  type PlanView,
+  policyOf,
+  withoutLost,
+  writerOf,
+} from '../maintenance/estate-records.ts';
 import { type ExcludedVm, exclusionsOf } from '../maintenance/exclusions.ts';
 import { writingOf } from '../maintenance/fast-writers.ts';
-import { modelOf } from '../maintenance/model.ts';
+import type { Model } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
+import { wordsOf } from '../maintenance/reasons.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
-import { type DrainRecord, isDrainOver, isTooLate, type QuietOverride } from '../model/drain.ts';
+import { type DrainRecord, isDrainOver, isTooLate, PARALLEL_MOVES, type QuietOverride } from '../model/drain.ts';
 import { keyOf } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
@@ -39,11 +46,8 @@ export interface DrainRequest {
   readonly by?: number | undefined;
 }
 
-/** VMs without a place that a refusal explains, and hosts that it names for each. */
+/** VMs without a place that a refusal explains. */
 const EXPLAINED_MAX = 3;
-const HOSTS_NAMED = 5;
-/** Moves at once from and to one host, unless somebody asks for another number. */
-export const PARALLEL = 2;
 
 /** The snapshot that a plan is made from. */
 export function sourceOf(basis: Basis, { observer, dirtyRates }: DrainObserved): EstateSource {
@@ -59,7 +63,7 @@ export function sourceOf(basis: Basis, { observer, dirtyRates }: DrainObserved):
 export function writingFor(
   basis: Basis,
   observed: DrainObserved,
-  { parallel = PARALLEL }: Pick<DrainRequest, 'parallel'>,
+  { parallel = PARALLEL_MOVES }: Pick<DrainRequest, 'parallel'>,
 ): (vm: VmId) => Writing {
   const source = sourceOf(basis, observed);
   const policy = policyOf({ drain: null, parallel });
@@ -70,7 +74,7 @@ export function writingFor(
 }
 
 /** What a drain is planned from, beside the records. */
-export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates'>;
+export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates' | 'estate'>;
 
 /** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
 export function planDrain(basis: Basis, observed: DrainObserved, request: DrainRequest): MaintenancePlan {
@@ -78,11 +82,12 @@ export function planDrain(basis: Basis, observed: DrainObserved, request: DrainR
   for (const host of hosts) demandFree(basis, host);
   const source = sourceOf(basis, observed);
   const lost = new Set(hosts.flatMap(({ name, quarantine }) => (quarantine === null ? [] : [name])));
-  const estate = withoutLost(estateOf(source, { drain: null, parallel: request.parallel ?? PARALLEL }), lost);
+  const view = { drain: null, parallel: request.parallel ?? PARALLEL_MOVES };
   const names = hosts.map(({ name }) => name);
-  const outcome = planEvacuation(modelOf(estate), names);
-  if (outcome.kind === 'refused') throw drainRefusal(estate, names, outcome);
-  const [finding] = checkPlan(estate, outcome);
+  const model = keptModel(observed, { ...view, dirtyRateOf: source.dirtyRateOf, lost });
+  const outcome = planEvacuation(model, names);
+  if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
+  const [finding] = checkPlan(withoutLost(estateAround(source, view, touchedBy(outcome)), lost), outcome);
   if (finding !== undefined) throw planNotAccepted(finding);
   const moves = outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0);
   if (moves > LIMITS.drainMoves.max)
@@ -96,9 +101,13 @@ export function planDrain(basis: Basis, observed: DrainObserved, request: DrainR
   return outcome;
 }
 
-/** The VMs of a host that is lost are restarted elsewhere, by whatever plan: no move is made for them. */
-function withoutLost(estate: Estate, lost: ReadonlySet<HostName>): Estate {
-  return lost.size === 0 ? estate : { ...estate, vms: estate.vms.filter(({ host }) => !lost.has(host)) };
+/** What the leader keeps of the estate. CodedError 'unavailable' while it is read. */
+export function keptModel({ estate }: Pick<Observed, 'estate'>, view: PlanView): Model {
+  const model = estate.model(view);
+  if (model !== null) return model;
+  throw new CodedError('unavailable', 'The leader has not read every record yet.', {
+    advice: 'Nothing was changed. Try again in a moment.',
+  });
 }
 
 /** How long a plan takes, in ms. */
@@ -138,7 +147,7 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
     reason: request.reason ?? null,
     change: request.change ?? null,
     ...(request.quietOverride === undefined ? {} : { quietOverride: request.quietOverride }),
-    parallel: request.parallel ?? PARALLEL,
+    parallel: request.parallel ?? PARALLEL_MOVES,
     taskId: task.id,
     moves: movesOfPlan(plan, { firstId: 0, writingOf: writingFor(basis, observed, request) }),
     stuck: null,
@@ -251,27 +260,23 @@ export function planNotAccepted(finding: string): CodedError {
 }
 
 /** What stands in the way, and what would make a plan possible. */
-export function drainRefusal(estate: Estate, hosts: readonly HostName[], outcome: Refusal): CodedError {
-  const names = new Map(estate.vms.map(({ id, name }) => [id, name]));
-  const vms = outcome.vms.map((id) => names.get(id) ?? id).sort();
+export function drainRefusal(model: Model, hosts: readonly HostName[], outcome: Refusal): CodedError {
+  const vms = outcome.vms.map((id) => model.vms[model.vm(id)]?.name ?? id).sort();
   const why = {
     'no-place': `no host can take ${listed(vms)}`,
     'no-order': `no order of the moves was found in which every host has room for ${listed(vms)}`,
     'no-room-for-loss': 'no room would be left for the loss of a host',
   };
-  const excluded = exclusionsOf(modelOf(estate), outcome.vms.slice(0, EXPLAINED_MAX), new Set(hosts));
+  const excluded = exclusionsOf(model, outcome.vms.slice(0, EXPLAINED_MAX), new Set(hosts));
   return new CodedError('no-capacity', `${listed(hosts)} cannot be drained now: ${why[outcome.obstacle]}.`, {
-    advice: ['Nothing was changed.', ...excluded.map(wordsOf)].join(' '),
+    advice: ['Nothing was changed.', ...excluded.map((vm) => explained(vm))].join(' '),
   });
 }
 
-/** Why no host takes a VM: a few hosts by name, the others by number. */
-function wordsOf({ name, held, hosts }: ExcludedVm): string {
-  if (held !== null) return `${name}: ${held.words}.`;
-  const others = hosts.filter(({ constraint }) => constraint.kind !== 'emptied');
-  const named = others.slice(0, HOSTS_NAMED).map(({ host, words }) => `${host}: ${words}`);
-  const more = others.length - named.length;
-  return `${name}: ${[...named, ...(more > 0 ? [`${more} more hosts cannot either`] : [])].join('; ')}.`;
+/** Why no host takes a VM; the hosts that are being emptied need no reason. */
+function explained(excluded: ExcludedVm): string {
+  const hosts = excluded.hosts.filter(({ constraint }) => constraint.kind !== 'emptied');
+  return `${wordsOf({ ...excluded, hosts }, hosts.length)}.`;
 }
 
 function eventOf({ now }: Basis, host: HostName, kind: string, message: string): EventRecord {

@@ -12,8 +12,9 @@ import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan } from '../maintenance/plan.ts';
 import { planRollInTurns } from '../maintenance/roll.ts';
 import type { HostRecord } from '../model/cluster.ts';
+import { PARALLEL_MOVES } from '../model/drain.ts';
 import type { Basis, Observed } from './basis.ts';
-import { demandFree, drainRefusal, findHost, PARALLEL, planNotAccepted, sourceOf } from './drains.ts';
+import { demandFree, drainRefusal, findHost, planNotAccepted, sourceOf } from './drains.ts';
 
 export interface MaintenanceRequest {
   /** `all`, `rack=NAME`, or names of hosts. */
@@ -42,7 +43,7 @@ export function* planMaintenance(
   const limits = {
     maxUnavailable: request.maxUnavailable ?? 1,
     perRack: request.perRack ?? null,
-    parallel: request.parallel ?? PARALLEL,
+    parallel: request.parallel ?? PARALLEL_MOVES,
   };
   const estate = estateOf(sourceOf(basis, observed), { drain: null, parallel: limits.parallel });
   yield;
@@ -50,7 +51,7 @@ export function* planMaintenance(
   const model = modelOf(estate);
   yield;
   const outcome = yield* planRollInTurns(model, { hosts: names, releaseAfter: null, ...limits });
-  if (outcome.kind === 'refused') throw drainRefusal(estate, names, outcome);
+  if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
   const [finding] = yield* checkPlanInTurns(estate, outcome);
   if (finding !== undefined) throw planNotAccepted(finding);
   return { plan: outcome, ...limits };

@@ -4,14 +4,21 @@ import { type DrainId, type HostName, parseDrainId, type VmId } from '../../base
 import { listed } from '../../base/listed.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
 import { withDeviation } from '../maintenance/drain-decision.ts';
-import { movesOfPlan } from '../maintenance/drain-plan.ts';
-import { estateOf } from '../maintenance/estate-records.ts';
-import { modelOf } from '../maintenance/model.ts';
+import { movesOfPlan, touchedBy } from '../maintenance/drain-plan.ts';
+import { estateAround } from '../maintenance/estate-records.ts';
 import { planReturn, type Stays } from '../maintenance/return-plan.ts';
 import { recordsOf } from '../model/cluster-index.ts';
-import { type DrainRecord, isDrainOver } from '../model/drain.ts';
+import { type DrainRecord, isDrainOver, PARALLEL_MOVES } from '../model/drain.ts';
 import { type Admitted, type Basis, newTask } from './basis.ts';
-import { type DrainObserved, demandFree, findHost, PARALLEL, planNotAccepted, sourceOf, writingFor } from './drains.ts';
+import {
+  type DrainObserved,
+  demandFree,
+  findHost,
+  keptModel,
+  planNotAccepted,
+  sourceOf,
+  writingFor,
+} from './drains.ts';
 
 export interface ReturnRequest {
   readonly host: string;
@@ -31,10 +38,12 @@ const NAMED_MAX = 10;
 export function returnVms(basis: Basis, observed: DrainObserved, request: ReturnRequest): Admitted<DrainId> {
   const { value: host } = findHost(basis, request.host);
   demandFree(basis, host);
-  const parallel = request.parallel ?? PARALLEL;
-  const estate = estateOf(sourceOf(basis, observed), { drain: null, parallel });
-  const { plan, stays } = planReturn(modelOf(estate), host.name, movedFrom(basis, host.name));
-  const [finding] = checkPlan(estate, plan);
+  const parallel = request.parallel ?? PARALLEL_MOVES;
+  const source = sourceOf(basis, observed);
+  const view = { drain: null, parallel };
+  const model = keptModel(observed, { ...view, dirtyRateOf: source.dirtyRateOf });
+  const { plan, stays } = planReturn(model, host.name, movedFrom(basis, host.name));
+  const [finding] = checkPlan(estateAround(source, view, touchedBy(plan)), plan);
   if (finding !== undefined) throw planNotAccepted(finding);
   const words = stayWords(basis, stays);
   if (plan.waves.length === 0)

@@ -39,12 +39,12 @@ export function Bar({ onTree, onSearch }: BarProps) {
 function Promises() {
   const cluster = useQuery(clusterQuery).data;
   if (cluster === undefined) return null;
-  const { hosts, alarms } = cluster;
-  const isDrainable = hosts.drainable === hosts.total;
+  const { evacuability, alarms } = cluster;
+  const { possible, refused } = evacuability.drain;
   return (
     <div className="promises">
-      <Link to="/ties" className={`chip tone-${isDrainable ? 'good' : 'bad'}`}>
-        {isDrainable ? TEXTS.promises.drainable : TEXTS.promises.notDrainable(hosts.total - hosts.drainable)}
+      <Link to="/ties" className={`chip tone-${possible === 'no' ? 'bad' : 'good'}`}>
+        {TEXTS.promises.drainable(possible, refused)}
       </Link>
       {alarms.length > 0 ? (
         <Link to="/ties" className="chip tone-warn">

@@ -10,6 +10,8 @@ export interface Estate {
   readonly homeless: readonly PictureVm[];
 }
 
+const DRAIN = { yes: true, no: false, unknown: null } as const;
+
 /** Puts VMs on their hosts. Pure. */
 function estateOf(hosts: readonly Host[], vms: readonly Vm[]): Estate {
   const byHost = Map.groupBy(vms, ({ host }) => host);
@@ -19,7 +21,7 @@ function estateOf(hosts: readonly Host[], vms: readonly Vm[]): Estate {
       host,
       ...{ name: host.name, rack: host.rack },
       ...{ memoryTotalBytes: host.memoryTotalBytes, memoryUsedBytes: host.memoryUsedBytes },
-      ...{ mood: moodOf(host), drain: host.drainable },
+      ...{ mood: moodOf(host), drain: DRAIN[host.evacuability.drain.possible] },
       vms: (byHost.get(host.name) ?? []).map(pictured),
     })),
     homeless: vms.filter(({ host }) => host === null || !known.has(host)).map(pictured),

@@ -57,8 +57,8 @@ export const TEXTS = {
     settings: 'Settings',
   },
   promises: {
-    drainable: 'Every host can be drained: yes',
-    notDrainable: (count: number) => `Every host can be drained: no (${count})`,
+    drainable: (answer: 'yes' | 'no' | 'unknown', refused: number) =>
+      `Every host can be drained: ${answer === 'no' ? `no (${refused})` : answer}`,
     alarms: (count: number) => countText(count, 'alarm'),
   },
   menu: {
@@ -113,6 +113,8 @@ export const TEXTS = {
   },
   host: {
     troubled: 'The host needs attention',
+    takes: (duration: string) => `A drain would take about ${duration}.`,
+    tied: (vm: string) => `${vm} is tied to the host, and would be lost with it.`,
     agentAlive: 'agent alive',
     agentDead: 'agentless',
     cordoned: 'cordoned',
@@ -146,6 +148,7 @@ export const TEXTS = {
       memory: 'Memory',
       cpus: 'CPUs',
       drainable: 'Can be drained',
+      losable: 'Can be lost',
       accelerator: 'Accelerator',
     },
   },
@@ -306,6 +309,7 @@ export const TEXTS = {
   },
   ties: {
     drainable: 'Can every host be drained now?',
+    losable: 'May any host be lost now?',
     hostHeads: ['Host', 'Why not'],
     alarms: 'What somebody has to look after',
     alarmHeads: ['Kind', 'About', 'What is the matter'],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type HostName, parseVmId, type VmId } from '../../../base/ids.ts';
+import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
 import { ClusterIndex, footprintBytes } from '../../model/cluster-index.ts';
 import type { DrainRecord } from '../../model/drain.ts';
 import { keyOf } from '../../model/keys.ts';
@@ -30,6 +31,11 @@ class World {
   fault: string | null = null;
   faults = 0;
   #random = 0;
+  readonly #estate = freshEstate(() => ({
+    snapshot: this.store.snapshot,
+    index: this.index,
+    seeHost: (name) => this.#see(name),
+  }));
   loop = this.#newLoop();
 
   constructor(hosts: number, room: number, vms: readonly VmRecord[]) {
@@ -60,6 +66,7 @@ class World {
       seeHost: (name) => this.#see(name),
       seesRunning: ({ phase }) => phase.kind === 'running',
       dirtyRateOf: ({ id }) => this.dirty.get(id) ?? null,
+      model: (view) => this.#estate.model(view),
     });
   }
 
@@ -92,7 +99,7 @@ class World {
         ({ ...seenHost(1), host: name, agent: this.silent.has(name) ? 'silent' : 'alive' }) as const,
     };
     const dirtyRates = { of: ({ id }: VmRecord) => this.dirty.get(id) ?? null };
-    const { changes, result } = decide(basis, { observer, dirtyRates } as Observed);
+    const { changes, result } = decide(basis, { observer, dirtyRates, estate: this.#estate } as Observed);
     for (const change of changes) this.store.put(change as never);
     return result;
   }

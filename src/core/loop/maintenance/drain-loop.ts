@@ -9,12 +9,19 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName, VmId } from '../../../base/ids.ts';
-import { checkPlan } from '../../check/maintenance-plan.ts';
+import { checkPlan, type Progress } from '../../check/maintenance-plan.ts';
 import { type DrainStep, decideDrain, withDeviation } from '../../maintenance/drain-decision.ts';
-import { NOTHING_WRITTEN, noteOf, replanned, restOf, type Writing } from '../../maintenance/drain-plan.ts';
-import { type EstateSource, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
+import { NOTHING_WRITTEN, noteOf, replanned, restOf, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
+import {
+  type EstateSource,
+  estateAround,
+  type PlanView,
+  policyOf,
+  writerOf,
+} from '../../maintenance/estate-records.ts';
 import { writingOf } from '../../maintenance/fast-writers.ts';
-import { modelOf } from '../../maintenance/model.ts';
+import type { Model } from '../../maintenance/model.ts';
+import type { MaintenancePlan } from '../../maintenance/plan.ts';
 import { planEvacuation } from '../../maintenance/planner.ts';
 import { planReturn } from '../../maintenance/return-plan.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
@@ -41,6 +48,8 @@ export interface DrainLoopPorts {
   readonly seesRunning: (vm: VmRecord) => boolean;
   /** How fast a guest writes to its memory, in MiB a second; null: not measured lately. */
   readonly dirtyRateOf: (vm: VmRecord) => number | null;
+  /** The estate as the leader keeps it; null: not everything was read yet. */
+  readonly model: (view: PlanView) => Model | null;
 }
 
 /**
@@ -246,11 +255,19 @@ export class DrainLoop {
 
   #findingsOf(drain: DrainRecord): readonly string[] {
     const { plan, begun } = restOf(drain);
-    return checkPlan(this.#estate(drain), plan, { begun, ended: new Set(), isRest: true });
+    return this.#check(drain, plan, { begun, ended: new Set(), isRest: true });
   }
 
-  #estate(drain: DrainRecord) {
-    return estateOf(this.#source(drain), { drain: drain.id, parallel: drain.parallel });
+  /** Judges a plan by the records, not by what the planner keeps of them. */
+  #check(drain: DrainRecord, plan: MaintenancePlan, progress?: Progress): readonly string[] {
+    const view = { drain: drain.id, parallel: drain.parallel };
+    return checkPlan(estateAround(this.#source(drain), view, touchedBy(plan)), plan, progress);
+  }
+
+  /** What the rest of the drain is planned from; null: the leader is new, and still reads. */
+  #model(drain: DrainRecord): Model | null {
+    const { dirtyRateOf } = this.#source(drain);
+    return this.#ports.model({ drain: drain.id, parallel: drain.parallel, dirtyRateOf });
   }
 
   /** What was measured before the drain began counts until it is measured again. */
@@ -324,12 +341,15 @@ export class DrainLoop {
   }
 
   /** VMs that were to be brought back and cannot be now stay where they are. */
-  #replanReturn(drain: DrainRecord, home: HostName, why: string): Promise<CommitResult> {
+  #replanReturn(
+    drain: DrainRecord,
+    model: Model,
+    { home, why }: { readonly home: HostName; readonly why: string },
+  ): Promise<CommitResult> {
     const { clock, index } = this.#ports;
     const waiting = drain.moves.flatMap(({ vm, state }) => (state === 'waiting' ? [vm] : []));
-    const estate = this.#estate(drain);
-    const { plan, stays } = planReturn(modelOf(estate), home, waiting);
-    const isGood = checkPlan(estate, plan).length === 0;
+    const { plan, stays } = planReturn(model, home, waiting);
+    const isGood = this.#check(drain, plan).length === 0;
     const next = replanned(drain, isGood ? plan : { ...plan, waves: [] }, this.#writingOf(drain));
     const names = stays.map((each) => `${index.vm(each.vm)?.name ?? each.vm} stays: ${each.why}`);
     const said = [`Planned anew: ${why}`, ...names].slice(0, RETURN_WORDS_MAX).join(' ');
@@ -338,14 +358,13 @@ export class DrainLoop {
 
   async #replan(drain: DrainRecord, why: string, state: DrainState): Promise<CommitResult> {
     const { clock } = this.#ports;
-    if (drain.home !== undefined) {
-      state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
-      return this.#replanReturn(drain, drain.home, why);
-    }
+    const model = this.#model(drain);
+    if (drain.home !== undefined || model === null) state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
+    if (model === null) return 'committed';
+    if (drain.home !== undefined) return this.#replanReturn(drain, model, { home: drain.home, why });
     const now = clock.wallMs();
-    const estate = this.#estate(drain);
-    const outcome = planEvacuation(modelOf(estate), drain.hosts);
-    const findings = outcome.kind === 'plan' ? checkPlan(estate, outcome) : [];
+    const outcome = planEvacuation(model, drain.hosts);
+    const findings = outcome.kind === 'plan' ? this.#check(drain, outcome) : [];
     if (outcome.kind === 'plan' && findings.length === 0) {
       state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
       return this.#commit(

@@ -1,5 +1,14 @@
 /** A leader's store in memory: it applies what is committed, unless a test says that a commit ends otherwise. */
-import type { DiskId, DrainId, HostName, NetworkName, StorageName, Term, VmId } from '../../../base/ids.ts';
+import type {
+  DiskId,
+  DrainId,
+  GuestClusterName,
+  HostName,
+  NetworkName,
+  StorageName,
+  Term,
+  VmId,
+} from '../../../base/ids.ts';
 import type {
   ControlRecord,
   DiskRecord,
@@ -10,7 +19,7 @@ import type {
   TaskRecord,
 } from '../../model/cluster.ts';
 import type { DrainRecord } from '../../model/drain.ts';
-import type { SharedDiskRecord } from '../../model/guest-cluster.ts';
+import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { VM } from '../../plan/testing/sample-records.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
@@ -28,6 +37,7 @@ export class MemoryStore implements LeaderStore {
   readonly tasks = new Map<TaskRecord['id'], Entry<TaskRecord>>();
   readonly sharedDisks = new Map<DiskId, Entry<SharedDiskRecord>>();
   readonly controls = new Map<string, Entry<ControlRecord>>();
+  readonly guestClusters = new Map<GuestClusterName, Entry<GuestClusterRecord>>();
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly lastReadable = new Map<string, unknown>();
@@ -50,7 +60,7 @@ export class MemoryStore implements LeaderStore {
       revision: this.#revision,
       completeRevision: this.completeRevision ?? this.#revision,
       controls,
-      guestClusters: new Map(),
+      guestClusters: this.guestClusters,
       drains,
       tokens: new Map(),
       reservations: new Map(),
@@ -91,7 +101,7 @@ export class MemoryStore implements LeaderStore {
       network: this.networks,
       task: this.tasks,
       'shared-disk': this.sharedDisks,
-      'guest-cluster': new Map(),
+      'guest-cluster': this.guestClusters,
       drain: this.drains,
       image: new Map(),
       token: new Map(),

@@ -1,5 +1,6 @@
 /** For tests of requests: the records of a small cluster, which take in the changes of admitted requests. */
 import type { HostName, StorageName } from '../../../base/ids.ts';
+import { freshEstate } from '../../maintenance/testing/fresh-estate.ts';
 import { ClusterIndex } from '../../model/cluster-index.ts';
 import { PREFIX } from '../../model/keys.ts';
 import { readRecord } from '../../model/record-shapes.ts';
@@ -111,10 +112,13 @@ export class RecordWorld {
 
   /** As the leader sees it: what is not said to be silent answers. */
   observed(): Observed {
+    const seeHost = (host: HostName) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' });
     return {
-      observer: {
-        see: (host) => seenHost(1, { host, agent: this.deadAgents.has(host) ? 'silent' : 'alive' }),
-      },
+      observer: { see: seeHost },
+      estate: freshEstate(() => {
+        const { records: snapshot, index } = this.basis();
+        return { snapshot, index, seeHost };
+      }),
       vms: { seesRunning: ({ phase }) => phase.kind === 'running' },
       dirtyRates: { of: () => null },
       storageObserver: {

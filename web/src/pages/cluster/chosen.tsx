@@ -7,8 +7,9 @@ import type { Choice } from '../../picture/choice.ts';
 import { bytesText, percentOf } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { HostState } from '../../ui/host-state.tsx';
-import { Mark, Tag, VerdictMark } from '../../ui/mark.tsx';
+import { Tag, VerdictMark } from '../../ui/mark.tsx';
 import { Facts } from '../../ui/page.tsx';
+import { Possible } from '../../ui/possible.tsx';
 
 interface ChosenProps {
   readonly estate: Estate;
@@ -43,15 +44,10 @@ function ChosenHost({ host: { host, vms } }: { readonly host: Estate['hosts'][nu
             `${percentOf(host.memoryUsedBytes, host.memoryTotalBytes)} % ${TEXTS.summary.of(bytesText(host.memoryTotalBytes))}`,
           ],
           [columns.vms, String(vms.length)],
-          [
-            columns.drainable,
-            <Mark key="drain" tone={host.drainable ? 'good' : 'bad'}>
-              {host.drainable ? TEXTS.yes : TEXTS.no}
-            </Mark>,
-          ],
+          [columns.drainable, <Possible key="drain" answer={host.evacuability.drain.possible} />],
         ]}
       />
-      {host.drainBlockers.map((reason) => (
+      {host.evacuability.drain.because.map((reason) => (
         <p key={reason} className="hint">
           {reason}
         </p>

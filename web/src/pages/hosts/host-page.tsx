@@ -10,9 +10,10 @@ import { bytesText, durationText, percentOf, timeText } from '../../texts/format
 import { TEXTS } from '../../texts/texts.ts';
 import { useSearch } from '../../ui/address.ts';
 import { HostState } from '../../ui/host-state.tsx';
-import { Mark, Meter, VerdictMark } from '../../ui/mark.tsx';
+import { Meter, VerdictMark } from '../../ui/mark.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Facts, Page, Problem, Section, Waiting } from '../../ui/page.tsx';
+import { Possible } from '../../ui/possible.tsx';
 import { SmallTable } from '../../ui/small-table.tsx';
 import { Tabs } from '../../ui/tabs.tsx';
 import { HostDrain } from './host-drain.tsx';
@@ -94,6 +95,7 @@ function Overview({ host }: { readonly host: Host }) {
 
 function HostFacts({ host }: { readonly host: Host }) {
   const { columns, facts } = texts;
+  const { drain, loss } = host.evacuability;
   const { memoryUsedBytes: used, memoryTotalBytes: total } = host;
   return (
     <Section title={texts.state}>
@@ -102,8 +104,18 @@ function HostFacts({ host }: { readonly host: Host }) {
           [
             columns.drainable,
             <span key="drainable">
-              <Mark tone={host.drainable ? 'good' : 'bad'}>{host.drainable ? TEXTS.yes : TEXTS.no}</Mark>
-              {host.drainBlockers.map((reason) => (
+              <Possible answer={drain.possible} />
+              {drain.foretoldMs === null ? null : <p>{TEXTS.host.takes(durationText(drain.foretoldMs))}</p>}
+              {drain.because.map((reason) => (
+                <p key={reason}>{reason}</p>
+              ))}
+            </span>,
+          ],
+          [
+            columns.losable,
+            <span key="losable">
+              <Possible answer={loss.possible} />
+              {[...loss.tied.map((vm) => TEXTS.host.tied(vm)), ...loss.because].map((reason) => (
                 <p key={reason}>{reason}</p>
               ))}
             </span>,

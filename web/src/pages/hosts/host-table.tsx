@@ -7,8 +7,9 @@ import { TEXTS } from '../../texts/texts.ts';
 import type { Column } from '../../ui/columns.ts';
 import { DataTable } from '../../ui/data-table.tsx';
 import { HostState, hostState } from '../../ui/host-state.tsx';
-import { Mark, Meter } from '../../ui/mark.tsx';
+import { Meter } from '../../ui/mark.tsx';
 import { Empty } from '../../ui/page.tsx';
+import { Possible } from '../../ui/possible.tsx';
 
 const { columns: heads } = TEXTS.host;
 
@@ -41,10 +42,19 @@ const COLUMNS: readonly Column<Host>[] = [
   { id: 'vcpus', header: heads.cpus, width: '80px', align: 'right', value: ({ vcpus }) => vcpus },
   {
     ...{ id: 'drainable', header: heads.drainable, width: 'minmax(130px, 1fr)', isFacet: true },
-    value: ({ drainable }) => (drainable ? TEXTS.yes : TEXTS.no),
-    cell: ({ drainable, drainBlockers }) => (
-      <span title={drainBlockers.join('\n')}>
-        <Mark tone={drainable ? 'good' : 'bad'}>{drainable ? TEXTS.yes : TEXTS.no}</Mark>
+    value: ({ evacuability }) => TEXTS[evacuability.drain.possible],
+    cell: ({ evacuability: { drain } }) => (
+      <span title={drain.because.join('\n')}>
+        <Possible answer={drain.possible} />
+      </span>
+    ),
+  },
+  {
+    ...{ id: 'losable', header: heads.losable, width: 'minmax(110px, 1fr)', isFacet: true },
+    value: ({ evacuability }) => TEXTS[evacuability.loss.possible],
+    cell: ({ evacuability: { loss } }) => (
+      <span title={loss.because.join('\n')}>
+        <Possible answer={loss.possible} />
       </span>
     ),
   },

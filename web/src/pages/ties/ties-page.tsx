@@ -4,8 +4,8 @@ import { Link } from '@tanstack/react-router';
 import { clusterQuery } from '../../api/queries.ts';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';
-import { Mark } from '../../ui/mark.tsx';
 import { Page, Section } from '../../ui/page.tsx';
+import { Possible } from '../../ui/possible.tsx';
 import { SmallTable } from '../../ui/small-table.tsx';
 
 const { ties: texts } = TEXTS;
@@ -13,32 +13,19 @@ const { ties: texts } = TEXTS;
 /** See the module. */
 export function TiesPage() {
   const cluster = useQuery(clusterQuery).data;
-  const blocked = useList('host').filter(({ drainable }) => !drainable);
+  const hosts = useList('host');
   return (
     <Page title={TEXTS.pages.ties}>
-      <Section title={texts.drainable}>
-        <p>
-          <Mark tone={blocked.length === 0 ? 'good' : 'bad'}>{blocked.length === 0 ? TEXTS.yes : TEXTS.no}</Mark>
-        </p>
-        {blocked.length === 0 ? null : (
-          <SmallTable
-            heads={texts.hostHeads}
-            rows={blocked.map(({ name, drainBlockers }) => ({
-              key: name,
-              cells: [
-                <Link key="host" to={`/hosts/${name}` as '/'}>
-                  {name}
-                </Link>,
-                <ul key="reasons" className="plain-list">
-                  {drainBlockers.map((reason) => (
-                    <li key={reason}>{reason}</li>
-                  ))}
-                </ul>,
-              ],
-            }))}
-          />
-        )}
-      </Section>
+      <Question
+        title={texts.drainable}
+        answer={cluster?.evacuability.drain.possible ?? 'unknown'}
+        refused={hosts.map(({ name, evacuability }) => ({ name, ...evacuability.drain }))}
+      />
+      <Question
+        title={texts.losable}
+        answer={cluster?.evacuability.loss.possible ?? 'unknown'}
+        refused={hosts.map(({ name, evacuability }) => ({ name, ...evacuability.loss }))}
+      />
       <Section title={texts.alarms}>
         <SmallTable
           heads={texts.alarmHeads}
@@ -49,5 +36,46 @@ export function TiesPage() {
         />
       </Section>
     </Page>
+  );
+}
+
+interface Answer {
+  readonly name: string;
+  readonly possible: 'yes' | 'no' | 'unknown';
+  readonly because: readonly string[];
+}
+
+interface QuestionProps {
+  readonly title: string;
+  readonly answer: Answer['possible'];
+  readonly refused: readonly Answer[];
+}
+
+function Question({ title, answer, refused }: QuestionProps) {
+  const blocked = refused.filter(({ possible }) => possible === 'no');
+  return (
+    <Section title={title}>
+      <p>
+        <Possible answer={answer} />
+      </p>
+      {blocked.length === 0 ? null : (
+        <SmallTable
+          heads={texts.hostHeads}
+          rows={blocked.map(({ name, because }) => ({
+            key: name,
+            cells: [
+              <Link key="host" to={`/hosts/${name}` as '/'}>
+                {name}
+              </Link>,
+              <ul key="reasons" className="plain-list">
+                {because.map((reason) => (
+                  <li key={reason}>{reason}</li>
+                ))}
+              </ul>,
+            ],
+          }))}
+        />
+      )}
+    </Section>
   );
 }

@@ -1,0 +1,390 @@
+/**
+ * Keeps the estate that maintenance is planned from, and whether each host can be drained and lost, as records and
+ * observations change (core/maintenance/evacuability.ts). What is asked of it is answered from what it keeps.
+ *
+ * Guarantees: a change of a record is in the model when whoever hears of it next looks; verdicts are looked at in turns
+ * of a few ms, with as much time for everybody else between them; a judgement of a change that somebody asks for ends,
+ * at the latest after JUDGE_MS; nothing here writes.
+ */
+import { CodedError } from '../../../base/errors.ts';
+import type { DrainId, GuestClusterName, HostName, VmId } from '../../../base/ids.ts';
+import type { EstateHost, EstatePolicy } from '../../maintenance/estate.ts';
+import {
+  affinityRule,
+  type EstateSource,
+  estateHostOf,
+  estateVmOf,
+  guestClusterOf,
+  type PlanView,
+  policyOf,
+  unknownHost,
+  writerOf,
+} from '../../maintenance/estate-records.ts';
+import {
+  type Asked,
+  type Broken,
+  type EstateChange,
+  Evacuability,
+  type HostVerdict,
+} from '../../maintenance/evacuability.ts';
+import { withWriting } from '../../maintenance/fast-writers.ts';
+import type { Model } from '../../maintenance/model.ts';
+import type { HostRecord } from '../../model/cluster.ts';
+import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { claimsOf, type DrainRecord, PARALLEL_MOVES } from '../../model/drain.ts';
+import type { GuestClusterRecord } from '../../model/guest-cluster.ts';
+import { PREFIX, keyOf as recordKey } from '../../model/keys.ts';
+import type { HostObservation } from '../../model/observation.ts';
+import { affinityGroup, expectedIncarnations, type VmRecord } from '../../model/vm.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Snapshot } from '../../ports/store.ts';
+
+export interface EstateKeeperPorts {
+  readonly clock: Clock;
+  readonly snapshot: Snapshot;
+  /** Of the same records, and changed before this hears of a change. */
+  readonly index: ClusterIndex;
+  readonly seeHost: (host: HostName) => HostObservation;
+}
+
+/** Work in one turn of the event loop, in ms; and in things, where time stands still during a turn. */
+const TURN_MS = 4;
+const THINGS_PER_TURN = 64;
+/** Between two turns: as much for others. */
+const GAP_MS = 4;
+/** Between two looks whether every host has answered once. */
+const LOOK_AGAIN_MS = 100;
+/** Objects that are taken in as one thing while everything is read. */
+const READ_AT_ONCE = 50;
+/** For a judgement, in ms. */
+const JUDGE_MS = 10_000;
+/** Judgements that may wait at once. */
+const JUDGEMENTS_MAX = 64;
+/** A host that was not asked yet by a new leader is waited for so long before its silence counts, in ms. */
+const FIRST_LOOK_MS = 10_000;
+
+/** A change that somebody wants to make, and what would become of it. */
+interface Judgement {
+  readonly changes: readonly EstateChange[];
+  readonly looked: Set<string>;
+  readonly broken: Broken[];
+  readonly resolve: (broken: readonly Broken[]) => void;
+  readonly reject: (error: Error) => void;
+  cancelTimer: () => void;
+}
+
+/** See the module. One per leader; `stop` is final. */
+export class EstateKeeper {
+  readonly #ports: EstateKeeperPorts;
+  readonly #source: EstateSource;
+  readonly #evacuability: Evacuability;
+  readonly #groups = new Map<string, Set<VmId>>();
+  readonly #groupOf = new Map<VmId, string>();
+  /** Hosts on which a drain was promised memory. */
+  readonly #claimedBy = new Map<DrainId, ReadonlySet<HostName>>();
+  #reading: Iterator<void> | null = null;
+  #isRead = false;
+  #hasLooked = false;
+  #unreadable = 0;
+  #judgements: Judgement[] = [];
+  #cancel: (() => void) | null = null;
+  #isStopped = false;
+  #startedMs = 0;
+
+  constructor(ports: EstateKeeperPorts) {
+    this.#ports = ports;
+    const { snapshot, index, seeHost } = ports;
+    // How fast guests write is measured for plans that are to be run.
+    this.#source = { snapshot, index, seeHost, dirtyRateOf: () => null };
+    this.#evacuability = new Evacuability(policyOf({ drain: null, parallel: PARALLEL_MOVES }));
+  }
+
+  /** Reads everything, in turns. */
+  start(): void {
+    this.#startedMs = this.#ports.clock.monotonicMs();
+    this.#readAnew();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel?.();
+    this.#cancel = null;
+    for (const judgement of [...this.#judgements]) this.#end(judgement, notNow('this control node leads no more'));
+  }
+
+  /** True once every verdict is that of the records and observations as they are. */
+  get isSettled(): boolean {
+    return this.#isRead && this.#reading === null && this.#evacuability.isSettled;
+  }
+
+  /** Verdicts that are to be looked at. */
+  get unsettled(): number {
+    return this.#evacuability.unsettled;
+  }
+
+  /** What is known of a host: at most some hundred ms old; null: nothing yet. */
+  verdict(host: HostName): HostVerdict | null {
+    return this.#isKnown ? this.#evacuability.lastVerdict(host) : null;
+  }
+
+  /**
+   * The estate as a plan sees it, until the next change; null: it is not read yet. `view.drain`: its own claims do not
+   * count. Guests whose writing was measured are as that makes them.
+   */
+  model({ drain, parallel, dirtyRateOf, lost = new Set() }: PlanView): Model | null {
+    if (!this.#isRead) return null;
+    const policy: EstatePolicy = policyOf({ drain, parallel });
+    const { model } = this.#evacuability;
+    const own = drain === null ? [] : [...(this.#claimedBy.get(drain) ?? [])];
+    const hosts = own.flatMap((name) => {
+      const record = this.#record(name);
+      return record === null ? [] : estateHostOf(record, this.#source, { drain });
+    });
+    const measured = { ...this.#source, dirtyRateOf };
+    const vms = model.vms.flatMap((vm) => {
+      const record = vm === null ? null : this.#ports.index.vm(vm.id);
+      if (vm === null || record === null || dirtyRateOf(record) === null) return [];
+      return withWriting(vm, record, writerOf(record, measured, policy));
+    });
+    return model.under(policy, { hosts, vms, lost });
+  }
+
+  /**
+   * What changes would break: verdicts that are yes, and would be no. Answered in the keeper's own turns. CodedError
+   * 'unavailable' where it is not known in time.
+   */
+  judge(changes: readonly EstateChange[]): Promise<readonly Broken[]> {
+    if (this.#isStopped || this.#judgements.length >= JUDGEMENTS_MAX)
+      return Promise.reject(notNow(this.#isStopped ? 'this control node leads no more' : 'many others are asked for'));
+    return new Promise((resolve, reject) => {
+      const judgement: Judgement = {
+        ...{ changes, resolve, reject, looked: new Set<string>(), broken: [] },
+        cancelTimer: this.#ports.clock.after(JUDGE_MS, () =>
+          this.#end(judgement, notNow('the verdicts are not settled yet')),
+        ),
+      };
+      this.#judgements.push(judgement);
+      this.#wake();
+    });
+  }
+
+  /** Some record has changed. What cannot be read holds VMs and hosts that do not name it: all is looked at again. */
+  recordChanged(): void {
+    const { size } = this.#ports.snapshot.unreadable;
+    if (size === this.#unreadable) return;
+    this.#unreadable = size;
+    this.#readAnew();
+  }
+
+  /** A VM's record has changed. */
+  vmChanged(id: VmId, before: VmRecord | null): void {
+    const { index } = this.#ports;
+    const vm = index.vm(id);
+    const hosts = new Set([before, vm].flatMap((one) => (one === null ? [] : hostsOf(one))));
+    this.#takeVm(id, vm);
+    this.#takeGroup(id, vm === null ? null : affinityGroup(vm));
+    for (const cluster of new Set([before, vm].flatMap((one) => one?.spec.guestCluster ?? [])))
+      this.guestClusterChanged(cluster);
+    // What drains were promised for the VM counts only until it is there.
+    for (const host of hosts) if (this.#isClaimed(host)) this.hostChanged(host);
+    this.#wake();
+  }
+
+  /** A host's record, or what is seen of it, has changed. */
+  hostChanged(name: HostName): void {
+    this.#takeHost(name);
+    this.#wake();
+  }
+
+  guestClusterChanged(name: GuestClusterName): void {
+    this.#takeCluster(name, this.#ports.snapshot.guestClusters.get(name)?.value ?? null);
+    this.#wake();
+  }
+
+  /** A drain's record has changed: hosts have more or less memory for others. */
+  drainChanged(id: DrainId, drain: DrainRecord | null): void {
+    const before = this.#claimedBy.get(id) ?? new Set();
+    const now = new Set(drain === null ? [] : claimsOf(drain).map(({ host }) => host));
+    if (now.size === 0) this.#claimedBy.delete(id);
+    else this.#claimedBy.set(id, now);
+    for (const host of new Set([...before, ...now])) this.hostChanged(host);
+  }
+
+  /** Whether verdicts are worth showing: everything was read, and every host was asked once. */
+  get #isKnown(): boolean {
+    if (this.#hasLooked || !this.#isRead) return this.#hasLooked;
+    const { clock, snapshot, seeHost } = this.#ports;
+    const isLate = clock.monotonicMs() - this.#startedMs >= FIRST_LOOK_MS;
+    this.#hasLooked = isLate || [...snapshot.hosts.keys()].every((name) => seeHost(name).agent !== 'unknown');
+    return this.#hasLooked;
+  }
+
+  #isClaimed(host: HostName): boolean {
+    for (const hosts of this.#claimedBy.values()) if (hosts.has(host)) return true;
+    return false;
+  }
+
+  #readAnew(): void {
+    this.#reading = this.#everything();
+    this.#wake();
+  }
+
+  /** Takes everything in, some objects at a time; what is there already as it is changes nothing. */
+  *#everything(): Generator<void, void, void> {
+    const { snapshot, index } = this.#ports;
+    this.#unreadable = snapshot.unreadable.size;
+    for (const name of [...snapshot.hosts.keys()]) this.#takeHost(name);
+    yield;
+    const ids = new Set([...snapshot.vms.keys(), ...this.#groupOf.keys()]);
+    for (const vm of this.#evacuability.model.vms) if (vm !== null) ids.add(vm.id);
+    for (const key of snapshot.lastReadable.keys())
+      if (key.startsWith(PREFIX.vm)) ids.add(key.slice(PREFIX.vm.length) as VmId);
+    let taken = 0;
+    for (const id of ids) {
+      const vm = index.vm(id);
+      this.#takeVm(id, vm);
+      this.#takeGroup(id, vm === null ? null : affinityGroup(vm));
+      taken += 1;
+      if (taken % READ_AT_ONCE === 0) yield;
+    }
+    for (const [name, { value }] of [...snapshot.guestClusters]) {
+      this.#takeCluster(name, value);
+      taken += 1;
+      if (taken % READ_AT_ONCE === 0) yield;
+    }
+    for (const drain of [...index.drains()]) this.drainChanged(drain.id, drain);
+    this.#isRead = true;
+  }
+
+  #record(name: HostName): HostRecord | null {
+    return this.#ports.index.host(name);
+  }
+
+  #takeHost(name: HostName): void {
+    const record = this.#record(name);
+    const host = record === null ? unknownHost(name) : estateHostOf(record, this.#source, { drain: null });
+    const { model } = this.#evacuability;
+    const before = model.hosts[model.host(name)];
+    if (before === undefined ? record !== null : !isSame(before, host))
+      this.#evacuability.apply({ kind: 'host', host });
+  }
+
+  #takeVm(id: VmId, record: VmRecord | null): void {
+    const { model } = this.#evacuability;
+    const before = model.vms[model.vm(id)] ?? null;
+    const vm = record === null ? null : estateVmOf(record, this.#ports.snapshot);
+    if (vm === null) {
+      if (before !== null) this.#evacuability.apply({ kind: 'vm-gone', vm: id });
+      return;
+    }
+    if (before !== null && isSame(before, vm)) return;
+    for (const host of [vm.host, vm.movingTo ?? vm.host])
+      if (model.host(host) < 0) this.#evacuability.apply({ kind: 'host', host: this.#hostOrUnknown(host) });
+    this.#evacuability.apply({ kind: 'vm', vm });
+  }
+
+  #hostOrUnknown(name: HostName): EstateHost {
+    const record = this.#record(name);
+    return record === null ? unknownHost(name) : estateHostOf(record, this.#source, { drain: null });
+  }
+
+  #takeGroup(id: VmId, group: string | null): void {
+    const before = this.#groupOf.get(id) ?? null;
+    if (before === group) return;
+    if (before !== null) this.#inGroup(before, id, false);
+    if (group === null) this.#groupOf.delete(id);
+    else {
+      this.#groupOf.set(id, group);
+      this.#inGroup(group, id, true);
+    }
+  }
+
+  #inGroup(name: string, id: VmId, isIn: boolean): void {
+    const members = this.#groups.get(name) ?? new Set();
+    if (isIn) members.add(id);
+    else members.delete(id);
+    if (members.size === 0) this.#groups.delete(name);
+    else this.#groups.set(name, members);
+    const rule = members.size === 0 ? null : affinityRule(name, [...members]);
+    this.#evacuability.apply({ kind: 'rule', name, rule });
+  }
+
+  #takeCluster(name: GuestClusterName, record: GuestClusterRecord | null): void {
+    // One that cannot be read counts as it was last read.
+    if (record === null && this.#ports.snapshot.unreadable.has(recordKey.guestCluster(name))) return;
+    const cluster = record === null ? null : guestClusterOf(record, this.#ports.index);
+    const before = this.#evacuability.model.cluster(name);
+    if (before === null ? cluster !== null : cluster === null || !isSame(before, cluster))
+      this.#evacuability.apply({ kind: 'guest-cluster', name, cluster });
+  }
+
+  #wake(afterMs = GAP_MS): void {
+    if (this.#isStopped) return;
+    this.#cancel ??= this.#ports.clock.after(afterMs, () => this.#turn());
+  }
+
+  #turn(): void {
+    const { clock } = this.#ports;
+    this.#cancel = null;
+    const endsAt = clock.monotonicMs() + TURN_MS;
+    const isOver = (): boolean => clock.monotonicMs() >= endsAt;
+    let isIdle = false;
+    for (let things = 0; !isIdle && things < THINGS_PER_TURN && !isOver(); things += 1) isIdle = !this.#step(isOver);
+    if (!isIdle) this.#wake();
+    // A judgement waits until every host was asked once.
+    else if (this.#judgements.length > 0) this.#wake(LOOK_AGAIN_MS);
+  }
+
+  /** Does one thing; false where there is nothing to do. */
+  #step(isOver: () => boolean): boolean {
+    if (this.#reading !== null) {
+      if (this.#reading.next().done === true) this.#reading = null;
+      return true;
+    }
+    if (this.#evacuability.settle(1).length > 0) return true;
+    const [judgement] = this.#judgements;
+    if (judgement === undefined) return false;
+    // A host that nobody has looked at yet is no destination: until it was, all verdicts are no, and nothing breaks one.
+    if (this.#isKnown) this.#judgeOn(judgement, isOver);
+    return this.#isKnown;
+  }
+
+  /** Looks at what one judgement has not looked at yet. */
+  #judgeOn(judgement: Judgement, isOver: () => boolean): void {
+    const { changes, looked, broken } = judgement;
+    const left = this.#evacuability.mayBreak(changes).filter((asked) => !looked.has(keyOf(asked)));
+    if (left.length === 0) {
+      this.#end(judgement, broken);
+      return;
+    }
+    const outcome = this.#evacuability.judge(changes, left, isOver);
+    for (const asked of left.slice(0, outcome.looked)) looked.add(keyOf(asked));
+    broken.push(...outcome.broken);
+  }
+
+  #end(judgement: Judgement, outcome: readonly Broken[] | Error): void {
+    judgement.cancelTimer();
+    this.#judgements = this.#judgements.filter((other) => other !== judgement);
+    if (outcome instanceof Error) judgement.reject(outcome);
+    else judgement.resolve(outcome);
+  }
+}
+
+function keyOf({ host, question }: Asked): string {
+  return `${question} ${host}`;
+}
+
+function hostsOf({ phase }: VmRecord): HostName[] {
+  return expectedIncarnations(phase).map(({ host }) => host);
+}
+
+/** Small records of plain data, made by the same code: their texts are equal where they are. */
+function isSame(a: object, b: object): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+function notNow(why: string): CodedError {
+  return new CodedError('unavailable', `Whether hosts could still be drained and lost is not known now: ${why}.`, {
+    advice: 'Nothing was changed. Try again.',
+  });
+}

@@ -1,0 +1,13 @@
+/** For tests: the estate as a leader keeps it, but made anew from the records whenever somebody asks. */
+import type { Observed } from '../../request/basis.ts';
+import { type EstateSource, estateOf, withoutLost } from '../estate-records.ts';
+import { modelOf } from '../model.ts';
+
+/** `source`: the records as they are at each moment. Changes break nothing. */
+export function freshEstate(source: () => Omit<EstateSource, 'dirtyRateOf'>): Observed['estate'] {
+  return {
+    model: ({ dirtyRateOf, lost = new Set(), ...view }) =>
+      modelOf(withoutLost(estateOf({ ...source(), dirtyRateOf }, view), lost)),
+    judge: async () => [],
+  };
+}
