@@ -43,7 +43,7 @@ export function startPeerService(options: {
 }): Promise<RpcService> {
   const relay = new Relay(RELAY);
   const demandRelayPort = (port: number): void => {
-    if (!isRelayPort(port)) throw new CodedError('forbidden', `Port ${port} is not one that is relayed.`);
+    if (!isRelayPort(port)) throw new CodedError('forbidden', `Control nodes relay no connections to port ${port}.`);
   };
   const demandLedPort = (port: number): void => {
     if (port !== PORTS.agent && port !== PORTS.storage)

@@ -9,7 +9,7 @@
 import type { Clock } from '../core/ports/clock.ts';
 import type { KeyValue, Transaction, WatchEvent } from './records.ts';
 
-/** Of every call. `deadlineMs`: default that of the client, 2 s unless it was told otherwise. */
+/** Options of every call. `deadlineMs`: default that of the client, 2 s unless it was told otherwise. */
 export interface CallOptions {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
@@ -43,7 +43,7 @@ export interface WatchOptions {
   readonly signal?: AbortSignal;
   /**
    * The events of one or more whole revisions, in order; `revision` is the last of them. Nothing further is read until
-   * a returned promise settles. What it throws ends the watch and is thrown by it.
+   * a returned promise settles. An error that it throws ends the watch and is thrown by it.
    */
   readonly onEvents: (events: readonly WatchEvent[], revision: number) => void | Promise<void>;
   /** Everything up to `revision` has been delivered, though nothing under the prefix changed. */
@@ -90,7 +90,7 @@ export interface KeepOptions {
 
 /** etcd as a process of ours has it. */
 export interface Etcd {
-  /** Of this process: everything about etcd is measured and waited for on it. */
+  /** The clock of this process: everything about etcd is measured and waited for on it. */
   readonly clock: Clock;
   /** Whether the client was closed: every call then fails at once. */
   readonly isClosed: boolean;

@@ -6,7 +6,7 @@
 import { CodedError } from '../base/errors.ts';
 
 export interface EtcdMemberOptions {
-  /** Of this member, unique in the cluster: letters, digits, dots, dashes. */
+  /** Name of this member, unique in the cluster: letters, digits, dots, dashes. */
   readonly name: string;
   readonly dataDir: string;
   /** `host:port` to listen on for clients; the first is told to others. */

@@ -91,7 +91,7 @@ const ATTEMPTS_MAX = 64;
 const OPEN_MS = 2_000;
 const MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
-/** What goes over a real network is waited for in real time. */
+/** Calls over a real network are waited for in real time. */
 export const transportClock: Clock = systemClock;
 
 const NO_NAME = 'etcd.invalid';

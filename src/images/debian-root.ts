@@ -32,10 +32,11 @@ export interface BootstrapOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What mmdebstrap does only in a hook when it unpacks: /bin and its like are links. */
+/** /bin and its like are links: mmdebstrap makes them only in a hook when it unpacks. */
 const MERGED_USR = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
 /**
- * Of no use in a guest. dpkg leaves them out; for unpacking, mmdebstrap would rewrite every package with a slow filter.
+ * Files without use in a guest. dpkg leaves them out; for unpacking, mmdebstrap would rewrite every package with a slow
+ * filter.
  */
 const LEFT_OUT = ['doc', 'man', 'locale'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
 

@@ -19,7 +19,7 @@ import { TINY_APPEND } from './tiny.ts';
 const SUITE = 'bookworm';
 /** Unpacked with what they depend on; guest-cluster-customize.sh unpacks the rest. */
 const PACKAGES = [
-  // Of what every Debian system has, that which the guest calls.
+  // The programs of every Debian system that the guest calls.
   'base-files',
   'base-passwd',
   'bash',

@@ -21,7 +21,7 @@ export interface InstalledMachine {
    * hosts.
    */
   readonly addresses: { readonly control: string; readonly storage?: string; readonly overlay?: string };
-  /** The interface of the overlay network. Of a host only. */
+  /** The interface of the overlay network. For a host only. */
   readonly overlayDevice?: string;
   readonly paths: MachinePaths;
 }
@@ -62,7 +62,7 @@ export interface ControlSettings {
   readonly adminTokenSha256: string;
   /** A Unix socket that serves the API too. */
   readonly apiSocket?: string;
-  /** The file that names crash points. Of a one-machine cluster only. */
+  /** The file that names crash points. For a one-machine cluster only. */
   readonly failpointFile?: string;
 }
 

@@ -20,7 +20,7 @@ export interface RoleFacts {
 }
 
 const GIB = 1024 ** 3;
-/** Of a machine's memory, for its system; half as much again for each other role. */
+/** Memory that a machine keeps for its system; half as much again for each other role. */
 const SYSTEM_BYTES_MIN = 2 * GIB;
 const SYSTEM_PART = 0.1;
 

@@ -1,7 +1,7 @@
 /**
  * The systemd units of an installed machine, as texts. Pure. Guarantees: a unit starts only where its role was set up
- * (its credentials or its identity exist); stopping, restarting and upgrading a unit ends no QEMU, no disk daemon and no
- * target: those are in scopes of slices of their own (os/scope.ts), and what a service started outside of a scope is
+ * (its credentials or its identity exist); stopping, restarting and upgrading a unit ends no QEMU, no disk daemon and
+ * no target: those are in scopes of slices of their own (os/scope.ts), and what a service started outside of a scope is
  * left alone all the same (KillMode=process).
  *
  * Each unit first writes the role's configuration from the machine's (configure-role.ts) to a file system that is empty
@@ -138,7 +138,7 @@ function command(role: Role): readonly string[] {
   ];
 }
 
-/** What a service leaves running is not its own to end. */
+/** Processes that a service leaves running are not ended with it. */
 function leavesRunning(role: Role): readonly string[] {
   return role === 'agent' || role === 'storage' ? ['KillMode=process', 'OOMPolicy=continue'] : [];
 }

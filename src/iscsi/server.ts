@@ -65,7 +65,7 @@ export class IscsiServer {
   readonly #peers = new Set<Peer>();
   readonly #gate: ConnectionGate<'loggedIn'>;
   readonly #blocks = new BlockPool();
-  /** Where input goes that is copied. Of all connections: nothing is left in it when another one reads. */
+  /** Where input goes that is copied. Shared by all connections: nothing is left in it when another one reads. */
   readonly #input = new Uint8Array(INPUT_BYTES);
   readonly #budget = new Budget(LIMITS.targetBytes);
   readonly #policy: LoginPolicy;
@@ -146,7 +146,7 @@ export class IscsiServer {
     }
   }
 
-  /** Who is logged in by which account, from where. */
+  /** The initiators that are logged in, each with its account and its address. */
   sessions(): readonly { readonly account: string | null; readonly address: string; readonly port: number }[] {
     return [...this.#peers].flatMap(({ connection, socket }) => {
       if (connection.session === null) return [];

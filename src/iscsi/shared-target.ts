@@ -121,7 +121,7 @@ export class SharedTarget {
     });
   }
 
-  /** Makes this the whole state; see TargetDaemon. What is new is opened afterwards: `ready` tells when. */
+  /** Makes this the whole state; see TargetDaemon. New disks are opened afterwards: `ready` tells when. */
   async apply(state: TargetState): Promise<void> {
     this.#state = state;
     // Before anything waits: nobody who is admitted now is taken for who was before.

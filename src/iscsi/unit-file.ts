@@ -1,5 +1,5 @@
 /**
- * What belongs to a disk that is served alone, in a file beside it: `FILE.unit.json` with the unit's identity and its
+ * State of a disk that is served alone, in a file beside it: `FILE.unit.json` with the unit's identity and its
  * persistent reservations. Guarantees: the identity never changes once the file is there; an acknowledged reservation
  * survives power loss. In a cluster both are in etcd.
  */

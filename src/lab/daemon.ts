@@ -44,7 +44,7 @@ process.once('message', (raw) => {
   process.on('uncaughtExceptionMonitor', (error) => appendFileSync(labLayout(options.dir).logFile, `${error.stack}\n`));
   void main(options);
 });
-// Whoever asked for the cluster is gone before it was ready: nobody would know of it.
+// The command that asked for the cluster ended before it was ready: nobody would know of it.
 process.once('disconnect', () => {
   if (!ready) stop.abort(new Error('the command that started the cluster has ended'));
 });

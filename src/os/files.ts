@@ -52,8 +52,8 @@ export async function writeFileAtomic(
 }
 
 /**
- * Makes a directory (and its parents) of mode 0700. One that exists is tightened to 0700; CodedError 'failed' when the
- * path is a symbolic link, no directory, or belongs to somebody else.
+ * Makes a directory (and its parents) of mode 0700. A directory that exists is tightened to 0700; CodedError 'failed'
+ * when the path is a symbolic link, no directory, or belongs to somebody else.
  */
 export async function makePrivateDirectory(path: string, options: Pick<WriteOptions, 'owner'> = {}): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });

@@ -33,7 +33,7 @@ const WAIT_STEP_MS_MAX = 50;
 /** The next look comes after this part of what was waited for already: an end is seen late by no more than that. */
 const WAIT_STEP_PART = 0.2;
 
-/** Every process we can see. One that ends while we read is left out. */
+/** Every process we can see. A process that ends while we read is left out. */
 export function listProcesses(): readonly ProcessRecord[] {
   const records: ProcessRecord[] = [];
   for (const name of readdirSync('/proc')) {

@@ -17,7 +17,7 @@ export function bodyOf(request: Readable): Readable {
  * later.
  */
 export function forgetBody(request: IncomingMessage, response: ServerResponse, deadlineMs: number): void {
-  // An injected test request has no connection, and a request without a body is complete.
+  // A request that a test injects has no connection; a request without a body is complete.
   if (request.complete !== false || request.destroyed) return;
   const { socket } = request;
   // Node would close the connection at the end of the answer, because of the unread body.

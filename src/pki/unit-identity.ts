@@ -1,7 +1,7 @@
 /**
- * What a shared disk is to its guests: a UUID and a worldwide name that follow from its id, so that they never change
- * and nothing has to be stored. The numbers (LUNs) and /dev/sdX names of a disk may differ between members; these do
- * not.
+ * The identity of a shared disk for its guests: a UUID and a worldwide name that follow from its id, so that they never
+ * change and nothing has to be stored. The numbers (LUNs) and /dev/sdX names of a disk may differ between members;
+ * these do not.
  */
 import { createHash } from 'node:crypto';
 import type { DiskId } from '../base/ids.ts';

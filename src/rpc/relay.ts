@@ -26,7 +26,10 @@ export class Relay {
     return this.#pairs;
   }
 
-  /** A TCP connection to be joined; counts from now on. CodedError 'no-capacity', 'unavailable' or 'deadline'. */
+  /**
+   * Opens a TCP connection that can be joined to another; it counts against the limit from now on. CodedError
+   * 'no-capacity', 'unavailable' or 'deadline'.
+   */
   async open(
     { address, port }: { readonly address: string; readonly port: number },
     { deadlineMs, signal }: { readonly deadlineMs: number; readonly signal: AbortSignal },

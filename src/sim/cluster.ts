@@ -91,7 +91,7 @@ export class SimCluster implements Topology {
   onNote: (entry: TraceEntry) => void = () => undefined;
   /** Told of everything that happens. */
   onEntry: (entry: TraceEntry) => void = () => undefined;
-  /** Of how many calls to etcd in a hundred the answer is lost. */
+  /** How many of a hundred calls to etcd lose their answer. */
   etcdRepliesLostPercent = 0;
   readonly #options: ClusterOptions;
   readonly #judge = traceJudge();

@@ -100,7 +100,7 @@ export async function begin(cluster: SimCluster, people: People, isOver: () => b
   await clock.run(clock.monotonicMs() + 500, isOver);
   await joined;
   for (let i = 0; i < swarm.vms; i++) void people.create(context).catch(() => undefined);
-  // What fails fails to those who share disks by then.
+  // Faults begin when some VMs share disks already.
   if (swarm.deeds.has('share')) for (let i = 1; i <= SHARED_FIRST; i++) clock.after(i * 150, () => people.act('share'));
   await clock.run(clock.monotonicMs() + QUIET_MS, isOver);
   return [];

@@ -35,7 +35,7 @@ export class TargetControl {
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
         this.#isClosed = true;
-        const error = new CodedError('unavailable', 'The target is gone.');
+        const error = new CodedError('unavailable', 'The target process of this storage node has ended.');
         for (const waiting of this.#waiting.values()) waiting.reject(error);
         this.#waiting.clear();
         resolve();
@@ -63,7 +63,7 @@ export class TargetControl {
     const id = this.#id++;
     return new Promise((resolve, reject) => {
       if (this.#isClosed) {
-        reject(new CodedError('unavailable', 'The target is gone.'));
+        reject(new CodedError('unavailable', 'The target process of this storage node has ended.'));
         return;
       }
       const cancel = onDeadline(deadlineMs, () =>

@@ -48,7 +48,7 @@ export function dhcpConfiguration(network: NetworkOnHost, directory: string, opt
     'bind-interfaces',
     'dhcp-authoritative',
     'no-ping',
-    // Who has which address is in the reservations: nothing to remember.
+    // The reservations say which VM has which address: there is nothing to remember.
     'leasefile-ro',
     `dhcp-range=${first},static,${netmask},infinite`,
     `dhcp-hostsfile=${join(directory, 'hosts')}`,

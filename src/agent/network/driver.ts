@@ -43,7 +43,7 @@ export class NetworkDriver {
     this.#options = options;
   }
 
-  /** Makes the networks what the plan says; `wanted` is asked as late as possible. */
+  /** Makes the networks as the plan says; `wanted` returns the plan, and is called as late as possible. */
   async make(asked: NetworkPlan, wanted: WantedTaps): Promise<void> {
     const { endpoint, hostAddresses, runDir, dropsRoot, log } = this.#options;
     const observed = await observe();

@@ -129,7 +129,7 @@ function floodCommands(
     const flooded = new Set(entries.filter(({ mac }) => mac === FLOOD_MAC).map(({ peer }) => peer));
     for (const peer of peers)
       if (!flooded.has(peer)) flood.push(`fdb append ${FLOOD_MAC} dev ${device} dst ${peer} self permanent`);
-    // What was learned about a host that left goes too: its VMs are elsewhere now.
+    // Forwarding entries for a host that left are removed too: its VMs are elsewhere now.
     for (const { mac, peer } of entries)
       if (!peers.includes(peer)) forget.push(`fdb delete ${mac} dev ${device} dst ${peer} self`);
   }

@@ -1,4 +1,4 @@
-/** What the kernel has of our networks: the answers of `ip -json` and `bridge -json`, as far as plans need them. */
+/** The networks that the kernel has: the answers of `ip -json` and `bridge -json`, as far as plans need them. */
 
 import { run } from '../../os/child-process.ts';
 import { isRecord } from '../../rpc/parse.ts';

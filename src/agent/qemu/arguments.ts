@@ -112,7 +112,7 @@ function machineArguments({ machine, disks, generation }: LaunchOrder, { acceler
     ...['-global', 'ICH9-LPC.disable_s3=1', '-global', 'ICH9-LPC.disable_s4=1'],
     // A guest that ends by itself leaves its QEMU paused, which tells a power-off from a crash of QEMU.
     ...['-action', 'shutdown=pause,reboot=reset,panic=pause,watchdog=pause'],
-    // Of fixed length: the guest's table of files must have the same size after a migration.
+    // The name has a fixed length: the guest's table of files must have the same size after a migration.
     ...['-fw_cfg', `name=opt/groundplane/generation,string=${String(generation).padStart(20, '0')}`],
   ];
 }

@@ -160,7 +160,7 @@ function addHostCommands(host: Command, io: Io): void {
     );
 }
 
-/** Who signs for moves in quiet hours; undefined: nobody. CodedError 'bad-input' for half a signature. */
+/** The person who signs for moves in quiet hours; undefined: nobody. CodedError 'bad-input' for half a signature. */
 function quietOverrideOf({
   overrideQuiet,
   owner,

@@ -1,4 +1,7 @@
-/** Who asks the API, under which conditions, and what crosses between its routes and its backend besides views. */
+/**
+ * The caller of a request to the API, its circumstances, and what crosses between its routes and its backend besides
+ * views.
+ */
 import type { Readable } from 'node:stream';
 import type { Session } from '../../api/access-views.ts';
 import type { ArtifactKind, EventFilter } from '../../api/requests.ts';

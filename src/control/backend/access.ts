@@ -1,4 +1,4 @@
-/** Who may do what: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
+/** Access to the cluster: API tokens, join tokens, and joining itself. Only hashes of tokens are kept. */
 
 import type { ApiToken, ApiTokenCreated, Joined, JoinToken } from '../../api/access-views.ts';
 import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/requests.ts';

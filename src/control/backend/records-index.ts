@@ -1,4 +1,4 @@
-/** What follows from the records as they are now (core/model/cluster-index.ts), for views and admission. */
+/** The index of the present records (core/model/cluster-index.ts), for views and admission. */
 import type { DiskId, GuestClusterName, HostName, VmId } from '../../base/ids.ts';
 import { ClusterIndex } from '../../core/model/cluster-index.ts';
 import { type ObjectKind, objectOf } from '../../core/model/keys.ts';

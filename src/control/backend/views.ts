@@ -48,7 +48,7 @@ import { indexOfStore } from './records-index.ts';
 import { silenceOfNode, silenceOfVm } from './storage-silence.ts';
 import { undeclaredOf } from './undeclared-of.ts';
 
-/** What a view is made from: the records, and what the leader observes. */
+/** A view's sources: the records, and what the leader observes. */
 export type ViewContext = Pick<BackendContext, 'store' | 'leading'>;
 
 const time = (ms: number): string => new Date(ms).toISOString();
@@ -113,7 +113,7 @@ export function verdictOf(
     because.push(`${current?.host ?? ''} is agentless: nothing is restarted; over QMP it stays managed.`);
   const why = leading.controller.vms.whyOf(vm.id);
   if (vm.phase.kind === 'running') {
-    // What ended and is not started again waits for something, or for a host.
+    // A VM that ended and is not started again waits for something, or for a host.
     if (
       why !== '' &&
       (judgement?.verdict === 'lost' ||

@@ -24,7 +24,7 @@ export const MIB = 1024 * 1024;
 export const ADMIN_TOKEN = 'gp_api_test';
 export const sha = (digit: string): Sha256 => parseSha256(digit.repeat(64));
 
-/** What the fake world is like; a test changes it. */
+/** The state of the fake world; a test changes it. */
 export interface World {
   /** Storage nodes that answer, with what they hold. */
   readonly storage: Map<string, { freeBytes: number; readonly artifacts: Set<Sha256> }>;

@@ -118,7 +118,7 @@ export class AgentHost {
     await Promise.all(targets.map((target) => machine.kill(target)));
     for (const { vm, generation, slot } of targets)
       log.info('incarnation ended by order', { vm, generation, slot, reason: order.reason });
-    // One that began before the kill may have seen them alive.
+    // A listing that began before the kill may have seen them alive.
     await this.#tidying?.catch(() => undefined);
     await this.tidy();
     return { killed: targets.map(({ generation }) => generation) };

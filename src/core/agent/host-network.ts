@@ -17,7 +17,7 @@ export class HostNetwork {
     this.#make = make;
   }
 
-  /** Of the plan in force; 0 before the first. */
+  /** Revision of the plan in force; 0 before the first. */
   get revision(): number {
     return this.#inForce?.revision ?? 0;
   }

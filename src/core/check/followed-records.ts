@@ -12,7 +12,7 @@ import type { VmRecord } from '../model/vm.ts';
 import type { Change } from '../ports/store.ts';
 import { namedIncarnations } from './records.ts';
 
-/** What a rule is about. A group is one of anti-affinity. */
+/** The subject of a rule. A group is one of anti-affinity. */
 export type SubjectKind = 'vm' | 'host' | 'group' | 'guest-cluster';
 
 /** Called with each object whose state a change may have broken or mended; more than once for some. */

@@ -20,7 +20,7 @@ export function currentGeneration({ phase }: VmRecord): Generation | null {
 
 /** Whether storage may serve `generation` while this record stands. */
 export function mayBeGranted(vm: VmRecord, generation: Generation): boolean {
-  // What is being powered off is fenced before it is recorded as stopped.
+  // A VM that is powered off is fenced before it is recorded as stopped.
   if (vm.phase.kind === 'stopping' && vm.phase.mode === 'hard') return false;
   if (generation === currentGeneration(vm)) return true;
   return vm.phase.kind === 'migrating' && vm.phase.destination.generation === generation;

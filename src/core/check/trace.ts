@@ -9,7 +9,7 @@ import type { Change } from '../ports/store.ts';
 export type TraceEntry = { readonly at: number } & (
   | {
       readonly kind: 'commit';
-      /** Who wrote it: a leader, by its term, or a person through the API. */
+      /** The writer: a leader, by its term, or a person through the API. */
       readonly by: Term | 'people';
       readonly changes: readonly Change[];
     }

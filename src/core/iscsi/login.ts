@@ -31,8 +31,8 @@ export interface ChapAccount {
 }
 
 /**
- * What an initiator has to prove. One account per admitted generation of a VM; `mutual`: how we prove ourselves where
- * asked.
+ * The account that an initiator proves. One account per admitted generation of a VM; `mutual`: how we prove ourselves
+ * where asked.
  */
 export type InitiatorPolicy =
   | { readonly kind: 'open' }

@@ -136,7 +136,7 @@ export class Session {
     this.#proceed(task);
   }
 
-  /** Where the data of a Data-Out goes. What belongs to no command any more is taken and dropped. */
+  /** Where the data of a Data-Out goes. Data of a command that is over is taken and dropped. */
   placeDataOut(header: PduHeader): Uint8Array {
     const pdu = readDataOut(header);
     const task = this.#tasks.get(pdu.tag) ?? null;

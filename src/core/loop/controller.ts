@@ -236,7 +236,7 @@ export class Controller {
     this.#drains.wakeAll();
   }
 
-  /** What a guest is told of its move goes to its hosts with their network plans. */
+  /** Notices for a guest about its move go to its hosts with their network plans. */
   #tellGuest(before: VmRecord | null, after: VmRecord | null): void {
     if (after === null || before?.notice === after.notice) return;
     for (const { host } of expectedIncarnations(after.phase)) this.#hostLoop.hostPlanChanged(host);
@@ -255,7 +255,7 @@ export class Controller {
     if (this.#isUnreadable(keyOf.sharedDisk(id))) return;
     this.index.setSharedDisk(id, this.#ports.store.snapshot.sharedDisks.get(id)?.value ?? null);
     this.sharedDisks.wakeDisk(id);
-    // One that is there by now is what its VMs may have waited for.
+    // VMs may have waited for a disk that is there now.
     for (const vm of this.index.usersOf(id)) this.vms.wake(vm);
   }
 

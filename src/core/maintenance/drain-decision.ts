@@ -22,7 +22,7 @@ export interface DrainSituation {
   readonly index: ClusterIndex;
   /** Why a member of a guest cluster must not move now; null: it may. */
   readonly obstacle: (vm: VmRecord) => string | null;
-  /** What is wrong with what is left of the plan; empty: it holds. */
+  /** Faults of the rest of the plan; empty: it holds. */
   readonly findings: () => readonly string[];
   /** Which record of its hosts cannot be read, as a sentence; null: all can. */
   readonly unreadable: string | null;

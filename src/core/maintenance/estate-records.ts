@@ -219,7 +219,7 @@ function estateVm(vm: VmRecord): EstateVm | null {
     id,
     name,
     host: first.host,
-    // One that was asked to move, and has not begun to, is as good as moving.
+    // A VM that was asked to move, and has not begun to, counts as moving.
     movingTo: isGoingBack ? null : (second?.host ?? vm.migrationRequest?.to ?? null),
     memoryMib: Math.ceil(footprintBytes(vm) / MIB),
     vcpus: spec.vcpus,

@@ -7,7 +7,7 @@ import type { EstateHost, EstatePolicy, EstateVm } from './estate.ts';
 /** A guest that writes faster than this share of what its move gets is not expected to converge. */
 const CONVERGES_BELOW = 0.9;
 
-/** What one move copies where its host has as many moves as it may have, in MiB a second. */
+/** The rate of one move while its host has as many moves as it may have, in MiB a second. */
 export function copiedMibPerSecond({ hostMibPerSecond, movesPerHost }: EstatePolicy): number {
   return hostMibPerSecond / movesPerHost;
 }

@@ -14,7 +14,7 @@ const DEPTH_MAX = 3;
 const LOOKED_AT = 48;
 const TRIED: readonly number[] = [0, 6, 12, 24];
 
-/** What a search may do besides placing what is in hand. */
+/** The moves that a search may make besides placing the VMs in hand. */
 export interface SearchOptions {
   /** Returns true if a lead that is on a host may be displaced. */
   readonly isMovable: (lead: number) => boolean;
@@ -104,7 +104,7 @@ class Search {
   readonly #isMovable: (lead: number) => boolean;
   readonly #budget: Budget;
   readonly #inSequence: boolean;
-  /** What the present chain has put somewhere: it stays there. */
+  /** VMs that the present chain has placed: they stay there. */
   readonly #settled = new Set<number>();
 
   constructor(layout: Layout, { isMovable, budget, inSequence }: SearchOptions) {

@@ -17,8 +17,8 @@ const DAY_MS = 24 * HOUR_MS;
 const MINUTES_OF_DAY = 24 * 60;
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 /**
- * How far ahead a change is looked for. A weekly window takes place at least once in 15 days, even where the clocks
- * skip it once.
+ * How far ahead the next opening or closing of a window is looked for. A weekly window takes place at least once in 15
+ * days, even where the clocks skip it once.
  */
 const HORIZON_DAYS = 15;
 /** Characters of a window's text. The longest name of a zone has 32. */
@@ -120,7 +120,8 @@ function parseTimes(text: string): Pick<TimeWindow, 'startMinute' | 'endMinute'>
 function latestEnd(windows: readonly TimeWindow[], at: number, repeated: RepeatedTime): number | null {
   let latest: number | null = null;
   for (const window of windows) {
-    // A window is longer than a day by the hour that comes twice at most: it began on this day or one of the two before.
+    // A window is longer than a day by the hour that comes twice at most: it began on this day or one of the two
+    // before.
     for (const day of daysFrom(window.zone, at, -2, 0)) {
       const span = spanOn(window, day, repeated);
       if (span !== null && span.start <= at && at < span.end) latest = Math.max(latest ?? span.end, span.end);

@@ -6,7 +6,7 @@ import { moveTime } from './move-time.ts';
 import type { PlannedMove, PlanStep } from './plan.ts';
 import { TokenPool } from './token-pool.ts';
 
-/** What a pool is of; with a number, its key. */
+/** The kind of thing that a pool counts; with a number, its key. */
 const KEYS = { memory: 0, cpu: 1, lane: 2, link: 3, group: 4, cluster: 5 } as const;
 
 interface Demand {

@@ -20,7 +20,7 @@ export function drainHolds(model: Model, host: number, { moves }: PlannedWave): 
     if (vm < 0 || (isFirst && model.atOf[vm] !== model.host(from)) || holdOf(model, vm) !== null) return false;
     goings.set(vm, model.host(to));
   }
-  // One that is on its way elsewhere needs no move; planning anew knows.
+  // A VM that is on its way elsewhere needs no move; planning anew knows.
   for (const vm of model.residents[host] ?? []) if (!goings.has(vm)) return false;
   if ((model.arriving[host]?.size ?? 0) > 0) return false;
   const legs = moves.map(({ vm, to }) => [model.vm(vm), model.host(to)] as const);

@@ -89,7 +89,7 @@ export class ClusterIndex {
     // A VM whose record became unreadable counts with its last known state: its guest may run on.
     for (const [key, last] of snapshot.lastReadable)
       if (key.startsWith(PREFIX.vm)) this.setVm((last as VmRecord).id, last as VmRecord);
-      // What a drain was promised stays promised.
+      // Room that was promised to a drain stays promised.
       else if (key.startsWith(PREFIX.drain)) this.setDrain((last as DrainRecord).id, last as DrainRecord);
     for (const [id, { value }] of snapshot.disks) this.setDisk(id, value);
     for (const [id, { value }] of snapshot.sharedDisks) this.setSharedDisk(id, value);

@@ -14,7 +14,7 @@ import type {
   VmId,
 } from '../../base/ids.ts';
 
-/** A host that joined. What runs on it is observed, never recorded here. */
+/** A host that joined. Its processes are observed, never recorded here. */
 export interface HostRecord {
   readonly name: HostName;
   /** Where its agent and QEMUs are reached: one address per path. */
@@ -197,13 +197,14 @@ export interface EventRecord {
 }
 
 /**
- * A secret that opens something: only its SHA-256 is kept. `api` and `join` are tokens that people keep; a `link` begins
- * a session in a browser, once; a `session` is what a browser's cookie holds; a `ticket` opens one console, once.
+ * A secret that opens something: only its SHA-256 is kept. `api` and `join` are tokens that people keep; a `link`
+ * begins a session in a browser, once; a `session` is what a browser's cookie holds; a `ticket` opens one console,
+ * once.
  */
 export interface TokenRecord {
   readonly id: string;
   readonly kind: 'api' | 'join' | 'link' | 'session' | 'ticket';
-  /** Of the token; of the token that a link, session or ticket comes from. */
+  /** Name of the token, or of the token that a link, session or ticket comes from. */
   readonly name: string;
   readonly sha256: string;
   readonly role: 'host' | 'storage' | 'control' | null;

@@ -12,7 +12,10 @@ import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
 import type { Remedy } from '../maintenance/fast-writers.ts';
 import type { PlannedMove } from '../maintenance/plan.ts';
 
-/** `drained`: the hosts are empty. `returned`: VMs were brought back (`home`). `cancelled`: somebody ended the drain; what had moved stays where it is. */
+/**
+ * `drained`: the hosts are empty. `returned`: VMs were brought back (`home`). `cancelled`: somebody ended the drain;
+ * what had moved stays where it is.
+ */
 export type DrainState = 'running' | 'paused' | 'cancelling' | 'drained' | 'returned' | 'cancelled';
 
 /** `gone`: the VM left the host without this move (stopped, deleted, moved by others, restarted elsewhere). */
@@ -59,7 +62,7 @@ export interface DrainRecord {
   readonly reason: string | null;
   /** The change that it belongs to, as the organisation numbers changes. */
   readonly change: string | null;
-  /** Who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
+  /** The person who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
   readonly quietOverride?: QuietOverride;
   /** Moves at once from and to one host. */
   readonly parallel: number;

@@ -62,7 +62,7 @@ export type QmpObservation =
 /** QMP query-migrate at the source. */
 export interface MigrationState {
   readonly status: 'none' | 'active' | 'completed' | 'failed' | 'cancelled';
-  /** The pass over the guest's memory that it is in, from 1; 0 before the first. */
+  /** The number of the present pass over the guest's memory, from 1; 0 before the first. */
   readonly passes: number;
   /** The longest pause that it may end with, in ms. */
   readonly pauseLimitMs: number;

@@ -57,7 +57,7 @@ interface Held {
   readonly target: QmpTarget;
   open: { readonly channel: QmpChannel; readonly via: string } | null;
   dialing: Promise<Reached> | null;
-  /** Whether it was told to send, here: then it is asked about its migration. */
+  /** Whether this session told it to send: then it is asked about its migration. */
   sending: boolean;
   /** Of the present session. */
   readonly memory: MigrationMemory;

@@ -38,7 +38,7 @@ export interface DrainRequest {
   readonly who: string;
   readonly reason?: string | undefined;
   readonly change?: string | undefined;
-  /** Who answers for moves in quiet hours of guest clusters, and why; absent: they wait. */
+  /** The person who answers for moves in quiet hours of guest clusters, and why; absent: they wait. */
   readonly quietOverride?: QuietOverride | undefined;
   /** Moves at once from and to one host. */
   readonly parallel?: number | undefined;
@@ -73,7 +73,7 @@ export function writingFor(
   };
 }
 
-/** What a drain is planned from, beside the records. */
+/** The observations that a drain is planned from, beside the records. */
 export type DrainObserved = Pick<Observed, 'observer' | 'dirtyRates' | 'estate'>;
 
 /** Plans a drain and changes nothing. CodedError 'not-found', 'conflict', 'no-capacity' with what stands in the way. */
@@ -180,7 +180,7 @@ export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitte
   demandOpen(drain);
   const state = isPaused ? ('paused' as const) : ('running' as const);
   if (drain.state === state) return { changes: [], result: drain.id };
-  // Whoever resumes a drain whose deadline has come wants it to go on.
+  // A person who resumes a drain whose deadline has come wants it to go on.
   const by = isTooLate(drain, basis.now) ? null : (drain.by ?? null);
   const next: DrainRecord = isPaused ? { ...drain, state } : { ...drain, state, by, stuck: null };
   return { changes: [{ kind: 'drain', id: drain.id, value: next }], result: drain.id };

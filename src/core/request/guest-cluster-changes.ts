@@ -338,7 +338,7 @@ function demandApart(
   if (hosts.size < members.length)
     throw new CodedError(
       'conflict',
-      `${name} would have ${members.length} members and there ${hosts.size === 1 ? 'is 1 host' : `are ${hosts.size} hosts`}: members would share a host, and be lost together when it is.`,
+      `${name} would have ${members.length} members and there ${hosts.size === 1 ? 'is 1 host' : `are ${hosts.size} hosts`}: members would share a host, and be lost together with it.`,
       { advice: `Nothing was changed. Add hosts, or consent: ${advice}` },
     );
   const there = new Map<HostName, string>();
@@ -349,7 +349,7 @@ function demandApart(
     if (other !== undefined)
       throw new CodedError(
         'conflict',
-        `${other} and ${vm.name} are both on ${host}: they would be lost together when it is.`,
+        `${other} and ${vm.name} are both on ${host}: both would be lost with that host.`,
         {
           advice: `Nothing was changed. Move one away first (gp vm migrate ${vm.name}), or consent: ${advice}`,
         },

@@ -70,7 +70,7 @@ export function returnVms(basis: Basis, observed: DrainObserved, request: Return
   };
 }
 
-/** What the newest drain of the host that is over moved away from it. */
+/** The VMs that the host's newest finished drain moved away. */
 function movedFrom({ records }: Basis, host: HostName): readonly VmId[] {
   const over = [...recordsOf(records.drains)].filter((drain) => drain.hosts.includes(host) && isDrainOver(drain));
   const newest = over.toSorted((a, b) => b.createdAt - a.createdAt)[0];

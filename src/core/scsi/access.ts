@@ -1,7 +1,7 @@
 /**
- * Who may do which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3 (table 13) as
- * data, and the SPC-2 rules for RESERVE and RELEASE as far as they still hold. A class says under which reservations of
- * *others* a command goes through.
+ * Which initiator may do which command while a logical unit is reserved: the tables of SPC-4 (table 66) and SBC-3
+ * (table 13) as data, and the SPC-2 rules for RESERVE and RELEASE as far as they still hold. A class says under which
+ * reservations of *others* a command goes through.
  */
 import type { CommandName } from '../../wire/scsi/opcodes.ts';
 import { isHolder, keyOf, type ReservationState, sharesWithRegistrants } from './reservations.ts';

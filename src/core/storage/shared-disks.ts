@@ -61,7 +61,7 @@ export class SharedDisks {
     this.#restarts = new Restarts(around.clock);
   }
 
-  /** What is granted now. */
+  /** The grants at present. */
   get grants(): readonly SharedGrant[] {
     return [...this.#held].flatMap(([vm, { generations }]) =>
       Array.from(generations, (generation) => ({ vm, generation })),
@@ -174,7 +174,7 @@ export class SharedDisks {
         if (luns.some((each) => each.disk === disk))
           throw new CodedError('conflict', `${disk} is granted to ${vm}; nothing was deleted.`);
       }
-      // What a target still has open of it is closed first.
+      // A target that still has the disk open closes it first.
       if (this.#uncut.size > 0) await this.#cut();
       await this.#around.target.deleteUnit(disk);
       this.#units.delete(disk);

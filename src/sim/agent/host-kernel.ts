@@ -22,7 +22,7 @@ export interface HostedQemu {
 
 export interface HostKernelOptions<Q extends HostedQemu> {
   readonly machine: Pick<SimMachine, 'name' | 'boots'>;
-  /** Of the world: the kernel waits for no process. */
+  /** The world's clock: the kernel waits for no process. */
   readonly clock: Clock;
   readonly capacity: HostCapacity;
   /** Makes a QEMU's process: halted, its disks not opened yet. */

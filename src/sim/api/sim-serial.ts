@@ -27,7 +27,7 @@ export class SimSerial extends Duplex {
   }
 
   override _read(): void {
-    // What the guest says is pushed when the guest says it.
+    // The guest's output is pushed when the guest says it.
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {

@@ -37,7 +37,7 @@ export interface SimServer {
 
 const ANSWER_MS = 500;
 const SERIAL_MS = 2_000;
-/** Of how many reads of a file in a hundred the content is not what was stored. */
+/** How many of a hundred reads of a file return other content than was stored. */
 const MISREAD_PERCENT = 25;
 
 /** An authority that certifies nobody: for runs in which machines join without certificates. */

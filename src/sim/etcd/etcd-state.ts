@@ -30,7 +30,7 @@ export class EtcdState {
   #history: WatchEvent[][] = [];
   #historyFrom = 2;
   #leaseCount = 0;
-  /** Of the transaction that is being applied. */
+  /** Events of the transaction that is being applied. */
   #events: WatchEvent[] = [];
 
   /** An empty store is at revision 1, as etcd's. */
@@ -123,7 +123,7 @@ export class EtcdState {
     this.#events.push({ type: 'delete', key, modRevision: this.revision + 1 });
   }
 
-  /** What changed something is a revision; what did not is none. */
+  /** A transaction that changed something makes a revision; one that did not makes none. */
   #end(): void {
     if (this.#events.length === 0) return;
     this.#history.push(this.#events);

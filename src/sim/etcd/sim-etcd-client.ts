@@ -244,7 +244,7 @@ export class SimEtcdClient implements Etcd, EtcdChannel {
       const isTried = !isRepeatable && !connection.isUp;
       const attemptMs = isRepeatable && count > 1 ? Math.min(leftMs, Math.max(leftMs / 2, ATTEMPT_MS_MIN)) : leftMs;
       try {
-        // What must not be repeated is not risked on a connection of which nothing is known.
+        // A call that must not be repeated is not risked on a connection of which nothing is known.
         if (isTried) await this.#carry(connection, Math.min(leftMs, CONNECT_MS), signal, () => Promise.resolve());
         else return await this.#carry(connection, attemptMs, signal, () => serve(connection.member));
       } catch (error) {

@@ -25,7 +25,7 @@ const ELECTION_MS = 1_000;
 const LEASE_SECONDS_MIN = 2;
 /** Size above which etcd refuses writes. */
 export const QUOTA_BYTES = 2 * 2 ** 30;
-/** Who fills etcd writes this key, which is no record of the cluster. */
+/** The key that a fault writes to fill etcd; no record of the cluster. */
 const FILLING_KEY = 'filling';
 /** What the records of a simulated cluster take. */
 const LIVE_BYTES = 2 ** 20;
@@ -80,7 +80,7 @@ interface Member {
   readonly watches: Set<Watch>;
   /** What waits for a leader, since when. */
   readonly waiting: { readonly atMs: number; readonly go: () => void }[];
-  /** Of its file, and of that what records and history use. */
+  /** Size of its file, and the part of it that records and history use. */
   sizeBytes: number;
   inUseBytes: number;
 }
@@ -146,7 +146,7 @@ export class SimEtcd {
     return this.#suspendedAtMs === null ? this.#leader.name : null;
   }
 
-  /** A member's process ends. What it was asked and has not answered is never answered. */
+  /** A member's process ends. Requests that it has not answered are never answered. */
   crash(name: string): void {
     const member = this.#member(name);
     if (!member.isUp) return;
@@ -184,8 +184,9 @@ export class SimEtcd {
   }
 
   /**
-   * Somebody has written until the quota was used up: all of it is history. From then on etcd refuses every request that
-   * would enlarge it, leases included, until history is compacted, members are defragmented and the alarm is disarmed.
+   * Somebody has written until the quota was used up: all of it is history. From then on etcd refuses every request
+   * that would enlarge it, leases included, until history is compacted, members are defragmented and the alarm is
+   * disarmed.
    */
   fill(): void {
     this.overwrite(FILLING_KEY, '');
@@ -370,7 +371,7 @@ export class SimEtcd {
     for (const each of this.#members) this.#updateMember(each);
   }
 
-  /** What the lost leader left behind is decided now. */
+  /** Proposals that the lost leader left behind are decided now. */
   #decide(): void {
     for (const apply of this.#undecided.splice(0)) apply();
   }

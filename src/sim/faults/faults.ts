@@ -203,7 +203,7 @@ export class Faults {
     },
     'crash-target': () => this.#target()?.end(),
     'freeze-target': () => this.#freeze(this.#target()),
-    // What has too much to do is slow first, and breaks then: writes are under way when their host is given up.
+    // An overloaded part is slow first, and breaks then: writes are under way when their host is given up.
     'cut-host-while-slow': () => {
       for (const node of this.#cluster.storage.values())
         for (const disk of disksOf(node))
@@ -310,7 +310,7 @@ export class Faults {
     return this.#random.pick([...this.#cluster.storage.values()]).targetProcess();
   }
 
-  /** What is begun lasts for a while and is then ended, once. */
+  /** A fault that was begun lasts for a while and is then ended, once. */
   #lasting(end: () => void, ranges: Ranges = LASTS_MS): void {
     const [least, most] = this.#random.pick(ranges);
     const once = (): void => {

@@ -21,7 +21,7 @@ const FENCING = [
   'W2-one-writer',
   'D1-acknowledged-writes-survive',
 ];
-/** What a cluster that does not converge is called. */
+/** The rule that a cluster breaks that does not converge. */
 const STUCK = 'L1-converges';
 
 /** In no order. */

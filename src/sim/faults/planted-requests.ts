@@ -10,7 +10,7 @@ import type { QmpLink } from '../../core/ports/qmp-link.ts';
 import type { PlantedBug } from './planted-bug.ts';
 import { boundQmp, rewriting } from './planting.ts';
 
-/** What a cluster that does not converge is called. */
+/** The rule that a cluster breaks that does not converge. */
 const STUCK = 'L1-converges';
 
 /** See the module. */

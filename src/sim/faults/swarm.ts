@@ -117,9 +117,9 @@ export interface Swarm {
   readonly deeds: ReadonlyMap<DeedName, number>;
   readonly weather: Readonly<Record<NetworkName, NetworkWeather>>;
   readonly hostTroubles: HostTroubles;
-  /** Of how many guests in a hundred the power button has no effect. */
+  /** How many guests in a hundred ignore the power button. */
   readonly deafPercent: number;
-  /** Of how many migrations in a hundred the source does not hear that they are complete. */
+  /** How many migrations in a hundred complete without their source hearing of it. */
   readonly lostEndPercent: number;
   /** Of how many agents in a hundred the version is another one than the server's, older or newer. */
   readonly skewPercent: number;

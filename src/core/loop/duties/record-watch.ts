@@ -107,7 +107,7 @@ export class RecordWatch {
   }
 
   #seen(commit: SeenCommit): void {
-    // What is there when the reading begins is read.
+    // Records that exist when the reading begins are read.
     if (!this.#hasBegun || this.#isStopped) return;
     this.#waitingChanges += commit.changes.length;
     if (this.#waitingChanges > WAITING_MAX) this.#readAnew();

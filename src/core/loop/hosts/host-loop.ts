@@ -64,7 +64,7 @@ export class HostLoop {
   #members: Members | null = null;
   /** Counts what changes the plan of every host. */
   #commonVersion = 0;
-  /** What changed and was not handed out yet: the version that was, and what concerns single hosts. */
+  /** Changes that were not handed out yet: the common version that was, and what concerns single hosts. */
   #commonOffered = 0;
   readonly #changedNetworks = new Set<NetworkName>();
   readonly #changedHosts = new Set<HostName>();
@@ -219,7 +219,7 @@ export class HostLoop {
     return !this.#stopped && this.#ports.store.leads();
   }
 
-  /** What the host can give is its agent's to say; placement reads the record. */
+  /** The agent says what its host can give; placement reads the record. */
   async #capacity(host: HostName): Promise<void> {
     const { observer, store } = this.#ports;
     const record = store.snapshot.hosts.get(host);

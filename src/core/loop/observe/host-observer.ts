@@ -263,8 +263,8 @@ export class HostObserver {
     }
     watched.agent = 'alive';
     watched.agentError = null;
-    // What says nothing new is let go at once: thousands of reports per second would otherwise each live until the next
-    // one.
+    // A report that says nothing new is dropped at once: thousands of reports per second would otherwise each live
+    // until the next one.
     watched.report = isSame && before !== null && sameHost(before, report) ? before : report;
     watched.reportSentAt = sentAt;
     watched.clock = this.#offsetOf(report, sentAt);

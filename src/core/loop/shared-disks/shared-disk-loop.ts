@@ -318,7 +318,7 @@ export class SharedDiskLoop {
       const message = `A guest cluster that nobody declared: ${because.join(' ')} Nothing keeps its members apart, or from being moved at once. Declare it: gp guest-cluster create, then add-disk.`;
       await this.#report(news, vms, message);
     }
-    // One that is none any more is told of again when it comes back.
+    // A disk that is no longer in trouble is reported again if the trouble returns.
     const over = [...recordsOf(sharedDisks)].filter(({ id, reported }) => reported !== undefined && !toldOf.has(id));
     for (const { id } of over) await this.#report([id], null, null);
   }

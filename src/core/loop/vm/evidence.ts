@@ -1,7 +1,7 @@
 /**
  * Everything one leader knows of one VM's incarnations: what their QEMUs answered and told by themselves, since when
- * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase and its notice given. Decisions
- * read it; every event that changes what is known is one method here.
+ * reports of their hosts count, what was ordered and acknowledged, and how long the VM has been in its phase and its
+ * notice given. Decisions read it; every event that changes what is known is one method here.
  *
  * Guarantees: what QMP said before a fence tells nothing about a fenced incarnation afterwards; what a QEMU told by
  * itself counts until it is asked again; an order is a reason to ask whom it changed; of a generation that was just
@@ -40,7 +40,7 @@ export interface Answer {
 /** What is known of one incarnation's QEMU. */
 interface Known {
   answer: Answer | null;
-  /** What it told by itself and has not been asked since. */
+  /** News that QEMU told by itself, and about which it was not asked since. */
   told: { readonly told: MigrationTold; readonly at: number } | null;
   /**
    * When its last launch was acknowledged: older reports of its host say nothing about its process. 0: by nobody in

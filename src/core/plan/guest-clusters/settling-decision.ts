@@ -25,7 +25,7 @@ export function decideSettling(situation: VmSituation, { host }: Incarnation, ve
       'member-not-healthy',
       `${vm.name} was not seen healthy within ${SETTLE_MS / 60_000} minutes of its move: ${missing}. It is not waited for any longer.`,
     );
-  // Whoever asked for another move of it knows better.
+  // A person who asked for another move of it knows better.
   return vm.migrationRequest === null ? wait(`${vm.name} is not seen healthy yet: ${missing}.`, LOOK_MS) : null;
 }
 

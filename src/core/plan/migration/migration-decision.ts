@@ -288,7 +288,7 @@ export function decideSwitching(situation: VmSituation, phase: Switching): Decis
   const { source, destination, taskId } = phase;
   const at = judgementOf(situation, destination);
   if (!isFenced(situation, destination.generation)) return perform({ do: 'fence', below: destination.generation });
-  // One that waits for a stream was launched anew by an order that came late: what it had is gone.
+  // A QEMU that waits for a stream was launched anew by an order that came late: its guest is gone.
   const isGone = at.verdict === 'lost' || at.verdict === 'crashed' || at.verdict === 'incoming';
   if (isGone && wantsStop(vm))
     return beginStop(situation, 'hard', outcome(taskId, 'failed', `${vm.name} was stopped.`).tasks);

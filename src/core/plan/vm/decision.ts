@@ -43,7 +43,7 @@ export interface VmSituation {
   /** This leader's monotonic clock in ms, as the times in `acknowledged`. */
   readonly monotonicMs: number;
   /**
-   * How long this leader has known the VM to be in its phase, by that clock. What lasts in a record is measured by it.
+   * How long this leader has known the VM to be in its phase, by that clock. Durations in a record are measured by it.
    */
   readonly phaseForMs: number;
   /** What is known of the VM's notice, where it has one that waits. */
@@ -290,7 +290,8 @@ export function startNext(situation: VmSituation, options: StartOptions): Decisi
     vm: inPhase(vm, { kind: 'starting', incarnation, reason: options.reason, avoid }, now, {
       generation,
       failures,
-      // What earlier moves took was another run's, and one that was slow once must not keep it from moving for ever.
+      // Pauses of earlier moves were another run's, and a guest that was slow once must not keep it from moving for
+      // ever.
       ...(vm.pausesMs === undefined ? {} : { pausesMs: [] }),
       resetRequest: null,
     }),

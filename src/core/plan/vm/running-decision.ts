@@ -87,7 +87,7 @@ function decideEnded(situation: VmSituation, incarnation: Incarnation, judgement
     case 'crashed':
     case 'incoming':
     case 'panicked': {
-      // One that waits for a stream is no incarnation that runs: it was launched anew by an order that came late, and
+      // A QEMU that waits for a stream runs no guest: it was launched anew by an order that came late, and
       // nobody sends to it.
       const what =
         verdict !== 'panicked' ? `QEMU of ${vm.name} ended on ${host}` : `The guest of ${vm.name} panicked on ${host}`;

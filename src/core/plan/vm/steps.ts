@@ -72,7 +72,7 @@ export type WorkflowPoint = StepName | `commit:${string}`;
 
 interface WorkflowStep {
   readonly step: WorkflowPoint;
-  /** What is done about it if the workflow is given up after it; empty where nothing has to be taken back. */
+  /** The steps that undo it if the workflow is given up after it; empty where nothing has to be undone. */
   readonly undo: readonly WorkflowPoint[];
   /** From here on the incarnation that was current before is never current again: the workflow can only be finished. */
   readonly irreversible?: true;
@@ -118,7 +118,7 @@ export const WORKFLOWS: Readonly<Record<'start' | 'stop' | 'migrate' | 'recover'
     { step: 'commit:running', undo: [] },
   ],
   recover: [
-    // The old incarnation may still run, cut off; after this transaction its generation is history.
+    // After this transaction the old generation is never admitted again, though its QEMU may still run, cut off.
     { step: 'commit:starting', undo: ['commit:stopping'], irreversible: true },
     { step: 'fence', undo: [] },
     { step: 'grant', undo: ['fence'] },

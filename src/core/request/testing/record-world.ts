@@ -93,7 +93,7 @@ export class RecordWorld {
     );
   }
 
-  /** What a request is decided from now. Each identifier that is drawn is a new one. */
+  /** The present basis of a request. Each identifier that is drawn is a new one. */
   basis(): Basis {
     const records = this.#snapshot();
     const index = new ClusterIndex();

@@ -25,7 +25,7 @@ export class FakeNode {
   readonly units = new Map<DiskId, TargetUnit>();
   /** In the order of their ends. */
   readonly done: string[] = [];
-  /** What begins with one of these waits until it is resolved. */
+  /** An action whose name begins with one of these waits until the promise is resolved. */
   readonly gates = new Map<string, Promise<void>>();
   /** Disks whose files are faulty. */
   readonly faulty = new Set<DiskId>();
