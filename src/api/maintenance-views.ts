@@ -55,6 +55,8 @@ export const DrainPlanSchema = Type.Object(
 );
 export type DrainPlan = View<typeof DrainPlanSchema>;
 
+const MOVE_TIMES = { startsAtMs: Type.Number(), converges: Type.Boolean() };
+
 export const MaintenancePlanSchema = Type.Object(
   {
     hash: Type.String({
@@ -72,7 +74,7 @@ export const MaintenancePlanSchema = Type.Object(
           hosts: Type.Array(text),
           durationMs: Type.Number({ description: 'predicted, from the first move to the last' }),
           moves: Type.Array(
-            Type.Object({ ...moveFields, vmId: text, startsAtMs: Type.Number(), converges: Type.Boolean() }, strict),
+            Type.Object({ ...moveFields, vmId: text, guestCluster: nullable(text), ...MOVE_TIMES }, strict),
           ),
         },
         strict,
@@ -132,6 +134,22 @@ export const DrainSchema = Type.Object(
       description: 'what went otherwise than foretold, oldest first',
     }),
     heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
+    guestClusters: Type.Array(
+      Type.Object(
+        {
+          name: text,
+          members: Type.Array(text, { description: 'that were moved' }),
+          maxDisturbed: Type.Integer(),
+          movedAtOnce: Type.Integer({ description: 'members that were moving at once, at most' }),
+          toleratesMs: Type.Number(),
+          longestPauseMs: nullable(Type.Number()),
+          restarted: Type.Array(text),
+        },
+        strict,
+      ),
+      { description: 'guest clusters whose members were moved, once the drain is over' },
+    ),
+    roll: nullable(Type.String({ description: 'the roll that it is a wave of' })),
   },
   { ...strict, title: 'Drain' },
 );

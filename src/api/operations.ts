@@ -8,12 +8,14 @@ import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
 import * as maintenance from './maintenance-views.ts';
 import * as requests from './requests.ts';
+import * as rolls from './roll-views.ts';
 import * as views from './views.ts';
 
 export const PARAMETERS = {
   vm: Type.String({ ...Name, description: 'name or id of a VM' }),
   host: Name,
   drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
+  roll: Type.String({ pattern: '^roll-[0-9a-f]{12}$' }),
   node: Name,
   control: Name,
   network: Name,
@@ -293,6 +295,41 @@ export const OPERATIONS = {
     answer: views.ControlNodeSchema,
     errors: ['not-found', 'conflict'],
   }),
+  listRolls: operation('GET /v1/rolls', 'maintenance', 'List rolls, without their hosts', all(rolls.RollSummarySchema)),
+  startRoll: operation('POST /v1/rolls', 'maintenance', 'Begin maintenance of many hosts by an approved plan', {
+    body: requests.StartRollSchema,
+    bodyBytesMax: BODY_BYTES_MAX,
+    status: 202,
+    answer: rolls.RollSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  getRoll: operation('GET /v1/rolls/{roll}', 'maintenance', 'Show a roll', {
+    answer: rolls.RollSchema,
+    errors: ['not-found'],
+  }),
+  reportRollWork: operation('POST /v1/rolls/{roll}/work', 'maintenance', 'Say that work on a host begins, or ended', {
+    body: requests.RollWorkSchema,
+    answer: rolls.RollSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  pauseRoll: operation('POST /v1/rolls/{roll}/pause', 'maintenance', 'Begin nothing more of a roll', {
+    answer: rolls.RollSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  resumeRoll: operation('POST /v1/rolls/{roll}/resume', 'maintenance', 'Go on with a roll', {
+    body: requests.ResumeRollSchema,
+    answer: rolls.RollSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  abortRoll: operation(
+    'POST /v1/rolls/{roll}/abort',
+    'maintenance',
+    'End a roll; what has begun is brought to its end',
+    {
+      answer: rolls.RollSchema,
+      errors: ['not-found', 'conflict'],
+    },
+  ),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
     answer: views.StorageNodeSchema,

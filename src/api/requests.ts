@@ -108,6 +108,77 @@ const MigrationPolicy = Type.Object(
   },
   { ...strict, description: 'what may be done so that a guest that writes faster than it is copied can be moved' },
 );
+const COMMAND_CHARS = 2_000;
+const Instant = Type.String({
+  maxLength: 40,
+  pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,3})?)?(Z|[+-][0-9]{2}:[0-9]{2})$',
+  description: 'RFC 3339',
+});
+/** A command, as it is recorded: it runs where `gp` runs. */
+const RollCommand = Type.String({
+  minLength: 1,
+  maxLength: COMMAND_CHARS,
+  description: 'for the record: it is run where `gp` runs, with {host} replaced',
+});
+
+export const StartRollSchema = Type.Object(
+  {
+    plan: Type.String({
+      minLength: 1,
+      maxLength: LIMITS.rollPlanChars.max,
+      description: 'what is approved of a plan, in the form that its hash is made of',
+    }),
+    hash: Sha256Hex,
+    reason: Type.Optional(Remark(500, 'why')),
+    change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
+    windows: Type.Optional(
+      Type.Array(Remark(100, "when something may begin, as in 'Sat 22:00-04:00 Europe/Berlin'"), { maxItems: 20 }),
+    ),
+    freezes: Type.Optional(
+      Type.Array(Type.Object({ from: Instant, until: Instant, reason: Remark(200, 'why') }, strict), {
+        maxItems: 64,
+        description: 'when nothing begins',
+      }),
+    ),
+    maxUnavailable: Type.Optional(
+      integerWithin(LIMITS.rollUnavailable, { description: 'hosts that may be away at once, if fewer than approved' }),
+    ),
+    perRack: Type.Optional(
+      integerWithin(LIMITS.rollUnavailable, { description: 'hosts of one rack, if fewer than approved' }),
+    ),
+    onFailure: Type.Optional(oneOf(['stop', 'continue'])),
+    pre: Type.Optional(RollCommand),
+    run: Type.Optional(RollCommand),
+    verify: Type.Optional(RollCommand),
+    preMs: Type.Optional(PatienceMs),
+    runMs: Type.Optional(PatienceMs),
+    verifyMs: Type.Optional(PatienceMs),
+    workMs: Type.Optional(PatienceMs),
+    backMs: Type.Optional(PatienceMs),
+  },
+  { ...strict, title: 'StartRoll' },
+);
+export type StartRoll = View<typeof StartRollSchema>;
+
+export const ResumeRollSchema = Type.Object(
+  { retry: Type.Optional(Type.Boolean({ description: 'hosts that have failed are tried again' })) },
+  { ...strict, title: 'ResumeRoll' },
+);
+export type ResumeRoll = View<typeof ResumeRollSchema>;
+
+export const RollWorkSchema = Type.Object(
+  {
+    host: Name,
+    step: oneOf(['pre', 'run', 'verify']),
+    by: Type.String({ pattern: '^[A-Za-z0-9._@:-]{1,100}$', description: 'names one run of `gp maintenance roll`' }),
+    outcome: oneOf(['begun', 'succeeded', 'failed']),
+    message: Type.Optional(
+      Type.String({ maxLength: COMMAND_CHARS, description: 'how it ended, and the end of what the command wrote' }),
+    ),
+  },
+  { ...strict, title: 'RollWork' },
+);
+export type RollWorkReport = View<typeof RollWorkSchema>;
 
 const AffinityGroup = Type.String({
   pattern: NAME_PATTERN,

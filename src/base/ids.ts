@@ -15,6 +15,8 @@ export type DiskId = Brand<string, 'DiskId'>;
 export type TaskId = Brand<string, 'TaskId'>;
 /** `drain-` and 12 hexadecimal digits; never reused. */
 export type DrainId = Brand<string, 'DrainId'>;
+/** `roll-` and 12 hexadecimal digits; never reused. */
+export type RollId = Brand<string, 'RollId'>;
 /** A host's name is its identity: a host that is wiped and joins again under its name is the same host. */
 export type HostName = Brand<string, 'HostName'>;
 export type StorageName = Brand<string, 'StorageName'>;
@@ -32,7 +34,7 @@ export type Term = Brand<number, 'Term'>;
 
 /** RFC 1123 label, at most 40 characters: usable as a host name in a guest, a file name and a path element. */
 const NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
-const ID = /^(vm|disk|task|drain)-[0-9a-f]{12}$/;
+const ID = /^(vm|disk|task|drain|roll)-[0-9a-f]{12}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 
 function checked<T extends string>(text: string, pattern: RegExp, what: string): T {
@@ -64,6 +66,8 @@ export const parseDiskId = (text: string): DiskId => checked<DiskId>(text, ID, '
 export const parseTaskId = (text: string): TaskId => checked<TaskId>(text, ID, 'task id');
 /** A drain's id from untrusted text, or CodedError `bad-input`. */
 export const parseDrainId = (text: string): DrainId => checked<DrainId>(text, ID, 'drain id');
+/** A roll's id from untrusted text, or CodedError `bad-input`. */
+export const parseRollId = (text: string): RollId => checked<RollId>(text, ID, 'roll id');
 /** A host's name from untrusted text (an RFC 1123 label of at most 40 characters), or CodedError `bad-input`. */
 export const parseHostName = (text: string): HostName => checked<HostName>(text, NAME, 'host name');
 /** A storage node's name, by the rules of a host's. */

@@ -2,9 +2,13 @@
 
 import { type Command, Option } from 'commander';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
+import type { RollSummary } from '../../api/roll-views.ts';
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
+import { movesCsv } from '../maintenance/record-csv.ts';
+import { drainMarkdown, rollMarkdown } from '../maintenance/record-markdown.ts';
+import { describeRoll, ROLL_TABLE } from '../maintenance/roll-text.ts';
 import { type Presentation, present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
@@ -48,46 +52,119 @@ const DRAIN_TABLE: Presentation<DrainSummary> = {
 /** Adds the commands named in the module's comment. `host`: the command that `drain` and `undrain` belong to. */
 export function addMaintenanceCommands(program: Command, host: Command, io: Io): void {
   addHostCommands(host, io);
-  const maintenance = program.command('maintenance').description('drains: hosts that are emptied for maintenance');
+  const maintenance = program
+    .command('maintenance')
+    .description('maintenance: hosts that are emptied, one by one or as a roll');
   addRollCommands(maintenance, io);
   maintenance
     .command('list')
-    .description('list drains, those that have ended included')
+    .description('list drains and rolls, those that have ended included')
     .action(
       action(io, async (session) => {
         const client = await session.client();
-        await session.printList(await client.list('/v1/drains', { signal: io.signal }), DRAIN_TABLE);
+        const rolls = await client.list('/v1/rolls', { signal: io.signal });
+        const drains = await client.list('/v1/drains', { signal: io.signal });
+        const all = [...rolls, ...drains].toSorted((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
+        await session.printList(all, RECORD_TABLE);
       }),
     );
   maintenance
     .command('show')
-    .description('show a drain: each move, foretold against actual')
+    .description('show a drain or a roll: each move, foretold against actual; each host')
+    .argument('<id>', 'of a drain or a roll')
+    .addOption(new Option('--as <form>', 'as the evidence of a change').choices(['markdown', 'csv']))
+    .action(
+      action(io, async (session, id: string, { as }: { readonly as?: 'markdown' | 'csv' }) => {
+        if (isRoll(id)) await showRoll(session, id, as);
+        else await showDrain(session, id, as);
+      }),
+    );
+  addVerbs(maintenance, io);
+}
+
+const isRoll = (id: string): boolean => id.startsWith('roll-');
+
+const RECORD_TABLE: Presentation<DrainSummary | RollSummary> = {
+  header: DRAIN_TABLE.header,
+  row: (record, colours) => ('waves' in record ? ROLL_TABLE.row(record, colours) : DRAIN_TABLE.row(record, colours)),
+  name: ({ id }) => id,
+};
+
+async function showRoll(session: Session, id: string, as: 'markdown' | 'csv' | undefined): Promise<void> {
+  const client = await session.client();
+  const roll = await client.call(client.http.GET('/v1/rolls/{roll}', { params: { path: { roll: id } } }));
+  if (as === undefined) {
+    await session.printOne(roll, ROLL_TABLE, describeRoll);
+    return;
+  }
+  const drains: Drain[] = [];
+  for (const drain of roll.drains)
+    drains.push(await client.call(client.http.GET('/v1/drains/{drain}', { params: { path: { drain } } })));
+  session.io.out(as === 'csv' ? movesCsv(drains) : rollMarkdown(roll, drains));
+}
+
+async function showDrain(session: Session, id: string, as: 'markdown' | 'csv' | undefined): Promise<void> {
+  const client = await session.client();
+  const drain = await client.call(client.http.GET('/v1/drains/{drain}', { params: { path: { drain: id } } }));
+  if (as === undefined) await session.printOne(drain, DRAIN_TABLE, describeDrain);
+  else session.io.out(as === 'csv' ? movesCsv([drain]) : drainMarkdown(drain));
+}
+
+function addVerbs(maintenance: Command, io: Io): void {
+  const told = (id: string, state: string) => () => `${id}: ${state}\n`;
+  maintenance
+    .command('pause')
+    .description('begin nothing more of a drain or a roll')
+    .argument('<id>', 'of a drain or a roll')
+    .action(
+      action(io, async (session, id: string) => {
+        const client = await session.client();
+        const changed = isRoll(id)
+          ? await client.call(client.http.POST('/v1/rolls/{roll}/pause', { params: { path: { roll: id } } }))
+          : await client.call(client.http.POST('/v1/drains/{drain}/pause', { params: { path: { drain: id } } }));
+        await session.printOne(changed, { name: () => id }, told(id, changed.state));
+      }),
+    );
+  maintenance
+    .command('resume')
+    .description('go on with a drain or a roll')
+    .argument('<id>', 'of a drain or a roll')
+    .option('--retry', 'try hosts of a roll that have failed again')
+    .action(
+      action(io, async (session, id: string, { retry = false }: { readonly retry?: boolean }) => {
+        const client = await session.client();
+        const changed = isRoll(id)
+          ? await client.call(
+              client.http.POST('/v1/rolls/{roll}/resume', { params: { path: { roll: id } }, body: { retry } }),
+            )
+          : await client.call(client.http.POST('/v1/drains/{drain}/resume', { params: { path: { drain: id } } }));
+        await session.printOne(changed, { name: () => id }, told(id, changed.state));
+      }),
+    );
+  maintenance
+    .command('cancel')
+    .description('end a drain once the moves under way have ended; what has moved stays')
     .argument('<drain>', 'id')
     .action(
       action(io, async (session, drain: string) => {
         const client = await session.client();
-        const shown = await client.call(client.http.GET('/v1/drains/{drain}', { params: { path: { drain } } }));
-        await session.printOne(shown, DRAIN_TABLE, describeDrain);
+        const changed = await client.call(
+          client.http.POST('/v1/drains/{drain}/cancel', { params: { path: { drain } } }),
+        );
+        await session.printOne(changed, DRAIN_TABLE, told(drain, changed.state));
       }),
     );
-  for (const [verb, description] of [
-    ['pause', 'begin no further move'],
-    ['resume', 'go on'],
-    ['cancel', 'end a drain once the moves under way have ended; what has moved stays'],
-  ] as const) {
-    maintenance
-      .command(verb)
-      .description(description)
-      .argument('<drain>', 'id')
-      .action(
-        action(io, async (session, drain: string) => {
-          const client = await session.client();
-          const params = { params: { path: { drain } } };
-          const changed = await client.call(client.http.POST(`/v1/drains/{drain}/${verb}`, params));
-          await session.printOne(changed, DRAIN_TABLE, () => `${drain}: ${changed.state}\n`);
-        }),
-      );
-  }
+  maintenance
+    .command('abort')
+    .description('end a roll: nothing more begins, what has begun is brought to its end')
+    .argument('<roll>', 'id')
+    .action(
+      action(io, async (session, roll: string) => {
+        const client = await session.client();
+        const changed = await client.call(client.http.POST('/v1/rolls/{roll}/abort', { params: { path: { roll } } }));
+        await session.printOne(changed, ROLL_TABLE, told(roll, changed.state));
+      }),
+    );
 }
 
 function addHostCommands(host: Command, io: Io): void {

@@ -1,5 +1,7 @@
 /** `gp host drain` and `gp maintenance` against a simulated cluster. */
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { testCluster } from '../testing/test-cluster.ts';
 
@@ -48,4 +50,87 @@ test('a host is drained by a plan that is shown first, and taken back', async (t
   assert.equal((await gp(words(`host undrain ${host}`))).code, 5);
   assert.equal((await gp(words('host drain h77'))).code, 4);
   assert.equal((await gp(words(`host drain ${host} --parallel none`))).code, 2);
+});
+
+/** A plan in a file, as somebody approved it. */
+async function approvedPlan(
+  { gp, dir }: Awaited<ReturnType<typeof testCluster>>,
+  options: string,
+): Promise<{ readonly file: string; readonly hash: string }> {
+  const { out, err, code } = await gp(words(`maintenance plan ${options} -o json`));
+  assert.equal(code, 0, err);
+  const file = join(dir, 'plan.json');
+  await writeFile(file, out);
+  return { file, hash: (JSON.parse(out) as { hash: string }).hash };
+}
+
+test('a roll runs its commands here, host by host, and its record is the evidence of the change', async (t) => {
+  const cluster = await testCluster(t);
+  const { gp, dir } = cluster;
+  for (const name of ['web1', 'web2', 'web3']) await gp(words(`vm create ${name} --disk 1G`));
+  const { file, hash } = await approvedPlan(cluster, '--hosts h1,h2');
+  const log = join(dir, 'ran');
+  const roll = ['maintenance', 'roll', '--plan', file, '--change', 'CHG123', '--reason', 'kernel'];
+  const commands = ['--pre', `echo pre {host} >> ${log}`, '--run', `echo "run $GP_HOST" >> ${log}; echo patched`];
+  const verify = ['--verify', `echo verify {host} >> ${log}`];
+  const ended = await gp([...roll, ...commands, ...verify]);
+  assert.equal(ended.code, 0, ended.err + ended.out);
+  assert.match(ended.out, /State: +completed/);
+  const ran = (await readFile(log, 'utf8')).trim().split('\n');
+  for (const host of ['h1', 'h2'])
+    assert.deepEqual(
+      ran.filter((line) => line.endsWith(host)),
+      [`pre ${host}`, `run ${host}`, `verify ${host}`],
+    );
+  const list = (await gp(words('maintenance list'))).out;
+  const id =
+    /^(roll-[0-9a-f]{12}) +2 in \d waves +completed +2 of 2 +\S+ +CHG123/m.exec(list)?.[1] ?? assert.fail(list);
+  const markdown = (await gp(words(`maintenance show ${id} --as markdown`))).out;
+  assert.match(markdown, new RegExp(`^# Record of ${id}`));
+  assert.match(markdown, new RegExp(`\\| Approved plan \\| ${hash} \\|`));
+  assert.match(markdown, /\| h[12] \| run \| .* \| succeeded \| .* \| Exit status 0 after/);
+  assert.match(markdown, /### Guest clusters\n\nNone was touched\./);
+  const csv = (await gp(words(`maintenance show ${id} --as csv`))).out.split('\r\n');
+  assert.match(csv[0] ?? '', /^drain,hosts,who,change,vm,from,to/);
+  assert.ok(csv.length >= 2 && csv.slice(1, -1).every((line) => line.includes(',CHG123,')), csv.join('\n'));
+  const json = JSON.parse((await gp(words(`maintenance show ${id} -o json`))).out) as { state: string };
+  assert.equal(json.state, 'completed');
+  assert.equal((await gp(words(`maintenance abort ${id}`))).code, 5);
+});
+
+test('a roll is refused by a changed plan, and gone on with only by those who type its commands', async (t) => {
+  const cluster = await testCluster(t);
+  const { gp, dir } = cluster;
+  await gp(words('vm create web1 --disk 1G'));
+  const { file } = await approvedPlan(cluster, '--hosts h1,h2 --parallel 1');
+  const roll = ['maintenance', 'roll', '--plan', file];
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace('"maxUnavailable": 1', '"maxUnavailable": 2'));
+  assert.match((await gp(roll)).err, /has the hash .*, and says that .* was approved/);
+  await writeFile(file, '{}');
+  assert.match((await gp(roll)).err, /The file is no plan/);
+  await writeFile(file, text);
+  assert.match((await gp([...roll, '--window', 'Samstag 22:00-04:00 UTC'])).err, /is no window/);
+  const freezes = join(dir, 'freezes');
+  await writeFile(freezes, '# none\n2026-12-24 tomorrow Christmas\n');
+  assert.match((await gp([...roll, '--freeze-file', freezes])).err, /Line 2 of the freeze file is no freeze/);
+  assert.equal((await gp([...words('maintenance roll'), '--pre', 'true'])).code, 2);
+  const begun = await gp([...roll, '--run', 'exit 3', '--no-wait', '-o', 'name']);
+  assert.equal(begun.code, 0, begun.err);
+  const id = begun.out.trim();
+  assert.match((await gp(roll)).err, new RegExp(`${id} \\(running\\) has h\\d, h\\d already`));
+  const blind = await gp(words(`maintenance roll --resume ${id}`));
+  assert.deepEqual([blind.code, /--run 'exit 3'/.test(blind.err)], [2, true]);
+  const interrupt = new AbortController();
+  const running = gp([...words(`maintenance roll --resume ${id}`), '--run', 'exit 3'], {
+    signal: interrupt.signal,
+    onOut: (out) => {
+      if (/has failed/.test(out)) interrupt.abort();
+    },
+  });
+  const ended = await running;
+  assert.equal(ended.code, 130, ended.out + ended.err);
+  assert.match(ended.err, new RegExp(`gp maintenance roll --resume ${id}`));
+  assert.match((await gp(words(`maintenance show ${id}`))).out, /Held: +h\d has failed: "run" failed: Exit status 3/);
+  assert.match((await gp(words(`maintenance abort ${id}`))).out, /aborting/);
 });

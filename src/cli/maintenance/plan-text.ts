@@ -1,6 +1,7 @@
 /** A plan for maintenance of many hosts as people read it. */
 import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import { counted } from '../../base/counted.ts';
+import { CodedError } from '../../base/errors.ts';
 import { formatTable } from '../table.ts';
 import { formatBytes, formatSpan } from '../units.ts';
 
@@ -45,3 +46,42 @@ const NOTE: Readonly<Record<MaintenancePlan['waves'][number]['moves'][number]['w
   'by-way': 'by way of this host',
   return: 'brought back',
 };
+
+/** The plan in a file that `gp maintenance plan -o json` wrote. CodedError 'bad-input'. */
+export function parsePlanFile(text: string): MaintenancePlan {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw notAPlan('it is not JSON');
+  }
+  if (!isPlan(value)) throw notAPlan('it is not what "gp maintenance plan -o json" writes');
+  return value;
+}
+
+/** Whether a value has everything that the hash is made of; the cluster checks what it says. */
+function isPlan(value: unknown): value is MaintenancePlan {
+  const { hash, waves, maxUnavailable, perRack, parallel } = (value ?? {}) as Partial<MaintenancePlan>;
+  const isNumber = (number: unknown): boolean => typeof number === 'number';
+  if (typeof hash !== 'string' || !Array.isArray(waves) || !isNumber(maxUnavailable) || !isNumber(parallel))
+    return false;
+  if (perRack !== null && !isNumber(perRack)) return false;
+  return waves.every(
+    (wave) =>
+      Array.isArray(wave?.hosts) &&
+      wave.hosts.every((host: unknown) => typeof host === 'string') &&
+      isNumber(wave.durationMs) &&
+      Array.isArray(wave.moves) &&
+      wave.moves.every(
+        (move: MaintenancePlan['waves'][number]['moves'][number]) =>
+          [move?.vmId, move?.from, move?.to].every((name) => typeof name === 'string') &&
+          isNumber(move.foretoldPauseMs),
+      ),
+  );
+}
+
+function notAPlan(why: string): CodedError {
+  return new CodedError('bad-input', `The file is no plan: ${why}.`, {
+    advice: 'Nothing was changed. Make one with: gp maintenance plan --hosts … -o json > plan.json',
+  });
+}

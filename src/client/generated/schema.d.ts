@@ -624,6 +624,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/rolls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List rolls, without their hosts */
+        get: operations["listRolls"];
+        put?: never;
+        /** Begin maintenance of many hosts by an approved plan */
+        post: operations["startRoll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rolls/{roll}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a roll */
+        get: operations["getRoll"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rolls/{roll}/abort": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a roll; what has begun is brought to its end */
+        post: operations["abortRoll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rolls/{roll}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin nothing more of a roll */
+        post: operations["pauseRoll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rolls/{roll}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on with a roll */
+        post: operations["resumeRoll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rolls/{roll}/work": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that work on a host begins, or ended */
+        post: operations["reportRollWork"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1501,6 +1604,18 @@ export interface components {
                 what: string;
             }[];
             endedAt: string | null;
+            /** @description guest clusters whose members were moved, once the drain is over */
+            guestClusters: {
+                longestPauseMs: number | null;
+                maxDisturbed: number;
+                /** @description that were moved */
+                members: string[];
+                /** @description members that were moving at once, at most */
+                movedAtOnce: number;
+                name: string;
+                restarted: string[];
+                toleratesMs: number;
+            }[];
             /** @description guest clusters whose quiet hours hold moves back now */
             heldBack: string[];
             home: string | null;
@@ -1542,6 +1657,7 @@ export interface components {
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
+            roll: string | null;
             /** @enum {unknown} */
             state: "running" | "paused" | "cancelling" | "drained" | "returned" | "cancelled";
             stuck: string | null;
@@ -1940,6 +2056,7 @@ export interface components {
                     /** @description how long the guest was predicted to stand still */
                     foretoldPauseMs: number;
                     from: string;
+                    guestCluster: string | null;
                     /** @description number within the drain */
                     id: number;
                     memoryBytes: number;
@@ -2111,9 +2228,155 @@ export interface components {
             /** @description the least memory that its guest boots with, in bytes, whole MiB */
             minMemoryBytes?: number;
         };
+        ResumeRoll: {
+            /** @description hosts that have failed are tried again */
+            retry?: boolean;
+        };
         ReturnVms: {
             /** @description moves at once from and to one host; default: 2 */
             parallel?: number;
+        };
+        Roll: {
+            /** @description within how long its agent answers after its work */
+            backMs: number;
+            change: string | null;
+            commands: {
+                pre: string | null;
+                preMs: number;
+                run: string | null;
+                runMs: number;
+                verify: string | null;
+                verifyMs: number;
+            };
+            /** @description RFC 3339 time in UTC with milliseconds */
+            createdAt: string;
+            /** @description what went otherwise than approved, oldest first */
+            deviations: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                at: string;
+                what: string;
+            }[];
+            /** @description hosts that are in service again */
+            done: number;
+            /** @description ids of the drains that emptied its hosts, in order */
+            drains: string[];
+            endedAt: string | null;
+            failed: number;
+            /** @description which of the waves that are left would begin in which window */
+            forecast: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                from: string;
+                until: string | null;
+                waves: number[];
+            }[];
+            freezes: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                from: string;
+                reason: string;
+                /** @description RFC 3339 time in UTC with milliseconds */
+                until: string;
+            }[];
+            /** @description SHA-256 of the approved plan */
+            hash: string;
+            held: string | null;
+            hosts: {
+                done: {
+                    by: string;
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    endedAt: string;
+                    message: string;
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    startedAt: string;
+                    /** @enum {unknown} */
+                    step: "pre" | "run" | "verify";
+                    succeeded: boolean;
+                }[];
+                drain: string | null;
+                host: string;
+                note: string | null;
+                /** @description RFC 3339 time in UTC with milliseconds */
+                since: string;
+                /** @enum {unknown} */
+                state: "waiting" | "pre" | "ready" | "draining" | "run" | "back" | "verify" | "done" | "failed" | "skipped";
+                /** @description from 1 */
+                wave: number;
+                work: {
+                    by: string;
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    startedAt: string;
+                    /** @enum {unknown} */
+                    step: "pre" | "run" | "verify";
+                    /** @description RFC 3339 time in UTC with milliseconds */
+                    until: string;
+                } | null;
+            }[];
+            id: string;
+            maxUnavailable: number;
+            /** @enum {unknown} */
+            onFailure: "stop" | "continue";
+            parallel: number;
+            perRack: number | null;
+            /** @description hosts of the roll */
+            planned: number;
+            reason: string | null;
+            /** @description revision of the object in the store; send it back as If-Match */
+            revision: string;
+            /** @enum {unknown} */
+            state: "running" | "paused" | "aborting" | "completed" | "aborted";
+            /** @description id of the task that ends with the roll */
+            task: string;
+            waitsFor: string | null;
+            waves: number;
+            /** @description name of the token that asked for it */
+            who: string;
+            windows: string[];
+            /** @description how long the work on one host is expected to take */
+            workMs: number;
+            /** @description waves that are left, and that no window within reach has time for */
+            wouldNotFit: number[];
+        };
+        RollSummary: {
+            change: string | null;
+            /** @description RFC 3339 time in UTC with milliseconds */
+            createdAt: string;
+            /** @description hosts that are in service again */
+            done: number;
+            endedAt: string | null;
+            failed: number;
+            /** @description SHA-256 of the approved plan */
+            hash: string;
+            held: string | null;
+            id: string;
+            /** @description hosts of the roll */
+            planned: number;
+            reason: string | null;
+            /** @description revision of the object in the store; send it back as If-Match */
+            revision: string;
+            /** @enum {unknown} */
+            state: "running" | "paused" | "aborting" | "completed" | "aborted";
+            /** @description id of the task that ends with the roll */
+            task: string;
+            waitsFor: string | null;
+            waves: number;
+            /** @description name of the token that asked for it */
+            who: string;
+            windows: string[];
+        };
+        RollSummaryPage: {
+            items: components["schemas"]["RollSummary"][];
+            next: string | null;
+        };
+        RollWork: {
+            /** @description names one run of `gp maintenance roll` */
+            by: string;
+            /** @description 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit */
+            host: string;
+            /** @description how it ended, and the end of what the command wrote */
+            message?: string;
+            /** @enum {unknown} */
+            outcome: "begun" | "succeeded" | "failed";
+            /** @enum {unknown} */
+            step: "pre" | "run" | "verify";
         };
         Session: {
             /** @description address of the browser that began it */
@@ -2184,6 +2447,43 @@ export interface components {
         SharedDiskPage: {
             items: components["schemas"]["SharedDisk"][];
             next: string | null;
+        };
+        StartRoll: {
+            backMs?: number;
+            /** @description the change that it belongs to, as the organisation numbers changes */
+            change?: string;
+            /** @description when nothing begins */
+            freezes?: {
+                /** @description RFC 3339 */
+                from: string;
+                /** @description why */
+                reason: string;
+                /** @description RFC 3339 */
+                until: string;
+            }[];
+            /** @description SHA-256 in lower-case hexadecimal */
+            hash: string;
+            /** @description hosts that may be away at once, if fewer than approved */
+            maxUnavailable?: number;
+            /** @enum {unknown} */
+            onFailure?: "stop" | "continue";
+            /** @description hosts of one rack, if fewer than approved */
+            perRack?: number;
+            /** @description what is approved of a plan, in the form that its hash is made of */
+            plan: string;
+            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            pre?: string;
+            preMs?: number;
+            /** @description why */
+            reason?: string;
+            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            run?: string;
+            runMs?: number;
+            /** @description for the record: it is run where `gp` runs, with {host} replaced */
+            verify?: string;
+            verifyMs?: number;
+            windows?: string[];
+            workMs?: number;
         };
         StopVm: {
             /**
@@ -7250,6 +7550,711 @@ export interface operations {
             };
             /** @description bad-input */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listRolls: {
+        parameters: {
+            query?: {
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List rolls, without their hosts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RollSummaryPage"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    startRoll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartRoll"];
+            };
+        };
+        responses: {
+            /** @description Begin maintenance of many hosts by an approved plan */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getRoll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Show a roll */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    abortRoll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description End a roll; what has begun is brought to its end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pauseRoll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begin nothing more of a roll */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resumeRoll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResumeRoll"];
+            };
+        };
+        responses: {
+            /** @description Go on with a roll */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reportRollWork: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RollWork"];
+            };
+        };
+        responses: {
+            /** @description Say that work on a host begins, or ended */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Roll"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

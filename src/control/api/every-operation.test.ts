@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { Value } from 'typebox/value';
+import { approvedTextOf } from '../../api/approved.ts';
+import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import { OPERATIONS, type Operation, type ParameterName } from '../../api/operations.ts';
+import type { Roll } from '../../api/roll-views.ts';
+import type { Host } from '../../api/views.ts';
 import { until } from '../../os/testing/until.ts';
 import { createRequest } from '../../pki/authority.ts';
 import { parseJoinToken } from '../../pki/join-token.ts';
@@ -70,6 +74,8 @@ test('every answer fits the schema of its operation', async (t) => {
     if (id === 'endOtherSession') names.session = String((await must('POST /v1/session', { token })).json.id);
     if (id === 'undrainHost') await must(`GET /v1/tasks/${drainTask}?wait=20`);
     names.host = id === 'returnToHost' ? await drainedOnce(must) : (NAMES.host ?? '');
+    if (id === 'startRoll') bodies['startRoll'] = await approvedRoll(must);
+    if (id === 'reportRollWork') await verifying(must, names.roll ?? '');
     if (id === 'pauseDrain') names.drain = String((await must('POST /v1/hosts/h4/drain', {})).json.id);
     const queries: Record<string, string> = {
       putArtifact: '?kind=kernel',
@@ -85,6 +91,7 @@ test('every answer fits the schema of its operation', async (t) => {
     if (operation.answer !== null) assert(Value.Check(operation.answer, answer.json), `${id}: ${answer.text}`);
     if (operation.answerMedium === 'none') assert.equal(answer.text, '', id);
     if (id === 'returnToHost') await must(`GET /v1/tasks/${String(answer.json.task)}?wait=60`);
+    if (id === 'startRoll') names.roll = String(answer.json.id);
     if (id === 'drainHost') [names.drain, drainTask] = [String(answer.json.id), String(answer.json.task)];
     await ended(answer);
     names.task ??= String((answer.json.task as { id?: string } | null)?.id);
@@ -120,6 +127,24 @@ async function browser(ask: Asking['ask'], token: string): Promise<{ readonly he
   return { headers: { cookie, authorization: '', origin: 'http://localhost:80' } };
 }
 
+type Must = (...asked: Parameters<Asking['ask']>) => Promise<Answer>;
+
+/** What begins a roll over h4, once it is in service. */
+async function approvedRoll(must: Must): Promise<object> {
+  const isBack = async () => ((await must('GET /v1/hosts/h4')).json as unknown as Host).maintenance === null;
+  await until('h4 is in service', isBack);
+  const plan = (await must('POST /v1/maintenance-plan', { hosts: ['h4'] })).json as unknown as MaintenancePlan;
+  const windows = ['Mon-Sun 00:00-24:00 UTC'];
+  return { plan: approvedTextOf(plan), hash: plan.hash, verify: 'true', windows };
+}
+
+async function verifying(must: Must, roll: string): Promise<void> {
+  await until('the host waits for its check', async () => {
+    const { json } = await must(`GET /v1/rolls/${roll}`);
+    return (json as unknown as Roll).hosts[0]?.state === 'verify';
+  });
+}
+
 /** A body for each operation that takes JSON. */
 function bodiesOf(known: {
   readonly secret: string;
@@ -134,6 +159,8 @@ function bodiesOf(known: {
     vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
     patchHost: { cordoned: true, rack: 'r1' },
     planHostDrain: { parallel: 4 },
+    resumeRoll: { retry: true },
+    reportRollWork: { host: 'h4', step: 'verify', by: 'test', outcome: 'begun' },
     planMaintenance: { hosts: ['h4'] },
     drainHost: { reason: 'new memory', change: 'CHG123' },
     createNetwork: { name: 'net2', cidr: '10.30.0.0/24', dhcp: true },

@@ -177,8 +177,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
 }
 
 type DrainOperations =
-  | Extract<OperationId, `${string}Drain` | `${string}Drains`>
-  | Extract<OperationId, 'drainHost' | 'undrainHost' | 'returnToHost' | 'planMaintenance'>;
+  | Extract<OperationId, `${string}Drain` | `${string}Drains` | `${string}Roll` | `${string}Rolls`>
+  | Extract<OperationId, 'drainHost' | 'undrainHost' | 'returnToHost' | 'planMaintenance' | 'reportRollWork'>;
 
 function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
@@ -187,6 +187,13 @@ function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
     returnToHost: ({ params, body, call }) => backend.drains.returnVms(params.host, body, call.principal.name),
     undrainHost: ({ params }) => backend.hosts.undrain(params.host),
     planMaintenance: ({ body, call }) => backend.maintenancePlans.plan(body, call.signal),
+    listRolls: ({ query, call }) => backend.rolls.list(query, call),
+    startRoll: ({ body, call }) => backend.rolls.start(body, call.principal.name),
+    getRoll: async ({ params }) => backend.rolls.get(params.roll),
+    pauseRoll: ({ params }) => backend.rolls.pause(params.roll),
+    resumeRoll: ({ params, body }) => backend.rolls.resume(params.roll, body),
+    abortRoll: ({ params }) => backend.rolls.abort(params.roll),
+    reportRollWork: ({ params, body }) => backend.rolls.report(params.roll, body),
     listDrains: ({ query, call }) => backend.drains.list(query, call),
     getDrain: async ({ params }) => backend.drains.get(params.drain),
     pauseDrain: ({ params }) => backend.drains.pause(params.drain, true),

@@ -20,6 +20,7 @@ import { ImagesBackend } from './images.ts';
 import { KnownTokens } from './known-tokens.ts';
 import { MaintenancePlans } from './maintenance-plans.ts';
 import { NetworksBackend } from './networks.ts';
+import { RollsBackend } from './rolls.ts';
 import { SessionsBackend } from './sessions.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
 import { StorageNodesBackend } from './storage-nodes.ts';
@@ -40,6 +41,7 @@ export interface Backend {
   readonly hosts: HostsBackend;
   readonly images: ImagesBackend;
   readonly maintenancePlans: MaintenancePlans;
+  readonly rolls: RollsBackend;
   readonly networks: NetworksBackend;
   readonly sessions: SessionsBackend;
   readonly sharedDisks: SharedDisksBackend;
@@ -70,6 +72,7 @@ export function createBackend(context: BackendContext): Backend {
     hosts: new HostsBackend(context),
     images: new ImagesBackend(context, artifacts),
     maintenancePlans: new MaintenancePlans(context),
+    rolls: new RollsBackend(context),
     networks: new NetworksBackend(context),
     sessions: new SessionsBackend(context, known, access),
     sharedDisks: new SharedDisksBackend(context),

@@ -146,7 +146,7 @@ function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
 
 /** A drain as the API shows it. */
 function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drain {
-  const { moves, deviations } = entry.value;
+  const { moves, deviations, guestClusters = [], roll = null } = entry.value;
   return {
     ...summaryOf(entry),
     moves: moves.map((move) => ({
@@ -159,6 +159,12 @@ function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drai
     })),
     deviations: deviations.map(({ at, what }) => ({ at: time(at), what })),
     heldBack: [...heldBack],
+    guestClusters: guestClusters.map((cluster) => ({
+      ...cluster,
+      members: [...cluster.members],
+      restarted: [...cluster.restarted],
+    })),
+    roll,
   };
 }
 

@@ -15,6 +15,7 @@ import {
   CreateVmSchema,
   PatchGuestClusterSchema,
   PlanMaintenanceSchema,
+  StartRollSchema,
 } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import {
@@ -273,6 +274,7 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
   drainMoves: { admission: drain },
   sessions: { admission: (count) => sessions(count, (n) => `${hex(n)}`.repeat(6).slice(0, 64)) },
   sessionsOfToken: { admission: (count) => keptSessions(count) },
+  rollPlanChars: { API: (chars) => api(StartRollSchema, { plan: text(chars), hash: 'a'.repeat(64) }) },
   rollUnavailable: {
     API: (maxUnavailable) => api(PlanMaintenanceSchema, { hosts: ['all'], maxUnavailable }),
     admission: (maxUnavailable) => parseApproved(approvedText({ ...ROLL, maxUnavailable })),

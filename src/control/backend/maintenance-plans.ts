@@ -7,6 +7,7 @@ import { type ApprovedParts, approvedTextOf } from '../../api/approved.ts';
 import type { MaintenancePlan } from '../../api/maintenance-views.ts';
 import type { PlanMaintenance } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
+import type { VmId } from '../../base/ids.ts';
 import { inTurns } from '../../core/maintenance/in-turns.ts';
 import { type PlannedMaintenance, planMaintenance } from '../../core/request/maintenance-plans.ts';
 import { basisOf } from './changes.ts';
@@ -37,7 +38,9 @@ export class MaintenancePlans {
       const planned = await inTurns(planning, clock, () => signal.aborted);
       signal.throwIfAborted();
       if (planned === null) throw new CodedError('unavailable', 'The plan was given up.');
-      return planView(planned, clock.wallMs());
+      const guestClusterOf = (vm: VmId): string | null =>
+        this.#context.store.vms.get(vm)?.value.spec.guestCluster ?? null;
+      return planView(planned, { now: clock.wallMs(), guestClusterOf });
     } finally {
       this.#isBusy = false;
     }
@@ -45,11 +48,14 @@ export class MaintenancePlans {
 }
 
 /** SHA-256 of what is approved with a plan. */
-function planHash(approvedText: string): string {
+export function planHash(approvedText: string): string {
   return createHash('sha256').update(approvedText).digest('hex');
 }
 
-function planView({ plan, maxUnavailable, perRack, parallel }: PlannedMaintenance, now: number): MaintenancePlan {
+function planView(
+  { plan, maxUnavailable, perRack, parallel }: PlannedMaintenance,
+  { now, guestClusterOf }: { readonly now: number; readonly guestClusterOf: (vm: VmId) => string | null },
+): MaintenancePlan {
   const parts: ApprovedParts = {
     maxUnavailable,
     perRack,
@@ -60,6 +66,7 @@ function planView({ plan, maxUnavailable, perRack, parallel }: PlannedMaintenanc
       moves: moves.map((move) => ({
         ...moveView(move),
         vmId: move.vm,
+        guestCluster: guestClusterOf(move.vm),
         startsAtMs: move.startsAtMs,
         converges: move.converges,
       })),

@@ -16,6 +16,7 @@ import type {
   HostName,
   ImageName,
   NetworkName,
+  RollId,
   StorageName,
   TaskId,
   VmId,
@@ -35,6 +36,7 @@ import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { PREFIX, prefixOf, ROOT, TARGET_SECRET_KEY } from '../../core/model/keys.ts';
 import { readRecord } from '../../core/model/record-shapes.ts';
+import type { RollPlanRecord, RollRecord } from '../../core/model/roll.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Log } from '../../core/ports/log.ts';
 import type { RandomHex } from '../../core/ports/random.ts';
@@ -105,6 +107,8 @@ export class ClusterStore {
   readonly sharedDiskNames = new Table<DiskId>(PREFIX.sharedDiskName);
   readonly guestClusters = new Table<GuestClusterRecord, GuestClusterName>(PREFIX.guestCluster);
   readonly drains = new Table<DrainRecord, DrainId>(PREFIX.drain);
+  readonly rolls = new Table<RollRecord, RollId>(PREFIX.roll);
+  readonly rollPlans = new Table<RollPlanRecord, RollId>(PREFIX.rollPlan);
   readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
   readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
   readonly networks = new Table<NetworkRecord, NetworkName>(PREFIX.network);
@@ -124,6 +128,8 @@ export class ClusterStore {
     this.sharedDiskNames,
     this.guestClusters,
     this.drains,
+    this.rolls,
+    this.rollPlans,
     this.reservations,
     this.images,
     this.networks,

@@ -36,6 +36,8 @@ export function snapshotOf(store: ClusterStore): RequestSnapshot {
     sharedDisks: store.sharedDisks.entries,
     guestClusters: store.guestClusters.entries,
     drains: store.drains.entries,
+    rolls: store.rolls.entries,
+    rollPlans: store.rollPlans.entries,
     reservations: store.reservations.entries,
     images: store.images.entries,
     events: store.events.entries,
@@ -96,6 +98,10 @@ function placeOf(
       return { key: keyOf.guestCluster(ref.id), before: snapshot.guestClusters.get(ref.id) };
     case 'drain':
       return { key: keyOf.drain(ref.id), before: snapshot.drains.get(ref.id) };
+    case 'roll':
+      return { key: keyOf.roll(ref.id), before: snapshot.rolls.get(ref.id) };
+    case 'roll-plan':
+      return { key: keyOf.rollPlan(ref.id), before: snapshot.rollPlans.get(ref.id) };
     case 'image':
       return { key: keyOf.image(ref.id), before: snapshot.images.get(ref.id) };
     case 'event':

@@ -72,6 +72,8 @@ class SmallWorld {
         sharedDisks: new Map(),
         guestClusters: new Map(),
         drains: new Map(),
+        rolls: new Map(),
+        rollPlans: new Map(),
         tokens: new Map(),
         reservations: new Map(),
         images: new Map(),

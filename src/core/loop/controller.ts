@@ -2,7 +2,16 @@
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives
  * for one term.
  */
-import type { DiskId, DrainId, GuestClusterName, HostName, NetworkName, StorageName, VmId } from '../../base/ids.ts';
+import type {
+  DiskId,
+  DrainId,
+  GuestClusterName,
+  HostName,
+  NetworkName,
+  RollId,
+  StorageName,
+  VmId,
+} from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { ClusterIndex } from '../model/cluster-index.ts';
 import { keyOf } from '../model/keys.ts';
@@ -26,6 +35,7 @@ import { type LeadHand, LeadWatch } from './lead/lead-watch.ts';
 import { DirtyRates } from './maintenance/dirty-rates.ts';
 import { DrainLoop } from './maintenance/drain-loop.ts';
 import { EstateKeeper } from './maintenance/estate-keeper.ts';
+import { RollLoop } from './maintenance/roll-loop.ts';
 import { DiskPaths } from './observe/disk-paths.ts';
 import { HostObserver } from './observe/host-observer.ts';
 import { PoolWatch } from './observe/pool-watch.ts';
@@ -71,6 +81,7 @@ export class Controller {
   /** What maintenance is planned from, and whether each host can be drained and lost. */
   readonly estate: EstateKeeper;
   readonly #drains: DrainLoop;
+  readonly #rolls: RollLoop;
   /** The files of images and seeds. */
   readonly files: FileKeeper;
   /** What follows from the snapshot; follows it from `start` on. */
@@ -143,12 +154,13 @@ export class Controller {
     this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => executor.currentTarget(vm) });
     const seeHost = (host: HostName) => this.observer.see(host);
     this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
-    this.#drains = new DrainLoop({
+    const maintenance = {
       ...{ clock, log, store, index: this.index, randomHex: ports.randomHex, seeHost },
-      seesRunning: (vm) => this.vms.seesRunning(vm),
-      dirtyRateOf: (vm) => this.dirtyRates.of(vm),
-      model: (view) => this.estate.model(view),
-    });
+      seesRunning: (vm: VmRecord) => this.vms.seesRunning(vm),
+      dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm),
+    };
+    this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
+    this.#rolls = new RollLoop(maintenance);
   }
 
   /** Begins to lead. */
@@ -170,6 +182,7 @@ export class Controller {
       if (kind === 'shared-disk') this.#sharedDiskChanged(id as DiskId);
       if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
       if (kind === 'drain') this.#drainChanged(id as DrainId);
+      if (kind === 'roll') this.#rolls.wake(id as RollId);
       if (kind === 'reservation') this.sharedDisks.reservationChanged();
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
@@ -178,6 +191,7 @@ export class Controller {
     this.sharedDisks.wakeAll();
     this.estate.start();
     this.#drains.wakeAll();
+    this.#rolls.wakeAll();
     this.#leadWatch.start();
     this.recordWatch.start();
     this.#housekeeping.start();
@@ -192,6 +206,7 @@ export class Controller {
     this.#housekeeping.stop();
     this.#drains.stop();
     this.estate.stop();
+    this.#rolls.stop();
     this.files.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();
@@ -248,6 +263,7 @@ export class Controller {
     const freed = this.index.setDrain(id, record);
     this.estate.drainChanged(id, record);
     this.#drains.wake(id);
+    this.#rolls.wakeAll();
     if (freed.length > 0) this.vms.wakeWaiting();
   }
 

@@ -176,7 +176,7 @@ export interface TaskRecord {
   readonly id: TaskId;
   readonly kind: string;
   readonly target: {
-    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk' | 'drain';
+    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk' | 'drain' | 'roll';
     readonly name: string;
   };
   readonly state: 'running' | 'succeeded' | 'failed' | 'cancelled';

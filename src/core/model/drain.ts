@@ -8,7 +8,7 @@
  *        ▼
  *     drained, or returned
  */
-import type { DrainId, HostName, TaskId, VmId } from '../../base/ids.ts';
+import type { DrainId, GuestClusterName, HostName, RollId, TaskId, VmId } from '../../base/ids.ts';
 import type { Remedy } from '../maintenance/fast-writers.ts';
 import type { PlannedMove } from '../maintenance/plan.ts';
 
@@ -49,6 +49,21 @@ export interface QuietOverride {
   readonly reason: string;
 }
 
+/** A guest cluster whose members a drain moved, and how it fared. */
+export interface TouchedGuestCluster {
+  readonly name: GuestClusterName;
+  /** Names of the members that were moved. */
+  readonly members: readonly string[];
+  /** Members that might be disturbed at once, and that were moving at once at most. */
+  readonly maxDisturbed: number;
+  readonly movedAtOnce: number;
+  /** The longest pause that its heartbeat bears, and that a member had; null: none was measured. */
+  readonly toleratesMs: number;
+  readonly longestPauseMs: number | null;
+  /** Names of members that were restarted instead of moved. */
+  readonly restarted: readonly string[];
+}
+
 export interface DrainRecord {
   readonly id: DrainId;
   readonly hosts: readonly HostName[];
@@ -60,6 +75,8 @@ export interface DrainRecord {
   /** Name of the token that asked for it. */
   readonly who: string;
   readonly reason: string | null;
+  /** The roll that it is a wave of, or null. */
+  readonly roll?: RollId | null;
   /** The change that it belongs to, as the organisation numbers changes. */
   readonly change: string | null;
   /** The person who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
@@ -73,6 +90,8 @@ export interface DrainRecord {
   readonly stuck: string | null;
   /** What went otherwise than foretold, oldest first. */
   readonly deviations: readonly { readonly at: number; readonly what: string }[];
+  /** Written at its end: what it did to guest clusters. */
+  readonly guestClusters?: readonly TouchedGuestCluster[];
   /** Unix ms. */
   readonly createdAt: number;
   readonly endedAt: number | null;

@@ -284,6 +284,15 @@ const SHARED = {
     reason: 'One transaction begins a wave and writes every host of it; etcd takes 128 operations.',
     refusedBy: ['API', 'admission'],
   },
+  rollPlanChars: {
+    subject: 'Cluster',
+    what: 'approved plan of a roll, with a line for each VM that moves',
+    min: 1,
+    max: 900_000,
+    unit: 'characters',
+    reason: 'It is one record of etcd, which takes values of 1.5 MiB: room for some 25,000 moves.',
+    refusedBy: ['API'],
+  },
   sharedDisksPerNode: {
     subject: 'Shared disk and guest cluster',
     what: 'shared disks on one storage node',

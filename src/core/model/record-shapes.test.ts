@@ -39,6 +39,28 @@ const GOOD: readonly (readonly [key: string, value: unknown])[] = [
   [`${PREFIX.sharedDiskName}-/data`, DISK],
   [`${PREFIX.guestCluster}sql`, guestClusterRecord([])],
   [
+    `${PREFIX.roll}roll-000000000001`,
+    {
+      id: 'roll-000000000001',
+      hash: 'a'.repeat(64),
+      ...{ state: 'running', held: null, who: 'admin', reason: null, change: 'CHG123' },
+      windows: ['Sat 22:00-04:00 Europe/Berlin'],
+      freezes: [{ from: 1, until: 2, reason: 'quarter end' }],
+      onFailure: 'stop',
+      commands: { pre: null, run: './patch.sh {host}', verify: null, preMs: 1, runMs: 2, verifyMs: 3 },
+      ...{ workMs: 4, backMs: 5, maxUnavailable: 2, perRack: null, parallel: 2 },
+      hosts: [
+        {
+          ...{ host: 'h1', wave: 0, state: 'run', since: 1, drain: 'drain-000000000001', failedAt: null, note: null },
+          work: { step: 'run', by: 'gp:1', startedAt: 1, until: 2 },
+          done: [{ step: 'pre', by: 'gp:1', startedAt: 1, endedAt: 2, succeeded: true, message: 'Exit status 0.' }],
+        },
+      ],
+      ...{ taskId: 'task-000000000001', deviations: [{ at: 1, what: 'x' }], createdAt: 1, endedAt: null },
+    },
+  ],
+  [`${PREFIX.rollPlan}roll-000000000001`, { id: 'roll-000000000001', text: '{}' }],
+  [
     `${PREFIX.drain}drain-000000000001`,
     {
       id: 'drain-000000000001',

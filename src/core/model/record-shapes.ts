@@ -22,11 +22,12 @@ import type {
   TaskRecord,
   TokenRecord,
 } from './cluster.ts';
-import type { DrainMove, DrainRecord } from './drain.ts';
+import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
 import { PREFIX, prefixOf } from './keys.ts';
 import type { MoveNotice } from './move-notice.ts';
 import { SLOTS_PER_HOST } from './ports.ts';
+import type { RollHost, RollPlanRecord, RollRecord } from './roll.ts';
 import { expectedIncarnations, type VmNic, type VmRecord, type VmSpec } from './vm.ts';
 
 /** Returns what is wrong with a value (`.phase.kind is none of …`), or null. */
@@ -51,6 +52,7 @@ const vmId = matches(/^vm-[0-9a-f]{12}$/, 'VM id');
 const diskId = matches(/^disk-[0-9a-f]{12}$/, 'disk id');
 const taskId = matches(/^task-[0-9a-f]{12}$/, 'task id');
 const drainId = matches(/^drain-[0-9a-f]{12}$/, 'drain id');
+const rollId = matches(/^roll-[0-9a-f]{12}$/, 'roll id');
 const sha256 = matches(/^[0-9a-f]{64}$/, 'SHA-256');
 const name: Shape = (value) => (typeof value === 'string' && isName(value) ? null : ' is no name');
 const boolean: Shape = (value) => (typeof value === 'boolean' ? null : ' is neither true nor false');
@@ -250,6 +252,24 @@ const drainMove = fields<DrainMove>({
 const nodeMaintenance = maybe(
   fields({ since: finite, who: prose, reason: nullable(prose), isConfirmed: maybe(isTrue) }),
 );
+const rollStep = oneOf('pre', 'run', 'verify');
+const rollHostState = oneOf(
+  ...['waiting', 'pre', 'ready', 'draining', 'run', 'back', 'verify', 'done', 'failed', 'skipped'],
+);
+const rollHost = fields<RollHost>({
+  host: name,
+  wave: count,
+  state: rollHostState,
+  since: finite,
+  drain: nullable(drainId),
+  work: nullable(fields({ step: rollStep, by: word, startedAt: finite, until: finite })),
+  done: listOf(
+    fields({ step: rollStep, by: word, startedAt: finite, endedAt: finite, succeeded: boolean, message: prose }),
+  ),
+  failedAt: nullable(rollHostState),
+  note: nullable(prose),
+});
+const command = nullable(prose);
 
 const KINDS: ReadonlyMap<string, Kind> = new Map(
   Object.entries({
@@ -352,6 +372,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         state: oneOf('running', 'paused', 'cancelling', 'drained', 'returned', 'cancelled'),
         who: word,
         reason: nullable(prose),
+        roll: maybe(nullable(rollId)),
         change: nullable(word),
         quietOverride: maybe(fields({ owner: word, reason: prose })),
         parallel: integer(1),
@@ -359,10 +380,48 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         moves: listOf(drainMove),
         stuck: nullable(prose),
         deviations: listOf(fields({ at: finite, what: prose })),
+        guestClusters: maybe(
+          listOf(
+            fields<TouchedGuestCluster>({
+              ...{ name, members: listOf(word), maxDisturbed: count, movedAtOnce: count, toleratesMs: finite },
+              ...{ longestPauseMs: nullable(finite), restarted: listOf(word) },
+            }),
+          ),
+        ),
         createdAt: finite,
         endedAt: nullable(finite),
       }),
     ),
+    roll: kind(
+      'id',
+      fields<RollRecord>({
+        id: rollId,
+        hash: sha256,
+        state: oneOf('running', 'paused', 'aborting', 'completed', 'aborted'),
+        held: nullable(prose),
+        who: word,
+        reason: nullable(prose),
+        change: nullable(word),
+        windows: listOf(word),
+        freezes: listOf(fields({ from: finite, until: finite, reason: prose })),
+        onFailure: oneOf('stop', 'continue'),
+        commands: fields({
+          ...{ pre: command, run: command, verify: command },
+          ...{ preMs: finite, runMs: finite, verifyMs: finite },
+        }),
+        workMs: finite,
+        backMs: finite,
+        maxUnavailable: integer(1),
+        perRack: nullable(integer(1)),
+        parallel: integer(1),
+        hosts: listOf(rollHost),
+        taskId,
+        deviations: listOf(fields({ at: finite, what: prose })),
+        createdAt: finite,
+        endedAt: nullable(finite),
+      }),
+    ),
+    rollPlan: kind('id', fields<RollPlanRecord>({ id: rollId, text: prose })),
     reservation: kind(
       'disk',
       fields<ReservationRecord>({
@@ -411,7 +470,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         id: taskId,
         kind: word,
         target: fields({
-          kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain'),
+          kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll'),
           name: word,
         }),
         state: oneOf('running', 'succeeded', 'failed', 'cancelled'),

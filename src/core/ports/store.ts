@@ -12,6 +12,7 @@ import type {
   HostName,
   ImageName,
   NetworkName,
+  RollId,
   StorageName,
   Term,
   VmId,
@@ -30,6 +31,7 @@ import type {
 import type { DrainRecord } from '../model/drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from '../model/guest-cluster.ts';
 import type { ObjectKind } from '../model/keys.ts';
+import type { RollPlanRecord, RollRecord } from '../model/roll.ts';
 import type { VmRecord } from '../model/vm.ts';
 
 export interface Entry<T> {
@@ -60,6 +62,8 @@ export interface Snapshot {
   readonly guestClusters: ReadonlyMap<GuestClusterName, Entry<GuestClusterRecord>>;
   readonly drains: ReadonlyMap<DrainId, Entry<DrainRecord>>;
   readonly tokens: ReadonlyMap<string, Entry<TokenRecord>>;
+  readonly rolls: ReadonlyMap<RollId, Entry<RollRecord>>;
+  readonly rollPlans: ReadonlyMap<RollId, Entry<RollPlanRecord>>;
   /** Written by the storage nodes' targets, and only read here. */
   readonly reservations: ReadonlyMap<DiskId, Entry<ReservationRecord>>;
   /**
@@ -98,6 +102,8 @@ export type Change =
   | { readonly kind: 'shared-disk'; readonly id: DiskId; readonly value: SharedDiskRecord | null }
   | { readonly kind: 'guest-cluster'; readonly id: GuestClusterName; readonly value: GuestClusterRecord | null }
   | { readonly kind: 'drain'; readonly id: DrainId; readonly value: DrainRecord | null }
+  | { readonly kind: 'roll'; readonly id: RollId; readonly value: RollRecord | null }
+  | { readonly kind: 'roll-plan'; readonly id: RollId; readonly value: RollPlanRecord | null }
   | { readonly kind: 'storage'; readonly id: StorageName; readonly value: StorageRecord | null }
   | { readonly kind: 'control'; readonly id: string; readonly value: ControlRecord | null }
   | { readonly kind: 'image'; readonly id: ImageName; readonly value: ImageRecord | null }

@@ -6,7 +6,7 @@
  * ended; its hosts are no destination from the same transaction on.
  */
 import { CodedError } from '../../base/errors.ts';
-import { type DrainId, type HostName, parseDrainId, type VmId } from '../../base/ids.ts';
+import { type DrainId, type HostName, parseDrainId, type RollId, type VmId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
 import { movesOfPlan, NOTHING_WRITTEN, touchedBy, type Writing } from '../maintenance/drain-plan.ts';
@@ -28,6 +28,7 @@ import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import { type DrainRecord, isDrainOver, isTooLate, PARALLEL_MOVES, type QuietOverride } from '../model/drain.ts';
 import { keyOf } from '../model/keys.ts';
 import { LIMITS } from '../model/limits.ts';
+import { holdsHost, isRollOver } from '../model/roll.ts';
 import { demandReadable } from '../plan/vm/unreadable.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
@@ -44,6 +45,12 @@ export interface DrainRequest {
   readonly parallel?: number | undefined;
   /** No move begins that would not have ended by then, Unix ms. */
   readonly by?: number | undefined;
+}
+
+interface NewDrain extends Omit<DrainRequest, 'hosts'> {
+  readonly hosts: readonly HostRecord[];
+  readonly roll?: RollId;
+  readonly writingOf: (vm: VmId) => Writing;
 }
 
 /** VMs without a place that a refusal explains. */
@@ -131,6 +138,15 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
   const plan = planDrain(basis, observed, request);
   demandFit(basis, plan, request);
   const hosts = request.hosts.map((name) => findHost(basis, name).value);
+  return newDrain(basis, plan, { ...request, hosts, writingOf: writingFor(basis, observed, request) });
+}
+
+/** A drain as a record, with its task, by a plan that the checker accepted. `roll`: the roll that it is a wave of. */
+export function newDrain(
+  basis: Pick<Basis, 'now' | 'randomHex'>,
+  plan: MaintenancePlan,
+  { hosts, who, reason, change: number, parallel, by, roll, quietOverride, writingOf }: NewDrain,
+): Admitted<DrainId> {
   const id = parseDrainId(`drain-${basis.randomHex(6)}`);
   const names = hosts.map(({ name }) => name);
   const task = newTask(basis, {
@@ -141,21 +157,21 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
   const drain: DrainRecord = {
     id,
     hosts: names,
-    by: request.by ?? null,
+    by: by ?? null,
     state: 'running',
-    who: request.who,
-    reason: request.reason ?? null,
-    change: request.change ?? null,
-    ...(request.quietOverride === undefined ? {} : { quietOverride: request.quietOverride }),
-    parallel: request.parallel ?? PARALLEL_MOVES,
+    who,
+    reason: reason ?? null,
+    roll: roll ?? null,
+    change: number ?? null,
+    ...(quietOverride === undefined ? {} : { quietOverride }),
+    parallel: parallel ?? PARALLEL_MOVES,
     taskId: task.id,
-    moves: movesOfPlan(plan, { firstId: 0, writingOf: writingFor(basis, observed, request) }),
+    moves: movesOfPlan(plan, { firstId: 0, writingOf }),
     stuck: null,
     deviations: [],
     createdAt: basis.now,
     endedAt: null,
   };
-  const { quietOverride } = request;
   const signed =
     quietOverride === undefined ? '' : ` Quiet hours are overridden by ${quietOverride.owner}: ${quietOverride.reason}`;
   const maintenance = { drain: id, since: basis.now, reason: drain.reason };
@@ -166,7 +182,7 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
       ...hosts.map((host): Change => ({ kind: 'host', id: host.name, value: { ...host, maintenance } })),
     ],
     events: names.map((host) =>
-      eventOf(basis, host, 'drain-started', `${request.who} drains ${host} (${id}).${signed}`),
+      eventOf(basis, host, 'drain-started', `${who} drains ${host} (${roll ?? id}).${signed}`),
     ),
     result: id,
   };
@@ -177,6 +193,7 @@ export function startDrain(basis: Basis, observed: DrainObserved, request: Drain
  */
 export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
+  demandOfNoRoll(drain);
   demandOpen(drain);
   const state = isPaused ? ('paused' as const) : ('running' as const);
   if (drain.state === state) return { changes: [], result: drain.id };
@@ -189,6 +206,7 @@ export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitte
 /** Ends a drain once the moves under way have ended. What has moved stays. CodedError 'not-found', 'conflict'. */
 export function cancelDrain(basis: Basis, id: string): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
+  demandOfNoRoll(drain);
   if (drain.state === 'cancelling') return { changes: [], result: drain.id };
   demandOpen(drain);
   return { changes: [{ kind: 'drain', id: drain.id, value: { ...drain, state: 'cancelling' } }], result: drain.id };
@@ -201,6 +219,7 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
   if (maintenance === null)
     throw new CodedError('conflict', `${name} is not in maintenance.`, { advice: 'Nothing was changed.' });
   demandReadable(basis.records.unreadable, [keyOf.drain(maintenance.drain)]);
+  demandNotRolled(basis, host.name);
   const drain = basis.records.drains.get(maintenance.drain)?.value;
   if (drain !== undefined && !isDrainOver(drain))
     throw new CodedError('conflict', `${name} is being drained (${drain.id}, ${drain.state}).`, {
@@ -213,12 +232,31 @@ export function undrainHost(basis: Basis, name: string): Admitted<null> {
   };
 }
 
+/** A host that a roll is working on is taken back by the roll. */
+function demandNotRolled({ records }: Basis, name: HostName): void {
+  for (const { value: roll } of records.rolls.values()) {
+    const host = isRollOver(roll) ? undefined : roll.hosts.find((each) => each.host === name && holdsHost(each));
+    if (host === undefined) continue;
+    throw new CodedError('conflict', `${name} is in ${roll.id} (${host.state}).`, {
+      advice: `Nothing was changed. End the roll first: gp maintenance abort ${roll.id}.`,
+    });
+  }
+}
+
 /** The drain of an id. CodedError 'not-found'. */
 export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entry<DrainRecord> {
   const entry = records.drains.get(id as DrainId);
   if (entry !== undefined) return entry;
   demandReadable(records.unreadable, [keyOf.drain(id as DrainId)]);
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
+}
+
+/** A wave of a roll is paused, resumed and ended with its roll. */
+function demandOfNoRoll({ id, roll = null, state }: DrainRecord): void {
+  if (roll === null) return;
+  throw new CodedError('conflict', `${id} (${state}) is a wave of ${roll}.`, {
+    advice: `Nothing was changed. Pause, resume or abort the roll: gp maintenance show ${roll}.`,
+  });
 }
 
 function demandOpen({ id, state }: DrainRecord): void {
@@ -279,6 +317,6 @@ function explained(excluded: ExcludedVm): string {
   return `${wordsOf({ ...excluded, hosts }, hosts.length)}.`;
 }
 
-function eventOf({ now }: Basis, host: HostName, kind: string, message: string): EventRecord {
+function eventOf({ now }: Pick<Basis, 'now'>, host: HostName, kind: string, message: string): EventRecord {
   return { at: now, kind, vm: null, vmName: null, host, generation: null, message };
 }

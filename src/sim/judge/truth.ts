@@ -7,6 +7,7 @@ import type { DiskRecord, HostRecord, StorageRecord, TaskRecord } from '../../co
 import type { DrainRecord } from '../../core/model/drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../core/model/guest-cluster.ts';
 import { type ObjectKind, objectOf, PREFIX } from '../../core/model/keys.ts';
+import type { RollPlanRecord, RollRecord } from '../../core/model/roll.ts';
 import type { VmRecord } from '../../core/model/vm.ts';
 import type { Change } from '../../core/ports/store.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
@@ -20,6 +21,8 @@ interface Tables {
   readonly 'shared-disk': Map<string, SharedDiskRecord>;
   readonly 'guest-cluster': Map<string, GuestClusterRecord>;
   readonly drain: Map<string, DrainRecord>;
+  readonly roll: Map<string, RollRecord>;
+  readonly 'roll-plan': Map<string, RollPlanRecord>;
 }
 
 /** The changes that are in the trace: those of objects that a leader may write. */
@@ -34,6 +37,8 @@ const TRACED: ReadonlySet<ObjectKind> = new Set<TracedChange['kind']>([
   'shared-disk',
   'guest-cluster',
   'drain',
+  'roll',
+  'roll-plan',
 ]);
 
 /** All records as of the last transaction. */
@@ -47,6 +52,8 @@ export class Truth {
     'shared-disk': new Map(),
     'guest-cluster': new Map(),
     drain: new Map(),
+    roll: new Map(),
+    'roll-plan': new Map(),
   };
   /** Election keys with the revision they were made at and who made them, oldest first. */
   readonly #candidates = new Map<string, { readonly term: Term; readonly control: string }>();

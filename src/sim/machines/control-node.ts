@@ -59,7 +59,7 @@ export interface ControlNodeOptions {
 
 /** So little is kept, and so often looked after, that it shows within a run. */
 const DUTIES: DutyLimits = {
-  kept: { events: 40, tasks: 6, drains: 3 },
+  kept: { events: 40, tasks: 6, drains: 3, rolls: 2 },
   intervalMs: 3_000,
   patience: { intervalMs: 2_000, unnamedMs: 15_000, copyAgainMs: 4_000 },
 };

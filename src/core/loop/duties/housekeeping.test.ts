@@ -24,6 +24,7 @@ function setUp(records: Partial<Record<keyof Snapshot, unknown>>, refuses = 0) {
         events: none,
         tasks: none,
         drains: none,
+        rolls: none,
         tokens: none,
         networks: none,
         vms: none,
@@ -68,6 +69,18 @@ test('the newest events and ended tasks are kept, and every task that runs; each
     ],
   );
   assert.equal(commits.length, 1);
+  house.stop();
+});
+
+test('the newest rolls that are over are kept with their drains, and every other one', async () => {
+  const rolls = entries(25, (n) => ({ state: n < 3 ? 'paused' : n % 2 === 0 ? 'completed' : 'aborted' }));
+  const drains = entries(115, () => ({ state: 'drained', roll: 'x24' }));
+  const { clock, commits, house } = setUp({ rolls, drains });
+  await clock.run(EVERY_MS + 1_000);
+  assert.deepEqual(
+    commits.flat().map(({ kind, id }) => `${kind} ${id}`),
+    ['roll x3', 'roll-plan x3', 'roll x4', 'roll-plan x4'],
+  );
   house.stop();
 });
 

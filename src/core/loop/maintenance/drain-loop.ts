@@ -11,6 +11,7 @@ import { messageOf } from '../../../base/errors.ts';
 import type { DrainId, HostName, VmId } from '../../../base/ids.ts';
 import { checkPlan, type Progress } from '../../check/maintenance-plan.ts';
 import { type DrainStep, decideDrain, withDeviation } from '../../maintenance/drain-decision.ts';
+import { guestClustersOf } from '../../maintenance/drain-evidence.ts';
 import { NOTHING_WRITTEN, noteOf, replanned, restOf, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
 import {
   type EstateSource,
@@ -404,7 +405,11 @@ export class DrainLoop {
     const kind = state === 'drained' ? 'host-drained' : state === 'returned' ? 'vms-returned' : 'drain-cancelled';
     const about = drain.home === undefined ? drain.hosts : [drain.home];
     const events = about.map((host) => eventOf(kind, { at: now, host, message }));
-    return this.#commit({ ...drain, state, moves, stuck: null, endedAt: now }, [...ended, ...hosts], events);
+    return this.#commit(
+      { ...drain, state, moves, guestClusters: guestClustersOf(drain, this.#ports.index), stuck: null, endedAt: now },
+      [...ended, ...hosts],
+      events,
+    );
   }
 
   /** A drain that was cancelled gives its hosts back. */

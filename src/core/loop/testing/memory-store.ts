@@ -5,6 +5,7 @@ import type {
   GuestClusterName,
   HostName,
   NetworkName,
+  RollId,
   StorageName,
   Term,
   VmId,
@@ -20,6 +21,7 @@ import type {
 } from '../../model/cluster.ts';
 import type { DrainRecord } from '../../model/drain.ts';
 import type { GuestClusterRecord, SharedDiskRecord } from '../../model/guest-cluster.ts';
+import type { RollPlanRecord, RollRecord } from '../../model/roll.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { VM } from '../../plan/testing/sample-records.ts';
 import type { Change, Commit, Entry, LeaderStore, Snapshot } from '../../ports/store.ts';
@@ -39,6 +41,8 @@ export class MemoryStore implements LeaderStore {
   readonly controls = new Map<string, Entry<ControlRecord>>();
   readonly guestClusters = new Map<GuestClusterName, Entry<GuestClusterRecord>>();
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
+  readonly rolls = new Map<RollId, Entry<RollRecord>>();
+  readonly rollPlans = new Map<RollId, Entry<RollPlanRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly lastReadable = new Map<string, unknown>();
   readonly commits: Commit[] = [];
@@ -63,6 +67,8 @@ export class MemoryStore implements LeaderStore {
       guestClusters: this.guestClusters,
       drains,
       tokens: new Map(),
+      rolls: this.rolls,
+      rollPlans: this.rollPlans,
       reservations: new Map(),
       images: new Map(),
       events: new Map(),
@@ -103,6 +109,8 @@ export class MemoryStore implements LeaderStore {
       'shared-disk': this.sharedDisks,
       'guest-cluster': this.guestClusters,
       drain: this.drains,
+      roll: this.rolls,
+      'roll-plan': this.rollPlans,
       image: new Map(),
       token: new Map(),
       event: new Map(),

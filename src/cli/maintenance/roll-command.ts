@@ -1,0 +1,64 @@
+/**
+ * A command of a roll, run where `gp` runs: by the shell, with the host's name in place of `{host}` and in GP_HOST.
+ * Guarantees: it ends at its deadline with every process of its group; nothing but its status and the end of what it
+ * wrote is told of it.
+ */
+import { messageOf } from '../../base/errors.ts';
+import { sleep } from '../../base/sleep.ts';
+import { tryRun } from '../../os/child-process.ts';
+import { systemClock } from '../../os/clock.ts';
+import { monotonicMs } from '../../os/monotonic.ts';
+
+export interface CommandRun {
+  readonly command: string;
+  readonly host: string;
+  readonly roll: string;
+  readonly deadlineMs: number;
+  /** Tried again until the deadline as long as it fails. */
+  readonly isRepeated: boolean;
+  /** Ends it early. */
+  readonly signal: AbortSignal;
+  readonly env: Readonly<NodeJS.ProcessEnv>;
+  readonly cwd: string;
+}
+
+export interface CommandResult {
+  readonly succeeded: boolean;
+  /** Status, time, and the end of the output. */
+  readonly message: string;
+}
+
+const AGAIN_MS = 5_000;
+const TAIL_CHARS = 1_500;
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Runs it, again and again where it is repeated. Rejects with the signal's reason. */
+export async function runCommand(asked: CommandRun): Promise<CommandResult> {
+  const { deadlineMs, isRepeated, signal } = asked;
+  const endsAtMs = monotonicMs() + deadlineMs;
+  for (let attempts = 1; ; attempts++) {
+    const leftMs = endsAtMs - monotonicMs();
+    const result = await once(asked, Math.max(1, leftMs));
+    const isLast = !isRepeated || result.succeeded || endsAtMs - monotonicMs() <= AGAIN_MS;
+    if (isLast) return attempts === 1 ? result : { ...result, message: `${result.message}\n(attempt ${attempts})` };
+    await sleep(systemClock, AGAIN_MS, { signal });
+    signal.throwIfAborted();
+  }
+}
+
+async function once({ command, host, roll, signal, env, cwd }: CommandRun, deadlineMs: number): Promise<CommandResult> {
+  const startedMs = monotonicMs();
+  try {
+    const ran = await tryRun(['/bin/sh', '-c', command.replaceAll('{host}', host)], {
+      ...{ deadlineMs, signal, cwd, outputBytesMax: OUTPUT_BYTES_MAX },
+      env: { ...env, GP_HOST: host, GP_ROLL: roll },
+    });
+    const seconds = ((monotonicMs() - startedMs) / 1_000).toFixed(1);
+    const output = `${ran.stdout}${ran.stderr}`.trimEnd().slice(-TAIL_CHARS);
+    const message = `Exit status ${ran.exitCode} after ${seconds} s.${output === '' ? '' : `\n${output}`}`;
+    return { succeeded: ran.exitCode === 0, message };
+  } catch (error) {
+    signal.throwIfAborted();
+    return { succeeded: false, message: messageOf(error).slice(-TAIL_CHARS) };
+  }
+}

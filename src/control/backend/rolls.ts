@@ -1,0 +1,165 @@
+/** Rolls through the API: a roll is recorded when its promise resolves; the leader's loop carries it out. */
+import type { ResumeRoll, RollWorkReport, StartRoll } from '../../api/requests.ts';
+import type { Roll, RollSummary } from '../../api/roll-views.ts';
+import { CodedError } from '../../base/errors.ts';
+import { parseApproved } from '../../core/maintenance/approved-plan.ts';
+import { fitOf, waveMs } from '../../core/maintenance/roll-holds.ts';
+import { isHostOver, isRollOver, type RollRecord } from '../../core/model/roll.ts';
+import type { Entry } from '../../core/ports/store.ts';
+import { reportWork } from '../../core/request/roll-work.ts';
+import { abortRoll, findRoll, pauseRoll, startRoll } from '../../core/request/rolls.ts';
+import type { Call } from '../api/call.ts';
+import type { Page, PageQuery } from '../api/pages.ts';
+import { snapshotOf } from '../store/leader-store.ts';
+import { change } from './changes.ts';
+import type { BackendContext } from './context.ts';
+import { observedByLeader } from './drains.ts';
+import { planHash } from './maintenance-plans.ts';
+import { pageOfTable } from './table-page.ts';
+
+const time = (ms: number): string => new Date(ms).toISOString();
+const timeOrNull = (ms: number | null): string | null => (ms === null ? null : time(ms));
+
+/** See the module. */
+export class RollsBackend {
+  readonly #context: BackendContext;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+  }
+
+  /** Begins a roll. The errors of `startRoll`. */
+  async start(asked: StartRoll, who: string): Promise<Roll> {
+    const { plan, hash: approved, freezes = [], pre, run, verify, preMs, runMs, verifyMs, ...rest } = asked;
+    const given = Object.entries({ pre, run, verify, preMs, runMs, verifyMs }).filter(
+      ([, value]) => value !== undefined,
+    );
+    const request = {
+      ...rest,
+      plan,
+      who,
+      commands: Object.fromEntries(given),
+      freezes: freezes.map(({ from, until, reason }) => ({ from: instant(from), until: instant(until), reason })),
+    };
+    const hash = planHash(plan);
+    const id = await change(this.#context, (basis) =>
+      startRoll(basis, observedByLeader(this.#context), { request, hash, approved }),
+    );
+    return this.get(id);
+  }
+
+  /** Begins nothing more. */
+  async pause(id: string): Promise<Roll> {
+    await change(this.#context, (basis) => pauseRoll(basis, id, { isPaused: true }));
+    return this.get(id);
+  }
+
+  /** Goes on. */
+  async resume(id: string, { retry = false }: ResumeRoll): Promise<Roll> {
+    await change(this.#context, (basis) => pauseRoll(basis, id, { isPaused: false, isRetry: retry }));
+    return this.get(id);
+  }
+
+  /** Ends it; what has begun is brought to its end. */
+  async abort(id: string): Promise<Roll> {
+    await change(this.#context, (basis) => abortRoll(basis, id));
+    return this.get(id);
+  }
+
+  /** Records what is said of work on a host. The errors of `reportWork`. */
+  async report(id: string, report: RollWorkReport): Promise<Roll> {
+    await change(this.#context, (basis) => reportWork(basis, id, report));
+    return this.get(id);
+  }
+
+  /** CodedError 'not-found'. */
+  get(id: string): Roll {
+    const { store, clock } = this.#context;
+    const entry = findRoll({ records: snapshotOf(store) }, id);
+    const text = store.rollPlans.get(entry.value.id)?.value.text ?? null;
+    return rollView(entry, text, clock.wallMs());
+  }
+
+  list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<RollSummary>> {
+    const { store, clock } = this.#context;
+    return pageOfTable(store.rolls, query, { signal, view: (entry) => summaryOf(entry, clock.wallMs()) });
+  }
+}
+
+function instant(text: string): number {
+  const ms = Date.parse(text);
+  if (Number.isFinite(ms)) return ms;
+  throw new CodedError('bad-input', `${JSON.stringify(text)} is no time.`, { advice: 'Nothing was changed.' });
+}
+
+function summaryOf({ value, revision }: Entry<RollRecord>, now: number): RollSummary {
+  const { id, hash, state, held, who, reason, change: number, windows, hosts, taskId, createdAt, endedAt } = value;
+  const count = (wanted: string): number => hosts.filter((host) => host.state === wanted).length;
+  return {
+    ...{ id, hash, state, held, who, reason, change: number },
+    waitsFor: waitsFor(value, now),
+    revision: String(revision),
+    windows: [...windows],
+    waves: new Set(hosts.map(({ wave }) => wave)).size,
+    planned: hosts.length,
+    done: count('done'),
+    failed: count('failed'),
+    task: taskId,
+    createdAt: time(createdAt),
+    endedAt: timeOrNull(endedAt),
+  };
+}
+
+/** The first work that a host waits for and nobody does; null: there is none. */
+function waitsFor(roll: RollRecord, now: number): string | null {
+  if (isRollOver(roll)) return null;
+  for (const { host, state, work, done } of roll.hosts) {
+    if (state !== 'pre' && state !== 'run' && state !== 'verify') continue;
+    if (work !== null && work.until > now) continue;
+    const last = done.at(-1);
+    if (state === 'verify' && last?.step === 'verify' && last.succeeded) continue;
+    return `"${state}" of ${host}: gp maintenance roll --resume ${roll.id}`;
+  }
+  return null;
+}
+
+function rollView(entry: Entry<RollRecord>, planText: string | null, now: number): Roll {
+  const roll = entry.value;
+  const { maxUnavailable, perRack, parallel, onFailure, commands, workMs, backMs } = roll;
+  return {
+    ...summaryOf(entry, now),
+    ...{ maxUnavailable, perRack, parallel, onFailure, workMs, backMs, commands: { ...commands } },
+    ...forecastOf(roll, planText, now),
+    freezes: roll.freezes.map(({ from, until, reason }) => ({ from: time(from), until: time(until), reason })),
+    drains: [...new Set(roll.hosts.flatMap(({ drain }) => drain ?? []))],
+    hosts: roll.hosts.map(({ host, wave, state, since, drain, work, done, note }) => ({
+      ...{ host, wave: wave + 1, state, since: time(since), drain, note },
+      work: work === null ? null : { ...work, startedAt: time(work.startedAt), until: time(work.until) },
+      done: done.map((each) => ({ ...each, startedAt: time(each.startedAt), endedAt: time(each.endedAt) })),
+    })),
+    deviations: roll.deviations.map(({ at, what }) => ({ at: time(at), what })),
+  };
+}
+
+/** Which of the waves that have not begun would begin in which window, if each takes as long as foretold. */
+function forecastOf(roll: RollRecord, planText: string | null, now: number): Pick<Roll, 'forecast' | 'wouldNotFit'> {
+  if (isRollOver(roll) || planText === null) return { forecast: [], wouldNotFit: [] };
+  const { waves } = parseApproved(planText);
+  const left = waves.flatMap((_, wave) =>
+    roll.hosts.some((host) => host.wave === wave && !isHostOver(host)) ? [wave] : [],
+  );
+  const fit = fitOf(
+    roll,
+    left.map((wave) => waveMs(roll, waves[wave]?.durationMs ?? 0)),
+    now,
+  );
+  const numbers = (indexes: readonly number[]): number[] => indexes.map((index) => (left[index] ?? 0) + 1);
+  return {
+    forecast: fit.openings.map((opening) => ({
+      from: time(opening.from),
+      until: timeOrNull(opening.until),
+      waves: numbers(opening.waves),
+    })),
+    wouldNotFit: numbers([...fit.never, ...fit.later]),
+  };
+}

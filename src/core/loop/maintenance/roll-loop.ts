@@ -1,0 +1,415 @@
+/**
+ * Carries out rolls: one step after the other for each, as core/maintenance/roll-decision.ts decides. Hosts are emptied
+ * by drains (drain-loop.ts), work on them is done by people's commands (core/request/roll-work.ts). Everything that the
+ * loop knows is in the records: a new leader goes on where the last one stopped.
+ *
+ * Guarantees: one activation per roll at a time; a wave begins only after it and every wave after it was planned anew
+ * as hosts and VMs are then, and the checker, which shares no code with the planner, found nothing wrong with it; the
+ * wave, its drain and its hosts' maintenance begin in one transaction, and a host is taken back in one with its roll.
+ */
+import { messageOf } from '../../../base/errors.ts';
+import type { HostName, RollId, VmId } from '../../../base/ids.ts';
+import { checkPlan } from '../../check/maintenance-plan.ts';
+import {
+  type ApprovedPlan,
+  type ApprovedWave,
+  differencesOf,
+  parseApproved,
+  planApproved,
+} from '../../maintenance/approved-plan.ts';
+import { NOTHING_WRITTEN, type Writing } from '../../maintenance/drain-plan.ts';
+import { type EstateSource, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
+import { writingOf } from '../../maintenance/fast-writers.ts';
+import { inTurns } from '../../maintenance/in-turns.ts';
+import { modelOf } from '../../maintenance/model.ts';
+import type { MaintenancePlan, PlannedWave, Refusal } from '../../maintenance/plan.ts';
+import { planOf } from '../../maintenance/planner.ts';
+import { decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
+import type { EventRecord } from '../../model/cluster.ts';
+import type { ClusterIndex } from '../../model/cluster-index.ts';
+import type { HostObservation } from '../../model/observation.ts';
+import {
+  holdsHost,
+  isHostOver,
+  isRollOver,
+  type RollHost,
+  type RollPlanRecord,
+  type RollRecord,
+  withHosts,
+  withRollDeviation,
+} from '../../model/roll.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import { quietObstacles } from '../../plan/guest-clusters/quiet-hours.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
+import type { RandomHex } from '../../ports/random.ts';
+import type { Change, LeaderStore } from '../../ports/store.ts';
+import { newDrain } from '../../request/drains.ts';
+
+export interface RollLoopPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: LeaderStore;
+  readonly index: ClusterIndex;
+  readonly randomHex: RandomHex;
+  readonly seeHost: (host: HostName) => HostObservation;
+  /** How fast a VM's guest writes to memory, in MiB a second; null: not measured. */
+  readonly dirtyRateOf: (vm: VmRecord) => number | null;
+}
+
+/** Between two looks at a roll: agents, windows and drains are looked at anew. */
+const LOOK_MS = 1_000;
+/** Between two looks at one that nothing is under way of, and that begins nothing now. */
+const IDLE_MS = 5_000;
+/** After many steps. */
+const SOON_MS = 50;
+/** After a wave that has no plan now, and after a step that failed: at first, and at most. */
+const AGAIN_MS = 5_000;
+const AGAIN_MS_MAX = 60_000;
+const STEPS_PER_ACTIVATION = 20;
+
+type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
+
+interface LoopState {
+  isActive: boolean;
+  cancelTimer: (() => void) | null;
+  failures: number;
+  /** Until when no wave is planned again, monotonic ms. */
+  plannedUntilMs: number;
+}
+
+/** Records never change: their plan is read once. */
+const PLANS = new WeakMap<RollPlanRecord, ApprovedPlan>();
+
+/** One per leader; `stop` is final. */
+export class RollLoop {
+  readonly #ports: RollLoopPorts;
+  readonly #states = new Map<RollId, LoopState>();
+  #isStopped = false;
+
+  constructor(ports: RollLoopPorts) {
+    this.#ports = ports;
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const { cancelTimer } of this.#states.values()) cancelTimer?.();
+  }
+
+  /** Looks at every roll that is not over. */
+  wakeAll(): void {
+    for (const { value } of this.#ports.store.snapshot.rolls.values()) if (!isRollOver(value)) this.wake(value.id);
+  }
+
+  wake(id: RollId): void {
+    if (this.#isStopped) return;
+    const state = this.#states.get(id) ?? { isActive: false, cancelTimer: null, failures: 0, plannedUntilMs: 0 };
+    this.#states.set(id, state);
+    if (state.isActive || state.failures > 0) return;
+    this.#begin(id, state);
+  }
+
+  #begin(id: RollId, state: LoopState): void {
+    state.cancelTimer?.();
+    state.cancelTimer = null;
+    state.isActive = true;
+    void this.#activate(id, state);
+  }
+
+  async #activate(id: RollId, state: LoopState): Promise<void> {
+    let againInMs: number | null = LOOK_MS;
+    try {
+      againInMs = await this.#steps(id, state);
+      state.failures = 0;
+    } catch (error) {
+      againInMs = Math.min(AGAIN_MS * 2 ** state.failures, AGAIN_MS_MAX);
+      state.failures = Math.min(state.failures + 1, 10);
+      this.#ports.log.warn('roll: step failed', { roll: id, reason: messageOf(error) });
+      await this.#sayFailed(id, messageOf(error));
+    } finally {
+      state.isActive = false;
+    }
+    if (this.#isStopped) return;
+    if (againInMs === null) this.#states.delete(id);
+    else state.cancelTimer = this.#ports.clock.after(againInMs, () => this.#begin(id, state));
+  }
+
+  /** A step failed that will not succeed by being repeated: the record says so. */
+  async #sayFailed(id: RollId, reason: string): Promise<void> {
+    const { log, store } = this.#ports;
+    const roll = store.snapshot.rolls.get(id)?.value;
+    const held = `A step failed, and is tried again: ${reason}`;
+    if (roll === undefined || isRollOver(roll) || roll.held === held || this.#isStopped || !store.leads()) return;
+    try {
+      await this.#commit({ ...roll, held }, []);
+    } catch (error) {
+      log.warn('roll: the record cannot be written', { roll: id, reason: messageOf(error) });
+    }
+  }
+
+  /** Takes steps until one says wait. Returns when to look again, in ms; null when the roll is over. */
+  async #steps(id: RollId, state: LoopState): Promise<number | null> {
+    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#isStopped; steps++) {
+      // Nothing is decided while whoever woke it is still changing things.
+      await Promise.resolve();
+      const { store } = this.#ports;
+      const roll = store.snapshot.rolls.get(id)?.value;
+      if (roll === undefined || isRollOver(roll)) return null;
+      if (!store.leads()) return LOOK_MS;
+      const plan = this.#planOf(id);
+      if (plan === null) return LOOK_MS;
+      const decision = this.#decide(roll, plan);
+      if (decision.do === 'wait') return isIdle(roll) ? IDLE_MS : LOOK_MS;
+      const result = await this.#take(roll, plan, { decision, state });
+      if (result === 'wait') return LOOK_MS;
+      if (result === 'deposed') return null;
+      if (result === 'conflict') return SOON_MS;
+    }
+    return SOON_MS;
+  }
+
+  #planOf(id: RollId): ApprovedPlan | null {
+    const record = this.#ports.store.snapshot.rollPlans.get(id)?.value;
+    if (record === undefined) return null;
+    const plan = PLANS.get(record) ?? parseApproved(record.text);
+    PLANS.set(record, plan);
+    return plan;
+  }
+
+  #decide(roll: RollRecord, plan: ApprovedPlan): RollDecision {
+    const { store, index, seeHost, clock } = this.#ports;
+    const now = clock.wallMs();
+    return decideRoll({
+      roll,
+      plan,
+      host: (name) => index.host(name),
+      hosts: [...store.snapshot.hosts.values()].map(({ value }) => value),
+      drain: (id) => index.drain(id),
+      agent: (name) => seeHost(name).agent,
+      rival: this.#rivalOf(roll),
+      heldBack: (hosts) =>
+        quietObstacles(
+          hosts.flatMap((name) => [...index.vmsOn(name)]),
+          index,
+          now,
+        )[0] ?? null,
+      now,
+    });
+  }
+
+  /** Two rolls may be admitted at the same moment: the earlier one has their hosts. */
+  #rivalOf(roll: RollRecord): RollRecord | null {
+    const own = new Set(roll.hosts.map(({ host }) => host));
+    const isBefore = (other: RollRecord): boolean =>
+      other.createdAt < roll.createdAt || (other.createdAt === roll.createdAt && other.id < roll.id);
+    for (const { value: other } of this.#ports.store.snapshot.rolls.values()) {
+      if (other.id === roll.id || isRollOver(other) || !isBefore(other)) continue;
+      if (other.hosts.some(({ host }) => own.has(host))) return other;
+    }
+    return null;
+  }
+
+  async #take(
+    roll: RollRecord,
+    plan: ApprovedPlan,
+    { decision, state }: { readonly decision: Exclude<RollDecision, { do: 'wait' }>; readonly state: LoopState },
+  ): Promise<CommitResult | 'wait'> {
+    switch (decision.do) {
+      case 'note':
+        return this.#commit(decision.roll, []);
+      case 'drain': {
+        const stuck = decision.state === 'paused' ? HELD_DRAIN : null;
+        return this.#commit(roll, [
+          { kind: 'drain', id: decision.drain.id, value: { ...decision.drain, state: decision.state, stuck } },
+        ]);
+      }
+      case 'return':
+        return this.#return(roll, decision.host, decision.as);
+      case 'end':
+        return this.#end(roll, decision);
+      case 'begin':
+        return this.#beginWave(roll, plan, { decision, state });
+    }
+  }
+
+  async #beginWave(
+    roll: RollRecord,
+    plan: ApprovedPlan,
+    { decision, state }: { readonly decision: Extract<RollDecision, { do: 'begin' }>; readonly state: LoopState },
+  ): Promise<CommitResult | 'wait'> {
+    const { clock } = this.#ports;
+    if (clock.monotonicMs() < state.plannedUntilMs) return 'wait';
+    const waves = wavesLeft(roll, plan, decision);
+    const done = roll.hosts.flatMap((host) => (host.state === 'done' ? [host.host] : []));
+    const model = modelOf(this.#estate(roll));
+    const known = (host: HostName): boolean => model.host(host) >= 0;
+    const planning = planApproved(
+      model,
+      waves.map((wave) => ({ ...wave, hosts: wave.hosts.filter(known) })),
+      done.filter(known),
+    );
+    const outcome = await inTurns(planning, clock, () => this.#isStopped);
+    if (outcome === null) return 'wait';
+    const [first] = outcome.waves;
+    const [wave] = waves;
+    if (first === undefined || wave === undefined) {
+      state.plannedUntilMs = clock.monotonicMs() + AGAIN_MS;
+      return this.#hold(roll, `Wave ${decision.wave + 1} has no plan now: ${this.#words(outcome.refusal)}`);
+    }
+    return this.#commitWave(roll, { wave, first, decision, refusal: outcome.refusal, later: outcome.waves.length });
+  }
+
+  async #commitWave(
+    roll: RollRecord,
+    {
+      wave,
+      first,
+      decision,
+      refusal,
+      later,
+    }: {
+      readonly wave: ApprovedWave;
+      readonly first: PlannedWave;
+      readonly decision: Extract<RollDecision, { do: 'begin' }>;
+      readonly refusal: Refusal | null;
+      readonly later: number;
+    },
+  ): Promise<CommitResult | 'wait'> {
+    const { clock, randomHex, store, index } = this.#ports;
+    // What is written must be decided from what is now: planning took turns.
+    const now = store.snapshot.rolls.get(roll.id)?.value;
+    if (now !== roll) return 'conflict';
+    const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
+    const [finding] = checkPlan(this.#estate(roll), one);
+    if (finding !== undefined) return 'conflict';
+    const hosts = decision.hosts.flatMap((name) => index.host(name) ?? []);
+    const at = clock.wallMs();
+    const { who, reason, change, parallel, id } = roll;
+    const writing = (vm: VmId): Writing => this.#writingOf(vm, roll);
+    const request = {
+      hosts,
+      who,
+      parallel,
+      roll: id,
+      writingOf: writing,
+      reason: reason ?? undefined,
+      change: change ?? undefined,
+    };
+    const drain = newDrain({ now: at, randomHex }, one, request);
+    const begun = roll.hosts
+      .filter(({ host }) => decision.hosts.includes(host))
+      .map((host): RollHost => ({ ...host, state: 'draining', since: at, drain: drain.result, note: null }));
+    let next: RollRecord = { ...withHosts(roll, begun), held: null };
+    for (const difference of differencesOf(wave, first.moves))
+      next = withRollDeviation(next, at, `Wave ${decision.wave + 1}: ${difference}.`);
+    if (refusal !== null) {
+      const what = `As things are now, a later wave (${later} from here) has no plan: ${this.#words(refusal)}`;
+      next = withRollDeviation(next, at, what);
+    }
+    return this.#commit(next, drain.changes, drain.events);
+  }
+
+  #words(refusal: Refusal | null): string {
+    if (refusal === null) return 'nothing is left of it.';
+    const names = refusal.vms.map((id) => this.#ports.index.vm(id)?.name ?? id);
+    return `no host can take ${names.slice(0, 5).join(', ')} (${refusal.obstacle}).`;
+  }
+
+  #hold(roll: RollRecord, held: string): Promise<CommitResult> | 'wait' {
+    if (roll.held === held) return 'wait';
+    return this.#commit(withRollDeviation({ ...roll, held }, this.#ports.clock.wallMs(), held), []);
+  }
+
+  #estate({ parallel }: RollRecord) {
+    return estateOf(this.#source(), { drain: null, parallel });
+  }
+
+  #source(): EstateSource {
+    const { store, index, seeHost, dirtyRateOf } = this.#ports;
+    return { snapshot: store.snapshot, index, seeHost, dirtyRateOf };
+  }
+
+  /** What is known of a guest's writing, for the moves of a wave. */
+  #writingOf(id: VmId, { parallel }: RollRecord): Writing {
+    const vm = this.#ports.index.vm(id);
+    if (vm === null) return NOTHING_WRITTEN;
+    return writingOf(vm, writerOf(vm, this.#source(), policyOf({ drain: null, parallel })));
+  }
+
+  #return(roll: RollRecord, host: RollHost, as: 'done' | 'skipped'): Promise<CommitResult> {
+    const { clock, index } = this.#ports;
+    const now = clock.wallMs();
+    const note = as === 'done' ? null : 'Taken back before its work began: the roll was aborted.';
+    const next = withHosts(roll, [{ ...host, state: as, since: now, work: null, note }]);
+    const record = index.host(host.host);
+    const back: Change[] =
+      record === null ? [] : [{ kind: 'host', id: record.name, value: { ...record, maintenance: null } }];
+    const message = `${host.host} is in service again (${roll.id}).`;
+    return this.#commit(next, back, [eventOf(now, 'host-undrained', { host: host.host, message })]);
+  }
+
+  #end(roll: RollRecord, { state, message }: Extract<RollDecision, { do: 'end' }>): Promise<CommitResult> {
+    const { clock, store } = this.#ports;
+    const now = clock.wallMs();
+    const task = store.snapshot.tasks.get(roll.taskId)?.value;
+    const hosts = roll.hosts.map((host): RollHost => (isHostOver(host) ? host : { ...host, state: 'skipped' }));
+    const isClean = state === 'completed' && hosts.every((host) => host.state !== 'failed');
+    const outcome = state === 'aborted' ? 'cancelled' : isClean ? 'succeeded' : 'failed';
+    const ended: Change[] =
+      task?.state === 'running'
+        ? [
+            {
+              kind: 'task',
+              id: task.id,
+              value: { ...task, state: outcome, message, progressPercent: 100, endedAt: now },
+            },
+          ]
+        : [];
+    const events = [eventOf(now, `roll-${state}`, { host: null, message: `${roll.id}: ${message}` })];
+    return this.#commit({ ...roll, hosts, state, held: null, endedAt: now }, ended, events);
+  }
+
+  /** Writes the roll, its task's progress, and what goes with it. */
+  #commit(roll: RollRecord, changes: readonly Change[], events: readonly EventRecord[] = []): Promise<CommitResult> {
+    const { store } = this.#ports;
+    const task = store.snapshot.tasks.get(roll.taskId)?.value;
+    const progressPercent = Math.floor((roll.hosts.filter(isHostOver).length / roll.hosts.length) * 100);
+    const isTold =
+      task === undefined || task.state !== 'running' || isRollOver(roll) || task.progressPercent === progressPercent;
+    const progress: Change[] = isTold ? [] : [{ kind: 'task', id: task.id, value: { ...task, progressPercent } }];
+    return store.commit({ changes: [{ kind: 'roll', id: roll.id, value: roll }, ...progress, ...changes], events });
+  }
+}
+
+/** Whether nothing of the roll is under way, and nothing may begin as far as is known. */
+function isIdle(roll: RollRecord): boolean {
+  return (roll.state === 'paused' || roll.held !== null) && !roll.hosts.some(holdsHost);
+}
+
+/** The hosts that begin now as a wave, then what is left of each wave after it. */
+function wavesLeft(
+  roll: RollRecord,
+  plan: ApprovedPlan,
+  { wave, hosts }: Extract<RollDecision, { do: 'begin' }>,
+): readonly ApprovedWave[] {
+  const begins = new Set(hosts);
+  const left = new Set(
+    roll.hosts.flatMap((host) => (host.state === 'waiting' && !begins.has(host.host) ? [host.host] : [])),
+  );
+  const of = (number: number, chosen: ReadonlySet<HostName>): ApprovedWave[] => {
+    const approved = plan.waves[number];
+    const names = approved?.hosts.filter((host) => chosen.has(host)) ?? [];
+    if (approved === undefined || names.length === 0) return [];
+    const isOfOthers = (from: HostName): boolean => approved.hosts.includes(from) && !names.includes(from);
+    return [{ ...approved, hosts: names, moves: approved.moves.filter(({ from }) => !isOfOthers(from)) }];
+  };
+  return [...of(wave, begins), ...plan.waves.flatMap((_, number) => (number < wave ? [] : of(number, left)))];
+}
+
+function eventOf(
+  at: number,
+  kind: string,
+  { host, message }: { readonly host: HostName | null; readonly message: string },
+): EventRecord {
+  return { at, kind, vm: null, vmName: null, host, generation: null, message };
+}

@@ -1,0 +1,162 @@
+/**
+ * A roll: maintenance of many hosts, one wave after the other, as a plan was approved. Two records: what was approved
+ * (RollPlanRecord, written once) and how far it is (RollRecord). Together with the drains of its waves they are the
+ * whole memory of a roll: a new leader goes on from them alone, and they are the evidence afterwards.
+ *
+ *     running ◄──► paused               a host:  waiting ─► pre ─► ready ─► draining ─► run ─► back ─► verify ─► done
+ *        │  │         │                                      │               │           │       │        │
+ *        │  └─────────┴──► aborting ──► aborted              └───────────────┴───────────┴───────┴────────┴──► failed
+ *        ▼
+ *     completed
+ *
+ * `pre`, `run` and `verify` are work that people's commands do, on the machine where `gp` runs: the record says which
+ * work a host waits for, whoever does it says when it begins and how it ended. Steps without a command are passed over.
+ */
+import type { DrainId, HostName, RollId, TaskId } from '../../base/ids.ts';
+import type { RollLimits } from '../maintenance/approved-plan.ts';
+
+/** `completed`: every host is done or has failed. `aborted`: somebody ended it; hosts that were not begun stay as they are. */
+export type RollState = 'running' | 'paused' | 'aborting' | 'completed' | 'aborted';
+
+/** `skipped`: the roll ended before the host's turn. */
+export type RollHostState =
+  | 'waiting'
+  | 'pre'
+  | 'ready'
+  | 'draining'
+  | 'run'
+  | 'back'
+  | 'verify'
+  | 'done'
+  | 'failed'
+  | 'skipped';
+
+/** Work that a command does. */
+export type RollStep = 'pre' | 'run' | 'verify';
+
+/** Work that somebody does now. */
+export interface RollWork {
+  readonly step: RollStep;
+  /** Names one run of `gp maintenance roll`. */
+  readonly by: string;
+  readonly startedAt: number;
+  /** Who does it says so again before this time; after it, somebody else may take the work over. Unix ms. */
+  readonly until: number;
+}
+
+/** Work that ended. */
+export interface RollWorkDone {
+  readonly step: RollStep;
+  readonly by: string;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly succeeded: boolean;
+  /** How it ended, and the end of what the command wrote. */
+  readonly message: string;
+}
+
+export interface RollHost {
+  readonly host: HostName;
+  /** From 0. */
+  readonly wave: number;
+  readonly state: RollHostState;
+  /** When it came into this state, Unix ms. */
+  readonly since: number;
+  /** The drain that empties it, once that has begun. */
+  readonly drain: DrainId | null;
+  readonly work: RollWork | null;
+  readonly done: readonly RollWorkDone[];
+  /** Where it failed; null: it did not. */
+  readonly failedAt: RollHostState | null;
+  readonly note: string | null;
+}
+
+/** What is run on whose behalf; `{host}` stands for the host's name. Null: nothing. */
+export interface RollCommands {
+  readonly pre: string | null;
+  readonly run: string | null;
+  readonly verify: string | null;
+  /** After this time a command is ended, ms. */
+  readonly preMs: number;
+  readonly runMs: number;
+  /** `verify` is tried again until then. */
+  readonly verifyMs: number;
+}
+
+/** A time in which nothing begins. */
+export interface RollFreeze {
+  /** Unix ms. */
+  readonly from: number;
+  readonly until: number;
+  readonly reason: string;
+}
+
+export interface RollRecord extends RollLimits {
+  readonly id: RollId;
+  /** SHA-256 of the approved plan's text. */
+  readonly hash: string;
+  readonly state: RollState;
+  /** Why nothing begins now; null: it may, or nothing is left. */
+  readonly held: string | null;
+  readonly who: string;
+  readonly reason: string | null;
+  readonly change: string | null;
+  /** When something may begin, as people write it; empty: at any time. */
+  readonly windows: readonly string[];
+  readonly freezes: readonly RollFreeze[];
+  readonly onFailure: 'stop' | 'continue';
+  readonly commands: RollCommands;
+  /** How long the work on one host is expected to take, with its way back, ms. */
+  readonly workMs: number;
+  /** After its work a host's agent answers within this time, ms. */
+  readonly backMs: number;
+  readonly hosts: readonly RollHost[];
+  readonly taskId: TaskId;
+  /** What went otherwise than approved, oldest first. */
+  readonly deviations: readonly { readonly at: number; readonly what: string }[];
+  readonly createdAt: number;
+  readonly endedAt: number | null;
+}
+
+export interface RollPlanRecord {
+  readonly id: RollId;
+  /** As `approvedText` writes it. */
+  readonly text: string;
+}
+
+/** Deviations that a record keeps: the newest. */
+const DEVIATIONS_MAX = 200;
+/** Work that a host's record keeps: the newest. */
+const DONE_MAX = 8;
+
+/** Whether a roll is over: nothing of it is carried out any more. */
+export function isRollOver({ state }: Pick<RollRecord, 'state'>): boolean {
+  return state === 'completed' || state === 'aborted';
+}
+
+/** Whether nothing is left to do for a host. */
+export function isHostOver({ state }: Pick<RollHost, 'state'>): boolean {
+  return state === 'done' || state === 'failed' || state === 'skipped';
+}
+
+/** Whether a roll has a host out of service now, and will take it back. */
+export function holdsHost({ state }: Pick<RollHost, 'state'>): boolean {
+  return state === 'draining' || state === 'run' || state === 'back' || state === 'verify';
+}
+
+/** A roll with one more deviation. */
+export function withRollDeviation(roll: RollRecord, at: number, what: string): RollRecord {
+  if (roll.deviations.at(-1)?.what === what) return roll;
+  return { ...roll, deviations: [...roll.deviations, { at, what }].slice(-DEVIATIONS_MAX) };
+}
+
+/** A host with one more work that ended. */
+export function withWorkDone(host: RollHost, done: RollWorkDone): RollHost {
+  return { ...host, work: null, done: [...host.done, done].slice(-DONE_MAX) };
+}
+
+/** The roll with some hosts replaced. */
+export function withHosts(roll: RollRecord, changed: readonly RollHost[]): RollRecord {
+  const byName = new Map(changed.map((host) => [host.host, host]));
+  return { ...roll, hosts: roll.hosts.map((host) => byName.get(host.host) ?? host) };
+}
