@@ -16,6 +16,8 @@ export const FOREIGN_NAMES: readonly string[] = [
   'USER_HZ',
   // sbd(8)
   'SBD_DELAY_START',
+  // ocf:heartbeat:azure-events-az
+  'eventTypes',
   // SPC-4, NBD, RFC 5280
   'LU_SCOPE',
   'NO_FLUSH',

@@ -22,6 +22,7 @@ import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
 import { FIRST_QEMU_UID, findIncarnations } from './incarnations.ts';
 import { LinuxMachine } from './linux-machine.ts';
+import { MetadataService } from './metadata/service.ts';
 import { boundDeadConnections, NetworkDriver } from './network/driver.ts';
 import { HostPorts } from './network/port-filter.ts';
 import { probeAccelerator } from './qemu/probe.ts';
@@ -57,7 +58,11 @@ async function main(): Promise<void> {
     network: networkDriver(config, log),
     ports: hostPorts(config, log),
   });
-  const host = new AgentHost({ name: config.name, version: packageJson.version, machine, clock: systemClock, log });
+  const host: AgentHost = new AgentHost({
+    ...{ name: config.name, version: packageJson.version, machine, clock: systemClock, log },
+    onPlanned: () => metadata.follow(),
+  });
+  const metadata = new MetadataService(host.guests, log);
   const tidy = (): void =>
     void host.tidy().catch((error: unknown) => log.warn('tidying failed', { reason: messageOf(error) }));
   tidy();

@@ -14,7 +14,7 @@ import { isRunning, type ProcessIdentity, readProcess, signalProcess } from '../
 import { inScope } from '../../os/scope.ts';
 import { isOnThisHost, processesWith } from '../incarnations.ts';
 import { DAEMON_ENV, killProcess } from '../qemu/launch.ts';
-import { bridgeName, rangeOf } from './names.ts';
+import { bridgeName, METADATA_ADDRESS, rangeOf } from './names.ts';
 
 export interface DhcpOptions {
   readonly runDir: string;
@@ -54,6 +54,16 @@ export function dhcpConfiguration(network: NetworkOnHost, directory: string, opt
     `dhcp-hostsfile=${join(directory, 'hosts')}`,
     // An option without a value is not sent.
     network.nat ? `dhcp-option=option:router,${gateway.address}` : 'dhcp-option=option:router',
+    // RFC 3442: who takes these routes ignores the router.
+    ...(network.metadata === true
+      ? [
+          [
+            'dhcp-option=option:classless-static-route',
+            ...[`${METADATA_ADDRESS}/32`, gateway.address],
+            ...(network.nat ? ['0.0.0.0/0', gateway.address] : []),
+          ].join(','),
+        ]
+      : []),
     ['dhcp-option=option:dns-server', ...servers].join(','),
     `dhcp-option=option:mtu,${options.mtu}`,
     'pid-file',

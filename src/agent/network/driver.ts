@@ -97,7 +97,7 @@ export class NetworkDriver {
         network: network.name,
         device: clash.device,
       });
-      return { ...network, gateway: null, dhcp: null, nat: false };
+      return { ...network, gateway: null, dhcp: null, nat: false, metadata: false };
     });
     return { ...plan, networks };
   }

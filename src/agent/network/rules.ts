@@ -1,13 +1,15 @@
 /**
  * The packet filter of a host's networks, as one script for `nft -f` that replaces our tables in one transaction. Pure.
  * Guarantees: what a guest sends passes tap-rules.ts; gateways and DHCP stay on their host; networks do not reach each
- * other, the host's ports, or the underlay; a dropped host's tunnels are dead.
+ * other, the host's ports, or the underlay; 169.254.169.254 is the metadata service of the host, at port 80, and nothing
+ * else; a dropped host's tunnels are dead.
  */
 
 import { GATEWAY_MAC } from '../../core/model/cluster.ts';
+import { PORTS } from '../../core/model/ports.ts';
 import { TUNNEL_MARK } from '../../core/plan/hosts/port-filter.ts';
 import type { NetworkOnHost, NetworkPlan } from '../../core/ports/host-link.ts';
-import { bridgeName, cidrOf, tunnelName } from './names.ts';
+import { bridgeName, cidrOf, METADATA_ADDRESS, tunnelName } from './names.ts';
 import { chain, replaceTable, set } from './nft-text.ts';
 import { IF_TAP, tapRules } from './tap-rules.ts';
 import type { Tap } from './taps.ts';
@@ -78,8 +80,8 @@ function tunnelRules({ vni, gateway, dhcp }: NetworkOnHost): string[] {
 }
 
 function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: RuleContext): string[] {
-  const routed = networks.flatMap(({ vni, gateway, nat, dhcp }) =>
-    gateway === null ? [] : [{ bridge: `"${bridgeName(vni)}"`, gateway, nat, dhcp: dhcp !== null }],
+  const routed = networks.flatMap(({ vni, gateway, nat, dhcp, metadata = false }) =>
+    gateway === null ? [] : [{ bridge: `"${bridgeName(vni)}"`, gateway, nat, dhcp: dhcp !== null, metadata }],
   );
   const natted = routed.filter(({ nat }) => nat);
   return [
@@ -99,6 +101,7 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       'ifname',
       natted.map(({ bridge }) => bridge),
     ),
+    ...metadataRules(routed.filter(({ metadata }) => metadata).map(({ bridge }) => bridge)),
     ...chain('raw', ['ip saddr @dropped udp dport 4789 drop'], 'filter hook prerouting priority -300'),
     ...chain(
       'input',
@@ -114,7 +117,7 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       'ct state established,related accept',
       'icmp type echo-request iifname . ip daddr @gateways accept',
       'iifname @served udp sport 68 udp dport 67 accept',
-      'drop',
+      ...[`iifname @metadata tcp dport ${PORTS.metadata} ct original ip daddr ${METADATA_ADDRESS} jump asks`, 'drop'],
     ]),
     ...chain(
       'forward',
@@ -139,6 +142,27 @@ function inetTable({ networks, drop }: NetworkPlan, { underlay, onlyGuests }: Ru
       'postrouting',
       natted.map(({ gateway }) => `ip saddr ${cidrOf(gateway)} oifname != "gpb*" masquerade`),
       'nat hook postrouting priority 100',
+    ),
+  ];
+}
+
+/**
+ * The way to the metadata service. Where it listens is the gateway: no address of the host's own is in its way, nor in
+ * that of a service that the host itself reaches at 169.254.169.254.
+ */
+function metadataRules(bridges: readonly string[]): string[] {
+  return [
+    ...set('metadata', 'ifname', bridges),
+    // Each guest may open so many connections a second, so that none keeps the agent from the others.
+    ...['set asking {', '  type ipv4_addr', '  size 8192', '  flags dynamic,timeout', '  timeout 1m', '}'],
+    ...chain('asks', [
+      'update @asking { ip saddr limit rate over 20/second burst 40 packets } drop',
+      'iifname . ip daddr @gateways accept',
+    ]),
+    ...chain(
+      'metadata',
+      [`iifname @metadata ip daddr ${METADATA_ADDRESS} tcp dport 80 redirect to :${PORTS.metadata}`],
+      'nat hook prerouting priority -100',
     ),
   ];
 }

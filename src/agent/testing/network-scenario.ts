@@ -120,13 +120,18 @@ async function makeGuest(host: Host, { number, vni }: { number: number; vni: num
   return { pid, address };
 }
 
+/** The notices that a host's guests have acknowledged, as its last answer said. */
+const acknowledged = new Map<string, readonly string[]>();
+
 async function ask(host: Host, plan: object): Promise<number> {
   present(host.process.stdin, 'stdin').write(`${JSON.stringify({ plan, taps: host.taps })}\n`);
   for (;;) {
     const { value: line, done } = await host.lines.next();
     if (done === true) throw new Error(`${host.name} ended`);
     if (!line.startsWith('answer ')) continue;
-    const { error, tookMs } = JSON.parse(line.slice(7)) as { error: string | null; tookMs: number };
+    const answer = JSON.parse(line.slice(7)) as { error: string | null; tookMs: number; acknowledged: string[] };
+    const { error, tookMs } = answer;
+    acknowledged.set(host.name, answer.acknowledged);
     if (error !== null) throw new Error(error);
     return tookMs;
   }
@@ -271,6 +276,84 @@ test("a guest cannot take another's address or MAC, nor the gateway's; a free ad
   await inside(a.pid, ['ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:01']);
   await inside(a.pid, ['ip', 'route', 'replace', 'default', 'via', GATEWAY]);
   assert(await reaches(a, b.address));
+});
+
+const EVENTS = 'http://169.254.169.254/metadata/scheduledevents?api-version=2019-08-01';
+const EVENT = { id: '00000000-0000-8000-8001-00000000000a', state: 'scheduled', notBefore: 1_800_000_000_000 };
+const guestOf = (name: string, { address }: Guest, more: object = {}): object => ({
+  ...{ vm: `vm-00000000000${name}`, name, vni: 100, address, incarnation: 2, event: null },
+  ...more,
+});
+
+/** What a guest is answered; null: nothing, within three seconds. */
+async function metadata({ pid }: Guest, url = EVENTS, more: readonly string[] = []): Promise<string | null> {
+  const argv = [
+    'busybox',
+    'timeout',
+    '3',
+    'busybox',
+    'wget',
+    '-q',
+    '-O',
+    '-',
+    '--header',
+    'Metadata: true',
+    ...more,
+    url,
+  ];
+  const { exitCode, stdout } = await inside(pid, argv);
+  return exitCode === 0 ? stdout : null;
+}
+
+test('the metadata service: each guest is told its own, nobody else anything, and nothing else is at its address', async () => {
+  const on = (peer: string) => lan([peer], { metadata: true });
+  const guests = [guestOf('a', a, { event: EVENT })];
+  const told = (host: Host, networks: readonly object[], more: object): Promise<number> =>
+    ask(host, { revision: ++revision, networks, drop: [], ...more });
+  assert.equal(await metadata(a), null, 'before it is turned on');
+  await told(h1, [on('10.79.0.2'), other], { guests });
+  await told(h2, [on('10.79.0.1')], { guests: [guestOf('b', b)] });
+  assert.match((await metadata(a)) ?? '', /"EventId":"00000000-0000-8000-8001-00000000000a".*"Scheduled"/);
+  assert.match((await metadata(a, EVENTS.replace('scheduledevents', 'instance'))) ?? '', /"name":"a"/);
+  assert.equal(await metadata(b), '{"DocumentIncarnation":2,"Events":[]}');
+  // A guest in another network, and one whose address is nobody's.
+  assert.equal(await metadata(c), null);
+  assert.equal(await metadata(d), null);
+  // Nor with the address of another guest of its host.
+  await inside(d.pid, ['ip', 'address', 'add', `${a.address}/32`, 'dev', 'eth0']);
+  await inside(d.pid, ['ip', 'route', 'add', '169.254.169.254', 'via', GATEWAY, 'src', a.address]);
+  assert.equal(await metadata(d), null);
+  await inside(d.pid, ['ip', 'route', 'delete', '169.254.169.254']);
+  await inside(d.pid, ['ip', 'address', 'delete', `${a.address}/32`, 'dev', 'eth0']);
+  for (const [address, port] of [
+    ['169.254.169.254', 22],
+    ['169.254.169.254', 7446],
+    [GATEWAY, 7446],
+    [GATEWAY, 80],
+  ] as const)
+    assert.equal(await connects(a, address, port), false, `${address}:${port}`);
+  assert.equal(await reaches(a, '169.254.169.254'), false);
+  const start = ['--post-data', JSON.stringify({ StartRequests: [{ EventId: EVENT.id }] })];
+  assert.equal(await metadata(b, EVENTS, start), null, 'the event of another');
+  assert.equal(await metadata(a, EVENTS, start), '{}');
+  await told(h1, [on('10.79.0.2'), other], { guests });
+  assert.deepEqual(acknowledged.get('h1'), [EVENT.id]);
+  await ordinary();
+  assert.equal(await metadata(a), null, 'after it is turned off');
+  assert.deepEqual(acknowledged.get('h1'), []);
+});
+
+test('guests of a network with the metadata service get a route to it by DHCP, beside the one to the outside', async () => {
+  const script = join(work, 'routes');
+  await writeFile(script, '#!/bin/sh\n[ "$1" = bound ] && echo "$staticroutes" || true\n', { mode: 0o755 });
+  const argv = ['busybox', 'udhcpc', '-i', 'eth0', '-n', '-q', '-f', '-t', '3', '-T', '1'];
+  const routes = async (): Promise<string> =>
+    (await inside(a.pid, [...argv, '-O', 'staticroutes', '-s', script])).stdout.trim();
+  await apply(h1, [lan(['10.79.0.2'], { metadata: true }), other]);
+  assert.equal(await routes(), `169.254.169.254/32 ${GATEWAY} 0.0.0.0/0 ${GATEWAY}`);
+  await apply(h1, [lan(['10.79.0.2'], { metadata: true, nat: false }), other]);
+  assert.equal(await routes(), `169.254.169.254/32 ${GATEWAY}`);
+  await ordinary();
 });
 
 const LINK_LOCAL = 'fe80:0:0:0:0:ff:fe00:1';

@@ -36,6 +36,8 @@ export interface AgentHostOptions {
   readonly machine: Machine;
   readonly clock: Pick<Clock, 'wallMs'>;
   readonly log: Log;
+  /** Called when another network plan, and what guests are told with it, is in force. */
+  readonly onPlanned?: () => void;
 }
 
 interface Launch {
@@ -62,6 +64,7 @@ export class AgentHost {
     this.#network = new HostNetwork(async (plan) => {
       await options.machine.makeNetwork(plan, this.#starting);
       this.guests.planned(plan);
+      options.onPlanned?.();
     });
   }
 

@@ -13,14 +13,24 @@ export class UnknownEvent extends Error {
   override readonly name = 'UnknownEvent';
 }
 
+/** A network whose guests are served, at its gateway. */
+export interface ServedNetwork {
+  readonly vni: number;
+  readonly gateway: string;
+}
+
 /** See the module. */
 export class HostGuests {
   /** By network and address: each belongs to one card of the cluster. */
   #guests: ReadonlyMap<string, MetadataGuest> = new Map();
   #acknowledged: ReadonlySet<string> = new Set();
+  #networks: readonly ServedNetwork[] = [];
 
   /** The plan that is in force from now on. */
-  planned({ guests = [] }: Pick<NetworkPlan, 'guests'>): void {
+  planned({ networks, guests = [] }: Pick<NetworkPlan, 'networks' | 'guests'>): void {
+    this.#networks = networks.flatMap(({ vni, gateway, metadata }) =>
+      metadata === true && gateway !== null ? [{ vni, gateway: gateway.address }] : [],
+    );
     this.#guests = new Map(guests.map((guest) => [keyOf(guest), guest]));
     const named = new Set(guests.flatMap(({ event }) => event?.id ?? []));
     this.#acknowledged = new Set([...this.#acknowledged].filter((id) => named.has(id)));
@@ -29,6 +39,11 @@ export class HostGuests {
   /** The guest that has an address in a network; null: no guest of this host has. */
   find(vni: number, address: string): MetadataGuest | null {
     return this.#guests.get(keyOf({ vni, address })) ?? null;
+  }
+
+  /** The networks whose guests are served. */
+  get networks(): readonly ServedNetwork[] {
+    return this.#networks;
   }
 
   /** All of them. */

@@ -26,7 +26,7 @@ function ask(guest: MetadataGuest, more: Partial<MetadataRequest> = {}, guests =
 
 function known(): HostGuests {
   const guests = new HostGuests();
-  guests.planned({ guests: [GUEST, OTHER] });
+  guests.planned({ networks: [], guests: [GUEST, OTHER] });
   return guests;
 }
 
@@ -73,10 +73,10 @@ test('an acknowledgement is noted once, for the guest’s own event alone', () =
   assert.equal(post(GUEST, ID), 200);
   assert.equal(post(GUEST, ID), 200);
   assert.deepEqual(guests.acknowledged, [ID]);
-  guests.planned({ guests: [{ ...GUEST, incarnation: 3 }] });
+  guests.planned({ networks: [], guests: [{ ...GUEST, incarnation: 3 }] });
   assert.deepEqual(guests.acknowledged, [ID]);
   // What the plan names no more is over.
-  guests.planned({ guests: [{ ...GUEST, incarnation: 4, event: null }] });
+  guests.planned({ networks: [], guests: [{ ...GUEST, incarnation: 4, event: null }] });
   assert.deepEqual(guests.acknowledged, []);
 });
 
@@ -109,7 +109,7 @@ test('guests are found by network and address', () => {
   const guests = known();
   assert.equal(guests.find(5_000, '10.20.0.11')?.name, 'sql2');
   assert.equal(guests.find(5_001, '10.20.0.11'), null);
-  guests.planned({});
+  guests.planned({ networks: [] });
   assert.equal(guests.find(5_000, '10.20.0.11'), null);
 });
 

@@ -8,6 +8,8 @@ export const PORTS = {
   controlPeer: 7441,
   /** Agent (HTTPS, mutual TLS). */
   agent: 7443,
+  /** Agent, at the gateways of networks: the metadata service for guests (HTTP). */
+  metadata: 7446,
   /** Storage service (HTTPS, mutual TLS). */
   storage: 7444,
   /**
