@@ -157,6 +157,7 @@ for (const { agent, control } of PAIRS) {
       incarnations: [],
       networkRevision: 0,
       wallMs: knows ? wallMs : undefined,
+      acknowledgedNotices: undefined,
     });
     const launched = await do_(link.launch(H1, fullOrder(5), HOW));
     assert.equal(launched.already, false);

@@ -14,7 +14,14 @@ const FUTURE_FEATURE = 'future-feature';
  * The fields without which words of an older version come: all that have a default. A path names fields from the
  * outside in; arrays are passed through.
  */
-export const ADDED_TO_ANSWERS = ['agentVersion', 'capacity.cpuModels', 'wallMs', 'already', 'listens'] as const;
+export const ADDED_TO_ANSWERS = [
+  'agentVersion',
+  'capacity.cpuModels',
+  'wallMs',
+  'acknowledgedNotices',
+  'already',
+  'listens',
+] as const;
 export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason', 'members'] as const;
 
 /** What the next version says in every object. */
