@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Generation, type NetworkName, parseDiskId, parseDrainId, parseVmId, type Term } from '../../base/ids.ts';
+import type { DrainMove } from '../model/drain.ts';
 import type { VmPhase, VmRecord } from '../model/vm.ts';
 import {
   diskRecord,
@@ -42,6 +43,43 @@ const wish = (state: 'running' | 'failed'): Change => ({
   },
 });
 const people = (entry: TraceEntry): TraceEntry => (entry.kind === 'commit' ? { ...entry, by: 'people' } : entry);
+const OTHER = parseVmId('vm-000000000077');
+const STARTING: VmPhase = { kind: 'starting', incarnation: incarnation(1, 2), reason: 'requested', avoid: [] };
+const stopped = (): TraceEntry => vm({ kind: 'stopped' });
+const inMaintenance = (n: number): Change => {
+  const maintenance = { drain: DRAIN, since: 1, reason: null };
+  return { kind: 'host', id: host(n), value: hostRecord(n, { maintenance }) };
+};
+const otherOn = (n: number): TraceEntry =>
+  commit({
+    kind: 'vm',
+    id: OTHER,
+    value: vmRecord({ kind: 'running', incarnation: incarnation(1, n) }, { id: OTHER, name: 'other' }),
+  });
+/** Room for one VM. */
+const smallHost = (n: number): TraceEntry => {
+  const { memoryBytes } = vmRecord({ kind: 'stopped' }).spec;
+  const capacity = { ...hostRecord(n).capacity, memoryBytes: memoryBytes * 1.5 };
+  return commit({ kind: 'host', id: host(n), value: hostRecord(n, { capacity }) });
+};
+const DRAIN = parseDrainId('drain-000000000001');
+/** A drain of h1 whose second move waits for its first; the first is of another VM, to h2. */
+const draining = (first: DrainMove['state'], second: DrainMove['state']): TraceEntry => {
+  const move = (id: number, state: DrainMove['state'], vmId: typeof VM, after: number[]): DrainMove => ({
+    ...{ id, vm: vmId, name: `vm${id}`, from: host(1), to: host(2 + id), after, why: 'evacuate', memoryMib: 1 },
+    ...{ durationMs: 1, pauseMs: 1, state, taskId: null, startedAt: null, endedAt: null, measuredPauseMs: null },
+    ...{ failures: 0, note: null },
+  });
+  return commit({
+    kind: 'drain',
+    id: DRAIN,
+    value: {
+      ...{ id: DRAIN, hosts: [host(1)], state: 'running', who: 'ops', reason: null, change: null, parallel: 2 },
+      ...{ taskId: task(1), stuck: null, deviations: [], createdAt: 0, endedAt: null },
+      moves: [move(0, first, OTHER, []), move(1, second, VM, [0])],
+    },
+  });
+};
 const granted = (n: number, knownAt = 1): TraceEntry => ({
   at: Math.max(1, knownAt),
   kind: 'granted',
@@ -216,6 +254,24 @@ const TABLE: Readonly<
   'MN5-drained-is-empty': {
     broken: [commit(drained(2)), vm(running(1)), commit(drained(1))],
     kept: [commit(drained(2)), vm(running(1)), commit({ ...drained(1), value: hostRecord(1) })],
+  },
+  'MN2-none-into-maintenance': {
+    broken: [vm(running(1)), commit(inMaintenance(2)), later(vm(MIGRATING))],
+    kept: [vm(running(1)), commit(inMaintenance(2)), vm(MIGRATING)],
+  },
+  'MN3-drains-keep-their-plan': {
+    broken: [draining('waiting', 'waiting'), draining('moving', 'moving')],
+    kept: [draining('waiting', 'waiting'), draining('moving', 'waiting'), draining('moved', 'moving')],
+  },
+  'MN4-claims-kept': {
+    broken: [smallHost(2), otherOn(1), stopped(), draining('waiting', 'gone'), later(vm(STARTING))],
+    kept: [
+      smallHost(2),
+      otherOn(1),
+      stopped(),
+      draining('waiting', 'gone'),
+      later(vm({ ...STARTING, reason: 'lost' })),
+    ],
   },
   'GC1-members-stay-apart': {
     broken: [guestCluster(), clustered(1, on(1)), clustered(2, MIGRATING)],

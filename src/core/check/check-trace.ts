@@ -1,4 +1,5 @@
 /** All checkers together, over a trace as it grows. */
+import { claimsAreKept, drainsKeepTheirPlan, nothingComesIntoMaintenance } from './drain-checkers.ts';
 import {
   contOnlyCurrentAndFenced,
   generationsGrow,
@@ -41,10 +42,13 @@ export const COMMIT_CHECKERS: Readonly<Record<string, () => Checker>> = {
   'T2-stops-last': stopsLast,
   'T3-wishes-kept': wishesAreKept,
   'T4-nothing-forgotten': nothingIsForgotten,
+  'MN2-none-into-maintenance': nothingComesIntoMaintenance,
+  'MN3-drains-keep-their-plan': drainsKeepTheirPlan,
+  'MN4-claims-kept': claimsAreKept,
 };
 
 /**
- * Each rule of docs/specs/generations.md and guest-clusters.md that a trace can show to be broken, with what makes its
+ * Each rule of docs/specs/generations.md, guest-clusters.md and maintenance.md that a trace can show to be broken, with what makes its
  * checker.
  */
 export const CHECKERS: Readonly<Record<string, () => Checker>> = {

@@ -12,6 +12,7 @@ import type { Daemon, DiskBackend } from '../../core/ports/disk-backend.ts';
 import type { QmpLink } from '../../core/ports/qmp-link.ts';
 import type { ClusterView } from '../../core/storage/cluster-view.ts';
 import type { PlantedBug } from './planted-bug.ts';
+import { DRAIN_BUGS } from './planted-drains.ts';
 import { REQUEST_BUGS } from './planted-requests.ts';
 import { boundQmp as bound, rewriting } from './planting.ts';
 
@@ -27,6 +28,7 @@ const STUCK = 'L1-converges';
 /** In no order. */
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   ...REQUEST_BUGS,
+  ...DRAIN_BUGS,
   {
     name: 'skip-the-fence',
     says: 'a fence that does nothing and says it did',

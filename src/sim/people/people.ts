@@ -167,7 +167,8 @@ export class People {
     const { clock } = this.#cluster;
     const hosts = [...store.hosts.values()].filter(({ value }) => (value.maintenance ?? null) === null);
     if (hosts.length === 0) return;
-    const { name: host } = this.#random.pick(hosts).value;
+    // A host with many VMs is what a drain is hard for.
+    const host = this.#random.chance(60) ? fullestOf(hosts, store) : this.#random.pick(hosts).value.name;
     const parallel = 1 + this.#random.below(3);
     const [pauseMs, backMs] = [this.#random.between(200, 5_000), this.#random.between(DRAINED_MS[0], DRAINED_MS[1])];
     const isPaused = this.#random.chance(20);
@@ -232,4 +233,15 @@ export class People {
     const node = leader ?? [...controls.values()].find(({ context }) => context !== null);
     if (node !== undefined) void this.#ask(node, id, request).catch(() => undefined);
   }
+}
+
+function fullestOf(
+  hosts: readonly { readonly value: { readonly name: HostName } }[],
+  store: BackendContext['store'],
+): HostName {
+  const count = new Map<HostName, number>();
+  for (const { value } of store.vms.values())
+    for (const { host } of expectedIncarnations(value.phase)) count.set(host, (count.get(host) ?? 0) + 1);
+  const names = hosts.map(({ value }) => value.name);
+  return names.reduce((best, name) => ((count.get(name) ?? 0) > (count.get(best) ?? 0) ? name : best));
 }
