@@ -21,6 +21,7 @@ const COMMANDS = {
   check: ['scripts/check.ts'],
   bench: ['bench/main.ts'],
   sim: ['scripts/sim.ts'],
+  'test:long': ['scripts/test.ts', '--long'],
   'mock-api': ['scripts/mock-api.ts'],
   'dev:ui': ['scripts/dev-ui.ts'],
   package: ['scripts/package.ts'],

@@ -1,6 +1,6 @@
 /**
  * All tests: the quick checks, then the suites with real processes. `npm test -- FILTER` runs only the test files whose
- * path contains FILTER. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was
+ * path contains FILTER; `npm run test:long` runs the tests of kind `long` and nothing else, with a filter likewise. The last line is the count; the exit code is 1 on any failure, leak, or where nothing was
  * tested.
  */
 import { basename } from 'node:path';
@@ -16,13 +16,14 @@ import { runSuite } from './lib/test-run.ts';
  */
 const TOTAL_DEADLINE_MS = 75 * 60_000;
 
-const filter = process.argv[2] ?? '';
+const isLong = process.argv[2] === '--long';
+const filter = process.argv[isLong ? 3 : 2] ?? '';
 const endMs = performance.now() + TOTAL_DEADLINE_MS;
 const cancelled = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => cancelled.abort());
 
 /** Tests that run long simulations or need real processes. */
-const KINDS: readonly TestKind[] = ['sim', 'spin', 'etcd', 'net', 'qemu', 'web', 'story'];
+const KINDS: readonly TestKind[] = isLong ? ['long'] : ['sim', 'spin', 'etcd', 'net', 'qemu', 'web', 'story'];
 
 /**
  * What runs one group after the other, and how many files of a group side by side. A file is of the first group that
@@ -97,7 +98,7 @@ function withSomething(count: TestCount): TestCount {
   return { ...NO_TESTS, failed: 1, failures: [{ file: '', name: 'tests', message }] };
 }
 
-const count = withSomething(addCounts(await quick(), await suites()));
+const count = withSomething(addCounts(isLong ? NO_TESTS : await quick(), await suites()));
 if (count.failed > 0) console.log(`\n${failureText(count)}`);
 console.log(`\n${closingLine(count)}`);
 process.exitCode = count.failed > 0 || count.passed === 0 ? 1 : 0;

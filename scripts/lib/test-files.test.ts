@@ -74,7 +74,8 @@ test('the suffix says what a test needs', () => {
     'a.net.test.ts',
     'a.qemu.test.ts',
     'a.story.test.ts',
+    'a.long.test.ts',
     'a.ts',
   ].map(kindOf);
-  assert.deepEqual(kinds, ['unit', 'sim', 'spin', 'etcd', 'net', 'qemu', 'story', undefined]);
+  assert.deepEqual(kinds, ['unit', 'sim', 'spin', 'etcd', 'net', 'qemu', 'story', 'long', undefined]);
 });

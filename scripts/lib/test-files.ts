@@ -12,9 +12,10 @@ const reporter = fileURLToPath(new URL('./test-reporter.ts', import.meta.url));
 
 /**
  * The suffix of a test file says what the file needs: `sim` much processor time and nothing else (simulations, every
- * value in every field), `spin` the model checker and a C compiler, `web` a browser, stories everything else.
+ * value in every field), `spin` the model checker and a C compiler, `web` a browser, stories everything else, and so does
+ * `long`, which only `npm run test:long` runs.
  */
-export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'web' | 'story';
+export type TestKind = 'unit' | 'sim' | 'spin' | 'etcd' | 'net' | 'qemu' | 'web' | 'story' | 'long';
 
 /** A test that failed, with the reason. */
 export type Failure = { readonly file: string; readonly name: string; readonly message: string };
@@ -51,6 +52,7 @@ export function kindOf(file: string): TestKind | undefined {
     case 'qemu':
     case 'web':
     case 'story':
+    case 'long':
       return kind;
     default:
   }

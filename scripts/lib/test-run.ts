@@ -20,6 +20,7 @@ const FILE_DEADLINE_MS: Record<TestKind, number> = {
   qemu: 360_000,
   web: 600_000,
   story: 1_200_000,
+  long: 4_200_000,
 };
 
 /** Processes that were told to end get this long before they count as left behind. */

@@ -98,7 +98,7 @@ export function* anyTypes(source: Source): Generator<Hit> {
 export function* fileNames(source: Source): Generator<Hit> {
   const base = source.path.split('/').at(-1) ?? '';
   const kebab =
-    /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(sim|spin|etcd|net|qemu|story|web))?(\.(test|d|config))?\.(tsx?|mjs|cjs)$/;
+    /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.(sim|spin|etcd|net|qemu|story|web|long))?(\.(test|d|config))?\.(tsx?|mjs|cjs)$/;
   if (source.tree !== undefined && !kebab.test(base)) yield { line: 1, name: base };
 }
 

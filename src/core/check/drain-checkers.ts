@@ -15,6 +15,10 @@ import type { Checker } from './trace.ts';
  * (docs/specs/maintenance.md, MN5).
  */
 const LATE_MS = 5_000;
+/** A promise of this age was known to whoever placed a VM since, in ms. */
+const PROMISED_MS = 2_500;
+/** What a QEMU takes beside its guest's memory (docs/operating/limits.md), in bytes. */
+const QEMU_BYTES = 96 * 1024 ** 2;
 
 /**
  * MN3, MN6: a move begins only after the moves that it waits for have ended, with no more moves at a time from and to
@@ -121,11 +125,14 @@ export function claimsAreKept(): Checker {
       if (promised.isPromised(host, vm.id)) continue;
       const room = records.hosts.get(host)?.capacity.memoryBytes ?? Number.POSITIVE_INFINITY;
       const there = records.vmsOn(host);
-      const used = there.reduce((sum, each) => sum + memoryOn(host, each), 0);
+      const used = there.reduce((sum, each) => sum + memoryOn(host, each) + QEMU_BYTES, 0);
       const isThere = new Set(there.map(({ id }) => id));
       const claimed = promised
-        .on(host, entry.at - LATE_MS)
-        .reduce((sum, id) => sum + (isThere.has(id) ? 0 : (records.vms.get(id)?.spec.memoryBytes ?? 0)), 0);
+        .on(host, entry.at - PROMISED_MS)
+        .reduce(
+          (sum, id) => sum + (isThere.has(id) ? 0 : (records.vms.get(id)?.spec.memoryBytes ?? 0) + QEMU_BYTES),
+          0,
+        );
       if (claimed > 0 && used + claimed > room)
         return `${vm.name} came to ${host}, where ${claimed} bytes were promised to drains and ${room - used} are left`;
     }
