@@ -133,7 +133,9 @@ function fullOrder(generation: number, changes: Partial<LaunchOrder> = {}): Laun
         ...network,
         gateway: { address: '10.9.0.1', prefixLength: 24 },
         dhcp: [{ mac: NIC.mac, address: '10.9.0.2', hostname: 'web1' }],
+        metadata: true,
       })),
+      guests: [{ vm: VM, name: 'web1', vni: 7, address: '10.9.0.2', incarnation: 1, event: null }],
     },
     ...changes,
   };
@@ -168,8 +170,10 @@ for (const { agent, control } of PAIRS) {
     assert.deepEqual(report.incarnations, [{ vm: VM, generation: 5, slot: 3, pid, startTicks, incoming: false }]);
     assert.equal(report.networkRevision, 7);
     await do_(link.applyNetwork(H1, { ...fullOrder(5).network, revision: 8, term: fullOrder(5).term }, HOW));
-    const { members = null, ...plan } = fullOrder(5).network;
-    const inForce = { ...plan, members: knows ? members : null, revision: 8, term: 5 };
+    const { members = null, guests = [], ...plan } = fullOrder(5).network;
+    const networks = plan.networks.map((network) => ({ ...network, metadata: knows }));
+    const added = { members: knows ? members : null, guests: knows ? guests : [] };
+    const inForce = { ...plan, ...added, networks, revision: 8, term: 5 };
     assert.deepEqual(host.kernel.network, inForce);
     await assert.rejects(do_(link.launch(H1, fullOrder(4), HOW)), { code: 'stale-order' });
     assert.deepEqual(await do_(link.kill(H1, killOrder([5]), HOW)), { killed: [5] });

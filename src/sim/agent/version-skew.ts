@@ -22,7 +22,17 @@ export const ADDED_TO_ANSWERS = [
   'already',
   'listens',
 ] as const;
-export const ADDED_TO_ORDERS = ['network.members', 'needs', 'receives', 'reason', 'members'] as const;
+export const ADDED_TO_ORDERS = [
+  'network.networks.metadata',
+  'network.members',
+  'network.guests',
+  'needs',
+  'receives',
+  'reason',
+  'networks.metadata',
+  'members',
+  'guests',
+] as const;
 
 /** What the next version says in every object. */
 const UNKNOWN = { futureField: { some: ['value', 1, null] } };
