@@ -27,7 +27,12 @@ import {
   parseSha256,
   parseVmId,
 } from '../../base/ids.ts';
-import { type ApprovedPlan, approvedText, parseApproved } from '../../core/maintenance/approved-plan.ts';
+import {
+  type ApprovedMove,
+  type ApprovedPlan,
+  approvedText,
+  parseApproved,
+} from '../../core/maintenance/approved-plan.ts';
 import { freshEstate } from '../../core/maintenance/testing/fresh-estate.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';
@@ -247,6 +252,16 @@ const ROLL: ApprovedPlan = {
   waves: [{ hosts: [parseHostName('h1')], moves: [], durationMs: 0, pauseMs: 0 }],
 };
 
+/** The approved ways of so many VMs. */
+function ways(count: number): ApprovedMove[] {
+  const [from, to] = [parseHostName('h1'), parseHostName('h2')];
+  return Array.from({ length: count }, (_, n) => ({
+    vm: parseVmId(`vm-${hex(n)}`),
+    from,
+    to,
+  }));
+}
+
 /** Plans to empty a host of so many VMs. */
 function drain(vms: number): void {
   const capacity = { memoryBytes: 2 ** 43, vcpus: 0, accelerator: 'kvm', cpuModels: [] } as const;
@@ -271,7 +286,12 @@ function drain(vms: number): void {
 }
 
 const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<Layer, Probe>>>> = {
-  drainMoves: { admission: drain },
+  drainMoves: {
+    admission: (count) => {
+      drain(count);
+      parseApproved(approvedText({ ...ROLL, waves: ROLL.waves.map((wave) => ({ ...wave, moves: ways(count) })) }));
+    },
+  },
   sessions: { admission: (count) => sessions(count, (n) => `${hex(n)}`.repeat(6).slice(0, 64)) },
   sessionsOfToken: { admission: (count) => keptSessions(count) },
   rollPlanChars: { API: (chars) => api(StartRollSchema, { plan: text(chars), hash: 'a'.repeat(64) }) },

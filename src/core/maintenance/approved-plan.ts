@@ -101,6 +101,8 @@ export function parseApproved(text: string): ApprovedPlan {
   if (new Set(hosts).size < hosts.length) throw notAPlan('it names a host twice');
   const largest = Math.max(...plan.waves.map((wave) => wave.hosts.length));
   if (largest > plan.maxUnavailable) throw notAPlan('a wave has more hosts than may be away');
+  if (plan.waves.some(({ moves }) => moves.length > LIMITS.drainMoves.max))
+    throw notAPlan(`a wave has more moves than one drain, which has ${LIMITS.drainMoves.max} at most`);
   return plan;
 }
 

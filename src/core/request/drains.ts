@@ -96,16 +96,18 @@ export function planDrain(basis: Basis, observed: DrainObserved, request: DrainR
   if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
   const [finding] = checkPlan(withoutLost(estateAround(source, view, touchedBy(outcome)), lost), outcome);
   if (finding !== undefined) throw planNotAccepted(finding);
-  const moves = outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0);
-  if (moves > LIMITS.drainMoves.max)
-    throw new CodedError(
-      'too-large',
-      `The plan has ${moves} moves, and one drain has at most ${LIMITS.drainMoves.max}.`,
-      {
-        advice: 'Nothing was changed. Drain fewer hosts at once.',
-      },
-    );
+  demandMoves(outcome.waves.reduce((sum, wave) => sum + wave.moves.length, 0));
   return outcome;
+}
+
+/** CodedError 'too-large' for more moves than the record of one drain takes. */
+export function demandMoves(moves: number): void {
+  if (moves <= LIMITS.drainMoves.max) return;
+  throw new CodedError(
+    'too-large',
+    `The plan has ${moves} moves for one drain, which has ${LIMITS.drainMoves.max} at most.`,
+    { advice: 'Nothing was changed. Take fewer hosts at once out of service.' },
+  );
 }
 
 /** What the leader keeps of the estate. CodedError 'unavailable' while it is read. */

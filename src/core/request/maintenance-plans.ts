@@ -14,7 +14,7 @@ import { planRollInTurns } from '../maintenance/roll.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { PARALLEL_MOVES } from '../model/drain.ts';
 import type { Basis, Observed } from './basis.ts';
-import { demandFree, drainRefusal, findHost, planNotAccepted, sourceOf } from './drains.ts';
+import { demandFree, demandMoves, drainRefusal, findHost, planNotAccepted, sourceOf } from './drains.ts';
 
 export interface MaintenanceRequest {
   /** `all`, `rack=NAME`, or names of hosts. */
@@ -52,6 +52,7 @@ export function* planMaintenance(
   yield;
   const outcome = yield* planRollInTurns(model, { hosts: names, releaseAfter: null, ...limits });
   if (outcome.kind === 'refused') throw drainRefusal(model, names, outcome);
+  for (const { moves } of outcome.waves) demandMoves(moves.length);
   const [finding] = yield* checkPlanInTurns(estate, outcome);
   if (finding !== undefined) throw planNotAccepted(finding);
   return { plan: outcome, ...limits };

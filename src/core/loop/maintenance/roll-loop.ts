@@ -27,6 +27,7 @@ import { planOf } from '../../maintenance/planner.ts';
 import { decideRoll, HELD_DRAIN, type RollDecision } from '../../maintenance/roll-decision.ts';
 import type { EventRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
+import { LIMITS } from '../../model/limits.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import {
   holdsHost,
@@ -282,6 +283,9 @@ export class RollLoop {
     const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
     const [finding] = checkPlan(this.#estate(roll), one);
     if (finding !== undefined) return 'conflict';
+    const moves = first.moves.length;
+    if (moves > LIMITS.drainMoves.max)
+      return this.#hold(roll, `Wave ${decision.wave + 1} needs ${moves} moves now, ${LIMITS.drainMoves.max} at most.`);
     const hosts = decision.hosts.flatMap((name) => index.host(name) ?? []);
     const at = clock.wallMs();
     const { who, reason, change, parallel, id } = roll;
