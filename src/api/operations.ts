@@ -7,6 +7,7 @@ import type { ErrorCode } from '../base/errors.ts';
 import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
 import * as maintenance from './maintenance-views.ts';
+import * as overview from './overview-views.ts';
 import * as requests from './requests.ts';
 import * as rolls from './roll-views.ts';
 import * as views from './views.ts';
@@ -164,6 +165,41 @@ export const OPERATIONS = {
     ...vmAction,
     ifMatch: true,
     errors: ['not-found', 'conflict', 'stale-revision'],
+  }),
+  actOnVms: operation('POST /v1/vms/actions', 'vms', 'One action on many VMs, as one task', {
+    body: requests.BulkActionSchema,
+    status: 202,
+    answer: views.TaskSchema,
+    errors: ['not-found', 'too-large'],
+  }),
+  vmActions: operation('GET /v1/vms/{vm}/actions', 'vms', 'What may be done with a VM now, and why the rest may not', {
+    answer: overview.AllowedActionsSchema,
+    errors: ['not-found'],
+  }),
+  hostActions: operation(
+    'GET /v1/hosts/{host}/actions',
+    'hosts',
+    'What may be done with a host now, and why the rest may not',
+    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
+  ),
+  taskActions: operation(
+    'GET /v1/tasks/{task}/actions',
+    'tasks',
+    'What may be done with a task now, and why the rest may not',
+    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
+  ),
+  listTaskVms: operation('GET /v1/tasks/{task}/vms', 'tasks', 'How far each VM of a task over many is', {
+    query: requests.PageQuerySchema,
+    answer: pageOf(overview.BulkItemSchema),
+    errors: ['not-found'],
+  }),
+  listHostRows: operation('GET /v1/overview/hosts', 'cluster', 'All hosts in small rows', {
+    query: requests.RowQuerySchema,
+    answer: pageOf(overview.HostRowSchema),
+  }),
+  listVmRows: operation('GET /v1/overview/vms', 'cluster', 'All VMs in small rows', {
+    query: requests.RowQuerySchema,
+    answer: pageOf(overview.VmRowSchema),
   }),
   startVm: operation('POST /v1/vms/{vm}/start', 'vms', 'Start a VM', vmAction),
   stopVm: operation('POST /v1/vms/{vm}/stop', 'vms', 'Stop a VM: ACPI, then hard after a deadline', {
@@ -329,6 +365,12 @@ export const OPERATIONS = {
       answer: rolls.RollSchema,
       errors: ['not-found', 'conflict'],
     },
+  ),
+  drainActions: operation(
+    'GET /v1/drains/{drain}/actions',
+    'maintenance',
+    'What may be done with a drain now, and why the rest may not',
+    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
   ),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {

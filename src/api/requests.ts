@@ -1,5 +1,6 @@
 /** What the API accepts: bodies and query strings. Unknown properties are refused everywhere. */
 import { Type } from 'typebox';
+import { BULK_ACTIONS } from '../core/model/cluster.ts';
 import { LIMITS, type Limit } from '../core/model/limits.ts';
 import { NODE_ROLES } from './access-views.ts';
 import {
@@ -23,7 +24,7 @@ import {
   Vcpus,
   type View,
 } from './common.ts';
-import { PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX } from './page-size.ts';
+import { PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, ROWS_MAX } from './page-size.ts';
 import { AGENT_STATES, TASK_STATES, VERDICTS, WATCH_KINDS } from './views.ts';
 
 const KIB = 1024;
@@ -274,6 +275,25 @@ export const StopVmSchema = Type.Object(
   { ...strict, title: 'StopVm' },
 );
 export type StopVm = View<typeof StopVmSchema>;
+
+const VmNameOrId = Type.String({ ...Name, description: 'name or id of a VM' });
+export const BulkActionSchema = Type.Object(
+  {
+    action: oneOf(BULK_ACTIONS),
+    vms: Type.Optional(Type.Array(VmNameOrId, { minItems: 1, maxItems: LIMITS.bulkVms.max })),
+    filter: Type.Optional(
+      Type.Object(
+        { host: Type.Optional(Name), labels: Type.Optional(Labels) },
+        { ...strict, minProperties: 1, description: 'instead of vms: those that it selects now' },
+      ),
+    ),
+    mode: Type.Optional(oneOf(['acpi', 'hard'], { description: 'of stop, as for one VM' })),
+    patienceMs: Type.Optional(PatienceMs),
+    to: Type.Optional(Type.String({ ...Name, description: 'of migrate: a host; without it the cluster chooses' })),
+  },
+  { ...strict, title: 'BulkAction' },
+);
+export type BulkActionRequest = View<typeof BulkActionSchema>;
 
 export const MigrateVmSchema = Type.Object(
   { to: Type.Optional(Name) },
@@ -541,6 +561,17 @@ const page = {
     }),
   ),
 };
+/** Rows are small: a page has more of them. */
+export const RowQuerySchema = Type.Object(
+  {
+    ...page,
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: ROWS_MAX, description: `rows of one page; default ${ROWS_MAX}` }),
+    ),
+  },
+  strict,
+);
+export type RowQuery = View<typeof RowQuerySchema>;
 const LabelSelector = Type.String({ maxLength: 400, description: 'key or key=value; repeat to require several' });
 
 /** Query of a list without filters. */
@@ -628,6 +659,9 @@ export const TaskQuerySchema = Type.Object(
     ...page,
     state: Type.Optional(oneOf(TASK_STATES)),
     vm: Type.Optional(Name),
+    parts: Type.Optional(
+      Type.Boolean({ description: 'false: leave out tasks that are parts of others, such as one of many VMs’' }),
+    ),
   },
   strict,
 );

@@ -42,7 +42,10 @@ export const TaskSchema = Type.Object(
     revision,
     kind: Type.String({ description: 'vm.start, vm.stop, vm.migrate, image.replicate …' }),
     target: Type.Object(
-      { kind: oneOf(['vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll']), name: text },
+      {
+        kind: oneOf(['vm', 'vms', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll']),
+        name: text,
+      },
       strict,
     ),
     state: oneOf(TASK_STATES),
@@ -50,6 +53,20 @@ export const TaskSchema = Type.Object(
     message: text,
     startedAt: time,
     endedAt: nullable(time),
+    parent: nullable(Type.String({ description: 'id of the task of which it is a part' })),
+    vms: nullable(
+      Type.Object(
+        {
+          total: Type.Integer(),
+          waiting: Type.Integer(),
+          running: Type.Integer(),
+          succeeded: Type.Integer(),
+          failed: Type.Integer(),
+          cancelled: Type.Integer(),
+        },
+        { ...strict, description: 'how many VMs of a task over many are how far' },
+      ),
+    ),
   },
   { ...strict, title: 'Task' },
 );

@@ -4,6 +4,7 @@ import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { printableLines } from '../../base/printable.ts';
+import { actOnMany } from '../act-on-many.ts';
 import { readGuestFile } from '../cluster-location.ts';
 import type { Io } from '../io.ts';
 import { present, type Session } from '../session.ts';
@@ -260,57 +261,68 @@ const SIMPLE = [
 
 function addLifecycle(vm: Command, io: Io): void {
   for (const [verb, description, done] of SIMPLE) {
-    const command = vm.command(verb).description(description).argument('<vm>', 'name or id', nameArgument);
+    const command = onVms(vm.command(verb).description(description));
     withWaiting(command).action(
-      action(io, async (session, name: string, options: WaitOptions) => {
+      action(io, async (session, [name = '', ...others]: readonly string[], options: WaitOptions) => {
+        const bulk = { action: verb === 'pause' ? 'suspend' : verb, vms: [name, ...others] } as const;
+        if (others.length > 0) return actOnMany(session, bulk, { ...options, done });
         if (await settle(session, await ASK[verb](session, name), options)) await printVm(session, name, done);
       }),
     );
   }
-  const stop = vm
-    .command('stop')
-    .description('stop a VM: ask its guest (ACPI), then hard after a deadline')
-    .argument('<vm>', 'name or id', nameArgument)
+  const stop = onVms(vm.command('stop').description('stop a VM: ask its guest (ACPI), then hard after a deadline'))
     .option('--hard', 'pull the plug at once')
     .option('--patience <duration>', 'time the guest gets before it is stopped hard', parseDuration);
   withWaiting(stop).action(
-    action(
-      io,
-      async (session, name: string, options: WaitOptions & { readonly hard?: true; readonly patience?: number }) => {
-        const client = await session.client();
-        const body = present({ mode: options.hard ? ('hard' as const) : undefined, patienceMs: options.patience });
-        const task = await client.call(client.http.POST('/v1/vms/{vm}/stop', { params: { path: { vm: name } }, body }));
-        const timeout = Math.max(options.timeout, (options.patience ?? 0) + options.timeout);
-        if (await settle(session, task, { ...options, timeout })) await printVm(session, name, 'stopped');
-      },
-    ),
+    action(io, async (session, [name = '', ...others]: readonly string[], options: WaitOptions & StopOptions) => {
+      const body = present({ mode: options.hard ? ('hard' as const) : undefined, patienceMs: options.patience });
+      const timeout = Math.max(options.timeout, (options.patience ?? 0) + options.timeout);
+      if (others.length > 0) {
+        const bulk = { action: 'stop', vms: [name, ...others], ...body } as const;
+        return actOnMany(session, bulk, { ...options, timeout, done: 'stopped' });
+      }
+      const client = await session.client();
+      const task = await client.call(client.http.POST('/v1/vms/{vm}/stop', { params: { path: { vm: name } }, body }));
+      if (await settle(session, task, { ...options, timeout })) await printVm(session, name, 'stopped');
+    }),
   );
-  const migrate = vm
-    .command('migrate')
-    .description('live-migrate a VM')
-    .argument('<vm>', 'name or id', nameArgument)
+  const migrate = onVms(vm.command('migrate').description('live-migrate a VM'))
     .option('--to <host>', 'destination; without it the cluster chooses', nameArgument)
     .addOption(new Option('--cancel', 'undo the migration that is under way, before its commit').conflicts('to'));
   withWaiting(migrate).action(
-    action(io, async (session, name: string, options: WaitOptions & MigrateOptions) => {
-      if (options.cancel === true) return cancelMigration(session, name, options);
+    action(io, async (session, [name = '', ...others]: readonly string[], options: WaitOptions & MigrateOptions) => {
+      if (options.cancel === true) {
+        for (const each of [name, ...others]) await cancelMigration(session, each, options);
+        return;
+      }
+      const bulk = { action: 'migrate', vms: [name, ...others], ...present({ to: options.to }) } as const;
+      if (others.length > 0) return actOnMany(session, bulk, { ...options, done: 'migrated' });
       const client = await session.client();
       const request = { params: { path: { vm: name } }, body: present({ to: options.to }) };
       const task = await client.call(client.http.POST('/v1/vms/{vm}/migrate', request));
       if (await settle(session, task, options)) await printVm(session, name, 'migrated');
     }),
   );
-  const remove = vm
-    .command('delete')
-    .description('stop a VM at once and delete it with its disks')
-    .argument('<vm>', 'name or id', nameArgument);
+  const remove = onVms(vm.command('delete').description('stop a VM at once and delete it with its disks'));
   withWaiting(remove).action(
-    action(io, async (session, name: string, options: WaitOptions) => {
+    action(io, async (session, [name = '', ...others]: readonly string[], options: WaitOptions) => {
+      const bulk = { action: 'delete', vms: [name, ...others] } as const;
+      if (others.length > 0) return actOnMany(session, bulk, { ...options, done: 'deleted' });
       const client = await session.client();
       const task = await client.call(client.http.DELETE('/v1/vms/{vm}', { params: { path: { vm: name } } }));
       if (await settle(session, task, options)) session.say(`${name} deleted`);
     }),
   );
+}
+
+/** Adds the argument of a command that acts on one VM or on many, as one request. */
+function onVms(command: Command): Command {
+  return command.argument('<vm...>', 'names or ids; several are one request and one task', collect(nameArgument));
+}
+
+interface StopOptions {
+  readonly hard?: true;
+  readonly patience?: number;
 }
 
 interface MigrateOptions {

@@ -174,6 +174,7 @@ function bodiesOf(known: {
     addGuestClusterMember: { vm: 'web3' },
     addGuestClusterDisk: { name: 'data', sizeBytes: 1024 ** 3, blockBytes: 4096 },
     createToken: { name: 'ci' },
+    actOnVms: { action: 'resume', vms: ['web1'] },
     beginSession: { token: known.token },
     vmConsoleTicket: { console: 'serial' },
     createJoinToken: { role: 'host', name: 'h6' },

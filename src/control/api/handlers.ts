@@ -65,6 +65,7 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
     ...drainHandlers(backend),
     ...imageHandlers(backend),
     ...accessHandlers(backend),
+    ...overviewHandlers(backend),
     ...sessionHandlers(backend, { version, build }),
     ...sharedDiskHandlers(backend),
     ...guestClusterHandlers(backend),
@@ -107,7 +108,7 @@ export function handlersFor({ backend, heartbeatMs, version, build }: HandlerOpt
   };
 }
 
-type VmOperations = Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${string}`>;
+type VmOperations = Exclude<Extract<OperationId, `${string}Vm` | `${string}Vms` | `vm${string}`>, OverviewOperations>;
 
 function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {
@@ -277,6 +278,21 @@ function imageHandlers(backend: Backend): Pick<Handlers, ImageOperations> {
       await backend.artifacts.delete(params.sha256);
       return undefined;
     },
+  };
+}
+
+type OverviewOperations = Extract<OperationId, `${string}Actions` | `${string}Rows` | 'actOnVms' | 'listTaskVms'>;
+
+function overviewHandlers({ overview, vms, tasks }: Backend): Pick<Handlers, OverviewOperations> {
+  return {
+    actOnVms: ({ body }) => vms.act(body),
+    listTaskVms: ({ params, query, call }) => tasks.listVms(params.task, query, call),
+    vmActions: async ({ params }) => overview.actionsOf('vm', params.vm),
+    hostActions: async ({ params }) => overview.actionsOf('host', params.host),
+    drainActions: async ({ params }) => overview.actionsOf('drain', params.drain),
+    taskActions: async ({ params }) => overview.actionsOf('task', params.task),
+    listHostRows: ({ query, call }) => overview.hosts(query, call),
+    listVmRows: ({ query, call }) => overview.vms(query, call),
   };
 }
 

@@ -20,6 +20,7 @@ import { ImagesBackend } from './images.ts';
 import { KnownTokens } from './known-tokens.ts';
 import { MaintenancePlans } from './maintenance-plans.ts';
 import { NetworksBackend } from './networks.ts';
+import { OverviewBackend } from './overview.ts';
 import { RollsBackend } from './rolls.ts';
 import { SessionsBackend } from './sessions.ts';
 import { SharedDisksBackend } from './shared-disks.ts';
@@ -43,6 +44,7 @@ export interface Backend {
   readonly maintenancePlans: MaintenancePlans;
   readonly rolls: RollsBackend;
   readonly networks: NetworksBackend;
+  readonly overview: OverviewBackend;
   readonly sessions: SessionsBackend;
   readonly sharedDisks: SharedDisksBackend;
   readonly storageNodes: StorageNodesBackend;
@@ -74,6 +76,7 @@ export function createBackend(context: BackendContext): Backend {
     maintenancePlans: new MaintenancePlans(context),
     rolls: new RollsBackend(context),
     networks: new NetworksBackend(context),
+    overview: new OverviewBackend(context),
     sessions: new SessionsBackend(context, known, access),
     sharedDisks: new SharedDisksBackend(context),
     storageNodes: new StorageNodesBackend(context),

@@ -9,6 +9,7 @@ import { isLimitsDocumentCurrent } from '../../../scripts/generate-limits.ts';
 import { parseLaunchOrder, parseNetworkOrder } from '../../agent/orders.ts';
 import {
   AttachSharedDiskSchema,
+  BulkActionSchema,
   CreateGuestClusterSchema,
   CreateSharedDiskSchema,
   type CreateVm,
@@ -41,6 +42,7 @@ import { seenHost } from '../../core/plan/testing/sample-records.ts';
 import type { RequestSnapshot } from '../../core/ports/store.ts';
 import { allocateAddress } from '../../core/request/addresses.ts';
 import type { Basis, Observed } from '../../core/request/basis.ts';
+import { beginBulk } from '../../core/request/bulk.ts';
 import { demandCount, demandDirectBoot, demandFileSize, largestDiskBytes } from '../../core/request/demands.ts';
 import { planDrain } from '../../core/request/drains.ts';
 import { joinUnchecked } from '../../core/request/joining.ts';
@@ -108,6 +110,14 @@ function admit(
   const wanted: CreateVm = { name: 'web1', start: false, disks: [{ sizeBytes: MIB }], ...request };
   const id = newVmId(basis);
   createVm(basis, observed, wanted, { id, seed: seedOf(wanted, id), node: null });
+}
+
+/** A filter that selects so many. */
+function bulk(count: number): void {
+  const entry = <T>(value: T) => ({ value, revision: 1 });
+  const vms = new Map(many(count, (n) => [`vm-${hex(n)}`, entry(vmRecord(n))]));
+  const basis = { records: { vms }, now: 5, randomHex: (bytes: number) => 'ab'.repeat(bytes) } as unknown as Basis;
+  beginBulk(basis, { action: 'stop', filter: { labels: {} } });
 }
 
 /** One session more where there are some, each of another token. */
@@ -291,6 +301,10 @@ const PROBES: Readonly<Record<Exclude<LimitName, ApiLimitName>, Partial<Record<L
       drain(count);
       parseApproved(approvedText({ ...ROLL, waves: ROLL.waves.map((wave) => ({ ...wave, moves: ways(count) })) }));
     },
+  },
+  bulkVms: {
+    API: (count) => api(BulkActionSchema, { action: 'stop', vms: many(count, (n) => `web${n}`) }),
+    admission: bulk,
   },
   sessions: { admission: (count) => sessions(count, (n) => `${hex(n)}`.repeat(6).slice(0, 64)) },
   sessionsOfToken: { admission: (count) => keptSessions(count) },

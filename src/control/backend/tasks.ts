@@ -1,12 +1,14 @@
 /** Tasks and events through the API: what was asked for and how it ended, and what happened. */
-import type { EventQuery, TaskQuery } from '../../api/requests.ts';
+import type { BulkItem } from '../../api/overview-views.ts';
+import type { EventQuery, PageQuery, TaskQuery } from '../../api/requests.ts';
 import type { Event, Task, WatchChange } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
+import { KeyOrder } from '../../base/key-order.ts';
 import type { EventRecord, TaskRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { cancelTask } from '../../core/request/cancelling.ts';
 import type { Call, WatchOptions } from '../api/call.ts';
-import type { Page } from '../api/pages.ts';
+import { type Page, pageOf } from '../api/pages.ts';
 import { changeWithTask } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { eventFilterOf } from './event-filter.ts';
@@ -26,6 +28,7 @@ export class TasksBackend {
   list(query: TaskQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<Task>> {
     const view = (entry: Entry<TaskRecord>): Task | null => {
       const { state, target } = entry.value;
+      if (query.parts === false && entry.value.parent !== undefined) return null;
       if (query.state !== undefined && state !== query.state) return null;
       if (query.vm !== undefined && (target.kind !== 'vm' || target.name !== query.vm)) return null;
       return taskView(entry);
@@ -46,6 +49,18 @@ export class TasksBackend {
       if (!(error instanceof CodedError) || error.code !== 'deadline') throw error;
     }
     return taskView(this.#find(id));
+  }
+
+  /** How far each VM of a task over many is; none for other tasks. */
+  listVms(id: string, query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<BulkItem>> {
+    const items = new Map((this.#find(id).value.bulk?.items ?? []).map((item) => [item.name, item]));
+    const view = (name: string): BulkItem | null => {
+      const item = items.get(name);
+      return item === undefined
+        ? null
+        : { vm: name, id: item.vm, state: item.state, task: item.task, message: item.message };
+    };
+    return pageOf({ order: new KeyOrder(items.keys()), view }, query, signal);
   }
 
   /** CodedError 'conflict' says why the task cannot be cancelled. */

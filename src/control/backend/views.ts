@@ -15,6 +15,7 @@ import type {
 } from '../../api/views.ts';
 import type { HostName } from '../../base/ids.ts';
 import type {
+  BulkWork,
   DiskRecord,
   EventRecord,
   HostRecord,
@@ -56,7 +57,7 @@ const revisionOf = (entry: Entry<unknown>): string => String(entry.revision);
 
 /** A task; times as RFC 3339 text. */
 export function taskView(entry: Entry<TaskRecord>): Task {
-  const { id, kind, target, state, progressPercent, message, startedAt, endedAt } = entry.value;
+  const { id, kind, target, state, progressPercent, message, startedAt, endedAt, parent, bulk } = entry.value;
   return {
     id,
     revision: revisionOf(entry),
@@ -67,7 +68,15 @@ export function taskView(entry: Entry<TaskRecord>): Task {
     message,
     startedAt: time(startedAt),
     endedAt: endedAt === null ? null : time(endedAt),
+    parent: parent ?? null,
+    vms: bulk === undefined ? null : countsOf(bulk),
   };
+}
+
+function countsOf({ items }: BulkWork): NonNullable<Task['vms']> {
+  const counts = { total: items.length, waiting: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
+  for (const { state } of items) counts[state]++;
+  return counts;
 }
 
 const OF_JUDGEMENT: Readonly<Record<Judgement['verdict'], Verdict>> = {

@@ -1,5 +1,14 @@
 /** VMs through the API: what is shown of them; what is asked for is decided in core/request. */
-import type { AddNic, CreateVm, MigrateVm, PatchVm, StopVm, VmLogQuery, VmQuery } from '../../api/requests.ts';
+import type {
+  AddNic,
+  BulkActionRequest,
+  CreateVm,
+  MigrateVm,
+  PatchVm,
+  StopVm,
+  VmLogQuery,
+  VmQuery,
+} from '../../api/requests.ts';
 import type { Task, Vm, VmDetail, VmLog } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { StorageName } from '../../base/ids.ts';
@@ -8,6 +17,7 @@ import type { TaskRecord } from '../../core/model/cluster.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { type Admitted, type Basis, findVm } from '../../core/request/basis.ts';
+import { beginBulk } from '../../core/request/bulk.ts';
 import { type CreatedVm, createVm, newVmId } from '../../core/request/new-vm.ts';
 import { addNic, patchVm, removeNic } from '../../core/request/vm-changes.ts';
 import { deleteVm, migrateVm, resetVm, resumeVm, startVm, stopVm, suspendVm } from '../../core/request/vm-wishes.ts';
@@ -114,6 +124,11 @@ export class VmsBackend {
 
   stop(name: string, request: StopVm): Promise<Task> {
     return this.#asked((basis) => stopVm(basis, observedBy(this.#context), name, request));
+  }
+
+  /** One action on many VMs, as one task, which the leader carries out. */
+  act(request: BulkActionRequest): Promise<Task> {
+    return this.#asked((basis) => beginBulk(basis, request));
   }
 
   reset(name: string): Promise<Task> {

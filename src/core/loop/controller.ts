@@ -10,6 +10,7 @@ import type {
   NetworkName,
   RollId,
   StorageName,
+  TaskId,
   VmId,
 } from '../../base/ids.ts';
 import type { HostRecord } from '../model/cluster.ts';
@@ -27,6 +28,7 @@ import type { RandomHex } from '../ports/random.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
+import { BulkLoop } from './duties/bulk-loop.ts';
 import { FileKeeper, type FileKeeperPorts } from './duties/file-keeper.ts';
 import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
@@ -82,6 +84,7 @@ export class Controller {
   readonly estate: EstateKeeper;
   readonly #drains: DrainLoop;
   readonly #rolls: RollLoop;
+  readonly #bulk: BulkLoop;
   /** The files of images and seeds. */
   readonly files: FileKeeper;
   /** What follows from the snapshot; follows it from `start` on. */
@@ -153,14 +156,13 @@ export class Controller {
     });
     this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => executor.currentTarget(vm) });
     const seeHost = (host: HostName) => this.observer.see(host);
+    const seesRunning = (vm: VmRecord): boolean => this.vms.seesRunning(vm);
+    const work = { clock, log, store, index: this.index, randomHex: ports.randomHex, seesRunning };
     this.estate = new EstateKeeper({ clock, snapshot: store.snapshot, index: this.index, seeHost });
-    const maintenance = {
-      ...{ clock, log, store, index: this.index, randomHex: ports.randomHex, seeHost },
-      seesRunning: (vm: VmRecord) => this.vms.seesRunning(vm),
-      dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm),
-    };
+    const maintenance = { ...work, seeHost, dirtyRateOf: (vm: VmRecord) => this.dirtyRates.of(vm) };
     this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
     this.#rolls = new RollLoop(maintenance);
+    this.#bulk = new BulkLoop(work);
   }
 
   /** Begins to lead. */
@@ -183,6 +185,7 @@ export class Controller {
       if (kind === 'guest-cluster') this.#guestClusterChanged(id as GuestClusterName);
       if (kind === 'drain') this.#drainChanged(id as DrainId);
       if (kind === 'roll') this.#rolls.wake(id as RollId);
+      if (kind === 'task') this.#bulk.taskChanged(id as TaskId);
       if (kind === 'reservation') this.sharedDisks.reservationChanged();
     });
     for (const { value } of snapshot.hosts.values()) this.observer.watch(value);
@@ -192,6 +195,7 @@ export class Controller {
     this.estate.start();
     this.#drains.wakeAll();
     this.#rolls.wakeAll();
+    this.#bulk.start();
     this.#leadWatch.start();
     this.recordWatch.start();
     this.#housekeeping.start();
@@ -207,6 +211,7 @@ export class Controller {
     this.#drains.stop();
     this.estate.stop();
     this.#rolls.stop();
+    this.#bulk.stop();
     this.files.stop();
     this.#hostLoop.stop();
     this.#leadWatch.stop();

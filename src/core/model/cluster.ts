@@ -176,7 +176,7 @@ export interface TaskRecord {
   readonly id: TaskId;
   readonly kind: string;
   readonly target: {
-    readonly kind: 'vm' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk' | 'drain' | 'roll';
+    readonly kind: 'vm' | 'vms' | 'image' | 'host' | 'network' | 'guest-cluster' | 'shared-disk' | 'drain' | 'roll';
     readonly name: string;
   };
   readonly state: 'running' | 'succeeded' | 'failed' | 'cancelled';
@@ -184,6 +184,37 @@ export interface TaskRecord {
   readonly message: string;
   readonly startedAt: number;
   readonly endedAt: number | null;
+  /** The task of which this one is a part. */
+  readonly parent?: TaskId;
+  /** What a task over many VMs does, and how far each of them is. */
+  readonly bulk?: BulkWork;
+}
+
+/** What can be done with many VMs by one request. */
+export const BULK_ACTIONS = ['start', 'stop', 'reset', 'suspend', 'resume', 'migrate', 'delete'] as const;
+export type BulkAction = (typeof BULK_ACTIONS)[number];
+
+/** One action on many VMs. */
+export interface BulkWork {
+  readonly action: BulkAction;
+  /** As one VM is stopped (`stop`). */
+  readonly mode?: 'acpi' | 'hard';
+  readonly patienceMs?: number;
+  /** Host that they are migrated to; absent: the cluster chooses for each (`migrate`). */
+  readonly to?: string;
+  readonly items: readonly BulkItem[];
+}
+
+/** How far one VM of many is. */
+export interface BulkItem {
+  readonly vm: VmId;
+  /** Of the VM when the request was made. */
+  readonly name: string;
+  readonly state: 'waiting' | TaskRecord['state'];
+  /** Its own task, once there is one. */
+  readonly task: TaskId | null;
+  /** How it ended; empty before. */
+  readonly message: string;
 }
 
 export interface EventRecord {

@@ -431,6 +431,15 @@ const REST = {
     reason: 'Each has 8 TCP ports of its own there, from 21000 on.',
     refusedBy: ['agent'],
   },
+  bulkVms: {
+    subject: 'Cluster',
+    what: 'VMs of one request that acts on many',
+    min: 1,
+    max: 500,
+    unit: 'VMs',
+    reason: 'The request and how far each VM is are one record of etcd, which is written anew as they go on.',
+    refusedBy: ['API', 'admission'],
+  },
   sessions: {
     subject: 'API',
     what: 'sessions of browsers, one-time links that nobody used and consoles that are being opened, in all',

@@ -11,16 +11,18 @@
 import { isName } from '../../base/ids.ts';
 import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
-import type {
-  ControlRecord,
-  DiskRecord,
-  EventRecord,
-  HostRecord,
-  ImageRecord,
-  NetworkRecord,
-  StorageRecord,
-  TaskRecord,
-  TokenRecord,
+import {
+  BULK_ACTIONS,
+  type BulkWork,
+  type ControlRecord,
+  type DiskRecord,
+  type EventRecord,
+  type HostRecord,
+  type ImageRecord,
+  type NetworkRecord,
+  type StorageRecord,
+  type TaskRecord,
+  type TokenRecord,
 } from './cluster.ts';
 import type { DrainMove, DrainRecord, TouchedGuestCluster } from './drain.ts';
 import type { GuestClusterRecord, ReservationRecord, SharedDiskRecord } from './guest-cluster.ts';
@@ -470,7 +472,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         id: taskId,
         kind: word,
         target: fields({
-          kind: oneOf('vm', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll'),
+          kind: oneOf('vm', 'vms', 'image', 'host', 'network', 'guest-cluster', 'shared-disk', 'drain', 'roll'),
           name: word,
         }),
         state: oneOf('running', 'succeeded', 'failed', 'cancelled'),
@@ -478,6 +480,24 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         message: prose,
         startedAt: finite,
         endedAt: nullable(finite),
+        parent: maybe(taskId),
+        bulk: maybe(
+          fields<BulkWork>({
+            action: oneOf(...BULK_ACTIONS),
+            mode: maybe(oneOf('acpi', 'hard')),
+            patienceMs: maybe(finite),
+            to: maybe(name),
+            items: listOf(
+              fields({
+                vm: vmId,
+                name,
+                state: oneOf('waiting', 'running', 'succeeded', 'failed', 'cancelled'),
+                task: nullable(taskId),
+                message: prose,
+              }),
+            ),
+          }),
+        ),
       }),
     ),
     event: kind(

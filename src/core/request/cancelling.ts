@@ -9,6 +9,7 @@ import type { TaskRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
 import type { Change, Entry, RequestSnapshot } from '../ports/store.ts';
 import { type Admitted, type Basis, taskChange, vmChange } from './basis.ts';
+import { withoutWaiting } from './bulk.ts';
 
 /**
  * Cancels what the task asks for, if that is possible: the task is ended, or, for a migration, still being undone.
@@ -20,6 +21,8 @@ export function cancelTask({ records, now }: Basis, id: string): Admitted<TaskRe
     throw new CodedError('not-found', `There is no task ${id}.`, {
       advice: 'Nothing was changed. Tasks that ended long ago are forgotten.',
     });
+  if (asked.bulk !== undefined && asked.state === 'running')
+    return { changes: [taskChange(withoutWaiting({ ...asked, bulk: asked.bulk }))], result: asked.id };
   const { vm, ended } = takeBack(vmOfTask(records, asked).value, asked);
   const task: TaskRecord = {
     ...asked,

@@ -9,7 +9,7 @@ import { listed } from '../../base/listed.ts';
 import type { TaskRecord } from '../model/cluster.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { disturbedMembers } from '../plan/guest-clusters/guest-cluster-limits.ts';
-import type { Change, Entry, RequestSnapshot } from '../ports/store.ts';
+import type { Change, Entry, RequestSnapshot, Snapshot } from '../ports/store.ts';
 import {
   type Admitted,
   type Basis,
@@ -29,6 +29,11 @@ const STOP_PATIENCE_MS = 30_000;
 /** A wish of a VM: the task says how it ended. */
 export type Wish = Admitted<TaskRecord['id']>;
 
+/** What a wish of a VM is decided from: less than other requests, so that the leader's own loops can wish. */
+export interface WishBasis extends Pick<Basis, 'index' | 'now' | 'randomHex'> {
+  readonly records: Snapshot & Pick<RequestSnapshot, 'vmNames'>;
+}
+
 export interface StopRequest {
   /** `acpi`, the default, asks the guest first; `hard` stops it at once. */
   readonly mode?: 'acpi' | 'hard' | undefined;
@@ -36,7 +41,7 @@ export interface StopRequest {
 }
 
 /** Deletes a VM, and its own disks. CodedError 'not-found', 'stale-revision', 'conflict'. */
-export function deleteVm(basis: Basis, name: string, { ifMatch }: OfRevision): Wish {
+export function deleteVm(basis: WishBasis, name: string, { ifMatch }: OfRevision): Wish {
   return wish(basis, name, 'vm.delete', 'Deleting.', (entry) => {
     checkRevision(entry, ifMatch, `VM ${entry.value.name}`);
     if (entry.value.deleting) return { vm: null, already: `${entry.value.name} is being deleted already.` };
@@ -49,7 +54,7 @@ export function deleteVm(basis: Basis, name: string, { ifMatch }: OfRevision): W
 }
 
 /** Starts a VM. CodedError 'not-found', 'conflict'. */
-export function startVm(basis: Basis, name: string): Wish {
+export function startVm(basis: WishBasis, name: string): Wish {
   return wish(basis, name, 'vm.start', 'Starting.', ({ value: vm }, task) => {
     refuseDeleting(vm);
     refuseLost(basis.records, vm);
@@ -66,7 +71,12 @@ export function startVm(basis: Basis, name: string): Wish {
  * Stops a VM. Its task says where this disturbs more members of the VM's guest cluster than the cluster bears: people
  * may do that all the same. CodedError 'not-found', 'conflict'.
  */
-export function stopVm(basis: Basis, observed: Pick<Observed, 'vms'> | null, name: string, request: StopRequest): Wish {
+export function stopVm(
+  basis: WishBasis,
+  observed: Pick<Observed, 'vms'> | null,
+  name: string,
+  request: StopRequest,
+): Wish {
   return wish(basis, name, 'vm.stop', 'Stopping.', ({ value: vm }, task) => {
     refuseDeleting(vm);
     if (vm.phase.kind === 'stopped')
@@ -98,7 +108,7 @@ export function stopVm(basis: Basis, observed: Pick<Observed, 'vms'> | null, nam
 }
 
 /** Resets the machine of a VM that runs. CodedError 'not-found', 'conflict'. */
-export function resetVm(basis: Basis, name: string): Wish {
+export function resetVm(basis: WishBasis, name: string): Wish {
   return wish(basis, name, 'vm.reset', 'Resetting.', ({ value: vm }, task) => {
     demandRunning(vm);
     return {
@@ -109,7 +119,7 @@ export function resetVm(basis: Basis, name: string): Wish {
 }
 
 /** Pauses the guest. CodedError 'not-found', 'conflict'. */
-export function suspendVm(basis: Basis, name: string): Wish {
+export function suspendVm(basis: WishBasis, name: string): Wish {
   return wish(basis, name, 'vm.suspend', 'Pausing.', ({ value: vm }, task) => {
     demandRunning(vm);
     if (vm.intent === 'suspended' && (vm.pauseTask ?? null) === null)
@@ -119,7 +129,7 @@ export function suspendVm(basis: Basis, name: string): Wish {
 }
 
 /** Resumes a VM; a guest that is being migrated continues on its destination. */
-export function resumeVm(basis: Basis, name: string): Wish {
+export function resumeVm(basis: WishBasis, name: string): Wish {
   return wish(basis, name, 'vm.resume', 'Resuming.', ({ value: vm }, task) => {
     demandRunning(vm);
     if (vm.intent === 'running' && (vm.pauseTask ?? null) === null)
@@ -135,7 +145,7 @@ export function resumeVm(basis: Basis, name: string): Wish {
 /**
  * Migrates a VM live, to the host that is named or to one that the cluster chooses. CodedError 'not-found', 'conflict'.
  */
-export function migrateVm(basis: Basis, name: string, request: { readonly to?: string | undefined }): Wish {
+export function migrateVm(basis: WishBasis, name: string, request: { readonly to?: string | undefined }): Wish {
   return wish(basis, name, 'vm.migrate', 'Migrating.', ({ value: vm }, task) => {
     demandRunning(vm);
     if (vm.migrationRequest !== null)
@@ -172,7 +182,7 @@ interface Wanted {
 
 /** One change of one VM with its task, in one transaction. */
 function wish(
-  basis: Basis,
+  basis: WishBasis,
   name: string,
   kind: string,
   message: string,
@@ -212,7 +222,7 @@ function refuseDeleting(vm: VmRecord): void {
 }
 
 /** Refuses to start a VM with a lost disk. */
-function refuseLost(records: RequestSnapshot, { id, name }: VmRecord): void {
+function refuseLost(records: WishBasis['records'], { id, name }: VmRecord): void {
   const lost = records.disksOf(id).find(({ node }) => records.storage.get(node)?.value.lost !== undefined);
   if (lost === undefined) return;
   throw new CodedError('conflict', `${lost.id} of ${name} was on storage node ${lost.node}, which is lost.`, {
@@ -221,7 +231,7 @@ function refuseLost(records: RequestSnapshot, { id, name }: VmRecord): void {
 }
 
 /** What a VM shares is others' too: whoever deletes it says first that it leaves them. */
-function refuseSharing(records: RequestSnapshot, { name, spec }: VmRecord): void {
+function refuseSharing(records: WishBasis['records'], { name, spec }: VmRecord): void {
   const cluster = spec.guestCluster ?? null;
   if (cluster !== null)
     throw new CodedError('conflict', `${name} is a member of guest cluster ${cluster}.`, {
@@ -235,7 +245,7 @@ function refuseSharing(records: RequestSnapshot, { name, spec }: VmRecord): void
   });
 }
 
-function disturbanceOf({ index }: Basis, { vms }: Pick<Observed, 'vms'>, vm: VmRecord): string | null {
+function disturbanceOf({ index }: WishBasis, { vms }: Pick<Observed, 'vms'>, vm: VmRecord): string | null {
   const cluster = index.guestClusterOf(vm);
   if (cluster === null) return null;
   const disturbed = disturbedMembers(cluster, { index, seesRunning: (other) => vms.seesRunning(other) }, vm);

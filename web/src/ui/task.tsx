@@ -23,6 +23,7 @@ export function TaskState({ task: { state, progressPercent } }: { readonly task:
 
 const PAGES: Readonly<Record<Task['target']['kind'], string | null>> = {
   vm: '/vms/',
+  vms: null,
   host: '/hosts/',
   network: '/networks/',
   image: '/images/',

@@ -1,0 +1,65 @@
+/** What the API answers for pictures and buttons: compact rows of everything, and what may be done with one thing. */
+import { Type } from 'typebox';
+import { nullable, oneOf, strict, type View } from './common.ts';
+import { TASK_STATES, VERDICTS } from './views.ts';
+
+const text = Type.String();
+const bytes = Type.Integer({ minimum: 0 });
+
+export const HostRowSchema = Type.Object(
+  {
+    name: text,
+    rack: nullable(text),
+    memoryTotalBytes: bytes,
+    memoryUsedBytes: bytes,
+    agent: oneOf(['alive', 'dead']),
+    cordoned: Type.Boolean(),
+    maintenance: nullable(oneOf(['draining', 'drained'])),
+    quarantined: Type.Boolean(),
+    drainable: nullable(Type.Boolean({ description: 'it can be drained now; null: not known yet' })),
+    losable: nullable(Type.Boolean({ description: 'it may be lost now; null: not known yet' })),
+  },
+  { ...strict, title: 'HostRow', description: 'a host, as small as a picture needs it' },
+);
+export type HostRow = View<typeof HostRowSchema>;
+
+export const VmRowSchema = Type.Object(
+  {
+    id: text,
+    name: text,
+    host: nullable(text),
+    memoryBytes: bytes,
+    verdict: oneOf(VERDICTS),
+    guestCluster: nullable(text),
+    antiAffinity: nullable(text),
+  },
+  { ...strict, title: 'VmRow', description: 'a VM, as small as a picture needs it' },
+);
+export type VmRow = View<typeof VmRowSchema>;
+
+const AllowedActionSchema = Type.Object(
+  {
+    action: text,
+    allowed: Type.Boolean(),
+    reason: nullable(Type.String({ description: 'why not, in the words of the refusal' })),
+    advice: nullable(Type.String({ description: 'what to do instead' })),
+  },
+  { ...strict, title: 'AllowedAction' },
+);
+export const AllowedActionsSchema = Type.Object(
+  { actions: Type.Array(AllowedActionSchema) },
+  { ...strict, title: 'AllowedActions', description: 'what may be done now, and why the rest may not' },
+);
+export type AllowedActions = View<typeof AllowedActionsSchema>;
+
+export const BulkItemSchema = Type.Object(
+  {
+    vm: Type.String({ description: 'name of the VM when the request was made' }),
+    id: text,
+    state: oneOf(['waiting', ...TASK_STATES]),
+    task: nullable(Type.String({ description: 'its own task' })),
+    message: text,
+  },
+  { ...strict, title: 'BulkItem', description: 'how far one VM of a task over many is' },
+);
+export type BulkItem = View<typeof BulkItemSchema>;
