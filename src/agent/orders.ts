@@ -143,6 +143,7 @@ const parseLaunchShape = orderOf(
       kernel: nullable(parseArtifact),
       initrd: nullable(parseArtifact),
       append: nullable(text({ charsMax: LIMITS.kernelAppendBytes.max, pattern: /^[^\n\0]*$/ })),
+      display: added(nullable(oneOf('vga')), null),
     }),
     disks: arrayOf(
       openObject({

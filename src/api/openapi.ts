@@ -135,7 +135,7 @@ function responses(operation: Operation, components: Map<string, Json>): Json {
 function success(operation: Operation, components: Map<string, Json>): Json {
   const medium = operation.answerMedium;
   if (medium === 'none') return { description: 'done' };
-  if (medium === 'upgrade') return { description: 'switched to groundplane-console' };
+  if (medium === 'upgrade') return { description: 'switched to the protocol of the header Upgrade' };
   const schema = operation.answer === null ? { type: 'string' } : schemaJson(operation.answer, components);
   return { description: operation.summary, content: { [MEDIA_TYPE[medium]]: { schema } } };
 }

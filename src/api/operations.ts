@@ -240,6 +240,38 @@ export const OPERATIONS = {
       errors: ['not-found', 'conflict'],
     },
   ),
+  vmDisplay: operation(
+    'GET /v1/vms/{vm}/display',
+    'vms',
+    'Display: HTTP Upgrade to groundplane-console, then RFB (VNC) both ways, until the VM moves',
+    { status: 101, answerMedium: 'upgrade', anyNode: true, errors: ['not-found', 'conflict'] },
+  ),
+  vmSerialSocket: operation(
+    'GET /v1/vms/{vm}/serial',
+    'vms',
+    'Serial console of a browser: a WebSocket of binary messages, by a ticket',
+    {
+      query: requests.TicketQuerySchema,
+      status: 101,
+      answerMedium: 'upgrade',
+      auth: 'none',
+      anyNode: true,
+      errors: ['unauthorized', 'not-found', 'conflict'],
+    },
+  ),
+  vmVncSocket: operation(
+    'GET /v1/vms/{vm}/vnc',
+    'vms',
+    'Display of a browser: a WebSocket of RFB (VNC), by a ticket; close code 4001: the VM moved, open it again',
+    {
+      query: requests.TicketQuerySchema,
+      status: 101,
+      answerMedium: 'upgrade',
+      auth: 'none',
+      anyNode: true,
+      errors: ['unauthorized', 'not-found', 'conflict'],
+    },
+  ),
   listHosts: operation('GET /v1/hosts', 'hosts', 'List hosts', {
     query: requests.HostQuerySchema,
     answer: pageOf(views.HostSchema),

@@ -223,6 +223,7 @@ export const CreateVmSchema = Type.Object(
     memoryBytes: Type.Optional(MemoryBytes),
     cpuModel: Type.Optional(CpuModel),
     firmware: Type.Optional(FirmwareSchema),
+    display: Type.Optional(oneOf(['none', 'vga'], { description: 'vga: a display, shown over VNC; default: none' })),
     append: Type.Optional(Append),
     disks: Type.Optional(Type.Array(DiskRequestSchema, { maxItems: LIMITS.vmDisks.max })),
     networks: Type.Optional(Type.Array(NicRequestSchema, { maxItems: LIMITS.vmNics.max })),
@@ -434,6 +435,11 @@ export const ConsoleTicketRequestSchema = Type.Object(
   { ...strict, title: 'ConsoleTicketRequest' },
 );
 export type ConsoleTicketRequest = View<typeof ConsoleTicketRequestSchema>;
+
+export const TicketQuerySchema = Type.Object(
+  { ticket: BrowserSecret('gp_ticket', 'of POST /v1/vms/{vm}/console-tickets; good once') },
+  strict,
+);
 
 const VmReference = Type.String({ ...Name, description: 'name or id of a VM' });
 const newSharedDisk = {

@@ -90,6 +90,7 @@ const vmFields = {
       memoryBytes: bytes,
       cpuModel: text,
       firmware: FirmwareSchema,
+      display: oneOf(['none', 'vga'], { description: 'vga: it has a display, shown over VNC' }),
       append: nullable(Type.String({ description: 'kernel command line, with direct boot' })),
       image: nullable(text),
       restartPolicy: RestartPolicySchema,

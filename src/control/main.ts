@@ -42,13 +42,14 @@ import { openObject, parseJson, text } from '../rpc/parse.ts';
 import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
-import type { HostLogs, SerialPorts } from './backend/ports.ts';
+import type { Displays, HostLogs, SerialPorts } from './backend/ports.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { forwardOverTls } from './forward.ts';
 import { leadForEver } from './leadership.ts';
 import { RpcClients } from './links/clients.ts';
 import { askConsolePeers, controlAnswers } from './links/control-peer.ts';
+import { createDisplays } from './links/displays.ts';
 import { etcdMembers } from './links/etcd-members.ts';
 import { etcdReaders } from './links/etcd-readers.ts';
 import { etcdRoom } from './links/etcd-room.ts';
@@ -177,7 +178,7 @@ interface ServerState {
 
 function contextOf(
   { name, adminTokenSha256 }: ControlConfig,
-  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial'> &
+  parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays'> &
     Pick<Links, 'clients' | 'paths'> & {
       readonly etcd: EtcdClient;
       readonly authority: CertifiedKey;
@@ -226,6 +227,7 @@ interface Links {
   readonly reach: Reach;
   readonly qmp: QmpSessions;
   readonly serial: SerialPorts;
+  readonly displays: Displays;
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
@@ -256,6 +258,7 @@ function linksOf(
     reach,
     qmp,
     serial: createSerialPorts(toQemus),
+    displays: createDisplays(toQemus),
   };
 }
 

@@ -77,6 +77,7 @@ test('the whole command line is the recorded one', () => {
     ['BIOS', qemuArguments(order(), CONTEXT)],
     ['UEFI, SCSI, destination', qemuArguments(uefi, CONTEXT)],
     ['direct, KVM', qemuArguments(direct, { ...CONTEXT, accelerator: 'kvm', kernelFile: '/k', initrdFile: '/i' })],
+    ['BIOS, with a display', qemuArguments(order({ machine: { display: 'vga' } }), CONTEXT)],
     ['own user', confinementArguments({ uid: 600_002, root: true })],
     ["an ordinary user's", confinementArguments({ uid: null, root: false })],
   ] as const;

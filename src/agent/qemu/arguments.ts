@@ -46,6 +46,8 @@ const OPEN_TIMEOUT_S = 5;
  * Root ports: 0 to 7 for network cards, 8 to 23 for disks; made in groups of four, the rest of a group for hot-plug.
  */
 const DISK_PORT = 8;
+/** Displays are numbered from this port on (RFC 6143, appendix A). */
+const VNC_BASE_PORT = 5_900;
 const PORT_GROUP = 4;
 /** The smallest that QEMU's rounding of memory sizes leaves. */
 const TCG_ODD_KIB = 8;
@@ -89,6 +91,7 @@ export function qemuArguments(order: LaunchOrder, context: QemuContext): readonl
     ...order.disks.flatMap((disk, index) => diskDeviceArguments(disk, index, order)),
     ...sharedDiskArguments(order, context),
     ...nicArguments(order),
+    ...displayArguments(order),
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0,bus=pcie.0,addr=0x1e'],
     ...['-device', 'isa-serial,chardev=serial0', '-device', 'pvpanic'],
     ...bootArguments(order, context),
@@ -254,6 +257,20 @@ function nicArguments({ nics, slot }: LaunchOrder): string[] {
       `virtio-net-pci,bus=port${index},id=nic${index},netdev=${netdevId(nic)},mac=${nic.mac},romfile=,host_mtu=${GUEST_MTU}`,
     ],
   ]);
+}
+
+/**
+ * A display for people, with a tablet, whose pointer is where theirs is. Any number of viewers see it at once; TLS and
+ * who may look are as with the monitors (VeNCrypt, X509None).
+ */
+function displayArguments({ machine, slot }: LaunchOrder): string[] {
+  if ((machine.display ?? null) === null) return [];
+  const number = portsOfSlot(slot).vnc - VNC_BASE_PORT;
+  return [
+    ...['-device', 'VGA,bus=pcie.0,addr=0x1'],
+    ...['-device', 'qemu-xhci,id=usb,bus=pcie.0,addr=0x1b', '-device', 'usb-tablet,bus=usb.0'],
+    ...['-vnc', `0.0.0.0:${number},share=ignore,tls-creds=tls-server,tls-authz=control-only`],
+  ];
 }
 
 function bootArguments({ machine }: LaunchOrder, { kernelFile, initrdFile }: QemuContext): string[] {

@@ -6,6 +6,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CodedError, type ErrorCode } from '../../base/errors.ts';
 import { dnsName, type PeerIdentity } from '../../base/identity.ts';
+import { parseGeneration, parseHostName } from '../../base/ids.ts';
+import { createDisplays } from '../../control/links/displays.ts';
+import { litPixels, RfbViewer } from '../../control/testing/rfb-viewer.ts';
+import { pathsFrom } from '../../core/model/paths.ts';
 import { PORTS, portsOfSlot } from '../../core/model/ports.ts';
 import type { HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
 import type { Daemon } from '../../os/child-process.ts';
@@ -288,4 +292,43 @@ test('files and taps of a QEMU that ended by itself are removed', async () => {
   signalProcess({ pid, startTicks: Number(startTicks) }, 'SIGKILL');
   await until('tidied', () => taps().length === 0 && !existsSync(directory(12)));
   assert.deepEqual((await report()).incarnations, []);
+});
+
+/** The display of an incarnation, as a control node opens it. */
+async function displayOf(generation: number, slot: number, who: PeerIdentity = CONTROL): Promise<RfbViewer> {
+  const displays = createDisplays({
+    credentials: await rig.credentialsOf(who),
+    paths: () => pathsFrom({ self: 'c1', controls: [], storage: [] }),
+    relayOf: () => null,
+  });
+  const addresses = { control: '127.0.0.1', storage: '127.0.0.1', overlay: '127.0.0.1' };
+  const target = { vm: VM, generation: parseGeneration(generation), slot, host: parseHostName('h1'), addresses };
+  const viewer = new RfbViewer(await displays.openDisplay(target));
+  await viewer.begin();
+  return viewer;
+}
+
+test('what a guest draws is seen by two viewers, by control nodes only, and after a migration', async () => {
+  const machine = { ...((await order(13)) as { machine: object }).machine, display: 'vga' };
+  await call('/v1/launch', await order(13, { machine }));
+  for (const who of [HOST, incarnation(13)]) await assert.rejects(displayOf(13, SLOT, who), { code: 'unavailable' });
+  await assert.rejects(displayOf(12, SLOT), { code: 'unavailable' }, 'another incarnation than the expected one');
+  const [one, two] = [await displayOf(13, SLOT), await displayOf(13, SLOT)];
+  await qmp(13, 'cont');
+  // SeaBIOS writes what it is and what it boots from.
+  let first = await one.look();
+  await until('the firmware has written something', async () => litPixels((first = await one.look())) > 500);
+  assert.deepEqual([first.width, first.height, first.name], [720, 400, 'QEMU (guest=web1)']);
+  await until('the other viewer sees it', async () => litPixels(await two.look()) > 500);
+  await call('/v1/launch', await order(14, { slot: SLOT + 1, incoming: true, receives: 13, machine }));
+  const uri = `tcp:127.0.0.1:${portsOfSlot(SLOT + 1).migration}`;
+  const tls = { 'tls-creds': 'tls-client', 'tls-hostname': dnsName(incarnation(14)) };
+  await qmp(13, 'migrate-set-parameters', { args: tls });
+  await qmp(13, 'migrate', { args: { uri } });
+  await until('the destination has it', async () => (await status(14, SLOT + 1)) === 'paused');
+  await qmp(14, 'cont', { slot: SLOT + 1 });
+  const there = await displayOf(14, SLOT + 1);
+  await until('the picture is there too', async () => litPixels(await there.look()) > 500);
+  assert.deepEqual(new Set((await kill([13, 14])).killed), new Set([13, 14]));
+  await assert.rejects(one.look(), /ended/);
 });

@@ -18,11 +18,12 @@ import { demandOwnOrigin, hostOf } from './browser.ts';
 import type { Principal } from './call.ts';
 import type { OpenRequests } from './open-requests.ts';
 import { refuseSocket } from './refusals.ts';
+import { serveWebConsole } from './web-console.ts';
 
 const CONSOLE_PROTOCOL = 'groundplane-console';
 const CONSOLES_MAX = LIMITS.consoles.max;
 const OPEN_MS = 10_000;
-const PATH = /^\/v1\/vms\/([^/?]+)\/console(?:\?(.*))?$/;
+const PATH = /^\/v1\/vms\/([^/?]+)\/(console|display)(?:\?(.*))?$/;
 
 /** Takes over a socket that asked for another protocol (`Upgrade:`) than the console's. */
 export type UpgradeHandler = (
@@ -56,6 +57,17 @@ export function acceptConsoles(server: Pick<Server, 'on'>, options: ConsoleOptio
       return;
     }
     consoles += 1;
+    if (protocol === 'websocket') {
+      const full = consoles > CONSOLES_MAX ? Promise.reject(tooMany()) : Promise.resolve();
+      const onAuthenticated = (principal: Principal): void => options.onAuthenticated(request.socket, principal);
+      full
+        .then(() => serveWebConsole(request, socket, head, { ...options, onAuthenticated }))
+        .catch((error: unknown) => refuse(socket, error))
+        .finally(() => {
+          consoles -= 1;
+        });
+      return;
+    }
     serve(request, socket, head, { ...options, full: consoles > CONSOLES_MAX, known: protocol === CONSOLE_PROTOCOL })
       .catch((error: unknown) => refuse(socket, error))
       .finally(() => {
@@ -64,6 +76,9 @@ export function acceptConsoles(server: Pick<Server, 'on'>, options: ConsoleOptio
   });
   return others;
 }
+
+const tooMany = (): CodedError =>
+  new CodedError('unavailable', `${CONSOLES_MAX} consoles are open already.`, { advice: 'Close one of them.' });
 
 async function serve(
   request: IncomingMessage,
@@ -77,15 +92,13 @@ async function serve(
   demandOwnOrigin(from);
   const principal = await options.authenticator.principal({ from, sender });
   options.onAuthenticated(request.socket, principal);
-  const [, vm, query = ''] = PATH.exec(request.url ?? '') ?? [];
+  const [, vm, kind, query = ''] = PATH.exec(request.url ?? '') ?? [];
   if (!options.known || vm === undefined || !isName(vm)) {
     throw new CodedError('bad-input', 'There is nothing of this protocol at this path.', {
       advice: 'A console is GET /v1/vms/NAME/console with Upgrade: groundplane-console.',
     });
   }
-  if (options.full) {
-    throw new CodedError('unavailable', `${CONSOLES_MAX} consoles are open already.`, { advice: 'Close one of them.' });
-  }
+  if (options.full) throw tooMany();
   const gone = new AbortController();
   const forget = options.open.add(principal, gone);
   socket.once('close', () => {
@@ -99,7 +112,8 @@ async function serve(
   const call = { principal, signal: AbortSignal.any([signal, opening.signal]) };
   const how = { takeOver: takesOver(query) };
   const { vms, consoles } = options.backend;
-  const serial = await consoles.open(vms.find(vm), call, how).finally(() => clearTimeout(timer));
+  const opened = kind === 'display' ? consoles.openDisplay(vms.find(vm), call) : consoles.open(vms.find(vm), call, how);
+  const serial = await opened.finally(() => clearTimeout(timer));
   if (signal.aborted) {
     serial.destroy();
     return;

@@ -128,12 +128,17 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
     vmLog: ({ params, query }) => backend.vms.log(params.vm, query),
     vmEvents: ({ params, query, call }) => backend.events.list({ ...query, vm: params.vm }, call),
     vmConsoleTicket: ({ params, body, call }) => backend.sessions.createConsoleTicket(params.vm, body, call),
-    vmConsole: async () => {
-      throw new CodedError('bad-input', 'The console is reached by an HTTP Upgrade.', {
-        advice: 'Send "Connection: Upgrade" and "Upgrade: groundplane-console", or use `gp vm console`.',
-      });
-    },
+    vmConsole: async () => refuseWithoutUpgrade('groundplane-console', '`gp vm console`'),
+    vmDisplay: async () => refuseWithoutUpgrade('groundplane-console', '`gp vm vnc`'),
+    vmSerialSocket: async () => refuseWithoutUpgrade('websocket', 'the web interface'),
+    vmVncSocket: async () => refuseWithoutUpgrade('websocket', 'the web interface'),
   };
+}
+
+function refuseWithoutUpgrade(protocol: string, instead: string): never {
+  throw new CodedError('bad-input', 'A console is reached by an HTTP Upgrade.', {
+    advice: `Send "Connection: Upgrade" and "Upgrade: ${protocol}", or use ${instead}.`,
+  });
 }
 
 type NodeOperations = Exclude<

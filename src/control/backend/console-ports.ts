@@ -1,11 +1,13 @@
 /** Connects consoles to the store and the QEMUs of a control node. */
 import { CodedError } from '../../base/errors.ts';
 import { keyOf } from '../../core/model/keys.ts';
+import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
+import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import type { BackendContext } from './context.ts';
 import type { ConsolePorts } from './following-console.ts';
 
 /** Returns the console ports over a store and its QEMUs. */
-export function consolePorts({ store, serial, clock }: BackendContext): ConsolePorts {
+export function consolePorts({ store, serial, displays, clock }: BackendContext): ConsolePorts {
   return {
     clock,
     vm: (id) => store.vms.get(id)?.value,
@@ -15,11 +17,18 @@ export function consolePorts({ store, serial, clock }: BackendContext): ConsoleP
         if (changes.some((change) => change.key === key)) listener();
       });
     },
-    open: async ({ id, name }, { generation, host, slot }) => {
-      const record = store.hosts.get(host)?.value;
-      if (record === undefined)
-        throw new CodedError('unavailable', `${name} runs on ${host}, which is no host of the cluster any more.`);
-      return serial.openSerial({ vm: id, generation, slot, host, addresses: record.addresses });
-    },
+    open: async (vm, incarnation) => serial.openSerial(targetOf(store, vm, incarnation)),
+    openDisplay: async (vm, incarnation) => displays.openDisplay(targetOf(store, vm, incarnation)),
   };
+}
+
+function targetOf(
+  store: BackendContext['store'],
+  { id, name }: VmRecord,
+  { generation, host, slot }: Incarnation,
+): QmpTarget {
+  const record = store.hosts.get(host)?.value;
+  if (record === undefined)
+    throw new CodedError('unavailable', `${name} runs on ${host}, which is no host of the cluster any more.`);
+  return { vm: id, generation, slot, host, addresses: record.addresses };
 }

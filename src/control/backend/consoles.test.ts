@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Duplex } from 'node:stream';
+import { Duplex, PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { CodedError } from '../../base/errors.ts';
 import type { Generation, HostName, VmId } from '../../base/ids.ts';
@@ -57,6 +57,7 @@ class World {
       this.#listeners.add(listener);
       return () => void this.#listeners.delete(listener);
     },
+    openDisplay: async () => new PassThrough(),
     open: async (_vm, { generation }) => {
       const there = this.ports.get(generation);
       if (this.silent.has(generation) || (there !== undefined && !there.destroyed))

@@ -12,7 +12,8 @@ import { sleep } from '../../base/sleep.ts';
 import { currentIncarnation, type VmRecord } from '../../core/model/vm.ts';
 import { systemClock } from '../../os/clock.ts';
 import type { Call } from '../api/call.ts';
-import { type ConsolePorts, FollowingConsole } from './following-console.ts';
+import { showDisplay } from './display.ts';
+import { type ConsolePorts, FollowingConsole, reachable } from './following-console.ts';
 
 /** The holder of a console. */
 export interface ConsoleHolder {
@@ -84,6 +85,30 @@ export class Consoles {
     }
     held.console.once('close', () => this.#forget(vm.id, held));
     return held.console;
+  }
+
+  /**
+   * Connects to the display of a running VM, beside whoever looks at it already. The stream emits `moved` when the VM
+   * continues as another incarnation: what was drawn until then is that one's to say. CodedError 'conflict' if the VM
+   * does not run, or has no display; 'unavailable'.
+   */
+  async openDisplay(vm: VmRecord, { signal }: Pick<Call, 'signal'>): Promise<Duplex> {
+    const { ports } = this.#options;
+    if (vm.spec.display === undefined)
+      throw new CodedError('conflict', `${vm.name} has no display.`, {
+        advice: `Its serial console has what its guest says there: "gp vm console ${vm.name}".`,
+      });
+    for (;;) {
+      const now = ports.vm(vm.id);
+      if (now === undefined || currentIncarnation(now.phase) === null)
+        throw new CodedError('conflict', `${vm.name} does not run, so it shows nothing.`, {
+          advice: `Start it with "gp vm start ${vm.name}".`,
+        });
+      const incarnation = reachable(now);
+      if (incarnation !== null) return showDisplay(ports, now, incarnation);
+      await sleep(systemClock, RETRY_MS, { signal });
+      signal.throwIfAborted();
+    }
   }
 
   /** Answers another control node: who holds the console here; with `takenBy` the console ends. */

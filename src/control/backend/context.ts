@@ -14,6 +14,7 @@ import type { AskPeers } from './consoles.ts';
 import type {
   ArtifactFiles,
   Authority,
+  Displays,
   EtcdMembers,
   EtcdReaders,
   EtcdRoom,
@@ -39,6 +40,7 @@ export interface BackendContext extends ChangeContext {
   readonly hosts: HostLogs;
   readonly storage: ArtifactFiles;
   readonly serial: SerialPorts;
+  readonly displays: Displays;
   readonly authority: Authority;
   readonly adminTokenSha256: string;
   /** What this server needs before it can answer, as a sentence; null once it has read etcd. */

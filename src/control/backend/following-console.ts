@@ -27,6 +27,8 @@ export interface ConsolePorts {
   onChange(id: VmId, listener: () => void): () => void;
   /** Opens the serial port of an incarnation. CodedError 'unavailable' if it cannot be reached. */
   open(vm: VmRecord, incarnation: Incarnation): Promise<Duplex>;
+  /** Connects to the display of an incarnation, likewise. */
+  openDisplay(vm: VmRecord, incarnation: Incarnation): Promise<Duplex>;
 }
 
 interface Attached {
@@ -212,6 +214,6 @@ export class FollowingConsole extends Duplex {
 }
 
 /** Returns the incarnation whose serial port should answer. The destination of a migration counts only once it runs. */
-function reachable({ phase }: VmRecord): Incarnation | null {
+export function reachable({ phase }: VmRecord): Incarnation | null {
   return phase.kind === 'switching' ? null : currentIncarnation(phase);
 }

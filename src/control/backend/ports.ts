@@ -30,6 +30,15 @@ export interface SerialPorts {
   openSerial(target: QmpTarget): Promise<Duplex>;
 }
 
+/** The displays of QEMUs. */
+export interface Displays {
+  /**
+   * Connects to the display of an incarnation: RFB from ClientInit on (RFC 6143, 7.3), security is behind it already.
+   * CodedError 'unavailable' if it cannot be reached.
+   */
+  openDisplay(target: QmpTarget): Promise<Duplex>;
+}
+
 /** A file on its way to a storage node. */
 export interface ArtifactStream {
   readonly sha256: Sha256;

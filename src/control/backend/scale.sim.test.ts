@@ -177,6 +177,11 @@ test('no question and no order keeps the leader of a large cluster busy for long
     'storage nodes': () => backend.storageNodes.list(PAGE, CALL),
     'guest clusters': () => backend.guestClusters.list(PAGE, CALL),
     'a VM': async () => backend.vms.get('vm17'),
+    'rows of VMs': () => backend.overview.vms({}, CALL),
+    'rows of hosts': () => backend.overview.hosts({}, CALL),
+    'what may be done with a VM': async () => backend.overview.actionsOf('vm', 'vm17'),
+    'what may be done with a host': async () => backend.overview.actionsOf('host', 'h17'),
+    'one action on the VMs of a host': () => backend.vms.act({ action: 'stop', filter: { host: 'h17' } }),
     'VMs by a label that none has': () => backend.vms.list({ ...PAGE, label: ['tier=db', 'none'] }, CALL),
     'VMs of a verdict that none has': () => backend.vms.list({ ...PAGE, verdict: 'lost' }, CALL),
   };

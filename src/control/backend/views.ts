@@ -183,6 +183,7 @@ export function vmView(context: ViewContext, entry: Entry<VmRecord>, task: Entry
       memoryBytes: spec.memoryBytes,
       cpuModel: spec.cpuModel,
       firmware: spec.boot.firmware,
+      display: spec.display ?? 'none',
       append: spec.boot.firmware === 'direct' ? spec.boot.append : null,
       image: spec.image,
       restartPolicy: spec.restartPolicy,

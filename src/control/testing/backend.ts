@@ -89,6 +89,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     storage,
     // Consoles are tested with a real QEMU.
     serial: { openSerial: never },
+    displays: { openDisplay: never },
     authority: {
       ...authority,
       certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),

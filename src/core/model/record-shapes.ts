@@ -169,6 +169,7 @@ const spec = fields<VmSpec>({
   ),
   migrationPolicy: maybe(fields({ slowDown: boolean, pauseMsMax: nullable(finite), stop: boolean })),
   guestCluster: maybe(nullable(name)),
+  display: maybe(oneOf('vga')),
 });
 const vmFields = fields<VmRecord>({
   id: vmId,

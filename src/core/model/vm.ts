@@ -189,6 +189,8 @@ export interface VmSpec {
   readonly migrationPolicy?: MigrationPolicy;
   /** The guest cluster that names it as a member: both records are written in one transaction. Absent or null: none. */
   readonly guestCluster?: GuestClusterName | null;
+  /** A display, which people see over VNC. Absent: none. */
+  readonly display?: 'vga';
 }
 
 /** What an owner allows so that a guest which writes faster than it is copied can be moved. */

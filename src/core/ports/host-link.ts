@@ -99,6 +99,8 @@ export interface LaunchMachine {
   readonly kernel: ArtifactLocation | null;
   readonly initrd: ArtifactLocation | null;
   readonly append: string | null;
+  /** Null or absent: no display, and no VNC server. */
+  readonly display?: 'vga' | null;
 }
 
 /** A file the agent fetches from a storage node (GET /v1/artifacts/SHA256, mutual TLS as `host:*`) and checks. */

@@ -51,6 +51,8 @@ export interface NewVm {
   readonly labels?: VmSpec['labels'] | undefined;
   readonly storagePatienceMs?: number | undefined;
   readonly migrationPolicy?: MigrationPolicy | undefined;
+  /** `vga`: a display; by default there is none. */
+  readonly display?: 'none' | 'vga' | undefined;
   /** Whether it is to run at once: by default it is. */
   readonly start?: boolean | undefined;
 }
@@ -187,6 +189,7 @@ function settingsOf(request: NewVm, image: ImageRecord | null): Omit<VmSpec, 'bo
     storagePatienceMs: request.storagePatienceMs ?? DEFAULTS.storagePatienceMs,
     ...(request.migrationPolicy === undefined ? {} : { migrationPolicy: request.migrationPolicy }),
     antiAffinity: request.antiAffinity ?? null,
+    ...(request.display === 'vga' ? { display: 'vga' } : {}),
   };
 }
 

@@ -9,7 +9,14 @@ import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseGeneration, parseVmId, type StorageName, type Term } from '../../base/ids.ts';
 import { VERSION } from '../../base/version.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
-import type { ArtifactFiles, Authority, EtcdRoom, HostLogs, SerialPorts } from '../../control/backend/ports.ts';
+import type {
+  ArtifactFiles,
+  Authority,
+  Displays,
+  EtcdRoom,
+  HostLogs,
+  SerialPorts,
+} from '../../control/backend/ports.ts';
 import type { ClusterStore } from '../../control/store/cluster-store.ts';
 import type { Etcd } from '../../etcd/api.ts';
 import type { SimProcess } from '../machines/sim-machine.ts';
@@ -18,6 +25,7 @@ import type { Hop } from '../network/network.ts';
 import type { QemuProcess } from '../qemu/qemu-process.ts';
 import type { SimStorageNode } from '../storage/sim-storage-node.ts';
 import type { SimRandom } from '../time/sim-random.ts';
+import { SimDisplay } from './sim-display.ts';
 import { SimSerial } from './sim-serial.ts';
 
 /** One life of a simulated server, as far as requests need it. */
@@ -63,6 +71,7 @@ export function surroundingsOf(server: SimServer): BackendContext {
     hosts: logsOf(server),
     storage: filesOf(server),
     serial: serialPortsOf(server),
+    displays: displaysOf(server),
     waitingFor: () => (store.connected ? null : 'etcd, which it has not read yet'),
     controlAnswers: (control) => answers(server, control.name),
     controlClock: () => null,
@@ -118,6 +127,21 @@ function serialPortsOf({ process, topology }: SimServer): SerialPorts {
       const serial = await topology.network.call(process, [hop], how, () => SimSerial.open(qemu));
       if (serial === null) throw new CodedError('unavailable', `The serial port of ${vm} serves another client.`);
       return serial;
+    },
+  };
+}
+
+/** Displays of guests. What a viewer and a guest say to each other takes no simulated time. */
+function displaysOf({ process, topology }: SimServer): Displays {
+  return {
+    openDisplay: async ({ vm, generation, host }) => {
+      const node = topology.hosts.get(host as HostName);
+      const qemu = node === undefined ? undefined : qemuOn(node.qemus(), vm, generation);
+      if (node === undefined || qemu === undefined)
+        throw new CodedError('unavailable', `The display of ${vm} on ${host} cannot be reached.`);
+      const hop: Hop = { network: 'control', to: node.machine, process: () => qemu.process };
+      const how = { deadlineMs: SERIAL_MS, what: `The display of ${vm}` };
+      return topology.network.call(process, [hop], how, () => new SimDisplay(qemu));
     },
   };
 }

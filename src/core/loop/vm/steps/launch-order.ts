@@ -115,7 +115,7 @@ function launchDisk(
 }
 
 function launchMachine(snapshot: Snapshot, vm: VmRecord): LaunchMachine {
-  const { vcpus, memoryBytes, cpuModel, boot } = vm.spec;
+  const { vcpus, memoryBytes, cpuModel, boot, display } = vm.spec;
   const nodes = [...snapshot.storage.values()].filter(({ value }) => value.lost === undefined);
   const from = nodes.map(({ value }) => ({
     node: value.name,
@@ -132,5 +132,6 @@ function launchMachine(snapshot: Snapshot, vm: VmRecord): LaunchMachine {
     initrd:
       direct === null || direct.initrd === null ? null : { sha256: direct.initrd, sizeBytes: direct.initrdBytes, from },
     append: direct === null ? null : direct.append,
+    ...(display === undefined ? {} : { display }),
   };
 }
