@@ -1,6 +1,7 @@
 /** Consoles in a browser: tickets, origins, the serial port and the display over WebSocket. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { type ClientOptions, WebSocket } from 'ws';
 import { until } from '../../os/testing/until.ts';
@@ -65,6 +66,14 @@ test('a ticket opens the serial console once, from a page of this server only', 
   assert.equal(await refused(open(other.replace('web1', 'web2'))), 401, 'of another VM');
   assert.equal(await refused(open(other.replace('/serial', '/vnc'))), 401, 'of another console');
   assert.equal(await refused(open('/v1/vms/web1/serial')), 400);
+  // A handshake that is none costs the ticket, and leaves no console behind.
+  const bare = request({ port, path: await ticket('web1'), headers: { connection: 'Upgrade', upgrade: 'websocket' } });
+  bare.end();
+  const [answer] = (await once(bare, 'response')) as [IncomingMessage];
+  assert.equal(answer.statusCode, 400);
+  const again = open(await ticket('web1'));
+  await once(again, 'open');
+  again.close();
   assert.equal(await refused(open('/v1/vms/web1/serial?ticket=gp_ticket_x')), 401);
   socket.close();
 });

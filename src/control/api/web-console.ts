@@ -73,9 +73,9 @@ export async function serveWebConsole(
     const { principal, takeOver } = await backend.sessions.useConsoleTicket(ticket, wanted, call);
     options.onAuthenticated(principal);
     forget = open.add(principal, gone);
-    const console = await openConsole(backend, wanted, { ...call, principal, takeOver });
+    const guest = await openConsole(backend, wanted, { ...call, principal, takeOver });
     clearTimeout(timer);
-    await attach(request, socket, head, { console, signal });
+    await attach(request, socket, head, { guest, signal });
   } finally {
     clearTimeout(timer);
     forget();
@@ -96,29 +96,35 @@ async function attach(
   request: IncomingMessage,
   socket: Duplex,
   head: Buffer,
-  { console, signal }: { readonly console: Duplex; readonly signal: AbortSignal },
+  { guest, signal }: { readonly guest: Duplex; readonly signal: AbortSignal },
 ): Promise<void> {
   if (signal.aborted) {
-    console.destroy();
+    guest.destroy();
     return;
   }
-  const webSocket = await new Promise<WebSocket>((resolve) =>
-    sockets.handleUpgrade(request, socket, head, (opened) => resolve(opened)),
-  );
+  const webSocket = await new Promise<WebSocket | null>((resolve) => {
+    // A handshake that is not valid is answered by the library, and nobody is called.
+    socket.once('close', () => resolve(null));
+    sockets.handleUpgrade(request, socket, head, (opened) => resolve(opened));
+  });
+  if (webSocket === null) {
+    guest.destroy();
+    return;
+  }
   const stopPings = keepAlive(webSocket);
   const stream = createWebSocketStream(webSocket);
-  const moved = once(console, 'moved').then(() => true);
-  const ends = [once(stream, 'close'), once(console, 'end'), once(console, 'close'), once(signal, 'abort')];
-  for (const each of [stream, console]) each.on('error', () => each.destroy());
-  stream.pipe(console, { end: false });
-  console.pipe(stream, { end: false });
+  const moved = once(guest, 'moved').then(() => true);
+  const ends = [once(stream, 'close'), once(guest, 'end'), once(guest, 'close'), once(signal, 'abort')];
+  for (const each of [stream, guest]) each.on('error', () => each.destroy());
+  stream.pipe(guest, { end: false });
+  guest.pipe(stream, { end: false });
   // What ended it is told by the close code: a display that moved is opened again at once.
   const isMoved = await Promise.race([moved, ...ends.map((end) => end.then(() => false))]).catch(() => false);
   if (stream.writableLength > 0)
     await once(stream, 'drain', { signal: AbortSignal.timeout(LAST_WORDS_MS) }).catch(noop);
   stopPings();
   webSocket.close(isMoved ? MOVED : ENDED, isMoved ? 'moved' : '');
-  console.destroy();
+  guest.destroy();
 }
 
 /** Asks the browser whether it is still there, and ends the connection where it does not answer. */

@@ -56,10 +56,9 @@ class Display extends Duplex {
     }
     this.#said = Buffer.concat([this.#said, chunk]);
     const rest = this.#shakeHands(this.#said);
-    if (rest === null) return done();
-    this.#said = null;
-    if (rest.length === 0) return done();
-    this.#display.write(rest, () => done());
+    if (rest !== null) this.#said = null;
+    if (rest === null || rest.length === 0) done();
+    else this.#display.write(rest, () => done());
   }
 
   override _final(done: () => void): void {
