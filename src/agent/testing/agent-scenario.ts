@@ -317,8 +317,7 @@ test('what a guest draws is seen by two viewers, by control nodes only, and afte
   await qmp(13, 'cont');
   // SeaBIOS writes what it is and what it boots from.
   await until('the firmware has written something', async () => litPixels(await one.look()) > 500);
-  const first = await one.look();
-  assert.deepEqual([first.width, first.height, first.name], [720, 400, 'QEMU (guest=web1)']);
+  assert.equal((await one.look()).name, 'QEMU (web1)');
   await until('the other viewer sees it', async () => litPixels(await two.look()) > 500);
   await call('/v1/launch', await order(14, { slot: SLOT + 1, incoming: true, receives: 13, machine }));
   const uri = `tcp:127.0.0.1:${portsOfSlot(SLOT + 1).migration}`;
