@@ -56,6 +56,7 @@ export function describeVm(vm: VmDetail, colours: Colours): string {
     ['Task', vm.task === null ? '-' : `${vm.task.id} ${vm.task.kind}: ${vm.task.message}`],
     ['Failures', vm.failure === null ? '-' : `${vm.failure.count} in a row, last: ${vm.failure.message}`],
     ['CPU', `${vm.spec.vcpus} vCPU, ${vm.spec.cpuModel}`],
+    ...(vm.spec.display === 'none' ? [] : [['Display', vm.spec.display] as const]),
     ['Memory', formatBytes(vm.spec.memoryBytes)],
     ['Firmware', vm.spec.append === null ? vm.spec.firmware : `${vm.spec.firmware}, append "${vm.spec.append}"`],
     ['Image', vm.spec.image ?? '-'],

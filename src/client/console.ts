@@ -1,4 +1,4 @@
-/** A VM's serial console over HTTP Upgrade: the raw stream, or the CodedError the server answered with. */
+/** A VM's serial console and its display over HTTP Upgrade: the raw stream, or the CodedError the server answered with. */
 import { request } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { errorOfProblem } from '../api/problem.ts';
@@ -18,8 +18,16 @@ export function openConsole(
   vm: string,
   { takeOver = false }: { readonly takeOver?: boolean } = {},
 ): Promise<Duplex> {
+  return upgraded(target, `/v1/vms/${encodeURIComponent(vm)}/console${takeOver ? '?takeOver=true' : ''}`);
+}
+
+/** Opens the display: RFB (VNC) from the first byte on. The stream ends when the VM moves; the caller ends it before. */
+export function openDisplay(target: Target, vm: string): Promise<Duplex> {
+  return upgraded(target, `/v1/vms/${encodeURIComponent(vm)}/display`);
+}
+
+function upgraded(target: Target, path: string): Promise<Duplex> {
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
-  const path = `/v1/vms/${encodeURIComponent(vm)}/console${takeOver ? '?takeOver=true' : ''}`;
   const outgoing = request(new URL(path, target.apiUrl), {
     ...clientTls(target.caPem),
     agent: false,

@@ -25,6 +25,7 @@ export function addVmCommands(program: Command, io: Io): void {
   const vm = program.command('vm').description('virtual machines');
   addCreate(vm, io);
   addReading(vm, io);
+  addDisplay(vm, io);
   addLifecycle(vm, io);
   addSet(vm, io);
   addNics(vm, io);
@@ -37,6 +38,7 @@ interface CreateOptions extends WaitOptions {
   readonly vcpus?: number;
   readonly memory?: number;
   readonly cpuModel?: string;
+  readonly display?: 'none' | 'vga';
   readonly firmware?: 'bios' | 'uefi' | 'direct';
   readonly append?: string;
   readonly userData?: string;
@@ -62,6 +64,7 @@ function addCreate(vm: Command, io: Io): void {
     .option('--memory <size>', 'memory, such as 512M or 2G (the image tiny boots with 96M or more)', parseSize)
     .option('--cpu-model <model>', 'CPU model that every host can offer (default: baseline)')
     .option('--firmware <firmware>', 'bios, uefi or direct')
+    .option('--display <display>', 'vga: a display, which `gp vm vnc` and the web interface show (default: none)')
     .option('--append <text>', 'added to the kernel command line (direct boot)')
     .option('--user-data <file>', 'cloud-init user-data (NoCloud)')
     .option('--network-config <file>', 'cloud-init network-config (NoCloud)')
@@ -98,6 +101,7 @@ async function createRequest(io: Io, name: string, options: CreateOptions) {
     cpuModel: options.cpuModel,
     firmware: options.firmware,
     append: options.append,
+    display: options.display,
     disks: options.disk?.map((disk) => ({ ...disk })),
     networks: options.network?.map((nic) => (typeof nic === 'string' ? nic : { ...nic })),
     cloudInit: Object.keys(cloudInit).length === 0 ? undefined : cloudInit,
@@ -227,6 +231,21 @@ function addReading(vm: Command, io: Io): void {
       action(io, async (session, name: string, { takeOver = false }: { readonly takeOver?: boolean }) => {
         const { attachConsole } = await import('../console.ts');
         await attachConsole(session, name, takeOver);
+      }),
+    );
+}
+
+function addDisplay(vm: Command, io: Io): void {
+  vm.command('vnc')
+    .description('the display of a VM (created with --display) for a VNC viewer on this machine, until Ctrl-C')
+    .argument('<vm>', 'name or id', nameArgument)
+    .option('--port <port>', 'on this port of 127.0.0.1, for everybody on this machine', (text: string) =>
+      parseCount(text),
+    )
+    .action(
+      action(io, async (session, name: string, { port }: { readonly port?: number }) => {
+        const { serveDisplay } = await import('../vnc.ts');
+        await serveDisplay(session, name, port);
       }),
     );
 }
