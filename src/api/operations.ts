@@ -10,6 +10,7 @@ import * as maintenance from './maintenance-views.ts';
 import * as overview from './overview-views.ts';
 import * as requests from './requests.ts';
 import * as rolls from './roll-views.ts';
+import * as sessions from './session-requests.ts';
 import * as views from './views.ts';
 
 export const PARAMETERS = {
@@ -110,6 +111,18 @@ const pageOf = <T extends TSchema>(item: T) =>
 const all = <T extends TSchema>(item: T) => ({ query: requests.PageQuerySchema, answer: pageOf(item) }) as const;
 const vmAction = { status: 202, answer: views.TaskSchema, errors: ['not-found', 'conflict', 'no-capacity'] } as const;
 
+/** The ticket in its query is the permission. */
+const browserConsole = {
+  query: sessions.TicketQuerySchema,
+  status: 101,
+  answerMedium: 'upgrade',
+  auth: 'none',
+  anyNode: true,
+  errors: ['unauthorized', 'not-found', 'conflict'],
+} as const;
+
+const allowed = { answer: overview.AllowedActionsSchema, errors: ['not-found'] } as const;
+
 const change = {
   status: 202,
   answer: views.TaskSchema,
@@ -172,25 +185,11 @@ export const OPERATIONS = {
     answer: views.TaskSchema,
     errors: ['not-found', 'too-large'],
   }),
-  vmActions: operation('GET /v1/vms/{vm}/actions', 'vms', 'What may be done with a VM now, and why the rest may not', {
-    answer: overview.AllowedActionsSchema,
-    errors: ['not-found'],
-  }),
-  hostActions: operation(
-    'GET /v1/hosts/{host}/actions',
-    'hosts',
-    'What may be done with a host now, and why the rest may not',
-    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
-  ),
-  taskActions: operation(
-    'GET /v1/tasks/{task}/actions',
-    'tasks',
-    'What may be done with a task now, and why the rest may not',
-    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
-  ),
+  vmActions: operation('GET /v1/vms/{vm}/actions', 'vms', 'What may be done with a VM now', allowed),
+  hostActions: operation('GET /v1/hosts/{host}/actions', 'hosts', 'What may be done with a host now', allowed),
+  taskActions: operation('GET /v1/tasks/{task}/actions', 'tasks', 'What may be done with a task now', allowed),
   listTaskVms: operation('GET /v1/tasks/{task}/vms', 'tasks', 'How far each VM of a task over many is', {
-    query: requests.PageQuerySchema,
-    answer: pageOf(overview.BulkItemSchema),
+    ...all(overview.BulkItemSchema),
     errors: ['not-found'],
   }),
   listHostRows: operation('GET /v1/overview/hosts', 'cluster', 'All hosts in small rows', {
@@ -243,34 +242,20 @@ export const OPERATIONS = {
   vmDisplay: operation(
     'GET /v1/vms/{vm}/display',
     'vms',
-    'Display: HTTP Upgrade to groundplane-console, then RFB (VNC) both ways, until the VM moves',
+    'Display: HTTP Upgrade to groundplane-console, then RFB (VNC), until the VM moves',
     { status: 101, answerMedium: 'upgrade', anyNode: true, errors: ['not-found', 'conflict'] },
   ),
   vmSerialSocket: operation(
     'GET /v1/vms/{vm}/serial',
     'vms',
     'Serial console of a browser: a WebSocket of binary messages, by a ticket',
-    {
-      query: requests.TicketQuerySchema,
-      status: 101,
-      answerMedium: 'upgrade',
-      auth: 'none',
-      anyNode: true,
-      errors: ['unauthorized', 'not-found', 'conflict'],
-    },
+    browserConsole,
   ),
   vmVncSocket: operation(
     'GET /v1/vms/{vm}/vnc',
     'vms',
     'Display of a browser: a WebSocket of RFB (VNC), by a ticket; close code 4001: the VM moved, open it again',
-    {
-      query: requests.TicketQuerySchema,
-      status: 101,
-      answerMedium: 'upgrade',
-      auth: 'none',
-      anyNode: true,
-      errors: ['unauthorized', 'not-found', 'conflict'],
-    },
+    browserConsole,
   ),
   listHosts: operation('GET /v1/hosts', 'hosts', 'List hosts', {
     query: requests.HostQuerySchema,
@@ -401,8 +386,8 @@ export const OPERATIONS = {
   drainActions: operation(
     'GET /v1/drains/{drain}/actions',
     'maintenance',
-    'What may be done with a drain now, and why the rest may not',
-    { answer: overview.AllowedActionsSchema, errors: ['not-found'] },
+    'What may be done with a drain now',
+    allowed,
   ),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
@@ -628,7 +613,7 @@ export const OPERATIONS = {
     },
   ),
   beginSession: operation('POST /v1/session', 'access', 'Log a browser in: by an API token, or by a one-time link', {
-    body: requests.BeginSessionSchema,
+    body: sessions.BeginSessionSchema,
     status: 201,
     answer: access.SessionSchema,
     auth: 'none',
@@ -647,15 +632,10 @@ export const OPERATIONS = {
     errors: ['no-capacity'],
   }),
   listSessions: operation('GET /v1/sessions', 'access', 'List who is logged in', all(access.SessionSchema)),
-  endOwnSessions: operation(
-    'DELETE /v1/sessions',
-    'access',
-    'Log out everywhere: end every session of the same token',
-    {
-      status: 204,
-      cookie: 'clear',
-    },
-  ),
+  endOwnSessions: operation('DELETE /v1/sessions', 'access', 'Log out everywhere: end all sessions of the token', {
+    status: 204,
+    cookie: 'clear',
+  }),
   endOtherSession: operation('DELETE /v1/sessions/{session}', 'access', 'End one session', {
     status: 204,
     errors: ['not-found'],
@@ -665,7 +645,7 @@ export const OPERATIONS = {
     'vms',
     'Create a ticket that opens one console in a browser, once',
     {
-      body: requests.ConsoleTicketRequestSchema,
+      body: sessions.ConsoleTicketRequestSchema,
       status: 201,
       answer: access.ConsoleTicketSchema,
       errors: ['not-found', 'no-capacity'],

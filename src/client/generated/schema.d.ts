@@ -213,7 +213,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a drain now, and why the rest may not */
+        /** What may be done with a drain now */
         get: operations["drainActions"];
         put?: never;
         post?: never;
@@ -439,7 +439,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a host now, and why the rest may not */
+        /** What may be done with a host now */
         get: operations["hostActions"];
         put?: never;
         post?: never;
@@ -842,7 +842,7 @@ export interface paths {
         get: operations["listSessions"];
         put?: never;
         post?: never;
-        /** Log out everywhere: end every session of the same token */
+        /** Log out everywhere: end all sessions of the token */
         delete: operations["endOwnSessions"];
         options?: never;
         head?: never;
@@ -1047,7 +1047,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a task now, and why the rest may not */
+        /** What may be done with a task now */
         get: operations["taskActions"];
         put?: never;
         post?: never;
@@ -1170,7 +1170,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What may be done with a VM now, and why the rest may not */
+        /** What may be done with a VM now */
         get: operations["vmActions"];
         put?: never;
         post?: never;
@@ -1221,7 +1221,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Display: HTTP Upgrade to groundplane-console, then RFB (VNC) both ways, until the VM moves */
+        /** Display: HTTP Upgrade to groundplane-console, then RFB (VNC), until the VM moves */
         get: operations["vmDisplay"];
         put?: never;
         post?: never;
@@ -4395,7 +4395,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a drain now, and why the rest may not */
+            /** @description What may be done with a drain now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6294,7 +6294,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a host now, and why the rest may not */
+            /** @description What may be done with a host now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -11001,7 +11001,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a task now, and why the rest may not */
+            /** @description What may be done with a task now */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -12110,7 +12110,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What may be done with a VM now, and why the rest may not */
+            /** @description What may be done with a VM now */
             200: {
                 headers: {
                     [name: string]: unknown;

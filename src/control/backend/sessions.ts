@@ -1,7 +1,8 @@
 /** Sessions of browsers, one-time links and console tickets: made by core/request/sessions.ts, of which etcd keeps hashes. */
 
 import type { ConsoleTicket, Session, SessionLink } from '../../api/access-views.ts';
-import type { BeginSession, ConsoleTicketRequest, PageQuery } from '../../api/requests.ts';
+import type { PageQuery } from '../../api/requests.ts';
+import type { BeginSession, ConsoleTicketRequest } from '../../api/session-requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import { KeyOrder } from '../../base/key-order.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';

@@ -1,0 +1,32 @@
+/** What browsers ask for: sessions, and tickets for consoles. */
+import { Type } from 'typebox';
+import { oneOf, strict, type View } from './common.ts';
+
+const BrowserSecret = (prefix: string, description: string) =>
+  Type.String({ pattern: `^${prefix}_[A-Za-z0-9_-]{43}$`, description });
+export const BeginSessionSchema = Type.Union(
+  [
+    Type.Object({ token: Type.String({ minLength: 1, maxLength: 256, description: 'an API token' }) }, strict),
+    Type.Object({ link: BrowserSecret('gp_link', 'the secret of a one-time link, which is used up') }, strict),
+  ],
+  { title: 'BeginSession' },
+);
+export type BeginSession = View<typeof BeginSessionSchema>;
+
+const CONSOLES = ['serial', 'vnc'] as const;
+
+export const ConsoleTicketRequestSchema = Type.Object(
+  {
+    console: Type.Optional(oneOf(CONSOLES, { description: 'default: serial' })),
+    takeOver: Type.Optional(
+      Type.Boolean({ description: 'end the serial console of whoever holds it now; its holder is told who took it' }),
+    ),
+  },
+  { ...strict, title: 'ConsoleTicketRequest' },
+);
+export type ConsoleTicketRequest = View<typeof ConsoleTicketRequestSchema>;
+
+export const TicketQuerySchema = Type.Object(
+  { ticket: BrowserSecret('gp_ticket', 'of POST /v1/vms/{vm}/console-tickets; good once') },
+  strict,
+);
