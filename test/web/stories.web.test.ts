@@ -84,6 +84,35 @@ test('a host is drained with the timeline before and during, and taken back', as
   await page.locator('.page-head .mark', { hasText: 'in service' }).waitFor();
 });
 
+test('many VMs are stopped by one request and one task', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms?cluster=&q=tier%3Dweb');
+  const posts: string[] = [];
+  page.on('request', (request) => {
+    if (request.method() === 'POST') posts.push(new URL(request.url()).pathname);
+  });
+  await page.getByRole('checkbox', { name: 'Select all that are shown' }).check();
+  const selected = await page.getByText(/^[0-9]+ selected$/).textContent();
+  await page.locator('.bulk').getByRole('button', { name: 'Stop' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Stop' }).click();
+  const [count] = (selected ?? '').split(' ');
+  await page.locator('.tray-last', { hasText: `${count} of ${count} VMs` }).waitFor();
+  assert.deepEqual(posts, ['/v1/vms/actions']);
+  await page
+    .getByRole('table', { name: 'VMs' })
+    .getByRole('row', { name: /running/ })
+    .waitFor({ state: 'detached' });
+});
+
+test('what is not allowed says why', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/web1');
+  await page.getByRole('button', { name: 'More' }).click();
+  const item = page.getByRole('menuitem', { name: /^Delete/ });
+  assert.match((await item.textContent()) ?? '', /member of guest cluster sql/);
+  assert.equal(await item.getAttribute('aria-disabled'), 'true');
+});
+
 test('search, filters and order are in the address and survive a reload', async () => {
   const page = await stage.page();
   await stage.go(page, '/vms');

@@ -82,3 +82,27 @@ export const sessionsQuery = queryOptions({
   ...{ queryKey: ['sessions'], ...PASSING },
   queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/sessions', { params: { query }, signal }))).items,
 });
+
+/** What may be done with a VM now, and why the rest may not. */
+export const vmActionsQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm', vm, 'actions'], ...PASSING },
+    queryFn: async ({ signal }) =>
+      (await dataOf(http.GET('/v1/vms/{vm}/actions', { params: { path: { vm } }, signal }))).actions,
+  });
+
+/** What may be done with a host now, and why the rest may not. */
+export const hostActionsQuery = (host: string) =>
+  queryOptions({
+    ...{ queryKey: ['host', host, 'actions'], ...PASSING },
+    queryFn: async ({ signal }) =>
+      (await dataOf(http.GET('/v1/hosts/{host}/actions', { params: { path: { host } }, signal }))).actions,
+  });
+
+/** What may be done with a drain now, and why the rest may not. */
+export const drainActionsQuery = (drain: string) =>
+  queryOptions({
+    ...{ queryKey: ['drain', drain, 'actions'], ...PASSING },
+    queryFn: async ({ signal }) =>
+      (await dataOf(http.GET('/v1/drains/{drain}/actions', { params: { path: { drain } }, signal }))).actions,
+  });

@@ -19,3 +19,7 @@ export type VmDetail = Schemas['VmDetail'];
 export type Drain = Schemas['Drain'];
 export type DrainPlan = Schemas['DrainPlan'];
 export type Verdict = Vm['verdict'];
+export type HostRow = Schemas['HostRow'];
+export type VmRow = Schemas['VmRow'];
+export type AllowedAction = Schemas['AllowedAction'];
+export type BulkAction = Schemas['BulkAction'];

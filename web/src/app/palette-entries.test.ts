@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Host, Vm } from '../api/types.ts';
+import type { HostRow, VmRow } from '../api/types.ts';
 import { findEntries, paletteEntries } from './palette-entries.ts';
 
-const host = (name: string) => ({ name, rack: 'r1' }) as Host;
-const vm = (name: string) => ({ name, host: 'h1' }) as Vm;
+const host = (name: string) => ({ name, rack: 'r1' }) as HostRow;
+const vm = (name: string) => ({ name, host: 'h1' }) as VmRow;
 const ENTRIES = paletteEntries({
   ...{ hosts: [host('h1'), host('h10')], vms: [vm('web1'), vm('db1')], clusters: [] },
   ...{ networks: [{ name: 'lan' }], storage: [{ name: 's1' }], images: [{ name: 'tiny' }] },

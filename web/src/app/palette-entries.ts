@@ -1,5 +1,5 @@
 /** What the command palette offers, and what of it fits what was typed. Pure. */
-import type { GuestCluster, Host, Vm } from '../api/types.ts';
+import type { GuestCluster, HostRow, VmRow } from '../api/types.ts';
 import { byName } from '../texts/format.ts';
 import { TEXTS } from '../texts/texts.ts';
 import { fitOf, type Search } from '../ui/search.ts';
@@ -23,8 +23,8 @@ interface Named {
 
 /** Everything that there is. */
 export interface PaletteSource {
-  readonly hosts: readonly Host[];
-  readonly vms: readonly Vm[];
+  readonly hosts: readonly HostRow[];
+  readonly vms: readonly VmRow[];
   readonly clusters: readonly GuestCluster[];
   readonly networks: readonly Named[];
   readonly storage: readonly Named[];

@@ -96,8 +96,8 @@ function Results({ found, at, listId, choose }: ResultsProps) {
 }
 
 function useEntries(): readonly PaletteEntry[] {
-  const hosts = useList('host');
-  const vms = useList('vm');
+  const hosts = useList('host-row');
+  const vms = useList('vm-row');
   const clusters = useList('guest-cluster');
   const networks = useList('network');
   const storage = useList('storage');

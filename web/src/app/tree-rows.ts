@@ -76,8 +76,8 @@ export function treeRows({ estate, others, toggled }: TreeSource): readonly Tree
   return rows;
 
   function addHosts(hosts: Estate['hosts'], level: number): void {
-    for (const { name, host, vms } of inOrder(hosts)) {
-      const isTroubled = host.agent !== 'alive' || host.quarantined;
+    for (const { name, mood, vms } of inOrder(hosts)) {
+      const isTroubled = mood === 'agentless' || mood === 'quarantined';
       const line = { key: `host ${name}`, level, text: name, kind: 'host', to: `/hosts/${name}` } as const;
       if (add({ ...line, count: vms.length, isTroubled })) for (const vm of inOrder(vms)) addVm(vm, level + 1);
     }

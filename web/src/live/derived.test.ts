@@ -14,12 +14,20 @@ test('an event is about the host that it names, and a forgotten one about nothin
     change('event', 'e2', { host: null }),
     change('event', 'e0', null),
   ];
-  assert.deepEqual(affectedQueries(events), [['host', 'h1']]);
+  assert.deepEqual(affectedQueries(events), [
+    ['list', 'host-row'],
+    ['list', 'vm-row'],
+    ['host', 'h1'],
+  ]);
 });
 
 test('many hosts at once are read as one list', () => {
   const events = Array.from({ length: 21 }, (_, n) => change('event', `e${n}`, { host: `h${n}` }));
-  assert.deepEqual(affectedQueries(events), [['list', 'host']]);
+  assert.deepEqual(affectedQueries(events), [
+    ['list', 'host-row'],
+    ['list', 'vm-row'],
+    ['list', 'host'],
+  ]);
 });
 
 test('the moves of a drain are told by their tasks', () => {

@@ -14,6 +14,7 @@ function isOfDrain(object: unknown): boolean {
 }
 
 interface EventObject {
+  readonly vm: string | null;
   readonly host: string | null;
 }
 
@@ -22,6 +23,7 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
   const keys = new Map<string, readonly string[]>();
   const add = (...key: string[]): void => void keys.set(key.join(' '), key);
   const hosts = new Set<string>();
+  let vms = false;
   for (const { kind, name, object } of changes) {
     if (kind === 'vm') add('vm', (object as { readonly name?: string } | null)?.name ?? name);
     if (kind === 'drain') add('drain', name);
@@ -31,8 +33,11 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
     // Events are forgotten after a time, which changes nothing else.
     const host = kind === 'event' ? ((object as EventObject | null)?.host ?? null) : null;
     if (host !== null) hosts.add(host);
+    if (kind === 'event') vms ||= ((object as EventObject | null)?.vm ?? null) !== null;
     if (kind !== 'event' && kind !== 'task') add('overview');
   }
+  if (hosts.size > 0) add('list', 'host-row');
+  if (hosts.size > 0 || vms) add('list', 'vm-row');
   if (hosts.size > SINGLE_MAX) add('list', 'host');
   else for (const host of hosts) add('host', host);
   return [...keys.values()];

@@ -6,12 +6,14 @@ import type {
   Event,
   GuestCluster,
   Host,
+  HostRow,
   Image,
   Network,
   SharedDisk,
   StorageNode,
   Task,
   Vm,
+  VmRow,
 } from '../api/types.ts';
 import type { Shape } from './collection.ts';
 
@@ -19,6 +21,8 @@ import type { Shape } from './collection.ts';
 export interface Kinds {
   readonly vm: Vm;
   readonly host: Host;
+  readonly 'vm-row': VmRow;
+  readonly 'host-row': HostRow;
   readonly storage: StorageNode;
   readonly control: ControlNode;
   readonly network: Network;
@@ -36,6 +40,8 @@ export type Kind = keyof Kinds;
 export const LIST_PATHS = {
   vm: '/v1/vms',
   host: '/v1/hosts',
+  'vm-row': '/v1/overview/vms',
+  'host-row': '/v1/overview/hosts',
   storage: '/v1/storage-nodes',
   control: '/v1/control-nodes',
   network: '/v1/networks',
@@ -59,6 +65,9 @@ const identified = { keyOf: ({ id }: { id: string }) => id };
 export const SHAPES: { readonly [K in Kind]: Shape<Kinds[K]> } = {
   vm: { ...identified, ...revised },
   host: { ...named, ...revised },
+  // Rows have no revision: the latest change counts.
+  'vm-row': { ...identified, revisionOf: () => null },
+  'host-row': { ...named, revisionOf: () => null },
   storage: { ...named, ...revised },
   control: { ...named, revisionOf: () => null },
   network: { ...named, ...revised },
@@ -73,3 +82,29 @@ export const SHAPES: { readonly [K in Kind]: Shape<Kinds[K]> } = {
   task: { ...identified, ...revised },
   event: { keyOf: ({ revision, kind, vmId, host }) => `${revision} ${kind} ${vmId} ${host}`, ...revised },
 };
+
+/** Objects of one page of a list. */
+export const PAGE_ITEMS: Partial<Record<Kind, number>> = { 'vm-row': 5_000, 'host-row': 5_000 };
+
+/** What is asked beside the page: tasks that are parts of others would hide the others. */
+export const LIST_QUERIES: Partial<Record<Kind, object>> = { task: { parts: false } };
+
+const KNOWN = { yes: true, no: false, unknown: null } as const;
+
+/** A host as the picture has it, made of what the watch brings. */
+export function hostRowOf(host: Host): HostRow {
+  const { name, rack, memoryTotalBytes, memoryUsedBytes, agent, cordoned, quarantined, maintenance } = host;
+  const state = maintenance === null ? null : maintenance.isEmpty ? 'drained' : 'draining';
+  return {
+    ...{ name, rack, memoryTotalBytes, memoryUsedBytes, agent, cordoned, quarantined },
+    drainable: KNOWN[host.evacuability.drain.possible],
+    losable: KNOWN[host.evacuability.loss.possible],
+    maintenance: state,
+  };
+}
+
+/** A VM as the picture has it. */
+export function vmRowOf(vm: Vm): VmRow {
+  const { id, name, host, verdict, guestCluster, spec } = vm;
+  return { id, name, host, verdict, guestCluster, memoryBytes: spec.memoryBytes, antiAffinity: spec.antiAffinity };
+}

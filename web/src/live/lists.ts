@@ -4,11 +4,22 @@
  */
 import { type QueryClient, useQuery } from '@tanstack/react-query';
 import { dataOf, http } from '../api/client.ts';
+import type { Host, Task, Vm } from '../api/types.ts';
 import { noteClusterTime } from './cluster-clock.ts';
 import { applyChanges, type Change, type Collection, collectionOf } from './collection.ts';
-import { type Kind, type Kinds, LATEST_MAX, LIST_PATHS, SHAPES } from './kinds.ts';
+import {
+  hostRowOf,
+  type Kind,
+  type Kinds,
+  LATEST_MAX,
+  LIST_PATHS,
+  LIST_QUERIES,
+  PAGE_ITEMS,
+  SHAPES,
+  vmRowOf,
+} from './kinds.ts';
 
-const PAGE_ITEMS = 1_000;
+const PAGE_ITEMS_USUAL = 1_000;
 /** Changes that came lately, for lists that are being read: more than a page's answer can take to arrive. */
 const RECENT_MAX = 20_000;
 const recent: Change[] = [];
@@ -31,7 +42,8 @@ async function readList<K extends Kind>(kind: K, signal: AbortSignal): Promise<C
   let after: string | null = null;
   let count = 0;
   do {
-    const query = { limit: PAGE_ITEMS, ...(after === null ? {} : { after }) };
+    const limit = PAGE_ITEMS[kind] ?? PAGE_ITEMS_USUAL;
+    const query = { ...LIST_QUERIES[kind], limit, ...(after === null ? {} : { after }) };
     const page: Page = await dataOf((http.GET as unknown as GetPage)(LIST_PATHS[kind], { params: { query }, signal }));
     pages.push(page.items);
     count += page.items.length;
@@ -41,7 +53,10 @@ async function readList<K extends Kind>(kind: K, signal: AbortSignal): Promise<C
   const items = (kind in LATEST_MAX ? pages.reverse() : pages).flat() as Kinds[K][];
   if (begin < forgotten) return readList(kind, signal);
   if (kind in LATEST_MAX) for (const item of items) noteTimes(item);
-  const missed = recent.slice(begin - forgotten).filter((change) => change.kind === kind);
+  const missed = recent
+    .slice(begin - forgotten)
+    .flatMap(listChanges)
+    .filter((change) => change.kind === kind);
   return applyChanges(collectionOf(items, SHAPES[kind]), missed, SHAPES[kind]);
 }
 
@@ -74,13 +89,23 @@ export function takeChanges(cache: QueryClient, changes: readonly Change[]): voi
   for (const { object } of changes) noteTimes(object);
   if (recent.length > RECENT_MAX) forgotten += recent.splice(0, RECENT_MAX / 2).length;
   recent.push(...changes);
-  for (const [kind, ofKind] of Map.groupBy(changes, (change) => change.kind)) {
+  for (const [kind, ofKind] of Map.groupBy(changes.flatMap(listChanges), (change) => change.kind)) {
     if (!Object.hasOwn(SHAPES, kind)) continue;
     const known = kind as Kind;
     cache.setQueryData<Collection<unknown>>(listKey(known), (list) =>
       list === undefined ? undefined : trimmed(known, applyChanges(list, ofKind, SHAPES[known] as never)),
     );
   }
+}
+
+/** What a change means for lists: hosts and VMs are also rows; a part of another task is in no list. */
+function listChanges(change: Change): readonly Change[] {
+  const { kind, object } = change;
+  if (kind === 'task' && ((object as Task | null)?.parent ?? null) !== null) return [];
+  if (kind === 'vm')
+    return [change, { ...change, kind: 'vm-row', object: object === null ? null : vmRowOf(object as Vm) }];
+  if (kind !== 'host') return [change];
+  return [change, { ...change, kind: 'host-row', object: object === null ? null : hostRowOf(object as Host) }];
 }
 
 /** Records of what happens name the time at which it did. */

@@ -2,6 +2,7 @@
 import { Link } from '@tanstack/react-router';
 import type { Task } from '../api/types.ts';
 import type { Tone } from '../picture/verdict-style.ts';
+import { TEXTS } from '../texts/texts.ts';
 import { Mark } from './mark.tsx';
 
 const TONES: Readonly<Record<Task['state'], Tone>> = {
@@ -34,7 +35,8 @@ const PAGES: Readonly<Record<Task['target']['kind'], string | null>> = {
 };
 
 /** What a task is about, as a link where it has a page. */
-export function TaskTarget({ task: { target } }: { readonly task: Task }) {
+export function TaskTarget({ task: { target, vms } }: { readonly task: Task }) {
+  if (vms !== null) return <>{TEXTS.tray.ofMany(vms.total - vms.waiting - vms.running, vms.total, vms.failed)}</>;
   const page = PAGES[target.kind] ?? null;
   return page === null ? target.name : <Link to={`${page}${target.name}` as '/'}>{target.name}</Link>;
 }

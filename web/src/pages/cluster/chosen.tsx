@@ -1,6 +1,8 @@
 /** What is known of the host or the VM that is chosen in the picture. */
+import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import type { Vm } from '../../api/types.ts';
+import { hostQuery, vmQuery } from '../../api/queries.ts';
+import type { Host, Vm } from '../../api/types.ts';
 import type { Estate } from '../../live/estate.ts';
 import { useItem } from '../../live/lists.ts';
 import type { Choice } from '../../picture/choice.ts';
@@ -18,17 +20,20 @@ interface ChosenProps {
 
 /** See the module. */
 export function Chosen({ estate, chosen }: ChosenProps) {
-  const vm = useItem('vm', chosen?.vm ?? null);
-  const host = estate.hosts.find(({ name }) => name === chosen?.host);
+  const row = useItem('vm-row', chosen?.vm ?? null);
+  const vm = useQuery({ ...vmQuery(row?.name ?? ''), enabled: row !== undefined }).data;
+  const isHost = row === undefined && estate.hosts.some(({ name }) => name === chosen?.host);
+  const host = useQuery({ ...hostQuery(chosen?.host ?? ''), enabled: isHost }).data;
   return (
     <aside className="chosen" aria-label={TEXTS.chosen.label} aria-live="polite">
-      {vm !== undefined ? <ChosenVm vm={vm} /> : host !== undefined ? <ChosenHost host={host} /> : null}
-      {vm === undefined && host === undefined ? <p className="hint">{TEXTS.picture.hint}</p> : null}
+      {row !== undefined && vm !== undefined ? <ChosenVm vm={vm} /> : null}
+      {isHost && host !== undefined ? <ChosenHost host={host} /> : null}
+      {row === undefined && !isHost ? <p className="hint">{TEXTS.picture.hint}</p> : null}
     </aside>
   );
 }
 
-function ChosenHost({ host: { host, vms } }: { readonly host: Estate['hosts'][number] }) {
+function ChosenHost({ host }: { readonly host: Host }) {
   const { columns } = TEXTS.host;
   return (
     <>
@@ -43,7 +48,7 @@ function ChosenHost({ host: { host, vms } }: { readonly host: Estate['hosts'][nu
             columns.used,
             `${percentOf(host.memoryUsedBytes, host.memoryTotalBytes)} % ${TEXTS.summary.of(bytesText(host.memoryTotalBytes))}`,
           ],
-          [columns.vms, String(vms.length)],
+          [columns.vms, String(host.vms.length)],
           [columns.drainable, <Possible key="drain" answer={host.evacuability.drain.possible} />],
         ]}
       />

@@ -3,11 +3,12 @@ import { Button } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { dataOf, http } from '../../api/client.ts';
-import { hostQuery } from '../../api/queries.ts';
+import { hostActionsQuery, hostQuery } from '../../api/queries.ts';
 import type { Host } from '../../api/types.ts';
 import { useList } from '../../live/lists.ts';
 import { bytesText, durationText, percentOf, timeText } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { ActionButton } from '../../ui/action-button.tsx';
 import { useSearch } from '../../ui/address.ts';
 import { HostState } from '../../ui/host-state.tsx';
 import { Meter, VerdictMark } from '../../ui/mark.tsx';
@@ -40,6 +41,7 @@ export function HostPage() {
 
 function HostActions({ host }: { readonly host: Host }) {
   const { setSearch } = useSearch();
+  const actions = useQuery(hostActionsQuery(host.name)).data;
   const cordon = useMutation({
     mutationFn: (cordoned: boolean) =>
       dataOf(http.PATCH('/v1/hosts/{host}', { params: { path: { host: host.name } }, body: { cordoned } })),
@@ -56,13 +58,17 @@ function HostActions({ host }: { readonly host: Host }) {
           {texts.drain}
         </Button>
       ) : (
-        <Button size="xs" loading={undrain.isPending} onClick={() => undrain.mutate()}>
+        <ActionButton variant="filled" action="undrain" {...{ actions }} onAct={() => undrain.mutate()}>
           {texts.undrain}
-        </Button>
+        </ActionButton>
       )}
-      <Button size="xs" variant="default" loading={cordon.isPending} onClick={() => cordon.mutate(!host.cordoned)}>
+      <ActionButton
+        action={host.cordoned ? 'uncordon' : 'cordon'}
+        {...{ actions }}
+        onAct={() => cordon.mutate(!host.cordoned)}
+      >
         {host.cordoned ? texts.uncordon : texts.cordon}
-      </Button>
+      </ActionButton>
     </>
   );
 }

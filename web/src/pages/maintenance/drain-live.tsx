@@ -1,12 +1,12 @@
 /** A drain as it goes: foretold against actual, what went otherwise, and what can be done about it. */
-import { Button } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { dataOf, http } from '../../api/client.ts';
-import { drainQuery } from '../../api/queries.ts';
+import { drainActionsQuery, drainQuery } from '../../api/queries.ts';
 import type { Drain } from '../../api/types.ts';
 import { clusterNowMs } from '../../live/cluster-clock.ts';
 import { timeText } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { ActionButton } from '../../ui/action-button.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Facts, Problem, Section, Waiting } from '../../ui/page.tsx';
 import { DrainState } from './drain-state.tsx';
@@ -71,21 +71,16 @@ function DrainActions({ drain }: { readonly drain: Drain }) {
     mutationFn: (verb: keyof typeof VERBS) => dataOf(http.POST(VERBS[verb], { params: { path: { drain: drain.id } } })),
     onSuccess: (_drain, verb) => tell(TEXTS.actionBegan(texts.verbs[verb], drain.hosts.join(', '))),
   });
+  const actions = useQuery(drainActionsQuery(drain.id)).data;
   if (drain.endedAt !== null) return null;
+  const verbs = drain.state === 'paused' ? (['resume', 'cancel'] as const) : (['pause', 'cancel'] as const);
   return (
     <div className="page-actions">
-      {drain.state === 'paused' ? (
-        <Button size="xs" onClick={() => act.mutate('resume')}>
-          {texts.verbs.resume}
-        </Button>
-      ) : (
-        <Button size="xs" variant="default" onClick={() => act.mutate('pause')}>
-          {texts.verbs.pause}
-        </Button>
-      )}
-      <Button size="xs" variant="default" onClick={() => act.mutate('cancel')}>
-        {texts.verbs.cancel}
-      </Button>
+      {verbs.map((verb) => (
+        <ActionButton key={verb} action={verb} {...{ actions }} onAct={() => act.mutate(verb)}>
+          {texts.verbs[verb]}
+        </ActionButton>
+      ))}
     </div>
   );
 }

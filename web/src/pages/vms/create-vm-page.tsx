@@ -128,6 +128,11 @@ function MoreFields({ form, change }: FieldsProps) {
         onChange={({ currentTarget }) => change({ userData: currentTarget.value })}
       />
       <Checkbox
+        label={texts.display}
+        checked={form.hasDisplay}
+        onChange={({ currentTarget }) => change({ hasDisplay: currentTarget.checked })}
+      />
+      <Checkbox
         label={texts.start}
         checked={form.isStarted}
         onChange={({ currentTarget }) => change({ isStarted: currentTarget.checked })}

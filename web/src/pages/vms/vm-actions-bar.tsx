@@ -1,10 +1,13 @@
-/** What can be done to one VM. What is not possible now the API refuses, with its reason. */
+/** What can be done to one VM now; what cannot says why. */
 import { Button, Menu, NativeSelect, TextInput } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
+import { vmActionsQuery } from '../../api/queries.ts';
 import type { VmDetail } from '../../api/types.ts';
 import { useList } from '../../live/lists.ts';
 import { TEXTS } from '../../texts/texts.ts';
+import { ActionButton, ActionItem } from '../../ui/action-button.tsx';
 import { useSearch } from '../../ui/address.ts';
 import { GpCommand } from '../../ui/command.tsx';
 import { Dialog } from '../../ui/dialog.tsx';
@@ -19,41 +22,41 @@ export function VmActions({ vm }: { readonly vm: VmDetail }) {
   const act = useVmAction();
   const begin = (action: VmAction): void => act.mutate({ vm: vm.name, action });
   const ask = (what: string): void => setSearch({ do: what });
+  const actions = useQuery(vmActionsQuery(vm.name)).data;
   const isOff = vm.intent === 'stopped';
   return (
     <>
       {isOff ? (
-        <Button size="xs" loading={act.isPending} onClick={() => begin({ verb: 'start' })}>
+        <ActionButton variant="filled" action="start" {...{ actions }} onAct={() => begin({ verb: 'start' })}>
           {names.start}
-        </Button>
+        </ActionButton>
       ) : (
-        <Button
-          size="xs"
-          variant="default"
-          loading={act.isPending}
-          onClick={() => begin({ verb: 'stop', mode: 'acpi' })}
-        >
+        <ActionButton action="stop" {...{ actions }} onAct={() => begin({ verb: 'stop', mode: 'acpi' })}>
           {names.stop}
-        </Button>
+        </ActionButton>
       )}
-      <Button size="xs" variant="default" onClick={() => ask('migrate')}>
+      <ActionButton action="migrate" {...{ actions }} onAct={() => ask('migrate')}>
         {names.migrate}
-      </Button>
-      <Menu position="bottom-end" transitionProps={{ duration: 0 }} withinPortal={false}>
+      </ActionButton>
+      <Menu position="bottom-end" transitionProps={{ duration: 0 }} withinPortal={false} width={280}>
         <Menu.Target>
           <Button size="xs" variant="default">
             {TEXTS.more}
           </Button>
         </Menu.Target>
         <Menu.Dropdown>
-          <Menu.Item onClick={() => begin({ verb: 'stop', mode: 'hard' })}>{TEXTS.vm.stopHard}</Menu.Item>
-          <Menu.Item onClick={() => begin({ verb: 'reset' })}>{names.reset}</Menu.Item>
-          <Menu.Item onClick={() => begin({ verb: 'suspend' })}>{names.suspend}</Menu.Item>
-          <Menu.Item onClick={() => begin({ verb: 'resume' })}>{names.resume}</Menu.Item>
+          <ActionItem action="stop" {...{ actions }} onAct={() => begin({ verb: 'stop', mode: 'hard' })}>
+            {TEXTS.vm.stopHard}
+          </ActionItem>
+          {(['reset', 'suspend', 'resume'] as const).map((verb) => (
+            <ActionItem key={verb} action={verb} {...{ actions }} onAct={() => begin({ verb })}>
+              {names[verb]}
+            </ActionItem>
+          ))}
           <Menu.Divider />
-          <Menu.Item color="red" onClick={() => ask('delete')}>
+          <ActionItem action="delete" color="red" {...{ actions }} onAct={() => ask('delete')}>
             {names.delete}
-          </Menu.Item>
+          </ActionItem>
         </Menu.Dropdown>
       </Menu>
       {search['do'] === 'migrate' ? <Migrate vm={vm} onClose={() => ask('')} begin={begin} /> : null}

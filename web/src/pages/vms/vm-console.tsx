@@ -12,6 +12,7 @@ import './vm-form.css';
 /** See the module. */
 export function VmConsole({ vm }: { readonly vm: VmDetail }) {
   const { data: log, error, refetch, isFetching } = useQuery(vmLogQuery(vm.name));
+  const hasDisplay = vm.spec.display === 'vga';
   const open = (console: 'serial' | 'vnc'): void => {
     const query = new URLSearchParams({ vm: vm.name, console });
     window.open(`/console.html?${query}`, `${console} ${vm.id}`, 'popup,width=900,height=600');
@@ -31,12 +32,15 @@ export function VmConsole({ vm }: { readonly vm: VmDetail }) {
       <Section
         title={TEXTS.vm.graphical}
         actions={
-          <Button size="xs" variant="default" onClick={() => open('vnc')}>
-            {TEXTS.vm.openSerial}
-          </Button>
+          hasDisplay ? (
+            <Button size="xs" onClick={() => open('vnc')}>
+              {TEXTS.vm.openSerial}
+            </Button>
+          ) : null
         }
       >
-        <p className="hint">{TEXTS.vm.graphicalHint}</p>
+        <p className="hint">{hasDisplay ? TEXTS.vm.graphicalHint : TEXTS.vm.noDisplay}</p>
+        {hasDisplay ? <GpCommand command={gpCommand(['vm', 'vnc', vm.name])} /> : null}
       </Section>
       <Section
         title={TEXTS.vm.lastOutput}

@@ -20,12 +20,13 @@ export interface NewVm {
   readonly antiAffinity: string;
   readonly restartPolicy: string;
   readonly userData: string;
+  readonly hasDisplay: boolean;
   readonly isStarted: boolean;
 }
 
 export const NEW_VM: NewVm = {
   ...{ name: '', image: '', network: '', vcpus: '', memoryMib: '', diskGib: '', labels: '' },
-  ...{ antiAffinity: '', restartPolicy: '', userData: '', isStarted: true },
+  ...{ antiAffinity: '', restartPolicy: '', userData: '', hasDisplay: false, isStarted: true },
 };
 
 /** `tier=db owner=ann` as an object; words without a = are keys without a value. */
@@ -62,6 +63,7 @@ export function createRequest(form: NewVm): CreateVm {
     ...(form.restartPolicy === ''
       ? {}
       : { restartPolicy: form.restartPolicy as NonNullable<CreateVm['restartPolicy']> }),
+    ...(form.hasDisplay ? { display: 'vga' } : {}),
     ...(form.userData === '' ? {} : { cloudInit: { userData: form.userData } }),
   };
 }
@@ -80,6 +82,7 @@ export function createCommand(form: NewVm): string {
     disk: disk === null ? null : form.image === '' ? disk : `image=${form.image},size=${disk}`,
     label: Object.entries(labelsOf(form.labels)).map(([key, value]) => `${key}=${value}`),
     ...{ 'anti-affinity': form.antiAffinity, 'restart-policy': form.restartPolicy },
+    display: form.hasDisplay ? 'vga' : null,
     ...{ 'user-data': form.userData === '' ? null : 'FILE', 'no-start': !form.isStarted },
   });
 }

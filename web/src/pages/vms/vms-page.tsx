@@ -10,6 +10,7 @@ import type { Column } from '../../ui/columns.ts';
 import { DataTable } from '../../ui/data-table.tsx';
 import { VerdictMark } from '../../ui/mark.tsx';
 import { Empty, Page } from '../../ui/page.tsx';
+import { BulkActions } from './bulk-actions.tsx';
 
 const { columns: heads } = TEXTS.vm;
 
@@ -77,6 +78,7 @@ export function VmsPage() {
         rows={vms}
         columns={COLUMNS}
         keyOf={keyOf}
+        bulk={(selected, done) => <BulkActions vms={selected} done={done} />}
         empty={<Empty title={TEXTS.vm.empty}>{TEXTS.vm.emptyHint}</Empty>}
       />
     </Page>
