@@ -76,7 +76,7 @@ const FOLDERS = {
   },
   cli: {
     // Of the core, the table of limits.
-    src: ['base', 'core', 'os', 'client', 'images', 'lab', 'api', 'iscsi', 'audit'],
+    src: ['base', 'core', 'os', 'client', 'images', 'install', 'lab', 'api', 'iscsi', 'audit'],
     npm: ['commander', 'picocolors', 'string-width', '@bomb.sh/tab', 'yaml'],
     node: true,
   },

@@ -1,6 +1,6 @@
 /**
  * Which cluster a command means: --dir, then GP_DIR, then the context file, then the nearest .groundplane directory
- * above the working directory. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
+ * above the working directory, then the cluster that this machine is a control node of. A cluster's directory holds context.json: {apiUrl, caFile, tokenFile}.
  */
 import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
@@ -12,12 +12,14 @@ import { makePrivateDirectory, readJsonFile, readTextBounded, writeFileAtomic } 
 import type { Io } from './io.ts';
 
 export const DEFAULT_DIR = '.groundplane';
+/** Where `gp init` puts the administrator's context on a control node (install/units.ts). */
+const THIS_MACHINE = '/etc/groundplane/admin';
 const SECRET_BYTES_MAX = 64 * 1024;
 
 export interface Location {
   /** Absolute. */
   readonly dir: string;
-  readonly foundBy: '--dir' | 'GP_DIR' | 'context file' | 'working directory';
+  readonly foundBy: '--dir' | 'GP_DIR' | 'context file' | 'working directory' | 'this machine';
 }
 
 /** How a cluster is reached, and where its files are. */
@@ -45,6 +47,7 @@ export async function locate(io: Pick<Io, 'env' | 'cwd'>, dirOption: string | un
     if (await isDirectory(dir)) return { dir, foundBy: 'working directory' };
     if (dirname(at) === at) break;
   }
+  if (await isDirectory(THIS_MACHINE)) return { dir: THIS_MACHINE, foundBy: 'this machine' };
   throw new CodedError('not-found', 'No cluster was found from here.', {
     advice: 'Start one with `gp up`, or name its directory with --dir, GP_DIR or `gp context use DIR`.',
   });

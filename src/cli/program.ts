@@ -4,6 +4,7 @@ import { addAuditCommand } from './commands/audit.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addGuestClusterCommands } from './commands/guest-cluster.ts';
 import { addImageCommands } from './commands/image.ts';
+import { addInstallCommands } from './commands/install.ts';
 import { addLabCommands, addUpCommands, type Faults } from './commands/lab.ts';
 import { addTargetCommands } from './commands/target.ts';
 import { addVmCommands } from './commands/vm.ts';
@@ -41,6 +42,7 @@ export function buildProgram({ io, version, faults, withCompletion }: Grammar): 
     .exitOverride()
     .addHelpText('after', EXIT_CODES);
   addUpCommands(program, io);
+  addInstallCommands(program, io);
   addVmCommands(program, io);
   addImageCommands(program, io);
   addGuestClusterCommands(program, io);

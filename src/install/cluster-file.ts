@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
-import { readJsonFile } from '../os/files.ts';
+import { readJsonFile, writeFileAtomic } from '../os/files.ts';
 import { arrayOf, object, oneOf, optional, type Parsed, text } from '../rpc/parse.ts';
 
 const address = text({ charsMax: 15, pattern: /^\d+\.\d+\.\d+\.\d+$/ });
@@ -27,7 +27,7 @@ function clusterFile(stateDir: string): string {
 }
 
 /** Reads the file; undefined where there is none. CodedError 'bad-input' that names what is wrong. */
-async function readClusterFile(stateDir: string): Promise<ClusterFile | undefined> {
+export async function readClusterFile(stateDir: string): Promise<ClusterFile | undefined> {
   const value = await readJsonFile(clusterFile(stateDir));
   return value === undefined ? undefined : parseCluster(value, clusterFile(stateDir));
 }
@@ -39,4 +39,9 @@ export async function demandClusterFile(stateDir: string): Promise<ClusterFile> 
   throw new CodedError('not-found', `This machine is in no cluster: there is no ${clusterFile(stateDir)}.`, {
     advice: 'Begin a cluster with `gp init`, or join one with `gp join`.',
   });
+}
+
+/** Writes the file. */
+export async function writeClusterFile(stateDir: string, content: ClusterFile): Promise<void> {
+  await writeFileAtomic(clusterFile(stateDir), `${JSON.stringify(content, null, 2)}\n`);
 }

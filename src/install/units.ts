@@ -14,6 +14,8 @@ import { type NodeRole, nodeArguments, type Role } from './programs.ts';
 const PACKAGE_DIR = '/usr/lib/groundplane';
 /** The configuration of the machine: the only file that people edit. */
 export const MACHINE_FILE = '/etc/groundplane/machine.yaml';
+/** The administrator's context on a control node: how `gp` reaches the cluster. */
+export const ADMIN_DIR = '/etc/groundplane/admin';
 /** What the machine keeps. */
 export const STATE_DIR = '/var/lib/groundplane';
 /** Sockets and credentials of what runs; empty after a boot. */
@@ -26,7 +28,7 @@ const CONFIGURE = `${NODE} ${PACKAGE_DIR}/lib/install/configure-role.mjs`;
 const WATCHDOG_S = 30;
 
 /** Returns the name of a role's unit. */
-function unitOf(role: Role): string {
+export function unitOf(role: Role): string {
   return `groundplane-${role}.service`;
 }
 

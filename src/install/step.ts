@@ -1,0 +1,46 @@
+/**
+ * Work on a machine as a list of steps. Guarantees: a step that is done is not done again, so that a list that failed in
+ * the middle is repeated as a whole; before each step it is said what it does; a dry run looks and changes nothing.
+ */
+import { CodedError } from '../base/errors.ts';
+
+/** One step. */
+export interface Step {
+  /** What it does, as a sentence without its end: "write /etc/…". */
+  readonly does: string;
+  /** Whether its result is there already. CodedError for a result that is another one than is asked for. */
+  isDone(): Promise<boolean>;
+  do(): Promise<void>;
+}
+
+/** How steps are taken. */
+export interface StepOptions {
+  readonly dryRun: boolean;
+  readonly say: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Takes the steps in order; the first that fails ends the list, and its error says that it may be repeated. */
+export async function takeSteps(steps: readonly Step[], { dryRun, say, signal }: StepOptions): Promise<void> {
+  for (const step of steps) {
+    signal.throwIfAborted();
+    if (await step.isDone()) {
+      say(`done before: ${step.does}`);
+      continue;
+    }
+    if (dryRun) {
+      say(`to do: ${step.does}`);
+      continue;
+    }
+    say(step.does);
+    try {
+      await step.do();
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      throw new CodedError(error.code, `Could not ${step.does}: ${error.message}`, {
+        cause: error,
+        advice: `${error.advice ?? ''} What was done before stays; the same command goes on from there.`.trim(),
+      });
+    }
+  }
+}
