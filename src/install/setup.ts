@@ -3,6 +3,7 @@
  * after its identity was kept; an identity, an authority and a token that exist are never replaced.
  */
 import { existsSync } from 'node:fs';
+import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { sleep } from '../base/sleep.ts';
@@ -152,7 +153,9 @@ function configurationStep(machine: MachineConfig): Step {
     do: async () => {
       const existing = await readMachineConfig();
       await makePrivateDirectory('/etc/groundplane');
-      await makePrivateDirectory(STATE_DIR);
+      // Disk daemons, which are users of their own, pass through to the pool.
+      await mkdir(STATE_DIR, { recursive: true });
+      await chmod(STATE_DIR, 0o711);
       // Roles are added to a machine that is a member; what people have written stays.
       await writeFileAtomic(MACHINE_FILE, formatMachineConfig({ ...machine, ...existing }), { mode: 0o644 });
     },

@@ -76,7 +76,7 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
     'ProcSubset=pid',
     'MemoryDenyWriteExecute=yes',
     'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX',
-    `ReadWritePaths=${STATE_DIR}/etcd`,
+    'StateDirectory=groundplane/etcd',
   ],
   control: [
     ...CONFINED,
@@ -88,7 +88,7 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
     'PrivateDevices=yes',
     'ProtectProc=invisible',
     'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK',
-    `ReadWritePaths=${STATE_DIR}/control`,
+    'StateDirectory=groundplane/control',
   ],
   storage: [
     ...CONFINED,
@@ -99,6 +99,7 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
     'PrivateDevices=yes',
     'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK',
     // A pool may be anywhere, but not where the system is.
+    'StateDirectory=groundplane/storage',
     `ReadWritePaths=${STATE_DIR} -/srv -/mnt -/media`,
   ],
   agent: [
@@ -111,7 +112,8 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
     'DeviceAllow=/dev/net/tun rw',
     'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_PACKET',
     // /proc/sys/net: forwarding of guests' networks and the time-outs of connections.
-    `ReadWritePaths=${STATE_DIR}/agent /proc/sys/net`,
+    'StateDirectory=groundplane/agent',
+    'ReadWritePaths=/proc/sys/net',
   ],
 };
 
@@ -170,6 +172,7 @@ function service(role: Role): string {
     'RuntimeDirectory=groundplane',
     'RuntimeDirectoryMode=0711',
     'RuntimeDirectoryPreserve=yes',
+    'StateDirectoryMode=0700',
     ...SANDBOX[role],
     '',
     '[Install]',

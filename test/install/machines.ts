@@ -40,6 +40,7 @@ mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs tmpfs tmp
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 echo "$name" > etc/hostname
+echo "127.0.0.1 localhost" > etc/hosts
 mkdir -p mnt
 pivot_root . mnt
 umount -l /mnt
@@ -181,7 +182,7 @@ export class Machine {
     signalProcess(first, 'SIGKILL');
     await waitGone(first, CALL_MS);
     await waitGone(outer, CALL_MS);
-    await removeCgroup(cgroup);
+    if (existsSync(cgroup)) await removeCgroup(cgroup);
   }
 }
 

@@ -37,7 +37,7 @@ after(async () => {
 test('apt installs the package on a bare machine, and nothing starts', async () => {
   const outDir = join(ROOT, '.cache/install/package');
   await mkdir(outDir, { recursive: true });
-  const deb = process.env['GP_DEB'] ?? await makePackage({
+  const deb = await makePackage({
     ...{ root: ROOT, outDir, version: VERSION, epochS: 1_796_000_000, signal: SIGNAL, compression: 'gzip' as const },
   });
   const delivered = join(ROOT, '.cache/install/delivered/opt/groundplane');
@@ -47,7 +47,10 @@ test('apt installs the package on a bare machine, and nothing starts', async () 
   await machine.sh(
     'cp -a /opt/apt/lists /opt/apt/archives /tmp/ && cp -a /tmp/lists/. /var/lib/apt/lists/ && cp -a /tmp/archives/. /var/cache/apt/archives/',
   );
-  await machine.run(['apt-get', 'install', '-y', '--no-install-recommends', '/opt/groundplane/groundplane.deb'], 300_000);
+  await machine.run(
+    ['apt-get', 'install', '-y', '--no-install-recommends', '/opt/groundplane/groundplane.deb'],
+    300_000,
+  );
   assert.equal(await machine.gp('version'), `${VERSION}\n`);
   for (const role of ROLES) {
     assert.equal((await machine.try(['systemctl', 'is-active', `groundplane-${role}`])).stdout.trim(), 'inactive');
