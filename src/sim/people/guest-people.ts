@@ -29,6 +29,11 @@ type Store = BackendContext['store'];
 /** The time of day after some time, as windows are written. */
 const laterBy = (now: number, ms: number): string => new Date(now + ms).toISOString().slice(11, 16);
 
+/** Passes what is no refusal on. */
+function passUnlessRefused(error: unknown): void {
+  if (!(error instanceof CodedError)) throw error;
+}
+
 /** All of them. */
 export class GuestPeople {
   readonly #cluster: SimCluster;
@@ -45,13 +50,13 @@ export class GuestPeople {
   /** Somebody asks a control node for something, by what that node knows. */
   async act(node: SimControlNode, context: BackendContext): Promise<void> {
     const ask = this.#ask(context.store);
+    // Whatever becomes of what they ask for besides.
+    if (this.#telling.chance(TELLS_PERCENT)) await this.#tell(node, context).catch(passUnlessRefused);
     if (ask === null) return;
     const [id, request] = ask;
     this.#cluster.say(() => `people: ${id} ${JSON.stringify(request)}`);
     try {
       await askNode(this.#cluster, node, id, request);
-      if (this.#telling.chance(TELLS_PERCENT))
-        await change(context, (basis) => ({ changes: this.#told(basis), result: null }));
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
       this.#cluster.say(() => `people: ${id} is refused: ${error.message}`);
@@ -67,6 +72,15 @@ export class GuestPeople {
     const isNew = cluster === null || (clusters.length < CLUSTERS_MAX && this.#random.chance(30));
     if (isAboutCluster) return this.#change(store, cluster, vms);
     return isNew && this.#random.chance(60) ? this.#create(store, vms) : this.#share(store, this.#random.pick(vms));
+  }
+
+  /** Declares what a guest cluster's guests are told, and moves a member, which is told. */
+  async #tell(node: SimControlNode, context: BackendContext): Promise<void> {
+    await change(context, (basis) => ({ changes: this.#told(basis), result: null }));
+    const members = [...context.store.guestClusters.values()].flatMap(({ value }) => value.members);
+    if (members.length === 0) return;
+    const vm = this.#telling.pick(members);
+    await askNode(this.#cluster, node, 'migrateVm', { params: { vm } });
   }
 
   /**
