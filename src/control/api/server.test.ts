@@ -6,6 +6,7 @@ import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { OPERATIONS, type Operation, parametersOf } from '../../api/operations.ts';
+import { PAGE_ITEMS_MAX, ROWS_MAX } from '../../api/page-size.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError, ERROR_CODES, type ErrorCode } from '../../base/errors.ts';
 import { LIMITS } from '../../core/model/limits.ts';
@@ -195,8 +196,12 @@ test('what cannot be read as a request is bad input, too large or not found', as
     'too-large',
   );
   assertProblem(await ask('POST /v1/vms/web1/start', { force: true }), 'bad-input');
-  for (const wrong of ['limit=0', 'limit=1001', 'limit=ten', 'limit=1&limit=2', 'after=', 'after=%2f', 'x=1'])
-    for (const list of LISTS) assertProblem(await ask(`GET ${list}?${wrong}`), 'bad-input');
+  for (const list of LISTS) {
+    const tooMany = 1 + (list.startsWith('/v1/overview/') ? ROWS_MAX : PAGE_ITEMS_MAX);
+    for (const limit of ['0', String(tooMany), 'ten', '1&limit=2'])
+      assertProblem(await ask(`GET ${list}?limit=${limit}`), 'bad-input');
+    for (const wrong of ['after=', 'after=%2f', 'x=1']) assertProblem(await ask(`GET ${list}?${wrong}`), 'bad-input');
+  }
   assertProblem(await ask('GET /v1/events?since=yesterday'), 'bad-input');
   assertProblem(await ask('GET /v1/vms?verdict=fine'), 'bad-input');
   assertProblem(await ask('GET /v1/watch?kind=vm&eventKind=lost'), 'bad-input');
