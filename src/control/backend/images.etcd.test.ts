@@ -85,7 +85,7 @@ test('when every node refuses, the refusal about the file is the one that is tol
   };
   await assert.rejects(upload(randomBytes(500_000)), { code: 'bad-image' });
   backend.world.storage.clear();
-  await assert.rejects(upload(randomBytes(10)), /No storage node answers/);
+  await assert.rejects(upload(randomBytes(10)), /No storage node in service answers/);
 });
 
 test('qcow2 is known by its first bytes, and an image whose format is said otherwise is refused', async () => {

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Generation, HostName, NetworkName } from '../../base/ids.ts';
+import type { HostVerdict } from '../../core/maintenance/evacuability.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Incarnation, VmRecord } from '../../core/model/vm.ts';
 import type { Etcd, Listing } from '../../etcd/api.ts';
@@ -98,7 +99,14 @@ function largeCluster(): Listing {
   return { entries, revision };
 }
 
-async function largeBackend(): Promise<Backend> {
+/** A verdict as the leader keeps one of each host: as many moves as the host has VMs. */
+function keptVerdict(host: HostName): HostVerdict {
+  const move = { vm: 'vm-0123456789ab', from: host, to: 'h1', memoryMib: 512, durationMs: 900, pauseMs: 40 };
+  const wave = { hosts: [host], durationMs: 9_000, moves: Array.from({ length: VMS / HOSTS }, () => move) };
+  return { drain: { kind: 'can', wave }, loss: { kind: 'can', witness: { tied: [] } } } as unknown as HostVerdict;
+}
+
+async function largeBackend(verdict: (host: HostName) => HostVerdict | null = keptVerdict): Promise<Backend> {
   const { entries, revision: read } = largeCluster();
   let revision = read;
   const etcd = {
@@ -115,7 +123,7 @@ async function largeBackend(): Promise<Backend> {
   return createBackend({
     ...{ name: 'c1', version: '1', store, etcd, randomHex, adminTokenSha256: '00' },
     clock: { wallMs: () => 1, monotonicMs: () => 1, after: () => () => undefined },
-    leading: () => ({ term: 1, controller: observing() }),
+    leading: () => ({ term: 1, controller: { ...observing(), estate: { verdict } } }),
     leader: () => null,
     controlAnswers: async () => true,
     controlClock: () => null,
@@ -211,7 +219,7 @@ test('no question and no order keeps the leader of a large cluster busy for long
 test('nor does the question which hosts can be drained, where no answer is kept yet', async (t) => {
   const turns: number[] = [];
   for (let round = 0; round < ROUNDS + 1; round += 1) {
-    const backend = await largeBackend();
+    const backend = await largeBackend(() => null);
     // The index is made for the first question.
     backend.hosts.get('h0');
     turns.push(await longestTurn(round % 2 === 0 ? () => backend.cluster.get() : () => backend.hosts.list(PAGE, CALL)));
