@@ -32,6 +32,8 @@ const CONTROL_DIR = join(STATE_DIR, 'control');
 const CREDENTIALS_DIR = join(CONTROL_DIR, 'credentials');
 const AUTHORITY_DIR = join(CONTROL_DIR, 'authority');
 const JOIN_MS = 20_000;
+/** How long a machine tries to join while the control nodes cannot take it, in ms. */
+const JOINED_MS = 60_000;
 const HEALTHY_MS = 60_000;
 const PROMOTED_MS = 120_000;
 const AGAIN_MS = 250;
@@ -182,10 +184,16 @@ function identityStep(role: MachineRole, { name }: MachineConfig, joined: () => 
 async function joinAs(role: MachineRole, machine: MachineConfig, { token, addresses }: JoinPlace): Promise<Joined> {
   const { control, storage, overlay } = networksOf(machine, ownInterfaces());
   const of = { control: { control }, storage: { control, storage }, host: { control, storage, overlay } }[role];
-  return joinCluster({
+  const joining = {
     controls: addresses.map((address) => ({ address, port: PORTS.control })),
     ...{ token, role, name: machine.name, addresses: of, proofPort: PORTS.agent, deadlineMs: JOIN_MS },
-  });
+  };
+  // etcd takes a new member only when the others have seen each other for five seconds: not right after the last one.
+  return untilDone(
+    JOINED_MS,
+    () => joinCluster(joining),
+    ({ code }) => code === 'unavailable',
+  );
 }
 
 /** Keeps what joining brought; the identity last, because it says that the rest is there. */
@@ -267,14 +275,19 @@ function healthyStep(address: () => string): Step {
   };
 }
 
-async function untilDone(deadlineMs: number, work: () => Promise<void>): Promise<void> {
+/** Tries again what fails for now, until the deadline. */
+async function untilDone<T>(
+  deadlineMs: number,
+  work: () => Promise<T>,
+  isForNow: (error: CodedError) => boolean = () => true,
+): Promise<T> {
   const endsAtMs = systemClock.monotonicMs() + deadlineMs;
   for (;;) {
     try {
-      await work();
-      return;
+      return await work();
     } catch (error) {
-      if (!(error instanceof CodedError) || systemClock.monotonicMs() >= endsAtMs) throw error;
+      const isOver = systemClock.monotonicMs() >= endsAtMs;
+      if (!(error instanceof CodedError) || !isForNow(error) || isOver) throw error;
     }
     await sleep(systemClock, AGAIN_MS);
   }

@@ -1,7 +1,6 @@
 /**
  * The package on three bare Debian machines with real systemd (namespaces of this one): installing starts nothing; a
- * cluster begins with one command and grows by one on each other machine; a VM runs, and runs on while every service is
- * restarted; a machine leaves, and nothing of it is left.
+ * cluster begins with one command, which can be repeated, and grows by one command on each other machine.
  */
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, rename, rm } from 'node:fs/promises';
@@ -79,8 +78,8 @@ test('a cluster begins with one command, says before what it will do, and is rep
     again.split('\n').filter((line) => line !== '' && !line.startsWith('done before: ')),
     [],
   );
-  assert.match(await m1.gp('host list'), /^m1 +alive/m);
-  assert.match(await m1.gp('storage list'), /^m1 +alive/m);
+  assert.match(await m1.gp('host list'), /^m1 .*alive/m);
+  assert.match(await m1.gp('storage list'), /^m1 .*alive/m);
 });
 
 test('other machines join with a token, control nodes too', async () => {
