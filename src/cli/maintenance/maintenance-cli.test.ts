@@ -15,7 +15,7 @@ test('maintenance of many hosts is planned wave after wave, with a hash of what 
   assert.match(plan.hash, /^[0-9a-f]{64}$/);
   assert.deepEqual(plan.waves.flatMap(({ hosts }) => hosts).sort(), ['h1', 'h2', 'h3']);
   const text = (await gp(words('maintenance plan --hosts all --max-unavailable 2 --parallel 1'))).out;
-  assert.match(text, /^3 hosts in \d waves: \d+ moves/);
+  assert.match(text, /^3 hosts in \d waves?: \d+ moves?\b/);
   assert.match(text, /^Wave 1: h\d/m);
   assert.match(text, new RegExp(`^Hash ${plan.hash}$`, 'm'), 'the same state gives the same plan');
   const some = await gp(words('maintenance plan --hosts h2,h3 -o name'));
