@@ -1,7 +1,7 @@
 /** Consoles in a browser: tickets, origins, the serial port and the display over WebSocket. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type IncomingMessage, request } from 'node:http';
+import { IncomingMessage, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { type ClientOptions, WebSocket } from 'ws';
 import { until } from '../../os/testing/until.ts';
@@ -49,6 +49,8 @@ async function refused(socket: WebSocket): Promise<number | undefined> {
     once(socket, 'unexpected-response'),
     once(socket, 'open').then(() => [null, { statusCode: 101 }]),
   ]);
+  // An answer that nobody reads would hold its connection, and the process.
+  if (answer instanceof IncomingMessage) answer.destroy();
   return (answer as { readonly statusCode?: number }).statusCode;
 }
 
@@ -71,6 +73,7 @@ test('a ticket opens the serial console once, from a page of this server only', 
   bare.end();
   const [answer] = (await once(bare, 'response')) as [IncomingMessage];
   assert.equal(answer.statusCode, 400);
+  answer.destroy();
   const again = open(await ticket('web1'));
   await once(again, 'open');
   again.close();
