@@ -1,4 +1,4 @@
-/** What of a plan for maintenance, as the API shows it, is approved: the text that its hash is made of. */
+/** The part of a maintenance plan that people approve, as the text from which the plan's hash is made. */
 import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-plan.ts';
 import type { MaintenancePlan } from './maintenance-views.ts';
 

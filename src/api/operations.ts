@@ -620,7 +620,7 @@ export const OPERATIONS = {
     cookie: 'set',
     errors: ['unauthorized', 'too-many', 'no-capacity'],
   }),
-  whoAmI: operation('GET /v1/session', 'access', 'Who asks', { answer: access.WhoSchema }),
+  whoAmI: operation('GET /v1/session', 'access', 'Say who is logged in', { answer: access.WhoSchema }),
   endSession: operation('DELETE /v1/session', 'access', 'Log this browser out', {
     status: 204,
     cookie: 'clear',

@@ -11,7 +11,7 @@ import type { Session } from './session.ts';
 const PAGE = 'ui.html';
 const CONNECT_MS = 5_000;
 
-/** What `gp ui` is asked for. */
+/** Options of `gp ui`. */
 export interface UiFlags {
   readonly open?: true;
   readonly fingerprint?: true;

@@ -33,7 +33,7 @@ function serving(t: { after: (end: () => void) => void }): { guests: HostGuests;
   return { guests, service };
 }
 
-/** What a guest at an address is answered: the status, or why there was no answer. */
+/** The HTTP status that a guest at an address gets, or the reason why no answer came. */
 function ask(localAddress: string, body: string | null = null): Promise<number | string> {
   return new Promise((resolve) => {
     const path = '/metadata/scheduledevents?api-version=2020-07-01';

@@ -35,7 +35,7 @@ const MESSAGE_BYTES_MAX = 2_000;
 const OVERHEAD_BYTES_MAX = 512 * 1024 ** 2;
 const OVERHEAD_PART = 0.05;
 const TRANSLATED_BYTES_MAX = 1024 ** 3;
-/** Of one vCPU, so that guests share a busy machine by their numbers of vCPUs; systemd's own default. */
+/** The processor weight of one vCPU: guests share a busy machine by their numbers of vCPUs. systemd's default is 100. */
 const CPU_WEIGHT = 100;
 const CPU_WEIGHT_MAX = 10_000;
 const KILL_DEADLINE_MS = 5_000;

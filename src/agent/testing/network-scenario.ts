@@ -285,7 +285,7 @@ const guestOf = (name: string, { address }: Guest, more: object = {}): object =>
   ...more,
 });
 
-/** What a guest is answered; null: nothing, within three seconds. */
+/** The answer that a guest gets; null: none within three seconds. */
 async function metadata({ pid }: Guest, url = EVENTS, more: readonly string[] = []): Promise<string | null> {
   const argv = [
     'busybox',

@@ -295,14 +295,14 @@ const REMEDIES = {
   stop: 'it is stopped and starts on its new host, as its owner allows',
 } as const;
 
-/** What has happened to the VMs of a host that is lost. */
+/** The fate of the VMs of a lost host. */
 function lostText({ host, since, reason, vms }: DrainPlan['lost'][number]): string {
   const lines = vms.map(({ vm, what }) => `  ${vm}: ${what}\n`);
   const none = lines.length === 0 ? '  No VM was there, as far as events are kept.\n' : '';
   return `${host} is lost since ${since} (${reason}): nothing is moved from there.\n${none}${lines.join('')}`;
 }
 
-/** What is done about a guest that writes faster than it is copied; empty where nothing has to be. */
+/** The remedy for a guest that writes faster than it is copied; empty if none is needed. */
 function remedyText({ vm, remedy }: DrainPlan['moves'][number]): string {
   return remedy === null ? '' : `${vm} writes faster than its memory is copied: ${REMEDIES[remedy]}\n`;
 }

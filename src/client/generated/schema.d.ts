@@ -802,7 +802,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who asks */
+        /** Say who is logged in */
         get: operations["whoAmI"];
         put?: never;
         /** Log a browser in: by an API token, or by a one-time link */
@@ -8950,7 +8950,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Who asks */
+            /** @description Say who is logged in */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -7,7 +7,7 @@ import type { Session } from '../../api/access-views.ts';
 import type { ArtifactKind, EventFilter } from '../../api/requests.ts';
 import type { WatchKind } from '../../api/views.ts';
 
-/** Who asks. */
+/** The caller of a request. */
 export interface Principal {
   /** Name of the API token, also of one from which a session comes. */
   readonly name: string;

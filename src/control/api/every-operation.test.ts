@@ -129,7 +129,7 @@ async function browser(ask: Asking['ask'], token: string): Promise<{ readonly he
 
 type Must = (...asked: Parameters<Asking['ask']>) => Promise<Answer>;
 
-/** What begins a roll over h4, once it is in service. */
+/** A request that begins a roll over h4, once h4 is in service. */
 async function approvedRoll(must: Must): Promise<object> {
   const isBack = async () => ((await must('GET /v1/hosts/h4')).json as unknown as Host).maintenance === null;
   await until('h4 is in service', isBack);

@@ -46,7 +46,7 @@ export type Handlers = { readonly [Id in OperationId]: (input: Input<Id>) => Pro
 export interface HandlerOptions {
   readonly backend: Backend;
   readonly heartbeatMs: number;
-  /** Of Groundplane, for the OpenAPI document. */
+  /** Groundplane's version, for the OpenAPI document. */
   readonly version: string;
   /** The server's version and the build of its web interface, as every answer names them. */
   readonly build: () => string;
@@ -306,7 +306,7 @@ type SessionOperations = Extract<
   'beginSession' | 'whoAmI' | `${string}Session` | `${string}Sessions` | 'createSessionLink'
 >;
 
-/** What a browser says of itself is kept to be read by people: bounded, and printable. */
+/** The browser's own description is kept for people to read: bounded and printable. */
 const AGENT_CHARS_MAX = 200;
 
 function sessionHandlers(

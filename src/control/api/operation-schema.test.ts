@@ -1,24 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TSchema } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { schemaOf } from './operation-schema.ts';
-
-interface Node {
-  readonly type?: string;
-  readonly anyOf?: readonly Node[];
-  readonly properties?: Readonly<Record<string, Node>>;
-  readonly patternProperties?: Readonly<Record<string, Node>>;
-  readonly items?: Node;
-  readonly enum?: readonly unknown[];
-  readonly pattern?: string;
-  readonly maxItems?: number;
-  readonly maxProperties?: number;
-  readonly maxLength?: number;
-}
-
-const asNode = (schema: TSchema): Node => schema as Node;
+import { asNode, type SchemaNode } from './testing/schema-node.ts';
 
 /** Lists that are longer than others; a body has at most 1,000 values (LIMITS.requestValues). */
 const LONG_LISTS: Readonly<Record<string, number>> = {
@@ -27,7 +12,7 @@ const LONG_LISTS: Readonly<Record<string, number>> = {
 };
 
 test('every list, map and text of a request has a bound', () => {
-  const check = (node: Node, at: string): void => {
+  const check = (node: SchemaNode, at: string): void => {
     if (node.type === 'array')
       assert((node.maxItems ?? Number.POSITIVE_INFINITY) <= (LONG_LISTS[at] ?? 64), `${at} has too many items`);
     if (node.patternProperties !== undefined) assert((node.maxProperties ?? 1_000) <= 64, `${at} has too many keys`);

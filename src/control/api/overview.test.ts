@@ -39,7 +39,7 @@ test('one request stops many VMs as one task; each says how it ended', async (t)
       ['web2', 'succeeded'],
     ],
   );
-  // Of those that the filter selects, two are stopped already and cannot be reset.
+  // The filter selects two VMs that are stopped already and cannot be reset.
   const reset = await ended(
     api,
     await ask('POST /v1/vms/actions', { action: 'reset', filter: { labels: { tier: 'web' } } }),

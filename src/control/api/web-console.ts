@@ -118,7 +118,7 @@ async function attach(
   for (const each of [stream, guest]) each.on('error', () => each.destroy());
   stream.pipe(guest, { end: false });
   guest.pipe(stream, { end: false });
-  // What ended it is told by the close code: a display that moved is opened again at once.
+  // The close code tells the reason: the viewer opens a display that moved again at once.
   const isMoved = await Promise.race([moved, ...ends.map((end) => end.then(() => false))]).catch(() => false);
   if (stream.writableLength > 0)
     await once(stream, 'drain', { signal: AbortSignal.timeout(LAST_WORDS_MS) }).catch(noop);

@@ -47,7 +47,7 @@ export const WEB_DIR = fileURLToPath(
 export interface WebFiles {
   /** Absolute path of the folder with what was built. */
   readonly dir: string;
-  /** Of Groundplane. */
+  /** Groundplane's version. */
   readonly version: string;
 }
 
@@ -78,7 +78,7 @@ export function serveWebFiles(app: FastifyInstance, { dir, version }: WebFiles):
   });
 }
 
-/** What a client compares: the server's version, and the interface's build where there is one. */
+/** The text that clients compare: the server's version and, if there is one, the interface's build. */
 export function buildOf({ dir, version }: WebFiles): string {
   const known = BUILDS.get(dir);
   const now = performance.now();

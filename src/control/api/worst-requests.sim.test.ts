@@ -4,31 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TSchema } from 'typebox';
 import { OPERATIONS, type Operation } from '../../api/operations.ts';
 import { testApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
+import { asNode, type SchemaNode } from './testing/schema-node.ts';
 
 /** The promise is 50 ms on an idle machine; before findings were bounded, 1 MB took minutes. */
 const BUSY_MS_MAX = 150;
 /** The most values that the server accepts. */
 const VALUES = 990;
 
-interface Node {
-  readonly type?: string;
-  readonly anyOf?: readonly Node[];
-  readonly properties?: Readonly<Record<string, Node>>;
-  readonly patternProperties?: Readonly<Record<string, Node>>;
-  readonly items?: Node;
-  readonly enum?: readonly unknown[];
-  readonly const?: unknown;
-  readonly minimum?: number;
-}
-
-const asNode = (schema: TSchema): Node => schema as Node;
-
 /** Returns a minimal value of the schema's type. */
-function sample(node: Node): unknown {
+function sample(node: SchemaNode): unknown {
   if (node.const !== undefined) return node.const;
   if (node.enum !== undefined) return node.enum[0];
   if (node.anyOf !== undefined) return sample(node.anyOf[0] ?? {});
@@ -43,7 +30,7 @@ const ITEMS = ['{}', '0', '[]', '""', 'null', '{"x":1}', '{"image":"A"}', '{"net
 const PARTS = ['a', '-', 'a-', '\\u0000', '.', '1.', '\u{1f600}', '\\"', '\\\\'] as const;
 
 /** Returns invalid JSON texts for `node`, each of about `bytes` bytes, or of as many values as the server accepts. */
-function* worstOf(node: Node, bytes: number): Generator<string> {
+function* worstOf(node: SchemaNode, bytes: number): Generator<string> {
   const list = (item: string, count: number): string => `[${new Array(count).fill(item).join(',')}]`;
   const object = (key: string, count: number): string =>
     `{${Array.from({ length: count }, (_, i) => `"${key}${i}":0`).join(',')}}`;
@@ -66,7 +53,10 @@ function* worstOf(node: Node, bytes: number): Generator<string> {
 }
 
 /** Returns every place in a body that can hold a value, as a body with that value left open. */
-function* placesOf(node: Node, wrap: (inner: string) => string): Generator<[Node, (inner: string) => string]> {
+function* placesOf(
+  node: SchemaNode,
+  wrap: (inner: string) => string,
+): Generator<[SchemaNode, (inner: string) => string]> {
   yield [node, wrap];
   for (const alternative of node.anyOf ?? []) yield* placesOf(alternative, wrap);
   for (const [key, of] of Object.entries(node.properties ?? {})) {

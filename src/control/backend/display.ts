@@ -22,7 +22,7 @@ export async function showDisplay(ports: ConsolePorts, vm: VmRecord, incarnation
 class Display extends Duplex {
   readonly #display: Duplex;
   readonly #unsubscribe: () => void;
-  /** What the viewer said before the handshake was over; null: it is over. */
+  /** The viewer's bytes before the end of the handshake; null: the handshake is over. */
   #said: Buffer | null = Buffer.alloc(0);
   #isVersionSeen = false;
 
@@ -72,7 +72,7 @@ class Display extends Duplex {
     done(error);
   }
 
-  /** What follows the viewer's part of the handshake; null while that is not complete. */
+  /** The bytes after the viewer's part of the handshake; null while that part is not complete. */
   #shakeHands(said: Buffer): Buffer | null {
     if (said.length < VERSION.length) return null;
     if (!this.#isVersionSeen) {

@@ -193,7 +193,7 @@ function planView(plan: MaintenancePlan, { basis, request, writing }: PlanContex
   };
 }
 
-/** What has happened to the VMs of a host that is lost; nothing for another one. */
+/** The fate of the VMs of a lost host; empty for a host that is not lost. */
 function lostView(basis: Basis, host: HostRecord): DrainPlan['lost'] {
   const { name, quarantine } = host;
   if (quarantine === null) return [];

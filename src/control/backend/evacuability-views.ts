@@ -13,7 +13,7 @@ const HOSTS_NAMED = 20;
 
 type EvacuabilityContext = Pick<BackendContext, 'store' | 'leading'>;
 
-/** What is kept of a host; null: nothing is known yet, or this control node does not lead. */
+/** The verdict that the leader keeps of a host; null: none yet, or this control node does not lead. */
 export function verdictOfHost({ leading }: EvacuabilityContext, host: HostName): HostVerdict | null {
   return leading()?.controller.estate.verdict(host) ?? null;
 }

@@ -7,7 +7,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import { CodedError, messageOf } from '../../base/errors.ts';
+import { CodedError } from '../../base/errors.ts';
 import type { Path } from '../../core/model/paths.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
@@ -16,7 +16,7 @@ import { withDeadline } from '../../os/deadline.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
 import type { Displays } from '../backend/ports.ts';
-import { connectOver, type PathsToQemus } from './qmp-connector.ts';
+import { connectOver, openByAnyPath, type PathsToQemus } from './qmp-connector.ts';
 
 /** Deadline of one connection attempt on one path, and of its handshake, in ms. */
 const CONNECT_MS = 1_000;
@@ -29,20 +29,9 @@ const X509_NONE = 260;
 /** Displays over TLS. */
 export function createDisplays(to: PathsToQemus): Displays {
   return {
-    openDisplay: async (target) => {
-      const failures: string[] = [];
-      for (const path of to.paths()) {
-        try {
-          return await openOver(to, path, target);
-        } catch (error) {
-          failures.push(`${path.name}: ${messageOf(error)}`);
-        }
-      }
-      throw new CodedError(
-        'unavailable',
-        `The display of ${target.vm} on ${target.host} cannot be reached (${failures.join('; ')}).`,
-        { advice: 'Try again; "gp vm show" says whether its QEMU answers.' },
-      );
+    openDisplay: (target) => {
+      const advice = 'Try again; "gp vm show" says whether its QEMU answers.';
+      return openByAnyPath(to, { target, what: 'display', advice }, (path) => openOver(to, path, target));
     },
   };
 }

@@ -6,6 +6,7 @@
  * end in a conversation leaves nothing open.
  */
 import type { Duplex } from 'node:stream';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import { addressOn, type Path } from '../../core/model/paths.ts';
 import type { Clock } from '../../core/ports/clock.ts';
 import type { Dialed, DialOptions, QmpDialer } from '../../core/ports/qmp-dialer.ts';
@@ -74,6 +75,27 @@ export async function connectOver(
     deadlineMs,
     what: `the connection to ${address}:${port}`,
   });
+}
+
+/**
+ * Opens something of a QEMU over the first path on which that works. CodedError 'unavailable' names the failure of each
+ * path.
+ */
+export async function openByAnyPath<T>(
+  { paths }: Pick<PathsToQemus, 'paths'>,
+  { target, what, advice }: { readonly target: QmpTarget; readonly what: string; readonly advice: string },
+  open: (path: Path) => Promise<T>,
+): Promise<T> {
+  const failures: string[] = [];
+  for (const path of paths()) {
+    try {
+      return await open(path);
+    } catch (error) {
+      failures.push(`${path.name}: ${messageOf(error)}`);
+    }
+  }
+  const message = `The ${what} of ${target.vm} on ${target.host} cannot be reached (${failures.join('; ')}).`;
+  throw new CodedError('unavailable', message, { advice });
 }
 
 function isDirect({ control, storage }: Path): boolean {

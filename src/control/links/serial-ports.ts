@@ -4,7 +4,6 @@
  */
 import { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import { CodedError, messageOf } from '../../base/errors.ts';
 import type { Path } from '../../core/model/paths.ts';
 import { portsOfSlot } from '../../core/model/ports.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
@@ -13,7 +12,7 @@ import { withDeadline } from '../../os/deadline.ts';
 import type { Credentials } from '../../pki/credentials.ts';
 import { clientTlsOptions } from '../../pki/tls.ts';
 import type { SerialPorts } from '../backend/ports.ts';
-import { connectOver, type PathsToQemus } from './qmp-connector.ts';
+import { connectOver, openByAnyPath, type PathsToQemus } from './qmp-connector.ts';
 
 /** Deadline of one connection attempt on one path, and of its handshake. */
 const CONNECT_MS = 700;
@@ -21,20 +20,9 @@ const CONNECT_MS = 700;
 /** Serial ports over TLS. */
 export function createSerialPorts(to: PathsToQemus): SerialPorts {
   return {
-    openSerial: async (target) => {
-      const failures: string[] = [];
-      for (const path of to.paths()) {
-        try {
-          return await openOver(to, path, target);
-        } catch (error) {
-          failures.push(`${path.name}: ${messageOf(error)}`);
-        }
-      }
-      throw new CodedError(
-        'unavailable',
-        `The serial port of ${target.vm} on ${target.host} cannot be reached (${failures.join('; ')}).`,
-        { advice: 'It serves one console at a time: another one may be open.' },
-      );
+    openSerial: (target) => {
+      const advice = 'It serves one console at a time: another one may be open.';
+      return openByAnyPath(to, { target, what: 'serial port', advice }, (path) => openOver(to, path, target));
     },
   };
 }

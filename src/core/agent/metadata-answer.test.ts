@@ -75,7 +75,7 @@ test('an acknowledgement is noted once, for the guest’s own event alone', () =
   assert.deepEqual(guests.acknowledged, [ID]);
   guests.planned({ networks: [], guests: [{ ...GUEST, incarnation: 3 }] });
   assert.deepEqual(guests.acknowledged, [ID]);
-  // What the plan names no more is over.
+  // An event that the plan no longer names is over.
   guests.planned({ networks: [], guests: [{ ...GUEST, incarnation: 4, event: null }] });
   assert.deepEqual(guests.acknowledged, []);
 });

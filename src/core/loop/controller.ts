@@ -80,7 +80,7 @@ export class Controller {
   readonly recordWatch: RecordWatch;
   /** How fast guests write to their memory, measured for plans. */
   readonly dirtyRates: DirtyRates;
-  /** What maintenance is planned from, and whether each host can be drained and lost. */
+  /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
   readonly estate: EstateKeeper;
   readonly #drains: DrainLoop;
   readonly #rolls: RollLoop;

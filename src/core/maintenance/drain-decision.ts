@@ -16,7 +16,7 @@ const DEVIATIONS_MAX = 100;
 /** A move that was undone so often is planned anew, perhaps to another host. */
 const FAILURES_MAX = 3;
 
-/** What one decision is made from. */
+/** The facts from which one decision is made. */
 export interface DrainSituation {
   readonly drain: DrainRecord;
   readonly index: ClusterIndex;
@@ -180,7 +180,7 @@ function restartOf({ moves }: DrainRecord, index: ClusterIndex): DrainStep | nul
   return null;
 }
 
-/** What became of a VM that is stopped for its move: the same record, or the next one. */
+/** The next record of a VM that is stopped for its move; the same record if nothing changes. */
 function outcomeOfStop(move: DrainMove, vm: VmRecord, now: number): DrainMove {
   const at = currentIncarnation(vm.phase);
   const isDown = at === null || vm.phase.kind === 'stopping';

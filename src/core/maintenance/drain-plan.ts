@@ -4,7 +4,7 @@ import type { DrainMove, DrainRecord } from '../model/drain.ts';
 import { openMoves } from '../model/drain.ts';
 import type { MaintenancePlan, PlannedMove } from './plan.ts';
 
-/** What is known of a guest's writing, and what is done about it. */
+/** The measured rate at which a guest writes to memory, and the remedy for it. */
 export type Writing = Required<Pick<DrainMove, 'dirtyMibPerSecond' | 'remedy'>>;
 
 export const NOTHING_WRITTEN: Writing = { dirtyMibPerSecond: null, remedy: null };

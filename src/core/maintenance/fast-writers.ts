@@ -50,7 +50,7 @@ export function withWriting(known: EstateVm, vm: VmRecord, writer: FastWriter): 
   return { ...known, dirtyMibPerSecond, pauseMs, unsettled: known.unsettled ?? unsettled };
 }
 
-/** What is written within a second is sent while the guest stands still, at least. */
+/** At least the memory that the guest writes within a second is sent while the guest is paused. */
 function neededPauseMs({ dirtyMibPerSecond, policy }: FastWriter): number {
   return Math.ceil(((dirtyMibPerSecond ?? 0) / copiedMibPerSecond(policy)) * 1_000) + SWITCH_MS;
 }

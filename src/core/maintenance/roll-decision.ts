@@ -33,7 +33,7 @@ const BACK_MS = 5_000;
 /** What a drain says that its roll has paused. */
 export const HELD_DRAIN = 'Its roll begins nothing now.';
 
-/** What one decision is made from. */
+/** The facts from which one decision is made. */
 export interface RollSituation {
   readonly roll: RollRecord;
   readonly plan: ApprovedPlan;
@@ -201,7 +201,7 @@ function drainsTo({ roll, drain }: RollSituation, state: 'running' | 'paused' | 
   for (const id of new Set(roll.hosts.flatMap((host) => (host.state === 'draining' ? (host.drain ?? []) : [])))) {
     const record = drain(id);
     if (record === null || record.state === state || isDrainOver(record) || record.state === 'cancelling') continue;
-    // One that paused itself waits for somebody: the roll was told to go on, not the drain.
+    // A drain that paused itself waits for a person: the person resumed the roll, not the drain.
     if (state === 'running' && record.stuck !== HELD_DRAIN) continue;
     return { do: 'drain', drain: record, state };
   }

@@ -195,7 +195,7 @@ const formats = new Map<string, Intl.DateTimeFormat>();
 /** More than there are zones: upper and lower case are the same to `Intl`, so that one zone has many spellings. */
 const FORMATS_MAX = 1000;
 
-/** What writes a zone's offset; null: there is no such zone. */
+/** The formatter that gives a zone's offset; null: there is no such zone. */
 function formatOf(zone: string): Intl.DateTimeFormat | null {
   const known = formats.get(zone);
   if (known !== undefined) return known;

@@ -208,7 +208,7 @@ export interface BulkWork {
 /** How far one VM of many is. */
 export interface BulkItem {
   readonly vm: VmId;
-  /** Of the VM when the request was made. */
+  /** The VM's value when the request was made. */
   readonly name: string;
   readonly state: 'waiting' | TaskRecord['state'];
   /** Its own task, once there is one. */

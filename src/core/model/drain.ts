@@ -37,7 +37,7 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly note: string | null;
   /** How fast its guest wrote to memory when the move was planned, in MiB a second. Absent or null: not measured. */
   readonly dirtyMibPerSecond?: number | null;
-  /** What is done because the guest writes faster than it is copied. Absent or null: nothing has to be. */
+  /** The remedy for a guest that writes faster than it is copied. Absent or null: none is needed. */
   readonly remedy?: Remedy | null;
   /** The VM was stopped for this move, and was asked to start again: once. */
   readonly restarted?: true;

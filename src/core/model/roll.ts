@@ -40,7 +40,7 @@ export interface RollWork {
   /** Names one run of `gp maintenance roll`. */
   readonly by: string;
   readonly startedAt: number;
-  /** Who does it says so again before this time; after it, somebody else may take the work over. Unix ms. */
+  /** The end of the claim, Unix ms: its holder renews it before then; afterwards another caller may take the work over. */
   readonly until: number;
 }
 

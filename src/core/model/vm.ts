@@ -193,7 +193,7 @@ export interface VmSpec {
   readonly display?: 'vga';
 }
 
-/** What an owner allows so that a guest which writes faster than it is copied can be moved. */
+/** The measures that an owner allows for moving a guest that writes faster than it is copied. */
 export interface MigrationPolicy {
   /** QEMU takes processor time from the guest until its memory can be copied (capability `auto-converge`). */
   readonly slowDown: boolean;
@@ -206,7 +206,7 @@ export interface MigrationPolicy {
 /** What may be done to a VM whose owner said nothing. */
 const MIGRATION_POLICY: MigrationPolicy = { slowDown: true, pauseMsMax: null, stop: false };
 
-/** What the owner allows, or what is allowed where the owner said nothing. */
+/** The measures that the owner allows; the default if the owner said nothing. */
 export function migrationPolicyOf({ spec }: Pick<VmRecord, 'spec'>): MigrationPolicy {
   return spec.migrationPolicy ?? MIGRATION_POLICY;
 }

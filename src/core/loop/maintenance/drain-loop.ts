@@ -74,7 +74,7 @@ const FAILURES_MAX = 10;
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
-/** What is said of a return that is planned anew: the reason, and VMs that stay. */
+/** The message about a return that is planned anew: the reason, and the VMs that stay. */
 const RETURN_WORDS_MAX = 10;
 /** How long a guest that is stopped for its move may take to shut down by itself. */
 const STOP_PATIENCE_MS = 60_000;
@@ -265,13 +265,13 @@ export class DrainLoop {
     return checkPlan(estateAround(this.#source(drain), view, touchedBy(plan)), plan, progress);
   }
 
-  /** What the rest of the drain is planned from; null: the leader is new, and still reads. */
+  /** The model from which the rest of the drain is planned; null: the leader is new and still reads records. */
   #model(drain: DrainRecord): Model | null {
     const { dirtyRateOf } = this.#source(drain);
     return this.#ports.model({ drain: drain.id, parallel: drain.parallel, dirtyRateOf });
   }
 
-  /** What was measured before the drain began counts until it is measured again. */
+  /** A rate measured before the drain began counts until the next measurement. */
   #source(drain: DrainRecord): EstateSource {
     const { store, index, seeHost, dirtyRateOf } = this.#ports;
     const then = new Map(drain.moves.map(({ vm, dirtyMibPerSecond = null }) => [vm, dirtyMibPerSecond]));

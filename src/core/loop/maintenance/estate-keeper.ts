@@ -42,7 +42,7 @@ import type { Snapshot } from '../../ports/store.ts';
 export interface EstateKeeperPorts {
   readonly clock: Clock;
   readonly snapshot: Snapshot;
-  /** Of the same records, and changed before this hears of a change. */
+  /** The index of the same records; it takes each change before the keeper is told of the change. */
   readonly index: ClusterIndex;
   readonly seeHost: (host: HostName) => HostObservation;
 }
@@ -185,7 +185,7 @@ export class EstateKeeper {
     this.#takeGroup(id, vm === null ? null : affinityGroup(vm));
     for (const cluster of new Set([before, vm].flatMap((one) => one?.spec.guestCluster ?? [])))
       this.guestClusterChanged(cluster);
-    // What drains were promised for the VM counts only until it is there.
+    // The room that drains claim for the VM counts only until the VM is there.
     for (const host of hosts) if (this.#isClaimed(host)) this.hostChanged(host);
     this.#wake();
   }
@@ -310,7 +310,7 @@ export class EstateKeeper {
   }
 
   #takeCluster(name: GuestClusterName, record: GuestClusterRecord | null): void {
-    // One that cannot be read counts as it was last read.
+    // A record that cannot be read counts as it was last read.
     if (record === null && this.#ports.snapshot.unreadable.has(recordKey.guestCluster(name))) return;
     const cluster = record === null ? null : guestClusterOf(record, this.#ports.index);
     const before = this.#evacuability.model.cluster(name);

@@ -277,7 +277,7 @@ export class RollLoop {
     },
   ): Promise<CommitResult | 'wait'> {
     const { clock, randomHex, store, index } = this.#ports;
-    // What is written must be decided from what is now: planning took turns.
+    // Planning took several turns: the decision is made again from the present records.
     const now = store.snapshot.rolls.get(roll.id)?.value;
     if (now !== roll) return 'conflict';
     const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
