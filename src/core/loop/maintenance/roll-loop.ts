@@ -17,8 +17,8 @@ import {
   parseApproved,
   planApproved,
 } from '../../maintenance/approved-plan.ts';
-import { NOTHING_WRITTEN, type Writing } from '../../maintenance/drain-plan.ts';
-import { type EstateSource, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
+import { NOTHING_WRITTEN, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
+import { type EstateSource, estateAround, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
 import { writingOf } from '../../maintenance/fast-writers.ts';
 import { inTurns } from '../../maintenance/in-turns.ts';
 import { modelOf } from '../../maintenance/model.ts';
@@ -242,14 +242,7 @@ export class RollLoop {
     if (clock.monotonicMs() < state.plannedUntilMs) return 'wait';
     const waves = wavesLeft(roll, plan, decision);
     const done = roll.hosts.flatMap((host) => (host.state === 'done' ? [host.host] : []));
-    const model = modelOf(this.#estate(roll));
-    const known = (host: HostName): boolean => model.host(host) >= 0;
-    const planning = planApproved(
-      model,
-      waves.map((wave) => ({ ...wave, hosts: wave.hosts.filter(known) })),
-      done.filter(known),
-    );
-    const outcome = await inTurns(planning, clock, () => this.#isStopped);
+    const outcome = await inTurns(this.#plan(roll, waves, done), clock, () => this.#isStopped);
     if (outcome === null) return 'wait';
     const [first] = outcome.waves;
     const [wave] = waves;
@@ -258,6 +251,20 @@ export class RollLoop {
       return this.#hold(roll, `Wave ${decision.wave + 1} has no plan now: ${this.#words(outcome.refusal)}`);
     }
     return this.#commitWave(roll, { wave, first, decision, refusal: outcome.refusal, later: outcome.waves.length });
+  }
+
+  /**
+   * Plans waves anew. The records are read once, at the beginning: the kept estate changes between turns. Reading them,
+   * making the model and each wave are turns of their own.
+   */
+  *#plan({ parallel }: RollRecord, waves: readonly ApprovedWave[], done: readonly HostName[]) {
+    const estate = estateOf(this.#source(), { drain: null, parallel });
+    yield;
+    const model = modelOf(estate);
+    yield;
+    const known = (host: HostName): boolean => model.host(host) >= 0;
+    const left = waves.map((wave) => ({ ...wave, hosts: wave.hosts.filter(known) }));
+    return yield* planApproved(model, left, done.filter(known));
   }
 
   async #commitWave(
@@ -281,7 +288,8 @@ export class RollLoop {
     const now = store.snapshot.rolls.get(roll.id)?.value;
     if (now !== roll) return 'conflict';
     const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
-    const [finding] = checkPlan(this.#estate(roll), one);
+    const view = { drain: null, parallel: roll.parallel };
+    const [finding] = checkPlan(estateAround(this.#source(), view, touchedBy(one)), one);
     if (finding !== undefined) return 'conflict';
     const moves = first.moves.length;
     if (moves > LIMITS.drainMoves.max)
@@ -322,10 +330,6 @@ export class RollLoop {
   #hold(roll: RollRecord, held: string): Promise<CommitResult> | 'wait' {
     if (roll.held === held) return 'wait';
     return this.#commit(withRollDeviation({ ...roll, held }, this.#ports.clock.wallMs(), held), []);
-  }
-
-  #estate({ parallel }: RollRecord) {
-    return estateOf(this.#source(), { drain: null, parallel });
   }
 
   #source(): EstateSource {
