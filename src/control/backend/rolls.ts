@@ -2,9 +2,9 @@
 import type { ResumeRoll, RollWorkReport, StartRoll } from '../../api/requests.ts';
 import type { Roll, RollSummary } from '../../api/roll-views.ts';
 import { CodedError } from '../../base/errors.ts';
-import { parseApproved } from '../../core/maintenance/approved-plan.ts';
+import { planOfRecord } from '../../core/maintenance/approved-plan.ts';
 import { fitOf, waveMs } from '../../core/maintenance/roll-holds.ts';
-import { isHostOver, isRollOver, type RollRecord } from '../../core/model/roll.ts';
+import { isHostOver, isRollOver, type RollPlanRecord, type RollRecord } from '../../core/model/roll.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { reportWork } from '../../core/request/roll-work.ts';
 import { abortRoll, findRoll, pauseRoll, startRoll } from '../../core/request/rolls.ts';
@@ -76,8 +76,8 @@ export class RollsBackend {
   get(id: string): Roll {
     const { store, clock } = this.#context;
     const entry = findRoll({ records: snapshotOf(store) }, id);
-    const text = store.rollPlans.get(entry.value.id)?.value.text ?? null;
-    return rollView(entry, text, clock.wallMs());
+    const plan = store.rollPlans.get(entry.value.id)?.value ?? null;
+    return rollView(entry, plan, clock.wallMs());
   }
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<RollSummary>> {
@@ -123,13 +123,13 @@ function waitsFor(roll: RollRecord, now: number): string | null {
   return null;
 }
 
-function rollView(entry: Entry<RollRecord>, planText: string | null, now: number): Roll {
+function rollView(entry: Entry<RollRecord>, plan: RollPlanRecord | null, now: number): Roll {
   const roll = entry.value;
   const { maxUnavailable, perRack, parallel, onFailure, commands, workMs, backMs } = roll;
   return {
     ...summaryOf(entry, now),
     ...{ maxUnavailable, perRack, parallel, onFailure, workMs, backMs, commands: { ...commands } },
-    ...forecastOf(roll, planText, now),
+    ...forecastOf(roll, plan, now),
     freezes: roll.freezes.map(({ from, until, reason }) => ({ from: time(from), until: time(until), reason })),
     drains: [...new Set(roll.hosts.flatMap(({ drain }) => drain ?? []))],
     hosts: roll.hosts.map(({ host, wave, state, since, drain, work, done, note }) => ({
@@ -142,9 +142,13 @@ function rollView(entry: Entry<RollRecord>, planText: string | null, now: number
 }
 
 /** Which of the waves that have not begun would begin in which window, if each takes as long as foretold. */
-function forecastOf(roll: RollRecord, planText: string | null, now: number): Pick<Roll, 'forecast' | 'wouldNotFit'> {
-  if (isRollOver(roll) || planText === null) return { forecast: [], wouldNotFit: [] };
-  const { waves } = parseApproved(planText);
+function forecastOf(
+  roll: RollRecord,
+  plan: RollPlanRecord | null,
+  now: number,
+): Pick<Roll, 'forecast' | 'wouldNotFit'> {
+  if (isRollOver(roll) || plan === null) return { forecast: [], wouldNotFit: [] };
+  const { waves } = planOfRecord(plan);
   const left = waves.flatMap((_, wave) =>
     roll.hosts.some((host) => host.wave === wave && !isHostOver(host)) ? [wave] : [],
   );

@@ -9,6 +9,7 @@ import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../model/limits.ts';
+import type { RollPlanRecord } from '../model/roll.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
 import type { PlannedMove, PlannedWave, Refusal } from './plan.ts';
@@ -103,6 +104,16 @@ export function parseApproved(text: string): ApprovedPlan {
   if (largest > plan.maxUnavailable) throw notAPlan('a wave has more hosts than may be away');
   if (plan.waves.some(({ moves }) => moves.length > LIMITS.drainMoves.max))
     throw notAPlan(`a wave has more moves than one drain, which has ${LIMITS.drainMoves.max} at most`);
+  return plan;
+}
+
+/** Records never change: the plan of each is read once. */
+const PLANS = new WeakMap<RollPlanRecord, ApprovedPlan>();
+
+/** Returns the plan of a record; CodedError 'bad-input' as `parseApproved`. */
+export function planOfRecord(record: RollPlanRecord): ApprovedPlan {
+  const plan = PLANS.get(record) ?? parseApproved(record.text);
+  PLANS.set(record, plan);
   return plan;
 }
 

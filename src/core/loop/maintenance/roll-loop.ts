@@ -14,8 +14,8 @@ import {
   type ApprovedPlan,
   type ApprovedWave,
   differencesOf,
-  parseApproved,
   planApproved,
+  planOfRecord,
 } from '../../maintenance/approved-plan.ts';
 import { NOTHING_WRITTEN, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
 import { type EstateSource, estateAround, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
@@ -34,7 +34,6 @@ import {
   isHostOver,
   isRollOver,
   type RollHost,
-  type RollPlanRecord,
   type RollRecord,
   withHosts,
   withRollDeviation,
@@ -78,9 +77,6 @@ interface LoopState {
   /** Until when no wave is planned again, monotonic ms. */
   plannedUntilMs: number;
 }
-
-/** Records never change: their plan is read once. */
-const PLANS = new WeakMap<RollPlanRecord, ApprovedPlan>();
 
 /** One per leader; `stop` is final. */
 export class RollLoop {
@@ -171,10 +167,7 @@ export class RollLoop {
 
   #planOf(id: RollId): ApprovedPlan | null {
     const record = this.#ports.store.snapshot.rollPlans.get(id)?.value;
-    if (record === undefined) return null;
-    const plan = PLANS.get(record) ?? parseApproved(record.text);
-    PLANS.set(record, plan);
-    return plan;
+    return record === undefined ? null : planOfRecord(record);
   }
 
   #decide(roll: RollRecord, plan: ApprovedPlan): RollDecision {
