@@ -9,22 +9,12 @@ import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
 import { LIMITS } from '../model/limits.ts';
-import type { RollPlanRecord } from '../model/roll.ts';
+import type { RollLimits, RollPlanRecord } from '../model/roll.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
 import type { PlannedMove, PlannedWave, Refusal } from './plan.ts';
 import { indexesOf, refusalOf, WAVE_STEPS } from './planner.ts';
 import { planWave, type Wanted } from './wave.ts';
-
-/** The limits that a roll is planned and carried out with. */
-export interface RollLimits {
-  /** Hosts of the roll that may be away at once. */
-  readonly maxUnavailable: number;
-  /** Hosts of one rack that may be away at once; null: as many as may be away. */
-  readonly perRack: number | null;
-  /** Moves at once from and to one host. */
-  readonly parallel: number;
-}
 
 /** Where a VM is brought by a wave, by way of whatever host. */
 export interface ApprovedMove {

@@ -13,7 +13,16 @@
  * work a host waits for, whoever does it says when it begins and how it ended. Steps without a command are passed over.
  */
 import type { DrainId, HostName, RollId, TaskId } from '../../base/ids.ts';
-import type { RollLimits } from '../maintenance/approved-plan.ts';
+
+/** The limits that a roll is planned and carried out with. */
+export interface RollLimits {
+  /** Hosts of the roll that may be away at once. */
+  readonly maxUnavailable: number;
+  /** Hosts of one rack that may be away at once; null: as many as may be away. */
+  readonly perRack: number | null;
+  /** Moves at once from and to one host. */
+  readonly parallel: number;
+}
 
 /** `completed`: every host is done or has failed. `aborted`: somebody ended it; hosts that were not begun stay as they are. */
 export type RollState = 'running' | 'paused' | 'aborting' | 'completed' | 'aborted';

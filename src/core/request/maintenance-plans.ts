@@ -6,13 +6,13 @@ import { CodedError } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
 import { checkPlanInTurns } from '../check/maintenance-plan.ts';
-import type { RollLimits } from '../maintenance/approved-plan.ts';
 import { estateOf } from '../maintenance/estate-records.ts';
 import { modelOf } from '../maintenance/model.ts';
 import type { MaintenancePlan } from '../maintenance/plan.ts';
 import { planRollInTurns } from '../maintenance/roll.ts';
 import type { HostRecord } from '../model/cluster.ts';
 import { PARALLEL_MOVES } from '../model/drain.ts';
+import type { RollLimits } from '../model/roll.ts';
 import type { Basis, Observed } from './basis.ts';
 import { demandFree, demandMoves, drainRefusal, findHost, planNotAccepted, sourceOf } from './drains.ts';
 
