@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
+import { listed } from '../base/listed.ts';
 import type { ApiClient } from '../client/client.ts';
 import { run, tryRun } from '../os/child-process.ts';
 import { ownInterfaces } from '../os/own-addresses.ts';
@@ -18,6 +19,8 @@ import type { Step } from './step.ts';
 import { ADMIN_DIR, MACHINE_FILE, RUN_DIR, STATE_DIR } from './units.ts';
 
 const CALL_MS = 30_000;
+/** The order in which a machine's roles leave the cluster. */
+const LEAVING: readonly MachineRole[] = ['host', 'storage', 'control'];
 /** Names of the devices and tables that an agent makes (agent/network). */
 const DEVICES = /^gp[a-z]+\d/;
 const TABLES = /^table (\S+ groundplane\S*)/gm;
@@ -33,7 +36,14 @@ export interface LeaveOptions {
 /** Returns the steps that take this machine out of its cluster. */
 export function leaveSteps(machine: MachineConfig, { client, endsCluster }: LeaveOptions): readonly Step[] {
   const roles = rolesOf(machine);
-  const asked = client === null || endsCluster ? [] : roles.map((role) => removeStep(role, machine.name, client));
+  // A role that is refused leaves the machine as it was: the control node goes last.
+  const leaving = LEAVING.filter((role) => roles.includes(role));
+  const asked =
+    client === null
+      ? []
+      : endsCluster
+        ? [aloneStep(machine.name, client)]
+        : leaving.map((role) => removeStep(role, machine.name, client));
   const services: readonly (NodeRole | 'etcd')[] = ['agent', 'storage', 'control', 'etcd'];
   return [
     ...asked,
@@ -57,6 +67,29 @@ export function leaveSteps(machine: MachineConfig, { client, endsCluster }: Leav
       do: removeFiles,
     },
   ];
+}
+
+/** A cluster ends only with its last machine, and without VMs. */
+function aloneStep(name: string, client: ApiClient): Step {
+  return {
+    does: 'see that the cluster has no other machine, and no VM',
+    isDone: async () => false,
+    do: async () => {
+      const [hosts, storage, control, vms] = await Promise.all([
+        client.list('/v1/hosts', {}),
+        client.list('/v1/storage-nodes', {}),
+        client.list('/v1/control-nodes', {}),
+        client.list('/v1/vms', {}),
+      ]);
+      const others = new Set([...hosts, ...storage, ...control].map((one) => one.name).filter((one) => one !== name));
+      if (others.size === 0 && vms.length === 0) return;
+      const what = [...others, ...vms.map((vm) => `VM ${vm.name}`)];
+      throw new CodedError('conflict', `The cluster still has ${listed(what)}.`, {
+        advice:
+          'Nothing was changed. Let the other machines leave and delete the VMs first, or leave without --end-cluster.',
+      });
+    },
+  };
 }
 
 function removeStep(role: MachineRole, name: string, client: ApiClient): Step {

@@ -92,7 +92,7 @@ function addLeave(program: Command, io: Io): void {
     .command('leave')
     .description('take this machine out of its cluster, and undo gp init and gp join')
     .option('--local', 'undo it on this machine without asking the cluster')
-    .option('--end-cluster', 'of the only machine: end the cluster with it')
+    .option('--end-cluster', 'end the cluster with its last machine, which has no VM')
     .option('--dry-run', 'say what would be done, and change nothing')
     .action(
       action(io, async (session, flags: { local?: boolean; endCluster?: boolean; dryRun?: boolean }) => {
@@ -102,7 +102,7 @@ function addLeave(program: Command, io: Io): void {
         ]);
         const machine = await demandMachine();
         const endsCluster = flags.endCluster === true;
-        const target = flags.local === true || endsCluster ? null : await elsewhere(session, machine.name);
+        const target = flags.local === true ? null : await elsewhere(session, machine.name);
         const client = target === null ? null : createClient(target);
         try {
           await take(session, leaveSteps(machine, { client, endsCluster }), flags);

@@ -1,0 +1,40 @@
+/** Which steps take a machine out of its cluster, and in which order. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { present } from '../base/assert.ts';
+import type { ApiClient } from '../client/client.ts';
+import { leaveSteps } from './leave.ts';
+import { parseMachineConfig } from './machine-config.ts';
+
+const machine = parseMachineConfig(
+  'name: m1\nnetworks: { control: 10.0.0.11 }\ncontrol: {}\nstorage: {}\nhost: {}\n',
+  'machine.yaml',
+);
+
+/** A cluster with these names in its lists. */
+function clusterWith(lists: Readonly<Record<string, readonly string[]>>): ApiClient {
+  const list = async (path: string) => (lists[path] ?? []).map((name) => ({ name }));
+  return { http: {}, list } as unknown as ApiClient;
+}
+
+test('the control node goes last: a host or storage node that is refused leaves the machine in its cluster', () => {
+  const steps = leaveSteps(machine, { client: clusterWith({}), endsCluster: false }).map(({ does }) => does);
+  assert.deepEqual(steps.slice(0, 3), [
+    'take host m1 out of the cluster',
+    'take storage m1 out of the cluster',
+    'take control m1 out of the cluster',
+  ]);
+});
+
+test('a cluster ends with its last machine only, and without VMs', async () => {
+  const first = (lists: Readonly<Record<string, readonly string[]>>) =>
+    present(leaveSteps(machine, { client: clusterWith(lists), endsCluster: true })[0], 'a step');
+  await first({ '/v1/hosts': ['m1'], '/v1/storage-nodes': ['m1'], '/v1/control-nodes': ['m1'] }).do();
+  for (const [lists, named] of [
+    [{ '/v1/hosts': ['m1', 'm2'] }, /still has m2/],
+    [{ '/v1/storage-nodes': ['s1'] }, /still has s1/],
+    [{ '/v1/control-nodes': ['m1', 'c2'] }, /still has c2/],
+    [{ '/v1/vms': ['web1'] }, /still has VM web1/],
+  ] as const)
+    await assert.rejects(first(lists).do(), named);
+});
