@@ -23,6 +23,7 @@ import type { NetworkDriver } from './network/driver.ts';
 import type { WantedTap } from './network/link-plan.ts';
 import type { HostPorts } from './network/port-filter.ts';
 import { tapName } from './network/taps.ts';
+import { InstalledVersion } from './qemu/installed-version.ts';
 import { killProcess, lastWords, launchQemu } from './qemu/launch.ts';
 import { needsOf } from './qemu/needs.ts';
 import type { AcceleratorProbe } from './qemu/probe.ts';
@@ -45,6 +46,7 @@ const DIRECTORY = /^(vm-[0-9a-f]{12})-g([1-9]\d{0,15})$/;
 /** See the module. */
 export class LinuxMachine implements Machine {
   readonly #options: LinuxMachineOptions;
+  readonly #qemu = new InstalledVersion();
   #probe: AcceleratorProbe = { accelerator: 'tcg', cpuModels: ['baseline'], reason: null };
 
   constructor(options: LinuxMachineOptions) {
@@ -52,6 +54,7 @@ export class LinuxMachine implements Machine {
     void options.probe.then((probe) => {
       this.#probe = probe;
     });
+    void this.#qemu.look();
   }
 
   bootId(): string {
@@ -63,6 +66,12 @@ export class LinuxMachine implements Machine {
     const { memoryBytes, vcpus } = this.#options.config;
     const { accelerator, cpuModels } = this.#probe;
     return { memoryBytes, vcpus: vcpus ?? availableParallelism(), accelerator, cpuModels };
+  }
+
+  /** Each report asks for a look: another QEMU is known some seconds later. */
+  qemuVersion(): string | null {
+    void this.#qemu.look();
+    return this.#qemu.version;
   }
 
   running(): readonly RunningIncarnation[] {

@@ -244,6 +244,13 @@ export const HostSchema = Type.Object(
     vcpus: Type.Integer(),
     accelerator: oneOf(['kvm', 'tcg']),
     cpuModels: Type.Array(Type.String()),
+    release: Type.Object(
+      {
+        agent: nullable(Type.String({ description: "its agent's version" })),
+        qemu: nullable(Type.String({ description: 'of its QEMU: guests do not move to an older one while they run' })),
+      },
+      { ...strict, description: 'as its agent last reported; null: not known' },
+    ),
     addresses: Type.Object({ control: text, storage: text, overlay: text }, strict),
     joinedAt: time,
   },

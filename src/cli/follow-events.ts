@@ -28,7 +28,7 @@ export async function followEvents(session: Session, { before, after, filter }: 
   const { signal } = session.io;
   const client = await session.client();
   const seen = new Set(before.map((event) => event.revision));
-  if (session.options.output === 'table') await session.printList(before, EVENT_TABLE);
+  if (session.isForPeople) await session.printList(before, EVENT_TABLE);
   else for (const event of before) await printLine(session, event);
   let revision = after;
   while (!signal.aborted) {

@@ -10,7 +10,7 @@ import { type Colours, coloursFor, type Io } from './io.ts';
 import { jsonShown, shown } from './shown.ts';
 import { formatTable } from './table.ts';
 
-export const OUTPUTS = ['table', 'json', 'yaml', 'name'] as const;
+export const OUTPUTS = ['table', 'wide', 'json', 'yaml', 'name'] as const;
 export type Output = (typeof OUTPUTS)[number];
 
 /** Options that every command takes. */
@@ -23,6 +23,8 @@ export interface GlobalOptions {
 export interface Presentation<T> {
   readonly header: readonly string[];
   row(object: T, colours: Colours): readonly string[];
+  /** Columns that `-o wide` adds. */
+  readonly wide?: { readonly header: readonly string[]; row(object: T): readonly string[] };
   name(object: T): string;
 }
 
@@ -38,6 +40,11 @@ export class Session {
     this.io = io;
     this.options = command.optsWithGlobals<GlobalOptions>();
     this.colours = coloursFor(io);
+  }
+
+  /** Whether somebody reads a table. */
+  get isForPeople(): boolean {
+    return this.options.output === 'table' || this.options.output === 'wide';
   }
 
   /** The client, made at the first use: commands that need none stay quick. */
@@ -63,13 +70,13 @@ export class Session {
     if (await this.printedAsData(objects)) return;
     if (this.options.output === 'name')
       this.io.out(objects.map((object) => `${printable(as.name(object))}\n`).join(''));
-    else
-      this.io.out(
-        formatTable(
-          as.header,
-          objects.map((object) => as.row(shown(object), this.colours)),
-        ),
-      );
+    else this.io.out(this.#table(objects.map(shown), as));
+  }
+
+  #table<T>(objects: readonly T[], as: Presentation<T>): string {
+    const wide = this.options.output === 'wide' ? as.wide : undefined;
+    const rows = objects.map((object) => [...as.row(object, this.colours), ...(wide?.row(object) ?? [])]);
+    return formatTable([...as.header, ...(wide?.header ?? [])], rows);
   }
 
   /** Prints one resource; `text` for people. */
@@ -80,7 +87,7 @@ export class Session {
 
   /** A sentence for people who look at a table; silence for scripts. */
   say(text: string): void {
-    if (this.options.output === 'table') this.io.out(`${printableLines(text)}\n`);
+    if (this.isForPeople) this.io.out(`${printableLines(text)}\n`);
   }
 
   /** Prints the value where JSON or YAML was asked for. */

@@ -148,6 +148,7 @@ test('an agent without VMs reports its capacity and nothing else', async () => {
   assert.equal(capacity.accelerator, 'tcg');
   assert.equal(networkRevision, 0);
   await until('models', async () => (await report()).capacity.cpuModels.length > 1);
+  await until('QEMU', async () => /^\d+\.\d+\.\d+$/.test((await report()).qemuVersion ?? ''));
 });
 
 test('a launched VM stands halted, confined, and only control nodes may speak to it', async () => {

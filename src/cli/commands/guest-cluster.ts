@@ -127,7 +127,7 @@ function addMembers(cluster: Command, io: Io): void {
       const task = await client.call(client.http.DELETE('/v1/guest-clusters/{guestCluster}/members/{vm}', { params }));
       if (!(await settle(session, task, options))) return;
       await printCluster(session, name, `has member ${vm} no more`);
-      if (session.options.output === 'table') session.say(keptOf(before, vm));
+      if (session.isForPeople) session.say(keptOf(before, vm));
     }),
   );
 }

@@ -121,6 +121,7 @@ function describeHost(host: Host): string {
     ['VMs', host.vms],
     ['Memory', `${formatBytes(host.memoryUsedBytes)} of ${formatBytes(host.memoryTotalBytes)} used`],
     ['CPU', `${host.vcpus} vCPU, ${host.accelerator}, ${host.cpuModels.join(', ')}`],
+    ['Release', `agent ${host.release.agent ?? 'unknown'}, QEMU ${host.release.qemu ?? 'unknown'}`],
     ['Addresses', Object.entries(host.addresses).map(([path, address]) => `${path} ${address}`)],
     ['Joined', host.joinedAt],
     ['Revision', host.revision],

@@ -45,6 +45,10 @@ export const HOST_TABLE: Presentation<Host> = {
     String(host.vcpus),
     host.accelerator,
   ],
+  wide: {
+    header: ['RELEASE', 'QEMU', 'ADDRESS'],
+    row: ({ release, addresses }) => [release.agent ?? 'unknown', release.qemu ?? 'unknown', addresses.control],
+  },
   name: (host) => host.name,
 };
 

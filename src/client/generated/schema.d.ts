@@ -2148,6 +2148,11 @@ export interface components {
             quarantined: boolean;
             quarantineReason: string | null;
             rack: string | null;
+            /** @description as its agent last reported; null: not known */
+            release: {
+                agent: string | null;
+                qemu: string | null;
+            };
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
             vcpus: number;

@@ -289,6 +289,7 @@ export function hostView(context: ViewContext, entry: Entry<HostRecord>): Host {
     vcpus: host.capacity.vcpus,
     accelerator: host.capacity.accelerator,
     cpuModels: [...host.capacity.cpuModels],
+    release: { agent: host.release?.agent ?? null, qemu: host.release?.qemu ?? null },
     addresses: { ...host.addresses },
     joinedAt: time(host.joinedAt),
   };

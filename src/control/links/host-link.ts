@@ -35,6 +35,7 @@ const parseReport: Parser<HostReport> = openObject({
   host: idOf(parseHostName),
   bootId: short,
   agentVersion: added(short, 'unknown'),
+  qemuVersion: optional(short),
   capacity: openObject({
     memoryBytes: integer({ min: 0 }),
     vcpus: integer({ min: 0 }),

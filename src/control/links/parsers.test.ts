@@ -26,6 +26,7 @@ const hostReport = {
   host: 'h1',
   bootId: 'b',
   agentVersion: '1',
+  qemuVersion: '7.2.0',
   capacity: { memoryBytes: 1, vcpus: 1, accelerator: 'tcg', cpuModels: [] },
   incarnations: [incarnation],
   networkRevision: 0,

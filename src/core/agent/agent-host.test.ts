@@ -26,6 +26,7 @@ test('a report is what the machine says at that moment', async () => {
     host: 'h1',
     bootId: 'boot-1',
     agentVersion: '1.2.3',
+    qemuVersion: '7.2.0',
     capacity: machine.capacity(),
     incarnations: [process],
     networkRevision: 0,

@@ -72,10 +72,12 @@ export class AgentHost {
   report(): HostReport {
     const { name, version, machine, clock } = this.#options;
     const { acknowledged } = this.guests;
+    const qemuVersion = machine.qemuVersion();
     return {
       host: name,
       bootId: machine.bootId(),
       agentVersion: version,
+      ...(qemuVersion === null ? {} : { qemuVersion }),
       capacity: machine.capacity(),
       incarnations: machine.running(),
       networkRevision: this.#network.revision,

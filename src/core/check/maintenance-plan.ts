@@ -168,7 +168,7 @@ class WaveCheck {
     const from = world.host(move.from);
     if (to.accelerator !== from.accelerator)
       return `${vm.name} cannot go from ${from.accelerator} to ${to.accelerator}`;
-    if (to.release < from.release) return `${vm.name} would go to an older release on ${to.name}`;
+    if (to.release !== 0 && to.release < from.release) return `${vm.name} would go to an older release on ${to.name}`;
     const cluster = world.clusterOf.get(vm.id);
     if (cluster !== undefined && Math.max(vm.pauseMs, move.pauseMs) > cluster.toleratesMs)
       return `${vm.name} would pause for longer than guest cluster ${cluster.name} tolerates`;

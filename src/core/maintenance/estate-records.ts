@@ -10,6 +10,7 @@ import { claimsOf } from '../model/drain.ts';
 import type { GuestClusterRecord } from '../model/guest-cluster.ts';
 import { keyOf, PREFIX } from '../model/keys.ts';
 import type { HostObservation } from '../model/observation.ts';
+import { releaseNumber } from '../model/release.ts';
 import { affinityGroup, currentIncarnation, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import { predictPause } from '../plan/migration/pause-prediction.ts';
 import { unreadableFor } from '../plan/vm/unreadable.ts';
@@ -194,7 +195,7 @@ export function estateHostOf(
     cpuModels: capacity.cpuModels,
     withoutNetworks: [],
     withoutStorage: [],
-    release: 0,
+    release: releaseNumber(host.release),
     link: null,
   };
 }

@@ -27,7 +27,7 @@ export interface EstateHost {
   readonly withoutNetworks: readonly NetworkName[];
   /** Storage nodes that the host cannot reach. */
   readonly withoutStorage: readonly StorageName[];
-  /** Orders releases: a VM moves live only to the same or a larger one. */
+  /** Orders releases: a VM moves live only to the same or a larger one. 0: not known, and not counted. */
   readonly release: number;
   /** The physical link that its moves share with other hosts' (EstatePolicy.links); null: none but its own. */
   readonly link: string | null;

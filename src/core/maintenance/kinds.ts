@@ -87,7 +87,7 @@ export class Kinds {
       const words = `its guests run by ${host.accelerator}, and this one by ${source.accelerator}`;
       return { constraint: { kind: 'accelerator', name: '' }, words };
     }
-    if (host.release < source.release)
+    if (host.release > 0 && host.release < source.release)
       return { constraint: { kind: 'release', name: '' }, words: 'its release is older than the one the VM runs on' };
     return null;
   }

@@ -64,6 +64,17 @@ describe('a destination', () => {
     assert.deepEqual(routes(plan(estateOf({ hosts, vms: [vm] }), 'h1')), ['a:h1>right']);
   });
 
+  test('may have a release of which nothing is known: to it, and from it to any', () => {
+    const roads = [
+      [2, 0],
+      [0, 1],
+    ].map(([from, to]) => [aHost('h1', { release: from ?? 0 }), aHost('h2', { release: to ?? 0 })]);
+    for (const hosts of roads) {
+      const estate = estateOf({ hosts, vms: [aVm('a', 'h1')] });
+      assert.deepEqual(routes(plan(estate, 'h1')), ['a:h1>h2']);
+    }
+  });
+
   test('has memory that nobody else claimed, and vCPUs within the overcommit', () => {
     const hosts = [aHost('h1'), aHost('h2', { claimedMib: 14_000 }), aHost('h3', { vcpus: 1 }), aHost('h4')];
     const vms = [aVm('a', 'h1', { vcpus: 3 })];

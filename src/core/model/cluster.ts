@@ -13,6 +13,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import type { HostRelease } from './release.ts';
 
 /** A host that joined. Its processes are observed, never recorded here. */
 export interface HostRecord {
@@ -20,6 +21,8 @@ export interface HostRecord {
   /** Where its agent and QEMUs are reached: one address per path. */
   readonly addresses: HostAddresses;
   readonly capacity: HostCapacity;
+  /** What it runs, as its agent last reported. Absent: never reported (records of older versions). */
+  readonly release?: HostRelease;
   /** The rack: hosts of one rack may fail together. Absent or null: the host is a rack of its own. */
   readonly rack?: string | null;
   /** No new VM is placed here. */

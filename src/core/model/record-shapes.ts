@@ -289,6 +289,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
           accelerator: oneOf('kvm', 'tcg'),
           cpuModels: listOf(word),
         }),
+        release: maybe(fields({ agent: prose, qemu: nullable(prose) })),
         rack: maybe(nullable(name)),
         cordoned: boolean,
         quarantine: nullable(fields({ since: finite, reason: prose })),

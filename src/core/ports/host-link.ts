@@ -36,6 +36,8 @@ export interface HostReport {
   /** Changes when the host boots. */
   readonly bootId: string;
   readonly agentVersion: string;
+  /** Of the QEMU that the next launch gets. Absent: not known yet, and in reports of older agents. */
+  readonly qemuVersion?: string | undefined;
   readonly capacity: HostCapacity;
   /** From the operating system's process table, at the time of the call. */
   readonly incarnations: readonly RunningIncarnation[];

@@ -85,6 +85,10 @@ export class AgentMachine implements Machine {
     return this.#options.kernel.options.capacity;
   }
 
+  qemuVersion(): string {
+    return this.#options.kernel.options.qemuVersion ?? '7.2.0';
+  }
+
   running(): readonly RunningIncarnation[] {
     return this.#options.kernel.running;
   }

@@ -25,6 +25,8 @@ export interface HostKernelOptions<Q extends HostedQemu> {
   /** The world's clock: the kernel waits for no process. */
   readonly clock: Clock;
   readonly capacity: HostCapacity;
+  /** Absent: that of Debian 12. */
+  readonly qemuVersion?: string;
   /** Makes a QEMU's process: halted, its disks not opened yet. */
   readonly spawn: (order: LaunchOrder) => Q;
   /** What an agent did and must never do: files or taps taken from a QEMU that runs. */

@@ -155,6 +155,7 @@ for (const { agent, control } of PAIRS) {
       host: 'h1',
       bootId: 'h1-boot-1',
       agentVersion: knows ? 'simulated' : 'unknown',
+      qemuVersion: knows ? '7.2.0' : undefined,
       capacity: { memoryBytes: 2 ** 30, vcpus: 4, accelerator: 'tcg', cpuModels: knows ? ['baseline', 'EPYC'] : [] },
       incarnations: [],
       networkRevision: 0,

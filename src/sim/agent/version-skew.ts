@@ -16,6 +16,7 @@ const FUTURE_FEATURE = 'future-feature';
  */
 export const ADDED_TO_ANSWERS = [
   'agentVersion',
+  'qemuVersion',
   'capacity.cpuModels',
   'wallMs',
   'acknowledgedNotices',

@@ -70,6 +70,10 @@ export class FakeMachine implements Machine {
     return { memoryBytes: 2 ** 30, vcpus: 4, accelerator: 'tcg', cpuModels: ['baseline'] };
   }
 
+  qemuVersion(): string {
+    return '7.2.0';
+  }
+
   running(): readonly RunningIncarnation[] {
     return [...this.processes];
   }

@@ -9,14 +9,15 @@
  */
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, NetworkName, VmId } from '../../../base/ids.ts';
-import { sameCapacity } from '../../model/cluster.ts';
+import { type HostRecord, sameCapacity } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { keyOf } from '../../model/keys.ts';
+import { type HostRelease, sameRelease } from '../../model/release.ts';
 import { decideHost } from '../../plan/hosts/host-decision.ts';
 import { type Members, membersForHosts } from '../../plan/hosts/port-filter.ts';
 import { NetworkPlanner } from '../../plan/network-plan.ts';
 import type { Clock } from '../../ports/clock.ts';
-import type { HostLink, NetworkPlan } from '../../ports/host-link.ts';
+import type { HostLink, HostReport, NetworkPlan } from '../../ports/host-link.ts';
 import type { Log } from '../../ports/log.ts';
 import type { LeaderStore } from '../../ports/store.ts';
 import type { HostObserver } from '../observe/host-observer.ts';
@@ -138,8 +139,7 @@ export class HostLoop {
     if (latest === null) return;
     if (latest.report.networkRevision === 0) state.planned = null;
     // Almost every report finds everything in order.
-    if (this.#isPlanDue(state) || this.#isCapacityNew(host) || !this.#isClean(host, state))
-      void this.#serve(host, state);
+    if (this.#isPlanDue(state) || this.#areFactsNew(host) || !this.#isClean(host, state)) void this.#serve(host, state);
   }
 
   #state(host: HostName): HostState {
@@ -204,7 +204,7 @@ export class HostLoop {
     if (state.busy || !this.#mayOrder()) return;
     state.busy = true;
     try {
-      await this.#capacity(host);
+      await this.#facts(host);
       if (this.#isPlanDue(state)) await this.#network(host, state);
       if (!this.#isClean(host, state)) await this.#processes(host, state);
     } catch (error) {
@@ -219,19 +219,23 @@ export class HostLoop {
     return !this.#stopped && this.#ports.store.leads();
   }
 
-  /** The agent says what its host can give; placement reads the record. */
-  async #capacity(host: HostName): Promise<void> {
+  /** The agent says what its host can give and what it runs; placement reads the record. */
+  async #facts(host: HostName): Promise<void> {
     const { observer, store } = this.#ports;
-    const record = store.snapshot.hosts.get(host);
-    const capacity = observer.report(host)?.report.capacity;
-    if (record === undefined || capacity === undefined || !this.#isCapacityNew(host)) return;
-    await store.commit({ changes: [{ kind: 'host', id: host, value: { ...record.value, capacity } }], events: [] });
+    const record = store.snapshot.hosts.get(host)?.value;
+    const report = observer.report(host)?.report;
+    if (record === undefined || report === undefined || !this.#areFactsNew(host)) return;
+    const value = { ...record, capacity: report.capacity, release: releaseOf(record, report) };
+    await store.commit({ changes: [{ kind: 'host', id: host, value }], events: [] });
   }
 
-  #isCapacityNew(host: HostName): boolean {
+  #areFactsNew(host: HostName): boolean {
     const { observer, index } = this.#ports;
-    const [known, said] = [index.host(host)?.capacity, observer.report(host)?.report.capacity];
-    return known !== undefined && said !== undefined && !sameCapacity(known, said);
+    const [record, report] = [index.host(host), observer.report(host)?.report];
+    if (record === null || report === undefined) return false;
+    return (
+      !sameCapacity(record.capacity, report.capacity) || !sameRelease(record.release ?? null, releaseOf(record, report))
+    );
   }
 
   /** True where nothing about the host's processes, and what is expected there, changed since all was well. */
@@ -292,4 +296,9 @@ export class HostLoop {
       }
     }
   }
+}
+
+/** What the host runs. An agent that does not know its QEMU (yet) does not make it unknown. */
+function releaseOf({ release }: HostRecord, { agentVersion, qemuVersion }: HostReport): HostRelease {
+  return { agent: agentVersion, qemu: qemuVersion ?? release?.qemu ?? null };
 }

@@ -399,6 +399,7 @@ function sameHost(before: HostReport, after: HostReport): boolean {
   return (
     before.bootId === after.bootId &&
     before.agentVersion === after.agentVersion &&
+    before.qemuVersion === after.qemuVersion &&
     before.networkRevision === after.networkRevision &&
     sameCapacity(before.capacity, after.capacity) &&
     sameItems(before.acknowledgedNotices, after.acknowledgedNotices)

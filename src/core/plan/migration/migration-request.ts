@@ -54,9 +54,8 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
       `${vm.name} is paused where a migration was undone at its very end, and QEMU moves it again only after its guest has run. ` +
         `It stays on ${source.host}, paused. Continue it with "gp vm resume ${vm.name}", then migrate it.`,
     );
-  // A guest begun under KVM cannot go on in software emulation, nor the other way round.
   const { index, seeHost } = cluster;
-  const accelerator = index.host(source.host)?.capacity.accelerator;
+  const from = index.host(source.host);
   const placement = place({
     vm,
     index,
@@ -64,7 +63,7 @@ export function beginMigration(situation: VmSituation, source: Incarnation, requ
     exclude: [source.host],
     only: request.to,
     isOver: false,
-    ...(accelerator === undefined ? {} : { accelerator }),
+    ...(from === null ? {} : { from }),
   });
   // A new leader has not heard of every host yet: it says no only when it knows.
   if (placement.kind === 'nowhere' && !cluster.areAllHostsAsked())

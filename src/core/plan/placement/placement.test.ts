@@ -235,3 +235,20 @@ test('C1 a host whose memory is not known, since a VM runs there whose record no
   given.index.setUncounted(host(1), false);
   assert.deepEqual(place(given), { kind: 'placed', host: host(1), slot: 0 });
 });
+
+test('a running guest goes on by the same accelerator, and under the same or a newer QEMU', () => {
+  const aHost = (n: number, qemu: string | null, accelerator: 'kvm' | 'tcg' = 'kvm') => {
+    const record = hostRecord(n);
+    const release = { agent: '0.1.0', qemu };
+    return { record: { ...record, release, capacity: { ...record.capacity, accelerator } }, seen: seenHost(n) };
+  };
+  const from = aHost(9, '7.2.5').record;
+  const placed = (...hosts: ReturnType<typeof aHost>[]) => place(input({ hosts, from }));
+  const refused = placed(aHost(1, '7.2.4'), aHost(2, '7.2.5', 'tcg'));
+  assert.ok(refused.kind === 'nowhere');
+  assert.match(refused.reasons.join(), /h1: its QEMU 7\.2\.4 is older than the 7\.2\.5 of h9/);
+  assert.match(refused.reasons.join(), /h2: its guests run by tcg, and this one by kvm/);
+  for (const qemu of ['7.2.5', '8.0', null]) assert.equal(placed(aHost(1, '7.2.4'), aHost(2, qemu)).kind, 'placed');
+  // What begins anew may begin anywhere.
+  assert.equal(place(input({ hosts: [aHost(1, '4.2')] })).kind, 'placed');
+});

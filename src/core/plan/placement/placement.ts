@@ -4,10 +4,11 @@
  * cluster.
  */
 import type { HostName } from '../../../base/ids.ts';
-import type { HostCapacity, HostRecord } from '../../model/cluster.ts';
+import type { HostRecord } from '../../model/cluster.ts';
 import { type ClusterIndex, footprintBytes, type RankedHost, ranksBefore } from '../../model/cluster-index.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import { SLOTS_PER_HOST } from '../../model/ports.ts';
+import { releaseNumber } from '../../model/release.ts';
 import { affinityGroup, expectedIncarnations, type VmRecord } from '../../model/vm.ts';
 
 export interface PlacementInput {
@@ -20,8 +21,8 @@ export interface PlacementInput {
   readonly only: HostName | null;
   /** True where the VM's present incarnations are over: what the records give them counts as free. */
   readonly isOver: boolean;
-  /** Only on hosts with this accelerator, when given. */
-  readonly accelerator?: HostCapacity['accelerator'];
+  /** The host that the running guest comes from: where it can go on depends on it. Absent: it begins anew. */
+  readonly from?: HostRecord;
   /**
    * Also into room that a drain was promised, where there is no other: a VM that is down goes before one that moves.
    */
@@ -137,15 +138,15 @@ class Search {
 
   /** Why the host cannot take the VM, in words that are made only where somebody reads them. */
   #obstacle(record: HostRecord, freeBytes: number): (() => string) | null {
-    const { vm, seeHost, exclude, only, accelerator } = this.#input;
+    const { vm, seeHost, exclude, only, from } = this.#input;
     const { name, capacity, quarantine } = record;
     if (exclude.includes(name)) return () => 'excluded';
     if (quarantine !== null) return () => `quarantined: ${quarantine.reason}`;
     if ((record.maintenance ?? null) !== null) return () => 'in maintenance';
     if (seeHost(name).agent !== 'alive') return () => 'its agent does not answer';
     if (record.cordoned && only === null) return () => 'cordoned';
-    if (accelerator !== undefined && capacity.accelerator !== accelerator)
-      return () => `its guests run by ${capacity.accelerator}, and this one by ${accelerator}`;
+    const misfit = from === undefined ? null : whyNotOnward(from, record);
+    if (misfit !== null) return () => misfit;
     const { cpuModel } = vm.spec;
     if (cpuModel !== 'baseline' && !capacity.cpuModels.includes(cpuModel))
       return () => `its CPUs cannot be ${cpuModel}`;
@@ -178,6 +179,17 @@ class Search {
     const { vm, isOver } = this.#input;
     return isOver ? expectedIncarnations(vm.phase).filter((incarnation) => incarnation.host === host) : [];
   }
+}
+
+/** Why a running guest cannot go on there; null: it can. */
+function whyNotOnward(from: HostRecord, to: HostRecord): string | null {
+  // A guest begun under KVM cannot go on in software emulation, nor the other way round.
+  const [own, other] = [from.capacity.accelerator, to.capacity.accelerator];
+  if (own !== other) return `its guests run by ${other}, and this one by ${own}`;
+  const there = releaseNumber(to.release);
+  return there > 0 && there < releaseNumber(from.release)
+    ? `its QEMU ${to.release?.qemu} is older than the ${from.release?.qemu} of ${from.name}`
+    : null;
 }
 
 /**
