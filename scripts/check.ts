@@ -1,6 +1,6 @@
 /**
  * The quick check for contributors: types, format, lint, boundaries, dead code, tidy, unit tests. No root, no QEMU,
- * some seconds. With `--unit [FILTER]` the unit tests alone, those whose path contains FILTER; no test at all is a
+ * about a minute. With `--unit [FILTER]` the unit tests alone, those whose path contains FILTER; no test at all is a
  * failure then.
  */
 import { closingLine, failureText, stepLine } from './lib/show.ts';
@@ -16,6 +16,7 @@ if ((option !== undefined && option !== '--unit') || rest.length > 0) {
 }
 const results = await runSteps(option === '--unit' ? unitSteps(filter) : quickSteps(), {
   signal: cancelled.signal,
+  besides: 1,
   onResult: (result) => console.log(stepLine(result)),
 });
 const count = total(results);
