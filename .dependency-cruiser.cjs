@@ -68,9 +68,9 @@ const FOLDERS = {
     npm: [],
     node: true,
   },
-  // Reads other platforms' exports: no part of a cluster. It shares the planner's placement.
+  // Reads other platforms' exports: no part of a cluster.
   audit: {
-    src: ['base', 'core/model', 'core/plan'],
+    src: ['base'],
     npm: ['csv-parse', 'saxes', 'yaml', 'yauzl', '@types/yauzl'],
     node: true,
   },

@@ -2,10 +2,11 @@
  * The memory of one cluster in the form that the planner needs: arrays are made once, and an assignment is computed per
  * host.
  */
-import { rankHosts, spread } from '../../core/plan/placement/spread-placement.ts';
+
 import type { Host, Vm } from '../estate/estate.ts';
 import type { EstateIndex } from './estate-index.ts';
 import { type MemoryKind, memoryOf } from './memory.ts';
+import { rankHosts, spread } from './spread.ts';
 import { inCommon, unitsAmong } from './together.ts';
 
 export interface RoomQuestion {

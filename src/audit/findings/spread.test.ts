@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert';
 import { describe, it } from 'node:test';
-import { rankHosts, type SpreadProblem, spread } from './spread-placement.ts';
+import { rankHosts, type SpreadProblem, spread } from './spread.ts';
 
 /** VMs are numbered from 0: those of `place` have no host, those of `resident` are on one. */
 function problem(input: {
