@@ -132,11 +132,13 @@ const narrower = NARROWER.map(({ npm, only }) => ({
   to: { path: npmPath([npm]) },
 }));
 
-/** What the browser's code takes from the product: the generated client, texts of problems, the table of limits. */
+/** What the browser's code takes from the product: the generated client, texts of problems, records of changes, the table of limits. */
 const WEB_SRC = [
   'client/generated/',
   'client/server-events[.]ts$',
-  'api/problem[.]ts$',
+  'api/(approved|problem)[.]ts$',
+  'cli/maintenance/record-(csv|markdown)[.]ts$',
+  'core/maintenance/approved-text[.]ts$',
   'core/model/limits[.]ts$',
   'base/',
 ];

@@ -15,7 +15,17 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { root } from './lib/steps.ts';
 
 /** What the build reads. */
-const SOURCES = ['web', 'src/api', 'src/base', 'src/client', 'src/core/model', 'package-lock.json'];
+const SOURCES = [
+  'web',
+  'src/api',
+  'src/base',
+  'src/client',
+  'src/core/model',
+  'src/core/maintenance/approved-text.ts',
+  'src/cli/maintenance',
+  'src/cli/units.ts',
+  'package-lock.json',
+];
 const NOT_SOURCES = new Set(['dist', 'node_modules', '.vite']);
 const WEB = join(root, 'web');
 const BUILT = join(WEB, 'dist');

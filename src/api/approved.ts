@@ -1,5 +1,5 @@
 /** The part of a maintenance plan that people approve, as the text from which the plan's hash is made. */
-import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-plan.ts';
+import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-text.ts';
 import type { MaintenancePlan } from './maintenance-views.ts';
 
 /** The part of a plan that its hash is made of. CodedError 'bad-input' for a name that is none. */

@@ -389,6 +389,7 @@ export const OPERATIONS = {
     'What may be done with a drain now',
     allowed,
   ),
+  rollActions: operation('GET /v1/rolls/{roll}/actions', 'maintenance', 'What may be done with a roll now', allowed),
   listStorageNodes: operation('GET /v1/storage-nodes', 'storage', 'List storage nodes', all(views.StorageNodeSchema)),
   getStorageNode: operation('GET /v1/storage-nodes/{node}', 'storage', 'Show a storage node', {
     answer: views.StorageNodeSchema,

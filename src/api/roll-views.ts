@@ -49,6 +49,17 @@ export const RollSchema = Type.Object(
     workMs: Type.Number({ description: 'how long the work on one host is expected to take' }),
     backMs: Type.Number({ description: 'within how long its agent answers after its work' }),
     drains: Type.Array(text, { description: 'ids of the drains that emptied its hosts, in order' }),
+    foretold: Type.Array(
+      Type.Object(
+        {
+          durationMs: Type.Number({ description: 'of its moves, without the work on its hosts' }),
+          pauseMs: Type.Number({ description: 'the longest of its guests' }),
+          moves: Type.Integer(),
+        },
+        strict,
+      ),
+      { description: 'what was approved of each wave, in order' },
+    ),
     forecast: Type.Array(
       Type.Object(
         {

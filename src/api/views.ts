@@ -605,6 +605,8 @@ export const WATCH_KINDS = [
   'disk',
   'shared-disk',
   'guest-cluster',
+  'drain',
+  'roll',
   'task',
   'event',
 ] as const satisfies readonly ObjectKind[];
@@ -615,7 +617,9 @@ export const WatchChangeSchema = Type.Object(
     revision: text,
     kind: oneOf(WATCH_KINDS),
     name: Type.String({ description: 'name, or id of what has no name' }),
-    object: Type.Unknown({ description: 'the object as its GET shows it; null: deleted' }),
+    object: Type.Unknown({
+      description: 'the object as its GET shows it, drains and rolls as lists do; null: deleted',
+    }),
   },
   { ...strict, title: 'WatchChange', description: 'data of one server-sent event' },
 );

@@ -1,5 +1,6 @@
 /** What people do in the web interface, in a real browser. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { Stage } from './stage.ts';
@@ -82,6 +83,45 @@ test('a host is drained with the timeline before and during, and taken back', as
   await stage.go(page, '/hosts/h1');
   await page.getByRole('button', { name: 'Take back into service' }).click();
   await page.locator('.page-head .mark', { hasText: 'in service' }).waitFor();
+});
+
+test('many hosts are planned, rolled wave after wave with work by hand, and the record is exported', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/maintenance/plan?hosts=h3,h4');
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  await page.locator('.roll-bar.bar-foretold').first().waitFor();
+  assert.equal(await page.locator('.roll-names .roll-lane').count(), 2);
+  await page.getByLabel('Change number').fill('CHG4711');
+  await page.getByLabel('Windows').fill('Mon-Sun 00:00-24:00 UTC');
+  await page.getByLabel('Work on an empty host').fill('new memory into {host}');
+  const posted = page.waitForRequest((request) => request.url().endsWith('/v1/rolls'));
+  await page.getByRole('button', { name: 'Approve and begin' }).click();
+  const { hash, windows } = (await posted).postDataJSON() as { hash: string; windows: string[] };
+  assert.deepEqual([hash.length, windows], [64, ['Mon-Sun 00:00-24:00 UTC']]);
+  await page.getByRole('heading', { name: /^roll-/, level: 1 }).waitFor();
+  for (let host = 1; host <= 2; host++) {
+    await page.getByRole('button', { name: 'Work by hand' }).click();
+    await page.getByRole('dialog').getByLabel('What was done').fill(`module ${host}`);
+    await page.getByRole('dialog').getByRole('button', { name: 'It succeeded' }).click();
+    await page.getByRole('cell', { name: `work succeeded: module ${host}` }).waitFor();
+  }
+  await page.locator('.page-head .mark', { hasText: 'completed' }).waitFor();
+  await page.getByRole('button', { name: 'Export' }).click();
+  const saved = page.waitForEvent('download');
+  await page.getByRole('menuitem', { name: /^Markdown/ }).click();
+  const markdown = readFileSync(await (await saved).path(), 'utf8');
+  assert.match(markdown, /\| Change \| CHG4711 \|/);
+  assert.match(markdown, /\| succeeded \| admin:by-hand \| module 1 \|/);
+  await stage.go(page, '/maintenance/rolls');
+  await page.getByRole('row', { name: /completed.*2 of 2.*CHG4711/ }).waitFor();
+});
+
+test('a plan that is refused says what stands in the way of which host', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/maintenance/plan?hosts=h77');
+  await page.getByRole('button', { name: 'Plan', exact: true }).click();
+  await page.getByRole('alert').filter({ hasText: 'h77' }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Approve and begin' }).count(), 0);
 });
 
 test('many VMs are stopped by one request and one task', async () => {

@@ -744,6 +744,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/rolls/{roll}/actions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What may be done with a roll now */
+        get: operations["rollActions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rolls/{roll}/pause": {
         parameters: {
             query?: never;
@@ -2530,6 +2547,14 @@ export interface components {
                 until: string | null;
                 waves: number[];
             }[];
+            /** @description what was approved of each wave, in order */
+            foretold: {
+                /** @description of its moves, without the work on its hosts */
+                durationMs: number;
+                moves: number;
+                /** @description the longest of its guests */
+                pauseMs: number;
+            }[];
             freezes: {
                 /** @description RFC 3339 time in UTC with milliseconds */
                 from: string;
@@ -3062,10 +3087,10 @@ export interface components {
         /** @description data of one server-sent event */
         WatchChange: {
             /** @enum {unknown} */
-            kind: "vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event";
+            kind: "vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "drain" | "roll" | "task" | "event";
             /** @description name, or id of what has no name */
             name: string;
-            /** @description the object as its GET shows it; null: deleted */
+            /** @description the object as its GET shows it, drains and rolls as lists do; null: deleted */
             object: unknown;
             revision: string;
         };
@@ -8629,6 +8654,100 @@ export interface operations {
             };
         };
     };
+    rollActions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roll: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What may be done with a roll now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AllowedActions"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     pauseRoll: {
         parameters: {
             query?: never;
@@ -13856,7 +13975,7 @@ export interface operations {
                 eventKind?: string[];
                 from?: string;
                 host?: string;
-                kind?: ("vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "task" | "event")[];
+                kind?: ("vm" | "host" | "storage" | "network" | "image" | "disk" | "shared-disk" | "guest-cluster" | "drain" | "roll" | "task" | "event")[];
                 since?: string;
                 vm?: string;
             };

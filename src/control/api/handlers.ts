@@ -295,6 +295,7 @@ function overviewHandlers({ overview, vms, tasks }: Backend): Pick<Handlers, Ove
     vmActions: async ({ params }) => overview.actionsOf('vm', params.vm),
     hostActions: async ({ params }) => overview.actionsOf('host', params.host),
     drainActions: async ({ params }) => overview.actionsOf('drain', params.drain),
+    rollActions: async ({ params }) => overview.actionsOf('roll', params.roll),
     taskActions: async ({ params }) => overview.actionsOf('task', params.task),
     listHostRows: ({ query, call }) => overview.hosts(query, call),
     listVmRows: ({ query, call }) => overview.vms(query, call),

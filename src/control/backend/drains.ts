@@ -89,7 +89,7 @@ export class DrainsBackend {
   }
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<DrainSummary>> {
-    return pageOfTable(this.#context.store.drains, query, { signal, view: summaryOf });
+    return pageOfTable(this.#context.store.drains, query, { signal, view: drainSummary });
   }
 
   /**
@@ -126,7 +126,7 @@ export function observedByLeader(context: Pick<BackendContext, 'leading'>): Obse
 }
 
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
-function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
+export function drainSummary({ value, revision }: Entry<DrainRecord>): DrainSummary {
   const { id, hosts, state, who, reason, change: number, parallel, taskId, stuck, moves, createdAt, endedAt } = value;
   const { home = null, by = null, quietOverride = null } = value;
   return {
@@ -148,7 +148,7 @@ function summaryOf({ value, revision }: Entry<DrainRecord>): DrainSummary {
 function drainView(entry: Entry<DrainRecord>, heldBack: readonly string[]): Drain {
   const { moves, deviations, guestClusters = [], roll = null } = entry.value;
   return {
-    ...summaryOf(entry),
+    ...drainSummary(entry),
     moves: moves.map((move) => ({
       ...moveView(move, move),
       state: move.state,

@@ -28,12 +28,8 @@ import {
   parseSha256,
   parseVmId,
 } from '../../base/ids.ts';
-import {
-  type ApprovedMove,
-  type ApprovedPlan,
-  approvedText,
-  parseApproved,
-} from '../../core/maintenance/approved-plan.ts';
+import { parseApproved } from '../../core/maintenance/approved-plan.ts';
+import { type ApprovedMove, type ApprovedPlan, approvedText } from '../../core/maintenance/approved-text.ts';
 import { freshEstate } from '../../core/maintenance/testing/fresh-estate.ts';
 import type { ImageRecord } from '../../core/model/cluster.ts';
 import { ClusterIndex, indexOf } from '../../core/model/cluster-index.ts';

@@ -82,7 +82,7 @@ export class RollsBackend {
 
   list(query: PageQuery, { signal }: Pick<Call, 'signal'>): Promise<Page<RollSummary>> {
     const { store, clock } = this.#context;
-    return pageOfTable(store.rolls, query, { signal, view: (entry) => summaryOf(entry, clock.wallMs()) });
+    return pageOfTable(store.rolls, query, { signal, view: (entry) => rollSummary(entry, clock.wallMs()) });
   }
 }
 
@@ -92,7 +92,8 @@ function instant(text: string): number {
   throw new CodedError('bad-input', `${JSON.stringify(text)} is no time.`, { advice: 'Nothing was changed.' });
 }
 
-function summaryOf({ value, revision }: Entry<RollRecord>, now: number): RollSummary {
+/** A roll without its hosts. */
+export function rollSummary({ value, revision }: Entry<RollRecord>, now: number): RollSummary {
   const { id, hash, state, held, who, reason, change: number, windows, hosts, taskId, createdAt, endedAt } = value;
   const count = (wanted: string): number => hosts.filter((host) => host.state === wanted).length;
   return {
@@ -127,9 +128,12 @@ function rollView(entry: Entry<RollRecord>, plan: RollPlanRecord | null, now: nu
   const roll = entry.value;
   const { maxUnavailable, perRack, parallel, onFailure, commands, workMs, backMs } = roll;
   return {
-    ...summaryOf(entry, now),
+    ...rollSummary(entry, now),
     ...{ maxUnavailable, perRack, parallel, onFailure, workMs, backMs, commands: { ...commands } },
     ...forecastOf(roll, plan, now),
+    foretold: (plan === null ? [] : planOfRecord(plan).waves).map(({ durationMs, pauseMs, moves }) => ({
+      ...{ durationMs, pauseMs, moves: moves.length },
+    })),
     freezes: roll.freezes.map(({ from, until, reason }) => ({ from: time(from), until: time(until), reason })),
     drains: [...new Set(roll.hosts.flatMap(({ drain }) => drain ?? []))],
     hosts: roll.hosts.map(({ host, wave, state, since, drain, work, done, note }) => ({

@@ -9,8 +9,10 @@ import { EtcdCompacted } from '../../etcd/errors.ts';
 import type { WatchEvent } from '../../etcd/records.ts';
 import type { WatchOptions } from '../api/call.ts';
 import type { BackendContext } from './context.ts';
+import { drainSummary } from './drains.ts';
 import { eventFilterOf } from './event-filter.ts';
 import { guestClusterView, sharedDiskView } from './guest-cluster-views.ts';
+import { rollSummary } from './rolls.ts';
 import { diskView, eventView, hostView, imageView, networkView, storageView, taskView, vmView } from './views.ts';
 
 /** Changes that wait for a slow reader; one more ends its stream, which it can resume. */
@@ -142,6 +144,10 @@ function viewOf(context: BackendContext, kind: WatchKind, entry: Entry<never>): 
       return sharedDiskView(context, entry);
     case 'guest-cluster':
       return guestClusterView(context, entry);
+    case 'drain':
+      return drainSummary(entry);
+    case 'roll':
+      return rollSummary(entry, context.clock.wallMs());
     case 'task':
       return taskView(entry);
     case 'event':

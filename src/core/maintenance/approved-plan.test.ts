@@ -3,15 +3,8 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { counted } from '../../base/counted.ts';
 import { checkPlan } from '../check/maintenance-plan.ts';
-import {
-  type ApprovedPlan,
-  approvedText,
-  approvedWave,
-  differencesOf,
-  parseApproved,
-  planApproved,
-  type WavesNow,
-} from './approved-plan.ts';
+import { differencesOf, parseApproved, planApproved, type WavesNow } from './approved-plan.ts';
+import { type ApprovedPlan, approvedText, approvedWave } from './approved-text.ts';
 import type { Estate } from './estate.ts';
 import { modelOf } from './model.ts';
 import type { MaintenancePlan } from './plan.ts';

@@ -7,80 +7,22 @@
  */
 import { counted } from '../../base/counted.ts';
 import { CodedError } from '../../base/errors.ts';
-import { type HostName, parseHostName, parseVmId, type VmId } from '../../base/ids.ts';
+import { type HostName, parseHostName, parseVmId } from '../../base/ids.ts';
 import { LIMITS } from '../model/limits.ts';
-import type { RollLimits, RollPlanRecord } from '../model/roll.ts';
+import type { RollPlanRecord } from '../model/roll.ts';
+import {
+  APPROVED_FORMAT,
+  type ApprovedMove,
+  type ApprovedPlan,
+  type ApprovedWave,
+  approvedText,
+  approvedWave,
+} from './approved-text.ts';
 import { Layout } from './layout.ts';
 import type { Model } from './model.ts';
 import type { PlannedMove, PlannedWave, Refusal } from './plan.ts';
 import { indexesOf, refusalOf, WAVE_STEPS } from './planner.ts';
 import { planWave, type Wanted } from './wave.ts';
-
-/** Where a VM is brought by a wave, by way of whatever host. */
-export interface ApprovedMove {
-  readonly vm: VmId;
-  readonly from: HostName;
-  readonly to: HostName;
-}
-
-export interface ApprovedWave {
-  readonly hosts: readonly HostName[];
-  readonly moves: readonly ApprovedMove[];
-  /** Foretold for all moves together. */
-  readonly durationMs: number;
-  /** The longest pause foretold for a VM. */
-  readonly pauseMs: number;
-}
-
-export interface ApprovedPlan extends RollLimits {
-  readonly waves: readonly ApprovedWave[];
-}
-
-const FORMAT = 'groundplane-roll-1';
-
-/** The part of a wave that is approved. */
-export function approvedWave({
-  hosts,
-  moves,
-  durationMs,
-}: {
-  readonly hosts: readonly string[];
-  readonly durationMs: number;
-  readonly moves: readonly {
-    readonly vm: string;
-    readonly from: string;
-    readonly to: string;
-    readonly pauseMs: number;
-  }[];
-}): ApprovedWave {
-  const ways = new Map<VmId, ApprovedMove>();
-  for (const move of moves) {
-    const vm = parseVmId(move.vm);
-    ways.set(vm, { vm, from: ways.get(vm)?.from ?? parseHostName(move.from), to: parseHostName(move.to) });
-  }
-  return {
-    hosts: hosts.map(parseHostName),
-    moves: [...ways.values()],
-    durationMs: Math.round(durationMs),
-    pauseMs: Math.round(Math.max(0, ...moves.map(({ pauseMs }) => pauseMs))),
-  };
-}
-
-/** The plan in the one form that is hashed, sent and kept. */
-export function approvedText({ maxUnavailable, perRack, parallel, waves }: ApprovedPlan): string {
-  return JSON.stringify({
-    format: FORMAT,
-    maxUnavailable,
-    perRack,
-    parallel,
-    waves: waves.map(({ hosts, durationMs, pauseMs, moves }) => ({
-      hosts,
-      durationMs,
-      pauseMs,
-      moves: moves.map(({ vm, from, to }) => `${vm} ${from} ${to}`),
-    })),
-  });
-}
 
 /** Reads such a text; CodedError 'bad-input' for any other. */
 export function parseApproved(text: string): ApprovedPlan {
@@ -117,7 +59,7 @@ function jsonOf(text: string): unknown {
 
 function planOfValue(value: unknown): ApprovedPlan {
   const { format, maxUnavailable, perRack, parallel, waves } = fieldsOf(value);
-  if (format !== FORMAT) throw notAPlan(`it is not of the format ${FORMAT}`);
+  if (format !== APPROVED_FORMAT) throw notAPlan(`it is not of the format ${APPROVED_FORMAT}`);
   return {
     maxUnavailable: integerOf(maxUnavailable, LIMITS.rollUnavailable.max),
     perRack: perRack === null ? null : integerOf(perRack, LIMITS.rollUnavailable.max),

@@ -21,7 +21,7 @@ import {
   withHosts,
   withRollDeviation,
 } from '../model/roll.ts';
-import type { ApprovedPlan } from './approved-plan.ts';
+import type { ApprovedPlan } from './approved-text.ts';
 import { openingAt, waveMs } from './roll-holds.ts';
 
 /**

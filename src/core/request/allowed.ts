@@ -13,6 +13,7 @@ import { findVm } from './basis.ts';
 import { cancelTask } from './cancelling.ts';
 import { cancelDrain, pauseDrain, undrainHost } from './drains.ts';
 import { changeHost, removeHost } from './hosts.ts';
+import { abortRoll, findRoll, pauseRoll } from './rolls.ts';
 import { patchVm } from './vm-changes.ts';
 import { deleteVm, migrateVm, resetVm, resumeVm, startVm, stopVm, suspendVm } from './vm-wishes.ts';
 
@@ -64,11 +65,21 @@ const DRAIN: Readonly<Record<string, Ask>> = {
   cancel: (basis, _observed, id) => cancelDrain(basis, id),
 };
 
+const ROLL: Readonly<Record<string, Ask>> = {
+  pause: (basis, _observed, id) => pauseRoll(basis, id, { isPaused: true }),
+  resume: (basis, _observed, id) => pauseRoll(basis, id, { isPaused: false }),
+  retry: (basis, _observed, id) => {
+    const hasFailed = findRoll(basis, id).value.hosts.some(({ state }) => state === 'failed');
+    return hasFailed ? pauseRoll(basis, id, { isPaused: false, isRetry: true }) : 'No host has failed.';
+  },
+  abort: (basis, _observed, id) => abortRoll(basis, id),
+};
+
 const TASK: Readonly<Record<string, Ask>> = { cancel: (basis, _observed, id) => cancelTask(basis, id) };
 
-const TABLES = { vm: VM, host: HOST, drain: DRAIN, task: TASK } as const;
+const TABLES = { vm: VM, host: HOST, drain: DRAIN, roll: ROLL, task: TASK } as const;
 
-/** What may be done with the VM, host, drain or task of this name or id. CodedError 'not-found'. */
+/** What may be done with the VM, host, drain, roll or task of this name or id. CodedError 'not-found'. */
 export function allowedActions(
   kind: keyof typeof TABLES,
   basis: Basis,

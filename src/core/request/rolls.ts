@@ -8,7 +8,8 @@
 import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseRollId, type RollId } from '../../base/ids.ts';
 import { listed } from '../../base/listed.ts';
-import { type ApprovedPlan, parseApproved } from '../maintenance/approved-plan.ts';
+import { parseApproved } from '../maintenance/approved-plan.ts';
+import type { ApprovedPlan } from '../maintenance/approved-text.ts';
 import { downHosts } from '../maintenance/roll-decision.ts';
 import { fitOf, waveMs } from '../maintenance/roll-holds.ts';
 import { parseTimeWindow } from '../maintenance/time-window.ts';
@@ -199,6 +200,7 @@ export function pauseRoll(
             : [];
         },
       );
+  if (state === roll.state && !isRetry && drains.length === 0) return { changes: [], result: roll.id };
   return { changes: [{ kind: 'roll', id: roll.id, value: next }, ...drains], result: roll.id };
 }
 

@@ -106,3 +106,24 @@ export const drainActionsQuery = (drain: string) =>
     queryFn: async ({ signal }) =>
       (await dataOf(http.GET('/v1/drains/{drain}/actions', { params: { path: { drain } }, signal }))).actions,
   });
+
+/** A roll with its hosts. */
+export const rollQuery = (roll: string) =>
+  queryOptions({
+    ...{ queryKey: ['roll', roll], ...PASSING },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/rolls/{roll}', { params: { path: { roll } }, signal })),
+  });
+
+/** What may be done with a roll now, and why the rest may not. */
+export const rollActionsQuery = (roll: string) =>
+  queryOptions({
+    ...{ queryKey: ['roll', roll, 'actions'], ...PASSING },
+    queryFn: async ({ signal }) =>
+      (await dataOf(http.GET('/v1/rolls/{roll}/actions', { params: { path: { roll } }, signal }))).actions,
+  });
+
+/** Who is logged in with this browser. */
+export const sessionQuery = queryOptions({
+  ...{ queryKey: ['session'], ...PASSING },
+  queryFn: ({ signal }) => dataOf(http.GET('/v1/session', { signal })),
+});

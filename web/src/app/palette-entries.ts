@@ -69,6 +69,7 @@ export function paletteEntries(source: PaletteSource): readonly PaletteEntry[] {
       object(kinds.page, text, PAGE_PATHS[name as keyof typeof PAGE_PATHS]),
     ),
     action(actions.createVm, '/vms/new'),
+    action(actions.planHosts, '/maintenance/plan'),
     ...source.hosts.flatMap(({ name, rack }) => [
       object(kinds.host, name, `/hosts/${name}`, rack),
       action(actions.drain(name), `/hosts/${name}`, { tab: 'drain' }),

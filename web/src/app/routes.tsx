@@ -50,6 +50,18 @@ const pages = [
     component: lazyRouteComponent(() => import('../pages/maintenance/maintenance-page.tsx'), 'MaintenancePage'),
   }),
   createRoute({
+    ...{ ...inShell, path: '/maintenance/plan' },
+    component: lazyRouteComponent(() => import('../pages/maintenance/plan-page.tsx'), 'PlanPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/maintenance/rolls' },
+    component: lazyRouteComponent(() => import('../pages/maintenance/rolls-page.tsx'), 'RollsPage'),
+  }),
+  createRoute({
+    ...{ ...inShell, path: '/maintenance/rolls/$roll' },
+    component: lazyRouteComponent(() => import('../pages/maintenance/roll-page.tsx'), 'RollPage'),
+  }),
+  createRoute({
     ...{ ...inShell, path: '/maintenance/$drain' },
     component: lazyRouteComponent(() => import('../pages/maintenance/drain-page.tsx'), 'DrainPage'),
   }),

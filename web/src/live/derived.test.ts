@@ -30,8 +30,10 @@ test('many hosts at once are read as one list', () => {
   ]);
 });
 
-test('the moves of a drain are told by their tasks', () => {
-  assert.deepEqual(affectedQueries([change('task', 't1', { kind: 'vm.migrate' }), change('task', 't2', null)]), [
-    ['drain'],
+test('a drain and a roll are read again when they change, and the summary is not', () => {
+  const changes = [change('drain', 'drain-1', {}), change('roll', 'roll-1', {}), change('task', 't1', null)];
+  assert.deepEqual(affectedQueries(changes), [
+    ['drain', 'drain-1'],
+    ['roll', 'roll-1'],
   ]);
 });

@@ -7,11 +7,8 @@ import type { Change } from './collection.ts';
 /** Objects that are read one by one after an event; when more are affected, their whole list is read. */
 const SINGLE_MAX = 20;
 
-/** Whether a task belongs to what maintenance pages show. */
-function isOfDrain(object: unknown): boolean {
-  const { kind } = (object ?? {}) as { readonly kind?: string };
-  return kind === 'host.drain' || kind === 'vm.migrate';
-}
+/** What no summary of the cluster depends on. */
+const NOT_IN_OVERVIEW = new Set(['event', 'task', 'drain', 'roll']);
 
 interface EventObject {
   readonly vm: string | null;
@@ -26,15 +23,13 @@ export function affectedQueries(changes: readonly Change[]): readonly (readonly 
   let vms = false;
   for (const { kind, name, object } of changes) {
     if (kind === 'vm') add('vm', (object as { readonly name?: string } | null)?.name ?? name);
-    if (kind === 'drain') add('drain', name);
-    // A drain is told by the tasks of its moves.
-    if (kind === 'task' && isOfDrain(object)) add('drain');
+    if (kind === 'drain' || kind === 'roll') add(kind, name);
     if (kind === 'guest-cluster' || kind === 'shared-disk') add('guest-cluster');
     // Events are forgotten after a time, which changes nothing else.
     const host = kind === 'event' ? ((object as EventObject | null)?.host ?? null) : null;
     if (host !== null) hosts.add(host);
     if (kind === 'event') vms ||= ((object as EventObject | null)?.vm ?? null) !== null;
-    if (kind !== 'event' && kind !== 'task') add('overview');
+    if (!NOT_IN_OVERVIEW.has(kind)) add('overview');
   }
   if (hosts.size > 0) add('list', 'host-row');
   if (hosts.size > 0 || vms) add('list', 'vm-row');

@@ -9,6 +9,7 @@ import type {
   HostRow,
   Image,
   Network,
+  RollSummary,
   SharedDisk,
   StorageNode,
   Task,
@@ -31,6 +32,7 @@ export interface Kinds {
   readonly 'shared-disk': SharedDisk;
   readonly 'guest-cluster': GuestCluster;
   readonly drain: DrainSummary;
+  readonly roll: RollSummary;
   readonly task: Task;
   readonly event: Event;
 }
@@ -50,6 +52,7 @@ export const LIST_PATHS = {
   'shared-disk': '/v1/shared-disks',
   'guest-cluster': '/v1/guest-clusters',
   drain: '/v1/drains',
+  roll: '/v1/rolls',
   task: '/v1/tasks',
   event: '/v1/events',
 } as const satisfies Record<Kind, string>;
@@ -79,6 +82,7 @@ export const SHAPES: { readonly [K in Kind]: Shape<Kinds[K]> } = {
     revisionOf: ({ revision }) => revision,
   },
   drain: { ...identified, ...revised },
+  roll: { ...identified, ...revised },
   task: { ...identified, ...revised },
   event: { keyOf: ({ revision, kind, vmId, host }) => `${revision} ${kind} ${vmId} ${host}`, ...revised },
 };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type HostName, parseVmId, type RollId, type VmId } from '../../../base/ids.ts';
-import { approvedText, approvedWave } from '../../maintenance/approved-plan.ts';
+import { approvedText, approvedWave } from '../../maintenance/approved-text.ts';
 import { estateOf } from '../../maintenance/estate-records.ts';
 import { modelOf } from '../../maintenance/model.ts';
 import { planRoll } from '../../maintenance/roll.ts';

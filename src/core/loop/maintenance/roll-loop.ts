@@ -10,13 +10,8 @@
 import { messageOf } from '../../../base/errors.ts';
 import type { HostName, RollId, VmId } from '../../../base/ids.ts';
 import { checkPlan } from '../../check/maintenance-plan.ts';
-import {
-  type ApprovedPlan,
-  type ApprovedWave,
-  differencesOf,
-  planApproved,
-  planOfRecord,
-} from '../../maintenance/approved-plan.ts';
+import { differencesOf, planApproved, planOfRecord } from '../../maintenance/approved-plan.ts';
+import type { ApprovedPlan, ApprovedWave } from '../../maintenance/approved-text.ts';
 import { NOTHING_WRITTEN, touchedBy, type Writing } from '../../maintenance/drain-plan.ts';
 import { type EstateSource, estateAround, estateOf, policyOf, writerOf } from '../../maintenance/estate-records.ts';
 import { writingOf } from '../../maintenance/fast-writers.ts';

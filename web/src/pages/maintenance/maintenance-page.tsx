@@ -8,6 +8,7 @@ import type { Column } from '../../ui/columns.ts';
 import { DataTable } from '../../ui/data-table.tsx';
 import { Empty, Page } from '../../ui/page.tsx';
 import { DrainState } from './drain-state.tsx';
+import { MaintenanceTabs, PlanLink } from './maintenance-tabs.tsx';
 
 const { columns: heads } = TEXTS.drain;
 
@@ -45,7 +46,8 @@ const keyOf = ({ id }: DrainSummary): string => id;
 export function MaintenancePage() {
   const drains = useList('drain');
   return (
-    <Page title={TEXTS.pages.maintenance} isFilled>
+    <Page title={TEXTS.pages.maintenance} isFilled actions={<PlanLink />}>
+      <MaintenanceTabs />
       <DataTable
         label={TEXTS.pages.maintenance}
         rows={drains}
