@@ -36,6 +36,7 @@ export const DrainPlanSchema = Type.Object(
     fits: nullable(Type.Boolean({ description: 'whether it would end by the deadline; null: none was given' })),
     moves: Type.Array(Type.Object({ ...moveFields, startsAtMs: Type.Number() }, strict)),
     heldBack: Type.Array(Type.String(), { description: 'guest clusters whose quiet hours hold moves back now' }),
+    awaited: Type.Array(Type.String(), { description: 'VMs that are on their way to the hosts: their moves wait' }),
     lost: Type.Array(
       Type.Object(
         {
@@ -105,6 +106,9 @@ const drainFields = {
   parallel: Type.Integer(),
   task: Type.String({ description: 'id of the task that ends with the drain' }),
   stuck: nullable(Type.String({ description: 'why the rest cannot go on now' })),
+  waits: nullable(
+    Type.Object({ what: text, since: time }, { ...strict, description: 'what its next moves wait for; null: nothing' }),
+  ),
   moved: Type.Integer({ description: 'moves that were made' }),
   planned: Type.Integer({ description: 'moves that were made, are to be made, or are needed no more' }),
   createdAt: time,

@@ -261,7 +261,17 @@ async function waitForDrain(session: Session, { id, task }: Drain, timeoutMs: nu
 
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
-function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost, heldBack }: DrainPlan): string {
+function describePlan({
+  hosts,
+  moves,
+  durationMs,
+  movedBytes,
+  endsAt,
+  fits,
+  lost,
+  heldBack,
+  awaited,
+}: DrainPlan): string {
   const end = fits === null ? '' : `, ends at about ${endsAt}: ${fits ? 'in time' : 'too late'}`;
   const sum = `${counted(moves.length, 'move')}, ${formatBytes(movedBytes)}, about ${seconds(durationMs)}${end}`;
   const title = `${hosts.join(', ')}: ${sum}\n${lost.map(lostText).join('')}`;
@@ -269,7 +279,7 @@ function describePlan({ hosts, moves, durationMs, movedBytes, endsAt, fits, lost
   const held = heldBack.map((why) => `${why} Its members move after that, or with --override-quiet.\n`);
   return (
     title +
-    held.join('') +
+    [...awaited.map((why) => `${why}\n`), ...held].join('') +
     formatTable(
       ['MOVE', 'VM', 'FROM', 'TO', 'AFTER', 'MEMORY', 'WRITES', 'BEGINS', 'TAKES', 'PAUSE'],
       moves.map((move) => [
@@ -314,6 +324,7 @@ function describeDrain(drain: Drain): string {
     ['Deadline', drain.by ?? '-'],
     ['State', drain.state],
     ['Stuck', drain.stuck ?? 'no'],
+    ['Waits', drain.waits === null ? 'no' : `since ${drain.waits.since}: ${drain.waits.what}`],
     ['Held back', drain.heldBack.length === 0 ? 'no' : [...drain.heldBack]],
     ...(drain.quietOverride === null
       ? []

@@ -1918,6 +1918,11 @@ export interface components {
             stuck: string | null;
             /** @description id of the task that ends with the drain */
             task: string;
+            waits: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                since: string;
+                what: string;
+            } | null;
             /** @description name of the token that asked for it */
             who: string;
         };
@@ -1944,6 +1949,8 @@ export interface components {
         };
         /** @description what a drain would do now; the plan was proven by a second program */
         DrainPlan: {
+            /** @description VMs that are on their way to the hosts: their moves wait */
+            awaited: string[];
             /** @description predicted, from the first move to the last */
             durationMs: number;
             /** @description if it began now, as RFC 3339 time */
@@ -2011,6 +2018,11 @@ export interface components {
             stuck: string | null;
             /** @description id of the task that ends with the drain */
             task: string;
+            waits: {
+                /** @description RFC 3339 time in UTC with milliseconds */
+                since: string;
+                what: string;
+            } | null;
             /** @description name of the token that asked for it */
             who: string;
         };

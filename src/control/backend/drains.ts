@@ -4,7 +4,7 @@ import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views
 import type { DrainHost, ReturnVms } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Writing } from '../../core/maintenance/drain-plan.ts';
+import { awaitedBy, type Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { type DrainMove, type DrainRecord, isDrainOver, openMoves } from '../../core/model/drain.ts';
@@ -128,9 +128,10 @@ export function observedByLeader(context: Pick<BackendContext, 'leading'>): Obse
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
 export function drainSummary({ value, revision }: Entry<DrainRecord>): DrainSummary {
   const { id, hosts, state, who, reason, change: number, parallel, taskId, stuck, moves, createdAt, endedAt } = value;
-  const { home = null, by = null, quietOverride = null } = value;
+  const { home = null, by = null, quietOverride = null, waits = null } = value;
   return {
     ...{ id, state, who, reason, change: number, parallel, stuck },
+    waits: waits === null ? null : { what: waits.what, since: time(waits.since) },
     hosts: [...hosts],
     home,
     by: timeOrNull(by),
@@ -189,6 +190,7 @@ function planView(plan: MaintenancePlan, { basis, request, writing }: PlanContex
     moves: waves.flatMap(({ moves }) =>
       moves.map((move) => ({ ...moveView(move, writing(move.vm)), startsAtMs: move.startsAtMs })),
     ),
+    awaited: [...awaitedBy(plan, basis.index)],
     heldBack: request.quietOverride === undefined ? [...quietObstacles(vms, basis.index, basis.now)] : [],
   };
 }

@@ -5,7 +5,7 @@
  */
 import { counted } from '../../base/counted.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
-import type { Estate } from '../maintenance/estate.ts';
+import type { Estate, EstateVm } from '../maintenance/estate.ts';
 import type { MaintenancePlan, PlannedMove, PlannedWave } from '../maintenance/plan.ts';
 import { checkLoss } from './loss-witness.ts';
 import { MaintenanceWorld } from './maintenance-world.ts';
@@ -50,6 +50,7 @@ export function* checkPlanInTurns(
     const isOver = wave.moves.length > 0 && wave.moves.every(({ id }) => progress.ended.has(id));
     if (!isOver || progress.ended.size === 0) new WaveCheck(world, { wave, progress, say }).run();
     if (findings.length > 0) return findings;
+    world.endArrivals();
     for (const [name, before] of states) {
       const host = world.host(name);
       const release = Math.max(host.release, plan.releaseAfter ?? host.release);
@@ -87,6 +88,8 @@ class WaveCheck {
     const world = this.#world;
     const closed = new Set(this.#wave.hosts);
     for (const name of closed) world.hosts.set(name, { ...world.host(name), state: 'maintenance' });
+    const begun = this.#moves.filter(({ id }) => this.#progress.begun.has(id)).map(({ vm }) => vm);
+    world.awaitArrivals(closed, new Set(begun));
     if (!this.#isOrdered() || !this.#isEachMovePossible()) return;
     const isWhole =
       this.#progress.isRest !== true &&
@@ -107,9 +110,11 @@ class WaveCheck {
   /** VMs that are on a host of the wave after it, or on their way there. */
   #left(closed: ReadonlySet<HostName>): { readonly name: string; readonly host: HostName }[] {
     const world = this.#world;
-    const coming = world.moving.filter(({ movingTo }) => movingTo !== null && closed.has(movingTo));
+    const isComing = ({ id, movingTo }: EstateVm): boolean =>
+      movingTo !== null && closed.has(movingTo) && !world.countsAsArrived(id);
+    const isLeaving = ({ id, movingTo }: EstateVm): boolean => movingTo !== null && !world.countsAsArrived(id);
     const there = [...closed].flatMap((host) => [...world.on(host)].flatMap((id) => world.vms.get(id) ?? []));
-    return [...coming, ...there.filter(({ movingTo }) => movingTo === null)].map((vm) => ({
+    return [...world.moving.filter(isComing), ...there.filter((vm) => !isLeaving(vm))].map((vm) => ({
       name: vm.name,
       host: vm.movingTo ?? world.hostOf(vm.id) ?? vm.host,
     }));
@@ -162,7 +167,8 @@ class WaveCheck {
     if (move.to === move.from) return `${vm.name} stays on ${move.to}`;
     if (move.memoryMib !== vm.memoryMib) return `${vm.name} has ${vm.memoryMib} MiB, not ${move.memoryMib}`;
     const hasBegun = this.#progress.begun.has(move.id);
-    if (vm.movingTo !== (hasBegun ? move.to : null)) return `${vm.name} is moving to ${vm.movingTo ?? 'no host'}`;
+    const isAsExpected = hasBegun ? vm.movingTo === move.to : vm.movingTo === null || world.countsAsArrived(vm.id);
+    if (!isAsExpected) return `${vm.name} is moving to ${vm.movingTo ?? 'no host'}`;
     if (hasBegun) return null;
     if (vm.unsettled !== null) return vm.unsettled;
     const from = world.host(move.from);

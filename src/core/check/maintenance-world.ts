@@ -25,6 +25,9 @@ export class MaintenanceWorld {
   /** VMs whose move was under way in the snapshot. */
   readonly moving: readonly EstateVm[];
   readonly #at = new Map<VmId, HostName>();
+  /** By VM that counts as having arrived: the host that it comes from, where it holds its room still. */
+  readonly #comesFrom = new Map<VmId, HostName>();
+  readonly #arrived = new Set<VmId>();
   readonly #there = new Map<HostName, Set<VmId>>();
   /** Memory of the VMs on a host. */
   readonly #guestsMib = new Map<HostName, number>();
@@ -68,6 +71,32 @@ export class MaintenanceWorld {
     return this.#guestsMib.get(host) ?? 0;
   }
 
+  /** Returns true if the VM is on its way, and what is planned for it begins when it has arrived. */
+  countsAsArrived(id: VmId): boolean {
+    return this.#comesFrom.has(id) || this.#arrived.has(id);
+  }
+
+  /** The wave is over, and so is every way to one of its hosts: what is held at its beginning is given back. */
+  endArrivals(): void {
+    for (const [id, from] of this.#comesFrom) {
+      this.#holdOn(from, id, -1);
+      this.#arrived.add(id);
+    }
+    this.#comesFrom.clear();
+  }
+
+  /** Takes VMs that are on their way to one of these hosts for such that have arrived: both ends are held. */
+  awaitArrivals(hosts: ReadonlySet<HostName>, begun: ReadonlySet<VmId>): void {
+    for (const { id, movingTo } of this.moving) {
+      if (movingTo === null || !hosts.has(movingTo) || begun.has(id) || this.countsAsArrived(id)) continue;
+      const from = this.#at.get(id);
+      if (from === undefined) continue;
+      this.arrive(id, movingTo);
+      this.#comesFrom.set(id, from);
+      this.#holdOn(from, id, 1);
+    }
+  }
+
   /** A move, or a restart, that has ended. */
   arrive(id: VmId, to: HostName): void {
     this.#hold(id, -1);
@@ -99,11 +128,14 @@ export class MaintenanceWorld {
     return count;
   }
 
-  /** The hosts that hold memory of a VM: its own, and the destination of a move that was under way. */
+  /** The hosts that hold memory of a VM: its own, and the other end of a move that was under way. */
   hostsOf(id: VmId): HostName[] {
     const host = this.#at.get(id);
-    const to = this.vms.get(id)?.movingTo ?? null;
-    return host === undefined ? [] : to === null || to === host ? [host] : [host, to];
+    if (host === undefined) return [];
+    const from = this.#comesFrom.get(id);
+    if (from !== undefined) return [host, from];
+    const to = this.#arrived.has(id) ? null : (this.vms.get(id)?.movingTo ?? null);
+    return to === null || to === host ? [host] : [host, to];
   }
 
   /** Memory and vCPUs that are free on a host. */
@@ -152,11 +184,13 @@ export class MaintenanceWorld {
   }
 
   #hold(id: VmId, sign: 1 | -1): void {
+    for (const host of this.hostsOf(id)) this.#holdOn(host, id, sign);
+  }
+
+  #holdOn(host: HostName, id: VmId, sign: 1 | -1): void {
     const { memoryMib = 0, vcpus = 0 } = this.vms.get(id) ?? {};
-    for (const host of this.hostsOf(id)) {
-      const held = this.#held.get(host) ?? { mib: 0, cpu: 0 };
-      this.#held.set(host, { mib: held.mib + sign * memoryMib, cpu: held.cpu + sign * vcpus });
-    }
+    const held = this.#held.get(host) ?? { mib: 0, cpu: 0 };
+    this.#held.set(host, { mib: held.mib + sign * memoryMib, cpu: held.cpu + sign * vcpus });
   }
 }
 

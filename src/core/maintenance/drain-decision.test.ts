@@ -90,9 +90,58 @@ test('a move begins when what it waits for has ended, and both hosts have a free
 
 test('a VM that does not run waits, and so does a member whose guest cluster cannot let it go', () => {
   const starting: VmPhase = { kind: 'starting', incarnation: incarnation(3, 1), reason: 'requested', avoid: [] };
-  assert.equal(decide(drain([move(0)]), [web(starting)]).do, 'wait');
-  const step = decide(drain([move(0)]), [web(runningOn(1))], { obstacle: () => 'sql bears 1 disturbed member.' });
-  assert.deepEqual(step, { do: 'wait', why: 'sql bears 1 disturbed member.' });
+  const waits = 'Waits for VM web1, which is starting on h1.';
+  assert.deepEqual(decide(drain([move(0)]), [web(starting)]), {
+    do: 'wait',
+    why: waits,
+    held: { what: waits, forVm: true },
+  });
+  const what = 'sql bears 1 disturbed member.';
+  const step = decide(drain([move(0)]), [web(runningOn(1))], { obstacle: () => what });
+  assert.deepEqual(step, { do: 'wait', why: what, held: { what, forVm: false } });
+});
+
+const arriving: VmPhase = {
+  kind: 'migrating',
+  source: incarnation(3, 3),
+  destination: incarnation(4, 1),
+  taskId: null,
+  deadlineAt: NOW + 1_000,
+};
+
+test('a VM that is arriving is waited for, and somebody is asked to look if it never comes', () => {
+  const what = 'Waits for VM web1, which is arriving from h3.';
+  const held = { do: 'wait', why: what, held: { what, forVm: true } };
+  assert.deepEqual(decide(drain([move(0)]), [web(arriving)]), held);
+  const asked = web(runningOn(3), { migrationRequest: { to: host(1), taskId: task(2) } });
+  assert.deepEqual(decide(drain([move(0)]), [asked]), held);
+  const { kind: _, deadlineAt: __, ...way } = arriving as Extract<VmPhase, { kind: 'migrating' }>;
+  assert.equal(decide(drain([move(0)]), [web({ kind: 'switching', ...way, taskId: null })]).do, 'wait');
+  const since = (ms: number): Partial<DrainRecord> => ({ waits: { what, since: NOW - ms, forVm: true } });
+  assert.equal(decide(drain([move(0)], since(899_000)), [web(arriving)]).do, 'wait');
+  const late = decide(drain([move(0)], since(900_000)), [web(arriving)]);
+  assert.match(late.do === 'pause' ? late.why : '', /^Nothing could be moved for 15 min: Waits for VM web1, .* resume/);
+  // A guest cluster's quiet hours may last for days.
+  const quiet = { waits: { what, since: 0, forVm: false } };
+  assert.equal(decide(drain([move(0)], quiet), [web(runningOn(1))], { obstacle: () => 'quiet' }).do, 'wait');
+});
+
+test('a VM whose way to the host is undone needs no move', () => {
+  const { kind: _, deadlineAt: __, ...way } = arriving as Extract<VmPhase, { kind: 'migrating' }>;
+  const back: VmPhase = { kind: 'unwinding', ...way, taskId: null, reason: 'the stream broke' };
+  const step = decide(drain([move(0)]), [web(back)]);
+  assert.equal(step.do === 'note' ? step.drain.moves[0]?.note : '', 'It is on h3 without this move.');
+  const noted = drain([move(0, { state: 'gone' })]);
+  assert.match(JSON.stringify(decide(noted, [web(back)])), /Waits for 1 VM that is leaving without it: web1/);
+});
+
+test('the second move of a VM that goes by way of a third host waits for the first', () => {
+  const legs = drain([
+    move(0, { to: host(3), why: 'by-way', state: 'moving' }),
+    move(1, { from: host(3), to: host(2), after: [0] }),
+  ]);
+  const step = decide(legs, [web(runningOn(3), { pausesMs: [40] })]);
+  assert.deepEqual(step.do === 'note' ? step.drain.moves.map(({ state }) => state) : [], ['moved', 'waiting']);
 });
 
 test('nothing begins under a plan that does not hold: it is made anew, once what is under way has ended', () => {

@@ -8,11 +8,16 @@
 import { counted } from '../../base/counted.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { ClusterIndex } from '../model/cluster-index.ts';
-import { type DrainMove, type DrainRecord, isDrainOver, isTooLate } from '../model/drain.ts';
+import { type DrainMove, type DrainRecord, type DrainWait, isDrainOver, isTooLate } from '../model/drain.ts';
 import { currentIncarnation, expectedIncarnations, type VmRecord } from '../model/vm.ts';
 
 /** Deviations that a record keeps: the newest. */
 const DEVIATIONS_MAX = 100;
+/**
+ * For so long a drain waits for VMs that are arriving, starting or stopping, in ms: longer than the longest migration
+ * (migration-request.ts). Then somebody has to look.
+ */
+const VM_WAIT_MS_MAX = 900_000;
 /** A move that was undone so often is planned anew, perhaps to another host. */
 const FAILURES_MAX = 3;
 
@@ -46,11 +51,12 @@ export type DrainStep =
   | { readonly do: 'replan'; readonly why: string }
   /** Ends the drain and its task. */
   | { readonly do: 'end'; readonly state: 'drained' | 'returned' | 'cancelled'; readonly message: string }
-  /** The deadline has come: no further move begins until somebody resumes the drain. */
+  /** The deadline has come, or a VM was waited for in vain: no move begins until somebody resumes the drain. */
   | { readonly do: 'pause'; readonly why: string }
   /** Nothing more can be decided until somebody has mended a record: the drain says so. */
   | { readonly do: 'stick'; readonly why: string }
-  | { readonly do: 'wait'; readonly why: string };
+  /** `held`: nothing is under way, and no move may begin: the record says what is waited for. */
+  | { readonly do: 'wait'; readonly why: string; readonly held?: Omit<DrainWait, 'since'> };
 
 /** Decides the next step of a drain that is not over. */
 export function decideDrain(situation: DrainSituation): DrainStep {
@@ -106,6 +112,7 @@ export function withDeviation(drain: DrainRecord, at: number, what: string): Dra
 function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainStep {
   const { drain, index, obstacle, findings, now } = situation;
   const whys: string[] = [];
+  const held: Omit<DrainWait, 'since'>[] = [];
   for (const move of readyMoves(drain)) {
     const vm = index.vm(move.vm);
     if (vm === null) continue;
@@ -117,12 +124,11 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
       whys.push(`The move of ${vm.name} would end after the deadline.`);
       continue;
     }
-    const why =
-      vm.phase.kind === 'running' && vm.migrationRequest === null && vm.stopRequest === null
-        ? obstacle(vm)
-        : `${vm.name} is ${vm.phase.kind}.`;
+    const unsettled = unsettledWords(vm, move.from);
+    const why = unsettled ?? obstacle(vm);
     if (why !== null) {
       whys.push(why);
+      held.push({ what: why, forVm: unsettled !== null });
       continue;
     }
     const [finding] = findings();
@@ -130,11 +136,53 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
     // What is under way must end first: a plan is made from where VMs are.
     return moving.length > 0 ? { do: 'wait', why: finding } : { do: 'replan', why: finding };
   }
-  return { do: 'wait', why: whys[0] ?? 'Moves are under way.' };
+  const why = whys[0] ?? 'Moves are under way.';
+  if (moving.length > 0) return { do: 'wait', why };
+  return waitFor(situation, held.find(({ forVm }) => forVm) ?? held[0] ?? null, why);
+}
+
+/** Nothing is under way, and nothing may begin. */
+function waitFor({ drain, now }: DrainSituation, held: Omit<DrainWait, 'since'> | null, why: string): DrainStep {
+  if (held === null) return { do: 'wait', why };
+  const { waits = null } = drain;
+  const waitedMs = waits?.forVm === true ? now - waits.since : 0;
+  if (!held.forVm || waitedMs < VM_WAIT_MS_MAX) return { do: 'wait', why: held.what, held };
+  const minutes = Math.floor(waitedMs / 60_000);
+  return {
+    do: 'pause',
+    why: `Nothing could be moved for ${minutes} min: ${held.what} To go on: gp maintenance resume ${drain.id}.`,
+  };
+}
+
+/** What a move off `from` waits for while its VM starts, stops or moves; null: the VM runs there. */
+function unsettledWords({ name, phase, migrationRequest, stopRequest }: VmRecord, from: HostName): string | null {
+  const [first, second] = expectedIncarnations(phase);
+  const waits = (how: string): string => `Waits for VM ${name}, which is ${how}.`;
+  if (first !== undefined && first.host !== from) {
+    const isThere = second?.host === from || migrationRequest?.to === from;
+    return waits(isThere ? `arriving from ${first.host}` : `on ${first.host}`);
+  }
+  switch (phase.kind) {
+    case 'running':
+      if (stopRequest !== null) return waits('being stopped');
+      return migrationRequest === null ? null : waits(`about to move to ${migrationRequest.to ?? 'another host'}`);
+    case 'starting':
+      return waits(`starting on ${phase.incarnation.host}`);
+    case 'switching':
+      return waits(`arriving from ${phase.source.host}`);
+    case 'migrating':
+      return waits(`moving to ${phase.destination.host}`);
+    case 'unwinding':
+      return waits(`staying: its move to ${phase.destination.host} is being undone`);
+    case 'stopping':
+    case 'stopped':
+      return waits(phase.kind === 'stopped' ? 'stopped' : 'being stopped');
+  }
 }
 
 /** Nothing is left of the plan: the hosts are empty, or something came there since. */
-function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): DrainStep {
+function endOrReplan(situation: DrainSituation): DrainStep {
+  const { drain, index, strays, isSettled } = situation;
   if (drain.home !== undefined) {
     const back = drain.moves.filter(({ state }) => state === 'moved').length;
     return { do: 'end', state: 'returned', message: `${back} VMs were brought back to ${drain.home}.` };
@@ -143,6 +191,12 @@ function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): Drain
   const lost = drain.hosts.find((host) => (index.host(host)?.quarantine ?? null) !== null);
   if (left.length > 0 && lost !== undefined)
     return { do: 'wait', why: `${lost} is lost: its VMs are restarted elsewhere once a host can take them.` };
+  const leaving = left.flatMap((id) => index.vm(id) ?? []).filter((vm) => isLeaving(vm, drain.hosts));
+  if (left.length > 0 && leaving.length === left.length) {
+    const names = leaving.map(({ name }) => name).sort();
+    const what = `Waits for ${counted(names.length, 'VM', 'VMs')} that ${names.length === 1 ? 'is' : 'are'} leaving without it: ${names.slice(0, 5).join(', ')}.`;
+    return waitFor(situation, { what, forVm: true }, what);
+  }
   if (left.length > 0) {
     const names = left.map((id) => index.vm(id)?.name ?? id).sort();
     return { do: 'replan', why: `On the hosts there still are ${names.slice(0, 5).join(', ')}.` };
@@ -156,6 +210,19 @@ function endOrReplan({ drain, index, strays, isSettled }: DrainSituation): Drain
     state: 'drained',
     message: `${drain.hosts.join(', ')}: empty. ${counted(moved, 'VM was', 'VMs were')} moved.`,
   };
+}
+
+/** Whether a VM goes from these hosts to another one by itself, or goes back to where it was. */
+function isLeaving({ phase }: VmRecord, hosts: readonly HostName[]): boolean {
+  switch (phase.kind) {
+    case 'migrating':
+    case 'switching':
+      return !hosts.includes(phase.destination.host);
+    case 'unwinding':
+      return !hosts.includes(phase.source.host);
+    default:
+      return false;
+  }
 }
 
 /** What is said when the deadline has come. */
@@ -206,6 +273,8 @@ function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainR
   let noted = drain;
   const moves = drain.moves.map((move) => {
     if (move.state !== 'waiting' && move.state !== 'moving') return move;
+    // The second move of a VM that goes by way of a third host: it is not there yet.
+    if (drain.moves.some((other) => isBefore(other, move))) return move;
     const next = outcomeOf(move, index.vm(move.vm), now);
     if (next === move) return move;
     isChanged = true;
@@ -213,6 +282,17 @@ function noteMoves(drain: DrainRecord, index: ClusterIndex, now: number): DrainR
     return next;
   });
   return isChanged ? { ...noted, moves } : null;
+}
+
+/** Whether another move of the same VM is to end before this one begins. */
+function isBefore(other: DrainMove, { vm, id }: DrainMove): boolean {
+  return other.vm === vm && other.id < id && (other.state === 'waiting' || other.state === 'moving');
+}
+
+/** Whether a VM is on its way to a host, and not on its way back. */
+function isArriving({ phase, migrationRequest }: VmRecord, host: HostName): boolean {
+  if (phase.kind === 'migrating') return phase.destination.host === host;
+  return phase.kind === 'running' && migrationRequest?.to === host;
 }
 
 function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove {
@@ -223,7 +303,7 @@ function outcomeOf(move: DrainMove, vm: VmRecord | null, now: number): DrainMove
   if (hosts.length === 0) return ended('gone', 'It was stopped.');
   const at = currentIncarnation(vm.phase)?.host;
   if (move.state === 'waiting') {
-    return at === move.from ? move : ended('gone', `It is on ${at} without this move.`);
+    return at === move.from || isArriving(vm, move.from) ? move : ended('gone', `It is on ${at} without this move.`);
   }
   if (vm.phase.kind !== 'running' && vm.phase.kind !== 'starting') return move;
   if (vm.migrationRequest !== null) return move;

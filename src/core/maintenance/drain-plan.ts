@@ -1,7 +1,9 @@
 /** A plan as the moves of a drain's record, and the rest of a record as a plan for the checker. Pure. */
 import type { HostName, VmId } from '../../base/ids.ts';
+import type { ClusterIndex } from '../model/cluster-index.ts';
 import type { DrainMove, DrainRecord } from '../model/drain.ts';
 import { openMoves } from '../model/drain.ts';
+import { currentIncarnation } from '../model/vm.ts';
 import type { MaintenancePlan, PlannedMove } from './plan.ts';
 
 /** The measured rate at which a guest writes to memory, and the remedy for it. */
@@ -29,6 +31,19 @@ export function touchedBy({ waves }: MaintenancePlan): {
 } {
   const hosts = new Set(waves.flatMap((wave) => [...wave.hosts, ...wave.moves.flatMap(({ from, to }) => [from, to])]));
   return { hosts, vms: new Set(waves.flatMap(({ moves }) => moves.map(({ vm }) => vm))) };
+}
+
+/** VMs that a plan moves on once they have arrived: a sentence for each. */
+export function awaitedBy({ waves }: MaintenancePlan, index: ClusterIndex): readonly string[] {
+  const seen = new Set<VmId>();
+  return waves.flatMap(({ moves }) =>
+    moves.flatMap(({ vm: id, name, from }) => {
+      const at = currentIncarnation(index.vm(id)?.phase ?? { kind: 'stopped' })?.host;
+      if (seen.has(id) || at === undefined || at === from) return [];
+      seen.add(id);
+      return [`${name} is arriving from ${at}: its move waits until it is on ${from}.`];
+    }),
+  );
 }
 
 /** The moves of a plan that nothing has been done of. */
@@ -59,7 +74,7 @@ export function noteOf({ remedy }: Pick<DrainMove, 'remedy'>): string | null {
 export function replanned(drain: DrainRecord, plan: MaintenancePlan, writingOf: MoveOptions['writingOf']): DrainRecord {
   const kept = drain.moves.filter(({ state }) => state !== 'waiting');
   const firstId = Math.max(-1, ...drain.moves.map(({ id }) => id)) + 1;
-  return { ...drain, moves: [...kept, ...movesOfPlan(plan, { firstId, writingOf })], stuck: null };
+  return { ...drain, moves: [...kept, ...movesOfPlan(plan, { firstId, writingOf })], stuck: null, waits: null };
 }
 
 /** What is left of a drain as a plan of one wave, and which of its moves are under way. */

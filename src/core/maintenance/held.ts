@@ -8,10 +8,13 @@ export interface Hold {
   readonly words: string;
 }
 
-/** Returns why the VM cannot be moved now; null: it can, as far as the VM itself is concerned. */
-export function holdOf(model: Model, index: number): Hold | null {
+/**
+ * Returns why the VM cannot be moved now; null: it can, as far as the VM itself is concerned. `isArriving`: its next move
+ * begins when the one that is under way has ended.
+ */
+export function holdOf(model: Model, index: number, isArriving = false): Hold | null {
   const vm = model.vmAt(index);
-  if (vm.movingTo !== null)
+  if (vm.movingTo !== null && !isArriving)
     return { constraint: { kind: 'moving', name: vm.name }, words: `${vm.name} is moving to ${vm.movingTo} now` };
   if (vm.unsettled !== null) return { constraint: { kind: 'unsettled', name: vm.name }, words: vm.unsettled };
   const cluster = model.clusters[model.groups.clusterOf.get(index) ?? -1];

@@ -39,6 +39,10 @@ export class Layout {
   /** Leads that begin anew, from their disks, wherever they are put: where they ran does not matter. */
   restarting: ReadonlySet<number> = new Set();
   readonly #tier: Int8Array;
+  /** VMs that are on their way to a host and count as there, each with the host that it comes from. */
+  readonly #arriving = new Map<number, number>();
+  /** VMs that were on their way when the snapshot was made, and have arrived in an earlier wave. */
+  readonly #arrived = new Set<number>();
   readonly #shelves = new Map<number, Shelf>();
   readonly #residents: (Set<number> | undefined)[] = [];
   readonly #counts = new Map<number, Int16Array>();
@@ -88,10 +92,16 @@ export class Layout {
     this.#shelfOf(host).add(host);
   }
 
-  /** Ends a wave: where every VM is now is where the next wave finds it. */
+  /** Ends a wave: where every VM is now is where the next wave finds it, and what was arriving has left where it was. */
   rebase(): void {
     this.base.set(this.at);
     this.#journal.length = 0;
+    for (const [vm, from] of this.#arriving) {
+      if (from >= 0) this.#free(vm, from, 1);
+      if (from >= 0) this.#count(vm, from, -1);
+      this.#arrived.add(vm);
+    }
+    this.#arriving.clear();
   }
 
   /** The VMs that go with a lead, itself included. */
@@ -107,6 +117,26 @@ export class Layout {
   /** The leads on a host. */
   residents(host: number): ReadonlySet<number> {
     return this.#residentsOf(host);
+  }
+
+  /** Returns true if the VM was on its way in the snapshot and counts as having arrived. */
+  countsAsArrived(vm: number): boolean {
+    return this.#arriving.has(vm) || this.#arrived.has(vm);
+  }
+
+  /**
+   * Takes a VM that is moving to `host` for one that has arrived there: whatever comes next for it begins there. Its
+   * room where it comes from stays taken. Not in the journal: `leaveAgain` takes it back. The VM goes with no other.
+   */
+  arrive(vm: number, host: number): void {
+    this.#arriving.set(vm, this.at[vm] ?? -1);
+    this.#relocate(vm, host);
+  }
+
+  /** Takes `arrive` back. */
+  leaveAgain(vm: number): void {
+    this.#relocate(vm, this.#arriving.get(vm) ?? -1);
+    this.#arriving.delete(vm);
   }
 
   /** A mark that `undo` goes back to. */
@@ -311,12 +341,23 @@ export class Layout {
     }
   }
 
-  #give(lead: number, host: number, sign: 1 | -1): void {
+  #relocate(vm: number, host: number): void {
+    this.#residentsOf(this.at[vm] ?? -1).delete(vm);
+    this.#residentsOf(host).add(vm);
+    this.at[vm] = host;
+    this.base[vm] = host;
+  }
+
+  #free(lead: number, host: number, sign: 1 | -1): void {
     const shelf = this.isOpen(host) ? this.#shelfOf(host) : null;
     shelf?.remove(host);
     this.free[host] = (this.free[host] ?? 0) + sign * (this.mib[lead] ?? 0);
     this.cpu[host] = (this.cpu[host] ?? 0) + sign * (this.vcpus[lead] ?? 0);
     shelf?.add(host);
+  }
+
+  #give(lead: number, host: number, sign: 1 | -1): void {
+    this.#free(lead, host, sign);
     if (sign === 1) this.#residentsOf(host).delete(lead);
     else this.#residentsOf(host).add(lead);
   }
@@ -339,7 +380,11 @@ export class Layout {
     if (group === undefined) throw new Error(`No group ${number}.`);
     const counts = new Int16Array(Math.max(this.model.hosts.length, this.model.racks));
     for (const vm of group.vms) {
-      for (const host of new Set([this.at[vm] ?? -1, this.model.destination(this.model.vmAt(vm))])) {
+      // The room of a VM on its way counts at both ends, whichever of them it counts as being on.
+      const from = this.#arriving.get(vm);
+      const to = this.#arrived.has(vm) ? -1 : this.model.destination(this.model.vmAt(vm));
+      const at = this.at[vm] ?? -1;
+      for (const host of from === undefined ? new Set([at, to]) : [at, from]) {
         const place = placeIn(this.model, group, host);
         if (host >= 0) counts[place] = (counts[place] ?? 0) + 1;
       }

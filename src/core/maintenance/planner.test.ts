@@ -7,6 +7,7 @@ import type { Estate } from './estate.ts';
 import { modelOf } from './model.ts';
 import type { MaintenancePlan, PlannedMove, Refusal } from './plan.ts';
 import { planEvacuation } from './planner.ts';
+import { planRoll } from './roll.ts';
 import { seededEstate } from './testing/seeded-estate.ts';
 import { aGuestCluster, aHost, aRule, aVm, estateOf, hostName } from './testing/small-estate.ts';
 
@@ -220,11 +221,47 @@ describe('room', () => {
 });
 
 describe('moves under way', () => {
-  test('away from the host need nothing; to the host stand in the way', () => {
+  test('away from the host need nothing; to the host go on from there', () => {
     const away = [aVm('a', 'h1', { movingTo: hostName('h2') }), aVm('b', 'h1')];
     assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: away }), 'h1')), ['b:h1>h2']);
-    const coming = [aVm('a', 'h2', { movingTo: hostName('h1') })];
-    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms: coming }), 'h1')), 'no-place');
+    const coming = [aVm('a', 'h2', { movingTo: hostName('h1') }), aVm('b', 'h1')];
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: coming }), 'h1')), ['a:h1>h2', 'b:h1>h2']);
+    const both = [aVm('a', 'h1', { movingTo: hostName('h2') }), aVm('b', 'h2', { movingTo: hostName('h1') })];
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: both }), 'h1', 'h2')), ['a:h2>h3', 'b:h1>h3']);
+  });
+
+  test('to the host hold their room where they come from, too', () => {
+    const coming = [aVm('a', 'h2', { movingTo: hostName('h1'), memoryMib: 9_000 })];
+    const hosts = [aHost('h1'), aHost('h2'), aHost('h3', { state: 'cordoned' })];
+    assert.equal(obstacle(plan(estateOf({ hosts, vms: coming }), 'h1')), 'no-place');
+    assert.deepEqual(routes(plan(estateOf({ hosts: THREE, vms: coming }), 'h1')), ['a:h1>h3']);
+    const apart = [aVm('a', 'h2', { movingTo: hostName('h1') }), aVm('b', 'h1')];
+    const ruled = estateOf({ hosts, vms: apart, rules: [aRule('r', ['a', 'b'])] });
+    assert.equal(obstacle(plan(ruled, 'h1')), 'no-place');
+  });
+
+  test('to the host of VMs that must stay together stand in the way until both are there', () => {
+    const vms = ['a', 'b'].map((name) => aVm(name, 'h2', { movingTo: hostName('h1') }));
+    const rules = [aRule('r', ['a', 'b'], { kind: 'together' })];
+    assert.equal(obstacle(plan(estateOf({ hosts: THREE, vms, rules }), 'h1')), 'no-place');
+  });
+
+  test('a plan that forgets what is coming, or the room that it still has, is not accepted', () => {
+    const vms = [aVm('a', 'h2', { movingTo: hostName('h1'), memoryMib: 9_000 }), aVm('b', 'h1')];
+    const estate = estateOf({ hosts: THREE, vms });
+    const outcome = plan(estate, 'h1');
+    const wave = outcome.kind === 'plan' ? outcome.waves[0] : undefined;
+    if (outcome.kind !== 'plan' || wave === undefined) assert.fail('no plan');
+    const [first] = wave.moves;
+    if (first === undefined) assert.fail('no move');
+    const onlyB = wave.moves.filter(({ name }) => name === 'b').map((move) => ({ ...move, id: 0, after: [] }));
+    const progress = { ended: new Set<number>(), begun: new Set<number>(), isRest: true } as const;
+    const judge = (moves: readonly PlannedMove[]): readonly string[] =>
+      checkPlan(estate, { ...outcome, waves: [{ ...wave, moves }] }, progress);
+    assert.deepEqual(judge(onlyB), ['wave 1: a is left on h1']);
+    assert.deepEqual(judge([{ ...first, to: hostName('h2') }, ...onlyB.map((move) => ({ ...move, id: 1 }))]), [
+      'wave 1: h2 may be short of memory at some step',
+    ]);
   });
 });
 
@@ -303,5 +340,33 @@ describe('whatever the estate', () => {
       { seed: 17, numRuns: 300 },
     );
     assert.ok(plans > 100, `${plans} of 300 have a plan`);
+  });
+
+  test('VMs that are moving when it is made stand in the way of no plan, and each plan passes the checker', () => {
+    let plans = 0;
+    let arrivals = 0;
+    fc.assert(
+      fc.property(estates, fc.integer({ min: 1, max: 3 }), fc.integer({ min: 2, max: 9 }), (still, count, every) => {
+        const { hosts } = still;
+        const vms = still.vms.map((vm, number) => {
+          const to = hosts[number % (count + 1)]?.name;
+          const moves = number % every === 0 && vm.tie === null && to !== undefined && to !== vm.host;
+          return moves ? { ...vm, movingTo: to } : vm;
+        });
+        const estate = { ...still, vms };
+        const names = chosen(estate, count);
+        const outcome = planEvacuation(modelOf(estate), names);
+        if (outcome.kind === 'plan') {
+          plans += 1;
+          arrivals += vms.filter(({ movingTo }) => movingTo !== null && names.includes(movingTo)).length;
+          assert.deepEqual(checkPlan(estate, outcome), []);
+        }
+        const all = hosts.map(({ name }) => name);
+        const roll = planRoll(modelOf(estate), { hosts: all, maxUnavailable: 2, perRack: 1, releaseAfter: null });
+        if (roll.kind === 'plan') assert.deepEqual(checkPlan(estate, roll), []);
+      }),
+      { seed: 17, numRuns: 200 },
+    );
+    assert.ok(plans > 40 && arrivals > 40, `${plans} plans, ${arrivals} VMs that were arriving`);
   });
 });

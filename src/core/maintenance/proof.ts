@@ -20,7 +20,8 @@ export function proofOf(
 ): Proof | null {
   if (obstacle === 'no-order') return null;
   if (obstacle === 'no-room-for-loss') return isTooFullForLoss(layout, hosts) ? 'too-full' : null;
-  const isStuck = (vm: number): boolean => holdOf(layout.model, vm) !== null || layout.choices(layout.lead(vm)) === 0;
+  const isStuck = (vm: number): boolean =>
+    holdOf(layout.model, vm, layout.countsAsArrived(vm)) !== null || layout.choices(layout.lead(vm)) === 0;
   return vms.some(isStuck) ? 'stuck' : isTooFull(layout, hosts) ? 'too-full' : null;
 }
 

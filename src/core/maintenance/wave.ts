@@ -1,7 +1,8 @@
 /**
  * Plans one wave: empties some hosts at once. The VMs are taken in hand and placed elsewhere, others are displaced
  * where they must be, the moves are put in an order, and the room that the policy keeps is proven. On success the
- * layout is as after the wave; otherwise as before.
+ * layout is as after the wave; otherwise as before. A VM that is on its way to one of the hosts counts as having arrived:
+ * its move of the plan begins there.
  */
 import { holdOf } from './held.ts';
 import type { Journey } from './journey.ts';
@@ -58,6 +59,8 @@ function planned(
   const mark = layout.mark();
   const tiers = hosts.map((host) => layout.tierOf(host));
   for (const host of hosts) layout.close(host);
+  const arriving = arrivingAt(layout, hosts);
+  for (const { vm, host } of arriving) layout.arrive(vm, host);
   // Where there is too little memory, nothing is displaced in vain.
   const spent = isTooFull(layout, hosts) ? { steps: 0 } : budget;
   let outcome = attempt(layout, hosts, { firstId, budget: spent, inSequence: false, wanted });
@@ -75,6 +78,7 @@ function planned(
   }
   layout.undo(mark);
   const found = outcome.kind === 'wave' ? outcome : { ...outcome, proof: proofOf(layout, hosts, outcome) };
+  for (const { vm } of arriving) layout.leaveAgain(vm);
   for (const [number, host] of hosts.entries()) {
     const tier = tiers[number] ?? null;
     if (tier !== null) layout.reopen(host, { tier, kind: layout.kind[host] ?? 0 });
@@ -90,14 +94,15 @@ function attempt(
   const { model } = layout;
   const mark = layout.mark();
   const leads = hosts.flatMap((host) => [...layout.residents(host)]);
-  const isHeld = (lead: number): boolean => layout.bundle(lead).some((vm) => holdOf(model, vm) !== null);
+  const isHeld = (lead: number): boolean =>
+    layout.bundle(lead).some((vm) => holdOf(model, vm, layout.countsAsArrived(vm)) !== null);
   // A VM that is leaving already needs no move of this plan, unless it goes where it may not stay.
   const isLeaving = (lead: number): boolean => {
     const to = model.destination(model.vmAt(lead));
-    return to >= 0 && !hosts.includes(to);
+    return to >= 0 && !hosts.includes(to) && !layout.countsAsArrived(lead);
   };
   const toGo = leads.filter((lead) => !isLeaving(lead));
-  const held = [...toGo.filter((lead) => isHeld(lead)), ...arrivingAt(layout, hosts)];
+  const held = [...toGo.filter((lead) => isHeld(lead)), ...stillComing(layout, hosts)];
   if (held.length > 0) return { kind: 'none', obstacle: 'no-place', vms: held };
   const placed = options.wanted === undefined ? null : putWanted(layout, toGo, options.wanted, isHeld);
   const toPlace = placed === null ? toGo : toGo.filter((lead) => !placed.has(lead));
@@ -137,9 +142,15 @@ function putWanted(
   return placed;
 }
 
-/** VMs that are moving to one of the hosts now. */
-function arrivingAt({ model }: Layout, hosts: readonly number[]): number[] {
-  return hosts.flatMap((host) => [...(model.arriving[host] ?? [])]);
+/** VMs that are moving to one of the hosts now, and go with no other VM. */
+function arrivingAt(layout: Layout, hosts: readonly number[]): { readonly vm: number; readonly host: number }[] {
+  const isAlone = (vm: number): boolean => layout.bundle(layout.lead(vm)).length === 1 && !layout.countsAsArrived(vm);
+  return hosts.flatMap((host) => [...(layout.model.arriving[host] ?? [])].filter(isAlone).map((vm) => ({ vm, host })));
+}
+
+/** VMs that are moving to one of the hosts now, and stand in the way until they have arrived. */
+function stillComing(layout: Layout, hosts: readonly number[]): number[] {
+  return hosts.flatMap((host) => [...(layout.model.arriving[host] ?? [])].filter((vm) => !layout.countsAsArrived(vm)));
 }
 
 /**

@@ -43,6 +43,16 @@ export interface DrainMove extends Omit<PlannedMove, 'startsAtMs' | 'converges'>
   readonly restarted?: true;
 }
 
+/** What the next moves of a drain wait for while none is under way. */
+export interface DrainWait {
+  /** A sentence for people. */
+  readonly what: string;
+  /** Since when it has waited, Unix ms. */
+  readonly since: number;
+  /** It waits for a VM that is arriving, starting or stopping: not for ever. Otherwise for a guest cluster. */
+  readonly forVm: boolean;
+}
+
 /** Quiet hours of guest clusters hold a drain back unless somebody signs for it. */
 export interface QuietOverride {
   readonly owner: string;
@@ -88,6 +98,8 @@ export interface DrainRecord {
   readonly moves: readonly DrainMove[];
   /** Why the rest of the plan cannot go on now; null: it can, or nothing is left. */
   readonly stuck: string | null;
+  /** What its next moves wait for; absent or null: moves are under way, or nothing is waited for. */
+  readonly waits?: DrainWait | null;
   /** What went otherwise than foretold, oldest first. */
   readonly deviations: readonly { readonly at: number; readonly what: string }[];
   /** Written at its end: what it did to guest clusters. */

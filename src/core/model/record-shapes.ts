@@ -383,6 +383,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         taskId,
         moves: listOf(drainMove),
         stuck: nullable(prose),
+        waits: maybe(nullable(fields({ what: prose, since: finite, forVm: boolean }))),
         deviations: listOf(fields({ at: finite, what: prose })),
         guestClusters: maybe(
           listOf(

@@ -24,6 +24,7 @@ import type { Model } from '../maintenance/model.ts';
 import type { MaintenancePlan, Refusal } from '../maintenance/plan.ts';
 import { planEvacuation } from '../maintenance/planner.ts';
 import { wordsOf } from '../maintenance/reasons.ts';
+import { HELD_DRAIN } from '../maintenance/roll-decision.ts';
 import type { EventRecord, HostRecord } from '../model/cluster.ts';
 import { type DrainRecord, isDrainOver, isTooLate, PARALLEL_MOVES, type QuietOverride } from '../model/drain.ts';
 import { keyOf } from '../model/keys.ts';
@@ -195,13 +196,13 @@ export function newDrain(
  */
 export function pauseDrain(basis: Basis, id: string, isPaused: boolean): Admitted<DrainId> {
   const { value: drain } = findDrain(basis, id);
-  demandOfNoRoll(drain);
+  if (isPaused || !pausedItself(drain)) demandOfNoRoll(drain);
   demandOpen(drain);
   const state = isPaused ? ('paused' as const) : ('running' as const);
   if (drain.state === state) return { changes: [], result: drain.id };
   // A person who resumes a drain whose deadline has come wants it to go on.
   const by = isTooLate(drain, basis.now) ? null : (drain.by ?? null);
-  const next: DrainRecord = isPaused ? { ...drain, state } : { ...drain, state, by, stuck: null };
+  const next: DrainRecord = isPaused ? { ...drain, state } : { ...drain, state, by, stuck: null, waits: null };
   return { changes: [{ kind: 'drain', id: drain.id, value: next }], result: drain.id };
 }
 
@@ -251,6 +252,11 @@ export function findDrain({ records }: Pick<Basis, 'records'>, id: string): Entr
   if (entry !== undefined) return entry;
   demandReadable(records.unreadable, [keyOf.drain(id as DrainId)]);
   throw new CodedError('not-found', `There is no drain ${id}.`, { advice: 'List them with "gp maintenance list".' });
+}
+
+/** The drain found no way on, whether or not it is a wave of a roll: then a person says that it goes on. */
+function pausedItself({ state, stuck }: DrainRecord): boolean {
+  return state === 'paused' && stuck !== null && stuck !== HELD_DRAIN;
 }
 
 /** A wave of a roll is paused, resumed and ended with its roll. */

@@ -240,6 +240,69 @@ test('two drains at once: neither leaves a VM on the host of the other, and each
   );
 });
 
+/** A VM on its way between hosts; `land` ends its way. */
+function flying(
+  n: number,
+  from: number,
+  to: number,
+): { readonly record: VmRecord; readonly land: (world: World) => void } {
+  const pair = { source: incarnation(1, from, n), destination: incarnation(2, to, n) };
+  const phase = { kind: 'migrating', ...pair, taskId: null, deadlineAt: 600_000 } as const;
+  const record = vm(n, from, { phase });
+  const landed = { ...record, phase: { kind: 'running', incarnation: pair.destination } } as const;
+  return { record, land: (world) => world.store.put({ kind: 'vm', id: record.id, value: landed }) };
+}
+
+test('a VM on its way to the host is waited for, which record and task say, and moves on once it has arrived', async () => {
+  const coming = flying(2, 3, 1);
+  const world = new World(3, 4, [vm(1, 1), coming.record]);
+  const { id, moves } = world.drain(1);
+  assert.deepEqual(moves.map(({ name, from }) => `${name} ${from}`).sort(), ['vm1 h1', 'vm2 h1']);
+  for (let seconds = 0; seconds < 5; seconds++) {
+    await world.pass();
+    world.migrate();
+  }
+  const waiting = world.record(id);
+  assert.equal(waiting.waits?.what, 'Waits for VM vm2, which is arriving from h3.');
+  const task = () => world.store.tasks.get(waiting.taskId)?.value;
+  assert.equal(task()?.message, 'Draining h1. Waits for VM vm2, which is arriving from h3.');
+  assert.equal(task()?.progressPercent, 50);
+  const before = world.store.commits.length;
+  for (let seconds = 0; seconds < 60; seconds++) await world.pass();
+  assert.equal(world.store.commits.length, before, 'nothing is written while nothing changes');
+  coming.land(world);
+  const over = await world.finish(id);
+  assert.deepEqual([over.state, over.waits], ['drained', null]);
+  assert.deepEqual(requests(world.store.commits).sort(), ['vm1', 'vm2']);
+});
+
+test('a VM that never arrives: after a quarter of an hour the drain is paused, and goes on when somebody says so', async () => {
+  const coming = flying(2, 3, 1);
+  const world = new World(3, 4, [coming.record]);
+  const { id } = world.drain(1);
+  for (let minutes = 0; minutes < 14; minutes++) await world.pass(60_000);
+  assert.equal(world.record(id).state, 'running');
+  for (let minutes = 0; minutes < 3; minutes++) await world.pass(60_000);
+  assert.equal(world.record(id).state, 'paused');
+  assert.match(world.record(id).stuck ?? '', /Nothing could be moved for 15 min: Waits for VM vm2/);
+  coming.land(world);
+  world.request((basis) => pauseDrain(basis, id, false));
+  assert.equal((await world.finish(id)).state, 'drained');
+});
+
+test('two drains at once whose VMs are on their way to each other’s hosts both end', async () => {
+  const [there, back] = [flying(1, 1, 2), flying(2, 2, 1)];
+  const world = new World(4, 4, [there.record, back.record, vm(3, 1), vm(4, 2)]);
+  const drains = [world.drain(1), world.drain(2)];
+  for (let seconds = 0; seconds < 4; seconds++) await world.pass();
+  for (const { land } of [there, back]) land(world);
+  for (const { id } of drains) assert.equal((await world.finish(id)).state, 'drained');
+  assert.deepEqual(
+    [host(1), host(2)].flatMap((name) => [...world.index.vmsOn(name)]),
+    [],
+  );
+});
+
 test('a drain is paused, goes on, and is cancelled: what has moved stays, and the host is in service again', async () => {
   const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
   const { id } = world.drain(1);

@@ -27,7 +27,7 @@ import { planEvacuation } from '../../maintenance/planner.ts';
 import { planReturn } from '../../maintenance/return-plan.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
-import { type DrainMove, type DrainRecord, isDrainOver, openMoves } from '../../model/drain.ts';
+import { type DrainMove, type DrainRecord, type DrainWait, isDrainOver, openMoves } from '../../model/drain.ts';
 import { keyOf } from '../../model/keys.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
@@ -74,6 +74,8 @@ const FAILURES_MAX = 10;
  */
 const SETTLED_MS = 4_000;
 const STEPS_PER_ACTIVATION = 50;
+/** Between two writings of what a drain waits for. */
+const WAIT_SAID_MS = 2_000;
 /** The message about a return that is planned anew: the reason, and the VMs that stay. */
 const RETURN_WORDS_MAX = 10;
 /** How long a guest that is stopped for its move may take to shut down by itself. */
@@ -94,6 +96,8 @@ interface DrainState {
   conflicts: number;
   /** What of `stuck` this loop wrote because no step could be taken; null: nothing. */
   said: string | null;
+  /** Until when it does not write again what it waits for, monotonic ms. */
+  waitSaidUntilMs: number;
   /** When this leader first saw the drain, monotonic ms. */
   readonly sinceMs: number;
 }
@@ -130,6 +134,7 @@ export class DrainLoop {
       failures: 0,
       conflicts: 0,
       said: null,
+      waitSaidUntilMs: 0,
       sinceMs,
     };
     this.#states.set(id, state);
@@ -187,9 +192,26 @@ export class DrainLoop {
   async #takeIfDue(drain: DrainRecord, step: DrainStep, state: DrainState): Promise<CommitResult | 'wait'> {
     if (step.do === 'stick') return drain.stuck === step.why ? 'wait' : this.#say(drain, step.why, state);
     if (state.said !== null && drain.stuck === state.said && drain.state !== 'paused') return this.#unsay(drain, state);
-    if (step.do === 'wait') return 'wait';
+    if (step.do === 'wait') return this.#await(drain, step.held ?? null, state);
     if (step.do === 'replan' && !this.#mayReplan(state)) return 'wait';
     return this.#take(drain, step, state);
+  }
+
+  /** Writes what is waited for, as rarely as it changes and not too often. */
+  async #await(
+    drain: DrainRecord,
+    held: Omit<DrainWait, 'since'> | null,
+    state: DrainState,
+  ): Promise<CommitResult | 'wait'> {
+    const { clock } = this.#ports;
+    const { waits = null } = drain;
+    if (waits?.what === held?.what || clock.monotonicMs() < state.waitSaidUntilMs) return 'wait';
+    state.waitSaidUntilMs = clock.monotonicMs() + WAIT_SAID_MS;
+    if (held === null) return this.#commit({ ...drain, waits: null }, []);
+    const now = clock.wallMs();
+    const since = waits?.forVm === held.forVm ? waits.since : now;
+    const next: DrainRecord = { ...drain, waits: { ...held, since } };
+    return this.#commit(held.forVm ? withDeviation(next, now, held.what) : next, []);
   }
 
   /** Writes why no step can be taken. */
@@ -312,7 +334,7 @@ export class DrainLoop {
           startedAt: task.startedAt,
           note: noteOf(move),
         } as const;
-        return this.#commit({ ...withMove(drain, begun), stuck: null }, [
+        return this.#commit({ ...withMove(drain, begun), stuck: null, waits: null }, [
           { kind: 'vm', id: vm.id, value: askedToLeave(vm, move, task) },
           { kind: 'task', id: task.id, value: task },
         ]);
@@ -337,7 +359,7 @@ export class DrainLoop {
 
   #pause(drain: DrainRecord, why: string): Promise<CommitResult> {
     const at = this.#ports.clock.wallMs();
-    const paused: DrainRecord = withDeviation({ ...drain, state: 'paused', stuck: why }, at, why);
+    const paused: DrainRecord = withDeviation({ ...drain, state: 'paused', stuck: why, waits: null }, at, why);
     return this.#commit(paused, [], [eventOf('drain-late', { at, host: drain.hosts[0] ?? null, message: why })]);
   }
 
@@ -406,7 +428,15 @@ export class DrainLoop {
     const about = drain.home === undefined ? drain.hosts : [drain.home];
     const events = about.map((host) => eventOf(kind, { at: now, host, message }));
     return this.#commit(
-      { ...drain, state, moves, guestClusters: guestClustersOf(drain, this.#ports.index), stuck: null, endedAt: now },
+      {
+        ...drain,
+        state,
+        moves,
+        guestClusters: guestClustersOf(drain, this.#ports.index),
+        stuck: null,
+        waits: null,
+        endedAt: now,
+      },
       [...ended, ...hosts],
       events,
     );
@@ -437,14 +467,27 @@ export class DrainLoop {
     const task = this.#ports.store.snapshot.tasks.get(drain.taskId)?.value;
     const total = drain.moves.length;
     const progressPercent = total === 0 ? 0 : Math.floor(((total - openMoves(drain).length) / total) * 100);
+    const message = messageFor(drain);
     const isTold =
-      task === undefined || task.state !== 'running' || isDrainOver(drain) || task.progressPercent === progressPercent;
-    const progress: Change[] = isTold ? [] : [{ kind: 'task', id: task.id, value: { ...task, progressPercent } }];
+      task === undefined ||
+      task.state !== 'running' ||
+      isDrainOver(drain) ||
+      ((task.progressPercent ?? 0) === progressPercent && task.message === message);
+    const progress: Change[] = isTold
+      ? []
+      : [{ kind: 'task', id: task.id, value: { ...task, progressPercent, message } }];
     return this.#ports.store.commit({
       changes: [{ kind: 'drain', id: drain.id, value: drain }, ...progress, ...changes],
       events,
     });
   }
+}
+
+/** What the task of a drain says while it runs. */
+function messageFor({ hosts, home, state, stuck, waits = null }: DrainRecord): string {
+  const what = home === undefined ? `Draining ${hosts.join(', ')}.` : `Bringing VMs back to ${home}.`;
+  const why = stuck ?? waits?.what ?? (state === 'paused' ? 'It is paused.' : null);
+  return why === null ? what : `${what} ${why}`;
 }
 
 function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {

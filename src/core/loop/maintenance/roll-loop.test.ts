@@ -366,6 +366,18 @@ describe('people and a roll', () => {
     assert.throws(() => world.request((basis) => pauseDrain(basis, drain.id, false)), { message: /is a wave of/ });
     assert.throws(() => world.request((basis) => cancelDrain(basis, drain.id)), { message: /is a wave of/ });
     world.request((basis) => pauseRoll(basis, id, { isPaused: false }));
+    await world.pass();
+    // One that found no way on is not the roll's to resume.
+    const open = world.store.drains.get(drain.id)?.value ?? assert.fail('no drain');
+    assert.equal(open.state, 'running');
+    world.store.put({
+      kind: 'drain',
+      id: open.id,
+      value: { ...open, state: 'paused', stuck: 'Nothing could be moved.' },
+    });
+    await world.pass();
+    assert.equal(world.store.drains.get(open.id)?.value.state, 'paused');
+    world.request((basis) => pauseDrain(basis, open.id, false));
     await world.run(id, { isDone: () => world.ran.some((each) => each.startsWith('run')) });
     const busy = drain.hosts[0] ?? assert.fail('no host');
     assert.throws(() => world.request((basis) => undrainHost(basis, busy)), { message: /is in roll-/ });
