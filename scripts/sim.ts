@@ -28,7 +28,7 @@ const SEEDS_MAX = 1_000_000;
 /** Broken rules that are shown of one run, and runs that are shown of many. */
 const SHOWN_MAX = 10;
 const PROGRESS_MS = 1_000;
-/** Where nobody watches a line change, a new one says how far it is. */
+/** How often a new line reports progress if the output is no terminal, in ms. */
 const PROGRESS_LINES_MS = 15_000;
 const GIT_MS = 5_000;
 

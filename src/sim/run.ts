@@ -46,7 +46,7 @@ const CALM_MS = 4_000;
 const LOOK_MS = 500;
 /** What a script has begun is over by then, in ms. */
 const SCRIPT_MS = 10_000;
-/** More events than any run has: one that does not end is told from one that is long. */
+/** A run with more events than this does not end; no run that ends has as many. */
 const EVENTS_MAX = 5_000_000;
 
 /** Plays the run of one seed to its end. */

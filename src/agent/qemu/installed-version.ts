@@ -9,7 +9,7 @@ import { monotonicMs } from '../../os/monotonic.ts';
 
 const PROGRAM = 'qemu-system-x86_64';
 const DEADLINE_MS = 10_000;
-/** Looks that come earlier after the last one are none. */
+/** The file is read again at most once in this time. */
 const LOOK_MS = 10_000;
 
 /** See the module. */

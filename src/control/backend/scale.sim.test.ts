@@ -55,7 +55,7 @@ async function longestTurn(work: () => Promise<unknown>): Promise<number> {
     JSON.stringify(await work());
     await turn();
   } finally {
-    // Whatever `work` does: a loop that went on would keep the process alive.
+    // Also if `work` fails: a loop that goes on would keep the process alive.
     isOver = true;
   }
   await watching;

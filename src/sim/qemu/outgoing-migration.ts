@@ -28,7 +28,7 @@ export interface SendingMachine {
   stopForEnd(): string;
   /** Calls back once no disk request is under way. */
   whenIdle(then: () => void): void;
-  /** Takes the disks out of use; ends the process where they are not in use. Returns whether it goes on. */
+  /** Releases the disks. QEMU ends if they are not in use. Returns true if the process goes on. */
   releaseDisks(): boolean;
   memory(): GuestMemory;
   /**

@@ -162,7 +162,7 @@ export class RecordWatch {
     return this.#judgeNext();
   }
 
-  /** Follows a commit, and judges it where it is known whose it is. */
+  /** Follows a commit, and judges it if its author is known. */
   #take({ by, changes }: SeenCommit): void {
     for (const change of changes)
       this.#records.note(change, (kind, id) => {

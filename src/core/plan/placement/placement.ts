@@ -52,7 +52,7 @@ function placeBesideClaims(input: PlacementInput): Placement {
   return search(input, never);
 }
 
-/** Hosts where somebody is from whom the VM must be, or is better, apart; each with who that is, for people. */
+/** Hosts of VMs that this VM must, or had better, be apart from; each with the name of such a VM, for people. */
 type Neighbours = ReadonlyMap<HostName, string>;
 
 function search(input: PlacementInput, apart: Neighbours): Placement {
