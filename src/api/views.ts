@@ -417,6 +417,15 @@ const NoticeSchema = Type.Object(
   { ...strict, description: 'what its guest was told of its last move' },
 );
 
+const MemberPauseSchema = Type.Object(
+  {
+    foretoldMs: Type.Number({ description: 'how long its next move would hold it still' }),
+    because: Type.String({ description: 'what that number is made of' }),
+    measuredMs: Type.Array(Type.Number(), { description: 'of its last moves, oldest first' }),
+  },
+  { ...strict, description: 'to be compared with `toleratesMs` of its guest cluster' },
+);
+
 export const GuestClusterSchema = Type.Object(
   {
     name: nullable(Type.String({ description: 'null: nobody declared it' })),
@@ -434,6 +443,7 @@ export const GuestClusterSchema = Type.Object(
           verdict: oneOf(VERDICTS),
           phase: oneOf(PHASES),
           notice: nullable(NoticeSchema),
+          pause: MemberPauseSchema,
           may: Type.Object({ migrate: may, drain: may, snapshot: may }, strict),
         },
         strict,

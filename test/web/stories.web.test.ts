@@ -124,6 +124,23 @@ test('a plan that is refused says what stands in the way of which host', async (
   assert.equal(await page.getByRole('button', { name: 'Approve and begin' }).count(), 0);
 });
 
+test('what a guest cluster bears is changed where it is shown, and a wrong window is refused by the API', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/guest-clusters/sql');
+  await page.getByLabel('Told before a move, seconds').fill('90');
+  await page.getByLabel('Quiet hours').fill('Mon-Fri 25:00-18:00 UTC');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await page.getByRole('alert').filter({ hasText: '25:00' }).waitFor();
+  await page.getByLabel('Quiet hours').fill('Mon-Fri 08:00-18:00 UTC');
+  assert.match(
+    (await page.locator('.gp-command code').textContent()) ?? '',
+    /^gp guest-cluster set sql --notice 90000ms --quiet 'Mon-Fri 08:00-18:00 UTC'$/,
+  );
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await page.locator('.facts dd', { hasText: '1 min 30 s' }).waitFor();
+  await page.locator('.facts dd', { hasText: 'Mon-Fri 08:00-18:00 UTC' }).waitFor();
+});
+
 test('many VMs are stopped by one request and one task', async () => {
   const page = await stage.page();
   await stage.go(page, '/vms?cluster=&q=tier%3Dweb');

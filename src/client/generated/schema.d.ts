@@ -2118,6 +2118,15 @@ export interface components {
                     /** @enum {unknown} */
                     state: "scheduled" | "started" | "over";
                 } | null;
+                /** @description to be compared with `toleratesMs` of its guest cluster */
+                pause: {
+                    /** @description what that number is made of */
+                    because: string;
+                    /** @description how long its next move would hold it still */
+                    foretoldMs: number;
+                    /** @description of its last moves, oldest first */
+                    measuredMs: number[];
+                };
                 /** @enum {unknown} */
                 phase: "stopped" | "starting" | "running" | "stopping" | "migrating" | "switching" | "unwinding";
                 /** @enum {unknown} */

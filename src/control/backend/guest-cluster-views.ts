@@ -10,6 +10,7 @@ import { noticeEventId } from '../../core/model/move-notice.ts';
 import { vmOfInitiator } from '../../core/model/shared-disk-identity.ts';
 import { currentIncarnation, sharedDisksOf, type VmRecord } from '../../core/model/vm.ts';
 import { disturbedMembers, moveObstacle } from '../../core/plan/guest-clusters/guest-cluster-limits.ts';
+import { predictPause } from '../../core/plan/migration/pause-prediction.ts';
 import { place } from '../../core/plan/placement/placement.ts';
 import type { Entry } from '../../core/ports/store.ts';
 import { RESERVATION_TYPE } from '../../core/scsi/reservations.ts';
@@ -117,10 +118,16 @@ function membersOf(context: ViewContext, ids: readonly VmId[]): MemberView[] {
         verdict: verdictOf(context, vm).verdict,
         phase: vm.phase.kind,
         notice: noticeOf(vm),
+        pause: pauseOf(vm),
         may: { ...movesOf(context, vm), snapshot: no('This version takes no snapshots of VMs.') },
       },
     ];
   });
+}
+
+function pauseOf({ pausesMs = [], spec }: VmRecord): MemberView['pause'] {
+  const { ms, because } = predictPause({ measuredMs: pausesMs, memoryBytes: spec.memoryBytes });
+  return { foretoldMs: ms, because, measuredMs: [...pausesMs] };
 }
 
 function noticeOf({ id, notice }: VmRecord): MemberView['notice'] {

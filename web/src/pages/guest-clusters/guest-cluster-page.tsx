@@ -3,11 +3,12 @@ import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import { guestClusterQuery } from '../../api/queries.ts';
 import type { GuestCluster } from '../../api/types.ts';
-import { bytesText, durationText, timeText } from '../../texts/format.ts';
+import { bytesText, durationText, percentOf, timeText } from '../../texts/format.ts';
 import { TEXTS } from '../../texts/texts.ts';
-import { Mark, VerdictMark } from '../../ui/mark.tsx';
+import { Mark, Meter, VerdictMark } from '../../ui/mark.tsx';
 import { Facts, Page, Problem, Section, Waiting } from '../../ui/page.tsx';
 import { SmallTable } from '../../ui/small-table.tsx';
+import { EditLimits } from './edit-limits.tsx';
 
 const { guestCluster: texts } = TEXTS;
 
@@ -26,11 +27,15 @@ export function GuestClusterPage() {
             [texts.maxDisturbed, String(cluster.maxDisturbed ?? TEXTS.none)],
             [texts.columns.disturbed, cluster.disturbed.join('; ') || TEXTS.none],
             [texts.heartbeatNetworks, cluster.heartbeatNetworks.join(', ') || TEXTS.none],
+            [texts.notice, cluster.noticeMs === null ? texts.noNotice : durationText(cluster.noticeMs)],
+            [texts.quiet, cluster.quiet.join('; ') || TEXTS.none],
             [texts.sharesHosts, cluster.sharesHosts ? TEXTS.yes : TEXTS.no],
           ]}
         />
       </Section>
       <Members cluster={cluster} />
+      <Pauses cluster={cluster} />
+      {cluster.declared && cluster.revision !== null ? <EditLimits key={cluster.name} cluster={cluster} /> : null}
       {cluster.disks.map((disk) => (
         <SharedDisk key={disk.id} disk={disk} />
       ))}
@@ -59,9 +64,53 @@ function Members({ cluster }: { readonly cluster: GuestCluster }) {
             <VerdictMark key="verdict" verdict={member.verdict} />,
             member.host ?? '',
             member.generation,
+            <Notice key="notice" notice={member.notice} />,
             <May key="migrate" may={member.may.migrate} />,
             <May key="drain" may={member.may.drain} />,
             <May key="snapshot" may={member.may.snapshot} />,
+          ],
+        }))}
+      />
+    </Section>
+  );
+}
+
+function Notice({ notice }: Pick<Member, 'notice'>) {
+  if (notice === null) return null;
+  const { state, ended, givenAt, notBefore } = notice;
+  return (
+    <Mark tone={state === 'over' ? 'off' : 'warn'}>
+      {texts.noticeStates[state]}
+      <span className="hint">
+        {ended === null ? texts.notBefore(timeText(notBefore)) : texts.noticeEnded[ended]}, {timeText(givenAt)}
+      </span>
+    </Mark>
+  );
+}
+
+/** What the heartbeat of the guests bears, against what moves have held them still for and would. */
+function Pauses({ cluster: { members, toleratesMs } }: { readonly cluster: GuestCluster }) {
+  return (
+    <Section title={texts.pauses}>
+      <SmallTable
+        heads={texts.pauseHeads}
+        rows={members.map(({ id, vm, pause: { foretoldMs, because, measuredMs } }) => ({
+          key: id,
+          cells: [
+            vm,
+            measuredMs.map((ms) => durationText(ms)).join(', ') || texts.neverMoved,
+            <span key="foretold" title={because}>
+              {durationText(foretoldMs)}
+            </span>,
+            toleratesMs === null ? (
+              TEXTS.none
+            ) : (
+              <span key="share">
+                <Meter part={foretoldMs} whole={toleratesMs} label={texts.pauseOf(vm)} />{' '}
+                {percentOf(foretoldMs, toleratesMs)} %
+              </span>
+            ),
+            toleratesMs !== null && foretoldMs > toleratesMs ? texts.tooLong : because,
           ],
         }))}
       />
