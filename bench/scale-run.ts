@@ -27,7 +27,7 @@ export interface RunResult {
   readonly keys: number;
   /** From the start of the server until it leads. */
   readonly takeover: Cost;
-  /** Of the warm-up, in which everything is looked at for the first time. */
+  /** The cost of the warm-up, in which everything is looked at for the first time. */
   readonly warmUp: Cost;
   readonly steady: Cost;
   /** Longest turns of the event loop that requests of the API take after that, in ms of processor time. */

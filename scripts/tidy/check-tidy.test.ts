@@ -85,7 +85,7 @@ test('every rule has a planted violation', () => {
   );
 });
 
-/** What looks like a violation and is none. */
+/** Code that looks like a violation and is not one. */
 const HARMLESS: readonly (readonly [string, string])[] = [
   ['src/agent/a.ts', 'const a = Date.now();'],
   [

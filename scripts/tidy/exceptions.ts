@@ -1,4 +1,4 @@
-/** Exceptions from the tidy rules, one by one. One that is not needed any more is a violation itself. */
+/** Exceptions from the tidy rules, one by one. An exception that is not needed any more is a violation itself. */
 
 /** `name`: the function, identifier or word; without it the rule is off for the whole file. */
 export type Exception = {

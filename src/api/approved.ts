@@ -2,7 +2,7 @@
 import { type ApprovedPlan, approvedText, approvedWave } from '../core/maintenance/approved-text.ts';
 import type { MaintenancePlan } from './maintenance-views.ts';
 
-/** The part of a plan that its hash is made of. CodedError 'bad-input' for a name that is none. */
+/** The part of a plan that its hash is made of. CodedError 'bad-input' for a text that is no valid name. */
 function approvedOf({ maxUnavailable, perRack, parallel, waves }: ApprovedParts): ApprovedPlan {
   return {
     maxUnavailable,

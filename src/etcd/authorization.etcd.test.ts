@@ -1,4 +1,4 @@
-/** Who gets into etcd: three real members, certificates of one authority, users by their common names. */
+/** Which certificates get into etcd: three real members, certificates of one authority, users by their common names. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:https';

@@ -222,7 +222,7 @@ async function ensureUser(
   await client.manage(Auth.method.userGrantRole, grant, options);
 }
 
-/** For calls that name no user: "user not found" then means that the caller is none. */
+/** For calls that name no user: "user not found" then means that the caller itself is no user. */
 async function guarded<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();

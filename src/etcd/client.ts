@@ -81,7 +81,7 @@ export interface MemberStatus {
   readonly errors: readonly string[];
 }
 
-/** The answer of each endpoint, or why there is none. */
+/** The answer of each endpoint, or why it gave no answer. */
 export type EndpointStatus = MemberStatus | { readonly endpoint: string; readonly unreachable: string };
 
 export interface Member {

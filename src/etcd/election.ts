@@ -18,7 +18,7 @@ import type { Compare, KeyValue } from './records.ts';
 export interface CampaignOptions {
   /** Without a slash at the end; the candidates' keys are `<prefix>/<lease in hex>`. */
   readonly prefix: string;
-  /** Who we are, for observers. */
+  /** The name of this candidate, for observers. */
   readonly value: string;
   /** Whole seconds; etcd raises it to its minimum (2 with its default timeouts, see member.ts). */
   readonly ttlSeconds: number;

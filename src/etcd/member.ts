@@ -28,7 +28,7 @@ export interface EtcdMemberOptions {
   readonly quotaBytes?: number;
   /** Revisions of history kept, looked at every five minutes, default 50,000. */
   readonly historyRevisions?: number;
-  /** Of the machine, as `process.arch` says. */
+  /** The architecture of the machine, as in `process.arch`. */
   readonly arch?: string;
 }
 

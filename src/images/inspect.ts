@@ -25,7 +25,7 @@ export interface InspectOptions {
   readonly format?: ImageFormat | undefined;
   readonly deadlineMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** The user as whom qemu-img runs, who must be able to read the file. Absent: as this process. */
+  /** The user that qemu-img runs as, who must be able to read the file. Absent: the user of this process. */
   readonly uid?: number | undefined;
 }
 

@@ -37,7 +37,7 @@ async function main(): Promise<void> {
     memoryBytes: totalmem(),
   });
   await mkdir(ROLE_CONFIG_DIR, { recursive: true });
-  // Whatever the umask: QEMUs and disk daemons pass through the directory above.
+  // Independent of the umask: QEMUs and disk daemons pass through the directory above.
   await chmod(RUN_DIR, 0o711);
   await writeFileAtomic(join(ROLE_CONFIG_DIR, name), content, { durable: false });
 }

@@ -15,7 +15,7 @@ export interface RoleFacts {
   readonly interfaces: Interfaces;
   readonly stateDir: string;
   readonly runDir: string;
-  /** Of the whole machine. */
+  /** The memory of the whole machine. */
   readonly memoryBytes: number;
 }
 

@@ -55,7 +55,7 @@ export const parseControlRequest = openObject({
 });
 export type ControlOrder = Parsed<typeof parseControlRequest>['order'];
 
-/** Who is logged in. */
+/** The initiators that are logged in. */
 export const parseSessions = arrayOf(
   openObject({ vm: idOf(parseVmId), generation: parseGenerationField, address: text({ charsMax: 100 }) }),
   { itemsMax: 100_000 },

@@ -25,7 +25,7 @@ const INPUT_BYTES = 64 * 1024;
 const KEEPALIVE_MS = 30_000;
 const TSIH_MAX = 0xffff;
 
-/** What is served, where, to whom. */
+/** What is served, at which addresses, to which initiators. */
 export interface ServerOptions {
   readonly host: string;
   /** 0: any that is free. */

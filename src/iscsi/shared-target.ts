@@ -113,7 +113,7 @@ export class SharedTarget {
     return this.#state;
   }
 
-  /** Who is logged in. */
+  /** The initiators that are logged in. */
   sessions(): readonly TargetSession[] {
     return this.#listening.sessions().flatMap(({ account, address }) => {
       const who = parseAccountName(account ?? '');

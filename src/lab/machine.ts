@@ -20,7 +20,7 @@ import { plugIn, unplug } from './underlay.ts';
 const BOOT_DEADLINE_MS = 20_000;
 const END_DEADLINE_MS = 10_000;
 
-/** Frames between ports of a bridge are none of the IP filter's business: no connection tracking, no NAT for them. */
+/** The IP filter does not see frames between ports of a bridge: no connection tracking, no NAT for them. */
 export const BRIDGE_SYSCTLS: readonly (readonly [name: string, value: string])[] = [
   ['net/bridge/bridge-nf-call-iptables', '0'],
   ['net/bridge/bridge-nf-call-ip6tables', '0'],

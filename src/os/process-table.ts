@@ -44,7 +44,7 @@ export function listProcesses(): readonly ProcessRecord[] {
   return records;
 }
 
-/** One process, or undefined when there is none of that pid. */
+/** One process, or undefined if no process has that pid. */
 export function readProcess(pid: number): ProcessRecord | undefined {
   const stat = readStat(pid);
   const status = readProc(pid, 'status');

@@ -48,7 +48,7 @@ const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' } as const;
 const BACKDATE_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** Makes the self-signed authority of a new cluster. CodedError 'bad-input' for a name that is none. */
+/** Makes the self-signed authority of a new cluster. CodedError 'bad-input' for an invalid name. */
 export async function createAuthority(options: {
   readonly clusterName: string;
   readonly daysValid: number;

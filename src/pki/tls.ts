@@ -89,7 +89,7 @@ export function clientTlsOptions(
 }
 
 /**
- * Who is at the other end, once the handshake is done and the certificate verified; undefined when there is no
+ * The identity at the other end, once the handshake is done and the certificate verified; undefined when there is no
  * certificate of the cluster, or one whose two names do not agree.
  */
 export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {

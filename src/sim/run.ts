@@ -146,7 +146,7 @@ function streamOf(name: string): string {
  */
 function readDisks({ truth: { tables }, storage, note }: SimCluster): void {
   for (const { id: vm, generation, spec } of tables.vm.values()) {
-    // One that never ran wrote nothing.
+    // A VM that never ran wrote nothing.
     if (generation === 0) continue;
     const disks = [...spec.disks, ...(spec.sharedDisks ?? [])];
     for (const { disk } of disks) {

@@ -1,5 +1,5 @@
 /**
- * Who is connected to a port of this node, as its kernel sees it. The parsers are pure.
+ * The peers that are connected to a port of this node, as its kernel sees them. The parsers are pure.
  * Source: proc_net_tcp (Documentation/networking/proc_net_tcp.rst), proc(5) and ss(8).
  *
  * A fence asks when its exports are gone, and a migrating guest stands still meanwhile. The kernel's table of
@@ -56,7 +56,7 @@ function addressOf(hex: string): string {
   return [6, 4, 2, 0].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)).join('.');
 }
 
-/** Who is connected to daemons of this network namespace. IPv4, as storage addresses are. One per service. */
+/** The peers that are connected to daemons of this network namespace. IPv4, as storage addresses are. One per service. */
 export class ConnectionLook {
   /** By port. */
   readonly #known = new Map<number, { readonly pid: number; readonly readAtMs: number; readonly names: Names }>();
@@ -117,7 +117,10 @@ function readNames(localPort: number): Names {
   return names;
 }
 
-/** A table to what seems to be its end: to ask whether it is would take as long again. Who is missing has no name. */
+/**
+ * Reads a table to what seems to be its end; asking whether it is the end would take as long again. A peer that is
+ * missing has no name.
+ */
 function readOnce(path: string): string {
   const file = openSync(path, 'r');
   try {

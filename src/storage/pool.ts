@@ -83,7 +83,7 @@ const parseMeta = object({
 
 /** The pool directory; one instance per directory (the process holds its lock). */
 export class Pool {
-  /** The user as whom tools look at uploads; undefined: as this process. */
+  /** The user that tools inspect uploads as; undefined: the user of this process. */
   toolUid: number | undefined;
   readonly #options: PoolOptions;
   readonly #directory: string;

@@ -211,8 +211,8 @@ export function daemonUid(port: number): number {
 }
 
 /**
- * The daemons of this run directory that the operating system knows, whichever service started them. A process of a
- * user as whom no service starts daemons is none, whatever its arguments say.
+ * The daemons of this run directory that the operating system knows, whichever service started them. A process of
+ * any other user than those of the services is no such daemon, whatever its arguments say.
  */
 export function findDaemons(runDir: string): readonly DaemonProcess[] {
   const daemons: DaemonProcess[] = [];

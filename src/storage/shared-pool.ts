@@ -99,7 +99,7 @@ export class SharedPool {
     }
   }
 
-  /** Idempotent. Whoever has it open keeps an unlinked file. */
+  /** Idempotent. A process that has the file open keeps the unlinked file. */
   async delete(disk: DiskId): Promise<void> {
     const temporary = this.#temporary();
     try {

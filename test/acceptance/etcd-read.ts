@@ -6,7 +6,7 @@ import { messageOf } from '../../src/base/errors.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import type { Credentials } from '../../src/pki/credentials.ts';
 
-/** Whom to ask, and as whom. */
+/** The etcd member to ask, and the identity to ask as. */
 export interface EtcdQuestion {
   readonly endpoint: string;
   readonly credentials: Credentials;

@@ -30,7 +30,7 @@ function knock({ address, port, send, credentials }: Knock): Promise<string> {
               ca: credentials.caPem,
               cert: credentials.certPem,
               key: credentials.keyPem,
-              // Who answers is not the question here: who is let in is.
+              // The test asks who is let in, not who answers.
               checkServerIdentity: () => undefined,
             },
             () => socket.write(send, 'latin1'),

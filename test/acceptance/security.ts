@@ -1,4 +1,4 @@
-/** Secrets stay secret, QEMU is confined, and every port lets in only whom it is for. */
+/** Secrets stay secret, QEMU is confined, and every port lets in only the peers that it is for. */
 import assert from 'node:assert/strict';
 import { type Dirent, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';

@@ -23,7 +23,7 @@ const FOURTH = 'sql4';
 const ROUNDS = 10;
 /** What the guest cluster tolerates: corosync's default token. */
 const TOLERATES_MS = 3_000;
-// Of a machine that is slow, or has other things to do.
+// For a slow or busy machine.
 const BUILD_DEADLINE_MS = 480_000;
 const FORMED_DEADLINE_MS = 240_000;
 const EVENT_DEADLINE_MS = 150_000;

@@ -8,7 +8,7 @@ import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { Credentials } from '../../src/pki/credentials.ts';
 import { connectQmp } from '../../src/qmp/connect.ts';
 
-/** Which QEMU, and as whom to ask. */
+/** The QEMU to ask, and the identity to ask as. */
 export interface StatusQuestion {
   readonly vm: string;
   readonly generation: number;

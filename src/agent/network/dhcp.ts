@@ -30,7 +30,7 @@ interface Server {
   readonly process: ProcessIdentity;
 }
 
-/** As whom dnsmasq runs after it gave up root: `nobody` of every Linux distribution. */
+/** The user that dnsmasq becomes after it gave up root: `nobody` of every Linux distribution. */
 const NOBODY_UID = 65_534;
 const FILE_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -110,7 +110,7 @@ async function serve(network: NetworkOnHost, running: Server | undefined, option
   const alive = running !== undefined && isRunning(running.process);
   if (alive && oldConfig === config && oldHosts === hosts) return;
   await mkdir(directory, { recursive: true });
-  // Whatever the umask: dnsmasq reads the reservations after it has become nobody.
+  // Independent of the umask: dnsmasq reads the reservations after it has become nobody.
   await chmod(directory, 0o755);
   await writeFileAtomic(hostsFile, hosts, { mode: 0o644 });
   // dnsmasq keeps a lease in memory for ever: where a reservation went, only a new process forgets it.

@@ -13,7 +13,7 @@ export interface Link {
   readonly up: boolean;
   /** `bridge`, `vxlan`, `tun`, `veth` …; null for hardware. */
   readonly kind: string | null;
-  /** Of a tunnel: its own address and device. */
+  /** The address and the device of a tunnel itself. */
   readonly tunnel: { readonly local: string; readonly device: string } | null;
 }
 

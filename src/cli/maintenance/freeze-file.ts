@@ -15,7 +15,7 @@ interface Freeze {
   readonly reason: string;
 }
 
-/** The freezes of a file. CodedError 'bad-input' names the line that is none. */
+/** The freezes of a file. CodedError 'bad-input' names the line that is no freeze. */
 export function parseFreezes(text: string): Freeze[] {
   const freezes = text.split('\n').flatMap((line, index) => {
     const [from, until, ...words] = line.replace(/#.*$/, '').trim().split(/\s+/);

@@ -68,7 +68,7 @@ test('a ticket opens the serial console once, from a page of this server only', 
   assert.equal(await refused(open(other.replace('web1', 'web2'))), 401, 'of another VM');
   assert.equal(await refused(open(other.replace('/serial', '/vnc'))), 401, 'of another console');
   assert.equal(await refused(open('/v1/vms/web1/serial')), 400);
-  // A handshake that is none costs the ticket, and leaves no console behind.
+  // An invalid handshake uses the ticket up, and leaves no console behind.
   const bare = request({ port, path: await ticket('web1'), headers: { connection: 'Upgrade', upgrade: 'websocket' } });
   bare.end();
   const [answer] = (await once(bare, 'response')) as [IncomingMessage];

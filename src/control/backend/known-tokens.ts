@@ -32,7 +32,10 @@ export class KnownTokens {
     return this.#bySha256.get(sha256);
   }
 
-  /** Whose API token this is: null if it is none. `isConfigured`: it is the administrator's, which etcd does not hold. */
+  /**
+   * The principal of an API token; null if the text is no known token. `isConfigured`: it is the administrator's token,
+   * which etcd does not hold.
+   */
   ofToken(token: string): { readonly principal: Principal; readonly isConfigured: boolean } | null {
     const sha256 = tokenSha256(token);
     if (tokenMatches(token, this.#context.adminTokenSha256))
@@ -41,7 +44,10 @@ export class KnownTokens {
     return principal === null || principal.session !== null ? null : { principal, isConfigured: false };
   }
 
-  /** Whose session this cookie's secret is: null if it is none, has ended, or its token was revoked. */
+  /**
+   * The principal of a session, by its cookie's secret; null if there is no such session, it has ended, or its token was
+   * revoked.
+   */
   ofSession(secret: string): Principal | null {
     const principal = this.principalOf(tokenSha256(secret));
     return principal === null || principal.session === null ? null : principal;

@@ -22,7 +22,7 @@ export interface PathsOptions {
   readonly controls: () => readonly { readonly name: string; readonly address: string }[];
 }
 
-/** The relay of a path, to connect through; null for the direct path. CodedError where it is none of the cluster's. */
+/** The relay of a path, to connect through; null for the direct path. CodedError for a relay that is no member. */
 export type RelayOf = (path: Path) => RpcClient | null;
 
 /** The network paths of a control node. */

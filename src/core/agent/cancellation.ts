@@ -4,7 +4,7 @@
  */
 import type { CodedError } from '../../base/errors.ts';
 
-/** One wish that may be withdrawn. Who started the work holds it; who does the work listens. */
+/** A request that may be withdrawn. The code that started the work holds it; the code that does the work listens. */
 export class Cancellation {
   #reason: CodedError | null = null;
   readonly #listeners = new Set<(reason: CodedError) => void>();

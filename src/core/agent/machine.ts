@@ -34,7 +34,7 @@ export interface Machine {
   /** Changes when the machine boots, and only then. */
   bootId(): string;
   capacity(): HostCapacity;
-  /** Of the QEMU that is started next, as it prints it; null: not known (yet). */
+  /** The version of the QEMU that is started next, as QEMU prints it; null: not known (yet). */
   qemuVersion(): string | null;
   /** Every QEMU of ours that runs at this moment, whoever started it; asked of the operating system each time. */
   running(): readonly RunningIncarnation[];

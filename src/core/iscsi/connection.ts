@@ -89,7 +89,7 @@ export class Connection {
     return this.#who?.initiator ?? this.#login?.initiator ?? null;
   }
 
-  /** Who is logged in. */
+  /** The initiator that is logged in; null: none yet. */
   get who(): LoggedIn | null {
     return this.#who;
   }
@@ -243,7 +243,7 @@ export class Connection {
       tag: pdu.tag,
       sequence: numbers.next(),
     });
-    // Whoever has more to say needs a tag to say it with.
+    // A sender that continues the exchange needs a tag for it.
     view.setUint32(20, pdu.isFinal && !pdu.continues ? NO_TAG : 1);
     this.writer.append(text);
   }

@@ -50,7 +50,7 @@ export interface LoginPolicy {
   chapDigest(algorithm: ChapAlgorithm, parts: { id: number; secret: string; challenge: Uint8Array }): Uint8Array;
 }
 
-/** Who logged in, and what holds. */
+/** The initiator that logged in, and the parameters that were agreed. */
 export interface LoggedIn {
   readonly initiator: string;
   /** The CHAP name that was proved; null without CHAP. */
@@ -113,7 +113,7 @@ export class LoginExchange {
     this.#policy = policy;
   }
 
-  /** Who says to be there, as soon as it was said. */
+  /** The name that the initiator claims, as soon as it has claimed one. */
   get initiator(): string | null {
     return this.#initiator;
   }

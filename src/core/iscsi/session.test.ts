@@ -101,7 +101,7 @@ test('log-in without what the policy asks for is refused', () => {
     assert.equal(answer?.header.readUInt16BE(36), status, keys.join());
     assert.equal(initiator.ends.length, 1);
   }
-  // Whoever asks to go on without a proof stays where it is.
+  // An initiator that asks to go on without a proof stays in its stage.
   const initiator = new TestInitiator(new StubTarget(new MemoryStore(8)), () => chap);
   const [answer] = initiator.login(0, 3, ...names, 'AuthMethod=CHAP');
   assert.equal((answer?.header[1] ?? 0) & 0x80, 0);

@@ -324,7 +324,7 @@ export class Session {
     return room;
   }
 
-  /** Whatever is next for an admitted command: run it, or ask for more of its data. */
+  /** Does the next thing for an admitted command: runs it, or asks for more of its data. */
   #proceed(task: Task): void {
     if (task.state !== 'receiving' || task.isFilling) return;
     if (task.isComplete) {

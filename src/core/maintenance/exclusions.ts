@@ -1,4 +1,4 @@
-/** Per VM every host, with the constraint that excludes it. Pure. Who is where: before anything was moved. */
+/** Per VM every host, with the constraint that excludes it, before anything is moved. Pure. */
 import type { HostName, VmId } from '../../base/ids.ts';
 import { holdOf } from './held.ts';
 import { Layout, placeIn } from './layout.ts';

@@ -46,7 +46,7 @@ export interface WindowState {
   readonly changesAt: number | null;
 }
 
-/** Reads a window; `reason` says why the text is none. */
+/** Reads a window; `reason` says why the text is no window. */
 export function parseTimeWindow(text: string): { readonly window: TimeWindow } | { readonly reason: string } {
   if (text.length > TEXT_LENGTH_MAX) return { reason: `It has more than ${TEXT_LENGTH_MAX} characters.` };
   const parts = text.trim().split(/ +/);

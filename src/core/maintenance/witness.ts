@@ -61,7 +61,7 @@ function isFit(
   return kinds.runs(shapeOf[vm] ?? -1, kind) && (from === null || kinds.carries(kindOf[from] ?? -1, kind));
 }
 
-/** Whatever leaves a host is not counted: then all that arrives has room in every order. */
+/** VMs that leave a host are counted as still there, so that all arriving VMs have room in every order. */
 function hasRoom({ freeMib, freeCpu, mibOf, cpuOf }: Model, legs: readonly (readonly [number, number])[]): boolean {
   const mib = new Map<number, number>();
   const cpu = new Map<number, number>();

@@ -97,7 +97,7 @@ export interface StorageObservation {
   readonly node: StorageName;
   readonly state: 'answers' | 'silent' | 'unknown';
   readonly ageMs: number | null;
-  /** Of the generation's connections: how many, and ms since the last packet on any of them. */
+  /** How many connections the generation has, and ms since the last packet on any of them. */
   readonly connections: number;
   readonly idleMs: number | null;
   /** Whether this node's own attempt to reach the VM's host met a kernel. */

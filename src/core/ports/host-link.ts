@@ -26,7 +26,7 @@ export interface Order {
   readonly term: Term;
   /**
    * Features the receiver must have to carry it out; one that lacks any refuses the order as a whole with CodedError
-   * 'unsupported'. Whatever else it does not know it ignores (docs/decisions/0011-versions-side-by-side.md).
+   * 'unsupported'. Other fields that it does not know it ignores (docs/decisions/0011-versions-side-by-side.md).
    */
   readonly needs?: readonly string[];
 }
@@ -36,7 +36,7 @@ export interface HostReport {
   /** Changes when the host boots. */
   readonly bootId: string;
   readonly agentVersion: string;
-  /** Of the QEMU that the next launch gets. Absent: not known yet, and in reports of older agents. */
+  /** The version of the QEMU that the next launch gets. Absent: not known yet, and in reports of older agents. */
   readonly qemuVersion?: string | undefined;
   readonly capacity: HostCapacity;
   /** From the operating system's process table, at the time of the call. */

@@ -274,7 +274,7 @@ test('two control nodes each keep a session of their own; a monitor that one hol
     held.add(monitor);
   }
   assert.deepEqual(dialer.attempts, ['direct 0', 'direct 1', 'direct 0', 'direct 1', 'direct 2']);
-  // One that leads no more closes what it holds.
+  // A control node that leads no more closes the sessions that it holds.
   second.close();
   assert.deepEqual(
     dialer.channels.map(({ isClosed }) => isClosed),

@@ -59,7 +59,7 @@ interface Held {
   dialing: Promise<Reached> | null;
   /** Whether this session told it to send: then it is asked about its migration. */
   sending: boolean;
-  /** Of the present session. */
+  /** The migration memory of the present session. */
   readonly memory: MigrationMemory;
 }
 

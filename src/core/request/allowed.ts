@@ -91,7 +91,7 @@ export function allowedActions(
       const reason = vainly(ask(basis, observed, name));
       return { action, allowed: reason === null, reason, advice: null };
     } catch (error) {
-      // One that is not there has no actions.
+      // An object that is not there has no actions.
       if (!(error instanceof CodedError) || error.code === 'not-found') throw error;
       return { action, allowed: false, reason: error.message, advice: error.advice ?? null };
     }

@@ -19,7 +19,7 @@ import type { Change, Entry, ObjectRef, RequestSnapshot } from '../ports/store.t
 /** The records as they are now, the time, and where new identifiers come from. */
 export interface Basis {
   readonly records: RequestSnapshot;
-  /** Of the same records. */
+  /** The index of the same records. */
   readonly index: ClusterIndex;
   /** Unix ms. */
   readonly now: number;

@@ -126,7 +126,7 @@ export function bulkStep(
   return { changes: [...changes, taskChange(next)], asked, isOver };
 }
 
-/** How the VM's own task is by now. One that is gone ended long ago: how, nobody knows. */
+/** How the VM's own task stands now. A task that is gone ended long ago, and nobody knows how. */
 function noted(records: WishBasis['records'], item: BulkItem): BulkItem {
   if (item.state !== 'running' || item.task === null) return item;
   const own = records.tasks.get(item.task)?.value;

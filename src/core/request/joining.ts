@@ -19,7 +19,7 @@ import { demandCount } from './demands.ts';
 export type NodeRole = 'host' | 'storage' | 'control';
 
 /**
- * Who joins, and where it is reached: the storage and overlay addresses are the control address where nothing is said.
+ * The machine that joins, and its addresses: the storage and overlay addresses are the control address if not stated.
  */
 export interface Joining {
   readonly role: NodeRole;

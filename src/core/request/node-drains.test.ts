@@ -61,7 +61,7 @@ test('etcd keeps its majority: a member that is away, corrupt or on a drained no
     message:
       'Without control node c1 etcd would have 1 of its 3 members and needs 2: c1 would be away, c3 has corrupt data.',
   });
-  // One that is broken already can be taken out.
+  // A control node that is broken already can be taken out.
   assert.equal(drainControl(world.basis(), sight(THREE, { c1: 'does not answer' }), by('c1')).changes.length, 1);
   world.take(drainControl(world.basis(), sight(THREE), by('c1')));
   assert.throws(() => drainControl(world.basis(), sight(THREE), by('c2')), { message: /c1 is drained/ });

@@ -77,7 +77,7 @@ function movedFrom({ records }: Basis, host: HostName): readonly VmId[] {
   return (newest?.moves ?? []).flatMap(({ vm, from, state }) => (from === host && state === 'moved' ? [vm] : []));
 }
 
-/** Who stays away, and why; null: nobody. */
+/** Names the VMs that stay away, and why; null: none does. */
 function stayWords({ index }: Basis, stays: readonly Stays[]): string | null {
   if (stays.length === 0) return null;
   return `Not brought back: ${listed(stays.slice(0, NAMED_MAX).map(({ vm, why }) => `${index.vm(vm)?.name ?? vm} (${why})`))}.`;

@@ -20,7 +20,7 @@ import {
 import type { Admitted, Basis } from './basis.ts';
 import { findRoll } from './rolls.ts';
 
-/** Who does work says so at least so often, ms. */
+/** A client that does work reports at least this often, in ms. */
 export const LEASE_MS = 60_000;
 
 export interface WorkReport {

@@ -19,7 +19,7 @@ class Node {
   readonly failing = new Set<string>();
   /** Pauses that nobody has ended. */
   readonly pauses: (() => void)[] = [];
-  /** Who is connected, by the keys of connections; and how many times it was looked. */
+  /** The connected generations, by the keys of their connections; and how often the test looked. */
   connected: readonly string[] = [];
   looks = 0;
   readonly server: DiskServer;

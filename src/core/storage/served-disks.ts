@@ -79,7 +79,7 @@ export class ServedDisks {
     this.#servers.delete(disk);
   }
 
-  /** Whose disk it is; CodedError 'not-found' where there is none. */
+  /** The VM that owns the disk; CodedError 'not-found' if there is no such disk. */
   async ownerOf(disk: DiskId): Promise<VmId> {
     const owner = await this.#options.disks.ownerOf(disk);
     if (owner === undefined) throw new CodedError('not-found', `There is no ${disk} on ${this.#options.name}.`);

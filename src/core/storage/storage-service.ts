@@ -120,7 +120,7 @@ export class StorageService {
       await this.#served.server(disk).grant({ vm, generation, readOnly }, { port, check });
       return { disk, port, name: exportName(generation) };
     });
-    // Whatever the answer is, nothing of the order is under way after it.
+    // No part of the order is under way after the answer, a failure included.
     await Promise.allSettled([shared, ...exports]);
     await shared;
     return { exports: await Promise.all(exports) };

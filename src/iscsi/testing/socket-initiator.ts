@@ -5,7 +5,7 @@
 import { connect, type Socket } from 'node:net';
 import { chapResponse, pduBytes, pduHeader, type RawPdu, text } from './initiator.ts';
 
-/** Who logs in where. */
+/** The initiator that logs in, and the target. */
 export interface LoginAs {
   /** 127.0.0.1 by default. */
   readonly host?: string;

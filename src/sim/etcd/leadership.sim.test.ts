@@ -100,7 +100,7 @@ class ControlNode {
   readonly #ended: Promise<unknown>;
   #commits = 0;
   term: number | null = null;
-  /** Of the term it led last, ended or not. */
+  /** Commits in the term that it led last, ended or not. */
   commit: (id?: TaskId) => Promise<Result> = async () => 'failed';
 
   constructor(name: string, { clock, random, etcd }: Cluster) {

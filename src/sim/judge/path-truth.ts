@@ -1,6 +1,6 @@
 /**
  * Which paths from a control node to a host have worked without interruption, and since when: what a verdict is judged
- * by. Whatever touches a machine or a message on a path interrupts it.
+ * by. A fault of a machine or a message on a path interrupts it.
  */
 import type { SimMachine } from '../machines/sim-machine.ts';
 import { isOpenPath, pathsOf, relayOf, type Topology } from '../machines/topology.ts';

@@ -70,7 +70,7 @@ interface Running {
   readonly context: BackendContext;
   /** While it leads, as far as it knows. */
   leading: Leading | null;
-  /** Who leads, as far as it knows. */
+  /** The leader, as far as this node knows. */
   leader: { readonly name: string; readonly address: string } | null;
 }
 

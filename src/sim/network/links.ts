@@ -18,7 +18,7 @@ import { pathsOf, relayOf, type Topology } from '../machines/topology.ts';
 import type { Hop } from './network.ts';
 import { probeAddress, probeKernel, unanswered } from './probes.ts';
 
-/** Who calls: a control node's server. */
+/** The caller: a control node's server. */
 export interface Caller {
   readonly control: string;
   readonly process: SimProcess;

@@ -45,7 +45,7 @@ export function ownDisk({ disk, readOnly, export: { address }, patienceMs }: Lau
   return { disk, readOnly, address, patienceMs, isShared: false };
 }
 
-/** One that it shares. */
+/** A disk that the VM shares. */
 export function sharedDisk({ disk, address }: Pick<LaunchSharedDisk, 'disk' | 'address'>): ClientDisk {
   return { disk, readOnly: false, address, patienceMs: null, isShared: true };
 }

@@ -214,7 +214,7 @@ export class QemuProcess implements ReceivingMachine {
     this.process.after(random.between(SHUTDOWN_MS[0], SHUTDOWN_MS[1]), () => this.guestDoes('shutdown'));
   }
 
-  /** Opens a block node; rejects, and there is none, where its server is not to be had. */
+  /** Opens a block node; rejects, and opens none, if its server cannot be reached. */
   openNode(name: string, disk: ClientDisk): Promise<void> {
     const client = this.#client(disk);
     return new Promise((resolve, reject) => {

@@ -104,7 +104,7 @@ function simulated(): World & { readonly settle: () => Promise<void> } {
   };
 }
 
-/** Of a migration its status; of other events their names. */
+/** The status of a migration event; the name of any other event. */
 function textOf(name: string, data: Readonly<Record<string, unknown>>): string {
   return name === 'MIGRATION' ? `${name} ${String(data['status'])}` : name;
 }

@@ -14,7 +14,7 @@ import type { SimClock } from '../time/sim-clock.ts';
 import type { SimRandom } from '../time/sim-random.ts';
 import type { DiskWrite, SimPool } from './sim-pool.ts';
 
-/** Who connects: an incarnation, by its certificate. */
+/** The client: an incarnation, by its certificate. */
 export interface NbdClient {
   readonly vm: VmId;
   readonly generation: Generation;

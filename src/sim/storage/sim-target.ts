@@ -12,7 +12,7 @@ import type { SimProcess } from '../machines/sim-machine.ts';
 import type { SimDiskPath, WriteOutcome } from './sim-daemon.ts';
 import type { DiskWrite } from './sim-pool.ts';
 
-/** Who logs in: an incarnation, by its account. */
+/** The client: an incarnation, by its account. */
 export interface SharedClient {
   readonly vm: VmId;
   readonly generation: Generation;

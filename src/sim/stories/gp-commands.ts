@@ -38,7 +38,7 @@ interface Parsed {
   readonly options: ReadonlyMap<string, string>;
 }
 
-/** Who types the commands of one story. */
+/** The administrator who types the commands of one story. */
 export class GpCommands {
   readonly #cluster: StoryCluster;
 
@@ -68,7 +68,7 @@ export class GpCommands {
     this.#cluster.faults.inject(verb, name);
   }
 
-  /** Whoever answers the API. CodedError 'unavailable' while nobody does. */
+  /** The control node that answers the API. CodedError 'unavailable' while none does. */
   server(): Answering {
     const answering = this.#cluster.answering();
     if (answering === null) throw new CodedError('unavailable', 'No control node answers.');

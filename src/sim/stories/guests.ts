@@ -17,7 +17,7 @@ interface DiskHistory {
 interface GuestHistory {
   readonly disks: Map<DiskId, DiskHistory>;
   highest: number;
-  /** Of the simulation, in ms. */
+  /** Simulated time, in ms. */
   saidAt: number;
   readonly troubles: string[];
 }

@@ -14,7 +14,7 @@ const DIGEST_BYTES = 4;
 const DIRECT_BYTES_MIN = 8 * 1024;
 const NOTHING: Uint8Array = new Uint8Array(0);
 
-/** Who receives PDUs. Both may throw IscsiProtocolError; the decoder is over then. */
+/** The receiver of PDUs. Both may throw IscsiProtocolError; the decoder is over then. */
 export interface PduReceiver {
   /**
    * A header is complete. Answers where its data segment goes: exactly `dataBytes` long. Asked only where there is

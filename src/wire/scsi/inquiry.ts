@@ -4,7 +4,7 @@
  */
 import { concatenated, fromHex, putAscii, putU16, putU32, putU64 } from './bytes.ts';
 
-/** Who a logical unit is: the same for ever, whichever storage node serves it. */
+/** The identity of a logical unit: the same for ever, whichever storage node serves it. */
 export interface UnitIdentity {
   /** A UUID in its usual text form; serial number and designators are made of it. */
   readonly uuid: string;

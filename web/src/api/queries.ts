@@ -77,7 +77,7 @@ export const tokensQuery = queryOptions({
   queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/tokens', { params: { query }, signal }))).items,
 });
 
-/** Who is logged in. */
+/** The sessions of everybody who is logged in. */
 export const sessionsQuery = queryOptions({
   ...{ queryKey: ['sessions'], ...PASSING },
   queryFn: async ({ signal }) => (await dataOf(http.GET('/v1/sessions', { params: { query }, signal }))).items,
@@ -122,7 +122,7 @@ export const rollActionsQuery = (roll: string) =>
       (await dataOf(http.GET('/v1/rolls/{roll}/actions', { params: { path: { roll } }, signal }))).actions,
   });
 
-/** Who is logged in with this browser. */
+/** The session of this browser. */
 export const sessionQuery = queryOptions({
   ...{ queryKey: ['session'], ...PASSING },
   queryFn: ({ signal }) => dataOf(http.GET('/v1/session', { signal })),

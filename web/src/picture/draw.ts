@@ -15,7 +15,7 @@ interface Surface {
   readonly context: CanvasRenderingContext2D;
   readonly palette: Palette;
   readonly view: View;
-  /** Of the canvas, in CSS pixels. */
+  /** The size of the canvas, in CSS pixels. */
   readonly size: { readonly width: number; readonly height: number };
   readonly pixelRatio: number;
 }

@@ -1,6 +1,6 @@
 /**
- * What a leader knows of the files on storage nodes: who has which, and for whom a file is kept although no record
- * names it yet. It lives for one term: what another leader did in between is not known.
+ * What a leader knows of the files on storage nodes: which node has which file, and for which request a file is kept
+ * although no record names the file yet. It lives for one term: what another leader did in between is not known.
  */
 import type { Sha256, StorageName } from '../../../base/ids.ts';
 import { fileNamed, type NamedFile } from '../../plan/duties/file-decision.ts';

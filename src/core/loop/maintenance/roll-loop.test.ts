@@ -367,7 +367,7 @@ describe('people and a roll', () => {
     assert.throws(() => world.request((basis) => cancelDrain(basis, drain.id)), { message: /is a wave of/ });
     world.request((basis) => pauseRoll(basis, id, { isPaused: false }));
     await world.pass();
-    // One that found no way on is not the roll's to resume.
+    // The roll does not resume a drain that found no way on.
     const open = world.store.drains.get(drain.id)?.value ?? assert.fail('no drain');
     assert.equal(open.state, 'running');
     world.store.put({

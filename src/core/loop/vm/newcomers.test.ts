@@ -104,7 +104,7 @@ test('what conflicts is committed one by one, and decided anew; what waits behin
     });
   });
   const outcomes = await Promise.all(asked);
-  // Of the 24 that met the conflict one was gone, so that of those behind them one comes alone as well.
+  // One of the 24 that met the conflict was gone, so that one of those behind them comes alone as well.
   assert.deepEqual(sizes(commits), [1, 24, ...Array<number>(24).fill(1), 15 - 1]);
   assert.deepEqual(
     outcomes.flatMap((outcome, i) => (outcome === 'on' ? [] : [i + 1, outcome])),

@@ -40,7 +40,7 @@ const TOGETHER_MAX = 24;
 /** Keys in one transaction: etcd takes 128 operations, and a refused one reads all of its keys and the election's. */
 const WRITES_MAX = 100;
 
-/** One per leader. Whoever waits when the term ends is told so by the store. */
+/** One per leader. Callers that wait when the term ends are told so by the store. */
 export class Newcomers {
   readonly #store: Pick<LeaderStore, 'commit'>;
   readonly #index: ClusterIndex;

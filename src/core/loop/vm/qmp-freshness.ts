@@ -12,8 +12,8 @@ import type { Acknowledged } from '../../plan/vm/steps.ts';
 /** An answer older than this is asked for again, as a rule. */
 const FRESH_MS = 250;
 /**
- * Of a destination that takes a stream: it tells its end by itself, and answers what it was asked only then, while the
- * guest stands still.
+ * The same for a destination that receives a stream: it reports the end of the stream by itself, and answers questions
+ * only then, while the guest stands still.
  */
 const LOADING_MS = 2_000;
 

@@ -1,4 +1,4 @@
-/** Who is asked over QMP, and how long anybody waits for it. */
+/** Which QEMUs are asked over QMP, and how long the leader waits for their answers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { HostName } from '../../../base/ids.ts';

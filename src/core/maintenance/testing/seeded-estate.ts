@@ -47,7 +47,7 @@ export function randomOf(seed: number): () => number {
 
 const SIZES_GIB: readonly number[] = [1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 16, 32];
 const GIB = 1024;
-/** Of a VM of average size, in GiB: what SIZES_GIB has in the mean. */
+/** The memory of a VM of average size, in GiB: the mean of SIZES_GIB. */
 const MEAN_GIB = SIZES_GIB.reduce((sum, size) => sum + size, 0) / SIZES_GIB.length;
 
 /** Hosts that are looked at for a VM, which goes to the one with most free memory: hosts are about equally full. */

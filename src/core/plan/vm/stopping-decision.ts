@@ -64,8 +64,8 @@ export function decideStopping(situation: VmSituation, phase: Extract<VmPhase, {
   }
   if (!over && seen.host.agent === 'alive') return perform({ do: 'end', incarnation, by: 'agent' });
   if (!over && seen.qmp.kind === 'answers') return perform({ do: 'end', incarnation, by: 'qmp' });
-  // Neither way reaches it: the fence is what ends it. Whatever still computes there reaches no disk and is killed when
-  // its host is seen again.
+  // Neither way reaches it: the fence ends it. A guest that still computes there reaches no disk and is killed when its
+  // host is seen again.
   const below = nextGeneration(vm.generation);
   if (!isFenced(situation, below)) return perform({ do: 'fence', below });
   return {

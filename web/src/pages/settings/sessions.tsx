@@ -1,4 +1,4 @@
-/** Who is logged in. */
+/** The sessions: who is logged in, with log-out. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { dataOf, http } from '../../api/client.ts';
 import { sessionsQuery } from '../../api/queries.ts';

@@ -1,4 +1,4 @@
-/** Who may ask: API tokens, tokens for machines that join, who is logged in. */
+/** Who has access: API tokens, tokens for machines that join, who is logged in. */
 import { Button } from '@mantine/core';
 import { useLogOut } from '../../app/session.ts';
 import { TEXTS } from '../../texts/texts.ts';
