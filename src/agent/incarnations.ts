@@ -58,8 +58,7 @@ export function parseIncarnation(argv: readonly string[]): Omit<Found, 'process'
 
 /**
  * Returns true for a user that an agent starts the QEMU of a slot as: processes of other users may have such arguments
- * as well. The
- * agent's own user counts because a program has it until it has become the slot's.
+ * as well. The agent's own user counts because a program has it until it has become the slot's.
  */
 export function isUserOfSlot(uid: number, slot: number): boolean {
   return uid === FIRST_QEMU_UID + slot || uid === process.geteuid?.();
