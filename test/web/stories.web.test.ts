@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { CountingProxy } from './counting-proxy.ts';
 import { Stage } from './stage.ts';
 
 const LOST_MS = 2_000;
@@ -238,6 +239,37 @@ test('with the keyboard alone a VM is created and a host drained', async () => {
   await tabTo('Begin the drain');
   await keyboard.press('Enter');
   await page.locator('.facts .mark', { hasText: 'drained' }).waitFor({ timeout: 120_000 });
+});
+
+test('eight tabs of one browser have one watch between them, and all of them hear of a change', async () => {
+  const proxy = await CountingProxy.start(new URL(stage.origin));
+  try {
+    const context = await stage.context();
+    const pages: Page[] = [];
+    for (let tab = 0; tab < 8; tab++) {
+      const page = await context.newPage();
+      pages.push(page);
+      await page.goto(`${proxy.origin}/login`);
+      // The first tab logs in for all of them.
+      if (tab === 0) {
+        await page.getByLabel('API token').fill(stage.token);
+        await page.keyboard.press('Enter');
+        await page.getByRole('heading', { name: 'Cluster', level: 1 }).waitFor();
+      }
+      await page.goto(`${proxy.origin}/networks`);
+      await page.locator('.live-sign', { hasText: 'Live' }).waitFor();
+    }
+    assert.equal(proxy.openOf('/v1/watch'), 1);
+    const headers = { authorization: `Bearer ${stage.token}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ name: 'tabs', cidr: '10.88.0.0/24' });
+    const answer = await fetch(`${stage.apiOrigin}/v1/networks`, { method: 'POST', headers, body });
+    assert.equal(answer.status, 201);
+    for (const page of pages) await page.getByRole('row').filter({ hasText: 'tabs' }).waitFor();
+    assert.equal(proxy.openOf('/v1/watch'), 1);
+    await context.close();
+  } finally {
+    await proxy.close();
+  }
 });
 
 test('a lost connection is shown within 2 s, and heals by itself', async () => {
