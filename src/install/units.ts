@@ -105,6 +105,8 @@ const SANDBOX: Readonly<Record<Role, readonly string[]>> = {
   agent: [
     ...CONFINED,
     ...CALLS,
+    // QEMU confines itself further (-sandbox): without this call it knows no such option.
+    'SystemCallFilter=seccomp',
     // Bridges, tunnels, taps and rules; QEMUs run as users of their own, without any capability (SETPCAP).
     'CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL CAP_SYS_PTRACE',
     'DevicePolicy=closed',

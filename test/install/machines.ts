@@ -47,6 +47,10 @@ umount -l /mnt
 exec env -i container=lxc PATH=${PATH} TERM=linux /lib/systemd/systemd --system --log-target=journal --show-status=false
 `;
 
+/** What a Debian machine writes itself: logs, lists of packages, what each boot makes. */
+const SYSTEMS_OWN =
+  /^\/(var\/(log|lib\/(dpkg|apt|systemd|dbus|pam|update-notifier)|cache)\/|etc\/(\.pwd\.lock|hostname|hosts|machine-id|resolv\.conf|\.updated|mtab)$|var\/\.updated$|boot|root\/\.|run|tmp|dev|proc|sys)/;
+
 /** The world of all machines. */
 export class Machines {
   readonly #work: string;
@@ -174,6 +178,17 @@ export class Machine {
   /** Runs gp there. */
   gp(line: string): Promise<string> {
     return this.run(['gp', ...line.split(' ')]);
+  }
+
+  /** Files that are there now and were not, or are others than, when the machine booted for the first time. */
+  async changedFiles(): Promise<readonly string[]> {
+    const entries = await readdir(this.upper, { recursive: true, withFileTypes: true });
+    // A file that was removed is a device here.
+    return entries
+      .filter((entry) => !entry.isDirectory() && !entry.isCharacterDevice())
+      .map((entry) => join(entry.parentPath, entry.name).slice(this.upper.length))
+      .filter((file) => !SYSTEMS_OWN.test(file))
+      .sort();
   }
 
   /** Pulls the plug: every process ends. */
