@@ -37,8 +37,8 @@ export interface Bundled {
 function versioned(version: string): Plugin {
   return {
     name: 'version',
-    setup: ({ onLoad }) =>
-      onLoad({ filter: /\/src\/base\/version\.ts$/ }, async ({ path }) => {
+    setup: (bundle) =>
+      bundle.onLoad({ filter: /\/src\/base\/version\.ts$/ }, async ({ path }) => {
         const source = await readFile(path, 'utf8');
         const contents = source.replace(/(VERSION = )'[^']*'/, (_, before: string) => `${before}'${version}'`);
         return { contents, loader: 'ts' };
