@@ -7,7 +7,7 @@ import { run } from '../../src/os/child-process.ts';
 import { ROOT } from './machines.ts';
 
 /** Where the machines find it. */
-export const DELIVERED = '/opt/groundplane';
+const DELIVERED = '/opt/groundplane';
 /** The image cache there: GP_CACHE_DIR of `gp image build`. */
 export const IMAGE_CACHE = `${DELIVERED}/images`;
 const WORK = join(ROOT, '.cache/install');
