@@ -4,6 +4,19 @@ import { printable } from './printable.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
+/** Header of an answer that says that nobody leads now: nothing of the request was done, and it may be sent again. */
+export const NOBODY_LEADS_HEADER = 'groundplane-nobody-leads';
+
+/** No control node leads now, or the last one cannot be reached: nothing of the request was sent to anybody or done. */
+export class NobodyLeads extends CodedError {
+  constructor(message: string, options: { readonly cause?: unknown } = {}) {
+    super('unavailable', message, {
+      ...options,
+      advice: 'VMs run on. Nothing was changed; try again in some seconds.',
+    });
+  }
+}
+
 /** What is wrong with one field of a request. */
 export interface FieldError {
   /** JSON pointer (RFC 6901) into the part of the request. */

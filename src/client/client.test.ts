@@ -44,6 +44,26 @@ test('a request ends at its deadline, or when its signal fires', async (t) => {
   await assert.rejects(client.call(client.http.GET('/v1/vms', { signal: AbortSignal.abort(reason) })), reason);
 });
 
+test('while nobody leads a request is sent again, until somebody does or it takes too long', async (t) => {
+  const { client, backend } = await serve(t, CONTROL, 3_000);
+  const leader = backend.controlNodes.leader.bind(backend.controlNodes);
+  let asked = 0;
+  const unled = (times: number): void => {
+    asked = 0;
+    backend.controlNodes.leader = () => (asked++ < times ? null : leader());
+  };
+  const create = (name: string) =>
+    client.call(client.http.POST('/v1/networks', { body: { name, cidr: null } as never }));
+  unled(2);
+  await assert.rejects(create('Not A Name'), hasCode('bad-input'));
+  assert.equal(asked, 3, 'what was refused for another reason is not sent again');
+  unled(Number.POSITIVE_INFINITY);
+  const startedMs = performance.now();
+  await assert.rejects(create('lan2'), hasCode('unavailable'));
+  assert.ok(performance.now() - startedMs < 2_900, 'it says why, and does not end at its deadline');
+  assert.ok(asked > 2);
+});
+
 test('problem details become coded errors', async (t) => {
   const { client } = await serve(t, CONTROL);
   const asked = client.call(client.http.GET('/v1/vms/{vm}', { params: { path: { vm: 'none' } } }));

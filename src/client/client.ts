@@ -14,12 +14,19 @@ import type { EventFilter } from '../api/requests.ts';
 import type { WatchChange } from '../api/views.ts';
 import { CodedError } from '../base/errors.ts';
 import { ANY_CONTROL_NAME, parseDnsName } from '../base/identity.ts';
+import { NOBODY_LEADS_HEADER } from '../base/problem.ts';
+import { sleep } from '../base/sleep.ts';
+import { systemClock } from '../os/clock.ts';
 import { deadlineError } from '../os/deadline.ts';
+import { monotonicMs } from '../os/monotonic.ts';
 import type { paths } from './generated/schema.d.ts';
 import { readEvents } from './server-events.ts';
 
 const CONNECT_MS = 5_000;
 const DEADLINE_MS = 35_000;
+/** For so long a request is sent again while nobody leads, and after how long each time. */
+const ELECTION_MS = 15_000;
+const AGAIN_MS = 500;
 const UPLOAD_IDLE_MS = 120_000;
 const CONNECTIONS_MAX = 16;
 
@@ -178,20 +185,25 @@ const problemsAsErrors: Middleware = {
   },
 };
 
-/** A request through our own connections: Node's global fetch would not take an Agent of another undici. */
+/**
+ * A request through our own connections: Node's global fetch would not take an Agent of another undici. While nobody
+ * leads, which an answer says of itself, it is sent again: an election takes a few seconds.
+ */
 async function send(request: Request, dispatcher: Dispatcher, deadlineMs: number): Promise<Response> {
   const deadline = AbortSignal.timeout(deadlineMs);
+  const againUntilMs = monotonicMs() + Math.min(ELECTION_MS, deadlineMs / 2);
   const body = request.body === null ? null : await request.text();
+  const signal = AbortSignal.any([request.signal, deadline]);
   try {
-    const answer = await undiciFetch(request.url, {
-      method: request.method,
-      headers: [...request.headers],
-      body,
-      dispatcher,
-      redirect: 'error',
-      signal: AbortSignal.any([request.signal, deadline]),
-    });
-    return answer as unknown as Response;
+    for (;;) {
+      const answer = await undiciFetch(request.url, {
+        ...{ method: request.method, headers: [...request.headers], body, dispatcher, redirect: 'error', signal },
+      });
+      const mayBeSentAgain = answer.headers.has(NOBODY_LEADS_HEADER) && monotonicMs() < againUntilMs;
+      if (!mayBeSentAgain) return answer as unknown as Response;
+      await answer.body?.cancel();
+      await sleep(systemClock, AGAIN_MS, { signal });
+    }
   } catch (error) {
     if (deadline.aborted) throw deadlineError(`${request.method} ${new URL(request.url).pathname}`, deadlineMs);
     if (request.signal.aborted) throw request.signal.reason;

@@ -2,9 +2,13 @@
 import { request as httpsRequest } from 'node:https';
 import { CodedError } from '../base/errors.ts';
 import type { ControlName } from '../base/ids.ts';
+import { NobodyLeads } from '../base/problem.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { clientTlsOptions } from '../pki/tls.ts';
 import type { Forward } from './api/call.ts';
+
+/** Errors of the operating system after which nothing was sent: the leader is gone, and another one follows. */
+const NOT_CONNECTED: ReadonlySet<string> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH']);
 
 /**
  * The leader's certificate must name the control node whose address the election key holds; this node authenticates
@@ -48,14 +52,14 @@ export function forwardOverTls({
         resolve({ status: response.statusCode ?? 502, headers: Object.fromEntries(answered), body: response });
       });
       // Errors after the answer are expected: the leader closes a request whose body it refused.
-      request.on('error', (cause) =>
+      request.on('error', (cause: NodeJS.ErrnoException) => {
+        const message = `The leader ${peer.name} cannot be reached: ${cause.message}.`;
         reject(
-          new CodedError('unavailable', `The leader ${peer.name} cannot be reached: ${cause.message}.`, {
-            cause,
-            advice: 'Try again in some seconds.',
-          }),
-        ),
-      );
+          NOT_CONNECTED.has(cause.code ?? '')
+            ? new NobodyLeads(message, { cause })
+            : new CodedError('unavailable', message, { cause, advice: 'Try again in some seconds.' }),
+        );
+      });
       if (body === null) request.end();
       else body.pipe(request);
     });

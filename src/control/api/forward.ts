@@ -5,7 +5,7 @@
  */
 import { TLSSocket } from 'node:tls';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { CodedError } from '../../base/errors.ts';
+import { NobodyLeads } from '../../base/problem.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { peerIdentity } from '../../pki/tls.ts';
 import type { Backend } from '../backend/backend.ts';
@@ -75,11 +75,8 @@ export async function forwardToLeader(forwarding: Forwarding): Promise<FastifyRe
   // Nobody observes now, but what is known can still be read: verdicts are `unknown`, and health says whether etcd
   // answers.
   if (leader === null && (request.method === 'GET' || request.method === 'HEAD')) return undefined;
-  if (leader === null || forward === undefined || sender.isForwarded) {
-    throw new CodedError('unavailable', 'No control node leads at the moment.', {
-      advice: 'VMs run on. Nothing was changed; try again in some seconds.',
-    });
-  }
+  if (leader === null || forward === undefined || sender.isForwarded)
+    throw new NobodyLeads('No control node leads at the moment.');
   const { hasBody, headers } = sentOn(request);
   const answer = await forward(
     leader.origin,

@@ -10,7 +10,7 @@ import { SMALL_BODY_BYTES_MAX } from '../../api/common.ts';
 import { OPERATIONS, type OperationId } from '../../api/operations.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';
-import { PROBLEM_TYPE, problemOf } from '../../base/problem.ts';
+import { NOBODY_LEADS_HEADER, NobodyLeads, PROBLEM_TYPE, problemOf } from '../../base/problem.ts';
 import { forgetBody } from '../../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../../os/socket-refusal.ts';
 import { isPageOfWeb, sendPage } from './web-files.ts';
@@ -103,6 +103,7 @@ function written(
       'content-length': String(Buffer.byteLength(body)),
       ...(error.code === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {}),
       ...(error.code === 'too-many' || error.code === 'unavailable' ? { 'retry-after': '1' } : {}),
+      ...(error instanceof NobodyLeads ? { [NOBODY_LEADS_HEADER]: '1' } : {}),
     },
   };
 }

@@ -4,6 +4,7 @@ import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views
 import type { DrainHost, ReturnVms } from '../../api/requests.ts';
 import { CodedError } from '../../base/errors.ts';
 import type { HostName, VmId } from '../../base/ids.ts';
+import { NobodyLeads } from '../../base/problem.ts';
 import { awaitedBy, type Writing } from '../../core/maintenance/drain-plan.ts';
 import type { MaintenancePlan } from '../../core/maintenance/plan.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
@@ -116,13 +117,7 @@ export class DrainsBackend {
 export function observedByLeader(context: Pick<BackendContext, 'leading'>): Observed {
   const observed = observedBy(context);
   if (observed !== null) return observed;
-  throw new CodedError(
-    'unavailable',
-    'This control node does not lead, and only the leader knows which hosts answer.',
-    {
-      advice: 'Nothing was changed. Try again.',
-    },
-  );
+  throw new NobodyLeads('This control node does not lead, and only the leader knows which hosts answer.');
 }
 
 /** A drain without its moves: a list of drains must not be as long as all their moves. */
