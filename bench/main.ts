@@ -19,6 +19,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: 'live migration against the same by hand over QMP; --pairs 40 --memory-mib 128 --append TEXT',
     load: async () => (await import('./migrate.ts')).migrate,
   },
+  drain: {
+    about: 'a host is drained, against migrations by hand one after the other; --runs 5 --vms 8 --memory-mib 128',
+    load: async () => (await import('./drain.ts')).drain,
+  },
   create: {
     about: 'gp vm create -> QMP answers; --runs 10',
     load: async () => (await import('./create.ts')).create,

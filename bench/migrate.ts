@@ -7,12 +7,12 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '../src/base/sleep.ts';
 import { TINY_APPEND } from '../src/images/tiny.ts';
-import { enterMachineArgv, labStatus } from '../src/lab/client.ts';
+import { labStatus } from '../src/lab/client.ts';
 import { systemClock } from '../src/os/clock.ts';
 import { monotonicMs } from '../src/os/monotonic.ts';
 import { atMost, type BenchContext, type BenchResult } from './lib/bench.ts';
 import { BenchCluster, builtTiny, eventMs } from './lib/cluster.ts';
-import { type HandMachine, type HandMigration, type HandOptions, HandVm } from './lib/hand-migration.ts';
+import { type HandMigration, HandVm, handMachines } from './lib/hand-migration.ts';
 import type { TapOrder, TapReport } from './lib/qmp-tap.ts';
 import { median, rounded, summarize } from './lib/stats.ts';
 
@@ -62,7 +62,7 @@ export async function migrate(context: BenchContext): Promise<BenchResult> {
   await mkdir(directory, { mode: 0o700 });
   const { kernelPath, initrdPath } = await builtTiny(context);
   const hand = await HandVm.create({
-    ...(await machinesFor(cluster)),
+    ...(await handMachines(cluster.dir)),
     ...{ directory, kernelFile: kernelPath, initrdFile: initrdPath, append: `${TINY_APPEND} ${append}` },
     ...{ accelerator: await acceleratorOf(cluster), memoryBytes, diskBytes: DISK_BYTES, generationsMax: pairs + 3 },
   });
@@ -152,16 +152,6 @@ async function migrateByCluster(cluster: BenchCluster): Promise<ClusterMigration
     switched: await at('switched'),
     migrated: await at('migrated'),
   };
-}
-
-/** Where the migration by hand takes place. */
-async function machinesFor(cluster: BenchCluster): Promise<Pick<HandOptions, 'storage' | 'hosts'>> {
-  const machines = await labStatus(cluster.dir);
-  const machine = (name: string): HandMachine => ({
-    address: machines.find((one) => one.name === name)?.addresses['storage'] ?? '',
-    enter: (argv) => enterMachineArgv(cluster.dir, name, argv),
-  });
-  return { storage: machine('s1'), hosts: [machine('h1'), machine('h2')] };
 }
 
 /** Watches the next migration; resolves when it watches, with the promise of what it will have seen. */

@@ -123,10 +123,10 @@ export class BenchCluster {
   }
 
   /** Creates VMs one after the other on one host, and waits until every guest is up. */
-  async createOn(host: string, names: readonly string[]): Promise<void> {
+  async createOn(host: string, names: readonly string[], more: Partial<CreateVm> = {}): Promise<void> {
     const others = (await this.hosts()).filter(({ name }) => name !== host).map(({ name }) => name);
     for (const other of others) await this.cordon(other, true);
-    for (const name of names) await this.createVm(name);
+    for (const name of names) await this.createVm(name, more);
     for (const name of names) await this.guestReady(name, { deadlineMs: 20_000 * (names.length + 2) });
     for (const other of others) await this.cordon(other, false);
   }

@@ -24,6 +24,7 @@ import { sleep } from '../../src/base/sleep.ts';
 import { FIRST_PAUSE_MS } from '../../src/core/model/pause-allowance.ts';
 import { portsOfSlot } from '../../src/core/model/ports.ts';
 import type { LaunchOrder } from '../../src/core/ports/host-link.ts';
+import { enterMachineArgv, labStatus } from '../../src/lab/client.ts';
 import { childOf } from '../../src/lab/machine.ts';
 import { run, spawnDaemon } from '../../src/os/child-process.ts';
 import { systemClock } from '../../src/os/clock.ts';
@@ -59,6 +60,16 @@ export interface HandMachine {
   readonly address: string;
   /** The argv that runs `argv` on it. */
   readonly enter: (argv: readonly string[]) => Promise<readonly string[]>;
+}
+
+/** The machines of a cluster of the lab between which a VM goes by hand. */
+export async function handMachines(clusterDir: string): Promise<Pick<HandOptions, 'storage' | 'hosts'>> {
+  const machines = await labStatus(clusterDir);
+  const machine = (name: string): HandMachine => ({
+    address: machines.find((one) => one.name === name)?.addresses['storage'] ?? '',
+    enter: (argv) => enterMachineArgv(clusterDir, name, argv),
+  });
+  return { storage: machine('s1'), hosts: [machine('h1'), machine('h2')] };
 }
 
 /** One migration, in ms. */
