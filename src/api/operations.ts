@@ -142,6 +142,16 @@ export const OPERATIONS = {
     answer: views.VmSchema,
     errors: ['not-found', 'exists', 'conflict', 'no-capacity', 'bad-image'],
   }),
+  checkNewVm: operation('POST /v1/vms/check', 'vms', 'Say whether a VM would be created now; nothing is changed', {
+    body: requests.CreateVmSchema,
+    bodyBytesMax: BODY_BYTES_MAX,
+    answer: overview.AdmissionSchema,
+  }),
+  checkVm: operation('POST /v1/vms/{vm}/check', 'vms', 'Say whether a VM would be changed now; nothing is changed', {
+    body: requests.PatchVmSchema,
+    answer: overview.AdmissionSchema,
+    errors: ['not-found'],
+  }),
   getVm: operation('GET /v1/vms/{vm}', 'vms', 'Show a VM with the observations behind its verdict', {
     answer: views.VmDetailSchema,
     errors: ['not-found'],

@@ -1,5 +1,6 @@
 /** What the API answers for pictures and buttons: compact rows of everything, and what may be done with one thing. */
 import { Type } from 'typebox';
+import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { nullable, oneOf, strict, type View } from './common.ts';
 import { TASK_STATES, VERDICTS } from './views.ts';
 
@@ -51,6 +52,18 @@ export const AllowedActionsSchema = Type.Object(
   { ...strict, title: 'AllowedActions', description: 'what may be done now, and why the rest may not' },
 );
 export type AllowedActions = View<typeof AllowedActionsSchema>;
+
+export const AdmissionSchema = Type.Object(
+  {
+    admitted: Type.Boolean(),
+    code: nullable(oneOf(Object.keys(ERROR_CODES) as ErrorCode[], { description: 'of the refusal' })),
+    reason: nullable(Type.String({ description: 'why not, in the words of the refusal' })),
+    advice: nullable(Type.String({ description: 'what to do instead' })),
+    node: nullable(Type.String({ description: 'storage node that the disks of a new VM would be on' })),
+  },
+  { ...strict, title: 'Admission', description: 'what a request would be answered now; nothing was changed' },
+);
+export type Admission = View<typeof AdmissionSchema>;
 
 export const BulkItemSchema = Type.Object(
   {

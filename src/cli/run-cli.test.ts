@@ -666,3 +666,13 @@ test('a list of many pages is read to its end, and filtered', async (t) => {
   await gp(words('host cordon h2'));
   assert.equal((await gp(words('host list -o name --cordoned'))).out, 'h2\n');
 });
+
+test('vm create --dry-run says what would happen, refuses as vm create does, and creates nothing', async (t) => {
+  const { gp } = await testCluster(t);
+  const dry = ['vm', 'create', 'web1', '--dry-run', '--image'];
+  assert.match((await gp([...dry, 'tiny'])).out, /^web1 would be created, its disks on s\d\. Nothing was changed\.\n$/);
+  const refused = await gp([...dry, 'none']);
+  const real = await gp(['vm', 'create', 'web1', '--image', 'none']);
+  assert.deepEqual([refused.code, refused.err], [real.code, real.err]);
+  assert.doesNotMatch((await gp(['vm', 'list'])).out, /web1/);
+});

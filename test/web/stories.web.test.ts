@@ -60,6 +60,27 @@ test('a VM is created by the form, seen to run, and stopped', async () => {
   await vmBecomes(page, 'made1', 'stopped');
 });
 
+test('a form says at once what admission would say, and asks for what is typed last only', async () => {
+  const page = await stage.page();
+  await stage.go(page, '/vms/new');
+  const asked: string[] = [];
+  page.on('request', (request) => {
+    if (request.url().endsWith('/v1/vms/check')) asked.push((request.postDataJSON() as { name: string }).name);
+  });
+  const says = page.getByRole('status', { name: 'What the cluster would say' });
+  await page.getByLabel('Image').selectOption('tiny');
+  await page.getByLabel('Name').pressSequentially('web1', { delay: 20 });
+  await says.filter({ hasText: /A VM named web1 exists\.\s*Nothing was created\./ }).waitFor();
+  await page.getByLabel('Name').fill('new1');
+  await says.filter({ hasText: /new1 would be created, its disks on s[12]\./ }).waitFor();
+  await page.getByLabel('Memory in MiB').fill('33554432');
+  await says.filter({ hasText: /Nothing was created|at most/ }).waitFor();
+  assert.deepEqual(asked, ['web1', 'new1', 'new1']);
+  await stage.go(page, '/vms/web3?tab=edit');
+  await page.getByLabel('Memory in MiB').fill('2048');
+  await says.filter({ hasText: 'web3' }).waitFor();
+});
+
 test('a refusal is shown in the words of the API, with what to do', async () => {
   const page = await stage.page();
   await stage.go(page, '/vms/new');

@@ -1,5 +1,6 @@
 /** `gp vm`: everything one does with virtual machines. */
 import { type Command, Option } from 'commander';
+import type { Admission } from '../../api/overview-views.ts';
 import type { CreateVm } from '../../api/requests.ts';
 import type { Task, Verdict, Vm, VmDetail } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -32,6 +33,7 @@ export function addVmCommands(program: Command, io: Io): void {
 }
 
 interface CreateOptions extends WaitOptions {
+  readonly dryRun?: true;
   readonly image?: string;
   readonly network?: readonly NicRequest[];
   readonly disk?: readonly DiskRequest[];
@@ -74,16 +76,29 @@ function addCreate(vm: Command, io: Io): void {
     .option('--label <key=value>', 'label; repeatable', collect(parsePair))
     .option('--storage-patience <duration>', 'how long its I/O waits for storage before it is paused', parseDuration)
     .option('--migration-policy <policy>', POLICY_HELP, parseMigrationPolicy)
-    .option('--no-start', 'only create it');
+    .option('--no-start', 'only create it')
+    .option('--dry-run', 'say whether it would be created; nothing is changed');
   withWaiting(create).action(
     action(io, async (session, name: string, options: CreateOptions) => {
       const client = await session.client();
       const body = await createRequest(io, name, options);
+      if (options.dryRun === true) {
+        await printAdmission(session, name, await client.call(client.http.POST('/v1/vms/check', { body })));
+        return;
+      }
       const created = await client.call(client.http.POST('/v1/vms', { body, signal: io.signal }));
       if (created.task !== null && !(await settle(session, created.task, options))) return;
       await printVm(session, name, 'created');
     }),
   );
+}
+
+/** CodedError with the words of the refusal, as `gp vm create` would end. */
+async function printAdmission(session: Session, name: string, admission: Admission): Promise<void> {
+  const { admitted, code, reason, advice, node } = admission;
+  if (!admitted) throw new CodedError(code ?? 'failed', reason ?? '', advice === null ? {} : { advice });
+  const text = `${name} would be created, its disks on ${node ?? 'no storage node'}. Nothing was changed.\n`;
+  await session.printOne(admission, { name: () => name }, () => text);
 }
 
 async function createRequest(io: Io, name: string, options: CreateOptions) {

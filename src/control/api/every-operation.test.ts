@@ -155,6 +155,8 @@ function bodiesOf(known: {
   const { secret, csrPem, sha256 } = known;
   return {
     createVm: { name: 'web1', image: 'tiny', networks: ['lan'], disks: [{ sizeBytes: 1024 ** 3 }] },
+    checkNewVm: { name: 'web9', image: 'tiny', networks: ['lan'] },
+    checkVm: { memoryBytes: 1024 ** 3 },
     patchVm: { labels: { tier: 'web' }, antiAffinity: null },
     vmAddNic: { network: 'lan', mac: '52:54:00:00:00:99' },
     patchHost: { cordoned: true, rack: 'r1' },

@@ -114,6 +114,8 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
   return {
     listVms: ({ query, call }) => backend.vms.list(query, call),
     createVm: ({ body }) => backend.vms.create(body),
+    checkNewVm: async ({ body }) => backend.vms.checkNew(body),
+    checkVm: async ({ params, body }) => backend.vms.check(params.vm, body),
     getVm: async ({ params }) => backend.vms.get(params.vm),
     patchVm: ({ params, body, condition }) => backend.vms.patch(params.vm, { ...body, ...condition }),
     vmAddNic: ({ params, body, condition }) => backend.vms.addNic(params.vm, { ...body, ...condition }),

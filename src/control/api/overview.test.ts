@@ -1,7 +1,7 @@
 /** One request on many VMs, what may be done with one thing, and rows for pictures. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AllowedActions, BulkItem, HostRow, VmRow } from '../../api/overview-views.ts';
+import type { Admission, AllowedActions, BulkItem, HostRow, VmRow } from '../../api/overview-views.ts';
 import type { Task } from '../../api/views.ts';
 import { until } from '../../os/testing/until.ts';
 import { type Answer, assertProblem, setUp } from './testing/asking.ts';
@@ -144,4 +144,36 @@ test('rows of all hosts and VMs, in pages', async (t) => {
     ],
   );
   assert.equal(rest.next, null);
+});
+
+test('what admission would say is what it says: in the same words, and nothing is changed', async (t) => {
+  const api = await setUp(t);
+  const { ask, cluster } = api;
+  await withVms(api, ['web1']);
+  const before = cluster.vms.size;
+  for (const body of [
+    { name: 'web1', image: 'tiny' },
+    { name: 'web2', image: 'none' },
+    { name: 'web2', image: 'tiny', networks: ['none'] },
+    { name: 'web2', image: 'tiny', networks: [{ network: 'lan', address: '10.99.0.1' }] },
+    { name: 'vm-0123456789ab', image: 'tiny' },
+    { name: 'web2', image: 'tiny', cloudInit: { userData: '\ud800' } },
+  ]) {
+    const said = await ask('POST /v1/vms/check', body);
+    assert.equal(said.status, 200, said.text);
+    const { admitted, code, reason, advice } = as<Admission>(said);
+    const { json } = await ask('POST /v1/vms', body);
+    assert.deepEqual([admitted, code, reason, advice], [false, json.code, json.detail, json.advice ?? null]);
+  }
+  const fine = as<Admission>(await ask('POST /v1/vms/check', { name: 'web2', image: 'tiny' }));
+  assert.deepEqual([fine.admitted, fine.node], [true, 's1']);
+  assert.equal(cluster.vms.size, before);
+  // Of a running VM neither memory nor vCPUs change, labels do.
+  const memory = as<Admission>(await ask('POST /v1/vms/web1/check', { memoryBytes: 2 ** 30 }));
+  const refused = await ask('PATCH /v1/vms/web1', { memoryBytes: 2 ** 30 });
+  assert.deepEqual([memory.admitted, memory.reason], [false, refused.json.detail]);
+  const labels = as<Admission>(await ask('POST /v1/vms/web1/check', { labels: { tier: 'db' } }));
+  assert.equal(labels.admitted, true);
+  assert.deepEqual(cluster.vms.get('web1')?.spec.labels, {});
+  assertProblem(await ask('POST /v1/vms/none/check', { labels: {} }), 'not-found');
 });

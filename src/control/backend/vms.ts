@@ -1,4 +1,5 @@
 /** VMs through the API: what is shown of them; what is asked for is decided in core/request. */
+import type { Admission } from '../../api/overview-views.ts';
 import type {
   AddNic,
   BulkActionRequest,
@@ -95,6 +96,27 @@ export class VmsBackend {
     return this.#artifacts.withSeed(seed, node, () => admit(node));
   }
 
+  /** What `create` would say now; nothing is written. */
+  checkNew(request: CreateVm): Admission {
+    const context = this.#context;
+    return admissionOf(() => {
+      context.etcdSpace.demandRoom();
+      const id = newVmId(context);
+      const given = { id, seed: seedOf(request, id), node: null };
+      return createVm(basisOf(context), observedBy(context), request, given).result.node;
+    });
+  }
+
+  /** What `patch` would say now; nothing is written. CodedError 'not-found'. */
+  check(name: string, patch: PatchVm): Admission {
+    const basis = basisOf(this.#context);
+    findVm(basis.records, name);
+    return admissionOf(() => {
+      patchVm(basis, name, { ...patch, ifMatch: null });
+      return null;
+    });
+  }
+
   async patch(name: string, patch: PatchVm & Conditional): Promise<Vm> {
     await change(this.#context, (basis) => patchVm(basis, name, patch));
     return vmView(this.#context, findVm(snapshotOf(this.#context.store), name), null);
@@ -183,6 +205,17 @@ export class VmsBackend {
 
   async #asked(decide: (basis: Basis) => Admitted<TaskRecord['id']>): Promise<Task> {
     return taskView(await changeWithTask(this.#context, decide));
+  }
+}
+
+/** Asks admission; `ask` returns the storage node of new disks, or throws to refuse. */
+function admissionOf(ask: () => StorageName | null): Admission {
+  try {
+    return { admitted: true, code: null, reason: null, advice: null, node: ask() };
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    const { code, message, advice = null } = error;
+    return { admitted: false, code, reason: message, advice, node: null };
   }
 }
 

@@ -24,5 +24,6 @@ export type Roll = Schemas['Roll'];
 export type Verdict = Vm['verdict'];
 export type HostRow = Schemas['HostRow'];
 export type VmRow = Schemas['VmRow'];
+export type Admission = Schemas['Admission'];
 export type AllowedAction = Schemas['AllowedAction'];
 export type BulkAction = Schemas['BulkAction'];

@@ -603,6 +603,12 @@ export const TEXTS = {
       ended: 'Ended',
     },
   },
+  admission: {
+    label: 'What the cluster would say',
+    asking: 'Asking…',
+    created: (name: string, node: string) => `${name} would be created, its disks on ${node}.`,
+    changed: (name: string) => `${name} would be changed.`,
+  },
   vmActions: {
     start: 'Start',
     stop: 'Stop',

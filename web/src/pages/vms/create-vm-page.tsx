@@ -9,6 +9,7 @@ import { TEXTS } from '../../texts/texts.ts';
 import { GpCommand } from '../../ui/command.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Page, Problem, Section } from '../../ui/page.tsx';
+import { AdmissionSays } from './admission.tsx';
 import { createCommand, createRequest, NEW_VM, type NewVm } from './vm-form.ts';
 import './vm-form.css';
 
@@ -18,9 +19,10 @@ const { form: texts } = TEXTS.vm;
 export function CreateVmPage() {
   const [form, setForm] = useState<NewVm>(NEW_VM);
   const navigate = useNavigate();
+  const request = createRequest(form);
   const create = useMutation({
     meta: { shownInPlace: true },
-    mutationFn: () => dataOf(http.POST('/v1/vms', { body: createRequest(form) })),
+    mutationFn: () => dataOf(http.POST('/v1/vms', { body: request })),
     onSuccess: ({ name }) => {
       tell(TEXTS.actionBegan(TEXTS.vm.create, name));
       void navigate({ to: `/vms/${name}` as '/' });
@@ -37,6 +39,11 @@ export function CreateVmPage() {
         <form className="form" onSubmit={submit}>
           <MainFields form={form} change={change} />
           <MoreFields form={form} change={change} />
+          <AdmissionSays
+            request={form.name === '' ? null : request}
+            ask={(signal) => dataOf(http.POST('/v1/vms/check', { body: request, signal }))}
+            fine={({ node }) => TEXTS.admission.created(form.name, node ?? '')}
+          />
           {create.error === null ? null : <Problem error={create.error} />}
           <GpCommand command={createCommand(form)} />
           <div className="form-end">

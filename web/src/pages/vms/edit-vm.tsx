@@ -9,6 +9,7 @@ import { TEXTS } from '../../texts/texts.ts';
 import { GpCommand } from '../../ui/command.tsx';
 import { tell } from '../../ui/notices.tsx';
 import { Problem, Section } from '../../ui/page.tsx';
+import { AdmissionSays } from './admission.tsx';
 import { type EditedVm, labelsText, patchCommand, patchRequest } from './vm-form.ts';
 
 const MIB = 2 ** 20;
@@ -69,6 +70,13 @@ export function EditVm({ vm }: { readonly vm: VmDetail }) {
             onChange={({ currentTarget: { value } }) => setForm({ ...form, restartPolicy: value })}
           />
         </div>
+        <AdmissionSays
+          request={isChanged ? patch : null}
+          ask={(signal) =>
+            dataOf(http.POST('/v1/vms/{vm}/check', { params: { path: { vm: vm.name } }, body: patch, signal }))
+          }
+          fine={() => TEXTS.admission.changed(vm.name)}
+        />
         {save.error === null ? null : <Problem error={save.error} />}
         {isChanged ? <GpCommand command={patchCommand(vm.name, patch)} /> : null}
         <div className="form-end">

@@ -1,0 +1,60 @@
+/**
+ * What admission says of a form as it is filled in. Guarantees: it is asked by the code that admits the request itself,
+ * a moment after the last key; an answer to what is typed no longer is never shown.
+ */
+import { useQuery } from '@tanstack/react-query';
+import { useEffect, useState } from 'react';
+import type { Admission } from '../../api/types.ts';
+import { TEXTS } from '../../texts/texts.ts';
+import { Mark } from '../../ui/mark.tsx';
+
+const PAUSE_MS = 350;
+
+interface AdmissionProps {
+  /** The request; null: it is not complete enough to be asked for. */
+  readonly request: object | null;
+  readonly ask: (signal: AbortSignal) => Promise<Admission>;
+  /** What is said where it is admitted. */
+  readonly fine: (admission: Admission) => string;
+}
+
+/** See the module. */
+export function AdmissionSays({ request, ask, fine }: AdmissionProps) {
+  const now = request === null ? '' : JSON.stringify(request);
+  const settled = useSettled(now);
+  const { data, error } = useQuery({
+    queryKey: ['admission', settled],
+    queryFn: ({ signal }) => ask(signal),
+    enabled: settled !== '' && settled === now,
+    ...{ gcTime: 0, staleTime: 0, retry: false },
+  });
+  const isCurrent = settled === now && now !== '';
+  return (
+    <div className="admission" role="status" aria-label={TEXTS.admission.label}>
+      {isCurrent ? said(data, error, fine) : <span className="hint">{now === '' ? '' : TEXTS.admission.asking}</span>}
+    </div>
+  );
+}
+
+function said(admission: Admission | undefined, error: Error | null, fine: AdmissionProps['fine']) {
+  // A request that the API's schema refuses is no different to whoever fills in the form.
+  if (error !== null) return <Mark tone="bad">{error.message}</Mark>;
+  if (admission === undefined) return <span className="hint">{TEXTS.admission.asking}</span>;
+  if (admission.admitted) return <Mark tone="good">{fine(admission)}</Mark>;
+  return (
+    <>
+      <Mark tone="bad">{admission.reason}</Mark>
+      {admission.advice === null ? null : <p className="hint">{admission.advice}</p>}
+    </>
+  );
+}
+
+/** A value that has not changed for PAUSE_MS. */
+function useSettled(value: string): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}
