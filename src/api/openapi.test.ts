@@ -4,7 +4,8 @@ import { outdatedFiles } from '../../scripts/generate-openapi.ts';
 import { isName } from '../base/ids.ts';
 import { NAME_PATTERN } from './common.ts';
 import { buildOpenApi } from './openapi.ts';
-import { OPERATIONS, type Operation } from './operations.ts';
+import type { Operation } from './operation.ts';
+import { OPERATIONS } from './operations.ts';
 
 interface Document {
   readonly openapi: string;

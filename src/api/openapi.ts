@@ -5,7 +5,9 @@
 import type { TSchema } from 'typebox';
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import { PROBLEM_TYPE } from '../base/problem.ts';
-import { OPERATIONS, type Operation, PARAMETERS, parametersOf } from './operations.ts';
+import type { Operation } from './operation.ts';
+import { OPERATIONS, parametersOf } from './operations.ts';
+import { PARAMETERS } from './parameters.ts';
 import { ProblemSchema } from './views.ts';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };

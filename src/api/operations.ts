@@ -1,100 +1,18 @@
 /**
  * Every operation of the API as data: the routes register it, the OpenAPI document prints it, the tests walk through
- * it. Paths are OpenAPI's; a path parameter has the schema of PARAMETERS under its name.
+ * it. Paths are OpenAPI's; a path parameter has the schema of PARAMETERS (parameters.ts) under its name.
  */
-import { type TObject, type TSchema, Type } from 'typebox';
-import type { ErrorCode } from '../base/errors.ts';
+import { type TSchema, Type } from 'typebox';
 import * as access from './access-views.ts';
-import { BODY_BYTES_MAX, MacAddress, Name, nullable, Sha256Hex, SMALL_BODY_BYTES_MAX, strict } from './common.ts';
+import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
 import * as maintenance from './maintenance-views.ts';
+import { type Operation, operation } from './operation.ts';
 import * as overview from './overview-views.ts';
+import type { ParameterName } from './parameters.ts';
 import * as requests from './requests.ts';
 import * as rolls from './roll-views.ts';
 import * as sessions from './session-requests.ts';
 import * as views from './views.ts';
-
-export const PARAMETERS = {
-  vm: Type.String({ ...Name, description: 'name or id of a VM' }),
-  host: Name,
-  drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
-  roll: Type.String({ pattern: '^roll-[0-9a-f]{12}$' }),
-  node: Name,
-  control: Name,
-  network: Name,
-  mac: MacAddress,
-  image: Name,
-  disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
-  guestCluster: Name,
-  sharedDisk: Type.String({ ...Name, description: 'id of a shared disk, or the name of one of no guest cluster' }),
-  sharedDiskName: Name,
-  task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
-  token: Name,
-  session: Type.String({ pattern: '^session-[0-9a-f]{12}$' }),
-  sha256: Sha256Hex,
-} as const;
-export type ParameterName = keyof typeof PARAMETERS;
-
-export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-
-/** How a request or an answer travels. */
-export type Medium = 'json' | 'bytes' | 'text' | 'event-stream' | 'upgrade' | 'none';
-
-/** One operation. Everything optional has its usual value: token needed, leader needed, no query, no body. */
-export interface Operation {
-  readonly method: Method;
-  readonly path: `/${string}`;
-  readonly tag: string;
-  readonly summary: string;
-  readonly query: TObject | null;
-  readonly body: TSchema | null;
-  readonly bodyMedium: 'json' | 'bytes' | 'none';
-  /** Largest accepted size of the JSON body, in bytes. */
-  readonly bodyBytesMax: number;
-  /** An optional If-Match header with the object's revision. */
-  readonly ifMatch: boolean;
-  readonly status: 101 | 200 | 201 | 202 | 204;
-  readonly answer: TSchema | null;
-  readonly answerMedium: Medium;
-  /** `none`: anybody may ask. */
-  readonly auth: 'bearer' | 'none';
-  /** Answered by the control node that was asked, leader or not. */
-  readonly anyNode: boolean;
-  /** Whether the answer gives the browser its session's cookie, or takes it back. */
-  readonly cookie: 'set' | 'clear' | null;
-  /** Refusals beyond those every operation can give. */
-  readonly errors: readonly ErrorCode[];
-}
-
-type Partially = Partial<Omit<Operation, 'method' | 'path' | 'tag' | 'summary'>>;
-type Defined<O extends Partially> = Omit<Operation, keyof O> & O;
-
-function operation<const O extends Partially>(
-  route: `${Method} /${string}`,
-  tag: string,
-  summary: string,
-  options: O,
-): Defined<O> {
-  const [method, path] = route.split(' ') as [Method, `/${string}`];
-  return {
-    method,
-    path,
-    tag,
-    summary,
-    query: null,
-    body: null,
-    bodyMedium: options.body ? 'json' : 'none',
-    bodyBytesMax: SMALL_BODY_BYTES_MAX,
-    ifMatch: false,
-    status: 200,
-    answer: null,
-    answerMedium: options.answer ? 'json' : 'none',
-    auth: 'bearer',
-    anyNode: false,
-    cookie: null,
-    errors: [],
-    ...options,
-  } as Defined<O>;
-}
 
 /** Response schema of a list. */
 const pageOf = <T extends TSchema>(item: T) =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OPERATIONS, type Operation } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { OPERATIONS } from '../../api/operations.ts';
 import { LIMITS } from '../../core/model/limits.ts';
 import { schemaOf } from './operation-schema.ts';
 import { asNode, type SchemaNode } from './testing/schema-node.ts';

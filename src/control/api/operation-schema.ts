@@ -1,7 +1,9 @@
 /** The schemas of an operation's request, part by part, as its table entry has them. */
 import { type TSchema, Type } from 'typebox';
 import { strict } from '../../api/common.ts';
-import { type Operation, PARAMETERS, parametersOf } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { parametersOf } from '../../api/operations.ts';
+import { PARAMETERS } from '../../api/parameters.ts';
 
 /** What a request of this operation must be. */
 export function schemaOf(operation: Operation): { params?: TSchema; querystring: TSchema; body?: TSchema } {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ajv } from 'ajv';
 import { Type } from 'typebox';
-import { OPERATIONS, type Operation } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { OPERATIONS } from '../../api/operations.ts';
 import { schemaOf } from './operation-schema.ts';
 import { EVERY_FINDING, validatorCompiler } from './request-validator.ts';
 

@@ -16,7 +16,8 @@ import Fastify, {
 } from 'fastify';
 import type { TSchema } from 'typebox';
 import { SMALL_BODY_BYTES_MAX } from '../../api/common.ts';
-import { OPERATIONS, type Operation, type OperationId } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { OPERATIONS, type OperationId } from '../../api/operations.ts';
 import { type Finding, fieldErrors } from '../../api/problem.ts';
 import { type AssertionFailed, present } from '../../base/assert.ts';
 import { CodedError } from '../../base/errors.ts';

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OPERATIONS, type Operation } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { OPERATIONS } from '../../api/operations.ts';
 import { testApi } from '../testing/api-cluster.ts';
 import { createApiServer } from './server.ts';
 import { asNode, type SchemaNode } from './testing/schema-node.ts';

@@ -3,7 +3,9 @@
  * answered by the handlers of production, in simulated time. HTTP, tokens and streams are left out.
  */
 import { Readable } from 'node:stream';
-import { OPERATIONS, type Operation, type OperationId, type ParameterName } from '../../api/operations.ts';
+import type { Operation } from '../../api/operation.ts';
+import { OPERATIONS, type OperationId } from '../../api/operations.ts';
+import type { ParameterName } from '../../api/parameters.ts';
 import { CodedError } from '../../base/errors.ts';
 import { type Handlers, handlersFor, type Input } from '../../control/api/handlers.ts';
 import { schemaOf } from '../../control/api/operation-schema.ts';

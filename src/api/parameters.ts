@@ -1,0 +1,25 @@
+/** The parameters in paths of the API. */
+import { Type } from 'typebox';
+import { MacAddress, Name, Sha256Hex } from './common.ts';
+
+/** Their schemas, by name. */
+export const PARAMETERS = {
+  vm: Type.String({ ...Name, description: 'name or id of a VM' }),
+  host: Name,
+  drain: Type.String({ pattern: '^drain-[0-9a-f]{12}$' }),
+  roll: Type.String({ pattern: '^roll-[0-9a-f]{12}$' }),
+  node: Name,
+  control: Name,
+  network: Name,
+  mac: MacAddress,
+  image: Name,
+  disk: Type.String({ pattern: '^disk-[0-9a-f]{12}$' }),
+  guestCluster: Name,
+  sharedDisk: Type.String({ ...Name, description: 'id of a shared disk, or the name of one of no guest cluster' }),
+  sharedDiskName: Name,
+  task: Type.String({ pattern: '^task-[0-9a-f]{12}$' }),
+  token: Name,
+  session: Type.String({ pattern: '^session-[0-9a-f]{12}$' }),
+  sha256: Sha256Hex,
+} as const;
+export type ParameterName = keyof typeof PARAMETERS;
