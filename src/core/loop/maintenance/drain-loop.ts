@@ -38,6 +38,7 @@ import type { Log } from '../../ports/log.ts';
 import type { RandomHex } from '../../ports/random.ts';
 import type { Change, LeaderStore } from '../../ports/store.ts';
 import { newTask } from '../../request/basis.ts';
+import { Activations } from './activations.ts';
 
 export interface DrainLoopPorts {
   readonly clock: Clock;
@@ -83,16 +84,11 @@ const STOP_PATIENCE_MS = 60_000;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
+/** What this leader knows of a drain beside its record: without it, some things are looked at once more. */
 interface DrainState {
-  isActive: boolean;
-  again: boolean;
-  cancelTimer: (() => void) | null;
   /** Until when it is not planned again, monotonic ms. */
   plannedUntilMs: number;
-  /** Until when nothing is tried, whoever wakes it, monotonic ms. */
-  restsUntilMs: number;
-  /** Steps that failed, and transactions that others were faster than, one after the other. */
-  failures: number;
+  /** Transactions that others were faster than, one after the other. */
   conflicts: number;
   /** What of `stuck` this loop wrote because no step could be taken; null: nothing. */
   said: string | null;
@@ -106,15 +102,22 @@ interface DrainState {
 export class DrainLoop {
   readonly #ports: DrainLoopPorts;
   readonly #states = new Map<DrainId, DrainState>();
-  #isStopped = false;
+  readonly #activations: Activations<DrainId>;
 
   constructor(ports: DrainLoopPorts) {
     this.#ports = ports;
+    this.#activations = new Activations({
+      clock: ports.clock,
+      look: (id) => this.#steps(id, this.#stateOf(id)),
+      onFailed: (id, reason, failures) => this.#failed(id, reason, failures),
+      onGone: (id) => void this.#states.delete(id),
+      failedMs: FAILED_MS,
+      failedMsMax: AGAIN_MS_MAX,
+    });
   }
 
   stop(): void {
-    this.#isStopped = true;
-    for (const { cancelTimer } of this.#states.values()) cancelTimer?.();
+    this.#activations.stop();
   }
 
   /** Looks at every drain that is not over: something changed that may matter to it. */
@@ -123,55 +126,21 @@ export class DrainLoop {
   }
 
   wake(id: DrainId): void {
-    if (this.#isStopped) return;
-    const sinceMs = this.#ports.clock.monotonicMs();
-    const state = this.#states.get(id) ?? {
-      isActive: false,
-      again: false,
-      cancelTimer: null,
-      plannedUntilMs: 0,
-      restsUntilMs: 0,
-      failures: 0,
-      conflicts: 0,
-      said: null,
-      waitSaidUntilMs: 0,
-      sinceMs,
-    };
-    this.#states.set(id, state);
-    state.cancelTimer?.();
-    state.cancelTimer = null;
-    state.again = true;
-    if (state.isActive) return;
-    // Whole ms: what is left after a timer may be less than its clock can count.
-    const restMs = Math.ceil(state.restsUntilMs - this.#ports.clock.monotonicMs());
-    if (restMs > 0) {
-      state.cancelTimer = this.#ports.clock.after(restMs, () => this.wake(id));
-      return;
-    }
-    state.isActive = true;
-    void this.#activate(id, state);
+    this.#activations.wake(id);
   }
 
-  async #activate(id: DrainId, state: DrainState): Promise<void> {
-    let againInMs: number | null = LOOK_MS;
-    try {
-      state.again = false;
-      againInMs = await this.#steps(id, state);
-      // What changed meanwhile is looked at in a turn of its own: one drain must not keep the leader busy.
-      if (state.again && againInMs !== null) againInMs = SOON_MS;
-    } catch (error) {
-      await this.#failed(id, state, messageOf(error));
-    } finally {
-      state.isActive = false;
-    }
-    if (this.#isStopped) return;
-    if (againInMs === null) this.#states.delete(id);
-    else state.cancelTimer = this.#ports.clock.after(againInMs, () => this.wake(id));
+  #stateOf(id: DrainId): DrainState {
+    const sinceMs = this.#ports.clock.monotonicMs();
+    const state = this.#states.get(id) ?? {
+      ...{ plannedUntilMs: 0, conflicts: 0, said: null, waitSaidUntilMs: 0, sinceMs },
+    };
+    this.#states.set(id, state);
+    return state;
   }
 
   /** Takes steps until one says wait. Returns when to look again, in ms; null when the drain is over. */
   async #steps(id: DrainId, state: DrainState): Promise<number | null> {
-    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#isStopped; steps++) {
+    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
       // Nothing is decided while whoever woke it is still changing things.
       await Promise.resolve();
       const { store } = this.#ports;
@@ -180,10 +149,9 @@ export class DrainLoop {
       if (!store.leads()) return LOOK_MS;
       const step = this.#decide(drain, state);
       const result = await this.#takeIfDue(drain, step, state);
-      state.failures = 0;
       if (result === 'wait') return LOOK_MS;
       if (result === 'deposed') return null;
-      if (result === 'conflict') return this.#rest(state, SOON_MS * 2 ** Math.min(state.conflicts++, 20));
+      if (result === 'conflict') return this.#activations.rest(id, SOON_MS * 2 ** Math.min(state.conflicts++, 20));
       state.conflicts = 0;
     }
     return SOON_MS;
@@ -225,28 +193,19 @@ export class DrainLoop {
     return this.#commit({ ...drain, stuck: null }, []);
   }
 
-  /** Nothing is tried before this time has passed. Returns it, at most AGAIN_MS_MAX. */
-  #rest(state: DrainState, forMs: number): number {
-    const restMs = Math.min(forMs, AGAIN_MS_MAX);
-    state.restsUntilMs = this.#ports.clock.monotonicMs() + restMs;
-    return restMs;
-  }
-
   /** A step that could not be taken, and will not be by being repeated: the record says so. */
-  async #failed(id: DrainId, state: DrainState, reason: string): Promise<void> {
+  async #failed(id: DrainId, reason: string, failures: number): Promise<void> {
     const { log, store } = this.#ports;
-    state.failures++;
-    this.#rest(state, FAILED_MS * 2 ** Math.min(state.failures - 1, 20));
-    log.warn('drain: step failed', { drain: id, failures: state.failures, reason });
+    log.warn('drain: step failed', { drain: id, failures, reason });
     const drain = store.snapshot.drains.get(id)?.value;
-    if (drain === undefined || isDrainOver(drain) || this.#isStopped || !store.leads()) return;
-    const isGivenUp = state.failures >= FAILURES_MAX && drain.state === 'running';
+    if (drain === undefined || isDrainOver(drain) || this.#activations.isStopped || !store.leads()) return;
+    const isGivenUp = failures >= FAILURES_MAX && drain.state === 'running';
     const stuck = isGivenUp
-      ? `Paused: ${state.failures} steps in a row failed: ${reason}. Then: gp maintenance resume ${id}.`
+      ? `Paused: ${failures} steps in a row failed: ${reason}. Then: gp maintenance resume ${id}.`
       : `A step failed, and is tried again: ${reason}.`;
     if (drain.stuck === stuck) return;
     try {
-      await this.#say(isGivenUp ? { ...drain, state: 'paused' } : drain, stuck, state);
+      await this.#say(isGivenUp ? { ...drain, state: 'paused' } : drain, stuck, this.#stateOf(id));
     } catch (error) {
       log.warn('drain: the record cannot be written', { drain: id, reason: messageOf(error) });
     }

@@ -40,6 +40,7 @@ import type { Log } from '../../ports/log.ts';
 import type { RandomHex } from '../../ports/random.ts';
 import type { Change, LeaderStore } from '../../ports/store.ts';
 import { newDrain } from '../../request/drains.ts';
+import { Activations } from './activations.ts';
 
 export interface RollLoopPorts {
   readonly clock: Clock;
@@ -65,27 +66,27 @@ const STEPS_PER_ACTIVATION = 20;
 
 type CommitResult = Awaited<ReturnType<LeaderStore['commit']>>;
 
-interface LoopState {
-  isActive: boolean;
-  cancelTimer: (() => void) | null;
-  failures: number;
-  /** Until when no wave is planned again, monotonic ms. */
-  plannedUntilMs: number;
-}
-
 /** One per leader; `stop` is final. */
 export class RollLoop {
   readonly #ports: RollLoopPorts;
-  readonly #states = new Map<RollId, LoopState>();
-  #isStopped = false;
+  /** Until when no wave of a roll is planned again, monotonic ms. */
+  readonly #plannedUntilMs = new Map<RollId, number>();
+  readonly #activations: Activations<RollId>;
 
   constructor(ports: RollLoopPorts) {
     this.#ports = ports;
+    this.#activations = new Activations({
+      clock: ports.clock,
+      look: (id) => this.#steps(id),
+      onFailed: (id, reason) => this.#failed(id, reason),
+      onGone: (id) => void this.#plannedUntilMs.delete(id),
+      failedMs: AGAIN_MS,
+      failedMsMax: AGAIN_MS_MAX,
+    });
   }
 
   stop(): void {
-    this.#isStopped = true;
-    for (const { cancelTimer } of this.#states.values()) cancelTimer?.();
+    this.#activations.stop();
   }
 
   /** Looks at every roll that is not over. */
@@ -94,44 +95,17 @@ export class RollLoop {
   }
 
   wake(id: RollId): void {
-    if (this.#isStopped) return;
-    const state = this.#states.get(id) ?? { isActive: false, cancelTimer: null, failures: 0, plannedUntilMs: 0 };
-    this.#states.set(id, state);
-    if (state.isActive || state.failures > 0) return;
-    this.#begin(id, state);
-  }
-
-  #begin(id: RollId, state: LoopState): void {
-    state.cancelTimer?.();
-    state.cancelTimer = null;
-    state.isActive = true;
-    void this.#activate(id, state);
-  }
-
-  async #activate(id: RollId, state: LoopState): Promise<void> {
-    let againInMs: number | null = LOOK_MS;
-    try {
-      againInMs = await this.#steps(id, state);
-      state.failures = 0;
-    } catch (error) {
-      againInMs = Math.min(AGAIN_MS * 2 ** state.failures, AGAIN_MS_MAX);
-      state.failures = Math.min(state.failures + 1, 10);
-      this.#ports.log.warn('roll: step failed', { roll: id, reason: messageOf(error) });
-      await this.#sayFailed(id, messageOf(error));
-    } finally {
-      state.isActive = false;
-    }
-    if (this.#isStopped) return;
-    if (againInMs === null) this.#states.delete(id);
-    else state.cancelTimer = this.#ports.clock.after(againInMs, () => this.#begin(id, state));
+    this.#activations.wake(id);
   }
 
   /** A step failed that will not succeed by being repeated: the record says so. */
-  async #sayFailed(id: RollId, reason: string): Promise<void> {
+  async #failed(id: RollId, reason: string): Promise<void> {
     const { log, store } = this.#ports;
+    log.warn('roll: step failed', { roll: id, reason });
     const roll = store.snapshot.rolls.get(id)?.value;
     const held = `A step failed, and is tried again: ${reason}`;
-    if (roll === undefined || isRollOver(roll) || roll.held === held || this.#isStopped || !store.leads()) return;
+    if (roll === undefined || isRollOver(roll) || roll.held === held || this.#activations.isStopped || !store.leads())
+      return;
     try {
       await this.#commit({ ...roll, held }, []);
     } catch (error) {
@@ -140,8 +114,8 @@ export class RollLoop {
   }
 
   /** Takes steps until one says wait. Returns when to look again, in ms; null when the roll is over. */
-  async #steps(id: RollId, state: LoopState): Promise<number | null> {
-    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#isStopped; steps++) {
+  async #steps(id: RollId): Promise<number | null> {
+    for (let steps = 0; steps < STEPS_PER_ACTIVATION && !this.#activations.isStopped; steps++) {
       // Nothing is decided while whoever woke it is still changing things.
       await Promise.resolve();
       const { store } = this.#ports;
@@ -152,7 +126,7 @@ export class RollLoop {
       if (plan === null) return LOOK_MS;
       const decision = this.#decide(roll, plan);
       if (decision.do === 'wait') return isIdle(roll) ? IDLE_MS : LOOK_MS;
-      const result = await this.#take(roll, plan, { decision, state });
+      const result = await this.#take(roll, plan, decision);
       if (result === 'wait') return LOOK_MS;
       if (result === 'deposed') return null;
       if (result === 'conflict') return SOON_MS;
@@ -201,7 +175,7 @@ export class RollLoop {
   async #take(
     roll: RollRecord,
     plan: ApprovedPlan,
-    { decision, state }: { readonly decision: Exclude<RollDecision, { do: 'wait' }>; readonly state: LoopState },
+    decision: Exclude<RollDecision, { do: 'wait' }>,
   ): Promise<CommitResult | 'wait'> {
     switch (decision.do) {
       case 'note':
@@ -217,25 +191,25 @@ export class RollLoop {
       case 'end':
         return this.#end(roll, decision);
       case 'begin':
-        return this.#beginWave(roll, plan, { decision, state });
+        return this.#beginWave(roll, plan, decision);
     }
   }
 
   async #beginWave(
     roll: RollRecord,
     plan: ApprovedPlan,
-    { decision, state }: { readonly decision: Extract<RollDecision, { do: 'begin' }>; readonly state: LoopState },
+    decision: Extract<RollDecision, { do: 'begin' }>,
   ): Promise<CommitResult | 'wait'> {
     const { clock } = this.#ports;
-    if (clock.monotonicMs() < state.plannedUntilMs) return 'wait';
+    if (clock.monotonicMs() < (this.#plannedUntilMs.get(roll.id) ?? 0)) return 'wait';
     const waves = wavesLeft(roll, plan, decision);
     const done = roll.hosts.flatMap((host) => (host.state === 'done' ? [host.host] : []));
-    const outcome = await inTurns(this.#plan(roll, waves, done), clock, () => this.#isStopped);
+    const outcome = await inTurns(this.#plan(roll, waves, done), clock, () => this.#activations.isStopped);
     if (outcome === null) return 'wait';
     const [first] = outcome.waves;
     const [wave] = waves;
     if (first === undefined || wave === undefined) {
-      state.plannedUntilMs = clock.monotonicMs() + AGAIN_MS;
+      this.#plannedUntilMs.set(roll.id, clock.monotonicMs() + AGAIN_MS);
       return this.#hold(roll, `Wave ${decision.wave + 1} has no plan now: ${this.#words(outcome.refusal)}`);
     }
     return this.#commitWave(roll, { wave, first, decision, refusal: outcome.refusal, later: outcome.waves.length });
