@@ -141,6 +141,11 @@ function begin(situation: DrainSituation, moving: readonly DrainMove[]): DrainSt
   return waitFor(situation, held.find(({ forVm }) => forVm) ?? held[0] ?? null, why);
 }
 
+/** Nothing can be done but wait, which the record says. */
+function saying(what: string): DrainStep {
+  return { do: 'wait', why: what, held: { what, forVm: false } };
+}
+
 /** Nothing is under way, and nothing may begin. */
 function waitFor({ drain, now }: DrainSituation, held: Omit<DrainWait, 'since'> | null, why: string): DrainStep {
   if (held === null) return { do: 'wait', why };
@@ -190,7 +195,7 @@ function endOrReplan(situation: DrainSituation): DrainStep {
   const left = drain.hosts.flatMap((host) => [...index.vmsOn(host)]);
   const lost = drain.hosts.find((host) => (index.host(host)?.quarantine ?? null) !== null);
   if (left.length > 0 && lost !== undefined)
-    return { do: 'wait', why: `${lost} is lost: its VMs are restarted elsewhere once a host can take them.` };
+    return saying(`${lost} is lost: its VMs are restarted elsewhere once a host can take them.`);
   const leaving = left.flatMap((id) => index.vm(id) ?? []).filter((vm) => isLeaving(vm, drain.hosts));
   if (left.length > 0 && leaving.length === left.length) {
     const names = leaving.map(({ name }) => name).sort();
@@ -202,7 +207,7 @@ function endOrReplan(situation: DrainSituation): DrainStep {
     return { do: 'replan', why: `On the hosts there still are ${names.slice(0, 5).join(', ')}.` };
   }
   const stray = drain.hosts.find((host) => strays(host) > 0);
-  if (stray !== undefined) return { do: 'wait', why: `Processes of old generations are being ended on ${stray}.` };
+  if (stray !== undefined) return saying(`Processes of old generations are being ended on ${stray}.`);
   if (!isSettled) return { do: 'wait', why: 'A placement from before the drain may still be written.' };
   const moved = drain.moves.filter(({ state }) => state === 'moved').length;
   return {

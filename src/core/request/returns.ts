@@ -33,11 +33,20 @@ const NAMED_MAX = 10;
 
 /**
  * Begins to bring back what the newest drain of the host moved away. CodedError 'not-found', 'conflict' for a host in
- * maintenance, and where nothing can be brought back, with the reasons.
+ * maintenance or with a return that is not over, and where nothing can be brought back, with the reasons.
  */
 export function returnVms(basis: Basis, observed: DrainObserved, request: ReturnRequest): Admitted<DrainId> {
   const { value: host } = findHost(basis, request.host);
   demandFree(basis, host);
+  const open = [...recordsOf(basis.records.drains)].find((each) => each.home === host.name && !isDrainOver(each));
+  if (open !== undefined)
+    throw new CodedError(
+      'conflict',
+      `VMs are being brought back to ${host.name} already (${open.id}, ${open.state}).`,
+      {
+        advice: `Nothing was changed. See "gp maintenance show ${open.id}".`,
+      },
+    );
   const parallel = request.parallel ?? PARALLEL_MOVES;
   const source = sourceOf(basis, observed);
   const view = { drain: null, parallel };

@@ -206,6 +206,19 @@ test('a target that goes away while the drain runs: the rest is planned anew, an
   assert.match(over.deviations.map(({ what }) => what).join(' '), /Planned anew/);
 });
 
+test('a plan for which the record has no room is not begun: the drain is paused', async () => {
+  const world = new World(3, 4, [vm(1, 1), vm(2, 1)]);
+  const { id, moves } = world.drain(1);
+  const [move] = moves;
+  if (move === undefined) assert.fail('no move');
+  const over = Array.from({ length: 1_000 }, (_, n) => ({ ...move, id: n, state: 'moved' as const, endedAt: 0 }));
+  world.store.put({ kind: 'drain', id, value: { ...world.record(id), moves: over } });
+  for (let seconds = 0; seconds < 3; seconds++) await world.pass();
+  assert.equal(world.record(id).state, 'paused');
+  assert.match(world.record(id).stuck ?? '', /would have 1002 moves, and takes 1000\. .* gp maintenance cancel drain-/);
+  assert.deepEqual(requests(world.store.commits), []);
+});
+
 test('where no host has room any more, the drain says so, waits, and goes on once there is room', async () => {
   const world = new World(2, 2, [vm(1, 1), vm(2, 1)]);
   const { id } = world.drain(1);
@@ -489,7 +502,9 @@ test('what a drain moved away is brought back, once; the host takes part in it a
     world.request((basis, observed) => returnVms(basis, observed, { host: 'h1', who: 'admin' }));
   assert.throws(back, { code: 'conflict' }, 'it is in maintenance');
   world.request((basis) => undrainHost(basis, 'h1'));
-  const over = await world.finish(back());
+  const begun = back();
+  assert.throws(back, { code: 'conflict', message: /being brought back to h1 already/ });
+  const over = await world.finish(begun);
   assert.deepEqual([over.state, over.home], ['returned', host(1)]);
   assert.deepEqual([...world.index.vmsOn(host(1))].sort(), drained.moves.map((move) => move.vm).sort());
   assert.equal(world.store.tasks.get(over.taskId)?.value.state, 'succeeded');
@@ -520,6 +535,7 @@ test('the drain of a host that is lost moves nothing: its VMs are restarted else
   assert.deepEqual(moves, []);
   for (let seconds = 0; seconds < 6; seconds++) await world.pass();
   assert.equal(world.record(id).state, 'running');
+  assert.match(world.record(id).waits?.what ?? '', /^h1 is lost: its VMs are restarted elsewhere/);
   for (const n of [1, 2]) world.store.put({ kind: 'vm', id: vmId(n), value: vm(n, 2) });
   assert.equal((await world.finish(id)).state, 'drained');
   assert.deepEqual(requests(world.store.commits), []);

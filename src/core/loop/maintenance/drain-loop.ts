@@ -29,6 +29,7 @@ import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { type DrainMove, type DrainRecord, type DrainWait, isDrainOver, openMoves } from '../../model/drain.ts';
 import { keyOf } from '../../model/keys.ts';
+import { LIMITS } from '../../model/limits.ts';
 import type { HostObservation } from '../../model/observation.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import { moveObstacle } from '../../plan/guest-clusters/guest-cluster-limits.ts';
@@ -349,10 +350,9 @@ export class DrainLoop {
     const findings = outcome.kind === 'plan' ? this.#check(drain, outcome) : [];
     if (outcome.kind === 'plan' && findings.length === 0) {
       state.plannedUntilMs = clock.monotonicMs() + REPLAN_MS;
-      return this.#commit(
-        withDeviation(replanned(drain, outcome, this.#writingOf(drain)), now, `Planned anew: ${why}`),
-        [],
-      );
+      const next = replanned(drain, outcome, this.#writingOf(drain));
+      if (next.moves.length > LIMITS.drainMoves.max) return this.#pause(drain, tooManyWords(next));
+      return this.#commit(withDeviation(next, now, `Planned anew: ${why}`), []);
     }
     state.plannedUntilMs = clock.monotonicMs() + STUCK_MS;
     const names = outcome.kind === 'refused' ? outcome.vms.map((id) => this.#ports.index.vm(id)?.name ?? id) : [];
@@ -447,6 +447,11 @@ function messageFor({ hosts, home, state, stuck, waits = null }: DrainRecord): s
   const what = home === undefined ? `Draining ${hosts.join(', ')}.` : `Bringing VMs back to ${home}.`;
   const why = stuck ?? waits?.what ?? (state === 'paused' ? 'It is paused.' : null);
   return why === null ? what : `${what} ${why}`;
+}
+
+/** Moves that are over stay in the record: at some time it takes no more. */
+function tooManyWords({ id, moves }: DrainRecord): string {
+  return `Its record would have ${moves.length} moves, and takes ${LIMITS.drainMoves.max}. What has moved stays: gp maintenance cancel ${id}, then drain the rest anew.`;
 }
 
 function withMove(drain: DrainRecord, move: DrainMove): DrainRecord {
