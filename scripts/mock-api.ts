@@ -16,7 +16,8 @@ import { parseArgs } from 'node:util';
 import { CodedError, messageOf } from '../src/base/errors.ts';
 import { VERSION } from '../src/base/version.ts';
 import { createApiServer } from '../src/control/api/server.ts';
-import { createAuthority, issueForRequest } from '../src/pki/authority.ts';
+import { ClusterAuthority } from '../src/control/cluster-authority.ts';
+import { createAuthority } from '../src/pki/authority.ts';
 import { ApiCluster } from '../src/sim/api/api-cluster.ts';
 import { LabFaults } from '../src/sim/stories/lab-faults.ts';
 
@@ -94,10 +95,7 @@ async function startCluster(wish: Wish): Promise<ApiCluster> {
   return ApiCluster.start({
     ...{ ...wish, hostMemoryBytes },
     adminToken: TOKEN,
-    authority: {
-      ...issuer,
-      certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
-    },
+    authority: new ClusterAuthority(issuer),
   });
 }
 

@@ -17,6 +17,7 @@ import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
+import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { startService } from '../rpc/service.ts';
 import { ArtifactCache } from './artifacts.ts';
 import { type AgentConfig, readAgentConfig } from './config.ts';
@@ -72,11 +73,11 @@ async function main(): Promise<void> {
 
 async function serve(
   config: AgentConfig,
-  { credentials, host, log }: { readonly credentials: Credentials; readonly host: AgentHost; readonly log: Log },
+  { credentials, host, log }: { readonly credentials: OwnIdentity; readonly host: AgentHost; readonly log: Log },
 ): Promise<void> {
   // The storage address too: when a host's control network is cut, control nodes reach it through a storage node.
   const addresses = [...new Set([config.controlAddress, config.storageAddress])];
-  const routes = agentRoutes(host);
+  const routes = [...agentRoutes(host), ...credentials.routes];
   const onUnexpected = (error: unknown, request: string): void =>
     log.warn('a request failed unexpectedly', {
       request,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseGeneration, parseHostName } from '../base/ids.ts';
 import type { Controller, ControllerPorts } from '../core/loop/controller.ts';
+import { NO_IDENTITIES } from '../core/loop/testing/no-identities.ts';
 import { keyOf } from '../core/model/keys.ts';
 import type { VmRecord } from '../core/model/vm.ts';
 import type { Log } from '../core/ports/log.ts';
@@ -56,6 +57,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     onEvent: () => undefined,
     forget: () => undefined,
   },
+  ...NO_IDENTITIES,
   paths: { list: () => [], probe: never },
   reach: { self: 'c1', peers: () => [], tryFrom: never },
   credentials: { issue: never, targetSecret: never },

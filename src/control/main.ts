@@ -6,6 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import type { Server as TlsServer } from 'node:tls';
 import type { AssertionFailed } from '../base/assert.ts';
 import { CodedError, messageOf } from '../base/errors.ts';
 import { commonName, dnsName } from '../base/identity.ts';
@@ -21,6 +22,7 @@ import { controlPortFilter, membersOf } from '../core/plan/hosts/port-filter.ts'
 import type { Clock } from '../core/ports/clock.ts';
 import type { FileLink } from '../core/ports/file-link.ts';
 import type { HostLink } from '../core/ports/host-link.ts';
+import type { IdentityLink } from '../core/ports/identity-link.ts';
 import type { Reach } from '../core/ports/reach.ts';
 import type { QmpSessions } from '../core/qmp/qmp-sessions.ts';
 import { ensureAuthorization } from '../etcd/authorization.ts';
@@ -33,16 +35,19 @@ import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
 import { randomHex } from '../os/random.ts';
-import { type CertifiedKey, issue, issueForRequest, keyOfRequest } from '../pki/authority.ts';
-import { type Credentials, readCredentials } from '../pki/credentials.ts';
+import { type CertifiedKey, keyOfRequest } from '../pki/authority.ts';
+import { type Credentials, pemsOf } from '../pki/credentials.ts';
 import { publicServerTlsOptions, withBrowserCertificate } from '../pki/tls.ts';
 import { isProved } from '../rpc/join-proof.ts';
 import { KnownControls } from '../rpc/known-controls.ts';
+import { OwnIdentity } from '../rpc/own-identity.ts';
 import { openObject, parseJson, text } from '../rpc/parse.ts';
+import { followCredentials } from '../rpc/service.ts';
 import { createApiServer } from './api/server.ts';
 import { type Backend, createBackend } from './backend/backend.ts';
 import type { BackendContext, Leading } from './backend/context.ts';
 import type { Displays, HostLogs, SerialPorts } from './backend/ports.ts';
+import { ClusterAuthority } from './cluster-authority.ts';
 import { type ControlConfig, readConfig } from './config.ts';
 import { crashPointFrom, noCrashPoint } from './crash-point.ts';
 import { forwardOverTls } from './forward.ts';
@@ -55,6 +60,7 @@ import { etcdReaders } from './links/etcd-readers.ts';
 import { etcdRoom } from './links/etcd-room.ts';
 import { createFileLink } from './links/file-link.ts';
 import { createHostLink } from './links/host-link.ts';
+import { createIdentityLink } from './links/identity-link.ts';
 import { type ControlPaths, createPaths } from './links/paths.ts';
 import { type PathsToQemus, qmpOverTls } from './links/qmp-connector.ts';
 import { createReach } from './links/reach.ts';
@@ -71,8 +77,6 @@ import { TargetAccounts } from './target-key.ts';
 const WAITING_LOG_MS = 5_000;
 const PEM_BYTES_MAX = 64 * 1024;
 const ETCD_RETRY_MS = 500;
-/** An incarnation's certificate: longer than any run of a VM without a migration or restart should be. */
-const INCARNATION_DAYS = 3_650;
 
 const parseLeader = openObject({ name: text({ charsMax: 100 }), address: text({ charsMax: 100 }) });
 const clock: Clock = systemClock;
@@ -95,16 +99,15 @@ async function main(): Promise<void> {
 
 async function serve(config: ControlConfig, log: Log, stopping: AbortController): Promise<void> {
   const { signal } = stopping;
-  const credentials = await credentialsOf(config);
-  const authority = await authorityOf(config);
+  const credentials = await OwnIdentity.open(config.credentialsDir);
+  const authority = new ClusterAuthority(await authorityOf(config));
   const endpoints = config.etcd.endpoints.map((url) => url.replace('https://', ''));
-  const { caPem, certPem, keyPem } = credentials;
-  const etcd = new EtcdClient({ endpoints, tls: { caPem, certPem, keyPem } });
+  const etcd = openEtcd(endpoints, credentials);
   const store = new ClusterStore(etcd, randomHex, log);
   const peerNodes = new Peers(config.peers, store);
   followPeers(config, peerNodes, etcd, log);
   const links = linksOf(config, credentials, { store, etcd, peers: peerNodes });
-  const { clients, hosts, storage, files, paths, reach, qmp } = links;
+  const { clients, hosts, storage, files, paths, reach, qmp, identities } = links;
   const state: ServerState = {
     leading: null,
     leader: null,
@@ -136,6 +139,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await untilEtcd(() => announce(store, config), until);
   if (config.filterPorts === true) filterPorts(peerNodes, store, log);
   state.waitingFor = null;
+  const more = portsOf(config, authority, accounts);
   const observing = observe(etcd, ELECTION, {
     signal,
     onLeader: (record) => {
@@ -148,7 +152,7 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
     log,
     value: JSON.stringify({ name: config.name, address: config.address }),
     signal,
-    ports: { log, hosts, storage, files, paths, reach, qmp, randomHex, ...portsOf(config, authority, accounts) },
+    ports: { log, hosts, storage, files, paths, reach, qmp, identities, randomHex, ...more },
     onLead: (now) => {
       state.leading = now;
       // A monitor serves one client: what this node keeps open would stand in the next leader's way.
@@ -162,6 +166,12 @@ async function serve(config: ControlConfig, log: Log, stopping: AbortController)
   await Promise.allSettled([campaigning, api.close(), peers.close(500)]);
   etcdSpace.stop();
   for (const part of [qmp, clients, etcd]) part.close();
+}
+
+function openEtcd(endpoints: readonly string[], credentials: OwnIdentity): EtcdClient {
+  const etcd = new EtcdClient({ endpoints, tls: pemsOf(credentials) });
+  credentials.onChange(() => etcd.renew(pemsOf(credentials)));
+  return etcd;
 }
 
 /** The state of a server and its view of the cluster. */
@@ -181,7 +191,7 @@ function contextOf(
   parts: Pick<BackendContext, 'store' | 'etcdSpace' | 'hosts' | 'storage' | 'serial' | 'displays'> &
     Pick<Links, 'clients' | 'paths'> & {
       readonly etcd: EtcdClient;
-      readonly authority: CertifiedKey;
+      readonly authority: ClusterAuthority;
       readonly peers: Peers;
     },
   state: ServerState,
@@ -191,10 +201,7 @@ function contextOf(
     ...rest,
     etcdReaders: etcdReaders(rest.etcd),
     etcdMembers: etcdMembers(rest.etcd),
-    authority: {
-      ...authority,
-      certify: (requestPem, content) => issueForRequest(authority, requestPem, content),
-    },
+    authority,
     ...{ name, version: VERSION, adminTokenSha256, clock, randomHex },
     get etcdEndpoints() {
       return peers.list().map(({ address }) => `https://${address}:${PORTS.etcdClient}`);
@@ -228,6 +235,7 @@ interface Links {
   readonly qmp: QmpSessions;
   readonly serial: SerialPorts;
   readonly displays: Displays;
+  readonly identities: IdentityLink;
 }
 
 /** How this node talks to all others, wherever the store says that they are. */
@@ -259,6 +267,7 @@ function linksOf(
     qmp,
     serial: createSerialPorts(toQemus),
     displays: createDisplays(toQemus),
+    identities: createIdentityLink(clients, snapshot),
   };
 }
 
@@ -268,21 +277,16 @@ function linksOf(
  */
 function portsOf(
   config: ControlConfig,
-  authority: CertifiedKey,
+  authority: ClusterAuthority,
   accounts: TargetAccounts,
-): Pick<ControllerPorts, 'clock' | 'credentials' | 'storageTlsName' | 'crashPoint'> {
+): Pick<ControllerPorts, 'clock' | 'credentials' | 'certifier' | 'storageTlsName' | 'crashPoint'> {
   return {
     clock,
     credentials: {
-      issue: async (vmId, generation) => ({
-        caPem: authority.certPem,
-        ...(await issue(authority, {
-          identity: { kind: 'incarnation', vmId, generation },
-          daysValid: INCARNATION_DAYS,
-        })),
-      }),
+      issue: (vmId, generation) => authority.issueIncarnation(vmId, generation),
       targetSecret: (account) => accounts.secretOf(account),
     },
+    certifier: authority,
     storageTlsName: (name) => dnsName({ kind: 'storage', name }),
     crashPoint:
       config.lab === true && config.failpointFile !== undefined ? crashPointFrom(config.failpointFile) : noCrashPoint,
@@ -412,7 +416,7 @@ async function startApi(
     log,
     peers,
   }: {
-    readonly credentials: Credentials;
+    readonly credentials: OwnIdentity;
     readonly backend: Backend;
     readonly log: Log;
     readonly peers: Peers;
@@ -429,6 +433,8 @@ async function startApi(
       process.exit(70);
     },
   });
+  // Browsers may have a certificate of their own, which is the organisation's to renew.
+  followCredentials(server.app.server as unknown as TlsServer, credentials, publicServerTlsOptions);
   await server.listen({ host: config.address, port: PORTS.control });
   const { apiSocket } = config;
   if (apiSocket === undefined) return server;
@@ -458,15 +464,6 @@ async function tlsOf({ web }: ControlConfig, credentials: Credentials) {
       advice: 'Put both there, or take "web.certificate" out of the configuration.',
     });
   return withBrowserCertificate(own, { names, certPem, keyPem });
-}
-
-async function credentialsOf({ credentialsDir }: ControlConfig): Promise<Credentials> {
-  const credentials = await readCredentials(credentialsDir);
-  if (credentials === undefined)
-    throw new CodedError('failed', `There are no credentials in ${credentialsDir}.`, {
-      advice: 'Restore them, or set this control node up anew.',
-    });
-  return credentials;
 }
 
 async function authorityOf({ authorityDir }: ControlConfig): Promise<CertifiedKey> {

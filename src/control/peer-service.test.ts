@@ -9,6 +9,7 @@ import { PORTS, portsOfSlot } from '../core/model/ports.ts';
 import { createAuthority, issue } from '../pki/authority.ts';
 import type { Credentials } from '../pki/credentials.ts';
 import { RpcClient } from '../rpc/client.ts';
+import { OwnIdentity } from '../rpc/own-identity.ts';
 import type { Parser } from '../rpc/parse.ts';
 import type { RpcService } from '../rpc/service.ts';
 import { RpcClients } from './links/clients.ts';
@@ -41,7 +42,7 @@ before(async () => {
   authority = await createAuthority({ clusterName: 'test', daysValid: 1 });
   const onUnexpected = (_error: unknown, request: string): void => void unexpected.push(request);
   service = await startPeerService({
-    credentials: await credentialsOf(C1),
+    credentials: new OwnIdentity('/nowhere', await credentialsOf(C1)),
     address: ADDRESS,
     followsEtcd: () => followsEtcd,
     console: (vm, takenBy) => {

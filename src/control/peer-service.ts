@@ -7,7 +7,7 @@ import { parseVmId, type VmId } from '../base/ids.ts';
 import { isRelayPort, PORTS } from '../core/model/ports.ts';
 import { REACH_TARGETS_MAX } from '../core/ports/reach.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
-import type { Credentials } from '../pki/credentials.ts';
+import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { arrayOf, idOf, integer, nullable, openObject, parsePort, text } from '../rpc/parse.ts';
 import { Relay } from '../rpc/relay.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
@@ -33,7 +33,7 @@ const parseConsoleOrder = openObject({ vm: idOf(parseVmId), takenBy: nullable(te
 
 /** Listens on the control address for the other control nodes only. */
 export function startPeerService(options: {
-  readonly credentials: Credentials;
+  readonly credentials: OwnIdentity;
   readonly address: string;
   /** Returns whether this node follows etcd now: a node that does not could not lead. */
   readonly followsEtcd: () => boolean;
@@ -53,6 +53,7 @@ export function startPeerService(options: {
     ...options,
     port: PORTS.controlPeer,
     routes: [
+      ...options.credentials.routes,
       {
         method: 'GET',
         path: '/v1/alive',

@@ -109,7 +109,7 @@ export class EtcdClient implements Etcd {
   readonly clock: Clock = transportClock;
   readonly #transport: Transport;
   readonly #channel: GrpcChannel;
-  readonly #certPem: string | undefined;
+  #certPem: string | undefined;
 
   constructor(options: EtcdOptions) {
     this.#transport = new Transport(options);
@@ -124,6 +124,17 @@ export class EtcdClient implements Etcd {
     if (this.#certPem === undefined) return undefined;
     const { CN }: { CN?: unknown } = new X509Certificate(this.#certPem).toLegacyObject().subject;
     return typeof CN === 'string' ? CN : undefined;
+  }
+
+  /** The certificate that connections which begin now use; undefined without TLS. */
+  get certPem(): string | undefined {
+    return this.#certPem;
+  }
+
+  /** Uses renewed credentials for what begins from now on; calls and watches that are under way go on. */
+  renew(tls: NonNullable<EtcdOptions['tls']>): void {
+    this.#certPem = tls.certPem;
+    this.#transport.renew(tls);
   }
 
   /** Asks these endpoints too (`host:port`), besides those that it was made with: members that joined since. */

@@ -117,7 +117,9 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 export class Transport {
   #endpoints: readonly Endpoint[];
   readonly #configured: readonly string[];
-  readonly #tls: EtcdOptions['tls'];
+  #tls: EtcdOptions['tls'];
+  /** Clients with earlier credentials: what runs on them goes on until their connection ends. */
+  #retired: readonly Client[] = [];
   readonly #deadlineMsDefault: number;
   /** What close() has to cut: every call and stream under way. */
   readonly #cancels = new Set<() => void>();
@@ -154,6 +156,18 @@ export class Transport {
     for (const endpoint of before) if (!this.#endpoints.includes(endpoint)) endpoint.client.close();
   }
 
+  /**
+   * Uses other credentials for what begins from now on. Calls and streams that are under way end by themselves; those of
+   * the renewal before last are cut.
+   */
+  renew(tls: NonNullable<EtcdOptions['tls']>): void {
+    if (this.#closed) return;
+    for (const client of this.#retired) client.close();
+    this.#retired = this.#endpoints.map(({ client }) => client);
+    this.#tls = tls;
+    this.#endpoints = this.#endpoints.map(({ address }) => this.#endpointOf(address));
+  }
+
   get addresses(): readonly string[] {
     return this.#endpoints.map((endpoint) => endpoint.address);
   }
@@ -167,6 +181,7 @@ export class Transport {
     this.#closed = true;
     for (const cancel of [...this.#cancels]) cancel();
     for (const { client } of this.#endpoints) client.close();
+    for (const client of this.#retired) client.close();
   }
 
   /**

@@ -37,7 +37,8 @@ const MTU_MIN = 1500;
 const PROBE_MS = 2_000;
 const CALL_MS = 10_000;
 const DAY_MS = 86_400_000;
-const DAYS_LEFT_MIN = 30;
+/** A renewal is due with 30 days left, and has two to succeed. */
+const DAYS_LEFT_MIN = 28;
 const ROLE_PORTS: Readonly<Record<MachineRole, readonly number[]>> = {
   control: [PORTS.control, PORTS.controlPeer, PORTS.etcdClient, PORTS.etcdPeer],
   storage: [PORTS.storage, PORTS.target],
@@ -211,7 +212,12 @@ async function certificatesLast(machine: MachineConfig): Promise<Omit<Finding, '
     ends.push(`${role}: ${days} days left`);
   }
   if (daysMin >= DAYS_LEFT_MIN) return { level: 'ok', found: ends.join(', ') };
-  return { level: 'bad', found: ends.join(', '), advice: 'Let the machine join again before it ends.' };
+  return {
+    level: 'bad',
+    found: `${ends.join(', ')}.`,
+    advice:
+      'The leader renews certificates with 30 days left: see that its alarms (gp cluster show) name this machine, and that the control nodes reach it. One that has ended needs `gp join` with a new token.',
+  };
 }
 
 const timeIsKept: Check = async () => {

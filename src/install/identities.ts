@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import { etcdNames } from '../base/identity.ts';
 import { parseControlName } from '../base/ids.ts';
+import { MACHINE_CERTIFICATE_DAYS } from '../core/model/certificate.ts';
 import { readTextBounded, writeFileAtomic } from '../os/files.ts';
 import { type CertifiedKey, createAuthority, issue } from '../pki/authority.ts';
 import { readCredentials, writeCredentials } from '../pki/credentials.ts';
@@ -14,7 +15,6 @@ import { createApiToken } from '../pki/join-token.ts';
 import type { ControlNode } from './configuration.ts';
 
 const AUTHORITY_DAYS = 3650;
-const CONTROL_DAYS = 825;
 const FILE_BYTES_MAX = 64 * 1024;
 
 /**
@@ -51,7 +51,11 @@ export async function ensureControlCredentials(
   const existing = await readCredentials(directory);
   if (existing !== undefined) return demandEtcdNames(name, existing.certPem);
   const identity = { kind: 'control', name: parseControlName(name) } as const;
-  const own = await issue(authority, { identity, ipAddresses: [address, '127.0.0.1'], daysValid: CONTROL_DAYS });
+  const own = await issue(authority, {
+    identity,
+    ipAddresses: [address, '127.0.0.1'],
+    daysValid: MACHINE_CERTIFICATE_DAYS,
+  });
   await writeCredentials(directory, { caPem: authority.certPem, ...own });
 }
 

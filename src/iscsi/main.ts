@@ -38,6 +38,8 @@ const PORT_NAME = 'iqn.2026-11.org.groundplane:disks';
 const READY_MS = 3_000;
 const KEY_RETRY_MS = 1_000;
 const ETCD_DEADLINE_MS = 4_000;
+/** How often it looks for renewed credentials. */
+const RENEWAL_MS = 60_000;
 
 const parseKey = openObject({ key: text({ charsMax: 44, pattern: /^[A-Za-z0-9+/]{43}=$/ }) });
 
@@ -55,6 +57,8 @@ async function main(): Promise<void> {
       : { tls: { ...credentials, ...(serverName === undefined ? {} : { serverName }) } }),
     deadlineMsDefault: ETCD_DEADLINE_MS,
   });
+  const { identityDir } = config;
+  if (identityDir !== undefined) setInterval(() => void renewFrom(identityDir, etcd, serverName), RENEWAL_MS).unref();
   let key: Uint8Array | null = null;
   const target = await SharedTarget.listen({
     host: config.host,
@@ -68,6 +72,13 @@ async function main(): Promise<void> {
   log.info('listening', { host: config.host, port: target.port });
   key = await readKey(etcd, log);
   target.secretsKnown();
+}
+
+/** Takes what the storage service wrote since. A half-written directory is read again a minute later. */
+async function renewFrom(identityDir: string, etcd: EtcdClient, serverName: string | undefined): Promise<void> {
+  const credentials = await readCredentials(identityDir).catch(() => undefined);
+  if (credentials === undefined || credentials.certPem === etcd.certPem) return;
+  etcd.renew({ ...credentials, ...(serverName === undefined ? {} : { serverName }) });
 }
 
 function carryOut(order: ControlOrder, target: SharedTarget): Promise<unknown> {

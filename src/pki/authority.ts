@@ -1,7 +1,9 @@
 /**
- * The cluster's certificate authority: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256, one level deep. Guarantees: a
- * certificate says only what the authority decided, whatever a request asked for; it is valid five minutes into the
- * past for clocks that differ, and never longer than its authority; serial numbers are positive and random.
+ * The cluster's certificate authorities: X.509 v3 (RFC 5280), ECDSA P-256 with SHA-256. Guarantees: a certificate says
+ * only what the authority decided, whatever a request asked for; it is valid from an hour before it is made, for clocks
+ * that differ, and never longer than its authority; serial numbers are positive and random. An authority has no bound
+ * on the length of paths: QEMUs that were started under one accept certificates of the next by a certificate of the
+ * next one that the first has signed (`crossSign`).
  */
 
 // First: @peculiar/x509 needs the metadata API when it is loaded.
@@ -28,6 +30,7 @@ import {
 import { CodedError } from '../base/errors.ts';
 import { commonName, dnsName, etcdNames, type PeerIdentity } from '../base/identity.ts';
 import { isName } from '../base/ids.ts';
+import type { IssuedCertificate } from '../base/machine-identity.ts';
 
 /** A certificate and its private key (PKCS #8), both PEM. The key is a secret. */
 export interface CertifiedKey {
@@ -45,6 +48,7 @@ export interface CertificateContent {
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' } as const;
+/** How far a machine's clock may be behind that of the control node that issues its certificate, in ms. */
 const BACKDATE_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -64,7 +68,7 @@ export async function createAuthority(options: {
       keys,
       signingAlgorithm: SIGNATURE,
       extensions: [
-        new BasicConstraintsExtension(true, 0, true),
+        new BasicConstraintsExtension(true, undefined, true),
         new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
         await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
       ],
@@ -72,6 +76,35 @@ export async function createAuthority(options: {
     webcrypto,
   );
   return { certPem: pem(certificate), keyPem: await exportKey(keys.privateKey) };
+}
+
+/**
+ * Returns a certificate of `next` that `signer` has signed: who trusts `signer` alone accepts what `next` issues when
+ * this certificate is sent along. It ends with the earlier of the two.
+ */
+export async function crossSign(signer: CertifiedKey, nextCertPem: string): Promise<string> {
+  const issuer = new X509Certificate(signer.certPem);
+  const next = new X509Certificate(nextCertPem);
+  const certificate = await X509CertificateGenerator.create(
+    {
+      subject: next.subjectName,
+      issuer: issuer.subjectName,
+      serialNumber: randomSerial(),
+      notBefore: new Date(Date.now() - BACKDATE_MS),
+      notAfter: new Date(Math.min(issuer.notAfter.getTime(), next.notAfter.getTime())),
+      publicKey: next.publicKey,
+      signingKey: await signingKeyOf(signer),
+      signingAlgorithm: SIGNATURE,
+      extensions: [
+        new BasicConstraintsExtension(true, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        await SubjectKeyIdentifierExtension.create(next.publicKey, false, webcrypto),
+        await AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  );
+  return pem(certificate);
 }
 
 /** Makes a key and a certificate for it: for processes whose credentials are made where the authority is. */
@@ -96,11 +129,19 @@ export async function issueForRequest(
 /** Makes a key, which never leaves this machine, and the request to certify it. */
 export async function createRequest(): Promise<{ readonly requestPem: string; readonly keyPem: string }> {
   const keys = await generateKeys();
-  const request = await Pkcs10CertificateRequestGenerator.create(
-    { name: nameOf('request'), keys, signingAlgorithm: SIGNATURE },
-    webcrypto,
-  );
-  return { requestPem: pem(request), keyPem: await exportKey(keys.privateKey) };
+  return { requestPem: await requestFor(keys), keyPem: await exportKey(keys.privateKey) };
+}
+
+/** Makes the request to certify a key again that this machine has (PKCS #8). */
+export async function createRenewalRequest(keyPem: string): Promise<string> {
+  const der = createPublicKey(keyPem).export({ type: 'spki', format: 'der' });
+  const publicKey = await webcrypto.subtle.importKey('spki', der, ALGORITHM, true, ['verify']);
+  return requestFor({ privateKey: await signingKeyOf({ keyPem }), publicKey });
+}
+
+async function requestFor(keys: webcrypto.CryptoKeyPair): Promise<string> {
+  const named = { name: nameOf('request'), keys, signingAlgorithm: SIGNATURE };
+  return pem(await Pkcs10CertificateRequestGenerator.create(named, webcrypto));
 }
 
 async function sign(
@@ -109,13 +150,6 @@ async function sign(
   publicKey: webcrypto.CryptoKey | PublicKey,
 ): Promise<string> {
   const issuer = new X509Certificate(authority.certPem);
-  const signingKey = await webcrypto.subtle.importKey(
-    'pkcs8',
-    PemConverter.decodeFirst(authority.keyPem),
-    ALGORITHM,
-    false,
-    ['sign'],
-  );
   const { notBefore, notAfter } = validity(content.daysValid);
   if (issuer.notAfter.getTime() <= Date.now()) {
     throw new CodedError(
@@ -134,13 +168,17 @@ async function sign(
       notBefore,
       notAfter: new Date(Math.min(notAfter.getTime(), issuer.notAfter.getTime())),
       publicKey,
-      signingKey,
+      signingKey: await signingKeyOf(authority),
       signingAlgorithm: SIGNATURE,
       extensions: await leafExtensions(content, issuer, publicKey),
     },
     webcrypto,
   );
   return pem(certificate);
+}
+
+function signingKeyOf({ keyPem }: Pick<CertifiedKey, 'keyPem'>): Promise<webcrypto.CryptoKey> {
+  return webcrypto.subtle.importKey('pkcs8', PemConverter.decodeFirst(keyPem), ALGORITHM, false, ['sign']);
 }
 
 async function leafExtensions(
@@ -162,6 +200,33 @@ async function leafExtensions(
     await SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
     await AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
   ];
+}
+
+/** Describes the first certificate of a PEM text. CodedError 'bad-input' if there is none. */
+export function describeCertificate(pemText: string): IssuedCertificate {
+  try {
+    const [own = ''] = certificatesIn(pemText);
+    const certificate = new X509Certificate(own);
+    const issuer = certificate.getExtension(AuthorityKeyIdentifierExtension)?.keyId ?? '';
+    return {
+      serial: certificate.serialNumber.toUpperCase(),
+      notBefore: certificate.notBefore.getTime(),
+      notAfter: certificate.notAfter.getTime(),
+      authority: issuer,
+    };
+  } catch (cause) {
+    throw new CodedError('bad-input', 'This is no certificate.', { cause });
+  }
+}
+
+/** Returns the identifier of an authority's key: what `IssuedCertificate.authority` names. */
+export function authorityId(caPem: string): string {
+  return new X509Certificate(caPem).getExtension(SubjectKeyIdentifierExtension)?.keyId ?? '';
+}
+
+/** Returns the certificates of a PEM text, each by itself. */
+export function certificatesIn(pemText: string): readonly string[] {
+  return pemText.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g) ?? [];
 }
 
 /** Returns the public key of a request (PKCS #10). CodedError 'bad-input' if the request is not valid. */

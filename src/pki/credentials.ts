@@ -12,6 +12,15 @@ export interface Credentials {
   readonly caPem: string;
   readonly certPem: string;
   readonly keyPem: string;
+  /** Calls the listener after each change of what is here or denied; absent: nothing changes. */
+  readonly onChange?: ((listener: () => void) => void) | undefined;
+  /** Whether a certificate of the cluster is refused although it is valid; absent: none is. */
+  readonly denies?: ((peer: { readonly commonName: string; readonly serial: string }) => boolean) | undefined;
+}
+
+/** Returns the present texts of credentials that may be renewed. */
+export function pemsOf({ caPem, certPem, keyPem }: Credentials): Pick<Credentials, 'caPem' | 'certPem' | 'keyPem'> {
+  return { caPem, certPem, keyPem };
 }
 
 const PEM_BYTES_MAX = 64 * 1024;

@@ -84,7 +84,8 @@ export function clientTlsOptions(
     ...own,
     servername: dnsName(peer),
     rejectUnauthorized: true,
-    checkServerIdentity: (_hostname, certificate) => identityMismatch(certificate, peer),
+    checkServerIdentity: (_hostname, certificate) =>
+      identityMismatch(certificate, peer) ?? refusalOf(certificate, 'denies' in credentials ? credentials : {}),
   };
 }
 
@@ -98,6 +99,18 @@ export function peerIdentity(socket: TLSSocket): PeerIdentity | undefined {
   const identity = certificateIdentity(socket.getPeerCertificate());
   if (identity !== undefined) identities.set(socket, identity);
   return identity;
+}
+
+/** Whether the certificate at the other end is denied: to be asked after the handshake, and when more are denied. */
+export function isDeniedPeer(socket: TLSSocket, credentials: Pick<Credentials, 'denies'>): boolean {
+  return credentials.denies !== undefined && refusalOf(socket.getPeerCertificate(), credentials) !== undefined;
+}
+
+function refusalOf(certificate: PeerCertificate, { denies }: Pick<Credentials, 'denies'>): Error | undefined {
+  const commonName: unknown = certificate.subject?.CN;
+  if (denies === undefined || typeof commonName !== 'string') return undefined;
+  if (!denies({ commonName, serial: certificate.serialNumber.toUpperCase() })) return undefined;
+  return new CodedError('forbidden', `The certificate of ${commonName} is denied: its machine was removed.`);
 }
 
 /**

@@ -1,7 +1,8 @@
 /**
  * The client of a cluster process's JSON service. Guarantees: the peer is exactly the expected identity or nothing is
  * sent; every call ends at its deadline; what the peer refused comes back as the same CodedError, and a peer that
- * cannot be reached is 'unavailable' or 'deadline'.
+ * cannot be reached is 'unavailable' or 'deadline'; credentials that are renewed serve the next connection, and those
+ * that are open go on.
  */
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
@@ -220,7 +221,9 @@ export class RpcClient {
     write: (request: ClientRequest) => void,
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const { target } = this.#options;
+      const { target, credentials } = this.#options;
+      // The agent keeps connections apart by their options: those of earlier credentials end when they are idle.
+      Object.assign(this.#agent.options, clientTlsOptions(credentials, target.identity));
       const request = httpsRequest({
         agent: this.#agent,
         host: target.address,

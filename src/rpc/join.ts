@@ -18,6 +18,7 @@ import { fetchPinnedAuthority } from '../pki/tls.ts';
 import { answerChallenges } from './join-proof.ts';
 import { type KnownControl, parseKnownControls } from './known-controls.ts';
 import { demandOwnAddresses } from './own-addresses.ts';
+import { OwnIdentity } from './own-identity.ts';
 import { arrayOf, object, optional, parseJson, text } from './parse.ts';
 import { connectionError, errorOfAnswer } from './problem.ts';
 
@@ -69,12 +70,9 @@ const JOIN_RETRY_MS = 500;
 const ANSWER_CHARS_MAX = 64 * 1024;
 
 /** The identity kept in `directory`, or a new one by joining, kept there before it is returned. */
-export async function loadOrJoin(directory: string, join: () => Promise<Joined>): Promise<Credentials> {
-  const existing = await readCredentials(directory);
-  if (existing !== undefined) return existing;
-  const { credentials } = await join();
-  await writeCredentials(directory, credentials);
-  return credentials;
+export async function loadOrJoin(directory: string, join: () => Promise<Joined>): Promise<OwnIdentity> {
+  if ((await readCredentials(directory)) === undefined) await writeCredentials(directory, (await join()).credentials);
+  return OwnIdentity.open(directory);
 }
 
 /**

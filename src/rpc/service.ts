@@ -1,7 +1,8 @@
 /**
  * A JSON service over HTTPS with mutual TLS, for the cluster's own processes. Guarantees: no handler runs for a peer
  * whose certificate is not of this cluster and of a kind the route allows; a body is read only up to the route's bound;
- * every failure is an answer in problem+json; `close` ends within its deadline.
+ * every failure is an answer in problem+json; `close` ends within its deadline; a renewed certificate serves
+ * the next handshake and ends no connection, and a peer that is denied from now on has none left.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -9,7 +10,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { TLSSocket } from 'node:tls';
+import { TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls';
 import { CodedError } from '../base/errors.ts';
 import { commonName, type PeerIdentity } from '../base/identity.ts';
 import { PROBLEM_TYPE, problemOf } from '../base/problem.ts';
@@ -17,7 +18,7 @@ import { acceptedSocket, ConnectionGate } from '../os/connection-gate.ts';
 import { bodyOf, forgetBody } from '../os/request-body.ts';
 import { answerSocket, unexpected, unreadable } from '../os/socket-refusal.ts';
 import type { Credentials } from '../pki/credentials.ts';
-import { peerIdentity, serverTlsOptions } from '../pki/tls.ts';
+import { isDeniedPeer, peerIdentity, serverTlsOptions } from '../pki/tls.ts';
 import { parseJson } from './parse.ts';
 
 export interface RpcRequest {
@@ -151,14 +152,43 @@ export async function startService(options: ServiceOptions): Promise<RpcService>
 }
 
 /** Guards a server's connections: a peer is proved by a certificate of a kind that has routes here. */
-function guard(server: Server, { routes, connect, firstWordsMs = FIRST_WORDS_MS }: ServiceOptions): void {
+function guard(server: Server, { routes, connect, credentials, firstWordsMs = FIRST_WORDS_MS }: ServiceOptions): void {
   const gate = new ConnectionGate({ ...SHARES, proveMs: firstWordsMs });
   const served = new Set([...routes.flatMap(({ allow }) => allow), ...(connect?.allow ?? [])]);
   server.on('connection', (socket: Socket) => gate.admit(socket));
+  followCredentials(server, credentials);
   server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.destroyed) return;
     const peer = peerIdentity(socket);
     if (peer !== undefined && served.has(peer.kind))
       gate.prove(acceptedSocket(socket), peer.kind === 'control' ? 'control' : 'other', commonName(peer));
+  });
+}
+
+/**
+ * Lets a TLS server follow credentials that are renewed while it runs: the next handshake has the new certificate, and
+ * peers that are denied are refused right after theirs, or cut off.
+ */
+export function followCredentials(
+  server: TlsServer,
+  credentials: Credentials,
+  tlsOptions: (credentials: Credentials) => TlsOptions = serverTlsOptions,
+): void {
+  const open = new Set<TLSSocket>();
+  const refuse = (socket: TLSSocket): void => {
+    if (isDeniedPeer(socket, credentials)) socket.destroy();
+  };
+  server.prependListener('secureConnection', (socket: TLSSocket) => {
+    refuse(socket);
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  let { certPem, caPem } = credentials;
+  credentials.onChange?.(() => {
+    if (certPem !== credentials.certPem || caPem !== credentials.caPem)
+      server.setSecureContext(tlsOptions(credentials));
+    ({ certPem, caPem } = credentials);
+    for (const socket of open) refuse(socket);
   });
 }
 

@@ -3,8 +3,10 @@
  * disk, the kernel's tables. It decides nothing. Guarantees: a daemon runs as a user of its own where that is possible,
  * which then owns the disk's files.
  */
+import { join } from 'node:path';
 import { CodedError } from '../base/errors.ts';
 import type { DiskId, StorageName, VmId } from '../base/ids.ts';
+import { sleep } from '../base/sleep.ts';
 import type {
   Connection,
   ConnectionAge,
@@ -14,7 +16,8 @@ import type {
   Grant,
 } from '../core/ports/disk-backend.ts';
 import type { DiskOrder } from '../core/ports/storage-link.ts';
-import type { Credentials } from '../pki/credentials.ts';
+import { systemClock } from '../os/clock.ts';
+import { type Credentials, readCredentials } from '../pki/credentials.ts';
 import { ConnectionLook, connectionAges, establishedTo } from './connections.ts';
 import type { DiskMeta, Pool } from './pool.ts';
 import { daemonUid, findDaemons, killDaemon, Qsd, type QsdSpec } from './qsd.ts';
@@ -33,6 +36,9 @@ export interface LocalDisksOptions {
   readonly direct: boolean;
 }
 
+/** Between two daemons that are started anew for their certificates, in ms. */
+const RENEWAL_PAUSE_MS = 2_000;
+
 /** One per service: the process holds the pool's lock. */
 export class LocalDisks implements DiskBackend {
   readonly #options: LocalDisksOptions;
@@ -48,6 +54,19 @@ export class LocalDisks implements DiskBackend {
 
   findDaemons(): readonly DaemonProcess[] {
     return findDaemons(this.#options.runDir);
+  }
+
+  /**
+   * Ends, one after the other, the daemons whose certificate is about to end: QEMU reads one only when it starts. The
+   * service starts each anew with the present credentials, and guests wait for some tenths of a second.
+   */
+  async renewCredentials(): Promise<void> {
+    for (const daemon of this.findDaemons()) {
+      const own = await readCredentials(join(this.#options.runDir, daemon.disk, 'tls'));
+      if (own === undefined || own.certPem === this.#options.credentials.certPem) continue;
+      await this.killDaemon(daemon);
+      await sleep(systemClock, RENEWAL_PAUSE_MS);
+    }
   }
 
   killDaemon(daemon: DaemonProcess): Promise<void> {

@@ -131,6 +131,13 @@ export class LocalTarget implements TargetBackend {
     }
   }
 
+  /** Gives a target that runs the present credentials: it looks for them itself. */
+  async renewCredentials(): Promise<void> {
+    const { credentials, confine } = this.#options;
+    const owner = confine ? { owner: { uid: TARGET_UID, gid: TARGET_UID } } : {};
+    if (credentials !== undefined) await writeCredentials(this.#path('identity'), credentials, owner);
+  }
+
   listUnits(): Promise<readonly TargetUnit[]> {
     return this.#options.pool.list();
   }

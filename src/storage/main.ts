@@ -23,9 +23,10 @@ import { reportReady, startHeartbeat } from '../os/heartbeat.ts';
 import { createLog, type Log } from '../os/log.ts';
 import { monotonicMs } from '../os/monotonic.ts';
 import { PacketFilter } from '../os/packet-filter.ts';
-import type { Credentials } from '../pki/credentials.ts';
+import { pemsOf } from '../pki/credentials.ts';
 import { type Joined, joinPatiently, loadOrJoin } from '../rpc/join.ts';
 import { KnownControls } from '../rpc/known-controls.ts';
+import type { OwnIdentity } from '../rpc/own-identity.ts';
 import { type RpcService, startService } from '../rpc/service.ts';
 import { parseStorageConfig, type StorageConfig } from './config.ts';
 import { LocalDisks } from './local-disks.ts';
@@ -95,11 +96,12 @@ async function main(): Promise<void> {
     readCluster: () => readClusterView(etcd, config.name, { onUnreadable, nextTurn: () => setImmediate() }),
     log,
   });
+  renewDaemons(credentials, [disks, target], log);
   await service.start();
   await followCluster(config, etcd, log);
   // Controllers come over the control network, hosts fetch artifacts over the storage network.
   const addresses = [...new Set([config.controlAddress, config.storageAddress])];
-  const routes = storageRoutes(service, pool);
+  const routes = [...storageRoutes(service, pool), ...credentials.routes];
   const connect = storageRelay();
   const servers: RpcService[] = [];
   for (const address of addresses) {
@@ -148,6 +150,20 @@ async function followCluster(config: StorageConfig, etcd: EtcdClient, log: Log):
   if (config.filterPorts === true) await Promise.race([first.promise, sleep(systemClock, FILTER_MS)]);
 }
 
+/** Gives the daemons and the target each new certificate of the service. */
+function renewDaemons(
+  credentials: OwnIdentity,
+  parts: readonly { renewCredentials(): Promise<void> }[],
+  log: Log,
+): void {
+  let renewing: Promise<unknown> = Promise.resolve();
+  credentials.onChange(() => {
+    renewing = renewing
+      .then(() => Promise.all(parts.map((part) => part.renewCredentials())))
+      .catch((error: unknown) => log.warn('a daemon keeps its old certificate', { reason: messageOf(error) }));
+  });
+}
+
 /** Joins the cluster with the token named in the configuration. */
 async function joinBy({ join: by, name, controlAddress, storageAddress }: StorageConfig, log: Log): Promise<Joined> {
   const joined = await joinPatiently(by, {
@@ -164,13 +180,16 @@ async function joinBy({ join: by, name, controlAddress, storageAddress }: Storag
 
 const endpointName = (endpoint: string): string => endpoint.replace('https://', '');
 
-function openEtcd(config: StorageConfig, credentials: Credentials): EtcdClient {
+function openEtcd(config: StorageConfig, credentials: OwnIdentity): EtcdClient {
   const serverName = config.etcdServerName;
-  return new EtcdClient({
+  const tls = () => ({ ...pemsOf(credentials), ...(serverName === undefined ? {} : { serverName }) });
+  const etcd = new EtcdClient({
     endpoints: config.etcdEndpoints.map(endpointName),
-    tls: { ...credentials, ...(serverName === undefined ? {} : { serverName }) },
+    tls: tls(),
     deadlineMsDefault: 5_000,
   });
+  credentials.onChange(() => etcd.renew(tls()));
+  return etcd;
 }
 
 /** Opens the pool directory. `confine`: what touches its files runs as users of its own. */

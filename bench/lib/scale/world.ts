@@ -9,6 +9,7 @@ import type { BackendContext } from '../../../src/control/backend/context.ts';
 import { leadForEver } from '../../../src/control/leadership.ts';
 import { ClusterStore } from '../../../src/control/store/cluster-store.ts';
 import type { Controller } from '../../../src/core/loop/controller.ts';
+import { NO_IDENTITIES } from '../../../src/core/loop/testing/no-identities.ts';
 import { PREFIX } from '../../../src/core/model/keys.ts';
 import type { VmRecord } from '../../../src/core/model/vm.ts';
 import type { Log } from '../../../src/core/ports/log.ts';
@@ -112,6 +113,7 @@ export class ScaleWorld {
       files: { copy: () => ({ done: Promise.resolve(), cancel: () => undefined }), remove: async () => undefined },
       qmp: fleet.qmpLink(leader),
       paths: fleet.paths(leader),
+      ...NO_IDENTITIES,
       reach: { self: MEMBER, peers: () => [], tryFrom: async () => null },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },
       storageTlsName: (node: string) => node,

@@ -155,8 +155,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     listHosts: ({ query, call }) => backend.hosts.list(query, call),
     getHost: async ({ params }) => backend.hosts.get(params.host),
     patchHost: ({ params, body, condition }) => backend.hosts.patch(params.host, { ...body, ...condition }),
-    deleteHost: async ({ params, query, condition }) => {
-      await backend.hosts.delete(params.host, { ...query, ...condition });
+    deleteHost: async ({ params, query, condition, call }) => {
+      await backend.hosts.delete(params.host, { ...query, ...condition }, call);
       return undefined;
     },
     listStorageNodes: ({ query, call }) => backend.storageNodes.list(query, call),
@@ -168,8 +168,8 @@ function nodeHandlers(backend: Backend): Pick<Handlers, NodeOperations> {
     drainStorageNode: ({ params, body, call }) => backend.storageNodes.drain(params.node, body, call),
     undrainStorageNode: ({ params, call }) => backend.storageNodes.undrain(params.node, call),
     listControlNodes: ({ query, call }) => backend.controlNodes.list(query, call),
-    deleteControlNode: async ({ params }) => {
-      await backend.controlNodes.delete(params.control);
+    deleteControlNode: async ({ params, call }) => {
+      await backend.controlNodes.delete(params.control, call);
       return undefined;
     },
     listNetworks: ({ query, call }) => backend.networks.list(query, call),

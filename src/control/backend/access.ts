@@ -5,6 +5,7 @@ import type { CreateJoinToken, CreateToken, Join, PageQuery } from '../../api/re
 import type { PeerIdentity } from '../../base/identity.ts';
 import { parseControlName, parseHostName, parseStorageName } from '../../base/ids.ts';
 import { KeyOrder } from '../../base/key-order.ts';
+import type { IssuedCertificate } from '../../base/machine-identity.ts';
 import type { TokenRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import type { Admitted, Basis } from '../../core/request/basis.ts';
@@ -18,8 +19,6 @@ import { type BackendContext, demandRead } from './context.ts';
 import { Freshness } from './freshness.ts';
 import { KnownTokens } from './known-tokens.ts';
 import type { ControlAddress } from './ports.ts';
-
-const NODE_CERTIFICATE_DAYS = 825;
 
 /** API tokens, join tokens and joining; refusals are CodedErrors after which nothing was changed. */
 export class AccessBackend {
@@ -102,19 +101,13 @@ export class AccessBackend {
     const { authority, etcdEndpoints, etcdMembers, adminTokenSha256, store } = this.#context;
     const identity = identityOf(request);
     const joining: Joining = { ...request, role: identity.kind };
-    const join = (basis: Basis): Admitted<null> =>
-      joinByToken(basis, this.#known.find(tokenSha256(request.token)), joining);
+    const join = (basis: Basis, issued: IssuedCertificate | null): Admitted<null> =>
+      joinByToken(basis, this.#known.find(tokenSha256(request.token)), { ...joining, issued });
     // A request that cannot be certified must not cost the token.
-    join(basisOf(this.#context));
+    join(basisOf(this.#context), null);
     await this.#demandAnswers(joining, request.csrPem);
     const { control: address } = addressesOf(joining);
-    // People's tools verify a control node by its address.
-    const ipAddresses = identity.kind === 'control' ? [address, '127.0.0.1'] : [];
-    const certPem = await authority.certify(request.csrPem, {
-      identity,
-      ipAddresses,
-      daysValid: NODE_CERTIFICATE_DAYS,
-    });
+    const { certPem, issued } = await authority.certify(identity, request.csrPem, address);
     // Before the certificate is handed out: a storage service reads from etcd what it may serve. Harmless if the rest
     // fails: nobody holds the name.
     if (identity.kind === 'storage') refuseLost(this.#context.store.storage.get(identity.name)?.value);
@@ -122,14 +115,14 @@ export class AccessBackend {
     const work = async (): Promise<readonly ControlAddress[] | null> => {
       // Harmless if the rest fails: a member that never runs has no vote.
       const members = identity.kind === 'control' ? await etcdMembers.add({ name: identity.name, address }) : null;
-      await change(this.#context, join);
+      await change(this.#context, (basis) => join(basis, issued));
       return members;
     };
     const joined = this.#lastJoin.then(work);
     this.#lastJoin = joined.catch(() => undefined);
     const members = await joined;
     return {
-      ...{ certPem, caPem: authority.certPem },
+      ...{ certPem, caPem: authority.caPem },
       etcdEndpoints: identity.kind === 'storage' ? [...etcdEndpoints] : [],
       controls: [...store.controls.values()].map(({ value }) => ({ name: value.name, address: value.address })),
       ...(members === null ? {} : { control: { caKeyPem: authority.keyPem, adminTokenSha256, members: [...members] } }),

@@ -19,6 +19,7 @@ export function alarmsOf(context: BackendContext): readonly Alarm[] {
     poolRooms(context),
     poolFaults(context),
     clocks(context),
+    certificates(context),
     brokenRules(context),
   ].flatMap(bounded);
 }
@@ -74,6 +75,12 @@ function clocks(context: BackendContext): readonly Alarm[] {
     const message = clockFinding(about, offset);
     return message === null ? [] : [{ kind: 'clock', about, message }];
   });
+}
+
+/** Certificates that end soon: machines that could not be renewed. */
+function certificates(context: BackendContext): readonly Alarm[] {
+  const findings = context.leading()?.controller.certificates.findings() ?? [];
+  return findings.map(({ about, message }) => ({ kind: 'certificate', about, message }));
 }
 
 /** What the checkers of the records found (core/loop/duties/record-watch.ts). */

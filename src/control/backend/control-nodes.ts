@@ -5,6 +5,7 @@ import { CodedError } from '../../base/errors.ts';
 import { parseControlName } from '../../base/ids.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
+import { removedCertificates } from '../../core/request/member-certificates.ts';
 import { type ControlSight, drainControl, type EtcdSeat, undrainControl } from '../../core/request/node-drains.ts';
 import type { Call, Leader } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
@@ -85,7 +86,7 @@ export class ControlNodesBackend {
    * the last one and for one whose server answers: the member of etcd of a machine that goes on would be missing there.
    * It may be repeated.
    */
-  async delete(name: string): Promise<void> {
+  async delete(name: string, { principal }: Pick<Call, 'principal'>): Promise<void> {
     const { store, etcdMembers } = this.#context;
     const record = store.controls.get(name)?.value;
     if (record === undefined) throw new CodedError('not-found', `There is no control node ${name}.`);
@@ -97,8 +98,13 @@ export class ControlNodesBackend {
         advice: `${advice} Run \`gp leave\` there, or stop its server first.`,
       });
     await etcdMembers.remove(record);
-    await change(this.#context, ({ records }) => ({
-      changes: records.controls.has(name) ? [{ kind: 'control', id: parseControlName(name), value: null }] : [],
+    await change(this.#context, (basis) => ({
+      changes: [
+        ...(basis.records.controls.has(name)
+          ? [{ kind: 'control', id: parseControlName(name), value: null } as const]
+          : []),
+        removedCertificates(basis, { kind: 'control', name }, principal.name),
+      ],
       result: null,
     }));
   }

@@ -21,7 +21,9 @@ beforeEach(async () => {
 });
 
 const remove = (name: string, { isOff = false, ifMatch = null as string | null } = {}) =>
-  change(backend.context, (basis) => removeHost(basis, observedBy(backend.context), { name, ifMatch, isOff }));
+  change(backend.context, (basis) =>
+    removeHost(basis, observedBy(backend.context), { name, ifMatch, isOff, by: 'ann' }),
+  );
 
 async function put(name: string, overrides: Partial<HostRecord> = {}): Promise<void> {
   await running.store.transact([{ key: `/gp/host/${name}`, value: hostRecord(name, overrides), expect: null }], null);

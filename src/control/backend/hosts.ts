@@ -47,8 +47,13 @@ export class HostsBackend {
    * `conflict` unless it is cordoned, no VM is there, and nothing of an old generation may still run there (`off`:
    * never mind).
    */
-  async delete(name: string, { off = false, ifMatch }: DeleteHostQuery & Conditional): Promise<void> {
-    await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), { name, ifMatch, isOff: off }));
+  async delete(
+    name: string,
+    { off = false, ifMatch }: DeleteHostQuery & Conditional,
+    { principal }: Pick<Call, 'principal'>,
+  ): Promise<void> {
+    const removal = { name, ifMatch, isOff: off, by: principal.name };
+    await change(this.#context, (basis) => removeHost(basis, observedBy(this.#context), removal));
   }
 
   /** VMs are placed on the host again, after a drain. */

@@ -6,9 +6,9 @@
  * Every call ends within its deadline; a failure is a CodedError.
  */
 import type { Duplex, Readable } from 'node:stream';
-import type { PeerIdentity } from '../../base/identity.ts';
 import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
 import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
+import type { Certifier } from '../../core/ports/identity-link.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
 import type { Etcd } from '../../etcd/api.ts';
@@ -64,16 +64,12 @@ export interface ArtifactFiles {
   deleteArtifact(node: StorageName, sha256: Sha256, term: number, deadlineMs: number): Promise<void>;
 }
 
-/** The cluster's certificate authority, as far as joining needs it. */
-export interface Authority {
+/** The cluster's certificate authorities, as far as joining needs them. */
+export interface Authority extends Certifier {
+  /** Of the authority that issues. */
   readonly certPem: string;
   /** PKCS #8. A secret: for control nodes only. */
   readonly keyPem: string;
-  /** Certifies the key of a request (PKCS #10). CodedError 'bad-input' if the request is not valid. */
-  certify(
-    requestPem: string,
-    content: { readonly identity: PeerIdentity; readonly ipAddresses: readonly string[]; readonly daysValid: number },
-  ): Promise<string>;
 }
 
 /** The storage nodes that may read from etcd. */

@@ -21,6 +21,7 @@ import type {
   TaskId,
   VmId,
 } from '../../base/ids.ts';
+import type { CertificateRecord } from '../../core/model/certificate.ts';
 import type {
   ControlRecord,
   DiskRecord,
@@ -109,6 +110,7 @@ export class ClusterStore {
   readonly drains = new Table<DrainRecord, DrainId>(PREFIX.drain);
   readonly rolls = new Table<RollRecord, RollId>(PREFIX.roll);
   readonly rollPlans = new Table<RollPlanRecord, RollId>(PREFIX.rollPlan);
+  readonly certificates = new Table<CertificateRecord>(PREFIX.certificate);
   readonly reservations = new Table<ReservationRecord, DiskId>(PREFIX.reservation);
   readonly images = new Table<ImageRecord, ImageName>(PREFIX.image);
   readonly networks = new Table<NetworkRecord, NetworkName>(PREFIX.network);
@@ -130,6 +132,7 @@ export class ClusterStore {
     this.drains,
     this.rolls,
     this.rollPlans,
+    this.certificates,
     this.reservations,
     this.images,
     this.networks,

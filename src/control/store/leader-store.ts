@@ -38,6 +38,7 @@ export function snapshotOf(store: ClusterStore): RequestSnapshot {
     drains: store.drains.entries,
     rolls: store.rolls.entries,
     rollPlans: store.rollPlans.entries,
+    certificates: store.certificates.entries,
     reservations: store.reservations.entries,
     images: store.images.entries,
     events: store.events.entries,
@@ -102,6 +103,8 @@ function placeOf(
       return { key: keyOf.roll(ref.id), before: snapshot.rolls.get(ref.id) };
     case 'roll-plan':
       return { key: keyOf.rollPlan(ref.id), before: snapshot.rollPlans.get(ref.id) };
+    case 'certificate':
+      return { key: keyOf.certificate(ref.id), before: snapshot.certificates.get(ref.id) };
     case 'image':
       return { key: keyOf.image(ref.id), before: snapshot.images.get(ref.id) };
     case 'event':

@@ -4,11 +4,12 @@
  */
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
-import { type CertifiedKey, createAuthority, issueForRequest } from '../../pki/authority.ts';
+import { type CertifiedKey, createAuthority } from '../../pki/authority.ts';
 import { createApiToken } from '../../pki/join-token.ts';
 import { ApiCluster, type ApiClusterOptions } from '../../sim/api/api-cluster.ts';
 import type { Call } from '../api/call.ts';
 import type { Backend } from '../backend/backend.ts';
+import { ClusterAuthority } from '../cluster-authority.ts';
 
 const SPEED = 20;
 
@@ -31,14 +32,10 @@ let authority: CertifiedKey | null = null;
  */
 export async function startTestApi(options: Omit<ApiClusterOptions, 'adminToken'> = {}): Promise<TestApi> {
   authority ??= await createAuthority({ clusterName: 'test', daysValid: 1 });
-  const issuer = authority;
   const { token } = createApiToken();
   const cluster = await ApiCluster.start({
     speed: SPEED,
-    authority: {
-      ...issuer,
-      certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
-    },
+    authority: new ClusterAuthority(authority),
     ...options,
     adminToken: token,
   });

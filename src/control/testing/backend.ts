@@ -4,15 +4,17 @@ import { CodedError } from '../../base/errors.ts';
 import { parseSha256, type Sha256, type Term } from '../../base/ids.ts';
 import { Controller, type ControllerPorts } from '../../core/loop/controller.ts';
 import type { FileKeeper } from '../../core/loop/duties/file-keeper.ts';
+import { NO_IDENTITIES } from '../../core/loop/testing/no-identities.ts';
 import type { ArtifactInfo, StorageReport } from '../../core/ports/storage-link.ts';
 import { ETCD_QUOTA_BYTES } from '../../etcd/member.ts';
 import { systemClock } from '../../os/clock.ts';
 import { monotonicMs } from '../../os/monotonic.ts';
 import { randomHex } from '../../os/random.ts';
-import { type CertifiedKey, createAuthority, issueForRequest } from '../../pki/authority.ts';
+import { type CertifiedKey, createAuthority } from '../../pki/authority.ts';
 import { tokenSha256 } from '../../pki/join-token.ts';
 import type { BackendContext } from '../backend/context.ts';
 import type { ArtifactFiles } from '../backend/ports.ts';
+import { ClusterAuthority } from '../cluster-authority.ts';
 import { noCrashPoint } from '../crash-point.ts';
 import { etcdMembers } from '../links/etcd-members.ts';
 import { etcdReaders } from '../links/etcd-readers.ts';
@@ -59,7 +61,6 @@ async function readToEnd(body: Readable): Promise<void> {
 /** A backend with host h1 (1 GiB) and storage node s1 (1 GiB free), which both answer. */
 export async function startBackend({ store, client }: RunningStore): Promise<TestBackend> {
   authority ??= await createAuthority({ clusterName: 'test', daysValid: 2 });
-  const issuer = authority;
   const world: World = {
     storage: new Map([['s1', { freeBytes: 1024 * MIB, artifacts: new Set() }]]),
     unasked: new Set(),
@@ -90,10 +91,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     // Consoles are tested with a real QEMU.
     serial: { openSerial: never },
     displays: { openDisplay: never },
-    authority: {
-      ...authority,
-      certify: (requestPem, content) => issueForRequest(issuer, requestPem, content),
-    },
+    authority: new ClusterAuthority(authority),
     etcdEndpoints: ['https://127.0.0.1:2379'],
     adminTokenSha256: tokenSha256(ADMIN_TOKEN),
     etcdSpace: { members: [], quotaBytes: ETCD_QUOTA_BYTES, demandRoom: () => undefined },
@@ -184,6 +182,7 @@ function controllerOf(store: RunningStore['store'], world: World, files: Artifac
     },
     qmp: NO_QMP,
     paths: { list: () => [], probe: never },
+    ...NO_IDENTITIES,
     reach: { self: 'c1', peers: () => [], tryFrom: never },
     lead: { giveAway: () => undefined, keptMs: 0 },
     credentials: { issue: never, targetSecret: never },

@@ -14,6 +14,7 @@ import type { NetworkPlan } from '../ports/host-link.ts';
 import type { QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import type { Change, Entry, LeaderStore, Snapshot } from '../ports/store.ts';
 import { Controller } from './controller.ts';
+import { NO_IDENTITIES } from './testing/no-identities.ts';
 
 const NETWORKS = ['blue', 'red'] as NetworkName[];
 const vmId = (n: number): VmId => parseVmId(`vm-00000000000${n}`);
@@ -74,6 +75,7 @@ class SmallWorld {
         drains: new Map(),
         rolls: new Map(),
         rollPlans: new Map(),
+        certificates: new Map(),
         tokens: new Map(),
         reservations: new Map(),
         images: new Map(),
@@ -106,6 +108,7 @@ class SmallWorld {
         },
         onCommit: () => undefined,
       },
+      ...NO_IDENTITIES,
       hosts: {
         report: async (name) => (name === SILENT ? unused() : this.#report(name)),
         // What the records say runs, as far as anybody can see: an incarnation that is decided upon is there at once.
@@ -138,6 +141,7 @@ class SmallWorld {
         list: () => (this.isReached ? [{ name: 'direct', control: null, storage: null, network: 'control' }] : []),
         probe: async () => ({ outcome: 'refused', lateMs: 0 }),
       },
+      ...NO_IDENTITIES,
       reach: { self: 'c1', peers: () => [], tryFrom: async () => null },
       lead: { giveAway: () => undefined, keptMs: 0 },
       credentials: { issue: async () => ({ caPem: '', certPem: '', keyPem: '' }), targetSecret: async () => '' },

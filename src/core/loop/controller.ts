@@ -21,6 +21,7 @@ import type { SeenPool } from '../plan/vm/decision.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { FileLink } from '../ports/file-link.ts';
 import type { HostLink } from '../ports/host-link.ts';
+import type { Certifier, IdentityLink } from '../ports/identity-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
 import type { QmpLink } from '../ports/qmp-link.ts';
@@ -29,6 +30,7 @@ import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
 import type { LeaderStore } from '../ports/store.ts';
 import { BulkLoop } from './duties/bulk-loop.ts';
+import { CertificateKeeper } from './duties/certificate-keeper.ts';
 import { FileKeeper, type FileKeeperPorts } from './duties/file-keeper.ts';
 import { Housekeeping, type HousekeepingPorts } from './duties/housekeeping.ts';
 import { RecordWatch } from './duties/record-watch.ts';
@@ -62,6 +64,8 @@ export interface ControllerPorts {
   readonly reach: Reach;
   readonly lead: LeadHand;
   readonly credentials: CredentialIssuer;
+  readonly identities: IdentityLink;
+  readonly certifier: Certifier;
   readonly storageTlsName: ExecutorPorts['storageTlsName'];
   readonly crashPoint: CrashPoint;
   /** How much the leader's duties keep, and how often they look; by default as in production. */
@@ -78,6 +82,8 @@ export class Controller {
   readonly sharedDisks: SharedDiskLoop;
   /** A second opinion on the records. */
   readonly recordWatch: RecordWatch;
+  /** The certificates of machines. */
+  readonly certificates: CertificateKeeper;
   /** How fast guests write to their memory, measured for plans. */
   readonly dirtyRates: DirtyRates;
   /** The kept estate: the basis of plans for maintenance, and the verdict of each host. */
@@ -97,7 +103,7 @@ export class Controller {
 
   constructor(ports: ControllerPorts) {
     this.#ports = ports;
-    const { clock, log, store, hosts, storage, qmp, paths } = ports;
+    const { clock, log, store, hosts, storage, qmp, paths, reach, lead } = ports;
     this.observer = new HostObserver(
       { clock, hosts, paths },
       {
@@ -114,6 +120,7 @@ export class Controller {
     );
     this.pools = new PoolWatch({ clock, log, store });
     this.recordWatch = new RecordWatch({ clock, log, store });
+    this.certificates = new CertificateKeeper(ports);
     this.#housekeeping = new Housekeeping({ clock, log, store, ...ports.duties });
     this.#diskPaths = new DiskPaths({ hosts, snapshot: store.snapshot, index: this.index, observer: this.observer });
     this.storageObserver = new StorageObserver(
@@ -130,7 +137,6 @@ export class Controller {
     });
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
-    const { reach, lead } = ports;
     this.#leadWatch = new LeadWatch({ clock, log, store, reach, lead, isSilent: (target) => this.#isSilent(target) });
     const executor = new Executor({
       store,
@@ -178,6 +184,7 @@ export class Controller {
       if (kind === 'disk' && !this.#isUnreadable(keyOf.disk(id as DiskId)))
         this.index.setDisk(id as DiskId, snapshot.disks.get(id as DiskId)?.value ?? null);
       if (kind === 'storage') this.#watchStorage();
+      if (kind === 'certificate' || kind === 'control') this.certificates.wake();
       if (kind === 'storage' || kind === 'control') this.#hostLoop.membersChanged({ isUrgent: true });
       if (kind === 'network' && !this.#isUnreadable(keyOf.network(id as NetworkName)))
         this.#hostLoop.networkChanged(id as NetworkName);
@@ -198,6 +205,7 @@ export class Controller {
     this.#bulk.start();
     this.#leadWatch.start();
     this.recordWatch.start();
+    this.certificates.start();
     this.#housekeeping.start();
     this.files.start();
   }
@@ -207,6 +215,7 @@ export class Controller {
     this.vms.stop();
     this.sharedDisks.stop();
     this.recordWatch.stop();
+    this.certificates.stop();
     this.#housekeeping.stop();
     this.#drains.stop();
     this.estate.stop();

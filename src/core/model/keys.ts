@@ -28,6 +28,8 @@ export const PREFIX = {
   roll: '/gp/roll/',
   /** What was approved with a roll, by the roll's id. */
   rollPlan: '/gp/roll-plan/',
+  /** By the common name of the identity. */
+  certificate: '/gp/certificate/',
   /** Written by the storage nodes' targets, and by nobody else. */
   reservation: '/gp/reservation/',
   image: '/gp/image/',
@@ -54,6 +56,7 @@ const OBJECTS = {
   drain: PREFIX.drain,
   roll: PREFIX.roll,
   'roll-plan': PREFIX.rollPlan,
+  certificate: PREFIX.certificate,
   reservation: PREFIX.reservation,
   image: PREFIX.image,
   network: PREFIX.network,
@@ -123,6 +126,7 @@ export const keyOf = {
   drain: (id: DrainId): string => PREFIX.drain + id,
   roll: (id: RollId): string => PREFIX.roll + id,
   rollPlan: (id: RollId): string => PREFIX.rollPlan + id,
+  certificate: (commonName: string): string => PREFIX.certificate + commonName,
   reservation: (disk: DiskId): string => PREFIX.reservation + disk,
   image: (name: ImageName): string => PREFIX.image + name,
   network: (name: NetworkName): string => PREFIX.network + name,

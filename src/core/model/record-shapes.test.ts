@@ -61,6 +61,15 @@ const GOOD: readonly (readonly [key: string, value: unknown])[] = [
   ],
   [`${PREFIX.rollPlan}roll-000000000001`, { id: 'roll-000000000001', text: '{}' }],
   [
+    `${PREFIX.certificate}host:h1`,
+    {
+      id: 'host:h1',
+      issued: [{ serial: '4A', notBefore: 1, notAfter: 2, authority: 'x' }],
+      denied: [{ serial: '4B', notBefore: 1, notAfter: 2, authority: 'x' }],
+      removed: { at: 1, by: 'admin' },
+    },
+  ],
+  [
     `${PREFIX.drain}drain-000000000001`,
     {
       id: 'drain-000000000001',

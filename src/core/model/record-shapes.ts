@@ -9,8 +9,10 @@
  */
 
 import { isName } from '../../base/ids.ts';
+import type { IssuedCertificate } from '../../base/machine-identity.ts';
 import { own } from '../../base/own.ts';
 import { RESERVATION_TYPE } from '../scsi/reservations.ts';
+import type { CertificateRecord } from './certificate.ts';
 import {
   BULK_ACTIONS,
   type BulkWork,
@@ -259,6 +261,12 @@ const rollStep = oneOf('pre', 'run', 'verify');
 const rollHostState = oneOf(
   ...['waiting', 'pre', 'ready', 'draining', 'run', 'back', 'verify', 'done', 'failed', 'skipped'],
 );
+const issuedCertificate = fields<IssuedCertificate>({
+  serial: word,
+  notBefore: finite,
+  notAfter: finite,
+  authority: word,
+});
 const rollHost = fields<RollHost>({
   host: name,
   wave: count,
@@ -427,6 +435,15 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
       }),
     ),
     rollPlan: kind('id', fields<RollPlanRecord>({ id: rollId, text: prose })),
+    certificate: kind(
+      'id',
+      fields<CertificateRecord>({
+        id: word,
+        issued: listOf(issuedCertificate),
+        denied: listOf(issuedCertificate),
+        removed: nullable(fields({ at: finite, by: word })),
+      }),
+    ),
     reservation: kind(
       'disk',
       fields<ReservationRecord>({

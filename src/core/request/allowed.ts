@@ -50,7 +50,7 @@ const HOST: Readonly<Record<string, Ask>> = {
   cordon: (basis, _observed, name) => setCordoned(basis, name, true),
   uncordon: (basis, _observed, name) => setCordoned(basis, name, false),
   undrain: (basis, _observed, name) => undrainHost(basis, name),
-  remove: (basis, observed, name) => removeHost(basis, observed, { ...ANY, name, isOff: false }),
+  remove: (basis, observed, name) => removeHost(basis, observed, { ...ANY, name, isOff: false, by: '' }),
 };
 
 function setCordoned(basis: Basis, name: string, cordoned: boolean): Admitted<unknown> | string {

@@ -15,7 +15,7 @@ function have(more: Partial<HostRecord> = {}): RecordWorld {
 }
 
 const remove = (world: RecordWorld, isOff = false, observed: Observed | null = world.observed()) =>
-  removeHost(world.basis(), observed, { ...ANY, name: 'h1', isOff });
+  removeHost(world.basis(), observed, { ...ANY, name: 'h1', isOff, by: 'ann' });
 
 test('a host is cordoned and uncordoned, by the revision that was read', () => {
   const world = have();
@@ -57,7 +57,10 @@ test('VMs that are on a host, come from it or go to it keep it, and are named', 
     world.unreadable.set('/gp/vm/vm-00000000000f', 'is not JSON');
     assert.throws(() => remove(world, true), { code: 'conflict', message: /is not known/ });
     world.unreadable.clear();
-    assert.equal(remove(world, true).changes.length, 1);
+    assert.deepEqual(
+      remove(world, true).changes.map(({ kind, id }) => `${kind} ${id}`),
+      ['host h1', 'certificate host:h1'],
+    );
   }
 });
 

@@ -15,11 +15,14 @@ import { expectedIncarnations, type VmRecord } from '../model/vm.ts';
 import { demandUsersKnown } from '../plan/vm/unreadable.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
+import { removedCertificates } from './member-certificates.ts';
 
 export interface HostRemoval extends OfRevision {
   readonly name: string;
   /** Somebody says that its machine is off for good. */
   readonly isOff: boolean;
+  /** Name of the API token of the request. */
+  readonly by: string;
 }
 
 /** What changes of a host; absent: it stays. */
@@ -50,7 +53,7 @@ export function changeHost(basis: Basis, { name, cordoned, rack, ifMatch }: Host
 export function removeHost(
   basis: Basis,
   observed: Observed | null,
-  { name, ifMatch, isOff }: HostRemoval,
+  { name, ifMatch, isOff, by }: HostRemoval,
 ): Admitted<null> {
   const { value: host } = findHost(basis, name, ifMatch);
   refuse(basis, observed, { host, isOff });
@@ -60,6 +63,7 @@ export function removeHost(
   );
   const changes: Change[] = [
     { kind: 'host', id: host.name, value: null },
+    removedCertificates(basis, { kind: 'host', name: host.name }, by),
     ...tokens.map(({ id }): Change => ({ kind: 'token', id, value: null })),
   ];
   return { changes, result: null };

@@ -118,7 +118,7 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   'host rack': (basis, draw) =>
     changeHost(basis, { ...ANY, name: host(1 + draw(4)), rack: [null, 'r1', 'r2'][draw(3)] }),
   'host remove': (basis, draw, world) =>
-    removeHost(basis, world.observed(), { ...ANY, name: host(1 + draw(4)), isOff: draw(2) === 0 }),
+    removeHost(basis, world.observed(), { ...ANY, name: host(1 + draw(4)), isOff: draw(2) === 0, by: 'ann' }),
   'host drain': (basis, draw, world) =>
     startDrain(basis, world.observed(), { hosts: [host(1 + draw(3)), host(1 + draw(3))].slice(draw(2)), who: 'anna' }),
   'drain pause': (basis, draw) => pauseDrain(basis, drainOf(basis), draw(2) === 0),

@@ -16,6 +16,7 @@ import { keyOf, PREFIX } from '../model/keys.ts';
 import { unreadableUser } from '../plan/vm/unreadable.ts';
 import type { Change, RequestSnapshot } from '../ports/store.ts';
 import { type Admitted, type Basis, checkRevision, type Observed, type OfRevision } from './basis.ts';
+import { removedCertificates } from './member-certificates.ts';
 
 export interface StorageRemoval extends OfRevision {
   readonly name: string;
@@ -71,6 +72,7 @@ export function removeStorage(
   demandLost(observed, { name: node.name, isConfirmed, found });
   const changes: Change[] = [
     { kind: 'storage', id: node.name, value: { ...node, lost: { at, by } } },
+    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, by),
     ...withoutTokens(records, node.name),
   ];
   const message = `Storage node ${name} was declared lost by ${by}. Lost with it: ${lossWords(found)}`;
@@ -94,7 +96,11 @@ export function finishRemoval(
     const { leaving: _, ...kept } = node;
     return { changes: [{ kind: 'storage', id: node.name, value: kept }], result: { loss, refusal } };
   }
-  const changes: Change[] = [{ kind: 'storage', id: node.name, value: null }, ...withoutTokens(records, node.name)];
+  const changes: Change[] = [
+    { kind: 'storage', id: node.name, value: null },
+    removedCertificates({ records, now: at }, { kind: 'storage', name: node.name }, by),
+    ...withoutTokens(records, node.name),
+  ];
   const message = `Storage node ${name} was removed by ${by}. Nothing was on it.`;
   return { changes, events: [{ at, kind: 'storage-removed', ...NOBODY, message }], result: { loss, refusal: null } };
 }

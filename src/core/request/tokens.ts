@@ -3,11 +3,13 @@
  * token lets one machine join, once, under the name and role that it was made for, until it expires.
  */
 import { CodedError } from '../../base/errors.ts';
+import type { IssuedCertificate } from '../../base/machine-identity.ts';
 import type { TokenRecord } from '../model/cluster.ts';
 import { recordsOf } from '../model/cluster-index.ts';
 import type { Change } from '../ports/store.ts';
 import type { Admitted, Basis } from './basis.ts';
 import { type Joining, joinChange, type NodeRole } from './joining.ts';
+import { joinedCertificate } from './member-certificates.ts';
 import { derivedFrom } from './sessions.ts';
 
 const JOIN_VALID_MS = 3_600_000;
@@ -97,14 +99,26 @@ function rolesOf({ role, also = [] }: TokenRecord): readonly NodeRole[] {
 }
 
 /**
- * A machine joins in one of the roles of its token, which is used up with its last role. CodedError as
- * `demandJoinToken` and `joinChange`.
+ * A machine joins in one of the roles of its token, which is used up with its last role. `issued` is its certificate,
+ * null before there is one. CodedError as `demandJoinToken`, `joinChange` and `joinedCertificate`.
  */
-export function joinByToken(basis: Basis, token: TokenRecord | undefined, joining: Joining): Admitted<null> {
+export function joinByToken(
+  basis: Basis,
+  token: TokenRecord | undefined,
+  { issued, ...joining }: Joining & { readonly issued: IssuedCertificate | null },
+): Admitted<null> {
   const found = demandJoinToken(basis, token, joining);
   const [role, ...also] = rolesOf(found).filter((each) => each !== joining.role);
   const left = role === undefined ? null : { ...found, role, also };
-  return { changes: [{ kind: 'token', id: found.id, value: left }, joinChange(basis, joining)], result: null };
+  const machine = { kind: joining.role, name: joining.name };
+  return {
+    changes: [
+      { kind: 'token', id: found.id, value: left },
+      joinChange(basis, joining),
+      ...(issued === null ? [] : [joinedCertificate(basis, machine, issued)]),
+    ],
+    result: null,
+  };
 }
 
 /** The API tokens among all tokens. */

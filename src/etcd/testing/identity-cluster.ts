@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ETCD_CLIENT_NAME, ETCD_MEMBER_NAME, type PeerIdentity } from '../../base/identity.ts';
 import { parseControlName } from '../../base/ids.ts';
-import { createAuthority, issue } from '../../pki/authority.ts';
+import { type CertifiedKey, createAuthority, issue } from '../../pki/authority.ts';
 import type { EtcdOptions } from '../transport.ts';
 import { newPlace, processesOf, spawnMembers, type TestCluster, untilLed } from './etcd-cluster.ts';
 
@@ -15,6 +15,9 @@ export interface IdentityCluster extends Pick<TestCluster, 'members' | 'kill' | 
   optionsOf(identity: PeerIdentity, endpoints?: readonly string[]): Promise<EtcdOptions>;
   /** As c1. */
   clientOptions(): EtcdOptions;
+  readonly authority: CertifiedKey;
+  /** Gives a member a new key and certificate, by whichever authority, with certificates of authorities after it. */
+  renewMember(name: string, by?: CertifiedKey, chainPem?: string): Promise<void>;
 }
 
 const NAMES = { clientName: ETCD_CLIENT_NAME, peerName: ETCD_MEMBER_NAME };
@@ -30,12 +33,14 @@ export async function startIdentityCluster(
   const file = (name: string): string => join(place.dir, name);
   const authority = await createAuthority({ clusterName: 'test', daysValid: 2 });
   writeFileSync(file('ca.pem'), authority.certPem);
-  for (const [i, host] of place.hosts.entries()) {
-    const identity: PeerIdentity = { kind: 'control', name: parseControlName(`c${i + 1}`) };
-    const own = await issue(authority, { identity, ipAddresses: [host, LOOPBACK], daysValid: 1 });
-    writeFileSync(file(`m${i + 1}.pem`), own.certPem);
-    writeFileSync(file(`m${i + 1}.key`), own.keyPem, { mode: 0o600 });
-  }
+  const renewMember: IdentityCluster['renewMember'] = async (name, by = authority, chainPem = '') => {
+    const identity: PeerIdentity = { kind: 'control', name: parseControlName(name.replace('m', 'c')) };
+    const host = place.hosts[Number(name.slice(1)) - 1] ?? '';
+    const own = await issue(by, { identity, ipAddresses: [host, LOOPBACK], daysValid: 1 });
+    writeFileSync(file(`${name}.pem`), own.certPem + chainPem);
+    writeFileSync(file(`${name}.key`), own.keyPem, { mode: 0o600 });
+  };
+  for (const i of place.hosts.keys()) await renewMember(`m${i + 1}`);
   const members = spawnMembers(place, (name) => {
     const [caFile, certFile, keyFile] = [file('ca.pem'), file(`${name}.pem`), file(`${name}.key`)];
     const quota = quotaBytes === undefined ? {} : { quotaBytes };
@@ -54,7 +59,11 @@ export async function startIdentityCluster(
     return { endpoints: endpoints ?? addresses, tls: { caPem: authority.certPem, ...own } };
   };
   const first = await optionsOf({ kind: 'control', name: parseControlName('c1') });
-  const cluster: IdentityCluster = { ...processesOf(place.dir, members), optionsOf, clientOptions: () => first };
+  const cluster: IdentityCluster = {
+    ...processesOf(place.dir, members),
+    ...{ optionsOf, authority, renewMember },
+    clientOptions: () => first,
+  };
   await untilLed(cluster);
   return cluster;
 }

@@ -52,6 +52,7 @@ const MISREAD_PERCENT = 25;
 export const NO_AUTHORITY: Authority = {
   certPem: '',
   keyPem: '',
+  ...{ caPem: '', bundle: '', issuer: '' },
   certify: async () => {
     throw new CodedError('unavailable', 'This simulated cluster has no certificate authority.');
   },

@@ -8,6 +8,7 @@ import { leadForEver } from '../../control/leadership.ts';
 import { ClusterStore } from '../../control/store/cluster-store.ts';
 import { leaderStore } from '../../control/store/leader-store.ts';
 import type { ControllerPorts } from '../../core/loop/controller.ts';
+import { NO_IDENTITIES } from '../../core/loop/testing/no-identities.ts';
 import type { TaskRecord } from '../../core/model/cluster.ts';
 import { keyOf, PREFIX } from '../../core/model/keys.ts';
 import type { Leadership } from '../../etcd/election.ts';
@@ -61,6 +62,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     onEvent: () => undefined,
     forget: () => undefined,
   },
+  ...NO_IDENTITIES,
   paths: { list: () => [], probe: never },
   reach: { self: 'c1', peers: () => [], tryFrom: never },
   credentials: { issue: never, targetSecret: never },

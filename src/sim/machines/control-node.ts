@@ -2,7 +2,7 @@
  * A simulated control node: the server's process with the code of production in it (store, campaign, controller) over
  * simulated links. It may die at any instant; started again it knows nothing but what etcd says.
  */
-import { messageOf } from '../../base/errors.ts';
+import { CodedError, messageOf } from '../../base/errors.ts';
 import type { HostName } from '../../base/ids.ts';
 import type { BackendContext, Leading } from '../../control/backend/context.ts';
 import type { Authority } from '../../control/backend/ports.ts';
@@ -63,6 +63,10 @@ const DUTIES: DutyLimits = {
   intervalMs: 3_000,
   patience: { intervalMs: 2_000, unnamedMs: 15_000, copyAgainMs: 4_000 },
 };
+
+/** Machines here are of a version without renewal. */
+const nobodySays = (): Promise<never> =>
+  Promise.reject(new CodedError('not-found', 'There is no such operation here.'));
 
 interface Running {
   readonly process: SimProcess;
@@ -208,6 +212,8 @@ export class SimControlNode implements ControlNode {
         issue: async () => ({ caPem: PEM, certPem: PEM, keyPem: PEM }),
         targetSecret: async (account) => `secret-of-${account.replace(':', '-')}`,
       },
+      identities: { read: nobodySays, give: nobodySays },
+      certifier: this.#options.authority,
       storageTlsName: (node) => node,
       crashPoint: (...point) => crashPoint(process, ...point),
       duties: DUTIES,

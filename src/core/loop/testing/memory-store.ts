@@ -10,6 +10,7 @@ import type {
   Term,
   VmId,
 } from '../../../base/ids.ts';
+import type { CertificateRecord } from '../../model/certificate.ts';
 import type {
   ControlRecord,
   DiskRecord,
@@ -43,6 +44,7 @@ export class MemoryStore implements LeaderStore {
   readonly drains = new Map<DrainId, Entry<DrainRecord>>();
   readonly rolls = new Map<RollId, Entry<RollRecord>>();
   readonly rollPlans = new Map<RollId, Entry<RollPlanRecord>>();
+  readonly certificates = new Map<string, Entry<CertificateRecord>>();
   readonly unreadable = new Map<string, string>();
   readonly lastReadable = new Map<string, unknown>();
   readonly commits: Commit[] = [];
@@ -69,6 +71,7 @@ export class MemoryStore implements LeaderStore {
       tokens: new Map(),
       rolls: this.rolls,
       rollPlans: this.rollPlans,
+      certificates: this.certificates,
       reservations: new Map(),
       images: new Map(),
       events: new Map(),
@@ -111,6 +114,7 @@ export class MemoryStore implements LeaderStore {
       drain: this.drains,
       roll: this.rolls,
       'roll-plan': this.rollPlans,
+      certificate: this.certificates,
       image: new Map(),
       token: new Map(),
       event: new Map(),

@@ -1,0 +1,55 @@
+/** What a machine and the cluster's leader tell each other about the machine's certificate (core/ports/identity-link.ts). */
+import type { Term } from './ids.ts';
+
+/** A certificate of a machine, without its key. */
+export interface IssuedCertificate {
+  /** Hexadecimal, upper case. */
+  readonly serial: string;
+  /** Unix ms. */
+  readonly notBefore: number;
+  /** Unix ms. */
+  readonly notAfter: number;
+  /** Identifier of the key of the authority that issued it. */
+  readonly authority: string;
+}
+
+/** What every process of the cluster refuses in handshakes. */
+export interface Denied {
+  /** Common names. */
+  readonly identities: readonly string[];
+  /** Hexadecimal, upper case. */
+  readonly serials: readonly string[];
+}
+
+/** The most identities and certificates that are denied at a time: every process has all of them in memory. */
+export const DENIED_MAX = 20_000;
+
+/** What a machine says about itself. */
+export interface MachineIdentity {
+  /** The certificate that it uses now. */
+  readonly certificate: IssuedCertificate;
+  /** A request (PKCS #10) to certify its key again. */
+  readonly requestPem: string;
+  /** The tag of the trust that it was given last; null: none. */
+  readonly trust: string | null;
+}
+
+/** Whom a machine trusts, and whom it refuses. */
+export interface Trust {
+  /** Names this content: a machine that has another tag has another content. */
+  readonly tag: string;
+  /** Certificates of the authorities. */
+  readonly caPem: string;
+  readonly denied: Denied;
+}
+
+/** The machine keeps both before it answers, and uses them from then on without ending a connection that is good. */
+export interface IdentityOrder {
+  readonly term: Term;
+  /**
+   * Its new certificate, for the key that it has, perhaps with certificates of authorities after it; null: it keeps its
+   * own.
+   */
+  readonly certPem: string | null;
+  readonly trust: Trust;
+}

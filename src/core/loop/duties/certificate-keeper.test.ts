@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { present } from '../../../base/assert.ts';
+import { CodedError } from '../../../base/errors.ts';
+import { parseHostName, parseStorageName } from '../../../base/ids.ts';
+import type { IdentityOrder, IssuedCertificate, MachineIdentity } from '../../../base/machine-identity.ts';
+import { SimClock } from '../../../sim/time/sim-clock.ts';
+import { certificateFinding, isRenewalDue } from '../../model/certificate.ts';
+import type { HostRecord, StorageRecord } from '../../model/cluster.ts';
+import { removedCertificates } from '../../request/member-certificates.ts';
+import { MemoryStore } from '../testing/memory-store.ts';
+import { CertificateKeeper } from './certificate-keeper.ts';
+
+const DAY_MS = 86_400_000;
+const LIFE_MS = 90 * DAY_MS;
+
+/** Machines that say and take what production's do, an authority that counts, and time that a test turns. */
+class World {
+  readonly clock = new SimClock();
+  readonly store = new MemoryStore();
+  readonly machines = new Map<string, MachineIdentity>();
+  readonly silent = new Set<string>();
+  readonly given: (readonly [string, IdentityOrder])[] = [];
+  /** Called while a certificate is made. */
+  meanwhile: () => void = () => undefined;
+  issuer = 'first';
+  readonly keeper: CertificateKeeper;
+  #serials = 0;
+
+  constructor() {
+    this.keeper = new CertificateKeeper({
+      clock: this.clock,
+      log: { info: () => undefined, warn: () => undefined },
+      store: this.store,
+      intervalMs: 300_000,
+      identities: {
+        read: async ({ kind, name }) => {
+          const id = `${kind}:${name}`;
+          if (this.silent.has(id)) throw new CodedError('unavailable', `${id} does not answer.`);
+          return present(this.machines.get(id), id);
+        },
+        give: async ({ kind, name }, order) => {
+          const id = `${kind}:${name}`;
+          if (this.silent.has(id)) throw new CodedError('unavailable', `${id} does not answer.`);
+          this.given.push([id, order]);
+          const before = present(this.machines.get(id), id);
+          const certificate =
+            order.certPem === null ? before.certificate : (JSON.parse(order.certPem) as IssuedCertificate);
+          this.machines.set(id, { ...before, certificate, trust: order.trust.tag });
+        },
+      },
+      certifier: {
+        caPem: 'ca',
+        bundle: 'b',
+        issuer: this.issuer,
+        certify: async () => {
+          this.meanwhile();
+          const issued = this.certificate();
+          return { certPem: JSON.stringify(issued), issued };
+        },
+      },
+    });
+  }
+
+  certificate(): IssuedCertificate {
+    const now = this.clock.wallMs();
+    return {
+      serial: `S${++this.#serials}`,
+      notBefore: now,
+      notAfter: now + LIFE_MS,
+      authority: this.issuer,
+    };
+  }
+
+  /** A host, by default with a certificate that was recorded when it joined. */
+  addHost(name: string, { isRecorded = true } = {}): string {
+    const id = `host:${name}`;
+    const certificate = this.certificate();
+    const value = { name, addresses: { control: '10.0.0.1' } } as unknown as HostRecord;
+    this.store.put({ kind: 'host', id: parseHostName(name), value });
+    if (isRecorded)
+      this.store.put({ kind: 'certificate', id, value: { id, issued: [certificate], denied: [], removed: null } });
+    this.machines.set(id, { certificate, requestPem: 'request', trust: null });
+    return id;
+  }
+
+  addStorage(name: string): void {
+    const value = { name, addresses: { control: '10.0.0.2' } } as unknown as StorageRecord;
+    this.store.put({ kind: 'storage', id: parseStorageName(name), value });
+    this.machines.set(`storage:${name}`, { certificate: this.certificate(), requestPem: 'request', trust: null });
+  }
+
+  record(id: string) {
+    return this.store.certificates.get(id)?.value;
+  }
+
+  async turn(ms: number): Promise<void> {
+    await this.clock.run(this.clock.monotonicMs() + ms);
+  }
+
+  remove(name: string): void {
+    const basis = { now: this.clock.wallMs(), records: { certificates: this.store.certificates } };
+    this.store.put(removedCertificates(basis, { kind: 'host', name }, 'ann'));
+    this.store.put({ kind: 'host', id: parseHostName(name), value: null });
+  }
+}
+
+test('a certificate is renewed after two thirds of its life, and recorded before it is handed out', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.keeper.start();
+  await world.turn(60_000);
+  assert.deepEqual(
+    world.given.map(([to, { certPem }]) => [to, certPem]),
+    [[id, null]],
+    'what to trust is told once, and nothing is renewed',
+  );
+  await world.turn(60 * DAY_MS - 400_000);
+  assert.equal(world.given.length, 1);
+  await world.turn(600_000);
+  const renewed = present(world.machines.get(id), id).certificate;
+  assert.equal(renewed.serial, 'S2');
+  assert.deepEqual(
+    world.record(id)?.issued.map(({ serial }) => serial),
+    ['S1', 'S2'],
+  );
+  assert.deepEqual(world.keeper.findings(), []);
+});
+
+test('a machine that an older version certified is taken up, and one of another authority is renewed', async () => {
+  const world = new World();
+  const id = world.addHost('h1', { isRecorded: false });
+  world.keeper.start();
+  await world.turn(301_000);
+  assert.deepEqual(
+    world.record(id)?.issued.map(({ serial }) => serial),
+    ['S1', 'S2'],
+  );
+  const before = present(world.machines.get(id), id);
+  world.machines.set(id, { ...before, certificate: { ...before.certificate, authority: 'another' } });
+  await world.turn(700_000);
+  assert.equal(present(world.machines.get(id), id).certificate.authority, 'first');
+  assert.ok(isRenewalDue({ ...before.certificate, notAfter: before.certificate.notBefore + 825 * DAY_MS }, 0));
+});
+
+test('a removed machine is denied by all others at once, and renewed by nobody', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.addHost('h2');
+  world.addStorage('s1');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.given.length = 0;
+  world.remove('h1');
+  world.keeper.wake();
+  await world.turn(100);
+  assert.deepEqual(world.given.map(([to]) => to).sort(), ['host:h2', 'storage:s1']);
+  for (const [, { trust }] of world.given) assert.deepEqual(trust.denied, { identities: [id], serials: ['S1'] });
+  await world.turn(61 * DAY_MS);
+  assert.equal(present(world.machines.get(id), id).certificate.serial, 'S1', 'it is not renewed');
+  assert.deepEqual(world.record(id)?.issued, []);
+  await world.turn(40 * DAY_MS);
+  assert.equal(world.record(id)?.removed?.by, 'ann', 'its name is denied for as long as a certificate can last');
+});
+
+test('a machine that is removed while its certificate is made does not get it', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.given.length = 0;
+  world.meanwhile = () => world.remove('h1');
+  await world.turn(60 * DAY_MS);
+  assert.deepEqual(world.given, []);
+  assert.notEqual(world.record(id)?.removed, null);
+  // Whoever lost a race for the record has nothing to hand out either.
+  const other = new World();
+  other.addHost('h1');
+  other.keeper.start();
+  await other.turn(60_000);
+  other.given.length = 0;
+  other.meanwhile = () => other.store.results.push('conflict');
+  await other.turn(60 * DAY_MS + 700_000);
+  assert.ok(other.given.every(([, { certPem }]) => certPem === null || other.record('host:h1')?.issued.length === 2));
+});
+
+test('a machine whose record went away in another way is denied as well', async () => {
+  const world = new World();
+  const id = world.addHost('h1');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.store.put({ kind: 'host', id: parseHostName('h1'), value: null });
+  await world.turn(301_000);
+  assert.equal(world.record(id)?.removed?.by, 'the leader');
+});
+
+test('a certificate that could not be renewed is an alarm and an event that names its machine', async () => {
+  const world = new World();
+  world.addHost('h1');
+  world.keeper.start();
+  await world.turn(60_000);
+  world.silent.add('host:h1');
+  await world.turn(62 * DAY_MS);
+  assert.match(world.keeper.findings()[0]?.message ?? '', /^The certificate of host h1 ends in 2[78] days/);
+  assert.deepEqual(
+    world.store.events.map(({ kind }) => kind),
+    ['certificate-ending'],
+  );
+  world.silent.delete('host:h1');
+  await world.turn(700_000);
+  assert.deepEqual(world.keeper.findings(), []);
+});
+
+test('how much of a certificate’s life is left is said in words', () => {
+  const certificate = { serial: 'S', notBefore: 0, notAfter: LIFE_MS, authority: 'first' };
+  assert.equal(certificateFinding('host h1', certificate, 60 * DAY_MS), null);
+  assert.match(certificateFinding('host h1', certificate, 91 * DAY_MS) ?? '', /has ended/);
+});

@@ -1,0 +1,303 @@
+/**
+ * A leader's care for the certificates of machines: each is renewed while its machine runs, and every machine hears
+ * whom it is to trust and to refuse (core/ports/identity-link.ts).
+ *
+ * Guarantees: a certificate is recorded before it is handed out, in a transaction that fails if its machine was removed
+ * meanwhile, so that whatever was issued can be denied; a machine without a record is issued nothing; at most
+ * `VISITS_MAX` machines are asked at a time, each by a deadline; a round costs the event loop some milliseconds, however
+ * many machines there are; nothing begins after `stop`.
+ */
+import { CodedError, messageOf } from '../../../base/errors.ts';
+import type { MachineIdentity, Trust } from '../../../base/machine-identity.ts';
+import {
+  CERTIFICATE_DAYS_LEFT_MIN,
+  type CertificateRecord,
+  certificateFinding,
+  deniedBy,
+  ISSUED_MAX,
+  isRenewalDue,
+  withIssued,
+  withRemoved,
+} from '../../model/certificate.ts';
+import { keyOf, PREFIX } from '../../model/keys.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Certifier, IdentityLink, MachineRef } from '../../ports/identity-link.ts';
+import type { Log } from '../../ports/log.ts';
+import type { LeaderStore, Snapshot } from '../../ports/store.ts';
+
+export interface CertificateKeeperPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: Pick<LeaderStore, 'snapshot' | 'commit' | 'leads' | 'term'>;
+  readonly identities: IdentityLink;
+  readonly certifier: Certifier;
+  /** Between two rounds, in ms; by default as in production. */
+  readonly intervalMs?: number | undefined;
+}
+
+const INTERVAL_MS = 10_000;
+/** After something was denied: several changes of one moment are one round. */
+const SOON_MS = 20;
+const CALL_MS = 3_000;
+const VISITS_MAX = 32;
+/** Machines that did not answer are asked apart from the others, who hear of what is denied at once. */
+const SILENT_VISITS_MAX = 8;
+/** A machine that did not answer is asked again after this, in ms. */
+const AGAIN_MS = 10_000;
+/** One that was asked is asked again after this, in ms: it may have been restored from a backup. */
+const LOOK_MS = 600_000;
+/** What is known of a removed machine goes when none of its certificates can be left, in ms. */
+const FORGOTTEN_MS = 92 * 86_400_000;
+
+/** A machine, and where it is. */
+interface Member extends MachineRef {
+  /** Common name of its identity. */
+  readonly id: string;
+  readonly address: string;
+}
+
+/** What a machine said last, or that it did not answer. */
+interface Seen {
+  readonly identity: MachineIdentity | null;
+  readonly isSilent: boolean;
+  /** Monotonic ms. */
+  readonly nextAt: number;
+}
+
+/** See the module. One for each term, from `start` to `stop`. */
+export class CertificateKeeper {
+  readonly #ports: CertificateKeeperPorts;
+  readonly #seen = new Map<string, Seen>();
+  readonly #warned = new Set<string>();
+  #cancel: (() => void) | null = null;
+  #isBusy = false;
+  #isAskingSilent = false;
+  #again = false;
+  #isStopped = false;
+
+  constructor(ports: CertificateKeeperPorts) {
+    this.#ports = ports;
+  }
+
+  start(): void {
+    this.#after(SOON_MS);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel?.();
+  }
+
+  /** The record of a machine, or of its certificates, changed. */
+  wake(): void {
+    if (this.#isBusy) this.#again = true;
+    else this.#after(SOON_MS);
+  }
+
+  /** What a machine said about itself in this term; null if it has not answered. */
+  identityOf(id: string): MachineIdentity | null {
+    return this.#seen.get(id)?.identity ?? null;
+  }
+
+  /** What is wrong with the certificates of machines, each with its identity. */
+  findings(): readonly { readonly about: string; readonly message: string }[] {
+    const { store, clock } = this.#ports;
+    return membersIn(store.snapshot).flatMap(({ id, kind, name }) => {
+      const used = this.identityOf(id)?.certificate ?? store.snapshot.certificates.get(id)?.value.issued.at(-1);
+      const message = used === undefined ? null : certificateFinding(`${kind} ${name}`, used, clock.wallMs());
+      return message === null ? [] : [{ about: name, message }];
+    });
+  }
+
+  #after(delayMs: number): void {
+    this.#cancel?.();
+    if (!this.#isStopped) this.#cancel = this.#ports.clock.after(delayMs, () => void this.#round());
+  }
+
+  async #round(): Promise<void> {
+    const { log, intervalMs = INTERVAL_MS } = this.#ports;
+    this.#isBusy = true;
+    this.#again = false;
+    try {
+      await this.#sweep();
+      await this.#visitAll();
+      await this.#warn();
+    } catch (error) {
+      log.warn('the certificates of machines could not be looked after', { error: messageOf(error) });
+    }
+    this.#isBusy = false;
+    this.#after(this.#again ? SOON_MS : intervalMs);
+  }
+
+  /** A machine whose record is gone was removed, whoever did it; one that was removed long ago is forgotten. */
+  async #sweep(): Promise<void> {
+    const { store, clock } = this.#ports;
+    const { snapshot } = store;
+    const members = new Set(membersIn(snapshot).map(({ id }) => id));
+    const now = clock.wallMs();
+    for (const { value, revision } of snapshot.certificates.values()) {
+      const { id, removed, denied } = value;
+      // What was written together with it may not be here yet.
+      if (this.#isStopped || revision > snapshot.completeRevision) continue;
+      if (removed === null && !members.has(id) && !isUnreadable(snapshot, id))
+        await this.#put(id, withRemoved(value, id, { by: 'the leader', now }));
+      const isOver = removed !== null && denied.length === 0 && now > removed.at + FORGOTTEN_MS;
+      if (isOver) await this.#put(id, null);
+    }
+  }
+
+  async #visitAll(): Promise<void> {
+    const { store, clock } = this.#ports;
+    const trust = this.#trust();
+    const members = membersIn(store.snapshot);
+    const known = new Set(members.map(({ id }) => id));
+    for (const id of this.#seen.keys()) if (!known.has(id)) this.#seen.delete(id);
+    const nowMs = clock.monotonicMs();
+    const due = members.filter(({ id }) => {
+      const seen = this.#seen.get(id);
+      if (seen === undefined || nowMs >= seen.nextAt) return true;
+      return (
+        !seen.isSilent && seen.identity !== null && (seen.identity.trust !== trust.tag || this.#isDue(seen.identity))
+      );
+    });
+    const isSilent = ({ id }: Member): boolean => this.#seen.get(id)?.isSilent === true;
+    if (!this.#isAskingSilent) {
+      this.#isAskingSilent = true;
+      void this.#visitEach(due.filter(isSilent), { trust, atOnce: SILENT_VISITS_MAX }).finally(() => {
+        this.#isAskingSilent = false;
+      });
+    }
+    await this.#visitEach(
+      due.filter((one) => !isSilent(one)),
+      { trust, atOnce: VISITS_MAX },
+    );
+  }
+
+  async #visitEach(
+    members: readonly Member[],
+    { trust, atOnce }: { readonly trust: Trust; readonly atOnce: number },
+  ): Promise<void> {
+    const visits = members.values();
+    const lane = async (): Promise<void> => {
+      for (const one of visits) {
+        if (this.#isStopped || !this.#ports.store.leads()) return;
+        await this.#visit(one, trust);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(atOnce, members.length) }, lane));
+  }
+
+  async #visit(member: Member, trust: Trust): Promise<void> {
+    const { identities, store, clock, log } = this.#ports;
+    const { id } = member;
+    try {
+      const said = await identities.read(member, { deadlineMs: CALL_MS });
+      const record = store.snapshot.certificates.get(id)?.value;
+      if (record !== undefined && record.removed !== null) return;
+      const certPem = this.#isDue(said) || record === undefined ? await this.#renew(member, said) : null;
+      if (certPem !== null || said.trust !== trust.tag) {
+        if (!store.leads()) return;
+        await identities.give(member, { term: store.term, certPem, trust }, { deadlineMs: CALL_MS });
+        if (certPem !== null) log.info('a certificate was renewed', { machine: id });
+      }
+      const now =
+        certPem === null ? { ...said, trust: trust.tag } : await identities.read(member, { deadlineMs: CALL_MS });
+      this.#seen.set(id, { identity: now, isSilent: false, nextAt: clock.monotonicMs() + LOOK_MS });
+    } catch (error) {
+      const before = this.#seen.get(id);
+      const nextAt = clock.monotonicMs() + AGAIN_MS;
+      this.#seen.set(id, { identity: before?.identity ?? null, isSilent: true, nextAt });
+      const isOld = error instanceof CodedError && error.code === 'not-found';
+      if (before === undefined && !isOld)
+        log.info('a machine says nothing about its certificate', { machine: id, error: messageOf(error) });
+    }
+  }
+
+  #isDue({ certificate }: MachineIdentity): boolean {
+    const { certifier, clock } = this.#ports;
+    return isRenewalDue(certificate, clock.wallMs()) || certificate.authority !== certifier.issuer;
+  }
+
+  /** Returns a certificate that was recorded. CodedError 'conflict' if the machine's record changed meanwhile. */
+  async #renew(member: Member, { requestPem, certificate }: MachineIdentity): Promise<string> {
+    const { certifier, store, clock } = this.#ports;
+    const { id, address } = member;
+    const good = store.snapshot.certificates.get(id)?.value.issued ?? [];
+    if (good.filter(({ notAfter }) => notAfter > clock.wallMs()).length >= ISSUED_MAX)
+      throw new CodedError('conflict', `${id} does not take the certificates that it is given.`);
+    const { certPem, issued } = await certifier.certify(member, requestPem, address);
+    const now = clock.wallMs();
+    const before = store.snapshot.certificates.get(id)?.value;
+    if (!membersIn(store.snapshot).some((one) => one.id === id) || (before !== undefined && before.removed !== null))
+      throw new CodedError('conflict', `${id} was removed.`);
+    // One that an older version issued is good until it ends, and can be denied from now on.
+    const adopted = before === undefined ? withIssued(before, id, { issued: certificate, now }) : before;
+    if (!(await this.#put(id, withIssued(adopted, id, { issued, now }))))
+      throw new CodedError('conflict', `The record of ${id} changed meanwhile.`);
+    return certPem;
+  }
+
+  async #put(id: string, value: CertificateRecord | null): Promise<boolean> {
+    const { store } = this.#ports;
+    if (!store.leads()) return false;
+    return (await store.commit({ changes: [{ kind: 'certificate', id, value }], events: [] })) === 'committed';
+  }
+
+  /** What every machine is told now. Its tag follows from the newest record that it depends on. */
+  #trust(): Trust {
+    const { store, clock, certifier } = this.#ports;
+    const records = [...store.snapshot.certificates.values()];
+    const denied = deniedBy(
+      records.map(({ value }) => value),
+      clock.wallMs(),
+    );
+    const isDenying = ({ value: { removed, denied: some } }: (typeof records)[number]): boolean =>
+      removed !== null || some.length > 0;
+    const newest = records.filter(isDenying).reduce((most, { revision }) => Math.max(most, revision), 0);
+    const counts = `${denied.identities.length}.${denied.serials.length}`;
+    return { tag: `${certifier.bundle}-${newest}-${counts}`, caPem: certifier.caPem, denied };
+  }
+
+  /** An event, once in a term, for each certificate that ends soon. */
+  async #warn(): Promise<void> {
+    const { store, clock, log } = this.#ports;
+    const found = this.findings();
+    const names = new Set(found.map(({ about }) => about));
+    for (const name of this.#warned) if (!names.has(name)) this.#warned.delete(name);
+    const fresh = found.filter(({ about }) => !this.#warned.has(about));
+    if (fresh.length === 0 || this.#isStopped || !store.leads()) return;
+    for (const { about, message } of fresh) {
+      this.#warned.add(about);
+      log.warn(message, { machine: about });
+    }
+    const at = clock.wallMs();
+    const nobody = { vm: null, vmName: null, host: null, generation: null } as const;
+    const message =
+      fresh.length === 1 && fresh[0] !== undefined
+        ? fresh[0].message
+        : `The certificates of ${fresh.length} machines end in less than ${CERTIFICATE_DAYS_LEFT_MIN} days, of ${fresh[0]?.about} among them. See the alarms (gp cluster show).`;
+    await store.commit({ changes: [], events: [{ at, kind: 'certificate-ending', ...nobody, message }] });
+  }
+}
+
+/** Returns the machines of the cluster in all their roles: those first that serve data. */
+function membersIn({ hosts, storage, controls }: Pick<Snapshot, 'hosts' | 'storage' | 'controls'>): readonly Member[] {
+  const members: Member[] = [];
+  for (const { value } of storage.values())
+    if (value.lost === undefined) members.push(member('storage', value.name, value.addresses.control));
+  for (const { value } of controls.values()) members.push(member('control', value.name, value.address));
+  for (const { value } of hosts.values()) members.push(member('host', value.name, value.addresses.control));
+  return members;
+}
+
+function member(kind: MachineRef['kind'], name: string, address: string): Member {
+  return { kind, name, address, id: `${kind}:${name}` };
+}
+
+/** Whether the record of the machine is there and cannot be read: then it is a member. */
+function isUnreadable({ unreadable }: Pick<Snapshot, 'unreadable'>, id: string): boolean {
+  const [kind = '', name = ''] = id.split(':');
+  const key =
+    kind === 'host' ? keyOf.host(name as never) : `${kind === 'storage' ? PREFIX.storage : PREFIX.control}${name}`;
+  return unreadable.has(key);
+}

@@ -1,0 +1,103 @@
+/**
+ * What the cluster knows of the certificates that it issued to its machines. One record for each identity, in etcd, from
+ * the first certificate on: it outlives the machine's own record, because a machine that was removed keeps its key.
+ */
+
+import type { Denied, IssuedCertificate } from '../../base/machine-identity.ts';
+
+/** The certificates of one identity of a machine. */
+export interface CertificateRecord {
+  /** The identity's common name, such as `host:h1`. */
+  readonly id: string;
+  /** The ones that are good, the newest last. Those that ended are left out. */
+  readonly issued: readonly IssuedCertificate[];
+  /** The ones that are refused although they have not ended. */
+  readonly denied: readonly IssuedCertificate[];
+  /** Set when the machine was removed: the whole identity is refused until it joins again. Null: it is a member. */
+  readonly removed: { readonly at: number; readonly by: string } | null;
+}
+
+/** Life of a machine's certificate, in days; it is renewed after two thirds of it. */
+export const MACHINE_CERTIFICATE_DAYS = 90;
+/** The most certificates of one identity that are denied at a time. */
+export const DENIED_PER_IDENTITY_MAX = 256;
+/** The most good certificates of one identity: more are not issued, because each must be deniable. */
+export const ISSUED_MAX = 64;
+
+/** Returns what is denied by these records at a time (Unix ms). */
+export function deniedBy(records: Iterable<CertificateRecord>, now: number): Denied {
+  const identities: string[] = [];
+  const serials: string[] = [];
+  for (const { id, denied, removed } of records) {
+    if (removed !== null) identities.push(id);
+    for (const { serial, notAfter } of denied) if (notAfter > now) serials.push(serial);
+  }
+  return { identities, serials };
+}
+
+/** Returns the record with one certificate more: the machine is a member. */
+export function withIssued(
+  before: CertificateRecord | undefined,
+  id: string,
+  { issued, now }: { readonly issued: IssuedCertificate; readonly now: number },
+): CertificateRecord {
+  const good = (before?.issued ?? []).filter(({ notAfter }) => notAfter > now);
+  return {
+    id,
+    issued: [...good, issued],
+    denied: present(before?.denied ?? [], now),
+    removed: null,
+  };
+}
+
+/**
+ * Returns the record of a machine that joins, perhaps again: what was issued to its name before is denied, because
+ * nobody knows where those keys are.
+ */
+export function withJoined(
+  before: CertificateRecord | undefined,
+  id: string,
+  { issued, now }: { readonly issued: IssuedCertificate; readonly now: number },
+): CertificateRecord {
+  const denied = [...(before?.denied ?? []), ...(before?.issued ?? [])];
+  return { id, issued: [issued], denied: present(denied, now), removed: null };
+}
+
+/** Returns the record of a machine that is removed: its identity and all its certificates are denied. */
+export function withRemoved(
+  before: CertificateRecord | undefined,
+  id: string,
+  { by, now }: { readonly by: string; readonly now: number },
+): CertificateRecord {
+  const denied = [...(before?.denied ?? []), ...(before?.issued ?? [])];
+  return { id, issued: [], denied: present(denied, now), removed: { at: now, by } };
+}
+
+function present(denied: readonly IssuedCertificate[], now: number): readonly IssuedCertificate[] {
+  return denied.filter(({ notAfter }) => notAfter > now);
+}
+
+/** Whether a certificate is to be renewed: two thirds of its life are over, or it lasts longer than any should. */
+export function isRenewalDue({ notBefore, notAfter }: IssuedCertificate, now: number): boolean {
+  const lifeMs = notAfter - notBefore;
+  const tooLongMs = (MACHINE_CERTIFICATE_DAYS + 1) * DAY_MS;
+  return now >= notBefore + (lifeMs * 2) / 3 || lifeMs > tooLongMs;
+}
+
+const DAY_MS = 86_400_000;
+/** Below this many days left a certificate is an alarm: its renewal must have failed for some time. */
+export const CERTIFICATE_DAYS_LEFT_MIN = 30;
+
+/** Returns what is wrong with how long a certificate lasts, as a sentence; null if it is long enough. */
+export function certificateFinding(
+  who: string,
+  { notBefore, notAfter }: IssuedCertificate,
+  now: number,
+): string | null {
+  // A renewal is due with this much left, and has a day to succeed; certificates of short lives have less.
+  const leftMsMin = Math.min((CERTIFICATE_DAYS_LEFT_MIN - 1) * DAY_MS, (notAfter - notBefore) * 0.32);
+  if (notAfter - now >= leftMsMin) return null;
+  const days = Math.floor((notAfter - now) / DAY_MS);
+  const when = days < 0 ? 'has ended' : `ends in ${days} days`;
+  return `The certificate of ${who} ${when}: it could not be renewed. See that the machine runs and answers, or let it join again.`;
+}
