@@ -132,6 +132,7 @@ export const StartRollSchema = Type.Object(
     hash: Sha256Hex,
     reason: Type.Optional(Remark(500, 'why')),
     change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
+    quietOverride: Type.Optional(QuietOverride),
     windows: Type.Optional(
       Type.Array(Remark(100, "when something may begin, as in 'Sat 22:00-04:00 Europe/Berlin'"), { maxItems: 20 }),
     ),

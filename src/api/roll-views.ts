@@ -16,6 +16,7 @@ const rollFields = {
   who: Type.String({ description: 'name of the token that asked for it' }),
   reason: nullable(text),
   change: nullable(text),
+  quietOverride: nullable(Type.Object({ owner: text, reason: text }, strict)),
   windows: Type.Array(text),
   waves: Type.Integer(),
   planned: Type.Integer({ description: 'hosts of the roll' }),

@@ -79,3 +79,24 @@ export function parsePair(text: string): readonly [string, string] {
     advice: 'Nothing was changed.',
   });
 }
+
+/** Whoever overrides quiet hours signs for it. */
+export interface QuietOptions {
+  readonly overrideQuiet?: true;
+  readonly owner?: string;
+  readonly reason?: string;
+}
+
+/** The person who signs for moves in quiet hours; undefined: nobody. CodedError 'bad-input' for half a signature. */
+export function quietOverrideOf({
+  overrideQuiet,
+  owner,
+  reason,
+}: QuietOptions): { owner: string; reason: string } | undefined {
+  if (overrideQuiet === undefined) {
+    if (owner === undefined) return undefined;
+    throw new CodedError('bad-input', '--owner is for --override-quiet.');
+  }
+  if (owner !== undefined && reason !== undefined) return { owner, reason };
+  throw new CodedError('bad-input', '--override-quiet needs --owner and --reason: who answers for it, and why.');
+}

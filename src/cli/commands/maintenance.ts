@@ -4,7 +4,6 @@ import { type Command, Option } from 'commander';
 import type { Drain, DrainPlan, DrainSummary } from '../../api/maintenance-views.ts';
 import type { RollSummary } from '../../api/roll-views.ts';
 import { counted } from '../../base/counted.ts';
-import { CodedError } from '../../base/errors.ts';
 import type { Io } from '../io.ts';
 import { movesCsv } from '../maintenance/record-csv.ts';
 import { drainMarkdown, rollMarkdown } from '../maintenance/record-markdown.ts';
@@ -13,20 +12,17 @@ import { type Presentation, present, type Session } from '../session.ts';
 import { formatFields, formatTable } from '../table.ts';
 import { demandSuccess, waitForTask } from '../task-wait.ts';
 import { formatAge, formatBytes, parseCount, parseDeadline, parseDuration } from '../units.ts';
-import { action, nameArgument } from './common.ts';
+import { action, nameArgument, type QuietOptions, quietOverrideOf } from './common.ts';
 import { addRollCommands } from './roll.ts';
 
 /** A drain of many VMs takes long; it goes on whether or not somebody waits. */
 const TIMEOUT_MS = 3_600_000;
 
-interface DrainOptions {
+interface DrainOptions extends QuietOptions {
   readonly dryRun?: true;
   readonly parallel?: number;
   readonly by?: string;
-  readonly reason?: string;
   readonly change?: string;
-  readonly overrideQuiet?: true;
-  readonly owner?: string;
   readonly wait: boolean;
   readonly timeout: number;
 }
@@ -235,20 +231,6 @@ function addHostCommands(host: Command, io: Io): void {
         await session.printOne(ended, DRAIN_TABLE, () => (options.wait ? describeDrain(ended) : ''));
       }),
     );
-}
-
-/** The person who signs for moves in quiet hours; undefined: nobody. CodedError 'bad-input' for half a signature. */
-function quietOverrideOf({
-  overrideQuiet,
-  owner,
-  reason,
-}: DrainOptions): { owner: string; reason: string } | undefined {
-  if (overrideQuiet === undefined) {
-    if (owner === undefined) return undefined;
-    throw new CodedError('bad-input', '--owner is for --override-quiet.');
-  }
-  if (owner !== undefined && reason !== undefined) return { owner, reason };
-  throw new CodedError('bad-input', '--override-quiet needs --owner and --reason: who answers for it, and why.');
 }
 
 /** The drain at its end; CodedError 'failed' unless its hosts are empty. */

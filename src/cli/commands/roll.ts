@@ -19,7 +19,7 @@ import { runRoll } from '../maintenance/roll-runner.ts';
 import { describeRoll } from '../maintenance/roll-text.ts';
 import { present, type Session } from '../session.ts';
 import { parseCount, parseDuration } from '../units.ts';
-import { action, collect } from './common.ts';
+import { action, collect, type QuietOptions, quietOverrideOf } from './common.ts';
 
 interface PlanOptions {
   readonly hosts: string;
@@ -29,11 +29,10 @@ interface PlanOptions {
   readonly as?: 'markdown';
 }
 
-interface RollOptions {
+interface RollOptions extends QuietOptions {
   readonly plan?: string;
   readonly resume?: string;
   readonly change?: string;
-  readonly reason?: string;
   readonly window?: readonly string[];
   readonly freezeFile?: string;
   readonly maxUnavailable?: number;
@@ -83,6 +82,8 @@ function addRoll(maintenance: Command, io: Io, count: (text: string) => number):
     .option('--resume <roll>', 'take part in a roll that has begun: run its commands')
     .option('--change <number>', 'the change that it belongs to')
     .option('--reason <text>', 'why')
+    .option('--override-quiet', 'move members in quiet hours of their guest clusters, too; needs --owner and --reason')
+    .option('--owner <who>', 'who answers for --override-quiet')
     .option(
       '--window <window>',
       "when something may begin: 'Sat 22:00-04:00 Europe/Berlin'; may be repeated",
@@ -163,6 +164,7 @@ async function begin(session: Session, client: ApiClient, options: RollOptions):
     hash: plan.hash,
     ...present({ change, reason, maxUnavailable, perRack, pre, run, verify, onFailure, freezes }),
     ...present({ windows: window === undefined ? undefined : [...window], workMs: workTime, backMs: backTimeout }),
+    ...present({ quietOverride: quietOverrideOf(options) }),
     ...present({ preMs: preTimeout, runMs: runTimeout, verifyMs: verifyTimeout }),
   };
   const roll = await client.call(client.http.POST('/v1/rolls', { body }));

@@ -72,9 +72,15 @@ export function drainMarkdown(drain: Drain): string {
     ['Asked by', drain.who],
     ['Reason', drain.reason ?? '-'],
     ['Change', drain.change ?? '-'],
+    ['Quiet hours', signedWords(drain)],
     ['Began', drain.createdAt],
     ['Ended', drain.endedAt ?? '-'],
   ])}\n${drainSections(drain, '##')}`;
+}
+
+/** Who signed for moves in quiet hours of guest clusters. */
+function signedWords({ quietOverride }: Pick<Drain, 'quietOverride'>): string {
+  return quietOverride === null ? 'kept' : `overridden by ${quietOverride.owner}: ${quietOverride.reason}`;
 }
 
 function drainSections(drain: Drain, level: string): string {
@@ -149,6 +155,7 @@ ${facts([
   ['Asked by', roll.who],
   ['Reason', roll.reason ?? '-'],
   ['Change', roll.change ?? '-'],
+  ['Quiet hours', signedWords(roll)],
   ['Windows', roll.windows.join('; ') || 'at any time'],
   ['Hosts away', `at most ${roll.maxUnavailable}${roll.perRack === null ? '' : `, ${roll.perRack} of a rack`}`],
   ['Before', commands.pre ?? '-'],

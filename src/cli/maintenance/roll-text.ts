@@ -30,6 +30,9 @@ export function describeRoll(roll: Roll): string {
     ['Asked by', roll.who],
     ['Reason', roll.reason ?? '-'],
     ['Change', roll.change ?? '-'],
+    ...(roll.quietOverride === null
+      ? []
+      : [['Quiet hours', `overridden by ${roll.quietOverride.owner}: ${roll.quietOverride.reason}`] as const]),
     ['Windows', roll.windows.length === 0 ? 'at any time' : roll.windows],
     ['Freezes', roll.freezes.map(({ from, until, reason }) => `${from} to ${until}: ${reason}`)],
     ['Hosts away', `at most ${roll.maxUnavailable}${roll.perRack === null ? '' : `, ${roll.perRack} of a rack`}`],

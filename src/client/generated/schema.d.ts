@@ -2667,6 +2667,10 @@ export interface components {
             perRack: number | null;
             /** @description hosts of the roll */
             planned: number;
+            quietOverride: {
+                owner: string;
+                reason: string;
+            } | null;
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
@@ -2698,6 +2702,10 @@ export interface components {
             id: string;
             /** @description hosts of the roll */
             planned: number;
+            quietOverride: {
+                owner: string;
+                reason: string;
+            } | null;
             reason: string | null;
             /** @description revision of the object in the store; send it back as If-Match */
             revision: string;
@@ -2823,6 +2831,13 @@ export interface components {
             /** @description for the record: it is run where `gp` runs, with {host} replaced */
             pre?: string;
             preMs?: number;
+            /** @description moves members of guest clusters in their quiet hours, too */
+            quietOverride?: {
+                /** @description who answers for it */
+                owner: string;
+                /** @description why */
+                reason: string;
+            };
             /** @description why */
             reason?: string;
             /** @description for the record: it is run where `gp` runs, with {host} replaced */

@@ -95,9 +95,10 @@ function instant(text: string): number {
 /** A roll without its hosts. */
 export function rollSummary({ value, revision }: Entry<RollRecord>, now: number): RollSummary {
   const { id, hash, state, held, who, reason, change: number, windows, hosts, taskId, createdAt, endedAt } = value;
+  const { quietOverride = null } = value;
   const count = (wanted: string): number => hosts.filter((host) => host.state === wanted).length;
   return {
-    ...{ id, hash, state, held, who, reason, change: number },
+    ...{ id, hash, state, held, who, reason, change: number, quietOverride },
     waitsFor: waitsFor(value, now),
     revision: String(revision),
     windows: [...windows],

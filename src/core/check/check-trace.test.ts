@@ -19,6 +19,7 @@ import {
 } from '../plan/testing/sample-records.ts';
 import type { Change } from '../ports/store.ts';
 import { CHECKERS, traceJudge } from './check-trace.ts';
+import { ROLL_TRACES } from './testing/roll-traces.ts';
 import type { TraceEntry } from './trace.ts';
 
 const gen = (n: number): Generation => n as Generation;
@@ -273,6 +274,7 @@ const TABLE: Readonly<
       later(vm({ ...STARTING, reason: 'lost' })),
     ],
   },
+  ...ROLL_TRACES,
   'GC1-members-stay-apart': {
     broken: [guestCluster(), clustered(1, on(1)), clustered(2, MIGRATING)],
     kept: [guestCluster(), clustered(1, on(3)), clustered(2, MIGRATING)],

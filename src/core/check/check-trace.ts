@@ -19,6 +19,15 @@ import {
   wishesAreKept,
 } from './record-checkers.ts';
 import { addressesOnce, namesOnce, portsOnce } from './request-checkers.ts';
+import {
+  fewHostsAreAway,
+  hostsAreDoneWhenTheyAre,
+  nothingBeginsOutsideWindows,
+  nothingBeginsWhileAHostIsLost,
+  oneRollHasAHost,
+  rollsGoForward,
+  wavesFollowEachOther,
+} from './roll-checkers.ts';
 import { STATE_RULES, stateChecker } from './state-rules.ts';
 import type { Checker, TraceEntry, Violation } from './trace.ts';
 import {
@@ -45,6 +54,13 @@ export const COMMIT_CHECKERS: Readonly<Record<string, () => Checker>> = {
   'MN2-none-into-maintenance': nothingComesIntoMaintenance,
   'MN3-drains-keep-their-plan': drainsKeepTheirPlan,
   'MN4-claims-kept': claimsAreKept,
+  'MR1-one-roll-has-a-host': oneRollHasAHost,
+  'MR2-inside-windows': nothingBeginsOutsideWindows,
+  'MR4-few-hosts-away': fewHostsAreAway,
+  'MR5-no-other-host-lost': nothingBeginsWhileAHostIsLost,
+  'MR6-done-when-done': hostsAreDoneWhenTheyAre,
+  'MR10-each-host-once': rollsGoForward,
+  'MR10-waves-in-order': wavesFollowEachOther,
 };
 
 /**

@@ -415,6 +415,7 @@ const KINDS: ReadonlyMap<string, Kind> = new Map(
         who: word,
         reason: nullable(prose),
         change: nullable(word),
+        quietOverride: maybe(fields({ owner: word, reason: prose })),
         windows: listOf(word),
         freezes: listOf(fields({ from: finite, until: finite, reason: prose })),
         onFailure: oneOf('stop', 'continue'),

@@ -13,6 +13,7 @@
  * work a host waits for, whoever does it says when it begins and how it ended. Steps without a command are passed over.
  */
 import type { DrainId, HostName, RollId, TaskId } from '../../base/ids.ts';
+import type { QuietOverride } from './drain.ts';
 
 /** The limits that a roll is planned and carried out with. */
 export interface RollLimits {
@@ -110,6 +111,8 @@ export interface RollRecord extends RollLimits {
   readonly who: string;
   readonly reason: string | null;
   readonly change: string | null;
+  /** The person who answers for moves in quiet hours of guest clusters, and why. Absent: none are made. */
+  readonly quietOverride?: QuietOverride;
   /** When something may begin, as people write it; empty: at any time. */
   readonly windows: readonly string[];
   readonly freezes: readonly RollFreeze[];

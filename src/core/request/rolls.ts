@@ -13,6 +13,7 @@ import type { ApprovedPlan } from '../maintenance/approved-text.ts';
 import { downHosts } from '../maintenance/roll-decision.ts';
 import { fitOf, waveMs } from '../maintenance/roll-holds.ts';
 import { parseTimeWindow } from '../maintenance/time-window.ts';
+import type { QuietOverride } from '../model/drain.ts';
 import { isRollOver, type RollCommands, type RollFreeze, type RollHost, type RollRecord } from '../model/roll.ts';
 import type { Change, Entry } from '../ports/store.ts';
 import { type Admitted, type Basis, newTask, type Observed } from './basis.ts';
@@ -25,6 +26,7 @@ export interface RollRequest {
   readonly who: string;
   readonly reason?: string | undefined;
   readonly change?: string | undefined;
+  readonly quietOverride?: QuietOverride | undefined;
   readonly windows?: readonly string[] | undefined;
   readonly freezes?: readonly RollFreeze[] | undefined;
   readonly onFailure?: 'stop' | 'continue' | undefined;
@@ -73,7 +75,10 @@ export function startRoll(
   });
   const roll = newRoll(basis, request, { plan, id, hash, taskId: task.id });
   demandFits(roll, plan, basis.now);
-  const message = `${request.who} begins ${id}: ${listed(names)}.`;
+  const { quietOverride } = request;
+  const signed =
+    quietOverride === undefined ? '' : ` Quiet hours are overridden by ${quietOverride.owner}: ${quietOverride.reason}`;
+  const message = `${request.who} begins ${id}: ${listed(names)}.${signed}`;
   return {
     changes: [
       { kind: 'roll', id, value: roll },
@@ -90,7 +95,7 @@ function newRoll(
   request: RollRequest,
   { plan, ...known }: Pick<RollRecord, 'id' | 'hash' | 'taskId'> & { readonly plan: ApprovedPlan },
 ): RollRecord {
-  const { who, reason, change, windows, freezes, onFailure, commands, workMs, backMs } = request;
+  const { who, reason, change, quietOverride, windows, freezes, onFailure, commands, workMs, backMs } = request;
   const host = (name: HostName, wave: number): RollHost => ({
     ...{
       host: name,
@@ -112,6 +117,7 @@ function newRoll(
     who,
     reason: reason ?? null,
     change: change ?? null,
+    ...(quietOverride === undefined ? {} : { quietOverride }),
     windows: windows ?? [],
     freezes: freezes ?? [],
     onFailure: onFailure ?? 'stop',

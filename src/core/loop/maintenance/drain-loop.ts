@@ -25,6 +25,7 @@ import type { Model } from '../../maintenance/model.ts';
 import type { MaintenancePlan } from '../../maintenance/plan.ts';
 import { planEvacuation } from '../../maintenance/planner.ts';
 import { planReturn } from '../../maintenance/return-plan.ts';
+import { openingAt } from '../../maintenance/roll-holds.ts';
 import type { EventRecord, HostRecord, TaskRecord } from '../../model/cluster.ts';
 import type { ClusterIndex } from '../../model/cluster-index.ts';
 import { type DrainMove, type DrainRecord, type DrainWait, isDrainOver, openMoves } from '../../model/drain.ts';
@@ -219,13 +220,25 @@ export class DrainLoop {
       drain,
       index,
       obstacle: (vm) =>
-        drainObstacle(vm, { drain, index, now }) ?? moveObstacle(vm, { index, seesRunning })?.why ?? null,
+        this.#rollObstacle(drain, now) ??
+        drainObstacle(vm, { drain, index, now }) ??
+        moveObstacle(vm, { index, seesRunning })?.why ??
+        null,
       findings: () => this.#findingsOf(drain),
       unreadable: this.#unreadableOf(drain),
       strays: (host) => (seeHost(host).agent === 'alive' ? seeHost(host).occupiedSlots.length : 0),
       isSettled: clock.monotonicMs() - sinceMs >= SETTLED_MS,
       now,
     });
+  }
+
+  /** Its roll pauses a drain whose window has closed; until that is written, no move begins either. */
+  #rollObstacle({ roll = null }: DrainRecord, now: number): string | null {
+    const record = roll === null ? undefined : this.#ports.store.snapshot.rolls.get(roll)?.value;
+    if (record === undefined) return null;
+    if (record.state !== 'running') return `${record.id} is ${record.state}.`;
+    const opening = openingAt(record, now);
+    return opening.isOpen ? null : opening.why;
   }
 
   #unreadableOf({ hosts }: DrainRecord): string | null {

@@ -507,6 +507,42 @@ describe('a window', () => {
     assert.equal(world.record(id).state, 'completed');
   });
 
+  test('quiet hours are overridden where somebody signs for it, in the record of the roll and of its drains', async () => {
+    const world = threeBusy();
+    const quiet = guestClusterRecord([vm(1, 1)], { quiet: ['Mon-Sun 00:00-24:00 UTC'] });
+    const member = vm(1, 1);
+    const spec = { ...member.spec, guestCluster: quiet.name };
+    world.store.put({ kind: 'vm', id: member.id, value: { ...member, spec } });
+    world.index.setGuestCluster(quiet.name, quiet);
+    const quietOverride = { owner: 'ann', reason: 'the flaw is exploited' };
+    const id = world.roll([1], { ...COMMANDS, quietOverride });
+    await world.run(id);
+    assert.equal(world.record(id).state, 'completed');
+    assert.deepEqual(world.record(id).quietOverride, quietOverride);
+    assert.deepEqual(
+      [...world.store.drains.values()].map(({ value }) => value.quietOverride),
+      [quietOverride],
+    );
+  });
+
+  test('that closes while the drain has not been paused yet lets no move begin', async () => {
+    const world = threeBusy();
+    const id = world.roll([1], { workMs: 0 });
+    for (let second = 0; second < 3; second++) await world.pass();
+    // The roll's loop is not there to pause the drain: its leader has just ended.
+    world.rolls.stop();
+    await settled();
+    const now = world.clock.wallMs();
+    const freezes = [{ from: now - 1, until: now + 60_000, reason: 'quarter end' }];
+    world.store.put({ kind: 'roll', id, value: { ...world.record(id), freezes } });
+    assert.equal(world.migrate().length, 1, 'the one that had begun ends');
+    for (let second = 0; second < 10; second++) await world.pass();
+    const drain = [...world.store.drains.values()][0]?.value ?? assert.fail('no drain');
+    assert.equal(drain.state, 'running');
+    assert.ok(drain.moves.some(({ state }) => state === 'waiting'));
+    assert.deepEqual(world.migrate(), []);
+  });
+
   test('that no wave fits into is refused at the start', () => {
     const world = threeBusy();
     assert.throws(

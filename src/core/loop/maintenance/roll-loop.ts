@@ -151,11 +151,13 @@ export class RollLoop {
       agent: (name) => seeHost(name).agent,
       rival: this.#rivalOf(roll),
       heldBack: (hosts) =>
-        quietObstacles(
-          hosts.flatMap((name) => [...index.vmsOn(name)]),
-          index,
-          now,
-        )[0] ?? null,
+        roll.quietOverride === undefined
+          ? (quietObstacles(
+              hosts.flatMap((name) => [...index.vmsOn(name)]),
+              index,
+              now,
+            )[0] ?? null)
+          : null,
       now,
     });
   }
@@ -212,7 +214,8 @@ export class RollLoop {
       this.#plannedUntilMs.set(roll.id, clock.monotonicMs() + AGAIN_MS);
       return this.#hold(roll, `Wave ${decision.wave + 1} has no plan now: ${this.#words(outcome.refusal)}`);
     }
-    return this.#commitWave(roll, { wave, first, decision, refusal: outcome.refusal, later: outcome.waves.length });
+    const { refusal } = outcome;
+    return this.#commitWave(roll, { plan, wave, first, decision, refusal, later: outcome.waves.length });
   }
 
   /**
@@ -232,12 +235,14 @@ export class RollLoop {
   async #commitWave(
     roll: RollRecord,
     {
+      plan,
       wave,
       first,
       decision,
       refusal,
       later,
     }: {
+      readonly plan: ApprovedPlan;
       readonly wave: ApprovedWave;
       readonly first: PlannedWave;
       readonly decision: Extract<RollDecision, { do: 'begin' }>;
@@ -246,9 +251,9 @@ export class RollLoop {
     },
   ): Promise<CommitResult | 'wait'> {
     const { clock, randomHex, store, index } = this.#ports;
-    // Planning took several turns: the decision is made again from the present records.
+    // Planning took several turns: the decision is made again, from the records and the time as they are now.
     const now = store.snapshot.rolls.get(roll.id)?.value;
-    if (now !== roll) return 'conflict';
+    if (now !== roll || !isSameBegin(this.#decide(roll, plan), decision)) return 'conflict';
     const one: MaintenancePlan = planOf([first], { after: 'away', releaseAfter: null });
     const view = { drain: null, parallel: roll.parallel };
     const [finding] = checkPlan(estateAround(this.#source(), view, touchedBy(one)), one);
@@ -258,7 +263,7 @@ export class RollLoop {
       return this.#hold(roll, `Wave ${decision.wave + 1} needs ${moves} moves now, ${LIMITS.drainMoves.max} at most.`);
     const hosts = decision.hosts.flatMap((name) => index.host(name) ?? []);
     const at = clock.wallMs();
-    const { who, reason, change, parallel, id } = roll;
+    const { who, reason, change, quietOverride, parallel, id } = roll;
     const writing = (vm: VmId): Writing => this.#writingOf(vm, roll);
     const request = {
       hosts,
@@ -268,6 +273,7 @@ export class RollLoop {
       writingOf: writing,
       reason: reason ?? undefined,
       change: change ?? undefined,
+      quietOverride,
     };
     const drain = newDrain({ now: at, randomHex }, one, request);
     const begun = roll.hosts
@@ -354,6 +360,11 @@ export class RollLoop {
 /** Whether nothing of the roll is under way, and nothing may begin as far as is known. */
 function isIdle(roll: RollRecord): boolean {
   return (roll.state === 'paused' || roll.held !== null) && !roll.hosts.some(holdsHost);
+}
+
+/** Whether a decision still is to begin the same hosts. */
+function isSameBegin(now: RollDecision, before: Extract<RollDecision, { do: 'begin' }>): boolean {
+  return now.do === 'begin' && now.wave === before.wave && now.hosts.join() === before.hosts.join();
 }
 
 /** The hosts that begin now as a wave, then what is left of each wave after it. */

@@ -62,7 +62,15 @@ const host = (name: string, wave: number, more: Partial<Roll['hosts'][number]>):
 
 function rollOf(hosts: Roll['hosts'], more: Partial<Roll> = {}): Roll {
   return {
-    ...{ id: 'roll-000000000001', revision: '1', hash: plan.hash, state: 'running', held: null, waitsFor: null },
+    ...{
+      id: 'roll-000000000001',
+      revision: '1',
+      hash: plan.hash,
+      state: 'running',
+      held: null,
+      waitsFor: null,
+      quietOverride: null,
+    },
     ...{ who: 'ann', reason: null, change: null, windows: [], waves: 2, planned: 3, done: 0, failed: 0, task: 't' },
     ...{ createdAt: at(0), endedAt: null, maxUnavailable: 2, perRack: null, parallel: 1, onFailure: 'stop' },
     ...{ freezes: [], workMs: 10 * MINUTE, backMs: MINUTE, drains: ['d1'], wouldNotFit: [], deviations: [], hosts },
