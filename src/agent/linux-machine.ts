@@ -11,13 +11,20 @@ import { parseGeneration, parseVmId } from '../base/ids.ts';
 import type { Cancellation } from '../core/agent/cancellation.ts';
 import type { IncarnationName, Machine, PreparedStart, ProcessName, Starting } from '../core/agent/machine.ts';
 import type { HostCapacity } from '../core/model/cluster.ts';
-import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../core/ports/host-link.ts';
+import type {
+  LaunchOrder,
+  MachineFigures,
+  NetworkPlan,
+  ProbeOrder,
+  RunningIncarnation,
+} from '../core/ports/host-link.ts';
 import type { ProbeResult } from '../core/ports/probe-result.ts';
 import { removeForeign } from '../os/foreign-files.ts';
 import { bootId, isRunning, type ProcessIdentity } from '../os/process-table.ts';
 import { probeTcp } from '../os/tcp-probe.ts';
 import type { ArtifactCache } from './artifacts.ts';
 import type { AgentConfig } from './config.ts';
+import { readFigures } from './figures.ts';
 import { FIRST_QEMU_UID, findIncarnations, reported } from './incarnations.ts';
 import type { NetworkDriver } from './network/driver.ts';
 import type { WantedTap } from './network/link-plan.ts';
@@ -140,6 +147,11 @@ export class LinuxMachine implements Machine {
     const said = await lastWords(directory);
     await removeForeign(directory);
     return said;
+  }
+
+  figures({ vm, generation }: IncarnationName): MachineFigures | null {
+    const found = findIncarnations().find((each) => each.vm === vm && each.generation === generation);
+    return found === undefined ? null : readFigures(found.process.pid, found.taps);
   }
 
   serialTail(name: IncarnationName, bytes: number): Promise<string> {

@@ -46,6 +46,16 @@ export function agentRoutes(host: AgentHost): readonly Route[] {
     },
     {
       method: 'GET',
+      path: '/v1/figures',
+      allow: ALLOW,
+      handle: async ({ query }) => {
+        const vm = parseVmId(query.get('vm') ?? '');
+        const generation = parseGeneration(integerParameter(query, 'generation'));
+        return { json: host.figures({ vm, generation }) };
+      },
+    },
+    {
+      method: 'GET',
       path: '/v1/log',
       allow: ALLOW,
       handle: async ({ query }) => {

@@ -5,6 +5,7 @@
 import { type TSchema, Type } from 'typebox';
 import * as access from './access-views.ts';
 import { BODY_BYTES_MAX, nullable, strict } from './common.ts';
+import { VmFiguresSchema } from './figure-views.ts';
 import * as maintenance from './maintenance-views.ts';
 import { type Operation, operation } from './operation.ts';
 import * as overview from './overview-views.ts';
@@ -143,6 +144,10 @@ export const OPERATIONS = {
   vmLog: operation('GET /v1/vms/{vm}/log', 'vms', 'End of the serial console’s output', {
     query: requests.VmLogQuerySchema,
     answer: views.VmLogSchema,
+    errors: ['not-found', 'conflict'],
+  }),
+  vmFigures: operation('GET /v1/vms/{vm}/figures', 'vms', 'What a VM uses: asked now, kept by nobody', {
+    answer: VmFiguresSchema,
     errors: ['not-found', 'conflict'],
   }),
   vmEvents: operation(

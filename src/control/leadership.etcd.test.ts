@@ -49,6 +49,7 @@ const ports: Omit<ControllerPorts, 'store' | 'lead'> = {
     send: never,
     allowPause: never,
     dirtyRate: never,
+    blockFigures: never,
     activate: never,
     cancelSend: never,
     plug: never,

@@ -17,6 +17,7 @@ const PAGES = [
   '/vms/new',
   '/vms/web1',
   '/vms/web1?tab=console',
+  '/vms/web1?tab=figures',
   '/vms/web1?tab=history',
   '/vms/web1?tab=edit',
   '/vms/web1?do=migrate',

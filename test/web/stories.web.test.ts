@@ -8,6 +8,8 @@ import { Stage } from './stage.ts';
 
 const LOST_MS = 2_000;
 const HEALED_MS = 3_000;
+/** How often the page of a VM asks what it uses. */
+const FIGURES_MS = 2_000;
 
 let stage: Stage;
 before(async () => {
@@ -181,6 +183,22 @@ test('many VMs are stopped by one request and one task', async () => {
     .getByRole('table', { name: 'VMs' })
     .getByRole('row', { name: /running/ })
     .waitFor({ state: 'detached' });
+});
+
+test('what a VM uses is plotted, asked for only while somebody looks, and says its sources', async () => {
+  const page = await stage.page();
+  let asked = 0;
+  page.on('request', (request) => {
+    if (request.url().endsWith('/figures')) asked += 1;
+  });
+  await stage.go(page, '/vms/web3?tab=figures');
+  await page.getByRole('img', { name: /^Processor time, of .* busy: 0\.\d\d$/ }).waitFor();
+  await page.getByRole('img', { name: /^Disks\. read: .*\/s, written: .*\/s$/ }).waitFor();
+  assert.ok(asked >= 2, String(asked));
+  await page.getByRole('tab', { name: 'Overview' }).click();
+  const then = asked;
+  await page.waitForTimeout(FIGURES_MS + 500);
+  assert.ok(asked <= then + 1, `${asked - then} more requests on another page`);
 });
 
 test('what is not allowed says why', async () => {

@@ -171,7 +171,13 @@ export class Fleet {
     const other = { halt: unexpected, reset: unexpected, powerDown: unexpected, quit: unexpected, listen: unexpected };
     const sending = { activate: unexpected, send: unexpected, allowPause: unexpected, cancelSend: unexpected };
     const rest = { ...sending, onEvent: () => undefined, forget: () => undefined };
-    const shared = { plug: unexpected, unplug: unexpected, sharedDisks: unexpected, dirtyRate: unexpected };
+    const shared = {
+      plug: unexpected,
+      unplug: unexpected,
+      sharedDisks: unexpected,
+      dirtyRate: unexpected,
+      blockFigures: unexpected,
+    };
     return { observe, cont, ...other, ...shared, ...rest };
   }
 

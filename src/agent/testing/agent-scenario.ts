@@ -11,7 +11,7 @@ import { createDisplays } from '../../control/links/displays.ts';
 import { litPixels, RfbViewer } from '../../control/testing/rfb-viewer.ts';
 import { pathsFrom } from '../../core/model/paths.ts';
 import { PORTS, portsOfSlot } from '../../core/model/ports.ts';
-import type { HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
+import type { HostReport, KillResult, LaunchResult, MachineFigures } from '../../core/ports/host-link.ts';
 import type { Daemon } from '../../os/child-process.ts';
 import { isRunning, readProcess, signalProcess, waitGone } from '../../os/process-table.ts';
 import { until } from '../../os/testing/until.ts';
@@ -204,6 +204,13 @@ test('the guest runs, and its console can be read through the agent', async () =
     for await (const chunk of text.stream as AsyncIterable<Buffer>) chunks.push(chunk);
     return Buffer.concat(chunks).toString().includes('ABCDEFGHIJKLMNOPQRSTUVWXYZ\n');
   });
+});
+
+test('what a QEMU uses is counted by the kernel and told by the agent', async () => {
+  const path = `/v1/figures?vm=${VM}&generation=5`;
+  const parse = (value: unknown) => value as MachineFigures;
+  const figures = await rig.client.call({ method: 'GET', path, deadlineMs: DEADLINE_MS, parse });
+  assert.ok(figures.cpuMs > 0 && figures.residentBytes > 2 ** 20, JSON.stringify(figures));
 });
 
 test('an agent that is killed disturbs no VM, and a new one finds it', async () => {

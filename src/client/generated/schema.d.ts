@@ -1282,6 +1282,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/vms/{vm}/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a VM uses: asked now, kept by nobody */
+        get: operations["vmFigures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/vms/{vm}/log": {
         parameters: {
             query?: never;
@@ -3133,6 +3150,35 @@ export interface components {
              * @enum {unknown}
              */
             verdict: "starting" | "running" | "suspended" | "paused" | "migrating" | "stopping" | "stopped" | "crashed" | "lost" | "fenced" | "storage-trouble" | "unresponsive" | "guest-shutdown" | "unknown";
+        };
+        /** @description asked of the host and of QEMU when somebody asks; nothing is kept */
+        VmFigures: {
+            /** @description RFC 3339 time in UTC with milliseconds, of the control node */
+            at: string;
+            disks: {
+                disk: string | null;
+                readBytes: number;
+                reads: number;
+                writes: number;
+                writtenBytes: number;
+            }[] | null;
+            disksMissing: string | null;
+            /** @description counters begin anew with each */
+            generation: number;
+            host: string;
+            machine: {
+                /** @description processor time of QEMU, all threads */
+                cpuMs: number;
+                /** @description traffic as the guest sees it */
+                nics: {
+                    mac: string;
+                    receivedBytes: number;
+                    sentBytes: number;
+                }[];
+                /** @description memory of QEMU that is in the host’s memory now */
+                residentBytes: number;
+            } | null;
+            machineMissing: string | null;
         };
         VmLog: {
             generation: number;
@@ -12859,6 +12905,109 @@ export interface operations {
             };
             /** @description not-found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too-many */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description deadline */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    vmFigures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vm: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a VM uses: asked now, kept by nobody */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VmFigures"];
+                };
+            };
+            /** @description bad-input */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not-found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

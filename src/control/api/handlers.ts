@@ -129,6 +129,7 @@ function vmHandlers(backend: Backend): Pick<Handlers, VmOperations> {
     resumeVm: ({ params }) => backend.vms.resume(params.vm),
     migrateVm: ({ params, body }) => backend.vms.migrate(params.vm, body),
     vmLog: ({ params, query }) => backend.vms.log(params.vm, query),
+    vmFigures: ({ params }) => backend.vms.figures(params.vm),
     vmEvents: ({ params, query, call }) => backend.events.list({ ...query, vm: params.vm }, call),
     vmConsoleTicket: ({ params, body, call }) => backend.sessions.createConsoleTicket(params.vm, body, call),
     vmConsole: async () => refuseWithoutUpgrade('groundplane-console', '`gp vm console`'),

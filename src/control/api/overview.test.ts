@@ -1,8 +1,10 @@
 /** One request on many VMs, what may be done with one thing, and rows for pictures. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { VmFigures } from '../../api/figure-views.ts';
 import type { Admission, AllowedActions, BulkItem, HostRow, VmRow } from '../../api/overview-views.ts';
 import type { Task } from '../../api/views.ts';
+import { parseHostName } from '../../base/ids.ts';
 import { until } from '../../os/testing/until.ts';
 import { type Answer, assertProblem, setUp } from './testing/asking.ts';
 
@@ -176,4 +178,23 @@ test('what admission would say is what it says: in the same words, and nothing i
   assert.equal(labels.admitted, true);
   assert.deepEqual(cluster.vms.get('web1')?.spec.labels, {});
   assertProblem(await ask('POST /v1/vms/none/check', { labels: {} }), 'not-found');
+});
+
+test('what a VM uses is asked for when somebody asks; a dead agent takes only its own part away', async (t) => {
+  const api = await setUp(t);
+  const { ask, cluster } = api;
+  await withVms(api, ['web1']);
+  const first = as<VmFigures>(await ask('GET /v1/vms/web1/figures'));
+  assert.deepEqual([first.machineMissing, first.disksMissing], [null, null]);
+  assert.equal(first.disks?.[0]?.disk, cluster.vms.get('web1')?.spec.disks[0]?.disk);
+  const later = as<VmFigures>(await ask('GET /v1/vms/web1/figures'));
+  assert.ok((later.machine?.cpuMs ?? 0) >= (first.machine?.cpuMs ?? 1));
+  cluster.sim.hosts.get(parseHostName(first.host))?.agent?.process.end();
+  const blind = as<VmFigures>(await ask('GET /v1/vms/web1/figures'));
+  assert.equal(blind.machine, null);
+  assert.match(blind.machineMissing ?? '', /./);
+  assert.ok((blind.disks?.length ?? 0) > 0);
+  await ask('POST /v1/vms/web1/stop', { mode: 'hard' });
+  await until('web1 is stopped', () => cluster.vms.get('web1')?.phase.kind === 'stopped');
+  assertProblem(await ask('GET /v1/vms/web1/figures'), 'conflict');
 });

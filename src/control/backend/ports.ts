@@ -8,6 +8,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import type { HostName, Sha256, StorageName } from '../../base/ids.ts';
 import type { EtcdMember } from '../../core/plan/lead/etcd-space.ts';
+import type { MachineFigures } from '../../core/ports/host-link.ts';
 import type { Certifier } from '../../core/ports/identity-link.ts';
 import type { QmpTarget } from '../../core/ports/qmp-link.ts';
 import type { ArtifactInfo } from '../../core/ports/storage-link.ts';
@@ -16,10 +17,12 @@ import type { Etcd } from '../../etcd/api.ts';
 /** Records as etcd holds them: changes for event streams, and whether etcd still answers. */
 export type RecordsOfEtcd = Pick<Etcd, 'list' | 'watch'>;
 
-/** The agents' logs. */
+/** What agents tell of an incarnation when somebody looks. */
 export interface HostLogs {
   /** Returns the tail of an incarnation's serial log; `query` is that of GET /v1/log (core/ports/host-link.ts). */
   log(host: HostName, query: string, deadlineMs: number): Promise<string>;
+  /** What the host's kernel counts of an incarnation; `query` is that of GET /v1/figures. */
+  figures(host: HostName, query: string, deadlineMs: number): Promise<MachineFigures>;
 }
 
 /** The serial ports of QEMUs. */

@@ -1,4 +1,5 @@
 /** VMs through the API: what is shown of them; what is asked for is decided in core/request. */
+import type { VmFigures } from '../../api/figure-views.ts';
 import type { Admission } from '../../api/overview-views.ts';
 import type {
   AddNic,
@@ -29,6 +30,7 @@ import { Artifacts } from './artifacts.ts';
 import { basisOf, change, changeWithTask } from './changes.ts';
 import { seedOf } from './cloud-init.ts';
 import { type BackendContext, observedBy } from './context.ts';
+import { figuresOf } from './figures.ts';
 import { taskView, verdictOf, vmDetailView, vmView } from './views.ts';
 
 const LOG_DEADLINE_MS = 5_000;
@@ -184,6 +186,11 @@ export class VmsBackend {
       text,
       truncated: text.length < content.length,
     };
+  }
+
+  /** What it uses now. The errors of `figuresOf`. */
+  figures(name: string): Promise<VmFigures> {
+    return figuresOf(this.#context, name);
   }
 
   #task(id: TaskRecord['id']): Entry<TaskRecord> | null {

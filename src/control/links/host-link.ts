@@ -8,7 +8,7 @@ import { CodedError } from '../../base/errors.ts';
 import { type HostName, parseHostName, parseVmId } from '../../base/ids.ts';
 import type { HostRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
-import type { HostLink, HostReport, KillResult, LaunchResult } from '../../core/ports/host-link.ts';
+import type { HostLink, HostReport, KillResult, LaunchResult, MachineFigures } from '../../core/ports/host-link.ts';
 import type { RpcClient, RpcTarget } from '../../rpc/client.ts';
 import {
   added,
@@ -65,6 +65,12 @@ const parseLaunched: Parser<LaunchResult> = openObject({
   listens: added(parseBoolean, false),
 });
 const parseKilled: Parser<KillResult> = openObject({ killed: arrayOf(parseGenerationField, { itemsMax: 1_000 }) });
+const count = integer({ min: 0 });
+const parseFigures: Parser<MachineFigures> = openObject({
+  cpuMs: count,
+  residentBytes: count,
+  nics: arrayOf(openObject({ mac: short, receivedBytes: count, sentBytes: count }), { itemsMax: 100 }),
+});
 const anything: Parser<void> = () => undefined;
 
 /** Where calls to agents go: RpcClients, or a simulated network. */
@@ -101,6 +107,8 @@ export function createHostLink(
       to(host).call({ method: 'POST', path: '/v1/network', body: order, deadlineMs, parse: anything }),
     probe: async (host, order, { deadlineMs }) =>
       to(host).call({ method: 'POST', path: '/v1/probe', body: order, deadlineMs, parse: parseProbe }),
+    figures: async (host, query, deadlineMs) =>
+      to(host).call({ method: 'GET', path: `/v1/figures?${query}`, deadlineMs, parse: parseFigures }),
     log: async (host, query, deadlineMs) => {
       const { stream } = await to(host).download(`/v1/log?${query}`, { deadlineMs });
       const chunks: Buffer[] = [];

@@ -86,7 +86,7 @@ export async function startBackend({ store, client }: RunningStore): Promise<Tes
     etcd: client,
     etcdReaders: etcdReaders(client),
     etcdMembers: etcdMembers(client),
-    hosts: { log: never },
+    hosts: { log: never, figures: never },
     storage,
     // Consoles are tested with a real QEMU.
     serial: { openSerial: never },
@@ -141,6 +141,7 @@ const NO_QMP: ControllerPorts['qmp'] = {
   send: never,
   allowPause: never,
   dirtyRate: never,
+  blockFigures: never,
   activate: never,
   cancelSend: never,
   plug: never,

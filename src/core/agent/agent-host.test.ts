@@ -350,3 +350,11 @@ test('a serial log is read from its end, and no more of it than 1 MiB', async ()
   assert.equal(await agent.serialTail(launchOrder(5), 10), '10 bytes of 5');
   assert.equal(await agent.serialTail(launchOrder(5), 2 ** 30), '1048576 bytes of 5');
 });
+
+test('figures are those of what runs here; another incarnation is not found', () => {
+  const machine = new FakeMachine();
+  machine.add(VM, 5, 1);
+  const { agent } = agentOn(machine);
+  assert.equal(agent.figures(launchOrder(5)).cpuMs, 5_000);
+  assert.throws(() => agent.figures(launchOrder(6)), { code: 'not-found' });
+});

@@ -17,6 +17,7 @@ import type {
   KillResult,
   LaunchOrder,
   LaunchResult,
+  MachineFigures,
   NetworkPlan,
   Order,
   ProbeOrder,
@@ -148,6 +149,13 @@ export class AgentHost {
   /** The tail of an incarnation's serial console, 1 MiB at most; empty when it never ran here, or is gone. */
   serialTail(name: IncarnationName, bytes: number): Promise<string> {
     return this.#options.machine.serialTail(name, Math.min(bytes, SERIAL_TAIL_BYTES_MAX));
+  }
+
+  /** What this machine counts of an incarnation. CodedError 'not-found' where it does not run here. */
+  figures(name: IncarnationName): MachineFigures {
+    const figures = this.#options.machine.figures(name);
+    if (figures !== null) return figures;
+    throw new CodedError('not-found', `${name.vm} does not run here in generation ${name.generation}.`);
   }
 
   /**

@@ -4,7 +4,7 @@
  */
 import type { Generation, VmId } from '../../base/ids.ts';
 import type { HostCapacity } from '../model/cluster.ts';
-import type { LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../ports/host-link.ts';
+import type { LaunchOrder, MachineFigures, NetworkPlan, ProbeOrder, RunningIncarnation } from '../ports/host-link.ts';
 import type { ProbeResult } from '../ports/probe-result.ts';
 import type { Cancellation } from './cancellation.ts';
 
@@ -65,4 +65,6 @@ export interface Machine {
   probe(target: ProbeOrder): Promise<ProbeResult>;
   /** The last `bytes` of an incarnation's serial log; empty when there is none. */
   serialTail(name: IncarnationName, bytes: number): Promise<string>;
+  /** What the kernel counts of an incarnation; null where it does not run here. */
+  figures(name: IncarnationName): MachineFigures | null;
 }

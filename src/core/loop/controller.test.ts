@@ -170,6 +170,7 @@ class SmallWorld {
       ...{
         allowPause: unused,
         dirtyRate: unused,
+        blockFigures: unused,
         activate: unused,
         cancelSend: unused,
         plug: unused,

@@ -2,6 +2,7 @@
  * Everything a leader does, put together from ports: the same class runs in production and in the simulator. It lives
  * for one term.
  */
+import { CodedError } from '../../base/errors.ts';
 import type {
   DiskId,
   DrainId,
@@ -24,7 +25,7 @@ import type { HostLink } from '../ports/host-link.ts';
 import type { Certifier, IdentityLink } from '../ports/identity-link.ts';
 import type { Log } from '../ports/log.ts';
 import type { Paths } from '../ports/paths.ts';
-import type { QmpLink } from '../ports/qmp-link.ts';
+import type { BlockFigures, QmpLink } from '../ports/qmp-link.ts';
 import type { RandomHex } from '../ports/random.ts';
 import type { Reach, ReachTarget } from '../ports/reach.ts';
 import type { StorageLink } from '../ports/storage-link.ts';
@@ -99,6 +100,7 @@ export class Controller {
   readonly #housekeeping: Housekeeping;
   readonly #leadWatch: LeadWatch;
   readonly #diskPaths: DiskPaths;
+  readonly #executor: Executor;
   readonly #ports: ControllerPorts;
 
   constructor(ports: ControllerPorts) {
@@ -138,7 +140,7 @@ export class Controller {
     this.#hostLoop = new HostLoop({ clock, log, store, hosts, observer: this.observer, index: this.index });
     this.sharedDisks = new SharedDiskLoop({ clock, log, store, storage, index: this.index });
     this.#leadWatch = new LeadWatch({ clock, log, store, reach, lead, isSilent: (target) => this.#isSilent(target) });
-    const executor = new Executor({
+    this.#executor = new Executor({
       store,
       hosts,
       storage,
@@ -152,7 +154,7 @@ export class Controller {
       log,
       store,
       qmp,
-      executor,
+      executor: this.#executor,
       observer: this.observer,
       diskPaths: this.#diskPaths,
       index: this.index,
@@ -160,7 +162,7 @@ export class Controller {
       pool: (node) => this.#poolOf(node),
       crashPoint: ports.crashPoint,
     });
-    this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => executor.currentTarget(vm) });
+    this.dirtyRates = new DirtyRates({ clock, log, qmp, target: (vm) => this.#executor.currentTarget(vm) });
     const seeHost = (host: HostName) => this.observer.see(host);
     const seesRunning = (vm: VmRecord): boolean => this.vms.seesRunning(vm);
     const work = { clock, log, store, index: this.index, randomHex: ports.randomHex, seesRunning };
@@ -169,6 +171,13 @@ export class Controller {
     this.#drains = new DrainLoop({ ...maintenance, model: (view) => this.estate.model(view) });
     this.#rolls = new RollLoop(maintenance);
     this.#bulk = new BulkLoop(work);
+  }
+
+  /** What the VM's disks have read and written since its QEMU began. CodedError 'conflict' where it does not run. */
+  blockFigures(vm: VmRecord): Promise<readonly BlockFigures[]> {
+    const target = this.#executor.currentTarget(vm);
+    if (target === null) throw new CodedError('conflict', `${vm.name} does not run.`);
+    return this.#ports.qmp.blockFigures(target);
   }
 
   /** Begins to lead. */

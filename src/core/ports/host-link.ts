@@ -220,3 +220,13 @@ export interface HostLink {
 export interface CallOptions {
   readonly deadlineMs: number;
 }
+
+/** What a host's kernel counts of one incarnation, since its process began. */
+export interface MachineFigures {
+  /** Processor time of QEMU's process, all its threads, ms. */
+  readonly cpuMs: number;
+  /** Memory of the process that is in the host's memory now. */
+  readonly residentBytes: number;
+  /** Traffic of the network cards as the guest sees it. */
+  readonly nics: readonly { readonly mac: string; readonly receivedBytes: number; readonly sentBytes: number }[];
+}

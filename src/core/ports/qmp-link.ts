@@ -23,6 +23,16 @@ export interface OpenSharedDisk {
   readonly isPlugged: boolean;
 }
 
+/** Counters of one block node that the guest has a device of. */
+export interface BlockFigures {
+  /** Name of the node, as src/agent/qemu/arguments.ts gives it: `disk0` is the first of the VM's own disks. */
+  readonly node: string;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly reads: number;
+  readonly writes: number;
+}
+
 export interface QmpLink {
   /** query-status, and query-migrate while it migrates. Never throws: silence is an observation. */
   observe(target: QmpTarget): Promise<QmpObservation>;
@@ -51,6 +61,8 @@ export interface QmpLink {
    * hold the guest still.
    */
   dirtyRate(target: QmpTarget): Promise<number>;
+  /** What its block devices have read and written since the process began (query-blockstats). */
+  blockFigures(target: QmpTarget): Promise<readonly BlockFigures[]>;
   /** Gives a running guest a shared disk (hot-plug). Idempotent. */
   plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void>;
   /**

@@ -16,8 +16,9 @@ import { portsOfSlot } from '../model/ports.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { LaunchSharedDisk } from '../ports/host-link.ts';
 import type { Execute, QmpChannel, QmpDialer } from '../ports/qmp-dialer.ts';
-import type { OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
+import type { BlockFigures, OpenSharedDisk, QmpLink, QmpTarget } from '../ports/qmp-link.ts';
 import { activateDisks } from './activate-disks.ts';
+import { readBlockFigures } from './block-figures.ts';
 import { measureDirtyRate } from './dirty-rate.ts';
 import { isTelling, MigrationMemory } from './migration-memory.ts';
 import {
@@ -196,6 +197,10 @@ export class QmpSessions implements QmpLink {
 
   dirtyRate(target: QmpTarget): Promise<number> {
     return measureDirtyRate(this.#executor(target, COMMAND_MS), this.#options.clock);
+  }
+
+  blockFigures(target: QmpTarget): Promise<readonly BlockFigures[]> {
+    return readBlockFigures(this.#executor(target, COMMAND_MS));
   }
 
   async plug(target: QmpTarget, disk: LaunchSharedDisk): Promise<void> {

@@ -150,6 +150,11 @@ export class AgentMachine implements Machine {
     return 'it said nothing.';
   }
 
+  /** Nobody asks a simulated agent: simulated servers know figures by themselves (src/sim/api/surroundings.ts). */
+  figures(): null {
+    return null;
+  }
+
   async serialTail(): Promise<string> {
     return '';
   }

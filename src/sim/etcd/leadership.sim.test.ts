@@ -54,6 +54,7 @@ const PORTS: Omit<ControllerPorts, 'store' | 'lead' | 'clock' | 'log'> = {
     send: never,
     allowPause: never,
     dirtyRate: never,
+    blockFigures: never,
     activate: never,
     cancelSend: never,
     plug: never,

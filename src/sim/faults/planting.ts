@@ -25,6 +25,7 @@ export function boundQmp(qmp: QmpLink): QmpLink {
     listen: (destination, source) => qmp.listen(destination, source),
     send: (source, destination, options) => qmp.send(source, destination, options),
     dirtyRate: (target) => qmp.dirtyRate(target),
+    blockFigures: (target) => qmp.blockFigures(target),
     allowPause: (source, ms) => qmp.allowPause(source, ms),
     activate: (source) => qmp.activate(source),
     cancelSend: (source) => qmp.cancelSend(source),

@@ -60,6 +60,17 @@ export const vmLogQuery = (vm: string) =>
       dataOf(http.GET('/v1/vms/{vm}/log', { params: { path: { vm }, query: { lines: 200 } }, signal })),
   });
 
+/** How often what a VM uses is asked for while its page is in sight. */
+const FIGURES_MS = 2_000;
+
+/** What a VM uses: counters, which nothing announces. */
+export const vmFiguresQuery = (vm: string) =>
+  queryOptions({
+    ...{ queryKey: ['vm-figures', vm], gcTime: 0, staleTime: 0, retry: false },
+    ...{ refetchInterval: FIGURES_MS, refetchIntervalInBackground: false },
+    queryFn: ({ signal }) => dataOf(http.GET('/v1/vms/{vm}/figures', { params: { path: { vm } }, signal })),
+  });
+
 /** A guest cluster. */
 export const guestClusterQuery = (guestCluster: string) =>
   queryOptions({

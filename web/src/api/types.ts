@@ -24,6 +24,7 @@ export type Roll = Schemas['Roll'];
 export type Verdict = Vm['verdict'];
 export type HostRow = Schemas['HostRow'];
 export type VmRow = Schemas['VmRow'];
+export type VmFigures = Schemas['VmFigures'];
 export type Admission = Schemas['Admission'];
 export type AllowedAction = Schemas['AllowedAction'];
 export type BulkAction = Schemas['BulkAction'];

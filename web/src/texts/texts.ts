@@ -160,7 +160,7 @@ export const TEXTS = {
     create: 'Create VM',
     because: 'Why the cluster believes it',
     parts: 'Parts of the VM',
-    tabs: { overview: 'Overview', console: 'Console', history: 'History', edit: 'Edit' },
+    tabs: { overview: 'Overview', console: 'Console', figures: 'Figures', history: 'History', edit: 'Edit' },
     never: 'never',
     ago: (age: string) => `${age} ago`,
     agentOf: (host: string | null) => (host === null ? 'Agent' : `Agent of ${host}`),
@@ -601,6 +601,27 @@ export const TEXTS = {
       change: 'Change',
       began: 'Began',
       ended: 'Ended',
+    },
+  },
+  figures: {
+    sources:
+      'Processor, memory and network are counted by the kernel of the host and told by its agent; disks by QEMU itself. ' +
+      'They are asked for every two seconds while this page is in sight, and kept by nobody else.',
+    noMachine: (why: string) => `Processor, memory and network are not known: ${why}`,
+    noDisks: (why: string) => `Disks are not known: ${why}`,
+    processor: (vcpus: number) => `Processor time, of ${countText(vcpus, 'vCPU')}`,
+    processors: (value: number) => value.toFixed(2),
+    memory: (whole: string) => `Memory that the host has given it, of ${whole}`,
+    disk: 'Disks',
+    network: 'Network',
+    perSecond: (size: string) => `${size}/s`,
+    lines: {
+      processors: 'busy',
+      residentBytes: 'in the host’s memory',
+      readBytes: 'read',
+      writtenBytes: 'written',
+      receivedBytes: 'received',
+      sentBytes: 'sent',
     },
   },
   admission: {

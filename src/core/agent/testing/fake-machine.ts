@@ -11,7 +11,14 @@ import {
   type VmId,
 } from '../../../base/ids.ts';
 import type { HostCapacity } from '../../model/cluster.ts';
-import type { KillOrder, LaunchOrder, NetworkPlan, ProbeOrder, RunningIncarnation } from '../../ports/host-link.ts';
+import type {
+  KillOrder,
+  LaunchOrder,
+  MachineFigures,
+  NetworkPlan,
+  ProbeOrder,
+  RunningIncarnation,
+} from '../../ports/host-link.ts';
 import type { ProbeResult } from '../../ports/probe-result.ts';
 import { AgentHost } from '../agent-host.ts';
 import type { Cancellation } from '../cancellation.ts';
@@ -123,6 +130,11 @@ export class FakeMachine implements Machine {
 
   async serialTail({ generation }: IncarnationName, bytes: number): Promise<string> {
     return `${bytes} bytes of ${generation}`;
+  }
+
+  figures({ vm, generation }: IncarnationName): MachineFigures | null {
+    const isHere = this.processes.some((each) => each.vm === vm && each.generation === generation);
+    return isHere ? { cpuMs: 1_000 * generation, residentBytes: 2 ** 20, nics: [] } : null;
   }
 
   /** A process that somebody started, with its files. */

@@ -1,7 +1,9 @@
 /** One VM. */
 import { useQuery } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
+import { lazy, Suspense } from 'react';
 import { vmQuery } from '../../api/queries.ts';
+import type { VmDetail } from '../../api/types.ts';
 import { TEXTS } from '../../texts/texts.ts';
 import { VerdictMark } from '../../ui/mark.tsx';
 import { Page, Problem, Waiting } from '../../ui/page.tsx';
@@ -25,10 +27,22 @@ export function VmPage() {
         tabs={[
           { key: 'overview', title: tabs.overview, content: () => <VmOverview vm={vm} /> },
           { key: 'console', title: tabs.console, content: () => <VmConsole vm={vm} /> },
+          { key: 'figures', title: tabs.figures, content: () => <FiguresTab vm={vm} /> },
           { key: 'history', title: tabs.history, content: () => <VmHistory vm={vm} /> },
           { key: 'edit', title: tabs.edit, content: () => <EditVm key={vm.id} vm={vm} /> },
         ]}
       />
     </Page>
+  );
+}
+
+const VmFigures = lazy(async () => ({ default: (await import('./vm-figures.tsx')).VmFigures }));
+
+/** Loaded when somebody looks. */
+function FiguresTab({ vm }: { readonly vm: VmDetail }) {
+  return (
+    <Suspense fallback={<Waiting />}>
+      <VmFigures key={vm.id} vm={vm} />
+    </Suspense>
   );
 }

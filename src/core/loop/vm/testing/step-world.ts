@@ -147,6 +147,7 @@ export class World {
       send: (source, destination) => this.#order(`send ${source.generation} to ${destination.generation}`),
       allowPause: (source, ms) => this.#order(`allow ${source.generation} ${ms} ms`),
       dirtyRate: () => Promise.reject(new Error('not expected')),
+      blockFigures: () => Promise.reject(new Error('not expected')),
       plug: (target, { lun }) => this.#order(`plug ${lun} into ${target.generation}`),
       unplug: (target, disk) => this.#order(`unplug ${disk} from ${target.generation}`),
       sharedDisks: async () => [],
