@@ -56,6 +56,19 @@ export const DrainPlanSchema = Type.Object(
 );
 export type DrainPlan = View<typeof DrainPlanSchema>;
 
+export const NodeDrainPlanSchema = Type.Object(
+  {
+    node: text,
+    consequences: Type.Array(Type.String(), { description: 'a sentence for each thing that would change, or stay' }),
+  },
+  {
+    ...strict,
+    title: 'NodeDrainPlan',
+    description: 'what taking a control or storage node out of service would do now',
+  },
+);
+export type NodeDrainPlan = View<typeof NodeDrainPlanSchema>;
+
 const MOVE_TIMES = { startsAtMs: Type.Number(), converges: Type.Boolean() };
 
 export const MaintenancePlanSchema = Type.Object(

@@ -263,6 +263,16 @@ export const OPERATIONS = {
     answer: maintenance.DrainSchema,
     errors: ['not-found', 'conflict'],
   }),
+  planStorageNodeDrain: operation(
+    'POST /v1/storage-nodes/{node}/drain-plan',
+    'storage',
+    'Show what draining it would do',
+    {
+      body: requests.DrainNodeSchema,
+      answer: maintenance.NodeDrainPlanSchema,
+      errors: ['not-found', 'conflict'],
+    },
+  ),
   drainStorageNode: operation('POST /v1/storage-nodes/{node}/drain', 'storage', 'Take a storage node out of service', {
     body: requests.DrainNodeSchema,
     answer: views.StorageNodeSchema,
@@ -272,6 +282,16 @@ export const OPERATIONS = {
     answer: views.StorageNodeSchema,
     errors: ['not-found', 'conflict'],
   }),
+  planControlNodeDrain: operation(
+    'POST /v1/control-nodes/{node}/drain-plan',
+    'cluster',
+    'Show what draining it would do',
+    {
+      body: requests.DrainNodeSchema,
+      answer: maintenance.NodeDrainPlanSchema,
+      errors: ['not-found', 'conflict'],
+    },
+  ),
   drainControlNode: operation('POST /v1/control-nodes/{node}/drain', 'cluster', 'Take a control node out of service', {
     body: requests.DrainNodeSchema,
     answer: views.ControlNodeSchema,

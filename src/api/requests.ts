@@ -90,7 +90,10 @@ export const ReturnVmsSchema = Type.Object({ parallel: Type.Optional(Parallel) }
 export type ReturnVms = View<typeof ReturnVmsSchema>;
 
 export const DrainNodeSchema = Type.Object(
-  { reason: Type.Optional(Remark(500, 'why, for whoever looks at the node')) },
+  {
+    reason: Type.Optional(Remark(500, 'why, for whoever looks at the node')),
+    change: Type.Optional(Remark(100, 'the change that it belongs to, as the organisation numbers changes')),
+  },
   { ...strict, title: 'DrainNode' },
 );
 export type DrainNode = View<typeof DrainNodeSchema>;

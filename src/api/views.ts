@@ -264,6 +264,7 @@ const nodeMaintenance = nullable(
       since: time,
       who: Type.String({ description: 'name of the token that asked for it' }),
       reason: nullable(text),
+      change: nullable(Type.String({ description: 'number of the change that it belongs to' })),
     },
     { ...strict, description: 'null: it is in service' },
   ),

@@ -1,5 +1,6 @@
 /** `gp control drain`, `gp storage drain`, and back: nodes are taken out of service. */
 import type { Command } from 'commander';
+import type { NodeDrainPlan } from '../../api/maintenance-views.ts';
 import type { ControlNode } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { sleep } from '../../base/sleep.ts';
@@ -13,8 +14,10 @@ import { CONTROL_TABLE, STORAGE_TABLE } from './presentations.ts';
 const HAND_OVER_MS = 30_000;
 const LOOK_MS = 500;
 
-interface Reason {
+interface Options {
+  readonly dryRun?: boolean;
   readonly reason?: string;
+  readonly change?: string;
 }
 
 /** Adds `drain` and `undrain` to both commands. */
@@ -22,23 +25,21 @@ export function addNodeDrains(
   { control, storage }: { readonly control: Command; readonly storage: Command },
   io: Io,
 ): void {
-  addVerb(control, 'drain', 'take a control node out of service: the lead passes on, and etcd keeps its majority')
-    .option('--reason <text>', 'why, for whoever looks at the node')
-    .action(
-      action(io, async (session, name: string, { reason }: Reason) => {
-        const client = await session.client();
-        const body = present({ reason });
-        await client.call(
-          client.http.POST('/v1/control-nodes/{node}/drain', { params: { path: { node: name } }, body }),
-        );
-        const drained = await untilHandedOver(session, io, name);
-        await session.printOne(
-          drained,
-          CONTROL_TABLE,
-          () => `${name} is out of service: it does not lead, and etcd has its majority without it\n`,
-        );
-      }),
-    );
+  addDrain(control, 'take a control node out of service: the lead passes on, and etcd keeps its majority').action(
+    action(io, async (session, name: string, { dryRun, reason, change }: Options) => {
+      const client = await session.client();
+      const request = { params: { path: { node: name } }, body: present({ reason, change }) };
+      const plan = await client.call(client.http.POST('/v1/control-nodes/{node}/drain-plan', request));
+      if (await isShown(session, plan, dryRun)) return;
+      await client.call(client.http.POST('/v1/control-nodes/{node}/drain', request));
+      const drained = await untilHandedOver(session, io, name);
+      await session.printOne(
+        drained,
+        CONTROL_TABLE,
+        () => `${name} is out of service: it does not lead, and etcd has its majority without it\n`,
+      );
+    }),
+  );
   addVerb(control, 'undrain', 'take a control node back into service').action(
     action(io, async (session, name: string) => {
       const client = await session.client();
@@ -47,16 +48,16 @@ export function addNodeDrains(
       await session.printOne(back, CONTROL_TABLE, () => `${name} is in service again\n`);
     }),
   );
-  addVerb(storage, 'drain', 'take a storage node out of service: nothing new is put there, and no disk may be on it')
-    .option('--reason <text>', 'why, for whoever looks at the node')
-    .action(
-      action(io, async (session, name: string, { reason }: Reason) => {
-        const client = await session.client();
-        const request = { params: { path: { node: name } }, body: present({ reason }) };
-        const drained = await client.call(client.http.POST('/v1/storage-nodes/{node}/drain', request));
-        await session.printOne(drained, STORAGE_TABLE, () => `${name} is out of service: no disk is on it\n`);
-      }),
-    );
+  addDrain(storage, 'take a storage node out of service: nothing new is put there, and no disk may be on it').action(
+    action(io, async (session, name: string, { dryRun, reason, change }: Options) => {
+      const client = await session.client();
+      const request = { params: { path: { node: name } }, body: present({ reason, change }) };
+      const plan = await client.call(client.http.POST('/v1/storage-nodes/{node}/drain-plan', request));
+      if (await isShown(session, plan, dryRun)) return;
+      const drained = await client.call(client.http.POST('/v1/storage-nodes/{node}/drain', request));
+      await session.printOne(drained, STORAGE_TABLE, () => `${name} is out of service: no disk is on it\n`);
+    }),
+  );
   addVerb(storage, 'undrain', 'take a storage node back into service').action(
     action(io, async (session, name: string) => {
       const client = await session.client();
@@ -65,6 +66,22 @@ export function addNodeDrains(
       await session.printOne(back, STORAGE_TABLE, () => `${name} is in service again\n`);
     }),
   );
+}
+
+/** The options are those of `gp host drain`, as far as nothing moves. */
+function addDrain(command: Command, description: string): Command {
+  return addVerb(command, 'drain', description)
+    .option('--dry-run', 'show what it would do and change nothing')
+    .option('--reason <text>', 'why, for whoever looks at the node')
+    .option('--change <number>', 'the change that it belongs to');
+}
+
+/** Shows what a drain would do, before it is done or instead; returns true for the latter. */
+async function isShown(session: Session, plan: NodeDrainPlan, dryRun = false): Promise<boolean> {
+  const text = `${plan.node}: ${plan.consequences.join(' ')}`;
+  if (dryRun) await session.printOne(plan, { name: ({ node }) => node }, () => `${text}\n`);
+  else session.say(text);
+  return dryRun;
 }
 
 function addVerb(command: Command, verb: string, description: string): Command {

@@ -66,7 +66,7 @@ test('every answer fits the schema of its operation', async (t) => {
   const bodies = bodiesOf({ secret, csrPem, sha256, token });
   for (const [id, operation] of OPERATIONS_IN_ORDER) {
     names.disk = cluster.vms.get('web1')?.spec.disks[0]?.disk ?? '';
-    names.node = id.endsWith('ControlNode') ? 'c2' : id.includes('rainStorage') ? 's3' : 's2';
+    names.node = id.includes('ControlNode') ? 'c2' : /rainStorage|StorageNodeDrain/.test(id) ? 's3' : 's2';
     names.vm = id === 'removeGuestClusterMember' ? 'web3' : 'web1';
     if (id === 'cancelTask') names.task = String((await must('POST /v1/vms/web1/migrate', {})).json.id);
     if (id === 'startVm') await ended(await must('POST /v1/vms/web1/stop', { mode: 'hard' }));

@@ -192,6 +192,8 @@ type DrainOperations =
 
 function drainHandlers(backend: Backend): Pick<Handlers, DrainOperations> {
   return {
+    planControlNodeDrain: ({ params, body, call }) => backend.controlNodes.planDrain(params.node, body, call),
+    planStorageNodeDrain: async ({ params, body, call }) => backend.storageNodes.planDrain(params.node, body, call),
     planHostDrain: ({ params, body, call }) => backend.drains.plan(params.host, body, call.principal.name),
     drainHost: ({ params, body, call }) => backend.drains.start(params.host, body, call.principal.name),
     returnToHost: ({ params, body, call }) => backend.drains.returnVms(params.host, body, call.principal.name),

@@ -1,4 +1,5 @@
 /** Control nodes through the API: which one leads, and how each is. */
+import type { NodeDrainPlan } from '../../api/maintenance-views.ts';
 import type { DrainNode, PageQuery } from '../../api/requests.ts';
 import type { ControlNode, Health } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
@@ -6,10 +7,16 @@ import { parseControlName } from '../../base/ids.ts';
 import type { ControlRecord } from '../../core/model/cluster.ts';
 import { PORTS } from '../../core/model/ports.ts';
 import { removedCertificates } from '../../core/request/member-certificates.ts';
-import { type ControlSight, drainControl, type EtcdSeat, undrainControl } from '../../core/request/node-drains.ts';
+import {
+  type ControlSight,
+  drainControl,
+  type EtcdSeat,
+  planControlDrain,
+  undrainControl,
+} from '../../core/request/node-drains.ts';
 import type { Call, Leader } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
-import { change } from './changes.ts';
+import { basisOf, change } from './changes.ts';
 import type { BackendContext } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { nodeMaintenanceView } from './views.ts';
@@ -50,10 +57,18 @@ export class ControlNodesBackend {
     return { ...page, items: await Promise.all(page.items.map((control) => this.#view(control))) };
   }
 
-  /** Takes a control node out of service. The errors of `drainControl`. */
-  async drain(name: string, { reason }: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<ControlNode> {
+  /** Says what draining a control node would do. The errors of `drainControl`. */
+  async planDrain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<NodeDrainPlan> {
     const sight = await this.#sight();
-    await change(this.#context, (basis) => drainControl(basis, sight, { name, reason, who: principal.name }));
+    const request = { ...asked, name, who: principal.name };
+    const consequences = planControlDrain(basisOf(this.#context), { ...sight, leader: this.leader()?.name }, request);
+    return { node: name, consequences };
+  }
+
+  /** Takes a control node out of service. The errors of `drainControl`. */
+  async drain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<ControlNode> {
+    const sight = await this.#sight();
+    await change(this.#context, (basis) => drainControl(basis, sight, { ...asked, name, who: principal.name }));
     return this.#get(name);
   }
 

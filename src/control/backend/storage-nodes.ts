@@ -1,15 +1,16 @@
 /** Storage nodes through the API, and the disks that they hold. */
+import type { NodeDrainPlan } from '../../api/maintenance-views.ts';
 import type { DeleteStorageQuery, DiskQuery, DrainNode, PageQuery } from '../../api/requests.ts';
 import type { Disk, StorageLoss, StorageNode } from '../../api/views.ts';
 import { CodedError } from '../../base/errors.ts';
 import { parseStorageName } from '../../base/ids.ts';
 import type { DiskRecord } from '../../core/model/cluster.ts';
 import type { Entry } from '../../core/ports/store.ts';
-import { confirmStorageDrain, drainStorage, undrainStorage } from '../../core/request/node-drains.ts';
+import { confirmStorageDrain, drainStorage, planStorageDrain, undrainStorage } from '../../core/request/node-drains.ts';
 import { finishRemoval, removeStorage, type StorageRemoval } from '../../core/request/storage-removal.ts';
 import type { Call, Conditional } from '../api/call.ts';
 import type { Page } from '../api/pages.ts';
-import { change } from './changes.ts';
+import { basisOf, change } from './changes.ts';
 import { type BackendContext, observedBy } from './context.ts';
 import { pageOfTable } from './table-page.ts';
 import { diskView, storageView } from './views.ts';
@@ -63,10 +64,16 @@ export class StorageNodesBackend {
     return loss;
   }
 
+  /** Says what draining a storage node would do. The errors of `drainStorage`. */
+  planDrain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): NodeDrainPlan {
+    const request = { ...asked, name, who: principal.name };
+    return { node: name, consequences: planStorageDrain(basisOf(this.#context), request) };
+  }
+
   /** Takes a storage node out of service. The errors of `drainStorage`; 'deadline' if etcd is too slow. */
-  async drain(name: string, { reason }: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<StorageNode> {
+  async drain(name: string, asked: DrainNode, { principal }: Pick<Call, 'principal'>): Promise<StorageNode> {
     const context = this.#context;
-    const request = { name, reason, who: principal.name };
+    const request = { ...asked, name, who: principal.name };
     await change(context, (basis) => drainStorage(basis, request));
     // A disk that was recorded on the node a moment before is in the tables after this.
     await context.store.caughtUp(CATCH_UP_MS);

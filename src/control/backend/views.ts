@@ -329,8 +329,8 @@ export function storageView(context: ViewContext, entry: Entry<StorageRecord>): 
 /** Since when a node is out of service, and why; null: it is in service. */
 export function nodeMaintenanceView(maintenance: NodeMaintenance | undefined): ControlNode['maintenance'] {
   if (maintenance === undefined) return null;
-  const { since, who, reason } = maintenance;
-  return { since: time(since), who, reason };
+  const { since, who, reason, change = null } = maintenance;
+  return { since: time(since), who, reason, change };
 }
 
 const ageOf = (ms: number | null): number | null => (ms === null ? null : Math.max(0, ms));

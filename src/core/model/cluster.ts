@@ -80,6 +80,8 @@ export interface NodeMaintenance {
   /** Name of the token that asked for it. */
   readonly who: string;
   readonly reason: string | null;
+  /** The change that it belongs to, as the organisation numbers changes. Absent or null: none was named. */
+  readonly change?: string | null;
   /** Set once it is certain that nothing is on the storage node. */
   readonly isConfirmed?: true;
 }

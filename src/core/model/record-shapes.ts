@@ -255,7 +255,10 @@ const drainMove = fields<DrainMove>({
 });
 
 const nodeMaintenance = maybe(
-  fields({ since: finite, who: prose, reason: nullable(prose), isConfirmed: maybe(isTrue) }),
+  fields({
+    ...{ since: finite, who: prose, reason: nullable(prose), change: maybe(nullable(word)) },
+    isConfirmed: maybe(isTrue),
+  }),
 );
 const rollStep = oneOf('pre', 'run', 'verify');
 const rollHostState = oneOf(

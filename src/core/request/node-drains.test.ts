@@ -10,6 +10,8 @@ import {
   drainControl,
   drainStorage,
   type NodeDrain,
+  planControlDrain,
+  planStorageDrain,
   undrainControl,
   undrainStorage,
 } from './node-drains.ts';
@@ -20,7 +22,7 @@ const control = (name: string): Change => {
   return { kind: 'control', id: name, value };
 };
 const THREE = ['c1', 'c2', 'c3'];
-const by = (name: string): NodeDrain => ({ name, who: 'ops', reason: 'new disks' });
+const by = (name: string): NodeDrain => ({ name, who: 'ops', reason: 'new disks', change: 'CHG1' });
 
 /** Every control node answers, and so does the member of etcd on it, but for those in `faults`. */
 function sight(names: readonly string[], faults: Readonly<Record<string, string>> = {}): ControlSight {
@@ -34,7 +36,7 @@ test('a control node is drained and taken back; repeating it changes nothing', (
   const world = new RecordWorld(THREE.map(control));
   world.take(drainControl(world.basis(), sight(THREE), by('c1')));
   const drained = world.basis().records.controls.get('c1')?.value;
-  assert.deepEqual(drained?.maintenance, { since: world.basis().now, who: 'ops', reason: 'new disks' });
+  assert.deepEqual(drained?.maintenance, { since: world.basis().now, who: 'ops', reason: 'new disks', change: 'CHG1' });
   assert.deepEqual(world.unreadableRecords(), []);
   assert.deepEqual(drainControl(world.basis(), sight(THREE), by('c1')).changes, []);
   world.take(undrainControl(world.basis(), by('c1')));
@@ -92,7 +94,10 @@ test('an empty storage node is drained in two steps, and gets nothing meanwhile'
   assert.equal(world.basis().records.storage.get('s2' as StorageName)?.value.maintenance?.isConfirmed, true);
   assert.deepEqual(drainStorage(world.basis(), by('s2')).changes, []);
   assert.deepEqual(world.unreadableRecords(), []);
+  assert.deepEqual(planStorageDrain(world.basis(), by('s2')), ['s2 is out of service already.']);
+  assert.match(planStorageDrain(world.basis(), by('s1')).join(' '), /No other storage node is in service/);
   world.take(undrainStorage(world.basis(), by('s2')));
+  assert.match(planStorageDrain(world.basis(), by('s1')).join(' '), /New disks and images go to s2\.$/);
   assert.equal(world.basis().records.storage.get('s2' as StorageName)?.value.maintenance, undefined);
   assert.throws(() => undrainStorage(world.basis(), by('s2')), { code: 'conflict' });
 });
@@ -110,4 +115,19 @@ test('a storage node with disks is refused with the disks named; one that came b
   assert.match(refusal?.message ?? '', /What is on storage node s1 exists nowhere else: .*disk-000000000001/);
   assert.equal(world.basis().records.storage.get('s1' as StorageName)?.value.maintenance, undefined);
   assert.throws(() => drainStorage(world.basis(), by('s1')), { code: 'conflict', message: /disk-000000000001/ });
+});
+
+test('a plan says what would happen, is refused as the drain would be, and changes nothing', () => {
+  const world = new RecordWorld(THREE.map(control));
+  const plan = (name: string, leader: string): string[] =>
+    planControlDrain(world.basis(), { ...sight(THREE), leader }, by(name));
+  assert.deepEqual(plan('c1', 'c1'), [
+    'c1 leads: the lead passes to c2 or c3.',
+    'etcd is left with 2 of its 3 members, and needs 2.',
+  ]);
+  assert.match(plan('c1', 'c2').join(' '), /^c1 does not lead/);
+  assert.equal(world.basis().records.controls.get('c1')?.value.maintenance, undefined);
+  world.take(drainControl(world.basis(), sight(THREE), by('c1')));
+  assert.deepEqual(plan('c1', 'c2'), ['c1 is out of service already.']);
+  assert.throws(() => plan('c2', 'c2'), { code: 'conflict', message: /etcd would have 1 of its 3 members/ });
 });

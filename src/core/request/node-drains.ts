@@ -22,6 +22,8 @@ export interface NodeDrain {
   /** Name of the token that asks. */
   readonly who: string;
   readonly reason?: string | undefined;
+  /** The change that it belongs to. */
+  readonly change?: string | undefined;
 }
 
 /** A member of etcd, as far as its loss matters. */
@@ -67,6 +69,26 @@ export function drainControl(basis: Basis, sight: ControlSight, request: NodeDra
   };
 }
 
+/** Says what draining a control node would do, a sentence each; changes nothing. The errors of `drainControl`. */
+export function planControlDrain(
+  basis: Basis,
+  sight: ControlSight & { readonly leader: string | undefined },
+  request: NodeDrain,
+): string[] {
+  const { name, maintenance } = findControl(basis.records, request.name).value;
+  if (maintenance !== undefined) return [`${name} is out of service already.`];
+  drainControl(basis, sight, request);
+  const others = [...recordsOf(basis.records.controls)].filter((other) => other.name !== name);
+  const next = others.filter((other) => other.maintenance === undefined && sight.alive.has(other.name));
+  const lead = `the lead passes to ${next.map((other) => other.name).join(' or ')}`;
+  const seats = sight.etcd.length;
+  const left = seats - membersAway(name, others, sight).length;
+  return [
+    sight.leader === name ? `${name} leads: ${lead}.` : `${name} does not lead: the lead stays where it is.`,
+    `etcd is left with ${left} of its ${seats} members, and needs ${majorityOf(seats)}.`,
+  ];
+}
+
 /** Takes a control node back. CodedError 'not-found', 'conflict'. */
 export function undrainControl({ records, now }: Basis, { name, who }: NodeDrain): Admitted<null> {
   const { value: control } = findControl(records, name);
@@ -93,6 +115,24 @@ export function drainStorage(basis: Basis, request: NodeDrain): Admitted<null> {
   if (refusal !== null) throw refusal;
   if (node.maintenance !== undefined) return { changes: [], result: null };
   return { changes: [storageChange({ ...node, maintenance: maintenanceOf(basis, request) })], result: null };
+}
+
+/** Says what draining a storage node would do, a sentence each; changes nothing. The errors of `drainStorage`. */
+export function planStorageDrain(basis: Basis, request: NodeDrain): string[] {
+  const { name, maintenance } = findStorage(basis.records, request.name).value;
+  if (maintenance !== undefined) return [`${name} is out of service already.`];
+  drainStorage(basis, request);
+  const others = [...recordsOf(basis.records.storage)].filter((node) => node.name !== name && isInService(node));
+  return [
+    `No disk is on ${name}, and no image has its only copy there.`,
+    others.length === 0
+      ? 'No other storage node is in service: no disk can be made and no image uploaded until one is.'
+      : `New disks and images go to ${listed(others.map((node) => node.name))}.`,
+  ];
+}
+
+function isInService({ lost, leaving, maintenance }: StorageRecord): boolean {
+  return lost === undefined && leaving !== true && maintenance === undefined;
 }
 
 /** Says that a storage node is drained, or takes the mark back if something came there before it, with the refusal. */
@@ -129,8 +169,8 @@ function storageChange(value: StorageRecord): Change {
   return { kind: 'storage', id: value.name, value };
 }
 
-function maintenanceOf({ now }: Basis, { who, reason }: NodeDrain): NodeMaintenance {
-  return { since: now, who, reason: reason ?? null };
+function maintenanceOf({ now }: Basis, { who, reason, change }: NodeDrain): NodeMaintenance {
+  return { since: now, who, reason: reason ?? null, change: change ?? null };
 }
 
 function demandSuccessor(control: ControlRecord, others: readonly ControlRecord[], { alive }: ControlSight): void {
@@ -144,18 +184,26 @@ function demandSuccessor(control: ControlRecord, others: readonly ControlRecord[
   });
 }
 
-function demandQuorum(control: ControlRecord, others: readonly ControlRecord[], { etcd }: ControlSight): void {
+/** Members of etcd that would not count without a control node, each with why. */
+function membersAway(name: string, others: readonly ControlRecord[], { etcd }: ControlSight): string[] {
+  const drained = new Set(others.flatMap((other) => (other.maintenance === undefined ? [] : [other.name])));
+  return etcd.flatMap(({ endpoint, control: at, fault }) => {
+    if (at === name) return [`${at} would be away`];
+    if (at !== null && drained.has(at)) return [`${at} is drained`];
+    return fault === null ? [] : [`${at ?? endpoint} ${fault}`];
+  });
+}
+
+const majorityOf = (members: number): number => Math.floor(members / 2) + 1;
+
+function demandQuorum(control: ControlRecord, others: readonly ControlRecord[], sight: ControlSight): void {
+  const { etcd } = sight;
   if (etcd.length === 0)
     throw new CodedError('unavailable', 'Which members of etcd answer is not known yet.', {
       advice: 'Nothing was changed. Try again in a few seconds.',
     });
-  const drained = new Set(others.flatMap(({ name, maintenance }) => (maintenance === undefined ? [] : [name])));
-  const away = etcd.flatMap(({ endpoint, control: at, fault }) => {
-    if (at === control.name) return [`${at} would be away`];
-    if (at !== null && drained.has(at)) return [`${at} is drained`];
-    return fault === null ? [] : [`${at ?? endpoint} ${fault}`];
-  });
-  const needed = Math.floor(etcd.length / 2) + 1;
+  const away = membersAway(control.name, others, sight);
+  const needed = majorityOf(etcd.length);
   const left = etcd.length - away.length;
   if (left >= needed) return;
   throw new CodedError(
