@@ -1,8 +1,7 @@
 /**
- * Drains on a real cluster of four hosts and three control nodes, with 12 VMs that write, two guest clusters among
- * them: each host in turn, one that is paused and cancelled in the middle, and one whose leader is killed. What is kept
- * at every instant is judged from the event log, by code that knows nothing of plans (event-limits.ts). The tests share
- * one cluster and run in order.
+ * Drains on a real cluster of four hosts and three control nodes, with 12 VMs that write, three guest clusters among
+ * them: each host in turn, and with every fault in the middle. What is kept at every instant is judged from the event
+ * log, by code that knows nothing of plans (event-limits.ts). The tests share one cluster and run in order.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -14,7 +13,8 @@ import { StoryCluster } from '../stories/story-cluster.ts';
 import { assertLimits, assertUndisturbed } from './event-limits.ts';
 
 const VMS = Array.from({ length: 12 }, (_, n) => `m${n + 1}`);
-const GUEST_CLUSTERS = { sql: ['m1', 'm2', 'm3'], app: ['m4', 'm5', 'm6'] };
+/** Of two members each: two hosts may be away at once. */
+const GUEST_CLUSTERS = { sql: ['m1', 'm2'], app: ['m3', 'm4'], web: ['m5', 'm6'] };
 const HOSTS = ['h1', 'h2', 'h3', 'h4'];
 const PARALLEL = 2;
 /** A drain on a machine that is busy with other things. */
@@ -149,4 +149,31 @@ test('the leader is killed in the middle, and the next one goes on: nothing move
   });
   const arrivals = events.filter(({ kind }) => kind === 'migrated').map(({ vm }) => vm);
   assert.equal(new Set(arrivals).size, arrivals.length, arrivals.join());
+});
+
+test('two operators drain two hosts at once', async () => {
+  await judged(async () => {
+    const [first, second] = [await begin('h1', ['--parallel', '1']), await begin('h2', ['--parallel', '1'])];
+    for (const { id } of [first, second]) assert.equal((await ended(id)).state, 'drained');
+    for (const host of ['h1', 'h2']) {
+      assert.deepEqual((await hostOf(host)).vms, []);
+      await gp(cluster(), ['host', 'undrain', host]);
+    }
+  });
+});
+
+test('a target is taken by somebody else: the rest is planned anew, and said so', async () => {
+  await judged(async () => {
+    const host = await busyHost(2);
+    const { id, moves } = await begin(host, ['--parallel', '1']);
+    const target = present(moves.at(-1)?.to, 'target');
+    await gp(cluster(), ['host', 'cordon', target]);
+    const drain = await ended(id);
+    await gp(cluster(), ['host', 'uncordon', target]);
+    assert.equal(drain.state, 'drained');
+    const late = drain.moves.filter(({ to, startedAt }) => to === target && startedAt !== null);
+    const isNew = drain.deviations.some(({ what }) => what.startsWith('Planned anew'));
+    assert.ok(isNew || late.length === drain.moves.length, JSON.stringify(drain));
+    await gp(cluster(), ['host', 'undrain', host]);
+  });
 });
